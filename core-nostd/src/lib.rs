@@ -1,0 +1,21 @@
+//! The pure part of crane: state machines that agree on a server's inputs and that decide, equally
+//! on every replica, at which logical time the server sees them.
+//!
+//! No allocator, no I/O, no clock, no randomness, no `unsafe`: inputs and time go in, effects come
+//! out, and a *driver* (the Linux daemon, the preload library, a simulation, firmware) carries them.
+//!
+//! The rooms, in the order in which a client's byte passes through them:
+//!
+//! | room | thought |
+//! |---|---|
+//! | [`wire`] | what an op, an entry and a genesis entry look like as bytes |
+//! | `paxos` | which entry stands in which slot (agreement, in the daemon) |
+//! | `execution` | when an op is admitted and whose turn it is (in the server's process) |
+//!
+//! [`id`] names things, [`limits`] bounds them.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod id;
+pub mod limits;
+pub mod wire;

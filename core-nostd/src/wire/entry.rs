@@ -1,0 +1,212 @@
+//! What is accepted in one slot: the primary's time stamp, ops, then one grant.
+//!
+//! Layout: a header of fixed size (stamp, grant, number of ops; little-endian, so that the number can
+//! be filled in when all ops are written), then the ops one after the other.
+
+use crate::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX};
+
+use super::{Op, WireError};
+
+const HEADER_BYTES: usize = 8 + 4 + 4;
+const _: () = assert!(HEADER_BYTES <= crate::limits::ENTRY_HEADER_BYTES_MAX);
+
+/// An entry in its encoded form, checked from end to end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    /// The primary's clock, in nanoseconds since the Unix epoch. Grows from entry to entry.
+    pub stamp: u64,
+    /// Clock steps that may be used before what follows in the script.
+    pub grant: u32,
+    ops: Ops<'a>,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads an entry; every op in it is known to be readable afterwards.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], whatever the bytes are; never a panic.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(WireError::OutOfBounds);
+        }
+        let (header, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or(WireError::Malformed)?;
+        let (stamp, header) = header.split_first_chunk::<8>().ok_or(WireError::Malformed)?;
+        let (grant, header) = header.split_first_chunk::<4>().ok_or(WireError::Malformed)?;
+        let (count, _) = header.split_first_chunk::<4>().ok_or(WireError::Malformed)?;
+        let count = u32::from_le_bytes(*count) as usize;
+        if count > ENTRY_OPS_MAX {
+            return Err(WireError::OutOfBounds);
+        }
+        let mut left = rest;
+        for _ in 0..count {
+            (_, left) = Op::decode(left)?;
+        }
+        if !left.is_empty() {
+            return Err(WireError::Malformed);
+        }
+        Ok(Self {
+            stamp: u64::from_le_bytes(*stamp),
+            grant: u32::from_le_bytes(*grant),
+            ops: Ops { bytes: rest, left: count },
+        })
+    }
+
+    /// The ops in their order.
+    pub fn ops(&self) -> Ops<'a> {
+        self.ops
+    }
+
+    /// Whether the entry only lets the clock go on.
+    pub fn is_bubble(&self) -> bool {
+        self.ops.left == 0
+    }
+}
+
+/// The ops of an entry that has been checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ops<'a> {
+    bytes: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for Ops<'a> {
+    type Item = Op<'a>;
+
+    fn next(&mut self) -> Option<Op<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (op, rest) = Op::decode(self.bytes).expect("Entry::decode has read all ops");
+        self.bytes = rest;
+        Some(op)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Ops<'_> {}
+
+/// Writes an entry into space that the caller owns, op by op.
+#[derive(Debug)]
+pub struct EntryWriter<'a> {
+    space: &'a mut [u8],
+    used: usize,
+    count: u32,
+}
+
+impl<'a> EntryWriter<'a> {
+    /// Starts an entry without ops.
+    ///
+    /// # Errors
+    /// [`WireError::Full`] when `space` is shorter than an entry's header.
+    pub fn new(space: &'a mut [u8]) -> Result<Self, WireError> {
+        let bounded = space.len().min(ENTRY_BYTES_MAX);
+        let space = &mut space[..bounded];
+        if space.len() < HEADER_BYTES {
+            return Err(WireError::Full);
+        }
+        Ok(Self { space, used: HEADER_BYTES, count: 0 })
+    }
+
+    /// Adds an op.
+    ///
+    /// # Errors
+    /// [`WireError::Full`] when the entry is full; it stays as it was, and can be finished.
+    pub fn push(&mut self, op: &Op<'_>) -> Result<(), WireError> {
+        if self.count as usize == ENTRY_OPS_MAX {
+            return Err(WireError::Full);
+        }
+        let length = op.encode(&mut self.space[self.used..])?;
+        self.used += length;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Adds ops that are encoded already, and checked.
+    ///
+    /// # Errors
+    /// [`WireError::Full`] when they do not fit; the entry stays as it was, and can be finished.
+    pub fn push_encoded(&mut self, ops: &[u8], count: usize) -> Result<(), WireError> {
+        let end = self.used + ops.len();
+        if self.count as usize + count > ENTRY_OPS_MAX || end > self.space.len() {
+            return Err(WireError::Full);
+        }
+        self.space[self.used..end].copy_from_slice(ops);
+        self.used = end;
+        self.count += count as u32;
+        Ok(())
+    }
+
+    /// How many ops it has so far.
+    pub fn ops(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
+    /// Whether it has no ops yet.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Writes the header and gives the encoded entry.
+    pub fn finish(self, stamp: u64, grant: u32) -> &'a [u8] {
+        self.space[..8].copy_from_slice(&stamp.to_le_bytes());
+        self.space[8..12].copy_from_slice(&grant.to_le_bytes());
+        self.space[12..16].copy_from_slice(&self.count.to_le_bytes());
+        &self.space[..self.used]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ConnId, Generation, NodeId};
+
+    fn conn() -> ConnId {
+        ConnId { entry: NodeId::new(2).unwrap(), generation: Generation(7), number: 1 }
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let mut space = [0; 256];
+        let mut writer = EntryWriter::new(&mut space).unwrap();
+        let ops = [
+            Op::Send { conn: conn(), offset: 5, bytes: b"GET /" },
+            Op::Shut { conn: conn(), total: 10 },
+            Op::Time,
+        ];
+        for op in &ops {
+            writer.push(op).unwrap();
+        }
+        let bytes = writer.finish(17, 1000);
+        let entry = Entry::decode(bytes).unwrap();
+        assert_eq!((entry.stamp, entry.grant, entry.is_bubble()), (17, 1000, false));
+        assert!(entry.ops().eq(ops));
+    }
+
+    #[test]
+    fn a_full_entry_says_so_and_stays_whole() {
+        let mut space = [0; HEADER_BYTES + 8];
+        let mut writer = EntryWriter::new(&mut space).unwrap();
+        writer.push(&Op::Time).unwrap();
+        let long = Op::Send { conn: conn(), offset: 0, bytes: &[1; 64] };
+        assert_eq!(writer.push(&long), Err(WireError::Full));
+        assert_eq!(Entry::decode(writer.finish(1, 1)).unwrap().ops().len(), 1);
+    }
+
+    #[test]
+    fn cut_or_lengthened_bytes_are_refused() {
+        let mut space = [0; 128];
+        let mut writer = EntryWriter::new(&mut space).unwrap();
+        writer.push(&Op::Send { conn: conn(), offset: 0, bytes: b"abc" }).unwrap();
+        let length = writer.finish(1, 1).len();
+        for cut in 0..length {
+            assert_eq!(Entry::decode(&space[..cut]), Err(WireError::Malformed));
+        }
+        assert_eq!(Entry::decode(&space[..length + 1]), Err(WireError::Malformed));
+    }
+}

@@ -1,0 +1,61 @@
+//! The entry of slot 1: what the group is.
+
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
+
+use super::WireError;
+
+/// Which threads of the server may run program code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Schedule {
+    /// Only the holder of the turn: right for every program.
+    Serial,
+    /// All, between their calls: right for programs without data races.
+    Parallel,
+}
+
+/// A member's address, `host:port`.
+pub type Member = String<ADDRESS_BYTES_MAX>;
+
+/// Everything that all incarnations of the server start from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Genesis {
+    /// The group's identity, drawn at random when it was created.
+    pub group: u128,
+    /// The members; a node's number is its place, from 1.
+    pub members: Vec<Member, NODES_MAX>,
+    /// Digest of program, libraries, files, arguments and environment.
+    pub base: [u8; 32],
+    /// Seed of all random bytes that the server gets.
+    pub seed: [u8; 32],
+    /// Agreed time at the start, in nanoseconds since the Unix epoch.
+    pub stamp: u64,
+    /// Calls that a thread may make before it passes the turn.
+    pub quantum: u32,
+    /// Clock steps in a bubble.
+    pub nclock: u32,
+    /// Whether threads run one at a time.
+    pub schedule: Schedule,
+}
+
+impl Genesis {
+    /// Reads a genesis entry.
+    ///
+    /// # Errors
+    /// [`WireError`], whatever the bytes are; never a panic.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let genesis: Genesis = postcard::from_bytes(bytes)?;
+        let bounded = !genesis.members.is_empty() && genesis.quantum > 0 && genesis.nclock > 0;
+        if bounded { Ok(genesis) } else { Err(WireError::OutOfBounds) }
+    }
+
+    /// Writes the entry to the front of `space` and says how many bytes it took.
+    ///
+    /// # Errors
+    /// [`WireError::Full`] when `space` does not suffice.
+    pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
+        Ok(postcard::to_slice(self, space)?.len())
+    }
+}

@@ -1,0 +1,42 @@
+//! What stands in the log, as bytes: postcard (<https://postcard.jamesmunns.com/wire-format>), without
+//! copies of the data that clients sent.
+
+mod entry;
+mod genesis;
+mod op;
+
+pub use entry::{Entry, EntryWriter, Ops};
+pub use genesis::{Genesis, Member, Schedule};
+pub use op::{Endpoint, Op};
+
+/// Why bytes are not what they should be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WireError {
+    /// The bytes do not follow the format, or end early.
+    Malformed,
+    /// A number in them is above its limit (see [`crate::limits`]).
+    OutOfBounds,
+    /// The space given for the encoded form does not suffice.
+    Full,
+}
+
+impl core::fmt::Display for WireError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            WireError::Malformed => "the bytes do not follow the format",
+            WireError::OutOfBounds => "a number is above its limit",
+            WireError::Full => "the space does not suffice",
+        })
+    }
+}
+
+impl core::error::Error for WireError {}
+
+impl From<postcard::Error> for WireError {
+    fn from(error: postcard::Error) -> Self {
+        match error {
+            postcard::Error::SerializeBufferFull => WireError::Full,
+            _ => WireError::Malformed,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One thing that happens to the service.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ConnId, Generation, NodeId};
+use crate::limits::SEND_BYTES_MAX;
+
+use super::WireError;
+
+/// One end of a client's connection: an IPv6 address, or an IPv4 address mapped into one
+/// (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2), and a port.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The address in network order.
+    pub address: [u8; 16],
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The IPv4 address, if it is one.
+    pub const fn ipv4(&self) -> Option<[u8; 4]> {
+        match self.address {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+
+    /// The endpoint for an IPv4 address.
+    pub const fn from_ipv4([a, b, c, d]: [u8; 4], port: u16) -> Self {
+        Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port }
+    }
+}
+
+/// What the log can say. Offsets and totals count the bytes of one connection's direction from 0, so
+/// that an op which arrives twice, or after a lost one, is recognised (the entry rule).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Op<'a> {
+    /// A client connected to `local` (the port says to which listener) from `peer`.
+    Connect {
+        /// The new connection's name; its number is the entry's last one plus 1.
+        conn: ConnId,
+        /// The address that the client connected to.
+        local: Endpoint,
+        /// The client's own address.
+        peer: Endpoint,
+    },
+    /// The client sent bytes.
+    Send {
+        /// By this connection.
+        conn: ConnId,
+        /// How many it had sent before.
+        offset: u64,
+        /// At most [`SEND_BYTES_MAX`] of them.
+        #[serde(borrow)]
+        bytes: &'a [u8],
+    },
+    /// The client will send nothing more.
+    Shut {
+        /// On this connection.
+        conn: ConnId,
+        /// How many bytes it sent in all.
+        total: u64,
+    },
+    /// The client, or the way to it, is gone.
+    Reset {
+        /// The connection that ends.
+        conn: ConnId,
+    },
+    /// The client has taken bytes that the server wrote: there is room for more.
+    Drained {
+        /// On this connection.
+        conn: ConnId,
+        /// How many it has taken in all.
+        total: u64,
+    },
+    /// Nothing but the entry's stamp: a deadline of the server has come.
+    Time,
+    /// Connections that entered by this replica, up to this generation, have ended; what is still said
+    /// about them does not count.
+    Retire {
+        /// The entry replica.
+        node: NodeId,
+        /// The last generation that ended.
+        generation: Generation,
+    },
+}
+
+impl<'a> Op<'a> {
+    /// Takes one op from the front of `bytes`, and gives the rest.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] and [`WireError::OutOfBounds`], whatever the bytes are; never a panic.
+    pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), WireError> {
+        let (op, rest) = postcard::take_from_bytes::<Op<'a>>(bytes)?;
+        let bounded = match &op {
+            Op::Send { offset, bytes, .. } => {
+                bytes.len() <= SEND_BYTES_MAX && offset.checked_add(bytes.len() as u64).is_some()
+            }
+            _ => true,
+        };
+        if bounded { Ok((op, rest)) } else { Err(WireError::OutOfBounds) }
+    }
+
+    /// Writes the op to the front of `space` and says how many bytes it took.
+    ///
+    /// # Errors
+    /// [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for too much data.
+    pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
+        if let Op::Send { bytes, .. } = self
+            && bytes.len() > SEND_BYTES_MAX
+        {
+            return Err(WireError::OutOfBounds);
+        }
+        Ok(postcard::to_slice(self, space)?.len())
+    }
+
+    /// The connection that the op is about.
+    pub fn conn(&self) -> Option<ConnId> {
+        match *self {
+            Op::Connect { conn, .. }
+            | Op::Send { conn, .. }
+            | Op::Shut { conn, .. }
+            | Op::Reset { conn }
+            | Op::Drained { conn, .. } => Some(conn),
+            Op::Time | Op::Retire { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Hooks (see the modules).

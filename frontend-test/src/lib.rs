@@ -1,0 +1,1 @@
+//! Simulation and tests of whole groups.
