@@ -1,1 +1,21 @@
-//! Layout.
+//! What the daemon and the server's process share: a file mapped by both.
+//!
+//! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled apart and
+//! need not agree on anything else. The daemon writes the *script ring* (committed entries, in slot
+//! order) and reads the *output ring*; the preload library does the reverse. Neither ever waits for
+//! the other while it holds something that the other needs.
+//!
+//! | room | thought |
+//! |---|---|
+//! | [`region`] | the layout, how it is made and opened |
+//! | [`ring`] | records of bytes from one writer to one reader |
+//! | [`parking`] | how one side sleeps and the other wakes it |
+//! | [`sys`] | system calls without libc, so that no hook is met on the way |
+
+pub mod parking;
+pub mod region;
+pub mod ring;
+pub mod sys;
+
+pub use region::{HashMark, Region, ServerState, Shared};
+pub use ring::{Reader, Record, RingError, Writer};

@@ -1,0 +1,382 @@
+//! The layout of the shared file, how the daemon makes it and how the server's process opens it.
+//!
+//! The file is named by path, not passed as a descriptor: a server may close every descriptor that it
+//! did not open, and a process image that is taken later finds the file again.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::parking::Bell;
+use crate::ring::{Positions, Reader, Writer};
+use crate::sys;
+
+/// Raised with every change of the layout; both sides must have the same.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Bytes for committed entries that the server has not consumed.
+pub const SCRIPT_BYTES: usize = 8 << 20;
+
+/// Bytes for what the server has written and the daemon has not taken.
+pub const OUTPUT_BYTES: usize = 8 << 20;
+
+/// How many slots' hashes are kept for comparison with replicas of another speed.
+pub const MARKS: usize = 4096;
+
+/// Bytes of the last trouble's text.
+pub const TROUBLE_BYTES: usize = 512;
+
+/// Kinds of records in the script ring.
+pub mod script {
+    /// `numbers[0]`: slot; data: an encoded `Genesis`.
+    pub const GENESIS: u32 = 1;
+    /// `numbers[0]`: slot; data: an encoded `Entry`; empty: a no-op.
+    pub const ENTRY: u32 = 2;
+}
+
+/// Kinds of records in the output ring. Connections are this replica's own: `numbers[0]` is the
+/// connection's number, `numbers[1]` its generation.
+pub mod output {
+    /// The server listens: `numbers[0]` is the port, data the 16 bytes of the address it asked for.
+    pub const LISTEN: u32 = 1;
+    /// The server listens no more: `numbers[0]` is the port.
+    pub const UNLISTEN: u32 = 2;
+    /// Bytes for the client.
+    pub const DATA: u32 = 3;
+    /// The server has shut its side: after the data so far, the client reads the end of the stream.
+    pub const FIN: u32 = 4;
+    /// The server has closed the connection: nothing more will be said about it.
+    pub const CLOSE: u32 = 5;
+    /// The connection was not accepted or was aborted: the client gets a reset.
+    pub const RESET: u32 = 6;
+    /// The server has read the client's bytes up to `numbers[2]`.
+    pub const CONSUMED: u32 = 7;
+    /// Text for the daemon's events; `numbers[0]`: 0 error, 1 warning, 2 information.
+    pub const NOTE: u32 = 8;
+}
+
+/// What the server's threads are doing, as the daemon sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum ServerState {
+    /// The program's first instruction has not run yet.
+    Starting = 0,
+    /// A thread holds the turn.
+    Running = 1,
+    /// A thread is runnable, and nothing is granted.
+    Stalled = 2,
+    /// No thread is runnable: only an op or a deadline can change that.
+    Quiescent = 3,
+    /// The program has ended, or is ending.
+    Exited = 4,
+}
+
+impl ServerState {
+    fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Running,
+            2 => Self::Stalled,
+            3 => Self::Quiescent,
+            4 => Self::Exited,
+            _ => Self::Starting,
+        }
+    }
+}
+
+/// The hashes at the admission of one slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HashMark {
+    /// The slot that was admitted.
+    pub slot: u64,
+    /// The logical clock at that moment.
+    pub clock: u64,
+    /// Of (clock, thread, call, object) of all calls before.
+    pub schedule: u64,
+    /// Of all bytes written to connections before.
+    pub output: u64,
+}
+
+#[repr(C)]
+#[derive(Debug, Default)]
+struct MarkCell {
+    /// 0 while the others change.
+    slot: AtomicU64,
+    clock: AtomicU64,
+    schedule: AtomicU64,
+    output: AtomicU64,
+}
+
+/// The shared file's first bytes. The data of the two rings follows.
+#[repr(C)]
+pub struct Region {
+    magic: AtomicU64,
+    version: AtomicU32,
+    /// This replica's number.
+    pub node: AtomicU32,
+    /// Connections that entered by this replica with a lower generation are of a former life: nothing
+    /// is written for them.
+    pub first_generation: AtomicU64,
+    /// Test control: 1 admits what arrives when it arrives, instead of by the script.
+    pub admit_on_arrival: AtomicU32,
+    /// 1: the server's fsync family reaches the disk.
+    pub keep_fsync: AtomicU32,
+    /// The server's process, for events.
+    pub process: AtomicU32,
+    /// 1: the daemon wants to be woken by stalls and new deadlines (it is the primary's).
+    pub watch_state: AtomicU32,
+    /// 1: the daemon has been woken and has not looked yet.
+    pub wake_pending: AtomicU32,
+    state: AtomicU32,
+    /// Rung by the daemon when the script has grown.
+    pub script_bell: Bell,
+    /// Rung by the daemon when it has taken output.
+    pub output_bell: Bell,
+    script: Positions,
+    output: Positions,
+
+    /// The logical clock.
+    pub clock: AtomicU64,
+    /// The last slot that the server consumed.
+    pub admitted: AtomicU64,
+    /// Of them, entries with ops.
+    pub entries: AtomicU64,
+    /// Of them, entries without ops.
+    pub bubbles: AtomicU64,
+    /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
+    pub deadline: AtomicU64,
+    /// Agreed time, in nanoseconds.
+    pub agreed: AtomicU64,
+    /// Connections that the server holds or has not accepted yet.
+    pub connections: AtomicU64,
+    /// Threads of the server.
+    pub threads: AtomicU64,
+    /// Calls that were seen and are not covered by the determinism contract.
+    pub uncovered_calls: AtomicU64,
+    marks: [MarkCell; MARKS],
+    trouble_length: AtomicU32,
+    trouble: [AtomicU64; TROUBLE_BYTES / 8],
+}
+
+const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");
+const HEADER_BYTES: usize = size_of::<Region>().next_multiple_of(4096);
+const FILE_BYTES: usize = HEADER_BYTES + SCRIPT_BYTES + OUTPUT_BYTES;
+
+impl Region {
+    /// What the server's threads are doing.
+    pub fn state(&self) -> ServerState {
+        ServerState::from_number(self.state.load(Ordering::SeqCst))
+    }
+
+    /// Says what the server's threads are doing.
+    pub fn set_state(&self, state: ServerState) {
+        self.state.store(state as u32, Ordering::SeqCst);
+    }
+
+    /// Bytes of the script that the server has not consumed.
+    pub fn script_backlog(&self) -> u64 {
+        self.script.backlog()
+    }
+
+    /// Bytes of output that the daemon has not taken.
+    pub fn output_backlog(&self) -> u64 {
+        self.output.backlog()
+    }
+
+    /// Publishes the hashes at a slot's admission.
+    pub fn put_mark(&self, mark: HashMark) {
+        let cell = &self.marks[mark.slot as usize % MARKS];
+        cell.slot.store(0, Ordering::SeqCst);
+        cell.clock.store(mark.clock, Ordering::SeqCst);
+        cell.schedule.store(mark.schedule, Ordering::SeqCst);
+        cell.output.store(mark.output, Ordering::SeqCst);
+        cell.slot.store(mark.slot, Ordering::SeqCst);
+    }
+
+    /// The hashes at a slot's admission, if it is among the last [`MARKS`].
+    pub fn mark(&self, slot: u64) -> Option<HashMark> {
+        let cell = &self.marks[slot as usize % MARKS];
+        let before = cell.slot.load(Ordering::SeqCst);
+        let mark = HashMark {
+            slot,
+            clock: cell.clock.load(Ordering::SeqCst),
+            schedule: cell.schedule.load(Ordering::SeqCst),
+            output: cell.output.load(Ordering::SeqCst),
+        };
+        let after = cell.slot.load(Ordering::SeqCst);
+        (before == slot && after == slot && slot != 0).then_some(mark)
+    }
+
+    /// Leaves a text that outlives the process that wrote it; cut at [`TROUBLE_BYTES`].
+    pub fn put_trouble(&self, text: &[u8]) {
+        let length = text.len().min(TROUBLE_BYTES);
+        self.trouble_length.store(0, Ordering::SeqCst);
+        for (cell, part) in self.trouble.iter().zip(text[..length].chunks(8)) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            cell.store(u64::from_le_bytes(word), Ordering::SeqCst);
+        }
+        self.trouble_length.store(length as u32, Ordering::SeqCst);
+    }
+
+    /// The text that was left last, copied into `space`.
+    pub fn trouble<'a>(&self, space: &'a mut [u8; TROUBLE_BYTES]) -> &'a [u8] {
+        let length = (self.trouble_length.load(Ordering::SeqCst) as usize).min(TROUBLE_BYTES);
+        for (cell, part) in self.trouble.iter().zip(space.chunks_mut(8)) {
+            part.copy_from_slice(&cell.load(Ordering::SeqCst).to_le_bytes());
+        }
+        &space[..length]
+    }
+}
+
+/// The mapping of a shared file; it stays to the end of the process, because threads of the server use
+/// it until then.
+#[derive(Clone, Copy)]
+pub struct Shared {
+    start: *mut u8,
+}
+
+// SAFETY: the mapping is never removed, everything in it is atomic, and the rings' ends are handed out
+// by unsafe functions whose callers vouch for there being one of each.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Makes the file anew (what was there is lost) and maps it. `path` ends with a zero byte.
+    ///
+    /// # Errors
+    /// The error number of what the kernel refused.
+    pub fn create(path: &[u8], node: u32, first_generation: u64) -> Result<Self, i32> {
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
+        let descriptor = sys::open(path, flags, 0o600)?;
+        let arguments = [descriptor as usize, FILE_BYTES, 0, 0, 0, 0];
+        // SAFETY: ftruncate touches no memory.
+        let sized = sys::checked(unsafe { sys::syscall(libc::SYS_ftruncate, arguments) });
+        let shared = sized.and_then(|_| Self::map(descriptor));
+        sys::close(descriptor)?;
+        let shared = shared?;
+        let region = shared.region();
+        region.node.store(node, Ordering::SeqCst);
+        region.first_generation.store(first_generation, Ordering::SeqCst);
+        region.deadline.store(u64::MAX, Ordering::SeqCst);
+        region.version.store(LAYOUT_VERSION, Ordering::SeqCst);
+        region.magic.store(MAGIC, Ordering::SeqCst);
+        Ok(shared)
+    }
+
+    /// Maps a file that [`Shared::create`] made. `path` ends with a zero byte.
+    ///
+    /// # Errors
+    /// The error number of what the kernel refused; `EPROTO` for a file of another layout.
+    pub fn open(path: &[u8]) -> Result<Self, i32> {
+        let descriptor = sys::open(path, libc::O_RDWR | libc::O_CLOEXEC, 0)?;
+        let arguments = [descriptor as usize, 0, libc::SEEK_END as usize, 0, 0, 0];
+        // SAFETY: lseek touches no memory.
+        let length = sys::checked(unsafe { sys::syscall(libc::SYS_lseek, arguments) });
+        let shared = match length {
+            Ok(FILE_BYTES) => Self::map(descriptor),
+            Ok(_) => Err(libc::EPROTO),
+            Err(error) => Err(error),
+        };
+        sys::close(descriptor)?;
+        let shared = shared?;
+        let region = shared.region();
+        let known = region.magic.load(Ordering::SeqCst) == MAGIC
+            && region.version.load(Ordering::SeqCst) == LAYOUT_VERSION;
+        if known { Ok(shared) } else { Err(libc::EPROTO) }
+    }
+
+    fn map(descriptor: i32) -> Result<Self, i32> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let arguments =
+            [0, FILE_BYTES, protection, libc::MAP_SHARED as usize, descriptor as usize, 0];
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let start = sys::checked(unsafe { sys::syscall(libc::SYS_mmap, arguments) })?;
+        Ok(Self { start: start as *mut u8 })
+    }
+
+    /// The numbers at its start.
+    pub fn region(&self) -> &'static Region {
+        // SAFETY: mapped with at least this size, page-aligned, never unmapped; all fields are atomics
+        // for which any bytes are valid.
+        unsafe { &*self.start.cast::<Region>() }
+    }
+
+    /// The daemon's ends: it writes the script and reads the output.
+    ///
+    /// # Safety
+    /// At most one process, and in it one owner, holds the daemon's ends.
+    pub unsafe fn daemon_ends(&self) -> (Writer, Reader) {
+        let region = self.region();
+        // SAFETY: the mapping stays; both areas lie inside of it; the caller vouches for one owner.
+        unsafe {
+            (
+                Writer::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
+                Reader::new(
+                    &region.output,
+                    self.start.add(HEADER_BYTES + SCRIPT_BYTES),
+                    OUTPUT_BYTES,
+                ),
+            )
+        }
+    }
+
+    /// The server's ends: it reads the script and writes the output.
+    ///
+    /// # Safety
+    /// At most one process, and in it one owner at a time, holds the server's ends.
+    pub unsafe fn server_ends(&self) -> (Reader, Writer) {
+        let region = self.region();
+        // SAFETY: as in `daemon_ends`.
+        unsafe {
+            (
+                Reader::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
+                Writer::new(
+                    &region.output,
+                    self.start.add(HEADER_BYTES + SCRIPT_BYTES),
+                    OUTPUT_BYTES,
+                ),
+            )
+        }
+    }
+}
+
+impl core::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_see_the_same_file() {
+        let name = format!("{}/crane-shm-{}\0", std::env::temp_dir().display(), std::process::id());
+        let daemon = Shared::create(name.as_bytes(), 3, 9).unwrap();
+        let server = Shared::open(name.as_bytes()).unwrap();
+        // SAFETY: one owner of each in this test.
+        let (mut script, mut output) = unsafe { daemon.daemon_ends() };
+        // SAFETY: as above.
+        let (mut entries, mut replies) = unsafe { server.server_ends() };
+        script.push(script::ENTRY, [1, 0, 0], &[b"entry"]).unwrap();
+        assert_eq!(entries.peek().unwrap().unwrap().bytes, b"entry");
+        replies.push(output::DATA, [1, 9, 0], &[b"re", b"ply"]).unwrap();
+        assert_eq!(output.peek().unwrap().unwrap().bytes, b"reply");
+        assert_eq!(server.region().node.load(Ordering::SeqCst), 3);
+        let mark = HashMark { slot: 5, clock: 1, schedule: 2, output: 3 };
+        server.region().put_mark(mark);
+        assert_eq!(daemon.region().mark(5), Some(mark));
+        assert_eq!(daemon.region().mark(6), None);
+        server.region().put_trouble(b"fork is not covered");
+        assert_eq!(daemon.region().trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
+        std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
+    }
+
+    #[test]
+    fn another_file_is_refused() {
+        let name = format!("{}/crane-no-{}\0", std::env::temp_dir().display(), std::process::id());
+        std::fs::write(name.trim_end_matches('\0'), b"not ours").unwrap();
+        assert_eq!(Shared::open(name.as_bytes()).unwrap_err(), libc::EPROTO);
+        std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
+    }
+}

@@ -1,0 +1,289 @@
+//! Records of bytes from one writer to one reader, through memory that both map.
+//!
+//! A record is a header of 32 bytes and its data, padded to 8; it never wraps, so that the reader can
+//! look at its data in place: what would not fit before the end of the ring starts at its beginning,
+//! after a pad record. Positions count bytes since the start and only grow.
+//!
+//! The reader believes nothing: a length that leads out of the ring is an error, never an access.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+const HEADER_BYTES: usize = size_of::<Header>();
+const PAD: u32 = u32::MAX;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Header {
+    length: u32,
+    kind: u32,
+    numbers: [u64; 3],
+}
+
+/// The two positions of a ring, each on a cache line of its own.
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+pub struct Positions {
+    /// Written by the writer only.
+    written: Line,
+    /// Written by the reader only.
+    read: Line,
+}
+
+#[repr(C, align(64))]
+#[derive(Debug, Default)]
+struct Line(AtomicU64);
+
+impl Positions {
+    /// Bytes written and not read yet.
+    pub fn backlog(&self) -> u64 {
+        let read = self.read.0.load(Ordering::Acquire);
+        self.written.0.load(Ordering::Acquire).saturating_sub(read)
+    }
+}
+
+/// Why a ring does not do what was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RingError {
+    /// No room for the record until the reader has read more.
+    Full,
+    /// The record could never fit.
+    TooLong,
+    /// The other side has written what cannot be.
+    Damaged,
+}
+
+impl core::fmt::Display for RingError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            RingError::Full => "the ring is full",
+            RingError::TooLong => "the record is longer than half of the ring",
+            RingError::Damaged => "the ring holds a record that cannot be",
+        })
+    }
+}
+
+impl core::error::Error for RingError {}
+
+/// One record, as the reader sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    /// What it says; the two sides' agreement.
+    pub kind: u32,
+    /// Its numbers; their meaning depends on the kind.
+    pub numbers: [u64; 3],
+    /// Its data.
+    pub bytes: &'a [u8],
+}
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Writer {
+    positions: *const Positions,
+    data: *mut u8,
+    capacity: usize,
+}
+
+// SAFETY: the pointers lead into a mapping that lives as long as its `Shared`, shared by design; a
+// `Writer` is the only one of its ring and is used through `&mut`.
+unsafe impl Send for Writer {}
+
+impl Writer {
+    /// The writing end of the ring with these positions and data.
+    ///
+    /// # Safety
+    /// Both stay mapped while the writer lives, `data` has `capacity` bytes aligned to 8 (a multiple of
+    /// 64), and no other writer of this ring exists.
+    pub unsafe fn new(positions: *const Positions, data: *mut u8, capacity: usize) -> Self {
+        assert!(capacity.is_multiple_of(64) && data.addr().is_multiple_of(8));
+        Self { positions, data, capacity }
+    }
+
+    /// Appends a record whose data is the sum of `parts`.
+    ///
+    /// # Errors
+    /// [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never.
+    pub fn push(&mut self, kind: u32, numbers: [u64; 3], parts: &[&[u8]]) -> Result<(), RingError> {
+        assert!(kind != PAD);
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        let size = record_size(length);
+        if size > self.capacity / 2 {
+            return Err(RingError::TooLong);
+        }
+        // SAFETY: `new`'s caller keeps the positions mapped.
+        let positions = unsafe { &*self.positions };
+        let written = positions.written.0.load(Ordering::Relaxed);
+        let read = positions.read.0.load(Ordering::Acquire);
+        let used = written.wrapping_sub(read) as usize;
+        let place = (written % self.capacity as u64) as usize;
+        let pad = if place + size > self.capacity { self.capacity - place } else { 0 };
+        if used > self.capacity || used + pad + size > self.capacity {
+            return Err(RingError::Full);
+        }
+        if pad >= HEADER_BYTES {
+            self.put_header(place, Header { length: 0, kind: PAD, numbers: [0; 3] });
+        }
+        let place = if pad > 0 { 0 } else { place };
+        self.put_header(place, Header { length: length as u32, kind, numbers });
+        let mut at = place + HEADER_BYTES;
+        for part in parts {
+            // SAFETY: the record fits before the end of the ring (see `pad`), and the reader does not
+            // look at it before `written` says so.
+            unsafe {
+                core::ptr::copy_nonoverlapping(part.as_ptr(), self.data.add(at), part.len());
+            }
+            at += part.len();
+        }
+        positions.written.0.store(written + (pad + size) as u64, Ordering::Release);
+        Ok(())
+    }
+
+    fn put_header(&mut self, place: usize, header: Header) {
+        assert!(place + HEADER_BYTES <= self.capacity);
+        // SAFETY: inside the ring (asserted), aligned because records are multiples of 8.
+        unsafe { self.data.add(place).cast::<Header>().write(header) };
+    }
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub struct Reader {
+    positions: *const Positions,
+    data: *const u8,
+    capacity: usize,
+    peeked: u64,
+}
+
+// SAFETY: as for `Writer`.
+unsafe impl Send for Reader {}
+
+impl Reader {
+    /// The reading end of the ring with these positions and data.
+    ///
+    /// # Safety
+    /// As for [`Writer::new`]; no other reader of this ring exists.
+    pub unsafe fn new(positions: *const Positions, data: *const u8, capacity: usize) -> Self {
+        assert!(capacity.is_multiple_of(64) && data.addr().is_multiple_of(8));
+        Self { positions, data, capacity, peeked: 0 }
+    }
+
+    /// The record at the head, left where it is until [`Reader::pop`].
+    ///
+    /// # Errors
+    /// [`RingError::Damaged`] when the writer has gone wrong.
+    pub fn peek(&mut self) -> Result<Option<Record<'_>>, RingError> {
+        // SAFETY: `new`'s caller keeps the positions mapped.
+        let positions = unsafe { &*self.positions };
+        let mut read = positions.read.0.load(Ordering::Relaxed);
+        let written = positions.written.0.load(Ordering::Acquire);
+        loop {
+            let left = written.wrapping_sub(read);
+            if left == 0 {
+                return Ok(None);
+            }
+            if left > self.capacity as u64 {
+                return Err(RingError::Damaged);
+            }
+            let place = (read % self.capacity as u64) as usize;
+            let until_end = self.capacity - place;
+            if until_end < HEADER_BYTES {
+                read += until_end as u64;
+                continue;
+            }
+            // SAFETY: a whole header lies before the end of the ring; aligned, see `put_header`.
+            let header = unsafe { self.data.add(place).cast::<Header>().read() };
+            if header.kind == PAD {
+                read += until_end as u64;
+                continue;
+            }
+            let length = header.length as usize;
+            let size = record_size(length);
+            if size > until_end || size as u64 > written.wrapping_sub(read) {
+                return Err(RingError::Damaged);
+            }
+            self.peeked = read + size as u64;
+            // SAFETY: the data lies inside the ring (checked); the writer does not touch it before
+            // `pop` has moved the reading position.
+            let bytes =
+                unsafe { core::slice::from_raw_parts(self.data.add(place + HEADER_BYTES), length) };
+            return Ok(Some(Record { kind: header.kind, numbers: header.numbers, bytes }));
+        }
+    }
+
+    /// Frees the record that [`Reader::peek`] gave last.
+    pub fn pop(&mut self) {
+        // SAFETY: `new`'s caller keeps the positions mapped.
+        let positions = unsafe { &*self.positions };
+        assert!(self.peeked > positions.read.0.load(Ordering::Relaxed), "peek comes before pop");
+        positions.read.0.store(self.peeked, Ordering::Release);
+    }
+}
+
+const fn record_size(length: usize) -> usize {
+    HEADER_BYTES + length.next_multiple_of(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(align(64))]
+    struct Data([u8; 512]);
+
+    #[test]
+    fn records_come_out_as_they_went_in_through_many_wraps() {
+        let positions = Positions::default();
+        let mut data = Data([0; 512]);
+        let start = data.0.as_mut_ptr();
+        // SAFETY: both live to the end of the test; one writer, one reader.
+        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        // SAFETY: as above.
+        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        let bytes: Vec<u8> = (0..200).collect();
+        for round in 0..1000_usize {
+            let first = &bytes[..round % 97];
+            let second = &bytes[..round % 13];
+            writer.push(7, [round as u64, 1, 2], &[first, second]).unwrap();
+            let record = reader.peek().unwrap().unwrap();
+            assert_eq!((record.kind, record.numbers), (7, [round as u64, 1, 2]));
+            assert_eq!(record.bytes, [first, second].concat());
+            reader.pop();
+            assert_eq!(reader.peek(), Ok(None));
+        }
+    }
+
+    #[test]
+    fn a_full_ring_says_so_and_loses_nothing() {
+        let positions = Positions::default();
+        let mut data = Data([0; 512]);
+        let start = data.0.as_mut_ptr();
+        // SAFETY: both live to the end of the test; one writer, one reader.
+        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        // SAFETY: as above.
+        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        assert_eq!(writer.push(1, [0; 3], &[&[0; 300]]), Err(RingError::TooLong));
+        let mut pushed = 0;
+        while writer.push(1, [pushed, 0, 0], &[&[0; 40]]).is_ok() {
+            pushed += 1;
+        }
+        assert_eq!(pushed, 7);
+        for expected in 0..pushed {
+            assert_eq!(reader.peek().unwrap().unwrap().numbers[0], expected);
+            reader.pop();
+        }
+        assert_eq!(reader.peek(), Ok(None));
+    }
+
+    #[test]
+    fn a_length_out_of_the_ring_is_damage() {
+        let positions = Positions::default();
+        let mut data = Data([0; 512]);
+        let start = data.0.as_mut_ptr();
+        // SAFETY: both live to the end of the test; one writer, one reader.
+        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        // SAFETY: as above.
+        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        writer.push(1, [0; 3], &[&[0; 8]]).unwrap();
+        writer.put_header(0, Header { length: 10_000, kind: 1, numbers: [0; 3] });
+        assert_eq!(reader.peek(), Err(RingError::Damaged));
+    }
+}
