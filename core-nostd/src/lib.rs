@@ -9,13 +9,15 @@
 //! | room | thought |
 //! |---|---|
 //! | [`wire`] | what an op, an entry and a genesis entry look like as bytes |
-//! | `paxos` | which entry stands in which slot (agreement, in the daemon) |
+//! | [`paxos`] | which entry stands in which slot (agreement, in the daemon) |
 //! | `execution` | when an op is admitted and whose turn it is (in the server's process) |
 //!
-//! [`id`] names things, [`limits`] bounds them.
+//! [`id`] names things, [`time`] measures, [`limits`] bounds.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod id;
 pub mod limits;
+pub mod paxos;
+pub mod time;
 pub mod wire;

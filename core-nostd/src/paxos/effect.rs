@@ -1,0 +1,199 @@
+//! What goes into a node and what comes out of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
+
+use super::{Ballot, Entry, Life, Members, Message};
+
+/// Effects that one step can have: two for each other member and eight of the node itself must always
+/// fit; the rest is for entries on their way to members, which otherwise follow with the next step.
+pub const EFFECTS_MAX: usize = EFFECTS_RESERVED + 40;
+
+/// Effects that the handlers themselves can have, beside entries that are sent.
+pub(super) const EFFECTS_RESERVED: usize = 2 * (NODES_MAX - 1) + 8;
+
+/// Where a step puts its effects. The caller gives it empty and carries them out in their order.
+pub type Effects = heapless::Vec<Effect, EFFECTS_MAX>;
+
+/// Counts a node's writes from 1, without gaps. A number is not used again before a restart.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct WriteNumber(pub u64);
+
+/// What happens to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Input {
+    /// Time has passed; due after [`deadline`](super::Node::deadline), harmless at any time.
+    Wake,
+    /// A message has come, whole and unharmed, with its payload if it carries one (see
+    /// [`Message::payload`]); the frontend has checked the payload against its descriptor.
+    Message {
+        /// The sender, whose identity the frontend has established.
+        from: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// The link to a member has come up (again): what was on the way before is lost.
+    LinkUp {
+        /// The member.
+        node: NodeId,
+    },
+    /// The link to a member is closed: its daemon, its host or the way to it is gone.
+    LinkDown {
+        /// The member.
+        node: NodeId,
+    },
+    /// All writes up to this one survive a crash.
+    Durable {
+        /// The last of them.
+        up_to: WriteNumber,
+    },
+}
+
+/// What a node wants done. Nothing that depends on a write comes before [`Input::Durable`] has told of
+/// it, so the driver may carry out all effects at once, and in parallel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Effect {
+    /// Send a message, with its payload if it carries one. A message that cannot be sent is dropped.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Append a record to stable storage, in the order of the numbers, and say so by
+    /// [`Input::Durable`]. For an [`Record::Accept`] with a payload, the payload is the one that was
+    /// handed in together with the input that this step answers.
+    Write {
+        /// Its number.
+        number: WriteNumber,
+        /// The record.
+        record: Record,
+    },
+    /// All slots up to this one are committed. Their entries have been written here (or are being).
+    Committed {
+        /// The last of them.
+        up_to: Slot,
+    },
+    /// Read these slots from the log, and send each to the member as [`Message::Chosen`] with its
+    /// payload, in their order. They are committed. If the log here does not reach back so far, do
+    /// nothing.
+    ServeCatchUp {
+        /// The receiver.
+        to: NodeId,
+        /// The first of the slots.
+        from: Slot,
+        /// The last of the slots, at most [`CATCH_UP_SLOTS_MAX`] in all.
+        up_to: Slot,
+    },
+    /// The node's role has changed, or the primary that it knows.
+    Role {
+        /// The role now.
+        role: Role,
+        /// Why.
+        reason: Reason,
+    },
+    /// The members, or their parts, have changed in the log here (not yet committed, maybe).
+    Members {
+        /// The members now.
+        members: Members,
+    },
+}
+
+/// Slots that one [`Effect::ServeCatchUp`] asks for.
+pub const CATCH_UP_SLOTS_MAX: u64 = 64;
+
+/// What must survive a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Record {
+    /// The highest ballot promised.
+    Promise {
+        /// Higher than in any record before.
+        ballot: Ballot,
+    },
+    /// An entry in a slot, kept with its payload. If the slot, or later ones, are written already,
+    /// they are no longer part of the log: this one takes its place and is the last.
+    Accept {
+        /// Where it stands: at most one after the last.
+        slot: Slot,
+        /// The entry. Its ballot is promised as well.
+        entry: Entry,
+    },
+    /// Whether the node may vote.
+    Standing(Standing),
+}
+
+/// Whether a node may promise and acknowledge.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum Standing {
+    /// Its storage is empty. It knows neither whether the group exists already, nor whether it has
+    /// voted in it.
+    #[default]
+    Blank,
+    /// When this storage was new, no other member had voted.
+    Ready,
+    /// The storage was new when others had voted already. Learns the log, and has the primary propose
+    /// [`Content::Rejoin`](super::Content::Rejoin) for this life.
+    Rejoining {
+        /// This storage's.
+        life: Life,
+    },
+    /// Votes.
+    Voter {
+        /// This storage's.
+        life: Life,
+    },
+}
+
+impl Standing {
+    /// Whether it votes.
+    pub const fn is_voter(&self) -> bool {
+        matches!(self, Standing::Voter { .. })
+    }
+}
+
+/// What a node does for its group.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// Accepts what a primary proposes.
+    Backup {
+        /// The primary, if one is known.
+        primary: Option<NodeId>,
+    },
+    /// Stands for election.
+    Candidate,
+    /// Proposes.
+    Primary,
+    /// May not vote: it does not know yet whether its storage is new, or rejoins after a loss.
+    Recovering,
+}
+
+/// Why a role changed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Reason {
+    /// The node has just started.
+    Started,
+    /// Nothing was heard from a primary for too long.
+    Silence,
+    /// The link to the primary was closed.
+    LinkDown,
+    /// The primary asked this node to take over.
+    HandedOver,
+    /// A majority promised.
+    Elected,
+    /// A higher ballot was seen.
+    HigherBallot,
+    /// As primary: too long without a majority in reach. As candidate: no majority answered.
+    NoMajority,
+    /// A primary made itself known.
+    PrimaryFound,
+    /// The storage turned out to have been lost.
+    StorageLost,
+    /// The node may vote from now on.
+    Admitted,
+    /// The log says that the node is not a voter any more.
+    Removed,
+}

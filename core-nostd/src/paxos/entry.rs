@@ -1,0 +1,68 @@
+//! What agreement is reached on: descriptions of payloads, and a few words of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+
+use super::{Ballot, Members};
+
+/// Stands for a payload: the core never sees the bytes, the frontend keeps them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// Bytes in the payload.
+    pub length: u32,
+    /// A digest of them, by which the frontend may check what it was sent.
+    pub digest: u64,
+}
+
+/// One life of a node's stable storage. Whoever loses it has forgotten its promises, and starts
+/// another life, which votes only after the log has said so.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Life(pub u64);
+
+impl Life {
+    /// That of a member which has kept its storage since the group was created.
+    pub const FIRST: Life = Life(0);
+}
+
+/// What is proposed for a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Content {
+    /// Nothing: a new primary's first entry. Everything before it is chosen together with it. The
+    /// script skips it.
+    Empty,
+    /// A payload of the frontend: an encoded entry, or the genesis in slot 1.
+    Payload(Descriptor),
+    /// `node` has lost its storage. What an older life of it promised or acknowledged does not count
+    /// any more; `life` does, as soon as this is committed in that node's own log.
+    Rejoin {
+        /// Who lost it.
+        node: NodeId,
+        /// How its new storage is called.
+        life: Life,
+    },
+    /// The members from here on.
+    Change(Members),
+}
+
+impl Content {
+    /// The payload that belongs to it.
+    pub const fn payload(&self) -> Option<Descriptor> {
+        match self {
+            Content::Payload(descriptor) => Some(*descriptor),
+            _ => None,
+        }
+    }
+}
+
+/// What was accepted in a slot. It keeps the ballot under which it was first proposed; ballot and slot
+/// together name one content, and everything before it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Under which it was first proposed.
+    pub ballot: Ballot,
+    /// What it says.
+    pub content: Content,
+}

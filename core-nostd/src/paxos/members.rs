@@ -1,0 +1,155 @@
+//! Who votes, and what a majority is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeId;
+use crate::limits::NODES_MAX;
+
+/// A set of nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct NodeSet(u8);
+
+const ALL: u8 = ((1u16 << NODES_MAX) - 1) as u8;
+const _: () = assert!(NODES_MAX <= 7, "a set of nodes is kept in the bits of one byte");
+
+impl NodeSet {
+    /// No node.
+    pub const EMPTY: NodeSet = NodeSet(0);
+
+    /// The nodes 1 to `count`.
+    pub const fn first(count: usize) -> Self {
+        assert!(count <= NODES_MAX);
+        Self(((1u16 << count) - 1) as u8)
+    }
+
+    /// Whether `node` is in the set.
+    pub const fn contains(self, node: NodeId) -> bool {
+        self.0 & (1 << node.index()) != 0
+    }
+
+    /// The set with `node` in it.
+    pub const fn with(self, node: NodeId) -> Self {
+        Self(self.0 | (1 << node.index()))
+    }
+
+    /// The set without `node`.
+    pub const fn without(self, node: NodeId) -> Self {
+        Self(self.0 & !(1 << node.index()))
+    }
+
+    /// The nodes that are in either.
+    pub const fn union(self, other: NodeSet) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The nodes that are in both.
+    pub const fn intersection(self, other: NodeSet) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// How many nodes are in the set.
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether no node is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The nodes, by rising number.
+    pub fn iter(self) -> impl Iterator<Item = NodeId> {
+        (1..=NODES_MAX as u8).filter_map(NodeId::new).filter(move |node| self.contains(*node))
+    }
+}
+
+impl FromIterator<NodeId> for NodeSet {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        nodes.into_iter().fold(NodeSet::EMPTY, NodeSet::with)
+    }
+}
+
+impl TryFrom<u8> for NodeSet {
+    type Error = &'static str;
+
+    fn try_from(bits: u8) -> Result<Self, Self::Error> {
+        if bits & !ALL == 0 { Ok(Self(bits)) } else { Err("no group has so many nodes") }
+    }
+}
+
+impl From<NodeSet> for u8 {
+    fn from(set: NodeSet) -> u8 {
+        set.0
+    }
+}
+
+/// Who belongs to the group, as the log says it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct Members {
+    /// Those whose promises and acknowledgements count, at least one.
+    pub voters: NodeSet,
+    /// Those that get the log and do not count (yet). No voter is one.
+    pub learners: NodeSet,
+    /// Those voters that keep the log and run no server; they never stand for election.
+    pub witnesses: NodeSet,
+}
+
+impl Members {
+    /// A group of the nodes 1 to `count`, all of them voters with a server.
+    ///
+    /// # Panics
+    /// When `count` is not from 1 to [`NODES_MAX`]: the caller has checked its configuration.
+    pub const fn first(count: usize) -> Self {
+        assert!(count >= 1 && count <= NODES_MAX);
+        Self { voters: NodeSet::first(count), learners: NodeSet::EMPTY, witnesses: NodeSet::EMPTY }
+    }
+
+    /// All nodes that get the log.
+    pub const fn all(&self) -> NodeSet {
+        self.voters.union(self.learners)
+    }
+
+    /// How many voters a majority has: any two majorities share a voter.
+    pub const fn majority(&self) -> usize {
+        self.voters.len() / 2 + 1
+    }
+
+    /// Whether the voters among `nodes` are a majority.
+    pub const fn is_majority(&self, nodes: NodeSet) -> bool {
+        self.voters.intersection(nodes).len() >= self.majority()
+    }
+
+    /// Whether the sets fit together.
+    pub const fn is_sound(&self) -> bool {
+        !self.voters.is_empty()
+            && self.voters.intersection(self.learners).is_empty()
+            && self.witnesses.intersection(self.voters).len() == self.witnesses.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_majorities_always_meet() {
+        for count in 1..=NODES_MAX {
+            let members = Members::first(count);
+            let sets = || (0..=ALL).map(NodeSet).filter(|set| members.is_majority(*set));
+            for (one, other) in sets().flat_map(|one| sets().map(move |other| (one, other))) {
+                let shared = one.intersection(other).intersection(members.voters);
+                assert!(!shared.is_empty(), "{count} members: {one:?} and {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_gives_back_what_it_was_given() {
+        let nodes = [7, 1, 4].map(|number| NodeId::new(number).unwrap());
+        let set: NodeSet = nodes.into_iter().collect();
+        assert!(set.iter().map(NodeId::number).eq([1, 4, 7]));
+        assert_eq!(set.without(nodes[0]).len(), 2);
+        assert!(NodeSet::try_from(0x80).is_err());
+    }
+}

@@ -1,0 +1,187 @@
+//! What nodes say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::Slot;
+use crate::wire::WireError;
+
+use super::{Ballot, Descriptor, Entry, Life, Standing};
+
+/// Bytes of the longest encoded message.
+pub const MESSAGE_BYTES_MAX: usize = 128;
+
+/// The end of a log: what two logs are compared by, ballot first.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct LogEnd {
+    /// Of the last entry.
+    pub ballot: Ballot,
+    /// Of the last entry.
+    pub slot: Slot,
+}
+
+/// One message between two nodes. It may be lost, repeated, delayed and overtaken without harm.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// From a node that may not vote yet: who are you, and may I?
+    Hello {
+        /// Comes back in the answer.
+        nonce: u64,
+        /// The sender's standing.
+        standing: Standing,
+        /// The sender's commit index.
+        committed: Slot,
+    },
+    /// The answer to [`Message::Hello`].
+    HelloBack {
+        /// From the question.
+        nonce: u64,
+        /// The answering node's standing.
+        standing: Standing,
+        /// Its commit index.
+        committed: Slot,
+    },
+    /// Would you promise this ballot, if I asked? Changes nothing (the pre-vote).
+    Canvass {
+        /// The one that the sender would use.
+        ballot: Ballot,
+    },
+    /// The answer to [`Message::Canvass`].
+    Support {
+        /// From the question.
+        ballot: Ballot,
+        /// Whether it would.
+        granted: bool,
+        /// The highest ballot it has promised.
+        promised: Ballot,
+        /// Its commit index.
+        committed: Slot,
+    },
+    /// Phase 1a: promise to accept nothing below this ballot, and say what you have.
+    Prepare {
+        /// The candidate's.
+        ballot: Ballot,
+    },
+    /// Phase 1b.
+    Promised {
+        /// From the question.
+        ballot: Ballot,
+        /// The life that promises.
+        life: Life,
+        /// The end of the log here.
+        end: LogEnd,
+        /// The commit index here.
+        committed: Slot,
+    },
+    /// Another ballot has been promised; what was asked under `ballot` is refused.
+    Refused {
+        /// From the question.
+        ballot: Ballot,
+        /// The higher one.
+        promised: Ballot,
+    },
+    /// Send me your log from this slot on: a range of it, with payloads.
+    Fetch {
+        /// A candidate's, which then gets undecided entries too. Zero for a learner's question.
+        ballot: Ballot,
+        /// The first slot that is missing.
+        from: Slot,
+    },
+    /// An entry for a candidate that completes its log. Carries a payload.
+    Copy {
+        /// The candidate's.
+        ballot: Ballot,
+        /// Where the entry stands.
+        slot: Slot,
+        /// The entry.
+        entry: Entry,
+    },
+    /// An entry that is known to be chosen, with all before it. Carries a payload.
+    Chosen {
+        /// Where the entry stands.
+        slot: Slot,
+        /// The entry.
+        entry: Entry,
+    },
+    /// Phase 2a. Carries a payload.
+    Accept {
+        /// The primary's.
+        ballot: Ballot,
+        /// Where the entry stands.
+        slot: Slot,
+        /// Ballot of the entry in the slot before: a log that has this one agrees up to there.
+        before: Ballot,
+        /// The entry.
+        entry: Entry,
+        /// The primary's commit index.
+        committed: Slot,
+    },
+    /// Phase 2b, for all slots up to one: the log here is durable, and the primary's, so far.
+    Accepted {
+        /// The primary's.
+        ballot: Ballot,
+        /// The last such slot.
+        up_to: Slot,
+        /// The life that acknowledges; none if the sender may not vote.
+        life: Option<Life>,
+        /// From the heartbeat that is answered, else 0.
+        beat: u64,
+    },
+    /// The primary's commit index, as soon as it changes.
+    Commit {
+        /// The primary's.
+        ballot: Ballot,
+        /// The primary's commit index.
+        committed: Slot,
+    },
+    /// The primary is there. Answered with [`Message::Accepted`].
+    Heartbeat {
+        /// The primary's.
+        ballot: Ballot,
+        /// The primary's commit index.
+        committed: Slot,
+        /// The end of the primary's log.
+        end: LogEnd,
+        /// Counts the primary's heartbeats, from 1.
+        beat: u64,
+    },
+    /// The primary asks the receiver to take its role.
+    Succeed {
+        /// The primary's.
+        ballot: Ballot,
+    },
+}
+
+impl Message {
+    /// Which payload the frontend attaches to the message, at most one.
+    pub const fn payload(&self) -> Option<(Slot, Descriptor)> {
+        match self {
+            Message::Copy { slot, entry, .. }
+            | Message::Chosen { slot, entry }
+            | Message::Accept { slot, entry, .. } => match entry.content.payload() {
+                Some(descriptor) => Some((*slot, descriptor)),
+                None => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Reads a message that fills `bytes`.
+    ///
+    /// # Errors
+    /// [`WireError`], whatever the bytes are; never a panic.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let (message, rest) = postcard::take_from_bytes(bytes)?;
+        if rest.is_empty() { Ok(message) } else { Err(WireError::Malformed) }
+    }
+
+    /// Writes the message to the front of `space` and says how many bytes it took; never more than
+    /// [`MESSAGE_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// [`WireError::Full`] when `space` does not suffice.
+    pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
+        Ok(postcard::to_slice(self, space)?.len())
+    }
+}

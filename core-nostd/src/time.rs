@@ -1,0 +1,101 @@
+//! Time as the core sees it: an argument, never a source.
+
+use core::ops::{Add, Sub};
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds of a clock that never goes back, since a moment that the driver chooses.
+///
+/// Only differences count, and only on one node: instants of two nodes are never compared.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Instant(u64);
+
+/// A span of time in microseconds.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+pub struct Duration(u64);
+
+impl Instant {
+    /// The moment that the driver counts from.
+    pub const START: Instant = Instant(0);
+
+    /// So many microseconds after [`Instant::START`].
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since [`Instant::START`].
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// How long it is since `earlier`; nothing if that is still to come.
+    pub const fn since(self, earlier: Instant) -> Duration {
+        Duration(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Duration {
+    /// No time at all.
+    pub const ZERO: Duration = Duration(0);
+
+    /// So many microseconds.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// So many milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis * 1000)
+    }
+
+    /// Microseconds.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// This span `factor` times.
+    pub const fn times(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, span: Duration) -> Instant {
+        Instant(self.0.saturating_add(span.0))
+    }
+}
+
+impl Add for Duration {
+    type Output = Duration;
+
+    fn add(self, other: Duration) -> Duration {
+        Duration(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Duration {
+    type Output = Duration;
+
+    fn sub(self, other: Duration) -> Duration {
+        Duration(self.0.saturating_sub(other.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_to_come_is_no_time_ago() {
+        let early = Instant::from_micros(5);
+        let late = early + Duration::from_millis(1);
+        assert_eq!(late.since(early), Duration::from_micros(1000));
+        assert_eq!(early.since(late), Duration::ZERO);
+    }
+}
