@@ -10,12 +10,13 @@
 //! |---|---|
 //! | [`wire`] | what an op, an entry and a genesis entry look like as bytes |
 //! | [`paxos`] | which entry stands in which slot (agreement, in the daemon) |
-//! | `execution` | when an op is admitted and whose turn it is (in the server's process) |
+//! | [`execution`] | when an op is admitted and whose turn it is (in the server's process) |
 //!
 //! [`id`] names things, [`time`] measures, [`limits`] bounds.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod execution;
 pub mod id;
 pub mod limits;
 pub mod paxos;

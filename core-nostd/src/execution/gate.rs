@@ -1,0 +1,100 @@
+//! The logical clock, and the place where the scheduler asks whether it may advance.
+//!
+//! The script is consumed strictly from the head: an entry's stamp and ops, then its grant, step by
+//! step. An empty script only ever makes a replica wait, never choose; so physical timing has no
+//! influence on what happens at which value of the clock.
+
+use crate::limits::CALL_NANOSECONDS;
+
+/// The clock, what is granted to it, and agreed time.
+///
+/// Theorem: `clock` and `agreed` are functions of the script and of the calls made; `agreed` never goes
+/// backwards.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Gate {
+    clock: u64,
+    granted: u64,
+    agreed: u64,
+}
+
+impl Gate {
+    /// Clock 0, nothing granted, agreed time at the genesis entry's stamp (nanoseconds).
+    pub const fn new(stamp: u64) -> Self {
+        Self { clock: 0, granted: 0, agreed: stamp }
+    }
+
+    /// Calls so far.
+    pub const fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    /// Agreed time in nanoseconds since the Unix epoch: the last stamp, plus a fixed amount per call.
+    pub const fn agreed(&self) -> u64 {
+        self.agreed
+    }
+
+    /// One step of the clock, if it is granted. False: stalled, the head of the script decides.
+    #[must_use]
+    pub fn advance(&mut self) -> bool {
+        if self.granted == 0 {
+            return false;
+        }
+        self.granted -= 1;
+        self.clock += 1;
+        self.agreed += CALL_NANOSECONDS;
+        true
+    }
+
+    /// An entry's stamp is admitted: all that was granted before has been used or dropped.
+    pub fn admit_stamp(&mut self, stamp: u64) {
+        assert!(self.granted == 0, "an entry is admitted when the grant before it is gone");
+        self.agreed = self.agreed.max(stamp);
+    }
+
+    /// The grant after an entry's ops is at the head now.
+    pub fn grant(&mut self, steps: u32) {
+        assert!(self.granted == 0);
+        self.granted = u64::from(steps);
+    }
+
+    /// No thread is runnable: the rest of the grant at the head is dropped.
+    pub fn drop_grant(&mut self) {
+        self.granted = 0;
+    }
+
+    /// Test control only: lets the clock run free, as a server without gates would.
+    pub fn open(&mut self) {
+        self.granted = u64::MAX;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_uses_what_is_granted_and_no_more() {
+        let mut gate = Gate::new(1_000);
+        assert!(!gate.advance());
+        gate.admit_stamp(5_000);
+        gate.grant(2);
+        assert!(gate.advance() && gate.advance() && !gate.advance());
+        assert_eq!((gate.clock(), gate.agreed()), (2, 5_000 + 2 * CALL_NANOSECONDS));
+    }
+
+    #[test]
+    fn agreed_time_never_goes_back() {
+        let mut gate = Gate::new(1_000);
+        gate.admit_stamp(900);
+        assert_eq!(gate.agreed(), 1_000);
+    }
+
+    #[test]
+    fn quiescence_drops_the_rest() {
+        let mut gate = Gate::new(0);
+        gate.grant(1000);
+        assert!(gate.advance());
+        gate.drop_grant();
+        assert!(!gate.advance());
+    }
+}

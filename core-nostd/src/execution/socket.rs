@@ -1,0 +1,164 @@
+//! Virtual sockets: what `accept`, `recv`, `send` and `epoll` may answer, as a function of admitted ops
+//! and of the server's own calls. The bytes themselves lie in the frontend; here they are counted.
+
+use crate::id::ConnId;
+use crate::limits::{RECEIVE_WINDOW, SEND_WINDOW};
+use crate::wire::Endpoint;
+
+/// Place of a connection in its table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnIndex(pub u16);
+
+/// Place of a listener in its table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ListenerIndex(pub u16);
+
+/// A socket that listens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Listener {
+    /// The address that the server bound; the unspecified one for all.
+    pub bound: Endpoint,
+    /// Bound by an IPv6 socket.
+    pub ipv6: bool,
+    /// How many connections may wait for `accept`.
+    pub backlog: u32,
+    /// How many do.
+    pub(super) waiting: u32,
+    pub(super) first: Option<ConnIndex>,
+    pub(super) last: Option<ConnIndex>,
+}
+
+/// A client's connection.
+///
+/// Guarantees: `consumed ≤ received ≤ consumed + RECEIVE_WINDOW` and
+/// `drained ≤ sent ≤ drained + SEND_WINDOW`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Conn {
+    /// The name that the log gives it.
+    pub id: ConnId,
+    /// The address that the client connected to.
+    pub local: Endpoint,
+    /// The client's own address.
+    pub peer: Endpoint,
+    /// Bytes from the client, admitted.
+    pub received: u64,
+    /// Of them, read by the server.
+    pub consumed: u64,
+    /// Bytes written by the server.
+    pub sent: u64,
+    /// Of them, taken by the client.
+    pub drained: u64,
+    /// The client will send nothing more.
+    pub ended: bool,
+    /// The client is gone.
+    pub reset: bool,
+    /// The server reads no more.
+    pub read_shut: bool,
+    /// The server writes no more.
+    pub write_shut: bool,
+    /// Grows when something to read came, the end or a reset: edges, for epoll.
+    pub read_edges: u32,
+    /// Grows when room to write came back, or a reset.
+    pub write_edges: u32,
+    /// The listener in whose backlog it waits, and the connection behind it there.
+    pub(super) backlog_of: Option<ListenerIndex>,
+    pub(super) behind: Option<ConnIndex>,
+}
+
+impl Conn {
+    pub(super) const fn new(id: ConnId, local: Endpoint, peer: Endpoint) -> Self {
+        Self {
+            id,
+            local,
+            peer,
+            received: 0,
+            consumed: 0,
+            sent: 0,
+            drained: 0,
+            ended: false,
+            reset: false,
+            read_shut: false,
+            write_shut: false,
+            read_edges: 0,
+            write_edges: 0,
+            backlog_of: None,
+            behind: None,
+        }
+    }
+
+    /// Bytes that `recv` may return.
+    pub fn readable(&self) -> usize {
+        (self.received - self.consumed) as usize
+    }
+
+    /// Bytes that `send` may take.
+    pub fn room(&self) -> usize {
+        SEND_WINDOW - (self.sent - self.drained) as usize
+    }
+
+    /// Whether `recv` would answer at once, be it with the end or an error.
+    pub fn read_ready(&self) -> bool {
+        self.readable() > 0 || self.ended || self.reset || self.read_shut
+    }
+
+    /// Whether `send` would answer at once, be it with an error. As in Linux, a socket counts as
+    /// writable when a third of its buffer is free (`sk_stream_is_writeable`).
+    pub fn write_ready(&self) -> bool {
+        self.room() >= SEND_WINDOW / 3 || self.reset || self.write_shut
+    }
+
+    /// The server has read `count` bytes.
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.readable());
+        self.consumed += count as u64;
+    }
+
+    /// The server has written `count` bytes.
+    pub fn produce(&mut self, count: usize) {
+        assert!(count <= self.room() && !self.write_shut);
+        self.sent += count as u64;
+    }
+
+    /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before it.
+    pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let known = self.received.checked_sub(offset)?;
+        let fresh = bytes.get(usize::try_from(known).ok()?..)?;
+        let fits = self.readable() + fresh.len() <= RECEIVE_WINDOW;
+        (fits && !fresh.is_empty() && !self.ended && !self.reset).then_some(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{Generation, NodeId};
+
+    fn conn() -> Conn {
+        let id = ConnId { entry: NodeId::new(1).unwrap(), generation: Generation(1), number: 1 };
+        let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
+        Conn::new(id, end, end)
+    }
+
+    #[test]
+    fn what_came_before_is_cut_off_and_gaps_are_dropped() {
+        let mut conn = conn();
+        conn.received = 10;
+        assert_eq!(conn.fresh(10, b"abc"), Some(&b"abc"[..]));
+        assert_eq!(conn.fresh(8, b"abc"), Some(&b"c"[..]));
+        assert_eq!(conn.fresh(7, b"abc"), None);
+        assert_eq!(conn.fresh(0, b"abc"), None);
+        assert_eq!(conn.fresh(11, b"abc"), None);
+    }
+
+    #[test]
+    fn windows_bound_both_directions() {
+        let mut conn = conn();
+        let much = [0; RECEIVE_WINDOW + 1];
+        assert_eq!(conn.fresh(0, &much), None);
+        assert_eq!(conn.fresh(0, &much[1..]).map(<[u8]>::len), Some(RECEIVE_WINDOW));
+        conn.produce(SEND_WINDOW);
+        assert_eq!((conn.room(), conn.write_ready()), (0, false));
+        conn.drained = SEND_WINDOW as u64 / 2;
+        assert!(conn.write_ready());
+    }
+}

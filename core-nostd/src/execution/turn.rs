@@ -1,0 +1,399 @@
+//! Whose turn it is: one queue of runnable threads, passed through in order, and the threads that wait.
+//!
+//! After PARROT (Cui et al., SOSP 2013), with a quantum: a thread keeps the turn for several calls,
+//! because handing it over costs far more than a call does.
+//!
+//! Theorem: the sequence of holders is a function of the sequence of calls made on this type. Nothing
+//! here depends on addresses (a wait key chooses a bucket, never an order), on time or on chance.
+
+/// A thread of the server, numbered from 0 in the order of creation; numbers of ended threads return.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ThreadId(pub u16);
+
+/// What a thread waits for: equal keys are the same thing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WaitKey(pub u64);
+
+/// Why a thread runs again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Woken {
+    /// What it waited for has happened, or may have.
+    Called,
+    /// Its deadline has come.
+    Expired,
+}
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+
+const NONE: u16 = u16::MAX;
+const BUCKETS: usize = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum State {
+    Free,
+    /// Has a number, and is not in the queue yet.
+    Reserved,
+    Runnable,
+    Holder,
+    Waiting,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Thread {
+    state: State,
+    woken: Woken,
+    key: WaitKey,
+    deadline: u64,
+    /// Order of beginning to wait; the tie-breaker of deadlines.
+    since: u64,
+    next: u16,
+    previous: u16,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct List {
+    first: u16,
+    last: u16,
+}
+
+const EMPTY: List = List { first: NONE, last: NONE };
+
+/// The threads of one server. `THREADS` is how many may live at a time, below 65 535.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Turn<const THREADS: usize> {
+    threads: [Thread; THREADS],
+    run: List,
+    waiting: [List; BUCKETS],
+    holder: u16,
+    quantum: u32,
+    used: u32,
+    live: u32,
+    waits: u64,
+    /// Not later than the first deadline; exact after [`Turn::first_deadline`].
+    deadline: u64,
+}
+
+impl<const THREADS: usize> Turn<THREADS> {
+    /// No threads. `quantum`: calls after which the turn is passed, at least 1.
+    pub const fn new(quantum: u32) -> Self {
+        assert!(THREADS < NONE as usize && quantum > 0);
+        let free = Thread {
+            state: State::Free,
+            woken: Woken::Called,
+            key: WaitKey(0),
+            deadline: NEVER,
+            since: 0,
+            next: NONE,
+            previous: NONE,
+        };
+        Self {
+            threads: [free; THREADS],
+            run: EMPTY,
+            waiting: [EMPTY; BUCKETS],
+            holder: NONE,
+            quantum,
+            used: 0,
+            live: 0,
+            waits: 0,
+            deadline: NEVER,
+        }
+    }
+
+    /// Changes the quantum; part of the group's configuration, so only before the first call.
+    pub fn set_quantum(&mut self, quantum: u32) {
+        assert!(quantum > 0);
+        self.quantum = quantum;
+    }
+
+    /// Gives a new thread the lowest free number; it does not run before [`Turn::start`].
+    /// `None` when all are taken.
+    pub fn reserve(&mut self) -> Option<ThreadId> {
+        let index = self.threads.iter().position(|thread| thread.state == State::Free)?;
+        self.threads[index].state = State::Reserved;
+        self.live += 1;
+        Some(ThreadId(index as u16))
+    }
+
+    /// Returns a number that was reserved and never started.
+    pub fn release(&mut self, thread: ThreadId) {
+        assert!(self.state(thread) == State::Reserved);
+        self.threads[thread.0 as usize].state = State::Free;
+        self.live -= 1;
+    }
+
+    /// Puts a reserved thread at the end of the queue.
+    pub fn start(&mut self, thread: ThreadId) {
+        assert!(self.state(thread) == State::Reserved);
+        self.make_runnable(thread.0, Woken::Called);
+    }
+
+    /// Who has the turn.
+    pub fn holder(&self) -> Option<ThreadId> {
+        (self.holder != NONE).then_some(ThreadId(self.holder))
+    }
+
+    /// How many threads live.
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Counts a call of the holder; true when its quantum is spent and another thread could run.
+    pub fn spend(&mut self) -> bool {
+        assert!(self.holder != NONE);
+        self.used += 1;
+        self.used >= self.quantum && self.run.first != NONE
+    }
+
+    /// The holder goes to the end of the queue.
+    pub fn yield_turn(&mut self) {
+        let holder = self.give_up();
+        self.make_runnable(holder, Woken::Called);
+    }
+
+    /// The holder waits for `key`, at most until agreed time `deadline`.
+    pub fn wait(&mut self, key: WaitKey, deadline: u64) {
+        let holder = self.give_up();
+        self.waits += 1;
+        let since = self.waits;
+        let thread = &mut self.threads[holder as usize];
+        (thread.state, thread.key) = (State::Waiting, key);
+        (thread.deadline, thread.since) = (deadline, since);
+        self.deadline = self.deadline.min(deadline);
+        let bucket = bucket(key);
+        let mut list = self.waiting[bucket];
+        self.append(&mut list, holder);
+        self.waiting[bucket] = list;
+    }
+
+    /// The holder ends; its number is free.
+    pub fn end(&mut self) {
+        let holder = self.give_up();
+        self.threads[holder as usize].state = State::Free;
+        self.live -= 1;
+    }
+
+    /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.
+    pub fn pass(&mut self) -> Option<ThreadId> {
+        assert!(self.holder == NONE, "who holds the turn gives it up first");
+        let first = self.run.first;
+        if first == NONE {
+            return None;
+        }
+        let mut list = self.run;
+        self.remove(&mut list, first);
+        self.run = list;
+        self.threads[first as usize].state = State::Holder;
+        self.holder = first;
+        self.used = 0;
+        Some(ThreadId(first))
+    }
+
+    /// Whether a thread would run if the turn were passed.
+    pub fn has_runnable(&self) -> bool {
+        self.run.first != NONE
+    }
+
+    /// Why the holder runs again.
+    pub fn woken(&self, thread: ThreadId) -> Woken {
+        self.threads[thread.0 as usize].woken
+    }
+
+    /// Whether anybody may wait for `key`: false is certain, true is not. O(1).
+    pub fn may_wait(&self, key: WaitKey) -> bool {
+        self.waiting[bucket(key)].first != NONE
+    }
+
+    /// Wakes up to `count` of those who wait for `key`, the longest waiting first. Says how many.
+    pub fn wake(&mut self, key: WaitKey, count: u32) -> u32 {
+        let mut woken = 0;
+        let mut index = self.waiting[bucket(key)].first;
+        while index != NONE && woken < count {
+            let thread = self.threads[index as usize];
+            if thread.key == key {
+                self.wake_thread(ThreadId(index), Woken::Called);
+                woken += 1;
+            }
+            index = thread.next;
+        }
+        woken
+    }
+
+    /// Wakes one waiting thread.
+    pub fn wake_thread(&mut self, thread: ThreadId, why: Woken) {
+        assert!(self.state(thread) == State::Waiting);
+        let bucket = bucket(self.threads[thread.0 as usize].key);
+        let mut list = self.waiting[bucket];
+        self.remove(&mut list, thread.0);
+        self.waiting[bucket] = list;
+        self.make_runnable(thread.0, why);
+    }
+
+    /// The one who has waited longest for `key`, after `previous` (itself one of them).
+    pub fn waiter(&self, key: WaitKey, previous: Option<ThreadId>) -> Option<ThreadId> {
+        let mut index = match previous {
+            None => self.waiting[bucket(key)].first,
+            Some(thread) => self.threads[thread.0 as usize].next,
+        };
+        while index != NONE && self.threads[index as usize].key != key {
+            index = self.threads[index as usize].next;
+        }
+        (index != NONE).then_some(ThreadId(index))
+    }
+
+    /// Wakes all whose deadline has come, in the order of their deadlines, then of their waiting.
+    /// O(1) when there are none.
+    pub fn expire(&mut self, agreed: u64) {
+        while self.deadline <= agreed {
+            match self.first_expiring() {
+                Some((deadline, index)) if deadline <= agreed => {
+                    self.wake_thread(ThreadId(index), Woken::Expired);
+                }
+                first => self.deadline = first.map_or(NEVER, |(deadline, _)| deadline),
+            }
+        }
+    }
+
+    /// The first deadline of a waiting thread, or [`NEVER`].
+    pub fn first_deadline(&mut self) -> u64 {
+        self.deadline = self.first_expiring().map_or(NEVER, |(deadline, _)| deadline);
+        self.deadline
+    }
+
+    fn first_expiring(&self) -> Option<(u64, u16)> {
+        let waiting = self.threads.iter().enumerate();
+        let timed = waiting
+            .filter(|(_, thread)| thread.state == State::Waiting && thread.deadline != NEVER);
+        timed
+            .min_by_key(|(_, thread)| (thread.deadline, thread.since))
+            .map(|(index, thread)| (thread.deadline, index as u16))
+    }
+
+    fn state(&self, thread: ThreadId) -> State {
+        self.threads[thread.0 as usize].state
+    }
+
+    fn give_up(&mut self) -> u16 {
+        let holder = self.holder;
+        assert!(holder != NONE && self.threads[holder as usize].state == State::Holder);
+        self.holder = NONE;
+        holder
+    }
+
+    fn make_runnable(&mut self, index: u16, why: Woken) {
+        let thread = &mut self.threads[index as usize];
+        (thread.state, thread.woken, thread.deadline) = (State::Runnable, why, NEVER);
+        let mut list = self.run;
+        self.append(&mut list, index);
+        self.run = list;
+    }
+
+    fn append(&mut self, list: &mut List, index: u16) {
+        let last = list.last;
+        self.threads[index as usize].next = NONE;
+        self.threads[index as usize].previous = last;
+        match last {
+            NONE => list.first = index,
+            last => self.threads[last as usize].next = index,
+        }
+        list.last = index;
+    }
+
+    fn remove(&mut self, list: &mut List, index: u16) {
+        let Thread { next, previous, .. } = self.threads[index as usize];
+        match previous {
+            NONE => list.first = next,
+            previous => self.threads[previous as usize].next = next,
+        }
+        match next {
+            NONE => list.last = previous,
+            next => self.threads[next as usize].previous = previous,
+        }
+    }
+}
+
+const fn bucket(key: WaitKey) -> usize {
+    // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the high bits of the product are well mixed.
+    (key.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> (Turn<4>, [ThreadId; 3]) {
+        let mut turn = Turn::new(2);
+        let threads = [(); 3].map(|()| {
+            let thread = turn.reserve().unwrap();
+            turn.start(thread);
+            thread
+        });
+        (turn, threads)
+    }
+
+    #[test]
+    fn the_turn_goes_round_in_order_and_a_quantum_is_kept() {
+        let (mut turn, [a, b, c]) = three();
+        assert_eq!(turn.pass(), Some(a));
+        assert!(!turn.spend());
+        assert!(turn.spend());
+        turn.yield_turn();
+        assert_eq!(turn.pass(), Some(b));
+        turn.yield_turn();
+        assert_eq!(turn.pass(), Some(c));
+        turn.yield_turn();
+        assert_eq!(turn.pass(), Some(a));
+    }
+
+    #[test]
+    fn waiters_wake_in_the_order_of_their_waiting_whatever_the_keys_are() {
+        for (lock, other) in [(1, 2), (0xffff_0000, 0x7f00_1234)] {
+            let (mut turn, [a, b, c]) = three();
+            for key in [lock, other, lock] {
+                turn.pass().unwrap();
+                turn.wait(WaitKey(key), NEVER);
+            }
+            assert_eq!(turn.pass(), None);
+            assert_eq!(turn.waiter(WaitKey(lock), Some(a)), Some(c));
+            assert_eq!(turn.wake(WaitKey(lock), 9), 2);
+            assert_eq!(turn.wake(WaitKey(other), 1), 1);
+            for expected in [a, c, b] {
+                assert_eq!(turn.pass(), Some(expected));
+                assert_eq!(turn.woken(expected), Woken::Called);
+                turn.end();
+            }
+            assert_eq!(turn.live(), 0);
+        }
+    }
+
+    #[test]
+    fn deadlines_expire_in_their_order() {
+        let (mut turn, [a, b, c]) = three();
+        for deadline in [30, 10, 10] {
+            turn.pass().unwrap();
+            turn.wait(WaitKey(5), deadline);
+        }
+        assert_eq!(turn.first_deadline(), 10);
+        turn.expire(9);
+        assert_eq!(turn.pass(), None);
+        turn.expire(30);
+        for expected in [b, c, a] {
+            assert_eq!(turn.pass(), Some(expected));
+            assert_eq!(turn.woken(expected), Woken::Expired);
+            turn.end();
+        }
+        assert_eq!(turn.first_deadline(), NEVER);
+    }
+
+    #[test]
+    fn a_full_table_says_so_and_numbers_return() {
+        let (mut turn, [a, ..]) = three();
+        let fourth = turn.reserve().unwrap();
+        assert_eq!(turn.reserve(), None);
+        turn.release(fourth);
+        assert_eq!(turn.reserve(), Some(fourth));
+        turn.pass();
+        turn.end();
+        assert_eq!(turn.reserve(), Some(a));
+    }
+}
