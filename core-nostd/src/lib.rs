@@ -9,14 +9,18 @@
 //! | room | thought |
 //! |---|---|
 //! | [`wire`] | what an op, an entry and a genesis entry look like as bytes |
+//! | [`handover`] | which of its clients' ops an entry replica hands to the primary, until when |
 //! | [`paxos`] | which entry stands in which slot (agreement, in the daemon) |
+//! | [`bubble`] | when the primary asks for clock steps without an op |
 //! | [`execution`] | when an op is admitted and whose turn it is (in the server's process) |
 //!
 //! [`id`] names things, [`time`] measures, [`limits`] bounds.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod bubble;
 pub mod execution;
+pub mod handover;
 pub mod id;
 pub mod limits;
 pub mod paxos;

@@ -1,0 +1,151 @@
+//! When the primary asks for clock steps that no op brought with it.
+//!
+//! Every entry carries a grant of its own (a *fused* bubble). A bubble, an entry without ops, is needed
+//! only when a replica is stalled: a thread is runnable, and the script is used up. After an op the
+//! primary waits for a moment, because another op would bring a grant along; when stalls repeat without
+//! an op between them there is nothing to wait for, and the bubbles grow: a start-up makes 10⁵ calls.
+//!
+//! The idea, and the names of the two numbers, are CRANE's (Cui et al., "Paxos Made Transparent", SOSP
+//! 2015, §3.3), which asks for a bubble whenever no input came, stalled or not.
+
+use crate::time::{Duration, Instant};
+
+/// A bubble is at most this many times as large as the first one.
+pub const GROWTH_MAX: u32 = 16;
+
+/// Decides when a bubble is asked for, and how large it is. At most one is asked for at a time: the
+/// caller says when one is outstanding.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Bubbles {
+    wtimeout: Duration,
+    nclock: u32,
+    growth: u32,
+    op_since_bubble: bool,
+    stalled_since: Option<Instant>,
+}
+
+/// What the primary sees of its own replica.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Sight {
+    /// The server has consumed the whole script, and a thread of it is runnable.
+    pub stalled: bool,
+    /// An entry is on its way to the script: proposed and not committed, or committed and not consumed.
+    pub outstanding: bool,
+    /// No client is connected: nobody could send an op.
+    pub alone: bool,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Ask {
+    /// Nothing, before something changes.
+    Nothing,
+    /// Look again at this time.
+    At(Instant),
+    /// Propose an entry without ops, with this grant.
+    Now {
+        /// In clock steps.
+        grant: u32,
+    },
+}
+
+impl Bubbles {
+    /// Bubbles of `nclock` clock steps (not 0), asked for after `wtimeout` without an op.
+    pub const fn new(wtimeout: Duration, nclock: u32) -> Self {
+        assert!(nclock > 0);
+        Self { wtimeout, nclock, growth: 1, op_since_bubble: false, stalled_since: None }
+    }
+
+    /// An entry with ops is proposed; gives its grant in clock steps.
+    pub fn op(&mut self) -> u32 {
+        self.op_since_bubble = true;
+        self.growth = 1;
+        self.stalled_since = None;
+        self.nclock
+    }
+
+    /// Looks at the replica. After [`Ask::Now`] the caller proposes, and says `outstanding` until the
+    /// bubble has been consumed.
+    pub fn look(&mut self, now: Instant, sight: Sight) -> Ask {
+        if !sight.stalled || sight.outstanding {
+            self.stalled_since = None;
+            return Ask::Nothing;
+        }
+        let since = *self.stalled_since.get_or_insert(now);
+        let due = since + self.wtimeout;
+        if self.op_since_bubble && !sight.alone && now < due {
+            return Ask::At(due);
+        }
+        let grant = self.nclock.saturating_mul(self.growth);
+        self.growth = (self.growth * 2).min(GROWTH_MAX);
+        self.op_since_bubble = false;
+        self.stalled_since = None;
+        Ask::Now { grant }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALLED: Sight = Sight { stalled: true, outstanding: false, alone: false };
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_micros(micros)
+    }
+
+    fn bubbles() -> Bubbles {
+        Bubbles::new(Duration::from_micros(100), 1000)
+    }
+
+    #[test]
+    fn after_an_op_it_waits_for_another() {
+        let mut bubbles = bubbles();
+        assert_eq!(bubbles.op(), 1000);
+        assert_eq!(bubbles.look(at(10), STALLED), Ask::At(at(110)));
+        assert_eq!(bubbles.look(at(60), STALLED), Ask::At(at(110)));
+        assert_eq!(bubbles.look(at(110), STALLED), Ask::Now { grant: 1000 });
+    }
+
+    #[test]
+    fn a_server_that_runs_again_restarts_the_wait() {
+        let mut bubbles = bubbles();
+        bubbles.op();
+        assert_eq!(bubbles.look(at(10), STALLED), Ask::At(at(110)));
+        let running = Sight { stalled: false, ..STALLED };
+        assert_eq!(bubbles.look(at(100), running), Ask::Nothing);
+        assert_eq!(bubbles.look(at(120), STALLED), Ask::At(at(220)));
+    }
+
+    #[test]
+    fn with_nobody_connected_there_is_nothing_to_wait_for() {
+        let mut bubbles = bubbles();
+        bubbles.op();
+        let alone = Sight { alone: true, ..STALLED };
+        assert_eq!(bubbles.look(at(0), alone), Ask::Now { grant: 1000 });
+    }
+
+    #[test]
+    fn repeated_stalls_grow_it_to_a_bound_and_an_op_shrinks_it() {
+        let mut bubbles = bubbles();
+        let mut grants = [0; 7];
+        for grant in &mut grants {
+            let Ask::Now { grant: asked } = bubbles.look(at(0), STALLED) else { panic!("no ask") };
+            *grant = asked;
+        }
+        assert_eq!(grants, [1000, 2000, 4000, 8000, 16_000, 16_000, 16_000]);
+        bubbles.op();
+        assert_eq!(bubbles.look(at(0), STALLED), Ask::At(at(100)));
+        assert_eq!(bubbles.look(at(100), STALLED), Ask::Now { grant: 1000 });
+    }
+
+    #[test]
+    fn a_quiescent_server_or_an_entry_on_its_way_asks_for_nothing() {
+        let mut bubbles = bubbles();
+        for sight in [Sight { stalled: false, ..STALLED }, Sight { outstanding: true, ..STALLED }] {
+            for micros in 0..1000 {
+                assert_eq!(bubbles.look(at(micros), sight), Ask::Nothing);
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The entry rule, on the side of the replica by which a client came in.
+//!
+//! The entry's driver turns what clients do into ops and *keeps* each until it has seen it committed.
+//! Kept ops are handed to the primary in their order; to another primary, and after a silence, again
+//! from the first one that is kept. Ops carry numbers, offsets and totals, so that admission recognises
+//! one that comes twice, and one that comes after a lost one, and drops it.
+//!
+//! Because everything older has been seen committed, the first op that is kept of a connection is where
+//! the script stands with that connection. A committed op frees that one or none: an op behind a lost
+//! one did not count, stays, and is handed over again.
+//!
+//! The machine knows ops by *tickets*; their bytes stay with the driver.
+
+use crate::id::{Generation, NodeId};
+use crate::time::{Duration, Instant};
+use crate::wire::Op;
+
+/// After so long without any of the handed-over ops being committed, all are handed over again.
+pub const PATIENCE: Duration = Duration::from_millis(1000);
+
+/// Counts kept ops from 0. Not used again within one generation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Ticket(pub u64);
+
+/// No room until something that is kept has been committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+impl core::fmt::Display for Full {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("as many ops are kept as there is room for")
+    }
+}
+
+impl core::error::Error for Full {}
+
+/// The ops of one generation of one entry replica that have not been seen committed: at most `OPS` of
+/// them, with at most `BYTES` bytes of data (one op is always allowed).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Handover<const OPS: usize, const BYTES: usize> {
+    me: NodeId,
+    generation: Generation,
+    ring: [Kept; OPS],
+    /// The first ticket that is kept.
+    first: u64,
+    /// The ticket that comes next.
+    next: u64,
+    /// Tickets below have been handed to the present primary.
+    handed: u64,
+    bytes: usize,
+    /// When the present wait for a commitment began.
+    waiting_since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Kept {
+    what: What,
+    bytes: usize,
+    committed: bool,
+}
+
+/// An op as far as it must be recognised.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum What {
+    Connect { number: u64 },
+    Send { number: u64, end: u64 },
+    Shut { number: u64 },
+    Reset { number: u64 },
+    Drained { number: u64, total: u64 },
+    Retire { generation: Generation },
+}
+
+impl What {
+    fn of(op: &Op<'_>) -> Option<Self> {
+        let number = op.conn().map_or(0, |conn| conn.number);
+        Some(match *op {
+            Op::Connect { .. } => What::Connect { number },
+            Op::Send { offset, bytes, .. } => {
+                What::Send { number, end: offset + bytes.len() as u64 }
+            }
+            Op::Shut { .. } => What::Shut { number },
+            Op::Reset { .. } => What::Reset { number },
+            Op::Drained { total, .. } => What::Drained { number, total },
+            Op::Retire { generation, .. } => What::Retire { generation },
+            Op::Time => return None,
+        })
+    }
+
+    fn connection(&self) -> Option<u64> {
+        match *self {
+            What::Connect { number }
+            | What::Send { number, .. }
+            | What::Shut { number }
+            | What::Reset { number }
+            | What::Drained { number, .. } => Some(number),
+            What::Retire { .. } => None,
+        }
+    }
+
+    /// Whether admission looks at the two in their order.
+    fn ordered_with(&self, other: &What) -> bool {
+        let both_connect = matches!((self, other), (What::Connect { .. }, What::Connect { .. }));
+        both_connect || self.connection() == other.connection()
+    }
+}
+
+impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
+    /// Nothing kept yet, for this generation of the entry replica `me`.
+    pub const fn new(me: NodeId, generation: Generation) -> Self {
+        assert!(OPS > 0);
+        let free = Kept { what: What::Retire { generation }, bytes: 0, committed: true };
+        Self {
+            me,
+            generation,
+            ring: [free; OPS],
+            first: 0,
+            next: 0,
+            handed: 0,
+            bytes: 0,
+            waiting_since: Instant::START,
+        }
+    }
+
+    /// Keeps an op of this replica's clients, or a `Retire` of its own. The driver keeps its bytes by
+    /// the ticket until [`Handover::first`] has passed it.
+    ///
+    /// # Errors
+    /// [`Full`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When the op is not this generation's: the caller makes the ops.
+    pub fn keep(&mut self, op: &Op<'_>) -> Result<Ticket, Full> {
+        let what = What::of(op).expect("a time op belongs to the primary");
+        let mine = op.conn().is_none_or(|c| c.entry == self.me && c.generation == self.generation);
+        assert!(mine, "an op of another replica, or of another generation");
+        let bytes = if let Op::Send { bytes, .. } = op { bytes.len() } else { 0 };
+        if self.is_full() {
+            return Err(Full);
+        }
+        let ticket = Ticket(self.next);
+        *self.at(ticket) = Kept { what, bytes, committed: false };
+        self.next += 1;
+        self.bytes += bytes;
+        self.invariants();
+        Ok(ticket)
+    }
+
+    /// Whether [`Handover::keep`] would refuse.
+    pub fn is_full(&self) -> bool {
+        self.next - self.first == OPS as u64 || self.bytes >= BYTES
+    }
+
+    /// An op has been committed. What it was kept for is freed, if it counted.
+    pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
+        let mine = match op {
+            Op::Retire { node, .. } => *node == self.me,
+            _ => op.conn().is_some_and(|c| c.entry == self.me && c.generation == self.generation),
+        };
+        let Some(what) = What::of(op).filter(|_| mine) else { return };
+        let mut tickets = (self.first..self.next).map(Ticket);
+        let Some(ticket) = tickets.find(|ticket| {
+            let kept = &self.ring[ticket.0 as usize % OPS];
+            !kept.committed && kept.what.ordered_with(&what)
+        }) else {
+            return;
+        };
+        let kept = self.at(ticket);
+        if kept.what != what {
+            return;
+        }
+        kept.committed = true;
+        self.bytes -= kept.bytes;
+        self.waiting_since = now;
+        while self.first < self.next && self.ring[self.first as usize % OPS].committed {
+            self.first += 1;
+        }
+        self.handed = self.handed.max(self.first);
+        self.invariants();
+    }
+
+    /// The next op to hand to the primary, if there is one that it has not been handed.
+    pub fn hand_over(&mut self, now: Instant) -> Option<Ticket> {
+        while self.handed < self.next {
+            let ticket = Ticket(self.handed);
+            if self.handed == self.first {
+                self.waiting_since = now;
+            }
+            self.handed += 1;
+            if !self.at(ticket).committed {
+                return Some(ticket);
+            }
+        }
+        None
+    }
+
+    /// Another replica has become primary, or the way to it is new: everything goes to it again.
+    pub fn start_over(&mut self, now: Instant) {
+        self.handed = self.first;
+        self.waiting_since = now;
+    }
+
+    /// When to call [`Handover::wake`], if anything is waited for.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        (self.handed > self.first).then_some(self.waiting_since + PATIENCE)
+    }
+
+    /// Time has passed. Says whether everything is to be handed over again.
+    pub fn wake(&mut self, now: Instant) -> bool {
+        let due = self.deadline().is_some_and(|deadline| now >= deadline);
+        if due {
+            self.start_over(now);
+        }
+        due
+    }
+
+    /// Tickets below this one are not needed any more.
+    pub fn first(&self) -> Ticket {
+        Ticket(self.first)
+    }
+
+    /// The entry replica's generation.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.first == self.next
+    }
+
+    fn at(&mut self, ticket: Ticket) -> &mut Kept {
+        assert!(ticket.0 >= self.first && ticket.0 <= self.next, "no such ticket is kept");
+        &mut self.ring[ticket.0 as usize % OPS]
+    }
+
+    fn invariants(&self) {
+        assert!(self.first <= self.handed && self.handed <= self.next);
+        assert!(self.next - self.first <= OPS as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ConnId;
+    use crate::wire::Endpoint;
+
+    type Small = Handover<8, 64>;
+
+    fn me() -> NodeId {
+        NodeId::new(2).unwrap()
+    }
+
+    fn conn(number: u64) -> ConnId {
+        ConnId { entry: me(), generation: Generation(5), number }
+    }
+
+    fn connect(number: u64) -> Op<'static> {
+        let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
+        Op::Connect { conn: conn(number), local: end, peer: end }
+    }
+
+    fn send(number: u64, offset: u64) -> Op<'static> {
+        Op::Send { conn: conn(number), offset, bytes: b"ab" }
+    }
+
+    fn handed(handover: &mut Small) -> usize {
+        let mut count = 0;
+        while handover.hand_over(Instant::START).is_some() {
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn what_is_committed_is_kept_no_longer() {
+        let mut handover = Small::new(me(), Generation(5));
+        let ops = [connect(1), send(1, 0), send(1, 2), Op::Shut { conn: conn(1), total: 4 }];
+        for op in &ops {
+            handover.keep(op).unwrap();
+        }
+        assert_eq!(handed(&mut handover), 4);
+        for (count, op) in ops.iter().enumerate() {
+            assert_eq!(handover.first(), Ticket(count as u64));
+            handover.committed(Instant::START, op);
+            handover.committed(Instant::START, op);
+        }
+        assert!(handover.is_empty() && handover.deadline().is_none());
+    }
+
+    #[test]
+    fn a_new_primary_gets_what_was_not_committed_in_its_order() {
+        let mut handover = Small::new(me(), Generation(5));
+        for op in [connect(1), connect(2), send(2, 0), send(1, 0)] {
+            handover.keep(&op).unwrap();
+        }
+        assert_eq!(handed(&mut handover), 4);
+        handover.committed(Instant::START, &connect(1));
+        handover.committed(Instant::START, &send(1, 0));
+        handover.start_over(Instant::START);
+        assert_eq!(handover.hand_over(Instant::START), Some(Ticket(1)));
+        assert_eq!(handover.hand_over(Instant::START), Some(Ticket(2)));
+        assert_eq!(handover.hand_over(Instant::START), None);
+    }
+
+    #[test]
+    fn an_op_behind_a_lost_one_did_not_count() {
+        let mut handover = Small::new(me(), Generation(5));
+        for op in [connect(1), send(1, 0), send(1, 2), connect(2)] {
+            handover.keep(&op).unwrap();
+        }
+        handover.committed(Instant::START, &connect(2));
+        handover.committed(Instant::START, &send(1, 2));
+        assert_eq!(handover.first(), Ticket(0));
+        handover.start_over(Instant::START);
+        assert_eq!(handed(&mut handover), 4);
+        handover.committed(Instant::START, &connect(1));
+        handover.committed(Instant::START, &send(1, 2));
+        handover.start_over(Instant::START);
+        assert_eq!(handed(&mut handover), 3);
+    }
+
+    #[test]
+    fn after_a_silence_everything_is_handed_over_again() {
+        let mut handover = Small::new(me(), Generation(5));
+        handover.keep(&connect(1)).unwrap();
+        assert_eq!(handover.deadline(), None);
+        assert_eq!(handed(&mut handover), 1);
+        let due = handover.deadline().unwrap();
+        assert!(!handover.wake(Instant::START) && handover.wake(due));
+        assert_eq!(handed(&mut handover), 1);
+    }
+
+    #[test]
+    fn it_is_full_by_number_and_by_bytes() {
+        let mut handover = Small::new(me(), Generation(5));
+        for number in 1..=8 {
+            handover.keep(&connect(number)).unwrap();
+        }
+        assert_eq!(handover.keep(&connect(9)), Err(Full));
+        let mut handover = Small::new(me(), Generation(5));
+        let long = Op::Send { conn: conn(1), offset: 0, bytes: &[0; 64] };
+        handover.keep(&long).unwrap();
+        assert_eq!(handover.keep(&send(1, 64)), Err(Full));
+        handover.committed(Instant::START, &long);
+        handover.keep(&send(1, 64)).unwrap();
+    }
+
+    #[test]
+    fn other_lives_and_other_replicas_are_nothing_to_it() {
+        let mut handover = Small::new(me(), Generation(5));
+        handover.keep(&connect(1)).unwrap();
+        let older = ConnId { generation: Generation(4), ..conn(1) };
+        let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
+        handover.committed(Instant::START, &Op::Connect { conn: older, local: end, peer: end });
+        handover.committed(Instant::START, &Op::Time);
+        assert_eq!(handover.first(), Ticket(0));
+        let own = Op::Retire { node: me(), generation: Generation(4) };
+        handover.keep(&own).unwrap();
+        handover.committed(Instant::START, &connect(1));
+        handover.committed(Instant::START, &own);
+        assert!(handover.is_empty());
+    }
+}
