@@ -1,1 +1,3 @@
 //! Simulation and tests of whole groups.
+
+pub mod e2e;

@@ -1,0 +1,37 @@
+/*
+ * A server that ends when it is told to: "abort" ends it by a signal, "exit" with status 3; every
+ * other line is sent back. One connection at a time, no threads: it dies at the same call on all
+ * replicas.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int main(int count, char **arguments) {
+    if (count != 2) return 2;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(atoi(arguments[1])),
+                                  .sin_addr = {htonl(INADDR_ANY)}};
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
+        perror("bind");
+        return 1;
+    }
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        char line[256];
+        ssize_t length;
+        while (fd >= 0 && (length = read(fd, line, sizeof line - 1)) > 0) {
+            line[length] = 0;
+            if (!strncmp(line, "abort", 5)) abort();
+            if (!strncmp(line, "exit", 4)) exit(3);
+            if (write(fd, line, length) != length) break;
+        }
+        if (fd >= 0) close(fd);
+    }
+}

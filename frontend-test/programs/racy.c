@@ -1,0 +1,68 @@
+/*
+ * A server whose answers depend on how its threads interleave: the control of the experiment.
+ *
+ * A thread for each connection. Each request is one line; for it the thread goes ROUNDS times
+ * through a lock, and adds one to a counter that all threads share. The answer tells by how much
+ * the counter moved meanwhile, and where it stands: both depend on what other threads did between.
+ * The lock is taken for one addition only, so two requests that overlap always mix.
+ *
+ * Admitted by the script, all replicas must give the same answers. Admitted when it happens to
+ * arrive, a request meets another one at another point of its rounds.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ROUNDS = 400 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long counter;
+
+static unsigned long add(void) {
+    pthread_mutex_lock(&lock);
+    unsigned long now = ++counter;
+    pthread_mutex_unlock(&lock);
+    return now;
+}
+
+static void *serve(void *argument) {
+    int fd = (int)(long)argument;
+    FILE *in = fdopen(fd, "r");
+    char line[256];
+    while (fgets(line, sizeof line, in)) {
+        unsigned long first = add(), last = first;
+        for (int round = 1; round < ROUNDS; round++) last = add();
+        char answer[320];
+        line[strcspn(line, "\r\n")] = 0;
+        int length = snprintf(answer, sizeof answer, "%s moved %lu to %lu\n", line, last - first,
+                              last);
+        if (write(fd, answer, length) != length) break;
+    }
+    fclose(in);
+    return NULL;
+}
+
+int main(int count, char **arguments) {
+    if (count != 2) return 2;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(atoi(arguments[1])),
+                                  .sin_addr = {htonl(INADDR_ANY)}};
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
+        perror("bind");
+        return 1;
+    }
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        if (fd < 0) continue;
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, serve, (void *)(long)fd)) return 1;
+        pthread_detach(thread);
+    }
+}

@@ -1,0 +1,139 @@
+//! `crane-measure`: the long runs of the end-to-end tests, in full, held against their bars.
+//!
+//! Use it by `ci/measure` and `ci/bench e2e`, which build first.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crane_test::e2e::group::Group;
+use crane_test::e2e::load::{Load, ab, redis_benchmark};
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
+use crane_test::e2e::program::{self, PAGE};
+use crane_test::e2e::{bench, idle, kills};
+
+const USAGE: &str = "\
+usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
+       crane-measure odd [TIMES]       odd clients, 200 of each kind
+       crane-measure idle [SECONDS]    an idle group, 30 s
+       crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (name, amount) = match &words[..] {
+        [name] => (name.as_str(), None),
+        [name, amount] => match amount.parse::<u32>() {
+            Ok(amount) if amount > 0 => (name.as_str(), Some(amount)),
+            _ => return usage(),
+        },
+        _ => return usage(),
+    };
+    let missed = match name {
+        "kills" => measure_kills(amount.unwrap_or(20) as usize),
+        "odd" => measure_odd(amount.unwrap_or(200) as usize),
+        "idle" => measure_idle(Duration::from_secs(amount.unwrap_or(30).into())),
+        "e2e" => measure_cost(amount.unwrap_or(5000)),
+        _ => return usage(),
+    };
+    for bar in &missed {
+        println!("MISSED: {bar}");
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+fn measure_kills(rounds: usize) -> Vec<String> {
+    let machine = Machine::take("kills");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let outcome = kills::run(&mut group, rounds, |line| println!("{line}"));
+    println!("{}", outcome.summary());
+    let mut missed = Vec::new();
+    if outcome.median() > Duration::from_millis(500) {
+        missed.push(format!("median fail-over {:?} is above 500 ms", outcome.median()));
+    }
+    if outcome.worst() > Duration::from_secs(2) {
+        missed.push(format!("worst fail-over {:?} is above 2 s", outcome.worst()));
+    }
+    if outcome.survivors != rounds {
+        missed.push(format!("{} of {rounds} connections answered", outcome.survivors));
+    }
+    missed
+}
+
+fn measure_odd(times: usize) -> Vec<String> {
+    let (small, large) = (program::small_page(), program::large_content());
+    let mut missed = Vec::new();
+    for web in [true, false] {
+        let machine = Machine::take("odd");
+        let folder = machine.folder();
+        let program = if web { program::civetweb(folder, 50) } else { program::redis(folder) };
+        let name = program.name;
+        let group = Group::start(&machine, program, 3, &[]);
+        let service = if web {
+            Service::Web(&small, &large)
+        } else {
+            store_large(group.address(1), &large).expect("the large value is stored");
+            Service::Redis(&large)
+        };
+        for kind in KINDS {
+            let start = std::time::Instant::now();
+            match storm(kind, service, &group.all_addresses(), times) {
+                Ok(()) => println!("{name}: {kind}: {times} of {times}, {:.1?}", start.elapsed()),
+                Err(why) => missed.push(format!("{name}: {why}")),
+            }
+            let status = group.await_settled();
+            println!("  hashes equal, no connection open: {}", status.brief());
+        }
+    }
+    missed
+}
+
+fn measure_idle(period: Duration) -> Vec<String> {
+    let mut missed = Vec::new();
+    for web in [true, false] {
+        let machine = Machine::take("idle");
+        let folder = machine.folder();
+        let program = if web { program::civetweb(folder, 8) } else { program::redis(folder) };
+        let name = program.name;
+        let group = Group::start(&machine, program, 3, &[]);
+        if web {
+            let load = Load { requests: 2000, connections: 8, keepalive: false };
+            ab(group.address(1), PAGE, load).expect("no failed request");
+        } else {
+            let load = Load { requests: 20_000, connections: 20, keepalive: true };
+            redis_benchmark(group.address(1), "set,get", load).expect("no failed request");
+        }
+        group.await_settled();
+        for idle in idle::watch(&group, period) {
+            println!(
+                "{name}: replica {}: {:.1} entries/s, {:.1} bubbles/s, daemon {:.2} % of a core, \
+                 server {:.2} %",
+                idle.id,
+                idle.entries_per_second,
+                idle.bubbles_per_second,
+                idle.daemon_percent,
+                idle.server_percent
+            );
+            if idle.daemon_percent >= 1.0 {
+                missed.push(format!("{name}: daemon {} at {:.2} %", idle.id, idle.daemon_percent));
+            }
+        }
+        group.await_settled();
+    }
+    missed
+}
+
+fn measure_cost(requests: u32) -> Vec<String> {
+    let lines = bench::run(requests, |setting| println!("measuring {setting}"));
+    print!("{}", bench::table(&lines));
+    lines
+        .iter()
+        .filter(|line| line.request == "civetweb 1 KiB" && line.connections == 8)
+        .filter(|line| line.ratio() < 0.15)
+        .map(|line| format!("{} at 8 connections: {:.3} of native", line.request, line.ratio()))
+        .collect()
+}

@@ -1,0 +1,42 @@
+//! Where the command under test is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The `crane-linux` to test: `CRANE_LINUX` if set, else the workspace's release build, brought up
+/// to date first (a test of a stale command proves nothing).
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[must_use]
+pub fn crane_linux() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if let Some(path) = std::env::var_os("CRANE_LINUX") {
+            let path = PathBuf::from(path);
+            assert!(path.is_file(), "CRANE_LINUX: no file {}", path.display());
+            return path;
+        }
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--locked", "--package", "crane-linux"])
+            .current_dir(workspace())
+            .status()
+            .expect("cargo");
+        assert!(built.success(), "crane-linux does not build");
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| workspace().join("target"), PathBuf::from);
+        target.join("release/crane-linux")
+    })
+}
+
+/// The folder of the small server programs that the tests bring.
+#[must_use]
+pub fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder")
+}

@@ -1,0 +1,361 @@
+//! A program as a replicated service: the replicas' processes, started, killed and asked.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::binary::crane_linux;
+use super::machine::{Machine, PEER_PORT};
+use super::program::Program;
+use super::status::Status;
+use super::wait::{SOON, START, eventually, within};
+
+/// A group of one to seven replicas of one program, each its own `crane-linux --peers …` as it
+/// would run on a host of its own. Dropped: all are ended.
+pub struct Group {
+    program: Program,
+    addresses: Vec<IpAddr>,
+    data: PathBuf,
+    options: Vec<String>,
+    replicas: Vec<Option<Child>>,
+    /// Log files: one for each run of a replica.
+    runs: u32,
+}
+
+impl Group {
+    /// Starts `count` replicas and waits until the group is in good health and every replica
+    /// accepts connections.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than [`START`].
+    #[must_use]
+    pub fn start(machine: &Machine, program: Program, count: u8, options: &[&str]) -> Self {
+        let mut group = Self::prepare(machine, program, count, options);
+        group.start_all();
+        group
+    }
+
+    /// A group that is not started yet.
+    #[must_use]
+    pub fn prepare(machine: &Machine, program: Program, count: u8, options: &[&str]) -> Self {
+        Self {
+            addresses: (1..=count).map(|id| machine.address(id).into()).collect(),
+            data: machine.folder().join("data"),
+            options: options.iter().map(|&text| text.to_owned()).collect(),
+            replicas: (0..count).map(|_| None).collect(),
+            runs: 0,
+            program,
+        }
+    }
+
+    /// Starts every replica that does not run, and waits as [`Group::start`] does.
+    pub fn start_all(&mut self) {
+        for id in self.ids() {
+            if self.replicas[index(id)].is_none() {
+                self.start_replica(id);
+            }
+        }
+        self.await_serving();
+    }
+
+    /// Waits until all replicas are in good health and accept connections.
+    pub fn await_serving(&self) {
+        eventually("good health", START, || self.status()?.healthy(self.addresses.len()));
+        for id in self.ids() {
+            let what = format!("a connection to replica {id}");
+            eventually(&what, START, || TcpStream::connect(self.address(id)));
+        }
+    }
+
+    /// The replicas' numbers, from 1.
+    pub fn ids(&self) -> impl Iterator<Item = u8> + use<> {
+        1..=u8::try_from(self.addresses.len()).expect("at most seven replicas")
+    }
+
+    /// Where clients reach the service on this replica.
+    #[must_use]
+    pub fn address(&self, id: u8) -> SocketAddr {
+        SocketAddr::new(self.addresses[index(id)], self.program.port)
+    }
+
+    /// Where clients reach the service, on all replicas.
+    #[must_use]
+    pub fn all_addresses(&self) -> Vec<SocketAddr> {
+        self.ids().map(|id| self.address(id)).collect()
+    }
+
+    /// The data directory of a replica.
+    #[must_use]
+    pub fn data(&self, id: u8) -> PathBuf {
+        self.data.join(id.to_string())
+    }
+
+    /// What the server of this replica has changed, if it runs in an overlay.
+    #[must_use]
+    pub fn upper(&self, id: u8) -> PathBuf {
+        self.data(id).join("upper")
+    }
+
+    /// A file of the service as this replica's server left it; `name` is relative to its working
+    /// directory.
+    ///
+    /// # Errors
+    ///
+    /// As reading does.
+    pub fn file(&self, id: u8, name: &str) -> std::io::Result<Vec<u8>> {
+        let base = self.program.base.strip_prefix("/").expect("an absolute folder");
+        fs::read(self.upper(id).join(base).join(name))
+    }
+
+    /// The program that is replicated.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The program, to be changed while the group is stopped.
+    pub fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// The command line of a replica, without the command itself.
+    #[must_use]
+    pub fn arguments(&self, id: u8) -> Vec<String> {
+        let mut line = vec!["--peers".into(), self.peers(), "--self".into()];
+        line.push(self.addresses[index(id)].to_string());
+        line.extend(["--data-dir".into(), self.data(id).display().to_string()]);
+        line.extend(self.options.iter().cloned());
+        line.push("--".into());
+        line.extend(self.program.command.iter().cloned());
+        line
+    }
+
+    /// The list of peers, as the command wants it.
+    #[must_use]
+    pub fn peers(&self) -> String {
+        let names: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+        names.join(",")
+    }
+
+    /// Where a replica listens for its peers.
+    #[must_use]
+    pub fn peer_address(&self, id: u8) -> SocketAddr {
+        SocketAddr::new(self.addresses[index(id)], PEER_PORT)
+    }
+
+    /// Starts one replica and returns at once.
+    ///
+    /// # Panics
+    ///
+    /// If it runs already, or the command cannot be started.
+    pub fn start_replica(&mut self, id: u8) {
+        let mut command = Command::new(crane_linux());
+        command.args(self.arguments(id)).current_dir(&self.program.base);
+        assert!(self.replicas[index(id)].is_none(), "replica {id} runs already");
+        self.runs += 1;
+        let log = self.data.with_file_name(format!("replica-{id}-run-{}.log", self.runs));
+        let log = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second name for the log"))
+            .stderr(log)
+            .spawn()
+            .expect("crane-linux");
+        self.replicas[index(id)] = Some(child);
+    }
+
+    /// Runs the command as replica `id` would and waits for its end: for what must be refused.
+    ///
+    /// # Panics
+    ///
+    /// If it is not refused within [`START`].
+    #[must_use]
+    pub fn refused(&self, id: u8) -> Output {
+        run_bounded(&self.arguments(id), &self.program.base)
+    }
+
+    /// Kills a replica's daemon and its server, as a host that loses its power would.
+    /// Gives the moment of the kill.
+    ///
+    /// # Panics
+    ///
+    /// If the replica does not run.
+    pub fn kill(&mut self, id: u8) -> Instant {
+        let server = self.status().ok().and_then(|s| s.replica(id).server_pid);
+        let mut child = self.replicas[index(id)].take().expect("a running replica");
+        let moment = Instant::now();
+        child.kill().expect("kill");
+        if let Some(pid) = server {
+            // The server may be gone with its daemon already: that is what we want of it.
+            let _ = kill(pid);
+        }
+        child.wait().expect("wait");
+        moment
+    }
+
+    /// Stops a replica (SIGTERM) and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end within [`SOON`].
+    pub fn stop_replica(&mut self, id: u8) -> ExitStatus {
+        let mut child = self.replicas[index(id)].take().expect("a running replica");
+        kill_process(pid(child.id()), Signal::TERM).expect("SIGTERM");
+        await_end(&mut child, SOON).unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("replica {id} does not stop")
+        })
+    }
+
+    /// Stops all replicas.
+    pub fn stop(&mut self) {
+        for id in self.ids() {
+            if self.replicas[index(id)].is_some() {
+                self.stop_replica(id);
+            }
+        }
+    }
+
+    /// Waits until a replica's daemon has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// If it does not within [`START`].
+    pub fn await_exit(&mut self, id: u8) -> ExitStatus {
+        let child = self.replicas[index(id)].as_mut().expect("a running replica");
+        let status = await_end(child, START);
+        let status = status.unwrap_or_else(|| panic!("replica {id} goes on"));
+        self.replicas[index(id)] = None;
+        status
+    }
+
+    /// Asks all replicas once.
+    ///
+    /// # Errors
+    ///
+    /// What the command says when it reaches none.
+    pub fn status(&self) -> Result<Status, String> {
+        let output = Command::new(crane_linux())
+            .args(["status", "--json", "--peers", &self.peers()])
+            .output()
+            .map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if text.trim().is_empty() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        Status::parse(&text)
+    }
+
+    /// The primary, once there is one.
+    #[must_use]
+    pub fn primary(&self) -> u8 {
+        eventually("a primary", SOON, || self.status()?.primary())
+    }
+
+    /// Waits until all replicas have executed everything that is committed now, with equal hashes,
+    /// and no connection is open. Call it when the load is over.
+    ///
+    /// # Panics
+    ///
+    /// At once if hashes differ at one slot; after [`START`] otherwise.
+    pub fn await_settled(&self) -> Status {
+        let count = self.addresses.len();
+        let floor = eventually("a first status", SOON, || {
+            let status = self.status()?;
+            status.healthy(count).map(|()| status.committed())
+        });
+        let settled = eventually("equal hashes, no connection", START, || {
+            let status = self.status()?;
+            if let Some(difference) = status.diverged() {
+                return Ok(Err(difference));
+            }
+            status.settled(count, floor)?;
+            if status.replicas.iter().any(|r| r.connections != Some(0)) {
+                return Err(format!("connections are open: {}", status.brief()));
+            }
+            Ok::<_, String>(Ok(status))
+        });
+        settled.unwrap_or_else(|difference| panic!("{difference}"))
+    }
+
+    /// The text of all log files of a replica.
+    #[must_use]
+    pub fn log(&self, id: u8) -> String {
+        let mut text = String::new();
+        for run in 1..=self.runs {
+            let path = self.data.with_file_name(format!("replica-{id}-run-{run}.log"));
+            text.push_str(&String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
+        }
+        text
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for id in self.ids() {
+                let log = self.log(id);
+                let lines: Vec<&str> = log.lines().collect();
+                let tail = &lines[lines.len().saturating_sub(15)..];
+                eprintln!("--- end of the log of replica {id}\n{}", tail.join("\n"));
+            }
+        }
+        for child in self.replicas.iter_mut().flatten() {
+            // A server ends with its daemon.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Runs `crane-linux` with arguments that it must not accept, and waits for its end.
+///
+/// # Panics
+///
+/// If it goes on for longer than [`START`].
+#[must_use]
+pub fn run_bounded(arguments: &[String], folder: &Path) -> Output {
+    let mut child = Command::new(crane_linux())
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("crane-linux");
+    if await_end(&mut child, START).is_none() {
+        let _ = child.kill();
+        let output = child.wait_with_output().expect("its output");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        panic!("not refused: {}\n{text}", arguments.join(" "));
+    }
+    child.wait_with_output().expect("its output")
+}
+
+/// Kills a process that a group's status named.
+///
+/// # Errors
+///
+/// If it is gone.
+pub fn kill(process: u32) -> std::io::Result<()> {
+    Ok(kill_process(pid(process), Signal::KILL)?)
+}
+
+fn pid(number: u32) -> Pid {
+    let number = i32::try_from(number).expect("a process number");
+    assert!(number > 1, "process {number} is not ours to end");
+    Pid::from_raw(number).expect("a process number")
+}
+
+fn await_end(child: &mut Child, bound: Duration) -> Option<ExitStatus> {
+    within(bound, || child.try_wait().expect("wait").ok_or(())).ok()
+}
+
+fn index(id: u8) -> usize {
+    usize::from(id) - 1
+}

@@ -1,0 +1,89 @@
+//! What an idle group costs: entries, and the daemons' share of a core.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::group::Group;
+
+/// What a replica did while nobody asked it anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// The replica.
+    pub id: u8,
+    /// Entries committed per second.
+    pub entries_per_second: f64,
+    /// Bubbles among them.
+    pub bubbles_per_second: f64,
+    /// The daemon's share of a core, in percent.
+    pub daemon_percent: f64,
+    /// The server's share of a core, in percent.
+    pub server_percent: f64,
+}
+
+/// Watches an idle group for `period`.
+///
+/// # Panics
+///
+/// If a replica is down.
+#[must_use]
+pub fn watch(group: &Group, period: Duration) -> Vec<Idle> {
+    let sample = || {
+        let status = group.status().expect("a status");
+        let at = Instant::now();
+        let of = |id: u8| {
+            let replica = status.replica(id);
+            let time = |pid: Option<u32>| cpu_time(pid.expect("a process")).expect("its times");
+            (
+                replica.committed.expect("a slot"),
+                replica.bubbles.expect("a count"),
+                time(replica.daemon_pid),
+                time(replica.server_pid),
+            )
+        };
+        (at, group.ids().map(of).collect::<Vec<_>>())
+    };
+    let (start, before) = sample();
+    sleep(period);
+    let (end, after) = sample();
+    let seconds = (end - start).as_secs_f64();
+    group
+        .ids()
+        .zip(before.into_iter().zip(after))
+        .map(|(id, (before, after))| Idle {
+            id,
+            entries_per_second: (after.0 - before.0) as f64 / seconds,
+            bubbles_per_second: after.1.saturating_sub(before.1) as f64 / seconds,
+            daemon_percent: (after.2 - before.2).as_secs_f64() / seconds * 100.0,
+            server_percent: (after.3 - before.3).as_secs_f64() / seconds * 100.0,
+        })
+        .collect()
+}
+
+/// User and system time of a process with all its threads, from `/proc/PID/stat`.
+fn cpu_time(pid: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses and may hold anything; count from its end.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let jiffies: u64 =
+        fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    // USER_HZ is 100 on every architecture that Linux serves us on.
+    Some(Duration::from_millis(jiffies * 10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn busy_time_is_counted() {
+        let pid = std::process::id();
+        let before = cpu_time(pid).unwrap();
+        let start = Instant::now();
+        let mut sum = 0u64;
+        while cpu_time(pid).unwrap() < before + Duration::from_millis(50) {
+            assert!(start.elapsed() < Duration::from_secs(20), "no time passes ({sum})");
+            sum = (0..100_000u64).fold(sum, |a, b| std::hint::black_box(a ^ b));
+        }
+    }
+}

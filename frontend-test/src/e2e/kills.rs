@@ -1,0 +1,168 @@
+//! The primary killed again and again under load: what is lost, and for how long nobody answers.
+
+use std::net::SocketAddr;
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use super::counting::Writers;
+use super::group::Group;
+use super::resp::{Connection, Reply};
+use super::wait::{ANSWER, SOON, START, eventually};
+
+/// What a run of kills showed.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// From each kill to the first good answer on a new connection through a survivor.
+    pub failovers: Vec<Duration>,
+    /// Connections opened through a survivor before the kill that answered after it.
+    pub survivors: usize,
+    /// How long each killed replica took from its start to good health of the group.
+    pub returns: Vec<Duration>,
+    /// Writes acknowledged, all of them found once.
+    pub acknowledged: usize,
+    /// Writes whose answer never came.
+    pub unknown: usize,
+}
+
+impl Outcome {
+    /// The time in the middle.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        median(&self.failovers)
+    }
+
+    /// The longest time.
+    #[must_use]
+    pub fn worst(&self) -> Duration {
+        self.failovers.iter().copied().max().unwrap_or_default()
+    }
+
+    /// One line with all figures.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!(
+            "{} kills: fail-over median {} ms, worst {} ms; {} of {} connections through \
+             survivors answered; return median {} ms; {} writes acknowledged, none lost or \
+             doubled; {} without an answer",
+            self.failovers.len(),
+            self.median().as_millis(),
+            self.worst().as_millis(),
+            self.survivors,
+            self.failovers.len(),
+            median(&self.returns).as_millis(),
+            self.acknowledged,
+            self.unknown
+        )
+    }
+}
+
+/// How many clients write while the primary is killed, and their rest between two writes: enough
+/// that each kill meets writes on their way, and little enough that the log, which a returning
+/// replica replays from slot 1, stays short.
+const WRITERS: usize = 6;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Kills the primary of a Redis group `rounds` times; each time the replica returns before the
+/// next kill. `said` is told what happens.
+///
+/// # Panics
+///
+/// If a write is lost or doubled, a replica does not return, or hashes differ at the end.
+pub fn run(group: &mut Group, rounds: usize, mut said: impl FnMut(String)) -> Outcome {
+    let mut outcome = Outcome::default();
+    let writers = Writers::default();
+    let memories: Vec<_> = scope(|threads| {
+        // A panic below must end the writers too, or the scope would wait for them for ever.
+        let _stop = StopAtEnd(&writers);
+        let handles: Vec<_> = (0..WRITERS)
+            .map(|name| writers.spawn(threads, name, group.all_addresses(), PAUSE))
+            .collect();
+        for round in 1..=rounds {
+            one_round(group, &writers, &mut outcome);
+            said(format!(
+                "kill {round}: answered after {} ms, returned after {} ms, {} acknowledged",
+                outcome.failovers[round - 1].as_millis(),
+                outcome.returns[round - 1].as_millis(),
+                writers.acknowledged()
+            ));
+        }
+        writers.stop();
+        handles.into_iter().map(|handle| handle.join().expect("a writer")).collect()
+    });
+    group.await_settled();
+    for memory in &memories {
+        for id in group.ids() {
+            memory
+                .verify(group.address(id))
+                .unwrap_or_else(|error| panic!("replica {id}: {error}"));
+        }
+        let (acknowledged, unknown) = memory.counts();
+        outcome.acknowledged += acknowledged;
+        outcome.unknown += unknown;
+    }
+    group.await_settled();
+    outcome
+}
+
+fn one_round(group: &mut Group, writers: &Writers, outcome: &mut Outcome) {
+    let before = writers.acknowledged();
+    eventually("writes before the kill", SOON, || {
+        if writers.acknowledged() >= before + 50 { Ok(()) } else { Err("too few") }
+    });
+    let primary = group.primary();
+    let survivors: Vec<SocketAddr> =
+        group.ids().filter(|id| *id != primary).map(|id| group.address(id)).collect();
+    let mut old = Connection::open(survivors[0], ANSWER).expect("a survivor");
+    ping(&mut old).expect("an answer before the kill");
+    let moment = group.kill(primary);
+    outcome.failovers.push(first_answer(&survivors, moment));
+    // Its own time-out is the bound.
+    outcome.survivors += usize::from(ping(&mut old).is_ok());
+    drop(old);
+    let start = Instant::now();
+    group.start_replica(primary);
+    let count = survivors.len() + 1;
+    eventually("the return of the killed replica", START, || {
+        let status = group.status()?;
+        status.healthy(count)?;
+        // Back in step, not only back: less than a second of writes behind.
+        let admitted = status.replica(primary).admitted.unwrap_or(0);
+        if admitted + 100 >= status.committed() { Ok(()) } else { Err(status.brief()) }
+    });
+    outcome.returns.push(start.elapsed());
+}
+
+/// Tries the survivors in turn, on new connections, until one answers.
+fn first_answer(survivors: &[SocketAddr], since: Instant) -> Duration {
+    let mut next = 0;
+    eventually("an answer after the kill", START, || {
+        next += 1;
+        let address = survivors[next % survivors.len()];
+        Connection::open(address, ANSWER).and_then(|mut connection| ping(&mut connection))
+    });
+    since.elapsed()
+}
+
+/// A write, so that the answer needs agreement and not only a process that is up.
+fn ping(connection: &mut Connection) -> std::io::Result<()> {
+    match connection.call(&[b"INCR", b"pings"])? {
+        Reply::Number(_) => Ok(()),
+        other => Err(super::http::invalid(format!("INCR answered {other:?}"))),
+    }
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+struct StopAtEnd<'a>(&'a Writers);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+        // Give a writer in the middle of a write the chance to end it.
+        sleep(PAUSE);
+    }
+}

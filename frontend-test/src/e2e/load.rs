@@ -1,0 +1,116 @@
+//! Load from the usual tools, `ab` and `redis-benchmark`, and what they say.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+/// What a tool measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figures {
+    /// Requests per second.
+    pub rate: f64,
+    /// Median time of a request, in milliseconds.
+    pub p50_ms: f64,
+}
+
+/// How a tool is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// All requests together.
+    pub requests: u32,
+    /// Connections at a time.
+    pub connections: u32,
+    /// `ab`: many requests on a connection, not one. (`redis-benchmark` always does.)
+    pub keepalive: bool,
+}
+
+/// Runs `ab`.
+///
+/// # Errors
+///
+/// If it cannot be started, gives up, or counts a failed request.
+pub fn ab(address: SocketAddr, path: &str, load: Load) -> Result<Figures, String> {
+    let url = format!("http://{address}{path}");
+    let mut command = Command::new("ab");
+    // -s: how long one answer may take; a fail-over must fit in.
+    command.args(["-q", "-s", "30", "-n", &load.requests.to_string()]);
+    command.args(["-c", &load.connections.to_string(), "-e", "/dev/stderr"]);
+    if load.keepalive {
+        command.arg("-k");
+    }
+    let output = command.arg(&url).output().map_err(|error| format!("ab: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let percentiles = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(format!("ab {url}: {}{percentiles}", text.trim()));
+    }
+    read_ab(&text, &percentiles, load.requests).map_err(|why| format!("ab {url}: {why}\n{text}"))
+}
+
+fn read_ab(text: &str, percentiles: &str, requests: u32) -> Result<Figures, String> {
+    let figure = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    if figure("Complete requests:") != Some(f64::from(requests)) {
+        return Err("not all requests are complete".to_owned());
+    }
+    if figure("Failed requests:") != Some(0.0) || figure("Non-2xx responses:").is_some() {
+        return Err("failed requests".to_owned());
+    }
+    let rate = figure("Requests per second:").ok_or("no rate")?;
+    let p50 = percentiles.lines().find_map(|line| line.strip_prefix("50,")?.parse().ok());
+    Ok(Figures { rate, p50_ms: p50.ok_or("no median")? })
+}
+
+/// Runs `redis-benchmark`; gives one result for each test of `tests` (`set,get`), in its order.
+///
+/// # Errors
+///
+/// If it cannot be started or fails.
+pub fn redis_benchmark(
+    address: SocketAddr,
+    tests: &str,
+    load: Load,
+) -> Result<Vec<Figures>, String> {
+    let output = Command::new("redis-benchmark")
+        .args(["-h", &address.ip().to_string(), "-p", &address.port().to_string()])
+        .args(["-n", &load.requests.to_string(), "-c", &load.connections.to_string()])
+        .args(["-t", tests, "--csv"])
+        .output()
+        .map_err(|error| format!("redis-benchmark: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let figures: Vec<Figures> = text.lines().filter_map(read_csv).collect();
+    if !output.status.success() || figures.len() != tests.split(',').count() {
+        return Err(format!("redis-benchmark {address}: {} {text} {errors}", output.status));
+    }
+    Ok(figures)
+}
+
+/// `"SET","95238.09","0.136","0.040","0.127",…`: rate, average, least, median.
+fn read_csv(line: &str) -> Option<Figures> {
+    let cells: Vec<&str> = line.split(',').map(|cell| cell.trim_matches('"')).collect();
+    Some(Figures { rate: cells.get(1)?.parse().ok()?, p50_ms: cells.get(4)?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_requests_are_failures() {
+        let text = "Complete requests: 10\nFailed requests: 1\nRequests per second: 5.0 [#/sec]\n";
+        assert!(read_ab(text, "50,0.9", 10).is_err());
+        let text = text.replace("requests: 1\n", "requests: 0\n");
+        assert_eq!(read_ab(&text, "50,0.9", 10), Ok(Figures { rate: 5.0, p50_ms: 0.9 }));
+        assert!(read_ab(&text, "50,0.9", 11).is_err());
+        assert!(read_ab(&format!("{text}Non-2xx responses: 3\n"), "50,0.9", 10).is_err());
+    }
+
+    #[test]
+    fn csv_is_read_by_its_columns() {
+        let line = r#""SET","95238.09","0.136","0.040","0.127","0.199","0.399","0.943""#;
+        assert_eq!(read_csv(line), Some(Figures { rate: 95238.09, p50_ms: 0.127 }));
+        assert_eq!(read_csv(r#""test","rps","avg","min","p50""#), None);
+    }
+}

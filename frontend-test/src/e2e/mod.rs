@@ -1,0 +1,33 @@
+//! End-to-end tests: real server programs, real clients, killed replicas.
+//!
+//! The rooms, in the order in which a test walks through them:
+//!
+//! * [`machine`]: only one group at a time on this computer; scratch folders, addresses, ports;
+//! * [`program`]: the server programs, their arguments and their files;
+//! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
+//! * [`status`]: what `crane-linux status --json` says, parsed;
+//! * [`http`], [`resp`], [`racy`], [`odd`]: clients that know every byte they should get;
+//! * [`load`]: `ab` and `redis-benchmark`;
+//! * [`counting`]: clients that know which of their writes were acknowledged;
+//! * [`kills`], [`idle`], [`bench`]: long runs, shared by the tests and by `ci/measure`;
+//! * [`wait`]: every wait has a bound and a name.
+//!
+//! A test owns what it starts and ends nothing else. It panics with the reason when something is
+//! not as it should be; the folder with all logs is then kept and named.
+
+pub mod bench;
+pub mod binary;
+pub mod counting;
+pub mod group;
+pub mod http;
+pub mod idle;
+pub mod kills;
+pub mod load;
+pub mod machine;
+pub mod native;
+pub mod odd;
+pub mod program;
+pub mod racy;
+pub mod resp;
+pub mod status;
+pub mod wait;

@@ -1,0 +1,60 @@
+//! A server program started as it is, without crane: what the clients are tried against, and what
+//! costs are compared with.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use super::machine::Machine;
+use super::program::Program;
+use super::wait::{START, eventually};
+
+/// A running program. Dropped: killed.
+pub struct Native {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Native {
+    /// Starts the program in a copy of its folder and waits until it accepts connections.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    #[must_use]
+    pub fn start(machine: &Machine, program: &Program) -> Self {
+        let folder = machine.folder().join(format!("native-{}", program.name));
+        let _ = std::fs::remove_dir_all(&folder);
+        let copied = Command::new("cp")
+            .args(["-r", "--"])
+            .args([&program.base, &folder])
+            .status()
+            .expect("cp");
+        assert!(copied.success(), "{} is not copied", program.base.display());
+        let log = File::create(folder.join("output.txt")).expect("the program's output");
+        let child = Command::new(&program.command[0])
+            .args(&program.command[1..])
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second name for the output"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.command[0]));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, program.port));
+        eventually(program.name, START, || TcpStream::connect(address));
+        Self { child, address }
+    }
+
+    /// Where the program listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Native {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

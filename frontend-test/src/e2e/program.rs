@@ -1,0 +1,126 @@
+//! The server programs under test: how they are started, in which folder, with which files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::binary;
+use super::machine::free_port;
+
+/// A server program in a folder of its own, ready to be started natively or as a service.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// For messages and folders.
+    pub name: &'static str,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Where it listens.
+    pub port: u16,
+    /// The working directory: part of the group's base, so nothing may be written here.
+    pub base: PathBuf,
+}
+
+/// Bytes of the large page, and of the large value: more than all windows on the way together.
+pub const LARGE: usize = 10 << 20;
+/// The small page.
+pub const PAGE: &str = "/index.html";
+/// The large page.
+pub const LARGE_PAGE: &str = "/large.bin";
+
+/// Debian's civetweb, threaded, with a small and a large page; `threads` is how many connections
+/// it serves at a time.
+///
+/// # Panics
+///
+/// If the files cannot be written.
+#[must_use]
+pub fn civetweb(folder: &Path, threads: u16) -> Program {
+    let base = base(folder, "civetweb");
+    let www = base.join("www");
+    fs::create_dir_all(&www).expect("the pages' folder");
+    fs::write(www.join("index.html"), small_page()).expect("the small page");
+    fs::write(www.join("large.bin"), large_content()).expect("the large page");
+    let port = free_port();
+    // A relative document root would be looked for beside the program, not in the folder.
+    let www = www.display();
+    let command = format!(
+        "/usr/bin/civetweb -document_root {www} -listening_ports {port} -num_threads {threads} \
+         -enable_keep_alive yes -keep_alive_timeout_ms 60000 -listen_backlog 200"
+    );
+    Program { name: "civetweb", command: words(&command), port, base }
+}
+
+/// Debian's redis with an append-only file and no other reason to write or fork.
+#[must_use]
+pub fn redis(folder: &Path) -> Program {
+    let port = free_port();
+    let mut command = words(&format!("/usr/bin/redis-server --port {port}"));
+    command.extend(["--save".into(), String::new()]);
+    command.extend(words("--appendonly yes --auto-aof-rewrite-percentage 0"));
+    Program { name: "redis", command, port, base: base(folder, "redis") }
+}
+
+/// Python's `ThreadingHTTPServer` with a script that counts POSTs.
+///
+/// # Panics
+///
+/// If the script cannot be copied.
+#[must_use]
+pub fn python(folder: &Path) -> Program {
+    let base = base(folder, "python");
+    fs::copy(binary::programs().join("counter.py"), base.join("counter.py")).expect("counter.py");
+    let port = free_port();
+    let command = words(&format!("/usr/bin/python3 -B counter.py {port}"));
+    Program { name: "python", command, port, base }
+}
+
+/// A program of `frontend-test/programs`, compiled into its folder.
+///
+/// # Panics
+///
+/// If there is no C compiler or the program does not compile.
+#[must_use]
+pub fn compiled(folder: &Path, name: &'static str, flags: &[&str]) -> Program {
+    let base = base(folder, name);
+    let source = binary::programs().join(format!("{name}.c"));
+    let done = Command::new("cc")
+        .args(["-O1", "-g", "-Wall", "-Werror", "-pthread"])
+        .args(flags)
+        .arg("-o")
+        .arg(base.join(name))
+        .arg(&source)
+        .status()
+        .expect("cc");
+    assert!(done.success(), "{} does not compile", source.display());
+    let port = free_port();
+    Program { name, command: vec![format!("./{name}"), port.to_string()], port, base }
+}
+
+/// The small page: 1 KiB.
+#[must_use]
+pub fn small_page() -> Vec<u8> {
+    (0..1024).map(|index| b"crane page 0123456789 abcdefghi\n"[index % 32]).collect()
+}
+
+/// [`LARGE`] bytes in which no two places look alike, so that a lost or doubled piece shows.
+#[must_use]
+pub fn large_content() -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(LARGE);
+    let mut number = 0u64;
+    while bytes.len() < LARGE {
+        bytes.extend_from_slice(format!("{number:015}\n").as_bytes());
+        number += 1;
+    }
+    bytes.truncate(LARGE);
+    bytes
+}
+
+fn base(folder: &Path, name: &str) -> PathBuf {
+    let base = folder.join("base").join(name);
+    fs::create_dir_all(&base).expect("the program's folder");
+    base
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}

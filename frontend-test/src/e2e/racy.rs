@@ -1,0 +1,57 @@
+//! The client of `programs/racy.c`.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::scope;
+
+use super::wait::ANSWER;
+
+/// `clients` connections at once, each with `requests` requests, one after the other. Gives all
+/// answers of each client.
+///
+/// # Errors
+///
+/// If a connection breaks or an answer belongs to another request.
+pub fn ask(address: SocketAddr, clients: usize, requests: usize) -> io::Result<Vec<Vec<String>>> {
+    ask_all(&[address], clients, requests)
+}
+
+/// As [`ask`], with the clients spread over `addresses`.
+///
+/// # Errors
+///
+/// As [`ask`].
+pub fn ask_all(
+    addresses: &[SocketAddr],
+    clients: usize,
+    requests: usize,
+) -> io::Result<Vec<Vec<String>>> {
+    scope(|threads| {
+        let handles: Vec<_> = (0..clients)
+            .map(|client| {
+                let address = addresses[client % addresses.len()];
+                threads.spawn(move || one(address, client, requests))
+            })
+            .collect();
+        handles.into_iter().map(|handle| handle.join().expect("a client")).collect()
+    })
+}
+
+fn one(address: SocketAddr, client: usize, requests: usize) -> io::Result<Vec<String>> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut answers = Vec::with_capacity(requests);
+    for request in 0..requests {
+        let name = format!("client {client} request {request}");
+        stream.write_all(format!("{name}\n").as_bytes())?;
+        let mut answer = String::new();
+        reader.read_line(&mut answer)?;
+        if !answer.starts_with(&format!("{name} moved ")) || !answer.ends_with('\n') {
+            return Err(super::http::invalid(format!("{name}: answered {answer:?}")));
+        }
+        answers.push(answer);
+    }
+    Ok(answers)
+}

@@ -1,0 +1,262 @@
+//! What `crane-linux status --json` says.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The state of a group, of every replica that could be reached.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Status {
+    /// The group's identity; null before slot 1 is committed.
+    pub group: Value,
+    /// One for each member, also for those that could not be reached (role `down`).
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// The state of one replica. What is not known (a replica that is down, a server that has not
+/// started) is `None` or null.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReplicaStatus {
+    /// 1 to 7.
+    pub id: u8,
+    /// The peers' address of this replica.
+    pub address: String,
+    /// `primary`, `backup`, `candidate`, `recovering` or `down`.
+    pub role: String,
+    /// The highest ballot promised.
+    #[serde(default)]
+    pub ballot: Value,
+    /// Highest slot that survives a crash here.
+    #[serde(default)]
+    pub durable: Option<u64>,
+    /// Highest slot known committed here.
+    #[serde(default)]
+    pub committed: Option<u64>,
+    /// Highest slot given to the server here.
+    #[serde(default)]
+    pub admitted: Option<u64>,
+    /// The logical clock.
+    #[serde(default)]
+    pub clock: Option<u64>,
+    /// Hash of the schedule at the admission of `hash_slot`.
+    #[serde(default)]
+    pub schedule_hash: Value,
+    /// Hash of the bytes written per connection at the admission of `hash_slot`.
+    #[serde(default)]
+    pub output_hash: Value,
+    /// The slot at which the two hashes were taken.
+    #[serde(default)]
+    pub hash_slot: Option<u64>,
+    /// Entries in the log, bubbles among them.
+    #[serde(default)]
+    pub entries: Option<u64>,
+    /// Entries without ops.
+    #[serde(default)]
+    pub bubbles: Option<u64>,
+    /// Open connections of the service.
+    #[serde(default)]
+    pub connections: Option<u64>,
+    /// The daemon's process.
+    #[serde(default)]
+    pub daemon_pid: Option<u32>,
+    /// The server's process.
+    #[serde(default)]
+    pub server_pid: Option<u32>,
+    /// `overlay` or `copy`.
+    #[serde(default)]
+    pub cell: Value,
+    /// Whether the server's own fsync is real.
+    #[serde(default)]
+    pub server_fsync: Value,
+    /// Calls that the preload library saw and could not make deterministic.
+    #[serde(default)]
+    pub uncovered_calls: Value,
+    /// The last thing that went wrong.
+    #[serde(default)]
+    pub last_error: Value,
+}
+
+impl Status {
+    /// Parses the command's output.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit, with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|error| format!("status: {error} in {text:?}"))
+    }
+
+    /// The replica with this number.
+    ///
+    /// # Panics
+    ///
+    /// If the status does not list it: every member is listed, also one that is down.
+    #[must_use]
+    pub fn replica(&self, id: u8) -> &ReplicaStatus {
+        self.replicas
+            .iter()
+            .find(|replica| replica.id == id)
+            .unwrap_or_else(|| panic!("no replica {id} in {self:?}"))
+    }
+
+    /// The one primary.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or two (an old one that has not heard yet: ask again).
+    pub fn primary(&self) -> Result<u8, String> {
+        let found: Vec<u8> =
+            self.replicas.iter().filter(|r| r.role == "primary").map(|r| r.id).collect();
+        match found[..] {
+            [id] => Ok(id),
+            _ => Err(format!("primaries {found:?}: {}", self.brief())),
+        }
+    }
+
+    /// All `count` replicas answer, one is primary and the others are backups.
+    ///
+    /// # Errors
+    ///
+    /// What is not so.
+    pub fn healthy(&self, count: usize) -> Result<(), String> {
+        self.primary()?;
+        let backups = self.replicas.iter().filter(|r| r.role == "backup").count();
+        if self.replicas.len() == count && backups == count - 1 {
+            Ok(())
+        } else {
+            Err(format!("not {count} in good health: {}", self.brief()))
+        }
+    }
+
+    /// The highest slot that any replica knows committed: what a load just finished must reach.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.replicas.iter().filter_map(|r| r.committed).max().unwrap_or(0)
+    }
+
+    /// All are in good health, all have admitted slot `floor`, and both hashes are equal at one
+    /// slot from there on. Gives that slot.
+    ///
+    /// # Errors
+    ///
+    /// What is not so.
+    pub fn settled(&self, count: usize, floor: u64) -> Result<u64, String> {
+        self.healthy(count)?;
+        let slot = self.replicas[0].hash_slot.ok_or_else(|| "no hashes yet".to_owned())?;
+        let together = self
+            .replicas
+            .iter()
+            .all(|r| r.hash_slot == Some(slot) && r.admitted.is_some_and(|a| a >= floor));
+        if slot == 0 || slot < floor || !together {
+            return Err(format!("not all at one slot from {floor} on: {}", self.brief()));
+        }
+        match self.diverged() {
+            Some(difference) => Err(difference),
+            None => Ok(slot),
+        }
+    }
+
+    /// Which hashes differ at one and the same slot, if any do.
+    #[must_use]
+    pub fn diverged(&self) -> Option<String> {
+        let up: Vec<&ReplicaStatus> =
+            self.replicas.iter().filter(|r| r.hash_slot.is_some()).collect();
+        let slots: BTreeSet<Option<u64>> = up.iter().map(|r| r.hash_slot).collect();
+        if slots.len() != 1 {
+            return None;
+        }
+        let differs = |of: fn(&ReplicaStatus) -> &Value| {
+            up.iter().any(|r| of(r) != of(up[0]) || of(r).is_null())
+        };
+        let schedule = differs(|r| &r.schedule_hash);
+        let output = differs(|r| &r.output_hash);
+        (schedule || output).then(|| {
+            format!("hashes differ (schedule {schedule}, output {output}): {}", self.brief())
+        })
+    }
+
+    /// One line for messages.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        let number = |value: Option<u64>| value.map_or("-".to_owned(), |v| v.to_string());
+        let lines: Vec<String> = self
+            .replicas
+            .iter()
+            .map(|r| {
+                format!(
+                    "{} {} ballot {} committed {} admitted {} hashes {} {} at {} connections {} \
+                     error {}",
+                    r.id,
+                    r.role,
+                    r.ballot,
+                    number(r.committed),
+                    number(r.admitted),
+                    r.schedule_hash,
+                    r.output_hash,
+                    number(r.hash_slot),
+                    number(r.connections),
+                    r.last_error
+                )
+            })
+            .collect();
+        lines.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(hash: &str) -> String {
+        let replica = |id: u8, role: &str, hash: &str| {
+            format!(
+                r#"{{"id":{id},"address":"127.0.0.{id}:6790","role":"{role}","ballot":"1.1",
+                "durable":9,"committed":9,"admitted":9,"clock":70,"schedule_hash":"{hash}",
+                "output_hash":"aa","hash_slot":9,"entries":9,"bubbles":2,"connections":0,
+                "daemon_pid":10,"server_pid":11,"cell":"overlay","server_fsync":"skip",
+                "uncovered_calls":0,"last_error":null}}"#
+            )
+        };
+        format!(
+            r#"{{"group":"g","replicas":[{},{},{}]}}"#,
+            replica(1, "primary", "77"),
+            replica(2, "backup", "77"),
+            replica(3, "backup", hash)
+        )
+    }
+
+    #[test]
+    fn equal_hashes_settle() {
+        let status = Status::parse(&text("77")).unwrap();
+        assert_eq!(status.settled(3, 9), Ok(9));
+        assert_eq!(status.primary(), Ok(1));
+    }
+
+    #[test]
+    fn a_slot_below_the_floor_is_too_early() {
+        assert!(Status::parse(&text("77")).unwrap().settled(3, 10).is_err());
+    }
+
+    #[test]
+    fn a_different_hash_is_noticed() {
+        let status = Status::parse(&text("78")).unwrap();
+        assert!(status.diverged().is_some_and(|text| text.contains("schedule true")));
+        assert!(status.settled(3, 9).is_err());
+    }
+
+    #[test]
+    fn a_hash_that_is_missing_is_not_an_equal_hash() {
+        let text = text("77").replace("\"schedule_hash\":\"77\"", "\"schedule_hash\":null");
+        assert!(Status::parse(&text).unwrap().settled(3, 9).is_err());
+    }
+
+    #[test]
+    fn a_replica_that_is_down_is_not_healthy() {
+        let text = r#"{"group":null,"replicas":[{"id":1,"address":"a","role":"primary"},
+            {"id":2,"address":"b","role":"down"}]}"#;
+        let status = Status::parse(text).unwrap();
+        assert!(status.healthy(2).is_err());
+        assert!(status.settled(2, 1).is_err());
+    }
+}

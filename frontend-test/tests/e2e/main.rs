@@ -1,0 +1,15 @@
+//! Real servers as replicated services. `ci/test` runs this, one test after the other.
+//!
+//! Every test has a group of its own and leaves nothing behind; a failed one names the folder in
+//! which it keeps all logs. The long runs (`odd`, `kills`, `idle`) are shorter here than the bars
+//! ask for, and say so; `ci/measure` runs them in full.
+
+mod control;
+mod crash;
+mod kills;
+mod lifecycle;
+mod odd;
+mod python;
+mod redis;
+mod refusals;
+mod web;
