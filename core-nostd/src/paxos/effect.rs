@@ -119,8 +119,16 @@ pub enum Record {
     Accept {
         /// Where it stands: at most one after the last.
         slot: Slot,
-        /// The entry. Its ballot is promised as well.
+        /// The entry. Its ballot is promised as well, and the log accepted under it.
         entry: Entry,
+    },
+    /// The log up to a slot is accepted under a new primary's ballot, with nothing after it: entries
+    /// that were written for later slots are no longer part of the log.
+    Adopt {
+        /// The primary's. Promised already.
+        ballot: Ballot,
+        /// The last slot of the log from now on.
+        up_to: Slot,
     },
     /// Whether the node may vote.
     Standing(Standing),
@@ -167,8 +175,12 @@ pub enum Role {
     Candidate,
     /// Proposes.
     Primary,
-    /// May not vote: it does not know yet whether its storage is new, or rejoins after a loss.
-    Recovering,
+    /// May not vote: it does not know yet whether its storage is new, or rejoins after a loss. It
+    /// gets the log, once it knows the primary.
+    Recovering {
+        /// The primary, if one is known.
+        primary: Option<NodeId>,
+    },
 }
 
 /// Why a role changed.

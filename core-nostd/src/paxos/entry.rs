@@ -30,9 +30,6 @@ impl Life {
 /// What is proposed for a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Content {
-    /// Nothing: a new primary's first entry. Everything before it is chosen together with it. The
-    /// script skips it.
-    Empty,
     /// A payload of the frontend: an encoded entry, or the genesis in slot 1.
     Payload(Descriptor),
     /// `node` has lost its storage. What an older life of it promised or acknowledged does not count
@@ -57,8 +54,9 @@ impl Content {
     }
 }
 
-/// What was accepted in a slot. It keeps the ballot under which it was first proposed; ballot and slot
-/// together name one content, and everything before it.
+/// What was accepted in a slot. It keeps the ballot under which it was first proposed, also when a
+/// later primary has it accepted again; ballot and slot together name one content, and everything
+/// before it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// Under which it was first proposed.

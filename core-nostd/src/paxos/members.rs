@@ -48,6 +48,11 @@ impl NodeSet {
         Self(self.0 & other.0)
     }
 
+    /// The nodes that are in this set and not in the other.
+    pub const fn difference(self, other: NodeSet) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// How many nodes are in the set.
     pub const fn len(self) -> usize {
         self.0.count_ones() as usize

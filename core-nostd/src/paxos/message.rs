@@ -10,14 +10,16 @@ use super::{Ballot, Descriptor, Entry, Life, Standing};
 /// Bytes of the longest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 128;
 
-/// The end of a log: what two logs are compared by, ballot first.
+/// The end of a log. A candidate compares logs by it, the ballot first: the log with the highest end
+/// has every entry that any majority has chosen.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 pub struct LogEnd {
-    /// Of the last entry.
+    /// The last ballot under which the log was accepted as a whole: it is the beginning of that
+    /// primary's log, and has all that this one took over when it was elected.
     pub ballot: Ballot,
-    /// Of the last entry.
+    /// The last slot.
     pub slot: Slot,
 }
 
@@ -116,6 +118,8 @@ pub enum Message {
         entry: Entry,
         /// The primary's commit index.
         committed: Slot,
+        /// The last slot that the primary took over when it was elected.
+        start: Slot,
     },
     /// Phase 2b, for all slots up to one: the log here is durable, and the primary's, so far.
     Accepted {
@@ -123,7 +127,10 @@ pub enum Message {
         ballot: Ballot,
         /// The last such slot.
         up_to: Slot,
-        /// The life that acknowledges; none if the sender may not vote.
+        /// The same, durable or not.
+        received: Slot,
+        /// The life that votes for these slots under this ballot. None if it may not, or has not all
+        /// that the primary took over yet.
         life: Option<Life>,
         /// From the heartbeat that is answered, else 0.
         beat: u64,
@@ -141,8 +148,12 @@ pub enum Message {
         ballot: Ballot,
         /// The primary's commit index.
         committed: Slot,
-        /// The end of the primary's log.
-        end: LogEnd,
+        /// The last slot of the primary's log.
+        last: Slot,
+        /// The ballot of the entry in it.
+        last_ballot: Ballot,
+        /// The last slot that the primary took over when it was elected.
+        start: Slot,
         /// Counts the primary's heartbeats, from 1.
         beat: u64,
     },

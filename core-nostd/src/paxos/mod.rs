@@ -2,14 +2,16 @@
 //!
 //! Multi-Paxos (Lamport, "Paxos Made Simple", 2001) over a log. Two choices make it small:
 //!
-//! * Entries are accepted in the order of their slots, and keep the ballot under which they were first
-//!   proposed. So ballot and slot of a log's last entry say what the whole log is, an acknowledgement
-//!   is one number, and an entry of an earlier ballot is chosen by a later one above it, never by
-//!   counting copies (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm",
-//!   2014, §5.3 and §5.4).
-//! * Any node that reaches a majority can become primary, whatever its log lacks: of the logs that
-//!   the majority reports it takes over the one with the highest end (Ng, Haridi and Carbone,
-//!   "Omni-Paxos", 2023, §4). So a group with a connected majority never waits for one special node.
+//! * Entries are accepted in the order of their slots, so that an acknowledgement is one number. An
+//!   entry keeps the ballot under which it was first proposed: two logs that have the same ballot in
+//!   the same slot are equal up to there (Ongaro and Ousterhout, "In Search of an Understandable
+//!   Consensus Algorithm", 2014, §5.3).
+//! * Beside that, a log is *accepted under* a ballot as a whole: it is the beginning of that primary's
+//!   log and has all that this one took over. Any node that reaches a majority can become primary,
+//!   whatever its log lacks: of the logs that the majority promised with, it takes over the one
+//!   accepted under the highest ballot, the longest of those, and has it accepted under its own (Ng,
+//!   Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected majority never waits
+//!   for one special node, and only votes under the primary's own ballot count.
 //!
 //! A node asks before it stands (pre-vote), and a primary that has lost its majority steps down, so
 //! that a returning or half-connected node disturbs nobody.
@@ -27,14 +29,21 @@
 //! | `ballot`, `members`, `entry` | the nouns |
 //! | `message`, `effect`, `config` | what goes in and what comes out |
 //! | `node` | the machine: its state, and which handler sees an input |
+//! | `window` | the end of the log |
+//! | `acceptor`, `candidate`, `primary`, `standing` | its handlers: accept, be elected, propose, be allowed to vote |
 
+mod acceptor;
 mod ballot;
+mod candidate;
 mod config;
 mod effect;
 mod entry;
 mod members;
 mod message;
 mod node;
+mod primary;
+mod standing;
+mod window;
 
 pub use ballot::Ballot;
 pub use config::Config;
@@ -45,4 +54,6 @@ pub use effect::{
 pub use entry::{Content, Descriptor, Entry, Life};
 pub use members::{Members, NodeSet};
 pub use message::{LogEnd, MESSAGE_BYTES_MAX, Message};
-pub use node::{Contact, Node, ProposeError, Stored};
+pub use node::{Contact, Node, Stored};
+pub use primary::{ChangeError, ProposeError};
+pub use window::Anchor;

@@ -1,71 +1,112 @@
-//! One member of the group, as a state machine.
+//! One member of the group, as a state machine: its state, and which handler sees an input.
 
 use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
+use super::acceptor::PrimarySeen;
+use super::candidate::Promise;
+use super::primary::{Acknowledged, Lead, Progress};
+use super::window::Window;
 use super::{
-    Ballot, Config, Content, Descriptor, Effects, Entry, Input, LogEnd, Members, Role, Standing,
-    WriteNumber,
+    Anchor, Ballot, Config, Content, Effect, Effects, Entry, Input, Life, LogEnd, Members, Message,
+    Reason, Record, Role, Standing, WriteNumber,
 };
 
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet durable
-/// here; it is the same on all nodes, and does not shrink over a group's life.
+/// here; it is the same on all nodes, does not shrink over a group's life, and is best a power of two.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node<const WINDOW: usize> {
-    config: Config,
-    now: Instant,
-    promised: Ballot,
-    standing: Standing,
-    role: Role,
-    committed: Slot,
-    durable: Slot,
-    end: LogEnd,
-    members: Members,
-    eager: bool,
-    written: WriteNumber,
+    pub(super) config: Config,
+    pub(super) now: Instant,
+    pub(super) random: u64,
+    pub(super) eager: bool,
+
+    // What this node has accepted.
+    pub(super) promised: Ballot,
+    pub(super) promise_write: WriteNumber,
+    pub(super) answer_due: bool,
+    pub(super) accepted: Ballot,
+    pub(super) accepted_write: WriteNumber,
+    pub(super) log: Window<WINDOW>,
+    pub(super) committed: Slot,
+    pub(super) durable: Slot,
+    pub(super) written: WriteNumber,
+    pub(super) settled: WriteNumber,
+    pub(super) undecided_bytes: u64,
+
+    // Whether it may vote.
+    pub(super) standing: Standing,
+    pub(super) standing_due: Option<(WriteNumber, Standing)>,
+    pub(super) rejoined: Option<Slot>,
+    pub(super) lives_used: u64,
+    pub(super) met: [Option<Standing>; NODES_MAX],
+    pub(super) hello_at: Instant,
+
+    // Whom it follows, and how long it waits for that one.
+    pub(super) following: Option<Ballot>,
+    pub(super) matched: Slot,
+    pub(super) acknowledged: Slot,
+    pub(super) vote_told: bool,
+    pub(super) primary_heard: Instant,
+    pub(super) election_at: Instant,
+    pub(super) attempts: u8,
+    pub(super) why: Reason,
+    pub(super) learning: Option<(NodeId, Slot)>,
+    pub(super) ballot_seen: Ballot,
+    pub(super) heard: [Option<Instant>; NODES_MAX],
+
+    // What it does, and what that needs.
+    pub(super) part: Part,
+    pub(super) promises: [Option<Promise>; NODES_MAX],
+    pub(super) lead: Lead,
+    pub(super) progress: [Progress; NODES_MAX],
+
+    // What the driver was told.
+    role_told: Role,
+    committed_told: Slot,
 }
 
-/// What stable storage holds when a node starts. [`Stored::BLANK`] if nothing.
+/// What a node does at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Part {
+    /// Waits, or follows a primary.
+    Backup,
+    /// Asks whether it would be elected.
+    Canvassing { ballot: Ballot, granted: super::NodeSet },
+    /// Collects promises, then entries.
+    Candidate(super::candidate::Candidacy),
+    /// Proposes under this ballot.
+    Primary { ballot: Ballot },
+}
+
+/// What stable storage holds when a node starts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Stored {
-    /// From the last [`Record::Promise`](super::Record::Promise); zero if there is none.
+    /// From the last [`Record::Promise`]; zero if there is none.
     pub promised: Ballot,
-    /// From the last [`Record::Standing`](super::Record::Standing).
+    /// From the last [`Record::Standing`].
     pub standing: Standing,
+    /// The highest ballot in any [`Record::Accept`] or [`Record::Adopt`], also if that entry is no
+    /// longer part of the log; zero if there is none.
+    pub accepted: Ballot,
     /// Every slot up to here is known to have been committed. A hint: 0 is right, too. The frontend
     /// writes it when it likes to, and what it keeps here it may also admit before anyone is heard.
     pub committed: Slot,
+    /// Where the log starts, if its front has been cut off; everything below is committed.
+    pub anchor: Option<Anchor>,
 }
 
 impl Stored {
     /// An empty data directory.
-    pub const BLANK: Stored =
-        Stored { promised: Ballot::ZERO, standing: Standing::Blank, committed: Slot::NONE };
+    pub const BLANK: Stored = Stored {
+        promised: Ballot::ZERO,
+        accepted: Ballot::ZERO,
+        standing: Standing::Blank,
+        committed: Slot::NONE,
+        anchor: None,
+    };
 }
-
-/// Why nothing was proposed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ProposeError {
-    /// This node may not propose; the primary, if known, may.
-    NotPrimary {
-        /// Who that is.
-        primary: Option<NodeId>,
-    },
-    /// Too many slots or bytes are undecided. Ask again after the next [`Input::Message`] or
-    /// [`Input::Durable`].
-    Full,
-}
-
-impl core::fmt::Display for ProposeError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            ProposeError::NotPrimary { .. } => "this node is not the primary",
-            ProposeError::Full => "too much is undecided",
-        })
-    }
-}
-
-impl core::error::Error for ProposeError {}
 
 /// What a node knows of another member.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -77,8 +118,9 @@ pub struct Contact {
 }
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Starts a node from what its storage holds. `log` gives every entry that is in the log, from
-    /// slot 1 and without gaps. Nothing comes out; call with [`Input::Wake`] next.
+    /// Starts a node from what its storage holds. `log` gives every entry that is in the log, in the
+    /// order of the slots and without gaps, from slot 1 or from the one after the anchor. Nothing
+    /// comes out; call with [`Input::Wake`] next.
     ///
     /// # Panics
     /// When `config` or `log` break what is said here and in [`Config`].
@@ -88,26 +130,74 @@ impl<const WINDOW: usize> Node<WINDOW> {
         stored: Stored,
         log: impl IntoIterator<Item = (Slot, Entry)>,
     ) -> Self {
-        assert!(config.nonce != 0 && config.members.is_sound());
-        let mut end = LogEnd::default();
+        assert!(config.nonce != 0, "a nonce of 0 is no nonce");
+        assert!(config.members.is_sound(), "the members do not fit together");
+        let anchor = stored.anchor.unwrap_or(Anchor::genesis(config.members));
+        let mut window = Window::new(anchor);
+        let mut rejoined = None;
         for (slot, entry) in log {
-            assert_eq!(slot, end.slot.next(), "the log has a gap");
-            end = LogEnd { ballot: entry.ballot, slot };
+            assert_eq!(slot, window.last().next(), "the log has a gap");
+            // What did not fit at the time was not accepted: that it is here shows how much was
+            // committed by then.
+            if !window.has_room(slot) {
+                window.release(Slot(slot.0 - WINDOW as u64));
+            }
+            if let (Content::Rejoin { node, life }, Standing::Rejoining { life: mine }) =
+                (entry.content, stored.standing)
+                && node == config.me
+                && life == mine
+            {
+                rejoined = Some(slot);
+            }
+            window.append(entry, WriteNumber(0));
         }
-        let members = config.members;
-        Self {
-            config,
+        let committed = stored.committed.min(window.last()).max(window.base().slot);
+        window.release(committed);
+        let accepted = stored.accepted.max(window.end().ballot);
+        let last = window.last();
+        let mut node = Self {
             now,
-            promised: stored.promised.max(end.ballot),
-            standing: stored.standing,
-            role: Role::Recovering,
-            committed: stored.committed,
-            durable: end.slot,
-            end,
-            members,
+            random: config.nonce ^ (u64::from(config.me.number()) << 56),
             eager: true,
+            promised: stored.promised.max(accepted),
+            promise_write: WriteNumber(0),
+            answer_due: false,
+            accepted,
+            accepted_write: WriteNumber(0),
+            log: window,
+            committed,
+            durable: last,
             written: WriteNumber(0),
-        }
+            settled: WriteNumber(0),
+            undecided_bytes: 0,
+            standing: stored.standing,
+            standing_due: None,
+            rejoined,
+            lives_used: 0,
+            met: [None; NODES_MAX],
+            hello_at: now,
+            following: None,
+            matched: committed,
+            acknowledged: Slot::NONE,
+            vote_told: false,
+            primary_heard: now,
+            election_at: now,
+            attempts: 0,
+            why: Reason::Started,
+            learning: None,
+            ballot_seen: Ballot::ZERO,
+            heard: [None; NODES_MAX],
+            part: Part::Backup,
+            promises: [None; NODES_MAX],
+            lead: Lead::default(),
+            progress: [Progress::default(); NODES_MAX],
+            role_told: Role::Recovering { primary: None },
+            committed_told: Slot::NONE,
+            config,
+        };
+        node.wait_for_primary();
+        node.invariants();
+        node
     }
 
     /// Lets the node know of something that happened, and collects what it wants done.
@@ -118,38 +208,103 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn step(&mut self, now: Instant, input: Input, out: &mut Effects) {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        let _ = input;
+        match input {
+            Input::Wake => {}
+            Input::Message { from, message } => self.on_message(from, message, out),
+            Input::LinkUp { node } => self.on_link_up(node, out),
+            Input::LinkDown { node } => self.on_link_down(node, out),
+            Input::Durable { up_to } => self.on_durable(up_to, out),
+        }
+        self.on_time(out);
+        self.conclude(out);
     }
 
-    /// Proposes a payload for the next slot. The payload belongs to the
-    /// [`Effect::Write`](super::Effect::Write) among the effects, and to every message that names it.
-    ///
-    /// # Errors
-    /// [`ProposeError`]; nothing has changed then.
-    ///
-    /// # Panics
-    /// When `out` is not empty.
-    pub fn propose(
-        &mut self,
-        now: Instant,
-        descriptor: Descriptor,
-        out: &mut Effects,
-    ) -> Result<Slot, ProposeError> {
-        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
-        self.now = self.now.max(now);
-        let _ = Content::Payload(descriptor);
-        Err(ProposeError::NotPrimary { primary: self.primary() })
+    fn on_message(&mut self, from: NodeId, message: Message, out: &mut Effects) {
+        if from == self.config.me {
+            return;
+        }
+        self.heard[from.index()] = Some(self.now);
+        match message {
+            Message::Hello { nonce, standing, .. } => self.on_hello(from, nonce, standing, out),
+            Message::HelloBack { nonce, standing, .. } => {
+                self.on_hello_back(from, nonce, standing, out);
+            }
+            // Only who votes, or has voted, says anything else.
+            _ if matches!(self.standing, Standing::Blank | Standing::Ready) => {
+                self.on_group_exists(out);
+            }
+            Message::Canvass { ballot } => self.on_canvass(from, ballot, out),
+            Message::Support { ballot, granted, promised, committed } => {
+                self.on_support(from, ballot, granted, promised, committed, out);
+            }
+            Message::Prepare { ballot } => self.on_prepare(from, ballot, out),
+            Message::Promised { ballot, life, end, committed } => {
+                self.on_promised(from, ballot, Promise { life, end, committed }, out);
+            }
+            Message::Refused { ballot, promised } => self.on_refused(ballot, promised, out),
+            Message::Fetch { ballot, from: first } => self.on_fetch(from, ballot, first, out),
+            Message::Copy { ballot, slot, entry } => self.on_copy(from, ballot, slot, entry, out),
+            Message::Chosen { slot, entry } => self.on_chosen(slot, entry, out),
+            Message::Accept { ballot, slot, before, entry, committed, start } => {
+                let seen = PrimarySeen { ballot, committed, start };
+                self.on_accept(from, seen, slot, before, entry, out);
+            }
+            Message::Accepted { ballot, up_to, received, life, beat } => {
+                self.on_accepted(from, ballot, Acknowledged { up_to, received, life, beat });
+            }
+            Message::Commit { ballot, committed } => self.on_commit(from, ballot, committed, out),
+            Message::Heartbeat { ballot, committed, last, last_ballot, start, beat } => {
+                let seen = PrimarySeen { ballot, committed, start };
+                self.on_heartbeat(from, seen, last, last_ballot, beat, out);
+            }
+            Message::Succeed { ballot } => self.on_succeed(from, ballot, out),
+        }
+    }
+
+    fn on_time(&mut self, out: &mut Effects) {
+        if !self.standing.is_voter() && self.now >= self.hello_at {
+            self.say_hello(out);
+        }
+        match self.part {
+            Part::Backup | Part::Canvassing { .. } if self.now >= self.election_at => {
+                self.on_silence(out);
+            }
+            Part::Candidate(candidacy) if self.now >= candidacy.next_at() => {
+                self.on_candidate_waiting(candidacy, out);
+            }
+            Part::Primary { ballot } if self.now >= self.lead.beat_at => self.on_beat(ballot, out),
+            _ => {}
+        }
+    }
+
+    /// What every step ends with: what follows from the new state, whatever brought it about.
+    pub(super) fn conclude(&mut self, out: &mut Effects) {
+        if let Part::Primary { ballot } = self.part {
+            self.choose();
+            self.replicate(ballot, out);
+        }
+        if self.committed > self.committed_told {
+            self.committed_told = self.committed;
+            push(out, Effect::Committed { up_to: self.committed });
+        }
+        self.log.release(self.committed.min(self.durable));
+        self.check_standing(out);
+        if self.members_gone() {
+            self.step_down(Reason::Removed, out);
+        }
+        self.invariants();
     }
 
     /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.now + self.config.heartbeat
-    }
-
-    /// How many payloads can be proposed before something is decided.
-    pub fn capacity_left(&self) -> usize {
-        (WINDOW as u64).saturating_sub(self.end.slot.0 - self.committed.0) as usize
+        let part = match self.part {
+            Part::Backup | Part::Canvassing { .. } => self.election_at,
+            Part::Candidate(candidacy) => candidacy.next_at(),
+            Part::Primary { .. } if self.lead.unsent => self.now,
+            Part::Primary { .. } => self.lead.beat_at,
+        };
+        if self.standing.is_voter() { part } else { part.min(self.hello_at) }
     }
 
     /// Whether this node wants to be primary. One whose server is far behind the script lets others
@@ -165,15 +320,19 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// What this node does.
     pub fn role(&self) -> Role {
-        self.role
+        match self.part {
+            Part::Primary { .. } => Role::Primary,
+            Part::Candidate(_) => Role::Candidate,
+            _ if !self.standing.is_voter() => Role::Recovering { primary: self.primary() },
+            _ => Role::Backup { primary: self.primary() },
+        }
     }
 
     /// The primary, if it is known.
     pub fn primary(&self) -> Option<NodeId> {
-        match self.role {
-            Role::Backup { primary } => primary,
-            Role::Primary => Some(self.config.me),
-            Role::Candidate | Role::Recovering => None,
+        match self.part {
+            Part::Primary { .. } => Some(self.config.me),
+            _ => self.following.and_then(|ballot| ballot.node),
         }
     }
 
@@ -189,12 +348,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The members, by the log here.
     pub fn members(&self) -> Members {
-        self.members
+        self.log.end().members
     }
 
     /// The last slot that has an entry here.
     pub fn last(&self) -> Slot {
-        self.end.slot
+        self.log.last()
+    }
+
+    /// The end of the log here.
+    pub fn end(&self) -> LogEnd {
+        LogEnd { ballot: self.accepted, slot: self.log.last() }
     }
 
     /// The last slot of which this node knows that it is chosen, with all before it.
@@ -207,9 +371,74 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.durable
     }
 
+    /// What the log comes to, up to the last slot that is both committed and durable here: what a
+    /// state transfer starts with.
+    pub fn anchor(&self) -> Anchor {
+        *self.log.base()
+    }
+
     /// What is known of another member.
     pub fn contact(&self, node: NodeId) -> Contact {
-        let _ = node;
-        Contact::default()
+        let index = node.index();
+        Contact { heard: self.heard[index], matched: self.progress[index].matched }
     }
+
+    /// The life that this node votes with.
+    pub(super) fn life(&self) -> Option<Life> {
+        match self.standing {
+            Standing::Voter { life } => Some(life),
+            _ => None,
+        }
+    }
+
+    pub(super) fn others(&self) -> super::NodeSet {
+        self.members().all().without(self.config.me)
+    }
+
+    pub(super) fn write(&mut self, record: Record, out: &mut Effects) -> WriteNumber {
+        self.written.0 += 1;
+        push(out, Effect::Write { number: self.written, record });
+        self.written
+    }
+
+    /// Tells the driver of the role, if it has changed.
+    pub(super) fn tell_role(&mut self, reason: Reason, out: &mut Effects) {
+        let role = self.role();
+        if role != self.role_told {
+            self.role_told = role;
+            push(out, Effect::Role { role, reason });
+        }
+    }
+
+    /// A number below `bound`, different on each node and in each run (splitmix64, Steele, Lea and
+    /// Flood, 2014). It spreads timeouts and decides nothing.
+    pub(super) fn draw(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+
+    fn invariants(&self) {
+        let base = self.log.base().slot;
+        assert!(base <= self.committed && base <= self.durable, "the window starts too late");
+        assert!(self.committed <= self.log.last(), "committed what is not in the log");
+        assert!(self.durable <= self.log.last(), "durable beyond the log");
+        assert!(self.accepted <= self.promised, "accepted above the promise");
+        assert!(self.matched <= self.log.last(), "agreed beyond the log");
+        assert!(self.settled <= self.written, "durable before it was written");
+        if let Part::Primary { ballot } = self.part {
+            assert!(ballot == self.promised, "a primary has promised nobody else");
+            assert!(self.standing.is_voter(), "a primary may vote");
+        }
+    }
+}
+
+pub(super) fn push(out: &mut Effects, effect: Effect) {
+    assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");
+}
+
+pub(super) fn send(out: &mut Effects, to: NodeId, message: Message) {
+    push(out, Effect::Send { to, message });
 }

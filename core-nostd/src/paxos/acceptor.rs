@@ -1,0 +1,276 @@
+//! The acceptor: what is promised, what is accepted, and what may be said of it when it is durable.
+
+use crate::id::{NodeId, Slot};
+
+use super::node::{Part, push, send};
+use super::{
+    Ballot, Content, Effect, Effects, Entry, Message, Node, Reason, Record, Standing, WriteNumber,
+};
+
+/// What every message of a primary tells about it.
+#[derive(Clone, Copy)]
+pub(super) struct PrimarySeen {
+    pub(super) ballot: Ballot,
+    pub(super) committed: Slot,
+    pub(super) start: Slot,
+}
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Phase 1b. The answer waits until the promise is durable.
+    pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
+        if !ballot.belongs_to(from) || !self.standing.is_voter() {
+            return;
+        }
+        if ballot < self.promised {
+            return send(out, from, Message::Refused { ballot, promised: self.promised });
+        }
+        if ballot > self.promised {
+            self.promise(ballot, out);
+            self.wait_for_primary();
+            self.tell_role(Reason::HigherBallot, out);
+        }
+        if self.following.is_none() {
+            self.answer_due = true;
+            self.answer_prepare(out);
+        }
+    }
+
+    /// Raises the promise. Whatever this node did under a lower ballot is over.
+    pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
+        assert!(ballot > self.promised, "promises only rise");
+        self.promised = ballot;
+        self.promise_write = self.write(Record::Promise { ballot }, out);
+        self.answer_due = false;
+        self.following = None;
+        self.part = Part::Backup;
+        self.forget_part();
+    }
+
+    pub(super) fn promise_is_durable(&self) -> bool {
+        self.settled >= self.promise_write
+    }
+
+    fn answer_prepare(&mut self, out: &mut Effects) {
+        if !self.answer_due || !self.promise_is_durable() {
+            return;
+        }
+        self.answer_due = false;
+        if let (Some(life), Some(candidate)) = (self.life(), self.promised.node) {
+            let (ballot, end, committed) = (self.promised, self.end(), self.committed);
+            send(out, candidate, Message::Promised { ballot, life, end, committed });
+        }
+    }
+
+    /// Whether a primary's message counts, and whom this node follows from now on.
+    fn follow(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
+        if !ballot.belongs_to(from) {
+            return false;
+        }
+        if ballot < self.promised {
+            send(out, from, Message::Refused { ballot, promised: self.promised });
+            return false;
+        }
+        if ballot > self.promised {
+            self.promise(ballot, out);
+        }
+        if self.following != Some(ballot) {
+            self.following = Some(ballot);
+            self.answer_due = false;
+            self.part = Part::Backup;
+            self.attempts = 0;
+            // Every primary's log has what is committed; of the rest it has to tell.
+            self.matched = self.committed;
+            self.acknowledged = Slot::NONE;
+            self.vote_told = false;
+            self.tell_role(Reason::PrimaryFound, out);
+        }
+        self.primary_heard = self.now;
+        self.wait_for_primary();
+        true
+    }
+
+    /// Phase 2b for one entry.
+    pub(super) fn on_accept(
+        &mut self,
+        from: NodeId,
+        seen: PrimarySeen,
+        slot: Slot,
+        before: Ballot,
+        entry: Entry,
+        out: &mut Effects,
+    ) {
+        if slot == Slot::NONE || entry.ballot > seen.ballot || !self.follow(from, seen.ballot, out)
+        {
+            return;
+        }
+        let previous = Slot(slot.0 - 1);
+        let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
+        if agrees && slot > self.committed {
+            self.matched = self.matched.max(previous);
+            if self.log.ballot(slot) == Some(entry.ballot) {
+                self.matched = self.matched.max(slot);
+            } else if self.log.has_room(slot) {
+                self.put(slot, entry, out);
+                self.matched = slot;
+            }
+        }
+        self.advance(seen, out);
+    }
+
+    /// The primary is there, and tells where its log ends.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        from: NodeId,
+        seen: PrimarySeen,
+        last: Slot,
+        last_ballot: Ballot,
+        beat: u64,
+        out: &mut Effects,
+    ) {
+        if !self.follow(from, seen.ballot, out) {
+            return;
+        }
+        if self.log.ballot(last) == Some(last_ballot) {
+            self.matched = self.matched.max(last);
+        }
+        self.advance(seen, out);
+        self.acknowledge(beat, out);
+    }
+
+    /// The primary's commit index has changed.
+    pub(super) fn on_commit(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        committed: Slot,
+        out: &mut Effects,
+    ) {
+        if self.follow(from, ballot, out) {
+            self.commit(committed.min(self.matched));
+        }
+    }
+
+    /// What follows when more of the log here is known to be the primary's.
+    fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
+        self.adopt(seen, out);
+        self.commit(seen.committed.min(self.matched));
+        self.acknowledge(0, out);
+    }
+
+    /// Takes the log for the primary's as a whole, as soon as all is here that it took over.
+    fn adopt(&mut self, PrimarySeen { ballot, start, .. }: PrimarySeen, out: &mut Effects) {
+        if self.accepted >= ballot || self.matched < start {
+            return;
+        }
+        // There is no entry of this ballot here yet, so what goes beyond is not the primary's.
+        let up_to = self.matched;
+        if up_to < self.log.last() {
+            self.truncate(up_to.next());
+        }
+        self.accept_under(ballot, up_to, out);
+    }
+
+    /// From now on the log is accepted under `ballot`, as it is.
+    pub(super) fn accept_under(&mut self, ballot: Ballot, up_to: Slot, out: &mut Effects) {
+        assert_eq!(up_to, self.log.last(), "a log is accepted to its end");
+        assert!(ballot >= self.promised, "nothing is accepted below the promise");
+        self.accepted = ballot;
+        self.accepted_write = self.write(Record::Adopt { ballot, up_to }, out);
+    }
+
+    pub(super) fn accepted_is_durable(&self) -> bool {
+        self.settled >= self.accepted_write
+    }
+
+    /// Tells the primary what is durable here: when that has grown, and with each heartbeat.
+    fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
+        let Some(ballot) = self.following else { return };
+        let Some(primary) = ballot.node else { return };
+        let up_to = self.matched.min(self.durable);
+        let votes = self.accepted == ballot && self.accepted_is_durable();
+        let life = if votes { self.life() } else { None };
+        let news = up_to > self.acknowledged || (life.is_some() && !self.vote_told);
+        if news {
+            self.acknowledged = up_to;
+            self.vote_told = life.is_some();
+        }
+        if news || beat > 0 {
+            let received = self.matched;
+            send(out, primary, Message::Accepted { ballot, up_to, received, life, beat });
+        }
+    }
+
+    /// An entry that is known to be chosen: whoever says so, whatever else is in the log.
+    pub(super) fn on_chosen(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
+        let is_primary = matches!(self.part, Part::Primary { .. });
+        if is_primary || slot != self.committed.next() || !self.log.has_room(slot) {
+            return;
+        }
+        if entry.ballot > self.promised {
+            self.promise(entry.ballot, out);
+            self.wait_for_primary();
+            self.tell_role(Reason::HigherBallot, out);
+        }
+        if self.log.ballot(slot) != Some(entry.ballot) {
+            self.put(slot, entry, out);
+        }
+        self.commit(slot);
+        self.matched = self.matched.max(slot);
+        self.go_on_fetching(slot, out);
+    }
+
+    /// Puts an entry into its slot, with nothing after it.
+    pub(super) fn put(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
+        assert!(slot > self.committed, "what is committed stays");
+        if slot <= self.log.last() {
+            self.truncate(slot);
+        }
+        assert_eq!(slot, self.log.last().next(), "a log has no gaps");
+        let members = self.members();
+        let number = self.write(Record::Accept { slot, entry }, out);
+        self.log.append(entry, number);
+        if entry.ballot > self.accepted {
+            self.accepted = entry.ballot;
+            self.accepted_write = number;
+        }
+        if let (Content::Rejoin { node, life }, Standing::Rejoining { life: mine }) =
+            (entry.content, self.standing)
+            && node == self.config.me
+            && life == mine
+        {
+            self.rejoined = Some(slot);
+        }
+        if self.members() != members {
+            push(out, Effect::Members { members: self.members() });
+        }
+    }
+
+    /// Takes away the entries from `slot` on: another primary's log goes on differently.
+    pub(super) fn truncate(&mut self, slot: Slot) {
+        assert!(slot > self.committed, "what is committed stays");
+        self.log.truncate(slot);
+        let last = self.log.last();
+        self.durable = self.durable.min(last);
+        self.matched = self.matched.min(last);
+        self.rejoined = self.rejoined.filter(|rejoined| *rejoined <= last);
+    }
+
+    pub(super) fn commit(&mut self, up_to: Slot) {
+        self.committed = self.committed.max(up_to);
+    }
+
+    /// Writes have become durable: what waited for them may be said.
+    pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
+        assert!(up_to <= self.written, "durable before it was written");
+        self.settled = self.settled.max(up_to);
+        while let Some(write) = self.log.write(self.durable.next())
+            && write <= self.settled
+        {
+            self.durable = self.durable.next();
+        }
+        self.on_standing_durable(out);
+        self.answer_prepare(out);
+        self.ask_for_promises(out);
+        self.acknowledge(0, out);
+    }
+}

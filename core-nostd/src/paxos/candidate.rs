@@ -1,0 +1,438 @@
+//! Election: when a node stands, whom it asks, and how it completes its log.
+//!
+//! ```text
+//! Backup ── silence, closed link ──▶ Canvassing ── a majority would ──▶ Candidate: promise durable,
+//!   ▲                                    │ refused: later again          Prepare, majority promised,
+//!   └────────────────────────────────────┴── higher ballot, no answer ── missing entries fetched
+//!                                                                            │
+//!                                                                            ▼ Primary
+//! ```
+
+use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
+use crate::time::{Duration, Instant};
+
+use super::node::{Part, push, send};
+use super::primary::{Lead, Progress};
+use super::{Ballot, Effect, Effects, Entry, Life, LogEnd, Message, Node, NodeSet, Reason};
+
+/// Slots that one [`Message::Fetch`] asks for.
+const FETCH_SLOTS: u64 = 32;
+
+/// A candidate's state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Candidacy {
+    ballot: Ballot,
+    /// Whether the own promise is durable, and the others have been asked.
+    asked: bool,
+    /// The log's end as others would see it, once what is missing has been fetched.
+    taken: LogEnd,
+    fetching: Option<Fetching>,
+    give_up_at: Instant,
+    again_at: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Fetching {
+    donor: NodeId,
+    target: LogEnd,
+    /// What the last question asked for, and how far the log here is the donor's.
+    asked_from: Slot,
+    got: Slot,
+}
+
+/// What a voter has promised with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Promise {
+    pub(super) life: Life,
+    pub(super) end: LogEnd,
+    pub(super) committed: Slot,
+}
+
+impl Candidacy {
+    pub(super) fn next_at(&self) -> Instant {
+        self.give_up_at.min(self.again_at)
+    }
+}
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Puts the own candidacy off until a primary would have been silent for too long.
+    pub(super) fn wait_for_primary(&mut self) {
+        let silence = self.config.silence.as_micros();
+        let rank = u64::from(self.config.rank) * silence / 10;
+        let mut patience = silence + rank + self.draw(silence / 4);
+        if !self.eager {
+            patience += 2 * silence;
+        }
+        self.election_at = self.now + Duration::from_micros(patience);
+    }
+
+    /// Stands very soon, those of low rank first: it is certain that there is no primary.
+    pub(super) fn stand_soon(&mut self) {
+        let step = self.config.heartbeat.as_micros() / 4;
+        let mut wait = u64::from(self.config.rank) * step + self.draw(step);
+        if !self.eager {
+            wait += self.config.silence.as_micros();
+        }
+        self.election_at = self.now + Duration::from_micros(wait);
+    }
+
+    /// Waits a little longer with each attempt.
+    fn stand_again(&mut self) {
+        let heartbeat = self.config.heartbeat.as_micros();
+        let wait = (heartbeat << self.attempts.min(4)).min(self.config.silence.as_micros());
+        self.attempts = self.attempts.saturating_add(1);
+        let spread = self.draw(heartbeat + u64::from(self.attempts.min(4)) * heartbeat / 2);
+        self.election_at = self.now + Duration::from_micros(wait + spread);
+    }
+
+    fn may_stand(&self) -> bool {
+        let members = self.members();
+        let me = self.config.me;
+        let counts = self.life() == Some(self.log.end().life(me));
+        counts && members.voters.contains(me) && !members.witnesses.contains(me)
+    }
+
+    pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
+        self.progress[node.index()].lose_track();
+        if self.following.is_some_and(|ballot| ballot.belongs_to(node)) {
+            self.following = None;
+            self.why = Reason::LinkDown;
+            self.stand_soon();
+            self.tell_role(Reason::LinkDown, out);
+        }
+    }
+
+    /// No primary was heard for too long, or the last canvass came to nothing.
+    pub(super) fn on_silence(&mut self, out: &mut Effects) {
+        if self.following.take().is_some() {
+            self.why = Reason::Silence;
+        }
+        self.stand_again();
+        if !self.may_stand() {
+            self.part = Part::Backup;
+            return self.tell_role(self.why, out);
+        }
+        let ballot = self.next_ballot();
+        self.part = Part::Canvassing { ballot, granted: NodeSet::EMPTY.with(self.config.me) };
+        self.tell_role(self.why, out);
+        for to in self.others().intersection(self.members().voters).iter() {
+            send(out, to, Message::Canvass { ballot });
+        }
+        self.stand_if_supported(out);
+    }
+
+    fn next_ballot(&self) -> Ballot {
+        self.promised.max(self.ballot_seen).next_of(self.config.me)
+    }
+
+    pub(super) fn on_canvass(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
+        let primary_lives = match self.part {
+            Part::Primary { .. } => true,
+            _ => self.following.is_some_and(|followed| {
+                !followed.belongs_to(from)
+                    && self.now.since(self.primary_heard) < self.config.silence
+            }),
+        };
+        let granted = self.standing.is_voter()
+            && ballot.belongs_to(from)
+            && ballot > self.promised
+            && !primary_lives;
+        let (promised, committed) = (self.promised, self.committed);
+        send(out, from, Message::Support { ballot, granted, promised, committed });
+    }
+
+    pub(super) fn on_support(
+        &mut self,
+        from: NodeId,
+        asked: Ballot,
+        granted: bool,
+        promised: Ballot,
+        committed: Slot,
+        out: &mut Effects,
+    ) {
+        self.ballot_seen = self.ballot_seen.max(promised);
+        let alone = self.following.is_none() && !matches!(self.part, Part::Primary { .. });
+        if alone && committed > self.committed {
+            self.learn_from(from, out);
+        }
+        if let Part::Canvassing { ballot, granted: by } = self.part
+            && granted
+            && asked == ballot
+        {
+            self.part = Part::Canvassing { ballot, granted: by.with(from) };
+            self.stand_if_supported(out);
+        }
+    }
+
+    /// Asks a node that knows more to be committed. It need not be, or reach, the primary.
+    fn learn_from(&mut self, node: NodeId, out: &mut Effects) {
+        let from = self.committed.next();
+        self.learning = Some((node, from));
+        send(out, node, Message::Fetch { ballot: Ballot::ZERO, from });
+    }
+
+    fn stand_if_supported(&mut self, out: &mut Effects) {
+        if let Part::Canvassing { ballot, granted } = self.part
+            && self.members().is_majority(granted)
+        {
+            if ballot > self.promised { self.stand(ballot, out) } else { self.stand_again() }
+        }
+    }
+
+    /// The primary wants this node in its place.
+    pub(super) fn on_succeed(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
+        if ballot.belongs_to(from) && self.following == Some(ballot) && self.may_stand() {
+            self.why = Reason::HandedOver;
+            self.stand(self.next_ballot(), out);
+        }
+    }
+
+    /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
+    /// ballot twice.
+    fn stand(&mut self, ballot: Ballot, out: &mut Effects) {
+        self.promise(ballot, out);
+        self.part = Part::Candidate(Candidacy {
+            ballot,
+            asked: false,
+            taken: self.end(),
+            fetching: None,
+            give_up_at: self.now + self.config.silence.times(2),
+            again_at: self.now + self.config.heartbeat,
+        });
+        self.tell_role(self.why, out);
+    }
+
+    /// Phase 1a, as soon as the own promise is durable.
+    pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
+        let Part::Candidate(mut candidacy) = self.part else { return };
+        let Some(life) = self.life() else { return };
+        if candidacy.asked || !self.promise_is_durable() {
+            return;
+        }
+        candidacy.asked = true;
+        candidacy.taken = self.end();
+        self.part = Part::Candidate(candidacy);
+        let promise = Promise { life, end: self.end(), committed: self.committed };
+        self.promises[self.config.me.index()] = Some(promise);
+        self.prepare(candidacy.ballot, out);
+        self.weigh_promises(out);
+    }
+
+    fn prepare(&self, ballot: Ballot, out: &mut Effects) {
+        for to in self.others().intersection(self.members().voters).iter() {
+            if self.promises[to.index()].is_none() {
+                send(out, to, Message::Prepare { ballot });
+            }
+        }
+    }
+
+    pub(super) fn on_promised(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        promise: Promise,
+        out: &mut Effects,
+    ) {
+        if let Part::Candidate(candidacy) = self.part
+            && candidacy.asked
+            && candidacy.ballot == ballot
+        {
+            self.promises[from.index()] = Some(promise);
+            self.weigh_promises(out);
+        }
+    }
+
+    /// Looks whether a majority has promised, and what the best of its logs has more than this one.
+    ///
+    /// Whether it is a majority, and which promises count, is read from the log here. Fetching may
+    /// change that (other members, a life that has ended): so it is looked at again afterwards.
+    fn weigh_promises(&mut self, out: &mut Effects) {
+        let Part::Candidate(mut candidacy) = self.part else { return };
+        let mut valid = NodeSet::EMPTY;
+        let mut best = (self.config.me, candidacy.taken);
+        for node in self.members().voters.iter() {
+            let Some(promise) = self.promises[node.index()] else { continue };
+            if promise.life != self.log.end().life(node) {
+                continue;
+            }
+            valid = valid.with(node);
+            if promise.end > best.1 {
+                best = (node, promise.end);
+            }
+        }
+        if !self.members().is_majority(valid) {
+            return;
+        }
+        let (donor, target) = best;
+        if target == candidacy.taken {
+            return self.become_primary(candidacy, out);
+        }
+        if candidacy.fetching.is_none_or(|fetching| fetching.target < target) {
+            let from = self.committed.next();
+            let got = self.committed;
+            candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
+            self.part = Part::Candidate(candidacy);
+            send(out, donor, Message::Fetch { ballot: candidacy.ballot, from });
+            self.go_on_fetching(got, out);
+        }
+    }
+
+    /// Sends a range of the log: the decided part from the frontend's storage, for a candidate also
+    /// the undecided part.
+    pub(super) fn on_fetch(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        first: Slot,
+        out: &mut Effects,
+    ) {
+        if first == Slot::NONE || first > self.log.last() {
+            return;
+        }
+        let base = self.log.base().slot;
+        let range_end = Slot(first.0.saturating_add(FETCH_SLOTS - 1)).min(self.log.last());
+        if first <= base {
+            push(out, Effect::ServeCatchUp { to: from, from: first, up_to: range_end.min(base) });
+        }
+        if !ballot.belongs_to(from) || ballot != self.promised || self.following.is_some() {
+            return;
+        }
+        let mut slot = first.max(base.next());
+        while slot <= range_end {
+            let entry = *self.log.entry(slot).expect("the window has no gaps");
+            send(out, from, Message::Copy { ballot, slot, entry });
+            slot = slot.next();
+        }
+    }
+
+    pub(super) fn on_copy(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        slot: Slot,
+        entry: Entry,
+        out: &mut Effects,
+    ) {
+        let Part::Candidate(candidacy) = self.part else { return };
+        let Some(fetching) = candidacy.fetching else { return };
+        let expected = candidacy.ballot == ballot
+            && fetching.donor == from
+            && slot == fetching.got.next()
+            && slot <= fetching.target.slot
+            && entry.ballot < ballot;
+        if !expected {
+            return;
+        }
+        if slot > self.committed && self.log.ballot(slot) != Some(entry.ballot) {
+            if !self.log.has_room(slot) {
+                return;
+            }
+            self.put(slot, entry, out);
+        }
+        self.go_on_fetching(slot, out);
+    }
+
+    /// After `slot` has come: asks for the next range, or goes on to what the entries were for.
+    pub(super) fn go_on_fetching(&mut self, slot: Slot, out: &mut Effects) {
+        if let Some((node, from)) = self.learning
+            && slot.0 + 1 == from.0 + FETCH_SLOTS
+            && self.following.is_none()
+        {
+            self.learn_from(node, out);
+        }
+        let Part::Candidate(mut candidacy) = self.part else { return };
+        let Some(fetching) = &mut candidacy.fetching else { return };
+        fetching.got = fetching.got.max(slot);
+        candidacy.give_up_at = self.now + self.config.silence.times(2);
+        let Fetching { donor, target, asked_from, got } = *fetching;
+        if got >= target.slot {
+            candidacy.fetching = None;
+            candidacy.taken = target;
+            self.part = Part::Candidate(candidacy);
+            return self.weigh_promises(out);
+        }
+        if got.0 + 1 >= asked_from.0 + FETCH_SLOTS {
+            fetching.asked_from = got.next();
+            send(out, donor, Message::Fetch { ballot: candidacy.ballot, from: got.next() });
+        }
+        self.part = Part::Candidate(candidacy);
+    }
+
+    /// Something of the candidacy is late: it was lost, or a majority is out of reach.
+    pub(super) fn on_candidate_waiting(&mut self, mut candidacy: Candidacy, out: &mut Effects) {
+        if self.now >= candidacy.give_up_at {
+            self.stand_again();
+            return self.step_down(Reason::NoMajority, out);
+        }
+        candidacy.again_at = self.now + self.config.heartbeat;
+        if let Some(fetching) = &mut candidacy.fetching {
+            fetching.asked_from = fetching.got.next();
+            let from = fetching.asked_from;
+            send(out, fetching.donor, Message::Fetch { ballot: candidacy.ballot, from });
+        }
+        if candidacy.asked {
+            self.prepare(candidacy.ballot, out);
+        }
+        self.part = Part::Candidate(candidacy);
+    }
+
+    pub(super) fn on_refused(&mut self, asked: Ballot, promised: Ballot, out: &mut Effects) {
+        self.ballot_seen = self.ballot_seen.max(promised);
+        match self.part {
+            Part::Candidate(Candidacy { ballot, .. }) if asked == ballot && promised > ballot => {
+                self.stand_again();
+                self.step_down(Reason::HigherBallot, out);
+            }
+            // Somebody has promised more than this primary has. If the others still follow it, they
+            // let it stand again.
+            Part::Primary { ballot } if asked == ballot && promised > ballot => {
+                self.stand_soon();
+                self.step_down(Reason::HigherBallot, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives up being candidate or primary.
+    pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
+        self.part = Part::Backup;
+        self.forget_part();
+        self.following = None;
+        self.why = reason;
+        self.tell_role(reason, out);
+    }
+
+    /// Forgets what only a candidate or a primary needs.
+    pub(super) fn forget_part(&mut self) {
+        self.promises = [None; NODES_MAX];
+        self.progress = [Progress::default(); NODES_MAX];
+        self.lead = Lead::default();
+    }
+
+    fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
+        let Candidacy { ballot, taken, .. } = candidacy;
+        assert!(ballot == self.promised, "whoever promised more is no candidate");
+        if !self.may_stand() {
+            self.wait_for_primary();
+            return self.step_down(Reason::Removed, out);
+        }
+        // What is committed anywhere under a lower ballot is in the log that was taken over.
+        assert!(self.committed <= taken.slot, "a majority has promised without what is committed");
+        let start = taken.slot;
+        if start < self.log.last() {
+            self.truncate(start.next());
+        }
+        for promise in self.promises.into_iter().flatten() {
+            self.commit(promise.committed.min(start));
+        }
+        self.part = Part::Primary { ballot };
+        self.accept_under(ballot, start, out);
+        self.lead(start, taken.ballot, out);
+    }
+
+    /// The promise of `node`, while this node is a candidate.
+    pub(super) fn promise_of(&self, node: NodeId) -> Option<Promise> {
+        self.promises[node.index()]
+    }
+}

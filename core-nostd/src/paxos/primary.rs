@@ -1,0 +1,470 @@
+//! The primary: proposing, replication to each member, and what is chosen.
+
+use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
+use crate::time::Instant;
+
+use super::effect::EFFECTS_MAX;
+use super::node::{Part, push, send};
+use super::{
+    Ballot, CATCH_UP_SLOTS_MAX, Content, Descriptor, Effect, Effects, Entry, Life, Members,
+    Message, Node, NodeSet, Reason,
+};
+
+/// Effects that may still come after the entries for members: a commit index for each, and what
+/// concludes the step.
+const EFFECTS_AFTER_ENTRIES: usize = NODES_MAX - 1 + 6;
+
+/// What a primary keeps beside the log.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Lead {
+    /// The last slot that was taken over.
+    start: Slot,
+    since: Instant,
+    beat: u64,
+    pub(super) beat_at: Instant,
+    /// Entries wait for room among the effects.
+    pub(super) unsent: bool,
+    /// A majority has adopted the log under this ballot.
+    established: bool,
+    /// Where the last change of members stands.
+    change: Slot,
+    successor: Option<(NodeId, Instant)>,
+    succeed_sent: bool,
+}
+
+/// What a primary knows of a member's log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Progress {
+    /// The next slot to send; none while it is not known what the member has.
+    next: Option<Slot>,
+    /// The member has everything up to here, durable or not.
+    received: Slot,
+    /// Its vote, if it has voted: everything up to here is durable there under this ballot.
+    voted: bool,
+    pub(super) matched: Slot,
+    /// The frontend was asked to send everything up to here.
+    served: Slot,
+    /// The commit index that it was told.
+    told: Slot,
+    beat: u64,
+    stalled: Option<Slot>,
+}
+
+impl Progress {
+    /// The link is gone: what was sent may be lost, and what follows has to be asked for.
+    pub(super) fn lose_track(&mut self) {
+        self.next = None;
+        self.stalled = None;
+        self.served = Slot::NONE;
+        self.told = Slot::NONE;
+    }
+}
+
+/// What a member acknowledges.
+#[derive(Clone, Copy)]
+pub(super) struct Acknowledged {
+    pub(super) up_to: Slot,
+    pub(super) received: Slot,
+    pub(super) life: Option<Life>,
+    pub(super) beat: u64,
+}
+
+/// Why nothing was proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProposeError {
+    /// This node may not propose; the primary, if known, may.
+    NotPrimary {
+        /// Who that is.
+        primary: Option<NodeId>,
+    },
+    /// Too many slots or bytes are undecided, or the role is being handed over. Ask again after the
+    /// next step.
+    Full,
+}
+
+impl core::fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            ProposeError::NotPrimary { .. } => "this node is not the primary",
+            ProposeError::Full => "too much is undecided",
+        })
+    }
+}
+
+impl core::error::Error for ProposeError {}
+
+/// Why the members stay as they are, or the primary where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeError {
+    /// This node may not propose; the primary, if known, may.
+    NotPrimary {
+        /// Who that is.
+        primary: Option<NodeId>,
+    },
+    /// A change before this one is not committed yet, or this primary is too new. Ask again later.
+    Busy,
+    /// The change would add or remove more than one voter, or leave none, or is none.
+    Unsound,
+    /// A node that is to vote has not got the whole log yet, or has lost its storage and not rejoined.
+    NotReady,
+}
+
+impl core::fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            ChangeError::NotPrimary { .. } => "this node is not the primary",
+            ChangeError::Busy => "the change before this one is not committed yet",
+            ChangeError::Unsound => "only one voter can be added or removed at a time",
+            ChangeError::NotReady => "the node does not have the whole log yet",
+        })
+    }
+}
+
+impl core::error::Error for ChangeError {}
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Proposes a payload for the next slot. The payload belongs to the [`Effect::Write`] among the
+    /// effects, and to every message that names it.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `out` is not empty.
+    pub fn propose(
+        &mut self,
+        now: Instant,
+        descriptor: Descriptor,
+        out: &mut Effects,
+    ) -> Result<Slot, ProposeError> {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        if !matches!(self.part, Part::Primary { .. }) {
+            return Err(ProposeError::NotPrimary { primary: self.primary() });
+        }
+        let bytes = self.undecided_bytes + u64::from(descriptor.length);
+        let too_long = self.undecided_bytes > 0 && bytes > self.config.bytes_undecided_max;
+        if self.capacity_left() == 0 || too_long {
+            return Err(ProposeError::Full);
+        }
+        let slot = self.propose_content(Content::Payload(descriptor), out);
+        self.conclude(out);
+        Ok(slot)
+    }
+
+    /// How many payloads can be proposed before something is decided; none unless this node is the
+    /// primary.
+    pub fn capacity_left(&self) -> usize {
+        match self.part {
+            Part::Primary { .. } if self.lead.successor.is_none() => self.log.room(),
+            _ => 0,
+        }
+    }
+
+    /// Proposes other members. A voter is added when it has the whole log as a learner (and has
+    /// rejoined, if its storage is new); one voter is added or removed at a time, so that majorities
+    /// before and after have a node in common (Ongaro, "Consensus: Bridging Theory and Practice",
+    /// 2014, §4.1; with the correction of 2015: a primary first has something of its own chosen).
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `out` is not empty.
+    pub fn change_members(
+        &mut self,
+        now: Instant,
+        members: Members,
+        out: &mut Effects,
+    ) -> Result<Slot, ChangeError> {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        if !matches!(self.part, Part::Primary { .. }) {
+            return Err(ChangeError::NotPrimary { primary: self.primary() });
+        }
+        let old = self.members();
+        let added = members.voters.difference(old.voters);
+        let removed = old.voters.difference(members.voters);
+        if !members.is_sound() || members == old || added.len() + removed.len() > 1 {
+            return Err(ChangeError::Unsound);
+        }
+        if !self.may_reconfigure() {
+            return Err(ChangeError::Busy);
+        }
+        let ready = |node: NodeId| {
+            let progress = &self.progress[node.index()];
+            let near = progress.matched.0 + WINDOW as u64 / 2 >= self.committed.0;
+            old.learners.contains(node) && progress.voted && near
+        };
+        if !added.iter().all(ready) {
+            return Err(ChangeError::NotReady);
+        }
+        let slot = self.propose_content(Content::Change(members), out);
+        self.conclude(out);
+        Ok(slot)
+    }
+
+    /// Hands the role of the primary to another voter: nothing is proposed any more until that one
+    /// has the whole log and was told to stand. If it does not take over within the time of a silence,
+    /// this node goes on.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `out` is not empty.
+    pub fn hand_over(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        out: &mut Effects,
+    ) -> Result<(), ChangeError> {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        if !matches!(self.part, Part::Primary { .. }) {
+            return Err(ChangeError::NotPrimary { primary: self.primary() });
+        }
+        let members = self.members();
+        if to == self.config.me || !members.voters.contains(to) || members.witnesses.contains(to) {
+            return Err(ChangeError::Unsound);
+        }
+        if !self.progress[to.index()].voted {
+            return Err(ChangeError::NotReady);
+        }
+        self.lead.successor = Some((to, self.now + self.config.silence));
+        self.lead.succeed_sent = false;
+        self.conclude(out);
+        Ok(())
+    }
+
+    /// Begins to lead with a log that was taken over up to `start`, accepted under `taken`.
+    pub(super) fn lead(&mut self, start: Slot, taken: Ballot, out: &mut Effects) {
+        let Part::Primary { ballot } = self.part else { unreachable!("a primary leads") };
+        self.following = None;
+        self.attempts = 0;
+        self.lead = Lead { start, since: self.now, beat_at: self.now, ..Lead::default() };
+        self.undecided_bytes = 0;
+        let mut slot = self.committed.next();
+        while slot <= start {
+            let entry = self.log.entry(slot).expect("the window has no gaps");
+            self.undecided_bytes += length(entry);
+            slot = slot.next();
+        }
+        for node in self.others().iter() {
+            let Some(promise) = self.promise_of(node) else { continue };
+            // Two logs accepted under one ballot are beginnings of the same log. If that turns out
+            // to be wrong here, the member says so.
+            let shared =
+                if promise.end.ballot == taken { promise.end.slot } else { promise.committed };
+            self.progress[node.index()].next = Some(shared.min(start).next());
+        }
+        self.promises = [None; NODES_MAX];
+        self.tell_role(Reason::Elected, out);
+        self.on_beat(ballot, out);
+    }
+
+    /// Says that it is there, and looks who else is.
+    pub(super) fn on_beat(&mut self, ballot: Ballot, out: &mut Effects) {
+        let silence = self.config.silence;
+        let late = self.now.since(self.lead.since) >= silence;
+        let is_there = |node: NodeId| {
+            self.heard[node.index()].is_some_and(|heard| self.now.since(heard) < silence)
+        };
+        let there: NodeSet = self.others().iter().filter(|node| is_there(*node)).collect();
+        if late && !self.members().is_majority(there.with(self.config.me)) {
+            self.wait_for_primary();
+            return self.step_down(Reason::NoMajority, out);
+        }
+        if late {
+            for node in self.receivers().difference(there).iter() {
+                self.progress[node.index()].lose_track();
+            }
+        }
+        if self.lead.successor.is_some_and(|(_, until)| self.now >= until) {
+            self.lead.successor = None;
+        }
+        self.lead.beat += 1;
+        self.lead.beat_at = self.now + self.config.heartbeat;
+        for to in self.receivers().iter() {
+            self.send_heartbeat(to, ballot, out);
+        }
+    }
+
+    fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
+        let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
+        let Lead { start, beat, .. } = self.lead;
+        let committed = self.committed;
+        send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
+    }
+
+    pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
+        if let Part::Primary { ballot } = self.part {
+            self.progress[node.index()].lose_track();
+            self.send_heartbeat(node, ballot, out);
+        }
+    }
+
+    /// All who get the log: the members, and those whose removal they may not know yet.
+    fn receivers(&self) -> NodeSet {
+        self.others().union(self.log.base().members.all().without(self.config.me))
+    }
+
+    /// Appends an entry of this primary. The caller has looked whether there is room.
+    pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
+        let Part::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
+        let slot = self.log.last().next();
+        let entry = Entry { ballot, content };
+        self.put(slot, entry, out);
+        self.undecided_bytes += length(&entry);
+        match content {
+            // What an older life has acknowledged is forgotten there.
+            Content::Rejoin { node, .. } => self.progress[node.index()].voted = false,
+            Content::Change(_) => self.lead.change = slot,
+            Content::Payload(_) => {}
+        }
+        slot
+    }
+
+    /// Whether an entry of the protocol's own may be proposed.
+    pub(super) fn may_reconfigure(&self) -> bool {
+        self.lead.established
+            && self.committed >= Slot::GENESIS
+            && self.lead.change <= self.committed
+            && self.capacity_left() > 0
+    }
+
+    pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
+        let Part::Primary { ballot } = self.part else { return };
+        let believable = said.received <= self.log.last() && said.up_to <= said.received;
+        if asked != ballot || !believable || !self.receivers().contains(from) {
+            return;
+        }
+        let life = self.log.end().life(from);
+        let progress = &mut self.progress[from.index()];
+        if said.life == Some(life) {
+            progress.matched =
+                if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
+            progress.voted = true;
+        }
+        if said.beat > 0 && said.beat >= progress.beat {
+            progress.beat = said.beat;
+            progress.received = said.received;
+        } else {
+            progress.received = progress.received.max(said.received);
+        }
+        let expected = progress.received.next();
+        match progress.next {
+            None => progress.next = Some(expected),
+            Some(next) if next < expected => progress.next = Some(expected),
+            // Two heartbeats in a row found nothing new there: what was sent is lost.
+            Some(next) if said.beat > 0 && next > expected => {
+                if progress.stalled == Some(progress.received) {
+                    progress.next = Some(expected);
+                    progress.served = Slot::NONE;
+                    progress.stalled = None;
+                } else {
+                    progress.stalled = Some(progress.received);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// What a majority has durable under this ballot is chosen.
+    pub(super) fn choose(&mut self) {
+        let me = self.config.me;
+        let members = self.members();
+        // By node, falling: one more than the slot, 0 for no vote.
+        let mut votes = [0u64; NODES_MAX];
+        for (count, node) in members.voters.iter().enumerate() {
+            let progress = &self.progress[node.index()];
+            let vote = if node == me {
+                let counts = self.life() == Some(self.log.end().life(me));
+                if counts && self.accepted_is_durable() { self.durable.0 + 1 } else { 0 }
+            } else if progress.voted {
+                progress.matched.0 + 1
+            } else {
+                0
+            };
+            let mut place = count;
+            while place > 0 && votes[place - 1] < vote {
+                votes[place] = votes[place - 1];
+                place -= 1;
+            }
+            votes[place] = vote;
+        }
+        let Some(chosen) = votes[members.majority() - 1].checked_sub(1) else { return };
+        assert!(chosen >= self.lead.start.0, "a vote without what was taken over");
+        self.lead.established = true;
+        while self.committed.0 < chosen {
+            let slot = self.committed.next();
+            let entry = self.log.entry(slot).expect("what is chosen is in the window");
+            self.undecided_bytes -= length(entry);
+            self.committed = slot;
+        }
+    }
+
+    /// Sends each member what it lacks, as far as the effects have room.
+    pub(super) fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
+        self.lead.unsent = false;
+        let receivers = self.receivers();
+        for to in receivers.iter() {
+            self.send_entries(to, ballot, out);
+        }
+        for to in receivers.iter() {
+            let progress = &mut self.progress[to.index()];
+            if progress.next.is_some() && progress.told < self.committed {
+                progress.told = self.committed;
+                send(out, to, Message::Commit { ballot, committed: self.committed });
+            }
+        }
+        if let Some((to, _)) = self.lead.successor
+            && !self.lead.succeed_sent
+            && self.progress[to.index()].matched == self.log.last()
+        {
+            self.lead.succeed_sent = true;
+            send(out, to, Message::Succeed { ballot });
+        }
+    }
+
+    fn send_entries(&mut self, to: NodeId, ballot: Ballot, out: &mut Effects) {
+        let base = self.log.base().slot;
+        let last = self.log.last();
+        let (committed, start) = (self.committed, self.lead.start);
+        let progress = &mut self.progress[to.index()];
+        let Some(mut next) = progress.next else { return };
+        if progress.received < progress.served {
+            return;
+        }
+        if next <= base {
+            let up_to = Slot(next.0 + CATCH_UP_SLOTS_MAX - 1).min(base);
+            progress.served = up_to;
+            progress.next = Some(up_to.next());
+            return push(out, Effect::ServeCatchUp { to, from: next, up_to });
+        }
+        while next <= last {
+            if out.len() + EFFECTS_AFTER_ENTRIES >= EFFECTS_MAX {
+                self.lead.unsent = true;
+                break;
+            }
+            let entry = *self.log.entry(next).expect("the window has no gaps");
+            let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
+            let accept = Message::Accept { ballot, slot: next, before, entry, committed, start };
+            send(out, to, accept);
+            progress.told = committed;
+            next = next.next();
+        }
+        progress.next = Some(next);
+    }
+
+    /// Whether this primary has been removed, and everybody will know.
+    pub(super) fn members_gone(&self) -> bool {
+        matches!(self.part, Part::Primary { .. })
+            && !self.log.base().members.voters.contains(self.config.me)
+    }
+}
+
+fn length(entry: &Entry) -> u64 {
+    entry.content.payload().map_or(0, |descriptor| u64::from(descriptor.length))
+}
