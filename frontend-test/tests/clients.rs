@@ -95,3 +95,12 @@ fn the_racy_program_answers_and_its_threads_mix() {
     let moved = mixed.iter().flatten().filter(|answer| !answer.contains(" moved 399 to "));
     assert!(moved.count() > 0, "eight clients at once never met: no control");
 }
+
+#[test]
+fn every_call_does_natively_what_the_probes_expect() {
+    let machine = Machine::take("clients");
+    let calls = Native::start(&machine, &program::compiled(machine.folder(), "calls", &[]));
+    for name in crane_test::e2e::calls::PROBES {
+        crane_test::e2e::calls::probe(calls.address(), name).unwrap();
+    }
+}

@@ -6,7 +6,7 @@
 //! * [`program`]: the server programs, their arguments and their files;
 //! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
 //! * [`status`]: what `crane-linux status --json` says, parsed;
-//! * [`http`], [`resp`], [`racy`], [`odd`]: clients that know every byte they should get;
+//! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should get;
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`kills`], [`idle`], [`bench`]: long runs, shared by the tests and by `ci/measure`;
@@ -17,6 +17,7 @@
 
 pub mod bench;
 pub mod binary;
+pub mod calls;
 pub mod counting;
 pub mod group;
 pub mod http;
