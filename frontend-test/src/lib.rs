@@ -1,3 +1,4 @@
 //! Simulation and tests of whole groups.
 
 pub mod e2e;
+pub mod simulation;

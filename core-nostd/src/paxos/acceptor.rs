@@ -3,9 +3,7 @@
 use crate::id::{NodeId, Slot};
 
 use super::node::{Part, push, send};
-use super::{
-    Ballot, Content, Effect, Effects, Entry, Message, Node, Reason, Record, Standing, WriteNumber,
-};
+use super::{Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, WriteNumber};
 
 /// What every message of a primary tells about it.
 #[derive(Clone, Copy)]
@@ -78,8 +76,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.answer_due = false;
             self.part = Part::Backup;
             self.attempts = 0;
-            // Every primary's log has what is committed; of the rest it has to tell.
-            self.matched = self.committed;
+            // A log that was accepted under this ballot is the primary's, so far. Of another one, only
+            // what is committed is certain to be in the primary's.
+            let own = self.accepted == ballot;
+            self.matched = if own { self.log.last() } else { self.committed };
             self.acknowledged = Slot::NONE;
             self.vote_told = false;
             self.tell_role(Reason::PrimaryFound, out);
@@ -233,11 +233,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.accepted = entry.ballot;
             self.accepted_write = number;
         }
-        if let (Content::Rejoin { node, life }, Standing::Rejoining { life: mine }) =
-            (entry.content, self.standing)
-            && node == self.config.me
-            && life == mine
-        {
+        if self.standing.is_named_by(self.config.me, &entry.content) {
             self.rejoined = Some(slot);
         }
         if self.members() != members {

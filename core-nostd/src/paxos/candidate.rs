@@ -169,7 +169,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn learn_from(&mut self, node: NodeId, out: &mut Effects) {
         let from = self.committed.next();
         self.learning = Some((node, from));
-        send(out, node, Message::Fetch { ballot: Ballot::ZERO, from });
+        self.fetch(node, Ballot::ZERO, from, out);
+    }
+
+    fn fetch(&self, node: NodeId, ballot: Ballot, from: Slot, out: &mut Effects) {
+        let before = self.log.ballot(Slot(from.0 - 1)).unwrap_or_default();
+        let committed = self.committed;
+        send(out, node, Message::Fetch { ballot, committed, from, before });
     }
 
     fn stand_if_supported(&mut self, out: &mut Effects) {
@@ -269,11 +275,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return self.become_primary(candidacy, out);
         }
         if candidacy.fetching.is_none_or(|fetching| fetching.target < target) {
-            let from = self.committed.next();
+            // Of what is here the last entry is asked for once more: its coming says that all below
+            // it agrees.
+            let from = self.log.last().min(target.slot).max(self.committed.next());
             let got = self.committed;
             candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
             self.part = Part::Candidate(candidacy);
-            send(out, donor, Message::Fetch { ballot: candidacy.ballot, from });
+            if got < target.slot {
+                self.fetch(donor, candidacy.ballot, from, out);
+            }
             self.go_on_fetching(got, out);
         }
     }
@@ -284,10 +294,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         &mut self,
         from: NodeId,
         ballot: Ballot,
-        first: Slot,
+        committed: Slot,
+        (wanted, before): (Slot, Ballot),
         out: &mut Effects,
     ) {
-        if first == Slot::NONE || first > self.log.last() {
+        let agrees = wanted > committed && self.log.ballot(Slot(wanted.0 - 1)) == Some(before);
+        let first = if agrees { wanted } else { Slot(committed.0.saturating_add(1)) };
+        if first > self.log.last() {
             return;
         }
         let base = self.log.base().slot;
@@ -301,7 +314,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let mut slot = first.max(base.next());
         while slot <= range_end {
             let entry = *self.log.entry(slot).expect("the window has no gaps");
-            send(out, from, Message::Copy { ballot, slot, entry });
+            let before = self.log.ballot(Slot(slot.0 - 1)).expect("the window has no gaps");
+            send(out, from, Message::Copy { ballot, slot, before, entry });
             slot = slot.next();
         }
     }
@@ -311,6 +325,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         from: NodeId,
         ballot: Ballot,
         slot: Slot,
+        before: Ballot,
         entry: Entry,
         out: &mut Effects,
     ) {
@@ -318,10 +333,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let Some(fetching) = candidacy.fetching else { return };
         let expected = candidacy.ballot == ballot
             && fetching.donor == from
-            && slot == fetching.got.next()
+            && slot > fetching.got
             && slot <= fetching.target.slot
             && entry.ballot < ballot;
-        if !expected {
+        let previous = Slot(slot.0.saturating_sub(1));
+        let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
+        if !expected || !agrees {
             return;
         }
         if slot > self.committed && self.log.ballot(slot) != Some(entry.ballot) {
@@ -354,7 +371,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         if got.0 + 1 >= asked_from.0 + FETCH_SLOTS {
             fetching.asked_from = got.next();
-            send(out, donor, Message::Fetch { ballot: candidacy.ballot, from: got.next() });
+            self.part = Part::Candidate(candidacy);
+            return self.fetch(donor, candidacy.ballot, got.next(), out);
         }
         self.part = Part::Candidate(candidacy);
     }
@@ -367,9 +385,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         candidacy.again_at = self.now + self.config.heartbeat;
         if let Some(fetching) = &mut candidacy.fetching {
-            fetching.asked_from = fetching.got.next();
-            let from = fetching.asked_from;
-            send(out, fetching.donor, Message::Fetch { ballot: candidacy.ballot, from });
+            if fetching.got > self.committed {
+                fetching.asked_from = fetching.got.next();
+            }
+            let Fetching { donor, asked_from, .. } = *fetching;
+            self.fetch(donor, candidacy.ballot, asked_from, out);
         }
         if candidacy.asked {
             self.prepare(candidacy.ballot, out);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
-use super::{Ballot, Entry, Life, Members, Message};
+use super::{Ballot, Content, Entry, Life, Members, Message};
 
 /// Effects that one step can have: two for each other member and eight of the node itself must always
 /// fit; the rest is for entries on their way to members, which otherwise follow with the next step.
@@ -144,7 +144,7 @@ pub enum Standing {
     /// When this storage was new, no other member had voted.
     Ready,
     /// The storage was new when others had voted already. Learns the log, and has the primary propose
-    /// [`Content::Rejoin`](super::Content::Rejoin) for this life.
+    /// [`Content::Rejoin`] for this life.
     Rejoining {
         /// This storage's.
         life: Life,
@@ -160,6 +160,17 @@ impl Standing {
     /// Whether it votes.
     pub const fn is_voter(&self) -> bool {
         matches!(self, Standing::Voter { .. })
+    }
+
+    /// Whether an entry names this life of `me`.
+    pub(super) fn is_named_by(&self, me: NodeId, content: &Content) -> bool {
+        match (self, content) {
+            (
+                Standing::Voter { life } | Standing::Rejoining { life },
+                Content::Rejoin { node, life: named },
+            ) => *node == me && life == named,
+            _ => false,
+        }
     }
 }
 

@@ -32,8 +32,9 @@ pub enum Message {
         nonce: u64,
         /// The sender's standing.
         standing: Standing,
-        /// The sender's commit index.
-        committed: Slot,
+        /// As far as it knows, the log names this life of it. A request that is late, from a life
+        /// which has ended, does not fit any more.
+        named: Life,
     },
     /// The answer to [`Message::Hello`].
     HelloBack {
@@ -41,8 +42,8 @@ pub enum Message {
         nonce: u64,
         /// The answering node's standing.
         standing: Standing,
-        /// Its commit index.
-        committed: Slot,
+        /// The life of the asking node that the log names.
+        named: Life,
     },
     /// Would you promise this ballot, if I asked? Changes nothing (the pre-vote).
     Canvass {
@@ -83,12 +84,16 @@ pub enum Message {
         /// The higher one.
         promised: Ballot,
     },
-    /// Send me your log from this slot on: a range of it, with payloads.
+    /// Send me a range of your log, with payloads.
     Fetch {
         /// A candidate's, which then gets undecided entries too. Zero for a learner's question.
         ballot: Ballot,
-        /// The first slot that is missing.
+        /// The asking node's commit index: the range starts after it at the earliest.
+        committed: Slot,
+        /// The first slot that is missing, if the two logs agree below it.
         from: Slot,
+        /// The ballot of the entry below that.
+        before: Ballot,
     },
     /// An entry for a candidate that completes its log. Carries a payload.
     Copy {
@@ -96,6 +101,8 @@ pub enum Message {
         ballot: Ballot,
         /// Where the entry stands.
         slot: Slot,
+        /// Ballot of the entry in the slot before, as in [`Message::Accept`].
+        before: Ballot,
         /// The entry.
         entry: Entry,
     },

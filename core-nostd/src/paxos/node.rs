@@ -9,8 +9,8 @@ use super::candidate::Promise;
 use super::primary::{Acknowledged, Lead, Progress};
 use super::window::Window;
 use super::{
-    Anchor, Ballot, Config, Content, Effect, Effects, Entry, Input, Life, LogEnd, Members, Message,
-    Reason, Record, Role, Standing, WriteNumber,
+    Anchor, Ballot, Config, Effect, Effects, Entry, Input, Life, LogEnd, Members, Message, Reason,
+    Record, Role, Standing, WriteNumber,
 };
 
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet durable
@@ -40,6 +40,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) standing_due: Option<(WriteNumber, Standing)>,
     pub(super) rejoined: Option<Slot>,
     pub(super) lives_used: u64,
+    pub(super) named: Life,
     pub(super) met: [Option<Standing>; NODES_MAX],
     pub(super) hello_at: Instant,
 
@@ -142,11 +143,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if !window.has_room(slot) {
                 window.release(Slot(slot.0 - WINDOW as u64));
             }
-            if let (Content::Rejoin { node, life }, Standing::Rejoining { life: mine }) =
-                (entry.content, stored.standing)
-                && node == config.me
-                && life == mine
-            {
+            if stored.standing.is_named_by(config.me, &entry.content) {
                 rejoined = Some(slot);
             }
             window.append(entry, WriteNumber(0));
@@ -174,6 +171,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             standing_due: None,
             rejoined,
             lives_used: 0,
+            named: Life::FIRST,
             met: [None; NODES_MAX],
             hello_at: now,
             following: None,
@@ -225,9 +223,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.heard[from.index()] = Some(self.now);
         match message {
-            Message::Hello { nonce, standing, .. } => self.on_hello(from, nonce, standing, out),
-            Message::HelloBack { nonce, standing, .. } => {
-                self.on_hello_back(from, nonce, standing, out);
+            Message::Hello { nonce, standing, named } => {
+                self.on_hello(from, nonce, standing, named, out);
+            }
+            Message::HelloBack { nonce, standing, named } => {
+                self.on_hello_back(from, nonce, standing, named, out);
             }
             // Only who votes, or has voted, says anything else.
             _ if matches!(self.standing, Standing::Blank | Standing::Ready) => {
@@ -242,8 +242,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.on_promised(from, ballot, Promise { life, end, committed }, out);
             }
             Message::Refused { ballot, promised } => self.on_refused(ballot, promised, out),
-            Message::Fetch { ballot, from: first } => self.on_fetch(from, ballot, first, out),
-            Message::Copy { ballot, slot, entry } => self.on_copy(from, ballot, slot, entry, out),
+            Message::Fetch { ballot, committed, from: first, before } => {
+                self.on_fetch(from, ballot, committed, (first, before), out);
+            }
+            Message::Copy { ballot, slot, before, entry } => {
+                self.on_copy(from, ballot, slot, before, entry, out);
+            }
             Message::Chosen { slot, entry } => self.on_chosen(slot, entry, out),
             Message::Accept { ballot, slot, before, entry, committed, start } => {
                 let seen = PrimarySeen { ballot, committed, start };

@@ -31,9 +31,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Asks everybody, as long as this node may not vote.
     pub(super) fn say_hello(&mut self, out: &mut Effects) {
         self.hello_at = self.now + self.config.heartbeat;
-        let (nonce, standing, committed) = (self.config.nonce, self.standing, self.committed);
+        let (nonce, standing, named) = (self.config.nonce, self.standing, self.named);
         for to in self.others().iter() {
-            send(out, to, Message::Hello { nonce, standing, committed });
+            send(out, to, Message::Hello { nonce, standing, named });
         }
         self.settle_beginning(out);
     }
@@ -43,14 +43,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
         from: NodeId,
         nonce: u64,
         standing: Standing,
+        named: Life,
         out: &mut Effects,
     ) {
-        let back = Message::HelloBack { nonce, standing: self.standing, committed: self.committed };
-        send(out, from, back);
+        let in_log = self.log.end().life(from);
+        send(out, from, Message::HelloBack { nonce, standing: self.standing, named: in_log });
         if let Standing::Rejoining { life } = standing
             && matches!(self.part, Part::Primary { .. })
             && self.members().all().contains(from)
-            && self.log.end().life(from) != life
+            && in_log != life
+            && in_log == named
             && self.may_reconfigure()
         {
             self.propose_content(Content::Rejoin { node: from, life }, out);
@@ -62,10 +64,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         from: NodeId,
         nonce: u64,
         standing: Standing,
+        named: Life,
         out: &mut Effects,
     ) {
         if nonce != self.config.nonce {
             return;
+        }
+        if self.primary().is_none_or(|primary| primary == from) {
+            self.named = named;
         }
         self.met[from.index()] = Some(standing);
         match standing {
@@ -125,7 +131,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         match standing {
             Standing::Voter { .. } => {
                 self.met = [None; NODES_MAX];
-                self.rejoined = None;
                 self.stand_soon();
                 self.tell_role(Reason::Admitted, out);
             }
@@ -148,12 +153,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
                     self.change_standing(Standing::Voter { life }, out);
                 }
             }
-            // A request of a former life was late. This one's votes do not count any more, so it
-            // starts another.
+            // Somebody has put an older copy of the storage back. Its votes do not count any more, so
+            // it starts another life.
             Standing::Voter { life }
-                if self.log.base().life(me) != life && self.standing_due.is_none() =>
+                if self.log.base().life(me) != life
+                    && self.rejoined.is_none_or(|slot| slot <= self.log.base().slot)
+                    && self.standing_due.is_none() =>
             {
                 self.lives_used += 1;
+                self.rejoined = None;
                 let life = Life(self.config.nonce.wrapping_add(self.lives_used));
                 self.change_standing(Standing::Rejoining { life }, out);
             }

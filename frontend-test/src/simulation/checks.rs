@@ -1,0 +1,123 @@
+//! What must hold at every moment of a run, whatever happens.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{Ballot, Content, Effect, Entry, Node, Record, Role};
+
+use super::disk::Payload;
+
+/// Looks at everything that nodes do. It panics when something does not hold; what it says names the
+/// rule.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    /// What stands in each slot, once anybody has called it committed.
+    chosen: Vec<(Entry, Option<Payload>)>,
+    /// What was ever written for a slot under a ballot.
+    written: HashMap<(Slot, Ballot), Content>,
+    /// By node: its commit index in this run, and ever.
+    committed: Vec<(Slot, Slot)>,
+    promised: Vec<Ballot>,
+    proposed: HashMap<Payload, (NodeId, Slot)>,
+    hash: std::hash::DefaultHasher,
+}
+
+impl Checks {
+    /// For a group of `count` nodes.
+    pub fn new(count: usize) -> Self {
+        Self {
+            chosen: Vec::new(),
+            written: HashMap::new(),
+            committed: vec![(Slot::NONE, Slot::NONE); count],
+            promised: vec![Ballot::ZERO; count],
+            proposed: HashMap::new(),
+            hash: Default::default(),
+        }
+    }
+
+    /// How many slots have been committed anywhere.
+    pub fn chosen(&self) -> Slot {
+        Slot(self.chosen.len() as u64)
+    }
+
+    /// What a node has called committed in this run.
+    pub fn committed_by(&self, id: NodeId) -> Slot {
+        self.committed[id.index()].0
+    }
+
+    /// A number that is equal for two runs only if the same things happened in them.
+    pub fn hash(&self) -> u64 {
+        self.hash.finish()
+    }
+
+    /// Payloads that were proposed, and how many of them are committed.
+    pub fn counts(&self) -> (usize, usize) {
+        let committed = self.chosen.iter().filter(|(_, payload)| payload.is_some()).count();
+        (self.proposed.len(), committed)
+    }
+
+    pub(super) fn on_started(&mut self, id: NodeId) {
+        self.committed[id.index()].0 = Slot::NONE;
+    }
+
+    pub(super) fn on_stopped(&mut self, id: NodeId) {
+        self.promised[id.index()] = Ballot::ZERO;
+    }
+
+    pub(super) fn on_proposed(&mut self, id: NodeId, slot: Slot, payload: Payload) {
+        self.proposed.insert(payload, (id, slot));
+    }
+
+    pub(super) fn on_effect(&mut self, id: NodeId, effect: &Effect) {
+        (id, effect).hash(&mut self.hash);
+    }
+
+    /// One ballot proposes one content for a slot.
+    pub(super) fn on_write(&mut self, _id: NodeId, record: &Record) {
+        if let Record::Accept { slot, entry } = record {
+            let content = self.written.entry((*slot, entry.ballot)).or_insert(entry.content);
+            assert_eq!(*content, entry.content, "ballot {} says two things", entry.ballot);
+        }
+    }
+
+    /// Agreement, and each proposal once. Says whether nobody has called the slot committed before.
+    pub(super) fn on_committed(
+        &mut self,
+        id: NodeId,
+        slot: Slot,
+        entry: Entry,
+        payload: Option<Payload>,
+    ) -> bool {
+        let (now, _) = &mut self.committed[id.index()];
+        assert_eq!(slot, now.next(), "node {id} leaves out a slot");
+        *now = slot;
+        let index = slot.0 as usize - 1;
+        if let Some(chosen) = self.chosen.get(index) {
+            assert_eq!(*chosen, (entry, payload), "agreement: node {id}, slot {slot}");
+            return false;
+        }
+        assert_eq!(index, self.chosen.len(), "a slot was committed before the one below it");
+        if let Some(payload) = payload {
+            let (_, proposed) = self.proposed[&payload];
+            assert_eq!(proposed, slot, "payload {payload} stands in another slot");
+        }
+        self.chosen.push((entry, payload));
+        true
+    }
+
+    /// What a node itself says about its state.
+    pub(super) fn on_state<const WINDOW: usize>(&mut self, id: NodeId, node: &Node<WINDOW>) {
+        let promised = &mut self.promised[id.index()];
+        assert!(node.ballot() >= *promised, "node {id} takes a promise back");
+        *promised = node.ballot();
+        if node.role() == Role::Primary {
+            assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");
+        }
+    }
+}
+
+/// Whether a record is stored with a payload.
+pub(super) fn takes_payload(record: &Record) -> bool {
+    matches!(record, Record::Accept { entry, .. } if entry.content.payload().is_some())
+}

@@ -1,0 +1,113 @@
+//! A simulated disk: records in the order of their writes, and how many of them are safe.
+
+use crane_core::id::Slot;
+use crane_core::paxos::{Entry, Record, Stored, WriteNumber};
+
+use super::random::Random;
+
+/// What stands for the bytes of a payload: its number.
+pub type Payload = u64;
+
+/// A node's stable storage.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    safe: Contents,
+    unsafe_ones: Vec<(WriteNumber, Record, Option<Payload>)>,
+}
+
+/// What a disk holds, read from its first record to its last.
+#[derive(Clone, Debug)]
+pub struct Contents {
+    /// For the core.
+    pub stored: Stored,
+    /// Slot 1 is the first.
+    pub log: Vec<(Entry, Option<Payload>)>,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self { stored: Stored::BLANK, log: Vec::new() }
+    }
+}
+
+impl Contents {
+    /// Takes one more record into account.
+    pub fn apply(&mut self, record: &Record, payload: Option<Payload>) {
+        match *record {
+            Record::Promise { ballot } => self.stored.promised = ballot,
+            Record::Accept { slot, entry } => {
+                let index = slot.0 as usize - 1;
+                assert!(index <= self.log.len(), "an entry was written beyond the end of the log");
+                self.log.truncate(index);
+                self.log.push((entry, payload));
+                self.stored.accepted = self.stored.accepted.max(entry.ballot);
+            }
+            Record::Adopt { ballot, up_to } => {
+                assert!(up_to.0 as usize <= self.log.len(), "adopted beyond the end of the log");
+                self.log.truncate(up_to.0 as usize);
+                self.stored.accepted = self.stored.accepted.max(ballot);
+            }
+            Record::Standing(standing) => self.stored.standing = standing,
+        }
+    }
+
+    /// The entry in a slot.
+    pub fn entry(&self, slot: Slot) -> Option<&(Entry, Option<Payload>)> {
+        self.log.get((slot.0 as usize).checked_sub(1)?)
+    }
+
+    /// Whether this storage votes, and votes for this entry.
+    pub fn votes_for(&self, slot: Slot, entry: &Entry) -> bool {
+        self.stored.standing.is_voter() && self.entry(slot).is_some_and(|(kept, _)| kept == entry)
+    }
+
+    /// The log as the core wants it.
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, Entry)> {
+        self.log.iter().enumerate().map(|(index, (entry, _))| (Slot(index as u64 + 1), *entry))
+    }
+}
+
+impl Disk {
+    /// Appends a record; it is not safe yet.
+    pub fn write(&mut self, number: WriteNumber, record: Record, payload: Option<Payload>) {
+        self.unsafe_ones.push((number, record, payload));
+    }
+
+    /// How many records are not safe.
+    pub fn waiting(&self) -> usize {
+        self.unsafe_ones.len()
+    }
+
+    /// Makes the first `count` of those safe and says which write is the last of them.
+    pub fn sync(&mut self, count: usize) -> Option<WriteNumber> {
+        let count = count.min(self.unsafe_ones.len());
+        let mut last = None;
+        for (number, record, payload) in self.unsafe_ones.drain(..count) {
+            self.safe.apply(&record, payload);
+            last = Some(number);
+        }
+        last
+    }
+
+    /// The program ends: the system below it still writes what it was given.
+    pub fn flush(&mut self) {
+        self.sync(usize::MAX);
+    }
+
+    /// The power fails: some of the records that are not safe are lost, always the last ones.
+    pub fn crash(&mut self, random: &mut Random) {
+        let kept = random.range(0, self.unsafe_ones.len() as u64 + 1) as usize;
+        self.sync(kept);
+        self.unsafe_ones.clear();
+    }
+
+    /// All is lost.
+    pub fn wipe(&mut self) {
+        *self = Disk::default();
+    }
+
+    /// What a start finds, and what the worst crash would leave.
+    pub fn safe(&self) -> &Contents {
+        &self.safe
+    }
+}

@@ -1,0 +1,86 @@
+//! Links that lose, repeat, delay and reorder messages, and that can be cut in one direction.
+
+use crane_core::id::NodeId;
+use crane_core::paxos::NodeSet;
+
+use super::group::Micros;
+use super::random::Random;
+
+/// What the links of a group do to messages.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Shortest time on the way.
+    pub delay_min: Micros,
+    /// Longest, but for stragglers.
+    pub delay_max: Micros,
+    /// Messages lost, of a thousand.
+    pub lost: u64,
+    /// Messages that arrive twice, of a thousand.
+    pub repeated: u64,
+    /// Messages that take up to a hundred times as long, of a thousand.
+    pub late: u64,
+    /// Whether messages of one sender to one receiver keep their order, but for stragglers.
+    pub ordered: bool,
+    /// By sender: who does not hear it.
+    cut: [NodeSet; 7],
+    /// By sender and receiver: when the last message arrives.
+    last: [[Micros; 7]; 7],
+}
+
+impl Network {
+    /// Links without faults.
+    pub fn sound(delay_min: Micros, delay_max: Micros) -> Self {
+        let cut = [NodeSet::EMPTY; 7];
+        let last = [[0; 7]; 7];
+        Self { delay_min, delay_max, lost: 0, repeated: 0, late: 0, ordered: true, cut, last }
+    }
+
+    /// Cuts one direction.
+    pub fn cut(&mut self, from: NodeId, to: NodeId) {
+        self.cut[from.index()] = self.cut[from.index()].with(to);
+    }
+
+    /// Cuts everything between two parts of the group.
+    pub fn part(&mut self, one: NodeSet, other: NodeSet) {
+        for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {
+            self.cut(a, b);
+            self.cut(b, a);
+        }
+    }
+
+    /// Mends all links.
+    pub fn mend(&mut self) {
+        self.cut = [NodeSet::EMPTY; 7];
+    }
+
+    /// Takes all faults away.
+    pub fn heal(&mut self) {
+        *self = Network::sound(self.delay_min, self.delay_max);
+    }
+
+    /// When copies of a message arrive that is sent now; none if it is lost.
+    pub fn arrivals(
+        &mut self,
+        now: Micros,
+        from: NodeId,
+        to: NodeId,
+        random: &mut Random,
+    ) -> Vec<Micros> {
+        if self.cut[from.index()].contains(to) || random.permille(self.lost) {
+            return Vec::new();
+        }
+        let copies = if random.permille(self.repeated) { 2 } else { 1 };
+        (0..copies).map(|_| self.arrival(now, from, to, random)).collect()
+    }
+
+    fn arrival(&mut self, now: Micros, from: NodeId, to: NodeId, random: &mut Random) -> Micros {
+        let delay = random.range(self.delay_min, self.delay_max + 1);
+        if random.permille(self.late) {
+            return now + delay * random.range(1, 100);
+        }
+        let last = &mut self.last[from.index()][to.index()];
+        let at = if self.ordered { (now + delay).max(*last) } else { now + delay };
+        *last = at;
+        at
+    }
+}

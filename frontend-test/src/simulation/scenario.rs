@@ -1,0 +1,185 @@
+//! One run: a group, a time of faults, a time of healing, and what must have come of it.
+
+use crane_core::id::NodeId;
+use crane_core::paxos::{NodeSet, Role};
+
+use super::group::{DiskSpeed, Group, Micros};
+use super::network::Network;
+use super::random::Random;
+
+const MILLISECOND: Micros = 1000;
+const SECOND: Micros = 1000 * MILLISECOND;
+
+/// How long a healed group may take until everything is as it should be.
+const HEALING_MAX: Micros = 20 * SECOND;
+
+/// What came of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Over everything that happened: equal for equal runs.
+    pub hash: u64,
+    /// Steps of nodes.
+    pub steps: u64,
+    /// Payloads proposed.
+    pub proposed: usize,
+    /// Payloads committed.
+    pub committed: usize,
+    /// Microseconds of simulated time that healing took.
+    pub healing: Micros,
+}
+
+/// Runs the scenario of a seed.
+///
+/// # Panics
+/// When anything does not hold. The message says what.
+pub fn run(seed: u64) -> Outcome {
+    // A small window is full all the time; a large one never.
+    if seed.is_multiple_of(3) { run_with::<4>(seed) } else { run_with::<64>(seed) }
+}
+
+fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
+    let mut random = Random::new(seed);
+    let count = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+    let fast = random.range(20, 500);
+    let mut network = Network::sound(fast, fast * random.range(1, 40));
+    network.lost = *random.pick(&[0, 0, 10, 100, 300]);
+    network.repeated = *random.pick(&[0, 10, 200]);
+    network.late = *random.pick(&[0, 0, 10, 100]);
+    network.ordered = random.permille(600);
+    let slow = *random.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]);
+    let disk_speed = DiskSpeed { min: slow / 4, max: slow };
+    let faults = Faults::draw(&mut random);
+    let mut group = Group::<WINDOW>::new(count, random, network, disk_speed);
+
+    let end = group.random.range(SECOND, 3 * SECOND);
+    let mut fault_at = group.random.range(0, faults.every * 2);
+    let mut propose_at = 0;
+    while group.now < end {
+        let next = fault_at.min(propose_at).min(end);
+        group.run_until(next);
+        if next == propose_at {
+            group.propose();
+            propose_at = next + group.random.range(1, faults.propose_every);
+        } else if next == fault_at {
+            faults.happen(&mut group);
+            fault_at = next + group.random.range(1, faults.every * 2);
+        }
+    }
+    let healing = heal(&mut group);
+    let (proposed, committed) = group.checks.counts();
+    Outcome { hash: group.checks.hash(), steps: group.steps(), proposed, committed, healing }
+}
+
+/// Which faults a run has, and how often.
+struct Faults {
+    every: Micros,
+    propose_every: Micros,
+    crash: u64,
+    power: u64,
+    disk_loss: u64,
+    cut: u64,
+    one_way: u64,
+    link: u64,
+    lazy: u64,
+}
+
+impl Faults {
+    fn draw(random: &mut Random) -> Self {
+        Self {
+            every: *random.pick(&[20, 100, 300, 1000]) * MILLISECOND,
+            propose_every: *random.pick(&[1, 5, 30]) * MILLISECOND,
+            crash: random.range(0, 300),
+            power: *random.pick(&[0, 500, 1000]),
+            disk_loss: *random.pick(&[0, 200, 800]),
+            cut: random.range(0, 300),
+            one_way: random.range(0, 200),
+            link: random.range(0, 200),
+            lazy: random.range(0, 100),
+        }
+    }
+
+    fn happen<const WINDOW: usize>(&self, group: &mut Group<WINDOW>) {
+        let ids = group.ids();
+        let [id, other] = [0; 2].map(|_| *group.random.pick(&ids));
+        let mut chance = group.random.range(0, 1000);
+        let mut falls = |share: u64| {
+            let hit = chance < share;
+            chance = chance.saturating_sub(share);
+            hit && share > 0
+        };
+        if falls(self.crash) {
+            let power = group.random.permille(self.power);
+            group.crash(id, power);
+            if group.random.permille(self.disk_loss) {
+                group.lose_disk(id);
+            }
+        } else if falls(self.cut) {
+            let one: NodeSet = ids.iter().copied().filter(|_| group.random.permille(500)).collect();
+            let all: NodeSet = ids.iter().copied().collect();
+            group.network.part(one, all.difference(one));
+        } else if falls(self.one_way) {
+            group.network.cut(id, other);
+        } else if falls(self.link) {
+            group.close_link(id, other);
+        } else if falls(self.lazy) {
+            let eager = group.random.permille(500);
+            group.set_eager(id, eager);
+        } else {
+            group.network.mend();
+            start_all(group, 700);
+        }
+    }
+}
+
+fn start_all<const WINDOW: usize>(group: &mut Group<WINDOW>, chance: u64) {
+    for id in group.ids() {
+        if !group.runs(id) && group.random.permille(chance) {
+            group.start(id);
+        }
+    }
+}
+
+/// Takes all faults away, and waits until every node has everything.
+fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
+    group.network.heal();
+    start_all(group, 1000);
+    for id in group.ids() {
+        group.set_eager(id, true);
+    }
+    let start = group.now;
+    let before = group.checks.counts().1;
+    while !(is_healed(group) && group.checks.counts().1 > before) {
+        assert!(group.now - start < HEALING_MAX, "no liveness: {}", describe(group));
+        group.propose();
+        group.run_until(group.now + 10 * MILLISECOND);
+        // Let what was just proposed be decided everywhere.
+        group.run_until(group.now + 300 * MILLISECOND);
+    }
+    group.now - start
+}
+
+fn is_healed<const WINDOW: usize>(group: &Group<WINDOW>) -> bool {
+    let chosen = group.checks.chosen();
+    let nodes = || group.ids().into_iter().filter_map(|id| group.node(id));
+    nodes().count() == group.ids().len()
+        && nodes().filter(|node| node.role() == Role::Primary).count() == 1
+        && nodes().all(|node| {
+            node.standing().is_voter() && node.committed() == chosen && node.durable() == chosen
+        })
+}
+
+fn describe<const WINDOW: usize>(group: &Group<WINDOW>) -> String {
+    let one = |id: NodeId| match group.node(id) {
+        None => format!("{id}: down"),
+        Some(node) => format!(
+            "{id}: {:?} {:?} ballot {} last {} durable {} committed {}",
+            node.role(),
+            node.standing(),
+            node.ballot(),
+            node.last(),
+            node.durable(),
+            node.committed()
+        ),
+    };
+    group.ids().into_iter().map(one).collect::<Vec<_>>().join("; ")
+}
