@@ -115,7 +115,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         Some(ThreadId(index as u16))
     }
 
-    /// Returns a number that was reserved and never started.
+    /// Returns a number that was reserved and never started, or kept.
     pub fn release(&mut self, thread: ThreadId) {
         assert!(self.state(thread) == State::Reserved);
         self.threads[thread.0 as usize].state = State::Free;
@@ -171,6 +171,12 @@ impl<const THREADS: usize> Turn<THREADS> {
         let holder = self.give_up();
         self.threads[holder as usize].state = State::Free;
         self.live -= 1;
+    }
+
+    /// The holder ends; its number is kept until [`Turn::release`] (a thread that may be joined).
+    pub fn end_and_keep(&mut self) {
+        let holder = self.give_up();
+        self.threads[holder as usize].state = State::Reserved;
     }
 
     /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.

@@ -1,1 +1,36 @@
-//! Hooks (see the modules).
+//! The preload library: it stands between an unmodified server program and libc.
+//!
+//! Each hook translates one libc call into steps of [`crane_core::execution`] and back. The rules of
+//! the house:
+//!
+//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]); nobody else
+//!   touches it, so it needs no lock.
+//! - While the turn is held by a hook, nothing allocates, nothing blocks in the kernel, and no lock of
+//!   anybody else is taken. Waiting is done by giving the turn away ([`turn::Held::wait`]).
+//! - The kernel is asked directly ([`crane_shm::sys`]), never through libc's names, which are ours.
+//! - A thread that we did not create, a child after fork, and a signal handler that interrupts a hook
+//!   get the real call.
+//!
+//! | room | thought |
+//! |---|---|
+//! | [`start`] | from the dynamic linker to the program's first instruction |
+//! | [`turn`] | taking part: before, while and after a call |
+//! | [`script`] | the next entry, or waiting for one |
+//! | [`world`] | all state of the server's run |
+//! | [`descriptors`], [`inbox`], [`output`], [`watch`] | what stands behind file descriptors |
+//! | [`real`], [`errno`] | libc's own functions, and how it reports |
+//! | [`hooks`] | the libc calls themselves, by family |
+
+#[macro_use]
+mod real;
+
+mod descriptors;
+mod errno;
+mod hooks;
+mod inbox;
+mod output;
+mod script;
+mod start;
+mod turn;
+mod watch;
+mod world;

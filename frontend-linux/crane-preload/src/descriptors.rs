@@ -1,0 +1,179 @@
+//! File descriptors that do not mean what the kernel thinks.
+//!
+//! A socket of the server is a *stand-in*: a real, unconnected socket, so that the number, its flags and
+//! its options are the kernel's business, while what it reads and writes is ours. Pipes and their like
+//! between threads of the server stay the kernel's objects, used without blocking: as only the holder of
+//! the turn uses them, their state is a function of the schedule.
+//!
+//! Numbers lead to *descriptions* (open(2): what dup shares), descriptions to virtual objects.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::wire::Endpoint;
+
+/// Descriptors that can be followed; higher numbers get the real calls.
+pub const DESCRIPTORS: usize = 1 << 16;
+
+/// Descriptions at a time.
+pub const DESCRIPTIONS: usize = 1 << 13;
+
+const NONE: u16 = 0;
+
+/// Which description a number leads to, plus 1. Written under the turn; read by anyone.
+static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
+
+/// Place of a description in its table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place(pub u16);
+
+/// The description behind a number, if it is one of ours. Needs no turn.
+pub fn lookup(descriptor: i32) -> Option<Place> {
+    let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
+    number.checked_sub(1).map(Place)
+}
+
+/// What a description stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A free place.
+    Free,
+    /// A TCP socket that is neither listening nor connected.
+    Socket,
+    /// A listening socket.
+    Listener(ListenerIndex),
+    /// A client's connection.
+    Conn(ConnIndex),
+    /// An epoll instance.
+    Epoll,
+    /// One end of a pipe, socket pair or eventfd between threads; `peer` is the other end.
+    Channel {
+        /// The other end's description, or this one.
+        peer: Place,
+    },
+    /// The source of random bytes.
+    Random,
+    /// Something that only the kernel knows about.
+    Kernel,
+}
+
+/// An open file description.
+#[derive(Clone, Copy, Debug)]
+pub struct Description {
+    /// What it stands for.
+    pub kind: Kind,
+    /// Numbers that lead here, and calls under way.
+    pub references: u16,
+    /// `O_NONBLOCK`.
+    pub nonblocking: bool,
+    /// Made by an IPv6 socket.
+    pub ipv6: bool,
+    /// `SO_LINGER` with a time of 0: closing resets.
+    pub resets: bool,
+    /// Where a socket was bound.
+    pub bound: Option<Endpoint>,
+    /// `SO_RCVTIMEO`, nanoseconds; 0: none.
+    pub receive_timeout: u64,
+    /// `SO_SNDTIMEO`, nanoseconds; 0: none.
+    pub send_timeout: u64,
+    /// Of a connection: how far reading was reported to the daemon.
+    pub reported: u64,
+    /// Of a channel: grows when something was read or written.
+    pub edges: u32,
+    /// First of the interests in it (see `watch`), plus 1.
+    pub watched: u16,
+    /// Of an epoll instance: first and last of its interests, plus 1.
+    pub interests: (u16, u16),
+}
+
+const FREE: Description = Description {
+    kind: Kind::Free,
+    references: 0,
+    nonblocking: false,
+    ipv6: false,
+    resets: false,
+    bound: None,
+    receive_timeout: 0,
+    send_timeout: 0,
+    reported: 0,
+    edges: 0,
+    watched: NONE,
+    interests: (NONE, NONE),
+};
+
+/// The descriptions, and which of them a connection or listener belongs to.
+pub struct Descriptors {
+    table: [Description; DESCRIPTIONS],
+    free: usize,
+}
+
+impl Descriptors {
+    /// No descriptions.
+    pub const fn new() -> Self {
+        Self { table: [FREE; DESCRIPTIONS], free: 0 }
+    }
+
+    /// Makes a description for a number that the kernel has just given. `None`: the table is full, or
+    /// the number is too high to be followed.
+    pub fn open(&mut self, descriptor: i32, kind: Kind, nonblocking: bool) -> Option<Place> {
+        let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?;
+        let index = (self.free..DESCRIPTIONS).find(|at| self.table[*at].kind == Kind::Free)?;
+        self.free = index + 1;
+        self.table[index] = Description { kind, references: 1, nonblocking, ..FREE };
+        number.store(index as u16 + 1, Ordering::Relaxed);
+        Some(Place(index as u16))
+    }
+
+    /// Another number leads to the description (dup).
+    pub fn share(&mut self, place: Place, descriptor: i32) -> bool {
+        let Some(number) = usize::try_from(descriptor).ok().and_then(|at| NUMBERS.get(at)) else {
+            return false;
+        };
+        self.at(place).references += 1;
+        number.store(place.0 + 1, Ordering::Relaxed);
+        true
+    }
+
+    /// A number leads nowhere any more. True when that was the description's last reference: the caller
+    /// ends what it stands for, then calls [`Descriptors::free`].
+    pub fn detach(&mut self, descriptor: i32) -> Option<(Place, bool)> {
+        let place = lookup(descriptor)?;
+        NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
+        Some((place, self.release(place)))
+    }
+
+    /// A call is under way: the description stays, even if its numbers are closed.
+    pub fn hold(&mut self, place: Place) {
+        self.at(place).references += 1;
+    }
+
+    /// A reference less; true when it was the last.
+    #[must_use]
+    pub fn release(&mut self, place: Place) -> bool {
+        let description = self.at(place);
+        assert!(description.references > 0 && description.kind != Kind::Free);
+        description.references -= 1;
+        description.references == 0
+    }
+
+    /// The place is free.
+    pub fn free(&mut self, place: Place) {
+        assert!(self.at(place).references == 0);
+        *self.at(place) = FREE;
+        self.free = self.free.min(place.0 as usize);
+    }
+
+    /// A description.
+    pub fn at(&mut self, place: Place) -> &mut Description {
+        &mut self.table[place.0 as usize]
+    }
+
+    /// After fork: pipes may be shared with a child from now on; what happens to them is the kernel's.
+    pub fn give_channels_to_kernel(&mut self) {
+        for description in &mut self.table {
+            if matches!(description.kind, Kind::Channel { .. }) {
+                description.kind = Kind::Kernel;
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! pthread_cond_*: wholly virtual, so that who is woken is decided by the order of waiting, not by the
+//! kernel. Only the clock that an attribute chose is read from libc's own structure.
+
+use std::ffi::c_int;
+
+use crane_core::execution::turn::{NEVER, Woken};
+use libc::{clockid_t, pthread_cond_t as Cond, pthread_mutex_t as Mutex, timespec};
+
+use super::lock::ALL;
+use super::mutex;
+use super::time::deadline;
+use crate::turn::{Call, Held, begin};
+use crate::world::On;
+
+/// The clock of a condition variable: the second bit of `__wrefs`, at byte 36 since glibc 2.25.
+fn clock_of(cond: *mut Cond) -> clockid_t {
+    // SAFETY: a condition variable is 48 bytes and aligned for an int.
+    let flags = unsafe { cond.cast::<u32>().add(9).read() };
+    if flags & 2 != 0 { libc::CLOCK_MONOTONIC } else { libc::CLOCK_REALTIME }
+}
+
+fn wait(mut held: Held, cond: *mut Cond, mutex: *mut Mutex, deadline: u64) -> c_int {
+    let result = mutex::release(&mut held, mutex);
+    if result != 0 {
+        held.end();
+        return result;
+    }
+    let woken = held.wait(On::Address(cond.addr()), deadline);
+    let locked = mutex::acquire(&mut held, mutex);
+    held.end();
+    match (locked, woken) {
+        (0, Woken::Expired) => libc::ETIMEDOUT,
+        (result, _) => result,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_wait(cond: *mut Cond, mutex: *mut Mutex) -> c_int {
+    let Some(held) = begin(Call::Wait, 0) else {
+        let real = real!(pthread_cond_wait: fn(*mut Cond, *mut Mutex) -> c_int);
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(cond, mutex) };
+    };
+    wait(held, cond, mutex, NEVER)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_timedwait(
+    cond: *mut Cond,
+    mutex: *mut Mutex,
+    limit: *const timespec,
+) -> c_int {
+    let Some(mut held) = begin(Call::Wait, 0) else {
+        let real =
+            real!(pthread_cond_timedwait: fn(*mut Cond, *mut Mutex, *const timespec) -> c_int);
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(cond, mutex, limit) };
+    };
+    let until = deadline(&mut held, clock_of(cond), limit);
+    wait(held, cond, mutex, until)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_clockwait(
+    cond: *mut Cond,
+    mutex: *mut Mutex,
+    clock: clockid_t,
+    limit: *const timespec,
+) -> c_int {
+    let Some(mut held) = begin(Call::Wait, 0) else {
+        let real = real!(
+            pthread_cond_clockwait: fn(*mut Cond, *mut Mutex, clockid_t, *const timespec) -> c_int
+        );
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(cond, mutex, clock, limit) };
+    };
+    let until = deadline(&mut held, clock, limit);
+    wait(held, cond, mutex, until)
+}
+
+fn wake(cond: *mut Cond, count: u32) -> Option<c_int> {
+    let mut held = begin(Call::Wake, count.min(2))?;
+    held.world().run.turn.wake(On::Address(cond.addr()).key(), count);
+    held.end();
+    Some(0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_signal(cond: *mut Cond) -> c_int {
+    wake(cond, 1).unwrap_or_else(|| {
+        let real = real!(pthread_cond_signal: fn(*mut Cond) -> c_int);
+        // SAFETY: the caller's own argument.
+        unsafe { real(cond) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_broadcast(cond: *mut Cond) -> c_int {
+    wake(cond, ALL).unwrap_or_else(|| {
+        let real = real!(pthread_cond_broadcast: fn(*mut Cond) -> c_int);
+        // SAFETY: the caller's own argument.
+        unsafe { real(cond) }
+    })
+}

@@ -1,0 +1,186 @@
+//! epoll_*: the kernel's instance is only a number; interests and readiness are ours.
+
+use std::ffi::c_int;
+
+use crane_core::execution::turn::{NEVER, Woken};
+use crane_shm::sys;
+use libc::{epoll_event, sigset_t, timespec};
+
+use super::process::uncovered;
+use super::time::{after, duration};
+use super::transfer::{begin_at, release};
+use crate::descriptors::{Kind, lookup};
+use crate::errno;
+use crate::turn::{Call, begin};
+use crate::watch;
+use crate::world::{On, World};
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
+    if size <= 0 {
+        return errno::answer_int(Err(libc::EINVAL));
+    }
+    // SAFETY: plain numbers.
+    unsafe { epoll_create1(0) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
+    // SAFETY: epoll_create1 touches no memory.
+    let result = sys::checked(unsafe {
+        sys::syscall(libc::SYS_epoll_create1, [flags as usize, 0, 0, 0, 0, 0])
+    });
+    if let Ok(descriptor) = result
+        && let Some(mut held) = begin(Call::EpollControl, 0)
+    {
+        let world = held.world();
+        if world.descriptors.open(descriptor as c_int, Kind::Epoll, false).is_none() {
+            uncovered(world, "an epoll instance beyond the descriptors that are followed");
+        }
+        held.end();
+    }
+    errno::answer_int(result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_ctl(
+    instance: c_int,
+    operation: c_int,
+    descriptor: c_int,
+    event: *mut epoll_event,
+) -> c_int {
+    let Some((mut held, place)) = begin_at(instance, Call::EpollControl) else {
+        let arguments =
+            [instance as usize, operation as usize, descriptor as usize, event.addr(), 0, 0];
+        // SAFETY: the caller's own arguments.
+        let result = sys::checked(unsafe { sys::syscall(libc::SYS_epoll_ctl, arguments) });
+        return errno::answer_int(result);
+    };
+    let world = held.world();
+    if operation == libc::EPOLL_CTL_ADD && lookup(descriptor).is_none() {
+        follow_kernel_object(world, descriptor);
+    }
+    let World { run, descriptors, watches, .. } = world;
+    // SAFETY: the caller's event, if it gave one.
+    let event = unsafe { event.as_ref() };
+    let result = match (operation, event) {
+        _ if descriptors.at(place).kind != Kind::Epoll => Err(libc::EINVAL),
+        (libc::EPOLL_CTL_ADD, Some(event)) => watches.add(descriptors, place, descriptor, *event),
+        (libc::EPOLL_CTL_MOD, Some(event)) => {
+            watches.modify(descriptors, place, descriptor, *event)
+        }
+        (libc::EPOLL_CTL_DEL, _) => watches.delete(descriptors, place, descriptor),
+        (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, None) => Err(libc::EFAULT),
+        _ => Err(libc::EINVAL),
+    };
+    // What is ready at once wakes who waits in the instance already.
+    if result.is_ok()
+        && operation != libc::EPOLL_CTL_DEL
+        && let Some(watched) = lookup(descriptor)
+    {
+        watch::changed(run, descriptors, watches, watched);
+    }
+    held.end();
+    errno::answer_int(result.map(|()| 0))
+}
+
+/// Something that only the kernel knows (a timer, a Unix socket) is put into an instance.
+fn follow_kernel_object(world: &mut World, descriptor: c_int) {
+    let arguments = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETFL touches no memory.
+    let flags = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
+    let Ok(flags) = flags else { return };
+    let nonblocking = flags & libc::O_NONBLOCK as usize != 0;
+    if world.descriptors.open(descriptor, Kind::Kernel, nonblocking).is_some() {
+        uncovered(world, "epoll on something that is not a TCP socket, a pipe or an eventfd");
+    }
+}
+
+fn wait(
+    instance: c_int,
+    start: *mut epoll_event,
+    room: c_int,
+    timeout: Option<u64>,
+) -> Option<Result<usize, c_int>> {
+    let (mut held, place) = begin_at(instance, Call::Poll)?;
+    if room <= 0 || held.world().descriptors.at(place).kind != Kind::Epoll {
+        held.end();
+        return Some(Err(libc::EINVAL));
+    }
+    // SAFETY: the hook's caller gave a place for `room` events.
+    let space = unsafe { std::slice::from_raw_parts_mut(start, room as usize) };
+    let deadline = match timeout {
+        None => NEVER,
+        Some(timeout) => after(&mut held, timeout),
+    };
+    held.world().descriptors.hold(place);
+    let count = loop {
+        let World { run, descriptors, watches, .. } = held.world();
+        let count = watches.collect(run, descriptors, place, space);
+        if count > 0 || timeout == Some(0) {
+            break count;
+        }
+        if held.wait(On::Epoll(place), deadline) == Woken::Expired {
+            let World { run, descriptors, watches, .. } = held.world();
+            break watches.collect(run, descriptors, place, space);
+        }
+    };
+    release(held.world(), place);
+    held.end();
+    Some(Ok(count))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_wait(
+    instance: c_int,
+    start: *mut epoll_event,
+    room: c_int,
+    milliseconds: c_int,
+) -> c_int {
+    let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
+    let result = wait(instance, start, room, timeout).unwrap_or_else(|| {
+        let arguments =
+            [instance as usize, start.addr(), room as usize, milliseconds as usize, 0, 0];
+        // SAFETY: the caller's own arguments.
+        sys::checked(unsafe { sys::syscall(libc::SYS_epoll_wait, arguments) })
+    });
+    errno::answer_int(result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_pwait(
+    instance: c_int,
+    start: *mut epoll_event,
+    room: c_int,
+    milliseconds: c_int,
+    mask: *const sigset_t,
+) -> c_int {
+    if lookup(instance).is_some() {
+        // The mask matters to signals that arrive while waiting; those are delivered between calls.
+        // SAFETY: the caller's own arguments.
+        return unsafe { epoll_wait(instance, start, room, milliseconds) };
+    }
+    let real =
+        real!(epoll_pwait: fn(c_int, *mut epoll_event, c_int, c_int, *const sigset_t) -> c_int);
+    // SAFETY: the caller's own arguments.
+    unsafe { real(instance, start, room, milliseconds, mask) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_pwait2(
+    instance: c_int,
+    start: *mut epoll_event,
+    room: c_int,
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the caller's time, if it gave one.
+    let timeout = unsafe { limit.as_ref() }.and_then(duration);
+    let result = wait(instance, start, room, timeout).unwrap_or_else(|| {
+        let arguments =
+            [instance as usize, start.addr(), room as usize, limit.addr(), mask.addr(), 8];
+        // SAFETY: the caller's own arguments.
+        sys::checked(unsafe { sys::syscall(libc::SYS_epoll_pwait2, arguments) })
+    });
+    errno::answer_int(result)
+}

@@ -1,0 +1,283 @@
+//! open, close, dup, fcntl, ioctl, and the fsync family.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
+use std::sync::atomic::Ordering;
+
+use crane_shm::sys;
+use libc::{mode_t, off_t};
+
+use super::process::uncovered;
+use super::transfer::{begin_at, dispose};
+use crate::descriptors::{Kind, lookup};
+use crate::errno;
+use crate::turn::{Call, begin, enter, takes_part};
+use crate::world::{KEEP_FSYNC, World};
+
+/// Devices whose bytes are agreed upon.
+const RANDOM: [&CStr; 2] = [c"/dev/urandom", c"/dev/random"];
+
+/// What makes each write wait for the disk. The log is the durable truth; see `KEEP_FSYNC`.
+const SYNC: c_int = libc::O_SYNC | libc::O_DSYNC;
+
+fn skips_sync() -> bool {
+    !KEEP_FSYNC.load(Ordering::Relaxed)
+}
+
+/// All variants of open come here.
+fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    let flags = if skips_sync() { flags & !SYNC } else { flags };
+    let arguments = [directory as usize, path.addr(), flags as usize, mode as usize, 0, 0];
+    // SAFETY: the hook's caller gave a path.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_openat, arguments) });
+    if let Ok(descriptor) = result
+        && is_random(path)
+        && let Some(mut held) = begin(Call::Random, 0)
+    {
+        held.world().descriptors.open(descriptor as c_int, Kind::Random, false);
+        held.end();
+    }
+    errno::answer_int(result)
+}
+
+fn is_random(path: *const c_char) -> bool {
+    // SAFETY: the kernel has just read it as a path.
+    let path = unsafe { CStr::from_ptr(path) };
+    RANDOM.contains(&path)
+}
+
+// The mode is a variadic argument in C; on x86-64 it comes in the same register as a fixed one, and
+// is garbage, which the kernel ignores, when the flags do not ask for it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    open_at(libc::AT_FDCWD, path, flags, mode)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    open_at(libc::AT_FDCWD, path, flags, mode)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat(
+    directory: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> c_int {
+    open_at(directory, path, flags, mode)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat64(
+    directory: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+) -> c_int {
+    open_at(directory, path, flags, mode)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
+    open_at(libc::AT_FDCWD, path, flags, 0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
+    open_at(libc::AT_FDCWD, path, flags, 0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close(descriptor: c_int) -> c_int {
+    if takes_part() && is_hidden(descriptor) {
+        return errno::answer_int(Err(libc::EBADF));
+    }
+    if lookup(descriptor).is_some()
+        && let Some(mut held) = begin(Call::Close, descriptor as u32)
+    {
+        detach(held.world(), descriptor);
+        let result = sys::close(descriptor);
+        held.end();
+        return errno::answer_int(result.map(|()| 0));
+    }
+    errno::answer_int(sys::close(descriptor).map(|()| 0))
+}
+
+/// Whether a number is the library's own: to the server it is not open.
+fn is_hidden(descriptor: c_int) -> bool {
+    // Far above what a server has unless it closes everything; looked at without counting a call.
+    if descriptor < 200 {
+        return false;
+    }
+    let Some(mut held) = enter() else { return false };
+    let hidden = held.world().output.owns(descriptor);
+    held.leave();
+    hidden
+}
+
+/// A number leads nowhere any more.
+fn detach(world: &mut World, descriptor: c_int) {
+    if let Some((place, true)) = world.descriptors.detach(descriptor) {
+        dispose(world, place);
+    }
+}
+
+/// After the kernel has made `copy` lead where `original` does.
+fn share(original: c_int, copy: c_int) {
+    let (from, to) = (lookup(original), lookup(copy));
+    if original == copy || (from.is_none() && to.is_none()) {
+        return;
+    }
+    let Some(mut held) = begin(Call::Duplicate, copy as u32) else { return };
+    let world = held.world();
+    // The kernel has closed what was there before.
+    detach(world, copy);
+    if let Some(place) = lookup(original)
+        && !world.descriptors.share(place, copy)
+    {
+        uncovered(world, "a duplicate beyond the descriptors that are followed");
+    }
+    held.end();
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup(descriptor: c_int) -> c_int {
+    // SAFETY: dup touches no memory.
+    let result =
+        sys::checked(unsafe { sys::syscall(libc::SYS_dup, [descriptor as usize, 0, 0, 0, 0, 0]) });
+    if let Ok(copy) = result {
+        share(descriptor, copy as c_int);
+    }
+    errno::answer_int(result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup2(descriptor: c_int, copy: c_int) -> c_int {
+    let arguments = [descriptor as usize, copy as usize, 0, 0, 0, 0];
+    // SAFETY: dup2 touches no memory.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_dup2, arguments) });
+    if result.is_ok() {
+        share(descriptor, copy);
+    }
+    errno::answer_int(result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup3(descriptor: c_int, copy: c_int, flags: c_int) -> c_int {
+    let arguments = [descriptor as usize, copy as usize, flags as usize, 0, 0, 0];
+    // SAFETY: dup3 touches no memory.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_dup3, arguments) });
+    if result.is_ok() {
+        share(descriptor, copy);
+    }
+    errno::answer_int(result)
+}
+
+// The third argument is variadic in C; see `open`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: usize) -> c_int {
+    let arguments = [descriptor as usize, command as usize, argument, 0, 0, 0];
+    // SAFETY: the caller's own arguments.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
+    if let Ok(value) = result {
+        match command {
+            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => share(descriptor, value as c_int),
+            libc::F_SETFL => {
+                set_nonblocking(descriptor, argument as c_int & libc::O_NONBLOCK != 0);
+            }
+            _ => {}
+        }
+    }
+    errno::answer_int(result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl64(descriptor: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: the caller's own arguments.
+    unsafe { fcntl(descriptor, command, argument) }
+}
+
+fn set_nonblocking(descriptor: c_int, on: bool) {
+    if let Some((mut held, place)) = begin_at(descriptor, Call::Option) {
+        held.world().descriptors.at(place).nonblocking = on;
+        held.end();
+    }
+}
+
+// The third argument is variadic in C; see `open`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+    if request == libc::FIONREAD
+        && let Some(count) = readable(descriptor)
+    {
+        // SAFETY: FIONREAD's argument is a place for an int.
+        unsafe { argument.cast::<c_int>().write(count as c_int) };
+        return 0;
+    }
+    let arguments = [descriptor as usize, request as usize, argument.addr(), 0, 0, 0];
+    // SAFETY: the caller's own arguments.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_ioctl, arguments) });
+    if result.is_ok() && request == libc::FIONBIO {
+        // SAFETY: FIONBIO's argument is an int.
+        set_nonblocking(descriptor, unsafe { argument.cast::<c_int>().read() } != 0);
+    }
+    errno::answer_int(result)
+}
+
+/// Bytes to read at one of our connections.
+fn readable(descriptor: c_int) -> Option<usize> {
+    let (mut held, place) = begin_at(descriptor, Call::Option)?;
+    let world = held.world();
+    let count = match world.descriptors.at(place).kind {
+        Kind::Conn(conn) => Some(world.run.sockets.conn(conn).readable()),
+        Kind::Listener(_) | Kind::Socket => Some(0),
+        _ => None,
+    };
+    held.end();
+    count
+}
+
+/// A call of the fsync family: skipped, or the kernel's.
+fn sync_call(number: i64, arguments: [usize; 6]) -> c_int {
+    if skips_sync() && takes_part() {
+        return 0;
+    }
+    // SAFETY: these calls touch none of the program's memory, except msync, which only reads it.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(number, arguments) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fsync(descriptor: c_int) -> c_int {
+    sync_call(libc::SYS_fsync, [descriptor as usize, 0, 0, 0, 0, 0])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fdatasync(descriptor: c_int) -> c_int {
+    sync_call(libc::SYS_fdatasync, [descriptor as usize, 0, 0, 0, 0, 0])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syncfs(descriptor: c_int) -> c_int {
+    sync_call(libc::SYS_syncfs, [descriptor as usize, 0, 0, 0, 0, 0])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sync() {
+    sync_call(libc::SYS_sync, [0; 6]);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msync(start: *mut c_void, length: usize, flags: c_int) -> c_int {
+    sync_call(libc::SYS_msync, [start.addr(), length, flags as usize, 0, 0, 0])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sync_file_range(
+    descriptor: c_int,
+    start: off_t,
+    length: off_t,
+    flags: c_uint,
+) -> c_int {
+    let arguments = [descriptor as usize, start as usize, length as usize, flags as usize, 0, 0];
+    sync_call(libc::SYS_sync_file_range, arguments)
+}

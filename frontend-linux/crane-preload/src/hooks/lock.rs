@@ -1,0 +1,150 @@
+//! What all locks have in common: the real lock is tried and never waited for; who does not get it
+//! waits in the queue of its address. So everything that POSIX says about a lock's own state (recursive,
+//! error-checking, robust, owner) stays libc's business.
+
+use std::ffi::{c_int, c_void};
+
+use crane_core::execution::turn::{NEVER, Woken};
+
+use crate::turn::{Call, Held, begin};
+use crate::world::On;
+
+/// Everybody who waits.
+pub const ALL: u32 = u32::MAX;
+
+/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed nanoseconds.
+pub fn acquire(
+    held: &mut Held,
+    address: *mut c_void,
+    deadline: u64,
+    mut attempt: impl FnMut() -> c_int,
+) -> c_int {
+    loop {
+        let result = attempt();
+        if result != libc::EBUSY {
+            return result;
+        }
+        if held.wait(On::Address(address.addr()), deadline) == Woken::Expired {
+            // It may have been freed at the very deadline.
+            let last = attempt();
+            return if last == libc::EBUSY { libc::ETIMEDOUT } else { last };
+        }
+    }
+}
+
+/// A call that may take a lock; `None`: the real call is due.
+#[inline]
+pub fn lock(
+    address: *mut c_void,
+    deadline: impl FnOnce(&mut Held) -> u64,
+    attempt: impl FnMut() -> c_int,
+) -> Option<c_int> {
+    let mut held = begin(Call::Lock, 0)?;
+    let deadline = deadline(&mut held);
+    let result = acquire(&mut held, address, deadline, attempt);
+    held.end();
+    Some(result)
+}
+
+/// A call that never waits; `None`: the real call is due.
+#[inline]
+pub fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
+    let held = begin(Call::TryLock, 0)?;
+    let result = attempt();
+    held.end();
+    Some(result)
+}
+
+/// A call that frees a lock, and wakes up to `count` who wait for it; `None`: the real call is due.
+#[inline]
+pub fn unlock(address: *mut c_void, count: u32, release: impl FnOnce() -> c_int) -> Option<c_int> {
+    let mut held = begin(Call::Unlock, 0)?;
+    let result = release();
+    wake(&mut held, address, count);
+    held.end();
+    Some(result)
+}
+
+/// Wakes up to `count` who wait for an address.
+#[inline]
+pub fn wake(held: &mut Held, address: *mut c_void, count: u32) {
+    let key = On::Address(address.addr()).key();
+    let turn = &mut held.world().run.turn;
+    if turn.may_wait(key) {
+        turn.wake(key, count);
+    }
+}
+
+/// No deadline.
+pub fn never(_: &mut Held) -> u64 {
+    NEVER
+}
+
+/// The hooks of one kind of lock: waiting, with a deadline, and not waiting.
+macro_rules! lock_hooks {
+    ($type:ty, $attempt:ident, wait $wait:ident) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $wait(object: *mut $type) -> std::ffi::c_int {
+            let never = $crate::hooks::lock::never;
+            $crate::hooks::lock::lock(object.cast(), never, || $attempt(object))
+                .unwrap_or_else(|| {
+                    let real = real!($wait: fn(*mut $type) -> std::ffi::c_int);
+                    // SAFETY: the caller's own argument.
+                    unsafe { real(object) }
+                })
+        }
+    };
+    ($type:ty, $attempt:ident, try $name:ident) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(object: *mut $type) -> std::ffi::c_int {
+            $crate::hooks::lock::attempt(|| $attempt(object)).unwrap_or_else(|| $attempt(object))
+        }
+    };
+    ($type:ty, $attempt:ident, timed $name:ident) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(
+            object: *mut $type,
+            limit: *const libc::timespec,
+        ) -> std::ffi::c_int {
+            let by = |held: &mut $crate::turn::Held| {
+                $crate::hooks::time::deadline(held, libc::CLOCK_REALTIME, limit)
+            };
+            $crate::hooks::lock::lock(object.cast(), by, || $attempt(object)).unwrap_or_else(|| {
+                let real =
+                    real!($name: fn(*mut $type, *const libc::timespec) -> std::ffi::c_int);
+                // SAFETY: the caller's own arguments.
+                unsafe { real(object, limit) }
+            })
+        }
+    };
+    ($type:ty, $attempt:ident, clock $name:ident) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(
+            object: *mut $type,
+            clock: libc::clockid_t,
+            limit: *const libc::timespec,
+        ) -> std::ffi::c_int {
+            let by = |held: &mut $crate::turn::Held| {
+                $crate::hooks::time::deadline(held, clock, limit)
+            };
+            $crate::hooks::lock::lock(object.cast(), by, || $attempt(object)).unwrap_or_else(|| {
+                let real = real!(
+                    $name: fn(*mut $type, libc::clockid_t, *const libc::timespec)
+                        -> std::ffi::c_int
+                );
+                // SAFETY: the caller's own arguments.
+                unsafe { real(object, clock, limit) }
+            })
+        }
+    };
+    ($type:ty, $count:expr, free $name:ident) => {
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name(object: *mut $type) -> std::ffi::c_int {
+            let real = real!($name: fn(*mut $type) -> std::ffi::c_int);
+            // SAFETY: the caller's own argument.
+            let release = || unsafe { real(object) };
+            $crate::hooks::lock::unlock(object.cast(), $count, release).unwrap_or_else(release)
+        }
+    };
+}
+pub(super) use lock_hooks;

@@ -1,0 +1,23 @@
+//! The libc calls, by family. A hook is short: begin, ask the state machine or the real function, wait
+//! and ask again, end.
+
+mod barrier;
+mod condition;
+mod epoll;
+mod files;
+mod lock;
+mod mutex;
+mod names;
+mod once;
+mod pipes;
+mod poll;
+mod process;
+mod random;
+mod rwlock;
+mod semaphore;
+mod sleep;
+mod sockets;
+mod stream;
+pub mod threads;
+mod time;
+mod transfer;

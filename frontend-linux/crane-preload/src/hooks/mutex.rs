@@ -1,0 +1,66 @@
+//! pthread_mutex_*, pthread_spin_*.
+
+use std::ffi::c_int;
+
+use crane_core::execution::turn::NEVER;
+use libc::{pthread_mutex_t as Mutex, pthread_spinlock_t as Spin};
+
+use super::lock::{self, lock_hooks};
+use crate::turn::Held;
+
+/// The real trylock, which does not know that its own owner may be asking.
+fn attempt(mutex: *mut Mutex) -> c_int {
+    let real = real!(pthread_mutex_trylock: fn(*mut Mutex) -> c_int);
+    // SAFETY: the caller of the hook gave a mutex.
+    unsafe { real(mutex) }
+}
+
+/// As [`attempt`], for calls that would wait: an error-checking mutex tells its owner.
+fn attempt_or_deadlock(mutex: *mut Mutex) -> c_int {
+    match attempt(mutex) {
+        libc::EBUSY if locks_itself(mutex) => libc::EDEADLK,
+        result => result,
+    }
+}
+
+/// Whether an error-checking mutex is locked again by its owner. A normal one waits for ever then, as
+/// POSIX says; a recursive one does not come here.
+fn locks_itself(mutex: *mut Mutex) -> bool {
+    // Owner and kind lie at bytes 8 and 16 (glibc's struct __pthread_mutex_s on x86-64).
+    // SAFETY: a mutex is 40 bytes and aligned for an int.
+    let (owner, kind) = unsafe {
+        let words = mutex.cast::<c_int>();
+        (words.add(2).read(), words.add(4).read())
+    };
+    kind & 3 == libc::PTHREAD_MUTEX_ERRORCHECK && owner == crane_shm::sys::thread_number()
+}
+
+/// Takes a mutex in the turn; for condition variables.
+pub fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
+    lock::acquire(held, mutex.cast(), NEVER, || attempt(mutex))
+}
+
+/// Frees a mutex in the turn, and wakes the first who waits for it.
+pub fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
+    let real = real!(pthread_mutex_unlock: fn(*mut Mutex) -> c_int);
+    // SAFETY: the caller of the hook gave a mutex.
+    let result = unsafe { real(mutex) };
+    lock::wake(held, mutex.cast(), 1);
+    result
+}
+
+lock_hooks!(Mutex, attempt_or_deadlock, wait pthread_mutex_lock);
+lock_hooks!(Mutex, attempt, try pthread_mutex_trylock);
+lock_hooks!(Mutex, attempt_or_deadlock, timed pthread_mutex_timedlock);
+lock_hooks!(Mutex, attempt_or_deadlock, clock pthread_mutex_clocklock);
+lock_hooks!(Mutex, 1, free pthread_mutex_unlock);
+
+fn attempt_spin(spin: *mut Spin) -> c_int {
+    let real = real!(pthread_spin_trylock: fn(*mut Spin) -> c_int);
+    // SAFETY: the caller of the hook gave a spin lock.
+    unsafe { real(spin) }
+}
+
+lock_hooks!(Spin, attempt_spin, wait pthread_spin_lock);
+lock_hooks!(Spin, attempt_spin, try pthread_spin_trylock);
+lock_hooks!(Spin, 1, free pthread_spin_unlock);

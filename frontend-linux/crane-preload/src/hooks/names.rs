@@ -1,0 +1,234 @@
+//! Addresses and options of sockets: getsockname, getpeername, getsockopt, setsockopt.
+
+use std::ffi::{c_int, c_void};
+
+use crane_core::wire::Endpoint;
+use crane_shm::sys;
+use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
+
+use super::transfer::begin_at;
+use crate::descriptors::{Kind, lookup};
+use crate::errno;
+use crate::turn::Call;
+use crate::world::World;
+
+/// Nowhere: the unspecified IPv4 address, port 0.
+pub const UNBOUND: Endpoint = Endpoint::from_ipv4([0; 4], 0);
+
+/// Whether the number is that of a client's connection. Asked by callers outside of the turn; the answer
+/// only decides how a result is decorated.
+pub fn is_virtual_socket(descriptor: c_int) -> bool {
+    let mut result = false;
+    if let Some(place) = lookup(descriptor)
+        && let Some(mut held) = crate::turn::enter()
+    {
+        result = matches!(held.world().descriptors.at(place).kind, Kind::Conn(_));
+        held.leave();
+    }
+    result
+}
+
+/// Reads an address that the caller gave.
+///
+/// # Safety
+/// `address` leads to `length` bytes.
+pub unsafe fn endpoint(address: *const sockaddr, length: socklen_t) -> Option<(Endpoint, bool)> {
+    if address.is_null() || (length as usize) < size_of::<libc::sa_family_t>() {
+        return None;
+    }
+    // SAFETY: the family lies within the length (checked).
+    let family = c_int::from(unsafe { (*address).sa_family });
+    match family {
+        libc::AF_INET if length as usize >= size_of::<sockaddr_in>() => {
+            // SAFETY: long enough (checked); read without regard to alignment.
+            let given = unsafe { address.cast::<sockaddr_in>().read_unaligned() };
+            let octets = given.sin_addr.s_addr.to_ne_bytes();
+            Some((Endpoint::from_ipv4(octets, u16::from_be(given.sin_port)), false))
+        }
+        libc::AF_INET6 if length as usize >= size_of::<sockaddr_in6>() => {
+            // SAFETY: long enough (checked); read without regard to alignment.
+            let given = unsafe { address.cast::<sockaddr_in6>().read_unaligned() };
+            let port = u16::from_be(given.sin6_port);
+            Some((Endpoint { address: given.sin6_addr.s6_addr, port }, true))
+        }
+        _ => None,
+    }
+}
+
+/// Writes an address where the caller wants it, cut to the room that it has; `length` then holds the
+/// whole one, as POSIX says.
+///
+/// # Safety
+/// If not null, `address` and `length` lead to the caller's places.
+pub unsafe fn give(endpoint: Endpoint, ipv6: bool, address: *mut sockaddr, length: *mut socklen_t) {
+    if address.is_null() || length.is_null() {
+        return;
+    }
+    // SAFETY: all-zero bytes are a valid address of either kind.
+    let (mut four, mut six): (sockaddr_in, sockaddr_in6) = unsafe { std::mem::zeroed() };
+    let (start, whole) = if ipv6 {
+        six.sin6_family = libc::AF_INET6 as u16;
+        six.sin6_port = endpoint.port.to_be();
+        let unbound = endpoint.address == UNBOUND.address;
+        six.sin6_addr.s6_addr = if unbound { [0; 16] } else { endpoint.address };
+        ((&raw const six).cast::<u8>(), size_of::<sockaddr_in6>())
+    } else {
+        four.sin_family = libc::AF_INET as u16;
+        four.sin_port = endpoint.port.to_be();
+        four.sin_addr.s_addr = u32::from_ne_bytes(endpoint.ipv4().unwrap_or([0; 4]));
+        ((&raw const four).cast::<u8>(), size_of::<sockaddr_in>())
+    };
+    // SAFETY: the caller's places; no more than its room is written.
+    unsafe {
+        let room = (*length as usize).min(whole);
+        std::ptr::copy_nonoverlapping(start, address.cast(), room);
+        *length = whole as socklen_t;
+    }
+}
+
+/// Both ends of what a description stands for; the second `None`: not connected.
+fn ends(world: &mut World, place: crate::descriptors::Place) -> (Endpoint, Option<Endpoint>, bool) {
+    let description = *world.descriptors.at(place);
+    let ipv6 = description.ipv6;
+    match description.kind {
+        Kind::Conn(conn) => {
+            let conn = world.run.sockets.conn(conn);
+            (conn.local, Some(conn.peer), ipv6)
+        }
+        Kind::Listener(listener) => (world.run.sockets.listener(listener).bound, None, ipv6),
+        _ => (description.bound.unwrap_or(UNBOUND), None, ipv6),
+    }
+}
+
+fn has_name(kind: Kind) -> bool {
+    matches!(kind, Kind::Conn(_) | Kind::Listener(_) | Kind::Socket)
+}
+
+fn name(
+    descriptor: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    number: i64,
+    choose: impl FnOnce(Endpoint, Option<Endpoint>) -> Result<Endpoint, c_int>,
+) -> c_int {
+    let real = || {
+        let arguments = [descriptor as usize, address.addr(), length.addr(), 0, 0, 0];
+        // SAFETY: the hook's caller gave these.
+        errno::answer_int(sys::checked(unsafe { sys::syscall(number, arguments) }))
+    };
+    let Some((mut held, place)) = begin_at(descriptor, Call::Name) else { return real() };
+    let world = held.world();
+    let virtual_socket = has_name(world.descriptors.at(place).kind);
+    let (local, peer, ipv6) = ends(world, place);
+    held.end();
+    if !virtual_socket {
+        return real();
+    }
+    match choose(local, peer) {
+        Ok(endpoint) => {
+            // SAFETY: the hook's caller gave these.
+            unsafe { give(endpoint, ipv6, address, length) };
+            0
+        }
+        Err(error) => errno::answer_int(Err(error)),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getsockname(
+    descriptor: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+) -> c_int {
+    name(descriptor, address, length, libc::SYS_getsockname, |local, _| Ok(local))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getpeername(
+    descriptor: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+) -> c_int {
+    name(descriptor, address, length, libc::SYS_getpeername, |_, peer| peer.ok_or(libc::ENOTCONN))
+}
+
+/// A duration as `SO_RCVTIMEO` has it, in nanoseconds.
+///
+/// # Safety
+/// `value` leads to `length` bytes.
+unsafe fn timeout(value: *const c_void, length: socklen_t) -> Option<u64> {
+    if (length as usize) < size_of::<libc::timeval>() {
+        return None;
+    }
+    // SAFETY: long enough (checked).
+    let given = unsafe { value.cast::<libc::timeval>().read_unaligned() };
+    let seconds = u64::try_from(given.tv_sec).ok()?;
+    let microseconds = u64::try_from(given.tv_usec).ok()?;
+    Some(seconds.saturating_mul(1_000_000_000).saturating_add(microseconds * 1000))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setsockopt(
+    descriptor: c_int,
+    level: c_int,
+    option: c_int,
+    value: *const c_void,
+    length: socklen_t,
+) -> c_int {
+    if let Some((mut held, place)) = begin_at(descriptor, Call::Option) {
+        let description = held.world().descriptors.at(place);
+        if level == libc::SOL_SOCKET && !value.is_null() {
+            // SAFETY: the caller's value and its length.
+            let nanoseconds = unsafe { timeout(value, length) };
+            match (option, nanoseconds) {
+                (libc::SO_RCVTIMEO, Some(time)) => description.receive_timeout = time,
+                (libc::SO_SNDTIMEO, Some(time)) => description.send_timeout = time,
+                (libc::SO_LINGER, _) if length as usize >= size_of::<libc::linger>() => {
+                    // SAFETY: long enough (checked).
+                    let given = unsafe { value.cast::<libc::linger>().read_unaligned() };
+                    description.resets = given.l_onoff != 0 && given.l_linger == 0;
+                }
+                _ => {}
+            }
+        }
+        held.end();
+    }
+    let (l, o) = (level as usize, option as usize);
+    let arguments = [descriptor as usize, l, o, value.addr(), length as usize, 0];
+    // SAFETY: the caller's own arguments; the stand-in takes the option as a real socket does.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_setsockopt, arguments) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getsockopt(
+    descriptor: c_int,
+    level: c_int,
+    option: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> c_int {
+    let (l, o) = (level as usize, option as usize);
+    let arguments = [descriptor as usize, l, o, value.addr(), length.addr(), 0];
+    // SAFETY: the caller's own arguments; the stand-in knows its options.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) });
+    if result.is_ok()
+        && level == libc::SOL_SOCKET
+        && let Some((mut held, place)) = begin_at(descriptor, Call::Option)
+    {
+        let world = held.world();
+        let answer = match (option, world.descriptors.at(place).kind) {
+            (libc::SO_ERROR, Kind::Conn(conn)) => {
+                let reset = world.run.sockets.conn(conn).reset;
+                Some(if reset { libc::ECONNRESET } else { 0 })
+            }
+            (libc::SO_ACCEPTCONN, Kind::Listener(_)) => Some(1),
+            _ => None,
+        };
+        held.end();
+        if let Some(answer) = answer {
+            // SAFETY: the kernel has just written an int there.
+            unsafe { value.cast::<c_int>().write_unaligned(answer) };
+        }
+    }
+    errno::answer_int(result)
+}

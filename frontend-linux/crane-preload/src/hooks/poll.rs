@@ -1,0 +1,194 @@
+//! poll, ppoll, select, pselect: readiness from admitted state.
+
+use std::ffi::c_int;
+
+use crane_core::execution::turn::{NEVER, Woken};
+use crane_shm::sys;
+use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
+
+use super::time::{after, duration};
+use crate::errno;
+use crate::turn::{Call, Held, begin};
+use crate::watch::{self, PollSet};
+use crate::world::{On, World};
+
+/// Descriptors that select(2) can name.
+const SELECTABLE: usize = libc::FD_SETSIZE;
+
+/// Waits until an entry is ready, at most `timeout` nanoseconds. Says how many are.
+fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) -> usize {
+    let deadline = match timeout {
+        None => NEVER,
+        Some(timeout) => after(&mut held, timeout),
+    };
+    let me = held.me.0 as usize;
+    let ready = loop {
+        let World { run, descriptors, watches, .. } = held.world();
+        let ready = watch::scan(run, descriptors, watches, entries);
+        if ready > 0 || timeout == Some(0) {
+            break ready;
+        }
+        *watches.set_of(me) = PollSet::new(entries);
+        let woken = held.wait(On::Any, deadline);
+        *held.world().watches.set_of(me) = PollSet::EMPTY;
+        if woken == Woken::Expired {
+            let World { run, descriptors, watches, .. } = held.world();
+            break watch::scan(run, descriptors, watches, entries);
+        }
+    };
+    held.end();
+    ready
+}
+
+/// The caller's entries.
+///
+/// # Safety
+/// `start` leads to `count` entries that nobody else uses during the call.
+unsafe fn entries<'a>(start: *mut pollfd, count: nfds_t) -> &'a mut [pollfd] {
+    if start.is_null() || count == 0 {
+        return &mut [];
+    }
+    // SAFETY: the caller's duty.
+    unsafe { std::slice::from_raw_parts_mut(start, count as usize) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(start: *mut pollfd, count: nfds_t, milliseconds: c_int) -> c_int {
+    let Some(held) = begin(Call::Poll, count as u32) else {
+        let arguments = [start.addr(), count as usize, milliseconds as usize, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        let result = sys::checked(unsafe { sys::syscall(libc::SYS_poll, arguments) });
+        return errno::answer_int(result);
+    };
+    let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
+    // SAFETY: the caller's own entries.
+    poll_in_turn(held, unsafe { entries(start, count) }, timeout) as c_int
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __poll_chk(
+    start: *mut pollfd,
+    count: nfds_t,
+    milliseconds: c_int,
+    _space: usize,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    unsafe { poll(start, count, milliseconds) }
+}
+
+// The mask matters to signals that arrive while waiting; those are delivered between calls.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ppoll(
+    start: *mut pollfd,
+    count: nfds_t,
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let Some(held) = begin(Call::Poll, count as u32) else {
+        let real = real!(ppoll: fn(*mut pollfd, nfds_t, *const timespec, *const sigset_t) -> c_int);
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(start, count, limit, mask) };
+    };
+    // SAFETY: the caller's own time and entries.
+    let (timeout, entries) = unsafe { (limit.as_ref().and_then(duration), entries(start, count)) };
+    poll_in_turn(held, entries, timeout) as c_int
+}
+
+/// The three sets of select(2): reading, writing, exceptions.
+type Sets = [*mut fd_set; 3];
+
+/// What select's sets ask for, in poll's words.
+const ASKED: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
+
+/// What answers them: a set is also ready at the end or an error, as in the kernel's own select.
+const ANSWERED: [i16; 3] =
+    [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
+
+fn select_in_turn(
+    held: Held,
+    count: c_int,
+    sets: Sets,
+    timeout: Option<u64>,
+) -> Result<usize, c_int> {
+    let count = count.clamp(0, SELECTABLE as c_int);
+    let mut entries = [pollfd { fd: -1, events: 0, revents: 0 }; SELECTABLE];
+    let mut used = 0;
+    for descriptor in 0..count {
+        let mut events = 0;
+        for (set, asked) in sets.iter().zip(ASKED) {
+            // SAFETY: the caller's set, of the size that the type has; the number is in its range.
+            if !set.is_null() && unsafe { libc::FD_ISSET(descriptor, *set) } {
+                events |= asked;
+            }
+        }
+        if events != 0 {
+            entries[used] = pollfd { fd: descriptor, events, revents: 0 };
+            used += 1;
+        }
+    }
+    poll_in_turn(held, &mut entries[..used], timeout);
+    if entries[..used].iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
+        return Err(libc::EBADF);
+    }
+    let mut ready = 0;
+    for entry in &entries[..used] {
+        for ((set, asked), answered) in sets.iter().zip(ASKED).zip(ANSWERED) {
+            if entry.events & asked == 0 {
+                continue;
+            }
+            if entry.revents & answered != 0 {
+                ready += 1;
+            } else {
+                // SAFETY: the set asked for this number (see above).
+                unsafe { libc::FD_CLR(entry.fd, *set) };
+            }
+        }
+    }
+    Ok(ready)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn select(
+    count: c_int,
+    reading: *mut fd_set,
+    writing: *mut fd_set,
+    exceptions: *mut fd_set,
+    limit: *mut timeval,
+) -> c_int {
+    let Some(held) = begin(Call::Poll, count as u32) else {
+        let (r, w, e) = (reading.addr(), writing.addr(), exceptions.addr());
+        // SAFETY: the caller's own arguments.
+        let result = sys::checked(unsafe {
+            sys::syscall(libc::SYS_select, [count as usize, r, w, e, limit.addr(), 0])
+        });
+        return errno::answer_int(result);
+    };
+    // SAFETY: the caller's time, if it gave one.
+    let timeout = unsafe { limit.as_ref() }.map(|limit| {
+        let seconds = u64::try_from(limit.tv_sec).unwrap_or(0);
+        seconds * 1_000_000_000 + u64::try_from(limit.tv_usec).unwrap_or(0) * 1000
+    });
+    errno::answer_int(select_in_turn(held, count, [reading, writing, exceptions], timeout))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pselect(
+    count: c_int,
+    reading: *mut fd_set,
+    writing: *mut fd_set,
+    exceptions: *mut fd_set,
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let Some(held) = begin(Call::Poll, count as u32) else {
+        let real = real!(
+            pselect: fn(c_int, *mut fd_set, *mut fd_set, *mut fd_set, *const timespec, *const sigset_t)
+                -> c_int
+        );
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(count, reading, writing, exceptions, limit, mask) };
+    };
+    // SAFETY: the caller's time, if it gave one.
+    let timeout = unsafe { limit.as_ref() }.and_then(duration);
+    errno::answer_int(select_in_turn(held, count, [reading, writing, exceptions], timeout))
+}

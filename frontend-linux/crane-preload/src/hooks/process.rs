@@ -1,0 +1,73 @@
+//! fork, and what is not covered.
+//!
+//! A child process takes no part: its hooks make the real calls. That is right for a child that only
+//! executes another program. One that would serve clients gets a clear end instead of silence.
+
+use std::sync::atomic::Ordering;
+
+use crane_shm::sys;
+use libc::pid_t;
+
+use crate::turn::{self, Call, begin};
+use crate::world::{PROCESS, World};
+
+/// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
+const CANNOT_SERVE: usize = 69;
+
+const SERVES: &[u8] =
+    b"crane: a child process of the server uses a client's socket; servers that fork \
+    to serve are not supported yet: let it serve by threads, and run it in the foreground\n";
+
+/// Counts something that the determinism contract does not cover, and tells the daemon once per kind.
+pub fn uncovered(world: &mut World, what: &'static str) {
+    world.region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
+    if world.told.contains(&what) {
+        return;
+    }
+    if let Some(free) = world.told.iter_mut().find(|told| told.is_empty()) {
+        *free = what;
+    }
+    world.output.note(1, what);
+}
+
+/// Called when a thread that takes no part uses a descriptor of ours: in a child, that is the end.
+pub fn refuse_in_child() {
+    let process = PROCESS.load(Ordering::Relaxed);
+    if process == 0 || process == sys::process_number() {
+        return;
+    }
+    let _ = sys::write(2, SERVES);
+    // SAFETY: exit_group does not return.
+    unsafe { sys::syscall(libc::SYS_exit_group, [CANNOT_SERVE, 0, 0, 0, 0, 0]) };
+}
+
+fn fork_in_turn() -> pid_t {
+    let real = real!(fork: fn() -> pid_t);
+    let Some(mut held) = begin(Call::Fork, 0) else {
+        // SAFETY: no arguments.
+        return unsafe { real() };
+    };
+    let world = held.world();
+    // What a pipe carries may come from a child from now on.
+    world.descriptors.give_channels_to_kernel();
+    uncovered(world, "fork: what a child process does is not replicated");
+    // Handlers that the program registered may come to our hooks.
+    held.leave();
+    // SAFETY: no arguments.
+    let child = unsafe { real() };
+    if child == 0 {
+        turn::forget_self();
+    }
+    child
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fork() -> pid_t {
+    fork_in_turn()
+}
+
+// A child by vfork would write into its parent's tables; fork is what POSIX allows it to be.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn vfork() -> pid_t {
+    fork_in_turn()
+}

@@ -1,0 +1,300 @@
+//! read, write, recv*, send*, readv, writev, sendfile: from libc's signatures to [`super::transfer`].
+
+use std::ffi::{c_int, c_void};
+
+use crane_shm::sys;
+use libc::{iovec, msghdr, off_t, sockaddr, socklen_t};
+
+use super::names;
+use super::transfer::{Manner, begin_at, receive, release, send, send_bytes};
+use crate::descriptors::{Kind, lookup};
+use crate::errno;
+use crate::turn::Call;
+use crate::world::{On, World};
+
+/// The kernel's call.
+///
+/// # Safety
+/// As [`sys::syscall`].
+unsafe fn real(number: i64, arguments: [usize; 6]) -> Result<usize, c_int> {
+    // SAFETY: the caller's duty.
+    sys::checked(unsafe { sys::syscall(number, arguments) })
+}
+
+fn one(start: *mut c_void, length: usize) -> [iovec; 1] {
+    [iovec { iov_base: start, iov_len: length }]
+}
+
+/// The caller's vector. Counts that the kernel would refuse give none.
+///
+/// # Safety
+/// `start` leads to `count` vectors that stay during the call.
+unsafe fn vector<'a>(start: *const iovec, count: usize) -> &'a mut [iovec] {
+    if count == 0 || count > libc::UIO_MAXIOV as usize {
+        return &mut [];
+    }
+    // SAFETY: the caller's duty; they are not written to.
+    unsafe { std::slice::from_raw_parts_mut(start.cast_mut(), count) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(descriptor: c_int, start: *mut c_void, length: usize) -> isize {
+    let call = || {
+        let arguments = [descriptor as usize, start.addr(), length, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_read, arguments) }
+    };
+    errno::answer(receive(descriptor, &mut one(start, length), Manner::PLAIN, call))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __read_chk(
+    descriptor: c_int,
+    start: *mut c_void,
+    length: usize,
+    space: usize,
+) -> isize {
+    assert!(length <= space, "buffer overflow detected in read");
+    // SAFETY: the caller's own arguments.
+    unsafe { read(descriptor, start, length) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readv(descriptor: c_int, start: *const iovec, count: c_int) -> isize {
+    let call = || {
+        let arguments = [descriptor as usize, start.addr(), count as usize, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_readv, arguments) }
+    };
+    // SAFETY: the caller's own vector.
+    let spaces = unsafe { vector(start, count.max(0) as usize) };
+    errno::answer(receive(descriptor, spaces, Manner::PLAIN, call))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recv(
+    descriptor: c_int,
+    start: *mut c_void,
+    length: usize,
+    flags: c_int,
+) -> isize {
+    // SAFETY: the caller's own arguments; no address is asked for.
+    unsafe {
+        recvfrom(descriptor, start, length, flags, std::ptr::null_mut(), std::ptr::null_mut())
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recv_chk(
+    descriptor: c_int,
+    start: *mut c_void,
+    length: usize,
+    space: usize,
+    flags: c_int,
+) -> isize {
+    assert!(length <= space, "buffer overflow detected in recv");
+    // SAFETY: the caller's own arguments.
+    unsafe { recv(descriptor, start, length, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvfrom(
+    descriptor: c_int,
+    start: *mut c_void,
+    length: usize,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_length: *mut socklen_t,
+) -> isize {
+    let call = || {
+        let (d, f) = (descriptor as usize, flags as usize);
+        let arguments = [d, start.addr(), length, f, address.addr(), address_length.addr()];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_recvfrom, arguments) }
+    };
+    let result = receive(descriptor, &mut one(start, length), Manner::of(flags), call);
+    if result.is_ok() && !address_length.is_null() && is_connection(descriptor) {
+        // TCP gives no address (recv(2): unchanged for connection-oriented sockets, length 0 in Linux).
+        // SAFETY: the caller's place for the length.
+        unsafe { *address_length = 0 };
+    }
+    errno::answer(result)
+}
+
+fn is_connection(descriptor: c_int) -> bool {
+    names::is_virtual_socket(descriptor)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmsg(descriptor: c_int, message: *mut msghdr, flags: c_int) -> isize {
+    let call = || {
+        let arguments = [descriptor as usize, message.addr(), flags as usize, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_recvmsg, arguments) }
+    };
+    if lookup(descriptor).is_none() || message.is_null() {
+        return errno::answer(call());
+    }
+    // SAFETY: the caller's own message and vector.
+    let spaces = unsafe { vector((*message).msg_iov, (*message).msg_iovlen) };
+    let result = receive(descriptor, spaces, Manner::of(flags), call);
+    if result.is_ok() && is_connection(descriptor) {
+        // SAFETY: the caller's own message.
+        unsafe {
+            ((*message).msg_namelen, (*message).msg_controllen, (*message).msg_flags) = (0, 0, 0);
+        }
+    }
+    errno::answer(result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(descriptor: c_int, start: *const c_void, length: usize) -> isize {
+    let call = || {
+        let arguments = [descriptor as usize, start.addr(), length, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_write, arguments) }
+    };
+    errno::answer(send(descriptor, &one(start.cast_mut(), length), Manner::PLAIN, call))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(descriptor: c_int, start: *const iovec, count: c_int) -> isize {
+    let call = || {
+        let arguments = [descriptor as usize, start.addr(), count as usize, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_writev, arguments) }
+    };
+    // SAFETY: the caller's own vector.
+    let pieces = unsafe { vector(start, count.max(0) as usize) };
+    errno::answer(send(descriptor, pieces, Manner::PLAIN, call))
+}
+
+// `send` is the shared function's name here; libc's is exported under its own.
+#[unsafe(export_name = "send")]
+unsafe extern "C" fn send_hook(
+    descriptor: c_int,
+    start: *const c_void,
+    length: usize,
+    flags: c_int,
+) -> isize {
+    // SAFETY: the caller's own arguments; no address is given.
+    unsafe { sendto(descriptor, start, length, flags, std::ptr::null(), 0) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendto(
+    descriptor: c_int,
+    start: *const c_void,
+    length: usize,
+    flags: c_int,
+    address: *const sockaddr,
+    address_length: socklen_t,
+) -> isize {
+    let call = || {
+        let (d, f) = (descriptor as usize, flags as usize);
+        let arguments = [d, start.addr(), length, f, address.addr(), address_length as usize];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_sendto, arguments) }
+    };
+    errno::answer(send(descriptor, &one(start.cast_mut(), length), Manner::of(flags), call))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendmsg(descriptor: c_int, message: *const msghdr, flags: c_int) -> isize {
+    let call = || {
+        let arguments = [descriptor as usize, message.addr(), flags as usize, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_sendmsg, arguments) }
+    };
+    if lookup(descriptor).is_none() || message.is_null() {
+        return errno::answer(call());
+    }
+    // SAFETY: the caller's own message and vector.
+    let pieces = unsafe { vector((*message).msg_iov, (*message).msg_iovlen) };
+    errno::answer(send(descriptor, pieces, Manner::of(flags), call))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut off_t, count: usize) -> isize {
+    let call = || {
+        let arguments = [out as usize, from as usize, offset.addr(), count, 0, 0];
+        // SAFETY: the caller's own arguments.
+        unsafe { real(libc::SYS_sendfile, arguments) }
+    };
+    errno::answer(send_file(out, from, offset, count).unwrap_or_else(call))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendfile64(
+    out: c_int,
+    from: c_int,
+    offset: *mut off_t,
+    count: usize,
+) -> isize {
+    // SAFETY: the caller's own arguments; off_t has 64 bits here.
+    unsafe { sendfile(out, from, offset, count) }
+}
+
+/// The file's bytes, read and written as if by the program, as many as the window has room for.
+/// `None`: not to one of our connections.
+fn send_file(
+    out: c_int,
+    from: c_int,
+    offset: *mut off_t,
+    count: usize,
+) -> Option<Result<usize, c_int>> {
+    let (mut held, place) = begin_at(out, Call::Send)?;
+    let Kind::Conn(conn) = held.world().descriptors.at(place).kind else {
+        held.end();
+        return None;
+    };
+    let waits = !held.world().descriptors.at(place).nonblocking;
+    held.world().descriptors.hold(place);
+    let mut sent = 0;
+    let result = loop {
+        let World { run, output, copy, .. } = held.world();
+        let state = run.sockets.conn(conn);
+        let room = state.room().min(count - sent).min(copy.len());
+        if state.reset || state.write_shut {
+            break if sent > 0 { Ok(sent) } else { Err(libc::EPIPE) };
+        }
+        if room == 0 && sent < count {
+            if !waits {
+                break if sent > 0 { Ok(sent) } else { Err(libc::EAGAIN) };
+            }
+            held.wait(On::Write(place), crane_core::execution::turn::NEVER);
+            continue;
+        }
+        let step = match read_file(from, offset, &mut copy[..room]) {
+            Ok(read) => send_bytes(run, output, conn, &copy[..read]),
+            Err(error) => Err(error),
+        };
+        match step {
+            Ok(0) => break Ok(sent),
+            Ok(step) => sent += step,
+            Err(_) if sent > 0 => break Ok(sent),
+            Err(error) => break Err(error),
+        }
+        if sent == count {
+            break Ok(sent);
+        }
+    };
+    release(held.world(), place);
+    held.end();
+    Some(result)
+}
+
+/// Reads at the offset, or where the file stands; either moves on.
+fn read_file(from: c_int, offset: *mut off_t, space: &mut [u8]) -> Result<usize, c_int> {
+    if offset.is_null() {
+        return sys::read(from, space);
+    }
+    // SAFETY: the caller's offset.
+    let at = unsafe { *offset };
+    let arguments = [from as usize, space.as_mut_ptr().addr(), space.len(), at as usize, 0, 0];
+    // SAFETY: a live, exclusive slice.
+    let count = unsafe { real(libc::SYS_pread64, arguments) }?;
+    // SAFETY: the caller's offset.
+    unsafe { *offset = at + count as off_t };
+    Ok(count)
+}

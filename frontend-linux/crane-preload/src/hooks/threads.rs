@@ -1,0 +1,217 @@
+//! pthread_create, join, detach, exit.
+//!
+//! A child is made while its creator holds the turn, and enters the queue only when libc has made it;
+//! its number, and so the order of everything that it does, is decided before it runs.
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crane_core::execution::turn::{NEVER, ThreadId};
+use libc::{pthread_attr_t, pthread_key_t, pthread_t};
+
+use crate::turn::{self, Call, begin};
+use crate::world::{NO_THREAD, On, Thread, World};
+
+type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// The key whose destructor sees each thread's end.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// libc runs destructors in this many rounds (POSIX: at least 4); ours acts in the last one, so that
+/// those of the program still have the turn.
+const ROUNDS: usize = 4;
+
+/// Before the first thread: makes the key. The value counts the rounds that are left.
+pub fn prepare() {
+    let mut key: pthread_key_t = 0;
+    // SAFETY: the key is ours; the destructor fits.
+    let result = unsafe { libc::pthread_key_create(&raw mut key, Some(at_end)) };
+    assert!(result == 0, "no thread key: error {result}");
+    KEY.store(key, Ordering::SeqCst);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_create(
+    handle: *mut pthread_t,
+    attributes: *const pthread_attr_t,
+    routine: Routine,
+    argument: *mut c_void,
+) -> c_int {
+    let real = real!(pthread_create: fn(*mut pthread_t, *const pthread_attr_t, Routine, *mut c_void) -> c_int);
+    let Some(mut held) = begin(Call::Create, 0) else {
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(handle, attributes, routine, argument) };
+    };
+    let world = held.world();
+    let Some(child) = world.run.turn.reserve() else {
+        held.end();
+        return libc::EAGAIN;
+    };
+    let mask = turn::block_signals();
+    world.threads[child.0 as usize] = Thread {
+        detached: is_detached(attributes),
+        routine: Some(routine),
+        argument,
+        mask,
+        ..NO_THREAD
+    };
+    // libc allocates in here, and an allocator may come to our hooks: the turn stays, the hook ends.
+    held.leave();
+    let mut made: pthread_t = 0;
+    let number = usize::from(child.0) as *mut c_void;
+    // SAFETY: the caller's attributes; the child finds its routine by its number.
+    let result = unsafe { real(&raw mut made, attributes, first_of_child, number) };
+    let mut held = turn::enter().expect("a thread that made a call before takes part");
+    let world = held.world();
+    if result == 0 {
+        world.threads[child.0 as usize].handle = made;
+        world.run.turn.start(child);
+        // SAFETY: the caller's place for the result.
+        unsafe { *handle = made };
+    } else {
+        world.threads[child.0 as usize] = NO_THREAD;
+        world.run.turn.release(child);
+    }
+    held.end();
+    turn::set_signals(mask);
+    result
+}
+
+unsafe extern "C" {
+    fn pthread_attr_getdetachstate(attributes: *const pthread_attr_t, state: *mut c_int) -> c_int;
+}
+
+fn is_detached(attributes: *const pthread_attr_t) -> bool {
+    let mut state = libc::PTHREAD_CREATE_JOINABLE;
+    if !attributes.is_null() {
+        // SAFETY: the caller's attributes, initialised as POSIX asks for.
+        unsafe { pthread_attr_getdetachstate(attributes, &raw mut state) };
+    }
+    state == libc::PTHREAD_CREATE_DETACHED
+}
+
+extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
+    let mut held = turn::begin_thread(ThreadId(number.addr() as u16));
+    let me = held.me;
+    let Thread { routine, argument, mask, .. } = held.world().threads[me.0 as usize];
+    // SAFETY: the key exists; the value is a count, never followed.
+    unsafe { libc::pthread_setspecific(KEY.load(Ordering::SeqCst), ROUNDS as *const c_void) };
+    held.leave();
+    turn::set_signals(mask);
+    let routine = routine.expect("the creator left the routine");
+    routine(argument)
+}
+
+/// Runs in each thread after its routine, `pthread_exit`, or cancellation, in every round of
+/// destructors.
+unsafe extern "C" fn at_end(rounds: *mut c_void) {
+    let left = rounds.addr() - 1;
+    if left > 0 {
+        // SAFETY: the key exists; the value is a count.
+        unsafe { libc::pthread_setspecific(KEY.load(Ordering::SeqCst), left as *const c_void) };
+        return;
+    }
+    let Some(mut held) = begin(Call::ThreadEnd, 0) else { return };
+    turn::block_signals();
+    let me = held.me;
+    let world = held.world();
+    let thread = &mut world.threads[me.0 as usize];
+    thread.ended = true;
+    if thread.detached {
+        *thread = NO_THREAD;
+        world.run.turn.end();
+    } else {
+        // The number stays until it is joined.
+        world.run.turn.end_and_keep();
+    }
+    world.run.turn.wake(On::End(me).key(), u32::MAX);
+    held.end_thread();
+}
+
+fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
+    let place = world.threads.iter().position(|thread| thread.handle == handle && handle != 0)?;
+    Some(ThreadId(place as u16))
+}
+
+/// The thread is joined or detached after its end: its number is free.
+fn forget(world: &mut World, thread: ThreadId) {
+    world.threads[thread.0 as usize] = NO_THREAD;
+    world.run.turn.release(thread);
+}
+
+/// Waits for the end of a thread in agreed time; whether it came. `None`: not one of ours.
+fn await_end(handle: pthread_t, deadline: u64) -> Option<bool> {
+    let mut held = begin(Call::Join, 0)?;
+    let me = held.me;
+    let found = find(held.world(), handle).filter(|thread| *thread != me);
+    let Some(thread) = found else {
+        held.end();
+        return None;
+    };
+    let ended = loop {
+        let world = held.world();
+        if world.threads[thread.0 as usize].ended {
+            forget(world, thread);
+            break true;
+        }
+        if world.run.gate.agreed() >= deadline {
+            break false;
+        }
+        held.wait(On::End(thread), deadline);
+    };
+    held.end();
+    Some(ended)
+}
+
+/// The real join, of a thread that has ended in agreed time or is not ours. The kernel's word is
+/// microseconds away.
+fn join(handle: pthread_t, result: *mut *mut c_void) -> c_int {
+    let real = real!(pthread_join: fn(pthread_t, *mut *mut c_void) -> c_int);
+    // SAFETY: the hook's caller gave these.
+    unsafe { real(handle, result) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_join(handle: pthread_t, result: *mut *mut c_void) -> c_int {
+    await_end(handle, NEVER);
+    join(handle, result)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_tryjoin_np(handle: pthread_t, result: *mut *mut c_void) -> c_int {
+    match await_end(handle, 0) {
+        Some(false) => libc::EBUSY,
+        _ => join(handle, result),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_timedjoin_np(
+    handle: pthread_t,
+    result: *mut *mut c_void,
+    limit: *const libc::timespec,
+) -> c_int {
+    // SAFETY: the caller's time, if it gave one.
+    let deadline = unsafe { limit.as_ref() }.map_or(NEVER, super::time::nanoseconds);
+    match await_end(handle, deadline) {
+        Some(false) => libc::ETIMEDOUT,
+        _ => join(handle, result),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_detach(handle: pthread_t) -> c_int {
+    if let Some(mut held) = begin(Call::Detach, 0) {
+        let world = held.world();
+        if let Some(thread) = find(world, handle) {
+            world.threads[thread.0 as usize].detached = true;
+            if world.threads[thread.0 as usize].ended {
+                forget(world, thread);
+            }
+        }
+        held.end();
+    }
+    let real = real!(pthread_detach: fn(pthread_t) -> c_int);
+    // SAFETY: the caller's own argument.
+    unsafe { real(handle) }
+}

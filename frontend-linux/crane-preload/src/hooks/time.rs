@@ -1,0 +1,140 @@
+//! time, gettimeofday, clock_gettime: agreed time.
+//!
+//! Reading the clock is a call: a program that waits for time to pass by reading it must not stand still.
+
+use std::ffi::{c_int, c_void};
+
+use crane_core::execution::turn::NEVER;
+use libc::{clockid_t, time_t, timespec, timeval};
+
+use crate::turn::{Call, Held, begin};
+
+/// Nanoseconds in a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// What the monotonic clocks say at the program's start: like a machine that was started a while ago.
+const UPTIME: u64 = 1_000 * SECOND;
+
+/// A time in nanoseconds; negative ones are 0.
+pub fn nanoseconds(time: &timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(SECOND).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A duration as the caller gave it; `None`: not a duration.
+pub fn duration(time: &timespec) -> Option<u64> {
+    let valid = time.tv_sec >= 0 && (0..SECOND as i64).contains(&time.tv_nsec);
+    valid.then(|| nanoseconds(time))
+}
+
+/// Whether a clock counts from the start rather than from 1970.
+fn is_monotonic(clock: clockid_t) -> bool {
+    let since_1970 = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE, libc::CLOCK_TAI];
+    !since_1970.contains(&clock)
+}
+
+/// What a clock says, in nanoseconds. Processor-time clocks count agreed time, too.
+fn now(held: &mut Held, clock: clockid_t) -> u64 {
+    let world = held.world();
+    let (agreed, start) = (world.run.gate.agreed(), world.start);
+    match clock {
+        libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID => agreed - start,
+        clock if clock < 0 => agreed - start,
+        clock if is_monotonic(clock) => agreed - start + UPTIME,
+        _ => agreed,
+    }
+}
+
+/// The agreed time at which a clock reaches `limit`; none: never.
+pub fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
+    // SAFETY: the caller's time, if it gave one.
+    let Some(limit) = (unsafe { limit.as_ref() }) else { return NEVER };
+    let limit = nanoseconds(limit);
+    let agreed = if is_monotonic(clock) {
+        limit.saturating_sub(UPTIME).saturating_add(held.world().start)
+    } else {
+        limit
+    };
+    agreed.min(NEVER - 1)
+}
+
+/// The agreed time `duration` nanoseconds from now.
+pub fn after(held: &mut Held, duration: u64) -> u64 {
+    held.world().run.gate.agreed().saturating_add(duration).min(NEVER - 1)
+}
+
+fn read(clock: clockid_t) -> Option<timespec> {
+    let mut held = begin(Call::Time, 0)?;
+    let now = now(&mut held, clock);
+    held.end();
+    Some(timespec { tv_sec: (now / SECOND) as i64, tv_nsec: (now % SECOND) as i64 })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock_gettime(clock: clockid_t, result: *mut timespec) -> c_int {
+    let Some(now) = read(clock) else {
+        let real = real!(clock_gettime: fn(clockid_t, *mut timespec) -> c_int);
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(clock, result) };
+    };
+    // SAFETY: the caller's place for the result.
+    unsafe { *result = now };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gettimeofday(result: *mut timeval, zone: *mut c_void) -> c_int {
+    match read(libc::CLOCK_REALTIME) {
+        Some(now) if !result.is_null() => {
+            // SAFETY: the caller's place for the result.
+            unsafe { *result = timeval { tv_sec: now.tv_sec, tv_usec: now.tv_nsec / 1000 } };
+            0
+        }
+        _ => {
+            let real = real!(gettimeofday: fn(*mut timeval, *mut c_void) -> c_int);
+            // SAFETY: the caller's own arguments.
+            unsafe { real(result, zone) }
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn time(result: *mut time_t) -> time_t {
+    let Some(now) = read(libc::CLOCK_REALTIME) else {
+        let real = real!(time: fn(*mut time_t) -> time_t);
+        // SAFETY: the caller's own argument.
+        return unsafe { real(result) };
+    };
+    if !result.is_null() {
+        // SAFETY: the caller's place for the result.
+        unsafe { *result = now.tv_sec };
+    }
+    now.tv_sec
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn timespec_get(result: *mut timespec, base: c_int) -> c_int {
+    match read(libc::CLOCK_REALTIME) {
+        Some(now) if base == 1 => {
+            // SAFETY: the caller's place for the result.
+            unsafe { *result = now };
+            base
+        }
+        Some(_) => 0,
+        None => {
+            let real = real!(timespec_get: fn(*mut timespec, c_int) -> c_int);
+            // SAFETY: the caller's own arguments.
+            unsafe { real(result, base) }
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clock() -> libc::clock_t {
+    let Some(now) = read(libc::CLOCK_PROCESS_CPUTIME_ID) else {
+        let real = real!(clock: fn() -> libc::clock_t);
+        // SAFETY: no arguments.
+        return unsafe { real() };
+    };
+    now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+}

@@ -1,0 +1,410 @@
+//! Bytes in and out of what descriptors stand for: the part that read, recv, write, send, sendfile and
+//! their variants share.
+
+use std::ffi::c_int;
+
+use crane_core::execution::socket::ConnIndex;
+use crane_core::execution::turn::{NEVER, Woken};
+use crane_core::limits::RECEIVE_WINDOW;
+use crane_shm::region::output;
+use crane_shm::sys;
+use libc::iovec;
+
+use super::time::after;
+use crate::descriptors::{Kind, Place, lookup};
+use crate::output::Output;
+use crate::turn::{Call, Held, begin};
+use crate::watch::{self, kernel_readiness};
+use crate::world::{On, Run, World};
+
+/// The daemon is told how far the server has read in steps of this size: it then lets the client send
+/// more. A quarter of the window keeps the client busy without many words.
+const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
+
+/// How a call wants to be answered.
+#[derive(Clone, Copy, Default)]
+pub struct Manner {
+    /// `MSG_PEEK`.
+    pub peek: bool,
+    /// `MSG_WAITALL`.
+    pub all: bool,
+    /// `MSG_DONTWAIT`.
+    pub at_once: bool,
+    /// `MSG_NOSIGNAL`.
+    pub no_signal: bool,
+}
+
+impl Manner {
+    /// What flags of recv(2) or send(2) say.
+    pub fn of(flags: c_int) -> Self {
+        Self {
+            peek: flags & libc::MSG_PEEK != 0,
+            all: flags & libc::MSG_WAITALL != 0,
+            at_once: flags & libc::MSG_DONTWAIT != 0,
+            no_signal: flags & libc::MSG_NOSIGNAL != 0,
+        }
+    }
+
+    /// read(2), write(2) and their vectors.
+    pub const PLAIN: Self = Self { peek: false, all: false, at_once: false, no_signal: false };
+}
+
+/// Starts a call about a descriptor of ours. `None`: the real call is due.
+pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, Place)> {
+    lookup(descriptor)?;
+    let held = begin(call, descriptor as u32);
+    let Some(held) = held else {
+        super::process::refuse_in_child();
+        return None;
+    };
+    match lookup(descriptor) {
+        Some(place) => Some((held, place)),
+        None => {
+            // Closed by another thread while this one waited for the turn.
+            held.end();
+            None
+        }
+    }
+}
+
+/// Reads into `spaces`. `real` is the kernel's call, for what the kernel knows.
+pub fn receive(
+    descriptor: c_int,
+    spaces: &mut [iovec],
+    manner: Manner,
+    real: impl Fn() -> Result<usize, c_int>,
+) -> Result<usize, c_int> {
+    let Some((mut held, place)) = begin_at(descriptor, Call::Receive) else { return real() };
+    let world = held.world();
+    let description = world.descriptors.at(place);
+    let waits = !(description.nonblocking || manner.at_once);
+    let timeout = description.receive_timeout;
+    world.descriptors.hold(place);
+    let deadline = if timeout == 0 { NEVER } else { after(&mut held, timeout) };
+    let result = loop {
+        let world = held.world();
+        let result = match world.descriptors.at(place).kind {
+            Kind::Conn(conn) => receive_from(world, place, conn, spaces, manner, waits),
+            Kind::Channel { peer } => {
+                let ready = kernel_readiness(descriptor) != 0 || !waits;
+                let result = if ready { real() } else { Err(libc::EAGAIN) };
+                if result.is_ok() && !manner.peek {
+                    used(world, place, peer);
+                }
+                result
+            }
+            Kind::Listener(_) | Kind::Socket => Err(libc::ENOTCONN),
+            Kind::Random => fill_random(world, spaces),
+            Kind::Epoll | Kind::Free => Err(libc::EINVAL),
+            Kind::Kernel => real(),
+        };
+        match result {
+            Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
+                if held.wait(On::Read(place), deadline) == Woken::Expired {
+                    break Err(libc::EAGAIN);
+                }
+            }
+            result => break result,
+        }
+    };
+    release(held.world(), place);
+    held.end();
+    result
+}
+
+/// Writes `pieces`. `real` is the kernel's call, for what the kernel knows.
+pub fn send(
+    descriptor: c_int,
+    pieces: &[iovec],
+    manner: Manner,
+    real: impl Fn() -> Result<usize, c_int>,
+) -> Result<usize, c_int> {
+    let Some((mut held, place)) = begin_at(descriptor, Call::Send) else { return real() };
+    let world = held.world();
+    let description = world.descriptors.at(place);
+    let waits = !(description.nonblocking || manner.at_once);
+    let timeout = description.send_timeout;
+    world.descriptors.hold(place);
+    let deadline = if timeout == 0 { NEVER } else { after(&mut held, timeout) };
+    let mut sent = 0;
+    let result = loop {
+        let world = held.world();
+        let result = match world.descriptors.at(place).kind {
+            Kind::Conn(conn) => {
+                let result = send_to(world, conn, pieces, sent);
+                if let Ok(count) = result {
+                    sent += count;
+                }
+                let left = length(pieces) - sent;
+                match result {
+                    Ok(_) | Err(libc::EAGAIN) if waits && left > 0 => Err(libc::EAGAIN),
+                    _ if sent > 0 => Ok(sent),
+                    result => result,
+                }
+            }
+            Kind::Channel { peer } => {
+                let wanted = length(pieces);
+                let whole = !waits || (sent == 0 && wanted <= libc::PIPE_BUF);
+                let result = match whole {
+                    _ if waits && kernel_readiness(descriptor) & !watch::IN == 0 => {
+                        Err(libc::EAGAIN)
+                    }
+                    true => real(),
+                    false => write_part(descriptor, pieces, sent).map(|count| sent + count),
+                };
+                if let Ok(count) = result {
+                    sent = count;
+                    used(world, place, peer);
+                }
+                match result {
+                    Ok(count) if !whole && count < wanted => Err(libc::EAGAIN),
+                    Err(error) if error != libc::EAGAIN && sent > 0 => Ok(sent),
+                    result => result,
+                }
+            }
+            Kind::Listener(_) | Kind::Socket => Err(libc::EPIPE),
+            Kind::Random => Ok(length(pieces)),
+            Kind::Epoll | Kind::Free => Err(libc::EINVAL),
+            Kind::Kernel => real(),
+        };
+        match result {
+            Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
+                if held.wait(On::Write(place), deadline) == Woken::Expired {
+                    break if sent > 0 { Ok(sent) } else { Err(libc::EAGAIN) };
+                }
+            }
+            result => break result,
+        }
+    };
+    let broken = result == Err(libc::EPIPE) && !is_kernel(held.world(), place);
+    release(held.world(), place);
+    held.end();
+    if broken && !manner.no_signal {
+        raise_broken_pipe();
+    }
+    result
+}
+
+/// A reference less; what the description stands for ends with the last.
+pub fn release(world: &mut World, place: Place) {
+    if world.descriptors.release(place) {
+        dispose(world, place);
+    }
+}
+
+/// The last reference is gone: ends what the description stands for.
+pub fn dispose(world: &mut World, place: Place) {
+    let World { descriptors, watches, run, output, of_conn, of_listener, .. } = world;
+    watches.forget(descriptors, place);
+    let description = *descriptors.at(place);
+    let mut other_end = None;
+    match description.kind {
+        Kind::Conn(conn) => {
+            let state = run.sockets.conn(conn);
+            let kind = if description.resets { output::RESET } else { output::CLOSE };
+            output.about(kind, state.id, 0, &[]);
+            run.sockets.close(conn);
+            of_conn[conn.0 as usize] = 0;
+        }
+        Kind::Listener(listener) => {
+            let port = run.sockets.listener(listener).bound.port;
+            let mut closed = |id| output.about(output::RESET, id, 0, &[]);
+            run.sockets.unlisten(listener, &mut closed);
+            of_listener[listener.0 as usize] = 0;
+            output.unlisten(port);
+        }
+        Kind::Channel { peer } if peer != place => other_end = Some(peer),
+        _ => {}
+    }
+    descriptors.free(place);
+    if let Some(peer) = other_end {
+        // The other end reads the end of the stream, or cannot write any more; it is alone now.
+        if descriptors.at(peer).kind == (Kind::Channel { peer: place }) {
+            descriptors.at(peer).kind = Kind::Channel { peer };
+        }
+        used(world, peer, peer);
+    }
+}
+
+/// Something went through a channel: both ends may have changed.
+pub fn used(world: &mut World, place: Place, peer: Place) {
+    for end in [place, peer] {
+        let World { run, descriptors, watches, .. } = &mut *world;
+        let description = descriptors.at(end);
+        description.edges = description.edges.wrapping_add(1);
+        run.turn.wake(On::Read(end).key(), u32::MAX);
+        run.turn.wake(On::Write(end).key(), u32::MAX);
+        watch::changed(run, descriptors, watches, end);
+        if place == peer {
+            break;
+        }
+    }
+}
+
+/// Bytes in all pieces.
+pub fn length(pieces: &[iovec]) -> usize {
+    pieces.iter().map(|piece| piece.iov_len).sum()
+}
+
+fn is_kernel(world: &mut World, place: Place) -> bool {
+    world.descriptors.at(place).kind == Kind::Kernel
+}
+
+/// A piece of the caller's memory, to be written to.
+fn space_of<'a>(piece: &iovec) -> &'a mut [u8] {
+    if piece.iov_len == 0 {
+        return &mut [];
+    }
+    // SAFETY: the hook's caller gives places of these lengths, which nobody else uses during the call.
+    unsafe { std::slice::from_raw_parts_mut(piece.iov_base.cast(), piece.iov_len) }
+}
+
+/// A piece of the caller's memory, to be read.
+fn bytes_of<'a>(piece: &iovec) -> &'a [u8] {
+    if piece.iov_len == 0 {
+        return &[];
+    }
+    // SAFETY: the hook's caller gives bytes of these lengths, which stay during the call.
+    unsafe { std::slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len) }
+}
+
+fn receive_from(
+    world: &mut World,
+    place: Place,
+    conn: ConnIndex,
+    spaces: &mut [iovec],
+    manner: Manner,
+    waits: bool,
+) -> Result<usize, c_int> {
+    let state = world.run.sockets.conn_mut(conn);
+    let wanted = length(spaces);
+    let readable = state.readable();
+    let count = readable.min(wanted);
+    let over = state.ended || state.reset || state.read_shut;
+    if wanted == 0 {
+        return Ok(0);
+    }
+    if count == 0 {
+        let error = if state.reset && !state.ended { libc::ECONNRESET } else { 0 };
+        return match (over, error) {
+            (false, _) => Err(libc::EAGAIN),
+            (true, 0) => Ok(0),
+            (true, error) => Err(error),
+        };
+    }
+    let whole = wanted.min(RECEIVE_WINDOW);
+    if manner.all && waits && count < whole && !over {
+        return Err(libc::EAGAIN);
+    }
+    let (mut at, mut left) = (state.consumed, count);
+    for piece in spaces {
+        let space = space_of(piece);
+        let part = space.len().min(left);
+        world.inbox.copy(conn, at, &mut space[..part]);
+        (at, left) = (at + part as u64, left - part);
+    }
+    if manner.peek {
+        return Ok(count);
+    }
+    state.consume(count);
+    let (consumed, id) = (state.consumed, state.id);
+    let reported = &mut world.descriptors.at(place).reported;
+    if consumed - *reported >= REPORT_STEP {
+        *reported = consumed;
+        world.output.about(output::CONSUMED, id, consumed, &[]);
+    }
+    Ok(count)
+}
+
+fn send_to(
+    world: &mut World,
+    conn: ConnIndex,
+    pieces: &[iovec],
+    skip: usize,
+) -> Result<usize, c_int> {
+    let World { run, output, .. } = world;
+    let wanted = length(pieces) - skip;
+    let (mut skip, mut sent) = (skip, 0);
+    for piece in pieces {
+        let bytes = bytes_of(piece);
+        let passed = skip.min(bytes.len());
+        skip -= passed;
+        let bytes = &bytes[passed..];
+        let taken = match send_bytes(run, output, conn, bytes) {
+            Ok(taken) => taken,
+            Err(_) if sent > 0 => break,
+            Err(error) => return Err(error),
+        };
+        sent += taken;
+        if taken < bytes.len() {
+            break;
+        }
+    }
+    if sent == 0 && wanted > 0 { Err(libc::EAGAIN) } else { Ok(sent) }
+}
+
+/// Writes as many bytes as the window has room for.
+pub fn send_bytes(
+    run: &mut Run,
+    output: &mut Output,
+    conn: ConnIndex,
+    bytes: &[u8],
+) -> Result<usize, c_int> {
+    let state = run.sockets.conn_mut(conn);
+    if state.reset || state.write_shut {
+        return Err(if state.write_shut { libc::EPIPE } else { libc::ECONNRESET });
+    }
+    let count = state.room().min(bytes.len());
+    if count == 0 {
+        return if bytes.is_empty() { Ok(0) } else { Err(libc::EAGAIN) };
+    }
+    state.produce(count);
+    let id = state.id;
+    run.output.put(id.number ^ u64::from(id.entry.number()) << 56);
+    run.output.put_bytes(&bytes[..count]);
+    output.data(id, &bytes[..count]);
+    Ok(count)
+}
+
+fn fill_random(world: &mut World, spaces: &[iovec]) -> Result<usize, c_int> {
+    use rand_chacha::rand_core::RngCore;
+    for piece in spaces {
+        world.random.fill_bytes(space_of(piece));
+    }
+    Ok(length(spaces))
+}
+
+/// Writes a part of what follows the first `skip` bytes to a pipe, without waiting in the kernel: one
+/// that has room for `PIPE_BUF` bytes need not have it for more.
+fn write_part(descriptor: c_int, pieces: &[iovec], skip: usize) -> Result<usize, c_int> {
+    let mut passed = 0;
+    for piece in pieces {
+        if skip < passed + piece.iov_len {
+            set_nonblocking(descriptor, true);
+            let result = sys::write(descriptor, &bytes_of(piece)[skip - passed..]);
+            set_nonblocking(descriptor, false);
+            return result;
+        }
+        passed += piece.iov_len;
+    }
+    Ok(0)
+}
+
+/// Sets or clears the kernel's own `O_NONBLOCK`.
+fn set_nonblocking(descriptor: c_int, on: bool) {
+    let get = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETFL touches no memory.
+    let Ok(flags) = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, get) }) else { return };
+    let bit = libc::O_NONBLOCK as usize;
+    let flags = if on { flags | bit } else { flags & !bit };
+    let set = [descriptor as usize, libc::F_SETFL as usize, flags, 0, 0, 0];
+    // SAFETY: F_SETFL touches no memory.
+    unsafe { sys::syscall(libc::SYS_fcntl, set) };
+}
+
+fn raise_broken_pipe() {
+    let thread = sys::thread_number() as usize;
+    let arguments = [sys::process_number() as usize, thread, libc::SIGPIPE as usize, 0, 0, 0];
+    // SAFETY: the signal goes to this very thread, outside of any hook.
+    unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+}

@@ -1,0 +1,52 @@
+//! The bytes that clients have sent and the server has not read: a ring of fixed size for each
+//! connection, in memory that the kernel gives when it is touched.
+
+use crane_core::execution::socket::ConnIndex;
+use crane_core::limits::RECEIVE_WINDOW;
+use crane_shm::sys;
+
+/// One ring per place in the connection table.
+pub struct Inbox {
+    start: *mut u8,
+    conns: usize,
+}
+
+impl Inbox {
+    /// Rings for `conns` connections.
+    pub fn new(conns: usize) -> Result<Self, i32> {
+        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
+        let arguments = [0, conns * RECEIVE_WINDOW, protection, flags, usize::MAX, 0];
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = sys::checked(unsafe { sys::syscall(libc::SYS_mmap, arguments) })?;
+        Ok(Self { start: start as *mut u8, conns })
+    }
+
+    /// Keeps bytes, the first of which is number `at` of its connection.
+    pub fn put(&mut self, conn: ConnIndex, at: u64, bytes: &[u8]) {
+        let place = (at % RECEIVE_WINDOW as u64) as usize;
+        let first = bytes.len().min(RECEIVE_WINDOW - place);
+        let ring = self.ring(conn);
+        ring[place..place + first].copy_from_slice(&bytes[..first]);
+        ring[..bytes.len() - first].copy_from_slice(&bytes[first..]);
+    }
+
+    /// Copies out bytes from number `at` on.
+    pub fn copy(&mut self, conn: ConnIndex, at: u64, space: &mut [u8]) {
+        let place = (at % RECEIVE_WINDOW as u64) as usize;
+        let first = space.len().min(RECEIVE_WINDOW - place);
+        let ring = self.ring(conn);
+        let (start, rest) = space.split_at_mut(first);
+        start.copy_from_slice(&ring[place..place + first]);
+        rest.copy_from_slice(&ring[..rest.len()]);
+    }
+
+    fn ring(&mut self, conn: ConnIndex) -> &mut [u8] {
+        let index = conn.0 as usize;
+        assert!(index < self.conns);
+        // SAFETY: inside the mapping (asserted), exclusive through `&mut self`.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.add(index * RECEIVE_WINDOW), RECEIVE_WINDOW)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The script's head: admitting the next entry, or waiting for it.
+
+use std::sync::atomic::Ordering;
+
+use crane_core::execution::admission::Admitted;
+use crane_core::id::Slot;
+use crane_core::wire::Entry;
+use crane_shm::region::{output, script};
+use crane_shm::{HashMark, ServerState};
+
+use crate::watch;
+use crate::world::{On, Run, World};
+
+/// Everybody who waits.
+const ALL: u32 = u32::MAX;
+
+/// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why it
+/// is asked for.
+pub fn admit_next(world: &mut World, waiting: ServerState) {
+    if world.on_arrival {
+        // The control: nothing gates the clock; only a server without a runnable thread waits.
+        if waiting == ServerState::Stalled {
+            world.run.gate.drop_grant();
+            world.run.gate.open();
+            return;
+        }
+    }
+    loop {
+        while !has_next(world) {
+            await_script(world, waiting);
+        }
+        if admit_head(world) {
+            return;
+        }
+    }
+}
+
+/// Test control: admits all that has arrived, wherever the clock stands.
+pub fn admit_arrived(world: &mut World) {
+    while has_next(world) {
+        world.run.gate.drop_grant();
+        admit_head(world);
+        world.run.gate.drop_grant();
+        world.run.gate.open();
+    }
+}
+
+fn has_next(world: &mut World) -> bool {
+    match world.script.peek() {
+        Ok(record) => record.is_some(),
+        Err(error) => panic!("script: {error}"),
+    }
+}
+
+/// Admits the head; false for a no-op.
+fn admit_head(world: &mut World) -> bool {
+    let World {
+        script,
+        run,
+        inbox,
+        descriptors,
+        of_conn,
+        of_listener,
+        watches,
+        output,
+        region,
+        ..
+    } = world;
+    let record = match script.peek() {
+        Ok(Some(record)) => record,
+        other => panic!("script: {other:?} where a record was"),
+    };
+    assert!(record.kind == script::ENTRY, "script: a record of kind {}", record.kind);
+    let slot = Slot(record.numbers[0]);
+    let real = !record.bytes.is_empty();
+    if real {
+        let entry = match Entry::decode(record.bytes) {
+            Ok(entry) => entry,
+            Err(error) => panic!("script: slot {slot}: {error}"),
+        };
+        let counter = if entry.is_bubble() { &region.bubbles } else { &region.entries };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let mut tell = |run: &mut Run, admitted: Admitted<'_>| {
+            let place = match admitted {
+                Admitted::Nothing | Admitted::Retired(_) => None,
+                Admitted::Refused(conn) => {
+                    output.about(output::RESET, conn, 0, &[]);
+                    None
+                }
+                Admitted::Acceptable(listener) => place(of_listener[listener.0 as usize]),
+                Admitted::Data { conn, at, bytes } => {
+                    inbox.put(conn, at, bytes);
+                    place(of_conn[conn.0 as usize])
+                }
+                Admitted::Ended(conn) | Admitted::Reset(conn) | Admitted::Room(conn) => {
+                    place(of_conn[conn.0 as usize])
+                }
+            };
+            let Some(place) = place else { return };
+            let readers = if matches!(admitted, Admitted::Acceptable(_)) { 1 } else { ALL };
+            if !matches!(admitted, Admitted::Room(_)) {
+                run.turn.wake(On::Read(place).key(), readers);
+            }
+            if matches!(admitted, Admitted::Room(_) | Admitted::Reset(_)) {
+                run.turn.wake(On::Write(place).key(), ALL);
+            }
+            watch::changed(run, descriptors, watches, place);
+        };
+        let mark = run.admit(slot, entry.stamp, entry.ops(), entry.grant, |run, admitted| {
+            tell(run, admitted);
+            if let Admitted::Retired(node) = admitted {
+                while let Some(conn) = run.sockets.retired(node) {
+                    tell(run, Admitted::Reset(conn));
+                }
+            }
+        });
+        let crane_core::execution::Mark { clock, schedule, output, .. } = mark;
+        region.put_mark(HashMark { slot: slot.0, clock, schedule, output });
+    }
+    region.admitted.store(slot.0, Ordering::SeqCst);
+    script.pop();
+    real
+}
+
+fn place(number: u16) -> Option<crate::descriptors::Place> {
+    number.checked_sub(1).map(crate::descriptors::Place)
+}
+
+/// Sleeps until the daemon may have written more of the script.
+fn await_script(world: &mut World, waiting: ServerState) {
+    publish(world);
+    let region = world.region;
+    region.set_state(waiting);
+    if region.watch_state.load(Ordering::SeqCst) != 0 {
+        world.output.wake();
+    }
+    world.output.flush();
+    let heard = region.script_bell.listen();
+    if !has_next(world) {
+        region.script_bell.sleep_unless_rung_since(heard, 10_000_000_000);
+    }
+    region.script_bell.leave();
+    region.set_state(ServerState::Running);
+}
+
+/// Brings the daemon's view up to date.
+fn publish(world: &mut World) {
+    let region = world.region;
+    region.deadline.store(world.run.turn.first_deadline(), Ordering::SeqCst);
+    region.agreed.store(world.run.gate.agreed(), Ordering::SeqCst);
+    region.connections.store(world.run.sockets.open() as u64, Ordering::SeqCst);
+    region.threads.store(u64::from(world.run.turn.live()), Ordering::SeqCst);
+}

@@ -1,0 +1,160 @@
+//! From the dynamic linker to the program's first instruction.
+//!
+//! Without `CRANE_REGION` in the environment the library does nothing. With it, and if anything is
+//! wrong, the process ends with a message: a server that ran on unreplicated would be worse.
+
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crane_core::execution::Execution;
+use crane_core::wire::{Genesis, Schedule};
+use crane_shm::region::script;
+use crane_shm::{ServerState, Shared, sys};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::descriptors::Descriptors;
+use crate::inbox::Inbox;
+use crate::output::Output;
+use crate::turn;
+use crate::watch::Watches;
+use crate::world::{self, CONNECTIONS, LISTENERS, NO_THREAD, THREADS, World};
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static START: extern "C" fn() = start;
+
+/// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
+const CANNOT_START: usize = 70;
+
+extern "C" fn start() {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    let Some(region) = variable(c"CRANE_REGION") else { return };
+    let Some(wake) = variable(c"CRANE_WAKE") else { return };
+    if STARTED.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let result = take_part(region, wake);
+    // Programs that the server starts are not ours, and it need not see how it was started.
+    for name in [c"LD_PRELOAD", c"CRANE_REGION", c"CRANE_WAKE"] {
+        // SAFETY: before the program's first thread, so nobody else reads the environment.
+        unsafe { libc::unsetenv(name.as_ptr()) };
+    }
+    if let Err(message) = result {
+        refuse(&message);
+    }
+}
+
+fn variable(name: &CStr) -> Option<&'static CStr> {
+    // SAFETY: before the program's first thread; the string is used before it is unset.
+    let value = unsafe { libc::getenv(name.as_ptr()) };
+    // SAFETY: getenv gives a string that ends with a zero byte, or null.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value as *const c_char) })
+}
+
+fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
+    let shared = Shared::open(region.to_bytes_with_nul())
+        .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
+    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let wake = sys::open(wake.to_bytes_with_nul(), flags, 0)
+        .map_err(|error| format!("cannot open {wake:?}: error {error}"))?;
+    let wake = out_of_the_way(wake);
+    // SAFETY: one process of the server takes part, and its ends are made once.
+    let (mut script, output) = unsafe { shared.server_ends() };
+    let region = shared.region();
+    let genesis = {
+        let record = script.peek().map_err(|error| format!("script: {error}"))?;
+        let record = record.ok_or("the script is empty; genesis comes first")?;
+        if record.kind != script::GENESIS {
+            return Err(format!("the script begins with a record of kind {}", record.kind));
+        }
+        region.admitted.store(record.numbers[0], Ordering::SeqCst);
+        Genesis::decode(record.bytes).map_err(|error| format!("genesis: {error}"))?
+    };
+    script.pop();
+    refuse_io_uring();
+    region.process.store(sys::process_number() as u32, Ordering::SeqCst);
+    region.set_state(ServerState::Running);
+    let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
+    let mut world = Box::new(World {
+        run: Execution::new(genesis.quantum, genesis.stamp),
+        inbox,
+        descriptors: Descriptors::new(),
+        of_conn: [0; CONNECTIONS],
+        of_listener: [0; LISTENERS],
+        watches: Watches::new(),
+        output: Output::new(output, region, wake),
+        script,
+        region,
+        random: ChaCha20Rng::from_seed(genesis.seed),
+        start: genesis.stamp,
+        on_arrival: region.admit_on_arrival.load(Ordering::SeqCst) != 0,
+        leaving: 0,
+        threads: [NO_THREAD; THREADS],
+        next_port: 40_000,
+        copy: [0; 64 * 1024],
+        told: [""; 16],
+    });
+    let first = world.run.turn.reserve().ok_or("no thread numbers")?;
+    world.run.turn.start(first);
+    if world.run.turn.pass() != Some(first) {
+        return Err("the first thread does not get the turn".into());
+    }
+    // SAFETY: pthread_self only reads.
+    world.threads[first.0 as usize].handle = unsafe { libc::pthread_self() };
+    crate::hooks::threads::prepare();
+    let schedule = genesis.schedule;
+    world::establish(world, schedule);
+    turn::begin_first(first);
+    assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
+    Ok(())
+}
+
+/// Moves the descriptor to a high number, so that the server's own begin at 3 as without us.
+fn out_of_the_way(descriptor: i32) -> i32 {
+    for floor in [65_000, 4_000, 1_000, 200] {
+        let arguments = [descriptor as usize, libc::F_DUPFD_CLOEXEC as usize, floor, 0, 0, 0];
+        // SAFETY: fcntl(F_DUPFD_CLOEXEC) touches no memory.
+        if let Ok(moved) = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }) {
+            // Nothing can be done about a close that fails.
+            let _ = sys::close(descriptor);
+            return moved as i32;
+        }
+    }
+    descriptor
+}
+
+/// Lets the kernel answer `io_uring_setup` with ENOSYS: its completions would bypass every hook, and
+/// servers that ask fall back to calls that we see (seccomp(2)).
+fn refuse_io_uring() {
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let equal = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    let number = libc::SYS_io_uring_setup as u32;
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let filter = [
+        statement(load, 0),
+        libc::sock_filter { code: equal, jt: 0, jf: 1, k: number },
+        statement(give, refuse),
+        statement(give, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+    let arguments = [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0];
+    // SAFETY: prctl(PR_SET_NO_NEW_PRIVS) touches no memory.
+    unsafe { sys::syscall(libc::SYS_prctl, arguments) };
+    let arguments =
+        [libc::SECCOMP_SET_MODE_FILTER as usize, 0, &raw const program as usize, 0, 0, 0];
+    // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted, the
+    // server may use io_uring, and `uncovered_calls` cannot tell.
+    unsafe { sys::syscall(libc::SYS_seccomp, arguments) };
+}
+
+/// Ends the process with a message.
+fn refuse(message: &str) -> ! {
+    let line = format!("crane: this server cannot run replicated: {message}\n");
+    let _ = sys::write(2, line.as_bytes());
+    // SAFETY: exit_group does not return.
+    unsafe { sys::syscall(libc::SYS_exit_group, [CANNOT_START, 0, 0, 0, 0, 0]) };
+    unreachable!("exit_group returned")
+}

@@ -1,0 +1,269 @@
+//! Taking part: what every hook does before, while and after its call.
+//!
+//! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes it
+//! at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
+
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use crane_core::execution::turn::{NEVER, ThreadId, Woken};
+use crane_shm::ServerState;
+use crane_shm::parking::{self, Scope};
+use crane_shm::sys;
+
+use crate::script;
+use crate::world::{self, On, SERIAL, WORDS, World};
+
+/// Calls, by the numbers that go into the schedule hash. Never renumbered: replicas of two versions
+/// would differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
+pub enum Call {
+    Create = 1,
+    Join = 2,
+    Detach = 3,
+    ThreadEnd = 4,
+    Lock = 5,
+    TryLock = 6,
+    Unlock = 7,
+    Wait = 8,
+    Wake = 9,
+    Barrier = 10,
+    Once = 11,
+    Sleep = 12,
+    Yield = 13,
+    Socket = 14,
+    Bind = 15,
+    Listen = 16,
+    Accept = 17,
+    Receive = 18,
+    Send = 19,
+    Shutdown = 20,
+    Close = 21,
+    Duplicate = 22,
+    Name = 23,
+    Option = 24,
+    Poll = 25,
+    EpollControl = 26,
+    Channel = 27,
+    Time = 28,
+    Random = 29,
+    Fork = 30,
+}
+
+thread_local! {
+    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook.
+    static SELF: Cell<u32> = const { Cell::new(0) };
+}
+
+const INSIDE: u32 = 1 << 31;
+
+/// Proof that this thread holds the turn and is in a hook.
+pub struct Held {
+    /// Which thread.
+    pub me: ThreadId,
+}
+
+/// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real call is
+/// due.
+#[inline]
+pub fn begin(call: Call, object: u32) -> Option<Held> {
+    let mut held = enter()?;
+    let me = held.me;
+    loop {
+        let world = held.world();
+        if world.on_arrival {
+            script::admit_arrived(world);
+        }
+        if world.run.call(me, call as u16, object) {
+            world.region.clock.store(world.run.gate.clock(), Ordering::Relaxed);
+            return Some(held);
+        }
+        script::admit_next(world, ServerState::Stalled);
+    }
+}
+
+/// Takes the turn without a call: what follows is not counted.
+#[inline]
+pub fn enter() -> Option<Held> {
+    let number = SELF.get();
+    if number == 0 || number & INSIDE != 0 {
+        return None;
+    }
+    SELF.set(number | INSIDE);
+    let me = ThreadId((number - 1) as u16);
+    if !SERIAL.load(Ordering::Relaxed) {
+        await_turn(me);
+    }
+    Some(Held { me })
+}
+
+/// Whether the calling thread takes part and is not in a hook.
+pub fn takes_part() -> bool {
+    let number = SELF.get();
+    number != 0 && number & INSIDE == 0
+}
+
+impl Held {
+    /// Everything.
+    #[inline]
+    pub fn world(&mut self) -> &mut World {
+        // SAFETY: `Held` exists only while its thread holds the turn, and lends the world for no longer
+        // than it is borrowed itself.
+        unsafe { world::world() }
+    }
+
+    /// Ends the call; the turn is passed when the quantum is spent.
+    #[inline]
+    pub fn end(mut self) {
+        if self.world().run.turn.spend() {
+            self.end_and_yield();
+        } else {
+            self.leave();
+        }
+    }
+
+    /// As [`Held::end`], and gives others a chance whatever is left of the quantum.
+    pub fn end_and_yield(mut self) {
+        self.world().run.turn.yield_turn();
+        if SERIAL.load(Ordering::Relaxed) {
+            self.pass();
+            self.leave();
+        } else {
+            // In parallel mode the thread goes on without the turn, and waits for it at its next call.
+            let next = choose(self.world());
+            self.world().output.flush();
+            SELF.set(u32::from(self.me.0) + 1);
+            hand_over(next);
+        }
+    }
+
+    /// Leaves the hook and keeps the turn, to run code of the program or of libc that may call hooks.
+    pub fn leave(self) {
+        SELF.set(u32::from(self.me.0) + 1);
+        if !SERIAL.load(Ordering::Relaxed) {
+            // The turn stays with this thread until its quantum is spent; its word says so.
+            WORDS[self.me.0 as usize].0.store(1, Ordering::Release);
+        }
+    }
+
+    /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds).
+    pub fn wait(&mut self, on: On, deadline: u64) -> Woken {
+        let me = self.me;
+        self.world().run.turn.wait(on.key(), deadline);
+        self.pass();
+        self.world().run.turn.woken(me)
+    }
+
+    /// Sleeps until agreed time reaches `deadline`.
+    pub fn sleep(&mut self, deadline: u64) {
+        assert!(deadline != NEVER);
+        let me = self.me;
+        self.wait(On::Time(me), deadline);
+    }
+
+    /// The thread, which has given its turn up for good, ends: the turn goes on, and whoever gets it waits until the kernel
+    /// has forgotten the thread (what libc does at a thread's end, with its memory, is then over).
+    pub fn end_thread(mut self) {
+        let world = self.world();
+        let next = choose(world);
+        world.output.flush();
+        world.leaving = sys::thread_number();
+        SELF.set(0);
+        hand_over(next);
+    }
+
+    /// Passes the turn, which has been given up, and waits until it is back.
+    fn pass(&mut self) {
+        let me = self.me;
+        let next = choose(self.world());
+        if next != me {
+            self.world().output.flush();
+            hand_over(next);
+            await_turn(me);
+        }
+    }
+}
+
+/// A new thread begins: it takes its number and waits for its first turn.
+pub fn begin_thread(me: ThreadId) -> Held {
+    SELF.set((u32::from(me.0) + 1) | INSIDE);
+    await_turn(me);
+    Held { me }
+}
+
+/// The program's first thread begins, with the turn.
+pub fn begin_first(me: ThreadId) {
+    SELF.set((u32::from(me.0) + 1) | INSIDE);
+    Held { me }.leave();
+}
+
+/// This process (a child after fork) takes no part.
+pub fn forget_self() {
+    SELF.set(0);
+}
+
+/// Who runs next, given that the turn is free: the first of the queue, or who an op wakes.
+fn choose(world: &mut World) -> ThreadId {
+    loop {
+        if let Some(next) = world.run.turn.pass() {
+            return next;
+        }
+        world.run.gate.drop_grant();
+        script::admit_next(world, ServerState::Quiescent);
+    }
+}
+
+fn hand_over(next: ThreadId) {
+    let word = &WORDS[next.0 as usize].0;
+    word.store(1, Ordering::Release);
+    parking::wake(word, 1, Scope::Process);
+}
+
+fn await_turn(me: ThreadId) {
+    let word = &WORDS[me.0 as usize].0;
+    while word.swap(0, Ordering::Acquire) == 0 {
+        parking::sleep(word, 0, Scope::Process);
+    }
+    // SAFETY: the word said that this thread holds the turn.
+    let world = unsafe { world::world() };
+    let leaving = std::mem::take(&mut world.leaving);
+    if leaving != 0 {
+        await_gone(leaving);
+    }
+}
+
+/// Waits until the kernel knows no thread of this number; it has tens of instructions left.
+fn await_gone(thread: i32) {
+    let process = sys::process_number() as usize;
+    loop {
+        let arguments = [process, thread as usize, 0, 0, 0, 0];
+        // SAFETY: signal 0 only asks whether the thread exists.
+        let exists = sys::checked(unsafe { sys::syscall(libc::SYS_tgkill, arguments) });
+        if exists == Err(libc::ESRCH) {
+            return;
+        }
+        // SAFETY: sched_yield has no arguments.
+        unsafe { sys::syscall(libc::SYS_sched_yield, [0; 6]) };
+    }
+}
+
+/// Blocks all signals of the thread and gives the mask before: a handler must not run in a thread whose
+/// thread-local state is not set.
+pub fn block_signals() -> u64 {
+    let (all, mut before) = (u64::MAX, 0_u64);
+    let arguments =
+        [libc::SIG_SETMASK as usize, &raw const all as usize, &raw mut before as usize, 8, 0, 0];
+    // SAFETY: both masks are 8 bytes, alive for the call.
+    unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
+    before
+}
+
+/// Sets the thread's signal mask.
+pub fn set_signals(mask: u64) {
+    let null = ptr::null::<u64>() as usize;
+    let arguments = [libc::SIG_SETMASK as usize, &raw const mask as usize, null, 8, 0, 0];
+    // SAFETY: the mask is 8 bytes, alive for the call.
+    unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
+}

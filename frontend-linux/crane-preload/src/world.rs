@@ -1,0 +1,162 @@
+//! All state of the server's run, in one place, owned by whoever holds the turn.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
+
+use crane_core::execution::Execution;
+use crane_core::execution::turn::{ThreadId, WaitKey};
+use crane_core::wire::Schedule;
+use crane_shm::Reader;
+use crane_shm::region::Region;
+use rand_chacha::ChaCha20Rng;
+
+use crate::descriptors::{Descriptors, Place};
+use crate::inbox::Inbox;
+use crate::output::Output;
+use crate::watch::Watches;
+
+/// Threads of the server at a time.
+pub const THREADS: usize = 1024;
+/// Connections at a time.
+pub const CONNECTIONS: usize = 4096;
+/// Listening sockets at a time.
+pub const LISTENERS: usize = 64;
+
+/// The run's state machine at this frontend's capacities.
+pub type Run = Execution<THREADS, CONNECTIONS, LISTENERS>;
+
+/// Everything.
+pub struct World {
+    /// The state machine.
+    pub run: Run,
+    /// Bytes that were admitted and not read.
+    pub inbox: Inbox,
+    /// What stands behind descriptors.
+    pub descriptors: Descriptors,
+    /// Which description stands for a connection, plus 1.
+    pub of_conn: [u16; CONNECTIONS],
+    /// Which description stands for a listener, plus 1.
+    pub of_listener: [u16; LISTENERS],
+    /// Who watches what.
+    pub watches: Watches,
+    /// The way to the daemon.
+    pub output: Output,
+    /// The script.
+    pub script: Reader,
+    /// The daemon's and our numbers.
+    pub region: &'static Region,
+    /// Random bytes from the agreed seed.
+    pub random: ChaCha20Rng,
+    /// Agreed time at the program's start, nanoseconds.
+    pub start: u64,
+    /// Test control: ops are admitted when they arrive.
+    pub on_arrival: bool,
+    /// The kernel's number of a thread that has passed the turn and is about to end; 0: none.
+    pub leaving: i32,
+    /// Which threads exist.
+    pub threads: [Thread; THREADS],
+    /// The next port for a socket that binds to none.
+    pub next_port: u16,
+    /// Where files are copied through on their way to a connection.
+    pub copy: [u8; 64 * 1024],
+    /// Kinds of uncovered calls that were told already.
+    pub told: [&'static str; 16],
+}
+
+/// What is kept of one thread.
+#[derive(Clone, Copy)]
+pub struct Thread {
+    /// libc's name for it; 0: none.
+    pub handle: libc::pthread_t,
+    /// Nobody will join it.
+    pub detached: bool,
+    /// It has ended; its number waits to be joined.
+    pub ended: bool,
+    /// What it runs.
+    pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
+    /// And with what.
+    pub argument: *mut libc::c_void,
+    /// The signals that its creator blocked.
+    pub mask: u64,
+}
+
+/// No thread.
+pub const NO_THREAD: Thread = Thread {
+    handle: 0,
+    detached: false,
+    ended: false,
+    routine: None,
+    argument: std::ptr::null_mut(),
+    mask: 0,
+};
+
+/// What a thread waits for: a kind of thing in the upper bits, which of them in the lower ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum On {
+    /// Memory: a mutex, a condition variable, a semaphore.
+    Address(usize),
+    /// Time alone.
+    Time(ThreadId),
+    /// Something to read or accept at a description.
+    Read(Place),
+    /// Room to write at a description.
+    Write(Place),
+    /// Any of several descriptions (poll, select).
+    Any,
+    /// An epoll instance.
+    Epoll(Place),
+    /// A thread's end.
+    End(ThreadId),
+}
+
+impl On {
+    /// As a key.
+    pub const fn key(self) -> WaitKey {
+        WaitKey(match self {
+            // User addresses are below 2^47.
+            On::Address(address) => address as u64,
+            On::Time(thread) => 1 << 56 | thread.0 as u64,
+            On::Read(place) => 2 << 56 | place.0 as u64,
+            On::Write(place) => 3 << 56 | place.0 as u64,
+            On::Any => 4 << 56,
+            On::Epoll(place) => 5 << 56 | place.0 as u64,
+            On::End(thread) => 6 << 56 | thread.0 as u64,
+        })
+    }
+}
+
+static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
+
+/// One word per thread: 1 hands it the turn.
+#[repr(align(64))]
+pub struct Word(pub AtomicU32);
+
+/// The threads' words.
+pub static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
+
+/// The process that takes part; a child after fork does not.
+pub static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Threads run one at a time.
+pub static SERIAL: AtomicBool = AtomicBool::new(true);
+
+/// The server's fsync family reaches the disk.
+pub static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
+
+/// Puts the state in place, once, before the program's first instruction.
+pub fn establish(world: Box<World>, schedule: Schedule) {
+    SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
+    KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
+    PROCESS.store(crane_shm::sys::process_number(), Ordering::SeqCst);
+    WORLD.store(Box::into_raw(world), Ordering::SeqCst);
+}
+
+/// The state.
+///
+/// # Safety
+/// The caller holds the turn, and lets the reference end before it gives the turn away.
+pub unsafe fn world() -> &'static mut World {
+    let world = WORLD.load(Ordering::Relaxed);
+    assert!(!world.is_null());
+    // SAFETY: never freed; exclusive because the turn is (the caller's duty).
+    unsafe { &mut *world }
+}

@@ -1,0 +1,241 @@
+//! A daemon's part played by a test: it feeds a script into the shared memory of one server and collects
+//! what comes out. Agreed time passes as fast as the server sleeps.
+
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crane_core::id::{ConnId, Generation, NodeId};
+use crane_core::wire::{Endpoint, EntryWriter, Genesis, Op, Schedule};
+use crane_shm::region::{output, script};
+use crane_shm::{Reader, ServerState, Shared, Writer};
+
+const START: u64 = 1_700_000_000_000_000_000;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One run.
+pub struct Driver {
+    shared: Shared,
+    script: Writer,
+    output: Reader,
+    child: Child,
+    place: PathBuf,
+    slot: u64,
+    stamp: u64,
+    grant: u32,
+    /// Bytes written to the connection with this place's number, from 1.
+    pub replies: Vec<Vec<u8>>,
+    /// Texts for the daemon.
+    pub notes: Vec<String>,
+    /// Ports listened at.
+    pub listens: Vec<u16>,
+    /// Bytes that no clock step was granted for yet wait this long before they are fed.
+    pub pause: Duration,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// What the program printed.
+    pub printed: String,
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// The clock at the end.
+    pub clock: u64,
+    /// The schedule and output hashes at the last slot that was fed before the end.
+    pub hashes: (u64, u64),
+}
+
+/// The probe, compiled once.
+pub fn probe() -> &'static Path {
+    static PROBE: OnceLock<PathBuf> = OnceLock::new();
+    PROBE.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/probe.c");
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
+        let result = Command::new("gcc")
+            .args(["-O1", "-pthread", "-o"])
+            .args([&program, &source])
+            .status()
+            .expect("gcc is installed (ci/setup)");
+        assert!(result.success(), "probe.c compiles");
+        program
+    })
+}
+
+/// The library, built once: cargo does not build a cdylib for tests by itself.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        let result = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+            .arg(manifest)
+            .arg("--target-dir")
+            .arg(&place)
+            .status()
+            .unwrap();
+        assert!(result.success(), "the library builds");
+        place.join("release/libcrane_preload.so")
+    })
+}
+
+fn zero_ended(path: &Path) -> Vec<u8> {
+    [path.as_os_str().as_bytes(), &[0]].concat()
+}
+
+impl Driver {
+    /// Starts the probe with these arguments; its replica is node 1.
+    pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, on_arrival: bool) -> Self {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::SeqCst);
+        let name = format!("run-{}-{run}", std::process::id());
+        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&place).unwrap();
+        let (region, wake) = (place.join("region"), place.join("wake"));
+        let shared = Shared::create(&zero_ended(&region), 1, 1).unwrap();
+        shared.region().admit_on_arrival.store(u32::from(on_arrival), Ordering::SeqCst);
+        let path = zero_ended(&wake);
+        // SAFETY: the path ends with a zero byte.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr().cast(), 0o600) }, 0);
+        // The reading end must exist before the server opens the other.
+        // SAFETY: as above.
+        assert!(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) } >= 0);
+        // SAFETY: one driver owns the daemon's ends.
+        let (mut script, output) = unsafe { shared.daemon_ends() };
+        let genesis = Genesis {
+            group: 7,
+            members: Default::default(),
+            base: [0; 32],
+            seed: [9; 32],
+            stamp: START,
+            quantum,
+            nclock: 1000,
+            schedule,
+        };
+        let mut genesis = genesis;
+        genesis.members.push("127.0.0.1:1".try_into().unwrap()).unwrap();
+        let mut space = [0; 4096];
+        let length = genesis.encode(&mut space).unwrap();
+        script.push(script::GENESIS, [1, 0, 0], &[&space[..length]]).unwrap();
+        let child = Command::new(probe())
+            .args(arguments)
+            .env("LD_PRELOAD", library())
+            .env("CRANE_REGION", &region)
+            .env("CRANE_WAKE", &wake)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            shared,
+            script,
+            output,
+            child,
+            place,
+            slot: 1,
+            stamp: START,
+            grant: 1000,
+            replies: Vec::new(),
+            notes: Vec::new(),
+            listens: Vec::new(),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// A client's connection by this replica.
+    pub fn conn(number: u64) -> ConnId {
+        ConnId { entry: NodeId::new(1).unwrap(), generation: Generation(1), number }
+    }
+
+    /// A client connects to the probe's port.
+    pub fn connect(number: u64) -> Op<'static> {
+        let local = Endpoint::from_ipv4([127, 0, 0, 1], 7777);
+        let peer = Endpoint::from_ipv4([127, 0, 0, 9], 4000 + number as u16);
+        Op::Connect { conn: Self::conn(number), local, peer }
+    }
+
+    /// Appends an entry to the script.
+    pub fn feed(&mut self, ops: &[Op<'_>]) {
+        std::thread::sleep(self.pause);
+        let mut space = vec![0; 65536];
+        let mut entry = EntryWriter::new(&mut space).unwrap();
+        ops.iter().for_each(|op| entry.push(op).unwrap());
+        self.slot += 1;
+        self.stamp += 1000;
+        let bytes = entry.finish(self.stamp, self.grant);
+        self.script.push(script::ENTRY, [self.slot, 0, 0], &[bytes]).unwrap();
+        self.shared.region().script_bell.ring();
+    }
+
+    fn collect(&mut self) {
+        self.shared.region().wake_pending.store(0, Ordering::SeqCst);
+        while let Some(record) = self.output.peek().unwrap() {
+            let number = record.numbers[0] as usize;
+            match record.kind {
+                output::DATA => {
+                    self.replies.resize(self.replies.len().max(number), Vec::new());
+                    self.replies[number - 1].extend_from_slice(record.bytes);
+                }
+                output::NOTE => self.notes.push(String::from_utf8_lossy(record.bytes).into()),
+                output::LISTEN => self.listens.push(number as u16),
+                _ => {}
+            }
+            self.output.pop();
+        }
+        self.shared.region().output_bell.ring();
+    }
+
+    /// Grants and lets deadlines pass until the server is quiescent and waits for ops, or has ended.
+    pub fn settle(&mut self) -> bool {
+        let since = Instant::now();
+        loop {
+            self.collect();
+            if self.child.try_wait().unwrap().is_some() {
+                self.collect();
+                return false;
+            }
+            let region = self.shared.region();
+            let current = region.admitted.load(Ordering::SeqCst) == self.slot;
+            match region.state() {
+                ServerState::Stalled if current => self.feed(&[]),
+                ServerState::Quiescent if current => {
+                    let deadline = region.deadline.load(Ordering::SeqCst);
+                    if deadline == u64::MAX {
+                        self.collect();
+                        return true;
+                    }
+                    self.stamp = self.stamp.max(deadline);
+                    self.feed(&[Op::Time]);
+                }
+                _ => std::thread::sleep(Duration::from_micros(50)),
+            }
+            assert!(since.elapsed() < PATIENCE, "the server neither rests nor ends");
+        }
+    }
+
+    /// Lets the server end.
+    pub fn end(mut self) -> End {
+        assert!(!self.settle(), "the server waits for ops instead of ending");
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        let code = self.child.wait().unwrap().code();
+        let clock = self.shared.region().clock.load(Ordering::SeqCst);
+        let last = self.shared.region().admitted.load(Ordering::SeqCst);
+        let hashes =
+            self.shared.region().mark(last).map_or((0, 0), |mark| (mark.schedule, mark.output));
+        End { printed, code, clock, hashes }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.place);
+    }
+}

@@ -1,0 +1,276 @@
+/* Small programs that use what the preload library stands in front of; each prints what it saw. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void check(int ok, const char *what) {
+    if (!ok) {
+        printf("FAILED %s: %s\n", what, strerror(errno));
+        fflush(stdout);
+        _exit(1);
+    }
+}
+
+/* Threads write down in which order they got each lock: with a race on plain data beside it. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_barrier_t barrier;
+static sem_t semaphore;
+static volatile long racy;
+static char order[4096];
+static volatile int length, ready;
+
+static void note(char c) { if (length < 4000) order[length++] = c; }
+static void first(void) { usleep(10); note('*'); }
+
+static void *worker(void *argument) {
+    char me = 'a' + (char)(intptr_t)argument;
+    pthread_once(&once, first);
+    for (int i = 0; i < 50; i++) {
+        pthread_mutex_lock(&lock);
+        note(me);
+        pthread_mutex_unlock(&lock);
+        for (int j = 0; j < 1000; j++) racy++;
+        pthread_rwlock_rdlock(&rwlock);
+        pthread_rwlock_unlock(&rwlock);
+        if (i % 7 == 0) sched_yield();
+        if (i % 11 == 0) usleep(100);
+        pthread_rwlock_wrlock(&rwlock);
+        racy = racy * 3 + me;
+        pthread_rwlock_unlock(&rwlock);
+        sem_wait(&semaphore);
+        sem_post(&semaphore);
+    }
+    pthread_barrier_wait(&barrier);
+    pthread_mutex_lock(&lock);
+    while (!ready) pthread_cond_wait(&cond, &lock);
+    note(me - 32);
+    pthread_mutex_unlock(&lock);
+    return argument;
+}
+
+static void threads(void) {
+    pthread_t made[8];
+    sem_init(&semaphore, 0, 1);
+    pthread_barrier_init(&barrier, NULL, 9);
+    for (intptr_t i = 0; i < 8; i++) check(!pthread_create(&made[i], NULL, worker, (void *)i), "create");
+    pthread_barrier_wait(&barrier);
+    usleep(1000);
+    pthread_mutex_lock(&lock);
+    ready = 1;
+    pthread_cond_broadcast(&cond);
+    pthread_mutex_unlock(&lock);
+    for (intptr_t i = 0; i < 8; i++) {
+        void *result;
+        check(!pthread_join(made[i], &result) && result == (void *)i, "join");
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec = (until.tv_nsec + 1000000) % 1000000000;
+    until.tv_sec += until.tv_nsec < 1000000;
+    pthread_mutex_lock(&lock);
+    check(pthread_cond_timedwait(&cond, &lock, &until) == ETIMEDOUT, "timedwait");
+    pthread_mutex_unlock(&lock);
+    printf("%s %ld\n", order, racy);
+}
+
+/* What POSIX says about locks must still hold. */
+static void locks(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t m;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&m, &attributes);
+    check(!pthread_mutex_lock(&m) && !pthread_mutex_lock(&m), "recursive");
+    check(!pthread_mutex_unlock(&m) && !pthread_mutex_unlock(&m), "recursive unlock");
+    check(pthread_mutex_unlock(&m) == EPERM, "recursive: not the owner");
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
+    pthread_mutex_init(&m, &attributes);
+    check(!pthread_mutex_lock(&m), "errorcheck");
+    check(pthread_mutex_lock(&m) == EDEADLK, "errorcheck: deadlock");
+    check(pthread_mutex_trylock(&m) == EBUSY, "errorcheck: busy");
+    check(!pthread_mutex_unlock(&m), "errorcheck unlock");
+    struct timespec past = {0, 0};
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_NORMAL);
+    pthread_mutex_init(&m, &attributes);
+    check(!pthread_mutex_lock(&m), "normal");
+    check(pthread_mutex_timedlock(&m, &past) == ETIMEDOUT, "timedlock");
+    sem_t s;
+    sem_init(&s, 0, 0);
+    errno = 0;
+    check(sem_trywait(&s) == -1 && errno == EAGAIN, "sem_trywait");
+    check(sem_timedwait(&s, &past) == -1 && errno == ETIMEDOUT, "sem_timedwait");
+    puts("locks ok");
+}
+
+/* Pipes, socket pairs and eventfds between threads. */
+static int ends[2], pair[2], counter;
+static void *writer(void *unused) {
+    static char much[200000];
+    memset(much, 'x', sizeof much);
+    usleep(1000);
+    check(write(ends[1], much, sizeof much) == sizeof much, "large write");
+    close(ends[1]);
+    uint64_t three = 3;
+    check(write(counter, &three, 8) == 8, "eventfd");
+    check(send(pair[1], "hello", 5, 0) == 5, "socketpair");
+    return unused;
+}
+
+static void channels(void) {
+    pthread_t made;
+    check(!pipe(ends) && !socketpair(AF_UNIX, SOCK_STREAM, 0, pair), "pipe");
+    check((counter = eventfd(0, 0)) >= 0, "eventfd");
+    check(!pthread_create(&made, NULL, writer, NULL), "create");
+    char space[7000];
+    long total = 0, count;
+    while ((count = read(ends[0], space, sizeof space)) > 0) total += count;
+    uint64_t value;
+    check(read(counter, &value, 8) == 8 && value == 3, "eventfd read");
+    struct pollfd entry = {pair[0], POLLIN, 0};
+    check(poll(&entry, 1, 10000) == 1, "poll");
+    check(recv(pair[0], space, 100, 0) == 5, "recv");
+    fcntl(pair[0], F_SETFL, O_NONBLOCK);
+    check(recv(pair[0], space, 100, 0) == -1 && errno == EAGAIN, "would block");
+    pthread_join(made, NULL);
+    printf("channels %ld\n", total);
+}
+
+/* Agreed time and randomness. */
+static void values(void) {
+    struct timespec now;
+    unsigned char bytes[16];
+    clock_gettime(CLOCK_REALTIME, &now);
+    check(getrandom(bytes, sizeof bytes, 0) == sizeof bytes, "getrandom");
+    printf("%ld.%09ld %ld ", (long)now.tv_sec, now.tv_nsec, (long)time(NULL));
+    for (int i = 0; i < 16; i++) printf("%02x", bytes[i]);
+    int random = open("/dev/urandom", O_RDONLY);
+    check(read(random, bytes, 8) == 8, "urandom");
+    for (int i = 0; i < 8; i++) printf("%02x", bytes[i]);
+    time_t before = time(NULL);
+    sleep(100);
+    printf(" %ld\n", (long)(time(NULL) - before));
+}
+
+/* A server by epoll (mode "e"), edge-triggered ("E"), poll ("p"), select ("s") or a thread per
+   connection ("t"): upper-cases what it reads, ends after a connection that says "quit". */
+static int listener;
+static int serve(int conn) {
+    char space[1000];
+    long count = recv(conn, space, sizeof space, 0);
+    if (count <= 0) return 0;
+    for (long i = 0; i < count; i++)
+        if (space[i] >= 'a' && space[i] <= 'z') space[i] -= 32;
+    check(send(conn, space, count, MSG_NOSIGNAL) == count, "send");
+    return count >= 4 && !memcmp(space, "QUIT", 4) ? -1 : 1;
+}
+
+static void *per_connection(void *conn) {
+    int result;
+    while ((result = serve((int)(intptr_t)conn)) > 0) racy++;
+    close((int)(intptr_t)conn);
+    if (result < 0) { usleep(1000); printf("served %ld\n", racy); fflush(stdout); exit(0); }
+    return NULL;
+}
+
+static void server(char mode) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(7777)};
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    check(!bind(listener, (void *)&address, sizeof address) && !listen(listener, 10), "listen");
+    int conns[64], n = 0, epoll = epoll_create1(0), served = 0, end = 0;
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
+    epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
+    while (!end) {
+        int readable[64], m = 0;
+        if (mode == 't') {
+            int conn = accept(listener, NULL, NULL);
+            pthread_t made;
+            check(!pthread_create(&made, NULL, per_connection, (void *)(intptr_t)conn), "create");
+            pthread_detach(made);
+            continue;
+        } else if (mode == 'p') {
+            struct pollfd entries[64] = {{listener, POLLIN, 0}};
+            for (int i = 0; i < n; i++) entries[i + 1] = (struct pollfd){conns[i], POLLIN, 0};
+            check(poll(entries, n + 1, -1) > 0, "poll");
+            for (int i = 0; i <= n; i++) if (entries[i].revents) readable[m++] = entries[i].fd;
+        } else if (mode == 's') {
+            fd_set set;
+            FD_ZERO(&set);
+            FD_SET(listener, &set);
+            for (int i = 0; i < n; i++) FD_SET(conns[i], &set);
+            check(select(64, &set, NULL, NULL, NULL) > 0, "select");
+            for (int i = 0; i < 64; i++) if (FD_ISSET(i, &set)) readable[m++] = i;
+        } else {
+            struct epoll_event events[64];
+            int count = epoll_wait(epoll, events, 64, -1);
+            check(count > 0, "epoll_wait");
+            for (int i = 0; i < count; i++) readable[m++] = events[i].data.fd;
+        }
+        for (int i = 0; i < m; i++) {
+            if (readable[i] == listener) {
+                int conn = accept4(listener, NULL, NULL, mode == 'E' ? SOCK_NONBLOCK : 0);
+                check(conn >= 0, "accept");
+                event.data.fd = conns[n++] = conn;
+                event.events = EPOLLIN | (mode == 'E' ? EPOLLET : 0);
+                epoll_ctl(epoll, EPOLL_CTL_ADD, conn, &event);
+                continue;
+            }
+            int result;
+            do result = serve(readable[i]); while (mode == 'E' && result > 0);
+            if (result > 0) served++;
+            if (mode == 'E' && result == 0 && errno == EAGAIN) { errno = 0; continue; }
+            if (result < 0) end = 1;
+            if (result <= 0) {
+                close(readable[i]);
+                for (int j = 0; j < n; j++) if (conns[j] == readable[i]) conns[j] = conns[--n];
+            }
+        }
+    }
+    printf("served %d\n", served);
+}
+
+static void forks(int serves) {
+    if (serves) { listener = socket(AF_INET, SOCK_STREAM, 0); listen(listener, 5); }
+    pid_t child = fork();
+    if (!child) {
+        if (serves) accept(listener, NULL, NULL);
+        execlp("echo", "echo", "from a child", NULL);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    printf("child %d\n", WEXITSTATUS(status));
+}
+
+int main(int count, char **arguments) {
+    const char *which = count > 1 ? arguments[1] : "";
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (!strcmp(which, "threads")) threads();
+    else if (!strcmp(which, "locks")) locks();
+    else if (!strcmp(which, "channels")) channels();
+    else if (!strcmp(which, "values")) values();
+    else if (!strcmp(which, "server")) server(arguments[2][0]);
+    else if (!strcmp(which, "exec")) forks(0);
+    else if (!strcmp(which, "fork")) forks(1);
+    else return 2;
+    fflush(stdout);
+    return 0;
+}

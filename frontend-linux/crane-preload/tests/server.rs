@@ -1,0 +1,101 @@
+//! The preload library in front of real programs, with the daemon's part played by the test.
+
+mod driver;
+
+use crane_core::wire::{Op, Schedule};
+use driver::{Driver, probe};
+use std::collections::HashSet;
+use std::process::Command;
+use std::time::Duration;
+
+fn run(arguments: &[&str], quantum: u32) -> driver::End {
+    let end = Driver::start(arguments, quantum, Schedule::Serial, false).end();
+    assert_eq!(end.code, Some(0), "{}", end.printed);
+    end
+}
+
+#[test]
+fn racing_threads_do_the_same_in_every_run_and_natively_do_not() {
+    for quantum in [1, 10, 100] {
+        let first = run(&["threads"], quantum);
+        for _ in 0..5 {
+            assert_eq!(run(&["threads"], quantum), first, "quantum {quantum}");
+        }
+    }
+    let native: HashSet<Vec<u8>> =
+        (0..20).map(|_| Command::new(probe()).arg("threads").output().unwrap().stdout).collect();
+    assert!(native.len() > 1, "the control: without us, runs differ");
+}
+
+#[test]
+fn parallel_mode_ends_too() {
+    let end = Driver::start(&["threads"], 10, Schedule::Parallel, false).end();
+    assert_eq!(end.code, Some(0), "{}", end.printed);
+}
+
+#[test]
+fn locks_keep_what_posix_says() {
+    assert_eq!(run(&["locks"], 100).printed, "locks ok\n");
+}
+
+#[test]
+fn pipes_and_their_like_work_between_threads() {
+    assert_eq!(run(&["channels"], 100).printed, "channels 200000\n");
+}
+
+#[test]
+fn time_and_random_bytes_are_agreed() {
+    let first = run(&["values"], 100);
+    assert!(first.printed.starts_with("1700000000."), "{}", first.printed);
+    assert!(first.printed.ends_with(" 100\n"), "{}", first.printed);
+    assert_eq!(run(&["values"], 100), first);
+}
+
+/// Three clients in a fixed script; where `pauses` says so, the server gets time to run in between.
+fn serve(mode: &str, pauses: u32) -> (driver::End, Vec<Vec<u8>>) {
+    let mut driver = Driver::start(&["server", mode], 100, Schedule::Serial, false);
+    assert!(driver.settle());
+    assert_eq!(driver.listens, [7777]);
+    let conn = Driver::conn;
+    let script = [
+        Driver::connect(1),
+        Op::Send { conn: conn(1), offset: 0, bytes: b"first " },
+        Driver::connect(2),
+        Op::Send { conn: conn(2), offset: 0, bytes: b"second" },
+        Op::Send { conn: conn(1), offset: 6, bytes: b"again" },
+        Driver::connect(3),
+        Op::Shut { conn: conn(1), total: 11 },
+        Op::Reset { conn: conn(2) },
+        Op::Send { conn: conn(3), offset: 0, bytes: b"quit" },
+    ];
+    for (place, op) in script.iter().enumerate() {
+        driver.pause = Duration::from_millis(u64::from(pauses >> place & 1) * 3);
+        driver.feed(&[*op]);
+    }
+    driver.pause = Duration::ZERO;
+    driver.settle();
+    let replies = std::mem::take(&mut driver.replies);
+    (driver.end(), replies)
+}
+
+#[test]
+fn servers_of_every_kind_answer_the_same_whenever_the_script_arrives() {
+    for mode in ["e", "E", "p", "s", "t"] {
+        let (first, replies) = serve(mode, 0);
+        assert_eq!(first.code, Some(0), "{mode}: {}", first.printed);
+        let text: Vec<_> = replies.iter().map(|reply| String::from_utf8_lossy(reply)).collect();
+        assert_eq!(text, ["FIRST AGAIN", "SECOND", "QUIT"], "{mode}");
+        for pauses in [0b1_1111_1111, 0b1_0101_0101, 0b0_0011_0010] {
+            let again = serve(mode, pauses);
+            assert_eq!(again, (first.clone(), replies.clone()), "{mode} {pauses:b}");
+        }
+    }
+}
+
+#[test]
+fn a_child_may_run_a_program_and_may_not_serve() {
+    let end = run(&["exec"], 100);
+    assert_eq!(end.printed, "from a child\nchild 0\n");
+    let end = run(&["fork"], 100);
+    assert_eq!(end.printed, "child 69\n");
+}
