@@ -438,7 +438,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         if next <= base {
-            let up_to = Slot(next.0 + CATCH_UP_SLOTS_MAX - 1).min(base);
+            // More than its window the member cannot take at once.
+            let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
+            let up_to = Slot(next.0 + range - 1).min(base);
             progress.served = up_to;
             progress.next = Some(up_to.next());
             return push(out, Effect::ServeCatchUp { to, from: next, up_to });

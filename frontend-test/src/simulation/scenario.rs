@@ -10,8 +10,9 @@ use super::random::Random;
 const MILLISECOND: Micros = 1000;
 const SECOND: Micros = 1000 * MILLISECOND;
 
-/// How long a healed group may take until everything is as it should be.
-const HEALING_MAX: Micros = 20 * SECOND;
+/// How long a healed group may take until everything is as it should be. Most of it is catching up
+/// through a window of four slots with a slow disk.
+const HEALING_MAX: Micros = 60 * SECOND;
 
 /// What came of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
