@@ -32,9 +32,9 @@ impl Output {
         Self { writer, region, wake, node, first_generation, put_off: 0 }
     }
 
-    /// Whether the descriptor is ours and not the server's.
-    pub fn owns(&self, descriptor: i32) -> bool {
-        descriptor == self.wake
+    /// The descriptor that is ours and not the server's.
+    pub fn descriptor(&self) -> i32 {
+        self.wake
     }
 
     /// Whether a client of this replica is at the other end.

@@ -52,8 +52,8 @@ fn time_and_random_bytes_are_agreed() {
 }
 
 /// Three clients in a fixed script; where `pauses` says so, the server gets time to run in between.
-fn serve(mode: &str, pauses: u32) -> (driver::End, Vec<Vec<u8>>) {
-    let mut driver = Driver::start(&["server", mode], 100, Schedule::Serial, false);
+fn serve(mode: &str, pauses: u32, on_arrival: bool) -> (driver::End, Vec<Vec<u8>>) {
+    let mut driver = Driver::start(&["server", mode], 100, Schedule::Serial, on_arrival);
     assert!(driver.settle());
     assert_eq!(driver.listens, [7777]);
     let conn = Driver::conn;
@@ -81,15 +81,24 @@ fn serve(mode: &str, pauses: u32) -> (driver::End, Vec<Vec<u8>>) {
 #[test]
 fn servers_of_every_kind_answer_the_same_whenever_the_script_arrives() {
     for mode in ["e", "E", "p", "s", "t"] {
-        let (first, replies) = serve(mode, 0);
+        let (first, replies) = serve(mode, 0, false);
         assert_eq!(first.code, Some(0), "{mode}: {}", first.printed);
         let text: Vec<_> = replies.iter().map(|reply| String::from_utf8_lossy(reply)).collect();
         assert_eq!(text, ["FIRST AGAIN", "SECOND", "QUIT"], "{mode}");
         for pauses in [0b1_1111_1111, 0b1_0101_0101, 0b0_0011_0010] {
-            let again = serve(mode, pauses);
+            let again = serve(mode, pauses, false);
             assert_eq!(again, (first.clone(), replies.clone()), "{mode} {pauses:b}");
         }
     }
+}
+
+#[test]
+fn the_control_without_the_script_differs_with_the_timing() {
+    let schedules: HashSet<_> = [0, 0b1_1111_1111, 0b1_0101_0101, 0b0_0011_0010]
+        .iter()
+        .map(|pauses| serve("t", *pauses, true).0.hashes)
+        .collect();
+    assert!(schedules.len() > 1, "admission on arrival must depend on arrival");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use libc::{mode_t, off_t};
 
 use super::process::uncovered;
 use super::transfer::{begin_at, dispose};
-use crate::descriptors::{Kind, lookup};
+use crate::descriptors::{DESCRIPTORS, Kind, lookup};
 use crate::errno;
 use crate::turn::{Call, begin, enter, takes_part};
 use crate::world::{KEEP_FSYNC, World};
@@ -89,7 +89,8 @@ unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(descriptor: c_int) -> c_int {
-    if takes_part() && is_hidden(descriptor) {
+    // The library's own lies above what a server has, unless it closes everything.
+    if descriptor >= 200 && hidden() == Some(descriptor) {
         return errno::answer_int(Err(libc::EBADF));
     }
     if lookup(descriptor).is_some()
@@ -103,16 +104,62 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
     errno::answer_int(sys::close(descriptor).map(|()| 0))
 }
 
-/// Whether a number is the library's own: to the server it is not open.
-fn is_hidden(descriptor: c_int) -> bool {
-    // Far above what a server has unless it closes everything; looked at without counting a call.
-    if descriptor < 200 {
-        return false;
+/// Closes all numbers of a range; the library's own stays.
+fn close_all(first: c_uint, last: c_uint) {
+    let last = (last as usize).min(DESCRIPTORS - 1) as c_int;
+    for descriptor in c_int::try_from(first).unwrap_or(c_int::MAX)..=last {
+        if lookup(descriptor).is_some()
+            && let Some(mut held) = begin(Call::Close, descriptor as u32)
+        {
+            detach(held.world(), descriptor);
+            held.end();
+        }
     }
-    let Some(mut held) = enter() else { return false };
-    let hidden = held.world().output.owns(descriptor);
+    let hidden = hidden();
+    let kernel = |from: c_uint, to: c_uint| {
+        let arguments = [from as usize, to as usize, 0, 0, 0, 0];
+        // SAFETY: close_range touches no memory. It fails for an empty range only.
+        unsafe { sys::syscall(libc::SYS_close_range, arguments) };
+    };
+    match hidden {
+        Some(hidden) if hidden as c_uint >= first => {
+            kernel(first, (hidden as c_uint).saturating_sub(1));
+            kernel(hidden as c_uint + 1, c_uint::MAX);
+        }
+        _ => kernel(first, c_uint::MAX),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn closefrom(first: c_int) {
+    close_all(u32::try_from(first).unwrap_or(0), c_uint::MAX);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if flags == 0 && last == c_uint::MAX {
+        close_all(first, last);
+        return 0;
+    }
+    if flags == 0 {
+        for descriptor in first..=last.min(DESCRIPTORS as c_uint - 1) {
+            // SAFETY: plain numbers; one that is not open is an error that close_range ignores.
+            unsafe { close(descriptor as c_int) };
+        }
+        return 0;
+    }
+    let arguments = [first as usize, last as usize, flags as usize, 0, 0, 0];
+    // SAFETY: close_range touches no memory; with flags it is used right before exec.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_close_range, arguments) }))
+}
+
+/// The library's own descriptor: to the server it is not open.
+fn hidden() -> Option<c_int> {
+    // Looked at without counting a call.
+    let mut held = enter()?;
+    let hidden = held.world().output.descriptor();
     held.leave();
-    hidden
+    Some(hidden)
 }
 
 /// A number leads nowhere any more.
