@@ -6,6 +6,14 @@
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+/// Names of which libc has an old version, too.
+const OLD_TWINS: [&CStr; 4] = [
+    c"pthread_cond_wait",
+    c"pthread_cond_timedwait",
+    c"pthread_cond_signal",
+    c"pthread_cond_broadcast",
+];
+
 /// A function of libc, found when it is needed.
 pub struct Real {
     name: &'static CStr,
@@ -25,7 +33,7 @@ impl Real {
             return found;
         }
         // Condition variables of before 2003 have the same name; the plain lookup may find those.
-        let versioned = self.name.to_bytes().starts_with(b"pthread_cond_");
+        let versioned = OLD_TWINS.contains(&self.name);
         // SAFETY: names end with a zero byte; the linker's own functions take no lock of ours.
         let found = unsafe {
             if versioned {

@@ -13,7 +13,7 @@ use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 
 use crate::script;
-use crate::world::{self, On, SERIAL, WORDS, World};
+use crate::world::{self, On, PROCESS, SERIAL, WORDS, World};
 
 /// Calls, by the numbers that go into the schedule hash. Never renumbered: replicas of two versions
 /// would differ.
@@ -80,8 +80,22 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
             world.region.clock.store(world.run.gate.clock(), Ordering::Relaxed);
             return Some(held);
         }
-        script::admit_next(world, ServerState::Stalled);
+        if is_child() {
+            return None;
+        }
+        script::admit_next(held.world(), ServerState::Stalled);
     }
+}
+
+/// Whether this is a child after fork, in a handler of pthread_atfork(3) that runs before the hook of
+/// fork has told it: it has a copy of the state, but no other thread, and no part in the script. Asked
+/// only where a thread would stop.
+fn is_child() -> bool {
+    let child = PROCESS.load(Ordering::Relaxed) != sys::process_number();
+    if child {
+        forget_self();
+    }
+    child
 }
 
 /// Takes the turn without a call: what follows is not counted.
@@ -126,6 +140,9 @@ impl Held {
 
     /// As [`Held::end`], and gives others a chance whatever is left of the quantum.
     pub fn end_and_yield(mut self) {
+        if is_child() {
+            return;
+        }
         self.world().run.turn.yield_turn();
         if SERIAL.load(Ordering::Relaxed) {
             self.pass();

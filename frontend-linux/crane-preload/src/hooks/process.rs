@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use crane_shm::sys;
 use libc::pid_t;
 
+use crate::descriptors::{Kind, Place};
 use crate::turn::{self, Call, begin};
-use crate::world::{PROCESS, World};
+use crate::world::{self, PROCESS, World};
 
 /// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
 const CANNOT_SERVE: usize = 69;
@@ -30,10 +31,16 @@ pub fn uncovered(world: &mut World, what: &'static str) {
     world.output.note(1, what);
 }
 
-/// Called when a thread that takes no part uses a descriptor of ours: in a child, that is the end.
-pub fn refuse_in_child() {
+/// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket is
+/// the end; pipes and the like are the kernel's there.
+pub fn refuse_in_child(place: Place) {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process == sys::process_number() {
+        return;
+    }
+    // SAFETY: a child has a copy of its own, and one thread.
+    let kind = unsafe { world::world() }.descriptors.at(place).kind;
+    if !matches!(kind, Kind::Conn(_) | Kind::Listener(_) | Kind::Epoll) {
         return;
     }
     let _ = sys::write(2, SERVES);

@@ -51,10 +51,10 @@ impl Manner {
 
 /// Starts a call about a descriptor of ours. `None`: the real call is due.
 pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, Place)> {
-    lookup(descriptor)?;
+    let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
     let Some(held) = held else {
-        super::process::refuse_in_child();
+        super::process::refuse_in_child(place);
         return None;
     };
     match lookup(descriptor) {

@@ -250,12 +250,17 @@ static void server(char mode) {
 
 static void forks(int serves) {
     if (serves) { listener = socket(AF_INET, SOCK_STREAM, 0); listen(listener, 5); }
+    int ends[2];
+    char c = 0;
+    check(!pipe(ends), "pipe");
     pid_t child = fork();
     if (!child) {
+        if (write(ends[1], "p", 1) != 1) _exit(3);
         if (serves) accept(listener, NULL, NULL);
         execlp("echo", "echo", "from a child", NULL);
     }
     int status;
+    check(read(ends[0], &c, 1) == 1 && c == 'p', "the child's pipe");
     waitpid(child, &status, 0);
     printf("child %d\n", WEXITSTATUS(status));
 }
