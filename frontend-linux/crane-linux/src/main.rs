@@ -1,2 +1,52 @@
-//! The command.
-fn main() {}
+//! `crane-linux`: runs an unmodified server program as a replicated service.
+//!
+//! | room | thought |
+//! |---|---|
+//! | `options` | the command line |
+//! | `start`, `local`, `status` | a replica; a group on one machine; how a group is |
+//! | [`driver`] | the task that owns the machines of the core and carries values between them |
+//! | [`net`] | links to the other replicas, and questions |
+//! | [`proxy`] | the clients |
+//! | [`log`] | the replicated log on disk |
+//! | [`cell`] | the namespaces and files that the server runs in |
+//! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
+
+mod base;
+mod cell;
+mod clock;
+mod driver;
+mod local;
+mod log;
+mod meta;
+mod net;
+mod options;
+mod proxy;
+mod report;
+mod start;
+mod status;
+mod thread_mutex;
+
+use clap::{CommandFactory, Parser};
+
+use options::{Cli, Subcommands};
+
+fn main() {
+    if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
+        cell::launch::run();
+    }
+    let cli = Cli::parse();
+    let status = match (&cli.command, cli.replica.local) {
+        (Some(Subcommands::Status(args)), _) => status::run(args),
+        (None, _) if cli.replica.program.is_empty() => {
+            let missing = clap::error::ErrorKind::MissingRequiredArgument;
+            Cli::command().error(missing, "give the server's program after --").exit()
+        }
+        (None, Some(count)) => local::run(&cli.replica, count),
+        (None, None) if cli.replica.peers.is_empty() => {
+            let missing = clap::error::ErrorKind::MissingRequiredArgument;
+            Cli::command().error(missing, "give --peers A,B,C or --local N").exit()
+        }
+        (None, None) => start::run(cli.replica),
+    };
+    std::process::exit(status);
+}

@@ -1,0 +1,312 @@
+//! The base: what all replicas must have alike before the first entry, as named parts with digests.
+//!
+//! Program, the libraries that it maps, arguments, environment, and the files below the working
+//! directory. Parts have names so that a replica which differs can be told in what.
+
+pub mod elf;
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use elf::Program;
+
+/// A file in a directory that tells crane's own directories from the service's files.
+pub const MARKER: &str = ".crane-data";
+/// The directory that crane makes where it is started, unless it is told another.
+pub const DEFAULT_DIRECTORY: &str = ".crane";
+
+/// Files that get a part each; with more, a directory of the top level is one part.
+const FILE_PARTS_MAX: usize = 400;
+/// Bytes of a file that are read for its digest; the rest counts by its length.
+const FILE_BYTES_READ_MAX: u64 = 256 << 20;
+/// Variables that the server gets from the caller's environment.
+const VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
+/// Differences that a message names.
+const NAMED_MAX: usize = 5;
+
+/// One thing that must be alike.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Such as `argument 2` or `file www/index.html`.
+    pub name: String,
+    /// The first half of its SHA-256.
+    pub digest: [u8; 16],
+}
+
+/// All parts, sorted by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Base {
+    /// Sorted by name, without doubles.
+    pub parts: Vec<Part>,
+}
+
+impl Base {
+    /// Looks at the program, its surroundings and the files below `directory`.
+    ///
+    /// # Errors
+    /// What could not be read, by name.
+    pub fn of(
+        program: &Program,
+        arguments: &[String],
+        environment: &[(String, String)],
+        directory: &Path,
+    ) -> Result<Self, String> {
+        let mut parts = vec![part("program", &digest_of_file(&program.path)?)];
+        if program.binary != program.path {
+            parts.push(part("interpreter", &digest_of_file(&program.binary)?));
+        }
+        for library in libraries(program)? {
+            let name = library.file_name().unwrap_or(library.as_os_str()).to_string_lossy();
+            parts.push(part(&format!("library {name}"), &digest_of_file(&library)?));
+        }
+        for (index, argument) in arguments.iter().enumerate() {
+            parts.push(part(&format!("argument {}", index + 1), argument.as_bytes()));
+        }
+        for (name, value) in environment {
+            parts.push(part(&format!("variable {name}"), value.as_bytes()));
+        }
+        parts.push(part("working directory's path", directory.as_os_str().as_encoded_bytes()));
+        parts.extend(parts_of_files(directory)?);
+        parts.sort();
+        parts.dedup_by(|one, other| one.name == other.name);
+        Ok(Self { parts })
+    }
+
+    /// The digest of all parts: what the genesis entry says.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for part in &self.parts {
+            hash.update((part.name.len() as u64).to_le_bytes());
+            hash.update(part.name.as_bytes());
+            hash.update(part.digest);
+        }
+        hash.finalize().into()
+    }
+
+    /// The names of the parts that differ, as a text; `None` if none does.
+    pub fn difference(&self, other: &Base) -> Option<String> {
+        let lacks = |there: &Base, part: &Part| {
+            there.parts.binary_search_by(|candidate| candidate.name.cmp(&part.name)).is_err()
+        };
+        let mut names: Vec<String> = Vec::new();
+        for part in &self.parts {
+            let found = other.parts.binary_search_by(|candidate| candidate.name.cmp(&part.name));
+            match found {
+                Ok(place) if other.parts[place].digest != part.digest => {
+                    names.push(part.name.clone());
+                }
+                Ok(_) => {}
+                Err(_) => names.push(format!("{} (on one side only)", part.name)),
+            }
+        }
+        let only_there = other.parts.iter().filter(|part| lacks(self, part));
+        names.extend(only_there.map(|part| format!("{} (on one side only)", part.name)));
+        if names.is_empty() {
+            return None;
+        }
+        let more = names.len().saturating_sub(NAMED_MAX);
+        names.truncate(NAMED_MAX);
+        let mut text = names.join(", ");
+        if more > 0 {
+            text.push_str(&format!(" and {more} more"));
+        }
+        Some(text)
+    }
+}
+
+/// The environment that the server gets: a fixed list from the caller's, and what was asked for.
+pub fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
+    let mut chosen: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| VARIABLES.contains(&name.as_str()) || name.starts_with("LC_"))
+        .collect();
+    for (name, value) in extra {
+        chosen.retain(|(known, _)| known != name);
+        chosen.push((name.clone(), value.clone()));
+    }
+    chosen.sort();
+    chosen
+}
+
+/// Whether a directory holds crane's data and not the service's.
+pub fn is_ours(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == DEFAULT_DIRECTORY) || path.join(MARKER).exists()
+}
+
+fn part(name: &str, content: &[u8]) -> Part {
+    let whole: [u8; 32] = Sha256::digest(content).into();
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&whole[..16]);
+    Part { name: name.to_string(), digest }
+}
+
+/// What the program's loader would map, asked of the loader itself (it runs nothing of the program).
+fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
+    let output = Command::new(&program.loader)
+        .arg("--list")
+        .arg(&program.binary)
+        .env_remove("LD_PRELOAD")
+        .output()
+        .map_err(|error| format!("{}: {error}", program.loader.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    if let Some(line) = text.lines().find(|line| line.contains("not found")) {
+        return Err(format!("{} lacks a library: {}", program.binary.display(), line.trim()));
+    }
+    let mut found: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
+        .map(PathBuf::from)
+        .collect();
+    found.push(program.loader.clone());
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn parts_of_files(directory: &Path) -> Result<Vec<Part>, String> {
+    if directory == Path::new("/") {
+        return Ok(Vec::new());
+    }
+    let mut files = Vec::new();
+    list(directory, Path::new(""), &mut files).map_err(|(path, error)| describe(&path, &error))?;
+    files.sort();
+    if files.len() <= FILE_PARTS_MAX {
+        let of = |file: &PathBuf| {
+            let digest = digest_of_file(&directory.join(file))?;
+            Ok(part(&format!("file {}", file.display()), &digest))
+        };
+        return files.iter().map(of).collect();
+    }
+    let mut tops: Vec<(PathBuf, Sha256)> = Vec::new();
+    for file in &files {
+        let top = file.components().next().map_or(PathBuf::new(), |c| PathBuf::from(c.as_os_str()));
+        if tops.last().is_none_or(|(last, _)| *last != top) {
+            tops.push((top, Sha256::new()));
+        }
+        let (_, hash) = tops.last_mut().expect("just made sure");
+        hash.update(file.as_os_str().as_encoded_bytes());
+        hash.update(digest_of_file(&directory.join(file))?);
+    }
+    tops.truncate(FILE_PARTS_MAX);
+    let named = |(top, hash): (PathBuf, Sha256)| {
+        part(&format!("files in {}", top.display()), &hash.finalize())
+    };
+    Ok(tops.into_iter().map(named).collect())
+}
+
+fn list(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
+    let here = root.join(below);
+    let failed = |error| (here.clone(), error);
+    for item in fs::read_dir(&here).map_err(failed)? {
+        let item = item.map_err(failed)?;
+        let kind = item.file_type().map_err(failed)?;
+        let relative = below.join(item.file_name());
+        if kind.is_dir() {
+            if !is_ours(&item.path()) {
+                list(root, &relative, files)?;
+            }
+        } else {
+            files.push(relative);
+        }
+    }
+    Ok(())
+}
+
+/// Content, length, time of change (servers tell their clients) and whether it can be executed.
+fn digest_of_file(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: io::Error| describe(path, &error);
+    let about = fs::symlink_metadata(path).map_err(failed)?;
+    let mut hash = Sha256::new();
+    if about.file_type().is_symlink() {
+        let target = fs::read_link(path).map_err(failed)?;
+        hash.update(target.as_os_str().as_encoded_bytes());
+    } else if about.is_file() {
+        hash.update(about.len().to_le_bytes());
+        hash.update(about.mtime().to_le_bytes());
+        hash.update((about.mode() & 0o111).to_le_bytes());
+        let mut reader = fs::File::open(path).map_err(failed)?.take(FILE_BYTES_READ_MAX);
+        let mut space = vec![0; 256 * 1024];
+        loop {
+            let length = reader.read(&mut space).map_err(failed)?;
+            if length == 0 {
+                break;
+            }
+            hash.update(&space[..length]);
+        }
+    } else {
+        hash.update((about.mode() & libc::S_IFMT).to_le_bytes());
+    }
+    Ok(hash.finalize().to_vec())
+}
+
+fn describe(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("crane-base-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("www")).unwrap();
+        fs::write(path.join("www/index.html"), "hello").unwrap();
+        path
+    }
+
+    fn base(directory: &Path, arguments: &[&str]) -> Base {
+        let arguments: Vec<String> = arguments.iter().map(|text| text.to_string()).collect();
+        let environment = [("TZ".to_string(), "UTC".to_string())];
+        let program = elf::find("/bin/sh").unwrap();
+        Base::of(&program, &arguments, &environment, directory).unwrap()
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let directory = scratch("named");
+        let one = base(&directory, &["-x", "1"]);
+        assert_eq!(one.difference(&base(&directory, &["-x", "1"])), None);
+        assert_eq!(one.difference(&base(&directory, &["-x", "2"])).unwrap(), "argument 2");
+        fs::write(directory.join("www/index.html"), "hellO").unwrap();
+        let changed = base(&directory, &["-x", "1"]);
+        assert_eq!(one.difference(&changed).unwrap(), "file www/index.html");
+        assert_ne!(one.digest(), changed.digest());
+        let fewer = base(&directory, &["-x"]);
+        assert_eq!(changed.difference(&fewer).unwrap(), "argument 2 (on one side only)");
+        assert!(one.parts.iter().any(|part| part.name == "library libc.so.6"));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn own_directories_are_no_part_of_it() {
+        let directory = scratch("own");
+        let before = base(&directory, &[]);
+        fs::create_dir_all(directory.join(".crane/x")).unwrap();
+        fs::write(directory.join(".crane/x/file"), "1").unwrap();
+        fs::create_dir_all(directory.join("data")).unwrap();
+        fs::write(directory.join("data").join(MARKER), "").unwrap();
+        fs::write(directory.join("data/file"), "1").unwrap();
+        assert_eq!(before.difference(&base(&directory, &[])), None);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn many_files_are_named_by_their_directory() {
+        let directory = scratch("many");
+        for number in 0..=FILE_PARTS_MAX {
+            fs::write(directory.join(format!("www/{number}")), "x").unwrap();
+        }
+        let one = base(&directory, &[]);
+        fs::write(directory.join("www/7"), "y").unwrap();
+        let other = base(&directory, &[]);
+        assert_eq!(one.difference(&other).unwrap(), "files in www");
+        fs::remove_dir_all(directory).unwrap();
+    }
+}

@@ -1,0 +1,254 @@
+//! The launcher and the cell's init: single-threaded processes that fork before anything else runs in
+//! them.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::FromRawFd;
+use std::path::PathBuf;
+
+use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, mounts, upper};
+
+/// Limits that a server sees, equal on all hosts: soft and hard.
+const LIMITS: [(libc::__rlimit_resource_t, u64); 4] = [
+    (libc::RLIMIT_NOFILE, 16 * 1024),
+    (libc::RLIMIT_STACK, 8 << 20),
+    (libc::RLIMIT_CORE, 0),
+    (libc::RLIMIT_NPROC, 32 * 1024),
+];
+const MODE_MASK: libc::mode_t = 0o022;
+
+/// Runs the launcher: to the end of the server. Its standard input holds the [`Spec`].
+pub fn run() -> ! {
+    // SAFETY: the daemon has opened this descriptor for us.
+    let mut reports = unsafe { File::from_raw_fd(REPORT_DESCRIPTOR) };
+    // SAFETY: fcntl touches no memory; an exec of the program closes the descriptor.
+    unsafe { libc::fcntl(REPORT_DESCRIPTOR, libc::F_SETFD, libc::FD_CLOEXEC) };
+    let outcome = read_spec().and_then(|spec| launch(&spec, &mut reports));
+    if let Err(why) = outcome {
+        say(&mut reports, &Report::Failed(why));
+    }
+    std::process::exit(1);
+}
+
+fn say(reports: &mut File, report: &Report) {
+    // When nobody listens any more, the cell ends with its daemon.
+    let _ = reports.write_all(report.line().as_bytes());
+}
+
+fn read_spec() -> Result<Spec, String> {
+    die_with_parent()?;
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(|error| format!("no spec: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| format!("no spec: {error}"))
+}
+
+fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
+    upper::remove(&spec.data.join("copy"))?;
+    let spaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    // SAFETY: unshare touches no memory.
+    let permitted = unsafe { libc::unshare(spaces) } == 0;
+    let refusal = io::Error::last_os_error();
+    let directory;
+    if permitted {
+        upper::make(&spec.data)?;
+        say(reports, &Report::Overlay);
+        directory = spec.directory.clone();
+    } else {
+        directory = spec.data.join("copy");
+        upper::copy_tree(&spec.directory, &directory)?;
+        say(reports, &Report::Copy(refusal.to_string()));
+    }
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(format!("fork: {}", io::Error::last_os_error())),
+        0 => {
+            let outcome = init(spec, permitted, directory, reports);
+            if let Err(why) = outcome {
+                say(reports, &Report::Failed(why));
+            }
+            exit_now(1)
+        }
+        init => {
+            wait_for(init);
+            std::process::exit(0)
+        }
+    }
+}
+
+/// Pid 1 of the cell: starts the server as pid 2, reaps what is left behind, reports the server's end,
+/// and takes all with it when it ends.
+fn init(
+    spec: &Spec,
+    namespaces: bool,
+    directory: PathBuf,
+    reports: &mut File,
+) -> Result<(), String> {
+    die_with_parent()?;
+    // SAFETY: setsid touches no memory. It fails only for a leader of a group, which a child is not.
+    unsafe { libc::setsid() };
+    if namespaces {
+        make_mounts_private()?;
+        mounts::enter(spec)?;
+        set_host_name()?;
+    } else {
+        // SAFETY: prctl with this option touches no memory.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    }
+    std::env::set_current_dir(&directory)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
+    let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
+    let image = Image::new(spec, &run)?;
+    set_limits();
+    // SAFETY: umask and personality touch no memory.
+    unsafe {
+        libc::umask(MODE_MASK);
+        libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+    }
+    say(reports, &Report::Started);
+    // SAFETY: this process has one thread.
+    let server = match unsafe { libc::fork() } {
+        -1 => return Err(format!("fork: {}", io::Error::last_os_error())),
+        0 => {
+            let error = image.run();
+            say(reports, &Report::Failed(format!("{}: {error}", spec.program.display())));
+            exit_now(127)
+        }
+        server => server,
+    };
+    drop_standard_streams();
+    let report = reap_until(server);
+    say(reports, &report);
+    exit_now(0)
+}
+
+/// What execve needs, made before the fork.
+struct Image {
+    program: CString,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+}
+
+impl Image {
+    fn new(spec: &Spec, run: &std::path::Path) -> Result<Self, String> {
+        let text = |text: String| {
+            CString::new(text).map_err(|_| "an argument has a zero byte".to_string())
+        };
+        let own = [
+            format!("LD_PRELOAD={}/preload.so", run.display()),
+            format!("CRANE_REGION={}/region", run.display()),
+            format!("CRANE_WAKE={}/wake", run.display()),
+        ];
+        let given = spec.environment.iter().map(|(name, value)| format!("{name}={value}"));
+        Ok(Self {
+            program: upper::c_path(&spec.program)?,
+            arguments: spec.arguments.iter().cloned().map(text).collect::<Result<_, _>>()?,
+            environment: given.chain(own).map(text).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Becomes the server; comes back only with an error.
+    fn run(&self) -> io::Error {
+        let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
+            words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
+        // SAFETY: all strings and both arrays live until the call; the arrays end with a null pointer.
+        // Rust's runtime ignores SIGPIPE, which a program would inherit.
+        unsafe {
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+            libc::dup2(null, 0);
+            libc::close_range(REPORT_DESCRIPTOR as u32 + 1, u32::MAX, 0);
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+            libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+        }
+        io::Error::last_os_error()
+    }
+}
+
+fn die_with_parent() -> Result<(), String> {
+    // SAFETY: prctl with this option touches no memory.
+    let asked = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+    match asked {
+        0 => Ok(()),
+        _ => Err(format!("prctl: {}", io::Error::last_os_error())),
+    }
+}
+
+fn make_mounts_private() -> Result<(), String> {
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    let none = std::ptr::null();
+    // SAFETY: the target is a live string; the other pointers are not used with these flags.
+    match unsafe { libc::mount(none, c"/".as_ptr(), none, flags, std::ptr::null()) } {
+        0 => Ok(()),
+        _ => Err(format!("mounts cannot be made private: {}", io::Error::last_os_error())),
+    }
+}
+
+fn set_host_name() -> Result<(), String> {
+    // SAFETY: the name is live and has the length that is told.
+    match unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) } {
+        0 => Ok(()),
+        _ => Err(format!("sethostname: {}", io::Error::last_os_error())),
+    }
+}
+
+/// As far as this host's own limits allow.
+fn set_limits() {
+    for (resource, wanted) in LIMITS {
+        let mut limit = libc::rlimit { rlim_cur: wanted, rlim_max: wanted };
+        // SAFETY: the kernel reads from, or writes to, a live structure.
+        unsafe {
+            if libc::setrlimit(resource, &raw const limit) != 0 {
+                libc::getrlimit(resource, &raw mut limit);
+                limit.rlim_cur = wanted.min(limit.rlim_max);
+                libc::setrlimit(resource, &raw const limit);
+            }
+        }
+    }
+}
+
+/// The daemon reads the server's output to its end, which must not wait for us.
+fn drop_standard_streams() {
+    // SAFETY: closing descriptors touches no memory; nothing in this process writes to them.
+    unsafe {
+        libc::close(0);
+        libc::close(1);
+        libc::close(2);
+    }
+}
+
+fn reap_until(server: libc::pid_t) -> Report {
+    loop {
+        let mut status = 0;
+        // SAFETY: the kernel writes to a live integer.
+        let ended = unsafe { libc::waitpid(-1, &raw mut status, 0) };
+        if ended == server {
+            return if libc::WIFSIGNALED(status) {
+                Report::Killed(libc::WTERMSIG(status))
+            } else {
+                Report::Exited(libc::WEXITSTATUS(status))
+            };
+        }
+        if ended < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return Report::Failed("the server is nobody's child".to_string());
+        }
+    }
+}
+
+fn wait_for(process: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: the kernel writes to a live integer.
+    while unsafe { libc::waitpid(process, &raw mut status, 0) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+}
+
+/// Ends a forked process without running what its parent has registered for its own end.
+fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit does not return.
+    unsafe { libc::_exit(status) }
+}

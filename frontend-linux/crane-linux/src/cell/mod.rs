@@ -1,0 +1,215 @@
+//! The cell: the namespaces and files that one run of the server sees.
+//!
+//! Started as a process of its own (`crane-linux cell`, not meant for people), because a daemon with
+//! threads cannot fork safely, and because unsharing must not touch the daemon:
+//!
+//! ```text
+//! daemon ── launcher (unshares, waits) ── init (pid 1 of the cell: mounts, reaps) ── server (pid 2)
+//! ```
+//!
+//! Each dies with its parent. The launcher gets a [`Spec`] on its standard input and reports lines on
+//! descriptor 3, see [`Report`].
+//!
+//! | file | thought |
+//! |---|---|
+//! | `upper` | a fresh layer for the server's changes |
+//! | `mounts` | the file system that the server sees |
+//! | `launch` | the launcher and init |
+
+pub mod launch;
+mod mounts;
+pub mod upper;
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+/// The host name in every cell.
+pub const HOST_NAME: &str = "crane";
+/// Where the daemon's directory is seen in the cell.
+pub const RUN_IN_CELL: &str = "/run/crane";
+/// The hidden subcommand.
+pub const SUBCOMMAND: &str = "cell";
+
+const REPORT_DESCRIPTOR: i32 = 3;
+
+/// What a cell is made from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Spec {
+    /// This replica's data directory; `upper`, `work`, `root` and `run` lie in it.
+    pub data: PathBuf,
+    /// The directory around it that the server must not see.
+    pub hidden: PathBuf,
+    /// Where the server starts, inside and outside.
+    pub directory: PathBuf,
+    /// The program's file.
+    pub program: PathBuf,
+    /// What it is called, and its arguments.
+    pub arguments: Vec<String>,
+    /// Its whole environment, but for what the preload library needs.
+    pub environment: Vec<(String, String)>,
+}
+
+/// What the launcher says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Report {
+    /// The server will run in namespaces, on an overlay of the host's files.
+    Overlay,
+    /// Namespaces are not permitted, for this reason: it will run on a copy of its directory.
+    Copy(String),
+    /// The program has been started.
+    Started,
+    /// The cell could not be made, or the program not be started.
+    Failed(String),
+    /// The program has ended by itself.
+    Exited(i32),
+    /// The program was ended by a signal.
+    Killed(i32),
+}
+
+impl Report {
+    fn line(&self) -> String {
+        match self {
+            Report::Overlay => "overlay\n".to_string(),
+            Report::Copy(why) => format!("copy {}\n", why.replace('\n', " ")),
+            Report::Started => "started\n".to_string(),
+            Report::Failed(why) => format!("failed {}\n", why.replace('\n', " ")),
+            Report::Exited(status) => format!("exited {status}\n"),
+            Report::Killed(signal) => format!("killed {signal}\n"),
+        }
+    }
+
+    /// Reads a line; `None` for what no launcher says.
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
+        Some(match word {
+            "overlay" => Report::Overlay,
+            "copy" => Report::Copy(rest.to_string()),
+            "started" => Report::Started,
+            "failed" => Report::Failed(rest.to_string()),
+            "exited" => Report::Exited(rest.parse().ok()?),
+            "killed" => Report::Killed(rest.parse().ok()?),
+            _ => return None,
+        })
+    }
+}
+
+/// A cell that has been started. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Cell {
+    /// The launcher.
+    pub child: Child,
+    /// What the launcher reports, line by line.
+    pub reports: pipe::Receiver,
+    /// What the server writes to its standard output.
+    pub stdout: ChildStdout,
+    /// What the server writes to its standard error output.
+    pub stderr: ChildStderr,
+}
+
+/// Starts a cell. The upper layer is made anew in it.
+///
+/// # Errors
+/// What the system refused.
+pub async fn start(spec: &Spec) -> io::Result<Cell> {
+    let (reading, writing) = report_pipe()?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("crane-linux")
+        .arg(SUBCOMMAND)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let descriptor = writing.as_raw_fd();
+    // SAFETY: between fork and exec only one async-signal-safe call is made. If the descriptor has the
+    // wanted number already, dup2 would leave its close-on-exec mark, which `report_pipe` excludes.
+    unsafe {
+        command.pre_exec(move || match libc::dup2(descriptor, REPORT_DESCRIPTOR) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+    let mut child = command.spawn()?;
+    drop(writing);
+    let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
+    let mut stdin = child.stdin.take().expect("it was piped");
+    stdin.write_all(&text).await?;
+    drop(stdin);
+    Ok(Cell {
+        stdout: child.stdout.take().expect("it was piped"),
+        stderr: child.stderr.take().expect("it was piped"),
+        reports: pipe::Receiver::from_owned_fd(reading)?,
+        child,
+    })
+}
+
+/// The server's process number on this host, once it has been started.
+pub fn server_process(launcher: u32) -> Option<u32> {
+    let child_of = |process: u32| -> Option<u32> {
+        let path = format!("/proc/{process}/task/{process}/children");
+        std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+    };
+    child_of(child_of(launcher)?)
+}
+
+/// The directory that hides `data` from the server: the outermost one around it that is crane's own.
+pub fn hidden_directory(data: &Path) -> PathBuf {
+    let ours = data.ancestors().filter(|path| crate::base::is_ours(path)).last();
+    ours.unwrap_or(data).to_path_buf()
+}
+
+/// A pipe whose ends have numbers above the one that the launcher expects.
+fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors to a live array of two.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both were just opened and belong to nobody else.
+    let (reading, writing) =
+        unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    // SAFETY: fcntl on a live descriptor; touches no memory.
+    let moved =
+        unsafe { libc::fcntl(writing.as_raw_fd(), libc::F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR + 1) };
+    if moved < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened.
+    Ok((reading, unsafe { OwnedFd::from_raw_fd(moved) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_are_read_as_they_were_said() {
+        for report in [
+            Report::Overlay,
+            Report::Copy("no permission".into()),
+            Report::Started,
+            Report::Failed("a b".into()),
+            Report::Exited(3),
+            Report::Killed(9),
+        ] {
+            assert_eq!(Report::parse(&report.line()), Some(report));
+        }
+        assert_eq!(Report::parse("exited x"), None);
+        assert_eq!(Report::parse(""), None);
+    }
+
+    #[test]
+    fn the_outermost_own_directory_is_hidden() {
+        let hidden = hidden_directory(Path::new("/srv/.crane/civetweb/1"));
+        assert_eq!(hidden, Path::new("/srv/.crane"));
+        assert_eq!(hidden_directory(Path::new("/nowhere/at/all")), Path::new("/nowhere/at/all"));
+    }
+}

@@ -1,0 +1,233 @@
+//! The file system that the server sees: an overlay of the host's, with the kernel's own file systems
+//! made new, so that nothing in them tells of the host.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::upper::{self, c_path};
+use super::{RUN_IN_CELL, Spec};
+
+/// Mounts below these are not the host's files: they are made new, or are not there.
+const NOT_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+/// Kinds of mounts that hold no files of the base.
+const NOT_FILE_SYSTEMS: [&str; 14] = [
+    "proc",
+    "sysfs",
+    "devtmpfs",
+    "devpts",
+    "cgroup",
+    "cgroup2",
+    "securityfs",
+    "debugfs",
+    "tracefs",
+    "mqueue",
+    "hugetlbfs",
+    "autofs",
+    "binfmt_misc",
+    "nsfs",
+];
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// Builds the server's file system and makes it the root. Called by pid 1 of the new namespaces, whose
+/// mounts are private already.
+///
+/// # Errors
+/// What the system refused, with its place.
+pub fn enter(spec: &Spec) -> Result<(), String> {
+    let root = spec.data.join("root");
+    overlay_all(spec, &root)?;
+    mount("tmpfs", &root.join("dev"), "tmpfs", libc::MS_NOSUID, "mode=755")?;
+    make_devices(&root.join("dev"))?;
+    mount("tmpfs", &root.join("run"), "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=755")?;
+    let run = root.join(RUN_IN_CELL.trim_start_matches('/'));
+    fs::create_dir(&run).map_err(|error| format!("{}: {error}", run.display()))?;
+    bind(&spec.data.join("run"), &run)?;
+    if root.join("sys").is_dir() {
+        mount("tmpfs", &root.join("sys"), "tmpfs", libc::MS_RDONLY, "mode=555")?;
+    }
+    mount("proc", &root.join("proc"), "proc", libc::MS_NOSUID | libc::MS_NODEV, "")?;
+    turn_root(&root)
+}
+
+fn overlay_all(spec: &Spec, root: &Path) -> Result<(), String> {
+    for (number, place) in file_mounts(spec)?.iter().enumerate() {
+        let (upper, work) = layers(&spec.data, number);
+        for path in [&upper, &work] {
+            fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        upper::hide(&upper, place, &spec.hidden)?;
+        if number == 0 {
+            upper::empty_temporary(&upper, &spec.directory)?;
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            escaped(place),
+            escaped(&upper),
+            escaped(&work)
+        );
+        let target = root.join(place.strip_prefix("/").unwrap_or(place));
+        mount("overlay", &target, "overlay", 0, &options)?;
+    }
+    Ok(())
+}
+
+/// The first mount's layers are `upper` and `work`; the others' lie beside them.
+fn layers(data: &Path, number: usize) -> (PathBuf, PathBuf) {
+    match number {
+        0 => (data.join("upper"), data.join("work")),
+        _ => (
+            data.join(format!("mounts/upper-{number}")),
+            data.join(format!("mounts/work-{number}")),
+        ),
+    }
+}
+
+/// The root, and the mounts in which the server's directory or program lie: an overlay shows of its
+/// lower layer only the one file system.
+fn file_mounts(spec: &Spec) -> Result<Vec<PathBuf>, String> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(choose_mounts(&text, &[&spec.directory, &spec.program]))
+}
+
+fn choose_mounts(mountinfo: &str, needed: &[&Path]) -> Vec<PathBuf> {
+    let mut chosen = vec![PathBuf::from("/")];
+    for line in mountinfo.lines() {
+        let mut words = line.split(' ');
+        let Some(place) = words.nth(4).map(unescaped) else { continue };
+        let kind = words.skip_while(|word| *word != "-").nth(1).unwrap_or("");
+        let no_files = NOT_FILES.iter().any(|other| place.starts_with(other))
+            || NOT_FILE_SYSTEMS.contains(&kind);
+        let wanted = needed.iter().any(|path| path.starts_with(&place));
+        if wanted && !no_files && !chosen.contains(&place) {
+            chosen.push(place);
+        }
+    }
+    chosen.sort();
+    chosen
+}
+
+/// Octal escapes, as the kernel writes them (proc(5), mountinfo).
+fn unescaped(word: &str) -> PathBuf {
+    let mut text = word.to_string();
+    for (escape, character) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+        text = text.replace(escape, character);
+    }
+    PathBuf::from(text)
+}
+
+/// Overlay's options end at commas, and its list of layers at colons.
+fn escaped(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+}
+
+fn make_devices(dev: &Path) -> Result<(), String> {
+    let failed = |path: &Path| format!("{}: {}", path.display(), io::Error::last_os_error());
+    for (name, major, minor) in DEVICES {
+        let place = dev.join(name);
+        let path = c_path(&place)?;
+        // SAFETY: the path is a live string with its zero byte.
+        let made = unsafe {
+            libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, libc::makedev(major, minor))
+        };
+        if made != 0 {
+            return Err(failed(&place));
+        }
+        // SAFETY: as above; the process's mask of modes may have taken bits away.
+        if unsafe { libc::chmod(path.as_ptr(), 0o666) } != 0 {
+            return Err(failed(&place));
+        }
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        let place = dev.join(name);
+        std::os::unix::fs::symlink(target, &place)
+            .map_err(|error| format!("{}: {error}", place.display()))?;
+    }
+    let shm = dev.join("shm");
+    fs::create_dir(&shm).map_err(|error| format!("{}: {error}", shm.display()))?;
+    mount("tmpfs", &shm, "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=1777")
+}
+
+fn mount(
+    source: &str,
+    target: &Path,
+    kind: &str,
+    flags: libc::c_ulong,
+    options: &str,
+) -> Result<(), String> {
+    let words = [source, kind, options].map(|word| CString::new(word).expect("no zero bytes"));
+    let place = c_path(target)?;
+    let data = words[2].as_ptr().cast();
+    // SAFETY: all are live strings with their zero bytes.
+    let outcome =
+        unsafe { libc::mount(words[0].as_ptr(), place.as_ptr(), words[1].as_ptr(), flags, data) };
+    match outcome {
+        0 => Ok(()),
+        _ => Err(format!("mount {kind} at {}: {}", target.display(), io::Error::last_os_error())),
+    }
+}
+
+fn bind(source: &Path, target: &Path) -> Result<(), String> {
+    let (from, to) = (c_path(source)?, c_path(target)?);
+    let none = std::ptr::null();
+    // SAFETY: both are live strings with their zero bytes; kind and options are not used.
+    let outcome =
+        unsafe { libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND, std::ptr::null()) };
+    match outcome {
+        0 => Ok(()),
+        _ => Err(format!("bind {}: {}", source.display(), io::Error::last_os_error())),
+    }
+}
+
+/// Makes `root` the root and detaches the old one (pivot_root(2), "pivot_root(".", ".")").
+fn turn_root(root: &Path) -> Result<(), String> {
+    std::env::set_current_dir(root).map_err(|error| format!("{}: {error}", root.display()))?;
+    let here = c".";
+    // SAFETY: both arguments are live strings.
+    let turned = unsafe { libc::syscall(libc::SYS_pivot_root, here.as_ptr(), here.as_ptr()) };
+    // SAFETY: as above.
+    if turned != 0 || unsafe { libc::umount2(here.as_ptr(), libc::MNT_DETACH) } != 0 {
+        return Err(format!("pivot_root: {}", io::Error::last_os_error()));
+    }
+    std::env::set_current_dir("/").map_err(|error| format!("/: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mounts_that_hold_what_is_needed_are_chosen() {
+        let mountinfo = "\
+22 1 253:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+23 22 0:5 / /dev rw - devtmpfs none rw
+24 22 0:6 / /srv rw shared:5 - xfs /dev/vdb rw
+25 24 0:7 / /srv/my\\040data rw - xfs /dev/vdc rw
+26 22 0:8 / /home rw - ext4 /dev/vdd rw
+27 22 0:9 / /srv/auto rw - autofs none rw
+";
+        let needed = [Path::new("/srv/my data/www"), Path::new("/usr/bin/civetweb")];
+        let chosen = choose_mounts(mountinfo, &needed);
+        assert_eq!(chosen, ["/", "/srv", "/srv/my data"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_ends_an_option_is_escaped() {
+        assert_eq!(escaped(Path::new("/a:b,c\\d")), "/a\\:b\\,c\\\\d");
+    }
+}

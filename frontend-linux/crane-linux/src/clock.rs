@@ -1,0 +1,193 @@
+//! Clocks and alarms: time since the start, agreed time as the primary tells it, and a timer that is
+//! finer than the runtime's (1 ms).
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crane_core::time::Instant;
+use tokio::io::unix::AsyncFd;
+
+/// Time since the daemon's start.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: std::time::Instant,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+}
+
+impl Clock {
+    /// Now.
+    pub fn now(&self) -> Instant {
+        Instant::from_micros(self.start.elapsed().as_micros() as u64)
+    }
+}
+
+/// What this replica would stamp entries with: nanoseconds since the Unix epoch that never go back, not
+/// even behind what another primary, whose clock was ahead, has stamped.
+#[derive(Clone, Copy, Debug)]
+pub struct AgreedClock {
+    base: u64,
+    at: std::time::Instant,
+    last: u64,
+}
+
+impl Default for AgreedClock {
+    fn default() -> Self {
+        Self { base: unix_nanoseconds(), at: std::time::Instant::now(), last: 0 }
+    }
+}
+
+impl AgreedClock {
+    /// Now.
+    pub fn now(&self) -> u64 {
+        self.base + self.at.elapsed().as_nanos() as u64
+    }
+
+    /// An entry has this stamp: time goes on from there if it is ahead.
+    pub fn saw(&mut self, stamp: u64) {
+        self.last = self.last.max(stamp);
+        if stamp > self.now() {
+            (self.base, self.at) = (stamp, std::time::Instant::now());
+        }
+    }
+
+    /// This replica has become primary: the host's clock counts again if it is ahead.
+    pub fn consult_host(&mut self) {
+        let host = unix_nanoseconds();
+        if host > self.now() {
+            (self.base, self.at) = (host, std::time::Instant::now());
+        }
+    }
+
+    /// The next entry's stamp: above all others.
+    pub fn stamp(&mut self) -> u64 {
+        self.last = self.now().max(self.last + 1);
+        self.last
+    }
+}
+
+/// Nanoseconds of the host's clock since the Unix epoch.
+pub fn unix_nanoseconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Wakes its waiter at a time that can be moved (timerfd_create(2)).
+#[derive(Debug)]
+pub struct Alarm {
+    descriptor: AsyncFd<OwnedFd>,
+    set: Option<u64>,
+}
+
+impl Alarm {
+    /// An alarm that is not set.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn new() -> io::Result<Self> {
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        // SAFETY: timerfd_create touches no memory.
+        let descriptor = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it was just opened and belongs to nobody else.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        // SAFETY: an `OwnedFd` keeps one descriptor open for as long as it lives.
+        let descriptor = unsafe { AsyncFd::register(descriptor)? };
+        Ok(Self { descriptor, set: None })
+    }
+
+    /// Rings at `at`; at once if that is past. `None`: never.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn set(&mut self, now: Instant, at: Option<Instant>) -> io::Result<()> {
+        let wanted = at.map(Instant::as_micros);
+        if wanted == self.set && at.is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        self.set = wanted;
+        let nanoseconds = match at {
+            None => 0,
+            Some(at) => (at.since(now).as_micros() * 1000).max(1),
+        };
+        let value = libc::timespec {
+            tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
+            tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
+        };
+        let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let setting = libc::itimerspec { it_interval: never, it_value: value };
+        let descriptor = self.descriptor.as_raw_fd();
+        // SAFETY: the kernel reads a live structure; the old setting is not asked for.
+        let outcome = unsafe {
+            libc::timerfd_settime(descriptor, 0, &raw const setting, std::ptr::null_mut())
+        };
+        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Waits for it to ring.
+    ///
+    /// # Errors
+    /// The runtime's.
+    pub async fn wait(&mut self) -> io::Result<()> {
+        loop {
+            let mut guard = self.descriptor.readable_mut().await?;
+            let mut count = [0; 8];
+            let read = guard.try_io(|inner| {
+                let descriptor = inner.get_ref().as_raw_fd();
+                // SAFETY: the kernel writes at most 8 bytes to a live array of 8.
+                match unsafe { libc::read(descriptor, count.as_mut_ptr().cast(), count.len()) } {
+                    -1 => Err(io::Error::last_os_error()),
+                    _ => Ok(()),
+                }
+            });
+            match read {
+                Ok(outcome) => {
+                    self.set = None;
+                    return outcome;
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_grow_over_a_host_whose_clock_is_behind() {
+        let mut clock = AgreedClock::default();
+        let ahead = unix_nanoseconds() + 3_600_000_000_000;
+        clock.saw(ahead);
+        clock.consult_host();
+        let first = clock.stamp();
+        assert!(first > ahead && clock.stamp() > first);
+        clock.saw(5);
+        assert!(clock.stamp() > first);
+    }
+
+    #[test]
+    fn an_alarm_rings_when_it_is_due_and_not_when_it_is_unset() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let clock = Clock::default();
+            let mut alarm = Alarm::new().unwrap();
+            let due = clock.now() + crane_core::time::Duration::from_millis(5);
+            alarm.set(clock.now(), Some(due)).unwrap();
+            alarm.wait().await.unwrap();
+            assert!(clock.now() >= due);
+            alarm.set(clock.now(), Some(Instant::START)).unwrap();
+            alarm.wait().await.unwrap();
+            alarm.set(clock.now(), None).unwrap();
+            let short = std::time::Duration::from_millis(20);
+            assert!(tokio::time::timeout(short, alarm.wait()).await.is_err());
+        });
+    }
+}

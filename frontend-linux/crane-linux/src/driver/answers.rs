@@ -1,0 +1,64 @@
+//! The replica's state, as `status` shows it.
+
+use std::sync::atomic::Ordering;
+
+use crane_core::paxos::Role;
+use serde_json::{Value, json};
+
+use crate::net::query::Query;
+use crate::options::ServerFsync;
+
+use super::Driver;
+
+impl Driver {
+    /// The answer to a question, as JSON.
+    pub(super) fn answer(&self, query: Query) -> Vec<u8> {
+        let Query::Status { hash_slot } = query;
+        let value = json!({
+            "group": self.meta.group,
+            "members": self.settings.members,
+            "replica": self.state(hash_slot),
+        });
+        value.to_string().into_bytes()
+    }
+
+    fn state(&self, hash_slot: u64) -> Value {
+        let region = self.server.region();
+        let number = |read: fn(&crane_shm::Region) -> u64| region.map(read);
+        let mark = self.server.mark(hash_slot);
+        let entries = number(|region| {
+            region.entries.load(Ordering::SeqCst) + region.bubbles.load(Ordering::SeqCst)
+        });
+        json!({
+            "id": self.me().number(),
+            "address": self.settings.members[self.me().index()],
+            "role": match self.role {
+                Role::Primary => "primary",
+                Role::Backup { .. } => "backup",
+                Role::Candidate => "candidate",
+                Role::Recovering { .. } => "recovering",
+            },
+            "ballot": self.node.ballot().to_string(),
+            "durable": self.node.durable().0,
+            "committed": self.committed.0,
+            "admitted": number(|region| region.admitted.load(Ordering::SeqCst)).unwrap_or(0),
+            "clock": number(|region| region.clock.load(Ordering::SeqCst)).unwrap_or(0),
+            "schedule_hash": mark.map(|mark| format!("{:016x}", mark.schedule)),
+            "output_hash": mark.map(|mark| format!("{:016x}", mark.output)),
+            "hash_slot": mark.map(|mark| mark.slot),
+            "entries": entries.unwrap_or(0),
+            "bubbles": number(|region| region.bubbles.load(Ordering::SeqCst)).unwrap_or(0),
+            "connections": self.server.connections(),
+            "daemon_pid": std::process::id(),
+            "server_pid": self.server.process(),
+            "cell": self.server.cell(),
+            "server_fsync": match self.settings.args.server_fsync {
+                ServerFsync::Keep => "keep",
+                ServerFsync::Skip => "skip",
+            },
+            "uncovered_calls":
+                number(|region| region.uncovered_calls.load(Ordering::SeqCst)).unwrap_or(0),
+            "last_error": self.last_error,
+        })
+    }
+}

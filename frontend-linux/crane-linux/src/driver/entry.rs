@@ -1,0 +1,294 @@
+//! The clients that came in by this replica: their ops on the way to the log, the server's replies on
+//! the way to them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use crane_core::handover::Handover;
+use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES_MAX, ENTRY_OPS_MAX};
+use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
+use crane_core::time::Instant;
+use crane_core::wire::Op;
+use crane_shm::Record;
+use crane_shm::region::output;
+use tracing::{debug, error, info};
+
+use crate::net::frame::Kind;
+use crate::proxy::{self, Act, Conn, Listener, What};
+
+use super::Driver;
+
+/// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever has
+/// to hold of one replica's clients.
+const OPS: usize = 4096;
+const BYTES: usize = 1 << 20;
+/// Bytes of ops that go to the primary in one frame: they fit into one entry.
+const FRAME_BYTES: usize = ENTRY_BYTES_MAX - ENTRY_HEADER_BYTES_MAX - OP_BYTES_MAX;
+const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
+
+/// This replica's clients.
+pub(super) struct Entry {
+    me: NodeId,
+    handover: Box<Handover<OPS, BYTES>>,
+    /// The kept ops' bytes; the first one's ticket is `first`.
+    ops: VecDeque<Box<[u8]>>,
+    first: u64,
+    last_number: u64,
+    conns: HashMap<u64, Rc<Conn>>,
+    /// Ports that the server listens at; none while clients must wait.
+    listeners: BTreeMap<u16, Option<Listener>>,
+    /// Listeners are open once the server has come this far, which is known when a primary is.
+    open_at: Option<Slot>,
+    open: bool,
+}
+
+impl Entry {
+    /// No clients yet. Connections of older generations are retired first of all.
+    pub(super) fn new(me: NodeId, generation: Generation) -> Self {
+        let mut entry = Self {
+            me,
+            handover: Box::new(Handover::new(me, generation)),
+            ops: VecDeque::new(),
+            first: 0,
+            last_number: 0,
+            conns: HashMap::new(),
+            listeners: BTreeMap::new(),
+            open_at: None,
+            open: false,
+        };
+        let older = Generation(generation.0.saturating_sub(1));
+        entry.keep(&Op::Retire { node: me, generation: older });
+        entry
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.handover.generation()
+    }
+
+    /// Whether clients may do something more.
+    pub(super) fn has_room(&self) -> bool {
+        !self.handover.is_full()
+    }
+
+    pub(super) fn has_clients(&self) -> bool {
+        !self.conns.is_empty()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.handover.deadline()
+    }
+
+    pub(super) fn wake(&mut self, now: Instant) -> bool {
+        self.handover.wake(now)
+    }
+
+    pub(super) fn start_over(&mut self, now: Instant) {
+        self.handover.start_over(now);
+    }
+
+    pub(super) fn committed(&mut self, now: Instant, op: &Op<'_>) {
+        self.handover.committed(now, op);
+        while self.first < self.handover.first().0 {
+            self.ops.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Whether the server has listened yet.
+    pub(super) fn listens(&self) -> bool {
+        !self.listeners.is_empty()
+    }
+
+    /// The next op that the primary has not been handed.
+    fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
+        let ticket = self.handover.hand_over(now)?;
+        Some(&self.ops[(ticket.0 - self.first) as usize])
+    }
+
+    fn keep(&mut self, op: &Op<'_>) {
+        let mut space = [0; OP_BYTES_MAX];
+        let length = op.encode(&mut space).expect("an op has a longest form");
+        self.handover.keep(op).expect("acts are taken only while there is room");
+        self.ops.push_back(space[..length].into());
+    }
+
+    fn conn_id(&self, number: u64) -> ConnId {
+        ConnId { entry: self.me, generation: self.handover.generation(), number }
+    }
+
+    fn is_ours(&self, conn: &Rc<Conn>) -> bool {
+        self.conns.get(&conn.number.get()).is_some_and(|known| Rc::ptr_eq(known, conn))
+    }
+
+    fn reset_all(&mut self) {
+        for (_, conn) in self.conns.drain() {
+            conn.reset();
+        }
+    }
+}
+
+impl Driver {
+    /// A client has done something.
+    pub(super) fn on_act(&mut self, act: Act) {
+        let Act { conn, what } = act;
+        let entry = &mut self.entry;
+        if what == What::Connected {
+            entry.last_number += 1;
+            conn.number.set(entry.last_number);
+            let (local, peer) = (conn.local, conn.peer);
+            entry.conns.insert(entry.last_number, conn);
+            let id = entry.conn_id(entry.last_number);
+            return entry.keep(&Op::Connect { conn: id, local, peer });
+        }
+        // Connections of a former generation are over, whatever their clients do.
+        if !entry.is_ours(&conn) {
+            return;
+        }
+        let id = entry.conn_id(conn.number.get());
+        match what {
+            What::Connected => unreachable!("handled above"),
+            What::Sent(bytes) => {
+                let offset = conn.kept.get();
+                conn.kept.set(offset + bytes.len() as u64);
+                entry.keep(&Op::Send { conn: id, offset, bytes: &bytes });
+            }
+            What::Shut => entry.keep(&Op::Shut { conn: id, total: conn.kept.get() }),
+            What::Gone => entry.keep(&Op::Reset { conn: id }),
+            What::Drained(total) => entry.keep(&Op::Drained { conn: id, total }),
+            What::Over => {
+                entry.conns.remove(&conn.number.get());
+            }
+        }
+    }
+
+    /// All clients are reset, and the next ones belong to another generation.
+    pub(super) fn begin_generation(&mut self) {
+        self.entry.reset_all();
+        self.meta.generation = self.meta.next_generation();
+        if let Err(why) = self.settings.data.put_meta(&self.meta) {
+            return self.fail(why);
+        }
+        let generation = Generation(self.meta.generation);
+        self.peers.hello.borrow_mut().generation = generation.0;
+        self.server.set_first_generation(generation);
+        let fresh = Entry::new(self.me(), generation);
+        let old = std::mem::replace(&mut self.entry, fresh);
+        self.entry.listeners = old.listeners;
+        (self.entry.open_at, self.entry.open) = (old.open_at, old.open);
+    }
+
+    /// The server begins anew: it will say again where it listens.
+    pub(super) fn close_listeners(&mut self) {
+        self.entry.listeners.clear();
+        (self.entry.open_at, self.entry.open) = (None, false);
+    }
+
+    /// Hands ops to the primary. Says whether there were any for this replica itself.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let now = self.clock.now();
+        let Some(primary) = self.node.primary() else { return false };
+        if primary == self.me() {
+            let mut any = false;
+            while let Some(op) = self.entry.next_op(now) {
+                self.lead.push(op);
+                any = true;
+            }
+            return any;
+        }
+        let Some(link) = self.links[primary.index()].clone() else { return false };
+        let mut frame = Vec::new();
+        let mut count = 0;
+        while let Some(op) = self.entry.next_op(now) {
+            frame.extend_from_slice(op);
+            count += 1;
+            if frame.len() > FRAME_BYTES || count == ENTRY_OPS_MAX {
+                link.put(Kind::Ops, &[&frame]);
+                frame.clear();
+                count = 0;
+            }
+        }
+        if count > 0 {
+            link.put(Kind::Ops, &[&frame]);
+        }
+        false
+    }
+
+    /// The server has said something.
+    pub(super) fn on_output(&mut self, record: &Record<'_>) {
+        let [number, generation, total] = record.numbers;
+        match record.kind {
+            output::LISTEN => return self.on_listen(number),
+            output::UNLISTEN => {
+                if let Ok(port) = u16::try_from(number) {
+                    info!("the server listens no more at port {port}");
+                    self.entry.listeners.remove(&port);
+                }
+                return;
+            }
+            output::NOTE => return self.on_note(number, &String::from_utf8_lossy(record.bytes)),
+            _ => {}
+        }
+        if generation != self.entry.generation().0 {
+            return;
+        }
+        let Some(conn) = self.entry.conns.get(&number) else { return };
+        match record.kind {
+            output::DATA => conn.write(record.bytes),
+            output::FIN => conn.shut(),
+            output::CLOSE => conn.close(),
+            output::RESET => conn.reset(),
+            output::CONSUMED => conn.consumed(total),
+            other => debug!("the server says something unknown: {other}"),
+        }
+    }
+
+    fn on_note(&mut self, level: u64, text: &str) {
+        match level {
+            0 => {
+                error!("server: {text}");
+                self.last_error = Some(text.to_string());
+            }
+            1 => self.note(format!("server: {text}")),
+            _ => info!("server: {text}"),
+        }
+    }
+
+    fn on_listen(&mut self, port: u64) {
+        let Ok(port) = u16::try_from(port) else { return };
+        info!("the server listens at port {port}");
+        self.entry.listeners.insert(port, None);
+        if self.entry.open {
+            self.open_listener(port);
+        }
+    }
+
+    fn open_listener(&mut self, port: u16) {
+        let address = self.settings.address;
+        match proxy::listen(address, port, &self.acts) {
+            Ok(listener) => {
+                self.entry.listeners.insert(port, Some(listener));
+            }
+            Err(error) => self.fail(format!(
+                "port {port} at {address}, where the server listens, cannot be opened: {error}; stop \
+                 what uses it, or give the server another port"
+            )),
+        }
+    }
+
+    /// Lets clients in once the server has come as far as the group had when this replica joined it.
+    pub(super) fn consider_clients(&mut self, admitted: Slot) {
+        if self.entry.open || self.node.primary().is_none() {
+            return;
+        }
+        let target = *self.entry.open_at.get_or_insert(self.committed);
+        if admitted < target {
+            return;
+        }
+        self.entry.open = true;
+        let ports: Vec<u16> = self.entry.listeners.keys().copied().collect();
+        for port in ports {
+            self.open_listener(port);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a committed entry means to this replica, and its way into the server's script.
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::wire::{Entry, Genesis, Op};
+use crane_shm::RingError;
+use crane_shm::region::script;
+use tracing::info;
+
+use crate::net::handshake::short;
+
+use super::{Driver, LOOK_AGAIN};
+
+/// Slots that are looked at before something else has its turn.
+const SLOTS_PER_PASS: usize = 256;
+
+/// How far the log has been looked at, and what it said.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    /// The last slot whose meaning is known here.
+    pub(super) observed: Slot,
+    /// What the group is, once that is committed, and where it says so.
+    pub(super) genesis: Option<(Slot, Genesis)>,
+    /// Of each entry replica, the highest generation with a connection.
+    connected: [Option<Generation>; NODES_MAX],
+    /// Of each entry replica, the highest generation that was retired.
+    retired: [Generation; NODES_MAX],
+}
+
+impl Script {
+    /// The generation of an entry replica that may have open connections.
+    pub(super) fn open_generation(&self, node: NodeId) -> Option<Generation> {
+        let retired = self.retired[node.index()];
+        self.connected[node.index()].filter(|generation| *generation > retired)
+    }
+}
+
+impl Driver {
+    /// Looks at entries that have been committed. Says whether it looked at any.
+    pub(super) fn observe(&mut self) -> bool {
+        let mut count = 0;
+        while self.script.observed < self.committed && count < SLOTS_PER_PASS {
+            let slot = self.script.observed.next();
+            match self.log.read(slot) {
+                Ok(Some((_, Some(payload)))) => self.on_committed(slot, &payload),
+                Ok(Some((_, None))) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    self.fail(error.to_string());
+                    return false;
+                }
+            }
+            self.script.observed = slot;
+            count += 1;
+        }
+        count > 0
+    }
+
+    fn on_committed(&mut self, slot: Slot, payload: &[u8]) {
+        if self.script.genesis.is_none() {
+            match Genesis::decode(payload) {
+                Ok(genesis) => self.on_genesis(slot, genesis),
+                Err(error) => self.fail(format!("slot {slot} holds no genesis entry: {error}")),
+            }
+            return;
+        }
+        match Entry::decode(payload) {
+            Ok(entry) => {
+                self.agreed.saw(entry.stamp);
+                for op in entry.ops() {
+                    self.on_committed_op(&op);
+                }
+            }
+            Err(error) => self.fail(format!("slot {slot} holds no entry: {error}")),
+        }
+    }
+
+    fn on_committed_op(&mut self, op: &Op<'_>) {
+        self.entry.committed(self.clock.now(), op);
+        match *op {
+            Op::Connect { conn, .. } => {
+                let known = &mut self.script.connected[conn.entry.index()];
+                *known = (*known).max(Some(conn.generation));
+            }
+            Op::Retire { node, generation } => {
+                let known = &mut self.script.retired[node.index()];
+                *known = (*known).max(generation);
+                if node == self.me() && generation >= self.entry.generation() {
+                    info!("the group had given this replica up: its clients are reset");
+                    self.begin_generation();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_genesis(&mut self, slot: Slot, genesis: Genesis) {
+        if genesis.base != self.settings.base.digest() {
+            return self.fail(
+                "the group was created from another base (program, libraries, files, arguments or \
+                 environment); start this replica from the same one"
+                    .to_string(),
+            );
+        }
+        let members: Vec<&str> = genesis.members.iter().map(|member| member.as_str()).collect();
+        if members != self.settings.members {
+            return self.fail(format!(
+                "the group's members are {}; give these as --peers",
+                members.join(",")
+            ));
+        }
+        let group = format!("{:032x}", genesis.group);
+        if self.meta.group.as_ref().is_some_and(|known| *known != group) {
+            return self.fail(format!(
+                "the log is of group {}, and the data directory of another; give the right --data-dir",
+                short(genesis.group)
+            ));
+        }
+        if self.meta.group.is_none() {
+            info!("group {} exists", short(genesis.group));
+            self.meta.group = Some(group);
+            let kept = self.settings.data.put_base(&self.settings.base);
+            if let Err(why) = kept.and_then(|()| self.settings.data.put_meta(&self.meta)) {
+                return self.fail(why);
+            }
+        }
+        self.peers.hello.borrow_mut().group = Some(genesis.group);
+        self.agreed.saw(genesis.stamp);
+        self.lead.genesis(&genesis);
+        self.script.genesis = Some((slot, genesis));
+        self.server.want();
+    }
+
+    /// Gives the server what it has not got yet. Says whether it gave any.
+    pub(super) fn feed(&mut self) -> bool {
+        let Some(genesis_slot) = self.script.genesis.as_ref().map(|(slot, _)| *slot) else {
+            return false;
+        };
+        let Some(mut run) = self.server.take() else { return false };
+        let mut count = 0;
+        while run.fed < self.script.observed && count < SLOTS_PER_PASS {
+            let slot = run.fed.next();
+            if slot >= genesis_slot {
+                let payload = match self.log.read(slot) {
+                    Ok(Some((_, payload))) => payload,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.fail(error.to_string());
+                        break;
+                    }
+                };
+                let kind = if slot == genesis_slot { script::GENESIS } else { script::ENTRY };
+                let bytes = payload.as_deref().unwrap_or_default();
+                match run.script.push(kind, [slot.0, 0, 0], &[bytes]) {
+                    Ok(()) => {}
+                    Err(RingError::Full) => {
+                        // Nobody tells when the server has made room.
+                        self.look_again_at(self.clock.now() + LOOK_AGAIN);
+                        break;
+                    }
+                    Err(error) => {
+                        self.fail(format!("slot {slot} cannot be given to the server: {error}"));
+                        break;
+                    }
+                }
+            }
+            run.fed = slot;
+            count += 1;
+        }
+        if count > 0 {
+            run.region().script_bell.ring();
+        }
+        self.server.put_back(run);
+        count > 0
+    }
+}

@@ -1,0 +1,374 @@
+//! The server's life: start, output, end, and being built again by replay.
+
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::time::{Duration, Instant};
+use crane_shm::region::TROUBLE_BYTES;
+use crane_shm::{HashMark, Reader, Region, ServerState, Shared, Writer};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+use tokio::task::spawn_local;
+use tracing::{error, info};
+
+use crate::cell::{self, Report, upper};
+use crate::options::{Admission, ServerFsync};
+use crate::report::{Ending, ServerReport};
+
+use super::{CellReports, Driver};
+
+/// How long a replica whose server has died waits to hear that the others' have, too.
+const JUDGE_AFTER: Duration = Duration::from_millis(1000);
+/// A server that dies so often at one clock, and only here, will die there again.
+const SAME_END_MAX: u32 = 3;
+/// Records that are taken before something else has its turn.
+const RECORDS_PER_PASS: usize = 1024;
+/// A replica whose server is further behind lets others be primary.
+const EAGER_WITHIN: u64 = 2000;
+
+/// The server as this replica has it.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    run: Option<Box<Run>>,
+    runs: u64,
+    wanted: bool,
+    rebuild_at: Option<Instant>,
+    last_end: Option<(u64, u32)>,
+    cell: Option<&'static str>,
+}
+
+/// One run of the server's program.
+#[derive(Debug)]
+pub(super) struct Run {
+    number: u64,
+    shared: Shared,
+    pub(super) script: Writer,
+    output: Reader,
+    wake: pipe::Receiver,
+    cell: Child,
+    /// The last slot that it was given.
+    pub(super) fed: Slot,
+}
+
+impl Run {
+    pub(super) fn region(&self) -> &'static Region {
+        self.shared.region()
+    }
+}
+
+impl Server {
+    /// The script can be fed: the server may start.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// The present run, to work with while the driver is used for something else.
+    pub(super) fn take(&mut self) -> Option<Box<Run>> {
+        self.run.take()
+    }
+
+    pub(super) fn put_back(&mut self, run: Box<Run>) {
+        self.run = Some(run);
+    }
+
+    pub(super) fn region(&self) -> Option<&'static Region> {
+        self.run.as_ref().map(|run| run.region())
+    }
+
+    pub(super) fn connections(&self) -> u64 {
+        self.region().map_or(0, |region| region.connections.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn time_deadline(&self) -> u64 {
+        self.region().map_or(u64::MAX, |region| region.deadline.load(Ordering::SeqCst))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.rebuild_at
+    }
+
+    pub(super) fn watch_state(&self, watch: bool) {
+        if let Some(region) = self.region() {
+            region.watch_state.store(u32::from(watch), Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn set_first_generation(&self, generation: Generation) {
+        if let Some(region) = self.region() {
+            region.first_generation.store(generation.0, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn mark(&self, slot: u64) -> Option<HashMark> {
+        self.region()?.mark(slot)
+    }
+
+    pub(super) fn cell(&self) -> Option<&'static str> {
+        self.cell
+    }
+
+    pub(super) fn process(&self) -> Option<u32> {
+        cell::server_process(self.run.as_ref()?.cell.id()?)
+    }
+
+    /// Waits until the server's process has something for the driver.
+    pub(super) async fn woken(&self) -> io::Result<()> {
+        match &self.run {
+            Some(run) => run.wake.readable().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hears what was rung, before the driver looks: what comes later rings again.
+    pub(super) fn listen_to_wakes(&mut self) {
+        let Some(run) = &self.run else { return };
+        let mut space = [0; 64];
+        while run.wake.try_read(&mut space).is_ok_and(|length| length > 0) {}
+        run.region().wake_pending.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Driver {
+    /// Starts the server in a fresh cell. Its script begins with slot 1.
+    pub(super) async fn start_server(&mut self) {
+        self.server.wanted = false;
+        self.server.runs += 1;
+        match self.try_start().await {
+            Ok(run) => {
+                self.server.run = Some(Box::new(run));
+                self.server.watch_state(self.is_primary());
+            }
+            Err(why) => self.fail(format!("the server cannot be started: {why}")),
+        }
+    }
+
+    async fn try_start(&mut self) -> Result<Run, String> {
+        let directory = self.settings.data.run();
+        let (region, wake) = (directory.join("region"), directory.join("wake"));
+        // New files: a server of a former life, which may still be dying, keeps the old ones.
+        for path in [&region, &wake] {
+            upper::remove_file(path)?;
+        }
+        let mut name = region.as_os_str().as_encoded_bytes().to_vec();
+        name.push(0);
+        let me = u32::from(self.me().number());
+        let shared = Shared::create(&name, me, self.entry.generation().0).map_err(|number| {
+            format!("{}: {}", region.display(), io::Error::from_raw_os_error(number))
+        })?;
+        let args = &self.settings.args;
+        let arrival = u32::from(args.admission == Admission::Arrival);
+        shared.region().admit_on_arrival.store(arrival, Ordering::SeqCst);
+        let keep = u32::from(args.server_fsync == ServerFsync::Keep);
+        shared.region().keep_fsync.store(keep, Ordering::SeqCst);
+        let wake = make_fifo(&wake)?;
+        // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
+        let (script, output) = unsafe { shared.daemon_ends() };
+
+        let cell = cell::start(&self.settings.spec).await.map_err(|error| error.to_string())?;
+        let number = self.server.runs;
+        spawn_local(pass_reports(number, cell.reports, self.cell_reports.clone()));
+        spawn_local(pass_lines(cell.stdout, false));
+        spawn_local(pass_lines(cell.stderr, true));
+        Ok(Run { number, shared, script, output, wake, cell: cell.child, fed: Slot::NONE })
+    }
+
+    pub(super) fn on_cell_report(&mut self, number: u64, report: Report) {
+        if self.server.run.as_ref().is_none_or(|run| run.number != number) {
+            return;
+        }
+        match report {
+            Report::Overlay => self.server.cell = Some("overlay"),
+            Report::Copy(why) => {
+                self.server.cell = Some("copy");
+                self.note(format!(
+                    "namespaces are not permitted here ({why}): the server runs on a private copy \
+                     of its working directory"
+                ));
+            }
+            Report::Started => info!("the server's program has been started"),
+            Report::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
+            Report::Exited(status) => self.on_server_end(Ending::Exited(status)),
+            Report::Killed(signal) => self.on_server_end(Ending::Killed(signal)),
+        }
+    }
+
+    /// Takes what the server has said. Says whether there was anything.
+    pub(super) fn take_output(&mut self) -> bool {
+        let Some(mut run) = self.server.take() else { return false };
+        let mut count = 0;
+        while count < RECORDS_PER_PASS {
+            match run.output.peek() {
+                Ok(Some(record)) => {
+                    self.on_output(&record);
+                    run.output.pop();
+                    count += 1;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.fail(format!("the server has damaged the shared memory: {error}"));
+                    break;
+                }
+            }
+        }
+        let region = run.region();
+        if count > 0 {
+            region.output_bell.ring();
+        }
+        let admitted = Slot(region.admitted.load(Ordering::SeqCst));
+        self.server.put_back(run);
+        self.consider_clients(admitted);
+        self.node.set_eager(admitted.0 + EAGER_WITHIN >= self.committed.0);
+        count > 0
+    }
+
+    /// The server's program has ended, or was ended.
+    fn on_server_end(&mut self, ending: Ending) {
+        while self.take_output() {}
+        let Some(run) = self.server.take() else { return };
+        let region = run.region();
+        region.set_state(ServerState::Exited);
+        let clock = region.clock.load(Ordering::SeqCst);
+        let admitted = region.admitted.load(Ordering::SeqCst);
+        let mut space = [0; TROUBLE_BYTES];
+        let trouble = String::from_utf8_lossy(region.trouble(&mut space)).into_owned();
+        let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
+        if !self.entry.listens() {
+            text.push_str(", before it listened at a port");
+        }
+        if !trouble.is_empty() {
+            text.push_str(&format!(": {trouble}"));
+        }
+        error!("{text}");
+        self.last_error = Some(text);
+        self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
+        self.tell_all();
+        let times = match self.server.last_end {
+            Some((before, times)) if before == clock => times + 1,
+            _ => 1,
+        };
+        self.server.last_end = Some((clock, times));
+        self.server.rebuild_at = Some(self.clock.now() + JUDGE_AFTER);
+        self.close_listeners();
+        self.resign();
+        self.judge_end();
+    }
+
+    pub(super) fn on_server_report(&mut self, from: NodeId, report: ServerReport) {
+        if let ServerReport::Ended { clock, ending, .. } = report {
+            info!("the server of replica {from} {ending} at clock {clock}");
+        }
+        self.reports[from.index()] = report;
+        self.judge_end();
+    }
+
+    /// A program that ends at one point on a majority ends there by itself.
+    fn judge_end(&mut self) {
+        let mine = self.reports[self.me().index()];
+        let ServerReport::Ended { clock, ending, .. } = mine else { return };
+        // No program kills itself in this way; hosts do.
+        if ending == Ending::Killed(libc::SIGKILL) {
+            return;
+        }
+        let members = self.settings.members.len();
+        let same = self.reports.iter().filter(|report| report.same_end(&mine)).count();
+        if same < members / 2 + 1 {
+            return;
+        }
+        let status = i32::from(ending != Ending::Exited(0));
+        let more = self.last_error.as_deref().and_then(|text| text.split_once(", before it"));
+        let early = more.map_or("", |_| ", before it listened at a port");
+        let program = self.settings.spec.program.display();
+        self.end(
+            status,
+            format!(
+                "{program} {ending} at clock {clock} on {same} of {members} replicas{early}: the \
+                 program has ended by itself"
+            ),
+        );
+    }
+
+    /// The time to hear of the others is over: this server died alone.
+    pub(super) fn reconsider_end(&mut self, now: Instant) {
+        if self.server.rebuild_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.server.rebuild_at = None;
+        if self.server.last_end.is_some_and(|(_, times)| times >= SAME_END_MAX) {
+            let program = self.settings.spec.program.display();
+            return self.fail(format!(
+                "{program} has died {SAME_END_MAX} times at one clock, and only here: this host is \
+                 not like the others"
+            ));
+        }
+        info!("the server is built again, by replay from the first slot");
+        self.begin_generation();
+        self.reports[self.me().index()] = ServerReport::Alive;
+        self.tell_all();
+        self.server.want();
+    }
+
+    fn tell_all(&mut self) {
+        for number in 1..=self.settings.members.len() as u8 {
+            if let Some(node) = NodeId::new(number) {
+                self.tell_server_report(node);
+            }
+        }
+    }
+}
+
+/// The pipe by which the server's process wakes the daemon. Opened for both directions: it has no end.
+fn make_fifo(path: &Path) -> Result<pipe::Receiver, String> {
+    let name = upper::c_path(path)?;
+    let describe = |error: io::Error| format!("{}: {error}", path.display());
+    // SAFETY: the path is a live string with its zero byte.
+    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
+        return Err(describe(io::Error::last_os_error()));
+    }
+    pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(describe)
+}
+
+async fn pass_reports(number: u64, reports: pipe::Receiver, to: Rc<CellReports>) {
+    let mut lines = BufReader::new(reports).lines();
+    let mut ended = false;
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(report) = Report::parse(&line) {
+            ended |= matches!(report, Report::Exited(_) | Report::Killed(_) | Report::Failed(_));
+            to.send((number, report)).await;
+        }
+    }
+    if !ended {
+        // Somebody has killed the whole cell.
+        to.send((number, Report::Killed(libc::SIGKILL))).await;
+    }
+}
+
+/// The server's own words go where the daemon's go, line by line.
+async fn pass_lines(stream: impl AsyncRead + Unpin, to_error_output: bool) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end_matches(['\n', '\r']);
+                // A daemon whose own output is closed goes on.
+                use std::io::Write;
+                let _ = if to_error_output {
+                    writeln!(io::stderr(), "{text}")
+                } else {
+                    writeln!(io::stdout(), "{text}")
+                };
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! `--local N`: a group on one machine, each replica a process of its own.
+
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
+use tokio::time::timeout;
+
+use crate::meta;
+use crate::options::ReplicaArgs;
+use crate::start::{complain, default_directory};
+
+/// How long a replica may take to stop before it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs the replicas until all have ended, and gives the exit status: 0 after an interruption, else the
+/// highest of theirs.
+pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))
+        .and_then(|runtime| LocalSet::new().block_on(&runtime, keep(args, count)));
+    outcome.unwrap_or_else(|why| {
+        complain(&why);
+        1
+    })
+}
+
+async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
+    let name = args.program.first().ok_or("give the server's program after --")?;
+    let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
+    meta::mark(&root)?;
+    let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+
+    let mut ends = JoinSet::new();
+    let mut processes = Vec::new();
+    for number in 1..=count {
+        let line = command_line(args, count, number, &root);
+        let mut child = start(&line)?;
+        processes.push(child.id());
+        let outputs = pass_all(&mut child, number);
+        ends.spawn_local(async move {
+            let end = child.wait().await;
+            for output in outputs {
+                let _ = output.await;
+            }
+            (number, end)
+        });
+    }
+    let mut worst = 0;
+    loop {
+        tokio::select! {
+            ended = ends.join_next() => {
+                let Some(Ok((number, end))) = ended else { return Ok(worst) };
+                processes[usize::from(number) - 1] = None;
+                let end = end.map_err(|error| format!("replica {number}: {error}"))?;
+                worst = worst.max(end.code().unwrap_or(1));
+                if !ends.is_empty() {
+                    let line = shell_line(&command_line(args, count, number, &root));
+                    println!("replica {number} {}; it comes back with:\n  {line}", describe(end));
+                }
+            }
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    stop_all(&mut processes, &mut ends).await;
+    Ok(0)
+}
+
+async fn stop_all(
+    processes: &mut [Option<u32>],
+    ends: &mut JoinSet<(u8, std::io::Result<ExitStatus>)>,
+) {
+    for (signal, patience) in [(libc::SIGTERM, STOP_WITHIN), (libc::SIGKILL, STOP_WITHIN)] {
+        for process in processes.iter().flatten() {
+            // SAFETY: kill touches no memory; the process is our child and has not been waited for.
+            unsafe { libc::kill(*process as libc::pid_t, signal) };
+        }
+        let all = async {
+            while let Some(ended) = ends.join_next().await {
+                if let Ok((number, _)) = ended {
+                    processes[usize::from(number) - 1] = None;
+                }
+            }
+        };
+        if timeout(patience, all).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// The whole line that starts one replica, also by hand.
+fn command_line(args: &ReplicaArgs, count: u8, number: u8, root: &Path) -> Vec<String> {
+    let address = |number: u8| format!("127.0.0.{number}:{}", args.peer_port);
+    let peers: Vec<String> = (1..=count).map(address).collect();
+    let program = std::env::current_exe().map_or("crane-linux".into(), |path| path);
+    let mut line = vec![
+        program.display().to_string(),
+        "--peers".into(),
+        peers.join(","),
+        "--self".into(),
+        address(number),
+        "--data-dir".into(),
+        root.join(number.to_string()).display().to_string(),
+    ];
+    line.extend(options_of(args));
+    line.push("--".into());
+    line.extend(args.program.iter().cloned());
+    line
+}
+
+/// The options that each replica gets as they were given, those that have their default left out.
+fn options_of(args: &ReplicaArgs) -> Vec<String> {
+    use clap::ValueEnum;
+    let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+        value().map_or(String::new(), |value| value.get_name().to_string())
+    };
+    let given = [
+        ("--wtimeout", format!("{}us", args.wtimeout.as_micros()), "100us"),
+        ("--nclock", args.nclock.to_string(), "1000"),
+        ("--schedule", name(&|| args.schedule.to_possible_value()), "serial"),
+        ("--quantum", args.quantum.to_string(), "100"),
+        ("--durability", name(&|| args.durability.to_possible_value()), "fsync"),
+        ("--server-fsync", name(&|| args.server_fsync.to_possible_value()), "skip"),
+        ("--log-level", name(&|| args.log_level.to_possible_value()), "info"),
+        ("--admission", name(&|| args.admission.to_possible_value()), "script"),
+    ];
+    let mut line = Vec::new();
+    for (option, value, usual) in given {
+        if value != usual {
+            line.extend([option.to_string(), value]);
+        }
+    }
+    for (name, value) in &args.env {
+        line.extend(["--env".to_string(), format!("{name}={value}")]);
+    }
+    line
+}
+
+fn shell_line(words: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=@%+".contains(c);
+    let quoted = words.iter().map(|word| match word.chars().all(plain) && !word.is_empty() {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A process group of its own: Ctrl-C reaches this process only, which then stops the others.
+fn start(line: &[String]) -> Result<Child, String> {
+    let mut command = Command::new(&line[0]);
+    command
+        .args(&line[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    // SAFETY: between fork and exec one async-signal-safe call is made: a replica does not outlive us.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);
+            Ok(())
+        });
+    }
+    command.spawn().map_err(|error| format!("{}: {error}", line[0]))
+}
+
+fn pass_all(child: &mut Child, number: u8) -> [JoinHandle<()>; 2] {
+    let stdout = child.stdout.take().expect("it was piped");
+    let stderr = child.stderr.take().expect("it was piped");
+    [spawn_local(pass(stdout, number, false)), spawn_local(pass(stderr, number, true))]
+}
+
+async fn pass(stream: impl AsyncRead + Unpin, number: u8, to_error_output: bool) {
+    use std::io::Write;
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end_matches(['\n', '\r']);
+                let _ = if to_error_output {
+                    writeln!(std::io::stderr(), "{number}| {text}")
+                } else {
+                    writeln!(std::io::stdout(), "{number}| {text}")
+                };
+            }
+        }
+    }
+}
+
+fn describe(end: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (end.code(), end.signal()) {
+        (Some(status), _) => format!("has ended with status {status}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "has ended".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn the_printed_line_starts_the_same_replica() {
+        let cli = Cli::try_parse_from([
+            "crane-linux",
+            "--local",
+            "3",
+            "--quantum",
+            "7",
+            "--env",
+            "A=b c",
+            "--",
+            "sh",
+            "-c",
+            "x y",
+        ])
+        .unwrap();
+        let line = command_line(&cli.replica, 3, 2, Path::new("/data"));
+        let again = Cli::try_parse_from(&line).unwrap().replica;
+        assert_eq!(again.peers, ["127.0.0.1:6790", "127.0.0.2:6790", "127.0.0.3:6790"]);
+        assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
+        assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));
+        assert_eq!((again.program, again.env), (cli.replica.program, cli.replica.env));
+        assert!(shell_line(&line).ends_with("--env 'A=b c' -- sh -c 'x y'"));
+    }
+}

@@ -1,0 +1,214 @@
+//! What a data directory says of itself: `meta` (JSON) and `base`, beside the log.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Base, MARKER};
+use crate::clock::unix_nanoseconds;
+
+/// Raised when the layout of the data directory changes.
+pub const DATA_VERSION: u32 = 1;
+
+/// The file `meta`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Meta {
+    /// [`DATA_VERSION`].
+    pub version: u32,
+    /// The group, once genesis is committed; hexadecimal.
+    pub group: Option<String>,
+    /// This replica's number.
+    pub node: u8,
+    /// The members' addresses.
+    pub members: Vec<String>,
+    /// This replica's generation as an entry replica.
+    pub generation: u64,
+}
+
+impl Meta {
+    /// The group's number.
+    pub fn group_number(&self) -> Option<u128> {
+        u128::from_str_radix(self.group.as_deref()?, 16).ok()
+    }
+
+    /// A generation above this one, also if the directory was lost in between: the host's clock does
+    /// not go back so far.
+    pub fn next_generation(&self) -> u64 {
+        (self.generation + 1).max(unix_nanoseconds() / 1_000_000)
+    }
+}
+
+/// A data directory that this process owns.
+#[derive(Debug)]
+pub struct DataDirectory {
+    /// Where it is, absolute.
+    pub path: PathBuf,
+    _lock: File,
+}
+
+impl DataDirectory {
+    /// Opens the directory, or makes it, and locks it.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let describe = |error: io::Error| format!("data directory {}: {error}", path.display());
+        fs::create_dir_all(path).map_err(describe)?;
+        let path = path.canonicalize().map_err(describe)?;
+        for name in ["log", "run"] {
+            fs::create_dir_all(path.join(name)).map_err(describe)?;
+        }
+        mark(&path)?;
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join("lock"))
+            .map_err(describe)?;
+        // SAFETY: flock on a live descriptor touches no memory.
+        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+            return Err(format!(
+                "data directory {} is in use by another crane-linux; stop that one, or give another \
+                 --data-dir",
+                path.display()
+            ));
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where the log lies.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// What the server's cell sees of it.
+    pub fn run(&self) -> PathBuf {
+        self.path.join("run")
+    }
+
+    /// Reads `meta`; `None` in a new directory.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn meta(&self) -> Result<Option<Meta>, String> {
+        let path = self.path.join("meta");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let lost = fs::read_dir(self.log()).is_ok_and(|mut items| items.next().is_some());
+                return if lost { Err(damaged(&path, &"it is missing")) } else { Ok(None) };
+            }
+            Err(error) => return Err(format!("{}: {error}", path.display())),
+        };
+        let value: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| damaged(&path, &error))?;
+        let version = value.get("version").and_then(serde_json::Value::as_u64);
+        if version.is_some_and(|version| version != u64::from(DATA_VERSION)) {
+            return Err(format!(
+                "{} is of data version {}, and this program reads version {DATA_VERSION}; use the \
+                 program that wrote it",
+                path.display(),
+                version.unwrap_or_default()
+            ));
+        }
+        serde_json::from_value(value).map(Some).map_err(|error| damaged(&path, &error))
+    }
+
+    /// Replaces `meta`; it is durable afterwards.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn put_meta(&self, meta: &Meta) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(meta).expect("plain data");
+        self.replace("meta", text.as_bytes())
+    }
+
+    /// The base of the group's creation, if it is known.
+    ///
+    /// # Errors
+    /// What is wrong, and the remedy.
+    pub fn base(&self) -> Result<Option<Base>, String> {
+        let path = self.path.join("base");
+        match fs::read(&path) {
+            Ok(bytes) => {
+                postcard::from_bytes(&bytes).map(Some).map_err(|error| damaged(&path, &error))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Keeps the base of the group's creation.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn put_base(&self, base: &Base) -> Result<(), String> {
+        let bytes = postcard::to_allocvec(base).expect("plain data");
+        self.replace("base", &bytes)
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let (path, new) = (self.path.join(name), self.path.join(format!("{name}.new")));
+        let written = File::create(&new)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&new, &path))
+            .and_then(|()| File::open(&self.path)?.sync_all());
+        written.map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+/// Leaves the mark by which a directory is known as crane's own.
+///
+/// # Errors
+/// What the system refused.
+pub fn mark(directory: &Path) -> Result<(), String> {
+    let path = directory.join(MARKER);
+    let made = fs::create_dir_all(directory).and_then(|()| fs::write(&path, b""));
+    made.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn damaged(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!(
+        "{} is damaged ({why}); move the data directory away, and start this replica again: it takes \
+         everything from the others",
+        path.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta() -> Meta {
+        Meta {
+            version: DATA_VERSION,
+            group: Some(format!("{:032x}", 7)),
+            node: 2,
+            members: vec!["a:1".into()],
+            generation: 9,
+        }
+    }
+
+    #[test]
+    fn a_directory_is_owned_once_and_found_again() {
+        let path = std::env::temp_dir().join(format!("crane-meta-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        let directory = DataDirectory::open(&path).unwrap();
+        assert_eq!(directory.meta().unwrap(), None);
+        directory.put_meta(&meta()).unwrap();
+        assert!(DataDirectory::open(&path).unwrap_err().contains("in use"));
+        drop(directory);
+        let directory = DataDirectory::open(&path).unwrap();
+        let found = directory.meta().unwrap().unwrap();
+        assert_eq!((found.group_number(), found == meta()), (Some(7), true));
+        assert!(found.next_generation() > found.generation);
+        fs::write(path.join("meta"), r#"{"version": 2}"#).unwrap();
+        assert!(directory.meta().unwrap_err().contains("version 2"));
+        fs::write(path.join("meta"), "{").unwrap();
+        assert!(directory.meta().unwrap_err().contains("damaged"));
+        fs::remove_dir_all(path).unwrap();
+    }
+}

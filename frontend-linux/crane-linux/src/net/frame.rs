@@ -1,0 +1,159 @@
+//! Frames on a TCP stream: length, checksum, body. Pure.
+//!
+//! TCP's own checksum is 16 bits wide, and a stranger may talk to the port: what does not fit is
+//! refused before anyone looks into it.
+
+use std::fmt;
+
+/// Bytes of the longest body: an entry with its message, or the parts of a base.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes before the body.
+pub const HEADER_BYTES: usize = 8;
+
+/// What a body begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// Who I am: the first frame of a link, in both directions.
+    Hello = 1,
+    /// A message of paxos, with its payload if it carries one.
+    Paxos = 2,
+    /// Ops that an entry replica hands to the primary.
+    Ops = 3,
+    /// What became of the sender's server.
+    Server = 4,
+    /// A question about the replica's state; may be the first frame.
+    Query = 5,
+    /// The answer, as JSON.
+    Answer = 6,
+}
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// The length is 0 or above [`BODY_BYTES_MAX`].
+    Length(u32),
+    /// The checksum does not fit the body.
+    Checksum,
+    /// The body begins with an unknown kind.
+    Kind(u8),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::Length(length) => write!(f, "a frame cannot have {length} bytes"),
+            FrameError::Checksum => f.write_str("a frame's checksum does not fit"),
+            FrameError::Kind(kind) => write!(f, "no frame is of kind {kind}"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// Appends a frame whose body is the sum of `parts`.
+///
+/// # Panics
+/// When the body is too long: the caller knows its bounds.
+pub fn encode(kind: Kind, parts: &[&[u8]], space: &mut Vec<u8>) {
+    let start = space.len();
+    space.extend_from_slice(&[0; HEADER_BYTES]);
+    space.push(kind as u8);
+    for part in parts {
+        space.extend_from_slice(part);
+    }
+    let body = &space[start + HEADER_BYTES..];
+    assert!(body.len() <= BODY_BYTES_MAX, "a frame of {} bytes", body.len());
+    let (length, crc) = (body.len() as u32, crc32fast::hash(body));
+    space[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    space[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Takes frames from bytes as they come in.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    bytes: Vec<u8>,
+    read: usize,
+}
+
+impl Decoder {
+    /// Adds bytes from the stream. At most one frame and one read's bytes are kept.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        if self.read > 0 {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if it is there.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the stream is of no use any more then.
+    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, FrameError> {
+        let left = &self.bytes[self.read..];
+        let Some((length, rest)) = left.split_first_chunk::<4>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length);
+        if length == 0 || length as usize > BODY_BYTES_MAX {
+            return Err(FrameError::Length(length));
+        }
+        let Some((crc, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        let Some(body) = rest.get(..length as usize) else { return Ok(None) };
+        if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
+            return Err(FrameError::Checksum);
+        }
+        let kind = match body[0] {
+            1 => Kind::Hello,
+            2 => Kind::Paxos,
+            3 => Kind::Ops,
+            4 => Kind::Server,
+            5 => Kind::Query,
+            6 => Kind::Answer,
+            other => return Err(FrameError::Kind(other)),
+        };
+        self.read += HEADER_BYTES + length as usize;
+        Ok(Some((kind, &body[1..])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_whole_however_they_are_cut() {
+        let mut stream = Vec::new();
+        encode(Kind::Paxos, &[b"mes", b"sage"], &mut stream);
+        encode(Kind::Ops, &[], &mut stream);
+        for step in 1..stream.len() {
+            let mut decoder = Decoder::default();
+            let mut found = Vec::new();
+            for part in stream.chunks(step) {
+                decoder.feed(part);
+                while let Some((kind, body)) = decoder.next().unwrap() {
+                    found.push((kind, body.to_vec()));
+                }
+            }
+            assert_eq!(found, [(Kind::Paxos, b"message".to_vec()), (Kind::Ops, Vec::new())]);
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let mut decoder = Decoder::default();
+        decoder.feed(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(matches!(decoder.next(), Err(FrameError::Length(_))));
+        let mut decoder = Decoder::default();
+        decoder.feed(&[0; 8]);
+        assert_eq!(decoder.next(), Err(FrameError::Length(0)));
+        let mut stream = Vec::new();
+        encode(Kind::Hello, &[b"x"], &mut stream);
+        for at in 4..stream.len() {
+            let mut changed = stream.clone();
+            changed[at] ^= 4;
+            let mut decoder = Decoder::default();
+            decoder.feed(&changed);
+            assert_eq!(decoder.next(), Err(FrameError::Checksum), "byte {at}");
+        }
+    }
+}

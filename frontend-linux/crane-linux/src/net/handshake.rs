@@ -1,0 +1,199 @@
+//! The first frame of a link: who is there, and may the two belong to one group? Pure.
+//!
+//! Both sides send a [`Hello`], and both judge the pair by the same rule, so no refusal need be sent:
+//! each knows whether it is the one that has to go.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::Base;
+
+/// Raised whenever frames or messages change.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// What a hello begins with, whatever the version.
+pub const MAGIC: [u8; 4] = *b"CRNE";
+
+/// What a replica says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`MAGIC`].
+    pub magic: [u8; 4],
+    /// [`PROTOCOL_VERSION`].
+    pub version: u32,
+    /// The sender's number.
+    pub node: u8,
+    /// The number that the sender believes the receiver to have.
+    pub to: u8,
+    /// The sender's generation as an entry replica.
+    pub generation: u64,
+    /// The group that the sender's data directory belongs to, once it does.
+    pub group: Option<u128>,
+    /// Whether the sender has been in touch with its group since it was started.
+    pub joined: bool,
+    /// The members as the sender was told.
+    pub members: Vec<String>,
+    /// What the sender's server starts from.
+    pub base: Base,
+}
+
+/// Who cannot stay, if the two do not fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loser {
+    /// The one who asks.
+    Mine,
+    /// The other one.
+    Theirs,
+    /// Both go on, without each other.
+    Nobody,
+}
+
+/// Why two replicas do not belong together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// What differs, and what to do about it.
+    pub what: String,
+    /// Who stops.
+    pub loser: Loser,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// Judges a pair. Both sides come to the same result, with the roles exchanged.
+///
+/// # Errors
+/// The [`Refusal`].
+pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
+    let refuse = |what: String| Err(Refusal { what, loser: loser(mine, theirs) });
+    if theirs.magic != MAGIC {
+        return Err(Refusal { what: "it is no replica".to_string(), loser: Loser::Nobody });
+    }
+    if theirs.version != mine.version {
+        return refuse(format!(
+            "it speaks version {} of the protocol, this one version {}; use the same program \
+             everywhere",
+            theirs.version, mine.version
+        ));
+    }
+    if theirs.members != mine.members {
+        return refuse(format!(
+            "it was started with the members {}, this one with {}; give the same --peers everywhere",
+            theirs.members.join(","),
+            mine.members.join(",")
+        ));
+    }
+    if theirs.node == mine.node || theirs.to != mine.node || mine.to != theirs.node {
+        return refuse(format!(
+            "it calls itself number {} and this one number {}, and here it is the other way; check \
+             --self on both",
+            theirs.node, theirs.to
+        ));
+    }
+    if let (Some(my_group), Some(their_group)) = (mine.group, theirs.group)
+        && my_group != their_group
+    {
+        return refuse(format!(
+            "its data belongs to group {}, this one's to group {}; give the right --data-dir, or \
+             move the wrong one away",
+            short(their_group),
+            short(my_group)
+        ));
+    }
+    if let Some(difference) = mine.base.difference(&theirs.base) {
+        return refuse(format!(
+            "the base differs in: {difference}; start all replicas from the same program, files, \
+             arguments and environment"
+        ));
+    }
+    Ok(())
+}
+
+/// A group's number as people see it.
+pub fn short(group: u128) -> String {
+    format!("{:012x}", group >> 80)
+}
+
+/// Whoever belongs to the group stays; then whoever is in touch with it; then the lower number.
+fn loser(mine: &Hello, theirs: &Hello) -> Loser {
+    let standing = |hello: &Hello| (hello.joined, hello.group.is_some());
+    let (my_standing, their_standing) = (standing(mine), standing(theirs));
+    if mine.joined && theirs.joined {
+        return Loser::Nobody;
+    }
+    if my_standing != their_standing {
+        return if my_standing < their_standing { Loser::Mine } else { Loser::Theirs };
+    }
+    match mine.node.cmp(&theirs.node) {
+        std::cmp::Ordering::Less => Loser::Theirs,
+        std::cmp::Ordering::Greater => Loser::Mine,
+        std::cmp::Ordering::Equal => Loser::Nobody,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Part;
+
+    fn hello(node: u8, to: u8) -> Hello {
+        let part = Part { name: "argument 1".into(), digest: [1; 16] };
+        Hello {
+            magic: MAGIC,
+            version: PROTOCOL_VERSION,
+            node,
+            to,
+            generation: 1,
+            group: None,
+            joined: false,
+            members: vec!["a:6790".into(), "b:6790".into()],
+            base: Base { parts: vec![part] },
+        }
+    }
+
+    fn both(one: &Hello, other: &Hello) -> (Refusal, Refusal) {
+        (judge(one, other).unwrap_err(), judge(other, one).unwrap_err())
+    }
+
+    #[test]
+    fn alike_replicas_may_talk() {
+        assert_eq!(judge(&hello(1, 2), &hello(2, 1)), Ok(()));
+        let old = Hello { group: Some(5), joined: true, ..hello(1, 2) };
+        assert_eq!(judge(&old, &hello(2, 1)), Ok(()));
+    }
+
+    #[test]
+    fn what_differs_is_named_and_the_newcomer_goes() {
+        let mut other = hello(1, 2);
+        other.base.parts[0].digest = [2; 16];
+        let member = Hello { group: Some(5), joined: true, ..hello(2, 1) };
+        let (newcomer, old) = both(&other, &member);
+        assert_eq!((newcomer.loser, old.loser), (Loser::Mine, Loser::Theirs));
+        assert!(newcomer.what.contains("argument 1"), "{newcomer}");
+    }
+
+    #[test]
+    fn of_two_new_ones_the_higher_number_goes() {
+        let mut other = hello(2, 1);
+        other.base.parts[0].digest = [2; 16];
+        let (first, second) = both(&hello(1, 2), &other);
+        assert_eq!((first.loser, second.loser), (Loser::Theirs, Loser::Mine));
+    }
+
+    #[test]
+    fn another_group_or_other_members_or_numbers_are_refused() {
+        let one = Hello { group: Some(1 << 100), ..hello(1, 2) };
+        let other = Hello { group: Some(2 << 100), joined: true, ..hello(2, 1) };
+        let (mine, theirs) = both(&one, &other);
+        assert_eq!((mine.loser, theirs.loser), (Loser::Mine, Loser::Theirs));
+        assert!(mine.what.contains("group"), "{mine}");
+        let fewer = Hello { members: vec!["a:6790".into()], ..hello(2, 1) };
+        assert!(both(&hello(1, 2), &fewer).0.what.contains("members"));
+        assert!(both(&hello(1, 2), &hello(1, 2)).0.what.contains("--self"));
+        let newer = Hello { version: 9, ..hello(2, 1) };
+        assert!(both(&hello(1, 2), &newer).0.what.contains("version 9"));
+    }
+}

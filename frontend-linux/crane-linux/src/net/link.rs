@@ -1,0 +1,454 @@
+//! A link to one other replica.
+//!
+//! Of two replicas the one with the higher number connects, and connects again when the link is gone.
+//! The listening side also takes questions. Whatever does not fit closes its own stream, and nothing
+//! else.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crane_core::id::NodeId;
+use crane_core::paxos::Message;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::channel::Channel;
+use embassy_sync::signal::Signal;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::log::Payload;
+use crate::report::ServerReport;
+
+use super::frame::{self, Decoder, Kind};
+use super::handshake::{Hello, Loser, Refusal, judge};
+use super::outlet::Outlet;
+use super::query::{FIRST_FRAME_WITHIN, Query};
+
+/// Frames that wait for the driver, of all links together.
+pub const ARRIVALS: usize = 256;
+/// Bytes that wait for one slow replica. Beyond, frames are dropped: all are repeated when needed.
+pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Strangers that may be there at the same time.
+const STRANGERS_MAX: usize = 64;
+const READ_BYTES: usize = 64 * 1024;
+
+/// What links bring to the driver.
+pub enum Arrival {
+    /// A link has been made.
+    Up(Rc<Link>, Box<Hello>),
+    /// A link is gone.
+    Down(Rc<Link>),
+    /// A message, with its payload if it has one.
+    Paxos(Rc<Link>, Message, Option<Payload>),
+    /// Ops of the other side's clients, encoded one after the other.
+    Ops(Rc<Link>, Vec<u8>),
+    /// What became of the other side's server.
+    Server(Rc<Link>, ServerReport),
+    /// A question, and where the answer goes.
+    Asked(Query, Rc<Signal<NoopRawMutex, Vec<u8>>>),
+    /// This replica does not fit to another one, and has to go.
+    Refused(String),
+}
+
+/// Where they go.
+pub type Arrivals = Channel<NoopRawMutex, Arrival, ARRIVALS>;
+
+/// A link whose handshake is done.
+pub struct Link {
+    /// The other side.
+    pub node: NodeId,
+    outlet: Outlet,
+    dropped: Cell<bool>,
+    nudge: Signal<NoopRawMutex, ()>,
+}
+
+impl Link {
+    /// Puts a frame into the link, or drops it when too much waits.
+    pub fn put(&self, kind: Kind, parts: &[&[u8]]) {
+        if self.outlet.backlog() < BACKLOG_BYTES_MAX {
+            self.outlet.append(|space| frame::encode(kind, parts, space));
+        }
+    }
+
+    /// Sends what was put.
+    pub fn flush(&self) {
+        if self.outlet.backlog() > 0 && (self.outlet.flush().is_err() || self.outlet.backlog() > 0)
+        {
+            self.nudge.signal(());
+        }
+    }
+
+    /// Closes the link, without telling the driver.
+    pub fn drop_silently(&self) {
+        self.dropped.set(true);
+        self.nudge.signal(());
+    }
+}
+
+/// What all links of a replica have in common.
+pub struct Peers {
+    /// What this replica says of itself; `to` is filled in.
+    pub hello: RefCell<Hello>,
+    /// Where frames go.
+    pub arrivals: Rc<Arrivals>,
+    strangers: Cell<usize>,
+}
+
+impl Peers {
+    /// For links that say this hello.
+    pub fn new(hello: Hello, arrivals: Rc<Arrivals>) -> Rc<Self> {
+        Rc::new(Self { hello: RefCell::new(hello), arrivals, strangers: Cell::new(0) })
+    }
+
+    /// Keeps up a link to a replica with a lower number, for ever.
+    pub async fn dial(self: Rc<Self>, node: NodeId, addresses: Vec<SocketAddr>) {
+        let mut pause = FIRST_PAUSE;
+        let mut complained = false;
+        loop {
+            match connect(&addresses).await {
+                Ok(stream) => match self.greet_first(stream, node).await {
+                    Ok((link, hello, decoder)) => {
+                        (pause, complained) = (FIRST_PAUSE, false);
+                        self.carry(link, hello, decoder).await;
+                    }
+                    Err(error) if complained => debug!("replica {node}: {error}"),
+                    Err(error) => {
+                        warn!("no link to replica {node}: {error}");
+                        complained = true;
+                    }
+                },
+                Err(error) => debug!("replica {node} at {addresses:?}: {error}"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Takes links and questions on the peer port, for ever.
+    pub async fn listen(self: Rc<Self>, listener: TcpListener) {
+        loop {
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!("the peer port takes no connection: {error}");
+                    sleep(LONGEST_PAUSE).await;
+                    continue;
+                }
+            };
+            if self.strangers.get() >= STRANGERS_MAX {
+                debug!("too many strangers: {from} is turned away");
+                continue;
+            }
+            self.strangers.set(self.strangers.get() + 1);
+            let peers = self.clone();
+            spawn_local(async move {
+                let outcome = peers.clone().receive(stream).await;
+                if let Err(error) = outcome {
+                    warn!("{from} on the peer port: {error}; its connection is closed");
+                }
+            });
+        }
+    }
+
+    async fn receive(self: Rc<Self>, stream: TcpStream) -> io::Result<()> {
+        let first = first_frame(&stream).await;
+        self.strangers.set(self.strangers.get() - 1);
+        let Some((kind, body, decoder)) = first? else { return Ok(()) };
+        match kind {
+            Kind::Hello => {
+                let hello = read_hello(&body)?;
+                let node = NodeId::new(hello.node).ok_or_else(|| invalid("no such replica"))?;
+                prepare(&stream)?;
+                let mine = self.hello_to(node);
+                send_hello(&stream, &mine).await?;
+                self.judge(&mine, &hello)?;
+                let link = new_link(stream, node);
+                self.carry(link, hello, decoder).await;
+                Ok(())
+            }
+            Kind::Query => {
+                let mut stream = stream;
+                self.answer(&mut stream, &body).await
+            }
+            _ => Err(invalid("it began with neither hello nor question")),
+        }
+    }
+
+    /// Answers a question that has come by `stream`.
+    ///
+    /// # Errors
+    /// The stream's, or `InvalidData` for a question that is none.
+    pub async fn answer<S>(&self, stream: &mut S, question: &[u8]) -> io::Result<()>
+    where
+        S: tokio::io::AsyncWrite + Unpin,
+    {
+        let query = postcard::from_bytes(question).map_err(|_| invalid("no question"))?;
+        let answer = Rc::new(Signal::new());
+        self.arrivals.send(Arrival::Asked(query, answer.clone())).await;
+        let answer = answer.wait().await;
+        let mut space = Vec::new();
+        frame::encode(Kind::Answer, &[&answer], &mut space);
+        tokio::io::AsyncWriteExt::write_all(stream, &space).await
+    }
+
+    async fn greet_first(
+        &self,
+        stream: TcpStream,
+        node: NodeId,
+    ) -> io::Result<(Rc<Link>, Hello, Decoder)> {
+        prepare(&stream)?;
+        let mine = self.hello_to(node);
+        send_hello(&stream, &mine).await?;
+        let Some((kind, body, decoder)) = first_frame(&stream).await? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        if kind != Kind::Hello {
+            return Err(invalid("it does not say hello"));
+        }
+        let hello = read_hello(&body)?;
+        self.judge(&mine, &hello)?;
+        Ok((new_link(stream, node), hello, decoder))
+    }
+
+    fn hello_to(&self, node: NodeId) -> Hello {
+        Hello { to: node.number(), ..self.hello.borrow().clone() }
+    }
+
+    fn judge(&self, mine: &Hello, theirs: &Hello) -> io::Result<()> {
+        let Err(Refusal { what, loser }) = judge(mine, theirs) else { return Ok(()) };
+        let text = format!("replica {}: {what}", theirs.node);
+        if loser == Loser::Mine {
+            // If the driver has no time for it, the next attempt says it again.
+            let _ = self.arrivals.try_send(Arrival::Refused(text.clone()));
+        }
+        Err(invalid(&text))
+    }
+
+    async fn carry(&self, link: Rc<Link>, hello: Hello, mut decoder: Decoder) {
+        let node = link.node;
+        info!("linked with replica {node}");
+        self.arrivals.send(Arrival::Up(link.clone(), Box::new(hello))).await;
+        let outcome = self.carry_frames(&link, &mut decoder).await;
+        if !link.dropped.get() {
+            match outcome {
+                Ok(()) => info!("the link to replica {node} is closed"),
+                Err(error) => warn!("the link to replica {node} is closed: {error}"),
+            }
+            self.arrivals.send(Arrival::Down(link)).await;
+        }
+    }
+
+    async fn carry_frames(&self, link: &Rc<Link>, decoder: &mut Decoder) -> io::Result<()> {
+        let mut space = vec![0; READ_BYTES];
+        let stream = link.outlet.stream();
+        loop {
+            while let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+                let arrival = read_frame(link, kind, body)?;
+                self.arrivals.send(arrival).await;
+            }
+            tokio::select! {
+                readable = stream.readable() => {
+                    readable?;
+                    match stream.try_read(&mut space) {
+                        Ok(0) => return Ok(()),
+                        Ok(length) => decoder.feed(&space[..length]),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                writable = link.outlet.writable(), if link.outlet.backlog() > 0 => {
+                    writable?;
+                    link.outlet.flush()?;
+                }
+                () = link.nudge.wait() => {
+                    if link.dropped.get() {
+                        return Ok(());
+                    }
+                    link.outlet.flush()?;
+                }
+            }
+        }
+    }
+}
+
+fn new_link(stream: TcpStream, node: NodeId) -> Rc<Link> {
+    let outlet = Outlet::new(stream);
+    Rc::new(Link { node, outlet, dropped: Cell::new(false), nudge: Signal::new() })
+}
+
+async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    timeout(CONNECT_WITHIN, TcpStream::connect(addresses)).await?
+}
+
+/// A replica that does not acknowledge for seconds is gone, whatever TCP thinks.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(5)))?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(2))
+        .with_interval(Duration::from_secs(1))
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+async fn send_hello(stream: &TcpStream, hello: &Hello) -> io::Result<()> {
+    let text = postcard::to_allocvec(hello).map_err(io::Error::other)?;
+    if text.len() >= frame::BODY_BYTES_MAX {
+        return Err(invalid("the base has too many parts for a hello"));
+    }
+    let mut space = Vec::new();
+    frame::encode(Kind::Hello, &[&text], &mut space);
+    let mut written = 0;
+    while written < space.len() {
+        stream.writable().await?;
+        match stream.try_write(&space[written..]) {
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The first frame, with what has come after it. `None`: closed without a byte.
+async fn first_frame(stream: &TcpStream) -> io::Result<Option<(Kind, Vec<u8>, Decoder)>> {
+    let reading = async {
+        let mut decoder = Decoder::default();
+        let mut space = vec![0; READ_BYTES];
+        let mut any = false;
+        loop {
+            if let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+                let body = body.to_vec();
+                return Ok(Some((kind, body, decoder)));
+            }
+            stream.readable().await?;
+            match stream.try_read(&mut space) {
+                Ok(0) if any => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) => return Ok(None),
+                Ok(length) => decoder.feed(&space[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            any = true;
+        }
+    };
+    timeout(FIRST_FRAME_WITHIN, reading).await?
+}
+
+/// As [`first_frame`], for a stream of another kind.
+///
+/// # Errors
+/// The stream's, `TimedOut`, or `InvalidData` for what is no frame.
+pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<Vec<u8>>> {
+    let reading = async {
+        let mut decoder = Decoder::default();
+        let mut space = vec![0; 4096];
+        loop {
+            match decoder.next().map_err(|error| invalid(&error))? {
+                Some((Kind::Query, body)) => return Ok(Some(body.to_vec())),
+                Some(_) => return Err(invalid("it began with no question")),
+                None => {}
+            }
+            let length = stream.read(&mut space).await?;
+            if length == 0 {
+                return Ok(None);
+            }
+            decoder.feed(&space[..length]);
+        }
+    };
+    timeout(FIRST_FRAME_WITHIN, reading).await?
+}
+
+fn read_hello(body: &[u8]) -> io::Result<Hello> {
+    postcard::from_bytes(body)
+        .map_err(|_| invalid("its hello cannot be read; is it of this version?"))
+}
+
+/// What a frame says. Payloads are held against their descriptors here, before anyone uses them.
+fn read_frame(link: &Rc<Link>, kind: Kind, body: &[u8]) -> io::Result<Arrival> {
+    let link = link.clone();
+    match kind {
+        Kind::Paxos => {
+            let (message, payload) = read_message(body)?;
+            Ok(Arrival::Paxos(link, message, payload))
+        }
+        Kind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
+        Kind::Server => {
+            let report = postcard::from_bytes(body).map_err(|_| invalid("no report"))?;
+            Ok(Arrival::Server(link, report))
+        }
+        Kind::Hello | Kind::Query | Kind::Answer => Err(invalid("a frame that has no place here")),
+    }
+}
+
+/// Reads the body of a paxos frame.
+///
+/// # Errors
+/// `InvalidData`, whatever the bytes are; never a panic.
+pub fn read_message(body: &[u8]) -> io::Result<(Message, Option<Payload>)> {
+    let (length, rest) = body.split_first().ok_or_else(|| invalid("an empty message"))?;
+    let (message, payload) =
+        rest.split_at_checked(usize::from(*length)).ok_or_else(|| invalid("a short message"))?;
+    let message = Message::decode(message).map_err(|error| invalid(&error))?;
+    match message.payload() {
+        None if payload.is_empty() => Ok((message, None)),
+        Some((_, descriptor)) if descriptor == crate::log::describe(payload) => {
+            Ok((message, Some(Payload::from(payload))))
+        }
+        _ => Err(invalid("a message without its payload")),
+    }
+}
+
+/// Puts a message and its payload into a link.
+pub fn put_message(link: &Link, message: &Message, payload: Option<&Payload>) {
+    let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
+    let length = message.encode(&mut space).expect("a message has a longest form");
+    let payload = payload.map_or(&[][..], |payload| payload);
+    link.put(Kind::Paxos, &[&[length as u8], &space[..length], payload]);
+}
+
+fn invalid(why: &(impl std::fmt::Display + ?Sized)) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bytes_are_a_message_by_accident() {
+        assert!(read_message(&[]).is_err());
+        assert!(read_message(&[200, 1, 2]).is_err());
+        assert!(read_message(&[0]).is_err());
+        for first in 0..=255 {
+            let _ = read_message(&[3, first, 1, 1]);
+        }
+    }
+
+    #[test]
+    fn a_payload_must_be_the_one_that_was_described() {
+        use crane_core::id::Slot;
+        use crane_core::paxos::{Ballot, Content, Entry};
+        let content = Content::Payload(crate::log::describe(b"payload"));
+        let entry = Entry { ballot: Ballot::ZERO, content };
+        let message = Message::Chosen { slot: Slot(4), entry };
+        let mut space = [0; 128];
+        let length = message.encode(&mut space).unwrap();
+        let body = |payload: &[u8]| [&[length as u8], &space[..length], payload].concat();
+        let (read, payload) = read_message(&body(b"payload")).unwrap();
+        assert_eq!((read, payload.as_deref()), (message, Some(&b"payload"[..])));
+        assert!(read_message(&body(b"payloaD")).is_err());
+        assert!(read_message(&body(b"")).is_err());
+    }
+}

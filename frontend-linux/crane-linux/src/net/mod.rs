@@ -1,0 +1,15 @@
+//! Talking to the other replicas, and to people who ask for the state.
+//!
+//! | file | thought |
+//! |---|---|
+//! | `frame` | frames on a stream (pure) |
+//! | `handshake` | may the two belong to one group? (pure) |
+//! | `outlet` | writing without waiting |
+//! | `link` | a link to one replica: connect, shake hands, carry frames, come again |
+//! | `query` | asking a replica for its state |
+
+pub mod frame;
+pub mod handshake;
+pub mod link;
+pub mod outlet;
+pub mod query;

@@ -1,0 +1,345 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
+
+/// The port by which replicas speak to each other, unless told otherwise.
+pub const PEER_PORT: u16 = 6790;
+
+const EXAMPLES: &str = "\
+Examples:
+  Three replicas on this machine, at 127.0.0.1, 127.0.0.2 and 127.0.0.3; Ctrl-C stops all:
+    crane-linux --local 3 -- civetweb -document_root www -listening_ports 8080 -num_threads 8
+    curl http://127.0.0.2:8080/
+  The same on three hosts, the same line on each of them:
+    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
+  How the group is:
+    crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
+
+The server's ports are learnt from its bind and listen; the replica listens there at its own address.
+A replica that was stopped or killed comes back with the same command line. Program, libraries, files in
+the working directory, arguments and environment (PATH, HOME, LANG, LC_*, TZ, USER and --env) are the
+group's base: they must be the same on all hosts, and may not change while the group exists. What the
+server writes goes to the data directory (upper/), never to the host's files.
+
+Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
+1 when the replica cannot go on (the last line says why); 2 for a wrong command line.";
+
+/// Runs an unmodified server program as a replicated service: several replicas that go through the same
+/// states, so that the service survives the loss of a minority of its hosts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crane-linux",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    override_usage = "crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...\n       \
+                      crane-linux status [--json] [--data-dir D | --peers A,B,C]"
+)]
+pub struct Cli {
+    /// What else than running a replica.
+    #[command(subcommand)]
+    pub command: Option<Subcommands>,
+    /// The replica.
+    #[command(flatten)]
+    pub replica: ReplicaArgs,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Subcommands {
+    /// Shows how the group and its replicas are.
+    Status(StatusArgs),
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Prints JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+    /// Asks the replica whose data directory this is (or all of --local's).
+    #[arg(long, value_name = "D", conflicts_with = "peers")]
+    pub data_dir: Option<PathBuf>,
+    /// Asks these replicas: host[:port], separated by commas.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub peers: Vec<String>,
+}
+
+/// Everything about one replica, or several local ones.
+#[derive(Clone, Debug, Args)]
+pub struct ReplicaArgs {
+    /// The members of the group, host[:port] separated by commas, in the same order on every host.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
+    pub peers: Vec<String>,
+    /// Which of the peers this one is. Without it: the one whose address this host has.
+    #[arg(long = "self", value_name = "X", requires = "peers")]
+    pub me: Option<String>,
+    /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
+    pub local: Option<u8>,
+    /// Where the log and the server's changes are kept [default: .crane/PROGRAM in the working
+    /// directory; with --local, its subdirectories 1 to N].
+    #[arg(long, value_name = "D")]
+    pub data_dir: Option<PathBuf>,
+    /// How long the primary waits for another input before it grants clock steps without one.
+    #[arg(long, value_name = "TIME", default_value = "100us", value_parser = parse_time)]
+    pub wtimeout: Duration,
+    /// Clock steps that come with each entry. Counts when the group is created.
+    #[arg(long, value_name = "STEPS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub nclock: u32,
+    /// Which threads of the server run program code: one at a time (right for every program), or all
+    /// between their calls (right for programs without data races). Counts when the group is created.
+    #[arg(long, value_enum, default_value_t = Schedule::Serial)]
+    pub schedule: Schedule,
+    /// Calls that a thread makes before it passes the turn. Counts when the group is created.
+    #[arg(long, value_name = "CALLS", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub quantum: u32,
+    /// What an acknowledged entry survives: the loss of power (fsync), or only of the daemon (memory).
+    #[arg(long, value_enum, default_value_t = Durability::Fsync)]
+    pub durability: Durability,
+    /// Whether the server's own fsync reaches the disk. The group's log holds all that it needs.
+    #[arg(long, value_enum, default_value_t = ServerFsync::Skip)]
+    pub server_fsync: ServerFsync,
+    /// Another variable for the server's environment. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
+    pub env: Vec<(String, String)>,
+    /// The replicas' port for each other where --peers names none, and with --local.
+    #[arg(long, value_name = "PORT", default_value_t = PEER_PORT)]
+    pub peer_port: u16,
+    /// Which events are printed.
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    pub log_level: LogLevel,
+    /// For tests: `arrival` admits input when it arrives, which is what this program exists to avoid.
+    #[arg(long, value_enum, default_value_t = Admission::Script, hide = true)]
+    pub admission: Admission,
+    /// The server's program and its arguments.
+    #[arg(last = true, value_name = "PROGRAM [ARGS]")]
+    pub program: Vec<String>,
+}
+
+/// `--schedule`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Schedule {
+    /// One thread at a time.
+    Serial,
+    /// All threads between their calls.
+    Parallel,
+}
+
+/// `--durability`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Durability {
+    /// On disk before it is acknowledged.
+    Fsync,
+    /// In the system's memory.
+    Memory,
+}
+
+/// `--server-fsync`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ServerFsync {
+    /// It does.
+    Keep,
+    /// It returns at once.
+    Skip,
+}
+
+/// `--admission`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Admission {
+    /// By the script.
+    Script,
+    /// On arrival.
+    Arrival,
+}
+
+/// `--log-level`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum LogLevel {
+    /// What stops the replica.
+    Error,
+    /// And what needs attention.
+    Warn,
+    /// And what changes.
+    Info,
+    /// And what helps to find faults.
+    Debug,
+}
+
+impl LogLevel {
+    /// As the tracing library calls it.
+    pub fn level(self) -> tracing::Level {
+        match self {
+            LogLevel::Error => tracing::Level::ERROR,
+            LogLevel::Warn => tracing::Level::WARN,
+            LogLevel::Info => tracing::Level::INFO,
+            LogLevel::Debug => tracing::Level::DEBUG,
+        }
+    }
+}
+
+/// A member's address as it was given, in one form: `host:port`.
+pub fn member_name(given: &str, port: u16) -> Result<String, String> {
+    let given = given.trim();
+    let wrong = || format!("peer \"{given}\" is no address; write host, host:port or [ipv6]:port");
+    let name = if let Some(rest) = given.strip_prefix('[') {
+        let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
+        match after.strip_prefix(':') {
+            Some(number) => format!("[{host}]:{}", number.parse::<u16>().map_err(|_| wrong())?),
+            None if after.is_empty() => format!("[{host}]:{port}"),
+            None => return Err(wrong()),
+        }
+    } else {
+        match given.split_once(':') {
+            None if !given.is_empty() => format!("{given}:{port}"),
+            Some((host, number)) if !host.is_empty() && !number.contains(':') => {
+                format!("{host}:{}", number.parse::<u16>().map_err(|_| wrong())?)
+            }
+            Some((_, rest)) if rest.contains(':') => format!("[{given}]:{port}"),
+            _ => return Err(wrong()),
+        }
+    };
+    if name.len() > ADDRESS_BYTES_MAX {
+        return Err(format!("peer \"{given}\" has a longer name than {ADDRESS_BYTES_MAX} bytes"));
+    }
+    Ok(name)
+}
+
+/// The members' names, checked: one to seven, no two alike.
+///
+/// # Errors
+/// What is wrong with the list.
+pub fn member_names(given: &[String], port: u16) -> Result<Vec<String>, String> {
+    let names: Vec<String> =
+        given.iter().map(|name| member_name(name, port)).collect::<Result<_, _>>()?;
+    if names.is_empty() || names.len() > NODES_MAX {
+        return Err(format!("a group has 1 to {NODES_MAX} members, not {}", names.len()));
+    }
+    if let Some(double) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(format!("{} is in --peers twice", double.1));
+    }
+    Ok(names)
+}
+
+/// The addresses of a member.
+///
+/// # Errors
+/// The name that cannot be resolved.
+pub fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
+    let found: Vec<SocketAddr> = name
+        .to_socket_addrs()
+        .map_err(|error| format!("peer {name} cannot be resolved: {error}; check --peers"))?
+        .collect();
+    if found.is_empty() { Err(format!("peer {name} has no address")) } else { Ok(found) }
+}
+
+/// Which of the members this host is: its number from 1, and its address.
+///
+/// # Errors
+/// Why that cannot be told.
+pub fn identify(names: &[String], me: Option<&str>, port: u16) -> Result<(u8, SocketAddr), String> {
+    if let Some(me) = me {
+        let name = member_name(me, port)?;
+        let place = names
+            .iter()
+            .position(|other| *other == name)
+            .ok_or_else(|| format!("--self {me} is none of the peers {}", names.join(",")))?;
+        return Ok((place as u8 + 1, resolve(&name)?[0]));
+    }
+    let mut mine = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        if let Some(address) = resolve(name)?.into_iter().find(|address| is_local(address.ip())) {
+            mine.push((place as u8 + 1, address));
+        }
+    }
+    match mine[..] {
+        [one] => Ok(one),
+        [] => Err(format!(
+            "none of the peers {} is an address of this host; say which one this is with --self",
+            names.join(",")
+        )),
+        _ => Err(
+            "several of the peers are addresses of this host; say which one this is with --self"
+                .to_string(),
+        ),
+    }
+}
+
+fn is_local(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 =
+        text[..digits].parse().map_err(|_| "a time is a number and a unit".to_string())?;
+    match &text[digits..] {
+        "us" => Ok(Duration::from_micros(number)),
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        _ => Err("the unit is us, ms or s".to_string()),
+    }
+}
+
+fn parse_variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
+        _ => Err("write NAME=VALUE".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let cli = Cli::try_parse_from([
+            "crane-linux",
+            "--peers",
+            "a,b:7",
+            "--self",
+            "a",
+            "--",
+            "server",
+            "--port",
+            "1",
+        ])
+        .unwrap();
+        assert_eq!(cli.replica.program, ["server", "--port", "1"]);
+        assert_eq!(cli.replica.wtimeout, Duration::from_micros(100));
+        assert!(Cli::try_parse_from(["crane-linux", "--local", "8", "--", "x"]).is_err());
+        assert!(Cli::try_parse_from(["crane-linux", "status", "--json"]).is_ok());
+    }
+
+    #[test]
+    fn members_have_one_form() {
+        let names = member_names(&["a".into(), "b:7".into(), "[::1]".into(), "::2".into()], 6790);
+        assert_eq!(names.unwrap(), ["a:6790", "b:7", "[::1]:6790", "[::2]:6790"]);
+        for wrong in ["", ":", "a:b", "[::1", "a:99999"] {
+            assert!(member_name(wrong, 1).is_err(), "{wrong}");
+        }
+        assert!(member_names(&["a".into(), "a:6790".into()], 6790).unwrap_err().contains("twice"));
+        assert!(member_names(&vec!["a".to_string(); 8], 1).is_err());
+    }
+
+    #[test]
+    fn this_host_is_found_among_the_members() {
+        let names = ["192.0.2.1:1".to_string(), "127.0.0.3:1".to_string()];
+        let (number, address) = identify(&names, None, 1).unwrap();
+        assert_eq!((number, address), (2, "127.0.0.3:1".parse().unwrap()));
+        assert!(identify(&names, Some("127.0.0.9"), 1).unwrap_err().contains("none of the peers"));
+        let both = ["127.0.0.1:1".to_string(), "127.0.0.2:1".to_string()];
+        assert!(identify(&both, None, 1).unwrap_err().contains("--self"));
+        assert_eq!(identify(&both, Some("127.0.0.2"), 1).unwrap().0, 2);
+    }
+}

@@ -1,0 +1,262 @@
+//! One client's connection.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crane_core::limits::{DRAINED_STEP, RECEIVE_WINDOW, SEND_BYTES_MAX};
+use crane_core::wire::Endpoint;
+use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+use embassy_sync::signal::Signal;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+use crate::net::outlet::Outlet;
+
+use super::{Act, Acts, What, endpoint};
+
+/// How long a client may go on sending after the server has closed.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may take nothing of what a server that has closed left for it.
+const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// A client's connection, as task and driver share it. All totals count bytes from 0.
+pub struct Conn {
+    /// Where the client connected to.
+    pub local: Endpoint,
+    /// Where it comes from.
+    pub peer: Endpoint,
+    /// Its number within the entry's generation; 0 before the driver has given it one.
+    pub number: Cell<u64>,
+    /// Sent by the client and kept by the driver.
+    pub kept: Cell<u64>,
+    outlet: Outlet,
+    received: Cell<u64>,
+    consumed: Cell<u64>,
+    drained: Cell<u64>,
+    drained_told: Cell<u64>,
+    end: Cell<ServerEnd>,
+    nudge: Signal<NoopRawMutex, ()>,
+}
+
+/// How far the server's side has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum ServerEnd {
+    Open,
+    /// It writes no more.
+    Shut,
+    /// It neither writes nor reads.
+    Closed,
+    /// The client gets a reset.
+    Reset,
+}
+
+impl Conn {
+    /// For a connection that was just accepted.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Rc<Self>> {
+        stream.set_nodelay(true)?;
+        let local = endpoint(stream.local_addr()?);
+        Ok(Rc::new(Self {
+            local,
+            peer: endpoint(peer),
+            number: Cell::new(0),
+            kept: Cell::new(0),
+            outlet: Outlet::new(stream),
+            received: Cell::new(0),
+            consumed: Cell::new(0),
+            drained: Cell::new(0),
+            drained_told: Cell::new(0),
+            end: Cell::new(ServerEnd::Open),
+            nudge: Signal::new(),
+        }))
+    }
+
+    /// The server has written bytes for the client.
+    pub fn write(&self, bytes: &[u8]) {
+        if self.end.get() == ServerEnd::Reset {
+            return;
+        }
+        let idle = self.outlet.backlog() == 0;
+        self.outlet.append(|space| space.extend_from_slice(bytes));
+        if !idle {
+            return;
+        }
+        match self.flush() {
+            Ok(()) if self.outlet.backlog() == 0 && !self.has_drained_step() => {}
+            // The task finds out what is wrong.
+            _ => self.nudge.signal(()),
+        }
+    }
+
+    /// The server has read the client's bytes up to `total`.
+    pub fn consumed(&self, total: u64) {
+        let was_full = !self.has_window();
+        self.consumed.set(self.consumed.get().max(total));
+        if was_full && self.has_window() {
+            self.nudge.signal(());
+        }
+    }
+
+    /// The server writes no more.
+    pub fn shut(&self) {
+        self.advance(ServerEnd::Shut);
+    }
+
+    /// The server has closed the connection.
+    pub fn close(&self) {
+        self.advance(ServerEnd::Closed);
+    }
+
+    /// The client gets a reset, whatever waits for it.
+    pub fn reset(&self) {
+        self.advance(ServerEnd::Reset);
+    }
+
+    fn advance(&self, end: ServerEnd) {
+        self.end.set(self.end.get().max(end));
+        self.nudge.signal(());
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let written = self.outlet.flush()? as u64;
+        self.drained.set(self.drained.get() + written);
+        Ok(())
+    }
+
+    fn has_window(&self) -> bool {
+        self.received.get() - self.consumed.get() < RECEIVE_WINDOW as u64
+    }
+
+    fn has_drained_step(&self) -> bool {
+        self.drained.get() - self.drained_told.get() >= DRAINED_STEP as u64
+    }
+
+    fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self.outlet.stream())
+    }
+}
+
+/// How a connection's task ends.
+enum Outcome {
+    /// Both sides are done with each other.
+    Finished,
+    /// The client is gone, and the server does not know yet.
+    Lost,
+    /// The client gets a reset.
+    Aborted,
+}
+
+/// Serves a connection to its end.
+pub(super) async fn run(conn: Rc<Conn>, acts: Rc<Acts>) {
+    let tell = |what: What| acts.send(Act { conn: conn.clone(), what });
+    tell(What::Connected).await;
+    match serve(&conn, &acts).await {
+        Outcome::Finished => {}
+        Outcome::Lost => tell(What::Gone).await,
+        Outcome::Aborted => {
+            // Closing with a linger of 0 sends the reset (tcp(7), socket(7)).
+            let _ = conn.socket().set_linger(Some(Duration::ZERO));
+        }
+    }
+    tell(What::Over).await;
+}
+
+async fn serve(conn: &Rc<Conn>, acts: &Acts) -> Outcome {
+    let stream = conn.outlet.stream();
+    let tell = |what: What| acts.send(Act { conn: conn.clone(), what });
+    let mut client_shut = false;
+    let mut told_end = false;
+    let mut patience = Instant::now();
+    let mut lingers = false;
+    loop {
+        let end = conn.end.get();
+        if end == ServerEnd::Reset {
+            return Outcome::Aborted;
+        }
+        let backlog = conn.outlet.backlog();
+        if end >= ServerEnd::Shut && backlog == 0 && !told_end {
+            told_end = true;
+            // A client that is gone shows by the next read.
+            let _ = conn.socket().shutdown(Shutdown::Write);
+        }
+        let closed = end == ServerEnd::Closed;
+        if closed && told_end && !lingers {
+            lingers = true;
+            patience = Instant::now() + LINGER;
+        }
+        if closed && told_end && client_shut {
+            return Outcome::Finished;
+        }
+        if closed && backlog > 0 && patience < Instant::now() {
+            patience = Instant::now() + DRAIN_WITHIN;
+        }
+        if conn.has_drained_step() && !closed {
+            conn.drained_told.set(conn.drained.get());
+            tell(What::Drained(conn.drained.get())).await;
+            continue;
+        }
+        let reading = !client_shut && (closed || conn.has_window());
+        tokio::select! {
+            ready = stream.readable(), if reading => {
+                let window = RECEIVE_WINDOW as u64 - (conn.received.get() - conn.consumed.get())
+                    .min(RECEIVE_WINDOW as u64);
+                let limit = if closed { SEND_BYTES_MAX } else { window as usize };
+                match ready.and_then(|()| read(conn, limit)) {
+                    Ok(Some(bytes)) if bytes.is_empty() => {
+                        client_shut = true;
+                        if !closed {
+                            tell(What::Shut).await;
+                        }
+                    }
+                    Ok(Some(bytes)) if !closed => {
+                        conn.received.set(conn.received.get() + bytes.len() as u64);
+                        tell(What::Sent(bytes)).await;
+                    }
+                    Ok(_) => {}
+                    Err(_) => return lost(closed),
+                }
+            }
+            // While nothing is read, only an error can tell that the client is gone.
+            _ = stream.ready(Interest::ERROR), if !reading => return lost(closed),
+            ready = conn.outlet.writable(), if backlog > 0 => {
+                let before = conn.drained.get();
+                if ready.and_then(|()| conn.flush()).is_err() {
+                    return lost(closed);
+                }
+                if closed && conn.drained.get() > before {
+                    patience = Instant::now() + DRAIN_WITHIN;
+                }
+            }
+            () = conn.nudge.wait() => {
+                if conn.outlet.backlog() > 0 && conn.flush().is_err() {
+                    return lost(closed);
+                }
+            }
+            () = sleep_until(patience), if closed => {
+                return if conn.outlet.backlog() > 0 { Outcome::Aborted } else { Outcome::Finished };
+            }
+        }
+    }
+}
+
+fn lost(closed: bool) -> Outcome {
+    if closed { Outcome::Finished } else { Outcome::Lost }
+}
+
+/// Reads what is there, at most `limit` bytes; `None` if nothing is, empty at the end of the stream.
+fn read(conn: &Conn, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut space = [0; SEND_BYTES_MAX];
+    let limit = limit.clamp(1, SEND_BYTES_MAX);
+    match conn.outlet.stream().try_read(&mut space[..limit]) {
+        Ok(length) => Ok(Some(space[..length].to_vec())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}

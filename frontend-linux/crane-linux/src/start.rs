@@ -1,0 +1,264 @@
+//! From a command line to a running replica: everything that can be refused is looked at here, before
+//! anyone else is disturbed.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{Config, Members, Node};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{LocalSet, spawn_local};
+use tracing::{error, info, warn};
+
+use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
+use crate::cell::{self, Spec};
+use crate::clock::{Clock, unix_nanoseconds};
+use crate::driver::{Driver, Parts, Settings};
+use crate::log::Log;
+use crate::log::storage::Storage;
+use crate::meta::{DATA_VERSION, DataDirectory, Meta};
+use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
+use crate::net::link::{self, Arrivals, Peers};
+use crate::options::{self, Durability, LogLevel, ReplicaArgs};
+use crate::proxy;
+
+/// The preload library, built together with this program.
+static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
+
+/// Runs a replica, and gives the exit status.
+pub fn run(args: ReplicaArgs) -> i32 {
+    start_events(args.log_level);
+    let outcome = prepare(args).and_then(|(settings, meta, addresses)| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("no runtime: {error}"))?;
+        LocalSet::new().block_on(&runtime, serve(settings, meta, addresses))
+    });
+    match outcome {
+        Ok(status) => status,
+        Err(why) => {
+            complain(&why);
+            1
+        }
+    }
+}
+
+/// An error in one line, where people look for it.
+pub fn complain(why: &str) {
+    eprintln!("crane-linux: error: {}", why.replace('\n', " "));
+}
+
+/// Where the data of a program's replica lies if nothing else is said.
+pub fn default_directory(program: &str) -> PathBuf {
+    let name = Path::new(program).file_name().unwrap_or(program.as_ref());
+    Path::new(DEFAULT_DIRECTORY).join(name)
+}
+
+fn start_events(level: LogLevel) {
+    tracing_subscriber::fmt()
+        .with_max_level(level.level())
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Checks the command line against this host and the data directory.
+fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, Vec<Vec<SocketAddr>>), String> {
+    let name = args.program.first().ok_or("give the server's program after --")?.clone();
+    let members = options::member_names(&args.peers, args.peer_port)?;
+    let (me, address) = options::identify(&members, args.me.as_deref(), args.peer_port)?;
+    let addresses = members.iter().map(|member| options::resolve(member));
+    let addresses: Vec<Vec<SocketAddr>> = addresses.collect::<Result<_, _>>()?;
+    let program = elf::find(&name).map_err(|error| error.to_string())?;
+    let directory =
+        std::env::current_dir().map_err(|error| format!("working directory: {error}"))?;
+
+    let data = args.data_dir.clone().unwrap_or_else(|| default_directory(&name));
+    let data = DataDirectory::open(&data)?;
+    let known = data.meta()?;
+    if let Some(known) = &known
+        && (known.members != members || known.node != me)
+    {
+        return Err(format!(
+            "data directory {} is of replica {} of the group {}; give these as --peers and --self, or \
+             another --data-dir",
+            data.path.display(),
+            known.node,
+            known.members.join(",")
+        ));
+    }
+    let environment = base::environment(&args.env);
+    let base = Base::of(&program, &args.program[1..], &environment, &directory)?;
+    if let Some(created) = data.base()?
+        && let Some(difference) = created.difference(&base)
+    {
+        return Err(format!(
+            "the base has changed since the group was created: {difference}; put it back as it was, \
+             or begin a new group in another --data-dir"
+        ));
+    }
+    let mut meta = known.unwrap_or(Meta {
+        version: DATA_VERSION,
+        group: None,
+        node: me,
+        members: members.clone(),
+        generation: 0,
+    });
+    meta.generation = meta.next_generation();
+    let spec = Spec {
+        hidden: cell::hidden_directory(&data.path),
+        data: data.path.clone(),
+        directory,
+        program: program.path,
+        arguments: args.program.clone(),
+        environment,
+    };
+    let me = NodeId::new(me).expect("a place among at most seven members");
+    let settings = Settings { me, members, address: address.ip(), args, base, spec, data };
+    Ok((settings, meta, addresses))
+}
+
+async fn serve(
+    settings: Settings,
+    meta: Meta,
+    addresses: Vec<Vec<SocketAddr>>,
+) -> Result<i32, String> {
+    let mine = addresses[settings.me.index()][0];
+    let listener = proxy::bind(mine).map_err(|error| {
+        format!(
+            "{mine}, where the other replicas reach this one, cannot be opened: {error}; stop what \
+             uses it, or give another port in --peers"
+        )
+    })?;
+    settings.data.put_meta(&meta)?;
+    put_library(&settings.data)?;
+    let control = bind_control(&settings.data)?;
+
+    let opened = Log::open(&settings.data.log()).map_err(|error| error.to_string())?;
+    if opened.torn_bytes > 0 {
+        warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
+    }
+    let clock = Clock::default();
+    let members = Members::first(settings.members.len());
+    let config = Config::new(settings.me, members, unix_nanoseconds().max(1));
+    let entries = opened.entries.into_iter().zip(1..).map(|(entry, slot)| (Slot(slot), entry));
+    let node = Box::new(Node::restore(config, clock.now(), opened.stored, entries));
+    let (storage, progress) = match settings.args.durability {
+        Durability::Fsync => {
+            let (storage, progress) = Storage::synced(&settings.data.log());
+            (storage, Some(progress))
+        }
+        Durability::Memory => (Storage::unsynced(&settings.data.log()), None),
+    };
+    let hello = Hello {
+        magic: MAGIC,
+        version: PROTOCOL_VERSION,
+        node: settings.me.number(),
+        to: 0,
+        generation: meta.generation,
+        group: meta.group_number(),
+        joined: false,
+        members: settings.members.clone(),
+        base: settings.base.clone(),
+    };
+    let peers = Peers::new(hello, Rc::new(Arrivals::new()));
+    connect_all(&peers, settings.me, &addresses, listener, control);
+    info!(
+        "replica {} of {}, in {}",
+        settings.me,
+        settings.members.join(","),
+        settings.data.path.display()
+    );
+    let log = opened.log;
+    let parts = Parts { node, log, storage, progress, peers, meta, clock };
+    let stop = Driver::new(settings, parts)
+        .run(interruption()?)
+        .await
+        .map_err(|error| format!("the replica's task failed: {error}"))?;
+    Ok(match stop {
+        None => {
+            info!("stopped");
+            0
+        }
+        Some(stop) => {
+            if stop.status == 0 {
+                info!("{}", stop.why);
+            } else {
+                error!("{}", stop.why);
+                complain(&stop.why);
+            }
+            stop.status
+        }
+    })
+}
+
+fn connect_all(
+    peers: &Rc<Peers>,
+    me: NodeId,
+    addresses: &[Vec<SocketAddr>],
+    listener: TcpListener,
+    control: UnixListener,
+) {
+    spawn_local(peers.clone().listen(listener));
+    spawn_local(answer_control(control, peers.clone()));
+    for (number, addresses) in (1..me.number()).zip(addresses) {
+        let node = NodeId::new(number).expect("below this replica's own");
+        spawn_local(peers.clone().dial(node, addresses.clone()));
+    }
+}
+
+fn interruption() -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+    let (mut interrupt, mut terminate) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// The library goes to a new file: a server that is still dying has the old one mapped.
+fn put_library(data: &DataDirectory) -> Result<(), String> {
+    let (path, new) = (data.run().join("preload.so"), data.run().join("preload.so.new"));
+    let put = fs::write(&new, PRELOAD).and_then(|()| fs::rename(&new, &path));
+    put.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The control socket's directory is named by a descriptor: a socket's path may have 107 bytes only.
+pub fn control_path(directory: &fs::File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd()))
+}
+
+fn bind_control(data: &DataDirectory) -> Result<UnixListener, String> {
+    let run = data.run();
+    let describe = |error: std::io::Error| format!("{}/control.sock: {error}", run.display());
+    cell::upper::remove_file(&run.join("control.sock"))?;
+    let directory = fs::File::open(&run).map_err(describe)?;
+    UnixListener::bind(control_path(&directory)).map_err(describe)
+}
+
+async fn answer_control(listener: UnixListener, peers: Rc<Peers>) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { return };
+        let peers = peers.clone();
+        spawn_local(async move {
+            let outcome = match link::question(&mut stream).await {
+                Ok(Some(question)) => peers.answer(&mut stream, &question).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                warn!("on the control socket: {error}; the connection is closed");
+            }
+        });
+    }
+}
