@@ -61,19 +61,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let silence = self.config.silence.as_micros();
         let rank = u64::from(self.config.rank) * silence / 10;
         let mut patience = silence + rank + self.draw(silence / 4);
-        if !self.eager {
-            patience += 2 * silence;
-        }
+        patience += self.reluctance() * silence;
         self.election_at = self.now + Duration::from_micros(patience);
+    }
+
+    /// How many silences longer than others it waits. A witness has no server: as primary it could
+    /// only bring others back.
+    fn reluctance(&self) -> u64 {
+        let witness = self.members().witnesses.contains(self.config.me);
+        u64::from(!self.eager) * 2 + u64::from(witness) * 4
     }
 
     /// Stands very soon, those of low rank first: it is certain that there is no primary.
     pub(super) fn stand_soon(&mut self) {
         let step = self.config.heartbeat.as_micros() / 4;
         let mut wait = u64::from(self.config.rank) * step + self.draw(step);
-        if !self.eager {
-            wait += self.config.silence.as_micros();
-        }
+        wait += self.reluctance() * self.config.silence.as_micros();
         self.election_at = self.now + Duration::from_micros(wait);
     }
 
@@ -87,10 +90,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     fn may_stand(&self) -> bool {
-        let members = self.members();
         let me = self.config.me;
         let counts = self.life() == Some(self.log.end().life(me));
-        counts && members.voters.contains(me) && !members.witnesses.contains(me)
+        counts && self.members().voters.contains(me)
     }
 
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {

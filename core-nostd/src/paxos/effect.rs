@@ -79,8 +79,9 @@ pub enum Effect {
         up_to: Slot,
     },
     /// Read these slots from the log, and send each to the member as [`Message::Chosen`] with its
-    /// payload, in their order. They are committed. If the log here does not reach back so far, do
-    /// nothing.
+    /// payload, in their order. They are committed. If the log here does not reach back so far, the
+    /// member needs a state transfer: a checkpoint with its [`Anchor`](super::Anchor), from which that
+    /// node is restored. If there is none, do nothing.
     ServeCatchUp {
         /// The receiver.
         to: NodeId,

@@ -96,7 +96,8 @@ pub struct Members {
     pub voters: NodeSet,
     /// Those that get the log and do not count (yet). No voter is one.
     pub learners: NodeSet,
-    /// Those voters that keep the log and run no server; they never stand for election.
+    /// Those voters that keep the log and run no server. They stand for election only when nobody
+    /// else does, and hand the role over as soon as they can.
     pub witnesses: NodeSet,
 }
 

@@ -135,7 +135,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         assert!(config.members.is_sound(), "the members do not fit together");
         let anchor = stored.anchor.unwrap_or(Anchor::genesis(config.members));
         let mut window = Window::new(anchor);
-        let mut rejoined = None;
+        let mut rejoined = match stored.standing {
+            Standing::Rejoining { life } | Standing::Voter { life }
+                if life != Life::FIRST && anchor.life(config.me) == life =>
+            {
+                Some(anchor.slot)
+            }
+            _ => None,
+        };
         for (slot, entry) in log {
             assert_eq!(slot, window.last().next(), "the log has a gap");
             // What did not fit at the time was not accepted: that it is here shows how much was

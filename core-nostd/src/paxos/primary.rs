@@ -106,7 +106,8 @@ pub enum ChangeError {
     Busy,
     /// The change would add or remove more than one voter, or leave none, or is none.
     Unsound,
-    /// A node that is to vote has not got the whole log yet, or has lost its storage and not rejoined.
+    /// A node that is to vote has not got the whole log yet, or has lost its storage and not rejoined;
+    /// or those who would vote from then on are out of reach.
     NotReady,
 }
 
@@ -116,7 +117,7 @@ impl core::fmt::Display for ChangeError {
             ChangeError::NotPrimary { .. } => "this node is not the primary",
             ChangeError::Busy => "the change before this one is not committed yet",
             ChangeError::Unsound => "only one voter can be added or removed at a time",
-            ChangeError::NotReady => "the node does not have the whole log yet",
+            ChangeError::NotReady => "a node that is to vote is not ready for it",
         })
     }
 }
@@ -197,7 +198,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             let near = progress.matched.0 + WINDOW as u64 / 2 >= self.committed.0;
             old.learners.contains(node) && progress.voted && near
         };
-        if !added.iter().all(ready) {
+        let votes = |node: NodeId| self.progress[node.index()].voted && self.is_there(node);
+        let voting: NodeSet = self.others().iter().filter(|node| votes(*node)).collect();
+        let can_decide = members.is_majority(voting.with(self.config.me));
+        if !added.iter().all(ready) || !can_decide {
             return Err(ChangeError::NotReady);
         }
         let slot = self.propose_content(Content::Change(members), out);
@@ -268,10 +272,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_beat(&mut self, ballot: Ballot, out: &mut Effects) {
         let silence = self.config.silence;
         let late = self.now.since(self.lead.since) >= silence;
-        let is_there = |node: NodeId| {
-            self.heard[node.index()].is_some_and(|heard| self.now.since(heard) < silence)
-        };
-        let there: NodeSet = self.others().iter().filter(|node| is_there(*node)).collect();
+        let there: NodeSet = self.others().iter().filter(|node| self.is_there(*node)).collect();
         if late && !self.members().is_majority(there.with(self.config.me)) {
             self.wait_for_primary();
             return self.step_down(Reason::NoMajority, out);
@@ -284,11 +285,25 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.lead.successor.is_some_and(|(_, until)| self.now >= until) {
             self.lead.successor = None;
         }
+        if self.members().witnesses.contains(self.config.me) && self.lead.successor.is_none() {
+            let members = self.members();
+            let mut servers = members.voters.difference(members.witnesses).iter();
+            let fit = |node: &NodeId| self.progress[node.index()].voted && self.is_there(*node);
+            if let Some(to) = servers.find(fit) {
+                self.lead.successor = Some((to, self.now + silence));
+                self.lead.succeed_sent = false;
+            }
+        }
         self.lead.beat += 1;
         self.lead.beat_at = self.now + self.config.heartbeat;
         for to in self.receivers().iter() {
             self.send_heartbeat(to, ballot, out);
         }
+    }
+
+    fn is_there(&self, node: NodeId) -> bool {
+        let heard = self.heard[node.index()];
+        heard.is_some_and(|heard| self.now.since(heard) < self.config.silence)
     }
 
     fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
@@ -460,10 +475,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         progress.next = Some(next);
     }
 
-    /// Whether this primary has been removed, and everybody will know.
+    /// Whether this primary has been removed, and that is decided.
     pub(super) fn members_gone(&self) -> bool {
+        let is_voter = |members: &Members| members.voters.contains(self.config.me);
         matches!(self.part, Part::Primary { .. })
-            && !self.log.base().members.voters.contains(self.config.me)
+            && !is_voter(&self.log.base().members)
+            && !is_voter(&self.members())
     }
 }
 

@@ -93,6 +93,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Goes on when all the others have got so far.
     fn settle_beginning(&mut self, out: &mut Effects) {
+        // Who is not a member from the first is to join a group that exists.
+        if !self.members().voters.contains(self.config.me) {
+            return;
+        }
         let met = |node: NodeId| self.met[node.index()];
         match self.standing {
             Standing::Blank

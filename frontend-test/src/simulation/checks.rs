@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Ballot, Content, Effect, Entry, Node, Record, Role};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{Ballot, Content, Effect, Entry, Members, Node, Record, Role};
 
 use super::disk::Payload;
 
@@ -20,18 +21,23 @@ pub struct Checks {
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
     proposed: HashMap<Payload, (NodeId, Slot)>,
+    members: Members,
+    /// The highest slot for which a change of members was ever written.
+    change: Slot,
     hash: std::hash::DefaultHasher,
 }
 
 impl Checks {
-    /// For a group of `count` nodes.
-    pub fn new(count: usize) -> Self {
+    /// For a group that starts with these members.
+    pub fn new(members: Members) -> Self {
         Self {
             chosen: Vec::new(),
             written: HashMap::new(),
-            committed: vec![(Slot::NONE, Slot::NONE); count],
-            promised: vec![Ballot::ZERO; count],
+            committed: vec![(Slot::NONE, Slot::NONE); NODES_MAX],
+            promised: vec![Ballot::ZERO; NODES_MAX],
             proposed: HashMap::new(),
+            members,
+            change: Slot::NONE,
             hash: Default::default(),
         }
     }
@@ -57,8 +63,18 @@ impl Checks {
         (self.proposed.len(), committed)
     }
 
-    pub(super) fn on_started(&mut self, id: NodeId) {
-        self.committed[id.index()].0 = Slot::NONE;
+    /// The members, by what is committed.
+    pub fn members(&self) -> Members {
+        self.members
+    }
+
+    /// Whether there may be other members than these: a change was written, and its slot is open.
+    pub fn may_change(&self) -> bool {
+        self.change > self.chosen()
+    }
+
+    pub(super) fn on_started(&mut self, id: NodeId, cut: Slot) {
+        self.committed[id.index()].0 = cut;
     }
 
     pub(super) fn on_stopped(&mut self, id: NodeId) {
@@ -76,6 +92,9 @@ impl Checks {
     /// One ballot proposes one content for a slot.
     pub(super) fn on_write(&mut self, _id: NodeId, record: &Record) {
         if let Record::Accept { slot, entry } = record {
+            if matches!(entry.content, Content::Change(_)) {
+                self.change = self.change.max(*slot);
+            }
             let content = self.written.entry((*slot, entry.ballot)).or_insert(entry.content);
             assert_eq!(*content, entry.content, "ballot {} says two things", entry.ballot);
         }
@@ -101,6 +120,9 @@ impl Checks {
         if let Some(payload) = payload {
             let (_, proposed) = self.proposed[&payload];
             assert_eq!(proposed, slot, "payload {payload} stands in another slot");
+        }
+        if let Content::Change(members) = entry.content {
+            self.members = members;
         }
         self.chosen.push((entry, payload));
         true

@@ -1,7 +1,7 @@
 //! A simulated disk: records in the order of their writes, and how many of them are safe.
 
 use crane_core::id::Slot;
-use crane_core::paxos::{Entry, Record, Stored, WriteNumber};
+use crane_core::paxos::{Anchor, Entry, Record, Stored, WriteNumber};
 
 use super::random::Random;
 
@@ -20,7 +20,7 @@ pub struct Disk {
 pub struct Contents {
     /// For the core.
     pub stored: Stored,
-    /// Slot 1 is the first.
+    /// The first is the slot after the anchor.
     pub log: Vec<(Entry, Option<Payload>)>,
 }
 
@@ -36,34 +36,54 @@ impl Contents {
         match *record {
             Record::Promise { ballot } => self.stored.promised = ballot,
             Record::Accept { slot, entry } => {
-                let index = slot.0 as usize - 1;
+                let index = (slot.0 - self.cut().0) as usize - 1;
                 assert!(index <= self.log.len(), "an entry was written beyond the end of the log");
                 self.log.truncate(index);
                 self.log.push((entry, payload));
                 self.stored.accepted = self.stored.accepted.max(entry.ballot);
             }
             Record::Adopt { ballot, up_to } => {
-                assert!(up_to.0 as usize <= self.log.len(), "adopted beyond the end of the log");
-                self.log.truncate(up_to.0 as usize);
+                let length = (up_to.0 - self.cut().0) as usize;
+                assert!(length <= self.log.len(), "adopted beyond the end of the log");
+                self.log.truncate(length);
                 self.stored.accepted = self.stored.accepted.max(ballot);
             }
             Record::Standing(standing) => self.stored.standing = standing,
         }
     }
 
-    /// The entry in a slot.
+    /// The last slot that is not in the log any more.
+    pub fn cut(&self) -> Slot {
+        self.stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot)
+    }
+
+    /// Starts the log after `anchor`. Its end stays if it goes on from there.
+    pub fn start_at(&mut self, anchor: Anchor) {
+        let goes_on =
+            self.entry(anchor.slot).is_some_and(|(entry, _)| entry.ballot == anchor.ballot);
+        if goes_on {
+            self.log.drain(..(anchor.slot.0 - self.cut().0) as usize);
+        } else {
+            self.log.clear();
+        }
+        self.stored.anchor = Some(anchor);
+    }
+
+    /// The entry in a slot, if it is in the log.
     pub fn entry(&self, slot: Slot) -> Option<&(Entry, Option<Payload>)> {
-        self.log.get((slot.0 as usize).checked_sub(1)?)
+        self.log.get((slot.0.checked_sub(self.cut().0)? as usize).checked_sub(1)?)
     }
 
     /// Whether this storage votes, and votes for this entry.
     pub fn votes_for(&self, slot: Slot, entry: &Entry) -> bool {
-        self.stored.standing.is_voter() && self.entry(slot).is_some_and(|(kept, _)| kept == entry)
+        let kept = self.entry(slot).is_some_and(|(kept, _)| kept == entry);
+        self.stored.standing.is_voter() && (kept || slot <= self.cut())
     }
 
     /// The log as the core wants it.
     pub fn slots(&self) -> impl Iterator<Item = (Slot, Entry)> {
-        self.log.iter().enumerate().map(|(index, (entry, _))| (Slot(index as u64 + 1), *entry))
+        let first = self.cut().0 + 1;
+        (first..).map(Slot).zip(self.log.iter().map(|(entry, _)| *entry))
     }
 }
 
@@ -87,6 +107,12 @@ impl Disk {
             last = Some(number);
         }
         last
+    }
+
+    /// Starts the log after `anchor`, at once and safely (a new file, then a rename).
+    pub fn start_at(&mut self, anchor: Anchor) {
+        assert!(self.unsafe_ones.is_empty(), "the program has stopped or has nothing to write");
+        self.safe.start_at(anchor);
     }
 
     /// The program ends: the system below it still writes what it was given.

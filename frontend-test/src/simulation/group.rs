@@ -5,7 +5,8 @@ use std::collections::BinaryHeap;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Descriptor, Effect, Effects, Input, Members, Message, Node, ProposeError,
+    Anchor, Config, Descriptor, Effect, Effects, Input, Members, Message, Node, NodeSet,
+    ProposeError,
 };
 use crane_core::time::{Duration, Instant};
 
@@ -20,11 +21,33 @@ pub type Micros = u64;
 /// What is to happen at some time.
 #[derive(Clone, Debug)]
 enum Event {
-    Deliver { from: NodeId, to: NodeId, message: Message, payload: Option<Payload> },
-    Wake { node: NodeId },
-    Synced { node: NodeId, run: u64, count: usize },
-    Link { at: NodeId, of: NodeId, up: bool },
-    Start { node: NodeId },
+    Deliver {
+        from: NodeId,
+        to: NodeId,
+        message: Message,
+        payload: Option<Payload>,
+    },
+    Wake {
+        node: NodeId,
+    },
+    Synced {
+        node: NodeId,
+        run: u64,
+        count: usize,
+    },
+    Link {
+        at: NodeId,
+        of: NodeId,
+        up: bool,
+    },
+    Start {
+        node: NodeId,
+    },
+    /// A state transfer: a checkpoint taken at this anchor.
+    Install {
+        to: NodeId,
+        anchor: Anchor,
+    },
 }
 
 /// One member: a node while it runs, and a disk always.
@@ -70,6 +93,7 @@ pub struct Group<const WINDOW: usize> {
     pub checks: Checks,
     /// The disks.
     pub disk_speed: DiskSpeed,
+    first_members: Members,
     places: Vec<Place<WINDOW>>,
     events: BinaryHeap<Reverse<(Micros, u64)>>,
     queued: std::collections::HashMap<u64, Event>,
@@ -79,9 +103,17 @@ pub struct Group<const WINDOW: usize> {
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
-    /// A new group of `count` nodes with empty disks, all about to start.
-    pub fn new(count: usize, mut random: Random, network: Network, disk_speed: DiskSpeed) -> Self {
-        let ids: Vec<NodeId> = (1..=count as u8).filter_map(NodeId::new).collect();
+    /// A new group of `count` members and some more nodes that may join, with empty disks, all about
+    /// to start.
+    pub fn new(
+        count: usize,
+        spare: usize,
+        mut random: Random,
+        network: Network,
+        disk_speed: DiskSpeed,
+    ) -> Self {
+        let ids: Vec<NodeId> = (1..=(count + spare) as u8).filter_map(NodeId::new).collect();
+        let members = Members::first(count);
         let places = ids
             .iter()
             .map(|id| Place {
@@ -102,7 +134,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
             now: 0,
             random,
             network,
-            checks: Checks::new(count),
+            checks: Checks::new(members),
+            first_members: members,
             disk_speed,
             places,
             events: BinaryHeap::new(),
@@ -200,12 +233,19 @@ impl<const WINDOW: usize> Group<WINDOW> {
 
     /// Takes away all that a stopped node had stored, if the group can bear it.
     pub fn lose_disk(&mut self, id: NodeId) -> bool {
-        let minority = (self.places.len() - 1) / 2;
+        let members = self.checks.members();
+        if self.runs(id) || self.checks.may_change() {
+            return false;
+        }
         let votes = |place: &Place<WINDOW>| place.disk.safe().stored.standing.is_voter();
         let formed = self.places.iter().any(votes);
-        let without = |place: &&Place<WINDOW>| place.lost || (formed && !votes(place));
-        let lost = self.places.iter().filter(|place| place.id != id).filter(without).count();
-        if self.places[id.index()].node.is_some() || lost >= minority {
+        let is_without = |node: NodeId| {
+            let place = &self.places[node.index()];
+            node != id && (place.lost || (formed && !votes(place)))
+        };
+        let without: NodeSet = members.voters.iter().filter(|node| is_without(*node)).collect();
+        let one_more = without.union(NodeSet::EMPTY.with(id).intersection(members.voters));
+        if one_more.len() > members.voters.len() - members.majority() {
             return false;
         }
         let place = &mut self.places[id.index()];
@@ -219,6 +259,70 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub fn start(&mut self, id: NodeId) {
         let at = self.now;
         self.schedule(at, Event::Start { node: id });
+    }
+
+    /// Cuts a node's log where it is committed and durable, as after a checkpoint.
+    pub fn cut_log(&mut self, id: NodeId) {
+        let place = &mut self.places[id.index()];
+        let Some(node) = &place.node else { return };
+        let anchor = node.anchor();
+        if place.disk.waiting() == 0 && anchor.slot > place.memory.cut() {
+            place.disk.start_at(anchor);
+            place.memory.start_at(anchor);
+        }
+    }
+
+    /// A checkpoint has come: the node starts again from there, if that is news.
+    fn install(&mut self, id: NodeId, anchor: Anchor) {
+        if self.node(id).is_none_or(|node| node.committed() >= anchor.slot) {
+            return;
+        }
+        self.crash(id, false);
+        let place = &mut self.places[id.index()];
+        place.disk.start_at(anchor);
+        place.hint = anchor.slot;
+        self.restore(id);
+    }
+
+    /// Has a primary change the members, or hand its role over, in a way drawn at random.
+    pub fn reconfigure(&mut self) {
+        let ids = self.ids();
+        let node = *self.random.pick(&ids);
+        let choice = self.random.range(0, 6);
+        let lost: NodeSet =
+            self.places.iter().filter(|place| place.lost).map(|place| place.id).collect();
+        for id in ids {
+            let now = self.local(id);
+            let Some(at) = &mut self.places[id.index()].node else { continue };
+            let mut members = at.members();
+            match choice {
+                0 => members.learners = members.learners.with(node),
+                1 | 2 => {
+                    members.learners = members.learners.without(node);
+                    members.voters = members.voters.with(node);
+                }
+                3 => {
+                    members.voters = members.voters.without(node);
+                    members.witnesses = members.witnesses.without(node);
+                }
+                4 => members.witnesses = members.witnesses.with(node),
+                _ => {}
+            }
+            // Somebody has to run the server, and people do not rely on those whose disk is lost.
+            let at_hand = members.voters.difference(lost);
+            if at_hand.difference(members.witnesses).is_empty() || !members.is_majority(at_hand) {
+                continue;
+            }
+            let mut out = Effects::new();
+            let done = if choice == 5 {
+                at.hand_over(now, node, &mut out).is_ok()
+            } else {
+                at.change_members(now, members, &mut out).is_ok()
+            };
+            if done {
+                return self.carry_out(id, out, None);
+            }
+        }
     }
 
     /// Closes the link between two nodes and opens it again soon; both notice.
@@ -285,6 +389,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 self.step(at, input, None);
             }
             Event::Start { node } => self.restore(node),
+            Event::Install { to, anchor } => self.install(to, anchor),
         }
     }
 
@@ -292,13 +397,12 @@ impl<const WINDOW: usize> Group<WINDOW> {
         if self.runs(id) {
             return;
         }
-        let count = self.places.len();
         let now = self.local(id);
         let nonce = self.random.draw() | 1;
         let place = &mut self.places[id.index()];
         place.run += 1;
         place.memory = place.disk.safe().clone();
-        let mut config = Config::new(id, Members::first(count), nonce);
+        let mut config = Config::new(id, self.first_members, nonce);
         config.heartbeat = Duration::from_millis(20);
         let mut stored = place.memory.stored;
         if self.random.permille(500) {
@@ -306,7 +410,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         let node = Node::restore(config, now, stored, place.memory.slots());
         place.node = Some(Box::new(node));
-        self.checks.on_started(id);
+        self.checks.on_started(id, self.places[id.index()].memory.cut());
         self.step(id, Input::Wake, None);
         for other in self.ids() {
             if other != id && self.runs(other) {
@@ -368,22 +472,32 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 .entry(slot)
                 .expect("what is committed here was written here");
             if self.checks.on_committed(id, slot, entry, payload) {
-                let keepers = self
-                    .places
+                // Who has lost its disk may have voted with what it lost.
+                let keeps = |place: &&Place<WINDOW>| {
+                    place.lost || place.disk.safe().votes_for(slot, &entry)
+                };
+                let keepers: NodeSet =
+                    self.places.iter().filter(keeps).map(|place| place.id).collect();
+                let node = self.places[id.index()].node.as_ref().expect("it has just spoken");
+                let enough = [node.members(), node.anchor().members, self.checks.members()]
                     .iter()
-                    // Who has lost its disk may have voted with what it lost.
-                    .filter(|place| place.lost || place.disk.safe().votes_for(slot, &entry))
-                    .count();
-                assert!(
-                    keepers > self.places.len() / 2,
-                    "slot {slot} was committed with {keepers} durable copies"
-                );
+                    .any(|members| members.is_majority(keepers));
+                assert!(enough, "slot {slot} was committed with copies at {keepers:?} only");
             }
             slot = slot.next();
         }
     }
 
     fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
+        let memory = &self.places[id.index()].memory;
+        if let Some(anchor) = memory.stored.anchor
+            && from <= anchor.slot
+        {
+            for at in self.network.arrivals(self.now, id, to, &mut self.random) {
+                self.schedule(at, Event::Install { to, anchor });
+            }
+            return;
+        }
         let mut slot = from;
         while slot <= up_to {
             let (entry, _) = *self.places[id.index()]

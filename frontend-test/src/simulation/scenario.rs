@@ -1,7 +1,7 @@
 //! One run: a group, a time of faults, a time of healing, and what must have come of it.
 
 use crane_core::id::NodeId;
-use crane_core::paxos::{NodeSet, Role};
+use crane_core::paxos::{Node, NodeSet, Role};
 
 use super::group::{DiskSpeed, Group, Micros};
 use super::network::Network;
@@ -50,7 +50,8 @@ fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
     let slow = *random.pick(&[200, 2 * MILLISECOND, 20 * MILLISECOND]);
     let disk_speed = DiskSpeed { min: slow / 4, max: slow };
     let faults = Faults::draw(&mut random);
-    let mut group = Group::<WINDOW>::new(count, random, network, disk_speed);
+    let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
+    let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed);
 
     let end = group.random.range(SECOND, 3 * SECOND);
     let mut fault_at = group.random.range(0, faults.every * 2);
@@ -82,6 +83,8 @@ struct Faults {
     one_way: u64,
     link: u64,
     lazy: u64,
+    reconfigure: u64,
+    cut_log: u64,
 }
 
 impl Faults {
@@ -96,12 +99,20 @@ impl Faults {
             one_way: random.range(0, 200),
             link: random.range(0, 200),
             lazy: random.range(0, 100),
+            reconfigure: *random.pick(&[0, 0, 300]),
+            cut_log: *random.pick(&[0, 0, 100]),
         }
     }
 
     fn happen<const WINDOW: usize>(&self, group: &mut Group<WINDOW>) {
         let ids = group.ids();
         let [id, other] = [0; 2].map(|_| *group.random.pick(&ids));
+        if group.random.permille(self.reconfigure) {
+            group.reconfigure();
+        }
+        if group.random.permille(self.cut_log) {
+            group.cut_log(id);
+        }
         let mut chance = group.random.range(0, 1000);
         let mut falls = |share: u64| {
             let hit = chance < share;
@@ -161,12 +172,23 @@ fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
 
 fn is_healed<const WINDOW: usize>(group: &Group<WINDOW>) -> bool {
     let chosen = group.checks.chosen();
-    let nodes = || group.ids().into_iter().filter_map(|id| group.node(id));
-    nodes().count() == group.ids().len()
-        && nodes().filter(|node| node.role() == Role::Primary).count() == 1
-        && nodes().all(|node| {
-            node.standing().is_voter() && node.committed() == chosen && node.durable() == chosen
+    let members = group.checks.members();
+    let primaries =
+        group.ids().into_iter().filter_map(|id| group.node(id)).filter(|node| is_primary(*node));
+    // Who has been removed may not know it, and has nothing to catch up with.
+    primaries.count() == 1
+        && members.all().iter().all(|id| {
+            group.node(id).is_some_and(|node| {
+                node.standing().is_voter()
+                    && node.committed() == chosen
+                    && node.durable() == chosen
+                    && node.members() == members
+            })
         })
+}
+
+fn is_primary<const WINDOW: usize>(node: &Node<WINDOW>) -> bool {
+    node.role() == Role::Primary
 }
 
 fn describe<const WINDOW: usize>(group: &Group<WINDOW>) -> String {
