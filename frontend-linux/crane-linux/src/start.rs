@@ -13,7 +13,7 @@ use crane_core::paxos::{Config, Members, Node};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
@@ -191,7 +191,6 @@ async fn serve(
             if stop.status == 0 {
                 info!("{}", stop.why);
             } else {
-                error!("{}", stop.why);
                 complain(&stop.why);
             }
             stop.status

@@ -36,11 +36,20 @@ pub(super) struct Entry {
     first: u64,
     last_number: u64,
     conns: HashMap<u64, Rc<Conn>>,
-    /// Ports that the server listens at; none while clients must wait.
-    listeners: BTreeMap<u16, Option<Listener>>,
+    /// Ports that the server listens at.
+    ports: BTreeMap<u16, Port>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
     open_at: Option<Slot>,
     open: bool,
+}
+
+/// A port that the server listens at.
+#[derive(Default)]
+struct Port {
+    /// By how many sockets: one for IPv4 and one for IPv6, say.
+    sockets: u32,
+    /// None while clients must wait.
+    listener: Option<Listener>,
 }
 
 impl Entry {
@@ -53,7 +62,7 @@ impl Entry {
             first: 0,
             last_number: 0,
             conns: HashMap::new(),
-            listeners: BTreeMap::new(),
+            ports: BTreeMap::new(),
             open_at: None,
             open: false,
         };
@@ -97,7 +106,7 @@ impl Entry {
 
     /// Whether the server has listened yet.
     pub(super) fn listens(&self) -> bool {
-        !self.listeners.is_empty()
+        !self.ports.is_empty()
     }
 
     /// The next op that the primary has not been handed.
@@ -174,13 +183,13 @@ impl Driver {
         self.server.set_first_generation(generation);
         let fresh = Entry::new(self.me(), generation);
         let old = std::mem::replace(&mut self.entry, fresh);
-        self.entry.listeners = old.listeners;
+        self.entry.ports = old.ports;
         (self.entry.open_at, self.entry.open) = (old.open_at, old.open);
     }
 
     /// The server begins anew: it will say again where it listens.
     pub(super) fn close_listeners(&mut self) {
-        self.entry.listeners.clear();
+        self.entry.ports.clear();
         (self.entry.open_at, self.entry.open) = (None, false);
     }
 
@@ -219,13 +228,7 @@ impl Driver {
         let [number, generation, total] = record.numbers;
         match record.kind {
             output::LISTEN => return self.on_listen(number),
-            output::UNLISTEN => {
-                if let Ok(port) = u16::try_from(number) {
-                    info!("the server listens no more at port {port}");
-                    self.entry.listeners.remove(&port);
-                }
-                return;
-            }
+            output::UNLISTEN => return self.on_unlisten(number),
             output::NOTE => return self.on_note(number, &String::from_utf8_lossy(record.bytes)),
             _ => {}
         }
@@ -256,18 +259,32 @@ impl Driver {
 
     fn on_listen(&mut self, port: u64) {
         let Ok(port) = u16::try_from(port) else { return };
-        info!("the server listens at port {port}");
-        self.entry.listeners.insert(port, None);
-        if self.entry.open {
-            self.open_listener(port);
+        let known = self.entry.ports.entry(port).or_default();
+        known.sockets += 1;
+        if known.sockets == 1 {
+            info!("the server listens at port {port}");
+            if self.entry.open {
+                self.open_port(port);
+            }
         }
     }
 
-    fn open_listener(&mut self, port: u16) {
+    fn on_unlisten(&mut self, port: u64) {
+        let Ok(port) = u16::try_from(port) else { return };
+        let Some(known) = self.entry.ports.get_mut(&port) else { return };
+        known.sockets -= 1;
+        if known.sockets == 0 {
+            info!("the server listens no more at port {port}");
+            self.entry.ports.remove(&port);
+        }
+    }
+
+    fn open_port(&mut self, port: u16) {
         let address = self.settings.address;
         match proxy::listen(address, port, &self.acts) {
             Ok(listener) => {
-                self.entry.listeners.insert(port, Some(listener));
+                let known = self.entry.ports.entry(port).or_default();
+                known.listener = Some(listener);
             }
             Err(error) => self.fail(format!(
                 "port {port} at {address}, where the server listens, cannot be opened: {error}; stop \
@@ -286,9 +303,9 @@ impl Driver {
             return;
         }
         self.entry.open = true;
-        let ports: Vec<u16> = self.entry.listeners.keys().copied().collect();
+        let ports: Vec<u16> = self.entry.ports.keys().copied().collect();
         for port in ports {
-            self.open_listener(port);
+            self.open_port(port);
         }
     }
 }
