@@ -70,14 +70,16 @@ impl Wanted {
             println!("  replay: ci/simulate --seed {seed}");
         }
         println!(
-            "{} seeds from {}: {} failed; {} steps, {} of {} proposals committed, healing at most \
-             {} ms; {:.1} s",
+            "{} seeds from {}: {} failed; {} steps, {} of {} proposals committed, {} calls and \
+             {} bytes in a server of each group, healing at most {} ms; {:.1} s",
             self.count,
             self.from,
             all.failed.len(),
             all.steps,
             all.committed,
             all.proposed,
+            all.calls,
+            all.bytes,
             all.healing / 1000,
             start.elapsed().as_secs_f64()
         );
@@ -91,6 +93,8 @@ struct Part {
     steps: u64,
     proposed: usize,
     committed: usize,
+    calls: u64,
+    bytes: u64,
     healing: u64,
 }
 
@@ -101,6 +105,8 @@ impl Part {
                 self.steps += outcome.steps;
                 self.proposed += outcome.proposed;
                 self.committed += outcome.committed;
+                self.calls += outcome.calls;
+                self.bytes += outcome.bytes;
                 self.healing = self.healing.max(outcome.healing);
             }
             Err(message) => self.failed.push((seed, message)),
@@ -112,6 +118,8 @@ impl Part {
         self.steps += other.steps;
         self.proposed += other.proposed;
         self.committed += other.committed;
+        self.calls += other.calls;
+        self.bytes += other.bytes;
         self.healing = self.healing.max(other.healing);
     }
 }

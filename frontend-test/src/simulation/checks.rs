@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
+use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Ballot, Content, Effect, Entry, Members, Node, Record, Role};
@@ -21,6 +22,8 @@ pub struct Checks {
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
     proposed: HashMap<Payload, (NodeId, Slot)>,
+    /// What servers showed at the admission of a slot, by the first of them.
+    marks: HashMap<Slot, Mark>,
     members: Members,
     /// The highest slot for which a change of members was ever written.
     change: Slot,
@@ -36,6 +39,7 @@ impl Checks {
             committed: vec![(Slot::NONE, Slot::NONE); NODES_MAX],
             promised: vec![Ballot::ZERO; NODES_MAX],
             proposed: HashMap::new(),
+            marks: HashMap::new(),
             members,
             change: Slot::NONE,
             hash: Default::default(),
@@ -126,6 +130,12 @@ impl Checks {
         }
         self.chosen.push((entry, payload));
         true
+    }
+
+    /// One script, one execution: whatever the timing of its arrival.
+    pub(super) fn on_mark(&mut self, id: NodeId, mark: Mark) {
+        let first = self.marks.entry(mark.slot).or_insert(mark);
+        assert_eq!(*first, mark, "the server of node {id} went another way");
     }
 
     /// What a node itself says about its state.

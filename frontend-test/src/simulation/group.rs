@@ -1,26 +1,26 @@
 //! A simulated group: real nodes, a simulated network, simulated disks, one clock.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
 
-use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{
-    Anchor, Config, Descriptor, Effect, Effects, Input, Members, Message, Node, NodeSet,
-    ProposeError,
-};
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::paxos::{Anchor, Config, Effect, Effects, Input, Members, Message, Node};
 use crane_core::time::{Duration, Instant};
 
 use super::checks::Checks;
+use super::clients::{EntryReplica, OpBytes};
 use super::disk::{Contents, Disk, Payload};
 use super::network::Network;
 use super::random::Random;
+use super::server::Server;
 
 /// Microseconds of simulated time.
 pub type Micros = u64;
 
 /// What is to happen at some time.
 #[derive(Clone, Debug)]
-enum Event {
+pub(super) enum Event {
     Deliver {
         from: NodeId,
         to: NodeId,
@@ -47,28 +47,41 @@ enum Event {
     Install {
         to: NodeId,
         anchor: Anchor,
+        checkpoint: Box<Server>,
+    },
+    /// An entry replica hands an op to the primary.
+    Handed {
+        to: NodeId,
+        op: OpBytes,
     },
 }
 
 /// One member: a node while it runs, and a disk always.
 #[derive(Debug)]
-struct Place<const WINDOW: usize> {
-    id: NodeId,
-    node: Option<Box<Node<WINDOW>>>,
-    disk: Disk,
+pub(super) struct Place<const WINDOW: usize> {
+    pub(super) id: NodeId,
+    pub(super) node: Option<Box<Node<WINDOW>>>,
+    pub(super) disk: Disk,
     /// What a frontend keeps in memory: the log with its payloads, as far as it was written.
-    memory: Contents,
+    pub(super) memory: Contents,
     /// Which run of the program this is; what belongs to another one is stale.
-    run: u64,
-    syncing: bool,
-    wake_at: Micros,
+    pub(super) run: u64,
+    pub(super) syncing: bool,
+    pub(super) wake_at: Micros,
     /// The node's clock runs at `rate` thousandths of the simulated one, and started elsewhere.
-    rate: u64,
-    offset: u64,
+    pub(super) rate: u64,
+    pub(super) offset: u64,
     /// The commit index that its frontend has stored, at the latest.
-    hint: Slot,
+    pub(super) hint: Slot,
     /// Whether storage was lost, and the node has not voted since.
-    lost: bool,
+    pub(super) lost: bool,
+    /// The server of this run, and its clients' ops.
+    pub(super) server: Server,
+    pub(super) clients: EntryReplica,
+    /// As primary: ops that were handed to it.
+    pub(super) handed: VecDeque<OpBytes>,
+    /// What the last checkpoint holds, at the slot where the log was cut.
+    pub(super) checkpoint: Option<Box<Server>>,
 }
 
 /// How fast disks are.
@@ -94,11 +107,12 @@ pub struct Group<const WINDOW: usize> {
     /// The disks.
     pub disk_speed: DiskSpeed,
     first_members: Members,
-    places: Vec<Place<WINDOW>>,
+    pub(super) places: Vec<Place<WINDOW>>,
     events: BinaryHeap<Reverse<(Micros, u64)>>,
     queued: std::collections::HashMap<u64, Event>,
     sequence: u64,
-    proposed: Payload,
+    /// The payloads that were ever proposed, by their numbers from 1.
+    pub(super) payloads: Vec<Rc<[u8]>>,
     steps: u64,
 }
 
@@ -128,6 +142,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 offset: random.range(0, 1 << 40),
                 hint: Slot::NONE,
                 lost: false,
+                server: Server::default(),
+                clients: EntryReplica::new(*id, Generation(0)),
+                handed: VecDeque::new(),
+                checkpoint: None,
             })
             .collect();
         let mut group = Self {
@@ -141,7 +159,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             events: BinaryHeap::new(),
             queued: Default::default(),
             sequence: 0,
-            proposed: 0,
+            payloads: Vec::new(),
             steps: 0,
         };
         for node in ids {
@@ -185,174 +203,17 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.now = until;
     }
 
-    /// Has some node that takes itself for the primary propose a payload.
-    pub fn propose(&mut self) {
-        let ids = self.ids();
-        let start = self.random.range(0, ids.len() as u64) as usize;
-        for offset in 0..ids.len() {
-            let id = ids[(start + offset) % ids.len()];
-            let now = self.local(id);
-            let payload = self.proposed + 1;
-            let descriptor = describe(payload);
-            let Some(node) = &mut self.places[id.index()].node else { continue };
-            let mut out = Effects::new();
-            match node.propose(now, descriptor, &mut out) {
-                Ok(slot) => {
-                    self.proposed = payload;
-                    self.checks.on_proposed(id, slot, payload);
-                    self.carry_out(id, out, Some(payload));
-                    return;
-                }
-                Err(ProposeError::NotPrimary { .. } | ProposeError::Full) => {}
-            }
-        }
-    }
-
-    /// Stops a node's program. With `power`, what is not safe on its disk may be lost.
-    pub fn crash(&mut self, id: NodeId, power: bool) {
-        let place = &mut self.places[id.index()];
-        if place.node.take().is_none() {
-            return;
-        }
-        place.run += 1;
-        place.syncing = false;
-        place.wake_at = Micros::MAX;
-        if power {
-            place.disk.crash(&mut self.random);
-        } else {
-            place.disk.flush();
-        }
-        self.checks.on_stopped(id);
-        for other in self.ids() {
-            if other != id && self.random.permille(800) {
-                let at = self.now + self.random.range(50, 2_000);
-                self.schedule(at, Event::Link { at: other, of: id, up: false });
-            }
-        }
-    }
-
-    /// Takes away all that a stopped node had stored, if the group can bear it.
-    pub fn lose_disk(&mut self, id: NodeId) -> bool {
-        let members = self.checks.members();
-        if self.runs(id) || self.checks.may_change() {
-            return false;
-        }
-        let votes = |place: &Place<WINDOW>| place.disk.safe().stored.standing.is_voter();
-        let formed = self.places.iter().any(votes);
-        let is_without = |node: NodeId| {
-            let place = &self.places[node.index()];
-            node != id && (place.lost || (formed && !votes(place)))
-        };
-        let without: NodeSet = members.voters.iter().filter(|node| is_without(*node)).collect();
-        let one_more = without.union(NodeSet::EMPTY.with(id).intersection(members.voters));
-        if one_more.len() > members.voters.len() - members.majority() {
-            return false;
-        }
-        let place = &mut self.places[id.index()];
-        place.lost = true;
-        place.disk.wipe();
-        place.hint = Slot::NONE;
-        true
-    }
-
-    /// Starts a stopped node.
-    pub fn start(&mut self, id: NodeId) {
-        let at = self.now;
-        self.schedule(at, Event::Start { node: id });
-    }
-
-    /// Cuts a node's log where it is committed and durable, as after a checkpoint.
-    pub fn cut_log(&mut self, id: NodeId) {
-        let place = &mut self.places[id.index()];
-        let Some(node) = &place.node else { return };
-        let anchor = node.anchor();
-        if place.disk.waiting() == 0 && anchor.slot > place.memory.cut() {
-            place.disk.start_at(anchor);
-            place.memory.start_at(anchor);
-        }
-    }
-
-    /// A checkpoint has come: the node starts again from there, if that is news.
-    fn install(&mut self, id: NodeId, anchor: Anchor) {
-        if self.node(id).is_none_or(|node| node.committed() >= anchor.slot) {
-            return;
-        }
-        self.crash(id, false);
-        let place = &mut self.places[id.index()];
-        place.disk.start_at(anchor);
-        place.hint = anchor.slot;
-        self.restore(id);
-    }
-
-    /// Has a primary change the members, or hand its role over, in a way drawn at random.
-    pub fn reconfigure(&mut self) {
-        let ids = self.ids();
-        let node = *self.random.pick(&ids);
-        let choice = self.random.range(0, 6);
-        let lost: NodeSet =
-            self.places.iter().filter(|place| place.lost).map(|place| place.id).collect();
-        for id in ids {
-            let now = self.local(id);
-            let Some(at) = &mut self.places[id.index()].node else { continue };
-            let mut members = at.members();
-            match choice {
-                0 => members.learners = members.learners.with(node),
-                1 | 2 => {
-                    members.learners = members.learners.without(node);
-                    members.voters = members.voters.with(node);
-                }
-                3 => {
-                    members.voters = members.voters.without(node);
-                    members.witnesses = members.witnesses.without(node);
-                }
-                4 => members.witnesses = members.witnesses.with(node),
-                _ => {}
-            }
-            // Somebody has to run the server, and people do not rely on those whose disk is lost.
-            let at_hand = members.voters.difference(lost);
-            if at_hand.difference(members.witnesses).is_empty() || !members.is_majority(at_hand) {
-                continue;
-            }
-            let mut out = Effects::new();
-            let done = if choice == 5 {
-                at.hand_over(now, node, &mut out).is_ok()
-            } else {
-                at.change_members(now, members, &mut out).is_ok()
-            };
-            if done {
-                return self.carry_out(id, out, None);
-            }
-        }
-    }
-
-    /// Closes the link between two nodes and opens it again soon; both notice.
-    pub fn close_link(&mut self, one: NodeId, other: NodeId) {
-        let up = self.now + self.random.range(1_000, 100_000);
-        for (at, of) in [(one, other), (other, one)] {
-            let down = self.now + self.random.range(0, 500);
-            self.schedule(down, Event::Link { at, of, up: false });
-            self.schedule(up, Event::Link { at, of, up: true });
-        }
-    }
-
-    /// Tells a node whether it is fit to be primary.
-    pub fn set_eager(&mut self, id: NodeId, eager: bool) {
-        if let Some(node) = &mut self.places[id.index()].node {
-            node.set_eager(eager);
-        }
-    }
-
     /// Whether a node runs.
     pub fn runs(&self, id: NodeId) -> bool {
         self.places[id.index()].node.is_some()
     }
 
-    fn local(&self, id: NodeId) -> Instant {
+    pub(super) fn local(&self, id: NodeId) -> Instant {
         let place = &self.places[id.index()];
         Instant::from_micros(place.offset + self.now / 1000 * place.rate + self.now % 1000)
     }
 
-    fn schedule(&mut self, at: Micros, event: Event) {
+    pub(super) fn schedule(&mut self, at: Micros, event: Event) {
         self.sequence += 1;
         self.events.push(Reverse((at, self.sequence)));
         self.queued.insert(self.sequence, event);
@@ -362,7 +223,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
         match event {
             Event::Deliver { from, to, message, payload } => {
                 if let (Some((_, descriptor)), Some(payload)) = (message.payload(), payload) {
-                    assert_eq!(descriptor, describe(payload), "a payload of another entry came");
+                    assert_eq!(
+                        descriptor,
+                        self.describe(payload),
+                        "a payload of another entry came"
+                    );
                 }
                 self.step(to, Input::Message { from, message }, payload);
             }
@@ -389,11 +254,12 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 self.step(at, input, None);
             }
             Event::Start { node } => self.restore(node),
-            Event::Install { to, anchor } => self.install(to, anchor),
+            Event::Install { to, anchor, checkpoint } => self.install(to, anchor, checkpoint),
+            Event::Handed { to, op } => self.take_op(to, op),
         }
     }
 
-    fn restore(&mut self, id: NodeId) {
+    pub(super) fn restore(&mut self, id: NodeId) {
         if self.runs(id) {
             return;
         }
@@ -402,6 +268,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let place = &mut self.places[id.index()];
         place.run += 1;
         place.memory = place.disk.safe().clone();
+        place.server = place.checkpoint.as_deref().cloned().unwrap_or_default();
+        place.clients = EntryReplica::new(id, Generation(place.run));
+        place.handed.clear();
         let mut config = Config::new(id, self.first_members, nonce);
         config.heartbeat = Duration::from_millis(20);
         let mut stored = place.memory.stored;
@@ -421,7 +290,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    fn step(&mut self, id: NodeId, input: Input, payload: Option<Payload>) {
+    pub(super) fn step(&mut self, id: NodeId, input: Input, payload: Option<Payload>) {
         let now = self.local(id);
         let Some(node) = &mut self.places[id.index()].node else { return };
         let mut out = Effects::new();
@@ -429,7 +298,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.carry_out(id, out, payload);
     }
 
-    fn carry_out(&mut self, id: NodeId, out: Effects, payload: Option<Payload>) {
+    pub(super) fn carry_out(&mut self, id: NodeId, out: Effects, payload: Option<Payload>) {
         self.steps += 1;
         for effect in out {
             self.checks.on_effect(id, &effect);
@@ -455,6 +324,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         place.hint = node.anchor().slot;
         self.checks.on_state(id, node);
+        self.serve_clients(id);
+        let place = &mut self.places[id.index()];
+        let Some(node) = &place.node else { return };
         let deadline = node.deadline().as_micros().saturating_sub(place.offset);
         let at = (deadline / place.rate * 1000 + deadline % place.rate).max(self.now) + 1;
         if at < place.wake_at {
@@ -463,38 +335,15 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    fn committed(&mut self, id: NodeId, up_to: Slot) {
-        let from = self.checks.committed_by(id).next();
-        let mut slot = from;
-        while slot <= up_to {
-            let (entry, payload) = *self.places[id.index()]
-                .memory
-                .entry(slot)
-                .expect("what is committed here was written here");
-            if self.checks.on_committed(id, slot, entry, payload) {
-                // Who has lost its disk may have voted with what it lost.
-                let keeps = |place: &&Place<WINDOW>| {
-                    place.lost || place.disk.safe().votes_for(slot, &entry)
-                };
-                let keepers: NodeSet =
-                    self.places.iter().filter(keeps).map(|place| place.id).collect();
-                let node = self.places[id.index()].node.as_ref().expect("it has just spoken");
-                let enough = [node.members(), node.anchor().members, self.checks.members()]
-                    .iter()
-                    .any(|members| members.is_majority(keepers));
-                assert!(enough, "slot {slot} was committed with copies at {keepers:?} only");
-            }
-            slot = slot.next();
-        }
-    }
-
     fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
-        let memory = &self.places[id.index()].memory;
+        let Place { memory, checkpoint, .. } = &self.places[id.index()];
         if let Some(anchor) = memory.stored.anchor
+            && let Some(checkpoint) = checkpoint.clone()
             && from <= anchor.slot
         {
             for at in self.network.arrivals(self.now, id, to, &mut self.random) {
-                self.schedule(at, Event::Install { to, anchor });
+                let checkpoint = checkpoint.clone();
+                self.schedule(at, Event::Install { to, anchor, checkpoint });
             }
             return;
         }
@@ -509,14 +358,18 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         let payload = message.payload().map(|(slot, descriptor)| {
             let (_, payload) = self.places[from.index()]
                 .memory
                 .entry(slot)
                 .expect("a payload that is sent was written");
             let payload = payload.expect("an entry with a payload was written with it");
-            assert_eq!(describe(payload), descriptor, "another payload was written for the slot");
+            assert_eq!(
+                self.describe(payload),
+                descriptor,
+                "another payload was written for the slot"
+            );
             payload
         });
         // What a node says goes over the wire format.
@@ -538,9 +391,4 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.places[id.index()].syncing = true;
         self.schedule(at, Event::Synced { node: id, run, count });
     }
-}
-
-/// The descriptor of a payload: here, its length and digest are both made of its number.
-pub fn describe(payload: Payload) -> Descriptor {
-    Descriptor { length: 8 + (payload % 64) as u32, digest: payload }
 }

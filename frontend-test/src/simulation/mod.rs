@@ -4,13 +4,19 @@
 //! |---|---|
 //! | `random` | chance that can be repeated |
 //! | `network`, `disk` | the world, and how it fails |
+//! | `server`, `clients` | a server on the real scheduler, and who talks to it by the entry rule |
 //! | `group` | nodes, network and disks under one clock |
+//! | `service`, `faults` | the group's service, and what is done to the group |
 //! | `checks` | what must hold at every moment |
 //! | `scenario` | what happens in a run, and what must come of it |
 
 pub mod checks;
+pub mod clients;
 pub mod disk;
+mod faults;
 pub mod group;
 pub mod network;
 pub mod random;
 pub mod scenario;
+pub mod server;
+mod service;

@@ -25,6 +25,10 @@ pub struct Outcome {
     pub proposed: usize,
     /// Payloads committed.
     pub committed: usize,
+    /// Calls that one server made.
+    pub calls: u64,
+    /// Bytes of clients that it was given.
+    pub bytes: u64,
     /// Microseconds of simulated time that healing took.
     pub healing: Micros,
 }
@@ -60,6 +64,7 @@ fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
         let next = fault_at.min(propose_at).min(end);
         group.run_until(next);
         if next == propose_at {
+            group.client_acts();
             group.propose();
             propose_at = next + group.random.range(1, faults.propose_every);
         } else if next == fault_at {
@@ -69,7 +74,9 @@ fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
     }
     let healing = heal(&mut group);
     let (proposed, committed) = group.checks.counts();
-    Outcome { hash: group.checks.hash(), steps: group.steps(), proposed, committed, healing }
+    let (calls, bytes) = group.work();
+    let (hash, steps) = (group.checks.hash(), group.steps());
+    Outcome { hash, steps, proposed, committed, calls, bytes, healing }
 }
 
 /// Which faults a run has, and how often.
@@ -160,13 +167,14 @@ fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
     }
     let start = group.now;
     let before = group.checks.counts().1;
-    while !(is_healed(group) && group.checks.counts().1 > before) {
+    while !(is_healed(group) && group.checks.counts().1 > before && group.service_is_done()) {
         assert!(group.now - start < HEALING_MAX, "no liveness: {}", describe(group));
         group.propose();
         group.run_until(group.now + 10 * MILLISECOND);
         // Let what was just proposed be decided everywhere.
         group.run_until(group.now + 300 * MILLISECOND);
     }
+    group.check_service();
     group.now - start
 }
 

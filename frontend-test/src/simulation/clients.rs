@@ -1,0 +1,122 @@
+//! The clients of one entry replica, and what it keeps for them until it is committed.
+
+use std::collections::VecDeque;
+
+use crane_core::handover::{Handover, Ticket};
+use crane_core::id::{ConnId, Generation, NodeId};
+use crane_core::time::Instant;
+use crane_core::wire::{Endpoint, Op};
+
+use super::random::Random;
+use super::server::{PORT, expected};
+
+/// An encoded op.
+pub type OpBytes = Vec<u8>;
+
+const CONNECTIONS_MAX: u64 = 12;
+
+/// One generation of an entry replica.
+#[derive(Clone, Debug)]
+pub struct EntryReplica {
+    me: NodeId,
+    generation: Generation,
+    handover: Handover<32, 4096>,
+    kept: VecDeque<(Ticket, OpBytes)>,
+    /// By number, from 1: bytes sent, and whether the client has ended its side.
+    conns: Vec<(u64, bool)>,
+    primary: Option<NodeId>,
+}
+
+impl EntryReplica {
+    /// Starts a generation: what came in by the ones before it has ended.
+    pub fn new(me: NodeId, generation: Generation) -> Self {
+        let mut entry = Self {
+            me,
+            generation,
+            handover: Handover::new(me, generation),
+            kept: VecDeque::new(),
+            conns: Vec::new(),
+            primary: None,
+        };
+        if generation.0 > 1 {
+            entry.keep(&Op::Retire { node: me, generation: Generation(generation.0 - 1) });
+        }
+        entry
+    }
+
+    /// A client does something.
+    pub fn act(&mut self, random: &mut Random) {
+        if self.handover.is_full() {
+            return;
+        }
+        let open: Vec<usize> =
+            (0..self.conns.len()).filter(|index| !self.conns[*index].1).collect();
+        if open.is_empty() || (random.permille(150) && (self.conns.len() as u64) < CONNECTIONS_MAX)
+        {
+            if self.conns.len() as u64 == CONNECTIONS_MAX {
+                return;
+            }
+            self.conns.push((0, false));
+            let conn = self.id(self.conns.len() - 1);
+            let local = Endpoint::from_ipv4([127, 0, 0, self.me.number()], PORT);
+            return self.keep(&Op::Connect { conn, local, peer: local });
+        }
+        let index = *random.pick(&open);
+        let (sent, _) = self.conns[index];
+        let conn = self.id(index);
+        if random.permille(50) {
+            self.conns[index].1 = true;
+            return self.keep(&Op::Shut { conn, total: sent });
+        }
+        let count = random.range(1, 120);
+        let bytes: Vec<u8> = (sent..sent + count).map(|offset| expected(conn, offset)).collect();
+        self.conns[index].0 += count;
+        self.keep(&Op::Send { conn, offset: sent, bytes: &bytes });
+    }
+
+    /// The ops that the primary has not been handed yet; all of them, if it is another one.
+    pub fn hand_over(&mut self, now: Instant, primary: Option<NodeId>) -> Vec<OpBytes> {
+        if primary.is_some() && primary != self.primary {
+            self.handover.start_over(now);
+        }
+        self.primary = primary;
+        self.handover.wake(now);
+        let mut ops = Vec::new();
+        while primary.is_some()
+            && let Some(ticket) = self.handover.hand_over(now)
+        {
+            let kept = self.kept.iter().find(|(kept, _)| *kept == ticket);
+            ops.push(kept.expect("an op that is handed over is kept").1.clone());
+        }
+        ops
+    }
+
+    /// Something was committed, maybe by this replica's clients.
+    pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
+        self.handover.committed(now, op);
+        while self.kept.front().is_some_and(|(ticket, _)| *ticket < self.handover.first()) {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Whether all that clients did is committed.
+    pub fn is_done(&self) -> bool {
+        self.handover.is_empty()
+    }
+
+    /// The connections of this generation, with how many bytes their clients sent.
+    pub fn conns(&self) -> impl Iterator<Item = (ConnId, u64)> {
+        self.conns.iter().enumerate().map(|(index, (sent, _))| (self.id(index), *sent))
+    }
+
+    fn id(&self, index: usize) -> ConnId {
+        ConnId { entry: self.me, generation: self.generation, number: index as u64 + 1 }
+    }
+
+    fn keep(&mut self, op: &Op<'_>) {
+        let ticket = self.handover.keep(op).expect("whether there is room was asked before");
+        let mut space = [0; 512];
+        let length = op.encode(&mut space).expect("ops are short here");
+        self.kept.push_back((ticket, space[..length].to_vec()));
+    }
+}

@@ -1,0 +1,274 @@
+//! A simulated server: threads that accept, receive, lock, compute, race and send, on the real
+//! scheduler and admission.
+//!
+//! What it does depends on the order of its threads' calls and on the clock at which ops are admitted,
+//! so its hashes differ as soon as one of them does.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use crane_core::execution::admission::Admitted;
+use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
+use crane_core::execution::{Execution, Mark};
+use crane_core::id::{ConnId, Slot};
+use crane_core::wire::{Endpoint, Entry};
+
+/// The port that it listens at.
+pub const PORT: u16 = 80;
+
+const THREADS: usize = 4;
+const LISTENER: WaitKey = WaitKey(1);
+const LOCK: WaitKey = WaitKey(2);
+const NAP: u64 = 100;
+const READABLE: u64 = 1000;
+
+/// A server's run, from its first call.
+#[derive(Clone, Debug)]
+pub struct Server {
+    execution: Execution<8, 128, 2>,
+    workers: [Worker; THREADS],
+    listener: Option<ListenerIndex>,
+    script: VecDeque<(Slot, Rc<[u8]>)>,
+    locked: bool,
+    guarded: u64,
+    racy: u64,
+    received: BTreeMap<ConnId, u64>,
+    refused: BTreeSet<ConnId>,
+    marks: Vec<Mark>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Worker {
+    step: Step,
+    conn: ConnIndex,
+    seen: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Listen,
+    Accept,
+    Receive,
+    Lock,
+    Look,
+    Compute(u64),
+    Store,
+    LookUnguarded,
+    StoreUnguarded,
+    Send,
+    Nap,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let worker = Worker { step: Step::Accept, conn: ConnIndex(0), seen: 0 };
+        let mut server = Self {
+            execution: Execution::new(3, 0),
+            workers: [worker; THREADS],
+            listener: None,
+            script: VecDeque::new(),
+            locked: false,
+            guarded: 0,
+            racy: 0,
+            received: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            marks: Vec::new(),
+        };
+        server.workers[0].step = Step::Listen;
+        for _ in 0..THREADS {
+            let thread = server.execution.turn.reserve().expect("room for the threads");
+            server.execution.turn.start(thread);
+        }
+        server
+    }
+}
+
+impl Server {
+    /// A committed entry arrives at the end of the script.
+    pub fn arrive(&mut self, slot: Slot, entry: Rc<[u8]>) {
+        self.script.push_back((slot, entry));
+    }
+
+    /// Makes at most `calls` calls, as far as the script goes.
+    pub fn run(&mut self, calls: u64) {
+        for _ in 0..calls {
+            let holder = self.execution.turn.holder().or_else(|| self.execution.turn.pass());
+            let Some(thread) = holder else {
+                self.execution.gate.drop_grant();
+                if self.admit() { continue } else { return }
+            };
+            let (kind, object) = self.workers[thread.0 as usize].call();
+            if !self.execution.call(thread, kind, object) {
+                if self.admit() { continue } else { return }
+            }
+            self.act(thread);
+            if self.execution.turn.holder().is_some() && self.execution.turn.spend() {
+                self.execution.turn.yield_turn();
+            }
+        }
+    }
+
+    /// The last slot that was admitted, if nothing that arrived is left.
+    pub fn admitted(&self) -> Option<Slot> {
+        self.script.is_empty().then(|| self.execution.admitted())
+    }
+
+    /// Calls made, and bytes admitted.
+    pub fn work(&self) -> (u64, u64) {
+        (self.execution.gate.clock(), self.received.values().sum())
+    }
+
+    /// What was to be compared since the last time.
+    pub fn take_marks(&mut self) -> Vec<Mark> {
+        std::mem::take(&mut self.marks)
+    }
+
+    /// How many bytes of a connection were admitted. None if the connection was refused.
+    pub fn received(&self, conn: ConnId) -> Option<u64> {
+        let count = self.received.get(&conn).copied().unwrap_or(0);
+        (!self.refused.contains(&conn)).then_some(count)
+    }
+
+    fn admit(&mut self) -> bool {
+        let Some((slot, bytes)) = self.script.pop_front() else { return false };
+        let entry = Entry::decode(&bytes).expect("what is committed can be read");
+        let Self { received, refused, .. } = self;
+        let mark =
+            self.execution.admit(slot, entry.stamp, entry.ops(), entry.grant, |at, admitted| {
+                match admitted {
+                    Admitted::Acceptable(_) => {
+                        at.turn.wake(LISTENER, 1);
+                    }
+                    Admitted::Data { conn, at: first, bytes } => {
+                        let id = at.sockets.conn(conn).id;
+                        let count = received.entry(id).or_default();
+                        assert_eq!(first, *count, "connection {id} got bytes out of order");
+                        for (offset, byte) in (first..).zip(bytes) {
+                            assert_eq!(
+                                *byte,
+                                expected(id, offset),
+                                "connection {id}, byte {offset}"
+                            );
+                        }
+                        *count += bytes.len() as u64;
+                        at.turn.wake(readable(conn), 1);
+                    }
+                    Admitted::Ended(conn) | Admitted::Reset(conn) => {
+                        at.turn.wake(readable(conn), 1);
+                    }
+                    Admitted::Retired(node) => {
+                        while let Some(conn) = at.sockets.retired(node) {
+                            at.turn.wake(readable(conn), 1);
+                        }
+                    }
+                    Admitted::Refused(id) => {
+                        refused.insert(id);
+                    }
+                    Admitted::Nothing | Admitted::Room(_) => {}
+                }
+            });
+        self.marks.push(mark);
+        true
+    }
+
+    fn act(&mut self, thread: ThreadId) {
+        let Self { execution, workers, listener, .. } = self;
+        let worker = &mut workers[thread.0 as usize];
+        worker.step = match worker.step {
+            Step::Listen => {
+                let bound = Endpoint::from_ipv4([0; 4], PORT);
+                *listener = execution.sockets.listen(bound, false, 64);
+                Step::Accept
+            }
+            Step::Accept => match listener.and_then(|at| execution.sockets.accept(at)) {
+                Some(conn) => {
+                    worker.conn = conn;
+                    Step::Receive
+                }
+                None => {
+                    execution.turn.wait(LISTENER, NEVER);
+                    Step::Accept
+                }
+            },
+            Step::Receive => {
+                let conn = execution.sockets.conn_mut(worker.conn);
+                if conn.readable() > 0 && !conn.reset {
+                    conn.consume(conn.readable().min(1 + self.racy as usize % 50));
+                    Step::Lock
+                } else if conn.ended || conn.reset {
+                    execution.sockets.close(worker.conn);
+                    Step::Accept
+                } else {
+                    execution.turn.wait(readable(worker.conn), NEVER);
+                    Step::Receive
+                }
+            }
+            Step::Lock if self.locked => {
+                execution.turn.wait(LOCK, NEVER);
+                Step::Lock
+            }
+            Step::Lock => {
+                self.locked = true;
+                Step::Look
+            }
+            Step::Look => {
+                worker.seen = self.guarded;
+                Step::Compute(self.guarded % 5)
+            }
+            Step::Compute(0) => Step::Store,
+            Step::Compute(left) => Step::Compute(left - 1),
+            Step::Store => {
+                self.guarded = worker.seen + 1;
+                self.locked = false;
+                execution.turn.wake(LOCK, 1);
+                Step::LookUnguarded
+            }
+            Step::LookUnguarded => {
+                worker.seen = self.racy;
+                Step::StoreUnguarded
+            }
+            Step::StoreUnguarded => {
+                self.racy = worker.seen + u64::from(thread.0) + 1;
+                Step::Send
+            }
+            Step::Send => {
+                execution.output.put(self.guarded);
+                execution.output.put(self.racy);
+                if self.racy.is_multiple_of(7) { Step::Nap } else { Step::Receive }
+            }
+            Step::Nap => {
+                let until = execution.gate.agreed() + 40_000;
+                execution.turn.wait(WaitKey(NAP + u64::from(thread.0)), until);
+                Step::Receive
+            }
+        };
+    }
+}
+
+impl Worker {
+    fn call(&self) -> (u16, u32) {
+        match self.step {
+            Step::Listen => (1, 0),
+            Step::Accept => (2, 0),
+            Step::Receive => (3, u32::from(self.conn.0)),
+            Step::Lock => (4, 0),
+            Step::Look => (5, 0),
+            Step::Compute(left) => (6, left as u32),
+            Step::Store => (7, 0),
+            Step::LookUnguarded => (8, 0),
+            Step::StoreUnguarded => (9, 0),
+            Step::Send => (10, u32::from(self.conn.0)),
+            Step::Nap => (11, 0),
+        }
+    }
+}
+
+/// What a client sends as byte number `offset`.
+pub fn expected(conn: ConnId, offset: u64) -> u8 {
+    (offset * 31 + conn.number * 7 + conn.generation.0 * 3 + u64::from(conn.entry.number())) as u8
+}
+
+fn readable(conn: ConnIndex) -> WaitKey {
+    WaitKey(READABLE + u64::from(conn.0))
+}

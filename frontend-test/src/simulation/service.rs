@@ -1,0 +1,183 @@
+//! The service of a simulated group: clients' ops on their way into the log, and the servers that get
+//! them out of it.
+
+use std::rc::Rc;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{Descriptor, Effects, NodeSet, ProposeError};
+use crane_core::wire::{Entry, EntryWriter, Op};
+
+use super::clients::OpBytes;
+use super::disk::Payload;
+use super::group::{Event, Group, Place};
+
+/// Ops in one entry, and ops that wait at a primary.
+const ENTRY_OPS: usize = 6;
+const HANDED_MAX: usize = 64;
+
+impl<const WINDOW: usize> Group<WINDOW> {
+    /// A client somewhere does something.
+    pub fn client_acts(&mut self) {
+        let ids = self.ids();
+        let id = *self.random.pick(&ids);
+        if self.runs(id) {
+            self.places[id.index()].clients.act(&mut self.random);
+            self.serve_clients(id);
+        }
+    }
+
+    /// Has some node that takes itself for the primary propose what it was handed, or a bubble.
+    pub fn propose(&mut self) {
+        let ids = self.ids();
+        let start = self.random.range(0, ids.len() as u64) as usize;
+        for offset in 0..ids.len() {
+            let id = ids[(start + offset) % ids.len()];
+            let Some(node) = &self.places[id.index()].node else { continue };
+            if node.primary() != Some(id) {
+                continue;
+            }
+            let now = self.local(id);
+            let payload = self.write_entry(id);
+            let descriptor = self.describe(payload);
+            let Some(node) = &mut self.places[id.index()].node else { continue };
+            let mut out = Effects::new();
+            match node.propose(now, descriptor, &mut out) {
+                Ok(slot) => {
+                    self.checks.on_proposed(id, slot, payload);
+                    return self.carry_out(id, out, Some(payload));
+                }
+                Err(ProposeError::NotPrimary { .. } | ProposeError::Full) => {
+                    self.payloads.pop();
+                }
+            }
+        }
+    }
+
+    /// The next payload, of ops that a node was handed. If it is not proposed they are lost; whoever
+    /// handed them over does it again.
+    fn write_entry(&mut self, id: NodeId) -> Payload {
+        let mut space = [0; 4096];
+        let mut writer = EntryWriter::new(&mut space).expect("the space suffices");
+        let handed = &mut self.places[id.index()].handed;
+        while writer.ops() < ENTRY_OPS
+            && let Some(bytes) = handed.pop_front()
+        {
+            let (op, _) = Op::decode(&bytes).expect("what was encoded can be decoded");
+            writer.push(&op).expect("the space suffices");
+        }
+        let grant = self.random.range(0, 60) as u32;
+        let entry = writer.finish(self.now * 1000 + u64::from(id.number()), grant);
+        self.payloads.push(Rc::from(entry));
+        self.payloads.len() as Payload
+    }
+
+    /// The descriptor of a payload.
+    pub(super) fn describe(&self, payload: Payload) -> Descriptor {
+        let bytes = &self.payloads[payload as usize - 1];
+        Descriptor { length: bytes.len() as u32, digest: payload }
+    }
+
+    /// Clients' ops go to the primary that their entry replica knows.
+    pub(super) fn serve_clients(&mut self, id: NodeId) {
+        let now = self.local(id);
+        let Place { node: Some(node), clients, .. } = &mut self.places[id.index()] else { return };
+        let Some(primary) = node.primary() else { return };
+        for op in clients.hand_over(now, Some(primary)) {
+            if primary == id {
+                self.take_op(id, op);
+                continue;
+            }
+            for at in self.network.arrivals(self.now, id, primary, &mut self.random) {
+                self.schedule(at, Event::Handed { to: primary, op: op.clone() });
+            }
+        }
+    }
+
+    pub(super) fn take_op(&mut self, id: NodeId, op: OpBytes) {
+        let handed = &mut self.places[id.index()].handed;
+        if handed.len() < HANDED_MAX {
+            handed.push_back(op);
+        }
+    }
+
+    /// A node calls slots committed: they are checked, and go to its server and its entry replica.
+    pub(super) fn committed(&mut self, id: NodeId, up_to: Slot) {
+        let mut slot = self.checks.committed_by(id).next();
+        while slot <= up_to {
+            let entry = self.places[id.index()].memory.entry(slot);
+            let (entry, payload) = *entry.expect("what is committed here was written here");
+            if self.checks.on_committed(id, slot, entry, payload) {
+                // Who has lost its disk may have voted with what it lost.
+                let keeps = |place: &&Place<WINDOW>| {
+                    place.lost || place.disk.safe().votes_for(slot, &entry)
+                };
+                let keepers: NodeSet =
+                    self.places.iter().filter(keeps).map(|place| place.id).collect();
+                let node = self.places[id.index()].node.as_ref().expect("it has just spoken");
+                let enough = [node.members(), node.anchor().members, self.checks.members()]
+                    .iter()
+                    .any(|members| members.is_majority(keepers));
+                assert!(enough, "slot {slot} was committed with copies at {keepers:?} only");
+            }
+            if let Some(payload) = payload {
+                self.hand_in(id, slot, payload);
+            }
+            slot = slot.next();
+        }
+        let calls = self.random.range(0, 100);
+        self.run_server(id, calls);
+    }
+
+    fn hand_in(&mut self, id: NodeId, slot: Slot, payload: Payload) {
+        let now = self.local(id);
+        let bytes = self.payloads[payload as usize - 1].clone();
+        let place = &mut self.places[id.index()];
+        let entry = Entry::decode(&bytes).expect("what was encoded can be decoded");
+        for op in entry.ops() {
+            place.clients.committed(now, &op);
+        }
+        place.server.arrive(slot, bytes);
+    }
+
+    pub(super) fn run_server(&mut self, id: NodeId, calls: u64) {
+        let server = &mut self.places[id.index()].server;
+        server.run(calls);
+        for mark in server.take_marks() {
+            self.checks.on_mark(id, mark);
+        }
+    }
+
+    /// Lets all servers go on as far as the script goes. Says whether all ops of all clients have got
+    /// into it.
+    pub fn service_is_done(&mut self) -> bool {
+        for id in self.ids() {
+            self.run_server(id, u64::MAX);
+        }
+        let members = self.checks.members().all();
+        self.places
+            .iter()
+            .filter(|place| members.contains(place.id))
+            .all(|place| place.clients.is_done())
+    }
+
+    /// What the busiest server has done: calls made, and bytes admitted.
+    pub fn work(&self) -> (u64, u64) {
+        self.places.iter().map(|place| place.server.work()).max().expect("a group has nodes")
+    }
+
+    /// Checks that servers have got what clients have sent: all of it, and nothing else.
+    pub fn check_service(&self) {
+        let members = self.checks.members().all();
+        let among = || self.places.iter().filter(|place| members.contains(place.id));
+        for (entry, replica) in among().flat_map(|one| among().map(move |other| (one, other))) {
+            for (conn, sent) in entry.clients.conns() {
+                let received = replica.server.received(conn);
+                assert!(
+                    received.is_none_or(|received| received == sent),
+                    "connection {conn}: {sent} bytes sent, {received:?} admitted at {}",
+                    replica.id
+                );
+            }
+        }
+    }
+}
