@@ -14,7 +14,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,18 +31,19 @@ static unsigned long add(void) {
 
 static void *serve(void *argument) {
     int fd = (int)(long)argument;
-    FILE *in = fdopen(fd, "r");
     char line[256];
-    while (fgets(line, sizeof line, in)) {
+    size_t length = 0;
+    while (length < sizeof line && read(fd, &line[length], 1) == 1) {
+        if (line[length++] != '\n') continue;
         unsigned long first = add(), last = first;
         for (int round = 1; round < ROUNDS; round++) last = add();
         char answer[320];
-        line[strcspn(line, "\r\n")] = 0;
-        int length = snprintf(answer, sizeof answer, "%s moved %lu to %lu\n", line, last - first,
-                              last);
-        if (write(fd, answer, length) != length) break;
+        int size = snprintf(answer, sizeof answer, "%.*s moved %lu to %lu\n", (int)length - 1,
+                            line, last - first, last);
+        if (write(fd, answer, size) != size) break;
+        length = 0;
     }
-    fclose(in);
+    close(fd);
     return NULL;
 }
 

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use super::wait::ANSWER;
 
 /// The probes that the program knows.
-pub const PROBES: [&str; 16] = [
+pub const PROBES: [&str; 17] = [
     "mutex",
     "cond",
     "rwlock",
@@ -23,6 +23,7 @@ pub const PROBES: [&str; 16] = [
     "readiness",
     "sockets",
     "ring",
+    "stream",
 ];
 
 /// Asks for one probe on a connection of its own; gives the answer's line.

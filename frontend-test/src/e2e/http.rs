@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A reply: its status and its body, complete by its Content-Length.
+/// A reply: its status and its whole body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// 200 and so on.
     pub status: u16,
-    /// As many bytes as the header said.
+    /// As many bytes as the header said, or all up to the end of the connection.
     pub body: Vec<u8>,
 }
 
@@ -83,12 +83,16 @@ impl Connection {
             .and_then(|text| text.get(2..5))
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| invalid(format!("not a status line: {head:?}")))?;
-        let length: usize = head
+        let length = head
             .lines()
             .filter_map(|line| line.split_once(':'))
             .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            .and_then(|(_, value)| value.trim().parse().ok())
-            .ok_or_else(|| invalid(format!("no length: {head:?}")))?;
+            .and_then(|(_, value)| value.trim().parse().ok());
+        let Some(length) = length else {
+            // Without a length the body goes on to the end of the connection (RFC 9112 §6.3).
+            self.stream.read_to_end(&mut self.rest)?;
+            return Ok(Reply { status, body: std::mem::take(&mut self.rest) });
+        };
         while self.rest.len() < length {
             self.more()?;
         }
