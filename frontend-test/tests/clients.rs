@@ -90,9 +90,9 @@ fn the_racy_program_answers_and_its_threads_mix() {
     let machine = Machine::take("clients");
     let racy = Native::start(&machine, &program::compiled(machine.folder(), "racy", &[]));
     let alone = crane_test::e2e::racy::ask(racy.address(), 1, 20).unwrap();
-    assert!(alone.iter().all(|answers| answers.iter().all(|a| a.contains(" moved 399 to "))));
+    assert!(alone.iter().all(|answers| answers.iter().all(|a| a.contains(" moved 2999 to "))));
     let mixed = crane_test::e2e::racy::ask(racy.address(), 8, 50).unwrap();
-    let moved = mixed.iter().flatten().filter(|answer| !answer.contains(" moved 399 to "));
+    let moved = mixed.iter().flatten().filter(|answer| !answer.contains(" moved 2999 to "));
     assert!(moved.count() > 0, "eight clients at once never met: no control");
 }
 
