@@ -3,8 +3,8 @@
 //! Without `CRANE_REGION` in the environment the library does nothing. With it, and if anything is
 //! wrong, the process ends with a message: a server that ran on unreplicated would be worse.
 
-use std::ffi::{CStr, c_char};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::atomic::Ordering;
 
 use crane_core::execution::Execution;
 use crane_core::wire::{Genesis, Schedule};
@@ -22,34 +22,59 @@ use crate::world::{self, CONNECTIONS, LISTENERS, NO_THREAD, THREADS, World};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static START: extern "C" fn() = start;
+static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
 const CANNOT_START: usize = 70;
 
-extern "C" fn start() {
-    static STARTED: AtomicBool = AtomicBool::new(false);
-    let Some(region) = variable(c"CRANE_REGION") else { return };
-    let Some(wake) = variable(c"CRANE_WAKE") else { return };
-    if STARTED.swap(true, Ordering::SeqCst) {
-        return;
-    }
-    let result = take_part(region, wake);
+/// What the daemon puts into the environment.
+const REGION: &[u8] = b"CRANE_REGION=";
+const WAKE: &[u8] = b"CRANE_WAKE=";
+const PRELOAD: &[u8] = b"LD_PRELOAD=";
+
+/// The first constructor to run (see build.rs), before libc's own: the environment is known by the
+/// argument only, and nothing may allocate before the world stands, because the allocator would ask for
+/// the time.
+extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char) {
+    let region = take_variable(environment, REGION);
+    let wake = take_variable(environment, WAKE);
+    let (Some(region), Some(wake)) = (region, wake) else { return };
     // Programs that the server starts are not ours, and it need not see how it was started.
-    for name in [c"LD_PRELOAD", c"CRANE_REGION", c"CRANE_WAKE"] {
-        // SAFETY: before the program's first thread, so nobody else reads the environment.
-        unsafe { libc::unsetenv(name.as_ptr()) };
-    }
-    if let Err(message) = result {
+    take_variable(environment, PRELOAD);
+    if let Err(message) = take_part(region, wake) {
         refuse(&message);
     }
 }
 
-fn variable(name: &CStr) -> Option<&'static CStr> {
-    // SAFETY: before the program's first thread; the string is used before it is unset.
-    let value = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: getenv gives a string that ends with a zero byte, or null.
-    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value as *const c_char) })
+/// Removes a variable from the environment and gives its value.
+fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'static CStr> {
+    let mut place = environment;
+    loop {
+        // SAFETY: the environment is an array of strings that ends with a null pointer (environ(7)).
+        let variable = unsafe { *place };
+        if variable.is_null() {
+            return None;
+        }
+        // SAFETY: one of its strings; they stay to the end of the process.
+        let variable = unsafe { CStr::from_ptr::<'static>(variable) };
+        if variable.to_bytes().starts_with(prefix) {
+            break;
+        }
+        // SAFETY: not the last element.
+        place = unsafe { place.add(1) };
+    }
+    // SAFETY: an element that is not the last.
+    let value = unsafe { CStr::from_ptr((*place).add(prefix.len())) };
+    loop {
+        // SAFETY: up to the null pointer, which is moved as well; nobody else reads it yet.
+        unsafe {
+            *place = *place.add(1);
+            if (*place).is_null() {
+                return Some(value);
+            }
+            place = place.add(1);
+        }
+    }
 }
 
 fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
@@ -76,7 +101,8 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     region.process.store(sys::process_number() as u32, Ordering::SeqCst);
     region.set_state(ServerState::Running);
     let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
-    let mut world = Box::new(World {
+    let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
+    let world = World {
         run: Execution::new(genesis.quantum, genesis.stamp),
         inbox,
         descriptors: Descriptors::new(),
@@ -94,7 +120,12 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
         next_port: 40_000,
         copy: [0; 64 * 1024],
         told: [""; 16],
-    });
+    };
+    // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.
+    let world = unsafe {
+        place.write(world);
+        &mut *place
+    };
     let first = world.run.turn.reserve().ok_or("no thread numbers")?;
     world.run.turn.start(first);
     if world.run.turn.pass() != Some(first) {
@@ -108,6 +139,16 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     turn::begin_first(first);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
     Ok(())
+}
+
+/// Memory for the world; not from the allocator, which may be a library that asks for the time.
+fn map_world() -> Result<*mut World, i32> {
+    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
+    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
+    let arguments = [0, size_of::<World>(), protection, flags, usize::MAX, 0];
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let start = sys::checked(unsafe { sys::syscall(libc::SYS_mmap, arguments) })?;
+    Ok(start as *mut World)
 }
 
 /// Moves the descriptor to a high number, so that the server's own begin at 3 as without us.

@@ -143,11 +143,11 @@ pub static SERIAL: AtomicBool = AtomicBool::new(true);
 pub static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 
 /// Puts the state in place, once, before the program's first instruction.
-pub fn establish(world: Box<World>, schedule: Schedule) {
+pub fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
     PROCESS.store(crane_shm::sys::process_number(), Ordering::SeqCst);
-    WORLD.store(Box::into_raw(world), Ordering::SeqCst);
+    WORLD.store(world, Ordering::SeqCst);
 }
 
 /// The state.
