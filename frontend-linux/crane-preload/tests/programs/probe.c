@@ -166,6 +166,10 @@ static void values(void) {
     int random = open("/dev/urandom", O_RDONLY);
     check(read(random, bytes, 8) == 8, "urandom");
     for (int i = 0; i < 8; i++) printf("%02x", bytes[i]);
+    FILE *stream = fopen("/dev/urandom", "r");
+    check(fread(bytes, 1, 8, stream) == 8, "stream of urandom");
+    for (int i = 0; i < 8; i++) printf("%02x", bytes[i]);
+    fclose(stream);
     time_t before = time(NULL);
     sleep(100);
     printf(" %ld\n", (long)(time(NULL) - before));
