@@ -47,8 +47,8 @@ impl fmt::Display for ProgramError {
             ),
             ProgramError::SetId(path) => write!(
                 f,
-                "{} is set-user-id or set-group-id: its calls cannot be interposed; use a copy \
-                 without these bits",
+                "{} is setuid or setgid: the loader keeps other libraries out of it, so its calls \
+                 cannot be interposed; use a copy without these bits",
                 path.display()
             ),
         }

@@ -2,6 +2,7 @@
 //! the way to them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crane_core::handover::Handover;
@@ -280,15 +281,15 @@ impl Driver {
     }
 
     fn open_port(&mut self, port: u16) {
-        let address = self.settings.address;
-        match proxy::listen(address, port, &self.acts) {
+        let address = SocketAddr::new(self.settings.address, port);
+        match proxy::listen(address, &self.acts) {
             Ok(listener) => {
                 let known = self.entry.ports.entry(port).or_default();
                 known.listener = Some(listener);
             }
             Err(error) => self.fail(format!(
-                "port {port} at {address}, where the server listens, cannot be opened: {error}; stop \
-                 what uses it, or give the server another port"
+                "{address}, where the server listens, cannot be opened: {error}; stop what uses it, or \
+                 give the server another port"
             )),
         }
     }

@@ -65,12 +65,12 @@ impl Drop for Listener {
     }
 }
 
-/// Listens at a port of the replica's own address.
+/// Listens for clients.
 ///
 /// # Errors
 /// What the system refused.
-pub fn listen(address: IpAddr, port: u16, acts: &Rc<Acts>) -> io::Result<Listener> {
-    let listener = bind(SocketAddr::new(address, port))?;
+pub fn listen(address: SocketAddr, acts: &Rc<Acts>) -> io::Result<Listener> {
+    let listener = bind(address)?;
     let acts = acts.clone();
     let task = spawn_local(async move {
         loop {
@@ -81,7 +81,7 @@ pub fn listen(address: IpAddr, port: u16, acts: &Rc<Acts>) -> io::Result<Listene
                     }
                 }
                 Err(error) => {
-                    warn!("port {port} takes no connection: {error}");
+                    warn!("{address} takes no connection: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
