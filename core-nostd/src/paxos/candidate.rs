@@ -439,9 +439,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.wait_for_primary();
             return self.step_down(Reason::Removed, out);
         }
-        // What is committed anywhere under a lower ballot is in the log that was taken over.
-        assert!(self.committed <= taken.slot, "a majority has promised without what is committed");
         let start = taken.slot;
+        // What was chosen under a lower ballot is in the log that was taken over. If more has been
+        // learnt since, or something else in place of it, another primary has got ahead of this one.
+        if self.committed > start || self.log.last() < start {
+            self.stand_again();
+            return self.step_down(Reason::HigherBallot, out);
+        }
         if start < self.log.last() {
             self.truncate(start.next());
         }

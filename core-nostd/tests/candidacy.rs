@@ -1,0 +1,94 @@
+//! A candidacy that the group has passed by. Found by the model in `specs/agreement.pml`: a candidate's
+//! promises, sent before another ballot's election and late on their way, are a majority still when the
+//! candidate has learnt what was chosen under that other ballot.
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{
+    Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, LogEnd, Members,
+    Message, Node, Role, Standing, Stored, WriteNumber,
+};
+use crane_core::time::Instant;
+
+struct Alone {
+    node: Node<8>,
+    now: Instant,
+    written: WriteNumber,
+}
+
+impl Alone {
+    /// Node 2 of three, when it has asked for promises under ballot 1.2.
+    fn candidate() -> Self {
+        let config = Config::new(id(2), Members::first(3), 7);
+        let standing = Standing::Voter { life: Life::FIRST };
+        let stored = Stored { standing, ..Stored::BLANK };
+        let node = Node::restore(config, Instant::START, stored, []);
+        let mut alone = Self { now: node.deadline(), node, written: WriteNumber(0) };
+        alone.step(Input::Wake);
+        let message = Message::Support {
+            ballot: ballot(2),
+            granted: true,
+            promised: Ballot::ZERO,
+            committed: Slot::NONE,
+        };
+        alone.step(Input::Message { from: id(3), message });
+        let asked = alone.step(Input::Durable { up_to: alone.written });
+        assert!(asked.iter().any(|effect| {
+            matches!(effect, Effect::Send { message: Message::Prepare { .. }, .. })
+        }));
+        alone
+    }
+
+    fn step(&mut self, input: Input) -> Effects {
+        let mut out = Effects::new();
+        self.node.step(self.now, input, &mut out);
+        for effect in &out {
+            if let Effect::Write { number, .. } = effect {
+                self.written = *number;
+            }
+        }
+        out
+    }
+
+    fn chosen(&mut self, slot: u64, of: u8) {
+        let content = Content::Payload(Descriptor { length: 1, digest: slot });
+        let entry = Entry { ballot: ballot(of), content };
+        let message = Message::Chosen { slot: Slot(slot), entry };
+        self.step(Input::Message { from: id(1), message });
+    }
+
+    fn promised(&mut self, end: LogEnd) {
+        let message = Message::Promised {
+            ballot: ballot(2),
+            life: Life::FIRST,
+            end,
+            committed: Slot::NONE,
+        };
+        self.step(Input::Message { from: id(3), message });
+    }
+}
+
+fn id(number: u8) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn ballot(node: u8) -> Ballot {
+    Ballot { round: 1, node: Some(id(node)) }
+}
+
+// specs: P7
+#[test]
+fn a_candidate_that_learns_more_than_its_majority_promised_gives_up() {
+    let mut alone = Alone::candidate();
+    assert_eq!(alone.node.role(), Role::Candidate);
+    alone.chosen(1, 1);
+    alone.promised(LogEnd::default());
+    assert_eq!(alone.node.role(), Role::Backup { primary: None });
+    assert_eq!((alone.node.committed(), alone.node.last()), (Slot(1), Slot(1)));
+}
+
+#[test]
+fn a_candidate_whose_majority_promised_what_it_has_leads() {
+    let mut alone = Alone::candidate();
+    alone.promised(LogEnd::default());
+    assert_eq!(alone.node.role(), Role::Primary);
+}
