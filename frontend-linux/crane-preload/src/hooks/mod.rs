@@ -17,6 +17,7 @@ mod rwlock;
 mod semaphore;
 mod sleep;
 mod sockets;
+mod stdio;
 mod stream;
 pub mod threads;
 mod time;

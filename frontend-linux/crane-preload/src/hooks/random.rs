@@ -1,15 +1,12 @@
-//! getrandom, getentropy, arc4random*, and streams of /dev/urandom: bytes of ChaCha20 from the seed in
-//! the genesis entry.
+//! getrandom, getentropy, arc4random*: bytes of ChaCha20 from the seed in the genesis entry.
 
-use std::ffi::{c_char, c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 
 use crane_shm::sys;
-use libc::FILE;
 use rand_chacha::rand_core::RngCore;
 
-use super::files::is_random;
 use crate::errno;
-use crate::turn::{Call, begin, takes_part};
+use crate::turn::{Call, begin};
 
 /// What getentropy(3) allows at a time.
 const ENTROPY_MAX: usize = 256;
@@ -81,47 +78,4 @@ unsafe extern "C" fn arc4random_uniform(bound: u32) -> u32 {
             return value % bound;
         }
     }
-}
-
-/// What fopencookie(3) wants to know; the callbacks that are missing behave as for an input stream.
-#[repr(C)]
-struct Callbacks {
-    read: Option<unsafe extern "C" fn(*mut c_void, *mut c_char, usize) -> isize>,
-    write: Option<unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> isize>,
-    seek: Option<unsafe extern "C" fn(*mut c_void, *mut i64, c_int) -> c_int>,
-    close: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
-}
-
-unsafe extern "C" {
-    fn fopencookie(cookie: *mut c_void, mode: *const c_char, callbacks: Callbacks) -> *mut FILE;
-}
-
-unsafe extern "C" fn read_stream(_: *mut c_void, start: *mut c_char, length: usize) -> isize {
-    // SAFETY: stdio's own buffer.
-    unsafe { getrandom(start.cast(), length, 0) }
-}
-
-/// A stream of agreed random bytes; stdio's own calls would bypass the hooks of open and read.
-fn random_stream(path: *const c_char) -> Option<*mut FILE> {
-    if !takes_part() || path.is_null() || !is_random(path) {
-        return None;
-    }
-    let callbacks = Callbacks { read: Some(read_stream), write: None, seek: None, close: None };
-    // SAFETY: the callback ignores its cookie.
-    Some(unsafe { fopencookie(std::ptr::null_mut(), c"r".as_ptr(), callbacks) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
-    random_stream(path).unwrap_or_else(|| {
-        let real = real!(fopen: fn(*const c_char, *const c_char) -> *mut FILE);
-        // SAFETY: the caller's own arguments.
-        unsafe { real(path, mode) }
-    })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
-    // SAFETY: the caller's own arguments.
-    unsafe { fopen(path, mode) }
 }

@@ -86,7 +86,7 @@ pub fn receive(
         let result = match world.descriptors.at(place).kind {
             Kind::Conn(conn) => receive_from(world, place, conn, spaces, manner, waits),
             Kind::Channel { peer } => {
-                let ready = kernel_readiness(descriptor) != 0 || !waits;
+                let ready = kernel_readiness(descriptor) & !watch::OUT != 0 || !waits;
                 let result = if ready { real() } else { Err(libc::EAGAIN) };
                 if result.is_ok() && !manner.peek {
                     used(world, place, peer);

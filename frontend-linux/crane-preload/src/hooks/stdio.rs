@@ -1,0 +1,113 @@
+//! Streams of stdio upon what we stand in for: fopen of a random device, fdopen, fileno.
+//!
+//! stdio reads and writes by calls inside of libc, which no hook sees. Such a stream is made of callbacks
+//! (fopencookie(3)) that come to our own read and write.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use libc::FILE;
+
+use super::files::is_random;
+use crate::descriptors::lookup;
+use crate::turn::takes_part;
+
+/// What fopencookie wants to know; callbacks that are missing behave as for an endless sink or an empty
+/// source.
+#[repr(C)]
+struct Callbacks {
+    read: Option<unsafe extern "C" fn(*mut c_void, *mut c_char, usize) -> isize>,
+    write: Option<unsafe extern "C" fn(*mut c_void, *const c_char, usize) -> isize>,
+    seek: Option<unsafe extern "C" fn(*mut c_void, *mut i64, c_int) -> c_int>,
+    close: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+}
+
+unsafe extern "C" {
+    fn fopencookie(cookie: *mut c_void, mode: *const c_char, callbacks: Callbacks) -> *mut FILE;
+}
+
+/// Which stream belongs to a descriptor; asked by fileno.
+static STREAMS: [AtomicPtr<FILE>; 1024] = [const { AtomicPtr::new(ptr::null_mut()) }; 1024];
+
+unsafe extern "C" fn read_random(_: *mut c_void, start: *mut c_char, length: usize) -> isize {
+    // SAFETY: stdio's own buffer; the symbol is this library's own.
+    unsafe { libc::getrandom(start.cast(), length, 0) }
+}
+
+// The cookie of the others is the descriptor itself, never followed. libc's names are this library's own.
+
+unsafe extern "C" fn read_from(cookie: *mut c_void, start: *mut c_char, length: usize) -> isize {
+    // SAFETY: stdio's own buffer.
+    unsafe { libc::read(cookie.addr() as c_int, start.cast(), length) }
+}
+
+unsafe extern "C" fn write_to(cookie: *mut c_void, start: *const c_char, length: usize) -> isize {
+    // SAFETY: stdio's own buffer. A failed write is 0 for fopencookie.
+    unsafe { libc::write(cookie.addr() as c_int, start.cast(), length) }.max(0)
+}
+
+unsafe extern "C" fn close_both(cookie: *mut c_void) -> c_int {
+    if let Some(stream) = STREAMS.get(cookie.addr()) {
+        stream.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+    // SAFETY: a plain number.
+    unsafe { libc::close(cookie.addr() as c_int) }
+}
+
+/// A stream of agreed random bytes.
+fn random_stream(path: *const c_char) -> Option<*mut FILE> {
+    if !takes_part() || path.is_null() || !is_random(path) {
+        return None;
+    }
+    let callbacks = Callbacks { read: Some(read_random), write: None, seek: None, close: None };
+    // SAFETY: the callback ignores its cookie.
+    Some(unsafe { fopencookie(ptr::null_mut(), c"r".as_ptr(), callbacks) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    random_stream(path).unwrap_or_else(|| {
+        let real = real!(fopen: fn(*const c_char, *const c_char) -> *mut FILE);
+        // SAFETY: the caller's own arguments.
+        unsafe { real(path, mode) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the caller's own arguments.
+    unsafe { fopen(path, mode) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut FILE {
+    if !takes_part() || lookup(descriptor).is_none() {
+        let real = real!(fdopen: fn(c_int, *const c_char) -> *mut FILE);
+        // SAFETY: the caller's own arguments.
+        return unsafe { real(descriptor, mode) };
+    }
+    let callbacks = Callbacks {
+        read: Some(read_from),
+        write: Some(write_to),
+        seek: None,
+        close: Some(close_both),
+    };
+    // SAFETY: the caller's mode; the cookie is a number.
+    let stream = unsafe { fopencookie(descriptor as usize as *mut c_void, mode, callbacks) };
+    if let Some(place) = STREAMS.get(descriptor as usize) {
+        place.store(stream, Ordering::Relaxed);
+    }
+    stream
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
+    let of_ours = |place: &AtomicPtr<FILE>| place.load(Ordering::Relaxed) == stream;
+    if let Some(descriptor) = STREAMS.iter().position(of_ours) {
+        return descriptor as c_int;
+    }
+    let real = real!(fileno: fn(*mut FILE) -> c_int);
+    // SAFETY: the caller's own argument.
+    unsafe { real(stream) }
+}
