@@ -57,12 +57,8 @@ impl Alone {
     }
 
     fn promised(&mut self, end: LogEnd) {
-        let message = Message::Promised {
-            ballot: ballot(2),
-            life: Life::FIRST,
-            end,
-            committed: Slot::NONE,
-        };
+        let message =
+            Message::Promised { ballot: ballot(2), life: Life::FIRST, end, committed: Slot::NONE };
         self.step(Input::Message { from: id(3), message });
     }
 }
