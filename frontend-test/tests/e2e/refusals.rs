@@ -98,7 +98,9 @@ fn a_replica_with_another_base_is_refused_by_what_differs() {
     let machine = Machine::take("base");
     let program = program::redis(machine.folder());
     let base = program.base.clone();
-    fs::write(base.join("settings"), "one").unwrap();
+    let settings = base.join("settings");
+    fs::write(&settings, "one").unwrap();
+    let before = fs::metadata(&settings).unwrap().modified().unwrap();
     let mut group = Group::start(&machine, program, 3, &[]);
     group.stop_replica(3);
 
@@ -107,12 +109,14 @@ fn a_replica_with_another_base_is_refused_by_what_differs() {
     let length = group.program().command.len();
     group.program_mut().command.truncate(length - 2);
 
-    fs::write(base.join("settings"), "two").unwrap();
-    assert_refused(&group.refused(3), &["settings"]);
-    fs::write(base.join("settings"), "one").unwrap();
+    fs::write(&settings, "two").unwrap();
+    assert_refused(&group.refused(3), &["file settings"]);
+    fs::write(&settings, "one").unwrap();
+    // When a file was changed is part of the base too: servers tell their clients.
+    File::options().write(true).open(&settings).unwrap().set_modified(before).unwrap();
 
-    group.program_mut().command[0] = "/usr/bin/redis-check-rdb".into();
-    assert_refused(&group.refused(3), &["redis-check-rdb"]);
+    group.program_mut().command[0] = "/usr/bin/redis-cli".into();
+    assert_refused(&group.refused(3), &["redis-cli", ": program"]);
     group.program_mut().command[0] = "/usr/bin/redis-server".into();
 
     serves(&group, 1);
