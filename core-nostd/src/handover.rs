@@ -12,6 +12,7 @@
 //! The machine knows ops by *tickets*; their bytes stay with the driver.
 
 use crate::id::{Generation, NodeId};
+use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 use crate::wire::Op;
 
@@ -195,7 +196,9 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
 
     /// Another replica has become primary, or the way to it is new: everything goes to it again.
     pub fn start_over(&mut self, now: Instant) {
-        self.handed = self.first;
+        if !broken(Mutant::HandedOnce) {
+            self.handed = self.first;
+        }
         self.waiting_since = now;
     }
 

@@ -23,6 +23,8 @@ pub mod execution;
 pub mod handover;
 pub mod id;
 pub mod limits;
+#[doc(hidden)]
+pub mod mutants;
 pub mod paxos;
 pub mod time;
 pub mod wire;

@@ -3,6 +3,7 @@
 
 use crate::id::ConnId;
 use crate::limits::{RECEIVE_WINDOW, SEND_WINDOW};
+use crate::mutants::{Mutant, broken};
 use crate::wire::Endpoint;
 
 /// Place of a connection in its table.
@@ -121,6 +122,9 @@ impl Conn {
 
     /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before it.
     pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        if broken(Mutant::OffsetUnchecked) {
+            return (!bytes.is_empty()).then_some(bytes);
+        }
         let known = self.received.checked_sub(offset)?;
         let fresh = bytes.get(usize::try_from(known).ok()?..)?;
         let fits = self.readable() + fresh.len() <= RECEIVE_WINDOW;

@@ -2,6 +2,8 @@
 
 use crate::id::{NodeId, Slot};
 
+use crate::mutants::{Mutant, broken};
+
 use super::node::{Part, push, send};
 use super::{Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, WriteNumber};
 
@@ -37,7 +39,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
         assert!(ballot > self.promised, "promises only rise");
         self.promised = ballot;
-        self.promise_write = self.write(Record::Promise { ballot }, out);
+        if !broken(Mutant::PromiseUnwritten) {
+            self.promise_write = self.write(Record::Promise { ballot }, out);
+        }
         self.answer_due = false;
         self.following = None;
         self.part = Part::Backup;
@@ -49,7 +53,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     fn answer_prepare(&mut self, out: &mut Effects) {
-        if !self.answer_due || !self.promise_is_durable() {
+        let durable = self.promise_is_durable() || broken(Mutant::PromiseEarly);
+        if !self.answer_due || !durable {
             return;
         }
         self.answer_due = false;
@@ -64,7 +69,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !ballot.belongs_to(from) {
             return false;
         }
-        if ballot < self.promised {
+        if ballot < self.promised && !broken(Mutant::PromiseIgnored) {
             send(out, from, Message::Refused { ballot, promised: self.promised });
             return false;
         }
@@ -107,7 +112,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
         if agrees && slot > self.committed {
             self.matched = self.matched.max(previous);
-            if self.log.ballot(slot) == Some(entry.ballot) {
+            let kept = broken(Mutant::ConflictKept) && slot <= self.log.last();
+            if self.log.ballot(slot) == Some(entry.ballot) || kept {
                 self.matched = self.matched.max(slot);
             } else if self.log.has_room(slot) {
                 self.put(slot, entry, out);
@@ -153,7 +159,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What follows when more of the log here is known to be the primary's.
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
         self.adopt(seen, out);
-        self.commit(seen.committed.min(self.matched));
+        let known = if broken(Mutant::CommittedUnmatched) { self.log.last() } else { self.matched };
+        self.commit(seen.committed.min(known));
         self.acknowledge(0, out);
     }
 
@@ -163,7 +170,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         // There is no entry of this ballot here yet, so what goes beyond is not the primary's.
-        let up_to = self.matched;
+        let up_to = if broken(Mutant::TailKept) { self.log.last() } else { self.matched };
         if up_to < self.log.last() {
             self.truncate(up_to.next());
         }
@@ -186,8 +193,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
         let Some(ballot) = self.following else { return };
         let Some(primary) = ballot.node else { return };
-        let up_to = self.matched.min(self.durable);
-        let votes = self.accepted == ballot && self.accepted_is_durable();
+        let early = broken(Mutant::AcknowledgedEarly);
+        let up_to = if early { self.matched } else { self.matched.min(self.durable) };
+        let votes = self.accepted == ballot && (self.accepted_is_durable() || early)
+            || broken(Mutant::OldBallotCounts);
         let life = if votes { self.life() } else { None };
         let news = up_to > self.acknowledged || (life.is_some() && !self.vote_told);
         if news {

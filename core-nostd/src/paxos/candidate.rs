@@ -10,6 +10,7 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
+use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 
 use super::node::{Part, push, send};
@@ -265,11 +266,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 continue;
             }
             valid = valid.with(node);
-            if promise.end > best.1 {
+            let better = if broken(Mutant::LongestLogTaken) {
+                promise.end.slot > best.1.slot
+            } else {
+                promise.end > best.1 && !broken(Mutant::OwnLogTaken)
+            };
+            if better {
                 best = (node, promise.end);
             }
         }
-        if !self.members().is_majority(valid) {
+        let less = usize::from(broken(Mutant::ElectedByOneLess));
+        if valid.len() + less < self.members().majority() {
             return;
         }
         let (donor, target) = best;

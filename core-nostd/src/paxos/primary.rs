@@ -2,6 +2,7 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
+use crate::mutants::{Mutant, broken};
 use crate::time::Instant;
 
 use super::effect::EFFECTS_MAX;
@@ -343,9 +344,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Whether an entry of the protocol's own may be proposed.
     pub(super) fn may_reconfigure(&self) -> bool {
-        self.lead.established
+        let decided = self.lead.established && self.lead.change <= self.committed;
+        (decided || broken(Mutant::TwoChanges))
             && self.committed >= Slot::GENESIS
-            && self.lead.change <= self.committed
             && self.capacity_left() > 0
     }
 
@@ -373,7 +374,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             None => progress.next = Some(expected),
             Some(next) if next < expected => progress.next = Some(expected),
             // Two heartbeats in a row found nothing new there: what was sent is lost.
-            Some(next) if said.beat > 0 && next > expected => {
+            Some(next) if said.beat > 0 && next > expected && !broken(Mutant::NeverRepeated) => {
                 if progress.stalled == Some(progress.received) {
                     progress.next = Some(expected);
                     progress.served = Slot::NONE;
@@ -409,7 +410,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
             votes[place] = vote;
         }
-        let Some(chosen) = votes[members.majority() - 1].checked_sub(1) else { return };
+        let less = usize::from(broken(Mutant::ChosenByOneLess) && members.majority() > 1);
+        let Some(chosen) = votes[members.majority() - 1 - less].checked_sub(1) else { return };
         assert!(chosen >= self.lead.start.0, "a vote without what was taken over");
         self.lead.established = true;
         while self.committed.0 < chosen {

@@ -24,6 +24,8 @@
 use crate::id::NodeId;
 use crate::limits::NODES_MAX;
 
+use crate::mutants::{Mutant, broken};
+
 use super::node::{Part, send};
 use super::{Content, Effects, Life, Message, Node, Reason, Record, Standing};
 
@@ -83,6 +85,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Somebody votes, or has voted.
     pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
         match self.standing {
+            Standing::Blank if broken(Mutant::LossUnnoticed) => {
+                self.change_standing(Standing::Voter { life: Life::FIRST }, out);
+            }
             Standing::Blank => {
                 self.change_standing(Standing::Rejoining { life: Life(self.config.nonce) }, out);
             }
@@ -152,7 +157,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let me = self.config.me;
         match self.standing {
             Standing::Rejoining { life } => {
-                let decided = self.committed.min(self.durable);
+                let early = broken(Mutant::ReturnedEarly);
+                let decided = if early { self.durable } else { self.committed.min(self.durable) };
                 if self.rejoined.is_some_and(|slot| slot <= decided) {
                     self.change_standing(Standing::Voter { life }, out);
                 }

@@ -1,6 +1,6 @@
 //! Runs simulated groups: `simulate --seeds 1000`, `simulate --seed 17`.
 
-use std::panic::{self, AssertUnwindSafe};
+use std::panic;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -126,17 +126,7 @@ impl Part {
 
 /// Runs a seed two times: the same must happen.
 fn twice(seed: u64) -> Result<Outcome, String> {
-    let [first, second] = [0; 2].map(|_| once(seed));
+    let [first, second] = [0; 2].map(|_| scenario::run(seed).map_err(|failure| failure.message));
     let (first, second) = (first?, second?);
     if first == second { Ok(first) } else { Err("two runs of the seed differ".into()) }
-}
-
-fn once(seed: u64) -> Result<Outcome, String> {
-    panic::catch_unwind(AssertUnwindSafe(|| scenario::run(seed))).map_err(|cause| {
-        cause
-            .downcast_ref::<String>()
-            .cloned()
-            .or(cause.downcast_ref::<&str>().map(|text| text.to_string()))
-            .unwrap_or("a panic without words".into())
-    })
 }

@@ -6,9 +6,11 @@ use std::hash::{Hash, Hasher};
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Ballot, Content, Effect, Entry, Members, Node, Record, Role};
+use crane_core::paxos::{
+    Ballot, Content, Effect, Entry, Life, Members, Message, Node, Record, Role, Standing,
+};
 
-use super::disk::Payload;
+use super::disk::{Contents, Payload};
 
 /// Looks at everything that nodes do. It panics when something does not hold; what it says names the
 /// rule.
@@ -93,11 +95,38 @@ impl Checks {
         (id, effect).hash(&mut self.hash);
     }
 
-    /// One ballot proposes one content for a slot.
-    pub(super) fn on_write(&mut self, _id: NodeId, record: &Record) {
+    /// Who promises or acknowledges has it on its disk.
+    pub(super) fn on_said(&self, id: NodeId, message: &Message, safe: &Contents) {
+        match *message {
+            Message::Promised { ballot, .. } | Message::Prepare { ballot } => {
+                assert!(safe.stored.promised >= ballot, "node {id} promises what it may forget");
+            }
+            Message::Accepted { ballot, up_to, life: Some(_), .. } => {
+                assert!(safe.stored.accepted == ballot, "node {id} votes under another ballot");
+                assert!(safe.last() >= up_to, "node {id} votes for what it may forget");
+            }
+            _ => {}
+        }
+    }
+
+    /// One ballot proposes one content for a slot; one change of members is open at a time; and who
+    /// lost its storage votes when the group has said so.
+    pub(super) fn on_write(&mut self, id: NodeId, record: &Record, memory: &Contents) {
+        if let Record::Standing(Standing::Voter { life }) = *record
+            && life != Life::FIRST
+        {
+            let named = Content::Rejoin { node: id, life };
+            let chosen = self.chosen.iter().any(|(entry, _)| entry.content == named);
+            assert!(chosen, "node {id} votes before the group knows its new life");
+        }
         if let Record::Accept { slot, entry } = record {
             if matches!(entry.content, Content::Change(_)) {
                 self.change = self.change.max(*slot);
+                let open = (self.chosen().0 + 1..slot.0).map(Slot);
+                let mut open = open.filter_map(|slot| memory.entry(slot));
+                let other = open.any(|(entry, _)| matches!(entry.content, Content::Change(_)));
+                let proposes = entry.ballot.belongs_to(id);
+                assert!(!(other && proposes), "two changes of members are open at once");
             }
             let content = self.written.entry((*slot, entry.ballot)).or_insert(entry.content);
             assert_eq!(*content, entry.content, "ballot {} says two things", entry.ballot);

@@ -57,6 +57,11 @@ impl Contents {
         self.stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot)
     }
 
+    /// The last slot of the log.
+    pub fn last(&self) -> Slot {
+        Slot(self.cut().0 + self.log.len() as u64)
+    }
+
     /// Starts the log after `anchor`. Its end stays if it goes on from there.
     pub fn start_at(&mut self, anchor: Anchor) {
         let goes_on =
@@ -67,6 +72,7 @@ impl Contents {
             self.log.clear();
         }
         self.stored.anchor = Some(anchor);
+        self.stored.accepted = self.stored.accepted.max(anchor.ballot);
     }
 
     /// The entry in a slot, if it is in the log.

@@ -1,5 +1,6 @@
 //! A simulated group: real nodes, a simulated network, simulated disks, one clock.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
@@ -113,7 +114,7 @@ pub struct Group<const WINDOW: usize> {
     sequence: u64,
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
-    steps: u64,
+    steps: Rc<Cell<u64>>,
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
@@ -160,7 +161,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             queued: Default::default(),
             sequence: 0,
             payloads: Vec::new(),
-            steps: 0,
+            steps: Rc::default(),
         };
         for node in ids {
             let at = group.random.range(0, 20_000);
@@ -184,9 +185,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
         &self.places[id.index()].memory
     }
 
-    /// How many steps of nodes there were.
-    pub fn steps(&self) -> u64 {
-        self.steps
+    /// How many steps of nodes there were; goes on being told if the group comes to a bad end.
+    pub fn steps(&self) -> Rc<Cell<u64>> {
+        self.steps.clone()
     }
 
     /// Lets events happen up to `until`.
@@ -268,7 +269,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let place = &mut self.places[id.index()];
         place.run += 1;
         place.memory = place.disk.safe().clone();
-        place.server = place.checkpoint.as_deref().cloned().unwrap_or_default();
+        place.server = place.checkpoint.as_deref().cloned().unwrap_or_default().at(id);
         place.clients = EntryReplica::new(id, Generation(place.run));
         place.handed.clear();
         let mut config = Config::new(id, self.first_members, nonce);
@@ -299,7 +300,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 
     pub(super) fn carry_out(&mut self, id: NodeId, out: Effects, payload: Option<Payload>) {
-        self.steps += 1;
+        self.steps.set(self.steps.get() + 1);
         for effect in out {
             self.checks.on_effect(id, &effect);
             match effect {
@@ -309,7 +310,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                     let payload = payload.filter(|_| super::checks::takes_payload(&record));
                     place.memory.apply(&record, payload);
                     place.disk.write(number, record, payload);
-                    self.checks.on_write(id, &record);
+                    self.checks.on_write(id, &record, &self.places[id.index()].memory);
                     self.sync(id);
                 }
                 Effect::Committed { up_to } => self.committed(id, up_to),
@@ -359,6 +360,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.checks.on_said(from, &message, self.places[from.index()].disk.safe());
         let payload = message.payload().map(|(slot, descriptor)| {
             let (_, payload) = self.places[from.index()]
                 .memory

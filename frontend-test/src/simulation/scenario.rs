@@ -1,5 +1,9 @@
 //! One run: a group, a time of faults, a time of healing, and what must have come of it.
 
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+
 use crane_core::id::NodeId;
 use crane_core::paxos::{Node, NodeSet, Role};
 
@@ -33,16 +37,39 @@ pub struct Outcome {
     pub healing: Micros,
 }
 
-/// Runs the scenario of a seed.
-///
-/// # Panics
-/// When anything does not hold. The message says what.
-pub fn run(seed: u64) -> Outcome {
-    // A small window is full all the time; a large one never.
-    if seed.is_multiple_of(3) { run_with::<4>(seed) } else { run_with::<64>(seed) }
+/// What did not hold, and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What.
+    pub message: String,
+    /// After how many steps of nodes.
+    pub steps: u64,
 }
 
-fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
+/// Runs the scenario of a seed. A program that does so sets a panic hook, or what does not hold is
+/// printed, too.
+///
+/// # Errors
+/// [`Failure`]: an invariant in the core or a check of the simulation.
+pub fn run(seed: u64) -> Result<Outcome, Failure> {
+    let steps = Cell::new(Rc::default());
+    let run = AssertUnwindSafe(|| {
+        // A small window is full all the time; a large one never.
+        if seed.is_multiple_of(3) {
+            run_with::<4>(seed, &steps)
+        } else {
+            run_with::<64>(seed, &steps)
+        }
+    });
+    panic::catch_unwind(run).map_err(|cause| {
+        let text = cause.downcast_ref::<&str>().map(|text| text.to_string());
+        let message = cause.downcast_ref::<String>().cloned().or(text);
+        let message = message.unwrap_or("a panic without words".into());
+        Failure { message, steps: steps.take().get() }
+    })
+}
+
+fn run_with<const WINDOW: usize>(seed: u64, told: &Cell<Rc<Cell<u64>>>) -> Outcome {
     let mut random = Random::new(seed);
     let count = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
     let fast = random.range(20, 500);
@@ -57,6 +84,7 @@ fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
     let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed);
 
+    told.set(group.steps());
     let end = group.random.range(SECOND, 3 * SECOND);
     let mut fault_at = group.random.range(0, faults.every * 2);
     let mut propose_at = 0;
@@ -75,7 +103,7 @@ fn run_with<const WINDOW: usize>(seed: u64) -> Outcome {
     let healing = heal(&mut group);
     let (proposed, committed) = group.checks.counts();
     let (calls, bytes) = group.work();
-    let (hash, steps) = (group.checks.hash(), group.steps());
+    let (hash, steps) = (group.checks.hash(), group.steps().get());
     Outcome { hash, steps, proposed, committed, calls, bytes, healing }
 }
 

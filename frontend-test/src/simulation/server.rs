@@ -11,7 +11,8 @@ use crane_core::execution::admission::Admitted;
 use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
 use crane_core::execution::{Execution, Mark};
-use crane_core::id::{ConnId, Slot};
+use crane_core::id::{ConnId, NodeId, Slot};
+use crane_core::mutants::{Mutant, broken};
 use crane_core::wire::{Endpoint, Entry};
 
 /// The port that it listens at.
@@ -29,6 +30,8 @@ pub struct Server {
     execution: Execution<8, 128, 2>,
     workers: [Worker; THREADS],
     listener: Option<ListenerIndex>,
+    /// The one replica which some of the broken variants break.
+    breakable: bool,
     script: VecDeque<(Slot, Rc<[u8]>)>,
     locked: bool,
     guarded: u64,
@@ -67,6 +70,7 @@ impl Default for Server {
             execution: Execution::new(3, 0),
             workers: [worker; THREADS],
             listener: None,
+            breakable: false,
             script: VecDeque::new(),
             locked: false,
             guarded: 0,
@@ -85,9 +89,18 @@ impl Default for Server {
 }
 
 impl Server {
+    /// The server as the replica of this number runs it.
+    pub fn at(mut self, replica: NodeId) -> Self {
+        self.breakable = replica.number() == 1;
+        self
+    }
+
     /// A committed entry arrives at the end of the script.
     pub fn arrive(&mut self, slot: Slot, entry: Rc<[u8]>) {
         self.script.push_back((slot, entry));
+        if self.breakable && broken(Mutant::AdmittedOnArrival) {
+            while self.drop_and_admit() {}
+        }
     }
 
     /// Makes at most `calls` calls, as far as the script goes.
@@ -95,8 +108,7 @@ impl Server {
         for _ in 0..calls {
             let holder = self.execution.turn.holder().or_else(|| self.execution.turn.pass());
             let Some(thread) = holder else {
-                self.execution.gate.drop_grant();
-                if self.admit() { continue } else { return }
+                if self.drop_and_admit() { continue } else { return }
             };
             let (kind, object) = self.workers[thread.0 as usize].call();
             if !self.execution.call(thread, kind, object) {
@@ -128,6 +140,11 @@ impl Server {
     pub fn received(&self, conn: ConnId) -> Option<u64> {
         let count = self.received.get(&conn).copied().unwrap_or(0);
         (!self.refused.contains(&conn)).then_some(count)
+    }
+
+    fn drop_and_admit(&mut self) -> bool {
+        self.execution.gate.drop_grant();
+        self.admit()
     }
 
     fn admit(&mut self) -> bool {
@@ -169,6 +186,9 @@ impl Server {
                 }
             });
         self.marks.push(mark);
+        if self.breakable && slot.0.is_multiple_of(16) && broken(Mutant::GrantDropped) {
+            self.execution.gate.drop_grant();
+        }
         true
     }
 
