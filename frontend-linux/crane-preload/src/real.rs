@@ -39,7 +39,7 @@ impl Real {
             if versioned {
                 libc::dlvsym(libc::RTLD_NEXT, self.name.as_ptr(), c"GLIBC_2.3.2".as_ptr())
             } else {
-                libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr())
+                crate::hooks::lookup::next(self.name)
             }
         };
         assert!(!found.is_null(), "libc lacks {:?}", self.name);

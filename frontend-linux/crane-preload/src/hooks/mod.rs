@@ -6,6 +6,7 @@ mod condition;
 mod epoll;
 mod files;
 mod lock;
+pub mod lookup;
 mod mutex;
 mod names;
 mod once;

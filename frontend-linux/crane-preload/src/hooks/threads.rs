@@ -30,6 +30,11 @@ pub fn prepare() {
     KEY.store(key, Ordering::SeqCst);
 }
 
+/// Where the hook of pthread_create is.
+pub fn hook_address() -> *const c_void {
+    pthread_create as *const c_void
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_create(
     handle: *mut pthread_t,
