@@ -3,7 +3,7 @@
 //! | room | thought |
 //! |---|---|
 //! | `options` | the command line |
-//! | `start`, `local`, `status` | a replica; a group on one machine; how a group is |
+//! | `start`, `local`, `status`, `show` | a replica; a group on one machine; how a group is; its log |
 //! | [`driver`] | the task that owns the machines of the core and carries values between them |
 //! | [`net`] | links to the other replicas, and questions |
 //! | [`proxy`] | the clients |
@@ -22,13 +22,14 @@ mod net;
 mod options;
 mod proxy;
 mod report;
+mod show;
 mod start;
 mod status;
 mod thread_mutex;
 
 use clap::{CommandFactory, Parser};
 
-use options::{Cli, Subcommands};
+use options::{Cli, LogCommands, Subcommands};
 
 fn main() {
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
@@ -37,6 +38,8 @@ fn main() {
     let cli = Cli::parse();
     let status = match (&cli.command, cli.replica.local) {
         (Some(Subcommands::Status(args)), _) => status::run(args),
+        (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
+        (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
         (None, _) if cli.replica.program.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(missing, "give the server's program after --").exit()

@@ -54,6 +54,24 @@ pub struct Cli {
 pub enum Subcommands {
     /// Shows how the group and its replicas are.
     Status(StatusArgs),
+    /// Reads the log in a data directory; the replica need not run.
+    #[command(subcommand)]
+    Log(LogCommands),
+}
+
+/// `log`.
+#[derive(Debug, Subcommand)]
+pub enum LogCommands {
+    /// Prints every record.
+    Show {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+    },
+    /// Checks that every record is whole.
+    Verify {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+    },
 }
 
 /// `status`.

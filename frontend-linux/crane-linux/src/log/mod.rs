@@ -394,7 +394,11 @@ impl Opened {
     }
 }
 
-fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
+/// The numbers of the segments in a directory, in their order.
+///
+/// # Errors
+/// What the system refused.
+pub fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
     let failed = |error| LogError::Io(directory.to_path_buf(), error);
     let mut numbers = Vec::new();
     for item in std::fs::read_dir(directory).map_err(failed)? {

@@ -1,0 +1,125 @@
+//! `crane-linux log show|verify`: reads a data directory without a running daemon, and changes nothing.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crane_core::paxos::{Content, Record};
+use crane_core::wire::{Entry, Genesis, Op};
+
+use crate::log::record::{self, Bad, Found, Stored};
+use crate::log::{LogError, segment_numbers, segment_path};
+use crate::start::complain;
+
+/// Prints every record of the log in this data directory, or only whether all are whole, and gives the
+/// exit status.
+pub fn run(data: &Path, records: bool) -> i32 {
+    let directory = data.join("log");
+    let mut genesis_seen = false;
+    let mut count = 0_u64;
+    let outcome = read_all(&directory, |segment, found| {
+        count += 1;
+        let text = describe(found, &mut genesis_seen);
+        if records {
+            println!("{segment:08}:{:<10} {text}", found.offset);
+        }
+    });
+    match outcome {
+        Ok(torn) => {
+            println!("{count} records are whole; {torn} torn bytes at the end");
+            0
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            1
+        }
+    }
+}
+
+/// Calls `each` for every record. Gives how many bytes at the end are torn.
+fn read_all(directory: &Path, mut each: impl FnMut(u32, &Found<'_>)) -> Result<usize, LogError> {
+    let numbers = segment_numbers(directory)?;
+    let mut torn = 0;
+    for (place, number) in numbers.iter().enumerate() {
+        let path = segment_path(directory, *number);
+        let bytes = fs::read(&path).map_err(|error| LogError::Io(path.clone(), error))?;
+        let mut offset = record::SEGMENT_HEADER_BYTES;
+        let outcome = record::check_segment(&bytes, *number).and_then(|()| {
+            while let Some(found) = record::decode(&bytes, offset)? {
+                each(*number, &found);
+                offset = found.end;
+            }
+            Ok(())
+        });
+        match outcome {
+            Ok(()) => {}
+            Err(Bad::Torn { offset }) if place + 1 == numbers.len() => torn = bytes.len() - offset,
+            Err(Bad::Torn { offset } | Bad::Damaged { offset }) => {
+                return Err(LogError::Damaged(path, offset));
+            }
+            Err(Bad::Version { version }) => return Err(LogError::Version(path, version)),
+        }
+    }
+    Ok(torn)
+}
+
+fn describe(found: &Found<'_>, genesis_seen: &mut bool) -> String {
+    match found.stored {
+        Stored::Committed(slot) => format!("committed up to {slot}"),
+        Stored::Paxos(Record::Promise { ballot }) => format!("promise {ballot}"),
+        Stored::Paxos(Record::Standing(standing)) => format!("standing {standing:?}"),
+        Stored::Paxos(Record::Adopt { ballot, up_to }) => {
+            format!("adopt {ballot}: the log ends at slot {up_to}")
+        }
+        Stored::Paxos(Record::Accept { slot, entry }) => {
+            let what = match entry.content {
+                Content::Payload(_) if !*genesis_seen => {
+                    *genesis_seen = true;
+                    describe_genesis(found.payload)
+                }
+                Content::Payload(_) => describe_entry(found.payload),
+                other => format!("{other:?}"),
+            };
+            format!("slot {slot} under {}: {what}", entry.ballot)
+        }
+    }
+}
+
+fn describe_genesis(payload: &[u8]) -> String {
+    match Genesis::decode(payload) {
+        Ok(genesis) => {
+            let members: Vec<&str> = genesis.members.iter().map(|name| name.as_str()).collect();
+            format!(
+                "genesis of group {:032x}, members {}, quantum {}, nclock {}, {:?}",
+                genesis.group,
+                members.join(","),
+                genesis.quantum,
+                genesis.nclock,
+                genesis.schedule
+            )
+        }
+        Err(error) => format!("no genesis: {error}"),
+    }
+}
+
+fn describe_entry(payload: &[u8]) -> String {
+    let entry = match Entry::decode(payload) {
+        Ok(entry) => entry,
+        Err(error) => return format!("no entry: {error}"),
+    };
+    let mut text = format!("stamp {} grant {}", entry.stamp, entry.grant);
+    for op in entry.ops() {
+        let _ = match op {
+            Op::Connect { conn, local, .. } => write!(text, ", connect {conn} to {}", local.port),
+            Op::Send { conn, offset, bytes } => {
+                write!(text, ", send {conn} {offset}+{}", bytes.len())
+            }
+            Op::Shut { conn, total } => write!(text, ", shut {conn} at {total}"),
+            Op::Reset { conn } => write!(text, ", reset {conn}"),
+            Op::Drained { conn, total } => write!(text, ", drained {conn} {total}"),
+            Op::Time => write!(text, ", time"),
+            Op::Retire { node, generation } => write!(text, ", retire {node}.{}", generation.0),
+        };
+    }
+    text
+}
