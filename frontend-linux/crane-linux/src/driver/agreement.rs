@@ -72,6 +72,25 @@ impl Driver {
         self.log.append(number, record, own);
     }
 
+    /// Entries that the log holds from before the start, committed or not, have stamps that this
+    /// replica's must be above. The last one has the highest.
+    pub(super) fn see_last_stamp(&mut self) {
+        let Some(genesis) = self.log.genesis() else { return };
+        let mut slot = self.node.last();
+        while slot > genesis {
+            match self.log.read(slot) {
+                Ok(Some((_, Some(payload)))) => {
+                    if let Some(stamp) = payload.first_chunk::<8>() {
+                        self.agreed.saw(u64::from_le_bytes(*stamp));
+                    }
+                    return;
+                }
+                Ok(_) => slot = Slot(slot.0 - 1),
+                Err(error) => return self.fail(error.to_string()),
+            }
+        }
+    }
+
     fn serve_catch_up(&mut self, to: NodeId, from: Slot, up_to: Slot) {
         let Some(link) = self.links[to.index()].clone() else { return };
         for slot in (from.0..=up_to.0).map(Slot) {

@@ -188,6 +188,7 @@ impl Driver {
     ) -> std::io::Result<Option<Stop>> {
         let mut alarm = Alarm::new()?;
         tokio::pin!(interrupted);
+        self.see_last_stamp();
         self.paxos(Input::Wake, None);
         loop {
             self.round();
