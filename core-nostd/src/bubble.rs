@@ -66,6 +66,7 @@ impl Bubbles {
 
     /// Looks at the replica. After [`Ask::Now`] the caller proposes, and says `outstanding` until the
     /// bubble has been consumed.
+    // specs: S8
     pub fn look(&mut self, now: Instant, sight: Sight) -> Ask {
         if !sight.stalled || sight.outstanding {
             self.stalled_since = None;

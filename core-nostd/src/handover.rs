@@ -130,6 +130,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
     ///
     /// # Panics
     /// When the op is not this generation's: the caller makes the ops.
+    // specs: E4
     pub fn keep(&mut self, op: &Op<'_>) -> Result<Ticket, Full> {
         let what = What::of(op).expect("a time op belongs to the primary");
         let mine = op.conn().is_none_or(|c| c.entry == self.me && c.generation == self.generation);
@@ -152,6 +153,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
     }
 
     /// An op has been committed. What it was kept for is freed, if it counted.
+    // specs: E5
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
         let mine = match op {
             Op::Retire { node, .. } => *node == self.me,
@@ -195,6 +197,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
     }
 
     /// Another replica has become primary, or the way to it is new: everything goes to it again.
+    // specs: E6
     pub fn start_over(&mut self, now: Instant) {
         if !broken(Mutant::HandedOnce) {
             self.handed = self.first;
@@ -209,6 +212,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
     }
 
     /// Time has passed. Says whether everything is to be handed over again.
+    // specs: E6
     pub fn wake(&mut self, now: Instant) -> bool {
         let due = self.deadline().is_some_and(|deadline| now >= deadline);
         if due {

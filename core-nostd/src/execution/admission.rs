@@ -107,6 +107,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// After [`Admitted::Retired`]: the next connection of retired generations of `node` that was not
     /// told yet that it is reset, in the order of the table.
+    // specs: E7
     pub fn retired(&mut self, node: NodeId) -> Option<ConnIndex> {
         let retired = self.entries[node.index()].retired;
         let conns = self.conns.iter_mut().enumerate();
@@ -195,6 +196,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.by_id.len()
     }
 
+    // specs: E1, E3
     fn connect<'a>(&mut self, id: ConnId, local: Endpoint, peer: Endpoint) -> Admitted<'a> {
         let entry = &mut self.entries[id.entry.index()];
         if id.generation <= entry.retired || id.generation < entry.generation {
@@ -239,6 +241,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         })
     }
 
+    // specs: E7
     fn retire<'a>(&mut self, node: NodeId, generation: Generation) -> Admitted<'a> {
         let entry = &mut self.entries[node.index()];
         if generation <= entry.retired {
@@ -248,6 +251,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Admitted::Retired(node)
     }
 
+    // specs: E3
     fn with<'a>(
         &mut self,
         id: ConnId,

@@ -35,6 +35,7 @@ impl Gate {
 
     /// One step of the clock, if it is granted. False: stalled, the head of the script decides.
     #[must_use]
+    // specs: S3, S5
     pub fn advance(&mut self) -> bool {
         if self.granted == 0 {
             return false;
@@ -46,6 +47,7 @@ impl Gate {
     }
 
     /// An entry's stamp is admitted: all that was granted before has been used or dropped.
+    // specs: S2, S5
     pub fn admit_stamp(&mut self, stamp: u64) {
         assert!(self.granted == 0, "an entry is admitted when the grant before it is gone");
         self.agreed = self.agreed.max(stamp);
@@ -58,6 +60,7 @@ impl Gate {
     }
 
     /// No thread is runnable: the rest of the grant at the head is dropped.
+    // specs: S4
     pub fn drop_grant(&mut self) {
         self.granted = 0;
     }

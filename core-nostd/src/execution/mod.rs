@@ -93,6 +93,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     /// its grant. Gives what is compared between replicas at this slot.
     ///
     /// Slots may be missing in the sequence (no-ops are not part of the script), never go back.
+    // specs: S1
     pub fn admit<'a>(
         &mut self,
         slot: Slot,
@@ -115,6 +116,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     }
 
     /// What is compared between replicas, now.
+    // specs: S7
     pub fn mark(&self) -> Mark {
         Mark {
             slot: self.admitted,

@@ -121,6 +121,7 @@ impl Conn {
     }
 
     /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before it.
+    // specs: E2, E3
     pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
         if broken(Mutant::OffsetUnchecked) {
             return (!bytes.is_empty()).then_some(bytes);

@@ -180,6 +180,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     }
 
     /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.
+    // specs: S6
     pub fn pass(&mut self) -> Option<ThreadId> {
         assert!(self.holder == NONE, "who holds the turn gives it up first");
         let first = self.run.first;
@@ -211,6 +212,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     }
 
     /// Wakes up to `count` of those who wait for `key`, the longest waiting first. Says how many.
+    // specs: S6
     pub fn wake(&mut self, key: WaitKey, count: u32) -> u32 {
         let mut woken = 0;
         let mut index = self.waiting[bucket(key)].first;
@@ -249,6 +251,7 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Wakes all whose deadline has come, in the order of their deadlines, then of their waiting.
     /// O(1) when there are none.
+    // specs: S6
     pub fn expire(&mut self, agreed: u64) {
         while self.deadline <= agreed {
             match self.first_expiring() {

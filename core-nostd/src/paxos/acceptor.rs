@@ -17,6 +17,7 @@ pub(super) struct PrimarySeen {
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Phase 1b. The answer waits until the promise is durable.
+    // specs: P2
     pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         if !ballot.belongs_to(from) || !self.standing.is_voter() {
             return;
@@ -36,6 +37,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Raises the promise. Whatever this node did under a lower ballot is over.
+    // specs: P2
     pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
         assert!(ballot > self.promised, "promises only rise");
         self.promised = ballot;
@@ -52,6 +54,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.settled >= self.promise_write
     }
 
+    // specs: P3
     fn answer_prepare(&mut self, out: &mut Effects) {
         let durable = self.promise_is_durable() || broken(Mutant::PromiseEarly);
         if !self.answer_due || !durable {
@@ -65,6 +68,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Whether a primary's message counts, and whom this node follows from now on.
+    // specs: P2
     fn follow(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
         if !ballot.belongs_to(from) {
             return false;
@@ -95,6 +99,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Phase 2b for one entry.
+    // specs: P4
     pub(super) fn on_accept(
         &mut self,
         from: NodeId,
@@ -144,6 +149,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// The primary's commit index has changed.
+    // specs: P10
     pub(super) fn on_commit(
         &mut self,
         from: NodeId,
@@ -157,6 +163,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// What follows when more of the log here is known to be the primary's.
+    // specs: P10
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
         self.adopt(seen, out);
         let known = if broken(Mutant::CommittedUnmatched) { self.log.last() } else { self.matched };
@@ -165,6 +172,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Takes the log for the primary's as a whole, as soon as all is here that it took over.
+    // specs: P8
     fn adopt(&mut self, PrimarySeen { ballot, start, .. }: PrimarySeen, out: &mut Effects) {
         if self.accepted >= ballot || self.matched < start {
             return;
@@ -190,6 +198,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Tells the primary what is durable here: when that has grown, and with each heartbeat.
+    // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
         let Some(ballot) = self.following else { return };
         let Some(primary) = ballot.node else { return };
@@ -210,6 +219,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// An entry that is known to be chosen: whoever says so, whatever else is in the log.
+    // specs: P10
     pub(super) fn on_chosen(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
         let is_primary = matches!(self.part, Part::Primary { .. });
         if is_primary || slot != self.committed.next() || !self.log.has_room(slot) {
@@ -229,6 +239,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Puts an entry into its slot, with nothing after it.
+    // specs: P4
     pub(super) fn put(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
         assert!(slot > self.committed, "what is committed stays");
         if slot <= self.log.last() {
@@ -251,6 +262,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Takes away the entries from `slot` on: another primary's log goes on differently.
+    // specs: P11
     pub(super) fn truncate(&mut self, slot: Slot) {
         assert!(slot > self.committed, "what is committed stays");
         self.log.truncate(slot);
@@ -260,11 +272,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.rejoined = self.rejoined.filter(|rejoined| *rejoined <= last);
     }
 
+    // specs: P11
     pub(super) fn commit(&mut self, up_to: Slot) {
         self.committed = self.committed.max(up_to);
     }
 
     /// Writes have become durable: what waited for them may be said.
+    // specs: P3
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
         assert!(up_to <= self.written, "durable before it was written");
         self.settled = self.settled.max(up_to);

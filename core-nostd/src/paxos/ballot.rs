@@ -25,6 +25,7 @@ impl Ballot {
     pub const ZERO: Ballot = Ballot { round: 0, node: None };
 
     /// The lowest ballot of `node` above this one.
+    // specs: P1
     pub const fn next_of(self, node: NodeId) -> Ballot {
         Ballot { round: self.round + 1, node: Some(node) }
     }

@@ -125,10 +125,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.stand_if_supported(out);
     }
 
+    // specs: P1
     fn next_ballot(&self) -> Ballot {
         self.promised.max(self.ballot_seen).next_of(self.config.me)
     }
 
+    // specs: P12
     pub(super) fn on_canvass(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         let primary_lives = match self.part {
             Part::Primary { .. } => true,
@@ -213,6 +215,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Phase 1a, as soon as the own promise is durable.
+    // specs: P1
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
         let Part::Candidate(mut candidacy) = self.part else { return };
         let Some(life) = self.life() else { return };
@@ -256,6 +259,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ///
     /// Whether it is a majority, and which promises count, is read from the log here. Fetching may
     /// change that (other members, a life that has ended): so it is looked at again afterwards.
+    // specs: P6, P7, R4
     fn weigh_promises(&mut self, out: &mut Effects) {
         let Part::Candidate(mut candidacy) = self.part else { return };
         let mut valid = NodeSet::EMPTY;
@@ -329,6 +333,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    // specs: P4
     pub(super) fn on_copy(
         &mut self,
         from: NodeId,
@@ -439,6 +444,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.lead = Lead::default();
     }
 
+    // specs: P7
     fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
         let Candidacy { ballot, taken, .. } = candidacy;
         assert!(ballot == self.promised, "whoever promised more is no candidate");

@@ -122,6 +122,7 @@ impl Members {
     }
 
     /// Whether the voters among `nodes` are a majority.
+    // specs: P6
     pub const fn is_majority(&self, nodes: NodeSet) -> bool {
         self.voters.intersection(nodes).len() >= self.majority()
     }

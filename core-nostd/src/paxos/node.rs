@@ -224,6 +224,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.conclude(out);
     }
 
+    // specs: R3
     fn on_message(&mut self, from: NodeId, message: Message, out: &mut Effects) {
         if from == self.config.me {
             return;

@@ -174,6 +174,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ///
     /// # Panics
     /// When `out` is not empty.
+    // specs: M1, M4
     pub fn change_members(
         &mut self,
         now: Instant,
@@ -270,6 +271,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Says that it is there, and looks who else is.
+    // specs: P13
     pub(super) fn on_beat(&mut self, ballot: Ballot, out: &mut Effects) {
         let silence = self.config.silence;
         let late = self.now.since(self.lead.since) >= silence;
@@ -327,6 +329,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Appends an entry of this primary. The caller has looked whether there is room.
+    // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let Part::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
         let slot = self.log.last().next();
@@ -343,6 +346,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Whether an entry of the protocol's own may be proposed.
+    // specs: M3
     pub(super) fn may_reconfigure(&self) -> bool {
         let decided = self.lead.established && self.lead.change <= self.committed;
         (decided || broken(Mutant::TwoChanges))
@@ -350,6 +354,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && self.capacity_left() > 0
     }
 
+    // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
         let Part::Primary { ballot } = self.part else { return };
         let believable = said.received <= self.log.last() && said.up_to <= said.received;
@@ -388,6 +393,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// What a majority has durable under this ballot is chosen.
+    // specs: P9, R4
     pub(super) fn choose(&mut self) {
         let me = self.config.me;
         let members = self.members();
@@ -478,6 +484,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Whether this primary has been removed, and that is decided.
+    // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);
         matches!(self.part, Part::Primary { .. })

@@ -40,6 +40,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.settle_beginning(out);
     }
 
+    // specs: R7
     pub(super) fn on_hello(
         &mut self,
         from: NodeId,
@@ -61,6 +62,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    // specs: R6
     pub(super) fn on_hello_back(
         &mut self,
         from: NodeId,
@@ -83,6 +85,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Somebody votes, or has voted.
+    // specs: R2, R3
     pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
         match self.standing {
             Standing::Blank if broken(Mutant::LossUnnoticed) => {
@@ -97,6 +100,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Goes on when all the others have got so far.
+    // specs: R1, R2
     fn settle_beginning(&mut self, out: &mut Effects) {
         // Who is not a member from the first is to join a group that exists.
         if !self.members().voters.contains(self.config.me) {
@@ -153,6 +157,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Looks whether the log has admitted this node, or has named another life of it.
+    // specs: R5, R8
     pub(super) fn check_standing(&mut self, out: &mut Effects) {
         let me = self.config.me;
         match self.standing {

@@ -25,6 +25,7 @@ impl Anchor {
     }
 
     /// Includes the entry of the next slot.
+    // specs: M2
     pub fn include(&mut self, entry: &Entry) {
         self.slot = self.slot.next();
         self.ballot = entry.ballot;

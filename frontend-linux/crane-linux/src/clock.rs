@@ -49,6 +49,7 @@ impl AgreedClock {
     }
 
     /// An entry has this stamp: time goes on from there if it is ahead.
+    // specs: S9
     pub fn saw(&mut self, stamp: u64) {
         self.last = self.last.max(stamp);
         if stamp > self.now() {
@@ -65,6 +66,7 @@ impl AgreedClock {
     }
 
     /// The next entry's stamp: above all others.
+    // specs: S9
     pub fn stamp(&mut self) -> u64 {
         self.last = self.now().max(self.last + 1);
         self.last

@@ -36,6 +36,7 @@ impl Meta {
 
     /// A generation above this one, also if the directory was lost in between: the host's clock does
     /// not go back so far.
+    // specs: E8
     pub fn next_generation(&self) -> u64 {
         (self.generation + 1).max(unix_nanoseconds() / 1_000_000)
     }

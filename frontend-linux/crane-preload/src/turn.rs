@@ -222,6 +222,7 @@ pub fn forget_self() {
 }
 
 /// Who runs next, given that the turn is free: the first of the queue, or who an op wakes.
+// specs: S4
 fn choose(world: &mut World) -> ThreadId {
     loop {
         if let Some(next) = world.run.turn.pass() {
