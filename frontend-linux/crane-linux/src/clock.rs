@@ -82,7 +82,7 @@ pub fn unix_nanoseconds() -> u64 {
 #[derive(Debug)]
 pub struct Alarm {
     descriptor: AsyncFd<OwnedFd>,
-    set: Option<u64>,
+    set: Option<Instant>,
 }
 
 impl Alarm {
@@ -104,20 +104,18 @@ impl Alarm {
         Ok(Self { descriptor, set: None })
     }
 
-    /// Rings at `at`; at once if that is past. `None`: never.
+    /// Rings at `at`, at once if that is past, and maybe earlier: an alarm that is set already is only
+    /// moved to an earlier time. Deadlines mostly move away, and an early ring costs less than moving
+    /// the alarm each time.
     ///
     /// # Errors
     /// What the system refused.
-    pub fn set(&mut self, now: Instant, at: Option<Instant>) -> io::Result<()> {
-        let wanted = at.map(Instant::as_micros);
-        if wanted == self.set && at.is_none_or(|at| at > now) {
+    pub fn set(&mut self, now: Instant, at: Instant) -> io::Result<()> {
+        if self.set.is_some_and(|set| set <= at) {
             return Ok(());
         }
-        self.set = wanted;
-        let nanoseconds = match at {
-            None => 0,
-            Some(at) => (at.since(now).as_micros() * 1000).max(1),
-        };
+        self.set = Some(at);
+        let nanoseconds = (at.since(now).as_micros() * 1000).max(1);
         let value = libc::timespec {
             tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
             tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
@@ -176,18 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn an_alarm_rings_when_it_is_due_and_not_when_it_is_unset() {
+    fn an_alarm_rings_when_it_is_due_and_can_be_moved_nearer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let clock = Clock::default();
             let mut alarm = Alarm::new().unwrap();
             let due = clock.now() + crane_core::time::Duration::from_millis(5);
-            alarm.set(clock.now(), Some(due)).unwrap();
+            alarm.set(clock.now(), due).unwrap();
             alarm.wait().await.unwrap();
             assert!(clock.now() >= due);
-            alarm.set(clock.now(), Some(Instant::START)).unwrap();
+            let later = clock.now() + crane_core::time::Duration::from_millis(60_000);
+            alarm.set(clock.now(), later).unwrap();
+            alarm.set(clock.now(), Instant::START).unwrap();
             alarm.wait().await.unwrap();
-            alarm.set(clock.now(), None).unwrap();
             let short = std::time::Duration::from_millis(20);
             assert!(tokio::time::timeout(short, alarm.wait()).await.is_err());
         });

@@ -31,10 +31,10 @@ use crate::proxy;
 /// The preload library, built together with this program.
 static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
 
-/// A replica that is killed is noticed by its closed links; these matter when one hangs or is cut off.
-/// Rarer heartbeats than the core's default keep an idle daemon well below 1 % of a core, and the longer
-/// silence lets a primary live that gets no processor for a while on a busy machine.
-const HEARTBEAT: Duration = Duration::from_millis(40);
+/// A primary that dies is noticed by its closed link at once. These two are for one that hangs or is cut
+/// off: often enough for a fail-over within a second, rarely enough for idle groups to be idle, and for
+/// busy hosts not to be taken for dead.
+const HEARTBEAT: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_millis(300);
 
 /// Runs a replica, and gives the exit status.

@@ -200,7 +200,7 @@ impl Driver {
                 self.start_server().await;
                 continue;
             }
-            alarm.set(self.clock.now(), Some(self.next_alarm()))?;
+            alarm.set(self.clock.now(), self.next_alarm())?;
             let mut next = tokio::select! {
                 () = &mut interrupted => {
                     self.leave();

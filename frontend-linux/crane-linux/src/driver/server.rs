@@ -27,6 +27,8 @@ const JUDGE_AFTER: Duration = Duration::from_millis(1000);
 const SAME_END_MAX: u32 = 3;
 /// Records that are taken before something else has its turn.
 const RECORDS_PER_PASS: usize = 1024;
+/// How soon to look at the output of a server that goes on running.
+const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
 /// A replica whose server is further behind lets others be primary.
 const EAGER_WITHIN: u64 = 2000;
 
@@ -223,7 +225,12 @@ impl Driver {
             region.output_bell.ring();
         }
         let admitted = Slot(region.admitted.load(Ordering::SeqCst));
+        let running = region.state() == ServerState::Running;
         self.server.put_back(run);
+        if running && self.entry.has_clients() {
+            // A server that computes for long rings only for every few of its writes.
+            self.look_again_at(self.clock.now() + LOOK_AT_OUTPUT);
+        }
         self.consider_clients(admitted);
         self.node.set_eager(admitted.0 + EAGER_WITHIN >= self.committed.0);
         count > 0
