@@ -284,6 +284,7 @@ impl Driver {
         let address = SocketAddr::new(self.settings.address, port);
         match proxy::listen(address, &self.acts) {
             Ok(listener) => {
+                debug!("clients may connect to {}", listener.address);
                 let known = self.entry.ports.entry(port).or_default();
                 known.listener = Some(listener);
             }

@@ -348,3 +348,44 @@ fn fill_random(space: &mut [u8]) -> std::io::Result<()> {
     use std::io::Read;
     std::fs::File::open("/dev/urandom")?.read_exact(space)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use crane_core::wire::Entry;
+
+    fn lead() -> Lead {
+        let cli = options::Cli::try_parse_from(["crane-linux", "--local", "1", "--", "x"]).unwrap();
+        Lead::new(&cli.replica)
+    }
+
+    #[test]
+    fn what_waits_is_cut_into_chunks_that_fit_into_entries() {
+        let mut lead = lead();
+        let mut op = [0; 64];
+        let length = Op::Time.encode(&mut op).unwrap();
+        for _ in 0..3 * ENTRY_OPS_MAX {
+            lead.push(&op[..length]);
+        }
+        assert_eq!(lead.pending.len(), 3);
+        assert_eq!(lead.pending_bytes, 3 * ENTRY_OPS_MAX * length);
+        for chunk in &lead.pending {
+            let mut space = vec![0; ENTRY_BYTES_MAX];
+            let mut writer = EntryWriter::new(&mut space).unwrap();
+            writer.push_encoded(&chunk.bytes, chunk.count).unwrap();
+            assert_eq!(Entry::decode(writer.finish(1, 1)).unwrap().ops().len(), ENTRY_OPS_MAX);
+        }
+    }
+
+    #[test]
+    fn repeated_ops_of_others_are_bounded_and_forgotten_with_the_role() {
+        let mut lead = lead();
+        for _ in 0..100 {
+            lead.push_all(vec![0; 1 << 20], 1);
+        }
+        assert_eq!(lead.pending_bytes, PENDING_BYTES_MAX);
+        lead.role_changed(Instant::START);
+        assert!(lead.pending.is_empty() && lead.pending_bytes == 0);
+    }
+}

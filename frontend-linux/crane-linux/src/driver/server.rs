@@ -192,7 +192,8 @@ impl Driver {
                 self.server.cell = Some("copy");
                 self.note(format!(
                     "namespaces are not permitted here ({why}): the server runs on a private copy \
-                     of its working directory"
+                     of its working directory, and sees other paths and process numbers than servers in \
+                     namespaces do"
                 ));
             }
             Report::Started => info!("the server's program has been started"),

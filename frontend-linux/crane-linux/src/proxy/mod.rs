@@ -56,6 +56,8 @@ pub type Acts = Channel<NoopRawMutex, Act, ACTS>;
 /// A port that clients connect to. Dropped: it is closed, connections stay.
 #[derive(Debug)]
 pub struct Listener {
+    /// Where it is.
+    pub address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -71,6 +73,7 @@ impl Drop for Listener {
 /// What the system refused.
 pub fn listen(address: SocketAddr, acts: &Rc<Acts>) -> io::Result<Listener> {
     let listener = bind(address)?;
+    let address = listener.local_addr()?;
     let acts = acts.clone();
     let task = spawn_local(async move {
         loop {
@@ -87,7 +90,7 @@ pub fn listen(address: SocketAddr, acts: &Rc<Acts>) -> io::Result<Listener> {
             }
         }
     });
-    Ok(Listener { task })
+    Ok(Listener { address, task })
 }
 
 /// Binds a port, also right after its last user has ended.
@@ -109,3 +112,6 @@ pub fn endpoint(address: SocketAddr) -> Endpoint {
     };
     Endpoint { address: octets, port: address.port() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Real sockets on the loopback, and no server: the tests play the driver.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crane_core::limits::{DRAINED_STEP, RECEIVE_WINDOW};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Far more than anything here takes.
+const SOON: Duration = Duration::from_secs(20);
+
+fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<Acts>) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let scene = async {
+        let acts = Rc::new(Acts::new());
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &acts).unwrap();
+        timeout(SOON, scene(listener.address, acts)).await.expect("nothing hangs");
+    };
+    LocalSet::new().block_on(&runtime, scene);
+}
+
+async fn connected(address: SocketAddr, acts: &Acts) -> (TcpStream, Rc<Conn>) {
+    let client = TcpStream::connect(address).await.unwrap();
+    let act = acts.receive().await;
+    assert_eq!(act.what, What::Connected);
+    assert_eq!(act.conn.local, endpoint(address));
+    assert_eq!(act.conn.peer, endpoint(client.local_addr().unwrap()));
+    (client, act.conn)
+}
+
+#[test]
+fn a_request_and_its_reply_go_through_and_both_sides_close() {
+    play(|address, acts| async move {
+        let (mut client, conn) = connected(address, &acts).await;
+        client.write_all(b"question").await.unwrap();
+        assert_eq!(acts.receive().await.what, What::Sent(b"question".to_vec()));
+        client.shutdown().await.unwrap();
+        assert_eq!(acts.receive().await.what, What::Shut);
+        conn.write(b"answer");
+        conn.close();
+        let mut reply = String::new();
+        client.read_to_string(&mut reply).await.unwrap();
+        assert_eq!(reply, "answer");
+        assert_eq!(acts.receive().await.what, What::Over);
+    });
+}
+
+#[test]
+fn no_more_than_the_window_is_taken_from_a_client() {
+    play(|address, acts| async move {
+        let (mut client, conn) = connected(address, &acts).await;
+        let sender = tokio::task::spawn_local(async move {
+            let sent = client.write_all(&vec![7; 3 * RECEIVE_WINDOW]).await;
+            (client, sent)
+        });
+        let (mut taken, mut consumed) = (0, 0);
+        while taken < 3 * RECEIVE_WINDOW {
+            let What::Sent(bytes) = acts.receive().await.what else { panic!("no bytes") };
+            taken += bytes.len();
+            assert!(taken - consumed <= RECEIVE_WINDOW, "{taken} taken, {consumed} consumed");
+            if taken - consumed == RECEIVE_WINDOW {
+                consumed = taken;
+                conn.consumed(consumed as u64);
+            }
+        }
+        sender.await.unwrap().1.unwrap();
+    });
+}
+
+#[test]
+fn a_client_that_resets_is_noticed_even_when_nothing_is_read_from_it() {
+    play(|address, acts| async move {
+        let (mut client, _conn) = connected(address, &acts).await;
+        client.shutdown().await.unwrap();
+        assert_eq!(acts.receive().await.what, What::Shut);
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(acts.receive().await.what, What::Gone);
+        assert_eq!(acts.receive().await.what, What::Over);
+    });
+}
+
+#[test]
+fn replies_count_as_drained_when_the_client_has_room_for_them() {
+    play(|address, acts| async move {
+        let (mut client, conn) = connected(address, &acts).await;
+        let total = 64 * DRAINED_STEP;
+        for _ in 0..64 {
+            conn.write(&vec![1; DRAINED_STEP]);
+        }
+        let reader = tokio::task::spawn_local(async move {
+            let mut space = vec![0; total];
+            client.read_exact(&mut space).await.unwrap();
+            client
+        });
+        let mut drained = 0;
+        while drained + (DRAINED_STEP as u64) <= total as u64 {
+            let What::Drained(now) = acts.receive().await.what else { panic!("not drained") };
+            assert!(now >= drained + DRAINED_STEP as u64 && now <= total as u64);
+            drained = now;
+        }
+        reader.await.unwrap();
+    });
+}
+
+#[test]
+fn a_reset_by_the_server_reaches_the_client() {
+    play(|address, acts| async move {
+        let (mut client, conn) = connected(address, &acts).await;
+        conn.write(b"half an answer");
+        conn.reset();
+        assert_eq!(acts.receive().await.what, What::Over);
+        drop(conn);
+        let mut reply = Vec::new();
+        let outcome = client.read_to_end(&mut reply).await;
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
