@@ -53,7 +53,8 @@ pub enum Call {
 }
 
 thread_local! {
-    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook.
+    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook; [`INSIDE`] alone
+    /// after its end.
     static SELF: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -102,7 +103,11 @@ fn is_child() -> bool {
 #[inline]
 pub fn enter() -> Option<Held> {
     let number = SELF.get();
-    if number == 0 || number & INSIDE != 0 {
+    if number == 0 {
+        count_stranger();
+        return None;
+    }
+    if number & INSIDE != 0 {
         return None;
     }
     SELF.set(number | INSIDE);
@@ -111,6 +116,17 @@ pub fn enter() -> Option<Held> {
         await_turn(me);
     }
     Some(Held { me })
+}
+
+/// A thread of the server that never took a turn makes a call: nothing orders what it does.
+#[cold]
+fn count_stranger() {
+    let region = world::region();
+    if let Some(region) = region
+        && PROCESS.load(Ordering::Relaxed) == sys::process_number()
+    {
+        region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Whether the calling thread takes part and is not in a hook.
@@ -187,7 +203,8 @@ impl Held {
         let next = choose(world);
         world.output.flush();
         world.leaving = sys::thread_number();
-        SELF.set(0);
+        // What libc and others still do for it is ordered by that wait.
+        SELF.set(INSIDE);
         hand_over(next);
     }
 

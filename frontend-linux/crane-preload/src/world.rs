@@ -126,6 +126,8 @@ impl On {
 
 static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
 
+static REGION: AtomicPtr<Region> = AtomicPtr::new(std::ptr::null_mut());
+
 /// One word per thread: 1 hands it the turn.
 #[repr(align(64))]
 pub struct Word(pub AtomicU32);
@@ -147,7 +149,14 @@ pub fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
     PROCESS.store(crane_shm::sys::process_number(), Ordering::SeqCst);
+    REGION.store(std::ptr::from_ref(world.region).cast_mut(), Ordering::SeqCst);
     WORLD.store(world, Ordering::SeqCst);
+}
+
+/// The daemon's and our numbers, once the state is in place.
+pub fn region() -> Option<&'static Region> {
+    // SAFETY: null, or a reference that `establish` got.
+    unsafe { REGION.load(Ordering::Relaxed).as_ref() }
 }
 
 /// The state.
