@@ -45,7 +45,8 @@ pub fn civetweb(folder: &Path, threads: u16) -> Program {
     let www = www.display();
     let command = format!(
         "/usr/bin/civetweb -document_root {www} -listening_ports {port} -num_threads {threads} \
-         -enable_keep_alive yes -keep_alive_timeout_ms 60000 -listen_backlog 200"
+         -enable_keep_alive yes -keep_alive_timeout_ms 60000 -listen_backlog 200 \
+         -tcp_nodelay 1"
     );
     Program { name: "civetweb", command: words(&command), port, base }
 }
