@@ -51,6 +51,10 @@ pub(super) struct Promise {
 }
 
 impl Candidacy {
+    pub(super) fn forget_time(&mut self, far: Instant) {
+        (self.give_up_at, self.again_at) = (far, far);
+    }
+
     pub(super) fn next_at(&self) -> Instant {
         self.give_up_at.min(self.again_at)
     }

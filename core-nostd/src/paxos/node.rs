@@ -395,6 +395,33 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Contact { heard: self.heard[index], matched: self.progress[index].matched }
     }
 
+    /// For model checking: forgets when anything happened, and counts writes from 0 again if none is
+    /// on its way. Nodes that differ in time only become equal; no timer runs out until it is made to.
+    #[doc(hidden)]
+    pub fn forget_time(&mut self) {
+        const FAR: Instant = Instant::from_micros(u64::MAX / 4);
+        self.now = Instant::START;
+        self.random = 0;
+        self.attempts = 0;
+        self.primary_heard = Instant::START;
+        self.election_at = FAR;
+        self.hello_at = FAR;
+        self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
+        self.lead.forget_time(FAR);
+        for progress in &mut self.progress {
+            progress.forget_beats();
+        }
+        if let Part::Candidate(candidacy) = &mut self.part {
+            candidacy.forget_time(FAR);
+        }
+        if self.settled == self.written {
+            let zero = WriteNumber(0);
+            (self.settled, self.written) = (zero, zero);
+            (self.promise_write, self.accepted_write) = (zero, zero);
+            self.log.forget_writes();
+        }
+    }
+
     /// The life that this node votes with.
     pub(super) fn life(&self) -> Option<Life> {
         match self.standing {

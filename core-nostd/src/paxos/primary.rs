@@ -34,6 +34,14 @@ pub(super) struct Lead {
     succeed_sent: bool,
 }
 
+impl Lead {
+    pub(super) fn forget_time(&mut self, far: Instant) {
+        self.since = Instant::START;
+        self.beat_at = far;
+        self.beat = self.beat.min(1);
+    }
+}
+
 /// What a primary knows of a member's log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Progress {
@@ -53,6 +61,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    pub(super) fn forget_beats(&mut self) {
+        self.beat = self.beat.min(1);
+        self.stalled = None;
+    }
+
     /// The link is gone: what was sent may be lost, and what follows has to be asked for.
     pub(super) fn lose_track(&mut self) {
         self.next = None;

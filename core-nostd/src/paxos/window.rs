@@ -139,6 +139,13 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
+    /// All writes are durable: which were which does not matter any more.
+    pub(super) fn forget_writes(&mut self) {
+        for cell in self.cells.iter_mut().flatten() {
+            cell.write = WriteNumber(0);
+        }
+    }
+
     fn cell(&self, slot: Slot) -> Option<&Cell> {
         if slot > self.base.slot && slot <= self.last() {
             self.cells[place::<WINDOW>(slot)].as_ref()

@@ -1,0 +1,359 @@
+//! A small group as a model: real nodes, messages that may arrive in any order or never, disks.
+//!
+//! Time is taken out: whatever a timer could bring about may happen at any moment. The pre-vote is
+//! always granted (it only ever holds candidacies back), so what is searched is more than what can
+//! happen.
+
+use std::collections::BTreeMap;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{
+    Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, Members, Message, Node,
+    Record, Role, Standing, Stored, WriteNumber,
+};
+use crane_core::time::Instant;
+use stateright::{Model, Property};
+
+const WINDOW: usize = 4;
+const NOW: Instant = Instant::START;
+
+/// What the search is bounded by.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Members.
+    pub nodes: usize,
+    /// How often somebody stands for election.
+    pub candidacies: u8,
+    /// How many payloads are proposed.
+    pub proposals: u8,
+    /// How often a primary removes a member.
+    pub removals: u8,
+    /// How often a node stops and starts again.
+    pub crashes: u8,
+    /// How often a node loses its storage and starts again.
+    pub losses: u8,
+    /// Whether writes become durable some time later, and are lost in a crash before.
+    pub slow_disks: bool,
+}
+
+/// The model.
+#[derive(Clone)]
+pub struct Group(pub Bounds);
+
+/// A state of the group.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct State {
+    members: Vec<Member>,
+    /// On the way: sorted, so that equal sets are equal states. Each arrives once or never.
+    messages: BTreeMap<Envelope, u8>,
+    /// What was first called committed, by slot.
+    decided: Vec<Content>,
+    candidacies: u8,
+    proposals: u8,
+    removals: u8,
+    crashes: u8,
+    losses: u8,
+    agreed: bool,
+}
+
+type Envelope = (u8, u8, Vec<u8>);
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Member {
+    node: Node<WINDOW>,
+    disk: Disk,
+    unsafe_writes: Vec<(WriteNumber, Record)>,
+    memory: Disk,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Disk {
+    stored: Stored,
+    log: Vec<Entry>,
+}
+
+/// What can happen next.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    Stand(u8),
+    Propose(u8),
+    Deliver(u8, u8, Message),
+    Sync(u8),
+    Remove(u8, u8),
+    Restart(u8),
+    Lose(u8),
+    Ask(u8),
+}
+
+impl Model for Group {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let standing = Standing::Voter { life: Life::FIRST };
+        let stored = Stored { standing, ..Stored::BLANK };
+        let disk = Disk { stored, log: Vec::new() };
+        let member = |number| Member {
+            node: self.restore(number, &disk),
+            disk: disk.clone(),
+            unsafe_writes: Vec::new(),
+            memory: disk.clone(),
+        };
+        vec![State {
+            members: (1..=self.0.nodes as u8).map(member).collect(),
+            messages: BTreeMap::new(),
+            decided: Vec::new(),
+            candidacies: 0,
+            proposals: 0,
+            removals: 0,
+            crashes: 0,
+            losses: 0,
+            agreed: true,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        for (index, member) in state.members.iter().enumerate() {
+            let number = index as u8 + 1;
+            let role = member.node.role();
+            if state.candidacies < self.0.candidacies && role != Role::Primary {
+                actions.push(Action::Stand(number));
+            }
+            if state.proposals < self.0.proposals && role == Role::Primary {
+                actions.push(Action::Propose(number));
+            }
+            if !member.unsafe_writes.is_empty() {
+                actions.push(Action::Sync(number));
+            }
+            if state.removals < self.0.removals && role == Role::Primary {
+                let removed = (1..=self.0.nodes as u8).map(|other| Action::Remove(number, other));
+                actions.extend(removed);
+            }
+            if state.crashes < self.0.crashes {
+                actions.push(Action::Restart(number));
+            }
+            if state.losses < self.0.losses && member.node.standing().is_voter() {
+                actions.push(Action::Lose(number));
+            }
+            if matches!(member.node.standing(), Standing::Rejoining { .. }) {
+                actions.push(Action::Ask(number));
+            }
+        }
+        for (from, to, bytes) in state.messages.keys() {
+            let message = Message::decode(bytes).expect("what was encoded can be decoded");
+            actions.push(Action::Deliver(*from, *to, message));
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Stand(number) => {
+                state.candidacies += 1;
+                self.stand(&mut state, number);
+            }
+            Action::Propose(number) => {
+                state.proposals += 1;
+                let digest = u64::from(state.proposals);
+                let mut out = Effects::new();
+                let node = &mut state.members[number as usize - 1].node;
+                node.propose(NOW, Descriptor { length: 1, digest }, &mut out).ok()?;
+                self.carry_out(&mut state, number, out);
+            }
+            Action::Deliver(from, to, message) => {
+                take(&mut state.messages, &(from, to, encode(&message)));
+                self.step(&mut state, to, Input::Message { from: id(from), message });
+            }
+            Action::Sync(number) => self.sync(&mut state, number),
+            Action::Remove(number, other) => {
+                state.removals += 1;
+                let node = &mut state.members[number as usize - 1].node;
+                let mut members = node.members();
+                members.voters = members.voters.without(id(other));
+                let mut out = Effects::new();
+                node.change_members(NOW, members, &mut out).ok()?;
+                self.carry_out(&mut state, number, out);
+            }
+            Action::Lose(number) => {
+                state.losses += 1;
+                // It has heard that the group exists.
+                let standing = Standing::Rejoining { life: Life(u64::from(state.losses)) };
+                let stored = Stored { standing, ..Stored::BLANK };
+                let disk = Disk { stored, log: Vec::new() };
+                let member = &mut state.members[number as usize - 1];
+                member.node = self.restore(number, &disk);
+                (member.memory, member.disk) = (disk.clone(), disk);
+                member.unsafe_writes.clear();
+            }
+            // Its request and what a heartbeat brings about reach a primary in one go.
+            Action::Ask(number) => {
+                let standing = state.members[number as usize - 1].node.standing();
+                let hello = Message::Hello { nonce: 1, standing, named: Life::FIRST };
+                for other in 1..=self.0.nodes as u8 {
+                    if state.members[other as usize - 1].node.role() == Role::Primary {
+                        self.step(
+                            &mut state,
+                            other,
+                            Input::Message { from: id(number), message: hello },
+                        );
+                        self.step(&mut state, other, Input::LinkUp { node: id(number) });
+                    }
+                }
+            }
+            Action::Restart(number) => {
+                state.crashes += 1;
+                let member = &mut state.members[number as usize - 1];
+                member.unsafe_writes.clear();
+                member.memory = member.disk.clone();
+                member.node = self.restore(number, &member.disk);
+            }
+        }
+        for member in &mut state.members {
+            member.node.forget_time();
+        }
+        (state != *last).then_some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("what is committed is agreed on, and stays", |_, state: &State| {
+                state.agreed
+            }),
+            Property::sometimes("everything is committed", |group: &Group, state: &State| {
+                state.decided.len() == usize::from(group.0.proposals)
+            }),
+        ]
+    }
+}
+
+impl Group {
+    fn restore(&self, number: u8, disk: &Disk) -> Node<WINDOW> {
+        let config = Config::new(id(number), Members::first(self.0.nodes), 1);
+        let slots = (1..).map(Slot).zip(disk.log.iter().copied());
+        let mut node = Node::restore(config, NOW, disk.stored, slots);
+        node.forget_time();
+        node
+    }
+
+    /// Lets the timer run out, and grants what is canvassed for.
+    fn stand(&self, state: &mut State, number: u8) {
+        let node = &mut state.members[number as usize - 1].node;
+        let mut out = Effects::new();
+        node.step(Instant::from_micros(u64::MAX / 2), Input::Wake, &mut out);
+        let canvassed = out.iter().find_map(|effect| match *effect {
+            Effect::Send { to, message: Message::Canvass { ballot } } => Some((to, ballot)),
+            _ => None,
+        });
+        node.forget_time();
+        self.carry_out(state, number, out);
+        let Some((_, ballot)) = canvassed else { return };
+        for other in (1..=self.0.nodes as u8).filter(|other| *other != number) {
+            let (promised, committed) = (Default::default(), Slot::NONE);
+            let message = Message::Support { ballot, granted: true, promised, committed };
+            self.step(state, number, Input::Message { from: id(other), message });
+        }
+    }
+
+    fn step(&self, state: &mut State, number: u8, input: Input) {
+        let mut out = Effects::new();
+        state.members[number as usize - 1].node.step(NOW, input, &mut out);
+        self.carry_out(state, number, out);
+    }
+
+    fn carry_out(&self, state: &mut State, number: u8, out: Effects) {
+        for effect in out {
+            match effect {
+                Effect::Send { to, message }
+                    if matters(&state.members[number as usize - 1].node, &message) =>
+                {
+                    let envelope = (number, to.number(), encode(&message));
+                    *state.messages.entry(envelope).or_default() = 1;
+                }
+                Effect::Write { number: write, record } => {
+                    let member = &mut state.members[number as usize - 1];
+                    member.memory.apply(&record);
+                    member.unsafe_writes.push((write, record));
+                }
+                Effect::Committed { up_to } => state.committed(number, up_to),
+                Effect::ServeCatchUp { to, from, up_to } => {
+                    for slot in from.0..=up_to.0 {
+                        let entry =
+                            state.members[number as usize - 1].memory.log[slot as usize - 1];
+                        let message = Message::Chosen { slot: Slot(slot), entry };
+                        let envelope = (number, to.number(), encode(&message));
+                        *state.messages.entry(envelope).or_default() = 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !self.0.slow_disks && !state.members[number as usize - 1].unsafe_writes.is_empty() {
+            self.sync(state, number);
+        }
+    }
+
+    fn sync(&self, state: &mut State, number: u8) {
+        let member = &mut state.members[number as usize - 1];
+        let mut up_to = WriteNumber(0);
+        for (write, record) in std::mem::take(&mut member.unsafe_writes) {
+            member.disk.apply(&record);
+            up_to = write;
+        }
+        self.step(state, number, Input::Durable { up_to });
+    }
+}
+
+impl State {
+    fn committed(&mut self, number: u8, up_to: Slot) {
+        let log = &self.members[number as usize - 1].memory.log;
+        for (index, entry) in log[..up_to.0 as usize].iter().enumerate() {
+            match self.decided.get(index) {
+                None => self.decided.push(entry.content),
+                Some(decided) => self.agreed &= *decided == entry.content,
+            }
+        }
+    }
+}
+
+impl Disk {
+    fn apply(&mut self, record: &Record) {
+        match *record {
+            Record::Promise { ballot } => self.stored.promised = ballot,
+            Record::Accept { slot, entry } => {
+                self.log.truncate(slot.0 as usize - 1);
+                self.log.push(entry);
+                self.stored.accepted = self.stored.accepted.max(entry.ballot);
+            }
+            Record::Adopt { ballot, up_to } => {
+                self.log.truncate(up_to.0 as usize);
+                self.stored.accepted = self.stored.accepted.max(ballot);
+            }
+            Record::Standing(standing) => self.stored.standing = standing,
+        }
+    }
+}
+
+/// Whether a message can have an influence on what is chosen. Others are as good as lost.
+fn matters(from: &Node<WINDOW>, message: &Message) -> bool {
+    match message {
+        Message::Canvass { .. } | Message::Support { .. } | Message::Commit { .. } => false,
+        Message::Refused { .. } | Message::Hello { .. } | Message::HelloBack { .. } => false,
+        // Without a vote it only says where to go on: after a loss that matters.
+        Message::Accepted { life, .. } => life.is_some() || !from.standing().is_voter(),
+        _ => true,
+    }
+}
+
+fn take(messages: &mut BTreeMap<Envelope, u8>, envelope: &Envelope) {
+    messages.remove(envelope).expect("only what is on the way arrives");
+}
+
+fn encode(message: &Message) -> Vec<u8> {
+    let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
+    let length = message.encode(&mut space).expect("every message fits");
+    space[..length].to_vec()
+}
+
+fn id(number: u8) -> NodeId {
+    NodeId::new(number).expect("a small number")
+}
