@@ -65,7 +65,13 @@ impl NodeSet {
 
     /// The nodes, by rising number.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
-        (1..=NODES_MAX as u8).filter_map(NodeId::new).filter(move |node| self.contains(*node))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            // The lowest bit that is set; none when there is no bit left.
+            let node = NodeId::new(left.trailing_zeros() as u8 + 1)?;
+            left &= left - 1;
+            Some(node)
+        })
     }
 }
 
