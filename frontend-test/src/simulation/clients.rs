@@ -9,6 +9,7 @@ use crane_core::wire::{Endpoint, Op};
 
 use super::random::Random;
 use super::server::{PORT, expected};
+use crate::specification::event::{Event as Told, OpFact, Recorder};
 
 /// An encoded op.
 pub type OpBytes = Vec<u8>;
@@ -25,11 +26,12 @@ pub struct EntryReplica {
     /// By number, from 1: bytes sent, and whether the client has ended its side.
     conns: Vec<(u64, bool)>,
     primary: Option<NodeId>,
+    recorder: Recorder,
 }
 
 impl EntryReplica {
     /// Starts a generation: what came in by the ones before it has ended.
-    pub fn new(me: NodeId, generation: Generation) -> Self {
+    pub fn new(me: NodeId, generation: Generation, recorder: Recorder) -> Self {
         let mut entry = Self {
             me,
             generation,
@@ -37,6 +39,7 @@ impl EntryReplica {
             kept: VecDeque::new(),
             conns: Vec::new(),
             primary: None,
+            recorder,
         };
         if generation.0 > 1 {
             entry.keep(&Op::Retire { node: me, generation: Generation(generation.0 - 1) });
@@ -85,6 +88,8 @@ impl EntryReplica {
         while primary.is_some()
             && let Some(ticket) = self.handover.hand_over(now)
         {
+            let to = primary.expect("looked at above");
+            self.recorder.add(self.me, || Told::Handed { ticket: ticket.0, to });
             let kept = self.kept.iter().find(|(kept, _)| *kept == ticket);
             ops.push(kept.expect("an op that is handed over is kept").1.clone());
         }
@@ -95,7 +100,8 @@ impl EntryReplica {
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
         self.handover.committed(now, op);
         while self.kept.front().is_some_and(|(ticket, _)| *ticket < self.handover.first()) {
-            self.kept.pop_front();
+            let freed = self.kept.pop_front();
+            self.recorder.add(self.me, || Told::Freed { ticket: freed.map_or(0, |(at, _)| at.0) });
         }
     }
 
@@ -115,6 +121,7 @@ impl EntryReplica {
 
     fn keep(&mut self, op: &Op<'_>) {
         let ticket = self.handover.keep(op).expect("whether there is room was asked before");
+        self.recorder.add(self.me, || Told::Kept { ticket: ticket.0, op: OpFact::of(op) });
         let mut space = [0; 512];
         let length = op.encode(&mut space).expect("ops are short here");
         self.kept.push_back((ticket, space[..length].to_vec()));

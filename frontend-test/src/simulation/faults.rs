@@ -49,6 +49,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         let place = &mut self.places[id.index()];
         place.lost = true;
+        self.recorder.add(id, || crate::specification::event::Event::Lost);
         place.disk.wipe();
         place.checkpoint = None;
         place.hint = Slot::NONE;

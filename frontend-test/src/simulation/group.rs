@@ -15,6 +15,7 @@ use super::disk::{Contents, Disk, Payload};
 use super::network::Network;
 use super::random::Random;
 use super::server::Server;
+use crate::specification::event::{Event as Told, Recorder};
 
 /// Microseconds of simulated time.
 pub type Micros = u64;
@@ -115,6 +116,8 @@ pub struct Group<const WINDOW: usize> {
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
     steps: Rc<Cell<u64>>,
+    /// What is told of the run, for the rules of the specification.
+    pub(super) recorder: Recorder,
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
@@ -126,6 +129,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         mut random: Random,
         network: Network,
         disk_speed: DiskSpeed,
+        recorder: Recorder,
     ) -> Self {
         let ids: Vec<NodeId> = (1..=(count + spare) as u8).filter_map(NodeId::new).collect();
         let members = Members::first(count);
@@ -144,7 +148,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 hint: Slot::NONE,
                 lost: false,
                 server: Server::default(),
-                clients: EntryReplica::new(*id, Generation(0)),
+                clients: EntryReplica::new(*id, Generation(0), Recorder::default()),
                 handed: VecDeque::new(),
                 checkpoint: None,
             })
@@ -162,6 +166,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             sequence: 0,
             payloads: Vec::new(),
             steps: Rc::default(),
+            recorder,
         };
         for node in ids {
             let at = group.random.range(0, 20_000);
@@ -269,8 +274,6 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let place = &mut self.places[id.index()];
         place.run += 1;
         place.memory = place.disk.safe().clone();
-        place.server = place.checkpoint.as_deref().cloned().unwrap_or_default().at(id);
-        place.clients = EntryReplica::new(id, Generation(place.run));
         place.handed.clear();
         let mut config = Config::new(id, self.first_members, nonce);
         config.heartbeat = Duration::from_millis(20);
@@ -278,6 +281,14 @@ impl<const WINDOW: usize> Group<WINDOW> {
         if self.random.permille(500) {
             stored.committed = place.hint;
         }
+        let generation = Generation(place.run);
+        self.recorder.add(id, || {
+            let log = place.memory.slots().map(|(_, entry)| entry).collect();
+            Told::Started { nonce, generation, stored, log }
+        });
+        let recorder = self.recorder.clone();
+        place.clients = EntryReplica::new(id, generation, recorder.clone());
+        place.server = place.checkpoint.as_deref().cloned().unwrap_or_default().at(id, recorder);
         let node = Node::restore(config, now, stored, place.memory.slots());
         place.node = Some(Box::new(node));
         self.checks.on_started(id, self.places[id.index()].memory.cut());
@@ -294,6 +305,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub(super) fn step(&mut self, id: NodeId, input: Input, payload: Option<Payload>) {
         let now = self.local(id);
         let Some(node) = &mut self.places[id.index()].node else { return };
+        match input {
+            Input::Message { from, message } => {
+                self.recorder.add(id, || Told::Received { from, message });
+            }
+            Input::Durable { up_to } => self.recorder.add(id, || Told::Durable { up_to }),
+            _ => {}
+        }
         let mut out = Effects::new();
         node.step(now, input, &mut out);
         self.carry_out(id, out, payload);
@@ -306,6 +324,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             match effect {
                 Effect::Send { to, message } => self.send(id, to, message),
                 Effect::Write { number, record } => {
+                    self.recorder.add(id, || Told::Wrote { number, record });
                     let place = &mut self.places[id.index()];
                     let payload = payload.filter(|_| super::checks::takes_payload(&record));
                     place.memory.apply(&record, payload);
@@ -313,9 +332,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
                     self.checks.on_write(id, &record, &self.places[id.index()].memory);
                     self.sync(id);
                 }
-                Effect::Committed { up_to } => self.committed(id, up_to),
+                Effect::Committed { up_to } => {
+                    self.recorder.add(id, || Told::Committed { up_to });
+                    self.committed(id, up_to);
+                }
                 Effect::ServeCatchUp { to, from, up_to } => self.serve(id, to, from, up_to),
-                Effect::Role { .. } | Effect::Members { .. } => {}
+                Effect::Role { role, .. } => self.recorder.add(id, || Told::Role { role }),
+                Effect::Members { .. } => {}
             }
         }
         let place = &mut self.places[id.index()];
@@ -360,6 +383,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.recorder.add(from, || Told::Said { to, message });
         self.checks.on_said(from, &message, self.places[from.index()].disk.safe());
         let payload = message.payload().map(|(slot, descriptor)| {
             let (_, payload) = self.places[from.index()]

@@ -5,11 +5,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 
 use crane_core::id::NodeId;
-use crane_core::paxos::{Node, NodeSet, Role};
+use crane_core::paxos::{Members, Node, NodeSet, Role};
 
 use super::group::{DiskSpeed, Group, Micros};
 use super::network::Network;
 use super::random::Random;
+use crate::specification::event::{Recorder, Trace};
 
 const MILLISECOND: Micros = 1000;
 const SECOND: Micros = 1000 * MILLISECOND;
@@ -52,13 +53,28 @@ pub struct Failure {
 /// # Errors
 /// [`Failure`]: an invariant in the core or a check of the simulation.
 pub fn run(seed: u64) -> Result<Outcome, Failure> {
+    run_recorded(seed, Recorder::default())
+}
+
+/// Runs the scenario of a seed as well, and gives what the nodes did: the members that the group had at
+/// first, and each event with its node.
+///
+/// # Errors
+/// As [`run`].
+pub fn trace(seed: u64) -> Result<(Members, Trace), Failure> {
+    let recorder = Recorder::new();
+    run_recorded(seed, recorder.clone())?;
+    Ok((Members::first(size(&mut Random::new(seed))), recorder.take()))
+}
+
+fn run_recorded(seed: u64, recorder: Recorder) -> Result<Outcome, Failure> {
     let steps = Cell::new(Rc::default());
     let run = AssertUnwindSafe(|| {
         // A small window is full all the time; a large one never.
         if seed.is_multiple_of(3) {
-            run_with::<4>(seed, &steps)
+            run_with::<4>(seed, &steps, recorder)
         } else {
-            run_with::<64>(seed, &steps)
+            run_with::<64>(seed, &steps, recorder)
         }
     });
     panic::catch_unwind(run).map_err(|cause| {
@@ -69,9 +85,18 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
     })
 }
 
-fn run_with<const WINDOW: usize>(seed: u64, told: &Cell<Rc<Cell<u64>>>) -> Outcome {
+/// How many members a run begins with.
+fn size(random: &mut Random) -> usize {
+    *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7])
+}
+
+fn run_with<const WINDOW: usize>(
+    seed: u64,
+    told: &Cell<Rc<Cell<u64>>>,
+    recorder: Recorder,
+) -> Outcome {
     let mut random = Random::new(seed);
-    let count = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+    let count = size(&mut random);
     let fast = random.range(20, 500);
     let mut network = Network::sound(fast, fast * random.range(1, 40));
     network.lost = *random.pick(&[0, 0, 10, 100, 300]);
@@ -82,7 +107,7 @@ fn run_with<const WINDOW: usize>(seed: u64, told: &Cell<Rc<Cell<u64>>>) -> Outco
     let disk_speed = DiskSpeed { min: slow / 4, max: slow };
     let faults = Faults::draw(&mut random);
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
-    let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed);
+    let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed, recorder);
 
     told.set(group.steps());
     let end = group.random.range(SECOND, 3 * SECOND);

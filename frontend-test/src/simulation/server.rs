@@ -15,6 +15,8 @@ use crane_core::id::{ConnId, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
 use crane_core::wire::{Endpoint, Entry};
 
+use crate::specification::event::{Event as Told, Outcome, Recorder};
+
 /// The port that it listens at.
 pub const PORT: u16 = 80;
 
@@ -39,6 +41,8 @@ pub struct Server {
     received: BTreeMap<ConnId, u64>,
     refused: BTreeSet<ConnId>,
     marks: Vec<Mark>,
+    /// Whom it tells what it does, as which replica's.
+    recorder: (Option<NodeId>, Recorder),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,7 @@ impl Default for Server {
             received: BTreeMap::new(),
             refused: BTreeSet::new(),
             marks: Vec::new(),
+            recorder: Default::default(),
         };
         server.workers[0].step = Step::Listen;
         for _ in 0..THREADS {
@@ -90,7 +95,8 @@ impl Default for Server {
 
 impl Server {
     /// The server as the replica of this number runs it.
-    pub fn at(mut self, replica: NodeId) -> Self {
+    pub fn at(mut self, replica: NodeId, recorder: Recorder) -> Self {
+        self.recorder = (Some(replica), recorder);
         self.breakable = replica.number() == 1;
         self
     }
@@ -142,7 +148,15 @@ impl Server {
         (!self.refused.contains(&conn)).then_some(count)
     }
 
+    fn tell(&self, event: impl FnOnce() -> Told) {
+        if let (Some(me), recorder) = &self.recorder {
+            recorder.add(*me, event);
+        }
+    }
+
     fn drop_and_admit(&mut self) -> bool {
+        let runnable = self.execution.turn.has_runnable();
+        self.tell(|| Told::Dropped { runnable });
         self.execution.gate.drop_grant();
         self.admit()
     }
@@ -151,8 +165,10 @@ impl Server {
         let Some((slot, bytes)) = self.script.pop_front() else { return false };
         let entry = Entry::decode(&bytes).expect("what is committed can be read");
         let Self { received, refused, .. } = self;
+        let mut outcomes = Vec::new();
         let mark =
             self.execution.admit(slot, entry.stamp, entry.ops(), entry.grant, |at, admitted| {
+                outcomes.push(Outcome::of(&admitted));
                 match admitted {
                     Admitted::Acceptable(_) => {
                         at.turn.wake(LISTENER, 1);
@@ -186,6 +202,8 @@ impl Server {
                 }
             });
         self.marks.push(mark);
+        let agreed = self.execution.gate.agreed();
+        self.tell(|| Told::Admitted { mark, agreed, outcomes });
         if self.breakable && slot.0.is_multiple_of(16) && broken(Mutant::GrantDropped) {
             self.execution.gate.drop_grant();
         }

@@ -10,6 +10,7 @@ use crane_core::wire::{Entry, EntryWriter, Op};
 use super::clients::OpBytes;
 use super::disk::Payload;
 use super::group::{Event, Group, Place};
+use crate::specification::event::{Event as Told, OpFact};
 
 /// Ops in one entry, and ops that wait at a primary.
 const ENTRY_OPS: usize = 6;
@@ -107,6 +108,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             let entry = self.places[id.index()].memory.entry(slot);
             let (entry, payload) = *entry.expect("what is committed here was written here");
             if self.checks.on_committed(id, slot, entry, payload) {
+                self.tell_script(id, slot, payload);
                 // Who has lost its disk may have voted with what it lost.
                 let keeps = |place: &&Place<WINDOW>| {
                     place.lost || place.disk.safe().votes_for(slot, &entry)
@@ -126,6 +128,17 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         let calls = self.random.range(0, 100);
         self.run_server(id, calls);
+    }
+
+    /// The specification is told what a slot says.
+    fn tell_script(&self, id: NodeId, slot: Slot, payload: Option<Payload>) {
+        let Some(payload) = payload else { return };
+        self.recorder.add(id, || {
+            let bytes = &self.payloads[payload as usize - 1];
+            let entry = Entry::decode(bytes).expect("what was encoded can be decoded");
+            let ops = entry.ops().map(|op| OpFact::of(&op)).collect();
+            Told::Script { slot, stamp: entry.stamp, grant: entry.grant, ops }
+        });
     }
 
     fn hand_in(&mut self, id: NodeId, slot: Slot, payload: Payload) {

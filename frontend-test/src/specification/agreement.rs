@@ -1,0 +1,379 @@
+//! Ballots, promises, the log, what is chosen; and members.
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::paxos::{
+    Ballot, Content, Entry, Life, LogEnd, Message, NodeSet, Record, Role, Standing, Stored,
+};
+
+use super::storage::{Storage, life_named, members_of};
+use super::{Validator, Verdict, breaks, rule};
+
+/// A ballot in use.
+#[derive(Clone, Debug)]
+pub(super) struct Lead {
+    /// The run of the owner, by its nonce.
+    nonce: u64,
+    start: Slot,
+    log: Vec<Ballot>,
+}
+
+/// What one ballot proposed for one slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Proposed {
+    content: Content,
+    before: Ballot,
+}
+
+impl Validator {
+    // specs: P3, P10
+    pub(super) fn on_started(
+        &mut self,
+        node: NodeId,
+        nonce: u64,
+        stored: &Stored,
+        log: &[Entry],
+    ) -> Verdict {
+        let cut = stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot);
+        let known = self.chosen.get(..cut.0 as usize);
+        let Some(known) = known else {
+            return breaks("P10", "its log was cut where none is chosen");
+        };
+        let storage = Storage {
+            promised: stored.promised,
+            accepted: stored.accepted,
+            standing: stored.standing,
+            log: known.iter().chain(log).copied().collect(),
+        };
+        let replica = &mut self.replicas[node.index()];
+        let (promised, vote) = (replica.promise_said, replica.vote_said);
+        rule("P3", stored.promised.max(stored.accepted) >= promised, || {
+            format!("it has forgotten its promise of {promised}")
+        })?;
+        rule("P3", storage.end() >= vote, || format!("it has forgotten its vote {vote:?}"))?;
+        if let Standing::Voter { life } | Standing::Rejoining { life } = stored.standing {
+            replica.lives.insert(life);
+        }
+        replica.start(nonce, storage, cut);
+        // The server begins where its checkpoint ends; what it had dropped by then is not told.
+        replica.admitted = self.script.last(cut);
+        replica.dropped = true;
+        Ok(())
+    }
+
+    pub(super) fn on_received(&mut self, node: NodeId, from: NodeId, message: &Message) {
+        let replica = &mut self.replicas[node.index()];
+        replica.removed_before = replica.removed;
+        match *message {
+            Message::Promised { ballot, life, end, .. } => {
+                replica.promises.insert(from, (ballot, life, end));
+            }
+            Message::Accepted { ballot, up_to, life: Some(life), .. } => {
+                let vote = replica.votes.entry((from, ballot, life)).or_default();
+                *vote = up_to.max(*vote);
+            }
+            Message::Hello { standing: Standing::Rejoining { life }, .. } => {
+                replica.requests.insert((from, life));
+            }
+            Message::HelloBack { nonce, standing, .. } => {
+                replica.stale_answers[from.index()] = Some(standing);
+                if nonce == replica.nonce {
+                    replica.answers[from.index()] = Some(standing);
+                    replica.group_exists |=
+                        matches!(standing, Standing::Voter { .. } | Standing::Rejoining { .. });
+                }
+            }
+            Message::Hello { .. } => {}
+            _ => replica.group_exists = true,
+        }
+    }
+
+    pub(super) fn on_wrote(&mut self, node: NodeId, record: &Record) -> Verdict {
+        let replica = &mut self.replicas[node.index()];
+        let memory = &replica.memory;
+        match *record {
+            // specs: P1, P2
+            Record::Promise { ballot } => {
+                rule("P2", ballot > memory.promised, || {
+                    format!("promises {ballot} after {}", memory.promised)
+                })?;
+                if ballot.belongs_to(node) {
+                    let fresh = replica.stood.insert(ballot);
+                    let led = self.leads.contains_key(&ballot);
+                    rule("P1", fresh && !led, || format!("stands under {ballot} again"))?;
+                }
+                Ok(())
+            }
+            Record::Accept { slot, entry } => self.on_entry(node, slot, entry),
+            Record::Adopt { ballot, up_to } => {
+                rule("P2", ballot >= memory.promised, || format!("adopts the log of {ballot}"))?;
+                rule("P11", up_to >= replica.committed, || format!("cuts its log at {up_to}"))?;
+                if ballot.belongs_to(node) {
+                    return self.on_elected(node, ballot, up_to);
+                }
+                // specs: P8
+                let Some(lead) = self.leads.get(&ballot) else {
+                    return breaks("P8", format!("adopts the log of {ballot}, which has none"));
+                };
+                let same = lead.log.get(..up_to.0 as usize).is_some_and(|log| {
+                    log.iter().eq(memory.log[..up_to.0 as usize].iter().map(|entry| &entry.ballot))
+                });
+                rule("P8", up_to >= lead.start && same, || {
+                    format!("adopts the log of {ballot} up to {up_to}, without having it")
+                })
+            }
+            Record::Standing(_) => Ok(()),
+        }
+    }
+
+    // specs: P4, P5, P11
+    fn on_entry(&mut self, node: NodeId, slot: Slot, entry: Entry) -> Verdict {
+        let replica = &self.replicas[node.index()];
+        let memory = &replica.memory;
+        rule("P11", slot > replica.committed, || format!("replaces slot {slot}, committed"))?;
+        rule("P4", slot <= memory.last().next(), || format!("leaves a gap before {slot}"))?;
+        rule("P2", entry.ballot <= memory.promised, || {
+            format!("accepts an entry of {} without a promise", entry.ballot)
+        })?;
+        let before = memory.ballot(Slot(slot.0 - 1));
+        let leads = replica.role == Some(Role::Primary) && entry.ballot == memory.promised;
+        if leads && entry.ballot.belongs_to(node) {
+            let last = memory.last();
+            rule("P5", slot == last.next(), || format!("proposes in slot {slot} after {last}"))?;
+            self.on_proposed(node, slot, &entry)?;
+            let lead = self.leads.get_mut(&entry.ballot).expect("a primary was elected");
+            lead.log.push(entry.ballot);
+        }
+        let new = Proposed { content: entry.content, before };
+        let known = *self.proposed.entry((slot, entry.ballot)).or_insert(new);
+        rule("P5", known.content == entry.content, || {
+            format!("slot {slot} of {} has two contents", entry.ballot)
+        })?;
+        rule("P4", known.before == before, || {
+            format!("slot {slot} of {} stands after {before} and {}", entry.ballot, known.before)
+        })
+    }
+
+    // specs: M1, M3, M4, R7
+    fn on_proposed(&self, node: NodeId, slot: Slot, entry: &Entry) -> Verdict {
+        let replica = &self.replicas[node.index()];
+        let members = replica.memory.members(self.first);
+        let is_change = |entry: &Entry| matches!(entry.content, Content::Change(_));
+        if let Content::Payload(_) = entry.content {
+            return Ok(());
+        }
+        let start = self.leads[&entry.ballot].start;
+        let adopted = self.votes(node, entry.ballot, start, true);
+        let open = &replica.memory.log[(replica.committed.0 as usize).min(slot.0 as usize - 1)..];
+        rule("M3", members.is_majority(adopted) && !open.iter().any(is_change), || {
+            format!("proposes {:?} too early", entry.content)
+        })?;
+        match entry.content {
+            Content::Change(next) => {
+                let added = next.voters.difference(members.voters);
+                let removed = members.voters.difference(next.voters);
+                rule("M1", added.len() + removed.len() <= 1 && !next.voters.is_empty(), || {
+                    format!("changes {:?} to {:?}", members.voters, next.voters)
+                })?;
+                let ready = added.intersection(members.learners).intersection(adopted);
+                rule("M4", added == ready, || format!("adds {added:?}, which is not ready"))
+            }
+            Content::Rejoin { node: asking, life } => {
+                let asked = replica.requests.contains(&(asking, life));
+                let known = replica.memory.life_named(asking) == life;
+                rule("R7", asked && !known, || format!("names life {life:?} of {asking} unasked"))
+            }
+            Content::Payload(_) => Ok(()),
+        }
+    }
+
+    /// It has become primary, with its log up to `start`.
+    // specs: P6, P7, R4
+    fn on_elected(&mut self, node: NodeId, ballot: Ballot, start: Slot) -> Verdict {
+        let replica = &self.replicas[node.index()];
+        let memory = &replica.memory;
+        rule("P3", replica.safe.promised == ballot, || format!("leads without {ballot} safe"))?;
+        let log = &memory.log[..start.0 as usize];
+        let members = members_of(log, self.first).next().unwrap_or(self.first);
+        let mut all = NodeSet::EMPTY.with(node);
+        let mut valid = all;
+        let mut ends = Vec::new();
+        for (from, (promised, life, end)) in &replica.promises {
+            if *promised != ballot {
+                continue;
+            }
+            all = all.with(*from);
+            if *life == life_named(log, *from) && members.voters.contains(*from) {
+                valid = valid.with(*from);
+                ends.push((*end, *from));
+            }
+        }
+        rule("P6", members.is_majority(all), || format!("leads with promises of {all:?}"))?;
+        rule("R4", members.is_majority(valid), || {
+            format!("leads with promises of {all:?}, of which only {valid:?} count")
+        })?;
+        let log: Vec<Ballot> = log.iter().map(|entry| entry.ballot).collect();
+        // Its own log is the best one, or it has become the best one.
+        if let Some((best, from)) = ends.iter().max()
+            && memory.accepted <= best.ballot
+        {
+            let theirs = self.promised.get(&(*from, ballot, *best));
+            let theirs = theirs.map_or(&[][..], |theirs| &theirs[..best.slot.0 as usize]);
+            let longer = start == best.slot || memory.accepted == best.ballot;
+            rule("P7", log.starts_with(theirs) && start >= best.slot && longer, || {
+                format!("leads with its log up to {start}, and was promised {best:?} by {from}")
+            })?;
+        }
+        let lead = Lead { nonce: replica.nonce, start, log };
+        let other = self.leads.insert(ballot, lead);
+        rule("P1", other.is_none(), || format!("leads under {ballot} again"))
+    }
+
+    // specs: P1, P2, P3, P8, P12, M5
+    pub(super) fn on_said(&mut self, node: NodeId, message: &Message) -> Verdict {
+        let replica = &mut self.replicas[node.index()];
+        let (memory, safe) = (&replica.memory, &replica.safe);
+        match *message {
+            Message::Prepare { ballot } => {
+                let own = ballot.belongs_to(node) && safe.promised == ballot;
+                rule("P1", own, || format!("asks for {ballot}, and has promised {}", safe.promised))
+            }
+            Message::Promised { ballot, end, .. } => {
+                rule("P2", ballot == memory.promised, || {
+                    format!("promises {ballot} after {}", memory.promised)
+                })?;
+                // What came as chosen may still be on its way to the disk.
+                let kept = safe.end() >= end || end.slot <= replica.committed;
+                let kept = kept && safe.promised >= ballot && end == memory.end();
+                rule("P3", kept, || {
+                    format!(
+                        "promises {ballot} with {end:?}; safe: {} {:?}",
+                        safe.promised,
+                        safe.end()
+                    )
+                })?;
+                replica.promise_said = ballot.max(replica.promise_said);
+                let log = memory.log.iter().map(|entry| entry.ballot).collect();
+                self.promised.insert((node, ballot, end), log);
+                Ok(())
+            }
+            Message::Accepted { ballot, up_to, life, .. } => {
+                rule("P2", ballot >= memory.promised, || {
+                    format!("acknowledges {ballot} after {}", memory.promised)
+                })?;
+                rule("P3", safe.last() >= up_to, || {
+                    format!("acknowledges {up_to}; safe: {}", safe.last())
+                })?;
+                if life.is_none() {
+                    return Ok(());
+                }
+                rule("P8", memory.accepted == ballot, || format!("votes without {ballot}'s log"))?;
+                rule("P3", safe.accepted == ballot, || format!("votes before {ballot} is safe"))?;
+                let Some(lead) = self.leads.get(&ballot) else {
+                    return breaks("P8", format!("votes under {ballot}, which does not lead"));
+                };
+                let there = Slot(up_to.0.saturating_sub(1));
+                let same = up_to == Slot::NONE
+                    || lead.log.get(there.0 as usize) == Some(&memory.ballot(up_to));
+                rule("P8", up_to >= lead.start && same, || {
+                    format!("votes under {ballot} up to {up_to}, without having it")
+                })?;
+                replica.vote_said = LogEnd { ballot, slot: up_to }.max(replica.vote_said);
+                Ok(())
+            }
+            Message::Accept { ballot, .. }
+            | Message::Heartbeat { ballot, .. }
+            | Message::Commit { ballot, .. } => {
+                let leads = |lead: &Lead| lead.nonce == replica.nonce;
+                let leads = self.leads.get(&ballot).is_some_and(leads);
+                rule("P6", leads && ballot.belongs_to(node), || {
+                    format!("leads under {ballot} without election")
+                })?;
+                rule("P2", ballot == memory.promised, || {
+                    format!("leads under {ballot} after {}", memory.promised)
+                })?;
+                rule("M5", !replica.removed_before, || "leads after its removal".into())
+            }
+            Message::Support { ballot, granted: true, .. } => {
+                let primary = replica.role == Some(Role::Primary);
+                rule("P12", !primary && ballot > memory.promised, || format!("supports {ballot}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who has acknowledged a slot under a ballot, as this node, its owner, knows. `lives`: only as
+    /// far as it counts by the own log.
+    fn votes(&self, node: NodeId, ballot: Ballot, slot: Slot, lives: bool) -> NodeSet {
+        let replica = &self.replicas[node.index()];
+        let named = |of: NodeId| replica.memory.life_named(of);
+        let own = replica.safe.accepted == ballot
+            && replica.safe.last() >= slot
+            && (!lives || replica.life() == Some(named(node)));
+        let others = replica.votes.iter().filter(|((from, of, life), up_to)| {
+            *of == ballot && **up_to >= slot && (!lives || *life == named(*from))
+        });
+        let set: NodeSet = others.map(|((from, ..), _)| *from).collect();
+        if own { set.with(node) } else { set }
+    }
+
+    // specs: P9, P10, P11, R4, M2
+    pub(super) fn on_committed(&mut self, node: NodeId, up_to: Slot) -> Verdict {
+        let replica = &self.replicas[node.index()];
+        rule("P11", up_to >= replica.committed, || format!("takes back slot {up_to}"))?;
+        rule("P10", up_to <= replica.memory.last(), || format!("commits {up_to} without it"))?;
+        let from = replica.committed.0 as usize;
+        let own: Vec<Entry> = replica.memory.log[from..up_to.0 as usize].to_vec();
+        for (index, entry) in own.iter().enumerate() {
+            let known = self.chosen.get(from + index);
+            rule("P10", known.is_none_or(|known| known == entry), || {
+                format!("commits another entry in slot {}", from + index + 1)
+            })?;
+        }
+        if up_to.0 as usize > self.chosen.len() {
+            let ballot = replica.memory.promised;
+            rule("P10", replica.role == Some(Role::Primary), || {
+                format!("commits {up_to}, which is not chosen")
+            })?;
+            let members = replica.memory.members(self.first);
+            let mut before = members_of(&replica.memory.log, self.first);
+            let votes = self.votes(node, ballot, up_to, true);
+            if !members.is_majority(votes) {
+                let any = self.votes(node, ballot, up_to, false);
+                let name = if members.is_majority(any) {
+                    "R4"
+                } else if before.any(|members| members.is_majority(votes)) {
+                    "M2"
+                } else {
+                    "P9"
+                };
+                return breaks(name, format!("commits {up_to} with votes of {votes:?}"));
+            }
+            self.chosen.truncate(from);
+            self.chosen.extend(own);
+        }
+        self.replicas[node.index()].committed = up_to;
+        Ok(())
+    }
+
+    /// Whether the node is removed, by what is decided for it.
+    pub(super) fn look_for_removal(&mut self, node: NodeId) {
+        let replica = &self.replicas[node.index()];
+        let decided = replica.memory.log.get(..replica.decided().0 as usize).unwrap_or_default();
+        let members = members_of(decided, self.first).next().unwrap_or(self.first);
+        self.replicas[node.index()].removed = !members.voters.contains(node);
+    }
+
+    /// A daemon starts: its clients are a new generation's.
+    // specs: E8
+    pub(super) fn on_generation(&mut self, node: NodeId, generation: Generation) -> Verdict {
+        let before = self.replicas[node.index()].generation.replace(generation);
+        rule("E8", before.is_none_or(|before| before < generation), || {
+            format!("takes generation {generation:?} after {before:?}")
+        })
+    }
+}
+
+/// Whether the life is a first one.
+pub(super) fn is_first(life: Life) -> bool {
+    life == Life::FIRST
+}

@@ -1,0 +1,136 @@
+//! The rules of `specs/`, held against what was recorded of a run.
+//!
+//! Nothing here knows how the core does things: it knows what nodes wrote, said and admitted, and which
+//! rule that must have kept.
+//!
+//! | file | rules |
+//! |---|---|
+//! | `event` | what is recorded |
+//! | `storage` | what a node has written, and what of it survives |
+//! | `agreement` | P, M |
+//! | `standing` | R |
+//! | `script` | S, and E where ops are admitted |
+//! | `entry` | E at the entry replica |
+
+mod agreement;
+mod entry;
+pub mod event;
+mod script;
+mod standing;
+mod storage;
+
+use std::collections::HashMap;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{Ballot, LogEnd, Members};
+
+use agreement::{Lead, Proposed};
+use event::Event;
+use script::Script;
+use storage::Replica;
+
+/// A rule that a trace breaks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The rule's name in `specs/`.
+    pub rule: &'static str,
+    /// At which event, from 0.
+    pub at: usize,
+    /// What it did.
+    pub what: String,
+}
+
+/// What a rule says of one event.
+type Verdict = Result<(), (&'static str, String)>;
+
+/// Breaks a rule.
+fn breaks<T>(rule: &'static str, what: impl Into<String>) -> Result<T, (&'static str, String)> {
+    Err((rule, what.into()))
+}
+
+/// Holds if `kept`, else breaks the rule.
+fn rule(rule: &'static str, kept: bool, what: impl FnOnce() -> String) -> Verdict {
+    if kept { Ok(()) } else { breaks(rule, what()) }
+}
+
+/// Follows a group of nodes through a trace.
+struct Validator {
+    first: Members,
+    replicas: Vec<Replica>,
+    /// By ballot: the log that its owner leads with.
+    leads: HashMap<Ballot, Lead>,
+    /// By slot and ballot: what was proposed, and the ballot of the entry before.
+    proposed: HashMap<(Slot, Ballot), Proposed>,
+    /// The committed log.
+    chosen: Vec<crane_core::paxos::Entry>,
+    script: Script,
+    /// The logs that were promised with: their ballots.
+    promised: HashMap<(NodeId, Ballot, LogEnd), Vec<Ballot>>,
+}
+
+/// Whether a trace of a group with these first members keeps the rules.
+///
+/// # Errors
+/// The first [`Violation`].
+pub fn validate(first: Members, trace: &[(NodeId, Event)]) -> Result<(), Violation> {
+    let mut validator = Validator {
+        first,
+        replicas: (0..NODES_MAX).map(|_| Replica::default()).collect(),
+        leads: HashMap::new(),
+        proposed: HashMap::new(),
+        chosen: Vec::new(),
+        script: Script::default(),
+        promised: HashMap::new(),
+    };
+    for (at, (node, event)) in trace.iter().enumerate() {
+        let verdict = validator.happen(*node, event);
+        verdict.map_err(|(rule, what)| Violation { rule, at, what: format!("{node}: {what}") })?;
+    }
+    Ok(())
+}
+
+impl Validator {
+    fn happen(&mut self, node: NodeId, event: &Event) -> Verdict {
+        match event {
+            Event::Lost => self.replicas[node.index()].lose(),
+            Event::Started { nonce, generation, stored, log } => {
+                self.on_generation(node, *generation)?;
+                self.on_started(node, *nonce, stored, log)?;
+            }
+            Event::Received { from, message } => self.on_received(node, *from, message),
+            Event::Said { message, .. } => {
+                self.on_said(node, message)?;
+                self.on_said_by_standing(node, message)?;
+            }
+            Event::Wrote { number, record } => {
+                self.on_standing(node, record)?;
+                self.on_wrote(node, record)?;
+                let replica = &mut self.replicas[node.index()];
+                replica.write(*number, *record);
+            }
+            Event::Durable { up_to } => {
+                let replica = &mut self.replicas[node.index()];
+                replica.removed_before = replica.removed;
+                replica.settle(*up_to);
+                self.look_for_removal(node);
+            }
+            Event::Committed { up_to } => {
+                self.on_committed(node, *up_to)?;
+                self.look_for_removal(node);
+            }
+            Event::Role { role } => self.replicas[node.index()].role = Some(*role),
+            Event::Script { slot, stamp, grant, ops } => {
+                self.script.add(*slot, *stamp, *grant, ops.clone());
+            }
+            Event::Dropped { runnable } => self.on_dropped(node, *runnable)?,
+            Event::Admitted { mark, agreed, outcomes } => {
+                self.on_admitted(node, *mark, *agreed, outcomes)?;
+            }
+            Event::Kept { ticket, op } => self.on_kept(node, *ticket, *op),
+            Event::Handed { ticket, to } => self.on_handed(node, *ticket, *to)?,
+            Event::Freed { ticket } => self.on_freed(node, *ticket)?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! What servers do with the script.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crane_core::execution::Mark;
+use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::limits::{CALL_NANOSECONDS, NODES_MAX};
+
+use super::event::{OpFact, Outcome};
+use super::{Validator, Verdict, breaks, rule};
+
+/// The script, and what the first server to admit a slot made of it.
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    entries: BTreeMap<Slot, Entry>,
+    admitted: BTreeMap<Slot, Admission>,
+    /// By entry replica: the next connection's number in a generation; up to where all are retired.
+    next: HashMap<(NodeId, Generation), u64>,
+    retired: [Generation; NODES_MAX],
+    received: HashMap<ConnId, u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stamp: u64,
+    grant: u32,
+    ops: Vec<OpFact>,
+}
+
+#[derive(Debug)]
+struct Admission {
+    mark: Mark,
+    agreed: u64,
+    outcomes: Vec<Outcome>,
+}
+
+impl Script {
+    pub(super) fn add(&mut self, slot: Slot, stamp: u64, grant: u32, ops: Vec<OpFact>) {
+        self.entries.insert(slot, Entry { stamp, grant, ops });
+    }
+
+    /// The last slot of the script up to this one.
+    pub(super) fn last(&self, up_to: Slot) -> Option<Slot> {
+        self.entries.range(..=up_to).next_back().map(|(slot, _)| *slot)
+    }
+
+    /// The ops that are committed up to a slot.
+    pub(super) fn ops(&self, up_to: Slot) -> impl Iterator<Item = &OpFact> {
+        self.entries.range(..=up_to).flat_map(|(_, entry)| &entry.ops)
+    }
+
+    /// E1 to E3 and E7, by the numbers alone. What the server has closed or refused, counts no more.
+    // specs: E1, E2, E3, E7
+    fn admit(&mut self, op: &OpFact, outcome: Outcome) -> Verdict {
+        if let Some(conn) = op.conn()
+            && outcome != Outcome::Nothing
+        {
+            let retired = self.retired[conn.entry.index()];
+            rule("E7", conn.generation > retired, || format!("{op:?} counts, though retired"))?;
+        }
+        match (*op, outcome) {
+            (OpFact::Connect(conn), Outcome::Connected) => {
+                let next = self.next.entry((conn.entry, conn.generation)).or_insert(1);
+                rule("E1", conn.number == *next, || format!("{conn} connects, {next} is next"))?;
+                *next += 1;
+                self.received.insert(conn, 0);
+            }
+            (OpFact::Send(conn, from, to), Outcome::Data { at, count }) => {
+                let Some(received) = self.received.get_mut(&conn) else {
+                    return breaks("E3", format!("{conn} gets bytes, and is not there"));
+                };
+                rule("E2", at >= *received && at + count == to, || {
+                    format!("{conn} gets byte {at} again")
+                })?;
+                rule("E3", from <= *received && at == *received, || {
+                    format!("{conn} gets byte {at} after {received}")
+                })?;
+                *received = to;
+            }
+            (OpFact::Shut(conn, total), Outcome::Counted) => {
+                rule("E3", self.received.get(&conn) == Some(&total), || {
+                    format!("{conn} ends at {total}, and {:?} are here", self.received.get(&conn))
+                })?;
+            }
+            (OpFact::Retire(node, generation), Outcome::Counted) => {
+                self.retired[node.index()] = generation;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Validator {
+    // specs: S4
+    pub(super) fn on_dropped(&mut self, node: NodeId, runnable: bool) -> Verdict {
+        self.replicas[node.index()].dropped = true;
+        rule("S4", !runnable, || "drops a grant while a thread is runnable".into())
+    }
+
+    // specs: S1, S2, S3, S5, S7
+    pub(super) fn on_admitted(
+        &mut self,
+        node: NodeId,
+        mark: Mark,
+        agreed: u64,
+        outcomes: &[Outcome],
+    ) -> Verdict {
+        let replica = &mut self.replicas[node.index()];
+        let slot = mark.slot;
+        let script = &mut self.script;
+        let Some(entry) = script.entries.get(&slot) else {
+            return breaks("S1", format!("admits {slot}, which is not committed"));
+        };
+        rule("S1", slot <= replica.committed, || format!("admits {slot} before it is committed"))?;
+        let before = replica.admitted.unwrap_or(Slot::NONE);
+        let expected = script.entries.range(before.next()..).next().map(|(slot, _)| *slot);
+        rule("S1", expected == Some(slot), || format!("admits {slot} after {before}"))?;
+        if replica.admitted.is_some() {
+            let grant = u64::from(script.entries[&before].grant);
+            let last = &script.admitted[&before];
+            let used = mark.clock.checked_sub(last.mark.clock);
+            rule("S3", used.is_some_and(|used| used <= grant), || {
+                format!("{used:?} calls between {before} and {slot}, granted {grant}")
+            })?;
+            rule("S2", used == Some(grant) || replica.dropped, || {
+                format!("admits {slot} with {used:?} of {grant} steps used")
+            })?;
+            let passed = used.unwrap_or(0) * CALL_NANOSECONDS;
+            rule("S5", agreed == entry.stamp.max(last.agreed + passed), || {
+                format!("agreed time {agreed} at {slot}")
+            })?;
+        }
+        replica.admitted = Some(slot);
+        replica.dropped = false;
+        if let Some(first) = script.admitted.get(&slot) {
+            let same = first.mark == mark && first.agreed == agreed && first.outcomes == outcomes;
+            return rule("S7", same, || format!("{mark:?}, elsewhere {:?}", first.mark));
+        }
+        let ops = entry.ops.clone();
+        rule("S1", ops.len() == outcomes.len(), || format!("admits part of {slot}"))?;
+        for (op, outcome) in ops.iter().zip(outcomes) {
+            script.admit(op, *outcome)?;
+        }
+        script.admitted.insert(slot, Admission { mark, agreed, outcomes: outcomes.to_vec() });
+        Ok(())
+    }
+}

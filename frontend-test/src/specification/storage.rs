@@ -1,0 +1,164 @@
+//! A node as the rules see it: what it has written, what of that survives, and what it has heard.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{
+    Ballot, Content, Entry, Life, LogEnd, Members, Record, Role, Standing, WriteNumber,
+};
+
+use super::event::OpFact;
+
+/// What storage comes to, with the whole log from slot 1.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Storage {
+    pub(super) promised: Ballot,
+    pub(super) accepted: Ballot,
+    pub(super) standing: Standing,
+    pub(super) log: Vec<Entry>,
+}
+
+impl Storage {
+    pub(super) fn last(&self) -> Slot {
+        Slot(self.log.len() as u64)
+    }
+
+    pub(super) fn end(&self) -> LogEnd {
+        LogEnd { ballot: self.accepted, slot: self.last() }
+    }
+
+    pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.log.get((slot.0 as usize).checked_sub(1)?)
+    }
+
+    /// The ballot in a slot; before the log, none.
+    pub(super) fn ballot(&self, slot: Slot) -> Ballot {
+        self.entry(slot).map_or(Ballot::ZERO, |entry| entry.ballot)
+    }
+
+    pub(super) fn apply(&mut self, record: &Record) {
+        match *record {
+            Record::Promise { ballot } => self.promised = ballot,
+            Record::Accept { slot, entry } => {
+                self.log.truncate(slot.0 as usize - 1);
+                self.log.push(entry);
+                self.accepted = self.accepted.max(entry.ballot);
+            }
+            Record::Adopt { ballot, up_to } => {
+                self.log.truncate(up_to.0 as usize);
+                self.accepted = self.accepted.max(ballot);
+            }
+            Record::Standing(standing) => self.standing = standing,
+        }
+    }
+
+    /// The life of a node that the log names.
+    pub(super) fn life_named(&self, of: NodeId) -> Life {
+        life_named(&self.log, of)
+    }
+
+    /// The members by the log.
+    pub(super) fn members(&self, first: Members) -> Members {
+        members_of(&self.log, first).next().unwrap_or(first)
+    }
+}
+
+/// The members by these entries, the last ones first.
+pub(super) fn members_of(log: &[Entry], first: Members) -> impl Iterator<Item = Members> {
+    let changes = log.iter().rev().filter_map(|entry| match entry.content {
+        Content::Change(members) => Some(members),
+        _ => None,
+    });
+    changes.chain([first])
+}
+
+/// The life of a node that these entries name last.
+pub(super) fn life_named(log: &[Entry], of: NodeId) -> Life {
+    let named = log.iter().rev().find_map(|entry| match entry.content {
+        Content::Rejoin { node, life } if node == of => Some(life),
+        _ => None,
+    });
+    named.unwrap_or(Life::FIRST)
+}
+
+/// One node.
+#[derive(Debug, Default)]
+pub(super) struct Replica {
+    pub(super) memory: Storage,
+    pub(super) safe: Storage,
+    pending: VecDeque<(WriteNumber, Record)>,
+    pub(super) committed: Slot,
+    pub(super) role: Option<Role>,
+    pub(super) removed: bool,
+    pub(super) removed_before: bool,
+
+    // Over all its runs with one storage.
+    pub(super) stood: HashSet<Ballot>,
+    pub(super) lives: HashSet<Life>,
+    pub(super) promise_said: Ballot,
+    pub(super) vote_said: LogEnd,
+
+    // Of this run.
+    pub(super) nonce: u64,
+    pub(super) answers: [Option<Standing>; NODES_MAX],
+    pub(super) stale_answers: [Option<Standing>; NODES_MAX],
+    pub(super) group_exists: bool,
+    pub(super) requests: HashSet<(NodeId, Life)>,
+    pub(super) promises: HashMap<NodeId, (Ballot, Life, LogEnd)>,
+    pub(super) votes: HashMap<(NodeId, Ballot, Life), Slot>,
+
+    // Its server, and its clients.
+    pub(super) admitted: Option<Slot>,
+    pub(super) dropped: bool,
+    pub(super) generation: Option<Generation>,
+    pub(super) kept: BTreeMap<u64, OpFact>,
+    pub(super) handed: Option<(NodeId, u64)>,
+}
+
+impl Replica {
+    pub(super) fn lose(&mut self) {
+        let generation = self.generation;
+        let lives = std::mem::take(&mut self.lives);
+        *self = Replica { generation, lives, ..Replica::default() };
+    }
+
+    pub(super) fn start(&mut self, nonce: u64, storage: Storage, committed: Slot) {
+        *self = Replica {
+            nonce,
+            committed,
+            memory: storage.clone(),
+            safe: storage,
+            stood: std::mem::take(&mut self.stood),
+            lives: std::mem::take(&mut self.lives),
+            promise_said: self.promise_said,
+            vote_said: self.vote_said,
+            generation: self.generation,
+            ..Replica::default()
+        };
+    }
+
+    pub(super) fn write(&mut self, number: WriteNumber, record: Record) {
+        self.memory.apply(&record);
+        self.pending.push_back((number, record));
+    }
+
+    pub(super) fn settle(&mut self, up_to: WriteNumber) {
+        while self.pending.front().is_some_and(|(number, _)| *number <= up_to) {
+            let (_, record) = self.pending.pop_front().expect("it is there");
+            self.safe.apply(&record);
+        }
+    }
+
+    /// The last slot that is both committed and safe.
+    pub(super) fn decided(&self) -> Slot {
+        self.committed.min(self.safe.last())
+    }
+
+    pub(super) fn life(&self) -> Option<Life> {
+        match self.memory.standing {
+            Standing::Voter { life } => Some(life),
+            _ => None,
+        }
+    }
+}
