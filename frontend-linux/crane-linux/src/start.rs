@@ -40,6 +40,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// Runs a replica, and gives the exit status.
 pub fn run(args: ReplicaArgs) -> i32 {
     start_events(args.log_level);
+    allow_many_clients();
     let outcome = prepare(args).and_then(|(settings, meta, addresses)| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -74,6 +75,18 @@ fn start_events(level: LogLevel) {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// Each client takes a descriptor: as many as this host lets us have. (The server has its own limit.)
+fn allow_many_clients() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to, then reads from, a live structure.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
 }
 
 /// Checks the command line against this host and the data directory.
