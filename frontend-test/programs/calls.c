@@ -30,6 +30,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -367,6 +368,25 @@ static int stream(int fd, char *seen, size_t size) {
     return 0;
 }
 
+/* A child that touches no client's socket and only runs another program. */
+static int spawn(int fd, char *seen, size_t size) {
+    int ends[2], status = -1;
+    CHECK(!pipe(ends));
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (!child) {
+        dup2(ends[1], 1);
+        execl("/bin/echo", "echo", "from a child", NULL);
+        _exit(127);
+    }
+    CHECK(!close(ends[1]));
+    ssize_t length = read(ends[0], seen, size - 1);
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status));
+    CHECK(length == 13 && !close(ends[0]));
+    seen[length - 1] = 0;
+    return 0;
+}
+
 static int ring(int fd, char *seen, size_t size) {
     char parameters[256] = {0};
     long result = syscall(SYS_io_uring_setup, 4, parameters);
@@ -395,7 +415,7 @@ static const struct { const char *name; probe *run; } probes[] = {
     {"barrier", barrier}, {"once", once}, {"threads", threads}, {"sleeps", sleeps},
     {"times", times}, {"chance", chance}, {"identity", identity}, {"pipes", pipes},
     {"events", events}, {"readiness", readiness}, {"sockets", sockets}, {"ring", ring},
-    {"stream", stream},
+    {"stream", stream}, {"spawn", spawn},
 };
 
 /* One probe at a time: some have statics, and the answers shall not depend on each other. */

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use super::wait::ANSWER;
 
 /// The probes that the program knows.
-pub const PROBES: [&str; 17] = [
+pub const PROBES: [&str; 18] = [
     "mutex",
     "cond",
     "rwlock",
@@ -24,6 +24,7 @@ pub const PROBES: [&str; 17] = [
     "sockets",
     "ring",
     "stream",
+    "spawn",
 ];
 
 /// Asks for one probe on a connection of its own; gives the answer's line.
