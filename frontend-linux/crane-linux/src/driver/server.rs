@@ -39,7 +39,10 @@ pub(super) struct Server {
     runs: u64,
     wanted: bool,
     rebuild_at: Option<Instant>,
+    /// The clock at which the program ended last, and how often it did there.
     last_end: Option<(u64, u32)>,
+    /// It ended before it listened at any port.
+    ended_early: bool,
     cell: Option<&'static str>,
 }
 
@@ -248,7 +251,8 @@ impl Driver {
         let mut space = [0; TROUBLE_BYTES];
         let trouble = String::from_utf8_lossy(region.trouble(&mut space)).into_owned();
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
-        if !self.entry.listens() {
+        self.server.ended_early = !self.entry.listens();
+        if self.server.ended_early {
             text.push_str(", before it listened at a port");
         }
         if !trouble.is_empty() {
@@ -290,9 +294,10 @@ impl Driver {
         if same < members / 2 + 1 {
             return;
         }
-        let status = i32::from(ending != Ending::Exited(0));
-        let more = self.last_error.as_deref().and_then(|text| text.split_once(", before it"));
-        let early = more.map_or("", |_| ", before it listened at a port");
+        // A server that has never listened has not done its work, whatever it says.
+        let early = self.server.ended_early;
+        let status = i32::from(early || ending != Ending::Exited(0));
+        let early = if early { ", before it listened at a port" } else { "" };
         let program = self.settings.spec.program.display();
         self.end(
             status,
