@@ -107,6 +107,7 @@ impl Validator {
             Record::Adopt { ballot, up_to } => {
                 rule("P2", ballot >= memory.promised, || format!("adopts the log of {ballot}"))?;
                 rule("P11", up_to >= replica.committed, || format!("cuts its log at {up_to}"))?;
+                rule("P4", up_to <= memory.last(), || format!("adopts up to {up_to}, a gap"))?;
                 if ballot.belongs_to(node) {
                     return self.on_elected(node, ballot, up_to);
                 }
@@ -358,8 +359,7 @@ impl Validator {
     /// Whether the node is removed, by what is decided for it.
     pub(super) fn look_for_removal(&mut self, node: NodeId) {
         let replica = &self.replicas[node.index()];
-        let decided = replica.memory.log.get(..replica.decided().0 as usize).unwrap_or_default();
-        let members = members_of(decided, self.first).next().unwrap_or(self.first);
+        let members = members_of(replica.decided(), self.first).next().unwrap_or(self.first);
         self.replicas[node.index()].removed = !members.voters.contains(node);
     }
 

@@ -51,8 +51,9 @@ impl Validator {
             }
             (Standing::Blank | Standing::Voter { .. }, Standing::Rejoining { life }) => {
                 if let Standing::Voter { life } = now {
-                    let log = &replica.memory.log[..replica.decided().0 as usize];
-                    rule("R8", life_named(log, node) != life, || "gives up its life".into())?;
+                    rule("R8", life_named(replica.decided(), node) != life, || {
+                        "gives up its life".into()
+                    })?;
                 } else {
                     rule("R3", replica.group_exists, || "rejoins what it has not heard of".into())?;
                 }
@@ -60,8 +61,7 @@ impl Validator {
                 rule("R3", fresh && !is_first(life), || format!("uses {life:?} again"))
             }
             (Standing::Rejoining { life }, Standing::Voter { life: next }) if life == next => {
-                let log = &replica.memory.log[..replica.decided().0 as usize];
-                rule("R5", life_named(log, node) == life, || {
+                rule("R5", life_named(replica.decided(), node) == life, || {
                     format!("votes with {life:?} before the log has named it")
                 })
             }

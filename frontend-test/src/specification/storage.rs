@@ -150,9 +150,10 @@ impl Replica {
         }
     }
 
-    /// The last slot that is both committed and safe.
-    pub(super) fn decided(&self) -> Slot {
-        self.committed.min(self.safe.last())
+    /// The entries that are both committed and safe.
+    pub(super) fn decided(&self) -> &[Entry] {
+        let up_to = self.committed.min(self.safe.last()).min(self.memory.last());
+        &self.memory.log[..up_to.0 as usize]
     }
 
     pub(super) fn life(&self) -> Option<Life> {

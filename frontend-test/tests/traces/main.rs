@@ -1,5 +1,9 @@
 //! What simulated groups do, held against the rules of `specs/`.
 
+mod made;
+mod tamper;
+mod tamper_script;
+
 use crane_test::simulation::scenario;
 use crane_test::specification::validate;
 

@@ -1,0 +1,139 @@
+//! Traces that are made by hand, for rules that chance seldom tests.
+
+use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::paxos::{
+    Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, Record, Role, Standing,
+    Stored, WriteNumber,
+};
+use crane_test::specification::event::{Event, OpFact, Trace};
+use crane_test::specification::{Violation, validate};
+
+const PAYLOAD: Content = Content::Payload(Descriptor { length: 1, digest: 1 });
+
+/// Node 1 becomes primary of a group, and goes on from there.
+struct Primary {
+    first: Members,
+    ballot: Ballot,
+    number: WriteNumber,
+    trace: Trace,
+}
+
+impl Primary {
+    fn elected(first: Members) -> Self {
+        let ballot = Ballot::ZERO.next_of(id(1));
+        let mut primary = Self { first, ballot, number: WriteNumber(0), trace: Vec::new() };
+        let standing = Standing::Voter { life: Life::FIRST };
+        let stored = Stored { standing, ..Stored::BLANK };
+        let generation = Generation(1);
+        primary.does(Event::Started { nonce: 1, generation, stored, log: Vec::new() });
+        primary.writes(Record::Promise { ballot });
+        for from in first.voters.without(id(1)).iter() {
+            let (life, end, committed) = (Life::FIRST, LogEnd::default(), Slot::NONE);
+            let message = Message::Promised { ballot, life, end, committed };
+            primary.does(Event::Received { from, message });
+        }
+        primary.writes(Record::Adopt { ballot, up_to: Slot::NONE });
+        primary.does(Event::Role { role: Role::Primary });
+        primary
+    }
+
+    fn does(&mut self, event: Event) {
+        self.trace.push((id(1), event));
+    }
+
+    fn writes(&mut self, record: Record) {
+        self.number.0 += 1;
+        self.does(Event::Wrote { number: self.number, record });
+        self.does(Event::Durable { up_to: self.number });
+    }
+
+    fn proposes(&mut self, slot: u64, content: Content) {
+        let entry = Entry { ballot: self.ballot, content };
+        self.writes(Record::Accept { slot: Slot(slot), entry });
+    }
+
+    fn hears(&mut self, from: u8, up_to: u64) {
+        let (up_to, life) = (Slot(up_to), Some(Life::FIRST));
+        let ballot = self.ballot;
+        let message = Message::Accepted { ballot, up_to, received: up_to, life, beat: 0 };
+        self.does(Event::Received { from: id(from), message });
+    }
+
+    fn commits(&mut self, up_to: u64) {
+        self.does(Event::Committed { up_to: Slot(up_to) });
+    }
+
+    fn beats(&mut self) {
+        let message = Message::Heartbeat {
+            ballot: self.ballot,
+            committed: Slot::NONE,
+            last: Slot::NONE,
+            last_ballot: self.ballot,
+            start: Slot::NONE,
+            beat: 1,
+        };
+        self.does(Event::Said { to: id(2), message });
+    }
+
+    fn verdict(&self) -> Result<(), &'static str> {
+        validate(self.first, &self.trace).map_err(|Violation { rule, .. }| rule)
+    }
+}
+
+fn id(number: u8) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+/// Alone at first; then node 2 becomes a learner, and a voter.
+fn with_another(up_to: u64) -> Primary {
+    let mut primary = Primary::elected(Members::first(1));
+    let mut members = Members::first(1);
+    members.learners = members.learners.with(id(2));
+    primary.proposes(1, Content::Change(members));
+    primary.commits(1);
+    primary.hears(2, 1);
+    primary.proposes(2, Content::Change(Members::first(2)));
+    primary.hears(2, up_to);
+    primary.commits(2);
+    primary
+}
+
+#[test]
+fn m2_votes_are_counted_by_old_members() {
+    assert_eq!(with_another(2).verdict(), Ok(()));
+    assert_eq!(with_another(1).verdict(), Err("M2"));
+}
+
+#[test]
+fn m5_a_removed_primary_goes_on() {
+    let mut primary = with_another(2);
+    let mut members = Members::first(2);
+    members.voters = members.voters.without(id(1));
+    primary.proposes(3, Content::Change(members));
+    primary.hears(2, 3);
+    primary.beats();
+    primary.commits(3);
+    primary.hears(2, 3);
+    assert_eq!(primary.verdict(), Ok(()));
+    primary.beats();
+    assert_eq!(primary.verdict(), Err("M5"));
+}
+
+#[test]
+fn e5_an_op_behind_a_lost_one_is_freed() {
+    let connect =
+        |number| OpFact::Connect(ConnId { entry: id(1), generation: Generation(1), number });
+    let verdict = |op, committed| {
+        let mut primary = Primary::elected(Members::first(1));
+        primary.does(Event::Kept { ticket: 0, op });
+        primary.proposes(1, PAYLOAD);
+        let ops = vec![committed];
+        primary.does(Event::Script { slot: Slot(1), stamp: 1, grant: 1, ops });
+        primary.commits(1);
+        primary.does(Event::Freed { ticket: 0 });
+        primary.verdict()
+    };
+    assert_eq!(verdict(connect(1), connect(1)), Ok(()));
+    assert_eq!(verdict(connect(2), connect(2)), Err("E5"));
+    assert_eq!(verdict(connect(1), connect(2)), Err("E4"));
+}

@@ -1,0 +1,172 @@
+//! Traces that were tampered with where the script is consumed, or on the way into it.
+
+use crane_core::id::Generation;
+use crane_test::specification::event::{Event, OpFact, Outcome};
+
+use super::tamper::{breaks, change, places, remove};
+
+#[test]
+fn s1_a_slot_is_left_out() {
+    breaks("S1", |trace, place| {
+        let at = places(trace, |_, event| matches!(event, Event::Admitted { .. }));
+        let Some(at) = at.get(place) else { return false };
+        trace.remove(*at);
+        true
+    });
+}
+
+#[test]
+fn s2_admitted_before_the_grant_is_gone() {
+    breaks("S2", |trace, place| {
+        place == 0 && remove(trace, |event| matches!(event, Event::Dropped { .. }))
+    });
+}
+
+/// Changes what is said at an admission.
+fn other_admission(rule: &str, other: impl Fn(&mut Event) -> bool) {
+    breaks(rule, |trace, place| change(trace, place, |_, event| other(event)));
+}
+
+#[test]
+fn s3_more_calls_than_granted() {
+    other_admission("S3", |event| match event {
+        Event::Admitted { mark, .. } => {
+            mark.clock += 1000;
+            true
+        }
+        _ => false,
+    });
+}
+
+#[test]
+fn s4_a_grant_is_dropped_with_a_thread_runnable() {
+    other_admission("S4", |event| match event {
+        Event::Dropped { runnable } => {
+            *runnable = true;
+            true
+        }
+        _ => false,
+    });
+}
+
+#[test]
+fn s5_agreed_time_is_another() {
+    other_admission("S5", |event| match event {
+        Event::Admitted { agreed, .. } => {
+            *agreed += 1;
+            true
+        }
+        _ => false,
+    });
+}
+
+#[test]
+fn s7_a_server_goes_another_way() {
+    other_admission("S7", |event| match event {
+        Event::Admitted { mark, .. } => {
+            mark.schedule ^= 1;
+            true
+        }
+        _ => false,
+    });
+}
+
+/// Changes an op of the script.
+fn other_op(rule: &str, other: impl Fn(&mut OpFact) -> bool) {
+    breaks(rule, |trace, place| {
+        change(trace, place, |_, event| match event {
+            Event::Script { ops, .. } => ops.iter_mut().any(&other),
+            _ => false,
+        })
+    });
+}
+
+#[test]
+fn e1_a_connection_out_of_its_order() {
+    other_op("E1", |op| match op {
+        OpFact::Connect(conn) => {
+            conn.number += 1;
+            true
+        }
+        _ => false,
+    });
+}
+
+/// Changes which bytes were admitted.
+fn other_bytes(rule: &str, other: impl Fn(&mut u64, &mut u64) -> bool) {
+    other_admission(rule, |event| match event {
+        Event::Admitted { outcomes, .. } => outcomes.iter_mut().any(|outcome| match outcome {
+            Outcome::Data { at, count } => other(at, count),
+            _ => false,
+        }),
+        _ => false,
+    });
+}
+
+#[test]
+fn e2_bytes_are_admitted_again() {
+    other_bytes("E2", |at, count| {
+        *count += 1;
+        at.checked_sub(1).is_some_and(|before| {
+            *at = before;
+            true
+        })
+    });
+}
+
+#[test]
+fn e3_bytes_are_left_out() {
+    other_bytes("E3", |at, count| {
+        *at += 1;
+        *count -= 1;
+        *count > 0
+    });
+}
+
+#[test]
+fn e4_an_op_is_freed_too_early() {
+    breaks("E4", |trace, place| {
+        let at = places(trace, |_, event| matches!(event, Event::Kept { .. }));
+        let Some(at) = at.get(place) else { return false };
+        let (node, Event::Kept { ticket, .. }) = trace[*at] else { unreachable!("looked for") };
+        trace.insert(at + 1, (node, Event::Freed { ticket }));
+        true
+    });
+}
+
+#[test]
+fn e6_an_op_is_passed_over() {
+    breaks("E6", |trace, place| {
+        change(trace, place, |_, event| match event {
+            Event::Handed { ticket, .. } => {
+                *ticket += 1;
+                true
+            }
+            _ => false,
+        })
+    });
+}
+
+#[test]
+fn e7_a_retired_generation_counts() {
+    other_op("E7", |op| match op {
+        OpFact::Connect(conn) => {
+            conn.generation = Generation(0);
+            true
+        }
+        _ => false,
+    });
+}
+
+#[test]
+fn e8_a_generation_is_used_again() {
+    breaks("E8", |trace, place| {
+        change(trace, place + 7, |_, event| match event {
+            Event::Started { generation, .. } => {
+                *generation = Generation(0);
+                true
+            }
+            _ => false,
+        })
+    });
+}
