@@ -10,12 +10,13 @@ use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::program::{self, PAGE};
-use crane_test::e2e::{bench, idle, kills};
+use crane_test::e2e::{bench, failover, idle, kills};
 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure odd [TIMES]       odd clients, 200 of each kind
        crane-measure idle [SECONDS]    an idle group, 30 s
+       crane-measure failover [KILLS]  the primary killed, frozen, cut off on three hosts, 50 kills
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure";
 
 fn main() -> ExitCode {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         "kills" => measure_kills(amount.unwrap_or(20) as usize),
         "odd" => measure_odd(amount.unwrap_or(200) as usize),
         "idle" => measure_idle(Duration::from_secs(amount.unwrap_or(30).into())),
+        "failover" => failover::measure(amount.unwrap_or(50) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
     };

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::binary::crane_linux;
+use super::hosts::Hosts;
 use super::machine::{Machine, PEER_PORT};
 use super::program::Program;
 use super::status::Status;
@@ -21,6 +23,7 @@ pub struct Group {
     addresses: Vec<IpAddr>,
     data: PathBuf,
     options: Vec<String>,
+    hosts: Option<Arc<Hosts>>,
     replicas: Vec<Option<Child>>,
     /// Log files: one for each run of a replica.
     runs: u32,
@@ -47,10 +50,27 @@ impl Group {
             addresses: (1..=count).map(|id| machine.address(id).into()).collect(),
             data: machine.folder().join("data"),
             options: options.iter().map(|&text| text.to_owned()).collect(),
+            hosts: None,
             replicas: (0..count).map(|_| None).collect(),
             runs: 0,
             program,
         }
+    }
+
+    /// As [`Group::start`], with a replica on each of the hosts. The calling thread must be at a
+    /// place from where all hosts are reached: [`Hosts::visit_hub`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Group::start`].
+    #[must_use]
+    pub fn start_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program) -> Self {
+        let count = u8::try_from(hosts.ids().count()).expect("at most seven hosts");
+        let mut group = Self::prepare(machine, program, count, &[]);
+        group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
+        group.hosts = Some(hosts.clone());
+        group.start_all();
+        group
     }
 
     /// Starts every replica that does not run, and waits as [`Group::start`] does.
@@ -160,13 +180,26 @@ impl Group {
         self.runs += 1;
         let log = self.data.with_file_name(format!("replica-{id}-run-{}.log", self.runs));
         let log = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second name for the log"))
-            .stderr(log)
-            .spawn()
-            .expect("crane-linux");
+            .stderr(log);
+        let child = self.at_host(id, || command.spawn().expect("crane-linux"));
         self.replicas[index(id)] = Some(child);
+    }
+
+    /// Does something at the host of a replica, or here if the replicas have no hosts of their own.
+    pub fn at_host<T: Send>(&self, id: u8, what: impl FnOnce() -> T + Send) -> T {
+        match &self.hosts {
+            Some(hosts) => hosts.at(id, what),
+            None => what(),
+        }
+    }
+
+    /// The daemon's process, if this harness has started it and not ended it.
+    #[must_use]
+    pub fn daemon(&self, id: u8) -> Option<u32> {
+        self.replicas[index(id)].as_ref().map(Child::id)
     }
 
     /// Runs the command as replica `id` would and waits for its end: for what must be refused.

@@ -151,13 +151,15 @@ fn ping(connection: &mut Connection) -> std::io::Result<()> {
     }
 }
 
-fn median(times: &[Duration]) -> Duration {
+/// The time in the middle.
+pub(super) fn median(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
-struct StopAtEnd<'a>(&'a Writers);
+/// Tells the writers to stop when it is dropped.
+pub(super) struct StopAtEnd<'a>(pub(super) &'a Writers);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {

@@ -9,7 +9,9 @@
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should get;
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
-//! * [`kills`], [`idle`], [`bench`]: long runs, shared by the tests and by `ci/measure`;
+//! * [`hosts`]: hosts of their own, in network namespaces; [`frozen`]: a replica that hangs;
+//! * [`probe`]: clients that note how long each request takes;
+//! * [`kills`], [`idle`], [`bench`], [`failover`]: long runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: every wait has a bound and a name.
 //!
 //! A test owns what it starts and ends nothing else. It panics with the reason when something is
@@ -19,7 +21,10 @@ pub mod bench;
 pub mod binary;
 pub mod calls;
 pub mod counting;
+pub mod failover;
+pub mod frozen;
 pub mod group;
+pub mod hosts;
 pub mod http;
 pub mod idle;
 pub mod kills;
@@ -27,6 +32,7 @@ pub mod load;
 pub mod machine;
 pub mod native;
 pub mod odd;
+pub mod probe;
 pub mod program;
 pub mod racy;
 pub mod resp;

@@ -61,6 +61,14 @@ pub fn redis(folder: &Path) -> Program {
     Program { name: "redis", command, port, base: base(folder, "redis") }
 }
 
+/// As [`redis`], for hosts of their own: Redis refuses clients that are not on the loopback.
+#[must_use]
+pub fn redis_on_hosts(folder: &Path) -> Program {
+    let mut program = redis(folder);
+    program.command.extend(words("--protected-mode no"));
+    program
+}
+
 /// Python's `ThreadingHTTPServer` with a script that counts POSTs.
 ///
 /// # Panics

@@ -1,0 +1,344 @@
+//! The primary killed, frozen and cut off, on three hosts with clients at each.
+//!
+//! The time that counts is from the fault to the first good answer to a write on a *new* connection
+//! at a survivor. Connections that are there already must all live through it. An old primary that
+//! comes back has a question waiting for it whose answer has changed meanwhile.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+use super::counting::Writers;
+use super::frozen::freeze;
+use super::group::Group;
+use super::hosts::Hosts;
+use super::kills::{StopAtEnd, median};
+use super::machine::Machine;
+use super::probe::Probe;
+use super::program;
+use super::resp::{Connection, Reply, command};
+use super::wait::{ANSWER, SOON, START, eventually};
+
+/// What happens to the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9` of the daemon and the server.
+    Kill,
+    /// SIGSTOP of both.
+    Freeze,
+    /// Its host is cut off.
+    Cut,
+}
+
+/// What the rounds of one fault showed.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// From each fault to the first good answer on a new connection through a survivor.
+    pub failovers: Vec<Duration>,
+    /// Connections through survivors, and how many of them lived through it.
+    pub connections: (usize, usize),
+    /// From the end of each fault to the group's good health.
+    pub returns: Vec<Duration>,
+    /// The slowest request to a survivor while the old primary returned.
+    pub slowest: Duration,
+    /// Writes acknowledged, all of them found once; and those whose answer never came.
+    pub writes: (usize, usize),
+}
+
+impl Outcome {
+    /// The longest time without service.
+    #[must_use]
+    pub fn worst(&self) -> Duration {
+        self.failovers.iter().copied().max().unwrap_or_default()
+    }
+
+    /// The time in the middle.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        median(&self.failovers)
+    }
+
+    /// All figures, in a line.
+    #[must_use]
+    pub fn summary(&self, fault: Fault) -> String {
+        format!(
+            "{fault:?} × {}: fail-over median {} ms, worst {} ms; {} of {} connections through \
+             survivors lived; return median {} ms, slowest request meanwhile {} ms; {} writes \
+             acknowledged, none lost or doubled; {} without an answer",
+            self.failovers.len(),
+            self.median().as_millis(),
+            self.worst().as_millis(),
+            self.connections.1,
+            self.connections.0,
+            median(&self.returns).as_millis(),
+            self.slowest.as_millis(),
+            self.writes.0,
+            self.writes.1
+        )
+    }
+}
+
+/// Clients at each host that write all the time, and their rest between two writes.
+const WRITERS: usize = 2;
+const PAUSE: Duration = Duration::from_millis(10);
+/// How long a primary that is cut off is given to answer what it must not.
+const TEMPTED: Duration = Duration::from_millis(300);
+/// The key whose value changes behind the old primary's back.
+const MARK: &[u8] = b"mark";
+
+/// Does `fault` to the primary of a Redis group `rounds` times; each time it returns before the
+/// next.
+///
+/// # Panics
+///
+/// If a write is lost or doubled, an old primary answers what is not so any more, a replica does
+/// not return, or hashes differ at the end.
+pub fn run(
+    group: &mut Group,
+    hosts: &Hosts,
+    fault: Fault,
+    rounds: usize,
+    mut said: impl FnMut(String),
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let writers = Writers::default();
+    let memories: Vec<_> = scope(|threads| {
+        let _stop = StopAtEnd(&writers);
+        let all = group.all_addresses();
+        let mut handles = Vec::new();
+        for id in group.ids() {
+            for writer in 0..WRITERS {
+                // Its own replica first.
+                let mut addresses = all.clone();
+                addresses.rotate_left(usize::from(id) - 1);
+                let name = usize::from(id) * 10 + writer;
+                let addresses = rotated_for(name, addresses);
+                handles.push(group.at_host(id, || writers.spawn(threads, name, addresses, PAUSE)));
+            }
+        }
+        for round in 1..=rounds {
+            one_round(group, hosts, fault, round, &writers, &mut outcome);
+            said(format!(
+                "{fault:?} {round}: answered after {} ms, returned after {} ms, {} acknowledged",
+                outcome.failovers[round - 1].as_millis(),
+                outcome.returns[round - 1].as_millis(),
+                writers.acknowledged()
+            ));
+        }
+        writers.stop();
+        handles.into_iter().map(|handle| handle.join().expect("a writer")).collect()
+    });
+    group.await_settled();
+    for memory in &memories {
+        for id in group.ids() {
+            let verdict = memory.verify(group.address(id));
+            verdict.unwrap_or_else(|error| panic!("replica {id}: {error}"));
+        }
+        let (acknowledged, unknown) = memory.counts();
+        outcome.writes = (outcome.writes.0 + acknowledged, outcome.writes.1 + unknown);
+    }
+    group.await_settled();
+    outcome
+}
+
+/// A writer begins at the place after its name: turned so that this is the first address.
+fn rotated_for(name: usize, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let count = addresses.len();
+    addresses.rotate_right((name + 1) % count);
+    addresses
+}
+
+fn one_round(
+    group: &mut Group,
+    hosts: &Hosts,
+    fault: Fault,
+    round: usize,
+    writers: &Writers,
+    outcome: &mut Outcome,
+) {
+    let before = writers.acknowledged();
+    eventually("writes before the fault", SOON, || {
+        if writers.acknowledged() >= before + 50 { Ok(()) } else { Err("too few") }
+    });
+    let primary = group.primary();
+    let survivors: Vec<u8> = group.ids().filter(|id| *id != primary).collect();
+    let stop = AtomicBool::new(false);
+    scope(|threads| {
+        let _stop = Raise(&stop);
+        let mut probes = Vec::new();
+        for id in &survivors {
+            let address = group.address(*id);
+            let probe = group.at_host(*id, || Probe::open(address)).expect("a survivor");
+            probes.push(threads.spawn(|| probe.write_until(&stop)));
+        }
+        let mut question = Question::open(group, primary);
+        let returned = match fault {
+            Fault::Kill => {
+                let moment = group.kill(primary);
+                outcome.failovers.push(first_answer(group, &survivors, moment));
+                let returned = Instant::now();
+                group.start_replica(primary);
+                returned
+            }
+            Fault::Freeze => {
+                let moment = Instant::now();
+                let frozen = freeze(group, primary);
+                outcome.failovers.push(first_answer(group, &survivors, moment));
+                question.ask(group, survivors[0], round);
+                drop(frozen);
+                Instant::now()
+            }
+            Fault::Cut => {
+                let moment = Instant::now();
+                hosts.cut(primary);
+                outcome.failovers.push(first_answer(group, &survivors, moment));
+                question.ask(group, survivors[0], round);
+                question.stays_open(TEMPTED);
+                hosts.join(primary);
+                Instant::now()
+            }
+        };
+        question.settle(round);
+        await_in_step(group, primary);
+        outcome.returns.push(returned.elapsed());
+        stop.store(true, Ordering::Relaxed);
+        for probe in probes {
+            outcome.connections.0 += 1;
+            if let Ok(probe) = probe.join().expect("a probe") {
+                outcome.connections.1 += 1;
+                outcome.slowest = outcome.slowest.max(probe.slowest_since(returned));
+            }
+        }
+    });
+}
+
+/// Tries the survivors in turn, each from its own host, on new connections, until one answers.
+fn first_answer(group: &Group, survivors: &[u8], since: Instant) -> Duration {
+    let mut next = 0;
+    eventually("an answer after the fault", START, || {
+        next += 1;
+        let id = survivors[next % survivors.len()];
+        let address = group.address(id);
+        group.at_host(id, || Probe::open(address)).map(drop)
+    });
+    since.elapsed()
+}
+
+/// Back in step, not only back: less than a second of writes behind.
+fn await_in_step(group: &Group, id: u8) {
+    let count = group.ids().count();
+    eventually("the return of the old primary", START, || {
+        let status = group.status()?;
+        status.healthy(count)?;
+        let admitted = status.replica(id).admitted.unwrap_or(0);
+        if admitted + 100 >= status.committed() { Ok(()) } else { Err(status.brief()) }
+    });
+}
+
+/// A client at the old primary's host that reads what others have changed meanwhile.
+struct Question {
+    connection: Connection,
+    address: SocketAddr,
+}
+
+impl Question {
+    fn open(group: &Group, primary: u8) -> Self {
+        let address = group.address(primary);
+        let open = || Connection::open(address, ANSWER);
+        let mut connection = group.at_host(primary, open).expect("the primary");
+        connection.call(&[b"GET", MARK]).expect("an answer before the fault");
+        Self { connection, address }
+    }
+
+    /// Changes the value through a survivor, then asks the old primary for it.
+    fn ask(&mut self, group: &Group, survivor: u8, round: usize) {
+        let value = round.to_string();
+        let mut other = Connection::open(group.address(survivor), ANSWER).expect("a survivor");
+        let reply = other.call(&[b"SET", MARK, value.as_bytes()]).expect("a write");
+        assert_eq!(reply, Reply::Simple("OK".to_owned()));
+        self.connection.send(&command(&[b"GET", MARK])).expect("room to send");
+    }
+
+    /// Nothing may be answered for a while.
+    fn stays_open(&mut self, period: Duration) {
+        let stream = self.connection.stream();
+        stream.set_read_timeout(Some(period)).expect("a bound");
+        let answer = stream.peek(&mut [0]);
+        let kind = answer.as_ref().map_err(io::Error::kind);
+        let none = matches!(kind, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut));
+        assert!(none, "{} is cut off, and does not wait: {answer:?}", self.address);
+        stream.set_read_timeout(Some(ANSWER)).expect("a bound");
+    }
+
+    /// The old primary is back: the answer is the new value, or the connection is gone.
+    fn settle(mut self, round: usize) {
+        let Ok(reply) = self.connection.reply() else { return };
+        let new = Reply::Bulk(Some(round.to_string().into_bytes()));
+        assert_eq!(reply, new, "{} answered what is not so any more", self.address);
+    }
+}
+
+struct Raise<'a>(&'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The bars, held on three hosts: `rounds` kills, a fifth as many freezes, and as many cuts. Gives
+/// the bars that were missed.
+///
+/// # Panics
+///
+/// As [`run`].
+#[must_use]
+pub fn measure(rounds: usize) -> Vec<String> {
+    let mut missed = Vec::new();
+    for fault in [Fault::Kill, Fault::Freeze, Fault::Cut] {
+        let rounds = if fault == Fault::Kill { rounds } else { rounds.div_ceil(5) };
+        let outcome = fresh(fault, rounds, |line| println!("{line}"));
+        println!("{}", outcome.summary(fault));
+        let (median, worst) = fault.bars();
+        let mut bar = |what, time: Duration, bar: Duration| {
+            if time > bar {
+                missed.push(format!("{fault:?}: {what} fail-over {time:.0?} is above {bar:?}"));
+            }
+        };
+        bar("median", outcome.median(), median);
+        bar("worst", outcome.worst(), worst);
+        let (all, lived) = outcome.connections;
+        if lived != all {
+            missed.push(format!("{fault:?}: {lived} of {all} connections lived"));
+        }
+    }
+    missed
+}
+
+/// As [`run`], with a group and hosts of its own.
+///
+/// # Panics
+///
+/// As [`run`], and where there can be no hosts.
+pub fn fresh(fault: Fault, rounds: usize, said: impl FnMut(String)) -> Outcome {
+    let machine = Machine::take("failover");
+    let hosts = Arc::new(Hosts::make(3));
+    let _hub = hosts.visit_hub();
+    let mut group = Group::start_on(&machine, &hosts, program::redis_on_hosts(machine.folder()));
+    run(&mut group, &hosts, fault, rounds, said)
+}
+
+impl Fault {
+    /// The longest median and the longest time without service that are good enough.
+    #[must_use]
+    pub fn bars(self) -> (Duration, Duration) {
+        let second = Duration::from_secs(1);
+        match self {
+            Self::Kill => (second / 10, second / 2),
+            Self::Freeze | Self::Cut => (second, second),
+        }
+    }
+}

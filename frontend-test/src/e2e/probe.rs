@@ -1,0 +1,72 @@
+//! Clients that keep one connection and note how long each of their requests takes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::http::invalid;
+use super::resp::{Connection, Reply};
+use super::wait::ANSWER;
+
+/// Rest between two requests: the log of the group must stay short, because a replica that returns
+/// replays all of it.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A connection to the service on one replica, that answered at least once.
+pub struct Probe {
+    connection: Connection,
+    /// When each request was sent, and how long its answer took.
+    times: Vec<(Instant, Duration)>,
+}
+
+impl Probe {
+    /// Connects and writes once.
+    ///
+    /// # Errors
+    ///
+    /// As connecting and writing do.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        let mut probe = Self { connection: Connection::open(address, ANSWER)?, times: Vec::new() };
+        probe.write()?;
+        Ok(probe)
+    }
+
+    /// One write, so that the answer needs agreement and not only a process that is up.
+    ///
+    /// # Errors
+    ///
+    /// No answer, or a wrong one.
+    pub fn write(&mut self) -> io::Result<()> {
+        let start = Instant::now();
+        match self.connection.call(&[b"INCR", b"probes"])? {
+            Reply::Number(_) => {
+                self.times.push((start, start.elapsed()));
+                Ok(())
+            }
+            other => Err(invalid(format!("INCR answered {other:?}"))),
+        }
+    }
+
+    /// Writes until told to stop, then once more.
+    ///
+    /// # Errors
+    ///
+    /// The first write that is not answered.
+    pub fn write_until(mut self, stop: &AtomicBool) -> io::Result<Self> {
+        while !stop.load(Ordering::Relaxed) {
+            self.write()?;
+            sleep(PAUSE);
+        }
+        self.write()?;
+        Ok(self)
+    }
+
+    /// The slowest of the requests that were sent after a moment.
+    #[must_use]
+    pub fn slowest_since(&self, moment: Instant) -> Duration {
+        let later = self.times.iter().filter(|(start, _)| *start >= moment);
+        later.map(|(_, time)| *time).max().unwrap_or_default()
+    }
+}
