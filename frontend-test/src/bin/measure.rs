@@ -10,13 +10,16 @@ use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::program::{self, PAGE};
-use crane_test::e2e::{bench, failover, idle, kills};
+use crane_test::e2e::{bench, failover, idle, kills, linear, sizes, steady};
 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure odd [TIMES]       odd clients, 200 of each kind
        crane-measure idle [SECONDS]    an idle group, 30 s
        crane-measure failover [KILLS]  the primary killed, frozen, cut off on three hosts, 50 kills
+       crane-measure steady [SECONDS]  full load changes no primary, 600 s
+       crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
+       crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure";
 
 fn main() -> ExitCode {
@@ -34,6 +37,12 @@ fn main() -> ExitCode {
         "odd" => measure_odd(amount.unwrap_or(200) as usize),
         "idle" => measure_idle(Duration::from_secs(amount.unwrap_or(30).into())),
         "failover" => failover::measure(amount.unwrap_or(50) as usize),
+        "linear" => linear::measure(amount.unwrap_or(20).into()),
+        "steady" => steady::measure(Duration::from_secs(amount.unwrap_or(600).into())),
+        "sizes" => {
+            print!("{}", sizes::table(&sizes::run(amount.unwrap_or(5000))));
+            Vec::new()
+        }
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
     };

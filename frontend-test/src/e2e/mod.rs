@@ -11,7 +11,9 @@
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`hosts`]: hosts of their own, in network namespaces; [`frozen`]: a replica that hangs;
 //! * [`probe`]: clients that note how long each request takes;
-//! * [`kills`], [`idle`], [`bench`], [`failover`]: long runs, shared by the tests and by `ci/measure`;
+//! * [`linear`]: histories under faults, and whether they are linearizable;
+//! * [`kills`], [`idle`], [`bench`], [`failover`], [`steady`], [`sizes`]: long
+//!   runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: every wait has a bound and a name.
 //!
 //! A test owns what it starts and ends nothing else. It panics with the reason when something is
@@ -28,6 +30,7 @@ pub mod hosts;
 pub mod http;
 pub mod idle;
 pub mod kills;
+pub mod linear;
 pub mod load;
 pub mod machine;
 pub mod native;
@@ -36,5 +39,7 @@ pub mod probe;
 pub mod program;
 pub mod racy;
 pub mod resp;
+pub mod sizes;
 pub mod status;
+pub mod steady;
 pub mod wait;

@@ -7,10 +7,12 @@
 mod calls;
 mod control;
 mod crash;
+mod hosts;
 mod kills;
 mod lifecycle;
 mod odd;
 mod python;
 mod redis;
 mod refusals;
+mod sizes;
 mod web;

@@ -1,0 +1,122 @@
+//! What clients asked, when, and what they were told.
+
+use std::collections::HashMap;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// The value.
+    Get,
+    /// A new value.
+    Set(String),
+    /// More at the end of the value.
+    Append(String),
+    /// One more than the number that is there.
+    Increment,
+}
+
+/// What it was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Request::Get`]; nothing, if the key has never been written.
+    Value(Option<String>),
+    /// To [`Request::Set`].
+    Done,
+    /// To [`Request::Append`], the new length; to [`Request::Increment`], the new number.
+    Number(i64),
+    /// Nothing was told: it may have happened, may happen later, or never.
+    Unknown,
+}
+
+/// A request and its answer.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Who asked.
+    pub client: u32,
+    /// About which key.
+    pub key: String,
+    /// Nanoseconds from the start of the history until it was sent.
+    pub asked: i64,
+    /// And until its answer had come. `i64::MAX` if none came.
+    pub told: i64,
+    /// What was asked.
+    pub request: Request,
+    /// What was told.
+    pub answer: Answer,
+}
+
+/// All events of one run.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In no order.
+    pub events: Vec<Event>,
+}
+
+impl History {
+    /// Adds an event. Reads without an answer say nothing and are left out.
+    pub fn add(&mut self, event: Event) {
+        if event.answer != Answer::Unknown || event.request != Request::Get {
+            self.events.push(event);
+        }
+    }
+
+    /// Requests answered, and requests of unknown fate.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let unknown = self.events.iter().filter(|event| event.answer == Answer::Unknown).count();
+        (self.events.len() - unknown, unknown)
+    }
+
+    /// The events of each key.
+    #[must_use]
+    pub fn by_key(&self) -> HashMap<&str, Vec<&Event>> {
+        let mut keys: HashMap<&str, Vec<&Event>> = HashMap::new();
+        for event in &self.events {
+            keys.entry(&event.key).or_default().push(event);
+        }
+        keys
+    }
+
+    /// The same history, but for one read, chosen by `seed`, that was told what an earlier read had
+    /// been told, before other writes were acknowledged: what a backup that lags would have said,
+    /// had it answered from what it has. Nothing, if there is no such place.
+    #[must_use]
+    pub fn with_stale_read(&self, seed: u64) -> Option<Self> {
+        let mut reads: Vec<usize> =
+            (0..self.events.len()).filter(|at| self.events[*at].request == Request::Get).collect();
+        if reads.is_empty() {
+            return None;
+        }
+        let turn = usize::try_from(seed.wrapping_mul(0x9e37_79b9) % reads.len() as u64).ok()?;
+        reads.rotate_left(turn);
+        let keys = self.by_key();
+        let (late, stale) = reads.iter().find_map(|at| {
+            let late = &self.events[*at];
+            let earlier = keys[late.key.as_str()].iter().find(|early| {
+                early.request == Request::Get
+                    && early.answer != late.answer
+                    && self.overwritten_between(early, late, &keys)
+            })?;
+            Some((*at, earlier.answer.clone()))
+        })?;
+        let mut planted = self.clone();
+        planted.events[late].answer = stale;
+        Some(planted)
+    }
+
+    /// Whether some SET began after `early` was told, and was acknowledged before `late` was asked.
+    /// Values are never set twice, so what `early` was told cannot come back.
+    fn overwritten_between(
+        &self,
+        early: &Event,
+        late: &Event,
+        keys: &HashMap<&str, Vec<&Event>>,
+    ) -> bool {
+        keys[late.key.as_str()].iter().any(|event| {
+            matches!(event.request, Request::Set(_))
+                && event.answer == Answer::Done
+                && event.asked > early.told
+                && event.told < late.asked
+        })
+    }
+}
