@@ -18,6 +18,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod fmt;
+
 pub mod bubble;
 pub mod execution;
 pub mod handover;

@@ -141,11 +141,6 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.listeners[listener.0 as usize] = None;
     }
 
-    /// Changes how many connections may wait (`listen` called again).
-    pub fn set_backlog(&mut self, listener: ListenerIndex, backlog: u32) {
-        self.listener_mut(listener).backlog = backlog;
-    }
-
     /// A listener that exists.
     pub fn listener(&self, listener: ListenerIndex) -> &Listener {
         self.listeners[listener.0 as usize].as_ref().expect("a listener that exists")
@@ -204,6 +199,12 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
         let expected = if id.generation == entry.generation { entry.next } else { 1 };
         if id.number != expected && !broken(Mutant::NumberUnchecked) {
+            say!(
+                debug,
+                "connection {} by node {} is not the next one",
+                id.number,
+                id.entry.number()
+            );
             return Admitted::Nothing;
         }
         (entry.generation, entry.next) = (id.generation, expected + 1);
@@ -231,7 +232,15 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     fn send<'a>(&mut self, id: ConnId, offset: u64, bytes: &'a [u8]) -> Admitted<'a> {
         self.with(id, |conn, state| match state.fresh(offset, bytes) {
-            None => Admitted::Nothing,
+            None => {
+                say!(
+                    debug,
+                    "bytes at {} of connection {} are known or too early",
+                    offset,
+                    id.number
+                );
+                Admitted::Nothing
+            }
             Some(bytes) => {
                 let at = state.received;
                 state.received += bytes.len() as u64;

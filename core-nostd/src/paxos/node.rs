@@ -445,6 +445,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let role = self.role();
         if role != self.role_told {
             self.role_told = role;
+            say!(
+                info,
+                "node {}: {:?}, {:?}",
+                self.config.me.number(),
+                shown!(role),
+                shown!(reason)
+            );
             push(out, Effect::Role { role, reason });
         }
     }

@@ -20,11 +20,11 @@ use crate::descriptors::{Kind, Place};
 use crate::errno;
 use crate::turn::{Call, Held, begin};
 use crate::watch;
-use crate::world::{On, World};
+use crate::world::{CONNECTIONS, On, World};
 
-/// The least and the greatest backlog. Small ones are rounded up: a refused client is a worse answer
-/// than a waiting one.
-const BACKLOG: (u32, u32) = (128, 4096);
+/// How many connections may wait to be accepted, whatever the server asks for: where a kernel lets the
+/// clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), admission would have to reset them.
+const BACKLOG: u32 = CONNECTIONS as u32;
 
 /// Makes a stand-in.
 fn stand_in(ipv6: bool, flags: c_int) -> Result<c_int, c_int> {
@@ -125,8 +125,7 @@ unsafe extern "C" fn listen(descriptor: c_int, backlog: c_int) -> c_int {
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_listen, arguments) }))
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Listen) else { return real() };
-    let backlog = u32::try_from(backlog).unwrap_or(0).clamp(BACKLOG.0, BACKLOG.1);
-    let result = listen_at(held.world(), place, backlog);
+    let result = listen_at(held.world(), place);
     held.end();
     match result {
         Some(result) => errno::answer_int(result),
@@ -134,14 +133,11 @@ unsafe extern "C" fn listen(descriptor: c_int, backlog: c_int) -> c_int {
     }
 }
 
-fn listen_at(world: &mut World, place: Place, backlog: u32) -> Option<Result<usize, c_int>> {
+fn listen_at(world: &mut World, place: Place) -> Option<Result<usize, c_int>> {
     let description = *world.descriptors.at(place);
     match description.kind {
         Kind::Socket => {}
-        Kind::Listener(listener) => {
-            world.run.sockets.set_backlog(listener, backlog);
-            return Some(Ok(0));
-        }
+        Kind::Listener(_) => return Some(Ok(0)),
         _ => return None,
     }
     let ipv6 = description.ipv6;
@@ -152,7 +148,7 @@ fn listen_at(world: &mut World, place: Place, backlog: u32) -> Option<Result<usi
         Some(bound) => bound,
         None => Endpoint { port: any_port(world, ipv6), ..UNBOUND },
     };
-    let Some(listener) = world.run.sockets.listen(bound, ipv6, backlog) else {
+    let Some(listener) = world.run.sockets.listen(bound, ipv6, BACKLOG) else {
         return Some(Err(libc::ENOBUFS));
     };
     world.descriptors.at(place).kind = Kind::Listener(listener);
