@@ -245,6 +245,17 @@ impl Group {
         })
     }
 
+    /// Stops a replica's daemon as a debugger would, or lets it go on: for the others it hangs.
+    ///
+    /// # Panics
+    ///
+    /// If the replica does not run.
+    pub fn freeze(&self, id: u8, frozen: bool) {
+        let child = self.replicas[index(id)].as_ref().expect("a running replica");
+        let signal = if frozen { Signal::STOP } else { Signal::CONT };
+        kill_process(pid(child.id()), signal).expect("a signal");
+    }
+
     /// Stops all replicas.
     pub fn stop(&mut self) {
         for id in self.ids() {

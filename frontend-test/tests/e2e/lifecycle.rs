@@ -56,6 +56,22 @@ fn a_replica_that_lost_its_data_learns_it_again() {
 }
 
 #[test]
+fn a_primary_that_hangs_is_replaced_and_follows_when_it_goes_on() {
+    let machine = Machine::take("hangs");
+    let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    push(&group, 1, 1..=50);
+    let hung = group.primary();
+    let other = group.ids().find(|id| *id != hung).unwrap();
+    group.freeze(hung, true);
+    push(&group, other, 51..=100);
+    group.freeze(hung, false);
+    group.await_serving();
+    push(&group, hung, 101..=150);
+    let settled = group.await_settled();
+    assert_ne!(settled.primary(), Ok(hung), "it follows");
+}
+
+#[test]
 fn the_command_works_where_it_is_copied_to() {
     let machine = Machine::take("copied");
     let copy = machine.folder().join("elsewhere");

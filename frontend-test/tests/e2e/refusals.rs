@@ -149,6 +149,26 @@ fn the_data_of_another_group_is_refused() {
 }
 
 #[test]
+fn the_data_of_a_newer_version_is_refused() {
+    let machine = Machine::take("newer");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    group.stop_replica(3);
+    let meta = group.data(3).join("meta");
+    let before = fs::read_to_string(&meta).unwrap();
+    let newer = before.replacen("\"version\":1", "\"version\":2", 1);
+    let newer = newer.replacen("\"version\": 1", "\"version\": 2", 1);
+    assert_ne!(newer, before, "no version in {before}");
+    fs::write(&meta, newer).unwrap();
+    assert_refused(&group.refused(3), &["version 2"]);
+    serves(&group, 1);
+    fs::write(&meta, before).unwrap();
+    group.start_replica(3);
+    group.await_serving();
+    serves(&group, 3);
+    group.await_settled();
+}
+
+#[test]
 fn a_torn_log_is_cut_and_a_damaged_one_is_refused() {
     let machine = Machine::take("log");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
