@@ -42,7 +42,9 @@ for rule, file in cited.items():
         problems.append(f"{file} cites rule {rule}, which does not exist")
 
 # What the validator of traces knows by name, some trace breaks.
-validator = "".join(f.read_text() for f in (ROOT / "frontend-test/src/specification").glob("*.rs"))
+# (The one of logs has its own tests beside it.)
+validator = (ROOT / "frontend-test/src/specification").glob("*.rs")
+validator = "".join(file.read_text() for file in validator if file.name != "logs.rs")
 tampered = "".join(f.read_text() for f in (ROOT / "frontend-test/tests/traces").glob("*.rs"))
 for rule in sorted(set(re.findall(r'"([A-Z]\d+)"', validator))):
     if rule not in rules:

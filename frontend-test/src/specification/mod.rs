@@ -11,10 +11,12 @@
 //! | `standing` | R |
 //! | `script` | S, and E where ops are admitted |
 //! | `entry` | E at the entry replica |
+//! | `logs` | P, R and S9 in the logs of real replicas |
 
 mod agreement;
 mod entry;
 pub mod event;
+pub mod logs;
 mod script;
 mod standing;
 mod storage;

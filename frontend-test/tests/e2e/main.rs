@@ -14,5 +14,6 @@ mod odd;
 mod python;
 mod redis;
 mod refusals;
+mod rules;
 mod sizes;
 mod web;

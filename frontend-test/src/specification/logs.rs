@@ -1,0 +1,225 @@
+//! The rules held against the logs that real replicas leave behind, as `crane-linux log show` prints
+//! them.
+//!
+//! A log tells what one node wrote, in its order, and nothing of what it heard: so this looks at what
+//! one node's writes, and all nodes' writes together, must keep.
+
+use std::collections::HashMap;
+
+use crane_core::id::NodeId;
+
+use super::{Verdict, breaks, rule};
+
+/// A ballot as it is printed: `round.node`.
+type Ballot = (u64, u64);
+
+/// One record of a log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// The highest ballot promised.
+    Promise(Ballot),
+    /// Whether the node votes: the standing's name, and its life.
+    Standing(String, Option<u64>),
+    /// The log is accepted under a ballot, and ends at a slot.
+    Adopt(Ballot, u64),
+    /// An entry in a slot: its ballot, its stamp if it has one, and all that is printed of it.
+    Accept(u64, Ballot, Option<u64>, String),
+    /// All slots up to this one were committed.
+    Committed(u64),
+}
+
+/// Reads what `crane-linux log show` prints, its last line (the sum) included.
+///
+/// # Errors
+/// The first line that is not understood.
+pub fn parse(text: &str) -> Result<Vec<Line>, String> {
+    let records = text.lines().filter(|line| !line.contains(" records are whole"));
+    records.map(|line| parse_line(line).ok_or_else(|| line.to_owned())).collect()
+}
+
+fn parse_line(line: &str) -> Option<Line> {
+    let (_, record) = line.split_once(' ')?;
+    let record = record.trim_start();
+    let (kind, rest) = record.split_once(' ')?;
+    Some(match kind {
+        "promise" => Line::Promise(ballot(rest)?),
+        "standing" => {
+            let name = rest.split_whitespace().next()?.to_owned();
+            let life = rest.split_once("Life(").and_then(|(_, life)| life.split(')').next());
+            Line::Standing(name, life.and_then(|life| life.parse().ok()))
+        }
+        "adopt" => {
+            let (of, rest) = rest.split_once(": the log ends at slot ")?;
+            Line::Adopt(ballot(of)?, rest.parse().ok()?)
+        }
+        "slot" => {
+            let (slot, rest) = rest.split_once(" under ")?;
+            let (of, content) = rest.split_once(": ")?;
+            let stamp = content.strip_prefix("stamp ").and_then(|rest| rest.split(' ').next());
+            let stamp = stamp.and_then(|stamp| stamp.parse().ok());
+            Line::Accept(slot.parse().ok()?, ballot(of)?, stamp, content.to_owned())
+        }
+        "committed" => Line::Committed(rest.strip_prefix("up to ")?.parse().ok()?),
+        _ => return None,
+    })
+}
+
+fn ballot(text: &str) -> Option<Ballot> {
+    let (round, node) = text.split_once('.')?;
+    Some((round.parse().ok()?, node.parse().ok()?))
+}
+
+/// What has been seen of the group.
+#[derive(Default)]
+struct Logs {
+    /// By slot and ballot: the content, and the ballot of the entry before.
+    proposed: HashMap<(u64, Ballot), (String, Ballot)>,
+    /// By slot: the ballot of what some node knew to be committed there, its stamp, and its content.
+    committed: HashMap<u64, (Ballot, Option<u64>, String)>,
+}
+
+/// Whether the whole logs of a group's nodes, from their first record on, keep the rules.
+///
+/// # Errors
+/// The rule's name, and what breaks it.
+pub fn validate_logs(logs: &[(NodeId, Vec<Line>)]) -> Result<(), (&'static str, String)> {
+    let mut all = Logs::default();
+    for (node, lines) in logs {
+        all.follow(lines).map_err(|(rule, what)| (rule, format!("{node}: {what}")))?;
+    }
+    all.stamps_grow()
+}
+
+impl Logs {
+    // specs: P2, P4, P5, P10, P11, R2, R3
+    fn follow(&mut self, lines: &[Line]) -> Verdict {
+        let mut promised = (0, 0);
+        let mut standing = "Blank".to_owned();
+        let mut log: Vec<(Ballot, Option<u64>, String)> = Vec::new();
+        let mut committed = 0;
+        for line in lines {
+            match line {
+                Line::Promise(ballot) => {
+                    rule("P2", *ballot > promised, || {
+                        format!("promises {ballot:?} after {promised:?}")
+                    })?;
+                    promised = *ballot;
+                }
+                Line::Standing(next, life) => {
+                    let first = *life == Some(0);
+                    let known = match (standing.as_str(), next.as_str()) {
+                        ("Blank", "Ready") => true,
+                        ("Blank" | "Voter", "Rejoining") => !first,
+                        ("Ready", "Voter") => first,
+                        ("Rejoining", "Voter") => !first,
+                        _ => false,
+                    };
+                    let name = if next == "Voter" { "R2" } else { "R3" };
+                    rule(name, known, || format!("becomes {next} {life:?} from {standing}"))?;
+                    standing.clone_from(next);
+                }
+                Line::Adopt(ballot, up_to) => {
+                    rule("P2", *ballot >= promised, || format!("adopts the log of {ballot:?}"))?;
+                    rule("P11", *up_to >= committed, || format!("cuts its log at {up_to}"))?;
+                    rule("P4", *up_to <= log.len() as u64, || format!("adopts a gap, {up_to}"))?;
+                    log.truncate(*up_to as usize);
+                }
+                Line::Accept(slot, ballot, stamp, content) => {
+                    rule("P2", *ballot <= promised, || format!("accepts {ballot:?} unpromised"))?;
+                    rule("P11", *slot > committed, || format!("replaces slot {slot}"))?;
+                    let place = (*slot as usize).wrapping_sub(1);
+                    rule("P4", place <= log.len(), || format!("leaves a gap before {slot}"))?;
+                    log.truncate(place);
+                    let before = log.last().map_or((0, 0), |(before, ..)| *before);
+                    let key = (*slot, *ballot);
+                    let known = self.proposed.entry(key).or_insert((content.clone(), before));
+                    rule("P5", known.0 == *content, || {
+                        format!("slot {slot} of {ballot:?} is {content}, and {}", known.0)
+                    })?;
+                    rule("P4", known.1 == before, || {
+                        format!("slot {slot} of {ballot:?} stands after {before:?}, {:?}", known.1)
+                    })?;
+                    log.push((*ballot, *stamp, content.clone()));
+                }
+                Line::Committed(up_to) if *up_to <= committed => {}
+                Line::Committed(up_to) => {
+                    let Some(entries) = log.get(committed as usize..*up_to as usize) else {
+                        return breaks("P10", format!("commits {up_to} of {}", log.len()));
+                    };
+                    for (slot, entry) in (committed + 1..).zip(entries) {
+                        let known = self.committed.entry(slot).or_insert_with(|| entry.clone());
+                        rule("P10", known == entry, || format!("commits another slot {slot}"))?;
+                    }
+                    committed = *up_to;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // specs: S9
+    fn stamps_grow(&self) -> Verdict {
+        let mut slots: Vec<_> = self.committed.iter().collect();
+        slots.sort();
+        let mut last = 0;
+        for (slot, (_, stamp, _)) in slots {
+            if let Some(stamp) = stamp {
+                rule("S9", *stamp > last, || format!("stamp {stamp} in slot {slot} after {last}"))?;
+                last = *stamp;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "\
+00000000:16         standing Ready
+00000000:50         standing Voter { life: Life(0) }
+00000000:90         promise 1.2
+00000000:120        slot 1 under 1.2: genesis of group 07, members a,b,c, quantum 100
+00000000:160        adopt 1.2: the log ends at slot 1
+00000000:200        slot 2 under 1.2: stamp 10 grant 1000, connect 1.5.1 to 80
+00000000:240        slot 3 under 1.2: stamp 11 grant 1000
+00000000:280        committed up to 2
+00000000:300        promise 2.1
+00000000:330        slot 3 under 2.1: stamp 12 grant 1000
+00000000:370        adopt 2.1: the log ends at slot 3
+00000000:400        committed up to 3
+12 records are whole; 0 torn bytes at the end
+";
+
+    fn verdict(texts: &[&str]) -> Result<(), &'static str> {
+        let ids = (1..).filter_map(NodeId::new);
+        let logs: Vec<_> = ids.zip(texts.iter().map(|text| parse(text).unwrap())).collect();
+        validate_logs(&logs).map_err(|(rule, _)| rule)
+    }
+
+    #[test]
+    fn a_log_that_keeps_the_rules_is_accepted() {
+        assert_eq!(parse(WHOLE).unwrap().len(), 12);
+        assert_eq!(verdict(&[WHOLE, WHOLE]), Ok(()));
+        assert!(parse("00000000:16  something else").is_err());
+    }
+
+    #[test]
+    fn each_rule_finds_the_log_that_breaks_it() {
+        let tampered = [
+            ("promise 2.1", "promise 1.1", "P2"),
+            ("slot 3 under 2.1", "slot 5 under 2.1", "P4"),
+            ("committed up to 2", "committed up to 4", "P10"),
+            ("adopt 2.1: the log ends at slot 3", "adopt 2.1: the log ends at slot 1", "P11"),
+            ("standing Ready", "standing Rejoining { life: Life(9) }", "R2"),
+            ("standing Ready", "standing Rejoining { life: Life(0) }", "R3"),
+            ("stamp 12", "stamp 9", "S9"),
+        ];
+        for (from, to, rule) in tampered {
+            assert_eq!(verdict(&[&WHOLE.replace(from, to)]), Err(rule), "{from} became {to}");
+        }
+        let other = WHOLE.replace("connect 1.5.1", "connect 1.5.2");
+        assert_eq!(verdict(&[WHOLE, &other]), Err("P5"));
+    }
+}
