@@ -1,9 +1,10 @@
-//! The primary killed, frozen and cut off, on three hosts with clients at each.
+//! The primary killed, frozen and cut off, a backup replaced, on three hosts with clients at each.
 //!
 //! The time that counts is from the fault to the first good answer to a write on a *new* connection
 //! at a survivor. Connections that are there already must all live through it. An old primary that
 //! comes back has a question waiting for it whose answer has changed meanwhile.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::program;
 use super::resp::{Connection, Reply, command};
 use super::wait::{ANSWER, SOON, START, eventually};
 
-/// What happens to the primary.
+/// What happens, to the primary unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9` of the daemon and the server.
@@ -31,6 +32,8 @@ pub enum Fault {
     Freeze,
     /// Its host is cut off.
     Cut,
+    /// Not the primary: a backup is killed, and replaced by one with an empty disk.
+    Replace,
 }
 
 /// What the rounds of one fault showed.
@@ -40,9 +43,9 @@ pub struct Outcome {
     pub failovers: Vec<Duration>,
     /// Connections through survivors, and how many of them lived through it.
     pub connections: (usize, usize),
-    /// From the end of each fault to the group's good health.
+    /// From the end of each fault (from its start, if a backup is replaced) to good health.
     pub returns: Vec<Duration>,
-    /// The slowest request to a survivor while the old primary returned.
+    /// The slowest request to a survivor in that time.
     pub slowest: Duration,
     /// Writes acknowledged, all of them found once; and those whose answer never came.
     pub writes: (usize, usize),
@@ -89,8 +92,7 @@ const TEMPTED: Duration = Duration::from_millis(300);
 /// The key whose value changes behind the old primary's back.
 const MARK: &[u8] = b"mark";
 
-/// Does `fault` to the primary of a Redis group `rounds` times; each time it returns before the
-/// next.
+/// Does `fault` to a Redis group `rounds` times; each time the replica returns before the next.
 ///
 /// # Panics
 ///
@@ -163,8 +165,11 @@ fn one_round(
     eventually("writes before the fault", SOON, || {
         if writers.acknowledged() >= before + 50 { Ok(()) } else { Err("too few") }
     });
-    let primary = group.primary();
-    let survivors: Vec<u8> = group.ids().filter(|id| *id != primary).collect();
+    let mut hit = group.primary();
+    if fault == Fault::Replace {
+        hit = group.ids().find(|id| *id != hit).expect("a backup");
+    }
+    let survivors: Vec<u8> = group.ids().filter(|id| *id != hit).collect();
     let stop = AtomicBool::new(false);
     scope(|threads| {
         let _stop = Raise(&stop);
@@ -174,18 +179,25 @@ fn one_round(
             let probe = group.at_host(*id, || Probe::open(address)).expect("a survivor");
             probes.push(threads.spawn(|| probe.write_until(&stop)));
         }
-        let mut question = Question::open(group, primary);
+        let mut question = Question::open(group, hit);
         let returned = match fault {
             Fault::Kill => {
-                let moment = group.kill(primary);
+                let moment = group.kill(hit);
                 outcome.failovers.push(first_answer(group, &survivors, moment));
                 let returned = Instant::now();
-                group.start_replica(primary);
+                group.start_replica(hit);
                 returned
+            }
+            Fault::Replace => {
+                let moment = group.kill(hit);
+                outcome.failovers.push(first_answer(group, &survivors, moment));
+                fs::remove_dir_all(group.data(hit)).expect("an empty disk");
+                group.start_replica(hit);
+                moment
             }
             Fault::Freeze => {
                 let moment = Instant::now();
-                let frozen = freeze(group, primary);
+                let frozen = freeze(group, hit);
                 outcome.failovers.push(first_answer(group, &survivors, moment));
                 question.ask(group, survivors[0], round);
                 drop(frozen);
@@ -193,16 +205,16 @@ fn one_round(
             }
             Fault::Cut => {
                 let moment = Instant::now();
-                hosts.cut(primary);
+                hosts.cut(hit);
                 outcome.failovers.push(first_answer(group, &survivors, moment));
                 question.ask(group, survivors[0], round);
                 question.stays_open(TEMPTED);
-                hosts.join(primary);
+                hosts.join(hit);
                 Instant::now()
             }
         };
         question.settle(round);
-        await_in_step(group, primary);
+        await_in_step(group, hit);
         outcome.returns.push(returned.elapsed());
         stop.store(true, Ordering::Relaxed);
         for probe in probes {
@@ -230,7 +242,7 @@ fn first_answer(group: &Group, survivors: &[u8], since: Instant) -> Duration {
 /// Back in step, not only back: less than a second of writes behind.
 fn await_in_step(group: &Group, id: u8) {
     let count = group.ids().count();
-    eventually("the return of the old primary", START, || {
+    eventually("the return of the replica", START, || {
         let status = group.status()?;
         status.healthy(count)?;
         let admitted = status.replica(id).admitted.unwrap_or(0);
@@ -289,7 +301,7 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// The bars, held on three hosts: `rounds` kills, a fifth as many freezes, and as many cuts. Gives
+/// The bars, held on three hosts: `rounds` kills, a fifth as many of every other fault. Gives
 /// the bars that were missed.
 ///
 /// # Panics
@@ -298,7 +310,7 @@ impl Drop for Raise<'_> {
 #[must_use]
 pub fn measure(rounds: usize) -> Vec<String> {
     let mut missed = Vec::new();
-    for fault in [Fault::Kill, Fault::Freeze, Fault::Cut] {
+    for fault in [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Replace] {
         let rounds = if fault == Fault::Kill { rounds } else { rounds.div_ceil(5) };
         let outcome = fresh(fault, rounds, |line| println!("{line}"));
         println!("{}", outcome.summary(fault));
@@ -310,6 +322,9 @@ pub fn measure(rounds: usize) -> Vec<String> {
         };
         bar("median", outcome.median(), median);
         bar("worst", outcome.worst(), worst);
+        if outcome.slowest > Duration::from_secs(1) {
+            missed.push(format!("{fault:?}: a request took {:.0?} in a return", outcome.slowest));
+        }
         let (all, lived) = outcome.connections;
         if lived != all {
             missed.push(format!("{fault:?}: {lived} of {all} connections lived"));
@@ -338,7 +353,7 @@ impl Fault {
         let second = Duration::from_secs(1);
         match self {
             Self::Kill => (second / 10, second / 2),
-            Self::Freeze | Self::Cut => (second, second),
+            Self::Freeze | Self::Cut | Self::Replace => (second, second),
         }
     }
 }
