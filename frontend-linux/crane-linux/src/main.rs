@@ -3,7 +3,8 @@
 //! | room | thought |
 //! |---|---|
 //! | `options` | the command line |
-//! | `start`, `local`, `status`, `show` | a replica; a group on one machine; how a group is; its log |
+//! | `start`, `local` | a replica; a group on one machine |
+//! | `status`, `primary`, `show` | how a group is; who leads it; a log |
 //! | [`driver`] | the task that owns the machines of the core and carries values between them |
 //! | [`net`] | links to the other replicas, and questions |
 //! | [`proxy`] | the clients |
@@ -20,6 +21,7 @@ mod log;
 mod meta;
 mod net;
 mod options;
+mod primary;
 mod proxy;
 mod report;
 mod show;
@@ -29,7 +31,7 @@ mod thread_mutex;
 
 use clap::{CommandFactory, Parser};
 
-use options::{Cli, LogCommands, Subcommands};
+use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
 
 fn main() {
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
@@ -40,6 +42,7 @@ fn main() {
         (Some(Subcommands::Status(args)), _) => status::run(args),
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
         (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
+        (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (None, _) if cli.replica.program.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(missing, "give the server's program after --").exit()

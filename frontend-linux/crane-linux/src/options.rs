@@ -38,7 +38,9 @@ Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with stat
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     override_usage = "crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...\n       \
-                      crane-linux status [--json] [--data-dir D | --peers A,B,C]"
+                      crane-linux status [--json] [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux primary move --to X [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux log show|verify D"
 )]
 pub struct Cli {
     /// What else than running a replica.
@@ -57,6 +59,30 @@ pub enum Subcommands {
     /// Reads the log in a data directory; the replica need not run.
     #[command(subcommand)]
     Log(LogCommands),
+    /// Changes which replica is the primary.
+    #[command(subcommand)]
+    Primary(PrimaryCommands),
+}
+
+/// `primary`.
+#[derive(Debug, Subcommand)]
+pub enum PrimaryCommands {
+    /// Hands the role over, without a pause for its clients but that of one agreement.
+    Move(MoveArgs),
+}
+
+/// `primary move`.
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// The replica that shall be primary: its number, or host[:port] as in --peers.
+    #[arg(long, value_name = "X")]
+    pub to: String,
+    /// Asks the group of the replica whose data directory this is.
+    #[arg(long, value_name = "D", conflicts_with = "peers")]
+    pub data_dir: Option<PathBuf>,
+    /// Asks these replicas: host[:port], separated by commas.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub peers: Vec<String>,
 }
 
 /// `log`.

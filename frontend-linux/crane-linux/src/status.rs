@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,11 +38,7 @@ pub fn run(args: &StatusArgs) -> i32 {
 }
 
 async fn collect(args: &StatusArgs) -> Result<Value, String> {
-    let members = if args.peers.is_empty() {
-        members_by_directory(args.data_dir.as_deref()).await?
-    } else {
-        options::member_names(&args.peers, PEER_PORT)?
-    };
+    let members = members(&args.peers, args.data_dir.as_deref()).await?;
     let first = ask_all(&members, 0).await?;
     let slot = first.iter().filter_map(comparable_slot).min().unwrap_or(0);
     let answers = if slot > 0 { ask_all(&members, slot).await? } else { first };
@@ -56,6 +53,18 @@ async fn collect(args: &StatusArgs) -> Result<Value, String> {
     Ok(json!({ "group": group, "replicas": replicas }))
 }
 
+/// The members of the group that is meant.
+///
+/// # Errors
+/// Why they cannot be told.
+pub async fn members(peers: &[String], directory: Option<&Path>) -> Result<Vec<String>, String> {
+    if peers.is_empty() {
+        members_by_directory(directory).await
+    } else {
+        options::member_names(peers, PEER_PORT)
+    }
+}
+
 /// The last slot of which a replica with a living server has hashes.
 fn comparable_slot(answer: &Option<Value>) -> Option<u64> {
     let replica = answer.as_ref()?.get("replica")?;
@@ -63,19 +72,15 @@ fn comparable_slot(answer: &Option<Value>) -> Option<u64> {
     replica.get("admitted")?.as_u64().filter(|slot| *slot > 0)
 }
 
-/// All replicas at once; none for those that do not answer.
-async fn ask_all(members: &[String], hash_slot: u64) -> Result<Vec<Option<Value>>, String> {
+/// Asks all replicas at once for their state; none for those that do not answer.
+///
+/// # Errors
+/// When none of them does.
+pub async fn ask_all(members: &[String], hash_slot: u64) -> Result<Vec<Option<Value>>, String> {
     let mut tasks = JoinSet::new();
     for (place, member) in members.iter().enumerate() {
         let addresses = options::resolve(member)?;
-        tasks.spawn(async move {
-            let connected = timeout(CONNECT_WITHIN, TcpStream::connect(&addresses[..])).await;
-            let answer = match connected {
-                Ok(Ok(mut stream)) => ask(&mut stream, Query::Status { hash_slot }).await.ok(),
-                _ => None,
-            };
-            (place, answer)
-        });
+        tasks.spawn(async move { (place, ask_one(&addresses, Query::Status { hash_slot }).await) });
     }
     let mut answers = vec![None; members.len()];
     while let Some(outcome) = tasks.join_next().await {
@@ -89,6 +94,12 @@ async fn ask_all(members: &[String], hash_slot: u64) -> Result<Vec<Option<Value>
         ));
     }
     Ok(answers)
+}
+
+/// Asks one replica by its peer port; none if it does not answer.
+pub async fn ask_one(addresses: &[SocketAddr], query: Query) -> Option<Value> {
+    let connected = timeout(CONNECT_WITHIN, TcpStream::connect(addresses)).await;
+    ask(&mut connected.ok()?.ok()?, query).await.ok()
 }
 
 /// The members, as a replica on this host knows them.

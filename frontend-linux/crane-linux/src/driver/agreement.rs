@@ -143,7 +143,10 @@ impl Driver {
             Arrival::Server(link, report) if self.is_current(&link) => {
                 self.on_server_report(link.node, report);
             }
-            Arrival::Asked(query, answer) => answer.signal(self.answer(query)),
+            Arrival::Asked(query, answer) => {
+                let text = self.answer(query);
+                answer.signal(text);
+            }
             Arrival::Refused(why) => self.fail(why),
             // Of a link that another one has replaced.
             Arrival::Down(_) | Arrival::Paxos(..) | Arrival::Ops(..) | Arrival::Server(..) => {}

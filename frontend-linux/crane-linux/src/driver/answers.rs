@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crane_core::paxos::Role;
+use crane_core::id::NodeId;
+use crane_core::paxos::{ChangeError, Effects, Role};
 use serde_json::{Value, json};
 
 use crate::net::query::Query;
@@ -12,14 +13,32 @@ use super::Driver;
 
 impl Driver {
     /// The answer to a question, as JSON.
-    pub(super) fn answer(&self, query: Query) -> Vec<u8> {
-        let Query::Status { hash_slot } = query;
-        let value = json!({
-            "group": self.meta.group,
-            "members": self.settings.members,
-            "replica": self.state(hash_slot),
-        });
+    pub(super) fn answer(&mut self, query: Query) -> Vec<u8> {
+        let value = match query {
+            Query::Status { hash_slot } => json!({
+                "group": self.meta.group,
+                "members": self.settings.members,
+                "replica": self.state(hash_slot),
+            }),
+            Query::Move { to } => match self.move_role(to) {
+                Ok(()) => json!({}),
+                Err(why) => json!({ "error": why }),
+            },
+        };
         value.to_string().into_bytes()
+    }
+
+    fn move_role(&mut self, to: u8) -> Result<(), &'static str> {
+        let to = NodeId::new(to).ok_or("no group has a member of that number")?;
+        let mut out = Effects::new();
+        let asked = self.node.hand_over(self.clock.now(), to, &mut out);
+        self.carry_out(&out, None);
+        asked.map_err(|error| match error {
+            ChangeError::NotPrimary { .. } => "this replica is not the primary",
+            ChangeError::Busy => "the primary is busy with another change; ask again",
+            ChangeError::Unsound => "it is the primary already, or may not be",
+            ChangeError::NotReady => "it is out of reach, or lacks a part of the log",
+        })
     }
 
     fn state(&self, hash_slot: u64) -> Value {

@@ -1,4 +1,4 @@
-//! Asking a replica for its state: one question, one answer in JSON, by its peer port or its control
+//! Asking a replica for its state, or for a favour: one question, one answer in JSON, by its peer port or its control
 //! socket.
 
 use std::io;
@@ -22,6 +22,12 @@ pub enum Query {
     Status {
         /// With the hashes at this slot; 0: without.
         hash_slot: u64,
+    },
+    /// Asks the primary to hand its role to the member of this number. The answer is an object; its
+    /// `error`, if there is one, says why not.
+    Move {
+        /// The number.
+        to: u8,
     },
 }
 
