@@ -158,6 +158,13 @@ inline fetch(n, to) {
     od
 }
 
+/* P14: somebody else has had entries chosen under a higher ballot. */
+#ifdef WITHOUT_P14
+#define OTHERS_WENT_ON(n) false
+#else
+#define OTHERS_WENT_ON(n) (committed[n] > best_end || last[n] < best_end)
+#endif
+
 /* P6 to P8: a candidate with the promises of `set` completes its log and leads. */
 inline elect(n, b, set) {
     weigh(n, b, set);
@@ -170,11 +177,10 @@ inline elect(n, b, set) {
     :: else
     fi;
     if
-    :: majority && best_node == n && (committed[n] > best_end || last[n] < best_end) ->
-        /* Somebody else has had entries chosen under a higher ballot. */
-        part[n] = 0
-    :: majority && best_node == n && !(committed[n] > best_end || last[n] < best_end) ->
+    :: majority && best_node == n && OTHERS_WENT_ON(n) -> part[n] = 0
+    :: majority && best_node == n && !OTHERS_WENT_ON(n) ->
         truncate(n, best_end);
+        assert(last[n] == best_end);
         part[n] = 2;
         accepted[n] = b;
         start[b] = best_end + 1;
@@ -430,7 +436,9 @@ end_bounds:
     BALLOTS2(ELECT, 6)
     BALLOTS2(ELECT, 7)
     BALLOTS2(ACCEPT, 1)
+#if S >= 2
     BALLOTS2(ACCEPT, 2)
+#endif
 #if S == 3
     BALLOTS2(ACCEPT, 3)
 #endif

@@ -1,4 +1,6 @@
-//! A candidacy that the group has passed by. Found by the model in `specs/agreement.pml`: a candidate's
+//! What becomes of a candidate, and of a primary that is left alone.
+//!
+//! A candidacy that the group has passed by was found by the model in `specs/agreement.pml`: a candidate's
 //! promises, sent before another ballot's election and late on their way, are a majority still when the
 //! candidate has learnt what was chosen under that other ballot.
 
@@ -71,7 +73,7 @@ fn ballot(node: u8) -> Ballot {
     Ballot { round: 1, node: Some(id(node)) }
 }
 
-// specs: P7
+// specs: P14
 #[test]
 fn a_candidate_that_learns_more_than_its_majority_promised_gives_up() {
     let mut alone = Alone::candidate();
@@ -87,4 +89,38 @@ fn a_candidate_whose_majority_promised_what_it_has_leads() {
     let mut alone = Alone::candidate();
     alone.promised(LogEnd::default());
     assert_eq!(alone.node.role(), Role::Primary);
+}
+
+// specs: P13
+#[test]
+fn a_primary_that_hears_nobody_steps_down() {
+    let mut alone = Alone::candidate();
+    alone.promised(LogEnd::default());
+    let elected = alone.now;
+    while alone.node.role() == Role::Primary {
+        alone.now = alone.node.deadline().max(alone.now);
+        alone.step(Input::Wake);
+        let silence = Config::new(id(2), Members::first(3), 7).silence;
+        assert!(alone.now.since(elected) <= silence.times(2), "it goes on without a majority");
+    }
+    assert_eq!(alone.node.role(), Role::Backup { primary: None });
+}
+
+// specs: P12
+#[test]
+fn asking_changes_nothing_and_a_primary_supports_nobody() {
+    let mut alone = Alone::candidate();
+    let promised = alone.node.ballot();
+    let canvass = Message::Canvass { ballot: Ballot { round: 9, node: Some(id(1)) } };
+    let granted = |out: &Effects| {
+        out.iter().find_map(|effect| match effect {
+            Effect::Send { message: Message::Support { granted, .. }, .. } => Some(*granted),
+            _ => None,
+        })
+    };
+    let out = alone.step(Input::Message { from: id(1), message: canvass });
+    assert_eq!((granted(&out), alone.node.ballot()), (Some(true), promised));
+    alone.promised(LogEnd::default());
+    let out = alone.step(Input::Message { from: id(1), message: canvass });
+    assert_eq!((granted(&out), alone.node.ballot()), (Some(false), promised));
 }

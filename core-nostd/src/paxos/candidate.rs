@@ -448,7 +448,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.lead = Lead::default();
     }
 
-    // specs: P7
+    // specs: P7, P14
     fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
         let Candidacy { ballot, taken, .. } = candidacy;
         assert!(ballot == self.promised, "whoever promised more is no candidate");
