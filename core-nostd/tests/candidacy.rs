@@ -1,8 +1,8 @@
 //! What becomes of a candidate, and of a primary that is left alone.
 //!
-//! A candidacy that the group has passed by was found by the model in `specs/agreement.pml`: a candidate's
-//! promises, sent before another ballot's election and late on their way, are a majority still when the
-//! candidate has learnt what was chosen under that other ballot.
+//! A candidacy that the group has passed by was found by the model in `specs/agreement.pml`: a
+//! candidate's promises, sent before another ballot's election and late on their way, are a
+//! majority still when the candidate has learnt what was chosen under that other ballot.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
