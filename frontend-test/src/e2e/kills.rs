@@ -16,7 +16,7 @@ pub struct Outcome {
     pub failovers: Vec<Duration>,
     /// Connections opened through a survivor before the kill that answered after it.
     pub survivors: usize,
-    /// How long each killed replica took from its start to good health of the group.
+    /// How long each killed replica took from its start until it served again, in step.
     pub returns: Vec<Duration>,
     /// Writes acknowledged, all of them found once.
     pub acknowledged: usize,
@@ -125,9 +125,14 @@ fn one_round(group: &mut Group, writers: &Writers, outcome: &mut Outcome) {
     eventually("the return of the killed replica", START, || {
         let status = group.status()?;
         status.healthy(count)?;
-        // Back in step, not only back: less than a second of writes behind.
+        // Back in step, not only back: less than a second of writes behind, and serving.
         let admitted = status.replica(primary).admitted.unwrap_or(0);
-        if admitted + 100 >= status.committed() { Ok(()) } else { Err(status.brief()) }
+        if admitted + 100 < status.committed() {
+            return Err(status.brief());
+        }
+        let mut connection = Connection::open(group.address(primary), ANSWER)
+            .map_err(|error| format!("replica {primary}: {error}"))?;
+        ping(&mut connection).map_err(|error| format!("replica {primary}: {error}"))
     });
     outcome.returns.push(start.elapsed());
 }
