@@ -26,6 +26,9 @@ pub struct Meta {
     pub members: Vec<String>,
     /// This replica's generation as an entry replica.
     pub generation: u64,
+    /// It votes and keeps the log, and runs no server.
+    #[serde(default)]
+    pub witness: bool,
 }
 
 impl Meta {
@@ -190,6 +193,7 @@ mod tests {
             node: 2,
             members: vec!["a:1".into()],
             generation: 9,
+            witness: false,
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Parts {
     pub meta: Meta,
     /// The clock that paxos was restored with.
     pub clock: Clock,
+    /// What the operator should know of how it started, if anything; `status` shows it.
+    pub note: Option<String>,
 }
 
 /// Why the driver stops.
@@ -148,7 +150,7 @@ enum Happened {
 impl Driver {
     /// Puts the machines together.
     pub fn new(settings: Settings, parts: Parts) -> Self {
-        let Parts { node, log, storage, progress, peers, meta, clock } = parts;
+        let Parts { node, log, storage, progress, peers, meta, clock, note } = parts;
         let entry = Entry::new(settings.me, Generation(meta.generation));
         let lead = Lead::new(&settings.args);
         Self {
@@ -171,7 +173,7 @@ impl Driver {
             server: Server::default(),
             cell_reports: Rc::new(CellReports::new()),
             reports: [ServerReport::Alive; NODES_MAX],
-            last_error: None,
+            last_error: note,
             look_again: None,
             stop: None,
             settings,
