@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `start`, `local` | a replica; a group on one machine |
-//! | `status`, `primary`, `show` | how a group is; who leads it; a log |
+//! | `status`, `primary` | how a group is; who leads it |
+//! | `show`, `cut` | what a log holds; taking its front off |
 //! | [`driver`] | the task that owns the machines of the core and carries values between them |
 //! | [`net`] | links to the other replicas, and questions |
 //! | [`proxy`] | the clients |
@@ -15,6 +16,7 @@
 mod base;
 mod cell;
 mod clock;
+mod cut;
 mod driver;
 mod local;
 mod log;
@@ -42,6 +44,9 @@ fn main() {
         (Some(Subcommands::Status(args)), _) => status::run(args),
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
         (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
+        (Some(Subcommands::Log(LogCommands::Cut { data_dir, behind })), _) => {
+            cut::run(data_dir, *behind)
+        }
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (None, _) if cli.replica.program.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
