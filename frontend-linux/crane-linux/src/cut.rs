@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crane_core::id::Slot;
 use crane_core::paxos::Members;
+use crane_core::wire::Genesis;
 
 use crate::log::Log;
 use crate::meta::DataDirectory;
@@ -50,7 +51,101 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
              behind that one"
         ));
     }
-    let anchor = opened.anchor_at(behind, Members::first(meta.members.len()));
+    // Who the members were at first, the group's creation tells, whatever meta says of them now.
+    let genesis = opened.log.genesis_payload().map_err(|error| error.to_string())?;
+    let genesis =
+        genesis.ok_or("the log does not hold the group's creation, so nothing can go yet")?;
+    let genesis = Genesis::decode(&genesis)
+        .map_err(|error| format!("the log's first entry is not the group's creation: {error}"))?;
+    let anchor = opened.anchor_at(behind, Members::first(genesis.members.len()));
     let gone = opened.log.cut(&anchor).map_err(|error| error.to_string())?;
     Ok(format!("the log starts behind slot {behind}; segments deleted: {gone}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use crane_core::id::NodeId;
+    use crane_core::paxos::{Ballot, Content, Entry, Record, WriteNumber};
+    use crane_core::wire::Schedule;
+
+    use super::*;
+    use crate::log::storage::Storage;
+    use crate::log::{Payload, describe};
+    use crate::meta::{DATA_VERSION, Meta};
+    use crate::show;
+
+    /// A data directory with a log of twelve entries, of which ten are known to be committed.
+    fn made(name: &str, witness: bool) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("crane-cut-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        let data = DataDirectory::open(&path).unwrap();
+        let meta = Meta {
+            version: DATA_VERSION,
+            group: None,
+            node: 1,
+            members: vec!["a:1".into(), "b:1".into(), "c:1".into()],
+            generation: 1,
+            witness,
+        };
+        data.put_meta(&meta).unwrap();
+        let genesis = Genesis {
+            group: 7,
+            members: meta.members.iter().map(|name| name.as_str().try_into().unwrap()).collect(),
+            base: [1; 32],
+            seed: [2; 32],
+            stamp: 3,
+            quantum: 100,
+            nclock: 1000,
+            schedule: Schedule::Serial,
+        };
+        let mut space = [0; 1000];
+        let length = genesis.encode(&mut space).unwrap();
+        let mut log = Log::open(&data.log()).unwrap().log;
+        let ballot = Ballot { round: 1, node: NodeId::new(1) };
+        for slot in 1..=12 {
+            let payload = Payload::from(if slot == 1 { &space[..length] } else { b"bytes" });
+            let content = Content::Payload(describe(&payload));
+            let record = Record::Accept { slot: Slot(slot), entry: Entry { ballot, content } };
+            log.append(WriteNumber(slot), &record, Some(payload));
+        }
+        log.append_committed(Slot(10));
+        Storage::unsynced(&data.log()).write(log.take_batch().unwrap()).unwrap();
+        path
+    }
+
+    #[test]
+    fn only_what_is_committed_can_be_cut_and_only_of_a_witness() {
+        let path = made("witness", true);
+        let refused = |behind, word: &str| {
+            let why = cut(&path, Slot(behind)).unwrap_err();
+            assert!(why.contains(word), "{why}");
+            assert_eq!(Log::open(&path.join("log")).unwrap().entries.len(), 12);
+        };
+        refused(11, "slot 10 is");
+        refused(13, "slot 10 is");
+        let running = DataDirectory::open(&path).unwrap();
+        refused(5, "in use");
+        drop(running);
+        assert!(cut(&path, Slot(7)).unwrap().contains("behind slot 7"));
+        assert!(cut(&path, Slot(7)).unwrap().contains("behind slot 7 already"));
+        assert!(cut(&path, Slot(10)).unwrap().contains("behind slot 10"));
+        let opened = Log::open(&path.join("log")).unwrap();
+        assert_eq!(opened.entries.len(), 2);
+        assert_eq!(opened.stored.anchor.unwrap().members, Members::first(3));
+        for records in [true, false] {
+            assert_eq!(show::run(&path, records), 0);
+        }
+        fs::remove_dir_all(&path).unwrap();
+
+        let path = made("server", false);
+        let why = cut(&path, Slot(5)).unwrap_err();
+        assert!(why.contains("only the log of a witness"), "{why}");
+        assert_eq!(Log::open(&path.join("log")).unwrap().entries.len(), 12);
+        fs::remove_dir_all(&path).unwrap();
+        assert!(cut(&path, Slot(5)).unwrap_err().contains("no data directory"));
+        assert!(!path.exists(), "it was only asked");
+    }
 }
