@@ -2,11 +2,12 @@
 //! there is no room.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crane_test::e2e::binary::crane_linux;
-use crane_test::e2e::group::Group;
+use crane_test::e2e::group::{Group, kill};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
@@ -65,6 +66,41 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
     counts_on(&group, 3, count);
     group.start_replica(1);
     group.await_serving();
+    group.await_settled();
+}
+
+#[test]
+fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_it() {
+    let machine = Machine::take("log-running");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let marker = b"a value that is found again in the log";
+    let mut connection = Connection::open(group.address(1), ANSWER).expect("a connection");
+    let reply = connection.call(&[b"SET", b"marked", marker]).expect("an answer");
+    assert!(matches!(reply, Reply::Simple(_)), "{reply:?}");
+    drop(connection);
+    let mut count = counts(&group, 1);
+    group.await_settled();
+    // What it wrote itself it has in memory; what it found when it started it reads from the disk.
+    group.stop_replica(3);
+    group.start_replica(3);
+    group.await_serving();
+    let status = group.await_settled();
+    let first = segment(&group.data(3), 1);
+    let bytes = fs::read(&first).unwrap();
+    let at = bytes.windows(marker.len()).position(|bytes| bytes == marker).expect("the value");
+    flip(&first, at as u64);
+    count = counts_on(&group, 3, count);
+    // A server that is gone is made anew, from the log.
+    kill(status.replica(3).server_pid.expect("a server")).unwrap();
+    assert_eq!(group.await_exit(3).code(), Some(1));
+    let told = group.log(3);
+    let words = ["error", "damaged", "00000001.log at offset", "start the replica again"];
+    let named = told.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(named, "no line names {words:?}:\n{told}");
+    count = counts_on(&group, 2, count);
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    counts_on(&group, 3, count);
     group.await_settled();
 }
 
@@ -219,8 +255,10 @@ fn used_length(path: &Path) -> u64 {
     end as u64
 }
 
+/// In its place: the file may be open.
 fn flip(path: &Path, at: u64) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[usize::try_from(at).unwrap()] ^= 0x10;
-    fs::write(path, bytes).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }

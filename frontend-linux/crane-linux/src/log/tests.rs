@@ -476,6 +476,15 @@ fn a_log_can_begin_behind_an_anchor() {
         anchor: Some(anchor),
     };
     Log::begin(&scratch.0, &stored, Some((Slot(1), b"genesis".to_vec()))).unwrap();
+    // A crash may have come before the first segment, or in the midst of its making.
+    std::fs::remove_file(segment_path(&scratch.0, 2)).unwrap();
+    for header in [Some(&record::segment_header(1)[..]), Some(&[0; 20]), Some(&[]), None] {
+        std::fs::remove_file(segment_path(&scratch.0, 1)).unwrap();
+        if let Some(header) = header {
+            std::fs::write(segment_path(&scratch.0, 1), header).unwrap();
+        }
+        assert_eq!(whole(&Log::open(&scratch.0).unwrap()), (stored, Vec::new(), Some(Slot(1))));
+    }
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!(whole(&opened), (stored, Vec::new(), Some(Slot(1))));
     assert_eq!(opened.log.genesis_payload().unwrap().as_deref(), Some(&b"genesis"[..]));
