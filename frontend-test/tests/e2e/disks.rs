@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crane_test::e2e::binary::crane_linux;
-use crane_test::e2e::group::{Group, kill};
+use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
@@ -187,6 +187,60 @@ fn run(words: &[&str], place: &Path) -> Result<(), String> {
     let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() { Ok(()) } else { Err(told) }
+}
+
+#[test]
+fn a_log_is_cut_behind_a_committed_slot_and_read_again() {
+    let machine = Machine::take("log-cut");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    for _ in 0..100 {
+        counts(&group, 1);
+    }
+    group.await_settled();
+    group.stop_replica(3);
+    let data = group.data(3);
+    let data = data.to_str().unwrap();
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
+    let run = |words: &[String]| {
+        let output = run_bounded(words, machine.folder());
+        let told = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), told + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (done, before) = run(&words(&["log", "show", data]));
+    assert!(done, "{before}");
+    let slot_of = |line: &str| -> Option<u64> {
+        line.split_once(" slot ")?.1.split_once(" under")?.0.parse().ok()
+    };
+    // A replica with a server needs its whole log.
+    let (done, told) = run(&words(&["log", "cut", data, "--behind", "50"]));
+    assert!(!done && told.contains("only the log of a witness"), "{told}");
+    assert_eq!(run(&words(&["log", "show", data])).1, before);
+
+    let meta = Path::new(data).join("meta");
+    let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&meta).unwrap()).unwrap();
+    changed["witness"] = true.into();
+    fs::write(&meta, changed.to_string()).unwrap();
+    let (done, told) = run(&words(&["log", "cut", data, "--behind", "1000000"]));
+    assert!(!done && told.contains("not known to be committed"), "{told}");
+    let (done, told) = run(&words(&["log", "cut", data, "--behind", "50"]));
+    assert!(done && told.contains("behind slot 50"), "{told}");
+    let (done, after) = run(&words(&["log", "show", data]));
+    assert!(done && after.lines().next().unwrap().contains("starts behind slot 50"), "{after}");
+    let slots: Vec<u64> = after.lines().filter_map(slot_of).collect();
+    let last = before.lines().filter_map(slot_of).last().unwrap();
+    // The entry that it starts behind is there still.
+    assert_eq!(slots, (50..=last).collect::<Vec<u64>>());
+    let (done, told) = run(&words(&["log", "verify", data]));
+    assert!(done && told.contains(" records are whole; 0 torn bytes"), "{told}");
+
+    // In a log that is damaged nothing is cut.
+    let first = segment(&group.data(3), 1);
+    flip(&first, used_length(&first) - 10);
+    for command in [&["log", "verify", data][..], &["log", "cut", data, "--behind", "60"]] {
+        let (done, told) = run(&words(command));
+        assert!(!done && told.contains("damaged: ") && told.contains("00000001.log at"), "{told}");
+    }
+    fs::remove_dir_all(group.data(3)).unwrap();
 }
 
 /// Replica 3 has said what is damaged, has started anew without a vote, and is in good health again.

@@ -338,33 +338,6 @@ fn a_log_that_was_never_written_may_be_torn_to_nothing() {
     }
 }
 
-#[test]
-fn a_damaged_log_is_set_aside_and_votes_no_more() {
-    let scratch = Scratch::new("aside");
-    let log = scratch.0.join("log");
-    std::fs::create_dir(&log).unwrap();
-    let standing = |data: &Path| Log::open(&data.join("log")).unwrap().stored.standing;
-    for life in 1..=3 {
-        assert_eq!(damage::has_been(&scratch.0).unwrap(), life > 1);
-        std::fs::write(segment_path(&log, 1), format!("damaged {life}, so that it is no log"))
-            .unwrap();
-        let aside = damage::start_anew(&scratch.0, Life(life)).unwrap().unwrap();
-        assert_eq!(aside, scratch.0.join(format!("log.damaged-{life}")));
-        assert_eq!(standing(&scratch.0), Standing::Rejoining { life: Life(life) });
-    }
-    for life in 1..=3 {
-        let kept = segment_path(&scratch.0.join(format!("log.damaged-{life}")), 1);
-        let text = std::fs::read_to_string(kept).unwrap();
-        assert!(text.starts_with(&format!("damaged {life}")), "{text}");
-    }
-    // A crash may leave no log, or one without records.
-    std::fs::remove_dir_all(&log).unwrap();
-    std::fs::create_dir(&log).unwrap();
-    assert!(Log::open(&log).unwrap().is_new && damage::has_been(&scratch.0).unwrap());
-    assert_eq!(damage::start_anew(&scratch.0, Life(9)).unwrap(), None);
-    assert_eq!(standing(&scratch.0), Standing::Rejoining { life: Life(9) });
-}
-
 /// What a log comes to, for comparison.
 fn whole(opened: &Opened) -> (paxos::Stored, Vec<Entry>, Option<Slot>) {
     (opened.stored, opened.entries.clone(), opened.log.genesis())
