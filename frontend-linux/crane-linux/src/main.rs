@@ -3,27 +3,33 @@
 //! | room | thought |
 //! |---|---|
 //! | `options` | the command line |
-//! | `start`, `local` | a replica; a group on one machine |
-//! | `status`, `primary`, `show` | how a group is; who leads it; a log |
+//! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
+//! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
+//! | `status`, `primary`, `member`, `show` | how a group is; who leads it; who belongs to it; a log |
 //! | [`driver`] | the task that owns the machines of the core and carries values between them |
 //! | [`net`] | links to the other replicas, and questions |
 //! | [`proxy`] | the clients |
 //! | [`log`] | the replicated log on disk |
 //! | [`cell`] | the namespaces and files that the server runs in |
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
+//! | `roster` | who the members are and where they are reached |
 
 mod base;
 mod cell;
 mod clock;
 mod driver;
+mod group;
+mod join;
 mod local;
 mod log;
+mod member;
 mod meta;
 mod net;
 mod options;
 mod primary;
 mod proxy;
 mod report;
+mod roster;
 mod show;
 mod start;
 mod status;
@@ -43,7 +49,8 @@ fn main() {
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
         (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
-        (None, _) if cli.replica.program.is_empty() => {
+        (Some(Subcommands::Member(command)), _) => member::run(command),
+        (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(missing, "give the server's program after --").exit()
         }

@@ -10,6 +10,7 @@ mod crash;
 mod hosts;
 mod kills;
 mod lifecycle;
+mod members;
 mod odd;
 mod python;
 mod redis;

@@ -133,6 +133,7 @@ impl Driver {
         match arrival {
             Arrival::Up(link, hello) => {
                 debug!("replica {} is of generation {}", link.node, hello.generation);
+                self.meet(&hello);
                 self.on_link_up(link);
             }
             Arrival::Down(link) if self.is_current(&link) => self.on_link_down(link.node),

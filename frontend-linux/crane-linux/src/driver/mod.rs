@@ -11,6 +11,7 @@
 //! | `script` | what a committed entry means here, and its way to the server |
 //! | `entry` | the clients that came in by this replica |
 //! | `lead` | what the primary proposes, and when |
+//! | `members` | who belongs to the group, and the preferred primary |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
 
@@ -18,6 +19,7 @@ mod agreement;
 mod answers;
 mod entry;
 mod lead;
+mod members;
 mod script;
 mod server;
 
@@ -42,9 +44,11 @@ use crate::net::link::{Arrival, Link, Peers};
 use crate::options::ReplicaArgs;
 use crate::proxy::{Act, Acts};
 use crate::report::ServerReport;
+use crate::roster::Roster;
 
 use entry::Entry;
 use lead::Lead;
+use members::Preference;
 use script::Script;
 use server::Server;
 
@@ -63,16 +67,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// Its number.
     pub me: NodeId,
-    /// The members' names.
-    pub members: Vec<String>,
+    /// Where the others reach it.
+    pub name: String,
+    /// The members that the group was, or is, created with.
+    pub founders: Roster,
     /// Where it listens for clients.
     pub address: IpAddr,
     /// The command line.
     pub args: ReplicaArgs,
     /// What the server starts from.
     pub base: Base,
-    /// How the server is started.
-    pub spec: Spec,
+    /// How the server is started; a witness has none.
+    pub spec: Option<Spec>,
     /// The data directory.
     pub data: DataDirectory,
 }
@@ -127,6 +133,7 @@ pub struct Driver {
     entry: Entry,
     acts: Rc<Acts>,
     lead: Lead,
+    preference: Preference,
     server: Server,
     cell_reports: Rc<CellReports>,
     reports: [ServerReport; NODES_MAX],
@@ -168,9 +175,10 @@ impl Driver {
             entry,
             acts: Rc::new(Acts::new()),
             lead,
+            preference: Preference::default(),
             server: Server::default(),
             cell_reports: Rc::new(CellReports::new()),
-            reports: [ServerReport::Alive; NODES_MAX],
+            reports: [ServerReport::Alive { in_step: false }; NODES_MAX],
             last_error: None,
             look_again: None,
             stop: None,
@@ -277,6 +285,9 @@ impl Driver {
             );
         }
         self.reconsider_end(now);
+        if let Some(at) = self.prefer() {
+            self.look_again_at(at);
+        }
     }
 
     /// Carries everything as far as it goes.
@@ -339,6 +350,10 @@ impl Driver {
 
     fn me(&self) -> NodeId {
         self.settings.me
+    }
+
+    fn is_witness(&self) -> bool {
+        self.settings.spec.is_none()
     }
 
     fn is_primary(&self) -> bool {

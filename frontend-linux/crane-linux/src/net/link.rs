@@ -6,7 +6,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -110,12 +109,13 @@ impl Peers {
         Rc::new(Self { hello: RefCell::new(hello), arrivals, strangers: Cell::new(0) })
     }
 
-    /// Keeps up a link to a replica with a lower number, for ever.
-    pub async fn dial(self: Rc<Self>, node: NodeId, addresses: Vec<SocketAddr>) {
+    /// Keeps up a link to a replica with a lower number, as long as the roster has it at this address.
+    /// The name is looked up each time: hosts move.
+    pub async fn dial(self: Rc<Self>, node: NodeId, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut complained = false;
-        loop {
-            match connect(&addresses).await {
+        while self.hello.borrow().roster.has(node, &address) {
+            match connect(&address).await {
                 Ok(stream) => match self.greet_first(stream, node).await {
                     Ok((link, hello, decoder)) => {
                         (pause, complained) = (FIRST_PAUSE, false);
@@ -127,11 +127,12 @@ impl Peers {
                         complained = true;
                     }
                 },
-                Err(error) => debug!("replica {node} at {addresses:?}: {error}"),
+                Err(error) => debug!("replica {node} at {address}: {error}"),
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        debug!("replica {node} is not at {address} any more");
     }
 
     /// Takes links and questions on the peer port, for ever.
@@ -286,8 +287,8 @@ fn new_link(stream: TcpStream, node: NodeId) -> Rc<Link> {
     Rc::new(Link { node, outlet, dropped: Cell::new(false), nudge: Signal::new() })
 }
 
-async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    timeout(CONNECT_WITHIN, TcpStream::connect(addresses)).await?
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?
 }
 
 /// A replica that does not acknowledge for seconds is gone, whatever TCP thinks.
