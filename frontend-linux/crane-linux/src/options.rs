@@ -430,7 +430,11 @@ fn is_local(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+/// A span of time, as in `100us`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 =
         text[..digits].parse().map_err(|_| "a time is a number and a unit".to_string())?;
@@ -442,7 +446,11 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_variable(text: &str) -> Result<(String, String), String> {
+/// A variable, as in `NAME=VALUE`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
         _ => Err("write NAME=VALUE".to_string()),

@@ -253,7 +253,7 @@ impl Peers {
         let mut space = vec![0; READ_BYTES];
         let stream = link.outlet.stream();
         loop {
-            while let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+            while let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
                 let arrival = read_frame(link, kind, body)?;
                 self.arrivals.send(arrival).await;
             }
@@ -329,7 +329,7 @@ async fn first_frame(stream: &TcpStream) -> io::Result<Option<(Kind, Vec<u8>, De
         let mut space = vec![0; READ_BYTES];
         let mut any = false;
         loop {
-            if let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+            if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
                 let body = body.to_vec();
                 return Ok(Some((kind, body, decoder)));
             }
@@ -356,7 +356,7 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
         let mut decoder = Decoder::default();
         let mut space = vec![0; 4096];
         loop {
-            match decoder.next().map_err(|error| invalid(&error))? {
+            match decoder.take().map_err(|error| invalid(&error))? {
                 Some((Kind::Query, body)) => return Ok(Some(body.to_vec())),
                 Some(_) => return Err(invalid("it began with no question")),
                 None => {}
@@ -371,7 +371,11 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
     timeout(FIRST_FRAME_WITHIN, reading).await?
 }
 
-fn read_hello(body: &[u8]) -> io::Result<Hello> {
+/// Reads the body of a hello.
+///
+/// # Errors
+/// `InvalidData`, whatever the bytes are; never a panic.
+pub fn read_hello(body: &[u8]) -> io::Result<Hello> {
     postcard::from_bytes(body)
         .map_err(|_| invalid("its hello cannot be read; is it of this version?"))
 }

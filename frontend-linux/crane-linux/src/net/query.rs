@@ -73,7 +73,7 @@ async fn ask_patiently<S: AsyncRead + AsyncWrite + Unpin>(
         let invalid = |error: &dyn std::fmt::Display| {
             io::Error::new(io::ErrorKind::InvalidData, error.to_string())
         };
-        if let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+        if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
             if kind != Kind::Answer {
                 return Err(invalid(&"it does not answer"));
             }
