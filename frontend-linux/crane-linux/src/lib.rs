@@ -15,12 +15,14 @@
 //! | [`log`] | the replicated log on disk |
 //! | [`cell`] | the namespaces and files that the server runs in |
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
+//! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |
 
 mod base;
 mod cell;
 mod clock;
 mod driver;
+mod event;
 mod group;
 mod join;
 mod local;

@@ -43,7 +43,7 @@ Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with stat
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     override_usage = "crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...\n       \
-                      crane-linux status [--json] [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]\n       \
                       crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]\n       \
                       crane-linux primary move --to X [--data-dir D | --peers A,B,C]\n       \
                       crane-linux log show|verify D"
@@ -177,9 +177,13 @@ pub enum LogCommands {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Prints JSON, for programs.
+    /// Prints JSON, for programs; with counters and the last events.
     #[arg(long)]
     pub json: bool,
+    /// Prints what happened lately instead: elections and their votes, stalls and their causes, links,
+    /// members, the server. Times are each host's own.
+    #[arg(long, conflicts_with = "json")]
+    pub events: bool,
     /// The group.
     #[command(flatten)]
     pub group: GroupArgs,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::event::{Event, Told};
 use crate::group::{self, Group, Seen, aligned};
 use crate::options::StatusArgs;
 
@@ -9,7 +10,11 @@ use crate::options::StatusArgs;
 pub fn run(args: &StatusArgs) -> i32 {
     group::run(async {
         let state = collect(args).await?;
-        Ok(if args.json { state.to_string() } else { render(&state) })
+        Ok(match (args.json, args.events) {
+            (true, _) => state.to_string(),
+            (false, true) => render_events(&state)?,
+            (false, false) => render(&state),
+        })
     })
 }
 
@@ -74,6 +79,27 @@ fn render(group: &Value) -> String {
     text
 }
 
+/// All replicas' last events in one list, by time.
+fn render_events(group: &Value) -> Result<String, String> {
+    let replicas = group.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
+    let mut lines: Vec<(u64, String, Event)> = Vec::new();
+    for replica in replicas {
+        let Some(events) = replica.get("events").cloned() else { continue };
+        let told: Vec<Told> = serde_json::from_value(events)
+            .map_err(|error| format!("events that cannot be read: {error}; use one version"))?;
+        let id = cell_text(replica.get("id"));
+        lines.extend(told.into_iter().map(|Told { at_ms, event }| (at_ms, id.clone(), event)));
+    }
+    lines.sort_by_key(|(at_ms, _, _)| *at_ms);
+    let mut text = String::new();
+    for (at_ms, id, event) in lines {
+        let (seconds, millis) = (at_ms / 1000 % 86_400, at_ms % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        text.push_str(&format!("{hour:02}:{minute:02}:{second:02}.{millis:03} {id}| {event}\n"));
+    }
+    Ok(text)
+}
+
 fn cell_text(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_string(),
@@ -99,6 +125,21 @@ mod tests {
         assert!(lines[2][place..].starts_with("primary"));
         assert!(lines[3][place..].starts_with("down"));
         assert!(text.contains("hashes at slot 9") && text.contains("replica 1: broken"));
+    }
+
+    #[test]
+    fn events_of_all_replicas_are_in_the_order_of_time() {
+        let event = |at_ms: u64, ballot: &str| json!({ "at_ms": at_ms, "event": "promised", "ballot": ballot });
+        let group = json!({ "group": "ab", "replicas": [
+            { "id": 1, "events": [event(5_000, "1.2"), event(90_061_005, "2.2")] },
+            { "id": 2, "events": [event(7_000, "1.1")] },
+            { "id": 3, "role": "down" },
+        ]});
+        let text = render_events(&group).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "00:00:05.000 1| promised ballot 1.2");
+        assert_eq!(lines[1], "00:00:07.000 2| promised ballot 1.1");
+        assert_eq!(lines[2], "01:01:01.005 1| promised ballot 2.2");
     }
 
     #[test]

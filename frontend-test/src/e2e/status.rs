@@ -78,6 +78,12 @@ pub struct ReplicaStatus {
     /// The last thing that went wrong.
     #[serde(default)]
     pub last_error: Value,
+    /// How often things happened since the daemon's start.
+    #[serde(default)]
+    pub counters: Value,
+    /// What happened lately.
+    #[serde(default)]
+    pub events: Vec<Value>,
 }
 
 impl Status {

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use crane_core::paxos::Role;
 use serde_json::{Value, json};
 
+use crate::event::Counters;
 use crate::net::query::Query;
 use crate::options::ServerFsync;
 
 use super::Driver;
+use super::agreement::name_of;
 use super::members::outcome;
 
 impl Driver {
@@ -34,6 +35,10 @@ impl Driver {
         value.to_string().into_bytes()
     }
 
+    fn counters(&self) -> Counters {
+        Counters { frames_dropped: self.peers.frames_dropped.get(), ..self.events.counters }
+    }
+
     fn state(&self, hash_slot: u64) -> Value {
         let region = self.server.region();
         let number = |read: fn(&crane_shm::Region) -> u64| region.map(read);
@@ -44,12 +49,7 @@ impl Driver {
         json!({
             "id": self.me().number(),
             "address": self.settings.name,
-            "role": match self.role {
-                Role::Primary => "primary",
-                Role::Backup { .. } => "backup",
-                Role::Candidate => "candidate",
-                Role::Recovering { .. } => "recovering",
-            },
+            "role": name_of(self.role),
             "ballot": self.node.ballot().to_string(),
             "durable": self.node.durable().0,
             "committed": self.committed.0,
@@ -71,6 +71,8 @@ impl Driver {
             "uncovered_calls":
                 number(|region| region.uncovered_calls.load(Ordering::SeqCst)).unwrap_or(0),
             "last_error": self.last_error,
+            "counters": self.counters(),
+            "events": self.events.kept().collect::<Vec<_>>(),
         })
     }
 }

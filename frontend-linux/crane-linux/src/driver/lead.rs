@@ -177,6 +177,7 @@ impl Driver {
         let mut out = Effects::new();
         match self.node.propose(self.clock.now(), describe(&payload), &mut out) {
             Ok(_) => {
+                self.events.counters.bytes_proposed += payload.len() as u64;
                 self.carry_out(&out, Some(&payload));
                 true
             }
@@ -237,6 +238,7 @@ impl Driver {
         if !self.propose_payload(payload) {
             return false;
         }
+        self.events.counters.entries_proposed += 1;
         for chunk in self.lead.pending.drain(..taken) {
             self.lead.pending_bytes -= chunk.bytes.len();
         }
@@ -247,6 +249,7 @@ impl Driver {
     pub(super) fn propose_op(&mut self, op: Op<'_>) -> bool {
         let Some(bubbles) = &mut self.lead.bubbles else { return false };
         let grant = bubbles.op();
+        self.events.counters.entries_proposed += 1;
         self.propose_entry(Some(op), grant)
     }
 
@@ -279,7 +282,10 @@ impl Driver {
                 self.lead.ring_at(at);
                 false
             }
-            Ask::Now { grant } => self.propose_entry(None, grant),
+            Ask::Now { grant } => {
+                self.events.counters.bubbles_proposed += 1;
+                self.propose_entry(None, grant)
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_local;
 use tracing::{debug, info};
 
+use crate::event::Event;
 use crate::net::handshake::Hello;
 use crate::options::{self, PEER_PORT, Priority};
 use crate::report::ServerReport;
@@ -101,7 +102,8 @@ impl Driver {
         if !self.peers.hello.borrow_mut().roster.keep(slot, members) {
             return;
         }
-        info!("the members are {} from slot {slot} on", self.describe_members(members));
+        let text = self.describe_members(members);
+        self.tell(Event::Members { slot: slot.0, members: text });
         self.roster_changed();
         if !members.all().contains(self.me()) {
             let place = self.settings.data.path.display().to_string();

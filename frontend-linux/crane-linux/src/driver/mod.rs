@@ -12,6 +12,7 @@
 //! | `entry` | the clients that came in by this replica |
 //! | `lead` | what the primary proposes, and when |
 //! | `members` | who belongs to the group, and the preferred primary |
+//! | `stalls` | what this replica waits for |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
 
@@ -22,6 +23,7 @@ mod lead;
 mod members;
 mod script;
 mod server;
+mod stalls;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -32,11 +34,12 @@ use crane_core::paxos::{Input, Node, Role, WriteNumber};
 use crane_core::time::{Duration, Instant};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::base::Base;
 use crate::cell::{Report, Spec};
 use crate::clock::{AgreedClock, Alarm, Clock};
+use crate::event::{Event, Events};
 use crate::log::Log;
 use crate::log::storage::{Progress, Storage};
 use crate::meta::{DataDirectory, Meta};
@@ -51,6 +54,7 @@ use lead::Lead;
 use members::Preference;
 use script::Script;
 use server::Server;
+use stalls::Stalls;
 
 /// Slots that may be undecided at the same time.
 pub const WINDOW: usize = 256;
@@ -138,6 +142,8 @@ pub struct Driver {
     cell_reports: Rc<CellReports>,
     reports: [ServerReport; NODES_MAX],
     last_error: Option<String>,
+    events: Events,
+    stalls: Stalls,
     look_again: Option<Instant>,
     stop: Option<Stop>,
 }
@@ -180,6 +186,8 @@ impl Driver {
             cell_reports: Rc::new(CellReports::new()),
             reports: [ServerReport::Alive { in_step: false }; NODES_MAX],
             last_error: None,
+            events: Events::default(),
+            stalls: Stalls::default(),
             look_again: None,
             stop: None,
             settings,
@@ -280,6 +288,7 @@ impl Driver {
             self.look_again = None;
         }
         if self.entry.wake(now) {
+            self.events.counters.handed_over_again += 1;
             self.note(
                 "no op of this replica's clients was committed for a while: sent again".into(),
             );
@@ -288,6 +297,11 @@ impl Driver {
         if let Some(at) = self.prefer() {
             self.look_again_at(at);
         }
+    }
+
+    fn tell(&mut self, event: Event) {
+        info!("{event}");
+        self.events.tell(event);
     }
 
     /// Carries everything as far as it goes.
@@ -309,6 +323,9 @@ impl Driver {
         }
         for link in self.links.iter().flatten() {
             link.flush();
+        }
+        if let Some(at) = self.watch_stalls() {
+            self.look_again_at(at);
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use tracing::{error, info};
 
 use crate::cell::{self, Report, upper};
+use crate::event::Event;
 use crate::options::{Admission, ServerFsync};
 use crate::report::{Ending, ServerReport};
 
@@ -200,7 +201,7 @@ impl Driver {
                      namespaces do"
                 ));
             }
-            Report::Started => info!("the server's program has been started"),
+            Report::Started => self.tell(Event::ServerStarted),
             Report::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
             Report::Exited(status) => self.on_server_end(Ending::Exited(status)),
             Report::Killed(signal) => self.on_server_end(Ending::Killed(signal)),
@@ -265,6 +266,7 @@ impl Driver {
             text.push_str(&format!(": {trouble}"));
         }
         error!("{text}");
+        self.events.tell(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
         self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
         self.tell_all();

@@ -69,6 +69,7 @@ pub struct Link {
     outlet: Outlet,
     dropped: Cell<bool>,
     nudge: Signal<NoopRawMutex, ()>,
+    frames_dropped: Rc<Cell<u64>>,
 }
 
 impl Link {
@@ -76,6 +77,8 @@ impl Link {
     pub fn put(&self, kind: Kind, parts: &[&[u8]]) {
         if self.outlet.backlog() < BACKLOG_BYTES_MAX {
             self.outlet.append(|space| frame::encode(kind, parts, space));
+        } else {
+            self.frames_dropped.set(self.frames_dropped.get() + 1);
         }
     }
 
@@ -100,13 +103,20 @@ pub struct Peers {
     pub hello: RefCell<Hello>,
     /// Where frames go.
     pub arrivals: Rc<Arrivals>,
+    /// Frames that were dropped because too much waited, of all links together.
+    pub frames_dropped: Rc<Cell<u64>>,
     strangers: Cell<usize>,
 }
 
 impl Peers {
     /// For links that say this hello.
     pub fn new(hello: Hello, arrivals: Rc<Arrivals>) -> Rc<Self> {
-        Rc::new(Self { hello: RefCell::new(hello), arrivals, strangers: Cell::new(0) })
+        Rc::new(Self {
+            hello: RefCell::new(hello),
+            arrivals,
+            frames_dropped: Rc::default(),
+            strangers: Cell::new(0),
+        })
     }
 
     /// Keeps up a link to a replica with a lower number, as long as the roster has it at this address.
@@ -173,7 +183,7 @@ impl Peers {
                 let mine = self.hello_to(node);
                 send_hello(&stream, &mine).await?;
                 self.judge(&mine, &hello)?;
-                let link = new_link(stream, node);
+                let link = self.new_link(stream, node);
                 self.carry(link, hello, decoder).await;
                 Ok(())
             }
@@ -218,7 +228,7 @@ impl Peers {
         }
         let hello = read_hello(&body)?;
         self.judge(&mine, &hello)?;
-        Ok((new_link(stream, node), hello, decoder))
+        Ok((self.new_link(stream, node), hello, decoder))
     }
 
     fn hello_to(&self, node: NodeId) -> Hello {
@@ -233,6 +243,12 @@ impl Peers {
             let _ = self.arrivals.try_send(Arrival::Refused(text.clone()));
         }
         Err(invalid(&text))
+    }
+
+    fn new_link(&self, stream: TcpStream, node: NodeId) -> Rc<Link> {
+        let (outlet, dropped, nudge) = (Outlet::new(stream), Cell::new(false), Signal::new());
+        let frames_dropped = self.frames_dropped.clone();
+        Rc::new(Link { node, outlet, dropped, nudge, frames_dropped })
     }
 
     async fn carry(&self, link: Rc<Link>, hello: Hello, mut decoder: Decoder) {
@@ -280,11 +296,6 @@ impl Peers {
             }
         }
     }
-}
-
-fn new_link(stream: TcpStream, node: NodeId) -> Rc<Link> {
-    let outlet = Outlet::new(stream);
-    Rc::new(Link { node, outlet, dropped: Cell::new(false), nudge: Signal::new() })
 }
 
 async fn connect(address: &str) -> io::Result<TcpStream> {
