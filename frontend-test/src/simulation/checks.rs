@@ -1,6 +1,5 @@
 //! What must hold at every moment of a run, whatever happens.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use crane_core::execution::Mark;
@@ -10,26 +9,28 @@ use crane_core::paxos::{
     Ballot, Content, Effect, Entry, Life, Members, Message, Node, Record, Role, Standing,
 };
 
+use rustc_hash::{FxHashMap, FxHasher};
+
 use super::disk::{Contents, Payload};
 
 /// Looks at everything that nodes do. It panics when something does not hold; what it says names the
 /// rule.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Checks {
     /// What stands in each slot, once anybody has called it committed.
     chosen: Vec<(Entry, Option<Payload>)>,
     /// What was ever written for a slot under a ballot.
-    written: HashMap<(Slot, Ballot), Content>,
+    written: FxHashMap<(Slot, Ballot), Content>,
     /// By node: its commit index in this run, and ever.
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
-    proposed: HashMap<Payload, (NodeId, Slot)>,
+    proposed: FxHashMap<Payload, Slot>,
     /// What servers showed at the admission of a slot, by the first of them.
-    marks: HashMap<Slot, Mark>,
+    marks: FxHashMap<Slot, Mark>,
     members: Members,
     /// The highest slot for which a change of members was ever written.
     change: Slot,
-    hash: std::hash::DefaultHasher,
+    hash: FxHasher,
 }
 
 impl Checks {
@@ -37,11 +38,11 @@ impl Checks {
     pub fn new(members: Members) -> Self {
         Self {
             chosen: Vec::new(),
-            written: HashMap::new(),
+            written: FxHashMap::default(),
             committed: vec![(Slot::NONE, Slot::NONE); NODES_MAX],
             promised: vec![Ballot::ZERO; NODES_MAX],
-            proposed: HashMap::new(),
-            marks: HashMap::new(),
+            proposed: FxHashMap::default(),
+            marks: FxHashMap::default(),
             members,
             change: Slot::NONE,
             hash: Default::default(),
@@ -87,8 +88,8 @@ impl Checks {
         self.promised[id.index()] = Ballot::ZERO;
     }
 
-    pub(super) fn on_proposed(&mut self, id: NodeId, slot: Slot, payload: Payload) {
-        self.proposed.insert(payload, (id, slot));
+    pub(super) fn on_proposed(&mut self, slot: Slot, payload: Payload) {
+        self.proposed.insert(payload, slot);
     }
 
     pub(super) fn on_effect(&mut self, id: NodeId, effect: &Effect) {
@@ -151,7 +152,7 @@ impl Checks {
         }
         assert_eq!(index, self.chosen.len(), "a slot was committed before the one below it");
         if let Some(payload) = payload {
-            let (_, proposed) = self.proposed[&payload];
+            let proposed = self.proposed[&payload];
             assert_eq!(proposed, slot, "payload {payload} stands in another slot");
         }
         if let Content::Change(members) = entry.content {

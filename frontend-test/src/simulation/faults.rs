@@ -1,7 +1,7 @@
 //! What is done to a group from outside: crashes, lost disks, closed links, and orders of its operator.
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Anchor, Effects, NodeSet};
+use crane_core::paxos::{Anchor, NodeSet};
 
 use super::group::{Event, Group, Micros, Place};
 use super::server::Server;
@@ -95,6 +95,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let choice = self.random.range(0, 6);
         let lost: NodeSet =
             self.places.iter().filter(|place| place.lost).map(|place| place.id).collect();
+        let mut out = self.effects();
         for id in ids {
             let now = self.local(id);
             let Some(at) = &mut self.places[id.index()].node else { continue };
@@ -117,7 +118,6 @@ impl<const WINDOW: usize> Group<WINDOW> {
             if at_hand.difference(members.witnesses).is_empty() || !members.is_majority(at_hand) {
                 continue;
             }
-            let mut out = Effects::new();
             let done = if choice == 5 {
                 at.hand_over(now, node, &mut out).is_ok()
             } else {

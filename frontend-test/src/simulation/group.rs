@@ -1,8 +1,7 @@
 //! A simulated group: real nodes, a simulated network, simulated disks, one clock.
 
 use std::cell::Cell;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crane_core::id::{Generation, NodeId, Slot};
@@ -13,6 +12,7 @@ use super::checks::Checks;
 use super::clients::{EntryReplica, OpBytes};
 use super::disk::{Contents, Disk, Payload};
 use super::network::Network;
+use super::queue::Queue;
 use super::random::Random;
 use super::server::Server;
 use crate::specification::event::{Event as Told, Recorder};
@@ -96,7 +96,6 @@ pub struct DiskSpeed {
 }
 
 /// A whole group, stepped one event at a time.
-#[derive(Debug)]
 pub struct Group<const WINDOW: usize> {
     /// Simulated time.
     pub now: Micros,
@@ -110,9 +109,11 @@ pub struct Group<const WINDOW: usize> {
     pub disk_speed: DiskSpeed,
     first_members: Members,
     pub(super) places: Vec<Place<WINDOW>>,
-    events: BinaryHeap<Reverse<(Micros, u64)>>,
-    queued: std::collections::HashMap<u64, Event>,
-    sequence: u64,
+    events: Queue<Event>,
+    /// Effects are large and every step has some: they are collected in the same place each time.
+    effects: Option<Box<Effects>>,
+    /// The last message that went over the wire format, and what came out of that.
+    said: Option<(Message, Message)>,
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
     steps: Rc<Cell<u64>>,
@@ -161,9 +162,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
             first_members: members,
             disk_speed,
             places,
-            events: BinaryHeap::new(),
-            queued: Default::default(),
-            sequence: 0,
+            events: Queue::default(),
+            effects: None,
+            said: None,
             payloads: Vec::new(),
             steps: Rc::default(),
             recorder,
@@ -197,13 +198,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
 
     /// Lets events happen up to `until`.
     pub fn run_until(&mut self, until: Micros) {
-        while let Some(Reverse((at, sequence))) = self.events.peek().copied() {
-            if at > until {
-                break;
-            }
-            self.events.pop();
+        while let Some((at, event)) = self.events.next(until) {
             self.now = self.now.max(at);
-            let event = self.queued.remove(&sequence).expect("every scheduled event is kept");
             self.happen(event);
         }
         self.now = until;
@@ -220,9 +216,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 
     pub(super) fn schedule(&mut self, at: Micros, event: Event) {
-        self.sequence += 1;
-        self.events.push(Reverse((at, self.sequence)));
-        self.queued.insert(self.sequence, event);
+        self.events.schedule(at, event);
     }
 
     fn happen(&mut self, event: Event) {
@@ -312,16 +306,26 @@ impl<const WINDOW: usize> Group<WINDOW> {
             Input::Durable { up_to } => self.recorder.add(id, || Told::Durable { up_to }),
             _ => {}
         }
-        let mut out = Effects::new();
+        let mut out = self.effects.take().unwrap_or_default();
         node.step(now, input, &mut out);
         self.carry_out(id, out, payload);
     }
 
-    pub(super) fn carry_out(&mut self, id: NodeId, out: Effects, payload: Option<Payload>) {
+    /// An empty place for effects.
+    pub(super) fn effects(&mut self) -> Box<Effects> {
+        self.effects.take().unwrap_or_default()
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        id: NodeId,
+        mut out: Box<Effects>,
+        payload: Option<Payload>,
+    ) {
         self.steps.set(self.steps.get() + 1);
-        for effect in out {
-            self.checks.on_effect(id, &effect);
-            match effect {
+        for effect in &*out {
+            self.checks.on_effect(id, effect);
+            match *effect {
                 Effect::Send { to, message } => self.send(id, to, message),
                 Effect::Write { number, record } => {
                     self.recorder.add(id, || Told::Wrote { number, record });
@@ -341,6 +345,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 Effect::Members { .. } => {}
             }
         }
+        out.clear();
+        self.effects = Some(out);
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
         if node.standing().is_voter() {
@@ -398,10 +404,14 @@ impl<const WINDOW: usize> Group<WINDOW> {
             );
             payload
         });
-        // What a node says goes over the wire format.
-        let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
-        let length = message.encode(&mut space).expect("every message fits");
-        let message = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+        // What a node says goes over the wire format; what it says to several, once.
+        if self.said.is_none_or(|(said, _)| said != message) {
+            let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
+            let length = message.encode(&mut space).expect("every message fits");
+            let read = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+            self.said = Some((message, read));
+        }
+        let message = self.said.expect("just filled").1;
         for at in self.network.arrivals(self.now, from, to, &mut self.random) {
             self.schedule(at, Event::Deliver { from, to, message, payload });
         }

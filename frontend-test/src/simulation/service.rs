@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Descriptor, Effects, NodeSet, ProposeError};
+use crane_core::paxos::{Descriptor, NodeSet, ProposeError};
 use crane_core::wire::{Entry, EntryWriter, Op};
 
 use super::clients::OpBytes;
@@ -40,11 +40,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
             let now = self.local(id);
             let payload = self.write_entry(id);
             let descriptor = self.describe(payload);
+            let mut out = self.effects();
             let Some(node) = &mut self.places[id.index()].node else { continue };
-            let mut out = Effects::new();
             match node.propose(now, descriptor, &mut out) {
                 Ok(slot) => {
-                    self.checks.on_proposed(id, slot, payload);
+                    self.checks.on_proposed(slot, payload);
                     return self.carry_out(id, out, Some(payload));
                 }
                 Err(ProposeError::NotPrimary { .. } | ProposeError::Full) => {
@@ -166,6 +166,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
         for id in self.ids() {
             self.run_server(id, u64::MAX);
         }
+        self.clients_are_done()
+    }
+
+    /// Whether all ops of all members' clients are committed.
+    pub fn clients_are_done(&self) -> bool {
         let members = self.checks.members().all();
         self.places
             .iter()
