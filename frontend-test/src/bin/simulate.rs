@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
+use crane_test::simulation::faults::Happened;
 use crane_test::simulation::scenario::{self, Failure, Outcome};
 
 const USAGE: &str = "\
@@ -106,7 +107,8 @@ impl Wanted {
         }
         println!(
             "{} seeds from {}, each {}: {} failed; {} steps, {} of {} proposals committed, {} calls and \
-             {} bytes in a server of each group, healing at most {} ms; {:.1} s",
+             {} bytes in a server of each group, at most {} effects in a step, healing at most {} ms; \
+             {:.1} s\n{:?}",
             self.count,
             self.from,
             if self.once { "once" } else { "twice" },
@@ -116,8 +118,10 @@ impl Wanted {
             all.proposed,
             all.calls,
             all.bytes,
+            all.effects,
             all.healing / 1000,
-            start.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64(),
+            all.happened
         );
         if all.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -131,6 +135,8 @@ struct Part {
     committed: usize,
     calls: u64,
     bytes: u64,
+    effects: usize,
+    happened: Happened,
     healing: u64,
 }
 
@@ -143,6 +149,8 @@ impl Part {
                 self.committed += outcome.committed;
                 self.calls += outcome.calls;
                 self.bytes += outcome.bytes;
+                self.effects = self.effects.max(outcome.effects);
+                self.happened += outcome.happened;
                 self.healing = self.healing.max(outcome.healing);
             }
             Err(message) => self.failed.push((seed, message)),
@@ -156,6 +164,8 @@ impl Part {
         self.committed += other.committed;
         self.calls += other.calls;
         self.bytes += other.bytes;
+        self.effects = self.effects.max(other.effects);
+        self.happened += other.happened;
         self.healing = self.healing.max(other.healing);
     }
 }

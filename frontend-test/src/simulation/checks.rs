@@ -6,12 +6,16 @@ use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Effect, Entry, Life, Members, Message, Node, Record, Role, Standing,
+    Ballot, Content, Effect, Effects, Entry, Life, Members, Message, Node, Record, Role, Standing,
 };
 
 use rustc_hash::{FxHashMap, FxHasher};
 
+use super::clients::{BYTES_KEPT_MAX, EntryReplica, OPS_KEPT_MAX, SEND_MAX};
 use super::disk::{Contents, Payload};
+
+/// Effects of a step beside entries that are sent: two for each other member, and eight.
+const EFFECTS_OWN_MAX: usize = 2 * (NODES_MAX - 1) + 8;
 
 /// Looks at everything that nodes do. It panics when something does not hold; what it says names the
 /// rule.
@@ -30,6 +34,10 @@ pub struct Checks {
     members: Members,
     /// The highest slot for which a change of members was ever written.
     change: Slot,
+    /// The stamp of the last entry that was committed.
+    stamp: u64,
+    /// The most effects that a step had.
+    effects: usize,
     hash: FxHasher,
 }
 
@@ -45,6 +53,8 @@ impl Checks {
             marks: FxHashMap::default(),
             members,
             change: Slot::NONE,
+            stamp: 0,
+            effects: 0,
             hash: Default::default(),
         }
     }
@@ -68,6 +78,11 @@ impl Checks {
     pub fn counts(&self) -> (usize, usize) {
         let committed = self.chosen.iter().filter(|(_, payload)| payload.is_some()).count();
         (self.proposed.len(), committed)
+    }
+
+    /// The most effects that a step had.
+    pub fn effects(&self) -> usize {
+        self.effects
     }
 
     /// The members, by what is committed.
@@ -96,11 +111,51 @@ impl Checks {
         (id, effect).hash(&mut self.hash);
     }
 
+    /// Beside the entries that are on their way to members there are few effects, however many entries
+    /// there are.
+    pub(super) fn on_effects(&mut self, effects: &Effects) {
+        self.effects = self.effects.max(effects.len());
+        let carries = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Send { message: Message::Accept { .. } | Message::Copy { .. }, .. }
+            )
+        };
+        let own = effects.iter().filter(|effect| !carries(effect)).count();
+        assert!(own <= EFFECTS_OWN_MAX, "a step has {own} effects of its own");
+    }
+
+    /// What waits at a new entry replica's machine, and what its frontend keeps for it, is bounded.
+    pub(super) fn on_kept(&self, id: NodeId, clients: &EntryReplica) {
+        let (ops, bytes) = clients.kept();
+        assert!(ops <= OPS_KEPT_MAX, "node {id} keeps {ops} ops for its clients");
+        assert!(bytes < BYTES_KEPT_MAX + SEND_MAX, "node {id} keeps {bytes} bytes of its clients");
+    }
+
+    /// A primary has a bound for the bytes that are undecided, beside the window for their number.
+    /// One payload is always allowed.
+    pub(super) fn on_undecided(&self, id: NodeId, lengths: &[u32], bytes_max: u64) {
+        let bytes = lengths.iter().copied().map(u64::from).sum::<u64>();
+        assert!(
+            lengths.len() <= 1 || bytes <= bytes_max,
+            "node {id} has {bytes} bytes in {} payloads undecided",
+            lengths.len()
+        );
+    }
+
+    /// Agreed time does not go back, whoever stamps.
+    pub(super) fn on_stamp(&mut self, slot: Slot, stamp: u64) {
+        assert!(stamp > self.stamp, "the stamp of slot {slot} is {stamp}, after {}", self.stamp);
+        self.stamp = stamp;
+    }
+
     /// Who promises or acknowledges has it on its disk.
     pub(super) fn on_said(&self, id: NodeId, message: &Message, safe: &Contents) {
         match *message {
             Message::Promised { ballot, .. } | Message::Prepare { ballot } => {
-                assert!(safe.stored.promised >= ballot, "node {id} promises what it may forget");
+                // What was accepted was promised, too, and is remembered so.
+                let promised = safe.stored.promised.max(safe.stored.accepted);
+                assert!(promised >= ballot, "node {id} promises what it may forget");
             }
             Message::Accepted { ballot, up_to, life: Some(_), .. } => {
                 assert!(safe.stored.accepted == ballot, "node {id} votes under another ballot");
@@ -173,6 +228,8 @@ impl Checks {
         let promised = &mut self.promised[id.index()];
         assert!(node.ballot() >= *promised, "node {id} takes a promise back");
         *promised = node.ballot();
+        let open = node.last().0 - node.anchor().slot.0;
+        assert!(open <= WINDOW as u64, "node {id} keeps {open} entries in a window of {WINDOW}");
         if node.role() == Role::Primary {
             assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");
         }

@@ -14,7 +14,7 @@
 pub mod checks;
 pub mod clients;
 pub mod disk;
-mod faults;
+pub mod faults;
 pub mod group;
 pub mod network;
 pub mod queue;

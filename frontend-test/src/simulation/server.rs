@@ -132,6 +132,11 @@ impl Server {
         self.script.is_empty().then(|| self.execution.admitted())
     }
 
+    /// The time as it sees it.
+    pub fn agreed(&self) -> u64 {
+        self.execution.gate.agreed()
+    }
+
     /// Calls made, and bytes admitted.
     pub fn work(&self) -> (u64, u64) {
         (self.execution.gate.clock(), self.received.values().sum())
