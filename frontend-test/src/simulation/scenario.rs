@@ -296,5 +296,6 @@ fn describe<const WINDOW: usize>(group: &Group<WINDOW>) -> String {
             node.committed()
         ),
     };
-    group.ids().into_iter().map(one).collect::<Vec<_>>().join("; ")
+    let nodes = group.ids().into_iter().map(one).collect::<Vec<_>>().join("; ");
+    format!("{:?}: {nodes}", group.checks.members())
 }
