@@ -50,7 +50,7 @@ pub(super) struct Progress {
     /// The member has everything up to here, durable or not.
     received: Slot,
     /// Its vote, if it has voted: everything up to here is durable there under this ballot.
-    voted: bool,
+    pub(super) voted: bool,
     pub(super) matched: Slot,
     /// The frontend was asked to send everything up to here.
     served: Slot,

@@ -3,8 +3,6 @@
 use std::path::Path;
 
 use crane_core::id::Slot;
-use crane_core::paxos::Members;
-use crane_core::wire::Genesis;
 
 use crate::log::Log;
 use crate::meta::DataDirectory;
@@ -51,13 +49,11 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
              behind that one"
         ));
     }
-    // Who the members were at first, the group's creation tells, whatever meta says of them now.
-    let genesis = opened.log.genesis_payload().map_err(|error| error.to_string())?;
-    let genesis =
-        genesis.ok_or("the log does not hold the group's creation, so nothing can go yet")?;
-    let genesis = Genesis::decode(&genesis)
-        .map_err(|error| format!("the log's first entry is not the group's creation: {error}"))?;
-    let anchor = opened.anchor_at(behind, Members::first(genesis.members.len()));
+    // Without it, nobody can be told what the group is.
+    if opened.log.genesis().is_none() {
+        return Err("the log does not hold the group's creation, so nothing can go yet".to_string());
+    }
+    let anchor = opened.anchor_at(behind, meta.founders.first_members());
     let gone = opened.log.cut(&anchor).map_err(|error| error.to_string())?;
     Ok(format!("the log starts behind slot {behind}; segments deleted: {gone}"))
 }
@@ -68,14 +64,20 @@ mod tests {
     use std::path::PathBuf;
 
     use crane_core::id::NodeId;
-    use crane_core::paxos::{Ballot, Content, Entry, Record, WriteNumber};
-    use crane_core::wire::Schedule;
+    use crane_core::paxos::{Ballot, Content, Entry, NodeSet, Record, WriteNumber};
 
     use super::*;
     use crate::log::storage::Storage;
     use crate::log::{Payload, describe};
     use crate::meta::{DATA_VERSION, Meta};
+    use crate::roster::Roster;
     use crate::show;
+
+    /// The third is a witness.
+    fn founders() -> Roster {
+        let names = ["a:1".to_string(), "b:1".into(), "c:1".into()];
+        Roster::founders(&names, NodeSet::first(3).difference(NodeSet::first(2)))
+    }
 
     /// A data directory with a log of twelve entries, of which ten are known to be committed.
     fn made(name: &str, witness: bool) -> PathBuf {
@@ -85,28 +87,19 @@ mod tests {
         let meta = Meta {
             version: DATA_VERSION,
             group: None,
-            node: 1,
-            members: vec!["a:1".into(), "b:1".into(), "c:1".into()],
-            generation: 1,
+            node: NodeId::new(3).unwrap(),
+            address: "c:1".into(),
             witness,
+            founders: founders(),
+            roster: founders(),
+            given: Vec::new(),
+            generation: 1,
         };
         data.put_meta(&meta).unwrap();
-        let genesis = Genesis {
-            group: 7,
-            members: meta.members.iter().map(|name| name.as_str().try_into().unwrap()).collect(),
-            base: [1; 32],
-            seed: [2; 32],
-            stamp: 3,
-            quantum: 100,
-            nclock: 1000,
-            schedule: Schedule::Serial,
-        };
-        let mut space = [0; 1000];
-        let length = genesis.encode(&mut space).unwrap();
         let mut log = Log::open(&data.log()).unwrap().log;
         let ballot = Ballot { round: 1, node: NodeId::new(1) };
         for slot in 1..=12 {
-            let payload = Payload::from(if slot == 1 { &space[..length] } else { b"bytes" });
+            let payload = Payload::from(&b"bytes"[..]);
             let content = Content::Payload(describe(&payload));
             let record = Record::Accept { slot: Slot(slot), entry: Entry { ballot, content } };
             log.append(WriteNumber(slot), &record, Some(payload));
@@ -134,7 +127,7 @@ mod tests {
         assert!(cut(&path, Slot(10)).unwrap().contains("behind slot 10"));
         let opened = Log::open(&path.join("log")).unwrap();
         assert_eq!(opened.entries.len(), 2);
-        assert_eq!(opened.stored.anchor.unwrap().members, Members::first(3));
+        assert_eq!(opened.stored.anchor.unwrap().members, founders().first_members());
         for records in [true, false] {
             assert_eq!(show::run(&path, records), 0);
         }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use crane_core::id::NodeId;
 use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
+use crane_core::paxos::NodeSet;
+use serde::{Deserialize, Serialize};
 
 /// The port by which replicas speak to each other, unless told otherwise.
 pub const PEER_PORT: u16 = 6790;
@@ -19,6 +22,8 @@ Examples:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
   How the group is:
     crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
+  Another host in place of one, while the group serves (see member replace --help):
+    crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
 The server's ports are learnt from its bind and listen; the replica listens there at its own address.
 A replica that was stopped or killed comes back with the same command line. Program, libraries, files in
@@ -50,7 +55,8 @@ whole, of 32 MiB each: the log may become shorter only later.";
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     override_usage = "crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...\n       \
-                      crane-linux status [--json] [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]\n       \
                       crane-linux primary move --to X [--data-dir D | --peers A,B,C]\n       \
                       crane-linux log show|verify D\n       \
                       crane-linux log cut D --behind SLOT"
@@ -75,6 +81,77 @@ pub enum Subcommands {
     /// Changes which replica is the primary.
     #[command(subcommand)]
     Primary(PrimaryCommands),
+    /// Shows and changes who belongs to the group, while it serves.
+    #[command(subcommand)]
+    Member(MemberCommands),
+}
+
+/// How a group is found.
+#[derive(Clone, Debug, Args)]
+pub struct GroupArgs {
+    /// Asks the group of the replica whose data directory this is (or of --local's).
+    #[arg(long, value_name = "D", conflicts_with = "peers")]
+    pub data_dir: Option<PathBuf>,
+    /// Asks these replicas: host[:port], separated by commas. One that runs suffices.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub peers: Vec<String>,
+}
+
+/// `member`.
+#[derive(Debug, Subcommand)]
+pub enum MemberCommands {
+    /// Shows the members: number, address, and whether each votes.
+    List(GroupArgs),
+    /// Takes a replica in: first as a learner, then, when it has the whole log, as a voter.
+    #[command(after_help = ADD_HELP)]
+    Add(AddArgs),
+    /// Lets a member go. Its data directory is of no use afterwards.
+    Remove(RemoveArgs),
+    /// Adds a replica in place of another, which goes when the new one votes and its server is in step.
+    #[command(after_help = ADD_HELP)]
+    Replace(ReplaceArgs),
+}
+
+const ADD_HELP: &str = "\
+Start the new replica on its host before or after this command, with a new data directory, with the same
+program, files and arguments as the others, and with a list of peers that has itself and at least one
+member that runs:
+    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
+Interrupted, the command leaves a learner, which takes no part in decisions; the same command goes on.";
+
+/// `member add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The new replica's address: host[:port], as the other replicas reach it.
+    pub address: String,
+    /// The new member keeps the log and votes, and runs no server.
+    #[arg(long)]
+    pub witness: bool,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
+}
+
+/// `member remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Its number, or its address.
+    pub member: String,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
+}
+
+/// `member replace`.
+#[derive(Debug, Args)]
+pub struct ReplaceArgs {
+    /// The member that goes: its number, or its address.
+    pub old: String,
+    /// The new replica's address: host[:port].
+    pub new: String,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// `primary`.
@@ -90,12 +167,9 @@ pub struct MoveArgs {
     /// The replica that shall be primary: its number, or host[:port] as in --peers.
     #[arg(long, value_name = "X")]
     pub to: String,
-    /// Asks the group of the replica whose data directory this is.
-    #[arg(long, value_name = "D", conflicts_with = "peers")]
-    pub data_dir: Option<PathBuf>,
-    /// Asks these replicas: host[:port], separated by commas.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub peers: Vec<String>,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// `log`.
@@ -125,21 +199,23 @@ pub enum LogCommands {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Prints JSON, for programs.
+    /// Prints JSON, for programs; with counters and the last events.
     #[arg(long)]
     pub json: bool,
-    /// Asks the replica whose data directory this is (or all of --local's).
-    #[arg(long, value_name = "D", conflicts_with = "peers")]
-    pub data_dir: Option<PathBuf>,
-    /// Asks these replicas: host[:port], separated by commas.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub peers: Vec<String>,
+    /// Prints what happened lately instead: elections and their votes, stalls and their causes, links,
+    /// members, the server. Times are each host's own.
+    #[arg(long, conflicts_with = "json")]
+    pub events: bool,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// Everything about one replica, or several local ones.
 #[derive(Clone, Debug, Args)]
 pub struct ReplicaArgs {
-    /// The members of the group, host[:port] separated by commas, in the same order on every host.
+    /// The members of the group, host[:port] separated by commas, in the same order on every host. For
+    /// a replica that joins a group (see member add): itself, and members that it can ask.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
     pub peers: Vec<String>,
     /// Which of the peers this one is. Without it: the one whose address this host has.
@@ -148,6 +224,14 @@ pub struct ReplicaArgs {
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
     pub local: Option<u8>,
+    /// Which of the peers keep the log and vote, and run no server: their numbers or addresses. Counts
+    /// when the group is created; the same on every host.
+    #[arg(long, value_name = "X,Y", value_delimiter = ',')]
+    pub witness: Vec<String>,
+    /// Whether this replica is rather primary than others, or rather not. One of high priority takes
+    /// the role over when it has been in step for a while.
+    #[arg(long, value_enum, default_value_t = Priority::Normal)]
+    pub priority: Priority,
     /// Where the log and the server's changes are kept [default: .crane/PROGRAM in the working
     /// directory; with --local, its subdirectories 1 to N].
     #[arg(long, value_name = "D")]
@@ -188,6 +272,17 @@ pub struct ReplicaArgs {
     /// The server's program and its arguments.
     #[arg(last = true, value_name = "PROGRAM [ARGS]")]
     pub program: Vec<String>,
+}
+
+/// `--priority`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum, Serialize, Deserialize)]
+pub enum Priority {
+    /// Primary when nobody else can be.
+    Low,
+    /// As most are.
+    Normal,
+    /// Primary whenever it can be.
+    High,
 }
 
 /// `--schedule`.
@@ -306,7 +401,26 @@ pub fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
     if found.is_empty() { Err(format!("peer {name} has no address")) } else { Ok(found) }
 }
 
-/// Which of the members this host is: its number from 1, and its address.
+/// The peers that are given by their numbers or addresses.
+///
+/// # Errors
+/// What is none of them.
+pub fn among(names: &[String], given: &[String], port: u16) -> Result<NodeSet, String> {
+    let place = |text: &String| {
+        let number = text.parse().ok().filter(|number| usize::from(*number) <= names.len());
+        let named = || {
+            let name = member_name(text, port).ok()?;
+            u8::try_from(names.iter().position(|other| *other == name)? + 1).ok()
+        };
+        number
+            .or_else(named)
+            .and_then(NodeId::new)
+            .ok_or_else(|| format!("--witness {text} is none of the peers {}", names.join(",")))
+    };
+    given.iter().map(place).collect()
+}
+
+/// Which of the members this host is: its number in the list, from 1, and its address.
 ///
 /// # Errors
 /// Why that cannot be told.
@@ -342,7 +456,11 @@ fn is_local(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+/// A span of time, as in `100us`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 =
         text[..digits].parse().map_err(|_| "a time is a number and a unit".to_string())?;
@@ -354,7 +472,11 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_variable(text: &str) -> Result<(String, String), String> {
+/// A variable, as in `NAME=VALUE`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
         _ => Err("write NAME=VALUE".to_string()),
@@ -385,6 +507,8 @@ mod tests {
         assert_eq!(cli.replica.wtimeout, Duration::from_micros(100));
         assert!(Cli::try_parse_from(["crane-linux", "--local", "8", "--", "x"]).is_err());
         assert!(Cli::try_parse_from(["crane-linux", "status", "--json"]).is_ok());
+        let replace = ["crane-linux", "member", "replace", "2", "d", "--peers", "a,b"];
+        assert!(Cli::try_parse_from(replace).is_ok());
     }
 
     #[test]
@@ -396,6 +520,18 @@ mod tests {
         }
         assert!(member_names(&["a".into(), "a:6790".into()], 6790).unwrap_err().contains("twice"));
         assert!(member_names(&vec!["a".to_string(); 8], 1).is_err());
+    }
+
+    #[test]
+    fn witnesses_are_some_of_the_peers() {
+        let names = member_names(&["a".into(), "b".into(), "c:7".into()], 6790).unwrap();
+        let set = among(&names, &["2".into(), "c:7".into()], 6790).unwrap();
+        assert!(set.iter().map(NodeId::number).eq([2, 3]));
+        for wrong in ["4", "0", "x", "c"] {
+            assert!(
+                among(&names, &[wrong.into()], 6790).unwrap_err().contains("none of the peers")
+            );
+        }
     }
 
     #[test]

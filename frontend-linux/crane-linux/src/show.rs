@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crane_core::paxos::{Content, Record};
-use crane_core::wire::{Entry, Genesis, Op};
+use crane_core::wire::{Entry, Founder, Genesis, Op};
 
 use crate::log::record::{Found, Stored};
 use crate::log::{Front, LogError, reading};
@@ -89,7 +89,11 @@ fn describe(found: &Found<'_>, genesis_seen: &mut bool) -> String {
 fn describe_genesis(payload: &[u8]) -> String {
     match Genesis::decode(payload) {
         Ok(genesis) => {
-            let members: Vec<&str> = genesis.members.iter().map(|name| name.as_str()).collect();
+            let name = |founder: &Founder| match founder.witness {
+                true => format!("{} (witness)", founder.address),
+                false => founder.address.to_string(),
+            };
+            let members: Vec<String> = genesis.members.iter().map(name).collect();
             format!(
                 "genesis of group {:032x}, members {}, quantum {}, nclock {}, {:?}",
                 genesis.group,
@@ -120,6 +124,10 @@ fn describe_entry(payload: &[u8]) -> String {
             Op::Drained { conn, total } => write!(text, ", drained {conn} {total}"),
             Op::Time => write!(text, ", time"),
             Op::Retire { node, generation } => write!(text, ", retire {node}.{}", generation.0),
+            Op::Member { node, address, witness } => {
+                let what = if witness { ", a witness" } else { "" };
+                write!(text, ", member {node} at {address}{what}")
+            }
         };
     }
     text

@@ -190,57 +190,77 @@ fn run(words: &[&str], place: &Path) -> Result<(), String> {
 }
 
 #[test]
-fn a_log_is_cut_behind_a_committed_slot_and_read_again() {
+fn the_log_of_a_witness_is_cut_and_it_votes_on() {
     let machine = Machine::take("log-cut");
-    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let witness = machine.address(3).to_string();
+    let program = program::redis(machine.folder());
+    let mut group = Group::start(&machine, program, 3, &["--witness", &witness]);
+    let mut count = 0;
     for _ in 0..100 {
-        counts(&group, 1);
+        count = counts(&group, 1);
     }
     group.await_settled();
     group.stop_replica(3);
-    let data = group.data(3);
-    let data = data.to_str().unwrap();
-    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<String>>();
-    let run = |words: &[String]| {
-        let output = run_bounded(words, machine.folder());
+    let data = group.data(3).to_str().unwrap().to_owned();
+    let folder = machine.folder().to_owned();
+    let run = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let output = run_bounded(&words, &folder);
         let told = String::from_utf8(output.stdout).unwrap();
         (output.status.success(), told + &String::from_utf8(output.stderr).unwrap())
     };
-    let (done, before) = run(&words(&["log", "show", data]));
-    assert!(done, "{before}");
     let slot_of = |line: &str| -> Option<u64> {
         line.split_once(" slot ")?.1.split_once(" under")?.0.parse().ok()
     };
-    // A replica with a server needs its whole log.
-    let (done, told) = run(&words(&["log", "cut", data, "--behind", "50"]));
-    assert!(!done && told.contains("only the log of a witness"), "{told}");
-    assert_eq!(run(&words(&["log", "show", data])).1, before);
-
-    let meta = Path::new(data).join("meta");
-    let mut changed: serde_json::Value = serde_json::from_slice(&fs::read(&meta).unwrap()).unwrap();
-    changed["witness"] = true.into();
-    fs::write(&meta, changed.to_string()).unwrap();
-    let (done, told) = run(&words(&["log", "cut", data, "--behind", "1000000"]));
-    assert!(!done && told.contains("not known to be committed"), "{told}");
-    let (done, told) = run(&words(&["log", "cut", data, "--behind", "50"]));
-    assert!(done && told.contains("behind slot 50"), "{told}");
-    let (done, after) = run(&words(&["log", "show", data]));
-    assert!(done && after.lines().next().unwrap().contains("starts behind slot 50"), "{after}");
-    let slots: Vec<u64> = after.lines().filter_map(slot_of).collect();
+    let (done, before) = run(&["log", "show", &data]);
+    assert!(done, "{before}");
     let last = before.lines().filter_map(slot_of).last().unwrap();
+    let (done, told) = run(&["log", "cut", &data, "--behind", "1000000"]);
+    assert!(!done && told.contains("not known to be committed"), "{told}");
+    assert_eq!(run(&["log", "show", &data]).1, before);
+    let (done, told) = run(&["log", "cut", &data, "--behind", "50"]);
+    assert!(done && told.contains("behind slot 50"), "{told}");
+    let (done, after) = run(&["log", "show", &data]);
+    assert!(done && after.lines().next().unwrap().contains("starts behind slot 50"), "{after}");
     // The entry that it starts behind is there still.
+    let slots: Vec<u64> = after.lines().filter_map(slot_of).collect();
     assert_eq!(slots, (50..=last).collect::<Vec<u64>>());
-    let (done, told) = run(&words(&["log", "verify", data]));
+    let (done, told) = run(&["log", "verify", &data]);
     assert!(done && told.contains(" records are whole; 0 torn bytes"), "{told}");
 
-    // In a log that is damaged nothing is cut.
+    // It goes on from there: the group needs its vote when a server is gone.
+    group.start_replica(3);
+    group.await_serving();
+    for _ in 0..2 {
+        let primary = group.primary();
+        group.kill(primary);
+        let other = 3 - primary;
+        count = counts_on(&group, other, count);
+        group.start_replica(primary);
+        group.await_serving();
+        group.await_settled();
+    }
+
+    // A replica with a server needs its whole log.
+    group.stop_replica(2);
+    let whole = group.data(2).to_str().unwrap().to_owned();
+    let (done, told) = run(&["log", "cut", &whole, "--behind", "50"]);
+    assert!(!done && told.contains("only the log of a witness"), "{told}");
+    group.start_replica(2);
+    group.await_serving();
+
+    // In a log that is damaged nothing is cut; and it is taken from the others as any is.
+    group.kill(3);
     let first = segment(&group.data(3), 1);
     flip(&first, used_length(&first) - 10);
-    for command in [&["log", "verify", data][..], &["log", "cut", data, "--behind", "60"]] {
-        let (done, told) = run(&words(command));
+    for command in [&["log", "verify", &data][..], &["log", "cut", &data, "--behind", "60"]] {
+        let (done, told) = run(command);
         assert!(!done && told.contains("damaged: ") && told.contains("00000001.log at"), "{told}");
     }
-    fs::remove_dir_all(group.data(3)).unwrap();
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    counts_on(&group, 2, count);
+    group.await_settled();
 }
 
 /// Replica 3 has said what is damaged, has started anew without a vote, and is in good health again.

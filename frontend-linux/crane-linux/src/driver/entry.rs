@@ -89,6 +89,11 @@ impl Entry {
         self.handover.deadline()
     }
 
+    /// The oldest op that is kept, by its ticket.
+    pub(super) fn first_kept(&self) -> u64 {
+        self.handover.first().0
+    }
+
     pub(super) fn wake(&mut self, now: Instant) -> bool {
         self.handover.wake(now)
     }
@@ -202,6 +207,7 @@ impl Driver {
             let mut any = false;
             while let Some(op) = self.entry.next_op(now) {
                 self.lead.push(op);
+                self.events.counters.ops_handed_over += 1;
                 any = true;
             }
             return any;
@@ -211,6 +217,7 @@ impl Driver {
         let mut count = 0;
         while let Some(op) = self.entry.next_op(now) {
             frame.extend_from_slice(op);
+            self.events.counters.ops_handed_over += 1;
             count += 1;
             if frame.len() > FRAME_BYTES || count == ENTRY_OPS_MAX {
                 link.put(Kind::Ops, &[&frame]);

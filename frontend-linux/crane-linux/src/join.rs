@@ -1,0 +1,122 @@
+//! Which replica of its group this one is.
+//!
+//! A replica with data knows. A new one asks those that it was given as peers: if they have a group
+//! already, that group says which number it has, or the replica waits until it is added. If nobody has
+//! one, it is about to be created, and numbers are places in the list.
+
+use std::time::Duration;
+
+use crane_core::id::NodeId;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::info;
+
+use crate::group::ask_one;
+use crate::net::query::Query;
+use crate::options::{self, ReplicaArgs};
+use crate::roster::Roster;
+
+/// How long an answer may take of a replica that is asked by one that starts. Those of a new group do
+/// not listen yet, and refuse at once.
+const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+const ASK_EVERY: Duration = Duration::from_millis(250);
+
+/// Where this replica stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its number.
+    pub node: NodeId,
+    /// Whether it runs no server.
+    pub witness: bool,
+    /// The members that the group was, or is, created with.
+    pub founders: Roster,
+    /// The members now.
+    pub roster: Roster,
+}
+
+impl Standing {
+    /// Of one that is about to create a group together with the others.
+    ///
+    /// # Errors
+    /// What is wrong with `--witness`.
+    pub fn founding(names: &[String], place: u8, args: &ReplicaArgs) -> Result<Self, String> {
+        let witnesses = options::among(names, &args.witness, args.peer_port)?;
+        if witnesses.len() == names.len() {
+            return Err("--witness names all of the peers: nobody would run the server".to_string());
+        }
+        let founders = Roster::founders(names, witnesses);
+        let node = NodeId::new(place).expect("a place in a list that was checked");
+        let witness = witnesses.contains(node);
+        Ok(Self { node, witness, roster: founders.clone(), founders })
+    }
+}
+
+/// Asks the others, for a replica without data: none if there is no group yet. Waits as long as there is
+/// one that does not have it.
+pub async fn ask(names: &[String], own: &str) -> Option<Standing> {
+    let mut told = false;
+    while let Some((founders, roster)) = known_group(names, own).await {
+        if let Some(mine) = roster.at(own) {
+            let (node, witness) = (mine.node, mine.witness);
+            return Some(Standing { node, witness, founders, roster });
+        }
+        if !told {
+            info!(
+                "the group of {roster} does not have {own} as a member yet; waiting for: crane-linux \
+                 member add {own} --peers {roster}"
+            );
+            told = true;
+        }
+        sleep(ASK_EVERY).await;
+    }
+    None
+}
+
+/// The founders and the members of the group that the others belong to, as whoever knows most says.
+async fn known_group(names: &[String], own: &str) -> Option<(Roster, Roster)> {
+    let mut tasks = JoinSet::new();
+    for name in names.iter().filter(|name| *name != own) {
+        let name = name.clone();
+        let asking = async move { ask_one(&name, Query::Status { hash_slot: 0 }).await };
+        tasks.spawn(timeout(ANSWER_WITHIN, asking));
+    }
+    let mut best: Option<(Roster, Roster)> = None;
+    while let Some(outcome) = tasks.join_next().await {
+        let Ok(Ok(Some(answer))) = outcome else { continue };
+        let Some((founders, roster)) = read(&answer) else { continue };
+        if best.as_ref().is_none_or(|(_, known)| known.as_of < roster.as_of) {
+            best = Some((founders, roster));
+        }
+    }
+    best
+}
+
+fn read(answer: &Value) -> Option<(Roster, Roster)> {
+    answer.get("group")?.as_str()?;
+    let roster = |name| serde_json::from_value(answer.get(name)?.clone()).ok();
+    Some((roster("founders")?, roster("roster")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crane_core::id::Slot;
+    use crane_core::paxos::NodeSet;
+    use serde_json::json;
+
+    use crate::roster::Place;
+
+    #[test]
+    fn only_who_belongs_to_a_group_tells_of_one() {
+        let founders = Roster::founders(&["a:1".into(), "b:1".into()], NodeSet::EMPTY);
+        let mut roster = founders.clone();
+        let node = NodeId::new(3).unwrap();
+        roster.tell(Slot(8), Place { node, address: "c:1".into(), witness: true });
+        let answer =
+            |group: Value| json!({ "group": group, "founders": founders, "roster": roster });
+        assert_eq!(read(&answer(json!("ab"))), Some((founders.clone(), roster.clone())));
+        assert_eq!(read(&answer(Value::Null)), None);
+        assert_eq!(read(&json!({})), None);
+    }
+}
