@@ -46,7 +46,7 @@ mod thread_mutex;
 /// line): seen from outside so that the fuzz targets reach it, and for nothing else.
 pub mod decoders {
     pub use crate::base::Base;
-    pub use crate::log::{Log, LogError, Opened, describe, record, segment_path};
+    pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::net::link::{question, read_hello, read_message};
     pub use crate::net::query::Query;

@@ -13,7 +13,7 @@ use crane_core::id::Slot;
 use crane_core::paxos::{Anchor, Ballot, Standing, Stored};
 use serde::{Deserialize, Serialize};
 
-use super::record::LOG_VERSION;
+use super::record::{LOG_VERSION, SEGMENT_HEADER_BYTES};
 use super::{LogError, disk};
 
 const NAME: &str = "front";
@@ -67,20 +67,43 @@ impl Front {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(LogError::Io(path, error)),
         };
+        Self::decode(&path, &bytes).map(Some)
+    }
+
+    /// Reads the bytes of the file with this name.
+    ///
+    /// # Errors
+    /// [`LogError`], whatever the bytes are; never a panic.
+    pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self, LogError> {
+        let damaged = |offset| LogError::Damaged(path.to_path_buf(), offset);
         let word = |at: usize| {
             bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
         };
         let whole = bytes.starts_with(MAGIC)
             && word(12).is_some_and(|length| bytes.len() == HEADER_BYTES + length as usize)
-            && word(16) == Some(checksum(&bytes));
+            && word(16) == Some(checksum(bytes));
         if !whole {
-            return Err(LogError::Damaged(path, 0));
+            return Err(damaged(0));
         }
         if let Some(version) = word(8).filter(|version| *version != LOG_VERSION) {
-            return Err(LogError::Version(path, version));
+            return Err(LogError::Version(path.to_path_buf(), version));
         }
-        let front = postcard::from_bytes(&bytes[HEADER_BYTES..]);
-        front.map(Some).map_err(|_| LogError::Damaged(path, HEADER_BYTES))
+        match postcard::from_bytes::<Front>(&bytes[HEADER_BYTES..]) {
+            Ok(front) if front.is_sound() => Ok(front),
+            _ => Err(damaged(HEADER_BYTES)),
+        }
+    }
+
+    /// Whether a log can start like this.
+    fn is_sound(&self) -> bool {
+        let Anchor { slot, ballot, members, .. } = self.anchor;
+        slot > Slot::NONE
+            && slot.0 < u64::MAX / 2
+            && members.is_sound()
+            && ballot <= self.accepted
+            && self.segment > 0
+            && self.offset as usize >= SEGMENT_HEADER_BYTES
+            && self.genesis.as_ref().is_none_or(|(genesis, _)| *genesis <= slot)
     }
 
     /// Writes the file; it is durable afterwards.
@@ -106,4 +129,52 @@ fn checksum(bytes: &[u8]) -> u32 {
     hasher.update(&bytes[..16]);
     hasher.update(&bytes[HEADER_BYTES..]);
     hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use crane_core::id::NodeId;
+    use crane_core::paxos::Members;
+
+    use super::*;
+
+    fn front() -> Front {
+        let ballot = Ballot { round: 3, node: NodeId::new(1) };
+        let genesis = Anchor::genesis(Members::first(3));
+        Front {
+            segment: 2,
+            offset: 99,
+            entry_kept: true,
+            anchor: Anchor { slot: Slot(40), ballot, ..genesis },
+            promised: ballot,
+            accepted: ballot,
+            standing: Standing::Ready,
+            committed: Slot(41),
+            genesis: Some((Slot(1), b"genesis".to_vec())),
+        }
+    }
+
+    #[test]
+    fn a_front_is_read_as_it_was_written_and_not_otherwise() {
+        let scratch = super::super::tests::Scratch::new("front");
+        assert_eq!(Front::read(&scratch.0).unwrap(), None);
+        front().write(&scratch.0).unwrap();
+        assert_eq!(Front::read(&scratch.0).unwrap(), Some(front()));
+        let path = scratch.0.join(NAME);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            assert!(Front::decode(&path, &bytes[..at]).unwrap_err().is_damage());
+            let mut changed = bytes.clone();
+            changed[at] ^= 4;
+            assert!(Front::decode(&path, &changed).unwrap_err().is_damage(), "{at}");
+        }
+        let mut newer = bytes.clone();
+        newer[8] += 1;
+        let crc = checksum(&newer).to_le_bytes();
+        newer[16..HEADER_BYTES].copy_from_slice(&crc);
+        assert!(matches!(Front::decode(&path, &newer), Err(LogError::Version(..))));
+        let unsound = Front { offset: 3, ..front() };
+        unsound.write(&scratch.0).unwrap();
+        assert!(Front::read(&scratch.0).unwrap_err().is_damage());
+    }
 }
