@@ -8,7 +8,8 @@
 //! | `options` | the command line |
 //! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
-//! | `status`, `primary`, `member`, `show` | how a group is; who leads it; who belongs to it; a log |
+//! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
+//! | `show`, `cut` | what a log holds; taking its front off |
 //! | [`driver`] | the task that owns the machines of the core and carries values between them |
 //! | [`net`] | links to the other replicas, and questions |
 //! | [`proxy`] | the clients |
@@ -21,6 +22,7 @@
 mod base;
 mod cell;
 mod clock;
+mod cut;
 mod driver;
 mod event;
 mod group;
@@ -67,6 +69,9 @@ pub fn run() -> ! {
         (Some(Subcommands::Status(args)), _) => status::run(args),
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
         (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
+        (Some(Subcommands::Log(LogCommands::Cut { data_dir, behind })), _) => {
+            cut::run(data_dir, *behind)
+        }
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Member(command)), _) => member::run(command),
         (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {

@@ -34,6 +34,18 @@ server writes goes to the data directory (upper/), never to the host's files.
 Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
 1 when the replica cannot go on (the last line says why); 2 for a wrong command line.";
 
+const CUT_HELP: &str = "\
+A log grows with every entry. A replica that runs a server needs all of it: a new server starts from slot
+1. A witness runs none, and may forget what the group has committed:
+    crane-linux status --data-dir D       its committed slot, as long as it runs
+    crane-linux log cut D --behind SLOT   when it is stopped
+    crane-linux log show D                the first line says where the log starts
+
+SLOT must be known to be committed by the log itself, which may lag a little behind status. A member that
+lacks slots before it then gets them from the others, not from this one: keep what such a member may
+need. When the host crashes meanwhile, the log is as it was or as it is to be. Files are deleted as a
+whole, of 32 MiB each: the log may become shorter only later.";
+
 /// Runs an unmodified server program as a replicated service: several replicas that go through the same
 /// states, so that the service survives the loss of a minority of its hosts.
 #[derive(Debug, Parser)]
@@ -46,7 +58,8 @@ Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with stat
                       crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]\n       \
                       crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]\n       \
                       crane-linux primary move --to X [--data-dir D | --peers A,B,C]\n       \
-                      crane-linux log show|verify D"
+                      crane-linux log show|verify D\n       \
+                      crane-linux log cut D --behind SLOT"
 )]
 pub struct Cli {
     /// What else than running a replica.
@@ -62,7 +75,7 @@ pub struct Cli {
 pub enum Subcommands {
     /// Shows how the group and its replicas are.
     Status(StatusArgs),
-    /// Reads the log in a data directory; the replica need not run.
+    /// Reads the log in a data directory, or cuts its front off; the replica need not run.
     #[command(subcommand)]
     Log(LogCommands),
     /// Changes which replica is the primary.
@@ -171,6 +184,15 @@ pub enum LogCommands {
     Verify {
         /// The replica's data directory.
         data_dir: PathBuf,
+    },
+    /// Lets the log of a witness start behind a slot, and deletes the files before.
+    #[command(after_help = CUT_HELP)]
+    Cut {
+        /// The witness's data directory.
+        data_dir: PathBuf,
+        /// The last slot that may go.
+        #[arg(long, value_name = "SLOT")]
+        behind: u64,
     },
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Config, Node};
+use crane_core::paxos::{Config, Life, Node};
 use crane_core::time::Duration;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,8 +21,8 @@ use crate::cell::{self, Spec};
 use crate::clock::{Clock, unix_nanoseconds};
 use crate::driver::{Driver, Parts, Settings};
 use crate::join::{self, Standing};
-use crate::log::Log;
 use crate::log::storage::Storage;
+use crate::log::{Log, LogError, Opened, damage, segment_path};
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
@@ -112,7 +112,10 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta), String> {
         ));
     }
     let mut meta = match known {
-        Some(known) => known,
+        Some(mut known) => {
+            join::catch_up(&names, &mut known).await?;
+            known
+        }
         None => {
             for name in &names {
                 options::resolve(name)?;
@@ -209,12 +212,12 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
     put_library(&settings.data)?;
     let control = bind_control(&settings.data)?;
 
-    let opened = Log::open(&settings.data.log()).map_err(|error| error.to_string())?;
+    let nonce = unix_nanoseconds().max(1);
+    let (mut opened, note) = open_log(&settings.data, &meta, Life(nonce))?;
     if opened.torn_bytes > 0 {
         warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
     }
     let clock = Clock::default();
-    let nonce = unix_nanoseconds().max(1);
     let mut config = Config::new(settings.me, settings.founders.first_members(), nonce);
     (config.heartbeat, config.silence) = (HEARTBEAT, SILENCE);
     config.rank = match settings.args.priority {
@@ -222,14 +225,18 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
         Priority::Normal => settings.me.number(),
         Priority::Low => settings.me.number() + NODES_MAX as u8,
     };
-    let entries = opened.entries.into_iter().zip(1..).map(|(entry, slot)| (Slot(slot), entry));
-    let node = Box::new(Node::restore(config, clock.now(), opened.stored, entries));
+    let slots = (opened.log.front().0 + 1..).map(Slot);
+    let node =
+        Box::new(Node::restore(config, clock.now(), opened.stored, slots.zip(opened.entries)));
     let (storage, progress) = match settings.args.durability {
         Durability::Fsync => {
             let (storage, progress) = Storage::synced(&settings.data.log());
             (storage, Some(progress))
         }
-        Durability::Memory => (Storage::unsynced(&settings.data.log()), None),
+        Durability::Memory => {
+            opened.log.without_syncs();
+            (Storage::unsynced(&settings.data.log()), None)
+        }
     };
     let hello = Hello {
         magic: MAGIC,
@@ -256,7 +263,7 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
         if meta.witness { ": a witness, without a server" } else { "" }
     );
     let log = opened.log;
-    let parts = Parts { node, log, storage, progress, peers, meta, clock };
+    let parts = Parts { node, log, storage, progress, peers, meta, clock, note };
     let driver = Driver::new(settings, parts);
     driver.dial_all();
     let stop = driver
@@ -277,6 +284,48 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
             stop.status
         }
     })
+}
+
+/// Opens the log. A damaged one is set aside, if there are others to take it from: then this replica
+/// starts anew under this life, and the text says so.
+fn open_log(
+    data: &DataDirectory,
+    meta: &Meta,
+    life: Life,
+) -> Result<(Opened, Option<String>), String> {
+    let set_aside = damage::has_been(&data.path)
+        .map_err(|error| format!("data directory {}: {error}", data.path.display()))?;
+    let error = match Log::open(&data.log()) {
+        // Where a group is known, or a damaged log was set aside, there were records.
+        Ok(opened) if opened.is_new && (meta.group.is_some() || set_aside) => {
+            LogError::Missing(segment_path(&data.log(), 1))
+        }
+        Ok(opened) => return Ok((opened, None)),
+        Err(error) => error,
+    };
+    if !error.is_damage() {
+        return Err(error.to_string());
+    }
+    // A rejoining member returns when a majority without it has agreed to that.
+    let count = meta.roster.iter().count();
+    if count - 1 < count / 2 + 1 {
+        return Err(format!(
+            "{}; a group of {count} has no majority without this replica, which could give it the log \
+             again: put the file back from a copy, or begin a new group in another --data-dir",
+            error.what()
+        ));
+    }
+    let aside = damage::start_anew(&data.path, life)?;
+    let aside = aside.map_or("nothing of it was left".to_string(), |path| {
+        format!("set aside as {}", path.display())
+    });
+    let note = format!(
+        "{}; {aside}; rebuilding from the others, without a vote until the group has agreed to it",
+        error.what()
+    );
+    warn!("{note}");
+    let opened = Log::open(&data.log()).map_err(|error| error.to_string())?;
+    Ok((opened, Some(note)))
 }
 
 fn interruption() -> Result<impl Future<Output = ()>, String> {

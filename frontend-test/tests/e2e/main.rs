@@ -7,6 +7,7 @@
 mod calls;
 mod control;
 mod crash;
+mod disks;
 mod events;
 mod hosts;
 mod kills;

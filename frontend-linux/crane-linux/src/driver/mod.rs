@@ -103,6 +103,8 @@ pub struct Parts {
     pub meta: Meta,
     /// The clock that paxos was restored with.
     pub clock: Clock,
+    /// What the operator should know of how it started, if anything; `status` shows it.
+    pub note: Option<String>,
 }
 
 /// Why the driver stops.
@@ -161,7 +163,7 @@ enum Happened {
 impl Driver {
     /// Puts the machines together.
     pub fn new(settings: Settings, parts: Parts) -> Self {
-        let Parts { node, log, storage, progress, peers, meta, clock } = parts;
+        let Parts { node, log, storage, progress, peers, meta, clock, note } = parts;
         let entry = Entry::new(settings.me, Generation(meta.generation));
         let lead = Lead::new(&settings.args);
         Self {
@@ -185,7 +187,7 @@ impl Driver {
             server: Server::default(),
             cell_reports: Rc::new(CellReports::new()),
             reports: [ServerReport::Alive { in_step: false }; NODES_MAX],
-            last_error: None,
+            last_error: note,
             events: Events::default(),
             stalls: Stalls::default(),
             look_again: None,
@@ -204,6 +206,7 @@ impl Driver {
     ) -> std::io::Result<Option<Stop>> {
         let mut alarm = Alarm::new()?;
         tokio::pin!(interrupted);
+        self.begin_at_front();
         self.see_last_stamp();
         self.paxos(Input::Wake, None);
         loop {

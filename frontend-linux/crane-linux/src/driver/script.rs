@@ -38,6 +38,21 @@ impl Script {
 }
 
 impl Driver {
+    /// A log whose front was cut off has the genesis entry apart.
+    pub(super) fn begin_at_front(&mut self) {
+        let front = self.log.front();
+        if front == Slot::NONE {
+            return;
+        }
+        let genesis = self.log.genesis().zip(self.log.genesis_payload().transpose());
+        match genesis {
+            Some((slot, Ok(payload))) if slot <= front => self.on_committed(slot, &payload),
+            Some((_, Err(error))) => return self.fail(error.to_string()),
+            _ => return self.fail("the log starts behind its genesis entry, and has none".into()),
+        }
+        self.script.observed = front;
+    }
+
     /// Looks at entries that have been committed. Says whether it looked at any.
     pub(super) fn observe(&mut self) -> bool {
         let mut count = 0;
