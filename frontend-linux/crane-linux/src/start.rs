@@ -21,8 +21,8 @@ use crate::cell::{self, Spec};
 use crate::clock::{Clock, unix_nanoseconds};
 use crate::driver::{Driver, Parts, Settings};
 use crate::join::{self, Standing};
+use crate::log::damage::{self, Group};
 use crate::log::storage::Storage;
-use crate::log::{Log, LogError, Opened, damage, segment_path};
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
@@ -213,7 +213,19 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
     let control = bind_control(&settings.data)?;
 
     let nonce = unix_nanoseconds().max(1);
-    let (mut opened, note) = open_log(&settings.data, &meta, Life(nonce))?;
+    let group = Group { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
+    let (mut opened, note) = damage::open(&settings.data.path, group, Life(nonce))?;
+    if let Some(note) = &note {
+        warn!("{note}");
+    }
+    if opened.log.front() > Slot::NONE && !meta.witness {
+        return Err(format!(
+            "the log in {} starts behind slot {}, and a server starts from slot 1: move the log \
+             directory away, and start this replica again: it takes the log from the others",
+            settings.data.path.display(),
+            opened.log.front()
+        ));
+    }
     if opened.torn_bytes > 0 {
         warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
     }
@@ -284,48 +296,6 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
             stop.status
         }
     })
-}
-
-/// Opens the log. A damaged one is set aside, if there are others to take it from: then this replica
-/// starts anew under this life, and the text says so.
-fn open_log(
-    data: &DataDirectory,
-    meta: &Meta,
-    life: Life,
-) -> Result<(Opened, Option<String>), String> {
-    let set_aside = damage::has_been(&data.path)
-        .map_err(|error| format!("data directory {}: {error}", data.path.display()))?;
-    let error = match Log::open(&data.log()) {
-        // Where a group is known, or a damaged log was set aside, there were records.
-        Ok(opened) if opened.is_new && (meta.group.is_some() || set_aside) => {
-            LogError::Missing(segment_path(&data.log(), 1))
-        }
-        Ok(opened) => return Ok((opened, None)),
-        Err(error) => error,
-    };
-    if !error.is_damage() {
-        return Err(error.to_string());
-    }
-    // A rejoining member returns when a majority without it has agreed to that.
-    let count = meta.roster.iter().count();
-    if count - 1 < count / 2 + 1 {
-        return Err(format!(
-            "{}; a group of {count} has no majority without this replica, which could give it the log \
-             again: put the file back from a copy, or begin a new group in another --data-dir",
-            error.what()
-        ));
-    }
-    let aside = damage::start_anew(&data.path, life)?;
-    let aside = aside.map_or("nothing of it was left".to_string(), |path| {
-        format!("set aside as {}", path.display())
-    });
-    let note = format!(
-        "{}; {aside}; rebuilding from the others, without a vote until the group has agreed to it",
-        error.what()
-    );
-    warn!("{note}");
-    let opened = Log::open(&data.log()).map_err(|error| error.to_string())?;
-    Ok((opened, Some(note)))
 }
 
 fn interruption() -> Result<impl Future<Output = ()>, String> {

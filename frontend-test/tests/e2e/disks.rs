@@ -2,11 +2,12 @@
 //! there is no room.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crane_test::e2e::binary::crane_linux;
-use crane_test::e2e::group::Group;
+use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
@@ -65,6 +66,41 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
     counts_on(&group, 3, count);
     group.start_replica(1);
     group.await_serving();
+    group.await_settled();
+}
+
+#[test]
+fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_it() {
+    let machine = Machine::take("log-running");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let marker = b"a value that is found again in the log";
+    let mut connection = Connection::open(group.address(1), ANSWER).expect("a connection");
+    let reply = connection.call(&[b"SET", b"marked", marker]).expect("an answer");
+    assert!(matches!(reply, Reply::Simple(_)), "{reply:?}");
+    drop(connection);
+    let mut count = counts(&group, 1);
+    group.await_settled();
+    // What it wrote itself it has in memory; what it found when it started it reads from the disk.
+    group.stop_replica(3);
+    group.start_replica(3);
+    group.await_serving();
+    let status = group.await_settled();
+    let first = segment(&group.data(3), 1);
+    let bytes = fs::read(&first).unwrap();
+    let at = bytes.windows(marker.len()).position(|bytes| bytes == marker).expect("the value");
+    flip(&first, at as u64);
+    count = counts_on(&group, 3, count);
+    // A server that is gone is made anew, from the log.
+    kill(status.replica(3).server_pid.expect("a server")).unwrap();
+    assert_eq!(group.await_exit(3).code(), Some(1));
+    let told = group.log(3);
+    let words = ["error", "damaged", "00000001.log at offset", "start the replica again"];
+    let named = told.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(named, "no line names {words:?}:\n{told}");
+    count = counts_on(&group, 2, count);
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    counts_on(&group, 3, count);
     group.await_settled();
 }
 
@@ -153,6 +189,80 @@ fn run(words: &[&str], place: &Path) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(told) }
 }
 
+#[test]
+fn the_log_of_a_witness_is_cut_and_it_votes_on() {
+    let machine = Machine::take("log-cut");
+    let witness = machine.address(3).to_string();
+    let program = program::redis(machine.folder());
+    let mut group = Group::start(&machine, program, 3, &["--witness", &witness]);
+    let mut count = 0;
+    for _ in 0..100 {
+        count = counts(&group, 1);
+    }
+    group.await_settled();
+    group.stop_replica(3);
+    let data = group.data(3).to_str().unwrap().to_owned();
+    let folder = machine.folder().to_owned();
+    let run = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let output = run_bounded(&words, &folder);
+        let told = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), told + &String::from_utf8(output.stderr).unwrap())
+    };
+    let slot_of = |line: &str| -> Option<u64> {
+        line.split_once(" slot ")?.1.split_once(" under")?.0.parse().ok()
+    };
+    let (done, before) = run(&["log", "show", &data]);
+    assert!(done, "{before}");
+    let last = before.lines().filter_map(slot_of).last().unwrap();
+    let (done, told) = run(&["log", "cut", &data, "--behind", "1000000"]);
+    assert!(!done && told.contains("not known to be committed"), "{told}");
+    assert_eq!(run(&["log", "show", &data]).1, before);
+    let (done, told) = run(&["log", "cut", &data, "--behind", "50"]);
+    assert!(done && told.contains("behind slot 50"), "{told}");
+    let (done, after) = run(&["log", "show", &data]);
+    assert!(done && after.lines().next().unwrap().contains("starts behind slot 50"), "{after}");
+    // The entry that it starts behind is there still.
+    let slots: Vec<u64> = after.lines().filter_map(slot_of).collect();
+    assert_eq!(slots, (50..=last).collect::<Vec<u64>>());
+    let (done, told) = run(&["log", "verify", &data]);
+    assert!(done && told.contains(" records are whole; 0 torn bytes"), "{told}");
+
+    // It goes on from there: the group needs its vote when a server is gone.
+    group.start_replica(3);
+    group.await_serving();
+    for _ in 0..2 {
+        let primary = group.primary();
+        group.kill(primary);
+        let other = 3 - primary;
+        count = counts_on(&group, other, count);
+        group.start_replica(primary);
+        group.await_serving();
+        group.await_settled();
+    }
+
+    // A replica with a server needs its whole log.
+    group.stop_replica(2);
+    let whole = group.data(2).to_str().unwrap().to_owned();
+    let (done, told) = run(&["log", "cut", &whole, "--behind", "50"]);
+    assert!(!done && told.contains("only the log of a witness"), "{told}");
+    group.start_replica(2);
+    group.await_serving();
+
+    // In a log that is damaged nothing is cut; and it is taken from the others as any is.
+    group.kill(3);
+    let first = segment(&group.data(3), 1);
+    flip(&first, used_length(&first) - 10);
+    for command in [&["log", "verify", &data][..], &["log", "cut", &data, "--behind", "60"]] {
+        let (done, told) = run(command);
+        assert!(!done && told.contains("damaged: ") && told.contains("00000001.log at"), "{told}");
+    }
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    counts_on(&group, 2, count);
+    group.await_settled();
+}
+
 /// Replica 3 has said what is damaged, has started anew without a vote, and is in good health again.
 #[track_caller]
 fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
@@ -219,8 +329,10 @@ fn used_length(path: &Path) -> u64 {
     end as u64
 }
 
+/// In its place: the file may be open.
 fn flip(path: &Path, at: u64) {
-    let mut bytes = fs::read(path).unwrap();
-    bytes[usize::try_from(at).unwrap()] ^= 0x10;
-    fs::write(path, bytes).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
 }

@@ -83,7 +83,7 @@ impl Driver {
     pub(super) fn see_last_stamp(&mut self) {
         let Some(genesis) = self.log.genesis() else { return };
         let mut slot = self.node.last();
-        while slot > genesis {
+        while slot > genesis.max(self.log.front()) {
             match self.log.read(slot) {
                 Ok(Some((_, Some(payload)))) => {
                     if let Some(stamp) = payload.first_chunk::<8>() {

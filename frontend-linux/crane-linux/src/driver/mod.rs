@@ -206,7 +206,7 @@ impl Driver {
     ) -> std::io::Result<Option<Stop>> {
         let mut alarm = Alarm::new()?;
         tokio::pin!(interrupted);
-        self.begin_at_front();
+        self.start_behind_front();
         self.see_last_stamp();
         self.paxos(Input::Wake, None);
         loop {

@@ -38,17 +38,15 @@ impl Script {
 }
 
 impl Driver {
-    /// A log whose front was cut off has the genesis entry apart.
-    pub(super) fn begin_at_front(&mut self) {
+    /// Takes what is before the log's front for seen: what the group is, the front says; who belongs to
+    /// it, `meta` does.
+    pub(super) fn start_behind_front(&mut self) {
         let front = self.log.front();
-        if front == Slot::NONE {
-            return;
-        }
-        let genesis = self.log.genesis().zip(self.log.genesis_payload().transpose());
-        match genesis {
-            Some((slot, Ok(payload))) if slot <= front => self.on_committed(slot, &payload),
-            Some((_, Err(error))) => return self.fail(error.to_string()),
-            _ => return self.fail("the log starts behind its genesis entry, and has none".into()),
+        let Some(genesis) = self.log.genesis().filter(|genesis| *genesis <= front) else { return };
+        match self.log.genesis_payload() {
+            Ok(Some(payload)) => self.on_committed(genesis, &payload),
+            Ok(None) => {}
+            Err(error) => self.fail(error.to_string()),
         }
         self.script.observed = front;
     }

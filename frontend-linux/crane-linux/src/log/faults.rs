@@ -197,10 +197,12 @@ fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64
             }
             let Batch { chunks, up_to } = log.take_batch().unwrap();
             if let Err(why) = segments.write(&Batch { chunks, up_to }) {
+                assert!(segments.sync().is_err(), "it goes on");
                 return (appended, acknowledged, Some(why));
             }
         }
         if let Err(why) = segments.sync() {
+            assert!(segments.sync().is_err(), "it tries again");
             return (appended, acknowledged, Some(why));
         }
         log.durable(WriteNumber(appended));

@@ -43,8 +43,8 @@ pub fn read_log(
     // What is before the front was not deleted to the end.
     numbers.retain(|number| *number >= first);
     let end = |segment, offset| End { segment, offset, torn_bytes: 0, headless: Vec::new() };
+    let begun = front.is_some_and(|front| front.entry_kept);
     let Some(last) = numbers.len().checked_sub(1) else {
-        let begun = front.is_some_and(|front| front.entry_kept);
         let missing = || LogError::Missing(segment_path(directory, first));
         return if begun { Err(missing()) } else { Ok(end(first, start)) };
     };
@@ -61,7 +61,7 @@ pub fn read_log(
             Bad::Version { version } => LogError::Version(path.clone(), version),
             Bad::Torn { offset } | Bad::Damaged { offset } => damaged(offset),
         })?;
-        if segment.records == 0 && place == 0 && front.is_some_and(|front| front.entry_kept) {
+        if begun && segment.records == 0 && place == 0 {
             return Err(damaged(start));
         }
         if segment.closed {
@@ -74,16 +74,16 @@ pub fn read_log(
         end.torn_bytes = if segment.torn { bytes.len() - segment.end } else { 0 };
         if segment.headless {
             // Of a segment after the first, the header was there before the one before was closed.
-            if place > 0 || front.is_some() {
+            if begun || place > 0 {
                 return Err(damaged(0));
             }
             (end.offset, end.headless) = (SEGMENT_HEADER_BYTES, vec![path.clone()]);
         }
-        let begun = segment.records > 0 || segment.torn && !segment.headless;
+        let written = segment.records > 0 || segment.torn && !segment.headless;
         if last > place + 1 {
             return Err(damaged(segment.end));
         }
-        check_spare(directory, number, begun, last > place, &mut end, &read)?;
+        check_spare(directory, number, written, last > place, &mut end, &read)?;
         return Ok(end);
     }
     unreachable!("the last segment is not closed")
@@ -92,23 +92,23 @@ pub fn read_log(
 /// Looks at the file after the one that is written to.
 fn check_spare(
     directory: &Path,
-    written: u32,
-    begun: bool,
+    number: u32,
+    written: bool,
     there: bool,
     end: &mut End,
     read: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<(), LogError> {
-    let path = segment_path(directory, written + 1);
+    let path = segment_path(directory, number + 1);
     if !there {
-        return if begun { Err(LogError::Missing(path)) } else { Ok(()) };
+        return if written { Err(LogError::Missing(path)) } else { Ok(()) };
     }
     let bytes = read(&path).map_err(|error| LogError::Io(path.clone(), error))?;
-    match read_segment(&bytes, written + 1, SEGMENT_HEADER_BYTES, |_| Ok(())) {
+    match read_segment(&bytes, number + 1, SEGMENT_HEADER_BYTES, |_| Ok(())) {
         // It was written to, so the one before was closed, and has lost its end.
         Ok(spare) if spare.records > 0 => {
-            Err(LogError::Damaged(segment_path(directory, written), end.offset))
+            Err(LogError::Damaged(segment_path(directory, number), end.offset))
         }
-        Ok(spare) if spare.headless && !begun => {
+        Ok(spare) if spare.headless && !written => {
             end.headless.push(path);
             Ok(())
         }

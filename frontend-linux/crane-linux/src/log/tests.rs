@@ -338,33 +338,6 @@ fn a_log_that_was_never_written_may_be_torn_to_nothing() {
     }
 }
 
-#[test]
-fn a_damaged_log_is_set_aside_and_votes_no_more() {
-    let scratch = Scratch::new("aside");
-    let log = scratch.0.join("log");
-    std::fs::create_dir(&log).unwrap();
-    let standing = |data: &Path| Log::open(&data.join("log")).unwrap().stored.standing;
-    for life in 1..=3 {
-        assert_eq!(damage::has_been(&scratch.0).unwrap(), life > 1);
-        std::fs::write(segment_path(&log, 1), format!("damaged {life}, so that it is no log"))
-            .unwrap();
-        let aside = damage::start_anew(&scratch.0, Life(life)).unwrap().unwrap();
-        assert_eq!(aside, scratch.0.join(format!("log.damaged-{life}")));
-        assert_eq!(standing(&scratch.0), Standing::Rejoining { life: Life(life) });
-    }
-    for life in 1..=3 {
-        let kept = segment_path(&scratch.0.join(format!("log.damaged-{life}")), 1);
-        let text = std::fs::read_to_string(kept).unwrap();
-        assert!(text.starts_with(&format!("damaged {life}")), "{text}");
-    }
-    // A crash may leave no log, or one without records.
-    std::fs::remove_dir_all(&log).unwrap();
-    std::fs::create_dir(&log).unwrap();
-    assert!(Log::open(&log).unwrap().is_new && damage::has_been(&scratch.0).unwrap());
-    assert_eq!(damage::start_anew(&scratch.0, Life(9)).unwrap(), None);
-    assert_eq!(standing(&scratch.0), Standing::Rejoining { life: Life(9) });
-}
-
 /// What a log comes to, for comparison.
 fn whole(opened: &Opened) -> (paxos::Stored, Vec<Entry>, Option<Slot>) {
     (opened.stored, opened.entries.clone(), opened.log.genesis())
@@ -476,6 +449,15 @@ fn a_log_can_begin_behind_an_anchor() {
         anchor: Some(anchor),
     };
     Log::begin(&scratch.0, &stored, Some((Slot(1), b"genesis".to_vec()))).unwrap();
+    // A crash may have come before the first segment, or in the midst of its making.
+    std::fs::remove_file(segment_path(&scratch.0, 2)).unwrap();
+    for header in [Some(&record::segment_header(1)[..]), Some(&[0; 20]), Some(&[]), None] {
+        std::fs::remove_file(segment_path(&scratch.0, 1)).unwrap();
+        if let Some(header) = header {
+            std::fs::write(segment_path(&scratch.0, 1), header).unwrap();
+        }
+        assert_eq!(whole(&Log::open(&scratch.0).unwrap()), (stored, Vec::new(), Some(Slot(1))));
+    }
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!(whole(&opened), (stored, Vec::new(), Some(Slot(1))));
     assert_eq!(opened.log.genesis_payload().unwrap().as_deref(), Some(&b"genesis"[..]));
