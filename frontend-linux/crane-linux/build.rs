@@ -29,7 +29,10 @@ fn main() {
         .args(["build", "--release", "--locked", "--manifest-path"])
         .arg(frontend.join("crane-preload/Cargo.toml"))
         .arg("--target-dir")
-        .arg(&target);
+        .arg(&target)
+        // A thread that ends (pthread_exit, cancellation) is unwound by libc through the hook that it is
+        // in. Built like this, frames of ours have nothing to do then, and do not stand in the way.
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
     // What cargo, or clippy in its place, set for this package is not meant for the other one.
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();

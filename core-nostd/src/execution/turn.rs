@@ -206,6 +206,11 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.threads[thread.0 as usize].woken
     }
 
+    /// Whether the thread waits, and nothing has woken it yet.
+    pub fn is_waiting(&self, thread: ThreadId) -> bool {
+        self.state(thread) == State::Waiting
+    }
+
     /// Whether anybody may wait for `key`: false is certain, true is not. O(1).
     pub fn may_wait(&self, key: WaitKey) -> bool {
         self.waiting[bucket(key)].first != NONE

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use crate::group::ask_one;
+use crate::meta::Meta;
 use crate::net::query::Query;
 use crate::options::{self, ReplicaArgs};
 use crate::roster::Roster;
@@ -56,7 +57,7 @@ impl Standing {
 /// one that does not have it.
 pub async fn ask(names: &[String], own: &str) -> Option<Standing> {
     let mut told = false;
-    while let Some((founders, roster)) = known_group(names, own).await {
+    while let Some(Known { founders, roster, .. }) = known_group(names, own, None).await {
         if let Some(mine) = roster.at(own) {
             let (node, witness) = (mine.node, mine.witness);
             return Some(Standing { node, witness, founders, roster });
@@ -73,29 +74,64 @@ pub async fn ask(names: &[String], own: &str) -> Option<Standing> {
     None
 }
 
-/// The founders and the members of the group that the others belong to, as whoever knows most says.
-async fn known_group(names: &[String], own: &str) -> Option<(Roster, Roster)> {
+/// Asks the others, for a replica with data, whether they know more of the members than it does. It may
+/// have been removed, or they may all be elsewhere.
+///
+/// # Errors
+/// When the group does not have it any more.
+pub async fn catch_up(names: &[String], meta: &mut Meta) -> Result<(), String> {
+    let Some(group) = &meta.group else { return Ok(()) };
+    let known = meta.roster.iter().map(|place| &place.address);
+    let mut all: Vec<String> = names.iter().chain(known).cloned().collect();
+    all.sort();
+    all.dedup();
+    if let Some(known) = known_group(&all, &meta.address, Some(group)).await
+        && known.roster.as_of > meta.roster.as_of
+    {
+        meta.roster = known.roster;
+    }
+    if meta.roster.has(meta.node, &meta.address) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not replica {} of the group any more, whose members are {}; if it is to be a member \
+         again, add it with crane-linux member add, and start it with a new --data-dir",
+        meta.address, meta.node, meta.roster
+    ))
+}
+
+/// What a member says of its group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Known {
+    group: String,
+    founders: Roster,
+    roster: Roster,
+}
+
+/// The group that the others belong to, as whoever knows most says; of a certain group, if one is given.
+async fn known_group(names: &[String], own: &str, wanted: Option<&str>) -> Option<Known> {
     let mut tasks = JoinSet::new();
     for name in names.iter().filter(|name| *name != own) {
         let name = name.clone();
         let asking = async move { ask_one(&name, Query::Status { hash_slot: 0 }).await };
         tasks.spawn(timeout(ANSWER_WITHIN, asking));
     }
-    let mut best: Option<(Roster, Roster)> = None;
+    let mut best: Option<Known> = None;
     while let Some(outcome) = tasks.join_next().await {
         let Ok(Ok(Some(answer))) = outcome else { continue };
-        let Some((founders, roster)) = read(&answer) else { continue };
-        if best.as_ref().is_none_or(|(_, known)| known.as_of < roster.as_of) {
-            best = Some((founders, roster));
+        let Some(known) = read(&answer) else { continue };
+        let fits = wanted.is_none_or(|wanted| wanted == known.group);
+        if fits && best.as_ref().is_none_or(|best| best.roster.as_of < known.roster.as_of) {
+            best = Some(known);
         }
     }
     best
 }
 
-fn read(answer: &Value) -> Option<(Roster, Roster)> {
-    answer.get("group")?.as_str()?;
+fn read(answer: &Value) -> Option<Known> {
+    let group = answer.get("group")?.as_str()?.to_string();
     let roster = |name| serde_json::from_value(answer.get(name)?.clone()).ok();
-    Some((roster("founders")?, roster("roster")?))
+    Some(Known { group, founders: roster("founders")?, roster: roster("roster")? })
 }
 
 #[cfg(test)]
@@ -115,7 +151,9 @@ mod tests {
         roster.tell(Slot(8), Place { node, address: "c:1".into(), witness: true });
         let answer =
             |group: Value| json!({ "group": group, "founders": founders, "roster": roster });
-        assert_eq!(read(&answer(json!("ab"))), Some((founders.clone(), roster.clone())));
+        let known =
+            Known { group: "ab".into(), founders: founders.clone(), roster: roster.clone() };
+        assert_eq!(read(&answer(json!("ab"))), Some(known));
         assert_eq!(read(&answer(Value::Null)), None);
         assert_eq!(read(&json!({})), None);
     }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
 use tokio::time::timeout;
 
+use crate::base::elf;
 use crate::meta;
 use crate::options::{self, ReplicaArgs};
 use crate::start::{complain, default_directory};
@@ -34,6 +35,8 @@ pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
 async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
     options::among(&peers(args, count), &args.witness, args.peer_port)?;
+    // Said once, not by each replica.
+    elf::find(name).map_err(|error| error.to_string())?;
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
     meta::mark(&root)?;
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;

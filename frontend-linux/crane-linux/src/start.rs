@@ -112,7 +112,10 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta), String> {
         ));
     }
     let mut meta = match known {
-        Some(known) => known,
+        Some(mut known) => {
+            join::catch_up(&names, &mut known).await?;
+            known
+        }
         None => {
             for name in &names {
                 options::resolve(name)?;

@@ -72,7 +72,10 @@ impl Wanted {
                         return part;
                     }
                     let result = if self.once { scenario::run(seed) } else { twice(seed) };
-                    failed.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+                    if let Err(failure) = &result {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        eprintln!("seed {seed}: {}", failure.message);
+                    }
                     part.add(seed, result.map_err(|failure| failure.message));
                 }
             };

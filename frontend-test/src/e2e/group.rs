@@ -108,8 +108,11 @@ impl Group {
 
     /// Waits until all replicas are in good health and accept connections.
     pub fn await_serving(&self) {
-        eventually("good health", START, || self.status()?.healthy(self.members.len()));
-        for id in self.servers() {
+        let status = eventually("good health", START, || {
+            let status = self.status()?;
+            status.healthy(self.members.len()).map(|()| status)
+        });
+        for id in status.servers().map(|replica| replica.id) {
             let what = format!("a connection to replica {id}");
             eventually(&what, START, || TcpStream::connect(self.address(id)));
         }
@@ -118,20 +121,6 @@ impl Group {
     /// The members' numbers: from 1, without gaps as long as nobody has joined or left.
     pub fn ids(&self) -> impl Iterator<Item = u8> + use<> {
         self.members.clone().into_iter()
-    }
-
-    /// The members that run a server.
-    fn servers(&self) -> impl Iterator<Item = u8> + use<> {
-        let witnesses: Vec<IpAddr> = self
-            .options
-            .iter()
-            .skip_while(|word| *word != "--witness")
-            .skip(1)
-            .take(1)
-            .flat_map(|list| list.split(',').map(|name| name.parse().expect("an address")))
-            .collect();
-        let runs = |id: &u8| !witnesses.contains(&self.addresses[index(*id)]);
-        self.members.iter().copied().filter(runs).collect::<Vec<_>>().into_iter()
     }
 
     /// Starts a replica that is to join the group. The command [`Group::member`] has to be told of it,

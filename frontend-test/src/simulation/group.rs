@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
-use crane_core::paxos::{Anchor, Config, Effect, Effects, Input, Members, Message, Node, Role};
+use crane_core::paxos::{
+    Anchor, Config, Effect, Effects, Input, Members, Message, Node, Role, Stored,
+};
 use crane_core::stamp::Stamps;
 use crane_core::time::{Duration, Instant};
 
@@ -94,6 +96,8 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) suspended: Micros,
     /// The commit index that its frontend has stored, at the latest.
     pub(super) hint: Slot,
+    /// Who it is told that the members are, at its first start and after a loss.
+    pub(super) members: Members,
     /// Whether storage was lost, and the node has not voted since.
     pub(super) lost: bool,
     /// The server of this run, and its clients' ops.
@@ -132,7 +136,6 @@ pub struct Group<const WINDOW: usize> {
     pub bytes_undecided_max: u64,
     /// What was done to the group.
     pub happened: Happened,
-    first_members: Members,
     pub(super) places: Vec<Place<WINDOW>>,
     events: Queue<Event>,
     /// Effects are large and every step has some: they are collected in the same place each time.
@@ -175,6 +178,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 stamps: Stamps::new(0, 0),
                 suspended: 0,
                 hint: Slot::NONE,
+                members,
                 lost: false,
                 server: Server::default(),
                 clients: EntryReplica::new(*id, Generation(0), Recorder::default()),
@@ -187,7 +191,6 @@ impl<const WINDOW: usize> Group<WINDOW> {
             random,
             network,
             checks: Checks::new(members),
-            first_members: members,
             disk_speed,
             disk_faults: DiskFaults::default(),
             bytes_undecided_max: u64::MAX,
@@ -317,12 +320,18 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         let now = self.local(id);
         let nonce = self.random.draw() | 1;
+        let members = self.checks.members();
         let place = &mut self.places[id.index()];
         place.run += 1;
+        // Nothing else tells a node with blank storage that there is a group: were all whom it is told
+        // of blank as well, they would begin another one.
+        if place.lost && place.disk.safe().stored == Stored::BLANK {
+            place.members = members;
+        }
         place.memory = place.disk.open(nonce).clone();
         place.handed.clear();
         place.suspended = 0;
-        let mut config = Config::new(id, self.first_members, nonce);
+        let mut config = Config::new(id, place.members, nonce);
         config.heartbeat = Duration::from_millis(20);
         config.bytes_undecided_max = self.bytes_undecided_max;
         let mut stored = place.memory.stored;

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crane_test::e2e::group::Group;
+use crane_test::e2e::group::{Group, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
@@ -150,8 +150,35 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
     group.kill(primary);
     set(&group, other, "three");
     group.start_replica(primary);
-    eventually("good health", START, || group.status()?.healthy(3));
+    group.await_serving();
     group.await_settled();
+
+    // It need not keep what the group has committed; a replica with a server must.
+    let committed = group.status().expect("a status").committed();
+    group.stop_replica(4);
+    cut(&group, 4, committed + 1_000_000).expect_err("what is not committed stays");
+    let told = cut(&group, 4, committed - 5).expect("the log of a witness is cut");
+    assert!(told.contains("starts behind slot"), "{told}");
+    let why = cut(&group, primary, committed - 5).expect_err("that replica runs");
+    assert!(why.contains("in use"), "{why}");
+    group.stop_replica(primary);
+    let why = cut(&group, primary, committed - 5).expect_err("its server starts from slot 1");
+    assert!(why.contains("runs a server"), "{why}");
+    // The other server needs the vote of the witness, and whatever that has kept.
+    group.start_replica(4);
+    set(&group, other, "four");
+    group.start_replica(primary);
+    group.await_serving();
+    group.await_settled();
+}
+
+/// `crane-linux log cut`.
+fn cut(group: &Group, id: u8, behind: u64) -> Result<String, String> {
+    let data = group.data(id).display().to_string();
+    let line = ["log".into(), "cut".into(), data, "--behind".into(), behind.to_string()];
+    let output = run_bounded(&line, &group.program().base);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 #[test]

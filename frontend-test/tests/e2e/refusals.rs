@@ -214,6 +214,29 @@ fn garbage_on_the_peer_port_and_the_control_socket_disturbs_nobody() {
     }
 }
 
+#[test]
+fn strangers_who_say_nothing_keep_nobody_out() {
+    let machine = Machine::take("strangers");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    serves(&group, 1);
+    let mut strangers = Vec::new();
+    for id in [1, 2] {
+        for number in 0..200 {
+            let mut stream = TcpStream::connect(group.peer_address(id)).expect("the peer port");
+            // Some have begun a frame, and never go on.
+            let _ = stream.write_all(&[1, 0, 0, 0][..number % 4]);
+            strangers.push(stream);
+        }
+    }
+    group.status().expect("an answer in spite of them");
+    group.kill(3);
+    group.start_replica(3);
+    group.await_serving();
+    serves(&group, 3);
+    drop(strangers);
+    group.await_settled();
+}
+
 fn send(address: SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(address).expect("the peer port");
     // It may be closed on us at any byte.

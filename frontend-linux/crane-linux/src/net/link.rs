@@ -5,6 +5,7 @@
 //! else.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -37,7 +38,8 @@ pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Strangers that may be there at the same time.
+/// Strangers that may be there at the same time. One more takes the place of the oldest: a replica, or
+/// who has a question, says so at once, and who says nothing must not keep them out.
 const STRANGERS_MAX: usize = 64;
 const READ_BYTES: usize = 64 * 1024;
 
@@ -105,8 +107,11 @@ pub struct Peers {
     pub arrivals: Rc<Arrivals>,
     /// Frames that were dropped because too much waited, of all links together.
     pub frames_dropped: Rc<Cell<u64>>,
-    strangers: Cell<usize>,
+    strangers: RefCell<VecDeque<Rc<Stranger>>>,
 }
+
+/// Someone on the peer port who has not said yet what it wants; raised when it has to go.
+type Stranger = Signal<NoopRawMutex, ()>;
 
 impl Peers {
     /// For links that say this hello.
@@ -115,7 +120,7 @@ impl Peers {
             hello: RefCell::new(hello),
             arrivals,
             frames_dropped: Rc::default(),
-            strangers: Cell::new(0),
+            strangers: RefCell::default(),
         })
     }
 
@@ -156,14 +161,10 @@ impl Peers {
                     continue;
                 }
             };
-            if self.strangers.get() >= STRANGERS_MAX {
-                debug!("too many strangers: {from} is turned away");
-                continue;
-            }
-            self.strangers.set(self.strangers.get() + 1);
+            let stranger = self.admit_stranger();
             let peers = self.clone();
             spawn_local(async move {
-                let outcome = peers.clone().receive(stream).await;
+                let outcome = peers.receive(stream, stranger).await;
                 if let Err(error) = outcome {
                     warn!("{from} on the peer port: {error}; its connection is closed");
                 }
@@ -171,9 +172,27 @@ impl Peers {
         }
     }
 
-    async fn receive(self: Rc<Self>, stream: TcpStream) -> io::Result<()> {
-        let first = first_frame(&stream).await;
-        self.strangers.set(self.strangers.get() - 1);
+    fn admit_stranger(&self) -> Rc<Stranger> {
+        let stranger = Rc::new(Stranger::new());
+        let mut strangers = self.strangers.borrow_mut();
+        if strangers.len() == STRANGERS_MAX
+            && let Some(oldest) = strangers.pop_front()
+        {
+            oldest.signal(());
+        }
+        strangers.push_back(stranger.clone());
+        stranger
+    }
+
+    async fn receive(self: Rc<Self>, stream: TcpStream, stranger: Rc<Stranger>) -> io::Result<()> {
+        let first = tokio::select! {
+            first = first_frame(&stream) => first,
+            () = stranger.wait() => {
+                debug!("too many strangers: one that said nothing is turned away");
+                return Ok(());
+            }
+        };
+        self.strangers.borrow_mut().retain(|other| !Rc::ptr_eq(other, &stranger));
         let Some((kind, body, decoder)) = first? else { return Ok(()) };
         match kind {
             Kind::Hello => {
