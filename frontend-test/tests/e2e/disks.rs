@@ -2,6 +2,7 @@
 //! there is no room.
 
 use std::fs::{self, OpenOptions};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +12,7 @@ use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
-use crane_test::e2e::wait::ANSWER;
+use crane_test::e2e::wait::{ANSWER, START, eventually};
 
 #[test]
 fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
@@ -67,6 +68,50 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
     group.start_replica(1);
     group.await_serving();
     group.await_settled();
+}
+
+#[test]
+fn a_member_whose_log_is_damaged_is_rebuilt_when_none_is_left_who_created_the_group() {
+    let machine = Machine::take("log-later");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let mut count = counts(&group, 1);
+    let mut members = vec![1, 2, 3];
+    for id in 4..=6 {
+        let gone = members.remove(0);
+        group.start_newcomer(id);
+        let addresses = [gone, id].map(|id| group.peer_address(id).to_string());
+        let order = ["replace", &addresses[0], &addresses[1]];
+        group.member(&order).unwrap_or_else(|why| panic!("{order:?}: {why}"));
+        assert!(group.await_exit(gone).success(), "{}", group.log(gone));
+        members.push(id);
+        group.now_has(&members);
+        await_members(&group);
+    }
+    count = counts_on(&group, 6, count);
+    group.await_settled();
+    group.kill(5);
+    let first = segment(&group.data(5), 1);
+    flip(&first, used_length(&first) / 2);
+    group.start_replica(5);
+    await_members(&group);
+    group.await_settled();
+    let told = group.log(5);
+    for word in ["00000001.log at offset", "log.damaged-1; rebuilding from the others"] {
+        assert!(told.lines().any(|line| line.contains(word)), "no {word} in {told}");
+    }
+    assert_votes(&group, 5);
+    group.kill(4);
+    counts_on(&group, 5, count);
+}
+
+/// All are in good health and accept connections. (Here a member's number is not that of its host: the
+/// numbers of those who have left are given again.)
+fn await_members(group: &Group) {
+    let members = group.ids().count();
+    eventually("good health", START, || group.status()?.healthy(members));
+    for host in group.ids() {
+        eventually("a connection", START, || TcpStream::connect(group.address(host)));
+    }
 }
 
 #[test]
@@ -276,7 +321,13 @@ fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
     }
     assert!(aside(&group.data(3), set_aside).exists());
     assert!(!aside(&group.data(3), set_aside + 1).exists());
-    let shown = Command::new(crane_linux()).args(["log", "show"]).arg(group.data(3)).output();
+    assert_votes(group, 3);
+}
+
+/// The fresh log says first that it may not vote, and that it may when the group has said so in it.
+#[track_caller]
+fn assert_votes(group: &Group, id: u8) {
+    let shown = Command::new(crane_linux()).args(["log", "show"]).arg(group.data(id)).output();
     let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
     let records: Vec<&str> = shown.lines().collect();
     assert!(records[0].contains("standing Rejoining"), "{}", records[0]);
