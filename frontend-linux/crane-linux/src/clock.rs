@@ -45,7 +45,7 @@ impl Default for AgreedClock {
 impl AgreedClock {
     /// Now.
     pub fn now(&self) -> u64 {
-        self.base + self.at.elapsed().as_nanos() as u64
+        self.base.saturating_add(self.at.elapsed().as_nanos() as u64)
     }
 
     /// An entry has this stamp: time goes on from there if it is ahead.
@@ -68,7 +68,7 @@ impl AgreedClock {
     /// The next entry's stamp: above all others.
     // specs: S9
     pub fn stamp(&mut self) -> u64 {
-        self.last = self.now().max(self.last + 1);
+        self.last = self.now().max(self.last.saturating_add(1));
         self.last
     }
 }

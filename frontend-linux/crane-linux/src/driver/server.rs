@@ -236,7 +236,7 @@ impl Driver {
             self.look_again_at(self.clock.now() + LOOK_AT_OUTPUT);
         }
         self.consider_clients(admitted);
-        self.node.set_eager(admitted.0 + EAGER_WITHIN >= self.committed.0);
+        self.node.set_eager(admitted.0.saturating_add(EAGER_WITHIN) >= self.committed.0);
         count > 0
     }
 

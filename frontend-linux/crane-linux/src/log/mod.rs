@@ -354,6 +354,9 @@ impl Opened {
             Stored::Paxos(Record::Promise { ballot }) => self.stored.promised = ballot,
             Stored::Paxos(Record::Standing(standing)) => self.stored.standing = standing,
             Stored::Paxos(Record::Adopt { ballot, up_to }) => {
+                if up_to.0 > self.entries.len() as u64 {
+                    return Err(Bad::Damaged { offset: found.offset });
+                }
                 self.stored.accepted = self.stored.accepted.max(ballot);
                 self.cut_from(up_to.next());
             }
