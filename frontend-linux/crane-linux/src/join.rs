@@ -26,6 +26,8 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 /// Where this replica stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
+    /// The group, if it exists already.
+    pub group: Option<String>,
     /// Its number.
     pub node: NodeId,
     /// Whether it runs no server.
@@ -49,7 +51,7 @@ impl Standing {
         let founders = Roster::founders(names, witnesses);
         let node = NodeId::new(place).expect("a place in a list that was checked");
         let witness = witnesses.contains(node);
-        Ok(Self { node, witness, roster: founders.clone(), founders })
+        Ok(Self { group: None, node, witness, roster: founders.clone(), founders })
     }
 }
 
@@ -57,10 +59,10 @@ impl Standing {
 /// one that does not have it.
 pub async fn ask(names: &[String], own: &str) -> Option<Standing> {
     let mut told = false;
-    while let Some(Known { founders, roster, .. }) = known_group(names, own, None).await {
+    while let Some(Known { group, founders, roster }) = known_group(names, own, None).await {
         if let Some(mine) = roster.at(own) {
             let (node, witness) = (mine.node, mine.witness);
-            return Some(Standing { node, witness, founders, roster });
+            return Some(Standing { group: Some(group), node, witness, founders, roster });
         }
         if !told {
             info!(

@@ -1,7 +1,7 @@
 //! `crane-linux`: runs an unmodified server program as a replicated service.
 //!
-//! The command is this library's [`run`]; the program around it has nothing of its own. Beside it only
-//! [`decoders`] can be seen from outside.
+//! The command is this library's [`run`]; the program around it has nothing of its own. Beside it
+//! only [`decoders`] can be seen from outside.
 //!
 //! | room | thought |
 //! |---|---|
@@ -42,17 +42,18 @@ mod start;
 mod status;
 mod thread_mutex;
 
-/// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the command
-/// line): seen from outside so that the fuzz targets reach it, and for nothing else.
+/// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the
+/// command line): seen from outside so that the fuzz targets reach it, and for nothing else.
 pub mod decoders {
-    pub use crate::base::Base;
+    pub use crate::base::{Base, Part};
     pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::net::link::{question, read_hello, read_message};
     pub use crate::net::query::Query;
-    pub use crate::net::{frame, handshake};
-    pub use crate::options::{member_names, parse_time, parse_variable};
-    pub use crate::report::ServerReport;
+    pub use crate::net::{frame, handshake, ops};
+    pub use crate::options::{Priority, member_names, parse_time, parse_variable};
+    pub use crate::report::{Ending, ServerReport};
+    pub use crate::roster::{Place, Roster};
 }
 
 use clap::{CommandFactory, Parser};

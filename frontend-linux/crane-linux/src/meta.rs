@@ -55,7 +55,7 @@ impl Meta {
     /// not go back so far.
     // specs: E8
     pub fn next_generation(&self) -> u64 {
-        (self.generation + 1).max(unix_nanoseconds() / 1_000_000)
+        self.generation.saturating_add(1).max(unix_nanoseconds() / 1_000_000)
     }
 }
 

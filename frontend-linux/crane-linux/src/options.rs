@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -352,6 +352,9 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
     let wrong = || format!("peer \"{given}\" is no address; write host, host:port or [ipv6]:port");
     let name = if let Some(rest) = given.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
+        if !is_ipv6(host) {
+            return Err(wrong());
+        }
         match after.strip_prefix(':') {
             Some(number) => format!("[{host}]:{}", number.parse::<u16>().map_err(|_| wrong())?),
             None if after.is_empty() => format!("[{host}]:{port}"),
@@ -363,7 +366,7 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
             Some((host, number)) if !host.is_empty() && !number.contains(':') => {
                 format!("{host}:{}", number.parse::<u16>().map_err(|_| wrong())?)
             }
-            Some((_, rest)) if rest.contains(':') => format!("[{given}]:{port}"),
+            Some(_) if is_ipv6(given) => format!("[{given}]:{port}"),
             _ => return Err(wrong()),
         }
     };
@@ -371,6 +374,13 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
         return Err(format!("peer \"{given}\" has a longer name than {ADDRESS_BYTES_MAX} bytes"));
     }
     Ok(name)
+}
+
+/// Whether it is an IPv6 address, maybe with a scope (RFC 4007, `fe80::1%2`).
+fn is_ipv6(host: &str) -> bool {
+    let (address, scope) = host.split_once('%').unwrap_or((host, "0"));
+    let named = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+    address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty() && scope.chars().all(named)
 }
 
 /// The members' names, checked: one to seven, no two alike.
@@ -515,9 +525,12 @@ mod tests {
     fn members_have_one_form() {
         let names = member_names(&["a".into(), "b:7".into(), "[::1]".into(), "::2".into()], 6790);
         assert_eq!(names.unwrap(), ["a:6790", "b:7", "[::1]:6790", "[::2]:6790"]);
-        for wrong in ["", ":", "a:b", "[::1", "a:99999"] {
+        for wrong in
+            ["", ":", "a:b", "[::1", "a:99999", "a,b::", "b:7-[::1]", "[a]:1", "[]:1", "::2%:1]:9"]
+        {
             assert!(member_name(wrong, 1).is_err(), "{wrong}");
         }
+        assert_eq!(member_name("fe80::1%eth0", 7).unwrap(), "[fe80::1%eth0]:7");
         assert!(member_names(&["a".into(), "a:6790".into()], 6790).unwrap_err().contains("twice"));
         assert!(member_names(&vec!["a".to_string(); 8], 1).is_err());
     }

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::limits::NODES_MAX;
+use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
 use crane_core::paxos::{Members, NodeSet};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,15 @@ impl Roster {
         let all: NodeSet = self.iter().map(|place| place.node).collect();
         let witnesses = self.iter().filter(|place| place.witness).map(|place| place.node).collect();
         Members { voters: all, learners: NodeSet::EMPTY, witnesses }
+    }
+
+    /// Whether it is one that the log can have told: another replica's may be anything.
+    pub fn is_sound(&self) -> bool {
+        let rising = self.places.is_sorted_by(|one, other| one.node < other.node);
+        let apart = |place: &Place| self.at(&place.address) == Some(place);
+        let bounded =
+            |place: &Place| !place.address.is_empty() && place.address.len() <= ADDRESS_BYTES_MAX;
+        rising && self.places.iter().all(|place| apart(place) && bounded(place))
     }
 
     /// All places, by number.
@@ -151,6 +160,10 @@ mod tests {
     fn an_address_has_one_number() {
         let mut roster = Roster::founders(&["a:1".to_string(), "b:1".into()], NodeSet::EMPTY);
         roster.tell(Slot(5), place(3, "b:1"));
+        assert!(roster.is_sound());
+        let twice = Roster { as_of: Slot(9), places: vec![place(1, "a:1"), place(2, "a:1")] };
+        let unsorted = Roster { as_of: Slot(9), places: vec![place(2, "b:1"), place(1, "a:1")] };
+        assert!(!twice.is_sound() && !unsorted.is_sound());
         assert_eq!((roster.at("b:1").unwrap().node, roster.get(node(2))), (node(3), None));
     }
 }

@@ -45,8 +45,8 @@ pub fn run(args: ReplicaArgs) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
         LocalSet::new().block_on(&runtime, async {
-            let (settings, meta) = prepare(args).await?;
-            serve(settings, meta).await
+            let (settings, meta, joins) = prepare(args).await?;
+            serve(settings, meta, joins).await
         })
     });
     match outcome {
@@ -90,8 +90,9 @@ fn allow_many_clients() {
     }
 }
 
-/// Checks the command line against this host, the data directory, and the group if there is one.
-async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta), String> {
+/// Checks the command line against this host, the data directory, and the group if there is one. Says
+/// also whether this replica is new in a group that exists.
+async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
     let names = options::member_names(&args.peers, args.peer_port)?;
     let (place, address) = options::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
@@ -111,6 +112,7 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta), String> {
             known.roster
         ));
     }
+    let mut joins = false;
     let mut meta = match known {
         Some(mut known) => {
             join::catch_up(&names, &mut known).await?;
@@ -121,23 +123,14 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta), String> {
                 options::resolve(name)?;
             }
             let standing = join::ask(&names, &own).await;
-            let Standing { node, witness, founders, roster } = match standing {
+            let Standing { group, node, witness, founders, roster } = match standing {
                 Some(standing) => standing,
                 None => Standing::founding(&names, place, &args)?,
             };
-            let (version, group, given) = (DATA_VERSION, None, names.clone());
-            let generation = 0;
-            Meta {
-                version,
-                group,
-                node,
-                address: own,
-                witness,
-                founders,
-                roster,
-                given,
-                generation,
-            }
+            joins = group.is_some();
+            let (version, given, generation) = (DATA_VERSION, names.clone(), 0);
+            let address = own;
+            Meta { version, group, node, address, witness, founders, roster, given, generation }
         }
     };
     if !meta.witness && args.program.is_empty() {
@@ -166,7 +159,7 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta), String> {
         spec,
         data,
     };
-    Ok((settings, meta))
+    Ok((settings, meta, joins))
 }
 
 /// How the server is started, and what all replicas start it from.
@@ -200,7 +193,7 @@ fn look_at_program(
     Ok((spec, base))
 }
 
-async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
+async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, String> {
     let mine = options::resolve(&settings.name)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
@@ -214,6 +207,9 @@ async fn serve(settings: Settings, meta: Meta) -> Result<i32, String> {
 
     let nonce = unix_nanoseconds().max(1);
     let group = Group { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
+    if joins {
+        damage::begin_rejoining(&settings.data.log(), Life(nonce))?;
+    }
     let (mut opened, note) = damage::open(&settings.data.path, group, Life(nonce))?;
     if let Some(note) = &note {
         warn!("{note}");

@@ -259,7 +259,7 @@ fn the_log_of_a_witness_is_cut_and_it_votes_on() {
     };
     let (done, before) = run(&["log", "show", &data]);
     assert!(done, "{before}");
-    let last = before.lines().filter_map(slot_of).last().unwrap();
+    let last = before.lines().filter_map(slot_of).next_back().unwrap();
     let (done, told) = run(&["log", "cut", &data, "--behind", "1000000"]);
     assert!(!done && told.contains("not known to be committed"), "{told}");
     assert_eq!(run(&["log", "show", &data]).1, before);

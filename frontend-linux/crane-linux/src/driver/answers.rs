@@ -44,7 +44,8 @@ impl Driver {
         let number = |read: fn(&crane_shm::Region) -> u64| region.map(read);
         let mark = self.server.mark(hash_slot);
         let entries = number(|region| {
-            region.entries.load(Ordering::SeqCst) + region.bubbles.load(Ordering::SeqCst)
+            let entries = region.entries.load(Ordering::SeqCst);
+            entries.saturating_add(region.bubbles.load(Ordering::SeqCst))
         });
         json!({
             "id": self.me().number(),

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use crane_core::handover::Handover;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES_MAX, ENTRY_OPS_MAX};
-use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
+use crane_core::limits::{ENTRY_OPS_MAX, OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
 use crane_shm::Record;
@@ -16,6 +15,7 @@ use crane_shm::region::output;
 use tracing::{debug, error, info};
 
 use crate::net::frame::Kind;
+use crate::net::ops::OPS_BYTES_MAX;
 use crate::proxy::{self, Act, Conn, Listener, What};
 
 use super::Driver;
@@ -25,7 +25,7 @@ use super::Driver;
 const OPS: usize = 4096;
 const BYTES: usize = 1 << 20;
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
-const FRAME_BYTES: usize = ENTRY_BYTES_MAX - ENTRY_HEADER_BYTES_MAX - OP_BYTES_MAX;
+const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
 const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
 
 /// This replica's clients.

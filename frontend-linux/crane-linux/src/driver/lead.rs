@@ -13,6 +13,7 @@ use crane_shm::ServerState;
 use tracing::{debug, info, warn};
 
 use crate::log::{Payload, describe};
+use crate::net::ops;
 use crate::options::{self, ReplicaArgs};
 
 use super::Driver;
@@ -121,28 +122,13 @@ impl Lead {
 
 impl Driver {
     /// Another replica hands ops over.
-    pub(super) fn on_ops(&mut self, from: NodeId, ops: Vec<u8>) {
+    pub(super) fn on_ops(&mut self, from: NodeId, bytes: Vec<u8>) {
         if !self.is_primary() {
             return;
         }
-        let mut left = &ops[..];
-        let mut count = 0;
-        while !left.is_empty() {
-            let Ok((op, rest)) = Op::decode(left) else {
-                return warn!("replica {from} hands over bytes that are no ops");
-            };
-            let owner = match op {
-                Op::Retire { node, .. } => Some(node),
-                _ => op.conn().map(|conn| conn.entry),
-            };
-            if owner != Some(from) {
-                return warn!("replica {from} hands over ops that are not of its clients");
-            }
-            left = rest;
-            count += 1;
-        }
-        if count > 0 && count <= ENTRY_OPS_MAX {
-            self.lead.push_all(ops, count);
+        match ops::count(from, &bytes) {
+            Ok(count) => self.lead.push_all(bytes, count),
+            Err(why) => warn!("replica {from} hands over {why}"),
         }
     }
 

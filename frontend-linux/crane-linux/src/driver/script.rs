@@ -145,11 +145,19 @@ impl Driver {
                 short(genesis.group)
             ));
         }
+        let data = &self.settings.data;
+        let kept = match data.base() {
+            Ok(None) => data.put_base(&self.settings.base),
+            Ok(Some(_)) => Ok(()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = kept {
+            return self.fail(why);
+        }
         if self.meta.group.is_none() {
             info!("group {} exists", short(genesis.group));
             self.meta.group = Some(group);
-            let kept = self.settings.data.put_base(&self.settings.base);
-            if let Err(why) = kept.and_then(|()| self.settings.data.put_meta(&self.meta)) {
+            if let Err(why) = data.put_meta(&self.meta) {
                 return self.fail(why);
             }
         }

@@ -238,7 +238,7 @@ impl Driver {
             self.look_again_at(self.clock.now() + LOOK_AT_OUTPUT);
         }
         self.consider_clients(admitted);
-        let in_step = admitted.0 + EAGER_WITHIN >= self.committed.0;
+        let in_step = admitted.0.saturating_add(EAGER_WITHIN) >= self.committed.0;
         self.node.set_eager(in_step);
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };

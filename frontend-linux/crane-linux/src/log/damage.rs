@@ -82,9 +82,19 @@ fn start_anew(data: &Path, life: Life) -> Result<Option<PathBuf>, String> {
     let aside = set_aside(data, &log).map_err(|error| {
         format!("the damaged log {} cannot be set aside: {error}", log.display())
     })?;
-    let stored = Stored { standing: Standing::Rejoining { life }, ..Stored::BLANK };
-    Log::begin(&log, &stored, None)?;
+    begin_rejoining(&log, life)?;
     Ok(aside)
+}
+
+/// Begins the log, in an empty directory, of one that joins a group which exists: it was there before,
+/// or takes the number of one that was.
+///
+/// # Errors
+/// What the system refused.
+// specs: R9
+pub fn begin_rejoining(log: &Path, life: Life) -> Result<(), String> {
+    let stored = Stored { standing: Standing::Rejoining { life }, ..Stored::BLANK };
+    Log::begin(log, &stored, None)
 }
 
 fn set_aside(data: &Path, log: &Path) -> io::Result<Option<PathBuf>> {

@@ -105,6 +105,9 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
             short(my_group)
         ));
     }
+    if !theirs.roster.is_sound() || !mine.roster.is_sound() {
+        return refuse("its list of members is none".to_string());
+    }
     judge_places(mine, theirs)?;
     if !mine.witness
         && !theirs.witness
@@ -138,9 +141,12 @@ fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
         };
         return Err(Refusal { what, loser: loser(mine, theirs) });
     }
-    let age = |hello: &Hello| (hello.roster.as_of, hello.group.is_some());
-    let newer = if age(mine) >= age(theirs) { &mine.roster } else { &theirs.roster };
-    for (hello, whose) in [(mine, Loser::Mine), (theirs, Loser::Theirs)] {
+    // Both sides must come to the same result, so nothing here depends on which side this is.
+    let mut pair = [(mine, Loser::Mine), (theirs, Loser::Theirs)];
+    pair.sort_by_key(|(hello, _)| hello.node);
+    let age = |(hello, _): &&(&Hello, Loser)| (hello.roster.as_of, hello.group.is_some());
+    let newer = &pair.iter().max_by_key(age).expect("there are two").0.roster;
+    for (hello, whose) in pair {
         let known = NodeId::new(hello.node).is_some_and(|node| newer.has(node, &hello.address));
         if !known {
             let what = format!(
