@@ -89,7 +89,7 @@ fn a_member_whose_log_is_damaged_is_rebuilt_when_none_is_left_who_created_the_gr
     }
     count = counts_on(&group, 6, count);
     group.await_settled();
-    group.kill(5);
+    group.stop_replica(5);
     let first = segment(&group.data(5), 1);
     flip(&first, used_length(&first) / 2);
     group.start_replica(5);
@@ -100,7 +100,7 @@ fn a_member_whose_log_is_damaged_is_rebuilt_when_none_is_left_who_created_the_gr
         assert!(told.lines().any(|line| line.contains(word)), "no {word} in {told}");
     }
     assert_votes(&group, 5);
-    group.kill(4);
+    group.stop_replica(4);
     counts_on(&group, 5, count);
 }
 
