@@ -31,8 +31,8 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
     let meta = directory.meta()?.ok_or("the file meta is gone")?;
     if !meta.witness {
         return Err(format!(
-            "{} is of a replica that runs a server, which starts from slot 1 as long as there are no \
-             checkpoints; only the log of a witness can be cut",
+            "{} is of a replica that runs a server, which starts from slot 1 as long as there are \
+             no checkpoints; only the log of a witness can be cut",
             directory.path.display()
         ));
     }

@@ -1,5 +1,5 @@
-//! Disks that fail: what a replica makes of a log that a crash left torn, that is damaged, or for which
-//! there is no room.
+//! Disks that fail: what a replica makes of a log that a crash left torn, that is damaged, or for
+//! which there is no room.
 
 use std::fs::{self, OpenOptions};
 use std::net::TcpStream;
@@ -104,8 +104,8 @@ fn a_member_whose_log_is_damaged_is_rebuilt_when_none_is_left_who_created_the_gr
     counts_on(&group, 5, count);
 }
 
-/// All are in good health and accept connections. (Here a member's number is not that of its host: the
-/// numbers of those who have left are given again.)
+/// All are in good health and accept connections. (Here a member's number is not that of its host:
+/// the numbers of those who have left are given again.)
 fn await_members(group: &Group) {
     let members = group.ids().count();
     eventually("good health", START, || group.status()?.healthy(members));
@@ -308,7 +308,8 @@ fn the_log_of_a_witness_is_cut_and_it_votes_on() {
     group.await_settled();
 }
 
-/// Replica 3 has said what is damaged, has started anew without a vote, and is in good health again.
+/// Replica 3 has said what is damaged, has started anew without a vote, and is in good health
+/// again.
 #[track_caller]
 fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
     group.await_serving();

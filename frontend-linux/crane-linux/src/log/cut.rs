@@ -1,7 +1,8 @@
-//! Taking the front off a log: what it comes to is written down durably, then its oldest segments go.
+//! Taking the front off a log: what it comes to is written down durably, then its oldest segments
+//! go.
 //!
-//! This is also what a state transfer needs: whoever gets a checkpoint takes the log up to there for
-//! granted, and starts from its anchor.
+//! This is also what a state transfer needs: whoever gets a checkpoint takes the log up to there
+//! for granted, and starts from its anchor.
 
 use std::path::Path;
 
@@ -13,11 +14,12 @@ use super::segments::Segments;
 use super::{Front, Log, LogError, Opened, Payload, reading, record};
 
 impl Log {
-    /// Begins a log in an empty directory, durably: with a standing, and behind an anchor if there is
-    /// one, which comes with the genesis entry before it.
+    /// Begins a log in an empty directory, durably: with a standing, and behind an anchor if there
+    /// is one, which comes with the genesis entry before it.
     ///
     /// # Errors
-    /// What the system refused. Half of it may be there: the standing of a log without a front is not.
+    /// What the system refused. Half of it may be there: the standing of a log without a front is
+    /// not.
     pub fn begin(
         directory: &Path,
         stored: &Stored,
@@ -56,9 +58,10 @@ impl Log {
         Ok(self.read(slot)?.and_then(|(_, payload)| payload))
     }
 
-    /// Lets the log start behind the anchor's slot, which must be in it, committed, and durable here
-    /// (as [`paxos::Node::anchor`](crane_core::paxos::Node::anchor) is). Says how many segments are
-    /// gone. At every moment of it a crash leaves the log as it was, or as it is to be.
+    /// Lets the log start behind the anchor's slot, which must be in it, committed, and durable
+    /// here (as [`paxos::Node::anchor`](crane_core::paxos::Node::anchor) is). Says how many
+    /// segments are gone. At every moment of it a crash leaves the log as it was, or as it is to
+    /// be.
     ///
     /// # Errors
     /// [`LogError`]; if the new front was written, it counts.

@@ -1,12 +1,12 @@
-//! What becomes of a log that is damaged: it is set aside, and this replica starts anew as one that has
-//! lost its storage.
+//! What becomes of a log that is damaged: it is set aside, and this replica starts anew as one that
+//! has lost its storage.
 //!
-//! What is lost may have been a promise. So the fresh log begins with the standing of one that rejoins,
-//! under a new life: it votes when the group's log has named that life, and not before. (A blank one
-//! would not do: if all members had damaged logs, they would found another group.)
+//! What is lost may have been a promise. So the fresh log begins with the standing of one that
+//! rejoins, under a new life: it votes when the group's log has named that life, and not before. (A
+//! blank one would not do: if all members had damaged logs, they would found another group.)
 //!
-//! A crash in between leaves no log, or one without a record, beside a damaged one: that is told from a
-//! new data directory by the damaged one.
+//! A crash in between leaves no log, or one without a record, beside a damaged one: that is told
+//! from a new data directory by the damaged one.
 
 use std::fs::{self, File};
 use std::io;
@@ -27,8 +27,8 @@ pub struct Group {
     pub members: usize,
 }
 
-/// Opens the log of a data directory. A damaged one is set aside, if there are others to take it from:
-/// then this replica starts anew under this life, and the text says so.
+/// Opens the log of a data directory. A damaged one is set aside, if there are others to take it
+/// from: then this replica starts anew under this life, and the text says so.
 ///
 /// # Errors
 /// What is wrong, and the remedy; the log is as it was then.
@@ -47,8 +47,8 @@ pub fn open(data: &Path, group: Group, life: Life) -> Result<(Opened, Option<Str
     let count = group.members;
     if count - 1 < count / 2 + 1 {
         return Err(format!(
-            "{}; a group of {count} has no majority without this replica, which could give it the log \
-             again: put the file back from a copy, or begin a new group in another --data-dir",
+            "{}; a group of {count} has no majority without this replica, which could give it the \
+             log again: put the file back from a copy, or begin a new group in another --data-dir",
             error.what()
         ));
     }
@@ -74,8 +74,8 @@ fn has_been(data: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Sets the damaged log aside and begins a fresh one of that life. Says where the damaged one is; if
-/// nothing of it was left, nowhere. When the system refuses, the next attempt may succeed.
+/// Sets the damaged log aside and begins a fresh one of that life. Says where the damaged one is;
+/// if nothing of it was left, nowhere. When the system refuses, the next attempt may succeed.
 // specs: R9
 fn start_anew(data: &Path, life: Life) -> Result<Option<PathBuf>, String> {
     let log = data.join("log");
@@ -86,8 +86,8 @@ fn start_anew(data: &Path, life: Life) -> Result<Option<PathBuf>, String> {
     Ok(aside)
 }
 
-/// Begins the log, in an empty directory, of one that joins a group which exists: it was there before,
-/// or takes the number of one that was.
+/// Begins the log, in an empty directory, of one that joins a group which exists: it was there
+/// before, or takes the number of one that was.
 ///
 /// # Errors
 /// What the system refused.

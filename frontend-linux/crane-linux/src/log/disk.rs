@@ -1,4 +1,5 @@
-//! What the log asks of the system's files, in few words, so that tests can put a failing disk there.
+//! What the log asks of the system's files, in few words, so that tests can put a failing disk
+//! there.
 
 use std::fs::File;
 use std::io;
@@ -31,8 +32,8 @@ pub trait Disk {
     /// As the system says.
     fn write(&mut self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes room: zeros at the end of the file, that have their place on the disk. Where files cannot
-    /// do that, nothing is done.
+    /// Makes room: zeros at the end of the file, that have their place on the disk. Where files
+    /// cannot do that, nothing is done.
     ///
     /// # Errors
     /// As the system says.
@@ -96,9 +97,9 @@ impl Disk for HostDisk {
     }
 }
 
-/// Reads a file as the disk has it, not as the system remembers it: what a run before this one wrote and
-/// did not sync is synced now, and what could not be written is forgotten. (After an fsync that failed,
-/// Linux takes the pages for clean and goes on to show them.)
+/// Reads a file as the disk has it, not as the system remembers it: what a run before this one
+/// wrote and did not sync is synced now, and what could not be written is forgotten. (After an
+/// fsync that failed, Linux takes the pages for clean and goes on to show them.)
 ///
 /// # Errors
 /// As the system says.

@@ -49,13 +49,14 @@ impl fmt::Display for LogError {
         f.write_str(&self.what())?;
         match self {
             LogError::Io(_, error) if error.raw_os_error() == Some(libc::EIO) => f.write_str(
-                "; if the disk has lost it for good, move the log directory away, and start the replica \
-                 again: it takes the log from the others",
+                "; if the disk has lost it for good, move the log directory away, and start the \
+                 replica again: it takes the log from the others",
             ),
             LogError::Io(..) => Ok(()),
             LogError::Version(..) => f.write_str("; use the program that wrote it"),
             LogError::Damaged(..) | LogError::Missing(_) => f.write_str(
-                "; start the replica again: it sets a damaged log aside, and takes it from the others",
+                "; start the replica again: it sets a damaged log aside, and takes it from the \
+                 others",
             ),
         }
     }

@@ -1,9 +1,9 @@
 //! A disk that fails, on which the log must lose nothing that it has acknowledged.
 //!
-//! It keeps for each file what programs see and what would survive the loss of power. A sync makes the
-//! one the other; a sync that fails drops what it should have written, as Linux may, and the next one
-//! succeeds all the same. When the power goes, each sector is old or new as chance has it, and so is the
-//! length, and a name that was not synced may be missing.
+//! It keeps for each file what programs see and what would survive the loss of power. A sync makes
+//! the one the other; a sync that fails drops what it should have written, as Linux may, and the
+//! next one succeeds all the same. When the power goes, each sector is old or new as chance has it,
+//! and so is the length, and a name that was not synced may be missing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -180,8 +180,8 @@ fn payload(length: usize) -> Payload {
     Payload::from(vec![0x5a; length])
 }
 
-/// What a replica does: batches of entries, each written, some synced together. Gives how many entries
-/// were appended and how many of them were acknowledged, and why it ended early.
+/// What a replica does: batches of entries, each written, some synced together. Gives how many
+/// entries were appended and how many of them were acknowledged, and why it ended early.
 fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64, Option<String>) {
     let mut log = Log::open(directory).unwrap().log;
     let mut segments = Segments::new(directory, disk.clone(), true);

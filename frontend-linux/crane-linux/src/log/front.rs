@@ -1,7 +1,8 @@
 //! Where a log starts that does not start at slot 1: the file `front` beside the segments.
 //!
-//! It says what the records before it come to, so that they can go. It is made durable first, as a whole
-//! or not at all, and then older segments are deleted; what a crash leaves of them is not read again.
+//! It says what the records before it come to, so that they can go. It is made durable first, as a
+//! whole or not at all, and then older segments are deleted; what a crash leaves of them is not
+//! read again.
 //!
 //! ```text
 //! front:  "CRANEFRN"  version u32  length u32  crc of all but this u32   body: Front
@@ -27,8 +28,8 @@ pub struct Front {
     pub segment: u32,
     /// … and where in it.
     pub offset: u32,
-    /// Whether the entry that the anchor ends with stands at that place. (It does in a log that was cut,
-    /// and does not in one that began with a state transfer.)
+    /// Whether the entry that the anchor ends with stands at that place. (It does in a log that was
+    /// cut, and does not in one that began with a state transfer.)
     pub entry_kept: bool,
     /// What the log up to its slot comes to.
     pub anchor: Anchor,

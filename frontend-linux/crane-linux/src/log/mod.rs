@@ -1,4 +1,5 @@
-//! The replicated log on this host's disk: which record stands where, and what was accepted in a slot.
+//! The replicated log on this host's disk: which record stands where, and what was accepted in a
+//! slot.
 //!
 //! | file | thought |
 //! |---|---|
@@ -8,9 +9,9 @@
 //! | `open` | from files to a log, and to what paxos starts from |
 //! | `damage` | what becomes of a log that is damaged |
 //! | `cut` | taking the front off |
-//! | `disk`, `segments`, `storage` | what is asked of files; writing them; the thread that writes and syncs |
+//! | `disk`, `segments`, `storage` | what is asked of files; writing them; the storage thread |
 //! | `error` | what stands in the way of reading |
-//! | here | an index from slots to places, a cache of the last payloads, and the next write's place |
+//! | here | an index from slots to places, a cache of payloads, the next write's place |
 
 mod cut;
 pub mod damage;

@@ -26,8 +26,8 @@ pub struct Opened {
 }
 
 impl Log {
-    /// Reads the log in `directory`, which exists; an empty one is a log without entries. Torn records
-    /// at its end are cut off, and what is left of a cut that was broken off is deleted.
+    /// Reads the log in `directory`, which exists; an empty one is a log without entries. Torn
+    /// records at its end are cut off, and what is left of a cut that was broken off is deleted.
     ///
     /// # Errors
     /// [`LogError`]; nothing has been changed then.

@@ -1,10 +1,10 @@
 //! Which files make up a log, and where it ends: what a crash may have left, and what is damage.
 //!
 //! A log is segments without a gap. All but the last two say at their end that the next one goes on
-//! ([`Stored::Closed`]); the last but one is written to; the last is a spare without records. Before the
-//! first record is written, and after a segment was closed, the one that is written to may be the last.
-//! A crash leaves at most: a torn end in the segment that is written to, and a torn header where no
-//! record was written behind it. Everything else is damage.
+//! ([`Stored::Closed`]); the last but one is written to; the last is a spare without records.
+//! Before the first record is written, and after a segment was closed, the one that is written to
+//! may be the last. A crash leaves at most: a torn end in the segment that is written to, and a
+//! torn header where no record was written behind it. Everything else is damage.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub struct End {
     pub headless: Vec<PathBuf>,
 }
 
-/// Calls `each` for every record of the log in a directory, in their order; `front` is where it starts.
-/// `each` may say that a record does not follow from those before it.
+/// Calls `each` for every record of the log in a directory, in their order; `front` is where it
+/// starts. `each` may say that a record does not follow from those before it.
 ///
 /// # Errors
 /// [`LogError`].

@@ -1,17 +1,19 @@
 //! What stands in a segment of the log, as bytes.
 //!
 //! ```text
-//! segment:  "CRANELOG"  version u32  number u32  crc u32                       then records, then zeros
-//! record:   length u32  synced u32  crc of body u32  crc of these 12 bytes u32   body: Stored, payload
+//! segment:  "CRANELOG"  version u32  number u32  crc u32   then records, then zeros
+//! record:   length u32  synced u32  crc of body u32  crc of these 12 bytes u32   then its body
+//! body:     Stored, then the payload
 //! ```
 //!
-//! A crash can leave the last records *torn*: the file is cut short, or a part of a sector that was never
-//! written reads as zeros (etcd's rule, `server/storage/wal/decoder.go`, `isTornEntry`). Everything else
-//! that does not fit its checksum is *damage*: something that was promised to others may be in it.
+//! A crash can leave the last records *torn*: the file is cut short, or a part of a sector that was
+//! never written reads as zeros (etcd's rule, `server/storage/wal/decoder.go`, `isTornEntry`).
+//! Everything else that does not fit its checksum is *damage*: something that was promised to
+//! others may be in it.
 //!
-//! Zeros alone do not tell a write that never came from one that was lost later. So each record says up
-//! to where its segment was known to be on the disk when it was written (`synced`): a torn record below
-//! that mark of a later one is damage as well ([`is_known_synced`]).
+//! Zeros alone do not tell a write that never came from one that was lost later. So each record
+//! says up to where its segment was known to be on the disk when it was written (`synced`): a torn
+//! record below that mark of a later one is damage as well ([`is_known_synced`]).
 
 use crane_core::id::Slot;
 use crane_core::paxos::Record;
@@ -131,11 +133,12 @@ pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
     Err(Bad::Damaged { offset: 0 })
 }
 
-/// Reads the record at `offset`; `None` at the end of what was written: only zeros follow, if anything.
+/// Reads the record at `offset`; `None` at the end of what was written: only zeros follow, if
+/// anything.
 ///
 /// # Errors
-/// [`Bad`], whatever the bytes are; never a panic. What is torn by its looks may still be damage, see
-/// [`is_known_synced`].
+/// [`Bad`], whatever the bytes are; never a panic. What is torn by its looks may still be damage,
+/// see [`is_known_synced`].
 pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     let left = segment.get(offset..).unwrap_or_default();
     let Some(Header { length, synced, crc }) = header(left) else {
@@ -160,8 +163,8 @@ pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     }
 }
 
-/// Whether a record after `offset`, where none could be read, tells that what stood there was on the
-/// disk already. The search goes byte by byte: how long the unreadable one was is not known.
+/// Whether a record after `offset`, where none could be read, tells that what stood there was on
+/// the disk already. The search goes byte by byte: how long the unreadable one was is not known.
 pub fn is_known_synced(segment: &[u8], offset: usize) -> bool {
     let used = segment.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
     (offset + 1..used).any(|at| {
@@ -187,8 +190,8 @@ fn header(bytes: &[u8]) -> Option<Header> {
     whole.then(|| Header { length, synced: word(&bytes[4..]), crc: word(&bytes[8..]) })
 }
 
-/// Whether a sector with a part of these bytes was never written, as far as one can see: it is zero to its
-/// end. The sector in which they begin was written before, up to there.
+/// Whether a sector with a part of these bytes was never written, as far as one can see: it is zero
+/// to its end. The sector in which they begin was written before, up to there.
 fn has_unwritten(segment: &[u8], from: usize, to: usize) -> bool {
     let mut at = from;
     while at < to {

@@ -1,11 +1,12 @@
 //! The files that are written to: one at a time, with room made ahead, and a spare.
 //!
 //! Room: a sync must write the file's length and places as well when they have changed, in the file
-//! system's journal, which takes longer than the bytes themselves. So room is made for many records at
-//! once; it reads as zeros, which is where a reader stops.
+//! system's journal, which takes longer than the bytes themselves. So room is made for many records
+//! at once; it reads as zeros, which is where a reader stops.
 //!
-//! The spare: a segment gets its first record only when the next file is there, with its header. So a
-//! log that has lost its last files is known by that: without this it would look like a shorter one.
+//! The spare: a segment gets its first record only when the next file is there, with its header. So
+//! a log that has lost its last files is known by that: without this it would look like a shorter
+//! one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,8 +82,8 @@ impl<D: Disk> Segments<D> {
                 _ => "",
             };
             format!(
-                "{what} of {} failed: {error}; this replica stops, because it does not know what its \
-                 disk holds{remedy}",
+                "{what} of {} failed: {error}; this replica stops, because it does not know what \
+                 its disk holds{remedy}",
                 place.display()
             )
         })
@@ -106,8 +107,8 @@ impl<D: Disk> Segments<D> {
         Ok(())
     }
 
-    /// Goes to another segment: the one before is on the disk as a whole, this one and its spare are
-    /// there.
+    /// Goes to another segment: the one before is on the disk as a whole, this one and its spare
+    /// are there.
     fn turn_to(&mut self, number: u32) -> io::Result<()> {
         self.sync_open()?;
         if let Some(before) = self.open.take() {

@@ -186,9 +186,9 @@ fn a_lost_sector_below_what_was_synced_is_damage() {
         std::fs::write(&path, bytes).unwrap();
         Log::open(&scratch.0)
     };
-    // The first two entries end within sectors 3 and 7. The second one tells that the first was on the
-    // disk, and the third tells it of the second, if it has its own header still; of the third nothing
-    // tells.
+    // The first two entries end within sectors 3 and 7. The second one tells that the first was on
+    // the disk, and the third tells it of the second, if it has its own header still; of the third
+    // nothing tells.
     for sector in 1..=6 {
         assert!(lose(sector).unwrap_err().is_damage(), "sector {sector}");
     }
@@ -272,8 +272,8 @@ fn what_a_segment_lost_at_its_end_is_damage_if_another_follows() {
     let path = segment_path(&scratch.0, 1);
     let whole = std::fs::read(&path).unwrap();
     let last = log.index.iter().rfind(|place| place.segment == 1).unwrap().offset as usize;
-    // In the middle of a record; between two, so that a slot is missing; between two, so that only the
-    // closing is.
+    // In the middle of a record; between two, so that a slot is missing; between two, so that only
+    // the closing is.
     let closing = whole.len() - record::RECORD_HEADER_BYTES - 1;
     for length in [0, 10, record::SEGMENT_HEADER_BYTES, 1_000_000, last, closing, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
@@ -408,7 +408,8 @@ fn a_cut_that_a_crash_broke_off_is_as_before_or_done() {
     let done = whole(&Log::open(log).unwrap());
     assert_eq!(done.1.len(), 10);
     let front = std::fs::read(log.join("front")).unwrap();
-    // The new front is not there as a whole; then it is, and any of the old segments may be there still.
+    // The new front is not there as a whole; then it is, and any of the old segments may be there
+    // still.
     for length in [0, 7, front.len()] {
         std::fs::write(copy.join("front.new"), &front[..length]).unwrap();
         assert_eq!(whole(&Log::open(copy).unwrap()), before);
