@@ -153,7 +153,7 @@ impl Disk {
     /// Forgets records that it was to make safe; the others stay as they are.
     pub fn forget(&mut self, count: usize) -> Option<WriteNumber> {
         let count = count.min(self.unsafe_ones.len());
-        self.unsafe_ones.drain(..count).last().map(|(number, ..)| number)
+        self.unsafe_ones.drain(..count).next_back().map(|(number, ..)| number)
     }
 
     /// A bit flips, somewhere.
