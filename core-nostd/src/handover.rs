@@ -83,7 +83,7 @@ impl What {
             Op::Reset { .. } => What::Reset { number },
             Op::Drained { total, .. } => What::Drained { number, total },
             Op::Retire { generation, .. } => What::Retire { generation },
-            Op::Time => return None,
+            Op::Time | Op::Member { .. } => return None,
         })
     }
 

@@ -12,7 +12,7 @@ use crate::mutants::{Mutant, broken};
 
 /// What one replica would stamp entries with, in nanoseconds since the Unix epoch.
 ///
-/// Theorem: every stamp is above all stamps before it, made here or seen.
+/// Theorem: every stamp is above all stamps before it, made here or seen (64 bits last until 2554).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Stamps {
     /// The time at the moment `at` of the local clock.
@@ -54,7 +54,7 @@ impl Stamps {
     /// The next entry's stamp.
     // specs: S9
     pub fn stamp(&mut self, local: u64) -> u64 {
-        self.last = self.now(local).max(self.last + 1);
+        self.last = self.now(local).max(self.last.saturating_add(1));
         self.last
     }
 }

@@ -191,7 +191,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let Part::Canvassing { ballot, granted } = self.part
             && self.members().is_majority(granted)
         {
-            if ballot > self.promised { self.stand(ballot, out) } else { self.stand_again() }
+            self.stand(ballot, out);
         }
     }
 
@@ -206,6 +206,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
     /// ballot twice.
     fn stand(&mut self, ballot: Ballot, out: &mut Effects) {
+        if ballot <= self.promised {
+            return self.stand_again();
+        }
         self.promise(ballot, out);
         self.part = Part::Candidate(Candidacy {
             ballot,

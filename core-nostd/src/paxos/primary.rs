@@ -376,7 +376,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let life = self.log.end().life(from);
         let progress = &mut self.progress[from.index()];
-        if said.life == Some(life) {
+        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
+        // so.
+        if said.life == Some(life) && said.up_to >= self.lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;

@@ -68,6 +68,8 @@ pub struct Description {
     pub nonblocking: bool,
     /// Made by an IPv6 socket.
     pub ipv6: bool,
+    /// Of a listener: it was shut down, and accepts no more.
+    pub shut: bool,
     /// `SO_LINGER` with a time of 0: closing resets.
     pub resets: bool,
     /// Where a socket was bound.
@@ -78,7 +80,8 @@ pub struct Description {
     pub send_timeout: u64,
     /// Of a connection: how far reading was reported to the daemon.
     pub reported: u64,
-    /// Of a channel: grows when something was read or written.
+    /// Grows when something was read or written at a channel, arrived at a listener, or became ready in an
+    /// epoll instance.
     pub edges: u32,
     /// First of the interests in it (see `watch`), plus 1.
     pub watched: u16,
@@ -91,6 +94,7 @@ const FREE: Description = Description {
     references: 0,
     nonblocking: false,
     ipv6: false,
+    shut: false,
     resets: false,
     bound: None,
     receive_timeout: 0,

@@ -97,6 +97,10 @@ fn admit_head(world: &mut World) -> bool {
                 }
             };
             let Some(place) = place else { return };
+            if matches!(admitted, Admitted::Acceptable(_)) {
+                let edges = &mut descriptors.at(place).edges;
+                *edges = edges.wrapping_add(1);
+            }
             let readers = if matches!(admitted, Admitted::Acceptable(_)) { 1 } else { ALL };
             if !matches!(admitted, Admitted::Room(_)) {
                 run.turn.wake(On::Read(place).key(), readers);

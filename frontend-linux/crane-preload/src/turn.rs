@@ -12,6 +12,7 @@ use crane_shm::ServerState;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 
+use crate::hooks::cancel;
 use crate::script;
 use crate::world::{self, On, PROCESS, SERIAL, WORDS, World};
 
@@ -50,6 +51,16 @@ pub enum Call {
     Time = 28,
     Random = 29,
     Fork = 30,
+    Cancel = 31,
+    TestCancel = 32,
+}
+
+impl Call {
+    /// Whether a thread that was cancelled ends here (pthreads(7), cancellation points).
+    fn is_cancellation_point(self) -> bool {
+        use Call::{Accept, Join, Poll, Receive, Send, Sleep, TestCancel, Wait};
+        matches!(self, Accept | Join | Poll | Receive | Send | Sleep | TestCancel | Wait)
+    }
 }
 
 thread_local! {
@@ -64,6 +75,10 @@ const INSIDE: u32 = 1 << 31;
 pub struct Held {
     /// Which thread.
     pub me: ThreadId,
+    /// Cancellation may end the waiting of this call.
+    pub cancellable: bool,
+    /// It has: the thread ends with the call.
+    pub cancelled: bool,
 }
 
 /// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real call is
@@ -79,6 +94,16 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
         }
         if world.run.call(me, call as u16, object) {
             world.region.clock.store(world.run.gate.clock(), Ordering::Relaxed);
+            held.cancellable = call.is_cancellation_point();
+            if held.cancellable
+                && held.world().threads[me.0 as usize].cancelled
+                && cancel::may_end()
+            {
+                held.leave();
+                cancel::end_cancelled(me);
+                // It was ending already.
+                held = enter()?;
+            }
             return Some(held);
         }
         if is_child() {
@@ -115,7 +140,7 @@ pub fn enter() -> Option<Held> {
     if !SERIAL.load(Ordering::Relaxed) {
         await_turn(me);
     }
-    Some(Held { me })
+    Some(Held { me, cancellable: false, cancelled: false })
 }
 
 /// A thread of the server that never took a turn makes a call: nothing orders what it does.
@@ -147,7 +172,11 @@ impl Held {
     /// Ends the call; the turn is passed when the quantum is spent.
     #[inline]
     pub fn end(mut self) {
-        if self.world().run.turn.spend() {
+        if self.cancelled {
+            let me = self.me;
+            self.leave();
+            cancel::end_cancelled(me);
+        } else if self.world().run.turn.spend() {
             self.end_and_yield();
         } else {
             self.leave();
@@ -181,12 +210,22 @@ impl Held {
         }
     }
 
-    /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds).
+    /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds). A thread
+    /// that is cancelled meanwhile comes back as if the deadline had come.
     pub fn wait(&mut self, on: On, deadline: u64) -> Woken {
         let me = self.me;
-        self.world().run.turn.wait(on.key(), deadline);
+        let may_end = self.cancellable && cancel::may_end();
+        let world = self.world();
+        world.threads[me.0 as usize].interruptible = may_end;
+        world.run.turn.wait(on.key(), deadline);
         self.pass();
-        self.world().run.turn.woken(me)
+        let world = self.world();
+        let thread = &mut world.threads[me.0 as usize];
+        thread.interruptible = false;
+        let (woken, interrupted) =
+            (world.run.turn.woken(me), std::mem::take(&mut thread.interrupted));
+        self.cancelled |= interrupted;
+        woken
     }
 
     /// Sleeps until agreed time reaches `deadline`.
@@ -202,7 +241,9 @@ impl Held {
         let world = self.world();
         let next = choose(world);
         world.output.flush();
-        world.leaving = sys::thread_number();
+        // The process's first thread stays known to the kernel until the process ends.
+        let number = sys::thread_number();
+        world.leaving = if number == sys::process_number() { 0 } else { number };
         // What libc and others still do for it is ordered by that wait.
         SELF.set(INSIDE);
         hand_over(next);
@@ -224,13 +265,13 @@ impl Held {
 pub fn begin_thread(me: ThreadId) -> Held {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
     await_turn(me);
-    Held { me }
+    Held { me, cancellable: false, cancelled: false }
 }
 
 /// The program's first thread begins, with the turn.
 pub fn begin_first(me: ThreadId) {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
-    Held { me }.leave();
+    Held { me, cancellable: false, cancelled: false }.leave();
 }
 
 /// This process (a child after fork) takes no part.

@@ -13,16 +13,24 @@ use crate::world::{On, Run, THREADS};
 /// Interests of all epoll instances together.
 const INTERESTS: usize = 1 << 13;
 
-/// What poll(2) calls these conditions; epoll's numbers are the same.
-pub const IN: u32 = libc::POLLIN as u32;
+/// What poll(2) calls these conditions; epoll's numbers are the same. The second name of each is
+/// POSIX's older one, and always true together with the first.
+pub const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
 /// Room to write.
-pub const OUT: u32 = libc::POLLOUT as u32;
+pub const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
 /// The other side has shut its writing.
 pub const RDHUP: u32 = libc::POLLRDHUP as u32;
 const HUP: u32 = libc::POLLHUP as u32;
 const ERR: u32 = libc::POLLERR as u32;
 const NVAL: u32 = libc::POLLNVAL as u32;
 const ALWAYS: u32 = HUP | ERR;
+
+/// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
+const WITH_EXCLUSIVE: u32 =
+    IN | OUT | HUP | ERR | (libc::EPOLLWAKEUP | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32;
+
+/// How deep instances may lie in each other, as in the kernel.
+const NESTS_MAX: u32 = 4;
 
 /// One `epoll_ctl(ADD)`.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +131,14 @@ impl Watches {
         event: libc::epoll_event,
     ) -> Result<(), i32> {
         let place = lookup(descriptor).ok_or(libc::EBADF)?;
+        let exclusive = event.events & libc::EPOLLEXCLUSIVE as u32 != 0;
+        let nested = descriptors.at(place).kind == Kind::Epoll;
+        if place == epoll || exclusive && (nested || event.events & !WITH_EXCLUSIVE != 0) {
+            return Err(libc::EINVAL);
+        }
+        if nested && self.reaches(descriptors, place, epoll, NESTS_MAX) {
+            return Err(libc::ELOOP);
+        }
         if self.find(descriptors, epoll, descriptor).is_some() {
             return Err(libc::EEXIST);
         }
@@ -152,6 +168,28 @@ impl Watches {
         Ok(())
     }
 
+    /// Whether `sought` lies in the instance `epoll`, or too deep to tell.
+    fn reaches(
+        &self,
+        descriptors: &mut Descriptors,
+        epoll: Place,
+        sought: Place,
+        depth: u32,
+    ) -> bool {
+        let mut number = descriptors.at(epoll).interests.0;
+        while let Some(index) = number.checked_sub(1) {
+            let Interest { place, next, .. } = self.interests[index as usize];
+            number = next;
+            let nested = descriptors.at(place).kind == Kind::Epoll;
+            if place == sought
+                || nested && (depth == 0 || self.reaches(descriptors, place, sought, depth - 1))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
     /// `EPOLL_CTL_MOD`: also arms it again.
     pub fn modify(
         &mut self,
@@ -162,6 +200,10 @@ impl Watches {
     ) -> Result<(), i32> {
         let index = self.find(descriptors, epoll, descriptor).ok_or(libc::ENOENT)?;
         let interest = &mut self.interests[index as usize];
+        let exclusive = libc::EPOLLEXCLUSIVE as u32;
+        if (interest.events | event.events) & exclusive != 0 {
+            return Err(libc::EINVAL);
+        }
         (interest.events, interest.data) = (event.events, event.u64);
         (interest.reported, interest.disabled) = (None, false);
         Ok(())
@@ -234,7 +276,7 @@ impl Watches {
             }
             let interest = self.interests[index as usize];
             number = interest.next;
-            let ready = fires(run, descriptors, &interest);
+            let ready = fires(run, descriptors, self, &interest);
             if ready != 0 {
                 let place = interest.place;
                 let interest = &mut self.interests[index as usize];
@@ -269,7 +311,7 @@ impl Watches {
         let mut number = descriptors.at(epoll).interests.0;
         while let Some(index) = number.checked_sub(1) {
             let interest = &self.interests[index as usize];
-            if fires(run, descriptors, interest) != 0 {
+            if fires(run, descriptors, self, interest) != 0 {
                 return true;
             }
             number = interest.next;
@@ -279,7 +321,7 @@ impl Watches {
 }
 
 /// The conditions that an interest would report now.
-fn fires(run: &Run, descriptors: &mut Descriptors, interest: &Interest) -> u32 {
+fn fires(run: &Run, descriptors: &mut Descriptors, watches: &Watches, interest: &Interest) -> u32 {
     if interest.disabled {
         return 0;
     }
@@ -287,11 +329,11 @@ fn fires(run: &Run, descriptors: &mut Descriptors, interest: &Interest) -> u32 {
     if edge && interest.reported == Some(edges(run, descriptors, interest.place)) {
         return 0;
     }
-    let ready = readiness(run, descriptors, interest.place, interest.descriptor);
+    let ready = readiness(run, descriptors, watches, interest.place, interest.descriptor);
     ready & (interest.events | ALWAYS)
 }
 
-/// Grows whenever something happened that a sleeper may wait for.
+/// Changes whenever something happened that a sleeper may wait for.
 fn edges(run: &Run, descriptors: &mut Descriptors, place: Place) -> u32 {
     let description = descriptors.at(place);
     match description.kind {
@@ -299,16 +341,24 @@ fn edges(run: &Run, descriptors: &mut Descriptors, place: Place) -> u32 {
             let conn = run.sockets.conn(conn);
             conn.read_edges.wrapping_add(conn.write_edges)
         }
-        Kind::Listener(listener) => run.sockets.acceptable(listener),
         _ => description.edges,
     }
 }
 
 /// The conditions that hold at a description, in poll's numbers.
-pub fn readiness(run: &Run, descriptors: &mut Descriptors, place: Place, descriptor: i32) -> u32 {
+fn readiness(
+    run: &Run,
+    descriptors: &mut Descriptors,
+    watches: &Watches,
+    place: Place,
+    descriptor: i32,
+) -> u32 {
     let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
     match descriptors.at(place).kind {
-        Kind::Listener(listener) => bit(run.sockets.acceptable(listener) > 0, IN),
+        Kind::Listener(listener) => {
+            let shut = descriptors.at(place).shut;
+            bit(shut || run.sockets.acceptable(listener) > 0, IN) | bit(shut, HUP | RDHUP)
+        }
         Kind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
             bit(conn.read_ready(), IN)
@@ -320,7 +370,8 @@ pub fn readiness(run: &Run, descriptors: &mut Descriptors, place: Place, descrip
         Kind::Socket => OUT | HUP,
         Kind::Random => IN | OUT,
         Kind::Free => NVAL,
-        Kind::Epoll | Kind::Channel { .. } | Kind::Kernel => kernel_readiness(descriptor),
+        Kind::Epoll => bit(watches.any_fires(run, descriptors, place), IN),
+        Kind::Channel { .. } | Kind::Kernel => kernel_readiness(descriptor),
     }
 }
 
@@ -348,10 +399,7 @@ pub fn scan(
         }
         let wanted = entry.events as u16 as u32 | ALWAYS | NVAL;
         let conditions = match lookup(entry.fd) {
-            Some(place) if descriptors.at(place).kind == Kind::Epoll => {
-                if watches.any_fires(run, descriptors, place) { IN } else { 0 }
-            }
-            Some(place) => readiness(run, descriptors, place, entry.fd),
+            Some(place) => readiness(run, descriptors, watches, place, entry.fd),
             None => kernel_readiness(entry.fd),
         };
         entry.revents = (conditions & wanted) as i16;
@@ -360,17 +408,29 @@ pub fn scan(
     ready
 }
 
-/// Something changed at a description: wakes who polls it, in the order of their waiting.
-pub fn changed(run: &mut Run, descriptors: &mut Descriptors, watches: &mut Watches, place: Place) {
+/// Something changed at a description: wakes who waits in an epoll instance that it lies in.
+fn tell_epolls(run: &mut Run, descriptors: &mut Descriptors, watches: &Watches, place: Place) {
     let mut number = descriptors.at(place).watched;
     while let Some(index) = number.checked_sub(1) {
         let interest = watches.interests[index as usize];
         number = interest.next_of_place;
         let key = On::Epoll(interest.epoll).key();
-        if run.turn.may_wait(key) && fires(run, descriptors, &interest) != 0 {
+        let outer = descriptors.at(interest.epoll).watched != 0;
+        if (outer || run.turn.may_wait(key)) && fires(run, descriptors, watches, &interest) != 0 {
             run.turn.wake(key, 1);
+            if outer {
+                // An instance in another one; they cannot lie in each other (see `add`).
+                let edges = &mut descriptors.at(interest.epoll).edges;
+                *edges = edges.wrapping_add(1);
+                tell_epolls(run, descriptors, watches, interest.epoll);
+            }
         }
     }
+}
+
+/// Something changed at a description: wakes who polls it, in the order of their waiting.
+pub fn changed(run: &mut Run, descriptors: &mut Descriptors, watches: &mut Watches, place: Place) {
+    tell_epolls(run, descriptors, watches, place);
     let key = On::Any.key();
     if !run.turn.may_wait(key) {
         return;

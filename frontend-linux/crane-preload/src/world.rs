@@ -71,6 +71,12 @@ pub struct Thread {
     pub detached: bool,
     /// It has ended; its number waits to be joined.
     pub ended: bool,
+    /// It was cancelled, and ends at its next cancellation point.
+    pub cancelled: bool,
+    /// It waits, and being cancelled would end that.
+    pub interruptible: bool,
+    /// That has happened.
+    pub interrupted: bool,
     /// What it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
     /// And with what.
@@ -84,6 +90,9 @@ pub const NO_THREAD: Thread = Thread {
     handle: 0,
     detached: false,
     ended: false,
+    cancelled: false,
+    interruptible: false,
+    interrupted: false,
     routine: None,
     argument: std::ptr::null_mut(),
     mask: 0,

@@ -225,8 +225,13 @@ fn visit_redis(kind: Kind, address: SocketAddr, large: &[u8]) -> io::Result<()> 
     }
 }
 
+/// Each byte in a segment of its own, and with time for the server to look at it.
 fn byte_by_byte(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
-    bytes.iter().try_for_each(|byte| stream.write_all(&[*byte]))
+    stream.set_nodelay(true)?;
+    bytes.iter().try_for_each(|byte| {
+        sleep(Duration::from_micros(500));
+        stream.write_all(&[*byte])
+    })
 }
 
 /// Reads half of `total` bytes, waits, and reads until at least three quarters are there.

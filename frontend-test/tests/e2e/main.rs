@@ -7,9 +7,12 @@
 mod calls;
 mod control;
 mod crash;
+mod disks;
+mod events;
 mod hosts;
 mod kills;
 mod lifecycle;
+mod members;
 mod odd;
 mod python;
 mod redis;

@@ -5,8 +5,8 @@
 //! else.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Strangers that may be there at the same time.
+/// Strangers that may be there at the same time. One more takes the place of the oldest: a replica, or
+/// who has a question, says so at once, and who says nothing must not keep them out.
 const STRANGERS_MAX: usize = 64;
 const READ_BYTES: usize = 64 * 1024;
 
@@ -70,6 +71,7 @@ pub struct Link {
     outlet: Outlet,
     dropped: Cell<bool>,
     nudge: Signal<NoopRawMutex, ()>,
+    frames_dropped: Rc<Cell<u64>>,
 }
 
 impl Link {
@@ -77,6 +79,8 @@ impl Link {
     pub fn put(&self, kind: Kind, parts: &[&[u8]]) {
         if self.outlet.backlog() < BACKLOG_BYTES_MAX {
             self.outlet.append(|space| frame::encode(kind, parts, space));
+        } else {
+            self.frames_dropped.set(self.frames_dropped.get() + 1);
         }
     }
 
@@ -101,21 +105,32 @@ pub struct Peers {
     pub hello: RefCell<Hello>,
     /// Where frames go.
     pub arrivals: Rc<Arrivals>,
-    strangers: Cell<usize>,
+    /// Frames that were dropped because too much waited, of all links together.
+    pub frames_dropped: Rc<Cell<u64>>,
+    strangers: RefCell<VecDeque<Rc<Stranger>>>,
 }
+
+/// Someone on the peer port who has not said yet what it wants; raised when it has to go.
+type Stranger = Signal<NoopRawMutex, ()>;
 
 impl Peers {
     /// For links that say this hello.
     pub fn new(hello: Hello, arrivals: Rc<Arrivals>) -> Rc<Self> {
-        Rc::new(Self { hello: RefCell::new(hello), arrivals, strangers: Cell::new(0) })
+        Rc::new(Self {
+            hello: RefCell::new(hello),
+            arrivals,
+            frames_dropped: Rc::default(),
+            strangers: RefCell::default(),
+        })
     }
 
-    /// Keeps up a link to a replica with a lower number, for ever.
-    pub async fn dial(self: Rc<Self>, node: NodeId, addresses: Vec<SocketAddr>) {
+    /// Keeps up a link to a replica with a lower number, as long as the roster has it at this address.
+    /// The name is looked up each time: hosts move.
+    pub async fn dial(self: Rc<Self>, node: NodeId, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut complained = false;
-        loop {
-            match connect(&addresses).await {
+        while self.hello.borrow().roster.has(node, &address) {
+            match connect(&address).await {
                 Ok(stream) => match self.greet_first(stream, node).await {
                     Ok((link, hello, decoder)) => {
                         (pause, complained) = (FIRST_PAUSE, false);
@@ -127,11 +142,12 @@ impl Peers {
                         complained = true;
                     }
                 },
-                Err(error) => debug!("replica {node} at {addresses:?}: {error}"),
+                Err(error) => debug!("replica {node} at {address}: {error}"),
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        debug!("replica {node} is not at {address} any more");
     }
 
     /// Takes links and questions on the peer port, for ever.
@@ -145,14 +161,10 @@ impl Peers {
                     continue;
                 }
             };
-            if self.strangers.get() >= STRANGERS_MAX {
-                debug!("too many strangers: {from} is turned away");
-                continue;
-            }
-            self.strangers.set(self.strangers.get() + 1);
+            let stranger = self.admit_stranger();
             let peers = self.clone();
             spawn_local(async move {
-                let outcome = peers.clone().receive(stream).await;
+                let outcome = peers.receive(stream, stranger).await;
                 if let Err(error) = outcome {
                     warn!("{from} on the peer port: {error}; its connection is closed");
                 }
@@ -160,9 +172,27 @@ impl Peers {
         }
     }
 
-    async fn receive(self: Rc<Self>, stream: TcpStream) -> io::Result<()> {
-        let first = first_frame(&stream).await;
-        self.strangers.set(self.strangers.get() - 1);
+    fn admit_stranger(&self) -> Rc<Stranger> {
+        let stranger = Rc::new(Stranger::new());
+        let mut strangers = self.strangers.borrow_mut();
+        if strangers.len() == STRANGERS_MAX
+            && let Some(oldest) = strangers.pop_front()
+        {
+            oldest.signal(());
+        }
+        strangers.push_back(stranger.clone());
+        stranger
+    }
+
+    async fn receive(self: Rc<Self>, stream: TcpStream, stranger: Rc<Stranger>) -> io::Result<()> {
+        let first = tokio::select! {
+            first = first_frame(&stream) => first,
+            () = stranger.wait() => {
+                debug!("too many strangers: one that said nothing is turned away");
+                return Ok(());
+            }
+        };
+        self.strangers.borrow_mut().retain(|other| !Rc::ptr_eq(other, &stranger));
         let Some((kind, body, decoder)) = first? else { return Ok(()) };
         match kind {
             Kind::Hello => {
@@ -172,7 +202,7 @@ impl Peers {
                 let mine = self.hello_to(node);
                 send_hello(&stream, &mine).await?;
                 self.judge(&mine, &hello)?;
-                let link = new_link(stream, node);
+                let link = self.new_link(stream, node);
                 self.carry(link, hello, decoder).await;
                 Ok(())
             }
@@ -217,7 +247,7 @@ impl Peers {
         }
         let hello = read_hello(&body)?;
         self.judge(&mine, &hello)?;
-        Ok((new_link(stream, node), hello, decoder))
+        Ok((self.new_link(stream, node), hello, decoder))
     }
 
     fn hello_to(&self, node: NodeId) -> Hello {
@@ -232,6 +262,12 @@ impl Peers {
             let _ = self.arrivals.try_send(Arrival::Refused(text.clone()));
         }
         Err(invalid(&text))
+    }
+
+    fn new_link(&self, stream: TcpStream, node: NodeId) -> Rc<Link> {
+        let (outlet, dropped, nudge) = (Outlet::new(stream), Cell::new(false), Signal::new());
+        let frames_dropped = self.frames_dropped.clone();
+        Rc::new(Link { node, outlet, dropped, nudge, frames_dropped })
     }
 
     async fn carry(&self, link: Rc<Link>, hello: Hello, mut decoder: Decoder) {
@@ -252,7 +288,7 @@ impl Peers {
         let mut space = vec![0; READ_BYTES];
         let stream = link.outlet.stream();
         loop {
-            while let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+            while let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
                 let arrival = read_frame(link, kind, body)?;
                 self.arrivals.send(arrival).await;
             }
@@ -281,13 +317,8 @@ impl Peers {
     }
 }
 
-fn new_link(stream: TcpStream, node: NodeId) -> Rc<Link> {
-    let outlet = Outlet::new(stream);
-    Rc::new(Link { node, outlet, dropped: Cell::new(false), nudge: Signal::new() })
-}
-
-async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    timeout(CONNECT_WITHIN, TcpStream::connect(addresses)).await?
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?
 }
 
 /// A replica that does not acknowledge for seconds is gone, whatever TCP thinks.
@@ -328,7 +359,7 @@ async fn first_frame(stream: &TcpStream) -> io::Result<Option<(Kind, Vec<u8>, De
         let mut space = vec![0; READ_BYTES];
         let mut any = false;
         loop {
-            if let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+            if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
                 let body = body.to_vec();
                 return Ok(Some((kind, body, decoder)));
             }
@@ -355,7 +386,7 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
         let mut decoder = Decoder::default();
         let mut space = vec![0; 4096];
         loop {
-            match decoder.next().map_err(|error| invalid(&error))? {
+            match decoder.take().map_err(|error| invalid(&error))? {
                 Some((Kind::Query, body)) => return Ok(Some(body.to_vec())),
                 Some(_) => return Err(invalid("it began with no question")),
                 None => {}
@@ -370,7 +401,11 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
     timeout(FIRST_FRAME_WITHIN, reading).await?
 }
 
-fn read_hello(body: &[u8]) -> io::Result<Hello> {
+/// Reads the body of a hello.
+///
+/// # Errors
+/// `InvalidData`, whatever the bytes are; never a panic.
+pub fn read_hello(body: &[u8]) -> io::Result<Hello> {
     postcard::from_bytes(body)
         .map_err(|_| invalid("its hello cannot be read; is it of this version?"))
 }

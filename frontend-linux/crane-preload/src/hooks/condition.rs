@@ -8,7 +8,7 @@ use libc::{clockid_t, pthread_cond_t as Cond, pthread_mutex_t as Mutex, timespec
 
 use super::lock::ALL;
 use super::mutex;
-use super::time::deadline;
+use super::time::limit as until_limit;
 use crate::turn::{Call, Held, begin};
 use crate::world::On;
 
@@ -19,13 +19,21 @@ fn clock_of(cond: *mut Cond) -> clockid_t {
     if flags & 2 != 0 { libc::CLOCK_MONOTONIC } else { libc::CLOCK_REALTIME }
 }
 
-fn wait(mut held: Held, cond: *mut Cond, mutex: *mut Mutex, deadline: u64) -> c_int {
-    let result = mutex::release(&mut held, mutex);
-    if result != 0 {
-        held.end();
-        return result;
-    }
+fn wait(mut held: Held, cond: *mut Cond, mutex: *mut Mutex, deadline: Result<u64, c_int>) -> c_int {
+    let deadline = deadline.and_then(|deadline| match mutex::release(&mut held, mutex) {
+        0 => Ok(deadline),
+        error => Err(error),
+    });
+    let deadline = match deadline {
+        Ok(deadline) => deadline,
+        Err(error) => {
+            held.end();
+            return error;
+        }
+    };
     let woken = held.wait(On::Address(cond.addr()), deadline);
+    // A thread that is cancelled here has the mutex when its cleanup handlers run.
+    held.cancellable = false;
     let locked = mutex::acquire(&mut held, mutex);
     held.end();
     match (locked, woken) {
@@ -41,7 +49,7 @@ unsafe extern "C" fn pthread_cond_wait(cond: *mut Cond, mutex: *mut Mutex) -> c_
         // SAFETY: the caller's own arguments.
         return unsafe { real(cond, mutex) };
     };
-    wait(held, cond, mutex, NEVER)
+    wait(held, cond, mutex, Ok(NEVER))
 }
 
 #[unsafe(no_mangle)]
@@ -56,7 +64,7 @@ unsafe extern "C" fn pthread_cond_timedwait(
         // SAFETY: the caller's own arguments.
         return unsafe { real(cond, mutex, limit) };
     };
-    let until = deadline(&mut held, clock_of(cond), limit);
+    let until = until_limit(&mut held, clock_of(cond), limit);
     wait(held, cond, mutex, until)
 }
 
@@ -74,7 +82,7 @@ unsafe extern "C" fn pthread_cond_clockwait(
         // SAFETY: the caller's own arguments.
         return unsafe { real(cond, mutex, clock, limit) };
     };
-    let until = deadline(&mut held, clock, limit);
+    let until = until_limit(&mut held, clock, limit);
     wait(held, cond, mutex, until)
 }
 

@@ -58,6 +58,17 @@ unsafe extern "C" fn epoll_ctl(
     };
     let world = held.world();
     if operation == libc::EPOLL_CTL_ADD && lookup(descriptor).is_none() {
+        // The kernel knows what can be waited for: not a file, for one.
+        let ask = |operation: c_int| {
+            let arguments =
+                [instance as usize, operation as usize, descriptor as usize, event.addr(), 0, 0];
+            // SAFETY: the caller's own arguments.
+            sys::checked(unsafe { sys::syscall(libc::SYS_epoll_ctl, arguments) })
+        };
+        if let Err(error) = ask(libc::EPOLL_CTL_ADD).and_then(|_| ask(libc::EPOLL_CTL_DEL)) {
+            held.end();
+            return errno::answer_int(Err(error));
+        }
         follow_kernel_object(world, descriptor);
     }
     let World { run, descriptors, watches, .. } = world;

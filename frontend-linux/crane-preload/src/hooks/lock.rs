@@ -12,11 +12,12 @@ use crate::world::On;
 /// Everybody who waits.
 pub const ALL: u32 = u32::MAX;
 
-/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed nanoseconds.
+/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed nanoseconds,
+/// or what to answer instead of waiting.
 pub fn acquire(
     held: &mut Held,
     address: *mut c_void,
-    deadline: u64,
+    deadline: Result<u64, c_int>,
     mut attempt: impl FnMut() -> c_int,
 ) -> c_int {
     loop {
@@ -24,9 +25,15 @@ pub fn acquire(
         if result != libc::EBUSY {
             return result;
         }
+        let deadline = match deadline {
+            Ok(deadline) => deadline,
+            Err(error) => return error,
+        };
         if held.wait(On::Address(address.addr()), deadline) == Woken::Expired {
-            // It may have been freed at the very deadline.
+            // It may have been freed at the very deadline. A thread that has got it is not cancelled
+            // here: nobody would free it.
             let last = attempt();
+            held.cancelled &= last == libc::EBUSY;
             return if last == libc::EBUSY { libc::ETIMEDOUT } else { last };
         }
     }
@@ -36,7 +43,7 @@ pub fn acquire(
 #[inline]
 pub fn lock(
     address: *mut c_void,
-    deadline: impl FnOnce(&mut Held) -> u64,
+    deadline: impl FnOnce(&mut Held) -> Result<u64, c_int>,
     attempt: impl FnMut() -> c_int,
 ) -> Option<c_int> {
     let mut held = begin(Call::Lock, 0)?;
@@ -76,8 +83,8 @@ pub fn wake(held: &mut Held, address: *mut c_void, count: u32) {
 }
 
 /// No deadline.
-pub fn never(_: &mut Held) -> u64 {
-    NEVER
+pub fn never(_: &mut Held) -> Result<u64, c_int> {
+    Ok(NEVER)
 }
 
 /// The hooks of one kind of lock: waiting, with a deadline, and not waiting.
@@ -107,7 +114,7 @@ macro_rules! lock_hooks {
             limit: *const libc::timespec,
         ) -> std::ffi::c_int {
             let by = |held: &mut $crate::turn::Held| {
-                $crate::hooks::time::deadline(held, libc::CLOCK_REALTIME, limit)
+                $crate::hooks::time::limit(held, libc::CLOCK_REALTIME, limit)
             };
             $crate::hooks::lock::lock(object.cast(), by, || $attempt(object)).unwrap_or_else(|| {
                 let real =
@@ -125,7 +132,7 @@ macro_rules! lock_hooks {
             limit: *const libc::timespec,
         ) -> std::ffi::c_int {
             let by = |held: &mut $crate::turn::Held| {
-                $crate::hooks::time::deadline(held, clock, limit)
+                $crate::hooks::time::limit(held, clock, limit)
             };
             $crate::hooks::lock::lock(object.cast(), by, || $attempt(object)).unwrap_or_else(|| {
                 let real = real!(

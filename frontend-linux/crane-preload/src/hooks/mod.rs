@@ -2,6 +2,7 @@
 //! and ask again, end.
 
 mod barrier;
+pub mod cancel;
 mod condition;
 mod epoll;
 mod files;

@@ -1,10 +1,11 @@
 //! pthread_once: virtual, because the routine may wait in our queue, and a second thread that waited for
 //! it inside libc would keep the turn.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 use crane_core::execution::turn::NEVER;
 
+use super::cancel::guarded;
 use super::lock::ALL;
 use crate::turn::{Call, begin, enter};
 use crate::world::On;
@@ -15,6 +16,17 @@ type Routine = unsafe extern "C" fn();
 const NEW: c_int = 0;
 const RUNNING: c_int = 1;
 const DONE: c_int = 2;
+
+/// The thread ends in the routine (pthread_exit, cancellation): it counts as not called.
+unsafe extern "C" fn undo(control: *mut c_void) {
+    let control = control.cast::<c_int>();
+    if let Some(mut held) = enter() {
+        // SAFETY: the control word of a call under way.
+        unsafe { control.write_volatile(NEW) };
+        held.world().run.turn.wake(On::Address(control.addr()).key(), ALL);
+        held.leave();
+    }
+}
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_once(control: *mut c_int, routine: Routine) -> c_int {
@@ -37,8 +49,8 @@ unsafe extern "C" fn pthread_once(control: *mut c_int, routine: Routine) -> c_in
         // SAFETY: as above.
         unsafe { control.write_volatile(RUNNING) };
         held.leave();
-        // SAFETY: the caller's routine.
-        unsafe { routine() };
+        // SAFETY: the caller's routine; the control word outlives it.
+        unsafe { guarded(undo, control.cast(), || routine()) };
         held = enter().expect("a thread that made a call before takes part");
         // SAFETY: as above.
         unsafe { control.write_volatile(DONE) };

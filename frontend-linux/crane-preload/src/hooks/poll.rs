@@ -90,8 +90,24 @@ unsafe extern "C" fn ppoll(
         return unsafe { real(start, count, limit, mask) };
     };
     // SAFETY: the caller's own time and entries.
-    let (timeout, entries) = unsafe { (limit.as_ref().and_then(duration), entries(start, count)) };
+    let (limit, entries) = unsafe { (limit.as_ref(), entries(start, count)) };
+    let Ok(timeout) = limit.map(|limit| duration(limit).ok_or(libc::EINVAL)).transpose() else {
+        held.end();
+        return errno::answer_int(Err(libc::EINVAL));
+    };
     poll_in_turn(held, entries, timeout) as c_int
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __ppoll_chk(
+    start: *mut pollfd,
+    count: nfds_t,
+    limit: *const timespec,
+    mask: *const sigset_t,
+    _space: usize,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    unsafe { ppoll(start, count, limit, mask) }
 }
 
 /// The three sets of select(2): reading, writing, exceptions.
@@ -104,12 +120,26 @@ const ASKED: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
 const ANSWERED: [i16; 3] =
     [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
 
+/// A duration as select(2) takes it, in nanoseconds; `None`: not a duration. More microseconds than a
+/// second has are allowed there.
+fn microseconds(time: &timeval) -> Option<u64> {
+    let (seconds, rest) = (u64::try_from(time.tv_sec).ok()?, u64::try_from(time.tv_usec).ok()?);
+    Some(seconds.saturating_mul(1_000_000_000).saturating_add(rest.saturating_mul(1000)))
+}
+
 fn select_in_turn(
     held: Held,
     count: c_int,
     sets: Sets,
-    timeout: Option<u64>,
+    timeout: Result<Option<u64>, c_int>,
 ) -> Result<usize, c_int> {
+    let timeout = match timeout {
+        Ok(timeout) if count >= 0 => timeout,
+        _ => {
+            held.end();
+            return Err(libc::EINVAL);
+        }
+    };
     let count = count.clamp(0, SELECTABLE as c_int);
     let mut entries = [pollfd { fd: -1, events: 0, revents: 0 }; SELECTABLE];
     let mut used = 0;
@@ -164,10 +194,8 @@ unsafe extern "C" fn select(
         return errno::answer_int(result);
     };
     // SAFETY: the caller's time, if it gave one.
-    let timeout = unsafe { limit.as_ref() }.map(|limit| {
-        let seconds = u64::try_from(limit.tv_sec).unwrap_or(0);
-        seconds * 1_000_000_000 + u64::try_from(limit.tv_usec).unwrap_or(0) * 1000
-    });
+    let limit = unsafe { limit.as_ref() };
+    let timeout = limit.map(|limit| microseconds(limit).ok_or(libc::EINVAL)).transpose();
     errno::answer_int(select_in_turn(held, count, [reading, writing, exceptions], timeout))
 }
 
@@ -189,6 +217,7 @@ unsafe extern "C" fn pselect(
         return unsafe { real(count, reading, writing, exceptions, limit, mask) };
     };
     // SAFETY: the caller's time, if it gave one.
-    let timeout = unsafe { limit.as_ref() }.and_then(duration);
+    let limit = unsafe { limit.as_ref() };
+    let timeout = limit.map(|limit| duration(limit).ok_or(libc::EINVAL)).transpose();
     errno::answer_int(select_in_turn(held, count, [reading, writing, exceptions], timeout))
 }

@@ -11,6 +11,10 @@ use crate::turn::{Call, begin};
 /// What getentropy(3) allows at a time.
 const ENTROPY_MAX: usize = 256;
 
+/// What getrandom(2) knows, and which of it cannot be asked for together.
+const FLAGS: c_uint = libc::GRND_NONBLOCK | SOURCES;
+const SOURCES: c_uint = libc::GRND_RANDOM | libc::GRND_INSECURE;
+
 /// Fills with agreed random bytes; false: the real call is due.
 pub fn fill(space: &mut [u8]) -> bool {
     let Some(mut held) = begin(Call::Random, space.len() as u32) else { return false };
@@ -30,7 +34,9 @@ fn space<'a>(start: *mut c_void, length: usize) -> &'a mut [u8] {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(start: *mut c_void, length: usize, flags: c_uint) -> isize {
-    if fill(space(start, length)) {
+    // Flags that do not exist, or exclude each other, are the kernel's to refuse.
+    let valid = flags & !FLAGS == 0 && flags & SOURCES != SOURCES;
+    if valid && fill(space(start, length)) {
         return length as isize;
     }
     let arguments = [start.addr(), length, flags as usize, 0, 0, 0];

@@ -18,13 +18,35 @@ fn attempt_write(rwlock: *mut Rwlock) -> c_int {
     unsafe { real(rwlock) }
 }
 
-lock_hooks!(Rwlock, attempt_read, wait pthread_rwlock_rdlock);
+/// Whether the caller is the one who writes: it would wait for itself.
+fn locks_itself(rwlock: *mut Rwlock) -> bool {
+    // The writer lies at byte 24 (glibc's struct __pthread_rwlock_arch_t on x86-64).
+    // SAFETY: a lock is 56 bytes and aligned for an int.
+    let writer = unsafe { rwlock.cast::<c_int>().add(6).read() };
+    writer == crane_shm::sys::thread_number()
+}
+
+fn read_or_deadlock(rwlock: *mut Rwlock) -> c_int {
+    match attempt_read(rwlock) {
+        libc::EBUSY if locks_itself(rwlock) => libc::EDEADLK,
+        result => result,
+    }
+}
+
+fn write_or_deadlock(rwlock: *mut Rwlock) -> c_int {
+    match attempt_write(rwlock) {
+        libc::EBUSY if locks_itself(rwlock) => libc::EDEADLK,
+        result => result,
+    }
+}
+
+lock_hooks!(Rwlock, read_or_deadlock, wait pthread_rwlock_rdlock);
 lock_hooks!(Rwlock, attempt_read, try pthread_rwlock_tryrdlock);
-lock_hooks!(Rwlock, attempt_read, timed pthread_rwlock_timedrdlock);
-lock_hooks!(Rwlock, attempt_read, clock pthread_rwlock_clockrdlock);
-lock_hooks!(Rwlock, attempt_write, wait pthread_rwlock_wrlock);
+lock_hooks!(Rwlock, read_or_deadlock, timed pthread_rwlock_timedrdlock);
+lock_hooks!(Rwlock, read_or_deadlock, clock pthread_rwlock_clockrdlock);
+lock_hooks!(Rwlock, write_or_deadlock, wait pthread_rwlock_wrlock);
 lock_hooks!(Rwlock, attempt_write, try pthread_rwlock_trywrlock);
-lock_hooks!(Rwlock, attempt_write, timed pthread_rwlock_timedwrlock);
-lock_hooks!(Rwlock, attempt_write, clock pthread_rwlock_clockwrlock);
+lock_hooks!(Rwlock, write_or_deadlock, timed pthread_rwlock_timedwrlock);
+lock_hooks!(Rwlock, write_or_deadlock, clock pthread_rwlock_clockwrlock);
 // Several readers may get in at once: all who wait try again, in their order.
 lock_hooks!(Rwlock, ALL, free pthread_rwlock_unlock);

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use libc::{clockid_t, sem_t, timespec};
 
 use super::lock::{self, lock_hooks, never};
-use super::time::deadline;
+use super::time::limit as until_limit;
 use crate::errno;
 use crate::turn::Held;
 
@@ -28,10 +28,15 @@ fn answer(result: c_int) -> c_int {
 
 fn wait(
     semaphore: *mut sem_t,
-    until: impl FnOnce(&mut Held) -> u64,
+    until: impl FnOnce(&mut Held) -> Result<u64, c_int>,
     real: impl FnOnce() -> c_int,
 ) -> c_int {
     let before = errno::current();
+    let until = |held: &mut Held| {
+        // A cancellation point, unlike the locks.
+        held.cancellable = true;
+        until(held)
+    };
     let Some(result) = lock::lock(semaphore.cast(), until, || attempt(semaphore)) else {
         return real();
     };
@@ -61,7 +66,7 @@ unsafe extern "C" fn sem_trywait(semaphore: *mut sem_t) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_timedwait(semaphore: *mut sem_t, limit: *const timespec) -> c_int {
-    let by = |held: &mut Held| deadline(held, libc::CLOCK_REALTIME, limit);
+    let by = |held: &mut Held| until_limit(held, libc::CLOCK_REALTIME, limit);
     let real = real!(sem_timedwait: fn(*mut sem_t, *const timespec) -> c_int);
     // SAFETY: the caller's own arguments.
     wait(semaphore, by, || unsafe { real(semaphore, limit) })
@@ -73,7 +78,7 @@ unsafe extern "C" fn sem_clockwait(
     clock: clockid_t,
     limit: *const timespec,
 ) -> c_int {
-    let by = |held: &mut Held| deadline(held, clock, limit);
+    let by = |held: &mut Held| until_limit(held, clock, limit);
     let real = real!(sem_clockwait: fn(*mut sem_t, clockid_t, *const timespec) -> c_int);
     // SAFETY: the caller's own arguments.
     wait(semaphore, by, || unsafe { real(semaphore, clock, limit) })

@@ -8,6 +8,15 @@ use super::time::{after, deadline, duration};
 use crate::errno;
 use crate::turn::{Call, begin};
 
+/// The clocks by which one can sleep; for others the kernel has the error.
+const SLEEPS_BY: [clockid_t; 5] = [
+    libc::CLOCK_REALTIME,
+    libc::CLOCK_MONOTONIC,
+    libc::CLOCK_BOOTTIME,
+    libc::CLOCK_TAI,
+    libc::CLOCK_PROCESS_CPUTIME_ID,
+];
+
 /// Sleeps for nanoseconds; false: the real call is due.
 fn sleep_for(nanoseconds: u64) -> bool {
     let Some(mut held) = begin(Call::Sleep, 0) else { return false };
@@ -41,7 +50,8 @@ unsafe extern "C" fn clock_nanosleep(
     // SAFETY: the caller's time.
     let given = unsafe { time.as_ref() };
     let Some(nanoseconds) = given.and_then(duration) else { return libc::EINVAL };
-    let Some(mut held) = begin(Call::Sleep, 0) else {
+    let held = if SLEEPS_BY.contains(&clock) { begin(Call::Sleep, 0) } else { None };
+    let Some(mut held) = held else {
         let real =
             real!(clock_nanosleep: fn(clockid_t, c_int, *const timespec, *mut timespec) -> c_int);
         // SAFETY: the caller's own arguments.

@@ -212,6 +212,9 @@ fn accept_at(
     let timeout = held.world().descriptors.at(place).receive_timeout;
     let deadline = if timeout == 0 { NEVER } else { after(held, timeout) };
     while held.world().run.sockets.acceptable(listener) == 0 {
+        if held.world().descriptors.at(place).shut {
+            return Err(libc::EINVAL);
+        }
         if held.world().descriptors.at(place).nonblocking
             || held.wait(On::Read(place), deadline) == Woken::Expired
         {
@@ -284,6 +287,11 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
         }
         // Threads that wait in accept or poll return, as in Linux.
         Kind::Listener(_) => {
+            if how == libc::SHUT_RD || how == libc::SHUT_RDWR {
+                let description = world.descriptors.at(place);
+                description.shut = true;
+                description.edges = description.edges.wrapping_add(1);
+            }
             wake_all(world, place);
             Ok(0)
         }

@@ -121,6 +121,21 @@ unsafe extern "C" fn recvfrom(
     errno::answer(result)
 }
 
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recvfrom_chk(
+    descriptor: c_int,
+    start: *mut c_void,
+    length: usize,
+    space: usize,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_length: *mut socklen_t,
+) -> isize {
+    assert!(length <= space, "buffer overflow detected in recvfrom");
+    // SAFETY: the caller's own arguments.
+    unsafe { recvfrom(descriptor, start, length, flags, address, address_length) }
+}
+
 fn is_connection(descriptor: c_int) -> bool {
     names::is_virtual_socket(descriptor)
 }

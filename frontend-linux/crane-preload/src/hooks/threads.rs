@@ -6,10 +6,13 @@
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crane_core::execution::turn::{NEVER, ThreadId};
+use crane_core::execution::turn::ThreadId;
+use crane_shm::sys;
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
-use crate::turn::{self, Call, begin};
+use super::lock::never;
+use super::time::limit as until_limit;
+use crate::turn::{self, Call, Held, begin};
 use crate::world::{NO_THREAD, On, Thread, World};
 
 type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -21,6 +24,9 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 /// those of the program still have the turn.
 const ROUNDS: usize = 4;
 
+/// How many robust mutexes an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
+const HEIRLOOMS_MAX: usize = 2048;
+
 /// Before the first thread: makes the key. The value counts the rounds that are left.
 pub fn prepare() {
     let mut key: pthread_key_t = 0;
@@ -28,6 +34,14 @@ pub fn prepare() {
     let result = unsafe { libc::pthread_key_create(&raw mut key, Some(at_end)) };
     assert!(result == 0, "no thread key: error {result}");
     KEY.store(key, Ordering::SeqCst);
+    // The first thread may end before the others (pthread_exit in main).
+    watch_end();
+}
+
+/// The calling thread's end will be seen.
+fn watch_end() {
+    // SAFETY: the key exists; the value is a count, never followed.
+    unsafe { libc::pthread_setspecific(KEY.load(Ordering::SeqCst), ROUNDS as *const c_void) };
 }
 
 /// Where the hook of pthread_create is.
@@ -99,8 +113,7 @@ extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
     let mut held = turn::begin_thread(ThreadId(number.addr() as u16));
     let me = held.me;
     let Thread { routine, argument, mask, .. } = held.world().threads[me.0 as usize];
-    // SAFETY: the key exists; the value is a count, never followed.
-    unsafe { libc::pthread_setspecific(KEY.load(Ordering::SeqCst), ROUNDS as *const c_void) };
+    watch_end();
     held.leave();
     turn::set_signals(mask);
     let routine = routine.expect("the creator left the routine");
@@ -117,9 +130,20 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
         return;
     }
     let Some(mut held) = begin(Call::ThreadEnd, 0) else { return };
-    turn::block_signals();
     let me = held.me;
     let world = held.world();
+    let others = world
+        .threads
+        .iter()
+        .enumerate()
+        .any(|(number, thread)| number != me.0 as usize && !thread.ended && thread.handle != 0);
+    if !others {
+        // libc ends the process now, and runs what the program registered for that.
+        held.end();
+        return;
+    }
+    turn::block_signals();
+    wake_heirs(world);
     let thread = &mut world.threads[me.0 as usize];
     thread.ended = true;
     if thread.detached {
@@ -133,7 +157,34 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     held.end_thread();
 }
 
-fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
+/// Whoever waits for a robust mutex of the ending thread gets it, as soon as the kernel has said so: the
+/// next thread to run waits for that (see [`Held::end_thread`]).
+fn wake_heirs(world: &mut World) {
+    // struct robust_list_head of get_robust_list(2). In libc's mutex the list's link lies at byte 32.
+    const LINK: usize = 32;
+    let (mut head, mut length) = (std::ptr::null_mut::<usize>(), 0_usize);
+    let arguments = [0, &raw mut head as usize, &raw mut length as usize, 0, 0, 0];
+    // SAFETY: two places of ours.
+    let known = sys::checked(unsafe { sys::syscall(libc::SYS_get_robust_list, arguments) });
+    if known.is_err() || head.is_null() {
+        return;
+    }
+    // SAFETY: libc's list of this thread, which leads back to its head.
+    let mut link = unsafe { *head };
+    for _ in 0..HEIRLOOMS_MAX {
+        // The lowest bit tells mutexes with priority inheritance.
+        let place = link & !1;
+        if place == head.addr() || place == 0 {
+            return;
+        }
+        world.run.turn.wake(On::Address(place - LINK).key(), u32::MAX);
+        // SAFETY: as above; a link begins with the address of the next.
+        link = unsafe { *(place as *const usize) };
+    }
+}
+
+/// Which of ours a handle means.
+pub fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
     let place = world.threads.iter().position(|thread| thread.handle == handle && handle != 0)?;
     Some(ThreadId(place as u16))
 }
@@ -144,11 +195,17 @@ fn forget(world: &mut World, thread: ThreadId) {
     world.run.turn.release(thread);
 }
 
-/// Waits for the end of a thread in agreed time; whether it came. `None`: not one of ours.
-fn await_end(handle: pthread_t, deadline: u64) -> Option<bool> {
+/// Waits for the end of a thread in agreed time; the error if it did not come. `None`: not one of ours.
+fn await_end(
+    handle: pthread_t,
+    deadline: impl FnOnce(&mut Held) -> Result<u64, c_int>,
+) -> Option<Result<(), c_int>> {
     let mut held = begin(Call::Join, 0)?;
+    let deadline = deadline(&mut held);
     let me = held.me;
-    let found = find(held.world(), handle).filter(|thread| *thread != me);
+    // Joining oneself, or a thread that is detached, is an error that libc has.
+    let found = find(held.world(), handle)
+        .filter(|thread| *thread != me && !held.world().threads[thread.0 as usize].detached);
     let Some(thread) = found else {
         held.end();
         return None;
@@ -157,12 +214,14 @@ fn await_end(handle: pthread_t, deadline: u64) -> Option<bool> {
         let world = held.world();
         if world.threads[thread.0 as usize].ended {
             forget(world, thread);
-            break true;
+            break Ok(());
         }
-        if world.run.gate.agreed() >= deadline {
-            break false;
-        }
-        held.wait(On::End(thread), deadline);
+        match deadline {
+            Err(error) => break Err(error),
+            Ok(deadline) if world.run.gate.agreed() >= deadline => break Err(libc::ETIMEDOUT),
+            Ok(_) if held.cancelled => break Ok(()),
+            Ok(deadline) => held.wait(On::End(thread), deadline),
+        };
     };
     held.end();
     Some(ended)
@@ -178,14 +237,14 @@ fn join(handle: pthread_t, result: *mut *mut c_void) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_join(handle: pthread_t, result: *mut *mut c_void) -> c_int {
-    await_end(handle, NEVER);
+    await_end(handle, never);
     join(handle, result)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_tryjoin_np(handle: pthread_t, result: *mut *mut c_void) -> c_int {
-    match await_end(handle, 0) {
-        Some(false) => libc::EBUSY,
+    match await_end(handle, |_| Err(libc::EBUSY)) {
+        Some(Err(error)) => error,
         _ => join(handle, result),
     }
 }
@@ -196,10 +255,19 @@ unsafe extern "C" fn pthread_timedjoin_np(
     result: *mut *mut c_void,
     limit: *const libc::timespec,
 ) -> c_int {
-    // SAFETY: the caller's time, if it gave one.
-    let deadline = unsafe { limit.as_ref() }.map_or(NEVER, super::time::nanoseconds);
-    match await_end(handle, deadline) {
-        Some(false) => libc::ETIMEDOUT,
+    // SAFETY: the caller's own arguments; the symbol is this library's own.
+    unsafe { pthread_clockjoin_np(handle, result, libc::CLOCK_REALTIME, limit) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_clockjoin_np(
+    handle: pthread_t,
+    result: *mut *mut c_void,
+    clock: libc::clockid_t,
+    limit: *const libc::timespec,
+) -> c_int {
+    match await_end(handle, |held| until_limit(held, clock, limit)) {
+        Some(Err(error)) => error,
         _ => join(handle, result),
     }
 }

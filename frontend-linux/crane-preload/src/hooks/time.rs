@@ -45,6 +45,22 @@ fn now(held: &mut Held, clock: clockid_t) -> u64 {
     }
 }
 
+/// Whether there is such a clock; negative numbers are processor times of processes and threads.
+fn exists(clock: clockid_t) -> bool {
+    clock <= libc::CLOCK_TAI
+}
+
+/// As [`deadline`], for locks: they know two clocks, and refuse what is no time (`EINVAL`).
+pub fn limit(held: &mut Held, clock: clockid_t, limit: *const timespec) -> Result<u64, c_int> {
+    // SAFETY: the caller's time, if it gave one.
+    let within =
+        unsafe { limit.as_ref() }.is_none_or(|limit| (0..SECOND as i64).contains(&limit.tv_nsec));
+    if !within || ![libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC].contains(&clock) {
+        return Err(libc::EINVAL);
+    }
+    Ok(deadline(held, clock, limit))
+}
+
 /// The agreed time at which a clock reaches `limit`; none: never.
 pub fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
     // SAFETY: the caller's time, if it gave one.
@@ -64,6 +80,9 @@ pub fn after(held: &mut Held, duration: u64) -> u64 {
 }
 
 fn read(clock: clockid_t) -> Option<timespec> {
+    if !exists(clock) {
+        return None;
+    }
     let mut held = begin(Call::Time, 0)?;
     let now = now(&mut held, clock);
     held.end();

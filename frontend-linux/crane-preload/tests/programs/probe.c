@@ -198,10 +198,11 @@ static void *per_connection(void *conn) {
 
 static void server(char mode) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(7777)};
-    listener = socket(AF_INET, SOCK_STREAM, 0);
+    listener = socket(AF_INET, SOCK_STREAM | (mode == 'E' ? SOCK_NONBLOCK : 0), 0);
     check(!bind(listener, (void *)&address, sizeof address) && !listen(listener, 10), "listen");
     int conns[64], n = 0, epoll = epoll_create1(0), served = 0, end = 0;
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
+    struct epoll_event event = {.events = EPOLLIN | (mode == 'E' ? EPOLLET : 0),
+                                .data.fd = listener};
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
     while (!end) {
         int readable[64], m = 0;
@@ -231,11 +232,14 @@ static void server(char mode) {
         }
         for (int i = 0; i < m; i++) {
             if (readable[i] == listener) {
-                int conn = accept4(listener, NULL, NULL, mode == 'E' ? SOCK_NONBLOCK : 0);
-                check(conn >= 0, "accept");
-                event.data.fd = conns[n++] = conn;
-                event.events = EPOLLIN | (mode == 'E' ? EPOLLET : 0);
-                epoll_ctl(epoll, EPOLL_CTL_ADD, conn, &event);
+                do {
+                    int conn = accept4(listener, NULL, NULL, mode == 'E' ? SOCK_NONBLOCK : 0);
+                    if (conn < 0 && mode == 'E' && errno == EAGAIN) break;
+                    check(conn >= 0, "accept");
+                    event.data.fd = conns[n++] = conn;
+                    epoll_ctl(epoll, EPOLL_CTL_ADD, conn, &event);
+                } while (mode == 'E');
+                errno = 0;
                 continue;
             }
             int result;

@@ -1,5 +1,6 @@
 //! The preload library in front of real programs, with the daemon's part played by the test.
 
+mod corners;
 mod driver;
 
 use crane_core::wire::{Op, Schedule};

@@ -10,12 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crane_core::id::{ConnId, Generation, NodeId};
-use crane_core::wire::{Endpoint, EntryWriter, Genesis, Op, Schedule};
+use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::region::{output, script};
 use crane_shm::{Reader, ServerState, Shared, Writer};
 
 const START: u64 = 1_700_000_000_000_000_000;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One run.
 pub struct Driver {
@@ -35,6 +34,8 @@ pub struct Driver {
     pub listens: Vec<u16>,
     /// Bytes that no clock step was granted for yet wait this long before they are fed.
     pub pause: Duration,
+    /// For how long the server may neither rest nor end.
+    pub patience: Duration,
 }
 
 /// How a run ended.
@@ -53,17 +54,27 @@ pub struct End {
 /// The probe, compiled once.
 pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
-    PROBE.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/probe.c");
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
-        let result = Command::new("gcc")
-            .args(["-O1", "-pthread", "-o"])
-            .args([&program, &source])
-            .status()
-            .expect("gcc is installed (ci/setup)");
-        assert!(result.success(), "probe.c compiles");
-        program
-    })
+    PROBE.get_or_init(|| compiled("probe"))
+}
+
+/// The program that tries corners of calls, compiled once.
+pub fn corners() -> &'static Path {
+    static CORNERS: OnceLock<PathBuf> = OnceLock::new();
+    CORNERS.get_or_init(|| compiled("corners"))
+}
+
+/// A program of `tests/programs`, with the compiler's checks that turn some calls into others
+/// (`read` into `__read_chk`).
+fn compiled(name: &str) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let result = Command::new("gcc")
+        .args(["-O1", "-D_FORTIFY_SOURCE=2", "-pthread", "-o"])
+        .args([&program, &sources.join(name).with_extension("c")])
+        .status()
+        .expect("gcc is installed (ci/setup)");
+    assert!(result.success(), "{name}.c compiles");
+    program
 }
 
 /// The library, built once: cargo does not build a cdylib for tests by itself.
@@ -77,6 +88,8 @@ fn library() -> &'static Path {
             .arg(manifest)
             .arg("--target-dir")
             .arg(&place)
+            // As crane-linux builds it.
+            .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
             .status()
             .unwrap();
         assert!(result.success(), "the library builds");
@@ -91,6 +104,17 @@ fn zero_ended(path: &Path) -> Vec<u8> {
 impl Driver {
     /// Starts the probe with these arguments; its replica is node 1.
     pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, on_arrival: bool) -> Self {
+        Self::start_program(probe(), arguments, quantum, schedule, on_arrival)
+    }
+
+    /// As [`Driver::start`], of another program.
+    pub fn start_program(
+        program: &Path,
+        arguments: &[&str],
+        quantum: u32,
+        schedule: Schedule,
+        on_arrival: bool,
+    ) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
         let name = format!("run-{}-{run}", std::process::id());
@@ -118,11 +142,12 @@ impl Driver {
             schedule,
         };
         let mut genesis = genesis;
-        genesis.members.push("127.0.0.1:1".try_into().unwrap()).unwrap();
+        let founder = Founder { address: "127.0.0.1:1".try_into().unwrap(), witness: false };
+        genesis.members.push(founder).unwrap();
         let mut space = [0; 4096];
         let length = genesis.encode(&mut space).unwrap();
         script.push(script::GENESIS, [1, 0, 0], &[&space[..length]]).unwrap();
-        let child = Command::new(probe())
+        let child = Command::new(program)
             .args(arguments)
             .env("LD_PRELOAD", library())
             .env("CRANE_REGION", &region)
@@ -144,6 +169,7 @@ impl Driver {
             notes: Vec::new(),
             listens: Vec::new(),
             pause: Duration::ZERO,
+            patience: Duration::from_secs(60),
         }
     }
 
@@ -214,7 +240,7 @@ impl Driver {
                 }
                 _ => std::thread::sleep(Duration::from_micros(50)),
             }
-            assert!(since.elapsed() < PATIENCE, "the server neither rests nor ends");
+            assert!(since.elapsed() < self.patience, "the server neither rests nor ends");
         }
     }
 

@@ -1,0 +1,117 @@
+//! pthread_cancel, pthread_testcancel.
+//!
+//! A thread that waits in our queue is not at a cancellation point of libc's: it would never hear of it.
+//! So a cancellation is noted, ends the wait, and is handed to libc by the thread itself at one of our
+//! cancellation points, in its own turn. Whether a thread lets itself be cancelled is libc's to know.
+
+use std::ffi::{c_int, c_void};
+
+use crane_core::execution::turn::{ThreadId, Woken};
+use libc::pthread_t;
+
+use super::threads::find;
+use crate::turn::{Call, begin, enter};
+
+/// glibc's numbers.
+const CANCEL_ENABLE: c_int = 0;
+const CANCEL_DISABLE: c_int = 1;
+
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+/// Whether the calling thread lets itself be cancelled.
+pub fn may_end() -> bool {
+    let mut before = CANCEL_DISABLE;
+    // SAFETY: a place of ours. As libc knows of no cancellation yet, nothing else happens here.
+    unsafe {
+        pthread_setcancelstate(CANCEL_DISABLE, &raw mut before);
+        pthread_setcancelstate(before, std::ptr::null_mut());
+    }
+    before == CANCEL_ENABLE
+}
+
+/// Ends the calling thread, which was cancelled, outside of any call. Returns only if it was ending
+/// already.
+pub fn end_cancelled(me: ThreadId) {
+    let Some(mut held) = enter() else { return };
+    held.world().threads[me.0 as usize].cancelled = false;
+    held.leave();
+    let cancel = real!(pthread_cancel: fn(pthread_t) -> c_int);
+    let test = real!(pthread_testcancel: fn() -> ());
+    // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass (see
+    // build.rs of crane-linux), and no frame of ours holds anything.
+    unsafe {
+        cancel(libc::pthread_self());
+        test();
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cancel(handle: pthread_t) -> c_int {
+    let real = || {
+        let real = real!(pthread_cancel: fn(pthread_t) -> c_int);
+        // SAFETY: the caller's own argument.
+        unsafe { real(handle) }
+    };
+    let Some(mut held) = begin(Call::Cancel, 0) else { return real() };
+    let world = held.world();
+    let Some(thread) = find(world, handle) else {
+        held.end();
+        return real();
+    };
+    let target = &mut world.threads[thread.0 as usize];
+    if !target.ended {
+        target.cancelled = true;
+        if target.interruptible && world.run.turn.is_waiting(thread) {
+            target.interrupted = true;
+            world.run.turn.wake_thread(thread, Woken::Expired);
+        }
+    }
+    held.end();
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_testcancel() {
+    match begin(Call::TestCancel, 0) {
+        Some(held) => held.end(),
+        None => {
+            let real = real!(pthread_testcancel: fn() -> ());
+            // SAFETY: no arguments.
+            unsafe { real() }
+        }
+    }
+}
+
+/// `struct _pthread_cleanup_buffer`; libc's own.
+#[repr(C)]
+pub struct Cleanup {
+    places: [*mut c_void; 4],
+}
+
+unsafe extern "C" {
+    fn _pthread_cleanup_push(
+        buffer: *mut Cleanup,
+        routine: unsafe extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    );
+    fn _pthread_cleanup_pop(buffer: *mut Cleanup, execute: c_int);
+}
+
+/// Runs `body`; if the thread ends in there (pthread_exit, cancellation), `undo` with its argument.
+///
+/// # Safety
+/// `undo` fits `argument`.
+pub unsafe fn guarded(
+    undo: unsafe extern "C" fn(*mut c_void),
+    argument: *mut c_void,
+    body: impl FnOnce(),
+) {
+    let mut buffer = Cleanup { places: [std::ptr::null_mut(); 4] };
+    // SAFETY: the buffer stays in this frame until it is popped.
+    unsafe { _pthread_cleanup_push(&raw mut buffer, undo, argument) };
+    body();
+    // SAFETY: as above.
+    unsafe { _pthread_cleanup_pop(&raw mut buffer, 0) };
+}
