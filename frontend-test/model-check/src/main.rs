@@ -3,12 +3,16 @@
 //! The number of states is pinned: a change of the core that changes it is looked at by a human.
 
 mod model;
+mod script;
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use model::{Bounds, Group};
-use stateright::{Checker, HasDiscoveries, Model};
+use script::{Rule, Service};
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
 const NONE: Bounds = Bounds {
     nodes: 0,
@@ -42,41 +46,74 @@ const RUNS: &[(&str, Bounds, usize)] = &[
     ("loss", Bounds { nodes: 2, candidacies: 2, proposals: 1, losses: 1, ..NONE }, 974_812),
 ];
 
+/// The rules of the script that are searched, and how many states there are; none for a control, which
+/// must be found.
+const SCRIPTS: &[(&str, Rule, Option<usize>)] = &[
+    ("script", Rule::Right, Some(87_449)),
+    ("script, admitted on arrival", Rule::AdmitOnArrival, None),
+    ("script, grant dropped for the next entry", Rule::DropForNext, None),
+    ("script, goes on without a grant", Rule::GoOn, None),
+];
+
 fn main() -> ExitCode {
     let wanted = std::env::args().nth(1);
+    let is_wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
     let mut failed = false;
-    for (name, bounds, states) in RUNS {
-        if wanted.as_ref().is_some_and(|wanted| wanted != name) {
-            continue;
-        }
-        let start = Instant::now();
-        let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-        let checker = Group(*bounds)
-            .checker()
-            .threads(threads)
-            .finish_when(HasDiscoveries::AnyFailures)
-            .spawn_dfs()
-            .join();
-        let found = checker.unique_state_count();
-        let seconds = start.elapsed().as_secs_f64();
-        println!("{name}: {found} states, {seconds:.1} s: {bounds:?}");
-        if !checker.is_done() || found != *states {
-            println!("{name}: FAILED: {states} states are expected");
-            failed = true;
-        }
-        for property in Group(*bounds).properties() {
-            let discovery = checker.discovery(property.name);
-            let wanted = property.expectation == stateright::Expectation::Sometimes;
-            if discovery.is_some() != wanted {
-                println!("{name}: FAILED: {}", property.name);
-                if let Some(path) = discovery {
-                    for action in path.into_actions() {
-                        println!("    {action:?}");
-                    }
-                }
-                failed = true;
-            }
-        }
+    for (name, bounds, states) in RUNS.iter().filter(|(name, ..)| is_wanted(name)) {
+        failed |= !search(name, Group(*bounds), &format!("{bounds:?}"), Some(*states));
+    }
+    for (name, rule, states) in SCRIPTS.iter().filter(|(name, ..)| is_wanted(name)) {
+        let service = Service { rule: *rule, ops: 4, bubbles: 4 };
+        failed |= !search(name, service, "two replicas, four ops, four bubbles", *states);
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Searches all states. Says whether all is as it should be; with `states`, that is: so many states, and
+/// nothing wrong with them; without, a state that breaks a property.
+fn search<M>(name: &str, model: M, what: &str, states: Option<usize>) -> bool
+where
+    M: Model + Clone + Send + Sync + 'static,
+    M::State: Clone + PartialEq + Hash + Send + Sync + Debug,
+    M::Action: Clone + Debug + PartialEq,
+{
+    let start = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let properties = model.properties();
+    let checker = model
+        .checker()
+        .threads(threads)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_dfs()
+        .join();
+    let found = checker.unique_state_count();
+    let seconds = start.elapsed().as_secs_f64();
+    let wrong = properties.iter().find(|property| {
+        let wanted = property.expectation == Expectation::Sometimes;
+        checker.discovery(property.name).is_some() != wanted
+    });
+    let Some(states) = states else {
+        let always = properties.iter().find(|at| at.expectation == Expectation::Always);
+        let broken = always.and_then(|property| checker.discovery(property.name));
+        let steps = broken.as_ref().map(|path| path.clone().into_actions().len());
+        match steps {
+            Some(steps) => println!("{name}: found, after {steps} actions, {seconds:.1} s"),
+            None => println!("{name}: FAILED: the control was not found in {found} states"),
+        }
+        return broken.is_some();
+    };
+    println!("{name}: {found} states, {seconds:.1} s: {what}");
+    if let Some(property) = wrong {
+        println!("{name}: FAILED: {}", property.name);
+        for action in checker.discovery(property.name).into_iter().flat_map(|at| at.into_actions())
+        {
+            println!("    {action:?}");
+        }
+        return false;
+    }
+    if !checker.is_done() || found != states {
+        println!("{name}: FAILED: {states} states are expected");
+        return false;
+    }
+    true
 }

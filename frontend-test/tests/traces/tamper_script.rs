@@ -170,3 +170,21 @@ fn e8_a_generation_is_used_again() {
         })
     });
 }
+
+#[test]
+fn s9_a_stamp_is_not_above_the_one_before() {
+    breaks("S9", |trace, place| {
+        let mut last = 0;
+        let mut left = place;
+        for (_, event) in trace.iter_mut() {
+            let Event::Script { stamp, .. } = event else { continue };
+            if last > 0 && left == 0 {
+                *stamp = last;
+                return true;
+            }
+            left = left.saturating_sub(usize::from(last > 0));
+            last = *stamp;
+        }
+        false
+    });
+}
