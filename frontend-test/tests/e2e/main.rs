@@ -7,6 +7,7 @@
 mod calls;
 mod control;
 mod crash;
+mod ends;
 mod hosts;
 mod kills;
 mod lifecycle;

@@ -298,7 +298,7 @@ impl Driver {
         let early = self.server.ended_early;
         let status = i32::from(early || ending != Ending::Exited(0));
         let early = if early { ", before it listened at a port" } else { "" };
-        let program = self.settings.spec.program.display();
+        let program = &self.settings.spec.arguments[0];
         self.end(
             status,
             format!(
@@ -315,7 +315,7 @@ impl Driver {
         }
         self.server.rebuild_at = None;
         if self.server.last_end.is_some_and(|(_, times)| times >= SAME_END_MAX) {
-            let program = self.settings.spec.program.display();
+            let program = &self.settings.spec.arguments[0];
             return self.fail(format!(
                 "{program} has died {SAME_END_MAX} times at one clock, and only here: this host is \
                  not like the others"

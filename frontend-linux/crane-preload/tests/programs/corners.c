@@ -20,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -659,17 +660,143 @@ static void listeners(void) {
     CHECK((long)result_of(waiter) == EINVAL && !close(listening) && !close(second));
 }
 
+/* ---- connections: the test's client does its part, see corners.rs ---- */
+
+static int port;
+
+static void reception(int conn) {
+    char a[16] = "", b[16] = "";
+    int waiting = 0;
+    CHECK(recv(conn, a, 10, MSG_PEEK | MSG_WAITALL) == 10 && !memcmp(a, "abcdefghij", 10));
+    CHECK(!ioctl(conn, FIONREAD, &waiting) && waiting == 10);
+    CHECK(recv(conn, a, 2, MSG_WAITALL) == 2 && !memcmp(a, "ab", 2));
+    struct iovec two[] = {{a, 1}, {b, 2}}, three[] = {{a, 2}, {b, 0}, {b, 1}};
+    struct sockaddr_in nobody;
+    struct msghdr message = {.msg_iov = two, .msg_iovlen = 2, .msg_name = &nobody,
+                             .msg_namelen = sizeof nobody, .msg_flags = 77};
+    CHECK(recvmsg(conn, &message, 0) == 3 && a[0] == 'c' && !memcmp(b, "de", 2));
+    CHECK(message.msg_flags == 0 && message.msg_namelen == 0);
+    CHECK(readv(conn, three, 3) == 3 && !memcmp(a, "fg", 2) && b[0] == 'h');
+    socklen_t length = sizeof nobody;
+    CHECK(recvfrom(conn, a, 1, 0, (struct sockaddr *)&nobody, &length) == 1 && a[0] == 'i');
+    CHECK(recv(conn, a, 5, MSG_WAITALL | MSG_DONTWAIT) == 1 && a[0] == 'j');
+    CHECK(recv(conn, a, 5, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+    struct timeval limit = {0, 20000}, none = {0, 0};
+    long long before = now(CLOCK_MONOTONIC);
+    CHECK(!setsockopt(conn, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit));
+    CHECK(read(conn, a, 5) == -1 && errno == EAGAIN && now(CLOCK_MONOTONIC) - before >= 20 * MS);
+    CHECK(!setsockopt(conn, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none));
+}
+
+static void answers(int conn) {
+    char name[] = "/tmp/corners-XXXXXX";
+    int file = mkstemp(name), set[2];
+    off_t offset = 6;
+    CHECK(file >= 0 && !unlink(name) && write(file, "above file", 10) == 10);
+    struct iovec parts[] = {{"on", 2}, {"", 0}, {"e ", 2}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 3};
+    CHECK(writev(conn, parts, 3) == 4 && sendmsg(conn, &message, MSG_NOSIGNAL) == 4);
+    struct mmsghdr many[] = {{.msg_hdr = message}, {.msg_hdr = message}};
+    CHECK(sendmmsg(conn, many, 2, MSG_NOSIGNAL) == 2 && many[0].msg_len == 4);
+    CHECK(sendfile(conn, file, &offset, 100) == 4 && offset == 10); /* up to its end */
+    CHECK(lseek(file, 0, SEEK_SET) == 0 && sendfile(conn, file, NULL, 2) == 2);
+    CHECK(lseek(file, 0, SEEK_CUR) == 2 && !close(file));
+    /* The connection lives as long as one of its numbers. */
+    CHECK(!pipe(set) && dup2(conn, set[0]) == set[0]);
+    CHECK(write(set[1], "x", 1) == -1 && errno == EPIPE && !close(set[1]));
+    CHECK(send(set[0], "\n", 1, MSG_NOSIGNAL) == 1 && !close(set[0]));
+}
+
+/* The client sends "klm" and shuts its side. */
+static void endings(int conn) {
+    int epoll = epoll_create1(0), error = 1;
+    socklen_t length = sizeof error;
+    struct epoll_event event = {.events = EPOLLOUT | EPOLLRDHUP | EPOLLET}, ready;
+    CHECK(!epoll_ctl(epoll, EPOLL_CTL_ADD, conn, &event));
+    CHECK(epoll_wait(epoll, &ready, 1, 0) == 1 && ready.events == EPOLLOUT);
+    CHECK(send(conn, "go on\n", 6, MSG_NOSIGNAL) == 6);
+    do CHECK(epoll_wait(epoll, &ready, 1, -1) == 1); while (!(ready.events & EPOLLRDHUP));
+    struct pollfd set = {.fd = conn, .events = POLLIN | POLLRDHUP};
+    CHECK(poll(&set, 1, -1) == 1 && set.revents == (POLLIN | POLLRDHUP));
+    char a[16];
+    CHECK(recv(conn, a, 10, MSG_WAITALL) == 3 && !memcmp(a, "klm", 3));
+    CHECK(recv(conn, a, 1, 0) == 0 && recv(conn, a, 1, MSG_DONTWAIT) == 0);
+    CHECK(poll(&set, 1, 0) == 1 && set.revents == (POLLIN | POLLRDHUP));
+    CHECK(send(conn, "bye\n", 4, MSG_NOSIGNAL) == 4 && !shutdown(conn, SHUT_WR));
+    CHECK(send(conn, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
+    CHECK(poll(&set, 1, -1) == 1 && set.revents & POLLHUP);
+    CHECK(!getsockopt(conn, SOL_SOCKET, SO_ERROR, &error, &length) && error == 0);
+    CHECK(!close(epoll));
+}
+
+/* The client resets. */
+static void resets(int conn) {
+    char a[16];
+    int error = 1;
+    socklen_t length = sizeof error;
+    CHECK(read(conn, a, 1) == 1 && send(conn, "go on\n", 6, MSG_NOSIGNAL) == 6);
+    struct pollfd set = {.fd = conn, .events = POLLIN | POLLRDHUP};
+    CHECK(poll(&set, 1, -1) == 1 && set.revents == (POLLIN | POLLRDHUP | POLLERR | POLLHUP));
+    /* The error is told once. */
+    CHECK(recv(conn, a, 1, 0) == -1 && errno == ECONNRESET && recv(conn, a, 1, 0) == 0);
+    CHECK(!getsockopt(conn, SOL_SOCKET, SO_ERROR, &error, &length) && error == 0);
+    CHECK(poll(&set, 1, 0) == 1 && set.revents == (POLLIN | POLLRDHUP | POLLHUP));
+    CHECK(send(conn, "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
+}
+
+/* The client takes nothing for a while. */
+static void windows(int conn) {
+    static char bytes[1 << 16];
+    struct timeval limit = {0, 20000};
+    long sent = 0, part;
+    CHECK(!setsockopt(conn, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit));
+    while ((part = send(conn, bytes, sizeof bytes, MSG_NOSIGNAL)) > 0) sent += part;
+    CHECK(part == -1 && errno == EAGAIN && sent > 0);
+    struct pollfd set = {.fd = conn, .events = POLLOUT};
+    CHECK(poll(&set, 1, 0) == 0 && send(conn, "x", 1, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+    printf("sent %ld\n", sent);
+    fflush(stdout);
+    /* It goes on. */
+    CHECK(poll(&set, 1, -1) == 1 && set.revents == POLLOUT);
+    limit.tv_usec = 0;
+    CHECK(!setsockopt(conn, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit));
+    CHECK(send(conn, "end\n", 4, MSG_NOSIGNAL) == 4);
+}
+
+static void connections(void) {
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(port)}, peer;
+    socklen_t length = sizeof peer;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1, conn;
+    CHECK(!setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on));
+    CHECK(!bind(listener, (struct sockaddr *)&any, sizeof any) && !listen(listener, 5));
+    printf("listening\n");
+    fflush(stdout);
+    CHECK((conn = accept(listener, (struct sockaddr *)&peer, &length)) >= 0);
+    CHECK(length == sizeof peer && peer.sin_family == AF_INET && peer.sin_port);
+    reception(conn);
+    answers(conn);
+    endings(conn);
+    CHECK(!close(conn));
+    CHECK((conn = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+    CHECK(fcntl(conn, F_GETFD) == FD_CLOEXEC && !(fcntl(conn, F_GETFL) & O_NONBLOCK));
+    resets(conn);
+    CHECK(!close(conn) && (conn = accept(listener, NULL, NULL)) >= 0);
+    windows(conn);
+    CHECK(!close(conn) && !close(listener));
+}
+
 static const struct { const char *name; void (*run)(void); } probes[] = {
     {"mutexes", mutexes}, {"robust", robust}, {"rwlocks", rwlocks}, {"semaphores", semaphores},
     {"conditions", conditions}, {"threads", threads}, {"exited", exited},
     {"cancellation", cancellation}, {"onces", onces}, {"barriers", barriers}, {"times", times},
     {"chances", chances}, {"pipes", pipes}, {"duplicates", duplicates}, {"polls", polls},
-    {"epolls", epolls}, {"listeners", listeners},
+    {"epolls", epolls}, {"listeners", listeners}, {"connections", connections},
 };
 
 int main(int count, char **arguments) {
     signal(SIGPIPE, SIG_IGN);
-    for (size_t i = 0; count == 2 && i < sizeof probes / sizeof *probes; i++) {
+    if (count > 2) port = atoi(arguments[2]);
+    for (size_t i = 0; count > 1 && i < sizeof probes / sizeof *probes; i++) {
         if (strcmp(probes[i].name, arguments[1])) continue;
         probes[i].run();
         printf("%s ok\n", arguments[1]);
