@@ -83,7 +83,7 @@ impl What {
             Op::Reset { .. } => What::Reset { number },
             Op::Drained { total, .. } => What::Drained { number, total },
             Op::Retire { generation, .. } => What::Retire { generation },
-            Op::Time => return None,
+            Op::Time | Op::Member { .. } => return None,
         })
     }
 
@@ -172,9 +172,13 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
             return;
         }
         kept.committed = true;
-        self.bytes -= kept.bytes;
+        let early =
+            if broken(Mutant::MemoryUncounted) { core::mem::take(&mut kept.bytes) } else { 0 };
+        self.bytes -= early;
         self.waiting_since = now;
+        // The driver keeps the bytes up to here, also those of ops that are committed behind others.
         while self.first < self.next && self.ring[self.first as usize % OPS].committed {
+            self.bytes -= self.ring[self.first as usize % OPS].bytes;
             self.first += 1;
         }
         self.handed = self.handed.max(self.first);

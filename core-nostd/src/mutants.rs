@@ -61,10 +61,18 @@ mutants! {
     OffsetUnchecked,
     /// connections are admitted whatever their number is
     NumberUnchecked,
+    /// a primary stamps entries by its own clock, whatever stamps it has seen
+    StampsUnseen,
     /// one replica drops a grant
     GrantDropped,
     /// one replica admits an op when it arrives
     AdmittedOnArrival,
+    /// an op is freed from a full memory by those behind it
+    MemoryUncounted,
+    /// a node goes on after a failed sync as if it had succeeded
+    SyncFailureIgnored,
+    /// a damaged log is cut at the damage, and its node votes on
+    DamageCutOff,
 }
 
 #[cfg(crane_mutants)]

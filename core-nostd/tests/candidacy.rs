@@ -106,6 +106,30 @@ fn a_primary_that_hears_nobody_steps_down() {
     assert_eq!(alone.node.role(), Role::Backup { primary: None });
 }
 
+// specs: P8
+#[test]
+fn a_vote_without_what_was_taken_over_is_none() {
+    let mut alone = Alone::candidate();
+    alone.promised(LogEnd { ballot: ballot(1), slot: Slot(1) });
+    let content = Content::Payload(Descriptor { length: 1, digest: 1 });
+    let entry = Entry { ballot: ballot(1), content };
+    let copy = Message::Copy { ballot: ballot(2), slot: Slot(1), before: Ballot::ZERO, entry };
+    alone.step(Input::Message { from: id(3), message: copy });
+    alone.step(Input::Durable { up_to: alone.written });
+    assert_eq!((alone.node.role(), alone.node.last()), (Role::Primary, Slot(1)));
+    let voted = |up_to| Message::Accepted {
+        ballot: ballot(2),
+        up_to,
+        received: up_to,
+        life: Some(Life::FIRST),
+        beat: 0,
+    };
+    alone.step(Input::Message { from: id(3), message: voted(Slot::NONE) });
+    assert_eq!((alone.node.role(), alone.node.committed()), (Role::Primary, Slot::NONE));
+    alone.step(Input::Message { from: id(3), message: voted(Slot(1)) });
+    assert_eq!(alone.node.committed(), Slot(1));
+}
+
 // specs: P12
 #[test]
 fn asking_changes_nothing_and_a_primary_supports_nobody() {

@@ -1,14 +1,25 @@
-//! What a node takes, pinned: who makes it larger says so here.
+//! What the machines take, pinned: who makes one larger says so here. All of it is in their own size,
+//! because none of them allocates.
 
 use std::mem::size_of;
 
+use crane_core::bubble::Bubbles;
+use crane_core::execution::Execution;
+use crane_core::handover::Handover;
 use crane_core::paxos::{EFFECTS_MAX, Effect, Effects, MESSAGE_BYTES_MAX, Message, Node};
+use crane_core::stamp::Stamps;
+
+/// A size that grows with a capacity: bytes for one more, and for the rest.
+fn parts(large: usize, small: usize, more: usize, of_small: usize) -> (usize, usize) {
+    let one = (large - small) / more;
+    assert_eq!(one * more, large - small, "a size grows evenly with its capacity");
+    (one, small - one * of_small)
+}
 
 #[test]
 fn a_node_takes_what_its_window_takes() {
-    let slot = (size_of::<Node<1024>>() - size_of::<Node<64>>()) / (1024 - 64);
-    let rest = size_of::<Node<64>>() - 64 * slot;
-    assert_eq!((slot, rest), (SLOT_BYTES, REST_BYTES), "bytes for a slot, and for the rest");
+    let sizes = parts(size_of::<Node<1024>>(), size_of::<Node<64>>(), 1024 - 64, 64);
+    assert_eq!(sizes, (48, 1752), "bytes for a slot, and for the rest");
 }
 
 #[test]
@@ -18,5 +29,42 @@ fn a_step_has_so_many_effects_at_most() {
     assert_eq!(MESSAGE_BYTES_MAX, 128);
 }
 
-const SLOT_BYTES: usize = 48;
-const REST_BYTES: usize = 1752;
+#[test]
+fn a_handover_takes_what_its_ops_take() {
+    let sizes =
+        parts(size_of::<Handover<1024, 64>>(), size_of::<Handover<64, 64>>(), 1024 - 64, 64);
+    assert_eq!(sizes, (40, 56), "bytes for an op, and for the rest");
+    assert_eq!(
+        size_of::<Handover<64, 64>>(),
+        size_of::<Handover<64, { 1 << 30 }>>(),
+        "the bytes themselves are the driver's"
+    );
+}
+
+#[test]
+fn an_execution_takes_what_threads_and_connections_and_listeners_take() {
+    type Small = Execution<64, 64, 64>;
+    let threads = parts(size_of::<Execution<1024, 64, 64>>(), size_of::<Small>(), 960, 64);
+    let connections = parts(size_of::<Execution<64, 1024, 64>>(), size_of::<Small>(), 960, 64);
+    let listeners = parts(size_of::<Execution<64, 64, 1024>>(), size_of::<Small>(), 960, 64);
+    let sizes = (threads.0, connections.0, listeners.0);
+    assert_eq!(sizes, (32, 148, 36), "bytes for a thread, a connection, a listener");
+    let rest = size_of::<Small>() - 64 * (sizes.0 + sizes.1 + sizes.2);
+    assert_eq!(rest, 1296, "bytes for the rest");
+}
+
+#[test]
+fn what_decides_on_bubbles_and_stamps_is_small() {
+    assert_eq!((size_of::<Bubbles>(), size_of::<Stamps>()), (40, 24));
+}
+
+/// With the capacities that the Linux frontend gives them.
+#[test]
+fn at_the_usual_capacities_a_replica_takes_less_than_a_megabyte() {
+    let sizes = [
+        size_of::<Node<256>>(),
+        size_of::<Handover<4096, { 1 << 20 }>>(),
+        size_of::<Execution<1024, 4096, 64>>(),
+    ];
+    assert_eq!(sizes, [14_040, 163_896, 642_576]);
+}

@@ -143,10 +143,19 @@ impl Group {
         self.carry_out(index, out);
     }
 
-    fn carry_out(&mut self, index: usize, out: Effects) {
+    /// Carries effects out, and what comes of them: memory is as durable as anything gets here.
+    fn carry_out(&mut self, index: usize, mut out: Effects) {
+        while let Some(up_to) = self.carry_out_once(index, &out) {
+            out.clear();
+            self.members[index].node.step(self.now, Input::Durable { up_to }, &mut out);
+        }
+    }
+
+    /// Says what was written.
+    fn carry_out_once(&mut self, index: usize, out: &Effects) -> Option<WriteNumber> {
         let mut written = None;
         for effect in out {
-            match effect {
+            match *effect {
                 Effect::Send { to, message } => self.send(index, to, message),
                 Effect::Write { number, record } => {
                     self.members[index].write(record);
@@ -163,10 +172,7 @@ impl Group {
                 Effect::Role { .. } | Effect::Members { .. } => {}
             }
         }
-        // Memory is as durable as anything gets here.
-        if let Some(WriteNumber(number)) = written {
-            self.step(index, Input::Durable { up_to: WriteNumber(number) });
-        }
+        written
     }
 
     fn send(&mut self, from: usize, to: NodeId, message: Message) {

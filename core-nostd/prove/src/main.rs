@@ -9,6 +9,9 @@ extern crate alloc;
 
 mod bare;
 mod group;
+#[cfg(any(feature = "with-recursion", feature = "with-pointer"))]
+mod planted;
+mod rest;
 
 use group::Group;
 
@@ -18,6 +21,11 @@ extern "C" fn main() -> ! {
     #[cfg(feature = "with-alloc")]
     core::hint::black_box(alloc::vec::Vec::<u8>::with_capacity(7));
 
+    #[cfg(any(feature = "with-recursion", feature = "with-pointer"))]
+    planted::call();
+
+    rest::serve_one_connection();
+    rest::change_nothing();
     let mut group = Group::new();
     let first = group.lead_until_committed(ENTRIES);
     group.stop(first);

@@ -42,7 +42,7 @@ impl Gate {
         }
         self.granted -= 1;
         self.clock += 1;
-        self.agreed += CALL_NANOSECONDS;
+        self.agreed = self.agreed.saturating_add(CALL_NANOSECONDS);
         true
     }
 
@@ -90,6 +90,15 @@ mod tests {
         let mut gate = Gate::new(1_000);
         gate.admit_stamp(900);
         assert_eq!(gate.agreed(), 1_000);
+    }
+
+    #[test]
+    fn agreed_time_stays_at_the_end_of_its_range() {
+        let mut gate = Gate::new(0);
+        gate.admit_stamp(u64::MAX);
+        gate.grant(1);
+        assert!(gate.advance());
+        assert_eq!(gate.agreed(), u64::MAX);
     }
 
     #[test]

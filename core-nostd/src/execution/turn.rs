@@ -263,7 +263,8 @@ impl<const THREADS: usize> Turn<THREADS> {
                 Some((deadline, index)) if deadline <= agreed => {
                     self.wake_thread(ThreadId(index), Woken::Expired);
                 }
-                first => self.deadline = first.map_or(NEVER, |(deadline, _)| deadline),
+                // It ends here even when agreed time has come to the end of its range.
+                first => return self.deadline = first.map_or(NEVER, |(deadline, _)| deadline),
             }
         }
     }
@@ -397,6 +398,22 @@ mod tests {
             turn.end();
         }
         assert_eq!(turn.first_deadline(), NEVER);
+    }
+
+    #[test]
+    fn time_at_the_end_of_its_range_expires_what_has_a_deadline_and_returns() {
+        let (mut turn, [a, b, _]) = three();
+        for deadline in [NEVER, u64::MAX - 1] {
+            turn.pass().unwrap();
+            turn.wait(WaitKey(5), deadline);
+        }
+        turn.expire(u64::MAX);
+        turn.pass().unwrap();
+        turn.end();
+        assert_eq!(turn.pass(), Some(b));
+        turn.end();
+        assert_eq!((turn.pass(), turn.wake(WaitKey(5), 1)), (None, 1));
+        assert_eq!(turn.pass(), Some(a));
     }
 
     #[test]

@@ -24,10 +24,12 @@ impl Ballot {
     /// Below every node's ballot: nothing was ever promised or accepted.
     pub const ZERO: Ballot = Ballot { round: 0, node: None };
 
-    /// The lowest ballot of `node` above this one.
+    /// The lowest ballot of `node` above this one. There is none above the last round, which nobody
+    /// reaches by counting, but which somebody may claim: then it is one of that round, perhaps
+    /// below.
     // specs: P1
     pub const fn next_of(self, node: NodeId) -> Ballot {
-        Ballot { round: self.round + 1, node: Some(node) }
+        Ballot { round: self.round.saturating_add(1), node: Some(node) }
     }
 
     /// Whether `node` may propose under it.

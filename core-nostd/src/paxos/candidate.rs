@@ -191,7 +191,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let Part::Canvassing { ballot, granted } = self.part
             && self.members().is_majority(granted)
         {
-            if ballot > self.promised { self.stand(ballot, out) } else { self.stand_again() }
+            self.stand(ballot, out);
         }
     }
 
@@ -206,6 +206,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
     /// ballot twice.
     fn stand(&mut self, ballot: Ballot, out: &mut Effects) {
+        if ballot <= self.promised {
+            return self.stand_again();
+        }
         self.promise(ballot, out);
         self.part = Part::Candidate(Candidacy {
             ballot,
@@ -266,8 +269,35 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P6, P7, R4
     fn weigh_promises(&mut self, out: &mut Effects) {
         let Part::Candidate(mut candidacy) = self.part else { return };
+        // What ends with something committed here need not be fetched: the next log is looked for.
+        while let Some((donor, target)) = self.highest_promise(candidacy.taken) {
+            if target == candidacy.taken {
+                return self.become_primary(candidacy, out);
+            }
+            if candidacy.fetching.is_some_and(|fetching| fetching.target >= target) {
+                return;
+            }
+            candidacy.give_up_at = self.now + self.config.silence.times(2);
+            let got = self.committed;
+            if got < target.slot {
+                // Of what is here the last entry is asked for once more: its coming says that all
+                // below it agrees.
+                let from = self.log.last().min(target.slot).max(got.next());
+                candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
+                self.part = Part::Candidate(candidacy);
+                return self.fetch(donor, candidacy.ballot, from, out);
+            }
+            candidacy.fetching = None;
+            candidacy.taken = target;
+            self.part = Part::Candidate(candidacy);
+        }
+    }
+
+    /// Who of a majority has promised with the highest log, and which that is, if a majority has
+    /// promised: this node itself with what it has `taken`, unless another one's is higher.
+    fn highest_promise(&self, taken: LogEnd) -> Option<(NodeId, LogEnd)> {
         let mut valid = NodeSet::EMPTY;
-        let mut best = (self.config.me, candidacy.taken);
+        let mut best = (self.config.me, taken);
         for node in self.members().voters.iter() {
             let Some(promise) = self.promises[node.index()] else { continue };
             if promise.life != self.log.end().life(node) {
@@ -284,25 +314,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
         }
         let less = usize::from(broken(Mutant::ElectedByOneLess));
-        if valid.len() + less < self.members().majority() {
-            return;
-        }
-        let (donor, target) = best;
-        if target == candidacy.taken {
-            return self.become_primary(candidacy, out);
-        }
-        if candidacy.fetching.is_none_or(|fetching| fetching.target < target) {
-            // Of what is here the last entry is asked for once more: its coming says that all below
-            // it agrees.
-            let from = self.log.last().min(target.slot).max(self.committed.next());
-            let got = self.committed;
-            candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
-            self.part = Part::Candidate(candidacy);
-            if got < target.slot {
-                self.fetch(donor, candidacy.ballot, from, out);
-            }
-            self.go_on_fetching(got, out);
-        }
+        (valid.len() + less >= self.members().majority()).then_some(best)
     }
 
     /// Sends a range of the log: the decided part from the frontend's storage, for a candidate also

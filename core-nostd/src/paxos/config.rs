@@ -10,7 +10,9 @@ use super::Members;
 pub struct Config {
     /// Which node this is.
     pub me: NodeId,
-    /// The members that the group was created with. What the log says later goes above this.
+    /// The members that the group was created with. What the log says later goes above this. A node
+    /// that starts with blank storage in a group that exists is told the members as they are now: if
+    /// all whom it is told of were blank as well, they would begin another group.
     pub members: Members,
     /// How often a primary is heard from when it has nothing to say.
     pub heartbeat: Duration,

@@ -50,7 +50,7 @@ pub(super) struct Progress {
     /// The member has everything up to here, durable or not.
     received: Slot,
     /// Its vote, if it has voted: everything up to here is durable there under this ballot.
-    voted: bool,
+    pub(super) voted: bool,
     pub(super) matched: Slot,
     /// The frontend was asked to send everything up to here.
     served: Slot,
@@ -376,7 +376,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let life = self.log.end().life(from);
         let progress = &mut self.progress[from.index()];
-        if said.life == Some(life) {
+        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
+        // so.
+        if said.life == Some(life) && said.up_to >= self.lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;

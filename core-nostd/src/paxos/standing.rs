@@ -56,9 +56,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && self.members().all().contains(from)
             && in_log != life
             && in_log == named
-            && self.may_reconfigure()
         {
-            self.propose_content(Content::Rejoin { node: from, life }, out);
+            // It has forgotten its vote. Nor is it any longer one to whom the role could be handed over:
+            // as long as a witness waits for that, nothing is proposed.
+            self.progress[from.index()].voted = false;
+            if self.may_reconfigure() {
+                self.propose_content(Content::Rejoin { node: from, life }, out);
+            }
         }
     }
 

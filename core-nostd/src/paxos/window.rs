@@ -1,12 +1,14 @@
 //! The end of the log: the slots that are undecided here, or not durable yet.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
 use super::{Ballot, Content, Entry, Life, Members, WriteNumber};
 
 /// What a log up to some slot comes to: all that must be known of it once its entries are gone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Anchor {
     /// The last slot that is included.
     pub slot: Slot,

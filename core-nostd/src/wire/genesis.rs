@@ -17,15 +17,25 @@ pub enum Schedule {
 }
 
 /// A member's address, `host:port`.
-pub type Member = String<ADDRESS_BYTES_MAX>;
+pub type Address = String<ADDRESS_BYTES_MAX>;
+
+/// One of the first members.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Founder {
+    /// Where it is reached.
+    pub address: Address,
+    /// Whether it keeps the log only, and runs no server.
+    pub witness: bool,
+}
 
 /// Everything that all incarnations of the server start from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Genesis {
     /// The group's identity, drawn at random when it was created.
     pub group: u128,
-    /// The members; a node's number is its place, from 1.
-    pub members: Vec<Member, NODES_MAX>,
+    /// The first members; a node's number is its place, from 1. Who belongs to the group later, the
+    /// log says.
+    pub members: Vec<Founder, NODES_MAX>,
     /// Digest of program, libraries, files, arguments and environment.
     pub base: [u8; 32],
     /// Seed of all random bytes that the server gets.

@@ -6,7 +6,7 @@ mod genesis;
 mod op;
 
 pub use entry::{Entry, EntryWriter, Ops};
-pub use genesis::{Genesis, Member, Schedule};
+pub use genesis::{Address, Founder, Genesis, Schedule};
 pub use op::{Endpoint, Op};
 
 /// Why bytes are not what they should be.

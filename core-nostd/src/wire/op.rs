@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnId, Generation, NodeId};
-use crate::limits::SEND_BYTES_MAX;
+use crate::limits::{ADDRESS_BYTES_MAX, SEND_BYTES_MAX};
 
 use super::WireError;
 
@@ -84,6 +84,18 @@ pub enum Op<'a> {
         /// The last generation that ended.
         generation: Generation,
     },
+    /// Where a member is reached. Who belongs to the group, and who votes, is said beside the ops, by
+    /// agreement itself; this comes first, so that whoever learns of a member knows where it is. Of no
+    /// meaning to the server.
+    Member {
+        /// The member's number. An earlier bearer is meant no more.
+        node: NodeId,
+        /// `host:port`, at most [`ADDRESS_BYTES_MAX`] bytes.
+        #[serde(borrow)]
+        address: &'a str,
+        /// Whether it keeps the log only, and runs no server.
+        witness: bool,
+    },
 }
 
 impl<'a> Op<'a> {
@@ -97,6 +109,7 @@ impl<'a> Op<'a> {
             Op::Send { offset, bytes, .. } => {
                 bytes.len() <= SEND_BYTES_MAX && offset.checked_add(bytes.len() as u64).is_some()
             }
+            Op::Member { address, .. } => address.len() <= ADDRESS_BYTES_MAX,
             _ => true,
         };
         if bounded { Ok((op, rest)) } else { Err(WireError::OutOfBounds) }
@@ -107,9 +120,12 @@ impl<'a> Op<'a> {
     /// # Errors
     /// [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for too much data.
     pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
-        if let Op::Send { bytes, .. } = self
-            && bytes.len() > SEND_BYTES_MAX
-        {
+        let bounded = match self {
+            Op::Send { bytes, .. } => bytes.len() <= SEND_BYTES_MAX,
+            Op::Member { address, .. } => address.len() <= ADDRESS_BYTES_MAX,
+            _ => true,
+        };
+        if !bounded {
             return Err(WireError::OutOfBounds);
         }
         Ok(postcard::to_slice(self, space)?.len())
@@ -123,7 +139,7 @@ impl<'a> Op<'a> {
             | Op::Shut { conn, .. }
             | Op::Reset { conn }
             | Op::Drained { conn, .. } => Some(conn),
-            Op::Time | Op::Retire { .. } => None,
+            Op::Time | Op::Retire { .. } | Op::Member { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crane_core::stamp::Stamps;
 use crane_core::time::Instant;
 use tokio::io::unix::AsyncFd;
 
@@ -27,49 +28,42 @@ impl Clock {
     }
 }
 
-/// What this replica would stamp entries with: nanoseconds since the Unix epoch that never go back, not
-/// even behind what another primary, whose clock was ahead, has stamped.
+/// What this replica would stamp entries with: [`Stamps`], with this host's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct AgreedClock {
-    base: u64,
-    at: std::time::Instant,
-    last: u64,
+    start: std::time::Instant,
+    stamps: Stamps,
 }
 
 impl Default for AgreedClock {
     fn default() -> Self {
-        Self { base: unix_nanoseconds(), at: std::time::Instant::now(), last: 0 }
+        Self { start: std::time::Instant::now(), stamps: Stamps::new(0, unix_nanoseconds()) }
     }
 }
 
 impl AgreedClock {
     /// Now.
     pub fn now(&self) -> u64 {
-        self.base + self.at.elapsed().as_nanos() as u64
+        self.stamps.now(self.local())
     }
 
-    /// An entry has this stamp: time goes on from there if it is ahead.
-    // specs: S9
+    /// An entry has this stamp.
     pub fn saw(&mut self, stamp: u64) {
-        self.last = self.last.max(stamp);
-        if stamp > self.now() {
-            (self.base, self.at) = (stamp, std::time::Instant::now());
-        }
+        self.stamps.saw(self.local(), stamp);
     }
 
-    /// This replica has become primary: the host's clock counts again if it is ahead.
+    /// This replica has become primary.
     pub fn consult_host(&mut self) {
-        let host = unix_nanoseconds();
-        if host > self.now() {
-            (self.base, self.at) = (host, std::time::Instant::now());
-        }
+        self.stamps.consult_host(self.local(), unix_nanoseconds());
     }
 
     /// The next entry's stamp: above all others.
-    // specs: S9
     pub fn stamp(&mut self) -> u64 {
-        self.last = self.now().max(self.last + 1);
-        self.last
+        self.stamps.stamp(self.local())
+    }
+
+    fn local(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
     }
 }
 

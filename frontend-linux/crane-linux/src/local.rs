@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::elf;
 use crate::meta;
-use crate::options::ReplicaArgs;
+use crate::options::{self, ReplicaArgs};
 use crate::start::{complain, default_directory};
 
 /// How long a replica may take to stop before it is killed.
@@ -37,6 +37,7 @@ pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
 
 async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
+    options::among(&peers(args, count), &args.witness, args.peer_port)?;
     // Said once, not by each replica.
     elf::find(name).map_err(|error| error.to_string())?;
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
@@ -111,17 +112,20 @@ async fn stop_all(
     }
 }
 
+fn peers(args: &ReplicaArgs, count: u8) -> Vec<String> {
+    (1..=count).map(|number| format!("127.0.0.{number}:{}", args.peer_port)).collect()
+}
+
 /// The whole line that starts one replica, also by hand.
 fn command_line(args: &ReplicaArgs, count: u8, number: u8, root: &Path) -> Vec<String> {
-    let address = |number: u8| format!("127.0.0.{number}:{}", args.peer_port);
-    let peers: Vec<String> = (1..=count).map(address).collect();
+    let peers = peers(args, count);
     let program = std::env::current_exe().map_or("crane-linux".into(), |path| path);
     let mut line = vec![
         program.display().to_string(),
         "--peers".into(),
         peers.join(","),
         "--self".into(),
-        address(number),
+        peers[usize::from(number) - 1].clone(),
         "--data-dir".into(),
         root.join(number.to_string()).display().to_string(),
     ];
@@ -144,6 +148,8 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--quantum", args.quantum.to_string(), "100"),
         ("--durability", name(&|| args.durability.to_possible_value()), "fsync"),
         ("--server-fsync", name(&|| args.server_fsync.to_possible_value()), "skip"),
+        ("--witness", args.witness.join(","), ""),
+        ("--priority", name(&|| args.priority.to_possible_value()), "normal"),
         ("--log-level", name(&|| args.log_level.to_possible_value()), "info"),
         ("--admission", name(&|| args.admission.to_possible_value()), "script"),
     ];

@@ -5,16 +5,18 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
+use crane_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Base, MARKER};
 use crate::clock::unix_nanoseconds;
+use crate::roster::Roster;
 
 /// What a directory may hold that is still called empty: a file system's own.
 const USUAL_ITEMS: [&str; 1] = ["lost+found"];
 
 /// Raised when the layout of the data directory changes.
-pub const DATA_VERSION: u32 = 1;
+pub const DATA_VERSION: u32 = 2;
 
 /// The file `meta`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -24,9 +26,17 @@ pub struct Meta {
     /// The group, once genesis is committed; hexadecimal.
     pub group: Option<String>,
     /// This replica's number.
-    pub node: u8,
-    /// The members' addresses.
-    pub members: Vec<String>,
+    pub node: NodeId,
+    /// Where it is reached.
+    pub address: String,
+    /// Whether it runs no server.
+    pub witness: bool,
+    /// The members that the group was created with.
+    pub founders: Roster,
+    /// The members as they are known here.
+    pub roster: Roster,
+    /// The list of members that this replica was first started with.
+    pub given: Vec<String>,
     /// This replica's generation as an entry replica.
     pub generation: u64,
 }
@@ -37,11 +47,18 @@ impl Meta {
         u128::from_str_radix(self.group.as_deref()?, 16).ok()
     }
 
+    /// Whether a replica that is started with this list of members may use the data: it is the
+    /// founders', or the members' of today, or what it was started with at first.
+    pub fn fits(&self, names: &[String]) -> bool {
+        let founders = self.founders.iter().map(|place| &place.address);
+        founders.eq(names.iter()) || self.roster.has_exactly(names) || self.given == names
+    }
+
     /// A generation above this one, also if the directory was lost in between: the host's clock does
     /// not go back so far.
     // specs: E8
     pub fn next_generation(&self) -> u64 {
-        (self.generation + 1).max(unix_nanoseconds() / 1_000_000)
+        self.generation.saturating_add(1).max(unix_nanoseconds() / 1_000_000)
     }
 }
 
@@ -202,13 +219,35 @@ fn damaged(path: &Path, why: &dyn std::fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crane_core::id::Slot;
+    use crane_core::paxos::NodeSet;
+
+    use crate::roster::Place;
+
+    fn names<const N: usize>(names: [&str; N]) -> Vec<String> {
+        names.map(str::to_string).to_vec()
+    }
+
+    #[test]
+    fn a_replica_comes_back_with_any_list_that_was_ever_right() {
+        let mut meta = meta();
+        let node = NodeId::new(3).unwrap();
+        meta.roster.tell(Slot(9), Place { node, address: "c:1".into(), witness: false });
+        assert!(meta.fits(&names(["a:1", "b:1"])));
+        assert!(meta.fits(&names(["c:1", "a:1", "b:1"])));
+        assert!(!meta.fits(&names(["b:1", "a:1"])) && !meta.fits(&names(["a:1", "b:1", "x:1"])));
+    }
 
     fn meta() -> Meta {
         Meta {
             version: DATA_VERSION,
             group: Some(format!("{:032x}", 7)),
-            node: 2,
-            members: vec!["a:1".into()],
+            node: NodeId::new(2).unwrap(),
+            address: "b:1".into(),
+            witness: false,
+            founders: Roster::founders(&names(["a:1", "b:1"]), NodeSet::EMPTY),
+            roster: Roster::founders(&names(["a:1", "b:1"]), NodeSet::EMPTY),
+            given: names(["a:1", "b:1"]),
             generation: 9,
         }
     }
@@ -226,8 +265,8 @@ mod tests {
         let found = directory.meta().unwrap().unwrap();
         assert_eq!((found.group_number(), found == meta()), (Some(7), true));
         assert!(found.next_generation() > found.generation);
-        fs::write(path.join("meta"), r#"{"version": 2}"#).unwrap();
-        assert!(directory.meta().unwrap_err().contains("version 2"));
+        fs::write(path.join("meta"), r#"{"version": 3}"#).unwrap();
+        assert!(directory.meta().unwrap_err().contains("version 3"));
         fs::write(path.join("meta"), "{").unwrap();
         assert!(directory.meta().unwrap_err().contains("damaged"));
         fs::remove_dir_all(path).unwrap();

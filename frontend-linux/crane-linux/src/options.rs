@@ -1,11 +1,14 @@
 //! The command line.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use crane_core::id::NodeId;
 use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
+use crane_core::paxos::NodeSet;
+use serde::{Deserialize, Serialize};
 
 /// The port by which replicas speak to each other, unless told otherwise.
 pub const PEER_PORT: u16 = 6790;
@@ -19,6 +22,8 @@ Examples:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
   How the group is:
     crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
+  Another host in place of one, while the group serves (see member replace --help):
+    crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
 The server's ports are learnt from its bind and listen; the replica listens there at its own address.
 A replica that was stopped or killed comes back with the same command line. Program, libraries, files in
@@ -29,6 +34,18 @@ server writes goes to the data directory (upper/), never to the host's files.
 Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
 1 when the replica cannot go on (the last line says why); 2 for a wrong command line.";
 
+const CUT_HELP: &str = "\
+A log grows with every entry. A replica that runs a server needs all of it: a new server starts from slot
+1. A witness runs none, and may forget what the group has committed:
+    crane-linux status --data-dir D       its committed slot, as long as it runs
+    crane-linux log cut D --behind SLOT   when it is stopped
+    crane-linux log show D                the first line says where the log starts
+
+SLOT must be known to be committed by the log itself, which may lag a little behind status. A member that
+lacks slots before it then gets them from the others, not from this one: keep what such a member may
+need. When the host crashes meanwhile, the log is as it was or as it is to be. Files are deleted as a
+whole, of 32 MiB each: the log may become shorter only later.";
+
 /// Runs an unmodified server program as a replicated service: several replicas that go through the same
 /// states, so that the service survives the loss of a minority of its hosts.
 #[derive(Debug, Parser)]
@@ -38,9 +55,11 @@ Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with stat
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
     override_usage = "crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...\n       \
-                      crane-linux status [--json] [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]\n       \
+                      crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]\n       \
                       crane-linux primary move --to X [--data-dir D | --peers A,B,C]\n       \
-                      crane-linux log show|verify D"
+                      crane-linux log show|verify D\n       \
+                      crane-linux log cut D --behind SLOT"
 )]
 pub struct Cli {
     /// What else than running a replica.
@@ -56,12 +75,83 @@ pub struct Cli {
 pub enum Subcommands {
     /// Shows how the group and its replicas are.
     Status(StatusArgs),
-    /// Reads the log in a data directory; the replica need not run.
+    /// Reads the log in a data directory, or cuts its front off; the replica need not run.
     #[command(subcommand)]
     Log(LogCommands),
     /// Changes which replica is the primary.
     #[command(subcommand)]
     Primary(PrimaryCommands),
+    /// Shows and changes who belongs to the group, while it serves.
+    #[command(subcommand)]
+    Member(MemberCommands),
+}
+
+/// How a group is found.
+#[derive(Clone, Debug, Args)]
+pub struct GroupArgs {
+    /// Asks the group of the replica whose data directory this is (or of --local's).
+    #[arg(long, value_name = "D", conflicts_with = "peers")]
+    pub data_dir: Option<PathBuf>,
+    /// Asks these replicas: host[:port], separated by commas. One that runs suffices.
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    pub peers: Vec<String>,
+}
+
+/// `member`.
+#[derive(Debug, Subcommand)]
+pub enum MemberCommands {
+    /// Shows the members: number, address, and whether each votes.
+    List(GroupArgs),
+    /// Takes a replica in: first as a learner, then, when it has the whole log, as a voter.
+    #[command(after_help = ADD_HELP)]
+    Add(AddArgs),
+    /// Lets a member go. Its data directory is of no use afterwards.
+    Remove(RemoveArgs),
+    /// Adds a replica in place of another, which goes when the new one votes and its server is in step.
+    #[command(after_help = ADD_HELP)]
+    Replace(ReplaceArgs),
+}
+
+const ADD_HELP: &str = "\
+Start the new replica on its host before or after this command, with a new data directory, with the same
+program, files and arguments as the others, and with a list of peers that has itself and at least one
+member that runs:
+    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
+Interrupted, the command leaves a learner, which takes no part in decisions; the same command goes on.";
+
+/// `member add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The new replica's address: host[:port], as the other replicas reach it.
+    pub address: String,
+    /// The new member keeps the log and votes, and runs no server.
+    #[arg(long)]
+    pub witness: bool,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
+}
+
+/// `member remove`.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Its number, or its address.
+    pub member: String,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
+}
+
+/// `member replace`.
+#[derive(Debug, Args)]
+pub struct ReplaceArgs {
+    /// The member that goes: its number, or its address.
+    pub old: String,
+    /// The new replica's address: host[:port].
+    pub new: String,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// `primary`.
@@ -77,12 +167,9 @@ pub struct MoveArgs {
     /// The replica that shall be primary: its number, or host[:port] as in --peers.
     #[arg(long, value_name = "X")]
     pub to: String,
-    /// Asks the group of the replica whose data directory this is.
-    #[arg(long, value_name = "D", conflicts_with = "peers")]
-    pub data_dir: Option<PathBuf>,
-    /// Asks these replicas: host[:port], separated by commas.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub peers: Vec<String>,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// `log`.
@@ -98,26 +185,37 @@ pub enum LogCommands {
         /// The replica's data directory.
         data_dir: PathBuf,
     },
+    /// Lets the log of a witness start behind a slot, and deletes the files before.
+    #[command(after_help = CUT_HELP)]
+    Cut {
+        /// The witness's data directory.
+        data_dir: PathBuf,
+        /// The last slot that may go.
+        #[arg(long, value_name = "SLOT")]
+        behind: u64,
+    },
 }
 
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Prints JSON, for programs.
+    /// Prints JSON, for programs; with counters and the last events.
     #[arg(long)]
     pub json: bool,
-    /// Asks the replica whose data directory this is (or all of --local's).
-    #[arg(long, value_name = "D", conflicts_with = "peers")]
-    pub data_dir: Option<PathBuf>,
-    /// Asks these replicas: host[:port], separated by commas.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub peers: Vec<String>,
+    /// Prints what happened lately instead: elections and their votes, stalls and their causes, links,
+    /// members, the server. Times are each host's own.
+    #[arg(long, conflicts_with = "json")]
+    pub events: bool,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
 }
 
 /// Everything about one replica, or several local ones.
 #[derive(Clone, Debug, Args)]
 pub struct ReplicaArgs {
-    /// The members of the group, host[:port] separated by commas, in the same order on every host.
+    /// The members of the group, host[:port] separated by commas, in the same order on every host. For
+    /// a replica that joins a group (see member add): itself, and members that it can ask.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
     pub peers: Vec<String>,
     /// Which of the peers this one is. Without it: the one whose address this host has.
@@ -126,6 +224,14 @@ pub struct ReplicaArgs {
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
     pub local: Option<u8>,
+    /// Which of the peers keep the log and vote, and run no server: their numbers or addresses. Counts
+    /// when the group is created; the same on every host.
+    #[arg(long, value_name = "X,Y", value_delimiter = ',')]
+    pub witness: Vec<String>,
+    /// Whether this replica is rather primary than others, or rather not. One of high priority takes
+    /// the role over when it has been in step for a while.
+    #[arg(long, value_enum, default_value_t = Priority::Normal)]
+    pub priority: Priority,
     /// Where the log and the server's changes are kept [default: .crane/PROGRAM in the working
     /// directory; with --local, its subdirectories 1 to N].
     #[arg(long, value_name = "D")]
@@ -166,6 +272,17 @@ pub struct ReplicaArgs {
     /// The server's program and its arguments.
     #[arg(last = true, value_name = "PROGRAM [ARGS]")]
     pub program: Vec<String>,
+}
+
+/// `--priority`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum, Serialize, Deserialize)]
+pub enum Priority {
+    /// Primary when nobody else can be.
+    Low,
+    /// As most are.
+    Normal,
+    /// Primary whenever it can be.
+    High,
 }
 
 /// `--schedule`.
@@ -235,6 +352,9 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
     let wrong = || format!("peer \"{given}\" is no address; write host, host:port or [ipv6]:port");
     let name = if let Some(rest) = given.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or_else(wrong)?;
+        if !is_ipv6(host) {
+            return Err(wrong());
+        }
         match after.strip_prefix(':') {
             Some(number) => format!("[{host}]:{}", number.parse::<u16>().map_err(|_| wrong())?),
             None if after.is_empty() => format!("[{host}]:{port}"),
@@ -246,7 +366,7 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
             Some((host, number)) if !host.is_empty() && !number.contains(':') => {
                 format!("{host}:{}", number.parse::<u16>().map_err(|_| wrong())?)
             }
-            Some((_, rest)) if rest.contains(':') => format!("[{given}]:{port}"),
+            Some(_) if is_ipv6(given) => format!("[{given}]:{port}"),
             _ => return Err(wrong()),
         }
     };
@@ -254,6 +374,13 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
         return Err(format!("peer \"{given}\" has a longer name than {ADDRESS_BYTES_MAX} bytes"));
     }
     Ok(name)
+}
+
+/// Whether it is an IPv6 address, maybe with a scope (RFC 4007, `fe80::1%2`).
+fn is_ipv6(host: &str) -> bool {
+    let (address, scope) = host.split_once('%').unwrap_or((host, "0"));
+    let named = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
+    address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty() && scope.chars().all(named)
 }
 
 /// The members' names, checked: one to seven, no two alike.
@@ -284,7 +411,26 @@ pub fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
     if found.is_empty() { Err(format!("peer {name} has no address")) } else { Ok(found) }
 }
 
-/// Which of the members this host is: its number from 1, and its address.
+/// The peers that are given by their numbers or addresses.
+///
+/// # Errors
+/// What is none of them.
+pub fn among(names: &[String], given: &[String], port: u16) -> Result<NodeSet, String> {
+    let place = |text: &String| {
+        let number = text.parse().ok().filter(|number| usize::from(*number) <= names.len());
+        let named = || {
+            let name = member_name(text, port).ok()?;
+            u8::try_from(names.iter().position(|other| *other == name)? + 1).ok()
+        };
+        number
+            .or_else(named)
+            .and_then(NodeId::new)
+            .ok_or_else(|| format!("--witness {text} is none of the peers {}", names.join(",")))
+    };
+    given.iter().map(place).collect()
+}
+
+/// Which of the members this host is: its number in the list, from 1, and its address.
 ///
 /// # Errors
 /// Why that cannot be told.
@@ -320,7 +466,11 @@ fn is_local(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+/// A span of time, as in `100us`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 =
         text[..digits].parse().map_err(|_| "a time is a number and a unit".to_string())?;
@@ -332,7 +482,11 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_variable(text: &str) -> Result<(String, String), String> {
+/// A variable, as in `NAME=VALUE`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
         _ => Err("write NAME=VALUE".to_string()),
@@ -363,17 +517,34 @@ mod tests {
         assert_eq!(cli.replica.wtimeout, Duration::from_micros(100));
         assert!(Cli::try_parse_from(["crane-linux", "--local", "8", "--", "x"]).is_err());
         assert!(Cli::try_parse_from(["crane-linux", "status", "--json"]).is_ok());
+        let replace = ["crane-linux", "member", "replace", "2", "d", "--peers", "a,b"];
+        assert!(Cli::try_parse_from(replace).is_ok());
     }
 
     #[test]
     fn members_have_one_form() {
         let names = member_names(&["a".into(), "b:7".into(), "[::1]".into(), "::2".into()], 6790);
         assert_eq!(names.unwrap(), ["a:6790", "b:7", "[::1]:6790", "[::2]:6790"]);
-        for wrong in ["", ":", "a:b", "[::1", "a:99999"] {
+        for wrong in
+            ["", ":", "a:b", "[::1", "a:99999", "a,b::", "b:7-[::1]", "[a]:1", "[]:1", "::2%:1]:9"]
+        {
             assert!(member_name(wrong, 1).is_err(), "{wrong}");
         }
+        assert_eq!(member_name("fe80::1%eth0", 7).unwrap(), "[fe80::1%eth0]:7");
         assert!(member_names(&["a".into(), "a:6790".into()], 6790).unwrap_err().contains("twice"));
         assert!(member_names(&vec!["a".to_string(); 8], 1).is_err());
+    }
+
+    #[test]
+    fn witnesses_are_some_of_the_peers() {
+        let names = member_names(&["a".into(), "b".into(), "c:7".into()], 6790).unwrap();
+        let set = among(&names, &["2".into(), "c:7".into()], 6790).unwrap();
+        assert!(set.iter().map(NodeId::number).eq([2, 3]));
+        for wrong in ["4", "0", "x", "c"] {
+            assert!(
+                among(&names, &[wrong.into()], 6790).unwrap_err().contains("none of the peers")
+            );
+        }
     }
 
     #[test]

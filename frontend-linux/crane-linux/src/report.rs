@@ -29,7 +29,10 @@ impl fmt::Display for Ending {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ServerReport {
     /// It runs, or will.
-    Alive,
+    Alive {
+        /// Whether it has come about as far as the log.
+        in_step: bool,
+    },
     /// It has ended.
     Ended {
         /// The logical clock at its end.
@@ -88,7 +91,8 @@ mod tests {
         assert!(at(5, 6).same_end(&at(5, 6)));
         assert!(!at(5, 6).same_end(&at(6, 6)));
         assert!(!at(5, 6).same_end(&at(5, 9)));
-        assert!(!ServerReport::Alive.same_end(&ServerReport::Alive));
+        let alive = ServerReport::Alive { in_step: true };
+        assert!(!alive.same_end(&alive));
         assert_eq!(Ending::Killed(6).to_string(), "was killed by signal 6 (SIGABRT)");
     }
 }

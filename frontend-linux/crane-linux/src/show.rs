@@ -5,27 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use crane_core::paxos::{Content, Record};
-use crane_core::wire::{Entry, Genesis, Op};
+use crane_core::wire::{Entry, Founder, Genesis, Op};
 
-use crate::log::record::{self, Bad, Found, Stored};
-use crate::log::{LogError, segment_numbers, segment_path};
+use crate::log::record::{Found, Stored};
+use crate::log::{Front, LogError, reading};
 use crate::start::complain;
 
 /// Prints every record of the log in this data directory, or only whether all are whole, and gives the
 /// exit status.
 pub fn run(data: &Path, records: bool) -> i32 {
-    let directory = data.join("log");
-    let mut genesis_seen = false;
-    let mut count = 0_u64;
-    let outcome = read_all(&directory, |segment, found| {
-        count += 1;
-        let text = describe(found, &mut genesis_seen);
-        if records {
-            println!("{segment:08}:{:<10} {text}", found.offset);
-        }
-    });
-    match outcome {
-        Ok(torn) => {
+    match read(&data.join("log"), records) {
+        Ok((count, torn)) => {
             println!("{count} records are whole; {torn} torn bytes at the end");
             0
         }
@@ -36,36 +26,47 @@ pub fn run(data: &Path, records: bool) -> i32 {
     }
 }
 
-/// Calls `each` for every record. Gives how many bytes at the end are torn.
-fn read_all(directory: &Path, mut each: impl FnMut(u32, &Found<'_>)) -> Result<usize, LogError> {
-    let numbers = segment_numbers(directory)?;
-    let mut torn = 0;
-    for (place, number) in numbers.iter().enumerate() {
-        let path = segment_path(directory, *number);
-        let bytes = fs::read(&path).map_err(|error| LogError::Io(path.clone(), error))?;
-        let mut offset = record::SEGMENT_HEADER_BYTES;
-        let outcome = record::check_segment(&bytes, *number).and_then(|()| {
-            while let Some(found) = record::decode(&bytes, offset)? {
-                each(*number, &found);
-                offset = found.end;
+/// Gives how many records there are, and how many bytes at the end are torn.
+fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
+    let front = Front::read(directory)?;
+    let mut genesis_seen = front.as_ref().is_some_and(|front| front.genesis.is_some());
+    if let Some(front) = front.as_ref().filter(|_| records) {
+        println!("front              {}", describe_front(front));
+    }
+    let mut count = 0;
+    let end = reading::read_log(
+        directory,
+        front.as_ref(),
+        |path| fs::read(path),
+        |segment, found| {
+            count += 1;
+            let text = describe(found, &mut genesis_seen);
+            if records {
+                println!("{segment:08}:{:<10} {text}", found.offset);
             }
             Ok(())
-        });
-        match outcome {
-            Ok(()) => {}
-            Err(Bad::Torn { offset }) if place + 1 == numbers.len() => torn = bytes.len() - offset,
-            Err(Bad::Torn { offset } | Bad::Damaged { offset }) => {
-                return Err(LogError::Damaged(path, offset));
-            }
-            Err(Bad::Version { version }) => return Err(LogError::Version(path, version)),
-        }
-    }
-    Ok(torn)
+        },
+    )?;
+    Ok((count, end.torn_bytes))
+}
+
+fn describe_front(front: &Front) -> String {
+    format!(
+        "the log starts behind slot {} (ballot {}); until then promise {}, accepted {}, standing {:?}, \
+         committed up to {}",
+        front.anchor.slot,
+        front.anchor.ballot,
+        front.promised,
+        front.accepted,
+        front.standing,
+        front.committed
+    )
 }
 
 fn describe(found: &Found<'_>, genesis_seen: &mut bool) -> String {
     match found.stored {
         Stored::Committed(slot) => format!("committed up to {slot}"),
+        Stored::Closed => "closed".to_string(),
         Stored::Paxos(Record::Promise { ballot }) => format!("promise {ballot}"),
         Stored::Paxos(Record::Standing(standing)) => format!("standing {standing:?}"),
         Stored::Paxos(Record::Adopt { ballot, up_to }) => {
@@ -88,7 +89,11 @@ fn describe(found: &Found<'_>, genesis_seen: &mut bool) -> String {
 fn describe_genesis(payload: &[u8]) -> String {
     match Genesis::decode(payload) {
         Ok(genesis) => {
-            let members: Vec<&str> = genesis.members.iter().map(|name| name.as_str()).collect();
+            let name = |founder: &Founder| match founder.witness {
+                true => format!("{} (witness)", founder.address),
+                false => founder.address.to_string(),
+            };
+            let members: Vec<String> = genesis.members.iter().map(name).collect();
             format!(
                 "genesis of group {:032x}, members {}, quantum {}, nclock {}, {:?}",
                 genesis.group,
@@ -119,6 +124,10 @@ fn describe_entry(payload: &[u8]) -> String {
             Op::Drained { conn, total } => write!(text, ", drained {conn} {total}"),
             Op::Time => write!(text, ", time"),
             Op::Retire { node, generation } => write!(text, ", retire {node}.{}", generation.0),
+            Op::Member { node, address, witness } => {
+                let what = if witness { ", a witness" } else { "" };
+                write!(text, ", member {node} at {address}{what}")
+            }
         };
     }
     text

@@ -3,15 +3,15 @@
 
 use std::fs;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Config, Members, Node};
+use crane_core::id::Slot;
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{Config, Life, Node};
 use crane_core::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
@@ -20,12 +20,13 @@ use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
 use crate::clock::{Clock, unix_nanoseconds};
 use crate::driver::{Driver, Parts, Settings};
-use crate::log::Log;
+use crate::join::{self, Standing};
+use crate::log::damage::{self, Group};
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
-use crate::options::{self, Durability, LogLevel, ReplicaArgs};
+use crate::options::{self, Durability, LogLevel, Priority, ReplicaArgs};
 use crate::proxy;
 
 /// The preload library, built together with this program.
@@ -41,12 +42,12 @@ const SILENCE: Duration = Duration::from_millis(300);
 pub fn run(args: ReplicaArgs) -> i32 {
     start_events(args.log_level);
     allow_many_clients();
-    let outcome = prepare(args).and_then(|(settings, meta, addresses)| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| format!("no runtime: {error}"))?;
-        LocalSet::new().block_on(&runtime, serve(settings, meta, addresses))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
+        LocalSet::new().block_on(&runtime, async {
+            let (settings, meta, joins) = prepare(args).await?;
+            serve(settings, meta, joins).await
+        })
     });
     match outcome {
         Ok(status) => status,
@@ -89,31 +90,86 @@ fn allow_many_clients() {
     }
 }
 
-/// Checks the command line against this host and the data directory.
-fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, Vec<Vec<SocketAddr>>), String> {
-    let name = args.program.first().ok_or("give the server's program after --")?.clone();
-    let members = options::member_names(&args.peers, args.peer_port)?;
-    let (me, address) = options::identify(&members, args.me.as_deref(), args.peer_port)?;
-    let addresses = members.iter().map(|member| options::resolve(member));
-    let addresses: Vec<Vec<SocketAddr>> = addresses.collect::<Result<_, _>>()?;
-    let program = elf::find(&name).map_err(|error| error.to_string())?;
-    let directory =
-        std::env::current_dir().map_err(|error| format!("working directory: {error}"))?;
-
-    let data = args.data_dir.clone().unwrap_or_else(|| default_directory(&name));
-    let data = DataDirectory::open(&data)?;
+/// Checks the command line against this host, the data directory, and the group if there is one. Says
+/// also whether this replica is new in a group that exists.
+async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
+    let names = options::member_names(&args.peers, args.peer_port)?;
+    let (place, address) = options::identify(&names, args.me.as_deref(), args.peer_port)?;
+    let own = names[usize::from(place) - 1].clone();
+    let program = args.program.first().map_or("witness", |name| name);
+    let data =
+        DataDirectory::open(&args.data_dir.clone().unwrap_or_else(|| default_directory(program)))?;
     let known = data.meta()?;
     if let Some(known) = &known
-        && (known.members != members || known.node != me)
+        && (known.address != own || !known.fits(&names))
     {
         return Err(format!(
-            "data directory {} is of replica {} of the group {}; give these as --peers and --self, or \
-             another --data-dir",
+            "data directory {} is of {}, replica {} of the group {}; give these as --peers and --self, \
+             or another --data-dir",
             data.path.display(),
+            known.address,
             known.node,
-            known.members.join(",")
+            known.roster
         ));
     }
+    let mut joins = false;
+    let mut meta = match known {
+        Some(mut known) => {
+            join::catch_up(&names, &mut known).await?;
+            known
+        }
+        None => {
+            for name in &names {
+                options::resolve(name)?;
+            }
+            let standing = join::ask(&names, &own).await;
+            let Standing { group, node, witness, founders, roster } = match standing {
+                Some(standing) => standing,
+                None => Standing::founding(&names, place, &args)?,
+            };
+            joins = group.is_some();
+            let (version, given, generation) = (DATA_VERSION, names.clone(), 0);
+            let address = own;
+            Meta { version, group, node, address, witness, founders, roster, given, generation }
+        }
+    };
+    if !meta.witness && args.program.is_empty() {
+        return Err(format!(
+            "replica {} of the group is no witness: give the server's program after --",
+            meta.node
+        ));
+    }
+    meta.generation = meta.next_generation();
+    let directory =
+        std::env::current_dir().map_err(|error| format!("working directory: {error}"))?;
+    let (spec, base) = match meta.witness {
+        true => (None, Base::default()),
+        false => {
+            let (spec, base) = look_at_program(&args, &data, directory)?;
+            (Some(spec), base)
+        }
+    };
+    let settings = Settings {
+        me: meta.node,
+        name: meta.address.clone(),
+        founders: meta.founders.clone(),
+        address: address.ip(),
+        args,
+        base,
+        spec,
+        data,
+    };
+    Ok((settings, meta, joins))
+}
+
+/// How the server is started, and what all replicas start it from.
+fn look_at_program(
+    args: &ReplicaArgs,
+    data: &DataDirectory,
+    directory: PathBuf,
+) -> Result<(Spec, Base), String> {
+    let name = args.program.first().ok_or("give the server's program after --")?;
+    let program = elf::find(name).map_err(|error| error.to_string())?;
     let environment = base::environment(&args.env);
     let base = Base::of(&program, &args.program[1..], &environment, &directory)?;
     if let Some(created) = data.base()?
@@ -125,14 +181,6 @@ fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, Vec<Vec<SocketAddr>>), 
             data.path.display()
         ));
     }
-    let mut meta = known.unwrap_or(Meta {
-        version: DATA_VERSION,
-        group: None,
-        node: me,
-        members: members.clone(),
-        generation: 0,
-    });
-    meta.generation = meta.next_generation();
     let spec = Spec {
         hidden: cell::hidden_directory(&data.path),
         data: data.path.clone(),
@@ -141,17 +189,11 @@ fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, Vec<Vec<SocketAddr>>), 
         arguments: args.program.clone(),
         environment,
     };
-    let me = NodeId::new(me).expect("a place among at most seven members");
-    let settings = Settings { me, members, address: address.ip(), args, base, spec, data };
-    Ok((settings, meta, addresses))
+    Ok((spec, base))
 }
 
-async fn serve(
-    settings: Settings,
-    meta: Meta,
-    addresses: Vec<Vec<SocketAddr>>,
-) -> Result<i32, String> {
-    let mine = addresses[settings.me.index()][0];
+async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, String> {
+    let mine = options::resolve(&settings.name)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
             "{mine}, where the other replicas reach this one, cannot be opened: {error}; stop what \
@@ -162,45 +204,76 @@ async fn serve(
     put_library(&settings.data)?;
     let control = bind_control(&settings.data)?;
 
-    let opened = Log::open(&settings.data.log()).map_err(|error| error.to_string())?;
+    let nonce = unix_nanoseconds().max(1);
+    let group = Group { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
+    if joins {
+        damage::begin_rejoining(&settings.data.log(), Life(nonce))?;
+    }
+    let (mut opened, note) = damage::open(&settings.data.path, group, Life(nonce))?;
+    if let Some(note) = &note {
+        warn!("{note}");
+    }
+    if opened.log.front() > Slot::NONE && !meta.witness {
+        return Err(format!(
+            "the log in {} starts behind slot {}, and a server starts from slot 1: move the log \
+             directory away, and start this replica again: it takes the log from the others",
+            settings.data.path.display(),
+            opened.log.front()
+        ));
+    }
     if opened.torn_bytes > 0 {
         warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
     }
     let clock = Clock::default();
-    let members = Members::first(settings.members.len());
-    let mut config = Config::new(settings.me, members, unix_nanoseconds().max(1));
+    let mut config = Config::new(settings.me, settings.founders.first_members(), nonce);
     (config.heartbeat, config.silence) = (HEARTBEAT, SILENCE);
-    let entries = opened.entries.into_iter().zip(1..).map(|(entry, slot)| (Slot(slot), entry));
-    let node = Box::new(Node::restore(config, clock.now(), opened.stored, entries));
+    config.rank = match settings.args.priority {
+        Priority::High => 0,
+        Priority::Normal => settings.me.number(),
+        Priority::Low => settings.me.number() + NODES_MAX as u8,
+    };
+    let slots = (opened.log.front().0 + 1..).map(Slot);
+    let node =
+        Box::new(Node::restore(config, clock.now(), opened.stored, slots.zip(opened.entries)));
     let (storage, progress) = match settings.args.durability {
         Durability::Fsync => {
             let (storage, progress) = Storage::synced(&settings.data.log());
             (storage, Some(progress))
         }
-        Durability::Memory => (Storage::unsynced(&settings.data.log()), None),
+        Durability::Memory => {
+            opened.log.without_syncs();
+            (Storage::unsynced(&settings.data.log()), None)
+        }
     };
     let hello = Hello {
         magic: MAGIC,
         version: PROTOCOL_VERSION,
         node: settings.me.number(),
+        address: settings.name.clone(),
         to: 0,
         generation: meta.generation,
         group: meta.group_number(),
         joined: false,
-        members: settings.members.clone(),
+        roster: meta.roster.clone(),
+        witness: meta.witness,
+        priority: settings.args.priority,
         base: settings.base.clone(),
     };
     let peers = Peers::new(hello, Rc::new(Arrivals::new()));
-    connect_all(&peers, settings.me, &addresses, listener, control);
+    spawn_local(peers.clone().listen(listener));
+    spawn_local(answer_control(control, peers.clone()));
     info!(
-        "replica {} of {}, in {}",
+        "replica {} of {}, in {}{}",
         settings.me,
-        settings.members.join(","),
-        settings.data.path.display()
+        meta.roster,
+        settings.data.path.display(),
+        if meta.witness { ": a witness, without a server" } else { "" }
     );
     let log = opened.log;
-    let parts = Parts { node, log, storage, progress, peers, meta, clock };
-    let stop = Driver::new(settings, parts)
+    let parts = Parts { node, log, storage, progress, peers, meta, clock, note };
+    let driver = Driver::new(settings, parts);
+    driver.dial_all();
+    let stop = driver
         .run(interruption()?)
         .await
         .map_err(|error| format!("the replica's task failed: {error}"))?;
@@ -218,21 +291,6 @@ async fn serve(
             stop.status
         }
     })
-}
-
-fn connect_all(
-    peers: &Rc<Peers>,
-    me: NodeId,
-    addresses: &[Vec<SocketAddr>],
-    listener: TcpListener,
-    control: UnixListener,
-) {
-    spawn_local(peers.clone().listen(listener));
-    spawn_local(answer_control(control, peers.clone()));
-    for (number, addresses) in (1..me.number()).zip(addresses) {
-        let node = NodeId::new(number).expect("below this replica's own");
-        spawn_local(peers.clone().dial(node, addresses.clone()));
-    }
 }
 
 fn interruption() -> Result<impl Future<Output = ()>, String> {

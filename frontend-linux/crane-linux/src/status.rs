@@ -1,147 +1,48 @@
 //! `crane-linux status`: asks every replica that it can reach.
 
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use crate::base::DEFAULT_DIRECTORY;
-use crate::net::query::{Query, ask};
-use crate::options::{self, PEER_PORT, StatusArgs};
-use crate::start::{complain, control_path};
-
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+use crate::event::{Event, Told};
+use crate::group::{self, Group, Seen, aligned};
+use crate::options::StatusArgs;
 
 /// Prints the state of the group, and gives the exit status.
 pub fn run(args: &StatusArgs) -> i32 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime
-        .map_err(|error| format!("no runtime: {error}"))
-        .and_then(|runtime| runtime.block_on(collect(args)));
-    match outcome {
-        Ok(group) => {
-            let text = if args.json { group.to_string() } else { render(&group) };
-            println!("{}", text.trim_end());
-            0
-        }
-        Err(why) => {
-            complain(&why);
-            1
-        }
-    }
+    group::run(async {
+        let state = collect(args).await?;
+        Ok(match (args.json, args.events) {
+            (true, _) => state.to_string(),
+            (false, true) => render_events(&state)?,
+            (false, false) => render(&state),
+        })
+    })
 }
 
 async fn collect(args: &StatusArgs) -> Result<Value, String> {
-    let members = members(&args.peers, args.data_dir.as_deref()).await?;
-    let first = ask_all(&members, 0).await?;
-    let slot = first.iter().filter_map(comparable_slot).min().unwrap_or(0);
-    let answers = if slot > 0 { ask_all(&members, slot).await? } else { first };
-    let group = answers.iter().flatten().find_map(|answer| answer.get("group"));
-    let mut replicas = Vec::new();
-    for (place, answer) in answers.iter().enumerate() {
-        replicas.push(match answer.as_ref().and_then(|answer| answer.get("replica")) {
-            Some(replica) => replica.clone(),
-            None => json!({ "id": place + 1, "address": members[place], "role": "down" }),
-        });
-    }
-    Ok(json!({ "group": group, "replicas": replicas }))
-}
-
-/// The members of the group that is meant.
-///
-/// # Errors
-/// Why they cannot be told.
-pub async fn members(peers: &[String], directory: Option<&Path>) -> Result<Vec<String>, String> {
-    if peers.is_empty() {
-        members_by_directory(directory).await
-    } else {
-        options::member_names(peers, PEER_PORT)
-    }
+    let first = Group::look(&args.group, 0).await?;
+    let slot = first.members.iter().filter_map(comparable_slot).min().unwrap_or(0);
+    let group = if slot > 0 { Group::look(&args.group, slot).await? } else { first };
+    let replica = |member: &Seen| {
+        let mut value = member.state.clone().unwrap_or_else(
+            || json!({ "id": member.id, "address": member.address, "role": "down" }),
+        );
+        value["member"] = json!(member.kind);
+        value
+    };
+    let replicas: Vec<Value> = group.members.iter().map(replica).collect();
+    Ok(json!({ "group": group.identity, "replicas": replicas }))
 }
 
 /// The last slot of which a replica with a living server has hashes.
-fn comparable_slot(answer: &Option<Value>) -> Option<u64> {
-    let replica = answer.as_ref()?.get("replica")?;
-    replica.get("server_pid")?.as_u64()?;
-    replica.get("admitted")?.as_u64().filter(|slot| *slot > 0)
+fn comparable_slot(member: &Seen) -> Option<u64> {
+    member.number("server_pid")?;
+    member.number("admitted").filter(|slot| *slot > 0)
 }
 
-/// Asks all replicas at once for their state; none for those that do not answer.
-///
-/// # Errors
-/// When none of them does.
-pub async fn ask_all(members: &[String], hash_slot: u64) -> Result<Vec<Option<Value>>, String> {
-    let mut tasks = JoinSet::new();
-    for (place, member) in members.iter().enumerate() {
-        let addresses = options::resolve(member)?;
-        tasks.spawn(async move { (place, ask_one(&addresses, Query::Status { hash_slot }).await) });
-    }
-    let mut answers = vec![None; members.len()];
-    while let Some(outcome) = tasks.join_next().await {
-        let (place, answer) = outcome.map_err(|error| error.to_string())?;
-        answers[place] = answer;
-    }
-    if answers.iter().all(Option::is_none) {
-        return Err(format!(
-            "none of {} answers; is the group running, and are these its addresses?",
-            members.join(",")
-        ));
-    }
-    Ok(answers)
-}
-
-/// Asks one replica by its peer port; none if it does not answer.
-pub async fn ask_one(addresses: &[SocketAddr], query: Query) -> Option<Value> {
-    let connected = timeout(CONNECT_WITHIN, TcpStream::connect(addresses)).await;
-    ask(&mut connected.ok()?.ok()?, query).await.ok()
-}
-
-/// The members, as a replica on this host knows them.
-async fn members_by_directory(given: Option<&Path>) -> Result<Vec<String>, String> {
-    let candidates = match given {
-        Some(directory) => with_numbers(directory),
-        None => default_directories(),
-    };
-    for directory in &candidates {
-        if let Ok(answer) = ask_control(directory).await
-            && let Some(members) = answer.get("members").and_then(Value::as_array)
-        {
-            let names = members.iter().filter_map(Value::as_str).map(str::to_string);
-            return Ok(names.collect());
-        }
-    }
-    let place = given.unwrap_or(Path::new(DEFAULT_DIRECTORY));
-    Err(format!(
-        "no replica answers in {}; name its directory with --data-dir, or the members with --peers",
-        place.display()
-    ))
-}
-
-fn with_numbers(directory: &Path) -> Vec<PathBuf> {
-    let numbered = (1..=7).map(|number| directory.join(number.to_string()));
-    [directory.to_path_buf()].into_iter().chain(numbered).collect()
-}
-
-fn default_directories() -> Vec<PathBuf> {
-    let Ok(items) = fs::read_dir(DEFAULT_DIRECTORY) else { return Vec::new() };
-    items.filter_map(Result::ok).flat_map(|item| with_numbers(&item.path())).collect()
-}
-
-async fn ask_control(directory: &Path) -> io::Result<Value> {
-    let run = fs::File::open(directory.join("run"))?;
-    let mut stream = UnixStream::connect(control_path(&run)).await?;
-    ask(&mut stream, Query::Status { hash_slot: 0 }).await
-}
-
-const COLUMNS: [(&str, &str); 13] = [
+const COLUMNS: [(&str, &str); 14] = [
     ("id", "id"),
     ("address", "address"),
+    ("member", "member"),
     ("role", "role"),
     ("ballot", "ballot"),
     ("durable", "durable"),
@@ -163,15 +64,8 @@ fn render(group: &Value) -> String {
     for replica in replicas {
         rows.push(COLUMNS.iter().map(|(name, _)| cell_text(replica.get(*name))).collect());
     }
-    let widths: Vec<usize> = (0..COLUMNS.len())
-        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
     let mut text = format!("group {}\n", cell_text(group.get("group")));
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
+    text.push_str(&aligned(&rows));
     let slots = replicas.iter().find_map(|replica| replica.get("hash_slot")?.as_u64());
     if let Some(slot) = slots {
         text.push_str(&format!("hashes at slot {slot}\n"));
@@ -183,6 +77,27 @@ fn render(group: &Value) -> String {
         }
     }
     text
+}
+
+/// All replicas' last events in one list, by time.
+fn render_events(group: &Value) -> Result<String, String> {
+    let replicas = group.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
+    let mut lines: Vec<(u64, String, Event)> = Vec::new();
+    for replica in replicas {
+        let Some(events) = replica.get("events").cloned() else { continue };
+        let told: Vec<Told> = serde_json::from_value(events)
+            .map_err(|error| format!("events that cannot be read: {error}; use one version"))?;
+        let id = cell_text(replica.get("id"));
+        lines.extend(told.into_iter().map(|Told { at_ms, event }| (at_ms, id.clone(), event)));
+    }
+    lines.sort_by_key(|(at_ms, _, _)| *at_ms);
+    let mut text = String::new();
+    for (at_ms, id, event) in lines {
+        let (seconds, millis) = (at_ms / 1000 % 86_400, at_ms % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        text.push_str(&format!("{hour:02}:{minute:02}:{second:02}.{millis:03} {id}| {event}\n"));
+    }
+    Ok(text)
 }
 
 fn cell_text(value: Option<&Value>) -> String {
@@ -213,11 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn events_of_all_replicas_are_in_the_order_of_time() {
+        let event = |at_ms: u64, ballot: &str| json!({ "at_ms": at_ms, "event": "promised", "ballot": ballot });
+        let group = json!({ "group": "ab", "replicas": [
+            { "id": 1, "events": [event(5_000, "1.2"), event(90_061_005, "2.2")] },
+            { "id": 2, "events": [event(7_000, "1.1")] },
+            { "id": 3, "role": "down" },
+        ]});
+        let text = render_events(&group).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "00:00:05.000 1| promised ballot 1.2");
+        assert_eq!(lines[1], "00:00:07.000 2| promised ballot 1.1");
+        assert_eq!(lines[2], "01:01:01.005 1| promised ballot 2.2");
+    }
+
+    #[test]
     fn only_living_servers_are_compared() {
-        let with =
-            |server: Value| Some(json!({ "replica": { "server_pid": server, "admitted": 5 }}));
+        let with = |server: Value| Seen {
+            id: 1,
+            address: "a:1".into(),
+            kind: "voter".into(),
+            state: Some(json!({ "server_pid": server, "admitted": 5 })),
+        };
         assert_eq!(comparable_slot(&with(json!(7))), Some(5));
         assert_eq!(comparable_slot(&with(Value::Null)), None);
-        assert_eq!(comparable_slot(&None), None);
     }
 }

@@ -1,15 +1,18 @@
 //! Records of bytes from one writer to one reader, through memory that both map.
 //!
-//! A record is a header of 32 bytes and its data, padded to 8; it never wraps, so that the reader can
-//! look at its data in place: what would not fit before the end of the ring starts at its beginning,
-//! after a pad record. Positions count bytes since the start and only grow.
+//! A record is a header of 32 bytes and its data, padded to 8; it never wraps, so that the reader
+//! can look at its data in place: what would not fit before the end of the ring starts at its
+//! beginning, after a pad record. Positions count bytes since the start and only grow.
 //!
-//! The reader believes nothing: a length that leads out of the ring is an error, never an access.
+//! Neither end believes what the other may have spoilt, be it a length or a position: what leads
+//! out of the ring, or between two records, is an error, never an access.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = size_of::<Header>();
 const PAD: u32 = u32::MAX;
+/// Of records, and of the ring itself.
+const ALIGNMENT: usize = align_of::<Header>();
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -101,7 +104,8 @@ impl Writer {
     /// Appends a record whose data is the sum of `parts`.
     ///
     /// # Errors
-    /// [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never.
+    /// [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never. [`RingError::Damaged`] when
+    /// somebody else has moved the positions.
     pub fn push(&mut self, kind: u32, numbers: [u64; 3], parts: &[&[u8]]) -> Result<(), RingError> {
         assert!(kind != PAD);
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -116,7 +120,10 @@ impl Writer {
         let used = written.wrapping_sub(read) as usize;
         let place = (written % self.capacity as u64) as usize;
         let pad = if place + size > self.capacity { self.capacity - place } else { 0 };
-        if used > self.capacity || used + pad + size > self.capacity {
+        if used > self.capacity || !place.is_multiple_of(ALIGNMENT) {
+            return Err(RingError::Damaged);
+        }
+        if used + pad + size > self.capacity {
             return Err(RingError::Full);
         }
         if pad >= HEADER_BYTES {
@@ -126,20 +133,20 @@ impl Writer {
         self.put_header(place, Header { length: length as u32, kind, numbers });
         let mut at = place + HEADER_BYTES;
         for part in parts {
-            // SAFETY: the record fits before the end of the ring (see `pad`), and the reader does not
-            // look at it before `written` says so.
+            // SAFETY: the record fits before the end of the ring (see `pad`), and the reader does
+            // not look at it before `written` says so.
             unsafe {
                 core::ptr::copy_nonoverlapping(part.as_ptr(), self.data.add(at), part.len());
             }
             at += part.len();
         }
-        positions.written.0.store(written + (pad + size) as u64, Ordering::Release);
+        positions.written.0.store(written.wrapping_add((pad + size) as u64), Ordering::Release);
         Ok(())
     }
 
     fn put_header(&mut self, place: usize, header: Header) {
-        assert!(place + HEADER_BYTES <= self.capacity);
-        // SAFETY: inside the ring (asserted), aligned because records are multiples of 8.
+        assert!(place + HEADER_BYTES <= self.capacity && place.is_multiple_of(ALIGNMENT));
+        // SAFETY: inside the ring and aligned (asserted).
         unsafe { self.data.add(place).cast::<Header>().write(header) };
     }
 }
@@ -150,7 +157,8 @@ pub struct Reader {
     positions: *const Positions,
     data: *const u8,
     capacity: usize,
-    peeked: u64,
+    /// Where the record ends that was looked at last.
+    peeked: Option<u64>,
 }
 
 // SAFETY: as for `Writer`.
@@ -163,7 +171,7 @@ impl Reader {
     /// As for [`Writer::new`]; no other reader of this ring exists.
     pub unsafe fn new(positions: *const Positions, data: *const u8, capacity: usize) -> Self {
         assert!(capacity.is_multiple_of(64) && data.addr().is_multiple_of(8));
-        Self { positions, data, capacity, peeked: 0 }
+        Self { positions, data, capacity, peeked: None }
     }
 
     /// The record at the head, left where it is until [`Reader::pop`].
@@ -173,6 +181,7 @@ impl Reader {
     pub fn peek(&mut self) -> Result<Option<Record<'_>>, RingError> {
         // SAFETY: `new`'s caller keeps the positions mapped.
         let positions = unsafe { &*self.positions };
+        self.peeked = None;
         let mut read = positions.read.0.load(Ordering::Relaxed);
         let written = positions.written.0.load(Ordering::Acquire);
         loop {
@@ -184,15 +193,19 @@ impl Reader {
                 return Err(RingError::Damaged);
             }
             let place = (read % self.capacity as u64) as usize;
+            if !place.is_multiple_of(ALIGNMENT) {
+                return Err(RingError::Damaged);
+            }
             let until_end = self.capacity - place;
             if until_end < HEADER_BYTES {
-                read += until_end as u64;
+                read = read.wrapping_add(until_end as u64);
                 continue;
             }
-            // SAFETY: a whole header lies before the end of the ring; aligned, see `put_header`.
+            // SAFETY: a whole header lies before the end of the ring, and `place` is aligned
+            // (looked at above).
             let header = unsafe { self.data.add(place).cast::<Header>().read() };
             if header.kind == PAD {
-                read += until_end as u64;
+                read = read.wrapping_add(until_end as u64);
                 continue;
             }
             let length = header.length as usize;
@@ -200,7 +213,7 @@ impl Reader {
             if size > until_end || size as u64 > written.wrapping_sub(read) {
                 return Err(RingError::Damaged);
             }
-            self.peeked = read + size as u64;
+            self.peeked = Some(read.wrapping_add(size as u64));
             // SAFETY: the data lies inside the ring (checked); the writer does not touch it before
             // `pop` has moved the reading position.
             let bytes =
@@ -210,11 +223,14 @@ impl Reader {
     }
 
     /// Frees the record that [`Reader::peek`] gave last.
+    ///
+    /// # Panics
+    /// When it gave none since the last time.
     pub fn pop(&mut self) {
+        let end = self.peeked.take().expect("peek comes before pop");
         // SAFETY: `new`'s caller keeps the positions mapped.
         let positions = unsafe { &*self.positions };
-        assert!(self.peeked > positions.read.0.load(Ordering::Relaxed), "peek comes before pop");
-        positions.read.0.store(self.peeked, Ordering::Release);
+        positions.read.0.store(end, Ordering::Release);
     }
 }
 
@@ -285,5 +301,41 @@ mod tests {
         writer.push(1, [0; 3], &[&[0; 8]]).unwrap();
         writer.put_header(0, Header { length: 10_000, kind: 1, numbers: [0; 3] });
         assert_eq!(reader.peek(), Err(RingError::Damaged));
+    }
+
+    #[test]
+    fn spoilt_positions_are_damage_and_never_a_panic() {
+        let positions = Positions::default();
+        let mut data = Data([0; 512]);
+        let start = data.0.as_mut_ptr();
+        // SAFETY: both live to the end of the test; one writer, one reader.
+        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        // SAFETY: as above.
+        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        let move_to = |written: u64, read: u64| {
+            positions.written.0.store(written, Ordering::Relaxed);
+            positions.read.0.store(read, Ordering::Relaxed);
+        };
+        // Between two records; the reading position beyond the writing one.
+        for (written, read) in [(43, 3), (0, 40), (u64::MAX, u64::MAX - 40)] {
+            move_to(written, read);
+            assert_eq!(reader.peek(), Err(RingError::Damaged), "{written} {read}");
+            assert_eq!(writer.push(1, [0; 3], &[]), Err(RingError::Damaged), "{written} {read}");
+        }
+        // At the end of their range the positions begin again.
+        let near_end = u64::MAX - 511;
+        move_to(near_end, near_end);
+        for number in 0..40 {
+            writer.push(1, [number, 0, 0], &[&[1; 70]]).unwrap();
+            assert_eq!(reader.peek().unwrap().unwrap().numbers[0], number);
+            reader.pop();
+        }
+        // What was looked at is freed, whatever the writer has done to the position since.
+        writer.push(1, [0; 3], &[]).unwrap();
+        assert!(reader.peek().unwrap().is_some());
+        let end = positions.written.0.load(Ordering::Relaxed);
+        positions.read.0.store(u64::MAX, Ordering::Relaxed);
+        reader.pop();
+        assert_eq!(positions.read.0.load(Ordering::Relaxed), end);
     }
 }

@@ -1,13 +1,24 @@
-//! Runs simulated groups: `simulate --seeds 1000`, `simulate --seed 17`.
+//! Runs simulated groups: `simulate --seeds 1000`, `simulate --seed 17`; and for a long time:
+//! `simulate --seeds 1000000 --once`.
 
 use std::panic;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
-use crane_test::simulation::scenario::{self, Outcome};
+use crane_test::simulation::faults::Happened;
+use crane_test::simulation::scenario::{self, Failure, Outcome};
 
-const USAGE: &str = "usage: simulate [--seeds COUNT] [--from SEED] | simulate --seed SEED";
+const USAGE: &str = "\
+usage: simulate [--seeds COUNT] [--from SEED] [--once] | simulate --seed SEED
+  --seeds COUNT  how many seeds (1000)
+  --from SEED    the first of them (0)
+  --once         one run of each seed; else two runs, in which the same must happen
+  --seed SEED    this one only";
+
+/// How often a long run says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     match Wanted::parse(std::env::args().skip(1)) {
@@ -22,18 +33,23 @@ fn main() -> ExitCode {
 struct Wanted {
     from: u64,
     count: u64,
+    once: bool,
 }
 
 impl Wanted {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut wanted = Wanted { from: 0, count: 1000 };
+        let mut wanted = Wanted { from: 0, count: 1000, once: false };
         while let Some(option) = args.next() {
+            if option == "--once" {
+                wanted.once = true;
+                continue;
+            }
             let value = args.next().ok_or(format!("{option} wants a number"))?;
             let number = value.parse().map_err(|_| format!("{value} is not a number"))?;
             match option.as_str() {
                 "--seeds" => wanted.count = number,
                 "--from" => wanted.from = number,
-                "--seed" => wanted = Wanted { from: number, count: 1 },
+                "--seed" => (wanted.from, wanted.count) = (number, 1),
                 _ => return Err(format!("unknown option {option}")),
             }
         }
@@ -45,6 +61,7 @@ impl Wanted {
         let next = AtomicU64::new(self.from);
         let end = self.from + self.count;
         let workers = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let (failed, done) = (AtomicU64::new(0), AtomicBool::new(false));
         panic::set_hook(Box::new(|_| {}));
         let parts: Vec<Part> = std::thread::scope(|scope| {
             let work = || {
@@ -54,11 +71,33 @@ impl Wanted {
                     if seed >= end {
                         return part;
                     }
-                    part.add(seed, twice(seed));
+                    let result = if self.once { scenario::run(seed) } else { twice(seed) };
+                    if let Err(failure) = &result {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        eprintln!("seed {seed}: {}", failure.message);
+                    }
+                    part.add(seed, result.map_err(|failure| failure.message));
                 }
             };
             let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().map(|thread| thread.join().expect("panics are caught")).collect()
+            let progress = scope.spawn(|| {
+                let mut told = start;
+                while !done.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(PROGRESS_EVERY);
+                    if told.elapsed() >= PROGRESS_EVERY {
+                        told = Instant::now();
+                        let count = next.load(Ordering::Relaxed).min(end) - self.from;
+                        let failed = failed.load(Ordering::Relaxed);
+                        let seconds = start.elapsed().as_secs();
+                        eprintln!("{count} of {} seeds, {failed} failed; {seconds} s", self.count);
+                    }
+                }
+            });
+            let join = |thread: ScopedJoinHandle<_>| thread.join().expect("panics are caught");
+            let parts = threads.into_iter().map(join).collect();
+            done.store(true, Ordering::Relaxed);
+            progress.thread().unpark();
+            parts
         });
         let mut all = Part::default();
         for part in parts {
@@ -70,18 +109,22 @@ impl Wanted {
             println!("  replay: ci/simulate --seed {seed}");
         }
         println!(
-            "{} seeds from {}: {} failed; {} steps, {} of {} proposals committed, {} calls and \
-             {} bytes in a server of each group, healing at most {} ms; {:.1} s",
+            "{} seeds from {}, each {}: {} failed; {} steps, {} of {} proposals committed, {} calls and \
+             {} bytes in a server of each group, at most {} effects in a step, healing at most {} ms; \
+             {:.1} s\n{:?}",
             self.count,
             self.from,
+            if self.once { "once" } else { "twice" },
             all.failed.len(),
             all.steps,
             all.committed,
             all.proposed,
             all.calls,
             all.bytes,
+            all.effects,
             all.healing / 1000,
-            start.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64(),
+            all.happened
         );
         if all.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -95,6 +138,8 @@ struct Part {
     committed: usize,
     calls: u64,
     bytes: u64,
+    effects: usize,
+    happened: Happened,
     healing: u64,
 }
 
@@ -107,6 +152,8 @@ impl Part {
                 self.committed += outcome.committed;
                 self.calls += outcome.calls;
                 self.bytes += outcome.bytes;
+                self.effects = self.effects.max(outcome.effects);
+                self.happened += outcome.happened;
                 self.healing = self.healing.max(outcome.healing);
             }
             Err(message) => self.failed.push((seed, message)),
@@ -120,13 +167,18 @@ impl Part {
         self.committed += other.committed;
         self.calls += other.calls;
         self.bytes += other.bytes;
+        self.effects = self.effects.max(other.effects);
+        self.happened += other.happened;
         self.healing = self.healing.max(other.healing);
     }
 }
 
 /// Runs a seed two times: the same must happen.
-fn twice(seed: u64) -> Result<Outcome, String> {
-    let [first, second] = [0; 2].map(|_| scenario::run(seed).map_err(|failure| failure.message));
-    let (first, second) = (first?, second?);
-    if first == second { Ok(first) } else { Err("two runs of the seed differ".into()) }
+fn twice(seed: u64) -> Result<Outcome, Failure> {
+    let (first, second) = (scenario::run(seed)?, scenario::run(seed)?);
+    if first == second {
+        Ok(first)
+    } else {
+        Err(Failure { message: "two runs of the seed differ".into(), steps: second.steps })
+    }
 }

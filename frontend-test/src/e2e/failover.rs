@@ -1,4 +1,4 @@
-//! The primary killed, frozen and cut off, a backup replaced, on three hosts with clients at each.
+//! The primary killed, frozen and cut off, members replaced, on three hosts with clients at each.
 //!
 //! The time that counts is from the fault to the first good answer to a write on a *new* connection
 //! at a survivor. Connections that are there already must all live through it. An old primary that
@@ -32,8 +32,10 @@ pub enum Fault {
     Freeze,
     /// Its host is cut off.
     Cut,
-    /// Not the primary: a backup is killed, and replaced by one with an empty disk.
+    /// Not the primary: a backup is killed, and comes back with an empty disk.
     Replace,
+    /// A member gives its place to another host, by order, in turns a backup and the primary.
+    Exchange,
 }
 
 /// What the rounds of one fault showed.
@@ -109,7 +111,7 @@ pub fn run(
     let writers = Writers::default();
     let memories: Vec<_> = scope(|threads| {
         let _stop = StopAtEnd(&writers);
-        let all = group.all_addresses();
+        let all: Vec<SocketAddr> = hosts.ids().map(|id| group.address(id)).collect();
         let mut handles = Vec::new();
         for id in group.ids() {
             for writer in 0..WRITERS {
@@ -169,6 +171,9 @@ fn one_round(
     if fault == Fault::Replace {
         hit = group.ids().find(|id| *id != hit).expect("a backup");
     }
+    if fault == Fault::Exchange && !round.is_multiple_of(2) {
+        hit = group.ids().find(|id| *id != hit).expect("a backup");
+    }
     let survivors: Vec<u8> = group.ids().filter(|id| *id != hit).collect();
     let stop = AtomicBool::new(false);
     scope(|threads| {
@@ -180,6 +185,7 @@ fn one_round(
             probes.push(threads.spawn(|| probe.write_until(&stop)));
         }
         let mut question = Question::open(group, hit);
+        let mut back = hit;
         let returned = match fault {
             Fault::Kill => {
                 let moment = group.kill(hit);
@@ -193,6 +199,25 @@ fn one_round(
                 outcome.failovers.push(first_answer(group, &survivors, moment));
                 fs::remove_dir_all(group.data(hit)).expect("an empty disk");
                 group.start_replica(hit);
+                moment
+            }
+            Fault::Exchange => {
+                back = hosts
+                    .ids()
+                    .find(|id| group.ids().all(|member| member != *id))
+                    .expect("a spare");
+                group.start_newcomer(back);
+                let moment = Instant::now();
+                let address = group.peer_address(back).to_string();
+                let words = ["replace", &hit.to_string(), &address];
+                group.member(&words).unwrap_or_else(|why| panic!("{words:?}: {why}"));
+                outcome.failovers.push(moment.elapsed());
+                let status = group.await_exit(hit);
+                assert!(status.success(), "a replica that was removed ends with {status}");
+                let mut members: Vec<u8> = group.ids().filter(|id| *id != hit).collect();
+                members.push(back);
+                members.sort_unstable();
+                group.now_has(&members);
                 moment
             }
             Fault::Freeze => {
@@ -213,8 +238,10 @@ fn one_round(
                 Instant::now()
             }
         };
-        question.settle(round);
-        await_in_step(group, hit);
+        if fault != Fault::Exchange {
+            question.settle(round);
+        }
+        await_in_step(group, back);
         outcome.returns.push(returned.elapsed());
         stop.store(true, Ordering::Relaxed);
         for probe in probes {
@@ -301,8 +328,8 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// The bars, held on three hosts: `rounds` kills, a fifth as many of every other fault. Gives
-/// the bars that were missed.
+/// The bars, held on three hosts: `rounds` kills, two fifths as many freezes and cuts, a fifth as many
+/// of the others. Gives the bars that were missed.
 ///
 /// # Panics
 ///
@@ -310,8 +337,12 @@ impl Drop for Raise<'_> {
 #[must_use]
 pub fn measure(rounds: usize) -> Vec<String> {
     let mut missed = Vec::new();
-    for fault in [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Replace] {
-        let rounds = if fault == Fault::Kill { rounds } else { rounds.div_ceil(5) };
+    for fault in [Fault::Kill, Fault::Freeze, Fault::Cut, Fault::Replace, Fault::Exchange] {
+        let rounds = match fault {
+            Fault::Kill => rounds,
+            Fault::Freeze | Fault::Cut => rounds * 2 / 5,
+            Fault::Replace | Fault::Exchange => rounds.div_ceil(5),
+        };
         let outcome = fresh(fault, rounds, |line| println!("{line}"));
         println!("{}", outcome.summary(fault));
         let (median, worst) = fault.bars();
@@ -340,9 +371,10 @@ pub fn measure(rounds: usize) -> Vec<String> {
 /// As [`run`], and where there can be no hosts.
 pub fn fresh(fault: Fault, rounds: usize, said: impl FnMut(String)) -> Outcome {
     let machine = Machine::take("failover");
-    let hosts = Arc::new(Hosts::make(3));
+    let hosts = Arc::new(Hosts::make(if fault == Fault::Exchange { 4 } else { 3 }));
     let _hub = hosts.visit_hub();
-    let mut group = Group::start_on(&machine, &hosts, program::redis_on_hosts(machine.folder()));
+    let program = program::redis_on_hosts(machine.folder());
+    let mut group = Group::start_on_some(&machine, &hosts, program, 3);
     run(&mut group, &hosts, fault, rounds, said)
 }
 
@@ -354,6 +386,8 @@ impl Fault {
         match self {
             Self::Kill => (second / 10, second / 2),
             Self::Freeze | Self::Cut | Self::Replace => (second, second),
+            // Not a time without service: how long the exchange takes.
+            Self::Exchange => (5 * second, 10 * second),
         }
     }
 }

@@ -16,11 +16,18 @@ use super::program::Program;
 use super::status::Status;
 use super::wait::{SOON, START, eventually, within};
 
+/// As many members as a group can have.
+const NODES_MAX: u8 = crane_core::limits::NODES_MAX as u8;
+
 /// A group of one to seven replicas of one program, each its own `crane-linux --peers …` as it
 /// would run on a host of its own. Dropped: all are ended.
 pub struct Group {
     program: Program,
+    /// By number, also of those that may join later.
     addresses: Vec<IpAddr>,
+    members: Vec<u8>,
+    /// By number: the peers that a replica is told of.
+    told: Vec<String>,
     data: PathBuf,
     options: Vec<String>,
     hosts: Option<Arc<Hosts>>,
@@ -46,15 +53,19 @@ impl Group {
     /// A group that is not started yet.
     #[must_use]
     pub fn prepare(machine: &Machine, program: Program, count: u8, options: &[&str]) -> Self {
-        Self {
-            addresses: (1..=count).map(|id| machine.address(id).into()).collect(),
+        let mut group = Self {
+            addresses: (1..=NODES_MAX).map(|id| machine.address(id).into()).collect(),
+            members: (1..=count).collect(),
+            told: Vec::new(),
             data: machine.folder().join("data"),
             options: options.iter().map(|&text| text.to_owned()).collect(),
             hosts: None,
-            replicas: (0..count).map(|_| None).collect(),
+            replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
             program,
-        }
+        };
+        group.told = vec![group.peers(); usize::from(NODES_MAX)];
+        group
     }
 
     /// As [`Group::start`], with a replica on each of the hosts. The calling thread must be at a
@@ -66,8 +77,20 @@ impl Group {
     #[must_use]
     pub fn start_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program) -> Self {
         let count = u8::try_from(hosts.ids().count()).expect("at most seven hosts");
+        Self::start_on_some(machine, hosts, program, count)
+    }
+
+    /// As [`Group::start_on`], with replicas on the first `count` of the hosts; others may join.
+    #[must_use]
+    pub fn start_on_some(
+        machine: &Machine,
+        hosts: &Arc<Hosts>,
+        program: Program,
+        count: u8,
+    ) -> Self {
         let mut group = Self::prepare(machine, program, count, &[]);
         group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
+        group.told = vec![group.peers(); usize::from(NODES_MAX)];
         group.hosts = Some(hosts.clone());
         group.start_all();
         group
@@ -85,16 +108,68 @@ impl Group {
 
     /// Waits until all replicas are in good health and accept connections.
     pub fn await_serving(&self) {
-        eventually("good health", START, || self.status()?.healthy(self.addresses.len()));
-        for id in self.ids() {
+        let status = eventually("good health", START, || {
+            let status = self.status()?;
+            status.healthy(self.members.len()).map(|()| status)
+        });
+        for id in status.servers().map(|replica| replica.id) {
             let what = format!("a connection to replica {id}");
             eventually(&what, START, || TcpStream::connect(self.address(id)));
         }
     }
 
-    /// The replicas' numbers, from 1.
+    /// The members' numbers: from 1, without gaps as long as nobody has joined or left.
     pub fn ids(&self) -> impl Iterator<Item = u8> + use<> {
-        1..=u8::try_from(self.addresses.len()).expect("at most seven replicas")
+        self.members.clone().into_iter()
+    }
+
+    /// Starts a replica that is to join the group. The command [`Group::member`] has to be told of it,
+    /// before or after.
+    ///
+    /// # Panics
+    ///
+    /// If the group has a member of that number.
+    pub fn start_newcomer(&mut self, id: u8) {
+        assert!(!self.members.contains(&id), "replica {id} is a member already");
+        let known = self.members.iter().find(|known| self.replicas[index(**known)].is_some());
+        let known = self.addresses[index(*known.expect("a member that runs"))];
+        self.told[index(id)] = format!("{known},{}", self.addresses[index(id)]);
+        let _ = fs::remove_dir_all(self.data(id));
+        self.start_replica(id);
+    }
+
+    /// Runs `crane-linux member` with these words, asking the members that run.
+    ///
+    /// # Errors
+    ///
+    /// What the command says when it fails.
+    pub fn member(&self, words: &[&str]) -> Result<String, String> {
+        self.member_later(words)()
+    }
+
+    /// The same, to be run by another thread, while the group is worked with.
+    pub fn member_later(
+        &self,
+        words: &[&str],
+    ) -> impl FnOnce() -> Result<String, String> + Send + 'static {
+        let mut line: Vec<String> =
+            ["member"].iter().chain(words).map(ToString::to_string).collect();
+        line.extend(["--peers".into(), self.peers()]);
+        let base = self.program.base.clone();
+        move || {
+            let output = run_bounded(&line, &base);
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            if output.status.success() {
+                Ok(text(&output.stdout))
+            } else {
+                Err(text(&output.stderr))
+            }
+        }
+    }
+
+    /// The group has these members from now on.
+    pub fn now_has(&mut self, members: &[u8]) {
+        self.members = members.to_vec();
     }
 
     /// Where clients reach the service on this replica.
@@ -143,10 +218,15 @@ impl Group {
         &mut self.program
     }
 
+    /// Options of the command, for replicas that are started from now on.
+    pub fn options_mut(&mut self) -> &mut Vec<String> {
+        &mut self.options
+    }
+
     /// The command line of a replica, without the command itself.
     #[must_use]
     pub fn arguments(&self, id: u8) -> Vec<String> {
-        let mut line = vec!["--peers".into(), self.peers(), "--self".into()];
+        let mut line = vec!["--peers".into(), self.told[index(id)].clone(), "--self".into()];
         line.push(self.addresses[index(id)].to_string());
         line.extend(["--data-dir".into(), self.data(id).display().to_string()]);
         line.extend(self.options.iter().cloned());
@@ -155,11 +235,11 @@ impl Group {
         line
     }
 
-    /// The list of peers, as the command wants it.
+    /// The list of the members, as the command wants it.
     #[must_use]
     pub fn peers(&self) -> String {
-        let names: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        names.join(",")
+        let names = self.members.iter().map(|id| self.addresses[index(*id)].to_string());
+        names.collect::<Vec<_>>().join(",")
     }
 
     /// Where a replica listens for its peers.
@@ -308,7 +388,7 @@ impl Group {
     ///
     /// At once if hashes differ at one slot; after [`START`] otherwise.
     pub fn await_settled(&self) -> Status {
-        let count = self.addresses.len();
+        let count = self.members.len();
         let floor = eventually("a first status", SOON, || {
             let status = self.status()?;
             status.healthy(count).map(|()| status.committed())
@@ -319,7 +399,7 @@ impl Group {
                 return Ok(Err(difference));
             }
             status.settled(count, floor)?;
-            if status.replicas.iter().any(|r| r.connections != Some(0)) {
+            if status.servers().any(|r| r.connections != Some(0)) {
                 return Err(format!("connections are open: {}", status.brief()));
             }
             Ok::<_, String>(Ok(status))
@@ -342,7 +422,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for id in self.ids() {
+            for id in 1..=NODES_MAX {
                 let log = self.log(id);
                 let lines: Vec<&str> = log.lines().collect();
                 let tail = &lines[lines.len().saturating_sub(15)..];

@@ -22,6 +22,9 @@ pub struct ReplicaStatus {
     pub id: u8,
     /// The peers' address of this replica.
     pub address: String,
+    /// `voter`, `learner`, `witness`, or `joining`.
+    #[serde(default)]
+    pub member: String,
     /// `primary`, `backup`, `candidate`, `recovering` or `down`.
     pub role: String,
     /// The highest ballot promised.
@@ -75,6 +78,12 @@ pub struct ReplicaStatus {
     /// The last thing that went wrong.
     #[serde(default)]
     pub last_error: Value,
+    /// How often things happened since the daemon's start.
+    #[serde(default)]
+    pub counters: Value,
+    /// What happened lately.
+    #[serde(default)]
+    pub events: Vec<Value>,
 }
 
 impl Status {
@@ -129,6 +138,11 @@ impl Status {
         }
     }
 
+    /// Those that run a server.
+    pub fn servers(&self) -> impl Iterator<Item = &ReplicaStatus> + Clone {
+        self.replicas.iter().filter(|replica| replica.member != "witness")
+    }
+
     /// The highest slot that any replica knows committed: what a load just finished must reach.
     #[must_use]
     pub fn committed(&self) -> u64 {
@@ -143,11 +157,11 @@ impl Status {
     /// What is not so.
     pub fn settled(&self, count: usize, floor: u64) -> Result<u64, String> {
         self.healthy(count)?;
-        let slot = self.replicas[0].hash_slot.ok_or_else(|| "no hashes yet".to_owned())?;
-        let together = self
-            .replicas
-            .iter()
-            .all(|r| r.hash_slot == Some(slot) && r.admitted.is_some_and(|a| a >= floor));
+        let mut servers = self.servers();
+        let slot = servers.clone().find_map(|replica| replica.hash_slot);
+        let slot = slot.ok_or_else(|| "no hashes yet".to_owned())?;
+        let together =
+            servers.all(|r| r.hash_slot == Some(slot) && r.admitted.is_some_and(|a| a >= floor));
         if slot == 0 || slot < floor || !together {
             return Err(format!("not all at one slot from {floor} on: {}", self.brief()));
         }
@@ -161,7 +175,7 @@ impl Status {
     #[must_use]
     pub fn diverged(&self) -> Option<String> {
         let up: Vec<&ReplicaStatus> =
-            self.replicas.iter().filter(|r| r.hash_slot.is_some()).collect();
+            self.servers().filter(|replica| replica.hash_slot.is_some()).collect();
         let slots: BTreeSet<Option<u64>> = up.iter().map(|r| r.hash_slot).collect();
         if slots.len() != 1 {
             return None;

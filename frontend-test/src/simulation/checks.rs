@@ -1,35 +1,44 @@
 //! What must hold at every moment of a run, whatever happens.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Effect, Entry, Life, Members, Message, Node, Record, Role, Standing,
+    Ballot, Content, Effect, Effects, Entry, Life, Members, Message, Node, Record, Role, Standing,
 };
 
+use rustc_hash::{FxHashMap, FxHasher};
+
+use super::clients::{BYTES_KEPT_MAX, EntryReplica, OPS_KEPT_MAX, SEND_MAX};
 use super::disk::{Contents, Payload};
+
+/// Effects of a step beside entries that are sent: two for each other member, and eight.
+const EFFECTS_OWN_MAX: usize = 2 * (NODES_MAX - 1) + 8;
 
 /// Looks at everything that nodes do. It panics when something does not hold; what it says names the
 /// rule.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Checks {
     /// What stands in each slot, once anybody has called it committed.
     chosen: Vec<(Entry, Option<Payload>)>,
     /// What was ever written for a slot under a ballot.
-    written: HashMap<(Slot, Ballot), Content>,
+    written: FxHashMap<(Slot, Ballot), Content>,
     /// By node: its commit index in this run, and ever.
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
-    proposed: HashMap<Payload, (NodeId, Slot)>,
+    proposed: FxHashMap<Payload, Slot>,
     /// What servers showed at the admission of a slot, by the first of them.
-    marks: HashMap<Slot, Mark>,
+    marks: FxHashMap<Slot, Mark>,
     members: Members,
     /// The highest slot for which a change of members was ever written.
     change: Slot,
-    hash: std::hash::DefaultHasher,
+    /// The stamp of the last entry that was committed.
+    stamp: u64,
+    /// The most effects that a step had.
+    effects: usize,
+    hash: FxHasher,
 }
 
 impl Checks {
@@ -37,13 +46,15 @@ impl Checks {
     pub fn new(members: Members) -> Self {
         Self {
             chosen: Vec::new(),
-            written: HashMap::new(),
+            written: FxHashMap::default(),
             committed: vec![(Slot::NONE, Slot::NONE); NODES_MAX],
             promised: vec![Ballot::ZERO; NODES_MAX],
-            proposed: HashMap::new(),
-            marks: HashMap::new(),
+            proposed: FxHashMap::default(),
+            marks: FxHashMap::default(),
             members,
             change: Slot::NONE,
+            stamp: 0,
+            effects: 0,
             hash: Default::default(),
         }
     }
@@ -69,6 +80,11 @@ impl Checks {
         (self.proposed.len(), committed)
     }
 
+    /// The most effects that a step had.
+    pub fn effects(&self) -> usize {
+        self.effects
+    }
+
     /// The members, by what is committed.
     pub fn members(&self) -> Members {
         self.members
@@ -87,19 +103,59 @@ impl Checks {
         self.promised[id.index()] = Ballot::ZERO;
     }
 
-    pub(super) fn on_proposed(&mut self, id: NodeId, slot: Slot, payload: Payload) {
-        self.proposed.insert(payload, (id, slot));
+    pub(super) fn on_proposed(&mut self, slot: Slot, payload: Payload) {
+        self.proposed.insert(payload, slot);
     }
 
     pub(super) fn on_effect(&mut self, id: NodeId, effect: &Effect) {
         (id, effect).hash(&mut self.hash);
     }
 
+    /// Beside the entries that are on their way to members there are few effects, however many entries
+    /// there are.
+    pub(super) fn on_effects(&mut self, effects: &Effects) {
+        self.effects = self.effects.max(effects.len());
+        let carries = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::Send { message: Message::Accept { .. } | Message::Copy { .. }, .. }
+            )
+        };
+        let own = effects.iter().filter(|effect| !carries(effect)).count();
+        assert!(own <= EFFECTS_OWN_MAX, "a step has {own} effects of its own");
+    }
+
+    /// What waits at a new entry replica's machine, and what its frontend keeps for it, is bounded.
+    pub(super) fn on_kept(&self, id: NodeId, clients: &EntryReplica) {
+        let (ops, bytes) = clients.kept();
+        assert!(ops <= OPS_KEPT_MAX, "node {id} keeps {ops} ops for its clients");
+        assert!(bytes < BYTES_KEPT_MAX + SEND_MAX, "node {id} keeps {bytes} bytes of its clients");
+    }
+
+    /// A primary has a bound for the bytes that are undecided, beside the window for their number.
+    /// One payload is always allowed.
+    pub(super) fn on_undecided(&self, id: NodeId, lengths: &[u32], bytes_max: u64) {
+        let bytes = lengths.iter().copied().map(u64::from).sum::<u64>();
+        assert!(
+            lengths.len() <= 1 || bytes <= bytes_max,
+            "node {id} has {bytes} bytes in {} payloads undecided",
+            lengths.len()
+        );
+    }
+
+    /// Agreed time does not go back, whoever stamps.
+    pub(super) fn on_stamp(&mut self, slot: Slot, stamp: u64) {
+        assert!(stamp > self.stamp, "the stamp of slot {slot} is {stamp}, after {}", self.stamp);
+        self.stamp = stamp;
+    }
+
     /// Who promises or acknowledges has it on its disk.
     pub(super) fn on_said(&self, id: NodeId, message: &Message, safe: &Contents) {
         match *message {
             Message::Promised { ballot, .. } | Message::Prepare { ballot } => {
-                assert!(safe.stored.promised >= ballot, "node {id} promises what it may forget");
+                // What was accepted was promised, too, and is remembered so.
+                let promised = safe.stored.promised.max(safe.stored.accepted);
+                assert!(promised >= ballot, "node {id} promises what it may forget");
             }
             Message::Accepted { ballot, up_to, life: Some(_), .. } => {
                 assert!(safe.stored.accepted == ballot, "node {id} votes under another ballot");
@@ -151,7 +207,7 @@ impl Checks {
         }
         assert_eq!(index, self.chosen.len(), "a slot was committed before the one below it");
         if let Some(payload) = payload {
-            let (_, proposed) = self.proposed[&payload];
+            let proposed = self.proposed[&payload];
             assert_eq!(proposed, slot, "payload {payload} stands in another slot");
         }
         if let Content::Change(members) = entry.content {
@@ -172,6 +228,8 @@ impl Checks {
         let promised = &mut self.promised[id.index()];
         assert!(node.ballot() >= *promised, "node {id} takes a promise back");
         *promised = node.ballot();
+        let open = node.last().0 - node.anchor().slot.0;
+        assert!(open <= WINDOW as u64, "node {id} keeps {open} entries in a window of {WINDOW}");
         if node.role() == Role::Primary {
             assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");
         }

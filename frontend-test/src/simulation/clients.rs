@@ -16,13 +16,22 @@ pub type OpBytes = Vec<u8>;
 
 const CONNECTIONS_MAX: u64 = 12;
 
+/// Ops that an entry replica keeps, and bytes at which it takes no more.
+pub const OPS_KEPT_MAX: usize = 32;
+/// See [`OPS_KEPT_MAX`].
+pub const BYTES_KEPT_MAX: usize = 1024;
+/// Bytes of the longest op's data.
+pub const SEND_MAX: usize = 120;
+
 /// One generation of an entry replica.
 #[derive(Clone, Debug)]
 pub struct EntryReplica {
     me: NodeId,
     generation: Generation,
-    handover: Handover<32, 4096>,
+    handover: Handover<OPS_KEPT_MAX, BYTES_KEPT_MAX>,
     kept: VecDeque<(Ticket, OpBytes)>,
+    /// Bytes of clients' data in them.
+    bytes: usize,
     /// By number, from 1: bytes sent, and whether the client has ended its side.
     conns: Vec<(u64, bool)>,
     primary: Option<NodeId>,
@@ -37,6 +46,7 @@ impl EntryReplica {
             generation,
             handover: Handover::new(me, generation),
             kept: VecDeque::new(),
+            bytes: 0,
             conns: Vec::new(),
             primary: None,
             recorder,
@@ -71,7 +81,7 @@ impl EntryReplica {
             self.conns[index].1 = true;
             return self.keep(&Op::Shut { conn, total: sent });
         }
-        let count = random.range(1, 120);
+        let count = random.range(1, SEND_MAX as u64 + 1);
         let bytes: Vec<u8> = (sent..sent + count).map(|offset| expected(conn, offset)).collect();
         self.conns[index].0 += count;
         self.keep(&Op::Send { conn, offset: sent, bytes: &bytes });
@@ -100,14 +110,20 @@ impl EntryReplica {
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
         self.handover.committed(now, op);
         while self.kept.front().is_some_and(|(ticket, _)| *ticket < self.handover.first()) {
-            let freed = self.kept.pop_front();
-            self.recorder.add(self.me, || Told::Freed { ticket: freed.map_or(0, |(at, _)| at.0) });
+            let (ticket, bytes) = self.kept.pop_front().expect("just looked at");
+            self.bytes -= data_in(&Op::decode(&bytes).expect("what was encoded can be decoded").0);
+            self.recorder.add(self.me, || Told::Freed { ticket: ticket.0 });
         }
     }
 
     /// Whether all that clients did is committed.
     pub fn is_done(&self) -> bool {
         self.handover.is_empty()
+    }
+
+    /// How many ops are kept for clients, and how many bytes of theirs.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.kept.len(), self.bytes)
     }
 
     /// The connections of this generation, with how many bytes their clients sent.
@@ -125,5 +141,10 @@ impl EntryReplica {
         let mut space = [0; 512];
         let length = op.encode(&mut space).expect("ops are short here");
         self.kept.push_back((ticket, space[..length].to_vec()));
+        self.bytes += data_in(op);
     }
+}
+
+fn data_in(op: &Op<'_>) -> usize {
+    if let Op::Send { bytes, .. } = op { bytes.len() } else { 0 }
 }

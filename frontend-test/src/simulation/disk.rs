@@ -1,7 +1,12 @@
 //! A simulated disk: records in the order of their writes, and how many of them are safe.
+//!
+//! A record is here or it is not: that one which was torn in the middle does not count, with all
+//! behind it, is what the log's reader finds out by its checksum, and tested there.
 
 use crane_core::id::Slot;
-use crane_core::paxos::{Anchor, Entry, Record, Stored, WriteNumber};
+use crane_core::paxos::{Anchor, Entry, Life, Record, Standing, Stored, WriteNumber};
+
+use crane_core::mutants::{Mutant, broken};
 
 use super::random::Random;
 
@@ -13,6 +18,17 @@ pub type Payload = u64;
 pub struct Disk {
     safe: Contents,
     unsafe_ones: Vec<(WriteNumber, Record, Option<Payload>)>,
+    /// A bit has flipped, which the next start finds.
+    damaged: bool,
+}
+
+/// What disks do wrong, of a million syncs or writes.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct DiskFaults {
+    /// Syncs that fail.
+    pub syncs: u64,
+    /// Writes that are refused: an error, or a full disk.
+    pub writes: u64,
 }
 
 /// What a disk holds, read from its first record to its last.
@@ -126,11 +142,38 @@ impl Disk {
         self.sync(usize::MAX);
     }
 
-    /// The power fails: some of the records that are not safe are lost, always the last ones.
+    /// The power or a sync fails: some of the records that are not safe are lost, always the last
+    /// ones, maybe from the middle of one on.
     pub fn crash(&mut self, random: &mut Random) {
         let kept = random.range(0, self.unsafe_ones.len() as u64 + 1) as usize;
         self.sync(kept);
         self.unsafe_ones.clear();
+    }
+
+    /// Forgets records that it was to make safe; the others stay as they are.
+    pub fn forget(&mut self, count: usize) -> Option<WriteNumber> {
+        let count = count.min(self.unsafe_ones.len());
+        self.unsafe_ones.drain(..count).next_back().map(|(number, ..)| number)
+    }
+
+    /// A bit flips, somewhere.
+    pub fn damage(&mut self, random: &mut Random) {
+        if broken(Mutant::DamageCutOff) {
+            self.safe.log.truncate(random.range(0, self.safe.log.len() as u64 + 1) as usize);
+        } else {
+            self.damaged = true;
+        }
+    }
+
+    /// The program starts with the new nonce. A damaged log is set aside: the node starts with an empty
+    /// one, whose first record says that it has lost its storage. It may have voted with what is lost,
+    /// and must not wait until others tell it.
+    pub fn open(&mut self, nonce: u64) -> &Contents {
+        if self.damaged {
+            self.wipe();
+            self.safe.apply(&Record::Standing(Standing::Rejoining { life: Life(nonce) }), None);
+        }
+        &self.safe
     }
 
     /// All is lost.

@@ -1,14 +1,64 @@
-//! What is done to a group from outside: crashes, lost disks, closed links, and orders of its operator.
+//! What is done to a group from outside: crashes, lost and damaged disks, clocks that are set, hosts
+//! that are suspended, closed links, and orders of its operator.
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Anchor, Effects, NodeSet};
+use crane_core::mutants::{Mutant, broken};
+use crane_core::paxos::{Anchor, NodeSet, Standing};
 
 use super::group::{Event, Group, Micros, Place};
 use super::server::Server;
 
+/// Why a node's program stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// It was killed. The system below still writes what it was given.
+    Killed,
+    /// The power failed.
+    Power,
+    /// A sync failed: nobody knows what is on the disk of what was not safe before, and the program
+    /// does not try again.
+    SyncFailed,
+    /// A write was refused.
+    WriteFailed,
+}
+
+/// How often what was done to a group.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Happened {
+    /// Programs killed.
+    pub kills: u64,
+    /// Power failures.
+    pub power_failures: u64,
+    /// Syncs that failed.
+    pub failed_syncs: u64,
+    /// Writes that were refused.
+    pub failed_writes: u64,
+    /// Disks lost.
+    pub lost_disks: u64,
+    /// Logs damaged.
+    pub damaged_logs: u64,
+    /// Clocks that jumped.
+    pub jumps: u64,
+    /// Hosts suspended.
+    pub suspensions: u64,
+}
+
+impl std::ops::AddAssign for Happened {
+    fn add_assign(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.power_failures += other.power_failures;
+        self.failed_syncs += other.failed_syncs;
+        self.failed_writes += other.failed_writes;
+        self.lost_disks += other.lost_disks;
+        self.damaged_logs += other.damaged_logs;
+        self.jumps += other.jumps;
+        self.suspensions += other.suspensions;
+    }
+}
+
 impl<const WINDOW: usize> Group<WINDOW> {
-    /// Stops a node's program. With `power`, what is not safe on its disk may be lost.
-    pub fn crash(&mut self, id: NodeId, power: bool) {
+    /// Stops a node's program.
+    pub fn stop(&mut self, id: NodeId, why: Stop) {
         let place = &mut self.places[id.index()];
         if place.node.take().is_none() {
             return;
@@ -16,11 +66,17 @@ impl<const WINDOW: usize> Group<WINDOW> {
         place.run += 1;
         place.syncing = false;
         place.wake_at = Micros::MAX;
-        if power {
-            place.disk.crash(&mut self.random);
-        } else {
-            place.disk.flush();
+        place.suspended = 0;
+        match why {
+            Stop::Killed | Stop::WriteFailed => place.disk.flush(),
+            Stop::Power | Stop::SyncFailed => place.disk.crash(&mut self.random),
         }
+        *match why {
+            Stop::Killed => &mut self.happened.kills,
+            Stop::Power => &mut self.happened.power_failures,
+            Stop::SyncFailed => &mut self.happened.failed_syncs,
+            Stop::WriteFailed => &mut self.happened.failed_writes,
+        } += 1;
         self.checks.on_stopped(id);
         for other in self.ids() {
             if other != id && self.random.permille(800) {
@@ -30,30 +86,81 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Takes away all that a stopped node had stored, if the group can bear it.
-    pub fn lose_disk(&mut self, id: NodeId) -> bool {
+    /// Whether the group has been formed, and whether it can bear that a stopped node forgets all.
+    fn bears_loss(&self, id: NodeId) -> (bool, bool) {
         let members = self.checks.members();
-        if self.runs(id) || self.checks.may_change() {
-            return false;
-        }
         let votes = |place: &Place<WINDOW>| place.disk.safe().stored.standing.is_voter();
         let formed = self.places.iter().any(votes);
+        if self.runs(id) || self.checks.may_change() {
+            return (formed, false);
+        }
         let is_without = |node: NodeId| {
             let place = &self.places[node.index()];
             node != id && (place.lost || (formed && !votes(place)))
         };
         let without: NodeSet = members.voters.iter().filter(|node| is_without(*node)).collect();
         let one_more = without.union(NodeSet::EMPTY.with(id).intersection(members.voters));
-        if one_more.len() > members.voters.len() - members.majority() {
-            return false;
+        (formed, one_more.len() <= members.voters.len() - members.majority())
+    }
+
+    /// Takes away all that a stopped node had stored, if the group can bear it.
+    pub fn lose_disk(&mut self, id: NodeId) {
+        if let (_, true) = self.bears_loss(id) {
+            self.happened.lost_disks += 1;
+            self.places[id.index()].disk.wipe();
+            self.lost(id);
         }
+    }
+
+    /// Flips a bit in the log of a stopped node, if the group can bear it. A group that is being
+    /// formed cannot: it needs all its members.
+    pub fn damage_log(&mut self, id: NodeId) {
+        let place = &mut self.places[id.index()];
+        if let Standing::Blank | Standing::Ready = place.disk.safe().stored.standing {
+            return;
+        }
+        if let (true, true) = self.bears_loss(id) {
+            self.happened.damaged_logs += 1;
+            self.places[id.index()].disk.damage(&mut self.random);
+            if !broken(Mutant::DamageCutOff) {
+                self.lost(id);
+            }
+        }
+    }
+
+    /// A stopped node will not remember anything.
+    fn lost(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         place.lost = true;
-        self.recorder.add(id, || crate::specification::event::Event::Lost);
-        place.disk.wipe();
         place.checkpoint = None;
         place.hint = Slot::NONE;
-        true
+        self.recorder.add(id, || crate::specification::event::Event::Lost);
+    }
+
+    /// A node's clock jumps ahead, and somebody sets its host's time of day.
+    pub fn jump(&mut self, id: NodeId) {
+        self.happened.jumps += 1;
+        let most = *self.random.pick(&[1_000, 100_000, 10_000_000, 3_600_000_000]);
+        let ahead = if self.random.permille(500) { self.random.range(0, most) } else { 0 };
+        let place = &mut self.places[id.index()];
+        place.offset += ahead;
+        place.ahead = self.random.range(0, 1 << 41);
+        if self.is_awake(id) {
+            self.set_alarm(id);
+        }
+    }
+
+    /// Suspends a node's host: nothing happens there for a while, and then all at once.
+    pub fn suspend(&mut self, id: NodeId) {
+        self.happened.suspensions += 1;
+        self.places[id.index()].suspended = self.now + self.random.range(1_000, 1_000_000);
+    }
+
+    /// Lets all hosts run.
+    pub fn resume(&mut self) {
+        for place in &mut self.places {
+            place.suspended = 0;
+        }
     }
 
     /// Starts a stopped node.
@@ -80,7 +187,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         if self.node(id).is_none_or(|node| node.committed() >= anchor.slot) {
             return;
         }
-        self.crash(id, false);
+        self.stop(id, Stop::Killed);
         let place = &mut self.places[id.index()];
         place.disk.start_at(anchor);
         place.checkpoint = Some(checkpoint);
@@ -95,8 +202,12 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let choice = self.random.range(0, 6);
         let lost: NodeSet =
             self.places.iter().filter(|place| place.lost).map(|place| place.id).collect();
+        let mut out = self.effects();
         for id in ids {
             let now = self.local(id);
+            if !self.is_awake(id) {
+                continue;
+            }
             let Some(at) = &mut self.places[id.index()].node else { continue };
             let mut members = at.members();
             match choice {
@@ -117,7 +228,6 @@ impl<const WINDOW: usize> Group<WINDOW> {
             if at_hand.difference(members.witnesses).is_empty() || !members.is_majority(at_hand) {
                 continue;
             }
-            let mut out = Effects::new();
             let done = if choice == 5 {
                 at.hand_over(now, node, &mut out).is_ok()
             } else {

@@ -1,18 +1,23 @@
 //! A simulated group: real nodes, a simulated network, simulated disks, one clock.
 
 use std::cell::Cell;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crane_core::id::{Generation, NodeId, Slot};
-use crane_core::paxos::{Anchor, Config, Effect, Effects, Input, Members, Message, Node};
+use crane_core::mutants::{Mutant, broken};
+use crane_core::paxos::{
+    Anchor, Config, Effect, Effects, Input, Members, Message, Node, Role, Stored,
+};
+use crane_core::stamp::Stamps;
 use crane_core::time::{Duration, Instant};
 
 use super::checks::Checks;
 use super::clients::{EntryReplica, OpBytes};
-use super::disk::{Contents, Disk, Payload};
+use super::disk::{Contents, Disk, DiskFaults, Payload};
+use super::faults::{Happened, Stop};
 use super::network::Network;
+use super::queue::Queue;
 use super::random::Random;
 use super::server::Server;
 use crate::specification::event::{Event as Told, Recorder};
@@ -58,6 +63,17 @@ pub(super) enum Event {
     },
 }
 
+impl Event {
+    /// Where it happens.
+    fn node(&self) -> NodeId {
+        match *self {
+            Event::Deliver { to, .. } | Event::Install { to, .. } | Event::Handed { to, .. } => to,
+            Event::Wake { node } | Event::Synced { node, .. } | Event::Start { node } => node,
+            Event::Link { at, .. } => at,
+        }
+    }
+}
+
 /// One member: a node while it runs, and a disk always.
 #[derive(Debug)]
 pub(super) struct Place<const WINDOW: usize> {
@@ -73,8 +89,15 @@ pub(super) struct Place<const WINDOW: usize> {
     /// The node's clock runs at `rate` thousandths of the simulated one, and started elsewhere.
     pub(super) rate: u64,
     pub(super) offset: u64,
+    /// Nanoseconds that its host's time of day is ahead of the simulated one.
+    pub(super) ahead: u64,
+    pub(super) stamps: Stamps,
+    /// Until when the host is suspended.
+    pub(super) suspended: Micros,
     /// The commit index that its frontend has stored, at the latest.
     pub(super) hint: Slot,
+    /// Who it is told that the members are, at its first start and after a loss.
+    pub(super) members: Members,
     /// Whether storage was lost, and the node has not voted since.
     pub(super) lost: bool,
     /// The server of this run, and its clients' ops.
@@ -96,7 +119,6 @@ pub struct DiskSpeed {
 }
 
 /// A whole group, stepped one event at a time.
-#[derive(Debug)]
 pub struct Group<const WINDOW: usize> {
     /// Simulated time.
     pub now: Micros,
@@ -108,11 +130,18 @@ pub struct Group<const WINDOW: usize> {
     pub checks: Checks,
     /// The disks.
     pub disk_speed: DiskSpeed,
-    first_members: Members,
+    /// What they do wrong.
+    pub disk_faults: DiskFaults,
+    /// Bytes that may be undecided.
+    pub bytes_undecided_max: u64,
+    /// What was done to the group.
+    pub happened: Happened,
     pub(super) places: Vec<Place<WINDOW>>,
-    events: BinaryHeap<Reverse<(Micros, u64)>>,
-    queued: std::collections::HashMap<u64, Event>,
-    sequence: u64,
+    events: Queue<Event>,
+    /// Effects are large and every step has some: they are collected in the same place each time.
+    effects: Option<Box<Effects>>,
+    /// The last message that went over the wire format, and what came out of that.
+    said: Option<(Message, Message)>,
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
     steps: Rc<Cell<u64>>,
@@ -145,7 +174,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 wake_at: Micros::MAX,
                 rate: random.range(900, 1100),
                 offset: random.range(0, 1 << 40),
+                ahead: random.range(0, 1 << 40),
+                stamps: Stamps::new(0, 0),
+                suspended: 0,
                 hint: Slot::NONE,
+                members,
                 lost: false,
                 server: Server::default(),
                 clients: EntryReplica::new(*id, Generation(0), Recorder::default()),
@@ -158,12 +191,14 @@ impl<const WINDOW: usize> Group<WINDOW> {
             random,
             network,
             checks: Checks::new(members),
-            first_members: members,
             disk_speed,
+            disk_faults: DiskFaults::default(),
+            bytes_undecided_max: u64::MAX,
+            happened: Happened::default(),
             places,
-            events: BinaryHeap::new(),
-            queued: Default::default(),
-            sequence: 0,
+            events: Queue::default(),
+            effects: None,
+            said: None,
             payloads: Vec::new(),
             steps: Rc::default(),
             recorder,
@@ -197,13 +232,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
 
     /// Lets events happen up to `until`.
     pub fn run_until(&mut self, until: Micros) {
-        while let Some(Reverse((at, sequence))) = self.events.peek().copied() {
-            if at > until {
-                break;
-            }
-            self.events.pop();
+        while let Some((at, event)) = self.events.next(until) {
             self.now = self.now.max(at);
-            let event = self.queued.remove(&sequence).expect("every scheduled event is kept");
             self.happen(event);
         }
         self.now = until;
@@ -216,16 +246,29 @@ impl<const WINDOW: usize> Group<WINDOW> {
 
     pub(super) fn local(&self, id: NodeId) -> Instant {
         let place = &self.places[id.index()];
-        Instant::from_micros(place.offset + self.now / 1000 * place.rate + self.now % 1000)
+        Instant::from_micros(place.offset + self.now * place.rate / 1000)
+    }
+
+    /// A node's clock in nanoseconds, and its host's time of day.
+    pub(super) fn clocks(&self, id: NodeId) -> (u64, u64) {
+        let place = &self.places[id.index()];
+        (self.local(id).as_micros() * 1000, place.ahead + self.now * 1000)
+    }
+
+    /// Whether a node runs, and its host does.
+    pub(super) fn is_awake(&self, id: NodeId) -> bool {
+        self.runs(id) && self.places[id.index()].suspended <= self.now
     }
 
     pub(super) fn schedule(&mut self, at: Micros, event: Event) {
-        self.sequence += 1;
-        self.events.push(Reverse((at, self.sequence)));
-        self.queued.insert(self.sequence, event);
+        self.events.schedule(at, event);
     }
 
     fn happen(&mut self, event: Event) {
+        let until = self.places[event.node().index()].suspended;
+        if until > self.now {
+            return self.schedule(until, event);
+        }
         match event {
             Event::Deliver { from, to, message, payload } => {
                 if let (Some((_, descriptor)), Some(payload)) = (message.payload(), payload) {
@@ -249,7 +292,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
                     return;
                 }
                 place.syncing = false;
-                if let Some(up_to) = place.disk.sync(count) {
+                let fails = self.disk_faults.syncs > 0
+                    && self.random.draw() % 1_000_000 < self.disk_faults.syncs;
+                if fails && !broken(Mutant::SyncFailureIgnored) {
+                    return self.stop(node, Stop::SyncFailed);
+                }
+                let disk = &mut place.disk;
+                if let Some(up_to) = if fails { disk.forget(count) } else { disk.sync(count) } {
                     self.step(node, Input::Durable { up_to }, None);
                 }
                 self.sync(node);
@@ -271,12 +320,20 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         let now = self.local(id);
         let nonce = self.random.draw() | 1;
+        let members = self.checks.members();
         let place = &mut self.places[id.index()];
         place.run += 1;
-        place.memory = place.disk.safe().clone();
+        // Nothing else tells a node with blank storage that there is a group: were all whom it is told
+        // of blank as well, they would begin another one.
+        if place.lost && place.disk.safe().stored == Stored::BLANK {
+            place.members = members;
+        }
+        place.memory = place.disk.open(nonce).clone();
         place.handed.clear();
-        let mut config = Config::new(id, self.first_members, nonce);
+        place.suspended = 0;
+        let mut config = Config::new(id, place.members, nonce);
         config.heartbeat = Duration::from_millis(20);
+        config.bytes_undecided_max = self.bytes_undecided_max;
         let mut stored = place.memory.stored;
         if self.random.permille(500) {
             stored.committed = place.hint;
@@ -290,6 +347,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         place.clients = EntryReplica::new(id, generation, recorder.clone());
         place.server = place.checkpoint.as_deref().cloned().unwrap_or_default().at(id, recorder);
         let node = Node::restore(config, now, stored, place.memory.slots());
+        self.start_stamps(id);
+        let place = &mut self.places[id.index()];
         place.node = Some(Box::new(node));
         self.checks.on_started(id, self.places[id.index()].memory.cut());
         self.step(id, Input::Wake, None);
@@ -312,22 +371,42 @@ impl<const WINDOW: usize> Group<WINDOW> {
             Input::Durable { up_to } => self.recorder.add(id, || Told::Durable { up_to }),
             _ => {}
         }
-        let mut out = Effects::new();
+        let mut out = self.effects.take().unwrap_or_default();
         node.step(now, input, &mut out);
         self.carry_out(id, out, payload);
     }
 
-    pub(super) fn carry_out(&mut self, id: NodeId, out: Effects, payload: Option<Payload>) {
+    /// An empty place for effects.
+    pub(super) fn effects(&mut self) -> Box<Effects> {
+        self.effects.take().unwrap_or_default()
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        id: NodeId,
+        mut out: Box<Effects>,
+        payload: Option<Payload>,
+    ) {
         self.steps.set(self.steps.get() + 1);
-        for effect in out {
-            self.checks.on_effect(id, &effect);
-            match effect {
+        self.checks.on_effects(&out);
+        for effect in &*out {
+            self.checks.on_effect(id, effect);
+            match *effect {
                 Effect::Send { to, message } => self.send(id, to, message),
+                Effect::Write { .. }
+                    if self.disk_faults.writes > 0
+                        && self.random.draw() % 1_000_000 < self.disk_faults.writes =>
+                {
+                    self.stop(id, Stop::WriteFailed);
+                    break;
+                }
                 Effect::Write { number, record } => {
                     self.recorder.add(id, || Told::Wrote { number, record });
                     let place = &mut self.places[id.index()];
                     let payload = payload.filter(|_| super::checks::takes_payload(&record));
                     place.memory.apply(&record, payload);
+                    self.see_stamp(id, payload);
+                    let place = &mut self.places[id.index()];
                     place.disk.write(number, record, payload);
                     self.checks.on_write(id, &record, &self.places[id.index()].memory);
                     self.sync(id);
@@ -337,10 +416,18 @@ impl<const WINDOW: usize> Group<WINDOW> {
                     self.committed(id, up_to);
                 }
                 Effect::ServeCatchUp { to, from, up_to } => self.serve(id, to, from, up_to),
-                Effect::Role { role, .. } => self.recorder.add(id, || Told::Role { role }),
+                Effect::Role { role, .. } => {
+                    self.recorder.add(id, || Told::Role { role });
+                    if role == Role::Primary {
+                        let (local, host) = self.clocks(id);
+                        self.places[id.index()].stamps.consult_host(local, host);
+                    }
+                }
                 Effect::Members { .. } => {}
             }
         }
+        out.clear();
+        self.effects = Some(out);
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
         if node.standing().is_voter() {
@@ -349,10 +436,16 @@ impl<const WINDOW: usize> Group<WINDOW> {
         place.hint = node.anchor().slot;
         self.checks.on_state(id, node);
         self.serve_clients(id);
+        self.checks.on_kept(id, &self.places[id.index()].clients);
+        self.set_alarm(id);
+    }
+
+    /// Has a node woken when it wants to be.
+    pub(super) fn set_alarm(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
         let deadline = node.deadline().as_micros().saturating_sub(place.offset);
-        let at = (deadline / place.rate * 1000 + deadline % place.rate).max(self.now) + 1;
+        let at = (deadline * 1000 / place.rate).max(self.now) + 1;
         if at < place.wake_at {
             place.wake_at = at;
             self.schedule(at, Event::Wake { node: id });
@@ -398,10 +491,14 @@ impl<const WINDOW: usize> Group<WINDOW> {
             );
             payload
         });
-        // What a node says goes over the wire format.
-        let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
-        let length = message.encode(&mut space).expect("every message fits");
-        let message = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+        // What a node says goes over the wire format; what it says to several, once.
+        if self.said.is_none_or(|(said, _)| said != message) {
+            let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
+            let length = message.encode(&mut space).expect("every message fits");
+            let read = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+            self.said = Some((message, read));
+        }
+        let message = self.said.expect("just filled").1;
         for at in self.network.arrivals(self.now, from, to, &mut self.random) {
             self.schedule(at, Event::Deliver { from, to, message, payload });
         }

@@ -3,6 +3,7 @@
 //! | file | thought |
 //! |---|---|
 //! | `random` | chance that can be repeated |
+//! | `queue` | what is going to happen |
 //! | `network`, `disk` | the world, and how it fails |
 //! | `server`, `clients` | a server on the real scheduler, and who talks to it by the entry rule |
 //! | `group` | nodes, network and disks under one clock |
@@ -13,9 +14,10 @@
 pub mod checks;
 pub mod clients;
 pub mod disk;
-mod faults;
+pub mod faults;
 pub mod group;
 pub mod network;
+pub mod queue;
 pub mod random;
 pub mod scenario;
 pub mod server;

@@ -65,12 +65,15 @@ impl Network {
         from: NodeId,
         to: NodeId,
         random: &mut Random,
-    ) -> Vec<Micros> {
-        if self.cut[from.index()].contains(to) || random.permille(self.lost) {
-            return Vec::new();
+    ) -> impl Iterator<Item = Micros> + use<> {
+        let mut arrivals = [None; 2];
+        if !self.cut[from.index()].contains(to) && !random.permille(self.lost) {
+            arrivals[0] = Some(self.arrival(now, from, to, random));
+            if random.permille(self.repeated) {
+                arrivals[1] = Some(self.arrival(now, from, to, random));
+            }
         }
-        let copies = if random.permille(self.repeated) { 2 } else { 1 };
-        (0..copies).map(|_| self.arrival(now, from, to, random)).collect()
+        arrivals.into_iter().flatten()
     }
 
     fn arrival(&mut self, now: Micros, from: NodeId, to: NodeId, random: &mut Random) -> Micros {

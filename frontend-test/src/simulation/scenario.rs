@@ -7,6 +7,8 @@ use std::rc::Rc;
 use crane_core::id::NodeId;
 use crane_core::paxos::{Members, Node, NodeSet, Role};
 
+use super::disk::DiskFaults;
+use super::faults::{Happened, Stop};
 use super::group::{DiskSpeed, Group, Micros};
 use super::network::Network;
 use super::random::Random;
@@ -34,6 +36,10 @@ pub struct Outcome {
     pub calls: u64,
     /// Bytes of clients that it was given.
     pub bytes: u64,
+    /// The most effects that a step had.
+    pub effects: usize,
+    /// What was done to the group.
+    pub happened: Happened,
     /// Microseconds of simulated time that healing took.
     pub healing: Micros,
 }
@@ -109,6 +115,8 @@ fn run_with<const WINDOW: usize>(
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
     let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed, recorder);
 
+    group.disk_faults = faults.disk;
+    group.bytes_undecided_max = *group.random.pick(&[u64::MAX, u64::MAX, 1000, 300]);
     told.set(group.steps());
     let end = group.random.range(SECOND, 3 * SECOND);
     let mut fault_at = group.random.range(0, faults.every * 2);
@@ -129,7 +137,8 @@ fn run_with<const WINDOW: usize>(
     let (proposed, committed) = group.checks.counts();
     let (calls, bytes) = group.work();
     let (hash, steps) = (group.checks.hash(), group.steps().get());
-    Outcome { hash, steps, proposed, committed, calls, bytes, healing }
+    let (effects, happened) = (group.checks.effects(), group.happened);
+    Outcome { hash, steps, proposed, committed, calls, bytes, effects, happened, healing }
 }
 
 /// Which faults a run has, and how often.
@@ -138,7 +147,11 @@ struct Faults {
     propose_every: Micros,
     crash: u64,
     power: u64,
+    disk: DiskFaults,
     disk_loss: u64,
+    damage: u64,
+    jump: u64,
+    suspend: u64,
     cut: u64,
     one_way: u64,
     link: u64,
@@ -154,7 +167,14 @@ impl Faults {
             propose_every: *random.pick(&[1, 5, 30]) * MILLISECOND,
             crash: random.range(0, 300),
             power: *random.pick(&[0, 500, 1000]),
+            disk: DiskFaults {
+                syncs: *random.pick(&[0, 0, 500, 5000]),
+                writes: *random.pick(&[0, 0, 500, 5000]),
+            },
             disk_loss: *random.pick(&[0, 200, 800]),
+            damage: *random.pick(&[0, 200, 800]),
+            jump: *random.pick(&[0, 30, 100]),
+            suspend: *random.pick(&[0, 30, 100]),
             cut: random.range(0, 300),
             one_way: random.range(0, 200),
             link: random.range(0, 200),
@@ -181,10 +201,16 @@ impl Faults {
         };
         if falls(self.crash) {
             let power = group.random.permille(self.power);
-            group.crash(id, power);
+            group.stop(id, if power { Stop::Power } else { Stop::Killed });
             if group.random.permille(self.disk_loss) {
                 group.lose_disk(id);
+            } else if group.random.permille(self.damage) {
+                group.damage_log(id);
             }
+        } else if falls(self.jump) {
+            group.jump(id);
+        } else if falls(self.suspend) {
+            group.suspend(id);
         } else if falls(self.cut) {
             let one: NodeSet = ids.iter().copied().filter(|_| group.random.permille(500)).collect();
             let all: NodeSet = ids.iter().copied().collect();
@@ -214,18 +240,23 @@ fn start_all<const WINDOW: usize>(group: &mut Group<WINDOW>, chance: u64) {
 /// Takes all faults away, and waits until every node has everything.
 fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
     group.network.heal();
+    group.disk_faults = DiskFaults::default();
+    group.resume();
     start_all(group, 1000);
     for id in group.ids() {
         group.set_eager(id, true);
     }
     let start = group.now;
     let before = group.checks.counts().1;
+    let mut rounds = 0;
     while !(is_healed(group) && group.checks.counts().1 > before && group.service_is_done()) {
         assert!(group.now - start < HEALING_MAX, "no liveness: {}", describe(group));
-        group.propose();
-        group.run_until(group.now + 10 * MILLISECOND);
-        // Let what was just proposed be decided everywhere.
-        group.run_until(group.now + 300 * MILLISECOND);
+        // When there is nothing left to say, what was said last is decided everywhere.
+        if rounds % 16 == 0 || !group.clients_are_done() {
+            group.propose();
+        }
+        rounds += 1;
+        group.run_until(group.now + 20 * MILLISECOND);
     }
     group.check_service();
     group.now - start
@@ -265,5 +296,6 @@ fn describe<const WINDOW: usize>(group: &Group<WINDOW>) -> String {
             node.committed()
         ),
     };
-    group.ids().into_iter().map(one).collect::<Vec<_>>().join("; ")
+    let nodes = group.ids().into_iter().map(one).collect::<Vec<_>>().join("; ");
+    format!("{:?}: {nodes}", group.checks.members())
 }

@@ -4,7 +4,8 @@
 use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Descriptor, Effects, NodeSet, ProposeError};
+use crane_core::paxos::{Descriptor, NodeSet, ProposeError};
+use crane_core::stamp::Stamps;
 use crane_core::wire::{Entry, EntryWriter, Op};
 
 use super::clients::OpBytes;
@@ -21,7 +22,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub fn client_acts(&mut self) {
         let ids = self.ids();
         let id = *self.random.pick(&ids);
-        if self.runs(id) {
+        if self.is_awake(id) {
             self.places[id.index()].clients.act(&mut self.random);
             self.serve_clients(id);
         }
@@ -34,18 +35,21 @@ impl<const WINDOW: usize> Group<WINDOW> {
         for offset in 0..ids.len() {
             let id = ids[(start + offset) % ids.len()];
             let Some(node) = &self.places[id.index()].node else { continue };
-            if node.primary() != Some(id) {
+            if node.primary() != Some(id) || !self.is_awake(id) {
                 continue;
             }
             let now = self.local(id);
             let payload = self.write_entry(id);
             let descriptor = self.describe(payload);
+            let mut out = self.effects();
             let Some(node) = &mut self.places[id.index()].node else { continue };
-            let mut out = Effects::new();
             match node.propose(now, descriptor, &mut out) {
                 Ok(slot) => {
-                    self.checks.on_proposed(id, slot, payload);
-                    return self.carry_out(id, out, Some(payload));
+                    let handed = &mut self.places[id.index()].handed;
+                    handed.drain(..ENTRY_OPS.min(handed.len()));
+                    self.checks.on_proposed(slot, payload);
+                    self.carry_out(id, out, Some(payload));
+                    return self.look_at_undecided(id);
                 }
                 Err(ProposeError::NotPrimary { .. } | ProposeError::Full) => {
                     self.payloads.pop();
@@ -54,22 +58,57 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// The next payload, of ops that a node was handed. If it is not proposed they are lost; whoever
-    /// handed them over does it again.
+    /// The next payload, of the first ops that a node was handed.
     fn write_entry(&mut self, id: NodeId) -> Payload {
         let mut space = [0; 4096];
         let mut writer = EntryWriter::new(&mut space).expect("the space suffices");
-        let handed = &mut self.places[id.index()].handed;
-        while writer.ops() < ENTRY_OPS
-            && let Some(bytes) = handed.pop_front()
-        {
-            let (op, _) = Op::decode(&bytes).expect("what was encoded can be decoded");
+        for bytes in self.places[id.index()].handed.iter().take(ENTRY_OPS) {
+            let (op, _) = Op::decode(bytes).expect("what was encoded can be decoded");
             writer.push(&op).expect("the space suffices");
         }
         let grant = self.random.range(0, 60) as u32;
-        let entry = writer.finish(self.now * 1000 + u64::from(id.number()), grant);
+        let (local, _) = self.clocks(id);
+        let stamp = self.places[id.index()].stamps.stamp(local);
+        let entry = writer.finish(stamp, grant);
         self.payloads.push(Rc::from(entry));
         self.payloads.len() as Payload
+    }
+
+    /// A primary has just proposed: what is undecided has its bounds.
+    fn look_at_undecided(&mut self, id: NodeId) {
+        let Place { node: Some(node), memory, .. } = &self.places[id.index()] else { return };
+        let mut lengths = Vec::new();
+        let mut slot = node.committed().next();
+        while slot <= node.last() {
+            let (entry, _) = memory.entry(slot).expect("what is undecided was written here");
+            lengths.extend(entry.content.payload().map(|payload| payload.length));
+            slot = slot.next();
+        }
+        self.checks.on_undecided(id, &lengths, self.bytes_undecided_max);
+    }
+
+    /// A node's program starts: its stamps go on from what the log holds, and the checkpoint.
+    pub(super) fn start_stamps(&mut self, id: NodeId) {
+        let (local, host) = self.clocks(id);
+        let place = &mut self.places[id.index()];
+        place.stamps = Stamps::new(local, host);
+        if let Some(checkpoint) = &place.checkpoint {
+            place.stamps.saw(local, checkpoint.agreed());
+        }
+        let last = place.memory.log.iter().rev().find_map(|(_, payload)| *payload);
+        self.see_stamp(id, last);
+    }
+
+    /// An entry with this payload gets into a node's log.
+    pub(super) fn see_stamp(&mut self, id: NodeId, payload: Option<Payload>) {
+        let Some(payload) = payload else { return };
+        let (stamp, (local, _)) = (self.stamp_of(payload), self.clocks(id));
+        self.places[id.index()].stamps.saw(local, stamp);
+    }
+
+    fn stamp_of(&self, payload: Payload) -> u64 {
+        let bytes = &self.payloads[payload as usize - 1];
+        Entry::decode(bytes).expect("what was encoded can be decoded").stamp
     }
 
     /// The descriptor of a payload.
@@ -109,6 +148,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
             let (entry, payload) = *entry.expect("what is committed here was written here");
             if self.checks.on_committed(id, slot, entry, payload) {
                 self.tell_script(id, slot, payload);
+                if let Some(payload) = payload {
+                    self.checks.on_stamp(slot, self.stamp_of(payload));
+                }
                 // Who has lost its disk may have voted with what it lost.
                 let keeps = |place: &&Place<WINDOW>| {
                     place.lost || place.disk.safe().votes_for(slot, &entry)
@@ -166,6 +208,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
         for id in self.ids() {
             self.run_server(id, u64::MAX);
         }
+        self.clients_are_done()
+    }
+
+    /// Whether all ops of all members' clients are committed.
+    pub fn clients_are_done(&self) -> bool {
         let members = self.checks.members().all();
         self.places
             .iter()

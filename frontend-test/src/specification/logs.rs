@@ -33,7 +33,9 @@ pub enum Line {
 /// # Errors
 /// The first line that is not understood.
 pub fn parse(text: &str) -> Result<Vec<Line>, String> {
-    let records = text.lines().filter(|line| !line.contains(" records are whole"));
+    let is_record =
+        |line: &&str| !line.contains(" records are whole") && !line.ends_with(" closed");
+    let records = text.lines().filter(is_record);
     records.map(|line| parse_line(line).ok_or_else(|| line.to_owned())).collect()
 }
 

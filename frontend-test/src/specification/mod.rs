@@ -123,7 +123,7 @@ impl Validator {
             }
             Event::Role { role } => self.replicas[node.index()].role = Some(*role),
             Event::Script { slot, stamp, grant, ops } => {
-                self.script.add(*slot, *stamp, *grant, ops.clone());
+                self.script.add(*slot, *stamp, *grant, ops.clone())?;
             }
             Event::Dropped { runnable } => self.on_dropped(node, *runnable)?,
             Event::Admitted { mark, agreed, outcomes } => {

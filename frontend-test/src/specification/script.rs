@@ -35,8 +35,11 @@ struct Admission {
 }
 
 impl Script {
-    pub(super) fn add(&mut self, slot: Slot, stamp: u64, grant: u32, ops: Vec<OpFact>) {
+    // specs: S9
+    pub(super) fn add(&mut self, slot: Slot, stamp: u64, grant: u32, ops: Vec<OpFact>) -> Verdict {
+        let last = self.entries.values().next_back().map_or(0, |entry| entry.stamp);
         self.entries.insert(slot, Entry { stamp, grant, ops });
+        rule("S9", stamp > last, || format!("the stamp of {slot} is {stamp}, after {last}"))
     }
 
     /// The last slot of the script up to this one.

@@ -14,9 +14,15 @@ use crane_test::e2e::probe::Probe;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
 
-/// `ci/measure failover` does 50 kills and 10 of each other, and holds the times against their bars.
-const ROUNDS: [(Fault, usize); 4] =
-    [(Fault::Kill, 4), (Fault::Freeze, 2), (Fault::Cut, 2), (Fault::Replace, 2)];
+/// `ci/measure failover` does 50 kills and 10 to 20 of each other, and holds the times against their
+/// bars.
+const ROUNDS: [(Fault, usize); 5] = [
+    (Fault::Kill, 4),
+    (Fault::Freeze, 2),
+    (Fault::Cut, 2),
+    (Fault::Replace, 2),
+    (Fault::Exchange, 2),
+];
 /// `ci/measure linear` makes 20 histories of 10 000.
 const OPERATIONS: usize = 3000;
 

@@ -7,10 +7,13 @@
 mod calls;
 mod control;
 mod crash;
+mod disks;
 mod ends;
+mod events;
 mod hosts;
 mod kills;
 mod lifecycle;
+mod members;
 mod odd;
 mod python;
 mod redis;

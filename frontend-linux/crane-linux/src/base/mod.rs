@@ -39,11 +39,31 @@ pub struct Part {
     pub digest: [u8; 16],
 }
 
-/// All parts, sorted by name.
+/// All parts, sorted by name. What is read and is not sorted is no base: two that differ would seem
+/// alike from one side.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "Parts")]
 pub struct Base {
     /// Sorted by name, without doubles.
     pub parts: Vec<Part>,
+}
+
+/// A base as it is read.
+#[derive(Deserialize)]
+struct Parts {
+    parts: Vec<Part>,
+}
+
+impl TryFrom<Parts> for Base {
+    type Error = &'static str;
+
+    fn try_from(Parts { parts }: Parts) -> Result<Self, Self::Error> {
+        if parts.is_sorted_by(|one, other| one.name < other.name) {
+            Ok(Self { parts })
+        } else {
+            Err("the parts are not in the order of their names")
+        }
+    }
 }
 
 impl Base {
@@ -146,7 +166,8 @@ fn part(name: &str, content: &[u8]) -> Part {
     Part { name: name.to_string(), digest }
 }
 
-/// What the program's loader would map, asked of the loader itself (it runs nothing of the program).
+/// What the program's loader would map, asked of the loader itself (it runs nothing of the
+/// program).
 fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
     let output = Command::new(&program.loader)
         .arg("--list")
@@ -222,8 +243,8 @@ fn list(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), (Path
     Ok(())
 }
 
-/// Servers tell it to their clients (`Last-Modified`, `ETag`), so it is a part of the base: copies are
-/// made with `cp -p` or `rsync -a`. Whole seconds, which every way of copying keeps.
+/// Servers tell it to their clients (`Last-Modified`, `ETag`), so it is a part of the base: copies
+/// are made with `cp -p` or `rsync -a`. Whole seconds, which every way of copying keeps.
 fn time_of_change(path: &Path) -> Result<[u8; 8], String> {
     let about = fs::symlink_metadata(path).map_err(|error| describe(path, &error))?;
     Ok(if about.is_file() { about.mtime().to_le_bytes() } else { [0; 8] })

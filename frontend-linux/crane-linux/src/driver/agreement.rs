@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{Effect, Effects, Input, Message, Reason, Record, Role, WriteNumber};
-use tracing::{debug, info};
+use tracing::debug;
 
+use crate::event::{Event, describe};
 use crate::log::Payload;
 use crate::net::frame::Kind;
 use crate::net::link::{Arrival, Link, put_message};
@@ -57,6 +58,11 @@ impl Driver {
 
     fn append(&mut self, number: WriteNumber, record: &Record, payload: Option<&Payload>) {
         let mut own = None;
+        if let Record::Promise { ballot } = record
+            && !ballot.belongs_to(self.me())
+        {
+            self.tell(Event::Promised { ballot: ballot.to_string() });
+        }
         if let Record::Accept { entry, .. } = record
             && let Some(descriptor) = entry.content.payload()
         {
@@ -77,7 +83,7 @@ impl Driver {
     pub(super) fn see_last_stamp(&mut self) {
         let Some(genesis) = self.log.genesis() else { return };
         let mut slot = self.node.last();
-        while slot > genesis {
+        while slot > genesis.max(self.log.front()) {
             match self.log.read(slot) {
                 Ok(Some((_, Some(payload)))) => {
                     if let Some(stamp) = payload.first_chunk::<8>() {
@@ -96,6 +102,7 @@ impl Driver {
         for slot in (from.0..=up_to.0).map(Slot) {
             match self.log.read(slot) {
                 Ok(Some((entry, payload))) => {
+                    self.events.counters.slots_served += 1;
                     put_message(&link, &Message::Chosen { slot, entry }, payload.as_ref());
                 }
                 Ok(None) => return,
@@ -109,14 +116,12 @@ impl Driver {
         if was == role {
             return;
         }
-        let why = describe_reason(reason);
-        match role {
-            Role::Primary => info!("primary under ballot {}: {why}", self.node.ballot()),
-            Role::Backup { primary: Some(primary) } => info!("backup of replica {primary}: {why}"),
-            Role::Backup { primary: None } => info!("backup, and no primary is known: {why}"),
-            Role::Candidate => info!("candidate: {why}"),
-            Role::Recovering { .. } => info!("recovering, without a vote: {why}"),
-        }
+        self.tell(Event::Role {
+            role: name_of(role).into(),
+            primary: self.node.primary().map(NodeId::number),
+            ballot: self.node.ballot().to_string(),
+            why: describe(reason).into(),
+        });
         let now = self.clock.now();
         self.lead.role_changed(now);
         if role == Role::Primary {
@@ -133,10 +138,12 @@ impl Driver {
         match arrival {
             Arrival::Up(link, hello) => {
                 debug!("replica {} is of generation {}", link.node, hello.generation);
+                self.meet(&hello);
                 self.on_link_up(link);
             }
             Arrival::Down(link) if self.is_current(&link) => self.on_link_down(link.node),
             Arrival::Paxos(link, message, payload) if self.is_current(&link) => {
+                self.note_vote(link.node, &message);
                 self.paxos(Input::Message { from: link.node, message }, payload);
             }
             Arrival::Ops(link, ops) if self.is_current(&link) => self.on_ops(link.node, ops),
@@ -153,6 +160,22 @@ impl Driver {
         }
     }
 
+    /// Who votes for whom: what this candidate is told. (What this replica promises, it writes down.)
+    fn note_vote(&mut self, from: NodeId, message: &Message) {
+        let by = from.number();
+        match *message {
+            Message::Promised { ballot, .. } if self.role == Role::Candidate => {
+                self.tell(Event::VotedFor { by, ballot: ballot.to_string() });
+            }
+            Message::Refused { ballot, promised } => self.tell(Event::RefusedBy {
+                by,
+                ballot: ballot.to_string(),
+                promised: promised.to_string(),
+            }),
+            _ => {}
+        }
+    }
+
     fn is_current(&self, link: &Rc<Link>) -> bool {
         self.links[link.node.index()].as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
     }
@@ -164,6 +187,7 @@ impl Driver {
             self.on_link_down(node);
         }
         self.links[node.index()] = Some(link);
+        self.events.tell(Event::LinkUp { node: node.number() });
         self.lead.link_up(node);
         self.tell_server_report(node);
         self.paxos(Input::LinkUp { node }, None);
@@ -174,6 +198,7 @@ impl Driver {
 
     fn on_link_down(&mut self, node: NodeId) {
         self.links[node.index()] = None;
+        self.events.tell(Event::LinkDown { node: node.number() });
         self.lead.link_down(node, self.clock.now());
         self.paxos(Input::LinkDown { node }, None);
     }
@@ -196,6 +221,7 @@ impl Driver {
             self.hint_committed();
         }
         let Some(batch) = self.log.take_batch() else { return false };
+        self.events.counters.disk_batches += 1;
         match self.storage.write(batch) {
             Ok(None) => false,
             Ok(Some(up_to)) => {
@@ -217,18 +243,12 @@ impl Driver {
     }
 }
 
-fn describe_reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Started => "just started",
-        Reason::Silence => "nothing was heard from the primary for too long",
-        Reason::LinkDown => "the link to the primary was closed",
-        Reason::HandedOver => "the primary has handed its role over",
-        Reason::Elected => "a majority promised",
-        Reason::HigherBallot => "a higher ballot was seen",
-        Reason::NoMajority => "no majority is in reach",
-        Reason::PrimaryFound => "a primary made itself known",
-        Reason::StorageLost => "its storage is new, and the group is not",
-        Reason::Admitted => "it may vote from now on",
-        Reason::Removed => "it is not a member any more",
+/// A role as `status` names it.
+pub(super) fn name_of(role: Role) -> &'static str {
+    match role {
+        Role::Primary => "primary",
+        Role::Backup { .. } => "backup",
+        Role::Candidate => "candidate",
+        Role::Recovering { .. } => "recovering",
     }
 }

@@ -2,43 +2,41 @@
 
 use std::sync::atomic::Ordering;
 
-use crane_core::id::NodeId;
-use crane_core::paxos::{ChangeError, Effects, Role};
 use serde_json::{Value, json};
 
+use crate::event::Counters;
 use crate::net::query::Query;
 use crate::options::ServerFsync;
 
 use super::Driver;
+use super::agreement::name_of;
+use super::members::outcome;
 
 impl Driver {
     /// The answer to a question, as JSON.
     pub(super) fn answer(&mut self, query: Query) -> Vec<u8> {
         let value = match query {
-            Query::Status { hash_slot } => json!({
-                "group": self.meta.group,
-                "members": self.settings.members,
-                "replica": self.state(hash_slot),
-            }),
-            Query::Move { to } => match self.move_role(to) {
-                Ok(()) => json!({}),
-                Err(why) => json!({ "error": why }),
-            },
+            Query::Status { hash_slot } => {
+                let roster = self.roster();
+                json!({
+                    "group": self.meta.group,
+                    "founders": self.settings.founders,
+                    "roster": roster,
+                    "as_of": roster.as_of,
+                    "members": self.list_members(),
+                    "replica": self.state(hash_slot),
+                })
+            }
+            Query::Move { to } => outcome(self.order_move(to)),
+            Query::Add { address, witness } => outcome(self.order_add(&address, witness)),
+            Query::Promote { node } => outcome(self.order_promote(node)),
+            Query::Remove { node } => outcome(self.order_remove(node)),
         };
         value.to_string().into_bytes()
     }
 
-    fn move_role(&mut self, to: u8) -> Result<(), &'static str> {
-        let to = NodeId::new(to).ok_or("no group has a member of that number")?;
-        let mut out = Effects::new();
-        let asked = self.node.hand_over(self.clock.now(), to, &mut out);
-        self.carry_out(&out, None);
-        asked.map_err(|error| match error {
-            ChangeError::NotPrimary { .. } => "this replica is not the primary",
-            ChangeError::Busy => "the primary is busy with another change; ask again",
-            ChangeError::Unsound => "it is the primary already, or may not be",
-            ChangeError::NotReady => "it is out of reach, or lacks a part of the log",
-        })
+    fn counters(&self) -> Counters {
+        Counters { frames_dropped: self.peers.frames_dropped.get(), ..self.events.counters }
     }
 
     fn state(&self, hash_slot: u64) -> Value {
@@ -46,17 +44,13 @@ impl Driver {
         let number = |read: fn(&crane_shm::Region) -> u64| region.map(read);
         let mark = self.server.mark(hash_slot);
         let entries = number(|region| {
-            region.entries.load(Ordering::SeqCst) + region.bubbles.load(Ordering::SeqCst)
+            let entries = region.entries.load(Ordering::SeqCst);
+            entries.saturating_add(region.bubbles.load(Ordering::SeqCst))
         });
         json!({
             "id": self.me().number(),
-            "address": self.settings.members[self.me().index()],
-            "role": match self.role {
-                Role::Primary => "primary",
-                Role::Backup { .. } => "backup",
-                Role::Candidate => "candidate",
-                Role::Recovering { .. } => "recovering",
-            },
+            "address": self.settings.name,
+            "role": name_of(self.role),
             "ballot": self.node.ballot().to_string(),
             "durable": self.node.durable().0,
             "committed": self.committed.0,
@@ -78,6 +72,8 @@ impl Driver {
             "uncovered_calls":
                 number(|region| region.uncovered_calls.load(Ordering::SeqCst)).unwrap_or(0),
             "last_error": self.last_error,
+            "counters": self.counters(),
+            "events": self.events.kept().collect::<Vec<_>>(),
         })
     }
 }

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use crane_core::handover::Handover;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES_MAX, ENTRY_OPS_MAX};
-use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
+use crane_core::limits::{ENTRY_OPS_MAX, OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
 use crane_shm::Record;
@@ -16,6 +15,7 @@ use crane_shm::region::output;
 use tracing::{debug, error, info};
 
 use crate::net::frame::Kind;
+use crate::net::ops::OPS_BYTES_MAX;
 use crate::proxy::{self, Act, Conn, Listener, What};
 
 use super::Driver;
@@ -25,7 +25,7 @@ use super::Driver;
 const OPS: usize = 4096;
 const BYTES: usize = 1 << 20;
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
-const FRAME_BYTES: usize = ENTRY_BYTES_MAX - ENTRY_HEADER_BYTES_MAX - OP_BYTES_MAX;
+const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
 const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
 
 /// This replica's clients.
@@ -87,6 +87,11 @@ impl Entry {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.handover.deadline()
+    }
+
+    /// The oldest op that is kept, by its ticket.
+    pub(super) fn first_kept(&self) -> u64 {
+        self.handover.first().0
     }
 
     pub(super) fn wake(&mut self, now: Instant) -> bool {
@@ -202,6 +207,7 @@ impl Driver {
             let mut any = false;
             while let Some(op) = self.entry.next_op(now) {
                 self.lead.push(op);
+                self.events.counters.ops_handed_over += 1;
                 any = true;
             }
             return any;
@@ -211,6 +217,7 @@ impl Driver {
         let mut count = 0;
         while let Some(op) = self.entry.next_op(now) {
             frame.extend_from_slice(op);
+            self.events.counters.ops_handed_over += 1;
             count += 1;
             if frame.len() > FRAME_BYTES || count == ENTRY_OPS_MAX {
                 link.put(Kind::Ops, &[&frame]);

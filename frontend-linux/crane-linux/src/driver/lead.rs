@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use crane_core::bubble::{Ask, Bubbles, Sight};
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, NODES_MAX};
-use crane_core::paxos::{Effects, ProposeError};
+use crane_core::paxos::{Effects, NodeSet, ProposeError};
 use crane_core::time::{Duration, Instant};
-use crane_core::wire::{EntryWriter, Genesis, Member, Op, Schedule};
+use crane_core::wire::{Address, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::ServerState;
 use tracing::{debug, info, warn};
 
 use crate::log::{Payload, describe};
+use crate::net::ops;
 use crate::options::{self, ReplicaArgs};
 
 use super::Driver;
@@ -121,28 +122,13 @@ impl Lead {
 
 impl Driver {
     /// Another replica hands ops over.
-    pub(super) fn on_ops(&mut self, from: NodeId, ops: Vec<u8>) {
+    pub(super) fn on_ops(&mut self, from: NodeId, bytes: Vec<u8>) {
         if !self.is_primary() {
             return;
         }
-        let mut left = &ops[..];
-        let mut count = 0;
-        while !left.is_empty() {
-            let Ok((op, rest)) = Op::decode(left) else {
-                return warn!("replica {from} hands over bytes that are no ops");
-            };
-            let owner = match op {
-                Op::Retire { node, .. } => Some(node),
-                _ => op.conn().map(|conn| conn.entry),
-            };
-            if owner != Some(from) {
-                return warn!("replica {from} hands over ops that are not of its clients");
-            }
-            left = rest;
-            count += 1;
-        }
-        if count > 0 && count <= ENTRY_OPS_MAX {
-            self.lead.push_all(ops, count);
+        match ops::count(from, &bytes) {
+            Ok(count) => self.lead.push_all(bytes, count),
+            Err(why) => warn!("replica {from} hands over {why}"),
         }
     }
 
@@ -177,6 +163,7 @@ impl Driver {
         let mut out = Effects::new();
         match self.node.propose(self.clock.now(), describe(&payload), &mut out) {
             Ok(_) => {
+                self.events.counters.bytes_proposed += payload.len() as u64;
                 self.carry_out(&out, Some(&payload));
                 true
             }
@@ -185,6 +172,10 @@ impl Driver {
     }
 
     fn propose_genesis(&mut self) -> bool {
+        // Whoever has no base cannot say what it is. A witness hands its role over.
+        if self.is_witness() {
+            return false;
+        }
         let mut random = [0; 48];
         if let Err(why) = fill_random(&mut random) {
             self.fail(format!("no random numbers for a new group: {why}"));
@@ -192,12 +183,13 @@ impl Driver {
         }
         let (group, seed) = random.split_at(16);
         let args = &self.settings.args;
-        let members = self.settings.members.iter().map(|name| {
-            Member::try_from(name.as_str()).expect("the command line was checked for its length")
+        let founders = self.settings.founders.iter().map(|place| Founder {
+            address: Address::try_from(&*place.address).expect("names were checked for length"),
+            witness: place.witness,
         });
         let genesis = Genesis {
             group: u128::from_le_bytes(group.try_into().expect("16 of 48 bytes")),
-            members: members.collect(),
+            members: founders.collect(),
             base: self.settings.base.digest(),
             seed: seed.try_into().expect("32 of 48 bytes"),
             stamp: self.agreed.stamp(),
@@ -232,10 +224,19 @@ impl Driver {
         if !self.propose_payload(payload) {
             return false;
         }
+        self.events.counters.entries_proposed += 1;
         for chunk in self.lead.pending.drain(..taken) {
             self.lead.pending_bytes -= chunk.bytes.len();
         }
         true
+    }
+
+    /// Proposes an op of this primary's own. Says whether it could.
+    pub(super) fn propose_op(&mut self, op: Op<'_>) -> bool {
+        let Some(bubbles) = &mut self.lead.bubbles else { return false };
+        let grant = bubbles.op();
+        self.events.counters.entries_proposed += 1;
+        self.propose_entry(Some(op), grant)
     }
 
     fn propose_entry(&mut self, op: Option<Op<'_>>, grant: u32) -> bool {
@@ -267,7 +268,10 @@ impl Driver {
                 self.lead.ring_at(at);
                 false
             }
-            Ask::Now { grant } => self.propose_entry(None, grant),
+            Ask::Now { grant } => {
+                self.events.counters.bubbles_proposed += 1;
+                self.propose_entry(None, grant)
+            }
         }
     }
 
@@ -291,18 +295,14 @@ impl Driver {
             return false;
         }
         self.lead.time_asked = Some((deadline, now));
-        let Some(bubbles) = &mut self.lead.bubbles else { return false };
-        let grant = bubbles.op();
-        self.propose_entry(Some(Op::Time), grant)
+        self.propose_op(Op::Time)
     }
 
     /// Ends the connections that entered by replicas which have been gone for too long.
     fn retire_lost(&mut self) {
         let now = self.clock.now();
-        for number in 1..=self.settings.members.len() as u8 {
-            let Some(node) = NodeId::new(number).filter(|node| *node != self.me()) else {
-                continue;
-            };
+        // Also of those that are not members any more.
+        for node in NodeSet::first(NODES_MAX).without(self.me()).iter() {
             let Some(since) = self.lead.down_since[node.index()] else { continue };
             let Some(generation) = self.script.open_generation(node) else { continue };
             if self.lead.retiring[node.index()] >= generation {
@@ -328,16 +328,13 @@ impl Driver {
         if !self.is_primary() {
             return;
         }
-        let alive = self.links.iter().flatten().map(|link| link.node).find(|node| {
+        let linked = self.servers().iter().filter(|node| self.links[node.index()].is_some());
+        let mut alive = linked.filter(|node| {
             !matches!(self.reports[node.index()], crate::report::ServerReport::Ended { .. })
         });
-        let Some(to) = alive else { return };
-        let mut out = Effects::new();
-        match self.node.hand_over(self.clock.now(), to, &mut out) {
-            Ok(()) => {
-                info!("handing the primary's role to replica {to}");
-                self.carry_out(&out, None);
-            }
+        let Some(to) = alive.next() else { return };
+        match self.hand_role_to(to) {
+            Ok(()) => info!("handing the primary's role to replica {to}"),
             Err(error) => debug!("the role stays: {error}"),
         }
     }

@@ -11,6 +11,8 @@
 //! | `script` | what a committed entry means here, and its way to the server |
 //! | `entry` | the clients that came in by this replica |
 //! | `lead` | what the primary proposes, and when |
+//! | `members` | who belongs to the group, and the preferred primary |
+//! | `stalls` | what this replica waits for |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
 
@@ -18,8 +20,10 @@ mod agreement;
 mod answers;
 mod entry;
 mod lead;
+mod members;
 mod script;
 mod server;
+mod stalls;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -30,11 +34,12 @@ use crane_core::paxos::{Input, Node, Role, WriteNumber};
 use crane_core::time::{Duration, Instant};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::base::Base;
 use crate::cell::{Report, Spec};
 use crate::clock::{AgreedClock, Alarm, Clock};
+use crate::event::{Event, Events};
 use crate::log::Log;
 use crate::log::storage::{Progress, Storage};
 use crate::meta::{DataDirectory, Meta};
@@ -42,11 +47,14 @@ use crate::net::link::{Arrival, Link, Peers};
 use crate::options::ReplicaArgs;
 use crate::proxy::{Act, Acts};
 use crate::report::ServerReport;
+use crate::roster::Roster;
 
 use entry::Entry;
 use lead::Lead;
+use members::Preference;
 use script::Script;
 use server::Server;
+use stalls::Stalls;
 
 /// Slots that may be undecided at the same time.
 pub const WINDOW: usize = 256;
@@ -63,16 +71,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 pub struct Settings {
     /// Its number.
     pub me: NodeId,
-    /// The members' names.
-    pub members: Vec<String>,
+    /// Where the others reach it.
+    pub name: String,
+    /// The members that the group was, or is, created with.
+    pub founders: Roster,
     /// Where it listens for clients.
     pub address: IpAddr,
     /// The command line.
     pub args: ReplicaArgs,
     /// What the server starts from.
     pub base: Base,
-    /// How the server is started.
-    pub spec: Spec,
+    /// How the server is started; a witness has none.
+    pub spec: Option<Spec>,
     /// The data directory.
     pub data: DataDirectory,
 }
@@ -93,6 +103,8 @@ pub struct Parts {
     pub meta: Meta,
     /// The clock that paxos was restored with.
     pub clock: Clock,
+    /// What the operator should know of how it started, if anything; `status` shows it.
+    pub note: Option<String>,
 }
 
 /// Why the driver stops.
@@ -127,10 +139,13 @@ pub struct Driver {
     entry: Entry,
     acts: Rc<Acts>,
     lead: Lead,
+    preference: Preference,
     server: Server,
     cell_reports: Rc<CellReports>,
     reports: [ServerReport; NODES_MAX],
     last_error: Option<String>,
+    events: Events,
+    stalls: Stalls,
     look_again: Option<Instant>,
     stop: Option<Stop>,
 }
@@ -148,7 +163,7 @@ enum Happened {
 impl Driver {
     /// Puts the machines together.
     pub fn new(settings: Settings, parts: Parts) -> Self {
-        let Parts { node, log, storage, progress, peers, meta, clock } = parts;
+        let Parts { node, log, storage, progress, peers, meta, clock, note } = parts;
         let entry = Entry::new(settings.me, Generation(meta.generation));
         let lead = Lead::new(&settings.args);
         Self {
@@ -168,10 +183,13 @@ impl Driver {
             entry,
             acts: Rc::new(Acts::new()),
             lead,
+            preference: Preference::default(),
             server: Server::default(),
             cell_reports: Rc::new(CellReports::new()),
-            reports: [ServerReport::Alive; NODES_MAX],
-            last_error: None,
+            reports: [ServerReport::Alive { in_step: false }; NODES_MAX],
+            last_error: note,
+            events: Events::default(),
+            stalls: Stalls::default(),
             look_again: None,
             stop: None,
             settings,
@@ -188,6 +206,7 @@ impl Driver {
     ) -> std::io::Result<Option<Stop>> {
         let mut alarm = Alarm::new()?;
         tokio::pin!(interrupted);
+        self.start_behind_front();
         self.see_last_stamp();
         self.paxos(Input::Wake, None);
         loop {
@@ -272,11 +291,20 @@ impl Driver {
             self.look_again = None;
         }
         if self.entry.wake(now) {
+            self.events.counters.handed_over_again += 1;
             self.note(
                 "no op of this replica's clients was committed for a while: sent again".into(),
             );
         }
         self.reconsider_end(now);
+        if let Some(at) = self.prefer() {
+            self.look_again_at(at);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        info!("{event}");
+        self.events.tell(event);
     }
 
     /// Carries everything as far as it goes.
@@ -298,6 +326,9 @@ impl Driver {
         }
         for link in self.links.iter().flatten() {
             link.flush();
+        }
+        if let Some(at) = self.watch_stalls() {
+            self.look_again_at(at);
         }
     }
 
@@ -339,6 +370,10 @@ impl Driver {
 
     fn me(&self) -> NodeId {
         self.settings.me
+    }
+
+    fn is_witness(&self) -> bool {
+        self.settings.spec.is_none()
     }
 
     fn is_primary(&self) -> bool {

@@ -2,12 +2,14 @@
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
+use crane_core::paxos::Content;
 use crane_core::wire::{Entry, Genesis, Op};
 use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
 
 use crate::net::handshake::short;
+use crate::roster::Place;
 
 use super::{Driver, LOOK_AGAIN};
 
@@ -36,6 +38,19 @@ impl Script {
 }
 
 impl Driver {
+    /// Takes what is before the log's front for seen: what the group is, the front says; who belongs to
+    /// it, `meta` does.
+    pub(super) fn start_behind_front(&mut self) {
+        let front = self.log.front();
+        let Some(genesis) = self.log.genesis().filter(|genesis| *genesis <= front) else { return };
+        match self.log.genesis_payload() {
+            Ok(Some(payload)) => self.on_committed(genesis, &payload),
+            Ok(None) => {}
+            Err(error) => self.fail(error.to_string()),
+        }
+        self.script.observed = front;
+    }
+
     /// Looks at entries that have been committed. Says whether it looked at any.
     pub(super) fn observe(&mut self) -> bool {
         let mut count = 0;
@@ -43,7 +58,11 @@ impl Driver {
             let slot = self.script.observed.next();
             match self.log.read(slot) {
                 Ok(Some((_, Some(payload)))) => self.on_committed(slot, &payload),
-                Ok(Some((_, None))) => {}
+                Ok(Some((entry, None))) => {
+                    if let Content::Change(members) = entry.content {
+                        self.on_committed_change(slot, &members);
+                    }
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.fail(error.to_string());
@@ -68,14 +87,14 @@ impl Driver {
             Ok(entry) => {
                 self.agreed.saw(entry.stamp);
                 for op in entry.ops() {
-                    self.on_committed_op(&op);
+                    self.on_committed_op(slot, &op);
                 }
             }
             Err(error) => self.fail(format!("slot {slot} holds no entry: {error}")),
         }
     }
 
-    fn on_committed_op(&mut self, op: &Op<'_>) {
+    fn on_committed_op(&mut self, slot: Slot, op: &Op<'_>) {
         self.entry.committed(self.clock.now(), op);
         match *op {
             Op::Connect { conn, .. } => {
@@ -90,23 +109,33 @@ impl Driver {
                     self.begin_generation();
                 }
             }
+            Op::Member { node, address, witness } => {
+                let address = address.to_string();
+                self.on_committed_member(slot, Place { node, address, witness });
+            }
             _ => {}
         }
     }
 
     fn on_genesis(&mut self, slot: Slot, genesis: Genesis) {
-        if genesis.base != self.settings.base.digest() {
+        if !self.is_witness() && genesis.base != self.settings.base.digest() {
             return self.fail(
                 "the group was created from another base (program, libraries, files, arguments or \
                  environment); start this replica from the same one"
                     .to_string(),
             );
         }
-        let members: Vec<&str> = genesis.members.iter().map(|member| member.as_str()).collect();
-        if members != self.settings.members {
+        let founders = self.settings.founders.iter();
+        let told = founders.map(|place| (&*place.address, place.witness));
+        let said = genesis.members.iter().map(|founder| (&*founder.address, founder.witness));
+        if !told.eq(said) {
+            let names: Vec<&str> =
+                genesis.members.iter().map(|founder| &*founder.address).collect();
             return self.fail(format!(
-                "the group's members are {}; give these as --peers",
-                members.join(",")
+                "the group was created with the members {}, and this replica was told of {}; give the \
+                 same --peers and --witness everywhere",
+                names.join(","),
+                self.settings.founders
             ));
         }
         let group = format!("{:032x}", genesis.group);
@@ -116,11 +145,19 @@ impl Driver {
                 short(genesis.group)
             ));
         }
+        let data = &self.settings.data;
+        let kept = match data.base() {
+            Ok(None) => data.put_base(&self.settings.base),
+            Ok(Some(_)) => Ok(()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = kept {
+            return self.fail(why);
+        }
         if self.meta.group.is_none() {
             info!("group {} exists", short(genesis.group));
             self.meta.group = Some(group);
-            let kept = self.settings.data.put_base(&self.settings.base);
-            if let Err(why) = kept.and_then(|()| self.settings.data.put_meta(&self.meta)) {
+            if let Err(why) = data.put_meta(&self.meta) {
                 return self.fail(why);
             }
         }
@@ -128,7 +165,9 @@ impl Driver {
         self.agreed.saw(genesis.stamp);
         self.lead.genesis(&genesis);
         self.script.genesis = Some((slot, genesis));
-        self.server.want();
+        if !self.is_witness() {
+            self.server.want();
+        }
     }
 
     /// Gives the server what it has not got yet. Says whether it gave any.

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use tracing::{error, info};
 
 use crate::cell::{self, Report, upper};
+use crate::event::Event;
 use crate::options::{Admission, ServerFsync};
 use crate::report::{Ending, ServerReport};
 
@@ -177,7 +178,8 @@ impl Driver {
         // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
         let (script, output) = unsafe { shared.daemon_ends() };
 
-        let cell = cell::start(&self.settings.spec).await.map_err(|error| error.to_string())?;
+        let spec = self.settings.spec.as_ref().expect("a witness wants no server");
+        let cell = cell::start(spec).await.map_err(|error| error.to_string())?;
         let number = self.server.runs;
         spawn_local(pass_reports(number, cell.reports, self.cell_reports.clone()));
         spawn_local(pass_lines(cell.stdout, false));
@@ -199,7 +201,7 @@ impl Driver {
                      namespaces do"
                 ));
             }
-            Report::Started => info!("the server's program has been started"),
+            Report::Started => self.tell(Event::ServerStarted),
             Report::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
             Report::Exited(status) => self.on_server_end(Ending::Exited(status)),
             Report::Killed(signal) => self.on_server_end(Ending::Killed(signal)),
@@ -236,7 +238,12 @@ impl Driver {
             self.look_again_at(self.clock.now() + LOOK_AT_OUTPUT);
         }
         self.consider_clients(admitted);
-        self.node.set_eager(admitted.0 + EAGER_WITHIN >= self.committed.0);
+        let in_step = admitted.0.saturating_add(EAGER_WITHIN) >= self.committed.0;
+        self.node.set_eager(in_step);
+        if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
+            self.reports[self.me().index()] = ServerReport::Alive { in_step };
+            self.tell_all();
+        }
         count > 0
     }
 
@@ -259,6 +266,7 @@ impl Driver {
             text.push_str(&format!(": {trouble}"));
         }
         error!("{text}");
+        self.events.tell(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
         self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
         self.tell_all();
@@ -289,8 +297,10 @@ impl Driver {
         if ending == Ending::Killed(libc::SIGKILL) {
             return;
         }
-        let members = self.settings.members.len();
-        let same = self.reports.iter().filter(|report| report.same_end(&mine)).count();
+        let servers = self.servers();
+        let report = |node: NodeId| &self.reports[node.index()];
+        let same = servers.iter().filter(|node| report(*node).same_end(&mine)).count();
+        let members = servers.len();
         if same < members / 2 + 1 {
             return;
         }
@@ -298,7 +308,7 @@ impl Driver {
         let early = self.server.ended_early;
         let status = i32::from(early || ending != Ending::Exited(0));
         let early = if early { ", before it listened at a port" } else { "" };
-        let program = &self.settings.spec.arguments[0];
+        let program = self.program();
         self.end(
             status,
             format!(
@@ -315,7 +325,7 @@ impl Driver {
         }
         self.server.rebuild_at = None;
         if self.server.last_end.is_some_and(|(_, times)| times >= SAME_END_MAX) {
-            let program = &self.settings.spec.arguments[0];
+            let program = self.program();
             return self.fail(format!(
                 "{program} has died {SAME_END_MAX} times at one clock, and only here: this host is \
                  not like the others"
@@ -323,17 +333,21 @@ impl Driver {
         }
         info!("the server is built again, by replay from the first slot");
         self.begin_generation();
-        self.reports[self.me().index()] = ServerReport::Alive;
+        self.reports[self.me().index()] = ServerReport::Alive { in_step: false };
         self.tell_all();
         self.server.want();
     }
 
     fn tell_all(&mut self) {
-        for number in 1..=self.settings.members.len() as u8 {
-            if let Some(node) = NodeId::new(number) {
-                self.tell_server_report(node);
-            }
+        for node in self.others().iter() {
+            self.tell_server_report(node);
         }
+    }
+
+    /// What the server's program is called in messages: as it was given, not where a link leads.
+    fn program(&self) -> String {
+        let spec = self.settings.spec.as_ref();
+        spec.map_or_else(|| "no program".into(), |spec| spec.arguments[0].clone())
     }
 }
 

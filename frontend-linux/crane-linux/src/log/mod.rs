@@ -3,16 +3,28 @@
 //! | file | thought |
 //! |---|---|
 //! | `record` | the bytes of a segment (pure) |
-//! | `storage` | the thread that writes and syncs |
+//! | `reading` | which files make up a log, where it ends, and what is damage |
+//! | `front` | where a log starts whose older segments are gone |
+//! | `open` | from files to a log, and to what paxos starts from |
+//! | `damage` | what becomes of a log that is damaged |
+//! | `cut` | taking the front off |
+//! | `disk`, `segments`, `storage` | what is asked of files; writing them; the thread that writes and syncs |
+//! | `error` | what stands in the way of reading |
 //! | here | an index from slots to places, a cache of the last payloads, and the next write's place |
 
+mod cut;
+pub mod damage;
+pub mod disk;
+mod error;
+mod front;
+mod open;
+pub mod reading;
 pub mod record;
+mod segments;
 pub mod storage;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,10 +32,14 @@ use std::rc::Rc;
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Record, WriteNumber};
 
-use record::{Bad, Stored};
+use record::Stored;
 
-/// A segment is closed when it has this many bytes.
-pub const SEGMENT_BYTES: usize = 32 << 20;
+pub use error::LogError;
+pub use front::Front;
+pub use open::Opened;
+
+/// A segment is closed when it has this many bytes. (Tests write several.)
+pub const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 /// Payloads that are kept in memory: this many bytes, and whatever is not durable yet.
 const CACHE_BYTES: usize = 32 << 20;
@@ -34,61 +50,6 @@ pub type Payload = Rc<[u8]>;
 /// What paxos knows of a payload.
 pub fn describe(payload: &[u8]) -> paxos::Descriptor {
     paxos::Descriptor { length: payload.len() as u32, digest: xxhash_rust::xxh3::xxh3_64(payload) }
-}
-
-/// What stands in the way of reading the log.
-#[derive(Debug)]
-pub enum LogError {
-    /// The system refused.
-    Io(PathBuf, io::Error),
-    /// Bytes that were written are not what they were.
-    Damaged(PathBuf, usize),
-    /// A newer (or much older) program wrote it.
-    Version(PathBuf, u32),
-    /// A segment is missing before this one.
-    Missing(PathBuf),
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LogError::Io(path, error) => write!(f, "{}: {error}", path.display()),
-            LogError::Damaged(path, offset) => write!(
-                f,
-                "the log is damaged: {} at offset {offset}; move the data directory away, and start \
-                 this replica again: it takes the log from the others",
-                path.display()
-            ),
-            LogError::Version(path, version) => write!(
-                f,
-                "{} is of log version {version}, and this program reads version {}; use the program \
-                 that wrote it",
-                path.display(),
-                record::LOG_VERSION
-            ),
-            LogError::Missing(path) => write!(
-                f,
-                "the log has no {}; move the data directory away, and start this replica again: it \
-                 takes the log from the others",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl std::error::Error for LogError {}
-
-/// What [`Log::open`] found.
-#[derive(Debug)]
-pub struct Opened {
-    /// The log, ready to be appended to.
-    pub log: Log,
-    /// What paxos starts from.
-    pub stored: paxos::Stored,
-    /// The entries, from slot 1.
-    pub entries: Vec<paxos::Entry>,
-    /// Bytes that were cut off because a crash had left them torn.
-    pub torn_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,16 +89,26 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Log {
     directory: PathBuf,
+    /// What the records come to so far.
+    stored: paxos::Stored,
+    /// From the slot after the front's on.
     index: Vec<Place>,
     genesis: Option<Slot>,
+    /// The genesis entry, if the log starts after it.
+    genesis_kept: Option<Payload>,
     cache: VecDeque<Cached>,
     cache_bytes: usize,
     segment: u32,
     offset: usize,
     chunks: Vec<Chunk>,
     written: WriteNumber,
-    taken: WriteNumber,
     durable: WriteNumber,
+    /// Up to where the disk has the log.
+    synced: Place,
+    /// Where batches end whose writes are not durable yet.
+    unsynced: VecDeque<(WriteNumber, Place)>,
+    /// Durable means on the disk.
+    syncs: bool,
     reading: Option<(u32, File)>,
 }
 
@@ -147,40 +118,9 @@ pub fn segment_path(directory: &Path, number: u32) -> PathBuf {
 }
 
 impl Log {
-    /// Reads the log in `directory`, which exists; an empty one is a log without entries. Torn records
-    /// at its end are cut off.
-    ///
-    /// # Errors
-    /// [`LogError`]; nothing has been changed then.
-    pub fn open(directory: &Path) -> Result<Opened, LogError> {
-        let mut opened = Opened {
-            log: Log {
-                directory: directory.to_path_buf(),
-                index: Vec::new(),
-                genesis: None,
-                cache: VecDeque::new(),
-                cache_bytes: 0,
-                segment: 0,
-                offset: SEGMENT_BYTES,
-                chunks: Vec::new(),
-                written: WriteNumber(0),
-                taken: WriteNumber(0),
-                durable: WriteNumber(0),
-                reading: None,
-            },
-            stored: paxos::Stored::BLANK,
-            entries: Vec::new(),
-            torn_bytes: 0,
-        };
-        let numbers = segment_numbers(directory)?;
-        for (place, number) in numbers.iter().enumerate() {
-            let expected = place as u32 + 1;
-            if *number != expected {
-                return Err(LogError::Missing(segment_path(directory, expected)));
-            }
-            opened.read_segment(*number, place + 1 == numbers.len())?;
-        }
-        Ok(opened)
+    /// What is durable is not synced: records make no claim about the disk.
+    pub fn without_syncs(&mut self) {
+        self.syncs = false;
     }
 
     /// Appends a record. `payload` belongs to an accepted entry that has one.
@@ -188,10 +128,11 @@ impl Log {
         self.written = number;
         let bytes = payload.as_deref().unwrap_or_default();
         let place = self.put(&Stored::Paxos(*record), bytes);
+        self.note(record);
         match record {
             Record::Accept { slot, entry } => {
                 self.cut_from(*slot);
-                assert_eq!(slot.0, self.index.len() as u64 + 1, "the log has no gaps");
+                assert_eq!(*slot, self.last().next(), "the log has no gaps");
                 self.index.push(place);
                 self.note_genesis(*slot, entry);
                 self.cache_bytes += bytes.len();
@@ -205,20 +146,42 @@ impl Log {
 
     /// Appends the hint that all slots up to this one are committed.
     pub fn append_committed(&mut self, slot: Slot) {
+        self.stored.committed = slot;
         self.put(&Stored::Committed(slot), &[]);
     }
 
     /// What has been appended since the last time, if anything.
     pub fn take_batch(&mut self) -> Option<Batch> {
-        self.taken = self.written;
         let chunks = std::mem::take(&mut self.chunks);
+        let known = self.unsynced.back().map_or(self.durable, |(number, _)| *number);
+        if self.written > known {
+            let end = Place { segment: self.segment, offset: self.offset as u32 };
+            self.unsynced.push_back((self.written, end));
+        }
         (!chunks.is_empty()).then_some(Batch { chunks, up_to: self.written })
     }
 
     /// All writes up to this one can be read from the disk.
     pub fn durable(&mut self, up_to: WriteNumber) {
         self.durable = self.durable.max(up_to);
+        while self.unsynced.front().is_some_and(|(number, _)| *number <= up_to) {
+            (_, self.synced) = self.unsynced.pop_front().expect("it has a front");
+        }
         self.shrink_cache();
+    }
+
+    /// The log starts after this slot.
+    pub fn front(&self) -> Slot {
+        self.stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot)
+    }
+
+    fn last(&self) -> Slot {
+        Slot(self.front().0 + self.index.len() as u64)
+    }
+
+    fn position(&self, slot: Slot) -> Option<usize> {
+        let position = slot.0.checked_sub(self.front().0 + 1)? as usize;
+        (position < self.index.len()).then_some(position)
     }
 
     /// Where the genesis entry stands: the first one with a payload.
@@ -234,25 +197,29 @@ impl Log {
         &mut self,
         slot: Slot,
     ) -> Result<Option<(paxos::Entry, Option<Payload>)>, LogError> {
-        let Some(position) = slot.0.checked_sub(1) else { return Ok(None) };
-        let Some(place) = self.index.get(position as usize).copied() else { return Ok(None) };
+        let Some(position) = self.position(slot) else { return Ok(None) };
         let first_cached = self.index.len() - self.cache.len();
         if let Some(cached) =
-            (position as usize).checked_sub(first_cached).and_then(|cached| self.cache.get(cached))
+            position.checked_sub(first_cached).and_then(|cached| self.cache.get(cached))
         {
             return Ok(Some((cached.entry, cached.payload.clone())));
         }
-        self.read_from_disk(slot, place).map(Some)
+        self.read_from_disk(slot, self.index[position]).map(Some)
     }
 
     fn put(&mut self, stored: &Stored, payload: &[u8]) -> Place {
         if self.offset >= SEGMENT_BYTES {
+            self.put_here(&Stored::Closed, &[]);
             self.segment += 1;
-            let header = record::segment_header(self.segment).to_vec();
-            self.offset = header.len();
-            self.chunks.push(Chunk { segment: self.segment, offset: 0, bytes: header });
+            self.offset = record::SEGMENT_HEADER_BYTES;
         }
+        self.put_here(stored, payload)
+    }
+
+    fn put_here(&mut self, stored: &Stored, payload: &[u8]) -> Place {
         let place = Place { segment: self.segment, offset: self.offset as u32 };
+        let known = self.syncs && self.synced.segment == self.segment;
+        let synced = if known { self.synced.offset } else { 0 };
         let continues = self.chunks.last().is_some_and(|chunk| chunk.segment == self.segment);
         if !continues {
             let offset = self.offset as u64;
@@ -260,13 +227,24 @@ impl Log {
         }
         let chunk = self.chunks.last_mut().expect("just made sure");
         let before = chunk.bytes.len();
-        record::encode(stored, payload, &mut chunk.bytes);
+        record::encode(stored, payload, synced, &mut chunk.bytes);
         self.offset += chunk.bytes.len() - before;
         place
     }
 
+    /// Keeps what a record means for the whole.
+    fn note(&mut self, record: &Record) {
+        let stored = &mut self.stored;
+        match *record {
+            Record::Promise { ballot } => stored.promised = stored.promised.max(ballot),
+            Record::Standing(standing) => stored.standing = standing,
+            Record::Adopt { ballot, .. } => stored.accepted = stored.accepted.max(ballot),
+            Record::Accept { entry, .. } => stored.accepted = stored.accepted.max(entry.ballot),
+        }
+    }
+
     fn cut_from(&mut self, slot: Slot) {
-        let keep = slot.0 as usize - 1;
+        let keep = slot.0.saturating_sub(self.front().0 + 1) as usize;
         self.genesis = self.genesis.filter(|genesis| *genesis < slot);
         while self.index.len() > keep {
             self.index.pop();
@@ -324,91 +302,7 @@ impl Log {
     }
 }
 
-impl Opened {
-    fn read_segment(&mut self, number: u32, is_last: bool) -> Result<(), LogError> {
-        let path = segment_path(&self.log.directory, number);
-        let bytes = std::fs::read(&path).map_err(|error| LogError::Io(path.clone(), error))?;
-        let mut offset = record::SEGMENT_HEADER_BYTES;
-        let outcome = record::check_segment(&bytes, number).and_then(|()| {
-            while let Some(found) = record::decode(&bytes, offset)? {
-                self.found(number, &found)?;
-                offset = found.end;
-            }
-            Ok(())
-        });
-        self.log.segment = number;
-        self.log.offset = offset;
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(Bad::Torn { offset }) if is_last => self.cut(&path, offset, bytes.len()),
-            Err(Bad::Torn { offset } | Bad::Damaged { offset }) => {
-                Err(LogError::Damaged(path, offset))
-            }
-            Err(Bad::Version { version }) => Err(LogError::Version(path, version)),
-        }
-    }
-
-    fn found(&mut self, segment: u32, found: &record::Found<'_>) -> Result<(), Bad> {
-        match found.stored {
-            Stored::Committed(slot) => self.stored.committed = slot,
-            Stored::Paxos(Record::Promise { ballot }) => self.stored.promised = ballot,
-            Stored::Paxos(Record::Standing(standing)) => self.stored.standing = standing,
-            Stored::Paxos(Record::Adopt { ballot, up_to }) => {
-                self.stored.accepted = self.stored.accepted.max(ballot);
-                self.cut_from(up_to.next());
-            }
-            Stored::Paxos(Record::Accept { slot, entry }) => {
-                let position = (slot.0 as usize).wrapping_sub(1);
-                if position > self.entries.len() {
-                    return Err(Bad::Damaged { offset: found.offset });
-                }
-                self.stored.accepted = self.stored.accepted.max(entry.ballot);
-                self.cut_from(slot);
-                self.entries.push(entry);
-                self.log.index.push(Place { segment, offset: found.offset as u32 });
-                self.log.note_genesis(slot, &entry);
-            }
-        }
-        Ok(())
-    }
-
-    fn cut_from(&mut self, slot: Slot) {
-        self.log.cut_from(slot);
-        self.entries.truncate(self.log.index.len());
-    }
-
-    fn cut(&mut self, path: &Path, offset: usize, length: usize) -> Result<(), LogError> {
-        self.torn_bytes = (length - offset) as u64;
-        let failed = |error| LogError::Io(path.to_path_buf(), error);
-        let file = File::options().write(true).open(path).map_err(failed)?;
-        if offset < record::SEGMENT_HEADER_BYTES {
-            // Not even the header was written: the segment is made anew.
-            file.set_len(0).map_err(failed)?;
-            self.log.segment -= 1;
-            self.log.offset = SEGMENT_BYTES;
-        } else {
-            file.set_len(offset as u64).map_err(failed)?;
-            self.log.offset = offset;
-        }
-        file.sync_all().map_err(failed)
-    }
-}
-
-/// The numbers of the segments in a directory, in their order.
-///
-/// # Errors
-/// What the system refused.
-pub fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
-    let failed = |error| LogError::Io(directory.to_path_buf(), error);
-    let mut numbers = Vec::new();
-    for item in std::fs::read_dir(directory).map_err(failed)? {
-        let name = item.map_err(failed)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log"));
-        numbers.extend(number.and_then(|number| number.parse::<u32>().ok()));
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod tests;

@@ -1,24 +1,28 @@
 //! What stands in a segment of the log, as bytes.
 //!
 //! ```text
-//! segment:  "CRANELOG"  version u32  number u32  crc u32      then records to the end of the file
-//! record:   length u32  crc of body u32  crc of these 8 bytes u32   body: Stored, then the payload
+//! segment:  "CRANELOG"  version u32  number u32  crc u32                       then records, then zeros
+//! record:   length u32  synced u32  crc of body u32  crc of these 12 bytes u32   body: Stored, payload
 //! ```
 //!
-//! A crash can leave the last records *torn*: cut short, or with a sector that was never written and
-//! reads as zeros (etcd's rule, `server/storage/wal/decoder.go`, `isTornEntry`). Everything else that
-//! does not fit its checksum is *damage*: something that was promised to others may be in it.
+//! A crash can leave the last records *torn*: the file is cut short, or a part of a sector that was never
+//! written reads as zeros (etcd's rule, `server/storage/wal/decoder.go`, `isTornEntry`). Everything else
+//! that does not fit its checksum is *damage*: something that was promised to others may be in it.
+//!
+//! Zeros alone do not tell a write that never came from one that was lost later. So each record says up
+//! to where its segment was known to be on the disk when it was written (`synced`): a torn record below
+//! that mark of a later one is damage as well ([`is_known_synced`]).
 
 use crane_core::id::Slot;
 use crane_core::paxos::Record;
 use serde::{Deserialize, Serialize};
 
 /// Raised when the layout changes.
-pub const LOG_VERSION: u32 = 1;
+pub const LOG_VERSION: u32 = 2;
 /// Bytes before a segment's first record.
 pub const SEGMENT_HEADER_BYTES: usize = 20;
 /// Bytes before a record's body.
-pub const RECORD_HEADER_BYTES: usize = 12;
+pub const RECORD_HEADER_BYTES: usize = 16;
 /// Bytes of the longest body.
 pub const BODY_BYTES_MAX: usize = crane_core::limits::ENTRY_BYTES_MAX + 1024;
 
@@ -32,6 +36,8 @@ pub enum Stored {
     Paxos(Record),
     /// Every slot up to here has been committed. A hint: it may be lost.
     Committed(Slot),
+    /// The segment ends here, and the next one goes on. One that does not say so is the last.
+    Closed,
 }
 
 /// A record that was read.
@@ -41,6 +47,8 @@ pub struct Found<'a> {
     pub offset: usize,
     /// Where the next one begins.
     pub end: usize,
+    /// Up to here the segment was on the disk when this was written, as far as was known.
+    pub synced: u32,
     /// What it says.
     pub stored: Stored,
     /// The payload; empty if it has none.
@@ -78,11 +86,11 @@ pub fn segment_header(number: u32) -> [u8; SEGMENT_HEADER_BYTES] {
     header
 }
 
-/// Appends a record to `space`.
+/// Appends a record to `space`. `synced` is the mark that it carries.
 ///
 /// # Panics
 /// When the payload is longer than an entry can be: the caller has checked it.
-pub fn encode(stored: &Stored, payload: &[u8], space: &mut Vec<u8>) {
+pub fn encode(stored: &Stored, payload: &[u8], synced: u32, space: &mut Vec<u8>) {
     let start = space.len();
     space.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
     let mut words = [0; 256];
@@ -94,9 +102,10 @@ pub fn encode(stored: &Stored, payload: &[u8], space: &mut Vec<u8>) {
     let (length, crc) = (body.len() as u32, crc32fast::hash(body));
     let header = &mut space[start..start + RECORD_HEADER_BYTES];
     header[..4].copy_from_slice(&length.to_le_bytes());
-    header[4..8].copy_from_slice(&crc.to_le_bytes());
-    let crc = crc32fast::hash(&header[..8]);
-    header[8..].copy_from_slice(&crc.to_le_bytes());
+    header[4..8].copy_from_slice(&synced.to_le_bytes());
+    header[8..12].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&header[..12]);
+    header[12..].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Checks the first bytes of a segment.
@@ -111,7 +120,7 @@ pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
     if header == expected {
         return Ok(());
     }
-    if header.iter().all(|byte| *byte == 0) {
+    if is_zero(header) {
         return Err(Bad::Torn { offset: 0 });
     }
     let version = word(&header[8..]);
@@ -122,45 +131,78 @@ pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
     Err(Bad::Damaged { offset: 0 })
 }
 
-/// Reads the record at `offset`; `None` at the end of the segment.
+/// Reads the record at `offset`; `None` at the end of what was written: only zeros follow, if anything.
 ///
 /// # Errors
-/// [`Bad`], whatever the bytes are; never a panic.
+/// [`Bad`], whatever the bytes are; never a panic. What is torn by its looks may still be damage, see
+/// [`is_known_synced`].
 pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     let left = segment.get(offset..).unwrap_or_default();
-    if left.is_empty() {
-        return Ok(None);
-    }
-    let Some(header) = left.get(..RECORD_HEADER_BYTES) else { return Err(Bad::Torn { offset }) };
-    if word(&header[8..]) != crc32fast::hash(&header[..8]) {
-        let unwritten = left.iter().all(|byte| *byte == 0);
-        return Err(if unwritten { Bad::Torn { offset } } else { Bad::Damaged { offset } });
-    }
-    let length = word(header) as usize;
-    let Some(body) = left[RECORD_HEADER_BYTES..].get(..length) else {
-        return Err(Bad::Torn { offset });
+    let Some(Header { length, synced, crc }) = header(left) else {
+        if is_zero(left) {
+            return Ok(None);
+        }
+        let end = segment.len().min(offset + RECORD_HEADER_BYTES);
+        let torn = left.len() < RECORD_HEADER_BYTES || has_unwritten(segment, offset, end);
+        return Err(if torn { Bad::Torn { offset } } else { Bad::Damaged { offset } });
     };
     let end = offset + RECORD_HEADER_BYTES + length;
-    if word(&header[4..]) != crc32fast::hash(body) {
-        let torn = has_unwritten_sector(segment, offset + RECORD_HEADER_BYTES, end);
+    let Some(body) = segment.get(offset + RECORD_HEADER_BYTES..end) else {
+        return Err(Bad::Torn { offset });
+    };
+    if crc != crc32fast::hash(body) {
+        let torn = has_unwritten(segment, offset + RECORD_HEADER_BYTES, end);
         return Err(if torn { Bad::Torn { offset } } else { Bad::Damaged { offset } });
     }
     match postcard::take_from_bytes::<Stored>(body) {
-        Ok((stored, payload)) => Ok(Some(Found { offset, end, stored, payload })),
+        Ok((stored, payload)) => Ok(Some(Found { offset, end, synced, stored, payload })),
         Err(_) => Err(Bad::Damaged { offset }),
     }
 }
 
-fn has_unwritten_sector(segment: &[u8], from: usize, to: usize) -> bool {
+/// Whether a record after `offset`, where none could be read, tells that what stood there was on the
+/// disk already. The search goes byte by byte: how long the unreadable one was is not known.
+pub fn is_known_synced(segment: &[u8], offset: usize) -> bool {
+    let used = segment.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    (offset + 1..used).any(|at| {
+        let Some(Header { length, synced, crc }) = header(&segment[at..]) else { return false };
+        let body = segment[at + RECORD_HEADER_BYTES..].get(..length);
+        synced as usize > offset && body.is_some_and(|body| crc32fast::hash(body) == crc)
+    })
+}
+
+struct Header {
+    length: usize,
+    synced: u32,
+    crc: u32,
+}
+
+/// The header of a record, if the bytes begin with one.
+fn header(bytes: &[u8]) -> Option<Header> {
+    let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
+    let length = word(bytes) as usize;
+    // A body has the tag of its record at least, so zeros are no header.
+    let whole = (1..=BODY_BYTES_MAX).contains(&length)
+        && word(&bytes[12..]) == crc32fast::hash(&bytes[..12]);
+    whole.then(|| Header { length, synced: word(&bytes[4..]), crc: word(&bytes[8..]) })
+}
+
+/// Whether a sector with a part of these bytes was never written, as far as one can see: it is zero to its
+/// end. The sector in which they begin was written before, up to there.
+fn has_unwritten(segment: &[u8], from: usize, to: usize) -> bool {
     let mut at = from;
     while at < to {
-        let next = ((at / SECTOR_BYTES + 1) * SECTOR_BYTES).min(to);
-        if segment[at..next].iter().all(|byte| *byte == 0) {
+        let next = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        if is_zero(&segment[at..next.min(segment.len())]) {
             return true;
         }
         at = next;
     }
     false
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 fn word(bytes: &[u8]) -> u32 {
@@ -178,7 +220,7 @@ mod tests {
         for payload in payloads {
             offsets.push(bytes.len());
             let promise = Record::Promise { ballot: Ballot::ZERO };
-            encode(&Stored::Paxos(promise), payload, &mut bytes);
+            encode(&Stored::Paxos(promise), payload, 0, &mut bytes);
         }
         (bytes, offsets)
     }
@@ -219,10 +261,39 @@ mod tests {
         let (mut bytes, offsets) = segment(&[&[7; 2000]]);
         bytes[1024..1536].fill(0);
         assert_eq!(decode(&bytes, offsets[0]), Err(Bad::Torn { offset: offsets[0] }));
-        let (mut bytes, offsets) = segment(&[b"x"]);
-        bytes.truncate(offsets[0]);
-        bytes.resize(offsets[0] + 4096, 0);
+        // The sector with the header never came, the next one did.
+        let (mut bytes, offsets) = segment(&[&[7; 2000]]);
+        bytes[offsets[0]..512].fill(0);
         assert_eq!(decode(&bytes, offsets[0]), Err(Bad::Torn { offset: offsets[0] }));
+        // Nor did the one in which the body ends.
+        let (mut bytes, offsets) = segment(&[&[7; 2000]]);
+        bytes[1536..].fill(0);
+        bytes.resize(4096, 0);
+        assert_eq!(decode(&bytes, offsets[0]), Err(Bad::Torn { offset: offsets[0] }));
+    }
+
+    #[test]
+    fn zeros_to_the_end_are_room() {
+        let (mut bytes, offsets) = segment(&[b"one"]);
+        let end = bytes.len();
+        bytes.resize(end + 4096, 0);
+        let one = decode(&bytes, offsets[0]).unwrap().unwrap();
+        assert_eq!((one.end, decode(&bytes, end)), (end, Ok(None)));
+        bytes[end + 4000] = 1;
+        assert!(decode(&bytes, end).is_err());
+    }
+
+    #[test]
+    fn a_later_record_tells_what_was_on_the_disk() {
+        let (mut bytes, offsets) = segment(&[&[7; 2000]]);
+        let synced = bytes.len();
+        bytes[1024..1536].fill(0);
+        assert!(!is_known_synced(&bytes, offsets[0]));
+        encode(&Stored::Closed, b"", offsets[0] as u32, &mut bytes);
+        assert!(!is_known_synced(&bytes, offsets[0]));
+        encode(&Stored::Closed, b"", synced as u32, &mut bytes);
+        assert!(is_known_synced(&bytes, offsets[0]));
+        assert!(!is_known_synced(&bytes, synced));
     }
 
     #[test]
@@ -248,6 +319,7 @@ mod tests {
             let _ = decode(&bytes, 0);
             let _ = decode(&bytes, length / 2);
             let _ = check_segment(&bytes, 1);
+            let _ = is_known_synced(&bytes, length / 3);
         }
     }
 }

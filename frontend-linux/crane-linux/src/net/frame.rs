@@ -90,7 +90,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]; the stream is of no use any more then.
-    pub fn next(&mut self) -> Result<Option<(Kind, &[u8])>, FrameError> {
+    pub fn take(&mut self) -> Result<Option<(Kind, &[u8])>, FrameError> {
         let left = &self.bytes[self.read..];
         let Some((length, rest)) = left.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length);
@@ -130,7 +130,7 @@ mod tests {
             let mut found = Vec::new();
             for part in stream.chunks(step) {
                 decoder.feed(part);
-                while let Some((kind, body)) = decoder.next().unwrap() {
+                while let Some((kind, body)) = decoder.take().unwrap() {
                     found.push((kind, body.to_vec()));
                 }
             }
@@ -142,10 +142,10 @@ mod tests {
     fn garbage_is_refused() {
         let mut decoder = Decoder::default();
         decoder.feed(b"GET / HTTP/1.1\r\n\r\n");
-        assert!(matches!(decoder.next(), Err(FrameError::Length(_))));
+        assert!(matches!(decoder.take(), Err(FrameError::Length(_))));
         let mut decoder = Decoder::default();
         decoder.feed(&[0; 8]);
-        assert_eq!(decoder.next(), Err(FrameError::Length(0)));
+        assert_eq!(decoder.take(), Err(FrameError::Length(0)));
         let mut stream = Vec::new();
         encode(Kind::Hello, &[b"x"], &mut stream);
         for at in 4..stream.len() {
@@ -153,7 +153,7 @@ mod tests {
             changed[at] ^= 4;
             let mut decoder = Decoder::default();
             decoder.feed(&changed);
-            assert_eq!(decoder.next(), Err(FrameError::Checksum), "byte {at}");
+            assert_eq!(decoder.take(), Err(FrameError::Checksum), "byte {at}");
         }
     }
 }

@@ -5,12 +5,15 @@
 
 use std::fmt;
 
+use crane_core::id::{NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::base::Base;
+use crate::options::Priority;
+use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 /// What a hello begins with, whatever the version.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 
@@ -23,6 +26,8 @@ pub struct Hello {
     pub version: u32,
     /// The sender's number.
     pub node: u8,
+    /// Where it is reached.
+    pub address: String,
     /// The number that the sender believes the receiver to have.
     pub to: u8,
     /// The sender's generation as an entry replica.
@@ -31,8 +36,12 @@ pub struct Hello {
     pub group: Option<u128>,
     /// Whether the sender has been in touch with its group since it was started.
     pub joined: bool,
-    /// The members as the sender was told.
-    pub members: Vec<String>,
+    /// The members as the sender knows them.
+    pub roster: Roster,
+    /// Whether the sender runs no server, and has no base.
+    pub witness: bool,
+    /// Whether the sender would rather be primary than others, or rather not.
+    pub priority: Priority,
     /// What the sender's server starts from.
     pub base: Base,
 }
@@ -79,13 +88,6 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
             theirs.version, mine.version
         ));
     }
-    if theirs.members != mine.members {
-        return refuse(format!(
-            "it was started with the members {}, this one with {}; give the same --peers everywhere",
-            theirs.members.join(","),
-            mine.members.join(",")
-        ));
-    }
     if theirs.node == mine.node || theirs.to != mine.node || mine.to != theirs.node {
         return refuse(format!(
             "it calls itself number {} and this one number {}, and here it is the other way; check \
@@ -103,11 +105,57 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
             short(my_group)
         ));
     }
-    if let Some(difference) = mine.base.difference(&theirs.base) {
+    if !theirs.roster.is_sound() || !mine.roster.is_sound() {
+        return refuse("its list of members is none".to_string());
+    }
+    judge_places(mine, theirs)?;
+    if !mine.witness
+        && !theirs.witness
+        && let Some(difference) = mine.base.difference(&theirs.base)
+    {
         return refuse(format!(
             "the base differs in: {difference}; start all replicas from the same program, files, \
              arguments and environment"
         ));
+    }
+    Ok(())
+}
+
+/// Whether both have a place in the group, by the newer of their rosters. Two that are about to create
+/// a group were told of the same one.
+fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
+    let created = |hello: &Hello| hello.group.is_some() || hello.roster.as_of > Slot::NONE;
+    if !created(mine) && !created(theirs) {
+        if mine.roster == theirs.roster {
+            return Ok(());
+        }
+        let what = if mine.roster.to_string() == theirs.roster.to_string() {
+            "it was started with other witnesses than this one; give the same --witness everywhere"
+                .to_string()
+        } else {
+            format!(
+                "it was started with the members {}, this one with {}; give the same --peers \
+                 everywhere",
+                theirs.roster, mine.roster
+            )
+        };
+        return Err(Refusal { what, loser: loser(mine, theirs) });
+    }
+    // Both sides must come to the same result, so nothing here depends on which side this is.
+    let mut pair = [(mine, Loser::Mine), (theirs, Loser::Theirs)];
+    pair.sort_by_key(|(hello, _)| hello.node);
+    let age = |(hello, _): &&(&Hello, Loser)| (hello.roster.as_of, hello.group.is_some());
+    let newer = &pair.iter().max_by_key(age).expect("there are two").0.roster;
+    for (hello, whose) in pair {
+        let known = NodeId::new(hello.node).is_some_and(|node| newer.has(node, &hello.address));
+        if !known {
+            let what = format!(
+                "{} is not replica {} of the group, whose members are {newer}; check --peers and \
+                 --self, or add it with crane-linux member add and start it with a new --data-dir",
+                hello.address, hello.node
+            );
+            return Err(Refusal { what, loser: whose });
+        }
     }
     Ok(())
 }
@@ -138,6 +186,8 @@ fn loser(mine: &Hello, theirs: &Hello) -> Loser {
 mod tests {
     use super::*;
     use crate::base::Part;
+    use crate::roster::Place;
+    use crane_core::paxos::NodeSet;
 
     fn hello(node: u8, to: u8) -> Hello {
         let part = Part { name: "argument 1".into(), digest: [1; 16] };
@@ -145,11 +195,14 @@ mod tests {
             magic: MAGIC,
             version: PROTOCOL_VERSION,
             node,
+            address: format!("{}:6790", char::from(b'a' + node - 1)),
             to,
             generation: 1,
             group: None,
             joined: false,
-            members: vec!["a:6790".into(), "b:6790".into()],
+            roster: Roster::founders(&["a:6790".into(), "b:6790".into()], NodeSet::EMPTY),
+            witness: false,
+            priority: Priority::Normal,
             base: Base { parts: vec![part] },
         }
     }
@@ -190,10 +243,42 @@ mod tests {
         let (mine, theirs) = both(&one, &other);
         assert_eq!((mine.loser, theirs.loser), (Loser::Mine, Loser::Theirs));
         assert!(mine.what.contains("group"), "{mine}");
-        let fewer = Hello { members: vec!["a:6790".into()], ..hello(2, 1) };
+        let fewer = Roster::founders(&["a:6790".into()], NodeSet::EMPTY);
+        let fewer = Hello { roster: fewer, ..hello(2, 1) };
         assert!(both(&hello(1, 2), &fewer).0.what.contains("members"));
         assert!(both(&hello(1, 2), &hello(1, 2)).0.what.contains("--self"));
         let newer = Hello { version: 9, ..hello(2, 1) };
         assert!(both(&hello(1, 2), &newer).0.what.contains("version 9"));
+        let witnesses = NodeSet::first(1);
+        let roster = Roster::founders(&["a:6790".into(), "b:6790".into()], witnesses);
+        let other = Hello { roster, ..hello(2, 1) };
+        assert!(both(&hello(1, 2), &other).0.what.contains("--witness"));
+    }
+
+    #[test]
+    fn the_newer_roster_says_who_belongs_to_the_group() {
+        let in_group = |hello: Hello| Hello { group: Some(5), joined: true, ..hello };
+        let replaced =
+            Place { node: NodeId::new(2).unwrap(), address: "c:6790".into(), witness: false };
+        let mut member = in_group(hello(1, 2));
+        member.roster.tell(Slot(40), replaced);
+        let newcomer = Hello { address: "c:6790".into(), ..hello(2, 1) };
+        assert_eq!(judge(&member, &newcomer), Ok(()));
+        assert_eq!(judge(&newcomer, &member), Ok(()));
+        // The old bearer of the number has slept through its removal.
+        let removed = Hello { joined: false, ..in_group(hello(2, 1)) };
+        let (here, there) = both(&member, &removed);
+        assert_eq!((here.loser, there.loser), (Loser::Theirs, Loser::Mine));
+        assert!(there.what.contains("not replica 2"), "{there}");
+        // Who has slept through somebody else's arrival learns of it.
+        let behind = in_group(hello(1, 2));
+        let arrived = Hello { roster: member.roster.clone(), ..in_group(newcomer) };
+        assert_eq!(judge(&behind, &arrived), Ok(()));
+    }
+
+    #[test]
+    fn a_witness_has_no_base() {
+        let witness = Hello { witness: true, base: Base::default(), ..hello(2, 1) };
+        assert_eq!(judge(&hello(1, 2), &witness), Ok(()));
     }
 }

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,6 +71,7 @@ pub struct Link {
     outlet: Outlet,
     dropped: Cell<bool>,
     nudge: Signal<NoopRawMutex, ()>,
+    frames_dropped: Rc<Cell<u64>>,
 }
 
 impl Link {
@@ -79,6 +79,8 @@ impl Link {
     pub fn put(&self, kind: Kind, parts: &[&[u8]]) {
         if self.outlet.backlog() < BACKLOG_BYTES_MAX {
             self.outlet.append(|space| frame::encode(kind, parts, space));
+        } else {
+            self.frames_dropped.set(self.frames_dropped.get() + 1);
         }
     }
 
@@ -103,6 +105,8 @@ pub struct Peers {
     pub hello: RefCell<Hello>,
     /// Where frames go.
     pub arrivals: Rc<Arrivals>,
+    /// Frames that were dropped because too much waited, of all links together.
+    pub frames_dropped: Rc<Cell<u64>>,
     strangers: RefCell<VecDeque<Rc<Stranger>>>,
 }
 
@@ -112,15 +116,21 @@ type Stranger = Signal<NoopRawMutex, ()>;
 impl Peers {
     /// For links that say this hello.
     pub fn new(hello: Hello, arrivals: Rc<Arrivals>) -> Rc<Self> {
-        Rc::new(Self { hello: RefCell::new(hello), arrivals, strangers: RefCell::default() })
+        Rc::new(Self {
+            hello: RefCell::new(hello),
+            arrivals,
+            frames_dropped: Rc::default(),
+            strangers: RefCell::default(),
+        })
     }
 
-    /// Keeps up a link to a replica with a lower number, for ever.
-    pub async fn dial(self: Rc<Self>, node: NodeId, addresses: Vec<SocketAddr>) {
+    /// Keeps up a link to a replica with a lower number, as long as the roster has it at this address.
+    /// The name is looked up each time: hosts move.
+    pub async fn dial(self: Rc<Self>, node: NodeId, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut complained = false;
-        loop {
-            match connect(&addresses).await {
+        while self.hello.borrow().roster.has(node, &address) {
+            match connect(&address).await {
                 Ok(stream) => match self.greet_first(stream, node).await {
                     Ok((link, hello, decoder)) => {
                         (pause, complained) = (FIRST_PAUSE, false);
@@ -132,11 +142,12 @@ impl Peers {
                         complained = true;
                     }
                 },
-                Err(error) => debug!("replica {node} at {addresses:?}: {error}"),
+                Err(error) => debug!("replica {node} at {address}: {error}"),
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        debug!("replica {node} is not at {address} any more");
     }
 
     /// Takes links and questions on the peer port, for ever.
@@ -191,7 +202,7 @@ impl Peers {
                 let mine = self.hello_to(node);
                 send_hello(&stream, &mine).await?;
                 self.judge(&mine, &hello)?;
-                let link = new_link(stream, node);
+                let link = self.new_link(stream, node);
                 self.carry(link, hello, decoder).await;
                 Ok(())
             }
@@ -236,7 +247,7 @@ impl Peers {
         }
         let hello = read_hello(&body)?;
         self.judge(&mine, &hello)?;
-        Ok((new_link(stream, node), hello, decoder))
+        Ok((self.new_link(stream, node), hello, decoder))
     }
 
     fn hello_to(&self, node: NodeId) -> Hello {
@@ -251,6 +262,12 @@ impl Peers {
             let _ = self.arrivals.try_send(Arrival::Refused(text.clone()));
         }
         Err(invalid(&text))
+    }
+
+    fn new_link(&self, stream: TcpStream, node: NodeId) -> Rc<Link> {
+        let (outlet, dropped, nudge) = (Outlet::new(stream), Cell::new(false), Signal::new());
+        let frames_dropped = self.frames_dropped.clone();
+        Rc::new(Link { node, outlet, dropped, nudge, frames_dropped })
     }
 
     async fn carry(&self, link: Rc<Link>, hello: Hello, mut decoder: Decoder) {
@@ -271,7 +288,7 @@ impl Peers {
         let mut space = vec![0; READ_BYTES];
         let stream = link.outlet.stream();
         loop {
-            while let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+            while let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
                 let arrival = read_frame(link, kind, body)?;
                 self.arrivals.send(arrival).await;
             }
@@ -300,13 +317,8 @@ impl Peers {
     }
 }
 
-fn new_link(stream: TcpStream, node: NodeId) -> Rc<Link> {
-    let outlet = Outlet::new(stream);
-    Rc::new(Link { node, outlet, dropped: Cell::new(false), nudge: Signal::new() })
-}
-
-async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    timeout(CONNECT_WITHIN, TcpStream::connect(addresses)).await?
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?
 }
 
 /// A replica that does not acknowledge for seconds is gone, whatever TCP thinks.
@@ -347,7 +359,7 @@ async fn first_frame(stream: &TcpStream) -> io::Result<Option<(Kind, Vec<u8>, De
         let mut space = vec![0; READ_BYTES];
         let mut any = false;
         loop {
-            if let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+            if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
                 let body = body.to_vec();
                 return Ok(Some((kind, body, decoder)));
             }
@@ -374,7 +386,7 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
         let mut decoder = Decoder::default();
         let mut space = vec![0; 4096];
         loop {
-            match decoder.next().map_err(|error| invalid(&error))? {
+            match decoder.take().map_err(|error| invalid(&error))? {
                 Some((Kind::Query, body)) => return Ok(Some(body.to_vec())),
                 Some(_) => return Err(invalid("it began with no question")),
                 None => {}
@@ -389,7 +401,11 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
     timeout(FIRST_FRAME_WITHIN, reading).await?
 }
 
-fn read_hello(body: &[u8]) -> io::Result<Hello> {
+/// Reads the body of a hello.
+///
+/// # Errors
+/// `InvalidData`, whatever the bytes are; never a panic.
+pub fn read_hello(body: &[u8]) -> io::Result<Hello> {
     postcard::from_bytes(body)
         .map_err(|_| invalid("its hello cannot be read; is it of this version?"))
 }

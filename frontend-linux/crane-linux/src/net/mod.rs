@@ -5,11 +5,13 @@
 //! | `frame` | frames on a stream (pure) |
 //! | `handshake` | may the two belong to one group? (pure) |
 //! | `outlet` | writing without waiting |
+//! | `ops` | ops that are handed over (pure) |
 //! | `link` | a link to one replica: connect, shake hands, carry frames, come again |
 //! | `query` | asking a replica for its state |
 
 pub mod frame;
 pub mod handshake;
 pub mod link;
+pub mod ops;
 pub mod outlet;
 pub mod query;

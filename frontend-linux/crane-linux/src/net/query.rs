@@ -15,19 +15,36 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a stranger may take for its first frame.
 pub const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
 
-/// A question.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A question, or an order for the primary. The answer to an order is an object; its `error`, if there
+/// is one, says why nothing was done, and `retry` whether that may be otherwise soon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Query {
     /// The state of the replica, as JSON.
     Status {
         /// With the hashes at this slot; 0: without.
         hash_slot: u64,
     },
-    /// Asks the primary to hand its role to the member of this number. The answer is an object; its
-    /// `error`, if there is one, says why not.
+    /// Hand the role of the primary to the member of this number.
     Move {
         /// The number.
         to: u8,
+    },
+    /// Take a new member in, as a learner. The answer has its `id`.
+    Add {
+        /// Where it will be reached.
+        address: String,
+        /// Whether it is to keep the log only, and to run no server.
+        witness: bool,
+    },
+    /// Make a voter of the learner of this number.
+    Promote {
+        /// The number.
+        node: u8,
+    },
+    /// Let the member of this number go.
+    Remove {
+        /// The number.
+        node: u8,
     },
 }
 
@@ -56,7 +73,7 @@ async fn ask_patiently<S: AsyncRead + AsyncWrite + Unpin>(
         let invalid = |error: &dyn std::fmt::Display| {
             io::Error::new(io::ErrorKind::InvalidData, error.to_string())
         };
-        if let Some((kind, body)) = decoder.next().map_err(|error| invalid(&error))? {
+        if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
             if kind != Kind::Answer {
                 return Err(invalid(&"it does not answer"));
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crane_core::id::{ConnId, Generation, NodeId};
-use crane_core::wire::{Endpoint, EntryWriter, Genesis, Op, Schedule};
+use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::region::{output, script};
 use crane_shm::{Reader, ServerState, Shared, Writer};
 
@@ -143,7 +143,8 @@ impl Driver {
             schedule,
         };
         let mut genesis = genesis;
-        genesis.members.push("127.0.0.1:1".try_into().unwrap()).unwrap();
+        let founder = Founder { address: "127.0.0.1:1".try_into().unwrap(), witness: false };
+        genesis.members.push(founder).unwrap();
         let mut space = [0; 4096];
         let length = genesis.encode(&mut space).unwrap();
         script.push(script::GENESIS, [1, 0, 0], &[&space[..length]]).unwrap();

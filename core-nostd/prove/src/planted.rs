@@ -1,0 +1,23 @@
+//! What the call graph must not have, for the test that it is noticed.
+
+use core::hint::black_box;
+
+#[cfg(feature = "with-recursion")]
+#[inline(never)]
+fn even(number: u64) -> bool {
+    number == 0 || odd(black_box(number - 1))
+}
+
+#[cfg(feature = "with-recursion")]
+#[inline(never)]
+fn odd(number: u64) -> bool {
+    // What comes after the call keeps it one.
+    number != 0 && !black_box(even(black_box(number - 1)))
+}
+
+pub fn call() {
+    #[cfg(feature = "with-recursion")]
+    black_box(even(black_box(9)));
+    #[cfg(feature = "with-pointer")]
+    black_box::<fn() -> Option<u64>>(|| None)();
+}

@@ -1,0 +1,98 @@
+//! A witness that leads, and the only member with a server loses its storage. Found by simulation: the
+//! witness waited for ever to hand its role over to who had voted once, and proposed nothing meanwhile.
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{
+    Ballot, Config, Content, Descriptor, Effect, Effects, Input, Life, LogEnd, Members, Message,
+    Node, NodeSet, Record, Role, Standing, Stored, WriteNumber,
+};
+use crane_core::time::Instant;
+
+/// Node 1 of three leads. It is a witness, as node 2 is; node 3 has the server.
+struct Witness {
+    node: Node<8>,
+    now: Instant,
+    ballot: Ballot,
+    written: WriteNumber,
+    proposed: Vec<Content>,
+}
+
+impl Witness {
+    fn leading() -> Self {
+        let witnesses = NodeSet::EMPTY.with(id(1)).with(id(2));
+        let config = Config::new(id(1), Members { witnesses, ..Members::first(3) }, 7);
+        let stored = Stored { standing: Standing::Voter { life: Life::FIRST }, ..Stored::BLANK };
+        let node = Node::restore(config, Instant::START, stored, []);
+        let now = node.deadline() + Config::new(id(1), Members::first(3), 7).silence.times(20);
+        let ballot = Ballot::ZERO.next_of(id(1));
+        let written = WriteNumber(0);
+        let mut witness = Self { node, now, ballot, written, proposed: Vec::new() };
+        witness.step(Input::Wake);
+        let (promised, committed) = (Ballot::ZERO, Slot::NONE);
+        witness.hears(2, Message::Support { ballot, granted: true, promised, committed });
+        let (life, end) = (Life::FIRST, LogEnd::default());
+        witness.hears(2, Message::Promised { ballot, life, end, committed });
+        assert_eq!(witness.node.role(), Role::Primary);
+        let payload = Descriptor { length: 1, digest: 1 };
+        let mut out = Effects::new();
+        witness.node.propose(witness.now, payload, &mut out).expect("there is room");
+        witness.carry_out(out);
+        witness
+    }
+
+    fn hears(&mut self, from: u8, message: Message) {
+        self.step(Input::Message { from: id(from), message });
+    }
+
+    /// Both others say that they have all of the log.
+    fn acknowledged(&mut self, voters: &[u8]) {
+        for from in [2, 3] {
+            let life = voters.contains(&from).then_some(Life::FIRST);
+            let (ballot, up_to) = (self.ballot, self.node.last());
+            self.hears(from, Message::Accepted { ballot, up_to, received: up_to, life, beat: 1 });
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut out = Effects::new();
+        self.node.step(self.now, input, &mut out);
+        self.carry_out(out);
+    }
+
+    /// What is written is durable at once.
+    fn carry_out(&mut self, out: Effects) {
+        let before = self.written;
+        for effect in &out {
+            if let Effect::Write { number, record } = *effect {
+                self.written = number;
+                if let Record::Accept { entry, .. } = record {
+                    self.proposed.push(entry.content);
+                }
+            }
+        }
+        if self.written > before {
+            self.step(Input::Durable { up_to: self.written });
+        }
+    }
+}
+
+fn id(number: u8) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+// specs: R7
+#[test]
+fn a_witness_lets_the_only_server_rejoin() {
+    let mut witness = Witness::leading();
+    witness.acknowledged(&[2, 3]);
+    let life = Life(99);
+    let lost = Standing::Rejoining { life };
+    for _ in 0..100 {
+        witness.now = witness.node.deadline().max(witness.now);
+        witness.step(Input::Wake);
+        witness.hears(3, Message::Hello { nonce: 5, standing: lost, named: Life::FIRST });
+        witness.acknowledged(&[2]);
+    }
+    assert_eq!(witness.node.role(), Role::Primary);
+    assert!(witness.proposed.contains(&Content::Rejoin { node: id(3), life }));
+}

@@ -1,0 +1,336 @@
+//! Who belongs to the group: what the log says of it, orders of operators, and the preferred primary.
+//!
+//! A new member gets a number in two entries: a `Member` op, which says where it is reached, and a change
+//! of agreement's own that makes it a learner. When it has the whole log it is promoted. All of this is
+//! done by the primary, one step for each order.
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{ChangeError, Effects, Members, NodeSet};
+use crane_core::time::{Duration, Instant};
+use crane_core::wire::Op;
+use serde_json::{Value, json};
+use tokio::task::spawn_local;
+use tracing::{debug, info};
+
+use crate::event::Event;
+use crate::net::handshake::Hello;
+use crate::options::{self, PEER_PORT, Priority};
+use crate::report::ServerReport;
+use crate::roster::{Place, Roster};
+
+use super::Driver;
+
+/// A member of higher priority takes the role over when it has been fit for so long.
+const PREFER_AFTER: Duration = Duration::from_millis(3000);
+/// How many slots it may lack then.
+const PREFER_WITHIN: u64 = 64;
+
+/// What is known of the others' priorities.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Preference {
+    priorities: [Priority; NODES_MAX],
+    /// Who is fit to be preferred, and since when.
+    fit: Option<(NodeId, Instant)>,
+}
+
+impl Default for Preference {
+    fn default() -> Self {
+        Self { priorities: [Priority::Normal; NODES_MAX], fit: None }
+    }
+}
+
+/// Why an order was not carried out, and whether it may be given again at once.
+pub(super) struct Unmoved {
+    why: String,
+    retry: bool,
+}
+
+impl From<ChangeError> for Unmoved {
+    fn from(error: ChangeError) -> Self {
+        let why = match error {
+            ChangeError::NotPrimary { .. } => "this replica is not the primary",
+            ChangeError::Busy => "the primary is busy with another change",
+            ChangeError::Unsound => "the group cannot be changed in this way",
+            ChangeError::NotReady => {
+                "who is to vote is out of reach, or lacks a part of the log; see status"
+            }
+        };
+        Self { why: why.into(), retry: !matches!(error, ChangeError::Unsound) }
+    }
+}
+
+fn never(why: impl Into<String>) -> Unmoved {
+    Unmoved { why: why.into(), retry: false }
+}
+
+/// An order's outcome as the one who gave it sees it.
+pub(super) fn outcome(result: Result<Value, Unmoved>) -> Value {
+    result.unwrap_or_else(|Unmoved { why, retry }| json!({ "error": why, "retry": retry }))
+}
+
+impl Driver {
+    pub(super) fn roster(&self) -> Roster {
+        self.peers.hello.borrow().roster.clone()
+    }
+
+    /// All members but this one.
+    pub(super) fn others(&self) -> NodeSet {
+        self.node.members().all().without(self.me())
+    }
+
+    /// The voters that run a server.
+    pub(super) fn servers(&self) -> NodeSet {
+        let members = self.node.members();
+        members.voters.difference(members.witnesses)
+    }
+
+    /// The log says where a member is.
+    pub(super) fn on_committed_member(&mut self, slot: Slot, place: Place) {
+        let node = place.node;
+        let text = format!("replica {node} of the group is at {}", place.address);
+        let news = self.peers.hello.borrow_mut().roster.tell(slot, place);
+        if news {
+            info!("{text}");
+            self.roster_changed();
+            self.dial(node);
+        }
+    }
+
+    /// The log says who the members are.
+    pub(super) fn on_committed_change(&mut self, slot: Slot, members: &Members) {
+        if !self.peers.hello.borrow_mut().roster.keep(slot, members) {
+            return;
+        }
+        let text = self.describe_members(members);
+        self.tell(Event::Members { slot: slot.0, members: text });
+        self.roster_changed();
+        if !members.all().contains(self.me()) {
+            let place = self.settings.data.path.display().to_string();
+            self.end(
+                0,
+                format!(
+                    "this replica has been removed from the group; its data in {place} is not needed \
+                     any more"
+                ),
+            );
+        }
+    }
+
+    fn describe_members(&self, members: &Members) -> String {
+        let roster = self.roster();
+        let one = |node: NodeId| {
+            let address = roster.get(node).map_or("?", |place| &place.address);
+            format!("{node} at {address} ({})", kind(members, node))
+        };
+        members.all().iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Another member says hello: it may know of members that this replica has slept through.
+    pub(super) fn meet(&mut self, hello: &Hello) {
+        if let Some(node) = NodeId::new(hello.node) {
+            self.preference.priorities[node.index()] = hello.priority;
+        }
+        let known = self.roster();
+        if hello.group.is_none() || hello.roster.as_of <= known.as_of {
+            return;
+        }
+        self.peers.hello.borrow_mut().roster = hello.roster.clone();
+        self.roster_changed();
+        for place in hello.roster.iter().filter(|place| !known.has(place.node, &place.address)) {
+            self.dial(place.node);
+        }
+    }
+
+    fn roster_changed(&mut self) {
+        self.meta.roster = self.roster();
+        if let Err(why) = self.settings.data.put_meta(&self.meta) {
+            self.fail(why);
+        }
+    }
+
+    /// Begins to connect to all members whose links are this replica's business.
+    pub fn dial_all(&self) {
+        for place in self.roster().iter() {
+            self.dial(place.node);
+        }
+    }
+
+    /// Begins to connect to a member whose link is this replica's business.
+    pub(super) fn dial(&self, node: NodeId) {
+        if node < self.me()
+            && let Some(place) = self.roster().get(node)
+        {
+            spawn_local(self.peers.clone().dial(node, place.address.clone()));
+        }
+    }
+
+    /// The members for `status`, and for replicas that want to join.
+    pub(super) fn list_members(&self) -> Value {
+        let members = self.node.members();
+        let one = |place: &Place| {
+            json!({
+                "id": place.node.number(),
+                "address": place.address,
+                "kind": kind(&members, place.node),
+            })
+        };
+        self.roster().iter().map(one).collect()
+    }
+
+    /// Takes a new member in as a learner.
+    pub(super) fn order_add(&mut self, address: &str, witness: bool) -> Result<Value, Unmoved> {
+        self.must_lead()?;
+        let address = options::member_name(address, PEER_PORT).map_err(never)?;
+        let (roster, members) = (self.roster(), self.node.members());
+        let known = roster.at(&address).cloned();
+        if let Some(place) = &known
+            && members.all().contains(place.node)
+        {
+            return match place.witness == witness {
+                true => Ok(json!({ "id": place.node.number() })),
+                false => Err(never(format!("{address} is a member already, of the other kind"))),
+            };
+        }
+        let node = known.as_ref().map(|place| place.node).or(roster.free_number(&members));
+        let Some(node) = node else {
+            return Err(never(format!(
+                "the group has {NODES_MAX} members, as many as it can; remove one first"
+            )));
+        };
+        let place = Place { node, address, witness };
+        if known.as_ref() != Some(&place) {
+            let op = Op::Member { node, address: &place.address, witness };
+            if !self.propose_op(op) {
+                return Err(ChangeError::Busy.into());
+            }
+        }
+        let learners = members.learners.with(node);
+        self.change_members(Members { learners, ..members })?;
+        Ok(json!({ "id": node.number() }))
+    }
+
+    /// Makes a voter of a learner.
+    pub(super) fn order_promote(&mut self, number: u8) -> Result<Value, Unmoved> {
+        self.must_lead()?;
+        let (node, members) = (self.member(number)?, self.node.members());
+        if members.voters.contains(node) {
+            return Ok(json!({}));
+        }
+        let witness = self.roster().get(node).is_some_and(|place| place.witness);
+        let witnesses = if witness { members.witnesses.with(node) } else { members.witnesses };
+        self.change_members(Members {
+            voters: members.voters.with(node),
+            learners: members.learners.without(node),
+            witnesses,
+        })?;
+        Ok(json!({}))
+    }
+
+    /// Lets a member go.
+    pub(super) fn order_remove(&mut self, number: u8) -> Result<Value, Unmoved> {
+        self.must_lead()?;
+        let (node, members) = (self.member(number)?, self.node.members());
+        if node == self.me() {
+            return Err(never("it is the primary; move the role first"));
+        }
+        let left = Members {
+            voters: members.voters.without(node),
+            learners: members.learners.without(node),
+            witnesses: members.witnesses.without(node),
+        };
+        if left.voters.difference(left.witnesses).is_empty() {
+            return Err(never("nobody else runs the server"));
+        }
+        self.change_members(left)?;
+        Ok(json!({}))
+    }
+
+    /// Hands the role over.
+    pub(super) fn order_move(&mut self, number: u8) -> Result<Value, Unmoved> {
+        self.must_lead()?;
+        let to = self.member(number)?;
+        if self.node.members().witnesses.contains(to) {
+            return Err(never("it runs no server"));
+        }
+        self.hand_role_to(to)?;
+        Ok(json!({}))
+    }
+
+    pub(super) fn hand_role_to(&mut self, to: NodeId) -> Result<(), ChangeError> {
+        let mut out = Effects::new();
+        let asked = self.node.hand_over(self.clock.now(), to, &mut out);
+        self.carry_out(&out, None);
+        asked
+    }
+
+    fn must_lead(&self) -> Result<(), Unmoved> {
+        match self.is_primary() && self.script.genesis.is_some() {
+            true => Ok(()),
+            false => Err(ChangeError::NotPrimary { primary: None }.into()),
+        }
+    }
+
+    fn member(&self, number: u8) -> Result<NodeId, Unmoved> {
+        let node = NodeId::new(number).filter(|node| self.node.members().all().contains(*node));
+        node.ok_or_else(|| never("the group has no member of that number"))
+    }
+
+    fn change_members(&mut self, members: Members) -> Result<Slot, ChangeError> {
+        let mut out = Effects::new();
+        let asked = self.node.change_members(self.clock.now(), members, &mut out);
+        self.carry_out(&out, None);
+        asked
+    }
+
+    /// As primary: hands the role to a member of higher priority that has been fit for a while. Says
+    /// when to look again.
+    pub(super) fn prefer(&mut self) -> Option<Instant> {
+        if !self.is_primary() {
+            self.preference.fit = None;
+            return None;
+        }
+        let now = self.clock.now();
+        let mine = self.settings.args.priority;
+        let candidates = self.servers().without(self.me());
+        let best = candidates
+            .iter()
+            .filter(|node| self.is_fit(*node))
+            .max_by_key(|node| (self.preference.priorities[node.index()], u8::MAX - node.number()))
+            .filter(|node| self.preference.priorities[node.index()] > mine);
+        let Some(best) = best else {
+            self.preference.fit = None;
+            return None;
+        };
+        let since = match self.preference.fit {
+            Some((node, since)) if node == best => since,
+            _ => now,
+        };
+        self.preference.fit = Some((best, since));
+        if now < since + PREFER_AFTER {
+            return Some(since + PREFER_AFTER);
+        }
+        self.preference.fit = None;
+        match self.hand_role_to(best) {
+            Ok(()) => info!("replica {best} has a higher priority: the role is handed to it"),
+            Err(error) => debug!("the role stays: {error}"),
+        }
+        None
+    }
+
+    fn is_fit(&self, node: NodeId) -> bool {
+        let in_step = self.reports[node.index()] == ServerReport::Alive { in_step: true };
+        let has_log = self.node.contact(node).matched.0 + PREFER_WITHIN >= self.committed.0;
+        self.links[node.index()].is_some() && in_step && has_log
+    }
+}
+
+/// What a member is to the group.
+fn kind(members: &Members, node: NodeId) -> &'static str {
+    match () {
+        () if members.witnesses.contains(node) => "witness",
+        () if members.voters.contains(node) => "voter",
+        () if members.learners.contains(node) => "learner",
+        () => "joining",
+    }
+}

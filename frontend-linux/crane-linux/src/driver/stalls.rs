@@ -1,0 +1,107 @@
+//! Stalls: something should go on and does not. Whoever looks at a slow group wants to know what it
+//! waits for.
+
+use crane_core::id::NodeId;
+use crane_core::time::{Duration, Instant};
+use tracing::{info, warn};
+
+use crate::event::{Cause, Event};
+
+use super::Driver;
+
+/// A wait that is longer is told of: before a primary that waits for a majority steps down.
+const TELL_AFTER: Duration = Duration::from_millis(200);
+/// A server that lacks so many slots, and takes none, is stalled.
+const SERVER_BEHIND: u64 = 64;
+
+/// A wait, and what would show that it is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Wait {
+    cause: Cause,
+    mark: u64,
+}
+
+/// The present wait, if there is one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stalls {
+    present: Option<(Wait, Instant)>,
+    told: bool,
+}
+
+impl Driver {
+    /// Looks what this replica waits for, and since when. Says when to look again.
+    pub(super) fn watch_stalls(&mut self) -> Option<Instant> {
+        let now = self.clock.now();
+        let wait = self.waits_for();
+        let since = match (self.stalls.present, wait) {
+            (Some((before, since)), Some(wait)) if before == wait => since,
+            (before, _) => {
+                if let Some((Wait { cause, .. }, since)) = before
+                    && self.stalls.told
+                {
+                    self.tell_resumed(cause, now.since(since));
+                }
+                self.stalls.told = false;
+                self.stalls.present = wait.map(|wait| (wait, now));
+                now
+            }
+        };
+        let wait = wait.filter(|_| !self.stalls.told)?;
+        let due = since + TELL_AFTER;
+        if now < due {
+            return Some(due);
+        }
+        self.stalls.told = true;
+        let nodes = self.waits_for_whom(wait.cause);
+        let event = Event::Stalled { cause: wait.cause, nodes };
+        warn!("{event}");
+        self.events.tell(event);
+        None
+    }
+
+    fn tell_resumed(&mut self, cause: Cause, after: Duration) {
+        let event = Event::Resumed { cause, after_ms: after.as_micros() / 1000 };
+        info!("{event}");
+        self.events.tell(event);
+    }
+
+    /// What it waits for, with a number that changes when that goes on.
+    fn waits_for(&self) -> Option<Wait> {
+        let wait = |cause, mark| Some(Wait { cause, mark });
+        let first_undecided = self.node.committed().next();
+        if self.node.primary().is_none() {
+            return wait(Cause::NoPrimary, 0);
+        }
+        if self.is_primary() && self.node.last() >= first_undecided {
+            let disk = self.node.durable() < first_undecided;
+            let cause = if disk { Cause::Disk } else { Cause::Votes };
+            return wait(cause, self.node.committed().0);
+        }
+        if let Some(region) = self.server.region() {
+            let admitted = region.admitted.load(std::sync::atomic::Ordering::SeqCst);
+            if admitted + SERVER_BEHIND <= self.committed.0 {
+                return wait(Cause::Server, admitted);
+            }
+        }
+        if self.entry.deadline().is_some() {
+            return wait(Cause::Commitment, self.entry.first_kept());
+        }
+        None
+    }
+
+    fn waits_for_whom(&self, cause: Cause) -> Vec<u8> {
+        let behind = |node: &NodeId| self.node.contact(*node).matched <= self.node.committed();
+        match cause {
+            Cause::Votes => {
+                let voters = self.node.members().voters.without(self.me());
+                voters.iter().filter(behind).map(NodeId::number).collect()
+            }
+            Cause::Commitment => self.node.primary().map(NodeId::number).into_iter().collect(),
+            Cause::NoPrimary => {
+                let gone = self.others().iter().filter(|node| self.links[node.index()].is_none());
+                gone.map(NodeId::number).collect()
+            }
+            Cause::Disk | Cause::Server => vec![self.me().number()],
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A group as it is seen from outside: who belongs to it, how each member is, and orders to its primary.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::base::DEFAULT_DIRECTORY;
+use crate::net::query::{Query, ask};
+use crate::options::{self, GroupArgs, PEER_PORT};
+use crate::start::control_path;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// How often an order is given again that a primary could not take, and after which pause.
+const ORDERS_MAX: u32 = 50;
+const ORDER_PAUSE: Duration = Duration::from_millis(100);
+
+/// One member.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its number.
+    pub id: u8,
+    /// Where it is reached.
+    pub address: String,
+    /// `voter`, `learner`, `witness`, or `joining`.
+    pub kind: String,
+    /// What it says of itself; none if it does not answer.
+    pub state: Option<Value>,
+}
+
+impl Seen {
+    /// A number that it says of itself.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.state.as_ref()?.get(name)?.as_u64()
+    }
+
+    /// What it does.
+    pub fn role(&self) -> &str {
+        let role = self.state.as_ref().and_then(|state| state.get("role"));
+        role.and_then(Value::as_str).unwrap_or("down")
+    }
+}
+
+/// All members, at one moment.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its identity, once it has one.
+    pub identity: Option<String>,
+    /// By number.
+    pub members: Vec<Seen>,
+}
+
+impl Group {
+    /// Looks at the group that is meant. With `hash_slot`, members say their hashes there.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn look(args: &GroupArgs, hash_slot: u64) -> Result<Self, String> {
+        let names = if args.peers.is_empty() {
+            names_by_directory(args.data_dir.as_deref()).await?
+        } else {
+            options::member_names(&args.peers, PEER_PORT)?
+        };
+        let mut answers = ask_all(&names, hash_slot).await;
+        let Some(newest) = answers.iter().flatten().max_by_key(|answer| age(answer)).cloned()
+        else {
+            return Err(format!(
+                "none of {} answers; is the group running, and are these its addresses?",
+                names.join(",")
+            ));
+        };
+        let listed = newest.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut members: Vec<Seen> = listed.iter().filter_map(listed_member).collect();
+        let more: Vec<String> = members
+            .iter()
+            .map(|member| member.address.clone())
+            .filter(|address| !names.contains(address))
+            .collect();
+        answers.extend(ask_all(&more, hash_slot).await);
+        let states = answers.iter().flatten().filter_map(|answer| answer.get("replica"));
+        for state in states {
+            let of = |member: &&mut Seen| {
+                state.get("id").and_then(Value::as_u64) == Some(u64::from(member.id))
+                    && state.get("address").and_then(Value::as_str) == Some(&*member.address)
+            };
+            if let Some(member) = members.iter_mut().find(of) {
+                member.state = Some(state.clone());
+            }
+        }
+        let identity = newest.get("group").and_then(Value::as_str).map(str::to_string);
+        Ok(Self { identity, members })
+    }
+
+    /// The member of a number.
+    pub fn get(&self, id: u8) -> Option<&Seen> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// The member that is meant: by its number, or its address as in --peers.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, given: &str) -> Result<&Seen, String> {
+        let by_number = given.parse().ok().and_then(|id| self.get(id));
+        let by_name = || {
+            let name = options::member_name(given, PEER_PORT).ok()?;
+            self.members.iter().find(|member| member.address == name)
+        };
+        by_number.or_else(by_name).ok_or_else(|| {
+            let all: Vec<&str> = self.members.iter().map(|member| &*member.address).collect();
+            format!("{given} is not a member; the members are {}", all.join(", "))
+        })
+    }
+
+    /// Who says that it is the primary, under the highest ballot if several do.
+    pub fn primary(&self) -> Option<&Seen> {
+        let ballot = |member: &&Seen| {
+            let text = member.state.as_ref()?.get("ballot")?.as_str()?;
+            let (round, node) = text.split_once('.')?;
+            Some((round.parse::<u64>().ok()?, node.parse::<u8>().ok()?))
+        };
+        self.members.iter().filter(|member| member.role() == "primary").max_by_key(ballot)
+    }
+
+    /// The highest commit index.
+    pub fn committed(&self) -> u64 {
+        self.members.iter().filter_map(|member| member.number("committed")).max().unwrap_or(0)
+    }
+}
+
+/// Has the primary do something, and gives its answer. An order that a busy or new primary cannot take
+/// is given again.
+///
+/// # Errors
+/// Why it is not done.
+pub async fn order(args: &GroupArgs, query: Query) -> Result<Value, String> {
+    let mut why = "the group has no primary at the moment; see status".to_string();
+    for _ in 0..ORDERS_MAX {
+        if let Some(primary) = Group::look(args, 0).await?.primary() {
+            let answer = ask_one(&primary.address, query.clone()).await;
+            let Some(answer) = answer else {
+                why = format!("replica {}, the primary, does not answer", primary.id);
+                continue;
+            };
+            match answer.get("error").and_then(Value::as_str) {
+                None => return Ok(answer),
+                Some(error) => why = error.to_string(),
+            }
+            if answer.get("retry").and_then(Value::as_bool) != Some(true) {
+                return Err(why);
+            }
+        }
+        sleep(ORDER_PAUSE).await;
+    }
+    Err(why)
+}
+
+/// Asks one replica by its peer port; none if it does not answer.
+pub async fn ask_one(address: &str, query: Query) -> Option<Value> {
+    let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
+    ask(&mut connected.ok()?.ok()?, query).await.ok()
+}
+
+/// Runs what a subcommand does, and gives the exit status.
+pub fn run(task: impl Future<Output = Result<String, String>>) -> i32 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(|error| format!("no runtime: {error}"))
+        .and_then(|runtime| runtime.block_on(task));
+    match outcome {
+        Ok(text) => {
+            println!("{}", text.trim_end());
+            0
+        }
+        Err(why) => {
+            crate::start::complain(&why);
+            1
+        }
+    }
+}
+
+/// Lines of cells, each column as wide as its widest cell.
+pub fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Asks all of these at once for their state.
+async fn ask_all(names: &[String], hash_slot: u64) -> Vec<Option<Value>> {
+    let mut tasks = JoinSet::new();
+    for (place, name) in names.iter().cloned().enumerate() {
+        tasks.spawn(async move { (place, ask_one(&name, Query::Status { hash_slot }).await) });
+    }
+    let mut answers = vec![None; names.len()];
+    while let Some(outcome) = tasks.join_next().await {
+        if let Ok((place, answer)) = outcome {
+            answers[place] = answer;
+        }
+    }
+    answers
+}
+
+/// Whoever belongs to a group knows more than who does not, and who has heard more of the log.
+fn age(answer: &Value) -> (bool, u64) {
+    let grouped = answer.get("group").is_some_and(|group| !group.is_null());
+    (grouped, answer.get("as_of").and_then(Value::as_u64).unwrap_or(0))
+}
+
+fn listed_member(value: &Value) -> Option<Seen> {
+    Some(Seen {
+        id: value.get("id")?.as_u64()?.try_into().ok()?,
+        address: value.get("address")?.as_str()?.to_string(),
+        kind: value.get("kind")?.as_str()?.to_string(),
+        state: None,
+    })
+}
+
+/// The members' names, as a replica on this host knows them.
+async fn names_by_directory(given: Option<&Path>) -> Result<Vec<String>, String> {
+    let candidates = match given {
+        Some(directory) => with_numbers(directory),
+        None => default_directories(),
+    };
+    for directory in &candidates {
+        if let Ok(answer) = ask_control(directory).await
+            && let Some(members) = answer.get("members").and_then(Value::as_array)
+        {
+            return Ok(members.iter().filter_map(listed_member).map(|seen| seen.address).collect());
+        }
+    }
+    let place = given.unwrap_or(Path::new(DEFAULT_DIRECTORY));
+    Err(format!(
+        "no replica answers in {}; name its directory with --data-dir, or the members with --peers",
+        place.display()
+    ))
+}
+
+fn with_numbers(directory: &Path) -> Vec<PathBuf> {
+    let numbered = (1..=7).map(|number| directory.join(number.to_string()));
+    [directory.to_path_buf()].into_iter().chain(numbered).collect()
+}
+
+fn default_directories() -> Vec<PathBuf> {
+    let Ok(items) = fs::read_dir(DEFAULT_DIRECTORY) else { return Vec::new() };
+    items.filter_map(Result::ok).flat_map(|item| with_numbers(&item.path())).collect()
+}
+
+async fn ask_control(directory: &Path) -> io::Result<Value> {
+    let run = fs::File::open(directory.join("run"))?;
+    let mut stream = UnixStream::connect(control_path(&run)).await?;
+    ask(&mut stream, Query::Status { hash_slot: 0 }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn member(id: u8, role: &str, ballot: &str) -> Seen {
+        let state = json!({ "id": id, "role": role, "ballot": ballot, "committed": 7 });
+        let address = format!("10.0.0.{id}:6790");
+        Seen { id, address, kind: "voter".into(), state: Some(state) }
+    }
+
+    #[test]
+    fn a_member_is_named_by_number_or_address() {
+        let members = vec![member(1, "backup", "2.4"), member(4, "primary", "2.4")];
+        let group = Group { identity: None, members };
+        assert_eq!(group.find("4").unwrap().id, 4);
+        assert_eq!(group.find("10.0.0.1").unwrap().id, 1);
+        assert!(group.find("2").unwrap_err().contains("10.0.0.4:6790"));
+    }
+
+    #[test]
+    fn of_two_primaries_the_one_of_the_higher_ballot_counts() {
+        let members = vec![member(1, "primary", "9.1"), member(2, "primary", "10.2")];
+        let group = Group { identity: None, members };
+        assert_eq!(group.primary().unwrap().id, 2);
+    }
+}

@@ -1,0 +1,90 @@
+//! `crane-linux`: runs an unmodified server program as a replicated service.
+//!
+//! The command is this library's [`run`]; the program around it has nothing of its own. Beside it
+//! only [`decoders`] can be seen from outside.
+//!
+//! | room | thought |
+//! |---|---|
+//! | `options` | the command line |
+//! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
+//! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
+//! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
+//! | `show`, `cut` | what a log holds; taking its front off |
+//! | [`driver`] | the task that owns the machines of the core and carries values between them |
+//! | [`net`] | links to the other replicas, and questions |
+//! | [`proxy`] | the clients |
+//! | [`log`] | the replicated log on disk |
+//! | [`cell`] | the namespaces and files that the server runs in |
+//! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
+//! | `event` | what a replica did, typed and counted |
+//! | `roster` | who the members are and where they are reached |
+
+mod base;
+mod cell;
+mod clock;
+mod cut;
+mod driver;
+mod event;
+mod group;
+mod join;
+mod local;
+mod log;
+mod member;
+mod meta;
+mod net;
+mod options;
+mod primary;
+mod proxy;
+mod report;
+mod roster;
+mod show;
+mod start;
+mod status;
+mod thread_mutex;
+
+/// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the
+/// command line): seen from outside so that the fuzz targets reach it, and for nothing else.
+pub mod decoders {
+    pub use crate::base::{Base, Part};
+    pub use crate::log::{Log, LogError, Opened, describe, record, segment_path};
+    pub use crate::meta::{DataDirectory, Meta};
+    pub use crate::net::link::{question, read_hello, read_message};
+    pub use crate::net::query::Query;
+    pub use crate::net::{frame, handshake, ops};
+    pub use crate::options::{Priority, member_names, parse_time, parse_variable};
+    pub use crate::report::{Ending, ServerReport};
+    pub use crate::roster::{Place, Roster};
+}
+
+use clap::{CommandFactory, Parser};
+
+use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
+
+/// The command: reads the command line, does what it says, and ends the process.
+pub fn run() -> ! {
+    if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
+        cell::launch::run();
+    }
+    let cli = Cli::parse();
+    let status = match (&cli.command, cli.replica.local) {
+        (Some(Subcommands::Status(args)), _) => status::run(args),
+        (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
+        (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
+        (Some(Subcommands::Log(LogCommands::Cut { data_dir, behind })), _) => {
+            cut::run(data_dir, *behind)
+        }
+        (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
+        (Some(Subcommands::Member(command)), _) => member::run(command),
+        (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {
+            let missing = clap::error::ErrorKind::MissingRequiredArgument;
+            Cli::command().error(missing, "give the server's program after --").exit()
+        }
+        (None, Some(count)) => local::run(&cli.replica, count),
+        (None, None) if cli.replica.peers.is_empty() => {
+            let missing = clap::error::ErrorKind::MissingRequiredArgument;
+            Cli::command().error(missing, "give --peers A,B,C or --local N").exit()
+        }
+        (None, None) => start::run(cli.replica),
+    };
+    std::process::exit(status);
+}

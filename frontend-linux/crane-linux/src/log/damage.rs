@@ -1,0 +1,203 @@
+//! What becomes of a log that is damaged: it is set aside, and this replica starts anew as one that has
+//! lost its storage.
+//!
+//! What is lost may have been a promise. So the fresh log begins with the standing of one that rejoins,
+//! under a new life: it votes when the group's log has named that life, and not before. (A blank one
+//! would not do: if all members had damaged logs, they would found another group.)
+//!
+//! A crash in between leaves no log, or one without a record, beside a damaged one: that is told from a
+//! new data directory by the damaged one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crane_core::paxos::{Life, Standing, Stored};
+
+use super::{Log, LogError, Opened, segment_path};
+
+const ASIDE: &str = "log.damaged-";
+
+/// What is known of the group from outside of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// It exists: there were records.
+    pub is_known: bool,
+    /// How many members it has.
+    pub members: usize,
+}
+
+/// Opens the log of a data directory. A damaged one is set aside, if there are others to take it from:
+/// then this replica starts anew under this life, and the text says so.
+///
+/// # Errors
+/// What is wrong, and the remedy; the log is as it was then.
+pub fn open(data: &Path, group: Group, life: Life) -> Result<(Opened, Option<String>), String> {
+    let log = data.join("log");
+    let set_aside = has_been(data).map_err(|error| format!("{}: {error}", data.display()))?;
+    let error = match Log::open(&log) {
+        Ok(opened) if opened.is_new && (group.is_known || set_aside) => {
+            LogError::Missing(segment_path(&log, 1))
+        }
+        Ok(opened) => return Ok((opened, None)),
+        Err(error) if error.is_damage() => error,
+        Err(error) => return Err(error.to_string()),
+    };
+    // One that rejoins returns when a majority without it has agreed to that.
+    let count = group.members;
+    if count - 1 < count / 2 + 1 {
+        return Err(format!(
+            "{}; a group of {count} has no majority without this replica, which could give it the log \
+             again: put the file back from a copy, or begin a new group in another --data-dir",
+            error.what()
+        ));
+    }
+    let aside = match start_anew(data, life)? {
+        Some(path) => format!("set aside as {}", path.display()),
+        None => "nothing of it was left".to_string(),
+    };
+    let note = format!(
+        "{}; {aside}; rebuilding from the others, without a vote until the group has agreed to it",
+        error.what()
+    );
+    let opened = Log::open(&log).map_err(|error| error.to_string())?;
+    Ok((opened, Some(note)))
+}
+
+/// Whether a damaged log was set aside in this data directory.
+fn has_been(data: &Path) -> io::Result<bool> {
+    for item in fs::read_dir(data)? {
+        if item?.file_name().to_str().is_some_and(|name| name.starts_with(ASIDE)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Sets the damaged log aside and begins a fresh one of that life. Says where the damaged one is; if
+/// nothing of it was left, nowhere. When the system refuses, the next attempt may succeed.
+// specs: R9
+fn start_anew(data: &Path, life: Life) -> Result<Option<PathBuf>, String> {
+    let log = data.join("log");
+    let aside = set_aside(data, &log).map_err(|error| {
+        format!("the damaged log {} cannot be set aside: {error}", log.display())
+    })?;
+    begin_rejoining(&log, life)?;
+    Ok(aside)
+}
+
+/// Begins the log, in an empty directory, of one that joins a group which exists: it was there before,
+/// or takes the number of one that was.
+///
+/// # Errors
+/// What the system refused.
+// specs: R9
+pub fn begin_rejoining(log: &Path, life: Life) -> Result<(), String> {
+    let stored = Stored { standing: Standing::Rejoining { life }, ..Stored::BLANK };
+    Log::begin(log, &stored, None)
+}
+
+fn set_aside(data: &Path, log: &Path) -> io::Result<Option<PathBuf>> {
+    let mut aside = None;
+    if fs::read_dir(log)?.next().is_some() {
+        let mut names = (1..).map(|number| data.join(format!("{ASIDE}{number}")));
+        let free = names.find(|path| !path.exists()).expect("there are many numbers");
+        fs::rename(log, &free)?;
+        fs::create_dir(log)?;
+        aside = Some(free);
+    }
+    File::open(data)?.sync_all()?;
+    Ok(aside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Scratch;
+    use super::*;
+
+    /// A data directory with these bytes as its log.
+    fn with_log(name: &str, bytes: Option<&[u8]>) -> Scratch {
+        let scratch = Scratch::new(name);
+        fs::create_dir(scratch.0.join("log")).unwrap();
+        if let Some(bytes) = bytes {
+            fs::write(segment_path(&scratch.0.join("log"), 1), bytes).unwrap();
+        }
+        scratch
+    }
+
+    fn group(is_known: bool, members: usize) -> Group {
+        Group { is_known, members }
+    }
+
+    #[test]
+    fn a_damaged_log_is_set_aside_and_never_written_over() {
+        let scratch = with_log("aside", None);
+        let data = &scratch.0;
+        let log = data.join("log");
+        for life in 1..=3 {
+            let text = format!("damaged {life}, so that it is no log");
+            fs::write(segment_path(&log, 1), text).unwrap();
+            let (opened, note) = open(data, group(false, 3), Life(life)).unwrap();
+            assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(life) });
+            let note = note.unwrap();
+            let aside = data.join(format!("log.damaged-{life}"));
+            for word in ["00000001.log at offset 0", &aside.to_string_lossy(), "without a vote"] {
+                assert!(note.contains(word), "{note}");
+            }
+        }
+        for life in 1..=3 {
+            let kept = segment_path(&data.join(format!("log.damaged-{life}")), 1);
+            assert!(fs::read_to_string(kept).unwrap().starts_with(&format!("damaged {life}")));
+        }
+        // The next start finds it as it is, under the life that it has.
+        let (opened, note) = open(data, group(true, 3), Life(9)).unwrap();
+        assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(3) });
+        assert_eq!(note, None);
+    }
+
+    #[test]
+    fn a_crash_before_the_fresh_log_is_whole_makes_no_new_member() {
+        let scratch = with_log("half", Some(b"damaged, so that it is no log"));
+        let data = &scratch.0;
+        let log = data.join("log");
+        open(data, group(false, 3), Life(1)).unwrap();
+        let fresh = fs::read(segment_path(&log, 1)).unwrap();
+        for left in [None, Some(0), Some(10), Some(20), Some(30), Some(fresh.len() - 1)] {
+            fs::remove_dir_all(&log).unwrap();
+            fs::create_dir(&log).unwrap();
+            if let Some(left) = left {
+                fs::write(segment_path(&log, 1), &fresh[..left]).unwrap();
+                fs::write(segment_path(&log, 2), super::super::record::segment_header(2)).unwrap();
+            }
+            let (opened, note) = open(data, group(false, 3), Life(5)).unwrap();
+            assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(5) }, "{left:?}");
+            assert!(note.unwrap().contains("is missing"));
+        }
+    }
+
+    #[test]
+    fn only_a_log_of_which_nothing_is_known_may_be_new() {
+        let scratch = with_log("new", None);
+        let (opened, note) = open(&scratch.0, group(false, 3), Life(1)).unwrap();
+        assert_eq!((opened.stored.standing, note), (Standing::Blank, None));
+        let (opened, note) = open(&scratch.0, group(true, 3), Life(2)).unwrap();
+        assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(2) });
+        assert!(note.unwrap().contains("00000001.log is missing; nothing of it was left"));
+    }
+
+    #[test]
+    fn without_a_majority_of_others_it_is_an_error_that_changes_nothing() {
+        for members in 1..=7 {
+            let scratch = with_log("few", Some(b"damaged, so that it is no log"));
+            let outcome = open(&scratch.0, group(true, members), Life(1));
+            assert_eq!(outcome.is_ok(), members > 2, "{members}");
+            let Err(why) = outcome else { continue };
+            for word in ["00000001.log at offset 0", &format!("group of {members}"), "from a copy"]
+            {
+                assert!(why.contains(word), "{why}");
+            }
+            let kept = fs::read(segment_path(&scratch.0.join("log"), 1)).unwrap();
+            assert!(kept.starts_with(b"damaged"));
+        }
+    }
+}

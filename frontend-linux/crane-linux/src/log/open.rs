@@ -1,0 +1,161 @@
+//! From the files of a log to the log, and to what paxos starts from.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
+
+use crane_core::id::Slot;
+use crane_core::paxos::{self, Ballot, Record, WriteNumber};
+
+use super::record::{Bad, Found, Stored};
+use super::{Front, Log, LogError, Payload, Place, disk, reading};
+
+/// What [`Log::open`] found.
+#[derive(Debug)]
+pub struct Opened {
+    /// The log, ready to be appended to.
+    pub log: Log,
+    /// What paxos starts from.
+    pub stored: paxos::Stored,
+    /// The entries, from slot 1 or from the one after the anchor.
+    pub entries: Vec<paxos::Entry>,
+    /// Bytes that were cut off because a crash had left them torn.
+    pub torn_bytes: u64,
+    /// Nothing was ever written to it.
+    pub is_new: bool,
+}
+
+impl Log {
+    /// Reads the log in `directory`, which exists; an empty one is a log without entries. Torn records
+    /// at its end are cut off, and what is left of a cut that was broken off is deleted.
+    ///
+    /// # Errors
+    /// [`LogError`]; nothing has been changed then.
+    pub fn open(directory: &Path) -> Result<Opened, LogError> {
+        let front = Front::read(directory)?;
+        let mut reader = Reader::new(directory, front.as_ref());
+        let end =
+            reading::read_log(directory, front.as_ref(), disk::read_settled, |segment, found| {
+                reader.found(segment, found)
+            })?;
+        let Reader { mut log, entries, records, .. } = reader;
+        let failed = |error| LogError::Io(directory.to_path_buf(), error);
+        for path in &end.headless {
+            truncate(path, 0).map_err(failed)?;
+        }
+        if end.torn_bytes > 0 && end.headless.is_empty() {
+            truncate(&super::segment_path(directory, end.segment), end.offset as u64)
+                .map_err(failed)?;
+        }
+        if let Some(front) = &front {
+            reading::delete_before(directory, front.segment)?;
+        }
+        (log.segment, log.offset) = (end.segment, end.offset);
+        log.synced = Place { segment: end.segment, offset: end.offset as u32 };
+        Ok(Opened {
+            stored: log.stored,
+            log,
+            entries,
+            torn_bytes: end.torn_bytes as u64,
+            is_new: records == 0 && front.is_none(),
+        })
+    }
+}
+
+fn truncate(path: &Path, length: u64) -> std::io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+/// A log that is being read.
+struct Reader {
+    log: Log,
+    entries: Vec<paxos::Entry>,
+    records: usize,
+    /// The first record is to be the entry that the front ends with.
+    front_due: bool,
+    promised: Ballot,
+}
+
+impl Reader {
+    fn new(directory: &Path, front: Option<&Front>) -> Self {
+        let genesis = front.and_then(|front| front.genesis.as_ref());
+        let log = Log {
+            directory: directory.to_path_buf(),
+            stored: front.map_or(paxos::Stored::BLANK, Front::stored),
+            index: Vec::new(),
+            genesis: genesis.map(|(slot, _)| *slot),
+            genesis_kept: genesis.map(|(_, payload)| Payload::from(&payload[..])),
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            segment: 1,
+            offset: 0,
+            chunks: Vec::new(),
+            written: WriteNumber(0),
+            durable: WriteNumber(0),
+            synced: Place { segment: 0, offset: 0 },
+            unsynced: VecDeque::new(),
+            syncs: true,
+            reading: None,
+        };
+        Self {
+            log,
+            entries: Vec::new(),
+            records: 0,
+            front_due: front.is_some_and(|front| front.entry_kept),
+            promised: Ballot::ZERO,
+        }
+    }
+
+    /// Takes in a record. One that cannot follow those before it is damage: something is missing.
+    fn found(&mut self, segment: u32, found: &Found<'_>) -> Result<(), Bad> {
+        let damaged = Err(Bad::Damaged { offset: found.offset });
+        self.records += 1;
+        let log = &mut self.log;
+        if std::mem::take(&mut self.front_due) {
+            let front = log.stored.anchor.map(|anchor| (anchor.slot, anchor.ballot));
+            return match found.stored {
+                Stored::Paxos(Record::Accept { slot, entry })
+                    if front == Some((slot, entry.ballot)) =>
+                {
+                    Ok(())
+                }
+                _ => damaged,
+            };
+        }
+        let record = match found.stored {
+            Stored::Closed => return Ok(()),
+            Stored::Committed(slot) => {
+                log.stored.committed = log.stored.committed.max(slot);
+                return Ok(());
+            }
+            Stored::Paxos(record) => record,
+        };
+        match record {
+            Record::Promise { ballot } if ballot <= self.promised => return damaged,
+            Record::Promise { ballot } => self.promised = ballot,
+            Record::Standing(_) => {}
+            Record::Adopt { up_to, .. } if up_to > log.last() || up_to < log.front() => {
+                return damaged;
+            }
+            Record::Adopt { up_to, .. } => self.cut_from(up_to.next()),
+            Record::Accept { slot, .. } if slot > log.last().next() || slot <= log.front() => {
+                return damaged;
+            }
+            Record::Accept { slot, entry } => {
+                self.cut_from(slot);
+                self.entries.push(entry);
+                self.log.index.push(Place { segment, offset: found.offset as u32 });
+                self.log.note_genesis(slot, &entry);
+            }
+        }
+        self.log.note(&record);
+        Ok(())
+    }
+
+    fn cut_from(&mut self, slot: Slot) {
+        self.log.cut_from(slot);
+        self.entries.truncate(self.log.index.len());
+    }
+}

@@ -1,0 +1,168 @@
+//! `crane-linux member`: who belongs to the group, and changes of that while it serves.
+//!
+//! Each step is an order to the primary that can be given again without harm, so an interrupted command
+//! is gone on with by giving it again.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::group::{self, Group, Seen, aligned};
+use crate::net::query::Query;
+use crate::options::{
+    self, AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, ReplaceArgs,
+};
+use crate::primary;
+
+/// How often the way of a learner is looked at, and told.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const TELL_EVERY: u32 = 20;
+/// A server that is so few slots behind is in step.
+const IN_STEP_WITHIN: u64 = 1000;
+
+/// Does it, and gives the exit status.
+pub fn run(command: &MemberCommands) -> i32 {
+    match command {
+        MemberCommands::List(args) => group::run(list(args)),
+        MemberCommands::Add(args) => group::run(add(args)),
+        MemberCommands::Remove(args) => group::run(remove(args)),
+        MemberCommands::Replace(args) => group::run(replace(args)),
+    }
+}
+
+async fn list(args: &GroupArgs) -> Result<String, String> {
+    let titles = ["id", "address", "member", "role", "durable", "committed"];
+    let mut rows = vec![titles.map(str::to_string).to_vec()];
+    for member in Group::look(args, 0).await?.members {
+        let number = |name| member.number(name).map_or("-".to_string(), |value| value.to_string());
+        rows.push(vec![
+            member.id.to_string(),
+            member.address.clone(),
+            member.kind.clone(),
+            member.role().to_string(),
+            number("durable"),
+            number("committed"),
+        ]);
+    }
+    Ok(aligned(&rows))
+}
+
+async fn add(args: &AddArgs) -> Result<String, String> {
+    let id = take_in(&args.group, &args.address, args.witness).await?;
+    let kind = if args.witness { "witness" } else { "voter" };
+    Ok(format!("replica {id} at {} is a {kind} of the group", args.address))
+}
+
+async fn remove(args: &RemoveArgs) -> Result<String, String> {
+    let seen = Group::look(&args.group, 0).await?;
+    let id = seen.find(&args.member)?.id;
+    let_go(&args.group, id).await?;
+    Ok(format!("replica {id} is not a member any more"))
+}
+
+async fn replace(args: &ReplaceArgs) -> Result<String, String> {
+    let seen = Group::look(&args.group, 0).await?;
+    let old = seen.find(&args.old)?.clone();
+    let name = options::member_name(&args.new, PEER_PORT)?;
+    if old.address == name {
+        return Err(format!(
+            "{name} is the address of replica {} itself; a replica that has lost its data directory \
+             comes back with its own command line",
+            old.id
+        ));
+    }
+    let witness = old.kind == "witness";
+    let new = take_in(&args.group, &args.new, witness).await?;
+    if !witness {
+        await_server(&args.group, new).await?;
+    }
+    let_go(&args.group, old.id).await?;
+    Ok(format!("replica {new} at {name} is in the place of replica {} at {}", old.id, old.address))
+}
+
+/// Adds a learner, waits until it has the log, and makes a voter of it.
+async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, String> {
+    let address = options::member_name(address, PEER_PORT)?;
+    options::resolve(&address)?;
+    let answer = group::order(args, Query::Add { address: address.clone(), witness }).await?;
+    let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u8::try_from(id).ok());
+    let id = id.ok_or("the primary does not say which number the new member has")?;
+    let (mut look, mut was_there) = (0, false);
+    loop {
+        sleep(LOOK_EVERY).await;
+        let seen = Group::look(args, 0).await?;
+        let Some(member) = seen.get(id).filter(|member| member.address == address) else {
+            // Until the first order is decided, nobody lists it.
+            if was_there {
+                return Err(format!("replica {id} has been removed meanwhile"));
+            }
+            continue;
+        };
+        was_there = true;
+        match &*member.kind {
+            "voter" | "witness" => return Ok(id),
+            _ if has_log(member, &seen) => {
+                // Whether it is far enough, the primary knows.
+                match group::order(args, Query::Promote { node: id }).await {
+                    Ok(_) => {}
+                    Err(why) => tell(&mut look, format!("replica {id} does not vote yet: {why}")),
+                }
+            }
+            _ if member.state.is_none() => {
+                tell(&mut look, format!("replica {id} is a learner; waiting for it at {address}"));
+            }
+            _ => {
+                let (has, all) = (member.number("durable").unwrap_or(0), seen.committed());
+                tell(&mut look, format!("replica {id} has {has} of {all} slots"));
+            }
+        }
+    }
+}
+
+fn has_log(member: &Seen, group: &Group) -> bool {
+    let durable = member.number("durable").unwrap_or(0);
+    durable > 0 && durable + 100 >= group.committed()
+}
+
+/// Waits until the server of a member has come as far as the others'.
+async fn await_server(args: &GroupArgs, id: u8) -> Result<(), String> {
+    let mut look = 0;
+    loop {
+        let seen = Group::look(args, 0).await?;
+        let member = seen.get(id).ok_or(format!("replica {id} has been removed meanwhile"))?;
+        let (admitted, all) = (member.number("admitted").unwrap_or(0), seen.committed());
+        if admitted > 0 && admitted + IN_STEP_WITHIN >= all {
+            return Ok(());
+        }
+        tell(&mut look, format!("the server of replica {id} has done {admitted} of {all} slots"));
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Removes a member, which hands its role over first if it is the primary.
+async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
+    let seen = Group::look(args, 0).await?;
+    if seen.primary().is_some_and(|primary| primary.id == id) {
+        let fit = |member: &&Seen| member.id != id && member.kind == "voter";
+        let others = seen.members.iter().filter(fit);
+        let to = others.max_by_key(|member| member.number("admitted"));
+        let to = to.ok_or(format!("replica {id} is the only one; stop it instead"))?.id;
+        println!("{}", primary::hand_over(args, to).await?);
+    }
+    group::order(args, Query::Remove { node: id }).await?;
+    loop {
+        if Group::look(args, 0).await?.get(id).is_none() {
+            return Ok(());
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Progress, now and then.
+fn tell(look: &mut u32, text: String) {
+    if look.is_multiple_of(TELL_EVERY) {
+        println!("{text}");
+    }
+    *look += 1;
+}

@@ -1,0 +1,169 @@
+//! Who the members are and where they are reached, as the log says it. Pure.
+//!
+//! Agreement itself knows members by number only. Their addresses come from the command lines of those
+//! who created the group (the *founders*), and later from `Member` ops. A replica keeps the roster in
+//! its data directory, learns a newer one from any member that it meets, and so finds a group of which
+//! every address has changed while it was away.
+
+use std::fmt;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
+use crane_core::paxos::{Members, NodeSet};
+use serde::{Deserialize, Serialize};
+
+/// One member, or one that is about to be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number.
+    pub node: NodeId,
+    /// `host:port`.
+    pub address: String,
+    /// Whether it keeps the log only, and runs no server.
+    pub witness: bool,
+}
+
+/// All of them, by number.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Roster {
+    /// The slot of the last word of the log about it; 0 for what the founders were told.
+    pub as_of: Slot,
+    /// Sorted by number, without doubles.
+    places: Vec<Place>,
+}
+
+impl Roster {
+    /// The founders', by the order of their names.
+    pub fn founders(names: &[String], witnesses: NodeSet) -> Self {
+        let place = |(node, name): (NodeId, &String)| Place {
+            node,
+            address: name.clone(),
+            witness: witnesses.contains(node),
+        };
+        let places = NodeSet::first(names.len()).iter().zip(names).map(place).collect();
+        Self { as_of: Slot::NONE, places }
+    }
+
+    /// What agreement starts from, if these are the founders.
+    pub fn first_members(&self) -> Members {
+        let all: NodeSet = self.iter().map(|place| place.node).collect();
+        let witnesses = self.iter().filter(|place| place.witness).map(|place| place.node).collect();
+        Members { voters: all, learners: NodeSet::EMPTY, witnesses }
+    }
+
+    /// Whether it is one that the log can have told: another replica's may be anything.
+    pub fn is_sound(&self) -> bool {
+        let rising = self.places.is_sorted_by(|one, other| one.node < other.node);
+        let apart = |place: &Place| self.at(&place.address) == Some(place);
+        let bounded =
+            |place: &Place| !place.address.is_empty() && place.address.len() <= ADDRESS_BYTES_MAX;
+        rising && self.places.iter().all(|place| apart(place) && bounded(place))
+    }
+
+    /// All places, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Place> {
+        self.places.iter()
+    }
+
+    /// The place of a node.
+    pub fn get(&self, node: NodeId) -> Option<&Place> {
+        self.places.iter().find(|place| place.node == node)
+    }
+
+    /// The place at an address.
+    pub fn at(&self, address: &str) -> Option<&Place> {
+        self.places.iter().find(|place| place.address == address)
+    }
+
+    /// Whether this node is at this address.
+    pub fn has(&self, node: NodeId, address: &str) -> bool {
+        self.get(node).is_some_and(|place| place.address == address)
+    }
+
+    /// A number that nobody has.
+    pub fn free_number(&self, members: &Members) -> Option<NodeId> {
+        let taken = members.all();
+        NodeSet::first(NODES_MAX).difference(taken).iter().next()
+    }
+
+    /// The log says in `slot` where a member is. Says whether that is news.
+    pub fn tell(&mut self, slot: Slot, place: Place) -> bool {
+        if slot <= self.as_of {
+            return false;
+        }
+        self.as_of = slot;
+        self.places.retain(|known| known.node != place.node && known.address != place.address);
+        self.places.push(place);
+        self.places.sort_by_key(|place| place.node);
+        true
+    }
+
+    /// The log says in `slot` who the members are: who is not among them has no place any more. Says
+    /// whether that is news.
+    pub fn keep(&mut self, slot: Slot, members: &Members) -> bool {
+        if slot <= self.as_of {
+            return false;
+        }
+        self.as_of = slot;
+        self.places.retain(|place| members.all().contains(place.node));
+        true
+    }
+
+    /// Whether the two have the same addresses, in whatever order.
+    pub fn has_exactly(&self, names: &[String]) -> bool {
+        names.len() == self.places.len() && names.iter().all(|name| self.at(name).is_some())
+    }
+}
+
+impl fmt::Display for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, place) in self.places.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{}", place.address)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new(number).unwrap()
+    }
+
+    fn place(number: u8, address: &str) -> Place {
+        Place { node: node(number), address: address.into(), witness: false }
+    }
+
+    #[test]
+    fn the_log_has_the_last_word_and_old_words_change_nothing() {
+        let names = ["a:1".to_string(), "b:1".into(), "c:1".into()];
+        let mut roster = Roster::founders(&names, NodeSet::EMPTY.with(node(3)));
+        assert_eq!(roster.first_members().witnesses, NodeSet::EMPTY.with(node(3)));
+        assert!(roster.tell(Slot(9), place(4, "d:1")));
+        let members = Members {
+            voters: NodeSet::first(2),
+            learners: NodeSet::EMPTY.with(node(4)),
+            ..Members::default()
+        };
+        assert!(roster.keep(Slot(12), &members));
+        assert_eq!(roster.to_string(), "a:1,b:1,d:1");
+        assert_eq!(roster.free_number(&members), Some(node(3)));
+        assert!(!roster.tell(Slot(10), place(2, "x:1")) && roster.has(node(2), "b:1"));
+        assert!(roster.has_exactly(&["d:1".into(), "a:1".into(), "b:1".into()]));
+        assert!(!roster.has_exactly(&names));
+    }
+
+    #[test]
+    fn an_address_has_one_number() {
+        let mut roster = Roster::founders(&["a:1".to_string(), "b:1".into()], NodeSet::EMPTY);
+        roster.tell(Slot(5), place(3, "b:1"));
+        assert!(roster.is_sound());
+        let twice = Roster { as_of: Slot(9), places: vec![place(1, "a:1"), place(2, "a:1")] };
+        let unsorted = Roster { as_of: Slot(9), places: vec![place(2, "b:1"), place(1, "a:1")] };
+        assert!(!twice.is_sound() && !unsorted.is_sound());
+        assert_eq!((roster.at("b:1").unwrap().node, roster.get(node(2))), (node(3), None));
+    }
+}

@@ -1,0 +1,33 @@
+//! Bytes with right lengths and checksums around wrong contents: else nothing that is changed would
+//! get past the first check.
+//!
+//! The input is cut into pieces: one byte says how long the next piece is, one how it is treated.
+
+/// A piece of the input.
+pub(crate) struct Piece<'a> {
+    /// How it is to be treated; whoever asks decides what that means.
+    pub(crate) how: u8,
+    /// Its bytes.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// The pieces of an input. The last one may be short.
+pub(crate) fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    std::iter::from_fn(move || {
+        let [length, how, rest @ ..] = bytes else { return None };
+        let (piece, left) = rest.split_at(usize::from(*length).min(rest.len()));
+        bytes = left;
+        Some(Piece { how: *how, bytes: piece })
+    })
+}
+
+/// An input whose pieces are these.
+pub(crate) fn input<'a>(pieces: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> {
+    let mut input = Vec::new();
+    for (how, bytes) in pieces {
+        let length = u8::try_from(bytes.len()).expect("a piece has at most 255 bytes");
+        input.extend_from_slice(&[length, how]);
+        input.extend_from_slice(bytes);
+    }
+    input
+}

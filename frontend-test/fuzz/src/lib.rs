@@ -1,0 +1,72 @@
+//! What must hold of every decoder and every machine that takes what others say, whatever the bytes
+//! are.
+//!
+//! A *body* is a plain function of bytes that panics when something does not hold. The same bodies
+//! run under proptest in `cargo test` (`tests/bodies.rs`: bounded, no special toolchain) and under
+//! libFuzzer (`targets`, a workspace of its own that needs a nightly toolchain; `ci/fuzz` runs it).
+//! Both begin from [`Target::seeds`]: valid encodings, so that what is changed in them gets past
+//! the first check.
+//!
+//! | file | whose bytes |
+//! |---|---|
+//! | `wire` | messages of paxos, ops, entries, genesis |
+//! | `peers` | frames on a stream, hello, payloads, ops handed over, reports, questions |
+//! | `disk` | segments of the log, a whole log, `meta` and `base` |
+//! | `ring` | what the server's process leaves in shared memory |
+//! | `command_line` | addresses, times, variables |
+//! | `node` | a node of paxos, told anything by anybody |
+//! | `execution` | admission and the gate, with any script that can be decoded |
+//! | `handover` | the entry rule at the entry replica |
+//! | `forge` | bytes with right lengths and checksums around wrong contents |
+
+mod command_line;
+mod disk;
+mod execution;
+mod forge;
+mod handover;
+mod node;
+mod peers;
+mod ring;
+mod wire;
+
+/// One thing to fuzz.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name, in Rust's form; the fuzz target of that name runs it.
+    pub name: &'static str,
+    /// Panics when something does not hold.
+    pub body: fn(&[u8]),
+    /// Inputs to begin from.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "message", body: wire::message, seeds: wire::message_seeds },
+    Target { name: "entry", body: wire::entry, seeds: wire::entry_seeds },
+    Target { name: "genesis", body: wire::genesis, seeds: wire::genesis_seeds },
+    Target { name: "frames", body: peers::frames, seeds: peers::frame_seeds },
+    Target { name: "hello", body: peers::hello, seeds: peers::hello_seeds },
+    Target { name: "peer_message", body: peers::peer_message, seeds: peers::peer_message_seeds },
+    Target { name: "handed_ops", body: peers::handed_ops, seeds: peers::handed_ops_seeds },
+    Target { name: "report", body: peers::report, seeds: peers::report_seeds },
+    Target { name: "question", body: peers::question, seeds: peers::question_seeds },
+    Target { name: "segment", body: disk::segment, seeds: disk::segment_seeds },
+    Target { name: "log", body: disk::log, seeds: disk::log_seeds },
+    Target { name: "data_directory", body: disk::data_directory, seeds: disk::directory_seeds },
+    Target { name: "ring", body: ring::ring, seeds: ring::seeds },
+    Target { name: "command_line", body: command_line::run, seeds: command_line::seeds },
+    Target { name: "node", body: node::run, seeds: node::seeds },
+    Target { name: "execution", body: execution::run, seeds: execution::seeds },
+    Target { name: "handover", body: handover::run, seeds: handover::seeds },
+];
+
+/// Runs the body of this name.
+///
+/// # Panics
+/// When there is none, or something does not hold.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    let target = target.unwrap_or_else(|| panic!("there is no target {name}"));
+    (target.body)(bytes);
+}

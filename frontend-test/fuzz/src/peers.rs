@@ -1,0 +1,288 @@
+//! What comes by the peer port and the control socket.
+
+use std::cell::OnceCell;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::ENTRY_BYTES_MAX;
+use crane_core::paxos::{Content, Message, NodeSet};
+use crane_core::wire::EntryWriter;
+use crane_linux::decoders::frame::{self, Decoder, FrameError, Kind};
+use crane_linux::decoders::handshake::{Hello, Loser, MAGIC, PROTOCOL_VERSION, judge};
+use crane_linux::decoders::{
+    Base, Part, Place, Priority, Query, Roster, ServerReport, describe, ops,
+    question as read_question, read_hello, read_message,
+};
+
+use crate::forge::{input, pieces};
+use crate::wire;
+
+const KINDS: [Kind; 6] =
+    [Kind::Hello, Kind::Paxos, Kind::Ops, Kind::Server, Kind::Query, Kind::Answer];
+
+/// A stream gives the same frames and the same error, however it is cut.
+pub(crate) fn frames(bytes: &[u8]) {
+    let Some((cut, stream)) = bytes.split_first() else { return };
+    same_however_cut(stream, usize::from(*cut) + 1);
+    let forged = forged_stream(stream);
+    same_however_cut(&forged, usize::from(*cut) + 1);
+}
+
+fn same_however_cut(stream: &[u8], step: usize) {
+    let whole = taken(std::iter::once(stream));
+    assert_eq!(whole, taken(stream.chunks(step)));
+    let (frames, error) = whole;
+    let bytes: usize = frames.iter().map(|(_, body)| frame::HEADER_BYTES + 1 + body.len()).sum();
+    assert!(bytes <= stream.len(), "more was taken than was there");
+    if error.is_none() {
+        let mut again = Vec::new();
+        for (kind, body) in &frames {
+            frame::encode(*kind, &[body], &mut again);
+        }
+        assert!(stream.starts_with(&again));
+    }
+}
+
+type Taken = (Vec<(Kind, Vec<u8>)>, Option<FrameError>);
+
+fn taken<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Taken {
+    let mut decoder = Decoder::default();
+    let mut frames = Vec::new();
+    for part in parts {
+        decoder.feed(part);
+        loop {
+            match decoder.take() {
+                Ok(Some((kind, body))) => frames.push((kind, body.to_vec())),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// Frames with these bodies, of which `how` spoils some.
+fn forged_stream(bytes: &[u8]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for piece in pieces(bytes) {
+        let start = stream.len();
+        frame::encode(KINDS[usize::from(piece.how) % KINDS.len()], &[piece.bytes], &mut stream);
+        if piece.how >= 0xf0 {
+            let place = start + usize::from(piece.how) % (stream.len() - start);
+            stream[place] ^= piece.how;
+        }
+    }
+    stream
+}
+
+pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
+    let mut stream = vec![2];
+    for (kind, body) in KINDS.into_iter().zip([&b"body"[..], b"", b"ops", b"x", b"\0\0", b"{}"]) {
+        frame::encode(kind, &[body], &mut stream);
+    }
+    let forged = [(0, &b"hello"[..]), (1, b"message"), (0xf3, b"spoilt"), (2, b"")];
+    vec![stream, [vec![6], input(forged)].concat()]
+}
+
+/// Two replicas come to the same judgement, with the roles exchanged.
+pub(crate) fn hello(bytes: &[u8]) {
+    let mut read = Vec::new();
+    for piece in pieces(bytes) {
+        let Ok(hello) = read_hello(piece.bytes) else { continue };
+        let again = postcard::to_allocvec(&hello).expect("plain data");
+        assert_eq!(read_hello(&again).expect("what was written can be read"), hello);
+        read.push(hello);
+    }
+    if let Ok(hello) = read_hello(bytes) {
+        read.push(hello);
+    }
+    read.truncate(4);
+    read.push(sample_hello(1, 2));
+    for mine in &read {
+        for theirs in &read {
+            agree(mine, theirs);
+        }
+    }
+}
+
+fn agree(mine: &Hello, theirs: &Hello) {
+    let (one, other) = (judge(mine, theirs), judge(theirs, mine));
+    if mine.magic != MAGIC || theirs.magic != MAGIC {
+        return;
+    }
+    match (one, other) {
+        (Ok(()), Ok(())) => {}
+        (Err(one), Err(other)) => {
+            assert!(!one.what.is_empty() && one.what.len() < 4 << 20, "a refusal says why");
+            let exchanged = match other.loser {
+                Loser::Mine => Loser::Theirs,
+                Loser::Theirs => Loser::Mine,
+                Loser::Nobody => Loser::Nobody,
+            };
+            assert_eq!(one.loser, exchanged, "{mine:?} and {theirs:?}");
+        }
+        other => panic!("{mine:?} and {theirs:?} disagree: {other:?}"),
+    }
+}
+
+fn sample_hello(node: u8, to: u8) -> Hello {
+    let part = |name: &str| Part { name: name.into(), digest: [1; 16] };
+    Hello {
+        magic: MAGIC,
+        version: PROTOCOL_VERSION,
+        node,
+        to,
+        generation: 1,
+        group: None,
+        joined: false,
+        address: if node == 1 { "a:6790".into() } else { "b:6790".into() },
+        roster: Roster::founders(&["a:6790".into(), "b:6790".into()], NodeSet::EMPTY),
+        witness: false,
+        priority: Priority::Normal,
+        base: Base { parts: vec![part("argument 1"), part("program")] },
+    }
+}
+
+pub(crate) fn hello_seeds() -> Vec<Vec<u8>> {
+    let fit = sample_hello(2, 1);
+    let member = Hello { group: Some(1 << 100), joined: true, ..sample_hello(2, 1) };
+    let mut other = sample_hello(2, 1);
+    other.base.parts[0].digest[3] = 9;
+    let mut replaced = member.clone();
+    let place =
+        Place { node: NodeId::new(1).expect("at most 7"), address: "c:6790".into(), witness: true };
+    replaced.roster.tell(Slot(40), place);
+    let bytes = |hello: &Hello| postcard::to_allocvec(hello).expect("plain data");
+    let pair = [bytes(&member), bytes(&other)];
+    let pair = input(pair.iter().map(|hello| (0, &hello[..])));
+    vec![bytes(&fit), bytes(&member), bytes(&other), bytes(&replaced), pair]
+}
+
+/// A message counts only with the payload that it describes.
+pub(crate) fn peer_message(bytes: &[u8]) {
+    check_peer_message(bytes);
+    // The same with a payload that fits, so that there is something to take.
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let Some((words, payload)) = rest.split_at_checked(usize::from(*length)) else { return };
+    let Ok(mut message) = Message::decode(words) else { return };
+    if let Message::Copy { entry, .. }
+    | Message::Chosen { entry, .. }
+    | Message::Accept { entry, .. } = &mut message
+    {
+        entry.content = Content::Payload(describe(payload));
+        let words = wire::encoded_message(&message);
+        let whole = [&[words.len() as u8], &words[..], payload].concat();
+        check_peer_message(&whole);
+        assert!(read_message(&whole).is_ok());
+    }
+}
+
+fn check_peer_message(bytes: &[u8]) {
+    let Ok((message, payload)) = read_message(bytes) else { return };
+    let described = message.payload().map(|(_, descriptor)| descriptor);
+    assert_eq!(described, payload.as_deref().map(describe));
+}
+
+pub(crate) fn peer_message_seeds() -> Vec<Vec<u8>> {
+    let with = |message: &Message| {
+        let words = wire::encoded_message(message);
+        let payload = if message.payload().is_some() { &b"payload"[..] } else { b"" };
+        [&[words.len() as u8], &words[..], payload].concat()
+    };
+    wire::messages().iter().map(with).collect()
+}
+
+/// What is taken of another replica's ops fits into an empty entry, and is about its own clients.
+pub(crate) fn handed_ops(bytes: &[u8]) {
+    let Some((copies, bytes)) = bytes.split_first() else { return };
+    let from = NodeId::new(2).expect("at most 7");
+    let many = bytes.repeat(1 << (copies % 12));
+    let Ok(count) = ops::count(from, &many) else { return };
+    let mut space = vec![0; ENTRY_BYTES_MAX];
+    let mut writer = EntryWriter::new(&mut space).expect("the longest entry has room");
+    writer.push_encoded(&many, count).expect("it fits into an empty entry");
+    let entry = crane_core::wire::Entry::decode(writer.finish(1, 1)).expect("it was checked");
+    for op in entry.ops() {
+        assert!(op.conn().is_none_or(|conn| conn.entry == from));
+    }
+}
+
+pub(crate) fn handed_ops_seeds() -> Vec<Vec<u8>> {
+    let ops: Vec<Vec<u8>> = wire::ops().iter().map(wire::encoded_op).collect();
+    let long = crane_core::wire::Op::Send {
+        conn: wire::ops()[0].conn().expect("a connect has one"),
+        offset: 0,
+        bytes: &[7; 1000],
+    };
+    let all: Vec<u8> = ops[..6].concat();
+    vec![
+        [vec![0], all.clone()].concat(),
+        [vec![9], all].concat(),
+        [vec![7], wire::encoded_op(&long)].concat(),
+        [vec![0], ops.concat()].concat(),
+    ]
+}
+
+/// What became of a server.
+pub(crate) fn report(bytes: &[u8]) {
+    let Ok(report) = postcard::from_bytes::<ServerReport>(bytes) else { return };
+    let again = postcard::to_allocvec(&report).expect("plain data");
+    assert_eq!(postcard::from_bytes::<ServerReport>(&again), Ok(report));
+    if let ServerReport::Ended { ending, .. } = report {
+        assert!(!ending.to_string().is_empty() && report.same_end(&report));
+    }
+}
+
+pub(crate) fn report_seeds() -> Vec<Vec<u8>> {
+    let ended = |ending| ServerReport::Ended { clock: 500, admitted: 4, ending };
+    let reports = [
+        ServerReport::Alive { in_step: true },
+        ended(crane_linux::decoders::Ending::Exited(1)),
+        ended(crane_linux::decoders::Ending::Killed(11)),
+    ];
+    reports.iter().map(|report| postcard::to_allocvec(report).expect("plain data")).collect()
+}
+
+/// A question by the control socket or the peer port.
+pub(crate) fn question(bytes: &[u8]) {
+    thread_local! {
+        static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };
+    }
+    check_query(bytes);
+    let framed = |stream: &[u8]| {
+        let outcome = RUNTIME.with(|cell| {
+            let runtime = cell.get_or_init(|| {
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                builder.enable_time().build().expect("a runtime can be made")
+            });
+            runtime.block_on(read_question(&mut &stream[..]))
+        });
+        if let Ok(Some(body)) = outcome {
+            check_query(&body);
+        }
+    };
+    framed(bytes);
+    framed(&forged_stream(bytes));
+    let mut stream = Vec::new();
+    frame::encode(Kind::Query, &[bytes], &mut stream);
+    framed(&stream);
+}
+
+fn check_query(bytes: &[u8]) {
+    let Ok(query) = postcard::from_bytes::<Query>(bytes) else { return };
+    let again = postcard::to_allocvec(&query).expect("plain data");
+    assert_eq!(postcard::from_bytes::<Query>(&again), Ok(query));
+}
+
+pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
+    let queries = [Query::Status { hash_slot: 300 }, Query::Move { to: 2 }];
+    let mut seeds = Vec::new();
+    for query in queries {
+        let body = postcard::to_allocvec(&query).expect("plain data");
+        let mut stream = Vec::new();
+        frame::encode(Kind::Query, &[&body], &mut stream);
+        seeds.push(input([(4, &body[..])]));
+        seeds.push(stream);
+        seeds.push(body);
+    }
+    seeds
+}

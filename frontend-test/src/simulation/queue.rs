@@ -1,0 +1,75 @@
+//! What is going to happen, by time; at the same time, in the order in which it was scheduled.
+//!
+//! A run goes through some ten thousand events, each put in once and taken out once. So the heap orders
+//! small keys only, and the events stay where they were put.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::group::Micros;
+
+/// Things that are going to happen.
+#[derive(Debug)]
+pub struct Queue<T> {
+    /// When, and then the order of scheduling with the thing's place below it.
+    due: BinaryHeap<Reverse<(Micros, u64)>>,
+    things: Vec<Option<T>>,
+    free: Vec<u32>,
+    sequence: u64,
+}
+
+/// A place takes so many bits of a key; the rest counts what was scheduled.
+const PLACE_BITS: u32 = 24;
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { due: BinaryHeap::new(), things: Vec::new(), free: Vec::new(), sequence: 0 }
+    }
+}
+
+impl<T> Queue<T> {
+    /// Something is going to happen.
+    pub fn schedule(&mut self, at: Micros, thing: T) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.things.push(None);
+            (self.things.len() - 1) as u32
+        });
+        assert!(place < 1 << PLACE_BITS, "more waits to happen than a group can cause");
+        self.things[place as usize] = Some(thing);
+        self.sequence += 1;
+        assert!(self.sequence < 1 << (64 - PLACE_BITS));
+        self.due.push(Reverse((at, self.sequence << PLACE_BITS | u64::from(place))));
+    }
+
+    /// The next thing that is due by `until`, and when.
+    pub fn next(&mut self, until: Micros) -> Option<(Micros, T)> {
+        let Reverse((at, _)) = *self.due.peek()?;
+        if at > until {
+            return None;
+        }
+        let Reverse((_, key)) = self.due.pop()?;
+        let place = key as u32 & ((1 << PLACE_BITS) - 1);
+        self.free.push(place);
+        let thing = self.things[place as usize].take();
+        Some((at, thing.expect("what is due was kept")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn things_happen_by_time_and_then_in_the_order_of_their_scheduling() {
+        let mut queue = Queue::default();
+        for (at, thing) in [(5, 'd'), (3, 'b'), (5, 'e'), (1, 'a'), (3, 'c')] {
+            queue.schedule(at, thing);
+        }
+        let early: Vec<_> = std::iter::from_fn(|| queue.next(3)).collect();
+        assert_eq!(early, [(1, 'a'), (3, 'b'), (3, 'c')]);
+        queue.schedule(5, 'f');
+        queue.schedule(4, 'x');
+        let rest: String = std::iter::from_fn(|| queue.next(9)).map(|(_, thing)| thing).collect();
+        assert_eq!(rest, "xdef");
+    }
+}

@@ -1,0 +1,338 @@
+//! Disks that fail: what a replica makes of a log that a crash left torn, that is damaged, or for which
+//! there is no room.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crane_test::e2e::binary::crane_linux;
+use crane_test::e2e::group::{Group, kill, run_bounded};
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
+use crane_test::e2e::resp::{Connection, Reply};
+use crane_test::e2e::wait::ANSWER;
+
+#[test]
+fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
+    let machine = Machine::take("log");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let mut count = 0;
+    for _ in 0..50 {
+        count = counts(&group, 1);
+    }
+    group.await_settled();
+    group.kill(3);
+    let first = segment(&group.data(3), 1);
+    // As a crash in the middle of a write leaves it: the last record is not whole.
+    OpenOptions::new().write(true).open(&first).unwrap().set_len(used_length(&first) - 3).unwrap();
+    group.start_replica(3);
+    group.await_serving();
+    count = counts_on(&group, 3, count);
+    group.await_settled();
+    assert!(group.log(3).contains("torn bytes at the log's end"), "{}", group.log(3));
+    assert!(!aside(&group.data(3), 1).exists(), "what is torn is not damaged");
+
+    // A byte of the middle is another one. The replica goes on with the generation that it had.
+    group.kill(3);
+    let middle = used_length(&first) / 2;
+    flip(&first, middle);
+    let damaged = fs::read(&first).unwrap();
+    let generation = generation(&group.data(3));
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    assert_eq!(fs::read(segment(&aside(&group.data(3), 1), 1).as_path()).unwrap(), damaged);
+    assert!(self::generation(&group.data(3)) > generation);
+    count = counts_on(&group, 3, count);
+    group.await_settled();
+
+    // The whole log is gone, and what was set aside before stays.
+    group.kill(3);
+    fs::remove_dir_all(group.data(3).join("log")).unwrap();
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log is missing", "nothing of it was left"]);
+    count = counts_on(&group, 3, count);
+    group.await_settled();
+
+    // The last files are gone: what is left looks whole.
+    group.kill(3);
+    fs::remove_file(segment(&group.data(3), 2)).unwrap();
+    group.start_replica(3);
+    await_rebuilt(&group, 2, &["00000002.log is missing", "log.damaged-2"]);
+    assert_eq!(fs::read(segment(&aside(&group.data(3), 1), 1).as_path()).unwrap(), damaged);
+
+    // It is a full member again: the group goes on without one of the others.
+    group.kill(1);
+    counts_on(&group, 3, count);
+    group.start_replica(1);
+    group.await_serving();
+    group.await_settled();
+}
+
+#[test]
+fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_it() {
+    let machine = Machine::take("log-running");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let marker = b"a value that is found again in the log";
+    let mut connection = Connection::open(group.address(1), ANSWER).expect("a connection");
+    let reply = connection.call(&[b"SET", b"marked", marker]).expect("an answer");
+    assert!(matches!(reply, Reply::Simple(_)), "{reply:?}");
+    drop(connection);
+    let mut count = counts(&group, 1);
+    group.await_settled();
+    // What it wrote itself it has in memory; what it found when it started it reads from the disk.
+    group.stop_replica(3);
+    group.start_replica(3);
+    group.await_serving();
+    let status = group.await_settled();
+    let first = segment(&group.data(3), 1);
+    let bytes = fs::read(&first).unwrap();
+    let at = bytes.windows(marker.len()).position(|bytes| bytes == marker).expect("the value");
+    flip(&first, at as u64);
+    count = counts_on(&group, 3, count);
+    // A server that is gone is made anew, from the log.
+    kill(status.replica(3).server_pid.expect("a server")).unwrap();
+    assert_eq!(group.await_exit(3).code(), Some(1));
+    let told = group.log(3);
+    let words = ["error", "damaged", "00000001.log at offset", "start the replica again"];
+    let named = told.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(named, "no line names {words:?}:\n{told}");
+    count = counts_on(&group, 2, count);
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    counts_on(&group, 3, count);
+    group.await_settled();
+}
+
+#[test]
+fn a_backup_whose_disk_is_full_stops_and_loses_nothing() {
+    a_full_disk("full-backup", 3);
+}
+
+/// Most likely: who stands first is of the lowest rank.
+#[test]
+fn a_primary_whose_disk_is_full_stops_and_loses_nothing() {
+    a_full_disk("full-primary", 1);
+}
+
+/// One of three replicas has a log that cannot grow beyond its first room.
+fn a_full_disk(name: &str, full: u8) {
+    let machine = Machine::take(name);
+    let mut group = Group::prepare(&machine, program::redis(machine.folder()), 3, &[]);
+    let log = group.data(full).join("log");
+    let disk = match SmallDisk::mount(&log, 6) {
+        Ok(disk) => disk,
+        Err(why) => return println!("skipped: no small disk can be mounted here: {why}"),
+    };
+    group.start_all();
+    let value = vec![b'x'; 100_000];
+    let other = 2;
+    let mut count = counts(&group, other);
+    for number in 0..120_u32 {
+        let mut connection = Connection::open(group.address(other), ANSWER).expect("a connection");
+        let key = format!("key {number}");
+        let reply = connection.call(&[b"SET", key.as_bytes(), &value]).expect("an answer");
+        assert!(matches!(reply, Reply::Simple(_)), "{reply:?}");
+        count = counts_on(&group, other, count);
+    }
+    let status = group.await_exit(full);
+    assert_eq!(status.code(), Some(1), "it stops by itself");
+    let told = group.log(full);
+    let words = ["error", "00000001.log failed", "No space left", "make room"];
+    let named = told.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(named, "no line names {words:?}:\n{told}");
+    count = counts_on(&group, other, count);
+
+    // With room it goes on from what it had.
+    disk.resize(64);
+    group.start_replica(full);
+    group.await_serving();
+    group.await_settled();
+    assert!(!aside(&group.data(full), 1).exists(), "a full disk has damaged nothing");
+    counts_on(&group, full, count);
+    let mut connection = Connection::open(group.address(full), ANSWER).expect("a connection");
+    let size = connection.call(&[b"DBSIZE"]).expect("an answer");
+    assert!(matches!(size, Reply::Number(121)), "{size:?}");
+    drop(connection);
+    group.await_settled();
+    drop(group);
+}
+
+/// A file system of a few MiB, which is gone when dropped.
+struct SmallDisk {
+    place: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(place: &Path, mebibytes: u32) -> Result<Self, String> {
+        fs::create_dir_all(place).unwrap();
+        let size = format!("size={mebibytes}m");
+        run(&["mount", "-t", "tmpfs", "-o", &size, "crane-test"], place)?;
+        Ok(Self { place: place.to_owned() })
+    }
+
+    fn resize(&self, mebibytes: u32) {
+        run(&["mount", "-o", &format!("remount,size={mebibytes}m")], &self.place).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = run(&["umount", "-l"], &self.place);
+    }
+}
+
+fn run(words: &[&str], place: &Path) -> Result<(), String> {
+    let output = Command::new(words[0]).args(&words[1..]).arg(place).output();
+    let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(()) } else { Err(told) }
+}
+
+#[test]
+fn the_log_of_a_witness_is_cut_and_it_votes_on() {
+    let machine = Machine::take("log-cut");
+    let witness = machine.address(3).to_string();
+    let program = program::redis(machine.folder());
+    let mut group = Group::start(&machine, program, 3, &["--witness", &witness]);
+    let mut count = 0;
+    for _ in 0..100 {
+        count = counts(&group, 1);
+    }
+    group.await_settled();
+    group.stop_replica(3);
+    let data = group.data(3).to_str().unwrap().to_owned();
+    let folder = machine.folder().to_owned();
+    let run = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let output = run_bounded(&words, &folder);
+        let told = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), told + &String::from_utf8(output.stderr).unwrap())
+    };
+    let slot_of = |line: &str| -> Option<u64> {
+        line.split_once(" slot ")?.1.split_once(" under")?.0.parse().ok()
+    };
+    let (done, before) = run(&["log", "show", &data]);
+    assert!(done, "{before}");
+    let last = before.lines().filter_map(slot_of).next_back().unwrap();
+    let (done, told) = run(&["log", "cut", &data, "--behind", "1000000"]);
+    assert!(!done && told.contains("not known to be committed"), "{told}");
+    assert_eq!(run(&["log", "show", &data]).1, before);
+    let (done, told) = run(&["log", "cut", &data, "--behind", "50"]);
+    assert!(done && told.contains("behind slot 50"), "{told}");
+    let (done, after) = run(&["log", "show", &data]);
+    assert!(done && after.lines().next().unwrap().contains("starts behind slot 50"), "{after}");
+    // The entry that it starts behind is there still.
+    let slots: Vec<u64> = after.lines().filter_map(slot_of).collect();
+    assert_eq!(slots, (50..=last).collect::<Vec<u64>>());
+    let (done, told) = run(&["log", "verify", &data]);
+    assert!(done && told.contains(" records are whole; 0 torn bytes"), "{told}");
+
+    // It goes on from there: the group needs its vote when a server is gone.
+    group.start_replica(3);
+    group.await_serving();
+    for _ in 0..2 {
+        let primary = group.primary();
+        group.kill(primary);
+        let other = 3 - primary;
+        count = counts_on(&group, other, count);
+        group.start_replica(primary);
+        group.await_serving();
+        group.await_settled();
+    }
+
+    // A replica with a server needs its whole log.
+    group.stop_replica(2);
+    let whole = group.data(2).to_str().unwrap().to_owned();
+    let (done, told) = run(&["log", "cut", &whole, "--behind", "50"]);
+    assert!(!done && told.contains("only the log of a witness"), "{told}");
+    group.start_replica(2);
+    group.await_serving();
+
+    // In a log that is damaged nothing is cut; and it is taken from the others as any is.
+    group.kill(3);
+    let first = segment(&group.data(3), 1);
+    flip(&first, used_length(&first) - 10);
+    for command in [&["log", "verify", &data][..], &["log", "cut", &data, "--behind", "60"]] {
+        let (done, told) = run(command);
+        assert!(!done && told.contains("damaged: ") && told.contains("00000001.log at"), "{told}");
+    }
+    group.start_replica(3);
+    await_rebuilt(&group, 1, &["00000001.log at offset"]);
+    counts_on(&group, 2, count);
+    group.await_settled();
+}
+
+/// Replica 3 has said what is damaged, has started anew without a vote, and is in good health again.
+#[track_caller]
+fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
+    group.await_serving();
+    let status = group.await_settled();
+    let note = status.replica(3).last_error.to_string();
+    let told = group.log(3);
+    for word in words.iter().chain(&["rebuilding from the others"]) {
+        assert!(note.contains(word), "status says {note}, and not {word}");
+        assert!(told.lines().any(|line| line.contains(word)), "no {word} in {told}");
+    }
+    assert!(aside(&group.data(3), set_aside).exists());
+    assert!(!aside(&group.data(3), set_aside + 1).exists());
+    let shown = Command::new(crane_linux()).args(["log", "show"]).arg(group.data(3)).output();
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    let records: Vec<&str> = shown.lines().collect();
+    assert!(records[0].contains("standing Rejoining"), "{}", records[0]);
+    let life = records[0].split_once("life: ").expect(&shown).1.trim_end_matches([' ', '}']);
+    let at = |words: [&str; 2]| {
+        records.iter().position(|line| words.iter().all(|word| line.contains(word))).expect(&shown)
+    };
+    let (named, votes) = (at([": Rejoin", life]), at(["standing Voter", life]));
+    assert!(named < votes, "it votes before the group has agreed to it:\n{shown}");
+}
+
+/// The service counts through this replica.
+#[track_caller]
+fn counts(group: &Group, id: u8) -> i64 {
+    let mut connection = Connection::open(group.address(id), ANSWER).expect("a connection");
+    match connection.call(&[b"INCR", b"served"]).expect("an answer") {
+        Reply::Number(count) => count,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// It goes on where it was.
+#[track_caller]
+fn counts_on(group: &Group, id: u8, before: i64) -> i64 {
+    let count = counts(group, id);
+    assert_eq!(count, before + 1, "something was lost or doubled");
+    count
+}
+
+fn segment(data: &Path, number: u32) -> PathBuf {
+    let log = if data.join("log").exists() { data.join("log") } else { data.to_owned() };
+    log.join(format!("{number:08}.log"))
+}
+
+fn aside(data: &Path, number: u32) -> PathBuf {
+    data.join(format!("log.damaged-{number}"))
+}
+
+fn generation(data: &Path) -> u64 {
+    let meta: serde_json::Value =
+        serde_json::from_slice(&fs::read(data.join("meta")).unwrap()).unwrap();
+    meta["generation"].as_u64().unwrap()
+}
+
+/// Up to the last byte that is not zero: a segment is longer than what is written in it.
+fn used_length(path: &Path) -> u64 {
+    let bytes = fs::read(path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    assert!(end > 100, "{} is empty", path.display());
+    end as u64
+}
+
+/// In its place: the file may be open.
+fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}

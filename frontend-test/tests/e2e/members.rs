@@ -1,0 +1,199 @@
+//! Members that come and go, witnesses, and a preferred primary.
+
+use std::thread;
+
+use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
+use crane_test::e2e::resp::{Connection, Reply};
+use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
+
+/// Writes a value by one replica.
+#[track_caller]
+fn set(group: &Group, id: u8, value: &str) {
+    let open = || Connection::open(group.address(id), ANSWER);
+    let mut connection = eventually("a connection", START, open);
+    let reply = connection.call(&[b"SET", b"key", value.as_bytes()]).expect("an answer");
+    assert_eq!(reply, Reply::Simple("OK".to_owned()));
+}
+
+/// Reads it by each of the members.
+#[track_caller]
+fn all_have(group: &Group, value: &str) {
+    for id in group.ids() {
+        let open = || Connection::open(group.address(id), ANSWER);
+        let mut connection = eventually("a connection", START, open);
+        let reply = connection.call(&[b"GET", b"key"]).expect("an answer");
+        assert_eq!(reply, Reply::Bulk(Some(value.as_bytes().to_vec())), "replica {id}");
+    }
+}
+
+/// A kind of member, by the list that the command prints.
+fn listed(group: &Group, id: u8) -> Result<String, String> {
+    let list = group.member(&["list"])?;
+    let address = group.peer_address(id).to_string();
+    let line = list.lines().find(|line| line.contains(&address));
+    Ok(line.unwrap_or_default().split_whitespace().nth(2).unwrap_or_default().to_owned())
+}
+
+fn await_listed(group: &Group, id: u8, kind: &str) {
+    eventually(&format!("replica {id} as {kind:?}"), SOON, || match listed(group, id)? {
+        found if found == kind => Ok(()),
+        other => Err(format!("it is {other:?}")),
+    });
+}
+
+#[test]
+fn members_are_added_replaced_and_removed_while_the_group_serves() {
+    let machine = Machine::take("members");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    set(&group, 1, "one");
+    let address = |group: &Group, id| group.peer_address(id).to_string();
+
+    // The order first: there is a learner, and the command waits for it.
+    let adding = group.member_later(&["add", &address(&group, 4)]);
+    let adding = thread::spawn(adding);
+    await_listed(&group, 4, "learner");
+    group.start_newcomer(4);
+    adding.join().expect("no panic").expect("replica 4 is added");
+    await_listed(&group, 4, "voter");
+    group.now_has(&[1, 2, 3, 4]);
+    group.await_serving();
+    set(&group, 4, "two");
+    all_have(&group, "two");
+
+    // The replica first: it waits for the order. The primary goes.
+    let primary = group.primary();
+    group.start_newcomer(5);
+    let told = group.member(&["replace", &primary.to_string(), &address(&group, 5)]);
+    told.expect("the primary is replaced");
+    assert!(group.await_exit(primary).success(), "{}", group.log(primary));
+    let members: Vec<u8> = (1..=5).filter(|id| *id != primary).collect();
+    group.now_has(&members);
+    group.await_serving();
+    set(&group, 5, "three");
+    all_have(&group, "three");
+
+    // Whoever was removed does not come back by itself, nor by its old data.
+    let output = group.refused(primary);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("is not replica"), "{text}");
+
+    // One less again; and two of the three left may not go for want of a majority to say so.
+    group.member(&["remove", &address(&group, 5)]).expect("replica 5 is removed");
+    assert!(group.await_exit(5).success(), "{}", group.log(5));
+    group.now_has(&members[..3]);
+    let gone = group.ids().find(|id| *id != group.primary()).expect("a backup");
+    group.kill(gone);
+    set(&group, group.primary(), "four");
+    // Those that were not there from the first come back with the line they were started with.
+    group.start_replica(gone);
+    group.await_serving();
+    all_have(&group, "four");
+    group.stop();
+    group.start_all();
+    all_have(&group, "four");
+    group.await_settled();
+}
+
+#[test]
+fn orders_that_cannot_be_followed_say_why() {
+    let machine = Machine::take("orders");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 2, &[]);
+    let why = |words: &[&str]| group.member(words).expect_err("it cannot be done");
+    assert!(why(&["remove", "7"]).contains("not a member"));
+    assert!(why(&["add", "no-such-host.invalid"]).contains("no-such-host.invalid"));
+    assert!(why(&["replace", "1", &group.peer_address(1).to_string()]).contains("itself"));
+    let known = group.peer_address(2).to_string();
+    assert!(why(&["add", &known, "--witness"]).contains("of the other kind"));
+    // Nobody could decide it without the one that is down.
+    group.kill(2);
+    let refused = group.member(&["list"]).expect("the list needs no majority");
+    assert!(refused.contains("down"), "{refused}");
+    group.start_replica(2);
+    group.await_serving();
+    group.await_settled();
+}
+
+#[test]
+fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
+    let machine = Machine::take("witness");
+    let witness = machine.address(3).to_string();
+    let program = program::redis(machine.folder());
+    let mut group = Group::start(&machine, program, 3, &["--witness", &witness]);
+    set(&group, 1, "one");
+    let status = group.status().expect("a status");
+    let seen = status.replica(3);
+    assert_eq!((&*seen.member, seen.server_pid), ("witness", None));
+    assert_ne!(group.primary(), 3);
+
+    // With its vote the other server goes on alone.
+    let primary = group.primary();
+    group.kill(primary);
+    let other = 3 - primary;
+    set(&group, other, "two");
+    eventually("a primary with a server", SOON, || match group.status()?.primary()? {
+        3 => Err("it is the witness".to_owned()),
+        _ => Ok(()),
+    });
+    group.start_replica(primary);
+    group.await_serving();
+    group.await_settled();
+
+    // Another one in its place.
+    group.start_newcomer(4);
+    let address = group.peer_address(4).to_string();
+    group.member(&["replace", "3", &address]).expect("the witness is replaced");
+    assert!(group.await_exit(3).success(), "{}", group.log(3));
+    group.now_has(&[1, 2, 4]);
+    await_listed(&group, 4, "witness");
+    group.kill(primary);
+    set(&group, other, "three");
+    group.start_replica(primary);
+    group.await_serving();
+    group.await_settled();
+
+    // It need not keep what the group has committed; a replica with a server must.
+    let committed = group.status().expect("a status").committed();
+    group.stop_replica(4);
+    cut(&group, 4, committed + 1_000_000).expect_err("what is not committed stays");
+    let told = cut(&group, 4, committed - 5).expect("the log of a witness is cut");
+    assert!(told.contains("starts behind slot"), "{told}");
+    let why = cut(&group, primary, committed - 5).expect_err("that replica runs");
+    assert!(why.contains("in use"), "{why}");
+    group.stop_replica(primary);
+    let why = cut(&group, primary, committed - 5).expect_err("its server starts from slot 1");
+    assert!(why.contains("runs a server"), "{why}");
+    // The other server needs the vote of the witness, and whatever that has kept.
+    group.start_replica(4);
+    set(&group, other, "four");
+    group.start_replica(primary);
+    group.await_serving();
+    group.await_settled();
+}
+
+/// `crane-linux log cut`.
+fn cut(group: &Group, id: u8, behind: u64) -> Result<String, String> {
+    let data = group.data(id).display().to_string();
+    let line = ["log".into(), "cut".into(), data, "--behind".into(), behind.to_string()];
+    let output = run_bounded(&line, &group.program().base);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn a_replica_of_high_priority_takes_the_role_when_it_is_in_step() {
+    let machine = Machine::take("priority");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let preferred = group.ids().find(|id| *id != group.primary()).expect("a backup");
+    group.stop_replica(preferred);
+    group.options_mut().extend(["--priority".into(), "high".into()]);
+    group.start_replica(preferred);
+    eventually("the preferred primary", START, || match group.status()?.primary()? {
+        id if id == preferred => Ok(()),
+        id => Err(format!("it is {id}")),
+    });
+    set(&group, preferred, "one");
+    all_have(&group, "one");
+    group.await_settled();
+}
