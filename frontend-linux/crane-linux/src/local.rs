@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::elf;
 use crate::meta;
@@ -17,6 +17,9 @@ use crate::start::{complain, default_directory};
 
 /// How long a replica may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long the others must go on before it is said how a replica that has ended comes back.
+const HINT_AFTER: Duration = Duration::from_millis(500);
 
 /// Runs the replicas until all have ended, and gives the exit status: 0 after an interruption, else the
 /// highest of theirs.
@@ -60,6 +63,8 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
         });
     }
     let mut worst = 0;
+    let mut gone = Vec::new();
+    let mut hint_at = Instant::now();
     loop {
         tokio::select! {
             ended = ends.join_next() => {
@@ -67,7 +72,12 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
                 processes[usize::from(number) - 1] = None;
                 let end = end.map_err(|error| format!("replica {number}: {error}"))?;
                 worst = worst.max(end.code().unwrap_or(1));
-                if !ends.is_empty() {
+                gone.push((number, end));
+                hint_at = Instant::now() + HINT_AFTER;
+            }
+            // When all end together, nothing of them is to come back.
+            () = sleep_until(hint_at), if !gone.is_empty() => {
+                for (number, end) in gone.drain(..) {
                     let line = shell_line(&command_line(args, count, number, &root));
                     println!("replica {number} {}; it comes back with:\n  {line}", describe(end));
                 }

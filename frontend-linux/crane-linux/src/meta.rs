@@ -12,6 +12,9 @@ use crate::base::{Base, MARKER};
 use crate::clock::unix_nanoseconds;
 use crate::roster::Roster;
 
+/// What a directory may hold that is still called empty: a file system's own.
+const USUAL_ITEMS: [&str; 1] = ["lost+found"];
+
 /// Raised when the layout of the data directory changes.
 pub const DATA_VERSION: u32 = 2;
 
@@ -74,12 +77,11 @@ impl DataDirectory {
     /// What is wrong, and the remedy.
     pub fn open(path: &Path) -> Result<Self, String> {
         let describe = |error: io::Error| format!("data directory {}: {error}", path.display());
-        fs::create_dir_all(path).map_err(describe)?;
+        mark(path)?;
         let path = path.canonicalize().map_err(describe)?;
         for name in ["log", "run"] {
             fs::create_dir_all(path.join(name)).map_err(describe)?;
         }
-        mark(&path)?;
         let lock = File::options()
             .write(true)
             .create(true)
@@ -178,14 +180,32 @@ impl DataDirectory {
     }
 }
 
-/// Leaves the mark by which a directory is known as crane's own.
+/// Makes a directory crane's own, and leaves the mark by which that is known. One that has something else
+/// in it is refused: at each start of the server parts of it are thrown away.
 ///
 /// # Errors
-/// What the system refused.
+/// What is wrong, and the remedy.
 pub fn mark(directory: &Path) -> Result<(), String> {
     let path = directory.join(MARKER);
-    let made = fs::create_dir_all(directory).and_then(|()| fs::write(&path, b""));
-    made.map_err(|error| format!("{}: {error}", path.display()))
+    let made = fs::create_dir_all(directory).and_then(|()| {
+        let foreign = fs::read_dir(directory)?
+            .filter_map(Result::ok)
+            .find(|item| !USUAL_ITEMS.iter().any(|usual| item.file_name() == *usual));
+        match foreign {
+            Some(item) if !path.exists() => {
+                let name = item.file_name();
+                Err(io::Error::other(format!("there is {} in it, not by crane", name.display())))
+            }
+            _ => fs::write(&path, b""),
+        }
+    });
+    made.map_err(|error| {
+        format!(
+            "data directory {}: {error}; give a new or empty directory, which can be written, as \
+             --data-dir",
+            directory.display()
+        )
+    })
 }
 
 fn damaged(path: &Path, why: &dyn std::fmt::Display) -> String {
@@ -249,6 +269,22 @@ mod tests {
         assert!(directory.meta().unwrap_err().contains("version 3"));
         fs::write(path.join("meta"), "{").unwrap();
         assert!(directory.meta().unwrap_err().contains("damaged"));
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_directory_with_something_else_in_it_is_left_alone() {
+        let path = std::env::temp_dir().join(format!("crane-foreign-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(path.join("lost+found")).unwrap();
+        fs::create_dir(path.join("work")).unwrap();
+        assert!(mark(&path).unwrap_err().contains("there is work in it"));
+        assert!(DataDirectory::open(&path).is_err());
+        assert!(!path.join("log").exists() && !path.join(MARKER).exists());
+        fs::remove_dir(path.join("work")).unwrap();
+        mark(&path).unwrap();
+        fs::create_dir(path.join("work")).unwrap();
+        mark(&path).unwrap();
         fs::remove_dir_all(path).unwrap();
     }
 }

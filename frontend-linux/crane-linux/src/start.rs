@@ -176,9 +176,8 @@ fn look_at_program(
         && let Some(difference) = created.difference(&base)
     {
         return Err(format!(
-            "the base of {} has changed since the group in {} was created: {difference}; put it back \
+            "the base of {name} has changed since the group in {} was created: {difference}; put it back \
              as it was, or begin a new group in another --data-dir",
-            program.path.display(),
             data.path.display()
         ));
     }

@@ -70,6 +70,8 @@ pub struct Description {
     pub ipv6: bool,
     /// Of a listener: it was shut down, and accepts no more.
     pub shut: bool,
+    /// Of a connection that was reset: the server knows. Like all errors of a socket, this one is told once.
+    pub reset_told: bool,
     /// `SO_LINGER` with a time of 0: closing resets.
     pub resets: bool,
     /// Where a socket was bound.
@@ -95,6 +97,7 @@ const FREE: Description = Description {
     nonblocking: false,
     ipv6: false,
     shut: false,
+    reset_told: false,
     resets: false,
     bound: None,
     receive_timeout: 0,

@@ -361,11 +361,12 @@ fn readiness(
         }
         Kind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
+            let told = descriptors.at(place).reset_told;
             bit(conn.read_ready(), IN)
                 | bit(conn.write_ready(), OUT)
                 | bit(conn.ended || conn.reset, RDHUP)
                 | bit(conn.reset || (conn.ended && conn.write_shut), HUP)
-                | bit(conn.reset, ERR)
+                | bit(conn.reset && !told, ERR)
         }
         Kind::Socket => OUT | HUP,
         Kind::Random => IN | OUT,

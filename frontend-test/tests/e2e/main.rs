@@ -8,6 +8,7 @@ mod calls;
 mod control;
 mod crash;
 mod disks;
+mod ends;
 mod events;
 mod hosts;
 mod kills;

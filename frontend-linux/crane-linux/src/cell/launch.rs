@@ -110,7 +110,10 @@ fn init(
     let server = match unsafe { libc::fork() } {
         -1 => return Err(format!("fork: {}", io::Error::last_os_error())),
         0 => {
-            let error = image.run();
+            let error = match end_with_init(namespaces) {
+                Ok(()) => image.run().to_string(),
+                Err(why) => why,
+            };
             say(reports, &Report::Failed(format!("{}: {error}", spec.program.display())));
             exit_now(127)
         }
@@ -166,6 +169,19 @@ impl Image {
             libc::execve(self.program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
         }
         io::Error::last_os_error()
+    }
+}
+
+/// Where no namespace of processes ends the server together with its init, the kernel is asked to.
+fn end_with_init(namespaces: bool) -> Result<(), String> {
+    if namespaces {
+        return Ok(());
+    }
+    die_with_parent()?;
+    // SAFETY: getppid touches no memory.
+    match unsafe { libc::getppid() } {
+        1 => Err("its init has ended".to_string()),
+        _ => Ok(()),
     }
 }
 

@@ -344,9 +344,10 @@ impl Driver {
         }
     }
 
+    /// What the server's program is called in messages: as it was given, not where a link leads.
     fn program(&self) -> String {
         let spec = self.settings.spec.as_ref();
-        spec.map_or_else(|| "no program".into(), |spec| spec.program.display().to_string())
+        spec.map_or_else(|| "no program".into(), |spec| spec.arguments[0].clone())
     }
 }
 

@@ -6,7 +6,7 @@ use crane_core::wire::Endpoint;
 use crane_shm::sys;
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
-use super::transfer::begin_at;
+use super::transfer::{begin_at, tell_reset};
 use crate::descriptors::{Kind, lookup};
 use crate::errno;
 use crate::turn::Call;
@@ -218,7 +218,7 @@ unsafe extern "C" fn getsockopt(
         let world = held.world();
         let answer = match (option, world.descriptors.at(place).kind) {
             (libc::SO_ERROR, Kind::Conn(conn)) => {
-                let reset = world.run.sockets.conn(conn).reset;
+                let reset = world.run.sockets.conn(conn).reset && tell_reset(world, place);
                 Some(if reset { libc::ECONNRESET } else { 0 })
             }
             (libc::SO_ACCEPTCONN, Kind::Listener(_)) => Some(1),

@@ -1,12 +1,12 @@
 //! read, write, recv*, send*, readv, writev, sendfile: from libc's signatures to [`super::transfer`].
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 
 use crane_shm::sys;
-use libc::{iovec, msghdr, off_t, sockaddr, socklen_t};
+use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
 use super::names;
-use super::transfer::{Manner, begin_at, receive, release, send, send_bytes};
+use super::transfer::{Manner, begin_at, receive, release, send, send_bytes, tell_reset};
 use crate::descriptors::{Kind, lookup};
 use crate::errno;
 use crate::turn::Call;
@@ -229,6 +229,67 @@ unsafe extern "C" fn sendmsg(descriptor: c_int, message: *const msghdr, flags: c
     errno::answer(send(descriptor, pieces, Manner::of(flags), call))
 }
 
+/// Calls `one` for each message until one fails; says how many were done, or the first one's error.
+fn each(
+    messages: *mut mmsghdr,
+    count: c_uint,
+    mut one: impl FnMut(*mut msghdr, usize) -> isize,
+) -> c_int {
+    for index in 0..count as usize {
+        // SAFETY: the hook's caller gave so many messages.
+        let message = unsafe { messages.add(index) };
+        // SAFETY: as above.
+        let done = one(unsafe { &raw mut (*message).msg_hdr }, index);
+        if done < 0 {
+            return if index > 0 { index as c_int } else { -1 };
+        }
+        // SAFETY: as above.
+        unsafe { (*message).msg_len = done as c_uint };
+    }
+    count as c_int
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendmmsg(
+    descriptor: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    if lookup(descriptor).is_none() {
+        let (d, c, f) = (descriptor as usize, count as usize, flags as usize);
+        // SAFETY: the caller's own arguments.
+        let result = unsafe { real(libc::SYS_sendmmsg, [d, messages.addr(), c, f, 0, 0]) };
+        return errno::answer_int(result);
+    }
+    // SAFETY: the caller's own message.
+    each(messages, count, |message, _| unsafe { sendmsg(descriptor, message, flags) })
+}
+
+// The limit counts from message to message only (recvmmsg(2), BUGS); to a stream it means little.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmmsg(
+    descriptor: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    limit: *mut timespec,
+) -> c_int {
+    if lookup(descriptor).is_none() {
+        let (d, c, f) = (descriptor as usize, count as usize, flags as usize);
+        // SAFETY: the caller's own arguments.
+        let result =
+            unsafe { real(libc::SYS_recvmmsg, [d, messages.addr(), c, f, limit.addr(), 0]) };
+        return errno::answer_int(result);
+    }
+    each(messages, count, |message, index| {
+        let at_once = index > 0 && flags & libc::MSG_WAITFORONE != 0;
+        let flags = flags & !libc::MSG_WAITFORONE | if at_once { libc::MSG_DONTWAIT } else { 0 };
+        // SAFETY: the caller's own message.
+        unsafe { recvmsg(descriptor, message, flags) }
+    })
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut off_t, count: usize) -> isize {
     let call = || {
@@ -267,12 +328,18 @@ fn send_file(
     held.world().descriptors.hold(place);
     let mut sent = 0;
     let result = loop {
-        let World { run, output, copy, .. } = held.world();
+        let world = held.world();
+        let state = world.run.sockets.conn(conn);
+        if state.reset || state.write_shut {
+            let error = match state.reset && !state.write_shut && tell_reset(world, place) {
+                true => libc::ECONNRESET,
+                false => libc::EPIPE,
+            };
+            break if sent > 0 { Ok(sent) } else { Err(error) };
+        }
+        let World { run, output, copy, .. } = world;
         let state = run.sockets.conn(conn);
         let room = state.room().min(count - sent).min(copy.len());
-        if state.reset || state.write_shut {
-            break if sent > 0 { Ok(sent) } else { Err(libc::EPIPE) };
-        }
         if room == 0 && sent < count {
             if !waits {
                 break if sent > 0 { Ok(sent) } else { Err(libc::EAGAIN) };

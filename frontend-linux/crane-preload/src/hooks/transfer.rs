@@ -84,7 +84,10 @@ pub fn receive(
     let result = loop {
         let world = held.world();
         let result = match world.descriptors.at(place).kind {
-            Kind::Conn(conn) => receive_from(world, place, conn, spaces, manner, waits),
+            Kind::Conn(conn) => match receive_from(world, place, conn, spaces, manner, waits) {
+                Err(libc::ECONNRESET) if !tell_reset(world, place) => Ok(0),
+                result => result,
+            },
             Kind::Channel { peer } => {
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0 || !waits;
                 let result = if ready { real() } else { Err(libc::EAGAIN) };
@@ -131,7 +134,10 @@ pub fn send(
         let world = held.world();
         let result = match world.descriptors.at(place).kind {
             Kind::Conn(conn) => {
-                let result = send_to(world, conn, pieces, sent);
+                let result = match send_to(world, conn, pieces, sent) {
+                    Err(libc::ECONNRESET) if !tell_reset(world, place) => Err(libc::EPIPE),
+                    result => result,
+                };
                 if let Ok(count) = result {
                     sent += count;
                 }
@@ -183,6 +189,11 @@ pub fn send(
         raise_broken_pipe();
     }
     result
+}
+
+/// Whether a reset connection still has to tell its error; it has told it afterwards.
+pub fn tell_reset(world: &mut World, place: Place) -> bool {
+    !std::mem::replace(&mut world.descriptors.at(place).reset_told, true)
 }
 
 /// A reference less; what the description stands for ends with the last.

@@ -1,14 +1,18 @@
 //! What POSIX and Linux promise in the corners of calls, natively and under the preload library.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::panic::catch_unwind;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::driver::{Driver, corners};
-use crane_core::wire::Schedule;
+use crane_core::wire::{Op, Schedule};
 
-/// The probes of `programs/corners.c`.
-const PROBES: [&str; 17] = [
+use crate::driver::{Driver, corners};
+
+/// The probes of `programs/threads.c`.
+const OF_THREADS: [&str; 12] = [
     "mutexes",
     "robust",
     "rwlocks",
@@ -21,17 +25,21 @@ const PROBES: [&str; 17] = [
     "barriers",
     "times",
     "chances",
-    "pipes",
-    "duplicates",
-    "polls",
-    "epolls",
-    "listeners",
 ];
+
+/// The probes of `programs/descriptors.c` that need no client.
+const OF_DESCRIPTORS: [&str; 5] = ["pipes", "duplicates", "polls", "epolls", "listeners"];
+
+fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
+    let [threads, descriptors] = corners();
+    let of_threads = OF_THREADS.map(|name| (threads.as_path(), name));
+    of_threads.into_iter().chain(OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name)))
+}
 
 #[test]
 fn the_probes_hold_natively() {
-    for name in PROBES {
-        let output = Command::new(corners()).arg(name).output().unwrap();
+    for (program, name) in probes() {
+        let output = Command::new(program).arg(name).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && printed == format!("{name} ok\n"), "{name}: {printed}");
     }
@@ -39,11 +47,10 @@ fn the_probes_hold_natively() {
 
 #[test]
 fn the_probes_hold_under_the_library() {
-    let failures: Vec<String> = PROBES
-        .iter()
-        .flat_map(|name| [1, 100].map(|quantum| (*name, quantum)))
-        .filter_map(|(name, quantum)| {
-            let outcome = catch_unwind(|| run(name, quantum));
+    let failures: Vec<String> = probes()
+        .flat_map(|(program, name)| [1, 100].map(|quantum| (program, name, quantum)))
+        .filter_map(|(program, name, quantum)| {
+            let outcome = catch_unwind(|| run(program, name, quantum));
             match outcome {
                 Ok((Some(0), printed)) if printed == format!("{name} ok\n") => None,
                 Ok(other) => Some(format!("{name}, quantum {quantum}: {other:?}")),
@@ -55,10 +62,101 @@ fn the_probes_hold_under_the_library() {
 }
 
 /// Runs one probe to its end: its exit code, and what it printed.
-fn run(name: &str, quantum: u32) -> (Option<i32>, String) {
-    let mut driver = Driver::start_program(corners(), &[name], quantum, Schedule::Serial, false);
+fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
+    let mut driver = Driver::start_program(program, &[name], quantum, Schedule::Serial, false);
     // A probe that waits for what never comes is noticed at once; one that goes round and round is not.
     driver.patience = Duration::from_secs(20);
     let end = driver.end();
     (end.code, end.printed)
+}
+
+/// What the server of the probe "connections" sends to its first client.
+const REPLY: &[u8] = b"one one one one fileab\n";
+
+#[test]
+fn connections_hold_natively() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut child = Command::new(&corners()[1])
+        .args(["connections", &port.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(printed.next().as_deref(), Some("listening"));
+    let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut client = connect();
+    client.write_all(b"abcdefghij").unwrap();
+    let mut reply = vec![0; REPLY.len() + 6];
+    client.read_exact(&mut reply).unwrap();
+    assert_eq!(reply, [REPLY, b"go on\n"].concat());
+    client.write_all(b"klm").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    reply.clear();
+    client.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, b"bye\n");
+    let mut client = connect();
+    client.write_all(b"x").unwrap();
+    let mut six = [0; 6];
+    client.read_exact(&mut six).unwrap();
+    reset(client);
+    let mut client = connect();
+    let sent = printed.next().unwrap();
+    reply.clear();
+    client.read_to_end(&mut reply).unwrap();
+    assert!(reply.ends_with(b"end\n"));
+    assert_eq!(sent, format!("sent {}", reply.len() - 4));
+    assert_eq!(printed.next().as_deref(), Some("connections ok"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn connections_hold_under_the_library() {
+    let program = &corners()[1];
+    let arguments = ["connections", "7777"];
+    let mut driver = Driver::start_program(program, &arguments, 100, Schedule::Serial, false);
+    let conn = Driver::conn;
+    let steps: [&[Op<'_>]; 5] = [
+        &[Driver::connect(1), Op::Send { conn: conn(1), offset: 0, bytes: b"abcdefghij" }],
+        &[
+            Op::Send { conn: conn(1), offset: 10, bytes: b"klm" },
+            Op::Shut { conn: conn(1), total: 13 },
+        ],
+        &[Driver::connect(2), Op::Send { conn: conn(2), offset: 0, bytes: b"x" }],
+        &[Op::Reset { conn: conn(2) }],
+        &[Driver::connect(3)],
+    ];
+    let mut lives = driver.settle();
+    for ops in steps {
+        if lives {
+            driver.feed(ops);
+            lives = driver.settle();
+        }
+    }
+    let sent = driver.replies.get(2).map_or(0, Vec::len);
+    if lives {
+        driver.feed(&[Op::Drained { conn: conn(3), total: sent as u64 }]);
+        driver.settle();
+    }
+    let replies = std::mem::take(&mut driver.replies);
+    let end = driver.end();
+    assert_eq!(end.printed, format!("listening\nsent {sent}\nconnections ok\n"));
+    assert_eq!(replies[0], [REPLY, b"go on\nbye\n"].concat());
+    assert_eq!(replies[1], b"go on\n");
+    assert!(sent > 0 && replies[2].len() == sent + 4 && replies[2].ends_with(b"end\n"));
+}
+
+/// Closes a connection with a reset.
+fn reset(client: TcpStream) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: a live descriptor and a live value of the length that is told.
+    let result = unsafe {
+        libc::setsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(&client),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of_val(&linger) as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0);
 }

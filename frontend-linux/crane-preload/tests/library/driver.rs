@@ -57,10 +57,10 @@ pub fn probe() -> &'static Path {
     PROBE.get_or_init(|| compiled("probe"))
 }
 
-/// The program that tries corners of calls, compiled once.
-pub fn corners() -> &'static Path {
-    static CORNERS: OnceLock<PathBuf> = OnceLock::new();
-    CORNERS.get_or_init(|| compiled("corners"))
+/// The programs that try corners of calls, compiled once.
+pub fn corners() -> &'static [PathBuf; 2] {
+    static CORNERS: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    CORNERS.get_or_init(|| ["threads", "descriptors"].map(compiled))
 }
 
 /// A program of `tests/programs`, with the compiler's checks that turn some calls into others
@@ -69,7 +69,8 @@ fn compiled(name: &str) -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let result = Command::new("gcc")
-        .args(["-O1", "-D_FORTIFY_SOURCE=2", "-pthread", "-o"])
+        .args(["-O1", "-Wall", "-Wno-unused-function", "-Wno-unused-variable"])
+        .args(["-D_FORTIFY_SOURCE=2", "-pthread", "-o"])
         .args([&program, &sources.join(name).with_extension("c")])
         .status()
         .expect("gcc is installed (ci/setup)");
