@@ -12,8 +12,9 @@ use crate::base::{Base, MARKER};
 use crate::clock::unix_nanoseconds;
 use crate::roster::Roster;
 
-/// What a directory may hold that is still called empty: a file system's own.
-const USUAL_ITEMS: [&str; 1] = ["lost+found"];
+/// What a directory may hold that is still called empty: a file system's own, and where the log's own disk
+/// has been mounted.
+const USUAL_ITEMS: [&str; 2] = ["lost+found", "log"];
 
 /// Raised when the layout of the data directory changes.
 pub const DATA_VERSION: u32 = 2;
@@ -277,10 +278,11 @@ mod tests {
         let path = std::env::temp_dir().join(format!("crane-foreign-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("lost+found")).unwrap();
+        fs::create_dir(path.join("log")).unwrap();
         fs::create_dir(path.join("work")).unwrap();
         assert!(mark(&path).unwrap_err().contains("there is work in it"));
         assert!(DataDirectory::open(&path).is_err());
-        assert!(!path.join("log").exists() && !path.join(MARKER).exists());
+        assert!(!path.join("run").exists() && !path.join(MARKER).exists());
         fs::remove_dir(path.join("work")).unwrap();
         mark(&path).unwrap();
         fs::create_dir(path.join("work")).unwrap();
