@@ -30,6 +30,7 @@ pub mod hosts;
 pub mod http;
 pub mod idle;
 pub mod kills;
+#[cfg(feature = "e2e")]
 pub mod linear;
 pub mod load;
 pub mod machine;

@@ -213,6 +213,7 @@ impl Driver {
             self.round();
             if let Some(stop) = self.stop.take() {
                 self.leave();
+                self.storage.finish();
                 return Ok(Some(stop));
             }
             if self.server.is_wanted() {
@@ -223,6 +224,7 @@ impl Driver {
             let mut next = tokio::select! {
                 () = &mut interrupted => {
                     self.leave();
+                    self.storage.finish();
                     return Ok(None);
                 }
                 happened = self.wait(&mut alarm) => Some(happened?),

@@ -7,6 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crane_core::paxos::WriteNumber;
 use embassy_sync::signal::Signal;
@@ -20,11 +22,14 @@ use super::segments::Segments;
 /// How far the disk is, or why it goes no further. Only the last word counts.
 pub type Progress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
 
+const FINISH_WITHIN: Duration = Duration::from_secs(1);
+const FINISH_LOOK: Duration = Duration::from_millis(1);
+
 /// Where the log's bytes go.
 #[derive(Debug)]
 pub enum Storage {
     /// To the disk, by a thread; [`Progress`] tells when they are there.
-    Synced(Sender<Batch>),
+    Synced(Sender<Batch>, JoinHandle<()>),
     /// To the system's memory, at once: they survive the daemon, not the host.
     Unsynced(Box<Segments<HostDisk>>),
 }
@@ -43,11 +48,21 @@ impl Storage {
         let (sender, receiver) = channel();
         let progress = Progress::default();
         let (segments, told) = (Segments::new(directory, disk, true), progress.clone());
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("storage".into())
             .spawn(move || run(segments, &receiver, &told))
             .expect("a thread can be started");
-        (Storage::Synced(sender), progress)
+        (Storage::Synced(sender, thread), progress)
+    }
+
+    /// Waits until everything is on the disk, or for a while: a disk that hangs keeps nobody from ending.
+    pub fn finish(self) {
+        let Storage::Synced(sender, thread) = self else { return };
+        drop(sender);
+        let start = Instant::now();
+        while !thread.is_finished() && start.elapsed() < FINISH_WITHIN {
+            std::thread::sleep(FINISH_LOOK);
+        }
     }
 
     /// Storage that does not.
@@ -61,7 +76,7 @@ impl Storage {
     /// What the system refused; fatal: nothing is written after it.
     pub fn write(&mut self, batch: Batch) -> Result<Option<WriteNumber>, String> {
         match self {
-            Storage::Synced(sender) => {
+            Storage::Synced(sender, _) => {
                 sender.send(batch).map_err(|_| "the storage thread has ended".to_string())?;
                 Ok(None)
             }

