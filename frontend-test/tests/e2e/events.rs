@@ -1,6 +1,7 @@
 //! What replicas tell of what they did: elections with their votes, stalls with their causes.
 
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
@@ -61,14 +62,26 @@ fn a_stall_is_told_with_its_cause_and_its_end() {
     let others: Vec<u8> = group.ids().filter(|id| *id != primary).collect();
     let open = || Connection::open(group.address(primary), ANSWER);
     let mut client = eventually("a connection", START, open);
+    let since =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
     group.kill(others[0]);
     group.freeze(others[1], true);
     client.stream().write_all(&command(&[b"SET", b"key", b"value"])).expect("room to send");
-    await_event(
-        &group,
-        primary,
-        &[("event", "stalled".into()), ("cause", "votes".into()), ("nodes", others.clone().into())],
-    );
+    // It waits for votes, until it has not heard from a majority for so long that it steps down; on a
+    // busy machine it may get no time to say the first.
+    let stalled = eventually("a stall with its cause", SOON, || {
+        let status = group.status()?;
+        let events = &status.replica(primary).events;
+        let causes = ["votes", "no_primary"];
+        let stall = events.iter().find(|event| {
+            event["at_ms"].as_u64() >= Some(since)
+                && event["event"] == "stalled"
+                && causes.iter().any(|cause| event["cause"] == *cause)
+        });
+        stall.cloned().ok_or_else(|| format!("{events:?}"))
+    });
+    let waits_for = stalled["nodes"].as_array().expect("those it waits for");
+    assert!(waits_for.contains(&others[0].into()), "{stalled}");
     group.freeze(others[1], false);
     assert_eq!(client.reply().expect("an answer at last"), Reply::Simple("OK".to_owned()));
     await_event(&group, primary, &[("event", "resumed".into())]);
