@@ -6,7 +6,7 @@ use crane_core::id::Slot;
 
 use crate::log::Log;
 use crate::meta::DataDirectory;
-use crate::start::complain;
+use crate::terminal::complain;
 
 /// Cuts the log in this data directory behind a slot, and gives the exit status.
 pub fn run(data: &Path, behind: u64) -> i32 {

@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::base::DEFAULT_DIRECTORY;
+use crate::names;
+use crate::net::control::control_path;
 use crate::net::query::{Query, ask};
-use crate::options::{self, GroupArgs, PEER_PORT};
-use crate::start::control_path;
+use crate::options::{GroupArgs, PEER_PORT};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How often an order is given again that a primary could not take, and after which pause.
@@ -64,7 +65,7 @@ impl Group {
         let names = if args.peers.is_empty() {
             names_by_directory(args.data_dir.as_deref()).await?
         } else {
-            options::member_names(&args.peers, PEER_PORT)?
+            names::member_names(&args.peers, PEER_PORT)?
         };
         let mut answers = ask_all(&names, hash_slot).await;
         let Some(newest) = answers.iter().flatten().max_by_key(|answer| age(answer)).cloned()
@@ -108,7 +109,7 @@ impl Group {
     pub fn find(&self, given: &str) -> Result<&Seen, String> {
         let by_number = given.parse().ok().and_then(|id| self.get(id));
         let by_name = || {
-            let name = options::member_name(given, PEER_PORT).ok()?;
+            let name = names::member_name(given, PEER_PORT).ok()?;
             self.members.iter().find(|member| member.address == name)
         };
         by_number.or_else(by_name).ok_or_else(|| {
@@ -178,7 +179,7 @@ pub fn run(task: impl Future<Output = Result<String, String>>) -> i32 {
             0
         }
         Err(why) => {
-            crate::start::complain(&why);
+            crate::terminal::complain(&why);
             1
         }
     }

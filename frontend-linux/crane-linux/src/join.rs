@@ -14,8 +14,9 @@ use tracing::info;
 
 use crate::group::ask_one;
 use crate::meta::Meta;
+use crate::names;
 use crate::net::query::Query;
-use crate::options::{self, ReplicaArgs};
+use crate::options::ReplicaArgs;
 use crate::roster::Roster;
 
 /// How long an answer may take of a replica that is asked by one that starts. Those of a new group do
@@ -44,7 +45,7 @@ impl Standing {
     /// # Errors
     /// What is wrong with `--witness`.
     pub fn founding(names: &[String], place: u8, args: &ReplicaArgs) -> Result<Self, String> {
-        let witnesses = options::among(names, &args.witness, args.peer_port)?;
+        let witnesses = names::among(names, &args.witness, args.peer_port)?;
         if witnesses.len() == names.len() {
             return Err("--witness names all of the peers: nobody would run the server".to_string());
         }

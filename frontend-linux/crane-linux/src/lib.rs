@@ -5,7 +5,7 @@
 //!
 //! | room | thought |
 //! |---|---|
-//! | `options` | the command line |
+//! | `options`, `names` | the command line; the members on it |
 //! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
@@ -31,6 +31,7 @@ mod local;
 mod log;
 mod member;
 mod meta;
+mod names;
 mod net;
 mod options;
 mod primary;
@@ -40,6 +41,7 @@ mod roster;
 mod show;
 mod start;
 mod status;
+mod terminal;
 mod thread_mutex;
 
 /// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the
@@ -48,10 +50,11 @@ pub mod decoders {
     pub use crate::base::{Base, Part};
     pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
+    pub use crate::names::member_names;
     pub use crate::net::link::{question, read_hello, read_message};
     pub use crate::net::query::Query;
     pub use crate::net::{frame, handshake, ops};
-    pub use crate::options::{Priority, member_names, parse_time, parse_variable};
+    pub use crate::options::{Priority, parse_time, parse_variable};
     pub use crate::report::{Ending, ServerReport};
     pub use crate::roster::{Place, Roster};
 }

@@ -12,8 +12,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::elf;
 use crate::meta;
-use crate::options::{self, ReplicaArgs};
-use crate::start::{complain, default_directory};
+use crate::names;
+use crate::options::ReplicaArgs;
+use crate::start::default_directory;
+use crate::terminal::complain;
 
 /// How long a replica may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -37,7 +39,7 @@ pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
 
 async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
-    options::among(&peers(args, count), &args.witness, args.peer_port)?;
+    names::among(&peers(args, count), &args.witness, args.peer_port)?;
     // Said once, not by each replica.
     elf::find(name).map_err(|error| error.to_string())?;
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));

@@ -9,10 +9,9 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::group::{self, Group, Seen, aligned};
+use crate::names;
 use crate::net::query::Query;
-use crate::options::{
-    self, AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, ReplaceArgs,
-};
+use crate::options::{AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, ReplaceArgs};
 use crate::primary;
 
 /// How often the way of a learner is looked at, and told.
@@ -64,7 +63,7 @@ async fn remove(args: &RemoveArgs) -> Result<String, String> {
 async fn replace(args: &ReplaceArgs) -> Result<String, String> {
     let seen = Group::look(&args.group, 0).await?;
     let old = seen.find(&args.old)?.clone();
-    let name = options::member_name(&args.new, PEER_PORT)?;
+    let name = names::member_name(&args.new, PEER_PORT)?;
     if old.address == name {
         return Err(format!(
             "{name} is the address of replica {} itself; a replica that has lost its data directory \
@@ -83,8 +82,8 @@ async fn replace(args: &ReplaceArgs) -> Result<String, String> {
 
 /// Adds a learner, waits until it has the log, and makes a voter of it.
 async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, String> {
-    let address = options::member_name(address, PEER_PORT)?;
-    options::resolve(&address)?;
+    let address = names::member_name(address, PEER_PORT)?;
+    names::resolve(&address)?;
     let answer = group::order(args, Query::Add { address: address.clone(), witness }).await?;
     let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u8::try_from(id).ok());
     let id = id.ok_or("the primary does not say which number the new member has")?;

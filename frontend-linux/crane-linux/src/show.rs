@@ -9,7 +9,7 @@ use crane_core::wire::{Entry, Founder, Genesis, Op};
 
 use crate::log::record::{Found, Stored};
 use crate::log::{Front, LogError, reading};
-use crate::start::complain;
+use crate::terminal::complain;
 
 /// Prints every record of the log in this data directory, or only whether all are whole, and gives the
 /// exit status.

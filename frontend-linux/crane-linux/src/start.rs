@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::IsTerminal;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -24,10 +23,13 @@ use crate::join::{self, Standing};
 use crate::log::damage::{self, Group};
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
+use crate::names;
+use crate::net::control::control_path;
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
-use crate::options::{self, Durability, LogLevel, Priority, ReplicaArgs};
+use crate::options::{Durability, LogLevel, Priority, ReplicaArgs};
 use crate::proxy;
+use crate::terminal::complain;
 
 /// The preload library, built together with this program.
 static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
@@ -56,11 +58,6 @@ pub fn run(args: ReplicaArgs) -> i32 {
             1
         }
     }
-}
-
-/// An error in one line, where people look for it.
-pub fn complain(why: &str) {
-    eprintln!("crane-linux: error: {}", why.replace('\n', " "));
 }
 
 /// Where the data of a program's replica lies if nothing else is said.
@@ -93,8 +90,8 @@ fn allow_many_clients() {
 /// Checks the command line against this host, the data directory, and the group if there is one. Says
 /// also whether this replica is new in a group that exists.
 async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
-    let names = options::member_names(&args.peers, args.peer_port)?;
-    let (place, address) = options::identify(&names, args.me.as_deref(), args.peer_port)?;
+    let names = names::member_names(&args.peers, args.peer_port)?;
+    let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
     let program = args.program.first().map_or("witness", |name| name);
     let data =
@@ -120,7 +117,7 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
         }
         None => {
             for name in &names {
-                options::resolve(name)?;
+                names::resolve(name)?;
             }
             let standing = join::ask(&names, &own).await;
             let Standing { group, node, witness, founders, roster } = match standing {
@@ -193,7 +190,7 @@ fn look_at_program(
 }
 
 async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, String> {
-    let mine = options::resolve(&settings.name)?[0];
+    let mine = names::resolve(&settings.name)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
             "{mine}, where the other replicas reach this one, cannot be opened: {error}; stop what \
@@ -310,11 +307,6 @@ fn put_library(data: &DataDirectory) -> Result<(), String> {
     let (path, new) = (data.run().join("preload.so"), data.run().join("preload.so.new"));
     let put = fs::write(&new, PRELOAD).and_then(|()| fs::rename(&new, &path));
     put.map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The control socket's directory is named by a descriptor: a socket's path may have 107 bytes only.
-pub fn control_path(directory: &fs::File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd()))
 }
 
 fn bind_control(data: &DataDirectory) -> Result<UnixListener, String> {

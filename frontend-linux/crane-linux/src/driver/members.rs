@@ -14,8 +14,9 @@ use tokio::task::spawn_local;
 use tracing::{debug, info};
 
 use crate::event::Event;
+use crate::names;
 use crate::net::handshake::Hello;
-use crate::options::{self, PEER_PORT, Priority};
+use crate::options::{PEER_PORT, Priority};
 use crate::report::ServerReport;
 use crate::roster::{Place, Roster};
 
@@ -181,7 +182,7 @@ impl Driver {
     /// Takes a new member in as a learner.
     pub(super) fn order_add(&mut self, address: &str, witness: bool) -> Result<Value, Unmoved> {
         self.must_lead()?;
-        let address = options::member_name(address, PEER_PORT).map_err(never)?;
+        let address = names::member_name(address, PEER_PORT).map_err(never)?;
         let (roster, members) = (self.roster(), self.node.members());
         let known = roster.at(&address).cloned();
         if let Some(place) = &known

@@ -7,8 +7,10 @@
 //! | `outlet` | writing without waiting |
 //! | `ops` | ops that are handed over (pure) |
 //! | `link` | a link to one replica: connect, shake hands, carry frames, come again |
-//! | `query` | asking a replica for its state |
+//! | `query` | asking a replica for its state, and orders |
+//! | `control` | where the control socket is |
 
+pub mod control;
 pub mod frame;
 pub mod handshake;
 pub mod link;
