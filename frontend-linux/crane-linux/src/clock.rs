@@ -168,6 +168,14 @@ mod tests {
     }
 
     #[test]
+    fn a_stamp_at_the_end_of_its_range_stops_nobody() {
+        let mut clock = AgreedClock::default();
+        clock.saw(u64::MAX);
+        clock.consult_host();
+        assert_eq!((clock.stamp(), clock.stamp()), (u64::MAX, u64::MAX));
+    }
+
+    #[test]
     fn an_alarm_rings_when_it_is_due_and_can_be_moved_nearer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {

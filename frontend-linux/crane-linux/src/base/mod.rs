@@ -300,6 +300,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_unsorted_or_double_is_no_base() {
+        let part = |name: &str| Part { name: name.into(), digest: [1; 16] };
+        let read = |names: &[&str]| {
+            let parts = names.iter().map(|name| part(name)).collect();
+            let bytes = postcard::to_allocvec(&Base { parts }).unwrap();
+            postcard::from_bytes::<Base>(&bytes).is_ok()
+        };
+        assert!(read(&["a", "b"]) && read(&[]));
+        assert!(!read(&["b", "a"]) && !read(&["a", "a"]));
+    }
+
+    #[test]
     fn what_differs_is_named() {
         let directory = scratch("named");
         let one = base(&directory, &["-x", "1"]);
