@@ -156,15 +156,7 @@ impl Group {
             ["member"].iter().chain(words).map(ToString::to_string).collect();
         line.extend(["--peers".into(), self.peers()]);
         let base = self.program.base.clone();
-        move || {
-            let output = run_bounded(&line, &base);
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-            if output.status.success() {
-                Ok(text(&output.stdout))
-            } else {
-                Err(text(&output.stderr))
-            }
-        }
+        move || told(&line, &base)
     }
 
     /// The group has these members from now on.
@@ -459,6 +451,17 @@ pub fn run_bounded(arguments: &[String], folder: &Path) -> Output {
         panic!("not refused: {}\n{text}", arguments.join(" "));
     }
     child.wait_with_output().expect("its output")
+}
+
+/// What `crane-linux` says when it is run with these arguments.
+///
+/// # Errors
+///
+/// What it says when it fails.
+pub fn told(arguments: &[String], folder: &Path) -> Result<String, String> {
+    let output = run_bounded(arguments, folder);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 /// Kills a process that a group's status named.

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::group::{Group, told};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
@@ -176,9 +176,7 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
 fn cut(group: &Group, id: u8, behind: u64) -> Result<String, String> {
     let data = group.data(id).display().to_string();
     let line = ["log".into(), "cut".into(), data, "--behind".into(), behind.to_string()];
-    let output = run_bounded(&line, &group.program().base);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    told(&line, &group.program().base)
 }
 
 #[test]
