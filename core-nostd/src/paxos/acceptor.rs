@@ -5,7 +5,7 @@ use crate::id::{NodeId, Slot};
 use crate::mutants::{Mutant, broken};
 
 use super::node::{Part, push, send};
-use super::{Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, WriteNumber};
+use super::{Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, Run, WriteNumber};
 
 /// What every message of a primary tells about it.
 #[derive(Clone, Copy)]
@@ -98,34 +98,49 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// Phase 2b for one entry.
+    /// Phase 2b for a run of entries.
     // specs: P4
     pub(super) fn on_accept(
         &mut self,
         from: NodeId,
         seen: PrimarySeen,
-        slot: Slot,
+        first: Slot,
         before: Ballot,
-        entry: Entry,
+        entries: &[Entry],
         out: &mut Effects,
     ) {
-        if slot == Slot::NONE || entry.ballot > seen.ballot || !self.follow(from, seen.ballot, out)
-        {
+        let possible = entries.iter().all(|entry| entry.ballot <= seen.ballot);
+        if !possible || !self.follow(from, seen.ballot, out) {
             return;
         }
-        let previous = Slot(slot.0 - 1);
-        let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
-        if agrees && slot > self.committed {
-            self.matched = self.matched.max(previous);
+        let previous = Slot(first.0 - 1);
+        if previous <= self.committed || self.log.ballot(previous) == Some(before) {
+            self.accept_run(first, entries, out);
+        }
+        self.advance(seen, out);
+    }
+
+    /// Accepts entries of the primary that is followed; below them the log here is its log.
+    // specs: P4
+    fn accept_run(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
+        let decided = (self.committed.0 + 1).saturating_sub(first.0);
+        let Some(entries) = entries.get(decided as usize..) else { return };
+        let mut slot = Slot(first.0 + decided);
+        if !entries.is_empty() {
+            self.matched = self.matched.max(Slot(slot.0 - 1));
+        }
+        for entry in entries {
             let kept = broken(Mutant::ConflictKept) && slot <= self.log.last();
             if self.log.ballot(slot) == Some(entry.ballot) || kept {
                 self.matched = self.matched.max(slot);
             } else if self.log.has_room(slot) {
                 self.put(slot, entry, out);
                 self.matched = slot;
+            } else {
+                return;
             }
+            slot = slot.next();
         }
-        self.advance(seen, out);
     }
 
     /// The primary is there, and tells where its log ends.
@@ -218,46 +233,55 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// An entry that is known to be chosen: whoever says so, whatever else is in the log.
+    /// Entries that are known to be chosen: whoever says so, whatever else is in the log.
     // specs: P10
-    pub(super) fn on_chosen(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
-        let is_primary = matches!(self.part, Part::Primary { .. });
-        if is_primary || slot != self.committed.next() || !self.log.has_room(slot) {
+    pub(super) fn on_chosen(&mut self, run: Run, entries: &[Entry], out: &mut Effects) {
+        let news = run.first <= self.committed.next() && self.committed < run.last();
+        let highest = entries.iter().map(|entry| entry.ballot).max();
+        let Some(highest) = highest.filter(|_| news) else { return };
+        if matches!(self.part, Part::Primary { .. }) {
             return;
         }
-        if entry.ballot > self.promised {
-            self.promise(entry.ballot, out);
+        if highest > self.promised {
+            self.promise(highest, out);
             self.wait_for_primary();
             self.tell_role(Reason::HigherBallot, out);
         }
-        if self.log.ballot(slot) != Some(entry.ballot) {
-            self.put(slot, entry, out);
+        for (slot, entry) in run.slots().zip(entries) {
+            let is_primary = matches!(self.part, Part::Primary { .. });
+            if is_primary || slot > self.committed.next() || !self.log.has_room(slot) {
+                return;
+            }
+            if slot <= self.committed {
+                continue;
+            }
+            if self.log.ballot(slot) != Some(entry.ballot) {
+                self.put(slot, entry, out);
+            }
+            self.commit(slot);
+            self.matched = self.matched.max(slot);
+            self.go_on_fetching(slot, out);
         }
-        self.commit(slot);
-        self.matched = self.matched.max(slot);
-        self.go_on_fetching(slot, out);
     }
 
     /// Puts an entry into its slot, with nothing after it.
     // specs: P4
-    pub(super) fn put(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
+    pub(super) fn put(&mut self, slot: Slot, entry: &Entry, out: &mut Effects) {
         assert!(slot > self.committed, "what is committed stays");
         if slot <= self.log.last() {
             self.truncate(slot);
         }
         assert_eq!(slot, self.log.last().next(), "a log has no gaps");
-        let members = self.members();
-        let number = self.write(Record::Accept { slot, entry }, out);
+        self.written.0 += 1;
+        let number = self.written;
         self.log.append(entry, number);
+        append(out, slot, number);
         if entry.ballot > self.accepted {
             self.accepted = entry.ballot;
             self.accepted_write = number;
         }
         if self.standing.is_named_by(self.config.me, &entry.content) {
             self.rejoined = Some(slot);
-        }
-        if self.members() != members {
-            push(out, Effect::Members { members: self.members() });
         }
     }
 
@@ -282,14 +306,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
         assert!(up_to <= self.written, "durable before it was written");
         self.settled = self.settled.max(up_to);
-        while let Some(write) = self.log.write(self.durable.next())
-            && write <= self.settled
-        {
-            self.durable = self.durable.next();
-        }
+        self.durable = self.log.written_by(self.settled, self.durable);
         self.on_standing_durable(out);
         self.answer_prepare(out);
         self.ask_for_promises(out);
         self.acknowledge(0, out);
+    }
+}
+
+/// One more entry to be written. What goes into one slot after the other is one effect.
+fn append(out: &mut Effects, slot: Slot, number: WriteNumber) {
+    if let Some(Effect::Append { number: first, run }) = out.last_mut()
+        && run.last().next() == slot
+        && first.0 + u64::from(run.count) == number.0
+    {
+        run.count += 1;
+    } else {
+        push(out, Effect::Append { number, run: Run::one(slot) });
     }
 }

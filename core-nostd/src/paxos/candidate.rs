@@ -342,21 +342,37 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let mut slot = first.max(base.next());
         while slot <= range_end {
-            let entry = *self.log.entry(slot).expect("the window has no gaps");
+            let run = self.log.run(slot, range_end);
             let before = self.log.ballot(Slot(slot.0 - 1)).expect("the window has no gaps");
-            send(out, from, Message::Copy { ballot, slot, before, entry });
-            slot = slot.next();
+            send(out, from, Message::Copy { ballot, run, before });
+            slot = run.last().next();
+        }
+    }
+
+    pub(super) fn on_copies(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        first: Slot,
+        before: Ballot,
+        entries: &[Entry],
+        out: &mut Effects,
+    ) {
+        let (mut slot, mut before) = (first, before);
+        for entry in entries {
+            self.on_copy(from, ballot, slot, before, entry, out);
+            (slot, before) = (slot.next(), entry.ballot);
         }
     }
 
     // specs: P4
-    pub(super) fn on_copy(
+    fn on_copy(
         &mut self,
         from: NodeId,
         ballot: Ballot,
         slot: Slot,
         before: Ballot,
-        entry: Entry,
+        entry: &Entry,
         out: &mut Effects,
     ) {
         let Part::Candidate(candidacy) = self.part else { return };

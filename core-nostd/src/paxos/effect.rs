@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
-use super::{Ballot, Content, Entry, Life, Members, Message};
+use super::{Ballot, Content, Entry, Life, Members, Message, Run};
 
 /// Effects that one step can have: two for each other member and eight of the node itself must always
 /// fit; the rest is for entries on their way to members, which otherwise follow with the next step.
@@ -25,16 +25,18 @@ pub struct WriteNumber(pub u64);
 
 /// What happens to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Input {
+pub enum Input<'a> {
     /// Time has passed; due after [`deadline`](super::Node::deadline), harmless at any time.
     Wake,
-    /// A message has come, whole and unharmed, with its payload if it carries one (see
-    /// [`Message::payload`]); the frontend has checked the payload against its descriptor.
+    /// A message has come, whole and unharmed, with its entries if it names any (see
+    /// [`Message::run`]) and their payloads; the frontend has checked these against their descriptors.
     Message {
         /// The sender, whose identity the frontend has established.
         from: NodeId,
         /// The message.
         message: Message,
+        /// The entries of its run. If they are not as many, the message does not count.
+        entries: &'a [Entry],
     },
     /// The link to a member has come up (again): what was on the way before is lost.
     LinkUp {
@@ -57,7 +59,8 @@ pub enum Input {
 /// it, so the driver may carry out all effects at once, and in parallel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
-    /// Send a message, with its payload if it carries one. A message that cannot be sent is dropped.
+    /// Send a message; if it names a run, with these entries of the log, as it is when this effect is
+    /// carried out in its turn, and with their payloads. A message that cannot be sent is dropped.
     Send {
         /// The receiver.
         to: NodeId,
@@ -65,21 +68,28 @@ pub enum Effect {
         message: Message,
     },
     /// Append a record to stable storage, in the order of the numbers, and say so by
-    /// [`Input::Durable`]. For an [`Record::Accept`] with a payload, the payload is the one that was
-    /// handed in together with the input that this step answers.
+    /// [`Input::Durable`].
     Write {
         /// Its number.
         number: WriteNumber,
         /// The record.
         record: Record,
     },
+    /// Append entries in the same way: [`Node::records`](super::Node::records) gives the record of each.
+    /// Their payloads are those that were handed in together with the input that this step answers.
+    Append {
+        /// The number of the first record; the others follow.
+        number: WriteNumber,
+        /// Where the entries stand.
+        run: Run,
+    },
     /// All slots up to this one are committed. Their entries have been written here (or are being).
     Committed {
         /// The last of them.
         up_to: Slot,
     },
-    /// Read these slots from the log, and send each to the member as [`Message::Chosen`] with its
-    /// payload, in their order. They are committed. If the log here does not reach back so far, the
+    /// Read these slots from the log, and send them to the member as [`Message::Chosen`], in runs, in
+    /// their order. They are committed. If the log here does not reach back so far, the
     /// member needs a state transfer: a checkpoint with its [`Anchor`](super::Anchor), from which that
     /// node is restored. If there is none, do nothing.
     ServeCatchUp {

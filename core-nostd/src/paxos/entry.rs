@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::NodeId;
+use crate::id::{NodeId, Slot};
 
 use super::{Ballot, Members};
 
@@ -63,4 +63,56 @@ pub struct Entry {
     pub ballot: Ballot,
     /// What it says.
     pub content: Content,
+}
+
+impl Entry {
+    /// Bytes of its payload.
+    pub(super) fn length(&self) -> u64 {
+        self.content.payload().map_or(0, |descriptor| u64::from(descriptor.length))
+    }
+}
+
+/// Entries of one [`Run`] at most, where they travel with a message.
+pub const RUN_ENTRIES_MAX: usize = 64;
+
+/// Bytes of their payloads at most, if there is more than one of them.
+pub const RUN_BYTES_MAX: u64 = 64 * 1024;
+
+/// Slots in a row, whose entries are sent or written together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The first of them.
+    pub first: Slot,
+    /// How many there are, at least one.
+    pub count: u32,
+}
+
+impl Run {
+    /// One slot.
+    pub const fn one(slot: Slot) -> Self {
+        Self { first: slot, count: 1 }
+    }
+
+    /// From one slot to another, which is not below it, and not 2³² above.
+    pub const fn between(first: Slot, last: Slot) -> Self {
+        Self { first, count: (last.0 - first.0 + 1) as u32 }
+    }
+
+    /// The last of the slots.
+    pub const fn last(self) -> Slot {
+        Slot(self.first.0 + self.count as u64 - 1)
+    }
+
+    /// The slots, rising.
+    pub fn slots(self) -> impl ExactSizeIterator<Item = Slot> {
+        let first = self.first.0;
+        (0..self.count).map(move |step| Slot(first + u64::from(step)))
+    }
+
+    /// Whether a message may name it: there are such slots, and one after them.
+    pub(super) const fn is_sound(self) -> bool {
+        let count = self.count as u64;
+        let fits = count > 0 && count <= RUN_ENTRIES_MAX as u64;
+        fits && self.first.0 > 0 && self.first.0 < u64::MAX - count
+    }
 }

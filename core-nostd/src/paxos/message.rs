@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::Slot;
 use crate::wire::WireError;
 
-use super::{Ballot, Descriptor, Entry, Life, Standing};
+use super::{Ballot, Life, Run, Standing};
 
 /// Bytes of the longest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 128;
@@ -95,34 +95,28 @@ pub enum Message {
         /// The ballot of the entry below that.
         before: Ballot,
     },
-    /// An entry for a candidate that completes its log. Carries a payload.
+    /// Entries for a candidate that completes its log.
     Copy {
         /// The candidate's.
         ballot: Ballot,
-        /// Where the entry stands.
-        slot: Slot,
+        /// Where they stand. They come with the message.
+        run: Run,
         /// Ballot of the entry in the slot before, as in [`Message::Accept`].
         before: Ballot,
-        /// The entry.
-        entry: Entry,
     },
-    /// An entry that is known to be chosen, with all before it. Carries a payload.
+    /// Entries that are known to be chosen, with all before them.
     Chosen {
-        /// Where the entry stands.
-        slot: Slot,
-        /// The entry.
-        entry: Entry,
+        /// Where they stand. They come with the message.
+        run: Run,
     },
-    /// Phase 2a. Carries a payload.
+    /// Phase 2a, for a run of slots.
     Accept {
         /// The primary's.
         ballot: Ballot,
-        /// Where the entry stands.
-        slot: Slot,
+        /// Where the entries stand. They come with the message.
+        run: Run,
         /// Ballot of the entry in the slot before: a log that has this one agrees up to there.
         before: Ballot,
-        /// The entry.
-        entry: Entry,
         /// The primary's commit index.
         committed: Slot,
         /// The last slot that the primary took over when it was elected.
@@ -172,15 +166,12 @@ pub enum Message {
 }
 
 impl Message {
-    /// Which payload the frontend attaches to the message, at most one.
-    pub const fn payload(&self) -> Option<(Slot, Descriptor)> {
+    /// Which entries of the sender's log the frontend attaches to the message, with their payloads.
+    pub const fn run(&self) -> Option<Run> {
         match self {
-            Message::Copy { slot, entry, .. }
-            | Message::Chosen { slot, entry }
-            | Message::Accept { slot, entry, .. } => match entry.content.payload() {
-                Some(descriptor) => Some((*slot, descriptor)),
-                None => None,
-            },
+            Message::Copy { run, .. } | Message::Chosen { run } | Message::Accept { run, .. } => {
+                Some(*run)
+            }
             _ => None,
         }
     }

@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! loop:  wait for a message, a finished write, a link's change, a request, or node.deadline()
-//!        node.step(now, input, &mut out)   or   node.propose(now, descriptor, &mut out)
+//!        node.step(now, input, &mut out)   or   node.propose(now, descriptors, &mut out)
 //!        for effect in out.drain(): send it, append it to the log, hand it on
 //! ```
 //!
@@ -51,7 +51,7 @@ pub use effect::{
     CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Input, Reason, Record, Role, Standing,
     WriteNumber,
 };
-pub use entry::{Content, Descriptor, Entry, Life};
+pub use entry::{Content, Descriptor, Entry, Life, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run};
 pub use members::{Members, NodeSet};
 pub use message::{LogEnd, MESSAGE_BYTES_MAX, Message};
 pub use node::{Contact, Node, Stored};

@@ -10,7 +10,7 @@ use super::primary::{Acknowledged, Lead, Progress};
 use super::window::Window;
 use super::{
     Anchor, Ballot, Config, Effect, Effects, Entry, Input, Life, LogEnd, Members, Message, Reason,
-    Record, Role, Standing, WriteNumber,
+    Record, Role, Run, Standing, WriteNumber,
 };
 
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet durable
@@ -66,6 +66,7 @@ pub struct Node<const WINDOW: usize> {
     // What the driver was told.
     role_told: Role,
     committed_told: Slot,
+    members_told: Members,
 }
 
 /// What a node does at the moment.
@@ -153,12 +154,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if stored.standing.is_named_by(config.me, &entry.content) {
                 rejoined = Some(slot);
             }
-            window.append(entry, WriteNumber(0));
+            window.append(&entry, WriteNumber(0));
         }
         let committed = stored.committed.min(window.last()).max(window.base().slot);
         window.release(committed);
         let accepted = stored.accepted.max(window.end().ballot);
         let last = window.last();
+        let members_told = window.end().members;
         let mut node = Self {
             now,
             random: config.nonce ^ (u64::from(config.me.number()) << 56),
@@ -198,6 +200,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             progress: [Progress::default(); NODES_MAX],
             role_told: Role::Recovering { primary: None },
             committed_told: Slot::NONE,
+            members_told,
             config,
         };
         node.wait_for_primary();
@@ -210,12 +213,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// # Panics
     /// When `out` is not empty, or an invariant of the protocol turns out to be broken: better stopped
     /// than wrong.
-    pub fn step(&mut self, now: Instant, input: Input, out: &mut Effects) {
+    pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Effects) {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
         match input {
             Input::Wake => {}
-            Input::Message { from, message } => self.on_message(from, message, out),
+            Input::Message { from, message, entries } => {
+                self.on_message(from, message, entries, out);
+            }
             Input::LinkUp { node } => self.on_link_up(node, out),
             Input::LinkDown { node } => self.on_link_down(node, out),
             Input::Durable { up_to } => self.on_durable(up_to, out),
@@ -225,8 +230,18 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     // specs: R3
-    fn on_message(&mut self, from: NodeId, message: Message, out: &mut Effects) {
-        if from == self.config.me {
+    fn on_message(
+        &mut self,
+        from: NodeId,
+        message: Message,
+        entries: &[Entry],
+        out: &mut Effects,
+    ) {
+        let complete = match message.run() {
+            Some(run) => run.is_sound() && run.count as usize == entries.len(),
+            None => entries.is_empty(),
+        };
+        if from == self.config.me || !complete {
             return;
         }
         self.heard[from.index()] = Some(self.now);
@@ -253,13 +268,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Message::Fetch { ballot, committed, from: first, before } => {
                 self.on_fetch(from, ballot, committed, (first, before), out);
             }
-            Message::Copy { ballot, slot, before, entry } => {
-                self.on_copy(from, ballot, slot, before, entry, out);
+            Message::Copy { ballot, run, before } => {
+                self.on_copies(from, ballot, run.first, before, entries, out);
             }
-            Message::Chosen { slot, entry } => self.on_chosen(slot, entry, out),
-            Message::Accept { ballot, slot, before, entry, committed, start } => {
+            Message::Chosen { run } => self.on_chosen(run, entries, out),
+            Message::Accept { ballot, run, before, committed, start } => {
                 let seen = PrimarySeen { ballot, committed, start };
-                self.on_accept(from, seen, slot, before, entry, out);
+                self.on_accept(from, seen, run.first, before, entries, out);
             }
             Message::Accepted { ballot, up_to, received, life, beat } => {
                 self.on_accepted(from, ballot, Acknowledged { up_to, received, life, beat });
@@ -298,6 +313,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.committed > self.committed_told {
             self.committed_told = self.committed;
             push(out, Effect::Committed { up_to: self.committed });
+        }
+        let members = self.members();
+        if members != self.members_told {
+            self.members_told = members;
+            push(out, Effect::Members { members });
         }
         self.log.release(self.committed.min(self.durable));
         self.check_standing(out);
@@ -387,6 +407,26 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// state transfer starts with.
     pub fn anchor(&self) -> Anchor {
         *self.log.base()
+    }
+
+    /// The entry in a slot that is undecided or not durable here.
+    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.log.entry(slot)
+    }
+
+    /// The records that an [`Effect::Append`] of the last step stands for, with their numbers.
+    ///
+    /// # Panics
+    /// When there was no such effect.
+    pub fn records(
+        &self,
+        number: WriteNumber,
+        run: Run,
+    ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
+        run.slots().enumerate().map(move |(step, slot)| {
+            let entry = *self.log.entry(slot).expect("what is appended stays for a step");
+            (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
+        })
     }
 
     /// What is known of another member.

@@ -139,8 +139,8 @@ impl core::fmt::Display for ChangeError {
 impl core::error::Error for ChangeError {}
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Proposes a payload for the next slot. The payload belongs to the [`Effect::Write`] among the
-    /// effects, and to every message that names it.
+    /// Proposes payloads for the next slots, as many as there is room for, and says how many these are:
+    /// at least one, unless it was given none. They belong to the [`Effect::Append`] among the effects.
     ///
     /// # Errors
     /// [`ProposeError`]; nothing has changed then.
@@ -150,22 +150,29 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn propose(
         &mut self,
         now: Instant,
-        descriptor: Descriptor,
+        descriptors: &[Descriptor],
         out: &mut Effects,
-    ) -> Result<Slot, ProposeError> {
+    ) -> Result<usize, ProposeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
         if !matches!(self.part, Part::Primary { .. }) {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
         }
-        let bytes = self.undecided_bytes + u64::from(descriptor.length);
-        let too_long = self.undecided_bytes > 0 && bytes > self.config.bytes_undecided_max;
-        if self.capacity_left() == 0 || too_long {
+        let room = self.capacity_left();
+        let mut taken = 0;
+        for descriptor in descriptors.iter().take(room) {
+            let bytes = self.undecided_bytes + u64::from(descriptor.length);
+            if self.undecided_bytes > 0 && bytes > self.config.bytes_undecided_max {
+                break;
+            }
+            self.propose_content(Content::Payload(*descriptor), out);
+            taken += 1;
+        }
+        if taken == 0 && !descriptors.is_empty() {
             return Err(ProposeError::Full);
         }
-        let slot = self.propose_content(Content::Payload(descriptor), out);
         self.conclude(out);
-        Ok(slot)
+        Ok(taken)
     }
 
     /// How many payloads can be proposed before something is decided; none unless this node is the
@@ -267,7 +274,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let mut slot = self.committed.next();
         while slot <= start {
             let entry = self.log.entry(slot).expect("the window has no gaps");
-            self.undecided_bytes += length(entry);
+            self.undecided_bytes += entry.length();
             slot = slot.next();
         }
         for node in self.others().iter() {
@@ -347,8 +354,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let Part::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
         let slot = self.log.last().next();
         let entry = Entry { ballot, content };
-        self.put(slot, entry, out);
-        self.undecided_bytes += length(&entry);
+        self.put(slot, &entry, out);
+        self.undecided_bytes += entry.length();
         match content {
             // What an older life has acknowledged is forgotten there.
             Content::Rejoin { node, .. } => self.progress[node.index()].voted = false,
@@ -438,7 +445,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         while self.committed.0 < chosen {
             let slot = self.committed.next();
             let entry = self.log.entry(slot).expect("what is chosen is in the window");
-            self.undecided_bytes -= length(entry);
+            self.undecided_bytes -= entry.length();
             self.committed = slot;
         }
     }
@@ -488,12 +495,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.lead.unsent = true;
                 break;
             }
-            let entry = *self.log.entry(next).expect("the window has no gaps");
+            let run = self.log.run(next, last);
             let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
-            let accept = Message::Accept { ballot, slot: next, before, entry, committed, start };
-            send(out, to, accept);
+            send(out, to, Message::Accept { ballot, run, before, committed, start });
             progress.told = committed;
-            next = next.next();
+            next = run.last().next();
         }
         progress.next = Some(next);
     }
@@ -506,8 +512,4 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && !is_voter(&self.log.base().members)
             && !is_voter(&self.members())
     }
-}
-
-fn length(entry: &Entry) -> u64 {
-    entry.content.payload().map_or(0, |descriptor| u64::from(descriptor.length))
 }

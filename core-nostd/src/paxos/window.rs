@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
-use super::{Ballot, Content, Entry, Life, Members, WriteNumber};
+use super::{
+    Ballot, Content, Entry, Life, Members, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run, WriteNumber,
+};
 
 /// What a log up to some slot comes to: all that must be known of it once its entries are gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -101,17 +103,37 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.entry(slot).map(|entry| entry.ballot)
     }
 
-    /// Which write made the entry in `slot`.
-    pub(super) fn write(&self, slot: Slot) -> Option<WriteNumber> {
-        self.cell(slot).map(|cell| cell.write)
+    /// The longest run from `first` to `last` at most, both in the window, that may travel in one message.
+    pub(super) fn run(&self, first: Slot, last: Slot) -> Run {
+        let mut bytes = 0;
+        let mut end = first;
+        while end <= last && end.0 - first.0 < RUN_ENTRIES_MAX as u64 {
+            bytes += self.entry(end).expect("the window has no gaps").length();
+            if bytes > RUN_BYTES_MAX && end > first {
+                break;
+            }
+            end = end.next();
+        }
+        Run { first, count: (end.0 - first.0) as u32 }
     }
 
-    pub(super) fn append(&mut self, entry: Entry, write: WriteNumber) -> Slot {
+    /// The last slot after `known` whose entry was made by a write up to `settled`, with all between;
+    /// else `known`.
+    pub(super) fn written_by(&self, settled: WriteNumber, known: Slot) -> Slot {
+        let mut slot = known;
+        while let Some(cell) = self.cell(slot.next())
+            && cell.write <= settled
+        {
+            slot = slot.next();
+        }
+        slot
+    }
+
+    pub(super) fn append(&mut self, entry: &Entry, write: WriteNumber) {
         let slot = self.last().next();
         assert!(self.has_room(slot), "an entry was appended to a full window");
-        self.end.include(&entry);
-        self.cells[place::<WINDOW>(slot)] = Some(Cell { entry, write });
-        slot
+        self.end.include(entry);
+        self.cells[place::<WINDOW>(slot)] = Some(Cell { entry: *entry, write });
     }
 
     /// Takes away the entries from `slot` on.
@@ -182,7 +204,7 @@ mod tests {
     fn a_window_is_full_when_its_slots_are_undecided() {
         let mut window = Window::<4>::new(Anchor::genesis(Members::first(3)));
         for number in 1..=4 {
-            window.append(payload(1), WriteNumber(number));
+            window.append(&payload(1), WriteNumber(number));
         }
         assert!(window.room() == 0 && !window.has_room(Slot(5)));
         window.release(Slot(1));
@@ -192,10 +214,10 @@ mod tests {
     #[test]
     fn what_is_cut_off_no_longer_says_who_the_members_are() {
         let mut window = Window::<8>::new(Anchor::genesis(Members::first(3)));
-        window.append(payload(1), WriteNumber(1));
+        window.append(&payload(1), WriteNumber(1));
         let life = Life(9);
-        window.append(entry(1, Content::Rejoin { node: node(2), life }), WriteNumber(2));
-        window.append(entry(1, Content::Change(Members::first(4))), WriteNumber(3));
+        window.append(&entry(1, Content::Rejoin { node: node(2), life }), WriteNumber(2));
+        window.append(&entry(1, Content::Change(Members::first(4))), WriteNumber(3));
         assert_eq!((window.end().life(node(2)), window.end().members.voters.len()), (life, 4));
         window.truncate(Slot(3));
         assert_eq!((window.end().life(node(2)), window.end().members.voters.len()), (life, 3));
