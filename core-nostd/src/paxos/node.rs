@@ -544,10 +544,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
+#[inline(always)]
 pub(super) fn push(out: &mut Effects, effect: Effect) {
     assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");
 }
 
+#[inline(always)]
 pub(super) fn send(out: &mut Effects, to: NodeId, message: Message) {
     push(out, Effect::Send { to, message });
 }
