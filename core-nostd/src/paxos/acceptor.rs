@@ -301,7 +301,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if entry.ballot > accepted {
                 (accepted, accepted_write) = (entry.ballot, written);
             }
-            if entry.content.payload().is_none() && standing.is_named_by(config.me, &entry.content) {
+            if entry.content.payload().is_none() && standing.is_named_by(config.me, &entry.content)
+            {
                 rejoined = Some(written);
             }
         });
