@@ -4,37 +4,55 @@
 //! written.
 //!
 //! Bytes choose what happens; numbers in messages are mostly taken from what the node itself knows
-//! or has said, so that they matter. Nothing is checked of agreement, which no protocol keeps up
-//! against members that lie: that is simulation's task, with honest ones.
+//! or has said, so that they matter; so are entries, of which then a part is known and the rest is
+//! news. Many messages answer what the node has said, so that it gets somewhere. Nothing is checked of agreement, which no protocol keeps up against members that
+//! lie: that is simulation's task, with honest ones.
+
+mod said;
+
+use std::collections::VecDeque;
 
 use arbitrary::{Result, Unstructured};
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, CATCH_UP_SLOTS_MAX, Config, Content, Descriptor, Effect, Effects, Entry, Input, Life,
-    LogEnd, MESSAGE_BYTES_MAX, Members, Message, Node, Record, Standing, Stored, WriteNumber,
+    Ballot, CATCH_UP_SLOTS_MAX, Config, Descriptor, Effect, Effects, Entry, Input, Life,
+    MESSAGE_BYTES_MAX, Members, Message, Node, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Record, Standing,
+    Stored, WriteNumber,
 };
 use crane_core::time::{Duration, Instant};
+
+use said::{any_node, descriptor, length_of_run};
 
 use crate::wire;
 
 const STEPS_MAX: usize = 600;
 
-/// Small, so that it fills.
-type Small = Node<8>;
+/// What was said last: so much of it is answered.
+const ASKED_MAX: usize = 16;
+
+/// So small that it fills.
+const NARROW: usize = 8;
+
+/// Two whole runs, and then it is full.
+const WIDE: usize = 128;
 
 /// A node with its storage and what it has been heard to say.
-struct Host {
-    node: Small,
+struct Host<const WINDOW: usize> {
+    node: Node<WINDOW>,
     config: Config,
     now: Instant,
     records: Vec<Record>,
+    /// What these come to.
+    storage: Storage,
     durable: usize,
     /// Writes of former runs.
     before: usize,
     committed: Slot,
     ballots: Vec<Ballot>,
     lives: Vec<Life>,
+    /// What it has said, the last first.
+    asked: VecDeque<(NodeId, Message)>,
     nonce: u64,
 }
 
@@ -47,22 +65,45 @@ pub(crate) fn run(bytes: &[u8]) {
 fn play(from: &mut Unstructured<'_>) -> Result<()> {
     let count = from.int_in_range(1..=NODES_MAX)?;
     let me = NodeId::new(from.int_in_range(1..=count as u8)?).expect("at most 7");
-    let mut host = Host::new(Config::new(me, Members::first(count), 1));
-    if from.arbitrary()? {
-        host.records.push(Record::Standing(Standing::Voter { life: Life::FIRST }));
-        host.durable = 1;
-        host.crash(0);
+    let config = Config::new(me, Members::first(count), 1);
+    if from.ratio(2, 3)? {
+        Host::<NARROW>::new(config).live(from)
+    } else {
+        Host::<WIDE>::new(config).live(from)
     }
-    for _ in 0..STEPS_MAX {
-        if from.is_empty() {
-            break;
-        }
-        host.happen(from)?;
-    }
-    Ok(())
 }
 
-impl Host {
+/// The payloads that were handed in with an input, by slot; no payload where an entry has none.
+struct Handed {
+    first: Slot,
+    payloads: Vec<Option<Descriptor>>,
+}
+
+impl Handed {
+    const NOTHING: Handed = Handed { first: Slot::NONE, payloads: Vec::new() };
+
+    fn payload(&self, slot: Slot) -> Option<Descriptor> {
+        let place = slot.0.checked_sub(self.first.0)?;
+        *self.payloads.get(usize::try_from(place).ok()?)?
+    }
+}
+
+impl<const WINDOW: usize> Host<WINDOW> {
+    fn live(mut self, from: &mut Unstructured<'_>) -> Result<()> {
+        if from.ratio(7, 8)? {
+            self.records.push(Record::Standing(Standing::Voter { life: Life::FIRST }));
+            self.durable = 1;
+            self.crash(0);
+        }
+        for _ in 0..STEPS_MAX {
+            if from.is_empty() {
+                break;
+            }
+            self.happen(from)?;
+        }
+        Ok(())
+    }
+
     fn new(config: Config) -> Self {
         let node = Node::restore(config.clone(), Instant::START, Stored::BLANK, []);
         Self {
@@ -71,17 +112,19 @@ impl Host {
             config,
             now: Instant::START,
             records: Vec::new(),
+            storage: Storage::new(),
             durable: 0,
             before: 0,
             committed: Slot::NONE,
             ballots: vec![Ballot::ZERO],
             lives: vec![Life::FIRST],
+            asked: VecDeque::new(),
         }
     }
 
     fn happen(&mut self, from: &mut Unstructured<'_>) -> Result<()> {
         let mut out = Effects::new();
-        let mut payload = None;
+        let mut handed = Handed::NOTHING;
         match from.int_in_range(0..=31_u8)? {
             0..=3 => {
                 let deadline = self.node.deadline();
@@ -89,7 +132,9 @@ impl Host {
                 self.node.step(self.now, Input::Wake, &mut out);
             }
             4 => {
-                self.now = self.now + Duration::from_micros(from.arbitrary::<u32>()?.into());
+                let most = if from.ratio(7, 8)? { 30_000 } else { u32::MAX };
+                let time = Duration::from_micros(from.int_in_range(0..=most)?.into());
+                self.now = self.now + time;
                 self.node.step(self.now, Input::Wake, &mut out);
             }
             5 => {
@@ -109,16 +154,9 @@ impl Host {
                 let up_to = WriteNumber(self.durable.saturating_sub(self.before) as u64);
                 self.node.step(self.now, Input::Durable { up_to }, &mut out);
             }
-            11..=13 => {
-                let descriptor = descriptor(from)?;
-                payload = Some(descriptor);
-                let room = self.node.capacity_left();
-                let proposed = self.node.propose(self.now, descriptor, &mut out);
-                assert!(proposed.is_err() || room > 0, "proposed without room");
-                assert!(proposed.is_ok() || out.is_empty(), "nothing has changed");
-            }
+            11..=13 => handed = self.propose(from, &mut out)?,
             14 => {
-                let members = members(from)?;
+                let members = self.members(from)?;
                 let changed = self.node.change_members(self.now, members, &mut out);
                 assert!(changed.is_ok() || out.is_empty(), "nothing has changed");
             }
@@ -132,163 +170,81 @@ impl Host {
                 let more = from.int_in_range(0..=self.records.len() - self.durable)?;
                 self.crash(more);
             }
+            18..=24 => {
+                let Some((sender, message)) = self.answer(from)? else { return Ok(()) };
+                handed = self.hear(from, sender, &message, &mut out)?;
+            }
             _ => {
-                let Some((sender, message)) = self.message(from)? else { return Ok(()) };
-                payload = message.payload().map(|(_, descriptor)| descriptor);
-                self.node.step(self.now, Input::Message { from: sender, message }, &mut out);
+                let followed = self.node.primary().filter(|node| *node != self.config.me);
+                let any = any_node(from)?;
+                let sender = if from.arbitrary()? { followed.unwrap_or(any) } else { any };
+                let Some(message) = self.message(from, sender)? else { return Ok(()) };
+                handed = self.hear(from, sender, &message, &mut out)?;
             }
         }
-        self.carry_out(&out, payload);
+        self.carry_out(&out, &handed);
         Ok(())
     }
 
-    /// A message as a peer's frame brings it: whatever can be decoded.
-    fn message(&self, from: &mut Unstructured<'_>) -> Result<Option<(NodeId, Message)>> {
-        let sender = any_node(from)?;
-        let asked = self.ballot(from, sender)?;
-        let message = match from.int_in_range(0..=15_u8)? {
-            0 => Message::Hello {
-                nonce: from.arbitrary()?,
-                standing: self.standing(from)?,
-                named: self.life(from)?,
-            },
-            1 => Message::HelloBack {
-                nonce: if from.ratio(7, 8)? { self.nonce } else { from.arbitrary()? },
-                standing: self.standing(from)?,
-                named: self.life(from)?,
-            },
-            2 => Message::Canvass { ballot: asked },
-            3 => Message::Support {
-                ballot: asked,
-                granted: from.arbitrary()?,
-                promised: self.ballot(from, sender)?,
-                committed: self.slot(from)?,
-            },
-            4 => Message::Prepare { ballot: asked },
-            5 => Message::Promised {
-                ballot: asked,
-                life: self.life(from)?,
-                end: LogEnd { ballot: self.ballot(from, sender)?, slot: self.slot(from)? },
-                committed: self.slot(from)?,
-            },
-            6 => Message::Refused { ballot: asked, promised: self.ballot(from, sender)? },
-            7 => Message::Fetch {
-                ballot: asked,
-                committed: self.slot(from)?,
-                from: self.slot(from)?,
-                before: self.ballot(from, sender)?,
-            },
-            8 => Message::Copy {
-                ballot: asked,
-                slot: self.slot(from)?,
-                before: self.ballot(from, sender)?,
-                entry: self.entry(from, sender)?,
-            },
-            9 => Message::Chosen { slot: self.slot(from)?, entry: self.entry(from, sender)? },
-            10 | 11 => Message::Accept {
-                ballot: asked,
-                slot: self.slot(from)?,
-                before: self.ballot(from, sender)?,
-                entry: self.entry(from, sender)?,
-                committed: self.slot(from)?,
-                start: self.slot(from)?,
-            },
-            12 => Message::Accepted {
-                ballot: asked,
-                up_to: self.slot(from)?,
-                received: self.slot(from)?,
-                life: if from.ratio(3, 4)? { Some(self.life(from)?) } else { None },
-                beat: from.int_in_range(0..=3)?,
-            },
-            13 => Message::Commit { ballot: asked, committed: self.slot(from)? },
-            14 => Message::Heartbeat {
-                ballot: asked,
-                committed: self.slot(from)?,
-                last: self.slot(from)?,
-                last_ballot: self.ballot(from, sender)?,
-                start: self.slot(from)?,
-                beat: from.arbitrary()?,
-            },
-            _ => Message::Succeed { ballot: asked },
-        };
-        // What a peer cannot say is not told.
-        let decoded = Message::decode(&wire::encoded_message(&message));
-        Ok(decoded.ok().map(|message| (sender, message)))
+    fn hear(
+        &mut self,
+        from: &mut Unstructured<'_>,
+        sender: NodeId,
+        message: &Message,
+        out: &mut Effects,
+    ) -> Result<Handed> {
+        let entries = self.entries(from, sender, message.run())?;
+        self.node.step(self.now, Input::Message { from: sender, message, entries: &entries }, out);
+        let named = message.run().map_or(0, |run| run.count as usize);
+        let is_whole = named == entries.len() && named <= RUN_ENTRIES_MAX;
+        let appended = out.iter().any(|effect| matches!(effect, Effect::Append { .. }));
+        assert!(is_whole || !appended, "{message:?} with {} entries", entries.len());
+        let first = message.run().map_or(Slot::NONE, |run| run.first);
+        let payloads = entries.iter().map(|entry| entry.content.payload()).collect();
+        Ok(Handed { first, payloads })
     }
 
-    /// The node's own ballot, one that it was heard to use, one above of the sender's, or any.
-    fn ballot(&self, from: &mut Unstructured<'_>, sender: NodeId) -> Result<Ballot> {
-        let own = self.node.ballot();
-        Ok(match from.int_in_range(0..=15_u8)? {
-            0..=4 => own,
-            5..=7 => *from.choose(&self.ballots)?,
-            8..=11 => Ballot { round: own.round.saturating_add(1), node: Some(sender) },
-            12 => Ballot { round: own.round, node: Some(sender) },
-            13 => self.node.end().ballot,
-            14 => Ballot { round: u64::MAX - from.int_in_range(0..=2)?, node: Some(sender) },
-            _ => {
-                let node = if from.arbitrary()? { Some(any_node(from)?) } else { None };
-                Ballot { round: from.int_in_range(0..=5)?, node }
+    fn propose(&mut self, from: &mut Unstructured<'_>, out: &mut Effects) -> Result<Handed> {
+        let count = length_of_run(from)?;
+        let descriptors = (0..count).map(|_| descriptor(from)).collect::<Result<Vec<_>>>()?;
+        let (first, room) = (self.node.last().next(), self.node.capacity_left());
+        match self.node.propose(self.now, &descriptors, out) {
+            Ok(taken) => {
+                assert!(taken <= room && taken <= count, "proposed without room");
+                assert!(taken > 0 || count == 0, "nothing was proposed");
+                assert_eq!(self.node.last().next().0, first.0 + taken as u64);
             }
-        })
-    }
-
-    fn slot(&self, from: &mut Unstructured<'_>) -> Result<Slot> {
-        let near = match from.int_in_range(0..=15_u8)? {
-            0..=5 => self.node.committed(),
-            6..=11 => self.node.last(),
-            12 => self.node.durable(),
-            13 => Slot(u64::MAX - 2),
-            _ => Slot(from.int_in_range(0..=20)?),
-        };
-        Ok(Slot(near.0.saturating_add(from.int_in_range(0..=4)?).saturating_sub(2)))
-    }
-
-    fn life(&self, from: &mut Unstructured<'_>) -> Result<Life> {
-        if from.ratio(7, 8)? { Ok(*from.choose(&self.lives)?) } else { Ok(Life(from.arbitrary()?)) }
-    }
-
-    fn standing(&self, from: &mut Unstructured<'_>) -> Result<Standing> {
-        Ok(match from.int_in_range(0..=3_u8)? {
-            0 => Standing::Blank,
-            1 => Standing::Ready,
-            2 => Standing::Rejoining { life: self.life(from)? },
-            _ => Standing::Voter { life: self.life(from)? },
-        })
-    }
-
-    fn entry(&self, from: &mut Unstructured<'_>, sender: NodeId) -> Result<Entry> {
-        let ballot = self.ballot(from, sender)?;
-        let content = match from.int_in_range(0..=7_u8)? {
-            0 => Content::Rejoin { node: any_node(from)?, life: self.life(from)? },
-            1 => Content::Change(members(from)?),
-            _ => Content::Payload(descriptor(from)?),
-        };
-        Ok(Entry { ballot, content })
+            Err(_) => assert!(out.is_empty(), "nothing has changed"),
+        }
+        Ok(Handed { first, payloads: descriptors.into_iter().map(Some).collect() })
     }
 
     /// What a driver does, and what it relies on.
-    fn carry_out(&mut self, out: &Effects, payload: Option<Descriptor>) {
+    fn carry_out(&mut self, out: &Effects, handed: &Handed) {
         for effect in out {
             match *effect {
                 Effect::Send { to, message } => {
                     assert_ne!(to, self.config.me, "to itself: {message:?}");
-                    assert!(wire::encoded_message(&message).len() <= MESSAGE_BYTES_MAX);
-                    match message {
-                        Message::Canvass { ballot } | Message::Prepare { ballot } => {
-                            self.ballots.push(ballot);
-                        }
-                        Message::Promised { life, .. } => self.lives.push(life),
-                        _ => {}
-                    }
+                    self.send(&message);
+                    self.asked.push_front((to, message));
                 }
                 Effect::Write { number, record } => {
-                    self.records.push(record);
-                    assert_eq!(number.0 as usize, self.records.len() - self.before, "a gap");
-                    if let Record::Accept { entry, .. } = record
-                        && let Some(descriptor) = entry.content.payload()
-                    {
-                        assert_eq!(Some(descriptor), payload, "a payload that nobody has");
+                    assert!(!matches!(record, Record::Accept { .. }), "entries are appended");
+                    self.write(number, record);
+                }
+                Effect::Append { number, run } => {
+                    let records: Vec<_> = self.node.records(number, run).collect();
+                    assert_eq!(records.len(), run.count as usize);
+                    for ((number, record), slot) in records.into_iter().zip(run.slots()) {
+                        let Record::Accept { slot: of, entry } = record else {
+                            panic!("appended: {record:?}");
+                        };
+                        assert_eq!(of, slot);
+                        if let Some(payload) = entry.content.payload() {
+                            let handed = handed.payload(slot);
+                            assert_eq!(Some(payload), handed, "a payload that nobody has");
+                        }
+                        self.write(number, record);
                     }
                 }
                 Effect::Committed { up_to } => {
@@ -306,10 +262,39 @@ impl Host {
                 Effect::Role { .. } | Effect::Members { .. } => {}
             }
         }
-        let log = stored(&self.records).1;
-        assert_eq!(log.len() as u64, self.node.last().0, "the storage has the log");
+        assert_eq!(self.storage.log.len() as u64, self.node.last().0, "the storage has the log");
         self.ballots.truncate(64);
         self.lives.truncate(64);
+        self.asked.truncate(ASKED_MAX);
+    }
+
+    /// What is sent finds its entries in the storage, as it is by then.
+    fn send(&mut self, message: &Message) {
+        assert!(wire::encoded_message(message).len() <= MESSAGE_BYTES_MAX);
+        match *message {
+            Message::Canvass { ballot } | Message::Prepare { ballot } => self.ballots.push(ballot),
+            Message::Promised { life, .. } => self.lives.push(life),
+            Message::Accept { before, run, .. } | Message::Copy { before, run, .. } => {
+                let previous = self.storage.entry(Slot(run.first.0 - 1));
+                let there = previous.map_or(Ballot::ZERO, |entry| entry.ballot);
+                assert_eq!(before, there, "before {run:?}");
+            }
+            _ => {}
+        }
+        let Some(run) = message.run() else { return };
+        assert!((1..=RUN_ENTRIES_MAX).contains(&(run.count as usize)), "{run:?}");
+        let length = |slot| {
+            let entry = self.storage.entry(slot).expect("what is sent was written");
+            entry.content.payload().map_or(0, |payload| u64::from(payload.length))
+        };
+        let bytes: u64 = run.slots().map(length).sum();
+        assert!(bytes <= RUN_BYTES_MAX || run.count == 1, "{run:?} has {bytes} bytes");
+    }
+
+    fn write(&mut self, number: WriteNumber, record: Record) {
+        self.records.push(record);
+        assert_eq!(number.0 as usize, self.records.len() - self.before, "a gap");
+        self.storage.write(&record);
     }
 
     /// The node is started again from what is durable, and what the disk has kept beside.
@@ -319,17 +304,31 @@ impl Host {
         self.nonce += 1;
         self.config.nonce = self.nonce;
         self.lives.push(Life(self.nonce));
-        let (stored, log) = stored(&self.records);
-        let log = (1..).map(Slot).zip(log);
-        self.node = Node::restore(self.config.clone(), self.now, stored, log);
+        self.storage = Storage::new();
+        self.records.iter().for_each(|record| self.storage.write(record));
+        let log = (1..).map(Slot).zip(self.storage.log.iter().copied());
+        self.node = Node::restore(self.config.clone(), self.now, self.storage.stored, log);
         self.committed = Slot::NONE;
     }
 }
 
 /// What records come to, as the log on disk reads them.
-fn stored(records: &[Record]) -> (Stored, Vec<Entry>) {
-    let (mut stored, mut log) = (Stored::BLANK, Vec::new());
-    for record in records {
+struct Storage {
+    stored: Stored,
+    log: Vec<Entry>,
+}
+
+impl Storage {
+    const fn new() -> Self {
+        Self { stored: Stored::BLANK, log: Vec::new() }
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.log.get(usize::try_from(slot.0.checked_sub(1)?).ok()?)
+    }
+
+    fn write(&mut self, record: &Record) {
+        let Self { stored, log } = self;
         match *record {
             Record::Promise { ballot } => {
                 assert!(ballot > stored.promised, "promises only rise");
@@ -349,24 +348,6 @@ fn stored(records: &[Record]) -> (Stored, Vec<Entry>) {
             }
         }
     }
-    (stored, log)
-}
-
-fn any_node(from: &mut Unstructured<'_>) -> Result<NodeId> {
-    Ok(NodeId::new(from.int_in_range(1..=NODES_MAX as u8)?).expect("at most 7"))
-}
-
-fn descriptor(from: &mut Unstructured<'_>) -> Result<Descriptor> {
-    let length = if from.ratio(15, 16)? { from.int_in_range(0..=900)? } else { u32::MAX };
-    Ok(Descriptor { length, digest: from.arbitrary::<u8>()?.into() })
-}
-
-fn members(from: &mut Unstructured<'_>) -> Result<Members> {
-    let mut set = || -> Result<_> {
-        let bits = from.arbitrary::<u8>()?;
-        Ok((1..=7).filter(|n| bits & (1 << (n - 1)) != 0).filter_map(NodeId::new).collect())
-    };
-    Ok(Members { voters: set()?, learners: set()?, witnesses: set()? })
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
@@ -376,5 +357,5 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 56) as u8
     };
-    (0..24).map(|_| (0..1500).map(|_| next()).collect()).collect()
+    (0..24).map(|seed| (0..1000 + 120 * seed).map(|_| next()).collect()).collect()
 }
