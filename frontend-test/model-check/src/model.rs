@@ -8,13 +8,18 @@ use std::collections::BTreeMap;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, Members, Message, Node,
-    Record, Role, Standing, Stored, WriteNumber,
+    Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, MESSAGE_BYTES_MAX, Members,
+    Message, Node, RUN_ENTRIES_MAX, Record, Role, Run, Standing, Stored, WriteNumber,
 };
 use crane_core::time::Instant;
 use stateright::{Model, Property};
 
 const WINDOW: usize = 4;
+/// What was proposed before the search begins.
+const A: Descriptor = Descriptor { length: 1, digest: 101 };
+const B: Descriptor = Descriptor { length: 1, digest: 102 };
+const C: Descriptor = Descriptor { length: 1, digest: 103 };
+const ENVELOPE_BYTES_MAX: usize = MESSAGE_BYTES_MAX * (1 + WINDOW);
 const NOW: Instant = Instant::START;
 
 /// What the search is bounded by.
@@ -22,10 +27,14 @@ const NOW: Instant = Instant::START;
 pub struct Bounds {
     /// Members.
     pub nodes: usize,
+    /// Whether two primaries have been there before, and have left logs that differ.
+    pub begun: bool,
     /// How often somebody stands for election.
     pub candidacies: u8,
     /// How many payloads are proposed.
     pub proposals: u8,
+    /// How many of them at once, at most.
+    pub at_once: u8,
     /// How often a primary removes a member.
     pub removals: u8,
     /// How often a node stops and starts again.
@@ -56,6 +65,7 @@ pub struct State {
     agreed: bool,
 }
 
+/// From whom, to whom, and what: a message with the entries of its run.
 type Envelope = (u8, u8, Vec<u8>);
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -76,8 +86,8 @@ struct Disk {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     Stand(u8),
-    Propose(u8),
-    Deliver(u8, u8, Message),
+    Propose(u8, u8),
+    Deliver(u8, u8, Message, Vec<Entry>),
     Sync(u8),
     Remove(u8, u8),
     Restart(u8),
@@ -99,7 +109,7 @@ impl Model for Group {
             unsafe_writes: Vec::new(),
             memory: disk.clone(),
         };
-        vec![State {
+        let mut state = State {
             members: (1..=self.0.nodes as u8).map(member).collect(),
             messages: BTreeMap::new(),
             decided: Vec::new(),
@@ -109,7 +119,11 @@ impl Model for Group {
             crashes: 0,
             losses: 0,
             agreed: true,
-        }]
+        };
+        if self.0.begun {
+            Group(Bounds { slow_disks: false, ..self.0 }).begin(&mut state);
+        }
+        vec![state]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -119,8 +133,9 @@ impl Model for Group {
             if state.candidacies < self.0.candidacies && role != Role::Primary {
                 actions.push(Action::Stand(number));
             }
-            if state.proposals < self.0.proposals && role == Role::Primary {
-                actions.push(Action::Propose(number));
+            if role == Role::Primary {
+                let most = self.0.at_once.min(self.0.proposals - state.proposals);
+                actions.extend((1..=most).map(|count| Action::Propose(number, count)));
             }
             if !member.unsafe_writes.is_empty() {
                 actions.push(Action::Sync(number));
@@ -140,8 +155,8 @@ impl Model for Group {
             }
         }
         for (from, to, bytes) in state.messages.keys() {
-            let message = Message::decode(bytes).expect("what was encoded can be decoded");
-            actions.push(Action::Deliver(*from, *to, message));
+            let (message, entries) = decode(bytes);
+            actions.push(Action::Deliver(*from, *to, message, entries));
         }
     }
 
@@ -152,17 +167,16 @@ impl Model for Group {
                 state.candidacies += 1;
                 self.stand(&mut state, number);
             }
-            Action::Propose(number) => {
-                state.proposals += 1;
-                let digest = u64::from(state.proposals);
-                let mut out = Effects::new();
-                let node = &mut state.members[number as usize - 1].node;
-                node.propose(NOW, Descriptor { length: 1, digest }, &mut out).ok()?;
-                self.carry_out(&mut state, number, out);
+            Action::Propose(number, count) => {
+                let before = u64::from(state.proposals);
+                let digests = before + 1..=before + u64::from(count);
+                let payloads: Vec<_> =
+                    digests.map(|digest| Descriptor { length: 1, digest }).collect();
+                state.proposals += self.propose(&mut state, number, &payloads)? as u8;
             }
-            Action::Deliver(from, to, message) => {
-                take(&mut state.messages, &(from, to, encode(&message)));
-                self.step(&mut state, to, Input::Message { from: id(from), message });
+            Action::Deliver(from, to, message, entries) => {
+                take(&mut state.messages, &(from, to, encode(&message, &entries)));
+                self.hear(&mut state, to, from, &message, &entries);
             }
             Action::Sync(number) => self.sync(&mut state, number),
             Action::Remove(number, other) => {
@@ -191,11 +205,7 @@ impl Model for Group {
                 let hello = Message::Hello { nonce: 1, standing, named: Life::FIRST };
                 for other in 1..=self.0.nodes as u8 {
                     if state.members[other as usize - 1].node.role() == Role::Primary {
-                        self.step(
-                            &mut state,
-                            other,
-                            Input::Message { from: id(number), message: hello },
-                        );
+                        self.hear(&mut state, other, number, &hello, &[]);
                         self.step(&mut state, other, Input::LinkUp { node: id(number) });
                     }
                 }
@@ -220,13 +230,62 @@ impl Model for Group {
                 state.agreed
             }),
             Property::sometimes("everything is committed", |group: &Group, state: &State| {
-                state.decided.len() == usize::from(group.0.proposals)
+                state.decided.len()
+                    == 2 * usize::from(group.0.begun) + usize::from(group.0.proposals)
             }),
         ]
     }
 }
 
 impl Group {
+    /// Node 1 leads and proposes two payloads, of which node 3 gets the first. Node 2 leads, takes that
+    /// one over and proposes another. Then all start again, and what was on the way is lost.
+    fn begin(&self, state: &mut State) {
+        self.stand(state, 1);
+        self.pass(state, 1, 3);
+        self.pass(state, 3, 1);
+        self.propose(state, 1, &[A]);
+        self.pass(state, 1, 3);
+        self.propose(state, 1, &[B]);
+        state.messages.clear();
+        self.stand(state, 2);
+        for _ in ["promise", "entry"] {
+            self.pass(state, 2, 3);
+            self.pass(state, 3, 2);
+        }
+        self.propose(state, 2, &[C]);
+        state.messages.clear();
+        let mut logs = Vec::new();
+        for (number, member) in (1..).zip(&mut state.members) {
+            member.node = self.restore(number, &member.disk);
+            logs.push(member.disk.log.iter().map(|entry| entry.content).collect::<Vec<_>>());
+        }
+        let [a, b, c] = [A, B, C].map(Content::Payload);
+        assert_eq!(logs, [vec![a, b], vec![a, c], vec![a]]);
+        // A majority has it, whether anybody knows that or not.
+        state.decided = vec![a];
+    }
+
+    /// What is on the way from one to another arrives.
+    fn pass(&self, state: &mut State, from: u8, to: u8) {
+        let on_the_way = |(other, at, _): &&Envelope| (*other, *at) == (from, to);
+        let envelopes: Vec<_> = state.messages.keys().filter(on_the_way).cloned().collect();
+        for envelope in envelopes {
+            take(&mut state.messages, &envelope);
+            let (message, entries) = decode(&envelope.2);
+            self.hear(state, to, from, &message, &entries);
+        }
+    }
+
+    /// Says whether anything was proposed, and how many.
+    fn propose(&self, state: &mut State, number: u8, payloads: &[Descriptor]) -> Option<usize> {
+        let mut out = Effects::new();
+        let node = &mut state.members[number as usize - 1].node;
+        let taken = node.propose(NOW, payloads, &mut out).ok()?;
+        self.carry_out(state, number, out);
+        Some(taken)
+    }
+
     fn restore(&self, number: u8, disk: &Disk) -> Node<WINDOW> {
         let config = Config::new(id(number), Members::first(self.0.nodes), 1);
         let slots = (1..).map(Slot).zip(disk.log.iter().copied());
@@ -250,8 +309,12 @@ impl Group {
         for other in (1..=self.0.nodes as u8).filter(|other| *other != number) {
             let (promised, committed) = (Default::default(), Slot::NONE);
             let message = Message::Support { ballot, granted: true, promised, committed };
-            self.step(state, number, Input::Message { from: id(other), message });
+            self.hear(state, number, other, &message, &[]);
         }
+    }
+
+    fn hear(&self, state: &mut State, to: u8, from: u8, message: &Message, entries: &[Entry]) {
+        self.step(state, to, Input::Message { from: id(from), message, entries });
     }
 
     fn step(&self, state: &mut State, number: u8, input: Input) {
@@ -264,31 +327,43 @@ impl Group {
         for effect in out {
             match effect {
                 Effect::Send { to, message }
-                    if matters(&state.members[number as usize - 1].node, &message) =>
+                    if self.matters(&state.members[number as usize - 1].node, &message) =>
                 {
-                    let envelope = (number, to.number(), encode(&message));
-                    *state.messages.entry(envelope).or_default() = 1;
+                    state.send(number, to, &message);
                 }
                 Effect::Write { number: write, record } => {
+                    state.members[number as usize - 1].write(write, record);
+                }
+                Effect::Append { number: first, run } => {
                     let member = &mut state.members[number as usize - 1];
-                    member.memory.apply(&record);
-                    member.unsafe_writes.push((write, record));
+                    let records: Vec<_> = member.node.records(first, run).collect();
+                    records.into_iter().for_each(|(write, record)| member.write(write, record));
                 }
                 Effect::Committed { up_to } => state.committed(number, up_to),
                 Effect::ServeCatchUp { to, from, up_to } => {
-                    for slot in from.0..=up_to.0 {
-                        let entry =
-                            state.members[number as usize - 1].memory.log[slot as usize - 1];
-                        let message = Message::Chosen { slot: Slot(slot), entry };
-                        let envelope = (number, to.number(), encode(&message));
-                        *state.messages.entry(envelope).or_default() = 1;
-                    }
+                    let run = Run::between(from, up_to);
+                    assert!(run.count as usize <= RUN_ENTRIES_MAX, "the window is shorter");
+                    state.send(number, to, &Message::Chosen { run });
                 }
                 _ => {}
             }
         }
         if !self.0.slow_disks && !state.members[number as usize - 1].unsafe_writes.is_empty() {
             self.sync(state, number);
+        }
+    }
+
+    /// Whether a message can have an influence on what is chosen. Others are as good as lost.
+    fn matters(&self, from: &Node<WINDOW>, message: &Message) -> bool {
+        match message {
+            Message::Canvass { .. } | Message::Support { .. } | Message::Commit { .. } => false,
+            Message::Refused { .. } | Message::Hello { .. } | Message::HelloBack { .. } => false,
+            // Without a vote it only says where to go on: after a loss that matters, and where a log
+            // that is there is not the primary's.
+            Message::Accepted { life, .. } => {
+                life.is_some() || !from.standing().is_voter() || self.0.begun
+            }
+            _ => true,
         }
     }
 
@@ -304,6 +379,17 @@ impl Group {
 }
 
 impl State {
+    /// Sends a message, with the entries of its run as they stand in the sender's log.
+    fn send(&mut self, from: u8, to: NodeId, message: &Message) {
+        let log = &self.members[from as usize - 1].memory.log;
+        let entries = match message.run() {
+            Some(Run { first, count }) => &log[first.0 as usize - 1..][..count as usize],
+            None => &[],
+        };
+        let envelope = (from, to.number(), encode(message, entries));
+        *self.messages.entry(envelope).or_default() = 1;
+    }
+
     fn committed(&mut self, number: u8, up_to: Slot) {
         let log = &self.members[number as usize - 1].memory.log;
         for (index, entry) in log[..up_to.0 as usize].iter().enumerate() {
@@ -312,6 +398,13 @@ impl State {
                 Some(decided) => self.agreed &= *decided == entry.content,
             }
         }
+    }
+}
+
+impl Member {
+    fn write(&mut self, number: WriteNumber, record: Record) {
+        self.memory.apply(&record);
+        self.unsafe_writes.push((number, record));
     }
 }
 
@@ -333,25 +426,18 @@ impl Disk {
     }
 }
 
-/// Whether a message can have an influence on what is chosen. Others are as good as lost.
-fn matters(from: &Node<WINDOW>, message: &Message) -> bool {
-    match message {
-        Message::Canvass { .. } | Message::Support { .. } | Message::Commit { .. } => false,
-        Message::Refused { .. } | Message::Hello { .. } | Message::HelloBack { .. } => false,
-        // Without a vote it only says where to go on: after a loss that matters.
-        Message::Accepted { life, .. } => life.is_some() || !from.standing().is_voter(),
-        _ => true,
-    }
-}
-
 fn take(messages: &mut BTreeMap<Envelope, u8>, envelope: &Envelope) {
     messages.remove(envelope).expect("only what is on the way arrives");
 }
 
-fn encode(message: &Message) -> Vec<u8> {
-    let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
-    let length = message.encode(&mut space).expect("every message fits");
-    space[..length].to_vec()
+fn encode(message: &Message, entries: &[Entry]) -> Vec<u8> {
+    let mut space = [0; ENVELOPE_BYTES_MAX];
+    let bytes = postcard::to_slice(&(message, entries), &mut space).expect("every message fits");
+    bytes.to_vec()
+}
+
+fn decode(bytes: &[u8]) -> (Message, Vec<Entry>) {
+    postcard::from_bytes(bytes).expect("what was encoded can be decoded")
 }
 
 fn id(number: u8) -> NodeId {
