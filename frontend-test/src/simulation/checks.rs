@@ -7,6 +7,7 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
     Ballot, Content, Effect, Effects, Entry, Life, Members, Message, Node, Record, Role, Standing,
+    WriteNumber,
 };
 
 use rustc_hash::{FxHashMap, FxHasher};
@@ -109,6 +110,11 @@ impl Checks {
 
     pub(super) fn on_effect(&mut self, id: NodeId, effect: &Effect) {
         (id, effect).hash(&mut self.hash);
+    }
+
+    /// One of the records that an effect stands for.
+    pub(super) fn on_record(&mut self, number: WriteNumber, record: &Record) {
+        (number, record).hash(&mut self.hash);
     }
 
     /// Beside the entries that are on their way to members there are few effects, however many entries
@@ -234,9 +240,4 @@ impl Checks {
             assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");
         }
     }
-}
-
-/// Whether a record is stored with a payload.
-pub(super) fn takes_payload(record: &Record) -> bool {
-    matches!(record, Record::Accept { entry, .. } if entry.content.payload().is_some())
 }
