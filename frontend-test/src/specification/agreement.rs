@@ -292,7 +292,9 @@ impl Validator {
                 rule("P2", ballot == memory.promised, || {
                     format!("leads under {ballot} after {}", memory.promised)
                 })?;
-                rule("M5", !replica.removed_before, || "leads after its removal".into())
+                // One that is being added leads as soon as its own log says that it votes.
+                let votes = || memory.members(self.first).voters.contains(node);
+                rule("M5", !replica.removed_before || votes(), || "leads after its removal".into())
             }
             Message::Support { ballot, granted: true, .. } => {
                 let primary = replica.role == Some(Role::Primary);

@@ -20,19 +20,25 @@ struct Primary {
 
 impl Primary {
     fn elected(first: Members) -> Self {
-        let ballot = Ballot::ZERO.next_of(id(1));
+        Self::elected_with(first, Vec::new())
+    }
+
+    /// With entries that are not committed.
+    fn elected_with(first: Members, log: Vec<Entry>) -> Self {
+        let accepted = log.last().map_or(Ballot::ZERO, |entry| entry.ballot);
+        let (ballot, up_to) = (accepted.next_of(id(1)), Slot(log.len() as u64));
         let mut primary = Self { first, ballot, number: WriteNumber(0), trace: Vec::new() };
         let standing = Standing::Voter { life: Life::FIRST };
-        let stored = Stored { standing, ..Stored::BLANK };
+        let stored = Stored { promised: accepted, standing, accepted, ..Stored::BLANK };
         let generation = Generation(1);
-        primary.does(Event::Started { nonce: 1, generation, stored, log: Vec::new() });
+        primary.does(Event::Started { nonce: 1, generation, stored, log });
         primary.writes(Record::Promise { ballot });
         for from in first.voters.without(id(1)).iter() {
             let (life, end, committed) = (Life::FIRST, LogEnd::default(), Slot::NONE);
             let message = Message::Promised { ballot, life, end, committed };
             primary.does(Event::Received { from, message });
         }
-        primary.writes(Record::Adopt { ballot, up_to: Slot::NONE });
+        primary.writes(Record::Adopt { ballot, up_to });
         primary.does(Event::Role { role: Role::Primary });
         primary
     }
@@ -117,6 +123,17 @@ fn m5_a_removed_primary_goes_on() {
     assert_eq!(primary.verdict(), Ok(()));
     primary.beats();
     assert_eq!(primary.verdict(), Err("M5"));
+}
+
+#[test]
+fn m5_a_node_leads_before_it_is_committed_that_it_votes() {
+    let mut first = Members::first(2);
+    (first.voters, first.learners) = (first.voters.without(id(1)), first.voters.without(id(2)));
+    let ballot = Ballot::ZERO.next_of(id(2));
+    let entry = Entry { ballot, content: Content::Change(Members::first(2)) };
+    let mut primary = Primary::elected_with(first, vec![entry]);
+    primary.beats();
+    assert_eq!(primary.verdict(), Ok(()));
 }
 
 #[test]
