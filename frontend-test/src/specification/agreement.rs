@@ -63,6 +63,9 @@ impl Validator {
     pub(super) fn on_received(&mut self, node: NodeId, from: NodeId, message: &Message) {
         let replica = &mut self.replicas[node.index()];
         replica.removed_before = replica.removed;
+        // Only who votes, or has voted, says anything else.
+        replica.group_exists |=
+            !matches!(message, Message::Hello { .. } | Message::HelloBack { .. });
         match *message {
             Message::Promised { ballot, life, end, .. } => {
                 replica.promises.insert(from, (ballot, life, end));
@@ -82,8 +85,7 @@ impl Validator {
                         matches!(standing, Standing::Voter { .. } | Standing::Rejoining { .. });
                 }
             }
-            Message::Hello { .. } => {}
-            _ => replica.group_exists = true,
+            _ => {}
         }
     }
 

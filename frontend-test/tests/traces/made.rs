@@ -137,6 +137,22 @@ fn m5_a_node_leads_before_it_is_committed_that_it_votes() {
 }
 
 #[test]
+fn r3_a_vote_for_somebody_tells_that_there_is_a_group() {
+    let verdict = |life| {
+        let (ballot, slot) = (Ballot::ZERO.next_of(id(1)), Slot(1));
+        let vote = Message::Accepted { ballot, up_to: slot, received: slot, life, beat: 0 };
+        let (generation, log) = (Generation(1), Vec::new());
+        let started = Event::Started { nonce: 1, generation, stored: Stored::BLANK, log };
+        let heard = Event::Received { from: id(2), message: vote };
+        let record = Record::Standing(Standing::Rejoining { life: Life(1) });
+        let wrote = Event::Wrote { number: WriteNumber(1), record };
+        let trace: Trace = [started, heard, wrote].map(|event| (id(1), event)).to_vec();
+        validate(Members::first(3), &trace).map_err(|Violation { rule, .. }| rule)
+    };
+    assert_eq!((verdict(Some(Life::FIRST)), verdict(None)), (Ok(()), Ok(())));
+}
+
+#[test]
 fn e5_an_op_behind_a_lost_one_is_freed() {
     let connect =
         |number| OpFact::Connect(ConnId { entry: id(1), generation: Generation(1), number });
