@@ -15,6 +15,8 @@ pub(super) struct Lead {
     nonce: u64,
     start: Slot,
     log: Vec<Ballot>,
+    /// Something was chosen under it.
+    established: bool,
 }
 
 /// What one ballot proposed for one slot.
@@ -164,10 +166,12 @@ impl Validator {
         if let Content::Payload(_) = entry.content {
             return Ok(());
         }
-        let start = self.leads[&entry.ballot].start;
-        let adopted = self.votes(node, entry.ballot, start, true);
+        let lead = &self.leads[&entry.ballot];
+        let adopted = self.votes(node, entry.ballot, lead.start, true);
+        // A life that has ended since had adopted it, too.
+        let established = lead.established || members.is_majority(adopted);
         let open = &replica.memory.log[(replica.committed.0 as usize).min(slot.0 as usize - 1)..];
-        rule("M3", members.is_majority(adopted) && !open.iter().any(is_change), || {
+        rule("M3", established && !open.iter().any(is_change), || {
             format!("proposes {:?} too early", entry.content)
         })?;
         match entry.content {
@@ -226,7 +230,7 @@ impl Validator {
                 format!("leads with its log up to {start}, and was promised {best:?} by {from}")
             })?;
         }
-        let lead = Lead { nonce: replica.nonce, start, log };
+        let lead = Lead { nonce: replica.nonce, start, log, established: false };
         let other = self.leads.insert(ballot, lead);
         rule("P1", other.is_none(), || format!("leads under {ballot} again"))
     }
@@ -246,6 +250,8 @@ impl Validator {
                 })?;
                 // What came as chosen may still be on its way to the disk.
                 let kept = safe.end() >= end || end.slot <= replica.committed;
+                // A late answer to one who leads by now counts nowhere.
+                let kept = kept || self.leads.contains_key(&ballot);
                 let kept = kept && safe.promised >= ballot && end == memory.end();
                 rule("P3", kept, || {
                     format!(
@@ -352,6 +358,9 @@ impl Validator {
                     "P9"
                 };
                 return breaks(name, format!("commits {up_to} with votes of {votes:?}"));
+            }
+            if let Some(lead) = self.leads.get_mut(&ballot) {
+                lead.established = true;
             }
             self.chosen.truncate(from);
             self.chosen.extend(own);

@@ -153,6 +153,77 @@ fn r3_a_vote_for_somebody_tells_that_there_is_a_group() {
 }
 
 #[test]
+fn p1_a_promise_that_a_crash_took_away_was_never_said() {
+    let ballot = Ballot::ZERO.next_of(id(1));
+    let standing = Standing::Voter { life: Life::FIRST };
+    let verdict = |safe| {
+        let promised = if safe { ballot } else { Ballot::ZERO };
+        let stored = |promised| Stored { promised, standing, ..Stored::BLANK };
+        let starts = |run, promised| Event::Started {
+            nonce: run,
+            generation: Generation(run),
+            stored: stored(promised),
+            log: Vec::new(),
+        };
+        let number = WriteNumber(1);
+        let wrote = || Event::Wrote { number, record: Record::Promise { ballot } };
+        let mut trace = vec![starts(1, Ballot::ZERO), wrote()];
+        if safe {
+            trace.push(Event::Durable { up_to: number });
+        }
+        trace.extend([starts(2, promised), wrote()]);
+        let trace: Trace = trace.into_iter().map(|event| (id(1), event)).collect();
+        validate(Members::first(3), &trace).map_err(|Violation { rule, .. }| rule)
+    };
+    assert_eq!((verdict(false), verdict(true)), (Ok(()), Err("P2")));
+}
+
+#[test]
+fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
+    let verdict = |leads| {
+        let mut primary = Primary::elected(Members::first(3));
+        let other = Ballot { node: Some(id(2)), ..primary.ballot };
+        let ballot = if leads { primary.ballot } else { other };
+        primary.proposes(1, PAYLOAD);
+        if !leads {
+            primary.writes(Record::Promise { ballot });
+        }
+        let entry = Entry { ballot: primary.ballot, content: PAYLOAD };
+        let record = Record::Accept { slot: Slot(2), entry };
+        primary.does(Event::Role { role: Role::Backup { primary: None } });
+        primary.does(Event::Wrote { number: WriteNumber(99), record });
+        let end = LogEnd { ballot: primary.ballot, slot: Slot(2) };
+        let promised = Message::Promised { ballot, life: Life::FIRST, end, committed: Slot::NONE };
+        primary.does(Event::Said { to: id(2), message: promised });
+        primary.verdict()
+    };
+    assert_eq!((verdict(true), verdict(false)), (Ok(()), Err("P3")));
+}
+
+#[test]
+fn m3_who_has_adopted_a_log_has_done_so_for_good() {
+    let asks = |primary: &mut Primary, life| {
+        let (nonce, standing) = (life, Standing::Rejoining { life: Life(life) });
+        let message = Message::Hello { nonce, standing, named: Life::FIRST };
+        primary.does(Event::Received { from: id(2), message });
+    };
+    let verdict = |commits| {
+        let mut primary = Primary::elected(Members::first(2));
+        primary.proposes(1, PAYLOAD);
+        primary.hears(2, 1);
+        if commits {
+            primary.commits(1);
+        }
+        for (slot, life) in [(2, 5), (3, 6)] {
+            asks(&mut primary, life);
+            primary.proposes(slot, Content::Rejoin { node: id(2), life: Life(life) });
+        }
+        primary.verdict()
+    };
+    assert_eq!((verdict(true), verdict(false)), (Ok(()), Err("M3")));
+}
+
+#[test]
 fn e5_an_op_behind_a_lost_one_is_freed() {
     let connect =
         |number| OpFact::Connect(ConnId { entry: id(1), generation: Generation(1), number });
