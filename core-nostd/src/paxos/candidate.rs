@@ -63,11 +63,16 @@ impl Candidacy {
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Puts the own candidacy off until a primary would have been silent for too long.
     pub(super) fn wait_for_primary(&mut self) {
+        self.draw_patience();
+        self.election_at = self.now + self.patience;
+    }
+
+    /// How long a silence this node bears. It is drawn once for a primary.
+    pub(super) fn draw_patience(&mut self) {
         let silence = self.config.silence.as_micros();
         let rank = u64::from(self.config.rank) * silence / 10;
-        let mut patience = silence + rank + self.draw(silence / 4);
-        patience += self.reluctance() * silence;
-        self.election_at = self.now + Duration::from_micros(patience);
+        let patience = silence + rank + self.draw(silence / 4);
+        self.patience = Duration::from_micros(patience + self.reluctance() * silence);
     }
 
     /// How many silences longer than others it waits. A witness has no server: as primary it could
@@ -391,7 +396,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if !self.log.has_room(slot) {
                 return;
             }
-            self.put(slot, entry, out);
+            self.put(slot, *entry, out);
         }
         self.go_on_fetching(slot, out);
     }

@@ -34,7 +34,7 @@ pub enum Input<'a> {
         /// The sender, whose identity the frontend has established.
         from: NodeId,
         /// The message.
-        message: Message,
+        message: &'a Message,
         /// The entries of its run. If they are not as many, the message does not count.
         entries: &'a [Entry],
     },
@@ -56,7 +56,8 @@ pub enum Input<'a> {
 }
 
 /// What a node wants done. Nothing that depends on a write comes before [`Input::Durable`] has told of
-/// it, so the driver may carry out all effects at once, and in parallel.
+/// it, so the driver may carry out all effects at once, and in parallel; unless it has promised
+/// otherwise ([`Config::write_through`](super::Config::write_through)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     /// Send a message; if it names a run, with these entries of the log, as it is when this effect is

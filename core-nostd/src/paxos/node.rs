@@ -2,7 +2,7 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 use super::acceptor::PrimarySeen;
 use super::candidate::Promise;
@@ -33,7 +33,6 @@ pub struct Node<const WINDOW: usize> {
     pub(super) durable: Slot,
     pub(super) written: WriteNumber,
     pub(super) settled: WriteNumber,
-    pub(super) undecided_bytes: u64,
 
     // Whether it may vote.
     pub(super) standing: Standing,
@@ -50,6 +49,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) acknowledged: Slot,
     pub(super) vote_told: bool,
     pub(super) primary_heard: Instant,
+    pub(super) patience: Duration,
     pub(super) election_at: Instant,
     pub(super) attempts: u8,
     pub(super) why: Reason,
@@ -154,7 +154,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if stored.standing.is_named_by(config.me, &entry.content) {
                 rejoined = Some(slot);
             }
-            window.append(&entry, WriteNumber(0));
+            window.append(entry, WriteNumber(0));
         }
         let committed = stored.committed.min(window.last()).max(window.base().slot);
         window.release(committed);
@@ -175,7 +175,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             durable: last,
             written: WriteNumber(0),
             settled: WriteNumber(0),
-            undecided_bytes: 0,
             standing: stored.standing,
             standing_due: None,
             rejoined,
@@ -188,6 +187,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             acknowledged: Slot::NONE,
             vote_told: false,
             primary_heard: now,
+            patience: Duration::ZERO,
             election_at: now,
             attempts: 0,
             why: Reason::Started,
@@ -233,7 +233,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn on_message(
         &mut self,
         from: NodeId,
-        message: Message,
+        message: &Message,
         entries: &[Entry],
         out: &mut Effects,
     ) {
@@ -245,7 +245,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         self.heard[from.index()] = Some(self.now);
-        match message {
+        match *message {
             Message::Hello { nonce, standing, named } => {
                 self.on_hello(from, nonce, standing, named, out);
             }
@@ -305,10 +305,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// What every step ends with: what follows from the new state, whatever brought it about.
+    #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
+        if self.config.write_through {
+            self.settle(out);
+        }
         if let Part::Primary { ballot } = self.part {
-            self.choose();
-            self.replicate(ballot, out);
+            self.conclude_lead(ballot, out);
         }
         if self.committed > self.committed_told {
             self.committed_told = self.committed;
@@ -316,15 +319,30 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let members = self.members();
         if members != self.members_told {
-            self.members_told = members;
-            push(out, Effect::Members { members });
+            self.on_members(members, out);
         }
         self.log.release(self.committed.min(self.durable));
         self.check_standing(out);
-        if self.members_gone() {
+        if matches!(self.part, Part::Primary { .. }) && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
         self.invariants();
+    }
+
+    /// Of synchronous storage, all that was written is durable.
+    pub(super) fn settle(&mut self, out: &mut Effects) {
+        while self.settled < self.written {
+            self.on_durable(self.written, out);
+        }
+    }
+
+    /// The log says of other members now.
+    #[cold]
+    fn on_members(&mut self, members: Members, out: &mut Effects) {
+        self.members_told = members;
+        self.draw_patience();
+        self.lead.recount = true;
+        push(out, Effect::Members { members });
     }
 
     /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
@@ -342,7 +360,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Whether this node wants to be primary. One whose server is far behind the script lets others
     /// stand first, and stands itself only when nobody else does.
     pub fn set_eager(&mut self, eager: bool) {
-        self.eager = eager;
+        if eager != self.eager {
+            self.eager = eager;
+            self.draw_patience();
+        }
     }
 
     /// Which node this is.
@@ -364,7 +385,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn primary(&self) -> Option<NodeId> {
         match self.part {
             Part::Primary { .. } => Some(self.config.me),
-            _ => self.following.and_then(|ballot| ballot.node),
+            _ => self.following.and_then(Ballot::node),
         }
     }
 
@@ -444,6 +465,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.random = 0;
         self.attempts = 0;
         self.primary_heard = Instant::START;
+        self.patience = Duration::ZERO;
         self.election_at = FAR;
         self.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
@@ -506,6 +528,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
+    #[inline(always)]
     fn invariants(&self) {
         let base = self.log.base().slot;
         assert!(base <= self.committed && base <= self.durable, "the window starts too late");

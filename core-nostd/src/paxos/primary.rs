@@ -24,6 +24,8 @@ pub(super) struct Lead {
     since: Instant,
     beat: u64,
     pub(super) beat_at: Instant,
+    /// Votes may have changed since they were counted.
+    pub(super) recount: bool,
     /// Entries wait for room among the effects.
     pub(super) unsent: bool,
     /// A majority has adopted the log under this ballot.
@@ -155,24 +157,31 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<usize, ProposeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, Part::Primary { .. }) {
+        let Part::Primary { ballot } = self.part else {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
-        }
-        let room = self.capacity_left();
-        let mut taken = 0;
-        for descriptor in descriptors.iter().take(room) {
-            let bytes = self.undecided_bytes + u64::from(descriptor.length);
-            if self.undecided_bytes > 0 && bytes > self.config.bytes_undecided_max {
-                break;
-            }
-            self.propose_content(Content::Payload(*descriptor), out);
-            taken += 1;
-        }
+        };
+        let mut bytes = self.undecided_bytes();
+        let fits = |descriptor: &&Descriptor| {
+            let before = bytes;
+            bytes += u64::from(descriptor.length);
+            before == 0 || bytes <= self.config.bytes_undecided_max
+        };
+        let taken = descriptors.iter().take(self.capacity_left()).take_while(fits).count();
         if taken == 0 && !descriptors.is_empty() {
             return Err(ProposeError::Full);
         }
+        if taken > 0 {
+            let payloads = descriptors[..taken].iter().map(|of| Content::Payload(*of));
+            let entries = payloads.map(|content| Entry { ballot, content });
+            self.put_all(self.log.last().next(), entries, out);
+        }
         self.conclude(out);
         Ok(taken)
+    }
+
+    /// Bytes of payload that are not decided yet.
+    fn undecided_bytes(&self) -> u64 {
+        self.log.bytes_after(self.committed)
     }
 
     /// How many payloads can be proposed before something is decided; none unless this node is the
@@ -269,14 +278,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let Part::Primary { ballot } = self.part else { unreachable!("a primary leads") };
         self.following = None;
         self.attempts = 0;
-        self.lead = Lead { start, since: self.now, beat_at: self.now, ..Lead::default() };
-        self.undecided_bytes = 0;
-        let mut slot = self.committed.next();
-        while slot <= start {
-            let entry = self.log.entry(slot).expect("the window has no gaps");
-            self.undecided_bytes += entry.length();
-            slot = slot.next();
-        }
+        let since = self.now;
+        self.lead = Lead { start, since, beat_at: since, recount: true, ..Lead::default() };
         for node in self.others().iter() {
             let Some(promise) = self.promise_of(node) else { continue };
             // Two logs accepted under one ballot are beginnings of the same log. If that turns out
@@ -353,13 +356,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let Part::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
         let slot = self.log.last().next();
-        let entry = Entry { ballot, content };
-        self.put(slot, &entry, out);
-        self.undecided_bytes += entry.length();
+        self.put(slot, Entry { ballot, content }, out);
         match content {
             // What an older life has acknowledged is forgotten there.
-            Content::Rejoin { node, .. } => self.progress[node.index()].voted = false,
-            Content::Change(_) => self.lead.change = slot,
+            Content::Rejoin { node, .. } => {
+                self.progress[node.index()].voted = false;
+                self.lead.recount = true;
+            }
+            Content::Change(_) => {
+                self.lead.change = slot;
+                self.lead.recount = true;
+            }
             Content::Payload(_) => {}
         }
         slot
@@ -389,6 +396,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;
+            self.lead.recount |= said.up_to > self.committed || !self.lead.established;
         }
         if said.beat > 0 && said.beat >= progress.beat {
             progress.beat = said.beat;
@@ -416,50 +424,68 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// What a majority has durable under this ballot is chosen.
     // specs: P9, R4
-    pub(super) fn choose(&mut self) {
-        let me = self.config.me;
+    fn choose(&mut self) {
+        self.lead.recount = false;
         let members = self.members();
-        // By node, falling: one more than the slot, 0 for no vote.
-        let mut votes = [0u64; NODES_MAX];
-        for (count, node) in members.voters.iter().enumerate() {
-            let progress = &self.progress[node.index()];
-            let vote = if node == me {
-                let counts = self.life() == Some(self.log.end().life(me));
-                if counts && self.accepted_is_durable() { self.durable.0 + 1 } else { 0 }
-            } else if progress.voted {
-                progress.matched.0 + 1
-            } else {
-                0
-            };
-            let mut place = count;
-            while place > 0 && votes[place - 1] < vote {
-                votes[place] = votes[place - 1];
-                place -= 1;
-            }
-            votes[place] = vote;
-        }
         let less = usize::from(broken(Mutant::ChosenByOneLess) && members.majority() > 1);
-        let Some(chosen) = votes[members.majority() - 1 - less].checked_sub(1) else { return };
-        assert!(chosen >= self.lead.start.0, "a vote without what was taken over");
-        self.lead.established = true;
-        while self.committed.0 < chosen {
-            let slot = self.committed.next();
-            let entry = self.log.entry(slot).expect("what is chosen is in the window");
-            self.undecided_bytes -= entry.length();
-            self.committed = slot;
+        let majority = members.majority() - less;
+        // Once something is chosen under this ballot, only votes for more are news.
+        let known = self.lead.established.then_some(self.committed);
+        let mut votes = [Slot::NONE; NODES_MAX];
+        let mut count = 0;
+        for node in members.voters.iter() {
+            if let Some(vote) = self.vote_of(node)
+                && Some(vote) > known
+            {
+                votes[count] = vote;
+                count += 1;
+            }
         }
+        if count < majority {
+            return;
+        }
+        let votes = &mut votes[..count];
+        votes.sort_unstable();
+        let chosen = votes[count - majority];
+        assert!(chosen >= self.lead.start, "a vote without what was taken over");
+        self.lead.established = true;
+        self.commit(chosen);
+    }
+
+    /// Up to which slot a voter has the log durable under this primary's ballot.
+    // specs: R4
+    #[inline]
+    fn vote_of(&self, node: NodeId) -> Option<Slot> {
+        if node == self.config.me {
+            let counts = self.life() == Some(self.log.end().life(node));
+            return (counts && self.accepted_is_durable()).then_some(self.durable);
+        }
+        let progress = &self.progress[node.index()];
+        progress.voted.then_some(progress.matched)
+    }
+
+    /// What a primary's step ends with: what is chosen by now, and who does not know it.
+    #[inline(never)]
+    pub(super) fn conclude_lead(&mut self, ballot: Ballot, out: &mut Effects) {
+        if self.lead.recount {
+            self.choose();
+        }
+        self.replicate(ballot, out);
     }
 
     /// Sends each member what it lacks, as far as the effects have room.
-    pub(super) fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
+    fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
         self.lead.unsent = false;
         let receivers = self.receivers();
-        for to in receivers.iter() {
-            self.send_entries(to, ballot, out);
-        }
+        let last = self.log.last();
         for to in receivers.iter() {
             let progress = &mut self.progress[to.index()];
-            if progress.next.is_some() && progress.told < self.committed {
+            let Some(next) = progress.next else { continue };
+            if next <= last {
+                self.send_entries(to, ballot, next, out);
+            }
+            let progress = &mut self.progress[to.index()];
+            if progress.told < self.committed {
                 progress.told = self.committed;
                 send(out, to, Message::Commit { ballot, committed: self.committed });
             }
@@ -473,12 +499,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    fn send_entries(&mut self, to: NodeId, ballot: Ballot, out: &mut Effects) {
+    fn send_entries(&mut self, to: NodeId, ballot: Ballot, mut next: Slot, out: &mut Effects) {
         let base = self.log.base().slot;
         let last = self.log.last();
         let (committed, start) = (self.committed, self.lead.start);
         let progress = &mut self.progress[to.index()];
-        let Some(mut next) = progress.next else { return };
         if progress.received < progress.served {
             return;
         }
@@ -508,8 +533,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);
-        matches!(self.part, Part::Primary { .. })
-            && !is_voter(&self.log.base().members)
-            && !is_voter(&self.members())
+        !is_voter(&self.members()) && !is_voter(&self.log.base().members)
     }
 }
