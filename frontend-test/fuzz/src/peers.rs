@@ -205,7 +205,7 @@ fn check_peer_message(bytes: &[u8]) {
 
 fn forged_entry(piece: &Piece<'_>) -> Kept {
     let node = NodeId::new(piece.how % 7 + 1).expect("at most 7");
-    let ballot = Ballot { round: 2, node: Some(node) };
+    let ballot = Ballot::new(2, Some(node));
     let (content, payload) = match piece.how % 8 {
         0 => (Content::Rejoin { node, life: Life(99) }, None),
         1 => (Content::Change(Members::first(4)), None),

@@ -18,8 +18,8 @@ pub(crate) fn message(bytes: &[u8]) {
 
 /// One of each kind.
 pub(crate) fn messages() -> Vec<Message> {
-    let ballot = Ballot { round: 3, node: NodeId::new(2) };
-    let before = Ballot { round: 2, node: NodeId::new(1) };
+    let ballot = Ballot::new(3, NodeId::new(2));
+    let before = Ballot::new(2, NodeId::new(1));
     let (slot, committed, start) = (Slot(7), Slot(5), Slot(4));
     let life = Life::FIRST;
     vec![

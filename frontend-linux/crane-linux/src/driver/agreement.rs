@@ -208,7 +208,7 @@ impl Driver {
         let Received { message, entries, payloads } = received;
         self.note_vote(from, message);
         let first = message.run().map_or(Slot::NONE, |run| run.first);
-        let input = Input::Message { from, message: *message, entries };
+        let input = Input::Message { from, message, entries };
         self.paxos(input, Handed { first, payloads });
     }
 

@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    const BALLOT: Ballot = Ballot { round: u64::MAX, node: NodeId::new(7) };
+    const BALLOT: Ballot = Ballot::new(Ballot::ROUND_MAX, NodeId::new(7));
 
     fn kept(payload: &[u8]) -> Kept {
         let content = Content::Payload(describe(payload));
