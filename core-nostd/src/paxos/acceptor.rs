@@ -185,6 +185,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// What follows when more of the log here is known to be the primary's.
     // specs: P10
+    #[inline]
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
         self.adopt(seen, out);
         let known = if broken(Mutant::CommittedUnmatched) { self.log.last() } else { self.matched };
@@ -277,6 +278,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Puts entries into their slots, with nothing after them.
     // specs: P4
+    #[inline]
     pub(super) fn put_all(
         &mut self,
         first: Slot,
@@ -299,7 +301,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if entry.ballot > accepted {
                 (accepted, accepted_write) = (entry.ballot, written);
             }
-            if entry.content.payload().is_none() && standing.is_named_by(config.me, &entry.content) {
+            if entry.content.payload().is_none() && standing.is_named_by(config.me, &entry.content)
+            {
                 rejoined = Some(written);
             }
         });
@@ -342,6 +345,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 }
 
 /// Entries are to be written. What goes into one slot after the other is one effect.
+#[inline]
 fn append(out: &mut Effects, number: WriteNumber, run: Run) {
     if let Some(Effect::Append { number: first, run: before }) = out.last_mut()
         && before.last().next() == run.first

@@ -25,10 +25,6 @@ pub struct Config {
     /// of the program. It tells answers to this run from older ones, seeds the spread of timeouts,
     /// and names the life of the storage if that turns out to have been lost. Not 0.
     pub nonce: u64,
-    /// Whether the storage is synchronous: the driver carries effects out in their order and finishes
-    /// each write before it goes on to the next effect. What depends on a write then comes behind it in
-    /// the same step, and [`Input::Durable`](super::Input::Durable) is not needed.
-    pub write_through: bool,
     /// Bytes of payload that may be undecided at the same time; one payload is always allowed.
     pub bytes_undecided_max: u64,
 }
@@ -43,7 +39,6 @@ impl Config {
             silence: Duration::from_millis(150),
             rank: me.number(),
             nonce,
-            write_through: false,
             bytes_undecided_max: 16 * 1024 * 1024,
         }
     }

@@ -56,8 +56,7 @@ pub enum Input<'a> {
 }
 
 /// What a node wants done. Nothing that depends on a write comes before [`Input::Durable`] has told of
-/// it, so the driver may carry out all effects at once, and in parallel; unless it has promised
-/// otherwise ([`Config::write_through`](super::Config::write_through)).
+/// it, so the driver may carry out all effects at once, and in parallel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     /// Send a message; if it names a run, with these entries of the log, as it is when this effect is

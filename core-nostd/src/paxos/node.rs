@@ -307,9 +307,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What every step ends with: what follows from the new state, whatever brought it about.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
-        if self.config.write_through {
-            self.settle(out);
-        }
         if let Part::Primary { ballot } = self.part {
             self.conclude_lead(ballot, out);
         }
@@ -327,13 +324,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.step_down(Reason::Removed, out);
         }
         self.invariants();
-    }
-
-    /// Of synchronous storage, all that was written is durable.
-    pub(super) fn settle(&mut self, out: &mut Effects) {
-        while self.settled < self.written {
-            self.on_durable(self.written, out);
-        }
     }
 
     /// The log says of other members now.
@@ -544,10 +534,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
+#[inline(always)]
 pub(super) fn push(out: &mut Effects, effect: Effect) {
     assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");
 }
 
+#[inline(always)]
 pub(super) fn send(out: &mut Effects, to: NodeId, message: Message) {
     push(out, Effect::Send { to, message });
 }

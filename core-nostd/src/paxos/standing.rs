@@ -172,13 +172,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     #[cold]
     fn change_by_log(&mut self, out: &mut Effects) {
-        self.rename_by_log(out);
-        if self.config.write_through {
-            self.settle(out);
-        }
-    }
-
-    fn rename_by_log(&mut self, out: &mut Effects) {
         let me = self.config.me;
         match self.standing {
             Standing::Rejoining { life } => {

@@ -148,18 +148,21 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// The last slot whose entry, and with it all before, was made by a write up to `settled`.
+    #[inline]
     pub(super) fn written_by(&self, settled: WriteNumber) -> Slot {
         let is_written = |slot: Slot| self.cell(slot).is_none_or(|cell| cell.write <= settled);
-        let (mut written, mut end) = (self.base.slot, self.last());
-        // Mostly all of it, or nearly so.
-        let mut probe = end;
-        while written < end {
-            if is_written(probe) {
-                written = probe;
+        // Mostly it is all of it.
+        let (mut written, mut unwritten) = (self.base.slot, self.last());
+        if is_written(unwritten) {
+            return unwritten;
+        }
+        while written.next() < unwritten {
+            let middle = Slot(written.0.midpoint(unwritten.0));
+            if is_written(middle) {
+                written = middle;
             } else {
-                end = Slot(probe.0 - 1);
+                unwritten = middle;
             }
-            probe = Slot(written.0 + (end.0 - written.0).div_ceil(2));
         }
         written
     }
@@ -170,6 +173,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// Appends entries, the first of them written by `write`, the others by those after it.
+    #[inline]
     pub(super) fn extend(
         &mut self,
         entries: impl ExactSizeIterator<Item = Entry>,
