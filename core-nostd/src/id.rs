@@ -1,6 +1,7 @@
 //! Names of things: nodes, slots, connections. All are plain numbers that every replica knows alike.
 
 use core::fmt;
+use core::num::NonZeroU8;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use crate::limits::NODES_MAX;
 /// A member of the group, numbered from 1 in the order of the group's configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
-pub struct NodeId(u8);
+pub struct NodeId(NonZeroU8);
 
 impl TryFrom<u8> for NodeId {
     type Error = &'static str;
@@ -28,17 +29,20 @@ impl From<NodeId> for u8 {
 impl NodeId {
     /// The node with this number, if it is one that a group can have (1 to [`NODES_MAX`]).
     pub const fn new(number: u8) -> Option<Self> {
-        if number >= 1 && number as usize <= NODES_MAX { Some(Self(number)) } else { None }
+        match NonZeroU8::new(number) {
+            Some(number) if number.get() as usize <= NODES_MAX => Some(Self(number)),
+            _ => None,
+        }
     }
 
     /// The number, from 1.
     pub const fn number(self) -> u8 {
-        self.0
+        self.0.get()
     }
 
     /// The place in an array of nodes, from 0.
     pub const fn index(self) -> usize {
-        self.0 as usize - 1
+        self.0.get() as usize - 1
     }
 }
 

@@ -70,7 +70,7 @@ fn id(number: u8) -> NodeId {
 }
 
 fn ballot(node: u8) -> Ballot {
-    Ballot { round: 1, node: Some(id(node)) }
+    Ballot::new(1, Some(id(node)))
 }
 
 // specs: P14
@@ -135,7 +135,7 @@ fn a_vote_without_what_was_taken_over_is_none() {
 fn asking_changes_nothing_and_a_primary_supports_nobody() {
     let mut alone = Alone::candidate();
     let promised = alone.node.ballot();
-    let canvass = Message::Canvass { ballot: Ballot { round: 9, node: Some(id(1)) } };
+    let canvass = Message::Canvass { ballot: Ballot::new(9, Some(id(1))) };
     let granted = |out: &Effects| {
         out.iter().find_map(|effect| match effect {
             Effect::Send { message: Message::Support { granted, .. }, .. } => Some(*granted),

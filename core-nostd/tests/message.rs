@@ -4,7 +4,7 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{Ballot, Content, Descriptor, Entry, Life, MESSAGE_BYTES_MAX, Message};
 
 fn longest() -> Message {
-    let ballot = Ballot { round: u64::MAX, node: NodeId::new(7) };
+    let ballot = Ballot::new(Ballot::ROUND_MAX, NodeId::new(7));
     let slot = Slot(u64::MAX);
     let content = Content::Payload(Descriptor { length: u32::MAX, digest: u64::MAX });
     let entry = Entry { ballot, content };
@@ -22,7 +22,7 @@ fn the_longest_message_fits() {
 fn cut_and_changed_messages_are_refused_or_are_other_messages() {
     let mut space = [0; MESSAGE_BYTES_MAX];
     let life = Some(Life(3));
-    let ballot = Ballot { round: 300, node: NodeId::new(2) };
+    let ballot = Ballot::new(300, NodeId::new(2));
     let some = Message::Accepted { ballot, up_to: Slot(9), received: Slot(9), life, beat: 1 };
     for message in [longest(), some] {
         let length = message.encode(&mut space).unwrap();

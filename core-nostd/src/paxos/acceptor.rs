@@ -61,7 +61,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         self.answer_due = false;
-        if let (Some(life), Some(candidate)) = (self.life(), self.promised.node) {
+        if let (Some(life), Some(candidate)) = (self.life(), self.promised.node()) {
             let (ballot, end, committed) = (self.promised, self.end(), self.committed);
             send(out, candidate, Message::Promised { ballot, life, end, committed });
         }
@@ -73,6 +73,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !ballot.belongs_to(from) {
             return false;
         }
+        // What is followed has been promised, and nothing else since.
+        if self.following == Some(ballot) {
+            self.primary_heard = self.now;
+            self.election_at = self.now + self.patience;
+            return true;
+        }
+        self.follow_new(from, ballot, out)
+    }
+
+    #[cold]
+    fn follow_new(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
         if ballot < self.promised && !broken(Mutant::PromiseIgnored) {
             send(out, from, Message::Refused { ballot, promised: self.promised });
             return false;
@@ -80,21 +91,19 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if ballot > self.promised {
             self.promise(ballot, out);
         }
-        if self.following != Some(ballot) {
-            self.following = Some(ballot);
-            self.answer_due = false;
-            self.part = Part::Backup;
-            self.attempts = 0;
-            // A log that was accepted under this ballot is the primary's, so far. Of another one, only
-            // what is committed is certain to be in the primary's.
-            let own = self.accepted == ballot;
-            self.matched = if own { self.log.last() } else { self.committed };
-            self.acknowledged = Slot::NONE;
-            self.vote_told = false;
-            self.tell_role(Reason::PrimaryFound, out);
-        }
+        self.following = Some(ballot);
+        self.answer_due = false;
+        self.part = Part::Backup;
+        self.attempts = 0;
+        // A log that was accepted under this ballot is the primary's, so far. Of another one, only
+        // what is committed is certain to be in the primary's.
+        let own = self.accepted == ballot;
+        self.matched = if own { self.log.last() } else { self.committed };
+        self.acknowledged = Slot::NONE;
+        self.vote_told = false;
         self.primary_heard = self.now;
         self.wait_for_primary();
+        self.tell_role(Reason::PrimaryFound, out);
         true
     }
 
@@ -124,22 +133,21 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P4
     fn accept_run(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
         let decided = (self.committed.0 + 1).saturating_sub(first.0);
-        let Some(entries) = entries.get(decided as usize..) else { return };
+        let Some(mut rest) = usize::try_from(decided).ok().and_then(|at| entries.get(at..)) else {
+            return;
+        };
         let mut slot = Slot(first.0 + decided);
-        if !entries.is_empty() {
-            self.matched = self.matched.max(Slot(slot.0 - 1));
+        while let Some((entry, after)) = rest.split_first()
+            && (self.log.ballot(slot) == Some(entry.ballot)
+                || broken(Mutant::ConflictKept) && slot <= self.log.last())
+        {
+            (slot, rest) = (slot.next(), after);
         }
-        for entry in entries {
-            let kept = broken(Mutant::ConflictKept) && slot <= self.log.last();
-            if self.log.ballot(slot) == Some(entry.ballot) || kept {
-                self.matched = self.matched.max(slot);
-            } else if self.log.has_room(slot) {
-                self.put(slot, entry, out);
-                self.matched = slot;
-            } else {
-                return;
-            }
-            slot = slot.next();
+        self.matched = self.matched.max(Slot(slot.0 - 1));
+        let rest = &rest[..rest.len().min(self.log.room_from(slot))];
+        if !rest.is_empty() {
+            self.put_all(slot, rest.iter().copied(), out);
+            self.matched = self.log.last();
         }
     }
 
@@ -179,6 +187,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// What follows when more of the log here is known to be the primary's.
     // specs: P10
+    #[inline]
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
         self.adopt(seen, out);
         let known = if broken(Mutant::CommittedUnmatched) { self.log.last() } else { self.matched };
@@ -216,7 +225,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
         let Some(ballot) = self.following else { return };
-        let Some(primary) = ballot.node else { return };
+        let Some(primary) = ballot.node() else { return };
         let early = broken(Mutant::AcknowledgedEarly);
         let up_to = if early { self.matched } else { self.matched.min(self.durable) };
         let votes = self.accepted == ballot && (self.accepted_is_durable() || early)
@@ -256,7 +265,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 continue;
             }
             if self.log.ballot(slot) != Some(entry.ballot) {
-                self.put(slot, entry, out);
+                self.put(slot, *entry, out);
             }
             self.commit(slot);
             self.matched = self.matched.max(slot);
@@ -265,24 +274,46 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Puts an entry into its slot, with nothing after it.
+    pub(super) fn put(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
+        self.put_all(slot, core::iter::once(entry), out);
+    }
+
+    /// Puts entries into their slots, with nothing after them.
     // specs: P4
-    pub(super) fn put(&mut self, slot: Slot, entry: &Entry, out: &mut Effects) {
-        assert!(slot > self.committed, "what is committed stays");
-        if slot <= self.log.last() {
-            self.truncate(slot);
+    #[inline]
+    pub(super) fn put_all(
+        &mut self,
+        first: Slot,
+        entries: impl ExactSizeIterator<Item = Entry>,
+        out: &mut Effects,
+    ) {
+        assert!(first > self.committed, "what is committed stays");
+        if first <= self.log.last() {
+            self.truncate(first);
         }
-        assert_eq!(slot, self.log.last().next(), "a log has no gaps");
-        self.written.0 += 1;
-        let number = self.written;
-        self.log.append(entry, number);
-        append(out, slot, number);
-        if entry.ballot > self.accepted {
-            self.accepted = entry.ballot;
-            self.accepted_write = number;
+        assert_eq!(first, self.log.last().next(), "a log has no gaps");
+        let run = Run { first, count: entries.len() as u32 };
+        let number = WriteNumber(self.written.0 + 1);
+        append(out, number, run);
+        let Self { config, standing, .. } = self;
+        let (mut accepted, mut accepted_write) = (self.accepted, self.accepted_write);
+        let (mut written, mut rejoined) = (self.written, None);
+        let entries = entries.inspect(|entry| {
+            written.0 += 1;
+            if entry.ballot > accepted {
+                (accepted, accepted_write) = (entry.ballot, written);
+            }
+            if entry.content.payload().is_none() && standing.is_named_by(config.me, &entry.content)
+            {
+                rejoined = Some(written);
+            }
+        });
+        self.log.extend(entries, number);
+        (self.accepted, self.accepted_write) = (accepted, accepted_write);
+        if let Some(written) = rejoined {
+            self.rejoined = Some(Slot(first.0 + written.0 - number.0));
         }
-        if self.standing.is_named_by(self.config.me, &entry.content) {
-            self.rejoined = Some(slot);
-        }
+        self.written = written;
     }
 
     /// Takes away the entries from `slot` on: another primary's log goes on differently.
@@ -306,7 +337,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
         assert!(up_to <= self.written, "durable before it was written");
         self.settled = self.settled.max(up_to);
-        self.durable = self.log.written_by(self.settled, self.durable);
+        self.durable = self.durable.max(self.log.written_by(self.settled));
+        self.lead.recount = true;
         self.on_standing_durable(out);
         self.answer_prepare(out);
         self.ask_for_promises(out);
@@ -314,14 +346,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
-/// One more entry to be written. What goes into one slot after the other is one effect.
-fn append(out: &mut Effects, slot: Slot, number: WriteNumber) {
-    if let Some(Effect::Append { number: first, run }) = out.last_mut()
-        && run.last().next() == slot
-        && first.0 + u64::from(run.count) == number.0
+/// Entries are to be written. What goes into one slot after the other is one effect.
+#[inline]
+fn append(out: &mut Effects, number: WriteNumber, run: Run) {
+    if let Some(Effect::Append { number: first, run: before }) = out.last_mut()
+        && before.last().next() == run.first
+        && first.0 + u64::from(before.count) == number.0
     {
-        run.count += 1;
+        before.count += run.count;
     } else {
-        push(out, Effect::Append { number, run: Run::one(slot) });
+        push(out, Effect::Append { number, run });
     }
 }

@@ -10,40 +10,92 @@ use crate::id::NodeId;
 ///
 /// A node never uses one ballot for two candidacies: it writes its own promise down before it asks
 /// others for theirs, and goes on from there after a restart.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
-)]
-pub struct Ballot {
-    /// Compared first.
-    pub round: u64,
-    /// Whose ballot it is; nobody's before the first. Decides between equal rounds.
-    pub node: Option<NodeId>,
+///
+/// Rounds are compared first, then nodes. Both are in one word, because everything is compared by it:
+/// the node in the lowest byte, 0 for nobody.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "Parts", into = "Parts")]
+pub struct Ballot(u64);
+
+/// As it is written down.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    round: u64,
+    node: Option<NodeId>,
+}
+
+impl From<Ballot> for Parts {
+    fn from(ballot: Ballot) -> Self {
+        Self { round: ballot.round(), node: ballot.node() }
+    }
+}
+
+impl TryFrom<Parts> for Ballot {
+    type Error = &'static str;
+
+    fn try_from(Parts { round, node }: Parts) -> Result<Self, Self::Error> {
+        if round <= Self::ROUND_MAX {
+            Ok(Self::new(round, node))
+        } else {
+            Err("no ballot has so high a round")
+        }
+    }
 }
 
 impl Ballot {
     /// Below every node's ballot: nothing was ever promised or accepted.
-    pub const ZERO: Ballot = Ballot { round: 0, node: None };
+    pub const ZERO: Ballot = Ballot(0);
+
+    /// The last round. Nobody reaches it by counting.
+    pub const ROUND_MAX: u64 = u64::MAX >> 8;
+
+    /// The ballot of a node in a round, which is at most [`ROUND_MAX`](Self::ROUND_MAX).
+    pub const fn new(round: u64, node: Option<NodeId>) -> Self {
+        assert!(round <= Self::ROUND_MAX, "no ballot has so high a round");
+        let node = match node {
+            Some(node) => node.number(),
+            None => 0,
+        };
+        Self(round << 8 | node as u64)
+    }
+
+    /// Compared first.
+    pub const fn round(self) -> u64 {
+        self.0 >> 8
+    }
+
+    /// Whose ballot it is; nobody's before the first. Decides between equal rounds.
+    pub const fn node(self) -> Option<NodeId> {
+        NodeId::new(self.0 as u8)
+    }
 
     /// The lowest ballot of `node` above this one. There is none above the last round, which nobody
     /// reaches by counting, but which somebody may claim: then it is one of that round, perhaps
     /// below.
     // specs: P1
     pub const fn next_of(self, node: NodeId) -> Ballot {
-        Ballot { round: self.round.saturating_add(1), node: Some(node) }
+        let next = self.round() + 1;
+        Self::new(if next > Self::ROUND_MAX { Self::ROUND_MAX } else { next }, Some(node))
     }
 
     /// Whether `node` may propose under it.
-    pub fn belongs_to(self, node: NodeId) -> bool {
-        self.node == Some(node)
+    pub const fn belongs_to(self, node: NodeId) -> bool {
+        self.0 as u8 == node.number()
     }
 }
 
 impl fmt::Display for Ballot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.node {
-            Some(node) => write!(f, "{}.{}", self.round, node),
+        match self.node() {
+            Some(node) => write!(f, "{}.{}", self.round(), node),
             None => f.write_str("none"),
         }
+    }
+}
+
+impl fmt::Debug for Ballot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -59,5 +111,24 @@ mod tests {
         assert!(Ballot::ZERO < first && first < second);
         assert!(Ballot::ZERO.next_of(a) < first);
         assert!(second.belongs_to(a) && !second.belongs_to(b));
+    }
+    #[test]
+    fn the_last_round_is_not_passed() {
+        let [a, b] = [1, 2].map(|number| NodeId::new(number).unwrap());
+        let last = Ballot::new(Ballot::ROUND_MAX, Some(b));
+        assert_eq!(last.next_of(b), last);
+        assert_eq!((last.next_of(a).round(), last.next_of(a).node()), (Ballot::ROUND_MAX, Some(a)));
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        let ballot = Ballot::new(300, NodeId::new(2));
+        let mut space = [0; 16];
+        let written = postcard::to_slice(&ballot, &mut space).unwrap();
+        assert_eq!(written, [0xac, 2, 1, 2]);
+        assert_eq!(postcard::from_bytes(written), Ok(ballot));
+        let beyond = (Ballot::ROUND_MAX + 1, NodeId::new(2));
+        let written = postcard::to_slice(&beyond, &mut space).unwrap();
+        assert!(postcard::from_bytes::<Ballot>(written).is_err());
     }
 }

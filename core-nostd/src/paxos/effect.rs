@@ -34,7 +34,7 @@ pub enum Input<'a> {
         /// The sender, whose identity the frontend has established.
         from: NodeId,
         /// The message.
-        message: Message,
+        message: &'a Message,
         /// The entries of its run. If they are not as many, the message does not count.
         entries: &'a [Entry],
     },

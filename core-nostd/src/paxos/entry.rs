@@ -15,6 +15,11 @@ pub struct Descriptor {
     pub digest: u64,
 }
 
+impl Descriptor {
+    /// Of no payload.
+    pub(super) const NONE: Descriptor = Descriptor { length: 0, digest: 0 };
+}
+
 /// One life of a node's stable storage. Whoever loses it has forgotten its promises, and starts
 /// another life, which votes only after the log has said so.
 #[derive(
@@ -63,13 +68,6 @@ pub struct Entry {
     pub ballot: Ballot,
     /// What it says.
     pub content: Content,
-}
-
-impl Entry {
-    /// Bytes of its payload.
-    pub(super) fn length(&self) -> u64 {
-        self.content.payload().map_or(0, |descriptor| u64::from(descriptor.length))
-    }
 }
 
 /// Entries of one [`Run`] at most, where they travel with a message.

@@ -2,15 +2,16 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 use super::acceptor::PrimarySeen;
 use super::candidate::Promise;
-use super::primary::{Acknowledged, Lead, Progress};
+use super::primary::Lead;
+use super::replication::{Acknowledged, Progress};
 use super::window::Window;
 use super::{
-    Anchor, Ballot, Config, Effect, Effects, Entry, Input, Life, LogEnd, Members, Message, Reason,
-    Record, Role, Run, Standing, WriteNumber,
+    Anchor, Ballot, Config, Effect, Effects, Entry, Input, Life, Members, Message, Reason, Record,
+    Role, Standing, WriteNumber,
 };
 
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet durable
@@ -33,7 +34,6 @@ pub struct Node<const WINDOW: usize> {
     pub(super) durable: Slot,
     pub(super) written: WriteNumber,
     pub(super) settled: WriteNumber,
-    pub(super) undecided_bytes: u64,
 
     // Whether it may vote.
     pub(super) standing: Standing,
@@ -50,6 +50,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) acknowledged: Slot,
     pub(super) vote_told: bool,
     pub(super) primary_heard: Instant,
+    pub(super) patience: Duration,
     pub(super) election_at: Instant,
     pub(super) attempts: u8,
     pub(super) why: Reason,
@@ -154,7 +155,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if stored.standing.is_named_by(config.me, &entry.content) {
                 rejoined = Some(slot);
             }
-            window.append(&entry, WriteNumber(0));
+            window.append(entry, WriteNumber(0));
         }
         let committed = stored.committed.min(window.last()).max(window.base().slot);
         window.release(committed);
@@ -175,7 +176,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             durable: last,
             written: WriteNumber(0),
             settled: WriteNumber(0),
-            undecided_bytes: 0,
             standing: stored.standing,
             standing_due: None,
             rejoined,
@@ -188,6 +188,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             acknowledged: Slot::NONE,
             vote_told: false,
             primary_heard: now,
+            patience: Duration::ZERO,
             election_at: now,
             attempts: 0,
             why: Reason::Started,
@@ -233,7 +234,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn on_message(
         &mut self,
         from: NodeId,
-        message: Message,
+        message: &Message,
         entries: &[Entry],
         out: &mut Effects,
     ) {
@@ -245,7 +246,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         self.heard[from.index()] = Some(self.now);
-        match message {
+        match *message {
             Message::Hello { nonce, standing, named } => {
                 self.on_hello(from, nonce, standing, named, out);
             }
@@ -305,10 +306,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// What every step ends with: what follows from the new state, whatever brought it about.
+    #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
         if let Part::Primary { ballot } = self.part {
-            self.choose();
-            self.replicate(ballot, out);
+            self.conclude_lead(ballot, out);
         }
         if self.committed > self.committed_told {
             self.committed_told = self.committed;
@@ -316,15 +317,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let members = self.members();
         if members != self.members_told {
-            self.members_told = members;
-            push(out, Effect::Members { members });
+            self.on_members(members, out);
         }
         self.log.release(self.committed.min(self.durable));
         self.check_standing(out);
-        if self.members_gone() {
+        if matches!(self.part, Part::Primary { .. }) && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
         self.invariants();
+    }
+
+    /// The log says of other members now.
+    #[cold]
+    fn on_members(&mut self, members: Members, out: &mut Effects) {
+        self.members_told = members;
+        self.draw_patience();
+        self.lead.recount = true;
+        push(out, Effect::Members { members });
     }
 
     /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
@@ -337,129 +346,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Part::Primary { .. } => self.lead.beat_at,
         };
         if self.standing.is_voter() { part } else { part.min(self.hello_at) }
-    }
-
-    /// Whether this node wants to be primary. One whose server is far behind the script lets others
-    /// stand first, and stands itself only when nobody else does.
-    pub fn set_eager(&mut self, eager: bool) {
-        self.eager = eager;
-    }
-
-    /// Which node this is.
-    pub fn me(&self) -> NodeId {
-        self.config.me
-    }
-
-    /// What this node does.
-    pub fn role(&self) -> Role {
-        match self.part {
-            Part::Primary { .. } => Role::Primary,
-            Part::Candidate(_) => Role::Candidate,
-            _ if !self.standing.is_voter() => Role::Recovering { primary: self.primary() },
-            _ => Role::Backup { primary: self.primary() },
-        }
-    }
-
-    /// The primary, if it is known.
-    pub fn primary(&self) -> Option<NodeId> {
-        match self.part {
-            Part::Primary { .. } => Some(self.config.me),
-            _ => self.following.and_then(|ballot| ballot.node),
-        }
-    }
-
-    /// The highest ballot that was promised here.
-    pub fn ballot(&self) -> Ballot {
-        self.promised
-    }
-
-    /// Whether it may vote.
-    pub fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    /// The members, by the log here.
-    pub fn members(&self) -> Members {
-        self.log.end().members
-    }
-
-    /// The last slot that has an entry here.
-    pub fn last(&self) -> Slot {
-        self.log.last()
-    }
-
-    /// The end of the log here.
-    pub fn end(&self) -> LogEnd {
-        LogEnd { ballot: self.accepted, slot: self.log.last() }
-    }
-
-    /// The last slot of which this node knows that it is chosen, with all before it.
-    pub fn committed(&self) -> Slot {
-        self.committed
-    }
-
-    /// The last slot of which this node knows that it survives a crash here, with all before it.
-    pub fn durable(&self) -> Slot {
-        self.durable
-    }
-
-    /// What the log comes to, up to the last slot that is both committed and durable here: what a
-    /// state transfer starts with.
-    pub fn anchor(&self) -> Anchor {
-        *self.log.base()
-    }
-
-    /// The entry in a slot that is undecided or not durable here.
-    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.log.entry(slot)
-    }
-
-    /// The records that an [`Effect::Append`] of the last step stands for, with their numbers.
-    ///
-    /// # Panics
-    /// When there was no such effect.
-    pub fn records(
-        &self,
-        number: WriteNumber,
-        run: Run,
-    ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
-        run.slots().enumerate().map(move |(step, slot)| {
-            let entry = *self.log.entry(slot).expect("what is appended stays for a step");
-            (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
-        })
-    }
-
-    /// What is known of another member.
-    pub fn contact(&self, node: NodeId) -> Contact {
-        let index = node.index();
-        Contact { heard: self.heard[index], matched: self.progress[index].matched }
-    }
-
-    /// For model checking: forgets when anything happened, and counts writes from 0 again if none is
-    /// on its way. Nodes that differ in time only become equal; no timer runs out until it is made to.
-    #[doc(hidden)]
-    pub fn forget_time(&mut self) {
-        const FAR: Instant = Instant::from_micros(u64::MAX / 4);
-        self.now = Instant::START;
-        self.random = 0;
-        self.attempts = 0;
-        self.primary_heard = Instant::START;
-        self.election_at = FAR;
-        self.hello_at = FAR;
-        self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
-        self.lead.forget_time(FAR);
-        for progress in &mut self.progress {
-            progress.forget_beats();
-        }
-        if let Part::Candidate(candidacy) = &mut self.part {
-            candidacy.forget_time(FAR);
-        }
-        if self.settled == self.written {
-            let zero = WriteNumber(0);
-            (self.settled, self.written) = (zero, zero);
-            (self.promise_write, self.accepted_write) = (zero, zero);
-            self.log.forget_writes();
-        }
     }
 
     /// The life that this node votes with.
@@ -506,6 +392,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
+    #[inline(always)]
     fn invariants(&self) {
         let base = self.log.base().slot;
         assert!(base <= self.committed && base <= self.durable, "the window starts too late");
@@ -521,10 +408,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
+#[inline(always)]
 pub(super) fn push(out: &mut Effects, effect: Effect) {
     assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");
 }
 
+#[inline(always)]
 pub(super) fn send(out: &mut Effects, to: NodeId, message: Message) {
     push(out, Effect::Send { to, message });
 }

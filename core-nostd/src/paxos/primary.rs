@@ -1,37 +1,31 @@
-//! The primary: proposing, replication to each member, and what is chosen.
+//! The primary: what it proposes, and its rights.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::time::Instant;
 
-use super::effect::EFFECTS_MAX;
-use super::node::{Part, push, send};
-use super::{
-    Ballot, CATCH_UP_SLOTS_MAX, Content, Descriptor, Effect, Effects, Entry, Life, Members,
-    Message, Node, NodeSet, Reason,
-};
-
-/// Effects that may still come after the entries for members: a commit index for each, and what
-/// concludes the step.
-const EFFECTS_AFTER_ENTRIES: usize = NODES_MAX - 1 + 6;
+use super::node::Part;
+use super::{Ballot, Content, Descriptor, Effects, Entry, Members, Node, NodeSet, Reason};
 
 /// What a primary keeps beside the log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Lead {
     /// The last slot that was taken over.
-    start: Slot,
+    pub(super) start: Slot,
     since: Instant,
-    beat: u64,
+    pub(super) beat: u64,
     pub(super) beat_at: Instant,
+    /// Votes may have changed since they were counted.
+    pub(super) recount: bool,
     /// Entries wait for room among the effects.
     pub(super) unsent: bool,
     /// A majority has adopted the log under this ballot.
-    established: bool,
+    pub(super) established: bool,
     /// Where the last change of members stands.
     change: Slot,
-    successor: Option<(NodeId, Instant)>,
-    succeed_sent: bool,
+    pub(super) successor: Option<(NodeId, Instant)>,
+    pub(super) succeed_sent: bool,
 }
 
 impl Lead {
@@ -40,48 +34,6 @@ impl Lead {
         self.beat_at = far;
         self.beat = self.beat.min(1);
     }
-}
-
-/// What a primary knows of a member's log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Progress {
-    /// The next slot to send; none while it is not known what the member has.
-    next: Option<Slot>,
-    /// The member has everything up to here, durable or not.
-    received: Slot,
-    /// Its vote, if it has voted: everything up to here is durable there under this ballot.
-    pub(super) voted: bool,
-    pub(super) matched: Slot,
-    /// The frontend was asked to send everything up to here.
-    served: Slot,
-    /// The commit index that it was told.
-    told: Slot,
-    beat: u64,
-    stalled: Option<Slot>,
-}
-
-impl Progress {
-    pub(super) fn forget_beats(&mut self) {
-        self.beat = self.beat.min(1);
-        self.stalled = None;
-    }
-
-    /// The link is gone: what was sent may be lost, and what follows has to be asked for.
-    pub(super) fn lose_track(&mut self) {
-        self.next = None;
-        self.stalled = None;
-        self.served = Slot::NONE;
-        self.told = Slot::NONE;
-    }
-}
-
-/// What a member acknowledges.
-#[derive(Clone, Copy)]
-pub(super) struct Acknowledged {
-    pub(super) up_to: Slot,
-    pub(super) received: Slot,
-    pub(super) life: Option<Life>,
-    pub(super) beat: u64,
 }
 
 /// Why nothing was proposed.
@@ -155,24 +107,31 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<usize, ProposeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, Part::Primary { .. }) {
+        let Part::Primary { ballot } = self.part else {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
-        }
-        let room = self.capacity_left();
-        let mut taken = 0;
-        for descriptor in descriptors.iter().take(room) {
-            let bytes = self.undecided_bytes + u64::from(descriptor.length);
-            if self.undecided_bytes > 0 && bytes > self.config.bytes_undecided_max {
-                break;
-            }
-            self.propose_content(Content::Payload(*descriptor), out);
-            taken += 1;
-        }
+        };
+        let mut bytes = self.undecided_bytes();
+        let fits = |descriptor: &&Descriptor| {
+            let before = bytes;
+            bytes += u64::from(descriptor.length);
+            before == 0 || bytes <= self.config.bytes_undecided_max
+        };
+        let taken = descriptors.iter().take(self.capacity_left()).take_while(fits).count();
         if taken == 0 && !descriptors.is_empty() {
             return Err(ProposeError::Full);
         }
+        if taken > 0 {
+            let payloads = descriptors[..taken].iter().map(|of| Content::Payload(*of));
+            let entries = payloads.map(|content| Entry { ballot, content });
+            self.put_all(self.log.last().next(), entries, out);
+        }
         self.conclude(out);
         Ok(taken)
+    }
+
+    /// Bytes of payload that are not decided yet.
+    fn undecided_bytes(&self) -> u64 {
+        self.log.bytes_after(self.committed)
     }
 
     /// How many payloads can be proposed before something is decided; none unless this node is the
@@ -269,14 +228,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let Part::Primary { ballot } = self.part else { unreachable!("a primary leads") };
         self.following = None;
         self.attempts = 0;
-        self.lead = Lead { start, since: self.now, beat_at: self.now, ..Lead::default() };
-        self.undecided_bytes = 0;
-        let mut slot = self.committed.next();
-        while slot <= start {
-            let entry = self.log.entry(slot).expect("the window has no gaps");
-            self.undecided_bytes += entry.length();
-            slot = slot.next();
-        }
+        let since = self.now;
+        self.lead = Lead { start, since, beat_at: since, recount: true, ..Lead::default() };
         for node in self.others().iter() {
             let Some(promise) = self.promise_of(node) else { continue };
             // Two logs accepted under one ballot are beginnings of the same log. If that turns out
@@ -329,13 +282,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         heard.is_some_and(|heard| self.now.since(heard) < self.config.silence)
     }
 
-    fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
-        let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
-        let Lead { start, beat, .. } = self.lead;
-        let committed = self.committed;
-        send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
-    }
-
     pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
         if let Part::Primary { ballot } = self.part {
             self.progress[node.index()].lose_track();
@@ -343,23 +289,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// All who get the log: the members, and those whose removal they may not know yet.
-    fn receivers(&self) -> NodeSet {
-        self.others().union(self.log.base().members.all().without(self.config.me))
-    }
-
     /// Appends an entry of this primary. The caller has looked whether there is room.
     // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let Part::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
         let slot = self.log.last().next();
-        let entry = Entry { ballot, content };
-        self.put(slot, &entry, out);
-        self.undecided_bytes += entry.length();
+        self.put(slot, Entry { ballot, content }, out);
         match content {
             // What an older life has acknowledged is forgotten there.
-            Content::Rejoin { node, .. } => self.progress[node.index()].voted = false,
-            Content::Change(_) => self.lead.change = slot,
+            Content::Rejoin { node, .. } => {
+                self.progress[node.index()].voted = false;
+                self.lead.recount = true;
+            }
+            Content::Change(_) => {
+                self.lead.change = slot;
+                self.lead.recount = true;
+            }
             Content::Payload(_) => {}
         }
         slot
@@ -374,142 +319,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && self.capacity_left() > 0
     }
 
-    // specs: R4
-    pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
-        let Part::Primary { ballot } = self.part else { return };
-        let believable = said.received <= self.log.last() && said.up_to <= said.received;
-        if asked != ballot || !believable || !self.receivers().contains(from) {
-            return;
-        }
-        let life = self.log.end().life(from);
-        let progress = &mut self.progress[from.index()];
-        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
-        // so.
-        if said.life == Some(life) && said.up_to >= self.lead.start {
-            progress.matched =
-                if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
-            progress.voted = true;
-        }
-        if said.beat > 0 && said.beat >= progress.beat {
-            progress.beat = said.beat;
-            progress.received = said.received;
-        } else {
-            progress.received = progress.received.max(said.received);
-        }
-        let expected = progress.received.next();
-        match progress.next {
-            None => progress.next = Some(expected),
-            Some(next) if next < expected => progress.next = Some(expected),
-            // Two heartbeats in a row found nothing new there: what was sent is lost.
-            Some(next) if said.beat > 0 && next > expected && !broken(Mutant::NeverRepeated) => {
-                if progress.stalled == Some(progress.received) {
-                    progress.next = Some(expected);
-                    progress.served = Slot::NONE;
-                    progress.stalled = None;
-                } else {
-                    progress.stalled = Some(progress.received);
-                }
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// What a majority has durable under this ballot is chosen.
-    // specs: P9, R4
-    pub(super) fn choose(&mut self) {
-        let me = self.config.me;
-        let members = self.members();
-        // By node, falling: one more than the slot, 0 for no vote.
-        let mut votes = [0u64; NODES_MAX];
-        for (count, node) in members.voters.iter().enumerate() {
-            let progress = &self.progress[node.index()];
-            let vote = if node == me {
-                let counts = self.life() == Some(self.log.end().life(me));
-                if counts && self.accepted_is_durable() { self.durable.0 + 1 } else { 0 }
-            } else if progress.voted {
-                progress.matched.0 + 1
-            } else {
-                0
-            };
-            let mut place = count;
-            while place > 0 && votes[place - 1] < vote {
-                votes[place] = votes[place - 1];
-                place -= 1;
-            }
-            votes[place] = vote;
-        }
-        let less = usize::from(broken(Mutant::ChosenByOneLess) && members.majority() > 1);
-        let Some(chosen) = votes[members.majority() - 1 - less].checked_sub(1) else { return };
-        assert!(chosen >= self.lead.start.0, "a vote without what was taken over");
-        self.lead.established = true;
-        while self.committed.0 < chosen {
-            let slot = self.committed.next();
-            let entry = self.log.entry(slot).expect("what is chosen is in the window");
-            self.undecided_bytes -= entry.length();
-            self.committed = slot;
-        }
-    }
-
-    /// Sends each member what it lacks, as far as the effects have room.
-    pub(super) fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
-        self.lead.unsent = false;
-        let receivers = self.receivers();
-        for to in receivers.iter() {
-            self.send_entries(to, ballot, out);
-        }
-        for to in receivers.iter() {
-            let progress = &mut self.progress[to.index()];
-            if progress.next.is_some() && progress.told < self.committed {
-                progress.told = self.committed;
-                send(out, to, Message::Commit { ballot, committed: self.committed });
-            }
-        }
-        if let Some((to, _)) = self.lead.successor
-            && !self.lead.succeed_sent
-            && self.progress[to.index()].matched == self.log.last()
-        {
-            self.lead.succeed_sent = true;
-            send(out, to, Message::Succeed { ballot });
-        }
-    }
-
-    fn send_entries(&mut self, to: NodeId, ballot: Ballot, out: &mut Effects) {
-        let base = self.log.base().slot;
-        let last = self.log.last();
-        let (committed, start) = (self.committed, self.lead.start);
-        let progress = &mut self.progress[to.index()];
-        let Some(mut next) = progress.next else { return };
-        if progress.received < progress.served {
-            return;
-        }
-        if next <= base {
-            // More than its window the member cannot take at once.
-            let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
-            let up_to = Slot(next.0 + range - 1).min(base);
-            progress.served = up_to;
-            progress.next = Some(up_to.next());
-            return push(out, Effect::ServeCatchUp { to, from: next, up_to });
-        }
-        while next <= last {
-            if out.len() + EFFECTS_AFTER_ENTRIES >= EFFECTS_MAX {
-                self.lead.unsent = true;
-                break;
-            }
-            let run = self.log.run(next, last);
-            let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
-            send(out, to, Message::Accept { ballot, run, before, committed, start });
-            progress.told = committed;
-            next = run.last().next();
-        }
-        progress.next = Some(next);
-    }
-
     /// Whether this primary has been removed, and that is decided.
     // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);
-        matches!(self.part, Part::Primary { .. })
-            && !is_voter(&self.log.base().members)
-            && !is_voter(&self.members())
+        !is_voter(&self.members()) && !is_voter(&self.log.base().members)
     }
 }

@@ -162,7 +162,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Looks whether the log has admitted this node, or has named another life of it.
     // specs: R5, R8
+    #[inline]
     pub(super) fn check_standing(&mut self, out: &mut Effects) {
+        let named = self.log.base().life(self.config.me);
+        if self.standing != (Standing::Voter { life: named }) {
+            self.change_by_log(out);
+        }
+    }
+
+    #[cold]
+    fn change_by_log(&mut self, out: &mut Effects) {
         let me = self.config.me;
         match self.standing {
             Standing::Rejoining { life } => {

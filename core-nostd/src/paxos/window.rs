@@ -1,12 +1,15 @@
 //! The end of the log: the slots that are undecided here, or not durable yet.
 
+use core::hash::{Hash, Hasher};
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
 use super::{
-    Ballot, Content, Entry, Life, Members, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run, WriteNumber,
+    Ballot, Content, Descriptor, Entry, Life, Members, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run,
+    WriteNumber,
 };
 
 /// What a log up to some slot comes to: all that must be known of it once its entries are gone.
@@ -50,23 +53,39 @@ impl Anchor {
 ///
 /// 1. There are at most `WINDOW` of them, without gaps.
 /// 2. `end` is what `base` comes to when the entries of the window are included.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// 3. From slot to slot the numbers of the writes rise.
+#[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
     base: Anchor,
     end: Anchor,
-    cells: [Option<Cell>; WINDOW],
+    /// Bytes of all payloads up to `base`, counted from somewhere.
+    bytes: u64,
+    /// Entries in the window that are no payloads.
+    own: u32,
+    /// By slot. Those that are not in the window are never looked at.
+    cells: [Cell; WINDOW],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Cell {
     entry: Entry,
     write: WriteNumber,
+    /// Of all payloads up to here.
+    bytes: u64,
+}
+
+impl Cell {
+    const UNUSED: Cell = Cell {
+        entry: Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor::NONE) },
+        write: WriteNumber(0),
+        bytes: 0,
+    };
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
     pub(super) fn new(base: Anchor) -> Self {
         const { assert!(WINDOW >= 1, "a slot must fit") };
-        Self { base, end: base, cells: [None; WINDOW] }
+        Self { base, end: base, bytes: 0, own: 0, cells: [Cell::UNUSED; WINDOW] }
     }
 
     pub(super) fn base(&self) -> &Anchor {
@@ -83,12 +102,17 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// Whether an entry for this slot would have its place.
     pub(super) fn has_room(&self, slot: Slot) -> bool {
-        slot.0 <= self.base.slot.0 + WINDOW as u64
+        self.room_from(slot) > 0
+    }
+
+    /// How many entries have their place from this slot on, which is not decided.
+    pub(super) fn room_from(&self, slot: Slot) -> usize {
+        (self.base.slot.0 + WINDOW as u64 + 1).saturating_sub(slot.0) as usize
     }
 
     /// How many entries can still be appended.
     pub(super) fn room(&self) -> usize {
-        WINDOW - (self.last().0 - self.base.slot.0) as usize
+        self.room_from(self.last().next())
     }
 
     pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
@@ -103,79 +127,149 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.entry(slot).map(|entry| entry.ballot)
     }
 
-    /// The longest run from `first` to `last` at most, both in the window, that may travel in one message.
+    /// Bytes of the payloads after `slot`, which is the base or in the window.
+    pub(super) fn bytes_after(&self, slot: Slot) -> u64 {
+        self.bytes_up_to(self.last()) - self.bytes_up_to(slot)
+    }
+
+    fn bytes_up_to(&self, slot: Slot) -> u64 {
+        self.cell(slot).map_or(self.bytes, |cell| cell.bytes)
+    }
+
+    /// The longest run from `first` to `last` at most, both in the window, that may travel in one
+    /// message.
     pub(super) fn run(&self, first: Slot, last: Slot) -> Run {
-        let mut bytes = 0;
-        let mut end = first;
-        while end <= last && end.0 - first.0 < RUN_ENTRIES_MAX as u64 {
-            bytes += self.entry(end).expect("the window has no gaps").length();
-            if bytes > RUN_BYTES_MAX && end > first {
-                break;
+        let before = self.bytes_up_to(Slot(first.0 - 1));
+        let mut end = Slot(first.0 + RUN_ENTRIES_MAX as u64 - 1).min(last);
+        while end > first && self.bytes_up_to(end) - before > RUN_BYTES_MAX {
+            end = Slot(end.0 - 1);
+        }
+        Run::between(first, end)
+    }
+
+    /// The last slot whose entry, and with it all before, was made by a write up to `settled`.
+    #[inline]
+    pub(super) fn written_by(&self, settled: WriteNumber) -> Slot {
+        let is_written = |slot: Slot| self.cell(slot).is_none_or(|cell| cell.write <= settled);
+        // Mostly it is all of it.
+        let (mut written, mut unwritten) = (self.base.slot, self.last());
+        if is_written(unwritten) {
+            return unwritten;
+        }
+        while written.next() < unwritten {
+            let middle = Slot(written.0.midpoint(unwritten.0));
+            if is_written(middle) {
+                written = middle;
+            } else {
+                unwritten = middle;
             }
-            end = end.next();
         }
-        Run { first, count: (end.0 - first.0) as u32 }
+        written
     }
 
-    /// The last slot after `known` whose entry was made by a write up to `settled`, with all between;
-    /// else `known`.
-    pub(super) fn written_by(&self, settled: WriteNumber, known: Slot) -> Slot {
-        let mut slot = known;
-        while let Some(cell) = self.cell(slot.next())
-            && cell.write <= settled
-        {
-            slot = slot.next();
-        }
-        slot
+    /// Appends an entry that is written by `write`.
+    pub(super) fn append(&mut self, entry: Entry, write: WriteNumber) {
+        self.extend(core::iter::once(entry), write);
     }
 
-    pub(super) fn append(&mut self, entry: &Entry, write: WriteNumber) {
-        let slot = self.last().next();
-        assert!(self.has_room(slot), "an entry was appended to a full window");
-        self.end.include(entry);
-        self.cells[place::<WINDOW>(slot)] = Some(Cell { entry: *entry, write });
+    /// Appends entries, the first of them written by `write`, the others by those after it.
+    #[inline]
+    pub(super) fn extend(
+        &mut self,
+        entries: impl ExactSizeIterator<Item = Entry>,
+        WriteNumber(mut write): WriteNumber,
+    ) {
+        assert!(entries.len() <= self.room(), "entries were appended to a full window");
+        let mut bytes = self.bytes_up_to(self.last());
+        for entry in entries {
+            if let Content::Payload(Descriptor { length, .. }) = entry.content {
+                self.end.slot = self.end.slot.next();
+                self.end.ballot = entry.ballot;
+                bytes += u64::from(length);
+            } else {
+                self.end.include(&entry);
+                self.own += 1;
+            }
+            let cell = Cell { entry, write: WriteNumber(write), bytes };
+            self.cells[place::<WINDOW>(self.end.slot)] = cell;
+            write += 1;
+        }
     }
 
     /// Takes away the entries from `slot` on.
     pub(super) fn truncate(&mut self, slot: Slot) {
         assert!(slot > self.base.slot, "the base of the window is decided");
-        while self.last() >= slot {
-            let last = self.last();
-            self.cells[place::<WINDOW>(last)] = None;
-            self.end.slot = Slot(last.0 - 1);
-        }
-        let kept = self.last();
-        self.end = self.base;
+        let kept = Slot(slot.0 - 1).min(self.last());
+        (self.end, self.own) = (self.base, 0);
         while self.end.slot < kept {
-            let next = self.end.slot.next();
-            let entry = self.cells[place::<WINDOW>(next)].expect("the window has no gaps").entry;
+            let entry = self.cells[place::<WINDOW>(self.end.slot.next())].entry;
             self.end.include(&entry);
+            self.own += u32::from(entry.content.payload().is_none());
         }
     }
 
     /// Moves the base up to `slot`.
+    #[inline]
     pub(super) fn release(&mut self, slot: Slot) {
+        if slot > self.base.slot {
+            self.include_up_to(slot);
+        }
+    }
+
+    fn include_up_to(&mut self, slot: Slot) {
         assert!(slot <= self.last(), "what is released was there");
+        let last = &self.cells[place::<WINDOW>(slot)];
+        self.bytes = last.bytes;
+        // Payloads leave nothing but the ballot of the last one.
+        if self.own == 0 {
+            (self.base.slot, self.base.ballot) = (slot, last.entry.ballot);
+        }
         while self.base.slot < slot {
-            let next = self.base.slot.next();
-            let cell = self.cells[place::<WINDOW>(next)].take().expect("the window has no gaps");
-            self.base.include(&cell.entry);
+            let entry = self.cells[place::<WINDOW>(self.base.slot.next())].entry;
+            self.base.include(&entry);
+            self.own -= u32::from(entry.content.payload().is_none());
         }
     }
 
     /// All writes are durable: which were which does not matter any more.
     pub(super) fn forget_writes(&mut self) {
-        for cell in self.cells.iter_mut().flatten() {
+        for cell in &mut self.cells {
             cell.write = WriteNumber(0);
         }
     }
 
+    #[inline]
     fn cell(&self, slot: Slot) -> Option<&Cell> {
         if slot > self.base.slot && slot <= self.last() {
-            self.cells[place::<WINDOW>(slot)].as_ref()
+            Some(&self.cells[place::<WINDOW>(slot)])
         } else {
             None
         }
+    }
+
+    /// All that counts: the base, and what has been written since.
+    fn parts(&self) -> (&Anchor, impl Iterator<Item = (&Entry, WriteNumber)>) {
+        let slots = (self.base.slot.0 + 1..=self.last().0).map(Slot);
+        let cells = slots.map(|slot| &self.cells[place::<WINDOW>(slot)]);
+        (&self.base, cells.map(|cell| (&cell.entry, cell.write)))
+    }
+}
+
+impl<const WINDOW: usize> PartialEq for Window<WINDOW> {
+    fn eq(&self, other: &Self) -> bool {
+        let ((base, cells), (other_base, other_cells)) = (self.parts(), other.parts());
+        base == other_base && cells.eq(other_cells)
+    }
+}
+
+impl<const WINDOW: usize> Eq for Window<WINDOW> {}
+
+impl<const WINDOW: usize> Hash for Window<WINDOW> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (base, cells) = self.parts();
+        base.hash(state);
+        self.last().hash(state);
+        cells.for_each(|cell| cell.hash(state));
     }
 }
 
@@ -185,7 +279,6 @@ const fn place<const WINDOW: usize>(slot: Slot) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Descriptor;
     use super::*;
 
     fn node(number: u8) -> NodeId {
@@ -193,7 +286,7 @@ mod tests {
     }
 
     fn entry(round: u64, content: Content) -> Entry {
-        Entry { ballot: Ballot { round, node: Some(node(1)) }, content }
+        Entry { ballot: Ballot::new(round, Some(node(1))), content }
     }
 
     fn payload(round: u64) -> Entry {
@@ -204,7 +297,7 @@ mod tests {
     fn a_window_is_full_when_its_slots_are_undecided() {
         let mut window = Window::<4>::new(Anchor::genesis(Members::first(3)));
         for number in 1..=4 {
-            window.append(&payload(1), WriteNumber(number));
+            window.append(payload(1), WriteNumber(number));
         }
         assert!(window.room() == 0 && !window.has_room(Slot(5)));
         window.release(Slot(1));
@@ -214,10 +307,10 @@ mod tests {
     #[test]
     fn what_is_cut_off_no_longer_says_who_the_members_are() {
         let mut window = Window::<8>::new(Anchor::genesis(Members::first(3)));
-        window.append(&payload(1), WriteNumber(1));
+        window.append(payload(1), WriteNumber(1));
         let life = Life(9);
-        window.append(&entry(1, Content::Rejoin { node: node(2), life }), WriteNumber(2));
-        window.append(&entry(1, Content::Change(Members::first(4))), WriteNumber(3));
+        window.append(entry(1, Content::Rejoin { node: node(2), life }), WriteNumber(2));
+        window.append(entry(1, Content::Change(Members::first(4))), WriteNumber(3));
         assert_eq!((window.end().life(node(2)), window.end().members.voters.len()), (life, 4));
         window.truncate(Slot(3));
         assert_eq!((window.end().life(node(2)), window.end().members.voters.len()), (life, 3));

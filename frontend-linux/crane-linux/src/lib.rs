@@ -51,7 +51,8 @@ pub mod decoders {
     pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::names::member_names;
-    pub use crate::net::link::{question, read_hello, read_message};
+    pub use crate::net::link::{question, read_hello};
+    pub use crate::net::message::{Kept, Received, read_message, write_message};
     pub use crate::net::query::Query;
     pub use crate::net::{frame, handshake, ops};
     pub use crate::options::{Priority, parse_time, parse_variable};
