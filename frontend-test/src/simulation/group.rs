@@ -282,7 +282,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 let entries = carried.as_ref().map_or(&[][..], |carried| &carried.entries);
                 carried.iter().for_each(|carried| self.look_at_payloads(carried));
                 let brought = Brought::by_message(&message, carried.as_ref());
-                self.step(to, Input::Message { from, message, entries }, brought);
+                self.step(to, Input::Message { from, message: &message, entries }, brought);
             }
             Event::Wake { node } => {
                 if self.places[node.index()].wake_at <= self.now {
@@ -370,7 +370,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let Some(node) = &mut self.places[id.index()].node else { return };
         match input {
             Input::Message { from, message, .. } => {
-                self.recorder.add(id, || Told::Received { from, message });
+                self.recorder.add(id, || Told::Received { from, message: *message });
             }
             Input::Durable { up_to } => self.recorder.add(id, || Told::Durable { up_to }),
             _ => {}

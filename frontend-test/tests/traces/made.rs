@@ -182,7 +182,7 @@ fn p1_a_promise_that_a_crash_took_away_was_never_said() {
 fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
     let verdict = |leads| {
         let mut primary = Primary::elected(Members::first(3));
-        let other = Ballot { node: Some(id(2)), ..primary.ballot };
+        let other = Ballot::new(primary.ballot.round(), Some(id(2)));
         let ballot = if leads { primary.ballot } else { other };
         primary.proposes(1, PAYLOAD);
         if !leads {
