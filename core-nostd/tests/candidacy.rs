@@ -7,7 +7,7 @@
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
     Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, LogEnd, Members,
-    Message, Node, Role, Standing, Stored, WriteNumber,
+    Message, Node, Role, Run, Standing, Stored, WriteNumber,
 };
 use crane_core::time::Instant;
 
@@ -32,7 +32,7 @@ impl Alone {
             promised: Ballot::ZERO,
             committed: Slot::NONE,
         };
-        alone.step(Input::Message { from: id(3), message });
+        alone.hears(3, message, &[]);
         let asked = alone.step(Input::Durable { up_to: alone.written });
         assert!(asked.iter().any(|effect| {
             matches!(effect, Effect::Send { message: Message::Prepare { .. }, .. })
@@ -44,24 +44,32 @@ impl Alone {
         let mut out = Effects::new();
         self.node.step(self.now, input, &mut out);
         for effect in &out {
-            if let Effect::Write { number, .. } = effect {
-                self.written = *number;
+            match *effect {
+                Effect::Write { number, .. } => self.written = number,
+                Effect::Append { number, run } => {
+                    let records = self.node.records(number, run);
+                    self.written = records.last().expect("a run has a slot").0;
+                }
+                _ => {}
             }
         }
         out
     }
 
+    fn hears(&mut self, from: u8, message: Message, entries: &[Entry]) -> Effects {
+        self.step(Input::Message { from: id(from), message: &message, entries })
+    }
+
     fn chosen(&mut self, slot: u64, of: u8) {
         let content = Content::Payload(Descriptor { length: 1, digest: slot });
         let entry = Entry { ballot: ballot(of), content };
-        let message = Message::Chosen { slot: Slot(slot), entry };
-        self.step(Input::Message { from: id(1), message });
+        self.hears(1, Message::Chosen { run: Run::one(Slot(slot)) }, &[entry]);
     }
 
     fn promised(&mut self, end: LogEnd) {
         let message =
             Message::Promised { ballot: ballot(2), life: Life::FIRST, end, committed: Slot::NONE };
-        self.step(Input::Message { from: id(3), message });
+        self.hears(3, message, &[]);
     }
 }
 
@@ -113,8 +121,9 @@ fn a_vote_without_what_was_taken_over_is_none() {
     alone.promised(LogEnd { ballot: ballot(1), slot: Slot(1) });
     let content = Content::Payload(Descriptor { length: 1, digest: 1 });
     let entry = Entry { ballot: ballot(1), content };
-    let copy = Message::Copy { ballot: ballot(2), slot: Slot(1), before: Ballot::ZERO, entry };
-    alone.step(Input::Message { from: id(3), message: copy });
+    let run = Run::one(Slot(1));
+    let copy = Message::Copy { ballot: ballot(2), run, before: Ballot::ZERO };
+    alone.hears(3, copy, &[entry]);
     alone.step(Input::Durable { up_to: alone.written });
     assert_eq!((alone.node.role(), alone.node.last()), (Role::Primary, Slot(1)));
     let voted = |up_to| Message::Accepted {
@@ -124,9 +133,9 @@ fn a_vote_without_what_was_taken_over_is_none() {
         life: Some(Life::FIRST),
         beat: 0,
     };
-    alone.step(Input::Message { from: id(3), message: voted(Slot::NONE) });
+    alone.hears(3, voted(Slot::NONE), &[]);
     assert_eq!((alone.node.role(), alone.node.committed()), (Role::Primary, Slot::NONE));
-    alone.step(Input::Message { from: id(3), message: voted(Slot(1)) });
+    alone.hears(3, voted(Slot(1)), &[]);
     assert_eq!(alone.node.committed(), Slot(1));
 }
 
@@ -142,9 +151,9 @@ fn asking_changes_nothing_and_a_primary_supports_nobody() {
             _ => None,
         })
     };
-    let out = alone.step(Input::Message { from: id(1), message: canvass });
+    let out = alone.hears(1, canvass, &[]);
     assert_eq!((granted(&out), alone.node.ballot()), (Some(true), promised));
     alone.promised(LogEnd::default());
-    let out = alone.step(Input::Message { from: id(1), message: canvass });
+    let out = alone.hears(1, canvass, &[]);
     assert_eq!((granted(&out), alone.node.ballot()), (Some(false), promised));
 }

@@ -1,14 +1,13 @@
 //! Messages between nodes: the longest fits, and no bytes from the network do any harm.
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Ballot, Content, Descriptor, Entry, Life, MESSAGE_BYTES_MAX, Message};
+use crane_core::paxos::{Ballot, Life, MESSAGE_BYTES_MAX, Message, Run};
 
 fn longest() -> Message {
     let ballot = Ballot::new(Ballot::ROUND_MAX, NodeId::new(7));
     let slot = Slot(u64::MAX);
-    let content = Content::Payload(Descriptor { length: u32::MAX, digest: u64::MAX });
-    let entry = Entry { ballot, content };
-    Message::Accept { ballot, slot, before: ballot, entry, committed: slot, start: slot }
+    let run = Run { first: slot, count: u32::MAX };
+    Message::Accept { ballot, run, before: ballot, committed: slot, start: slot }
 }
 
 #[test]

@@ -35,13 +35,13 @@ impl Witness {
         assert_eq!(witness.node.role(), Role::Primary);
         let payload = Descriptor { length: 1, digest: 1 };
         let mut out = Effects::new();
-        witness.node.propose(witness.now, payload, &mut out).expect("there is room");
+        witness.node.propose(witness.now, &[payload], &mut out).expect("there is room");
         witness.carry_out(out);
         witness
     }
 
     fn hears(&mut self, from: u8, message: Message) {
-        self.step(Input::Message { from: id(from), message });
+        self.step(Input::Message { from: id(from), message: &message, entries: &[] });
     }
 
     /// Both others say that they have all of the log.
@@ -63,11 +63,17 @@ impl Witness {
     fn carry_out(&mut self, out: Effects) {
         let before = self.written;
         for effect in &out {
-            if let Effect::Write { number, record } = *effect {
-                self.written = number;
-                if let Record::Accept { entry, .. } = record {
-                    self.proposed.push(entry.content);
+            match *effect {
+                Effect::Write { number, .. } => self.written = number,
+                Effect::Append { number, run } => {
+                    for (number, record) in self.node.records(number, run) {
+                        self.written = number;
+                        if let Record::Accept { entry, .. } = record {
+                            self.proposed.push(entry.content);
+                        }
+                    }
                 }
+                _ => {}
             }
         }
         if self.written > before {

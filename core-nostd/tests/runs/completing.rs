@@ -1,0 +1,158 @@
+//! A node whose log is completed: a candidate by its majority, a learner by whoever knows more.
+
+use crane_core::id::Slot;
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{Ballot, Effect, Effects, Entry, LogEnd, Message, Role, Run};
+
+use crate::member::{Member, appended, ballot, id, own_entries, payloads, runs_to};
+
+fn fetches(out: &Effects) -> Vec<u64> {
+    let fetches = out.iter().filter_map(|effect| match effect {
+        Effect::Send { message: Message::Fetch { from, .. }, .. } => Some(from.0),
+        _ => None,
+    });
+    fetches.collect()
+}
+
+fn copied<const WINDOW: usize>(
+    candidate: &mut Member<WINDOW>,
+    from: u8,
+    first: u64,
+    before: Ballot,
+    entries: &[Entry],
+) -> Effects {
+    let run = Run { first: Slot(first), count: entries.len() as u32 };
+    let copy = Message::Copy { ballot: candidate.node.ballot(), run, before };
+    candidate.hears(from, copy, entries)
+}
+
+// specs: P7
+#[test]
+fn a_candidate_is_completed_by_one_run_and_leads() {
+    let mut candidate = Member::<64>::new(2, 3);
+    candidate.accepts(1, Ballot::ZERO, &payloads(5, 3));
+    candidate.stand();
+    let entries = [&payloads(5, 2)[..], &payloads(6, 3)].concat();
+    let asked = candidate.promised(3, LogEnd { ballot: ballot(6), slot: Slot(5) });
+    assert_eq!(fetches(&asked), [3], "the last of what is here is asked for once more");
+    let out = copied(&mut candidate, 3, 3, ballot(5), &entries[2..]);
+    assert_eq!((candidate.node.role(), &candidate.log), (Role::Primary, &entries));
+    assert_eq!(appended(&out), [(3, 3)]);
+}
+
+// specs: P7
+#[test]
+fn a_run_that_is_copied_only_in_part_is_not_all() {
+    let mut candidate = Member::<64>::new(2, 3);
+    candidate.stand();
+    let entries = payloads(1, 5);
+    candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
+    copied(&mut candidate, 3, 1, Ballot::ZERO, &entries[..3]);
+    assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 3));
+    // What does not agree with what came before is left out, and what comes again is not written.
+    let out = copied(&mut candidate, 3, 5, ballot(0), &entries[4..]);
+    assert_eq!((appended(&out), candidate.node.role()), (vec![], Role::Candidate));
+    let out = copied(&mut candidate, 3, 2, ballot(1), &entries[1..]);
+    assert_eq!((appended(&out), candidate.log), (vec![(4, 2)], entries));
+    assert_eq!(candidate.node.role(), Role::Primary);
+}
+
+/// Its donor has promised what it has: a longer run is not of that log.
+// specs: P7
+#[test]
+fn nothing_is_copied_beyond_what_was_promised() {
+    let mut candidate = Member::<64>::new(2, 3);
+    candidate.stand();
+    candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
+    copied(&mut candidate, 3, 1, Ballot::ZERO, &payloads(1, 9));
+    assert_eq!((candidate.node.role(), candidate.node.last()), (Role::Primary, Slot(5)));
+}
+
+#[test]
+fn a_donor_sends_runs() {
+    let mut donor = Member::<128>::new(2, 3);
+    let (entries, candidate) = (payloads(5, 40), Ballot::new(9, Some(id(3))));
+    donor.accepts(1, Ballot::ZERO, &entries);
+    donor.durable();
+    donor.hears(1, Message::Commit { ballot: ballot(5), committed: Slot(4) }, &[]);
+    donor.hears(3, Message::Prepare { ballot: candidate }, &[]);
+    donor.durable();
+    let fetch = |committed: u64, from: u64, before| Message::Fetch {
+        ballot: candidate,
+        committed: Slot(committed),
+        from: Slot(from),
+        before,
+    };
+    let out = donor.hears(3, fetch(0, 1, Ballot::ZERO), &[]);
+    let served = out.iter().find_map(|effect| match effect {
+        Effect::ServeCatchUp { from, up_to, .. } => Some((from.0, up_to.0)),
+        _ => None,
+    });
+    assert_eq!((served, runs_to(&out, 3)), (Some((1, 4)), vec![(5, 28)]));
+    let out = donor.hears(3, fetch(0, 33, ballot(5)), &[]);
+    assert_eq!(runs_to(&out, 3), [(33, 8)]);
+}
+
+// specs: P10
+#[test]
+fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
+    let mut learner = Member::<64>::new(2, 3);
+    let entries = [&payloads(1, 3)[..], &payloads(2, 3)].concat();
+    let chosen = |learner: &mut Member<64>, first: usize, last: usize| {
+        let run = Run::between(Slot(first as u64), Slot(last as u64));
+        learner.hears(3, Message::Chosen { run }, &entries[first - 1..last])
+    };
+    learner.accepts(1, Ballot::ZERO, &payloads(1, 5));
+    assert_eq!(appended(&chosen(&mut learner, 2, 6)), [], "there is a gap");
+    assert_eq!(appended(&chosen(&mut learner, 1, 4)), [(4, 1)]);
+    assert_eq!((learner.node.committed(), &learner.log[..]), (Slot(4), &entries[..4]));
+    assert_eq!(appended(&chosen(&mut learner, 2, 3)), [], "it is known");
+    assert_eq!(appended(&chosen(&mut learner, 3, 6)), [(5, 2)]);
+    assert_eq!((learner.node.committed(), learner.log), (Slot(6), entries));
+}
+
+/// A run of chosen entries lets a candidate, or a learner, go on where it ends; all that follows from
+/// it is among the effects of one step.
+#[test]
+fn chosen_runs_keep_to_the_bound_of_effects() {
+    let entries = own_entries(64);
+    let run = Run { first: Slot(1), count: 64 };
+    let mut learner = Member::<128>::new(2, NODES_MAX);
+    let (ballot, promised) = (Ballot::ZERO, Ballot::ZERO);
+    let support = Message::Support { ballot, granted: false, promised, committed: Slot(100) };
+    assert_eq!(fetches(&learner.hears(3, support, &[])), [1]);
+    let out = learner.hears(3, Message::Chosen { run }, &entries);
+    assert_eq!((learner.node.committed(), learner.log.len()), (Slot(64), 64));
+    assert_eq!(fetches(&out), [33, 65]);
+    assert_eq!(appended(&out), [(1, 32), (33, 32)]);
+}
+
+/// Copies bring on what can follow from them: other members, whose promises then count or no longer do.
+#[test]
+fn copied_runs_keep_to_the_bound_of_effects() {
+    let entries = own_entries(64);
+    let mut candidate = Member::<128>::new(2, NODES_MAX);
+    let heartbeat = Message::Heartbeat {
+        ballot: ballot(70),
+        committed: Slot::NONE,
+        last: Slot(70),
+        last_ballot: ballot(70),
+        start: Slot(70),
+        beat: 1,
+    };
+    candidate.hears(1, heartbeat, &[]);
+    candidate.durable();
+    candidate.stand();
+    for (other, slot) in [(1, 30), (3, 34), (4, 64), (5, 64), (6, 20), (7, 10)] {
+        candidate.promised(other, LogEnd { ballot: ballot(slot), slot: Slot(slot) });
+    }
+    assert_eq!(candidate.node.role(), Role::Candidate);
+    let mut written = 0;
+    for from in 1..=7 {
+        if from != 2 {
+            let out = copied(&mut candidate, from, 1, Ballot::ZERO, &entries);
+            written += appended(&out).iter().map(|(_, count)| count).sum::<u32>();
+        }
+    }
+    assert_eq!((written, candidate.log), (64, entries));
+}

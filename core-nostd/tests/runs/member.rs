@@ -1,0 +1,214 @@
+//! One member of a group with its storage; the tests play the others.
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{
+    Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, LogEnd, Members,
+    Message, Node, Record, Role, Run, Standing, Stored, WriteNumber,
+};
+use crane_core::time::Instant;
+
+/// A voter of the first days.
+pub struct Member<const WINDOW: usize> {
+    pub node: Node<WINDOW>,
+    pub now: Instant,
+    written: WriteNumber,
+    /// What its storage has of the log.
+    pub log: Vec<Entry>,
+}
+
+impl<const WINDOW: usize> Member<WINDOW> {
+    /// Node `me` of so many.
+    pub fn new(me: u8, count: usize) -> Self {
+        Self::with(Config::new(id(me), Members::first(count), 7))
+    }
+
+    fn with(config: Config) -> Self {
+        let standing = Standing::Voter { life: Life::FIRST };
+        let stored = Stored { standing, ..Stored::BLANK };
+        let node = Node::restore(config, Instant::START, stored, []);
+        Self { node, now: Instant::START, written: WriteNumber(0), log: Vec::new() }
+    }
+
+    /// Node 1 of so many, when it leads, and has heard what the others have: nothing.
+    pub fn leading(count: usize, bytes_undecided_max: u64) -> Self {
+        let members = Members::first(count);
+        let mut member =
+            Self::with(Config { bytes_undecided_max, ..Config::new(id(1), members, 7) });
+        member.stand();
+        for other in 2..=count as u8 {
+            member.promised(other, LogEnd::default());
+        }
+        member.durable();
+        assert_eq!(member.node.role(), Role::Primary);
+        for other in 2..=count as u8 {
+            member.acknowledged(other, 0);
+        }
+        member
+    }
+
+    /// Has it ask for promises, under ballot 1 of its own or the next one above what it knows of.
+    pub fn stand(&mut self) {
+        self.now = self.now.max(self.node.deadline());
+        let asked = self.step(Input::Wake);
+        let granted = asked.iter().find_map(|effect| match *effect {
+            Effect::Send { message: Message::Canvass { ballot }, .. } => Some(ballot),
+            _ => None,
+        });
+        let (ballot, promised) = (granted.expect("it canvasses"), Ballot::ZERO);
+        for other in self.node.members().voters.without(self.node.me()).iter() {
+            let committed = Slot::NONE;
+            let support = Message::Support { ballot, granted: true, promised, committed };
+            self.hears(other.number(), support, &[]);
+        }
+        self.durable();
+        assert_eq!((self.node.role(), self.node.ballot()), (Role::Candidate, ballot));
+    }
+
+    /// A member promises with such a log.
+    pub fn promised(&mut self, from: u8, end: LogEnd) -> Effects {
+        let (ballot, life, committed) = (self.node.ballot(), Life::FIRST, Slot::NONE);
+        self.hears(from, Message::Promised { ballot, life, end, committed }, &[])
+    }
+
+    /// A member says that it has the log up to a slot, durable.
+    pub fn acknowledged(&mut self, from: u8, up_to: u64) -> Effects {
+        let (ballot, life) = (self.node.ballot(), Some(Life::FIRST));
+        let (up_to, received) = (Slot(up_to), Slot(up_to));
+        self.hears(from, Message::Accepted { ballot, up_to, received, life, beat: 1 }, &[])
+    }
+
+    /// Proposes payloads of such lengths. Says how many were taken.
+    pub fn propose(&mut self, lengths: &[u32]) -> (usize, Effects) {
+        let mut out = Effects::new();
+        let descriptors: Vec<_> =
+            lengths.iter().map(|length| Descriptor { length: *length, digest: 9 }).collect();
+        let taken = self.node.propose(self.now, &descriptors, &mut out).expect("there is room");
+        self.store(&out);
+        (taken, out)
+    }
+
+    /// Node 1 sends entries from a slot on, under its ballot of round 5.
+    pub fn accepts(&mut self, first: u64, before: Ballot, entries: &[Entry]) -> Effects {
+        self.accepts_under(ballot(5), first, before, entries)
+    }
+
+    /// The same under any of its ballots.
+    pub fn accepts_under(
+        &mut self,
+        ballot: Ballot,
+        first: u64,
+        before: Ballot,
+        entries: &[Entry],
+    ) -> Effects {
+        let run = Run { first: Slot(first), count: entries.len() as u32 };
+        let (committed, start) = (Slot::NONE, Slot::NONE);
+        let message = Message::Accept { ballot, run, before, committed, start };
+        self.hears(1, message, entries)
+    }
+
+    pub fn hears(&mut self, from: u8, message: Message, entries: &[Entry]) -> Effects {
+        self.step(Input::Message { from: id(from), message: &message, entries })
+    }
+
+    /// All that was written is durable.
+    pub fn durable(&mut self) -> Effects {
+        self.step(Input::Durable { up_to: self.written })
+    }
+
+    pub fn step(&mut self, input: Input) -> Effects {
+        let mut out = Effects::new();
+        self.node.step(self.now, input, &mut out);
+        self.store(&out);
+        out
+    }
+
+    /// Does with records what storage does.
+    fn store(&mut self, out: &Effects) {
+        for effect in out {
+            match *effect {
+                Effect::Write { number, record } => self.write(number, record),
+                Effect::Append { number, run } => {
+                    let records: Vec<_> = self.node.records(number, run).collect();
+                    assert_eq!(records.len(), run.count as usize);
+                    records.into_iter().for_each(|(number, record)| self.write(number, record));
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(Slot(self.log.len() as u64), self.node.last(), "the storage has the log");
+    }
+
+    fn write(&mut self, number: WriteNumber, record: Record) {
+        assert_eq!(number.0, self.written.0 + 1, "numbers have no gaps");
+        self.written = number;
+        match record {
+            Record::Accept { slot, entry } => {
+                assert!(slot > Slot::NONE && slot.0 <= self.log.len() as u64 + 1, "a log's gap");
+                self.log.truncate(slot.0 as usize - 1);
+                self.log.push(entry);
+            }
+            Record::Adopt { up_to, .. } => self.log.truncate(up_to.0 as usize),
+            Record::Promise { .. } | Record::Standing(_) => {}
+        }
+    }
+}
+
+pub fn id(number: u8) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+/// Node 1's in a round.
+pub fn ballot(round: u64) -> Ballot {
+    Ballot::new(round, Some(id(1)))
+}
+
+/// So many payloads that were first proposed in a round of node 1.
+pub fn payloads(round: u64, count: usize) -> Vec<Entry> {
+    let content = |digest| Content::Payload(Descriptor { length: 1, digest });
+    let digests = (0..count as u64).map(|number| round * 1000 + number);
+    digests.map(|digest| Entry { ballot: ballot(round), content: content(digest) }).collect()
+}
+
+/// As many entries as a run has, each of the protocol's own, in rounds of node 1 from 1 on.
+pub fn own_entries(count: u64) -> Vec<Entry> {
+    let content = |number: u64| match number % 3 {
+        0 => Content::Change(Members { learners: [id(7)].into_iter().collect(), ..voters(6) }),
+        1 => Content::Rejoin { node: id(number as u8 % 7 + 1), life: Life(number) },
+        _ => Content::Change(voters(7)),
+    };
+    let entry = |number| Entry { ballot: ballot(number), content: content(number) };
+    (1..=count).map(entry).collect()
+}
+
+fn voters(count: usize) -> Members {
+    Members::first(count)
+}
+
+/// What is sent to a member of runs, in its order.
+pub fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
+    let sent = out.iter().filter_map(|effect| match effect {
+        Effect::Send { to, message } if *to == id(member) => message.run(),
+        _ => None,
+    });
+    sent.map(|run| (run.first.0, run.count)).collect()
+}
+
+/// What is appended, in its order.
+pub fn appended(out: &Effects) -> Vec<(u64, u32)> {
+    let appended = out.iter().filter_map(|effect| match effect {
+        Effect::Append { run, .. } => Some((run.first.0, run.count)),
+        _ => None,
+    });
+    appended.collect()
+}
+
+/// Up to which slot the log is acknowledged as durable, and as received, each time.
+pub fn acknowledgements(out: &Effects) -> Vec<(u64, u64)> {
+    let said = out.iter().filter_map(|effect| match *effect {
+        Effect::Send { message: Message::Accepted { up_to, received, .. }, .. } => {
+            Some((up_to.0, received.0))
+        }
+        _ => None,
+    });
+    said.collect()
+}

@@ -1,0 +1,114 @@
+//! A primary that is given several payloads at once.
+
+use crane_core::id::Slot;
+use crane_core::paxos::{Descriptor, Effect, Effects, Input, ProposeError};
+
+use crate::member::{Member, appended, id, runs_to};
+
+const MANY_BYTES: u64 = 1 << 40;
+
+// specs: P5
+#[test]
+fn several_payloads_are_one_write_and_one_message_for_each_backup() {
+    let mut primary = Member::<128>::leading(3, MANY_BYTES);
+    let (taken, out) = primary.propose(&[10; 5]);
+    assert_eq!((taken, appended(&out)), (5, vec![(1, 5)]));
+    assert_eq!((runs_to(&out, 2), runs_to(&out, 3)), (vec![(1, 5)], vec![(1, 5)]));
+    let (_, out) = primary.propose(&[10; 2]);
+    assert_eq!((appended(&out), runs_to(&out, 2)), (vec![(6, 2)], vec![(6, 2)]));
+    assert_eq!(out.len(), 3, "nothing else is said: {out:?}");
+}
+
+#[test]
+fn a_run_has_so_many_entries_at_most() {
+    let mut primary = Member::<256>::leading(2, MANY_BYTES);
+    let (taken, out) = primary.propose(&[10; 200]);
+    assert_eq!((taken, appended(&out)), (200, vec![(1, 200)]));
+    assert_eq!(runs_to(&out, 2), [(1, 64), (65, 64), (129, 64), (193, 8)]);
+}
+
+#[test]
+fn a_run_has_so_many_bytes_at_most_and_a_longer_entry_goes_alone() {
+    let mut primary = Member::<128>::leading(2, MANY_BYTES);
+    const KIB: u32 = 1024;
+    let (_, out) = primary.propose(&[32 * KIB, 32 * KIB, 1, 128 * KIB, 128 * KIB, 0, 0]);
+    assert_eq!(runs_to(&out, 2), [(1, 2), (3, 1), (4, 1), (5, 1), (6, 2)]);
+    // Bytes that are decided, and gone from the window, count no more.
+    primary.durable();
+    primary.acknowledged(2, 7);
+    assert_eq!(primary.node.committed(), Slot(7));
+    let (_, out) = primary.propose(&[64 * KIB, 1, 64 * KIB - 1, 1]);
+    assert_eq!(runs_to(&out, 2), [(8, 1), (9, 2), (11, 1)]);
+}
+
+#[test]
+fn entries_that_find_no_room_among_the_effects_follow() {
+    let mut primary = Member::<256>::leading(2, MANY_BYTES);
+    let (taken, mut out) = primary.propose(&[100_000; 120]);
+    let mut sent = runs_to(&out, 2);
+    while primary.node.deadline() <= primary.now {
+        out = primary.step(Input::Wake);
+        sent.extend(runs_to(&out, 2));
+    }
+    assert_eq!(taken, 120);
+    assert!(sent.into_iter().eq((1..=120).map(|slot| (slot, 1))));
+}
+
+#[test]
+fn what_fits_into_the_window_is_taken() {
+    let mut primary = Member::<4>::leading(3, MANY_BYTES);
+    let (taken, out) = primary.propose(&[10; 6]);
+    assert_eq!((taken, appended(&out), runs_to(&out, 3)), (4, vec![(1, 4)], vec![(1, 4)]));
+    assert_eq!(primary.node.capacity_left(), 0);
+    let before = primary.node.clone();
+    let mut out = Effects::new();
+    let descriptor = Descriptor { length: 1, digest: 1 };
+    let refused = primary.node.propose(primary.now, &[descriptor; 2], &mut out);
+    assert_eq!((refused, out.len()), (Err(ProposeError::Full), 0));
+    assert!(primary.node == before, "nothing has changed");
+    primary.durable();
+    primary.acknowledged(2, 3);
+    let (taken, out) = primary.propose(&[10; 6]);
+    assert_eq!((taken, runs_to(&out, 2)), (3, vec![(5, 3)]));
+}
+
+#[test]
+fn as_many_bytes_as_may_be_undecided_are_taken_and_always_one_payload() {
+    let mut primary = Member::<16>::leading(2, 100);
+    assert_eq!(primary.propose(&[1000, 1]).0, 1);
+    primary.durable();
+    primary.acknowledged(2, 1);
+    assert_eq!(primary.propose(&[40, 40, 20, 1]).0, 3);
+    primary.durable();
+    primary.acknowledged(2, 3);
+    assert_eq!(primary.propose(&[80, 1]).0, 1, "20 of them are undecided");
+}
+
+#[test]
+fn nothing_is_proposed_for_nothing() {
+    let mut primary = Member::<16>::leading(3, MANY_BYTES);
+    let (taken, out) = primary.propose(&[]);
+    assert_eq!((taken, out.len(), primary.node.last()), (0, 0, Slot::NONE));
+}
+
+// specs: P9
+#[test]
+fn one_number_decides_several_proposals() {
+    let mut primary = Member::<16>::leading(3, MANY_BYTES);
+    primary.propose(&[10; 2]);
+    primary.propose(&[10; 3]);
+    primary.durable();
+    let out = primary.acknowledged(3, 5);
+    let committed = |effect: &Effect| matches!(effect, Effect::Committed { up_to: Slot(5) });
+    assert_eq!(out.iter().filter(|effect| committed(effect)).count(), 1);
+    assert_eq!(primary.node.committed(), Slot(5));
+}
+
+#[test]
+fn a_member_that_has_a_part_gets_the_rest_in_one_run() {
+    let mut primary = Member::<16>::leading(3, MANY_BYTES);
+    primary.propose(&[10; 6]);
+    primary.step(Input::LinkUp { node: id(2) });
+    let out = primary.acknowledged(2, 2);
+    assert_eq!((runs_to(&out, 2), runs_to(&out, 3)), (vec![(3, 4)], vec![]));
+}
