@@ -256,20 +256,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.wait_for_primary();
             self.tell_role(Reason::HigherBallot, out);
         }
+        let first = self.committed.next();
         for (slot, entry) in run.slots().zip(entries) {
-            let is_primary = matches!(self.part, Part::Primary { .. });
-            if is_primary || slot > self.committed.next() || !self.log.has_room(slot) {
-                return;
-            }
-            if slot <= self.committed {
+            if slot < first {
                 continue;
+            }
+            if !self.log.has_room(slot) {
+                break;
             }
             if self.log.ballot(slot) != Some(entry.ballot) {
                 self.put(slot, *entry, out);
             }
             self.commit(slot);
             self.matched = self.matched.max(slot);
-            self.go_on_fetching(slot, out);
+        }
+        if first <= self.committed {
+            self.go_on_fetching(Run::between(first, self.committed), out);
         }
     }
 

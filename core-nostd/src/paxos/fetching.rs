@@ -4,7 +4,7 @@
 use crate::id::{NodeId, Slot};
 
 use super::node::{Part, push, send};
-use super::{Ballot, Effect, Effects, Entry, LogEnd, Message, Node};
+use super::{Ballot, Effect, Effects, Entry, LogEnd, Message, Node, Run};
 
 /// Slots that one [`Message::Fetch`] asks for.
 const FETCH_SLOTS: u64 = 32;
@@ -75,12 +75,19 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         let (mut slot, mut before) = (first, before);
+        let mut come = None;
         for entry in entries {
-            self.on_copy(from, ballot, slot, before, entry, out);
+            if self.on_copy(from, ballot, slot, before, entry, out) {
+                come = Some(Run::between(come.map_or(slot, |come: Run| come.first), slot));
+            }
             (slot, before) = (slot.next(), entry.ballot);
+        }
+        if let Some(come) = come {
+            self.go_on_fetching(come, out);
         }
     }
 
+    /// Says whether the log here is the donor's up to this entry.
     // specs: P4
     fn on_copy(
         &mut self,
@@ -90,9 +97,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         before: Ballot,
         entry: &Entry,
         out: &mut Effects,
-    ) {
-        let Part::Candidate(candidacy) = self.part else { return };
-        let Some(fetching) = candidacy.fetching else { return };
+    ) -> bool {
+        let Part::Candidate(candidacy) = self.part else { return false };
+        let Some(fetching) = candidacy.fetching else { return false };
         let expected = candidacy.ballot == ballot
             && fetching.donor == from
             && slot > fetching.got
@@ -101,28 +108,30 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let previous = Slot(slot.0.saturating_sub(1));
         let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
         if !expected || !agrees {
-            return;
+            return false;
         }
         if slot > self.committed && self.log.ballot(slot) != Some(entry.ballot) {
             if !self.log.has_room(slot) {
-                return;
+                return false;
             }
             self.put(slot, *entry, out);
         }
-        self.go_on_fetching(slot, out);
+        true
     }
 
-    /// After `slot` has come: asks for the next range, or goes on to what the entries were for.
-    pub(super) fn go_on_fetching(&mut self, slot: Slot, out: &mut Effects) {
+    /// After a run has come: asks for the next range, or goes on to what the entries were for. Once for
+    /// all of them: what is between is here already.
+    pub(super) fn go_on_fetching(&mut self, come: Run, out: &mut Effects) {
         if let Some((node, from)) = self.learning
-            && slot.0 + 1 == from.0 + FETCH_SLOTS
+            && come.first.0 < from.0 + FETCH_SLOTS
+            && come.last().next().0 >= from.0 + FETCH_SLOTS
             && self.following.is_none()
         {
             self.learn_from(node, out);
         }
         let Part::Candidate(mut candidacy) = self.part else { return };
         let Some(fetching) = &mut candidacy.fetching else { return };
-        fetching.got = fetching.got.max(slot);
+        fetching.got = fetching.got.max(come.last());
         candidacy.give_up_at = self.now + self.config.silence.times(2);
         let Fetching { donor, target, asked_from, got } = *fetching;
         if got >= target.slot {
