@@ -9,9 +9,9 @@ use super::node::{Part, push, send};
 use super::primary::Lead;
 use super::{Ballot, CATCH_UP_SLOTS_MAX, Effect, Effects, Life, Message, Node, NodeSet};
 
-/// Effects that may still come after the entries for members: a commit index for each, and what
-/// concludes the step.
-const EFFECTS_AFTER_ENTRIES: usize = NODES_MAX - 1 + 6;
+/// Effects that may still come after the entries for a member: what is to be served to each other one,
+/// and a commit index, and what concludes the step.
+const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
 
 /// What a primary knows of a member's log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -15,8 +15,8 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::clients::{BYTES_KEPT_MAX, EntryReplica, OPS_KEPT_MAX, SEND_MAX};
 use super::disk::{Contents, Payload};
 
-/// Effects of a step beside entries that are sent: two for each other member, and eight.
-const EFFECTS_OWN_MAX: usize = 2 * (NODES_MAX - 1) + 8;
+/// Effects of a step beside entries that are sent: three for each other member, and eight.
+const EFFECTS_OWN_MAX: usize = 3 * (NODES_MAX - 1) + 8;
 
 /// Looks at everything that nodes do. It panics when something does not hold; what it says names the
 /// rule.
