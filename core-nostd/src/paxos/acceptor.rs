@@ -123,7 +123,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         let previous = Slot(first.0 - 1);
-        if previous <= self.committed || self.log.ballot(previous) == Some(before) {
+        let unchecked = broken(Mutant::RunUnchecked) && previous <= self.log.last();
+        if previous <= self.committed || self.log.ballot(previous) == Some(before) || unchecked {
             self.accept_run(first, entries, out);
         }
         self.advance(seen, out);
@@ -142,6 +143,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 || broken(Mutant::ConflictKept) && slot <= self.log.last())
         {
             (slot, rest) = (slot.next(), after);
+            if broken(Mutant::RunSkipped) {
+                (slot, rest) = (Slot(slot.0 + rest.len() as u64).min(self.log.last().next()), &[]);
+            }
         }
         self.matched = self.matched.max(Slot(slot.0 - 1));
         let rest = &rest[..rest.len().min(self.log.room_from(slot))];
