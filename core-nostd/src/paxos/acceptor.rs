@@ -27,7 +27,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         if ballot > self.promised {
             self.promise(ballot, out);
-            self.wait_for_primary();
+            self.wait_for_candidate();
             self.tell_role(Reason::HigherBallot, out);
         }
         if self.following.is_none() {

@@ -57,12 +57,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.election_at = self.now + self.patience;
     }
 
+    /// Puts the own candidacy off because another node stands; not for longer than an eager server would:
+    /// that one may come to nothing, again and again. Whoever is reluctant waits for a primary.
+    pub(super) fn wait_for_candidate(&mut self) {
+        let patience = Duration::from_micros(self.draw_silence());
+        self.election_at = self.election_at.max(self.now + patience);
+    }
+
     /// How long a silence this node bears. It is drawn once for a primary.
     pub(super) fn draw_patience(&mut self) {
+        let reluctance = self.reluctance() * self.config.silence.as_micros();
+        self.patience = Duration::from_micros(self.draw_silence() + reluctance);
+    }
+
+    /// How long a silence it would bear if it were eager, in microseconds.
+    fn draw_silence(&mut self) -> u64 {
         let silence = self.config.silence.as_micros();
-        let rank = u64::from(self.config.rank) * silence / 10;
-        let patience = silence + rank + self.draw(silence / 4);
-        self.patience = Duration::from_micros(patience + self.reluctance() * silence);
+        silence + u64::from(self.config.rank) * silence / 10 + self.draw(silence / 4)
     }
 
     /// How many silences longer than others it waits. A witness has no server: as primary it could
