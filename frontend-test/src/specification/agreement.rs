@@ -100,7 +100,8 @@ impl Validator {
                 rule("P2", ballot > memory.promised, || {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
-                if ballot.belongs_to(node) {
+                // Who may not vote promises what was chosen, maybe under a ballot of its lost storage.
+                if ballot.belongs_to(node) && memory.standing.is_voter() {
                     let fresh = replica.stood.insert(ballot);
                     let led = self.leads.contains_key(&ballot);
                     rule("P1", fresh && !led, || format!("stands under {ballot} again"))?;
@@ -136,7 +137,8 @@ impl Validator {
         let memory = &replica.memory;
         rule("P11", slot > replica.committed, || format!("replaces slot {slot}, committed"))?;
         rule("P4", slot <= memory.last().next(), || format!("leaves a gap before {slot}"))?;
-        rule("P2", entry.ballot <= memory.promised, || {
+        // What was accepted, as with a checkpoint, was promised too.
+        rule("P2", entry.ballot <= memory.promised.max(memory.accepted), || {
             format!("accepts an entry of {} without a promise", entry.ballot)
         })?;
         let before = memory.ballot(Slot(slot.0 - 1));

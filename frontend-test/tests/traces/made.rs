@@ -2,8 +2,8 @@
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, Record, Role, Standing,
-    Stored, WriteNumber,
+    Anchor, Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, Record, Role,
+    Standing, Stored, WriteNumber,
 };
 use crane_test::specification::event::{Event, OpFact, Trace};
 use crane_test::specification::{Violation, validate};
@@ -176,6 +176,44 @@ fn p1_a_promise_that_a_crash_took_away_was_never_said() {
         validate(Members::first(3), &trace).map_err(|Violation { rule, .. }| rule)
     };
     assert_eq!((verdict(false), verdict(true)), (Ok(()), Err("P2")));
+}
+
+#[test]
+fn p1_who_may_not_vote_does_not_stand() {
+    let verdict = |life| {
+        let mut primary = Primary::elected(Members::first(3));
+        let ballot = primary.ballot;
+        let standing = match life {
+            Life::FIRST => Standing::Voter { life },
+            life => Standing::Rejoining { life },
+        };
+        let stored = Stored { standing, ..Stored::BLANK };
+        let (generation, log) = (Generation(2), Vec::new());
+        primary.does(Event::Lost);
+        primary.does(Event::Started { nonce: 2, generation, stored, log });
+        primary.writes(Record::Promise { ballot });
+        primary.verdict()
+    };
+    assert_eq!((verdict(Life(5)), verdict(Life::FIRST)), (Ok(()), Err("P1")));
+}
+
+#[test]
+fn p2_what_a_checkpoint_ends_with_was_promised() {
+    let (first, ballot) = (Members::first(1), Ballot::ZERO.next_of(id(1)));
+    let verdict = |accepted| {
+        let mut primary = Primary::elected(first);
+        primary.proposes(1, PAYLOAD);
+        primary.commits(1);
+        let anchor = Some(Anchor { slot: Slot(1), ballot, ..Anchor::genesis(first) });
+        let stored = Stored { accepted, anchor, ..Stored::BLANK };
+        let (generation, log) = (Generation(1), Vec::new());
+        let started = Event::Started { nonce: 2, generation, stored, log };
+        let record = Record::Accept { slot: Slot(2), entry: Entry { ballot, content: PAYLOAD } };
+        let wrote = Event::Wrote { number: WriteNumber(1), record };
+        primary.trace.extend([started, wrote].map(|event| (id(2), event)));
+        primary.verdict()
+    };
+    assert_eq!((verdict(ballot), verdict(Ballot::ZERO)), (Ok(()), Err("P2")));
 }
 
 #[test]
