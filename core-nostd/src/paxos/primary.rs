@@ -92,7 +92,8 @@ impl core::error::Error for ChangeError {}
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Proposes payloads for the next slots, as many as there is room for, and says how many these are:
-    /// at least one, unless it was given none. They belong to the [`Effect::Append`] among the effects.
+    /// at least one, unless it was given none. They belong to the [`Effect::Append`](super::Effect::Append)
+    /// among the effects.
     ///
     /// # Errors
     /// [`ProposeError`]; nothing has changed then.

@@ -87,7 +87,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.log.entry(slot)
     }
 
-    /// The records that an [`Effect::Append`] of the last step stands for, with their numbers.
+    /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for, with
+    /// their numbers.
     ///
     /// # Panics
     /// When there was no such effect.

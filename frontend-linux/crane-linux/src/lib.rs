@@ -60,7 +60,7 @@ pub mod decoders {
     pub use crate::roster::{Place, Roster};
 }
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
 
@@ -69,7 +69,7 @@ pub fn run() -> ! {
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
         cell::launch::run();
     }
-    let cli = Cli::parse();
+    let cli = options::parse();
     let status = match (&cli.command, cli.replica.local) {
         (Some(Subcommands::Status(args)), _) => status::run(args),
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
