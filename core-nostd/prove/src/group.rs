@@ -4,34 +4,53 @@ use crane_core::execution::Execution;
 use crane_core::execution::turn::ThreadId;
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node, Record, Stored,
-    WriteNumber,
+    Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node,
+    RUN_ENTRIES_MAX, Record, Run, Stored, WriteNumber,
 };
 use crane_core::time::{Duration, Instant};
 use crane_core::wire;
 
 const NODES: usize = 3;
 const SLOTS: usize = 2100;
-const MESSAGES: usize = 4096;
-const WINDOW: usize = 64;
+const MESSAGES: usize = 256;
+const WINDOW: usize = 128;
+
+/// Payloads that are proposed at once, at most.
+const PROPOSED_MAX: usize = 100;
 
 struct Member {
     node: Node<WINDOW>,
     runs: bool,
+    storage: Storage,
+    admitted: Slot,
+    execution: Execution<4, 4, 4>,
+}
+
+struct Storage {
     stored: Stored,
     log: [Option<Entry>; SLOTS],
     length: usize,
-    admitted: Slot,
-    execution: Execution<4, 4, 4>,
+}
+
+/// A message on its way, with the entries of its run.
+#[derive(Clone, Copy)]
+struct Envelope {
+    from: NodeId,
+    to: NodeId,
+    message: Message,
+    entries: [Entry; RUN_ENTRIES_MAX],
+    count: usize,
 }
 
 pub struct Group {
     now: Instant,
     members: [Member; NODES],
     /// A ring: what was sent and has not arrived.
-    messages: [Option<(NodeId, NodeId, Message)>; MESSAGES],
+    messages: [Option<Envelope>; MESSAGES],
     sent: usize,
     arrived: usize,
+    /// The most entries that one of them had.
+    longest: usize,
 }
 
 impl Group {
@@ -42,17 +61,16 @@ impl Group {
             Member {
                 node: Node::restore(config, now, Stored::BLANK, []),
                 runs: true,
-                stored: Stored::BLANK,
-                log: [None; SLOTS],
-                length: 0,
+                storage: Storage { stored: Stored::BLANK, log: [None; SLOTS], length: 0 },
                 admitted: Slot::NONE,
                 execution: Execution::new(10, 0),
             }
         });
-        Self { now, members, messages: [None; MESSAGES], sent: 0, arrived: 0 }
+        Self { now, members, messages: [None; MESSAGES], sent: 0, arrived: 0, longest: 0 }
     }
 
-    /// Proposes at whatever node is primary until so many entries are committed there. Says which.
+    /// Proposes at whatever node is primary, now one payload, now several at once, until so many entries
+    /// are committed there. Says which.
     pub fn lead_until_committed(&mut self, entries: u64) -> usize {
         for _ in 0..1_000_000 {
             self.pass();
@@ -68,8 +86,13 @@ impl Group {
             }
             if node.last() < Slot(entries) {
                 let mut out = Effects::new();
-                let descriptor = describe(node.last().next());
-                if node.propose(now, descriptor, &mut out).is_ok() {
+                let first = node.last().next();
+                let payloads: [_; PROPOSED_MAX] =
+                    core::array::from_fn(|index| describe(Slot(first.0 + index as u64)));
+                let wanted = 1 + first.0 * 37 % PROPOSED_MAX as u64;
+                let count = wanted.min(entries + 1 - first.0) as usize;
+                if let Ok(taken) = node.propose(now, &payloads[..count], &mut out) {
+                    assert!(node.last().0 == first.0 + taken as u64 - 1, "not what was said");
                     self.carry_out(primary, out);
                 }
             }
@@ -87,10 +110,10 @@ impl Group {
 
     pub fn start(&mut self, index: usize) {
         let member = &mut self.members[index];
-        let log = member.log[..member.length].iter().enumerate();
+        let Storage { stored, log, length } = &member.storage;
+        let log = log[..*length].iter().enumerate();
         let slots = log.map(|(index, entry)| (Slot(index as u64 + 1), entry.expect("no gaps")));
-        let stored = member.stored;
-        member.node = Node::restore(config(index, 2), self.now, stored, slots);
+        member.node = Node::restore(config(index, 2), self.now, *stored, slots);
         member.runs = true;
         member.execution = Execution::new(10, 0);
         member.admitted = Slot::NONE;
@@ -107,11 +130,12 @@ impl Group {
         panic!("a node did not catch up in time");
     }
 
-    /// Checks that logs and executions are equal.
+    /// Checks that logs and executions are equal, and that whole runs were sent.
     pub fn compare(&self) {
+        assert!(self.longest == RUN_ENTRIES_MAX, "entries did not travel together");
         let [one, others @ ..] = &self.members;
         for other in others {
-            assert!(one.log[..one.length] == other.log[..other.length], "logs differ");
+            assert!(one.storage.entries() == other.storage.entries(), "logs differ");
             assert!(one.execution.mark() == other.execution.mark(), "executions differ");
         }
         assert!(one.execution.mark().clock > 0, "nothing was executed");
@@ -127,10 +151,12 @@ impl Group {
             }
         }
         while self.arrived < self.sent {
-            let message = self.messages[self.arrived % MESSAGES].take();
+            let envelope = self.messages[self.arrived % MESSAGES].take();
             self.arrived += 1;
-            let (from, to, message) = message.expect("what was sent is on the way");
-            self.step(to.index(), Input::Message { from, message });
+            let Envelope { from, to, message, entries, count } =
+                envelope.expect("what was sent is on the way");
+            let entries = &entries[..count];
+            self.step(to.index(), Input::Message { from, message: &message, entries });
         }
     }
 
@@ -158,15 +184,24 @@ impl Group {
             match *effect {
                 Effect::Send { to, message } => self.send(index, to, message),
                 Effect::Write { number, record } => {
-                    self.members[index].write(record);
+                    self.members[index].storage.write(record);
                     written = Some(number);
+                }
+                Effect::Append { number, run } => {
+                    let Member { node, storage, .. } = &mut self.members[index];
+                    for (number, record) in node.records(number, run) {
+                        storage.write(record);
+                        written = Some(number);
+                    }
                 }
                 Effect::Committed { up_to } => self.members[index].admit(up_to),
                 Effect::ServeCatchUp { to, from, up_to } => {
-                    for number in from.0..=up_to.0 {
-                        let entry = self.members[index].log[number as usize - 1];
-                        let entry = entry.expect("what is served was written");
-                        self.send(index, to, Message::Chosen { slot: Slot(number), entry });
+                    let mut first = from;
+                    while first <= up_to {
+                        let run = Run::between(first, up_to);
+                        let run = Run { count: run.count.min(RUN_ENTRIES_MAX as u32), ..run };
+                        self.send(index, to, Message::Chosen { run });
+                        first = run.last().next();
                     }
                 }
                 Effect::Role { .. } | Effect::Members { .. } => {}
@@ -179,34 +214,57 @@ impl Group {
         let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
         let length = message.encode(&mut space).expect("every message fits");
         let message = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+        let mut envelope = Envelope {
+            from: id(from),
+            to,
+            message,
+            entries: [NO_ENTRY; RUN_ENTRIES_MAX],
+            count: 0,
+        };
+        if let Some(run) = message.run() {
+            for (entry, slot) in envelope.entries.iter_mut().zip(run.slots()) {
+                let written = self.members[from].storage.log[slot.0 as usize - 1];
+                *entry = written.expect("what is sent was written");
+            }
+            envelope.count = run.count as usize;
+            self.longest = self.longest.max(envelope.count);
+        }
         assert!(self.sent - self.arrived < MESSAGES, "too many messages are on the way");
-        self.messages[self.sent % MESSAGES] = Some((id(from), to, message));
+        self.messages[self.sent % MESSAGES] = Some(envelope);
         self.sent += 1;
     }
 }
 
-impl Member {
-    fn write(&mut self, record: Record) {
-        match record {
-            Record::Promise { ballot } => self.stored.promised = ballot,
-            Record::Accept { slot, entry } => {
-                self.log[slot.0 as usize - 1] = Some(entry);
-                self.length = slot.0 as usize;
-                self.stored.accepted = self.stored.accepted.max(entry.ballot);
-            }
-            Record::Adopt { ballot, up_to } => {
-                self.length = up_to.0 as usize;
-                self.stored.accepted = self.stored.accepted.max(ballot);
-            }
-            Record::Standing(standing) => self.stored.standing = standing,
-        }
+impl Storage {
+    fn entries(&self) -> &[Option<Entry>] {
+        &self.log[..self.length]
     }
 
+    fn write(&mut self, record: Record) {
+        let Self { stored, log, length } = self;
+        match record {
+            Record::Promise { ballot } => stored.promised = ballot,
+            Record::Accept { slot, entry } => {
+                log[slot.0 as usize - 1] = Some(entry);
+                *length = slot.0 as usize;
+                stored.accepted = stored.accepted.max(entry.ballot);
+            }
+            Record::Adopt { ballot, up_to } => {
+                *length = up_to.0 as usize;
+                stored.accepted = stored.accepted.max(ballot);
+            }
+            Record::Standing(standing) => stored.standing = standing,
+        }
+    }
+}
+
+impl Member {
     /// Runs the "server": one thread that calls as long as it may.
     fn admit(&mut self, up_to: Slot) {
         while self.admitted < up_to {
             self.admitted = self.admitted.next();
-            let entry = self.log[self.admitted.0 as usize - 1].expect("committed means written");
+            let entry =
+                self.storage.log[self.admitted.0 as usize - 1].expect("committed means written");
             let Some(Descriptor { digest, .. }) = entry.content.payload() else { continue };
             let mut space = [0; 64];
             let mut writer = wire::EntryWriter::new(&mut space).expect("the space suffices");
@@ -219,6 +277,10 @@ impl Member {
         }
     }
 }
+
+/// Where no entry is.
+const NO_ENTRY: Entry =
+    Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor { length: 0, digest: 0 }) };
 
 fn id(index: usize) -> NodeId {
     NodeId::new(index as u8 + 1).expect("three nodes are not too many")

@@ -134,9 +134,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P4
     fn accept_run(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
         let decided = (self.committed.0 + 1).saturating_sub(first.0);
-        let Some(mut rest) = usize::try_from(decided).ok().and_then(|at| entries.get(at..)) else {
-            return;
-        };
+        let Ok(skipped) = usize::try_from(decided) else { return };
+        let Some(mut rest) = entries.get(skipped..) else { return };
         let mut slot = Slot(first.0 + decided);
         while let Some((entry, after)) = rest.split_first()
             && (self.log.ballot(slot) == Some(entry.ballot)

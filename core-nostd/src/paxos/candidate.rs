@@ -17,7 +17,7 @@ use super::fetching::Fetching;
 use super::node::{Part, send};
 use super::primary::Lead;
 use super::replication::Progress;
-use super::{Ballot, Effects, Life, LogEnd, Message, Node, NodeSet, Reason};
+use super::{Ballot, Effect, Effects, Life, LogEnd, Message, Node, NodeSet, Reason};
 
 /// A candidate's state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -373,8 +373,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let start = taken.slot;
         // What was chosen under a lower ballot is in the log that was taken over. If more has been
-        // learnt since, or something else in place of it, another primary has got ahead of this one.
-        if self.committed > start || self.log.last() < start {
+        // learnt since, or something else in place of it, another primary has got ahead of this one. So
+        // it has if what was fetched is to be cut off again: that it is to be written stands among the
+        // effects already.
+        let appended = out.iter().any(|effect| match effect {
+            Effect::Append { run, .. } => run.last() > start,
+            _ => false,
+        });
+        if self.committed > start || self.log.last() < start || appended {
             self.stand_again();
             return self.step_down(Reason::HigherBallot, out);
         }

@@ -2,7 +2,9 @@
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Ballot, Effect, Effects, Entry, LogEnd, Message, Role, Run};
+use crane_core::paxos::{
+    Ballot, Content, Effect, Effects, Entry, LogEnd, Members, Message, Role, Run,
+};
 
 use crate::member::{Member, appended, ballot, id, own_entries, payloads, runs_to};
 
@@ -163,4 +165,36 @@ fn copied_runs_keep_to_the_bound_of_effects() {
         }
     }
     assert_eq!((written, candidate.log), (64, entries));
+}
+
+/// A member whose vote counts only by what was just fetched has promised with a log that is shorter, of a
+/// higher ballot. What was fetched is to be written, so it is not cut off again in the same breath.
+// specs: P7
+#[test]
+fn what_is_appended_stays_for_a_step() {
+    let mut candidate = Member::<64>::new(2, 3);
+    let with_four = Content::Change(Members::first(4));
+    let change = |round| Entry { ballot: ballot(round), content: with_four };
+    candidate.accepts_under(ballot(1), 1, Ballot::ZERO, &[payloads(1, 1)[0], change(1)]);
+    candidate.durable();
+    candidate.hears(1, Message::Commit { ballot: ballot(1), committed: Slot(1) }, &[]);
+    candidate.hears(1, Message::Prepare { ballot: ballot(8) }, &[]);
+    candidate.durable();
+    candidate.stand();
+    candidate.promised(1, LogEnd { ballot: ballot(5), slot: Slot(3) });
+    candidate.promised(3, LogEnd { ballot: ballot(5), slot: Slot(1) });
+    // The second member's log goes on without the fourth one; then it is a member there as well.
+    copied(&mut candidate, 1, 2, ballot(1), &payloads(5, 1));
+    candidate.promised(4, LogEnd { ballot: ballot(6), slot: Slot(1) });
+    assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 2));
+    let out = copied(&mut candidate, 1, 3, ballot(5), &[change(5)]);
+    assert_eq!((appended(&out), candidate.log.len()), (vec![(3, 1)], 3));
+    candidate.durable();
+    if candidate.node.role() != Role::Primary {
+        candidate.stand();
+        for member in [1, 3, 4] {
+            candidate.promised(member, LogEnd { ballot: ballot(6), slot: Slot(1) });
+        }
+    }
+    assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Primary, 1));
 }

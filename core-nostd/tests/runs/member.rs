@@ -31,37 +31,37 @@ impl<const WINDOW: usize> Member<WINDOW> {
 
     /// Node 1 of so many, when it leads, and has heard what the others have: nothing.
     pub fn leading(count: usize, bytes_undecided_max: u64) -> Self {
-        let members = Members::first(count);
+        Self::leading_of(Members::first(count), bytes_undecided_max)
+    }
+
+    /// The same of any members.
+    pub fn leading_of(members: Members, bytes_undecided_max: u64) -> Self {
         let mut member =
             Self::with(Config { bytes_undecided_max, ..Config::new(id(1), members, 7) });
         member.stand();
-        for other in 2..=count as u8 {
-            member.promised(other, LogEnd::default());
+        for other in members.voters.without(id(1)).iter() {
+            member.promised(other.number(), LogEnd::default());
         }
         member.durable();
         assert_eq!(member.node.role(), Role::Primary);
-        for other in 2..=count as u8 {
-            member.acknowledged(other, 0);
+        for other in members.all().without(id(1)).iter() {
+            member.acknowledged(other.number(), 0);
         }
         member
     }
 
-    /// Has it ask for promises, under ballot 1 of its own or the next one above what it knows of.
+    /// Has it ask for promises, under the next ballot.
     pub fn stand(&mut self) {
         self.now = self.now.max(self.node.deadline());
-        let asked = self.step(Input::Wake);
-        let granted = asked.iter().find_map(|effect| match *effect {
-            Effect::Send { message: Message::Canvass { ballot }, .. } => Some(ballot),
-            _ => None,
-        });
-        let (ballot, promised) = (granted.expect("it canvasses"), Ballot::ZERO);
+        let (ballot, promised) = (self.node.ballot().next_of(self.node.me()), Ballot::ZERO);
+        self.step(Input::Wake);
         for other in self.node.members().voters.without(self.node.me()).iter() {
             let committed = Slot::NONE;
             let support = Message::Support { ballot, granted: true, promised, committed };
             self.hears(other.number(), support, &[]);
         }
         self.durable();
-        assert_eq!((self.node.role(), self.node.ballot()), (Role::Candidate, ballot));
+        assert_eq!(self.node.ballot(), ballot, "it stands");
     }
 
     /// A member promises with such a log.
@@ -108,6 +108,11 @@ impl<const WINDOW: usize> Member<WINDOW> {
 
     pub fn hears(&mut self, from: u8, message: Message, entries: &[Entry]) -> Effects {
         self.step(Input::Message { from: id(from), message: &message, entries })
+    }
+
+    /// Writes up to this one are durable.
+    pub fn durable_up_to(&mut self, number: u64) -> Effects {
+        self.step(Input::Durable { up_to: WriteNumber(number) })
     }
 
     /// All that was written is durable.

@@ -1,7 +1,7 @@
 //! A primary that is given several payloads at once.
 
 use crane_core::id::Slot;
-use crane_core::paxos::{Descriptor, Effect, Effects, Input, ProposeError};
+use crane_core::paxos::{Descriptor, Effect, Effects, Input, Members, ProposeError};
 
 use crate::member::{Member, appended, id, runs_to};
 
@@ -52,6 +52,22 @@ fn entries_that_find_no_room_among_the_effects_follow() {
     }
     assert_eq!(taken, 120);
     assert!(sent.into_iter().eq((1..=120).map(|slot| (slot, 1))));
+}
+
+/// The most that comes together: entries for one member, until no more of them have room; all others
+/// have waited for so long that they are to be served from the log; and all are told what is decided.
+#[test]
+fn what_follows_entries_has_room_among_the_effects() {
+    let voters = [1].into_iter().map(id).collect();
+    let learners = (2..=7).map(id).collect();
+    let members = Members { voters, learners, ..Members::default() };
+    let mut primary = Member::<256>::leading_of(members, MANY_BYTES);
+    primary.propose(&[100_000; 250]);
+    primary.durable_up_to(50);
+    let out = primary.durable();
+    let served = out.iter().filter(|effect| matches!(effect, Effect::ServeCatchUp { .. })).count();
+    assert_eq!((runs_to(&out, 2).len(), served), (42, 5));
+    assert_eq!(primary.node.committed(), Slot(250));
 }
 
 #[test]

@@ -1,0 +1,361 @@
+//! A node of paxos, told anything by anybody, at any time, in any order: it answers within its
+//! bounds or ignores it. Only what its documentation calls the caller's duty is kept: writes are
+//! told to be durable when they were asked for, and after a crash it starts from what it had
+//! written.
+//!
+//! Bytes choose what happens; numbers in messages are mostly taken from what the node itself knows
+//! or has said, so that they matter; so are entries, of which then a part is known and the rest is
+//! news. Many messages answer what the node has said, so that it gets somewhere. Nothing is checked of agreement, which no protocol keeps up against members that
+//! lie: that is simulation's task, with honest ones.
+
+mod said;
+
+use std::collections::VecDeque;
+
+use arbitrary::{Result, Unstructured};
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{
+    Ballot, CATCH_UP_SLOTS_MAX, Config, Descriptor, Effect, Effects, Entry, Input, Life,
+    MESSAGE_BYTES_MAX, Members, Message, Node, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Record, Standing,
+    Stored, WriteNumber,
+};
+use crane_core::time::{Duration, Instant};
+
+use said::{any_node, descriptor, length_of_run};
+
+use crate::wire;
+
+const STEPS_MAX: usize = 600;
+
+/// What was said last: so much of it is answered.
+const ASKED_MAX: usize = 16;
+
+/// So small that it fills.
+const NARROW: usize = 8;
+
+/// Two whole runs, and then it is full.
+const WIDE: usize = 128;
+
+/// A node with its storage and what it has been heard to say.
+struct Host<const WINDOW: usize> {
+    node: Node<WINDOW>,
+    config: Config,
+    now: Instant,
+    records: Vec<Record>,
+    /// What these come to.
+    storage: Storage,
+    durable: usize,
+    /// Writes of former runs.
+    before: usize,
+    committed: Slot,
+    ballots: Vec<Ballot>,
+    lives: Vec<Life>,
+    /// What it has said, the last first.
+    asked: VecDeque<(NodeId, Message)>,
+    nonce: u64,
+}
+
+/// Does with a node what the bytes say.
+pub(crate) fn run(bytes: &[u8]) {
+    let mut from = Unstructured::new(bytes);
+    let _ = play(&mut from);
+}
+
+fn play(from: &mut Unstructured<'_>) -> Result<()> {
+    let count = from.int_in_range(1..=NODES_MAX)?;
+    let me = NodeId::new(from.int_in_range(1..=count as u8)?).expect("at most 7");
+    let config = Config::new(me, Members::first(count), 1);
+    if from.ratio(2, 3)? {
+        Host::<NARROW>::new(config).live(from)
+    } else {
+        Host::<WIDE>::new(config).live(from)
+    }
+}
+
+/// The payloads that were handed in with an input, by slot; no payload where an entry has none.
+struct Handed {
+    first: Slot,
+    payloads: Vec<Option<Descriptor>>,
+}
+
+impl Handed {
+    const NOTHING: Handed = Handed { first: Slot::NONE, payloads: Vec::new() };
+
+    fn payload(&self, slot: Slot) -> Option<Descriptor> {
+        let place = slot.0.checked_sub(self.first.0)?;
+        *self.payloads.get(usize::try_from(place).ok()?)?
+    }
+}
+
+impl<const WINDOW: usize> Host<WINDOW> {
+    fn live(mut self, from: &mut Unstructured<'_>) -> Result<()> {
+        if from.ratio(7, 8)? {
+            self.records.push(Record::Standing(Standing::Voter { life: Life::FIRST }));
+            self.durable = 1;
+            self.crash(0);
+        }
+        for _ in 0..STEPS_MAX {
+            if from.is_empty() {
+                break;
+            }
+            self.happen(from)?;
+        }
+        Ok(())
+    }
+
+    fn new(config: Config) -> Self {
+        let node = Node::restore(config.clone(), Instant::START, Stored::BLANK, []);
+        Self {
+            node,
+            nonce: config.nonce,
+            config,
+            now: Instant::START,
+            records: Vec::new(),
+            storage: Storage::new(),
+            durable: 0,
+            before: 0,
+            committed: Slot::NONE,
+            ballots: vec![Ballot::ZERO],
+            lives: vec![Life::FIRST],
+            asked: VecDeque::new(),
+        }
+    }
+
+    fn happen(&mut self, from: &mut Unstructured<'_>) -> Result<()> {
+        let mut out = Effects::new();
+        let mut handed = Handed::NOTHING;
+        match from.int_in_range(0..=31_u8)? {
+            0..=3 => {
+                let deadline = self.node.deadline();
+                self.now = self.now.max(deadline);
+                self.node.step(self.now, Input::Wake, &mut out);
+            }
+            4 => {
+                let most = if from.ratio(7, 8)? { 30_000 } else { u32::MAX };
+                let time = Duration::from_micros(from.int_in_range(0..=most)?.into());
+                self.now = self.now + time;
+                self.node.step(self.now, Input::Wake, &mut out);
+            }
+            5 => {
+                let node = any_node(from)?;
+                let up = from.arbitrary()?;
+                if node == self.config.me {
+                    return Ok(());
+                }
+                let input = if up { Input::LinkUp { node } } else { Input::LinkDown { node } };
+                self.node.step(self.now, input, &mut out);
+            }
+            6..=10 => {
+                let written = self.records.len();
+                self.durable = from
+                    .int_in_range(self.durable..=written)?
+                    .max(if from.arbitrary()? { written } else { 0 });
+                let up_to = WriteNumber(self.durable.saturating_sub(self.before) as u64);
+                self.node.step(self.now, Input::Durable { up_to }, &mut out);
+            }
+            11..=13 => handed = self.propose(from, &mut out)?,
+            14 => {
+                let members = self.members(from)?;
+                let changed = self.node.change_members(self.now, members, &mut out);
+                assert!(changed.is_ok() || out.is_empty(), "nothing has changed");
+            }
+            15 => {
+                let to = any_node(from)?;
+                let handed = self.node.hand_over(self.now, to, &mut out);
+                assert!(handed.is_ok() || out.is_empty(), "nothing has changed");
+            }
+            16 => self.node.set_eager(from.arbitrary()?),
+            17 => {
+                let more = from.int_in_range(0..=self.records.len() - self.durable)?;
+                self.crash(more);
+            }
+            18..=24 => {
+                let Some((sender, message)) = self.answer(from)? else { return Ok(()) };
+                handed = self.hear(from, sender, &message, &mut out)?;
+            }
+            _ => {
+                let followed = self.node.primary().filter(|node| *node != self.config.me);
+                let any = any_node(from)?;
+                let sender = if from.arbitrary()? { followed.unwrap_or(any) } else { any };
+                let Some(message) = self.message(from, sender)? else { return Ok(()) };
+                handed = self.hear(from, sender, &message, &mut out)?;
+            }
+        }
+        self.carry_out(&out, &handed);
+        Ok(())
+    }
+
+    fn hear(
+        &mut self,
+        from: &mut Unstructured<'_>,
+        sender: NodeId,
+        message: &Message,
+        out: &mut Effects,
+    ) -> Result<Handed> {
+        let entries = self.entries(from, sender, message.run())?;
+        self.node.step(self.now, Input::Message { from: sender, message, entries: &entries }, out);
+        let named = message.run().map_or(0, |run| run.count as usize);
+        let is_whole = named == entries.len() && named <= RUN_ENTRIES_MAX;
+        let appended = out.iter().any(|effect| matches!(effect, Effect::Append { .. }));
+        assert!(is_whole || !appended, "{message:?} with {} entries", entries.len());
+        let first = message.run().map_or(Slot::NONE, |run| run.first);
+        let payloads = entries.iter().map(|entry| entry.content.payload()).collect();
+        Ok(Handed { first, payloads })
+    }
+
+    fn propose(&mut self, from: &mut Unstructured<'_>, out: &mut Effects) -> Result<Handed> {
+        let count = length_of_run(from)?;
+        let descriptors = (0..count).map(|_| descriptor(from)).collect::<Result<Vec<_>>>()?;
+        let (first, room) = (self.node.last().next(), self.node.capacity_left());
+        match self.node.propose(self.now, &descriptors, out) {
+            Ok(taken) => {
+                assert!(taken <= room && taken <= count, "proposed without room");
+                assert!(taken > 0 || count == 0, "nothing was proposed");
+                assert_eq!(self.node.last().next().0, first.0 + taken as u64);
+            }
+            Err(_) => assert!(out.is_empty(), "nothing has changed"),
+        }
+        Ok(Handed { first, payloads: descriptors.into_iter().map(Some).collect() })
+    }
+
+    /// What a driver does, and what it relies on.
+    fn carry_out(&mut self, out: &Effects, handed: &Handed) {
+        for effect in out {
+            match *effect {
+                Effect::Send { to, message } => {
+                    assert_ne!(to, self.config.me, "to itself: {message:?}");
+                    self.send(&message);
+                    self.asked.push_front((to, message));
+                }
+                Effect::Write { number, record } => {
+                    assert!(!matches!(record, Record::Accept { .. }), "entries are appended");
+                    self.write(number, record);
+                }
+                Effect::Append { number, run } => {
+                    let records: Vec<_> = self.node.records(number, run).collect();
+                    assert_eq!(records.len(), run.count as usize);
+                    for ((number, record), slot) in records.into_iter().zip(run.slots()) {
+                        let Record::Accept { slot: of, entry } = record else {
+                            panic!("appended: {record:?}");
+                        };
+                        assert_eq!(of, slot);
+                        if let Some(payload) = entry.content.payload() {
+                            let handed = handed.payload(slot);
+                            assert_eq!(Some(payload), handed, "a payload that nobody has");
+                        }
+                        self.write(number, record);
+                    }
+                }
+                Effect::Committed { up_to } => {
+                    assert!(up_to > self.committed, "the commit index only rises");
+                    assert!(up_to <= self.node.last(), "committed what is not in the log");
+                    self.committed = up_to;
+                }
+                Effect::ServeCatchUp { from, up_to, .. } => {
+                    // Told or not: the first step after a start may answer before it tells.
+                    let committed = self.node.committed();
+                    let range = from > Slot::NONE && from <= up_to && up_to <= committed;
+                    assert!(range, "{from} to {up_to} of {committed}, told {}", self.committed);
+                    assert!(up_to.0 - from.0 < CATCH_UP_SLOTS_MAX);
+                }
+                Effect::Role { .. } | Effect::Members { .. } => {}
+            }
+        }
+        assert_eq!(self.storage.log.len() as u64, self.node.last().0, "the storage has the log");
+        self.ballots.truncate(64);
+        self.lives.truncate(64);
+        self.asked.truncate(ASKED_MAX);
+    }
+
+    /// What is sent finds its entries in the storage, as it is by then.
+    fn send(&mut self, message: &Message) {
+        assert!(wire::encoded_message(message).len() <= MESSAGE_BYTES_MAX);
+        match *message {
+            Message::Canvass { ballot } | Message::Prepare { ballot } => self.ballots.push(ballot),
+            Message::Promised { life, .. } => self.lives.push(life),
+            Message::Accept { before, run, .. } | Message::Copy { before, run, .. } => {
+                let previous = self.storage.entry(Slot(run.first.0 - 1));
+                let there = previous.map_or(Ballot::ZERO, |entry| entry.ballot);
+                assert_eq!(before, there, "before {run:?}");
+            }
+            _ => {}
+        }
+        let Some(run) = message.run() else { return };
+        assert!((1..=RUN_ENTRIES_MAX).contains(&(run.count as usize)), "{run:?}");
+        let length = |slot| {
+            let entry = self.storage.entry(slot).expect("what is sent was written");
+            entry.content.payload().map_or(0, |payload| u64::from(payload.length))
+        };
+        let bytes: u64 = run.slots().map(length).sum();
+        assert!(bytes <= RUN_BYTES_MAX || run.count == 1, "{run:?} has {bytes} bytes");
+    }
+
+    fn write(&mut self, number: WriteNumber, record: Record) {
+        self.records.push(record);
+        assert_eq!(number.0 as usize, self.records.len() - self.before, "a gap");
+        self.storage.write(&record);
+    }
+
+    /// The node is started again from what is durable, and what the disk has kept beside.
+    fn crash(&mut self, more: usize) {
+        self.records.truncate(self.durable + more);
+        (self.durable, self.before) = (self.records.len(), self.records.len());
+        self.nonce += 1;
+        self.config.nonce = self.nonce;
+        self.lives.push(Life(self.nonce));
+        self.storage = Storage::new();
+        self.records.iter().for_each(|record| self.storage.write(record));
+        let log = (1..).map(Slot).zip(self.storage.log.iter().copied());
+        self.node = Node::restore(self.config.clone(), self.now, self.storage.stored, log);
+        self.committed = Slot::NONE;
+    }
+}
+
+/// What records come to, as the log on disk reads them.
+struct Storage {
+    stored: Stored,
+    log: Vec<Entry>,
+}
+
+impl Storage {
+    const fn new() -> Self {
+        Self { stored: Stored::BLANK, log: Vec::new() }
+    }
+
+    fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.log.get(usize::try_from(slot.0.checked_sub(1)?).ok()?)
+    }
+
+    fn write(&mut self, record: &Record) {
+        let Self { stored, log } = self;
+        match *record {
+            Record::Promise { ballot } => {
+                assert!(ballot > stored.promised, "promises only rise");
+                stored.promised = ballot;
+            }
+            Record::Standing(standing) => stored.standing = standing,
+            Record::Adopt { ballot, up_to } => {
+                stored.accepted = stored.accepted.max(ballot);
+                assert!(up_to.0 as usize <= log.len(), "adopted what is not there");
+                log.truncate(up_to.0 as usize);
+            }
+            Record::Accept { slot, entry } => {
+                stored.accepted = stored.accepted.max(entry.ballot);
+                assert!(slot > Slot::NONE && slot.0 as usize <= log.len() + 1, "a gap");
+                log.truncate(slot.0 as usize - 1);
+                log.push(entry);
+            }
+        }
+    }
+}
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    // `Unstructured` has no way back from values to bytes: any long enough input is a run.
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..24).map(|seed| (0..1000 + 120 * seed).map(|_| next()).collect()).collect()
+}
