@@ -1,7 +1,7 @@
 //! What a driver may ask a node.
 
 use crate::id::{NodeId, Slot};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 use super::node::Part;
 use super::{
@@ -118,11 +118,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.random = 0;
         self.attempts = 0;
         self.primary_heard = Instant::START;
-        self.patience = Duration::ZERO;
+        self.patience = FAR.since(Instant::START);
         self.election_at = FAR;
         self.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
         self.lead.forget_time(FAR);
+        // Votes are counted by a primary only.
+        self.lead.recount &= matches!(self.part, Part::Primary { .. });
         for progress in &mut self.progress {
             progress.forget_beats();
         }
