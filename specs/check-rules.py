@@ -67,7 +67,7 @@ for rule, places in table.items():
             if not text:
                 problems.append(f"code.md, {rule}: there is no {name}")
         elif text and not re.search(
-            rf"// specs: [^\n]*\b{rule}\b[^\n]*\n[^\n{{]*\bfn {name}\b", text
+            rf"// specs: [^\n]*\b{rule}\b[^\n]*\n(?:\s*#\[[^\n]*\]\n)*[^\n{{]*\bfn {name}\b", text
         ):
             problems.append(f"code.md, {rule}: no function {name} there that cites it")
 

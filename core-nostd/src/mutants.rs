@@ -39,6 +39,10 @@ mutants! {
     PromiseIgnored,
     /// an entry stays where the primary has another one
     ConflictKept,
+    /// a run is accepted without looking at the entry before it
+    RunUnchecked,
+    /// whoever has the first entry of a run is taken to have all of it
+    RunSkipped,
     /// a log is accepted as the primary's with what goes beyond it
     TailKept,
     /// a new primary keeps its own log, whatever the majority reports

@@ -1,5 +1,7 @@
-//! A witness that leads, and the only member with a server loses its storage. Found by simulation: the
-//! witness waited for ever to hand its role over to who had voted once, and proposed nothing meanwhile.
+//! A witness leads, if it must. Found by simulation: one that led when the only member with a server had
+//! lost its storage waited for ever to hand its role over to who had voted once, and proposed nothing
+//! meanwhile; and two that had more of the log than a server waited for ever for this one's candidacies,
+//! which came to nothing.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -101,4 +103,34 @@ fn a_witness_lets_the_only_server_rejoin() {
     }
     assert_eq!(witness.node.role(), Role::Primary);
     assert!(witness.proposed.contains(&Content::Rejoin { node: id(3), life }));
+}
+
+/// Node 3 has not got the entry that names node 2's new life, and counts no majority.
+#[test]
+fn a_witness_stands_when_a_server_does_so_in_vain() {
+    let witnesses = NodeSet::EMPTY.with(id(1)).with(id(2));
+    let config = Config::new(id(1), Members { witnesses, ..Members::first(3) }, 7);
+    let silence = config.silence;
+    let stored = Stored { standing: Standing::Voter { life: Life::FIRST }, ..Stored::BLANK };
+    let mut node = Node::<8>::restore(config, Instant::START, stored, []);
+    let canvasses = |node: &mut Node<8>, now, input: Input<'_>| {
+        let mut out = Effects::new();
+        node.step(now, input, &mut out);
+        out.iter()
+            .any(|effect| matches!(effect, Effect::Send { message: Message::Canvass { .. }, .. }))
+    };
+    let (mut now, mut candidacies, mut ballot) = (Instant::START, 0, Ballot::ZERO);
+    loop {
+        now = node.deadline().min(now + silence.times(3));
+        if canvasses(&mut node, now, Input::Wake) {
+            break;
+        }
+        ballot = ballot.next_of(id(3));
+        let prepare = Message::Prepare { ballot };
+        let input = Input::Message { from: id(3), message: &prepare, entries: &[] };
+        canvasses(&mut node, now, input);
+        candidacies += 1;
+        assert!(candidacies < 10, "it waits for ever");
+    }
+    assert!(candidacies > 0, "it lets the server stand first");
 }

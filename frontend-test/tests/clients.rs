@@ -91,9 +91,12 @@ fn the_racy_program_answers_and_its_threads_mix() {
     let racy = Native::start(&machine, &program::compiled(machine.folder(), "racy", &[]));
     let alone = crane_test::e2e::racy::ask(racy.address(), 1, 20).unwrap();
     assert!(alone.iter().all(|answers| answers.iter().all(|a| a.contains(" moved 2999 to "))));
-    let mixed = crane_test::e2e::racy::ask(racy.address(), 8, 50).unwrap();
-    let moved = mixed.iter().flatten().filter(|answer| !answer.contains(" moved 2999 to "));
-    assert!(moved.count() > 0, "eight clients at once never met: no control");
+    // Whether two of them meet is up to the machine; on a busy one it takes more rounds.
+    let meet = || {
+        let mixed = crane_test::e2e::racy::ask(racy.address(), 8, 50).unwrap();
+        mixed.iter().flatten().any(|answer| !answer.contains(" moved 2999 to "))
+    };
+    assert!((0..20).any(|_| meet()), "eight clients at once never met: no control");
 }
 
 #[test]

@@ -260,15 +260,17 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Admitted::Retired(node)
     }
 
-    // specs: E3
+    /// Has an op act on its connection, unless that is not there, or is reset: then its client is gone, and
+    /// what comes late does not count.
+    // specs: E3, E7
     fn with<'a>(
         &mut self,
         id: ConnId,
         act: impl FnOnce(ConnIndex, &mut Conn) -> Admitted<'a>,
     ) -> Admitted<'a> {
-        match self.by_id.get(&id).copied() {
-            None => Admitted::Nothing,
-            Some(index) => act(ConnIndex(index), self.conn_mut(ConnIndex(index))),
+        match self.by_id.get(&id).copied().map(ConnIndex) {
+            Some(index) if !self.conn(index).reset => act(index, self.conn_mut(index)),
+            _ => Admitted::Nothing,
         }
     }
 
@@ -389,6 +391,10 @@ mod tests {
         assert_eq!(sockets.retired(node), Some(first));
         assert!(sockets.retired(node).is_some());
         assert_eq!(sockets.retired(node), None);
+        for conn in [id(1, 1), id(1, 2)] {
+            assert_eq!(sockets.admit(&Op::Shut { conn, total: 0 }), Admitted::Nothing);
+            assert_eq!(sockets.admit(&Op::Reset { conn }), Admitted::Nothing);
+        }
         assert_eq!(connect(&mut sockets, id(1, 3)), Admitted::Nothing);
         assert_eq!(connect(&mut sockets, id(2, 1)), Admitted::Acceptable(listener));
         assert_eq!(sockets.admit(&retire), Admitted::Nothing);

@@ -27,7 +27,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         if ballot > self.promised {
             self.promise(ballot, out);
-            self.wait_for_primary();
+            self.wait_for_candidate();
             self.tell_role(Reason::HigherBallot, out);
         }
         if self.following.is_none() {
@@ -123,7 +123,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         let previous = Slot(first.0 - 1);
-        if previous <= self.committed || self.log.ballot(previous) == Some(before) {
+        let unchecked = broken(Mutant::RunUnchecked) && previous <= self.log.last();
+        if previous <= self.committed || self.log.ballot(previous) == Some(before) || unchecked {
             self.accept_run(first, entries, out);
         }
         self.advance(seen, out);
@@ -141,6 +142,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 || broken(Mutant::ConflictKept) && slot <= self.log.last())
         {
             (slot, rest) = (slot.next(), after);
+            if broken(Mutant::RunSkipped) {
+                (slot, rest) = (Slot(slot.0 + rest.len() as u64).min(self.log.last().next()), &[]);
+            }
         }
         self.matched = self.matched.max(Slot(slot.0 - 1));
         let rest = &rest[..rest.len().min(self.log.room_from(slot))];
@@ -255,20 +259,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.wait_for_primary();
             self.tell_role(Reason::HigherBallot, out);
         }
+        let first = self.committed.next();
         for (slot, entry) in run.slots().zip(entries) {
-            let is_primary = matches!(self.part, Part::Primary { .. });
-            if is_primary || slot > self.committed.next() || !self.log.has_room(slot) {
-                return;
-            }
-            if slot <= self.committed {
+            if slot < first {
                 continue;
+            }
+            if !self.log.has_room(slot) {
+                break;
             }
             if self.log.ballot(slot) != Some(entry.ballot) {
                 self.put(slot, *entry, out);
             }
             self.commit(slot);
             self.matched = self.matched.max(slot);
-            self.go_on_fetching(slot, out);
+        }
+        if first <= self.committed {
+            self.go_on_fetching(Run::between(first, self.committed), out);
         }
     }
 

@@ -13,33 +13,23 @@ use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 
-use super::node::{Part, push, send};
-use super::primary::{Lead, Progress};
-use super::{Ballot, Effect, Effects, Entry, Life, LogEnd, Message, Node, NodeSet, Reason};
-
-/// Slots that one [`Message::Fetch`] asks for.
-const FETCH_SLOTS: u64 = 32;
+use super::fetching::Fetching;
+use super::node::{Part, send};
+use super::primary::Lead;
+use super::replication::Progress;
+use super::{Ballot, Effect, Effects, Life, LogEnd, Message, Node, NodeSet, Reason};
 
 /// A candidate's state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidacy {
-    ballot: Ballot,
+    pub(super) ballot: Ballot,
     /// Whether the own promise is durable, and the others have been asked.
     asked: bool,
     /// The log's end as others would see it, once what is missing has been fetched.
-    taken: LogEnd,
-    fetching: Option<Fetching>,
-    give_up_at: Instant,
+    pub(super) taken: LogEnd,
+    pub(super) fetching: Option<Fetching>,
+    pub(super) give_up_at: Instant,
     again_at: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Fetching {
-    donor: NodeId,
-    target: LogEnd,
-    /// What the last question asked for, and how far the log here is the donor's.
-    asked_from: Slot,
-    got: Slot,
 }
 
 /// What a voter has promised with.
@@ -67,12 +57,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.election_at = self.now + self.patience;
     }
 
+    /// Puts the own candidacy off because another node stands; not for longer than an eager server would:
+    /// that one may come to nothing, again and again. Whoever is reluctant waits for a primary.
+    pub(super) fn wait_for_candidate(&mut self) {
+        let patience = Duration::from_micros(self.draw_silence());
+        self.election_at = self.election_at.max(self.now + patience);
+    }
+
     /// How long a silence this node bears. It is drawn once for a primary.
     pub(super) fn draw_patience(&mut self) {
+        let reluctance = self.reluctance() * self.config.silence.as_micros();
+        self.patience = Duration::from_micros(self.draw_silence() + reluctance);
+    }
+
+    /// How long a silence it would bear if it were eager, in microseconds.
+    fn draw_silence(&mut self) -> u64 {
         let silence = self.config.silence.as_micros();
-        let rank = u64::from(self.config.rank) * silence / 10;
-        let patience = silence + rank + self.draw(silence / 4);
-        self.patience = Duration::from_micros(patience + self.reluctance() * silence);
+        silence + u64::from(self.config.rank) * silence / 10 + self.draw(silence / 4)
     }
 
     /// How many silences longer than others it waits. A witness has no server: as primary it could
@@ -179,19 +180,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Asks a node that knows more to be committed. It need not be, or reach, the primary.
-    fn learn_from(&mut self, node: NodeId, out: &mut Effects) {
-        let from = self.committed.next();
-        self.learning = Some((node, from));
-        self.fetch(node, Ballot::ZERO, from, out);
-    }
-
-    fn fetch(&self, node: NodeId, ballot: Ballot, from: Slot, out: &mut Effects) {
-        let before = self.log.ballot(Slot(from.0 - 1)).unwrap_or_default();
-        let committed = self.committed;
-        send(out, node, Message::Fetch { ballot, committed, from, before });
-    }
-
     fn stand_if_supported(&mut self, out: &mut Effects) {
         if let Part::Canvassing { ballot, granted } = self.part
             && self.members().is_majority(granted)
@@ -272,7 +260,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Whether it is a majority, and which promises count, is read from the log here. Fetching may
     /// change that (other members, a life that has ended): so it is looked at again afterwards.
     // specs: P6, P7, R4
-    fn weigh_promises(&mut self, out: &mut Effects) {
+    pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
         let Part::Candidate(mut candidacy) = self.part else { return };
         // What ends with something committed here need not be fetched: the next log is looked for.
         while let Some((donor, target)) = self.highest_promise(candidacy.taken) {
@@ -320,112 +308,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let less = usize::from(broken(Mutant::ElectedByOneLess));
         (valid.len() + less >= self.members().majority()).then_some(best)
-    }
-
-    /// Sends a range of the log: the decided part from the frontend's storage, for a candidate also
-    /// the undecided part.
-    pub(super) fn on_fetch(
-        &mut self,
-        from: NodeId,
-        ballot: Ballot,
-        committed: Slot,
-        (wanted, before): (Slot, Ballot),
-        out: &mut Effects,
-    ) {
-        let agrees = wanted > committed && self.log.ballot(Slot(wanted.0 - 1)) == Some(before);
-        let first = if agrees { wanted } else { Slot(committed.0.saturating_add(1)) };
-        if first > self.log.last() {
-            return;
-        }
-        let base = self.log.base().slot;
-        let range_end = Slot(first.0.saturating_add(FETCH_SLOTS - 1)).min(self.log.last());
-        if first <= base {
-            push(out, Effect::ServeCatchUp { to: from, from: first, up_to: range_end.min(base) });
-        }
-        if !ballot.belongs_to(from) || ballot != self.promised || self.following.is_some() {
-            return;
-        }
-        let mut slot = first.max(base.next());
-        while slot <= range_end {
-            let run = self.log.run(slot, range_end);
-            let before = self.log.ballot(Slot(slot.0 - 1)).expect("the window has no gaps");
-            send(out, from, Message::Copy { ballot, run, before });
-            slot = run.last().next();
-        }
-    }
-
-    pub(super) fn on_copies(
-        &mut self,
-        from: NodeId,
-        ballot: Ballot,
-        first: Slot,
-        before: Ballot,
-        entries: &[Entry],
-        out: &mut Effects,
-    ) {
-        let (mut slot, mut before) = (first, before);
-        for entry in entries {
-            self.on_copy(from, ballot, slot, before, entry, out);
-            (slot, before) = (slot.next(), entry.ballot);
-        }
-    }
-
-    // specs: P4
-    fn on_copy(
-        &mut self,
-        from: NodeId,
-        ballot: Ballot,
-        slot: Slot,
-        before: Ballot,
-        entry: &Entry,
-        out: &mut Effects,
-    ) {
-        let Part::Candidate(candidacy) = self.part else { return };
-        let Some(fetching) = candidacy.fetching else { return };
-        let expected = candidacy.ballot == ballot
-            && fetching.donor == from
-            && slot > fetching.got
-            && slot <= fetching.target.slot
-            && entry.ballot < ballot;
-        let previous = Slot(slot.0.saturating_sub(1));
-        let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
-        if !expected || !agrees {
-            return;
-        }
-        if slot > self.committed && self.log.ballot(slot) != Some(entry.ballot) {
-            if !self.log.has_room(slot) {
-                return;
-            }
-            self.put(slot, *entry, out);
-        }
-        self.go_on_fetching(slot, out);
-    }
-
-    /// After `slot` has come: asks for the next range, or goes on to what the entries were for.
-    pub(super) fn go_on_fetching(&mut self, slot: Slot, out: &mut Effects) {
-        if let Some((node, from)) = self.learning
-            && slot.0 + 1 == from.0 + FETCH_SLOTS
-            && self.following.is_none()
-        {
-            self.learn_from(node, out);
-        }
-        let Part::Candidate(mut candidacy) = self.part else { return };
-        let Some(fetching) = &mut candidacy.fetching else { return };
-        fetching.got = fetching.got.max(slot);
-        candidacy.give_up_at = self.now + self.config.silence.times(2);
-        let Fetching { donor, target, asked_from, got } = *fetching;
-        if got >= target.slot {
-            candidacy.fetching = None;
-            candidacy.taken = target;
-            self.part = Part::Candidate(candidacy);
-            return self.weigh_promises(out);
-        }
-        if got.0 + 1 >= asked_from.0 + FETCH_SLOTS {
-            fetching.asked_from = got.next();
-            self.part = Part::Candidate(candidacy);
-            return self.fetch(donor, candidacy.ballot, got.next(), out);
-        }
-        self.part = Part::Candidate(candidacy);
     }
 
     /// Something of the candidacy is late: it was lost, or a majority is out of reach.

@@ -7,12 +7,13 @@ use crate::limits::NODES_MAX;
 
 use super::{Ballot, Content, Entry, Life, Members, Message, Run};
 
-/// Effects that one step can have: two for each other member and eight of the node itself must always
-/// fit; the rest is for entries on their way to members, which otherwise follow with the next step.
-pub const EFFECTS_MAX: usize = EFFECTS_RESERVED + 40;
+/// Effects that one step can have: three for each other member (a new primary's heartbeat, what is to be
+/// served, a commit index) and eight of the node itself must always fit; the rest is for entries on
+/// their way to members, which otherwise follow with the next step.
+pub const EFFECTS_MAX: usize = EFFECTS_RESERVED + 34;
 
 /// Effects that the handlers themselves can have, beside entries that are sent.
-pub(super) const EFFECTS_RESERVED: usize = 2 * (NODES_MAX - 1) + 8;
+pub(super) const EFFECTS_RESERVED: usize = 3 * (NODES_MAX - 1) + 8;
 
 /// Where a step puts its effects. The caller gives it empty and carries them out in their order.
 pub type Effects = heapless::Vec<Effect, EFFECTS_MAX>;

@@ -31,6 +31,8 @@
 //! | `node` | the machine: its state, and which handler sees an input |
 //! | `window` | the end of the log |
 //! | `acceptor`, `candidate`, `primary`, `standing` | its handlers: accept, be elected, propose, be allowed to vote |
+//! | `fetching`, `replication` | what a candidate lacks, what members lack |
+//! | `view` | what a driver may ask |
 
 mod acceptor;
 mod ballot;
@@ -38,11 +40,14 @@ mod candidate;
 mod config;
 mod effect;
 mod entry;
+mod fetching;
 mod members;
 mod message;
 mod node;
 mod primary;
+mod replication;
 mod standing;
+mod view;
 mod window;
 
 pub use ballot::Ballot;

@@ -1,39 +1,31 @@
-//! The primary: proposing, replication to each member, and what is chosen.
+//! The primary: what it proposes, and its rights.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::time::Instant;
 
-use super::effect::EFFECTS_MAX;
-use super::node::{Part, push, send};
-use super::{
-    Ballot, CATCH_UP_SLOTS_MAX, Content, Descriptor, Effect, Effects, Entry, Life, Members,
-    Message, Node, NodeSet, Reason,
-};
-
-/// Effects that may still come after the entries for members: a commit index for each, and what
-/// concludes the step.
-const EFFECTS_AFTER_ENTRIES: usize = NODES_MAX - 1 + 6;
+use super::node::Part;
+use super::{Ballot, Content, Descriptor, Effects, Entry, Members, Node, NodeSet, Reason};
 
 /// What a primary keeps beside the log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Lead {
     /// The last slot that was taken over.
-    start: Slot,
+    pub(super) start: Slot,
     since: Instant,
-    beat: u64,
+    pub(super) beat: u64,
     pub(super) beat_at: Instant,
     /// Votes may have changed since they were counted.
     pub(super) recount: bool,
     /// Entries wait for room among the effects.
     pub(super) unsent: bool,
     /// A majority has adopted the log under this ballot.
-    established: bool,
+    pub(super) established: bool,
     /// Where the last change of members stands.
     change: Slot,
-    successor: Option<(NodeId, Instant)>,
-    succeed_sent: bool,
+    pub(super) successor: Option<(NodeId, Instant)>,
+    pub(super) succeed_sent: bool,
 }
 
 impl Lead {
@@ -42,48 +34,6 @@ impl Lead {
         self.beat_at = far;
         self.beat = self.beat.min(1);
     }
-}
-
-/// What a primary knows of a member's log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Progress {
-    /// The next slot to send; none while it is not known what the member has.
-    next: Option<Slot>,
-    /// The member has everything up to here, durable or not.
-    received: Slot,
-    /// Its vote, if it has voted: everything up to here is durable there under this ballot.
-    pub(super) voted: bool,
-    pub(super) matched: Slot,
-    /// The frontend was asked to send everything up to here.
-    served: Slot,
-    /// The commit index that it was told.
-    told: Slot,
-    beat: u64,
-    stalled: Option<Slot>,
-}
-
-impl Progress {
-    pub(super) fn forget_beats(&mut self) {
-        self.beat = self.beat.min(1);
-        self.stalled = None;
-    }
-
-    /// The link is gone: what was sent may be lost, and what follows has to be asked for.
-    pub(super) fn lose_track(&mut self) {
-        self.next = None;
-        self.stalled = None;
-        self.served = Slot::NONE;
-        self.told = Slot::NONE;
-    }
-}
-
-/// What a member acknowledges.
-#[derive(Clone, Copy)]
-pub(super) struct Acknowledged {
-    pub(super) up_to: Slot,
-    pub(super) received: Slot,
-    pub(super) life: Option<Life>,
-    pub(super) beat: u64,
 }
 
 /// Why nothing was proposed.
@@ -142,7 +92,8 @@ impl core::error::Error for ChangeError {}
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Proposes payloads for the next slots, as many as there is room for, and says how many these are:
-    /// at least one, unless it was given none. They belong to the [`Effect::Append`] among the effects.
+    /// at least one, unless it was given none. They belong to the [`Effect::Append`](super::Effect::Append)
+    /// among the effects.
     ///
     /// # Errors
     /// [`ProposeError`]; nothing has changed then.
@@ -332,23 +283,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         heard.is_some_and(|heard| self.now.since(heard) < self.config.silence)
     }
 
-    fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
-        let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
-        let Lead { start, beat, .. } = self.lead;
-        let committed = self.committed;
-        send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
-    }
-
     pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
         if let Part::Primary { ballot } = self.part {
             self.progress[node.index()].lose_track();
             self.send_heartbeat(node, ballot, out);
         }
-    }
-
-    /// All who get the log: the members, and those whose removal they may not know yet.
-    fn receivers(&self) -> NodeSet {
-        self.others().union(self.log.base().members.all().without(self.config.me))
     }
 
     /// Appends an entry of this primary. The caller has looked whether there is room.
@@ -379,154 +318,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         (decided || broken(Mutant::TwoChanges))
             && self.committed >= Slot::GENESIS
             && self.capacity_left() > 0
-    }
-
-    // specs: R4
-    pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
-        let Part::Primary { ballot } = self.part else { return };
-        let believable = said.received <= self.log.last() && said.up_to <= said.received;
-        if asked != ballot || !believable || !self.receivers().contains(from) {
-            return;
-        }
-        let life = self.log.end().life(from);
-        let progress = &mut self.progress[from.index()];
-        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
-        // so.
-        if said.life == Some(life) && said.up_to >= self.lead.start {
-            progress.matched =
-                if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
-            progress.voted = true;
-            self.lead.recount |= said.up_to > self.committed || !self.lead.established;
-        }
-        if said.beat > 0 && said.beat >= progress.beat {
-            progress.beat = said.beat;
-            progress.received = said.received;
-        } else {
-            progress.received = progress.received.max(said.received);
-        }
-        let expected = progress.received.next();
-        match progress.next {
-            None => progress.next = Some(expected),
-            Some(next) if next < expected => progress.next = Some(expected),
-            // Two heartbeats in a row found nothing new there: what was sent is lost.
-            Some(next) if said.beat > 0 && next > expected && !broken(Mutant::NeverRepeated) => {
-                if progress.stalled == Some(progress.received) {
-                    progress.next = Some(expected);
-                    progress.served = Slot::NONE;
-                    progress.stalled = None;
-                } else {
-                    progress.stalled = Some(progress.received);
-                }
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// What a majority has durable under this ballot is chosen.
-    // specs: P9, R4
-    fn choose(&mut self) {
-        self.lead.recount = false;
-        let members = self.members();
-        let less = usize::from(broken(Mutant::ChosenByOneLess) && members.majority() > 1);
-        let majority = members.majority() - less;
-        // Once something is chosen under this ballot, only votes for more are news.
-        let known = self.lead.established.then_some(self.committed);
-        let mut votes = [Slot::NONE; NODES_MAX];
-        let mut count = 0;
-        for node in members.voters.iter() {
-            if let Some(vote) = self.vote_of(node)
-                && Some(vote) > known
-            {
-                votes[count] = vote;
-                count += 1;
-            }
-        }
-        if count < majority {
-            return;
-        }
-        let votes = &mut votes[..count];
-        votes.sort_unstable();
-        let chosen = votes[count - majority];
-        assert!(chosen >= self.lead.start, "a vote without what was taken over");
-        self.lead.established = true;
-        self.commit(chosen);
-    }
-
-    /// Up to which slot a voter has the log durable under this primary's ballot.
-    // specs: R4
-    #[inline]
-    fn vote_of(&self, node: NodeId) -> Option<Slot> {
-        if node == self.config.me {
-            let counts = self.life() == Some(self.log.end().life(node));
-            return (counts && self.accepted_is_durable()).then_some(self.durable);
-        }
-        let progress = &self.progress[node.index()];
-        progress.voted.then_some(progress.matched)
-    }
-
-    /// What a primary's step ends with: what is chosen by now, and who does not know it.
-    #[inline(never)]
-    pub(super) fn conclude_lead(&mut self, ballot: Ballot, out: &mut Effects) {
-        if self.lead.recount {
-            self.choose();
-        }
-        self.replicate(ballot, out);
-    }
-
-    /// Sends each member what it lacks, as far as the effects have room.
-    fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
-        self.lead.unsent = false;
-        let receivers = self.receivers();
-        let last = self.log.last();
-        for to in receivers.iter() {
-            let progress = &mut self.progress[to.index()];
-            let Some(next) = progress.next else { continue };
-            if next <= last {
-                self.send_entries(to, ballot, next, out);
-            }
-            let progress = &mut self.progress[to.index()];
-            if progress.told < self.committed {
-                progress.told = self.committed;
-                send(out, to, Message::Commit { ballot, committed: self.committed });
-            }
-        }
-        if let Some((to, _)) = self.lead.successor
-            && !self.lead.succeed_sent
-            && self.progress[to.index()].matched == self.log.last()
-        {
-            self.lead.succeed_sent = true;
-            send(out, to, Message::Succeed { ballot });
-        }
-    }
-
-    fn send_entries(&mut self, to: NodeId, ballot: Ballot, mut next: Slot, out: &mut Effects) {
-        let base = self.log.base().slot;
-        let last = self.log.last();
-        let (committed, start) = (self.committed, self.lead.start);
-        let progress = &mut self.progress[to.index()];
-        if progress.received < progress.served {
-            return;
-        }
-        if next <= base {
-            // More than its window the member cannot take at once.
-            let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
-            let up_to = Slot(next.0 + range - 1).min(base);
-            progress.served = up_to;
-            progress.next = Some(up_to.next());
-            return push(out, Effect::ServeCatchUp { to, from: next, up_to });
-        }
-        while next <= last {
-            if out.len() + EFFECTS_AFTER_ENTRIES >= EFFECTS_MAX {
-                self.lead.unsent = true;
-                break;
-            }
-            let run = self.log.run(next, last);
-            let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
-            send(out, to, Message::Accept { ballot, run, before, committed, start });
-            progress.told = committed;
-            next = run.last().next();
-        }
-        progress.next = Some(next);
     }
 
     /// Whether this primary has been removed, and that is decided.

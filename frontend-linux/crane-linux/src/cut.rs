@@ -97,7 +97,7 @@ mod tests {
         };
         data.put_meta(&meta).unwrap();
         let mut log = Log::open(&data.log()).unwrap().log;
-        let ballot = Ballot { round: 1, node: NodeId::new(1) };
+        let ballot = Ballot::new(1, NodeId::new(1));
         for slot in 1..=12 {
             let payload = Payload::from(&b"bytes"[..]);
             let content = Content::Payload(describe(&payload));

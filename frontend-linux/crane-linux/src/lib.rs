@@ -51,7 +51,8 @@ pub mod decoders {
     pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::names::member_names;
-    pub use crate::net::link::{question, read_hello, read_message};
+    pub use crate::net::link::{question, read_hello};
+    pub use crate::net::message::{Kept, Received, read_message, write_message};
     pub use crate::net::query::Query;
     pub use crate::net::{frame, handshake, ops};
     pub use crate::options::{Priority, parse_time, parse_variable};
@@ -59,7 +60,7 @@ pub mod decoders {
     pub use crate::roster::{Place, Roster};
 }
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
 
@@ -68,7 +69,7 @@ pub fn run() -> ! {
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
         cell::launch::run();
     }
-    let cli = Cli::parse();
+    let cli = options::parse();
     let status = match (&cli.command, cli.replica.local) {
         (Some(Subcommands::Status(args)), _) => status::run(args),
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),

@@ -1,8 +1,12 @@
 //! The command line.
 
+// What is written on options is the text of --help, where host[:port] is no link.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
@@ -370,10 +374,53 @@ pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Reads the command line. If something is wrong with it, says so and ends the process.
+pub fn parse() -> Cli {
+    Cli::try_parse().unwrap_or_else(|error| with_hint(error).exit())
+}
+
+/// Who left out the dashes before the program is told of them.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let context = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return error,
+    };
+    let program = match error.get(context) {
+        Some(ContextValue::String(word)) if !word.starts_with('-') => word.clone(),
+        _ => return error,
+    };
+    // Behind a subcommand's name it is no program.
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    if usage.contains("PROGRAM") {
+        let hint = format!("the server's program and its arguments come after --: -- {program}");
+        let hints = ContextValue::StyledStrs(vec![hint.into()]);
+        error.insert(ContextKind::Suggested, hints);
+    }
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn who_leaves_out_the_dashes_is_told_of_them() {
+        let told = |words: &[&str]| {
+            let words = ["crane-linux"].iter().chain(words);
+            with_hint(Cli::try_parse_from(words).unwrap_err()).to_string()
+        };
+        let hint = "come after --: -- ./server";
+        for words in
+            [&["--local", "3", "./server"][..], &["./server"], &["--local", "3", "./server", "-p"]]
+        {
+            assert!(told(words).contains(hint), "{}", told(words));
+        }
+        for words in [&["status", "./server"][..], &["--locl", "3"], &["log", "verify"]] {
+            assert!(!told(words).contains("come after"), "{}", told(words));
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

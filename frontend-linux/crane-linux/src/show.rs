@@ -14,7 +14,13 @@ use crate::terminal::complain;
 /// Prints every record of the log in this data directory, or only whether all are whole, and gives the
 /// exit status.
 pub fn run(data: &Path, records: bool) -> i32 {
-    match read(&data.join("log"), records) {
+    let log = data.join("log");
+    if !log.is_dir() {
+        let data = data.display();
+        complain(&format!("{data} holds no log; give a replica's data directory (its --data-dir)"));
+        return 1;
+    }
+    match read(&log, records) {
         Ok((count, torn)) => {
             println!("{count} records are whole; {torn} torn bytes at the end");
             0

@@ -1,26 +1,44 @@
-//! The core. The driver keeps payloads beside the machine, as the daemon does.
+//! The core. The driver keeps payloads beside the machine and hands them on by reference, as the daemon
+//! does.
+
+use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Descriptor, Effect, Effects, Input, Members, Message, Node, Record, Stored, WriteNumber,
+    Config, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node, Run, Stored,
+    WriteNumber,
 };
 use crane_core::time::Instant;
 
-use crate::{ENTRY_BYTES, Group};
+use crate::{Group, Sum, from_primary, value};
 
-type Payload = [u8; ENTRY_BYTES];
-type Envelope = (NodeId, Message, Option<Payload>);
+type Payload = Rc<[u8]>;
 
 const WINDOW: usize = 4096;
 const NODES: usize = 3;
 
 struct Member {
     node: Node<WINDOW>,
-    inbox: Vec<Envelope>,
-    /// What has been accepted, by slot.
-    log: Vec<Payload>,
-    written: Option<WriteNumber>,
+    inbox: Inbox,
+    log: Log,
+    written: WriteNumber,
+    durable: WriteNumber,
     applied: u64,
+    sum: Sum,
+}
+
+/// What is on the way to a member: messages, and the entries of all of them in a row.
+#[derive(Default)]
+struct Inbox {
+    messages: Vec<(NodeId, Message)>,
+    log: Log,
+}
+
+/// Entries with their payloads.
+#[derive(Default)]
+struct Log {
+    entries: Vec<Entry>,
+    payloads: Vec<Payload>,
 }
 
 /// Three of them.
@@ -28,7 +46,20 @@ pub struct Three {
     members: [Member; NODES],
     now: Instant,
     primary: usize,
-    spare: Vec<Envelope>,
+    effects: Effects,
+    descriptors: Vec<Descriptor>,
+    proposed: Vec<Payload>,
+}
+
+/// Where the payloads of an input are.
+#[derive(Clone, Copy)]
+enum Handed {
+    /// There are none.
+    Nothing,
+    /// In the member's inbox from a place on, the first of them for this slot.
+    Inbox(Slot, usize),
+    /// They are proposed, the first of them for this slot.
+    Proposed(Slot),
 }
 
 impl Three {
@@ -39,57 +70,119 @@ impl Three {
             let config = Config::new(me, Members::first(NODES), index as u64 + 1);
             Member {
                 node: Node::restore(config, now, Stored::BLANK, []),
-                inbox: Vec::new(),
-                log: Vec::new(),
-                written: None,
+                inbox: Inbox::default(),
+                log: Log::default(),
+                written: WriteNumber(0),
+                durable: WriteNumber(0),
                 applied: 0,
+                sum: Sum::default(),
             }
         });
-        let mut three = Self { members, now, primary: 0, spare: Vec::new() };
-        let primary = loop {
-            let leads = |at: &Member| at.node.primary() == Some(at.node.me());
-            if let Some(primary) = three.members.iter().position(leads) {
-                break primary;
+        let (descriptors, proposed) = (Vec::new(), Vec::new());
+        let effects = Effects::new();
+        let mut three = Self { members, now, primary: 0, effects, descriptors, proposed };
+        three.primary = loop {
+            let known = three.members.each_ref().map(|at| at.node.primary());
+            if let [Some(one), Some(two), Some(other)] = known
+                && one == two
+                && two == other
+            {
+                break one.index();
             }
             let next = three.members.iter().map(|at| at.node.deadline()).min();
             three.now = next.expect("three nodes").max(three.now);
             for index in 0..NODES {
-                three.step(index, Input::Wake, None);
+                three.step(index, Input::Wake);
             }
             three.pass();
         };
-        three.primary = primary;
         three
     }
 
-    fn step(&mut self, index: usize, input: Input, payload: Option<Payload>) {
-        let mut out = Effects::new();
-        self.members[index].node.step(self.now, input, &mut out);
-        self.carry_out(index, &out, payload);
+    fn step(&mut self, index: usize, input: Input<'_>) {
+        self.members[index].node.step(self.now, input, &mut self.effects);
+        self.carry_out(index, Handed::Nothing);
     }
 
-    fn carry_out(&mut self, index: usize, out: &Effects, payload: Option<Payload>) {
-        let from = self.members[index].node.me();
-        for effect in out {
-            match *effect {
-                Effect::Send { to, message } => {
-                    let carried = message
-                        .payload()
-                        .map(|(slot, _)| self.members[index].log[slot.0 as usize - 1]);
-                    self.members[to.index()].inbox.push((from, message, carried));
+    /// Hands a member what is on the way to it.
+    fn deliver(&mut self, index: usize) {
+        let mut at = 0;
+        for number in 0..self.members[index].inbox.messages.len() {
+            let Member { node, inbox, .. } = &mut self.members[index];
+            let (from, message) = &inbox.messages[number];
+            let run = message.run().unwrap_or(Run { first: Slot::NONE, count: 0 });
+            let entries = &inbox.log.entries[at..at + run.count as usize];
+            let input = Input::Message { from: *from, message, entries };
+            node.step(self.now, input, &mut self.effects);
+            if !self.effects.is_empty() {
+                self.carry_out(index, Handed::Inbox(run.first, at));
+            }
+            at += run.count as usize;
+        }
+        let inbox = &mut self.members[index].inbox;
+        inbox.messages.clear();
+        if at > 0 {
+            inbox.log.entries.clear();
+            inbox.log.payloads.clear();
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, handed: Handed) {
+        for effect in &self.effects {
+            match effect {
+                Effect::Send { to, message } => send(&mut self.members, index, *to, message),
+                Effect::Write { number, .. } => self.members[index].written = *number,
+                Effect::Append { number, run } => {
+                    let Member { node, inbox, log, written, .. } = &mut self.members[index];
+                    *written = WriteNumber(number.0 + u64::from(run.count) - 1);
+                    let (first, payloads) = match handed {
+                        Handed::Nothing => unreachable!("payloads come with an input"),
+                        Handed::Inbox(first, at) => (first, &inbox.log.payloads[at..]),
+                        Handed::Proposed(first) => (first, &self.proposed[..]),
+                    };
+                    let skipped = (run.first.0 - first.0) as usize;
+                    log.append(node, *run, &payloads[skipped..][..run.count as usize]);
                 }
-                Effect::Write { number, record } => {
-                    let member = &mut self.members[index];
-                    member.written = Some(number);
-                    if let Record::Accept { slot, .. } = record {
-                        member.log.truncate(slot.0 as usize - 1);
-                        member.log.push(payload.unwrap_or([0; ENTRY_BYTES]));
-                    }
-                }
-                Effect::Committed { up_to: Slot(up_to) } => self.members[index].applied = up_to,
+                Effect::Committed { up_to } => self.members[index].apply(*up_to),
                 _ => {}
             }
         }
+        self.effects.clear();
+    }
+}
+
+/// Puts a message, with the entries that it names, into the receiver's inbox.
+fn send(members: &mut [Member; NODES], from: usize, to: NodeId, message: &Message) {
+    let [sender, receiver] =
+        members.get_disjoint_mut([from, to.index()]).expect("nobody sends to itself");
+    receiver.inbox.messages.push((sender.node.me(), *message));
+    if let Some(run) = message.run() {
+        receiver.inbox.log.take_from(&sender.log, run);
+    }
+}
+
+impl Member {
+    fn apply(&mut self, up_to: Slot) {
+        for payload in &self.log.payloads[self.applied as usize..up_to.0 as usize] {
+            self.sum.add(payload);
+        }
+        self.applied = up_to.0;
+    }
+}
+
+impl Log {
+    fn take_from(&mut self, log: &Log, run: Run) {
+        let range = run.first.0 as usize - 1..run.last().0 as usize;
+        self.entries.extend_from_slice(&log.entries[range.clone()]);
+        self.payloads.extend_from_slice(&log.payloads[range]);
+    }
+
+    fn append(&mut self, node: &Node<WINDOW>, run: Run, payloads: &[Payload]) {
+        let kept = run.first.0 as usize - 1;
+        self.entries.truncate(kept);
+        self.payloads.truncate(kept);
+        self.entries.extend(run.slots().map(|slot| node.entry(slot).expect("just appended")));
+        self.payloads.extend_from_slice(payloads);
     }
 }
 
@@ -98,32 +191,38 @@ impl Group for Three {
         self.members.iter().map(|at| at.applied).min().expect("three nodes")
     }
 
-    fn propose(&mut self, entries: u64) {
-        for number in 0..entries {
-            let payload = [number as u8; ENTRY_BYTES];
-            let descriptor = Descriptor { length: ENTRY_BYTES as u32, digest: number };
-            let mut out = Effects::new();
-            let node = &mut self.members[self.primary].node;
-            node.propose(self.now, descriptor, &mut out).expect("room in the window");
-            self.carry_out(self.primary, &out, Some(payload));
+    fn sums(&self) -> [Sum; NODES] {
+        self.members.each_ref().map(|at| at.sum)
+    }
+
+    fn propose(&mut self, numbers: std::ops::Range<u64>) {
+        self.descriptors.clear();
+        self.proposed.clear();
+        for number in numbers {
+            let payload = Payload::from(value(number).as_slice());
+            self.descriptors.push(Descriptor { length: payload.len() as u32, digest: number });
+            self.proposed.push(payload);
         }
+        let node = &mut self.members[self.primary].node;
+        let first = node.last().next();
+        let taken = node.propose(self.now, &self.descriptors, &mut self.effects);
+        assert_eq!(taken, Ok(self.descriptors.len()), "there is room in the window");
+        self.carry_out(self.primary, Handed::Proposed(first));
     }
 
     fn pass(&mut self) {
-        for index in 0..NODES {
-            let mut inbox =
-                std::mem::replace(&mut self.members[index].inbox, std::mem::take(&mut self.spare));
-            for (from, message, payload) in inbox.drain(..) {
-                self.step(index, Input::Message { from, message }, payload);
-            }
-            self.spare = inbox;
+        for index in from_primary(self.primary) {
+            self.deliver(index);
             // Stable storage is memory here: what was written is durable after each round.
-            if let Some(up_to) = self.members[index].written.take() {
-                self.step(index, Input::Durable { up_to }, None);
+            let Member { written, durable, .. } = &mut self.members[index];
+            if written > durable {
+                *durable = *written;
+                let up_to = *written;
+                self.step(index, Input::Durable { up_to });
             }
             // What did not fit into one step's effects follows at once.
             while self.members[index].node.deadline() <= self.now {
-                self.step(index, Input::Wake, None);
+                self.step(index, Input::Wake);
             }
         }
     }

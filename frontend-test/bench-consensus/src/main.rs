@@ -1,7 +1,11 @@
 //! Three nodes in memory on one thread agree on entries of 64 bytes until all have applied them; nothing
 //! is serialised. One run of one library: `bench-consensus crane|omnipaxos|raft OUTSTANDING ENTRIES`.
 //!
-//! Prints the entries per second of processor time. `ci/bench consensus` counts instructions: those of a
+//! A value is on the heap, as a client's request would be. It counts as applied on a node when that node
+//! has read it from what was committed there; the sum of all is checked. The storages are the libraries'
+//! own in memory, which keep everything.
+//!
+//! Prints the values per second of processor time. `ci/bench consensus` counts instructions: those of a
 //! long run less those of a short one, by callgrind, which repeat.
 
 mod crane;
@@ -11,12 +15,38 @@ mod raft_rs;
 /// What is agreed on.
 pub const ENTRY_BYTES: usize = 64;
 
+/// What a node's machine does with the values that it applies: it looks at each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sum(u64);
+
+impl Sum {
+    /// Applies a value.
+    pub fn add(&mut self, value: &[u8]) {
+        let (number, _) = value.split_first_chunk().expect("a value has 64 bytes");
+        self.0 += u64::from_le_bytes(*number);
+    }
+}
+
+/// What a value holds. Each library keeps it on the heap in its way, as it would a client's request.
+pub fn value(number: u64) -> [u8; ENTRY_BYTES] {
+    let mut value = [0; ENTRY_BYTES];
+    value[..8].copy_from_slice(&number.to_le_bytes());
+    value
+}
+
+/// All nodes, the primary first: then what it says is answered within one round.
+pub fn from_primary(primary: usize) -> impl Iterator<Item = usize> {
+    (0..3).map(move |step| (primary + step) % 3)
+}
+
 /// Three nodes of one library.
 pub trait Group {
-    /// How many entries every node has applied.
+    /// How many values every node has applied.
     fn applied(&self) -> u64;
-    /// Proposes entries at the primary.
-    fn propose(&mut self, entries: u64);
+    /// What they came to on each node.
+    fn sums(&self) -> [Sum; 3];
+    /// Proposes values at the primary.
+    fn propose(&mut self, numbers: std::ops::Range<u64>);
     /// Delivers what is on the way, once round.
     fn pass(&mut self);
 }
@@ -27,15 +57,17 @@ fn run(group: &mut impl Group, outstanding: u64, entries: u64) {
     let mut idle = 0;
     while group.applied() - start < entries {
         let applied = group.applied() - start;
-        let room = (applied + outstanding).min(entries) - proposed;
-        if room > 0 {
-            group.propose(room);
-            proposed += room;
+        let end = (applied + outstanding).min(entries);
+        if end > proposed {
+            group.propose(proposed..end);
+            proposed = end;
         }
         group.pass();
         idle = if group.applied() - start == applied { idle + 1 } else { 0 };
         assert!(idle < 10_000, "no progress");
     }
+    let all = Sum((0..entries).sum());
+    assert_eq!(group.sums(), [all; 3], "every node has applied every value once");
 }
 
 fn processor_seconds() -> f64 {

@@ -2,13 +2,14 @@
 
 use omnipaxos::messages::Message;
 use omnipaxos::storage::{Entry, NoSnapshot};
+use omnipaxos::util::LogEntry;
 use omnipaxos::{ClusterConfig, OmniPaxos, OmniPaxosConfig, ServerConfig};
 use omnipaxos_storage::memory_storage::MemoryStorage;
 
-use crate::{ENTRY_BYTES, Group};
+use crate::{Group, Sum, from_primary, value};
 
 #[derive(Clone, Debug)]
-struct Bytes(#[allow(dead_code)] [u8; ENTRY_BYTES]);
+struct Bytes(Vec<u8>);
 
 impl Entry for Bytes {
     type Snapshot = NoSnapshot;
@@ -19,6 +20,8 @@ pub struct Three {
     nodes: Vec<OmniPaxos<Bytes, MemoryStorage<Bytes>>>,
     primary: usize,
     outgoing: Vec<Message<Bytes>>,
+    applied: [usize; 3],
+    sums: [Sum; 3],
 }
 
 impl Three {
@@ -37,7 +40,8 @@ impl Three {
                     .expect("a sound configuration")
             })
             .collect();
-        let mut three = Self { nodes, primary: 0, outgoing: Vec::new() };
+        let (applied, sums) = ([0; 3], [Sum::default(); 3]);
+        let mut three = Self { nodes, primary: 0, outgoing: Vec::new(), applied, sums };
         let primary = loop {
             three.nodes.iter_mut().for_each(OmniPaxos::tick);
             three.pass();
@@ -62,23 +66,42 @@ impl Three {
     }
 }
 
+impl Three {
+    fn apply(&mut self, index: usize) {
+        let decided = self.nodes[index].read_decided_suffix(self.applied[index]);
+        let decided = decided.expect("something was decided");
+        self.applied[index] += decided.len();
+        for entry in decided {
+            let LogEntry::Decided(Bytes(value)) = entry else { unreachable!("it is decided") };
+            self.sums[index].add(&value);
+        }
+    }
+}
+
 impl Group for Three {
     fn applied(&self) -> u64 {
-        self.nodes.iter().map(|node| node.get_decided_idx() as u64).min().expect("three nodes")
+        self.applied.into_iter().min().expect("three nodes") as u64
     }
 
-    fn propose(&mut self, entries: u64) {
-        for number in 0..entries {
-            self.nodes[self.primary].append(Bytes([number as u8; ENTRY_BYTES])).expect("it leads");
+    fn sums(&self) -> [Sum; 3] {
+        self.sums
+    }
+
+    fn propose(&mut self, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            self.nodes[self.primary].append(Bytes(value(number).to_vec())).expect("it leads");
         }
     }
 
     fn pass(&mut self) {
-        for index in 0..self.nodes.len() {
+        for index in from_primary(self.primary) {
             self.nodes[index].take_outgoing_messages(&mut self.outgoing);
             for message in self.outgoing.drain(..) {
                 let to = message.get_receiver() as usize - 1;
                 self.nodes[to].handle_incoming(message);
+            }
+            if self.nodes[index].get_decided_idx() > self.applied[index] {
+                self.apply(index);
             }
         }
     }

@@ -1,16 +1,16 @@
 //! The raft crate with its memory storage, driven as its own example does.
 
-use raft::eraftpb::{ConfState, Message};
+use raft::eraftpb::{ConfState, Entry, Message};
 use raft::storage::MemStorage;
 use raft::{Config, RawNode, StateRole};
 
-use crate::{ENTRY_BYTES, Group};
+use crate::{Group, Sum, from_primary, value};
 
 /// Three of them.
 pub struct Three {
     nodes: Vec<RawNode<MemStorage>>,
     applied: [u64; 3],
-    empty: u64,
+    sums: [Sum; 3],
     primary: usize,
 }
 
@@ -35,15 +35,21 @@ impl Three {
                 RawNode::new(&config, storage, &logger).expect("a sound configuration")
             })
             .collect();
-        let mut three = Self { nodes, applied: [0; 3], empty: 0, primary: 0 };
+        let mut three = Self { nodes, applied: [0; 3], sums: [Sum::default(); 3], primary: 0 };
         three.nodes[0].campaign().expect("it may stand");
         for _ in 0..20 {
             three.pass();
         }
         assert_eq!(three.nodes[0].raft.state, StateRole::Leader);
-        three.empty = three.applied[0];
-        three.applied = [0; 3];
         three
+    }
+
+    fn apply(&mut self, index: usize, entries: Vec<Entry>) {
+        // A new leader's own entry is empty.
+        for entry in entries.iter().filter(|entry| !entry.data.is_empty()) {
+            self.sums[index].add(&entry.data);
+            self.applied[index] += 1;
+        }
     }
 
     fn send(&mut self, messages: Vec<Message>) {
@@ -59,22 +65,25 @@ impl Group for Three {
         self.applied.into_iter().min().expect("three nodes")
     }
 
-    fn propose(&mut self, entries: u64) {
-        for number in 0..entries {
-            let data = vec![number as u8; ENTRY_BYTES];
-            self.nodes[self.primary].propose(Vec::new(), data).expect("it leads");
+    fn sums(&self) -> [Sum; 3] {
+        self.sums
+    }
+
+    fn propose(&mut self, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            self.nodes[self.primary].propose(Vec::new(), value(number).to_vec()).expect("it leads");
         }
     }
 
     fn pass(&mut self) {
-        for index in 0..self.nodes.len() {
+        for index in from_primary(self.primary) {
             if !self.nodes[index].has_ready() {
                 continue;
             }
             let mut ready = self.nodes[index].ready();
             let messages = ready.take_messages();
             self.send(messages);
-            let mut applied = ready.take_committed_entries().len() as u64;
+            self.apply(index, ready.take_committed_entries());
             let node = &mut self.nodes[index];
             node.store().wl().append(ready.entries()).expect("memory");
             if let Some(state) = ready.hs() {
@@ -84,10 +93,9 @@ impl Group for Three {
             self.send(messages);
             let mut light = self.nodes[index].advance(ready);
             let messages = light.take_messages();
-            applied += light.take_committed_entries().len() as u64;
+            self.apply(index, light.take_committed_entries());
             self.send(messages);
             self.nodes[index].advance_apply();
-            self.applied[index] += applied;
         }
     }
 }

@@ -4,16 +4,16 @@ use std::cell::OnceCell;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::ENTRY_BYTES_MAX;
-use crane_core::paxos::{Content, Message, NodeSet};
+use crane_core::paxos::{Ballot, Content, Entry, Life, Members, Message, NodeSet, RUN_ENTRIES_MAX};
 use crane_core::wire::EntryWriter;
 use crane_linux::decoders::frame::{self, Decoder, FrameError, Kind};
 use crane_linux::decoders::handshake::{Hello, Loser, MAGIC, PROTOCOL_VERSION, judge};
 use crane_linux::decoders::{
-    Base, Part, Place, Priority, Query, Roster, ServerReport, describe, ops,
-    question as read_question, read_hello, read_message,
+    Base, Kept, Part, Place, Priority, Query, Received, Roster, ServerReport, describe, ops,
+    question as read_question, read_hello, read_message, write_message,
 };
 
-use crate::forge::{input, pieces};
+use crate::forge::{Piece, input, pieces};
 use crate::wire;
 
 const KINDS: [Kind; 6] =
@@ -157,38 +157,83 @@ pub(crate) fn hello_seeds() -> Vec<Vec<u8>> {
     vec![bytes(&fit), bytes(&member), bytes(&other), bytes(&replaced), pair]
 }
 
-/// A message counts only with the payload that it describes.
+/// A message counts only with the entries of its run, and these with the payloads that they describe.
 pub(crate) fn peer_message(bytes: &[u8]) {
     check_peer_message(bytes);
-    // The same with a payload that fits, so that there is something to take.
+    // The same with entries that fit, so that there is something to take.
     let Some((length, rest)) = bytes.split_first() else { return };
-    let Some((words, payload)) = rest.split_at_checked(usize::from(*length)) else { return };
+    let Some((words, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
     let Ok(mut message) = Message::decode(words) else { return };
-    if let Message::Copy { entry, .. }
-    | Message::Chosen { entry, .. }
-    | Message::Accept { entry, .. } = &mut message
-    {
-        entry.content = Content::Payload(describe(payload));
-        let words = wire::encoded_message(&message);
-        let whole = [&[words.len() as u8], &words[..], payload].concat();
-        check_peer_message(&whole);
-        assert!(read_message(&whole).is_ok());
+    let (Message::Copy { run, .. } | Message::Chosen { run } | Message::Accept { run, .. }) =
+        &mut message
+    else {
+        return;
+    };
+    let pieces: Vec<Piece<'_>> = pieces(rest).take(RUN_ENTRIES_MAX + 1).collect();
+    run.count = pieces.len() as u32;
+    let entries: Vec<Kept> = pieces.iter().map(forged_entry).collect();
+    let mut body = Vec::new();
+    write_message(&message, &entries, &mut body);
+    let sound = (1..=RUN_ENTRIES_MAX).contains(&entries.len());
+    assert_eq!(read_message(&body).is_ok(), sound);
+    check_peer_message(&body);
+    for spoilt in pieces.iter().filter(|piece| piece.how >= 0xf0) {
+        let place = usize::from(spoilt.how) * (spoilt.bytes.len() + 1) % body.len();
+        body[place] ^= spoilt.how;
+        check_peer_message(&body);
+        check_peer_message(&body[..place]);
     }
 }
 
 fn check_peer_message(bytes: &[u8]) {
-    let Ok((message, payload)) = read_message(bytes) else { return };
-    let described = message.payload().map(|(_, descriptor)| descriptor);
-    assert_eq!(described, payload.as_deref().map(describe));
+    let Ok(received) = read_message(bytes) else { return };
+    let Received { message, entries, payloads } = received.clone();
+    let count = message.run().map_or(0, |run| run.count as usize);
+    assert!(entries.len() == count && payloads.len() == count && count <= RUN_ENTRIES_MAX);
+    for (entry, payload) in entries.iter().zip(&payloads) {
+        assert_eq!(entry.content.payload(), payload.as_deref().map(describe));
+    }
+    let run: Vec<Kept> = entries.into_iter().zip(payloads).collect();
+    let mut again = Vec::new();
+    write_message(&message, &run, &mut again);
+    assert!(again.len() <= bytes.len(), "the shortest form is written");
+    assert_eq!(read_message(&again), Ok(received));
+    assert!(read_message(&again[..again.len() - 1]).is_err(), "a byte too few");
+    again.push(bytes[0]);
+    assert!(read_message(&again).is_err(), "a byte too many");
+}
+
+fn forged_entry(piece: &Piece<'_>) -> Kept {
+    let node = NodeId::new(piece.how % 7 + 1).expect("at most 7");
+    let ballot = Ballot::new(2, Some(node));
+    let (content, payload) = match piece.how % 8 {
+        0 => (Content::Rejoin { node, life: Life(99) }, None),
+        1 => (Content::Change(Members::first(4)), None),
+        _ => (Content::Payload(describe(piece.bytes)), Some(piece.bytes.into())),
+    };
+    (Entry { ballot, content }, payload)
 }
 
 pub(crate) fn peer_message_seeds() -> Vec<Vec<u8>> {
-    let with = |message: &Message| {
-        let words = wire::encoded_message(message);
-        let payload = if message.payload().is_some() { &b"payload"[..] } else { b"" };
-        [&[words.len() as u8], &words[..], payload].concat()
-    };
-    wire::messages().iter().map(with).collect()
+    let payloads = [(2, &b"payload"[..]), (0, b""), (1, b""), (3, b"")];
+    let mut seeds = Vec::new();
+    for message in wire::messages() {
+        let count = message.run().map_or(0, |run| run.count as usize);
+        let many = || payloads.iter().copied().cycle();
+        let run: Vec<Kept> =
+            many().take(count).map(|(how, bytes)| forged_entry(&Piece { how, bytes })).collect();
+        let mut body = Vec::new();
+        write_message(&message, &run, &mut body);
+        seeds.push(body);
+        if count > 0 {
+            let words = wire::encoded_message(&message);
+            for pieces in [count, 0, RUN_ENTRIES_MAX, RUN_ENTRIES_MAX + 1] {
+                let pieces = input(many().take(pieces));
+                seeds.push([&[words.len() as u8], &words[..], &pieces].concat());
+            }
+        }
+    }
+    seeds
 }
 
 /// What is taken of another replica's ops fits into an empty entry, and is about its own clients.

@@ -8,6 +8,7 @@ use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use crane_test::simulation::faults::Happened;
+use crane_test::simulation::runs::Runs;
 use crane_test::simulation::scenario::{self, Failure, Outcome};
 
 const USAGE: &str = "\
@@ -111,7 +112,7 @@ impl Wanted {
         println!(
             "{} seeds from {}, each {}: {} failed; {} steps, {} of {} proposals committed, {} calls and \
              {} bytes in a server of each group, at most {} effects in a step, healing at most {} ms; \
-             {:.1} s\n{:?}",
+             {:.1} s\n{:?}\n{:?}",
             self.count,
             self.from,
             if self.once { "once" } else { "twice" },
@@ -124,7 +125,8 @@ impl Wanted {
             all.effects,
             all.healing / 1000,
             start.elapsed().as_secs_f64(),
-            all.happened
+            all.happened,
+            all.runs
         );
         if all.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -140,6 +142,7 @@ struct Part {
     bytes: u64,
     effects: usize,
     happened: Happened,
+    runs: Runs,
     healing: u64,
 }
 
@@ -154,6 +157,7 @@ impl Part {
                 self.bytes += outcome.bytes;
                 self.effects = self.effects.max(outcome.effects);
                 self.happened += outcome.happened;
+                self.runs += outcome.runs;
                 self.healing = self.healing.max(outcome.healing);
             }
             Err(message) => self.failed.push((seed, message)),
@@ -169,6 +173,7 @@ impl Part {
         self.bytes += other.bytes;
         self.effects = self.effects.max(other.effects);
         self.happened += other.happened;
+        self.runs += other.runs;
         self.healing = self.healing.max(other.healing);
     }
 }

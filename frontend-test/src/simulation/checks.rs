@@ -7,6 +7,7 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
     Ballot, Content, Effect, Effects, Entry, Life, Members, Message, Node, Record, Role, Standing,
+    WriteNumber,
 };
 
 use rustc_hash::{FxHashMap, FxHasher};
@@ -14,8 +15,8 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::clients::{BYTES_KEPT_MAX, EntryReplica, OPS_KEPT_MAX, SEND_MAX};
 use super::disk::{Contents, Payload};
 
-/// Effects of a step beside entries that are sent: two for each other member, and eight.
-const EFFECTS_OWN_MAX: usize = 2 * (NODES_MAX - 1) + 8;
+/// Effects of a step beside entries that are sent: three for each other member, and eight.
+const EFFECTS_OWN_MAX: usize = 3 * (NODES_MAX - 1) + 8;
 
 /// Looks at everything that nodes do. It panics when something does not hold; what it says names the
 /// rule.
@@ -109,6 +110,11 @@ impl Checks {
 
     pub(super) fn on_effect(&mut self, id: NodeId, effect: &Effect) {
         (id, effect).hash(&mut self.hash);
+    }
+
+    /// One of the records that an effect stands for.
+    pub(super) fn on_record(&mut self, number: WriteNumber, record: &Record) {
+        (number, record).hash(&mut self.hash);
     }
 
     /// Beside the entries that are on their way to members there are few effects, however many entries
@@ -234,9 +240,4 @@ impl Checks {
             assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");
         }
     }
-}
-
-/// Whether a record is stored with a payload.
-pub(super) fn takes_payload(record: &Record) -> bool {
-    matches!(record, Record::Accept { entry, .. } if entry.content.payload().is_some())
 }

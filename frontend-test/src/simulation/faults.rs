@@ -6,6 +6,7 @@ use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::{Anchor, NodeSet, Standing};
 
 use super::group::{Event, Group, Micros, Place};
+use super::runs::Brought;
 use super::server::Server;
 
 /// Why a node's program stops.
@@ -53,6 +54,17 @@ impl std::ops::AddAssign for Happened {
         self.damaged_logs += other.damaged_logs;
         self.jumps += other.jumps;
         self.suspensions += other.suspensions;
+    }
+}
+
+impl Happened {
+    /// Whether each of these happened.
+    pub fn is_each(&self) -> bool {
+        let Happened { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
+        let Happened { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
+        let stops = [kills, power_failures, failed_syncs, failed_writes];
+        let others = [lost_disks, damaged_logs, jumps, suspensions];
+        !stops.contains(&0) && !others.contains(&0)
     }
 }
 
@@ -234,7 +246,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 at.change_members(now, members, &mut out).is_ok()
             };
             if done {
-                return self.carry_out(id, out, None);
+                return self.carry_out(id, out, Brought::NONE);
             }
         }
     }

@@ -7,18 +7,20 @@ use std::rc::Rc;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::{
-    Anchor, Config, Effect, Effects, Input, Members, Message, Node, Role, Stored,
+    Anchor, Config, Effect, Effects, Input, Members, Message, Node, Record, Role, Stored,
+    WriteNumber,
 };
 use crane_core::stamp::Stamps;
 use crane_core::time::{Duration, Instant};
 
 use super::checks::Checks;
 use super::clients::{EntryReplica, OpBytes};
-use super::disk::{Contents, Disk, DiskFaults, Payload};
+use super::disk::{Contents, Disk, DiskFaults};
 use super::faults::{Happened, Stop};
 use super::network::Network;
 use super::queue::Queue;
 use super::random::Random;
+use super::runs::{Brought, Carried, Runs, Said};
 use super::server::Server;
 use crate::specification::event::{Event as Told, Recorder};
 
@@ -32,7 +34,7 @@ pub(super) enum Event {
         from: NodeId,
         to: NodeId,
         message: Message,
-        payload: Option<Payload>,
+        carried: Option<Carried>,
     },
     Wake {
         node: NodeId,
@@ -136,12 +138,16 @@ pub struct Group<const WINDOW: usize> {
     pub bytes_undecided_max: u64,
     /// What was done to the group.
     pub happened: Happened,
+    /// Entries that were written together.
+    pub written_runs: Runs,
     pub(super) places: Vec<Place<WINDOW>>,
     events: Queue<Event>,
     /// Effects are large and every step has some: they are collected in the same place each time.
     effects: Option<Box<Effects>>,
-    /// The last message that went over the wire format, and what came out of that.
-    said: Option<(Message, Message)>,
+    /// The last message that went over the wire format.
+    pub(super) said: Option<Said>,
+    /// The records of a run are collected in the same place each time, too.
+    pub(super) records: Vec<(WriteNumber, Record)>,
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
     steps: Rc<Cell<u64>>,
@@ -195,10 +201,12 @@ impl<const WINDOW: usize> Group<WINDOW> {
             disk_faults: DiskFaults::default(),
             bytes_undecided_max: u64::MAX,
             happened: Happened::default(),
+            written_runs: Runs::default(),
             places,
             events: Queue::default(),
             effects: None,
             said: None,
+            records: Vec::new(),
             payloads: Vec::new(),
             steps: Rc::default(),
             recorder,
@@ -270,20 +278,16 @@ impl<const WINDOW: usize> Group<WINDOW> {
             return self.schedule(until, event);
         }
         match event {
-            Event::Deliver { from, to, message, payload } => {
-                if let (Some((_, descriptor)), Some(payload)) = (message.payload(), payload) {
-                    assert_eq!(
-                        descriptor,
-                        self.describe(payload),
-                        "a payload of another entry came"
-                    );
-                }
-                self.step(to, Input::Message { from, message }, payload);
+            Event::Deliver { from, to, message, carried } => {
+                let entries = carried.as_ref().map_or(&[][..], |carried| &carried.entries);
+                carried.iter().for_each(|carried| self.look_at_payloads(carried));
+                let brought = Brought::by_message(&message, carried.as_ref());
+                self.step(to, Input::Message { from, message: &message, entries }, brought);
             }
             Event::Wake { node } => {
                 if self.places[node.index()].wake_at <= self.now {
                     self.places[node.index()].wake_at = Micros::MAX;
-                    self.step(node, Input::Wake, None);
+                    self.step(node, Input::Wake, Brought::NONE);
                 }
             }
             Event::Synced { node, run, count } => {
@@ -299,14 +303,14 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 }
                 let disk = &mut place.disk;
                 if let Some(up_to) = if fails { disk.forget(count) } else { disk.sync(count) } {
-                    self.step(node, Input::Durable { up_to }, None);
+                    self.step(node, Input::Durable { up_to }, Brought::NONE);
                 }
                 self.sync(node);
             }
             Event::Link { at, of, up } => {
                 let input =
                     if up { Input::LinkUp { node: of } } else { Input::LinkDown { node: of } };
-                self.step(at, input, None);
+                self.step(at, input, Brought::NONE);
             }
             Event::Start { node } => self.restore(node),
             Event::Install { to, anchor, checkpoint } => self.install(to, anchor, checkpoint),
@@ -351,7 +355,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let place = &mut self.places[id.index()];
         place.node = Some(Box::new(node));
         self.checks.on_started(id, self.places[id.index()].memory.cut());
-        self.step(id, Input::Wake, None);
+        self.step(id, Input::Wake, Brought::NONE);
         for other in self.ids() {
             if other != id && self.runs(other) {
                 let at = self.now + self.random.range(50, 5_000);
@@ -361,19 +365,19 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    pub(super) fn step(&mut self, id: NodeId, input: Input, payload: Option<Payload>) {
+    pub(super) fn step(&mut self, id: NodeId, input: Input<'_>, brought: Brought<'_>) {
         let now = self.local(id);
         let Some(node) = &mut self.places[id.index()].node else { return };
         match input {
-            Input::Message { from, message } => {
-                self.recorder.add(id, || Told::Received { from, message });
+            Input::Message { from, message, .. } => {
+                self.recorder.add(id, || Told::Received { from, message: *message });
             }
             Input::Durable { up_to } => self.recorder.add(id, || Told::Durable { up_to }),
             _ => {}
         }
         let mut out = self.effects.take().unwrap_or_default();
         node.step(now, input, &mut out);
-        self.carry_out(id, out, payload);
+        self.carry_out(id, out, brought);
     }
 
     /// An empty place for effects.
@@ -381,34 +385,24 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.effects.take().unwrap_or_default()
     }
 
-    pub(super) fn carry_out(
-        &mut self,
-        id: NodeId,
-        mut out: Box<Effects>,
-        payload: Option<Payload>,
-    ) {
+    pub(super) fn carry_out(&mut self, id: NodeId, mut out: Box<Effects>, brought: Brought<'_>) {
+        self.said.take_if(|said| said.carried.is_some());
         self.steps.set(self.steps.get() + 1);
         self.checks.on_effects(&out);
         for effect in &*out {
             self.checks.on_effect(id, effect);
             match *effect {
                 Effect::Send { to, message } => self.send(id, to, message),
-                Effect::Write { .. }
-                    if self.disk_faults.writes > 0
-                        && self.random.draw() % 1_000_000 < self.disk_faults.writes =>
-                {
-                    self.stop(id, Stop::WriteFailed);
-                    break;
-                }
                 Effect::Write { number, record } => {
-                    self.recorder.add(id, || Told::Wrote { number, record });
-                    let place = &mut self.places[id.index()];
-                    let payload = payload.filter(|_| super::checks::takes_payload(&record));
-                    place.memory.apply(&record, payload);
-                    self.see_stamp(id, payload);
-                    let place = &mut self.places[id.index()];
-                    place.disk.write(number, record, payload);
-                    self.checks.on_write(id, &record, &self.places[id.index()].memory);
+                    if !self.write(id, number, record, brought) {
+                        break;
+                    }
+                    self.sync(id);
+                }
+                Effect::Append { number, run } => {
+                    if !self.append(id, number, run, brought) {
+                        break;
+                    }
                     self.sync(id);
                 }
                 Effect::Committed { up_to } => {
@@ -452,64 +446,16 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
-        let Place { memory, checkpoint, .. } = &self.places[id.index()];
-        if let Some(anchor) = memory.stored.anchor
-            && let Some(checkpoint) = checkpoint.clone()
-            && from <= anchor.slot
-        {
-            for at in self.network.arrivals(self.now, id, to, &mut self.random) {
-                let checkpoint = checkpoint.clone();
-                self.schedule(at, Event::Install { to, anchor, checkpoint });
-            }
-            return;
-        }
-        let mut slot = from;
-        while slot <= up_to {
-            let (entry, _) = *self.places[id.index()]
-                .memory
-                .entry(slot)
-                .expect("what is to be served is in the log");
-            self.send(id, to, Message::Chosen { slot, entry });
-            slot = slot.next();
-        }
-    }
-
-    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
-        self.recorder.add(from, || Told::Said { to, message });
-        self.checks.on_said(from, &message, self.places[from.index()].disk.safe());
-        let payload = message.payload().map(|(slot, descriptor)| {
-            let (_, payload) = self.places[from.index()]
-                .memory
-                .entry(slot)
-                .expect("a payload that is sent was written");
-            let payload = payload.expect("an entry with a payload was written with it");
-            assert_eq!(
-                self.describe(payload),
-                descriptor,
-                "another payload was written for the slot"
-            );
-            payload
-        });
-        // What a node says goes over the wire format; what it says to several, once.
-        if self.said.is_none_or(|(said, _)| said != message) {
-            let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
-            let length = message.encode(&mut space).expect("every message fits");
-            let read = Message::decode(&space[..length]).expect("what was encoded can be decoded");
-            self.said = Some((message, read));
-        }
-        let message = self.said.expect("just filled").1;
-        for at in self.network.arrivals(self.now, from, to, &mut self.random) {
-            self.schedule(at, Event::Deliver { from, to, message, payload });
-        }
-    }
-
     fn sync(&mut self, id: NodeId) {
         let place = &self.places[id.index()];
         if place.syncing || place.disk.waiting() == 0 || place.node.is_none() {
             return;
         }
-        let (run, count) = (place.run, place.disk.waiting());
+        let (run, mut count) = (place.run, place.disk.waiting());
+        // What was written together need not become safe together.
+        if count > 1 && self.random.permille(200) {
+            count = self.random.range(1, count as u64) as usize;
+        }
         let at = self.now + self.random.range(self.disk_speed.min, self.disk_speed.max + 1);
         self.places[id.index()].syncing = true;
         self.schedule(at, Event::Synced { node: id, run, count });

@@ -7,6 +7,7 @@
 //! | `network`, `disk` | the world, and how it fails |
 //! | `server`, `clients` | a server on the real scheduler, and who talks to it by the entry rule |
 //! | `group` | nodes, network and disks under one clock |
+//! | `runs` | entries that travel together, and are written together |
 //! | `service`, `faults` | the group's service, and what is done to the group |
 //! | `checks` | what must hold at every moment |
 //! | `scenario` | what happens in a run, and what must come of it |
@@ -19,6 +20,7 @@ pub mod group;
 pub mod network;
 pub mod queue;
 pub mod random;
+pub mod runs;
 pub mod scenario;
 pub mod server;
 mod service;

@@ -12,6 +12,7 @@ use super::faults::{Happened, Stop};
 use super::group::{DiskSpeed, Group, Micros};
 use super::network::Network;
 use super::random::Random;
+use super::runs::Runs;
 use crate::specification::event::{Recorder, Trace};
 
 const MILLISECOND: Micros = 1000;
@@ -20,6 +21,9 @@ const SECOND: Micros = 1000 * MILLISECOND;
 /// How long a healed group may take until everything is as it should be. Most of it is catching up
 /// through a window of four slots with a slow disk.
 const HEALING_MAX: Micros = 60 * SECOND;
+
+/// Payloads that are proposed at a time stay below this.
+const SEVERAL_MAX: u64 = 12;
 
 /// What came of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +44,8 @@ pub struct Outcome {
     pub effects: usize,
     /// What was done to the group.
     pub happened: Happened,
+    /// Entries that were written together.
+    pub runs: Runs,
     /// Microseconds of simulated time that healing took.
     pub healing: Micros,
 }
@@ -125,9 +131,13 @@ fn run_with<const WINDOW: usize>(
         let next = fault_at.min(propose_at).min(end);
         group.run_until(next);
         if next == propose_at {
-            group.client_acts();
-            group.propose();
-            propose_at = next + group.random.range(1, faults.propose_every);
+            let several = group.random.permille(faults.several);
+            let count = if several { group.random.range(2, SEVERAL_MAX) } else { 1 };
+            for _ in 0..count {
+                group.client_acts();
+            }
+            group.propose(count);
+            propose_at = next + count * group.random.range(1, faults.propose_every);
         } else if next == fault_at {
             faults.happen(&mut group);
             fault_at = next + group.random.range(1, faults.every * 2);
@@ -137,14 +147,16 @@ fn run_with<const WINDOW: usize>(
     let (proposed, committed) = group.checks.counts();
     let (calls, bytes) = group.work();
     let (hash, steps) = (group.checks.hash(), group.steps().get());
-    let (effects, happened) = (group.checks.effects(), group.happened);
-    Outcome { hash, steps, proposed, committed, calls, bytes, effects, happened, healing }
+    let (effects, happened, runs) = (group.checks.effects(), group.happened, group.written_runs);
+    Outcome { hash, steps, proposed, committed, calls, bytes, effects, happened, runs, healing }
 }
 
 /// Which faults a run has, and how often.
 struct Faults {
     every: Micros,
     propose_every: Micros,
+    /// Of a thousand times that something is proposed: how often it is several payloads.
+    several: u64,
     crash: u64,
     power: u64,
     disk: DiskFaults,
@@ -165,6 +177,7 @@ impl Faults {
         Self {
             every: *random.pick(&[20, 100, 300, 1000]) * MILLISECOND,
             propose_every: *random.pick(&[1, 5, 30]) * MILLISECOND,
+            several: *random.pick(&[0, 200, 1000]),
             crash: random.range(0, 300),
             power: *random.pick(&[0, 500, 1000]),
             disk: DiskFaults {
@@ -253,7 +266,7 @@ fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
         assert!(group.now - start < HEALING_MAX, "no liveness: {}", describe(group));
         // When there is nothing left to say, what was said last is decided everywhere.
         if rounds % 16 == 0 || !group.clients_are_done() {
-            group.propose();
+            group.propose(1);
         }
         rounds += 1;
         group.run_until(group.now + 20 * MILLISECOND);
@@ -298,4 +311,23 @@ fn describe<const WINDOW: usize>(group: &Group<WINDOW>) -> String {
     };
     let nodes = group.ids().into_iter().map(one).collect::<Vec<_>>().join("; ");
     format!("{:?}: {nodes}", group.checks.members())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_and_runs_of_each_kind_happen() {
+        let (mut happened, mut runs) = (Happened::default(), Runs::default());
+        for seed in 0..200 {
+            let outcome = run(seed).expect("the run itself holds");
+            happened += outcome.happened;
+            runs += outcome.runs;
+            if happened.is_each() && runs.is_each() {
+                return;
+            }
+        }
+        panic!("something never happens: {happened:?}, {runs:?}");
+    }
 }

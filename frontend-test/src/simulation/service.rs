@@ -4,13 +4,14 @@
 use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Descriptor, NodeSet, ProposeError};
+use crane_core::paxos::{Descriptor, NodeSet};
 use crane_core::stamp::Stamps;
 use crane_core::wire::{Entry, EntryWriter, Op};
 
 use super::clients::OpBytes;
 use super::disk::Payload;
 use super::group::{Event, Group, Place};
+use super::runs::Brought;
 use crate::specification::event::{Event as Told, OpFact};
 
 /// Ops in one entry, and ops that wait at a primary.
@@ -28,8 +29,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Has some node that takes itself for the primary propose what it was handed, or a bubble.
-    pub fn propose(&mut self) {
+    /// Has some node that takes itself for the primary propose what it was handed, or bubbles: so many
+    /// payloads, one by one or all at once.
+    pub fn propose(&mut self, count: u64) {
+        let run = if self.random.permille(500) { count } else { 1 };
         let ids = self.ids();
         let start = self.random.range(0, ids.len() as u64) as usize;
         for offset in 0..ids.len() {
@@ -38,31 +41,52 @@ impl<const WINDOW: usize> Group<WINDOW> {
             if node.primary() != Some(id) || !self.is_awake(id) {
                 continue;
             }
-            let now = self.local(id);
-            let payload = self.write_entry(id);
-            let descriptor = self.describe(payload);
-            let mut out = self.effects();
-            let Some(node) = &mut self.places[id.index()].node else { continue };
-            match node.propose(now, descriptor, &mut out) {
-                Ok(slot) => {
-                    let handed = &mut self.places[id.index()].handed;
-                    handed.drain(..ENTRY_OPS.min(handed.len()));
-                    self.checks.on_proposed(slot, payload);
-                    self.carry_out(id, out, Some(payload));
-                    return self.look_at_undecided(id);
-                }
-                Err(ProposeError::NotPrimary { .. } | ProposeError::Full) => {
-                    self.payloads.pop();
-                }
+            let mut proposed = 0;
+            while proposed < count && self.propose_run(id, run) {
+                proposed += run;
+            }
+            if proposed > 0 {
+                return;
             }
         }
     }
 
-    /// The next payload, of the first ops that a node was handed.
-    fn write_entry(&mut self, id: NodeId) -> Payload {
+    /// Has a node propose so many payloads at once. Says whether it took any.
+    fn propose_run(&mut self, id: NodeId, count: u64) -> bool {
+        let now = self.local(id);
+        let Some(node) = &self.places[id.index()].node else { return false };
+        let first = node.last().next();
+        let known = self.payloads.len();
+        let payloads: Vec<_> =
+            (0..count as usize).map(|before| Some(self.write_entry(id, before))).collect();
+        let descriptors: Vec<_> =
+            payloads.iter().flatten().map(|payload| self.describe(*payload)).collect();
+        let mut out = self.effects();
+        let Some(node) = &mut self.places[id.index()].node else { return false };
+        // Else it is not the primary (any more), or too much is undecided.
+        let taken = node.propose(now, &descriptors, &mut out).unwrap_or(0);
+        self.payloads.truncate(known + taken);
+        if taken == 0 {
+            return false;
+        }
+        let handed = &mut self.places[id.index()].handed;
+        handed.drain(..handed.len().min(taken * ENTRY_OPS));
+        let payloads = &payloads[..taken];
+        for (slot, payload) in (first.0..).map(Slot).zip(payloads.iter().flatten()) {
+            self.checks.on_proposed(slot, *payload);
+        }
+        self.carry_out(id, out, Brought::by_proposal(first, payloads));
+        self.look_at_undecided(id);
+        true
+    }
+
+    /// The next payload, of the ops that a node was handed; so many payloads of the first ops go before
+    /// it.
+    fn write_entry(&mut self, id: NodeId, before: usize) -> Payload {
         let mut space = [0; 4096];
         let mut writer = EntryWriter::new(&mut space).expect("the space suffices");
-        for bytes in self.places[id.index()].handed.iter().take(ENTRY_OPS) {
+        let handed = self.places[id.index()].handed.iter().skip(before * ENTRY_OPS);
+        for bytes in handed.take(ENTRY_OPS) {
             let (op, _) = Op::decode(bytes).expect("what was encoded can be decoded");
             writer.push(&op).expect("the space suffices");
         }

@@ -15,6 +15,8 @@ pub(super) struct Lead {
     nonce: u64,
     start: Slot,
     log: Vec<Ballot>,
+    /// Something was chosen under it.
+    established: bool,
 }
 
 /// What one ballot proposed for one slot.
@@ -63,6 +65,9 @@ impl Validator {
     pub(super) fn on_received(&mut self, node: NodeId, from: NodeId, message: &Message) {
         let replica = &mut self.replicas[node.index()];
         replica.removed_before = replica.removed;
+        // Only who votes, or has voted, says anything else.
+        replica.group_exists |=
+            !matches!(message, Message::Hello { .. } | Message::HelloBack { .. });
         match *message {
             Message::Promised { ballot, life, end, .. } => {
                 replica.promises.insert(from, (ballot, life, end));
@@ -82,8 +87,7 @@ impl Validator {
                         matches!(standing, Standing::Voter { .. } | Standing::Rejoining { .. });
                 }
             }
-            Message::Hello { .. } => {}
-            _ => replica.group_exists = true,
+            _ => {}
         }
     }
 
@@ -96,7 +100,8 @@ impl Validator {
                 rule("P2", ballot > memory.promised, || {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
-                if ballot.belongs_to(node) {
+                // Who may not vote promises what was chosen, maybe under a ballot of its lost storage.
+                if ballot.belongs_to(node) && memory.standing.is_voter() {
                     let fresh = replica.stood.insert(ballot);
                     let led = self.leads.contains_key(&ballot);
                     rule("P1", fresh && !led, || format!("stands under {ballot} again"))?;
@@ -132,7 +137,8 @@ impl Validator {
         let memory = &replica.memory;
         rule("P11", slot > replica.committed, || format!("replaces slot {slot}, committed"))?;
         rule("P4", slot <= memory.last().next(), || format!("leaves a gap before {slot}"))?;
-        rule("P2", entry.ballot <= memory.promised, || {
+        // What was accepted, as with a checkpoint, was promised too.
+        rule("P2", entry.ballot <= memory.promised.max(memory.accepted), || {
             format!("accepts an entry of {} without a promise", entry.ballot)
         })?;
         let before = memory.ballot(Slot(slot.0 - 1));
@@ -162,10 +168,12 @@ impl Validator {
         if let Content::Payload(_) = entry.content {
             return Ok(());
         }
-        let start = self.leads[&entry.ballot].start;
-        let adopted = self.votes(node, entry.ballot, start, true);
+        let lead = &self.leads[&entry.ballot];
+        let adopted = self.votes(node, entry.ballot, lead.start, true);
+        // A life that has ended since had adopted it, too.
+        let established = lead.established || members.is_majority(adopted);
         let open = &replica.memory.log[(replica.committed.0 as usize).min(slot.0 as usize - 1)..];
-        rule("M3", members.is_majority(adopted) && !open.iter().any(is_change), || {
+        rule("M3", established && !open.iter().any(is_change), || {
             format!("proposes {:?} too early", entry.content)
         })?;
         match entry.content {
@@ -224,7 +232,7 @@ impl Validator {
                 format!("leads with its log up to {start}, and was promised {best:?} by {from}")
             })?;
         }
-        let lead = Lead { nonce: replica.nonce, start, log };
+        let lead = Lead { nonce: replica.nonce, start, log, established: false };
         let other = self.leads.insert(ballot, lead);
         rule("P1", other.is_none(), || format!("leads under {ballot} again"))
     }
@@ -244,6 +252,8 @@ impl Validator {
                 })?;
                 // What came as chosen may still be on its way to the disk.
                 let kept = safe.end() >= end || end.slot <= replica.committed;
+                // A late answer to one who leads by now counts nowhere.
+                let kept = kept || self.leads.contains_key(&ballot);
                 let kept = kept && safe.promised >= ballot && end == memory.end();
                 rule("P3", kept, || {
                     format!(
@@ -292,7 +302,9 @@ impl Validator {
                 rule("P2", ballot == memory.promised, || {
                     format!("leads under {ballot} after {}", memory.promised)
                 })?;
-                rule("M5", !replica.removed_before, || "leads after its removal".into())
+                // One that is being added leads as soon as its own log says that it votes.
+                let votes = || memory.members(self.first).voters.contains(node);
+                rule("M5", !replica.removed_before || votes(), || "leads after its removal".into())
             }
             Message::Support { ballot, granted: true, .. } => {
                 let primary = replica.role == Some(Role::Primary);
@@ -348,6 +360,9 @@ impl Validator {
                     "P9"
                 };
                 return breaks(name, format!("commits {up_to} with votes of {votes:?}"));
+            }
+            if let Some(lead) = self.leads.get_mut(&ballot) {
+                lead.established = true;
             }
             self.chosen.truncate(from);
             self.chosen.extend(own);

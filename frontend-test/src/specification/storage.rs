@@ -124,12 +124,15 @@ impl Replica {
     }
 
     pub(super) fn start(&mut self, nonce: u64, storage: Storage, committed: Slot) {
+        // It asked nobody for a promise before its own one was safe.
+        let mut stood = std::mem::take(&mut self.stood);
+        stood.retain(|ballot| *ballot <= storage.promised.max(storage.accepted));
         *self = Replica {
             nonce,
             committed,
             memory: storage.clone(),
             safe: storage,
-            stood: std::mem::take(&mut self.stood),
+            stood,
             lives: std::mem::take(&mut self.lives),
             promise_said: self.promise_said,
             vote_said: self.vote_said,

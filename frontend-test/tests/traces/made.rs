@@ -2,8 +2,8 @@
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, Record, Role, Standing,
-    Stored, WriteNumber,
+    Anchor, Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, Record, Role,
+    Standing, Stored, WriteNumber,
 };
 use crane_test::specification::event::{Event, OpFact, Trace};
 use crane_test::specification::{Violation, validate};
@@ -20,19 +20,25 @@ struct Primary {
 
 impl Primary {
     fn elected(first: Members) -> Self {
-        let ballot = Ballot::ZERO.next_of(id(1));
+        Self::elected_with(first, Vec::new())
+    }
+
+    /// With entries that are not committed.
+    fn elected_with(first: Members, log: Vec<Entry>) -> Self {
+        let accepted = log.last().map_or(Ballot::ZERO, |entry| entry.ballot);
+        let (ballot, up_to) = (accepted.next_of(id(1)), Slot(log.len() as u64));
         let mut primary = Self { first, ballot, number: WriteNumber(0), trace: Vec::new() };
         let standing = Standing::Voter { life: Life::FIRST };
-        let stored = Stored { standing, ..Stored::BLANK };
+        let stored = Stored { promised: accepted, standing, accepted, ..Stored::BLANK };
         let generation = Generation(1);
-        primary.does(Event::Started { nonce: 1, generation, stored, log: Vec::new() });
+        primary.does(Event::Started { nonce: 1, generation, stored, log });
         primary.writes(Record::Promise { ballot });
         for from in first.voters.without(id(1)).iter() {
             let (life, end, committed) = (Life::FIRST, LogEnd::default(), Slot::NONE);
             let message = Message::Promised { ballot, life, end, committed };
             primary.does(Event::Received { from, message });
         }
-        primary.writes(Record::Adopt { ballot, up_to: Slot::NONE });
+        primary.writes(Record::Adopt { ballot, up_to });
         primary.does(Event::Role { role: Role::Primary });
         primary
     }
@@ -117,6 +123,142 @@ fn m5_a_removed_primary_goes_on() {
     assert_eq!(primary.verdict(), Ok(()));
     primary.beats();
     assert_eq!(primary.verdict(), Err("M5"));
+}
+
+#[test]
+fn m5_a_node_leads_before_it_is_committed_that_it_votes() {
+    let mut first = Members::first(2);
+    (first.voters, first.learners) = (first.voters.without(id(1)), first.voters.without(id(2)));
+    let ballot = Ballot::ZERO.next_of(id(2));
+    let entry = Entry { ballot, content: Content::Change(Members::first(2)) };
+    let mut primary = Primary::elected_with(first, vec![entry]);
+    primary.beats();
+    assert_eq!(primary.verdict(), Ok(()));
+}
+
+#[test]
+fn r3_a_vote_for_somebody_tells_that_there_is_a_group() {
+    let verdict = |life| {
+        let (ballot, slot) = (Ballot::ZERO.next_of(id(1)), Slot(1));
+        let vote = Message::Accepted { ballot, up_to: slot, received: slot, life, beat: 0 };
+        let (generation, log) = (Generation(1), Vec::new());
+        let started = Event::Started { nonce: 1, generation, stored: Stored::BLANK, log };
+        let heard = Event::Received { from: id(2), message: vote };
+        let record = Record::Standing(Standing::Rejoining { life: Life(1) });
+        let wrote = Event::Wrote { number: WriteNumber(1), record };
+        let trace: Trace = [started, heard, wrote].map(|event| (id(1), event)).to_vec();
+        validate(Members::first(3), &trace).map_err(|Violation { rule, .. }| rule)
+    };
+    assert_eq!((verdict(Some(Life::FIRST)), verdict(None)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn p1_a_promise_that_a_crash_took_away_was_never_said() {
+    let ballot = Ballot::ZERO.next_of(id(1));
+    let standing = Standing::Voter { life: Life::FIRST };
+    let verdict = |safe| {
+        let promised = if safe { ballot } else { Ballot::ZERO };
+        let stored = |promised| Stored { promised, standing, ..Stored::BLANK };
+        let starts = |run, promised| Event::Started {
+            nonce: run,
+            generation: Generation(run),
+            stored: stored(promised),
+            log: Vec::new(),
+        };
+        let number = WriteNumber(1);
+        let wrote = || Event::Wrote { number, record: Record::Promise { ballot } };
+        let mut trace = vec![starts(1, Ballot::ZERO), wrote()];
+        if safe {
+            trace.push(Event::Durable { up_to: number });
+        }
+        trace.extend([starts(2, promised), wrote()]);
+        let trace: Trace = trace.into_iter().map(|event| (id(1), event)).collect();
+        validate(Members::first(3), &trace).map_err(|Violation { rule, .. }| rule)
+    };
+    assert_eq!((verdict(false), verdict(true)), (Ok(()), Err("P2")));
+}
+
+#[test]
+fn p1_who_may_not_vote_does_not_stand() {
+    let verdict = |life| {
+        let mut primary = Primary::elected(Members::first(3));
+        let ballot = primary.ballot;
+        let standing = match life {
+            Life::FIRST => Standing::Voter { life },
+            life => Standing::Rejoining { life },
+        };
+        let stored = Stored { standing, ..Stored::BLANK };
+        let (generation, log) = (Generation(2), Vec::new());
+        primary.does(Event::Lost);
+        primary.does(Event::Started { nonce: 2, generation, stored, log });
+        primary.writes(Record::Promise { ballot });
+        primary.verdict()
+    };
+    assert_eq!((verdict(Life(5)), verdict(Life::FIRST)), (Ok(()), Err("P1")));
+}
+
+#[test]
+fn p2_what_a_checkpoint_ends_with_was_promised() {
+    let (first, ballot) = (Members::first(1), Ballot::ZERO.next_of(id(1)));
+    let verdict = |accepted| {
+        let mut primary = Primary::elected(first);
+        primary.proposes(1, PAYLOAD);
+        primary.commits(1);
+        let anchor = Some(Anchor { slot: Slot(1), ballot, ..Anchor::genesis(first) });
+        let stored = Stored { accepted, anchor, ..Stored::BLANK };
+        let (generation, log) = (Generation(1), Vec::new());
+        let started = Event::Started { nonce: 2, generation, stored, log };
+        let record = Record::Accept { slot: Slot(2), entry: Entry { ballot, content: PAYLOAD } };
+        let wrote = Event::Wrote { number: WriteNumber(1), record };
+        primary.trace.extend([started, wrote].map(|event| (id(2), event)));
+        primary.verdict()
+    };
+    assert_eq!((verdict(ballot), verdict(Ballot::ZERO)), (Ok(()), Err("P2")));
+}
+
+#[test]
+fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
+    let verdict = |leads| {
+        let mut primary = Primary::elected(Members::first(3));
+        let other = Ballot::new(primary.ballot.round(), Some(id(2)));
+        let ballot = if leads { primary.ballot } else { other };
+        primary.proposes(1, PAYLOAD);
+        if !leads {
+            primary.writes(Record::Promise { ballot });
+        }
+        let entry = Entry { ballot: primary.ballot, content: PAYLOAD };
+        let record = Record::Accept { slot: Slot(2), entry };
+        primary.does(Event::Role { role: Role::Backup { primary: None } });
+        primary.does(Event::Wrote { number: WriteNumber(99), record });
+        let end = LogEnd { ballot: primary.ballot, slot: Slot(2) };
+        let promised = Message::Promised { ballot, life: Life::FIRST, end, committed: Slot::NONE };
+        primary.does(Event::Said { to: id(2), message: promised });
+        primary.verdict()
+    };
+    assert_eq!((verdict(true), verdict(false)), (Ok(()), Err("P3")));
+}
+
+#[test]
+fn m3_who_has_adopted_a_log_has_done_so_for_good() {
+    let asks = |primary: &mut Primary, life| {
+        let (nonce, standing) = (life, Standing::Rejoining { life: Life(life) });
+        let message = Message::Hello { nonce, standing, named: Life::FIRST };
+        primary.does(Event::Received { from: id(2), message });
+    };
+    let verdict = |commits| {
+        let mut primary = Primary::elected(Members::first(2));
+        primary.proposes(1, PAYLOAD);
+        primary.hears(2, 1);
+        if commits {
+            primary.commits(1);
+        }
+        for (slot, life) in [(2, 5), (3, 6)] {
+            asks(&mut primary, life);
+            primary.proposes(slot, Content::Rejoin { node: id(2), life: Life(life) });
+        }
+        primary.verdict()
+    };
+    assert_eq!((verdict(true), verdict(false)), (Ok(()), Err("M3")));
 }
 
 #[test]

@@ -103,8 +103,8 @@ fn p1_a_ballot_is_another_nodes() {
 fn p2_a_lower_ballot_is_promised() {
     breaks("P2", |trace, place| {
         change(trace, place, |_, event| match event {
-            Event::Said { message: Message::Promised { ballot, .. }, .. } if ballot.round > 1 => {
-                ballot.round -= 1;
+            Event::Said { message: Message::Promised { ballot, .. }, .. } if ballot.round() > 1 => {
+                *ballot = Ballot::new(ballot.round() - 1, ballot.node());
                 true
             }
             _ => false,

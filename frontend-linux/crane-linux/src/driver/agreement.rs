@@ -3,32 +3,62 @@
 use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Effect, Effects, Input, Message, Reason, Record, Role, WriteNumber};
+use crane_core::paxos::{
+    Descriptor, Effect, Effects, Input, Message, Reason, Record, Role, Run, WriteNumber,
+};
 use tracing::debug;
 
 use crate::event::{Event, describe};
 use crate::log::Payload;
 use crate::net::frame::Kind;
-use crate::net::link::{Arrival, Link, put_message};
+use crate::net::link::{Arrival, Link};
+use crate::net::message::{Collected, Received};
 
 use super::Driver;
 
 /// What is committed is written as a hint after so many slots, and when the replica stops.
 const HINT_EVERY: u64 = 64;
 
+/// Payloads that were handed in together with the input that a step answers, slot by slot.
+#[derive(Clone, Copy)]
+pub(super) struct Handed<'a> {
+    /// The slot of the first.
+    pub(super) first: Slot,
+    /// None for an entry that has none.
+    pub(super) payloads: &'a [Option<Payload>],
+}
+
+impl Handed<'_> {
+    pub(super) const NONE: Handed<'static> = Handed { first: Slot::NONE, payloads: &[] };
+
+    /// The payload of the entry in a slot, which describes it so.
+    ///
+    /// # Panics
+    /// When it is not there, or another one: the log would promise what it has not.
+    fn payload(&self, slot: Slot, descriptor: Descriptor) -> &Payload {
+        let place = slot.0.checked_sub(self.first.0).map(|place| place as usize);
+        let payload = place.and_then(|place| self.payloads.get(place)?.as_ref());
+        let payload = payload.expect("an entry comes with its payload");
+        assert_eq!(descriptor.length as usize, payload.len(), "another entry's payload");
+        payload
+    }
+}
+
 impl Driver {
-    /// Tells paxos of something, and carries out what it wants done. `payload` belongs to the input.
-    pub(super) fn paxos(&mut self, input: Input, payload: Option<Payload>) {
+    /// Tells paxos of something, and carries out what it wants done. What was `handed` in belongs to
+    /// the input.
+    pub(super) fn paxos(&mut self, input: Input<'_>, handed: Handed<'_>) {
         let mut out = Effects::new();
         self.node.step(self.clock.now(), input, &mut out);
-        self.carry_out(&out, payload.as_ref());
+        self.carry_out(&out, handed);
     }
 
-    pub(super) fn carry_out(&mut self, effects: &Effects, payload: Option<&Payload>) {
+    pub(super) fn carry_out(&mut self, effects: &Effects, handed: Handed<'_>) {
         for effect in effects {
             match *effect {
-                Effect::Send { to, message } => self.send(to, &message, payload),
-                Effect::Write { number, record } => self.append(number, &record, payload),
+                Effect::Send { to, message } => self.send(to, &message),
+                Effect::Write { number, record } => self.write_down(number, &record),
+                Effect::Append { number, run } => self.append(number, run, handed),
                 Effect::Committed { up_to } => self.committed = self.committed.max(up_to),
                 Effect::ServeCatchUp { to, from, up_to } => self.serve_catch_up(to, from, up_to),
                 Effect::Role { role, reason } => self.on_role(role, reason),
@@ -37,45 +67,47 @@ impl Driver {
         }
     }
 
-    fn send(&mut self, to: NodeId, message: &Message, payload: Option<&Payload>) {
+    /// Sends a message with the entries of its run. What has just been appended is in the log's memory
+    /// until it is durable: that is never read from the disk for it.
+    fn send(&mut self, to: NodeId, message: &Message) {
         let Some(link) = self.links[to.index()].clone() else { return };
-        let Some((slot, descriptor)) = message.payload() else {
-            return put_message(&link, message, None);
-        };
-        if let Some(payload) = payload
-            && crate::log::describe(payload) == descriptor
-        {
-            return put_message(&link, message, Some(payload));
-        }
-        match self.log.read(slot) {
-            Ok(Some((entry, Some(stored)))) if entry.content.payload() == Some(descriptor) => {
-                put_message(&link, message, Some(&stored));
+        let Some(run) = message.run() else { return link.put_message(message, &[]) };
+        let mut entries = Vec::with_capacity(run.count as usize);
+        for slot in run.slots() {
+            match self.log.read(slot) {
+                Ok(Some(kept)) => entries.push(kept),
+                Ok(None) => return debug!("slot {slot} has no entry any more: nothing is sent"),
+                Err(error) => return self.fail(error.to_string()),
             }
-            Ok(_) => debug!("slot {slot} has another entry by now: nothing is sent"),
-            Err(error) => self.fail(error.to_string()),
         }
+        link.put_message(message, &entries);
     }
 
-    fn append(&mut self, number: WriteNumber, record: &Record, payload: Option<&Payload>) {
-        let mut own = None;
+    fn write_down(&mut self, number: WriteNumber, record: &Record) {
         if let Record::Promise { ballot } = record
             && !ballot.belongs_to(self.me())
         {
             self.tell(Event::Promised { ballot: ballot.to_string() });
         }
-        if let Record::Accept { entry, .. } = record
-            && let Some(descriptor) = entry.content.payload()
-        {
-            let payload = payload.expect("an entry comes with its payload");
-            assert_eq!(descriptor.length as usize, payload.len(), "another entry's payload");
-            if let Some(stamp) = payload.first_chunk::<8>()
+        self.log.append(number, record, None);
+    }
+
+    fn append(&mut self, number: WriteNumber, run: Run, handed: Handed<'_>) {
+        for (number, record) in self.node.records(number, run) {
+            let payload = match record {
+                Record::Accept { slot, entry } => {
+                    let descriptor = entry.content.payload();
+                    descriptor.map(|descriptor| handed.payload(slot, descriptor).clone())
+                }
+                _ => None,
+            };
+            if let Some(stamp) = payload.as_ref().and_then(|payload| payload.first_chunk::<8>())
                 && self.log.genesis().is_some()
             {
                 self.agreed.saw(u64::from_le_bytes(*stamp));
             }
-            own = Some(payload.clone());
+            self.log.append(number, &record, payload);
         }
-        self.log.append(number, record, own);
     }
 
     /// Entries that the log holds from before the start, committed or not, have stamps that this
@@ -99,15 +131,28 @@ impl Driver {
 
     fn serve_catch_up(&mut self, to: NodeId, from: Slot, up_to: Slot) {
         let Some(link) = self.links[to.index()].clone() else { return };
+        let mut collected = Collected::default();
+        let mut first = from;
+        let put = |first, collected: &Collected| {
+            let run = Run { first, count: collected.run.len() as u32 };
+            link.put_message(&Message::Chosen { run }, &collected.run);
+        };
         for slot in (from.0..=up_to.0).map(Slot) {
-            match self.log.read(slot) {
-                Ok(Some((entry, payload))) => {
-                    self.events.counters.slots_served += 1;
-                    put_message(&link, &Message::Chosen { slot, entry }, payload.as_ref());
-                }
-                Ok(None) => return,
+            let kept = match self.log.read(slot) {
+                Ok(Some(kept)) => kept,
+                Ok(None) => break,
                 Err(error) => return self.fail(error.to_string()),
+            };
+            if !collected.has_room(&kept) {
+                put(first, &collected);
+                collected.clear();
+                first = slot;
             }
+            collected.push(kept);
+            self.events.counters.slots_served += 1;
+        }
+        if !collected.run.is_empty() {
+            put(first, &collected);
         }
     }
 
@@ -142,9 +187,8 @@ impl Driver {
                 self.on_link_up(link);
             }
             Arrival::Down(link) if self.is_current(&link) => self.on_link_down(link.node),
-            Arrival::Paxos(link, message, payload) if self.is_current(&link) => {
-                self.note_vote(link.node, &message);
-                self.paxos(Input::Message { from: link.node, message }, payload);
+            Arrival::Paxos(link, received) if self.is_current(&link) => {
+                self.on_message(link.node, &received);
             }
             Arrival::Ops(link, ops) if self.is_current(&link) => self.on_ops(link.node, ops),
             Arrival::Server(link, report) if self.is_current(&link) => {
@@ -158,6 +202,14 @@ impl Driver {
             // Of a link that another one has replaced.
             Arrival::Down(_) | Arrival::Paxos(..) | Arrival::Ops(..) | Arrival::Server(..) => {}
         }
+    }
+
+    fn on_message(&mut self, from: NodeId, received: &Received) {
+        let Received { message, entries, payloads } = received;
+        self.note_vote(from, message);
+        let first = message.run().map_or(Slot::NONE, |run| run.first);
+        let input = Input::Message { from, message, entries };
+        self.paxos(input, Handed { first, payloads });
     }
 
     /// Who votes for whom: what this candidate is told. (What this replica promises, it writes down.)
@@ -190,7 +242,7 @@ impl Driver {
         self.events.tell(Event::LinkUp { node: node.number() });
         self.lead.link_up(node);
         self.tell_server_report(node);
-        self.paxos(Input::LinkUp { node }, None);
+        self.paxos(Input::LinkUp { node }, Handed::NONE);
         if self.node.primary() == Some(node) {
             self.entry.start_over(self.clock.now());
         }
@@ -200,7 +252,7 @@ impl Driver {
         self.links[node.index()] = None;
         self.events.tell(Event::LinkDown { node: node.number() });
         self.lead.link_down(node, self.clock.now());
-        self.paxos(Input::LinkDown { node }, None);
+        self.paxos(Input::LinkDown { node }, Handed::NONE);
     }
 
     pub(super) fn tell_server_report(&mut self, node: NodeId) {
@@ -212,7 +264,7 @@ impl Driver {
 
     pub(super) fn on_durable(&mut self, up_to: WriteNumber) {
         self.log.durable(up_to);
-        self.paxos(Input::Durable { up_to }, None);
+        self.paxos(Input::Durable { up_to }, Handed::NONE);
     }
 
     /// Gives what was appended to the storage. Says whether anything follows from it at once.

@@ -17,6 +17,7 @@ use crate::net::ops;
 use crate::options::{self, ReplicaArgs};
 
 use super::Driver;
+use super::agreement::Handed;
 
 /// Entries that are proposed while none of them is committed; what comes meanwhile is batched.
 const PIPELINE: u64 = 4;
@@ -161,10 +162,11 @@ impl Driver {
 
     fn propose_payload(&mut self, payload: Payload) -> bool {
         let mut out = Effects::new();
-        match self.node.propose(self.clock.now(), describe(&payload), &mut out) {
+        let first = self.node.last().next();
+        match self.node.propose(self.clock.now(), &[describe(&payload)], &mut out) {
             Ok(_) => {
                 self.events.counters.bytes_proposed += payload.len() as u64;
-                self.carry_out(&out, Some(&payload));
+                self.carry_out(&out, Handed { first, payloads: &[Some(payload)] });
                 true
             }
             Err(ProposeError::Full | ProposeError::NotPrimary { .. }) => false,

@@ -21,6 +21,7 @@ use crate::report::ServerReport;
 use crate::roster::{Place, Roster};
 
 use super::Driver;
+use super::agreement::Handed;
 
 /// A member of higher priority takes the role over when it has been fit for so long.
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
@@ -261,7 +262,7 @@ impl Driver {
     pub(super) fn hand_role_to(&mut self, to: NodeId) -> Result<(), ChangeError> {
         let mut out = Effects::new();
         let asked = self.node.hand_over(self.clock.now(), to, &mut out);
-        self.carry_out(&out, None);
+        self.carry_out(&out, Handed::NONE);
         asked
     }
 
@@ -280,7 +281,7 @@ impl Driver {
     fn change_members(&mut self, members: Members) -> Result<Slot, ChangeError> {
         let mut out = Effects::new();
         let asked = self.node.change_members(self.clock.now(), members, &mut out);
-        self.carry_out(&out, None);
+        self.carry_out(&out, Handed::NONE);
         asked
     }
 

@@ -49,6 +49,7 @@ use crate::proxy::{Act, Acts};
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
+use agreement::Handed;
 use entry::Entry;
 use lead::Lead;
 use members::Preference;
@@ -208,7 +209,7 @@ impl Driver {
         tokio::pin!(interrupted);
         self.start_behind_front();
         self.see_last_stamp();
-        self.paxos(Input::Wake, None);
+        self.paxos(Input::Wake, Handed::NONE);
         loop {
             self.round();
             if let Some(stop) = self.stop.take() {
@@ -287,7 +288,7 @@ impl Driver {
 
     /// Something may be due. What is not, takes no harm.
     fn on_alarm(&mut self) {
-        self.paxos(Input::Wake, None);
+        self.paxos(Input::Wake, Handed::NONE);
         let now = self.clock.now();
         if self.look_again.is_some_and(|at| at <= now) {
             self.look_again = None;

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn front() -> Front {
-        let ballot = Ballot { round: 3, node: NodeId::new(1) };
+        let ballot = Ballot::new(3, NodeId::new(1));
         let genesis = Anchor::genesis(Members::first(3));
         Front {
             segment: 2,

@@ -23,7 +23,7 @@ impl Drop for Scratch {
 }
 
 fn ballot(round: u64) -> Ballot {
-    Ballot { round, node: NodeId::new(1) }
+    Ballot::new(round, NodeId::new(1))
 }
 
 pub(super) fn accept(slot: u64, round: u64, length: usize) -> Record {
@@ -383,7 +383,7 @@ fn a_log_can_be_cut_while_it_is_written() {
     write(&mut log);
     assert_eq!((log.front(), log.last()), (Slot(2), Slot(4)));
     let mut opened = Log::open(&scratch.0).unwrap();
-    assert_eq!(opened.entries.iter().map(|entry| entry.ballot.round).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(opened.entries.iter().map(|entry| entry.ballot.round()).collect::<Vec<_>>(), [1, 3]);
     for log in [&mut log, &mut opened.log] {
         let (_, other) = log.read(Slot(4)).unwrap().unwrap();
         assert_eq!(other.as_deref(), Some(&b"other"[..]));

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// Bytes of the longest body: an entry with its message, or the parts of a base.
+/// Bytes of the longest body: a run of entries with its message, or the parts of a base.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 8;
@@ -16,7 +16,7 @@ pub const HEADER_BYTES: usize = 8;
 pub enum Kind {
     /// Who I am: the first frame of a link, in both directions.
     Hello = 1,
-    /// A message of paxos, with its payload if it carries one.
+    /// A message of paxos, with the entries of its run and their payloads.
     Paxos = 2,
     /// Ops that an entry replica hands to the primary.
     Ops = 3,
@@ -56,12 +56,22 @@ impl std::error::Error for FrameError {}
 /// # Panics
 /// When the body is too long: the caller knows its bounds.
 pub fn encode(kind: Kind, parts: &[&[u8]], space: &mut Vec<u8>) {
+    encode_with(kind, space, |space| {
+        for part in parts {
+            space.extend_from_slice(part);
+        }
+    });
+}
+
+/// Appends a frame whose body is what `write` appends.
+///
+/// # Panics
+/// When the body is too long: the caller knows its bounds.
+pub fn encode_with(kind: Kind, space: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = space.len();
     space.extend_from_slice(&[0; HEADER_BYTES]);
     space.push(kind as u8);
-    for part in parts {
-        space.extend_from_slice(part);
-    }
+    write(space);
     let body = &space[start + HEADER_BYTES..];
     assert!(body.len() <= BODY_BYTES_MAX, "a frame of {} bytes", body.len());
     let (length, crc) = (body.len() as u32, crc32fast::hash(body));

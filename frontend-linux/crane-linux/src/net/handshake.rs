@@ -13,7 +13,7 @@ use crate::options::Priority;
 use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// What a hello begins with, whatever the version.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 

@@ -22,11 +22,11 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::log::Payload;
 use crate::report::ServerReport;
 
 use super::frame::{self, Decoder, Kind};
 use super::handshake::{Hello, Loser, Refusal, judge};
+use super::message::{Kept, Received, read_message, write_message};
 use super::outlet::Outlet;
 use super::query::{FIRST_FRAME_WITHIN, Query};
 
@@ -49,8 +49,8 @@ pub enum Arrival {
     Up(Rc<Link>, Box<Hello>),
     /// A link is gone.
     Down(Rc<Link>),
-    /// A message, with its payload if it has one.
-    Paxos(Rc<Link>, Message, Option<Payload>),
+    /// A message, with the entries of its run and their payloads.
+    Paxos(Rc<Link>, Received),
     /// Ops of the other side's clients, encoded one after the other.
     Ops(Rc<Link>, Vec<u8>),
     /// What became of the other side's server.
@@ -77,8 +77,19 @@ pub struct Link {
 impl Link {
     /// Puts a frame into the link, or drops it when too much waits.
     pub fn put(&self, kind: Kind, parts: &[&[u8]]) {
+        self.append(|space| frame::encode(kind, parts, space));
+    }
+
+    /// The same with a message, and the entries of its run if it has one.
+    pub fn put_message(&self, message: &Message, run: &[Kept]) {
+        self.append(|space| {
+            frame::encode_with(Kind::Paxos, space, |space| write_message(message, run, space));
+        });
+    }
+
+    fn append(&self, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.outlet.backlog() < BACKLOG_BYTES_MAX {
-            self.outlet.append(|space| frame::encode(kind, parts, space));
+            self.outlet.append(encode);
         } else {
             self.frames_dropped.set(self.frames_dropped.get() + 1);
         }
@@ -410,13 +421,13 @@ pub fn read_hello(body: &[u8]) -> io::Result<Hello> {
         .map_err(|_| invalid("its hello cannot be read; is it of this version?"))
 }
 
-/// What a frame says. Payloads are held against their descriptors here, before anyone uses them.
+/// What a frame says.
 fn read_frame(link: &Rc<Link>, kind: Kind, body: &[u8]) -> io::Result<Arrival> {
     let link = link.clone();
     match kind {
         Kind::Paxos => {
-            let (message, payload) = read_message(body)?;
-            Ok(Arrival::Paxos(link, message, payload))
+            let received = read_message(body).map_err(|error| invalid(&error))?;
+            Ok(Arrival::Paxos(link, received))
         }
         Kind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
         Kind::Server => {
@@ -427,63 +438,6 @@ fn read_frame(link: &Rc<Link>, kind: Kind, body: &[u8]) -> io::Result<Arrival> {
     }
 }
 
-/// Reads the body of a paxos frame.
-///
-/// # Errors
-/// `InvalidData`, whatever the bytes are; never a panic.
-pub fn read_message(body: &[u8]) -> io::Result<(Message, Option<Payload>)> {
-    let (length, rest) = body.split_first().ok_or_else(|| invalid("an empty message"))?;
-    let (message, payload) =
-        rest.split_at_checked(usize::from(*length)).ok_or_else(|| invalid("a short message"))?;
-    let message = Message::decode(message).map_err(|error| invalid(&error))?;
-    match message.payload() {
-        None if payload.is_empty() => Ok((message, None)),
-        Some((_, descriptor)) if descriptor == crate::log::describe(payload) => {
-            Ok((message, Some(Payload::from(payload))))
-        }
-        _ => Err(invalid("a message without its payload")),
-    }
-}
-
-/// Puts a message and its payload into a link.
-pub fn put_message(link: &Link, message: &Message, payload: Option<&Payload>) {
-    let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
-    let length = message.encode(&mut space).expect("a message has a longest form");
-    let payload = payload.map_or(&[][..], |payload| payload);
-    link.put(Kind::Paxos, &[&[length as u8], &space[..length], payload]);
-}
-
 fn invalid(why: &(impl std::fmt::Display + ?Sized)) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_bytes_are_a_message_by_accident() {
-        assert!(read_message(&[]).is_err());
-        assert!(read_message(&[200, 1, 2]).is_err());
-        assert!(read_message(&[0]).is_err());
-        for first in 0..=255 {
-            let _ = read_message(&[3, first, 1, 1]);
-        }
-    }
-
-    #[test]
-    fn a_payload_must_be_the_one_that_was_described() {
-        use crane_core::id::Slot;
-        use crane_core::paxos::{Ballot, Content, Entry};
-        let content = Content::Payload(crate::log::describe(b"payload"));
-        let entry = Entry { ballot: Ballot::ZERO, content };
-        let message = Message::Chosen { slot: Slot(4), entry };
-        let mut space = [0; 128];
-        let length = message.encode(&mut space).unwrap();
-        let body = |payload: &[u8]| [&[length as u8], &space[..length], payload].concat();
-        let (read, payload) = read_message(&body(b"payload")).unwrap();
-        assert_eq!((read, payload.as_deref()), (message, Some(&b"payload"[..])));
-        assert!(read_message(&body(b"payloaD")).is_err());
-        assert!(read_message(&body(b"")).is_err());
-    }
 }

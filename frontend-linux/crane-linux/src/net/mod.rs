@@ -6,6 +6,7 @@
 //! | `handshake` | may the two belong to one group? (pure) |
 //! | `outlet` | writing without waiting |
 //! | `ops` | ops that are handed over (pure) |
+//! | `message` | a message with the entries of its run (pure) |
 //! | `link` | a link to one replica: connect, shake hands, carry frames, come again |
 //! | `query` | asking a replica for its state, and orders |
 //! | `control` | where the control socket is |
@@ -14,6 +15,7 @@ pub mod control;
 pub mod frame;
 pub mod handshake;
 pub mod link;
+pub mod message;
 pub mod ops;
 pub mod outlet;
 pub mod query;

@@ -1,0 +1,218 @@
+//! What a primary does for each member: send what it lacks, take its acknowledgements, count votes.
+
+use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
+use crate::mutants::{Mutant, broken};
+
+use super::effect::EFFECTS_MAX;
+use super::node::{Part, push, send};
+use super::primary::Lead;
+use super::{Ballot, CATCH_UP_SLOTS_MAX, Effect, Effects, Life, Message, Node, NodeSet};
+
+/// Effects that may still come after the entries for a member: what is to be served to each other one,
+/// and a commit index, and what concludes the step.
+const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
+
+/// What a primary knows of a member's log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Progress {
+    /// The next slot to send; none while it is not known what the member has.
+    pub(super) next: Option<Slot>,
+    /// The member has everything up to here, durable or not.
+    received: Slot,
+    /// Its vote, if it has voted: everything up to here is durable there under this ballot.
+    pub(super) voted: bool,
+    pub(super) matched: Slot,
+    /// The frontend was asked to send everything up to here.
+    pub(super) served: Slot,
+    /// The commit index that it was told.
+    pub(super) told: Slot,
+    beat: u64,
+    pub(super) stalled: Option<Slot>,
+}
+
+impl Progress {
+    pub(super) fn forget_beats(&mut self) {
+        self.beat = self.beat.min(1);
+        self.stalled = None;
+    }
+
+    /// The link is gone: what was sent may be lost, and what follows has to be asked for.
+    pub(super) fn lose_track(&mut self) {
+        self.next = None;
+        self.stalled = None;
+        self.served = Slot::NONE;
+        self.told = Slot::NONE;
+    }
+}
+
+/// What a member acknowledges.
+#[derive(Clone, Copy)]
+pub(super) struct Acknowledged {
+    pub(super) up_to: Slot,
+    pub(super) received: Slot,
+    pub(super) life: Option<Life>,
+    pub(super) beat: u64,
+}
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// All who get the log: the members, and those whose removal they may not know yet.
+    pub(super) fn receivers(&self) -> NodeSet {
+        self.others().union(self.log.base().members.all().without(self.config.me))
+    }
+
+    // specs: R4
+    pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
+        let Part::Primary { ballot } = self.part else { return };
+        let believable = said.received <= self.log.last() && said.up_to <= said.received;
+        if asked != ballot || !believable || !self.receivers().contains(from) {
+            return;
+        }
+        let life = self.log.end().life(from);
+        let progress = &mut self.progress[from.index()];
+        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
+        // so.
+        if said.life == Some(life) && said.up_to >= self.lead.start {
+            progress.matched =
+                if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
+            progress.voted = true;
+            self.lead.recount |= said.up_to > self.committed || !self.lead.established;
+        }
+        if said.beat > 0 && said.beat >= progress.beat {
+            progress.beat = said.beat;
+            progress.received = said.received;
+        } else {
+            progress.received = progress.received.max(said.received);
+        }
+        let expected = progress.received.next();
+        match progress.next {
+            None => progress.next = Some(expected),
+            Some(next) if next < expected => progress.next = Some(expected),
+            // Two heartbeats in a row found nothing new there: what was sent is lost.
+            Some(next) if said.beat > 0 && next > expected && !broken(Mutant::NeverRepeated) => {
+                if progress.stalled == Some(progress.received) {
+                    progress.next = Some(expected);
+                    progress.served = Slot::NONE;
+                    progress.stalled = None;
+                } else {
+                    progress.stalled = Some(progress.received);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// What a majority has durable under this ballot is chosen.
+    // specs: P9, R4
+    fn choose(&mut self) {
+        self.lead.recount = false;
+        let members = self.members();
+        let less = usize::from(broken(Mutant::ChosenByOneLess) && members.majority() > 1);
+        let majority = members.majority() - less;
+        // Once something is chosen under this ballot, only votes for more are news.
+        let known = self.lead.established.then_some(self.committed);
+        let mut votes = [Slot::NONE; NODES_MAX];
+        let mut count = 0;
+        for node in members.voters.iter() {
+            if let Some(vote) = self.vote_of(node)
+                && Some(vote) > known
+            {
+                votes[count] = vote;
+                count += 1;
+            }
+        }
+        if count < majority {
+            return;
+        }
+        let votes = &mut votes[..count];
+        votes.sort_unstable();
+        let chosen = votes[count - majority];
+        assert!(chosen >= self.lead.start, "a vote without what was taken over");
+        self.lead.established = true;
+        self.commit(chosen);
+    }
+
+    /// Up to which slot a voter has the log durable under this primary's ballot.
+    // specs: R4
+    #[inline]
+    fn vote_of(&self, node: NodeId) -> Option<Slot> {
+        if node == self.config.me {
+            let counts = self.life() == Some(self.log.end().life(node));
+            return (counts && self.accepted_is_durable()).then_some(self.durable);
+        }
+        let progress = &self.progress[node.index()];
+        progress.voted.then_some(progress.matched)
+    }
+
+    /// What a primary's step ends with: what is chosen by now, and who does not know it.
+    #[inline(never)]
+    pub(super) fn conclude_lead(&mut self, ballot: Ballot, out: &mut Effects) {
+        if self.lead.recount {
+            self.choose();
+        }
+        self.replicate(ballot, out);
+    }
+
+    /// Sends each member what it lacks, as far as the effects have room.
+    fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
+        self.lead.unsent = false;
+        let receivers = self.receivers();
+        let last = self.log.last();
+        for to in receivers.iter() {
+            let progress = &mut self.progress[to.index()];
+            let Some(next) = progress.next else { continue };
+            if next <= last {
+                self.send_entries(to, ballot, next, out);
+            }
+            let progress = &mut self.progress[to.index()];
+            if progress.told < self.committed {
+                progress.told = self.committed;
+                send(out, to, Message::Commit { ballot, committed: self.committed });
+            }
+        }
+        if let Some((to, _)) = self.lead.successor
+            && !self.lead.succeed_sent
+            && self.progress[to.index()].matched == self.log.last()
+        {
+            self.lead.succeed_sent = true;
+            send(out, to, Message::Succeed { ballot });
+        }
+    }
+
+    fn send_entries(&mut self, to: NodeId, ballot: Ballot, mut next: Slot, out: &mut Effects) {
+        let base = self.log.base().slot;
+        let last = self.log.last();
+        let (committed, start) = (self.committed, self.lead.start);
+        let progress = &mut self.progress[to.index()];
+        if progress.received < progress.served {
+            return;
+        }
+        if next <= base {
+            // More than its window the member cannot take at once.
+            let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
+            let up_to = Slot(next.0 + range - 1).min(base);
+            progress.served = up_to;
+            progress.next = Some(up_to.next());
+            return push(out, Effect::ServeCatchUp { to, from: next, up_to });
+        }
+        while next <= last {
+            if out.len() + EFFECTS_AFTER_ENTRIES >= EFFECTS_MAX {
+                self.lead.unsent = true;
+                break;
+            }
+            let run = self.log.run(next, last);
+            let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
+            send(out, to, Message::Accept { ballot, run, before, committed, start });
+            progress.told = committed;
+            next = run.last().next();
+        }
+        progress.next = Some(next);
+    }
+
+    pub(super) fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
+        let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
+        let Lead { start, beat, .. } = self.lead;
+        let committed = self.committed;
+        send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
+    }
+}

@@ -1,0 +1,141 @@
+//! What a driver may ask a node.
+
+use crate::id::{NodeId, Slot};
+use crate::time::Instant;
+
+use super::node::Part;
+use super::{
+    Anchor, Ballot, Contact, Entry, LogEnd, Members, Node, Record, Role, Run, Standing, WriteNumber,
+};
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Whether this node wants to be primary. One whose server is far behind the script lets others
+    /// stand first, and stands itself only when nobody else does.
+    pub fn set_eager(&mut self, eager: bool) {
+        if eager != self.eager {
+            self.eager = eager;
+            self.draw_patience();
+        }
+    }
+
+    /// Which node this is.
+    pub fn me(&self) -> NodeId {
+        self.config.me
+    }
+
+    /// What this node does.
+    pub fn role(&self) -> Role {
+        match self.part {
+            Part::Primary { .. } => Role::Primary,
+            Part::Candidate(_) => Role::Candidate,
+            _ if !self.standing.is_voter() => Role::Recovering { primary: self.primary() },
+            _ => Role::Backup { primary: self.primary() },
+        }
+    }
+
+    /// The primary, if it is known.
+    pub fn primary(&self) -> Option<NodeId> {
+        match self.part {
+            Part::Primary { .. } => Some(self.config.me),
+            _ => self.following.and_then(Ballot::node),
+        }
+    }
+
+    /// The highest ballot that was promised here.
+    pub fn ballot(&self) -> Ballot {
+        self.promised
+    }
+
+    /// Whether it may vote.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// The members, by the log here.
+    pub fn members(&self) -> Members {
+        self.log.end().members
+    }
+
+    /// The last slot that has an entry here.
+    pub fn last(&self) -> Slot {
+        self.log.last()
+    }
+
+    /// The end of the log here.
+    pub fn end(&self) -> LogEnd {
+        LogEnd { ballot: self.accepted, slot: self.log.last() }
+    }
+
+    /// The last slot of which this node knows that it is chosen, with all before it.
+    pub fn committed(&self) -> Slot {
+        self.committed
+    }
+
+    /// The last slot of which this node knows that it survives a crash here, with all before it.
+    pub fn durable(&self) -> Slot {
+        self.durable
+    }
+
+    /// What the log comes to, up to the last slot that is both committed and durable here: what a
+    /// state transfer starts with.
+    pub fn anchor(&self) -> Anchor {
+        *self.log.base()
+    }
+
+    /// The entry in a slot that is undecided or not durable here.
+    pub fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.log.entry(slot)
+    }
+
+    /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for, with
+    /// their numbers.
+    ///
+    /// # Panics
+    /// When there was no such effect.
+    pub fn records(
+        &self,
+        number: WriteNumber,
+        run: Run,
+    ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
+        run.slots().enumerate().map(move |(step, slot)| {
+            let entry = *self.log.entry(slot).expect("what is appended stays for a step");
+            (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
+        })
+    }
+
+    /// What is known of another member.
+    pub fn contact(&self, node: NodeId) -> Contact {
+        let index = node.index();
+        Contact { heard: self.heard[index], matched: self.progress[index].matched }
+    }
+
+    /// For model checking: forgets when anything happened, and counts writes from 0 again if none is
+    /// on its way. Nodes that differ in time only become equal; no timer runs out until it is made to.
+    #[doc(hidden)]
+    pub fn forget_time(&mut self) {
+        const FAR: Instant = Instant::from_micros(u64::MAX / 4);
+        self.now = Instant::START;
+        self.random = 0;
+        self.attempts = 0;
+        self.primary_heard = Instant::START;
+        self.patience = FAR.since(Instant::START);
+        self.election_at = FAR;
+        self.hello_at = FAR;
+        self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
+        self.lead.forget_time(FAR);
+        // Votes are counted by a primary only.
+        self.lead.recount &= matches!(self.part, Part::Primary { .. });
+        for progress in &mut self.progress {
+            progress.forget_beats();
+        }
+        if let Part::Candidate(candidacy) = &mut self.part {
+            candidacy.forget_time(FAR);
+        }
+        if self.settled == self.written {
+            let zero = WriteNumber(0);
+            (self.settled, self.written) = (zero, zero);
+            (self.promise_write, self.accepted_write) = (zero, zero);
+            self.log.forget_writes();
+        }
+    }
+}

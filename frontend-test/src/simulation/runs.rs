@@ -1,0 +1,269 @@
+//! Runs of entries in a simulated group: what travels with a message, and what is written together.
+
+use std::rc::Rc;
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::{
+    Entry, MESSAGE_BYTES_MAX, Message, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Record, Run, WriteNumber,
+};
+
+use super::disk::{Contents, Payload};
+use super::faults::Stop;
+use super::group::{Event, Group, Place};
+use crate::specification::event::Event as Told;
+
+/// The entries of a message's run, and their payloads. All copies of the message share them.
+#[derive(Clone, Debug)]
+pub(super) struct Carried {
+    pub(super) entries: Rc<[Entry]>,
+    payloads: Rc<[Option<Payload>]>,
+}
+
+/// A message that went over the wire format.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    message: Message,
+    /// What came out.
+    read: Message,
+    pub(super) carried: Option<Carried>,
+}
+
+/// Who wants entries to be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    Proposal,
+    Accept,
+    Copy,
+    Chosen,
+}
+
+/// What was handed to a node beside its input: payloads, of a message's run or of a proposal.
+#[derive(Clone, Copy)]
+pub(super) struct Brought<'a> {
+    by: By,
+    /// Where the first of them belongs; the others follow.
+    first: Slot,
+    payloads: &'a [Option<Payload>],
+}
+
+impl<'a> Brought<'a> {
+    /// Nothing.
+    pub(super) const NONE: Brought<'static> =
+        Brought { by: By::Proposal, first: Slot::NONE, payloads: &[] };
+
+    /// By a proposal, for the slots from `first` on.
+    pub(super) fn by_proposal(first: Slot, payloads: &'a [Option<Payload>]) -> Self {
+        Brought { by: By::Proposal, first, payloads }
+    }
+
+    /// By a message.
+    pub(super) fn by_message(message: &Message, carried: Option<&'a Carried>) -> Self {
+        let by = match message {
+            Message::Accept { .. } => By::Accept,
+            Message::Copy { .. } => By::Copy,
+            Message::Chosen { .. } => By::Chosen,
+            _ => return Brought::NONE,
+        };
+        let (run, carried) = message.run().zip(carried).expect("these messages carry a run");
+        Brought { by, first: run.first, payloads: &carried.payloads }
+    }
+
+    /// The payload that is stored with a record.
+    fn payload(&self, record: &Record) -> Option<Payload> {
+        let Record::Accept { slot, entry } = record else { return None };
+        entry.content.payload()?;
+        let place = slot.0.checked_sub(self.first.0);
+        let payload = place.and_then(|place| *self.payloads.get(place as usize)?);
+        Some(payload.expect("the payload of what is written was handed in"))
+    }
+}
+
+/// How often more than one entry was written together.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Runs {
+    /// As a primary's proposals.
+    pub proposed: u64,
+    /// By a backup.
+    pub accepted: u64,
+    /// By a candidate that completes its log.
+    pub copied: u64,
+    /// By a node that catches up.
+    pub chosen: u64,
+    /// As a part of a run: the rest was there already, or had no room.
+    pub parts: u64,
+    /// But the disk took only the first of them.
+    pub torn: u64,
+}
+
+impl std::ops::AddAssign for Runs {
+    fn add_assign(&mut self, other: Self) {
+        self.proposed += other.proposed;
+        self.accepted += other.accepted;
+        self.copied += other.copied;
+        self.chosen += other.chosen;
+        self.parts += other.parts;
+        self.torn += other.torn;
+    }
+}
+
+impl Runs {
+    /// Whether each of these happened.
+    pub fn is_each(&self) -> bool {
+        let Runs { proposed, accepted, copied, chosen, parts, torn } = *self;
+        ![proposed, accepted, copied, chosen, parts, torn].contains(&0)
+    }
+
+    fn count(&mut self, run: Run, brought: &Brought<'_>) {
+        if run.count < 2 {
+            return;
+        }
+        *match brought.by {
+            By::Proposal => &mut self.proposed,
+            By::Accept => &mut self.accepted,
+            By::Copy => &mut self.copied,
+            By::Chosen => &mut self.chosen,
+        } += 1;
+        self.parts += u64::from((run.count as usize) < brought.payloads.len());
+    }
+}
+
+impl<const WINDOW: usize> Group<WINDOW> {
+    /// What comes with a message is what its sender's entries describe.
+    pub(super) fn look_at_payloads(&self, carried: &Carried) {
+        for (entry, payload) in carried.entries.iter().zip(&*carried.payloads) {
+            let described = payload.map(|payload| self.describe(payload));
+            assert_eq!(entry.content.payload(), described, "a payload of another entry came");
+        }
+    }
+
+    pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.recorder.add(from, || Told::Said { to, message });
+        self.checks.on_said(from, &message, self.places[from.index()].disk.safe());
+        // What a node says goes over the wire format; what it says to several, once.
+        if self.said.as_ref().is_none_or(|said| said.message != message) {
+            let mut space = [0; MESSAGE_BYTES_MAX];
+            let length = message.encode(&mut space).expect("every message fits");
+            let read = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+            let carried = message.run().map(|run| self.carry(from, run));
+            self.said = Some(Said { message, read, carried });
+        }
+        for at in self.network.arrivals(self.now, from, to, &mut self.random) {
+            let Said { read, carried, .. } = self.said.clone().expect("just filled");
+            self.schedule(at, Event::Deliver { from, to, message: read, carried });
+        }
+    }
+
+    /// Takes the entries of a run, with their payloads, out of the sender's log as it is.
+    fn carry(&self, from: NodeId, run: Run) -> Carried {
+        let memory = &self.places[from.index()].memory;
+        let stored = |slot| *memory.entry(slot).expect("an entry that is sent was written");
+        let entries: Rc<[Entry]> = run.slots().map(|slot| read_back(&stored(slot).0)).collect();
+        let payloads: Rc<[_]> = run.slots().map(|slot| stored(slot).1).collect();
+        let carried = Carried { entries, payloads };
+        self.look_at_payloads(&carried);
+        let bytes: u64 = carried.entries.iter().map(length).sum();
+        let fits = carried.entries.len() <= RUN_ENTRIES_MAX && bytes <= RUN_BYTES_MAX;
+        assert!(fits || run.count == 1, "node {from} sends {bytes} bytes in {run:?}");
+        carried
+    }
+
+    /// Catches a member up: from the log, or from a checkpoint if the log does not reach so far back.
+    pub(super) fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
+        let Place { memory, checkpoint, .. } = &self.places[id.index()];
+        if let Some(anchor) = memory.stored.anchor
+            && let Some(checkpoint) = checkpoint.clone()
+            && from <= anchor.slot
+        {
+            for at in self.network.arrivals(self.now, id, to, &mut self.random) {
+                let checkpoint = checkpoint.clone();
+                self.schedule(at, Event::Install { to, anchor, checkpoint });
+            }
+            return;
+        }
+        let longest = *self.random.pick(&[1, 3, RUN_ENTRIES_MAX as u32]);
+        let mut first = from;
+        while first <= up_to {
+            let run = longest_run(&self.places[id.index()].memory, first, up_to, longest);
+            self.send(id, to, Message::Chosen { run });
+            first = run.last().next();
+        }
+    }
+
+    /// Writes a run, one record after the other. Says whether the disk took all of them; if not, the
+    /// program has stopped.
+    pub(super) fn append(
+        &mut self,
+        id: NodeId,
+        number: WriteNumber,
+        run: Run,
+        brought: Brought<'_>,
+    ) -> bool {
+        // What was attached to a message before may stand in another entry's place now.
+        self.said = None;
+        let node = self.places[id.index()].node.as_deref().expect("it has just spoken");
+        let mut records = std::mem::take(&mut self.records);
+        records.extend(node.records(number, run));
+        assert_eq!(records.len(), run.count as usize, "each slot of a run has its record");
+        for (written, (number, record)) in records.drain(..).enumerate() {
+            self.checks.on_record(number, &record);
+            if !self.write(id, number, record, brought) {
+                self.written_runs.torn += u64::from(written > 0);
+                return false;
+            }
+        }
+        self.records = records;
+        self.written_runs.count(run, &brought);
+        true
+    }
+
+    /// Writes a record. Says whether the disk took it; if not, the program has stopped.
+    pub(super) fn write(
+        &mut self,
+        id: NodeId,
+        number: WriteNumber,
+        record: Record,
+        brought: Brought<'_>,
+    ) -> bool {
+        let refused =
+            self.disk_faults.writes > 0 && self.random.draw() % 1_000_000 < self.disk_faults.writes;
+        if refused {
+            self.stop(id, Stop::WriteFailed);
+            return false;
+        }
+        self.recorder.add(id, || Told::Wrote { number, record });
+        let payload = brought.payload(&record);
+        self.places[id.index()].memory.apply(&record, payload);
+        self.see_stamp(id, payload);
+        let place = &mut self.places[id.index()];
+        place.disk.write(number, record, payload);
+        self.checks.on_write(id, &record, &place.memory);
+        true
+    }
+}
+
+/// The longest run of a log that may travel in one message.
+fn longest_run(memory: &Contents, first: Slot, up_to: Slot, longest: u32) -> Run {
+    let length = |slot| length(&memory.entry(slot).expect("what is to be served is in the log").0);
+    let mut run = Run::one(first);
+    let mut bytes = length(first);
+    while run.last() < up_to && run.count < longest {
+        bytes += length(run.last().next());
+        if bytes > RUN_BYTES_MAX {
+            break;
+        }
+        run.count += 1;
+    }
+    run
+}
+
+/// Bytes of an entry's payload.
+fn length(entry: &Entry) -> u64 {
+    entry.content.payload().map_or(0, |payload| u64::from(payload.length))
+}
+
+/// An entry that went over the wire format.
+fn read_back(entry: &Entry) -> Entry {
+    let mut space = [0; MESSAGE_BYTES_MAX];
+    let bytes = postcard::to_slice(entry, &mut space).expect("every entry fits");
+    postcard::from_bytes(bytes).expect("what was encoded can be decoded")
+}
