@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`wire`] | what an op, an entry and a genesis entry look like as bytes |
 //! | [`handover`] | which of its clients' ops an entry replica hands to the primary, until when |
-//! | [`stamp`] | at which time the primary says that an entry was made |
+//! | [`timestamp`] | at which time the primary says that an entry was made |
 //! | [`paxos`] | which entry stands in which slot (agreement, in the daemon) |
 //! | [`bubble`] | when the primary asks for clock steps without an op |
 //! | [`execution`] | when an op is admitted and whose turn it is (in the server's process) |
@@ -24,12 +24,12 @@ mod fmt;
 
 pub mod bubble;
 pub mod execution;
-pub mod handover;
+pub mod forward;
 pub mod id;
 pub mod limits;
 #[doc(hidden)]
 pub mod mutants;
 pub mod paxos;
-pub mod stamp;
 pub mod time;
+pub mod timestamp;
 pub mod wire;

@@ -15,7 +15,7 @@ pub const ENTRY_OPS_MAX: usize = 1024;
 /// Bytes of an op beside its data: tag, connection, offset, two addresses, length.
 pub const OP_HEADER_BYTES_MAX: usize = 96;
 
-/// Bytes of an entry beside its ops: stamp, grant, number of ops.
+/// Bytes of an entry beside its ops: timestamp, grant, number of ops.
 pub const ENTRY_HEADER_BYTES_MAX: usize = 32;
 
 /// Bytes of a member's address as text (`host:port`).

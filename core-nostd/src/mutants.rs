@@ -65,7 +65,7 @@ mutants! {
     OffsetUnchecked,
     /// connections are admitted whatever their number is
     NumberUnchecked,
-    /// a primary stamps entries by its own clock, whatever stamps it has seen
+    /// a primary timestamps entries by its own clock, whatever timestamps it has seen
     StampsUnseen,
     /// one replica drops a grant
     GrantDropped,

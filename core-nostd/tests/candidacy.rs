@@ -2,12 +2,12 @@
 //!
 //! A candidacy that the group has passed by was found by the model in `specs/agreement.pml`: a
 //! candidate's promises, sent before another ballot's election and late on their way, are a
-//! majority still when the candidate has learnt what was chosen under that other ballot.
+//! quorum still when the candidate has learnt what was chosen under that other ballot.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, LogEnd, Members,
-    Message, Node, Role, Run, Standing, Stored, WriteNumber,
+    Ballot, Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input, LogEnd,
+    Members, Message, Node, Role, SlotRange, StorageEpoch, VotingStatus, WriteNumber,
 };
 use crane_core::time::Instant;
 
@@ -21,12 +21,12 @@ impl Alone {
     /// Node 2 of three, when it has asked for promises under ballot 1.2.
     fn candidate() -> Self {
         let config = Config::new(id(2), Members::first(3), 7);
-        let standing = Standing::Voter { life: Life::FIRST };
-        let stored = Stored { standing, ..Stored::BLANK };
+        let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
+        let stored = DurableState { voting, ..DurableState::BLANK };
         let node = Node::restore(config, Instant::START, stored, []);
         let mut alone = Self { now: node.deadline(), node, written: WriteNumber(0) };
         alone.step(Input::Wake);
-        let message = Message::Support {
+        let message = Message::PreVoteReply {
             ballot: ballot(2),
             granted: true,
             promised: Ballot::ZERO,
@@ -46,9 +46,9 @@ impl Alone {
         for effect in &out {
             match *effect {
                 Effect::Write { number, .. } => self.written = number,
-                Effect::Append { number, run } => {
-                    let records = self.node.records(number, run);
-                    self.written = records.last().expect("a run has a slot").0;
+                Effect::Append { number, range } => {
+                    let records = self.node.records(number, range);
+                    self.written = records.last().expect("a range has a slot").0;
                 }
                 _ => {}
             }
@@ -63,12 +63,16 @@ impl Alone {
     fn chosen(&mut self, slot: u64, of: u8) {
         let content = Content::Payload(Descriptor { length: 1, digest: slot });
         let entry = Entry { ballot: ballot(of), content };
-        self.hears(1, Message::Chosen { run: Run::one(Slot(slot)) }, &[entry]);
+        self.hears(1, Message::Chosen { range: SlotRange::one(Slot(slot)) }, &[entry]);
     }
 
     fn promised(&mut self, end: LogEnd) {
-        let message =
-            Message::Promised { ballot: ballot(2), life: Life::FIRST, end, committed: Slot::NONE };
+        let message = Message::Promised {
+            ballot: ballot(2),
+            epoch: StorageEpoch::FIRST,
+            end,
+            committed: Slot::NONE,
+        };
         self.hears(3, message, &[]);
     }
 }
@@ -108,8 +112,11 @@ fn a_primary_that_hears_nobody_steps_down() {
     while alone.node.role() == Role::Primary {
         alone.now = alone.node.deadline().max(alone.now);
         alone.step(Input::Wake);
-        let silence = Config::new(id(2), Members::first(3), 7).silence;
-        assert!(alone.now.since(elected) <= silence.times(2), "it goes on without a majority");
+        let election_timeout = Config::new(id(2), Members::first(3), 7).election_timeout;
+        assert!(
+            alone.now.since(elected) <= election_timeout.times(2),
+            "it goes on without a quorum"
+        );
     }
     assert_eq!(alone.node.role(), Role::Backup { primary: None });
 }
@@ -121,8 +128,8 @@ fn a_vote_without_what_was_taken_over_is_none() {
     alone.promised(LogEnd { ballot: ballot(1), slot: Slot(1) });
     let content = Content::Payload(Descriptor { length: 1, digest: 1 });
     let entry = Entry { ballot: ballot(1), content };
-    let run = Run::one(Slot(1));
-    let copy = Message::Copy { ballot: ballot(2), run, before: Ballot::ZERO };
+    let range = SlotRange::one(Slot(1));
+    let copy = Message::Copy { ballot: ballot(2), range, before: Ballot::ZERO };
     alone.hears(3, copy, &[entry]);
     alone.step(Input::Durable { up_to: alone.written });
     assert_eq!((alone.node.role(), alone.node.last()), (Role::Primary, Slot(1)));
@@ -130,7 +137,7 @@ fn a_vote_without_what_was_taken_over_is_none() {
         ballot: ballot(2),
         up_to,
         received: up_to,
-        life: Some(Life::FIRST),
+        epoch: Some(StorageEpoch::FIRST),
         beat: 0,
     };
     alone.hears(3, voted(Slot::NONE), &[]);
@@ -144,16 +151,16 @@ fn a_vote_without_what_was_taken_over_is_none() {
 fn asking_changes_nothing_and_a_primary_supports_nobody() {
     let mut alone = Alone::candidate();
     let promised = alone.node.ballot();
-    let canvass = Message::Canvass { ballot: Ballot::new(9, Some(id(1))) };
+    let pre_vote = Message::PreVote { ballot: Ballot::new(9, Some(id(1))) };
     let granted = |out: &Effects| {
         out.iter().find_map(|effect| match effect {
-            Effect::Send { message: Message::Support { granted, .. }, .. } => Some(*granted),
+            Effect::Send { message: Message::PreVoteReply { granted, .. }, .. } => Some(*granted),
             _ => None,
         })
     };
-    let out = alone.hears(1, canvass, &[]);
+    let out = alone.hears(1, pre_vote, &[]);
     assert_eq!((granted(&out), alone.node.ballot()), (Some(true), promised));
     alone.promised(LogEnd::default());
-    let out = alone.hears(1, canvass, &[]);
+    let out = alone.hears(1, pre_vote, &[]);
     assert_eq!((granted(&out), alone.node.ballot()), (Some(false), promised));
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use crane_core::id::NodeId;
-use crane_core::paxos::{Config, Effect, Effects, Input, Members, Node, Stored};
+use crane_core::paxos::{Config, DurableState, Effect, Effects, Input, Members, Node};
 use crane_core::time::Instant;
 
 struct Collect(Mutex<Vec<String>>);
@@ -29,7 +29,7 @@ fn a_change_of_role_is_said() {
     let me = NodeId::new(1).unwrap();
     let mut now = Instant::from_micros(1);
     let config = Config::new(me, Members::first(1), 7);
-    let mut node: Node<8> = Node::restore(config, now, Stored::BLANK, []);
+    let mut node: Node<8> = Node::restore(config, now, DurableState::BLANK, []);
     for _ in 0..20 {
         now = now.max(node.deadline());
         let mut input = Some(Input::Wake);

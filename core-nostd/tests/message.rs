@@ -1,13 +1,13 @@
 //! Messages between nodes: the longest fits, and no bytes from the network do any harm.
 
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{Ballot, Life, MESSAGE_BYTES_MAX, Message, Run};
+use crane_core::paxos::{Ballot, MESSAGE_BYTES_MAX, Message, SlotRange, StorageEpoch};
 
 fn longest() -> Message {
     let ballot = Ballot::new(Ballot::ROUND_MAX, NodeId::new(7));
     let slot = Slot(u64::MAX);
-    let run = Run { first: slot, count: u32::MAX };
-    Message::Accept { ballot, run, before: ballot, committed: slot, start: slot }
+    let range = SlotRange { first: slot, count: u32::MAX };
+    Message::Accept { ballot, range, before: ballot, committed: slot, start: slot }
 }
 
 #[test]
@@ -20,9 +20,9 @@ fn the_longest_message_fits() {
 #[test]
 fn cut_and_changed_messages_are_refused_or_are_other_messages() {
     let mut space = [0; MESSAGE_BYTES_MAX];
-    let life = Some(Life(3));
+    let epoch = Some(StorageEpoch(3));
     let ballot = Ballot::new(300, NodeId::new(2));
-    let some = Message::Accepted { ballot, up_to: Slot(9), received: Slot(9), life, beat: 1 };
+    let some = Message::Accepted { ballot, up_to: Slot(9), received: Slot(9), epoch, beat: 1 };
     for message in [longest(), some] {
         let length = message.encode(&mut space).unwrap();
         for cut in 0..length {

@@ -5,9 +5,9 @@ use std::mem::size_of;
 
 use crane_core::bubble::Bubbles;
 use crane_core::execution::Execution;
-use crane_core::handover::Handover;
+use crane_core::forward::Forwarder;
 use crane_core::paxos::{EFFECTS_MAX, Effect, Effects, MESSAGE_BYTES_MAX, Message, Node};
-use crane_core::stamp::Stamps;
+use crane_core::timestamp::Timestamps;
 
 /// A size that grows with a capacity: bytes for one more, and for the rest.
 fn parts(large: usize, small: usize, more: usize, of_small: usize) -> (usize, usize) {
@@ -32,11 +32,11 @@ fn a_step_has_so_many_effects_at_most() {
 #[test]
 fn a_handover_takes_what_its_ops_take() {
     let sizes =
-        parts(size_of::<Handover<1024, 64>>(), size_of::<Handover<64, 64>>(), 1024 - 64, 64);
+        parts(size_of::<Forwarder<1024, 64>>(), size_of::<Forwarder<64, 64>>(), 1024 - 64, 64);
     assert_eq!(sizes, (40, 56), "bytes for an op, and for the rest");
     assert_eq!(
-        size_of::<Handover<64, 64>>(),
-        size_of::<Handover<64, { 1 << 30 }>>(),
+        size_of::<Forwarder<64, 64>>(),
+        size_of::<Forwarder<64, { 1 << 30 }>>(),
         "the bytes themselves are the driver's"
     );
 }
@@ -55,7 +55,7 @@ fn an_execution_takes_what_threads_and_connections_and_listeners_take() {
 
 #[test]
 fn what_decides_on_bubbles_and_stamps_is_small() {
-    assert_eq!((size_of::<Bubbles>(), size_of::<Stamps>()), (40, 24));
+    assert_eq!((size_of::<Bubbles>(), size_of::<Timestamps>()), (40, 24));
 }
 
 /// With the capacities that the Linux frontend gives them.
@@ -63,7 +63,7 @@ fn what_decides_on_bubbles_and_stamps_is_small() {
 fn at_the_usual_capacities_a_replica_takes_less_than_a_megabyte() {
     let sizes = [
         size_of::<Node<256>>(),
-        size_of::<Handover<4096, { 1 << 20 }>>(),
+        size_of::<Forwarder<4096, { 1 << 20 }>>(),
         size_of::<Execution<1024, 4096, 64>>(),
     ];
     assert_eq!(sizes, [13_984, 163_896, 642_576]);

@@ -5,8 +5,8 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Config, Content, Descriptor, Effect, Effects, Input, Life, LogEnd, Members, Message,
-    Node, NodeSet, Record, Role, Standing, Stored, WriteNumber,
+    Ballot, Config, Content, Descriptor, DurableState, Effect, Effects, Input, LogEnd, Members,
+    Message, Node, NodeSet, Record, Role, StorageEpoch, VotingStatus, WriteNumber,
 };
 use crane_core::time::Instant;
 
@@ -23,17 +23,21 @@ impl Witness {
     fn leading() -> Self {
         let witnesses = NodeSet::EMPTY.with(id(1)).with(id(2));
         let config = Config::new(id(1), Members { witnesses, ..Members::first(3) }, 7);
-        let stored = Stored { standing: Standing::Voter { life: Life::FIRST }, ..Stored::BLANK };
+        let stored = DurableState {
+            voting: VotingStatus::Voter { epoch: StorageEpoch::FIRST },
+            ..DurableState::BLANK
+        };
         let node = Node::restore(config, Instant::START, stored, []);
-        let now = node.deadline() + Config::new(id(1), Members::first(3), 7).silence.times(20);
+        let now =
+            node.deadline() + Config::new(id(1), Members::first(3), 7).election_timeout.times(20);
         let ballot = Ballot::ZERO.next_of(id(1));
         let written = WriteNumber(0);
         let mut witness = Self { node, now, ballot, written, proposed: Vec::new() };
         witness.step(Input::Wake);
         let (promised, committed) = (Ballot::ZERO, Slot::NONE);
-        witness.hears(2, Message::Support { ballot, granted: true, promised, committed });
-        let (life, end) = (Life::FIRST, LogEnd::default());
-        witness.hears(2, Message::Promised { ballot, life, end, committed });
+        witness.hears(2, Message::PreVoteReply { ballot, granted: true, promised, committed });
+        let (epoch, end) = (StorageEpoch::FIRST, LogEnd::default());
+        witness.hears(2, Message::Promised { ballot, epoch, end, committed });
         assert_eq!(witness.node.role(), Role::Primary);
         let payload = Descriptor { length: 1, digest: 1 };
         let mut out = Effects::new();
@@ -49,9 +53,9 @@ impl Witness {
     /// Both others say that they have all of the log.
     fn acknowledged(&mut self, voters: &[u8]) {
         for from in [2, 3] {
-            let life = voters.contains(&from).then_some(Life::FIRST);
+            let epoch = voters.contains(&from).then_some(StorageEpoch::FIRST);
             let (ballot, up_to) = (self.ballot, self.node.last());
-            self.hears(from, Message::Accepted { ballot, up_to, received: up_to, life, beat: 1 });
+            self.hears(from, Message::Accepted { ballot, up_to, received: up_to, epoch, beat: 1 });
         }
     }
 
@@ -67,8 +71,8 @@ impl Witness {
         for effect in &out {
             match *effect {
                 Effect::Write { number, .. } => self.written = number,
-                Effect::Append { number, run } => {
-                    for (number, record) in self.node.records(number, run) {
+                Effect::Append { number, range } => {
+                    for (number, record) in self.node.records(number, range) {
                         self.written = number;
                         if let Record::Accept { entry, .. } = record {
                             self.proposed.push(entry.content);
@@ -93,35 +97,38 @@ fn id(number: u8) -> NodeId {
 fn a_witness_lets_the_only_server_rejoin() {
     let mut witness = Witness::leading();
     witness.acknowledged(&[2, 3]);
-    let life = Life(99);
-    let lost = Standing::Rejoining { life };
+    let epoch = StorageEpoch(99);
+    let lost = VotingStatus::Rejoining { epoch };
     for _ in 0..100 {
         witness.now = witness.node.deadline().max(witness.now);
         witness.step(Input::Wake);
-        witness.hears(3, Message::Hello { nonce: 5, standing: lost, named: Life::FIRST });
+        witness.hears(3, Message::Hello { nonce: 5, voting: lost, named: StorageEpoch::FIRST });
         witness.acknowledged(&[2]);
     }
     assert_eq!(witness.node.role(), Role::Primary);
-    assert!(witness.proposed.contains(&Content::Rejoin { node: id(3), life }));
+    assert!(witness.proposed.contains(&Content::Rejoin { node: id(3), epoch }));
 }
 
-/// Node 3 has not got the entry that names node 2's new life, and counts no majority.
+/// Node 3 has not got the entry that names node 2's new epoch, and counts no quorum.
 #[test]
 fn a_witness_stands_when_a_server_does_so_in_vain() {
     let witnesses = NodeSet::EMPTY.with(id(1)).with(id(2));
     let config = Config::new(id(1), Members { witnesses, ..Members::first(3) }, 7);
-    let silence = config.silence;
-    let stored = Stored { standing: Standing::Voter { life: Life::FIRST }, ..Stored::BLANK };
+    let election_timeout = config.election_timeout;
+    let stored = DurableState {
+        voting: VotingStatus::Voter { epoch: StorageEpoch::FIRST },
+        ..DurableState::BLANK
+    };
     let mut node = Node::<8>::restore(config, Instant::START, stored, []);
     let canvasses = |node: &mut Node<8>, now, input: Input<'_>| {
         let mut out = Effects::new();
         node.step(now, input, &mut out);
         out.iter()
-            .any(|effect| matches!(effect, Effect::Send { message: Message::Canvass { .. }, .. }))
+            .any(|effect| matches!(effect, Effect::Send { message: Message::PreVote { .. }, .. }))
     };
     let (mut now, mut candidacies, mut ballot) = (Instant::START, 0, Ballot::ZERO);
     loop {
-        now = node.deadline().min(now + silence.times(3));
+        now = node.deadline().min(now + election_timeout.times(3));
         if canvasses(&mut node, now, Input::Wake) {
             break;
         }

@@ -5,7 +5,7 @@ use crane_core::execution::turn::ThreadId;
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
     Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node,
-    RUN_ENTRIES_MAX, Record, Run, Stored, WriteNumber,
+    RANGE_ENTRIES_MAX, Record, SlotRange, DurableState, WriteNumber,
 };
 use crane_core::time::{Duration, Instant};
 use crane_core::wire;
@@ -27,7 +27,7 @@ struct Member {
 }
 
 struct Storage {
-    stored: Stored,
+    stored: DurableState,
     log: [Option<Entry>; SLOTS],
     length: usize,
 }
@@ -38,7 +38,7 @@ struct Envelope {
     from: NodeId,
     to: NodeId,
     message: Message,
-    entries: [Entry; RUN_ENTRIES_MAX],
+    entries: [Entry; RANGE_ENTRIES_MAX],
     count: usize,
 }
 
@@ -59,9 +59,9 @@ impl Group {
         let members = core::array::from_fn(|index| {
             let config = config(index, 1);
             Member {
-                node: Node::restore(config, now, Stored::BLANK, []),
+                node: Node::restore(config, now, DurableState::BLANK, []),
                 runs: true,
-                storage: Storage { stored: Stored::BLANK, log: [None; SLOTS], length: 0 },
+                storage: Storage { stored: DurableState::BLANK, log: [None; SLOTS], length: 0 },
                 admitted: Slot::NONE,
                 execution: Execution::new(10, 0),
             }
@@ -132,7 +132,7 @@ impl Group {
 
     /// Checks that logs and executions are equal, and that whole runs were sent.
     pub fn compare(&self) {
-        assert!(self.longest == RUN_ENTRIES_MAX, "entries did not travel together");
+        assert!(self.longest == RANGE_ENTRIES_MAX, "entries did not travel together");
         let [one, others @ ..] = &self.members;
         for other in others {
             assert!(one.storage.entries() == other.storage.entries(), "logs differ");
@@ -187,9 +187,9 @@ impl Group {
                     self.members[index].storage.write(record);
                     written = Some(number);
                 }
-                Effect::Append { number, run } => {
+                Effect::Append { number, range } => {
                     let Member { node, storage, .. } = &mut self.members[index];
-                    for (number, record) in node.records(number, run) {
+                    for (number, record) in node.records(number, range) {
                         storage.write(record);
                         written = Some(number);
                     }
@@ -198,10 +198,10 @@ impl Group {
                 Effect::ServeCatchUp { to, from, up_to } => {
                     let mut first = from;
                     while first <= up_to {
-                        let run = Run::between(first, up_to);
-                        let run = Run { count: run.count.min(RUN_ENTRIES_MAX as u32), ..run };
-                        self.send(index, to, Message::Chosen { run });
-                        first = run.last().next();
+                        let range = SlotRange::between(first, up_to);
+                        let range = SlotRange { count: range.count.min(RANGE_ENTRIES_MAX as u32), ..range };
+                        self.send(index, to, Message::Chosen { range });
+                        first = range.last().next();
                     }
                 }
                 Effect::Role { .. } | Effect::Members { .. } => {}
@@ -218,15 +218,15 @@ impl Group {
             from: id(from),
             to,
             message,
-            entries: [NO_ENTRY; RUN_ENTRIES_MAX],
+            entries: [NO_ENTRY; RANGE_ENTRIES_MAX],
             count: 0,
         };
-        if let Some(run) = message.run() {
-            for (entry, slot) in envelope.entries.iter_mut().zip(run.slots()) {
+        if let Some(range) = message.range() {
+            for (entry, slot) in envelope.entries.iter_mut().zip(range.slots()) {
                 let written = self.members[from].storage.log[slot.0 as usize - 1];
                 *entry = written.expect("what is sent was written");
             }
-            envelope.count = run.count as usize;
+            envelope.count = range.count as usize;
             self.longest = self.longest.max(envelope.count);
         }
         assert!(self.sent - self.arrived < MESSAGES, "too many messages are on the way");
@@ -253,7 +253,7 @@ impl Storage {
                 *length = up_to.0 as usize;
                 stored.accepted = stored.accepted.max(ballot);
             }
-            Record::Standing(standing) => stored.standing = standing,
+            Record::VotingStatus(voting) => stored.voting = voting,
         }
     }
 }
@@ -270,9 +270,9 @@ impl Member {
             let mut writer = wire::EntryWriter::new(&mut space).expect("the space suffices");
             writer.push(&wire::Op::Time).expect("the space suffices");
             let payload = writer.finish(digest, 3 + digest as u32 % 7);
-            let decoded = wire::Entry::decode(payload).expect("what was encoded can be decoded");
-            let (stamp, grant) = (decoded.stamp, decoded.grant);
-            self.execution.admit(self.admitted, stamp, decoded.ops(), grant, |_, _| {});
+            let decoded = wire::EntryPayload::decode(payload).expect("what was encoded can be decoded");
+            let (timestamp, grant) = (decoded.timestamp, decoded.grant);
+            self.execution.admit(self.admitted, timestamp, decoded.ops(), grant, |_, _| {});
             while self.execution.call(ThreadId(0), 1, digest as u32) {}
         }
     }
@@ -286,8 +286,8 @@ fn id(index: usize) -> NodeId {
     NodeId::new(index as u8 + 1).expect("three nodes are not too many")
 }
 
-fn config(index: usize, run: u64) -> Config {
-    Config::new(id(index), Members::first(NODES), run << 8 | (index as u64 + 1))
+fn config(index: usize, range: u64) -> Config {
+    Config::new(id(index), Members::first(NODES), range << 8 | (index as u64 + 1))
 }
 
 fn describe(slot: Slot) -> Descriptor {

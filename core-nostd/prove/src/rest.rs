@@ -1,16 +1,16 @@
 //! What the group does not need, so that all of the core is in the program: handing ops over, bubbles,
-//! stamps, threads that wait, connections, changes of members.
+//! timestamps, threads that wait, connections, changes of members.
 
 use crane_core::bubble::{Ask, Bubbles, Sight};
 use crane_core::execution::Execution;
 use crane_core::execution::admission::Admitted;
 use crane_core::execution::turn::{NEVER, WaitKey};
-use crane_core::handover::Handover;
+use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::paxos::{Config, Effects, Members, Node, Stored};
-use crane_core::stamp::Stamps;
+use crane_core::paxos::{Config, Effects, Members, Node, DurableState};
+use crane_core::timestamp::Timestamps;
 use crane_core::time::{Duration, Instant};
-use crane_core::wire::{Endpoint, Entry, EntryWriter, Genesis, Op, Schedule};
+use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, Op, Schedule};
 
 /// Lets one connection come, be read and go, by way of all machines.
 pub fn serve_one_connection() {
@@ -25,11 +25,11 @@ pub fn serve_one_connection() {
         Op::Retire { node: me, generation: Generation(1) },
     ];
     let now = Instant::from_micros(5);
-    let mut handover = Handover::<8, 64>::new(me, Generation(1));
+    let mut forward = Forwarder::<8, 64>::new(me, Generation(1));
     for op in &ops[..3] {
-        assert!(handover.keep(op).is_ok(), "there is room");
+        assert!(forward.keep(op).is_ok(), "there is room");
     }
-    handover.start_over(now);
+    forward.start_over(now);
     let mut space = [0; 512];
     let mut writer = EntryWriter::new(&mut space).expect("the space suffices");
     let mut one = [0; 128];
@@ -37,25 +37,25 @@ pub fn serve_one_connection() {
         let length = op.encode(&mut one).expect("an op is short");
         writer.push_encoded(&one[..length], 1).expect("the space suffices");
     }
-    while handover.hand_over(now).is_some() {}
-    assert!(!handover.wake(now), "nothing is late yet");
-    let mut stamps = Stamps::new(0, 1_000);
-    stamps.saw(1, 2_000);
-    stamps.consult_host(2, 3_000);
+    while forward.hand_over(now).is_some() {}
+    assert!(!forward.wake(now), "nothing is late yet");
+    let mut timestamps = Timestamps::new(0, 1_000);
+    timestamps.saw(1, 2_000);
+    timestamps.consult_host(2, 3_000);
     let mut bubbles = Bubbles::new(Duration::from_micros(100), 1000);
     let grant = bubbles.op();
-    let bytes = writer.finish(stamps.stamp(3), grant);
-    let entry = Entry::decode(bytes).expect("what was encoded can be decoded");
+    let bytes = writer.finish(timestamps.timestamp(3), grant);
+    let entry = EntryPayload::decode(bytes).expect("what was encoded can be decoded");
     for op in entry.ops() {
-        handover.committed(now, &op);
+        forward.committed(now, &op);
     }
-    assert!(handover.is_empty(), "all were committed");
+    assert!(forward.is_empty(), "all were committed");
     execute(&entry);
     let sight = Sight { stalled: true, outstanding: false, alone: true };
     assert!(matches!(bubbles.look(now, sight), Ask::Now { .. }), "a bubble is asked for");
 }
 
-fn execute(entry: &Entry<'_>) {
+fn execute(entry: &EntryPayload<'_>) {
     let mut server = Execution::<4, 4, 2>::new(10, 0);
     let listener = server.sockets.listen(Endpoint::from_ipv4([0; 4], 80), false, 8);
     let listener = listener.expect("there is room");
@@ -67,7 +67,7 @@ fn execute(entry: &Entry<'_>) {
     server.turn.wait(waits, server.gate.agreed() + 500);
     assert!(server.turn.pass() == Some(other), "the second one runs");
     let mut bytes_came = 0;
-    server.admit(Slot(2), entry.stamp, entry.ops(), entry.grant, |at, admitted| match admitted {
+    server.admit(Slot(2), entry.timestamp, entry.ops(), entry.grant, |at, admitted| match admitted {
         Admitted::Acceptable(_) => _ = at.turn.wake(waits, 1),
         Admitted::Data { bytes, .. } => bytes_came += bytes.len(),
         Admitted::Retired(node) => while at.sockets.retired(node).is_some() {},
@@ -102,12 +102,12 @@ pub fn change_nothing() {
     let mut node = Node::<8>::restore(
         Config::new(me, Members::first(3), 9),
         Instant::START,
-        Stored::BLANK,
+        DurableState::BLANK,
         [],
     );
     let mut out = Effects::new();
-    node.set_eager(false);
-    let refused = node.hand_over(Instant::START, other, &mut out).is_err()
+    node.set_in_step(false);
+    let refused = node.transfer_leadership(Instant::START, other, &mut out).is_err()
         && node.change_members(Instant::START, Members::first(2), &mut out).is_err();
     assert!(refused, "it is not the primary");
     let genesis = Genesis {
@@ -115,7 +115,7 @@ pub fn change_nothing() {
         members: Default::default(),
         base: [1; 32],
         seed: [2; 32],
-        stamp: 3,
+        timestamp: 3,
         quantum: 4,
         nclock: 5,
         schedule: Schedule::Serial,

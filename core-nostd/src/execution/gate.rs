@@ -1,6 +1,6 @@
 //! The logical clock, and the place where the scheduler asks whether it may advance.
 //!
-//! The script is consumed strictly from the head: an entry's stamp and ops, then its grant, step by
+//! The script is consumed strictly from the head: an entry's timestamp and ops, then its grant, step by
 //! step. An empty script only ever makes a replica wait, never choose; so physical timing has no
 //! influence on what happens at which value of the clock.
 
@@ -18,9 +18,9 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Clock 0, nothing granted, agreed time at the genesis entry's stamp (nanoseconds).
-    pub const fn new(stamp: u64) -> Self {
-        Self { clock: 0, granted: 0, agreed: stamp }
+    /// Clock 0, nothing granted, agreed time at the genesis entry's timestamp (nanoseconds).
+    pub const fn new(timestamp: u64) -> Self {
+        Self { clock: 0, granted: 0, agreed: timestamp }
     }
 
     /// Calls so far.
@@ -28,7 +28,7 @@ impl Gate {
         self.clock
     }
 
-    /// Agreed time in nanoseconds since the Unix epoch: the last stamp, plus a fixed amount per call.
+    /// Agreed time in nanoseconds since the Unix epoch: the last timestamp, plus a fixed amount per call.
     pub const fn agreed(&self) -> u64 {
         self.agreed
     }
@@ -46,11 +46,11 @@ impl Gate {
         true
     }
 
-    /// An entry's stamp is admitted: all that was granted before has been used or dropped.
+    /// An entry's timestamp is admitted: all that was granted before has been used or dropped.
     // specs: S2, S5
-    pub fn admit_stamp(&mut self, stamp: u64) {
+    pub fn admit_timestamp(&mut self, timestamp: u64) {
         assert!(self.granted == 0, "an entry is admitted when the grant before it is gone");
-        self.agreed = self.agreed.max(stamp);
+        self.agreed = self.agreed.max(timestamp);
     }
 
     /// The grant after an entry's ops is at the head now.
@@ -79,7 +79,7 @@ mod tests {
     fn the_clock_uses_what_is_granted_and_no_more() {
         let mut gate = Gate::new(1_000);
         assert!(!gate.advance());
-        gate.admit_stamp(5_000);
+        gate.admit_timestamp(5_000);
         gate.grant(2);
         assert!(gate.advance() && gate.advance() && !gate.advance());
         assert_eq!((gate.clock(), gate.agreed()), (2, 5_000 + 2 * CALL_NANOSECONDS));
@@ -88,14 +88,14 @@ mod tests {
     #[test]
     fn agreed_time_never_goes_back() {
         let mut gate = Gate::new(1_000);
-        gate.admit_stamp(900);
+        gate.admit_timestamp(900);
         assert_eq!(gate.agreed(), 1_000);
     }
 
     #[test]
     fn agreed_time_stays_at_the_end_of_its_range() {
         let mut gate = Gate::new(0);
-        gate.admit_stamp(u64::MAX);
+        gate.admit_timestamp(u64::MAX);
         gate.grant(1);
         assert!(gate.advance());
         assert_eq!(gate.agreed(), u64::MAX);

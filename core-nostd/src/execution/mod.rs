@@ -58,10 +58,10 @@ pub struct Mark {
 impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     Execution<THREADS, CONNECTIONS, LISTENERS>
 {
-    /// Before the program's first call. `stamp`: the genesis entry's, in nanoseconds.
-    pub const fn new(quantum: u32, stamp: u64) -> Self {
+    /// Before the program's first call. `timestamp`: the genesis entry's, in nanoseconds.
+    pub const fn new(quantum: u32, timestamp: u64) -> Self {
         Self {
-            gate: Gate::new(stamp),
+            gate: Gate::new(timestamp),
             turn: Turn::new(quantum),
             sockets: Sockets::new(),
             schedule: RunningHash::new(),
@@ -89,7 +89,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         self.admitted
     }
 
-    /// The entry of the next slot is at the head: its stamp, then its ops (each told to `tell`), then
+    /// The entry of the next slot is at the head: its timestamp, then its ops (each told to `tell`), then
     /// its grant. Gives what is compared between replicas at this slot.
     ///
     /// Slots may be missing in the sequence (no-ops are not part of the script), never go back.
@@ -97,7 +97,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     pub fn admit<'a>(
         &mut self,
         slot: Slot,
-        stamp: u64,
+        timestamp: u64,
         ops: impl Iterator<Item = Op<'a>>,
         grant: u32,
         mut tell: impl FnMut(&mut Self, Admitted<'a>),
@@ -105,7 +105,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         assert!(slot > self.admitted, "the script is consumed in the order of its slots");
         self.admitted = slot;
         let mark = self.mark();
-        self.gate.admit_stamp(stamp);
+        self.gate.admit_timestamp(timestamp);
         self.turn.expire(self.gate.agreed());
         for op in ops {
             let admitted = self.sockets.admit(&op);

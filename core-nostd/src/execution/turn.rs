@@ -30,7 +30,7 @@ const NONE: u16 = u16::MAX;
 const BUCKETS: usize = 256;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum State {
+enum ThreadState {
     Free,
     /// Has a number, and is not in the queue yet.
     Reserved,
@@ -40,8 +40,8 @@ enum State {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Thread {
-    state: State,
+struct ThreadRecord {
+    state: ThreadState,
     woken: Woken,
     key: WaitKey,
     deadline: u64,
@@ -62,7 +62,7 @@ const EMPTY: List = List { first: NONE, last: NONE };
 /// The threads of one server. `THREADS` is how many may live at a time, below 65 535.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Turn<const THREADS: usize> {
-    threads: [Thread; THREADS],
+    threads: [ThreadRecord; THREADS],
     run: List,
     waiting: [List; BUCKETS],
     holder: u16,
@@ -78,8 +78,8 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// No threads. `quantum`: calls after which the turn is passed, at least 1.
     pub const fn new(quantum: u32) -> Self {
         assert!(THREADS < NONE as usize && quantum > 0);
-        let free = Thread {
-            state: State::Free,
+        let free = ThreadRecord {
+            state: ThreadState::Free,
             woken: Woken::Called,
             key: WaitKey(0),
             deadline: NEVER,
@@ -109,22 +109,22 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// Gives a new thread the lowest free number; it does not run before [`Turn::start`].
     /// `None` when all are taken.
     pub fn reserve(&mut self) -> Option<ThreadId> {
-        let index = self.threads.iter().position(|thread| thread.state == State::Free)?;
-        self.threads[index].state = State::Reserved;
+        let index = self.threads.iter().position(|thread| thread.state == ThreadState::Free)?;
+        self.threads[index].state = ThreadState::Reserved;
         self.live += 1;
         Some(ThreadId(index as u16))
     }
 
     /// Returns a number that was reserved and never started, or kept.
     pub fn release(&mut self, thread: ThreadId) {
-        assert!(self.state(thread) == State::Reserved);
-        self.threads[thread.0 as usize].state = State::Free;
+        assert!(self.state(thread) == ThreadState::Reserved);
+        self.threads[thread.0 as usize].state = ThreadState::Free;
         self.live -= 1;
     }
 
     /// Puts a reserved thread at the end of the queue.
     pub fn start(&mut self, thread: ThreadId) {
-        assert!(self.state(thread) == State::Reserved);
+        assert!(self.state(thread) == ThreadState::Reserved);
         self.make_runnable(thread.0, Woken::Called);
     }
 
@@ -157,7 +157,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.waits += 1;
         let since = self.waits;
         let thread = &mut self.threads[holder as usize];
-        (thread.state, thread.key) = (State::Waiting, key);
+        (thread.state, thread.key) = (ThreadState::Waiting, key);
         (thread.deadline, thread.since) = (deadline, since);
         self.deadline = self.deadline.min(deadline);
         let bucket = bucket(key);
@@ -169,14 +169,14 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// The holder ends; its number is free.
     pub fn end(&mut self) {
         let holder = self.give_up();
-        self.threads[holder as usize].state = State::Free;
+        self.threads[holder as usize].state = ThreadState::Free;
         self.live -= 1;
     }
 
     /// The holder ends; its number is kept until [`Turn::release`] (a thread that may be joined).
     pub fn end_and_keep(&mut self) {
         let holder = self.give_up();
-        self.threads[holder as usize].state = State::Reserved;
+        self.threads[holder as usize].state = ThreadState::Reserved;
     }
 
     /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.
@@ -190,7 +190,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         let mut list = self.run;
         self.remove(&mut list, first);
         self.run = list;
-        self.threads[first as usize].state = State::Holder;
+        self.threads[first as usize].state = ThreadState::Holder;
         self.holder = first;
         self.used = 0;
         Some(ThreadId(first))
@@ -208,7 +208,7 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Whether the thread waits, and nothing has woken it yet.
     pub fn is_waiting(&self, thread: ThreadId) -> bool {
-        self.state(thread) == State::Waiting
+        self.state(thread) == ThreadState::Waiting
     }
 
     /// Whether anybody may wait for `key`: false is certain, true is not. O(1).
@@ -234,7 +234,7 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Wakes one waiting thread.
     pub fn wake_thread(&mut self, thread: ThreadId, why: Woken) {
-        assert!(self.state(thread) == State::Waiting);
+        assert!(self.state(thread) == ThreadState::Waiting);
         let bucket = bucket(self.threads[thread.0 as usize].key);
         let mut list = self.waiting[bucket];
         self.remove(&mut list, thread.0);
@@ -278,26 +278,26 @@ impl<const THREADS: usize> Turn<THREADS> {
     fn first_expiring(&self) -> Option<(u64, u16)> {
         let waiting = self.threads.iter().enumerate();
         let timed = waiting
-            .filter(|(_, thread)| thread.state == State::Waiting && thread.deadline != NEVER);
+            .filter(|(_, thread)| thread.state == ThreadState::Waiting && thread.deadline != NEVER);
         timed
             .min_by_key(|(_, thread)| (thread.deadline, thread.since))
             .map(|(index, thread)| (thread.deadline, index as u16))
     }
 
-    fn state(&self, thread: ThreadId) -> State {
+    fn state(&self, thread: ThreadId) -> ThreadState {
         self.threads[thread.0 as usize].state
     }
 
     fn give_up(&mut self) -> u16 {
         let holder = self.holder;
-        assert!(holder != NONE && self.threads[holder as usize].state == State::Holder);
+        assert!(holder != NONE && self.threads[holder as usize].state == ThreadState::Holder);
         self.holder = NONE;
         holder
     }
 
     fn make_runnable(&mut self, index: u16, why: Woken) {
         let thread = &mut self.threads[index as usize];
-        (thread.state, thread.woken, thread.deadline) = (State::Runnable, why, NEVER);
+        (thread.state, thread.woken, thread.deadline) = (ThreadState::Runnable, why, NEVER);
         let mut list = self.run;
         self.append(&mut list, index);
         self.run = list;
@@ -315,7 +315,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     }
 
     fn remove(&mut self, list: &mut List, index: u16) {
-        let Thread { next, previous, .. } = self.threads[index as usize];
+        let ThreadRecord { next, previous, .. } = self.threads[index as usize];
         match previous {
             NONE => list.first = next,
             previous => self.threads[previous as usize].next = next,

@@ -4,8 +4,10 @@ use crate::id::{NodeId, Slot};
 
 use crate::mutants::{Mutant, broken};
 
-use super::node::{Part, push, send};
-use super::{Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, Run, WriteNumber};
+use super::node::{RoleState, push, send};
+use super::{
+    Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, SlotRange, WriteNumber,
+};
 
 /// What every message of a primary tells about it.
 #[derive(Clone, Copy)]
@@ -19,7 +21,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Phase 1b. The answer waits until the promise is durable.
     // specs: P2
     pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if !ballot.belongs_to(from) || !self.standing.is_voter() {
+        if !ballot.belongs_to(from) || !self.voting.is_voter() {
             return;
         }
         if ballot < self.promised {
@@ -46,7 +48,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.answer_due = false;
         self.following = None;
-        self.part = Part::Backup;
+        self.part = RoleState::Backup;
         self.forget_part();
     }
 
@@ -61,9 +63,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         self.answer_due = false;
-        if let (Some(life), Some(candidate)) = (self.life(), self.promised.node()) {
+        if let (Some(epoch), Some(candidate)) = (self.epoch(), self.promised.node()) {
             let (ballot, end, committed) = (self.promised, self.end(), self.committed);
-            send(out, candidate, Message::Promised { ballot, life, end, committed });
+            send(out, candidate, Message::Promised { ballot, epoch, end, committed });
         }
     }
 
@@ -76,7 +78,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         // What is followed has been promised, and nothing else since.
         if self.following == Some(ballot) {
             self.primary_heard = self.now;
-            self.election_at = self.now + self.patience;
+            self.election_at = self.now + self.own_timeout;
             return true;
         }
         self.follow_new(from, ballot, out)
@@ -93,7 +95,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.following = Some(ballot);
         self.answer_due = false;
-        self.part = Part::Backup;
+        self.part = RoleState::Backup;
         self.attempts = 0;
         // A log that was accepted under this ballot is the primary's, so far. Of another one, only
         // what is committed is certain to be in the primary's.
@@ -107,7 +109,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// Phase 2b for a run of entries.
+    /// Phase 2b for a range of entries.
     // specs: P4
     pub(super) fn on_accept(
         &mut self,
@@ -125,14 +127,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let previous = Slot(first.0 - 1);
         let unchecked = broken(Mutant::RunUnchecked) && previous <= self.log.last();
         if previous <= self.committed || self.log.ballot(previous) == Some(before) || unchecked {
-            self.accept_run(first, entries, out);
+            self.accept_range(first, entries, out);
         }
         self.advance(seen, out);
     }
 
     /// Accepts entries of the primary that is followed; below them the log here is its log.
     // specs: P4
-    fn accept_run(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
+    fn accept_range(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
         let decided = (self.committed.0 + 1).saturating_sub(first.0);
         let Ok(skipped) = usize::try_from(decided) else { return };
         let Some(mut rest) = entries.get(skipped..) else { return };
@@ -233,25 +235,25 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let up_to = if early { self.matched } else { self.matched.min(self.durable) };
         let votes = self.accepted == ballot && (self.accepted_is_durable() || early)
             || broken(Mutant::OldBallotCounts);
-        let life = if votes { self.life() } else { None };
-        let news = up_to > self.acknowledged || (life.is_some() && !self.vote_told);
+        let epoch = if votes { self.epoch() } else { None };
+        let news = up_to > self.acknowledged || (epoch.is_some() && !self.vote_told);
         if news {
             self.acknowledged = up_to;
-            self.vote_told = life.is_some();
+            self.vote_told = epoch.is_some();
         }
         if news || beat > 0 {
             let received = self.matched;
-            send(out, primary, Message::Accepted { ballot, up_to, received, life, beat });
+            send(out, primary, Message::Accepted { ballot, up_to, received, epoch, beat });
         }
     }
 
     /// Entries that are known to be chosen: whoever says so, whatever else is in the log.
     // specs: P10
-    pub(super) fn on_chosen(&mut self, run: Run, entries: &[Entry], out: &mut Effects) {
-        let news = run.first <= self.committed.next() && self.committed < run.last();
+    pub(super) fn on_chosen(&mut self, range: SlotRange, entries: &[Entry], out: &mut Effects) {
+        let news = range.first <= self.committed.next() && self.committed < range.last();
         let highest = entries.iter().map(|entry| entry.ballot).max();
         let Some(highest) = highest.filter(|_| news) else { return };
-        if matches!(self.part, Part::Primary { .. }) {
+        if matches!(self.part, RoleState::Primary { .. }) {
             return;
         }
         if highest > self.promised {
@@ -260,7 +262,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.tell_role(Reason::HigherBallot, out);
         }
         let first = self.committed.next();
-        for (slot, entry) in run.slots().zip(entries) {
+        for (slot, entry) in range.slots().zip(entries) {
             if slot < first {
                 continue;
             }
@@ -274,7 +276,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.matched = self.matched.max(slot);
         }
         if first <= self.committed {
-            self.go_on_fetching(Run::between(first, self.committed), out);
+            self.go_on_fetching(SlotRange::between(first, self.committed), out);
         }
     }
 
@@ -297,10 +299,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.truncate(first);
         }
         assert_eq!(first, self.log.last().next(), "a log has no gaps");
-        let run = Run { first, count: entries.len() as u32 };
+        let range = SlotRange { first, count: entries.len() as u32 };
         let number = WriteNumber(self.written.0 + 1);
-        append(out, number, run);
-        let Self { config, standing, .. } = self;
+        append(out, number, range);
+        let Self { config, voting, .. } = self;
         let (mut accepted, mut accepted_write) = (self.accepted, self.accepted_write);
         let (mut written, mut rejoined) = (self.written, None);
         let entries = entries.inspect(|entry| {
@@ -308,8 +310,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if entry.ballot > accepted {
                 (accepted, accepted_write) = (entry.ballot, written);
             }
-            if entry.content.payload().is_none() && standing.is_named_by(config.me, &entry.content)
-            {
+            if entry.content.payload().is_none() && voting.is_named_by(config.me, &entry.content) {
                 rejoined = Some(written);
             }
         });
@@ -344,7 +345,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.settled = self.settled.max(up_to);
         self.durable = self.durable.max(self.log.written_by(self.settled));
         self.lead.recount = true;
-        self.on_standing_durable(out);
+        self.on_voting_durable(out);
         self.answer_prepare(out);
         self.ask_for_promises(out);
         self.acknowledge(0, out);
@@ -353,13 +354,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
 /// Entries are to be written. What goes into one slot after the other is one effect.
 #[inline]
-fn append(out: &mut Effects, number: WriteNumber, run: Run) {
-    if let Some(Effect::Append { number: first, run: before }) = out.last_mut()
-        && before.last().next() == run.first
+fn append(out: &mut Effects, number: WriteNumber, range: SlotRange) {
+    if let Some(Effect::Append { number: first, range: before }) = out.last_mut()
+        && before.last().next() == range.first
         && first.0 + u64::from(before.count) == number.0
     {
-        before.count += run.count;
+        before.count += range.count;
     } else {
-        push(out, Effect::Append { number, run });
+        push(out, Effect::Append { number, range });
     }
 }

@@ -14,26 +14,26 @@ use crate::id::NodeId;
 /// Rounds are compared first, then nodes. Both are in one word, because everything is compared by it:
 /// the node in the lowest byte, 0 for nobody.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "Parts", into = "Parts")]
+#[serde(try_from = "BallotParts", into = "BallotParts")]
 pub struct Ballot(u64);
 
 /// As it is written down.
 #[derive(Serialize, Deserialize)]
-struct Parts {
+struct BallotParts {
     round: u64,
     node: Option<NodeId>,
 }
 
-impl From<Ballot> for Parts {
+impl From<Ballot> for BallotParts {
     fn from(ballot: Ballot) -> Self {
         Self { round: ballot.round(), node: ballot.node() }
     }
 }
 
-impl TryFrom<Parts> for Ballot {
+impl TryFrom<BallotParts> for Ballot {
     type Error = &'static str;
 
-    fn try_from(Parts { round, node }: Parts) -> Result<Self, Self::Error> {
+    fn try_from(BallotParts { round, node }: BallotParts) -> Result<Self, Self::Error> {
         if round <= Self::ROUND_MAX {
             Ok(Self::new(round, node))
         } else {

@@ -1,8 +1,8 @@
 //! Election: when a node stands, whom it asks, and how it completes its log.
 //!
 //! ```text
-//! Backup ── silence, closed link ──▶ Canvassing ── a majority would ──▶ Candidate: promise durable,
-//!   ▲                                    │ refused: later again          Prepare, majority promised,
+//! Backup ── election timeout, closed link ──▶ PreCandidate ── a quorum would ──▶ Candidate: promise durable,
+//!   ▲                                    │ refused: later again          Prepare, quorum promised,
 //!   └────────────────────────────────────┴── higher ballot, no answer ── missing entries fetched
 //!                                                                            │
 //!                                                                            ▼ Primary
@@ -14,10 +14,10 @@ use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 
 use super::fetching::Fetching;
-use super::node::{Part, send};
-use super::primary::Lead;
+use super::node::{RoleState, send};
+use super::primary::Leadership;
 use super::replication::Progress;
-use super::{Ballot, Effect, Effects, Life, LogEnd, Message, Node, NodeSet, Reason};
+use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, StorageEpoch};
 
 /// A candidate's state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Candidacy {
 /// What a voter has promised with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Promise {
-    pub(super) life: Life,
+    pub(super) epoch: StorageEpoch,
     pub(super) end: LogEnd,
     pub(super) committed: Slot,
 }
@@ -53,56 +53,59 @@ impl Candidacy {
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Puts the own candidacy off until a primary would have been silent for too long.
     pub(super) fn wait_for_primary(&mut self) {
-        self.draw_patience();
-        self.election_at = self.now + self.patience;
+        self.draw_own_timeout();
+        self.election_at = self.now + self.own_timeout;
     }
 
     /// Puts the own candidacy off because another node stands; not for longer than an eager server would:
     /// that one may come to nothing, again and again. Whoever is reluctant waits for a primary.
     pub(super) fn wait_for_candidate(&mut self) {
-        let patience = Duration::from_micros(self.draw_silence());
-        self.election_at = self.election_at.max(self.now + patience);
+        let own_timeout = Duration::from_micros(self.draw_timeout());
+        self.election_at = self.election_at.max(self.now + own_timeout);
     }
 
-    /// How long a silence this node bears. It is drawn once for a primary.
-    pub(super) fn draw_patience(&mut self) {
-        let reluctance = self.reluctance() * self.config.silence.as_micros();
-        self.patience = Duration::from_micros(self.draw_silence() + reluctance);
+    /// How long an election timeout this node bears. It is drawn once for a primary.
+    pub(super) fn draw_own_timeout(&mut self) {
+        let timeouts_added = self.timeouts_added() * self.config.election_timeout.as_micros();
+        self.own_timeout = Duration::from_micros(self.draw_timeout() + timeouts_added);
     }
 
-    /// How long a silence it would bear if it were eager, in microseconds.
-    fn draw_silence(&mut self) -> u64 {
-        let silence = self.config.silence.as_micros();
-        silence + u64::from(self.config.rank) * silence / 10 + self.draw(silence / 4)
+    /// How long an election timeout it would bear if it were eager, in microseconds.
+    fn draw_timeout(&mut self) -> u64 {
+        let election_timeout = self.config.election_timeout.as_micros();
+        election_timeout
+            + u64::from(self.config.rank) * election_timeout / 10
+            + self.draw(election_timeout / 4)
     }
 
     /// How many silences longer than others it waits. A witness has no server: as primary it could
     /// only bring others back.
-    fn reluctance(&self) -> u64 {
+    fn timeouts_added(&self) -> u64 {
         let witness = self.members().witnesses.contains(self.config.me);
-        u64::from(!self.eager) * 2 + u64::from(witness) * 4
+        u64::from(!self.in_step) * 2 + u64::from(witness) * 4
     }
 
     /// Stands very soon, those of low rank first: it is certain that there is no primary.
-    pub(super) fn stand_soon(&mut self) {
+    pub(super) fn start_election_soon(&mut self) {
         let step = self.config.heartbeat.as_micros() / 4;
         let mut wait = u64::from(self.config.rank) * step + self.draw(step);
-        wait += self.reluctance() * self.config.silence.as_micros();
+        wait += self.timeouts_added() * self.config.election_timeout.as_micros();
         self.election_at = self.now + Duration::from_micros(wait);
     }
 
     /// Waits a little longer with each attempt.
-    fn stand_again(&mut self) {
+    fn start_election_later(&mut self) {
         let heartbeat = self.config.heartbeat.as_micros();
-        let wait = (heartbeat << self.attempts.min(4)).min(self.config.silence.as_micros());
+        let wait =
+            (heartbeat << self.attempts.min(4)).min(self.config.election_timeout.as_micros());
         self.attempts = self.attempts.saturating_add(1);
         let spread = self.draw(heartbeat + u64::from(self.attempts.min(4)) * heartbeat / 2);
         self.election_at = self.now + Duration::from_micros(wait + spread);
     }
 
-    fn may_stand(&self) -> bool {
+    fn may_start_election(&self) -> bool {
         let me = self.config.me;
-        let counts = self.life() == Some(self.log.end().life(me));
+        let counts = self.epoch() == Some(self.log.end().epoch(me));
         counts && self.members().voters.contains(me)
     }
 
@@ -111,28 +114,29 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.following.is_some_and(|ballot| ballot.belongs_to(node)) {
             self.following = None;
             self.why = Reason::LinkDown;
-            self.stand_soon();
+            self.start_election_soon();
             self.tell_role(Reason::LinkDown, out);
         }
     }
 
-    /// No primary was heard for too long, or the last canvass came to nothing.
+    /// No primary was heard for too long, or the last pre-vote came to nothing.
     pub(super) fn on_silence(&mut self, out: &mut Effects) {
         if self.following.take().is_some() {
             self.why = Reason::Silence;
         }
-        self.stand_again();
-        if !self.may_stand() {
-            self.part = Part::Backup;
+        self.start_election_later();
+        if !self.may_start_election() {
+            self.part = RoleState::Backup;
             return self.tell_role(self.why, out);
         }
         let ballot = self.next_ballot();
-        self.part = Part::Canvassing { ballot, granted: NodeSet::EMPTY.with(self.config.me) };
+        self.part =
+            RoleState::PreCandidate { ballot, granted: NodeSet::EMPTY.with(self.config.me) };
         self.tell_role(self.why, out);
         for to in self.others().intersection(self.members().voters).iter() {
-            send(out, to, Message::Canvass { ballot });
+            send(out, to, Message::PreVote { ballot });
         }
-        self.stand_if_supported(out);
+        self.start_election_if_granted(out);
     }
 
     // specs: P1
@@ -141,23 +145,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     // specs: P12
-    pub(super) fn on_canvass(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
+    pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         let primary_lives = match self.part {
-            Part::Primary { .. } => true,
+            RoleState::Primary { .. } => true,
             _ => self.following.is_some_and(|followed| {
                 !followed.belongs_to(from)
-                    && self.now.since(self.primary_heard) < self.config.silence
+                    && self.now.since(self.primary_heard) < self.config.election_timeout
             }),
         };
-        let granted = self.standing.is_voter()
+        let granted = self.voting.is_voter()
             && ballot.belongs_to(from)
             && ballot > self.promised
             && !primary_lives;
         let (promised, committed) = (self.promised, self.committed);
-        send(out, from, Message::Support { ballot, granted, promised, committed });
+        send(out, from, Message::PreVoteReply { ballot, granted, promised, committed });
     }
 
-    pub(super) fn on_support(
+    pub(super) fn on_pre_vote_reply(
         &mut self,
         from: NodeId,
         asked: Ballot,
@@ -167,48 +171,48 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        let alone = self.following.is_none() && !matches!(self.part, Part::Primary { .. });
+        let alone = self.following.is_none() && !matches!(self.part, RoleState::Primary { .. });
         if alone && committed > self.committed {
             self.learn_from(from, out);
         }
-        if let Part::Canvassing { ballot, granted: by } = self.part
+        if let RoleState::PreCandidate { ballot, granted: by } = self.part
             && granted
             && asked == ballot
         {
-            self.part = Part::Canvassing { ballot, granted: by.with(from) };
-            self.stand_if_supported(out);
+            self.part = RoleState::PreCandidate { ballot, granted: by.with(from) };
+            self.start_election_if_granted(out);
         }
     }
 
-    fn stand_if_supported(&mut self, out: &mut Effects) {
-        if let Part::Canvassing { ballot, granted } = self.part
-            && self.members().is_majority(granted)
+    fn start_election_if_granted(&mut self, out: &mut Effects) {
+        if let RoleState::PreCandidate { ballot, granted } = self.part
+            && self.members().is_quorum(granted)
         {
-            self.stand(ballot, out);
+            self.start_election(ballot, out);
         }
     }
 
     /// The primary wants this node in its place.
-    pub(super) fn on_succeed(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if ballot.belongs_to(from) && self.following == Some(ballot) && self.may_stand() {
-            self.why = Reason::HandedOver;
-            self.stand(self.next_ballot(), out);
+    pub(super) fn on_take_over(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
+        if ballot.belongs_to(from) && self.following == Some(ballot) && self.may_start_election() {
+            self.why = Reason::LeadershipTransferred;
+            self.start_election(self.next_ballot(), out);
         }
     }
 
     /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
     /// ballot twice.
-    fn stand(&mut self, ballot: Ballot, out: &mut Effects) {
+    fn start_election(&mut self, ballot: Ballot, out: &mut Effects) {
         if ballot <= self.promised {
-            return self.stand_again();
+            return self.start_election_later();
         }
         self.promise(ballot, out);
-        self.part = Part::Candidate(Candidacy {
+        self.part = RoleState::Candidate(Candidacy {
             ballot,
             asked: false,
             taken: self.end(),
             fetching: None,
-            give_up_at: self.now + self.config.silence.times(2),
+            give_up_at: self.now + self.config.election_timeout.times(2),
             again_at: self.now + self.config.heartbeat,
         });
         self.tell_role(self.why, out);
@@ -217,15 +221,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Phase 1a, as soon as the own promise is durable.
     // specs: P1
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
-        let Part::Candidate(mut candidacy) = self.part else { return };
-        let Some(life) = self.life() else { return };
+        let RoleState::Candidate(mut candidacy) = self.part else { return };
+        let Some(epoch) = self.epoch() else { return };
         if candidacy.asked || !self.promise_is_durable() {
             return;
         }
         candidacy.asked = true;
         candidacy.taken = self.end();
-        self.part = Part::Candidate(candidacy);
-        let promise = Promise { life, end: self.end(), committed: self.committed };
+        self.part = RoleState::Candidate(candidacy);
+        let promise = Promise { epoch, end: self.end(), committed: self.committed };
         self.promises[self.config.me.index()] = Some(promise);
         self.prepare(candidacy.ballot, out);
         self.weigh_promises(out);
@@ -246,7 +250,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         promise: Promise,
         out: &mut Effects,
     ) {
-        if let Part::Candidate(candidacy) = self.part
+        if let RoleState::Candidate(candidacy) = self.part
             && candidacy.asked
             && candidacy.ballot == ballot
         {
@@ -255,13 +259,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Looks whether a majority has promised, and what the best of its logs has more than this one.
+    /// Looks whether a quorum has promised, and what the best of its logs has more than this one.
     ///
-    /// Whether it is a majority, and which promises count, is read from the log here. Fetching may
-    /// change that (other members, a life that has ended): so it is looked at again afterwards.
+    /// Whether it is a quorum, and which promises count, is read from the log here. Fetching may
+    /// change that (other members, an epoch that has ended): so it is looked at again afterwards.
     // specs: P6, P7, R4
     pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
-        let Part::Candidate(mut candidacy) = self.part else { return };
+        let RoleState::Candidate(mut candidacy) = self.part else { return };
         // What ends with something committed here need not be fetched: the next log is looked for.
         while let Some((donor, target)) = self.highest_promise(candidacy.taken) {
             if target == candidacy.taken {
@@ -270,30 +274,30 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if candidacy.fetching.is_some_and(|fetching| fetching.target >= target) {
                 return;
             }
-            candidacy.give_up_at = self.now + self.config.silence.times(2);
+            candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
             let got = self.committed;
             if got < target.slot {
                 // Of what is here the last entry is asked for once more: its coming says that all
                 // below it agrees.
                 let from = self.log.last().min(target.slot).max(got.next());
                 candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
-                self.part = Part::Candidate(candidacy);
+                self.part = RoleState::Candidate(candidacy);
                 return self.fetch(donor, candidacy.ballot, from, out);
             }
             candidacy.fetching = None;
             candidacy.taken = target;
-            self.part = Part::Candidate(candidacy);
+            self.part = RoleState::Candidate(candidacy);
         }
     }
 
-    /// Who of a majority has promised with the highest log, and which that is, if a majority has
+    /// Who of a quorum has promised with the highest log, and which that is, if a quorum has
     /// promised: this node itself with what it has `taken`, unless another one's is higher.
     fn highest_promise(&self, taken: LogEnd) -> Option<(NodeId, LogEnd)> {
         let mut valid = NodeSet::EMPTY;
         let mut best = (self.config.me, taken);
         for node in self.members().voters.iter() {
             let Some(promise) = self.promises[node.index()] else { continue };
-            if promise.life != self.log.end().life(node) {
+            if promise.epoch != self.log.end().epoch(node) {
                 continue;
             }
             valid = valid.with(node);
@@ -307,14 +311,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
         }
         let less = usize::from(broken(Mutant::ElectedByOneLess));
-        (valid.len() + less >= self.members().majority()).then_some(best)
+        (valid.len() + less >= self.members().quorum()).then_some(best)
     }
 
-    /// Something of the candidacy is late: it was lost, or a majority is out of reach.
+    /// Something of the candidacy is late: it was lost, or a quorum is out of reach.
     pub(super) fn on_candidate_waiting(&mut self, mut candidacy: Candidacy, out: &mut Effects) {
         if self.now >= candidacy.give_up_at {
-            self.stand_again();
-            return self.step_down(Reason::NoMajority, out);
+            self.start_election_later();
+            return self.step_down(Reason::NoQuorum, out);
         }
         candidacy.again_at = self.now + self.config.heartbeat;
         if let Some(fetching) = &mut candidacy.fetching {
@@ -327,20 +331,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if candidacy.asked {
             self.prepare(candidacy.ballot, out);
         }
-        self.part = Part::Candidate(candidacy);
+        self.part = RoleState::Candidate(candidacy);
     }
 
     pub(super) fn on_refused(&mut self, asked: Ballot, promised: Ballot, out: &mut Effects) {
         self.ballot_seen = self.ballot_seen.max(promised);
         match self.part {
-            Part::Candidate(Candidacy { ballot, .. }) if asked == ballot && promised > ballot => {
-                self.stand_again();
+            RoleState::Candidate(Candidacy { ballot, .. })
+                if asked == ballot && promised > ballot =>
+            {
+                self.start_election_later();
                 self.step_down(Reason::HigherBallot, out);
             }
             // Somebody has promised more than this primary has. If the others still follow it, they
             // let it stand again.
-            Part::Primary { ballot } if asked == ballot && promised > ballot => {
-                self.stand_soon();
+            RoleState::Primary { ballot } if asked == ballot && promised > ballot => {
+                self.start_election_soon();
                 self.step_down(Reason::HigherBallot, out);
             }
             _ => {}
@@ -349,7 +355,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Gives up being candidate or primary.
     pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
-        self.part = Part::Backup;
+        self.part = RoleState::Backup;
         self.forget_part();
         self.following = None;
         self.why = reason;
@@ -360,14 +366,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn forget_part(&mut self) {
         self.promises = [None; NODES_MAX];
         self.progress = [Progress::default(); NODES_MAX];
-        self.lead = Lead::default();
+        self.lead = Leadership::default();
     }
 
     // specs: P7, P14
     fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
         let Candidacy { ballot, taken, .. } = candidacy;
         assert!(ballot == self.promised, "whoever promised more is no candidate");
-        if !self.may_stand() {
+        if !self.may_start_election() {
             self.wait_for_primary();
             return self.step_down(Reason::Removed, out);
         }
@@ -377,11 +383,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         // it has if what was fetched is to be cut off again: that it is to be written stands among the
         // effects already.
         let appended = out.iter().any(|effect| match effect {
-            Effect::Append { run, .. } => run.last() > start,
+            Effect::Append { range, .. } => range.last() > start,
             _ => false,
         });
         if self.committed > start || self.log.last() < start || appended {
-            self.stand_again();
+            self.start_election_later();
             return self.step_down(Reason::HigherBallot, out);
         }
         if start < self.log.last() {
@@ -390,7 +396,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         for promise in self.promises.into_iter().flatten() {
             self.commit(promise.committed.min(start));
         }
-        self.part = Part::Primary { ballot };
+        self.part = RoleState::Primary { ballot };
         self.accept_under(ballot, start, out);
         self.lead(start, taken.ballot, out);
     }

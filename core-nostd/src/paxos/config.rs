@@ -16,27 +16,27 @@ pub struct Config {
     pub members: Members,
     /// How often a primary is heard from when it has nothing to say.
     pub heartbeat: Duration,
-    /// After how long a silence a primary is given up; also how long a primary without a majority
+    /// After how long an election timeout a primary is given up; also how long a primary without a quorum
     /// goes on, and how long a candidacy may take. A spread by node and chance is added.
-    pub silence: Duration,
+    pub election_timeout: Duration,
     /// Nodes with a lower rank stand for election first when a primary fails.
     pub rank: u8,
     /// A number that this node has never used before: drawn at random, or counted up, at each start
-    /// of the program. It tells answers to this run from older ones, seeds the spread of timeouts,
-    /// and names the life of the storage if that turns out to have been lost. Not 0.
+    /// of the program. It tells answers to this range from older ones, seeds the spread of timeouts,
+    /// and names the epoch of the storage if that turns out to have been lost. Not 0.
     pub nonce: u64,
     /// Bytes of payload that may be undecided at the same time; one payload is always allowed.
     pub bytes_undecided_max: u64,
 }
 
 impl Config {
-    /// The usual timing for a local network: heartbeats each 20 ms, a silence of 150 ms.
+    /// The usual timing for a local network: heartbeats each 20 ms, an election timeout of 150 ms.
     pub const fn new(me: NodeId, members: Members, nonce: u64) -> Self {
         Self {
             me,
             members,
             heartbeat: Duration::from_millis(20),
-            silence: Duration::from_millis(150),
+            election_timeout: Duration::from_millis(150),
             rank: me.number(),
             nonce,
             bytes_undecided_max: 16 * 1024 * 1024,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
-use super::{Ballot, Content, Entry, Life, Members, Message, Run};
+use super::{Ballot, Content, Entry, Members, Message, SlotRange, StorageEpoch};
 
 /// Effects that one step can have: three for each other member (a new primary's heartbeat, what is to be
 /// served, a commit index) and eight of the node itself must always fit; the rest is for entries on
@@ -30,13 +30,13 @@ pub enum Input<'a> {
     /// Time has passed; due after [`deadline`](super::Node::deadline), harmless at any time.
     Wake,
     /// A message has come, whole and unharmed, with its entries if it names any (see
-    /// [`Message::run`]) and their payloads; the frontend has checked these against their descriptors.
+    /// [`Message::range`]) and their payloads; the frontend has checked these against their descriptors.
     Message {
         /// The sender, whose identity the frontend has established.
         from: NodeId,
         /// The message.
         message: &'a Message,
-        /// The entries of its run. If they are not as many, the message does not count.
+        /// The entries of its range. If they are not as many, the message does not count.
         entries: &'a [Entry],
     },
     /// The link to a member has come up (again): what was on the way before is lost.
@@ -60,7 +60,7 @@ pub enum Input<'a> {
 /// it, so the driver may carry out all effects at once, and in parallel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
-    /// Send a message; if it names a run, with these entries of the log, as it is when this effect is
+    /// Send a message; if it names a range, with these entries of the log, as it is when this effect is
     /// carried out in its turn, and with their payloads. A message that cannot be sent is dropped.
     Send {
         /// The receiver.
@@ -82,16 +82,16 @@ pub enum Effect {
         /// The number of the first record; the others follow.
         number: WriteNumber,
         /// Where the entries stand.
-        run: Run,
+        range: SlotRange,
     },
     /// All slots up to this one are committed. Their entries have been written here (or are being).
     Committed {
         /// The last of them.
         up_to: Slot,
     },
-    /// Read these slots from the log, and send them to the member as [`Message::Chosen`], in runs, in
+    /// Read these slots from the log, and send them to the member as [`Message::Chosen`], in ranges, in
     /// their order. They are committed. If the log here does not reach back so far, the
-    /// member needs a state transfer: a checkpoint with its [`Anchor`](super::Anchor), from which that
+    /// member needs a state transfer: a checkpoint with its [`SnapshotMeta`](super::SnapshotMeta), from which that
     /// node is restored. If there is none, do nothing.
     ServeCatchUp {
         /// The receiver.
@@ -143,12 +143,12 @@ pub enum Record {
         up_to: Slot,
     },
     /// Whether the node may vote.
-    Standing(Standing),
+    VotingStatus(VotingStatus),
 }
 
 /// Whether a node may promise and acknowledge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
-pub enum Standing {
+pub enum VotingStatus {
     /// Its storage is empty. It knows neither whether the group exists already, nor whether it has
     /// voted in it.
     #[default]
@@ -156,31 +156,31 @@ pub enum Standing {
     /// When this storage was new, no other member had voted.
     Ready,
     /// The storage was new when others had voted already. Learns the log, and has the primary propose
-    /// [`Content::Rejoin`] for this life.
+    /// [`Content::Rejoin`] for this epoch.
     Rejoining {
         /// This storage's.
-        life: Life,
+        epoch: StorageEpoch,
     },
     /// Votes.
     Voter {
         /// This storage's.
-        life: Life,
+        epoch: StorageEpoch,
     },
 }
 
-impl Standing {
+impl VotingStatus {
     /// Whether it votes.
     pub const fn is_voter(&self) -> bool {
-        matches!(self, Standing::Voter { .. })
+        matches!(self, VotingStatus::Voter { .. })
     }
 
-    /// Whether an entry names this life of `me`.
+    /// Whether an entry names this epoch of `me`.
     pub(super) fn is_named_by(&self, me: NodeId, content: &Content) -> bool {
         match (self, content) {
             (
-                Standing::Voter { life } | Standing::Rejoining { life },
-                Content::Rejoin { node, life: named },
-            ) => *node == me && life == named,
+                VotingStatus::Voter { epoch } | VotingStatus::Rejoining { epoch },
+                Content::Rejoin { node, epoch: named },
+            ) => *node == me && epoch == named,
             _ => false,
         }
     }
@@ -216,13 +216,13 @@ pub enum Reason {
     /// The link to the primary was closed.
     LinkDown,
     /// The primary asked this node to take over.
-    HandedOver,
-    /// A majority promised.
+    LeadershipTransferred,
+    /// A quorum promised.
     Elected,
     /// A higher ballot was seen.
     HigherBallot,
-    /// As primary: too long without a majority in reach. As candidate: no majority answered.
-    NoMajority,
+    /// As primary: too long without a quorum in reach. As candidate: no quorum answered.
+    NoQuorum,
     /// A primary made itself known.
     PrimaryFound,
     /// The storage turned out to have been lost.

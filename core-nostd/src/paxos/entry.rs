@@ -20,16 +20,16 @@ impl Descriptor {
     pub(super) const NONE: Descriptor = Descriptor { length: 0, digest: 0 };
 }
 
-/// One life of a node's stable storage. Whoever loses it has forgotten its promises, and starts
-/// another life, which votes only after the log has said so.
+/// One epoch of a node's stable storage. Whoever loses it has forgotten its promises, and starts
+/// another epoch, which votes only after the log has said so.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
-pub struct Life(pub u64);
+pub struct StorageEpoch(pub u64);
 
-impl Life {
+impl StorageEpoch {
     /// That of a member which has kept its storage since the group was created.
-    pub const FIRST: Life = Life(0);
+    pub const FIRST: StorageEpoch = StorageEpoch(0);
 }
 
 /// What is proposed for a slot.
@@ -37,13 +37,13 @@ impl Life {
 pub enum Content {
     /// A payload of the frontend: an encoded entry, or the genesis in slot 1.
     Payload(Descriptor),
-    /// `node` has lost its storage. What an older life of it promised or acknowledged does not count
-    /// any more; `life` does, as soon as this is committed in that node's own log.
+    /// `node` has lost its storage. What an older epoch of it promised or acknowledged does not count
+    /// any more; `epoch` does, as soon as this is committed in that node's own log.
     Rejoin {
         /// Who lost it.
         node: NodeId,
         /// How its new storage is called.
-        life: Life,
+        epoch: StorageEpoch,
     },
     /// The members from here on.
     Change(Members),
@@ -70,22 +70,22 @@ pub struct Entry {
     pub content: Content,
 }
 
-/// Entries of one [`Run`] at most, where they travel with a message.
-pub const RUN_ENTRIES_MAX: usize = 64;
+/// Entries of one [`SlotRange`] at most, where they travel with a message.
+pub const RANGE_ENTRIES_MAX: usize = 64;
 
 /// Bytes of their payloads at most, if there is more than one of them.
-pub const RUN_BYTES_MAX: u64 = 64 * 1024;
+pub const RANGE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Slots in a row, whose entries are sent or written together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Run {
+pub struct SlotRange {
     /// The first of them.
     pub first: Slot,
     /// How many there are, at least one.
     pub count: u32,
 }
 
-impl Run {
+impl SlotRange {
     /// One slot.
     pub const fn one(slot: Slot) -> Self {
         Self { first: slot, count: 1 }
@@ -110,7 +110,7 @@ impl Run {
     /// Whether a message may name it: there are such slots, and one after them.
     pub(super) const fn is_sound(self) -> bool {
         let count = self.count as u64;
-        let fits = count > 0 && count <= RUN_ENTRIES_MAX as u64;
+        let fits = count > 0 && count <= RANGE_ENTRIES_MAX as u64;
         fits && self.first.0 > 0 && self.first.0 < u64::MAX - count
     }
 }

@@ -3,8 +3,8 @@
 
 use crate::id::{NodeId, Slot};
 
-use super::node::{Part, push, send};
-use super::{Ballot, Effect, Effects, Entry, LogEnd, Message, Node, Run};
+use super::node::{RoleState, push, send};
+use super::{Ballot, Effect, Effects, Entry, LogEnd, Message, Node, SlotRange};
 
 /// Slots that one [`Message::Fetch`] asks for.
 const FETCH_SLOTS: u64 = 32;
@@ -58,10 +58,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let mut slot = first.max(base.next());
         while slot <= range_end {
-            let run = self.log.run(slot, range_end);
+            let range = self.log.range(slot, range_end);
             let before = self.log.ballot(Slot(slot.0 - 1)).expect("the window has no gaps");
-            send(out, from, Message::Copy { ballot, run, before });
-            slot = run.last().next();
+            send(out, from, Message::Copy { ballot, range, before });
+            slot = range.last().next();
         }
     }
 
@@ -78,7 +78,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let mut come = None;
         for entry in entries {
             if self.on_copy(from, ballot, slot, before, entry, out) {
-                come = Some(Run::between(come.map_or(slot, |come: Run| come.first), slot));
+                come =
+                    Some(SlotRange::between(come.map_or(slot, |come: SlotRange| come.first), slot));
             }
             (slot, before) = (slot.next(), entry.ballot);
         }
@@ -98,7 +99,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         entry: &Entry,
         out: &mut Effects,
     ) -> bool {
-        let Part::Candidate(candidacy) = self.part else { return false };
+        let RoleState::Candidate(candidacy) = self.part else { return false };
         let Some(fetching) = candidacy.fetching else { return false };
         let expected = candidacy.ballot == ballot
             && fetching.donor == from
@@ -119,9 +120,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// After a run has come: asks for the next range, or goes on to what the entries were for. Once for
+    /// After a range has come: asks for the next range, or goes on to what the entries were for. Once for
     /// all of them: what is between is here already.
-    pub(super) fn go_on_fetching(&mut self, come: Run, out: &mut Effects) {
+    pub(super) fn go_on_fetching(&mut self, come: SlotRange, out: &mut Effects) {
         if let Some((node, from)) = self.learning
             && come.first.0 < from.0 + FETCH_SLOTS
             && come.last().next().0 >= from.0 + FETCH_SLOTS
@@ -129,22 +130,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
         {
             self.learn_from(node, out);
         }
-        let Part::Candidate(mut candidacy) = self.part else { return };
+        let RoleState::Candidate(mut candidacy) = self.part else { return };
         let Some(fetching) = &mut candidacy.fetching else { return };
         fetching.got = fetching.got.max(come.last());
-        candidacy.give_up_at = self.now + self.config.silence.times(2);
+        candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
         let Fetching { donor, target, asked_from, got } = *fetching;
         if got >= target.slot {
             candidacy.fetching = None;
             candidacy.taken = target;
-            self.part = Part::Candidate(candidacy);
+            self.part = RoleState::Candidate(candidacy);
             return self.weigh_promises(out);
         }
         if got.0 + 1 >= asked_from.0 + FETCH_SLOTS {
             fetching.asked_from = got.next();
-            self.part = Part::Candidate(candidacy);
+            self.part = RoleState::Candidate(candidacy);
             return self.fetch(donor, candidacy.ballot, got.next(), out);
         }
-        self.part = Part::Candidate(candidacy);
+        self.part = RoleState::Candidate(candidacy);
     }
 }

@@ -1,4 +1,4 @@
-//! Who votes, and what a majority is.
+//! Who votes, and what a quorum is.
 
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,7 @@ pub struct Members {
     pub voters: NodeSet,
     /// Those that get the log and do not count (yet). No voter is one.
     pub learners: NodeSet,
-    /// Those voters that keep the log and run no server. They stand for election only when nobody
+    /// Those voters that keep the log and range no server. They stand for election only when nobody
     /// else does, and hand the role over as soon as they can.
     pub witnesses: NodeSet,
 }
@@ -122,15 +122,15 @@ impl Members {
         self.voters.union(self.learners)
     }
 
-    /// How many voters a majority has: any two majorities share a voter.
-    pub const fn majority(&self) -> usize {
+    /// How many voters a quorum has: any two quorums share a voter.
+    pub const fn quorum(&self) -> usize {
         self.voters.len() / 2 + 1
     }
 
-    /// Whether the voters among `nodes` are a majority.
+    /// Whether the voters among `nodes` are a quorum.
     // specs: P6
-    pub const fn is_majority(&self, nodes: NodeSet) -> bool {
-        self.voters.intersection(nodes).len() >= self.majority()
+    pub const fn is_quorum(&self, nodes: NodeSet) -> bool {
+        self.voters.intersection(nodes).len() >= self.quorum()
     }
 
     /// Whether the sets fit together.
@@ -146,10 +146,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_majorities_always_meet() {
+    fn two_quorums_always_meet() {
         for count in 1..=NODES_MAX {
             let members = Members::first(count);
-            let sets = || (0..=ALL).map(NodeSet).filter(|set| members.is_majority(*set));
+            let sets = || (0..=ALL).map(NodeSet).filter(|set| members.is_quorum(*set));
             for (one, other) in sets().flat_map(|one| sets().map(move |other| (one, other))) {
                 let shared = one.intersection(other).intersection(members.voters);
                 assert!(!shared.is_empty(), "{count} members: {one:?} and {other:?}");

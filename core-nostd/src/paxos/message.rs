@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::id::Slot;
 use crate::wire::WireError;
 
-use super::{Ballot, Life, Run, Standing};
+use super::{Ballot, SlotRange, StorageEpoch, VotingStatus};
 
 /// Bytes of the longest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 128;
 
 /// The end of a log. A candidate compares logs by it, the ballot first: the log with the highest end
-/// has every entry that any majority has chosen.
+/// has every entry that any quorum has chosen.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -30,28 +30,28 @@ pub enum Message {
     Hello {
         /// Comes back in the answer.
         nonce: u64,
-        /// The sender's standing.
-        standing: Standing,
-        /// As far as it knows, the log names this life of it. A request that is late, from a life
+        /// The sender's voting status.
+        voting: VotingStatus,
+        /// As far as it knows, the log names this epoch of it. A request that is late, from an epoch
         /// which has ended, does not fit any more.
-        named: Life,
+        named: StorageEpoch,
     },
     /// The answer to [`Message::Hello`].
     HelloBack {
         /// From the question.
         nonce: u64,
-        /// The answering node's standing.
-        standing: Standing,
-        /// The life of the asking node that the log names.
-        named: Life,
+        /// The answering node's voting status.
+        voting: VotingStatus,
+        /// The epoch of the asking node that the log names.
+        named: StorageEpoch,
     },
     /// Would you promise this ballot, if I asked? Changes nothing (the pre-vote).
-    Canvass {
+    PreVote {
         /// The one that the sender would use.
         ballot: Ballot,
     },
-    /// The answer to [`Message::Canvass`].
-    Support {
+    /// The answer to [`Message::PreVote`].
+    PreVoteReply {
         /// From the question.
         ballot: Ballot,
         /// Whether it would.
@@ -70,8 +70,8 @@ pub enum Message {
     Promised {
         /// From the question.
         ballot: Ballot,
-        /// The life that promises.
-        life: Life,
+        /// The epoch that promises.
+        epoch: StorageEpoch,
         /// The end of the log here.
         end: LogEnd,
         /// The commit index here.
@@ -100,21 +100,21 @@ pub enum Message {
         /// The candidate's.
         ballot: Ballot,
         /// Where they stand. They come with the message.
-        run: Run,
+        range: SlotRange,
         /// Ballot of the entry in the slot before, as in [`Message::Accept`].
         before: Ballot,
     },
     /// Entries that are known to be chosen, with all before them.
     Chosen {
         /// Where they stand. They come with the message.
-        run: Run,
+        range: SlotRange,
     },
-    /// Phase 2a, for a run of slots.
+    /// Phase 2a, for a range of slots.
     Accept {
         /// The primary's.
         ballot: Ballot,
         /// Where the entries stand. They come with the message.
-        run: Run,
+        range: SlotRange,
         /// Ballot of the entry in the slot before: a log that has this one agrees up to there.
         before: Ballot,
         /// The primary's commit index.
@@ -130,9 +130,9 @@ pub enum Message {
         up_to: Slot,
         /// The same, durable or not.
         received: Slot,
-        /// The life that votes for these slots under this ballot. None if it may not, or has not all
+        /// The epoch that votes for these slots under this ballot. None if it may not, or has not all
         /// that the primary took over yet.
-        life: Option<Life>,
+        epoch: Option<StorageEpoch>,
         /// From the heartbeat that is answered, else 0.
         beat: u64,
     },
@@ -159,7 +159,7 @@ pub enum Message {
         beat: u64,
     },
     /// The primary asks the receiver to take its role.
-    Succeed {
+    TakeOver {
         /// The primary's.
         ballot: Ballot,
     },
@@ -167,11 +167,11 @@ pub enum Message {
 
 impl Message {
     /// Which entries of the sender's log the frontend attaches to the message, with their payloads.
-    pub const fn run(&self) -> Option<Run> {
+    pub const fn range(&self) -> Option<SlotRange> {
         match self {
-            Message::Copy { run, .. } | Message::Chosen { run } | Message::Accept { run, .. } => {
-                Some(*run)
-            }
+            Message::Copy { range, .. }
+            | Message::Chosen { range }
+            | Message::Accept { range, .. } => Some(*range),
             _ => None,
         }
     }

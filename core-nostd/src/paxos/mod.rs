@@ -7,13 +7,13 @@
 //!   the same slot are equal up to there (Ongaro and Ousterhout, "In Search of an Understandable
 //!   Consensus Algorithm", 2014, §5.3).
 //! * Beside that, a log is *accepted under* a ballot as a whole: it is the beginning of that primary's
-//!   log and has all that this one took over. Any node that reaches a majority can become primary,
-//!   whatever its log lacks: of the logs that the majority promised with, it takes over the one
+//!   log and has all that this one took over. Any node that reaches a quorum can become primary,
+//!   whatever its log lacks: of the logs that the quorum promised with, it takes over the one
 //!   accepted under the highest ballot, the longest of those, and has it accepted under its own (Ng,
-//!   Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected majority never waits
+//!   Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected quorum never waits
 //!   for one special node, and only votes under the primary's own ballot count.
 //!
-//! A node asks before it stands (pre-vote), and a primary that has lost its majority steps down, so
+//! A node asks before it stands (pre-vote), and a primary that has lost its quorum steps down, so
 //! that a returning or half-connected node disturbs nobody.
 //!
 //! Payloads stay with the driver: the machine sees a [`Descriptor`]. The driver's loop:
@@ -30,7 +30,7 @@
 //! | `message`, `effect`, `config` | what goes in and what comes out |
 //! | `node` | the machine: its state, and which handler sees an input |
 //! | `window` | the end of the log |
-//! | `acceptor`, `candidate`, `primary`, `standing` | its handlers: accept, be elected, propose, be allowed to vote |
+//! | `acceptor`, `candidate`, `primary`, `voting` | its handlers: accept, be elected, propose, be allowed to vote |
 //! | `fetching`, `replication` | what a candidate lacks, what members lack |
 //! | `view` | what a driver may ask |
 
@@ -46,19 +46,21 @@ mod message;
 mod node;
 mod primary;
 mod replication;
-mod standing;
 mod view;
+mod voting;
 mod window;
 
 pub use ballot::Ballot;
 pub use config::Config;
 pub use effect::{
-    CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Input, Reason, Record, Role, Standing,
+    CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Input, Reason, Record, Role, VotingStatus,
     WriteNumber,
 };
-pub use entry::{Content, Descriptor, Entry, Life, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run};
+pub use entry::{
+    Content, Descriptor, Entry, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, SlotRange, StorageEpoch,
+};
 pub use members::{Members, NodeSet};
 pub use message::{LogEnd, MESSAGE_BYTES_MAX, Message};
-pub use node::{Contact, Node, Stored};
+pub use node::{Contact, DurableState, Node};
 pub use primary::{ChangeError, ProposeError};
-pub use window::Anchor;
+pub use window::SnapshotMeta;

@@ -6,12 +6,12 @@ use crate::time::{Duration, Instant};
 
 use super::acceptor::PrimarySeen;
 use super::candidate::Promise;
-use super::primary::Lead;
+use super::primary::Leadership;
 use super::replication::{Acknowledged, Progress};
 use super::window::Window;
 use super::{
-    Anchor, Ballot, Config, Effect, Effects, Entry, Input, Life, Members, Message, Reason, Record,
-    Role, Standing, WriteNumber,
+    Ballot, Config, Effect, Effects, Entry, Input, Members, Message, Reason, Record, Role,
+    SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet durable
@@ -21,7 +21,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) config: Config,
     pub(super) now: Instant,
     pub(super) random: u64,
-    pub(super) eager: bool,
+    pub(super) in_step: bool,
 
     // What this node has accepted.
     pub(super) promised: Ballot,
@@ -36,12 +36,12 @@ pub struct Node<const WINDOW: usize> {
     pub(super) settled: WriteNumber,
 
     // Whether it may vote.
-    pub(super) standing: Standing,
-    pub(super) standing_due: Option<(WriteNumber, Standing)>,
+    pub(super) voting: VotingStatus,
+    pub(super) voting_due: Option<(WriteNumber, VotingStatus)>,
     pub(super) rejoined: Option<Slot>,
-    pub(super) lives_used: u64,
-    pub(super) named: Life,
-    pub(super) met: [Option<Standing>; NODES_MAX],
+    pub(super) epochs_used: u64,
+    pub(super) named: StorageEpoch,
+    pub(super) met: [Option<VotingStatus>; NODES_MAX],
     pub(super) hello_at: Instant,
 
     // Whom it follows, and how long it waits for that one.
@@ -50,7 +50,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) acknowledged: Slot,
     pub(super) vote_told: bool,
     pub(super) primary_heard: Instant,
-    pub(super) patience: Duration,
+    pub(super) own_timeout: Duration,
     pub(super) election_at: Instant,
     pub(super) attempts: u8,
     pub(super) why: Reason,
@@ -59,9 +59,9 @@ pub struct Node<const WINDOW: usize> {
     pub(super) heard: [Option<Instant>; NODES_MAX],
 
     // What it does, and what that needs.
-    pub(super) part: Part,
+    pub(super) part: RoleState,
     pub(super) promises: [Option<Promise>; NODES_MAX],
-    pub(super) lead: Lead,
+    pub(super) lead: Leadership,
     pub(super) progress: [Progress; NODES_MAX],
 
     // What the driver was told.
@@ -72,11 +72,11 @@ pub struct Node<const WINDOW: usize> {
 
 /// What a node does at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Part {
+pub(super) enum RoleState {
     /// Waits, or follows a primary.
     Backup,
     /// Asks whether it would be elected.
-    Canvassing { ballot: Ballot, granted: super::NodeSet },
+    PreCandidate { ballot: Ballot, granted: super::NodeSet },
     /// Collects promises, then entries.
     Candidate(super::candidate::Candidacy),
     /// Proposes under this ballot.
@@ -85,11 +85,11 @@ pub(super) enum Part {
 
 /// What stable storage holds when a node starts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Stored {
+pub struct DurableState {
     /// From the last [`Record::Promise`]; zero if there is none.
     pub promised: Ballot,
-    /// From the last [`Record::Standing`].
-    pub standing: Standing,
+    /// From the last [`Record::VotingStatus`].
+    pub voting: VotingStatus,
     /// The highest ballot in any [`Record::Accept`] or [`Record::Adopt`], also if that entry is no
     /// longer part of the log; zero if there is none.
     pub accepted: Ballot,
@@ -97,17 +97,17 @@ pub struct Stored {
     /// writes it when it likes to, and what it keeps here it may also admit before anyone is heard.
     pub committed: Slot,
     /// Where the log starts, if its front has been cut off; everything below is committed.
-    pub anchor: Option<Anchor>,
+    pub snapshot: Option<SnapshotMeta>,
 }
 
-impl Stored {
+impl DurableState {
     /// An empty data directory.
-    pub const BLANK: Stored = Stored {
+    pub const BLANK: DurableState = DurableState {
         promised: Ballot::ZERO,
         accepted: Ballot::ZERO,
-        standing: Standing::Blank,
+        voting: VotingStatus::Blank,
         committed: Slot::NONE,
-        anchor: None,
+        snapshot: None,
     };
 }
 
@@ -122,7 +122,7 @@ pub struct Contact {
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Starts a node from what its storage holds. `log` gives every entry that is in the log, in the
-    /// order of the slots and without gaps, from slot 1 or from the one after the anchor. Nothing
+    /// order of the slots and without gaps, from slot 1 or from the one after the snapshot. Nothing
     /// comes out; call with [`Input::Wake`] next.
     ///
     /// # Panics
@@ -130,18 +130,18 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn restore(
         config: Config,
         now: Instant,
-        stored: Stored,
+        stored: DurableState,
         log: impl IntoIterator<Item = (Slot, Entry)>,
     ) -> Self {
         assert!(config.nonce != 0, "a nonce of 0 is no nonce");
         assert!(config.members.is_sound(), "the members do not fit together");
-        let anchor = stored.anchor.unwrap_or(Anchor::genesis(config.members));
-        let mut window = Window::new(anchor);
-        let mut rejoined = match stored.standing {
-            Standing::Rejoining { life } | Standing::Voter { life }
-                if life != Life::FIRST && anchor.life(config.me) == life =>
+        let snapshot = stored.snapshot.unwrap_or(SnapshotMeta::genesis(config.members));
+        let mut window = Window::new(snapshot);
+        let mut rejoined = match stored.voting {
+            VotingStatus::Rejoining { epoch } | VotingStatus::Voter { epoch }
+                if epoch != StorageEpoch::FIRST && snapshot.epoch(config.me) == epoch =>
             {
-                Some(anchor.slot)
+                Some(snapshot.slot)
             }
             _ => None,
         };
@@ -152,7 +152,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if !window.has_room(slot) {
                 window.release(Slot(slot.0 - WINDOW as u64));
             }
-            if stored.standing.is_named_by(config.me, &entry.content) {
+            if stored.voting.is_named_by(config.me, &entry.content) {
                 rejoined = Some(slot);
             }
             window.append(entry, WriteNumber(0));
@@ -165,7 +165,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let mut node = Self {
             now,
             random: config.nonce ^ (u64::from(config.me.number()) << 56),
-            eager: true,
+            in_step: true,
             promised: stored.promised.max(accepted),
             promise_write: WriteNumber(0),
             answer_due: false,
@@ -176,11 +176,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
             durable: last,
             written: WriteNumber(0),
             settled: WriteNumber(0),
-            standing: stored.standing,
-            standing_due: None,
+            voting: stored.voting,
+            voting_due: None,
             rejoined,
-            lives_used: 0,
-            named: Life::FIRST,
+            epochs_used: 0,
+            named: StorageEpoch::FIRST,
             met: [None; NODES_MAX],
             hello_at: now,
             following: None,
@@ -188,16 +188,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
             acknowledged: Slot::NONE,
             vote_told: false,
             primary_heard: now,
-            patience: Duration::ZERO,
+            own_timeout: Duration::ZERO,
             election_at: now,
             attempts: 0,
             why: Reason::Started,
             learning: None,
             ballot_seen: Ballot::ZERO,
             heard: [None; NODES_MAX],
-            part: Part::Backup,
+            part: RoleState::Backup,
             promises: [None; NODES_MAX],
-            lead: Lead::default(),
+            lead: Leadership::default(),
             progress: [Progress::default(); NODES_MAX],
             role_told: Role::Recovering { primary: None },
             committed_told: Slot::NONE,
@@ -238,8 +238,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         entries: &[Entry],
         out: &mut Effects,
     ) {
-        let complete = match message.run() {
-            Some(run) => run.is_sound() && run.count as usize == entries.len(),
+        let complete = match message.range() {
+            Some(range) => range.is_sound() && range.count as usize == entries.len(),
             None => entries.is_empty(),
         };
         if from == self.config.me || !complete {
@@ -247,60 +247,62 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.heard[from.index()] = Some(self.now);
         match *message {
-            Message::Hello { nonce, standing, named } => {
-                self.on_hello(from, nonce, standing, named, out);
+            Message::Hello { nonce, voting, named } => {
+                self.on_hello(from, nonce, voting, named, out);
             }
-            Message::HelloBack { nonce, standing, named } => {
-                self.on_hello_back(from, nonce, standing, named, out);
+            Message::HelloBack { nonce, voting, named } => {
+                self.on_hello_back(from, nonce, voting, named, out);
             }
             // Only who votes, or has voted, says anything else.
-            _ if matches!(self.standing, Standing::Blank | Standing::Ready) => {
+            _ if matches!(self.voting, VotingStatus::Blank | VotingStatus::Ready) => {
                 self.on_group_exists(out);
             }
-            Message::Canvass { ballot } => self.on_canvass(from, ballot, out),
-            Message::Support { ballot, granted, promised, committed } => {
-                self.on_support(from, ballot, granted, promised, committed, out);
+            Message::PreVote { ballot } => self.on_pre_vote(from, ballot, out),
+            Message::PreVoteReply { ballot, granted, promised, committed } => {
+                self.on_pre_vote_reply(from, ballot, granted, promised, committed, out);
             }
             Message::Prepare { ballot } => self.on_prepare(from, ballot, out),
-            Message::Promised { ballot, life, end, committed } => {
-                self.on_promised(from, ballot, Promise { life, end, committed }, out);
+            Message::Promised { ballot, epoch, end, committed } => {
+                self.on_promised(from, ballot, Promise { epoch, end, committed }, out);
             }
             Message::Refused { ballot, promised } => self.on_refused(ballot, promised, out),
             Message::Fetch { ballot, committed, from: first, before } => {
                 self.on_fetch(from, ballot, committed, (first, before), out);
             }
-            Message::Copy { ballot, run, before } => {
-                self.on_copies(from, ballot, run.first, before, entries, out);
+            Message::Copy { ballot, range, before } => {
+                self.on_copies(from, ballot, range.first, before, entries, out);
             }
-            Message::Chosen { run } => self.on_chosen(run, entries, out),
-            Message::Accept { ballot, run, before, committed, start } => {
+            Message::Chosen { range } => self.on_chosen(range, entries, out),
+            Message::Accept { ballot, range, before, committed, start } => {
                 let seen = PrimarySeen { ballot, committed, start };
-                self.on_accept(from, seen, run.first, before, entries, out);
+                self.on_accept(from, seen, range.first, before, entries, out);
             }
-            Message::Accepted { ballot, up_to, received, life, beat } => {
-                self.on_accepted(from, ballot, Acknowledged { up_to, received, life, beat });
+            Message::Accepted { ballot, up_to, received, epoch, beat } => {
+                self.on_accepted(from, ballot, Acknowledged { up_to, received, epoch, beat });
             }
             Message::Commit { ballot, committed } => self.on_commit(from, ballot, committed, out),
             Message::Heartbeat { ballot, committed, last, last_ballot, start, beat } => {
                 let seen = PrimarySeen { ballot, committed, start };
                 self.on_heartbeat(from, seen, last, last_ballot, beat, out);
             }
-            Message::Succeed { ballot } => self.on_succeed(from, ballot, out),
+            Message::TakeOver { ballot } => self.on_take_over(from, ballot, out),
         }
     }
 
     fn on_time(&mut self, out: &mut Effects) {
-        if !self.standing.is_voter() && self.now >= self.hello_at {
+        if !self.voting.is_voter() && self.now >= self.hello_at {
             self.say_hello(out);
         }
         match self.part {
-            Part::Backup | Part::Canvassing { .. } if self.now >= self.election_at => {
+            RoleState::Backup | RoleState::PreCandidate { .. } if self.now >= self.election_at => {
                 self.on_silence(out);
             }
-            Part::Candidate(candidacy) if self.now >= candidacy.next_at() => {
+            RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
                 self.on_candidate_waiting(candidacy, out);
             }
-            Part::Primary { ballot } if self.now >= self.lead.beat_at => self.on_beat(ballot, out),
+            RoleState::Primary { ballot } if self.now >= self.lead.beat_at => {
+                self.on_beat(ballot, out)
+            }
             _ => {}
         }
     }
@@ -308,7 +310,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What every step ends with: what follows from the new state, whatever brought it about.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
-        if let Part::Primary { ballot } = self.part {
+        if let RoleState::Primary { ballot } = self.part {
             self.conclude_lead(ballot, out);
         }
         if self.committed > self.committed_told {
@@ -320,8 +322,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.on_members(members, out);
         }
         self.log.release(self.committed.min(self.durable));
-        self.check_standing(out);
-        if matches!(self.part, Part::Primary { .. }) && self.members_gone() {
+        self.check_voting(out);
+        if matches!(self.part, RoleState::Primary { .. }) && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
         self.invariants();
@@ -331,7 +333,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[cold]
     fn on_members(&mut self, members: Members, out: &mut Effects) {
         self.members_told = members;
-        self.draw_patience();
+        self.draw_own_timeout();
         self.lead.recount = true;
         push(out, Effect::Members { members });
     }
@@ -340,18 +342,18 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let part = match self.part {
-            Part::Backup | Part::Canvassing { .. } => self.election_at,
-            Part::Candidate(candidacy) => candidacy.next_at(),
-            Part::Primary { .. } if self.lead.unsent => self.now,
-            Part::Primary { .. } => self.lead.beat_at,
+            RoleState::Backup | RoleState::PreCandidate { .. } => self.election_at,
+            RoleState::Candidate(candidacy) => candidacy.next_at(),
+            RoleState::Primary { .. } if self.lead.unsent => self.now,
+            RoleState::Primary { .. } => self.lead.beat_at,
         };
-        if self.standing.is_voter() { part } else { part.min(self.hello_at) }
+        if self.voting.is_voter() { part } else { part.min(self.hello_at) }
     }
 
-    /// The life that this node votes with.
-    pub(super) fn life(&self) -> Option<Life> {
-        match self.standing {
-            Standing::Voter { life } => Some(life),
+    /// The epoch that this node votes with.
+    pub(super) fn epoch(&self) -> Option<StorageEpoch> {
+        match self.voting {
+            VotingStatus::Voter { epoch } => Some(epoch),
             _ => None,
         }
     }
@@ -382,7 +384,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// A number below `bound`, different on each node and in each run (splitmix64, Steele, Lea and
+    /// A number below `bound`, different on each node and in each range (splitmix64, Steele, Lea and
     /// Flood, 2014). It spreads timeouts and decides nothing.
     pub(super) fn draw(&mut self, bound: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -401,9 +403,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         assert!(self.accepted <= self.promised, "accepted above the promise");
         assert!(self.matched <= self.log.last(), "agreed beyond the log");
         assert!(self.settled <= self.written, "durable before it was written");
-        if let Part::Primary { ballot } = self.part {
+        if let RoleState::Primary { ballot } = self.part {
             assert!(ballot == self.promised, "a primary has promised nobody else");
-            assert!(self.standing.is_voter(), "a primary may vote");
+            assert!(self.voting.is_voter(), "a primary may vote");
         }
     }
 }

@@ -5,12 +5,12 @@ use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::time::Instant;
 
-use super::node::Part;
+use super::node::RoleState;
 use super::{Ballot, Content, Descriptor, Effects, Entry, Members, Node, NodeSet, Reason};
 
 /// What a primary keeps beside the log.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Lead {
+pub(super) struct Leadership {
     /// The last slot that was taken over.
     pub(super) start: Slot,
     since: Instant,
@@ -20,15 +20,15 @@ pub(super) struct Lead {
     pub(super) recount: bool,
     /// Entries wait for room among the effects.
     pub(super) unsent: bool,
-    /// A majority has adopted the log under this ballot.
+    /// A quorum has adopted the log under this ballot.
     pub(super) established: bool,
     /// Where the last change of members stands.
     change: Slot,
     pub(super) successor: Option<(NodeId, Instant)>,
-    pub(super) succeed_sent: bool,
+    pub(super) take_over_sent: bool,
 }
 
-impl Lead {
+impl Leadership {
     pub(super) fn forget_time(&mut self, far: Instant) {
         self.since = Instant::START;
         self.beat_at = far;
@@ -108,7 +108,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<usize, ProposeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        let Part::Primary { ballot } = self.part else {
+        let RoleState::Primary { ballot } = self.part else {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
         };
         let mut bytes = self.undecided_bytes();
@@ -139,13 +139,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// primary.
     pub fn capacity_left(&self) -> usize {
         match self.part {
-            Part::Primary { .. } if self.lead.successor.is_none() => self.log.room(),
+            RoleState::Primary { .. } if self.lead.successor.is_none() => self.log.room(),
             _ => 0,
         }
     }
 
     /// Proposes other members. A voter is added when it has the whole log as a learner (and has
-    /// rejoined, if its storage is new); one voter is added or removed at a time, so that majorities
+    /// rejoined, if its storage is new); one voter is added or removed at a time, so that quorums
     /// before and after have a node in common (Ongaro, "Consensus: Bridging Theory and Practice",
     /// 2014, §4.1; with the correction of 2015: a primary first has something of its own chosen).
     ///
@@ -163,7 +163,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<Slot, ChangeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, Part::Primary { .. }) {
+        if !matches!(self.part, RoleState::Primary { .. }) {
             return Err(ChangeError::NotPrimary { primary: self.primary() });
         }
         let old = self.members();
@@ -182,7 +182,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         };
         let votes = |node: NodeId| self.progress[node.index()].voted && self.is_there(node);
         let voting: NodeSet = self.others().iter().filter(|node| votes(*node)).collect();
-        let can_decide = members.is_majority(voting.with(self.config.me));
+        let can_decide = members.is_quorum(voting.with(self.config.me));
         if !added.iter().all(ready) || !can_decide {
             return Err(ChangeError::NotReady);
         }
@@ -192,7 +192,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Hands the role of the primary to another voter: nothing is proposed any more until that one
-    /// has the whole log and was told to stand. If it does not take over within the time of a silence,
+    /// has the whole log and was told to stand. If it does not take over within the time of an election timeout,
     /// this node goes on.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ///
     /// # Panics
     /// When `out` is not empty.
-    pub fn hand_over(
+    pub fn transfer_leadership(
         &mut self,
         now: Instant,
         to: NodeId,
@@ -208,7 +208,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<(), ChangeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, Part::Primary { .. }) {
+        if !matches!(self.part, RoleState::Primary { .. }) {
             return Err(ChangeError::NotPrimary { primary: self.primary() });
         }
         let members = self.members();
@@ -218,19 +218,20 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !self.progress[to.index()].voted {
             return Err(ChangeError::NotReady);
         }
-        self.lead.successor = Some((to, self.now + self.config.silence));
-        self.lead.succeed_sent = false;
+        self.lead.successor = Some((to, self.now + self.config.election_timeout));
+        self.lead.take_over_sent = false;
         self.conclude(out);
         Ok(())
     }
 
     /// Begins to lead with a log that was taken over up to `start`, accepted under `taken`.
     pub(super) fn lead(&mut self, start: Slot, taken: Ballot, out: &mut Effects) {
-        let Part::Primary { ballot } = self.part else { unreachable!("a primary leads") };
+        let RoleState::Primary { ballot } = self.part else { unreachable!("a primary leads") };
         self.following = None;
         self.attempts = 0;
         let since = self.now;
-        self.lead = Lead { start, since, beat_at: since, recount: true, ..Lead::default() };
+        self.lead =
+            Leadership { start, since, beat_at: since, recount: true, ..Leadership::default() };
         for node in self.others().iter() {
             let Some(promise) = self.promise_of(node) else { continue };
             // Two logs accepted under one ballot are beginnings of the same log. If that turns out
@@ -247,12 +248,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Says that it is there, and looks who else is.
     // specs: P13
     pub(super) fn on_beat(&mut self, ballot: Ballot, out: &mut Effects) {
-        let silence = self.config.silence;
-        let late = self.now.since(self.lead.since) >= silence;
+        let election_timeout = self.config.election_timeout;
+        let late = self.now.since(self.lead.since) >= election_timeout;
         let there: NodeSet = self.others().iter().filter(|node| self.is_there(*node)).collect();
-        if late && !self.members().is_majority(there.with(self.config.me)) {
+        if late && !self.members().is_quorum(there.with(self.config.me)) {
             self.wait_for_primary();
-            return self.step_down(Reason::NoMajority, out);
+            return self.step_down(Reason::NoQuorum, out);
         }
         if late {
             for node in self.receivers().difference(there).iter() {
@@ -267,8 +268,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             let mut servers = members.voters.difference(members.witnesses).iter();
             let fit = |node: &NodeId| self.progress[node.index()].voted && self.is_there(*node);
             if let Some(to) = servers.find(fit) {
-                self.lead.successor = Some((to, self.now + silence));
-                self.lead.succeed_sent = false;
+                self.lead.successor = Some((to, self.now + election_timeout));
+                self.lead.take_over_sent = false;
             }
         }
         self.lead.beat += 1;
@@ -280,11 +281,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     fn is_there(&self, node: NodeId) -> bool {
         let heard = self.heard[node.index()];
-        heard.is_some_and(|heard| self.now.since(heard) < self.config.silence)
+        heard.is_some_and(|heard| self.now.since(heard) < self.config.election_timeout)
     }
 
     pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
-        if let Part::Primary { ballot } = self.part {
+        if let RoleState::Primary { ballot } = self.part {
             self.progress[node.index()].lose_track();
             self.send_heartbeat(node, ballot, out);
         }
@@ -293,11 +294,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Appends an entry of this primary. The caller has looked whether there is room.
     // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
-        let Part::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
+        let RoleState::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
         let slot = self.log.last().next();
         self.put(slot, Entry { ballot, content }, out);
         match content {
-            // What an older life has acknowledged is forgotten there.
+            // What an older epoch has acknowledged is forgotten there.
             Content::Rejoin { node, .. } => {
                 self.progress[node.index()].voted = false;
                 self.lead.recount = true;

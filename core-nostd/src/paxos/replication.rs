@@ -5,9 +5,9 @@ use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 
 use super::effect::EFFECTS_MAX;
-use super::node::{Part, push, send};
-use super::primary::Lead;
-use super::{Ballot, CATCH_UP_SLOTS_MAX, Effect, Effects, Life, Message, Node, NodeSet};
+use super::node::{RoleState, push, send};
+use super::primary::Leadership;
+use super::{Ballot, CATCH_UP_SLOTS_MAX, Effect, Effects, Message, Node, NodeSet, StorageEpoch};
 
 /// Effects that may still come after the entries for a member: what is to be served to each other one,
 /// and a commit index, and what concludes the step.
@@ -51,7 +51,7 @@ impl Progress {
 pub(super) struct Acknowledged {
     pub(super) up_to: Slot,
     pub(super) received: Slot,
-    pub(super) life: Option<Life>,
+    pub(super) epoch: Option<StorageEpoch>,
     pub(super) beat: u64,
 }
 
@@ -63,16 +63,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
-        let Part::Primary { ballot } = self.part else { return };
+        let RoleState::Primary { ballot } = self.part else { return };
         let believable = said.received <= self.log.last() && said.up_to <= said.received;
         if asked != ballot || !believable || !self.receivers().contains(from) {
             return;
         }
-        let life = self.log.end().life(from);
+        let epoch = self.log.end().epoch(from);
         let progress = &mut self.progress[from.index()];
         // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
         // so.
-        if said.life == Some(life) && said.up_to >= self.lead.start {
+        if said.epoch == Some(epoch) && said.up_to >= self.lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;
@@ -102,13 +102,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// What a majority has durable under this ballot is chosen.
+    /// What a quorum has durable under this ballot is chosen.
     // specs: P9, R4
     fn choose(&mut self) {
         self.lead.recount = false;
         let members = self.members();
-        let less = usize::from(broken(Mutant::ChosenByOneLess) && members.majority() > 1);
-        let majority = members.majority() - less;
+        let less = usize::from(broken(Mutant::ChosenByOneLess) && members.quorum() > 1);
+        let quorum = members.quorum() - less;
         // Once something is chosen under this ballot, only votes for more are news.
         let known = self.lead.established.then_some(self.committed);
         let mut votes = [Slot::NONE; NODES_MAX];
@@ -121,12 +121,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 count += 1;
             }
         }
-        if count < majority {
+        if count < quorum {
             return;
         }
         let votes = &mut votes[..count];
         votes.sort_unstable();
-        let chosen = votes[count - majority];
+        let chosen = votes[count - quorum];
         assert!(chosen >= self.lead.start, "a vote without what was taken over");
         self.lead.established = true;
         self.commit(chosen);
@@ -137,7 +137,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[inline]
     fn vote_of(&self, node: NodeId) -> Option<Slot> {
         if node == self.config.me {
-            let counts = self.life() == Some(self.log.end().life(node));
+            let counts = self.epoch() == Some(self.log.end().epoch(node));
             return (counts && self.accepted_is_durable()).then_some(self.durable);
         }
         let progress = &self.progress[node.index()];
@@ -171,11 +171,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
         }
         if let Some((to, _)) = self.lead.successor
-            && !self.lead.succeed_sent
+            && !self.lead.take_over_sent
             && self.progress[to.index()].matched == self.log.last()
         {
-            self.lead.succeed_sent = true;
-            send(out, to, Message::Succeed { ballot });
+            self.lead.take_over_sent = true;
+            send(out, to, Message::TakeOver { ballot });
         }
     }
 
@@ -200,18 +200,18 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.lead.unsent = true;
                 break;
             }
-            let run = self.log.run(next, last);
+            let range = self.log.range(next, last);
             let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
-            send(out, to, Message::Accept { ballot, run, before, committed, start });
+            send(out, to, Message::Accept { ballot, range, before, committed, start });
             progress.told = committed;
-            next = run.last().next();
+            next = range.last().next();
         }
         progress.next = Some(next);
     }
 
     pub(super) fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
         let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
-        let Lead { start, beat, .. } = self.lead;
+        let Leadership { start, beat, .. } = self.lead;
         let committed = self.committed;
         send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
     }

@@ -3,18 +3,19 @@
 use crate::id::{NodeId, Slot};
 use crate::time::Instant;
 
-use super::node::Part;
+use super::node::RoleState;
 use super::{
-    Anchor, Ballot, Contact, Entry, LogEnd, Members, Node, Record, Role, Run, Standing, WriteNumber,
+    Ballot, Contact, Entry, LogEnd, Members, Node, Record, Role, SlotRange, SnapshotMeta,
+    VotingStatus, WriteNumber,
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Whether this node wants to be primary. One whose server is far behind the script lets others
     /// stand first, and stands itself only when nobody else does.
-    pub fn set_eager(&mut self, eager: bool) {
-        if eager != self.eager {
-            self.eager = eager;
-            self.draw_patience();
+    pub fn set_in_step(&mut self, in_step: bool) {
+        if in_step != self.in_step {
+            self.in_step = in_step;
+            self.draw_own_timeout();
         }
     }
 
@@ -26,9 +27,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What this node does.
     pub fn role(&self) -> Role {
         match self.part {
-            Part::Primary { .. } => Role::Primary,
-            Part::Candidate(_) => Role::Candidate,
-            _ if !self.standing.is_voter() => Role::Recovering { primary: self.primary() },
+            RoleState::Primary { .. } => Role::Primary,
+            RoleState::Candidate(_) => Role::Candidate,
+            _ if !self.voting.is_voter() => Role::Recovering { primary: self.primary() },
             _ => Role::Backup { primary: self.primary() },
         }
     }
@@ -36,7 +37,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// The primary, if it is known.
     pub fn primary(&self) -> Option<NodeId> {
         match self.part {
-            Part::Primary { .. } => Some(self.config.me),
+            RoleState::Primary { .. } => Some(self.config.me),
             _ => self.following.and_then(Ballot::node),
         }
     }
@@ -47,8 +48,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Whether it may vote.
-    pub fn standing(&self) -> Standing {
-        self.standing
+    pub fn voting(&self) -> VotingStatus {
+        self.voting
     }
 
     /// The members, by the log here.
@@ -78,7 +79,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// What the log comes to, up to the last slot that is both committed and durable here: what a
     /// state transfer starts with.
-    pub fn anchor(&self) -> Anchor {
+    pub fn snapshot(&self) -> SnapshotMeta {
         *self.log.base()
     }
 
@@ -95,9 +96,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn records(
         &self,
         number: WriteNumber,
-        run: Run,
+        range: SlotRange,
     ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
-        run.slots().enumerate().map(move |(step, slot)| {
+        range.slots().enumerate().map(move |(step, slot)| {
             let entry = *self.log.entry(slot).expect("what is appended stays for a step");
             (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
         })
@@ -110,7 +111,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// For model checking: forgets when anything happened, and counts writes from 0 again if none is
-    /// on its way. Nodes that differ in time only become equal; no timer runs out until it is made to.
+    /// on its way. Nodes that differ in time only become equal; no timer ranges out until it is made to.
     #[doc(hidden)]
     pub fn forget_time(&mut self) {
         const FAR: Instant = Instant::from_micros(u64::MAX / 4);
@@ -118,17 +119,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.random = 0;
         self.attempts = 0;
         self.primary_heard = Instant::START;
-        self.patience = FAR.since(Instant::START);
+        self.own_timeout = FAR.since(Instant::START);
         self.election_at = FAR;
         self.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
         self.lead.forget_time(FAR);
         // Votes are counted by a primary only.
-        self.lead.recount &= matches!(self.part, Part::Primary { .. });
+        self.lead.recount &= matches!(self.part, RoleState::Primary { .. });
         for progress in &mut self.progress {
             progress.forget_beats();
         }
-        if let Part::Candidate(candidacy) = &mut self.part {
+        if let RoleState::Candidate(candidacy) = &mut self.part {
             candidacy.forget_time(FAR);
         }
         if self.settled == self.written {

@@ -8,27 +8,32 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 
 use super::{
-    Ballot, Content, Descriptor, Entry, Life, Members, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run,
-    WriteNumber,
+    Ballot, Content, Descriptor, Entry, Members, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, SlotRange,
+    StorageEpoch, WriteNumber,
 };
 
 /// What a log up to some slot comes to: all that must be known of it once its entries are gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Anchor {
+pub struct SnapshotMeta {
     /// The last slot that is included.
     pub slot: Slot,
     /// The ballot of the entry in it.
     pub ballot: Ballot,
     /// The members by then.
     pub members: Members,
-    /// By node, from node 1: the life whose votes count.
-    pub lives: [Life; NODES_MAX],
+    /// By node, from node 1: the epoch whose votes count.
+    pub epochs: [StorageEpoch; NODES_MAX],
 }
 
-impl Anchor {
+impl SnapshotMeta {
     /// Before slot 1.
     pub const fn genesis(members: Members) -> Self {
-        Self { slot: Slot::NONE, ballot: Ballot::ZERO, members, lives: [Life::FIRST; NODES_MAX] }
+        Self {
+            slot: Slot::NONE,
+            ballot: Ballot::ZERO,
+            members,
+            epochs: [StorageEpoch::FIRST; NODES_MAX],
+        }
     }
 
     /// Includes the entry of the next slot.
@@ -37,15 +42,15 @@ impl Anchor {
         self.slot = self.slot.next();
         self.ballot = entry.ballot;
         match entry.content {
-            Content::Rejoin { node, life } => self.lives[node.index()] = life,
+            Content::Rejoin { node, epoch } => self.epochs[node.index()] = epoch,
             Content::Change(members) => self.members = members,
             Content::Payload(_) => {}
         }
     }
 
-    /// The life of `node` whose votes count.
-    pub fn life(&self, node: NodeId) -> Life {
-        self.lives[node.index()]
+    /// The epoch of `node` whose votes count.
+    pub fn epoch(&self, node: NodeId) -> StorageEpoch {
+        self.epochs[node.index()]
     }
 }
 
@@ -56,26 +61,26 @@ impl Anchor {
 /// 3. From slot to slot the numbers of the writes rise.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
-    base: Anchor,
-    end: Anchor,
+    base: SnapshotMeta,
+    end: SnapshotMeta,
     /// Bytes of all payloads up to `base`, counted from somewhere.
     bytes: u64,
     /// Entries in the window that are no payloads.
     own: u32,
     /// By slot. Those that are not in the window are never looked at.
-    cells: [Cell; WINDOW],
+    cells: [WindowCell; WINDOW],
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Cell {
+struct WindowCell {
     entry: Entry,
     write: WriteNumber,
     /// Of all payloads up to here.
     bytes: u64,
 }
 
-impl Cell {
-    const UNUSED: Cell = Cell {
+impl WindowCell {
+    const UNUSED: WindowCell = WindowCell {
         entry: Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor::NONE) },
         write: WriteNumber(0),
         bytes: 0,
@@ -83,16 +88,16 @@ impl Cell {
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
-    pub(super) fn new(base: Anchor) -> Self {
+    pub(super) fn new(base: SnapshotMeta) -> Self {
         const { assert!(WINDOW >= 1, "a slot must fit") };
-        Self { base, end: base, bytes: 0, own: 0, cells: [Cell::UNUSED; WINDOW] }
+        Self { base, end: base, bytes: 0, own: 0, cells: [WindowCell::UNUSED; WINDOW] }
     }
 
-    pub(super) fn base(&self) -> &Anchor {
+    pub(super) fn base(&self) -> &SnapshotMeta {
         &self.base
     }
 
-    pub(super) fn end(&self) -> &Anchor {
+    pub(super) fn end(&self) -> &SnapshotMeta {
         &self.end
     }
 
@@ -136,15 +141,15 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.cell(slot).map_or(self.bytes, |cell| cell.bytes)
     }
 
-    /// The longest run from `first` to `last` at most, both in the window, that may travel in one
+    /// The longest range from `first` to `last` at most, both in the window, that may travel in one
     /// message.
-    pub(super) fn run(&self, first: Slot, last: Slot) -> Run {
+    pub(super) fn range(&self, first: Slot, last: Slot) -> SlotRange {
         let before = self.bytes_up_to(Slot(first.0 - 1));
-        let mut end = Slot(first.0 + RUN_ENTRIES_MAX as u64 - 1).min(last);
-        while end > first && self.bytes_up_to(end) - before > RUN_BYTES_MAX {
+        let mut end = Slot(first.0 + RANGE_ENTRIES_MAX as u64 - 1).min(last);
+        while end > first && self.bytes_up_to(end) - before > RANGE_BYTES_MAX {
             end = Slot(end.0 - 1);
         }
-        Run::between(first, end)
+        SlotRange::between(first, end)
     }
 
     /// The last slot whose entry, and with it all before, was made by a write up to `settled`.
@@ -190,7 +195,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
                 self.end.include(&entry);
                 self.own += 1;
             }
-            let cell = Cell { entry, write: WriteNumber(write), bytes };
+            let cell = WindowCell { entry, write: WriteNumber(write), bytes };
             self.cells[place::<WINDOW>(self.end.slot)] = cell;
             write += 1;
         }
@@ -239,7 +244,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     #[inline]
-    fn cell(&self, slot: Slot) -> Option<&Cell> {
+    fn cell(&self, slot: Slot) -> Option<&WindowCell> {
         if slot > self.base.slot && slot <= self.last() {
             Some(&self.cells[place::<WINDOW>(slot)])
         } else {
@@ -248,7 +253,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     }
 
     /// All that counts: the base, and what has been written since.
-    fn parts(&self) -> (&Anchor, impl Iterator<Item = (&Entry, WriteNumber)>) {
+    fn parts(&self) -> (&SnapshotMeta, impl Iterator<Item = (&Entry, WriteNumber)>) {
         let slots = (self.base.slot.0 + 1..=self.last().0).map(Slot);
         let cells = slots.map(|slot| &self.cells[place::<WINDOW>(slot)]);
         (&self.base, cells.map(|cell| (&cell.entry, cell.write)))
@@ -295,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_window_is_full_when_its_slots_are_undecided() {
-        let mut window = Window::<4>::new(Anchor::genesis(Members::first(3)));
+        let mut window = Window::<4>::new(SnapshotMeta::genesis(Members::first(3)));
         for number in 1..=4 {
             window.append(payload(1), WriteNumber(number));
         }
@@ -306,14 +311,14 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_no_longer_says_who_the_members_are() {
-        let mut window = Window::<8>::new(Anchor::genesis(Members::first(3)));
+        let mut window = Window::<8>::new(SnapshotMeta::genesis(Members::first(3)));
         window.append(payload(1), WriteNumber(1));
-        let life = Life(9);
-        window.append(entry(1, Content::Rejoin { node: node(2), life }), WriteNumber(2));
+        let epoch = StorageEpoch(9);
+        window.append(entry(1, Content::Rejoin { node: node(2), epoch }), WriteNumber(2));
         window.append(entry(1, Content::Change(Members::first(4))), WriteNumber(3));
-        assert_eq!((window.end().life(node(2)), window.end().members.voters.len()), (life, 4));
+        assert_eq!((window.end().epoch(node(2)), window.end().members.voters.len()), (epoch, 4));
         window.truncate(Slot(3));
-        assert_eq!((window.end().life(node(2)), window.end().members.voters.len()), (life, 3));
+        assert_eq!((window.end().epoch(node(2)), window.end().members.voters.len()), (epoch, 3));
         window.release(Slot(1));
         window.truncate(Slot(2));
         assert_eq!(window.end(), window.base());

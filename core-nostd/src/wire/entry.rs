@@ -1,6 +1,6 @@
-//! What is accepted in one slot: the primary's time stamp, ops, then one grant.
+//! What is accepted in one slot: the primary's time timestamp, ops, then one grant.
 //!
-//! Layout: a header of fixed size (stamp, grant, number of ops; little-endian, so that the number can
+//! Layout: a header of fixed size (timestamp, grant, number of ops; little-endian, so that the number can
 //! be filled in when all ops are written), then the ops one after the other.
 
 use crate::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX};
@@ -12,15 +12,15 @@ const _: () = assert!(HEADER_BYTES <= crate::limits::ENTRY_HEADER_BYTES_MAX);
 
 /// An entry in its encoded form, checked from end to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry<'a> {
+pub struct EntryPayload<'a> {
     /// The primary's clock, in nanoseconds since the Unix epoch. Grows from entry to entry.
-    pub stamp: u64,
+    pub timestamp: u64,
     /// Clock steps that may be used before what follows in the script.
     pub grant: u32,
     ops: Ops<'a>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> EntryPayload<'a> {
     /// Reads an entry; every op in it is known to be readable afterwards.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl<'a> Entry<'a> {
             return Err(WireError::OutOfBounds);
         }
         let (header, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or(WireError::Malformed)?;
-        let (stamp, header) = header.split_first_chunk::<8>().ok_or(WireError::Malformed)?;
+        let (timestamp, header) = header.split_first_chunk::<8>().ok_or(WireError::Malformed)?;
         let (grant, header) = header.split_first_chunk::<4>().ok_or(WireError::Malformed)?;
         let (count, _) = header.split_first_chunk::<4>().ok_or(WireError::Malformed)?;
         let count = u32::from_le_bytes(*count) as usize;
@@ -45,7 +45,7 @@ impl<'a> Entry<'a> {
             return Err(WireError::Malformed);
         }
         Ok(Self {
-            stamp: u64::from_le_bytes(*stamp),
+            timestamp: u64::from_le_bytes(*timestamp),
             grant: u32::from_le_bytes(*grant),
             ops: Ops { bytes: rest, left: count },
         })
@@ -74,7 +74,7 @@ impl<'a> Iterator for Ops<'a> {
 
     fn next(&mut self) -> Option<Op<'a>> {
         self.left = self.left.checked_sub(1)?;
-        let (op, rest) = Op::decode(self.bytes).expect("Entry::decode has read all ops");
+        let (op, rest) = Op::decode(self.bytes).expect("EntryPayload::decode has read all ops");
         self.bytes = rest;
         Some(op)
     }
@@ -153,8 +153,8 @@ impl<'a> EntryWriter<'a> {
     }
 
     /// Writes the header and gives the encoded entry.
-    pub fn finish(self, stamp: u64, grant: u32) -> &'a [u8] {
-        self.space[..8].copy_from_slice(&stamp.to_le_bytes());
+    pub fn finish(self, timestamp: u64, grant: u32) -> &'a [u8] {
+        self.space[..8].copy_from_slice(&timestamp.to_le_bytes());
         self.space[8..12].copy_from_slice(&grant.to_le_bytes());
         self.space[12..16].copy_from_slice(&self.count.to_le_bytes());
         &self.space[..self.used]
@@ -183,8 +183,8 @@ mod tests {
             writer.push(op).unwrap();
         }
         let bytes = writer.finish(17, 1000);
-        let entry = Entry::decode(bytes).unwrap();
-        assert_eq!((entry.stamp, entry.grant, entry.is_bubble()), (17, 1000, false));
+        let entry = EntryPayload::decode(bytes).unwrap();
+        assert_eq!((entry.timestamp, entry.grant, entry.is_bubble()), (17, 1000, false));
         assert!(entry.ops().eq(ops));
     }
 
@@ -195,7 +195,7 @@ mod tests {
         writer.push(&Op::Time).unwrap();
         let long = Op::Send { conn: conn(), offset: 0, bytes: &[1; 64] };
         assert_eq!(writer.push(&long), Err(WireError::Full));
-        assert_eq!(Entry::decode(writer.finish(1, 1)).unwrap().ops().len(), 1);
+        assert_eq!(EntryPayload::decode(writer.finish(1, 1)).unwrap().ops().len(), 1);
     }
 
     #[test]
@@ -205,8 +205,8 @@ mod tests {
         writer.push(&Op::Send { conn: conn(), offset: 0, bytes: b"abc" }).unwrap();
         let length = writer.finish(1, 1).len();
         for cut in 0..length {
-            assert_eq!(Entry::decode(&space[..cut]), Err(WireError::Malformed));
+            assert_eq!(EntryPayload::decode(&space[..cut]), Err(WireError::Malformed));
         }
-        assert_eq!(Entry::decode(&space[..length + 1]), Err(WireError::Malformed));
+        assert_eq!(EntryPayload::decode(&space[..length + 1]), Err(WireError::Malformed));
     }
 }

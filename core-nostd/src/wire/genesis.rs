@@ -41,7 +41,7 @@ pub struct Genesis {
     /// Seed of all random bytes that the server gets.
     pub seed: [u8; 32],
     /// Agreed time at the start, in nanoseconds since the Unix epoch.
-    pub stamp: u64,
+    pub timestamp: u64,
     /// Calls that a thread may make before it passes the turn.
     pub quantum: u32,
     /// Clock steps in a bubble.

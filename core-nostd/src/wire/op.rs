@@ -74,7 +74,7 @@ pub enum Op<'a> {
         /// How many it has taken in all.
         total: u64,
     },
-    /// Nothing but the entry's stamp: a deadline of the server has come.
+    /// Nothing but the entry's timestamp: a deadline of the server has come.
     Time,
     /// Connections that entered by this replica, up to this generation, have ended; what is still said
     /// about them does not count.

@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crane_core::stamp::Stamps;
 use crane_core::time::Instant;
+use crane_core::timestamp::Timestamps;
 use tokio::io::unix::AsyncFd;
 
 /// Time since the daemon's start.
@@ -28,38 +28,41 @@ impl Clock {
     }
 }
 
-/// What this replica would stamp entries with: [`Stamps`], with this host's clocks.
+/// What this replica would timestamp entries with: [`Timestamps`], with this host's clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct AgreedClock {
     start: std::time::Instant,
-    stamps: Stamps,
+    timestamps: Timestamps,
 }
 
 impl Default for AgreedClock {
     fn default() -> Self {
-        Self { start: std::time::Instant::now(), stamps: Stamps::new(0, unix_nanoseconds()) }
+        Self {
+            start: std::time::Instant::now(),
+            timestamps: Timestamps::new(0, unix_nanoseconds()),
+        }
     }
 }
 
 impl AgreedClock {
     /// Now.
     pub fn now(&self) -> u64 {
-        self.stamps.now(self.local())
+        self.timestamps.now(self.local())
     }
 
-    /// An entry has this stamp.
-    pub fn saw(&mut self, stamp: u64) {
-        self.stamps.saw(self.local(), stamp);
+    /// An entry has this timestamp.
+    pub fn saw(&mut self, timestamp: u64) {
+        self.timestamps.saw(self.local(), timestamp);
     }
 
     /// This replica has become primary.
     pub fn consult_host(&mut self) {
-        self.stamps.consult_host(self.local(), unix_nanoseconds());
+        self.timestamps.consult_host(self.local(), unix_nanoseconds());
     }
 
-    /// The next entry's stamp: above all others.
-    pub fn stamp(&mut self) -> u64 {
-        self.stamps.stamp(self.local())
+    /// The next entry's timestamp: above all others.
+    pub fn timestamp(&mut self) -> u64 {
+        self.timestamps.timestamp(self.local())
     }
 
     fn local(&self) -> u64 {
@@ -161,10 +164,10 @@ mod tests {
         let ahead = unix_nanoseconds() + 3_600_000_000_000;
         clock.saw(ahead);
         clock.consult_host();
-        let first = clock.stamp();
-        assert!(first > ahead && clock.stamp() > first);
+        let first = clock.timestamp();
+        assert!(first > ahead && clock.timestamp() > first);
         clock.saw(5);
-        assert!(clock.stamp() > first);
+        assert!(clock.timestamp() > first);
     }
 
     #[test]
@@ -172,7 +175,7 @@ mod tests {
         let mut clock = AgreedClock::default();
         clock.saw(u64::MAX);
         clock.consult_host();
-        assert_eq!((clock.stamp(), clock.stamp()), (u64::MAX, u64::MAX));
+        assert_eq!((clock.timestamp(), clock.timestamp()), (u64::MAX, u64::MAX));
     }
 
     #[test]

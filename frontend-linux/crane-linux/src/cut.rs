@@ -53,8 +53,8 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
     if opened.log.genesis().is_none() {
         return Err("the log does not hold the group's creation, so nothing can go yet".to_string());
     }
-    let anchor = opened.anchor_at(behind, meta.founders.first_members());
-    let gone = opened.log.cut(&anchor).map_err(|error| error.to_string())?;
+    let snapshot = opened.snapshot_at(behind, meta.founders.first_members());
+    let gone = opened.log.cut(&snapshot).map_err(|error| error.to_string())?;
     Ok(format!("the log starts behind slot {behind}; segments deleted: {gone}"))
 }
 
@@ -127,7 +127,7 @@ mod tests {
         assert!(cut(&path, Slot(10)).unwrap().contains("behind slot 10"));
         let opened = Log::open(&path.join("log")).unwrap();
         assert_eq!(opened.entries.len(), 2);
-        assert_eq!(opened.stored.anchor.unwrap().members, founders().first_members());
+        assert_eq!(opened.stored.snapshot.unwrap().members, founders().first_members());
         for records in [true, false] {
             assert_eq!(show::run(&path, records), 0);
         }

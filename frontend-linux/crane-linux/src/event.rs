@@ -110,7 +110,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Cause::NoPrimary => "no primary is known",
-            Cause::Votes => "votes of a majority are missing",
+            Cause::Votes => "votes of a quorum are missing",
             Cause::Disk => "its own disk is behind",
             Cause::Server => "its own server is behind",
             Cause::Commitment => "its clients' ops are not committed",
@@ -236,10 +236,10 @@ pub fn describe(reason: Reason) -> &'static str {
         Reason::Started => "the replica has just started",
         Reason::Silence => "nothing was heard from the primary for too long",
         Reason::LinkDown => "the link to the primary was closed",
-        Reason::HandedOver => "the primary has handed its role over",
-        Reason::Elected => "a majority promised",
+        Reason::LeadershipTransferred => "the primary has handed its role over",
+        Reason::Elected => "a quorum promised",
         Reason::HigherBallot => "a higher ballot was seen",
-        Reason::NoMajority => "no majority is in reach",
+        Reason::NoQuorum => "no quorum is in reach",
         Reason::PrimaryFound => "a primary made itself known",
         Reason::StorageLost => "its storage is new, and the group is not",
         Reason::Admitted => "it may vote from now on",

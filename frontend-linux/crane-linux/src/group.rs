@@ -49,14 +49,14 @@ impl Seen {
 
 /// All members, at one moment.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct GroupView {
     /// Its identity, once it has one.
     pub identity: Option<String>,
     /// By number.
     pub members: Vec<Seen>,
 }
 
-impl Group {
+impl GroupView {
     /// Looks at the group that is meant. With `hash_slot`, members say their hashes there.
     ///
     /// # Errors
@@ -142,7 +142,7 @@ impl Group {
 pub async fn order(args: &GroupArgs, query: Query) -> Result<Value, String> {
     let mut why = "the group has no primary at the moment; see status".to_string();
     for _ in 0..ORDERS_MAX {
-        if let Some(primary) = Group::look(args, 0).await?.primary() {
+        if let Some(primary) = GroupView::look(args, 0).await?.primary() {
             let answer = ask_one(&primary.address, query.clone()).await;
             let Some(answer) = answer else {
                 why = format!("replica {}, the primary, does not answer", primary.id);
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn a_member_is_named_by_number_or_address() {
         let members = vec![member(1, "backup", "2.4"), member(4, "primary", "2.4")];
-        let group = Group { identity: None, members };
+        let group = GroupView { identity: None, members };
         assert_eq!(group.find("4").unwrap().id, 4);
         assert_eq!(group.find("10.0.0.1").unwrap().id, 1);
         assert!(group.find("2").unwrap_err().contains("10.0.0.4:6790"));
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn of_two_primaries_the_one_of_the_higher_ballot_counts() {
         let members = vec![member(1, "primary", "9.1"), member(2, "primary", "10.2")];
-        let group = Group { identity: None, members };
+        let group = GroupView { identity: None, members };
         assert_eq!(group.primary().unwrap().id, 2);
     }
 }

@@ -26,7 +26,7 @@ const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// Where this replica stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standing {
+pub struct JoinReply {
     /// The group, if it exists already.
     pub group: Option<String>,
     /// Its number.
@@ -39,7 +39,7 @@ pub struct Standing {
     pub roster: Roster,
 }
 
-impl Standing {
+impl JoinReply {
     /// Of one that is about to create a group together with the others.
     ///
     /// # Errors
@@ -58,12 +58,12 @@ impl Standing {
 
 /// Asks the others, for a replica without data: none if there is no group yet. Waits as long as there is
 /// one that does not have it.
-pub async fn ask(names: &[String], own: &str) -> Option<Standing> {
+pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
     let mut told = false;
     while let Some(Known { group, founders, roster }) = known_group(names, own, None).await {
         if let Some(mine) = roster.at(own) {
             let (node, witness) = (mine.node, mine.witness);
-            return Some(Standing { group: Some(group), node, witness, founders, roster });
+            return Some(JoinReply { group: Some(group), node, witness, founders, roster });
         }
         if !told {
             info!(
@@ -144,14 +144,14 @@ mod tests {
     use crane_core::paxos::NodeSet;
     use serde_json::json;
 
-    use crate::roster::Place;
+    use crate::roster::RosterMember;
 
     #[test]
     fn only_who_belongs_to_a_group_tells_of_one() {
         let founders = Roster::founders(&["a:1".into(), "b:1".into()], NodeSet::EMPTY);
         let mut roster = founders.clone();
         let node = NodeId::new(3).unwrap();
-        roster.tell(Slot(8), Place { node, address: "c:1".into(), witness: true });
+        roster.tell(Slot(8), RosterMember { node, address: "c:1".into(), witness: true });
         let answer =
             |group: Value| json!({ "group": group, "founders": founders, "roster": roster });
         let known =

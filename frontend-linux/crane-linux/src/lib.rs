@@ -47,17 +47,17 @@ mod thread_mutex;
 /// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the
 /// command line): seen from outside so that the fuzz targets reach it, and for nothing else.
 pub mod decoders {
-    pub use crate::base::{Base, Part};
+    pub use crate::base::{Base, BasePart};
     pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::names::member_names;
     pub use crate::net::link::{question, read_hello};
-    pub use crate::net::message::{Kept, Received, read_message, write_message};
+    pub use crate::net::message::{FetchedEntry, Received, read_message, write_message};
     pub use crate::net::query::Query;
     pub use crate::net::{frame, handshake, ops};
     pub use crate::options::{Priority, parse_time, parse_variable};
     pub use crate::report::{Ending, ServerReport};
-    pub use crate::roster::{Place, Roster};
+    pub use crate::roster::{Roster, RosterMember};
 }
 
 use clap::CommandFactory;

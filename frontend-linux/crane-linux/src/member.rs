@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::group::{self, Group, Seen, aligned};
+use crate::group::{self, GroupView, Seen, aligned};
 use crate::names;
 use crate::net::query::Query;
 use crate::options::{AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, ReplaceArgs};
@@ -33,7 +33,7 @@ pub fn run(command: &MemberCommands) -> i32 {
 async fn list(args: &GroupArgs) -> Result<String, String> {
     let titles = ["id", "address", "member", "role", "durable", "committed"];
     let mut rows = vec![titles.map(str::to_string).to_vec()];
-    for member in Group::look(args, 0).await?.members {
+    for member in GroupView::look(args, 0).await?.members {
         let number = |name| member.number(name).map_or("-".to_string(), |value| value.to_string());
         rows.push(vec![
             member.id.to_string(),
@@ -54,14 +54,14 @@ async fn add(args: &AddArgs) -> Result<String, String> {
 }
 
 async fn remove(args: &RemoveArgs) -> Result<String, String> {
-    let seen = Group::look(&args.group, 0).await?;
+    let seen = GroupView::look(&args.group, 0).await?;
     let id = seen.find(&args.member)?.id;
     let_go(&args.group, id).await?;
     Ok(format!("replica {id} is not a member any more"))
 }
 
 async fn replace(args: &ReplaceArgs) -> Result<String, String> {
-    let seen = Group::look(&args.group, 0).await?;
+    let seen = GroupView::look(&args.group, 0).await?;
     let old = seen.find(&args.old)?.clone();
     let name = names::member_name(&args.new, PEER_PORT)?;
     if old.address == name {
@@ -90,7 +90,7 @@ async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, S
     let (mut look, mut was_there) = (0, false);
     loop {
         sleep(LOOK_EVERY).await;
-        let seen = Group::look(args, 0).await?;
+        let seen = GroupView::look(args, 0).await?;
         let Some(member) = seen.get(id).filter(|member| member.address == address) else {
             // Until the first order is decided, nobody lists it.
             if was_there {
@@ -119,7 +119,7 @@ async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, S
     }
 }
 
-fn has_log(member: &Seen, group: &Group) -> bool {
+fn has_log(member: &Seen, group: &GroupView) -> bool {
     let durable = member.number("durable").unwrap_or(0);
     durable > 0 && durable + 100 >= group.committed()
 }
@@ -128,7 +128,7 @@ fn has_log(member: &Seen, group: &Group) -> bool {
 async fn await_server(args: &GroupArgs, id: u8) -> Result<(), String> {
     let mut look = 0;
     loop {
-        let seen = Group::look(args, 0).await?;
+        let seen = GroupView::look(args, 0).await?;
         let member = seen.get(id).ok_or(format!("replica {id} has been removed meanwhile"))?;
         let (admitted, all) = (member.number("admitted").unwrap_or(0), seen.committed());
         if admitted > 0 && admitted + IN_STEP_WITHIN >= all {
@@ -141,7 +141,7 @@ async fn await_server(args: &GroupArgs, id: u8) -> Result<(), String> {
 
 /// Removes a member, which hands its role over first if it is the primary.
 async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
-    let seen = Group::look(args, 0).await?;
+    let seen = GroupView::look(args, 0).await?;
     if seen.primary().is_some_and(|primary| primary.id == id) {
         let fit = |member: &&Seen| member.id != id && member.kind == "voter";
         let others = seen.members.iter().filter(fit);
@@ -151,7 +151,7 @@ async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
     }
     group::order(args, Query::Remove { node: id }).await?;
     loop {
-        if Group::look(args, 0).await?.get(id).is_none() {
+        if GroupView::look(args, 0).await?.get(id).is_none() {
             return Ok(());
         }
         sleep(LOOK_EVERY).await;

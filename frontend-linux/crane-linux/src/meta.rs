@@ -223,7 +223,7 @@ mod tests {
     use crane_core::id::Slot;
     use crane_core::paxos::NodeSet;
 
-    use crate::roster::Place;
+    use crate::roster::RosterMember;
 
     fn names<const N: usize>(names: [&str; N]) -> Vec<String> {
         names.map(str::to_string).to_vec()
@@ -233,7 +233,7 @@ mod tests {
     fn a_replica_comes_back_with_any_list_that_was_ever_right() {
         let mut meta = meta();
         let node = NodeId::new(3).unwrap();
-        meta.roster.tell(Slot(9), Place { node, address: "c:1".into(), witness: false });
+        meta.roster.tell(Slot(9), RosterMember { node, address: "c:1".into(), witness: false });
         assert!(meta.fits(&names(["a:1", "b:1"])));
         assert!(meta.fits(&names(["c:1", "a:1", "b:1"])));
         assert!(!meta.fits(&names(["b:1", "a:1"])) && !meta.fits(&names(["a:1", "b:1", "x:1"])));

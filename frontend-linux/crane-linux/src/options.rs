@@ -246,8 +246,8 @@ pub struct ReplicaArgs {
     pub nclock: u32,
     /// Which threads of the server run program code: one at a time (right for every program), or all
     /// between their calls (right for programs without data races). Counts when the group is created.
-    #[arg(long, value_enum, default_value_t = Schedule::Serial)]
-    pub schedule: Schedule,
+    #[arg(long, value_enum, default_value_t = ScheduleArg::Serial)]
+    pub schedule: ScheduleArg,
     /// Calls that a thread makes before it passes the turn. Counts when the group is created.
     #[arg(long, value_name = "CALLS", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -288,7 +288,7 @@ pub enum Priority {
 
 /// `--schedule`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Schedule {
+pub enum ScheduleArg {
     /// One thread at a time.
     Serial,
     /// All threads between their calls.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::group::{self, Group};
+use crate::group::{self, GroupView};
 use crate::net::query::Query;
 use crate::options::{GroupArgs, MoveArgs};
 
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Moves the role, and gives the exit status.
 pub fn run(args: &MoveArgs) -> i32 {
     group::run(async {
-        let seen = Group::look(&args.group, 0).await?;
+        let seen = GroupView::look(&args.group, 0).await?;
         hand_over(&args.group, seen.find(&args.to)?.id).await
     })
 }
@@ -25,7 +25,7 @@ pub fn run(args: &MoveArgs) -> i32 {
 /// # Errors
 /// Why it stays where it is.
 pub async fn hand_over(group: &GroupArgs, to: u8) -> Result<String, String> {
-    let seen = Group::look(group, 0).await?;
+    let seen = GroupView::look(group, 0).await?;
     let before = seen.primary().ok_or("the group has no primary at the moment")?.id;
     if before == to {
         return Ok(format!("replica {to} is the primary already"));
@@ -35,7 +35,7 @@ pub async fn hand_over(group: &GroupArgs, to: u8) -> Result<String, String> {
         .await
         .map_err(|why| format!("replica {to} does not become the primary: {why}"))?;
     while start.elapsed() < WITHIN {
-        if Group::look(group, 0).await?.primary().is_some_and(|primary| primary.id == to) {
+        if GroupView::look(group, 0).await?.primary().is_some_and(|primary| primary.id == to) {
             let took = start.elapsed().as_millis();
             return Ok(format!("replica {to} is the primary, after replica {before}; {took} ms"));
         }

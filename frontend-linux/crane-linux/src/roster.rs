@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// One member, or one that is about to be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Place {
+pub struct RosterMember {
     /// Its number.
     pub node: NodeId,
     /// `host:port`.
@@ -29,13 +29,13 @@ pub struct Roster {
     /// The slot of the last word of the log about it; 0 for what the founders were told.
     pub as_of: Slot,
     /// Sorted by number, without doubles.
-    places: Vec<Place>,
+    places: Vec<RosterMember>,
 }
 
 impl Roster {
     /// The founders', by the order of their names.
     pub fn founders(names: &[String], witnesses: NodeSet) -> Self {
-        let place = |(node, name): (NodeId, &String)| Place {
+        let place = |(node, name): (NodeId, &String)| RosterMember {
             node,
             address: name.clone(),
             witness: witnesses.contains(node),
@@ -54,24 +54,25 @@ impl Roster {
     /// Whether it is one that the log can have told: another replica's may be anything.
     pub fn is_sound(&self) -> bool {
         let rising = self.places.is_sorted_by(|one, other| one.node < other.node);
-        let apart = |place: &Place| self.at(&place.address) == Some(place);
-        let bounded =
-            |place: &Place| !place.address.is_empty() && place.address.len() <= ADDRESS_BYTES_MAX;
+        let apart = |place: &RosterMember| self.at(&place.address) == Some(place);
+        let bounded = |place: &RosterMember| {
+            !place.address.is_empty() && place.address.len() <= ADDRESS_BYTES_MAX
+        };
         rising && self.places.iter().all(|place| apart(place) && bounded(place))
     }
 
     /// All places, by number.
-    pub fn iter(&self) -> impl Iterator<Item = &Place> {
+    pub fn iter(&self) -> impl Iterator<Item = &RosterMember> {
         self.places.iter()
     }
 
     /// The place of a node.
-    pub fn get(&self, node: NodeId) -> Option<&Place> {
+    pub fn get(&self, node: NodeId) -> Option<&RosterMember> {
         self.places.iter().find(|place| place.node == node)
     }
 
     /// The place at an address.
-    pub fn at(&self, address: &str) -> Option<&Place> {
+    pub fn at(&self, address: &str) -> Option<&RosterMember> {
         self.places.iter().find(|place| place.address == address)
     }
 
@@ -87,7 +88,7 @@ impl Roster {
     }
 
     /// The log says in `slot` where a member is. Says whether that is news.
-    pub fn tell(&mut self, slot: Slot, place: Place) -> bool {
+    pub fn tell(&mut self, slot: Slot, place: RosterMember) -> bool {
         if slot <= self.as_of {
             return false;
         }
@@ -133,8 +134,8 @@ mod tests {
         NodeId::new(number).unwrap()
     }
 
-    fn place(number: u8, address: &str) -> Place {
-        Place { node: node(number), address: address.into(), witness: false }
+    fn place(number: u8, address: &str) -> RosterMember {
+        RosterMember { node: node(number), address: address.into(), witness: false }
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use crane_core::paxos::{Content, Record};
-use crane_core::wire::{Entry, Founder, Genesis, Op};
+use crane_core::wire::{EntryPayload, Founder, Genesis, Op};
 
-use crate::log::record::{Found, Stored};
+use crate::log::record::{Found, StoredRecord};
 use crate::log::{Front, LogError, reading};
 use crate::terminal::complain;
 
@@ -58,27 +58,27 @@ fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
 
 fn describe_front(front: &Front) -> String {
     format!(
-        "the log starts behind slot {} (ballot {}); until then promise {}, accepted {}, standing {:?}, \
+        "the log starts behind slot {} (ballot {}); until then promise {}, accepted {}, voting {:?}, \
          committed up to {}",
-        front.anchor.slot,
-        front.anchor.ballot,
+        front.snapshot.slot,
+        front.snapshot.ballot,
         front.promised,
         front.accepted,
-        front.standing,
+        front.voting,
         front.committed
     )
 }
 
 fn describe(found: &Found<'_>, genesis_seen: &mut bool) -> String {
     match found.stored {
-        Stored::Committed(slot) => format!("committed up to {slot}"),
-        Stored::Closed => "closed".to_string(),
-        Stored::Paxos(Record::Promise { ballot }) => format!("promise {ballot}"),
-        Stored::Paxos(Record::Standing(standing)) => format!("standing {standing:?}"),
-        Stored::Paxos(Record::Adopt { ballot, up_to }) => {
+        StoredRecord::Committed(slot) => format!("committed up to {slot}"),
+        StoredRecord::Closed => "closed".to_string(),
+        StoredRecord::Paxos(Record::Promise { ballot }) => format!("promise {ballot}"),
+        StoredRecord::Paxos(Record::VotingStatus(voting)) => format!("voting {voting:?}"),
+        StoredRecord::Paxos(Record::Adopt { ballot, up_to }) => {
             format!("adopt {ballot}: the log ends at slot {up_to}")
         }
-        Stored::Paxos(Record::Accept { slot, entry }) => {
+        StoredRecord::Paxos(Record::Accept { slot, entry }) => {
             let what = match entry.content {
                 Content::Payload(_) if !*genesis_seen => {
                     *genesis_seen = true;
@@ -114,11 +114,11 @@ fn describe_genesis(payload: &[u8]) -> String {
 }
 
 fn describe_entry(payload: &[u8]) -> String {
-    let entry = match Entry::decode(payload) {
+    let entry = match EntryPayload::decode(payload) {
         Ok(entry) => entry,
         Err(error) => return format!("no entry: {error}"),
     };
-    let mut text = format!("stamp {} grant {}", entry.stamp, entry.grant);
+    let mut text = format!("timestamp {} grant {}", entry.timestamp, entry.grant);
     for op in entry.ops() {
         let _ = match op {
             Op::Connect { conn, local, .. } => write!(text, ", connect {conn} to {}", local.port),

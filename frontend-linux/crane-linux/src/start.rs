@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Config, Life, Node};
+use crane_core::paxos::{Config, Node, StorageEpoch};
 use crane_core::time::Duration;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,9 +18,9 @@ use tracing::{info, warn};
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
 use crate::clock::{Clock, unix_nanoseconds};
-use crate::driver::{Driver, Parts, Settings};
-use crate::join::{self, Standing};
-use crate::log::damage::{self, Group};
+use crate::driver::{Driver, Restored, Settings};
+use crate::join::{self, JoinReply};
+use crate::log::damage::{self, GroupFacts};
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::names;
@@ -38,7 +38,7 @@ static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
 /// off: often enough for a fail-over within a second, rarely enough for idle groups to be idle, and for
 /// busy hosts not to be taken for dead.
 const HEARTBEAT: Duration = Duration::from_millis(50);
-const SILENCE: Duration = Duration::from_millis(300);
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Runs a replica, and gives the exit status.
 pub fn run(args: ReplicaArgs) -> i32 {
@@ -119,10 +119,10 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
             for name in &names {
                 names::resolve(name)?;
             }
-            let standing = join::ask(&names, &own).await;
-            let Standing { group, node, witness, founders, roster } = match standing {
-                Some(standing) => standing,
-                None => Standing::founding(&names, place, &args)?,
+            let reply = join::ask(&names, &own).await;
+            let JoinReply { group, node, witness, founders, roster } = match reply {
+                Some(reply) => reply,
+                None => JoinReply::founding(&names, place, &args)?,
             };
             joins = group.is_some();
             let (version, given, generation) = (DATA_VERSION, names.clone(), 0);
@@ -202,11 +202,11 @@ async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, Strin
     let control = bind_control(&settings.data)?;
 
     let nonce = unix_nanoseconds().max(1);
-    let group = Group { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
+    let group = GroupFacts { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
     if joins {
-        damage::begin_rejoining(&settings.data.log(), Life(nonce))?;
+        damage::begin_rejoining(&settings.data.log(), StorageEpoch(nonce))?;
     }
-    let (mut opened, note) = damage::open(&settings.data.path, group, Life(nonce))?;
+    let (mut opened, note) = damage::open(&settings.data.path, group, StorageEpoch(nonce))?;
     if let Some(note) = &note {
         warn!("{note}");
     }
@@ -223,7 +223,7 @@ async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, Strin
     }
     let clock = Clock::default();
     let mut config = Config::new(settings.me, settings.founders.first_members(), nonce);
-    (config.heartbeat, config.silence) = (HEARTBEAT, SILENCE);
+    (config.heartbeat, config.election_timeout) = (HEARTBEAT, ELECTION_TIMEOUT);
     config.rank = match settings.args.priority {
         Priority::High => 0,
         Priority::Normal => settings.me.number(),
@@ -267,7 +267,7 @@ async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, Strin
         if meta.witness { ": a witness, without a server" } else { "" }
     );
     let log = opened.log;
-    let parts = Parts { node, log, storage, progress, peers, meta, clock, note };
+    let parts = Restored { node, log, storage, progress, peers, meta, clock, note };
     let driver = Driver::new(settings, parts);
     driver.dial_all();
     let stop = driver

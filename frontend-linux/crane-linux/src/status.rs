@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::event::{Event, Told};
-use crate::group::{self, Group, Seen, aligned};
+use crate::group::{self, GroupView, Seen, aligned};
 use crate::options::StatusArgs;
 
 /// Prints the state of the group, and gives the exit status.
@@ -19,9 +19,9 @@ pub fn run(args: &StatusArgs) -> i32 {
 }
 
 async fn collect(args: &StatusArgs) -> Result<Value, String> {
-    let first = Group::look(&args.group, 0).await?;
+    let first = GroupView::look(&args.group, 0).await?;
     let slot = first.members.iter().filter_map(comparable_slot).min().unwrap_or(0);
-    let group = if slot > 0 { Group::look(&args.group, slot).await? } else { first };
+    let group = if slot > 0 { GroupView::look(&args.group, slot).await? } else { first };
     let replica = |member: &Seen| {
         let mut value = member.state.clone().unwrap_or_else(
             || json!({ "id": member.id, "address": member.address, "role": "down" }),

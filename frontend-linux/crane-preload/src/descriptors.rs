@@ -23,19 +23,19 @@ const NONE: u16 = 0;
 /// Which description a number leads to, plus 1. Written under the turn; read by anyone.
 static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
 
-/// Place of a description in its table.
+/// TableEntry of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place(pub u16);
+pub struct TableEntry(pub u16);
 
 /// The description behind a number, if it is one of ours. Needs no turn.
-pub fn lookup(descriptor: i32) -> Option<Place> {
+pub fn lookup(descriptor: i32) -> Option<TableEntry> {
     let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
-    number.checked_sub(1).map(Place)
+    number.checked_sub(1).map(TableEntry)
 }
 
 /// What a description stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum DescriptionKind {
     /// A free place.
     Free,
     /// A TCP socket that is neither listening nor connected.
@@ -49,7 +49,7 @@ pub enum Kind {
     /// One end of a pipe, socket pair or eventfd between threads; `peer` is the other end.
     Channel {
         /// The other end's description, or this one.
-        peer: Place,
+        peer: TableEntry,
     },
     /// The source of random bytes.
     Random,
@@ -61,7 +61,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Description {
     /// What it stands for.
-    pub kind: Kind,
+    pub kind: DescriptionKind,
     /// Numbers that lead here, and calls under way.
     pub references: u16,
     /// `O_NONBLOCK`.
@@ -92,7 +92,7 @@ pub struct Description {
 }
 
 const FREE: Description = Description {
-    kind: Kind::Free,
+    kind: DescriptionKind::Free,
     references: 0,
     nonblocking: false,
     ipv6: false,
@@ -122,17 +122,23 @@ impl Descriptors {
 
     /// Makes a description for a number that the kernel has just given. `None`: the table is full, or
     /// the number is too high to be followed.
-    pub fn open(&mut self, descriptor: i32, kind: Kind, nonblocking: bool) -> Option<Place> {
+    pub fn open(
+        &mut self,
+        descriptor: i32,
+        kind: DescriptionKind,
+        nonblocking: bool,
+    ) -> Option<TableEntry> {
         let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?;
-        let index = (self.free..DESCRIPTIONS).find(|at| self.table[*at].kind == Kind::Free)?;
+        let index =
+            (self.free..DESCRIPTIONS).find(|at| self.table[*at].kind == DescriptionKind::Free)?;
         self.free = index + 1;
         self.table[index] = Description { kind, references: 1, nonblocking, ..FREE };
         number.store(index as u16 + 1, Ordering::Relaxed);
-        Some(Place(index as u16))
+        Some(TableEntry(index as u16))
     }
 
     /// Another number leads to the description (dup).
-    pub fn share(&mut self, place: Place, descriptor: i32) -> bool {
+    pub fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
         let Some(number) = usize::try_from(descriptor).ok().and_then(|at| NUMBERS.get(at)) else {
             return false;
         };
@@ -143,43 +149,43 @@ impl Descriptors {
 
     /// A number leads nowhere any more. True when that was the description's last reference: the caller
     /// ends what it stands for, then calls [`Descriptors::free`].
-    pub fn detach(&mut self, descriptor: i32) -> Option<(Place, bool)> {
+    pub fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
         NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
         Some((place, self.release(place)))
     }
 
     /// A call is under way: the description stays, even if its numbers are closed.
-    pub fn hold(&mut self, place: Place) {
+    pub fn hold(&mut self, place: TableEntry) {
         self.at(place).references += 1;
     }
 
     /// A reference less; true when it was the last.
     #[must_use]
-    pub fn release(&mut self, place: Place) -> bool {
+    pub fn release(&mut self, place: TableEntry) -> bool {
         let description = self.at(place);
-        assert!(description.references > 0 && description.kind != Kind::Free);
+        assert!(description.references > 0 && description.kind != DescriptionKind::Free);
         description.references -= 1;
         description.references == 0
     }
 
     /// The place is free.
-    pub fn free(&mut self, place: Place) {
+    pub fn free(&mut self, place: TableEntry) {
         assert!(self.at(place).references == 0);
         *self.at(place) = FREE;
         self.free = self.free.min(place.0 as usize);
     }
 
     /// A description.
-    pub fn at(&mut self, place: Place) -> &mut Description {
+    pub fn at(&mut self, place: TableEntry) -> &mut Description {
         &mut self.table[place.0 as usize]
     }
 
     /// After fork: pipes may be shared with a child from now on; what happens to them is the kernel's.
     pub fn give_channels_to_kernel(&mut self) {
         for description in &mut self.table {
-            if matches!(description.kind, Kind::Channel { .. }) {
-                description.kind = Kind::Kernel;
+            if matches!(description.kind, DescriptionKind::Channel { .. }) {
+                description.kind = DescriptionKind::Kernel;
             }
         }
     }

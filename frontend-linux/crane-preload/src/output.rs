@@ -9,14 +9,14 @@ use crane_core::id::ConnId;
 use crane_core::wire::Endpoint;
 use crane_shm::region::{Region, output};
 use crane_shm::ring::RingError;
-use crane_shm::{Writer, sys};
+use crane_shm::{RingWriter, sys};
 
 /// Writes after which the daemon is woken even if the server goes on.
 const PUT_OFF_MAX: u32 = 16;
 
 /// The server's end of the output ring.
 pub struct Output {
-    writer: Writer,
+    writer: RingWriter,
     region: &'static Region,
     wake: i32,
     node: u8,
@@ -26,7 +26,7 @@ pub struct Output {
 
 impl Output {
     /// `wake`: the named pipe's descriptor.
-    pub fn new(writer: Writer, region: &'static Region, wake: i32) -> Self {
+    pub fn new(writer: RingWriter, region: &'static Region, wake: i32) -> Self {
         let node = region.node.load(Ordering::SeqCst) as u8;
         let first_generation = region.first_generation.load(Ordering::SeqCst);
         Self { writer, region, wake, node, first_generation, put_off: 0 }

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 
 use crane_core::execution::admission::Admitted;
 use crane_core::id::Slot;
-use crane_core::wire::Entry;
+use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
 use crate::watch;
-use crate::world::{On, Run, World};
+use crate::world::{On, ProgramExecution, World};
 
 /// Everybody who waits.
 const ALL: u32 = u32::MAX;
@@ -74,13 +74,13 @@ fn admit_head(world: &mut World) -> bool {
     let slot = Slot(record.numbers[0]);
     let real = !record.bytes.is_empty();
     if real {
-        let entry = match Entry::decode(record.bytes) {
+        let entry = match EntryPayload::decode(record.bytes) {
             Ok(entry) => entry,
             Err(error) => panic!("script: slot {slot}: {error}"),
         };
         let counter = if entry.is_bubble() { &region.bubbles } else { &region.entries };
         counter.fetch_add(1, Ordering::Relaxed);
-        let mut tell = |run: &mut Run, admitted: Admitted<'_>| {
+        let mut tell = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
             let place = match admitted {
                 Admitted::Nothing | Admitted::Retired(_) => None,
                 Admitted::Refused(conn) => {
@@ -110,7 +110,7 @@ fn admit_head(world: &mut World) -> bool {
             }
             watch::changed(run, descriptors, watches, place);
         };
-        let mark = run.admit(slot, entry.stamp, entry.ops(), entry.grant, |run, admitted| {
+        let mark = run.admit(slot, entry.timestamp, entry.ops(), entry.grant, |run, admitted| {
             tell(run, admitted);
             if let Admitted::Retired(node) = admitted {
                 while let Some(conn) = run.sockets.retired(node) {
@@ -126,8 +126,8 @@ fn admit_head(world: &mut World) -> bool {
     real
 }
 
-fn place(number: u16) -> Option<crate::descriptors::Place> {
-    number.checked_sub(1).map(crate::descriptors::Place)
+fn place(number: u16) -> Option<crate::descriptors::TableEntry> {
+    number.checked_sub(1).map(crate::descriptors::TableEntry)
 }
 
 /// Sleeps until the daemon may have written more of the script.

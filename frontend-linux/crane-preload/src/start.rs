@@ -83,7 +83,7 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let wake = sys::open(wake.to_bytes_with_nul(), flags, 0)
         .map_err(|error| format!("cannot open {wake:?}: error {error}"))?;
-    let wake = out_of_the_way(wake);
+    let wake = move_fd_high(wake);
     // SAFETY: one process of the server takes part, and its ends are made once.
     let (mut script, output) = unsafe { shared.server_ends() };
     let region = shared.region();
@@ -98,12 +98,12 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     };
     script.pop();
     refuse_io_uring();
-    region.process.store(sys::process_number() as u32, Ordering::SeqCst);
+    region.process.store(sys::pid() as u32, Ordering::SeqCst);
     region.set_state(ServerState::Running);
     let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
     let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
     let world = World {
-        run: Execution::new(genesis.quantum, genesis.stamp),
+        run: Execution::new(genesis.quantum, genesis.timestamp),
         inbox,
         descriptors: Descriptors::new(),
         of_conn: [0; CONNECTIONS],
@@ -113,7 +113,7 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
         script,
         region,
         random: ChaCha20Rng::from_seed(genesis.seed),
-        start: genesis.stamp,
+        start: genesis.timestamp,
         on_arrival: region.admit_on_arrival.load(Ordering::SeqCst) != 0,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
@@ -152,7 +152,7 @@ fn map_world() -> Result<*mut World, i32> {
 }
 
 /// Moves the descriptor to a high number, so that the server's own begin at 3 as without us.
-fn out_of_the_way(descriptor: i32) -> i32 {
+fn move_fd_high(descriptor: i32) -> i32 {
     for floor in [65_000, 4_000, 1_000, 200] {
         let arguments = [descriptor as usize, libc::F_DUPFD_CLOEXEC as usize, floor, 0, 0, 0];
         // SAFETY: fcntl(F_DUPFD_CLOEXEC) touches no memory.

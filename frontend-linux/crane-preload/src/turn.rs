@@ -117,7 +117,7 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
 /// fork has told it: it has a copy of the state, but no other thread, and no part in the script. Asked
 /// only where a thread would stop.
 fn is_child() -> bool {
-    let child = PROCESS.load(Ordering::Relaxed) != sys::process_number();
+    let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
     if child {
         forget_self();
     }
@@ -129,7 +129,7 @@ fn is_child() -> bool {
 pub fn enter() -> Option<Held> {
     let number = SELF.get();
     if number == 0 {
-        count_stranger();
+        count_uncovered();
         return None;
     }
     if number & INSIDE != 0 {
@@ -145,10 +145,10 @@ pub fn enter() -> Option<Held> {
 
 /// A thread of the server that never took a turn makes a call: nothing orders what it does.
 #[cold]
-fn count_stranger() {
+fn count_uncovered() {
     let region = world::region();
     if let Some(region) = region
-        && PROCESS.load(Ordering::Relaxed) == sys::process_number()
+        && PROCESS.load(Ordering::Relaxed) == sys::pid()
     {
         region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
     }
@@ -242,8 +242,8 @@ impl Held {
         let next = choose(world);
         world.output.flush();
         // The process's first thread stays known to the kernel until the process ends.
-        let number = sys::thread_number();
-        world.leaving = if number == sys::process_number() { 0 } else { number };
+        let number = sys::tid();
+        world.leaving = if number == sys::pid() { 0 } else { number };
         // What libc and others still do for it is ordered by that wait.
         SELF.set(INSIDE);
         hand_over(next);
@@ -306,13 +306,13 @@ fn await_turn(me: ThreadId) {
     let world = unsafe { world::world() };
     let leaving = std::mem::take(&mut world.leaving);
     if leaving != 0 {
-        await_gone(leaving);
+        await_thread_exit(leaving);
     }
 }
 
 /// Waits until the kernel knows no thread of this number; it has tens of instructions left.
-fn await_gone(thread: i32) {
-    let process = sys::process_number() as usize;
+fn await_thread_exit(thread: i32) {
+    let process = sys::pid() as usize;
     loop {
         let arguments = [process, thread as usize, 0, 0, 0, 0];
         // SAFETY: signal 0 only asks whether the thread exists.

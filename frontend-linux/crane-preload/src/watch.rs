@@ -7,8 +7,8 @@
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
 
-use crate::descriptors::{Descriptors, Kind, Place, lookup};
-use crate::world::{On, Run, THREADS};
+use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
+use crate::world::{On, ProgramExecution, THREADS};
 
 /// Interests of all epoll instances together.
 const INTERESTS: usize = 1 << 13;
@@ -37,8 +37,8 @@ const NESTS_MAX: u32 = 4;
 struct Interest {
     /// Whether the place is used.
     used: bool,
-    epoll: Place,
-    place: Place,
+    epoll: TableEntry,
+    place: TableEntry,
     descriptor: i32,
     events: u32,
     data: u64,
@@ -86,8 +86,8 @@ pub struct Watches {
 
 const UNUSED: Interest = Interest {
     used: false,
-    epoll: Place(0),
-    place: Place(0),
+    epoll: TableEntry(0),
+    place: TableEntry(0),
     descriptor: -1,
     events: 0,
     data: 0,
@@ -109,7 +109,12 @@ impl Watches {
         &mut self.sets[thread]
     }
 
-    fn find(&self, descriptors: &mut Descriptors, epoll: Place, descriptor: i32) -> Option<u16> {
+    fn find(
+        &self,
+        descriptors: &mut Descriptors,
+        epoll: TableEntry,
+        descriptor: i32,
+    ) -> Option<u16> {
         let place = lookup(descriptor)?;
         let mut number = descriptors.at(place).watched;
         while let Some(index) = number.checked_sub(1) {
@@ -126,13 +131,13 @@ impl Watches {
     pub fn add(
         &mut self,
         descriptors: &mut Descriptors,
-        epoll: Place,
+        epoll: TableEntry,
         descriptor: i32,
         event: libc::epoll_event,
     ) -> Result<(), i32> {
         let place = lookup(descriptor).ok_or(libc::EBADF)?;
         let exclusive = event.events & libc::EPOLLEXCLUSIVE as u32 != 0;
-        let nested = descriptors.at(place).kind == Kind::Epoll;
+        let nested = descriptors.at(place).kind == DescriptionKind::Epoll;
         if place == epoll || exclusive && (nested || event.events & !WITH_EXCLUSIVE != 0) {
             return Err(libc::EINVAL);
         }
@@ -172,15 +177,15 @@ impl Watches {
     fn reaches(
         &self,
         descriptors: &mut Descriptors,
-        epoll: Place,
-        sought: Place,
+        epoll: TableEntry,
+        sought: TableEntry,
         depth: u32,
     ) -> bool {
         let mut number = descriptors.at(epoll).interests.0;
         while let Some(index) = number.checked_sub(1) {
             let Interest { place, next, .. } = self.interests[index as usize];
             number = next;
-            let nested = descriptors.at(place).kind == Kind::Epoll;
+            let nested = descriptors.at(place).kind == DescriptionKind::Epoll;
             if place == sought
                 || nested && (depth == 0 || self.reaches(descriptors, place, sought, depth - 1))
             {
@@ -194,7 +199,7 @@ impl Watches {
     pub fn modify(
         &mut self,
         descriptors: &mut Descriptors,
-        epoll: Place,
+        epoll: TableEntry,
         descriptor: i32,
         event: libc::epoll_event,
     ) -> Result<(), i32> {
@@ -213,7 +218,7 @@ impl Watches {
     pub fn delete(
         &mut self,
         descriptors: &mut Descriptors,
-        epoll: Place,
+        epoll: TableEntry,
         descriptor: i32,
     ) -> Result<(), i32> {
         let index = self.find(descriptors, epoll, descriptor).ok_or(libc::ENOENT)?;
@@ -222,7 +227,7 @@ impl Watches {
     }
 
     /// A description ends: nobody is interested any more, nor is it if it is an epoll instance.
-    pub fn forget(&mut self, descriptors: &mut Descriptors, place: Place) {
+    pub fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
         while let Some(index) = descriptors.at(place).watched.checked_sub(1) {
             self.remove(descriptors, index);
         }
@@ -260,9 +265,9 @@ impl Watches {
     /// Reports what is ready in an epoll instance, at most as much as `space` holds.
     pub fn collect(
         &mut self,
-        run: &Run,
+        run: &ProgramExecution,
         descriptors: &mut Descriptors,
-        epoll: Place,
+        epoll: TableEntry,
         space: &mut [libc::epoll_event],
     ) -> usize {
         let (first, last) = descriptors.at(epoll).interests;
@@ -292,7 +297,7 @@ impl Watches {
         count
     }
 
-    fn rotate(&mut self, descriptors: &mut Descriptors, epoll: Place, index: u16) {
+    fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
         let (first, last) = descriptors.at(epoll).interests;
         let previous = self.interests[index as usize].previous;
         let (Some(before), Some(end), Some(start)) =
@@ -307,7 +312,12 @@ impl Watches {
         descriptors.at(epoll).interests = (index + 1, previous);
     }
 
-    fn any_fires(&self, run: &Run, descriptors: &mut Descriptors, epoll: Place) -> bool {
+    fn any_fires(
+        &self,
+        run: &ProgramExecution,
+        descriptors: &mut Descriptors,
+        epoll: TableEntry,
+    ) -> bool {
         let mut number = descriptors.at(epoll).interests.0;
         while let Some(index) = number.checked_sub(1) {
             let interest = &self.interests[index as usize];
@@ -321,7 +331,12 @@ impl Watches {
 }
 
 /// The conditions that an interest would report now.
-fn fires(run: &Run, descriptors: &mut Descriptors, watches: &Watches, interest: &Interest) -> u32 {
+fn fires(
+    run: &ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &Watches,
+    interest: &Interest,
+) -> u32 {
     if interest.disabled {
         return 0;
     }
@@ -334,10 +349,10 @@ fn fires(run: &Run, descriptors: &mut Descriptors, watches: &Watches, interest: 
 }
 
 /// Changes whenever something happened that a sleeper may wait for.
-fn edges(run: &Run, descriptors: &mut Descriptors, place: Place) -> u32 {
+fn edges(run: &ProgramExecution, descriptors: &mut Descriptors, place: TableEntry) -> u32 {
     let description = descriptors.at(place);
     match description.kind {
-        Kind::Conn(conn) => {
+        DescriptionKind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
             conn.read_edges.wrapping_add(conn.write_edges)
         }
@@ -347,19 +362,19 @@ fn edges(run: &Run, descriptors: &mut Descriptors, place: Place) -> u32 {
 
 /// The conditions that hold at a description, in poll's numbers.
 fn readiness(
-    run: &Run,
+    run: &ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &Watches,
-    place: Place,
+    place: TableEntry,
     descriptor: i32,
 ) -> u32 {
     let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
     match descriptors.at(place).kind {
-        Kind::Listener(listener) => {
+        DescriptionKind::Listener(listener) => {
             let shut = descriptors.at(place).shut;
             bit(shut || run.sockets.acceptable(listener) > 0, IN) | bit(shut, HUP | RDHUP)
         }
-        Kind::Conn(conn) => {
+        DescriptionKind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
             let told = descriptors.at(place).reset_told;
             bit(conn.read_ready(), IN)
@@ -368,11 +383,11 @@ fn readiness(
                 | bit(conn.reset || (conn.ended && conn.write_shut), HUP)
                 | bit(conn.reset && !told, ERR)
         }
-        Kind::Socket => OUT | HUP,
-        Kind::Random => IN | OUT,
-        Kind::Free => NVAL,
-        Kind::Epoll => bit(watches.any_fires(run, descriptors, place), IN),
-        Kind::Channel { .. } | Kind::Kernel => kernel_readiness(descriptor),
+        DescriptionKind::Socket => OUT | HUP,
+        DescriptionKind::Random => IN | OUT,
+        DescriptionKind::Free => NVAL,
+        DescriptionKind::Epoll => bit(watches.any_fires(run, descriptors, place), IN),
+        DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
     }
 }
 
@@ -387,7 +402,7 @@ pub fn kernel_readiness(descriptor: i32) -> u32 {
 
 /// Fills in what poll answers now; says how many entries are ready.
 pub fn scan(
-    run: &Run,
+    run: &ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &Watches,
     entries: &mut [libc::pollfd],
@@ -410,7 +425,12 @@ pub fn scan(
 }
 
 /// Something changed at a description: wakes who waits in an epoll instance that it lies in.
-fn tell_epolls(run: &mut Run, descriptors: &mut Descriptors, watches: &Watches, place: Place) {
+fn tell_epolls(
+    run: &mut ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &Watches,
+    place: TableEntry,
+) {
     let mut number = descriptors.at(place).watched;
     while let Some(index) = number.checked_sub(1) {
         let interest = watches.interests[index as usize];
@@ -430,7 +450,12 @@ fn tell_epolls(run: &mut Run, descriptors: &mut Descriptors, watches: &Watches, 
 }
 
 /// Something changed at a description: wakes who polls it, in the order of their waiting.
-pub fn changed(run: &mut Run, descriptors: &mut Descriptors, watches: &mut Watches, place: Place) {
+pub fn changed(
+    run: &mut ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &mut Watches,
+    place: TableEntry,
+) {
     tell_epolls(run, descriptors, watches, place);
     let key = On::Any.key();
     if !run.turn.may_wait(key) {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use crane_core::execution::Execution;
 use crane_core::execution::turn::{ThreadId, WaitKey};
 use crane_core::wire::Schedule;
-use crane_shm::Reader;
+use crane_shm::RingReader;
 use crane_shm::region::Region;
 use rand_chacha::ChaCha20Rng;
 
-use crate::descriptors::{Descriptors, Place};
+use crate::descriptors::{Descriptors, TableEntry};
 use crate::inbox::Inbox;
 use crate::output::Output;
 use crate::watch::Watches;
@@ -22,12 +22,12 @@ pub const CONNECTIONS: usize = 4096;
 pub const LISTENERS: usize = 64;
 
 /// The run's state machine at this frontend's capacities.
-pub type Run = Execution<THREADS, CONNECTIONS, LISTENERS>;
+pub type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
 
 /// Everything.
 pub struct World {
     /// The state machine.
-    pub run: Run,
+    pub run: ProgramExecution,
     /// Bytes that were admitted and not read.
     pub inbox: Inbox,
     /// What stands behind descriptors.
@@ -41,7 +41,7 @@ pub struct World {
     /// The way to the daemon.
     pub output: Output,
     /// The script.
-    pub script: Reader,
+    pub script: RingReader,
     /// The daemon's and our numbers.
     pub region: &'static Region,
     /// Random bytes from the agreed seed.
@@ -53,7 +53,7 @@ pub struct World {
     /// The kernel's number of a thread that has passed the turn and is about to end; 0: none.
     pub leaving: i32,
     /// Which threads exist.
-    pub threads: [Thread; THREADS],
+    pub threads: [PreloadThread; THREADS],
     /// The next port for a socket that binds to none.
     pub next_port: u16,
     /// Where files are copied through on their way to a connection.
@@ -64,7 +64,7 @@ pub struct World {
 
 /// What is kept of one thread.
 #[derive(Clone, Copy)]
-pub struct Thread {
+pub struct PreloadThread {
     /// libc's name for it; 0: none.
     pub handle: libc::pthread_t,
     /// Nobody will join it.
@@ -86,7 +86,7 @@ pub struct Thread {
 }
 
 /// No thread.
-pub const NO_THREAD: Thread = Thread {
+pub const NO_THREAD: PreloadThread = PreloadThread {
     handle: 0,
     detached: false,
     ended: false,
@@ -106,13 +106,13 @@ pub enum On {
     /// Time alone.
     Time(ThreadId),
     /// Something to read or accept at a description.
-    Read(Place),
+    Read(TableEntry),
     /// Room to write at a description.
-    Write(Place),
+    Write(TableEntry),
     /// Any of several descriptions (poll, select).
     Any,
     /// An epoll instance.
-    Epoll(Place),
+    Epoll(TableEntry),
     /// A thread's end.
     End(ThreadId),
 }
@@ -157,7 +157,7 @@ pub static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 pub fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
-    PROCESS.store(crane_shm::sys::process_number(), Ordering::SeqCst);
+    PROCESS.store(crane_shm::sys::pid(), Ordering::SeqCst);
     REGION.store(std::ptr::from_ref(world.region).cast_mut(), Ordering::SeqCst);
     WORLD.store(world, Ordering::SeqCst);
 }

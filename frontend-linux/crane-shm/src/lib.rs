@@ -18,4 +18,4 @@ pub mod ring;
 pub mod sys;
 
 pub use region::{HashMark, Region, ServerState, Shared};
-pub use ring::{Reader, Record, RingError, Writer};
+pub use ring::{RingError, RingReader, RingRecord, RingWriter};

@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::parking::Bell;
-use crate::ring::{Positions, Reader, Writer};
+use crate::ring::{Positions, RingReader, RingWriter};
 use crate::sys;
 
 /// Raised with every change of the layout; both sides must have the same.
@@ -304,13 +304,13 @@ impl Shared {
     ///
     /// # Safety
     /// At most one process, and in it one owner, holds the daemon's ends.
-    pub unsafe fn daemon_ends(&self) -> (Writer, Reader) {
+    pub unsafe fn daemon_ends(&self) -> (RingWriter, RingReader) {
         let region = self.region();
         // SAFETY: the mapping stays; both areas lie inside of it; the caller vouches for one owner.
         unsafe {
             (
-                Writer::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
-                Reader::new(
+                RingWriter::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
+                RingReader::new(
                     &region.output,
                     self.start.add(HEADER_BYTES + SCRIPT_BYTES),
                     OUTPUT_BYTES,
@@ -323,13 +323,13 @@ impl Shared {
     ///
     /// # Safety
     /// At most one process, and in it one owner at a time, holds the server's ends.
-    pub unsafe fn server_ends(&self) -> (Reader, Writer) {
+    pub unsafe fn server_ends(&self) -> (RingReader, RingWriter) {
         let region = self.region();
         // SAFETY: as in `daemon_ends`.
         unsafe {
             (
-                Reader::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
-                Writer::new(
+                RingReader::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
+                RingWriter::new(
                     &region.output,
                     self.start.add(HEADER_BYTES + SCRIPT_BYTES),
                     OUTPUT_BYTES,

@@ -9,14 +9,14 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-const HEADER_BYTES: usize = size_of::<Header>();
+const HEADER_BYTES: usize = size_of::<RingHeader>();
 const PAD: u32 = u32::MAX;
 /// Of records, and of the ring itself.
-const ALIGNMENT: usize = align_of::<Header>();
+const ALIGNMENT: usize = align_of::<RingHeader>();
 
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Header {
+struct RingHeader {
     length: u32,
     kind: u32,
     numbers: [u64; 3],
@@ -27,14 +27,14 @@ struct Header {
 #[derive(Debug, Default)]
 pub struct Positions {
     /// Written by the writer only.
-    written: Line,
+    written: CacheLine,
     /// Written by the reader only.
-    read: Line,
+    read: CacheLine,
 }
 
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
-struct Line(AtomicU64);
+struct CacheLine(AtomicU64);
 
 impl Positions {
     /// Bytes written and not read yet.
@@ -69,7 +69,7 @@ impl core::error::Error for RingError {}
 
 /// One record, as the reader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Record<'a> {
+pub struct RingRecord<'a> {
     /// What it says; the two sides' agreement.
     pub kind: u32,
     /// Its numbers; their meaning depends on the kind.
@@ -80,17 +80,17 @@ pub struct Record<'a> {
 
 /// The writing end.
 #[derive(Debug)]
-pub struct Writer {
+pub struct RingWriter {
     positions: *const Positions,
     data: *mut u8,
     capacity: usize,
 }
 
 // SAFETY: the pointers lead into a mapping that lives as long as its `Shared`, shared by design; a
-// `Writer` is the only one of its ring and is used through `&mut`.
-unsafe impl Send for Writer {}
+// `RingWriter` is the only one of its ring and is used through `&mut`.
+unsafe impl Send for RingWriter {}
 
-impl Writer {
+impl RingWriter {
     /// The writing end of the ring with these positions and data.
     ///
     /// # Safety
@@ -127,10 +127,10 @@ impl Writer {
             return Err(RingError::Full);
         }
         if pad >= HEADER_BYTES {
-            self.put_header(place, Header { length: 0, kind: PAD, numbers: [0; 3] });
+            self.put_header(place, RingHeader { length: 0, kind: PAD, numbers: [0; 3] });
         }
         let place = if pad > 0 { 0 } else { place };
-        self.put_header(place, Header { length: length as u32, kind, numbers });
+        self.put_header(place, RingHeader { length: length as u32, kind, numbers });
         let mut at = place + HEADER_BYTES;
         for part in parts {
             // SAFETY: the record fits before the end of the ring (see `pad`), and the reader does
@@ -144,16 +144,16 @@ impl Writer {
         Ok(())
     }
 
-    fn put_header(&mut self, place: usize, header: Header) {
+    fn put_header(&mut self, place: usize, header: RingHeader) {
         assert!(place + HEADER_BYTES <= self.capacity && place.is_multiple_of(ALIGNMENT));
         // SAFETY: inside the ring and aligned (asserted).
-        unsafe { self.data.add(place).cast::<Header>().write(header) };
+        unsafe { self.data.add(place).cast::<RingHeader>().write(header) };
     }
 }
 
 /// The reading end.
 #[derive(Debug)]
-pub struct Reader {
+pub struct RingReader {
     positions: *const Positions,
     data: *const u8,
     capacity: usize,
@@ -161,24 +161,24 @@ pub struct Reader {
     peeked: Option<u64>,
 }
 
-// SAFETY: as for `Writer`.
-unsafe impl Send for Reader {}
+// SAFETY: as for `RingWriter`.
+unsafe impl Send for RingReader {}
 
-impl Reader {
+impl RingReader {
     /// The reading end of the ring with these positions and data.
     ///
     /// # Safety
-    /// As for [`Writer::new`]; no other reader of this ring exists.
+    /// As for [`RingWriter::new`]; no other reader of this ring exists.
     pub unsafe fn new(positions: *const Positions, data: *const u8, capacity: usize) -> Self {
         assert!(capacity.is_multiple_of(64) && data.addr().is_multiple_of(8));
         Self { positions, data, capacity, peeked: None }
     }
 
-    /// The record at the head, left where it is until [`Reader::pop`].
+    /// The record at the head, left where it is until [`RingReader::pop`].
     ///
     /// # Errors
     /// [`RingError::Damaged`] when the writer has gone wrong.
-    pub fn peek(&mut self) -> Result<Option<Record<'_>>, RingError> {
+    pub fn peek(&mut self) -> Result<Option<RingRecord<'_>>, RingError> {
         // SAFETY: `new`'s caller keeps the positions mapped.
         let positions = unsafe { &*self.positions };
         self.peeked = None;
@@ -203,7 +203,7 @@ impl Reader {
             }
             // SAFETY: a whole header lies before the end of the ring, and `place` is aligned
             // (looked at above).
-            let header = unsafe { self.data.add(place).cast::<Header>().read() };
+            let header = unsafe { self.data.add(place).cast::<RingHeader>().read() };
             if header.kind == PAD {
                 read = read.wrapping_add(until_end as u64);
                 continue;
@@ -218,11 +218,11 @@ impl Reader {
             // `pop` has moved the reading position.
             let bytes =
                 unsafe { core::slice::from_raw_parts(self.data.add(place + HEADER_BYTES), length) };
-            return Ok(Some(Record { kind: header.kind, numbers: header.numbers, bytes }));
+            return Ok(Some(RingRecord { kind: header.kind, numbers: header.numbers, bytes }));
         }
     }
 
-    /// Frees the record that [`Reader::peek`] gave last.
+    /// Frees the record that [`RingReader::peek`] gave last.
     ///
     /// # Panics
     /// When it gave none since the last time.
@@ -251,9 +251,9 @@ mod tests {
         let mut data = Data([0; 512]);
         let start = data.0.as_mut_ptr();
         // SAFETY: both live to the end of the test; one writer, one reader.
-        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        let mut writer = unsafe { RingWriter::new(&positions, start, 512) };
         // SAFETY: as above.
-        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        let mut reader = unsafe { RingReader::new(&positions, start, 512) };
         let bytes: Vec<u8> = (0..200).collect();
         for round in 0..1000_usize {
             let first = &bytes[..round % 97];
@@ -273,9 +273,9 @@ mod tests {
         let mut data = Data([0; 512]);
         let start = data.0.as_mut_ptr();
         // SAFETY: both live to the end of the test; one writer, one reader.
-        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        let mut writer = unsafe { RingWriter::new(&positions, start, 512) };
         // SAFETY: as above.
-        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        let mut reader = unsafe { RingReader::new(&positions, start, 512) };
         assert_eq!(writer.push(1, [0; 3], &[&[0; 300]]), Err(RingError::TooLong));
         let mut pushed = 0;
         while writer.push(1, [pushed, 0, 0], &[&[0; 40]]).is_ok() {
@@ -295,11 +295,11 @@ mod tests {
         let mut data = Data([0; 512]);
         let start = data.0.as_mut_ptr();
         // SAFETY: both live to the end of the test; one writer, one reader.
-        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        let mut writer = unsafe { RingWriter::new(&positions, start, 512) };
         // SAFETY: as above.
-        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        let mut reader = unsafe { RingReader::new(&positions, start, 512) };
         writer.push(1, [0; 3], &[&[0; 8]]).unwrap();
-        writer.put_header(0, Header { length: 10_000, kind: 1, numbers: [0; 3] });
+        writer.put_header(0, RingHeader { length: 10_000, kind: 1, numbers: [0; 3] });
         assert_eq!(reader.peek(), Err(RingError::Damaged));
     }
 
@@ -309,9 +309,9 @@ mod tests {
         let mut data = Data([0; 512]);
         let start = data.0.as_mut_ptr();
         // SAFETY: both live to the end of the test; one writer, one reader.
-        let mut writer = unsafe { Writer::new(&positions, start, 512) };
+        let mut writer = unsafe { RingWriter::new(&positions, start, 512) };
         // SAFETY: as above.
-        let mut reader = unsafe { Reader::new(&positions, start, 512) };
+        let mut reader = unsafe { RingReader::new(&positions, start, 512) };
         let move_to = |written: u64, read: u64| {
             positions.written.0.store(written, Ordering::Relaxed);
             positions.read.0.store(read, Ordering::Relaxed);

@@ -40,13 +40,13 @@ pub fn checked(result: isize) -> Result<usize, i32> {
 }
 
 /// The calling thread's number.
-pub fn thread_number() -> i32 {
+pub fn tid() -> i32 {
     // SAFETY: gettid takes no arguments and touches no memory.
     unsafe { syscall(libc::SYS_gettid, [0; 6]) as i32 }
 }
 
 /// The calling process's number.
-pub fn process_number() -> i32 {
+pub fn pid() -> i32 {
     // SAFETY: getpid takes no arguments and touches no memory.
     unsafe { syscall(libc::SYS_getpid, [0; 6]) as i32 }
 }

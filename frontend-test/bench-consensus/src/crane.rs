@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node, Run, Stored,
+    Config, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node, SlotRange, DurableState,
     WriteNumber,
 };
 use crane_core::time::Instant;
@@ -69,7 +69,7 @@ impl Three {
             let me = NodeId::new(index as u8 + 1).expect("a small number");
             let config = Config::new(me, Members::first(NODES), index as u64 + 1);
             Member {
-                node: Node::restore(config, now, Stored::BLANK, []),
+                node: Node::restore(config, now, DurableState::BLANK, []),
                 inbox: Inbox::default(),
                 log: Log::default(),
                 written: WriteNumber(0),
@@ -110,14 +110,14 @@ impl Three {
         for number in 0..self.members[index].inbox.messages.len() {
             let Member { node, inbox, .. } = &mut self.members[index];
             let (from, message) = &inbox.messages[number];
-            let run = message.run().unwrap_or(Run { first: Slot::NONE, count: 0 });
-            let entries = &inbox.log.entries[at..at + run.count as usize];
+            let range = message.range().unwrap_or(SlotRange { first: Slot::NONE, count: 0 });
+            let entries = &inbox.log.entries[at..at + range.count as usize];
             let input = Input::Message { from: *from, message, entries };
             node.step(self.now, input, &mut self.effects);
             if !self.effects.is_empty() {
-                self.carry_out(index, Handed::Inbox(run.first, at));
+                self.carry_out(index, Handed::Inbox(range.first, at));
             }
-            at += run.count as usize;
+            at += range.count as usize;
         }
         let inbox = &mut self.members[index].inbox;
         inbox.messages.clear();
@@ -132,16 +132,16 @@ impl Three {
             match effect {
                 Effect::Send { to, message } => send(&mut self.members, index, *to, message),
                 Effect::Write { number, .. } => self.members[index].written = *number,
-                Effect::Append { number, run } => {
+                Effect::Append { number, range } => {
                     let Member { node, inbox, log, written, .. } = &mut self.members[index];
-                    *written = WriteNumber(number.0 + u64::from(run.count) - 1);
+                    *written = WriteNumber(number.0 + u64::from(range.count) - 1);
                     let (first, payloads) = match handed {
                         Handed::Nothing => unreachable!("payloads come with an input"),
                         Handed::Inbox(first, at) => (first, &inbox.log.payloads[at..]),
                         Handed::Proposed(first) => (first, &self.proposed[..]),
                     };
-                    let skipped = (run.first.0 - first.0) as usize;
-                    log.append(node, *run, &payloads[skipped..][..run.count as usize]);
+                    let skipped = (range.first.0 - first.0) as usize;
+                    log.append(node, *range, &payloads[skipped..][..range.count as usize]);
                 }
                 Effect::Committed { up_to } => self.members[index].apply(*up_to),
                 _ => {}
@@ -156,8 +156,8 @@ fn send(members: &mut [Member; NODES], from: usize, to: NodeId, message: &Messag
     let [sender, receiver] =
         members.get_disjoint_mut([from, to.index()]).expect("nobody sends to itself");
     receiver.inbox.messages.push((sender.node.me(), *message));
-    if let Some(run) = message.run() {
-        receiver.inbox.log.take_from(&sender.log, run);
+    if let Some(range) = message.range() {
+        receiver.inbox.log.take_from(&sender.log, range);
     }
 }
 
@@ -171,17 +171,17 @@ impl Member {
 }
 
 impl Log {
-    fn take_from(&mut self, log: &Log, run: Run) {
-        let range = run.first.0 as usize - 1..run.last().0 as usize;
+    fn take_from(&mut self, log: &Log, range: SlotRange) {
+        let range = range.first.0 as usize - 1..range.last().0 as usize;
         self.entries.extend_from_slice(&log.entries[range.clone()]);
         self.payloads.extend_from_slice(&log.payloads[range]);
     }
 
-    fn append(&mut self, node: &Node<WINDOW>, run: Run, payloads: &[Payload]) {
-        let kept = run.first.0 as usize - 1;
+    fn append(&mut self, node: &Node<WINDOW>, range: SlotRange, payloads: &[Payload]) {
+        let kept = range.first.0 as usize - 1;
         self.entries.truncate(kept);
         self.payloads.truncate(kept);
-        self.entries.extend(run.slots().map(|slot| node.entry(slot).expect("just appended")));
+        self.entries.extend(range.slots().map(|slot| node.entry(slot).expect("just appended")));
         self.payloads.extend_from_slice(payloads);
     }
 }

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Config, Content, Effects, Entry, Input, Life, Members, Node, Record, Standing,
+    Ballot, Config, Content, Effects, Entry, Input, Members, Node, Record, StorageEpoch,
+    VotingStatus,
 };
 use crane_core::time::Instant;
 use crane_linux::decoders::record::{
-    self, Bad, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, Stored, segment_header,
+    self, Bad, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, StoredRecord, segment_header,
 };
 use crane_linux::decoders::{
-    Base, DataDirectory, Log, LogError, Opened, Part, describe, segment_path,
+    Base, BasePart, DataDirectory, Log, LogError, Opened, describe, segment_path,
 };
 
 use crate::forge::{Piece, input, pieces};
@@ -114,25 +115,30 @@ fn bodies() -> Vec<Vec<u8>> {
     let node = NodeId::new(1).expect("at most 7");
     let ballot = Ballot::ZERO.next_of(node);
     let accept = |slot, ballot, content| {
-        Stored::Paxos(Record::Accept { slot: Slot(slot), entry: Entry { ballot, content } })
+        StoredRecord::Paxos(Record::Accept { slot: Slot(slot), entry: Entry { ballot, content } })
     };
     let payload = b"an entry's payload";
     let described = Content::Payload(describe(payload));
     let next = ballot.next_of(NodeId::new(2).expect("at most 7"));
     let records = [
-        (Stored::Paxos(Record::Standing(Standing::Ready)), &b""[..]),
-        (Stored::Paxos(Record::Standing(Standing::Voter { life: Life::FIRST })), b""),
-        (Stored::Paxos(Record::Promise { ballot }), b""),
+        (StoredRecord::Paxos(Record::VotingStatus(VotingStatus::Ready)), &b""[..]),
+        (
+            StoredRecord::Paxos(Record::VotingStatus(VotingStatus::Voter {
+                epoch: StorageEpoch::FIRST,
+            })),
+            b"",
+        ),
+        (StoredRecord::Paxos(Record::Promise { ballot }), b""),
         (accept(1, ballot, described), payload),
-        (Stored::Paxos(Record::Adopt { ballot, up_to: Slot(1) }), b""),
+        (StoredRecord::Paxos(Record::Adopt { ballot, up_to: Slot(1) }), b""),
         (accept(2, ballot, described), payload),
-        (Stored::Committed(Slot(2)), b""),
-        (accept(3, ballot, Content::Rejoin { node, life: Life(7) }), b""),
+        (StoredRecord::Committed(Slot(2)), b""),
+        (accept(3, ballot, Content::Rejoin { node, epoch: StorageEpoch(7) }), b""),
         (accept(3, next, Content::Change(Members::first(4))), b""),
-        (Stored::Paxos(Record::Adopt { ballot: next, up_to: Slot(2) }), b""),
+        (StoredRecord::Paxos(Record::Adopt { ballot: next, up_to: Slot(2) }), b""),
         (accept(3, next, described), payload),
     ];
-    let body = |(stored, payload): (Stored, &[u8])| {
+    let body = |(stored, payload): (StoredRecord, &[u8])| {
         [postcard::to_allocvec(&stored).expect("plain data"), payload.to_vec()].concat()
     };
     records.into_iter().map(body).collect()
@@ -230,7 +236,7 @@ pub(crate) fn directory_seeds() -> Vec<Vec<u8>> {
         format_args!(r#""founders":{roster},"roster":{roster},"generation":9"#)
     );
     let meta = meta.as_bytes();
-    let part = |name: &str| Part { name: name.into(), digest: [3; 16] };
+    let part = |name: &str| BasePart { name: name.into(), digest: [3; 16] };
     let base = Base { parts: vec![part("argument 1"), part("program")] };
     let base = postcard::to_allocvec(&base).expect("plain data");
     let other = br#"{"version": 3}"#;

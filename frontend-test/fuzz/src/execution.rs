@@ -36,8 +36,8 @@ pub(crate) fn run(bytes: &[u8]) {
 
 fn play(from: &mut Unstructured<'_>) -> Result<()> {
     let quantum = from.int_in_range(1..=3)?;
-    let stamp = number(from)?;
-    let mut run = Small::new(quantum, stamp);
+    let timestamp = number(from)?;
+    let mut run = Small::new(quantum, timestamp);
     let first = run.turn.reserve().expect("nobody is there yet");
     run.turn.start(first);
     run.turn.pass().expect("it is runnable");
@@ -125,7 +125,7 @@ impl Server {
         Ok(())
     }
 
-    /// An entry: its stamp, ops and grant.
+    /// An entry: its timestamp, ops and grant.
     fn admit(&mut self, from: &mut Unstructured<'_>) -> Result<()> {
         let count = from.int_in_range(0..=4_usize)?;
         let mut ops = Vec::new();
@@ -134,38 +134,39 @@ impl Server {
             let op = self.op(from, &bytes)?;
             ops.push(encoded_op(&op));
         }
-        let (stamp, grant) = (number(from)?, number(from)? as u32);
+        let (timestamp, grant) = (number(from)?, number(from)? as u32);
         // What the log cannot hold is not in the script.
         let ops = ops.iter().filter_map(|bytes| Some(Op::decode(bytes).ok()?.0));
         self.slot = Slot(self.slot.0 + 1 + u64::from(from.ratio(1, 8)?));
         self.run.gate.drop_grant();
         let before = self.run.gate.agreed();
         let received = &mut self.received;
-        let mark = self.run.admit(self.slot, stamp, ops, grant, |run, admitted| match admitted {
-            Admitted::Data { conn, at, bytes } => {
-                let state = run.sockets.conn(conn);
-                let next = &mut received[usize::from(conn.0)];
-                if at == 0 {
-                    *next = 0;
+        let mark =
+            self.run.admit(self.slot, timestamp, ops, grant, |run, admitted| match admitted {
+                Admitted::Data { conn, at, bytes } => {
+                    let state = run.sockets.conn(conn);
+                    let next = &mut received[usize::from(conn.0)];
+                    if at == 0 {
+                        *next = 0;
+                    }
+                    assert_eq!(at, *next, "bytes are admitted once and in order");
+                    *next += bytes.len() as u64;
+                    assert_eq!((state.received, bytes.is_empty()), (*next, false));
                 }
-                assert_eq!(at, *next, "bytes are admitted once and in order");
-                *next += bytes.len() as u64;
-                assert_eq!((state.received, bytes.is_empty()), (*next, false));
-            }
-            Admitted::Retired(node) => {
-                let mut resets = 0;
-                while run.sockets.retired(node).is_some() {
-                    resets += 1;
+                Admitted::Retired(node) => {
+                    let mut resets = 0;
+                    while run.sockets.retired(node).is_some() {
+                        resets += 1;
+                    }
+                    assert!(resets <= CONNECTIONS);
                 }
-                assert!(resets <= CONNECTIONS);
-            }
-            Admitted::Nothing
-            | Admitted::Acceptable(_)
-            | Admitted::Refused(_)
-            | Admitted::Ended(_)
-            | Admitted::Reset(_)
-            | Admitted::Room(_) => {}
-        });
+                Admitted::Nothing
+                | Admitted::Acceptable(_)
+                | Admitted::Refused(_)
+                | Admitted::Ended(_)
+                | Admitted::Reset(_)
+                | Admitted::Room(_) => {}
+            });
         assert_eq!(mark.slot, self.slot);
         assert!(self.run.gate.agreed() >= before, "agreed time never goes back");
         Ok(())

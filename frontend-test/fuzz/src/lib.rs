@@ -23,7 +23,7 @@ mod command_line;
 mod disk;
 mod execution;
 mod forge;
-mod handover;
+mod forward;
 mod node;
 mod peers;
 mod ring;
@@ -58,7 +58,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "command_line", body: command_line::run, seeds: command_line::seeds },
     Target { name: "node", body: node::run, seeds: node::seeds },
     Target { name: "execution", body: execution::run, seeds: execution::seeds },
-    Target { name: "handover", body: handover::run, seeds: handover::seeds },
+    Target { name: "forward", body: forward::run, seeds: forward::seeds },
 ];
 
 /// Runs the body of this name.

@@ -4,20 +4,28 @@ use std::cell::OnceCell;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::ENTRY_BYTES_MAX;
-use crane_core::paxos::{Ballot, Content, Entry, Life, Members, Message, NodeSet, RUN_ENTRIES_MAX};
+use crane_core::paxos::{
+    Ballot, Content, Entry, Members, Message, NodeSet, RANGE_ENTRIES_MAX, StorageEpoch,
+};
 use crane_core::wire::EntryWriter;
-use crane_linux::decoders::frame::{self, Decoder, FrameError, Kind};
+use crane_linux::decoders::frame::{self, Decoder, FrameError, FrameKind};
 use crane_linux::decoders::handshake::{Hello, Loser, MAGIC, PROTOCOL_VERSION, judge};
 use crane_linux::decoders::{
-    Base, Kept, Part, Place, Priority, Query, Received, Roster, ServerReport, describe, ops,
-    question as read_question, read_hello, read_message, write_message,
+    Base, BasePart, FetchedEntry, Priority, Query, Received, Roster, RosterMember, ServerReport,
+    describe, ops, question as read_question, read_hello, read_message, write_message,
 };
 
 use crate::forge::{Piece, input, pieces};
 use crate::wire;
 
-const KINDS: [Kind; 6] =
-    [Kind::Hello, Kind::Paxos, Kind::Ops, Kind::Server, Kind::Query, Kind::Answer];
+const KINDS: [FrameKind; 6] = [
+    FrameKind::Hello,
+    FrameKind::Paxos,
+    FrameKind::Ops,
+    FrameKind::Server,
+    FrameKind::Query,
+    FrameKind::Answer,
+];
 
 /// A stream gives the same frames and the same error, however it is cut.
 pub(crate) fn frames(bytes: &[u8]) {
@@ -42,7 +50,7 @@ fn same_however_cut(stream: &[u8], step: usize) {
     }
 }
 
-type Taken = (Vec<(Kind, Vec<u8>)>, Option<FrameError>);
+type Taken = (Vec<(FrameKind, Vec<u8>)>, Option<FrameError>);
 
 fn taken<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Taken {
     let mut decoder = Decoder::default();
@@ -125,7 +133,7 @@ fn agree(mine: &Hello, theirs: &Hello) {
 }
 
 fn sample_hello(node: u8, to: u8) -> Hello {
-    let part = |name: &str| Part { name: name.into(), digest: [1; 16] };
+    let part = |name: &str| BasePart { name: name.into(), digest: [1; 16] };
     Hello {
         magic: MAGIC,
         version: PROTOCOL_VERSION,
@@ -148,8 +156,11 @@ pub(crate) fn hello_seeds() -> Vec<Vec<u8>> {
     let mut other = sample_hello(2, 1);
     other.base.parts[0].digest[3] = 9;
     let mut replaced = member.clone();
-    let place =
-        Place { node: NodeId::new(1).expect("at most 7"), address: "c:6790".into(), witness: true };
+    let place = RosterMember {
+        node: NodeId::new(1).expect("at most 7"),
+        address: "c:6790".into(),
+        witness: true,
+    };
     replaced.roster.tell(Slot(40), place);
     let bytes = |hello: &Hello| postcard::to_allocvec(hello).expect("plain data");
     let pair = [bytes(&member), bytes(&other)];
@@ -164,17 +175,17 @@ pub(crate) fn peer_message(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first() else { return };
     let Some((words, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
     let Ok(mut message) = Message::decode(words) else { return };
-    let (Message::Copy { run, .. } | Message::Chosen { run } | Message::Accept { run, .. }) =
+    let (Message::Copy { range, .. } | Message::Chosen { range } | Message::Accept { range, .. }) =
         &mut message
     else {
         return;
     };
-    let pieces: Vec<Piece<'_>> = pieces(rest).take(RUN_ENTRIES_MAX + 1).collect();
-    run.count = pieces.len() as u32;
-    let entries: Vec<Kept> = pieces.iter().map(forged_entry).collect();
+    let pieces: Vec<Piece<'_>> = pieces(rest).take(RANGE_ENTRIES_MAX + 1).collect();
+    range.count = pieces.len() as u32;
+    let entries: Vec<FetchedEntry> = pieces.iter().map(forged_entry).collect();
     let mut body = Vec::new();
     write_message(&message, &entries, &mut body);
-    let sound = (1..=RUN_ENTRIES_MAX).contains(&entries.len());
+    let sound = (1..=RANGE_ENTRIES_MAX).contains(&entries.len());
     assert_eq!(read_message(&body).is_ok(), sound);
     check_peer_message(&body);
     for spoilt in pieces.iter().filter(|piece| piece.how >= 0xf0) {
@@ -188,14 +199,14 @@ pub(crate) fn peer_message(bytes: &[u8]) {
 fn check_peer_message(bytes: &[u8]) {
     let Ok(received) = read_message(bytes) else { return };
     let Received { message, entries, payloads } = received.clone();
-    let count = message.run().map_or(0, |run| run.count as usize);
-    assert!(entries.len() == count && payloads.len() == count && count <= RUN_ENTRIES_MAX);
+    let count = message.range().map_or(0, |range| range.count as usize);
+    assert!(entries.len() == count && payloads.len() == count && count <= RANGE_ENTRIES_MAX);
     for (entry, payload) in entries.iter().zip(&payloads) {
         assert_eq!(entry.content.payload(), payload.as_deref().map(describe));
     }
-    let run: Vec<Kept> = entries.into_iter().zip(payloads).collect();
+    let range: Vec<FetchedEntry> = entries.into_iter().zip(payloads).collect();
     let mut again = Vec::new();
-    write_message(&message, &run, &mut again);
+    write_message(&message, &range, &mut again);
     assert!(again.len() <= bytes.len(), "the shortest form is written");
     assert_eq!(read_message(&again), Ok(received));
     assert!(read_message(&again[..again.len() - 1]).is_err(), "a byte too few");
@@ -203,11 +214,11 @@ fn check_peer_message(bytes: &[u8]) {
     assert!(read_message(&again).is_err(), "a byte too many");
 }
 
-fn forged_entry(piece: &Piece<'_>) -> Kept {
+fn forged_entry(piece: &Piece<'_>) -> FetchedEntry {
     let node = NodeId::new(piece.how % 7 + 1).expect("at most 7");
     let ballot = Ballot::new(2, Some(node));
     let (content, payload) = match piece.how % 8 {
-        0 => (Content::Rejoin { node, life: Life(99) }, None),
+        0 => (Content::Rejoin { node, epoch: StorageEpoch(99) }, None),
         1 => (Content::Change(Members::first(4)), None),
         _ => (Content::Payload(describe(piece.bytes)), Some(piece.bytes.into())),
     };
@@ -218,16 +229,16 @@ pub(crate) fn peer_message_seeds() -> Vec<Vec<u8>> {
     let payloads = [(2, &b"payload"[..]), (0, b""), (1, b""), (3, b"")];
     let mut seeds = Vec::new();
     for message in wire::messages() {
-        let count = message.run().map_or(0, |run| run.count as usize);
+        let count = message.range().map_or(0, |range| range.count as usize);
         let many = || payloads.iter().copied().cycle();
-        let run: Vec<Kept> =
+        let range: Vec<FetchedEntry> =
             many().take(count).map(|(how, bytes)| forged_entry(&Piece { how, bytes })).collect();
         let mut body = Vec::new();
-        write_message(&message, &run, &mut body);
+        write_message(&message, &range, &mut body);
         seeds.push(body);
         if count > 0 {
             let words = wire::encoded_message(&message);
-            for pieces in [count, 0, RUN_ENTRIES_MAX, RUN_ENTRIES_MAX + 1] {
+            for pieces in [count, 0, RANGE_ENTRIES_MAX, RANGE_ENTRIES_MAX + 1] {
                 let pieces = input(many().take(pieces));
                 seeds.push([&[words.len() as u8], &words[..], &pieces].concat());
             }
@@ -245,7 +256,8 @@ pub(crate) fn handed_ops(bytes: &[u8]) {
     let mut space = vec![0; ENTRY_BYTES_MAX];
     let mut writer = EntryWriter::new(&mut space).expect("the longest entry has room");
     writer.push_encoded(&many, count).expect("it fits into an empty entry");
-    let entry = crane_core::wire::Entry::decode(writer.finish(1, 1)).expect("it was checked");
+    let entry =
+        crane_core::wire::EntryPayload::decode(writer.finish(1, 1)).expect("it was checked");
     for op in entry.ops() {
         assert!(op.conn().is_none_or(|conn| conn.entry == from));
     }
@@ -308,7 +320,7 @@ pub(crate) fn question(bytes: &[u8]) {
     framed(bytes);
     framed(&forged_stream(bytes));
     let mut stream = Vec::new();
-    frame::encode(Kind::Query, &[bytes], &mut stream);
+    frame::encode(FrameKind::Query, &[bytes], &mut stream);
     framed(&stream);
 }
 
@@ -324,7 +336,7 @@ pub(crate) fn question_seeds() -> Vec<Vec<u8>> {
     for query in queries {
         let body = postcard::to_allocvec(&query).expect("plain data");
         let mut stream = Vec::new();
-        frame::encode(Kind::Query, &[&body], &mut stream);
+        frame::encode(FrameKind::Query, &[&body], &mut stream);
         seeds.push(input([(4, &body[..])]));
         seeds.push(stream);
         seeds.push(body);

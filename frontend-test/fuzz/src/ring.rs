@@ -1,7 +1,7 @@
 //! What the server's process may leave in the shared memory: the daemon gets records or an error,
 //! and never touches a byte outside of the ring.
 
-use crane_shm::ring::{Positions, Reader, RingError, Writer};
+use crane_shm::ring::{Positions, RingError, RingReader, RingWriter};
 
 const CAPACITY: usize = 512;
 const POSITIONS: usize = size_of::<Positions>();
@@ -36,8 +36,8 @@ pub(crate) fn ring(bytes: &[u8]) {
     // writer.
     let (mut reader, mut writer) = unsafe {
         (
-            Reader::new(positions_there, data.cast_const(), CAPACITY),
-            Writer::new(positions_there, data, CAPACITY),
+            RingReader::new(positions_there, data.cast_const(), CAPACITY),
+            RingWriter::new(positions_there, data, CAPACITY),
         )
     };
     for round in 0..64_u64 {

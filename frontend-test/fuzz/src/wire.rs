@@ -2,8 +2,10 @@
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, SEND_BYTES_MAX};
-use crane_core::paxos::{Ballot, Life, LogEnd, MESSAGE_BYTES_MAX, Message, Run, Standing};
-use crane_core::wire::{Endpoint, Entry, EntryWriter, Founder, Genesis, Op, Schedule};
+use crane_core::paxos::{
+    Ballot, LogEnd, MESSAGE_BYTES_MAX, Message, SlotRange, StorageEpoch, VotingStatus,
+};
+use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Founder, Genesis, Op, Schedule};
 
 pub(crate) fn message(bytes: &[u8]) {
     let Ok(message) = Message::decode(bytes) else { return };
@@ -21,23 +23,35 @@ pub(crate) fn messages() -> Vec<Message> {
     let ballot = Ballot::new(3, NodeId::new(2));
     let before = Ballot::new(2, NodeId::new(1));
     let (slot, committed, start) = (Slot(7), Slot(5), Slot(4));
-    let life = Life::FIRST;
+    let epoch = StorageEpoch::FIRST;
     vec![
-        Message::Hello { nonce: 17, standing: Standing::Blank, named: life },
-        Message::HelloBack { nonce: 17, standing: Standing::Voter { life }, named: life },
-        Message::Canvass { ballot },
-        Message::Support { ballot, granted: true, promised: before, committed },
+        Message::Hello { nonce: 17, voting: VotingStatus::Blank, named: epoch },
+        Message::HelloBack { nonce: 17, voting: VotingStatus::Voter { epoch }, named: epoch },
+        Message::PreVote { ballot },
+        Message::PreVoteReply { ballot, granted: true, promised: before, committed },
         Message::Prepare { ballot },
-        Message::Promised { ballot, life, end: LogEnd { ballot: before, slot }, committed },
+        Message::Promised { ballot, epoch, end: LogEnd { ballot: before, slot }, committed },
         Message::Refused { ballot: before, promised: ballot },
         Message::Fetch { ballot, committed, from: slot, before },
-        Message::Copy { ballot, run: Run::one(slot), before },
-        Message::Chosen { run: Run { first: slot, count: 4 } },
-        Message::Accept { ballot, run: Run { first: slot, count: 2 }, before, committed, start },
-        Message::Accepted { ballot, up_to: committed, received: slot, life: Some(life), beat: 300 },
+        Message::Copy { ballot, range: SlotRange::one(slot), before },
+        Message::Chosen { range: SlotRange { first: slot, count: 4 } },
+        Message::Accept {
+            ballot,
+            range: SlotRange { first: slot, count: 2 },
+            before,
+            committed,
+            start,
+        },
+        Message::Accepted {
+            ballot,
+            up_to: committed,
+            received: slot,
+            epoch: Some(epoch),
+            beat: 300,
+        },
         Message::Commit { ballot, committed },
         Message::Heartbeat { ballot, committed, last: slot, last_ballot: before, start, beat: 1 },
-        Message::Succeed { ballot },
+        Message::TakeOver { ballot },
     ]
 }
 
@@ -53,7 +67,7 @@ pub(crate) fn encoded_message(message: &Message) -> Vec<u8> {
 
 pub(crate) fn entry(bytes: &[u8]) {
     op(bytes);
-    let Ok(entry) = Entry::decode(bytes) else { return };
+    let Ok(entry) = EntryPayload::decode(bytes) else { return };
     assert!(bytes.len() <= ENTRY_BYTES_MAX && entry.ops().len() <= ENTRY_OPS_MAX);
     assert_eq!(entry.is_bubble(), entry.ops().len() == 0);
     let mut space = vec![0; ENTRY_BYTES_MAX];
@@ -64,10 +78,10 @@ pub(crate) fn entry(bytes: &[u8]) {
         count += 1;
     }
     assert_eq!(count, entry.ops().len());
-    let again = writer.finish(entry.stamp, entry.grant);
+    let again = writer.finish(entry.timestamp, entry.grant);
     assert!(again.len() <= bytes.len(), "the shortest form is written");
-    let again = Entry::decode(again).expect("what was written can be read");
-    assert_eq!((again.stamp, again.grant), (entry.stamp, entry.grant));
+    let again = EntryPayload::decode(again).expect("what was written can be read");
+    assert_eq!((again.timestamp, again.grant), (entry.timestamp, entry.grant));
     assert!(again.ops().eq(entry.ops()));
 }
 
@@ -139,7 +153,7 @@ pub(crate) fn genesis_seeds() -> Vec<Vec<u8>> {
         members: ["a:6790", "[::1]:6790"].into_iter().map(founder).collect(),
         base: [1; 32],
         seed: [2; 32],
-        stamp: 1_700_000_000_000_000_000,
+        timestamp: 1_700_000_000_000_000_000,
         quantum: 100,
         nclock: 1000,
         schedule: Schedule::Serial,

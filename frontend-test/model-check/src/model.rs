@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, MESSAGE_BYTES_MAX, Members,
-    Message, Node, RUN_ENTRIES_MAX, Record, Role, Run, Standing, Stored, WriteNumber,
+    Config, Content, Descriptor, Effect, Effects, Entry, Input, StorageEpoch, MESSAGE_BYTES_MAX, Members,
+    Message, Node, RANGE_ENTRIES_MAX, Record, Role, SlotRange, VotingStatus, DurableState, WriteNumber,
 };
 use crane_core::time::Instant;
 use stateright::{Model, Property};
@@ -78,7 +78,7 @@ struct Member {
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Disk {
-    stored: Stored,
+    stored: DurableState,
     log: Vec<Entry>,
 }
 
@@ -100,8 +100,8 @@ impl Model for Group {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let standing = Standing::Voter { life: Life::FIRST };
-        let stored = Stored { standing, ..Stored::BLANK };
+        let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
+        let stored = DurableState { voting, ..DurableState::BLANK };
         let disk = Disk { stored, log: Vec::new() };
         let member = |number| Member {
             node: self.restore(number, &disk),
@@ -147,10 +147,10 @@ impl Model for Group {
             if state.crashes < self.0.crashes {
                 actions.push(Action::Restart(number));
             }
-            if state.losses < self.0.losses && member.node.standing().is_voter() {
+            if state.losses < self.0.losses && member.node.voting().is_voter() {
                 actions.push(Action::Lose(number));
             }
-            if matches!(member.node.standing(), Standing::Rejoining { .. }) {
+            if matches!(member.node.voting(), VotingStatus::Rejoining { .. }) {
                 actions.push(Action::Ask(number));
             }
         }
@@ -191,8 +191,8 @@ impl Model for Group {
             Action::Lose(number) => {
                 state.losses += 1;
                 // It has heard that the group exists.
-                let standing = Standing::Rejoining { life: Life(u64::from(state.losses)) };
-                let stored = Stored { standing, ..Stored::BLANK };
+                let voting = VotingStatus::Rejoining { epoch: StorageEpoch(u64::from(state.losses)) };
+                let stored = DurableState { voting, ..DurableState::BLANK };
                 let disk = Disk { stored, log: Vec::new() };
                 let member = &mut state.members[number as usize - 1];
                 member.node = self.restore(number, &disk);
@@ -201,8 +201,8 @@ impl Model for Group {
             }
             // Its request and what a heartbeat brings about reach a primary in one go.
             Action::Ask(number) => {
-                let standing = state.members[number as usize - 1].node.standing();
-                let hello = Message::Hello { nonce: 1, standing, named: Life::FIRST };
+                let voting = state.members[number as usize - 1].node.voting();
+                let hello = Message::Hello { nonce: 1, voting, named: StorageEpoch::FIRST };
                 for other in 1..=self.0.nodes as u8 {
                     if state.members[other as usize - 1].node.role() == Role::Primary {
                         self.hear(&mut state, other, number, &hello, &[]);
@@ -262,7 +262,7 @@ impl Group {
         }
         let [a, b, c] = [A, B, C].map(Content::Payload);
         assert_eq!(logs, [vec![a, b], vec![a, c], vec![a]]);
-        // A majority has it, whether anybody knows that or not.
+        // A quorum has it, whether anybody knows that or not.
         state.decided = vec![a];
     }
 
@@ -300,7 +300,7 @@ impl Group {
         let mut out = Effects::new();
         node.step(Instant::from_micros(u64::MAX / 2), Input::Wake, &mut out);
         let canvassed = out.iter().find_map(|effect| match *effect {
-            Effect::Send { to, message: Message::Canvass { ballot } } => Some((to, ballot)),
+            Effect::Send { to, message: Message::PreVote { ballot } } => Some((to, ballot)),
             _ => None,
         });
         node.forget_time();
@@ -308,7 +308,7 @@ impl Group {
         let Some((_, ballot)) = canvassed else { return };
         for other in (1..=self.0.nodes as u8).filter(|other| *other != number) {
             let (promised, committed) = (Default::default(), Slot::NONE);
-            let message = Message::Support { ballot, granted: true, promised, committed };
+            let message = Message::PreVoteReply { ballot, granted: true, promised, committed };
             self.hear(state, number, other, &message, &[]);
         }
     }
@@ -334,16 +334,16 @@ impl Group {
                 Effect::Write { number: write, record } => {
                     state.members[number as usize - 1].write(write, record);
                 }
-                Effect::Append { number: first, run } => {
+                Effect::Append { number: first, range } => {
                     let member = &mut state.members[number as usize - 1];
-                    let records: Vec<_> = member.node.records(first, run).collect();
+                    let records: Vec<_> = member.node.records(first, range).collect();
                     records.into_iter().for_each(|(write, record)| member.write(write, record));
                 }
                 Effect::Committed { up_to } => state.committed(number, up_to),
                 Effect::ServeCatchUp { to, from, up_to } => {
-                    let run = Run::between(from, up_to);
-                    assert!(run.count as usize <= RUN_ENTRIES_MAX, "the window is shorter");
-                    state.send(number, to, &Message::Chosen { run });
+                    let range = SlotRange::between(from, up_to);
+                    assert!(range.count as usize <= RANGE_ENTRIES_MAX, "the window is shorter");
+                    state.send(number, to, &Message::Chosen { range });
                 }
                 _ => {}
             }
@@ -356,12 +356,12 @@ impl Group {
     /// Whether a message can have an influence on what is chosen. Others are as good as lost.
     fn matters(&self, from: &Node<WINDOW>, message: &Message) -> bool {
         match message {
-            Message::Canvass { .. } | Message::Support { .. } | Message::Commit { .. } => false,
+            Message::PreVote { .. } | Message::PreVoteReply { .. } | Message::Commit { .. } => false,
             Message::Refused { .. } | Message::Hello { .. } | Message::HelloBack { .. } => false,
             // Without a vote it only says where to go on: after a loss that matters, and where a log
             // that is there is not the primary's.
-            Message::Accepted { life, .. } => {
-                life.is_some() || !from.standing().is_voter() || self.0.begun
+            Message::Accepted { epoch, .. } => {
+                epoch.is_some() || !from.voting().is_voter() || self.0.begun
             }
             _ => true,
         }
@@ -382,8 +382,8 @@ impl State {
     /// Sends a message, with the entries of its run as they stand in the sender's log.
     fn send(&mut self, from: u8, to: NodeId, message: &Message) {
         let log = &self.members[from as usize - 1].memory.log;
-        let entries = match message.run() {
-            Some(Run { first, count }) => &log[first.0 as usize - 1..][..count as usize],
+        let entries = match message.range() {
+            Some(SlotRange { first, count }) => &log[first.0 as usize - 1..][..count as usize],
             None => &[],
         };
         let envelope = (from, to.number(), encode(message, entries));
@@ -421,7 +421,7 @@ impl Disk {
                 self.log.truncate(up_to.0 as usize);
                 self.stored.accepted = self.stored.accepted.max(ballot);
             }
-            Record::Standing(standing) => self.stored.standing = standing,
+            Record::VotingStatus(voting) => self.stored.voting = voting,
         }
     }
 }

@@ -261,9 +261,9 @@ impl Replica {
             Entry::Op(2) => (Some(Op::Send { conn, offset: 2, bytes: b"c" }), FUSED),
             Entry::Op(_) => (Some(Op::Shut { conn, total: 3 }), FUSED),
         };
-        // Some stamps are ahead of agreed time, some behind.
-        let (slot, stamp) = (Slot(self.admitted as u64), self.admitted as u64 * 700);
-        let mark = self.execution.admit(slot, stamp, op.into_iter(), grant, |at, admitted| {
+        // Some timestamps are ahead of agreed time, some behind.
+        let (slot, timestamp) = (Slot(self.admitted as u64), self.admitted as u64 * 700);
+        let mark = self.execution.admit(slot, timestamp, op.into_iter(), grant, |at, admitted| {
             match admitted {
                 Admitted::Acceptable(_) => at.turn.wake(LISTENER, 1),
                 Admitted::Data { .. } | Admitted::Ended(_) => at.turn.wake(READABLE, 1),

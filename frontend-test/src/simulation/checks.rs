@@ -6,8 +6,8 @@ use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Effect, Effects, Entry, Life, Members, Message, Node, Record, Role, Standing,
-    WriteNumber,
+    Ballot, Content, Effect, Effects, Entry, Members, Message, Node, Record, Role, StorageEpoch,
+    VotingStatus, WriteNumber,
 };
 
 use rustc_hash::{FxHashMap, FxHasher};
@@ -35,8 +35,8 @@ pub struct Checks {
     members: Members,
     /// The highest slot for which a change of members was ever written.
     change: Slot,
-    /// The stamp of the last entry that was committed.
-    stamp: u64,
+    /// The timestamp of the last entry that was committed.
+    timestamp: u64,
     /// The most effects that a step had.
     effects: usize,
     hash: FxHasher,
@@ -54,7 +54,7 @@ impl Checks {
             marks: FxHashMap::default(),
             members,
             change: Slot::NONE,
-            stamp: 0,
+            timestamp: 0,
             effects: 0,
             hash: Default::default(),
         }
@@ -149,10 +149,14 @@ impl Checks {
         );
     }
 
-    /// Agreed time does not go back, whoever stamps.
-    pub(super) fn on_stamp(&mut self, slot: Slot, stamp: u64) {
-        assert!(stamp > self.stamp, "the stamp of slot {slot} is {stamp}, after {}", self.stamp);
-        self.stamp = stamp;
+    /// Agreed time does not go back, whoever timestamps.
+    pub(super) fn on_timestamp(&mut self, slot: Slot, timestamp: u64) {
+        assert!(
+            timestamp > self.timestamp,
+            "the timestamp of slot {slot} is {timestamp}, after {}",
+            self.timestamp
+        );
+        self.timestamp = timestamp;
     }
 
     /// Who promises or acknowledges has it on its disk.
@@ -163,7 +167,7 @@ impl Checks {
                 let promised = safe.stored.promised.max(safe.stored.accepted);
                 assert!(promised >= ballot, "node {id} promises what it may forget");
             }
-            Message::Accepted { ballot, up_to, life: Some(_), .. } => {
+            Message::Accepted { ballot, up_to, epoch: Some(_), .. } => {
                 assert!(safe.stored.accepted == ballot, "node {id} votes under another ballot");
                 assert!(safe.last() >= up_to, "node {id} votes for what it may forget");
             }
@@ -174,12 +178,12 @@ impl Checks {
     /// One ballot proposes one content for a slot; one change of members is open at a time; and who
     /// lost its storage votes when the group has said so.
     pub(super) fn on_write(&mut self, id: NodeId, record: &Record, memory: &Contents) {
-        if let Record::Standing(Standing::Voter { life }) = *record
-            && life != Life::FIRST
+        if let Record::VotingStatus(VotingStatus::Voter { epoch }) = *record
+            && epoch != StorageEpoch::FIRST
         {
-            let named = Content::Rejoin { node: id, life };
+            let named = Content::Rejoin { node: id, epoch };
             let chosen = self.chosen.iter().any(|(entry, _)| entry.content == named);
-            assert!(chosen, "node {id} votes before the group knows its new life");
+            assert!(chosen, "node {id} votes before the group knows its new epoch");
         }
         if let Record::Accept { slot, entry } = record {
             if matches!(entry.content, Content::Change(_)) {
@@ -234,7 +238,7 @@ impl Checks {
         let promised = &mut self.promised[id.index()];
         assert!(node.ballot() >= *promised, "node {id} takes a promise back");
         *promised = node.ballot();
-        let open = node.last().0 - node.anchor().slot.0;
+        let open = node.last().0 - node.snapshot().slot.0;
         assert!(open <= WINDOW as u64, "node {id} keeps {open} entries in a window of {WINDOW}");
         if node.role() == Role::Primary {
             assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crane_core::handover::{Handover, Ticket};
+use crane_core::forward::{Forwarder, Ticket};
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::time::Instant;
 use crane_core::wire::{Endpoint, Op};
@@ -28,7 +28,7 @@ pub const SEND_MAX: usize = 120;
 pub struct EntryReplica {
     me: NodeId,
     generation: Generation,
-    handover: Handover<OPS_KEPT_MAX, BYTES_KEPT_MAX>,
+    forward: Forwarder<OPS_KEPT_MAX, BYTES_KEPT_MAX>,
     kept: VecDeque<(Ticket, OpBytes)>,
     /// Bytes of clients' data in them.
     bytes: usize,
@@ -44,7 +44,7 @@ impl EntryReplica {
         let mut entry = Self {
             me,
             generation,
-            handover: Handover::new(me, generation),
+            forward: Forwarder::new(me, generation),
             kept: VecDeque::new(),
             bytes: 0,
             conns: Vec::new(),
@@ -59,7 +59,7 @@ impl EntryReplica {
 
     /// A client does something.
     pub fn act(&mut self, random: &mut Random) {
-        if self.handover.is_full() {
+        if self.forward.is_full() {
             return;
         }
         let open: Vec<usize> =
@@ -90,13 +90,13 @@ impl EntryReplica {
     /// The ops that the primary has not been handed yet; all of them, if it is another one.
     pub fn hand_over(&mut self, now: Instant, primary: Option<NodeId>) -> Vec<OpBytes> {
         if primary.is_some() && primary != self.primary {
-            self.handover.start_over(now);
+            self.forward.start_over(now);
         }
         self.primary = primary;
-        self.handover.wake(now);
+        self.forward.wake(now);
         let mut ops = Vec::new();
         while primary.is_some()
-            && let Some(ticket) = self.handover.hand_over(now)
+            && let Some(ticket) = self.forward.hand_over(now)
         {
             let to = primary.expect("looked at above");
             self.recorder.add(self.me, || Told::Handed { ticket: ticket.0, to });
@@ -108,8 +108,8 @@ impl EntryReplica {
 
     /// Something was committed, maybe by this replica's clients.
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
-        self.handover.committed(now, op);
-        while self.kept.front().is_some_and(|(ticket, _)| *ticket < self.handover.first()) {
+        self.forward.committed(now, op);
+        while self.kept.front().is_some_and(|(ticket, _)| *ticket < self.forward.first()) {
             let (ticket, bytes) = self.kept.pop_front().expect("just looked at");
             self.bytes -= data_in(&Op::decode(&bytes).expect("what was encoded can be decoded").0);
             self.recorder.add(self.me, || Told::Freed { ticket: ticket.0 });
@@ -118,7 +118,7 @@ impl EntryReplica {
 
     /// Whether all that clients did is committed.
     pub fn is_done(&self) -> bool {
-        self.handover.is_empty()
+        self.forward.is_empty()
     }
 
     /// How many ops are kept for clients, and how many bytes of theirs.
@@ -136,7 +136,7 @@ impl EntryReplica {
     }
 
     fn keep(&mut self, op: &Op<'_>) {
-        let ticket = self.handover.keep(op).expect("whether there is room was asked before");
+        let ticket = self.forward.keep(op).expect("whether there is room was asked before");
         self.recorder.add(self.me, || Told::Kept { ticket: ticket.0, op: OpFact::of(op) });
         let mut space = [0; 512];
         let length = op.encode(&mut space).expect("ops are short here");

@@ -4,7 +4,9 @@
 //! behind it, is what the log's reader finds out by its checksum, and tested there.
 
 use crane_core::id::Slot;
-use crane_core::paxos::{Anchor, Entry, Life, Record, Standing, Stored, WriteNumber};
+use crane_core::paxos::{
+    DurableState, Entry, Record, SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
+};
 
 use crane_core::mutants::{Mutant, broken};
 
@@ -35,14 +37,14 @@ pub struct DiskFaults {
 #[derive(Clone, Debug)]
 pub struct Contents {
     /// For the core.
-    pub stored: Stored,
-    /// The first is the slot after the anchor.
+    pub stored: DurableState,
+    /// The first is the slot after the snapshot.
     pub log: Vec<(Entry, Option<Payload>)>,
 }
 
 impl Default for Contents {
     fn default() -> Self {
-        Self { stored: Stored::BLANK, log: Vec::new() }
+        Self { stored: DurableState::BLANK, log: Vec::new() }
     }
 }
 
@@ -64,13 +66,13 @@ impl Contents {
                 self.log.truncate(length);
                 self.stored.accepted = self.stored.accepted.max(ballot);
             }
-            Record::Standing(standing) => self.stored.standing = standing,
+            Record::VotingStatus(voting) => self.stored.voting = voting,
         }
     }
 
     /// The last slot that is not in the log any more.
     pub fn cut(&self) -> Slot {
-        self.stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot)
+        self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
 
     /// The last slot of the log.
@@ -78,17 +80,17 @@ impl Contents {
         Slot(self.cut().0 + self.log.len() as u64)
     }
 
-    /// Starts the log after `anchor`. Its end stays if it goes on from there.
-    pub fn start_at(&mut self, anchor: Anchor) {
+    /// Starts the log after `snapshot`. Its end stays if it goes on from there.
+    pub fn start_at(&mut self, snapshot: SnapshotMeta) {
         let goes_on =
-            self.entry(anchor.slot).is_some_and(|(entry, _)| entry.ballot == anchor.ballot);
+            self.entry(snapshot.slot).is_some_and(|(entry, _)| entry.ballot == snapshot.ballot);
         if goes_on {
-            self.log.drain(..(anchor.slot.0 - self.cut().0) as usize);
+            self.log.drain(..(snapshot.slot.0 - self.cut().0) as usize);
         } else {
             self.log.clear();
         }
-        self.stored.anchor = Some(anchor);
-        self.stored.accepted = self.stored.accepted.max(anchor.ballot);
+        self.stored.snapshot = Some(snapshot);
+        self.stored.accepted = self.stored.accepted.max(snapshot.ballot);
     }
 
     /// The entry in a slot, if it is in the log.
@@ -99,7 +101,7 @@ impl Contents {
     /// Whether this storage votes, and votes for this entry.
     pub fn votes_for(&self, slot: Slot, entry: &Entry) -> bool {
         let kept = self.entry(slot).is_some_and(|(kept, _)| kept == entry);
-        self.stored.standing.is_voter() && (kept || slot <= self.cut())
+        self.stored.voting.is_voter() && (kept || slot <= self.cut())
     }
 
     /// The log as the core wants it.
@@ -131,10 +133,10 @@ impl Disk {
         last
     }
 
-    /// Starts the log after `anchor`, at once and safely (a new file, then a rename).
-    pub fn start_at(&mut self, anchor: Anchor) {
+    /// Starts the log after `snapshot`, at once and safely (a new file, then a rename).
+    pub fn start_at(&mut self, snapshot: SnapshotMeta) {
         assert!(self.unsafe_ones.is_empty(), "the program has stopped or has nothing to write");
-        self.safe.start_at(anchor);
+        self.safe.start_at(snapshot);
     }
 
     /// The program ends: the system below it still writes what it was given.
@@ -171,7 +173,10 @@ impl Disk {
     pub fn open(&mut self, nonce: u64) -> &Contents {
         if self.damaged {
             self.wipe();
-            self.safe.apply(&Record::Standing(Standing::Rejoining { life: Life(nonce) }), None);
+            self.safe.apply(
+                &Record::VotingStatus(VotingStatus::Rejoining { epoch: StorageEpoch(nonce) }),
+                None,
+            );
         }
         &self.safe
     }

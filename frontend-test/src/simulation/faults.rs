@@ -3,7 +3,7 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
-use crane_core::paxos::{Anchor, NodeSet, Standing};
+use crane_core::paxos::{NodeSet, SnapshotMeta, VotingStatus};
 
 use super::group::{Event, Group, Micros, Place};
 use super::runs::Brought;
@@ -101,7 +101,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     /// Whether the group has been formed, and whether it can bear that a stopped node forgets all.
     fn bears_loss(&self, id: NodeId) -> (bool, bool) {
         let members = self.checks.members();
-        let votes = |place: &Place<WINDOW>| place.disk.safe().stored.standing.is_voter();
+        let votes = |place: &Place<WINDOW>| place.disk.safe().stored.voting.is_voter();
         let formed = self.places.iter().any(votes);
         if self.runs(id) || self.checks.may_change() {
             return (formed, false);
@@ -112,7 +112,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         };
         let without: NodeSet = members.voters.iter().filter(|node| is_without(*node)).collect();
         let one_more = without.union(NodeSet::EMPTY.with(id).intersection(members.voters));
-        (formed, one_more.len() <= members.voters.len() - members.majority())
+        (formed, one_more.len() <= members.voters.len() - members.quorum())
     }
 
     /// Takes away all that a stopped node had stored, if the group can bear it.
@@ -128,7 +128,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     /// formed cannot: it needs all its members.
     pub fn damage_log(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
-        if let Standing::Blank | Standing::Ready = place.disk.safe().stored.standing {
+        if let VotingStatus::Blank | VotingStatus::Ready = place.disk.safe().stored.voting {
             return;
         }
         if let (true, true) = self.bears_loss(id) {
@@ -185,25 +185,25 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub fn cut_log(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
-        let anchor = node.anchor();
-        let at_rest = place.server.admitted().is_some() && node.committed() == anchor.slot;
-        if at_rest && place.disk.waiting() == 0 && anchor.slot > place.memory.cut() {
+        let snapshot = node.snapshot();
+        let at_rest = place.server.admitted().is_some() && node.committed() == snapshot.slot;
+        if at_rest && place.disk.waiting() == 0 && snapshot.slot > place.memory.cut() {
             place.checkpoint = Some(Box::new(place.server.clone()));
-            place.disk.start_at(anchor);
-            place.memory.start_at(anchor);
+            place.disk.start_at(snapshot);
+            place.memory.start_at(snapshot);
         }
     }
 
     /// A checkpoint has come: the node starts again from there, if that is news.
-    pub(super) fn install(&mut self, id: NodeId, anchor: Anchor, checkpoint: Box<Server>) {
-        if self.node(id).is_none_or(|node| node.committed() >= anchor.slot) {
+    pub(super) fn install(&mut self, id: NodeId, snapshot: SnapshotMeta, checkpoint: Box<Server>) {
+        if self.node(id).is_none_or(|node| node.committed() >= snapshot.slot) {
             return;
         }
         self.stop(id, Stop::Killed);
         let place = &mut self.places[id.index()];
-        place.disk.start_at(anchor);
+        place.disk.start_at(snapshot);
         place.checkpoint = Some(checkpoint);
-        place.hint = anchor.slot;
+        place.hint = snapshot.slot;
         self.restore(id);
     }
 
@@ -237,11 +237,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
             }
             // Somebody has to run the server, and people do not rely on those whose disk is lost.
             let at_hand = members.voters.difference(lost);
-            if at_hand.difference(members.witnesses).is_empty() || !members.is_majority(at_hand) {
+            if at_hand.difference(members.witnesses).is_empty() || !members.is_quorum(at_hand) {
                 continue;
             }
             let done = if choice == 5 {
-                at.hand_over(now, node, &mut out).is_ok()
+                at.transfer_leadership(now, node, &mut out).is_ok()
             } else {
                 at.change_members(now, members, &mut out).is_ok()
             };
@@ -262,9 +262,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 
     /// Tells a node whether it is fit to be primary.
-    pub fn set_eager(&mut self, id: NodeId, eager: bool) {
+    pub fn set_in_step(&mut self, id: NodeId, in_step: bool) {
         if let Some(node) = &mut self.places[id.index()].node {
-            node.set_eager(eager);
+            node.set_in_step(in_step);
         }
     }
 }

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::{
-    Anchor, Config, Effect, Effects, Input, Members, Message, Node, Record, Role, Stored,
-    WriteNumber,
+    Config, DurableState, Effect, Effects, Input, Members, Message, Node, Record, Role,
+    SnapshotMeta, WriteNumber,
 };
-use crane_core::stamp::Stamps;
 use crane_core::time::{Duration, Instant};
+use crane_core::timestamp::Timestamps;
 
 use super::checks::Checks;
 use super::clients::{EntryReplica, OpBytes};
@@ -52,10 +52,10 @@ pub(super) enum Event {
     Start {
         node: NodeId,
     },
-    /// A state transfer: a checkpoint taken at this anchor.
+    /// A state transfer: a checkpoint taken at this snapshot.
     Install {
         to: NodeId,
-        anchor: Anchor,
+        snapshot: SnapshotMeta,
         checkpoint: Box<Server>,
     },
     /// An entry replica hands an op to the primary.
@@ -93,7 +93,7 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) offset: u64,
     /// Nanoseconds that its host's time of day is ahead of the simulated one.
     pub(super) ahead: u64,
-    pub(super) stamps: Stamps,
+    pub(super) timestamps: Timestamps,
     /// Until when the host is suspended.
     pub(super) suspended: Micros,
     /// The commit index that its frontend has stored, at the latest.
@@ -181,7 +181,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 rate: random.range(900, 1100),
                 offset: random.range(0, 1 << 40),
                 ahead: random.range(0, 1 << 40),
-                stamps: Stamps::new(0, 0),
+                timestamps: Timestamps::new(0, 0),
                 suspended: 0,
                 hint: Slot::NONE,
                 members,
@@ -313,7 +313,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 self.step(at, input, Brought::NONE);
             }
             Event::Start { node } => self.restore(node),
-            Event::Install { to, anchor, checkpoint } => self.install(to, anchor, checkpoint),
+            Event::Install { to, snapshot, checkpoint } => self.install(to, snapshot, checkpoint),
             Event::Handed { to, op } => self.take_op(to, op),
         }
     }
@@ -329,7 +329,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         place.run += 1;
         // Nothing else tells a node with blank storage that there is a group: were all whom it is told
         // of blank as well, they would begin another one.
-        if place.lost && place.disk.safe().stored == Stored::BLANK {
+        if place.lost && place.disk.safe().stored == DurableState::BLANK {
             place.members = members;
         }
         place.memory = place.disk.open(nonce).clone();
@@ -399,8 +399,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
                     }
                     self.sync(id);
                 }
-                Effect::Append { number, run } => {
-                    if !self.append(id, number, run, brought) {
+                Effect::Append { number, range } => {
+                    if !self.append(id, number, range, brought) {
                         break;
                     }
                     self.sync(id);
@@ -414,7 +414,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                     self.recorder.add(id, || Told::Role { role });
                     if role == Role::Primary {
                         let (local, host) = self.clocks(id);
-                        self.places[id.index()].stamps.consult_host(local, host);
+                        self.places[id.index()].timestamps.consult_host(local, host);
                     }
                 }
                 Effect::Members { .. } => {}
@@ -424,10 +424,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.effects = Some(out);
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
-        if node.standing().is_voter() {
+        if node.voting().is_voter() {
             place.lost = false;
         }
-        place.hint = node.anchor().slot;
+        place.hint = node.snapshot().slot;
         self.checks.on_state(id, node);
         self.serve_clients(id);
         self.checks.on_kept(id, &self.places[id.index()].clients);

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Entry, MESSAGE_BYTES_MAX, Message, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Record, Run, WriteNumber,
+    Entry, MESSAGE_BYTES_MAX, Message, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, Record, SlotRange,
+    WriteNumber,
 };
 
 use super::disk::{Contents, Payload};
@@ -64,8 +65,8 @@ impl<'a> Brought<'a> {
             Message::Chosen { .. } => By::Chosen,
             _ => return Brought::NONE,
         };
-        let (run, carried) = message.run().zip(carried).expect("these messages carry a run");
-        Brought { by, first: run.first, payloads: &carried.payloads }
+        let (range, carried) = message.range().zip(carried).expect("these messages carry a range");
+        Brought { by, first: range.first, payloads: &carried.payloads }
     }
 
     /// The payload that is stored with a record.
@@ -113,8 +114,8 @@ impl Runs {
         ![proposed, accepted, copied, chosen, parts, torn].contains(&0)
     }
 
-    fn count(&mut self, run: Run, brought: &Brought<'_>) {
-        if run.count < 2 {
+    fn count(&mut self, range: SlotRange, brought: &Brought<'_>) {
+        if range.count < 2 {
             return;
         }
         *match brought.by {
@@ -123,7 +124,7 @@ impl Runs {
             By::Copy => &mut self.copied,
             By::Chosen => &mut self.chosen,
         } += 1;
-        self.parts += u64::from((run.count as usize) < brought.payloads.len());
+        self.parts += u64::from((range.count as usize) < brought.payloads.len());
     }
 }
 
@@ -144,7 +145,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             let mut space = [0; MESSAGE_BYTES_MAX];
             let length = message.encode(&mut space).expect("every message fits");
             let read = Message::decode(&space[..length]).expect("what was encoded can be decoded");
-            let carried = message.run().map(|run| self.carry(from, run));
+            let carried = message.range().map(|range| self.carry(from, range));
             self.said = Some(Said { message, read, carried });
         }
         for at in self.network.arrivals(self.now, from, to, &mut self.random) {
@@ -154,38 +155,38 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 
     /// Takes the entries of a run, with their payloads, out of the sender's log as it is.
-    fn carry(&self, from: NodeId, run: Run) -> Carried {
+    fn carry(&self, from: NodeId, range: SlotRange) -> Carried {
         let memory = &self.places[from.index()].memory;
         let stored = |slot| *memory.entry(slot).expect("an entry that is sent was written");
-        let entries: Rc<[Entry]> = run.slots().map(|slot| read_back(&stored(slot).0)).collect();
-        let payloads: Rc<[_]> = run.slots().map(|slot| stored(slot).1).collect();
+        let entries: Rc<[Entry]> = range.slots().map(|slot| read_back(&stored(slot).0)).collect();
+        let payloads: Rc<[_]> = range.slots().map(|slot| stored(slot).1).collect();
         let carried = Carried { entries, payloads };
         self.look_at_payloads(&carried);
         let bytes: u64 = carried.entries.iter().map(length).sum();
-        let fits = carried.entries.len() <= RUN_ENTRIES_MAX && bytes <= RUN_BYTES_MAX;
-        assert!(fits || run.count == 1, "node {from} sends {bytes} bytes in {run:?}");
+        let fits = carried.entries.len() <= RANGE_ENTRIES_MAX && bytes <= RANGE_BYTES_MAX;
+        assert!(fits || range.count == 1, "node {from} sends {bytes} bytes in {range:?}");
         carried
     }
 
     /// Catches a member up: from the log, or from a checkpoint if the log does not reach so far back.
     pub(super) fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
         let Place { memory, checkpoint, .. } = &self.places[id.index()];
-        if let Some(anchor) = memory.stored.anchor
+        if let Some(snapshot) = memory.stored.snapshot
             && let Some(checkpoint) = checkpoint.clone()
-            && from <= anchor.slot
+            && from <= snapshot.slot
         {
             for at in self.network.arrivals(self.now, id, to, &mut self.random) {
                 let checkpoint = checkpoint.clone();
-                self.schedule(at, Event::Install { to, anchor, checkpoint });
+                self.schedule(at, Event::Install { to, snapshot, checkpoint });
             }
             return;
         }
-        let longest = *self.random.pick(&[1, 3, RUN_ENTRIES_MAX as u32]);
+        let longest = *self.random.pick(&[1, 3, RANGE_ENTRIES_MAX as u32]);
         let mut first = from;
         while first <= up_to {
-            let run = longest_run(&self.places[id.index()].memory, first, up_to, longest);
-            self.send(id, to, Message::Chosen { run });
-            first = run.last().next();
+            let range = longest_run(&self.places[id.index()].memory, first, up_to, longest);
+            self.send(id, to, Message::Chosen { range });
+            first = range.last().next();
         }
     }
 
@@ -195,15 +196,15 @@ impl<const WINDOW: usize> Group<WINDOW> {
         &mut self,
         id: NodeId,
         number: WriteNumber,
-        run: Run,
+        range: SlotRange,
         brought: Brought<'_>,
     ) -> bool {
         // What was attached to a message before may stand in another entry's place now.
         self.said = None;
         let node = self.places[id.index()].node.as_deref().expect("it has just spoken");
         let mut records = std::mem::take(&mut self.records);
-        records.extend(node.records(number, run));
-        assert_eq!(records.len(), run.count as usize, "each slot of a run has its record");
+        records.extend(node.records(number, range));
+        assert_eq!(records.len(), range.count as usize, "each slot of a range has its record");
         for (written, (number, record)) in records.drain(..).enumerate() {
             self.checks.on_record(number, &record);
             if !self.write(id, number, record, brought) {
@@ -212,7 +213,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             }
         }
         self.records = records;
-        self.written_runs.count(run, &brought);
+        self.written_runs.count(range, &brought);
         true
     }
 
@@ -242,18 +243,18 @@ impl<const WINDOW: usize> Group<WINDOW> {
 }
 
 /// The longest run of a log that may travel in one message.
-fn longest_run(memory: &Contents, first: Slot, up_to: Slot, longest: u32) -> Run {
+fn longest_run(memory: &Contents, first: Slot, up_to: Slot, longest: u32) -> SlotRange {
     let length = |slot| length(&memory.entry(slot).expect("what is to be served is in the log").0);
-    let mut run = Run::one(first);
+    let mut range = SlotRange::one(first);
     let mut bytes = length(first);
-    while run.last() < up_to && run.count < longest {
-        bytes += length(run.last().next());
-        if bytes > RUN_BYTES_MAX {
+    while range.last() < up_to && range.count < longest {
+        bytes += length(range.last().next());
+        if bytes > RANGE_BYTES_MAX {
             break;
         }
-        run.count += 1;
+        range.count += 1;
     }
-    run
+    range
 }
 
 /// Bytes of an entry's payload.

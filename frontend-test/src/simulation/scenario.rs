@@ -233,8 +233,8 @@ impl Faults {
         } else if falls(self.link) {
             group.close_link(id, other);
         } else if falls(self.lazy) {
-            let eager = group.random.permille(500);
-            group.set_eager(id, eager);
+            let in_step = group.random.permille(500);
+            group.set_in_step(id, in_step);
         } else {
             group.network.mend();
             start_all(group, 700);
@@ -257,7 +257,7 @@ fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
     group.resume();
     start_all(group, 1000);
     for id in group.ids() {
-        group.set_eager(id, true);
+        group.set_in_step(id, true);
     }
     let start = group.now;
     let before = group.checks.counts().1;
@@ -284,7 +284,7 @@ fn is_healed<const WINDOW: usize>(group: &Group<WINDOW>) -> bool {
     primaries.count() == 1
         && members.all().iter().all(|id| {
             group.node(id).is_some_and(|node| {
-                node.standing().is_voter()
+                node.voting().is_voter()
                     && node.committed() == chosen
                     && node.durable() == chosen
                     && node.members() == members
@@ -302,7 +302,7 @@ fn describe<const WINDOW: usize>(group: &Group<WINDOW>) -> String {
         Some(node) => format!(
             "{id}: {:?} {:?} ballot {} last {} durable {} committed {}",
             node.role(),
-            node.standing(),
+            node.voting(),
             node.ballot(),
             node.last(),
             node.durable(),

@@ -13,7 +13,7 @@ use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
 use crane_core::execution::{Execution, Mark};
 use crane_core::id::{ConnId, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
-use crane_core::wire::{Endpoint, Entry};
+use crane_core::wire::{Endpoint, EntryPayload};
 
 use crate::specification::event::{Event as Told, Outcome, Recorder};
 
@@ -168,11 +168,15 @@ impl Server {
 
     fn admit(&mut self) -> bool {
         let Some((slot, bytes)) = self.script.pop_front() else { return false };
-        let entry = Entry::decode(&bytes).expect("what is committed can be read");
+        let entry = EntryPayload::decode(&bytes).expect("what is committed can be read");
         let Self { received, refused, .. } = self;
         let mut outcomes = Vec::new();
-        let mark =
-            self.execution.admit(slot, entry.stamp, entry.ops(), entry.grant, |at, admitted| {
+        let mark = self.execution.admit(
+            slot,
+            entry.timestamp,
+            entry.ops(),
+            entry.grant,
+            |at, admitted| {
                 outcomes.push(Outcome::of(&admitted));
                 match admitted {
                     Admitted::Acceptable(_) => {
@@ -200,7 +204,8 @@ impl Server {
                     }
                     Admitted::Nothing | Admitted::Room(_) => {}
                 }
-            });
+            },
+        );
         self.marks.push(mark);
         let agreed = self.execution.gate.agreed();
         self.tell(|| Told::Admitted { mark, agreed, outcomes });

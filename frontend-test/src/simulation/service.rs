@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{Descriptor, NodeSet};
-use crane_core::stamp::Stamps;
-use crane_core::wire::{Entry, EntryWriter, Op};
+use crane_core::timestamp::Timestamps;
+use crane_core::wire::{EntryPayload, EntryWriter, Op};
 
 use super::clients::OpBytes;
 use super::disk::Payload;
@@ -92,8 +92,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         let grant = self.random.range(0, 60) as u32;
         let (local, _) = self.clocks(id);
-        let stamp = self.places[id.index()].stamps.stamp(local);
-        let entry = writer.finish(stamp, grant);
+        let timestamp = self.places[id.index()].timestamps.timestamp(local);
+        let entry = writer.finish(timestamp, grant);
         self.payloads.push(Rc::from(entry));
         self.payloads.len() as Payload
     }
@@ -111,13 +111,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.checks.on_undecided(id, &lengths, self.bytes_undecided_max);
     }
 
-    /// A node's program starts: its stamps go on from what the log holds, and the checkpoint.
+    /// A node's program starts: its timestamps go on from what the log holds, and the checkpoint.
     pub(super) fn start_stamps(&mut self, id: NodeId) {
         let (local, host) = self.clocks(id);
         let place = &mut self.places[id.index()];
-        place.stamps = Stamps::new(local, host);
+        place.timestamps = Timestamps::new(local, host);
         if let Some(checkpoint) = &place.checkpoint {
-            place.stamps.saw(local, checkpoint.agreed());
+            place.timestamps.saw(local, checkpoint.agreed());
         }
         let last = place.memory.log.iter().rev().find_map(|(_, payload)| *payload);
         self.see_stamp(id, last);
@@ -126,13 +126,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
     /// An entry with this payload gets into a node's log.
     pub(super) fn see_stamp(&mut self, id: NodeId, payload: Option<Payload>) {
         let Some(payload) = payload else { return };
-        let (stamp, (local, _)) = (self.stamp_of(payload), self.clocks(id));
-        self.places[id.index()].stamps.saw(local, stamp);
+        let (timestamp, (local, _)) = (self.stamp_of(payload), self.clocks(id));
+        self.places[id.index()].timestamps.saw(local, timestamp);
     }
 
     fn stamp_of(&self, payload: Payload) -> u64 {
         let bytes = &self.payloads[payload as usize - 1];
-        Entry::decode(bytes).expect("what was encoded can be decoded").stamp
+        EntryPayload::decode(bytes).expect("what was encoded can be decoded").timestamp
     }
 
     /// The descriptor of a payload.
@@ -173,7 +173,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             if self.checks.on_committed(id, slot, entry, payload) {
                 self.tell_script(id, slot, payload);
                 if let Some(payload) = payload {
-                    self.checks.on_stamp(slot, self.stamp_of(payload));
+                    self.checks.on_timestamp(slot, self.stamp_of(payload));
                 }
                 // Who has lost its disk may have voted with what it lost.
                 let keeps = |place: &&Place<WINDOW>| {
@@ -182,9 +182,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 let keepers: NodeSet =
                     self.places.iter().filter(keeps).map(|place| place.id).collect();
                 let node = self.places[id.index()].node.as_ref().expect("it has just spoken");
-                let enough = [node.members(), node.anchor().members, self.checks.members()]
+                let enough = [node.members(), node.snapshot().members, self.checks.members()]
                     .iter()
-                    .any(|members| members.is_majority(keepers));
+                    .any(|members| members.is_quorum(keepers));
                 assert!(enough, "slot {slot} was committed with copies at {keepers:?} only");
             }
             if let Some(payload) = payload {
@@ -201,9 +201,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let Some(payload) = payload else { return };
         self.recorder.add(id, || {
             let bytes = &self.payloads[payload as usize - 1];
-            let entry = Entry::decode(bytes).expect("what was encoded can be decoded");
+            let entry = EntryPayload::decode(bytes).expect("what was encoded can be decoded");
             let ops = entry.ops().map(|op| OpFact::of(&op)).collect();
-            Told::Script { slot, stamp: entry.stamp, grant: entry.grant, ops }
+            Told::Script { slot, timestamp: entry.timestamp, grant: entry.grant, ops }
         });
     }
 
@@ -211,7 +211,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let now = self.local(id);
         let bytes = self.payloads[payload as usize - 1].clone();
         let place = &mut self.places[id.index()];
-        let entry = Entry::decode(&bytes).expect("what was encoded can be decoded");
+        let entry = EntryPayload::decode(&bytes).expect("what was encoded can be decoded");
         for op in entry.ops() {
             place.clients.committed(now, &op);
         }

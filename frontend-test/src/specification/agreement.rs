@@ -2,7 +2,8 @@
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Content, Entry, Life, LogEnd, Message, NodeSet, Record, Role, Standing, Stored,
+    Ballot, Content, DurableState, Entry, LogEnd, Message, NodeSet, Record, Role, StorageEpoch,
+    VotingStatus,
 };
 
 use super::storage::{Storage, life_named, members_of};
@@ -32,10 +33,10 @@ impl Validator {
         &mut self,
         node: NodeId,
         nonce: u64,
-        stored: &Stored,
+        stored: &DurableState,
         log: &[Entry],
     ) -> Verdict {
-        let cut = stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot);
+        let cut = stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot);
         let known = self.chosen.get(..cut.0 as usize);
         let Some(known) = known else {
             return breaks("P10", "its log was cut where none is chosen");
@@ -43,7 +44,7 @@ impl Validator {
         let storage = Storage {
             promised: stored.promised,
             accepted: stored.accepted,
-            standing: stored.standing,
+            voting: stored.voting,
             log: known.iter().chain(log).copied().collect(),
         };
         let replica = &mut self.replicas[node.index()];
@@ -52,8 +53,8 @@ impl Validator {
             format!("it has forgotten its promise of {promised}")
         })?;
         rule("P3", storage.end() >= vote, || format!("it has forgotten its vote {vote:?}"))?;
-        if let Standing::Voter { life } | Standing::Rejoining { life } = stored.standing {
-            replica.lives.insert(life);
+        if let VotingStatus::Voter { epoch } | VotingStatus::Rejoining { epoch } = stored.voting {
+            replica.epochs.insert(epoch);
         }
         replica.start(nonce, storage, cut);
         // The server begins where its checkpoint ends; what it had dropped by then is not told.
@@ -69,22 +70,24 @@ impl Validator {
         replica.group_exists |=
             !matches!(message, Message::Hello { .. } | Message::HelloBack { .. });
         match *message {
-            Message::Promised { ballot, life, end, .. } => {
-                replica.promises.insert(from, (ballot, life, end));
+            Message::Promised { ballot, epoch, end, .. } => {
+                replica.promises.insert(from, (ballot, epoch, end));
             }
-            Message::Accepted { ballot, up_to, life: Some(life), .. } => {
-                let vote = replica.votes.entry((from, ballot, life)).or_default();
+            Message::Accepted { ballot, up_to, epoch: Some(epoch), .. } => {
+                let vote = replica.votes.entry((from, ballot, epoch)).or_default();
                 *vote = up_to.max(*vote);
             }
-            Message::Hello { standing: Standing::Rejoining { life }, .. } => {
-                replica.requests.insert((from, life));
+            Message::Hello { voting: VotingStatus::Rejoining { epoch }, .. } => {
+                replica.requests.insert((from, epoch));
             }
-            Message::HelloBack { nonce, standing, .. } => {
-                replica.stale_answers[from.index()] = Some(standing);
+            Message::HelloBack { nonce, voting, .. } => {
+                replica.stale_answers[from.index()] = Some(voting);
                 if nonce == replica.nonce {
-                    replica.answers[from.index()] = Some(standing);
-                    replica.group_exists |=
-                        matches!(standing, Standing::Voter { .. } | Standing::Rejoining { .. });
+                    replica.answers[from.index()] = Some(voting);
+                    replica.group_exists |= matches!(
+                        voting,
+                        VotingStatus::Voter { .. } | VotingStatus::Rejoining { .. }
+                    );
                 }
             }
             _ => {}
@@ -101,7 +104,7 @@ impl Validator {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
                 // Who may not vote promises what was chosen, maybe under a ballot of its lost storage.
-                if ballot.belongs_to(node) && memory.standing.is_voter() {
+                if ballot.belongs_to(node) && memory.voting.is_voter() {
                     let fresh = replica.stood.insert(ballot);
                     let led = self.leads.contains_key(&ballot);
                     rule("P1", fresh && !led, || format!("stands under {ballot} again"))?;
@@ -127,7 +130,7 @@ impl Validator {
                     format!("adopts the log of {ballot} up to {up_to}, without having it")
                 })
             }
-            Record::Standing(_) => Ok(()),
+            Record::VotingStatus(_) => Ok(()),
         }
     }
 
@@ -170,8 +173,8 @@ impl Validator {
         }
         let lead = &self.leads[&entry.ballot];
         let adopted = self.votes(node, entry.ballot, lead.start, true);
-        // A life that has ended since had adopted it, too.
-        let established = lead.established || members.is_majority(adopted);
+        // A epoch that has ended since had adopted it, too.
+        let established = lead.established || members.is_quorum(adopted);
         let open = &replica.memory.log[(replica.committed.0 as usize).min(slot.0 as usize - 1)..];
         rule("M3", established && !open.iter().any(is_change), || {
             format!("proposes {:?} too early", entry.content)
@@ -186,10 +189,10 @@ impl Validator {
                 let ready = added.intersection(members.learners).intersection(adopted);
                 rule("M4", added == ready, || format!("adds {added:?}, which is not ready"))
             }
-            Content::Rejoin { node: asking, life } => {
-                let asked = replica.requests.contains(&(asking, life));
-                let known = replica.memory.life_named(asking) == life;
-                rule("R7", asked && !known, || format!("names life {life:?} of {asking} unasked"))
+            Content::Rejoin { node: asking, epoch } => {
+                let asked = replica.requests.contains(&(asking, epoch));
+                let known = replica.memory.life_named(asking) == epoch;
+                rule("R7", asked && !known, || format!("names epoch {epoch:?} of {asking} unasked"))
             }
             Content::Payload(_) => Ok(()),
         }
@@ -206,18 +209,18 @@ impl Validator {
         let mut all = NodeSet::EMPTY.with(node);
         let mut valid = all;
         let mut ends = Vec::new();
-        for (from, (promised, life, end)) in &replica.promises {
+        for (from, (promised, epoch, end)) in &replica.promises {
             if *promised != ballot {
                 continue;
             }
             all = all.with(*from);
-            if *life == life_named(log, *from) && members.voters.contains(*from) {
+            if *epoch == life_named(log, *from) && members.voters.contains(*from) {
                 valid = valid.with(*from);
                 ends.push((*end, *from));
             }
         }
-        rule("P6", members.is_majority(all), || format!("leads with promises of {all:?}"))?;
-        rule("R4", members.is_majority(valid), || {
+        rule("P6", members.is_quorum(all), || format!("leads with promises of {all:?}"))?;
+        rule("R4", members.is_quorum(valid), || {
             format!("leads with promises of {all:?}, of which only {valid:?} count")
         })?;
         let log: Vec<Ballot> = log.iter().map(|entry| entry.ballot).collect();
@@ -267,14 +270,14 @@ impl Validator {
                 self.promised.insert((node, ballot, end), log);
                 Ok(())
             }
-            Message::Accepted { ballot, up_to, life, .. } => {
+            Message::Accepted { ballot, up_to, epoch, .. } => {
                 rule("P2", ballot >= memory.promised, || {
                     format!("acknowledges {ballot} after {}", memory.promised)
                 })?;
                 rule("P3", safe.last() >= up_to, || {
                     format!("acknowledges {up_to}; safe: {}", safe.last())
                 })?;
-                if life.is_none() {
+                if epoch.is_none() {
                     return Ok(());
                 }
                 rule("P8", memory.accepted == ballot, || format!("votes without {ballot}'s log"))?;
@@ -306,7 +309,7 @@ impl Validator {
                 let votes = || memory.members(self.first).voters.contains(node);
                 rule("M5", !replica.removed_before || votes(), || "leads after its removal".into())
             }
-            Message::Support { ballot, granted: true, .. } => {
+            Message::PreVoteReply { ballot, granted: true, .. } => {
                 let primary = replica.role == Some(Role::Primary);
                 rule("P12", !primary && ballot > memory.promised, || format!("supports {ballot}"))
             }
@@ -316,14 +319,14 @@ impl Validator {
 
     /// Who has acknowledged a slot under a ballot, as this node, its owner, knows. `lives`: only as
     /// far as it counts by the own log.
-    fn votes(&self, node: NodeId, ballot: Ballot, slot: Slot, lives: bool) -> NodeSet {
+    fn votes(&self, node: NodeId, ballot: Ballot, slot: Slot, epochs: bool) -> NodeSet {
         let replica = &self.replicas[node.index()];
         let named = |of: NodeId| replica.memory.life_named(of);
         let own = replica.safe.accepted == ballot
             && replica.safe.last() >= slot
-            && (!lives || replica.life() == Some(named(node)));
-        let others = replica.votes.iter().filter(|((from, of, life), up_to)| {
-            *of == ballot && **up_to >= slot && (!lives || *life == named(*from))
+            && (!epochs || replica.epoch() == Some(named(node)));
+        let others = replica.votes.iter().filter(|((from, of, epoch), up_to)| {
+            *of == ballot && **up_to >= slot && (!epochs || *epoch == named(*from))
         });
         let set: NodeSet = others.map(|((from, ..), _)| *from).collect();
         if own { set.with(node) } else { set }
@@ -350,11 +353,11 @@ impl Validator {
             let members = replica.memory.members(self.first);
             let mut before = members_of(&replica.memory.log, self.first);
             let votes = self.votes(node, ballot, up_to, true);
-            if !members.is_majority(votes) {
+            if !members.is_quorum(votes) {
                 let any = self.votes(node, ballot, up_to, false);
-                let name = if members.is_majority(any) {
+                let name = if members.is_quorum(any) {
                     "R4"
-                } else if before.any(|members| members.is_majority(votes)) {
+                } else if before.any(|members| members.is_quorum(votes)) {
                     "M2"
                 } else {
                     "P9"
@@ -388,7 +391,7 @@ impl Validator {
     }
 }
 
-/// Whether the life is a first one.
-pub(super) fn is_first(life: Life) -> bool {
-    life == Life::FIRST
+/// Whether the epoch is a first one.
+pub(super) fn is_first(epoch: StorageEpoch) -> bool {
+    epoch == StorageEpoch::FIRST
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crane_core::execution::Mark;
 use crane_core::execution::admission::Admitted;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::paxos::{Entry, Message, Record, Role, Stored, WriteNumber};
+use crane_core::paxos::{DurableState, Entry, Message, Record, Role, WriteNumber};
 use crane_core::wire::Op;
 
 /// One thing that happened at a node.
@@ -21,8 +21,8 @@ pub enum Event {
         /// As entry replica.
         generation: Generation,
         /// What storage held beside the log.
-        stored: Stored,
-        /// The log, from the slot after the anchor.
+        stored: DurableState,
+        /// The log, from the slot after the snapshot.
         log: Vec<Entry>,
     },
     /// A message has come.
@@ -65,8 +65,8 @@ pub enum Event {
     Script {
         /// The slot.
         slot: Slot,
-        /// The entry's stamp.
-        stamp: u64,
+        /// The entry's timestamp.
+        timestamp: u64,
         /// Clock steps.
         grant: u32,
         /// The ops in their order.

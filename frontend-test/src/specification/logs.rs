@@ -18,11 +18,11 @@ type Ballot = (u64, u64);
 pub enum Line {
     /// The highest ballot promised.
     Promise(Ballot),
-    /// Whether the node votes: the standing's name, and its life.
-    Standing(String, Option<u64>),
+    /// Whether the node votes: the voting status's name, and its epoch.
+    VotingStatus(String, Option<u64>),
     /// The log is accepted under a ballot, and ends at a slot.
     Adopt(Ballot, u64),
-    /// An entry in a slot: its ballot, its stamp if it has one, and all that is printed of it.
+    /// An entry in a slot: its ballot, its timestamp if it has one, and all that is printed of it.
     Accept(u64, Ballot, Option<u64>, String),
     /// All slots up to this one were committed.
     Committed(u64),
@@ -45,10 +45,11 @@ fn parse_line(line: &str) -> Option<Line> {
     let (kind, rest) = record.split_once(' ')?;
     Some(match kind {
         "promise" => Line::Promise(ballot(rest)?),
-        "standing" => {
+        "voting" => {
             let name = rest.split_whitespace().next()?.to_owned();
-            let life = rest.split_once("Life(").and_then(|(_, life)| life.split(')').next());
-            Line::Standing(name, life.and_then(|life| life.parse().ok()))
+            let epoch =
+                rest.split_once("StorageEpoch(").and_then(|(_, epoch)| epoch.split(')').next());
+            Line::VotingStatus(name, epoch.and_then(|epoch| epoch.parse().ok()))
         }
         "adopt" => {
             let (of, rest) = rest.split_once(": the log ends at slot ")?;
@@ -57,9 +58,10 @@ fn parse_line(line: &str) -> Option<Line> {
         "slot" => {
             let (slot, rest) = rest.split_once(" under ")?;
             let (of, content) = rest.split_once(": ")?;
-            let stamp = content.strip_prefix("stamp ").and_then(|rest| rest.split(' ').next());
-            let stamp = stamp.and_then(|stamp| stamp.parse().ok());
-            Line::Accept(slot.parse().ok()?, ballot(of)?, stamp, content.to_owned())
+            let timestamp =
+                content.strip_prefix("timestamp ").and_then(|rest| rest.split(' ').next());
+            let timestamp = timestamp.and_then(|timestamp| timestamp.parse().ok());
+            Line::Accept(slot.parse().ok()?, ballot(of)?, timestamp, content.to_owned())
         }
         "committed" => Line::Committed(rest.strip_prefix("up to ")?.parse().ok()?),
         _ => return None,
@@ -76,7 +78,7 @@ fn ballot(text: &str) -> Option<Ballot> {
 struct Logs {
     /// By slot and ballot: the content, and the ballot of the entry before.
     proposed: HashMap<(u64, Ballot), (String, Ballot)>,
-    /// By slot: the ballot of what some node knew to be committed there, its stamp, and its content.
+    /// By slot: the ballot of what some node knew to be committed there, its timestamp, and its content.
     committed: HashMap<u64, (Ballot, Option<u64>, String)>,
 }
 
@@ -96,7 +98,7 @@ impl Logs {
     // specs: P2, P4, P5, P10, P11, R2, R3
     fn follow(&mut self, lines: &[Line]) -> Verdict {
         let mut promised = (0, 0);
-        let mut standing = "Blank".to_owned();
+        let mut voting = "Blank".to_owned();
         let mut log: Vec<(Ballot, Option<u64>, String)> = Vec::new();
         let mut committed = 0;
         for line in lines {
@@ -107,9 +109,9 @@ impl Logs {
                     })?;
                     promised = *ballot;
                 }
-                Line::Standing(next, life) => {
-                    let first = *life == Some(0);
-                    let known = match (standing.as_str(), next.as_str()) {
+                Line::VotingStatus(next, epoch) => {
+                    let first = *epoch == Some(0);
+                    let known = match (voting.as_str(), next.as_str()) {
                         ("Blank", "Ready") => true,
                         ("Blank" | "Voter", "Rejoining") => !first,
                         ("Ready", "Voter") => first,
@@ -117,8 +119,8 @@ impl Logs {
                         _ => false,
                     };
                     let name = if next == "Voter" { "R2" } else { "R3" };
-                    rule(name, known, || format!("becomes {next} {life:?} from {standing}"))?;
-                    standing.clone_from(next);
+                    rule(name, known, || format!("becomes {next} {epoch:?} from {voting}"))?;
+                    voting.clone_from(next);
                 }
                 Line::Adopt(ballot, up_to) => {
                     rule("P2", *ballot >= promised, || format!("adopts the log of {ballot:?}"))?;
@@ -126,7 +128,7 @@ impl Logs {
                     rule("P4", *up_to <= log.len() as u64, || format!("adopts a gap, {up_to}"))?;
                     log.truncate(*up_to as usize);
                 }
-                Line::Accept(slot, ballot, stamp, content) => {
+                Line::Accept(slot, ballot, timestamp, content) => {
                     rule("P2", *ballot <= promised, || format!("accepts {ballot:?} unpromised"))?;
                     rule("P11", *slot > committed, || format!("replaces slot {slot}"))?;
                     let place = (*slot as usize).wrapping_sub(1);
@@ -141,7 +143,7 @@ impl Logs {
                     rule("P4", known.1 == before, || {
                         format!("slot {slot} of {ballot:?} stands after {before:?}, {:?}", known.1)
                     })?;
-                    log.push((*ballot, *stamp, content.clone()));
+                    log.push((*ballot, *timestamp, content.clone()));
                 }
                 Line::Committed(up_to) if *up_to <= committed => {}
                 Line::Committed(up_to) => {
@@ -164,10 +166,12 @@ impl Logs {
         let mut slots: Vec<_> = self.committed.iter().collect();
         slots.sort();
         let mut last = 0;
-        for (slot, (_, stamp, _)) in slots {
-            if let Some(stamp) = stamp {
-                rule("S9", *stamp > last, || format!("stamp {stamp} in slot {slot} after {last}"))?;
-                last = *stamp;
+        for (slot, (_, timestamp, _)) in slots {
+            if let Some(timestamp) = timestamp {
+                rule("S9", *timestamp > last, || {
+                    format!("timestamp {timestamp} in slot {slot} after {last}")
+                })?;
+                last = *timestamp;
             }
         }
         Ok(())
@@ -179,16 +183,16 @@ mod tests {
     use super::*;
 
     const WHOLE: &str = "\
-00000000:16         standing Ready
-00000000:50         standing Voter { life: Life(0) }
+00000000:16         voting Ready
+00000000:50         voting Voter { epoch: StorageEpoch(0) }
 00000000:90         promise 1.2
 00000000:120        slot 1 under 1.2: genesis of group 07, members a,b,c, quantum 100
 00000000:160        adopt 1.2: the log ends at slot 1
-00000000:200        slot 2 under 1.2: stamp 10 grant 1000, connect 1.5.1 to 80
-00000000:240        slot 3 under 1.2: stamp 11 grant 1000
+00000000:200        slot 2 under 1.2: timestamp 10 grant 1000, connect 1.5.1 to 80
+00000000:240        slot 3 under 1.2: timestamp 11 grant 1000
 00000000:280        committed up to 2
 00000000:300        promise 2.1
-00000000:330        slot 3 under 2.1: stamp 12 grant 1000
+00000000:330        slot 3 under 2.1: timestamp 12 grant 1000
 00000000:370        adopt 2.1: the log ends at slot 3
 00000000:400        committed up to 3
 12 records are whole; 0 torn bytes at the end
@@ -214,9 +218,9 @@ mod tests {
             ("slot 3 under 2.1", "slot 5 under 2.1", "P4"),
             ("committed up to 2", "committed up to 4", "P10"),
             ("adopt 2.1: the log ends at slot 3", "adopt 2.1: the log ends at slot 1", "P11"),
-            ("standing Ready", "standing Rejoining { life: Life(9) }", "R2"),
-            ("standing Ready", "standing Rejoining { life: Life(0) }", "R3"),
-            ("stamp 12", "stamp 9", "S9"),
+            ("voting Ready", "voting Rejoining { epoch: StorageEpoch(9) }", "R2"),
+            ("voting Ready", "voting Rejoining { epoch: StorageEpoch(0) }", "R3"),
+            ("timestamp 12", "timestamp 9", "S9"),
         ];
         for (from, to, rule) in tampered {
             assert_eq!(verdict(&[&WHOLE.replace(from, to)]), Err(rule), "{from} became {to}");

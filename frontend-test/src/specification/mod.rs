@@ -8,7 +8,7 @@
 //! | `event` | what is recorded |
 //! | `storage` | what a node has written, and what of it survives |
 //! | `agreement` | P, M |
-//! | `standing` | R |
+//! | `voting status` | R |
 //! | `script` | S, and E where ops are admitted |
 //! | `entry` | E at the entry replica |
 //! | `logs` | P, R and S9 in the logs of real replicas |
@@ -18,8 +18,8 @@ mod entry;
 pub mod event;
 pub mod logs;
 mod script;
-mod standing;
 mod storage;
+mod voting;
 
 use std::collections::HashMap;
 
@@ -122,8 +122,8 @@ impl Validator {
                 self.look_for_removal(node);
             }
             Event::Role { role } => self.replicas[node.index()].role = Some(*role),
-            Event::Script { slot, stamp, grant, ops } => {
-                self.script.add(*slot, *stamp, *grant, ops.clone())?;
+            Event::Script { slot, timestamp, grant, ops } => {
+                self.script.add(*slot, *timestamp, *grant, ops.clone())?;
             }
             Event::Dropped { runnable } => self.on_dropped(node, *runnable)?,
             Event::Admitted { mark, agreed, outcomes } => {

@@ -22,7 +22,7 @@ pub(super) struct Script {
 
 #[derive(Debug)]
 struct Entry {
-    stamp: u64,
+    timestamp: u64,
     grant: u32,
     ops: Vec<OpFact>,
 }
@@ -36,10 +36,18 @@ struct Admission {
 
 impl Script {
     // specs: S9
-    pub(super) fn add(&mut self, slot: Slot, stamp: u64, grant: u32, ops: Vec<OpFact>) -> Verdict {
-        let last = self.entries.values().next_back().map_or(0, |entry| entry.stamp);
-        self.entries.insert(slot, Entry { stamp, grant, ops });
-        rule("S9", stamp > last, || format!("the stamp of {slot} is {stamp}, after {last}"))
+    pub(super) fn add(
+        &mut self,
+        slot: Slot,
+        timestamp: u64,
+        grant: u32,
+        ops: Vec<OpFact>,
+    ) -> Verdict {
+        let last = self.entries.values().next_back().map_or(0, |entry| entry.timestamp);
+        self.entries.insert(slot, Entry { timestamp, grant, ops });
+        rule("S9", timestamp > last, || {
+            format!("the timestamp of {slot} is {timestamp}, after {last}")
+        })
     }
 
     /// The last slot of the script up to this one.
@@ -130,7 +138,7 @@ impl Validator {
                 format!("admits {slot} with {used:?} of {grant} steps used")
             })?;
             let passed = used.unwrap_or(0) * CALL_NANOSECONDS;
-            rule("S5", agreed == entry.stamp.max(last.agreed + passed), || {
+            rule("S5", agreed == entry.timestamp.max(last.agreed + passed), || {
                 format!("agreed time {agreed} at {slot}")
             })?;
         }

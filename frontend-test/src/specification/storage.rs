@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Entry, Life, LogEnd, Members, Record, Role, Standing, WriteNumber,
+    Ballot, Content, Entry, LogEnd, Members, Record, Role, StorageEpoch, VotingStatus, WriteNumber,
 };
 
 use super::event::OpFact;
@@ -15,7 +15,7 @@ use super::event::OpFact;
 pub(super) struct Storage {
     pub(super) promised: Ballot,
     pub(super) accepted: Ballot,
-    pub(super) standing: Standing,
+    pub(super) voting: VotingStatus,
     pub(super) log: Vec<Entry>,
 }
 
@@ -49,12 +49,12 @@ impl Storage {
                 self.log.truncate(up_to.0 as usize);
                 self.accepted = self.accepted.max(ballot);
             }
-            Record::Standing(standing) => self.standing = standing,
+            Record::VotingStatus(voting) => self.voting = voting,
         }
     }
 
-    /// The life of a node that the log names.
-    pub(super) fn life_named(&self, of: NodeId) -> Life {
+    /// The epoch of a node that the log names.
+    pub(super) fn life_named(&self, of: NodeId) -> StorageEpoch {
         life_named(&self.log, of)
     }
 
@@ -73,13 +73,13 @@ pub(super) fn members_of(log: &[Entry], first: Members) -> impl Iterator<Item = 
     changes.chain([first])
 }
 
-/// The life of a node that these entries name last.
-pub(super) fn life_named(log: &[Entry], of: NodeId) -> Life {
+/// The epoch of a node that these entries name last.
+pub(super) fn life_named(log: &[Entry], of: NodeId) -> StorageEpoch {
     let named = log.iter().rev().find_map(|entry| match entry.content {
-        Content::Rejoin { node, life } if node == of => Some(life),
+        Content::Rejoin { node, epoch } if node == of => Some(epoch),
         _ => None,
     });
-    named.unwrap_or(Life::FIRST)
+    named.unwrap_or(StorageEpoch::FIRST)
 }
 
 /// One node.
@@ -95,18 +95,18 @@ pub(super) struct Replica {
 
     // Over all its runs with one storage.
     pub(super) stood: HashSet<Ballot>,
-    pub(super) lives: HashSet<Life>,
+    pub(super) epochs: HashSet<StorageEpoch>,
     pub(super) promise_said: Ballot,
     pub(super) vote_said: LogEnd,
 
     // Of this run.
     pub(super) nonce: u64,
-    pub(super) answers: [Option<Standing>; NODES_MAX],
-    pub(super) stale_answers: [Option<Standing>; NODES_MAX],
+    pub(super) answers: [Option<VotingStatus>; NODES_MAX],
+    pub(super) stale_answers: [Option<VotingStatus>; NODES_MAX],
     pub(super) group_exists: bool,
-    pub(super) requests: HashSet<(NodeId, Life)>,
-    pub(super) promises: HashMap<NodeId, (Ballot, Life, LogEnd)>,
-    pub(super) votes: HashMap<(NodeId, Ballot, Life), Slot>,
+    pub(super) requests: HashSet<(NodeId, StorageEpoch)>,
+    pub(super) promises: HashMap<NodeId, (Ballot, StorageEpoch, LogEnd)>,
+    pub(super) votes: HashMap<(NodeId, Ballot, StorageEpoch), Slot>,
 
     // Its server, and its clients.
     pub(super) admitted: Option<Slot>,
@@ -119,8 +119,8 @@ pub(super) struct Replica {
 impl Replica {
     pub(super) fn lose(&mut self) {
         let generation = self.generation;
-        let lives = std::mem::take(&mut self.lives);
-        *self = Replica { generation, lives, ..Replica::default() };
+        let epochs = std::mem::take(&mut self.epochs);
+        *self = Replica { generation, epochs, ..Replica::default() };
     }
 
     pub(super) fn start(&mut self, nonce: u64, storage: Storage, committed: Slot) {
@@ -133,7 +133,7 @@ impl Replica {
             memory: storage.clone(),
             safe: storage,
             stood,
-            lives: std::mem::take(&mut self.lives),
+            epochs: std::mem::take(&mut self.epochs),
             promise_said: self.promise_said,
             vote_said: self.vote_said,
             generation: self.generation,
@@ -159,9 +159,9 @@ impl Replica {
         &self.memory.log[..up_to.0 as usize]
     }
 
-    pub(super) fn life(&self) -> Option<Life> {
-        match self.memory.standing {
-            Standing::Voter { life } => Some(life),
+    pub(super) fn epoch(&self) -> Option<StorageEpoch> {
+        match self.memory.voting {
+            VotingStatus::Voter { epoch } => Some(epoch),
             _ => None,
         }
     }

@@ -331,12 +331,12 @@ fn assert_votes(group: &Group, id: u8) {
     let shown = Command::new(crane_linux()).args(["log", "show"]).arg(group.data(id)).output();
     let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
     let records: Vec<&str> = shown.lines().collect();
-    assert!(records[0].contains("standing Rejoining"), "{}", records[0]);
-    let life = records[0].split_once("life: ").expect(&shown).1.trim_end_matches([' ', '}']);
+    assert!(records[0].contains("voting Rejoining"), "{}", records[0]);
+    let epoch = records[0].split_once("epoch: ").expect(&shown).1.trim_end_matches([' ', '}']);
     let at = |words: [&str; 2]| {
         records.iter().position(|line| words.iter().all(|word| line.contains(word))).expect(&shown)
     };
-    let (named, votes) = (at([": Rejoin", life]), at(["standing Voter", life]));
+    let (named, votes) = (at([": Rejoin", epoch]), at(["voting Voter", epoch]));
     assert!(named < votes, "it votes before the group has agreed to it:\n{shown}");
 }
 

@@ -110,7 +110,7 @@ fn only_through(hosts: &Hosts, middle: u8, group: &Group) -> Duration {
         probe.write().expect("the middle goes on");
     }
     if hosts.ids().count() > 3 {
-        assert_eq!(group.primary(), middle, "nobody else reaches a majority");
+        assert_eq!(group.primary(), middle, "nobody else reaches a quorum");
     }
     for (from, to) in &pairs {
         hosts.unmute(*from, *to);

@@ -108,7 +108,7 @@ fn orders_that_cannot_be_followed_say_why() {
     assert!(why(&["add", &known, "--witness"]).contains("of the other kind"));
     // Nobody could decide it without the one that is down.
     group.kill(2);
-    let refused = group.member(&["list"]).expect("the list needs no majority");
+    let refused = group.member(&["list"]).expect("the list needs no quorum");
     assert!(refused.contains("down"), "{refused}");
     group.start_replica(2);
     group.await_serving();

@@ -2,8 +2,8 @@
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{
-    Anchor, Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, Record, Role,
-    Standing, Stored, WriteNumber,
+    Ballot, Content, Descriptor, DurableState, Entry, LogEnd, Members, Message, Record, Role,
+    SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 use crane_test::specification::event::{Event, OpFact, Trace};
 use crane_test::specification::{Violation, validate};
@@ -28,14 +28,14 @@ impl Primary {
         let accepted = log.last().map_or(Ballot::ZERO, |entry| entry.ballot);
         let (ballot, up_to) = (accepted.next_of(id(1)), Slot(log.len() as u64));
         let mut primary = Self { first, ballot, number: WriteNumber(0), trace: Vec::new() };
-        let standing = Standing::Voter { life: Life::FIRST };
-        let stored = Stored { promised: accepted, standing, accepted, ..Stored::BLANK };
+        let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
+        let stored = DurableState { promised: accepted, voting, accepted, ..DurableState::BLANK };
         let generation = Generation(1);
         primary.does(Event::Started { nonce: 1, generation, stored, log });
         primary.writes(Record::Promise { ballot });
         for from in first.voters.without(id(1)).iter() {
-            let (life, end, committed) = (Life::FIRST, LogEnd::default(), Slot::NONE);
-            let message = Message::Promised { ballot, life, end, committed };
+            let (epoch, end, committed) = (StorageEpoch::FIRST, LogEnd::default(), Slot::NONE);
+            let message = Message::Promised { ballot, epoch, end, committed };
             primary.does(Event::Received { from, message });
         }
         primary.writes(Record::Adopt { ballot, up_to });
@@ -59,9 +59,9 @@ impl Primary {
     }
 
     fn hears(&mut self, from: u8, up_to: u64) {
-        let (up_to, life) = (Slot(up_to), Some(Life::FIRST));
+        let (up_to, epoch) = (Slot(up_to), Some(StorageEpoch::FIRST));
         let ballot = self.ballot;
-        let message = Message::Accepted { ballot, up_to, received: up_to, life, beat: 0 };
+        let message = Message::Accepted { ballot, up_to, received: up_to, epoch, beat: 0 };
         self.does(Event::Received { from: id(from), message });
     }
 
@@ -138,30 +138,30 @@ fn m5_a_node_leads_before_it_is_committed_that_it_votes() {
 
 #[test]
 fn r3_a_vote_for_somebody_tells_that_there_is_a_group() {
-    let verdict = |life| {
+    let verdict = |epoch| {
         let (ballot, slot) = (Ballot::ZERO.next_of(id(1)), Slot(1));
-        let vote = Message::Accepted { ballot, up_to: slot, received: slot, life, beat: 0 };
+        let vote = Message::Accepted { ballot, up_to: slot, received: slot, epoch, beat: 0 };
         let (generation, log) = (Generation(1), Vec::new());
-        let started = Event::Started { nonce: 1, generation, stored: Stored::BLANK, log };
+        let started = Event::Started { nonce: 1, generation, stored: DurableState::BLANK, log };
         let heard = Event::Received { from: id(2), message: vote };
-        let record = Record::Standing(Standing::Rejoining { life: Life(1) });
+        let record = Record::VotingStatus(VotingStatus::Rejoining { epoch: StorageEpoch(1) });
         let wrote = Event::Wrote { number: WriteNumber(1), record };
         let trace: Trace = [started, heard, wrote].map(|event| (id(1), event)).to_vec();
         validate(Members::first(3), &trace).map_err(|Violation { rule, .. }| rule)
     };
-    assert_eq!((verdict(Some(Life::FIRST)), verdict(None)), (Ok(()), Ok(())));
+    assert_eq!((verdict(Some(StorageEpoch::FIRST)), verdict(None)), (Ok(()), Ok(())));
 }
 
 #[test]
 fn p1_a_promise_that_a_crash_took_away_was_never_said() {
     let ballot = Ballot::ZERO.next_of(id(1));
-    let standing = Standing::Voter { life: Life::FIRST };
+    let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
     let verdict = |safe| {
         let promised = if safe { ballot } else { Ballot::ZERO };
-        let stored = |promised| Stored { promised, standing, ..Stored::BLANK };
-        let starts = |run, promised| Event::Started {
-            nonce: run,
-            generation: Generation(run),
+        let stored = |promised| DurableState { promised, voting, ..DurableState::BLANK };
+        let starts = |range, promised| Event::Started {
+            nonce: range,
+            generation: Generation(range),
             stored: stored(promised),
             log: Vec::new(),
         };
@@ -180,21 +180,21 @@ fn p1_a_promise_that_a_crash_took_away_was_never_said() {
 
 #[test]
 fn p1_who_may_not_vote_does_not_stand() {
-    let verdict = |life| {
+    let verdict = |epoch| {
         let mut primary = Primary::elected(Members::first(3));
         let ballot = primary.ballot;
-        let standing = match life {
-            Life::FIRST => Standing::Voter { life },
-            life => Standing::Rejoining { life },
+        let voting = match epoch {
+            StorageEpoch::FIRST => VotingStatus::Voter { epoch },
+            epoch => VotingStatus::Rejoining { epoch },
         };
-        let stored = Stored { standing, ..Stored::BLANK };
+        let stored = DurableState { voting, ..DurableState::BLANK };
         let (generation, log) = (Generation(2), Vec::new());
         primary.does(Event::Lost);
         primary.does(Event::Started { nonce: 2, generation, stored, log });
         primary.writes(Record::Promise { ballot });
         primary.verdict()
     };
-    assert_eq!((verdict(Life(5)), verdict(Life::FIRST)), (Ok(()), Err("P1")));
+    assert_eq!((verdict(StorageEpoch(5)), verdict(StorageEpoch::FIRST)), (Ok(()), Err("P1")));
 }
 
 #[test]
@@ -204,8 +204,8 @@ fn p2_what_a_checkpoint_ends_with_was_promised() {
         let mut primary = Primary::elected(first);
         primary.proposes(1, PAYLOAD);
         primary.commits(1);
-        let anchor = Some(Anchor { slot: Slot(1), ballot, ..Anchor::genesis(first) });
-        let stored = Stored { accepted, anchor, ..Stored::BLANK };
+        let snapshot = Some(SnapshotMeta { slot: Slot(1), ballot, ..SnapshotMeta::genesis(first) });
+        let stored = DurableState { accepted, snapshot, ..DurableState::BLANK };
         let (generation, log) = (Generation(1), Vec::new());
         let started = Event::Started { nonce: 2, generation, stored, log };
         let record = Record::Accept { slot: Slot(2), entry: Entry { ballot, content: PAYLOAD } };
@@ -231,7 +231,8 @@ fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
         primary.does(Event::Role { role: Role::Backup { primary: None } });
         primary.does(Event::Wrote { number: WriteNumber(99), record });
         let end = LogEnd { ballot: primary.ballot, slot: Slot(2) };
-        let promised = Message::Promised { ballot, life: Life::FIRST, end, committed: Slot::NONE };
+        let promised =
+            Message::Promised { ballot, epoch: StorageEpoch::FIRST, end, committed: Slot::NONE };
         primary.does(Event::Said { to: id(2), message: promised });
         primary.verdict()
     };
@@ -240,9 +241,9 @@ fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
 
 #[test]
 fn m3_who_has_adopted_a_log_has_done_so_for_good() {
-    let asks = |primary: &mut Primary, life| {
-        let (nonce, standing) = (life, Standing::Rejoining { life: Life(life) });
-        let message = Message::Hello { nonce, standing, named: Life::FIRST };
+    let asks = |primary: &mut Primary, epoch| {
+        let (nonce, voting) = (epoch, VotingStatus::Rejoining { epoch: StorageEpoch(epoch) });
+        let message = Message::Hello { nonce, voting, named: StorageEpoch::FIRST };
         primary.does(Event::Received { from: id(2), message });
     };
     let verdict = |commits| {
@@ -252,9 +253,9 @@ fn m3_who_has_adopted_a_log_has_done_so_for_good() {
         if commits {
             primary.commits(1);
         }
-        for (slot, life) in [(2, 5), (3, 6)] {
-            asks(&mut primary, life);
-            primary.proposes(slot, Content::Rejoin { node: id(2), life: Life(life) });
+        for (slot, epoch) in [(2, 5), (3, 6)] {
+            asks(&mut primary, epoch);
+            primary.proposes(slot, Content::Rejoin { node: id(2), epoch: StorageEpoch(epoch) });
         }
         primary.verdict()
     };
@@ -270,7 +271,7 @@ fn e5_an_op_behind_a_lost_one_is_freed() {
         primary.does(Event::Kept { ticket: 0, op });
         primary.proposes(1, PAYLOAD);
         let ops = vec![committed];
-        primary.does(Event::Script { slot: Slot(1), stamp: 1, grant: 1, ops });
+        primary.does(Event::Script { slot: Slot(1), timestamp: 1, grant: 1, ops });
         primary.commits(1);
         primary.does(Event::Freed { ticket: 0 });
         primary.verdict()

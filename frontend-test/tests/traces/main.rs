@@ -14,7 +14,7 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 40 } else { 200 };
 fn what_simulated_groups_do_keeps_the_rules() {
     let mut events = 0;
     for seed in 0..SEEDS {
-        let (members, trace) = scenario::trace(seed).expect("the run itself holds");
+        let (members, trace) = scenario::trace(seed).expect("the range itself holds");
         let verdict = validate(members, &trace);
         assert_eq!(verdict, Ok(()), "seed {seed}, of {} events", trace.len());
         events += trace.len();

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Content, Descriptor, Entry, Life, Members, Message, NodeSet, Record, Standing,
+    Ballot, Content, Descriptor, Entry, Members, Message, NodeSet, Record, StorageEpoch,
+    VotingStatus,
 };
 use crane_test::simulation::scenario;
 use crane_test::specification::event::{Event, Trace};
@@ -242,7 +243,7 @@ fn p11_a_commit_index_falls() {
 fn p12_support_below_the_promise() {
     breaks("P12", |trace, place| {
         change(trace, place, |_, event| match event {
-            Event::Said { message: Message::Support { granted, .. }, .. } if !*granted => {
+            Event::Said { message: Message::PreVoteReply { granted, .. }, .. } if !*granted => {
                 *granted = true;
                 true
             }
@@ -315,9 +316,8 @@ fn r2_a_vote_before_all_are_ready() {
     breaks("R2", |trace, place| {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
-                if let Event::Received { message: Message::HelloBack { standing, .. }, .. } = event
-                {
-                    *standing = Standing::Blank;
+                if let Event::Received { message: Message::HelloBack { voting, .. }, .. } = event {
+                    *voting = VotingStatus::Blank;
                 }
             }
             true
@@ -329,8 +329,8 @@ fn r2_a_vote_before_all_are_ready() {
 fn r3_a_promise_of_a_life_that_does_not_vote() {
     breaks("R3", |trace, place| {
         change(trace, place, |_, event| match event {
-            Event::Said { message: Message::Promised { life, .. }, .. } => {
-                life.0 += 1;
+            Event::Said { message: Message::Promised { epoch, .. }, .. } => {
+                epoch.0 += 1;
                 true
             }
             _ => false,
@@ -344,10 +344,11 @@ fn r4_votes_of_a_life_that_does_not_count() {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
                 if let Event::Received {
-                    message: Message::Accepted { life: Some(life), .. }, ..
+                    message: Message::Accepted { epoch: Some(epoch), .. },
+                    ..
                 } = event
                 {
-                    life.0 += 1;
+                    epoch.0 += 1;
                 }
             }
             true
@@ -360,8 +361,8 @@ fn r4_promises_of_a_life_that_does_not_count() {
     breaks("R4", |trace, place| {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
-                if let Event::Received { message: Message::Promised { life, .. }, .. } = event {
-                    life.0 += 1;
+                if let Event::Received { message: Message::Promised { epoch, .. }, .. } = event {
+                    epoch.0 += 1;
                 }
             }
             true
@@ -375,15 +376,15 @@ fn r5_a_vote_before_the_log_has_named_the_life() {
         let at = places(trace, |_, event| {
             matches!(
                 event,
-                Event::Wrote { record: Record::Standing(Standing::Rejoining { .. }), .. }
+                Event::Wrote { record: Record::VotingStatus(VotingStatus::Rejoining { .. }), .. }
             )
         });
         let Some(at) = at.get(place) else { return false };
         let mut early = trace[*at].clone();
-        if let (_, Event::Wrote { record: Record::Standing(standing), .. }) = &mut early
-            && let Standing::Rejoining { life } = *standing
+        if let (_, Event::Wrote { record: Record::VotingStatus(voting), .. }) = &mut early
+            && let VotingStatus::Rejoining { epoch } = *voting
         {
-            *standing = Standing::Voter { life };
+            *voting = VotingStatus::Voter { epoch };
         }
         trace.insert(at + 1, early);
         true
@@ -411,7 +412,7 @@ fn r7_a_life_is_named_unasked() {
             && remove(trace, |event| {
                 matches!(
                     received(event),
-                    Some(Message::Hello { standing: Standing::Rejoining { .. }, .. })
+                    Some(Message::Hello { voting: VotingStatus::Rejoining { .. }, .. })
                 )
             })
     });
@@ -421,11 +422,14 @@ fn r7_a_life_is_named_unasked() {
 fn r8_a_life_is_given_up_that_still_counts() {
     breaks("R8", |trace, place| {
         let at = places(trace, |_, event| {
-            matches!(event, Event::Wrote { record: Record::Standing(Standing::Voter { .. }), .. })
+            matches!(
+                event,
+                Event::Wrote { record: Record::VotingStatus(VotingStatus::Voter { .. }), .. }
+            )
         });
         let Some(at) = at.get(place) else { return false };
         let (node, Event::Wrote { number, .. }) = trace[*at] else { unreachable!("looked for") };
-        let record = Record::Standing(Standing::Rejoining { life: Life(77) });
+        let record = Record::VotingStatus(VotingStatus::Rejoining { epoch: StorageEpoch(77) });
         trace.insert(at + 1, (node, Event::Wrote { number, record }));
         true
     });

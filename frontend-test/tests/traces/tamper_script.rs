@@ -177,13 +177,13 @@ fn s9_a_stamp_is_not_above_the_one_before() {
         let mut last = 0;
         let mut left = place;
         for (_, event) in trace.iter_mut() {
-            let Event::Script { stamp, .. } = event else { continue };
+            let Event::Script { timestamp, .. } = event else { continue };
             if last > 0 && left == 0 {
-                *stamp = last;
+                *timestamp = last;
                 return true;
             }
             left = left.saturating_sub(usize::from(last > 0));
-            last = *stamp;
+            last = *timestamp;
         }
         false
     });

@@ -1,7 +1,7 @@
 //! The base: what all replicas must have alike before the first entry, as named parts with digests.
 //!
 //! Program, the libraries that it maps, arguments, environment, and the files below the working
-//! directory. Parts have names so that a replica which differs can be told in what.
+//! directory. BaseParts have names so that a replica which differs can be told in what.
 
 pub mod elf;
 
@@ -32,7 +32,7 @@ const NAMED_MAX: usize = 5;
 
 /// One thing that must be alike.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Part {
+pub struct BasePart {
     /// Such as `argument 2` or `file www/index.html`.
     pub name: String,
     /// The first half of its SHA-256.
@@ -42,22 +42,22 @@ pub struct Part {
 /// All parts, sorted by name. What is read and is not sorted is no base: two that differ would seem
 /// alike from one side.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(try_from = "Parts")]
+#[serde(try_from = "BaseParts")]
 pub struct Base {
     /// Sorted by name, without doubles.
-    pub parts: Vec<Part>,
+    pub parts: Vec<BasePart>,
 }
 
 /// A base as it is read.
 #[derive(Deserialize)]
-struct Parts {
-    parts: Vec<Part>,
+struct BaseParts {
+    parts: Vec<BasePart>,
 }
 
-impl TryFrom<Parts> for Base {
+impl TryFrom<BaseParts> for Base {
     type Error = &'static str;
 
-    fn try_from(Parts { parts }: Parts) -> Result<Self, Self::Error> {
+    fn try_from(BaseParts { parts }: BaseParts) -> Result<Self, Self::Error> {
         if parts.is_sorted_by(|one, other| one.name < other.name) {
             Ok(Self { parts })
         } else {
@@ -111,7 +111,7 @@ impl Base {
 
     /// The names of the parts that differ, as a text; `None` if none does.
     pub fn difference(&self, other: &Base) -> Option<String> {
-        let lacks = |there: &Base, part: &Part| {
+        let lacks = |there: &Base, part: &BasePart| {
             there.parts.binary_search_by(|candidate| candidate.name.cmp(&part.name)).is_err()
         };
         let mut names: Vec<String> = Vec::new();
@@ -159,11 +159,11 @@ pub fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == DEFAULT_DIRECTORY) || path.join(MARKER).exists()
 }
 
-fn part(name: &str, content: &[u8]) -> Part {
+fn part(name: &str, content: &[u8]) -> BasePart {
     let whole: [u8; 32] = Sha256::digest(content).into();
     let mut digest = [0; 16];
     digest.copy_from_slice(&whole[..16]);
-    Part { name: name.to_string(), digest }
+    BasePart { name: name.to_string(), digest }
 }
 
 /// What the program's loader would map, asked of the loader itself (it runs nothing of the
@@ -190,7 +190,7 @@ fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-fn parts_of_files(directory: &Path) -> Result<Vec<Part>, String> {
+fn parts_of_files(directory: &Path) -> Result<Vec<BasePart>, String> {
     if directory == Path::new("/") {
         return Ok(Vec::new());
     }
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_read_unsorted_or_double_is_no_base() {
-        let part = |name: &str| Part { name: name.into(), digest: [1; 16] };
+        let part = |name: &str| BasePart { name: name.into(), digest: [1; 16] };
         let read = |names: &[&str]| {
             let parts = names.iter().map(|name| part(name)).collect();
             let bytes = postcard::to_allocvec(&Base { parts }).unwrap();

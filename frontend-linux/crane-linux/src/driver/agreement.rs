@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Descriptor, Effect, Effects, Input, Message, Reason, Record, Role, Run, WriteNumber,
+    Descriptor, Effect, Effects, Input, Message, Reason, Record, Role, SlotRange, WriteNumber,
 };
 use tracing::debug;
 
 use crate::event::{Event, describe};
 use crate::log::Payload;
-use crate::net::frame::Kind;
+use crate::net::frame::FrameKind;
 use crate::net::link::{Arrival, Link};
 use crate::net::message::{Collected, Received};
 
@@ -21,15 +21,16 @@ const HINT_EVERY: u64 = 64;
 
 /// Payloads that were handed in together with the input that a step answers, slot by slot.
 #[derive(Clone, Copy)]
-pub(super) struct Handed<'a> {
+pub(super) struct InputPayloads<'a> {
     /// The slot of the first.
     pub(super) first: Slot,
     /// None for an entry that has none.
     pub(super) payloads: &'a [Option<Payload>],
 }
 
-impl Handed<'_> {
-    pub(super) const NONE: Handed<'static> = Handed { first: Slot::NONE, payloads: &[] };
+impl InputPayloads<'_> {
+    pub(super) const NONE: InputPayloads<'static> =
+        InputPayloads { first: Slot::NONE, payloads: &[] };
 
     /// The payload of the entry in a slot, which describes it so.
     ///
@@ -47,18 +48,18 @@ impl Handed<'_> {
 impl Driver {
     /// Tells paxos of something, and carries out what it wants done. What was `handed` in belongs to
     /// the input.
-    pub(super) fn paxos(&mut self, input: Input<'_>, handed: Handed<'_>) {
+    pub(super) fn paxos(&mut self, input: Input<'_>, handed: InputPayloads<'_>) {
         let mut out = Effects::new();
         self.node.step(self.clock.now(), input, &mut out);
         self.carry_out(&out, handed);
     }
 
-    pub(super) fn carry_out(&mut self, effects: &Effects, handed: Handed<'_>) {
+    pub(super) fn carry_out(&mut self, effects: &Effects, handed: InputPayloads<'_>) {
         for effect in effects {
             match *effect {
                 Effect::Send { to, message } => self.send(to, &message),
                 Effect::Write { number, record } => self.write_down(number, &record),
-                Effect::Append { number, run } => self.append(number, run, handed),
+                Effect::Append { number, range } => self.append(number, range, handed),
                 Effect::Committed { up_to } => self.committed = self.committed.max(up_to),
                 Effect::ServeCatchUp { to, from, up_to } => self.serve_catch_up(to, from, up_to),
                 Effect::Role { role, reason } => self.on_role(role, reason),
@@ -71,9 +72,9 @@ impl Driver {
     /// until it is durable: that is never read from the disk for it.
     fn send(&mut self, to: NodeId, message: &Message) {
         let Some(link) = self.links[to.index()].clone() else { return };
-        let Some(run) = message.run() else { return link.put_message(message, &[]) };
-        let mut entries = Vec::with_capacity(run.count as usize);
-        for slot in run.slots() {
+        let Some(range) = message.range() else { return link.put_message(message, &[]) };
+        let mut entries = Vec::with_capacity(range.count as usize);
+        for slot in range.slots() {
             match self.log.read(slot) {
                 Ok(Some(kept)) => entries.push(kept),
                 Ok(None) => return debug!("slot {slot} has no entry any more: nothing is sent"),
@@ -92,8 +93,8 @@ impl Driver {
         self.log.append(number, record, None);
     }
 
-    fn append(&mut self, number: WriteNumber, run: Run, handed: Handed<'_>) {
-        for (number, record) in self.node.records(number, run) {
+    fn append(&mut self, number: WriteNumber, range: SlotRange, handed: InputPayloads<'_>) {
+        for (number, record) in self.node.records(number, range) {
             let payload = match record {
                 Record::Accept { slot, entry } => {
                     let descriptor = entry.content.payload();
@@ -101,16 +102,16 @@ impl Driver {
                 }
                 _ => None,
             };
-            if let Some(stamp) = payload.as_ref().and_then(|payload| payload.first_chunk::<8>())
+            if let Some(timestamp) = payload.as_ref().and_then(|payload| payload.first_chunk::<8>())
                 && self.log.genesis().is_some()
             {
-                self.agreed.saw(u64::from_le_bytes(*stamp));
+                self.agreed.saw(u64::from_le_bytes(*timestamp));
             }
             self.log.append(number, &record, payload);
         }
     }
 
-    /// Entries that the log holds from before the start, committed or not, have stamps that this
+    /// Entries that the log holds from before the start, committed or not, have timestamps that this
     /// replica's must be above. The last one has the highest.
     pub(super) fn see_last_stamp(&mut self) {
         let Some(genesis) = self.log.genesis() else { return };
@@ -118,8 +119,8 @@ impl Driver {
         while slot > genesis.max(self.log.front()) {
             match self.log.read(slot) {
                 Ok(Some((_, Some(payload)))) => {
-                    if let Some(stamp) = payload.first_chunk::<8>() {
-                        self.agreed.saw(u64::from_le_bytes(*stamp));
+                    if let Some(timestamp) = payload.first_chunk::<8>() {
+                        self.agreed.saw(u64::from_le_bytes(*timestamp));
                     }
                     return;
                 }
@@ -134,8 +135,8 @@ impl Driver {
         let mut collected = Collected::default();
         let mut first = from;
         let put = |first, collected: &Collected| {
-            let run = Run { first, count: collected.run.len() as u32 };
-            link.put_message(&Message::Chosen { run }, &collected.run);
+            let range = SlotRange { first, count: collected.range.len() as u32 };
+            link.put_message(&Message::Chosen { range }, &collected.range);
         };
         for slot in (from.0..=up_to.0).map(Slot) {
             let kept = match self.log.read(slot) {
@@ -151,7 +152,7 @@ impl Driver {
             collected.push(kept);
             self.events.counters.slots_served += 1;
         }
-        if !collected.run.is_empty() {
+        if !collected.range.is_empty() {
             put(first, &collected);
         }
     }
@@ -168,13 +169,13 @@ impl Driver {
             why: describe(reason).into(),
         });
         let now = self.clock.now();
-        self.lead.role_changed(now);
+        self.proposer.role_changed(now);
         if role == Role::Primary {
             self.agreed.consult_host();
         }
         if self.node.primary().is_some() {
             self.peers.hello.borrow_mut().joined = true;
-            self.entry.start_over(now);
+            self.clients.start_over(now);
         }
         self.server.watch_state(role == Role::Primary);
     }
@@ -207,9 +208,9 @@ impl Driver {
     fn on_message(&mut self, from: NodeId, received: &Received) {
         let Received { message, entries, payloads } = received;
         self.note_vote(from, message);
-        let first = message.run().map_or(Slot::NONE, |run| run.first);
+        let first = message.range().map_or(Slot::NONE, |range| range.first);
         let input = Input::Message { from, message, entries };
-        self.paxos(input, Handed { first, payloads });
+        self.paxos(input, InputPayloads { first, payloads });
     }
 
     /// Who votes for whom: what this candidate is told. (What this replica promises, it writes down.)
@@ -240,31 +241,31 @@ impl Driver {
         }
         self.links[node.index()] = Some(link);
         self.events.tell(Event::LinkUp { node: node.number() });
-        self.lead.link_up(node);
+        self.proposer.link_up(node);
         self.tell_server_report(node);
-        self.paxos(Input::LinkUp { node }, Handed::NONE);
+        self.paxos(Input::LinkUp { node }, InputPayloads::NONE);
         if self.node.primary() == Some(node) {
-            self.entry.start_over(self.clock.now());
+            self.clients.start_over(self.clock.now());
         }
     }
 
     fn on_link_down(&mut self, node: NodeId) {
         self.links[node.index()] = None;
         self.events.tell(Event::LinkDown { node: node.number() });
-        self.lead.link_down(node, self.clock.now());
-        self.paxos(Input::LinkDown { node }, Handed::NONE);
+        self.proposer.link_down(node, self.clock.now());
+        self.paxos(Input::LinkDown { node }, InputPayloads::NONE);
     }
 
     pub(super) fn tell_server_report(&mut self, node: NodeId) {
         let Some(link) = &self.links[node.index()] else { return };
         let report = self.reports[self.me().index()];
         let body = postcard::to_allocvec(&report).expect("plain data");
-        link.put(Kind::Server, &[&body]);
+        link.put(FrameKind::Server, &[&body]);
     }
 
     pub(super) fn on_durable(&mut self, up_to: WriteNumber) {
         self.log.durable(up_to);
-        self.paxos(Input::Durable { up_to }, Handed::NONE);
+        self.paxos(Input::Durable { up_to }, InputPayloads::NONE);
     }
 
     /// Gives what was appended to the storage. Says whether anything follows from it at once.

@@ -18,10 +18,10 @@ use crate::names;
 use crate::net::handshake::Hello;
 use crate::options::{PEER_PORT, Priority};
 use crate::report::ServerReport;
-use crate::roster::{Place, Roster};
+use crate::roster::{Roster, RosterMember};
 
 use super::Driver;
-use super::agreement::Handed;
+use super::agreement::InputPayloads;
 
 /// A member of higher priority takes the role over when it has been fit for so long.
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
@@ -88,7 +88,7 @@ impl Driver {
     }
 
     /// The log says where a member is.
-    pub(super) fn on_committed_member(&mut self, slot: Slot, place: Place) {
+    pub(super) fn on_committed_member(&mut self, slot: Slot, place: RosterMember) {
         let node = place.node;
         let text = format!("replica {node} of the group is at {}", place.address);
         let news = self.peers.hello.borrow_mut().roster.tell(slot, place);
@@ -170,7 +170,7 @@ impl Driver {
     /// The members for `status`, and for replicas that want to join.
     pub(super) fn list_members(&self) -> Value {
         let members = self.node.members();
-        let one = |place: &Place| {
+        let one = |place: &RosterMember| {
             json!({
                 "id": place.node.number(),
                 "address": place.address,
@@ -200,7 +200,7 @@ impl Driver {
                 "the group has {NODES_MAX} members, as many as it can; remove one first"
             )));
         };
-        let place = Place { node, address, witness };
+        let place = RosterMember { node, address, witness };
         if known.as_ref() != Some(&place) {
             let op = Op::Member { node, address: &place.address, witness };
             if !self.propose_op(op) {
@@ -261,8 +261,8 @@ impl Driver {
 
     pub(super) fn hand_role_to(&mut self, to: NodeId) -> Result<(), ChangeError> {
         let mut out = Effects::new();
-        let asked = self.node.hand_over(self.clock.now(), to, &mut out);
-        self.carry_out(&out, Handed::NONE);
+        let asked = self.node.transfer_leadership(self.clock.now(), to, &mut out);
+        self.carry_out(&out, InputPayloads::NONE);
         asked
     }
 
@@ -281,7 +281,7 @@ impl Driver {
     fn change_members(&mut self, members: Members) -> Result<Slot, ChangeError> {
         let mut out = Effects::new();
         let asked = self.node.change_members(self.clock.now(), members, &mut out);
-        self.carry_out(&out, Handed::NONE);
+        self.carry_out(&out, InputPayloads::NONE);
         asked
     }
 

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | `agreement` | paxos's effects: links, log, roles |
 //! | `script` | what a committed entry means here, and its way to the server |
-//! | `entry` | the clients that came in by this replica |
-//! | `lead` | what the primary proposes, and when |
+//! | `clients` | the clients that came in by this replica |
+//! | `proposer` | what the primary proposes, and when |
 //! | `members` | who belongs to the group, and the preferred primary |
 //! | `stalls` | what this replica waits for |
 //! | `server` | the server's life: start, output, end, rebuilding |
@@ -18,9 +18,9 @@
 
 mod agreement;
 mod answers;
-mod entry;
-mod lead;
+mod clients;
 mod members;
+mod proposer;
 mod script;
 mod server;
 mod stalls;
@@ -45,14 +45,14 @@ use crate::log::storage::{Progress, Storage};
 use crate::meta::{DataDirectory, Meta};
 use crate::net::link::{Arrival, Link, Peers};
 use crate::options::ReplicaArgs;
-use crate::proxy::{Act, Acts};
+use crate::proxy::{ClientEvent, ClientEvents};
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
-use agreement::Handed;
-use entry::Entry;
-use lead::Lead;
+use agreement::InputPayloads;
+use clients::Clients;
 use members::Preference;
+use proposer::Proposer;
 use script::Script;
 use server::Server;
 use stalls::Stalls;
@@ -89,7 +89,7 @@ pub struct Settings {
 }
 
 /// Where the driver's machines start from.
-pub struct Parts {
+pub struct Restored {
     /// Paxos, restored.
     pub node: Box<Node<WINDOW>>,
     /// The log, opened.
@@ -137,9 +137,9 @@ pub struct Driver {
     links: [Option<Rc<Link>>; NODES_MAX],
     meta: Meta,
     script: Script,
-    entry: Entry,
-    acts: Rc<Acts>,
-    lead: Lead,
+    clients: Clients,
+    client_events: Rc<ClientEvents>,
+    proposer: Proposer,
     preference: Preference,
     server: Server,
     cell_reports: Rc<CellReports>,
@@ -157,16 +157,16 @@ enum Happened {
     Woken,
     Stored(Result<WriteNumber, String>),
     Arrived(Arrival),
-    Acted(Act),
+    Client(ClientEvent),
     Cell(u64, Report),
 }
 
 impl Driver {
     /// Puts the machines together.
-    pub fn new(settings: Settings, parts: Parts) -> Self {
-        let Parts { node, log, storage, progress, peers, meta, clock, note } = parts;
-        let entry = Entry::new(settings.me, Generation(meta.generation));
-        let lead = Lead::new(&settings.args);
+    pub fn new(settings: Settings, parts: Restored) -> Self {
+        let Restored { node, log, storage, progress, peers, meta, clock, note } = parts;
+        let clients = Clients::new(settings.me, Generation(meta.generation));
+        let proposer = Proposer::new(&settings.args);
         Self {
             clock,
             agreed: AgreedClock::default(),
@@ -181,9 +181,9 @@ impl Driver {
             links: Default::default(),
             meta,
             script: Script::default(),
-            entry,
-            acts: Rc::new(Acts::new()),
-            lead,
+            clients,
+            client_events: Rc::new(ClientEvents::new()),
+            proposer,
             preference: Preference::default(),
             server: Server::default(),
             cell_reports: Rc::new(CellReports::new()),
@@ -209,7 +209,7 @@ impl Driver {
         tokio::pin!(interrupted);
         self.start_behind_front();
         self.see_last_stamp();
-        self.paxos(Input::Wake, Handed::NONE);
+        self.paxos(Input::Wake, InputPayloads::NONE);
         loop {
             self.round();
             if let Some(stop) = self.stop.take() {
@@ -253,7 +253,7 @@ impl Driver {
             outcome = self.server.woken() => outcome.map(|()| Happened::Woken),
             outcome = stored => Ok(Happened::Stored(outcome)),
             arrival = self.peers.arrivals.receive() => Ok(Happened::Arrived(arrival)),
-            act = self.acts.receive(), if self.entry.has_room() => Ok(Happened::Acted(act)),
+            act = self.client_events.receive(), if self.clients.has_room() => Ok(Happened::Client(act)),
             (run, report) = self.cell_reports.receive() => Ok(Happened::Cell(run, report)),
         }
     }
@@ -266,10 +266,10 @@ impl Driver {
         if let Ok(arrival) = self.peers.arrivals.try_receive() {
             return Some(Happened::Arrived(arrival));
         }
-        if self.entry.has_room()
-            && let Ok(act) = self.acts.try_receive()
+        if self.clients.has_room()
+            && let Ok(act) = self.client_events.try_receive()
         {
-            return Some(Happened::Acted(act));
+            return Some(Happened::Client(act));
         }
         None
     }
@@ -281,19 +281,19 @@ impl Driver {
             Happened::Stored(Ok(up_to)) => self.on_durable(up_to),
             Happened::Stored(Err(why)) => self.fail(why),
             Happened::Arrived(arrival) => self.on_arrival(arrival),
-            Happened::Acted(act) => self.on_act(act),
+            Happened::Client(act) => self.on_client_event(act),
             Happened::Cell(run, report) => self.on_cell_report(run, report),
         }
     }
 
     /// Something may be due. What is not, takes no harm.
     fn on_alarm(&mut self) {
-        self.paxos(Input::Wake, Handed::NONE);
+        self.paxos(Input::Wake, InputPayloads::NONE);
         let now = self.clock.now();
         if self.look_again.is_some_and(|at| at <= now) {
             self.look_again = None;
         }
-        if self.entry.wake(now) {
+        if self.clients.wake(now) {
             self.events.counters.handed_over_again += 1;
             self.note(
                 "no op of this replica's clients was committed for a while: sent again".into(),
@@ -336,8 +336,12 @@ impl Driver {
     }
 
     fn next_alarm(&self) -> Instant {
-        let others =
-            [self.look_again, self.entry.deadline(), self.lead.deadline(), self.server.deadline()];
+        let others = [
+            self.look_again,
+            self.clients.deadline(),
+            self.proposer.deadline(),
+            self.server.deadline(),
+        ];
         others.into_iter().flatten().fold(self.node.deadline(), Instant::min)
     }
 

@@ -3,13 +3,13 @@
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Content;
-use crane_core::wire::{Entry, Genesis, Op};
+use crane_core::wire::{EntryPayload, Genesis, Op};
 use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
 
 use crate::net::handshake::short;
-use crate::roster::Place;
+use crate::roster::RosterMember;
 
 use super::{Driver, LOOK_AGAIN};
 
@@ -83,9 +83,9 @@ impl Driver {
             }
             return;
         }
-        match Entry::decode(payload) {
+        match EntryPayload::decode(payload) {
             Ok(entry) => {
-                self.agreed.saw(entry.stamp);
+                self.agreed.saw(entry.timestamp);
                 for op in entry.ops() {
                     self.on_committed_op(slot, &op);
                 }
@@ -95,7 +95,7 @@ impl Driver {
     }
 
     fn on_committed_op(&mut self, slot: Slot, op: &Op<'_>) {
-        self.entry.committed(self.clock.now(), op);
+        self.clients.committed(self.clock.now(), op);
         match *op {
             Op::Connect { conn, .. } => {
                 let known = &mut self.script.connected[conn.entry.index()];
@@ -104,14 +104,14 @@ impl Driver {
             Op::Retire { node, generation } => {
                 let known = &mut self.script.retired[node.index()];
                 *known = (*known).max(generation);
-                if node == self.me() && generation >= self.entry.generation() {
+                if node == self.me() && generation >= self.clients.generation() {
                     info!("the group had given this replica up: its clients are reset");
                     self.begin_generation();
                 }
             }
             Op::Member { node, address, witness } => {
                 let address = address.to_string();
-                self.on_committed_member(slot, Place { node, address, witness });
+                self.on_committed_member(slot, RosterMember { node, address, witness });
             }
             _ => {}
         }
@@ -162,8 +162,8 @@ impl Driver {
             }
         }
         self.peers.hello.borrow_mut().group = Some(genesis.group);
-        self.agreed.saw(genesis.stamp);
-        self.lead.genesis(&genesis);
+        self.agreed.saw(genesis.timestamp);
+        self.proposer.genesis(&genesis);
         self.script.genesis = Some((slot, genesis));
         if !self.is_witness() {
             self.server.want();

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::region::TROUBLE_BYTES;
-use crane_shm::{HashMark, Reader, Region, ServerState, Shared, Writer};
+use crane_shm::{HashMark, Region, RingReader, RingWriter, ServerState, Shared};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -31,12 +31,12 @@ const RECORDS_PER_PASS: usize = 1024;
 /// How soon to look at the output of a server that goes on running.
 const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
 /// A replica whose server is further behind lets others be primary.
-const EAGER_WITHIN: u64 = 2000;
+const IN_STEP_WITHIN: u64 = 2000;
 
 /// The server as this replica has it.
 #[derive(Debug, Default)]
 pub(super) struct Server {
-    run: Option<Box<Run>>,
+    run: Option<Box<ServerRun>>,
     runs: u64,
     wanted: bool,
     rebuild_at: Option<Instant>,
@@ -49,18 +49,18 @@ pub(super) struct Server {
 
 /// One run of the server's program.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct ServerRun {
     number: u64,
     shared: Shared,
-    pub(super) script: Writer,
-    output: Reader,
+    pub(super) script: RingWriter,
+    output: RingReader,
     wake: pipe::Receiver,
     cell: Child,
     /// The last slot that it was given.
     pub(super) fed: Slot,
 }
 
-impl Run {
+impl ServerRun {
     pub(super) fn region(&self) -> &'static Region {
         self.shared.region()
     }
@@ -77,11 +77,11 @@ impl Server {
     }
 
     /// The present run, to work with while the driver is used for something else.
-    pub(super) fn take(&mut self) -> Option<Box<Run>> {
+    pub(super) fn take(&mut self) -> Option<Box<ServerRun>> {
         self.run.take()
     }
 
-    pub(super) fn put_back(&mut self, run: Box<Run>) {
+    pub(super) fn put_back(&mut self, run: Box<ServerRun>) {
         self.run = Some(run);
     }
 
@@ -156,7 +156,7 @@ impl Driver {
         }
     }
 
-    async fn try_start(&mut self) -> Result<Run, String> {
+    async fn try_start(&mut self) -> Result<ServerRun, String> {
         let directory = self.settings.data.run();
         let (region, wake) = (directory.join("region"), directory.join("wake"));
         // New files: a server of a former life, which may still be dying, keeps the old ones.
@@ -166,7 +166,7 @@ impl Driver {
         let mut name = region.as_os_str().as_encoded_bytes().to_vec();
         name.push(0);
         let me = u32::from(self.me().number());
-        let shared = Shared::create(&name, me, self.entry.generation().0).map_err(|number| {
+        let shared = Shared::create(&name, me, self.clients.generation().0).map_err(|number| {
             format!("{}: {}", region.display(), io::Error::from_raw_os_error(number))
         })?;
         let args = &self.settings.args;
@@ -184,7 +184,7 @@ impl Driver {
         spawn_local(pass_reports(number, cell.reports, self.cell_reports.clone()));
         spawn_local(pass_lines(cell.stdout, false));
         spawn_local(pass_lines(cell.stderr, true));
-        Ok(Run { number, shared, script, output, wake, cell: cell.child, fed: Slot::NONE })
+        Ok(ServerRun { number, shared, script, output, wake, cell: cell.child, fed: Slot::NONE })
     }
 
     pub(super) fn on_cell_report(&mut self, number: u64, report: Report) {
@@ -233,13 +233,13 @@ impl Driver {
         let admitted = Slot(region.admitted.load(Ordering::SeqCst));
         let running = region.state() == ServerState::Running;
         self.server.put_back(run);
-        if running && self.entry.has_clients() {
+        if running && self.clients.has_clients() {
             // A server that computes for long rings only for every few of its writes.
             self.look_again_at(self.clock.now() + LOOK_AT_OUTPUT);
         }
         self.consider_clients(admitted);
-        let in_step = admitted.0.saturating_add(EAGER_WITHIN) >= self.committed.0;
-        self.node.set_eager(in_step);
+        let in_step = admitted.0.saturating_add(IN_STEP_WITHIN) >= self.committed.0;
+        self.node.set_in_step(in_step);
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };
             self.tell_all();
@@ -258,7 +258,7 @@ impl Driver {
         let mut space = [0; TROUBLE_BYTES];
         let trouble = String::from_utf8_lossy(region.trouble(&mut space)).into_owned();
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
-        self.server.ended_early = !self.entry.listens();
+        self.server.ended_early = !self.clients.listens();
         if self.server.ended_early {
             text.push_str(", before it listened at a port");
         }

@@ -83,8 +83,8 @@ impl Driver {
                 return wait(Cause::Server, admitted);
             }
         }
-        if self.entry.deadline().is_some() {
-            return wait(Cause::Commitment, self.entry.first_kept());
+        if self.clients.deadline().is_some() {
+            return wait(Cause::Commitment, self.clients.first_kept());
         }
         None
     }

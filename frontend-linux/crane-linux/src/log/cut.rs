@@ -2,45 +2,45 @@
 //! go.
 //!
 //! This is also what a state transfer needs: whoever gets a checkpoint takes the log up to there
-//! for granted, and starts from its anchor.
+//! for granted, and starts from its snapshot.
 
 use std::path::Path;
 
 use crane_core::id::Slot;
-use crane_core::paxos::{Anchor, Members, Record, Stored, WriteNumber};
+use crane_core::paxos::{DurableState, Members, Record, SnapshotMeta, WriteNumber};
 
 use super::disk::HostDisk;
 use super::segments::Segments;
 use super::{Front, Log, LogError, Opened, Payload, reading, record};
 
 impl Log {
-    /// Begins a log in an empty directory, durably: with a standing, and behind an anchor if there
+    /// Begins a log in an empty directory, durably: with a voting status, and behind an snapshot if there
     /// is one, which comes with the genesis entry before it.
     ///
     /// # Errors
-    /// What the system refused. Half of it may be there: the standing of a log without a front is
+    /// What the system refused. Half of it may be there: the voting status of a log without a front is
     /// not.
     pub fn begin(
         directory: &Path,
-        stored: &Stored,
+        stored: &DurableState,
         genesis: Option<(Slot, Vec<u8>)>,
     ) -> Result<(), String> {
-        if let Some(anchor) = stored.anchor {
+        if let Some(snapshot) = stored.snapshot {
             let front = Front {
                 segment: 1,
                 offset: record::SEGMENT_HEADER_BYTES as u32,
                 entry_kept: false,
-                anchor,
+                snapshot,
                 promised: stored.promised,
                 accepted: stored.accepted,
-                standing: stored.standing,
+                voting: stored.voting,
                 committed: stored.committed,
                 genesis,
             };
             front.write(directory).map_err(|error| error.to_string())?;
         }
         let mut log = Log::open(directory).map_err(|error| error.to_string())?.log;
-        log.append(WriteNumber(1), &Record::Standing(stored.standing), None);
+        log.append(WriteNumber(1), &Record::VotingStatus(stored.voting), None);
         let mut segments = Segments::new(directory, HostDisk, false);
         segments.write(&log.take_batch().expect("a record was appended"))?;
         segments.sync()
@@ -58,8 +58,8 @@ impl Log {
         Ok(self.read(slot)?.and_then(|(_, payload)| payload))
     }
 
-    /// Lets the log start behind the anchor's slot, which must be in it, committed, and durable
-    /// here (as [`paxos::Node::anchor`](crane_core::paxos::Node::anchor) is). Says how many
+    /// Lets the log start behind the snapshot's slot, which must be in it, committed, and durable
+    /// here (as [`paxos::Node::snapshot`](crane_core::paxos::Node::snapshot) is). Says how many
     /// segments are gone. At every moment of it a crash leaves the log as it was, or as it is to
     /// be.
     ///
@@ -67,28 +67,28 @@ impl Log {
     /// [`LogError`]; if the new front was written, it counts.
     ///
     /// # Panics
-    /// When the slot is not in the log, or the anchor is another log's.
-    pub fn cut(&mut self, anchor: &Anchor) -> Result<usize, LogError> {
-        let front = self.front_behind(anchor)?;
+    /// When the slot is not in the log, or the snapshot is another log's.
+    pub fn cut(&mut self, snapshot: &SnapshotMeta) -> Result<usize, LogError> {
+        let front = self.front_behind(snapshot)?;
         front.write(&self.directory)?;
-        let keep = self.index.split_off((anchor.slot.0 - self.front().0) as usize);
+        let keep = self.index.split_off((snapshot.slot.0 - self.front().0) as usize);
         self.index = keep;
         while self.cache.len() > self.index.len() {
             let cached = self.cache.pop_front().expect("it has more than none");
             self.cache_bytes -= cached.payload.map_or(0, |payload| payload.len());
         }
-        self.stored.anchor = Some(*anchor);
+        self.stored.snapshot = Some(*snapshot);
         self.genesis_kept = front.genesis.map(|(_, payload)| Payload::from(payload));
         self.reading = None;
         reading::delete_before(&self.directory, front.segment)
     }
 
-    fn front_behind(&mut self, anchor: &Anchor) -> Result<Front, LogError> {
-        let position = self.position(anchor.slot).expect("the log is cut behind an entry of it");
+    fn front_behind(&mut self, snapshot: &SnapshotMeta) -> Result<Front, LogError> {
+        let position = self.position(snapshot.slot).expect("the log is cut behind an entry of it");
         let place = self.index[position];
-        let (entry, _) = self.read(anchor.slot)?.expect("its place is known");
-        assert_eq!(entry.ballot, anchor.ballot, "the anchor is this log's");
-        let genesis = match self.genesis.filter(|slot| *slot <= anchor.slot) {
+        let (entry, _) = self.read(snapshot.slot)?.expect("its place is known");
+        assert_eq!(entry.ballot, snapshot.ballot, "the snapshot is this log's");
+        let genesis = match self.genesis.filter(|slot| *slot <= snapshot.slot) {
             Some(slot) => self.genesis_payload()?.map(|payload| (slot, payload.to_vec())),
             None => None,
         };
@@ -96,10 +96,10 @@ impl Log {
             segment: place.segment,
             offset: place.offset,
             entry_kept: true,
-            anchor: *anchor,
+            snapshot: *snapshot,
             promised: self.stored.promised,
             accepted: self.stored.accepted,
-            standing: self.stored.standing,
+            voting: self.stored.voting,
             committed: self.stored.committed,
             genesis,
         })
@@ -111,12 +111,12 @@ impl Opened {
     ///
     /// # Panics
     /// When the slot is not in the log.
-    pub fn anchor_at(&self, slot: Slot, members: Members) -> Anchor {
-        let mut anchor = self.stored.anchor.unwrap_or(Anchor::genesis(members));
-        let count = slot.0.checked_sub(anchor.slot.0).expect("a slot of this log") as usize;
+    pub fn snapshot_at(&self, slot: Slot, members: Members) -> SnapshotMeta {
+        let mut snapshot = self.stored.snapshot.unwrap_or(SnapshotMeta::genesis(members));
+        let count = slot.0.checked_sub(snapshot.slot.0).expect("a slot of this log") as usize;
         for entry in &self.entries[..count] {
-            anchor.include(entry);
+            snapshot.include(entry);
         }
-        anchor
+        snapshot
     }
 }

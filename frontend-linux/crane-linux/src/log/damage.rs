@@ -1,7 +1,7 @@
 //! What becomes of a log that is damaged: it is set aside, and this replica starts anew as one that
 //! has lost its storage.
 //!
-//! What is lost may have been a promise. So the fresh log begins with the standing of one that
+//! What is lost may have been a promise. So the fresh log begins with the voting status of one that
 //! rejoins, under a new life: it votes when the group's log has named that life, and not before. (A
 //! blank one would not do: if all members had damaged logs, they would found another group.)
 //!
@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crane_core::paxos::{Life, Standing, Stored};
+use crane_core::paxos::{DurableState, StorageEpoch, VotingStatus};
 
 use super::{Log, LogError, Opened, segment_path};
 
@@ -20,7 +20,7 @@ const ASIDE: &str = "log.damaged-";
 
 /// What is known of the group from outside of the log.
 #[derive(Clone, Copy, Debug)]
-pub struct Group {
+pub struct GroupFacts {
     /// It exists: there were records.
     pub is_known: bool,
     /// How many members it has.
@@ -32,7 +32,11 @@ pub struct Group {
 ///
 /// # Errors
 /// What is wrong, and the remedy; the log is as it was then.
-pub fn open(data: &Path, group: Group, life: Life) -> Result<(Opened, Option<String>), String> {
+pub fn open(
+    data: &Path,
+    group: GroupFacts,
+    epoch: StorageEpoch,
+) -> Result<(Opened, Option<String>), String> {
     let log = data.join("log");
     let set_aside = has_been(data).map_err(|error| format!("{}: {error}", data.display()))?;
     let error = match Log::open(&log) {
@@ -47,12 +51,12 @@ pub fn open(data: &Path, group: Group, life: Life) -> Result<(Opened, Option<Str
     let count = group.members;
     if count - 1 < count / 2 + 1 {
         return Err(format!(
-            "{}; a group of {count} has no majority without this replica, which could give it the \
+            "{}; a group of {count} has no quorum without this replica, which could give it the \
              log again: put the file back from a copy, or begin a new group in another --data-dir",
             error.what()
         ));
     }
-    let aside = match start_anew(data, life)? {
+    let aside = match start_anew(data, epoch)? {
         Some(path) => format!("set aside as {}", path.display()),
         None => "nothing of it was left".to_string(),
     };
@@ -77,12 +81,12 @@ fn has_been(data: &Path) -> io::Result<bool> {
 /// Sets the damaged log aside and begins a fresh one of that life. Says where the damaged one is;
 /// if nothing of it was left, nowhere. When the system refuses, the next attempt may succeed.
 // specs: R9
-fn start_anew(data: &Path, life: Life) -> Result<Option<PathBuf>, String> {
+fn start_anew(data: &Path, epoch: StorageEpoch) -> Result<Option<PathBuf>, String> {
     let log = data.join("log");
     let aside = set_aside(data, &log).map_err(|error| {
         format!("the damaged log {} cannot be set aside: {error}", log.display())
     })?;
-    begin_rejoining(&log, life)?;
+    begin_rejoining(&log, epoch)?;
     Ok(aside)
 }
 
@@ -92,8 +96,8 @@ fn start_anew(data: &Path, life: Life) -> Result<Option<PathBuf>, String> {
 /// # Errors
 /// What the system refused.
 // specs: R9
-pub fn begin_rejoining(log: &Path, life: Life) -> Result<(), String> {
-    let stored = Stored { standing: Standing::Rejoining { life }, ..Stored::BLANK };
+pub fn begin_rejoining(log: &Path, epoch: StorageEpoch) -> Result<(), String> {
+    let stored = DurableState { voting: VotingStatus::Rejoining { epoch }, ..DurableState::BLANK };
     Log::begin(log, &stored, None)
 }
 
@@ -125,8 +129,8 @@ mod tests {
         scratch
     }
 
-    fn group(is_known: bool, members: usize) -> Group {
-        Group { is_known, members }
+    fn group(is_known: bool, members: usize) -> GroupFacts {
+        GroupFacts { is_known, members }
     }
 
     #[test]
@@ -134,24 +138,27 @@ mod tests {
         let scratch = with_log("aside", None);
         let data = &scratch.0;
         let log = data.join("log");
-        for life in 1..=3 {
-            let text = format!("damaged {life}, so that it is no log");
+        for epoch in 1..=3 {
+            let text = format!("damaged {epoch}, so that it is no log");
             fs::write(segment_path(&log, 1), text).unwrap();
-            let (opened, note) = open(data, group(false, 3), Life(life)).unwrap();
-            assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(life) });
+            let (opened, note) = open(data, group(false, 3), StorageEpoch(epoch)).unwrap();
+            assert_eq!(
+                opened.stored.voting,
+                VotingStatus::Rejoining { epoch: StorageEpoch(epoch) }
+            );
             let note = note.unwrap();
-            let aside = data.join(format!("log.damaged-{life}"));
+            let aside = data.join(format!("log.damaged-{epoch}"));
             for word in ["00000001.log at offset 0", &aside.to_string_lossy(), "without a vote"] {
                 assert!(note.contains(word), "{note}");
             }
         }
-        for life in 1..=3 {
-            let kept = segment_path(&data.join(format!("log.damaged-{life}")), 1);
-            assert!(fs::read_to_string(kept).unwrap().starts_with(&format!("damaged {life}")));
+        for epoch in 1..=3 {
+            let kept = segment_path(&data.join(format!("log.damaged-{epoch}")), 1);
+            assert!(fs::read_to_string(kept).unwrap().starts_with(&format!("damaged {epoch}")));
         }
         // The next start finds it as it is, under the life that it has.
-        let (opened, note) = open(data, group(true, 3), Life(9)).unwrap();
-        assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(3) });
+        let (opened, note) = open(data, group(true, 3), StorageEpoch(9)).unwrap();
+        assert_eq!(opened.stored.voting, VotingStatus::Rejoining { epoch: StorageEpoch(3) });
         assert_eq!(note, None);
     }
 
@@ -160,7 +167,7 @@ mod tests {
         let scratch = with_log("half", Some(b"damaged, so that it is no log"));
         let data = &scratch.0;
         let log = data.join("log");
-        open(data, group(false, 3), Life(1)).unwrap();
+        open(data, group(false, 3), StorageEpoch(1)).unwrap();
         let fresh = fs::read(segment_path(&log, 1)).unwrap();
         for left in [None, Some(0), Some(10), Some(20), Some(30), Some(fresh.len() - 1)] {
             fs::remove_dir_all(&log).unwrap();
@@ -169,8 +176,12 @@ mod tests {
                 fs::write(segment_path(&log, 1), &fresh[..left]).unwrap();
                 fs::write(segment_path(&log, 2), super::super::record::segment_header(2)).unwrap();
             }
-            let (opened, note) = open(data, group(false, 3), Life(5)).unwrap();
-            assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(5) }, "{left:?}");
+            let (opened, note) = open(data, group(false, 3), StorageEpoch(5)).unwrap();
+            assert_eq!(
+                opened.stored.voting,
+                VotingStatus::Rejoining { epoch: StorageEpoch(5) },
+                "{left:?}"
+            );
             assert!(note.unwrap().contains("is missing"));
         }
     }
@@ -178,10 +189,10 @@ mod tests {
     #[test]
     fn only_a_log_of_which_nothing_is_known_may_be_new() {
         let scratch = with_log("new", None);
-        let (opened, note) = open(&scratch.0, group(false, 3), Life(1)).unwrap();
-        assert_eq!((opened.stored.standing, note), (Standing::Blank, None));
-        let (opened, note) = open(&scratch.0, group(true, 3), Life(2)).unwrap();
-        assert_eq!(opened.stored.standing, Standing::Rejoining { life: Life(2) });
+        let (opened, note) = open(&scratch.0, group(false, 3), StorageEpoch(1)).unwrap();
+        assert_eq!((opened.stored.voting, note), (VotingStatus::Blank, None));
+        let (opened, note) = open(&scratch.0, group(true, 3), StorageEpoch(2)).unwrap();
+        assert_eq!(opened.stored.voting, VotingStatus::Rejoining { epoch: StorageEpoch(2) });
         assert!(note.unwrap().contains("00000001.log is missing; nothing of it was left"));
     }
 
@@ -189,7 +200,7 @@ mod tests {
     fn without_a_majority_of_others_it_is_an_error_that_changes_nothing() {
         for members in 1..=7 {
             let scratch = with_log("few", Some(b"damaged, so that it is no log"));
-            let outcome = open(&scratch.0, group(true, members), Life(1));
+            let outcome = open(&scratch.0, group(true, members), StorageEpoch(1));
             assert_eq!(outcome.is_ok(), members > 2, "{members}");
             let Err(why) = outcome else { continue };
             for word in ["00000001.log at offset 0", &format!("group of {members}"), "from a copy"]

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use crane_core::id::Slot;
-use crane_core::paxos::{Anchor, Ballot, Standing, Stored};
+use crane_core::paxos::{Ballot, DurableState, SnapshotMeta, VotingStatus};
 use serde::{Deserialize, Serialize};
 
 use super::record::{LOG_VERSION, SEGMENT_HEADER_BYTES};
@@ -28,17 +28,17 @@ pub struct Front {
     pub segment: u32,
     /// … and where in it.
     pub offset: u32,
-    /// Whether the entry that the anchor ends with stands at that place. (It does in a log that was
+    /// Whether the entry that the snapshot ends with stands at that place. (It does in a log that was
     /// cut, and does not in one that began with a state transfer.)
     pub entry_kept: bool,
     /// What the log up to its slot comes to.
-    pub anchor: Anchor,
-    /// As in [`Stored`], at some time from that place on.
+    pub snapshot: SnapshotMeta,
+    /// As in [`DurableState`], at some time from that place on.
     pub promised: Ballot,
     /// The same.
     pub accepted: Ballot,
     /// The same.
-    pub standing: Standing,
+    pub voting: VotingStatus,
     /// The same.
     pub committed: Slot,
     /// The genesis entry, and where it stood.
@@ -47,13 +47,13 @@ pub struct Front {
 
 impl Front {
     /// What paxos starts from, before any record.
-    pub fn stored(&self) -> Stored {
-        Stored {
+    pub fn stored(&self) -> DurableState {
+        DurableState {
             promised: self.promised,
             accepted: self.accepted,
-            standing: self.standing,
+            voting: self.voting,
             committed: self.committed,
-            anchor: Some(self.anchor),
+            snapshot: Some(self.snapshot),
         }
     }
 
@@ -97,7 +97,7 @@ impl Front {
 
     /// Whether a log can start like this.
     fn is_sound(&self) -> bool {
-        let Anchor { slot, ballot, members, .. } = self.anchor;
+        let SnapshotMeta { slot, ballot, members, .. } = self.snapshot;
         slot > Slot::NONE
             && slot.0 < u64::MAX / 2
             && members.is_sound()
@@ -141,15 +141,15 @@ mod tests {
 
     fn front() -> Front {
         let ballot = Ballot::new(3, NodeId::new(1));
-        let genesis = Anchor::genesis(Members::first(3));
+        let genesis = SnapshotMeta::genesis(Members::first(3));
         Front {
             segment: 2,
             offset: 99,
             entry_kept: true,
-            anchor: Anchor { slot: Slot(40), ballot, ..genesis },
+            snapshot: SnapshotMeta { slot: Slot(40), ballot, ..genesis },
             promised: ballot,
             accepted: ballot,
-            standing: Standing::Ready,
+            voting: VotingStatus::Ready,
             committed: Slot(41),
             genesis: Some((Slot(1), b"genesis".to_vec())),
         }

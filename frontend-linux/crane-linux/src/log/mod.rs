@@ -33,7 +33,7 @@ use std::rc::Rc;
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Record, WriteNumber};
 
-use record::Stored;
+use record::StoredRecord;
 
 pub use error::LogError;
 pub use front::Front;
@@ -54,7 +54,7 @@ pub fn describe(payload: &[u8]) -> paxos::Descriptor {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RecordPosition {
     segment: u32,
     offset: u32,
 }
@@ -68,7 +68,7 @@ struct Cached {
 
 /// Bytes for one place in one segment.
 #[derive(Debug)]
-pub struct Chunk {
+pub struct WriteChunk {
     /// Which segment.
     pub segment: u32,
     /// Where in it.
@@ -81,7 +81,7 @@ pub struct Chunk {
 #[derive(Debug)]
 pub struct Batch {
     /// In their order.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Vec<WriteChunk>,
     /// The last write of paxos among them.
     pub up_to: WriteNumber,
 }
@@ -91,9 +91,9 @@ pub struct Batch {
 pub struct Log {
     directory: PathBuf,
     /// What the records come to so far.
-    stored: paxos::Stored,
+    stored: paxos::DurableState,
     /// From the slot after the front's on.
-    index: Vec<Place>,
+    index: Vec<RecordPosition>,
     genesis: Option<Slot>,
     /// The genesis entry, if the log starts after it.
     genesis_kept: Option<Payload>,
@@ -101,13 +101,13 @@ pub struct Log {
     cache_bytes: usize,
     segment: u32,
     offset: usize,
-    chunks: Vec<Chunk>,
+    chunks: Vec<WriteChunk>,
     written: WriteNumber,
     durable: WriteNumber,
     /// Up to where the disk has the log.
-    synced: Place,
+    synced: RecordPosition,
     /// Where batches end whose writes are not durable yet.
-    unsynced: VecDeque<(WriteNumber, Place)>,
+    unsynced: VecDeque<(WriteNumber, RecordPosition)>,
     /// Durable means on the disk.
     syncs: bool,
     reading: Option<(u32, File)>,
@@ -128,7 +128,7 @@ impl Log {
     pub fn append(&mut self, number: WriteNumber, record: &Record, payload: Option<Payload>) {
         self.written = number;
         let bytes = payload.as_deref().unwrap_or_default();
-        let place = self.put(&Stored::Paxos(*record), bytes);
+        let place = self.put(&StoredRecord::Paxos(*record), bytes);
         self.note(record);
         match record {
             Record::Accept { slot, entry } => {
@@ -141,14 +141,14 @@ impl Log {
                 self.shrink_cache();
             }
             Record::Adopt { up_to, .. } => self.cut_from(up_to.next()),
-            Record::Promise { .. } | Record::Standing(_) => {}
+            Record::Promise { .. } | Record::VotingStatus(_) => {}
         }
     }
 
     /// Appends the hint that all slots up to this one are committed.
     pub fn append_committed(&mut self, slot: Slot) {
         self.stored.committed = slot;
-        self.put(&Stored::Committed(slot), &[]);
+        self.put(&StoredRecord::Committed(slot), &[]);
     }
 
     /// What has been appended since the last time, if anything.
@@ -156,7 +156,7 @@ impl Log {
         let chunks = std::mem::take(&mut self.chunks);
         let known = self.unsynced.back().map_or(self.durable, |(number, _)| *number);
         if self.written > known {
-            let end = Place { segment: self.segment, offset: self.offset as u32 };
+            let end = RecordPosition { segment: self.segment, offset: self.offset as u32 };
             self.unsynced.push_back((self.written, end));
         }
         (!chunks.is_empty()).then_some(Batch { chunks, up_to: self.written })
@@ -173,7 +173,7 @@ impl Log {
 
     /// The log starts after this slot.
     pub fn front(&self) -> Slot {
-        self.stored.anchor.map_or(Slot::NONE, |anchor| anchor.slot)
+        self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
 
     fn last(&self) -> Slot {
@@ -208,23 +208,23 @@ impl Log {
         self.read_from_disk(slot, self.index[position]).map(Some)
     }
 
-    fn put(&mut self, stored: &Stored, payload: &[u8]) -> Place {
+    fn put(&mut self, stored: &StoredRecord, payload: &[u8]) -> RecordPosition {
         if self.offset >= SEGMENT_BYTES {
-            self.put_here(&Stored::Closed, &[]);
+            self.put_here(&StoredRecord::Closed, &[]);
             self.segment += 1;
             self.offset = record::SEGMENT_HEADER_BYTES;
         }
         self.put_here(stored, payload)
     }
 
-    fn put_here(&mut self, stored: &Stored, payload: &[u8]) -> Place {
-        let place = Place { segment: self.segment, offset: self.offset as u32 };
+    fn put_here(&mut self, stored: &StoredRecord, payload: &[u8]) -> RecordPosition {
+        let place = RecordPosition { segment: self.segment, offset: self.offset as u32 };
         let known = self.syncs && self.synced.segment == self.segment;
         let synced = if known { self.synced.offset } else { 0 };
         let continues = self.chunks.last().is_some_and(|chunk| chunk.segment == self.segment);
         if !continues {
             let offset = self.offset as u64;
-            self.chunks.push(Chunk { segment: self.segment, offset, bytes: Vec::new() });
+            self.chunks.push(WriteChunk { segment: self.segment, offset, bytes: Vec::new() });
         }
         let chunk = self.chunks.last_mut().expect("just made sure");
         let before = chunk.bytes.len();
@@ -238,7 +238,7 @@ impl Log {
         let stored = &mut self.stored;
         match *record {
             Record::Promise { ballot } => stored.promised = stored.promised.max(ballot),
-            Record::Standing(standing) => stored.standing = standing,
+            Record::VotingStatus(voting) => stored.voting = voting,
             Record::Adopt { ballot, .. } => stored.accepted = stored.accepted.max(ballot),
             Record::Accept { entry, .. } => stored.accepted = stored.accepted.max(entry.ballot),
         }
@@ -273,7 +273,7 @@ impl Log {
     fn read_from_disk(
         &mut self,
         slot: Slot,
-        place: Place,
+        place: RecordPosition,
     ) -> Result<(paxos::Entry, Option<Payload>), LogError> {
         let path = segment_path(&self.directory, place.segment);
         let failed = |error| LogError::Io(path.clone(), error);
@@ -292,7 +292,7 @@ impl Log {
         file.read_exact_at(&mut bytes, u64::from(place.offset)).map_err(failed)?;
         match record::decode(&bytes, 0) {
             Ok(Some(found)) => match found.stored {
-                Stored::Paxos(Record::Accept { slot: there, entry }) if there == slot => {
+                StoredRecord::Paxos(Record::Accept { slot: there, entry }) if there == slot => {
                     let payload = entry.content.payload().map(|_| Payload::from(found.payload));
                     Ok((entry, payload))
                 }

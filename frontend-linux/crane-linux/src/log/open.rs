@@ -7,8 +7,8 @@ use std::path::Path;
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 
-use super::record::{Bad, Found, Stored};
-use super::{Front, Log, LogError, Payload, Place, disk, reading};
+use super::record::{Bad, Found, StoredRecord};
+use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
 
 /// What [`Log::open`] found.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub struct Opened {
     /// The log, ready to be appended to.
     pub log: Log,
     /// What paxos starts from.
-    pub stored: paxos::Stored,
-    /// The entries, from slot 1 or from the one after the anchor.
+    pub stored: paxos::DurableState,
+    /// The entries, from slot 1 or from the one after the snapshot.
     pub entries: Vec<paxos::Entry>,
     /// Bytes that were cut off because a crash had left them torn.
     pub torn_bytes: u64,
@@ -33,12 +33,12 @@ impl Log {
     /// [`LogError`]; nothing has been changed then.
     pub fn open(directory: &Path) -> Result<Opened, LogError> {
         let front = Front::read(directory)?;
-        let mut reader = Reader::new(directory, front.as_ref());
+        let mut reader = LogReader::new(directory, front.as_ref());
         let end =
             reading::read_log(directory, front.as_ref(), disk::read_settled, |segment, found| {
                 reader.found(segment, found)
             })?;
-        let Reader { mut log, entries, records, .. } = reader;
+        let LogReader { mut log, entries, records, .. } = reader;
         let failed = |error| LogError::Io(directory.to_path_buf(), error);
         for path in &end.headless {
             truncate(path, 0).map_err(failed)?;
@@ -51,7 +51,7 @@ impl Log {
             reading::delete_before(directory, front.segment)?;
         }
         (log.segment, log.offset) = (end.segment, end.offset);
-        log.synced = Place { segment: end.segment, offset: end.offset as u32 };
+        log.synced = RecordPosition { segment: end.segment, offset: end.offset as u32 };
         Ok(Opened {
             stored: log.stored,
             log,
@@ -69,7 +69,7 @@ fn truncate(path: &Path, length: u64) -> std::io::Result<()> {
 }
 
 /// A log that is being read.
-struct Reader {
+struct LogReader {
     log: Log,
     entries: Vec<paxos::Entry>,
     records: usize,
@@ -78,12 +78,12 @@ struct Reader {
     promised: Ballot,
 }
 
-impl Reader {
+impl LogReader {
     fn new(directory: &Path, front: Option<&Front>) -> Self {
         let genesis = front.and_then(|front| front.genesis.as_ref());
         let log = Log {
             directory: directory.to_path_buf(),
-            stored: front.map_or(paxos::Stored::BLANK, Front::stored),
+            stored: front.map_or(paxos::DurableState::BLANK, Front::stored),
             index: Vec::new(),
             genesis: genesis.map(|(slot, _)| *slot),
             genesis_kept: genesis.map(|(_, payload)| Payload::from(&payload[..])),
@@ -94,7 +94,7 @@ impl Reader {
             chunks: Vec::new(),
             written: WriteNumber(0),
             durable: WriteNumber(0),
-            synced: Place { segment: 0, offset: 0 },
+            synced: RecordPosition { segment: 0, offset: 0 },
             unsynced: VecDeque::new(),
             syncs: true,
             reading: None,
@@ -114,9 +114,9 @@ impl Reader {
         self.records += 1;
         let log = &mut self.log;
         if std::mem::take(&mut self.front_due) {
-            let front = log.stored.anchor.map(|anchor| (anchor.slot, anchor.ballot));
+            let front = log.stored.snapshot.map(|snapshot| (snapshot.slot, snapshot.ballot));
             return match found.stored {
-                Stored::Paxos(Record::Accept { slot, entry })
+                StoredRecord::Paxos(Record::Accept { slot, entry })
                     if front == Some((slot, entry.ballot)) =>
                 {
                     Ok(())
@@ -125,17 +125,17 @@ impl Reader {
             };
         }
         let record = match found.stored {
-            Stored::Closed => return Ok(()),
-            Stored::Committed(slot) => {
+            StoredRecord::Closed => return Ok(()),
+            StoredRecord::Committed(slot) => {
                 log.stored.committed = log.stored.committed.max(slot);
                 return Ok(());
             }
-            Stored::Paxos(record) => record,
+            StoredRecord::Paxos(record) => record,
         };
         match record {
             Record::Promise { ballot } if ballot <= self.promised => return damaged,
             Record::Promise { ballot } => self.promised = ballot,
-            Record::Standing(_) => {}
+            Record::VotingStatus(_) => {}
             Record::Adopt { up_to, .. } if up_to > log.last() || up_to < log.front() => {
                 return damaged;
             }
@@ -146,7 +146,7 @@ impl Reader {
             Record::Accept { slot, entry } => {
                 self.cut_from(slot);
                 self.entries.push(entry);
-                self.log.index.push(Place { segment, offset: found.offset as u32 });
+                self.log.index.push(RecordPosition { segment, offset: found.offset as u32 });
                 self.log.note_genesis(slot, &entry);
             }
         }

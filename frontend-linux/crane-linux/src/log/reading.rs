@@ -1,7 +1,7 @@
 //! Which files make up a log, and where it ends: what a crash may have left, and what is damage.
 //!
 //! A log is segments without a gap. All but the last two say at their end that the next one goes on
-//! ([`Stored::Closed`]); the last but one is written to; the last is a spare without records.
+//! ([`StoredRecord::Closed`]); the last but one is written to; the last is a spare without records.
 //! Before the first record is written, and after a segment was closed, the one that is written to
 //! may be the last. A crash leaves at most: a torn end in the segment that is written to, and a
 //! torn header where no record was written behind it. Everything else is damage.
@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::front::Front;
-use super::record::{self, Bad, Found, SEGMENT_HEADER_BYTES, Stored};
+use super::record::{self, Bad, Found, SEGMENT_HEADER_BYTES, StoredRecord};
 use super::{LogError, segment_path};
 
 /// Where a log goes on.
@@ -158,7 +158,7 @@ fn read_segment(
             Ok(None) => return Ok(segment),
             Ok(Some(found)) if segment.closed => return Err(Bad::Damaged { offset: found.offset }),
             Ok(Some(found)) => {
-                segment.closed = found.stored == Stored::Closed;
+                segment.closed = found.stored == StoredRecord::Closed;
                 each(&found)?;
                 segment.records += 1;
                 segment.end = found.end;

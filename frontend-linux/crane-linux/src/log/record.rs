@@ -3,7 +3,7 @@
 //! ```text
 //! segment:  "CRANELOG"  version u32  number u32  crc u32   then records, then zeros
 //! record:   length u32  synced u32  crc of body u32  crc of these 12 bytes u32   then its body
-//! body:     Stored, then the payload
+//! body:     StoredRecord, then the payload
 //! ```
 //!
 //! A crash can leave the last records *torn*: the file is cut short, or a part of a sector that was
@@ -33,7 +33,7 @@ const SECTOR_BYTES: usize = 512;
 
 /// What a record says, beside its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Stored {
+pub enum StoredRecord {
     /// What paxos wants to be durable.
     Paxos(Record),
     /// Every slot up to here has been committed. A hint: it may be lost.
@@ -52,7 +52,7 @@ pub struct Found<'a> {
     /// Up to here the segment was on the disk when this was written, as far as was known.
     pub synced: u32,
     /// What it says.
-    pub stored: Stored,
+    pub stored: StoredRecord,
     /// The payload; empty if it has none.
     pub payload: &'a [u8],
 }
@@ -92,7 +92,7 @@ pub fn segment_header(number: u32) -> [u8; SEGMENT_HEADER_BYTES] {
 ///
 /// # Panics
 /// When the payload is longer than an entry can be: the caller has checked it.
-pub fn encode(stored: &Stored, payload: &[u8], synced: u32, space: &mut Vec<u8>) {
+pub fn encode(stored: &StoredRecord, payload: &[u8], synced: u32, space: &mut Vec<u8>) {
     let start = space.len();
     space.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
     let mut words = [0; 256];
@@ -141,7 +141,7 @@ pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
 /// see [`is_known_synced`].
 pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     let left = segment.get(offset..).unwrap_or_default();
-    let Some(Header { length, synced, crc }) = header(left) else {
+    let Some(SegmentHeader { length, synced, crc }) = header(left) else {
         if is_zero(left) {
             return Ok(None);
         }
@@ -157,7 +157,7 @@ pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
         let torn = has_unwritten(segment, offset + RECORD_HEADER_BYTES, end);
         return Err(if torn { Bad::Torn { offset } } else { Bad::Damaged { offset } });
     }
-    match postcard::take_from_bytes::<Stored>(body) {
+    match postcard::take_from_bytes::<StoredRecord>(body) {
         Ok((stored, payload)) => Ok(Some(Found { offset, end, synced, stored, payload })),
         Err(_) => Err(Bad::Damaged { offset }),
     }
@@ -168,26 +168,28 @@ pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
 pub fn is_known_synced(segment: &[u8], offset: usize) -> bool {
     let used = segment.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
     (offset + 1..used).any(|at| {
-        let Some(Header { length, synced, crc }) = header(&segment[at..]) else { return false };
+        let Some(SegmentHeader { length, synced, crc }) = header(&segment[at..]) else {
+            return false;
+        };
         let body = segment[at + RECORD_HEADER_BYTES..].get(..length);
         synced as usize > offset && body.is_some_and(|body| crc32fast::hash(body) == crc)
     })
 }
 
-struct Header {
+struct SegmentHeader {
     length: usize,
     synced: u32,
     crc: u32,
 }
 
 /// The header of a record, if the bytes begin with one.
-fn header(bytes: &[u8]) -> Option<Header> {
+fn header(bytes: &[u8]) -> Option<SegmentHeader> {
     let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
     let length = word(bytes) as usize;
     // A body has the tag of its record at least, so zeros are no header.
     let whole = (1..=BODY_BYTES_MAX).contains(&length)
         && word(&bytes[12..]) == crc32fast::hash(&bytes[..12]);
-    whole.then(|| Header { length, synced: word(&bytes[4..]), crc: word(&bytes[8..]) })
+    whole.then(|| SegmentHeader { length, synced: word(&bytes[4..]), crc: word(&bytes[8..]) })
 }
 
 /// Whether a sector with a part of these bytes was never written, as far as one can see: it is zero
@@ -223,7 +225,7 @@ mod tests {
         for payload in payloads {
             offsets.push(bytes.len());
             let promise = Record::Promise { ballot: Ballot::ZERO };
-            encode(&Stored::Paxos(promise), payload, 0, &mut bytes);
+            encode(&StoredRecord::Paxos(promise), payload, 0, &mut bytes);
         }
         (bytes, offsets)
     }
@@ -292,9 +294,9 @@ mod tests {
         let synced = bytes.len();
         bytes[1024..1536].fill(0);
         assert!(!is_known_synced(&bytes, offsets[0]));
-        encode(&Stored::Closed, b"", offsets[0] as u32, &mut bytes);
+        encode(&StoredRecord::Closed, b"", offsets[0] as u32, &mut bytes);
         assert!(!is_known_synced(&bytes, offsets[0]));
-        encode(&Stored::Closed, b"", synced as u32, &mut bytes);
+        encode(&StoredRecord::Closed, b"", synced as u32, &mut bytes);
         assert!(is_known_synced(&bytes, offsets[0]));
         assert!(!is_known_synced(&bytes, synced));
     }

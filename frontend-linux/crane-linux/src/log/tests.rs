@@ -1,6 +1,6 @@
 use super::*;
 use crane_core::id::NodeId;
-use crane_core::paxos::{Ballot, Content, Descriptor, Entry, Life, Members, Standing};
+use crane_core::paxos::{Ballot, Content, Descriptor, Entry, Members, StorageEpoch, VotingStatus};
 
 use super::disk::HostDisk;
 use super::segments::{ROOM_BYTES, Segments};
@@ -291,16 +291,17 @@ fn what_a_segment_lost_at_its_end_is_damage_if_another_follows() {
 
 #[test]
 fn a_record_that_does_not_follow_is_damage() {
-    let promise = |round| Stored::Paxos(Record::Promise { ballot: ballot(round) });
-    let entry = |slot, round| Stored::Paxos(accept(slot, round, 0));
-    let adopt = |up_to| Stored::Paxos(Record::Adopt { ballot: ballot(3), up_to: Slot(up_to) });
+    let promise = |round| StoredRecord::Paxos(Record::Promise { ballot: ballot(round) });
+    let entry = |slot, round| StoredRecord::Paxos(accept(slot, round, 0));
+    let adopt =
+        |up_to| StoredRecord::Paxos(Record::Adopt { ballot: ballot(3), up_to: Slot(up_to) });
     let sound = [promise(1), entry(1, 1), promise(3), entry(2, 1), adopt(2), entry(2, 3)];
     let mut breaking = vec![sound.to_vec(); 4];
     breaking[0].push(entry(4, 3));
     breaking[1].push(promise(3));
     breaking[2].push(adopt(3));
     breaking[3].push(entry(0, 3));
-    let open = |records: &[Stored]| {
+    let open = |records: &[StoredRecord]| {
         let scratch = Scratch::new("follows");
         let mut bytes = record::segment_header(1).to_vec();
         for stored in records {
@@ -339,7 +340,7 @@ fn a_log_that_was_never_written_may_be_torn_to_nothing() {
 }
 
 /// What a log comes to, for comparison.
-fn whole(opened: &Opened) -> (paxos::Stored, Vec<Entry>, Option<Slot>) {
+fn whole(opened: &Opened) -> (paxos::DurableState, Vec<Entry>, Option<Slot>) {
     (opened.stored, opened.entries.clone(), opened.log.genesis())
 }
 
@@ -352,9 +353,9 @@ fn a_cut_log_starts_behind_its_anchor() {
     drop(before);
     for (behind, first) in [(1, 1), (100, 1), (300, 2), (301, 2), (599, 3), (600, 3)] {
         let mut opened = Log::open(&scratch.0).unwrap();
-        let anchor = opened.anchor_at(Slot(behind), Members::first(3));
-        assert_eq!((anchor.slot, anchor.ballot), (Slot(behind), ballot(1)));
-        opened.log.cut(&anchor).unwrap();
+        let snapshot = opened.snapshot_at(Slot(behind), Members::first(3));
+        assert_eq!((snapshot.slot, snapshot.ballot), (Slot(behind), ballot(1)));
+        opened.log.cut(&snapshot).unwrap();
         assert_eq!(files(&scratch.0)[0], format!("{first:08}.log"));
         let mut again = Log::open(&scratch.0).unwrap();
         for log in [&mut opened.log, &mut again.log] {
@@ -362,7 +363,7 @@ fn a_cut_log_starts_behind_its_anchor() {
             assert_eq!(log.read(Slot(behind + 1)).unwrap().is_some(), behind < LONG);
             assert_eq!(log.genesis_payload().unwrap().map(|bytes| bytes.len()), Some(4_000));
         }
-        let expected = paxos::Stored { anchor: Some(anchor), ..stored };
+        let expected = paxos::DurableState { snapshot: Some(snapshot), ..stored };
         assert_eq!(whole(&again), (expected, entries[behind as usize..].to_vec(), genesis));
     }
     let mut log = Log::open(&scratch.0).unwrap().log;
@@ -378,7 +379,7 @@ fn a_log_can_be_cut_while_it_is_written() {
     let mut log = logged(&scratch, &["one", "two", "three", "four"]);
     let opened = Log::open(&scratch.0).unwrap();
     log.append(WriteNumber(5), &accept(5, 2, 4), payload("five"));
-    log.cut(&opened.anchor_at(Slot(2), Members::first(3))).unwrap();
+    log.cut(&opened.snapshot_at(Slot(2), Members::first(3))).unwrap();
     log.append(WriteNumber(6), &accept(4, 3, 5), payload("other"));
     write(&mut log);
     assert_eq!((log.front(), log.last()), (Slot(2), Slot(4)));
@@ -403,8 +404,8 @@ fn a_cut_that_a_crash_broke_off_is_as_before_or_done() {
         std::fs::copy(log.join(name), copy.join(name)).unwrap();
     }
     let mut opened = Log::open(log).unwrap();
-    let anchor = opened.anchor_at(Slot(590), Members::first(3));
-    assert_eq!(opened.log.cut(&anchor).unwrap(), 2);
+    let snapshot = opened.snapshot_at(Slot(590), Members::first(3));
+    assert_eq!(opened.log.cut(&snapshot).unwrap(), 2);
     let done = whole(&Log::open(log).unwrap());
     assert_eq!(done.1.len(), 10);
     let front = std::fs::read(log.join("front")).unwrap();
@@ -437,17 +438,17 @@ fn a_cut_that_a_crash_broke_off_is_as_before_or_done() {
 #[test]
 fn a_log_can_begin_behind_an_anchor() {
     let scratch = Scratch::new("begin");
-    let anchor = paxos::Anchor {
+    let snapshot = paxos::SnapshotMeta {
         slot: Slot(40),
         ballot: ballot(2),
-        ..paxos::Anchor::genesis(Members::first(3))
+        ..paxos::SnapshotMeta::genesis(Members::first(3))
     };
-    let stored = paxos::Stored {
+    let stored = paxos::DurableState {
         promised: ballot(3),
         accepted: ballot(2),
-        standing: Standing::Voter { life: Life(5) },
+        voting: VotingStatus::Voter { epoch: StorageEpoch(5) },
         committed: Slot(40),
-        anchor: Some(anchor),
+        snapshot: Some(snapshot),
     };
     Log::begin(&scratch.0, &stored, Some((Slot(1), b"genesis".to_vec()))).unwrap();
     // A crash may have come before the first segment, or in the midst of its making.
@@ -472,5 +473,5 @@ fn a_log_can_begin_behind_an_anchor() {
     let now = crane_core::time::Instant::START;
     let entries = (41..).map(Slot).zip(opened.entries);
     let node = paxos::Node::<8>::restore(config, now, opened.stored, entries);
-    assert_eq!((node.last(), node.committed(), node.anchor()), (Slot(41), Slot(40), anchor));
+    assert_eq!((node.last(), node.committed(), node.snapshot()), (Slot(41), Slot(40), snapshot));
 }

@@ -13,7 +13,7 @@ pub const HEADER_BYTES: usize = 8;
 /// What a body begins with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FrameKind {
     /// Who I am: the first frame of a link, in both directions.
     Hello = 1,
     /// A message of paxos, with the entries of its run and their payloads.
@@ -36,7 +36,7 @@ pub enum FrameError {
     /// The checksum does not fit the body.
     Checksum,
     /// The body begins with an unknown kind.
-    Kind(u8),
+    FrameKind(u8),
 }
 
 impl fmt::Display for FrameError {
@@ -44,7 +44,7 @@ impl fmt::Display for FrameError {
         match self {
             FrameError::Length(length) => write!(f, "a frame cannot have {length} bytes"),
             FrameError::Checksum => f.write_str("a frame's checksum does not fit"),
-            FrameError::Kind(kind) => write!(f, "no frame is of kind {kind}"),
+            FrameError::FrameKind(kind) => write!(f, "no frame is of kind {kind}"),
         }
     }
 }
@@ -55,7 +55,7 @@ impl std::error::Error for FrameError {}
 ///
 /// # Panics
 /// When the body is too long: the caller knows its bounds.
-pub fn encode(kind: Kind, parts: &[&[u8]], space: &mut Vec<u8>) {
+pub fn encode(kind: FrameKind, parts: &[&[u8]], space: &mut Vec<u8>) {
     encode_with(kind, space, |space| {
         for part in parts {
             space.extend_from_slice(part);
@@ -67,7 +67,7 @@ pub fn encode(kind: Kind, parts: &[&[u8]], space: &mut Vec<u8>) {
 ///
 /// # Panics
 /// When the body is too long: the caller knows its bounds.
-pub fn encode_with(kind: Kind, space: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub fn encode_with(kind: FrameKind, space: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = space.len();
     space.extend_from_slice(&[0; HEADER_BYTES]);
     space.push(kind as u8);
@@ -100,7 +100,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError`]; the stream is of no use any more then.
-    pub fn take(&mut self) -> Result<Option<(Kind, &[u8])>, FrameError> {
+    pub fn take(&mut self) -> Result<Option<(FrameKind, &[u8])>, FrameError> {
         let left = &self.bytes[self.read..];
         let Some((length, rest)) = left.split_first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length);
@@ -113,13 +113,13 @@ impl Decoder {
             return Err(FrameError::Checksum);
         }
         let kind = match body[0] {
-            1 => Kind::Hello,
-            2 => Kind::Paxos,
-            3 => Kind::Ops,
-            4 => Kind::Server,
-            5 => Kind::Query,
-            6 => Kind::Answer,
-            other => return Err(FrameError::Kind(other)),
+            1 => FrameKind::Hello,
+            2 => FrameKind::Paxos,
+            3 => FrameKind::Ops,
+            4 => FrameKind::Server,
+            5 => FrameKind::Query,
+            6 => FrameKind::Answer,
+            other => return Err(FrameError::FrameKind(other)),
         };
         self.read += HEADER_BYTES + length as usize;
         Ok(Some((kind, &body[1..])))
@@ -133,8 +133,8 @@ mod tests {
     #[test]
     fn frames_come_out_whole_however_they_are_cut() {
         let mut stream = Vec::new();
-        encode(Kind::Paxos, &[b"mes", b"sage"], &mut stream);
-        encode(Kind::Ops, &[], &mut stream);
+        encode(FrameKind::Paxos, &[b"mes", b"sage"], &mut stream);
+        encode(FrameKind::Ops, &[], &mut stream);
         for step in 1..stream.len() {
             let mut decoder = Decoder::default();
             let mut found = Vec::new();
@@ -144,7 +144,10 @@ mod tests {
                     found.push((kind, body.to_vec()));
                 }
             }
-            assert_eq!(found, [(Kind::Paxos, b"message".to_vec()), (Kind::Ops, Vec::new())]);
+            assert_eq!(
+                found,
+                [(FrameKind::Paxos, b"message".to_vec()), (FrameKind::Ops, Vec::new())]
+            );
         }
     }
 
@@ -157,7 +160,7 @@ mod tests {
         decoder.feed(&[0; 8]);
         assert_eq!(decoder.take(), Err(FrameError::Length(0)));
         let mut stream = Vec::new();
-        encode(Kind::Hello, &[b"x"], &mut stream);
+        encode(FrameKind::Hello, &[b"x"], &mut stream);
         for at in 4..stream.len() {
             let mut changed = stream.clone();
             changed[at] ^= 4;

@@ -167,8 +167,8 @@ pub fn short(group: u128) -> String {
 
 /// Whoever belongs to the group stays; then whoever is in touch with it; then the lower number.
 fn loser(mine: &Hello, theirs: &Hello) -> Loser {
-    let standing = |hello: &Hello| (hello.joined, hello.group.is_some());
-    let (my_standing, their_standing) = (standing(mine), standing(theirs));
+    let voting = |hello: &Hello| (hello.joined, hello.group.is_some());
+    let (my_standing, their_standing) = (voting(mine), voting(theirs));
     if mine.joined && theirs.joined {
         return Loser::Nobody;
     }
@@ -185,12 +185,12 @@ fn loser(mine: &Hello, theirs: &Hello) -> Loser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Part;
-    use crate::roster::Place;
+    use crate::base::BasePart;
+    use crate::roster::RosterMember;
     use crane_core::paxos::NodeSet;
 
     fn hello(node: u8, to: u8) -> Hello {
-        let part = Part { name: "argument 1".into(), digest: [1; 16] };
+        let part = BasePart { name: "argument 1".into(), digest: [1; 16] };
         Hello {
             magic: MAGIC,
             version: PROTOCOL_VERSION,
@@ -258,8 +258,11 @@ mod tests {
     #[test]
     fn the_newer_roster_says_who_belongs_to_the_group() {
         let in_group = |hello: Hello| Hello { group: Some(5), joined: true, ..hello };
-        let replaced =
-            Place { node: NodeId::new(2).unwrap(), address: "c:6790".into(), witness: false };
+        let replaced = RosterMember {
+            node: NodeId::new(2).unwrap(),
+            address: "c:6790".into(),
+            witness: false,
+        };
         let mut member = in_group(hello(1, 2));
         member.roster.tell(Slot(40), replaced);
         let newcomer = Hello { address: "c:6790".into(), ..hello(2, 1) };

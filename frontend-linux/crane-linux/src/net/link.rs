@@ -24,9 +24,9 @@ use tracing::{debug, info, warn};
 
 use crate::report::ServerReport;
 
-use super::frame::{self, Decoder, Kind};
+use super::frame::{self, Decoder, FrameKind};
 use super::handshake::{Hello, Loser, Refusal, judge};
-use super::message::{Kept, Received, read_message, write_message};
+use super::message::{FetchedEntry, Received, read_message, write_message};
 use super::outlet::Outlet;
 use super::query::{FIRST_FRAME_WITHIN, Query};
 
@@ -76,14 +76,14 @@ pub struct Link {
 
 impl Link {
     /// Puts a frame into the link, or drops it when too much waits.
-    pub fn put(&self, kind: Kind, parts: &[&[u8]]) {
+    pub fn put(&self, kind: FrameKind, parts: &[&[u8]]) {
         self.append(|space| frame::encode(kind, parts, space));
     }
 
     /// The same with a message, and the entries of its run if it has one.
-    pub fn put_message(&self, message: &Message, run: &[Kept]) {
+    pub fn put_message(&self, message: &Message, run: &[FetchedEntry]) {
         self.append(|space| {
-            frame::encode_with(Kind::Paxos, space, |space| write_message(message, run, space));
+            frame::encode_with(FrameKind::Paxos, space, |space| write_message(message, run, space));
         });
     }
 
@@ -206,7 +206,7 @@ impl Peers {
         self.strangers.borrow_mut().retain(|other| !Rc::ptr_eq(other, &stranger));
         let Some((kind, body, decoder)) = first? else { return Ok(()) };
         match kind {
-            Kind::Hello => {
+            FrameKind::Hello => {
                 let hello = read_hello(&body)?;
                 let node = NodeId::new(hello.node).ok_or_else(|| invalid("no such replica"))?;
                 prepare(&stream)?;
@@ -217,7 +217,7 @@ impl Peers {
                 self.carry(link, hello, decoder).await;
                 Ok(())
             }
-            Kind::Query => {
+            FrameKind::Query => {
                 let mut stream = stream;
                 self.answer(&mut stream, &body).await
             }
@@ -238,7 +238,7 @@ impl Peers {
         self.arrivals.send(Arrival::Asked(query, answer.clone())).await;
         let answer = answer.wait().await;
         let mut space = Vec::new();
-        frame::encode(Kind::Answer, &[&answer], &mut space);
+        frame::encode(FrameKind::Answer, &[&answer], &mut space);
         tokio::io::AsyncWriteExt::write_all(stream, &space).await
     }
 
@@ -253,7 +253,7 @@ impl Peers {
         let Some((kind, body, decoder)) = first_frame(&stream).await? else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
-        if kind != Kind::Hello {
+        if kind != FrameKind::Hello {
             return Err(invalid("it does not say hello"));
         }
         let hello = read_hello(&body)?;
@@ -350,7 +350,7 @@ async fn send_hello(stream: &TcpStream, hello: &Hello) -> io::Result<()> {
         return Err(invalid("the base has too many parts for a hello"));
     }
     let mut space = Vec::new();
-    frame::encode(Kind::Hello, &[&text], &mut space);
+    frame::encode(FrameKind::Hello, &[&text], &mut space);
     let mut written = 0;
     while written < space.len() {
         stream.writable().await?;
@@ -364,7 +364,7 @@ async fn send_hello(stream: &TcpStream, hello: &Hello) -> io::Result<()> {
 }
 
 /// The first frame, with what has come after it. `None`: closed without a byte.
-async fn first_frame(stream: &TcpStream) -> io::Result<Option<(Kind, Vec<u8>, Decoder)>> {
+async fn first_frame(stream: &TcpStream) -> io::Result<Option<(FrameKind, Vec<u8>, Decoder)>> {
     let reading = async {
         let mut decoder = Decoder::default();
         let mut space = vec![0; READ_BYTES];
@@ -398,7 +398,7 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
         let mut space = vec![0; 4096];
         loop {
             match decoder.take().map_err(|error| invalid(&error))? {
-                Some((Kind::Query, body)) => return Ok(Some(body.to_vec())),
+                Some((FrameKind::Query, body)) => return Ok(Some(body.to_vec())),
                 Some(_) => return Err(invalid("it began with no question")),
                 None => {}
             }
@@ -422,19 +422,21 @@ pub fn read_hello(body: &[u8]) -> io::Result<Hello> {
 }
 
 /// What a frame says.
-fn read_frame(link: &Rc<Link>, kind: Kind, body: &[u8]) -> io::Result<Arrival> {
+fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arrival> {
     let link = link.clone();
     match kind {
-        Kind::Paxos => {
+        FrameKind::Paxos => {
             let received = read_message(body).map_err(|error| invalid(&error))?;
             Ok(Arrival::Paxos(link, received))
         }
-        Kind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
-        Kind::Server => {
+        FrameKind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
+        FrameKind::Server => {
             let report = postcard::from_bytes(body).map_err(|_| invalid("no report"))?;
             Ok(Arrival::Server(link, report))
         }
-        Kind::Hello | Kind::Query | Kind::Answer => Err(invalid("a frame that has no place here")),
+        FrameKind::Hello | FrameKind::Query | FrameKind::Answer => {
+            Err(invalid("a frame that has no place here"))
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 use std::fmt;
 
 use crane_core::limits::ENTRY_BYTES_MAX;
-use crane_core::paxos::{Entry, MESSAGE_BYTES_MAX, Message, RUN_BYTES_MAX, RUN_ENTRIES_MAX};
+use crane_core::paxos::{Entry, MESSAGE_BYTES_MAX, Message, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX};
 
 use crate::log::{Payload, describe};
 
@@ -19,16 +19,19 @@ use super::frame;
 const ENTRY_WORDS_MAX: usize = 64;
 
 // One entry may be longer than a run of several; the first byte of a frame's body is its kind.
-const RUN_PAYLOADS_MAX: usize =
-    if ENTRY_BYTES_MAX > RUN_BYTES_MAX as usize { ENTRY_BYTES_MAX } else { RUN_BYTES_MAX as usize };
+const RUN_PAYLOADS_MAX: usize = if ENTRY_BYTES_MAX > RANGE_BYTES_MAX as usize {
+    ENTRY_BYTES_MAX
+} else {
+    RANGE_BYTES_MAX as usize
+};
 const _: () = assert!(MESSAGE_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(
-    2 + MESSAGE_BYTES_MAX + RUN_ENTRIES_MAX * ENTRY_WORDS_MAX + RUN_PAYLOADS_MAX
+    2 + MESSAGE_BYTES_MAX + RANGE_ENTRIES_MAX * ENTRY_WORDS_MAX + RUN_PAYLOADS_MAX
         <= frame::BODY_BYTES_MAX
 );
 
 /// An entry as the log has it: with its payload, if its content has one.
-pub type Kept = (Entry, Option<Payload>);
+pub type FetchedEntry = (Entry, Option<Payload>);
 
 /// What a body says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,10 +84,10 @@ pub fn read_message(body: &[u8]) -> Result<Received, MessageError> {
         rest.split_at_checked(usize::from(*length)).ok_or(MessageError::Malformed)?;
     let message = Message::decode(message).map_err(|_| MessageError::Malformed)?;
     let (mut entries, mut payloads) = (Vec::new(), Vec::new());
-    if let Some(run) = message.run() {
-        let count = run.count as usize;
-        if !(1..=RUN_ENTRIES_MAX).contains(&count) {
-            return Err(MessageError::Count(run.count));
+    if let Some(range) = message.range() {
+        let count = range.count as usize;
+        if !(1..=RANGE_ENTRIES_MAX).contains(&count) {
+            return Err(MessageError::Count(range.count));
         }
         entries.reserve_exact(count);
         payloads.reserve_exact(count);
@@ -124,14 +127,14 @@ fn take_payload<'a>(
 ///
 /// # Panics
 /// When they are not as many as the message says: nobody could read it.
-pub fn write_message(message: &Message, run: &[Kept], space: &mut Vec<u8>) {
-    let count = message.run().map_or(0, |run| run.count as usize);
-    assert_eq!(run.len(), count, "a message goes with the entries of its run");
+pub fn write_message(message: &Message, range: &[FetchedEntry], space: &mut Vec<u8>) {
+    let count = message.range().map_or(0, |range| range.count as usize);
+    assert_eq!(range.len(), count, "a message goes with the entries of its range");
     let mut words = [0; MESSAGE_BYTES_MAX];
     let length = message.encode(&mut words).expect("a message has a longest form");
     space.push(length as u8);
     space.extend_from_slice(&words[..length]);
-    for (entry, payload) in run {
+    for (entry, payload) in range {
         let mut words = [0; ENTRY_WORDS_MAX];
         let words = postcard::to_slice(entry, &mut words).expect("64 bytes hold any entry");
         space.extend_from_slice(words);
@@ -143,26 +146,26 @@ pub fn write_message(message: &Message, run: &[Kept], space: &mut Vec<u8>) {
 #[derive(Debug, Default)]
 pub struct Collected {
     /// The entries so far.
-    pub run: Vec<Kept>,
+    pub range: Vec<FetchedEntry>,
     bytes: u64,
 }
 
 impl Collected {
     /// Whether an entry can be added: alone it may be longer than several together.
-    pub fn has_room(&self, (_, payload): &Kept) -> bool {
+    pub fn has_room(&self, (_, payload): &FetchedEntry) -> bool {
         let bytes = self.bytes + length(payload);
-        self.run.is_empty() || self.run.len() < RUN_ENTRIES_MAX && bytes <= RUN_BYTES_MAX
+        self.range.is_empty() || self.range.len() < RANGE_ENTRIES_MAX && bytes <= RANGE_BYTES_MAX
     }
 
     /// Adds an entry, for which there is room.
-    pub fn push(&mut self, kept: Kept) {
+    pub fn push(&mut self, kept: FetchedEntry) {
         self.bytes += length(&kept.1);
-        self.run.push(kept);
+        self.range.push(kept);
     }
 
     /// Begins again.
     pub fn clear(&mut self) {
-        self.run.clear();
+        self.range.clear();
         self.bytes = 0;
     }
 }
@@ -174,42 +177,49 @@ fn length(payload: &Option<Payload>) -> u64 {
 #[cfg(test)]
 mod tests {
     use crane_core::id::{NodeId, Slot};
-    use crane_core::paxos::{Ballot, Content, Descriptor, Life, Members, Run};
+    use crane_core::paxos::{Ballot, Content, Descriptor, Members, SlotRange, StorageEpoch};
 
     use super::*;
 
     const BALLOT: Ballot = Ballot::new(Ballot::ROUND_MAX, NodeId::new(7));
 
-    fn kept(payload: &[u8]) -> Kept {
+    fn kept(payload: &[u8]) -> FetchedEntry {
         let content = Content::Payload(describe(payload));
         (Entry { ballot: BALLOT, content }, Some(Payload::from(payload)))
     }
 
-    fn own(content: Content) -> Kept {
+    fn own(content: Content) -> FetchedEntry {
         (Entry { ballot: BALLOT, content }, None)
     }
 
     /// One entry of each kind, with an empty payload among them.
-    fn mixed() -> Vec<Kept> {
-        let rejoin = Content::Rejoin { node: NodeId::new(3).unwrap(), life: Life(u64::MAX) };
+    fn mixed() -> Vec<FetchedEntry> {
+        let rejoin =
+            Content::Rejoin { node: NodeId::new(3).unwrap(), epoch: StorageEpoch(u64::MAX) };
         let change = Content::Change(Members::first(7));
         vec![kept(b"payload"), own(rejoin), kept(b""), own(change), kept(&[7; 300])]
     }
 
     fn accept(count: u32) -> Message {
-        let run = Run { first: Slot(4), count };
-        Message::Accept { ballot: BALLOT, run, before: BALLOT, committed: Slot(2), start: Slot(3) }
+        let range = SlotRange { first: Slot(4), count };
+        Message::Accept {
+            ballot: BALLOT,
+            range,
+            before: BALLOT,
+            committed: Slot(2),
+            start: Slot(3),
+        }
     }
 
-    fn body(message: &Message, run: &[Kept]) -> Vec<u8> {
+    fn body(message: &Message, range: &[FetchedEntry]) -> Vec<u8> {
         let mut space = Vec::new();
-        write_message(message, run, &mut space);
+        write_message(message, range, &mut space);
         space
     }
 
     /// The entries of a run behind a message that says another number of them.
-    fn lying(count: u32, run: &[Kept]) -> Vec<u8> {
-        let honest = body(&accept(run.len() as u32), run);
+    fn lying(count: u32, range: &[FetchedEntry]) -> Vec<u8> {
+        let honest = body(&accept(range.len() as u32), range);
         let entries = &honest[usize::from(honest[0]) + 1..];
         let mut words = [0; MESSAGE_BYTES_MAX];
         let length = accept(count).encode(&mut words).unwrap();
@@ -219,11 +229,12 @@ mod tests {
     #[test]
     fn a_run_is_read_as_it_was_written() {
         for count in 1..=mixed().len() {
-            let run = &mixed()[..count];
-            let received = read_message(&body(&accept(count as u32), run)).unwrap();
+            let range = &mixed()[..count];
+            let received = read_message(&body(&accept(count as u32), range)).unwrap();
             assert_eq!(received.message, accept(count as u32));
-            let read: Vec<Kept> = received.entries.into_iter().zip(received.payloads).collect();
-            assert_eq!(read, run);
+            let read: Vec<FetchedEntry> =
+                received.entries.into_iter().zip(received.payloads).collect();
+            assert_eq!(read, range);
         }
         let prepare = Message::Prepare { ballot: BALLOT };
         let received = read_message(&body(&prepare, &[])).unwrap();
@@ -232,25 +243,25 @@ mod tests {
 
     #[test]
     fn the_longest_runs_fit_into_a_frame() {
-        let framed = |run: &[Kept]| {
+        let framed = |range: &[FetchedEntry]| {
             let mut space = Vec::new();
-            let message = accept(run.len() as u32);
-            frame::encode_with(frame::Kind::Paxos, &mut space, |space| {
-                write_message(&message, run, space);
+            let message = accept(range.len() as u32);
+            frame::encode_with(frame::FrameKind::Paxos, &mut space, |space| {
+                write_message(&message, range, space);
             });
             let mut decoder = frame::Decoder::default();
             decoder.feed(&space);
             let (_, body) = decoder.take().unwrap().unwrap();
-            assert_eq!(read_message(body).unwrap().entries.len(), run.len());
+            assert_eq!(read_message(body).unwrap().entries.len(), range.len());
         };
         framed(&[kept(&vec![1; ENTRY_BYTES_MAX])]);
-        framed(&vec![kept(&[1; RUN_BYTES_MAX as usize / RUN_ENTRIES_MAX]); RUN_ENTRIES_MAX]);
+        framed(&vec![kept(&[1; RANGE_BYTES_MAX as usize / RANGE_ENTRIES_MAX]); RANGE_ENTRIES_MAX]);
     }
 
     #[test]
     fn a_payload_must_be_the_one_that_was_described() {
-        let (run, message) = (mixed(), accept(5));
-        let whole = body(&message, &run);
+        let (range, message) = (mixed(), accept(5));
+        let whole = body(&message, &range);
         // The last bytes are a payload's.
         for at in whole.len() - 300..whole.len() {
             let mut changed = whole.clone();
@@ -265,8 +276,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_missing_or_too_many_are_refused() {
-        for run in [mixed(), mixed()[..4].to_vec()] {
-            let whole = body(&accept(run.len() as u32), &run);
+        for range in [mixed(), mixed()[..4].to_vec()] {
+            let whole = body(&accept(range.len() as u32), &range);
             for length in 0..whole.len() {
                 assert!(read_message(&whole[..length]).is_err(), "{length} bytes");
             }
@@ -282,10 +293,10 @@ mod tests {
         assert!(read_message(&lying(5, &mixed())).is_ok());
         assert_eq!(read_message(&lying(4, &mixed())), Err(MessageError::Trailing));
         assert_eq!(read_message(&lying(6, &mixed())), Err(MessageError::Entry));
-        for count in [0, RUN_ENTRIES_MAX as u32 + 1, u32::MAX] {
+        for count in [0, RANGE_ENTRIES_MAX as u32 + 1, u32::MAX] {
             assert_eq!(read_message(&lying(count, &mixed())), Err(MessageError::Count(count)));
         }
-        let too_many = vec![kept(b""); RUN_ENTRIES_MAX + 1];
+        let too_many = vec![kept(b""); RANGE_ENTRIES_MAX + 1];
         let refused = read_message(&lying(too_many.len() as u32, &too_many));
         assert_eq!(refused, Err(MessageError::Count(too_many.len() as u32)));
     }
@@ -317,14 +328,14 @@ mod tests {
         collected.push(long);
         assert!(!collected.has_room(&kept(b"")));
         collected.clear();
-        let half = kept(&[1; RUN_BYTES_MAX as usize / 2]);
+        let half = kept(&[1; RANGE_BYTES_MAX as usize / 2]);
         collected.push(half.clone());
         assert!(collected.has_room(&half));
         collected.push(half);
         assert!(collected.has_room(&kept(b"")) && !collected.has_room(&kept(b"x")));
         collected.clear();
         let change = own(Content::Change(Members::first(3)));
-        for _ in 0..RUN_ENTRIES_MAX {
+        for _ in 0..RANGE_ENTRIES_MAX {
             assert!(collected.has_room(&change));
             collected.push(change.clone());
         }

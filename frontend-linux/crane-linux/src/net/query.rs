@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::frame::{self, Decoder, Kind};
+use super::frame::{self, Decoder, FrameKind};
 
 /// How long an answer may take.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ async fn ask_patiently<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> io::Result<serde_json::Value> {
     let question = postcard::to_allocvec(&query).map_err(io::Error::other)?;
     let mut space = Vec::new();
-    frame::encode(Kind::Query, &[&question], &mut space);
+    frame::encode(FrameKind::Query, &[&question], &mut space);
     stream.write_all(&space).await?;
     let mut decoder = Decoder::default();
     let mut space = vec![0; 64 * 1024];
@@ -74,7 +74,7 @@ async fn ask_patiently<S: AsyncRead + AsyncWrite + Unpin>(
             io::Error::new(io::ErrorKind::InvalidData, error.to_string())
         };
         if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
-            if kind != Kind::Answer {
+            if kind != FrameKind::Answer {
                 return Err(invalid(&"it does not answer"));
             }
             return serde_json::from_slice(body).map_err(|error| invalid(&error));

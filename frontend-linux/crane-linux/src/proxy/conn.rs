@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::net::outlet::Outlet;
 
-use super::{Act, Acts, What, endpoint};
+use super::{ClientAction, ClientEvent, ClientEvents, endpoint};
 
 /// How long a client may go on sending after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_secs(5);
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A client's connection, as task and driver share it. All totals count bytes from 0.
-pub struct Conn {
+pub struct ClientConn {
     /// Where the client connected to.
     pub local: Endpoint,
     /// Where it comes from.
@@ -55,7 +55,7 @@ enum ServerEnd {
     Reset,
 }
 
-impl Conn {
+impl ClientConn {
     /// For a connection that was just accepted.
     ///
     /// # Errors
@@ -155,23 +155,23 @@ enum Outcome {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn run(conn: Rc<Conn>, acts: Rc<Acts>) {
-    let tell = |what: What| acts.send(Act { conn: conn.clone(), what });
-    tell(What::Connected).await;
-    match serve(&conn, &acts).await {
+pub(super) async fn run(conn: Rc<ClientConn>, client_events: Rc<ClientEvents>) {
+    let tell = |what: ClientAction| client_events.send(ClientEvent { conn: conn.clone(), what });
+    tell(ClientAction::Connected).await;
+    match serve(&conn, &client_events).await {
         Outcome::Finished => {}
-        Outcome::Lost => tell(What::Gone).await,
+        Outcome::Lost => tell(ClientAction::Gone).await,
         Outcome::Aborted => {
             // Closing with a linger of 0 sends the reset (tcp(7), socket(7)).
             let _ = conn.socket().set_linger(Some(Duration::ZERO));
         }
     }
-    tell(What::Over).await;
+    tell(ClientAction::Over).await;
 }
 
-async fn serve(conn: &Rc<Conn>, acts: &Acts) -> Outcome {
+async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
     let stream = conn.outlet.stream();
-    let tell = |what: What| acts.send(Act { conn: conn.clone(), what });
+    let tell = |what: ClientAction| client_events.send(ClientEvent { conn: conn.clone(), what });
     let mut client_shut = false;
     let mut told_end = false;
     let mut patience = Instant::now();
@@ -200,7 +200,7 @@ async fn serve(conn: &Rc<Conn>, acts: &Acts) -> Outcome {
         }
         if conn.has_drained_step() && !closed {
             conn.drained_told.set(conn.drained.get());
-            tell(What::Drained(conn.drained.get())).await;
+            tell(ClientAction::Drained(conn.drained.get())).await;
             continue;
         }
         let reading = !client_shut && (closed || conn.has_window());
@@ -213,12 +213,12 @@ async fn serve(conn: &Rc<Conn>, acts: &Acts) -> Outcome {
                     Ok(Some(bytes)) if bytes.is_empty() => {
                         client_shut = true;
                         if !closed {
-                            tell(What::Shut).await;
+                            tell(ClientAction::Shut).await;
                         }
                     }
                     Ok(Some(bytes)) if !closed => {
                         conn.received.set(conn.received.get() + bytes.len() as u64);
-                        tell(What::Sent(bytes)).await;
+                        tell(ClientAction::Sent(bytes)).await;
                     }
                     Ok(_) => {}
                     Err(_) => return lost(closed),
@@ -252,7 +252,7 @@ fn lost(closed: bool) -> Outcome {
 }
 
 /// Reads what is there, at most `limit` bytes; `None` if nothing is, empty at the end of the stream.
-fn read(conn: &Conn, limit: usize) -> io::Result<Option<Vec<u8>>> {
+fn read(conn: &ClientConn, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut space = [0; SEND_BYTES_MAX];
     let limit = limit.clamp(1, SEND_BYTES_MAX);
     match conn.outlet.stream().try_read(&mut space[..limit]) {

@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use tracing::warn;
 
-pub use conn::Conn;
+pub use conn::ClientConn;
 
 /// What clients have done and the driver has not looked at; when it is full, nothing more is read from
 /// any client.
@@ -26,16 +26,16 @@ pub const ACTS: usize = 128;
 const BACKLOG: u32 = 1024;
 
 /// What a client has done.
-pub struct Act {
+pub struct ClientEvent {
     /// By this connection.
-    pub conn: Rc<Conn>,
+    pub conn: Rc<ClientConn>,
     /// What.
-    pub what: What,
+    pub what: ClientAction,
 }
 
 /// Kinds of acts.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum What {
+pub enum ClientAction {
     /// It has connected.
     Connected,
     /// It has sent bytes, at most [`crane_core::limits::SEND_BYTES_MAX`].
@@ -51,17 +51,17 @@ pub enum What {
 }
 
 /// Where acts go.
-pub type Acts = Channel<NoopRawMutex, Act, ACTS>;
+pub type ClientEvents = Channel<NoopRawMutex, ClientEvent, ACTS>;
 
 /// A port that clients connect to. Dropped: it is closed, connections stay.
 #[derive(Debug)]
-pub struct Listener {
+pub struct ClientListener {
     /// Where it is.
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Drop for Listener {
+impl Drop for ClientListener {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -71,16 +71,16 @@ impl Drop for Listener {
 ///
 /// # Errors
 /// What the system refused.
-pub fn listen(address: SocketAddr, acts: &Rc<Acts>) -> io::Result<Listener> {
+pub fn listen(address: SocketAddr, client_events: &Rc<ClientEvents>) -> io::Result<ClientListener> {
     let listener = bind(address)?;
     let address = listener.local_addr()?;
-    let acts = acts.clone();
+    let client_events = client_events.clone();
     let task = spawn_local(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Ok(conn) = Conn::new(stream, peer) {
-                        spawn_local(conn::run(conn, acts.clone()));
+                    if let Ok(conn) = ClientConn::new(stream, peer) {
+                        spawn_local(conn::run(conn, client_events.clone()));
                     }
                 }
                 Err(error) => {
@@ -90,7 +90,7 @@ pub fn listen(address: SocketAddr, acts: &Rc<Acts>) -> io::Result<Listener> {
             }
         }
     });
-    Ok(Listener { address, task })
+    Ok(ClientListener { address, task })
 }
 
 /// Binds a port, also right after its last user has ended.

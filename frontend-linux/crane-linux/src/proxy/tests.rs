@@ -16,20 +16,23 @@ use super::*;
 /// Far more than anything here takes.
 const SOON: Duration = Duration::from_secs(20);
 
-fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<Acts>) -> F) {
+fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<ClientEvents>) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scene = async {
-        let acts = Rc::new(Acts::new());
-        let listener = listen("127.0.0.1:0".parse().unwrap(), &acts).unwrap();
-        timeout(SOON, scene(listener.address, acts)).await.expect("nothing hangs");
+        let client_events = Rc::new(ClientEvents::new());
+        let listener = listen("127.0.0.1:0".parse().unwrap(), &client_events).unwrap();
+        timeout(SOON, scene(listener.address, client_events)).await.expect("nothing hangs");
     };
     LocalSet::new().block_on(&runtime, scene);
 }
 
-async fn connected(address: SocketAddr, acts: &Acts) -> (TcpStream, Rc<Conn>) {
+async fn connected(
+    address: SocketAddr,
+    client_events: &ClientEvents,
+) -> (TcpStream, Rc<ClientConn>) {
     let client = TcpStream::connect(address).await.unwrap();
-    let act = acts.receive().await;
-    assert_eq!(act.what, What::Connected);
+    let act = client_events.receive().await;
+    assert_eq!(act.what, ClientAction::Connected);
     assert_eq!(act.conn.local, endpoint(address));
     assert_eq!(act.conn.peer, endpoint(client.local_addr().unwrap()));
     (client, act.conn)
@@ -37,32 +40,34 @@ async fn connected(address: SocketAddr, acts: &Acts) -> (TcpStream, Rc<Conn>) {
 
 #[test]
 fn a_request_and_its_reply_go_through_and_both_sides_close() {
-    play(|address, acts| async move {
-        let (mut client, conn) = connected(address, &acts).await;
+    play(|address, client_events| async move {
+        let (mut client, conn) = connected(address, &client_events).await;
         client.write_all(b"question").await.unwrap();
-        assert_eq!(acts.receive().await.what, What::Sent(b"question".to_vec()));
+        assert_eq!(client_events.receive().await.what, ClientAction::Sent(b"question".to_vec()));
         client.shutdown().await.unwrap();
-        assert_eq!(acts.receive().await.what, What::Shut);
+        assert_eq!(client_events.receive().await.what, ClientAction::Shut);
         conn.write(b"answer");
         conn.close();
         let mut reply = String::new();
         client.read_to_string(&mut reply).await.unwrap();
         assert_eq!(reply, "answer");
-        assert_eq!(acts.receive().await.what, What::Over);
+        assert_eq!(client_events.receive().await.what, ClientAction::Over);
     });
 }
 
 #[test]
 fn no_more_than_the_window_is_taken_from_a_client() {
-    play(|address, acts| async move {
-        let (mut client, conn) = connected(address, &acts).await;
+    play(|address, client_events| async move {
+        let (mut client, conn) = connected(address, &client_events).await;
         let sender = tokio::task::spawn_local(async move {
             let sent = client.write_all(&vec![7; 3 * RECEIVE_WINDOW]).await;
             (client, sent)
         });
         let (mut taken, mut consumed) = (0, 0);
         while taken < 3 * RECEIVE_WINDOW {
-            let What::Sent(bytes) = acts.receive().await.what else { panic!("no bytes") };
+            let ClientAction::Sent(bytes) = client_events.receive().await.what else {
+                panic!("no bytes")
+            };
             taken += bytes.len();
             assert!(taken - consumed <= RECEIVE_WINDOW, "{taken} taken, {consumed} consumed");
             if taken - consumed == RECEIVE_WINDOW {
@@ -76,21 +81,21 @@ fn no_more_than_the_window_is_taken_from_a_client() {
 
 #[test]
 fn a_client_that_resets_is_noticed_even_when_nothing_is_read_from_it() {
-    play(|address, acts| async move {
-        let (mut client, _conn) = connected(address, &acts).await;
+    play(|address, client_events| async move {
+        let (mut client, _conn) = connected(address, &client_events).await;
         client.shutdown().await.unwrap();
-        assert_eq!(acts.receive().await.what, What::Shut);
+        assert_eq!(client_events.receive().await.what, ClientAction::Shut);
         SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
         drop(client);
-        assert_eq!(acts.receive().await.what, What::Gone);
-        assert_eq!(acts.receive().await.what, What::Over);
+        assert_eq!(client_events.receive().await.what, ClientAction::Gone);
+        assert_eq!(client_events.receive().await.what, ClientAction::Over);
     });
 }
 
 #[test]
 fn replies_count_as_drained_when_the_client_has_room_for_them() {
-    play(|address, acts| async move {
-        let (mut client, conn) = connected(address, &acts).await;
+    play(|address, client_events| async move {
+        let (mut client, conn) = connected(address, &client_events).await;
         let total = 64 * DRAINED_STEP;
         for _ in 0..64 {
             conn.write(&vec![1; DRAINED_STEP]);
@@ -102,7 +107,9 @@ fn replies_count_as_drained_when_the_client_has_room_for_them() {
         });
         let mut drained = 0;
         while drained + (DRAINED_STEP as u64) <= total as u64 {
-            let What::Drained(now) = acts.receive().await.what else { panic!("not drained") };
+            let ClientAction::Drained(now) = client_events.receive().await.what else {
+                panic!("not drained")
+            };
             assert!(now >= drained + DRAINED_STEP as u64 && now <= total as u64);
             drained = now;
         }
@@ -112,11 +119,11 @@ fn replies_count_as_drained_when_the_client_has_room_for_them() {
 
 #[test]
 fn a_reset_by_the_server_reaches_the_client() {
-    play(|address, acts| async move {
-        let (mut client, conn) = connected(address, &acts).await;
+    play(|address, client_events| async move {
+        let (mut client, conn) = connected(address, &client_events).await;
         conn.write(b"half an answer");
         conn.reset();
-        assert_eq!(acts.receive().await.what, What::Over);
+        assert_eq!(client_events.receive().await.what, ClientAction::Over);
         drop(conn);
         let mut reply = Vec::new();
         let outcome = client.read_to_end(&mut reply).await;

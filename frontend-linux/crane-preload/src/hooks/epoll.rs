@@ -9,7 +9,7 @@ use libc::{epoll_event, sigset_t, timespec};
 use super::process::uncovered;
 use super::time::{after, duration};
 use super::transfer::{begin_at, release};
-use crate::descriptors::{Kind, lookup};
+use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::{Call, begin};
 use crate::watch;
@@ -34,7 +34,7 @@ unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
         && let Some(mut held) = begin(Call::EpollControl, 0)
     {
         let world = held.world();
-        if world.descriptors.open(descriptor as c_int, Kind::Epoll, false).is_none() {
+        if world.descriptors.open(descriptor as c_int, DescriptionKind::Epoll, false).is_none() {
             uncovered(world, "an epoll instance beyond the descriptors that are followed");
         }
         held.end();
@@ -75,7 +75,7 @@ unsafe extern "C" fn epoll_ctl(
     // SAFETY: the caller's event, if it gave one.
     let event = unsafe { event.as_ref() };
     let result = match (operation, event) {
-        _ if descriptors.at(place).kind != Kind::Epoll => Err(libc::EINVAL),
+        _ if descriptors.at(place).kind != DescriptionKind::Epoll => Err(libc::EINVAL),
         (libc::EPOLL_CTL_ADD, Some(event)) => watches.add(descriptors, place, descriptor, *event),
         (libc::EPOLL_CTL_MOD, Some(event)) => {
             watches.modify(descriptors, place, descriptor, *event)
@@ -102,7 +102,7 @@ fn follow_kernel_object(world: &mut World, descriptor: c_int) {
     let flags = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
     let Ok(flags) = flags else { return };
     let nonblocking = flags & libc::O_NONBLOCK as usize != 0;
-    if world.descriptors.open(descriptor, Kind::Kernel, nonblocking).is_some() {
+    if world.descriptors.open(descriptor, DescriptionKind::Kernel, nonblocking).is_some() {
         uncovered(world, "epoll on something that is not a TCP socket, a pipe or an eventfd");
     }
 }
@@ -114,7 +114,7 @@ fn wait(
     timeout: Option<u64>,
 ) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(instance, Call::Poll)?;
-    if room <= 0 || held.world().descriptors.at(place).kind != Kind::Epoll {
+    if room <= 0 || held.world().descriptors.at(place).kind != DescriptionKind::Epoll {
         held.end();
         return Some(Err(libc::EINVAL));
     }

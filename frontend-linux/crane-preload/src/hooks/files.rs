@@ -8,7 +8,7 @@ use libc::{mode_t, off_t};
 
 use super::process::uncovered;
 use super::transfer::{begin_at, dispose};
-use crate::descriptors::{DESCRIPTORS, Kind, lookup};
+use crate::descriptors::{DESCRIPTORS, DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::{Call, begin, enter, takes_part};
 use crate::world::{KEEP_FSYNC, World};
@@ -33,7 +33,7 @@ fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) ->
         && is_random(path)
         && let Some(mut held) = begin(Call::Random, 0)
     {
-        held.world().descriptors.open(descriptor as c_int, Kind::Random, false);
+        held.world().descriptors.open(descriptor as c_int, DescriptionKind::Random, false);
         held.end();
     }
     errno::answer_int(result)
@@ -277,8 +277,8 @@ fn readable(descriptor: c_int) -> Option<usize> {
     let (mut held, place) = begin_at(descriptor, Call::Option)?;
     let world = held.world();
     let count = match world.descriptors.at(place).kind {
-        Kind::Conn(conn) => Some(world.run.sockets.conn(conn).readable()),
-        Kind::Listener(_) | Kind::Socket => Some(0),
+        DescriptionKind::Conn(conn) => Some(world.run.sockets.conn(conn).readable()),
+        DescriptionKind::Listener(_) | DescriptionKind::Socket => Some(0),
         _ => None,
     };
     held.end();

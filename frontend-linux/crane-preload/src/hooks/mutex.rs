@@ -32,7 +32,7 @@ fn locks_itself(mutex: *mut Mutex) -> bool {
         let words = mutex.cast::<c_int>();
         (words.add(2).read(), words.add(4).read())
     };
-    kind & 3 == libc::PTHREAD_MUTEX_ERRORCHECK && owner == crane_shm::sys::thread_number()
+    kind & 3 == libc::PTHREAD_MUTEX_ERRORCHECK && owner == crane_shm::sys::tid()
 }
 
 /// Takes a mutex in the turn; for condition variables.

@@ -7,7 +7,7 @@ use crane_shm::sys;
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
 use super::transfer::{begin_at, tell_reset};
-use crate::descriptors::{Kind, lookup};
+use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::Call;
 use crate::world::World;
@@ -22,7 +22,7 @@ pub fn is_virtual_socket(descriptor: c_int) -> bool {
     if let Some(place) = lookup(descriptor)
         && let Some(mut held) = crate::turn::enter()
     {
-        result = matches!(held.world().descriptors.at(place).kind, Kind::Conn(_));
+        result = matches!(held.world().descriptors.at(place).kind, DescriptionKind::Conn(_));
         held.leave();
     }
     result
@@ -87,21 +87,29 @@ pub unsafe fn give(endpoint: Endpoint, ipv6: bool, address: *mut sockaddr, lengt
 }
 
 /// Both ends of what a description stands for; the second `None`: not connected.
-fn ends(world: &mut World, place: crate::descriptors::Place) -> (Endpoint, Option<Endpoint>, bool) {
+fn ends(
+    world: &mut World,
+    place: crate::descriptors::TableEntry,
+) -> (Endpoint, Option<Endpoint>, bool) {
     let description = *world.descriptors.at(place);
     let ipv6 = description.ipv6;
     match description.kind {
-        Kind::Conn(conn) => {
+        DescriptionKind::Conn(conn) => {
             let conn = world.run.sockets.conn(conn);
             (conn.local, Some(conn.peer), ipv6)
         }
-        Kind::Listener(listener) => (world.run.sockets.listener(listener).bound, None, ipv6),
+        DescriptionKind::Listener(listener) => {
+            (world.run.sockets.listener(listener).bound, None, ipv6)
+        }
         _ => (description.bound.unwrap_or(UNBOUND), None, ipv6),
     }
 }
 
-fn has_name(kind: Kind) -> bool {
-    matches!(kind, Kind::Conn(_) | Kind::Listener(_) | Kind::Socket)
+fn has_name(kind: DescriptionKind) -> bool {
+    matches!(
+        kind,
+        DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Socket
+    )
 }
 
 fn name(
@@ -217,11 +225,11 @@ unsafe extern "C" fn getsockopt(
     {
         let world = held.world();
         let answer = match (option, world.descriptors.at(place).kind) {
-            (libc::SO_ERROR, Kind::Conn(conn)) => {
+            (libc::SO_ERROR, DescriptionKind::Conn(conn)) => {
                 let reset = world.run.sockets.conn(conn).reset && tell_reset(world, place);
                 Some(if reset { libc::ECONNRESET } else { 0 })
             }
-            (libc::SO_ACCEPTCONN, Kind::Listener(_)) => Some(1),
+            (libc::SO_ACCEPTCONN, DescriptionKind::Listener(_)) => Some(1),
             _ => None,
         };
         held.end();

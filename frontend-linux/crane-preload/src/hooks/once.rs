@@ -10,7 +10,7 @@ use super::lock::ALL;
 use crate::turn::{Call, begin, enter};
 use crate::world::On;
 
-type Routine = unsafe extern "C" fn();
+type InitRoutine = unsafe extern "C" fn();
 
 /// glibc's own numbers (PTHREAD_ONCE_INIT is 0): libc looks at them, too.
 const NEW: c_int = 0;
@@ -29,13 +29,13 @@ unsafe extern "C" fn undo(control: *mut c_void) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_once(control: *mut c_int, routine: Routine) -> c_int {
+unsafe extern "C" fn pthread_once(control: *mut c_int, routine: InitRoutine) -> c_int {
     // SAFETY: the caller's control word.
     if unsafe { control.read_volatile() } == DONE {
         return 0;
     }
     let Some(mut held) = begin(Call::Once, 0) else {
-        let real = real!(pthread_once: fn(*mut c_int, Routine) -> c_int);
+        let real = real!(pthread_once: fn(*mut c_int, InitRoutine) -> c_int);
         // SAFETY: the caller's own arguments.
         return unsafe { real(control, routine) };
     };

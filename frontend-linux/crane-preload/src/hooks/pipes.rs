@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_uint};
 use crane_shm::sys;
 
 use super::process::uncovered;
-use crate::descriptors::Kind;
+use crate::descriptors::DescriptionKind;
 use crate::errno;
 use crate::turn::{Call, begin};
 
@@ -13,15 +13,15 @@ use crate::turn::{Call, begin};
 fn follow(ends: [c_int; 2], nonblocking: bool) {
     let Some(mut held) = begin(Call::Channel, ends[0] as u32) else { return };
     let world = held.world();
-    let first = world.descriptors.open(ends[0], Kind::Kernel, nonblocking);
+    let first = world.descriptors.open(ends[0], DescriptionKind::Kernel, nonblocking);
     let second = match ends[0] == ends[1] {
         true => first,
-        false => world.descriptors.open(ends[1], Kind::Kernel, nonblocking),
+        false => world.descriptors.open(ends[1], DescriptionKind::Kernel, nonblocking),
     };
     match (first, second) {
         (Some(first), Some(second)) => {
-            world.descriptors.at(first).kind = Kind::Channel { peer: second };
-            world.descriptors.at(second).kind = Kind::Channel { peer: first };
+            world.descriptors.at(first).kind = DescriptionKind::Channel { peer: second };
+            world.descriptors.at(second).kind = DescriptionKind::Channel { peer: first };
         }
         _ => uncovered(world, "a pipe beyond the descriptors that are followed"),
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crane_shm::sys;
 use libc::pid_t;
 
-use crate::descriptors::{Kind, Place};
+use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::turn::{self, Call, begin};
 use crate::world::{self, PROCESS, World};
 
@@ -33,14 +33,17 @@ pub fn uncovered(world: &mut World, what: &'static str) {
 
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket is
 /// the end; pipes and the like are the kernel's there.
-pub fn refuse_in_child(place: Place) {
+pub fn refuse_in_child(place: TableEntry) {
     let process = PROCESS.load(Ordering::Relaxed);
-    if process == 0 || process == sys::process_number() {
+    if process == 0 || process == sys::pid() {
         return;
     }
     // SAFETY: a child has a copy of its own, and one thread.
     let kind = unsafe { world::world() }.descriptors.at(place).kind;
-    if !matches!(kind, Kind::Conn(_) | Kind::Listener(_) | Kind::Epoll) {
+    if !matches!(
+        kind,
+        DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Epoll
+    ) {
         return;
     }
     let _ = sys::write(2, SERVES);

@@ -23,7 +23,7 @@ fn locks_itself(rwlock: *mut Rwlock) -> bool {
     // The writer lies at byte 24 (glibc's struct __pthread_rwlock_arch_t on x86-64).
     // SAFETY: a lock is 56 bytes and aligned for an int.
     let writer = unsafe { rwlock.cast::<c_int>().add(6).read() };
-    writer == crane_shm::sys::thread_number()
+    writer == crane_shm::sys::tid()
 }
 
 fn read_or_deadlock(rwlock: *mut Rwlock) -> c_int {

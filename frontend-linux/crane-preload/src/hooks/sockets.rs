@@ -16,7 +16,7 @@ use super::names::{UNBOUND, endpoint, give};
 use super::process::uncovered;
 use super::time::after;
 use super::transfer::{begin_at, release};
-use crate::descriptors::{Kind, Place};
+use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::errno;
 use crate::turn::{Call, Held, begin};
 use crate::watch;
@@ -54,7 +54,7 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
         if let Ok(descriptor) = result {
             let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
             let world = held.world();
-            match world.descriptors.open(descriptor, Kind::Socket, nonblocking) {
+            match world.descriptors.open(descriptor, DescriptionKind::Socket, nonblocking) {
                 Some(place) => world.descriptors.at(place).ipv6 = ipv6,
                 None => uncovered(world, "a socket beyond the descriptors that are followed"),
             }
@@ -84,7 +84,7 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_bind, arguments) }))
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Bind) else { return real() };
-    if held.world().descriptors.at(place).kind != Kind::Socket {
+    if held.world().descriptors.at(place).kind != DescriptionKind::Socket {
         held.end();
         return real();
     }
@@ -97,7 +97,7 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
 
 fn bind_to(
     world: &mut World,
-    place: Place,
+    place: TableEntry,
     given: Option<(Endpoint, bool)>,
 ) -> Result<usize, c_int> {
     let ipv6 = world.descriptors.at(place).ipv6;
@@ -133,11 +133,11 @@ unsafe extern "C" fn listen(descriptor: c_int, backlog: c_int) -> c_int {
     }
 }
 
-fn listen_at(world: &mut World, place: Place) -> Option<Result<usize, c_int>> {
+fn listen_at(world: &mut World, place: TableEntry) -> Option<Result<usize, c_int>> {
     let description = *world.descriptors.at(place);
     match description.kind {
-        Kind::Socket => {}
-        Kind::Listener(_) => return Some(Ok(0)),
+        DescriptionKind::Socket => {}
+        DescriptionKind::Listener(_) => return Some(Ok(0)),
         _ => return None,
     }
     let ipv6 = description.ipv6;
@@ -151,7 +151,7 @@ fn listen_at(world: &mut World, place: Place) -> Option<Result<usize, c_int>> {
     let Some(listener) = world.run.sockets.listen(bound, ipv6, BACKLOG) else {
         return Some(Err(libc::ENOBUFS));
     };
-    world.descriptors.at(place).kind = Kind::Listener(listener);
+    world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
     world.of_listener[listener.0 as usize] = place.0 + 1;
     world.output.listen(bound);
     Some(Ok(0))
@@ -181,8 +181,8 @@ unsafe extern "C" fn accept4(
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Accept) else { return real() };
     let listener = match held.world().descriptors.at(place).kind {
-        Kind::Listener(listener) => listener,
-        Kind::Socket | Kind::Conn(_) => {
+        DescriptionKind::Listener(listener) => listener,
+        DescriptionKind::Socket | DescriptionKind::Conn(_) => {
             held.end();
             return errno::answer_int(Err(libc::EINVAL));
         }
@@ -205,7 +205,7 @@ unsafe extern "C" fn accept4(
 
 fn accept_at(
     held: &mut Held,
-    place: Place,
+    place: TableEntry,
     listener: ListenerIndex,
     flags: c_int,
 ) -> Result<(c_int, Endpoint, bool), c_int> {
@@ -226,7 +226,8 @@ fn accept_at(
     let accepted = stand_in(ipv6, flags)?;
     let conn = world.run.sockets.accept(listener).expect("one was acceptable");
     let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
-    let Some(of_conn) = world.descriptors.open(accepted, Kind::Conn(conn), nonblocking) else {
+    let Some(of_conn) = world.descriptors.open(accepted, DescriptionKind::Conn(conn), nonblocking)
+    else {
         let id = world.run.sockets.conn(conn).id;
         world.output.about(output::RESET, id, 0, &[]);
         world.run.sockets.close(conn);
@@ -247,9 +248,9 @@ unsafe extern "C" fn connect(
 ) -> c_int {
     if let Some((mut held, place)) = begin_at(descriptor, Call::Socket) {
         let world = held.world();
-        if world.descriptors.at(place).kind == Kind::Socket {
+        if world.descriptors.at(place).kind == DescriptionKind::Socket {
             // From here on it is the kernel's: what comes back is not in the script.
-            world.descriptors.at(place).kind = Kind::Kernel;
+            world.descriptors.at(place).kind = DescriptionKind::Kernel;
             uncovered(world, "a connection that the server opens itself");
         }
         held.end();
@@ -271,7 +272,7 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
     };
     let world = held.world();
     let result = match world.descriptors.at(place).kind {
-        Kind::Conn(conn) => {
+        DescriptionKind::Conn(conn) => {
             let state = world.run.sockets.conn_mut(conn);
             state.read_shut |= how == libc::SHUT_RD || how == libc::SHUT_RDWR;
             let writes = how == libc::SHUT_WR || how == libc::SHUT_RDWR;
@@ -286,7 +287,7 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
             Ok(0)
         }
         // Threads that wait in accept or poll return, as in Linux.
-        Kind::Listener(_) => {
+        DescriptionKind::Listener(_) => {
             if how == libc::SHUT_RD || how == libc::SHUT_RDWR {
                 let description = world.descriptors.at(place);
                 description.shut = true;
@@ -295,19 +296,19 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
             wake_all(world, place);
             Ok(0)
         }
-        Kind::Channel { peer } => {
+        DescriptionKind::Channel { peer } => {
             let result = real();
             super::transfer::used(world, place, peer);
             result
         }
-        Kind::Socket => Err(libc::ENOTCONN),
+        DescriptionKind::Socket => Err(libc::ENOTCONN),
         _ => real(),
     };
     held.end();
     errno::answer_int(result)
 }
 
-fn wake_all(world: &mut World, place: Place) {
+fn wake_all(world: &mut World, place: TableEntry) {
     let World { run, descriptors, watches, .. } = world;
     run.turn.wake(On::Read(place).key(), u32::MAX);
     run.turn.wake(On::Write(place).key(), u32::MAX);

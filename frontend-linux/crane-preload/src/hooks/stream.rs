@@ -6,8 +6,8 @@ use crane_shm::sys;
 use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
 use super::names;
-use super::transfer::{Manner, begin_at, receive, release, send, send_bytes, tell_reset};
-use crate::descriptors::{Kind, lookup};
+use super::transfer::{RecvFlags, begin_at, receive, release, send, send_bytes, tell_reset};
+use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::Call;
 use crate::world::{On, World};
@@ -44,7 +44,7 @@ unsafe extern "C" fn read(descriptor: c_int, start: *mut c_void, length: usize) 
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_read, arguments) }
     };
-    errno::answer(receive(descriptor, &mut one(start, length), Manner::PLAIN, call))
+    errno::answer(receive(descriptor, &mut one(start, length), RecvFlags::PLAIN, call))
 }
 
 #[unsafe(no_mangle)]
@@ -68,7 +68,7 @@ unsafe extern "C" fn readv(descriptor: c_int, start: *const iovec, count: c_int)
     };
     // SAFETY: the caller's own vector.
     let spaces = unsafe { vector(start, count.max(0) as usize) };
-    errno::answer(receive(descriptor, spaces, Manner::PLAIN, call))
+    errno::answer(receive(descriptor, spaces, RecvFlags::PLAIN, call))
 }
 
 #[unsafe(no_mangle)]
@@ -112,7 +112,7 @@ unsafe extern "C" fn recvfrom(
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_recvfrom, arguments) }
     };
-    let result = receive(descriptor, &mut one(start, length), Manner::of(flags), call);
+    let result = receive(descriptor, &mut one(start, length), RecvFlags::of(flags), call);
     if result.is_ok() && !address_length.is_null() && is_connection(descriptor) {
         // TCP gives no address (recv(2): unchanged for connection-oriented sockets, length 0 in Linux).
         // SAFETY: the caller's place for the length.
@@ -152,7 +152,7 @@ unsafe extern "C" fn recvmsg(descriptor: c_int, message: *mut msghdr, flags: c_i
     }
     // SAFETY: the caller's own message and vector.
     let spaces = unsafe { vector((*message).msg_iov, (*message).msg_iovlen) };
-    let result = receive(descriptor, spaces, Manner::of(flags), call);
+    let result = receive(descriptor, spaces, RecvFlags::of(flags), call);
     if result.is_ok() && is_connection(descriptor) {
         // SAFETY: the caller's own message.
         unsafe {
@@ -169,7 +169,7 @@ unsafe extern "C" fn write(descriptor: c_int, start: *const c_void, length: usiz
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_write, arguments) }
     };
-    errno::answer(send(descriptor, &one(start.cast_mut(), length), Manner::PLAIN, call))
+    errno::answer(send(descriptor, &one(start.cast_mut(), length), RecvFlags::PLAIN, call))
 }
 
 #[unsafe(no_mangle)]
@@ -181,7 +181,7 @@ unsafe extern "C" fn writev(descriptor: c_int, start: *const iovec, count: c_int
     };
     // SAFETY: the caller's own vector.
     let pieces = unsafe { vector(start, count.max(0) as usize) };
-    errno::answer(send(descriptor, pieces, Manner::PLAIN, call))
+    errno::answer(send(descriptor, pieces, RecvFlags::PLAIN, call))
 }
 
 // `send` is the shared function's name here; libc's is exported under its own.
@@ -211,7 +211,7 @@ unsafe extern "C" fn sendto(
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_sendto, arguments) }
     };
-    errno::answer(send(descriptor, &one(start.cast_mut(), length), Manner::of(flags), call))
+    errno::answer(send(descriptor, &one(start.cast_mut(), length), RecvFlags::of(flags), call))
 }
 
 #[unsafe(no_mangle)]
@@ -226,7 +226,7 @@ unsafe extern "C" fn sendmsg(descriptor: c_int, message: *const msghdr, flags: c
     }
     // SAFETY: the caller's own message and vector.
     let pieces = unsafe { vector((*message).msg_iov, (*message).msg_iovlen) };
-    errno::answer(send(descriptor, pieces, Manner::of(flags), call))
+    errno::answer(send(descriptor, pieces, RecvFlags::of(flags), call))
 }
 
 /// Calls `one` for each message until one fails; says how many were done, or the first one's error.
@@ -320,7 +320,7 @@ fn send_file(
     count: usize,
 ) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(out, Call::Send)?;
-    let Kind::Conn(conn) = held.world().descriptors.at(place).kind else {
+    let DescriptionKind::Conn(conn) = held.world().descriptors.at(place).kind else {
         held.end();
         return None;
     };

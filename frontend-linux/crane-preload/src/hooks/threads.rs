@@ -13,9 +13,9 @@ use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 use super::lock::never;
 use super::time::limit as until_limit;
 use crate::turn::{self, Call, Held, begin};
-use crate::world::{NO_THREAD, On, Thread, World};
+use crate::world::{NO_THREAD, On, PreloadThread, World};
 
-type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
+type StartRoutine = extern "C" fn(*mut c_void) -> *mut c_void;
 
 /// The key whose destructor sees each thread's end.
 static KEY: AtomicU32 = AtomicU32::new(0);
@@ -53,10 +53,10 @@ pub fn hook_address() -> *const c_void {
 unsafe extern "C" fn pthread_create(
     handle: *mut pthread_t,
     attributes: *const pthread_attr_t,
-    routine: Routine,
+    routine: StartRoutine,
     argument: *mut c_void,
 ) -> c_int {
-    let real = real!(pthread_create: fn(*mut pthread_t, *const pthread_attr_t, Routine, *mut c_void) -> c_int);
+    let real = real!(pthread_create: fn(*mut pthread_t, *const pthread_attr_t, StartRoutine, *mut c_void) -> c_int);
     let Some(mut held) = begin(Call::Create, 0) else {
         // SAFETY: the caller's own arguments.
         return unsafe { real(handle, attributes, routine, argument) };
@@ -67,7 +67,7 @@ unsafe extern "C" fn pthread_create(
         return libc::EAGAIN;
     };
     let mask = turn::block_signals();
-    world.threads[child.0 as usize] = Thread {
+    world.threads[child.0 as usize] = PreloadThread {
         detached: is_detached(attributes),
         routine: Some(routine),
         argument,
@@ -112,7 +112,7 @@ fn is_detached(attributes: *const pthread_attr_t) -> bool {
 extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
     let mut held = turn::begin_thread(ThreadId(number.addr() as u16));
     let me = held.me;
-    let Thread { routine, argument, mask, .. } = held.world().threads[me.0 as usize];
+    let PreloadThread { routine, argument, mask, .. } = held.world().threads[me.0 as usize];
     watch_end();
     held.leave();
     turn::set_signals(mask);

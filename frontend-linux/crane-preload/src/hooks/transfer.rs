@@ -11,11 +11,11 @@ use crane_shm::sys;
 use libc::iovec;
 
 use super::time::after;
-use crate::descriptors::{Kind, Place, lookup};
+use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::output::Output;
 use crate::turn::{Call, Held, begin};
 use crate::watch::{self, kernel_readiness};
-use crate::world::{On, Run, World};
+use crate::world::{On, ProgramExecution, World};
 
 /// The daemon is told how far the server has read in steps of this size: it then lets the client send
 /// more. A quarter of the window keeps the client busy without many words.
@@ -23,7 +23,7 @@ const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
 
 /// How a call wants to be answered.
 #[derive(Clone, Copy, Default)]
-pub struct Manner {
+pub struct RecvFlags {
     /// `MSG_PEEK`.
     pub peek: bool,
     /// `MSG_WAITALL`.
@@ -34,7 +34,7 @@ pub struct Manner {
     pub no_signal: bool,
 }
 
-impl Manner {
+impl RecvFlags {
     /// What flags of recv(2) or send(2) say.
     pub fn of(flags: c_int) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Manner {
 }
 
 /// Starts a call about a descriptor of ours. `None`: the real call is due.
-pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, Place)> {
+pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
     let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
     let Some(held) = held else {
@@ -71,7 +71,7 @@ pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, Place)> {
 pub fn receive(
     descriptor: c_int,
     spaces: &mut [iovec],
-    manner: Manner,
+    manner: RecvFlags,
     real: impl Fn() -> Result<usize, c_int>,
 ) -> Result<usize, c_int> {
     let Some((mut held, place)) = begin_at(descriptor, Call::Receive) else { return real() };
@@ -84,11 +84,13 @@ pub fn receive(
     let result = loop {
         let world = held.world();
         let result = match world.descriptors.at(place).kind {
-            Kind::Conn(conn) => match receive_from(world, place, conn, spaces, manner, waits) {
-                Err(libc::ECONNRESET) if !tell_reset(world, place) => Ok(0),
-                result => result,
-            },
-            Kind::Channel { peer } => {
+            DescriptionKind::Conn(conn) => {
+                match receive_from(world, place, conn, spaces, manner, waits) {
+                    Err(libc::ECONNRESET) if !tell_reset(world, place) => Ok(0),
+                    result => result,
+                }
+            }
+            DescriptionKind::Channel { peer } => {
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0 || !waits;
                 let result = if ready { real() } else { Err(libc::EAGAIN) };
                 if result.is_ok() && !manner.peek {
@@ -96,10 +98,10 @@ pub fn receive(
                 }
                 result
             }
-            Kind::Listener(_) | Kind::Socket => Err(libc::ENOTCONN),
-            Kind::Random => fill_random(world, spaces),
-            Kind::Epoll | Kind::Free => Err(libc::EINVAL),
-            Kind::Kernel => real(),
+            DescriptionKind::Listener(_) | DescriptionKind::Socket => Err(libc::ENOTCONN),
+            DescriptionKind::Random => fill_random(world, spaces),
+            DescriptionKind::Epoll | DescriptionKind::Free => Err(libc::EINVAL),
+            DescriptionKind::Kernel => real(),
         };
         match result {
             Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
@@ -119,7 +121,7 @@ pub fn receive(
 pub fn send(
     descriptor: c_int,
     pieces: &[iovec],
-    manner: Manner,
+    manner: RecvFlags,
     real: impl Fn() -> Result<usize, c_int>,
 ) -> Result<usize, c_int> {
     let Some((mut held, place)) = begin_at(descriptor, Call::Send) else { return real() };
@@ -133,7 +135,7 @@ pub fn send(
     let result = loop {
         let world = held.world();
         let result = match world.descriptors.at(place).kind {
-            Kind::Conn(conn) => {
+            DescriptionKind::Conn(conn) => {
                 let result = match send_to(world, conn, pieces, sent) {
                     Err(libc::ECONNRESET) if !tell_reset(world, place) => Err(libc::EPIPE),
                     result => result,
@@ -148,7 +150,7 @@ pub fn send(
                     result => result,
                 }
             }
-            Kind::Channel { peer } => {
+            DescriptionKind::Channel { peer } => {
                 let wanted = length(pieces);
                 let whole = !waits || (sent == 0 && wanted <= libc::PIPE_BUF);
                 let result = match whole {
@@ -168,10 +170,10 @@ pub fn send(
                     result => result,
                 }
             }
-            Kind::Listener(_) | Kind::Socket => Err(libc::EPIPE),
-            Kind::Random => Ok(length(pieces)),
-            Kind::Epoll | Kind::Free => Err(libc::EINVAL),
-            Kind::Kernel => real(),
+            DescriptionKind::Listener(_) | DescriptionKind::Socket => Err(libc::EPIPE),
+            DescriptionKind::Random => Ok(length(pieces)),
+            DescriptionKind::Epoll | DescriptionKind::Free => Err(libc::EINVAL),
+            DescriptionKind::Kernel => real(),
         };
         match result {
             Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
@@ -192,53 +194,53 @@ pub fn send(
 }
 
 /// Whether a reset connection still has to tell its error; it has told it afterwards.
-pub fn tell_reset(world: &mut World, place: Place) -> bool {
+pub fn tell_reset(world: &mut World, place: TableEntry) -> bool {
     !std::mem::replace(&mut world.descriptors.at(place).reset_told, true)
 }
 
 /// A reference less; what the description stands for ends with the last.
-pub fn release(world: &mut World, place: Place) {
+pub fn release(world: &mut World, place: TableEntry) {
     if world.descriptors.release(place) {
         dispose(world, place);
     }
 }
 
 /// The last reference is gone: ends what the description stands for.
-pub fn dispose(world: &mut World, place: Place) {
+pub fn dispose(world: &mut World, place: TableEntry) {
     let World { descriptors, watches, run, output, of_conn, of_listener, .. } = world;
     watches.forget(descriptors, place);
     let description = *descriptors.at(place);
     let mut other_end = None;
     match description.kind {
-        Kind::Conn(conn) => {
+        DescriptionKind::Conn(conn) => {
             let state = run.sockets.conn(conn);
             let kind = if description.resets { output::RESET } else { output::CLOSE };
             output.about(kind, state.id, 0, &[]);
             run.sockets.close(conn);
             of_conn[conn.0 as usize] = 0;
         }
-        Kind::Listener(listener) => {
+        DescriptionKind::Listener(listener) => {
             let port = run.sockets.listener(listener).bound.port;
             let mut closed = |id| output.about(output::RESET, id, 0, &[]);
             run.sockets.unlisten(listener, &mut closed);
             of_listener[listener.0 as usize] = 0;
             output.unlisten(port);
         }
-        Kind::Channel { peer } if peer != place => other_end = Some(peer),
+        DescriptionKind::Channel { peer } if peer != place => other_end = Some(peer),
         _ => {}
     }
     descriptors.free(place);
     if let Some(peer) = other_end {
         // The other end reads the end of the stream, or cannot write any more; it is alone now.
-        if descriptors.at(peer).kind == (Kind::Channel { peer: place }) {
-            descriptors.at(peer).kind = Kind::Channel { peer };
+        if descriptors.at(peer).kind == (DescriptionKind::Channel { peer: place }) {
+            descriptors.at(peer).kind = DescriptionKind::Channel { peer };
         }
         used(world, peer, peer);
     }
 }
 
 /// Something went through a channel: both ends may have changed.
-pub fn used(world: &mut World, place: Place, peer: Place) {
+pub fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
     for end in [place, peer] {
         let World { run, descriptors, watches, .. } = &mut *world;
         let description = descriptors.at(end);
@@ -257,8 +259,8 @@ pub fn length(pieces: &[iovec]) -> usize {
     pieces.iter().map(|piece| piece.iov_len).sum()
 }
 
-fn is_kernel(world: &mut World, place: Place) -> bool {
-    world.descriptors.at(place).kind == Kind::Kernel
+fn is_kernel(world: &mut World, place: TableEntry) -> bool {
+    world.descriptors.at(place).kind == DescriptionKind::Kernel
 }
 
 /// A piece of the caller's memory, to be written to.
@@ -281,10 +283,10 @@ fn bytes_of<'a>(piece: &iovec) -> &'a [u8] {
 
 fn receive_from(
     world: &mut World,
-    place: Place,
+    place: TableEntry,
     conn: ConnIndex,
     spaces: &mut [iovec],
-    manner: Manner,
+    manner: RecvFlags,
     waits: bool,
 ) -> Result<usize, c_int> {
     let state = world.run.sockets.conn_mut(conn);
@@ -356,7 +358,7 @@ fn send_to(
 
 /// Writes as many bytes as the window has room for.
 pub fn send_bytes(
-    run: &mut Run,
+    run: &mut ProgramExecution,
     output: &mut Output,
     conn: ConnIndex,
     bytes: &[u8],
@@ -414,8 +416,8 @@ fn set_nonblocking(descriptor: c_int, on: bool) {
 }
 
 fn raise_broken_pipe() {
-    let thread = sys::thread_number() as usize;
-    let arguments = [sys::process_number() as usize, thread, libc::SIGPIPE as usize, 0, 0, 0];
+    let thread = sys::tid() as usize;
+    let arguments = [sys::pid() as usize, thread, libc::SIGPIPE as usize, 0, 0, 0];
     // SAFETY: the signal goes to this very thread, outside of any hook.
     unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
 }

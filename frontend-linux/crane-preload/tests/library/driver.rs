@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::region::{output, script};
-use crane_shm::{Reader, ServerState, Shared, Writer};
+use crane_shm::{RingReader, RingWriter, ServerState, Shared};
 
 const START: u64 = 1_700_000_000_000_000_000;
 
 /// One run.
 pub struct Driver {
     shared: Shared,
-    script: Writer,
-    output: Reader,
+    script: RingWriter,
+    output: RingReader,
     child: Child,
     place: PathBuf,
     slot: u64,
-    stamp: u64,
+    timestamp: u64,
     grant: u32,
     /// Bytes written to the connection with this place's number, from 1.
     pub replies: Vec<Vec<u8>>,
@@ -137,7 +137,7 @@ impl Driver {
             members: Default::default(),
             base: [0; 32],
             seed: [9; 32],
-            stamp: START,
+            timestamp: START,
             quantum,
             nclock: 1000,
             schedule,
@@ -164,7 +164,7 @@ impl Driver {
             child,
             place,
             slot: 1,
-            stamp: START,
+            timestamp: START,
             grant: 1000,
             replies: Vec::new(),
             notes: Vec::new(),
@@ -193,8 +193,8 @@ impl Driver {
         let mut entry = EntryWriter::new(&mut space).unwrap();
         ops.iter().for_each(|op| entry.push(op).unwrap());
         self.slot += 1;
-        self.stamp += 1000;
-        let bytes = entry.finish(self.stamp, self.grant);
+        self.timestamp += 1000;
+        let bytes = entry.finish(self.timestamp, self.grant);
         self.script.push(script::ENTRY, [self.slot, 0, 0], &[bytes]).unwrap();
         self.shared.region().script_bell.ring();
     }
@@ -236,7 +236,7 @@ impl Driver {
                         self.collect();
                         return true;
                     }
-                    self.stamp = self.stamp.max(deadline);
+                    self.timestamp = self.timestamp.max(deadline);
                     self.feed(&[Op::Time]);
                 }
                 _ => std::thread::sleep(Duration::from_micros(50)),

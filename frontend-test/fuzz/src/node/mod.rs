@@ -16,9 +16,9 @@ use arbitrary::{Result, Unstructured};
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, CATCH_UP_SLOTS_MAX, Config, Descriptor, Effect, Effects, Entry, Input, Life,
-    MESSAGE_BYTES_MAX, Members, Message, Node, RUN_BYTES_MAX, RUN_ENTRIES_MAX, Record, Standing,
-    Stored, WriteNumber,
+    Ballot, CATCH_UP_SLOTS_MAX, Config, Descriptor, DurableState, Effect, Effects, Entry, Input,
+    MESSAGE_BYTES_MAX, Members, Message, Node, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, Record,
+    StorageEpoch, VotingStatus, WriteNumber,
 };
 use crane_core::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ struct Host<const WINDOW: usize> {
     before: usize,
     committed: Slot,
     ballots: Vec<Ballot>,
-    lives: Vec<Life>,
+    epochs: Vec<StorageEpoch>,
     /// What it has said, the last first.
     asked: VecDeque<(NodeId, Message)>,
     nonce: u64,
@@ -91,7 +91,8 @@ impl Handed {
 impl<const WINDOW: usize> Host<WINDOW> {
     fn live(mut self, from: &mut Unstructured<'_>) -> Result<()> {
         if from.ratio(7, 8)? {
-            self.records.push(Record::Standing(Standing::Voter { life: Life::FIRST }));
+            self.records
+                .push(Record::VotingStatus(VotingStatus::Voter { epoch: StorageEpoch::FIRST }));
             self.durable = 1;
             self.crash(0);
         }
@@ -105,7 +106,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
     }
 
     fn new(config: Config) -> Self {
-        let node = Node::restore(config.clone(), Instant::START, Stored::BLANK, []);
+        let node = Node::restore(config.clone(), Instant::START, DurableState::BLANK, []);
         Self {
             node,
             nonce: config.nonce,
@@ -117,7 +118,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
             before: 0,
             committed: Slot::NONE,
             ballots: vec![Ballot::ZERO],
-            lives: vec![Life::FIRST],
+            epochs: vec![StorageEpoch::FIRST],
             asked: VecDeque::new(),
         }
     }
@@ -162,10 +163,10 @@ impl<const WINDOW: usize> Host<WINDOW> {
             }
             15 => {
                 let to = any_node(from)?;
-                let handed = self.node.hand_over(self.now, to, &mut out);
+                let handed = self.node.transfer_leadership(self.now, to, &mut out);
                 assert!(handed.is_ok() || out.is_empty(), "nothing has changed");
             }
-            16 => self.node.set_eager(from.arbitrary()?),
+            16 => self.node.set_in_step(from.arbitrary()?),
             17 => {
                 let more = from.int_in_range(0..=self.records.len() - self.durable)?;
                 self.crash(more);
@@ -193,13 +194,13 @@ impl<const WINDOW: usize> Host<WINDOW> {
         message: &Message,
         out: &mut Effects,
     ) -> Result<Handed> {
-        let entries = self.entries(from, sender, message.run())?;
+        let entries = self.entries(from, sender, message.range())?;
         self.node.step(self.now, Input::Message { from: sender, message, entries: &entries }, out);
-        let named = message.run().map_or(0, |run| run.count as usize);
-        let is_whole = named == entries.len() && named <= RUN_ENTRIES_MAX;
+        let named = message.range().map_or(0, |range| range.count as usize);
+        let is_whole = named == entries.len() && named <= RANGE_ENTRIES_MAX;
         let appended = out.iter().any(|effect| matches!(effect, Effect::Append { .. }));
         assert!(is_whole || !appended, "{message:?} with {} entries", entries.len());
-        let first = message.run().map_or(Slot::NONE, |run| run.first);
+        let first = message.range().map_or(Slot::NONE, |range| range.first);
         let payloads = entries.iter().map(|entry| entry.content.payload()).collect();
         Ok(Handed { first, payloads })
     }
@@ -232,10 +233,10 @@ impl<const WINDOW: usize> Host<WINDOW> {
                     assert!(!matches!(record, Record::Accept { .. }), "entries are appended");
                     self.write(number, record);
                 }
-                Effect::Append { number, run } => {
-                    let records: Vec<_> = self.node.records(number, run).collect();
-                    assert_eq!(records.len(), run.count as usize);
-                    for ((number, record), slot) in records.into_iter().zip(run.slots()) {
+                Effect::Append { number, range } => {
+                    let records: Vec<_> = self.node.records(number, range).collect();
+                    assert_eq!(records.len(), range.count as usize);
+                    for ((number, record), slot) in records.into_iter().zip(range.slots()) {
                         let Record::Accept { slot: of, entry } = record else {
                             panic!("appended: {record:?}");
                         };
@@ -264,7 +265,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         }
         assert_eq!(self.storage.log.len() as u64, self.node.last().0, "the storage has the log");
         self.ballots.truncate(64);
-        self.lives.truncate(64);
+        self.epochs.truncate(64);
         self.asked.truncate(ASKED_MAX);
     }
 
@@ -272,23 +273,23 @@ impl<const WINDOW: usize> Host<WINDOW> {
     fn send(&mut self, message: &Message) {
         assert!(wire::encoded_message(message).len() <= MESSAGE_BYTES_MAX);
         match *message {
-            Message::Canvass { ballot } | Message::Prepare { ballot } => self.ballots.push(ballot),
-            Message::Promised { life, .. } => self.lives.push(life),
-            Message::Accept { before, run, .. } | Message::Copy { before, run, .. } => {
-                let previous = self.storage.entry(Slot(run.first.0 - 1));
+            Message::PreVote { ballot } | Message::Prepare { ballot } => self.ballots.push(ballot),
+            Message::Promised { epoch, .. } => self.epochs.push(epoch),
+            Message::Accept { before, range, .. } | Message::Copy { before, range, .. } => {
+                let previous = self.storage.entry(Slot(range.first.0 - 1));
                 let there = previous.map_or(Ballot::ZERO, |entry| entry.ballot);
-                assert_eq!(before, there, "before {run:?}");
+                assert_eq!(before, there, "before {range:?}");
             }
             _ => {}
         }
-        let Some(run) = message.run() else { return };
-        assert!((1..=RUN_ENTRIES_MAX).contains(&(run.count as usize)), "{run:?}");
+        let Some(range) = message.range() else { return };
+        assert!((1..=RANGE_ENTRIES_MAX).contains(&(range.count as usize)), "{range:?}");
         let length = |slot| {
             let entry = self.storage.entry(slot).expect("what is sent was written");
             entry.content.payload().map_or(0, |payload| u64::from(payload.length))
         };
-        let bytes: u64 = run.slots().map(length).sum();
-        assert!(bytes <= RUN_BYTES_MAX || run.count == 1, "{run:?} has {bytes} bytes");
+        let bytes: u64 = range.slots().map(length).sum();
+        assert!(bytes <= RANGE_BYTES_MAX || range.count == 1, "{range:?} has {bytes} bytes");
     }
 
     fn write(&mut self, number: WriteNumber, record: Record) {
@@ -303,7 +304,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         (self.durable, self.before) = (self.records.len(), self.records.len());
         self.nonce += 1;
         self.config.nonce = self.nonce;
-        self.lives.push(Life(self.nonce));
+        self.epochs.push(StorageEpoch(self.nonce));
         self.storage = Storage::new();
         self.records.iter().for_each(|record| self.storage.write(record));
         let log = (1..).map(Slot).zip(self.storage.log.iter().copied());
@@ -314,13 +315,13 @@ impl<const WINDOW: usize> Host<WINDOW> {
 
 /// What records come to, as the log on disk reads them.
 struct Storage {
-    stored: Stored,
+    stored: DurableState,
     log: Vec<Entry>,
 }
 
 impl Storage {
     const fn new() -> Self {
-        Self { stored: Stored::BLANK, log: Vec::new() }
+        Self { stored: DurableState::BLANK, log: Vec::new() }
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry> {
@@ -334,7 +335,7 @@ impl Storage {
                 assert!(ballot > stored.promised, "promises only rise");
                 stored.promised = ballot;
             }
-            Record::Standing(standing) => stored.standing = standing,
+            Record::VotingStatus(voting) => stored.voting = voting,
             Record::Adopt { ballot, up_to } => {
                 stored.accepted = stored.accepted.max(ballot);
                 assert!(up_to.0 as usize <= log.len(), "adopted what is not there");

@@ -4,8 +4,8 @@ use arbitrary::{Result, Unstructured};
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Anchor, Ballot, Content, Descriptor, Entry, Life, LogEnd, Members, Message, NodeSet,
-    RUN_BYTES_MAX, RUN_ENTRIES_MAX, Run, Standing,
+    Ballot, Content, Descriptor, Entry, LogEnd, Members, Message, NodeSet, RANGE_BYTES_MAX,
+    RANGE_ENTRIES_MAX, SlotRange, SnapshotMeta, StorageEpoch, VotingStatus,
 };
 
 use super::Host;
@@ -22,16 +22,16 @@ impl<const WINDOW: usize> Host<WINDOW> {
         let message = match from.int_in_range(0..=15_u8)? {
             0 => Message::Hello {
                 nonce: from.arbitrary()?,
-                standing: self.standing(from)?,
-                named: self.life(from)?,
+                voting: self.voting(from)?,
+                named: self.epoch(from)?,
             },
             1 => Message::HelloBack {
                 nonce: if from.ratio(7, 8)? { self.nonce } else { from.arbitrary()? },
-                standing: self.standing(from)?,
-                named: self.life(from)?,
+                voting: self.voting(from)?,
+                named: self.epoch(from)?,
             },
-            2 => Message::Canvass { ballot: asked },
-            3 => Message::Support {
+            2 => Message::PreVote { ballot: asked },
+            3 => Message::PreVoteReply {
                 ballot: asked,
                 granted: from.arbitrary()?,
                 promised: self.ballot(from, sender)?,
@@ -40,7 +40,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
             4 => Message::Prepare { ballot: asked },
             5 => Message::Promised {
                 ballot: asked,
-                life: self.life(from)?,
+                epoch: self.epoch(from)?,
                 end: LogEnd { ballot: self.ballot(from, sender)?, slot: self.slot(from)? },
                 committed: self.slot(from)?,
             },
@@ -52,16 +52,16 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 before: self.ballot(from, sender)?,
             },
             8 => {
-                let run = self.run(from)?;
-                Message::Copy { ballot: asked, run, before: self.before(from, sender, run)? }
+                let range = self.run(from)?;
+                Message::Copy { ballot: asked, range, before: self.before(from, sender, range)? }
             }
-            9 => Message::Chosen { run: self.run(from)? },
+            9 => Message::Chosen { range: self.run(from)? },
             10 | 11 => {
-                let run = self.run(from)?;
+                let range = self.run(from)?;
                 Message::Accept {
                     ballot: asked,
-                    run,
-                    before: self.before(from, sender, run)?,
+                    range,
+                    before: self.before(from, sender, range)?,
                     committed: self.slot(from)?,
                     start: self.slot(from)?,
                 }
@@ -70,7 +70,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 ballot: asked,
                 up_to: self.slot(from)?,
                 received: self.slot(from)?,
-                life: if from.ratio(3, 4)? { Some(self.life(from)?) } else { None },
+                epoch: if from.ratio(3, 4)? { Some(self.epoch(from)?) } else { None },
                 beat: from.int_in_range(0..=3)?,
             },
             13 => Message::Commit { ballot: asked, committed: self.slot(from)? },
@@ -82,7 +82,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 start: self.slot(from)?,
                 beat: from.arbitrary()?,
             },
-            _ => Message::Succeed { ballot: asked },
+            _ => Message::TakeOver { ballot: asked },
         };
         // What a peer cannot say is not told.
         let decoded = Message::decode(&wire::encoded_message(&message));
@@ -97,59 +97,64 @@ impl<const WINDOW: usize> Host<WINDOW> {
         }
         let (sender, asked) = &self.asked[from.int_in_range(0..=self.asked.len() - 1)?];
         let sender = *sender;
-        let life = if from.ratio(7, 8)? { self.counted(sender) } else { self.life(from)? };
+        let epoch = if from.ratio(7, 8)? { self.counted(sender) } else { self.epoch(from)? };
         let message = match *asked {
             Message::Hello { nonce, .. } => {
-                Message::HelloBack { nonce, standing: self.standing(from)?, named: life }
+                Message::HelloBack { nonce, voting: self.voting(from)?, named: epoch }
             }
-            Message::Canvass { ballot } => {
+            Message::PreVote { ballot } => {
                 let (granted, promised) = (from.ratio(7, 8)?, self.ballot(from, sender)?);
-                Message::Support { ballot, granted, promised, committed: self.slot(from)? }
+                Message::PreVoteReply { ballot, granted, promised, committed: self.slot(from)? }
             }
             Message::Prepare { ballot } => {
                 let other = LogEnd { ballot: self.ballot(from, sender)?, slot: self.slot(from)? };
                 let end = if from.arbitrary()? { self.node.end() } else { other };
-                Message::Promised { ballot, life, end, committed: self.slot(from)? }
+                Message::Promised { ballot, epoch, end, committed: self.slot(from)? }
             }
             Message::Fetch { ballot, from: first, before, .. } => {
-                let run = Run { first, count: length_of_run(from)? as u32 };
+                let range = SlotRange { first, count: length_of_run(from)? as u32 };
                 if from.arbitrary()? {
-                    Message::Copy { ballot, run, before }
+                    Message::Copy { ballot, range, before }
                 } else {
-                    Message::Chosen { run }
+                    Message::Chosen { range }
                 }
             }
-            Message::Accept { ballot, run, .. } => {
-                let received = Slot(run.last().0 - from.int_in_range(0..=run.count as u64)?);
+            Message::Accept { ballot, range, .. } => {
+                let received = Slot(range.last().0 - from.int_in_range(0..=range.count as u64)?);
                 let up_to = if from.arbitrary()? { received } else { self.slot(from)? };
-                Message::Accepted { ballot, up_to, received, life: Some(life), beat: 0 }
+                Message::Accepted { ballot, up_to, received, epoch: Some(epoch), beat: 0 }
             }
             Message::Heartbeat { ballot, last, beat, .. } => {
                 let received = if from.arbitrary()? { last } else { self.slot(from)? };
                 let up_to = if from.arbitrary()? { received } else { self.slot(from)? };
-                Message::Accepted { ballot, up_to, received, life: Some(life), beat }
+                Message::Accepted { ballot, up_to, received, epoch: Some(epoch), beat }
             }
             _ => return Ok(None),
         };
         Ok(Some((sender, message)))
     }
 
-    /// The life of a member that the log names.
-    fn counted(&self, node: NodeId) -> Life {
-        let mut anchor = Anchor::genesis(self.config.members);
-        self.storage.log.iter().for_each(|entry| anchor.include(entry));
-        anchor.life(node)
+    /// The epoch of a member that the log names.
+    fn counted(&self, node: NodeId) -> StorageEpoch {
+        let mut snapshot = SnapshotMeta::genesis(self.config.members);
+        self.storage.log.iter().for_each(|entry| snapshot.include(entry));
+        snapshot.epoch(node)
     }
 
-    fn run(&self, from: &mut Unstructured<'_>) -> Result<Run> {
+    fn run(&self, from: &mut Unstructured<'_>) -> Result<SlotRange> {
         let first = self.slot(from)?;
         let count = if from.ratio(63, 64)? { length_of_run(from)? as u32 } else { u32::MAX };
-        Ok(Run { first, count })
+        Ok(SlotRange { first, count })
     }
 
     /// The ballot of the entry before a run: mostly the one that is there.
-    fn before(&self, from: &mut Unstructured<'_>, sender: NodeId, run: Run) -> Result<Ballot> {
-        let previous = Slot(run.first.0.saturating_sub(1));
+    fn before(
+        &self,
+        from: &mut Unstructured<'_>,
+        sender: NodeId,
+        range: SlotRange,
+    ) -> Result<Ballot> {
+        let previous = Slot(range.first.0.saturating_sub(1));
         match self.storage.entry(previous) {
             Some(entry) if from.ratio(7, 8)? => Ok(entry.ballot),
             _ => self.ballot(from, sender),
@@ -162,13 +167,13 @@ impl<const WINDOW: usize> Host<WINDOW> {
         &self,
         from: &mut Unstructured<'_>,
         sender: NodeId,
-        run: Option<Run>,
+        range: Option<SlotRange>,
     ) -> Result<Vec<Entry>> {
-        let mut count = run.map_or(0, |run| run.count).min(2 * RUN_ENTRIES_MAX as u32);
+        let mut count = range.map_or(0, |range| range.count).min(2 * RANGE_ENTRIES_MAX as u32);
         if from.ratio(1, 32)? {
-            count = from.int_in_range(0..=RUN_ENTRIES_MAX as u32 + 1)?;
+            count = from.int_in_range(0..=RANGE_ENTRIES_MAX as u32 + 1)?;
         }
-        let first = run.map_or(Slot::NONE, |run| run.first);
+        let first = range.map_or(Slot::NONE, |range| range.first);
         let mut entries: Vec<Entry> = Vec::new();
         for place in 0..count {
             let there = self.storage.entry(Slot(first.0.saturating_add(place.into())));
@@ -215,16 +220,20 @@ impl<const WINDOW: usize> Host<WINDOW> {
         Ok(Slot(near.0.saturating_add(from.int_in_range(0..=4)?).saturating_sub(2)))
     }
 
-    fn life(&self, from: &mut Unstructured<'_>) -> Result<Life> {
-        if from.ratio(7, 8)? { Ok(*from.choose(&self.lives)?) } else { Ok(Life(from.arbitrary()?)) }
+    fn epoch(&self, from: &mut Unstructured<'_>) -> Result<StorageEpoch> {
+        if from.ratio(7, 8)? {
+            Ok(*from.choose(&self.epochs)?)
+        } else {
+            Ok(StorageEpoch(from.arbitrary()?))
+        }
     }
 
-    fn standing(&self, from: &mut Unstructured<'_>) -> Result<Standing> {
+    fn voting(&self, from: &mut Unstructured<'_>) -> Result<VotingStatus> {
         Ok(match from.int_in_range(0..=3_u8)? {
-            0 => Standing::Blank,
-            1 => Standing::Ready,
-            2 => Standing::Rejoining { life: self.life(from)? },
-            _ => Standing::Voter { life: self.life(from)? },
+            0 => VotingStatus::Blank,
+            1 => VotingStatus::Ready,
+            2 => VotingStatus::Rejoining { epoch: self.epoch(from)? },
+            _ => VotingStatus::Voter { epoch: self.epoch(from)? },
         })
     }
 
@@ -263,7 +272,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
     /// One of the protocol's own.
     fn own_content(&self, from: &mut Unstructured<'_>) -> Result<Content> {
         Ok(if from.arbitrary()? {
-            Content::Rejoin { node: any_node(from)?, life: self.life(from)? }
+            Content::Rejoin { node: any_node(from)?, epoch: self.epoch(from)? }
         } else {
             Content::Change(self.members(from)?)
         })
@@ -274,9 +283,9 @@ impl<const WINDOW: usize> Host<WINDOW> {
 pub(super) fn length_of_run(from: &mut Unstructured<'_>) -> Result<usize> {
     Ok(match from.int_in_range(0..=31_u8)? {
         0 => 0,
-        1 => RUN_ENTRIES_MAX + 1,
-        2 | 3 => RUN_ENTRIES_MAX,
-        4 | 5 => from.int_in_range(7..=RUN_ENTRIES_MAX)?,
+        1 => RANGE_ENTRIES_MAX + 1,
+        2 | 3 => RANGE_ENTRIES_MAX,
+        4 | 5 => from.int_in_range(7..=RANGE_ENTRIES_MAX)?,
         _ => from.int_in_range(1..=6)?,
     })
 }
@@ -292,7 +301,7 @@ fn content(from: &mut Unstructured<'_>) -> Result<Content> {
 pub(super) fn descriptor(from: &mut Unstructured<'_>) -> Result<Descriptor> {
     let length = match from.int_in_range(0..=31_u8)? {
         0 => u32::MAX,
-        1 | 2 => RUN_BYTES_MAX as u32 + 1 - from.int_in_range(0..=2)?,
+        1 | 2 => RANGE_BYTES_MAX as u32 + 1 - from.int_in_range(0..=2)?,
         3 => 20_000,
         _ => from.int_in_range(0..=900)?,
     };

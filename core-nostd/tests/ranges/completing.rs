@@ -1,9 +1,9 @@
-//! A node whose log is completed: a candidate by its majority, a learner by whoever knows more.
+//! A node whose log is completed: a candidate by its quorum, a learner by whoever knows more.
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Effect, Effects, Entry, LogEnd, Members, Message, Role, Run,
+    Ballot, Content, Effect, Effects, Entry, LogEnd, Members, Message, Role, SlotRange,
 };
 
 use crate::member::{Member, appended, ballot, id, own_entries, payloads, runs_to};
@@ -23,8 +23,8 @@ fn copied<const WINDOW: usize>(
     before: Ballot,
     entries: &[Entry],
 ) -> Effects {
-    let run = Run { first: Slot(first), count: entries.len() as u32 };
-    let copy = Message::Copy { ballot: candidate.node.ballot(), run, before };
+    let range = SlotRange { first: Slot(first), count: entries.len() as u32 };
+    let copy = Message::Copy { ballot: candidate.node.ballot(), range, before };
     candidate.hears(from, copy, entries)
 }
 
@@ -110,8 +110,8 @@ fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
     let mut learner = Member::<64>::new(2, 3);
     let entries = [&payloads(1, 3)[..], &payloads(2, 3)].concat();
     let chosen = |learner: &mut Member<64>, first: usize, last: usize| {
-        let run = Run::between(Slot(first as u64), Slot(last as u64));
-        learner.hears(3, Message::Chosen { run }, &entries[first - 1..last])
+        let range = SlotRange::between(Slot(first as u64), Slot(last as u64));
+        learner.hears(3, Message::Chosen { range }, &entries[first - 1..last])
     };
     learner.accepts(1, Ballot::ZERO, &payloads(1, 5));
     assert_eq!(appended(&chosen(&mut learner, 2, 6)), [], "there is a gap");
@@ -127,12 +127,12 @@ fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
 #[test]
 fn chosen_runs_keep_to_the_bound_of_effects() {
     let entries = own_entries(64);
-    let run = Run { first: Slot(1), count: 64 };
+    let range = SlotRange { first: Slot(1), count: 64 };
     let mut learner = Member::<128>::new(2, NODES_MAX);
     let (ballot, promised) = (Ballot::ZERO, Ballot::ZERO);
-    let support = Message::Support { ballot, granted: false, promised, committed: Slot(100) };
+    let support = Message::PreVoteReply { ballot, granted: false, promised, committed: Slot(100) };
     assert_eq!(fetches(&learner.hears(3, support, &[])), [1]);
-    let out = learner.hears(3, Message::Chosen { run }, &entries);
+    let out = learner.hears(3, Message::Chosen { range }, &entries);
     assert_eq!((learner.node.committed(), learner.log.len()), (Slot(64), 64));
     assert_eq!((fetches(&out), appended(&out)), (vec![65], vec![(1, 64)]));
 }

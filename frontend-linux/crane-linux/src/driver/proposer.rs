@@ -17,7 +17,7 @@ use crate::net::ops;
 use crate::options::{self, ReplicaArgs};
 
 use super::Driver;
-use super::agreement::Handed;
+use super::agreement::InputPayloads;
 
 /// Entries that are proposed while none of them is committed; what comes meanwhile is batched.
 const PIPELINE: u64 = 4;
@@ -31,10 +31,10 @@ const SAME_DEADLINE_AFTER: Duration = Duration::from_millis(1);
 
 /// The primary's work.
 #[derive(Debug)]
-pub(super) struct Lead {
+pub(super) struct Proposer {
     wtimeout: Duration,
     bubbles: Option<Bubbles>,
-    pending: VecDeque<Chunk>,
+    pending: VecDeque<OpBatch>,
     pending_bytes: usize,
     alarm: Option<Instant>,
     /// Since when there is no link to a replica.
@@ -46,12 +46,12 @@ pub(super) struct Lead {
 
 /// Encoded ops that go into one entry.
 #[derive(Debug)]
-struct Chunk {
+struct OpBatch {
     bytes: Vec<u8>,
     count: usize,
 }
 
-impl Lead {
+impl Proposer {
     pub(super) fn new(args: &ReplicaArgs) -> Self {
         Self {
             wtimeout: Duration::from_micros(args.wtimeout.as_micros() as u64),
@@ -106,13 +106,13 @@ impl Lead {
             last.count += 1;
             return;
         }
-        self.pending.push_back(Chunk { bytes: op.to_vec(), count: 1 });
+        self.pending.push_back(OpBatch { bytes: op.to_vec(), count: 1 });
     }
 
     fn push_all(&mut self, bytes: Vec<u8>, count: usize) {
         if self.pending_bytes + bytes.len() <= PENDING_BYTES_MAX {
             self.pending_bytes += bytes.len();
-            self.pending.push_back(Chunk { bytes, count });
+            self.pending.push_back(OpBatch { bytes, count });
         }
     }
 
@@ -128,14 +128,14 @@ impl Driver {
             return;
         }
         match ops::count(from, &bytes) {
-            Ok(count) => self.lead.push_all(bytes, count),
+            Ok(count) => self.proposer.push_all(bytes, count),
             Err(why) => warn!("replica {from} hands over {why}"),
         }
     }
 
     /// Proposes what there is. Says whether it did.
     pub(super) fn propose(&mut self) -> bool {
-        self.lead.alarm = None;
+        self.proposer.alarm = None;
         if !self.is_primary() {
             return false;
         }
@@ -147,7 +147,7 @@ impl Driver {
         }
         self.retire_lost();
         let mut any = false;
-        while !self.lead.pending.is_empty() && self.undecided() < PIPELINE {
+        while !self.proposer.pending.is_empty() && self.undecided() < PIPELINE {
             if !self.propose_ops() {
                 return any;
             }
@@ -166,7 +166,7 @@ impl Driver {
         match self.node.propose(self.clock.now(), &[describe(&payload)], &mut out) {
             Ok(_) => {
                 self.events.counters.bytes_proposed += payload.len() as u64;
-                self.carry_out(&out, Handed { first, payloads: &[Some(payload)] });
+                self.carry_out(&out, InputPayloads { first, payloads: &[Some(payload)] });
                 true
             }
             Err(ProposeError::Full | ProposeError::NotPrimary { .. }) => false,
@@ -194,59 +194,59 @@ impl Driver {
             members: founders.collect(),
             base: self.settings.base.digest(),
             seed: seed.try_into().expect("32 of 48 bytes"),
-            stamp: self.agreed.stamp(),
+            timestamp: self.agreed.timestamp(),
             quantum: args.quantum,
             nclock: args.nclock,
             schedule: match args.schedule {
-                options::Schedule::Serial => Schedule::Serial,
-                options::Schedule::Parallel => Schedule::Parallel,
+                options::ScheduleArg::Serial => Schedule::Serial,
+                options::ScheduleArg::Parallel => Schedule::Parallel,
             },
         };
-        let length = genesis.encode(&mut self.lead.space).expect("an entry's space suffices");
-        let payload = Payload::from(&self.lead.space[..length]);
+        let length = genesis.encode(&mut self.proposer.space).expect("an entry's space suffices");
+        let payload = Payload::from(&self.proposer.space[..length]);
         info!("creating the group");
         self.propose_payload(payload)
     }
 
     fn propose_ops(&mut self) -> bool {
-        let lead = &mut self.lead;
-        let Some(bubbles) = &mut lead.bubbles else { return false };
+        let proposer = &mut self.proposer;
+        let Some(bubbles) = &mut proposer.bubbles else { return false };
         let grant = bubbles.op();
-        let mut writer = EntryWriter::new(&mut lead.space).expect("an entry's space");
+        let mut writer = EntryWriter::new(&mut proposer.space).expect("an entry's space");
         let mut taken = 0;
-        for chunk in &lead.pending {
+        for chunk in &proposer.pending {
             if writer.push_encoded(&chunk.bytes, chunk.count).is_err() {
                 break;
             }
             taken += 1;
         }
         assert!(taken > 0, "a chunk fits into an empty entry");
-        let bytes = writer.finish(self.agreed.stamp(), grant);
+        let bytes = writer.finish(self.agreed.timestamp(), grant);
         let payload = Payload::from(bytes);
         if !self.propose_payload(payload) {
             return false;
         }
         self.events.counters.entries_proposed += 1;
-        for chunk in self.lead.pending.drain(..taken) {
-            self.lead.pending_bytes -= chunk.bytes.len();
+        for chunk in self.proposer.pending.drain(..taken) {
+            self.proposer.pending_bytes -= chunk.bytes.len();
         }
         true
     }
 
     /// Proposes an op of this primary's own. Says whether it could.
     pub(super) fn propose_op(&mut self, op: Op<'_>) -> bool {
-        let Some(bubbles) = &mut self.lead.bubbles else { return false };
+        let Some(bubbles) = &mut self.proposer.bubbles else { return false };
         let grant = bubbles.op();
         self.events.counters.entries_proposed += 1;
         self.propose_entry(Some(op), grant)
     }
 
     fn propose_entry(&mut self, op: Option<Op<'_>>, grant: u32) -> bool {
-        let mut writer = EntryWriter::new(&mut self.lead.space).expect("an entry's space");
+        let mut writer = EntryWriter::new(&mut self.proposer.space).expect("an entry's space");
         if let Some(op) = op {
             writer.push(&op).expect("one op fits into an empty entry");
         }
-        let payload = Payload::from(writer.finish(self.agreed.stamp(), grant));
+        let payload = Payload::from(writer.finish(self.agreed.timestamp(), grant));
         self.propose_payload(payload)
     }
 
@@ -260,14 +260,14 @@ impl Driver {
 
     fn propose_bubble(&mut self) -> bool {
         let Some((state, outstanding)) = self.sight() else { return false };
-        let alone = !self.entry.has_clients() && self.server.connections() == 0;
+        let alone = !self.clients.has_clients() && self.server.connections() == 0;
         let sight = Sight { stalled: state == ServerState::Stalled, outstanding, alone };
         let now = self.clock.now();
-        let Some(bubbles) = &mut self.lead.bubbles else { return false };
+        let Some(bubbles) = &mut self.proposer.bubbles else { return false };
         match bubbles.look(now, sight) {
             Ask::Nothing => false,
             Ask::At(at) => {
-                self.lead.ring_at(at);
+                self.proposer.ring_at(at);
                 false
             }
             Ask::Now { grant } => {
@@ -287,16 +287,16 @@ impl Driver {
         let now = self.clock.now();
         let agreed = self.agreed.now();
         let mut due = now + Duration::from_micros(deadline.saturating_sub(agreed).div_ceil(1000));
-        if let Some((asked, at)) = self.lead.time_asked
+        if let Some((asked, at)) = self.proposer.time_asked
             && asked == deadline
         {
             due = due.max(at + SAME_DEADLINE_AFTER);
         }
         if now < due || agreed < deadline {
-            self.lead.ring_at(due);
+            self.proposer.ring_at(due);
             return false;
         }
-        self.lead.time_asked = Some((deadline, now));
+        self.proposer.time_asked = Some((deadline, now));
         self.propose_op(Op::Time)
     }
 
@@ -305,28 +305,28 @@ impl Driver {
         let now = self.clock.now();
         // Also of those that are not members any more.
         for node in NodeSet::first(NODES_MAX).without(self.me()).iter() {
-            let Some(since) = self.lead.down_since[node.index()] else { continue };
+            let Some(since) = self.proposer.down_since[node.index()] else { continue };
             let Some(generation) = self.script.open_generation(node) else { continue };
-            if self.lead.retiring[node.index()] >= generation {
+            if self.proposer.retiring[node.index()] >= generation {
                 continue;
             }
             let due = since + GIVE_UP_AFTER;
             if now < due {
-                self.lead.ring_at(due);
+                self.proposer.ring_at(due);
                 continue;
             }
             info!("replica {node} has been gone for too long: its clients' connections end");
-            self.lead.retiring[node.index()] = generation;
+            self.proposer.retiring[node.index()] = generation;
             let mut space = [0; 64];
             let retire = Op::Retire { node, generation };
             let length = retire.encode(&mut space).expect("64 bytes hold it");
-            self.lead.push(&space[..length]);
+            self.proposer.push(&space[..length]);
         }
     }
 
     /// Somebody else should be primary: this replica's server cannot be.
     pub(super) fn resign(&mut self) {
-        self.node.set_eager(false);
+        self.node.set_in_step(false);
         if !self.is_primary() {
             return;
         }
@@ -352,39 +352,42 @@ fn fill_random(space: &mut [u8]) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use clap::Parser;
-    use crane_core::wire::Entry;
+    use crane_core::wire::EntryPayload;
 
-    fn lead() -> Lead {
+    fn proposer() -> Proposer {
         let cli = options::Cli::try_parse_from(["crane-linux", "--local", "1", "--", "x"]).unwrap();
-        Lead::new(&cli.replica)
+        Proposer::new(&cli.replica)
     }
 
     #[test]
     fn what_waits_is_cut_into_chunks_that_fit_into_entries() {
-        let mut lead = lead();
+        let mut proposer = proposer();
         let mut op = [0; 64];
         let length = Op::Time.encode(&mut op).unwrap();
         for _ in 0..3 * ENTRY_OPS_MAX {
-            lead.push(&op[..length]);
+            proposer.push(&op[..length]);
         }
-        assert_eq!(lead.pending.len(), 3);
-        assert_eq!(lead.pending_bytes, 3 * ENTRY_OPS_MAX * length);
-        for chunk in &lead.pending {
+        assert_eq!(proposer.pending.len(), 3);
+        assert_eq!(proposer.pending_bytes, 3 * ENTRY_OPS_MAX * length);
+        for chunk in &proposer.pending {
             let mut space = vec![0; ENTRY_BYTES_MAX];
             let mut writer = EntryWriter::new(&mut space).unwrap();
             writer.push_encoded(&chunk.bytes, chunk.count).unwrap();
-            assert_eq!(Entry::decode(writer.finish(1, 1)).unwrap().ops().len(), ENTRY_OPS_MAX);
+            assert_eq!(
+                EntryPayload::decode(writer.finish(1, 1)).unwrap().ops().len(),
+                ENTRY_OPS_MAX
+            );
         }
     }
 
     #[test]
     fn repeated_ops_of_others_are_bounded_and_forgotten_with_the_role() {
-        let mut lead = lead();
+        let mut proposer = proposer();
         for _ in 0..100 {
-            lead.push_all(vec![0; 1 << 20], 1);
+            proposer.push_all(vec![0; 1 << 20], 1);
         }
-        assert_eq!(lead.pending_bytes, PENDING_BYTES_MAX);
-        lead.role_changed(Instant::START);
-        assert!(lead.pending.is_empty() && lead.pending_bytes == 0);
+        assert_eq!(proposer.pending_bytes, PENDING_BYTES_MAX);
+        proposer.role_changed(Instant::START);
+        assert!(proposer.pending.is_empty() && proposer.pending_bytes == 0);
     }
 }

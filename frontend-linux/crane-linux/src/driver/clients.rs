@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crane_core::handover::Handover;
+use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{ENTRY_OPS_MAX, OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
-use crane_shm::Record;
+use crane_shm::RingRecord;
 use crane_shm::region::output;
 use tracing::{debug, error, info};
 
-use crate::net::frame::Kind;
+use crate::net::frame::FrameKind;
 use crate::net::ops::OPS_BYTES_MAX;
-use crate::proxy::{self, Act, Conn, Listener, What};
+use crate::proxy::{self, ClientAction, ClientConn, ClientEvent, ClientListener};
 
 use super::Driver;
 
@@ -29,14 +29,14 @@ const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
 const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
 
 /// This replica's clients.
-pub(super) struct Entry {
+pub(super) struct Clients {
     me: NodeId,
-    handover: Box<Handover<OPS, BYTES>>,
+    forward: Box<Forwarder<OPS, BYTES>>,
     /// The kept ops' bytes; the first one's ticket is `first`.
     ops: VecDeque<Box<[u8]>>,
     first: u64,
     last_number: u64,
-    conns: HashMap<u64, Rc<Conn>>,
+    conns: HashMap<u64, Rc<ClientConn>>,
     /// Ports that the server listens at.
     ports: BTreeMap<u16, Port>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
@@ -50,15 +50,15 @@ struct Port {
     /// By how many sockets: one for IPv4 and one for IPv6, say.
     sockets: u32,
     /// None while clients must wait.
-    listener: Option<Listener>,
+    listener: Option<ClientListener>,
 }
 
-impl Entry {
+impl Clients {
     /// No clients yet. Connections of older generations are retired first of all.
     pub(super) fn new(me: NodeId, generation: Generation) -> Self {
         let mut entry = Self {
             me,
-            handover: Box::new(Handover::new(me, generation)),
+            forward: Box::new(Forwarder::new(me, generation)),
             ops: VecDeque::new(),
             first: 0,
             last_number: 0,
@@ -73,12 +73,12 @@ impl Entry {
     }
 
     pub(super) fn generation(&self) -> Generation {
-        self.handover.generation()
+        self.forward.generation()
     }
 
     /// Whether clients may do something more.
     pub(super) fn has_room(&self) -> bool {
-        !self.handover.is_full()
+        !self.forward.is_full()
     }
 
     pub(super) fn has_clients(&self) -> bool {
@@ -86,25 +86,25 @@ impl Entry {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.handover.deadline()
+        self.forward.deadline()
     }
 
     /// The oldest op that is kept, by its ticket.
     pub(super) fn first_kept(&self) -> u64 {
-        self.handover.first().0
+        self.forward.first().0
     }
 
     pub(super) fn wake(&mut self, now: Instant) -> bool {
-        self.handover.wake(now)
+        self.forward.wake(now)
     }
 
     pub(super) fn start_over(&mut self, now: Instant) {
-        self.handover.start_over(now);
+        self.forward.start_over(now);
     }
 
     pub(super) fn committed(&mut self, now: Instant, op: &Op<'_>) {
-        self.handover.committed(now, op);
-        while self.first < self.handover.first().0 {
+        self.forward.committed(now, op);
+        while self.first < self.forward.first().0 {
             self.ops.pop_front();
             self.first += 1;
         }
@@ -117,22 +117,22 @@ impl Entry {
 
     /// The next op that the primary has not been handed.
     fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
-        let ticket = self.handover.hand_over(now)?;
+        let ticket = self.forward.hand_over(now)?;
         Some(&self.ops[(ticket.0 - self.first) as usize])
     }
 
     fn keep(&mut self, op: &Op<'_>) {
         let mut space = [0; OP_BYTES_MAX];
         let length = op.encode(&mut space).expect("an op has a longest form");
-        self.handover.keep(op).expect("acts are taken only while there is room");
+        self.forward.keep(op).expect("client_events are taken only while there is room");
         self.ops.push_back(space[..length].into());
     }
 
     fn conn_id(&self, number: u64) -> ConnId {
-        ConnId { entry: self.me, generation: self.handover.generation(), number }
+        ConnId { entry: self.me, generation: self.forward.generation(), number }
     }
 
-    fn is_ours(&self, conn: &Rc<Conn>) -> bool {
+    fn is_ours(&self, conn: &Rc<ClientConn>) -> bool {
         self.conns.get(&conn.number.get()).is_some_and(|known| Rc::ptr_eq(known, conn))
     }
 
@@ -145,10 +145,10 @@ impl Entry {
 
 impl Driver {
     /// A client has done something.
-    pub(super) fn on_act(&mut self, act: Act) {
-        let Act { conn, what } = act;
-        let entry = &mut self.entry;
-        if what == What::Connected {
+    pub(super) fn on_client_event(&mut self, act: ClientEvent) {
+        let ClientEvent { conn, what } = act;
+        let entry = &mut self.clients;
+        if what == ClientAction::Connected {
             entry.last_number += 1;
             conn.number.set(entry.last_number);
             let (local, peer) = (conn.local, conn.peer);
@@ -162,16 +162,16 @@ impl Driver {
         }
         let id = entry.conn_id(conn.number.get());
         match what {
-            What::Connected => unreachable!("handled above"),
-            What::Sent(bytes) => {
+            ClientAction::Connected => unreachable!("handled above"),
+            ClientAction::Sent(bytes) => {
                 let offset = conn.kept.get();
                 conn.kept.set(offset + bytes.len() as u64);
                 entry.keep(&Op::Send { conn: id, offset, bytes: &bytes });
             }
-            What::Shut => entry.keep(&Op::Shut { conn: id, total: conn.kept.get() }),
-            What::Gone => entry.keep(&Op::Reset { conn: id }),
-            What::Drained(total) => entry.keep(&Op::Drained { conn: id, total }),
-            What::Over => {
+            ClientAction::Shut => entry.keep(&Op::Shut { conn: id, total: conn.kept.get() }),
+            ClientAction::Gone => entry.keep(&Op::Reset { conn: id }),
+            ClientAction::Drained(total) => entry.keep(&Op::Drained { conn: id, total }),
+            ClientAction::Over => {
                 entry.conns.remove(&conn.number.get());
             }
         }
@@ -179,7 +179,7 @@ impl Driver {
 
     /// All clients are reset, and the next ones belong to another generation.
     pub(super) fn begin_generation(&mut self) {
-        self.entry.reset_all();
+        self.clients.reset_all();
         self.meta.generation = self.meta.next_generation();
         if let Err(why) = self.settings.data.put_meta(&self.meta) {
             return self.fail(why);
@@ -187,16 +187,16 @@ impl Driver {
         let generation = Generation(self.meta.generation);
         self.peers.hello.borrow_mut().generation = generation.0;
         self.server.set_first_generation(generation);
-        let fresh = Entry::new(self.me(), generation);
-        let old = std::mem::replace(&mut self.entry, fresh);
-        self.entry.ports = old.ports;
-        (self.entry.open_at, self.entry.open) = (old.open_at, old.open);
+        let fresh = Clients::new(self.me(), generation);
+        let old = std::mem::replace(&mut self.clients, fresh);
+        self.clients.ports = old.ports;
+        (self.clients.open_at, self.clients.open) = (old.open_at, old.open);
     }
 
     /// The server begins anew: it will say again where it listens.
     pub(super) fn close_listeners(&mut self) {
-        self.entry.ports.clear();
-        (self.entry.open_at, self.entry.open) = (None, false);
+        self.clients.ports.clear();
+        (self.clients.open_at, self.clients.open) = (None, false);
     }
 
     /// Hands ops to the primary. Says whether there were any for this replica itself.
@@ -205,8 +205,8 @@ impl Driver {
         let Some(primary) = self.node.primary() else { return false };
         if primary == self.me() {
             let mut any = false;
-            while let Some(op) = self.entry.next_op(now) {
-                self.lead.push(op);
+            while let Some(op) = self.clients.next_op(now) {
+                self.proposer.push(op);
                 self.events.counters.ops_handed_over += 1;
                 any = true;
             }
@@ -215,24 +215,24 @@ impl Driver {
         let Some(link) = self.links[primary.index()].clone() else { return false };
         let mut frame = Vec::new();
         let mut count = 0;
-        while let Some(op) = self.entry.next_op(now) {
+        while let Some(op) = self.clients.next_op(now) {
             frame.extend_from_slice(op);
             self.events.counters.ops_handed_over += 1;
             count += 1;
             if frame.len() > FRAME_BYTES || count == ENTRY_OPS_MAX {
-                link.put(Kind::Ops, &[&frame]);
+                link.put(FrameKind::Ops, &[&frame]);
                 frame.clear();
                 count = 0;
             }
         }
         if count > 0 {
-            link.put(Kind::Ops, &[&frame]);
+            link.put(FrameKind::Ops, &[&frame]);
         }
         false
     }
 
     /// The server has said something.
-    pub(super) fn on_output(&mut self, record: &Record<'_>) {
+    pub(super) fn on_output(&mut self, record: &RingRecord<'_>) {
         let [number, generation, total] = record.numbers;
         match record.kind {
             output::LISTEN => return self.on_listen(number),
@@ -240,10 +240,10 @@ impl Driver {
             output::NOTE => return self.on_note(number, &String::from_utf8_lossy(record.bytes)),
             _ => {}
         }
-        if generation != self.entry.generation().0 {
+        if generation != self.clients.generation().0 {
             return;
         }
-        let Some(conn) = self.entry.conns.get(&number) else { return };
+        let Some(conn) = self.clients.conns.get(&number) else { return };
         match record.kind {
             output::DATA => conn.write(record.bytes),
             output::FIN => conn.shut(),
@@ -267,11 +267,11 @@ impl Driver {
 
     fn on_listen(&mut self, port: u64) {
         let Ok(port) = u16::try_from(port) else { return };
-        let known = self.entry.ports.entry(port).or_default();
+        let known = self.clients.ports.entry(port).or_default();
         known.sockets += 1;
         if known.sockets == 1 {
             info!("the server listens at port {port}");
-            if self.entry.open {
+            if self.clients.open {
                 self.open_port(port);
             }
         }
@@ -279,20 +279,20 @@ impl Driver {
 
     fn on_unlisten(&mut self, port: u64) {
         let Ok(port) = u16::try_from(port) else { return };
-        let Some(known) = self.entry.ports.get_mut(&port) else { return };
+        let Some(known) = self.clients.ports.get_mut(&port) else { return };
         known.sockets -= 1;
         if known.sockets == 0 {
             info!("the server listens no more at port {port}");
-            self.entry.ports.remove(&port);
+            self.clients.ports.remove(&port);
         }
     }
 
     fn open_port(&mut self, port: u16) {
         let address = SocketAddr::new(self.settings.address, port);
-        match proxy::listen(address, &self.acts) {
+        match proxy::listen(address, &self.client_events) {
             Ok(listener) => {
                 debug!("clients may connect to {}", listener.address);
-                let known = self.entry.ports.entry(port).or_default();
+                let known = self.clients.ports.entry(port).or_default();
                 known.listener = Some(listener);
             }
             Err(error) => self.fail(format!(
@@ -304,15 +304,15 @@ impl Driver {
 
     /// Lets clients in once the server has come as far as the group had when this replica joined it.
     pub(super) fn consider_clients(&mut self, admitted: Slot) {
-        if self.entry.open || self.node.primary().is_none() {
+        if self.clients.open || self.node.primary().is_none() {
             return;
         }
-        let target = *self.entry.open_at.get_or_insert(self.committed);
+        let target = *self.clients.open_at.get_or_insert(self.committed);
         if admitted < target {
             return;
         }
-        self.entry.open = true;
-        let ports: Vec<u16> = self.entry.ports.keys().copied().collect();
+        self.clients.open = true;
+        let ports: Vec<u16> = self.clients.ports.keys().copied().collect();
         for port in ports {
             self.open_port(port);
         }

@@ -3,8 +3,8 @@
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Descriptor, Effect, Effects, Entry, Life, LogEnd, Message, RUN_ENTRIES_MAX,
-    Role, Run,
+    Ballot, Content, Descriptor, Effect, Effects, Entry, LogEnd, Message, RANGE_ENTRIES_MAX, Role,
+    SlotRange, StorageEpoch,
 };
 
 use crate::member::{Member, acknowledgements, appended, ballot, id, own_entries, payloads};
@@ -82,7 +82,7 @@ fn what_is_committed_stays_below_a_run_that_begins_there() {
     backup.accepts(1, Ballot::ZERO, &entries[..4]);
     backup.durable();
     backup.hears(1, Message::Commit { ballot: ballot(5), committed: Slot(3) }, &[]);
-    assert_eq!((backup.node.committed(), backup.node.anchor().slot), (Slot(3), Slot(3)));
+    assert_eq!((backup.node.committed(), backup.node.snapshot().slot), (Slot(3), Slot(3)));
     let out = backup.accepts(1, Ballot::ZERO, &entries[..3]);
     assert_eq!((appended(&out), backup.log.len()), (vec![], 4));
     // Nothing below it is looked at, the ballot before it neither.
@@ -121,12 +121,12 @@ fn a_run_above_its_primarys_ballot_is_none_of_it() {
 }
 
 /// Messages with a run: of a primary, of a donor, of whoever knows.
-fn with_run(run: Run) -> [Message; 3] {
+fn with_run(range: SlotRange) -> [Message; 3] {
     let (before, committed, start) = (ballot(5), Slot::NONE, Slot::NONE);
     [
-        Message::Accept { ballot: ballot(5), run, before, committed, start },
-        Message::Copy { ballot: ballot(5), run, before },
-        Message::Chosen { run },
+        Message::Accept { ballot: ballot(5), range, before, committed, start },
+        Message::Copy { ballot: ballot(5), range, before },
+        Message::Chosen { range },
     ]
 }
 
@@ -151,10 +151,10 @@ fn a_message_without_its_entries_changes_nothing() {
         let counts = [0, 1, 2, 63, 64, 65, 128, 1 << 16, u32::MAX - 1, u32::MAX];
         for (named, there) in counts.iter().flat_map(|named| [0, 1, 3, 64, 65].map(|n| (*named, n)))
         {
-            if named as usize == there && (1..=RUN_ENTRIES_MAX).contains(&there) {
+            if named as usize == there && (1..=RANGE_ENTRIES_MAX).contains(&there) {
                 continue;
             }
-            for message in with_run(Run { first: Slot(3), count: named }) {
+            for message in with_run(SlotRange { first: Slot(3), count: named }) {
                 let out = member.hears(3, message, &payloads(5, there));
                 assert_eq!(out.len(), 0, "{message:?} with {there} entries");
                 assert!(member.node == before, "{message:?} with {there} entries");
@@ -162,7 +162,7 @@ fn a_message_without_its_entries_changes_nothing() {
         }
         let message = Message::Commit { ballot: ballot(5), committed: Slot(2) };
         assert_eq!(member.hears(1, message, &payloads(5, 1)).len(), 0);
-        assert!(member.node == before, "entries of no run");
+        assert!(member.node == before, "entries of no range");
     }
 }
 
@@ -174,7 +174,7 @@ fn runs_at_the_end_of_all_slots_and_before_the_first_change_nothing() {
         let ends = (0..140).map(|back| u64::MAX - back);
         for first in ends.chain([0, u64::MAX / 2, 1 << 32]) {
             for count in [1, 2, 63, 64] {
-                for message in with_run(Run { first: Slot(first), count }) {
+                for message in with_run(SlotRange { first: Slot(first), count }) {
                     for from in [1, 3] {
                         let out = member.hears(from, message, &payloads(5, count as usize));
                         assert_eq!(appends(&out), 0, "{message:?}");
@@ -192,10 +192,10 @@ fn runs_at_the_end_of_all_slots_and_before_the_first_change_nothing() {
 #[test]
 fn a_run_of_the_protocols_own_entries_keeps_to_the_bound_of_effects() {
     let entries = own_entries(64);
-    let run = Run { first: Slot(1), count: 64 };
+    let range = SlotRange { first: Slot(1), count: 64 };
     let mut backup = Member::<128>::new(2, NODES_MAX);
     let (before, committed, start) = (Ballot::ZERO, Slot(64), Slot(40));
-    let message = Message::Accept { ballot: ballot(64), run, before, committed, start };
+    let message = Message::Accept { ballot: ballot(64), range, before, committed, start };
     let out = backup.hears(1, message, &entries);
     assert_eq!((appended(&out), backup.log.len()), (vec![(1, 64)], 64));
     assert_eq!(backup.node.committed(), Slot(64));
@@ -205,17 +205,17 @@ fn a_run_of_the_protocols_own_entries_keeps_to_the_bound_of_effects() {
     assert!(members(&out) <= 1, "the members are told once");
 }
 
-/// An entry names whose life counts from then on, also if the whole run is decided at once.
+/// An entry names whose epoch counts from then on, also if the whole run is decided at once.
 // specs: R5, R8
 #[test]
 fn a_run_may_end_the_life_of_its_receiver() {
     let mut backup = Member::<128>::new(2, 3);
-    let life = Life(77);
-    let content = Content::Rejoin { node: id(2), life };
+    let epoch = StorageEpoch(77);
+    let content = Content::Rejoin { node: id(2), epoch };
     let payload = Content::Payload(Descriptor { length: 1, digest: 1 });
     let entries = [payload, content, payload].map(|content| Entry { ballot: ballot(5), content });
-    backup.hears(1, Message::Chosen { run: Run { first: Slot(1), count: 3 } }, &entries);
+    backup.hears(1, Message::Chosen { range: SlotRange { first: Slot(1), count: 3 } }, &entries);
     backup.durable();
     backup.durable();
-    assert!(!backup.node.standing().is_voter(), "{:?}", backup.node.standing());
+    assert!(!backup.node.voting().is_voter(), "{:?}", backup.node.voting());
 }

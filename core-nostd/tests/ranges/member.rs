@@ -2,8 +2,8 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Life, LogEnd, Members,
-    Message, Node, Record, Role, Run, Standing, Stored, WriteNumber,
+    Ballot, Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input, LogEnd,
+    Members, Message, Node, Record, Role, SlotRange, StorageEpoch, VotingStatus, WriteNumber,
 };
 use crane_core::time::Instant;
 
@@ -23,8 +23,8 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 
     fn with(config: Config) -> Self {
-        let standing = Standing::Voter { life: Life::FIRST };
-        let stored = Stored { standing, ..Stored::BLANK };
+        let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
+        let stored = DurableState { voting, ..DurableState::BLANK };
         let node = Node::restore(config, Instant::START, stored, []);
         Self { node, now: Instant::START, written: WriteNumber(0), log: Vec::new() }
     }
@@ -57,7 +57,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         self.step(Input::Wake);
         for other in self.node.members().voters.without(self.node.me()).iter() {
             let committed = Slot::NONE;
-            let support = Message::Support { ballot, granted: true, promised, committed };
+            let support = Message::PreVoteReply { ballot, granted: true, promised, committed };
             self.hears(other.number(), support, &[]);
         }
         self.durable();
@@ -66,15 +66,15 @@ impl<const WINDOW: usize> Member<WINDOW> {
 
     /// A member promises with such a log.
     pub fn promised(&mut self, from: u8, end: LogEnd) -> Effects {
-        let (ballot, life, committed) = (self.node.ballot(), Life::FIRST, Slot::NONE);
-        self.hears(from, Message::Promised { ballot, life, end, committed }, &[])
+        let (ballot, epoch, committed) = (self.node.ballot(), StorageEpoch::FIRST, Slot::NONE);
+        self.hears(from, Message::Promised { ballot, epoch, end, committed }, &[])
     }
 
     /// A member says that it has the log up to a slot, durable.
     pub fn acknowledged(&mut self, from: u8, up_to: u64) -> Effects {
-        let (ballot, life) = (self.node.ballot(), Some(Life::FIRST));
+        let (ballot, epoch) = (self.node.ballot(), Some(StorageEpoch::FIRST));
         let (up_to, received) = (Slot(up_to), Slot(up_to));
-        self.hears(from, Message::Accepted { ballot, up_to, received, life, beat: 1 }, &[])
+        self.hears(from, Message::Accepted { ballot, up_to, received, epoch, beat: 1 }, &[])
     }
 
     /// Proposes payloads of such lengths. Says how many were taken.
@@ -100,9 +100,9 @@ impl<const WINDOW: usize> Member<WINDOW> {
         before: Ballot,
         entries: &[Entry],
     ) -> Effects {
-        let run = Run { first: Slot(first), count: entries.len() as u32 };
+        let range = SlotRange { first: Slot(first), count: entries.len() as u32 };
         let (committed, start) = (Slot::NONE, Slot::NONE);
-        let message = Message::Accept { ballot, run, before, committed, start };
+        let message = Message::Accept { ballot, range, before, committed, start };
         self.hears(1, message, entries)
     }
 
@@ -132,9 +132,9 @@ impl<const WINDOW: usize> Member<WINDOW> {
         for effect in out {
             match *effect {
                 Effect::Write { number, record } => self.write(number, record),
-                Effect::Append { number, run } => {
-                    let records: Vec<_> = self.node.records(number, run).collect();
-                    assert_eq!(records.len(), run.count as usize);
+                Effect::Append { number, range } => {
+                    let records: Vec<_> = self.node.records(number, range).collect();
+                    assert_eq!(records.len(), range.count as usize);
                     records.into_iter().for_each(|(number, record)| self.write(number, record));
                 }
                 _ => {}
@@ -153,7 +153,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
                 self.log.push(entry);
             }
             Record::Adopt { up_to, .. } => self.log.truncate(up_to.0 as usize),
-            Record::Promise { .. } | Record::Standing(_) => {}
+            Record::Promise { .. } | Record::VotingStatus(_) => {}
         }
     }
 }
@@ -178,7 +178,7 @@ pub fn payloads(round: u64, count: usize) -> Vec<Entry> {
 pub fn own_entries(count: u64) -> Vec<Entry> {
     let content = |number: u64| match number % 3 {
         0 => Content::Change(Members { learners: [id(7)].into_iter().collect(), ..voters(6) }),
-        1 => Content::Rejoin { node: id(number as u8 % 7 + 1), life: Life(number) },
+        1 => Content::Rejoin { node: id(number as u8 % 7 + 1), epoch: StorageEpoch(number) },
         _ => Content::Change(voters(7)),
     };
     let entry = |number| Entry { ballot: ballot(number), content: content(number) };
@@ -192,16 +192,16 @@ fn voters(count: usize) -> Members {
 /// What is sent to a member of runs, in its order.
 pub fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
     let sent = out.iter().filter_map(|effect| match effect {
-        Effect::Send { to, message } if *to == id(member) => message.run(),
+        Effect::Send { to, message } if *to == id(member) => message.range(),
         _ => None,
     });
-    sent.map(|run| (run.first.0, run.count)).collect()
+    sent.map(|range| (range.first.0, range.count)).collect()
 }
 
 /// What is appended, in its order.
 pub fn appended(out: &Effects) -> Vec<(u64, u32)> {
     let appended = out.iter().filter_map(|effect| match effect {
-        Effect::Append { run, .. } => Some((run.first.0, run.count)),
+        Effect::Append { range, .. } => Some((range.first.0, range.count)),
         _ => None,
     });
     appended.collect()

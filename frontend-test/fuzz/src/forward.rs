@@ -1,7 +1,7 @@
 //! The entry rule at the entry replica, against a log that says anything.
 
 use arbitrary::{Result, Unstructured};
-use crane_core::handover::{Handover, Ticket};
+use crane_core::forward::{Forwarder, Ticket};
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::{Endpoint, Op};
@@ -19,14 +19,14 @@ pub(crate) fn run(bytes: &[u8]) {
 fn play(from: &mut Unstructured<'_>) -> Result<()> {
     let me = NodeId::new(2).expect("at most 7");
     let generation = Generation(5);
-    let mut handover: Handover<8, 64> = Handover::new(me, generation);
+    let mut forward: Forwarder<8, 64> = Forwarder::new(me, generation);
     let mut kept: Vec<Vec<u8>> = Vec::new();
     let mut now = Instant::START;
     for _ in 0..STEPS_MAX {
         if from.is_empty() {
             break;
         }
-        let first = handover.first();
+        let first = forward.first();
         match from.int_in_range(0..=7_u8)? {
             0 | 1 => {
                 let bytes = [7; 70];
@@ -34,8 +34,8 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
                 if !op.encode(&mut [0; 200]).is_ok_and(|length| length > 0) {
                     continue;
                 }
-                let full = handover.is_full();
-                match handover.keep(&op) {
+                let full = forward.is_full();
+                match forward.keep(&op) {
                     Ok(ticket) => {
                         assert_eq!((ticket, full), (Ticket(kept.len() as u64), false));
                         kept.push(encoded_op(&op));
@@ -47,33 +47,33 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
             2 | 3 if !kept.is_empty() => {
                 let near = (kept.len() - 1).saturating_sub(from.int_in_range(0..=9)?);
                 let (op, _) = Op::decode(&kept[near]).expect("it was encoded");
-                handover.committed(now, &op);
+                forward.committed(now, &op);
             }
             2..=4 => {
                 let bytes = [7; 70];
                 let op = encoded_op(&op(from, &bytes, None)?);
                 // What the log cannot hold is not committed.
                 if let Ok((op, _)) = Op::decode(&op) {
-                    handover.committed(now, &op);
+                    forward.committed(now, &op);
                 }
             }
             5 => {
                 let mut last = None;
-                while let Some(ticket) = handover.hand_over(now) {
-                    assert!(ticket >= handover.first() && Some(ticket) > last);
+                while let Some(ticket) = forward.hand_over(now) {
+                    assert!(ticket >= forward.first() && Some(ticket) > last);
                     assert!((ticket.0 as usize) < kept.len());
                     last = Some(ticket);
                 }
             }
-            6 => handover.start_over(now),
+            6 => forward.start_over(now),
             _ => {
                 now = now + Duration::from_micros(from.arbitrary::<u32>()?.into());
-                let due = handover.deadline().is_some_and(|deadline| deadline <= now);
-                assert_eq!(handover.wake(now), due);
+                let due = forward.deadline().is_some_and(|deadline| deadline <= now);
+                assert_eq!(forward.wake(now), due);
             }
         }
-        assert!(handover.first() >= first && handover.first().0 as usize <= kept.len());
-        assert_eq!(handover.is_empty(), handover.first().0 as usize == kept.len());
+        assert!(forward.first() >= first && forward.first().0 as usize <= kept.len());
+        assert_eq!(forward.is_empty(), forward.first().0 as usize == kept.len());
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ fn op<'a>(
     of: Option<(NodeId, Generation)>,
 ) -> Result<Op<'a>> {
     let (node, generation) = match of {
-        Some(life) => life,
+        Some(epoch) => epoch,
         None => {
             let node = NodeId::new(from.int_in_range(1..=3)?).expect("at most 7");
             (node, Generation(from.int_in_range(4..=6)?))

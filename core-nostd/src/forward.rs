@@ -1,7 +1,7 @@
 //! The entry rule, on the side of the replica by which a client came in.
 //!
 //! The entry's driver turns what clients do into ops and *keeps* each until it has seen it committed.
-//! Kept ops are handed to the primary in their order; to another primary, and after a silence, again
+//! PendingOp ops are handed to the primary in their order; to another primary, and after an election timeout, again
 //! from the first one that is kept. Ops carry numbers, offsets and totals, so that admission recognises
 //! one that comes twice, and one that comes after a lost one, and drops it.
 //!
@@ -38,10 +38,10 @@ impl core::error::Error for Full {}
 /// The ops of one generation of one entry replica that have not been seen committed: at most `OPS` of
 /// them, with at most `BYTES` bytes of data (one op is always allowed).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Handover<const OPS: usize, const BYTES: usize> {
+pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     me: NodeId,
     generation: Generation,
-    ring: [Kept; OPS],
+    ring: [PendingOp; OPS],
     /// The first ticket that is kept.
     first: u64,
     /// The ticket that comes next.
@@ -54,15 +54,15 @@ pub struct Handover<const OPS: usize, const BYTES: usize> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Kept {
-    what: What,
+struct PendingOp {
+    what: OpKind,
     bytes: usize,
     committed: bool,
 }
 
 /// An op as far as it must be recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum What {
+enum OpKind {
     Connect { number: u64 },
     Send { number: u64, end: u64 },
     Shut { number: u64 },
@@ -71,45 +71,46 @@ enum What {
     Retire { generation: Generation },
 }
 
-impl What {
+impl OpKind {
     fn of(op: &Op<'_>) -> Option<Self> {
         let number = op.conn().map_or(0, |conn| conn.number);
         Some(match *op {
-            Op::Connect { .. } => What::Connect { number },
+            Op::Connect { .. } => OpKind::Connect { number },
             Op::Send { offset, bytes, .. } => {
-                What::Send { number, end: offset + bytes.len() as u64 }
+                OpKind::Send { number, end: offset + bytes.len() as u64 }
             }
-            Op::Shut { .. } => What::Shut { number },
-            Op::Reset { .. } => What::Reset { number },
-            Op::Drained { total, .. } => What::Drained { number, total },
-            Op::Retire { generation, .. } => What::Retire { generation },
+            Op::Shut { .. } => OpKind::Shut { number },
+            Op::Reset { .. } => OpKind::Reset { number },
+            Op::Drained { total, .. } => OpKind::Drained { number, total },
+            Op::Retire { generation, .. } => OpKind::Retire { generation },
             Op::Time | Op::Member { .. } => return None,
         })
     }
 
     fn connection(&self) -> Option<u64> {
         match *self {
-            What::Connect { number }
-            | What::Send { number, .. }
-            | What::Shut { number }
-            | What::Reset { number }
-            | What::Drained { number, .. } => Some(number),
-            What::Retire { .. } => None,
+            OpKind::Connect { number }
+            | OpKind::Send { number, .. }
+            | OpKind::Shut { number }
+            | OpKind::Reset { number }
+            | OpKind::Drained { number, .. } => Some(number),
+            OpKind::Retire { .. } => None,
         }
     }
 
     /// Whether admission looks at the two in their order.
-    fn ordered_with(&self, other: &What) -> bool {
-        let both_connect = matches!((self, other), (What::Connect { .. }, What::Connect { .. }));
+    fn ordered_with(&self, other: &OpKind) -> bool {
+        let both_connect =
+            matches!((self, other), (OpKind::Connect { .. }, OpKind::Connect { .. }));
         both_connect || self.connection() == other.connection()
     }
 }
 
-impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
+impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     /// Nothing kept yet, for this generation of the entry replica `me`.
     pub const fn new(me: NodeId, generation: Generation) -> Self {
         assert!(OPS > 0);
-        let free = Kept { what: What::Retire { generation }, bytes: 0, committed: true };
+        let free = PendingOp { what: OpKind::Retire { generation }, bytes: 0, committed: true };
         Self {
             me,
             generation,
@@ -123,7 +124,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
     }
 
     /// Keeps an op of this replica's clients, or a `Retire` of its own. The driver keeps its bytes by
-    /// the ticket until [`Handover::first`] has passed it.
+    /// the ticket until [`Forwarder::first`] has passed it.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -132,7 +133,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
     /// When the op is not this generation's: the caller makes the ops.
     // specs: E4
     pub fn keep(&mut self, op: &Op<'_>) -> Result<Ticket, Full> {
-        let what = What::of(op).expect("a time op belongs to the primary");
+        let what = OpKind::of(op).expect("a time op belongs to the primary");
         let mine = op.conn().is_none_or(|c| c.entry == self.me && c.generation == self.generation);
         assert!(mine, "an op of another replica, or of another generation");
         let bytes = if let Op::Send { bytes, .. } = op { bytes.len() } else { 0 };
@@ -140,14 +141,14 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
             return Err(Full);
         }
         let ticket = Ticket(self.next);
-        *self.at(ticket) = Kept { what, bytes, committed: false };
+        *self.at(ticket) = PendingOp { what, bytes, committed: false };
         self.next += 1;
         self.bytes += bytes;
         self.invariants();
         Ok(ticket)
     }
 
-    /// Whether [`Handover::keep`] would refuse.
+    /// Whether [`Forwarder::keep`] would refuse.
     pub fn is_full(&self) -> bool {
         self.next - self.first == OPS as u64 || self.bytes >= BYTES
     }
@@ -159,7 +160,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
             Op::Retire { node, .. } => *node == self.me,
             _ => op.conn().is_some_and(|c| c.entry == self.me && c.generation == self.generation),
         };
-        let Some(what) = What::of(op).filter(|_| mine) else { return };
+        let Some(what) = OpKind::of(op).filter(|_| mine) else { return };
         let mut tickets = (self.first..self.next).map(Ticket);
         let Some(ticket) = tickets.find(|ticket| {
             let kept = &self.ring[ticket.0 as usize % OPS];
@@ -209,7 +210,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
         self.waiting_since = now;
     }
 
-    /// When to call [`Handover::wake`], if anything is waited for.
+    /// When to call [`Forwarder::wake`], if anything is waited for.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         (self.handed > self.first).then_some(self.waiting_since + PATIENCE)
@@ -240,7 +241,7 @@ impl<const OPS: usize, const BYTES: usize> Handover<OPS, BYTES> {
         self.first == self.next
     }
 
-    fn at(&mut self, ticket: Ticket) -> &mut Kept {
+    fn at(&mut self, ticket: Ticket) -> &mut PendingOp {
         assert!(ticket.0 >= self.first && ticket.0 <= self.next, "no such ticket is kept");
         &mut self.ring[ticket.0 as usize % OPS]
     }
@@ -257,7 +258,7 @@ mod tests {
     use crate::id::ConnId;
     use crate::wire::Endpoint;
 
-    type Small = Handover<8, 64>;
+    type Small = Forwarder<8, 64>;
 
     fn me() -> NodeId {
         NodeId::new(2).unwrap()
@@ -276,9 +277,9 @@ mod tests {
         Op::Send { conn: conn(number), offset, bytes: b"ab" }
     }
 
-    fn handed(handover: &mut Small) -> usize {
+    fn handed(forward: &mut Small) -> usize {
         let mut count = 0;
-        while handover.hand_over(Instant::START).is_some() {
+        while forward.hand_over(Instant::START).is_some() {
             count += 1;
         }
         count
@@ -286,91 +287,91 @@ mod tests {
 
     #[test]
     fn what_is_committed_is_kept_no_longer() {
-        let mut handover = Small::new(me(), Generation(5));
+        let mut forward = Small::new(me(), Generation(5));
         let ops = [connect(1), send(1, 0), send(1, 2), Op::Shut { conn: conn(1), total: 4 }];
         for op in &ops {
-            handover.keep(op).unwrap();
+            forward.keep(op).unwrap();
         }
-        assert_eq!(handed(&mut handover), 4);
+        assert_eq!(handed(&mut forward), 4);
         for (count, op) in ops.iter().enumerate() {
-            assert_eq!(handover.first(), Ticket(count as u64));
-            handover.committed(Instant::START, op);
-            handover.committed(Instant::START, op);
+            assert_eq!(forward.first(), Ticket(count as u64));
+            forward.committed(Instant::START, op);
+            forward.committed(Instant::START, op);
         }
-        assert!(handover.is_empty() && handover.deadline().is_none());
+        assert!(forward.is_empty() && forward.deadline().is_none());
     }
 
     #[test]
     fn a_new_primary_gets_what_was_not_committed_in_its_order() {
-        let mut handover = Small::new(me(), Generation(5));
+        let mut forward = Small::new(me(), Generation(5));
         for op in [connect(1), connect(2), send(2, 0), send(1, 0)] {
-            handover.keep(&op).unwrap();
+            forward.keep(&op).unwrap();
         }
-        assert_eq!(handed(&mut handover), 4);
-        handover.committed(Instant::START, &connect(1));
-        handover.committed(Instant::START, &send(1, 0));
-        handover.start_over(Instant::START);
-        assert_eq!(handover.hand_over(Instant::START), Some(Ticket(1)));
-        assert_eq!(handover.hand_over(Instant::START), Some(Ticket(2)));
-        assert_eq!(handover.hand_over(Instant::START), None);
+        assert_eq!(handed(&mut forward), 4);
+        forward.committed(Instant::START, &connect(1));
+        forward.committed(Instant::START, &send(1, 0));
+        forward.start_over(Instant::START);
+        assert_eq!(forward.hand_over(Instant::START), Some(Ticket(1)));
+        assert_eq!(forward.hand_over(Instant::START), Some(Ticket(2)));
+        assert_eq!(forward.hand_over(Instant::START), None);
     }
 
     #[test]
     fn an_op_behind_a_lost_one_did_not_count() {
-        let mut handover = Small::new(me(), Generation(5));
+        let mut forward = Small::new(me(), Generation(5));
         for op in [connect(1), send(1, 0), send(1, 2), connect(2)] {
-            handover.keep(&op).unwrap();
+            forward.keep(&op).unwrap();
         }
-        handover.committed(Instant::START, &connect(2));
-        handover.committed(Instant::START, &send(1, 2));
-        assert_eq!(handover.first(), Ticket(0));
-        handover.start_over(Instant::START);
-        assert_eq!(handed(&mut handover), 4);
-        handover.committed(Instant::START, &connect(1));
-        handover.committed(Instant::START, &send(1, 2));
-        handover.start_over(Instant::START);
-        assert_eq!(handed(&mut handover), 3);
+        forward.committed(Instant::START, &connect(2));
+        forward.committed(Instant::START, &send(1, 2));
+        assert_eq!(forward.first(), Ticket(0));
+        forward.start_over(Instant::START);
+        assert_eq!(handed(&mut forward), 4);
+        forward.committed(Instant::START, &connect(1));
+        forward.committed(Instant::START, &send(1, 2));
+        forward.start_over(Instant::START);
+        assert_eq!(handed(&mut forward), 3);
     }
 
     #[test]
     fn after_a_silence_everything_is_handed_over_again() {
-        let mut handover = Small::new(me(), Generation(5));
-        handover.keep(&connect(1)).unwrap();
-        assert_eq!(handover.deadline(), None);
-        assert_eq!(handed(&mut handover), 1);
-        let due = handover.deadline().unwrap();
-        assert!(!handover.wake(Instant::START) && handover.wake(due));
-        assert_eq!(handed(&mut handover), 1);
+        let mut forward = Small::new(me(), Generation(5));
+        forward.keep(&connect(1)).unwrap();
+        assert_eq!(forward.deadline(), None);
+        assert_eq!(handed(&mut forward), 1);
+        let due = forward.deadline().unwrap();
+        assert!(!forward.wake(Instant::START) && forward.wake(due));
+        assert_eq!(handed(&mut forward), 1);
     }
 
     #[test]
     fn it_is_full_by_number_and_by_bytes() {
-        let mut handover = Small::new(me(), Generation(5));
+        let mut forward = Small::new(me(), Generation(5));
         for number in 1..=8 {
-            handover.keep(&connect(number)).unwrap();
+            forward.keep(&connect(number)).unwrap();
         }
-        assert_eq!(handover.keep(&connect(9)), Err(Full));
-        let mut handover = Small::new(me(), Generation(5));
+        assert_eq!(forward.keep(&connect(9)), Err(Full));
+        let mut forward = Small::new(me(), Generation(5));
         let long = Op::Send { conn: conn(1), offset: 0, bytes: &[0; 64] };
-        handover.keep(&long).unwrap();
-        assert_eq!(handover.keep(&send(1, 64)), Err(Full));
-        handover.committed(Instant::START, &long);
-        handover.keep(&send(1, 64)).unwrap();
+        forward.keep(&long).unwrap();
+        assert_eq!(forward.keep(&send(1, 64)), Err(Full));
+        forward.committed(Instant::START, &long);
+        forward.keep(&send(1, 64)).unwrap();
     }
 
     #[test]
     fn other_lives_and_other_replicas_are_nothing_to_it() {
-        let mut handover = Small::new(me(), Generation(5));
-        handover.keep(&connect(1)).unwrap();
+        let mut forward = Small::new(me(), Generation(5));
+        forward.keep(&connect(1)).unwrap();
         let older = ConnId { generation: Generation(4), ..conn(1) };
         let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
-        handover.committed(Instant::START, &Op::Connect { conn: older, local: end, peer: end });
-        handover.committed(Instant::START, &Op::Time);
-        assert_eq!(handover.first(), Ticket(0));
+        forward.committed(Instant::START, &Op::Connect { conn: older, local: end, peer: end });
+        forward.committed(Instant::START, &Op::Time);
+        assert_eq!(forward.first(), Ticket(0));
         let own = Op::Retire { node: me(), generation: Generation(4) };
-        handover.keep(&own).unwrap();
-        handover.committed(Instant::START, &connect(1));
-        handover.committed(Instant::START, &own);
-        assert!(handover.is_empty());
+        forward.keep(&own).unwrap();
+        forward.committed(Instant::START, &connect(1));
+        forward.committed(Instant::START, &own);
+        assert!(forward.is_empty());
     }
 }

@@ -1,0 +1,205 @@
+//! Whether a node may vote: how a new group starts, and how one that lost its storage returns.
+//!
+//! A node that has lost its storage has forgotten its promises, and nothing in an empty directory
+//! tells it so. So it first asks everybody:
+//!
+//! * When all other members are new as well (`Blank`, `Ready`), nobody has voted yet: it becomes
+//!   `Ready`, durably. When all are `Ready`, or when somebody votes already, it votes. A new group
+//!   therefore needs all its members once.
+//! * When anybody votes while its own storage is still blank, it counts as lost. It then only learns,
+//!   and asks the primary to put [`Content::Rejoin`] into the log, which names the new epoch of its
+//!   storage. Who knows that entry counts no promise and no acknowledgement of an older epoch; and the
+//!   node votes again when the entry is committed in its own durable log.
+//!
+//! Why this is safe: the entry was chosen by a quorum without that node, so the log of every later
+//! candidate, as completed from the quorum that promised, has it; an older promise of the node, still
+//! on its way, then counts for nothing. What was chosen before with the node's help is in the log
+//! below the entry, on that quorum. (Viewstamped Replication's recovery protocol, which asks a
+//! quorum for the state, forgets promises: Michael, Ports, Sharma and Szekeres, "Recovering Shared
+//! Objects Without Stable Storage", 2017.)
+//!
+//! Answers count only if they carry the nonce of this range: an answer from before the loss says
+//! nothing about now.
+
+use crate::id::NodeId;
+use crate::limits::NODES_MAX;
+
+use crate::mutants::{Mutant, broken};
+
+use super::node::{RoleState, send};
+use super::{Content, Effects, Message, Node, Reason, Record, StorageEpoch, VotingStatus};
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Asks everybody, as long as this node may not vote.
+    pub(super) fn say_hello(&mut self, out: &mut Effects) {
+        self.hello_at = self.now + self.config.heartbeat;
+        let (nonce, voting, named) = (self.config.nonce, self.voting, self.named);
+        for to in self.others().iter() {
+            send(out, to, Message::Hello { nonce, voting, named });
+        }
+        self.settle_beginning(out);
+    }
+
+    // specs: R7
+    pub(super) fn on_hello(
+        &mut self,
+        from: NodeId,
+        nonce: u64,
+        voting: VotingStatus,
+        named: StorageEpoch,
+        out: &mut Effects,
+    ) {
+        let in_log = self.log.end().epoch(from);
+        send(out, from, Message::HelloBack { nonce, voting: self.voting, named: in_log });
+        if let VotingStatus::Rejoining { epoch } = voting
+            && matches!(self.part, RoleState::Primary { .. })
+            && self.members().all().contains(from)
+            && in_log != epoch
+            && in_log == named
+        {
+            // It has forgotten its vote. Nor is it any longer one to whom the role could be handed over:
+            // as long as a witness waits for that, nothing is proposed.
+            self.progress[from.index()].voted = false;
+            if self.may_reconfigure() {
+                self.propose_content(Content::Rejoin { node: from, epoch }, out);
+            }
+        }
+    }
+
+    // specs: R6
+    pub(super) fn on_hello_back(
+        &mut self,
+        from: NodeId,
+        nonce: u64,
+        voting: VotingStatus,
+        named: StorageEpoch,
+        out: &mut Effects,
+    ) {
+        if nonce != self.config.nonce {
+            return;
+        }
+        if self.primary().is_none_or(|primary| primary == from) {
+            self.named = named;
+        }
+        self.met[from.index()] = Some(voting);
+        match voting {
+            VotingStatus::Voter { .. } | VotingStatus::Rejoining { .. } => {
+                self.on_group_exists(out)
+            }
+            VotingStatus::Blank | VotingStatus::Ready => self.settle_beginning(out),
+        }
+    }
+
+    /// Somebody votes, or has voted.
+    // specs: R2, R3
+    pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
+        match self.voting {
+            VotingStatus::Blank if broken(Mutant::LossUnnoticed) => {
+                self.change_voting(VotingStatus::Voter { epoch: StorageEpoch::FIRST }, out);
+            }
+            VotingStatus::Blank => {
+                self.change_voting(
+                    VotingStatus::Rejoining { epoch: StorageEpoch(self.config.nonce) },
+                    out,
+                );
+            }
+            VotingStatus::Ready => {
+                self.change_voting(VotingStatus::Voter { epoch: StorageEpoch::FIRST }, out)
+            }
+            VotingStatus::Rejoining { .. } | VotingStatus::Voter { .. } => {}
+        }
+    }
+
+    /// Goes on when all the others have got so far.
+    // specs: R1, R2
+    fn settle_beginning(&mut self, out: &mut Effects) {
+        // Who is not a member from the first is to join a group that exists.
+        if !self.members().voters.contains(self.config.me) {
+            return;
+        }
+        let met = |node: NodeId| self.met[node.index()];
+        match self.voting {
+            VotingStatus::Blank
+                if self.others().iter().all(|node| {
+                    matches!(met(node), Some(VotingStatus::Blank | VotingStatus::Ready))
+                }) =>
+            {
+                self.change_voting(VotingStatus::Ready, out);
+            }
+            VotingStatus::Ready
+                if self.others().iter().all(|node| met(node) == Some(VotingStatus::Ready)) =>
+            {
+                self.change_voting(VotingStatus::Voter { epoch: StorageEpoch::FIRST }, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Writes the new voting status down; it holds when that is durable.
+    fn change_voting(&mut self, voting: VotingStatus, out: &mut Effects) {
+        if self.voting_due.is_none() {
+            let number = self.write(Record::VotingStatus(voting), out);
+            self.voting_due = Some((number, voting));
+        }
+    }
+
+    pub(super) fn on_voting_durable(&mut self, out: &mut Effects) {
+        let Some((number, voting)) = self.voting_due else { return };
+        if number > self.settled {
+            return;
+        }
+        self.voting_due = None;
+        self.voting = voting;
+        self.hello_at = self.now;
+        match voting {
+            VotingStatus::Voter { .. } => {
+                self.met = [None; NODES_MAX];
+                self.start_election_soon();
+                self.tell_role(Reason::Admitted, out);
+            }
+            VotingStatus::Rejoining { .. } => {
+                self.part = RoleState::Backup;
+                self.forget_part();
+                self.tell_role(Reason::StorageLost, out);
+            }
+            VotingStatus::Blank | VotingStatus::Ready => {}
+        }
+    }
+
+    /// Looks whether the log has admitted this node, or has named another epoch of it.
+    // specs: R5, R8
+    #[inline]
+    pub(super) fn check_voting(&mut self, out: &mut Effects) {
+        let named = self.log.base().epoch(self.config.me);
+        if self.voting != (VotingStatus::Voter { epoch: named }) {
+            self.change_by_log(out);
+        }
+    }
+
+    #[cold]
+    fn change_by_log(&mut self, out: &mut Effects) {
+        let me = self.config.me;
+        match self.voting {
+            VotingStatus::Rejoining { epoch } => {
+                let early = broken(Mutant::ReturnedEarly);
+                let decided = if early { self.durable } else { self.committed.min(self.durable) };
+                if self.rejoined.is_some_and(|slot| slot <= decided) {
+                    self.change_voting(VotingStatus::Voter { epoch }, out);
+                }
+            }
+            // Somebody has put an older copy of the storage back. Its votes do not count any more, so
+            // it starts another epoch.
+            VotingStatus::Voter { epoch }
+                if self.log.base().epoch(me) != epoch
+                    && self.rejoined.is_none_or(|slot| slot <= self.log.base().slot)
+                    && self.voting_due.is_none() =>
+            {
+                self.epochs_used += 1;
+                self.rejoined = None;
+                let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.epochs_used));
+                self.change_voting(VotingStatus::Rejoining { epoch }, out);
+            }
+            _ => {}
+        }
+    }
+}
