@@ -1,0 +1,78 @@
+"""The check `cycles`: files of one room do not need each other in a circle."""
+
+from collections import deque
+
+from modules import Crate
+from tree import Problem
+
+# The rooms. Each is looked at by itself.
+ROOMS = (
+    "core-nostd/src/paxos",
+    "frontend-linux/crane-linux/src/driver",
+    "frontend-linux/crane-preload/src",
+)
+
+
+def cycles(tree):
+    """Refuses a circle among the files of a room; shows the shortest, and what makes it."""
+    problems = []
+    for room in ROOMS:
+        files = tree.under(room, ending=".rs")
+        if not files:
+            remedy = "correct ROOMS in ci/tidy.d/cycles.py"
+            problems.append(Problem(room, 1, "no such room", remedy))
+            continue
+        source = room[: (room + "/").index("/src/")] + "/src"
+        edges = Crate(tree, source).edges(room)
+        for knot in knots(edges):
+            problems.append(describe(room, edges, knot))
+    return problems
+
+
+def describe(room, edges, knot):
+    circle = shortest(edges, knot)
+    steps = list(zip(circle, circle[1:] + circle[:1]))
+    names = [path.removeprefix(room + "/") for path in [*circle, circle[0]]]
+    details = []
+    for here, there in steps:
+        for line, why in sorted(edges[here][there])[:3]:
+            details.append(f"{here}:{line}: {why}, of {there.removeprefix(room + '/')}")
+        if len(edges[here][there]) > 3:
+            details.append(f"    and {len(edges[here][there]) - 3} more of this kind")
+    what = f"a circle of {len(circle)} files: {' → '.join(names)}"
+    if len(knot) > len(circle):
+        knotted = ", ".join(sorted(path.removeprefix(room + "/") for path in knot))
+        details.append(f"the shortest one; {len(knot)} files reach each other: {knotted}")
+    first = min(edges[circle[0]][steps[0][1]])[0]
+    remedy = "move what both need below them, or return a value instead of calling back"
+    return Problem(circle[0], first, what, remedy, tuple(details))
+
+
+def reached(edges, start, inside=None):
+    """Returns the files that a file needs, however indirectly, with the way to each."""
+    ways, queue = {}, deque([(start, (start,))])
+    while queue:
+        here, way = queue.popleft()
+        for there in sorted(edges.get(here, ())):
+            if there not in ways and (inside is None or there in inside):
+                ways[there] = way
+                queue.append((there, (*way, there)))
+    return ways
+
+
+def knots(edges):
+    """Returns the sets of files that all reach each other."""
+    ways = {file: set(reached(edges, file)) for file in sorted(edges)}
+    found, seen = [], set()
+    for file in sorted(edges):
+        if file in ways[file] and file not in seen:
+            knot = {other for other in ways[file] if file in ways.get(other, ())}
+            seen |= knot
+            found.append(knot)
+    return found
+
+
+def shortest(edges, knot):
+    """Returns the shortest circle in a knot, as the list of its files."""
+    circles = [reached(edges, file, knot)[file] for file in sorted(knot)]
+    return list(min(circles, key=len))

@@ -1,0 +1,74 @@
+"""Checks that read lines: `columns`, `length`, and the type names of `types`."""
+
+import re
+
+import rust
+from tree import Problem
+
+COLUMNS = 100
+LINES_REFUSED = 600
+LINES_EXPLAINED = 500
+HEADER_LINES = 40
+
+URL = re.compile(r"https?://[^\s<>\"`]+")
+TABLE_ROW = re.compile(r"\s*(?://[/!])?\s*\|")
+REASON = re.compile(r"\W*Length: +\S")
+
+
+def _has_ending(path, endings):
+    """Whether a file is of a kind; the commands in `ci` are scripts without an ending."""
+    return path.endswith(endings) or (path.startswith("ci/") and "." not in path.split("/")[-1])
+
+
+def columns(tree):
+    """Refuses lines that are too long, but for URLs and rows of tables in Markdown."""
+    problems = []
+    for path in tree.files:
+        if not _has_ending(path, (".rs", ".md", ".py", ".sh", ".pml", ".c", ".h", ".toml")):
+            continue
+        for number, line in enumerate(tree.lines(path), 1):
+            if len(line) <= COLUMNS or (path.endswith((".md", ".rs")) and TABLE_ROW.match(line)):
+                continue
+            if any(url.start() < COLUMNS and url.end() >= len(line.rstrip(".,;:)]>`\"'"))
+                   for url in URL.finditer(line)):
+                continue
+            problems.append(Problem(path, number, f"a line of {len(line)} columns",
+                                    f"wrap it at {COLUMNS}"))
+    return problems
+
+
+def length(tree):
+    """Refuses files that are too long, and long ones that give no reason."""
+    problems = []
+    for path in tree.files:
+        if not _has_ending(path, (".rs", ".py", ".md", ".c", ".pml", ".sh")):
+            continue
+        lines = tree.text(path).splitlines()
+        if len(lines) > LINES_REFUSED:
+            problems.append(Problem(path, LINES_REFUSED + 1, f"a file of {len(lines)} lines",
+                                    f"divide it: at most {LINES_REFUSED}"))
+        elif len(lines) > LINES_EXPLAINED and not any(map(REASON.match, lines[:HEADER_LINES])):
+            problems.append(Problem(
+                path, 1, f"a file of {len(lines)} lines that gives no reason",
+                f"divide it, or say why in its header comment: `Length: …` (above "
+                f"{LINES_EXPLAINED} lines)"))
+    return problems
+
+
+def types(tree):
+    """Refuses a type name that the product defines twice."""
+    first, problems = {}, []
+    for path, source in sorted(rust.product_files(tree).items()):
+        for kind, name, at, _, _ in source.module_items():
+            if kind not in rust.TYPE_KINDS:
+                continue
+            place = (path, source.line(at))
+            if name in first:
+                there, line = first[name]
+                problems.append(Problem(*place, f"the type name {name} has a second meaning",
+                                        f"rename one; the other is at {there}:{line}"))
+            else:
+                first[name] = place
+    if not first:
+        problems.append(Problem("core-nostd/src", 1, "no type at all", "look for the sources"))
+    return problems

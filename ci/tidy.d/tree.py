@@ -1,0 +1,82 @@
+"""The repository as the checks see it: which files there are, and what a problem is."""
+
+import os
+import pathlib
+import subprocess
+from typing import NamedTuple
+
+# What the project builds, not what tests it.
+PRODUCT = ("core-nostd", "frontend-linux")
+
+
+class Problem(NamedTuple):
+    """One fault: where it is, what is wrong, how to mend it."""
+
+    path: str
+    line: int
+    what: str
+    remedy: str
+    details: tuple = ()
+
+    def __str__(self):
+        head = f"{self.path}:{self.line}: {self.what}: {self.remedy}"
+        return "\n".join([head, *(f"    {detail}" for detail in self.details)])
+
+
+class Tree:
+    """A folder with the layout of this repository. Each file is read once."""
+
+    def __init__(self, root):
+        self.root = pathlib.Path(root)
+        self._texts = {}
+        self.files = sorted(self._list())
+
+    def _list(self):
+        """Returns all files as paths from the root; git knows which of them are build products."""
+        if (self.root / ".git").exists():
+            command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+            listed = subprocess.run(command, cwd=self.root, capture_output=True, check=True)
+            names = {name for name in listed.stdout.decode().split("\0") if name}
+            return [name for name in names if (self.root / name).is_file()]
+        found = []
+        for folder, folders, names in os.walk(self.root):
+            folders[:] = [f for f in folders if f not in ("target", "__pycache__")]
+            found += [str((pathlib.Path(folder) / n).relative_to(self.root)) for n in names]
+        return found
+
+    def text(self, path):
+        """Returns the text of a file; nothing if it is no text."""
+        if path not in self._texts:
+            try:
+                self._texts[path] = (self.root / path).read_text(encoding="utf-8")
+            except (UnicodeDecodeError, FileNotFoundError):
+                self._texts[path] = ""
+        return self._texts[path]
+
+    def lines(self, path):
+        return self.text(path).split("\n")
+
+    def exists(self, path):
+        return (self.root / path).exists()
+
+    def under(self, *folders, ending=""):
+        """Returns the files below some folders whose names end in `ending`."""
+        heads = tuple(folder.rstrip("/") + "/" for folder in folders)
+        return [f for f in self.files if f.startswith(heads) and f.endswith(ending)]
+
+    def product_sources(self):
+        """Returns the Rust files of the product's `src` folders, those of tests included."""
+        return [f for f in self.under(*PRODUCT, ending=".rs") if is_source(f)]
+
+
+def is_source(path):
+    """Whether a path is `core-nostd/src/…` or `frontend-linux/CRATE/src/…`."""
+    parts = path.split("/")
+    return parts[:2] == ["core-nostd", "src"] or (
+        parts[0] == "frontend-linux" and len(parts) > 3 and parts[2] == "src"
+    )
+
+
+def line_at(text, position):
+    """Returns the number of the line, from 1, that a position is in."""
+    return text.count("\n", 0, position) + 1
