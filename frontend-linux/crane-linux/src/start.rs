@@ -270,10 +270,12 @@ async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, Strin
     let parts = Restored { node, log, storage, progress, peers, meta, clock, note };
     let driver = Driver::new(settings, parts);
     driver.dial_all();
-    let stop = driver
-        .run(interruption()?)
-        .await
-        .map_err(|error| format!("the replica's task failed: {error}"))?;
+    // A task of its own: what wakes another task does not poll the driver as well.
+    let task = spawn_local(driver.run(interruption()?));
+    let stop = match task.await {
+        Ok(outcome) => outcome.map_err(|error| format!("the replica's task failed: {error}"))?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     Ok(match stop {
         None => {
             info!("stopped");

@@ -37,6 +37,8 @@ pub(super) struct Clients {
     first: u64,
     last_number: u64,
     conns: HashMap<u64, Rc<ClientConn>>,
+    /// Connections to which this pass of the output has appended bytes.
+    unsent: Vec<Rc<ClientConn>>,
     /// Ports that the server listens at.
     ports: BTreeMap<u16, Port>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
@@ -63,6 +65,7 @@ impl Clients {
             first: 0,
             last_number: 0,
             conns: HashMap::new(),
+            unsent: Vec::new(),
             ports: BTreeMap::new(),
             open_at: None,
             open: false,
@@ -134,6 +137,13 @@ impl Clients {
 
     fn is_ours(&self, conn: &Rc<ClientConn>) -> bool {
         self.conns.get(&conn.number.get()).is_some_and(|known| Rc::ptr_eq(known, conn))
+    }
+
+    /// Sends what the server's output of this pass has brought: once for each connection.
+    pub(super) fn send_appended(&mut self) {
+        for conn in self.unsent.drain(..) {
+            conn.send();
+        }
     }
 
     fn reset_all(&mut self) {
@@ -245,7 +255,12 @@ impl Driver {
         }
         let Some(conn) = self.clients.conns.get(&number) else { return };
         match record.kind {
-            output::DATA => conn.write(record.bytes),
+            output::DATA => {
+                if conn.append(record.bytes) {
+                    let conn = conn.clone();
+                    self.clients.unsent.push(conn);
+                }
+            }
             output::FIN => conn.shut(),
             output::CLOSE => conn.close(),
             output::RESET => conn.reset(),

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::region::TROUBLE_BYTES;
 use crane_shm::{HashMark, Region, RingReader, RingWriter, ServerState, Shared};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::task::spawn_local;
@@ -135,9 +137,13 @@ impl Server {
 
     /// Hears what was rung, before the driver looks: what comes later rings again.
     pub(super) fn listen_to_wakes(&mut self) {
-        let Some(run) = &self.run else { return };
+        let Some(run) = &mut self.run else { return };
+        // One read: more than a byte or two never waits, since a wake is sent only after the one
+        // before was heard. `poll_read` marks an emptied pipe as not readable; `try_read` does not.
         let mut space = [0; 64];
-        while run.wake.try_read(&mut space).is_ok_and(|length| length > 0) {}
+        let mut context = Context::from_waker(Waker::noop());
+        let mut buffer = ReadBuf::new(&mut space);
+        let _ = Pin::new(&mut run.wake).poll_read(&mut context, &mut buffer);
         run.region().wake_pending.store(0, Ordering::SeqCst);
     }
 }
@@ -226,6 +232,7 @@ impl Driver {
                 }
             }
         }
+        self.clients.send_appended();
         let region = run.region();
         if count > 0 {
             region.output_bell.ring();

@@ -27,7 +27,7 @@ use crate::report::ServerReport;
 use super::frame::{self, Decoder, FrameKind};
 use super::handshake::{Hello, Loser, Refusal, judge};
 use super::message::{FetchedEntry, Received, read_message, write_message};
-use super::outlet::Outlet;
+use super::outlet::{Outlet, read_available};
 use super::query::{FIRST_FRAME_WITHIN, Query};
 
 /// Frames that wait for the driver, of all links together.
@@ -306,11 +306,10 @@ impl Peers {
             tokio::select! {
                 readable = stream.readable() => {
                     readable?;
-                    match stream.try_read(&mut space) {
-                        Ok(0) => return Ok(()),
-                        Ok(length) => decoder.feed(&space[..length]),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(error),
+                    match read_available(stream, &mut space)? {
+                        Some(0) => return Ok(()),
+                        Some(length) => decoder.feed(&space[..length]),
+                        None => {}
                     }
                 }
                 writable = link.outlet.writable(), if link.outlet.backlog() > 0 => {
@@ -375,12 +374,11 @@ async fn first_frame(stream: &TcpStream) -> io::Result<Option<(FrameKind, Vec<u8
                 return Ok(Some((kind, body, decoder)));
             }
             stream.readable().await?;
-            match stream.try_read(&mut space) {
-                Ok(0) if any => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(0) => return Ok(None),
-                Ok(length) => decoder.feed(&space[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            match read_available(stream, &mut space)? {
+                Some(0) if any => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(0) => return Ok(None),
+                Some(length) => decoder.feed(&space[..length]),
+                None => {}
             }
             any = true;
         }

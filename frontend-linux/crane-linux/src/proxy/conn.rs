@@ -15,12 +15,14 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use crate::net::outlet::Outlet;
+use crate::net::outlet::{Outlet, read_available};
 
 use super::{ClientAction, ClientEvent, ClientEvents, endpoint};
 
 /// How long a client may go on sending after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
+/// Appended bytes that are sent without waiting for more: what a socket's buffer takes at once.
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take nothing of what a server that has closed left for it.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -35,10 +37,12 @@ pub struct ClientConn {
     /// Sent by the client and kept by the driver.
     pub kept: Cell<u64>,
     outlet: Outlet,
+    /// Whether bytes were appended since the last send, and the socket was not full before.
+    unsent: Cell<bool>,
     received: Cell<u64>,
     consumed: Cell<u64>,
     drained: Cell<u64>,
-    drained_told: Cell<u64>,
+    drained_reported: Cell<u64>,
     end: Cell<ServerEnd>,
     nudge: Signal<NoopRawMutex, ()>,
 }
@@ -69,23 +73,40 @@ impl ClientConn {
             number: Cell::new(0),
             kept: Cell::new(0),
             outlet: Outlet::new(stream),
+            unsent: Cell::new(false),
             received: Cell::new(0),
             consumed: Cell::new(0),
             drained: Cell::new(0),
-            drained_told: Cell::new(0),
+            drained_reported: Cell::new(0),
             end: Cell::new(ServerEnd::Open),
             nudge: Signal::new(),
         }))
     }
 
-    /// The server has written bytes for the client.
-    pub fn write(&self, bytes: &[u8]) {
+    /// Appends bytes that the server has written for the client, and returns whether the caller must
+    /// call [`ClientConn::send`] before it waits for anything: a reply that the server writes in many
+    /// pieces leaves in one system call and, where it fits, in one packet.
+    #[must_use]
+    pub fn append(&self, bytes: &[u8]) -> bool {
         if self.end.get() == ServerEnd::Reset {
-            return;
+            return false;
         }
-        let idle = self.outlet.backlog() == 0;
+        // While the socket is full, the connection's task waits for room in it.
+        let is_full = self.outlet.backlog() > 0 && !self.unsent.get();
         self.outlet.append(|space| space.extend_from_slice(bytes));
-        if !idle {
+        if is_full {
+            return false;
+        }
+        let is_first = !self.unsent.replace(true);
+        if self.outlet.backlog() >= UNSENT_BYTES_MAX {
+            self.send();
+        }
+        is_first
+    }
+
+    /// Sends what was appended, as far as the socket has room. Does nothing if it was sent already.
+    pub fn send(&self) {
+        if !self.unsent.replace(false) {
             return;
         }
         match self.flush() {
@@ -136,7 +157,7 @@ impl ClientConn {
     }
 
     fn has_drained_step(&self) -> bool {
-        self.drained.get() - self.drained_told.get() >= DRAINED_STEP as u64
+        self.drained.get() - self.drained_reported.get() >= DRAINED_STEP as u64
     }
 
     fn socket(&self) -> SockRef<'_> {
@@ -156,25 +177,25 @@ enum Outcome {
 
 /// Serves a connection to its end.
 pub(super) async fn run(conn: Rc<ClientConn>, client_events: Rc<ClientEvents>) {
-    let tell = |what: ClientAction| client_events.send(ClientEvent { conn: conn.clone(), what });
-    tell(ClientAction::Connected).await;
+    let report = |what: ClientAction| client_events.send(ClientEvent { conn: conn.clone(), what });
+    report(ClientAction::Connected).await;
     match serve(&conn, &client_events).await {
         Outcome::Finished => {}
-        Outcome::Lost => tell(ClientAction::Gone).await,
+        Outcome::Lost => report(ClientAction::Gone).await,
         Outcome::Aborted => {
             // Closing with a linger of 0 sends the reset (tcp(7), socket(7)).
             let _ = conn.socket().set_linger(Some(Duration::ZERO));
         }
     }
-    tell(ClientAction::Over).await;
+    report(ClientAction::Over).await;
 }
 
 async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
     let stream = conn.outlet.stream();
-    let tell = |what: ClientAction| client_events.send(ClientEvent { conn: conn.clone(), what });
+    let report = |what: ClientAction| client_events.send(ClientEvent { conn: conn.clone(), what });
     let mut client_shut = false;
-    let mut told_end = false;
-    let mut patience = Instant::now();
+    let mut shut_sent = false;
+    let mut deadline = Instant::now();
     let mut lingers = false;
     loop {
         let end = conn.end.get();
@@ -182,25 +203,25 @@ async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
             return Outcome::Aborted;
         }
         let backlog = conn.outlet.backlog();
-        if end >= ServerEnd::Shut && backlog == 0 && !told_end {
-            told_end = true;
+        if end >= ServerEnd::Shut && backlog == 0 && !shut_sent {
+            shut_sent = true;
             // A client that is gone shows by the next read.
             let _ = conn.socket().shutdown(Shutdown::Write);
         }
         let closed = end == ServerEnd::Closed;
-        if closed && told_end && !lingers {
+        if closed && shut_sent && !lingers {
             lingers = true;
-            patience = Instant::now() + LINGER;
+            deadline = Instant::now() + LINGER;
         }
-        if closed && told_end && client_shut {
+        if closed && shut_sent && client_shut {
             return Outcome::Finished;
         }
-        if closed && backlog > 0 && patience < Instant::now() {
-            patience = Instant::now() + DRAIN_WITHIN;
+        if closed && backlog > 0 && deadline < Instant::now() {
+            deadline = Instant::now() + DRAIN_WITHIN;
         }
         if conn.has_drained_step() && !closed {
-            conn.drained_told.set(conn.drained.get());
-            tell(ClientAction::Drained(conn.drained.get())).await;
+            conn.drained_reported.set(conn.drained.get());
+            report(ClientAction::Drained(conn.drained.get())).await;
             continue;
         }
         let reading = !client_shut && (closed || conn.has_window());
@@ -213,12 +234,12 @@ async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
                     Ok(Some(bytes)) if bytes.is_empty() => {
                         client_shut = true;
                         if !closed {
-                            tell(ClientAction::Shut).await;
+                            report(ClientAction::Shut).await;
                         }
                     }
                     Ok(Some(bytes)) if !closed => {
                         conn.received.set(conn.received.get() + bytes.len() as u64);
-                        tell(ClientAction::Sent(bytes)).await;
+                        report(ClientAction::Sent(bytes)).await;
                     }
                     Ok(_) => {}
                     Err(_) => return lost(closed),
@@ -232,7 +253,7 @@ async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
                     return lost(closed);
                 }
                 if closed && conn.drained.get() > before {
-                    patience = Instant::now() + DRAIN_WITHIN;
+                    deadline = Instant::now() + DRAIN_WITHIN;
                 }
             }
             () = conn.nudge.wait() => {
@@ -240,7 +261,7 @@ async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
                     return lost(closed);
                 }
             }
-            () = sleep_until(patience), if closed => {
+            () = sleep_until(deadline), if closed => {
                 return if conn.outlet.backlog() > 0 { Outcome::Aborted } else { Outcome::Finished };
             }
         }
@@ -255,9 +276,6 @@ fn lost(closed: bool) -> Outcome {
 fn read(conn: &ClientConn, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut space = [0; SEND_BYTES_MAX];
     let limit = limit.clamp(1, SEND_BYTES_MAX);
-    match conn.outlet.stream().try_read(&mut space[..limit]) {
-        Ok(length) => Ok(Some(space[..length].to_vec())),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
+    let length = read_available(conn.outlet.stream(), &mut space[..limit])?;
+    Ok(length.map(|length| space[..length].to_vec()))
 }

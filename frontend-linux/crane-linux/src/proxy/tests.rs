@@ -26,6 +26,13 @@ fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<ClientEvents>)
     LocalSet::new().block_on(&runtime, scene);
 }
 
+/// Writes as the driver does: bytes are appended, and sent at the end of the pass.
+fn write(conn: &ClientConn, bytes: &[u8]) {
+    if conn.append(bytes) {
+        conn.send();
+    }
+}
+
 async fn connected(
     address: SocketAddr,
     client_events: &ClientEvents,
@@ -46,7 +53,7 @@ fn a_request_and_its_reply_go_through_and_both_sides_close() {
         assert_eq!(client_events.receive().await.what, ClientAction::Sent(b"question".to_vec()));
         client.shutdown().await.unwrap();
         assert_eq!(client_events.receive().await.what, ClientAction::Shut);
-        conn.write(b"answer");
+        write(&conn, b"answer");
         conn.close();
         let mut reply = String::new();
         client.read_to_string(&mut reply).await.unwrap();
@@ -98,7 +105,7 @@ fn replies_count_as_drained_when_the_client_has_room_for_them() {
         let (mut client, conn) = connected(address, &client_events).await;
         let total = 64 * DRAINED_STEP;
         for _ in 0..64 {
-            conn.write(&vec![1; DRAINED_STEP]);
+            write(&conn, &vec![1; DRAINED_STEP]);
         }
         let reader = tokio::task::spawn_local(async move {
             let mut space = vec![0; total];
@@ -121,12 +128,26 @@ fn replies_count_as_drained_when_the_client_has_room_for_them() {
 fn a_reset_by_the_server_reaches_the_client() {
     play(|address, client_events| async move {
         let (mut client, conn) = connected(address, &client_events).await;
-        conn.write(b"half an answer");
+        write(&conn, b"half an answer");
         conn.reset();
         assert_eq!(client_events.receive().await.what, ClientAction::Over);
         drop(conn);
         let mut reply = Vec::new();
         let outcome = client.read_to_end(&mut reply).await;
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn pieces_of_a_reply_wait_for_the_end_of_the_pass() {
+    play(|address, client_events| async move {
+        let (mut client, conn) = connected(address, &client_events).await;
+        assert!(conn.append(b"first "), "the first piece asks for a send");
+        assert!(!conn.append(b"second"), "one send is enough");
+        let mut space = [0; 64];
+        let early = timeout(Duration::from_millis(50), client.read(&mut space)).await;
+        assert!(early.is_err(), "a piece left before the pass ended");
+        conn.send();
+        assert_eq!(client.read(&mut space).await.unwrap(), 12, "one packet holds both pieces");
     });
 }
