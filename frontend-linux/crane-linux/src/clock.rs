@@ -1,5 +1,5 @@
-//! Clocks and alarms: time since the start, agreed time as the primary tells it, and a timer that is
-//! finer than the runtime's (1 ms).
+//! Clocks and alarms: time since the start, agreed time as the primary tells it, and a timer that
+//! is finer than the runtime's (1 ms).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -101,9 +101,9 @@ impl Alarm {
         Ok(Self { descriptor, set: None })
     }
 
-    /// Rings at `at`, at once if that is past, and maybe earlier: an alarm that is set already is only
-    /// moved to an earlier time. Deadlines mostly move away, and an early ring costs less than moving
-    /// the alarm each time.
+    /// Rings at `at`, at once if that is past, and maybe earlier: an alarm that is set already is
+    /// only moved to an earlier time. Deadlines mostly move away, and an early ring costs less than
+    /// moving the alarm each time.
     ///
     /// # Errors
     /// What the system refused.
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_grow_over_a_host_whose_clock_is_behind() {
+    fn timestamps_grow_over_a_host_whose_clock_is_behind() {
         let mut clock = AgreedClock::default();
         let ahead = unix_nanoseconds() + 3_600_000_000_000;
         clock.saw(ahead);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_at_the_end_of_its_range_stops_nobody() {
+    fn a_timestamp_at_the_end_of_its_range_stops_nobody() {
         let mut clock = AgreedClock::default();
         clock.saw(u64::MAX);
         clock.consult_host();

@@ -46,8 +46,8 @@ impl InputPayloads<'_> {
 }
 
 impl Driver {
-    /// Tells paxos of something, and carries out what it wants done. What was `handed` in belongs to
-    /// the input.
+    /// Tells paxos of something, and carries out what it wants done. What was `handed` in belongs
+    /// to the input.
     pub(super) fn paxos(&mut self, input: Input<'_>, handed: InputPayloads<'_>) {
         let mut out = Effects::new();
         self.node.step(self.clock.now(), input, &mut out);
@@ -68,8 +68,8 @@ impl Driver {
         }
     }
 
-    /// Sends a message with the entries of its run. What has just been appended is in the log's memory
-    /// until it is durable: that is never read from the disk for it.
+    /// Sends a message with the entries of its run. What has just been appended is in the log's
+    /// memory until it is durable: that is never read from the disk for it.
     fn send(&mut self, to: NodeId, message: &Message) {
         let Some(link) = self.links[to.index()].clone() else { return };
         let Some(range) = message.range() else { return link.put_message(message, &[]) };
@@ -88,7 +88,7 @@ impl Driver {
         if let Record::Promise { ballot } = record
             && !ballot.belongs_to(self.me())
         {
-            self.tell(Event::Promised { ballot: ballot.to_string() });
+            self.record_event(Event::Promised { ballot: ballot.to_string() });
         }
         self.log.append(number, record, None);
     }
@@ -111,9 +111,9 @@ impl Driver {
         }
     }
 
-    /// Entries that the log holds from before the start, committed or not, have timestamps that this
-    /// replica's must be above. The last one has the highest.
-    pub(super) fn see_last_stamp(&mut self) {
+    /// Entries that the log holds from before the start, committed or not, have timestamps that
+    /// this replica's must be above. The last one has the highest.
+    pub(super) fn see_last_timestamp(&mut self) {
         let Some(genesis) = self.log.genesis() else { return };
         let mut slot = self.node.last();
         while slot > genesis.max(self.log.front()) {
@@ -162,7 +162,7 @@ impl Driver {
         if was == role {
             return;
         }
-        self.tell(Event::Role {
+        self.record_event(Event::Role {
             role: name_of(role).into(),
             primary: self.node.primary().map(NodeId::number),
             ballot: self.node.ballot().to_string(),
@@ -213,14 +213,15 @@ impl Driver {
         self.paxos(input, InputPayloads { first, payloads });
     }
 
-    /// Who votes for whom: what this candidate is told. (What this replica promises, it writes down.)
+    /// Who votes for whom: what this candidate is told. (What this replica promises, it writes
+    /// down.)
     fn note_vote(&mut self, from: NodeId, message: &Message) {
         let by = from.number();
         match *message {
             Message::Promised { ballot, .. } if self.role == Role::Candidate => {
-                self.tell(Event::VotedFor { by, ballot: ballot.to_string() });
+                self.record_event(Event::VotedFor { by, ballot: ballot.to_string() });
             }
-            Message::Refused { ballot, promised } => self.tell(Event::RefusedBy {
+            Message::Refused { ballot, promised } => self.record_event(Event::RefusedBy {
                 by,
                 ballot: ballot.to_string(),
                 promised: promised.to_string(),
@@ -242,7 +243,7 @@ impl Driver {
         self.links[node.index()] = Some(link);
         self.events.tell(Event::LinkUp { node: node.number() });
         self.proposer.link_up(node);
-        self.tell_server_report(node);
+        self.send_server_report(node);
         self.paxos(Input::LinkUp { node }, InputPayloads::NONE);
         if self.node.primary() == Some(node) {
             self.clients.start_over(self.clock.now());
@@ -256,7 +257,7 @@ impl Driver {
         self.paxos(Input::LinkDown { node }, InputPayloads::NONE);
     }
 
-    pub(super) fn tell_server_report(&mut self, node: NodeId) {
+    pub(super) fn send_server_report(&mut self, node: NodeId) {
         let Some(link) = &self.links[node.index()] else { return };
         let report = self.reports[self.me().index()];
         let body = postcard::to_allocvec(&report).expect("plain data");

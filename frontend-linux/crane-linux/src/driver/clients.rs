@@ -1,5 +1,5 @@
-//! The clients that came in by this replica: their ops on the way to the log, the server's replies on
-//! the way to them.
+//! The clients that came in by this replica: their ops on the way to the log, the server's replies
+//! on the way to them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crate::proxy::{self, ClientAction, ClientConn, ClientEvent, ClientListener};
 
 use super::Driver;
 
-/// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever has
-/// to hold of one replica's clients.
+/// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever
+/// has to hold of one replica's clients.
 const OPS: usize = 4096;
 const BYTES: usize = 1 << 20;
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
@@ -210,7 +210,7 @@ impl Driver {
     }
 
     /// Hands ops to the primary. Says whether there were any for this replica itself.
-    pub(super) fn hand_over(&mut self) -> bool {
+    pub(super) fn forward_ops(&mut self) -> bool {
         let now = self.clock.now();
         let Some(primary) = self.node.primary() else { return false };
         if primary == self.me() {
@@ -275,7 +275,7 @@ impl Driver {
                 error!("server: {text}");
                 self.last_error = Some(text.to_string());
             }
-            1 => self.note(format!("server: {text}")),
+            1 => self.warn_operator(format!("server: {text}")),
             _ => info!("server: {text}"),
         }
     }
@@ -311,13 +311,14 @@ impl Driver {
                 known.listener = Some(listener);
             }
             Err(error) => self.fail(format!(
-                "{address}, where the server listens, cannot be opened: {error}; stop what uses it, or \
-                 give the server another port"
+                "{address}, where the server listens, cannot be opened: {error}; stop what uses it, \
+                 or give the server another port"
             )),
         }
     }
 
-    /// Lets clients in once the server has come as far as the group had when this replica joined it.
+    /// Lets clients in once the server has come as far as the group had when this replica joined
+    /// it.
     pub(super) fn consider_clients(&mut self, admitted: Slot) {
         if self.clients.open || self.node.primary().is_none() {
             return;

@@ -1,8 +1,9 @@
-//! Who belongs to the group: what the log says of it, orders of operators, and the preferred primary.
+//! Who belongs to the group: what the log says of it, orders of operators, and the preferred
+//! primary.
 //!
-//! A new member gets a number in two entries: a `Member` op, which says where it is reached, and a change
-//! of agreement's own that makes it a learner. When it has the whole log it is promoted. All of this is
-//! done by the primary, one step for each order.
+//! A new member gets a number in two entries: a `Member` op, which says where it is reached, and a
+//! change of agreement's own that makes it a learner. When it has the whole log it is promoted. All
+//! of this is done by the primary, one step for each order.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
@@ -105,15 +106,15 @@ impl Driver {
             return;
         }
         let text = self.describe_members(members);
-        self.tell(Event::Members { slot: slot.0, members: text });
+        self.record_event(Event::Members { slot: slot.0, members: text });
         self.roster_changed();
         if !members.all().contains(self.me()) {
             let place = self.settings.data.path.display().to_string();
             self.end(
                 0,
                 format!(
-                    "this replica has been removed from the group; its data in {place} is not needed \
-                     any more"
+                    "this replica has been removed from the group; its data in {place} is not \
+                     needed any more"
                 ),
             );
         }
@@ -285,8 +286,8 @@ impl Driver {
         asked
     }
 
-    /// As primary: hands the role to a member of higher priority that has been fit for a while. Says
-    /// when to look again.
+    /// As primary: hands the role to a member of higher priority that has been fit for a while.
+    /// Says when to look again.
     pub(super) fn prefer(&mut self) -> Option<Instant> {
         if !self.is_primary() {
             self.preference.fit = None;

@@ -1,9 +1,9 @@
 //! The driver: one task that owns the machines and carries values between them and the world.
 //!
-//! It waits for one thing to happen, tells the machine whose business that is, and then makes a *round*:
-//! committed entries to the server, the server's output to clients, clients' ops to the primary, ops and
-//! bubbles into entries, records to the disk, frames to the links. Each of these does what it can and
-//! never waits.
+//! It waits for one thing to happen, tells the machine whose business that is, and then makes a
+//! *round*: committed entries to the server, the server's output to clients, clients' ops to the
+//! primary, ops and bubbles into entries, records to the disk, frames to the links. Each of these
+//! does what it can and never waits.
 //!
 //! | file | thought |
 //! |---|---|
@@ -155,7 +155,7 @@ pub struct Driver {
 enum Happened {
     Alarm,
     Woken,
-    Stored(Result<WriteNumber, String>),
+    Written(Result<WriteNumber, String>),
     Arrived(Arrival),
     Client(ClientEvent),
     Cell(u64, Report),
@@ -208,7 +208,7 @@ impl Driver {
         let mut alarm = Alarm::new()?;
         tokio::pin!(interrupted);
         self.start_behind_front();
-        self.see_last_stamp();
+        self.see_last_timestamp();
         self.paxos(Input::Wake, InputPayloads::NONE);
         loop {
             self.round();
@@ -251,9 +251,11 @@ impl Driver {
         tokio::select! {
             outcome = alarm.wait() => outcome.map(|()| Happened::Alarm),
             outcome = self.server.woken() => outcome.map(|()| Happened::Woken),
-            outcome = stored => Ok(Happened::Stored(outcome)),
+            outcome = stored => Ok(Happened::Written(outcome)),
             arrival = self.peers.arrivals.receive() => Ok(Happened::Arrived(arrival)),
-            act = self.client_events.receive(), if self.clients.has_room() => Ok(Happened::Client(act)),
+            event = self.client_events.receive(), if self.clients.has_room() => {
+                Ok(Happened::Client(event))
+            }
             (run, report) = self.cell_reports.receive() => Ok(Happened::Cell(run, report)),
         }
     }
@@ -261,7 +263,7 @@ impl Driver {
     /// Something that has happened already, if anything.
     fn waiting(&self) -> Option<Happened> {
         if let Some(outcome) = self.progress.as_ref().and_then(|progress| progress.try_take()) {
-            return Some(Happened::Stored(outcome));
+            return Some(Happened::Written(outcome));
         }
         if let Ok(arrival) = self.peers.arrivals.try_receive() {
             return Some(Happened::Arrived(arrival));
@@ -278,8 +280,8 @@ impl Driver {
         match happened {
             Happened::Alarm => self.on_alarm(),
             Happened::Woken => self.server.listen_to_wakes(),
-            Happened::Stored(Ok(up_to)) => self.on_durable(up_to),
-            Happened::Stored(Err(why)) => self.fail(why),
+            Happened::Written(Ok(up_to)) => self.on_durable(up_to),
+            Happened::Written(Err(why)) => self.fail(why),
             Happened::Arrived(arrival) => self.on_arrival(arrival),
             Happened::Client(act) => self.on_client_event(act),
             Happened::Cell(run, report) => self.on_cell_report(run, report),
@@ -295,7 +297,7 @@ impl Driver {
         }
         if self.clients.wake(now) {
             self.events.counters.handed_over_again += 1;
-            self.note(
+            self.warn_operator(
                 "no op of this replica's clients was committed for a while: sent again".into(),
             );
         }
@@ -305,7 +307,7 @@ impl Driver {
         }
     }
 
-    fn tell(&mut self, event: Event) {
+    fn record_event(&mut self, event: Event) {
         info!("{event}");
         self.events.tell(event);
     }
@@ -316,7 +318,7 @@ impl Driver {
             let mut more = self.observe();
             more |= self.feed();
             more |= self.take_output();
-            more |= self.hand_over();
+            more |= self.forward_ops();
             more |= self.propose();
             more |= self.write();
             if !more || self.stop.is_some() {
@@ -350,7 +352,7 @@ impl Driver {
     }
 
     /// An event that the operator should see, and that `status` shows.
-    fn note(&mut self, text: String) {
+    fn warn_operator(&mut self, text: String) {
         warn!("{text}");
         self.last_error = Some(text);
     }

@@ -1,5 +1,5 @@
-//! What the primary proposes: its clients' ops and other replicas', bubbles, deadlines of the server,
-//! and the end of connections that entered by a replica which is gone.
+//! What the primary proposes: its clients' ops and other replicas', bubbles, deadlines of the
+//! server, and the end of connections that entered by a replica which is gone.
 
 use std::collections::VecDeque;
 
@@ -21,8 +21,8 @@ use super::agreement::InputPayloads;
 
 /// Entries that are proposed while none of them is committed; what comes meanwhile is batched.
 const PIPELINE: u64 = 4;
-/// Bytes of ops that wait to be proposed. Other replicas bound what they hand over; this bounds what
-/// they can repeat.
+/// Bytes of ops that wait to be proposed. Other replicas bound what they hand over; this bounds
+/// what they can repeat.
 const PENDING_BYTES_MAX: usize = 16 << 20;
 /// After so long without a link, a replica's connections are given up.
 const GIVE_UP_AFTER: Duration = Duration::from_millis(1000);

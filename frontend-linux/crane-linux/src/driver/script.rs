@@ -38,8 +38,8 @@ impl Script {
 }
 
 impl Driver {
-    /// Takes what is before the log's front for seen: what the group is, the front says; who belongs to
-    /// it, `meta` does.
+    /// Takes what is before the log's front for seen: what the group is, the front says; who
+    /// belongs to it, `meta` does.
     pub(super) fn start_behind_front(&mut self) {
         let front = self.log.front();
         let Some(genesis) = self.log.genesis().filter(|genesis| *genesis <= front) else { return };
@@ -132,8 +132,8 @@ impl Driver {
             let names: Vec<&str> =
                 genesis.members.iter().map(|founder| &*founder.address).collect();
             return self.fail(format!(
-                "the group was created with the members {}, and this replica was told of {}; give the \
-                 same --peers and --witness everywhere",
+                "the group was created with the members {}, and this replica was told of {}; give \
+                 the same --peers and --witness everywhere",
                 names.join(","),
                 self.settings.founders
             ));
@@ -141,7 +141,8 @@ impl Driver {
         let group = format!("{:032x}", genesis.group);
         if self.meta.group.as_ref().is_some_and(|known| *known != group) {
             return self.fail(format!(
-                "the log is of group {}, and the data directory of another; give the right --data-dir",
+                "the log is of group {}, and the data directory of another; give the \
+                 right --data-dir",
                 short(genesis.group)
             ));
         }

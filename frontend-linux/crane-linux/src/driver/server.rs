@@ -201,13 +201,13 @@ impl Driver {
             Report::Overlay => self.server.cell = Some("overlay"),
             Report::Copy(why) => {
                 self.server.cell = Some("copy");
-                self.note(format!(
+                self.warn_operator(format!(
                     "namespaces are not permitted here ({why}): the server runs on a private copy \
-                     of its working directory, and sees other paths and process numbers than servers in \
-                     namespaces do"
+                     of its working directory, and sees other paths and process numbers than servers \
+                     in namespaces do"
                 ));
             }
-            Report::Started => self.tell(Event::ServerStarted),
+            Report::Started => self.record_event(Event::ServerStarted),
             Report::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
             Report::Exited(status) => self.on_server_end(Ending::Exited(status)),
             Report::Killed(signal) => self.on_server_end(Ending::Killed(signal)),
@@ -249,7 +249,7 @@ impl Driver {
         self.node.set_in_step(in_step);
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };
-            self.tell_all();
+            self.send_report_to_all();
         }
         count > 0
     }
@@ -276,7 +276,7 @@ impl Driver {
         self.events.tell(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
         self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
-        self.tell_all();
+        self.send_report_to_all();
         let times = match self.server.last_end {
             Some((before, times)) if before == clock => times + 1,
             _ => 1,
@@ -341,13 +341,13 @@ impl Driver {
         info!("the server is built again, by replay from the first slot");
         self.begin_generation();
         self.reports[self.me().index()] = ServerReport::Alive { in_step: false };
-        self.tell_all();
+        self.send_report_to_all();
         self.server.want();
     }
 
-    fn tell_all(&mut self) {
+    fn send_report_to_all(&mut self) {
         for node in self.others().iter() {
-            self.tell_server_report(node);
+            self.send_server_report(node);
         }
     }
 
@@ -358,7 +358,8 @@ impl Driver {
     }
 }
 
-/// The pipe by which the server's process wakes the daemon. Opened for both directions: it has no end.
+/// The pipe by which the server's process wakes the daemon. Opened for both directions: it has no
+/// end.
 fn make_fifo(path: &Path) -> Result<pipe::Receiver, String> {
     let name = upper::c_path(path)?;
     let describe = |error: io::Error| format!("{}: {error}", path.display());

@@ -10,7 +10,7 @@ use crate::event::{Cause, Event};
 use super::Driver;
 
 /// A wait that is longer is told of: before a primary that waits for a majority steps down.
-const TELL_AFTER: Duration = Duration::from_millis(200);
+const REPORT_AFTER: Duration = Duration::from_millis(200);
 /// A server that lacks so many slots, and takes none, is stalled.
 const SERVER_BEHIND: u64 = 64;
 
@@ -39,7 +39,7 @@ impl Driver {
                 if let Some((Wait { cause, .. }, since)) = before
                     && self.stalls.told
                 {
-                    self.tell_resumed(cause, now.since(since));
+                    self.report_resumed(cause, now.since(since));
                 }
                 self.stalls.told = false;
                 self.stalls.present = wait.map(|wait| (wait, now));
@@ -47,7 +47,7 @@ impl Driver {
             }
         };
         let wait = wait.filter(|_| !self.stalls.told)?;
-        let due = since + TELL_AFTER;
+        let due = since + REPORT_AFTER;
         if now < due {
             return Some(due);
         }
@@ -59,7 +59,7 @@ impl Driver {
         None
     }
 
-    fn tell_resumed(&mut self, cause: Cause, after: Duration) {
+    fn report_resumed(&mut self, cause: Cause, after: Duration) {
         let event = Event::Resumed { cause, after_ms: after.as_micros() / 1000 };
         info!("{event}");
         self.events.tell(event);

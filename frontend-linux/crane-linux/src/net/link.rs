@@ -1,8 +1,8 @@
 //! A link to one other replica.
 //!
-//! Of two replicas the one with the higher number connects, and connects again when the link is gone.
-//! The listening side also takes questions. Whatever does not fit closes its own stream, and nothing
-//! else.
+//! Of two replicas the one with the higher number connects, and connects again when the link is
+//! gone. The listening side also takes questions. Whatever does not fit closes its own stream, and
+//! nothing else.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -38,8 +38,8 @@ pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Strangers that may be there at the same time. One more takes the place of the oldest: a replica, or
-/// who has a question, says so at once, and who says nothing must not keep them out.
+/// Strangers that may be there at the same time. One more takes the place of the oldest: a replica,
+/// or who has a question, says so at once, and who says nothing must not keep them out.
 const STRANGERS_MAX: usize = 64;
 const READ_BYTES: usize = 64 * 1024;
 
@@ -135,8 +135,8 @@ impl Peers {
         })
     }
 
-    /// Keeps up a link to a replica with a lower number, as long as the roster has it at this address.
-    /// The name is looked up each time: hosts move.
+    /// Keeps up a link to a replica with a lower number, as long as the roster has it at this
+    /// address. The name is looked up each time: hosts move.
     pub async fn dial(self: Rc<Self>, node: NodeId, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut complained = false;

@@ -83,9 +83,9 @@ impl ClientConn {
         }))
     }
 
-    /// Appends bytes that the server has written for the client, and returns whether the caller must
-    /// call [`ClientConn::send`] before it waits for anything: a reply that the server writes in many
-    /// pieces leaves in one system call and, where it fits, in one packet.
+    /// Appends bytes that the server has written for the client, and returns whether the caller
+    /// must call [`ClientConn::send`] before it waits for anything: a reply that the server writes
+    /// in many pieces leaves in one system call and, where it fits, in one packet.
     #[must_use]
     pub fn append(&self, bytes: &[u8]) -> bool {
         if self.end.get() == ServerEnd::Reset {
@@ -272,7 +272,8 @@ fn lost(closed: bool) -> Outcome {
     if closed { Outcome::Finished } else { Outcome::Lost }
 }
 
-/// Reads what is there, at most `limit` bytes; `None` if nothing is, empty at the end of the stream.
+/// Reads what is there, at most `limit` bytes; `None` if nothing is, empty at the end of the
+/// stream.
 fn read(conn: &ClientConn, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut space = [0; SEND_BYTES_MAX];
     let limit = limit.clamp(1, SEND_BYTES_MAX);

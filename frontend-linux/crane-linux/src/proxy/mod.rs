@@ -20,8 +20,8 @@ use tracing::warn;
 
 pub use conn::ClientConn;
 
-/// What clients have done and the driver has not looked at; when it is full, nothing more is read from
-/// any client.
+/// What clients have done and the driver has not looked at; when it is full, nothing more is read
+/// from any client.
 pub const ACTS: usize = 128;
 const BACKLOG: u32 = 1024;
 
