@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Who calls whom in a static program, and that nobody calls itself: call-graph.py PROGRAM
 
-Looked at is all that can be reached from the program's first instruction: what only a table names (the
-texts of a `Debug`, which nobody here asks for) is not, because no call goes through a table. Without
-recursion, and without calls whose target is not known, the stack that a program takes is bounded by
-its longest chain of calls, which is printed with what its functions put on the stack. Exits 1 with
-what it found: a cycle, or a call whose target is not known. x86-64.
+Looked at is all that can be reached from the program's first instruction: what only a table names
+(the texts of a `Debug`, which nobody here asks for) is not, because no call goes through a table.
+Without recursion, and without calls whose target is not known, the stack that a program takes is
+bounded by its longest chain of calls, which is printed with what its functions put on the stack.
+Exits 1 with what it found: a cycle, or a call whose target is not known. x86-64.
 """
 
 import re
@@ -116,7 +116,8 @@ class Program:
             self.problem(start, at, f"calls {operands}, which is unknown")
 
     def loaded(self, start, place, register):
-        """The functions whose addresses a register may hold here; none if it may hold anything else."""
+        """The functions whose addresses a register may hold here; none if it may hold
+        anything else."""
         body, before = self.bodies[start], self.before(start)
         targets, seen, left = set(), set(), list(before[place])
         while left:
@@ -186,7 +187,8 @@ class Program:
         return self.entries(body, entry) if table else []
 
     def entries(self, body, entry):
-        """The entries from the first to the last that is in this function. What follows it in memory may
+        """The entries from the first to the last that is in this function. What follows it in
+        memory may
         be another table's: then these are too many, which is no harm. The first one decides."""
         found = []
         while (target := entry(len(found))) and body[0][0] <= target <= body[-1][0]:
@@ -255,7 +257,8 @@ def main():
     depth, chain = program.deepest(program.first)
     count = sum(len(calls) for calls in program.calls.values())
     print(
-        f"{len(program.reached)} functions, {count} calls between them, no recursion, no call whose "
+        f"{len(program.reached)} functions, {count} calls between them, no recursion, "
+        "no call whose "
         f"target is not known; at most {depth} bytes of stack, {len(chain)} functions deep"
     )
     return 0

@@ -1,12 +1,13 @@
 //! When the primary asks for clock steps that no op brought with it.
 //!
-//! Every entry carries a grant of its own (a *fused* bubble). A bubble, an entry without ops, is needed
-//! only when a replica is stalled: a thread is runnable, and the script is used up. After an op the
-//! primary waits for a moment, because another op would bring a grant along; when stalls repeat without
-//! an op between them there is nothing to wait for, and the bubbles grow: a start-up makes 10⁵ calls.
+//! Every entry carries a grant of its own (a *fused* bubble). A bubble, an entry without ops, is
+//! needed only when a replica is stalled: a thread is runnable, and the script is used up. After an
+//! op the primary waits for a moment, because another op would bring a grant along; when stalls
+//! repeat without an op between them there is nothing to wait for, and the bubbles grow: a start-up
+//! makes 10⁵ calls.
 //!
-//! The idea, and the names of the two numbers, are CRANE's (Cui et al., "Paxos Made Transparent", SOSP
-//! 2015, §3.3), which asks for a bubble whenever no input came, stalled or not.
+//! The idea, and the names of the two numbers, are CRANE's (Cui et al., "Paxos Made Transparent",
+//! SOSP 2015, §3.3), which asks for a bubble whenever no input came, stalled or not.
 
 use crate::time::{Duration, Instant};
 
@@ -29,7 +30,8 @@ pub struct Bubbles {
 pub struct Sight {
     /// The server has consumed the whole script, and a thread of it is runnable.
     pub stalled: bool,
-    /// An entry is on its way to the script: proposed and not committed, or committed and not consumed.
+    /// An entry is on its way to the script: proposed and not committed, or committed and not
+    /// consumed.
     pub outstanding: bool,
     /// No client is connected: nobody could send an op.
     pub alone: bool,
@@ -64,8 +66,8 @@ impl Bubbles {
         self.nclock
     }
 
-    /// Looks at the replica. After [`Ask::Now`] the caller proposes, and says `outstanding` until the
-    /// bubble has been consumed.
+    /// Looks at the replica. After [`Ask::Now`] the caller proposes, and says `outstanding` until
+    /// the bubble has been consumed.
     // specs: S8
     pub fn look(&mut self, now: Instant, sight: Sight) -> Ask {
         if !sight.stalled || sight.outstanding {

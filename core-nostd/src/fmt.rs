@@ -2,8 +2,8 @@
 //!
 //! They may differ between replicas and decide nothing. What a driver must act on is an effect.
 
-/// One line at a level of `log` and `defmt`: `say!(info, "slot {}", slot.0)`. Values are plain numbers,
-/// or wrapped by `shown!`.
+/// One line at a level of `log` and `defmt`: `say!(info, "slot {}", slot.0)`. Values are plain
+/// numbers, or wrapped by `shown!`.
 macro_rules! say {
     ($level:ident, $text:literal $(, $value:expr)* $(,)?) => {{
         #[cfg(any(feature = "log", feature = "defmt"))]

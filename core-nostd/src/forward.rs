@@ -1,13 +1,14 @@
 //! The entry rule, on the side of the replica by which a client came in.
 //!
-//! The entry's driver turns what clients do into ops and *keeps* each until it has seen it committed.
-//! PendingOp ops are handed to the primary in their order; to another primary, and after an election timeout, again
-//! from the first one that is kept. Ops carry numbers, offsets and totals, so that admission recognises
-//! one that comes twice, and one that comes after a lost one, and drops it.
+//! The entry's driver turns what clients do into ops and *keeps* each until it has seen it
+//! committed. PendingOp ops are handed to the primary in their order; to another primary, and after
+//! an election timeout, again from the first one that is kept. Ops carry numbers, offsets and
+//! totals, so that admission recognises one that comes twice, and one that comes after a lost one,
+//! and drops it.
 //!
-//! Because everything older has been seen committed, the first op that is kept of a connection is where
-//! the script stands with that connection. A committed op frees that one or none: an op behind a lost
-//! one did not count, stays, and is handed over again.
+//! Because everything older has been seen committed, the first op that is kept of a connection is
+//! where the script stands with that connection. A committed op frees that one or none: an op
+//! behind a lost one did not count, stays, and is handed over again.
 //!
 //! The machine knows ops by *tickets*; their bytes stay with the driver.
 
@@ -17,7 +18,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::Op;
 
 /// After so long without any of the handed-over ops being committed, all are handed over again.
-pub const PATIENCE: Duration = Duration::from_millis(1000);
+pub const RESEND_AFTER: Duration = Duration::from_millis(1000);
 
 /// Counts kept ops from 0. Not used again within one generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -35,8 +36,8 @@ impl core::fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
-/// The ops of one generation of one entry replica that have not been seen committed: at most `OPS` of
-/// them, with at most `BYTES` bytes of data (one op is always allowed).
+/// The ops of one generation of one entry replica that have not been seen committed: at most `OPS`
+/// of them, with at most `BYTES` bytes of data (one op is always allowed).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     me: NodeId,
@@ -123,8 +124,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         }
     }
 
-    /// Keeps an op of this replica's clients, or a `Retire` of its own. The driver keeps its bytes by
-    /// the ticket until [`Forwarder::first`] has passed it.
+    /// Keeps an op of this replica's clients, or a `Retire` of its own. The driver keeps its bytes
+    /// by the ticket until [`Forwarder::first`] has passed it.
     ///
     /// # Errors
     /// [`Full`]; nothing has changed then.
@@ -177,7 +178,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
             if broken(Mutant::MemoryUncounted) { core::mem::take(&mut kept.bytes) } else { 0 };
         self.bytes -= early;
         self.waiting_since = now;
-        // The driver keeps the bytes up to here, also those of ops that are committed behind others.
+        // The driver keeps the bytes up to here, also those of ops that are committed behind
+        // others.
         while self.first < self.next && self.ring[self.first as usize % OPS].committed {
             self.bytes -= self.ring[self.first as usize % OPS].bytes;
             self.first += 1;
@@ -187,7 +189,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     }
 
     /// The next op to hand to the primary, if there is one that it has not been handed.
-    pub fn hand_over(&mut self, now: Instant) -> Option<Ticket> {
+    pub fn next_op(&mut self, now: Instant) -> Option<Ticket> {
         while self.handed < self.next {
             let ticket = Ticket(self.handed);
             if self.handed == self.first {
@@ -213,7 +215,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     /// When to call [`Forwarder::wake`], if anything is waited for.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        (self.handed > self.first).then_some(self.waiting_since + PATIENCE)
+        (self.handed > self.first).then_some(self.waiting_since + RESEND_AFTER)
     }
 
     /// Time has passed. Says whether everything is to be handed over again.
@@ -279,7 +281,7 @@ mod tests {
 
     fn handed(forward: &mut Small) -> usize {
         let mut count = 0;
-        while forward.hand_over(Instant::START).is_some() {
+        while forward.next_op(Instant::START).is_some() {
             count += 1;
         }
         count
@@ -311,9 +313,9 @@ mod tests {
         forward.committed(Instant::START, &connect(1));
         forward.committed(Instant::START, &send(1, 0));
         forward.start_over(Instant::START);
-        assert_eq!(forward.hand_over(Instant::START), Some(Ticket(1)));
-        assert_eq!(forward.hand_over(Instant::START), Some(Ticket(2)));
-        assert_eq!(forward.hand_over(Instant::START), None);
+        assert_eq!(forward.next_op(Instant::START), Some(Ticket(1)));
+        assert_eq!(forward.next_op(Instant::START), Some(Ticket(2)));
+        assert_eq!(forward.next_op(Instant::START), None);
     }
 
     #[test]
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_silence_everything_is_handed_over_again() {
+    fn after_a_pause_everything_is_handed_over_again() {
         let mut forward = Small::new(me(), Generation(5));
         forward.keep(&connect(1)).unwrap();
         assert_eq!(forward.deadline(), None);

@@ -1,4 +1,5 @@
-//! Names of things: nodes, slots, connections. All are plain numbers that every replica knows alike.
+//! Names of things: nodes, slots, connections. All are plain numbers that every replica knows
+//! alike.
 
 use core::fmt;
 use core::num::NonZeroU8;

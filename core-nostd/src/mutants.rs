@@ -1,8 +1,8 @@
-//! Deliberately broken variants of the core: tests of the tests. Each leaves out one thing that looks
-//! as if it could be left out; simulation or model checking must notice (`ci/mutants`).
+//! Deliberately broken variants of the core: tests of the tests. Each leaves out one thing that
+//! looks as if it could be left out; simulation or model checking must notice (`ci/mutants`).
 //!
-//! Only a build with `--cfg crane_mutants` can be broken, and such a build must have debug assertions,
-//! which no release build has.
+//! Only a build with `--cfg crane_mutants` can be broken, and such a build must have debug
+//! assertions, which no release build has.
 
 #[cfg(all(crane_mutants, not(debug_assertions)))]
 compile_error!("the broken variants are for tests: they want debug assertions");

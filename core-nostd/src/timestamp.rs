@@ -1,9 +1,9 @@
 //! The primary's clock, as entries are stamped with it.
 //!
-//! Timestamps grow from entry to entry, also from one primary to the next, whatever the clocks of their
-//! hosts say: a replica goes on from the highest timestamp that it has seen in any entry. So the driver
-//! shows every timestamp that gets into its log, and those that are in it at the start, committed or not;
-//! a log that was cut is replaced by the agreed time of the checkpoint.
+//! Timestamps grow from entry to entry, also from one primary to the next, whatever the clocks of
+//! their hosts say: a replica goes on from the highest timestamp that it has seen in any entry. So
+//! the driver shows every timestamp that gets into its log, and those that are in it at the start,
+//! committed or not; a log that was cut is replaced by the agreed time of the checkpoint.
 //!
 //! Time is an argument here, too: `local` is in nanoseconds of a clock that the driver chooses and
 //! that is not set while it runs; `host` is what the host takes for the time since the Unix epoch.
@@ -12,7 +12,8 @@ use crate::mutants::{Mutant, broken};
 
 /// What one replica would timestamp entries with, in nanoseconds since the Unix epoch.
 ///
-/// Theorem: every timestamp is above all timestamps before it, made here or seen (64 bits last until 2554).
+/// Theorem: every timestamp is above all timestamps before it, made here or seen (64 bits last
+/// until 2554).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Timestamps {
     /// The time at the moment `at` of the local clock.
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_grow_over_a_host_whose_clock_is_behind() {
+    fn timestamps_grow_over_a_host_whose_clock_is_behind() {
         let mut timestamps = Timestamps::new(7, 1_000);
         timestamps.saw(8, 9_000);
         timestamps.consult_host(9, 1_002);
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_clock_that_stands_still_or_goes_back_makes_no_stamp_twice() {
+    fn a_local_clock_that_stands_still_or_goes_back_makes_no_timestamp_twice() {
         let mut timestamps = Timestamps::new(100, 1_000);
         let made = [100, 100, 90, 100].map(|local| timestamps.timestamp(local));
         assert_eq!(made, [1_000, 1_001, 1_002, 1_003]);

@@ -87,7 +87,7 @@ fn ballot(node: u8) -> Ballot {
 
 // specs: P14
 #[test]
-fn a_candidate_that_learns_more_than_its_majority_promised_gives_up() {
+fn a_candidate_that_learns_more_than_its_quorum_promised_gives_up() {
     let mut alone = Alone::candidate();
     assert_eq!(alone.node.role(), Role::Candidate);
     alone.chosen(1, 1);
@@ -97,7 +97,7 @@ fn a_candidate_that_learns_more_than_its_majority_promised_gives_up() {
 }
 
 #[test]
-fn a_candidate_whose_majority_promised_what_it_has_leads() {
+fn a_candidate_whose_quorum_promised_what_it_has_leads() {
     let mut alone = Alone::candidate();
     alone.promised(LogEnd::default());
     assert_eq!(alone.node.role(), Role::Primary);

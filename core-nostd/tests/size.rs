@@ -1,5 +1,5 @@
-//! What the machines take, pinned: who makes one larger says so here. All of it is in their own size,
-//! because none of them allocates.
+//! What the machines take, pinned: who makes one larger says so here. All of it is in their own
+//! size, because none of them allocates.
 
 use std::mem::size_of;
 
@@ -30,7 +30,7 @@ fn a_step_has_so_many_effects_at_most() {
 }
 
 #[test]
-fn a_handover_takes_what_its_ops_take() {
+fn a_forwarder_takes_what_its_ops_take() {
     let sizes =
         parts(size_of::<Forwarder<1024, 64>>(), size_of::<Forwarder<64, 64>>(), 1024 - 64, 64);
     assert_eq!(sizes, (40, 56), "bytes for an op, and for the rest");
@@ -54,7 +54,7 @@ fn an_execution_takes_what_threads_and_connections_and_listeners_take() {
 }
 
 #[test]
-fn what_decides_on_bubbles_and_stamps_is_small() {
+fn what_decides_on_bubbles_and_timestamp_is_small() {
     assert_eq!((size_of::<Bubbles>(), size_of::<Timestamps>()), (40, 24));
 }
 

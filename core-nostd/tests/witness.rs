@@ -1,7 +1,7 @@
-//! A witness leads, if it must. Found by simulation: one that led when the only member with a server had
-//! lost its storage waited for ever to hand its role over to who had voted once, and proposed nothing
-//! meanwhile; and two that had more of the log than a server waited for ever for this one's candidacies,
-//! which came to nothing.
+//! A witness leads, if it must. Found by simulation: one that led when the only member with a
+//! server had lost its storage waited for ever to hand its role over to who had voted once, and
+//! proposed nothing meanwhile; and two that had more of the log than a server waited for ever for
+//! this one's candidacies, which came to nothing.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{

@@ -1,7 +1,8 @@
 //! Builds the preload library, which the command carries inside.
 //!
-//! It must be a package of its own (hooks that are linked into the daemon would hook the daemon), and
-//! it gets a target directory of its own, because cargo holds the lock of the one that it works in.
+//! It must be a package of its own (hooks that are linked into the daemon would hook the daemon),
+//! and it gets a target directory of its own, because cargo holds the lock of the one that it works
+//! in.
 
 use std::env;
 use std::path::PathBuf;
@@ -24,7 +25,8 @@ fn main() {
         println!("cargo:rerun-if-changed={}", watched.display());
     }
 
-    // Fuzz targets start no server, and the library could not be built with the flags that they need.
+    // Fuzz targets start no server, and the library could not be built with the flags that they
+    // need.
     if env::var_os("CARGO_CFG_FUZZING").is_some() {
         let none = target.with_extension("none");
         std::fs::write(&none, b"").expect("our place can be written to");
@@ -38,8 +40,9 @@ fn main() {
         .arg(frontend.join("crane-preload/Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
-        // A thread that ends (pthread_exit, cancellation) is unwound by libc through the hook that it is
-        // in. Built like this, frames of ours have nothing to do then, and do not stand in the way.
+        // A thread that ends (pthread_exit, cancellation) is unwound by libc through the hook that
+        // it is in. Built like this, frames of ours have nothing to do then, and do not stand in
+        // the way.
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
     // What cargo, or clippy in its place, set for this package is not meant for the other one.
     for (name, _) in env::vars_os() {

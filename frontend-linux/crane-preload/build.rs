@@ -1,7 +1,7 @@
 //! Asks the dynamic linker to run this library's constructor before all others.
 //!
-//! An allocator that is loaded as a library sets itself up in its own constructor, by the clock: what it
-//! is told there must be agreed already.
+//! An allocator that is loaded as a library sets itself up in its own constructor, by the clock:
+//! what it is told there must be agreed already.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -4,8 +4,8 @@ use crane_core::execution::Execution;
 use crane_core::execution::turn::ThreadId;
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Config, Content, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node,
-    RANGE_ENTRIES_MAX, Record, SlotRange, DurableState, WriteNumber,
+    Ballot, Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input, Members,
+    Message, Node, RANGE_ENTRIES_MAX, Record, SlotRange, WriteNumber,
 };
 use crane_core::time::{Duration, Instant};
 use crane_core::wire;
@@ -69,8 +69,8 @@ impl Group {
         Self { now, members, messages: [None; MESSAGES], sent: 0, arrived: 0, longest: 0 }
     }
 
-    /// Proposes at whatever node is primary, now one payload, now several at once, until so many entries
-    /// are committed there. Says which.
+    /// Proposes at whatever node is primary, now one payload, now several at once, until so many
+    /// entries are committed there. Says which.
     pub fn lead_until_committed(&mut self, entries: u64) -> usize {
         for _ in 0..1_000_000 {
             self.pass();
@@ -199,7 +199,8 @@ impl Group {
                     let mut first = from;
                     while first <= up_to {
                         let range = SlotRange::between(first, up_to);
-                        let range = SlotRange { count: range.count.min(RANGE_ENTRIES_MAX as u32), ..range };
+                        let range =
+                            SlotRange { count: range.count.min(RANGE_ENTRIES_MAX as u32), ..range };
                         self.send(index, to, Message::Chosen { range });
                         first = range.last().next();
                     }
@@ -270,7 +271,8 @@ impl Member {
             let mut writer = wire::EntryWriter::new(&mut space).expect("the space suffices");
             writer.push(&wire::Op::Time).expect("the space suffices");
             let payload = writer.finish(digest, 3 + digest as u32 % 7);
-            let decoded = wire::EntryPayload::decode(payload).expect("what was encoded can be decoded");
+            let decoded =
+                wire::EntryPayload::decode(payload).expect("what was encoded can be decoded");
             let (timestamp, grant) = (decoded.timestamp, decoded.grant);
             self.execution.admit(self.admitted, timestamp, decoded.ops(), grant, |_, _| {});
             while self.execution.call(ThreadId(0), 1, digest as u32) {}

@@ -1,5 +1,5 @@
-//! What the group does not need, so that all of the core is in the program: handing ops over, bubbles,
-//! timestamps, threads that wait, connections, changes of members.
+//! What the group does not need, so that all of the core is in the program: handing ops over,
+//! bubbles, timestamps, threads that wait, connections, changes of members.
 
 use crane_core::bubble::{Ask, Bubbles, Sight};
 use crane_core::execution::Execution;
@@ -7,9 +7,9 @@ use crane_core::execution::admission::Admitted;
 use crane_core::execution::turn::{NEVER, WaitKey};
 use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::paxos::{Config, Effects, Members, Node, DurableState};
-use crane_core::timestamp::Timestamps;
+use crane_core::paxos::{Config, DurableState, Effects, Members, Node};
 use crane_core::time::{Duration, Instant};
+use crane_core::timestamp::Timestamps;
 use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, Op, Schedule};
 
 /// Lets one connection come, be read and go, by way of all machines.
@@ -37,7 +37,7 @@ pub fn serve_one_connection() {
         let length = op.encode(&mut one).expect("an op is short");
         writer.push_encoded(&one[..length], 1).expect("the space suffices");
     }
-    while forward.hand_over(now).is_some() {}
+    while forward.next_op(now).is_some() {}
     assert!(!forward.wake(now), "nothing is late yet");
     let mut timestamps = Timestamps::new(0, 1_000);
     timestamps.saw(1, 2_000);
@@ -67,12 +67,18 @@ fn execute(entry: &EntryPayload<'_>) {
     server.turn.wait(waits, server.gate.agreed() + 500);
     assert!(server.turn.pass() == Some(other), "the second one runs");
     let mut bytes_came = 0;
-    server.admit(Slot(2), entry.timestamp, entry.ops(), entry.grant, |at, admitted| match admitted {
-        Admitted::Acceptable(_) => _ = at.turn.wake(waits, 1),
-        Admitted::Data { bytes, .. } => bytes_came += bytes.len(),
-        Admitted::Retired(node) => while at.sockets.retired(node).is_some() {},
-        _ => {}
-    });
+    server.admit(
+        Slot(2),
+        entry.timestamp,
+        entry.ops(),
+        entry.grant,
+        |at, admitted| match admitted {
+            Admitted::Acceptable(_) => _ = at.turn.wake(waits, 1),
+            Admitted::Data { bytes, .. } => bytes_came += bytes.len(),
+            Admitted::Retired(node) => while at.sockets.retired(node).is_some() {},
+            _ => {}
+        },
+    );
     assert!(bytes_came == 7, "the bytes were admitted");
     assert!(server.call(other, 1, 0), "the entry grants calls");
     let conn = server.sockets.accept(listener).expect("a connection has come");

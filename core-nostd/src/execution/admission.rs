@@ -1,8 +1,8 @@
 //! Admission: an op becomes visible to the server.
 //!
-//! The entry rule: ops may reach the log twice, or after an older one was lost with a primary. Numbers
-//! and offsets in the ops tell; what the script already held is skipped, what would leave a gap is
-//! dropped (the entry replica sends again from where the script stands).
+//! The entry rule: ops may reach the log twice, or after an older one was lost with a primary.
+//! Numbers and offsets in the ops tell; what the script already held is skipped, what would leave a
+//! gap is dropped (the entry replica sends again from where the script stands).
 //!
 //! Theorem: the tables are a function of the admitted ops and of the server's own calls; each
 //! connection's bytes are admitted once, in order, without a gap.
@@ -105,8 +105,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// After [`Admitted::Retired`]: the next connection of retired generations of `node` that was not
-    /// told yet that it is reset, in the order of the table.
+    /// After [`Admitted::Retired`]: the next connection of retired generations of `node` that was
+    /// not told yet that it is reset, in the order of the table.
     // specs: E7
     pub fn retired(&mut self, node: NodeId) -> Option<ConnIndex> {
         let retired = self.entries[node.index()].retired;
@@ -176,8 +176,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.conns[conn.0 as usize].as_mut().expect("a connection that exists")
     }
 
-    /// The server is done with a connection that it has accepted: its place is free, and what is still
-    /// said about it counts no more.
+    /// The server is done with a connection that it has accepted: its place is free, and what is
+    /// still said about it counts no more.
     pub fn close(&mut self, conn: ConnIndex) {
         let place = conn.0 as usize;
         let closed = self.conns[place].take().expect("a connection that exists");
@@ -260,8 +260,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Admitted::Retired(node)
     }
 
-    /// Has an op act on its connection, unless that is not there, or is reset: then its client is gone, and
-    /// what comes late does not count.
+    /// Has an op act on its connection, unless that is not there, or is reset: then its client is
+    /// gone, and what comes late does not count.
     // specs: E3, E7
     fn with<'a>(
         &mut self,

@@ -1,15 +1,15 @@
 //! The logical clock, and the place where the scheduler asks whether it may advance.
 //!
-//! The script is consumed strictly from the head: an entry's timestamp and ops, then its grant, step by
-//! step. An empty script only ever makes a replica wait, never choose; so physical timing has no
-//! influence on what happens at which value of the clock.
+//! The script is consumed strictly from the head: an entry's timestamp and ops, then its grant,
+//! step by step. An empty script only ever makes a replica wait, never choose; so physical timing
+//! has no influence on what happens at which value of the clock.
 
 use crate::limits::CALL_NANOSECONDS;
 
 /// The clock, what is granted to it, and agreed time.
 ///
-/// Theorem: `clock` and `agreed` are functions of the script and of the calls made; `agreed` never goes
-/// backwards.
+/// Theorem: `clock` and `agreed` are functions of the script and of the calls made; `agreed` never
+/// goes backwards.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Gate {
     clock: u64,
@@ -28,7 +28,8 @@ impl Gate {
         self.clock
     }
 
-    /// Agreed time in nanoseconds since the Unix epoch: the last timestamp, plus a fixed amount per call.
+    /// Agreed time in nanoseconds since the Unix epoch: the last timestamp, plus a fixed amount per
+    /// call.
     pub const fn agreed(&self) -> u64 {
         self.agreed
     }

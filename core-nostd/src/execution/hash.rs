@@ -1,5 +1,5 @@
-//! Running hashes: two replicas that did the same have the same value, and one that did something else
-//! almost surely has not. Not cryptographic: it finds divergence, not malice.
+//! Running hashes: two replicas that did the same have the same value, and one that did something
+//! else almost surely has not. Not cryptographic: it finds divergence, not malice.
 
 /// A 64-bit hash of everything put into it so far, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

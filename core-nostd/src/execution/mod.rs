@@ -1,8 +1,8 @@
 //! Execution: when an op is admitted, and whose turn it is.
 //!
 //! [`Execution`] is the state of one server's run. The frontend's hooks step it under the turn:
-//! [`Execution::call`] before each call; [`Execution::admit`] with the entry at the script's head when
-//! the call was not granted; [`Turn`]'s methods when a thread waits, wakes or ends.
+//! [`Execution::call`] before each call; [`Execution::admit`] with the entry at the script's head
+//! when the call was not granted; [`Turn`]'s methods when a thread waits, wakes or ends.
 //!
 //! | room | thought |
 //! |---|---|
@@ -70,8 +70,9 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         }
     }
 
-    /// The holder of the turn makes a call: `kind` and `object` say which, in numbers that are equal on
-    /// all replicas. False: not granted; admit the entry at the script's head, and ask again.
+    /// The holder of the turn makes a call: `kind` and `object` say which, in numbers that are
+    /// equal on all replicas. False: not granted; admit the entry at the script's head, and ask
+    /// again.
     #[inline]
     #[must_use]
     pub fn call(&mut self, thread: ThreadId, kind: u16, object: u32) -> bool {
@@ -89,8 +90,8 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         self.admitted
     }
 
-    /// The entry of the next slot is at the head: its timestamp, then its ops (each told to `tell`), then
-    /// its grant. Gives what is compared between replicas at this slot.
+    /// The entry of the next slot is at the head: its timestamp, then its ops (each told to
+    /// `notify`), then its grant. Gives what is compared between replicas at this slot.
     ///
     /// Slots may be missing in the sequence (no-ops are not part of the script), never go back.
     // specs: S1
@@ -100,7 +101,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         timestamp: u64,
         ops: impl Iterator<Item = Op<'a>>,
         grant: u32,
-        mut tell: impl FnMut(&mut Self, Admitted<'a>),
+        mut notify: impl FnMut(&mut Self, Admitted<'a>),
     ) -> Mark {
         assert!(slot > self.admitted, "the script is consumed in the order of its slots");
         self.admitted = slot;
@@ -109,7 +110,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         self.turn.expire(self.gate.agreed());
         for op in ops {
             let admitted = self.sockets.admit(&op);
-            tell(self, admitted);
+            notify(self, admitted);
         }
         self.gate.grant(grant);
         mark

@@ -1,5 +1,6 @@
-//! Virtual sockets: what `accept`, `recv`, `send` and `epoll` may answer, as a function of admitted ops
-//! and of the server's own calls. The bytes themselves lie in the frontend; here they are counted.
+//! Virtual sockets: what `accept`, `recv`, `send` and `epoll` may answer, as a function of admitted
+//! ops and of the server's own calls. The bytes themselves lie in the frontend; here they are
+//! counted.
 
 use crate::id::ConnId;
 use crate::limits::{RECEIVE_WINDOW, SEND_WINDOW};
@@ -120,7 +121,8 @@ impl Conn {
         self.sent += count as u64;
     }
 
-    /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before it.
+    /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before
+    /// it.
     // specs: E2, E3
     pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
         if broken(Mutant::OffsetUnchecked) {

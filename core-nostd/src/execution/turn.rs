@@ -1,12 +1,15 @@
-//! Whose turn it is: one queue of runnable threads, passed through in order, and the threads that wait.
+//! Whose turn it is: one queue of runnable threads, passed through in order, and the threads that
+//! wait.
 //!
 //! After PARROT (Cui et al., SOSP 2013), with a quantum: a thread keeps the turn for several calls,
 //! because handing it over costs far more than a call does.
 //!
-//! Theorem: the sequence of holders is a function of the sequence of calls made on this type. Nothing
-//! here depends on addresses (a wait key chooses a bucket, never an order), on time or on chance.
+//! Theorem: the sequence of holders is a function of the sequence of calls made on this type.
+//! Nothing here depends on addresses (a wait key chooses a bucket, never an order), on time or on
+//! chance.
 
-/// A thread of the server, numbered from 0 in the order of creation; numbers of ended threads return.
+/// A thread of the server, numbered from 0 in the order of creation; numbers of ended threads
+/// return.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ThreadId(pub u16);
 

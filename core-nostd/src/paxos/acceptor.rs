@@ -30,7 +30,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if ballot > self.promised {
             self.promise(ballot, out);
             self.wait_for_candidate();
-            self.tell_role(Reason::HigherBallot, out);
+            self.emit_role(Reason::HigherBallot, out);
         }
         if self.following.is_none() {
             self.answer_due = true;
@@ -105,7 +105,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.vote_told = false;
         self.primary_heard = self.now;
         self.wait_for_primary();
-        self.tell_role(Reason::PrimaryFound, out);
+        self.emit_role(Reason::PrimaryFound, out);
         true
     }
 
@@ -259,7 +259,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if highest > self.promised {
             self.promise(highest, out);
             self.wait_for_primary();
-            self.tell_role(Reason::HigherBallot, out);
+            self.emit_role(Reason::HigherBallot, out);
         }
         let first = self.committed.next();
         for (slot, entry) in range.slots().zip(entries) {

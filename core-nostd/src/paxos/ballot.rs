@@ -11,8 +11,8 @@ use crate::id::NodeId;
 /// A node never uses one ballot for two candidacies: it writes its own promise down before it asks
 /// others for theirs, and goes on from there after a restart.
 ///
-/// Rounds are compared first, then nodes. Both are in one word, because everything is compared by it:
-/// the node in the lowest byte, 0 for nobody.
+/// Rounds are compared first, then nodes. Both are in one word, because everything is compared by
+/// it: the node in the lowest byte, 0 for nobody.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "BallotParts", into = "BallotParts")]
 pub struct Ballot(u64);

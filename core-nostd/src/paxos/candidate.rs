@@ -1,11 +1,13 @@
-//! Election: when a node stands, whom it asks, and how it completes its log.
+//! Election: when a node starts one, whom it asks, and how it completes its log.
 //!
 //! ```text
-//! Backup ── election timeout, closed link ──▶ PreCandidate ── a quorum would ──▶ Candidate: promise durable,
-//!   ▲                                    │ refused: later again          Prepare, quorum promised,
-//!   └────────────────────────────────────┴── higher ballot, no answer ── missing entries fetched
-//!                                                                            │
-//!                                                                            ▼ Primary
+//! Backup ── election timeout, closed link ──▶ PreCandidate: asks for pre-votes
+//!   ▲                                            │ refused: asks again later
+//!   │                                            ▼ a quorum would promise
+//!   ├──── higher ballot, no answer ──────────── Candidate: promise durable, then
+//!   │                                            │  Prepare, quorum promised, entries fetched
+//!   │                                            ▼
+//!   └──── higher ballot, no quorum ──────────── Primary
 //! ```
 
 use crate::id::{NodeId, Slot};
@@ -57,8 +59,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.election_at = self.now + self.own_timeout;
     }
 
-    /// Puts the own candidacy off because another node stands; not for longer than an eager server would:
-    /// that one may come to nothing, again and again. Whoever is reluctant waits for a primary.
+    /// Puts the own candidacy off because another node stands; not for longer than an eager server
+    /// would: that one may come to nothing, again and again. Whoever is reluctant waits for a
+    /// primary.
     pub(super) fn wait_for_candidate(&mut self) {
         let own_timeout = Duration::from_micros(self.draw_timeout());
         self.election_at = self.election_at.max(self.now + own_timeout);
@@ -115,24 +118,24 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.following = None;
             self.why = Reason::LinkDown;
             self.start_election_soon();
-            self.tell_role(Reason::LinkDown, out);
+            self.emit_role(Reason::LinkDown, out);
         }
     }
 
     /// No primary was heard for too long, or the last pre-vote came to nothing.
-    pub(super) fn on_silence(&mut self, out: &mut Effects) {
+    pub(super) fn on_election_timeout(&mut self, out: &mut Effects) {
         if self.following.take().is_some() {
             self.why = Reason::Silence;
         }
         self.start_election_later();
         if !self.may_start_election() {
             self.part = RoleState::Backup;
-            return self.tell_role(self.why, out);
+            return self.emit_role(self.why, out);
         }
         let ballot = self.next_ballot();
         self.part =
             RoleState::PreCandidate { ballot, granted: NodeSet::EMPTY.with(self.config.me) };
-        self.tell_role(self.why, out);
+        self.emit_role(self.why, out);
         for to in self.others().intersection(self.members().voters).iter() {
             send(out, to, Message::PreVote { ballot });
         }
@@ -215,7 +218,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             give_up_at: self.now + self.config.election_timeout.times(2),
             again_at: self.now + self.config.heartbeat,
         });
-        self.tell_role(self.why, out);
+        self.emit_role(self.why, out);
     }
 
     /// Phase 1a, as soon as the own promise is durable.
@@ -359,7 +362,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.forget_part();
         self.following = None;
         self.why = reason;
-        self.tell_role(reason, out);
+        self.emit_role(reason, out);
     }
 
     /// Forgets what only a candidate or a primary needs.
@@ -379,9 +382,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let start = taken.slot;
         // What was chosen under a lower ballot is in the log that was taken over. If more has been
-        // learnt since, or something else in place of it, another primary has got ahead of this one. So
-        // it has if what was fetched is to be cut off again: that it is to be written stands among the
-        // effects already.
+        // learnt since, or something else in place of it, another primary has got ahead of this
+        // one. So it has if what was fetched is to be cut off again: that it is to be written
+        // stands among the effects already.
         let appended = out.iter().any(|effect| match effect {
             Effect::Append { range, .. } => range.last() > start,
             _ => false,

@@ -7,9 +7,9 @@ use crate::limits::NODES_MAX;
 
 use super::{Ballot, Content, Entry, Members, Message, SlotRange, StorageEpoch};
 
-/// Effects that one step can have: three for each other member (a new primary's heartbeat, what is to be
-/// served, a commit index) and eight of the node itself must always fit; the rest is for entries on
-/// their way to members, which otherwise follow with the next step.
+/// Effects that one step can have: three for each other member (a new primary's heartbeat, what is
+/// to be served, a commit index) and eight of the node itself must always fit; the rest is for
+/// entries on their way to members, which otherwise follow with the next step.
 pub const EFFECTS_MAX: usize = EFFECTS_RESERVED + 34;
 
 /// Effects that the handlers themselves can have, beside entries that are sent.
@@ -30,7 +30,8 @@ pub enum Input<'a> {
     /// Time has passed; due after [`deadline`](super::Node::deadline), harmless at any time.
     Wake,
     /// A message has come, whole and unharmed, with its entries if it names any (see
-    /// [`Message::range`]) and their payloads; the frontend has checked these against their descriptors.
+    /// [`Message::range`]) and their payloads; the frontend has checked these against their
+    /// descriptors.
     Message {
         /// The sender, whose identity the frontend has established.
         from: NodeId,
@@ -56,12 +57,13 @@ pub enum Input<'a> {
     },
 }
 
-/// What a node wants done. Nothing that depends on a write comes before [`Input::Durable`] has told of
-/// it, so the driver may carry out all effects at once, and in parallel.
+/// What a node wants done. Nothing that depends on a write comes before [`Input::Durable`] has told
+/// of it, so the driver may carry out all effects at once, and in parallel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
-    /// Send a message; if it names a range, with these entries of the log, as it is when this effect is
-    /// carried out in its turn, and with their payloads. A message that cannot be sent is dropped.
+    /// Send a message; if it names a range, with these entries of the log, as it is when this
+    /// effect is carried out in its turn, and with their payloads. A message that cannot be sent is
+    /// dropped.
     Send {
         /// The receiver.
         to: NodeId,
@@ -76,8 +78,9 @@ pub enum Effect {
         /// The record.
         record: Record,
     },
-    /// Append entries in the same way: [`Node::records`](super::Node::records) gives the record of each.
-    /// Their payloads are those that were handed in together with the input that this step answers.
+    /// Append entries in the same way: [`Node::records`](super::Node::records) gives the record of
+    /// each. Their payloads are those that were handed in together with the input that this step
+    /// answers.
     Append {
         /// The number of the first record; the others follow.
         number: WriteNumber,
@@ -89,10 +92,10 @@ pub enum Effect {
         /// The last of them.
         up_to: Slot,
     },
-    /// Read these slots from the log, and send them to the member as [`Message::Chosen`], in ranges, in
-    /// their order. They are committed. If the log here does not reach back so far, the
-    /// member needs a state transfer: a checkpoint with its [`SnapshotMeta`](super::SnapshotMeta), from which that
-    /// node is restored. If there is none, do nothing.
+    /// Read these slots from the log, and send them to the member as [`Message::Chosen`], in
+    /// ranges, in their order. They are committed. If the log here does not reach back so far, the
+    /// member needs a state transfer: a checkpoint with its [`SnapshotMeta`](super::SnapshotMeta),
+    /// from which that node is restored. If there is none, do nothing.
     ServeCatchUp {
         /// The receiver.
         to: NodeId,
@@ -134,8 +137,8 @@ pub enum Record {
         /// The entry. Its ballot is promised as well, and the log accepted under it.
         entry: Entry,
     },
-    /// The log up to a slot is accepted under a new primary's ballot, with nothing after it: entries
-    /// that were written for later slots are no longer part of the log.
+    /// The log up to a slot is accepted under a new primary's ballot, with nothing after it:
+    /// entries that were written for later slots are no longer part of the log.
     Adopt {
         /// The primary's. Promised already.
         ballot: Ballot,
@@ -155,8 +158,8 @@ pub enum VotingStatus {
     Blank,
     /// When this storage was new, no other member had voted.
     Ready,
-    /// The storage was new when others had voted already. Learns the log, and has the primary propose
-    /// [`Content::Rejoin`] for this epoch.
+    /// The storage was new when others had voted already. Learns the log, and has the primary
+    /// propose [`Content::Rejoin`] for this epoch.
     Rejoining {
         /// This storage's.
         epoch: StorageEpoch,

@@ -37,8 +37,8 @@ impl StorageEpoch {
 pub enum Content {
     /// A payload of the frontend: an encoded entry, or the genesis in slot 1.
     Payload(Descriptor),
-    /// `node` has lost its storage. What an older epoch of it promised or acknowledged does not count
-    /// any more; `epoch` does, as soon as this is committed in that node's own log.
+    /// `node` has lost its storage. What an older epoch of it promised or acknowledged does not
+    /// count any more; `epoch` does, as soon as this is committed in that node's own log.
     Rejoin {
         /// Who lost it.
         node: NodeId,

@@ -1,5 +1,5 @@
-//! Ranges of another node's log: asked for by a candidate that completes its own, or by one that learns
-//! of a higher commit index; and how they are answered.
+//! Ranges of another node's log: asked for by a candidate that completes its own, or by one that
+//! learns of a higher commit index; and how they are answered.
 
 use crate::id::{NodeId, Slot};
 
@@ -120,8 +120,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// After a range has come: asks for the next range, or goes on to what the entries were for. Once for
-    /// all of them: what is between is here already.
+    /// After a range has come: asks for the next range, or goes on to what the entries were for.
+    /// Once for all of them: what is between is here already.
     pub(super) fn go_on_fetching(&mut self, come: SlotRange, out: &mut Effects) {
         if let Some((node, from)) = self.learning
             && come.first.0 < from.0 + FETCH_SLOTS

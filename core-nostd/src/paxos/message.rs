@@ -10,8 +10,8 @@ use super::{Ballot, SlotRange, StorageEpoch, VotingStatus};
 /// Bytes of the longest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 128;
 
-/// The end of a log. A candidate compares logs by it, the ballot first: the log with the highest end
-/// has every entry that any quorum has chosen.
+/// The end of a log. A candidate compares logs by it, the ballot first: the log with the highest
+/// end has every entry that any quorum has chosen.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -32,8 +32,8 @@ pub enum Message {
         nonce: u64,
         /// The sender's voting status.
         voting: VotingStatus,
-        /// As far as it knows, the log names this epoch of it. A request that is late, from an epoch
-        /// which has ended, does not fit any more.
+        /// As far as it knows, the log names this epoch of it. A request that is late, from an
+        /// epoch which has ended, does not fit any more.
         named: StorageEpoch,
     },
     /// The answer to [`Message::Hello`].
@@ -130,8 +130,8 @@ pub enum Message {
         up_to: Slot,
         /// The same, durable or not.
         received: Slot,
-        /// The epoch that votes for these slots under this ballot. None if it may not, or has not all
-        /// that the primary took over yet.
+        /// The epoch that votes for these slots under this ballot. None if it may not, or has not
+        /// all that the primary took over yet.
         epoch: Option<StorageEpoch>,
         /// From the heartbeat that is answered, else 0.
         beat: u64,

@@ -3,15 +3,15 @@
 //! Multi-Paxos (Lamport, "Paxos Made Simple", 2001) over a log. Two choices make it small:
 //!
 //! * Entries are accepted in the order of their slots, so that an acknowledgement is one number. An
-//!   entry keeps the ballot under which it was first proposed: two logs that have the same ballot in
-//!   the same slot are equal up to there (Ongaro and Ousterhout, "In Search of an Understandable
+//!   entry keeps the ballot under which it was first proposed: two logs that have the same ballot
+//!   in the same slot are equal up to there (Ongaro and Ousterhout, "In Search of an Understandable
 //!   Consensus Algorithm", 2014, §5.3).
-//! * Beside that, a log is *accepted under* a ballot as a whole: it is the beginning of that primary's
-//!   log and has all that this one took over. Any node that reaches a quorum can become primary,
-//!   whatever its log lacks: of the logs that the quorum promised with, it takes over the one
-//!   accepted under the highest ballot, the longest of those, and has it accepted under its own (Ng,
-//!   Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected quorum never waits
-//!   for one special node, and only votes under the primary's own ballot count.
+//! * Beside that, a log is *accepted under* a ballot as a whole: it is the beginning of that
+//!   primary's log and has all that this one took over. Any node that reaches a quorum can become
+//!   primary, whatever its log lacks: of the logs that the quorum promised with, it takes over the
+//!   one accepted under the highest ballot, the longest of those, and has it accepted under its own
+//!   (Ng, Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected quorum never
+//!   waits for one special node, and only votes under the primary's own ballot count.
 //!
 //! A node asks before it stands (pre-vote), and a primary that has lost its quorum steps down, so
 //! that a returning or half-connected node disturbs nobody.
@@ -32,7 +32,7 @@
 //! | `window` | the end of the log |
 //! | `acceptor`, `candidate`, `primary`, `voting` | its handlers: accept, be elected, propose, be allowed to vote |
 //! | `fetching`, `replication` | what a candidate lacks, what members lack |
-//! | `view` | what a driver may ask |
+//! | `queries` | what a driver may ask |
 
 mod acceptor;
 mod ballot;
@@ -45,8 +45,8 @@ mod members;
 mod message;
 mod node;
 mod primary;
+mod queries;
 mod replication;
-mod view;
 mod voting;
 mod window;
 

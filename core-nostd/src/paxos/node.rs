@@ -14,8 +14,9 @@ use super::{
     SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 
-/// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet durable
-/// here; it is the same on all nodes, does not shrink over a group's life, and is best a power of two.
+/// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet
+/// durable here; it is the same on all nodes, does not shrink over a group's life, and is best a
+/// power of two.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node<const WINDOW: usize> {
     pub(super) config: Config,
@@ -65,9 +66,9 @@ pub struct Node<const WINDOW: usize> {
     pub(super) progress: [Progress; NODES_MAX],
 
     // What the driver was told.
-    role_told: Role,
-    committed_told: Slot,
-    members_told: Members,
+    role_emitted: Role,
+    committed_emitted: Slot,
+    members_emitted: Members,
 }
 
 /// What a node does at the moment.
@@ -121,9 +122,9 @@ pub struct Contact {
 }
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Starts a node from what its storage holds. `log` gives every entry that is in the log, in the
-    /// order of the slots and without gaps, from slot 1 or from the one after the snapshot. Nothing
-    /// comes out; call with [`Input::Wake`] next.
+    /// Starts a node from what its storage holds. `log` gives every entry that is in the log, in
+    /// the order of the slots and without gaps, from slot 1 or from the one after the snapshot.
+    /// Nothing comes out; call with [`Input::Wake`] next.
     ///
     /// # Panics
     /// When `config` or `log` break what is said here and in [`Config`].
@@ -161,7 +162,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         window.release(committed);
         let accepted = stored.accepted.max(window.end().ballot);
         let last = window.last();
-        let members_told = window.end().members;
+        let members_emitted = window.end().members;
         let mut node = Self {
             now,
             random: config.nonce ^ (u64::from(config.me.number()) << 56),
@@ -199,9 +200,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             promises: [None; NODES_MAX],
             lead: Leadership::default(),
             progress: [Progress::default(); NODES_MAX],
-            role_told: Role::Recovering { primary: None },
-            committed_told: Slot::NONE,
-            members_told,
+            role_emitted: Role::Recovering { primary: None },
+            committed_emitted: Slot::NONE,
+            members_emitted,
             config,
         };
         node.wait_for_primary();
@@ -212,8 +213,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Lets the node know of something that happened, and collects what it wants done.
     ///
     /// # Panics
-    /// When `out` is not empty, or an invariant of the protocol turns out to be broken: better stopped
-    /// than wrong.
+    /// When `out` is not empty, or an invariant of the protocol turns out to be broken: better
+    /// stopped than wrong.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Effects) {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
@@ -295,7 +296,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         match self.part {
             RoleState::Backup | RoleState::PreCandidate { .. } if self.now >= self.election_at => {
-                self.on_silence(out);
+                self.on_election_timeout(out);
             }
             RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
                 self.on_candidate_waiting(candidacy, out);
@@ -313,12 +314,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let RoleState::Primary { ballot } = self.part {
             self.conclude_lead(ballot, out);
         }
-        if self.committed > self.committed_told {
-            self.committed_told = self.committed;
+        if self.committed > self.committed_emitted {
+            self.committed_emitted = self.committed;
             push(out, Effect::Committed { up_to: self.committed });
         }
         let members = self.members();
-        if members != self.members_told {
+        if members != self.members_emitted {
             self.on_members(members, out);
         }
         self.log.release(self.committed.min(self.durable));
@@ -332,7 +333,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// The log says of other members now.
     #[cold]
     fn on_members(&mut self, members: Members, out: &mut Effects) {
-        self.members_told = members;
+        self.members_emitted = members;
         self.draw_own_timeout();
         self.lead.recount = true;
         push(out, Effect::Members { members });
@@ -369,10 +370,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Tells the driver of the role, if it has changed.
-    pub(super) fn tell_role(&mut self, reason: Reason, out: &mut Effects) {
+    pub(super) fn emit_role(&mut self, reason: Reason, out: &mut Effects) {
         let role = self.role();
-        if role != self.role_told {
-            self.role_told = role;
+        if role != self.role_emitted {
+            self.role_emitted = role;
             say!(
                 info,
                 "node {}: {:?}, {:?}",
@@ -384,8 +385,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// A number below `bound`, different on each node and in each range (splitmix64, Steele, Lea and
-    /// Flood, 2014). It spreads timeouts and decides nothing.
+    /// A number below `bound`, different on each node and in each range (splitmix64, Steele, Lea
+    /// and Flood, 2014). It spreads timeouts and decides nothing.
     pub(super) fn draw(&mut self, bound: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

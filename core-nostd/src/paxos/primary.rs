@@ -72,8 +72,8 @@ pub enum ChangeError {
     Busy,
     /// The change would add or remove more than one voter, or leave none, or is none.
     Unsound,
-    /// A node that is to vote has not got the whole log yet, or has lost its storage and not rejoined;
-    /// or those who would vote from then on are out of reach.
+    /// A node that is to vote has not got the whole log yet, or has lost its storage and not
+    /// rejoined; or those who would vote from then on are out of reach.
     NotReady,
 }
 
@@ -91,9 +91,9 @@ impl core::fmt::Display for ChangeError {
 impl core::error::Error for ChangeError {}
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Proposes payloads for the next slots, as many as there is room for, and says how many these are:
-    /// at least one, unless it was given none. They belong to the [`Effect::Append`](super::Effect::Append)
-    /// among the effects.
+    /// Proposes payloads for the next slots, as many as there is room for, and says how many these
+    /// are: at least one, unless it was given none. They belong to the
+    /// [`Effect::Append`](super::Effect::Append) among the effects.
     ///
     /// # Errors
     /// [`ProposeError`]; nothing has changed then.
@@ -192,8 +192,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Hands the role of the primary to another voter: nothing is proposed any more until that one
-    /// has the whole log and was told to stand. If it does not take over within the time of an election timeout,
-    /// this node goes on.
+    /// has the whole log and was told to stand. If it does not take over within the time of an
+    /// election timeout, this node goes on.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing has changed then.
@@ -241,7 +241,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.progress[node.index()].next = Some(shared.min(start).next());
         }
         self.promises = [None; NODES_MAX];
-        self.tell_role(Reason::Elected, out);
+        self.emit_role(Reason::Elected, out);
         self.on_beat(ballot, out);
     }
 

@@ -9,8 +9,8 @@ use super::node::{RoleState, push, send};
 use super::primary::Leadership;
 use super::{Ballot, CATCH_UP_SLOTS_MAX, Effect, Effects, Message, Node, NodeSet, StorageEpoch};
 
-/// Effects that may still come after the entries for a member: what is to be served to each other one,
-/// and a commit index, and what concludes the step.
+/// Effects that may still come after the entries for a member: what is to be served to each other
+/// one, and a commit index, and what concludes the step.
 const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
 
 /// What a primary knows of a member's log.
@@ -70,8 +70,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let epoch = self.log.end().epoch(from);
         let progress = &mut self.progress[from.index()];
-        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever says
-        // so.
+        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever
+        // says so.
         if said.epoch == Some(epoch) && said.up_to >= self.lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };

@@ -6,15 +6,15 @@
 //! * When all other members are new as well (`Blank`, `Ready`), nobody has voted yet: it becomes
 //!   `Ready`, durably. When all are `Ready`, or when somebody votes already, it votes. A new group
 //!   therefore needs all its members once.
-//! * When anybody votes while its own storage is still blank, it counts as lost. It then only learns,
-//!   and asks the primary to put [`Content::Rejoin`] into the log, which names the new epoch of its
-//!   storage. Who knows that entry counts no promise and no acknowledgement of an older epoch; and the
-//!   node votes again when the entry is committed in its own durable log.
+//! * When anybody votes while its own storage is still blank, it counts as lost. It then only
+//!   learns, and asks the primary to put [`Content::Rejoin`] into the log, which names the new
+//!   epoch of its storage. Who knows that entry counts no promise and no acknowledgement of an
+//!   older epoch; and the node votes again when the entry is committed in its own durable log.
 //!
 //! Why this is safe: the entry was chosen by a quorum without that node, so the log of every later
-//! candidate, as completed from the quorum that promised, has it; an older promise of the node, still
-//! on its way, then counts for nothing. What was chosen before with the node's help is in the log
-//! below the entry, on that quorum. (Viewstamped Replication's recovery protocol, which asks a
+//! candidate, as completed from the quorum that promised, has it; an older promise of the node,
+//! still on its way, then counts for nothing. What was chosen before with the node's help is in the
+//! log below the entry, on that quorum. (Viewstamped Replication's recovery protocol, which asks a
 //! quorum for the state, forgets promises: Michael, Ports, Sharma and Szekeres, "Recovering Shared
 //! Objects Without Stable Storage", 2017.)
 //!
@@ -57,8 +57,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && in_log != epoch
             && in_log == named
         {
-            // It has forgotten its vote. Nor is it any longer one to whom the role could be handed over:
-            // as long as a witness waits for that, nothing is proposed.
+            // It has forgotten its vote. Nor is it any longer one to whom the role could be handed
+            // over: as long as a witness waits for that, nothing is proposed.
             self.progress[from.index()].voted = false;
             if self.may_reconfigure() {
                 self.propose_content(Content::Rejoin { node: from, epoch }, out);
@@ -155,12 +155,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
             VotingStatus::Voter { .. } => {
                 self.met = [None; NODES_MAX];
                 self.start_election_soon();
-                self.tell_role(Reason::Admitted, out);
+                self.emit_role(Reason::Admitted, out);
             }
             VotingStatus::Rejoining { .. } => {
                 self.part = RoleState::Backup;
                 self.forget_part();
-                self.tell_role(Reason::StorageLost, out);
+                self.emit_role(Reason::StorageLost, out);
             }
             VotingStatus::Blank | VotingStatus::Ready => {}
         }
@@ -187,8 +187,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
                     self.change_voting(VotingStatus::Voter { epoch }, out);
                 }
             }
-            // Somebody has put an older copy of the storage back. Its votes do not count any more, so
-            // it starts another epoch.
+            // Somebody has put an older copy of the storage back. Its votes do not count any more,
+            // so it starts another epoch.
             VotingStatus::Voter { epoch }
                 if self.log.base().epoch(me) != epoch
                     && self.rejoined.is_none_or(|slot| slot <= self.log.base().slot)

@@ -1,7 +1,7 @@
 //! What is accepted in one slot: the primary's time timestamp, ops, then one grant.
 //!
-//! Layout: a header of fixed size (timestamp, grant, number of ops; little-endian, so that the number can
-//! be filled in when all ops are written), then the ops one after the other.
+//! Layout: a header of fixed size (timestamp, grant, number of ops; little-endian, so that the
+//! number can be filled in when all ops are written), then the ops one after the other.
 
 use crate::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX};
 
@@ -24,7 +24,8 @@ impl<'a> EntryPayload<'a> {
     /// Reads an entry; every op in it is known to be readable afterwards.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], whatever the bytes are; never a panic.
+    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], whatever the bytes are; never a
+    /// panic.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(WireError::OutOfBounds);

@@ -1,5 +1,5 @@
-//! What stands in the log, as bytes: postcard (<https://postcard.jamesmunns.com/wire-format>), without
-//! copies of the data that clients sent.
+//! What stands in the log, as bytes: postcard (<https://postcard.jamesmunns.com/wire-format>),
+//! without copies of the data that clients sent.
 
 mod entry;
 mod genesis;

@@ -32,8 +32,8 @@ impl Endpoint {
     }
 }
 
-/// What the log can say. Offsets and totals count the bytes of one connection's direction from 0, so
-/// that an op which arrives twice, or after a lost one, is recognised (the entry rule).
+/// What the log can say. Offsets and totals count the bytes of one connection's direction from 0,
+/// so that an op which arrives twice, or after a lost one, is recognised (the entry rule).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op<'a> {
     /// A client connected to `local` (the port says to which listener) from `peer`.
@@ -76,17 +76,17 @@ pub enum Op<'a> {
     },
     /// Nothing but the entry's timestamp: a deadline of the server has come.
     Time,
-    /// Connections that entered by this replica, up to this generation, have ended; what is still said
-    /// about them does not count.
+    /// Connections that entered by this replica, up to this generation, have ended; what is still
+    /// said about them does not count.
     Retire {
         /// The entry replica.
         node: NodeId,
         /// The last generation that ended.
         generation: Generation,
     },
-    /// Where a member is reached. Who belongs to the group, and who votes, is said beside the ops, by
-    /// agreement itself; this comes first, so that whoever learns of a member knows where it is. Of no
-    /// meaning to the server.
+    /// Where a member is reached. Who belongs to the group, and who votes, is said beside the ops,
+    /// by agreement itself; this comes first, so that whoever learns of a member knows where it is.
+    /// Of no meaning to the server.
     Member {
         /// The member's number. An earlier bearer is meant no more.
         node: NodeId,
@@ -102,7 +102,8 @@ impl<'a> Op<'a> {
     /// Takes one op from the front of `bytes`, and gives the rest.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] and [`WireError::OutOfBounds`], whatever the bytes are; never a panic.
+    /// [`WireError::Malformed`] and [`WireError::OutOfBounds`], whatever the bytes are; never a
+    /// panic.
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), WireError> {
         let (op, rest) = postcard::take_from_bytes::<Op<'a>>(bytes)?;
         let bounded = match &op {
@@ -118,7 +119,8 @@ impl<'a> Op<'a> {
     /// Writes the op to the front of `space` and says how many bytes it took.
     ///
     /// # Errors
-    /// [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for too much data.
+    /// [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for too much
+    /// data.
     pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
         let bounded = match self {
             Op::Send { bytes, .. } => bytes.len() <= SEND_BYTES_MAX,

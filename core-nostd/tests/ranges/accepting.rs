@@ -136,7 +136,7 @@ fn in_each_role() -> [Backup; 3] {
     backup.accepts(1, Ballot::ZERO, &payloads(5, 2));
     let mut candidate = Backup::new(2, 3);
     candidate.accepts(1, Ballot::ZERO, &payloads(4, 2));
-    candidate.stand();
+    candidate.start_election();
     candidate.promised(3, LogEnd { ballot: ballot(5), slot: Slot(u64::MAX - 1) });
     let mut primary = Backup::leading(3, 1 << 20);
     primary.propose(&[1; 2]);

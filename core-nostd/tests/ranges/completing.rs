@@ -33,7 +33,7 @@ fn copied<const WINDOW: usize>(
 fn a_candidate_is_completed_by_one_run_and_leads() {
     let mut candidate = Member::<64>::new(2, 3);
     candidate.accepts(1, Ballot::ZERO, &payloads(5, 3));
-    candidate.stand();
+    candidate.start_election();
     let entries = [&payloads(5, 2)[..], &payloads(6, 3)].concat();
     let asked = candidate.promised(3, LogEnd { ballot: ballot(6), slot: Slot(5) });
     assert_eq!(fetches(&asked), [3], "the last of what is here is asked for once more");
@@ -46,7 +46,7 @@ fn a_candidate_is_completed_by_one_run_and_leads() {
 #[test]
 fn a_run_that_is_copied_only_in_part_is_not_all() {
     let mut candidate = Member::<64>::new(2, 3);
-    candidate.stand();
+    candidate.start_election();
     let entries = payloads(1, 5);
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
     copied(&mut candidate, 3, 1, Ballot::ZERO, &entries[..3]);
@@ -64,7 +64,7 @@ fn a_run_that_is_copied_only_in_part_is_not_all() {
 #[test]
 fn nothing_is_copied_beyond_what_was_promised() {
     let mut candidate = Member::<64>::new(2, 3);
-    candidate.stand();
+    candidate.start_election();
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
     copied(&mut candidate, 3, 1, Ballot::ZERO, &payloads(1, 9));
     assert_eq!((candidate.node.role(), candidate.node.last()), (Role::Primary, Slot(5)));
@@ -73,7 +73,7 @@ fn nothing_is_copied_beyond_what_was_promised() {
 #[test]
 fn a_run_longer_than_was_asked_for_brings_on_one_question() {
     let mut candidate = Member::<128>::new(2, 3);
-    candidate.stand();
+    candidate.start_election();
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(100) });
     let out = copied(&mut candidate, 3, 1, Ballot::ZERO, &payloads(1, 64));
     assert_eq!((fetches(&out), appended(&out)), (vec![65], vec![(1, 64)]));
@@ -122,8 +122,8 @@ fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
     assert_eq!((learner.node.committed(), learner.log), (Slot(6), entries));
 }
 
-/// A run of chosen entries lets a candidate, or a learner, go on where it ends: it asks once, and not
-/// for what has come; all that follows from it is among the effects of one step.
+/// A run of chosen entries lets a candidate, or a learner, go on where it ends: it asks once, and
+/// not for what has come; all that follows from it is among the effects of one step.
 #[test]
 fn chosen_runs_keep_to_the_bound_of_effects() {
     let entries = own_entries(64);
@@ -137,7 +137,8 @@ fn chosen_runs_keep_to_the_bound_of_effects() {
     assert_eq!((fetches(&out), appended(&out)), (vec![65], vec![(1, 64)]));
 }
 
-/// Copies bring on what can follow from them: other members, whose promises then count or no longer do.
+/// Copies bring on what can follow from them: other members, whose promises then count or no longer
+/// do.
 #[test]
 fn copied_runs_keep_to_the_bound_of_effects() {
     let entries = own_entries(64);
@@ -152,7 +153,7 @@ fn copied_runs_keep_to_the_bound_of_effects() {
     };
     candidate.hears(1, heartbeat, &[]);
     candidate.durable();
-    candidate.stand();
+    candidate.start_election();
     for (other, slot) in [(1, 30), (3, 34), (4, 64), (5, 64), (6, 20), (7, 10)] {
         candidate.promised(other, LogEnd { ballot: ballot(slot), slot: Slot(slot) });
     }
@@ -167,8 +168,9 @@ fn copied_runs_keep_to_the_bound_of_effects() {
     assert_eq!((written, candidate.log), (64, entries));
 }
 
-/// A member whose vote counts only by what was just fetched has promised with a log that is shorter, of a
-/// higher ballot. What was fetched is to be written, so it is not cut off again in the same breath.
+/// A member whose vote counts only by what was just fetched has promised with a log that is
+/// shorter, of a higher ballot. What was fetched is to be written, so it is not cut off again in
+/// the same breath.
 // specs: P7
 #[test]
 fn what_is_appended_stays_for_a_step() {
@@ -180,7 +182,7 @@ fn what_is_appended_stays_for_a_step() {
     candidate.hears(1, Message::Commit { ballot: ballot(1), committed: Slot(1) }, &[]);
     candidate.hears(1, Message::Prepare { ballot: ballot(8) }, &[]);
     candidate.durable();
-    candidate.stand();
+    candidate.start_election();
     candidate.promised(1, LogEnd { ballot: ballot(5), slot: Slot(3) });
     candidate.promised(3, LogEnd { ballot: ballot(5), slot: Slot(1) });
     // The second member's log goes on without the fourth one; then it is a member there as well.
@@ -191,7 +193,7 @@ fn what_is_appended_stays_for_a_step() {
     assert_eq!((appended(&out), candidate.log.len()), (vec![(3, 1)], 3));
     candidate.durable();
     if candidate.node.role() != Role::Primary {
-        candidate.stand();
+        candidate.start_election();
         for member in [1, 3, 4] {
             candidate.promised(member, LogEnd { ballot: ballot(6), slot: Slot(1) });
         }

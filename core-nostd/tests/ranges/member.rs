@@ -38,7 +38,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
     pub fn leading_of(members: Members, bytes_undecided_max: u64) -> Self {
         let mut member =
             Self::with(Config { bytes_undecided_max, ..Config::new(id(1), members, 7) });
-        member.stand();
+        member.start_election();
         for other in members.voters.without(id(1)).iter() {
             member.promised(other.number(), LogEnd::default());
         }
@@ -51,7 +51,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 
     /// Has it ask for promises, under the next ballot.
-    pub fn stand(&mut self) {
+    pub fn start_election(&mut self) {
         self.now = self.now.max(self.node.deadline());
         let (ballot, promised) = (self.node.ballot().next_of(self.node.me()), Ballot::ZERO);
         self.step(Input::Wake);

@@ -54,8 +54,9 @@ fn entries_that_find_no_room_among_the_effects_follow() {
     assert!(sent.into_iter().eq((1..=120).map(|slot| (slot, 1))));
 }
 
-/// The most that comes together: entries for one member, until no more of them have room; all others
-/// have waited for so long that they are to be served from the log; and all are told what is decided.
+/// The most that comes together: entries for one member, until no more of them have room; all
+/// others have waited for so long that they are to be served from the log; and all are told what is
+/// decided.
 #[test]
 fn what_follows_entries_has_room_among_the_effects() {
     let voters = [1].into_iter().map(id).collect();

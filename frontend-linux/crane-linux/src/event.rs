@@ -1,7 +1,8 @@
 //! What a replica did, typed: what changed and why, for people and programs (`status --events`).
 //!
-//! The last ones are kept, and each kind is counted from the daemon's start. An event is told once, when
-//! it happens; what only may matter to someone who looks for faults goes to the tracing library alone.
+//! The last ones are kept, and each kind is counted from the daemon's start. An event is told once,
+//! when it happens; what only may matter to someone who looks for faults goes to the tracing
+//! library alone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -205,7 +206,7 @@ pub struct Events {
 
 impl Events {
     /// Keeps and counts an event.
-    pub fn tell(&mut self, event: Event) {
+    pub fn record(&mut self, event: Event) {
         let counters = &mut self.counters;
         match &event {
             Event::Role { role, .. } if role == "candidate" => counters.candidacies += 1,
@@ -255,7 +256,7 @@ mod tests {
     fn the_last_events_are_kept_and_all_are_counted() {
         let mut events = Events::default();
         for number in 0..100 {
-            events.tell(Event::Promised { ballot: format!("{number}.2") });
+            events.record(Event::Promised { ballot: format!("{number}.2") });
         }
         assert_eq!((events.kept().count(), events.counters.promises), (KEPT_MAX, 100));
         assert_eq!(events.kept().last().unwrap().event.to_string(), "promised ballot 99.2");

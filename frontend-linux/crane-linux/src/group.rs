@@ -1,4 +1,5 @@
-//! A group as it is seen from outside: who belongs to it, how each member is, and orders to its primary.
+//! A group as it is seen from outside: who belongs to it, how each member is, and orders to its
+//! primary.
 
 use std::fs;
 use std::io;
@@ -134,8 +135,8 @@ impl GroupView {
     }
 }
 
-/// Has the primary do something, and gives its answer. An order that a busy or new primary cannot take
-/// is given again.
+/// Has the primary do something, and gives its answer. An order that a busy or new primary cannot
+/// take is given again.
 ///
 /// # Errors
 /// Why it is not done.

@@ -1,8 +1,8 @@
 //! Which replica of its group this one is.
 //!
 //! A replica with data knows. A new one asks those that it was given as peers: if they have a group
-//! already, that group says which number it has, or the replica waits until it is added. If nobody has
-//! one, it is about to be created, and numbers are places in the list.
+//! already, that group says which number it has, or the replica waits until it is added. If nobody
+//! has one, it is about to be created, and numbers are places in the list.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::net::query::Query;
 use crate::options::ReplicaArgs;
 use crate::roster::Roster;
 
-/// How long an answer may take of a replica that is asked by one that starts. Those of a new group do
-/// not listen yet, and refuse at once.
+/// How long an answer may take of a replica that is asked by one that starts. Those of a new group
+/// do not listen yet, and refuse at once.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
@@ -56,8 +56,8 @@ impl JoinReply {
     }
 }
 
-/// Asks the others, for a replica without data: none if there is no group yet. Waits as long as there is
-/// one that does not have it.
+/// Asks the others, for a replica without data: none if there is no group yet. Waits as long as
+/// there is one that does not have it.
 pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
     let mut told = false;
     while let Some(Known { group, founders, roster }) = known_group(names, own, None).await {
@@ -67,8 +67,8 @@ pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
         }
         if !told {
             info!(
-                "the group of {roster} does not have {own} as a member yet; waiting for: crane-linux \
-                 member add {own} --peers {roster}"
+                "the group of {roster} does not have {own} as a member yet; waiting for: \
+                 crane-linux member add {own} --peers {roster}"
             );
             told = true;
         }
@@ -77,8 +77,8 @@ pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
     None
 }
 
-/// Asks the others, for a replica with data, whether they know more of the members than it does. It may
-/// have been removed, or they may all be elsewhere.
+/// Asks the others, for a replica with data, whether they know more of the members than it does. It
+/// may have been removed, or they may all be elsewhere.
 ///
 /// # Errors
 /// When the group does not have it any more.
@@ -111,7 +111,8 @@ struct Known {
     roster: Roster,
 }
 
-/// The group that the others belong to, as whoever knows most says; of a certain group, if one is given.
+/// The group that the others belong to, as whoever knows most says; of a certain group, if one is
+/// given.
 async fn known_group(names: &[String], own: &str, wanted: Option<&str>) -> Option<Known> {
     let mut tasks = JoinSet::new();
     for name in names.iter().filter(|name| *name != own) {
@@ -151,7 +152,7 @@ mod tests {
         let founders = Roster::founders(&["a:1".into(), "b:1".into()], NodeSet::EMPTY);
         let mut roster = founders.clone();
         let node = NodeId::new(3).unwrap();
-        roster.tell(Slot(8), RosterMember { node, address: "c:1".into(), witness: true });
+        roster.record(Slot(8), RosterMember { node, address: "c:1".into(), witness: true });
         let answer =
             |group: Value| json!({ "group": group, "founders": founders, "roster": roster });
         let known =

@@ -23,8 +23,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How long the others must go on before it is said how a replica that has ended comes back.
 const HINT_AFTER: Duration = Duration::from_millis(500);
 
-/// Runs the replicas until all have ended, and gives the exit status: 0 after an interruption, else the
-/// highest of theirs.
+/// Runs the replicas until all have ended, and gives the exit status: 0 after an interruption, else
+/// the highest of theirs.
 pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -96,7 +96,7 @@ async fn stop_all(
     processes: &mut [Option<u32>],
     ends: &mut JoinSet<(u8, std::io::Result<ExitStatus>)>,
 ) {
-    for (signal, patience) in [(libc::SIGTERM, STOP_WITHIN), (libc::SIGKILL, STOP_WITHIN)] {
+    for (signal, allowed) in [(libc::SIGTERM, STOP_WITHIN), (libc::SIGKILL, STOP_WITHIN)] {
         for process in processes.iter().flatten() {
             // SAFETY: kill touches no memory; the process is our child and has not been waited for.
             unsafe { libc::kill(*process as libc::pid_t, signal) };
@@ -108,7 +108,7 @@ async fn stop_all(
                 }
             }
         };
-        if timeout(patience, all).await.is_ok() {
+        if timeout(allowed, all).await.is_ok() {
             return;
         }
     }
@@ -185,7 +185,8 @@ fn start(line: &[String]) -> Result<Child, String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
-    // SAFETY: between fork and exec one async-signal-safe call is made: a replica does not outlive us.
+    // SAFETY: between fork and exec one async-signal-safe call is made: a replica does not outlive
+    // us.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);

@@ -1,7 +1,7 @@
 //! `crane-linux member`: who belongs to the group, and changes of that while it serves.
 //!
-//! Each step is an order to the primary that can be given again without harm, so an interrupted command
-//! is gone on with by giving it again.
+//! Each step is an order to the primary that can be given again without harm, so an interrupted
+//! command is gone on with by giving it again.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::primary;
 
 /// How often the way of a learner is looked at, and told.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-const TELL_EVERY: u32 = 20;
+const REPORT_EVERY: u32 = 20;
 /// A server that is so few slots behind is in step.
 const IN_STEP_WITHIN: u64 = 1000;
 
@@ -66,8 +66,8 @@ async fn replace(args: &ReplaceArgs) -> Result<String, String> {
     let name = names::member_name(&args.new, PEER_PORT)?;
     if old.address == name {
         return Err(format!(
-            "{name} is the address of replica {} itself; a replica that has lost its data directory \
-             comes back with its own command line",
+            "{name} is the address of replica {} itself; a replica that has lost its data \
+             directory comes back with its own command line",
             old.id
         ));
     }
@@ -105,15 +105,18 @@ async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, S
                 // Whether it is far enough, the primary knows.
                 match group::order(args, Query::Promote { node: id }).await {
                     Ok(_) => {}
-                    Err(why) => tell(&mut look, format!("replica {id} does not vote yet: {why}")),
+                    Err(why) => report(&mut look, format!("replica {id} does not vote yet: {why}")),
                 }
             }
             _ if member.state.is_none() => {
-                tell(&mut look, format!("replica {id} is a learner; waiting for it at {address}"));
+                report(
+                    &mut look,
+                    format!("replica {id} is a learner; waiting for it at {address}"),
+                );
             }
             _ => {
                 let (has, all) = (member.number("durable").unwrap_or(0), seen.committed());
-                tell(&mut look, format!("replica {id} has {has} of {all} slots"));
+                report(&mut look, format!("replica {id} has {has} of {all} slots"));
             }
         }
     }
@@ -134,7 +137,7 @@ async fn await_server(args: &GroupArgs, id: u8) -> Result<(), String> {
         if admitted > 0 && admitted + IN_STEP_WITHIN >= all {
             return Ok(());
         }
-        tell(&mut look, format!("the server of replica {id} has done {admitted} of {all} slots"));
+        report(&mut look, format!("the server of replica {id} has done {admitted} of {all} slots"));
         sleep(LOOK_EVERY).await;
     }
 }
@@ -147,7 +150,7 @@ async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
         let others = seen.members.iter().filter(fit);
         let to = others.max_by_key(|member| member.number("admitted"));
         let to = to.ok_or(format!("replica {id} is the only one; stop it instead"))?.id;
-        println!("{}", primary::hand_over(args, to).await?);
+        println!("{}", primary::transfer_leadership(args, to).await?);
     }
     group::order(args, Query::Remove { node: id }).await?;
     loop {
@@ -159,8 +162,8 @@ async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
 }
 
 /// Progress, now and then.
-fn tell(look: &mut u32, text: String) {
-    if look.is_multiple_of(TELL_EVERY) {
+fn report(look: &mut u32, text: String) {
+    if look.is_multiple_of(REPORT_EVERY) {
         println!("{text}");
     }
     *look += 1;

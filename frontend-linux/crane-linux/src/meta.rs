@@ -12,8 +12,8 @@ use crate::base::{Base, MARKER};
 use crate::clock::unix_nanoseconds;
 use crate::roster::Roster;
 
-/// What a directory may hold that is still called empty: a file system's own, and where the log's own disk
-/// has been mounted.
+/// What a directory may hold that is still called empty: a file system's own, and where the log's
+/// own disk has been mounted.
 const USUAL_ITEMS: [&str; 2] = ["lost+found", "log"];
 
 /// Raised when the layout of the data directory changes.
@@ -55,8 +55,8 @@ impl Meta {
         founders.eq(names.iter()) || self.roster.has_exactly(names) || self.given == names
     }
 
-    /// A generation above this one, also if the directory was lost in between: the host's clock does
-    /// not go back so far.
+    /// A generation above this one, also if the directory was lost in between: the host's clock
+    /// does not go back so far.
     // specs: E8
     pub fn next_generation(&self) -> u64 {
         self.generation.saturating_add(1).max(unix_nanoseconds() / 1_000_000)
@@ -92,8 +92,8 @@ impl DataDirectory {
         // SAFETY: flock on a live descriptor touches no memory.
         if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             return Err(format!(
-                "data directory {} is in use by another crane-linux; stop that one, or give another \
-                 --data-dir",
+                "data directory {} is in use by another crane-linux; stop that one, or give \
+                 another --data-dir",
                 path.display()
             ));
         }
@@ -181,8 +181,8 @@ impl DataDirectory {
     }
 }
 
-/// Makes a directory crane's own, and leaves the mark by which that is known. One that has something else
-/// in it is refused: at each start of the server parts of it are thrown away.
+/// Makes a directory crane's own, and leaves the mark by which that is known. One that has
+/// something else in it is refused: at each start of the server parts of it are thrown away.
 ///
 /// # Errors
 /// What is wrong, and the remedy.
@@ -211,8 +211,8 @@ pub fn mark(directory: &Path) -> Result<(), String> {
 
 fn damaged(path: &Path, why: &dyn std::fmt::Display) -> String {
     format!(
-        "{} is damaged ({why}); move the data directory away, and start this replica again: it takes \
-         everything from the others",
+        "{} is damaged ({why}); move the data directory away, and start this replica again: it \
+         takes everything from the others",
         path.display()
     )
 }
@@ -233,7 +233,7 @@ mod tests {
     fn a_replica_comes_back_with_any_list_that_was_ever_right() {
         let mut meta = meta();
         let node = NodeId::new(3).unwrap();
-        meta.roster.tell(Slot(9), RosterMember { node, address: "c:1".into(), witness: false });
+        meta.roster.record(Slot(9), RosterMember { node, address: "c:1".into(), witness: false });
         assert!(meta.fits(&names(["a:1", "b:1"])));
         assert!(meta.fits(&names(["c:1", "a:1", "b:1"])));
         assert!(!meta.fits(&names(["b:1", "a:1"])) && !meta.fits(&names(["a:1", "b:1", "x:1"])));

@@ -26,41 +26,45 @@ Examples:
   Another host in place of one, while the group serves (see member replace --help):
     crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
-The server's ports are learnt from its bind and listen; the replica listens there at its own address.
-A replica that was stopped or killed comes back with the same command line. Program, libraries, files in
-the working directory, arguments and environment (PATH, HOME, LANG, LC_*, TZ, USER and --env) are the
-group's base: they must be the same on all hosts, and may not change while the group exists. What the
-server writes goes to the data directory (upper/), never to the host's files.
+The server's ports are learnt from its bind and listen; the replica listens there at its own
+address. A replica that was stopped or killed comes back with the same command line. Program,
+libraries, files in the working directory, arguments and environment (PATH, HOME, LANG, LC_*, TZ,
+USER and --env) are the group's base: they must be the same on all hosts, and may not change while
+the group exists. What the server writes goes to the data directory (upper/), never to the host's
+files.
 
 Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
 1 when the replica cannot go on (the last line says why); 2 for a wrong command line.";
 
 const CUT_HELP: &str = "\
-A log grows with every entry. A replica that runs a server needs all of it: a new server starts from slot
-1. A witness runs none, and may forget what the group has committed:
+A log grows with every entry. A replica that runs a server needs all of it: a new server starts from
+slot 1. A witness runs none, and may forget what the group has committed:
     crane-linux status --data-dir D       its committed slot, as long as it runs
     crane-linux log cut D --behind SLOT   when it is stopped
     crane-linux log show D                the first line says where the log starts
 
-SLOT must be known to be committed by the log itself, which may lag a little behind status. A member that
-lacks slots before it then gets them from the others, not from this one: keep what such a member may
-need. When the host crashes meanwhile, the log is as it was or as it is to be. Files are deleted as a
-whole, of 32 MiB each: the log may become shorter only later.";
+SLOT must be known to be committed by the log itself, which may lag a little behind status. A member
+that lacks slots before it then gets them from the others, not from this one: keep what such a
+member may need. When the host crashes meanwhile, the log is as it was or as it is to be. Files are
+deleted as a whole, of 32 MiB each: the log may become shorter only later.";
 
-/// Runs an unmodified server program as a replicated service: several replicas that go through the same
-/// states, so that the service survives the loss of a minority of its hosts.
+const USAGE: &str = "\
+crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
+       crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]
+       crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]
+       crane-linux primary move --to X [--data-dir D | --peers A,B,C]
+       crane-linux log show|verify D
+       crane-linux log cut D --behind SLOT";
+
+/// Runs an unmodified server program as a replicated service: several replicas that go through the
+/// same states, so that the service survives the loss of a minority of its hosts.
 #[derive(Debug, Parser)]
 #[command(
     name = "crane-linux",
     version,
     after_help = EXAMPLES,
     args_conflicts_with_subcommands = true,
-    override_usage = "crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...\n       \
-                      crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]\n       \
-                      crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]\n       \
-                      crane-linux primary move --to X [--data-dir D | --peers A,B,C]\n       \
-                      crane-linux log show|verify D\n       \
-                      crane-linux log cut D --behind SLOT"
+    override_usage = USAGE
 )]
 pub struct Cli {
     /// What else than running a replica.
@@ -108,17 +112,19 @@ pub enum MemberCommands {
     Add(AddArgs),
     /// Lets a member go. Its data directory is of no use afterwards.
     Remove(RemoveArgs),
-    /// Adds a replica in place of another, which goes when the new one votes and its server is in step.
+    /// Adds a replica in place of another, which goes when the new one votes and its server is in
+    /// step.
     #[command(after_help = ADD_HELP)]
     Replace(ReplaceArgs),
 }
 
 const ADD_HELP: &str = "\
-Start the new replica on its host before or after this command, with a new data directory, with the same
-program, files and arguments as the others, and with a list of peers that has itself and at least one
-member that runs:
+Start the new replica on its host before or after this command, with a new data directory, with the
+same program, files and arguments as the others, and with a list of peers that has itself and at
+least one member that runs:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
-Interrupted, the command leaves a learner, which takes no part in decisions; the same command goes on.";
+Interrupted, the command leaves a learner, which takes no part in decisions; the same command goes
+on.";
 
 /// `member add`.
 #[derive(Debug, Args)]
@@ -203,8 +209,8 @@ pub struct StatusArgs {
     /// Prints JSON, for programs; with counters and the last events.
     #[arg(long)]
     pub json: bool,
-    /// Prints what happened lately instead: elections and their votes, stalls and their causes, links,
-    /// members, the server. Times are each host's own.
+    /// Prints what happened lately instead: elections and their votes, stalls and their causes,
+    /// links, members, the server. Times are each host's own.
     #[arg(long, conflicts_with = "json")]
     pub events: bool,
     /// The group.
@@ -215,22 +221,26 @@ pub struct StatusArgs {
 /// Everything about one replica, or several local ones.
 #[derive(Clone, Debug, Args)]
 pub struct ReplicaArgs {
-    /// The members of the group, host[:port] separated by commas, in the same order on every host. For
-    /// a replica that joins a group (see member add): itself, and members that it can ask.
+    /// The members of the group, host[:port] separated by commas, in the same order on every host.
+    /// For a replica that joins a group (see member add): itself, and members that it can ask.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
     pub peers: Vec<String>,
     /// Which of the peers this one is. Without it: the one whose address this host has.
     #[arg(long = "self", value_name = "X", requires = "peers")]
     pub me: Option<String>,
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64)
+    )]
     pub local: Option<u8>,
-    /// Which of the peers keep the log and vote, and run no server: their numbers or addresses. Counts
-    /// when the group is created; the same on every host.
+    /// Which of the peers keep the log and vote, and run no server: their numbers or addresses.
+    /// Counts when the group is created; the same on every host.
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub witness: Vec<String>,
-    /// Whether this replica is rather primary than others, or rather not. One of high priority takes
-    /// the role over when it has been in step for a while.
+    /// Whether this replica is rather primary than others, or rather not. One of high priority
+    /// takes the role over when it has been in step for a while.
     #[arg(long, value_enum, default_value_t = Priority::Normal)]
     pub priority: Priority,
     /// Where the log and the server's changes are kept [default: .crane/PROGRAM in the working
@@ -244,15 +254,17 @@ pub struct ReplicaArgs {
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub nclock: u32,
-    /// Which threads of the server run program code: one at a time (right for every program), or all
-    /// between their calls (right for programs without data races). Counts when the group is created.
+    /// Which threads of the server run program code: one at a time (right for every program), or
+    /// all between their calls (right for programs without data races). Counts when the group is
+    /// created.
     #[arg(long, value_enum, default_value_t = ScheduleArg::Serial)]
     pub schedule: ScheduleArg,
     /// Calls that a thread makes before it passes the turn. Counts when the group is created.
     #[arg(long, value_name = "CALLS", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub quantum: u32,
-    /// What an acknowledged entry survives: the loss of power (fsync), or only of the daemon (memory).
+    /// What an acknowledged entry survives: the loss of power (fsync), or only of the daemon
+    /// (memory).
     #[arg(long, value_enum, default_value_t = Durability::Fsync)]
     pub durability: Durability,
     /// Whether the server's own fsync reaches the disk. The group's log holds all that it needs.
@@ -267,7 +279,8 @@ pub struct ReplicaArgs {
     /// Which events are printed.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
-    /// For tests: `arrival` admits input when it arrives, which is what this program exists to avoid.
+    /// For tests: `arrival` admits input when it arrives, which is what this program exists to
+    /// avoid.
     #[arg(long, value_enum, default_value_t = Admission::Script, hide = true)]
     pub admission: Admission,
     /// The server's program and its arguments.

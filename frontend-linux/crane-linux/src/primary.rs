@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn run(args: &MoveArgs) -> i32 {
     group::run(async {
         let seen = GroupView::look(&args.group, 0).await?;
-        hand_over(&args.group, seen.find(&args.to)?.id).await
+        transfer_leadership(&args.group, seen.find(&args.to)?.id).await
     })
 }
 
@@ -24,7 +24,7 @@ pub fn run(args: &MoveArgs) -> i32 {
 ///
 /// # Errors
 /// Why it stays where it is.
-pub async fn hand_over(group: &GroupArgs, to: u8) -> Result<String, String> {
+pub async fn transfer_leadership(group: &GroupArgs, to: u8) -> Result<String, String> {
     let seen = GroupView::look(group, 0).await?;
     let before = seen.primary().ok_or("the group has no primary at the moment")?.id;
     if before == to {

@@ -1,9 +1,9 @@
 //! Who the members are and where they are reached, as the log says it. Pure.
 //!
-//! Agreement itself knows members by number only. Their addresses come from the command lines of those
-//! who created the group (the *founders*), and later from `Member` ops. A replica keeps the roster in
-//! its data directory, learns a newer one from any member that it meets, and so finds a group of which
-//! every address has changed while it was away.
+//! Agreement itself knows members by number only. Their addresses come from the command lines of
+//! those who created the group (the *founders*), and later from `Member` ops. A replica keeps the
+//! roster in its data directory, learns a newer one from any member that it meets, and so finds a
+//! group of which every address has changed while it was away.
 
 use std::fmt;
 
@@ -88,7 +88,7 @@ impl Roster {
     }
 
     /// The log says in `slot` where a member is. Says whether that is news.
-    pub fn tell(&mut self, slot: Slot, place: RosterMember) -> bool {
+    pub fn record(&mut self, slot: Slot, place: RosterMember) -> bool {
         if slot <= self.as_of {
             return false;
         }
@@ -99,8 +99,8 @@ impl Roster {
         true
     }
 
-    /// The log says in `slot` who the members are: who is not among them has no place any more. Says
-    /// whether that is news.
+    /// The log says in `slot` who the members are: who is not among them has no place any more.
+    /// Says whether that is news.
     pub fn keep(&mut self, slot: Slot, members: &Members) -> bool {
         if slot <= self.as_of {
             return false;
@@ -143,7 +143,7 @@ mod tests {
         let names = ["a:1".to_string(), "b:1".into(), "c:1".into()];
         let mut roster = Roster::founders(&names, NodeSet::EMPTY.with(node(3)));
         assert_eq!(roster.first_members().witnesses, NodeSet::EMPTY.with(node(3)));
-        assert!(roster.tell(Slot(9), place(4, "d:1")));
+        assert!(roster.record(Slot(9), place(4, "d:1")));
         let members = Members {
             voters: NodeSet::first(2),
             learners: NodeSet::EMPTY.with(node(4)),
@@ -152,7 +152,7 @@ mod tests {
         assert!(roster.keep(Slot(12), &members));
         assert_eq!(roster.to_string(), "a:1,b:1,d:1");
         assert_eq!(roster.free_number(&members), Some(node(3)));
-        assert!(!roster.tell(Slot(10), place(2, "x:1")) && roster.has(node(2), "b:1"));
+        assert!(!roster.record(Slot(10), place(2, "x:1")) && roster.has(node(2), "b:1"));
         assert!(roster.has_exactly(&["d:1".into(), "a:1".into(), "b:1".into()]));
         assert!(!roster.has_exactly(&names));
     }
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn an_address_has_one_number() {
         let mut roster = Roster::founders(&["a:1".to_string(), "b:1".into()], NodeSet::EMPTY);
-        roster.tell(Slot(5), place(3, "b:1"));
+        roster.record(Slot(5), place(3, "b:1"));
         assert!(roster.is_sound());
         let twice = Roster { as_of: Slot(9), places: vec![place(1, "a:1"), place(2, "a:1")] };
         let unsorted = Roster { as_of: Slot(9), places: vec![place(2, "b:1"), place(1, "a:1")] };

@@ -1,4 +1,5 @@
-//! `crane-linux log show|verify`: reads a data directory without a running daemon, and changes nothing.
+//! `crane-linux log show|verify`: reads a data directory without a running daemon, and changes
+//! nothing.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,8 +12,8 @@ use crate::log::record::{Found, StoredRecord};
 use crate::log::{Front, LogError, reading};
 use crate::terminal::complain;
 
-/// Prints every record of the log in this data directory, or only whether all are whole, and gives the
-/// exit status.
+/// Prints every record of the log in this data directory, or only whether all are whole, and gives
+/// the exit status.
 pub fn run(data: &Path, records: bool) -> i32 {
     let log = data.join("log");
     if !log.is_dir() {
@@ -58,8 +59,8 @@ fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
 
 fn describe_front(front: &Front) -> String {
     format!(
-        "the log starts behind slot {} (ballot {}); until then promise {}, accepted {}, voting {:?}, \
-         committed up to {}",
+        "the log starts behind slot {} (ballot {}); until then promise {}, accepted {}, voting \
+         {:?}, committed up to {}",
         front.snapshot.slot,
         front.snapshot.ballot,
         front.promised,

@@ -1,5 +1,5 @@
-//! From a command line to a running replica: everything that can be refused is looked at here, before
-//! anyone else is disturbed.
+//! From a command line to a running replica: everything that can be refused is looked at here,
+//! before anyone else is disturbed.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -34,9 +34,9 @@ use crate::terminal::complain;
 /// The preload library, built together with this program.
 static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
 
-/// A primary that dies is noticed by its closed link at once. These two are for one that hangs or is cut
-/// off: often enough for a fail-over within a second, rarely enough for idle groups to be idle, and for
-/// busy hosts not to be taken for dead.
+/// A primary that dies is noticed by its closed link at once. These two are for one that hangs or
+/// is cut off: often enough for a fail-over within a second, rarely enough for idle groups to be
+/// idle, and for busy hosts not to be taken for dead.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 
@@ -75,7 +75,8 @@ fn start_events(level: LogLevel) {
         .init();
 }
 
-/// Each client takes a descriptor: as many as this host lets us have. (The server has its own limit.)
+/// Each client takes a descriptor: as many as this host lets us have. (The server has its own
+/// limit.)
 fn allow_many_clients() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes to, then reads from, a live structure.
@@ -87,8 +88,8 @@ fn allow_many_clients() {
     }
 }
 
-/// Checks the command line against this host, the data directory, and the group if there is one. Says
-/// also whether this replica is new in a group that exists.
+/// Checks the command line against this host, the data directory, and the group if there is one.
+/// Says also whether this replica is new in a group that exists.
 async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
@@ -101,8 +102,8 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
         && (known.address != own || !known.fits(&names))
     {
         return Err(format!(
-            "data directory {} is of {}, replica {} of the group {}; give these as --peers and --self, \
-             or another --data-dir",
+            "data directory {} is of {}, replica {} of the group {}; give these as --peers and \
+             --self, or another --data-dir",
             data.path.display(),
             known.address,
             known.node,
@@ -173,8 +174,8 @@ fn look_at_program(
         && let Some(difference) = created.difference(&base)
     {
         return Err(format!(
-            "the base of {name} has changed since the group in {} was created: {difference}; put it back \
-             as it was, or begin a new group in another --data-dir",
+            "the base of {name} has changed since the group in {} was created: {difference}; put \
+             it back as it was, or begin a new group in another --data-dir",
             data.path.display()
         ));
     }

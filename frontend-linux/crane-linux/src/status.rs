@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn events_of_all_replicas_are_in_the_order_of_time() {
-        let event = |at_ms: u64, ballot: &str| json!({ "at_ms": at_ms, "event": "promised", "ballot": ballot });
+        let event = |at_ms: u64, ballot: &str| {
+            let event = "promised";
+            json!({ "at_ms": at_ms, "event": event, "ballot": ballot })
+        };
         let group = json!({ "group": "ab", "replicas": [
             { "id": 1, "events": [event(5_000, "1.2"), event(90_061_005, "2.2")] },
             { "id": 2, "events": [event(7_000, "1.1")] },

@@ -1,9 +1,9 @@
 //! File descriptors that do not mean what the kernel thinks.
 //!
-//! A socket of the server is a *stand-in*: a real, unconnected socket, so that the number, its flags and
-//! its options are the kernel's business, while what it reads and writes is ours. Pipes and their like
-//! between threads of the server stay the kernel's objects, used without blocking: as only the holder of
-//! the turn uses them, their state is a function of the schedule.
+//! A socket of the server is a *stand-in*: a real, unconnected socket, so that the number, its
+//! flags and its options are the kernel's business, while what it reads and writes is ours. Pipes
+//! and their like between threads of the server stay the kernel's objects, used without blocking:
+//! as only the holder of the turn uses them, their state is a function of the schedule.
 //!
 //! Numbers lead to *descriptions* (open(2): what dup shares), descriptions to virtual objects.
 
@@ -70,7 +70,8 @@ pub struct Description {
     pub ipv6: bool,
     /// Of a listener: it was shut down, and accepts no more.
     pub shut: bool,
-    /// Of a connection that was reset: the server knows. Like all errors of a socket, this one is told once.
+    /// Of a connection that was reset: the server knows. Like all errors of a socket, this one is
+    /// told once.
     pub reset_told: bool,
     /// `SO_LINGER` with a time of 0: closing resets.
     pub resets: bool,
@@ -82,8 +83,8 @@ pub struct Description {
     pub send_timeout: u64,
     /// Of a connection: how far reading was reported to the daemon.
     pub reported: u64,
-    /// Grows when something was read or written at a channel, arrived at a listener, or became ready in an
-    /// epoll instance.
+    /// Grows when something was read or written at a channel, arrived at a listener, or became
+    /// ready in an epoll instance.
     pub edges: u32,
     /// First of the interests in it (see `watch`), plus 1.
     pub watched: u16,
@@ -120,8 +121,8 @@ impl Descriptors {
         Self { table: [FREE; DESCRIPTIONS], free: 0 }
     }
 
-    /// Makes a description for a number that the kernel has just given. `None`: the table is full, or
-    /// the number is too high to be followed.
+    /// Makes a description for a number that the kernel has just given. `None`: the table is full,
+    /// or the number is too high to be followed.
     pub fn open(
         &mut self,
         descriptor: i32,
@@ -147,8 +148,8 @@ impl Descriptors {
         true
     }
 
-    /// A number leads nowhere any more. True when that was the description's last reference: the caller
-    /// ends what it stands for, then calls [`Descriptors::free`].
+    /// A number leads nowhere any more. True when that was the description's last reference: the
+    /// caller ends what it stands for, then calls [`Descriptors::free`].
     pub fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
         NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
@@ -181,7 +182,8 @@ impl Descriptors {
         &mut self.table[place.0 as usize]
     }
 
-    /// After fork: pipes may be shared with a child from now on; what happens to them is the kernel's.
+    /// After fork: pipes may be shared with a child from now on; what happens to them is the
+    /// kernel's.
     pub fn give_channels_to_kernel(&mut self) {
         for description in &mut self.table {
             if matches!(description.kind, DescriptionKind::Channel { .. }) {

@@ -1,7 +1,8 @@
 //! What the server says to the daemon: bytes for this replica's own clients, listeners, notes.
 //!
-//! The daemon is woken by a byte in a named pipe, and only when it has looked since the last time. That
-//! costs microseconds, so it is put off until the thread stops for another reason, or has written often.
+//! The daemon is woken by a byte in a named pipe, and only when it has looked since the last time.
+//! That costs microseconds, so it is put off until the thread stops for another reason, or has
+//! written often.
 
 use std::sync::atomic::Ordering;
 

@@ -1,7 +1,7 @@
 //! libc's own functions behind ours.
 //!
-//! They are looked up at the first use, by `dlsym(RTLD_NEXT)`. Only names that exist are asked for: the
-//! failure path of `dlsym` allocates, an allocator may lock, and a lock would look up again.
+//! They are looked up at the first use, by `dlsym(RTLD_NEXT)`. Only names that exist are asked for:
+//! the failure path of `dlsym` allocates, an allocator may lock, and a lock would look up again.
 
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};

@@ -14,8 +14,8 @@ use crate::world::{On, ProgramExecution, World};
 /// Everybody who waits.
 const ALL: u32 = u32::MAX;
 
-/// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why it
-/// is asked for.
+/// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why
+/// it is asked for.
 pub fn admit_next(world: &mut World, waiting: ServerState) {
     if world.on_arrival {
         // The control: nothing gates the clock; only a server without a runnable thread waits.
@@ -80,7 +80,7 @@ fn admit_head(world: &mut World) -> bool {
         };
         let counter = if entry.is_bubble() { &region.bubbles } else { &region.entries };
         counter.fetch_add(1, Ordering::Relaxed);
-        let mut tell = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
+        let mut notify = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
             let place = match admitted {
                 Admitted::Nothing | Admitted::Retired(_) => None,
                 Admitted::Refused(conn) => {
@@ -111,10 +111,10 @@ fn admit_head(world: &mut World) -> bool {
             watch::changed(run, descriptors, watches, place);
         };
         let mark = run.admit(slot, entry.timestamp, entry.ops(), entry.grant, |run, admitted| {
-            tell(run, admitted);
+            notify(run, admitted);
             if let Admitted::Retired(node) = admitted {
                 while let Some(conn) = run.sockets.retired(node) {
-                    tell(run, Admitted::Reset(conn));
+                    notify(run, Admitted::Reset(conn));
                 }
             }
         });

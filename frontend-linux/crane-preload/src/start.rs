@@ -33,8 +33,8 @@ const WAKE: &[u8] = b"CRANE_WAKE=";
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 
 /// The first constructor to run (see build.rs), before libc's own: the environment is known by the
-/// argument only, and nothing may allocate before the world stands, because the allocator would ask for
-/// the time.
+/// argument only, and nothing may allocate before the world stands, because the allocator would ask
+/// for the time.
 extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char) {
     let region = take_variable(environment, REGION);
     let wake = take_variable(environment, WAKE);
@@ -50,7 +50,8 @@ extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char
 fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'static CStr> {
     let mut place = environment;
     loop {
-        // SAFETY: the environment is an array of strings that ends with a null pointer (environ(7)).
+        // SAFETY: the environment is an array of strings that ends with a null pointer
+        // (environ(7)).
         let variable = unsafe { *place };
         if variable.is_null() {
             return None;
@@ -165,8 +166,8 @@ fn move_fd_high(descriptor: i32) -> i32 {
     descriptor
 }
 
-/// Lets the kernel answer `io_uring_setup` with ENOSYS: its completions would bypass every hook, and
-/// servers that ask fall back to calls that we see (seccomp(2)).
+/// Lets the kernel answer `io_uring_setup` with ENOSYS: its completions would bypass every hook,
+/// and servers that ask fall back to calls that we see (seccomp(2)).
 fn refuse_io_uring() {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
@@ -186,8 +187,8 @@ fn refuse_io_uring() {
     unsafe { sys::syscall(libc::SYS_prctl, arguments) };
     let arguments =
         [libc::SECCOMP_SET_MODE_FILTER as usize, 0, &raw const program as usize, 0, 0, 0];
-    // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted, the
-    // server may use io_uring, and `uncovered_calls` cannot tell.
+    // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted,
+    // the server may use io_uring, and `uncovered_calls` cannot tell.
     unsafe { sys::syscall(libc::SYS_seccomp, arguments) };
 }
 

@@ -1,7 +1,7 @@
 //! Taking part: what every hook does before, while and after its call.
 //!
-//! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes it
-//! at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
+//! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes
+//! it at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
 
 use std::cell::Cell;
 use std::ptr;
@@ -64,8 +64,8 @@ impl Call {
 }
 
 thread_local! {
-    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook; [`INSIDE`] alone
-    /// after its end.
+    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook; [`INSIDE`]
+    /// alone after its end.
     static SELF: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -81,8 +81,8 @@ pub struct Held {
     pub cancelled: bool,
 }
 
-/// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real call is
-/// due.
+/// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real
+/// call is due.
 #[inline]
 pub fn begin(call: Call, object: u32) -> Option<Held> {
     let mut held = enter()?;
@@ -113,9 +113,9 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
     }
 }
 
-/// Whether this is a child after fork, in a handler of pthread_atfork(3) that runs before the hook of
-/// fork has told it: it has a copy of the state, but no other thread, and no part in the script. Asked
-/// only where a thread would stop.
+/// Whether this is a child after fork, in a handler of pthread_atfork(3) that runs before the hook
+/// of fork has told it: it has a copy of the state, but no other thread, and no part in the script.
+/// Asked only where a thread would stop.
 fn is_child() -> bool {
     let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
     if child {
@@ -164,8 +164,8 @@ impl Held {
     /// Everything.
     #[inline]
     pub fn world(&mut self) -> &mut World {
-        // SAFETY: `Held` exists only while its thread holds the turn, and lends the world for no longer
-        // than it is borrowed itself.
+        // SAFETY: `Held` exists only while its thread holds the turn, and lends the world for no
+        // longer than it is borrowed itself.
         unsafe { world::world() }
     }
 
@@ -193,15 +193,17 @@ impl Held {
             self.pass();
             self.leave();
         } else {
-            // In parallel mode the thread goes on without the turn, and waits for it at its next call.
+            // In parallel mode the thread goes on without the turn, and waits for it at its next
+            // call.
             let next = choose(self.world());
             self.world().output.flush();
             SELF.set(u32::from(self.me.0) + 1);
-            hand_over(next);
+            pass_to(next);
         }
     }
 
-    /// Leaves the hook and keeps the turn, to run code of the program or of libc that may call hooks.
+    /// Leaves the hook and keeps the turn, to run code of the program or of libc that may call
+    /// hooks.
     pub fn leave(self) {
         SELF.set(u32::from(self.me.0) + 1);
         if !SERIAL.load(Ordering::Relaxed) {
@@ -210,8 +212,8 @@ impl Held {
         }
     }
 
-    /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds). A thread
-    /// that is cancelled meanwhile comes back as if the deadline had come.
+    /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds). A
+    /// thread that is cancelled meanwhile comes back as if the deadline had come.
     pub fn wait(&mut self, on: On, deadline: u64) -> Woken {
         let me = self.me;
         let may_end = self.cancellable && cancel::may_end();
@@ -235,8 +237,9 @@ impl Held {
         self.wait(On::Time(me), deadline);
     }
 
-    /// The thread, which has given its turn up for good, ends: the turn goes on, and whoever gets it waits until the kernel
-    /// has forgotten the thread (what libc does at a thread's end, with its memory, is then over).
+    /// The thread, which has given its turn up for good, ends: the turn goes on, and whoever gets
+    /// it waits until the kernel has forgotten the thread (what libc does at a thread's end, with
+    /// its memory, is then over).
     pub fn end_thread(mut self) {
         let world = self.world();
         let next = choose(world);
@@ -246,7 +249,7 @@ impl Held {
         world.leaving = if number == sys::pid() { 0 } else { number };
         // What libc and others still do for it is ordered by that wait.
         SELF.set(INSIDE);
-        hand_over(next);
+        pass_to(next);
     }
 
     /// Passes the turn, which has been given up, and waits until it is back.
@@ -255,7 +258,7 @@ impl Held {
         let next = choose(self.world());
         if next != me {
             self.world().output.flush();
-            hand_over(next);
+            pass_to(next);
             await_turn(me);
         }
     }
@@ -291,7 +294,7 @@ fn choose(world: &mut World) -> ThreadId {
     }
 }
 
-fn hand_over(next: ThreadId) {
+fn pass_to(next: ThreadId) {
     let word = &WORDS[next.0 as usize].0;
     word.store(1, Ordering::Release);
     parking::wake(word, 1, Scope::Process);
@@ -325,8 +328,8 @@ fn await_thread_exit(thread: i32) {
     }
 }
 
-/// Blocks all signals of the thread and gives the mask before: a handler must not run in a thread whose
-/// thread-local state is not set.
+/// Blocks all signals of the thread and gives the mask before: a handler must not run in a thread
+/// whose thread-local state is not set.
 pub fn block_signals() -> u64 {
     let (all, mut before) = (u64::MAX, 0_u64);
     let arguments =

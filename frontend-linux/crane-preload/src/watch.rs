@@ -1,8 +1,8 @@
 //! Readiness: what poll, select and epoll may answer, and who is woken when it changes.
 //!
-//! Readiness of virtual objects is computed from admitted state; a pipe between threads is asked of the
-//! kernel, whose answer is a function of the schedule too. Interests are scanned in the order in which
-//! they were added, beginning after the one that was reported last, so that none starves.
+//! Readiness of virtual objects is computed from admitted state; a pipe between threads is asked of
+//! the kernel, whose answer is a function of the schedule too. Interests are scanned in the order
+//! in which they were added, beginning after the one that was reported last, so that none starves.
 
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
@@ -72,7 +72,8 @@ impl PollSet {
         if self.length == 0 {
             return &mut [];
         }
-        // SAFETY: the thread that made the set waits in `poll` while it is looked at, under the turn.
+        // SAFETY: the thread that made the set waits in `poll` while it is looked at, under the
+        // turn.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
     }
 }
@@ -425,7 +426,7 @@ pub fn scan(
 }
 
 /// Something changed at a description: wakes who waits in an epoll instance that it lies in.
-fn tell_epolls(
+fn notify_epolls(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &Watches,
@@ -443,7 +444,7 @@ fn tell_epolls(
                 // An instance in another one; they cannot lie in each other (see `add`).
                 let edges = &mut descriptors.at(interest.epoll).edges;
                 *edges = edges.wrapping_add(1);
-                tell_epolls(run, descriptors, watches, interest.epoll);
+                notify_epolls(run, descriptors, watches, interest.epoll);
             }
         }
     }
@@ -456,7 +457,7 @@ pub fn changed(
     watches: &mut Watches,
     place: TableEntry,
 ) {
-    tell_epolls(run, descriptors, watches, place);
+    notify_epolls(run, descriptors, watches, place);
     let key = On::Any.key();
     if !run.turn.may_wait(key) {
         return;

@@ -1,9 +1,9 @@
 //! What the daemon and the server's process share: a file mapped by both.
 //!
-//! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled apart and
-//! need not agree on anything else. The daemon writes the *script ring* (committed entries, in slot
-//! order) and reads the *output ring*; the preload library does the reverse. Neither ever waits for
-//! the other while it holds something that the other needs.
+//! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled apart
+//! and need not agree on anything else. The daemon writes the *script ring* (committed entries, in
+//! slot order) and reads the *output ring*; the preload library does the reverse. Neither ever
+//! waits for the other while it holds something that the other needs.
 //!
 //! | room | thought |
 //! |---|---|

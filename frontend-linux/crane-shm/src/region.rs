@@ -1,7 +1,7 @@
 //! The layout of the shared file, how the daemon makes it and how the server's process opens it.
 //!
-//! The file is named by path, not passed as a descriptor: a server may close every descriptor that it
-//! did not open, and a process image that is taken later finds the file again.
+//! The file is named by path, not passed as a descriptor: a server may close every descriptor that
+//! it did not open, and a process image that is taken later finds the file again.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -111,8 +111,8 @@ pub struct Region {
     version: AtomicU32,
     /// This replica's number.
     pub node: AtomicU32,
-    /// Connections that entered by this replica with a lower generation are of a former life: nothing
-    /// is written for them.
+    /// Connections that entered by this replica with a lower generation are of a former life:
+    /// nothing is written for them.
     pub first_generation: AtomicU64,
     /// Test control: 1 admits what arrives when it arrives, instead of by the script.
     pub admit_on_arrival: AtomicU32,
@@ -226,15 +226,15 @@ impl Region {
     }
 }
 
-/// The mapping of a shared file; it stays to the end of the process, because threads of the server use
-/// it until then.
+/// The mapping of a shared file; it stays to the end of the process, because threads of the server
+/// use it until then.
 #[derive(Clone, Copy)]
 pub struct Shared {
     start: *mut u8,
 }
 
-// SAFETY: the mapping is never removed, everything in it is atomic, and the rings' ends are handed out
-// by unsafe functions whose callers vouch for there being one of each.
+// SAFETY: the mapping is never removed, everything in it is atomic, and the rings' ends are handed
+// out by unsafe functions whose callers vouch for there being one of each.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -295,8 +295,8 @@ impl Shared {
 
     /// The numbers at its start.
     pub fn region(&self) -> &'static Region {
-        // SAFETY: mapped with at least this size, page-aligned, never unmapped; all fields are atomics
-        // for which any bytes are valid.
+        // SAFETY: mapped with at least this size, page-aligned, never unmapped; all fields are
+        // atomics for which any bytes are valid.
         unsafe { &*self.start.cast::<Region>() }
     }
 

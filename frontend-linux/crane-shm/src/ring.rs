@@ -94,8 +94,8 @@ impl RingWriter {
     /// The writing end of the ring with these positions and data.
     ///
     /// # Safety
-    /// Both stay mapped while the writer lives, `data` has `capacity` bytes aligned to 8 (a multiple of
-    /// 64), and no other writer of this ring exists.
+    /// Both stay mapped while the writer lives, `data` has `capacity` bytes aligned to 8 (a
+    /// multiple of 64), and no other writer of this ring exists.
     pub unsafe fn new(positions: *const Positions, data: *mut u8, capacity: usize) -> Self {
         assert!(capacity.is_multiple_of(64) && data.addr().is_multiple_of(8));
         Self { positions, data, capacity }
@@ -104,8 +104,8 @@ impl RingWriter {
     /// Appends a record whose data is the sum of `parts`.
     ///
     /// # Errors
-    /// [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never. [`RingError::Damaged`] when
-    /// somebody else has moved the positions.
+    /// [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never. [`RingError::Damaged`]
+    /// when somebody else has moved the positions.
     pub fn push(&mut self, kind: u32, numbers: [u64; 3], parts: &[&[u8]]) -> Result<(), RingError> {
         assert!(kind != PAD);
         let length: usize = parts.iter().map(|part| part.len()).sum();

@@ -1,8 +1,8 @@
 //! System calls, made directly.
 //!
-//! The preload library exports `read`, `open`, `mmap`'s neighbours and even `syscall` itself; a call
-//! through libc from inside it would come back to its own hooks. Everything that it and this crate ask
-//! of the kernel goes through here.
+//! The preload library exports `read`, `open`, `mmap`'s neighbours and even `syscall` itself; a
+//! call through libc from inside it would come back to its own hooks. Everything that it and this
+//! crate ask of the kernel goes through here.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("crane runs on x86_64 Linux");
@@ -10,14 +10,14 @@ compile_error!("crane runs on x86_64 Linux");
 /// Makes a system call and gives what the kernel returns: a value, or an error number below zero.
 ///
 /// # Safety
-/// As unsafe as the call itself: pointers among the arguments must be valid for what the kernel does
-/// with them (see the call's manual page).
+/// As unsafe as the call itself: pointers among the arguments must be valid for what the kernel
+/// does with them (see the call's manual page).
 #[inline]
 pub unsafe fn syscall(number: libc::c_long, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result;
-    // SAFETY: the x86-64 kernel ABI: it changes rax, rcx and r11, and memory as the call says, which
-    // the caller vouches for.
+    // SAFETY: the x86-64 kernel ABI: it changes rax, rcx and r11, and memory as the call says,
+    // which the caller vouches for.
     unsafe {
         core::arch::asm!(
             "syscall",

@@ -1,12 +1,12 @@
-//! The core. The driver keeps payloads beside the machine and hands them on by reference, as the daemon
-//! does.
+//! The core. The driver keeps payloads beside the machine and hands them on by reference, as the
+//! daemon does.
 
 use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Descriptor, Effect, Effects, Entry, Input, Members, Message, Node, SlotRange, DurableState,
-    WriteNumber,
+    Config, Descriptor, DurableState, Effect, Effects, Entry, Input, Members, Message, Node,
+    SlotRange, WriteNumber,
 };
 use crane_core::time::Instant;
 

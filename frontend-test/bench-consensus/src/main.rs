@@ -1,12 +1,13 @@
-//! Three nodes in memory on one thread agree on entries of 64 bytes until all have applied them; nothing
-//! is serialised. One run of one library: `bench-consensus crane|omnipaxos|raft OUTSTANDING ENTRIES`.
+//! Three nodes in memory on one thread agree on entries of 64 bytes until all have applied them;
+//! nothing is serialised. One run of one library: `bench-consensus crane|omnipaxos|raft OUTSTANDING
+//! ENTRIES`.
 //!
-//! A value is on the heap, as a client's request would be. It counts as applied on a node when that node
-//! has read it from what was committed there; the sum of all is checked. The storages are the libraries'
-//! own in memory, which keep everything.
+//! A value is on the heap, as a client's request would be. It counts as applied on a node when that
+//! node has read it from what was committed there; the sum of all is checked. The storages are the
+//! libraries' own in memory, which keep everything.
 //!
-//! Prints the values per second of processor time. `ci/bench consensus` counts instructions: those of a
-//! long run less those of a short one, by callgrind, which repeat.
+//! Prints the values per second of processor time. `ci/bench consensus` counts instructions: those
+//! of a long run less those of a short one, by callgrind, which repeat.
 
 mod crane;
 mod omni;
@@ -27,7 +28,8 @@ impl Sum {
     }
 }
 
-/// What a value holds. Each library keeps it on the heap in its way, as it would a client's request.
+/// What a value holds. Each library keeps it on the heap in its way, as it would a client's
+/// request.
 pub fn value(number: u64) -> [u8; ENTRY_BYTES] {
     let mut value = [0; ENTRY_BYTES];
     value[..8].copy_from_slice(&number.to_le_bytes());

@@ -232,8 +232,8 @@ pub(crate) fn data_directory(bytes: &[u8]) {
 pub(crate) fn directory_seeds() -> Vec<Vec<u8>> {
     let roster = r#"{"as_of":0,"places":[]}"#;
     let meta = format!(
-        r#"{{"version":2,"group":"00ff","node":1,"address":"a:1","witness":false,"given":["a:1"],{}}}"#,
-        format_args!(r#""founders":{roster},"roster":{roster},"generation":9"#)
+        r#"{{"version":2,"group":"00ff","node":1,"address":"a:1","witness":false,{}}}"#,
+        format_args!(r#""given":["a:1"],"founders":{roster},"roster":{roster},"generation":9"#)
     );
     let meta = meta.as_bytes();
     let part = |name: &str| BasePart { name: name.into(), digest: [3; 16] };

@@ -59,7 +59,7 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
             }
             5 => {
                 let mut last = None;
-                while let Some(ticket) = forward.hand_over(now) {
+                while let Some(ticket) = forward.next_op(now) {
                     assert!(ticket >= forward.first() && Some(ticket) > last);
                     assert!((ticket.0 as usize) < kept.len());
                     last = Some(ticket);

@@ -161,14 +161,15 @@ pub(crate) fn hello_seeds() -> Vec<Vec<u8>> {
         address: "c:6790".into(),
         witness: true,
     };
-    replaced.roster.tell(Slot(40), place);
+    replaced.roster.record(Slot(40), place);
     let bytes = |hello: &Hello| postcard::to_allocvec(hello).expect("plain data");
     let pair = [bytes(&member), bytes(&other)];
     let pair = input(pair.iter().map(|hello| (0, &hello[..])));
     vec![bytes(&fit), bytes(&member), bytes(&other), bytes(&replaced), pair]
 }
 
-/// A message counts only with the entries of its run, and these with the payloads that they describe.
+/// A message counts only with the entries of its run, and these with the payloads that they
+/// describe.
 pub(crate) fn peer_message(bytes: &[u8]) {
     check_peer_message(bytes);
     // The same with entries that fit, so that there is something to take.

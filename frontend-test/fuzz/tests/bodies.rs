@@ -37,7 +37,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => place().prop_map(Change::Cut),
         1 => (place(), 1..20_u8).prop_map(|(at, count)| Change::Remove(at, count)),
         2 => (place(), vec(any::<u8>(), 1..12)).prop_map(|(at, bytes)| Change::Insert(at, bytes)),
-        1 => (place(), place(), place()).prop_map(|(at, seed, from)| Change::Splice(at, seed, from)),
+        1 => (place(), place(), place())
+            .prop_map(|(at, seed, from)| Change::Splice(at, seed, from)),
     ]
 }
 
@@ -108,7 +109,8 @@ macro_rules! bodies {
             #[test]
             fn $name() {
                 let name = stringify!($name);
-                hold(TARGETS.iter().find(|target| target.name == name).expect("there is such a body"));
+                let target = TARGETS.iter().find(|target| target.name == name);
+                hold(target.expect("there is such a body"));
             }
         )+
 

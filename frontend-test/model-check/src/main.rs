@@ -67,8 +67,8 @@ const RUNS: &[(&str, Bounds, usize)] = &[
     ),
 ];
 
-/// The rules of the script that are searched, and how many states there are; none for a control, which
-/// must be found.
+/// The rules of the script that are searched, and how many states there are; none for a control,
+/// which must be found.
 const SCRIPTS: &[(&str, Rule, Option<usize>)] = &[
     ("script", Rule::Right, Some(87_449)),
     ("script, admitted on arrival", Rule::AdmitOnArrival, None),
@@ -90,8 +90,8 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Searches all states. Says whether all is as it should be; with `states`, that is: so many states, and
-/// nothing wrong with them; without, a state that breaks a property.
+/// Searches all states. Says whether all is as it should be; with `states`, that is: so many
+/// states, and nothing wrong with them; without, a state that breaks a property.
 fn search<M>(name: &str, model: M, what: &str, states: Option<usize>) -> bool
 where
     M: Model + Clone + Send + Sync + 'static,

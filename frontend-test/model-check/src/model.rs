@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Config, Content, Descriptor, Effect, Effects, Entry, Input, StorageEpoch, MESSAGE_BYTES_MAX, Members,
-    Message, Node, RANGE_ENTRIES_MAX, Record, Role, SlotRange, VotingStatus, DurableState, WriteNumber,
+    Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input, MESSAGE_BYTES_MAX,
+    Members, Message, Node, RANGE_ENTRIES_MAX, Record, Role, SlotRange, StorageEpoch, VotingStatus,
+    WriteNumber,
 };
 use crane_core::time::Instant;
 use stateright::{Model, Property};
@@ -191,7 +192,8 @@ impl Model for Group {
             Action::Lose(number) => {
                 state.losses += 1;
                 // It has heard that the group exists.
-                let voting = VotingStatus::Rejoining { epoch: StorageEpoch(u64::from(state.losses)) };
+                let voting =
+                    VotingStatus::Rejoining { epoch: StorageEpoch(u64::from(state.losses)) };
                 let stored = DurableState { voting, ..DurableState::BLANK };
                 let disk = Disk { stored, log: Vec::new() };
                 let member = &mut state.members[number as usize - 1];
@@ -238,8 +240,8 @@ impl Model for Group {
 }
 
 impl Group {
-    /// Node 1 leads and proposes two payloads, of which node 3 gets the first. Node 2 leads, takes that
-    /// one over and proposes another. Then all start again, and what was on the way is lost.
+    /// Node 1 leads and proposes two payloads, of which node 3 gets the first. Node 2 leads, takes
+    /// that one over and proposes another. Then all start again, and what was on the way is lost.
     fn begin(&self, state: &mut State) {
         self.stand(state, 1);
         self.pass(state, 1, 3);
@@ -356,10 +358,12 @@ impl Group {
     /// Whether a message can have an influence on what is chosen. Others are as good as lost.
     fn matters(&self, from: &Node<WINDOW>, message: &Message) -> bool {
         match message {
-            Message::PreVote { .. } | Message::PreVoteReply { .. } | Message::Commit { .. } => false,
+            Message::PreVote { .. } | Message::PreVoteReply { .. } | Message::Commit { .. } => {
+                false
+            }
             Message::Refused { .. } | Message::Hello { .. } | Message::HelloBack { .. } => false,
-            // Without a vote it only says where to go on: after a loss that matters, and where a log
-            // that is there is not the primary's.
+            // Without a vote it only says where to go on: after a loss that matters, and where a
+            // log that is there is not the primary's.
             Message::Accepted { epoch, .. } => {
                 epoch.is_some() || !from.voting().is_voter() || self.0.begun
             }

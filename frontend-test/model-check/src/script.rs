@@ -1,7 +1,8 @@
 //! The script rule as a model: two replicas on the real gate, turn and admission, and a script that
-//! grows while they run. Clients' ops come at any moment, the primary asks for a bubble whenever it is
-//! stalled, entries arrive at each replica at any moment, and either may be ahead. Whatever happens
-//! when: a slot is admitted at one value of the clock, after one history of calls and outputs.
+//! grows while they run. Clients' ops come at any moment, the primary asks for a bubble whenever it
+//! is stalled, entries arrive at each replica at any moment, and either may be ahead. Whatever
+//! happens when: a slot is admitted at one value of the clock, after one history of calls and
+//! outputs.
 //!
 //! A replica is equal to another one that has done the same, so its history stands for it.
 

@@ -55,7 +55,8 @@ mod broken {
             Some((seed, Failure { message, steps })) => {
                 let message = message.split([':', ';']).next().unwrap_or_default();
                 println!(
-                    "{mutant:?} ({what}): found by simulation, seed {seed}, {steps} steps: {message}"
+                    "{mutant:?} ({what}): found by simulation, seed {seed}, {steps} steps: \
+                     {message}"
                 );
             }
             None => println!("{mutant:?} ({what}): NOT FOUND in {SEEDS_BROKEN} seeds"),

@@ -110,9 +110,9 @@ impl Wanted {
             println!("  replay: ci/simulate --seed {seed}");
         }
         println!(
-            "{} seeds from {}, each {}: {} failed; {} steps, {} of {} proposals committed, {} calls and \
-             {} bytes in a server of each group, at most {} effects in a step, healing at most {} ms; \
-             {:.1} s\n{:?}\n{:?}",
+            "{} seeds from {}, each {}: {} failed; {} steps, {} of {} proposals committed, {} \
+             calls and {} bytes in a server of each group, at most {} effects in a step, healing \
+             at most {} ms; {:.1} s\n{:?}\n{:?}",
             self.count,
             self.from,
             if self.once { "once" } else { "twice" },

@@ -328,8 +328,8 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// The bars, held on three hosts: `rounds` kills, two fifths as many freezes and cuts, a fifth as many
-/// of the others. Gives the bars that were missed.
+/// The bars, held on three hosts: `rounds` kills, two fifths as many freezes and cuts, a fifth as
+/// many of the others. Gives the bars that were missed.
 ///
 /// # Panics
 ///

@@ -123,8 +123,8 @@ impl Group {
         self.members.clone().into_iter()
     }
 
-    /// Starts a replica that is to join the group. The command [`Group::member`] has to be told of it,
-    /// before or after.
+    /// Starts a replica that is to join the group. The command [`Group::member`] has to be told of
+    /// it, before or after.
     ///
     /// # Panics
     ///

@@ -7,9 +7,9 @@
 //!   ──p1──────────────p2──────────────p3──  hub      the switch, with an address of its own
 //! ```
 //!
-//! Nothing leaves the machine. A host is cut off by taking its port from the switch, and made unable to
-//! reach another one by a wrong neighbour entry: frames are lost without any error. Needs root and
-//! `ip`.
+//! Nothing leaves the machine. A host is cut off by taking its port from the switch, and made
+//! unable to reach another one by a wrong neighbour entry: frames are lost without any error. Needs
+//! root and `ip`.
 
 use std::fs::{self, File};
 use std::marker::PhantomData;
@@ -123,8 +123,8 @@ impl Hosts {
         })
     }
 
-    /// Cuts a host off: its port is taken from the switch, but stays up, so nobody is told. (A cable
-    /// that is pulled is noticed, and usable again only a second or so after it is back.)
+    /// Cuts a host off: its port is taken from the switch, but stays up, so nobody is told. (A
+    /// cable that is pulled is noticed, and usable again only a second or so after it is back.)
     pub fn cut(&self, id: u8) {
         self.port(id, &["nomaster"]);
     }

@@ -6,7 +6,8 @@
 //! * [`program`]: the server programs, their arguments and their files;
 //! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
 //! * [`status`]: what `crane-linux status --json` says, parsed;
-//! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should get;
+//! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should
+//!   get;
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`hosts`]: hosts of their own, in network namespaces; [`frozen`]: a replica that hangs;

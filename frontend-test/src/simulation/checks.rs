@@ -18,8 +18,8 @@ use super::disk::{Contents, Payload};
 /// Effects of a step beside entries that are sent: three for each other member, and eight.
 const EFFECTS_OWN_MAX: usize = 3 * (NODES_MAX - 1) + 8;
 
-/// Looks at everything that nodes do. It panics when something does not hold; what it says names the
-/// rule.
+/// Looks at everything that nodes do. It panics when something does not hold; what it says names
+/// the rule.
 #[derive(Clone)]
 pub struct Checks {
     /// What stands in each slot, once anybody has called it committed.
@@ -117,8 +117,8 @@ impl Checks {
         (number, record).hash(&mut self.hash);
     }
 
-    /// Beside the entries that are on their way to members there are few effects, however many entries
-    /// there are.
+    /// Beside the entries that are on their way to members there are few effects, however many
+    /// entries there are.
     pub(super) fn on_effects(&mut self, effects: &Effects) {
         self.effects = self.effects.max(effects.len());
         let carries = |effect: &Effect| {

@@ -96,7 +96,7 @@ impl EntryReplica {
         self.forward.wake(now);
         let mut ops = Vec::new();
         while primary.is_some()
-            && let Some(ticket) = self.forward.hand_over(now)
+            && let Some(ticket) = self.forward.next_op(now)
         {
             let to = primary.expect("looked at above");
             self.recorder.add(self.me, || Told::Handed { ticket: ticket.0, to });

@@ -167,9 +167,9 @@ impl Disk {
         }
     }
 
-    /// The program starts with the new nonce. A damaged log is set aside: the node starts with an empty
-    /// one, whose first record says that it has lost its storage. It may have voted with what is lost,
-    /// and must not wait until others tell it.
+    /// The program starts with the new nonce. A damaged log is set aside: the node starts with an
+    /// empty one, whose first record says that it has lost its storage. It may have voted with what
+    /// is lost, and must not wait until others tell it.
     pub fn open(&mut self, nonce: u64) -> &Contents {
         if self.damaged {
             self.wipe();

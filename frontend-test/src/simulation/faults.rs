@@ -1,5 +1,5 @@
-//! What is done to a group from outside: crashes, lost and damaged disks, clocks that are set, hosts
-//! that are suspended, closed links, and orders of its operator.
+//! What is done to a group from outside: crashes, lost and damaged disks, clocks that are set,
+//! hosts that are suspended, closed links, and orders of its operator.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};

@@ -156,8 +156,8 @@ pub struct Group<const WINDOW: usize> {
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
-    /// A new group of `count` members and some more nodes that may join, with empty disks, all about
-    /// to start.
+    /// A new group of `count` members and some more nodes that may join, with empty disks, all
+    /// about to start.
     pub fn new(
         count: usize,
         spare: usize,
@@ -327,8 +327,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let members = self.checks.members();
         let place = &mut self.places[id.index()];
         place.run += 1;
-        // Nothing else tells a node with blank storage that there is a group: were all whom it is told
-        // of blank as well, they would begin another one.
+        // Nothing else tells a node with blank storage that there is a group: were all whom it is
+        // told of blank as well, they would begin another one.
         if place.lost && place.disk.safe().stored == DurableState::BLANK {
             place.members = members;
         }

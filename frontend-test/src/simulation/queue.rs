@@ -1,7 +1,7 @@
 //! What is going to happen, by time; at the same time, in the order in which it was scheduled.
 //!
-//! A run goes through some ten thousand events, each put in once and taken out once. So the heap orders
-//! small keys only, and the events stay where they were put.
+//! A run goes through some ten thousand events, each put in once and taken out once. So the heap
+//! orders small keys only, and the events stay where they were put.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

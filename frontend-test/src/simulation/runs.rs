@@ -168,7 +168,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         carried
     }
 
-    /// Catches a member up: from the log, or from a checkpoint if the log does not reach so far back.
+    /// Catches a member up: from the log, or from a checkpoint if the log does not reach so far
+    /// back.
     pub(super) fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
         let Place { memory, checkpoint, .. } = &self.places[id.index()];
         if let Some(snapshot) = memory.stored.snapshot
@@ -190,8 +191,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Writes a run, one record after the other. Says whether the disk took all of them; if not, the
-    /// program has stopped.
+    /// Writes a run, one record after the other. Says whether the disk took all of them; if not,
+    /// the program has stopped.
     pub(super) fn append(
         &mut self,
         id: NodeId,

@@ -68,8 +68,8 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
     run_recorded(seed, Recorder::default())
 }
 
-/// Runs the scenario of a seed as well, and gives what the nodes did: the members that the group had at
-/// first, and each event with its node.
+/// Runs the scenario of a seed as well, and gives what the nodes did: the members that the group
+/// had at first, and each event with its node.
 ///
 /// # Errors
 /// As [`run`].

@@ -1,8 +1,8 @@
 //! A simulated server: threads that accept, receive, lock, compute, race and send, on the real
 //! scheduler and admission.
 //!
-//! What it does depends on the order of its threads' calls and on the clock at which ops are admitted,
-//! so its hashes differ as soon as one of them does.
+//! What it does depends on the order of its threads' calls and on the clock at which ops are
+//! admitted, so its hashes differ as soon as one of them does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;

@@ -1,5 +1,5 @@
-//! The service of a simulated group: clients' ops on their way into the log, and the servers that get
-//! them out of it.
+//! The service of a simulated group: clients' ops on their way into the log, and the servers that
+//! get them out of it.
 
 use std::rc::Rc;
 
@@ -29,8 +29,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Has some node that takes itself for the primary propose what it was handed, or bubbles: so many
-    /// payloads, one by one or all at once.
+    /// Has some node that takes itself for the primary propose what it was handed, or bubbles: so
+    /// many payloads, one by one or all at once.
     pub fn propose(&mut self, count: u64) {
         let run = if self.random.permille(500) { count } else { 1 };
         let ids = self.ids();
@@ -80,8 +80,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         true
     }
 
-    /// The next payload, of the ops that a node was handed; so many payloads of the first ops go before
-    /// it.
+    /// The next payload, of the ops that a node was handed; so many payloads of the first ops go
+    /// before it.
     fn write_entry(&mut self, id: NodeId, before: usize) -> Payload {
         let mut space = [0; 4096];
         let mut writer = EntryWriter::new(&mut space).expect("the space suffices");
@@ -226,8 +226,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Lets all servers go on as far as the script goes. Says whether all ops of all clients have got
-    /// into it.
+    /// Lets all servers go on as far as the script goes. Says whether all ops of all clients have
+    /// got into it.
     pub fn service_is_done(&mut self) -> bool {
         for id in self.ids() {
             self.run_server(id, u64::MAX);

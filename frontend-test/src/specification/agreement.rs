@@ -103,7 +103,8 @@ impl Validator {
                 rule("P2", ballot > memory.promised, || {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
-                // Who may not vote promises what was chosen, maybe under a ballot of its lost storage.
+                // Who may not vote promises what was chosen, maybe under a ballot of its lost
+                // storage.
                 if ballot.belongs_to(node) && memory.voting.is_voter() {
                     let fresh = replica.stood.insert(ballot);
                     let led = self.leads.contains_key(&ballot);

@@ -45,7 +45,8 @@ impl Validator {
         rule("E5", self.counts(node, &op), || format!("frees {op:?}, which did not count"))
     }
 
-    /// Whether an op has counted, by the numbers in the script as far as it is committed at this node.
+    /// Whether an op has counted, by the numbers in the script as far as it is committed at this
+    /// node.
     fn counts(&self, node: NodeId, wanted: &OpFact) -> bool {
         let mut next = 1;
         let mut received = HashMap::new();

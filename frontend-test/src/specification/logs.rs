@@ -1,8 +1,8 @@
-//! The rules held against the logs that real replicas leave behind, as `crane-linux log show` prints
-//! them.
+//! The rules held against the logs that real replicas leave behind, as `crane-linux log show`
+//! prints them.
 //!
-//! A log tells what one node wrote, in its order, and nothing of what it heard: so this looks at what
-//! one node's writes, and all nodes' writes together, must keep.
+//! A log tells what one node wrote, in its order, and nothing of what it heard: so this looks at
+//! what one node's writes, and all nodes' writes together, must keep.
 
 use std::collections::HashMap;
 
@@ -78,7 +78,8 @@ fn ballot(text: &str) -> Option<Ballot> {
 struct Logs {
     /// By slot and ballot: the content, and the ballot of the entry before.
     proposed: HashMap<(u64, Ballot), (String, Ballot)>,
-    /// By slot: the ballot of what some node knew to be committed there, its timestamp, and its content.
+    /// By slot: the ballot of what some node knew to be committed there, its timestamp, and its
+    /// content.
     committed: HashMap<u64, (Ballot, Option<u64>, String)>,
 }
 

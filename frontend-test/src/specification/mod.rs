@@ -1,7 +1,7 @@
 //! The rules of `specs/`, held against what was recorded of a run.
 //!
-//! Nothing here knows how the core does things: it knows what nodes wrote, said and admitted, and which
-//! rule that must have kept.
+//! Nothing here knows how the core does things: it knows what nodes wrote, said and admitted, and
+//! which rule that must have kept.
 //!
 //! | file | rules |
 //! |---|---|

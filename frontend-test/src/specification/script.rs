@@ -60,7 +60,8 @@ impl Script {
         self.entries.range(..=up_to).flat_map(|(_, entry)| &entry.ops)
     }
 
-    /// E1 to E3 and E7, by the numbers alone. What the server has closed or refused, counts no more.
+    /// E1 to E3 and E7, by the numbers alone. What the server has closed or refused, counts no
+    /// more.
     // specs: E1, E2, E3, E7
     fn admit(&mut self, op: &OpFact, outcome: Outcome) -> Verdict {
         if let Some(conn) = op.conn()

@@ -67,8 +67,8 @@ fn a_stall_is_told_with_its_cause_and_its_end() {
     group.kill(others[0]);
     group.freeze(others[1], true);
     client.stream().write_all(&command(&[b"SET", b"key", b"value"])).expect("room to send");
-    // It waits for votes, until it has not heard from a majority for so long that it steps down; on a
-    // busy machine it may get no time to say the first.
+    // It waits for votes, until it has not heard from a majority for so long that it steps down; on
+    // a busy machine it may get no time to say the first.
     let stalled = eventually("a stall with its cause", SOON, || {
         let status = group.status()?;
         let events = &status.replica(primary).events;

@@ -1,5 +1,5 @@
-//! Faults on hosts in network namespaces: short forms of `ci/measure failover` and `linear`, and hosts
-//! of which some do not reach some.
+//! Faults on hosts in network namespaces: short forms of `ci/measure failover` and `linear`, and
+//! hosts of which some do not reach some.
 
 use std::sync::Arc;
 use std::thread::sleep;
@@ -14,8 +14,8 @@ use crane_test::e2e::probe::Probe;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
 
-/// `ci/measure failover` does 50 kills and 10 to 20 of each other, and holds the times against their
-/// bars.
+/// `ci/measure failover` does 50 kills and 10 to 20 of each other, and holds the times against
+/// their bars.
 const ROUNDS: [(Fault, usize); 5] = [
     (Fault::Kill, 4),
     (Fault::Freeze, 2),

@@ -1,7 +1,7 @@
 //! Traces that were tampered with: for each rule, one that breaks it.
 //!
-//! Each tampering changes one thing (or all things of a kind), at the first place where the rules notice
-//! it by the rule in question.
+//! Each tampering changes one thing (or all things of a kind), at the first place where the rules
+//! notice it by the rule in question.
 
 use std::sync::OnceLock;
 
@@ -31,8 +31,8 @@ fn traces() -> &'static [(Members, Trace)] {
     })
 }
 
-/// Tampers with one trace after the other, at one place after the other (`tamper` is told which, and
-/// says whether there is one), until a violation of the rule is found.
+/// Tampers with one trace after the other, at one place after the other (`tamper` is told which,
+/// and says whether there is one), until a violation of the rule is found.
 pub(crate) fn breaks(rule: &str, tamper: impl Fn(&mut Trace, usize) -> bool) {
     let mut found = Vec::new();
     for (members, trace) in traces() {

@@ -1,5 +1,5 @@
-//! The launcher and the cell's init: single-threaded processes that fork before anything else runs in
-//! them.
+//! The launcher and the cell's init: single-threaded processes that fork before anything else runs
+//! in them.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -76,8 +76,8 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     }
 }
 
-/// Pid 1 of the cell: starts the server as pid 2, reaps what is left behind, reports the server's end,
-/// and takes all with it when it ends.
+/// Pid 1 of the cell: starts the server as pid 2, reaps what is left behind, reports the server's
+/// end, and takes all with it when it ends.
 fn init(
     spec: &Spec,
     namespaces: bool,
@@ -85,7 +85,8 @@ fn init(
     reports: &mut File,
 ) -> Result<(), String> {
     die_with_parent()?;
-    // SAFETY: setsid touches no memory. It fails only for a leader of a group, which a child is not.
+    // SAFETY: setsid touches no memory. It fails only for a leader of a group, which a child is
+    // not.
     unsafe { libc::setsid() };
     if namespaces {
         make_mounts_private()?;
@@ -156,8 +157,8 @@ impl Image {
             words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
         };
         let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        // SAFETY: all strings and both arrays live until the call; the arrays end with a null pointer.
-        // Rust's runtime ignores SIGPIPE, which a program would inherit.
+        // SAFETY: all strings and both arrays live until the call; the arrays end with a null
+        // pointer. Rust's runtime ignores SIGPIPE, which a program would inherit.
         unsafe {
             let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
             libc::dup2(null, 0);

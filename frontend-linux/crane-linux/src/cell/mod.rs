@@ -1,14 +1,14 @@
 //! The cell: the namespaces and files that one run of the server sees.
 //!
-//! Started as a process of its own (`crane-linux cell`, not meant for people), because a daemon with
-//! threads cannot fork safely, and because unsharing must not touch the daemon:
+//! Started as a process of its own (`crane-linux cell`, not meant for people), because a daemon
+//! with threads cannot fork safely, and because unsharing must not touch the daemon:
 //!
 //! ```text
-//! daemon ── launcher (unshares, waits) ── init (pid 1 of the cell: mounts, reaps) ── server (pid 2)
+//! daemon ── launcher (unshares, waits) ── init (pid 1: mounts, reaps) ── server (pid 2)
 //! ```
 //!
-//! Each dies with its parent. The launcher gets a [`Spec`] on its standard input and reports lines on
-//! descriptor 3, see [`Report`].
+//! Each dies with its parent. The launcher gets a [`Spec`] on its standard input and reports lines
+//! on descriptor 3, see [`Report`].
 //!
 //! | file | thought |
 //! |---|---|
@@ -129,8 +129,9 @@ pub async fn start(spec: &Spec) -> io::Result<Cell> {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let descriptor = writing.as_raw_fd();
-    // SAFETY: between fork and exec only one async-signal-safe call is made. If the descriptor has the
-    // wanted number already, dup2 would leave its close-on-exec mark, which `report_pipe` excludes.
+    // SAFETY: between fork and exec only one async-signal-safe call is made. If the descriptor has
+    // the wanted number already, dup2 would leave its close-on-exec mark, which `report_pipe`
+    // excludes.
     unsafe {
         command.pre_exec(move || match libc::dup2(descriptor, REPORT_DESCRIPTOR) {
             -1 => Err(io::Error::last_os_error()),
@@ -160,7 +161,8 @@ pub fn server_process(launcher: u32) -> Option<u32> {
     child_of(child_of(launcher)?)
 }
 
-/// The directory that hides `data` from the server: the outermost one around it that is crane's own.
+/// The directory that hides `data` from the server: the outermost one around it that is crane's
+/// own.
 pub fn hidden_directory(data: &Path) -> PathBuf {
     let ours = data.ancestors().filter(|path| crate::base::is_ours(path)).last();
     ours.unwrap_or(data).to_path_buf()

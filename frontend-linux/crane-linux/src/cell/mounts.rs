@@ -1,5 +1,5 @@
-//! The file system that the server sees: an overlay of the host's, with the kernel's own file systems
-//! made new, so that nothing in them tells of the host.
+//! The file system that the server sees: an overlay of the host's, with the kernel's own file
+//! systems made new, so that nothing in them tells of the host.
 
 use std::ffi::CString;
 use std::fs;
@@ -37,8 +37,8 @@ const DEVICES: [(&str, u32, u32); 6] = [
     ("tty", 5, 0),
 ];
 
-/// Builds the server's file system and makes it the root. Called by pid 1 of the new namespaces, whose
-/// mounts are private already.
+/// Builds the server's file system and makes it the root. Called by pid 1 of the new namespaces,
+/// whose mounts are private already.
 ///
 /// # Errors
 /// What the system refused, with its place.

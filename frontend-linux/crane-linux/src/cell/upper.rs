@@ -7,8 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Directories that the server finds empty unless it starts inside of them: what lies in them on the
-/// host is nobody's configuration.
+/// Directories that the server finds empty unless it starts inside of them: what lies in them on
+/// the host is nobody's configuration.
 const EMPTIED: [&str; 2] = ["tmp", "var/tmp"];
 
 /// Makes `upper`, `work` and `root` in the data directory anew. What was in them is lost.

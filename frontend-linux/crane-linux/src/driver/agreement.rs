@@ -241,7 +241,7 @@ impl Driver {
             self.on_link_down(node);
         }
         self.links[node.index()] = Some(link);
-        self.events.tell(Event::LinkUp { node: node.number() });
+        self.events.record(Event::LinkUp { node: node.number() });
         self.proposer.link_up(node);
         self.send_server_report(node);
         self.paxos(Input::LinkUp { node }, InputPayloads::NONE);
@@ -252,7 +252,7 @@ impl Driver {
 
     fn on_link_down(&mut self, node: NodeId) {
         self.links[node.index()] = None;
-        self.events.tell(Event::LinkDown { node: node.number() });
+        self.events.record(Event::LinkDown { node: node.number() });
         self.proposer.link_down(node, self.clock.now());
         self.paxos(Input::LinkDown { node }, InputPayloads::NONE);
     }

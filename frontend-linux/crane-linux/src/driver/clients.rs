@@ -120,7 +120,7 @@ impl Clients {
 
     /// The next op that the primary has not been handed.
     fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
-        let ticket = self.forward.hand_over(now)?;
+        let ticket = self.forward.next_op(now)?;
         Some(&self.ops[(ticket.0 - self.first) as usize])
     }
 
@@ -311,8 +311,8 @@ impl Driver {
                 known.listener = Some(listener);
             }
             Err(error) => self.fail(format!(
-                "{address}, where the server listens, cannot be opened: {error}; stop what uses it, \
-                 or give the server another port"
+                "{address}, where the server listens, cannot be opened: {error}; stop what uses \
+                 it, or give the server another port"
             )),
         }
     }

@@ -92,7 +92,7 @@ impl Driver {
     pub(super) fn on_committed_member(&mut self, slot: Slot, place: RosterMember) {
         let node = place.node;
         let text = format!("replica {node} of the group is at {}", place.address);
-        let news = self.peers.hello.borrow_mut().roster.tell(slot, place);
+        let news = self.peers.hello.borrow_mut().roster.record(slot, place);
         if news {
             info!("{text}");
             self.roster_changed();

@@ -41,7 +41,7 @@ use crate::cell::{Report, Spec};
 use crate::clock::{AgreedClock, Alarm, Clock};
 use crate::event::{Event, Events};
 use crate::log::Log;
-use crate::log::storage::{Progress, Storage};
+use crate::log::storage::{Storage, WriteProgress};
 use crate::meta::{DataDirectory, Meta};
 use crate::net::link::{Arrival, Link, Peers};
 use crate::options::ReplicaArgs;
@@ -97,7 +97,7 @@ pub struct Restored {
     /// Where it is written.
     pub storage: Storage,
     /// How far that is, if it takes time.
-    pub progress: Option<Progress>,
+    pub progress: Option<WriteProgress>,
     /// The links.
     pub peers: Rc<Peers>,
     /// What the data directory says; its generation is this run's.
@@ -129,7 +129,7 @@ pub struct Driver {
     role: Role,
     log: Log,
     storage: Storage,
-    progress: Option<Progress>,
+    progress: Option<WriteProgress>,
     committed: Slot,
     /// The last commit index that was written as a hint.
     hinted: Slot,
@@ -309,7 +309,7 @@ impl Driver {
 
     fn record_event(&mut self, event: Event) {
         info!("{event}");
-        self.events.tell(event);
+        self.events.record(event);
     }
 
     /// Carries everything as far as it goes.

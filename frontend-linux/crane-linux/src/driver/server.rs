@@ -203,8 +203,8 @@ impl Driver {
                 self.server.cell = Some("copy");
                 self.warn_operator(format!(
                     "namespaces are not permitted here ({why}): the server runs on a private copy \
-                     of its working directory, and sees other paths and process numbers than servers \
-                     in namespaces do"
+                     of its working directory, and sees other paths and process numbers than \
+                     servers in namespaces do"
                 ));
             }
             Report::Started => self.record_event(Event::ServerStarted),
@@ -273,7 +273,7 @@ impl Driver {
             text.push_str(&format!(": {trouble}"));
         }
         error!("{text}");
-        self.events.tell(Event::ServerEnded { text: text.clone() });
+        self.events.record(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
         self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
         self.send_report_to_all();

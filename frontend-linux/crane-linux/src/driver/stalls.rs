@@ -55,14 +55,14 @@ impl Driver {
         let nodes = self.waits_for_whom(wait.cause);
         let event = Event::Stalled { cause: wait.cause, nodes };
         warn!("{event}");
-        self.events.tell(event);
+        self.events.record(event);
         None
     }
 
     fn report_resumed(&mut self, cause: Cause, after: Duration) {
         let event = Event::Resumed { cause, after_ms: after.as_micros() / 1000 };
         info!("{event}");
-        self.events.tell(event);
+        self.events.record(event);
     }
 
     /// What it waits for, with a number that changes when that goes on.

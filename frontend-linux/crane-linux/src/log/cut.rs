@@ -14,12 +14,12 @@ use super::segments::Segments;
 use super::{Front, Log, LogError, Opened, Payload, reading, record};
 
 impl Log {
-    /// Begins a log in an empty directory, durably: with a voting status, and behind an snapshot if there
-    /// is one, which comes with the genesis entry before it.
+    /// Begins a log in an empty directory, durably: with a voting status, and behind an snapshot if
+    /// there is one, which comes with the genesis entry before it.
     ///
     /// # Errors
-    /// What the system refused. Half of it may be there: the voting status of a log without a front is
-    /// not.
+    /// What the system refused. Half of it may be there: the voting status of a log without a front
+    /// is not.
     pub fn begin(
         directory: &Path,
         stored: &DurableState,

@@ -28,8 +28,8 @@ pub struct Front {
     pub segment: u32,
     /// … and where in it.
     pub offset: u32,
-    /// Whether the entry that the snapshot ends with stands at that place. (It does in a log that was
-    /// cut, and does not in one that began with a state transfer.)
+    /// Whether the entry that the snapshot ends with stands at that place. (It does in a log that
+    /// was cut, and does not in one that began with a state transfer.)
     pub entry_kept: bool,
     /// What the log up to its slot comes to.
     pub snapshot: SnapshotMeta,

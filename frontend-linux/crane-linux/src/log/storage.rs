@@ -20,7 +20,7 @@ use super::disk::{Disk, HostDisk};
 use super::segments::Segments;
 
 /// How far the disk is, or why it goes no further. Only the last word counts.
-pub type Progress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
+pub type WriteProgress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
 
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 const FINISH_LOOK: Duration = Duration::from_millis(1);
@@ -28,7 +28,7 @@ const FINISH_LOOK: Duration = Duration::from_millis(1);
 /// Where the log's bytes go.
 #[derive(Debug)]
 pub enum Storage {
-    /// To the disk, by a thread; [`Progress`] tells when they are there.
+    /// To the disk, by a thread; [`WriteProgress`] tells when they are there.
     Synced(Sender<Batch>, JoinHandle<()>),
     /// To the system's memory, at once: they survive the daemon, not the host.
     Unsynced(Box<Segments<HostDisk>>),
@@ -36,7 +36,7 @@ pub enum Storage {
 
 impl Storage {
     /// Storage that syncs.
-    pub fn synced(directory: &Path) -> (Self, Progress) {
+    pub fn synced(directory: &Path) -> (Self, WriteProgress) {
         Self::synced_on(directory, HostDisk)
     }
 
@@ -44,9 +44,9 @@ impl Storage {
     pub fn synced_on<D: Disk<File: Send> + Send + 'static>(
         directory: &Path,
         disk: D,
-    ) -> (Self, Progress) {
+    ) -> (Self, WriteProgress) {
         let (sender, receiver) = channel();
-        let progress = Progress::default();
+        let progress = WriteProgress::default();
         let (segments, told) = (Segments::new(directory, disk, true), progress.clone());
         let thread = std::thread::Builder::new()
             .name("storage".into())
@@ -55,7 +55,8 @@ impl Storage {
         (Storage::Synced(sender, thread), progress)
     }
 
-    /// Waits until everything is on the disk, or for a while: a disk that hangs keeps nobody from ending.
+    /// Waits until everything is on the disk, or for a while: a disk that hangs keeps nobody from
+    /// ending.
     pub fn finish(self) {
         let Storage::Synced(sender, thread) = self else { return };
         drop(sender);
@@ -88,7 +89,7 @@ impl Storage {
     }
 }
 
-fn run<D: Disk>(mut segments: Segments<D>, batches: &Receiver<Batch>, progress: &Progress) {
+fn run<D: Disk>(mut segments: Segments<D>, batches: &Receiver<Batch>, progress: &WriteProgress) {
     while let Ok(mut batch) = batches.recv() {
         let outcome = loop {
             if let Err(why) = segments.write(&batch) {

@@ -1,7 +1,7 @@
 //! The first frame of a link: who is there, and may the two belong to one group? Pure.
 //!
-//! Both sides send a [`Hello`], and both judge the pair by the same rule, so no refusal need be sent:
-//! each knows whether it is the one that has to go.
+//! Both sides send a [`Hello`], and both judge the pair by the same rule, so no refusal need be
+//! sent: each knows whether it is the one that has to go.
 
 use std::fmt;
 
@@ -121,8 +121,8 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether both have a place in the group, by the newer of their rosters. Two that are about to create
-/// a group were told of the same one.
+/// Whether both have a place in the group, by the newer of their rosters. Two that are about to
+/// create a group were told of the same one.
 fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     let created = |hello: &Hello| hello.group.is_some() || hello.roster.as_of > Slot::NONE;
     if !created(mine) && !created(theirs) {
@@ -264,7 +264,7 @@ mod tests {
             witness: false,
         };
         let mut member = in_group(hello(1, 2));
-        member.roster.tell(Slot(40), replaced);
+        member.roster.record(Slot(40), replaced);
         let newcomer = Hello { address: "c:6790".into(), ..hello(2, 1) };
         assert_eq!(judge(&member, &newcomer), Ok(()));
         assert_eq!(judge(&newcomer, &member), Ok(()));

@@ -1,7 +1,7 @@
 //! The body of a paxos frame: a message, and the entries of its run with their payloads. Pure.
 //!
 //! ```text
-//! body:  length of the message u8   the message   then, for each slot of its run: the entry, its payload
+//! body:  length of the message u8   the message   then, for each slot of its range: entry, payload
 //! ```
 //!
 //! An entry says how long its payload is, if it has one.

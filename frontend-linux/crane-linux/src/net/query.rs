@@ -1,5 +1,5 @@
-//! Asking a replica for its state, or for a favour: one question, one answer in JSON, by its peer port or its control
-//! socket.
+//! Asking a replica for its state, or for a favour: one question, one answer in JSON, by its peer
+//! port or its control socket.
 
 use std::io;
 use std::time::Duration;
@@ -15,8 +15,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a stranger may take for its first frame.
 pub const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
 
-/// A question, or an order for the primary. The answer to an order is an object; its `error`, if there
-/// is one, says why nothing was done, and `retry` whether that may be otherwise soon.
+/// A question, or an order for the primary. The answer to an order is an object; its `error`, if
+/// there is one, says why nothing was done, and `retry` whether that may be otherwise soon.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Query {
     /// The state of the replica, as JSON.

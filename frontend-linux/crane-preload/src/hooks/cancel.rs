@@ -1,8 +1,9 @@
 //! pthread_cancel, pthread_testcancel.
 //!
-//! A thread that waits in our queue is not at a cancellation point of libc's: it would never hear of it.
-//! So a cancellation is noted, ends the wait, and is handed to libc by the thread itself at one of our
-//! cancellation points, in its own turn. Whether a thread lets itself be cancelled is libc's to know.
+//! A thread that waits in our queue is not at a cancellation point of libc's: it would never hear
+//! of it. So a cancellation is noted, ends the wait, and is handed to libc by the thread itself at
+//! one of our cancellation points, in its own turn. Whether a thread lets itself be cancelled is
+//! libc's to know.
 
 use std::ffi::{c_int, c_void};
 
@@ -39,8 +40,8 @@ pub fn end_cancelled(me: ThreadId) {
     held.leave();
     let cancel = real!(pthread_cancel: fn(pthread_t) -> c_int);
     let test = real!(pthread_testcancel: fn() -> ());
-    // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass (see
-    // build.rs of crane-linux), and no frame of ours holds anything.
+    // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass
+    // (see build.rs of crane-linux), and no frame of ours holds anything.
     unsafe {
         cancel(libc::pthread_self());
         test();

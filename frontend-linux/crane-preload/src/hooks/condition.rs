@@ -1,5 +1,5 @@
-//! pthread_cond_*: wholly virtual, so that who is woken is decided by the order of waiting, not by the
-//! kernel. Only the clock that an attribute chose is read from libc's own structure.
+//! pthread_cond_*: wholly virtual, so that who is woken is decided by the order of waiting, not by
+//! the kernel. Only the clock that an attribute chose is read from libc's own structure.
 
 use std::ffi::c_int;
 

@@ -1,6 +1,6 @@
 //! What all locks have in common: the real lock is tried and never waited for; who does not get it
-//! waits in the queue of its address. So everything that POSIX says about a lock's own state (recursive,
-//! error-checking, robust, owner) stays libc's business.
+//! waits in the queue of its address. So everything that POSIX says about a lock's own state
+//! (recursive, error-checking, robust, owner) stays libc's business.
 
 use std::ffi::{c_int, c_void};
 
@@ -12,8 +12,8 @@ use crate::world::On;
 /// Everybody who waits.
 pub const ALL: u32 = u32::MAX;
 
-/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed nanoseconds,
-/// or what to answer instead of waiting.
+/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed
+/// nanoseconds, or what to answer instead of waiting.
 pub fn acquire(
     held: &mut Held,
     address: *mut c_void,
@@ -30,8 +30,8 @@ pub fn acquire(
             Err(error) => return error,
         };
         if held.wait(On::Address(address.addr()), deadline) == Woken::Expired {
-            // It may have been freed at the very deadline. A thread that has got it is not cancelled
-            // here: nobody would free it.
+            // It may have been freed at the very deadline. A thread that has got it is not
+            // cancelled here: nobody would free it.
             let last = attempt();
             held.cancelled &= last == libc::EBUSY;
             return if last == libc::EBUSY { libc::ETIMEDOUT } else { last };

@@ -1,8 +1,8 @@
 //! dlsym: libraries that ask for the next `pthread_create` after themselves get ours.
 //!
-//! An allocator does (jemalloc, for its background thread): the thread would never take a turn, and free
-//! memory whenever it likes. For everything else the real dlsym must see its true caller, because what
-//! "next" means depends on it: so the hook is a jump, not a call.
+//! An allocator does (jemalloc, for its background thread): the thread would never take a turn, and
+//! free memory whenever it likes. For everything else the real dlsym must see its true caller,
+//! because what "next" means depends on it: so the hook is a jump, not a call.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;

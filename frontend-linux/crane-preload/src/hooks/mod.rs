@@ -1,5 +1,5 @@
-//! The libc calls, by family. A hook is short: begin, ask the state machine or the real function, wait
-//! and ask again, end.
+//! The libc calls, by family. A hook is short: begin, ask the state machine or the real function,
+//! wait and ask again, end.
 
 mod barrier;
 pub mod cancel;

@@ -6,7 +6,7 @@ use crane_core::wire::Endpoint;
 use crane_shm::sys;
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
-use super::transfer::{begin_at, tell_reset};
+use super::transfer::{begin_at, report_reset};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::Call;
@@ -15,8 +15,8 @@ use crate::world::World;
 /// Nowhere: the unspecified IPv4 address, port 0.
 pub const UNBOUND: Endpoint = Endpoint::from_ipv4([0; 4], 0);
 
-/// Whether the number is that of a client's connection. Asked by callers outside of the turn; the answer
-/// only decides how a result is decorated.
+/// Whether the number is that of a client's connection. Asked by callers outside of the turn; the
+/// answer only decides how a result is decorated.
 pub fn is_virtual_socket(descriptor: c_int) -> bool {
     let mut result = false;
     if let Some(place) = lookup(descriptor)
@@ -55,8 +55,8 @@ pub unsafe fn endpoint(address: *const sockaddr, length: socklen_t) -> Option<(E
     }
 }
 
-/// Writes an address where the caller wants it, cut to the room that it has; `length` then holds the
-/// whole one, as POSIX says.
+/// Writes an address where the caller wants it, cut to the room that it has; `length` then holds
+/// the whole one, as POSIX says.
 ///
 /// # Safety
 /// If not null, `address` and `length` lead to the caller's places.
@@ -226,7 +226,7 @@ unsafe extern "C" fn getsockopt(
         let world = held.world();
         let answer = match (option, world.descriptors.at(place).kind) {
             (libc::SO_ERROR, DescriptionKind::Conn(conn)) => {
-                let reset = world.run.sockets.conn(conn).reset && tell_reset(world, place);
+                let reset = world.run.sockets.conn(conn).reset && report_reset(world, place);
                 Some(if reset { libc::ECONNRESET } else { 0 })
             }
             (libc::SO_ACCEPTCONN, DescriptionKind::Listener(_)) => Some(1),

@@ -1,5 +1,5 @@
-//! pthread_once: virtual, because the routine may wait in our queue, and a second thread that waited for
-//! it inside libc would keep the turn.
+//! pthread_once: virtual, because the routine may wait in our queue, and a second thread that
+//! waited for it inside libc would keep the turn.
 
 use std::ffi::{c_int, c_void};
 

@@ -120,8 +120,8 @@ const ASKED: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
 const ANSWERED: [i16; 3] =
     [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
 
-/// A duration as select(2) takes it, in nanoseconds; `None`: not a duration. More microseconds than a
-/// second has are allowed there.
+/// A duration as select(2) takes it, in nanoseconds; `None`: not a duration. More microseconds than
+/// a second has are allowed there.
 fn microseconds(time: &timeval) -> Option<u64> {
     let (seconds, rest) = (u64::try_from(time.tv_sec).ok()?, u64::try_from(time.tv_usec).ok()?);
     Some(seconds.saturating_mul(1_000_000_000).saturating_add(rest.saturating_mul(1000)))
@@ -210,7 +210,14 @@ unsafe extern "C" fn pselect(
 ) -> c_int {
     let Some(held) = begin(Call::Poll, count as u32) else {
         let real = real!(
-            pselect: fn(c_int, *mut fd_set, *mut fd_set, *mut fd_set, *const timespec, *const sigset_t)
+            pselect: fn(
+                c_int,
+                *mut fd_set,
+                *mut fd_set,
+                *mut fd_set,
+                *const timespec,
+                *const sigset_t
+            )
                 -> c_int
         );
         // SAFETY: the caller's own arguments.

@@ -1,7 +1,7 @@
 //! fork, and what is not covered.
 //!
-//! A child process takes no part: its hooks make the real calls. That is right for a child that only
-//! executes another program. One that would serve clients gets a clear end instead of silence.
+//! A child process takes no part: its hooks make the real calls. That is right for a child that
+//! only executes another program. One that would serve clients gets a clear end instead of silence.
 
 use std::sync::atomic::Ordering;
 
@@ -19,7 +19,8 @@ const SERVES: &[u8] =
     b"crane: a child process of the server uses a client's socket; servers that fork \
     to serve are not supported yet: let it serve by threads, and run it in the foreground\n";
 
-/// Counts something that the determinism contract does not cover, and tells the daemon once per kind.
+/// Counts something that the determinism contract does not cover, and tells the daemon once per
+/// kind.
 pub fn uncovered(world: &mut World, what: &'static str) {
     world.region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
     if world.told.contains(&what) {
@@ -31,8 +32,8 @@ pub fn uncovered(world: &mut World, what: &'static str) {
     world.output.note(1, what);
 }
 
-/// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket is
-/// the end; pipes and the like are the kernel's there.
+/// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
+/// is the end; pipes and the like are the kernel's there.
 pub fn refuse_in_child(place: TableEntry) {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process == sys::pid() {

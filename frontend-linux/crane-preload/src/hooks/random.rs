@@ -28,7 +28,8 @@ fn space<'a>(start: *mut c_void, length: usize) -> &'a mut [u8] {
     if length == 0 {
         return &mut [];
     }
-    // SAFETY: the hook's caller gives a place of this length, which nobody else uses during the call.
+    // SAFETY: the hook's caller gives a place of this length, which nobody else uses during the
+    // call.
     unsafe { std::slice::from_raw_parts_mut(start.cast(), length) }
 }
 

@@ -1,7 +1,7 @@
 //! socket, bind, listen, accept, connect, shutdown.
 //!
-//! The kernel's socket is a stand-in (see `descriptors`): it is never bound to the port, so that three
-//! replicas on one machine, and the daemon's proxy, do not meet there.
+//! The kernel's socket is a stand-in (see `descriptors`): it is never bound to the port, so that
+//! three replicas on one machine, and the daemon's proxy, do not meet there.
 
 use std::ffi::c_int;
 
@@ -22,8 +22,9 @@ use crate::turn::{Call, Held, begin};
 use crate::watch;
 use crate::world::{CONNECTIONS, On, World};
 
-/// How many connections may wait to be accepted, whatever the server asks for: where a kernel lets the
-/// clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), admission would have to reset them.
+/// How many connections may wait to be accepted, whatever the server asks for: where a kernel lets
+/// the clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), admission would have to
+/// reset them.
 const BACKLOG: u32 = CONNECTIONS as u32;
 
 /// Makes a stand-in.

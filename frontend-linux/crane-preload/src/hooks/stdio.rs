@@ -1,7 +1,7 @@
 //! Streams of stdio upon what we stand in for: fopen of a random device, fdopen, fileno.
 //!
-//! stdio reads and writes by calls inside of libc, which no hook sees. Such a stream is made of callbacks
-//! (fopencookie(3)) that come to our own read and write.
+//! stdio reads and writes by calls inside of libc, which no hook sees. Such a stream is made of
+//! callbacks (fopencookie(3)) that come to our own read and write.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -13,8 +13,8 @@ use super::files::is_random;
 use crate::descriptors::lookup;
 use crate::turn::takes_part;
 
-/// What fopencookie wants to know; callbacks that are missing behave as for an endless sink or an empty
-/// source.
+/// What fopencookie wants to know; callbacks that are missing behave as for an endless sink or an
+/// empty source.
 #[repr(C)]
 struct Callbacks {
     read: Option<unsafe extern "C" fn(*mut c_void, *mut c_char, usize) -> isize>,
@@ -35,7 +35,8 @@ unsafe extern "C" fn read_random(_: *mut c_void, start: *mut c_char, length: usi
     unsafe { libc::getrandom(start.cast(), length, 0) }
 }
 
-// The cookie of the others is the descriptor itself, never followed. libc's names are this library's own.
+// The cookie of the others is the descriptor itself, never followed. libc's names are this
+// library's own.
 
 unsafe extern "C" fn read_from(cookie: *mut c_void, start: *mut c_char, length: usize) -> isize {
     // SAFETY: stdio's own buffer.

@@ -1,4 +1,5 @@
-//! read, write, recv*, send*, readv, writev, sendfile: from libc's signatures to [`super::transfer`].
+//! read, write, recv*, send*, readv, writev, sendfile: from libc's signatures to
+//! [`super::transfer`].
 
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -6,7 +7,7 @@ use crane_shm::sys;
 use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
 use super::names;
-use super::transfer::{RecvFlags, begin_at, receive, release, send, send_bytes, tell_reset};
+use super::transfer::{RecvFlags, begin_at, receive, release, report_reset, send, send_bytes};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::Call;
@@ -114,7 +115,8 @@ unsafe extern "C" fn recvfrom(
     };
     let result = receive(descriptor, &mut one(start, length), RecvFlags::of(flags), call);
     if result.is_ok() && !address_length.is_null() && is_connection(descriptor) {
-        // TCP gives no address (recv(2): unchanged for connection-oriented sockets, length 0 in Linux).
+        // TCP gives no address (recv(2): unchanged for connection-oriented sockets, length 0 in
+        // Linux).
         // SAFETY: the caller's place for the length.
         unsafe { *address_length = 0 };
     }
@@ -331,7 +333,7 @@ fn send_file(
         let world = held.world();
         let state = world.run.sockets.conn(conn);
         if state.reset || state.write_shut {
-            let error = match state.reset && !state.write_shut && tell_reset(world, place) {
+            let error = match state.reset && !state.write_shut && report_reset(world, place) {
                 true => libc::ECONNRESET,
                 false => libc::EPIPE,
             };

@@ -1,7 +1,7 @@
 //! pthread_create, join, detach, exit.
 //!
-//! A child is made while its creator holds the turn, and enters the queue only when libc has made it;
-//! its number, and so the order of everything that it does, is decided before it runs.
+//! A child is made while its creator holds the turn, and enters the queue only when libc has made
+//! it; its number, and so the order of everything that it does, is decided before it runs.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,8 +20,8 @@ type StartRoutine = extern "C" fn(*mut c_void) -> *mut c_void;
 /// The key whose destructor sees each thread's end.
 static KEY: AtomicU32 = AtomicU32::new(0);
 
-/// libc runs destructors in this many rounds (POSIX: at least 4); ours acts in the last one, so that
-/// those of the program still have the turn.
+/// libc runs destructors in this many rounds (POSIX: at least 4); ours acts in the last one, so
+/// that those of the program still have the turn.
 const ROUNDS: usize = 4;
 
 /// How many robust mutexes an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
@@ -56,7 +56,14 @@ unsafe extern "C" fn pthread_create(
     routine: StartRoutine,
     argument: *mut c_void,
 ) -> c_int {
-    let real = real!(pthread_create: fn(*mut pthread_t, *const pthread_attr_t, StartRoutine, *mut c_void) -> c_int);
+    let real = real!(
+        pthread_create: fn(
+            *mut pthread_t,
+            *const pthread_attr_t,
+            StartRoutine,
+            *mut c_void
+        ) -> c_int
+    );
     let Some(mut held) = begin(Call::Create, 0) else {
         // SAFETY: the caller's own arguments.
         return unsafe { real(handle, attributes, routine, argument) };
@@ -74,7 +81,8 @@ unsafe extern "C" fn pthread_create(
         mask,
         ..NO_THREAD
     };
-    // libc allocates in here, and an allocator may come to our hooks: the turn stays, the hook ends.
+    // libc allocates in here, and an allocator may come to our hooks: the turn stays, the hook
+    // ends.
     held.leave();
     let mut made: pthread_t = 0;
     let number = usize::from(child.0) as *mut c_void;
@@ -157,10 +165,11 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     held.end_thread();
 }
 
-/// Whoever waits for a robust mutex of the ending thread gets it, as soon as the kernel has said so: the
-/// next thread to run waits for that (see [`Held::end_thread`]).
+/// Whoever waits for a robust mutex of the ending thread gets it, as soon as the kernel has said
+/// so: the next thread to run waits for that (see [`Held::end_thread`]).
 fn wake_heirs(world: &mut World) {
-    // struct robust_list_head of get_robust_list(2). In libc's mutex the list's link lies at byte 32.
+    // struct robust_list_head of get_robust_list(2). In libc's mutex the list's link lies at byte
+    // 32.
     const LINK: usize = 32;
     let (mut head, mut length) = (std::ptr::null_mut::<usize>(), 0_usize);
     let arguments = [0, &raw mut head as usize, &raw mut length as usize, 0, 0, 0];
@@ -195,7 +204,8 @@ fn forget(world: &mut World, thread: ThreadId) {
     world.run.turn.release(thread);
 }
 
-/// Waits for the end of a thread in agreed time; the error if it did not come. `None`: not one of ours.
+/// Waits for the end of a thread in agreed time; the error if it did not come. `None`: not one of
+/// ours.
 fn await_end(
     handle: pthread_t,
     deadline: impl FnOnce(&mut Held) -> Result<u64, c_int>,

@@ -1,6 +1,7 @@
 //! time, gettimeofday, clock_gettime: agreed time.
 //!
-//! Reading the clock is a call: a program that waits for time to pass by reading it must not stand still.
+//! Reading the clock is a call: a program that waits for time to pass by reading it must not stand
+//! still.
 
 use std::ffi::{c_int, c_void};
 
@@ -12,7 +13,8 @@ use crate::turn::{Call, Held, begin};
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// What the monotonic clocks say at the program's start: like a machine that was started a while ago.
+/// What the monotonic clocks say at the program's start: like a machine that was started a while
+/// ago.
 const UPTIME: u64 = 1_000 * SECOND;
 
 /// A time in nanoseconds; negative ones are 0.

@@ -1,5 +1,5 @@
-//! Bytes in and out of what descriptors stand for: the part that read, recv, write, send, sendfile and
-//! their variants share.
+//! Bytes in and out of what descriptors stand for: the part that read, recv, write, send, sendfile
+//! and their variants share.
 
 use std::ffi::c_int;
 
@@ -17,8 +17,8 @@ use crate::turn::{Call, Held, begin};
 use crate::watch::{self, kernel_readiness};
 use crate::world::{On, ProgramExecution, World};
 
-/// The daemon is told how far the server has read in steps of this size: it then lets the client send
-/// more. A quarter of the window keeps the client busy without many words.
+/// The daemon is told how far the server has read in steps of this size: it then lets the client
+/// send more. A quarter of the window keeps the client busy without many words.
 const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
 
 /// How a call wants to be answered.
@@ -86,7 +86,7 @@ pub fn receive(
         let result = match world.descriptors.at(place).kind {
             DescriptionKind::Conn(conn) => {
                 match receive_from(world, place, conn, spaces, manner, waits) {
-                    Err(libc::ECONNRESET) if !tell_reset(world, place) => Ok(0),
+                    Err(libc::ECONNRESET) if !report_reset(world, place) => Ok(0),
                     result => result,
                 }
             }
@@ -137,7 +137,7 @@ pub fn send(
         let result = match world.descriptors.at(place).kind {
             DescriptionKind::Conn(conn) => {
                 let result = match send_to(world, conn, pieces, sent) {
-                    Err(libc::ECONNRESET) if !tell_reset(world, place) => Err(libc::EPIPE),
+                    Err(libc::ECONNRESET) if !report_reset(world, place) => Err(libc::EPIPE),
                     result => result,
                 };
                 if let Ok(count) = result {
@@ -194,7 +194,7 @@ pub fn send(
 }
 
 /// Whether a reset connection still has to tell its error; it has told it afterwards.
-pub fn tell_reset(world: &mut World, place: TableEntry) -> bool {
+pub fn report_reset(world: &mut World, place: TableEntry) -> bool {
     !std::mem::replace(&mut world.descriptors.at(place).reset_told, true)
 }
 
@@ -268,7 +268,8 @@ fn space_of<'a>(piece: &iovec) -> &'a mut [u8] {
     if piece.iov_len == 0 {
         return &mut [];
     }
-    // SAFETY: the hook's caller gives places of these lengths, which nobody else uses during the call.
+    // SAFETY: the hook's caller gives places of these lengths, which nobody else uses during the
+    // call.
     unsafe { std::slice::from_raw_parts_mut(piece.iov_base.cast(), piece.iov_len) }
 }
 
@@ -387,8 +388,8 @@ fn fill_random(world: &mut World, spaces: &[iovec]) -> Result<usize, c_int> {
     Ok(length(spaces))
 }
 
-/// Writes a part of what follows the first `skip` bytes to a pipe, without waiting in the kernel: one
-/// that has room for `PIPE_BUF` bytes need not have it for more.
+/// Writes a part of what follows the first `skip` bytes to a pipe, without waiting in the kernel:
+/// one that has room for `PIPE_BUF` bytes need not have it for more.
 fn write_part(descriptor: c_int, pieces: &[iovec], skip: usize) -> Result<usize, c_int> {
     let mut passed = 0;
     for piece in pieces {

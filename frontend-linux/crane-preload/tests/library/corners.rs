@@ -36,8 +36,8 @@ fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     of_threads.into_iter().chain(OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name)))
 }
 
-/// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows that
-/// what the probe says is so. (Under the library they are steps of the clock.)
+/// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows
+/// that what the probe says is so. (Under the library they are steps of the clock.)
 const NATIVE_TRIES: usize = 10;
 
 #[test]
@@ -72,8 +72,9 @@ fn the_probes_hold_under_the_library() {
 /// Runs one probe to its end: its exit code, and what it printed.
 fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
     let mut driver = Driver::start_program(program, &[name], quantum, Schedule::Serial, false);
-    // A probe that waits for what never comes is noticed at once; one that goes round and round is not.
-    driver.patience = Duration::from_secs(20);
+    // A probe that waits for what never comes is noticed at once; one that goes round and round is
+    // not.
+    driver.timeout = Duration::from_secs(20);
     let end = driver.end();
     (end.code, end.printed)
 }

@@ -1,5 +1,5 @@
-//! A daemon's part played by a test: it feeds a script into the shared memory of one server and collects
-//! what comes out. Agreed time passes as fast as the server sleeps.
+//! A daemon's part played by a test: it feeds a script into the shared memory of one server and
+//! collects what comes out. Agreed time passes as fast as the server sleeps.
 
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -35,7 +35,7 @@ pub struct Driver {
     /// Bytes that no clock step was granted for yet wait this long before they are fed.
     pub pause: Duration,
     /// For how long the server may neither rest nor end.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// How a run ended.
@@ -170,7 +170,7 @@ impl Driver {
             notes: Vec::new(),
             listens: Vec::new(),
             pause: Duration::ZERO,
-            patience: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
         }
     }
 
@@ -217,7 +217,8 @@ impl Driver {
         self.shared.region().output_bell.ring();
     }
 
-    /// Grants and lets deadlines pass until the server is quiescent and waits for ops, or has ended.
+    /// Grants and lets deadlines pass until the server is quiescent and waits for ops, or has
+    /// ended.
     pub fn settle(&mut self) -> bool {
         let since = Instant::now();
         loop {
@@ -241,7 +242,7 @@ impl Driver {
                 }
                 _ => std::thread::sleep(Duration::from_micros(50)),
             }
-            assert!(since.elapsed() < self.patience, "the server neither rests nor ends");
+            assert!(since.elapsed() < self.timeout, "the server neither rests nor ends");
         }
     }
 

@@ -1,7 +1,7 @@
 /*
- * What the programs that try corners of calls have in common: what POSIX and Linux promise beside the
- * plain case. A probe ends the program with the line of what does not hold; all of them pass natively,
- * too.
+ * What the programs that try corners of calls have in common: what POSIX and Linux promise beside
+ * the plain case. A probe ends the program with the line of what does not hold; all of them pass
+ * natively, too.
  */
 #define _GNU_SOURCE
 #include <errno.h>

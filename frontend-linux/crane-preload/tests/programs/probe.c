@@ -72,7 +72,9 @@ static void threads(void) {
     pthread_t made[8];
     sem_init(&semaphore, 0, 1);
     pthread_barrier_init(&barrier, NULL, 9);
-    for (intptr_t i = 0; i < 8; i++) check(!pthread_create(&made[i], NULL, worker, (void *)i), "create");
+    for (intptr_t i = 0; i < 8; i++) {
+        check(!pthread_create(&made[i], NULL, worker, (void *)i), "create");
+    }
     pthread_barrier_wait(&barrier);
     usleep(1000);
     pthread_mutex_lock(&lock);

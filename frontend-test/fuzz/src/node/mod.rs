@@ -5,8 +5,9 @@
 //!
 //! Bytes choose what happens; numbers in messages are mostly taken from what the node itself knows
 //! or has said, so that they matter; so are entries, of which then a part is known and the rest is
-//! news. Many messages answer what the node has said, so that it gets somewhere. Nothing is checked of agreement, which no protocol keeps up against members that
-//! lie: that is simulation's task, with honest ones.
+//! news. Many messages answer what the node has said, so that it gets somewhere. Nothing is checked
+//! of agreement, which no protocol keeps up against members that lie: that is simulation's task,
+//! with honest ones.
 
 mod said;
 

@@ -161,8 +161,8 @@ impl<const WINDOW: usize> Host<WINDOW> {
         }
     }
 
-    /// The entries of a run: as many as it says, mostly. Some are those that are there, some like the
-    /// one before, in the same ballot or a higher one.
+    /// The entries of a run: as many as it says, mostly. Some are those that are there, some like
+    /// the one before, in the same ballot or a higher one.
     pub(super) fn entries(
         &self,
         from: &mut Unstructured<'_>,

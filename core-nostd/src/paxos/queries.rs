@@ -88,8 +88,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.log.entry(slot)
     }
 
-    /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for, with
-    /// their numbers.
+    /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for,
+    /// with their numbers.
     ///
     /// # Panics
     /// When there was no such effect.
@@ -110,8 +110,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Contact { heard: self.heard[index], matched: self.progress[index].matched }
     }
 
-    /// For model checking: forgets when anything happened, and counts writes from 0 again if none is
-    /// on its way. Nodes that differ in time only become equal; no timer ranges out until it is made to.
+    /// For model checking: forgets when anything happened, and counts writes from 0 again if none
+    /// is on its way. Nodes that differ in time only become equal; no timer ranges out until it is
+    /// made to.
     #[doc(hidden)]
     pub fn forget_time(&mut self) {
         const FAR: Instant = Instant::from_micros(u64::MAX / 4);
