@@ -1,21 +1,11 @@
 //! The acceptor: what is promised, what is accepted, and what may be said of it when it is durable.
 
 use crate::id::{NodeId, Slot};
-
 use crate::mutants::{Mutant, broken};
 
-use super::node::{RoleState, push, send};
-use super::{
-    Ballot, Effect, Effects, Entry, Message, Node, Reason, Record, SlotRange, WriteNumber,
-};
-
-/// What every message of a primary tells about it.
-#[derive(Clone, Copy)]
-pub(super) struct PrimarySeen {
-    pub(super) ballot: Ballot,
-    pub(super) committed: Slot,
-    pub(super) start: Slot,
-}
+use super::node::send;
+use super::roles::{PrimarySeen, RoleState};
+use super::{Ballot, Effects, Entry, Message, Node, Reason, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Phase 1b. The answer waits until the promise is durable.
@@ -36,24 +26,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.answer_due = true;
             self.answer_prepare(out);
         }
-    }
-
-    /// Raises the promise. Whatever this node did under a lower ballot is over.
-    // specs: P2
-    pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
-        assert!(ballot > self.promised, "promises only rise");
-        self.promised = ballot;
-        if !broken(Mutant::PromiseUnwritten) {
-            self.promise_write = self.write(Record::Promise { ballot }, out);
-        }
-        self.answer_due = false;
-        self.following = None;
-        self.part = RoleState::Backup;
-        self.forget_part();
-    }
-
-    pub(super) fn promise_is_durable(&self) -> bool {
-        self.settled >= self.promise_write
     }
 
     // specs: P3
@@ -214,18 +186,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.accept_under(ballot, up_to, out);
     }
 
-    /// From now on the log is accepted under `ballot`, as it is.
-    pub(super) fn accept_under(&mut self, ballot: Ballot, up_to: Slot, out: &mut Effects) {
-        assert_eq!(up_to, self.log.last(), "a log is accepted to its end");
-        assert!(ballot >= self.promised, "nothing is accepted below the promise");
-        self.accepted = ballot;
-        self.accepted_write = self.write(Record::Adopt { ballot, up_to }, out);
-    }
-
-    pub(super) fn accepted_is_durable(&self) -> bool {
-        self.settled >= self.accepted_write
-    }
-
     /// Tells the primary what is durable here: when that has grown, and with each heartbeat.
     // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
@@ -280,64 +240,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Puts an entry into its slot, with nothing after it.
-    pub(super) fn put(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
-        self.put_all(slot, core::iter::once(entry), out);
-    }
-
-    /// Puts entries into their slots, with nothing after them.
-    // specs: P4
-    #[inline]
-    pub(super) fn put_all(
-        &mut self,
-        first: Slot,
-        entries: impl ExactSizeIterator<Item = Entry>,
-        out: &mut Effects,
-    ) {
-        assert!(first > self.committed, "what is committed stays");
-        if first <= self.log.last() {
-            self.truncate(first);
-        }
-        assert_eq!(first, self.log.last().next(), "a log has no gaps");
-        let range = SlotRange { first, count: entries.len() as u32 };
-        let number = WriteNumber(self.written.0 + 1);
-        append(out, number, range);
-        let Self { config, voting, .. } = self;
-        let (mut accepted, mut accepted_write) = (self.accepted, self.accepted_write);
-        let (mut written, mut rejoined) = (self.written, None);
-        let entries = entries.inspect(|entry| {
-            written.0 += 1;
-            if entry.ballot > accepted {
-                (accepted, accepted_write) = (entry.ballot, written);
-            }
-            if entry.content.payload().is_none() && voting.is_named_by(config.me, &entry.content) {
-                rejoined = Some(written);
-            }
-        });
-        self.log.extend(entries, number);
-        (self.accepted, self.accepted_write) = (accepted, accepted_write);
-        if let Some(written) = rejoined {
-            self.rejoined = Some(Slot(first.0 + written.0 - number.0));
-        }
-        self.written = written;
-    }
-
-    /// Takes away the entries from `slot` on: another primary's log goes on differently.
-    // specs: P11
-    pub(super) fn truncate(&mut self, slot: Slot) {
-        assert!(slot > self.committed, "what is committed stays");
-        self.log.truncate(slot);
-        let last = self.log.last();
-        self.durable = self.durable.min(last);
-        self.matched = self.matched.min(last);
-        self.rejoined = self.rejoined.filter(|rejoined| *rejoined <= last);
-    }
-
-    // specs: P11
-    pub(super) fn commit(&mut self, up_to: Slot) {
-        self.committed = self.committed.max(up_to);
-    }
-
     /// Writes have become durable: what waited for them may be said.
     // specs: P3
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
@@ -349,18 +251,5 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.answer_prepare(out);
         self.ask_for_promises(out);
         self.acknowledge(0, out);
-    }
-}
-
-/// Entries are to be written. What goes into one slot after the other is one effect.
-#[inline]
-fn append(out: &mut Effects, number: WriteNumber, range: SlotRange) {
-    if let Some(Effect::Append { number: first, range: before }) = out.last_mut()
-        && before.last().next() == range.first
-        && first.0 + u64::from(before.count) == number.0
-    {
-        before.count += range.count;
-    } else {
-        push(out, Effect::Append { number, range });
     }
 }

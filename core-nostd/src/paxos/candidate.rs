@@ -11,107 +11,13 @@
 //! ```
 
 use crate::id::{NodeId, Slot};
-use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
-use crate::time::{Duration, Instant};
 
-use super::fetching::Fetching;
-use super::node::{RoleState, send};
-use super::primary::Leadership;
-use super::replication::Progress;
-use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, StorageEpoch};
-
-/// A candidate's state.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Candidacy {
-    pub(super) ballot: Ballot,
-    /// Whether the own promise is durable, and the others have been asked.
-    asked: bool,
-    /// The log's end as others would see it, once what is missing has been fetched.
-    pub(super) taken: LogEnd,
-    pub(super) fetching: Option<Fetching>,
-    pub(super) give_up_at: Instant,
-    again_at: Instant,
-}
-
-/// What a voter has promised with.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Promise {
-    pub(super) epoch: StorageEpoch,
-    pub(super) end: LogEnd,
-    pub(super) committed: Slot,
-}
-
-impl Candidacy {
-    pub(super) fn forget_time(&mut self, far: Instant) {
-        (self.give_up_at, self.again_at) = (far, far);
-    }
-
-    pub(super) fn next_at(&self) -> Instant {
-        self.give_up_at.min(self.again_at)
-    }
-}
+use super::node::send;
+use super::roles::{Candidacy, Fetching, Promise, RoleState};
+use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Puts the own candidacy off until a primary would have been silent for too long.
-    pub(super) fn wait_for_primary(&mut self) {
-        self.draw_own_timeout();
-        self.election_at = self.now + self.own_timeout;
-    }
-
-    /// Puts the own candidacy off because another node stands; not for longer than an eager server
-    /// would: that one may come to nothing, again and again. Whoever is reluctant waits for a
-    /// primary.
-    pub(super) fn wait_for_candidate(&mut self) {
-        let own_timeout = Duration::from_micros(self.draw_timeout());
-        self.election_at = self.election_at.max(self.now + own_timeout);
-    }
-
-    /// How long an election timeout this node bears. It is drawn once for a primary.
-    pub(super) fn draw_own_timeout(&mut self) {
-        let timeouts_added = self.timeouts_added() * self.config.election_timeout.as_micros();
-        self.own_timeout = Duration::from_micros(self.draw_timeout() + timeouts_added);
-    }
-
-    /// How long an election timeout it would bear if it were eager, in microseconds.
-    fn draw_timeout(&mut self) -> u64 {
-        let election_timeout = self.config.election_timeout.as_micros();
-        election_timeout
-            + u64::from(self.config.rank) * election_timeout / 10
-            + self.draw(election_timeout / 4)
-    }
-
-    /// How many silences longer than others it waits. A witness has no server: as primary it could
-    /// only bring others back.
-    fn timeouts_added(&self) -> u64 {
-        let witness = self.members().witnesses.contains(self.config.me);
-        u64::from(!self.in_step) * 2 + u64::from(witness) * 4
-    }
-
-    /// Stands very soon, those of low rank first: it is certain that there is no primary.
-    pub(super) fn start_election_soon(&mut self) {
-        let step = self.config.heartbeat.as_micros() / 4;
-        let mut wait = u64::from(self.config.rank) * step + self.draw(step);
-        wait += self.timeouts_added() * self.config.election_timeout.as_micros();
-        self.election_at = self.now + Duration::from_micros(wait);
-    }
-
-    /// Waits a little longer with each attempt.
-    fn start_election_later(&mut self) {
-        let heartbeat = self.config.heartbeat.as_micros();
-        let wait =
-            (heartbeat << self.attempts.min(4)).min(self.config.election_timeout.as_micros());
-        self.attempts = self.attempts.saturating_add(1);
-        let spread = self.draw(heartbeat + u64::from(self.attempts.min(4)) * heartbeat / 2);
-        self.election_at = self.now + Duration::from_micros(wait + spread);
-    }
-
-    fn may_start_election(&self) -> bool {
-        let me = self.config.me;
-        let counts = self.epoch() == Some(self.log.end().epoch(me));
-        counts && self.members().voters.contains(me)
-    }
-
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
         self.progress[node.index()].lose_track();
         if self.following.is_some_and(|ballot| ballot.belongs_to(node)) {
@@ -356,22 +262,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Gives up being candidate or primary.
-    pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
-        self.part = RoleState::Backup;
-        self.forget_part();
-        self.following = None;
-        self.why = reason;
-        self.emit_role(reason, out);
-    }
-
-    /// Forgets what only a candidate or a primary needs.
-    pub(super) fn forget_part(&mut self) {
-        self.promises = [None; NODES_MAX];
-        self.progress = [Progress::default(); NODES_MAX];
-        self.lead = Leadership::default();
-    }
-
     // specs: P7, P14
     fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
         let Candidacy { ballot, taken, .. } = candidacy;
@@ -402,10 +292,5 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.part = RoleState::Primary { ballot };
         self.accept_under(ballot, start, out);
         self.lead(start, taken.ballot, out);
-    }
-
-    /// The promise of `node`, while this node is a candidate.
-    pub(super) fn promise_of(&self, node: NodeId) -> Option<Promise> {
-        self.promises[node.index()]
     }
 }

@@ -24,19 +24,25 @@
 //!        for effect in out.drain(): send it, append it to the log, hand it on
 //! ```
 //!
-//! | file | thought |
+//! | file, from the lowest | thought |
 //! |---|---|
-//! | `ballot`, `members`, `entry` | the nouns |
+//! | `ballot`, `members`, `entry`, `status`, `window` | the nouns |
 //! | `message`, `effect`, `config` | what goes in and what comes out |
-//! | `node` | the machine: its state, and which handler sees an input |
-//! | `window` | the end of the log |
-//! | `acceptor`, `candidate`, `primary`, `voting` | its handlers: accept, be elected, propose, be allowed to vote |
-//! | `fetching`, `replication` | what a candidate lacks, what members lack |
-//! | `queries` | what a driver may ask |
+//! | `roles` | what each role keeps |
+//! | `node` | the machine's state, and how it emits effects |
+//! | `timing`, `transitions` | changes that several handlers make |
+//! | `replication`, `primary` | a primary's work: what members lack, votes, heartbeats |
+//! | `fetching`, `candidate`, `completing` | election, and a log that is completed |
+//! | `voting`, `acceptor` | the right to vote; promises and acceptances |
+//! | `step` | dispatch: which handler sees an input, what every step ends with |
+//! | `proposing`, `queries` | what a driver asks of a node |
+//!
+//! Imports and calls run from the bottom of this table to its top; `ci/tidy cycles` holds them to it.
 
 mod acceptor;
 mod ballot;
 mod candidate;
+mod completing;
 mod config;
 mod effect;
 mod entry;
@@ -45,22 +51,26 @@ mod members;
 mod message;
 mod node;
 mod primary;
+mod proposing;
 mod queries;
 mod replication;
+mod roles;
+mod status;
+mod step;
+mod timing;
+mod transitions;
 mod voting;
 mod window;
 
 pub use ballot::Ballot;
 pub use config::Config;
-pub use effect::{
-    CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Input, Reason, Record, Role, VotingStatus,
-    WriteNumber,
-};
+pub use effect::{CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Input, Record, WriteNumber};
 pub use entry::{
     Content, Descriptor, Entry, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, SlotRange, StorageEpoch,
 };
 pub use members::{Members, NodeSet};
 pub use message::{LogEnd, MESSAGE_BYTES_MAX, Message};
 pub use node::{Contact, DurableState, Node};
-pub use primary::{ChangeError, ProposeError};
+pub use proposing::{ChangeError, ProposeError};
+pub use status::{Reason, Role, VotingStatus};
 pub use window::SnapshotMeta;

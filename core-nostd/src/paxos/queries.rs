@@ -3,10 +3,9 @@
 use crate::id::{NodeId, Slot};
 use crate::time::Instant;
 
-use super::node::RoleState;
+use super::roles::RoleState;
 use super::{
-    Ballot, Contact, Entry, LogEnd, Members, Node, Record, Role, SlotRange, SnapshotMeta,
-    VotingStatus, WriteNumber,
+    Ballot, Contact, Entry, Node, Record, SlotRange, SnapshotMeta, VotingStatus, WriteNumber,
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -24,24 +23,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.config.me
     }
 
-    /// What this node does.
-    pub fn role(&self) -> Role {
-        match self.part {
-            RoleState::Primary { .. } => Role::Primary,
-            RoleState::Candidate(_) => Role::Candidate,
-            _ if !self.voting.is_voter() => Role::Recovering { primary: self.primary() },
-            _ => Role::Backup { primary: self.primary() },
-        }
-    }
-
-    /// The primary, if it is known.
-    pub fn primary(&self) -> Option<NodeId> {
-        match self.part {
-            RoleState::Primary { .. } => Some(self.config.me),
-            _ => self.following.and_then(Ballot::node),
-        }
-    }
-
     /// The highest ballot that was promised here.
     pub fn ballot(&self) -> Ballot {
         self.promised
@@ -52,19 +33,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.voting
     }
 
-    /// The members, by the log here.
-    pub fn members(&self) -> Members {
-        self.log.end().members
-    }
-
     /// The last slot that has an entry here.
     pub fn last(&self) -> Slot {
         self.log.last()
-    }
-
-    /// The end of the log here.
-    pub fn end(&self) -> LogEnd {
-        LogEnd { ballot: self.accepted, slot: self.log.last() }
     }
 
     /// The last slot of which this node knows that it is chosen, with all before it.

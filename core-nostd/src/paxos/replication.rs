@@ -4,56 +4,13 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 
-use super::effect::EFFECTS_MAX;
-use super::node::{RoleState, push, send};
-use super::primary::Leadership;
-use super::{Ballot, CATCH_UP_SLOTS_MAX, Effect, Effects, Message, Node, NodeSet, StorageEpoch};
+use super::node::{push, send};
+use super::roles::{Acknowledged, Leadership, RoleState};
+use super::{Ballot, CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Message, Node, NodeSet};
 
 /// Effects that may still come after the entries for a member: what is to be served to each other
 /// one, and a commit index, and what concludes the step.
 const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
-
-/// What a primary knows of a member's log.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Progress {
-    /// The next slot to send; none while it is not known what the member has.
-    pub(super) next: Option<Slot>,
-    /// The member has everything up to here, durable or not.
-    received: Slot,
-    /// Its vote, if it has voted: everything up to here is durable there under this ballot.
-    pub(super) voted: bool,
-    pub(super) matched: Slot,
-    /// The frontend was asked to send everything up to here.
-    pub(super) served: Slot,
-    /// The commit index that it was told.
-    pub(super) told: Slot,
-    beat: u64,
-    pub(super) stalled: Option<Slot>,
-}
-
-impl Progress {
-    pub(super) fn forget_beats(&mut self) {
-        self.beat = self.beat.min(1);
-        self.stalled = None;
-    }
-
-    /// The link is gone: what was sent may be lost, and what follows has to be asked for.
-    pub(super) fn lose_track(&mut self) {
-        self.next = None;
-        self.stalled = None;
-        self.served = Slot::NONE;
-        self.told = Slot::NONE;
-    }
-}
-
-/// What a member acknowledges.
-#[derive(Clone, Copy)]
-pub(super) struct Acknowledged {
-    pub(super) up_to: Slot,
-    pub(super) received: Slot,
-    pub(super) epoch: Option<StorageEpoch>,
-    pub(super) beat: u64,
-}
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// All who get the log: the members, and those whose removal they may not know yet.

@@ -23,10 +23,10 @@
 
 use crate::id::NodeId;
 use crate::limits::NODES_MAX;
-
 use crate::mutants::{Mutant, broken};
 
-use super::node::{RoleState, send};
+use super::node::send;
+use super::roles::RoleState;
 use super::{Content, Effects, Message, Node, Reason, Record, StorageEpoch, VotingStatus};
 
 impl<const WINDOW: usize> Node<WINDOW> {

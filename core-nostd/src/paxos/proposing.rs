@@ -1,0 +1,187 @@
+//! What a driver asks of a primary: to propose, to change the members, to hand its role on.
+
+use crate::id::{NodeId, Slot};
+use crate::time::Instant;
+
+use super::roles::RoleState;
+use super::{Content, Descriptor, Effects, Entry, Members, Node, NodeSet};
+
+/// Why nothing was proposed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProposeError {
+    /// This node may not propose; the primary, if known, may.
+    NotPrimary {
+        /// Who that is.
+        primary: Option<NodeId>,
+    },
+    /// Too many slots or bytes are undecided, or the role is being handed over. Ask again after the
+    /// next step.
+    Full,
+}
+
+impl core::fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            ProposeError::NotPrimary { .. } => "this node is not the primary",
+            ProposeError::Full => "too much is undecided",
+        })
+    }
+}
+
+impl core::error::Error for ProposeError {}
+
+/// Why the members stay as they are, or the primary where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChangeError {
+    /// This node may not propose; the primary, if known, may.
+    NotPrimary {
+        /// Who that is.
+        primary: Option<NodeId>,
+    },
+    /// A change before this one is not committed yet, or this primary is too new. Ask again later.
+    Busy,
+    /// The change would add or remove more than one voter, or leave none, or is none.
+    Unsound,
+    /// A node that is to vote has not got the whole log yet, or has lost its storage and not
+    /// rejoined; or those who would vote from then on are out of reach.
+    NotReady,
+}
+
+impl core::fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            ChangeError::NotPrimary { .. } => "this node is not the primary",
+            ChangeError::Busy => "the change before this one is not committed yet",
+            ChangeError::Unsound => "only one voter can be added or removed at a time",
+            ChangeError::NotReady => "a node that is to vote is not ready for it",
+        })
+    }
+}
+
+impl core::error::Error for ChangeError {}
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Proposes payloads for the next slots, as many as there is room for, and says how many these
+    /// are: at least one, unless it was given none. They belong to the
+    /// [`Effect::Append`](super::Effect::Append) among the effects.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `out` is not empty.
+    pub fn propose(
+        &mut self,
+        now: Instant,
+        descriptors: &[Descriptor],
+        out: &mut Effects,
+    ) -> Result<usize, ProposeError> {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        let RoleState::Primary { ballot } = self.part else {
+            return Err(ProposeError::NotPrimary { primary: self.primary() });
+        };
+        let mut bytes = self.undecided_bytes();
+        let fits = |descriptor: &&Descriptor| {
+            let before = bytes;
+            bytes += u64::from(descriptor.length);
+            before == 0 || bytes <= self.config.bytes_undecided_max
+        };
+        let taken = descriptors.iter().take(self.capacity_left()).take_while(fits).count();
+        if taken == 0 && !descriptors.is_empty() {
+            return Err(ProposeError::Full);
+        }
+        if taken > 0 {
+            let payloads = descriptors[..taken].iter().map(|of| Content::Payload(*of));
+            let entries = payloads.map(|content| Entry { ballot, content });
+            self.put_all(self.log.last().next(), entries, out);
+        }
+        self.conclude(out);
+        Ok(taken)
+    }
+
+    /// Bytes of payload that are not decided yet.
+    pub(super) fn undecided_bytes(&self) -> u64 {
+        self.log.bytes_after(self.committed)
+    }
+
+    /// Proposes other members. A voter is added when it has the whole log as a learner (and has
+    /// rejoined, if its storage is new); one voter is added or removed at a time, so that quorums
+    /// before and after have a node in common (Ongaro, "Consensus: Bridging Theory and Practice",
+    /// 2014, §4.1; with the correction of 2015: a primary first has something of its own chosen).
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `out` is not empty.
+    // specs: M1, M4
+    pub fn change_members(
+        &mut self,
+        now: Instant,
+        members: Members,
+        out: &mut Effects,
+    ) -> Result<Slot, ChangeError> {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        if !matches!(self.part, RoleState::Primary { .. }) {
+            return Err(ChangeError::NotPrimary { primary: self.primary() });
+        }
+        let old = self.members();
+        let added = members.voters.difference(old.voters);
+        let removed = old.voters.difference(members.voters);
+        if !members.is_sound() || members == old || added.len() + removed.len() > 1 {
+            return Err(ChangeError::Unsound);
+        }
+        if !self.may_reconfigure() {
+            return Err(ChangeError::Busy);
+        }
+        let ready = |node: NodeId| {
+            let progress = &self.progress[node.index()];
+            let near = progress.matched.0 + WINDOW as u64 / 2 >= self.committed.0;
+            old.learners.contains(node) && progress.voted && near
+        };
+        let votes = |node: NodeId| self.progress[node.index()].voted && self.is_there(node);
+        let voting: NodeSet = self.others().iter().filter(|node| votes(*node)).collect();
+        let can_decide = members.is_quorum(voting.with(self.config.me));
+        if !added.iter().all(ready) || !can_decide {
+            return Err(ChangeError::NotReady);
+        }
+        let slot = self.propose_content(Content::Change(members), out);
+        self.conclude(out);
+        Ok(slot)
+    }
+
+    /// Hands the role of the primary to another voter: nothing is proposed any more until that one
+    /// has the whole log and was told to stand. If it does not take over within the time of an
+    /// election timeout, this node goes on.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// When `out` is not empty.
+    pub fn transfer_leadership(
+        &mut self,
+        now: Instant,
+        to: NodeId,
+        out: &mut Effects,
+    ) -> Result<(), ChangeError> {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        if !matches!(self.part, RoleState::Primary { .. }) {
+            return Err(ChangeError::NotPrimary { primary: self.primary() });
+        }
+        let members = self.members();
+        if to == self.config.me || !members.voters.contains(to) || members.witnesses.contains(to) {
+            return Err(ChangeError::Unsound);
+        }
+        if !self.progress[to.index()].voted {
+            return Err(ChangeError::NotReady);
+        }
+        self.lead.successor = Some((to, self.now + self.config.election_timeout));
+        self.lead.take_over_sent = false;
+        self.conclude(out);
+        Ok(())
+    }
+}

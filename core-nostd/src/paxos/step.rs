@@ -1,0 +1,244 @@
+//! Dispatch: which handler sees an input, and what every step ends with.
+
+use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
+use crate::time::{Duration, Instant};
+
+use super::node::push;
+use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
+use super::window::Window;
+use super::{
+    Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
+    Role, SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
+};
+
+impl<const WINDOW: usize> Node<WINDOW> {
+    /// Starts a node from what its storage holds. `log` gives every entry that is in the log, in
+    /// the order of the slots and without gaps, from slot 1 or from the one after the snapshot.
+    /// Nothing comes out; call with [`Input::Wake`] next.
+    ///
+    /// # Panics
+    /// When `config` or `log` break what is said here and in [`Config`].
+    pub fn restore(
+        config: Config,
+        now: Instant,
+        stored: DurableState,
+        log: impl IntoIterator<Item = (Slot, Entry)>,
+    ) -> Self {
+        assert!(config.nonce != 0, "a nonce of 0 is no nonce");
+        assert!(config.members.is_sound(), "the members do not fit together");
+        let snapshot = stored.snapshot.unwrap_or(SnapshotMeta::genesis(config.members));
+        let mut window = Window::new(snapshot);
+        let mut rejoined = match stored.voting {
+            VotingStatus::Rejoining { epoch } | VotingStatus::Voter { epoch }
+                if epoch != StorageEpoch::FIRST && snapshot.epoch(config.me) == epoch =>
+            {
+                Some(snapshot.slot)
+            }
+            _ => None,
+        };
+        for (slot, entry) in log {
+            assert_eq!(slot, window.last().next(), "the log has a gap");
+            // What did not fit at the time was not accepted: that it is here shows how much was
+            // committed by then.
+            if !window.has_room(slot) {
+                window.release(Slot(slot.0 - WINDOW as u64));
+            }
+            if stored.voting.is_named_by(config.me, &entry.content) {
+                rejoined = Some(slot);
+            }
+            window.append(entry, WriteNumber(0));
+        }
+        let committed = stored.committed.min(window.last()).max(window.base().slot);
+        window.release(committed);
+        let accepted = stored.accepted.max(window.end().ballot);
+        let last = window.last();
+        let members_emitted = window.end().members;
+        let mut node = Self {
+            now,
+            random: config.nonce ^ (u64::from(config.me.number()) << 56),
+            in_step: true,
+            promised: stored.promised.max(accepted),
+            promise_write: WriteNumber(0),
+            answer_due: false,
+            accepted,
+            accepted_write: WriteNumber(0),
+            log: window,
+            committed,
+            durable: last,
+            written: WriteNumber(0),
+            settled: WriteNumber(0),
+            voting: stored.voting,
+            voting_due: None,
+            rejoined,
+            epochs_used: 0,
+            named: StorageEpoch::FIRST,
+            met: [None; NODES_MAX],
+            hello_at: now,
+            following: None,
+            matched: committed,
+            acknowledged: Slot::NONE,
+            vote_told: false,
+            primary_heard: now,
+            own_timeout: Duration::ZERO,
+            election_at: now,
+            attempts: 0,
+            why: Reason::Started,
+            learning: None,
+            ballot_seen: Ballot::ZERO,
+            heard: [None; NODES_MAX],
+            part: RoleState::Backup,
+            promises: [None; NODES_MAX],
+            lead: Leadership::default(),
+            progress: [Progress::default(); NODES_MAX],
+            role_emitted: Role::Recovering { primary: None },
+            committed_emitted: Slot::NONE,
+            members_emitted,
+            config,
+        };
+        node.wait_for_primary();
+        node.invariants();
+        node
+    }
+
+    /// Lets the node know of something that happened, and collects what it wants done.
+    ///
+    /// # Panics
+    /// When `out` is not empty, or an invariant of the protocol turns out to be broken: better
+    /// stopped than wrong.
+    pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Effects) {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        match input {
+            Input::Wake => {}
+            Input::Message { from, message, entries } => {
+                self.on_message(from, message, entries, out);
+            }
+            Input::LinkUp { node } => self.on_link_up(node, out),
+            Input::LinkDown { node } => self.on_link_down(node, out),
+            Input::Durable { up_to } => self.on_durable(up_to, out),
+        }
+        self.on_time(out);
+        self.conclude(out);
+    }
+
+    // specs: R3
+    pub(super) fn on_message(
+        &mut self,
+        from: NodeId,
+        message: &Message,
+        entries: &[Entry],
+        out: &mut Effects,
+    ) {
+        let complete = match message.range() {
+            Some(range) => range.is_sound() && range.count as usize == entries.len(),
+            None => entries.is_empty(),
+        };
+        if from == self.config.me || !complete {
+            return;
+        }
+        self.heard[from.index()] = Some(self.now);
+        match *message {
+            Message::Hello { nonce, voting, named } => {
+                self.on_hello(from, nonce, voting, named, out);
+            }
+            Message::HelloBack { nonce, voting, named } => {
+                self.on_hello_back(from, nonce, voting, named, out);
+            }
+            // Only who votes, or has voted, says anything else.
+            _ if matches!(self.voting, VotingStatus::Blank | VotingStatus::Ready) => {
+                self.on_group_exists(out);
+            }
+            Message::PreVote { ballot } => self.on_pre_vote(from, ballot, out),
+            Message::PreVoteReply { ballot, granted, promised, committed } => {
+                self.on_pre_vote_reply(from, ballot, granted, promised, committed, out);
+            }
+            Message::Prepare { ballot } => self.on_prepare(from, ballot, out),
+            Message::Promised { ballot, epoch, end, committed } => {
+                self.on_promised(from, ballot, Promise { epoch, end, committed }, out);
+            }
+            Message::Refused { ballot, promised } => self.on_refused(ballot, promised, out),
+            Message::Fetch { ballot, committed, from: first, before } => {
+                self.on_fetch(from, ballot, committed, (first, before), out);
+            }
+            Message::Copy { ballot, range, before } => {
+                self.on_copies(from, ballot, range.first, before, entries, out);
+            }
+            Message::Chosen { range } => self.on_chosen(range, entries, out),
+            Message::Accept { ballot, range, before, committed, start } => {
+                let seen = PrimarySeen { ballot, committed, start };
+                self.on_accept(from, seen, range.first, before, entries, out);
+            }
+            Message::Accepted { ballot, up_to, received, epoch, beat } => {
+                self.on_accepted(from, ballot, Acknowledged { up_to, received, epoch, beat });
+            }
+            Message::Commit { ballot, committed } => self.on_commit(from, ballot, committed, out),
+            Message::Heartbeat { ballot, committed, last, last_ballot, start, beat } => {
+                let seen = PrimarySeen { ballot, committed, start };
+                self.on_heartbeat(from, seen, last, last_ballot, beat, out);
+            }
+            Message::TakeOver { ballot } => self.on_take_over(from, ballot, out),
+        }
+    }
+
+    pub(super) fn on_time(&mut self, out: &mut Effects) {
+        if !self.voting.is_voter() && self.now >= self.hello_at {
+            self.say_hello(out);
+        }
+        match self.part {
+            RoleState::Backup | RoleState::PreCandidate { .. } if self.now >= self.election_at => {
+                self.on_election_timeout(out);
+            }
+            RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
+                self.on_candidate_waiting(candidacy, out);
+            }
+            RoleState::Primary { ballot } if self.now >= self.lead.beat_at => {
+                self.on_beat(ballot, out)
+            }
+            _ => {}
+        }
+    }
+
+    /// What every step ends with: what follows from the new state, whatever brought it about.
+    #[inline(always)]
+    pub(super) fn conclude(&mut self, out: &mut Effects) {
+        if let RoleState::Primary { ballot } = self.part {
+            self.conclude_lead(ballot, out);
+        }
+        if self.committed > self.committed_emitted {
+            self.committed_emitted = self.committed;
+            push(out, Effect::Committed { up_to: self.committed });
+        }
+        let members = self.members();
+        if members != self.members_emitted {
+            self.on_members(members, out);
+        }
+        self.log.release(self.committed.min(self.durable));
+        self.check_voting(out);
+        if matches!(self.part, RoleState::Primary { .. }) && self.members_gone() {
+            self.step_down(Reason::Removed, out);
+        }
+        self.invariants();
+    }
+
+    /// The log says of other members now.
+    #[cold]
+    pub(super) fn on_members(&mut self, members: Members, out: &mut Effects) {
+        self.members_emitted = members;
+        self.draw_own_timeout();
+        self.lead.recount = true;
+        push(out, Effect::Members { members });
+    }
+
+    /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let part = match self.part {
+            RoleState::Backup | RoleState::PreCandidate { .. } => self.election_at,
+            RoleState::Candidate(candidacy) => candidacy.next_at(),
+            RoleState::Primary { .. } if self.lead.unsent => self.now,
+            RoleState::Primary { .. } => self.lead.beat_at,
+        };
+        if self.voting.is_voter() { part } else { part.min(self.hello_at) }
+    }
+}
