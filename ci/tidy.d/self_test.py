@@ -242,9 +242,22 @@ def no_room(files):
 
 
 # Faults of more than one file: each changes the tree and says where it is to be refused.
+def known_circle(files):
+    """Plants a circle whose files are in the ratchet."""
+    self_method(files)
+    files["ci/ratchet/circles"] = f"# known\n{PAXOS}/a.rs\n{PAXOS}/b.rs\n"
+    return "", None
+
+
+def mended_circle(files):
+    """Leaves a file in the ratchet that is in no circle any more."""
+    files["ci/ratchet/circles"] = f"{PAXOS}/node.rs\n"
+    return "ci/ratchet/circles", 1
+
+
 PLANTED = [
     *(("cycles", plant) for plant in (self_method, associated, by_parameter, macros, globbed,
-                                      no_room)),
+                                      no_room, known_circle, mended_circle)),
     *(("byte-way", plant) for plant in (no_architecture, no_step, no_function, no_file, no_name)),
     *(("rules", plant) for plant in (rule_twice, guard, no_row, untampered)),
 ]

@@ -37,7 +37,8 @@
 //! | `step` | dispatch: which handler sees an input, what every step ends with |
 //! | `proposing`, `queries` | what a driver asks of a node |
 //!
-//! Imports and calls run from the bottom of this table to its top; `ci/tidy cycles` holds them to it.
+//! A file imports and calls only files of its own row and of rows above it; `ci/tidy cycles`
+//! refuses a circle.
 
 mod acceptor;
 mod ballot;
