@@ -109,6 +109,56 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.quantum = quantum;
     }
 
+    /// Checks what holds between any two calls, in time proportional to `THREADS`: each list is
+    /// linked both ways, each runnable thread is in the queue, each waiting thread in the bucket of
+    /// its key, nobody in two lists; one holder at most; `live` counts the numbers in use.
+    ///
+    /// Called under debug assertions after each change of a small set of threads, and always in
+    /// simulation.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(&self) {
+        let in_state =
+            |state| self.threads.iter().filter(move |thread| thread.state == state).count();
+        let runnable = self.length(&self.run, |thread| thread.state == ThreadState::Runnable);
+        assert_eq!(runnable, in_state(ThreadState::Runnable), "a runnable thread is not queued");
+        let mut waiting = 0;
+        for (index, list) in self.waiting.iter().enumerate() {
+            waiting += self.length(list, |thread| {
+                thread.state == ThreadState::Waiting && bucket(thread.key) == index
+            });
+        }
+        assert_eq!(waiting, in_state(ThreadState::Waiting), "a waiting thread is in no bucket");
+        let held = self.holder().map(|holder| self.state(holder));
+        assert!(held.is_none_or(|state| state == ThreadState::Holder), "the holder is another");
+        assert_eq!(in_state(ThreadState::Holder), usize::from(held.is_some()), "two hold the turn");
+        let live = THREADS - in_state(ThreadState::Free);
+        assert_eq!(live, self.live as usize, "live threads are miscounted");
+    }
+
+    /// Returns how many threads a list links, all of which must fit.
+    fn length(&self, list: &List, fits: impl Fn(&ThreadRecord) -> bool) -> usize {
+        let (mut count, mut previous, mut index) = (0, NONE, list.first);
+        while index != NONE {
+            let thread = &self.threads[index as usize];
+            assert!(fits(thread), "a thread is in a list that is not its own");
+            assert!(thread.previous == previous, "a list is not linked both ways");
+            count += 1;
+            assert!(count <= THREADS, "a list has a circle");
+            (previous, index) = (index, thread.next);
+        }
+        assert!(list.last == previous, "a list ends elsewhere");
+        count
+    }
+
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) && THREADS <= 64 {
+            self.invariants();
+        }
+    }
+
     /// Gives a new thread the lowest free number; it does not run before [`Turn::start`].
     /// `None` when all are taken.
     pub fn reserve(&mut self) -> Option<ThreadId> {
@@ -129,6 +179,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn start(&mut self, thread: ThreadId) {
         assert!(self.state(thread) == ThreadState::Reserved);
         self.make_runnable(thread.0, Woken::Called);
+        self.check();
     }
 
     /// Who has the turn.
@@ -152,6 +203,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn yield_turn(&mut self) {
         let holder = self.give_up();
         self.make_runnable(holder, Woken::Called);
+        self.check();
     }
 
     /// The holder waits for `key`, at most until agreed time `deadline`.
@@ -167,6 +219,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         let mut list = self.waiting[bucket];
         self.append(&mut list, holder);
         self.waiting[bucket] = list;
+        self.check();
     }
 
     /// The holder ends; its number is free.
@@ -174,12 +227,14 @@ impl<const THREADS: usize> Turn<THREADS> {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Free;
         self.live -= 1;
+        self.check();
     }
 
     /// The holder ends; its number is kept until [`Turn::release`] (a thread that may be joined).
     pub fn end_and_keep(&mut self) {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Reserved;
+        self.check();
     }
 
     /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.
@@ -196,6 +251,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.threads[first as usize].state = ThreadState::Holder;
         self.holder = first;
         self.used = 0;
+        self.check();
         Some(ThreadId(first))
     }
 
@@ -243,6 +299,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.remove(&mut list, thread.0);
         self.waiting[bucket] = list;
         self.make_runnable(thread.0, why);
+        self.check();
     }
 
     /// The one who has waited longest for `key`, after `previous` (itself one of them).
@@ -336,98 +393,4 @@ const fn bucket(key: WaitKey) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn three() -> (Turn<4>, [ThreadId; 3]) {
-        let mut turn = Turn::new(2);
-        let threads = [(); 3].map(|()| {
-            let thread = turn.reserve().unwrap();
-            turn.start(thread);
-            thread
-        });
-        (turn, threads)
-    }
-
-    #[test]
-    fn the_turn_goes_round_in_order_and_a_quantum_is_kept() {
-        let (mut turn, [a, b, c]) = three();
-        assert_eq!(turn.pass(), Some(a));
-        assert!(!turn.spend());
-        assert!(turn.spend());
-        turn.yield_turn();
-        assert_eq!(turn.pass(), Some(b));
-        turn.yield_turn();
-        assert_eq!(turn.pass(), Some(c));
-        turn.yield_turn();
-        assert_eq!(turn.pass(), Some(a));
-    }
-
-    #[test]
-    fn waiters_wake_in_the_order_of_their_waiting_whatever_the_keys_are() {
-        for (lock, other) in [(1, 2), (0xffff_0000, 0x7f00_1234)] {
-            let (mut turn, [a, b, c]) = three();
-            for key in [lock, other, lock] {
-                turn.pass().unwrap();
-                turn.wait(WaitKey(key), NEVER);
-            }
-            assert_eq!(turn.pass(), None);
-            assert_eq!(turn.waiter(WaitKey(lock), Some(a)), Some(c));
-            assert_eq!(turn.wake(WaitKey(lock), 9), 2);
-            assert_eq!(turn.wake(WaitKey(other), 1), 1);
-            for expected in [a, c, b] {
-                assert_eq!(turn.pass(), Some(expected));
-                assert_eq!(turn.woken(expected), Woken::Called);
-                turn.end();
-            }
-            assert_eq!(turn.live(), 0);
-        }
-    }
-
-    #[test]
-    fn deadlines_expire_in_their_order() {
-        let (mut turn, [a, b, c]) = three();
-        for deadline in [30, 10, 10] {
-            turn.pass().unwrap();
-            turn.wait(WaitKey(5), deadline);
-        }
-        assert_eq!(turn.first_deadline(), 10);
-        turn.expire(9);
-        assert_eq!(turn.pass(), None);
-        turn.expire(30);
-        for expected in [b, c, a] {
-            assert_eq!(turn.pass(), Some(expected));
-            assert_eq!(turn.woken(expected), Woken::Expired);
-            turn.end();
-        }
-        assert_eq!(turn.first_deadline(), NEVER);
-    }
-
-    #[test]
-    fn time_at_the_end_of_its_range_expires_what_has_a_deadline_and_returns() {
-        let (mut turn, [a, b, _]) = three();
-        for deadline in [NEVER, u64::MAX - 1] {
-            turn.pass().unwrap();
-            turn.wait(WaitKey(5), deadline);
-        }
-        turn.expire(u64::MAX);
-        turn.pass().unwrap();
-        turn.end();
-        assert_eq!(turn.pass(), Some(b));
-        turn.end();
-        assert_eq!((turn.pass(), turn.wake(WaitKey(5), 1)), (None, 1));
-        assert_eq!(turn.pass(), Some(a));
-    }
-
-    #[test]
-    fn a_full_table_says_so_and_numbers_return() {
-        let (mut turn, [a, ..]) = three();
-        let fourth = turn.reserve().unwrap();
-        assert_eq!(turn.reserve(), None);
-        turn.release(fourth);
-        assert_eq!(turn.reserve(), Some(fourth));
-        turn.pass();
-        turn.end();
-        assert_eq!(turn.reserve(), Some(a));
-    }
-}
+mod tests;

@@ -1,0 +1,73 @@
+//! The turn scheduler alone: three threads share a lock, and the order in which they get it depends
+//! on nothing but the calls that they make: `cargo run -p crane-core --example scheduler`.
+
+use crane_core::execution::turn::{NEVER, ThreadId, Turn, WaitKey};
+
+const THREADS: usize = 3;
+/// How often each thread takes the lock.
+const ROUNDS: usize = 2;
+const LOCK: WaitKey = WaitKey(1);
+
+/// What a thread calls next.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    Lock,
+    Work,
+    Unlock,
+}
+
+/// Runs the threads to their end, and returns who took the lock, in order.
+fn run(quantum: u32) -> Vec<u16> {
+    let mut turn = Turn::<THREADS>::new(quantum);
+    for _ in 0..THREADS {
+        let thread = turn.reserve().expect("there is a number for each thread");
+        turn.start(thread);
+    }
+    let mut threads = [(Step::Lock, ROUNDS); THREADS];
+    let mut owner = None;
+    let mut order = Vec::new();
+    while turn.live() > 0 {
+        turn.invariants();
+        let thread = match turn.holder() {
+            Some(thread) => thread,
+            None => turn.pass().expect("somebody can run: the owner of the lock never waits"),
+        };
+        let ThreadId(number) = thread;
+        let (step, rounds) = &mut threads[usize::from(number)];
+        match *step {
+            Step::Lock if owner.is_some() => {
+                turn.wait(LOCK, NEVER);
+                continue;
+            }
+            Step::Lock => {
+                owner = Some(thread);
+                order.push(number);
+                *step = Step::Work;
+            }
+            Step::Work => *step = Step::Unlock,
+            Step::Unlock => {
+                assert_eq!(owner.take(), Some(thread), "only the owner unlocks");
+                turn.wake(LOCK, 1);
+                (*step, *rounds) = (Step::Lock, *rounds - 1);
+                if *rounds == 0 {
+                    turn.end();
+                    continue;
+                }
+            }
+        }
+        if turn.spend() {
+            turn.yield_turn();
+        }
+    }
+    order
+}
+
+fn main() {
+    for quantum in [1, 2, 100] {
+        let order = run(quantum);
+        println!("quantum {quantum:3}: the lock goes to {order:?}");
+        assert_eq!(order.len(), THREADS * ROUNDS);
+        assert_eq!(order, run(quantum), "two runs differ");
+    }
+    assert_ne!(run(1), run(100), "the quantum decides the order");
+}

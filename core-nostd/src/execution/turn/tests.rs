@@ -1,0 +1,112 @@
+//! Tests of the turn: who gets it, who waits, and what is noticed when a list is broken.
+
+use super::*;
+
+fn three() -> (Turn<4>, [ThreadId; 3]) {
+    let mut turn = Turn::new(2);
+    let threads = [(); 3].map(|()| {
+        let thread = turn.reserve().unwrap();
+        turn.start(thread);
+        thread
+    });
+    (turn, threads)
+}
+
+#[test]
+#[should_panic(expected = "a runnable thread is not queued")]
+fn a_thread_that_falls_out_of_the_queue_is_noticed() {
+    let (mut turn, threads) = three();
+    assert!(threads.iter().all(|thread| turn.state(*thread) != ThreadState::Free));
+    turn.run = EMPTY;
+    turn.invariants();
+}
+
+#[test]
+#[should_panic(expected = "a list is not linked both ways")]
+fn a_broken_link_is_noticed() {
+    let (mut turn, threads) = three();
+    turn.threads[usize::from(threads[1].0)].previous = NONE;
+    turn.invariants();
+}
+
+#[test]
+fn the_turn_goes_round_in_order_and_a_quantum_is_kept() {
+    let (mut turn, [a, b, c]) = three();
+    assert_eq!(turn.pass(), Some(a));
+    assert!(!turn.spend());
+    assert!(turn.spend());
+    turn.yield_turn();
+    assert_eq!(turn.pass(), Some(b));
+    turn.yield_turn();
+    assert_eq!(turn.pass(), Some(c));
+    turn.yield_turn();
+    assert_eq!(turn.pass(), Some(a));
+}
+
+#[test]
+fn waiters_wake_in_the_order_of_their_waiting_whatever_the_keys_are() {
+    for (lock, other) in [(1, 2), (0xffff_0000, 0x7f00_1234)] {
+        let (mut turn, [a, b, c]) = three();
+        for key in [lock, other, lock] {
+            turn.pass().unwrap();
+            turn.wait(WaitKey(key), NEVER);
+        }
+        assert_eq!(turn.pass(), None);
+        assert_eq!(turn.waiter(WaitKey(lock), Some(a)), Some(c));
+        assert_eq!(turn.wake(WaitKey(lock), 9), 2);
+        assert_eq!(turn.wake(WaitKey(other), 1), 1);
+        for expected in [a, c, b] {
+            assert_eq!(turn.pass(), Some(expected));
+            assert_eq!(turn.woken(expected), Woken::Called);
+            turn.end();
+        }
+        assert_eq!(turn.live(), 0);
+    }
+}
+
+#[test]
+fn deadlines_expire_in_their_order() {
+    let (mut turn, [a, b, c]) = three();
+    for deadline in [30, 10, 10] {
+        turn.pass().unwrap();
+        turn.wait(WaitKey(5), deadline);
+    }
+    assert_eq!(turn.first_deadline(), 10);
+    turn.expire(9);
+    assert_eq!(turn.pass(), None);
+    turn.expire(30);
+    for expected in [b, c, a] {
+        assert_eq!(turn.pass(), Some(expected));
+        assert_eq!(turn.woken(expected), Woken::Expired);
+        turn.end();
+    }
+    assert_eq!(turn.first_deadline(), NEVER);
+}
+
+#[test]
+fn time_at_the_end_of_its_range_expires_what_has_a_deadline_and_returns() {
+    let (mut turn, [a, b, _]) = three();
+    for deadline in [NEVER, u64::MAX - 1] {
+        turn.pass().unwrap();
+        turn.wait(WaitKey(5), deadline);
+    }
+    turn.expire(u64::MAX);
+    turn.pass().unwrap();
+    turn.end();
+    assert_eq!(turn.pass(), Some(b));
+    turn.end();
+    assert_eq!((turn.pass(), turn.wake(WaitKey(5), 1)), (None, 1));
+    assert_eq!(turn.pass(), Some(a));
+}
+
+#[test]
+fn a_full_table_says_so_and_numbers_return() {
+    let (mut turn, [a, ..]) = three();
+    let fourth = turn.reserve().unwrap();
+    assert_eq!(turn.reserve(), None);
+    turn.release(fourth);
+    assert_eq!(turn.reserve(), Some(fourth));
+    turn.pass();
+    turn.end();
+    assert_eq!(turn.reserve(), Some(a));
+}
