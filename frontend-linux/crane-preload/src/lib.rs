@@ -16,6 +16,7 @@
 //! | [`start`] | from the dynamic linker to the program's first instruction |
 //! | [`turn`] | taking part: before, while and after a call |
 //! | [`script`] | the next entry, or waiting for one |
+//! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`], [`watch`] | what stands behind file descriptors |
 //! | [`real`], [`errno`] | libc's own functions, and how it reports |
@@ -26,6 +27,7 @@ mod real;
 
 mod descriptors;
 mod errno;
+mod execution;
 mod hooks;
 mod inbox;
 mod output;

@@ -8,8 +8,9 @@ use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
+use crate::execution::{On, ProgramExecution};
 use crate::watch;
-use crate::world::{On, ProgramExecution, World};
+use crate::world::World;
 
 /// Everybody who waits.
 const ALL: u32 = u32::MAX;

@@ -14,11 +14,12 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::descriptors::Descriptors;
+use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
 use crate::inbox::Inbox;
 use crate::output::Output;
 use crate::turn;
 use crate::watch::Watches;
-use crate::world::{self, CONNECTIONS, LISTENERS, NO_THREAD, THREADS, World};
+use crate::world::{self, NO_THREAD, World};
 
 #[used]
 #[unsafe(link_section = ".init_array")]

@@ -12,9 +12,10 @@ use crane_shm::ServerState;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 
+use crate::execution::On;
 use crate::hooks::cancel;
 use crate::script;
-use crate::world::{self, On, PROCESS, SERIAL, WORDS, World};
+use crate::world::{self, PROCESS, SERIAL, WORDS, World};
 
 /// Calls, by the numbers that go into the schedule hash. Never renumbered: replicas of two versions
 /// would differ.

@@ -8,7 +8,7 @@ use crane_core::execution::turn::Woken;
 use crane_shm::sys;
 
 use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
-use crate::world::{On, ProgramExecution, THREADS};
+use crate::execution::{On, ProgramExecution, THREADS};
 
 /// Interests of all epoll instances together.
 const INTERESTS: usize = 1 << 13;

@@ -2,27 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-use crane_core::execution::Execution;
-use crane_core::execution::turn::{ThreadId, WaitKey};
 use crane_core::wire::Schedule;
 use crane_shm::RingReader;
 use crane_shm::region::Region;
 use rand_chacha::ChaCha20Rng;
 
-use crate::descriptors::{Descriptors, TableEntry};
+use crate::descriptors::Descriptors;
+use crate::execution::{CONNECTIONS, LISTENERS, ProgramExecution, THREADS};
 use crate::inbox::Inbox;
 use crate::output::Output;
 use crate::watch::Watches;
-
-/// Threads of the server at a time.
-pub const THREADS: usize = 1024;
-/// Connections at a time.
-pub const CONNECTIONS: usize = 4096;
-/// Listening sockets at a time.
-pub const LISTENERS: usize = 64;
-
-/// The run's state machine at this frontend's capacities.
-pub type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
 
 /// Everything.
 pub struct World {
@@ -97,41 +86,6 @@ pub const NO_THREAD: PreloadThread = PreloadThread {
     argument: std::ptr::null_mut(),
     mask: 0,
 };
-
-/// What a thread waits for: a kind of thing in the upper bits, which of them in the lower ones.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum On {
-    /// Memory: a mutex, a condition variable, a semaphore.
-    Address(usize),
-    /// Time alone.
-    Time(ThreadId),
-    /// Something to read or accept at a description.
-    Read(TableEntry),
-    /// Room to write at a description.
-    Write(TableEntry),
-    /// Any of several descriptions (poll, select).
-    Any,
-    /// An epoll instance.
-    Epoll(TableEntry),
-    /// A thread's end.
-    End(ThreadId),
-}
-
-impl On {
-    /// As a key.
-    pub const fn key(self) -> WaitKey {
-        WaitKey(match self {
-            // User addresses are below 2^47.
-            On::Address(address) => address as u64,
-            On::Time(thread) => 1 << 56 | thread.0 as u64,
-            On::Read(place) => 2 << 56 | place.0 as u64,
-            On::Write(place) => 3 << 56 | place.0 as u64,
-            On::Any => 4 << 56,
-            On::Epoll(place) => 5 << 56 | place.0 as u64,
-            On::End(thread) => 6 << 56 | thread.0 as u64,
-        })
-    }
-}
 
 static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
 

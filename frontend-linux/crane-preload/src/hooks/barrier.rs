@@ -6,8 +6,8 @@ use crane_core::execution::turn::NEVER;
 use libc::{pthread_barrier_t as Barrier, pthread_barrierattr_t as Attributes};
 
 use super::lock::ALL;
+use crate::execution::On;
 use crate::turn::{Call, begin, takes_part};
-use crate::world::On;
 
 #[repr(C)]
 struct Ours {

@@ -9,8 +9,8 @@ use libc::{clockid_t, pthread_cond_t as Cond, pthread_mutex_t as Mutex, timespec
 use super::lock::ALL;
 use super::mutex;
 use super::time::limit as until_limit;
+use crate::execution::On;
 use crate::turn::{Call, Held, begin};
-use crate::world::On;
 
 /// The clock of a condition variable: the second bit of `__wrefs`, at byte 36 since glibc 2.25.
 fn clock_of(cond: *mut Cond) -> clockid_t {

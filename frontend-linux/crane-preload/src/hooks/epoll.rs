@@ -11,9 +11,10 @@ use super::time::{after, duration};
 use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
+use crate::execution::On;
 use crate::turn::{Call, begin};
 use crate::watch;
-use crate::world::{On, World};
+use crate::world::World;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn epoll_create(size: c_int) -> c_int {

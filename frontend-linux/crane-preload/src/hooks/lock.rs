@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_void};
 
 use crane_core::execution::turn::{NEVER, Woken};
 
+use crate::execution::On;
 use crate::turn::{Call, Held, begin};
-use crate::world::On;
 
 /// Everybody who waits.
 pub const ALL: u32 = u32::MAX;

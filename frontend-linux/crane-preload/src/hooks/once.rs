@@ -7,8 +7,8 @@ use crane_core::execution::turn::NEVER;
 
 use super::cancel::guarded;
 use super::lock::ALL;
+use crate::execution::On;
 use crate::turn::{Call, begin, enter};
-use crate::world::On;
 
 type InitRoutine = unsafe extern "C" fn();
 

@@ -8,9 +8,10 @@ use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
 use super::time::{after, duration};
 use crate::errno;
+use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 use crate::watch::{self, PollSet};
-use crate::world::{On, World};
+use crate::world::World;
 
 /// Descriptors that select(2) can name.
 const SELECTABLE: usize = libc::FD_SETSIZE;

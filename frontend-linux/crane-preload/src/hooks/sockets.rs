@@ -18,9 +18,10 @@ use super::time::after;
 use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::errno;
+use crate::execution::{CONNECTIONS, On};
 use crate::turn::{Call, Held, begin};
 use crate::watch;
-use crate::world::{CONNECTIONS, On, World};
+use crate::world::World;
 
 /// How many connections may wait to be accepted, whatever the server asks for: where a kernel lets
 /// the clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), admission would have to

@@ -10,8 +10,9 @@ use super::names;
 use super::transfer::{RecvFlags, begin_at, receive, release, report_reset, send, send_bytes};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
+use crate::execution::On;
 use crate::turn::Call;
-use crate::world::{On, World};
+use crate::world::World;
 
 /// The kernel's call.
 ///

@@ -12,8 +12,9 @@ use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::lock::never;
 use super::time::limit as until_limit;
+use crate::execution::On;
 use crate::turn::{self, Call, Held, begin};
-use crate::world::{NO_THREAD, On, PreloadThread, World};
+use crate::world::{NO_THREAD, PreloadThread, World};
 
 type StartRoutine = extern "C" fn(*mut c_void) -> *mut c_void;
 

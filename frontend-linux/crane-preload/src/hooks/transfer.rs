@@ -12,10 +12,11 @@ use libc::iovec;
 
 use super::time::after;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
+use crate::execution::{On, ProgramExecution};
 use crate::output::Output;
 use crate::turn::{Call, Held, begin};
 use crate::watch::{self, kernel_readiness};
-use crate::world::{On, ProgramExecution, World};
+use crate::world::World;
 
 /// The daemon is told how far the server has read in steps of this size: it then lets the client
 /// send more. A quarter of the window keeps the client busy without many words.
