@@ -19,12 +19,13 @@
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`], [`watch`] | what stands behind file descriptors |
-//! | [`real`], [`errno`] | libc's own functions, and how it reports |
+//! | [`real`], [`errno`], [`cancellation`] | libc's own functions, how it reports, who may end |
 //! | [`hooks`] | the libc calls themselves, by family |
 
 #[macro_use]
 mod real;
 
+mod cancellation;
 mod descriptors;
 mod errno;
 mod execution;

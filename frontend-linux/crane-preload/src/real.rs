@@ -3,7 +3,7 @@
 //! They are looked up at the first use, by `dlsym(RTLD_NEXT)`. Only names that exist are asked for:
 //! the failure path of `dlsym` allocates, an allocator may lock, and a lock would look up again.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Names of which libc has an old version, too.
@@ -39,12 +39,42 @@ impl Real {
             if versioned {
                 libc::dlvsym(libc::RTLD_NEXT, self.name.as_ptr(), c"GLIBC_2.3.2".as_ptr())
             } else {
-                crate::hooks::lookup::next(self.name)
+                next(self.name)
             }
         };
         assert!(!found.is_null(), "libc lacks {:?}", self.name);
         self.found.store(found, Ordering::Relaxed);
         found
+    }
+}
+
+/// The real dlsym.
+pub static DLSYM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
+/// The versions under which libc has had it: its own since 2.34, libdl's before.
+const VERSIONS: [&CStr; 2] = [c"GLIBC_2.34", c"GLIBC_2.2.5"];
+
+type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
+
+/// The real dlsym, as if called by this library.
+fn next(name: &CStr) -> *mut c_void {
+    find_dlsym();
+    // SAFETY: `find_dlsym` has put dlsym's address there.
+    let real = unsafe { std::mem::transmute::<*mut c_void, Dlsym>(DLSYM.load(Ordering::Relaxed)) };
+    // SAFETY: the name ends with a zero byte.
+    unsafe { real(libc::RTLD_NEXT, name.as_ptr()) }
+}
+
+/// Finds the real dlsym, once.
+pub fn find_dlsym() {
+    if DLSYM.load(Ordering::Relaxed).is_null() {
+        let found = VERSIONS.into_iter().find_map(|version| {
+            // SAFETY: both strings end with zero bytes; dlvsym is not hooked.
+            let found =
+                unsafe { libc::dlvsym(libc::RTLD_NEXT, c"dlsym".as_ptr(), version.as_ptr()) };
+            (!found.is_null()).then_some(found)
+        });
+        DLSYM.store(found.expect("libc has dlsym"), Ordering::Relaxed);
     }
 }
 

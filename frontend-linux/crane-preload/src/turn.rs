@@ -12,8 +12,8 @@ use crane_shm::ServerState;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 
+use crate::cancellation;
 use crate::execution::On;
-use crate::hooks::cancel;
 use crate::script;
 use crate::world::{self, PROCESS, SERIAL, WORDS, World};
 
@@ -98,10 +98,10 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
             held.cancellable = call.is_cancellation_point();
             if held.cancellable
                 && held.world().threads[me.0 as usize].cancelled
-                && cancel::may_end()
+                && cancellation::may_end()
             {
                 held.leave();
-                cancel::end_cancelled(me);
+                end_cancelled(me);
                 // It was ending already.
                 held = enter()?;
             }
@@ -176,7 +176,7 @@ impl Held {
         if self.cancelled {
             let me = self.me;
             self.leave();
-            cancel::end_cancelled(me);
+            end_cancelled(me);
         } else if self.world().run.turn.spend() {
             self.end_and_yield();
         } else {
@@ -217,7 +217,7 @@ impl Held {
     /// thread that is cancelled meanwhile comes back as if the deadline had come.
     pub fn wait(&mut self, on: On, deadline: u64) -> Woken {
         let me = self.me;
-        let may_end = self.cancellable && cancel::may_end();
+        let may_end = self.cancellable && cancellation::may_end();
         let world = self.world();
         world.threads[me.0 as usize].interruptible = may_end;
         world.run.turn.wait(on.key(), deadline);
@@ -326,6 +326,22 @@ fn await_thread_exit(thread: i32) {
         }
         // SAFETY: sched_yield has no arguments.
         unsafe { sys::syscall(libc::SYS_sched_yield, [0; 6]) };
+    }
+}
+
+/// Ends the calling thread, which was cancelled, outside of any call. Returns only if it was ending
+/// already.
+fn end_cancelled(me: ThreadId) {
+    let Some(mut held) = enter() else { return };
+    held.world().threads[me.0 as usize].cancelled = false;
+    held.leave();
+    let cancel = real!(pthread_cancel: fn(pthread_t) -> c_int);
+    let test = real!(pthread_testcancel: fn() -> ());
+    // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass
+    // (see build.rs of crane-linux), and no frame of ours holds anything.
+    unsafe {
+        cancel(libc::pthread_self());
+        test();
     }
 }
 

@@ -7,46 +7,11 @@
 
 use std::ffi::{c_int, c_void};
 
-use crane_core::execution::turn::{ThreadId, Woken};
+use crane_core::execution::turn::Woken;
 use libc::pthread_t;
 
 use super::threads::find;
-use crate::turn::{Call, begin, enter};
-
-/// glibc's numbers.
-const CANCEL_ENABLE: c_int = 0;
-const CANCEL_DISABLE: c_int = 1;
-
-unsafe extern "C" {
-    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
-}
-
-/// Whether the calling thread lets itself be cancelled.
-pub fn may_end() -> bool {
-    let mut before = CANCEL_DISABLE;
-    // SAFETY: a place of ours. As libc knows of no cancellation yet, nothing else happens here.
-    unsafe {
-        pthread_setcancelstate(CANCEL_DISABLE, &raw mut before);
-        pthread_setcancelstate(before, std::ptr::null_mut());
-    }
-    before == CANCEL_ENABLE
-}
-
-/// Ends the calling thread, which was cancelled, outside of any call. Returns only if it was ending
-/// already.
-pub fn end_cancelled(me: ThreadId) {
-    let Some(mut held) = enter() else { return };
-    held.world().threads[me.0 as usize].cancelled = false;
-    held.leave();
-    let cancel = real!(pthread_cancel: fn(pthread_t) -> c_int);
-    let test = real!(pthread_testcancel: fn() -> ());
-    // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass
-    // (see build.rs of crane-linux), and no frame of ours holds anything.
-    unsafe {
-        cancel(libc::pthread_self());
-        test();
-    }
-}
+use crate::turn::{Call, begin};
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cancel(handle: pthread_t) -> c_int {
