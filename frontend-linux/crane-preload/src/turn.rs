@@ -335,7 +335,7 @@ fn end_cancelled(me: ThreadId) {
     let Some(mut held) = enter() else { return };
     held.world().threads[me.0 as usize].cancelled = false;
     held.leave();
-    let cancel = real!(pthread_cancel: fn(pthread_t) -> c_int);
+    let cancel = real!(pthread_cancel: fn(libc::pthread_t) -> libc::c_int);
     let test = real!(pthread_testcancel: fn() -> ());
     // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass
     // (see build.rs of crane-linux), and no frame of ours holds anything.
