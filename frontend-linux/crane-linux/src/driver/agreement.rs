@@ -11,7 +11,7 @@ use tracing::debug;
 use crate::event::{Event, describe};
 use crate::log::Payload;
 use crate::net::frame::FrameKind;
-use crate::net::link::{Arrival, Link};
+use crate::net::link::Link;
 use crate::net::message::{Collected, Received};
 
 use super::Driver;
@@ -180,32 +180,7 @@ impl Driver {
         self.server.watch_state(role == Role::Primary);
     }
 
-    pub(super) fn on_arrival(&mut self, arrival: Arrival) {
-        match arrival {
-            Arrival::Up(link, hello) => {
-                debug!("replica {} is of generation {}", link.node, hello.generation);
-                self.meet(&hello);
-                self.on_link_up(link);
-            }
-            Arrival::Down(link) if self.is_current(&link) => self.on_link_down(link.node),
-            Arrival::Paxos(link, received) if self.is_current(&link) => {
-                self.on_message(link.node, &received);
-            }
-            Arrival::Ops(link, ops) if self.is_current(&link) => self.on_ops(link.node, ops),
-            Arrival::Server(link, report) if self.is_current(&link) => {
-                self.on_server_report(link.node, report);
-            }
-            Arrival::Asked(query, answer) => {
-                let text = self.answer(query);
-                answer.signal(text);
-            }
-            Arrival::Refused(why) => self.fail(why),
-            // Of a link that another one has replaced.
-            Arrival::Down(_) | Arrival::Paxos(..) | Arrival::Ops(..) | Arrival::Server(..) => {}
-        }
-    }
-
-    fn on_message(&mut self, from: NodeId, received: &Received) {
+    pub(super) fn on_message(&mut self, from: NodeId, received: &Received) {
         let Received { message, entries, payloads } = received;
         self.note_vote(from, message);
         let first = message.range().map_or(Slot::NONE, |range| range.first);
@@ -230,11 +205,11 @@ impl Driver {
         }
     }
 
-    fn is_current(&self, link: &Rc<Link>) -> bool {
+    pub(super) fn is_current(&self, link: &Rc<Link>) -> bool {
         self.links[link.node.index()].as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
     }
 
-    fn on_link_up(&mut self, link: Rc<Link>) {
+    pub(super) fn on_link_up(&mut self, link: Rc<Link>) {
         let node = link.node;
         if let Some(older) = self.links[node.index()].take() {
             older.drop_silently();
@@ -250,7 +225,7 @@ impl Driver {
         }
     }
 
-    fn on_link_down(&mut self, node: NodeId) {
+    pub(super) fn on_link_down(&mut self, node: NodeId) {
         self.links[node.index()] = None;
         self.events.record(Event::LinkDown { node: node.number() });
         self.proposer.link_down(node, self.clock.now());

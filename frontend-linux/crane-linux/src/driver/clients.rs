@@ -1,14 +1,10 @@
 //! The clients that came in by this replica: their ops on the way to the log, the server's replies
 //! on the way to them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::rc::Rc;
 
-use crane_core::forward::Forwarder;
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::limits::{ENTRY_OPS_MAX, OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
-use crane_core::time::Instant;
+use crane_core::id::{Generation, Slot};
+use crane_core::limits::ENTRY_OPS_MAX;
 use crane_core::wire::Op;
 use crane_shm::RingRecord;
 use crane_shm::region::output;
@@ -16,142 +12,13 @@ use tracing::{debug, error, info};
 
 use crate::net::frame::FrameKind;
 use crate::net::ops::OPS_BYTES_MAX;
-use crate::proxy::{self, ClientAction, ClientConn, ClientEvent, ClientListener};
+use crate::proxy::{self, ClientAction, ClientEvent};
 
 use super::Driver;
+use super::rooms::{Clients, OP_BYTES_MAX};
 
-/// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever
-/// has to hold of one replica's clients.
-const OPS: usize = 4096;
-const BYTES: usize = 1 << 20;
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
 const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
-const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
-
-/// This replica's clients.
-pub(super) struct Clients {
-    me: NodeId,
-    forward: Box<Forwarder<OPS, BYTES>>,
-    /// The kept ops' bytes; the first one's ticket is `first`.
-    ops: VecDeque<Box<[u8]>>,
-    first: u64,
-    last_number: u64,
-    conns: HashMap<u64, Rc<ClientConn>>,
-    /// Connections to which this pass of the output has appended bytes.
-    unsent: Vec<Rc<ClientConn>>,
-    /// Ports that the server listens at.
-    ports: BTreeMap<u16, Port>,
-    /// Listeners are open once the server has come this far, which is known when a primary is.
-    open_at: Option<Slot>,
-    open: bool,
-}
-
-/// A port that the server listens at.
-#[derive(Default)]
-struct Port {
-    /// By how many sockets: one for IPv4 and one for IPv6, say.
-    sockets: u32,
-    /// None while clients must wait.
-    listener: Option<ClientListener>,
-}
-
-impl Clients {
-    /// No clients yet. Connections of older generations are retired first of all.
-    pub(super) fn new(me: NodeId, generation: Generation) -> Self {
-        let mut entry = Self {
-            me,
-            forward: Box::new(Forwarder::new(me, generation)),
-            ops: VecDeque::new(),
-            first: 0,
-            last_number: 0,
-            conns: HashMap::new(),
-            unsent: Vec::new(),
-            ports: BTreeMap::new(),
-            open_at: None,
-            open: false,
-        };
-        let older = Generation(generation.0.saturating_sub(1));
-        entry.keep(&Op::Retire { node: me, generation: older });
-        entry
-    }
-
-    pub(super) fn generation(&self) -> Generation {
-        self.forward.generation()
-    }
-
-    /// Whether clients may do something more.
-    pub(super) fn has_room(&self) -> bool {
-        !self.forward.is_full()
-    }
-
-    pub(super) fn has_clients(&self) -> bool {
-        !self.conns.is_empty()
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.forward.deadline()
-    }
-
-    /// The oldest op that is kept, by its ticket.
-    pub(super) fn first_kept(&self) -> u64 {
-        self.forward.first().0
-    }
-
-    pub(super) fn wake(&mut self, now: Instant) -> bool {
-        self.forward.wake(now)
-    }
-
-    pub(super) fn start_over(&mut self, now: Instant) {
-        self.forward.start_over(now);
-    }
-
-    pub(super) fn committed(&mut self, now: Instant, op: &Op<'_>) {
-        self.forward.committed(now, op);
-        while self.first < self.forward.first().0 {
-            self.ops.pop_front();
-            self.first += 1;
-        }
-    }
-
-    /// Whether the server has listened yet.
-    pub(super) fn listens(&self) -> bool {
-        !self.ports.is_empty()
-    }
-
-    /// The next op that the primary has not been handed.
-    fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
-        let ticket = self.forward.next_op(now)?;
-        Some(&self.ops[(ticket.0 - self.first) as usize])
-    }
-
-    fn keep(&mut self, op: &Op<'_>) {
-        let mut space = [0; OP_BYTES_MAX];
-        let length = op.encode(&mut space).expect("an op has a longest form");
-        self.forward.keep(op).expect("client_events are taken only while there is room");
-        self.ops.push_back(space[..length].into());
-    }
-
-    fn conn_id(&self, number: u64) -> ConnId {
-        ConnId { entry: self.me, generation: self.forward.generation(), number }
-    }
-
-    fn is_ours(&self, conn: &Rc<ClientConn>) -> bool {
-        self.conns.get(&conn.number.get()).is_some_and(|known| Rc::ptr_eq(known, conn))
-    }
-
-    /// Sends what the server's output of this pass has brought: once for each connection.
-    pub(super) fn send_appended(&mut self) {
-        for conn in self.unsent.drain(..) {
-            conn.send();
-        }
-    }
-
-    fn reset_all(&mut self) {
-        for (_, conn) in self.conns.drain() {
-            conn.reset();
-        }
-    }
-}
 
 impl Driver {
     /// A client has done something.

@@ -17,7 +17,7 @@ use tracing::{debug, info};
 use crate::event::Event;
 use crate::names;
 use crate::net::handshake::Hello;
-use crate::options::{PEER_PORT, Priority};
+use crate::options::PEER_PORT;
 use crate::report::ServerReport;
 use crate::roster::{Roster, RosterMember};
 
@@ -28,20 +28,6 @@ use super::agreement::InputPayloads;
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
 /// How many slots it may lack then.
 const PREFER_WITHIN: u64 = 64;
-
-/// What is known of the others' priorities.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Preference {
-    priorities: [Priority; NODES_MAX],
-    /// Who is fit to be preferred, and since when.
-    fit: Option<(NodeId, Instant)>,
-}
-
-impl Default for Preference {
-    fn default() -> Self {
-        Self { priorities: [Priority::Normal; NODES_MAX], fit: None }
-    }
-}
 
 /// Why an order was not carried out, and whether it may be given again at once.
 pub(super) struct Unmoved {
@@ -325,6 +311,23 @@ impl Driver {
         let in_step = self.reports[node.index()] == ServerReport::Alive { in_step: true };
         let has_log = self.node.contact(node).matched.0 + PREFER_WITHIN >= self.committed.0;
         self.links[node.index()].is_some() && in_step && has_log
+    }
+
+    /// Somebody else should be primary: this replica's server cannot be.
+    pub(super) fn resign(&mut self) {
+        self.node.set_in_step(false);
+        if !self.is_primary() {
+            return;
+        }
+        let linked = self.servers().iter().filter(|node| self.links[node.index()].is_some());
+        let mut alive = linked.filter(|node| {
+            !matches!(self.reports[node.index()], crate::report::ServerReport::Ended { .. })
+        });
+        let Some(to) = alive.next() else { return };
+        match self.hand_role_to(to) {
+            Ok(()) => info!("handing the primary's role to replica {to}"),
+            Err(error) => debug!("the role stays: {error}"),
+        }
     }
 }
 

@@ -5,22 +5,30 @@
 //! primary, ops and bubbles into entries, records to the disk, frames to the links. Each of these
 //! does what it can and never waits.
 //!
-//! | file | thought |
+//! | file, from the lowest | thought |
 //! |---|---|
+//! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls |
 //! | `agreement` | paxos's effects: links, log, roles |
-//! | `script` | what a committed entry means here, and its way to the server |
 //! | `clients` | the clients that came in by this replica |
 //! | `proposer` | what the primary proposes, and when |
 //! | `members` | who belongs to the group, and the preferred primary |
 //! | `stalls` | what this replica waits for |
+//! | `script` | what a committed entry means here, and its way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
+//! | `arrivals` | what links bring |
+//! | `run` | the loop around all of them |
+//!
+//! A file calls only files above its own in this table; `ci/tidy cycles` refuses a circle.
 
 mod agreement;
 mod answers;
+mod arrivals;
 mod clients;
 mod members;
 mod proposer;
+mod rooms;
+mod run;
 mod script;
 mod server;
 mod stalls;
@@ -30,7 +38,7 @@ use std::rc::Rc;
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Input, Node, Role, WriteNumber};
+use crane_core::paxos::{Node, Role};
 use crane_core::time::{Duration, Instant};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
@@ -38,32 +46,22 @@ use tracing::{info, warn};
 
 use crate::base::Base;
 use crate::cell::{Report, Spec};
-use crate::clock::{AgreedClock, Alarm, Clock};
+use crate::clock::{AgreedClock, Clock};
 use crate::event::{Event, Events};
 use crate::log::Log;
 use crate::log::storage::{Storage, WriteProgress};
 use crate::meta::{DataDirectory, Meta};
-use crate::net::link::{Arrival, Link, Peers};
+use crate::net::link::{Link, Peers};
 use crate::options::ReplicaArgs;
-use crate::proxy::{ClientEvent, ClientEvents};
+use crate::proxy::ClientEvents;
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
-use agreement::InputPayloads;
-use clients::Clients;
-use members::Preference;
-use proposer::Proposer;
-use script::Script;
-use server::Server;
-use stalls::Stalls;
+use rooms::{Clients, Preference, Proposer, Script, Server, Stalls};
 
 /// Slots that may be undecided at the same time.
 pub const WINDOW: usize = 256;
 
-/// Events that are handled before a round, so that they are batched.
-const EVENTS_PER_ROUND: usize = 64;
-/// Passes of a round before the runtime may do something else.
-const PASSES_PER_ROUND: usize = 32;
 /// How soon to look again where nobody wakes the driver.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
@@ -151,16 +149,6 @@ pub struct Driver {
     stop: Option<Stop>,
 }
 
-/// What the driver waits for.
-enum Happened {
-    Alarm,
-    Woken,
-    Written(Result<WriteNumber, String>),
-    Arrived(Arrival),
-    Client(ClientEvent),
-    Cell(u64, Report),
-}
-
 impl Driver {
     /// Puts the machines together.
     pub fn new(settings: Settings, parts: Restored) -> Self {
@@ -197,154 +185,9 @@ impl Driver {
         }
     }
 
-    /// Runs until the replica has to stop, or `interrupted` is done.
-    ///
-    /// # Errors
-    /// What the system refused.
-    pub async fn run(
-        mut self,
-        interrupted: impl Future<Output = ()>,
-    ) -> std::io::Result<Option<Stop>> {
-        let mut alarm = Alarm::new()?;
-        tokio::pin!(interrupted);
-        self.start_behind_front();
-        self.see_last_timestamp();
-        self.paxos(Input::Wake, InputPayloads::NONE);
-        loop {
-            self.round();
-            if let Some(stop) = self.stop.take() {
-                self.leave();
-                self.storage.finish();
-                return Ok(Some(stop));
-            }
-            if self.server.is_wanted() {
-                self.start_server().await;
-                continue;
-            }
-            alarm.set(self.clock.now(), self.next_alarm())?;
-            let mut next = tokio::select! {
-                () = &mut interrupted => {
-                    self.leave();
-                    self.storage.finish();
-                    return Ok(None);
-                }
-                happened = self.wait(&mut alarm) => Some(happened?),
-            };
-            for _ in 0..EVENTS_PER_ROUND {
-                let Some(happened) = next else { break };
-                self.handle(happened);
-                next = self.waiting();
-            }
-            if let Some(happened) = next {
-                self.handle(happened);
-            }
-        }
-    }
-
-    async fn wait(&self, alarm: &mut Alarm) -> std::io::Result<Happened> {
-        let stored = async {
-            match &self.progress {
-                Some(progress) => progress.wait().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            outcome = alarm.wait() => outcome.map(|()| Happened::Alarm),
-            outcome = self.server.woken() => outcome.map(|()| Happened::Woken),
-            outcome = stored => Ok(Happened::Written(outcome)),
-            arrival = self.peers.arrivals.receive() => Ok(Happened::Arrived(arrival)),
-            event = self.client_events.receive(), if self.clients.has_room() => {
-                Ok(Happened::Client(event))
-            }
-            (run, report) = self.cell_reports.receive() => Ok(Happened::Cell(run, report)),
-        }
-    }
-
-    /// Something that has happened already, if anything.
-    fn waiting(&self) -> Option<Happened> {
-        if let Some(outcome) = self.progress.as_ref().and_then(|progress| progress.try_take()) {
-            return Some(Happened::Written(outcome));
-        }
-        if let Ok(arrival) = self.peers.arrivals.try_receive() {
-            return Some(Happened::Arrived(arrival));
-        }
-        if self.clients.has_room()
-            && let Ok(act) = self.client_events.try_receive()
-        {
-            return Some(Happened::Client(act));
-        }
-        None
-    }
-
-    fn handle(&mut self, happened: Happened) {
-        match happened {
-            Happened::Alarm => self.on_alarm(),
-            Happened::Woken => self.server.listen_to_wakes(),
-            Happened::Written(Ok(up_to)) => self.on_durable(up_to),
-            Happened::Written(Err(why)) => self.fail(why),
-            Happened::Arrived(arrival) => self.on_arrival(arrival),
-            Happened::Client(act) => self.on_client_event(act),
-            Happened::Cell(run, report) => self.on_cell_report(run, report),
-        }
-    }
-
-    /// Something may be due. What is not, takes no harm.
-    fn on_alarm(&mut self) {
-        self.paxos(Input::Wake, InputPayloads::NONE);
-        let now = self.clock.now();
-        if self.look_again.is_some_and(|at| at <= now) {
-            self.look_again = None;
-        }
-        if self.clients.wake(now) {
-            self.events.counters.handed_over_again += 1;
-            self.warn_operator(
-                "no op of this replica's clients was committed for a while: sent again".into(),
-            );
-        }
-        self.reconsider_end(now);
-        if let Some(at) = self.prefer() {
-            self.look_again_at(at);
-        }
-    }
-
     fn record_event(&mut self, event: Event) {
         info!("{event}");
         self.events.record(event);
-    }
-
-    /// Carries everything as far as it goes.
-    fn round(&mut self) {
-        for pass in 0.. {
-            let mut more = self.observe();
-            more |= self.feed();
-            more |= self.take_output();
-            more |= self.forward_ops();
-            more |= self.propose();
-            more |= self.write();
-            if !more || self.stop.is_some() {
-                break;
-            }
-            if pass == PASSES_PER_ROUND {
-                self.look_again_at(self.clock.now());
-                break;
-            }
-        }
-        for link in self.links.iter().flatten() {
-            link.flush();
-        }
-        if let Some(at) = self.watch_stalls() {
-            self.look_again_at(at);
-        }
-    }
-
-    fn next_alarm(&self) -> Instant {
-        let others = [
-            self.look_again,
-            self.clients.deadline(),
-            self.proposer.deadline(),
-            self.server.deadline(),
-        ];
-        others.into_iter().flatten().fold(self.node.deadline(), Instant::min)
     }
 
     fn look_again_at(&mut self, at: Instant) {
@@ -365,15 +208,6 @@ impl Driver {
     fn end(&mut self, status: i32, why: String) {
         if self.stop.is_none() {
             self.stop = Some(Stop { status, why });
-        }
-    }
-
-    /// The last thing that is done: others learn at once what this replica knows.
-    fn leave(&mut self) {
-        self.hint_committed();
-        let _ = self.write();
-        for link in self.links.iter().flatten() {
-            link.flush();
         }
     }
 

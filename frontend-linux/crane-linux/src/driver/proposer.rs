@@ -1,125 +1,28 @@
 //! What the primary proposes: its clients' ops and other replicas', bubbles, deadlines of the
 //! server, and the end of connections that entered by a replica which is gone.
 
-use std::collections::VecDeque;
-
-use crane_core::bubble::{Ask, Bubbles, Sight};
-use crane_core::id::{Generation, NodeId, Slot};
-use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, NODES_MAX};
+use crane_core::bubble::{Ask, Sight};
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Effects, NodeSet, ProposeError};
-use crane_core::time::{Duration, Instant};
+use crane_core::time::Duration;
 use crane_core::wire::{Address, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::ServerState;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::log::{Payload, describe};
 use crate::net::ops;
-use crate::options::{self, ReplicaArgs};
+use crate::options::{self};
 
 use super::Driver;
 use super::agreement::InputPayloads;
 
 /// Entries that are proposed while none of them is committed; what comes meanwhile is batched.
 const PIPELINE: u64 = 4;
-/// Bytes of ops that wait to be proposed. Other replicas bound what they hand over; this bounds
-/// what they can repeat.
-const PENDING_BYTES_MAX: usize = 16 << 20;
 /// After so long without a link, a replica's connections are given up.
 const GIVE_UP_AFTER: Duration = Duration::from_millis(1000);
 /// A deadline that did not end by its time op is asked for again after this.
 const SAME_DEADLINE_AFTER: Duration = Duration::from_millis(1);
-
-/// The primary's work.
-#[derive(Debug)]
-pub(super) struct Proposer {
-    wtimeout: Duration,
-    bubbles: Option<Bubbles>,
-    pending: VecDeque<OpBatch>,
-    pending_bytes: usize,
-    alarm: Option<Instant>,
-    /// Since when there is no link to a replica.
-    down_since: [Option<Instant>; NODES_MAX],
-    retiring: [Generation; NODES_MAX],
-    time_asked: Option<(u64, Instant)>,
-    space: Vec<u8>,
-}
-
-/// Encoded ops that go into one entry.
-#[derive(Debug)]
-struct OpBatch {
-    bytes: Vec<u8>,
-    count: usize,
-}
-
-impl Proposer {
-    pub(super) fn new(args: &ReplicaArgs) -> Self {
-        Self {
-            wtimeout: Duration::from_micros(args.wtimeout.as_micros() as u64),
-            bubbles: None,
-            pending: VecDeque::new(),
-            pending_bytes: 0,
-            alarm: None,
-            down_since: [Some(Instant::START); NODES_MAX],
-            retiring: [Generation(0); NODES_MAX],
-            time_asked: None,
-            space: vec![0; ENTRY_BYTES_MAX],
-        }
-    }
-
-    pub(super) fn genesis(&mut self, genesis: &Genesis) {
-        self.bubbles = Some(Bubbles::new(self.wtimeout, genesis.nclock));
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.alarm
-    }
-
-    pub(super) fn link_up(&mut self, node: NodeId) {
-        self.down_since[node.index()] = None;
-        self.retiring[node.index()] = Generation(0);
-    }
-
-    pub(super) fn link_down(&mut self, node: NodeId, now: Instant) {
-        self.down_since[node.index()] = Some(now);
-    }
-
-    /// What waits was handed to a primary that this replica is not any more, or not yet. Whoever
-    /// handed it over does so again. Who is not linked gets its time from now on.
-    pub(super) fn role_changed(&mut self, now: Instant) {
-        self.pending.clear();
-        self.pending_bytes = 0;
-        self.retiring = [Generation(0); NODES_MAX];
-        self.time_asked = None;
-        for since in self.down_since.iter_mut().flatten() {
-            *since = now;
-        }
-    }
-
-    /// Adds one encoded op.
-    pub(super) fn push(&mut self, op: &[u8]) {
-        self.pending_bytes += op.len();
-        if let Some(last) = self.pending.back_mut()
-            && last.count < ENTRY_OPS_MAX
-            && last.bytes.len() + op.len() <= ENTRY_BYTES_MAX / 2
-        {
-            last.bytes.extend_from_slice(op);
-            last.count += 1;
-            return;
-        }
-        self.pending.push_back(OpBatch { bytes: op.to_vec(), count: 1 });
-    }
-
-    fn push_all(&mut self, bytes: Vec<u8>, count: usize) {
-        if self.pending_bytes + bytes.len() <= PENDING_BYTES_MAX {
-            self.pending_bytes += bytes.len();
-            self.pending.push_back(OpBatch { bytes, count });
-        }
-    }
-
-    fn ring_at(&mut self, at: Instant) {
-        self.alarm = Some(self.alarm.map_or(at, |other| other.min(at)));
-    }
-}
 
 impl Driver {
     /// Another replica hands ops over.
@@ -323,71 +226,10 @@ impl Driver {
             self.proposer.push(&space[..length]);
         }
     }
-
-    /// Somebody else should be primary: this replica's server cannot be.
-    pub(super) fn resign(&mut self) {
-        self.node.set_in_step(false);
-        if !self.is_primary() {
-            return;
-        }
-        let linked = self.servers().iter().filter(|node| self.links[node.index()].is_some());
-        let mut alive = linked.filter(|node| {
-            !matches!(self.reports[node.index()], crate::report::ServerReport::Ended { .. })
-        });
-        let Some(to) = alive.next() else { return };
-        match self.hand_role_to(to) {
-            Ok(()) => info!("handing the primary's role to replica {to}"),
-            Err(error) => debug!("the role stays: {error}"),
-        }
-    }
 }
 
 /// Random bytes of the host.
 fn fill_random(space: &mut [u8]) -> std::io::Result<()> {
     use std::io::Read;
     std::fs::File::open("/dev/urandom")?.read_exact(space)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-    use crane_core::wire::EntryPayload;
-
-    fn proposer() -> Proposer {
-        let cli = options::Cli::try_parse_from(["crane-linux", "--local", "1", "--", "x"]).unwrap();
-        Proposer::new(&cli.replica)
-    }
-
-    #[test]
-    fn what_waits_is_cut_into_chunks_that_fit_into_entries() {
-        let mut proposer = proposer();
-        let mut op = [0; 64];
-        let length = Op::Time.encode(&mut op).unwrap();
-        for _ in 0..3 * ENTRY_OPS_MAX {
-            proposer.push(&op[..length]);
-        }
-        assert_eq!(proposer.pending.len(), 3);
-        assert_eq!(proposer.pending_bytes, 3 * ENTRY_OPS_MAX * length);
-        for chunk in &proposer.pending {
-            let mut space = vec![0; ENTRY_BYTES_MAX];
-            let mut writer = EntryWriter::new(&mut space).unwrap();
-            writer.push_encoded(&chunk.bytes, chunk.count).unwrap();
-            assert_eq!(
-                EntryPayload::decode(writer.finish(1, 1)).unwrap().ops().len(),
-                ENTRY_OPS_MAX
-            );
-        }
-    }
-
-    #[test]
-    fn repeated_ops_of_others_are_bounded_and_forgotten_with_the_role() {
-        let mut proposer = proposer();
-        for _ in 0..100 {
-            proposer.push_all(vec![0; 1 << 20], 1);
-        }
-        assert_eq!(proposer.pending_bytes, PENDING_BYTES_MAX);
-        proposer.role_changed(Instant::START);
-        assert!(proposer.pending.is_empty() && proposer.pending_bytes == 0);
-    }
 }

@@ -1,7 +1,6 @@
 //! What a committed entry means to this replica, and its way into the server's script.
 
-use crane_core::id::{Generation, NodeId, Slot};
-use crane_core::limits::NODES_MAX;
+use crane_core::id::Slot;
 use crane_core::paxos::Content;
 use crane_core::wire::{EntryPayload, Genesis, Op};
 use crane_shm::RingError;
@@ -15,27 +14,6 @@ use super::{Driver, LOOK_AGAIN};
 
 /// Slots that are looked at before something else has its turn.
 const SLOTS_PER_PASS: usize = 256;
-
-/// How far the log has been looked at, and what it said.
-#[derive(Debug, Default)]
-pub(super) struct Script {
-    /// The last slot whose meaning is known here.
-    pub(super) observed: Slot,
-    /// What the group is, once that is committed, and where it says so.
-    pub(super) genesis: Option<(Slot, Genesis)>,
-    /// Of each entry replica, the highest generation with a connection.
-    connected: [Option<Generation>; NODES_MAX],
-    /// Of each entry replica, the highest generation that was retired.
-    retired: [Generation; NODES_MAX],
-}
-
-impl Script {
-    /// The generation of an entry replica that may have open connections.
-    pub(super) fn open_generation(&self, node: NodeId) -> Option<Generation> {
-        let retired = self.retired[node.index()];
-        self.connected[node.index()].filter(|generation| *generation > retired)
-    }
-}
 
 impl Driver {
     /// Takes what is before the log's front for seen: what the group is, the front says; who

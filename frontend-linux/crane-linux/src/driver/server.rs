@@ -2,18 +2,15 @@
 
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
 
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::region::TROUBLE_BYTES;
-use crane_shm::{HashMark, Region, RingReader, RingWriter, ServerState, Shared};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
+use crane_shm::{ServerState, Shared};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::pipe;
-use tokio::process::Child;
 use tokio::task::spawn_local;
 use tracing::{error, info};
 
@@ -22,6 +19,7 @@ use crate::event::Event;
 use crate::options::{Admission, ServerFsync};
 use crate::report::{Ending, ServerReport};
 
+use super::rooms::ServerRun;
 use super::{CellReports, Driver};
 
 /// How long a replica whose server has died waits to hear that the others' have, too.
@@ -34,119 +32,6 @@ const RECORDS_PER_PASS: usize = 1024;
 const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
 /// A replica whose server is further behind lets others be primary.
 const IN_STEP_WITHIN: u64 = 2000;
-
-/// The server as this replica has it.
-#[derive(Debug, Default)]
-pub(super) struct Server {
-    run: Option<Box<ServerRun>>,
-    runs: u64,
-    wanted: bool,
-    rebuild_at: Option<Instant>,
-    /// The clock at which the program ended last, and how often it did there.
-    last_end: Option<(u64, u32)>,
-    /// It ended before it listened at any port.
-    ended_early: bool,
-    cell: Option<&'static str>,
-}
-
-/// One run of the server's program.
-#[derive(Debug)]
-pub(super) struct ServerRun {
-    number: u64,
-    shared: Shared,
-    pub(super) script: RingWriter,
-    output: RingReader,
-    wake: pipe::Receiver,
-    cell: Child,
-    /// The last slot that it was given.
-    pub(super) fed: Slot,
-}
-
-impl ServerRun {
-    pub(super) fn region(&self) -> &'static Region {
-        self.shared.region()
-    }
-}
-
-impl Server {
-    /// The script can be fed: the server may start.
-    pub(super) fn want(&mut self) {
-        self.wanted = true;
-    }
-
-    pub(super) fn is_wanted(&self) -> bool {
-        self.wanted
-    }
-
-    /// The present run, to work with while the driver is used for something else.
-    pub(super) fn take(&mut self) -> Option<Box<ServerRun>> {
-        self.run.take()
-    }
-
-    pub(super) fn put_back(&mut self, run: Box<ServerRun>) {
-        self.run = Some(run);
-    }
-
-    pub(super) fn region(&self) -> Option<&'static Region> {
-        self.run.as_ref().map(|run| run.region())
-    }
-
-    pub(super) fn connections(&self) -> u64 {
-        self.region().map_or(0, |region| region.connections.load(Ordering::SeqCst))
-    }
-
-    pub(super) fn time_deadline(&self) -> u64 {
-        self.region().map_or(u64::MAX, |region| region.deadline.load(Ordering::SeqCst))
-    }
-
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.rebuild_at
-    }
-
-    pub(super) fn watch_state(&self, watch: bool) {
-        if let Some(region) = self.region() {
-            region.watch_state.store(u32::from(watch), Ordering::SeqCst);
-        }
-    }
-
-    pub(super) fn set_first_generation(&self, generation: Generation) {
-        if let Some(region) = self.region() {
-            region.first_generation.store(generation.0, Ordering::SeqCst);
-        }
-    }
-
-    pub(super) fn mark(&self, slot: u64) -> Option<HashMark> {
-        self.region()?.mark(slot)
-    }
-
-    pub(super) fn cell(&self) -> Option<&'static str> {
-        self.cell
-    }
-
-    pub(super) fn process(&self) -> Option<u32> {
-        cell::server_process(self.run.as_ref()?.cell.id()?)
-    }
-
-    /// Waits until the server's process has something for the driver.
-    pub(super) async fn woken(&self) -> io::Result<()> {
-        match &self.run {
-            Some(run) => run.wake.readable().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Hears what was rung, before the driver looks: what comes later rings again.
-    pub(super) fn listen_to_wakes(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        // One read: more than a byte or two never waits, since a wake is sent only after the one
-        // before was heard. `poll_read` marks an emptied pipe as not readable; `try_read` does not.
-        let mut space = [0; 64];
-        let mut context = Context::from_waker(Waker::noop());
-        let mut buffer = ReadBuf::new(&mut space);
-        let _ = Pin::new(&mut run.wake).poll_read(&mut context, &mut buffer);
-        run.region().wake_pending.store(0, Ordering::SeqCst);
-    }
-}
 
 impl Driver {
     /// Starts the server in a fresh cell. Its script begins with slot 1.

@@ -8,25 +8,12 @@ use tracing::{info, warn};
 use crate::event::{Cause, Event};
 
 use super::Driver;
+use super::rooms::Wait;
 
 /// A wait that is longer is told of: before a primary that waits for a majority steps down.
 const REPORT_AFTER: Duration = Duration::from_millis(200);
 /// A server that lacks so many slots, and takes none, is stalled.
 const SERVER_BEHIND: u64 = 64;
-
-/// A wait, and what would show that it is over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Wait {
-    cause: Cause,
-    mark: u64,
-}
-
-/// The present wait, if there is one.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stalls {
-    present: Option<(Wait, Instant)>,
-    told: bool,
-}
 
 impl Driver {
     /// Looks what this replica waits for, and since when. Says when to look again.

@@ -1,0 +1,143 @@
+//! This replica's clients: their ops until they are committed, their connections, and the ports.
+
+use crate::proxy::{ClientConn, ClientListener};
+use crane_core::forward::Forwarder;
+use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
+use crane_core::time::Instant;
+use crane_core::wire::Op;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+/// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever
+/// has to hold of one replica's clients.
+pub(in crate::driver) const OPS: usize = 4096;
+
+pub(in crate::driver) const BYTES: usize = 1 << 20;
+
+pub(in crate::driver) const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
+
+/// This replica's clients.
+pub(in crate::driver) struct Clients {
+    pub(in crate::driver) me: NodeId,
+    pub(in crate::driver) forward: Box<Forwarder<OPS, BYTES>>,
+    /// The kept ops' bytes; the first one's ticket is `first`.
+    pub(in crate::driver) ops: VecDeque<Box<[u8]>>,
+    pub(in crate::driver) first: u64,
+    pub(in crate::driver) last_number: u64,
+    pub(in crate::driver) conns: HashMap<u64, Rc<ClientConn>>,
+    /// Connections to which this pass of the output has appended bytes.
+    pub(in crate::driver) unsent: Vec<Rc<ClientConn>>,
+    /// Ports that the server listens at.
+    pub(in crate::driver) ports: BTreeMap<u16, Port>,
+    /// Listeners are open once the server has come this far, which is known when a primary is.
+    pub(in crate::driver) open_at: Option<Slot>,
+    pub(in crate::driver) open: bool,
+}
+
+/// A port that the server listens at.
+#[derive(Default)]
+pub(in crate::driver) struct Port {
+    /// By how many sockets: one for IPv4 and one for IPv6, say.
+    pub(in crate::driver) sockets: u32,
+    /// None while clients must wait.
+    pub(in crate::driver) listener: Option<ClientListener>,
+}
+
+impl Clients {
+    /// No clients yet. Connections of older generations are retired first of all.
+    pub(in crate::driver) fn new(me: NodeId, generation: Generation) -> Self {
+        let mut entry = Self {
+            me,
+            forward: Box::new(Forwarder::new(me, generation)),
+            ops: VecDeque::new(),
+            first: 0,
+            last_number: 0,
+            conns: HashMap::new(),
+            unsent: Vec::new(),
+            ports: BTreeMap::new(),
+            open_at: None,
+            open: false,
+        };
+        let older = Generation(generation.0.saturating_sub(1));
+        entry.keep(&Op::Retire { node: me, generation: older });
+        entry
+    }
+
+    pub(in crate::driver) fn generation(&self) -> Generation {
+        self.forward.generation()
+    }
+
+    /// Whether clients may do something more.
+    pub(in crate::driver) fn has_room(&self) -> bool {
+        !self.forward.is_full()
+    }
+
+    pub(in crate::driver) fn has_clients(&self) -> bool {
+        !self.conns.is_empty()
+    }
+
+    pub(in crate::driver) fn deadline(&self) -> Option<Instant> {
+        self.forward.deadline()
+    }
+
+    /// The oldest op that is kept, by its ticket.
+    pub(in crate::driver) fn first_kept(&self) -> u64 {
+        self.forward.first().0
+    }
+
+    pub(in crate::driver) fn wake(&mut self, now: Instant) -> bool {
+        self.forward.wake(now)
+    }
+
+    pub(in crate::driver) fn start_over(&mut self, now: Instant) {
+        self.forward.start_over(now);
+    }
+
+    pub(in crate::driver) fn committed(&mut self, now: Instant, op: &Op<'_>) {
+        self.forward.committed(now, op);
+        while self.first < self.forward.first().0 {
+            self.ops.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Whether the server has listened yet.
+    pub(in crate::driver) fn listens(&self) -> bool {
+        !self.ports.is_empty()
+    }
+
+    /// The next op that the primary has not been handed.
+    pub(in crate::driver) fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
+        let ticket = self.forward.next_op(now)?;
+        Some(&self.ops[(ticket.0 - self.first) as usize])
+    }
+
+    pub(in crate::driver) fn keep(&mut self, op: &Op<'_>) {
+        let mut space = [0; OP_BYTES_MAX];
+        let length = op.encode(&mut space).expect("an op has a longest form");
+        self.forward.keep(op).expect("client_events are taken only while there is room");
+        self.ops.push_back(space[..length].into());
+    }
+
+    pub(in crate::driver) fn conn_id(&self, number: u64) -> ConnId {
+        ConnId { entry: self.me, generation: self.forward.generation(), number }
+    }
+
+    pub(in crate::driver) fn is_ours(&self, conn: &Rc<ClientConn>) -> bool {
+        self.conns.get(&conn.number.get()).is_some_and(|known| Rc::ptr_eq(known, conn))
+    }
+
+    /// Sends what the server's output of this pass has brought: once for each connection.
+    pub(in crate::driver) fn send_appended(&mut self) {
+        for conn in self.unsent.drain(..) {
+            conn.send();
+        }
+    }
+
+    pub(in crate::driver) fn reset_all(&mut self) {
+        for (_, conn) in self.conns.drain() {
+            conn.reset();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What waits to be proposed, and what the primary remembers of other replicas.
+
+use crate::options::ReplicaArgs;
+use crane_core::bubble::Bubbles;
+use crane_core::id::{Generation, NodeId};
+use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, NODES_MAX};
+use crane_core::time::{Duration, Instant};
+use crane_core::wire::Genesis;
+use std::collections::VecDeque;
+
+/// Bytes of ops that wait to be proposed. Other replicas bound what they hand over; this bounds
+/// what they can repeat.
+pub(in crate::driver) const PENDING_BYTES_MAX: usize = 16 << 20;
+
+/// The primary's work.
+#[derive(Debug)]
+pub(in crate::driver) struct Proposer {
+    pub(in crate::driver) wtimeout: Duration,
+    pub(in crate::driver) bubbles: Option<Bubbles>,
+    pub(in crate::driver) pending: VecDeque<OpBatch>,
+    pub(in crate::driver) pending_bytes: usize,
+    pub(in crate::driver) alarm: Option<Instant>,
+    /// Since when there is no link to a replica.
+    pub(in crate::driver) down_since: [Option<Instant>; NODES_MAX],
+    pub(in crate::driver) retiring: [Generation; NODES_MAX],
+    pub(in crate::driver) time_asked: Option<(u64, Instant)>,
+    pub(in crate::driver) space: Vec<u8>,
+}
+
+/// Encoded ops that go into one entry.
+#[derive(Debug)]
+pub(in crate::driver) struct OpBatch {
+    pub(in crate::driver) bytes: Vec<u8>,
+    pub(in crate::driver) count: usize,
+}
+
+impl Proposer {
+    pub(in crate::driver) fn new(args: &ReplicaArgs) -> Self {
+        Self {
+            wtimeout: Duration::from_micros(args.wtimeout.as_micros() as u64),
+            bubbles: None,
+            pending: VecDeque::new(),
+            pending_bytes: 0,
+            alarm: None,
+            down_since: [Some(Instant::START); NODES_MAX],
+            retiring: [Generation(0); NODES_MAX],
+            time_asked: None,
+            space: vec![0; ENTRY_BYTES_MAX],
+        }
+    }
+
+    pub(in crate::driver) fn genesis(&mut self, genesis: &Genesis) {
+        self.bubbles = Some(Bubbles::new(self.wtimeout, genesis.nclock));
+    }
+
+    pub(in crate::driver) fn deadline(&self) -> Option<Instant> {
+        self.alarm
+    }
+
+    pub(in crate::driver) fn link_up(&mut self, node: NodeId) {
+        self.down_since[node.index()] = None;
+        self.retiring[node.index()] = Generation(0);
+    }
+
+    pub(in crate::driver) fn link_down(&mut self, node: NodeId, now: Instant) {
+        self.down_since[node.index()] = Some(now);
+    }
+
+    /// What waits was handed to a primary that this replica is not any more, or not yet. Whoever
+    /// handed it over does so again. Who is not linked gets its time from now on.
+    pub(in crate::driver) fn role_changed(&mut self, now: Instant) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.retiring = [Generation(0); NODES_MAX];
+        self.time_asked = None;
+        for since in self.down_since.iter_mut().flatten() {
+            *since = now;
+        }
+    }
+
+    /// Adds one encoded op.
+    pub(in crate::driver) fn push(&mut self, op: &[u8]) {
+        self.pending_bytes += op.len();
+        if let Some(last) = self.pending.back_mut()
+            && last.count < ENTRY_OPS_MAX
+            && last.bytes.len() + op.len() <= ENTRY_BYTES_MAX / 2
+        {
+            last.bytes.extend_from_slice(op);
+            last.count += 1;
+            return;
+        }
+        self.pending.push_back(OpBatch { bytes: op.to_vec(), count: 1 });
+    }
+
+    pub(in crate::driver) fn push_all(&mut self, bytes: Vec<u8>, count: usize) {
+        if self.pending_bytes + bytes.len() <= PENDING_BYTES_MAX {
+            self.pending_bytes += bytes.len();
+            self.pending.push_back(OpBatch { bytes, count });
+        }
+    }
+
+    pub(in crate::driver) fn ring_at(&mut self, at: Instant) {
+        self.alarm = Some(self.alarm.map_or(at, |other| other.min(at)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use crane_core::wire::{EntryPayload, EntryWriter, Op};
+
+    use super::*;
+    use crate::options;
+
+    fn proposer() -> Proposer {
+        let cli = options::Cli::try_parse_from(["crane-linux", "--local", "1", "--", "x"]).unwrap();
+        Proposer::new(&cli.replica)
+    }
+
+    #[test]
+    fn what_waits_is_cut_into_chunks_that_fit_into_entries() {
+        let mut proposer = proposer();
+        let mut op = [0; 64];
+        let length = Op::Time.encode(&mut op).unwrap();
+        for _ in 0..3 * ENTRY_OPS_MAX {
+            proposer.push(&op[..length]);
+        }
+        assert_eq!(proposer.pending.len(), 3);
+        assert_eq!(proposer.pending_bytes, 3 * ENTRY_OPS_MAX * length);
+        for chunk in &proposer.pending {
+            let mut space = vec![0; ENTRY_BYTES_MAX];
+            let mut writer = EntryWriter::new(&mut space).unwrap();
+            writer.push_encoded(&chunk.bytes, chunk.count).unwrap();
+            assert_eq!(
+                EntryPayload::decode(writer.finish(1, 1)).unwrap().ops().len(),
+                ENTRY_OPS_MAX
+            );
+        }
+    }
+
+    #[test]
+    fn repeated_ops_of_others_are_bounded_and_forgotten_with_the_role() {
+        let mut proposer = proposer();
+        for _ in 0..100 {
+            proposer.push_all(vec![0; 1 << 20], 1);
+        }
+        assert_eq!(proposer.pending_bytes, PENDING_BYTES_MAX);
+        proposer.role_changed(Instant::START);
+        assert!(proposer.pending.is_empty() && proposer.pending_bytes == 0);
+    }
+}

@@ -1,0 +1,26 @@
+//! How far the log has been looked at, and what it said.
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::wire::Genesis;
+
+/// How far the log has been looked at, and what it said.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Script {
+    /// The last slot whose meaning is known here.
+    pub(in crate::driver) observed: Slot,
+    /// What the group is, once that is committed, and where it says so.
+    pub(in crate::driver) genesis: Option<(Slot, Genesis)>,
+    /// Of each entry replica, the highest generation with a connection.
+    pub(in crate::driver) connected: [Option<Generation>; NODES_MAX],
+    /// Of each entry replica, the highest generation that was retired.
+    pub(in crate::driver) retired: [Generation; NODES_MAX],
+}
+
+impl Script {
+    /// The generation of an entry replica that may have open connections.
+    pub(in crate::driver) fn open_generation(&self, node: NodeId) -> Option<Generation> {
+        let retired = self.retired[node.index()];
+        self.connected[node.index()].filter(|generation| *generation > retired)
+    }
+}
