@@ -1,8 +1,10 @@
 //! What links bring: messages, ops, reports, questions.
 
-use super::Driver;
-use crate::net::link::Arrival;
 use tracing::debug;
+
+use crate::net::link::Arrival;
+
+use super::Driver;
 
 impl Driver {
     pub(super) fn on_arrival(&mut self, arrival: Arrival) {

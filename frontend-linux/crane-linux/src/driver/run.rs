@@ -1,14 +1,16 @@
 //! The loop: waits for something to happen, hands it to the handler whose business it is, and makes
 //! a round.
 
-use super::agreement::InputPayloads;
-use super::{Driver, Stop};
+use crane_core::paxos::{Input, WriteNumber};
+use crane_core::time::Instant;
+
 use crate::cell::Report;
 use crate::clock::Alarm;
 use crate::net::link::Arrival;
 use crate::proxy::ClientEvent;
-use crane_core::paxos::{Input, WriteNumber};
-use crane_core::time::Instant;
+
+use super::agreement::InputPayloads;
+use super::{Driver, Stop};
 
 /// Events that are handled before a round, so that they are batched.
 const EVENTS_PER_ROUND: usize = 64;

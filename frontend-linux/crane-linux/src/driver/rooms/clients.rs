@@ -1,13 +1,15 @@
 //! This replica's clients: their ops until they are committed, their connections, and the ports.
 
-use crate::proxy::{ClientConn, ClientListener};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
 use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::rc::Rc;
+
+use crate::proxy::{ClientConn, ClientListener};
 
 /// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever
 /// has to hold of one replica's clients.

@@ -1,9 +1,10 @@
 //! Which replica is to be primary, where one is preferred.
 
-use crate::options::Priority;
 use crane_core::id::NodeId;
 use crane_core::limits::NODES_MAX;
 use crane_core::time::Instant;
+
+use crate::options::Priority;
 
 /// What is known of the others' priorities.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,14 @@
 //! What waits to be proposed, and what the primary remembers of other replicas.
 
-use crate::options::ReplicaArgs;
+use std::collections::VecDeque;
+
 use crane_core::bubble::Bubbles;
 use crane_core::id::{Generation, NodeId};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, NODES_MAX};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Genesis;
-use std::collections::VecDeque;
+
+use crate::options::ReplicaArgs;
 
 /// Bytes of ops that wait to be proposed. Other replicas bound what they hand over; this bounds
 /// what they can repeat.

@@ -1,16 +1,18 @@
 //! The server's run: its cell, its rings, and how it ended before.
 
-use crate::cell::{self};
-use crane_core::id::{Generation, Slot};
-use crane_core::time::Instant;
-use crane_shm::{HashMark, Region, RingReader, RingWriter, Shared};
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
+
+use crane_core::id::{Generation, Slot};
+use crane_core::time::Instant;
+use crane_shm::{HashMark, Region, RingReader, RingWriter, Shared};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
+
+use crate::cell::{self};
 
 /// The server as this replica has it.
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! The present wait.
 
-use crate::event::Cause;
 use crane_core::time::Instant;
+
+use crate::event::Cause;
 
 /// A wait, and what would show that it is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
