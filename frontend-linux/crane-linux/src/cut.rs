@@ -6,13 +6,13 @@ use crane_core::id::Slot;
 
 use crate::log::Log;
 use crate::meta::DataDirectory;
-use crate::terminal::complain;
+use crate::terminal::{complain, print_line};
 
 /// Cuts the log in this data directory behind a slot, and gives the exit status.
 pub fn run(data: &Path, behind: u64) -> i32 {
     match cut(data, Slot(behind)) {
         Ok(told) => {
-            println!("{told}");
+            print_line(&told);
             0
         }
         Err(why) => {

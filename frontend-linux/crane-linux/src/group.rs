@@ -176,7 +176,7 @@ pub fn run(task: impl Future<Output = Result<String, String>>) -> i32 {
         .and_then(|runtime| runtime.block_on(task));
     match outcome {
         Ok(text) => {
-            println!("{}", text.trim_end());
+            crate::terminal::print_line(text.trim_end());
             0
         }
         Err(why) => {

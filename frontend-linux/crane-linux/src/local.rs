@@ -15,7 +15,7 @@ use crate::meta;
 use crate::names;
 use crate::options::ReplicaArgs;
 use crate::start::default_directory;
-use crate::terminal::complain;
+use crate::terminal::{complain, print_line};
 
 /// How long a replica may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -81,7 +81,8 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
             () = sleep_until(hint_at), if !gone.is_empty() => {
                 for (number, end) in gone.drain(..) {
                     let line = shell_line(&command_line(args, count, number, &root));
-                    println!("replica {number} {}; it comes back with:\n  {line}", describe(end));
+                    let end = describe(end);
+                    print_line(&format!("replica {number} {end}; it comes back with:\n  {line}"));
                 }
             }
             _ = interrupt.recv() => break,

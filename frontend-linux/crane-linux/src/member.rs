@@ -13,6 +13,7 @@ use crate::names;
 use crate::net::query::Query;
 use crate::options::{AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, ReplaceArgs};
 use crate::primary;
+use crate::terminal::print_line;
 
 /// How often the way of a learner is looked at, and told.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -150,7 +151,7 @@ async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
         let others = seen.members.iter().filter(fit);
         let to = others.max_by_key(|member| member.number("admitted"));
         let to = to.ok_or(format!("replica {id} is the only one; stop it instead"))?.id;
-        println!("{}", primary::transfer_leadership(args, to).await?);
+        print_line(&primary::transfer_leadership(args, to).await?);
     }
     group::order(args, Query::Remove { node: id }).await?;
     loop {
@@ -164,7 +165,7 @@ async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
 /// Progress, now and then.
 fn report(look: &mut u32, text: String) {
     if look.is_multiple_of(REPORT_EVERY) {
-        println!("{text}");
+        print_line(&text);
     }
     *look += 1;
 }

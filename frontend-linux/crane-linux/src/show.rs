@@ -10,7 +10,7 @@ use crane_core::wire::{EntryPayload, Founder, Genesis, Op};
 
 use crate::log::record::{Found, StoredRecord};
 use crate::log::{Front, LogError, reading};
-use crate::terminal::complain;
+use crate::terminal::{complain, print_line};
 
 /// Prints every record of the log in this data directory, or only whether all are whole, and gives
 /// the exit status.
@@ -23,7 +23,7 @@ pub fn run(data: &Path, records: bool) -> i32 {
     }
     match read(&log, records) {
         Ok((count, torn)) => {
-            println!("{count} records are whole; {torn} torn bytes at the end");
+            print_line(&format!("{count} records are whole; {torn} torn bytes at the end"));
             0
         }
         Err(error) => {
@@ -38,9 +38,9 @@ fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
     let front = Front::read(directory)?;
     let mut genesis_seen = front.as_ref().is_some_and(|front| front.genesis.is_some());
     if let Some(front) = front.as_ref().filter(|_| records) {
-        println!("front              {}", describe_front(front));
+        print_line(&format!("front              {}", describe_front(front)));
     }
-    let mut count = 0;
+    let (mut count, mut read_on) = (0, records);
     let end = reading::read_log(
         directory,
         front.as_ref(),
@@ -48,8 +48,9 @@ fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
         |segment, found| {
             count += 1;
             let text = describe(found, &mut genesis_seen);
-            if records {
-                println!("{segment:08}:{:<10} {text}", found.offset);
+            // Once nobody reads the lines any more, the records are only counted.
+            if read_on {
+                read_on = print_line(&format!("{segment:08}:{:<10} {text}", found.offset));
             }
             Ok(())
         },
