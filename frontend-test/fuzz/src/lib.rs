@@ -16,7 +16,7 @@
 //! | `command_line` | addresses, times, variables |
 //! | `node` | a node of paxos, told anything by anybody |
 //! | `execution` | admission and the gate, with any script that can be decoded |
-//! | `handover` | the entry rule at the entry replica |
+//! | `forward` | the entry rule at the entry replica |
 //! | `forge` | bytes with right lengths and checksums around wrong contents |
 
 mod command_line;
