@@ -54,7 +54,7 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
         return Err("the log does not hold the group's creation, so nothing can go yet".to_string());
     }
     let snapshot = opened.snapshot_at(behind, meta.founders.first_members());
-    let gone = opened.log.cut(&snapshot).map_err(|error| error.to_string())?;
+    let gone = opened.log.cut(&directory.log(), &snapshot).map_err(|error| error.to_string())?;
     Ok(format!("the log starts behind slot {behind}; segments deleted: {gone}"))
 }
 

@@ -48,7 +48,8 @@ mod thread_mutex;
 /// command line): seen from outside so that the fuzz targets reach it, and for nothing else.
 pub mod decoders {
     pub use crate::base::{Base, BasePart};
-    pub use crate::log::{Front, Log, LogError, Opened, describe, record, segment_path};
+    pub use crate::log::fetch::LogFiles;
+    pub use crate::log::{Front, Log, LogError, Lookup, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::names::member_names;
     pub use crate::net::link::{question, read_hello};

@@ -267,8 +267,8 @@ async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, Strin
         settings.data.path.display(),
         if meta.witness { ": a witness, without a server" } else { "" }
     );
-    let log = opened.log;
-    let parts = Restored { node, log, storage, progress, peers, meta, clock, note };
+    let (log, last_timestamp) = (opened.log, opened.last_timestamp);
+    let parts = Restored { node, log, last_timestamp, storage, progress, peers, meta, clock, note };
     let driver = Driver::new(settings, parts);
     driver.dial_all();
     // A task of its own: what wakes another task does not poll the driver as well.

@@ -13,7 +13,7 @@ use crane_linux::decoders::record::{
     self, Bad, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, StoredRecord, segment_header,
 };
 use crane_linux::decoders::{
-    Base, BasePart, DataDirectory, Log, LogError, Opened, describe, segment_path,
+    Base, BasePart, DataDirectory, Log, LogError, LogFiles, Lookup, Opened, describe, segment_path,
 };
 
 use crate::forge::{Piece, input, pieces};
@@ -174,11 +174,13 @@ pub(crate) fn log(bytes: &[u8]) {
 
 fn check_opened(directory: &Scratch, opened: Opened) {
     let Opened { mut log, stored, entries, .. } = opened;
+    let mut files = LogFiles::new(&directory.0);
     for (slot, entry) in (1..).map(Slot).zip(&entries) {
-        let (found, payload) = log.read(slot).expect("it can be read").expect("it is there");
+        let (found, payload) =
+            files.look_up(&mut log, slot).expect("it can be read").expect("it is there");
         assert_eq!((found, payload.is_some()), (*entry, entry.content.payload().is_some()));
     }
-    assert!(log.read(Slot(entries.len() as u64 + 1)).expect("nothing to read").is_none());
+    assert_eq!(log.read(Slot(entries.len() as u64 + 1)), Lookup::Absent);
     let again = Log::open(&directory.0).expect("what was opened can be opened");
     assert_eq!((again.stored, &again.entries, again.torn_bytes), (stored, &entries, 0));
     // A node can start from it.

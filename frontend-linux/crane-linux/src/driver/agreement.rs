@@ -75,7 +75,7 @@ impl Driver {
         let Some(range) = message.range() else { return link.put_message(message, &[]) };
         let mut entries = Vec::with_capacity(range.count as usize);
         for slot in range.slots() {
-            match self.log.read(slot) {
+            match self.files.look_up(&mut self.log, slot) {
                 Ok(Some(kept)) => entries.push(kept),
                 Ok(None) => return debug!("slot {slot} has no entry any more: nothing is sent"),
                 Err(error) => return self.fail(error.to_string()),
@@ -111,25 +111,6 @@ impl Driver {
         }
     }
 
-    /// Entries that the log holds from before the start, committed or not, have timestamps that
-    /// this replica's must be above. The last one has the highest.
-    pub(super) fn see_last_timestamp(&mut self) {
-        let Some(genesis) = self.log.genesis() else { return };
-        let mut slot = self.node.last();
-        while slot > genesis.max(self.log.front()) {
-            match self.log.read(slot) {
-                Ok(Some((_, Some(payload)))) => {
-                    if let Some(timestamp) = payload.first_chunk::<8>() {
-                        self.agreed.saw(u64::from_le_bytes(*timestamp));
-                    }
-                    return;
-                }
-                Ok(_) => slot = Slot(slot.0 - 1),
-                Err(error) => return self.fail(error.to_string()),
-            }
-        }
-    }
-
     fn serve_catch_up(&mut self, to: NodeId, from: Slot, up_to: Slot) {
         let Some(link) = self.links[to.index()].clone() else { return };
         let mut collected = Collected::default();
@@ -139,7 +120,7 @@ impl Driver {
             link.put_message(&Message::Chosen { range }, &collected.range);
         };
         for slot in (from.0..=up_to.0).map(Slot) {
-            let kept = match self.log.read(slot) {
+            let kept = match self.files.look_up(&mut self.log, slot) {
                 Ok(Some(kept)) => kept,
                 Ok(None) => break,
                 Err(error) => return self.fail(error.to_string()),

@@ -49,6 +49,7 @@ use crate::cell::{Report, Spec};
 use crate::clock::{AgreedClock, Clock};
 use crate::event::{Event, Events};
 use crate::log::Log;
+use crate::log::fetch::LogFiles;
 use crate::log::storage::{Storage, WriteProgress};
 use crate::meta::{DataDirectory, Meta};
 use crate::net::link::{Link, Peers};
@@ -92,6 +93,8 @@ pub struct Restored {
     pub node: Box<Node<WINDOW>>,
     /// The log, opened.
     pub log: Log,
+    /// The highest timestamp in it.
+    pub last_timestamp: u64,
     /// Where it is written.
     pub storage: Storage,
     /// How far that is, if it takes time.
@@ -126,6 +129,7 @@ pub struct Driver {
     node: Box<Node<WINDOW>>,
     role: Role,
     log: Log,
+    files: LogFiles,
     storage: Storage,
     progress: Option<WriteProgress>,
     committed: Slot,
@@ -152,17 +156,22 @@ pub struct Driver {
 impl Driver {
     /// Puts the machines together.
     pub fn new(settings: Settings, parts: Restored) -> Self {
-        let Restored { node, log, storage, progress, peers, meta, clock, note } = parts;
+        let Restored { node, log, last_timestamp, storage, progress, peers, meta, clock, note } =
+            parts;
+        let mut agreed = AgreedClock::default();
+        agreed.saw(last_timestamp);
+        let files = LogFiles::new(&settings.data.log());
         let clients = Clients::new(settings.me, Generation(meta.generation));
         let proposer = Proposer::new(&settings.args);
         Self {
             clock,
-            agreed: AgreedClock::default(),
+            agreed,
             role: node.role(),
             node,
             committed: Slot::NONE,
             hinted: Slot::NONE,
             log,
+            files,
             storage,
             progress,
             peers,

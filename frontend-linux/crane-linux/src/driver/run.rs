@@ -39,7 +39,6 @@ impl Driver {
         let mut alarm = Alarm::new()?;
         tokio::pin!(interrupted);
         self.start_behind_front();
-        self.see_last_timestamp();
         self.paxos(Input::Wake, InputPayloads::NONE);
         loop {
             self.round();

@@ -21,10 +21,8 @@ impl Driver {
     pub(super) fn start_behind_front(&mut self) {
         let front = self.log.front();
         let Some(genesis) = self.log.genesis().filter(|genesis| *genesis <= front) else { return };
-        match self.log.genesis_payload() {
-            Ok(Some(payload)) => self.on_committed(genesis, &payload),
-            Ok(None) => {}
-            Err(error) => self.fail(error.to_string()),
+        if let Some(payload) = self.log.genesis_payload().cloned() {
+            self.on_committed(genesis, &payload);
         }
         self.script.observed = front;
     }
@@ -34,7 +32,7 @@ impl Driver {
         let mut count = 0;
         while self.script.observed < self.committed && count < SLOTS_PER_PASS {
             let slot = self.script.observed.next();
-            match self.log.read(slot) {
+            match self.files.look_up(&mut self.log, slot) {
                 Ok(Some((_, Some(payload)))) => self.on_committed(slot, &payload),
                 Ok(Some((entry, None))) => {
                     if let Content::Change(members) = entry.content {
@@ -159,7 +157,7 @@ impl Driver {
         while run.fed < self.script.observed && count < SLOTS_PER_PASS {
             let slot = run.fed.next();
             if slot >= genesis_slot {
-                let payload = match self.log.read(slot) {
+                let payload = match self.files.look_up(&mut self.log, slot) {
                     Ok(Some((_, payload))) => payload,
                     Ok(None) => break,
                     Err(error) => {

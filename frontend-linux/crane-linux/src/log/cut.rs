@@ -11,7 +11,7 @@ use crane_core::paxos::{DurableState, Members, Record, SnapshotMeta, WriteNumber
 
 use super::disk::HostDisk;
 use super::segments::Segments;
-use super::{Front, Log, LogError, Opened, Payload, reading, record};
+use super::{Front, Log, LogError, Lookup, Opened, reading, record};
 
 impl Log {
     /// Begins a log in an empty directory, durably: with a voting status, and behind an snapshot if
@@ -46,53 +46,20 @@ impl Log {
         segments.sync()
     }
 
-    /// The genesis entry, also when the log starts after it; `None` if it is not known.
-    ///
-    /// # Errors
-    /// [`LogError`] when it cannot be read.
-    pub fn genesis_payload(&mut self) -> Result<Option<Payload>, LogError> {
-        let Some(slot) = self.genesis else { return Ok(None) };
-        if let Some(kept) = &self.genesis_kept {
-            return Ok(Some(kept.clone()));
-        }
-        Ok(self.read(slot)?.and_then(|(_, payload)| payload))
-    }
-
-    /// Lets the log start behind the snapshot's slot, which must be in it, committed, and durable
-    /// here (as [`paxos::Node::snapshot`](crane_core::paxos::Node::snapshot) is). Says how many
-    /// segments are gone. At every moment of it a crash leaves the log as it was, or as it is to
-    /// be.
-    ///
-    /// # Errors
-    /// [`LogError`]; if the new front was written, it counts.
+    /// Returns what the log starts with when it starts behind the snapshot's slot, which must be in
+    /// it, committed, and durable here (as
+    /// [`paxos::Node::snapshot`](crane_core::paxos::Node::snapshot) is).
     ///
     /// # Panics
-    /// When the slot is not in the log, or the snapshot is another log's.
-    pub fn cut(&mut self, snapshot: &SnapshotMeta) -> Result<usize, LogError> {
-        let front = self.front_behind(snapshot)?;
-        front.write(&self.directory)?;
-        let keep = self.index.split_off((snapshot.slot.0 - self.front().0) as usize);
-        self.index = keep;
-        while self.cache.len() > self.index.len() {
-            let cached = self.cache.pop_front().expect("it has more than none");
-            self.cache_bytes -= cached.payload.map_or(0, |payload| payload.len());
-        }
-        self.stored.snapshot = Some(*snapshot);
-        self.genesis_kept = front.genesis.map(|(_, payload)| Payload::from(payload));
-        self.reading = None;
-        reading::delete_before(&self.directory, front.segment)
-    }
-
-    fn front_behind(&mut self, snapshot: &SnapshotMeta) -> Result<Front, LogError> {
+    /// When the slot is not in the log, or is known to be another log's.
+    pub fn front_behind(&self, snapshot: &SnapshotMeta) -> Front {
         let position = self.position(snapshot.slot).expect("the log is cut behind an entry of it");
         let place = self.index[position];
-        let (entry, _) = self.read(snapshot.slot)?.expect("its place is known");
-        assert_eq!(entry.ballot, snapshot.ballot, "the snapshot is this log's");
-        let genesis = match self.genesis.filter(|slot| *slot <= snapshot.slot) {
-            Some(slot) => self.genesis_payload()?.map(|payload| (slot, payload.to_vec())),
-            None => None,
-        };
-        Ok(Front {
+        if let Lookup::Found(entry, _) = self.read(snapshot.slot) {
+            assert_eq!(entry.ballot, snapshot.ballot, "the snapshot is this log's");
+        }
+        let genesis = self.genesis.as_ref().filter(|(slot, _)| *slot <= snapshot.slot);
+        Front {
             segment: place.segment,
             offset: place.offset,
             entry_kept: true,
@@ -101,8 +68,33 @@ impl Log {
             accepted: self.stored.accepted,
             voting: self.stored.voting,
             committed: self.stored.committed,
-            genesis,
-        })
+            genesis: genesis.map(|(slot, payload)| (*slot, payload.to_vec())),
+        }
+    }
+
+    /// Lets the log start behind a front of [`Log::front_behind`] that has been written.
+    pub fn start_behind(&mut self, front: &Front) {
+        self.index = self.index.split_off((front.snapshot.slot.0 - self.front().0) as usize);
+        while self.cache.len() > self.index.len() {
+            let cached = self.cache.pop_front().expect("it has more than none");
+            self.cache_bytes -= cached.payload.map_or(0, |payload| payload.len());
+        }
+        self.stored.snapshot = Some(front.snapshot);
+    }
+
+    /// Lets the log in `directory` start behind the snapshot's slot, and returns how many segments
+    /// are gone. At every moment of it a crash leaves the log as it was, or as it is to be.
+    ///
+    /// # Errors
+    /// [`LogError`]; if the new front was written, it counts.
+    ///
+    /// # Panics
+    /// As [`Log::front_behind`].
+    pub fn cut(&mut self, directory: &Path, snapshot: &SnapshotMeta) -> Result<usize, LogError> {
+        let front = self.front_behind(snapshot);
+        front.write(directory)?;
+        self.start_behind(&front);
+        reading::delete_before(directory, front.segment)
     }
 }
 

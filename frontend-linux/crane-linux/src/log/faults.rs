@@ -15,9 +15,10 @@ use crane_core::id::Slot;
 use crane_core::paxos::WriteNumber;
 
 use super::disk::Disk;
+use super::fetch::LogFiles;
 use super::segments::Segments;
 use super::storage::Storage;
-use super::tests::{Scratch, accept};
+use super::tests::{Scratch, accept, look_up};
 use super::{Batch, Log, LogError, Payload, record, segment_path};
 
 const SECTOR: usize = 512;
@@ -218,7 +219,7 @@ fn assert_sound(directory: &Path, appended: u64, acknowledged: u64, what: &str) 
     let found = opened.entries.len() as u64;
     assert!((acknowledged..=appended).contains(&found), "{what}: {found} of {acknowledged}");
     for slot in 1..=found {
-        let (entry, bytes) = opened.log.read(Slot(slot)).unwrap().unwrap();
+        let (entry, bytes) = look_up(directory, &mut opened.log, slot).unwrap();
         let length = entry.content.payload().unwrap().length as usize;
         assert_eq!(bytes, Some(payload(length)), "{what}: slot {slot}");
     }
@@ -366,7 +367,7 @@ fn damage_that_is_met_while_running_names_the_place() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[500] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let why = log.read(Slot(1)).unwrap_err().to_string();
+    let why = LogFiles::new(&scratch.0).look_up(&mut log, Slot(1)).unwrap_err().to_string();
     let place = format!("00000001.log at offset {}", record::SEGMENT_HEADER_BYTES);
     assert!(why.contains(&place) && why.contains("start the replica again"), "{why}");
 }

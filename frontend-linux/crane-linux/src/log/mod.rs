@@ -7,16 +7,22 @@
 //! | `reading` | which files make up a log, where it ends, and what is damage |
 //! | `front` | where a log starts whose older segments are gone |
 //! | `open` | from files to a log, and to what paxos starts from |
+//! | `fetch` | reading entries again that have left the log's memory |
 //! | `damage` | what becomes of a log that is damaged |
 //! | `cut` | taking the front off |
 //! | `disk`, `segments`, `storage` | what is asked of files; writing them; the storage thread |
 //! | `error` | what stands in the way of reading |
 //! | here | an index from slots to places, a cache of payloads, the next write's place |
+//!
+//! The [`Log`] itself touches no file: records come out of it as bytes for a place
+//! ([`Log::take_batch`]), and entries that it does not have in memory as places to read
+//! ([`Log::plan_fetch`]), which come back by [`Log::keep_fetched`].
 
 mod cut;
 pub mod damage;
 pub mod disk;
 mod error;
+pub mod fetch;
 mod front;
 mod open;
 pub mod reading;
@@ -25,14 +31,13 @@ mod segments;
 pub mod storage;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Record, WriteNumber};
 
+use fetch::{Fetch, FetchedRecord};
 use record::StoredRecord;
 
 pub use error::LogError;
@@ -45,18 +50,39 @@ pub const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 /// Payloads that are kept in memory: this many bytes, and whatever is not durable yet.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// A payload, shared by the log, the links and the script.
-pub type Payload = Rc<[u8]>;
+/// Entries that were read again and are kept in memory: this many bytes, and the last batch.
+const FETCHED_BYTES: usize = 8 << 20;
+
+/// Records that are read again at once.
+const FETCH_RECORDS: usize = 256;
+
+/// The bytes of a segment that are read again at once: this many, and one record.
+const FETCH_BYTES: u32 = 1 << 20;
+
+/// A payload, shared by the log, the links, the script, and the thread that reads the log again.
+pub type Payload = Arc<[u8]>;
 
 /// What paxos knows of a payload.
 pub fn describe(payload: &[u8]) -> paxos::Descriptor {
     paxos::Descriptor { length: payload.len() as u32, digest: xxhash_rust::xxh3::xxh3_64(payload) }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct RecordPosition {
+/// Where a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordPosition {
     segment: u32,
     offset: u32,
+}
+
+/// The result of looking a slot up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Lookup {
+    /// The slot is not in the log.
+    Absent,
+    /// The slot's entry, with its payload if it has one.
+    Found(paxos::Entry, Option<Payload>),
+    /// The slot's entry is in the files only: [`Log::plan_fetch`] tells where.
+    OnDisk,
 }
 
 #[derive(Debug)]
@@ -89,16 +115,20 @@ pub struct Batch {
 /// The log. Appended records are collected until [`Log::take_batch`].
 #[derive(Debug)]
 pub struct Log {
-    directory: PathBuf,
     /// What the records come to so far.
     stored: paxos::DurableState,
     /// From the slot after the front's on.
     index: Vec<RecordPosition>,
-    genesis: Option<Slot>,
-    /// The genesis entry, if the log starts after it.
-    genesis_kept: Option<Payload>,
+    /// The first entry with a payload, also if the log starts after it.
+    genesis: Option<(Slot, Payload)>,
+    /// The last entries of the index: all that are not durable, and others as they fit.
     cache: VecDeque<Cached>,
+    /// The bytes of the payloads in `cache`.
     cache_bytes: usize,
+    /// Batches of entries that were read again, the oldest first.
+    fetched: VecDeque<Vec<FetchedRecord>>,
+    /// The bytes of the payloads in `fetched`.
+    fetched_bytes: usize,
     segment: u32,
     offset: usize,
     chunks: Vec<WriteChunk>,
@@ -110,7 +140,6 @@ pub struct Log {
     unsynced: VecDeque<(WriteNumber, RecordPosition)>,
     /// Durable means on the disk.
     syncs: bool,
-    reading: Option<(u32, File)>,
 }
 
 /// The path of a segment.
@@ -135,7 +164,7 @@ impl Log {
                 self.cut_from(*slot);
                 assert_eq!(*slot, self.last().next(), "the log has no gaps");
                 self.index.push(place);
-                self.note_genesis(*slot, entry);
+                self.note_genesis(*slot, payload.as_ref());
                 self.cache_bytes += bytes.len();
                 self.cache.push_back(Cached { entry: *entry, payload, write: number });
                 self.shrink_cache();
@@ -187,25 +216,53 @@ impl Log {
 
     /// Where the genesis entry stands: the first one with a payload.
     pub fn genesis(&self) -> Option<Slot> {
-        self.genesis
+        self.genesis.as_ref().map(|(slot, _)| *slot)
     }
 
-    /// The entry in a slot, and its payload if it has one; `None` if the slot is not in the log.
-    ///
-    /// # Errors
-    /// [`LogError`] when it is not in memory and cannot be read.
-    pub fn read(
-        &mut self,
-        slot: Slot,
-    ) -> Result<Option<(paxos::Entry, Option<Payload>)>, LogError> {
-        let Some(position) = self.position(slot) else { return Ok(None) };
+    /// The genesis entry's payload.
+    pub fn genesis_payload(&self) -> Option<&Payload> {
+        self.genesis.as_ref().map(|(_, payload)| payload)
+    }
+
+    /// Looks up the entry in a slot.
+    pub fn read(&self, slot: Slot) -> Lookup {
+        let Some(position) = self.position(slot) else { return Lookup::Absent };
         let first_cached = self.index.len() - self.cache.len();
-        if let Some(cached) =
-            position.checked_sub(first_cached).and_then(|cached| self.cache.get(cached))
-        {
-            return Ok(Some((cached.entry, cached.payload.clone())));
+        if let Some(cached) = position.checked_sub(first_cached) {
+            let cached = &self.cache[cached];
+            return Lookup::Found(cached.entry, cached.payload.clone());
         }
-        self.read_from_disk(slot, self.index[position]).map(Some)
+        let place = self.index[position];
+        for batch in &self.fetched {
+            let found = batch.iter().find(|record| (record.slot, record.place) == (slot, place));
+            if let Some(FetchedRecord { entry, payload, .. }) = found {
+                return Lookup::Found(*entry, payload.clone());
+            }
+        }
+        Lookup::OnDisk
+    }
+
+    /// Plans reading a slot again that is [`Lookup::OnDisk`], and slots after it that lie near and
+    /// will be asked for next. All of it is durable.
+    pub fn plan_fetch(&self, slot: Slot) -> Fetch {
+        let Some(position) = self.position(slot) else { return Fetch::default() };
+        let uncached = &self.index[..self.index.len() - self.cache.len()];
+        let Some(first) = uncached.get(position).copied() else { return Fetch::default() };
+        let places = uncached[position..].iter().take(FETCH_RECORDS).take_while(|place| {
+            place.segment == first.segment && place.offset - first.offset <= FETCH_BYTES
+        });
+        Fetch { records: (slot.0..).map(Slot).zip(places.copied()).collect() }
+    }
+
+    /// Keeps what was read again, and drops what was read longest ago if that is too much. Records
+    /// that have been replaced meanwhile are not found by [`Log::read`].
+    pub fn keep_fetched(&mut self, batch: Vec<FetchedRecord>) {
+        self.fetched_bytes += bytes_of(&batch);
+        self.fetched.push_back(batch);
+        while self.fetched_bytes > FETCHED_BYTES && self.fetched.len() > 1 {
+            let oldest = self.fetched.pop_front().expect("it has more than one");
+            self.fetched_bytes -= bytes_of(&oldest);
+        }
     }
 
     fn put(&mut self, stored: &StoredRecord, payload: &[u8]) -> RecordPosition {
@@ -246,7 +303,7 @@ impl Log {
 
     fn cut_from(&mut self, slot: Slot) {
         let keep = slot.0.saturating_sub(self.front().0 + 1) as usize;
-        self.genesis = self.genesis.filter(|genesis| *genesis < slot);
+        self.genesis.take_if(|(genesis, _)| *genesis >= slot);
         while self.index.len() > keep {
             self.index.pop();
             if let Some(cached) = self.cache.pop_back() {
@@ -255,9 +312,11 @@ impl Log {
         }
     }
 
-    fn note_genesis(&mut self, slot: Slot, entry: &paxos::Entry) {
-        if self.genesis.is_none() && entry.content.payload().is_some() {
-            self.genesis = Some(slot);
+    fn note_genesis(&mut self, slot: Slot, payload: Option<&Payload>) {
+        if self.genesis.is_none()
+            && let Some(payload) = payload
+        {
+            self.genesis = Some((slot, payload.clone()));
         }
     }
 
@@ -269,38 +328,10 @@ impl Log {
             self.cache_bytes -= cached.payload.map_or(0, |payload| payload.len());
         }
     }
+}
 
-    fn read_from_disk(
-        &mut self,
-        slot: Slot,
-        place: RecordPosition,
-    ) -> Result<(paxos::Entry, Option<Payload>), LogError> {
-        let path = segment_path(&self.directory, place.segment);
-        let failed = |error| LogError::Io(path.clone(), error);
-        if self.reading.as_ref().is_none_or(|(segment, _)| *segment != place.segment) {
-            self.reading = Some((place.segment, File::open(&path).map_err(failed)?));
-        }
-        let (_, file) = self.reading.as_ref().expect("just opened");
-        let damaged = || LogError::Damaged(path.clone(), place.offset as usize);
-        let mut bytes = vec![0; record::RECORD_HEADER_BYTES];
-        file.read_exact_at(&mut bytes, u64::from(place.offset)).map_err(failed)?;
-        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        if length > record::BODY_BYTES_MAX {
-            return Err(damaged());
-        }
-        bytes.resize(record::RECORD_HEADER_BYTES + length, 0);
-        file.read_exact_at(&mut bytes, u64::from(place.offset)).map_err(failed)?;
-        match record::decode(&bytes, 0) {
-            Ok(Some(found)) => match found.stored {
-                StoredRecord::Paxos(Record::Accept { slot: there, entry }) if there == slot => {
-                    let payload = entry.content.payload().map(|_| Payload::from(found.payload));
-                    Ok((entry, payload))
-                }
-                _ => Err(damaged()),
-            },
-            _ => Err(damaged()),
-        }
-    }
+fn bytes_of(batch: &[FetchedRecord]) -> usize {
+    batch.iter().filter_map(|record| record.payload.as_ref()).map(|payload| payload.len()).sum()
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Opened {
     pub stored: paxos::DurableState,
     /// The entries, from slot 1 or from the one after the snapshot.
     pub entries: Vec<paxos::Entry>,
+    /// The highest timestamp of an entry after genesis; 0 if there is none.
+    pub last_timestamp: u64,
     /// Bytes that were cut off because a crash had left them torn.
     pub torn_bytes: u64,
     /// Nothing was ever written to it.
@@ -33,12 +35,12 @@ impl Log {
     /// [`LogError`]; nothing has been changed then.
     pub fn open(directory: &Path) -> Result<Opened, LogError> {
         let front = Front::read(directory)?;
-        let mut reader = LogReader::new(directory, front.as_ref());
+        let mut reader = LogReader::new(front.as_ref());
         let end =
             reading::read_log(directory, front.as_ref(), disk::read_settled, |segment, found| {
                 reader.found(segment, found)
             })?;
-        let LogReader { mut log, entries, records, .. } = reader;
+        let LogReader { mut log, entries, records, last_timestamp, .. } = reader;
         let failed = |error| LogError::Io(directory.to_path_buf(), error);
         for path in &end.headless {
             truncate(path, 0).map_err(failed)?;
@@ -56,6 +58,7 @@ impl Log {
             stored: log.stored,
             log,
             entries,
+            last_timestamp,
             torn_bytes: end.torn_bytes as u64,
             is_new: records == 0 && front.is_none(),
         })
@@ -73,22 +76,23 @@ struct LogReader {
     log: Log,
     entries: Vec<paxos::Entry>,
     records: usize,
+    last_timestamp: u64,
     /// The first record is to be the entry that the front ends with.
     front_due: bool,
     promised: Ballot,
 }
 
 impl LogReader {
-    fn new(directory: &Path, front: Option<&Front>) -> Self {
+    fn new(front: Option<&Front>) -> Self {
         let genesis = front.and_then(|front| front.genesis.as_ref());
         let log = Log {
-            directory: directory.to_path_buf(),
             stored: front.map_or(paxos::DurableState::BLANK, Front::stored),
             index: Vec::new(),
-            genesis: genesis.map(|(slot, _)| *slot),
-            genesis_kept: genesis.map(|(_, payload)| Payload::from(&payload[..])),
+            genesis: genesis.map(|(slot, payload)| (*slot, Payload::from(&payload[..]))),
             cache: VecDeque::new(),
             cache_bytes: 0,
+            fetched: VecDeque::new(),
+            fetched_bytes: 0,
             segment: 1,
             offset: 0,
             chunks: Vec::new(),
@@ -97,12 +101,12 @@ impl LogReader {
             synced: RecordPosition { segment: 0, offset: 0 },
             unsynced: VecDeque::new(),
             syncs: true,
-            reading: None,
         };
         Self {
             log,
             entries: Vec::new(),
             records: 0,
+            last_timestamp: 0,
             front_due: front.is_some_and(|front| front.entry_kept),
             promised: Ballot::ZERO,
         }
@@ -147,11 +151,23 @@ impl LogReader {
                 self.cut_from(slot);
                 self.entries.push(entry);
                 self.log.index.push(RecordPosition { segment, offset: found.offset as u32 });
-                self.log.note_genesis(slot, &entry);
+                let payload = entry.content.payload().map(|_| found.payload);
+                self.note_payload(slot, payload);
             }
         }
         self.log.note(&record);
         Ok(())
+    }
+
+    fn note_payload(&mut self, slot: Slot, payload: Option<&[u8]>) {
+        let Some(payload) = payload else { return };
+        if self.log.genesis.is_none() {
+            return self.log.note_genesis(slot, Some(&Payload::from(payload)));
+        }
+        // An entry's payload begins with its timestamp; one that was replaced counts as well.
+        if let Some(timestamp) = payload.first_chunk::<8>() {
+            self.last_timestamp = self.last_timestamp.max(u64::from_le_bytes(*timestamp));
+        }
     }
 
     fn cut_from(&mut self, slot: Slot) {

@@ -1,8 +1,11 @@
 use super::*;
+use std::fs::File;
+
 use crane_core::id::NodeId;
 use crane_core::paxos::{Ballot, Content, Descriptor, Entry, Members, StorageEpoch, VotingStatus};
 
 use super::disk::HostDisk;
+use super::fetch::LogFiles;
 use super::segments::{ROOM_BYTES, Segments};
 
 pub(super) struct Scratch(pub(super) PathBuf);
@@ -22,6 +25,15 @@ impl Drop for Scratch {
     }
 }
 
+/// The entry in a slot, as the log has it or as it is read again.
+pub(super) fn look_up(
+    directory: &Path,
+    log: &mut Log,
+    slot: u64,
+) -> Option<(Entry, Option<Payload>)> {
+    LogFiles::new(directory).look_up(log, Slot(slot)).unwrap()
+}
+
 fn ballot(round: u64) -> Ballot {
     Ballot::new(round, NodeId::new(1))
 }
@@ -32,8 +44,8 @@ pub(super) fn accept(slot: u64, round: u64, length: usize) -> Record {
     Record::Accept { slot: Slot(slot), entry }
 }
 
-fn write(log: &mut Log) {
-    let mut segments = Segments::new(&log.directory, HostDisk, true);
+fn write(directory: &Path, log: &mut Log) {
+    let mut segments = Segments::new(directory, HostDisk, true);
     let batch = log.take_batch().expect("something was appended");
     segments.write(&batch).unwrap();
     segments.sync().unwrap();
@@ -45,7 +57,7 @@ fn logged(scratch: &Scratch, texts: &[&str]) -> Log {
     let mut log = Log::open(&scratch.0).unwrap().log;
     for (text, number) in texts.iter().zip(1..) {
         log.append(WriteNumber(number), &accept(number, 1, text.len()), payload(text));
-        write(&mut log);
+        write(&scratch.0, &mut log);
     }
     log
 }
@@ -59,7 +71,7 @@ fn long_log(scratch: &Scratch) -> Log {
         if slot % 50 == 0 {
             log.append_committed(Slot(slot));
         }
-        write(&mut log);
+        write(&scratch.0, &mut log);
     }
     assert_eq!(log.segment, 3);
     log
@@ -104,14 +116,14 @@ fn a_log_is_found_again_as_it_was() {
     log.append(WriteNumber(2), &accept(1, 4, 3), payload("one"));
     log.append(WriteNumber(3), &accept(2, 4, 3), payload("two"));
     log.append_committed(Slot(1));
-    write(&mut log);
+    write(&scratch.0, &mut log);
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!((opened.stored.promised, opened.stored.committed), (ballot(4), Slot(1)));
     assert_eq!((opened.entries.len(), opened.torn_bytes), (2, 0));
-    let (_, two) = opened.log.read(Slot(2)).unwrap().unwrap();
+    let (_, two) = look_up(&scratch.0, &mut opened.log, 2).unwrap();
     assert_eq!(two.as_deref(), Some(&b"two"[..]));
-    assert!(opened.log.read(Slot(3)).unwrap().is_none());
-    assert!(opened.log.read(Slot(0)).unwrap().is_none());
+    assert!(look_up(&scratch.0, &mut opened.log, 3).is_none());
+    assert!(look_up(&scratch.0, &mut opened.log, 0).is_none());
 }
 
 #[test]
@@ -123,11 +135,11 @@ fn an_entry_in_a_written_slot_ends_the_log_there() {
     }
     log.append(WriteNumber(4), &accept(2, 2, 3), payload("new"));
     assert_eq!(log.index.len(), 2);
-    write(&mut log);
+    write(&scratch.0, &mut log);
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!(opened.entries.len(), 2);
     assert_eq!(opened.entries[1].ballot, ballot(2));
-    let (_, new) = opened.log.read(Slot(2)).unwrap().unwrap();
+    let (_, new) = look_up(&scratch.0, &mut opened.log, 2).unwrap();
     assert_eq!(new.as_deref(), Some(&b"new"[..]));
 }
 
@@ -141,7 +153,7 @@ fn a_torn_tail_is_cut_and_written_over() {
     assert_eq!(opened.entries.len(), 1);
     assert!(opened.torn_bytes > 0);
     opened.log.append(WriteNumber(1), &accept(2, 2, 5), payload("again"));
-    write(&mut opened.log);
+    write(&scratch.0, &mut opened.log);
     let opened = Log::open(&scratch.0).unwrap();
     assert_eq!((opened.entries.len(), opened.torn_bytes), (2, 0));
 }
@@ -155,7 +167,7 @@ fn room_is_no_tail() {
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!((opened.entries.len(), opened.torn_bytes), (2, 0));
     opened.log.append(WriteNumber(1), &accept(3, 1, 5), payload("three"));
-    write(&mut opened.log);
+    write(&scratch.0, &mut opened.log);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), ROOM_BYTES);
     assert_eq!(Log::open(&scratch.0).unwrap().entries.len(), 3);
 }
@@ -208,7 +220,7 @@ fn a_batch_of_which_any_sectors_are_lost_is_torn() {
     for slot in 2..=6 {
         log.append(WriteNumber(slot), &accept(slot, 1, long.len()), Some(long.clone()));
     }
-    write(&mut log);
+    write(&scratch.0, &mut log);
     let whole = std::fs::read(&path).unwrap();
     let end = used(&path) as usize;
     let sectors: Vec<usize> = (start / 512..=(end - 1) / 512).collect();
@@ -231,7 +243,7 @@ fn a_batch_of_which_any_sectors_are_lost_is_torn() {
 fn segments_follow_each_other_and_none_may_be_missing() {
     let scratch = Scratch::new("segments");
     let mut log = long_log(&scratch);
-    let (_, first) = log.read(Slot(1)).unwrap().unwrap();
+    let (_, first) = look_up(&scratch.0, &mut log, 1).unwrap();
     assert_eq!(first.map(|payload| payload.len()), Some(4_000));
     assert_eq!(Log::open(&scratch.0).unwrap().entries.len() as u64, LONG);
     let names = files(&scratch.0);
@@ -333,7 +345,7 @@ fn a_log_that_was_never_written_may_be_torn_to_nothing() {
             let mut opened = Log::open(&scratch.0).unwrap();
             assert!(opened.is_new && opened.entries.is_empty());
             opened.log.append(WriteNumber(1), &accept(1, 1, 3), payload("one"));
-            write(&mut opened.log);
+            write(&scratch.0, &mut opened.log);
             assert_eq!(Log::open(&scratch.0).unwrap().entries.len(), 1);
         }
     }
@@ -355,20 +367,20 @@ fn a_cut_log_starts_behind_its_anchor() {
         let mut opened = Log::open(&scratch.0).unwrap();
         let snapshot = opened.snapshot_at(Slot(behind), Members::first(3));
         assert_eq!((snapshot.slot, snapshot.ballot), (Slot(behind), ballot(1)));
-        opened.log.cut(&snapshot).unwrap();
+        opened.log.cut(&scratch.0, &snapshot).unwrap();
         assert_eq!(files(&scratch.0)[0], format!("{first:08}.log"));
         let mut again = Log::open(&scratch.0).unwrap();
         for log in [&mut opened.log, &mut again.log] {
-            assert!(log.read(Slot(behind)).unwrap().is_none());
-            assert_eq!(log.read(Slot(behind + 1)).unwrap().is_some(), behind < LONG);
-            assert_eq!(log.genesis_payload().unwrap().map(|bytes| bytes.len()), Some(4_000));
+            assert!(look_up(&scratch.0, log, behind).is_none());
+            assert_eq!(look_up(&scratch.0, log, behind + 1).is_some(), behind < LONG);
+            assert_eq!(log.genesis_payload().map(|bytes| bytes.len()), Some(4_000));
         }
         let expected = paxos::DurableState { snapshot: Some(snapshot), ..stored };
         assert_eq!(whole(&again), (expected, entries[behind as usize..].to_vec(), genesis));
     }
     let mut log = Log::open(&scratch.0).unwrap().log;
     log.append(WriteNumber(1), &accept(LONG + 1, 2, 3), payload("end"));
-    write(&mut log);
+    write(&scratch.0, &mut log);
     let opened = Log::open(&scratch.0).unwrap();
     assert_eq!((opened.entries.len(), opened.stored.accepted), (1, ballot(2)));
 }
@@ -379,14 +391,14 @@ fn a_log_can_be_cut_while_it_is_written() {
     let mut log = logged(&scratch, &["one", "two", "three", "four"]);
     let opened = Log::open(&scratch.0).unwrap();
     log.append(WriteNumber(5), &accept(5, 2, 4), payload("five"));
-    log.cut(&opened.snapshot_at(Slot(2), Members::first(3))).unwrap();
+    log.cut(&scratch.0, &opened.snapshot_at(Slot(2), Members::first(3))).unwrap();
     log.append(WriteNumber(6), &accept(4, 3, 5), payload("other"));
-    write(&mut log);
+    write(&scratch.0, &mut log);
     assert_eq!((log.front(), log.last()), (Slot(2), Slot(4)));
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!(opened.entries.iter().map(|entry| entry.ballot.round()).collect::<Vec<_>>(), [1, 3]);
     for log in [&mut log, &mut opened.log] {
-        let (_, other) = log.read(Slot(4)).unwrap().unwrap();
+        let (_, other) = look_up(&scratch.0, log, 4).unwrap();
         assert_eq!(other.as_deref(), Some(&b"other"[..]));
     }
 }
@@ -405,7 +417,7 @@ fn a_cut_that_a_crash_broke_off_is_as_before_or_done() {
     }
     let mut opened = Log::open(log).unwrap();
     let snapshot = opened.snapshot_at(Slot(590), Members::first(3));
-    assert_eq!(opened.log.cut(&snapshot).unwrap(), 2);
+    assert_eq!(opened.log.cut(&scratch.0, &snapshot).unwrap(), 2);
     let done = whole(&Log::open(log).unwrap());
     assert_eq!(done.1.len(), 10);
     let front = std::fs::read(log.join("front")).unwrap();
@@ -462,11 +474,11 @@ fn a_log_can_begin_behind_an_anchor() {
     }
     let mut opened = Log::open(&scratch.0).unwrap();
     assert_eq!(whole(&opened), (stored, Vec::new(), Some(Slot(1))));
-    assert_eq!(opened.log.genesis_payload().unwrap().as_deref(), Some(&b"genesis"[..]));
+    assert_eq!(opened.log.genesis_payload().map(|bytes| &bytes[..]), Some(&b"genesis"[..]));
     opened.log.append(WriteNumber(1), &accept(41, 3, 3), payload("new"));
-    write(&mut opened.log);
+    write(&scratch.0, &mut opened.log);
     let mut opened = Log::open(&scratch.0).unwrap();
-    let (entry, new) = opened.log.read(Slot(41)).unwrap().unwrap();
+    let (entry, new) = look_up(&scratch.0, &mut opened.log, 41).unwrap();
     assert_eq!((entry.ballot, new.as_deref()), (ballot(3), Some(&b"new"[..])));
     // The state of paxos is what it starts from.
     let config = paxos::Config::new(NodeId::new(2).unwrap(), Members::first(3), 7);

@@ -1,0 +1,195 @@
+//! Reading entries again that have left the log's memory: for a server that is built again, and for
+//! replicas that lack much.
+//!
+//! The log says where they are ([`Fetch`]), [`LogFiles`] reads them, wherever that may block, and
+//! the log takes them back. Segments are only appended to, and what is asked for is durable.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crane_core::id::Slot;
+use crane_core::paxos::{self, Record};
+
+use super::record::{self, StoredRecord};
+use super::{Log, LogError, Lookup, Payload, RecordPosition, segment_path};
+
+/// Records to read again, all of one segment, in the order of their slots.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Fetch {
+    /// By slot: where its record is.
+    pub(super) records: Vec<(Slot, RecordPosition)>,
+}
+
+impl Fetch {
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+/// An entry that was read again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FetchedRecord {
+    /// Its slot.
+    pub slot: Slot,
+    /// Where it was read.
+    pub(super) place: RecordPosition,
+    /// The entry.
+    pub entry: paxos::Entry,
+    /// Its payload, if it has one.
+    pub payload: Option<Payload>,
+}
+
+/// The segments of a log, to read.
+#[derive(Debug)]
+pub struct LogFiles {
+    directory: PathBuf,
+    /// The segment that was read last.
+    open: Option<(u32, File)>,
+}
+
+impl LogFiles {
+    /// The segments in this directory.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_path_buf(), open: None }
+    }
+
+    /// Reads records.
+    ///
+    /// # Errors
+    /// [`LogError`] when one cannot be read, or is not what was written there.
+    pub fn read(&mut self, fetch: &Fetch) -> Result<Vec<FetchedRecord>, LogError> {
+        let Some((_, last)) = fetch.records.last().copied() else { return Ok(Vec::new()) };
+        let first = fetch.records[0].1;
+        let path = segment_path(&self.directory, first.segment);
+        let failed = |error| LogError::Io(path.clone(), error);
+        if self.open.as_ref().is_none_or(|(segment, _)| *segment != first.segment) {
+            self.open = Some((first.segment, File::open(&path).map_err(failed)?));
+        }
+        let (_, file) = self.open.as_ref().expect("just opened");
+        let damaged =
+            |place: RecordPosition| LogError::Damaged(path.clone(), place.offset as usize);
+        // Up to the last record in one read; how long that one is, its header says.
+        let before = (last.offset - first.offset) as usize;
+        let mut bytes = vec![0; before + record::RECORD_HEADER_BYTES];
+        file.read_exact_at(&mut bytes, u64::from(first.offset)).map_err(failed)?;
+        let length = bytes[before..].first_chunk().expect("a header has a length");
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > record::BODY_BYTES_MAX {
+            return Err(damaged(last));
+        }
+        read_rest(file, u64::from(first.offset), &mut bytes, length).map_err(failed)?;
+        let decoded = fetch.records.iter().map(|(slot, place)| {
+            let at = (place.offset - first.offset) as usize;
+            let Ok(Some(found)) = record::decode(&bytes, at) else { return Err(damaged(*place)) };
+            match found.stored {
+                StoredRecord::Paxos(Record::Accept { slot: there, entry }) if there == *slot => {
+                    let payload = entry.content.payload().map(|_| Payload::from(found.payload));
+                    Ok(FetchedRecord { slot: *slot, place: *place, entry, payload })
+                }
+                _ => Err(damaged(*place)),
+            }
+        });
+        decoded.collect()
+    }
+
+    /// Looks up a slot, and reads it if it is not in the log's memory; `None` if the log does not
+    /// have it.
+    ///
+    /// # Errors
+    /// As [`LogFiles::read`].
+    pub fn look_up(
+        &mut self,
+        log: &mut Log,
+        slot: Slot,
+    ) -> Result<Option<(paxos::Entry, Option<Payload>)>, LogError> {
+        if log.read(slot) == Lookup::OnDisk {
+            let fetch = log.plan_fetch(slot);
+            log.keep_fetched(self.read(&fetch)?);
+        }
+        match log.read(slot) {
+            Lookup::Absent => Ok(None),
+            Lookup::Found(entry, payload) => Ok(Some((entry, payload))),
+            Lookup::OnDisk => unreachable!("it was just read"),
+        }
+    }
+}
+
+fn read_rest(file: &File, start: u64, bytes: &mut Vec<u8>, length: usize) -> io::Result<()> {
+    let known = bytes.len();
+    bytes.resize(known + length, 0);
+    file.read_exact_at(&mut bytes[known..], start + known as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use crane_core::paxos::WriteNumber;
+
+    use super::super::disk::HostDisk;
+    use super::super::segments::Segments;
+    use super::super::tests::{Scratch, accept};
+    use super::super::{FETCH_RECORDS, FETCHED_BYTES};
+    use super::*;
+
+    /// A log of entries of this many bytes that was opened again: nothing of it is in memory.
+    fn log_on_disk(scratch: &Scratch, count: u64, length: usize) -> Log {
+        let mut log = Log::open(&scratch.0).unwrap().log;
+        let payload = Payload::from(vec![1; length]);
+        for slot in 1..=count {
+            log.append(WriteNumber(slot), &accept(slot, 1, length), Some(payload.clone()));
+        }
+        let batch = log.take_batch().unwrap();
+        Segments::new(&scratch.0, HostDisk, false).write(&batch).unwrap();
+        Log::open(&scratch.0).unwrap().log
+    }
+
+    #[test]
+    fn entries_are_read_again_with_those_behind_them() {
+        let scratch = Scratch::new("fetch-run");
+        let count = FETCH_RECORDS as u64 + 10;
+        let mut log = log_on_disk(&scratch, count, 20);
+        assert_eq!(log.read(Slot(3)), Lookup::OnDisk);
+        let batch = LogFiles::new(&scratch.0).read(&log.plan_fetch(Slot(3))).unwrap();
+        assert_eq!(batch.len(), FETCH_RECORDS);
+        log.keep_fetched(batch);
+        for slot in 3..3 + FETCH_RECORDS as u64 {
+            let Lookup::Found(_, payload) = log.read(Slot(slot)) else { panic!("slot {slot}") };
+            assert_eq!(payload.as_deref(), Some(&[1; 20][..]));
+        }
+        assert_eq!(log.read(Slot(2)), Lookup::OnDisk);
+        assert_eq!(log.read(Slot(count)), Lookup::OnDisk);
+        assert_eq!(log.read(Slot(count + 1)), Lookup::Absent);
+        assert!(log.plan_fetch(Slot(count + 1)).is_empty());
+    }
+
+    #[test]
+    fn what_was_read_again_is_bounded_and_the_last_batch_is_there() {
+        let scratch = Scratch::new("fetch-bound");
+        let length = 60_000;
+        let count = 2 * FETCHED_BYTES as u64 / length as u64;
+        let mut log = log_on_disk(&scratch, count, length);
+        let mut files = LogFiles::new(&scratch.0);
+        for slot in 1..=count {
+            let (_, payload) = files.look_up(&mut log, Slot(slot)).unwrap().unwrap();
+            assert_eq!(payload.map(|payload| payload.len()), Some(length));
+        }
+        assert!(log.fetched_bytes <= FETCHED_BYTES && log.fetched.len() > 1);
+        assert_eq!(log.read(Slot(1)), Lookup::OnDisk);
+    }
+
+    #[test]
+    fn an_entry_that_was_replaced_meanwhile_is_not_found() {
+        let scratch = Scratch::new("fetch-replaced");
+        let mut log = log_on_disk(&scratch, 4, 20);
+        let fetch = log.plan_fetch(Slot(1));
+        let replacement = Payload::from(vec![2; 30]);
+        log.append(WriteNumber(1), &accept(3, 2, 30), Some(replacement.clone()));
+        log.keep_fetched(LogFiles::new(&scratch.0).read(&fetch).unwrap());
+        let Lookup::Found(entry, payload) = log.read(Slot(3)) else { panic!("it is in memory") };
+        assert_eq!((entry.ballot.round(), payload), (2, Some(replacement)));
+        assert!(matches!(log.read(Slot(2)), Lookup::Found(..)));
+        assert_eq!(log.read(Slot(4)), Lookup::Absent);
+    }
+}
