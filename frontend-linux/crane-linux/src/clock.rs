@@ -1,13 +1,13 @@
-//! Clocks and alarms: time since the start, agreed time as the primary tells it, and a timer that
-//! is finer than the runtime's (1 ms).
+//! The host's clocks, and a timer that is finer than the runtime's (1 ms).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crane_core::time::Instant;
-use crane_core::timestamp::Timestamps;
 use tokio::io::unix::AsyncFd;
+
+use crate::driver::Moment;
 
 /// Time since the daemon's start.
 #[derive(Clone, Copy, Debug)]
@@ -22,51 +22,15 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Now.
+    /// Returns the present moment.
+    pub fn moment(&self) -> Moment {
+        let since_start = self.start.elapsed().as_nanos() as u64;
+        Moment { since_start, unix: unix_nanoseconds() }
+    }
+
+    /// Returns the present moment as agreement counts it.
     pub fn now(&self) -> Instant {
-        Instant::from_micros(self.start.elapsed().as_micros() as u64)
-    }
-}
-
-/// What this replica would timestamp entries with: [`Timestamps`], with this host's clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct AgreedClock {
-    start: std::time::Instant,
-    timestamps: Timestamps,
-}
-
-impl Default for AgreedClock {
-    fn default() -> Self {
-        Self {
-            start: std::time::Instant::now(),
-            timestamps: Timestamps::new(0, unix_nanoseconds()),
-        }
-    }
-}
-
-impl AgreedClock {
-    /// Now.
-    pub fn now(&self) -> u64 {
-        self.timestamps.now(self.local())
-    }
-
-    /// An entry has this timestamp.
-    pub fn saw(&mut self, timestamp: u64) {
-        self.timestamps.saw(self.local(), timestamp);
-    }
-
-    /// This replica has become primary.
-    pub fn consult_host(&mut self) {
-        self.timestamps.consult_host(self.local(), unix_nanoseconds());
-    }
-
-    /// The next entry's timestamp: above all others.
-    pub fn timestamp(&mut self) -> u64 {
-        self.timestamps.timestamp(self.local())
-    }
-
-    fn local(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+        self.moment().instant()
     }
 }
 
@@ -157,26 +121,6 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timestamps_grow_over_a_host_whose_clock_is_behind() {
-        let mut clock = AgreedClock::default();
-        let ahead = unix_nanoseconds() + 3_600_000_000_000;
-        clock.saw(ahead);
-        clock.consult_host();
-        let first = clock.timestamp();
-        assert!(first > ahead && clock.timestamp() > first);
-        clock.saw(5);
-        assert!(clock.timestamp() > first);
-    }
-
-    #[test]
-    fn a_timestamp_at_the_end_of_its_range_stops_nobody() {
-        let mut clock = AgreedClock::default();
-        clock.saw(u64::MAX);
-        clock.consult_host();
-        assert_eq!((clock.timestamp(), clock.timestamp()), (u64::MAX, u64::MAX));
-    }
 
     #[test]
     fn an_alarm_rings_when_it_is_due_and_can_be_moved_nearer() {

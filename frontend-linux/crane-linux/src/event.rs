@@ -10,8 +10,6 @@ use std::fmt;
 use crane_core::paxos::Reason;
 use serde::{Deserialize, Serialize};
 
-use crate::clock::unix_nanoseconds;
-
 /// Events that are kept.
 const KEPT_MAX: usize = 64;
 
@@ -205,8 +203,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// Keeps and counts an event.
-    pub fn record(&mut self, event: Event) {
+    /// Keeps and counts an event of this time, in milliseconds since the Unix epoch.
+    pub fn record(&mut self, at_ms: u64, event: Event) {
         let counters = &mut self.counters;
         match &event {
             Event::Role { role, .. } if role == "candidate" => counters.candidacies += 1,
@@ -222,7 +220,7 @@ impl Events {
         if self.kept.len() == KEPT_MAX {
             self.kept.pop_front();
         }
-        self.kept.push_back(Told { at_ms: unix_nanoseconds() / 1_000_000, event });
+        self.kept.push_back(Told { at_ms, event });
     }
 
     /// The last events, the oldest first.
@@ -256,7 +254,7 @@ mod tests {
     fn the_last_events_are_kept_and_all_are_counted() {
         let mut events = Events::default();
         for number in 0..100 {
-            events.record(Event::Promised { ballot: format!("{number}.2") });
+            events.record(number, Event::Promised { ballot: format!("{number}.2") });
         }
         assert_eq!((events.kept().count(), events.counters.promises), (KEPT_MAX, 100));
         assert_eq!(events.kept().last().unwrap().event.to_string(), "promised ballot 99.2");

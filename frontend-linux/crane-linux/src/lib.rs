@@ -10,7 +10,8 @@
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
 //! | `show`, `cut` | what a log holds; taking its front off |
-//! | [`driver`] | the task that owns the machines of the core and carries values between them |
+//! | [`driver`] | a replica as a state machine over the machines of the core, without I/O |
+//! | [`host`] | the loop around it: real links, files, sockets, and the server's process |
 //! | [`net`] | links to the other replicas, and questions |
 //! | [`proxy`] | the clients |
 //! | [`log`] | the replicated log on disk |
@@ -26,6 +27,7 @@ mod cut;
 mod driver;
 mod event;
 mod group;
+mod host;
 mod join;
 mod local;
 mod log;

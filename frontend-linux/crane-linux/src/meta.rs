@@ -9,7 +9,6 @@ use crane_core::id::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Base, MARKER};
-use crate::clock::unix_nanoseconds;
 use crate::roster::Roster;
 
 /// What a directory may hold that is still called empty: a file system's own, and where the log's
@@ -58,8 +57,8 @@ impl Meta {
     /// A generation above this one, also if the directory was lost in between: the host's clock
     /// does not go back so far.
     // specs: E8
-    pub fn next_generation(&self) -> u64 {
-        self.generation.saturating_add(1).max(unix_nanoseconds() / 1_000_000)
+    pub fn next_generation(&self, unix_nanoseconds: u64) -> u64 {
+        self.generation.saturating_add(1).max(unix_nanoseconds / 1_000_000)
     }
 }
 
@@ -265,7 +264,7 @@ mod tests {
         let directory = DataDirectory::open(&path).unwrap();
         let found = directory.meta().unwrap().unwrap();
         assert_eq!((found.group_number(), found == meta()), (Some(7), true));
-        assert!(found.next_generation() > found.generation);
+        assert!(found.next_generation(0) > found.generation);
         fs::write(path.join("meta"), r#"{"version": 3}"#).unwrap();
         assert!(directory.meta().unwrap_err().contains("version 3"));
         fs::write(path.join("meta"), "{").unwrap();

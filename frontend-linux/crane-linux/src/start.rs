@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -18,8 +19,10 @@ use tracing::{info, warn};
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
 use crate::clock::{Clock, unix_nanoseconds};
-use crate::driver::{Driver, Restored, Settings};
+use crate::driver::{Restored, Settings, WINDOW};
+use crate::host::{self, HostParts};
 use crate::join::{self, JoinReply};
+use crate::log::Opened;
 use crate::log::damage::{self, GroupFacts};
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
@@ -47,8 +50,8 @@ pub fn run(args: ReplicaArgs) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
         LocalSet::new().block_on(&runtime, async {
-            let (settings, meta, joins) = prepare(args).await?;
-            serve(settings, meta, joins).await
+            let prepared = prepare(args).await?;
+            serve(prepared).await
         })
     });
     match outcome {
@@ -88,9 +91,22 @@ fn allow_many_clients() {
     }
 }
 
+/// A replica that nothing is known to keep from starting.
+struct Prepared {
+    args: ReplicaArgs,
+    meta: Meta,
+    /// It is new in a group that exists.
+    joins: bool,
+    /// Where it listens for clients.
+    address: IpAddr,
+    /// How the server is started; a witness has none.
+    spec: Option<Spec>,
+    base: Base,
+    data: DataDirectory,
+}
+
 /// Checks the command line against this host, the data directory, and the group if there is one.
-/// Says also whether this replica is new in a group that exists.
-async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
+async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
@@ -137,7 +153,7 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
             meta.node
         ));
     }
-    meta.generation = meta.next_generation();
+    meta.generation = meta.next_generation(unix_nanoseconds());
     let directory =
         std::env::current_dir().map_err(|error| format!("working directory: {error}"))?;
     let (spec, base) = match meta.witness {
@@ -147,17 +163,7 @@ async fn prepare(args: ReplicaArgs) -> Result<(Settings, Meta, bool), String> {
             (Some(spec), base)
         }
     };
-    let settings = Settings {
-        me: meta.node,
-        name: meta.address.clone(),
-        founders: meta.founders.clone(),
-        address: address.ip(),
-        args,
-        base,
-        spec,
-        data,
-    };
-    Ok((settings, meta, joins))
+    Ok(Prepared { args, meta, joins, address: address.ip(), spec, base, data })
 }
 
 /// How the server is started, and what all replicas start it from.
@@ -190,89 +196,57 @@ fn look_at_program(
     Ok((spec, base))
 }
 
-async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, String> {
-    let mine = names::resolve(&settings.name)?[0];
+async fn serve(prepared: Prepared) -> Result<i32, String> {
+    let Prepared { args, meta, joins, address, spec, base, data } = prepared;
+    let mine = names::resolve(&meta.address)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
             "{mine}, where the other replicas reach this one, cannot be opened: {error}; stop what \
              uses it, or give another port in --peers"
         )
     })?;
-    settings.data.put_meta(&meta)?;
-    put_library(&settings.data)?;
-    let control = bind_control(&settings.data)?;
+    data.put_meta(&meta)?;
+    put_library(&data)?;
+    let control = bind_control(&data)?;
 
-    let nonce = unix_nanoseconds().max(1);
-    let group = GroupFacts { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
-    if joins {
-        damage::begin_rejoining(&settings.data.log(), StorageEpoch(nonce))?;
-    }
-    let (mut opened, note) = damage::open(&settings.data.path, group, StorageEpoch(nonce))?;
-    if let Some(note) = &note {
-        warn!("{note}");
-    }
-    if opened.log.front() > Slot::NONE && !meta.witness {
-        return Err(format!(
-            "the log in {} starts behind slot {}, and a server starts from slot 1: move the log \
-             directory away, and start this replica again: it takes the log from the others",
-            settings.data.path.display(),
-            opened.log.front()
-        ));
-    }
-    if opened.torn_bytes > 0 {
-        warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
-    }
     let clock = Clock::default();
-    let mut config = Config::new(settings.me, settings.founders.first_members(), nonce);
-    (config.heartbeat, config.election_timeout) = (HEARTBEAT, ELECTION_TIMEOUT);
-    config.rank = match settings.args.priority {
-        Priority::High => 0,
-        Priority::Normal => settings.me.number(),
-        Priority::Low => settings.me.number() + NODES_MAX as u8,
-    };
-    let slots = (opened.log.front().0 + 1..).map(Slot);
-    let node =
-        Box::new(Node::restore(config, clock.now(), opened.stored, slots.zip(opened.entries)));
-    let (storage, progress) = match settings.args.durability {
+    let (node, opened, note) = restore(&args, &meta, &data, joins, &clock)?;
+    let (mut log, last_timestamp) = (opened.log, opened.last_timestamp);
+    let (storage, progress) = match args.durability {
         Durability::Fsync => {
-            let (storage, progress) = Storage::synced(&settings.data.log());
+            let (storage, progress) = Storage::synced(&data.log());
             (storage, Some(progress))
         }
         Durability::Memory => {
-            opened.log.without_syncs();
-            (Storage::unsynced(&settings.data.log()), None)
+            log.without_syncs();
+            (Storage::unsynced(&data.log()), None)
         }
     };
-    let hello = Hello {
-        magic: MAGIC,
-        version: PROTOCOL_VERSION,
-        node: settings.me.number(),
-        address: settings.name.clone(),
-        to: 0,
-        generation: meta.generation,
-        group: meta.group_number(),
-        joined: false,
-        roster: meta.roster.clone(),
-        witness: meta.witness,
-        priority: settings.args.priority,
-        base: settings.base.clone(),
-    };
-    let peers = Peers::new(hello, Rc::new(Arrivals::new()));
+    let hello = hello(&args, &meta, &base);
+    let peers = Peers::new(hello.clone(), Rc::new(Arrivals::new()));
     spawn_local(peers.clone().listen(listener));
     spawn_local(answer_control(control, peers.clone()));
     info!(
         "replica {} of {}, in {}{}",
-        settings.me,
+        meta.node,
         meta.roster,
-        settings.data.path.display(),
+        data.path.display(),
         if meta.witness { ": a witness, without a server" } else { "" }
     );
-    let (log, last_timestamp) = (opened.log, opened.last_timestamp);
-    let parts = Restored { node, log, last_timestamp, storage, progress, peers, meta, clock, note };
-    let driver = Driver::new(settings, parts);
-    driver.dial_all();
+    let settings = Settings {
+        me: meta.node,
+        name: meta.address.clone(),
+        founders: meta.founders.clone(),
+        args: args.clone(),
+        base: base.clone(),
+        program: spec.as_ref().map(|spec| spec.arguments[0].clone()),
+        data: data.path.clone(),
+        random: random_bytes().map_err(|error| format!("no random numbers: {error}"))?,
+    };
+    let restored = Restored { node, log, last_timestamp, meta, hello, note };
+    let parts = HostParts { address, spec, base, data, args, storage, progress, peers, clock };
     // A task of its own: what wakes another task does not poll the driver as well.
-    let task = spawn_local(driver.run(interruption()?));
+    let task = spawn_local(host::run(settings, restored, parts, interruption()?));
     let stop = match task.await {
         Ok(outcome) => outcome.map_err(|error| format!("the replica's task failed: {error}"))?,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -291,6 +265,71 @@ async fn serve(settings: Settings, meta: Meta, joins: bool) -> Result<i32, Strin
             stop.status
         }
     })
+}
+
+/// Opens the log, and restores agreement from it.
+fn restore(
+    args: &ReplicaArgs,
+    meta: &Meta,
+    data: &DataDirectory,
+    joins: bool,
+    clock: &Clock,
+) -> Result<(Box<Node<WINDOW>>, Opened, Option<String>), String> {
+    let nonce = unix_nanoseconds().max(1);
+    let group = GroupFacts { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
+    if joins {
+        damage::begin_rejoining(&data.log(), StorageEpoch(nonce))?;
+    }
+    let (mut opened, note) = damage::open(&data.path, group, StorageEpoch(nonce))?;
+    if let Some(note) = &note {
+        warn!("{note}");
+    }
+    if opened.log.front() > Slot::NONE && !meta.witness {
+        return Err(format!(
+            "the log in {} starts behind slot {}, and a server starts from slot 1: move the log \
+             directory away, and start this replica again: it takes the log from the others",
+            data.path.display(),
+            opened.log.front()
+        ));
+    }
+    if opened.torn_bytes > 0 {
+        warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
+    }
+    let mut config = Config::new(meta.node, meta.founders.first_members(), nonce);
+    (config.heartbeat, config.election_timeout) = (HEARTBEAT, ELECTION_TIMEOUT);
+    config.rank = match args.priority {
+        Priority::High => 0,
+        Priority::Normal => meta.node.number(),
+        Priority::Low => meta.node.number() + NODES_MAX as u8,
+    };
+    let slots = (opened.log.front().0 + 1..).map(Slot);
+    let entries = slots.zip(std::mem::take(&mut opened.entries));
+    let node = Box::new(Node::restore(config, clock.now(), opened.stored, entries));
+    Ok((node, opened, note))
+}
+
+fn hello(args: &ReplicaArgs, meta: &Meta, base: &Base) -> Hello {
+    Hello {
+        magic: MAGIC,
+        version: PROTOCOL_VERSION,
+        node: meta.node.number(),
+        address: meta.address.clone(),
+        to: 0,
+        generation: meta.generation,
+        group: meta.group_number(),
+        joined: false,
+        roster: meta.roster.clone(),
+        witness: meta.witness,
+        priority: args.priority,
+        base: base.clone(),
+    }
+}
+
+fn random_bytes<const COUNT: usize>() -> std::io::Result<[u8; COUNT]> {
+    use std::io::Read;
+    let mut space = [0; COUNT];
+    fs::File::open("/dev/urandom")?.read_exact(&mut space)?;
+    Ok(space)
 }
 
 fn interruption() -> Result<impl Future<Output = ()>, String> {

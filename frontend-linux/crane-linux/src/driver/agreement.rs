@@ -1,7 +1,5 @@
 //! Paxos's effects, and what links bring.
 
-use std::rc::Rc;
-
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
     Descriptor, Effect, Effects, Input, Message, Reason, Record, Role, SlotRange, WriteNumber,
@@ -9,12 +7,16 @@ use crane_core::paxos::{
 use tracing::debug;
 
 use crate::event::{Event, describe};
-use crate::log::Payload;
+use crate::log::fetch::FetchedRecord;
+use crate::log::{Lookup, Payload};
 use crate::net::frame::FrameKind;
-use crate::net::link::Link;
 use crate::net::message::{Collected, Received};
 
-use super::Driver;
+use super::rooms::Owed;
+use super::{Driver, FetchFor, Host};
+
+/// Messages and ranges of entries that wait for entries to be read again.
+const OWED_MAX: usize = 64;
 
 /// What is committed is written as a hint after so many slots, and when the replica stops.
 const HINT_EVERY: u64 = 64;
@@ -45,12 +47,12 @@ impl InputPayloads<'_> {
     }
 }
 
-impl Driver {
+impl<H: Host> Driver<H> {
     /// Tells paxos of something, and carries out what it wants done. What was `handed` in belongs
     /// to the input.
     pub(super) fn paxos(&mut self, input: Input<'_>, handed: InputPayloads<'_>) {
         let mut out = Effects::new();
-        self.node.step(self.clock.now(), input, &mut out);
+        self.node.step(self.now(), input, &mut out);
         self.carry_out(&out, handed);
     }
 
@@ -68,20 +70,71 @@ impl Driver {
         }
     }
 
-    /// Sends a message with the entries of its run. What has just been appended is in the log's
-    /// memory until it is durable: that is never read from the disk for it.
+    /// Sends a message with the entries of its range. What has just been appended is in the log's
+    /// memory until it is durable; older entries may have to be read again first.
     fn send(&mut self, to: NodeId, message: &Message) {
-        let Some(link) = self.links[to.index()].clone() else { return };
-        let Some(range) = message.range() else { return link.put_message(message, &[]) };
-        let mut entries = Vec::with_capacity(range.count as usize);
-        for slot in range.slots() {
-            match self.files.look_up(&mut self.log, slot) {
-                Ok(Some(kept)) => entries.push(kept),
-                Ok(None) => return debug!("slot {slot} has no entry any more: nothing is sent"),
-                Err(error) => return self.fail(error.to_string()),
+        if self.is_linked(to) && !self.try_send(to, message) {
+            self.owe(Owed::Message(to, *message));
+        }
+    }
+
+    /// Returns whether that is done: sent, or not possible any more.
+    fn try_send(&mut self, to: NodeId, message: &Message) -> bool {
+        let mut entries = Vec::new();
+        for slot in message.range().into_iter().flat_map(SlotRange::slots) {
+            match self.log.read(slot) {
+                Lookup::Found(entry, payload) => entries.push((entry, payload)),
+                Lookup::Absent => {
+                    debug!("slot {slot} has no entry any more: nothing is sent");
+                    return true;
+                }
+                Lookup::OnDisk => {
+                    self.fetch(FetchFor::Owing, slot);
+                    return false;
+                }
             }
         }
-        link.put_message(message, &entries);
+        self.host.send_message(to, message, &entries);
+        true
+    }
+
+    fn owe(&mut self, owed: Owed) {
+        // Whatever is dropped here is asked for again, as after a message that was lost.
+        if self.owed.len() < OWED_MAX {
+            self.owed.push_back(owed);
+        }
+    }
+
+    /// Sends what had to be read again first. Returns whether it sent anything.
+    pub(super) fn pay_owed(&mut self) -> bool {
+        let mut any = false;
+        while let Some(owed) = self.owed.pop_front() {
+            let left = match owed {
+                Owed::Message(to, message) => (!self.try_send(to, &message)).then_some(owed),
+                Owed::Range(to, from, up_to) => {
+                    self.serve_range(to, from, up_to).map(|from| Owed::Range(to, from, up_to))
+                }
+            };
+            if let Some(left) = left {
+                self.owed.push_front(left);
+                return any;
+            }
+            any = true;
+        }
+        any
+    }
+
+    /// Asks for an entry, and others behind it, to be read again for a part of the driver.
+    pub(super) fn fetch(&mut self, fetcher: FetchFor, slot: Slot) {
+        if !self.fetching.contains(&fetcher) {
+            self.fetching.push(fetcher);
+            self.host.fetch(fetcher, self.log.plan_fetch(slot));
+        }
+    }
+
+    pub(super) fn on_fetched(&mut self, fetcher: FetchFor, records: Vec<FetchedRecord>) {
+        self.fetching.retain(|waiting| *waiting != fetcher);
+        self.log.keep_fetched(records);
     }
 
     fn write_down(&mut self, number: WriteNumber, record: &Record) {
@@ -105,36 +158,64 @@ impl Driver {
             if let Some(timestamp) = payload.as_ref().and_then(|payload| payload.first_chunk::<8>())
                 && self.log.genesis().is_some()
             {
-                self.agreed.saw(u64::from_le_bytes(*timestamp));
+                let local = self.moment.since_start;
+                self.timestamps.saw(local, u64::from_le_bytes(*timestamp));
             }
             self.log.append(number, &record, payload);
         }
     }
 
+    /// An entry has this timestamp: this replica's will be above it.
+    pub(super) fn saw_timestamp(&mut self, timestamp: u64) {
+        self.timestamps.saw(self.moment.since_start, timestamp);
+    }
+
+    /// Returns the timestamp of the next entry: above all others.
+    pub(super) fn next_timestamp(&mut self) -> u64 {
+        self.timestamps.timestamp(self.moment.since_start)
+    }
+
     fn serve_catch_up(&mut self, to: NodeId, from: Slot, up_to: Slot) {
-        let Some(link) = self.links[to.index()].clone() else { return };
+        if self.is_linked(to)
+            && let Some(from) = self.serve_range(to, from, up_to)
+        {
+            self.owe(Owed::Range(to, from, up_to));
+        }
+    }
+
+    /// Sends the entries of these slots, and returns the first that has to be read again before it
+    /// can be sent.
+    fn serve_range(&mut self, to: NodeId, from: Slot, up_to: Slot) -> Option<Slot> {
         let mut collected = Collected::default();
         let mut first = from;
-        let put = |first, collected: &Collected| {
-            let range = SlotRange { first, count: collected.range.len() as u32 };
-            link.put_message(&Message::Chosen { range }, &collected.range);
-        };
+        let mut left = None;
         for slot in (from.0..=up_to.0).map(Slot) {
-            let kept = match self.files.look_up(&mut self.log, slot) {
-                Ok(Some(kept)) => kept,
-                Ok(None) => break,
-                Err(error) => return self.fail(error.to_string()),
+            let kept = match self.log.read(slot) {
+                Lookup::Found(entry, payload) => (entry, payload),
+                Lookup::Absent => break,
+                Lookup::OnDisk => {
+                    self.fetch(FetchFor::Owing, slot);
+                    left = Some(slot);
+                    break;
+                }
             };
             if !collected.has_room(&kept) {
-                put(first, &collected);
+                self.send_chosen(to, first, &collected);
                 collected.clear();
                 first = slot;
             }
             collected.push(kept);
             self.events.counters.slots_served += 1;
         }
-        if !collected.range.is_empty() {
-            put(first, &collected);
+        self.send_chosen(to, first, &collected);
+        left
+    }
+
+    fn send_chosen(&mut self, to: NodeId, first: Slot, collected: &Collected) {
+        let count = collected.range.len() as u32;
+        if count > 0 {
+            let range = SlotRange { first, count };
+            self.host.send_message(to, &Message::Chosen { range }, &collected.range);
         }
     }
 
@@ -149,16 +230,23 @@ impl Driver {
             ballot: self.node.ballot().to_string(),
             why: describe(reason).into(),
         });
-        let now = self.clock.now();
+        let now = self.now();
         self.proposer.role_changed(now);
         if role == Role::Primary {
-            self.agreed.consult_host();
+            self.timestamps.consult_host(self.moment.since_start, self.moment.unix);
         }
         if self.node.primary().is_some() {
-            self.peers.hello.borrow_mut().joined = true;
+            self.set_joined();
             self.clients.start_over(now);
         }
-        self.server.watch_state(role == Role::Primary);
+        self.host.watch_state(role == Role::Primary);
+    }
+
+    /// The replica has been in touch with its group.
+    fn set_joined(&mut self) {
+        if !std::mem::replace(&mut self.hello.joined, true) {
+            self.host.set_hello(&self.hello);
+        }
     }
 
     pub(super) fn on_message(&mut self, from: NodeId, received: &Received) {
@@ -186,38 +274,30 @@ impl Driver {
         }
     }
 
-    pub(super) fn is_current(&self, link: &Rc<Link>) -> bool {
-        self.links[link.node.index()].as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
-    }
-
-    pub(super) fn on_link_up(&mut self, link: Rc<Link>) {
-        let node = link.node;
-        if let Some(older) = self.links[node.index()].take() {
-            older.drop_silently();
-            self.on_link_down(node);
-        }
-        self.links[node.index()] = Some(link);
-        self.events.record(Event::LinkUp { node: node.number() });
+    /// A link was made. (What its hello says of the members has been looked at.)
+    pub(super) fn link_up(&mut self, node: NodeId) {
+        self.linked = self.linked.with(node);
+        self.record_silently(Event::LinkUp { node: node.number() });
         self.proposer.link_up(node);
         self.send_server_report(node);
         self.paxos(Input::LinkUp { node }, InputPayloads::NONE);
         if self.node.primary() == Some(node) {
-            self.clients.start_over(self.clock.now());
+            self.clients.start_over(self.now());
         }
     }
 
     pub(super) fn on_link_down(&mut self, node: NodeId) {
-        self.links[node.index()] = None;
-        self.events.record(Event::LinkDown { node: node.number() });
-        self.proposer.link_down(node, self.clock.now());
+        self.linked = self.linked.without(node);
+        self.owed.retain(|owed| owed.to() != node);
+        self.record_silently(Event::LinkDown { node: node.number() });
+        self.proposer.link_down(node, self.now());
         self.paxos(Input::LinkDown { node }, InputPayloads::NONE);
     }
 
     pub(super) fn send_server_report(&mut self, node: NodeId) {
-        let Some(link) = &self.links[node.index()] else { return };
         let report = self.reports[self.me().index()];
         let body = postcard::to_allocvec(&report).expect("plain data");
-        link.put(FrameKind::Server, &[&body]);
+        self.host.send_frame(node, FrameKind::Server, &body);
     }
 
     pub(super) fn on_durable(&mut self, up_to: WriteNumber) {
@@ -225,23 +305,14 @@ impl Driver {
         self.paxos(Input::Durable { up_to }, InputPayloads::NONE);
     }
 
-    /// Gives what was appended to the storage. Says whether anything follows from it at once.
-    pub(super) fn write(&mut self) -> bool {
+    /// Hands what was appended to the disk.
+    pub(super) fn write(&mut self) {
         if self.committed.0 >= self.hinted.0 + HINT_EVERY {
             self.hint_committed();
         }
-        let Some(batch) = self.log.take_batch() else { return false };
-        self.events.counters.disk_batches += 1;
-        match self.storage.write(batch) {
-            Ok(None) => false,
-            Ok(Some(up_to)) => {
-                self.on_durable(up_to);
-                true
-            }
-            Err(why) => {
-                self.fail(why);
-                false
-            }
+        if let Some(batch) = self.log.take_batch() {
+            self.events.counters.disk_batches += 1;
+            self.host.write(batch);
         }
     }
 

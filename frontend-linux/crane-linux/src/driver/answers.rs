@@ -1,22 +1,21 @@
 //! The replica's state, as `status` shows it.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::{Value, json};
 
 use crate::event::Counters;
 use crate::net::query::Query;
 use crate::options::ServerFsync;
 
-use super::Driver;
 use super::agreement::name_of;
 use super::members::outcome;
+use super::{Driver, Host, HostFacts, Moment, ServerView};
 
-impl Driver {
+impl<H: Host> Driver<H> {
     /// The answer to a question, as JSON.
-    pub(super) fn answer(&mut self, query: Query) -> Vec<u8> {
+    pub fn answer(&mut self, moment: Moment, query: Query, facts: &HostFacts) -> Vec<u8> {
+        self.moment = moment;
         let value = match query {
-            Query::Status { hash_slot } => {
+            Query::Status { .. } => {
                 let roster = self.roster();
                 json!({
                     "group": self.meta.group,
@@ -24,7 +23,7 @@ impl Driver {
                     "roster": roster,
                     "as_of": roster.as_of,
                     "members": self.list_members(),
-                    "replica": self.state(hash_slot),
+                    "replica": self.state(facts),
                 })
             }
             Query::Move { to } => outcome(self.order_move(to)),
@@ -35,18 +34,11 @@ impl Driver {
         value.to_string().into_bytes()
     }
 
-    fn counters(&self) -> Counters {
-        Counters { frames_dropped: self.peers.frames_dropped.get(), ..self.events.counters }
-    }
-
-    fn state(&self, hash_slot: u64) -> Value {
-        let region = self.server.region();
-        let number = |read: fn(&crane_shm::Region) -> u64| region.map(read);
-        let mark = self.server.mark(hash_slot);
-        let entries = number(|region| {
-            let entries = region.entries.load(Ordering::SeqCst);
-            entries.saturating_add(region.bubbles.load(Ordering::SeqCst))
-        });
+    fn state(&self, facts: &HostFacts) -> Value {
+        let view = self.server.view();
+        let number = |read: fn(&ServerView) -> u64| view.map_or(0, read);
+        let mark = facts.mark;
+        let counters = Counters { frames_dropped: facts.frames_dropped, ..self.events.counters };
         json!({
             "id": self.me().number(),
             "address": self.settings.name,
@@ -54,25 +46,25 @@ impl Driver {
             "ballot": self.node.ballot().to_string(),
             "durable": self.node.durable().0,
             "committed": self.committed.0,
-            "admitted": number(|region| region.admitted.load(Ordering::SeqCst)).unwrap_or(0),
-            "clock": number(|region| region.clock.load(Ordering::SeqCst)).unwrap_or(0),
+            "admitted": number(|view| view.admitted),
+            "clock": number(|view| view.clock),
             "schedule_hash": mark.map(|mark| format!("{:016x}", mark.schedule)),
             "output_hash": mark.map(|mark| format!("{:016x}", mark.output)),
             "hash_slot": mark.map(|mark| mark.slot),
-            "entries": entries.unwrap_or(0),
-            "bubbles": number(|region| region.bubbles.load(Ordering::SeqCst)).unwrap_or(0),
+            "entries": number(|view| view.entries.saturating_add(view.bubbles)),
+            "bubbles": number(|view| view.bubbles),
             "connections": self.server.connections(),
-            "daemon_pid": std::process::id(),
-            "server_pid": self.server.process(),
-            "cell": self.server.cell(),
+            "daemon_pid": facts.daemon_pid,
+            "server_pid": facts.server_pid,
+            "cell": self.server.cell,
             "server_fsync": match self.settings.args.server_fsync {
                 ServerFsync::Keep => "keep",
                 ServerFsync::Skip => "skip",
             },
             "uncovered_calls":
-                number(|region| region.uncovered_calls.load(Ordering::SeqCst)).unwrap_or(0),
+                number(|view| view.uncovered_calls),
             "last_error": self.last_error,
-            "counters": self.counters(),
+            "counters": counters,
             "events": self.events.kept().collect::<Vec<_>>(),
         })
     }

@@ -1,8 +1,6 @@
 //! The clients that came in by this replica: their ops on the way to the log, the server's replies
 //! on the way to them.
 
-use std::net::SocketAddr;
-
 use crane_core::id::{Generation, Slot};
 use crane_core::limits::ENTRY_OPS_MAX;
 use crane_core::wire::Op;
@@ -12,58 +10,55 @@ use tracing::{debug, error, info};
 
 use crate::net::frame::FrameKind;
 use crate::net::ops::OPS_BYTES_MAX;
-use crate::proxy::{self, ClientAction, ClientEvent};
 
-use super::Driver;
 use super::rooms::{Clients, OP_BYTES_MAX};
+use super::{ClientCommand, ClientInput, Driver, Host};
 
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
 const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
 
-impl Driver {
+impl<H: Host> Driver<H> {
     /// A client has done something.
-    pub(super) fn on_client_event(&mut self, act: ClientEvent) {
-        let ClientEvent { conn, what } = act;
-        let entry = &mut self.clients;
-        if what == ClientAction::Connected {
-            entry.last_number += 1;
-            conn.number.set(entry.last_number);
-            let (local, peer) = (conn.local, conn.peer);
-            entry.conns.insert(entry.last_number, conn);
-            let id = entry.conn_id(entry.last_number);
-            return entry.keep(&Op::Connect { conn: id, local, peer });
+    pub(super) fn on_client_input(&mut self, key: u64, what: ClientInput) {
+        let clients = &mut self.clients;
+        let id = clients.conn_id(key);
+        if let ClientInput::Connected { local, peer } = what {
+            clients.conns.insert(key, 0);
+            return clients.keep(&Op::Connect { conn: id, local, peer });
         }
         // Connections of a former generation are over, whatever their clients do.
-        if !entry.is_ours(&conn) {
-            return;
-        }
-        let id = entry.conn_id(conn.number.get());
+        let Some(kept) = clients.conns.get_mut(&key) else { return };
+        let total = *kept;
         match what {
-            ClientAction::Connected => unreachable!("handled above"),
-            ClientAction::Sent(bytes) => {
-                let offset = conn.kept.get();
-                conn.kept.set(offset + bytes.len() as u64);
-                entry.keep(&Op::Send { conn: id, offset, bytes: &bytes });
+            ClientInput::Connected { .. } => unreachable!("handled above"),
+            ClientInput::Sent(bytes) => {
+                *kept += bytes.len() as u64;
+                clients.keep(&Op::Send { conn: id, offset: total, bytes: &bytes });
             }
-            ClientAction::Shut => entry.keep(&Op::Shut { conn: id, total: conn.kept.get() }),
-            ClientAction::Gone => entry.keep(&Op::Reset { conn: id }),
-            ClientAction::Drained(total) => entry.keep(&Op::Drained { conn: id, total }),
-            ClientAction::Over => {
-                entry.conns.remove(&conn.number.get());
+            ClientInput::Shut => clients.keep(&Op::Shut { conn: id, total }),
+            ClientInput::Gone => clients.keep(&Op::Reset { conn: id }),
+            ClientInput::Drained(total) => clients.keep(&Op::Drained { conn: id, total }),
+            ClientInput::Over => {
+                clients.conns.remove(&key);
             }
         }
     }
 
-    /// All clients are reset, and the next ones belong to another generation.
+    /// Resets all clients: the next ones belong to another generation, once that is kept on the
+    /// disk.
     pub(super) fn begin_generation(&mut self) {
-        self.clients.reset_all();
-        self.meta.generation = self.meta.next_generation();
-        if let Err(why) = self.settings.data.put_meta(&self.meta) {
-            return self.fail(why);
+        for key in std::mem::take(&mut self.clients.conns).into_keys() {
+            self.host.command_client(key, ClientCommand::Reset);
         }
-        let generation = Generation(self.meta.generation);
-        self.peers.hello.borrow_mut().generation = generation.0;
-        self.server.set_first_generation(generation);
+        self.meta.generation = self.meta.next_generation(self.moment.unix);
+        self.next_generation = Some(Generation(self.meta.generation));
+        self.host.keep_meta(&self.meta);
+    }
+
+    pub(super) fn on_meta_kept(&mut self) {
+        let Some(generation) = self.next_generation.take() else { return };
+        self.hello.generation = generation.0;
+        self.host.set_hello(&self.hello);
         let fresh = Clients::new(self.me(), generation);
         let old = std::mem::replace(&mut self.clients, fresh);
         self.clients.ports = old.ports;
@@ -72,13 +67,15 @@ impl Driver {
 
     /// The server begins anew: it will say again where it listens.
     pub(super) fn close_listeners(&mut self) {
-        self.clients.ports.clear();
+        for port in std::mem::take(&mut self.clients.ports).into_keys() {
+            self.host.close_port(port);
+        }
         (self.clients.open_at, self.clients.open) = (None, false);
     }
 
-    /// Hands ops to the primary. Says whether there were any for this replica itself.
+    /// Forwards ops to the primary. Returns whether there were any for this replica itself.
     pub(super) fn forward_ops(&mut self) -> bool {
-        let now = self.clock.now();
+        let now = self.now();
         let Some(primary) = self.node.primary() else { return false };
         if primary == self.me() {
             let mut any = false;
@@ -89,7 +86,9 @@ impl Driver {
             }
             return any;
         }
-        let Some(link) = self.links[primary.index()].clone() else { return false };
+        if !self.is_linked(primary) {
+            return false;
+        }
         let mut frame = Vec::new();
         let mut count = 0;
         while let Some(op) = self.clients.next_op(now) {
@@ -97,13 +96,13 @@ impl Driver {
             self.events.counters.ops_handed_over += 1;
             count += 1;
             if frame.len() > FRAME_BYTES || count == ENTRY_OPS_MAX {
-                link.put(FrameKind::Ops, &[&frame]);
+                self.host.send_frame(primary, FrameKind::Ops, &frame);
                 frame.clear();
                 count = 0;
             }
         }
         if count > 0 {
-            link.put(FrameKind::Ops, &[&frame]);
+            self.host.send_frame(primary, FrameKind::Ops, &frame);
         }
         false
     }
@@ -120,20 +119,18 @@ impl Driver {
         if generation != self.clients.generation().0 {
             return;
         }
-        let Some(conn) = self.clients.conns.get(&number) else { return };
-        match record.kind {
-            output::DATA => {
-                if conn.append(record.bytes) {
-                    let conn = conn.clone();
-                    self.clients.unsent.push(conn);
-                }
-            }
-            output::FIN => conn.shut(),
-            output::CLOSE => conn.close(),
-            output::RESET => conn.reset(),
-            output::CONSUMED => conn.consumed(total),
-            other => debug!("the server says something unknown: {other}"),
+        if !self.clients.conns.contains_key(&number) {
+            return;
         }
+        let command = match record.kind {
+            output::DATA => ClientCommand::Send(record.bytes),
+            output::FIN => ClientCommand::Shut,
+            output::CLOSE => ClientCommand::Close,
+            output::RESET => ClientCommand::Reset,
+            output::CONSUMED => ClientCommand::Consumed(total),
+            other => return debug!("the server says something unknown: {other}"),
+        };
+        self.host.command_client(number, command);
     }
 
     fn on_note(&mut self, level: u64, text: &str) {
@@ -149,9 +146,9 @@ impl Driver {
 
     fn on_listen(&mut self, port: u64) {
         let Ok(port) = u16::try_from(port) else { return };
-        let known = self.clients.ports.entry(port).or_default();
-        known.sockets += 1;
-        if known.sockets == 1 {
+        let sockets = self.clients.ports.entry(port).or_default();
+        *sockets += 1;
+        if *sockets == 1 {
             info!("the server listens at port {port}");
             if self.clients.open {
                 self.open_port(port);
@@ -161,26 +158,18 @@ impl Driver {
 
     fn on_unlisten(&mut self, port: u64) {
         let Ok(port) = u16::try_from(port) else { return };
-        let Some(known) = self.clients.ports.get_mut(&port) else { return };
-        known.sockets -= 1;
-        if known.sockets == 0 {
+        let Some(sockets) = self.clients.ports.get_mut(&port) else { return };
+        *sockets -= 1;
+        if *sockets == 0 {
             info!("the server listens no more at port {port}");
             self.clients.ports.remove(&port);
+            self.host.close_port(port);
         }
     }
 
     fn open_port(&mut self, port: u16) {
-        let address = SocketAddr::new(self.settings.address, port);
-        match proxy::listen(address, &self.client_events) {
-            Ok(listener) => {
-                debug!("clients may connect to {}", listener.address);
-                let known = self.clients.ports.entry(port).or_default();
-                known.listener = Some(listener);
-            }
-            Err(error) => self.fail(format!(
-                "{address}, where the server listens, cannot be opened: {error}; stop what uses \
-                 it, or give the server another port"
-            )),
+        if let Err(why) = self.host.open_port(port) {
+            self.fail(why);
         }
     }
 

@@ -11,7 +11,6 @@ use crane_core::paxos::{ChangeError, Effects, Members, NodeSet};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Op;
 use serde_json::{Value, json};
-use tokio::task::spawn_local;
 use tracing::{debug, info};
 
 use crate::event::Event;
@@ -21,8 +20,8 @@ use crate::options::PEER_PORT;
 use crate::report::ServerReport;
 use crate::roster::{Roster, RosterMember};
 
-use super::Driver;
 use super::agreement::InputPayloads;
+use super::{Driver, Host};
 
 /// A member of higher priority takes the role over when it has been fit for so long.
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
@@ -58,9 +57,9 @@ pub(super) fn outcome(result: Result<Value, Unmoved>) -> Value {
     result.unwrap_or_else(|Unmoved { why, retry }| json!({ "error": why, "retry": retry }))
 }
 
-impl Driver {
+impl<H: Host> Driver<H> {
     pub(super) fn roster(&self) -> Roster {
-        self.peers.hello.borrow().roster.clone()
+        self.hello.roster.clone()
     }
 
     /// All members but this one.
@@ -78,7 +77,7 @@ impl Driver {
     pub(super) fn on_committed_member(&mut self, slot: Slot, place: RosterMember) {
         let node = place.node;
         let text = format!("replica {node} of the group is at {}", place.address);
-        let news = self.peers.hello.borrow_mut().roster.record(slot, place);
+        let news = self.hello.roster.record(slot, place);
         if news {
             info!("{text}");
             self.roster_changed();
@@ -88,14 +87,14 @@ impl Driver {
 
     /// The log says who the members are.
     pub(super) fn on_committed_change(&mut self, slot: Slot, members: &Members) {
-        if !self.peers.hello.borrow_mut().roster.keep(slot, members) {
+        if !self.hello.roster.keep(slot, members) {
             return;
         }
         let text = self.describe_members(members);
         self.record_event(Event::Members { slot: slot.0, members: text });
         self.roster_changed();
         if !members.all().contains(self.me()) {
-            let place = self.settings.data.path.display().to_string();
+            let place = self.settings.data.display().to_string();
             self.end(
                 0,
                 format!(
@@ -115,8 +114,19 @@ impl Driver {
         members.all().iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
+    /// Another member has been linked, in place of an older link if there was one.
+    pub(super) fn on_link_up(&mut self, hello: &Hello) {
+        let Some(node) = NodeId::new(hello.node) else { return };
+        debug!("replica {node} is of generation {}", hello.generation);
+        self.meet(hello);
+        if self.is_linked(node) {
+            self.on_link_down(node);
+        }
+        self.link_up(node);
+    }
+
     /// Another member says hello: it may know of members that this replica has slept through.
-    pub(super) fn meet(&mut self, hello: &Hello) {
+    fn meet(&mut self, hello: &Hello) {
         if let Some(node) = NodeId::new(hello.node) {
             self.preference.priorities[node.index()] = hello.priority;
         }
@@ -124,7 +134,7 @@ impl Driver {
         if hello.group.is_none() || hello.roster.as_of <= known.as_of {
             return;
         }
-        self.peers.hello.borrow_mut().roster = hello.roster.clone();
+        self.hello.roster = hello.roster.clone();
         self.roster_changed();
         for place in hello.roster.iter().filter(|place| !known.has(place.node, &place.address)) {
             self.dial(place.node);
@@ -133,24 +143,23 @@ impl Driver {
 
     fn roster_changed(&mut self) {
         self.meta.roster = self.roster();
-        if let Err(why) = self.settings.data.put_meta(&self.meta) {
-            self.fail(why);
-        }
+        self.host.keep_meta(&self.meta);
+        self.host.set_hello(&self.hello);
     }
 
     /// Begins to connect to all members whose links are this replica's business.
-    pub fn dial_all(&self) {
+    pub(super) fn dial_all(&mut self) {
         for place in self.roster().iter() {
             self.dial(place.node);
         }
     }
 
     /// Begins to connect to a member whose link is this replica's business.
-    pub(super) fn dial(&self, node: NodeId) {
+    pub(super) fn dial(&mut self, node: NodeId) {
         if node < self.me()
             && let Some(place) = self.roster().get(node)
         {
-            spawn_local(self.peers.clone().dial(node, place.address.clone()));
+            self.host.dial(node, &place.address);
         }
     }
 
@@ -248,7 +257,7 @@ impl Driver {
 
     pub(super) fn hand_role_to(&mut self, to: NodeId) -> Result<(), ChangeError> {
         let mut out = Effects::new();
-        let asked = self.node.transfer_leadership(self.clock.now(), to, &mut out);
+        let asked = self.node.transfer_leadership(self.now(), to, &mut out);
         self.carry_out(&out, InputPayloads::NONE);
         asked
     }
@@ -267,7 +276,7 @@ impl Driver {
 
     fn change_members(&mut self, members: Members) -> Result<Slot, ChangeError> {
         let mut out = Effects::new();
-        let asked = self.node.change_members(self.clock.now(), members, &mut out);
+        let asked = self.node.change_members(self.now(), members, &mut out);
         self.carry_out(&out, InputPayloads::NONE);
         asked
     }
@@ -279,7 +288,7 @@ impl Driver {
             self.preference.fit = None;
             return None;
         }
-        let now = self.clock.now();
+        let now = self.now();
         let mine = self.settings.args.priority;
         let candidates = self.servers().without(self.me());
         let best = candidates
@@ -310,7 +319,7 @@ impl Driver {
     fn is_fit(&self, node: NodeId) -> bool {
         let in_step = self.reports[node.index()] == ServerReport::Alive { in_step: true };
         let has_log = self.node.contact(node).matched.0 + PREFER_WITHIN >= self.committed.0;
-        self.links[node.index()].is_some() && in_step && has_log
+        self.is_linked(node) && in_step && has_log
     }
 
     /// Somebody else should be primary: this replica's server cannot be.
@@ -319,7 +328,7 @@ impl Driver {
         if !self.is_primary() {
             return;
         }
-        let linked = self.servers().iter().filter(|node| self.links[node.index()].is_some());
+        let linked = self.servers().iter().filter(|node| self.is_linked(*node));
         let mut alive = linked.filter(|node| {
             !matches!(self.reports[node.index()], crate::report::ServerReport::Ended { .. })
         });

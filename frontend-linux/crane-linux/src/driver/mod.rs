@@ -1,12 +1,13 @@
-//! The driver: one task that owns the machines and carries values between them and the world.
+//! The driver: one state machine that owns the machines of the core, and makes a replica of them.
 //!
-//! It waits for one thing to happen, tells the machine whose business that is, and then makes a
-//! *round*: committed entries to the server, the server's output to clients, clients' ops to the
-//! primary, ops and bubbles into entries, records to the disk, frames to the links. Each of these
-//! does what it can and never waits.
+//! Inputs go in ([`Driver::handle`]), each to the room whose business it is. Then come *passes*
+//! ([`Driver::pass`]): committed entries to the server, clients' ops to the primary, ops and
+//! bubbles into entries, records to the disk, frames to the links. Each of these does what it can
+//! and never waits: what takes time is asked of the [`Host`], and its outcome comes as an input.
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
+//! | `host` | what comes from outside, and what is done outside |
 //! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls |
 //! | `agreement` | paxos's effects: links, log, roles |
 //! | `clients` | the clients that came in by this replica |
@@ -16,49 +17,49 @@
 //! | `script` | what a committed entry means here, and its way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
-//! | `arrivals` | what links bring |
-//! | `run` | the loop around all of them |
+//! | `handle` | inputs, and the passes after them |
 //!
 //! A file calls only files above its own in this table; `ci/tidy cycles` refuses a circle.
 
 mod agreement;
 mod answers;
-mod arrivals;
 mod clients;
+mod handle;
+mod host;
 mod members;
 mod proposer;
 mod rooms;
-mod run;
 mod script;
 mod server;
 mod stalls;
+#[cfg(test)]
+mod tests;
 
-use std::net::IpAddr;
-use std::rc::Rc;
+use std::collections::VecDeque;
+use std::path::PathBuf;
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Node, Role};
+use crane_core::paxos::{Node, NodeSet, Role};
 use crane_core::time::{Duration, Instant};
-use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-use embassy_sync::channel::Channel;
+use crane_core::timestamp::Timestamps;
 use tracing::{info, warn};
 
 use crate::base::Base;
-use crate::cell::{Report, Spec};
-use crate::clock::{AgreedClock, Clock};
 use crate::event::{Event, Events};
 use crate::log::Log;
-use crate::log::fetch::LogFiles;
-use crate::log::storage::{Storage, WriteProgress};
-use crate::meta::{DataDirectory, Meta};
-use crate::net::link::{Link, Peers};
+use crate::meta::Meta;
+use crate::net::handshake::Hello;
 use crate::options::ReplicaArgs;
-use crate::proxy::ClientEvents;
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
-use rooms::{Clients, Preference, Proposer, Script, Server, Stalls};
+use rooms::{Clients, Owed, Preference, Proposer, Script, Server, Stalls};
+
+pub use host::{
+    ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Moment, ProgramEnd,
+    ServerChange, ServerView,
+};
 
 /// Slots that may be undecided at the same time.
 pub const WINDOW: usize = 256;
@@ -75,19 +76,19 @@ pub struct Settings {
     pub name: String,
     /// The members that the group was, or is, created with.
     pub founders: Roster,
-    /// Where it listens for clients.
-    pub address: IpAddr,
     /// The command line.
     pub args: ReplicaArgs,
     /// What the server starts from.
     pub base: Base,
-    /// How the server is started; a witness has none.
-    pub spec: Option<Spec>,
-    /// The data directory.
-    pub data: DataDirectory,
+    /// What the server's program is called in messages; a witness has none.
+    pub program: Option<String>,
+    /// The data directory, for messages.
+    pub data: PathBuf,
+    /// Random bytes, for a group that this replica creates.
+    pub random: [u8; 48],
 }
 
-/// Where the driver's machines start from.
+/// What the driver starts from.
 pub struct Restored {
     /// Paxos, restored.
     pub node: Box<Node<WINDOW>>,
@@ -95,16 +96,10 @@ pub struct Restored {
     pub log: Log,
     /// The highest timestamp in it.
     pub last_timestamp: u64,
-    /// Where it is written.
-    pub storage: Storage,
-    /// How far that is, if it takes time.
-    pub progress: Option<WriteProgress>,
-    /// The links.
-    pub peers: Rc<Peers>,
     /// What the data directory says; its generation is this run's.
     pub meta: Meta,
-    /// The clock that paxos was restored with.
-    pub clock: Clock,
+    /// What links say of this replica.
+    pub hello: Hello,
     /// What the operator should know of how it started, if anything; `status` shows it.
     pub note: Option<String>,
 }
@@ -118,33 +113,38 @@ pub struct Stop {
     pub why: String,
 }
 
-/// What the server's cell says, and of which run.
-type CellReports = Channel<NoopRawMutex, (u64, Report), 16>;
-
-/// The task's state.
-pub struct Driver {
+/// A replica.
+pub struct Driver<H> {
     settings: Settings,
-    clock: Clock,
-    agreed: AgreedClock,
+    host: H,
+    /// The time of the present step.
+    moment: Moment,
+    timestamps: Timestamps,
     node: Box<Node<WINDOW>>,
+    /// The node's role as its last effect said.
     role: Role,
     log: Log,
-    files: LogFiles,
-    storage: Storage,
-    progress: Option<WriteProgress>,
+    /// The parts that wait for entries which are being read again.
+    fetching: Vec<FetchFor>,
+    /// What could not be sent to other replicas because it has to be read again first.
+    owed: VecDeque<Owed>,
+    /// The highest slot that is committed.
     committed: Slot,
     /// The last commit index that was written as a hint.
     hinted: Slot,
-    peers: Rc<Peers>,
-    links: [Option<Rc<Link>>; NODES_MAX],
+    /// The replicas that a link leads to.
+    linked: NodeSet,
+    /// What links say of this replica. Its roster is the members as they are known here.
+    hello: Hello,
     meta: Meta,
+    /// The generation that begins once it is kept. No client does anything before.
+    next_generation: Option<Generation>,
     script: Script,
     clients: Clients,
-    client_events: Rc<ClientEvents>,
     proposer: Proposer,
     preference: Preference,
     server: Server,
-    cell_reports: Rc<CellReports>,
+    /// How each replica's server is.
     reports: [ServerReport; NODES_MAX],
     last_error: Option<String>,
     events: Events,
@@ -153,37 +153,34 @@ pub struct Driver {
     stop: Option<Stop>,
 }
 
-impl Driver {
-    /// Puts the machines together.
-    pub fn new(settings: Settings, parts: Restored) -> Self {
-        let Restored { node, log, last_timestamp, storage, progress, peers, meta, clock, note } =
-            parts;
-        let mut agreed = AgreedClock::default();
-        agreed.saw(last_timestamp);
-        let files = LogFiles::new(&settings.data.log());
+impl<H: Host> Driver<H> {
+    /// Puts the machines together, over this host.
+    pub fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
+        let Restored { node, log, last_timestamp, meta, hello, note } = parts;
+        let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
+        timestamps.saw(moment.since_start, last_timestamp);
         let clients = Clients::new(settings.me, Generation(meta.generation));
         let proposer = Proposer::new(&settings.args);
         Self {
-            clock,
-            agreed,
+            host,
+            moment,
+            timestamps,
             role: node.role(),
             node,
+            log,
+            fetching: Vec::new(),
+            owed: VecDeque::new(),
             committed: Slot::NONE,
             hinted: Slot::NONE,
-            log,
-            files,
-            storage,
-            progress,
-            peers,
-            links: Default::default(),
+            linked: NodeSet::EMPTY,
+            hello,
             meta,
+            next_generation: None,
             script: Script::default(),
             clients,
-            client_events: Rc::new(ClientEvents::new()),
             proposer,
             preference: Preference::default(),
             server: Server::default(),
-            cell_reports: Rc::new(CellReports::new()),
             reports: [ServerReport::Alive { in_step: false }; NODES_MAX],
             last_error: note,
             events: Events::default(),
@@ -194,22 +191,47 @@ impl Driver {
         }
     }
 
+    /// Returns the host that the driver acts by.
+    pub fn host(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// Returns the host, and drops everything else.
+    pub fn into_host(self) -> H {
+        self.host
+    }
+
+    /// Returns why the replica has to stop, if it has.
+    pub fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
+    }
+
+    fn now(&self) -> Instant {
+        self.moment.instant()
+    }
+
+    /// Records an event, and prints it.
     fn record_event(&mut self, event: Event) {
         info!("{event}");
-        self.events.record(event);
+        self.record_silently(event);
+    }
+
+    /// Records an event that something else has printed, or that is not worth it.
+    fn record_silently(&mut self, event: Event) {
+        self.events.record(self.moment.unix / 1_000_000, event);
     }
 
     fn look_again_at(&mut self, at: Instant) {
         self.look_again = Some(self.look_again.map_or(at, |other| other.min(at)));
     }
 
-    /// An event that the operator should see, and that `status` shows.
+    /// Keeps a warning that the operator should see, and that `status` shows.
     fn warn_operator(&mut self, text: String) {
         warn!("{text}");
         self.last_error = Some(text);
     }
 
-    /// The replica cannot go on.
+    /// Stops the replica, which cannot go on, with an exit status of 1.
     fn fail(&mut self, why: String) {
         self.end(1, why);
     }
@@ -225,10 +247,14 @@ impl Driver {
     }
 
     fn is_witness(&self) -> bool {
-        self.settings.spec.is_none()
+        self.settings.program.is_none()
     }
 
     fn is_primary(&self) -> bool {
         self.role == Role::Primary
+    }
+
+    fn is_linked(&self, node: NodeId) -> bool {
+        self.linked.contains(node)
     }
 }

@@ -14,8 +14,8 @@ use crate::log::{Payload, describe};
 use crate::net::ops;
 use crate::options::{self};
 
-use super::Driver;
 use super::agreement::InputPayloads;
+use super::{Driver, Host};
 
 /// Entries that are proposed while none of them is committed; what comes meanwhile is batched.
 const PIPELINE: u64 = 4;
@@ -24,7 +24,7 @@ const GIVE_UP_AFTER: Duration = Duration::from_millis(1000);
 /// A deadline that did not end by its time op is asked for again after this.
 const SAME_DEADLINE_AFTER: Duration = Duration::from_millis(1);
 
-impl Driver {
+impl<H: Host> Driver<H> {
     /// Another replica hands ops over.
     pub(super) fn on_ops(&mut self, from: NodeId, bytes: Vec<u8>) {
         if !self.is_primary() {
@@ -66,7 +66,7 @@ impl Driver {
     fn propose_payload(&mut self, payload: Payload) -> bool {
         let mut out = Effects::new();
         let first = self.node.last().next();
-        match self.node.propose(self.clock.now(), &[describe(&payload)], &mut out) {
+        match self.node.propose(self.now(), &[describe(&payload)], &mut out) {
             Ok(_) => {
                 self.events.counters.bytes_proposed += payload.len() as u64;
                 self.carry_out(&out, InputPayloads { first, payloads: &[Some(payload)] });
@@ -81,12 +81,8 @@ impl Driver {
         if self.is_witness() {
             return false;
         }
-        let mut random = [0; 48];
-        if let Err(why) = fill_random(&mut random) {
-            self.fail(format!("no random numbers for a new group: {why}"));
-            return false;
-        }
-        let (group, seed) = random.split_at(16);
+        let timestamp = self.next_timestamp();
+        let (group, seed) = self.settings.random.split_at(16);
         let args = &self.settings.args;
         let founders = self.settings.founders.iter().map(|place| Founder {
             address: Address::try_from(&*place.address).expect("names were checked for length"),
@@ -97,7 +93,7 @@ impl Driver {
             members: founders.collect(),
             base: self.settings.base.digest(),
             seed: seed.try_into().expect("32 of 48 bytes"),
-            timestamp: self.agreed.timestamp(),
+            timestamp,
             quantum: args.quantum,
             nclock: args.nclock,
             schedule: match args.schedule {
@@ -112,6 +108,7 @@ impl Driver {
     }
 
     fn propose_ops(&mut self) -> bool {
+        let timestamp = self.next_timestamp();
         let proposer = &mut self.proposer;
         let Some(bubbles) = &mut proposer.bubbles else { return false };
         let grant = bubbles.op();
@@ -124,7 +121,7 @@ impl Driver {
             taken += 1;
         }
         assert!(taken > 0, "a chunk fits into an empty entry");
-        let bytes = writer.finish(self.agreed.timestamp(), grant);
+        let bytes = writer.finish(timestamp, grant);
         let payload = Payload::from(bytes);
         if !self.propose_payload(payload) {
             return false;
@@ -145,27 +142,27 @@ impl Driver {
     }
 
     fn propose_entry(&mut self, op: Option<Op<'_>>, grant: u32) -> bool {
+        let timestamp = self.next_timestamp();
         let mut writer = EntryWriter::new(&mut self.proposer.space).expect("an entry's space");
         if let Some(op) = op {
             writer.push(&op).expect("one op fits into an empty entry");
         }
-        let payload = Payload::from(writer.finish(self.agreed.timestamp(), grant));
+        let payload = Payload::from(writer.finish(timestamp, grant));
         self.propose_payload(payload)
     }
 
     /// What the primary sees of its own server: its state, and whether something is on its way.
     fn sight(&self) -> Option<(ServerState, bool)> {
-        let region = self.server.region()?;
-        let admitted = Slot(region.admitted.load(std::sync::atomic::Ordering::SeqCst));
-        let outstanding = self.undecided() > 0 || admitted < self.committed;
-        Some((region.state(), outstanding))
+        let view = *self.server.view()?;
+        let outstanding = self.undecided() > 0 || Slot(view.admitted) < self.committed;
+        Some((view.state, outstanding))
     }
 
     fn propose_bubble(&mut self) -> bool {
         let Some((state, outstanding)) = self.sight() else { return false };
         let alone = !self.clients.has_clients() && self.server.connections() == 0;
         let sight = Sight { stalled: state == ServerState::Stalled, outstanding, alone };
-        let now = self.clock.now();
+        let now = self.now();
         let Some(bubbles) = &mut self.proposer.bubbles else { return false };
         match bubbles.look(now, sight) {
             Ask::Nothing => false,
@@ -187,8 +184,8 @@ impl Driver {
         if deadline == u64::MAX {
             return false;
         }
-        let now = self.clock.now();
-        let agreed = self.agreed.now();
+        let now = self.now();
+        let agreed = self.timestamps.now(self.moment.since_start);
         let mut due = now + Duration::from_micros(deadline.saturating_sub(agreed).div_ceil(1000));
         if let Some((asked, at)) = self.proposer.time_asked
             && asked == deadline
@@ -205,7 +202,7 @@ impl Driver {
 
     /// Ends the connections that entered by replicas which have been gone for too long.
     fn retire_lost(&mut self) {
-        let now = self.clock.now();
+        let now = self.now();
         // Also of those that are not members any more.
         for node in NodeSet::first(NODES_MAX).without(self.me()).iter() {
             let Some(since) = self.proposer.down_since[node.index()] else { continue };
@@ -226,10 +223,4 @@ impl Driver {
             self.proposer.push(&space[..length]);
         }
     }
-}
-
-/// Random bytes of the host.
-fn fill_random(space: &mut [u8]) -> std::io::Result<()> {
-    use std::io::Read;
-    std::fs::File::open("/dev/urandom")?.read_exact(space)
 }

@@ -7,15 +7,16 @@ use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
 
+use crate::log::Lookup;
 use crate::net::handshake::short;
 use crate::roster::RosterMember;
 
-use super::{Driver, LOOK_AGAIN};
+use super::{Driver, FetchFor, Host, LOOK_AGAIN};
 
 /// Slots that are looked at before something else has its turn.
 const SLOTS_PER_PASS: usize = 256;
 
-impl Driver {
+impl<H: Host> Driver<H> {
     /// Takes what is before the log's front for seen: what the group is, the front says; who
     /// belongs to it, `meta` does.
     pub(super) fn start_behind_front(&mut self) {
@@ -27,22 +28,22 @@ impl Driver {
         self.script.observed = front;
     }
 
-    /// Looks at entries that have been committed. Says whether it looked at any.
+    /// Looks at entries that have been committed. Returns whether it looked at any.
     pub(super) fn observe(&mut self) -> bool {
         let mut count = 0;
         while self.script.observed < self.committed && count < SLOTS_PER_PASS {
             let slot = self.script.observed.next();
-            match self.files.look_up(&mut self.log, slot) {
-                Ok(Some((_, Some(payload)))) => self.on_committed(slot, &payload),
-                Ok(Some((entry, None))) => {
+            match self.log.read(slot) {
+                Lookup::Found(_, Some(payload)) => self.on_committed(slot, &payload),
+                Lookup::Found(entry, None) => {
                     if let Content::Change(members) = entry.content {
                         self.on_committed_change(slot, &members);
                     }
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    self.fail(error.to_string());
-                    return false;
+                Lookup::Absent => break,
+                Lookup::OnDisk => {
+                    self.fetch(FetchFor::Observing, slot);
+                    break;
                 }
             }
             self.script.observed = slot;
@@ -61,7 +62,7 @@ impl Driver {
         }
         match EntryPayload::decode(payload) {
             Ok(entry) => {
-                self.agreed.saw(entry.timestamp);
+                self.saw_timestamp(entry.timestamp);
                 for op in entry.ops() {
                     self.on_committed_op(slot, &op);
                 }
@@ -71,7 +72,7 @@ impl Driver {
     }
 
     fn on_committed_op(&mut self, slot: Slot, op: &Op<'_>) {
-        self.clients.committed(self.clock.now(), op);
+        self.clients.committed(self.now(), op);
         match *op {
             Op::Connect { conn, .. } => {
                 let known = &mut self.script.connected[conn.entry.index()];
@@ -80,7 +81,9 @@ impl Driver {
             Op::Retire { node, generation } => {
                 let known = &mut self.script.retired[node.index()];
                 *known = (*known).max(generation);
-                if node == self.me() && generation >= self.clients.generation() {
+                if node == self.me()
+                    && generation >= self.next_generation.unwrap_or(self.clients.generation())
+                {
                     info!("the group had given this replica up: its clients are reset");
                     self.begin_generation();
                 }
@@ -122,24 +125,15 @@ impl Driver {
                 short(genesis.group)
             ));
         }
-        let data = &self.settings.data;
-        let kept = match data.base() {
-            Ok(None) => data.put_base(&self.settings.base),
-            Ok(Some(_)) => Ok(()),
-            Err(why) => Err(why),
-        };
-        if let Err(why) = kept {
-            return self.fail(why);
-        }
+        self.host.keep_base();
         if self.meta.group.is_none() {
             info!("group {} exists", short(genesis.group));
             self.meta.group = Some(group);
-            if let Err(why) = data.put_meta(&self.meta) {
-                return self.fail(why);
-            }
+            self.host.keep_meta(&self.meta);
         }
-        self.peers.hello.borrow_mut().group = Some(genesis.group);
-        self.agreed.saw(genesis.timestamp);
+        self.hello.group = Some(genesis.group);
+        self.host.set_hello(&self.hello);
+        self.saw_timestamp(genesis.timestamp);
         self.proposer.genesis(&genesis);
         self.script.genesis = Some((slot, genesis));
         if !self.is_witness() {
@@ -147,46 +141,49 @@ impl Driver {
         }
     }
 
-    /// Gives the server what it has not got yet. Says whether it gave any.
+    /// Gives the server what it has not got yet. Returns whether it gave any.
     pub(super) fn feed(&mut self) -> bool {
-        let Some(genesis_slot) = self.script.genesis.as_ref().map(|(slot, _)| *slot) else {
+        let Some(genesis) = self.script.genesis.as_ref().map(|(slot, _)| *slot) else {
             return false;
         };
-        let Some(mut run) = self.server.take() else { return false };
+        let Some(mut fed) = self.server.run.as_ref().map(|run| run.fed) else { return false };
         let mut count = 0;
-        while run.fed < self.script.observed && count < SLOTS_PER_PASS {
-            let slot = run.fed.next();
-            if slot >= genesis_slot {
-                let payload = match self.files.look_up(&mut self.log, slot) {
-                    Ok(Some((_, payload))) => payload,
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.fail(error.to_string());
-                        break;
-                    }
-                };
-                let kind = if slot == genesis_slot { script::GENESIS } else { script::ENTRY };
-                let bytes = payload.as_deref().unwrap_or_default();
-                match run.script.push(kind, [slot.0, 0, 0], &[bytes]) {
-                    Ok(()) => {}
-                    Err(RingError::Full) => {
-                        // Nobody tells when the server has made room.
-                        self.look_again_at(self.clock.now() + LOOK_AGAIN);
-                        break;
-                    }
-                    Err(error) => {
-                        self.fail(format!("slot {slot} cannot be given to the server: {error}"));
-                        break;
-                    }
-                }
+        while fed < self.script.observed && count < SLOTS_PER_PASS {
+            let slot = fed.next();
+            if slot >= genesis && !self.feed_slot(slot, genesis) {
+                break;
             }
-            run.fed = slot;
+            fed = slot;
             count += 1;
         }
         if count > 0 {
-            run.region().script_bell.ring();
+            self.host.ring();
         }
-        self.server.put_back(run);
+        if let Some(run) = &mut self.server.run {
+            run.fed = fed;
+        }
         count > 0
+    }
+
+    /// Gives the server the entry in one slot. Returns whether it did.
+    fn feed_slot(&mut self, slot: Slot, genesis: Slot) -> bool {
+        let payload = match self.log.read(slot) {
+            Lookup::Found(_, payload) => payload,
+            Lookup::Absent => return false,
+            Lookup::OnDisk => {
+                self.fetch(FetchFor::Feeding, slot);
+                return false;
+            }
+        };
+        let kind = if slot == genesis { script::GENESIS } else { script::ENTRY };
+        match self.host.feed(kind, slot, payload.as_deref().unwrap_or_default()) {
+            Ok(()) => return true,
+            // Nobody tells when the server has made room.
+            Err(RingError::Full) => self.look_again_at(self.now() + LOOK_AGAIN),
+            Err(error) => {
+                self.fail(format!("slot {slot} cannot be given to the server: {error}"));
+            }
+        }
+        false
     }
 }

@@ -1,90 +1,46 @@
 //! The server's life: start, output, end, and being built again by replay.
 
-use std::io;
-use std::path::Path;
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
-
 use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
-use crane_shm::region::TROUBLE_BYTES;
-use crane_shm::{ServerState, Shared};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::net::unix::pipe;
-use tokio::task::spawn_local;
+use crane_shm::ServerState;
 use tracing::{error, info};
 
-use crate::cell::{self, Report, upper};
 use crate::event::Event;
-use crate::options::{Admission, ServerFsync};
 use crate::report::{Ending, ServerReport};
 
 use super::rooms::ServerRun;
-use super::{CellReports, Driver};
+use super::{Driver, Host, ProgramEnd, ServerChange, ServerView};
 
 /// How long a replica whose server has died waits to hear that the others' have, too.
 const JUDGE_AFTER: Duration = Duration::from_millis(1000);
 /// A server that dies so often at one clock, and only here, will die there again.
 const SAME_END_MAX: u32 = 3;
-/// Records that are taken before something else has its turn.
-const RECORDS_PER_PASS: usize = 1024;
 /// How soon to look at the output of a server that goes on running.
 const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
 /// A replica whose server is further behind lets others be primary.
 const IN_STEP_WITHIN: u64 = 2000;
 
-impl Driver {
-    /// Starts the server in a fresh cell. Its script begins with slot 1.
-    pub(super) async fn start_server(&mut self) {
-        self.server.wanted = false;
-        self.server.runs += 1;
-        match self.try_start().await {
-            Ok(run) => {
-                self.server.run = Some(Box::new(run));
-                self.server.watch_state(self.is_primary());
-            }
-            Err(why) => self.fail(format!("the server cannot be started: {why}")),
+impl<H: Host> Driver<H> {
+    /// Starts the server in a fresh cell, if it may and no generation is about to begin. Its script
+    /// begins with slot 1.
+    pub(super) fn start_wanted_server(&mut self) {
+        if self.next_generation.is_none() && std::mem::take(&mut self.server.wanted) {
+            self.server.runs += 1;
+            self.host.start_server(self.server.runs, self.clients.generation());
         }
     }
 
-    async fn try_start(&mut self) -> Result<ServerRun, String> {
-        let directory = self.settings.data.run();
-        let (region, wake) = (directory.join("region"), directory.join("wake"));
-        // New files: a server of a former life, which may still be dying, keeps the old ones.
-        for path in [&region, &wake] {
-            upper::remove_file(path)?;
-        }
-        let mut name = region.as_os_str().as_encoded_bytes().to_vec();
-        name.push(0);
-        let me = u32::from(self.me().number());
-        let shared = Shared::create(&name, me, self.clients.generation().0).map_err(|number| {
-            format!("{}: {}", region.display(), io::Error::from_raw_os_error(number))
-        })?;
-        let args = &self.settings.args;
-        let arrival = u32::from(args.admission == Admission::Arrival);
-        shared.region().admit_on_arrival.store(arrival, Ordering::SeqCst);
-        let keep = u32::from(args.server_fsync == ServerFsync::Keep);
-        shared.region().keep_fsync.store(keep, Ordering::SeqCst);
-        let wake = make_fifo(&wake)?;
-        // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
-        let (script, output) = unsafe { shared.daemon_ends() };
-
-        let spec = self.settings.spec.as_ref().expect("a witness wants no server");
-        let cell = cell::start(spec).await.map_err(|error| error.to_string())?;
-        let number = self.server.runs;
-        spawn_local(pass_reports(number, cell.reports, self.cell_reports.clone()));
-        spawn_local(pass_lines(cell.stdout, false));
-        spawn_local(pass_lines(cell.stderr, true));
-        Ok(ServerRun { number, shared, script, output, wake, cell: cell.child, fed: Slot::NONE })
-    }
-
-    pub(super) fn on_cell_report(&mut self, number: u64, report: Report) {
-        if self.server.run.as_ref().is_none_or(|run| run.number != number) {
+    pub(super) fn on_server_change(&mut self, run: u64, change: ServerChange) {
+        if run != self.server.runs {
             return;
         }
-        match report {
-            Report::Overlay => self.server.cell = Some("overlay"),
-            Report::Copy(why) => {
+        match change {
+            ServerChange::Ready => {
+                self.server.run = Some(ServerRun { fed: Slot::NONE, view: None });
+                self.host.watch_state(self.is_primary());
+            }
+            ServerChange::Overlay => self.server.cell = Some("overlay"),
+            ServerChange::Copy(why) => {
                 self.server.cell = Some("copy");
                 self.warn_operator(format!(
                     "namespaces are not permitted here ({why}): the server runs on a private copy \
@@ -92,63 +48,36 @@ impl Driver {
                      servers in namespaces do"
                 ));
             }
-            Report::Started => self.record_event(Event::ServerStarted),
-            Report::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
-            Report::Exited(status) => self.on_server_end(Ending::Exited(status)),
-            Report::Killed(signal) => self.on_server_end(Ending::Killed(signal)),
+            ServerChange::Started => self.record_event(Event::ServerStarted),
+            ServerChange::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
+            ServerChange::Ended(end) => self.on_server_end(&end),
         }
     }
 
-    /// Takes what the server has said. Says whether there was anything.
-    pub(super) fn take_output(&mut self) -> bool {
-        let Some(mut run) = self.server.take() else { return false };
-        let mut count = 0;
-        while count < RECORDS_PER_PASS {
-            match run.output.peek() {
-                Ok(Some(record)) => {
-                    self.on_output(&record);
-                    run.output.pop();
-                    count += 1;
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    self.fail(format!("the server has damaged the shared memory: {error}"));
-                    break;
-                }
-            }
-        }
-        self.clients.send_appended();
-        let region = run.region();
-        if count > 0 {
-            region.output_bell.ring();
-        }
-        let admitted = Slot(region.admitted.load(Ordering::SeqCst));
-        let running = region.state() == ServerState::Running;
-        self.server.put_back(run);
-        if running && self.clients.has_clients() {
+    /// Takes in what is seen of the running server; `None` if there is none.
+    pub(super) fn look_at_server(&mut self, view: Option<ServerView>) {
+        let Some(run) = &mut self.server.run else { return };
+        run.view = view;
+        let Some(view) = view else { return };
+        if view.state == ServerState::Running && self.clients.has_clients() {
             // A server that computes for long rings only for every few of its writes.
-            self.look_again_at(self.clock.now() + LOOK_AT_OUTPUT);
+            self.look_again_at(self.now() + LOOK_AT_OUTPUT);
         }
-        self.consider_clients(admitted);
-        let in_step = admitted.0.saturating_add(IN_STEP_WITHIN) >= self.committed.0;
+        self.consider_clients(Slot(view.admitted));
+        let in_step = view.admitted.saturating_add(IN_STEP_WITHIN) >= self.committed.0;
         self.node.set_in_step(in_step);
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };
             self.send_report_to_all();
         }
-        count > 0
     }
 
-    /// The server's program has ended, or was ended.
-    fn on_server_end(&mut self, ending: Ending) {
-        while self.take_output() {}
-        let Some(run) = self.server.take() else { return };
-        let region = run.region();
-        region.set_state(ServerState::Exited);
-        let clock = region.clock.load(Ordering::SeqCst);
-        let admitted = region.admitted.load(Ordering::SeqCst);
-        let mut space = [0; TROUBLE_BYTES];
-        let trouble = String::from_utf8_lossy(region.trouble(&mut space)).into_owned();
+    /// The server's program has ended, or was ended. All of its output has been taken in.
+    fn on_server_end(&mut self, end: &ProgramEnd) {
+        let ProgramEnd { ending, clock, admitted, ref trouble } = *end;
+        if self.server.run.take().is_none() {
+            return;
+        }
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
         self.server.ended_early = !self.clients.listens();
         if self.server.ended_early {
@@ -158,7 +87,7 @@ impl Driver {
             text.push_str(&format!(": {trouble}"));
         }
         error!("{text}");
-        self.events.record(Event::ServerEnded { text: text.clone() });
+        self.record_silently(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
         self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
         self.send_report_to_all();
@@ -167,7 +96,7 @@ impl Driver {
             _ => 1,
         };
         self.server.last_end = Some((clock, times));
-        self.server.rebuild_at = Some(self.clock.now() + JUDGE_AFTER);
+        self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
         self.close_listeners();
         self.resign();
         self.judge_end();
@@ -236,59 +165,9 @@ impl Driver {
         }
     }
 
-    /// What the server's program is called in messages: as it was given, not where a link leads.
+    /// Returns what the server's program is called in messages: as it was given, not where a link
+    /// leads.
     fn program(&self) -> String {
-        let spec = self.settings.spec.as_ref();
-        spec.map_or_else(|| "no program".into(), |spec| spec.arguments[0].clone())
-    }
-}
-
-/// The pipe by which the server's process wakes the daemon. Opened for both directions: it has no
-/// end.
-fn make_fifo(path: &Path) -> Result<pipe::Receiver, String> {
-    let name = upper::c_path(path)?;
-    let describe = |error: io::Error| format!("{}: {error}", path.display());
-    // SAFETY: the path is a live string with its zero byte.
-    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
-        return Err(describe(io::Error::last_os_error()));
-    }
-    pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(describe)
-}
-
-async fn pass_reports(number: u64, reports: pipe::Receiver, to: Rc<CellReports>) {
-    let mut lines = BufReader::new(reports).lines();
-    let mut ended = false;
-    while let Ok(Some(line)) = lines.next_line().await {
-        if let Some(report) = Report::parse(&line) {
-            ended |= matches!(report, Report::Exited(_) | Report::Killed(_) | Report::Failed(_));
-            to.send((number, report)).await;
-        }
-    }
-    if !ended {
-        // Somebody has killed the whole cell.
-        to.send((number, Report::Killed(libc::SIGKILL))).await;
-    }
-}
-
-/// The server's own words go where the daemon's go, line by line.
-async fn pass_lines(stream: impl AsyncRead + Unpin, to_error_output: bool) {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&line);
-                let text = text.trim_end_matches(['\n', '\r']);
-                // A daemon whose own output is closed goes on.
-                use std::io::Write;
-                let _ = if to_error_output {
-                    writeln!(io::stderr(), "{text}")
-                } else {
-                    writeln!(io::stdout(), "{text}")
-                };
-            }
-        }
+        self.settings.program.clone().unwrap_or_else(|| "no program".into())
     }
 }

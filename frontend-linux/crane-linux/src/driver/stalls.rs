@@ -7,18 +7,18 @@ use tracing::{info, warn};
 
 use crate::event::{Cause, Event};
 
-use super::Driver;
 use super::rooms::Wait;
+use super::{Driver, Host, ServerView};
 
 /// A wait that is longer is told of: before a primary that waits for a majority steps down.
 const REPORT_AFTER: Duration = Duration::from_millis(200);
 /// A server that lacks so many slots, and takes none, is stalled.
 const SERVER_BEHIND: u64 = 64;
 
-impl Driver {
+impl<H: Host> Driver<H> {
     /// Looks what this replica waits for, and since when. Says when to look again.
     pub(super) fn watch_stalls(&mut self) -> Option<Instant> {
-        let now = self.clock.now();
+        let now = self.now();
         let wait = self.waits_for();
         let since = match (self.stalls.present, wait) {
             (Some((before, since)), Some(wait)) if before == wait => since,
@@ -42,14 +42,14 @@ impl Driver {
         let nodes = self.waits_for_whom(wait.cause);
         let event = Event::Stalled { cause: wait.cause, nodes };
         warn!("{event}");
-        self.events.record(event);
+        self.record_silently(event);
         None
     }
 
     fn report_resumed(&mut self, cause: Cause, after: Duration) {
         let event = Event::Resumed { cause, after_ms: after.as_micros() / 1000 };
         info!("{event}");
-        self.events.record(event);
+        self.record_silently(event);
     }
 
     /// What it waits for, with a number that changes when that goes on.
@@ -64,11 +64,10 @@ impl Driver {
             let cause = if disk { Cause::Disk } else { Cause::Votes };
             return wait(cause, self.node.committed().0);
         }
-        if let Some(region) = self.server.region() {
-            let admitted = region.admitted.load(std::sync::atomic::Ordering::SeqCst);
-            if admitted + SERVER_BEHIND <= self.committed.0 {
-                return wait(Cause::Server, admitted);
-            }
+        if let Some(&ServerView { admitted, .. }) = self.server.view()
+            && admitted + SERVER_BEHIND <= self.committed.0
+        {
+            return wait(Cause::Server, admitted);
         }
         if self.clients.deadline().is_some() {
             return wait(Cause::Commitment, self.clients.first_kept());
@@ -85,7 +84,7 @@ impl Driver {
             }
             Cause::Commitment => self.node.primary().map(NodeId::number).into_iter().collect(),
             Cause::NoPrimary => {
-                let gone = self.others().iter().filter(|node| self.links[node.index()].is_none());
+                let gone = self.others().iter().filter(|node| !self.is_linked(*node));
                 gone.map(NodeId::number).collect()
             }
             Cause::Disk | Cause::Server => vec![self.me().number()],

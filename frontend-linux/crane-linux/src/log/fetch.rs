@@ -5,7 +5,6 @@
 //! the log takes them back. Segments are only appended to, and what is asked for is durable.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +26,55 @@ impl Fetch {
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
+
+    /// Returns the segment to read.
+    pub fn segment(&self) -> Option<u32> {
+        self.records.first().map(|(_, place)| place.segment)
+    }
+
+    /// Reads the records by `read`, which fills a space from an offset of the segment on.
+    ///
+    /// # Errors
+    /// What `read` fails with; in the inner result, a record that is not what was written there.
+    pub fn read_by<E>(
+        &self,
+        read: impl Fn(&mut [u8], u64) -> Result<(), E>,
+    ) -> Result<Result<Vec<FetchedRecord>, Misread>, E> {
+        let Some((_, last)) = self.records.last().copied() else { return Ok(Ok(Vec::new())) };
+        let start = self.records[0].1.offset;
+        let bad = |place: RecordPosition| Misread { offset: place.offset as usize };
+        // Up to the last record at once; how long that one is, its header says.
+        let before = (last.offset - start) as usize;
+        let mut bytes = vec![0; before + record::RECORD_HEADER_BYTES];
+        read(&mut bytes, u64::from(start))?;
+        let length = bytes[before..].first_chunk().expect("a header has a length");
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > record::BODY_BYTES_MAX {
+            return Ok(Err(bad(last)));
+        }
+        let known = bytes.len();
+        bytes.resize(known + length, 0);
+        read(&mut bytes[known..], u64::from(start) + known as u64)?;
+        let decoded = self.records.iter().map(|(slot, place)| {
+            let at = (place.offset - start) as usize;
+            let Ok(Some(found)) = record::decode(&bytes, at) else { return Err(bad(*place)) };
+            match found.stored {
+                StoredRecord::Paxos(Record::Accept { slot: there, entry }) if there == *slot => {
+                    let payload = entry.content.payload().map(|_| Payload::from(found.payload));
+                    Ok(FetchedRecord { slot: *slot, place: *place, entry, payload })
+                }
+                _ => Err(bad(*place)),
+            }
+        });
+        Ok(decoded.collect())
+    }
+}
+
+/// A record that is not what was written there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Misread {
+    /// Its offset in the segment.
+    pub offset: usize,
 }
 
 /// An entry that was read again.
@@ -61,38 +109,17 @@ impl LogFiles {
     /// # Errors
     /// [`LogError`] when one cannot be read, or is not what was written there.
     pub fn read(&mut self, fetch: &Fetch) -> Result<Vec<FetchedRecord>, LogError> {
-        let Some((_, last)) = fetch.records.last().copied() else { return Ok(Vec::new()) };
-        let first = fetch.records[0].1;
-        let path = segment_path(&self.directory, first.segment);
+        let Some(number) = fetch.segment() else { return Ok(Vec::new()) };
+        let path = segment_path(&self.directory, number);
         let failed = |error| LogError::Io(path.clone(), error);
-        if self.open.as_ref().is_none_or(|(segment, _)| *segment != first.segment) {
-            self.open = Some((first.segment, File::open(&path).map_err(failed)?));
+        if self.open.as_ref().is_none_or(|(segment, _)| *segment != number) {
+            self.open = Some((number, File::open(&path).map_err(failed)?));
         }
         let (_, file) = self.open.as_ref().expect("just opened");
-        let damaged =
-            |place: RecordPosition| LogError::Damaged(path.clone(), place.offset as usize);
-        // Up to the last record in one read; how long that one is, its header says.
-        let before = (last.offset - first.offset) as usize;
-        let mut bytes = vec![0; before + record::RECORD_HEADER_BYTES];
-        file.read_exact_at(&mut bytes, u64::from(first.offset)).map_err(failed)?;
-        let length = bytes[before..].first_chunk().expect("a header has a length");
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > record::BODY_BYTES_MAX {
-            return Err(damaged(last));
-        }
-        read_rest(file, u64::from(first.offset), &mut bytes, length).map_err(failed)?;
-        let decoded = fetch.records.iter().map(|(slot, place)| {
-            let at = (place.offset - first.offset) as usize;
-            let Ok(Some(found)) = record::decode(&bytes, at) else { return Err(damaged(*place)) };
-            match found.stored {
-                StoredRecord::Paxos(Record::Accept { slot: there, entry }) if there == *slot => {
-                    let payload = entry.content.payload().map(|_| Payload::from(found.payload));
-                    Ok(FetchedRecord { slot: *slot, place: *place, entry, payload })
-                }
-                _ => Err(damaged(*place)),
-            }
-        });
-        decoded.collect()
+        let records = fetch.read_by(|space, offset| file.read_exact_at(space, offset));
+        records
+            .map_err(failed)?
+            .map_err(|Misread { offset }| LogError::Damaged(path.clone(), offset))
     }
 
     /// Looks up a slot, and reads it if it is not in the log's memory; `None` if the log does not
@@ -115,12 +142,6 @@ impl LogFiles {
             Lookup::OnDisk => unreachable!("it was just read"),
         }
     }
-}
-
-fn read_rest(file: &File, start: u64, bytes: &mut Vec<u8>, length: usize) -> io::Result<()> {
-    let known = bytes.len();
-    bytes.resize(known + length, 0);
-    file.read_exact_at(&mut bytes[known..], start + known as u64)
 }
 
 #[cfg(test)]

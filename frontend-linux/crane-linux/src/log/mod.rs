@@ -48,7 +48,7 @@ pub use open::Opened;
 pub const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 /// Payloads that are kept in memory: this many bytes, and whatever is not durable yet.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = if cfg!(test) { 1 << 16 } else { 32 << 20 };
 
 /// Entries that were read again and are kept in memory: this many bytes, and the last batch.
 const FETCHED_BYTES: usize = 8 << 20;

@@ -7,7 +7,7 @@ use std::path::Path;
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 
-use super::record::{Bad, Found, StoredRecord};
+use super::record::{self, Bad, Found, StoredRecord};
 use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
 
 /// What [`Log::open`] found.
@@ -28,6 +28,28 @@ pub struct Opened {
 }
 
 impl Log {
+    /// An empty log, which starts behind this front.
+    pub fn new(front: Option<&Front>) -> Self {
+        let genesis = front.and_then(|front| front.genesis.as_ref());
+        Self {
+            stored: front.map_or(paxos::DurableState::BLANK, Front::stored),
+            index: Vec::new(),
+            genesis: genesis.map(|(slot, payload)| (*slot, Payload::from(&payload[..]))),
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            fetched: VecDeque::new(),
+            fetched_bytes: 0,
+            segment: 1,
+            offset: record::SEGMENT_HEADER_BYTES,
+            chunks: Vec::new(),
+            written: WriteNumber(0),
+            durable: WriteNumber(0),
+            synced: RecordPosition { segment: 0, offset: 0 },
+            unsynced: VecDeque::new(),
+            syncs: true,
+        }
+    }
+
     /// Reads the log in `directory`, which exists; an empty one is a log without entries. Torn
     /// records at its end are cut off, and what is left of a cut that was broken off is deleted.
     ///
@@ -84,24 +106,7 @@ struct LogReader {
 
 impl LogReader {
     fn new(front: Option<&Front>) -> Self {
-        let genesis = front.and_then(|front| front.genesis.as_ref());
-        let log = Log {
-            stored: front.map_or(paxos::DurableState::BLANK, Front::stored),
-            index: Vec::new(),
-            genesis: genesis.map(|(slot, payload)| (*slot, Payload::from(&payload[..]))),
-            cache: VecDeque::new(),
-            cache_bytes: 0,
-            fetched: VecDeque::new(),
-            fetched_bytes: 0,
-            segment: 1,
-            offset: 0,
-            chunks: Vec::new(),
-            written: WriteNumber(0),
-            durable: WriteNumber(0),
-            synced: RecordPosition { segment: 0, offset: 0 },
-            unsynced: VecDeque::new(),
-            syncs: true,
-        };
+        let log = Log::new(front);
         Self {
             log,
             entries: Vec::new(),

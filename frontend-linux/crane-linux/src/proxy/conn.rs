@@ -32,10 +32,8 @@ pub struct ClientConn {
     pub local: Endpoint,
     /// Where it comes from.
     pub peer: Endpoint,
-    /// Its number within the entry's generation; 0 before the driver has given it one.
-    pub number: Cell<u64>,
-    /// Sent by the client and kept by the driver.
-    pub kept: Cell<u64>,
+    /// Its key, unique on this host; 0 before it was given one.
+    pub key: Cell<u64>,
     outlet: Outlet,
     /// Whether bytes were appended since the last send, and the socket was not full before.
     unsent: Cell<bool>,
@@ -70,8 +68,7 @@ impl ClientConn {
         Ok(Rc::new(Self {
             local,
             peer: endpoint(peer),
-            number: Cell::new(0),
-            kept: Cell::new(0),
+            key: Cell::new(0),
             outlet: Outlet::new(stream),
             unsent: Cell::new(false),
             received: Cell::new(0),

@@ -1,15 +1,12 @@
 //! This replica's clients: their ops until they are committed, their connections, and the ports.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::rc::Rc;
+use std::collections::{BTreeMap, VecDeque};
 
 use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
-
-use crate::proxy::{ClientConn, ClientListener};
 
 /// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever
 /// has to hold of one replica's clients.
@@ -26,24 +23,14 @@ pub(in crate::driver) struct Clients {
     /// The kept ops' bytes; the first one's ticket is `first`.
     pub(in crate::driver) ops: VecDeque<Box<[u8]>>,
     pub(in crate::driver) first: u64,
-    pub(in crate::driver) last_number: u64,
-    pub(in crate::driver) conns: HashMap<u64, Rc<ClientConn>>,
-    /// Connections to which this pass of the output has appended bytes.
-    pub(in crate::driver) unsent: Vec<Rc<ClientConn>>,
-    /// Ports that the server listens at.
-    pub(in crate::driver) ports: BTreeMap<u16, Port>,
+    /// By key of a client's connection of this generation: the bytes that were kept of it.
+    pub(in crate::driver) conns: BTreeMap<u64, u64>,
+    /// Ports that the server listens at, each by how many sockets: one for IPv4 and one for IPv6,
+    /// say.
+    pub(in crate::driver) ports: BTreeMap<u16, u32>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,
-}
-
-/// A port that the server listens at.
-#[derive(Default)]
-pub(in crate::driver) struct Port {
-    /// By how many sockets: one for IPv4 and one for IPv6, say.
-    pub(in crate::driver) sockets: u32,
-    /// None while clients must wait.
-    pub(in crate::driver) listener: Option<ClientListener>,
 }
 
 impl Clients {
@@ -54,9 +41,7 @@ impl Clients {
             forward: Box::new(Forwarder::new(me, generation)),
             ops: VecDeque::new(),
             first: 0,
-            last_number: 0,
-            conns: HashMap::new(),
-            unsent: Vec::new(),
+            conns: BTreeMap::new(),
             ports: BTreeMap::new(),
             open_at: None,
             open: false,
@@ -124,22 +109,5 @@ impl Clients {
 
     pub(in crate::driver) fn conn_id(&self, number: u64) -> ConnId {
         ConnId { entry: self.me, generation: self.forward.generation(), number }
-    }
-
-    pub(in crate::driver) fn is_ours(&self, conn: &Rc<ClientConn>) -> bool {
-        self.conns.get(&conn.number.get()).is_some_and(|known| Rc::ptr_eq(known, conn))
-    }
-
-    /// Sends what the server's output of this pass has brought: once for each connection.
-    pub(in crate::driver) fn send_appended(&mut self) {
-        for conn in self.unsent.drain(..) {
-            conn.send();
-        }
-    }
-
-    pub(in crate::driver) fn reset_all(&mut self) {
-        for (_, conn) in self.conns.drain() {
-            conn.reset();
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The rooms: state that one thought owns, without the driver that carries values between them.
 
 mod clients;
+mod owed;
 mod preference;
 mod proposer;
 mod script;
@@ -8,6 +9,7 @@ mod server;
 mod stalls;
 
 pub(super) use clients::{Clients, OP_BYTES_MAX};
+pub(super) use owed::Owed;
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;
 pub(super) use script::Script;

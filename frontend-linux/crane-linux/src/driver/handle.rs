@@ -1,0 +1,119 @@
+//! Inputs, to the handler whose business each is, and the round after them.
+
+use crane_core::paxos::Input;
+use crane_core::time::Instant;
+use crane_shm::RingRecord;
+
+use super::agreement::InputPayloads;
+use super::{Driver, DriverInput, Host, Moment, ServerView};
+
+/// Passes of a round before the host may bring something else.
+const PASSES_PER_ROUND: usize = 32;
+
+impl<H: Host> Driver<H> {
+    /// Begins: what the log says is taken for seen, and agreement begins. Comes before everything
+    /// else.
+    pub fn begin(&mut self, moment: Moment) {
+        self.moment = moment;
+        self.dial_all();
+        self.start_behind_front();
+        self.paxos(Input::Wake, InputPayloads::NONE);
+    }
+
+    /// Takes an input in. Its consequences are carried out in the next round.
+    pub fn handle(&mut self, moment: Moment, input: DriverInput) {
+        self.moment = moment;
+        match input {
+            DriverInput::Wake => self.on_wake(),
+            DriverInput::LinkUp(hello) => self.on_link_up(&hello),
+            DriverInput::LinkDown(node) => self.on_link_down(node),
+            DriverInput::Message(from, received) => self.on_message(from, &received),
+            DriverInput::Ops(from, ops) => self.on_ops(from, ops),
+            DriverInput::Report(from, report) => self.on_server_report(from, report),
+            DriverInput::Durable(up_to) => self.on_durable(up_to),
+            DriverInput::Fetched(fetcher, records) => self.on_fetched(fetcher, records),
+            DriverInput::MetaKept => self.on_meta_kept(),
+            DriverInput::Client(key, what) => self.on_client_input(key, what),
+            DriverInput::Server(run, change) => self.on_server_change(run, change),
+            DriverInput::Failed(why) => self.fail(why),
+        }
+    }
+
+    /// Takes in one record of the running server's output.
+    pub fn handle_output(&mut self, moment: Moment, record: &RingRecord<'_>) {
+        self.moment = moment;
+        self.on_output(record);
+    }
+
+    /// Carries everything one step further. Returns whether there may be more to do at once: the
+    /// caller looks at the server again, and calls again.
+    pub fn pass(&mut self, moment: Moment, view: Option<ServerView>) -> bool {
+        self.moment = moment;
+        self.look_at_server(view);
+        let mut more = self.pay_owed();
+        more |= self.observe();
+        more |= self.feed();
+        more |= self.forward_ops();
+        more |= self.propose();
+        self.write();
+        self.start_wanted_server();
+        more && self.stop.is_none()
+    }
+
+    /// Ends a round of passes: one that was broken off goes on soon.
+    pub fn end_round(&mut self, moment: Moment, broken_off: bool) {
+        self.moment = moment;
+        if broken_off {
+            self.look_again_at(self.now());
+        }
+        if let Some(at) = self.watch_stalls() {
+            self.look_again_at(at);
+        }
+    }
+
+    /// Returns how many passes a round has at most.
+    pub const fn passes_per_round() -> usize {
+        PASSES_PER_ROUND
+    }
+
+    /// Something may be due. What is not, takes no harm.
+    fn on_wake(&mut self) {
+        self.paxos(Input::Wake, InputPayloads::NONE);
+        let now = self.now();
+        if self.look_again.is_some_and(|at| at <= now) {
+            self.look_again = None;
+        }
+        if self.clients.wake(now) {
+            self.events.counters.handed_over_again += 1;
+            self.warn_operator(
+                "no op of this replica's clients was committed for a while: sent again".into(),
+            );
+        }
+        self.reconsider_end(now);
+        if let Some(at) = self.prefer() {
+            self.look_again_at(at);
+        }
+    }
+
+    /// Returns when [`DriverInput::Wake`] is due at the latest.
+    pub fn deadline(&self) -> Instant {
+        let others = [
+            self.look_again,
+            self.clients.deadline(),
+            self.proposer.deadline(),
+            self.server.deadline(),
+        ];
+        others.into_iter().flatten().fold(self.node.deadline(), Instant::min)
+    }
+
+    /// Returns whether clients may do something more.
+    pub fn has_room_for_clients(&self) -> bool {
+        self.next_generation.is_none() && self.clients.has_room()
+    }
+
+    /// Does the last thing before the end: what is committed is written down as a hint.
+    pub fn leave(&mut self) {
+        self.hint_committed();
+        self.write();
+    }
+}

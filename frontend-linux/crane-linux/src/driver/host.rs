@@ -1,0 +1,233 @@
+//! What the driver needs of the host that it runs on, and what the host brings: plain values and
+//! one trait.
+//!
+//! The driver itself does no I/O, reads no clock and never blocks. The process runs it over real
+//! links, files and a real server (`host`); tests run it over values in memory.
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::paxos::{Message, WriteNumber};
+use crane_core::time::Instant;
+use crane_core::wire::Endpoint;
+use crane_shm::{HashMark, RingError, ServerState};
+
+use crate::log::Batch;
+use crate::log::fetch::{Fetch, FetchedRecord};
+use crate::meta::Meta;
+use crate::net::frame::FrameKind;
+use crate::net::handshake::Hello;
+use crate::net::message::{FetchedEntry, Received};
+use crate::report::{Ending, ServerReport};
+
+/// The time of a step, by the clocks of the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// Nanoseconds since the daemon's start. Never less than in the step before.
+    pub since_start: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub unix: u64,
+}
+
+impl Moment {
+    /// The same as agreement counts it.
+    pub fn instant(self) -> Instant {
+        Instant::from_micros(self.since_start / 1000)
+    }
+}
+
+/// Something that has happened, for the driver.
+#[derive(Debug)]
+pub enum DriverInput {
+    /// Time has passed: something may be due.
+    Wake,
+    /// A link has been made, in place of an older one if there was one.
+    LinkUp(Box<Hello>),
+    /// The link to a replica is gone.
+    LinkDown(NodeId),
+    /// A replica has sent a message.
+    Message(NodeId, Received),
+    /// A replica has forwarded ops of its clients, encoded one after the other.
+    Ops(NodeId, Vec<u8>),
+    /// A replica has reported how its server is.
+    Report(NodeId, ServerReport),
+    /// All writes up to this one are durable.
+    Durable(WriteNumber),
+    /// Entries were read again.
+    Fetched(FetchFor, Vec<FetchedRecord>),
+    /// The last meta that was handed to [`Host::keep_meta`] is durable.
+    MetaKept,
+    /// A client has done something, by the connection with this key.
+    Client(u64, ClientInput),
+    /// Something has become of the server's run with this number.
+    Server(u64, ServerChange),
+    /// The host cannot carry out what the driver depends on.
+    Failed(String),
+}
+
+/// What a client has done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientInput {
+    /// It has connected.
+    Connected {
+        /// To this address.
+        local: Endpoint,
+        /// From this address.
+        peer: Endpoint,
+    },
+    /// It has sent bytes, at most [`crane_core::limits::SEND_BYTES_MAX`].
+    Sent(Vec<u8>),
+    /// It will send no more.
+    Shut,
+    /// It is gone.
+    Gone,
+    /// It has taken this many bytes of replies in all.
+    Drained(u64),
+    /// Nothing will come from this connection any more.
+    Over,
+}
+
+/// What has become of a run of the server's program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServerChange {
+    /// Its script can be fed.
+    Ready,
+    /// It runs in namespaces, on an overlay of the host's files.
+    Overlay,
+    /// Namespaces are not permitted, for this reason: it runs on a copy of its directory.
+    Copy(String),
+    /// The program has been started.
+    Started,
+    /// It could not be started.
+    Failed(String),
+    /// The program has ended.
+    Ended(ProgramEnd),
+}
+
+/// How a run of the server's program ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramEnd {
+    /// By itself, or by a signal.
+    pub ending: Ending,
+    /// The logical clock at the end.
+    pub clock: u64,
+    /// The last slot that the server had admitted.
+    pub admitted: u64,
+    /// The reason that the library in the server gives, if it does.
+    pub trouble: String,
+}
+
+/// What is seen of the running server, from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServerView {
+    /// What its threads do.
+    pub state: ServerState,
+    /// The last slot that it has admitted.
+    pub admitted: u64,
+    /// Its logical clock.
+    pub clock: u64,
+    /// Connections that it has open or has to accept.
+    pub connections: u64,
+    /// The agreed time, in nanoseconds, that it waits for; `u64::MAX` if it waits for none.
+    pub deadline: u64,
+    /// Entries with ops that it has admitted.
+    pub entries: u64,
+    /// Bubbles that it has admitted.
+    pub bubbles: u64,
+    /// Calls that it made and that the library passes on to the kernel unordered.
+    pub uncovered_calls: u64,
+}
+
+/// What `status` shows of the host and the server's process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HostFacts {
+    /// The daemon's process number.
+    pub daemon_pid: u32,
+    /// The server's process number.
+    pub server_pid: Option<u32>,
+    /// Frames for other replicas that were dropped because too much waited.
+    pub frames_dropped: u64,
+    /// The server's hashes at the slot that the query names.
+    pub mark: Option<HashMark>,
+}
+
+/// The part of the driver that asked for entries to be read again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FetchFor {
+    /// It learns what committed entries mean.
+    Observing,
+    /// It feeds the server.
+    Feeding,
+    /// It owes entries to other replicas.
+    Owing,
+}
+
+/// A command for a client's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientCommand<'a> {
+    /// Send these bytes, behind those before; they may wait for the end of the round.
+    Send(&'a [u8]),
+    /// The server writes no more.
+    Shut,
+    /// The server has closed the connection.
+    Close,
+    /// Reset it, whatever waits for the client.
+    Reset,
+    /// The server has read the client's bytes up to this total.
+    Consumed(u64),
+}
+
+/// What the driver has done by its host: effects, none of which blocks. Where one takes time, its
+/// outcome comes as a [`DriverInput`].
+pub trait Host {
+    /// Sends a message with the entries of its range to a replica, if it is linked.
+    fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]);
+
+    /// Sends another frame to a replica, if it is linked.
+    fn send_frame(&mut self, to: NodeId, kind: FrameKind, body: &[u8]);
+
+    /// Introduces this replica by this hello on all links from now on.
+    fn set_hello(&mut self, hello: &Hello);
+
+    /// Keeps up a link to a replica, as long as the hello's roster has it at this address.
+    fn dial(&mut self, node: NodeId, address: &str);
+
+    /// Writes records of the log; [`DriverInput::Durable`] follows.
+    fn write(&mut self, batch: Batch);
+
+    /// Reads entries of the log again; [`DriverInput::Fetched`] follows.
+    fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch);
+
+    /// Replaces the meta of the data directory; [`DriverInput::MetaKept`] follows.
+    fn keep_meta(&mut self, meta: &Meta);
+
+    /// Keeps what the server starts from, as the base of the group's creation.
+    fn keep_base(&mut self);
+
+    /// Does something with the client's connection that has this key.
+    fn command_client(&mut self, key: u64, command: ClientCommand<'_>);
+
+    /// Lets clients connect to a port.
+    ///
+    /// # Errors
+    /// Why it cannot be opened, and the remedy.
+    fn open_port(&mut self, port: u16) -> Result<(), String>;
+
+    /// Lets no more clients connect to a port. Connections stay.
+    fn close_port(&mut self, port: u16);
+
+    /// Starts the server's program in a fresh cell, as the run with this number, whose clients are
+    /// those from this generation on. [`DriverInput::Server`] follows.
+    fn start_server(&mut self, run: u64, generation: Generation);
+
+    /// Appends to the script of the running server. `kind` is one of
+    /// [`crane_shm::region::script`].
+    ///
+    /// # Errors
+    /// [`RingError::Full`]: later perhaps. Others: never.
+    fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError>;
+
+    /// Wakes the server: it has been fed.
+    fn ring(&mut self);
+
+    /// Tells the running server whether to say at once when its state changes.
+    fn watch_state(&mut self, watch: bool);
+}

@@ -1,0 +1,99 @@
+//! What the data directory is asked for while the replica runs, on threads that may wait for the
+//! disk.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{spawn_blocking, spawn_local};
+
+use crate::base::Base;
+use crate::driver::{DriverInput, FetchFor};
+use crate::log::fetch::{Fetch, LogFiles};
+use crate::meta::{DataDirectory, Meta};
+
+use super::{HostOutcome, Outcomes};
+
+/// The data directory, for others to keep things in and to read the log from.
+pub(super) struct DataKeeper {
+    wanted: UnboundedSender<Keep>,
+    files: Arc<Mutex<LogFiles>>,
+    outcomes: Outcomes,
+}
+
+/// What is to be kept.
+enum Keep {
+    /// The meta.
+    Meta(Box<Meta>),
+    /// The base of the group's creation, if none is kept yet.
+    Base(Base),
+}
+
+impl DataKeeper {
+    /// Begins to keep things in a data directory.
+    pub(super) fn new(data: DataDirectory, outcomes: Outcomes) -> Self {
+        let (wanted, orders) = unbounded_channel();
+        let files = Arc::new(Mutex::new(LogFiles::new(&data.log())));
+        spawn_local(keep(Arc::new(data), orders, outcomes.clone()));
+        Self { wanted, files, outcomes }
+    }
+
+    /// Replaces the meta; [`DriverInput::MetaKept`] follows when the last one is durable.
+    pub(super) fn keep_meta(&self, meta: &Meta) {
+        let _ = self.wanted.send(Keep::Meta(Box::new(meta.clone())));
+    }
+
+    /// Keeps the base of the group's creation, if none is kept yet.
+    pub(super) fn keep_base(&self, base: &Base) {
+        let _ = self.wanted.send(Keep::Base(base.clone()));
+    }
+
+    /// Reads entries of the log again; [`DriverInput::Fetched`] follows.
+    pub(super) fn fetch(&self, fetcher: FetchFor, fetch: Fetch) {
+        let (files, outcomes) = (self.files.clone(), self.outcomes.clone());
+        spawn_local(async move {
+            let reading = move || files.lock().unwrap_or_else(PoisonError::into_inner).read(&fetch);
+            let input = match spawn_blocking(reading).await {
+                Ok(Ok(records)) => DriverInput::Fetched(fetcher, records),
+                Ok(Err(error)) => DriverInput::Failed(error.to_string()),
+                Err(error) => DriverInput::Failed(format!("the log's reader ended: {error}")),
+            };
+            let _ = outcomes.send(HostOutcome::Input(input));
+        });
+    }
+}
+
+/// Keeps one thing after the other; of several metas that wait, the last.
+async fn keep(data: Arc<DataDirectory>, mut orders: UnboundedReceiver<Keep>, outcomes: Outcomes) {
+    while let Some(first) = orders.recv().await {
+        let mut all = vec![first];
+        while let Ok(next) = orders.try_recv() {
+            all.push(next);
+        }
+        let data = data.clone();
+        let kept = spawn_blocking(move || keep_all(&data, all)).await;
+        let input = match kept {
+            Ok(Ok(())) if orders.is_empty() => DriverInput::MetaKept,
+            Ok(Ok(())) => continue,
+            Ok(Err(why)) => DriverInput::Failed(why),
+            Err(error) => {
+                DriverInput::Failed(format!("the data directory's writer ended: {error}"))
+            }
+        };
+        let _ = outcomes.send(HostOutcome::Input(input));
+    }
+}
+
+fn keep_all(data: &DataDirectory, all: Vec<Keep>) -> Result<(), String> {
+    let mut last = None;
+    for one in all {
+        match one {
+            Keep::Meta(meta) => last = Some(meta),
+            Keep::Base(base) => {
+                if data.base()?.is_none() {
+                    data.put_base(&base)?;
+                }
+            }
+        }
+    }
+    last.map_or(Ok(()), |meta| data.put_meta(&meta))
+}

@@ -1,0 +1,270 @@
+//! The driver's effects on a real host.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::Message;
+use crane_shm::RingError;
+use tokio::task::spawn_local;
+use tracing::debug;
+
+use crate::base::Base;
+use crate::cell::Spec;
+use crate::driver::{
+    ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerView,
+};
+use crate::log::Batch;
+use crate::log::fetch::Fetch;
+use crate::log::storage::Storage;
+use crate::meta::Meta;
+use crate::net::frame::FrameKind;
+use crate::net::handshake::Hello;
+use crate::net::link::{Link, Peers};
+use crate::net::message::FetchedEntry;
+use crate::options::ReplicaArgs;
+use crate::proxy::{self, ClientConn, ClientEvents, ClientListener};
+
+use super::disk::DataKeeper;
+use super::server::{ServerProcess, StartOrder};
+use super::{HostOutcome, HostParts, Outcomes};
+
+/// The host of a driver: this one.
+pub struct LinuxHost {
+    /// Links by replica.
+    links: [Option<Rc<Link>>; NODES_MAX],
+    pub(super) peers: Rc<Peers>,
+    storage: Storage,
+    /// Outcomes that are there at once.
+    pub(super) at_once: VecDeque<DriverInput>,
+    keeper: DataKeeper,
+    outcomes: Outcomes,
+    /// Connections of clients by key.
+    conns: HashMap<u64, Rc<ClientConn>>,
+    /// The last connection's key.
+    last_key: u64,
+    /// Connections to which this pass of the output has appended bytes.
+    unsent: Vec<Rc<ClientConn>>,
+    listeners: BTreeMap<u16, ClientListener>,
+    pub(super) client_events: Rc<ClientEvents>,
+    address: IpAddr,
+    pub(super) server: Option<Box<ServerProcess>>,
+    me: NodeId,
+    spec: Option<Spec>,
+    base: Base,
+    run_directory: std::path::PathBuf,
+    args: ReplicaArgs,
+}
+
+impl LinuxHost {
+    /// A host without links, clients and server.
+    pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
+        let HostParts { address, spec, base, data, args, storage, peers, .. } = parts;
+        let run_directory = data.run();
+        Self {
+            links: Default::default(),
+            peers,
+            storage,
+            at_once: VecDeque::new(),
+            keeper: DataKeeper::new(data, outcomes.clone()),
+            outcomes,
+            conns: HashMap::new(),
+            last_key: 0,
+            unsent: Vec::new(),
+            listeners: BTreeMap::new(),
+            client_events: Rc::new(ClientEvents::new()),
+            address,
+            server: None,
+            me,
+            spec,
+            base,
+            run_directory,
+            args,
+        }
+    }
+
+    /// Takes a new link, in place of an older one.
+    pub(super) fn take_link(&mut self, link: Rc<Link>) {
+        let place = &mut self.links[link.node.index()];
+        if let Some(older) = place.replace(link) {
+            older.drop_silently();
+        }
+    }
+
+    /// Forgets a link that is gone. Returns whether it was the present one.
+    pub(super) fn forget_link(&mut self, link: &Rc<Link>) -> bool {
+        let is_current = self.is_current(link);
+        if is_current {
+            self.links[link.node.index()] = None;
+        }
+        is_current
+    }
+
+    /// Returns whether no other link has taken this one's place.
+    pub(super) fn is_current(&self, link: &Rc<Link>) -> bool {
+        self.links[link.node.index()].as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
+    }
+
+    /// Sends what was put into links, and appended to clients' connections.
+    pub(super) fn flush_links(&self) {
+        for link in self.links.iter().flatten() {
+            link.flush();
+        }
+    }
+
+    /// Sends what the server's output of a pass has brought: once for each connection.
+    pub(super) fn flush_clients(&mut self) {
+        for conn in self.unsent.drain(..) {
+            conn.send();
+        }
+    }
+
+    /// Keeps a client's new connection. Returns its key.
+    pub(super) fn take_conn(&mut self, conn: &Rc<ClientConn>) -> u64 {
+        self.last_key += 1;
+        conn.key.set(self.last_key);
+        self.conns.insert(self.last_key, conn.clone());
+        self.last_key
+    }
+
+    /// Forgets a client's connection whose task has ended.
+    pub(super) fn forget_conn(&mut self, key: u64) {
+        self.conns.remove(&key);
+    }
+
+    /// Returns what is seen of the running server.
+    pub(super) fn view(&self) -> Option<ServerView> {
+        self.server.as_ref().map(|server| server.view())
+    }
+
+    /// Returns what `status` shows of this host; with the server's hashes at a slot.
+    pub(super) fn facts(&self, hash_slot: u64) -> HostFacts {
+        let server = self.server.as_ref();
+        HostFacts {
+            daemon_pid: std::process::id(),
+            server_pid: server.and_then(|server| server.pid()),
+            frames_dropped: self.peers.frames_dropped.get(),
+            mark: server.and_then(|server| server.region().mark(hash_slot)),
+        }
+    }
+
+    /// Waits, for a while, until everything that was written is on the disk.
+    pub(super) fn finish(self) {
+        self.storage.finish();
+    }
+}
+
+impl Host for LinuxHost {
+    fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]) {
+        if let Some(link) = &self.links[to.index()] {
+            link.put_message(message, entries);
+        }
+    }
+
+    fn send_frame(&mut self, to: NodeId, kind: FrameKind, body: &[u8]) {
+        if let Some(link) = &self.links[to.index()] {
+            link.put(kind, &[body]);
+        }
+    }
+
+    fn set_hello(&mut self, hello: &Hello) {
+        *self.peers.hello.borrow_mut() = hello.clone();
+    }
+
+    fn dial(&mut self, node: NodeId, address: &str) {
+        spawn_local(self.peers.clone().dial(node, address.to_string()));
+    }
+
+    fn write(&mut self, batch: Batch) {
+        match self.storage.write(batch) {
+            Ok(None) => {}
+            Ok(Some(up_to)) => self.at_once.push_back(DriverInput::Durable(up_to)),
+            Err(why) => self.at_once.push_back(DriverInput::Failed(why)),
+        }
+    }
+
+    fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch) {
+        self.keeper.fetch(fetcher, fetch);
+    }
+
+    fn keep_meta(&mut self, meta: &Meta) {
+        self.keeper.keep_meta(meta);
+    }
+
+    fn keep_base(&mut self) {
+        self.keeper.keep_base(&self.base);
+    }
+
+    fn command_client(&mut self, key: u64, command: ClientCommand<'_>) {
+        let Some(conn) = self.conns.get(&key) else { return };
+        match command {
+            ClientCommand::Send(bytes) => {
+                if conn.append(bytes) {
+                    self.unsent.push(conn.clone());
+                }
+            }
+            ClientCommand::Shut => conn.shut(),
+            ClientCommand::Close => conn.close(),
+            ClientCommand::Reset => conn.reset(),
+            ClientCommand::Consumed(total) => conn.consumed(total),
+        }
+    }
+
+    fn open_port(&mut self, port: u16) -> Result<(), String> {
+        let address = SocketAddr::new(self.address, port);
+        let listener = proxy::listen(address, &self.client_events).map_err(|error| {
+            format!(
+                "{address}, where the server listens, cannot be opened: {error}; stop what uses \
+                 it, or give the server another port"
+            )
+        })?;
+        debug!("clients may connect to {}", listener.address);
+        self.listeners.insert(port, listener);
+        Ok(())
+    }
+
+    fn close_port(&mut self, port: u16) {
+        self.listeners.remove(&port);
+    }
+
+    fn start_server(&mut self, number: u64, generation: Generation) {
+        let order = StartOrder {
+            number,
+            me: self.me,
+            generation,
+            spec: self.spec.clone().expect("a witness wants no server"),
+            directory: self.run_directory.clone(),
+            args: self.args.clone(),
+        };
+        let outcomes = self.outcomes.clone();
+        spawn_local(async move {
+            let outcome = match ServerProcess::start(order, &outcomes).await {
+                Ok(process) => HostOutcome::Started(number, Box::new(process)),
+                Err(why) => {
+                    HostOutcome::Input(DriverInput::Server(number, ServerChange::Failed(why)))
+                }
+            };
+            let _ = outcomes.send(outcome);
+        });
+    }
+
+    fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
+        let server = self.server.as_mut().expect("a server that runs is fed");
+        server.script.push(kind, [slot.0, 0, 0], &[payload])
+    }
+
+    fn ring(&mut self) {
+        if let Some(server) = &self.server {
+            server.region().script_bell.ring();
+        }
+    }
+
+    fn watch_state(&mut self, watch: bool) {
+        if let Some(server) = &self.server {
+            let state = u32::from(watch);
+            server.region().watch_state.store(state, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+}

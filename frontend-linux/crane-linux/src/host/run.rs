@@ -1,0 +1,307 @@
+//! The loop: waits for something to happen, hands it to the driver, and makes a round of passes.
+
+use std::future::pending;
+use std::sync::atomic::Ordering;
+
+use crane_core::paxos::WriteNumber;
+use crane_shm::ServerState;
+use crane_shm::region::TROUBLE_BYTES;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::cell::Report;
+use crate::clock::{Alarm, Clock};
+use crate::driver::{
+    ClientInput, Driver, DriverInput, ProgramEnd, Restored, ServerChange, Settings, Stop,
+};
+use crate::log::storage::WriteProgress;
+use crate::net::link::Arrival;
+use crate::net::query::Query;
+use crate::proxy::{ClientAction, ClientEvent};
+use crate::report::Ending;
+
+use super::{HostOutcome, HostParts, LinuxHost};
+
+/// Events that are handled before a round, so that they are batched.
+const EVENTS_PER_ROUND: usize = 64;
+/// Records of the server's output that are taken before something else has its turn.
+const RECORDS_PER_PASS: usize = 1024;
+
+/// What the loop waits for.
+enum Happened {
+    Alarm,
+    Woken,
+    Written(Result<WriteNumber, String>),
+    Arrived(Arrival),
+    Client(ClientEvent),
+    HostOutcome(HostOutcome),
+}
+
+/// A replica on this host.
+struct Replica {
+    driver: Driver<LinuxHost>,
+    clock: Clock,
+    progress: Option<WriteProgress>,
+    outcomes: UnboundedReceiver<HostOutcome>,
+}
+
+/// Runs a replica until it has to stop, or `interrupted` is done.
+///
+/// # Errors
+/// What the system refused.
+pub async fn run(
+    settings: Settings,
+    restored: Restored,
+    mut parts: HostParts,
+    interrupted: impl Future<Output = ()>,
+) -> std::io::Result<Option<Stop>> {
+    let mut alarm = Alarm::new()?;
+    let (clock, progress) = (parts.clock, parts.progress.take());
+    let (sender, outcomes) = unbounded_channel();
+    let host = LinuxHost::new(settings.me, parts, sender);
+    let driver = Driver::new(settings, restored, host, clock.moment());
+    let mut replica = Replica { driver, clock, progress, outcomes };
+    tokio::pin!(interrupted);
+    replica.driver.begin(clock.moment());
+    loop {
+        replica.round();
+        if let Some(stop) = replica.driver.stop().cloned() {
+            replica.leave();
+            return Ok(Some(stop));
+        }
+        alarm.set(clock.moment().instant(), replica.driver.deadline())?;
+        let mut next = tokio::select! {
+            () = &mut interrupted => {
+                replica.leave();
+                return Ok(None);
+            }
+            happened = replica.wait(&mut alarm) => Some(happened?),
+        };
+        for _ in 0..EVENTS_PER_ROUND {
+            let Some(happened) = next else { break };
+            replica.handle(happened);
+            next = replica.waiting();
+        }
+        if let Some(happened) = next {
+            replica.handle(happened);
+        }
+    }
+}
+
+impl Replica {
+    async fn wait(&mut self, alarm: &mut Alarm) -> std::io::Result<Happened> {
+        let has_room = self.driver.has_room_for_clients();
+        let host = &*self.driver.host();
+        let woken = async {
+            match &host.server {
+                Some(server) => server.woken().await,
+                None => pending().await,
+            }
+        };
+        let stored = async {
+            match &self.progress {
+                Some(progress) => progress.wait().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            outcome = alarm.wait() => outcome.map(|()| Happened::Alarm),
+            outcome = woken => outcome.map(|()| Happened::Woken),
+            outcome = stored => Ok(Happened::Written(outcome)),
+            arrival = host.peers.arrivals.receive() => Ok(Happened::Arrived(arrival)),
+            event = host.client_events.receive(), if has_room => Ok(Happened::Client(event)),
+            Some(outcome) = self.outcomes.recv() => Ok(Happened::HostOutcome(outcome)),
+        }
+    }
+
+    /// Returns something that has happened already, if anything has.
+    fn waiting(&mut self) -> Option<Happened> {
+        if let Some(outcome) = self.progress.as_ref().and_then(|progress| progress.try_take()) {
+            return Some(Happened::Written(outcome));
+        }
+        let has_room = self.driver.has_room_for_clients();
+        let host = self.driver.host();
+        if let Ok(arrival) = host.peers.arrivals.try_receive() {
+            return Some(Happened::Arrived(arrival));
+        }
+        if has_room && let Ok(event) = host.client_events.try_receive() {
+            return Some(Happened::Client(event));
+        }
+        None
+    }
+
+    fn handle(&mut self, happened: Happened) {
+        let moment = self.clock.moment();
+        let input = match happened {
+            Happened::Alarm => DriverInput::Wake,
+            Happened::Woken => {
+                if let Some(server) = &mut self.driver.host().server {
+                    server.listen_to_wakes();
+                }
+                return;
+            }
+            Happened::Written(Ok(up_to)) => DriverInput::Durable(up_to),
+            Happened::Written(Err(why)) => DriverInput::Failed(why),
+            Happened::Arrived(arrival) => match self.arrived(arrival) {
+                Some(input) => input,
+                None => return,
+            },
+            Happened::Client(event) => self.client_acted(event),
+            Happened::HostOutcome(outcome) => match self.came_out(outcome) {
+                Some(input) => input,
+                None => return,
+            },
+        };
+        self.driver.handle(moment, input);
+    }
+
+    /// Takes in what a link has brought. What comes by a link that another one has replaced is
+    /// nothing.
+    fn arrived(&mut self, arrival: Arrival) -> Option<DriverInput> {
+        let host = self.driver.host();
+        Some(match arrival {
+            Arrival::Up(link, hello) => {
+                host.take_link(link);
+                DriverInput::LinkUp(hello)
+            }
+            Arrival::Down(link) if host.forget_link(&link) => DriverInput::LinkDown(link.node),
+            Arrival::Paxos(link, received) if host.is_current(&link) => {
+                DriverInput::Message(link.node, received)
+            }
+            Arrival::Ops(link, ops) if host.is_current(&link) => DriverInput::Ops(link.node, ops),
+            Arrival::Server(link, report) if host.is_current(&link) => {
+                DriverInput::Report(link.node, report)
+            }
+            Arrival::Asked(query, answer) => {
+                let hash_slot = match query {
+                    Query::Status { hash_slot } => hash_slot,
+                    _ => 0,
+                };
+                let facts = host.facts(hash_slot);
+                answer.signal(self.driver.answer(self.clock.moment(), query, &facts));
+                return None;
+            }
+            Arrival::Refused(why) => DriverInput::Failed(why),
+            Arrival::Down(_) | Arrival::Paxos(..) | Arrival::Ops(..) | Arrival::Server(..) => {
+                return None;
+            }
+        })
+    }
+
+    fn client_acted(&mut self, event: ClientEvent) -> DriverInput {
+        let host = self.driver.host();
+        let ClientEvent { conn, what } = event;
+        let key = conn.key.get();
+        match what {
+            ClientAction::Connected => {
+                let input = ClientInput::Connected { local: conn.local, peer: conn.peer };
+                DriverInput::Client(host.take_conn(&conn), input)
+            }
+            ClientAction::Sent(bytes) => DriverInput::Client(key, ClientInput::Sent(bytes)),
+            ClientAction::Shut => DriverInput::Client(key, ClientInput::Shut),
+            ClientAction::Gone => DriverInput::Client(key, ClientInput::Gone),
+            ClientAction::Drained(total) => DriverInput::Client(key, ClientInput::Drained(total)),
+            ClientAction::Over => {
+                host.forget_conn(key);
+                DriverInput::Client(key, ClientInput::Over)
+            }
+        }
+    }
+
+    fn came_out(&mut self, outcome: HostOutcome) -> Option<DriverInput> {
+        match outcome {
+            HostOutcome::Input(input) => Some(input),
+            HostOutcome::Started(number, process) => {
+                self.driver.host().server = Some(process);
+                Some(DriverInput::Server(number, ServerChange::Ready))
+            }
+            HostOutcome::Cell(number, report) => {
+                let change = match report {
+                    Report::Overlay => ServerChange::Overlay,
+                    Report::Copy(why) => ServerChange::Copy(why),
+                    Report::Started => ServerChange::Started,
+                    Report::Failed(why) => ServerChange::Failed(why),
+                    Report::Exited(status) => self.ended(number, Ending::Exited(status))?,
+                    Report::Killed(signal) => self.ended(number, Ending::Killed(signal))?,
+                };
+                Some(DriverInput::Server(number, change))
+            }
+        }
+    }
+
+    /// Takes in the last output of a run that has ended, and lets the run go.
+    fn ended(&mut self, number: u64, ending: Ending) -> Option<ServerChange> {
+        self.driver.host().server.as_ref().filter(|server| server.number == number)?;
+        while self.take_output() {}
+        let server = self.driver.host().server.take()?;
+        let region = server.region();
+        region.set_state(ServerState::Exited);
+        let mut space = [0; TROUBLE_BYTES];
+        Some(ServerChange::Ended(ProgramEnd {
+            ending,
+            clock: region.clock.load(Ordering::SeqCst),
+            admitted: region.admitted.load(Ordering::SeqCst),
+            trouble: String::from_utf8_lossy(region.trouble(&mut space)).into_owned(),
+        }))
+    }
+
+    /// Carries everything as far as it goes.
+    fn round(&mut self) {
+        let mut more = true;
+        for _ in 0..Driver::<LinuxHost>::passes_per_round() {
+            if !std::mem::take(&mut more) {
+                break;
+            }
+            more |= self.take_output();
+            let view = self.driver.host().view();
+            more |= self.driver.pass(self.clock.moment(), view);
+            while let Some(input) = self.driver.host().at_once.pop_front() {
+                self.driver.handle(self.clock.moment(), input);
+                more = true;
+            }
+            if self.driver.stop().is_some() {
+                break;
+            }
+        }
+        self.driver.host().flush_links();
+        self.driver.end_round(self.clock.moment(), more);
+    }
+
+    /// Takes what the server has said. Returns whether there was anything.
+    fn take_output(&mut self) -> bool {
+        let host = self.driver.host();
+        let output = host.server.as_mut().and_then(|server| server.output.take());
+        let Some(mut output) = output else { return false };
+        let mut count = 0;
+        while count < RECORDS_PER_PASS {
+            match output.peek() {
+                Ok(Some(record)) => {
+                    self.driver.handle_output(self.clock.moment(), &record);
+                    output.pop();
+                    count += 1;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    let why = format!("the server has damaged the shared memory: {error}");
+                    self.driver.handle(self.clock.moment(), DriverInput::Failed(why));
+                    break;
+                }
+            }
+        }
+        let host = self.driver.host();
+        host.flush_clients();
+        if let Some(server) = &mut host.server {
+            server.output = Some(output);
+            if count > 0 {
+                server.region().output_bell.ring();
+            }
+        }
+        count > 0
+    }
+
+    /// Does the last thing: others learn at once what this replica knows.
+    fn leave(mut self) {
+        self.driver.leave();
+        self.driver.host().flush_links();
+        self.driver.into_host().finish();
+    }
+}

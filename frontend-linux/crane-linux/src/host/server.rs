@@ -1,0 +1,174 @@
+//! The server's process: its cell, the memory that it shares with the daemon, and what it prints.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
+
+use crane_core::id::{Generation, NodeId};
+use crane_shm::{Region, RingReader, RingWriter, Shared};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
+use tokio::net::unix::pipe;
+use tokio::process::Child;
+use tokio::task::spawn_local;
+
+use crate::cell::{self, Report, Spec, upper};
+use crate::driver::ServerView;
+use crate::options::{Admission, ReplicaArgs, ServerFsync};
+
+use super::{HostOutcome, Outcomes};
+
+/// One run of the server's program. Dropped: its cell ends.
+pub(super) struct ServerProcess {
+    /// The run's number.
+    pub(super) number: u64,
+    shared: Shared,
+    /// The daemon's end of the script.
+    pub(super) script: RingWriter,
+    /// The daemon's end of the output; taken out while it is read.
+    pub(super) output: Option<RingReader>,
+    wake: pipe::Receiver,
+    cell: Child,
+}
+
+/// What a run of the server's program is started with.
+pub(super) struct StartOrder {
+    /// The run's number.
+    pub(super) number: u64,
+    /// This replica.
+    pub(super) me: NodeId,
+    /// The generation that its clients begin with.
+    pub(super) generation: Generation,
+    /// How the program is started.
+    pub(super) spec: Spec,
+    /// Where the cell and the daemon meet.
+    pub(super) directory: std::path::PathBuf,
+    /// The command line.
+    pub(super) args: ReplicaArgs,
+}
+
+impl ServerProcess {
+    /// Starts the server's program in a fresh cell. What its launcher reports goes to `outcomes`.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
+        let StartOrder { number, me, generation, spec, directory, args } = order;
+        let (region, wake) = (directory.join("region"), directory.join("wake"));
+        // New files: a server of a former life, which may still be dying, keeps the old ones.
+        for path in [&region, &wake] {
+            upper::remove_file(path)?;
+        }
+        let mut name = region.as_os_str().as_encoded_bytes().to_vec();
+        name.push(0);
+        let shared =
+            Shared::create(&name, u32::from(me.number()), generation.0).map_err(|error| {
+                format!("{}: {}", region.display(), io::Error::from_raw_os_error(error))
+            })?;
+        let arrival = u32::from(args.admission == Admission::Arrival);
+        shared.region().admit_on_arrival.store(arrival, Ordering::SeqCst);
+        let keep = u32::from(args.server_fsync == ServerFsync::Keep);
+        shared.region().keep_fsync.store(keep, Ordering::SeqCst);
+        let wake = make_fifo(&wake)?;
+        // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
+        let (script, output) = unsafe { shared.daemon_ends() };
+        let cell = cell::start(&spec).await.map_err(|error| error.to_string())?;
+        spawn_local(pass_reports(number, cell.reports, outcomes.clone()));
+        spawn_local(pass_lines(cell.stdout, false));
+        spawn_local(pass_lines(cell.stderr, true));
+        let output = Some(output);
+        Ok(Self { number, shared, script, output, wake, cell: cell.child })
+    }
+
+    /// Returns what the process shares with the daemon.
+    pub(super) fn region(&self) -> &'static Region {
+        self.shared.region()
+    }
+
+    /// Returns the process number of the program.
+    pub(super) fn pid(&self) -> Option<u32> {
+        cell::server_process(self.cell.id()?)
+    }
+
+    /// Returns what is seen of the program.
+    pub(super) fn view(&self) -> ServerView {
+        let region = self.region();
+        ServerView {
+            state: region.state(),
+            admitted: region.admitted.load(Ordering::SeqCst),
+            clock: region.clock.load(Ordering::SeqCst),
+            connections: region.connections.load(Ordering::SeqCst),
+            deadline: region.deadline.load(Ordering::SeqCst),
+            entries: region.entries.load(Ordering::SeqCst),
+            bubbles: region.bubbles.load(Ordering::SeqCst),
+            uncovered_calls: region.uncovered_calls.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Waits until the process has something for the daemon.
+    pub(super) async fn woken(&self) -> io::Result<()> {
+        self.wake.readable().await
+    }
+
+    /// Hears what was rung, before the daemon looks: what comes later rings again.
+    pub(super) fn listen_to_wakes(&mut self) {
+        // One read: more than a byte or two never waits, since a wake is sent only after the one
+        // before was heard. `poll_read` marks an emptied pipe as not readable; `try_read` does not.
+        let mut space = [0; 64];
+        let mut context = Context::from_waker(Waker::noop());
+        let mut buffer = ReadBuf::new(&mut space);
+        let _ = Pin::new(&mut self.wake).poll_read(&mut context, &mut buffer);
+        self.region().wake_pending.store(0, Ordering::SeqCst);
+    }
+}
+
+/// The pipe by which the server's process wakes the daemon. Opened for both directions: it has no
+/// end.
+fn make_fifo(path: &Path) -> Result<pipe::Receiver, String> {
+    let name = upper::c_path(path)?;
+    let describe = |error: io::Error| format!("{}: {error}", path.display());
+    // SAFETY: the path is a live string with its zero byte.
+    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
+        return Err(describe(io::Error::last_os_error()));
+    }
+    pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(describe)
+}
+
+async fn pass_reports(number: u64, reports: pipe::Receiver, to: Outcomes) {
+    let mut lines = BufReader::new(reports).lines();
+    let mut ended = false;
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(report) = Report::parse(&line) {
+            ended |= matches!(report, Report::Exited(_) | Report::Killed(_) | Report::Failed(_));
+            let _ = to.send(HostOutcome::Cell(number, report));
+        }
+    }
+    if !ended {
+        // Somebody has killed the whole cell.
+        let _ = to.send(HostOutcome::Cell(number, Report::Killed(libc::SIGKILL)));
+    }
+}
+
+/// The server's own words go where the daemon's go, line by line.
+async fn pass_lines(stream: impl AsyncRead + Unpin, to_error_output: bool) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {
+                let text = String::from_utf8_lossy(&line);
+                let text = text.trim_end_matches(['\n', '\r']);
+                // A daemon whose own output is closed goes on.
+                use std::io::Write;
+                let _ = if to_error_output {
+                    writeln!(io::stderr(), "{text}")
+                } else {
+                    writeln!(io::stdout(), "{text}")
+                };
+            }
+        }
+    }
+}
