@@ -10,6 +10,7 @@
 use heapless::index_map::FnvIndexMap;
 
 use crate::id::{ConnId, Generation, NodeId};
+use crate::index_list::{IndexList, Neighbours};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::wire::{Endpoint, Op};
@@ -58,6 +59,8 @@ struct EntryReplica {
 pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize> {
     listeners: [Option<Listener>; LISTENERS],
     conns: [Option<Conn>; CONNECTIONS],
+    /// Of the connections that wait in backlogs.
+    links: [Neighbours; CONNECTIONS],
     by_id: FnvIndexMap<ConnId, u16, CONNECTIONS>,
     entries: [EntryReplica; NODES_MAX],
     /// Where the search for a free place begins; everything below is taken.
@@ -72,6 +75,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Self {
             listeners: [None; LISTENERS],
             conns: [None; CONNECTIONS],
+            links: [Neighbours::UNLINKED; CONNECTIONS],
             by_id: FnvIndexMap::new(),
             entries: [entry; NODES_MAX],
             free: 0,
@@ -122,8 +126,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
     /// Begins to listen. `None`: the table is full.
     pub fn listen(&mut self, bound: Endpoint, ipv6: bool, backlog: u32) -> Option<ListenerIndex> {
         let index = self.listeners.iter().position(Option::is_none)?;
-        let (first, last) = (None, None);
-        self.listeners[index] = Some(Listener { bound, ipv6, backlog, waiting: 0, first, last });
+        let queue = IndexList::EMPTY;
+        self.listeners[index] = Some(Listener { bound, ipv6, backlog, waiting: 0, queue });
         Some(ListenerIndex(index as u16))
     }
 
@@ -153,16 +157,10 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// Takes the first connection that waits.
     pub fn accept(&mut self, listener: ListenerIndex) -> Option<ConnIndex> {
-        let first = self.listener(listener).first?;
-        let behind = self.conn(first).behind;
-        let entry = self.listener_mut(listener);
-        entry.first = behind;
+        let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
+        let first = ConnIndex(entry.queue.pop_front(&mut self.links)?);
         entry.waiting -= 1;
-        if behind.is_none() {
-            entry.last = None;
-        }
-        let conn = self.conn_mut(first);
-        (conn.backlog_of, conn.behind) = (None, None);
+        self.conn_mut(first).backlog_of = None;
         Some(first)
     }
 
@@ -209,7 +207,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
         (entry.generation, entry.next) = (id.generation, expected + 1);
         let Some(listener) = self.listener_for(&local) else { return Admitted::Refused(id) };
-        let Listener { backlog, waiting, last, .. } = *self.listener(listener);
+        let Listener { backlog, waiting, .. } = *self.listener(listener);
         let free = (self.free..CONNECTIONS).find(|place| self.conns[*place].is_none());
         let (Some(place), true) = (free, waiting < backlog) else {
             return Admitted::Refused(id);
@@ -220,12 +218,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         let mut conn = Conn::new(id, local, peer);
         conn.backlog_of = Some(listener);
         self.conns[place] = Some(conn);
-        match last {
-            Some(last) => self.conn_mut(last).behind = Some(index),
-            None => self.listener_mut(listener).first = Some(index),
-        }
-        let entry = self.listener_mut(listener);
-        entry.last = Some(index);
+        let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
+        entry.queue.push_back(&mut self.links, index.0);
         entry.waiting += 1;
         Admitted::Acceptable(listener)
     }
@@ -284,10 +278,6 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         at_port
             .min_by_key(|(index, listener)| (listener.ipv6 != ipv6, *index))
             .map(|(index, _)| ListenerIndex(index as u16))
-    }
-
-    fn listener_mut(&mut self, listener: ListenerIndex) -> &mut Listener {
-        self.listeners[listener.0 as usize].as_mut().expect("a listener that exists")
     }
 }
 

@@ -3,6 +3,7 @@
 //! counted.
 
 use crate::id::ConnId;
+use crate::index_list::IndexList;
 use crate::limits::{RECEIVE_WINDOW, SEND_WINDOW};
 use crate::mutants::{Mutant, broken};
 use crate::wire::Endpoint;
@@ -26,8 +27,8 @@ pub struct Listener {
     pub backlog: u32,
     /// How many do.
     pub(super) waiting: u32,
-    pub(super) first: Option<ConnIndex>,
-    pub(super) last: Option<ConnIndex>,
+    /// They, in the order of the script.
+    pub(super) queue: IndexList,
 }
 
 /// A client's connection.
@@ -62,9 +63,8 @@ pub struct Conn {
     pub read_edges: u32,
     /// Grows when room to write came back, or a reset.
     pub write_edges: u32,
-    /// The listener in whose backlog it waits, and the connection behind it there.
+    /// The listener in whose backlog it waits.
     pub(super) backlog_of: Option<ListenerIndex>,
-    pub(super) behind: Option<ConnIndex>,
 }
 
 impl Conn {
@@ -84,7 +84,6 @@ impl Conn {
             read_edges: 0,
             write_edges: 0,
             backlog_of: None,
-            behind: None,
         }
     }
 
