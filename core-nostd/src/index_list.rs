@@ -235,7 +235,8 @@ mod tests {
     #[should_panic(expected = "enters a second list")]
     fn a_place_is_in_one_list_at_a_time() {
         let (_, mut links) = list(&[0, 1]);
-        IndexList::EMPTY.push_back(&mut links, 1);
+        let mut other = IndexList::EMPTY;
+        other.push_back(&mut links, 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::index_list::IndexList;
 use crane_core::wire::Endpoint;
 
 /// Descriptors that can be followed; higher numbers get the real calls.
@@ -86,10 +87,10 @@ pub struct Description {
     /// Grows when something was read or written at a channel, arrived at a listener, or became
     /// ready in an epoll instance.
     pub edges: u32,
-    /// First of the interests in it (see `watch`), plus 1.
-    pub watched: u16,
-    /// Of an epoll instance: first and last of its interests, plus 1.
-    pub interests: (u16, u16),
+    /// The interests in it (see `watch`).
+    pub watched: IndexList,
+    /// Of an epoll instance: its interests.
+    pub interests: IndexList,
 }
 
 const FREE: Description = Description {
@@ -105,8 +106,8 @@ const FREE: Description = Description {
     send_timeout: 0,
     reported: 0,
     edges: 0,
-    watched: NONE,
-    interests: (NONE, NONE),
+    watched: IndexList::EMPTY,
+    interests: IndexList::EMPTY,
 };
 
 /// The descriptions, and which of them a connection or listener belongs to.
@@ -135,6 +136,7 @@ impl Descriptors {
         self.free = index + 1;
         self.table[index] = Description { kind, references: 1, nonblocking, ..FREE };
         number.store(index as u16 + 1, Ordering::Relaxed);
+        self.check();
         Some(TableEntry(index as u16))
     }
 
@@ -145,6 +147,7 @@ impl Descriptors {
         };
         self.at(place).references += 1;
         number.store(place.0 + 1, Ordering::Relaxed);
+        self.check();
         true
     }
 
@@ -175,6 +178,12 @@ impl Descriptors {
         assert!(self.at(place).references == 0);
         *self.at(place) = FREE;
         self.free = self.free.min(place.0 as usize);
+        self.check();
+    }
+
+    /// A description, to read.
+    pub fn description(&self, place: TableEntry) -> &Description {
+        &self.table[place.0 as usize]
     }
 
     /// A description.
@@ -190,5 +199,121 @@ impl Descriptors {
                 description.kind = DescriptionKind::Kernel;
             }
         }
+    }
+
+    /// Checks what holds between any two calls, in time proportional to the tables: each number
+    /// leads to a description that exists and that has a reference for it; a free place has no
+    /// references and no interests, nor is it below where the search for one begins; both ends of a
+    /// channel name each other.
+    ///
+    /// Called under debug assertions after each change.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(&self) {
+        let mut leading = [0; DESCRIPTIONS];
+        for number in &NUMBERS {
+            if let Some(place) = number.load(Ordering::Relaxed).checked_sub(1) {
+                leading[usize::from(place)] += 1;
+            }
+        }
+        for (index, description) in self.table.iter().enumerate() {
+            let used = description.kind != DescriptionKind::Free;
+            let Description { references, watched, interests, .. } = *description;
+            assert!(leading[index] <= references, "a number leads to what it has no reference of");
+            assert!(
+                used == (references > 0),
+                "a description has no reference, or a free place has"
+            );
+            assert!(used || watched.is_empty() && interests.is_empty(), "a free place is watched");
+            assert!(used || index >= self.free, "a free place is missed");
+            if let DescriptionKind::Channel { peer } = description.kind {
+                let here = TableEntry(index as u16);
+                let back = DescriptionKind::Channel { peer: here };
+                assert!(self.description(peer).kind == back, "a channel's other end is another's");
+            }
+        }
+    }
+
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            self.invariants();
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use super::*;
+
+    /// Clears the numbers, which all tests share, and keeps them for one test.
+    pub fn take_numbers() -> MutexGuard<'static, ()> {
+        static TAKEN: Mutex<()> = Mutex::new(());
+        let guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        NUMBERS.iter().for_each(|number| number.store(NONE, Ordering::Relaxed));
+        guard
+    }
+
+    /// A pipe with a second number for its first end.
+    fn pipe() -> (MutexGuard<'static, ()>, Box<Descriptors>, [TableEntry; 2]) {
+        let guard = take_numbers();
+        let mut descriptors = Box::new(Descriptors::new());
+        let ends = [10, 11].map(|number| {
+            descriptors.open(number, DescriptionKind::Kernel, false).expect("room for two")
+        });
+        for (end, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            descriptors.at(end).kind = DescriptionKind::Channel { peer };
+        }
+        assert!(descriptors.share(ends[0], 12));
+        (guard, descriptors, ends)
+    }
+
+    #[test]
+    fn a_description_lives_as_long_as_its_numbers_and_calls() {
+        let (_guard, mut descriptors, [end, other]) = pipe();
+        descriptors.at(other).kind = DescriptionKind::Channel { peer: other };
+        descriptors.at(end).kind = DescriptionKind::Kernel;
+        descriptors.hold(end);
+        assert_eq!(descriptors.detach(10), Some((end, false)));
+        assert_eq!(descriptors.detach(12), Some((end, false)));
+        assert_eq!((lookup(12), descriptors.detach(12)), (None, None));
+        assert!(descriptors.release(end));
+        descriptors.free(end);
+        assert_eq!(descriptors.open(13, DescriptionKind::Epoll, false), Some(end));
+    }
+
+    #[test]
+    #[should_panic(expected = "a number leads to what it has no reference of")]
+    fn a_number_without_a_reference_is_noticed() {
+        let (_guard, mut descriptors, [end, _]) = pipe();
+        descriptors.at(end).references -= 1;
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a channel's other end is another's")]
+    fn a_channel_with_one_end_is_noticed() {
+        let (_guard, mut descriptors, [_, other]) = pipe();
+        descriptors.at(other).kind = DescriptionKind::Kernel;
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a description has no reference, or a free place has")]
+    fn a_description_that_nothing_refers_to_is_noticed() {
+        let (_guard, mut descriptors, _) = pipe();
+        descriptors.table[5].kind = DescriptionKind::Socket;
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a free place is missed")]
+    fn a_free_place_below_the_search_is_noticed() {
+        let (_guard, mut descriptors, _) = pipe();
+        descriptors.free = 3;
+        descriptors.invariants();
     }
 }

@@ -18,7 +18,8 @@
 //! | [`script`] | the next entry, or waiting for one |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
-//! | [`descriptors`], [`inbox`], [`output`], [`watch`] | what stands behind file descriptors |
+//! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`watch`], [`readiness`] | who waits for which of them, and what poll and epoll answer |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, how it reports, who may end |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -32,6 +33,7 @@ mod execution;
 mod hooks;
 mod inbox;
 mod output;
+mod readiness;
 mod script;
 mod start;
 mod turn;

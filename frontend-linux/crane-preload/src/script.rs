@@ -9,7 +9,7 @@ use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
 use crate::execution::{On, ProgramExecution};
-use crate::watch;
+use crate::readiness;
 use crate::world::World;
 
 /// Everybody who waits.
@@ -109,7 +109,7 @@ fn admit_head(world: &mut World) -> bool {
             if matches!(admitted, Admitted::Room(_) | Admitted::Reset(_)) {
                 run.turn.wake(On::Write(place).key(), ALL);
             }
-            watch::changed(run, descriptors, watches, place);
+            readiness::changed(run, descriptors, watches, place);
         };
         let mark = run.admit(slot, entry.timestamp, entry.ops(), entry.grant, |run, admitted| {
             notify(run, admitted);

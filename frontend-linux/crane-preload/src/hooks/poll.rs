@@ -9,8 +9,9 @@ use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 use super::time::{after, duration};
 use crate::errno;
 use crate::execution::On;
+use crate::readiness;
 use crate::turn::{Call, Held, begin};
-use crate::watch::{self, PollSet};
+use crate::watch::PollSet;
 use crate::world::World;
 
 /// Descriptors that select(2) can name.
@@ -25,7 +26,7 @@ fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) ->
     let me = held.me.0 as usize;
     let ready = loop {
         let World { run, descriptors, watches, .. } = held.world();
-        let ready = watch::scan(run, descriptors, watches, entries);
+        let ready = readiness::scan(run, descriptors, watches, entries);
         if ready > 0 || timeout == Some(0) {
             break ready;
         }
@@ -34,7 +35,7 @@ fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) ->
         *held.world().watches.set_of(me) = PollSet::EMPTY;
         if woken == Woken::Expired {
             let World { run, descriptors, watches, .. } = held.world();
-            break watch::scan(run, descriptors, watches, entries);
+            break readiness::scan(run, descriptors, watches, entries);
         }
     };
     held.end();

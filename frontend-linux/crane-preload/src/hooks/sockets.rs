@@ -19,8 +19,8 @@ use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
+use crate::readiness;
 use crate::turn::{Call, Held, begin};
-use crate::watch;
 use crate::world::World;
 
 /// How many connections may wait to be accepted, whatever the server asks for: where a kernel lets
@@ -314,5 +314,5 @@ fn wake_all(world: &mut World, place: TableEntry) {
     let World { run, descriptors, watches, .. } = world;
     run.turn.wake(On::Read(place).key(), u32::MAX);
     run.turn.wake(On::Write(place).key(), u32::MAX);
-    watch::changed(run, descriptors, watches, place);
+    readiness::changed(run, descriptors, watches, place);
 }

@@ -14,8 +14,9 @@ use super::time::after;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::output::Output;
+use crate::readiness::{self, kernel_readiness};
 use crate::turn::{Call, Held, begin};
-use crate::watch::{self, kernel_readiness};
+use crate::watch;
 use crate::world::World;
 
 /// The daemon is told how far the server has read in steps of this size: it then lets the client
@@ -230,13 +231,14 @@ pub fn dispose(world: &mut World, place: TableEntry) {
         DescriptionKind::Channel { peer } if peer != place => other_end = Some(peer),
         _ => {}
     }
-    descriptors.free(place);
     if let Some(peer) = other_end {
         // The other end reads the end of the stream, or cannot write any more; it is alone now.
-        if descriptors.at(peer).kind == (DescriptionKind::Channel { peer: place }) {
-            descriptors.at(peer).kind = DescriptionKind::Channel { peer };
-        }
+        descriptors.at(place).kind = DescriptionKind::Kernel;
+        descriptors.at(peer).kind = DescriptionKind::Channel { peer };
+        descriptors.free(place);
         used(world, peer, peer);
+    } else {
+        descriptors.free(place);
     }
 }
 
@@ -248,7 +250,7 @@ pub fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
         description.edges = description.edges.wrapping_add(1);
         run.turn.wake(On::Read(end).key(), u32::MAX);
         run.turn.wake(On::Write(end).key(), u32::MAX);
-        watch::changed(run, descriptors, watches, end);
+        readiness::changed(run, descriptors, watches, end);
         if place == peer {
             break;
         }

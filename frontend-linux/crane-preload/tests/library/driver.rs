@@ -89,8 +89,9 @@ fn library() -> &'static Path {
             .arg(manifest)
             .arg("--target-dir")
             .arg(&place)
-            // As crane-linux builds it.
+            // As crane-linux builds it, and with the tables checked after each change.
             .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
             .status()
             .unwrap();
         assert!(result.success(), "the library builds");
