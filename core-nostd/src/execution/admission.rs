@@ -84,6 +84,12 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// Applies an op.
     pub fn admit<'a>(&mut self, op: &Op<'a>) -> Admitted<'a> {
+        let admitted = self.apply(op);
+        self.check();
+        admitted
+    }
+
+    fn apply<'a>(&mut self, op: &Op<'a>) -> Admitted<'a> {
         match *op {
             Op::Connect { conn, local, peer } => self.connect(conn, local, peer),
             Op::Send { conn, offset, bytes } => self.send(conn, offset, bytes),
@@ -161,6 +167,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         let first = ConnIndex(entry.queue.pop_front(&mut self.links)?);
         entry.waiting -= 1;
         self.conn_mut(first).backlog_of = None;
+        self.check();
         Some(first)
     }
 
@@ -182,6 +189,50 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         assert!(closed.backlog_of.is_none());
         self.by_id.swap_remove(&closed.id);
         self.free = self.free.min(place);
+        self.check();
+    }
+
+    /// Checks what holds between any two steps, in time proportional to the tables: each connection
+    /// is found by its name, and keeps its windows; each listener's queue has the connections that
+    /// wait there, as many as it counts; no free place is below where the search for one begins.
+    ///
+    /// Called always in simulation, and under debug assertions after each admission to small
+    /// tables.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(&self) {
+        let (mut count, mut waiting) = (0, 0);
+        let conns = self.conns.iter().enumerate();
+        for (index, conn) in conns.filter_map(|(index, conn)| Some((index, conn.as_ref()?))) {
+            conn.invariants();
+            count += 1;
+            waiting += usize::from(conn.backlog_of.is_some());
+            let found = self.by_id.get(&conn.id).map(|at| usize::from(*at));
+            assert!(found == Some(index), "a connection is not found by its name");
+        }
+        assert!(count == self.by_id.len(), "a name leads to no connection");
+        let mut queued = 0;
+        let listeners = self.listeners.iter().enumerate();
+        for (index, listener) in listeners.filter_map(|(index, at)| Some((index, at.as_ref()?))) {
+            let here = Some(ListenerIndex(index as u16));
+            let length = listener.queue.invariants(&self.links, |at| {
+                self.conns[usize::from(at)].is_some_and(|conn| conn.backlog_of == here)
+            });
+            assert!(length == listener.waiting as usize, "a backlog is miscounted");
+            queued += length;
+        }
+        assert!(queued == waiting, "a connection waits in no backlog");
+        let linked = self.links.iter().filter(|links| links.is_linked()).count();
+        assert!(linked == queued, "a place that waits in no backlog is linked");
+        assert!(self.conns[..self.free].iter().all(Option::is_some), "a free place is missed");
+    }
+
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) && CONNECTIONS <= 64 {
+            self.invariants();
+        }
     }
 
     /// How many connections exist.
@@ -299,104 +350,4 @@ fn reset(conn: &mut Conn) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Small = Sockets<4, 2>;
-
-    fn id(generation: u64, number: u64) -> ConnId {
-        let entry = NodeId::new(2).unwrap();
-        ConnId { entry, generation: Generation(generation), number }
-    }
-
-    fn end(port: u16) -> Endpoint {
-        Endpoint::from_ipv4([127, 0, 0, 2], port)
-    }
-
-    fn connect(sockets: &mut Small, id: ConnId) -> Admitted<'static> {
-        sockets.admit(&Op::Connect { conn: id, local: end(80), peer: end(4000) })
-    }
-
-    fn listening() -> (Small, ListenerIndex) {
-        let mut sockets = Small::new();
-        let listener = sockets.listen(end(80), false, 3).unwrap();
-        (sockets, listener)
-    }
-
-    #[test]
-    fn connections_are_accepted_in_the_order_of_the_script() {
-        let (mut sockets, listener) = listening();
-        for number in 1..=3 {
-            assert_eq!(connect(&mut sockets, id(1, number)), Admitted::Acceptable(listener));
-        }
-        assert_eq!(connect(&mut sockets, id(1, 4)), Admitted::Refused(id(1, 4)));
-        for number in 1..=3 {
-            let conn = sockets.accept(listener).unwrap();
-            assert_eq!(sockets.conn(conn).id, id(1, number));
-        }
-        assert_eq!(sockets.accept(listener), None);
-    }
-
-    #[test]
-    fn a_connect_that_comes_twice_or_after_a_lost_one_is_dropped() {
-        let (mut sockets, listener) = listening();
-        assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Nothing);
-        assert_eq!(connect(&mut sockets, id(1, 1)), Admitted::Acceptable(listener));
-        assert_eq!(connect(&mut sockets, id(1, 1)), Admitted::Nothing);
-        let conn = sockets.accept(listener).unwrap();
-        sockets.close(conn);
-        assert_eq!(connect(&mut sockets, id(1, 1)), Admitted::Nothing);
-        assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Acceptable(listener));
-        assert_eq!(sockets.open(), 1);
-    }
-
-    #[test]
-    fn bytes_are_admitted_once_and_in_order() {
-        let (mut sockets, listener) = listening();
-        connect(&mut sockets, id(1, 1));
-        let conn = sockets.accept(listener).unwrap();
-        let mut send = |offset, bytes: &'static [u8]| {
-            sockets.admit(&Op::Send { conn: id(1, 1), offset, bytes })
-        };
-        assert_eq!(send(0, b"abcd"), Admitted::Data { conn, at: 0, bytes: b"abcd" });
-        assert_eq!(send(0, b"abcd"), Admitted::Nothing);
-        assert_eq!(send(6, b"gh"), Admitted::Nothing);
-        assert_eq!(send(2, b"cdef"), Admitted::Data { conn, at: 4, bytes: b"ef" });
-        let early = Op::Shut { conn: id(1, 1), total: 9 };
-        assert_eq!(sockets.admit(&early), Admitted::Nothing);
-        let shut = Op::Shut { conn: id(1, 1), total: 6 };
-        assert_eq!(sockets.admit(&shut), Admitted::Ended(conn));
-        assert_eq!(sockets.conn(conn).readable(), 6);
-    }
-
-    #[test]
-    fn a_retired_generation_is_reset_and_heard_no_more() {
-        let (mut sockets, listener) = listening();
-        let node = NodeId::new(2).unwrap();
-        connect(&mut sockets, id(1, 1));
-        connect(&mut sockets, id(1, 2));
-        let first = sockets.accept(listener).unwrap();
-        let retire = Op::Retire { node, generation: Generation(1) };
-        assert_eq!(sockets.admit(&retire), Admitted::Retired(node));
-        assert_eq!(sockets.retired(node), Some(first));
-        assert!(sockets.retired(node).is_some());
-        assert_eq!(sockets.retired(node), None);
-        for conn in [id(1, 1), id(1, 2)] {
-            assert_eq!(sockets.admit(&Op::Shut { conn, total: 0 }), Admitted::Nothing);
-            assert_eq!(sockets.admit(&Op::Reset { conn }), Admitted::Nothing);
-        }
-        assert_eq!(connect(&mut sockets, id(1, 3)), Admitted::Nothing);
-        assert_eq!(connect(&mut sockets, id(2, 1)), Admitted::Acceptable(listener));
-        assert_eq!(sockets.admit(&retire), Admitted::Nothing);
-    }
-
-    #[test]
-    fn closing_a_listener_closes_what_waits_there() {
-        let (mut sockets, listener) = listening();
-        connect(&mut sockets, id(1, 1));
-        let mut closed = 0;
-        sockets.unlisten(listener, |_| closed += 1);
-        assert_eq!((closed, sockets.open()), (1, 0));
-        assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Refused(id(1, 2)));
-    }
-}
+mod tests;

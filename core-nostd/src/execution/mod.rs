@@ -116,6 +116,16 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         mark
     }
 
+    /// Checks what holds between any two calls, as [`Turn::invariants`] and
+    /// [`Sockets::invariants`] say.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn invariants(&self) {
+        self.turn.invariants();
+        self.sockets.invariants();
+    }
+
     /// What is compared between replicas, now.
     // specs: S7
     pub fn mark(&self) -> Mark {

@@ -87,6 +87,23 @@ impl Conn {
         }
     }
 
+    /// Checks the guarantees above.
+    ///
+    /// # Panics
+    /// When one of them does not hold.
+    pub fn invariants(&self) {
+        let unread = self.received.checked_sub(self.consumed);
+        assert!(
+            unread.is_some_and(|unread| unread <= RECEIVE_WINDOW as u64),
+            "a window is overrun"
+        );
+        let untaken = self.sent.checked_sub(self.drained);
+        assert!(
+            untaken.is_some_and(|untaken| untaken <= SEND_WINDOW as u64),
+            "a window is overrun"
+        );
+    }
+
     /// Bytes that `recv` may return.
     pub fn readable(&self) -> usize {
         (self.received - self.consumed) as usize
