@@ -21,6 +21,7 @@
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`watch`], [`readiness`] | who waits for which of them, and what poll and epoll answer |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, how it reports, who may end |
+//! | [`trouble`] | how a process that cannot go on ends, and says why |
 //! | [`hooks`] | the libc calls themselves, by family |
 
 #[macro_use]
@@ -36,6 +37,7 @@ mod output;
 mod readiness;
 mod script;
 mod start;
+mod trouble;
 mod turn;
 mod watch;
 mod world;

@@ -21,7 +21,6 @@ pub struct Output {
     region: &'static Region,
     wake: i32,
     node: u8,
-    first_generation: u64,
     put_off: u32,
 }
 
@@ -29,8 +28,7 @@ impl Output {
     /// `wake`: the named pipe's descriptor.
     pub fn new(writer: RingWriter, region: &'static Region, wake: i32) -> Self {
         let node = region.node.load(Ordering::SeqCst) as u8;
-        let first_generation = region.first_generation.load(Ordering::SeqCst);
-        Self { writer, region, wake, node, first_generation, put_off: 0 }
+        Self { writer, region, wake, node, put_off: 0 }
     }
 
     /// The descriptor that is ours and not the server's.
@@ -40,7 +38,10 @@ impl Output {
 
     /// Whether a client of this replica is at the other end.
     pub fn is_own(&self, conn: ConnId) -> bool {
-        conn.entry.number() == self.node && conn.generation.0 >= self.first_generation
+        // The daemon begins a new generation while the server runs when the group has given this
+        // replica up.
+        conn.entry.number() == self.node
+            && conn.generation.0 >= self.region.first_generation.load(Ordering::Relaxed)
     }
 
     /// Bytes for a client, if it is one of ours.

@@ -124,6 +124,9 @@ fn admit_head(world: &mut World) -> bool {
     }
     region.admitted.store(slot.0, Ordering::SeqCst);
     script.pop();
+    if cfg!(debug_assertions) {
+        run.invariants();
+    }
     real
 }
 
@@ -152,7 +155,5 @@ fn await_script(world: &mut World, waiting: ServerState) {
 fn publish(world: &mut World) {
     let region = world.region;
     region.deadline.store(world.run.turn.first_deadline(), Ordering::SeqCst);
-    region.agreed.store(world.run.gate.agreed(), Ordering::SeqCst);
     region.connections.store(world.run.sockets.open() as u64, Ordering::SeqCst);
-    region.threads.store(u64::from(world.run.turn.live()), Ordering::SeqCst);
 }

@@ -17,6 +17,7 @@ use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
 use crate::inbox::Inbox;
 use crate::output::Output;
+use crate::trouble;
 use crate::turn;
 use crate::watch::Watches;
 use crate::world::{self, NO_THREAD, World};
@@ -26,7 +27,7 @@ use crate::world::{self, NO_THREAD, World};
 static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
-const CANNOT_START: usize = 70;
+const CANNOT_START: u8 = 70;
 
 /// What the daemon puts into the environment.
 const REGION: &[u8] = b"CRANE_REGION=";
@@ -42,8 +43,9 @@ extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char
     let (Some(region), Some(wake)) = (region, wake) else { return };
     // Programs that the server starts are not ours, and it need not see how it was started.
     take_variable(environment, PRELOAD);
+    trouble::report_panics();
     if let Err(message) = take_part(region, wake) {
-        refuse(&message);
+        trouble::end(CANNOT_START, &format!("this server cannot run replicated: {message}"));
     }
 }
 
@@ -82,6 +84,7 @@ fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'stati
 fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     let shared = Shared::open(region.to_bytes_with_nul())
         .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
+    world::set_region(shared.region());
     let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let wake = sys::open(wake.to_bytes_with_nul(), flags, 0)
         .map_err(|error| format!("cannot open {wake:?}: error {error}"))?;
@@ -100,7 +103,6 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     };
     script.pop();
     refuse_io_uring();
-    region.process.store(sys::pid() as u32, Ordering::SeqCst);
     region.set_state(ServerState::Running);
     let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
     let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
@@ -191,13 +193,4 @@ fn refuse_io_uring() {
     // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted,
     // the server may use io_uring, and `uncovered_calls` cannot tell.
     unsafe { sys::syscall(libc::SYS_seccomp, arguments) };
-}
-
-/// Ends the process with a message.
-fn refuse(message: &str) -> ! {
-    let line = format!("crane: this server cannot run replicated: {message}\n");
-    let _ = sys::write(2, line.as_bytes());
-    // SAFETY: exit_group does not return.
-    unsafe { sys::syscall(libc::SYS_exit_group, [CANNOT_START, 0, 0, 0, 0, 0]) };
-    unreachable!("exit_group returned")
 }

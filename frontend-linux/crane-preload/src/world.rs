@@ -112,13 +112,18 @@ pub fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
     PROCESS.store(crane_shm::sys::pid(), Ordering::SeqCst);
-    REGION.store(std::ptr::from_ref(world.region).cast_mut(), Ordering::SeqCst);
     WORLD.store(world, Ordering::SeqCst);
 }
 
-/// The daemon's and our numbers, once the state is in place.
+/// Puts the region in place, before the rest of the state: what keeps that from being made is
+/// reported by it.
+pub fn set_region(region: &'static Region) {
+    REGION.store(std::ptr::from_ref(region).cast_mut(), Ordering::SeqCst);
+}
+
+/// The daemon's and our numbers, once they are mapped.
 pub fn region() -> Option<&'static Region> {
-    // SAFETY: null, or a reference that `establish` got.
+    // SAFETY: null, or a reference that `set_region` got.
     unsafe { REGION.load(Ordering::Relaxed).as_ref() }
 }
 

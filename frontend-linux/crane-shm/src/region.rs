@@ -10,7 +10,7 @@ use crate::ring::{Positions, RingReader, RingWriter};
 use crate::sys;
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -118,8 +118,6 @@ pub struct Region {
     pub admit_on_arrival: AtomicU32,
     /// 1: the server's fsync family reaches the disk.
     pub keep_fsync: AtomicU32,
-    /// The server's process, for events.
-    pub process: AtomicU32,
     /// 1: the daemon wants to be woken by stalls and new deadlines (it is the primary's).
     pub watch_state: AtomicU32,
     /// 1: the daemon has been woken and has not looked yet.
@@ -142,12 +140,8 @@ pub struct Region {
     pub bubbles: AtomicU64,
     /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
     pub deadline: AtomicU64,
-    /// Agreed time, in nanoseconds.
-    pub agreed: AtomicU64,
     /// Connections that the server holds or has not accepted yet.
     pub connections: AtomicU64,
-    /// Threads of the server.
-    pub threads: AtomicU64,
     /// Calls that were seen and are not covered by the determinism contract.
     pub uncovered_calls: AtomicU64,
     marks: [MarkCell; MARKS],

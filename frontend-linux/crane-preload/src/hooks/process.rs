@@ -9,15 +9,15 @@ use crane_shm::sys;
 use libc::pid_t;
 
 use crate::descriptors::{DescriptionKind, TableEntry};
+use crate::trouble;
 use crate::turn::{self, Call, begin};
 use crate::world::{self, PROCESS, World};
 
 /// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
-const CANNOT_SERVE: usize = 69;
+const CANNOT_SERVE: u8 = 69;
 
-const SERVES: &[u8] =
-    b"crane: a child process of the server uses a client's socket; servers that fork \
-    to serve are not supported yet: let it serve by threads, and run it in the foreground\n";
+const SERVES: &str = "a child process of the server uses a client's socket; servers that fork to \
+    serve are not supported yet: let it serve by threads, and run it in the foreground";
 
 /// Counts something that the determinism contract does not cover, and tells the daemon once per
 /// kind.
@@ -41,15 +41,12 @@ pub fn refuse_in_child(place: TableEntry) {
     }
     // SAFETY: a child has a copy of its own, and one thread.
     let kind = unsafe { world::world() }.descriptors.at(place).kind;
-    if !matches!(
+    if matches!(
         kind,
         DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Epoll
     ) {
-        return;
+        trouble::end(CANNOT_SERVE, SERVES);
     }
-    let _ = sys::write(2, SERVES);
-    // SAFETY: exit_group does not return.
-    unsafe { sys::syscall(libc::SYS_exit_group, [CANNOT_SERVE, 0, 0, 0, 0, 0]) };
 }
 
 fn fork_in_turn() -> pid_t {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
-use crane_shm::region::{output, script};
+use crane_shm::region::{TROUBLE_BYTES, output, script};
 use crane_shm::{RingReader, RingWriter, ServerState, Shared};
 
 const START: u64 = 1_700_000_000_000_000_000;
@@ -49,6 +49,8 @@ pub struct End {
     pub clock: u64,
     /// The schedule and output hashes at the last slot that was fed before the end.
     pub hashes: (u64, u64),
+    /// The reason for its end that the library left for the daemon.
+    pub trouble: String,
 }
 
 /// The probe, compiled once.
@@ -117,6 +119,19 @@ impl Driver {
         schedule: Schedule,
         on_arrival: bool,
     ) -> Self {
+        let first = script::GENESIS;
+        Self::start_script(first, program, arguments, quantum, schedule, on_arrival)
+    }
+
+    /// As [`Driver::start_program`], with a script whose first record is of this kind.
+    pub fn start_script(
+        first: u32,
+        program: &Path,
+        arguments: &[&str],
+        quantum: u32,
+        schedule: Schedule,
+        on_arrival: bool,
+    ) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
         let name = format!("run-{}-{run}", std::process::id());
@@ -148,7 +163,7 @@ impl Driver {
         genesis.members.push(founder).unwrap();
         let mut space = [0; 4096];
         let length = genesis.encode(&mut space).unwrap();
-        script.push(script::GENESIS, [1, 0, 0], &[&space[..length]]).unwrap();
+        script.push(first, [1, 0, 0], &[&space[..length]]).unwrap();
         let child = Command::new(program)
             .args(arguments)
             .env("LD_PRELOAD", library())
@@ -198,6 +213,22 @@ impl Driver {
         let bytes = entry.finish(self.timestamp, self.grant);
         self.script.push(script::ENTRY, [self.slot, 0, 0], &[bytes]).unwrap();
         self.shared.region().script_bell.ring();
+    }
+
+    /// Appends a record that no daemon writes, and waits for the server's end.
+    pub fn feed_nonsense(&mut self) {
+        self.script.push(99, [0; 3], &[]).unwrap();
+        self.shared.region().script_bell.ring();
+        let since = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(since.elapsed() < self.timeout, "the server goes on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Begins a generation: clients of the one before are reset.
+    pub fn begin_generation(&mut self, generation: u64) {
+        self.shared.region().first_generation.store(generation, Ordering::SeqCst);
     }
 
     fn collect(&mut self) {
@@ -257,7 +288,10 @@ impl Driver {
         let last = self.shared.region().admitted.load(Ordering::SeqCst);
         let hashes =
             self.shared.region().mark(last).map_or((0, 0), |mark| (mark.schedule, mark.output));
-        End { printed, code, clock, hashes }
+        let mut space = [0; TROUBLE_BYTES];
+        let trouble = self.shared.region().trouble(&mut space);
+        let trouble = String::from_utf8(trouble.to_vec()).unwrap();
+        End { printed, code, clock, hashes, trouble }
     }
 }
 

@@ -4,6 +4,7 @@ mod corners;
 mod driver;
 
 use crane_core::wire::{Op, Schedule};
+use crane_shm::region::script;
 use driver::{Driver, probe};
 use std::collections::HashSet;
 use std::process::Command;
@@ -108,4 +109,35 @@ fn a_child_may_run_a_program_and_may_not_serve() {
     assert_eq!(end.printed, "from a child\nchild 0\n");
     let end = run(&["fork"], 100);
     assert_eq!(end.printed, "child 69\n");
+    assert!(end.trouble.starts_with("a child process of the server uses"), "{}", end.trouble);
+}
+
+#[test]
+fn a_library_that_cannot_go_on_leaves_the_reason_for_the_daemon() {
+    let mut driver = Driver::start(&["server", "t"], 100, Schedule::Serial, false);
+    assert!(driver.settle());
+    driver.feed_nonsense();
+    let end = driver.end();
+    assert_eq!(end.code, None, "it is ended by a signal");
+    assert!(end.trouble.starts_with("script: a record of kind 99 ("), "{}", end.trouble);
+
+    let entry = script::ENTRY;
+    let end = Driver::start_script(entry, probe(), &["values"], 100, Schedule::Serial, false).end();
+    assert_eq!((end.code, end.printed.as_str()), (Some(70), ""));
+    let reason = "this server cannot run replicated: the script begins with a record of kind 2";
+    assert_eq!(end.trouble, reason);
+}
+
+#[test]
+fn a_generation_that_begins_while_the_server_runs_ends_the_one_before() {
+    let mut driver = Driver::start(&["server", "t"], 100, Schedule::Serial, false);
+    assert!(driver.settle());
+    let send = |offset| Op::Send { conn: Driver::conn(1), offset, bytes: b"abc" };
+    driver.feed(&[Driver::connect(1), send(0)]);
+    assert!(driver.settle());
+    assert_eq!(driver.replies, [b"ABC"]);
+    driver.begin_generation(2);
+    driver.feed(&[send(3)]);
+    assert!(driver.settle());
+    assert_eq!(driver.replies, [b"ABC"], "nothing is written for a client of a former generation");
 }
