@@ -118,7 +118,6 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
         region,
         random: ChaCha20Rng::from_seed(genesis.seed),
         start: genesis.timestamp,
-        on_arrival: region.admit_on_arrival.load(Ordering::SeqCst) != 0,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
         next_port: 40_000,
@@ -139,6 +138,9 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     world.threads[first.0 as usize].handle = unsafe { libc::pthread_self() };
     crate::hooks::threads::prepare();
     let schedule = genesis.schedule;
+    if cfg!(feature = "arrival") {
+        world.output.note(1, "this build is for tests: it admits ops when they arrive");
+    }
     world::establish(world, schedule);
     turn::begin_first(first);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);

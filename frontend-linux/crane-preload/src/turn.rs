@@ -90,9 +90,8 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
     let me = held.me;
     loop {
         let world = held.world();
-        if world.on_arrival {
-            script::admit_arrived(world);
-        }
+        #[cfg(feature = "arrival")]
+        script::admit_arrived(world);
         if world.run.call(me, call as u16, object) {
             world.region.clock.store(world.run.gate.clock(), Ordering::Relaxed);
             held.cancellable = call.is_cancellation_point();

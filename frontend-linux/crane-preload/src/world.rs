@@ -37,8 +37,6 @@ pub struct World {
     pub random: ChaCha20Rng,
     /// Agreed time at the program's start, nanoseconds.
     pub start: u64,
-    /// Test control: ops are admitted when they arrive.
-    pub on_arrival: bool,
     /// The kernel's number of a thread that has passed the turn and is about to end; 0: none.
     pub leaving: i32,
     /// Which threads exist.

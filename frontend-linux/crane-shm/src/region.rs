@@ -10,7 +10,7 @@ use crate::ring::{Positions, RingReader, RingWriter};
 use crate::sys;
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -114,8 +114,6 @@ pub struct Region {
     /// Connections that entered by this replica with a lower generation are of a former life:
     /// nothing is written for them.
     pub first_generation: AtomicU64,
-    /// Test control: 1 admits what arrives when it arrives, instead of by the script.
-    pub admit_on_arrival: AtomicU32,
     /// 1: the server's fsync family reaches the disk.
     pub keep_fsync: AtomicU32,
     /// 1: the daemon wants to be woken by stalls and new deadlines (it is the primary's).

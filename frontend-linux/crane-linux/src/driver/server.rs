@@ -16,7 +16,7 @@ use tracing::{error, info};
 
 use crate::cell::{self, Report, upper};
 use crate::event::Event;
-use crate::options::{Admission, ServerFsync};
+use crate::options::ServerFsync;
 use crate::report::{Ending, ServerReport};
 
 use super::rooms::ServerRun;
@@ -61,8 +61,6 @@ impl Driver {
             format!("{}: {}", region.display(), io::Error::from_raw_os_error(number))
         })?;
         let args = &self.settings.args;
-        let arrival = u32::from(args.admission == Admission::Arrival);
-        shared.region().admit_on_arrival.store(arrival, Ordering::SeqCst);
         let keep = u32::from(args.server_fsync == ServerFsync::Keep);
         shared.region().keep_fsync.store(keep, Ordering::SeqCst);
         let wake = make_fifo(&wake)?;

@@ -80,25 +80,46 @@ fn compiled(name: &str) -> PathBuf {
     program
 }
 
-/// The library, built once: cargo does not build a cdylib for tests by itself.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let result = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
-            .arg(manifest)
-            .arg("--target-dir")
-            .arg(&place)
-            // As crane-linux builds it, and with the tables checked after each change.
-            .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
-            .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
-            .status()
-            .unwrap();
-        assert!(result.success(), "the library builds");
-        place.join("release/libcrane_preload.so")
-    })
+/// Which library is in front of the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Library {
+    /// The product's.
+    Product,
+    /// The control: ops are admitted when they arrive.
+    OnArrival,
+}
+
+impl Library {
+    /// Where it is.
+    fn path(self) -> &'static Path {
+        static PRODUCT: OnceLock<PathBuf> = OnceLock::new();
+        static ON_ARRIVAL: OnceLock<PathBuf> = OnceLock::new();
+        match self {
+            Self::Product => PRODUCT.get_or_init(|| built("library", &[])),
+            Self::OnArrival => {
+                ON_ARRIVAL.get_or_init(|| built("arrival", &["--features", "arrival"]))
+            }
+        }
+    }
+}
+
+/// A library, built into a folder of its own: cargo does not build a cdylib for tests by itself.
+fn built(name: &str, features: &[&str]) -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let result = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .args(features)
+        .arg("--target-dir")
+        .arg(&place)
+        // As crane-linux builds it, and with the tables checked after each change.
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+        .status()
+        .unwrap();
+    assert!(result.success(), "the library builds");
+    place.join("release/libcrane_preload.so")
 }
 
 fn zero_ended(path: &Path) -> Vec<u8> {
@@ -107,8 +128,8 @@ fn zero_ended(path: &Path) -> Vec<u8> {
 
 impl Driver {
     /// Starts the probe with these arguments; its replica is node 1.
-    pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, on_arrival: bool) -> Self {
-        Self::start_program(probe(), arguments, quantum, schedule, on_arrival)
+    pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, library: Library) -> Self {
+        Self::start_program(probe(), arguments, quantum, schedule, library)
     }
 
     /// As [`Driver::start`], of another program.
@@ -117,10 +138,10 @@ impl Driver {
         arguments: &[&str],
         quantum: u32,
         schedule: Schedule,
-        on_arrival: bool,
+        library: Library,
     ) -> Self {
         let first = script::GENESIS;
-        Self::start_script(first, program, arguments, quantum, schedule, on_arrival)
+        Self::start_script(first, program, arguments, quantum, schedule, library)
     }
 
     /// As [`Driver::start_program`], with a script whose first record is of this kind.
@@ -130,7 +151,7 @@ impl Driver {
         arguments: &[&str],
         quantum: u32,
         schedule: Schedule,
-        on_arrival: bool,
+        library: Library,
     ) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
@@ -139,7 +160,6 @@ impl Driver {
         std::fs::create_dir_all(&place).unwrap();
         let (region, wake) = (place.join("region"), place.join("wake"));
         let shared = Shared::create(&zero_ended(&region), 1, 1).unwrap();
-        shared.region().admit_on_arrival.store(u32::from(on_arrival), Ordering::SeqCst);
         let path = zero_ended(&wake);
         // SAFETY: the path ends with a zero byte.
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr().cast(), 0o600) }, 0);
@@ -166,7 +186,7 @@ impl Driver {
         script.push(first, [1, 0, 0], &[&space[..length]]).unwrap();
         let child = Command::new(program)
             .args(arguments)
-            .env("LD_PRELOAD", library())
+            .env("LD_PRELOAD", library.path())
             .env("CRANE_REGION", &region)
             .env("CRANE_WAKE", &wake)
             .stdin(Stdio::null())
