@@ -4,13 +4,11 @@
 //! That costs microseconds, so it is put off until the thread stops for another reason, or has
 //! written often.
 
-use std::sync::atomic::Ordering;
-
 use crane_core::id::ConnId;
 use crane_core::wire::Endpoint;
-use crane_shm::region::{Region, output};
+use crane_shm::region::output;
 use crane_shm::ring::RingError;
-use crane_shm::{RingWriter, sys};
+use crane_shm::{RingWriter, ServerSide, sys};
 
 /// Writes after which the daemon is woken even if the server goes on.
 const PUT_OFF_MAX: u32 = 16;
@@ -18,7 +16,7 @@ const PUT_OFF_MAX: u32 = 16;
 /// The server's end of the output ring.
 pub struct Output {
     writer: RingWriter,
-    region: &'static Region,
+    region: ServerSide,
     wake: i32,
     node: u8,
     put_off: u32,
@@ -26,8 +24,8 @@ pub struct Output {
 
 impl Output {
     /// `wake`: the named pipe's descriptor.
-    pub fn new(writer: RingWriter, region: &'static Region, wake: i32) -> Self {
-        let node = region.node.load(Ordering::SeqCst) as u8;
+    pub fn new(writer: RingWriter, region: ServerSide, wake: i32) -> Self {
+        let node = region.node() as u8;
         Self { writer, region, wake, node, put_off: 0 }
     }
 
@@ -40,8 +38,7 @@ impl Output {
     pub fn is_own(&self, conn: ConnId) -> bool {
         // The daemon begins a new generation while the server runs when the group has given this
         // replica up.
-        conn.entry.number() == self.node
-            && conn.generation.0 >= self.region.first_generation.load(Ordering::Relaxed)
+        conn.entry.number() == self.node && conn.generation.0 >= self.region.first_generation()
     }
 
     /// Bytes for a client, if it is one of ours.
@@ -84,7 +81,7 @@ impl Output {
     /// Wakes the daemon.
     pub fn wake(&mut self) {
         self.put_off = 0;
-        if self.region.wake_pending.swap(1, Ordering::SeqCst) == 0 {
+        if self.region.begin_wake() {
             // A full pipe has woken the daemon already; a closed one means that it is gone, and the
             // server with it.
             let _ = sys::write(self.wake, &[1]);
@@ -94,13 +91,17 @@ impl Output {
     fn push(&mut self, kind: u32, numbers: [u64; 3], bytes: &[u8]) {
         while let Err(error) = self.writer.push(kind, numbers, &[bytes]) {
             assert!(error == RingError::Full, "output: {error}");
-            let heard = self.region.output_bell.listen();
-            if self.writer.push(kind, numbers, &[bytes]).is_ok() {
+            let (region, mut pushed) = (self.region, false);
+            region.await_output_taken(100_000_000, || {
+                pushed = self.writer.push(kind, numbers, &[bytes]).is_ok();
+                if !pushed {
+                    self.wake();
+                }
+                pushed
+            });
+            if pushed {
                 break;
             }
-            self.wake();
-            self.region.output_bell.sleep_unless_rung_since(heard, 100_000_000);
-            self.region.output_bell.leave();
         }
         self.put_off += 1;
         if self.put_off >= PUT_OFF_MAX {

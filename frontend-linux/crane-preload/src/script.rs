@@ -1,7 +1,5 @@
 //! The script's head: admitting the next entry, or waiting for it.
 
-use std::sync::atomic::Ordering;
-
 use crane_core::execution::admission::Admitted;
 use crane_core::id::Slot;
 use crane_core::wire::EntryPayload;
@@ -75,8 +73,7 @@ fn admit_head(world: &mut World) -> bool {
             Ok(entry) => entry,
             Err(error) => panic!("script: slot {slot}: {error}"),
         };
-        let counter = if entry.is_bubble() { &region.bubbles } else { &region.entries };
-        counter.fetch_add(1, Ordering::Relaxed);
+        region.count_entry(entry.is_bubble());
         let mut notify = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
             let place = match admitted {
                 Admitted::Nothing | Admitted::Retired(_) => None,
@@ -118,7 +115,7 @@ fn admit_head(world: &mut World) -> bool {
         let crane_core::execution::Mark { clock, schedule, output, .. } = mark;
         region.put_mark(HashMark { slot: slot.0, clock, schedule, output });
     }
-    region.admitted.store(slot.0, Ordering::SeqCst);
+    region.set_admitted(slot.0);
     script.pop();
     if cfg!(debug_assertions) {
         run.invariants();
@@ -135,21 +132,17 @@ fn await_script(world: &mut World, waiting: ServerState) {
     publish(world);
     let region = world.region;
     region.set_state(waiting);
-    if region.watch_state.load(Ordering::SeqCst) != 0 {
+    if region.watch_state() {
         world.output.wake();
     }
     world.output.flush();
-    let heard = region.script_bell.listen();
-    if !has_next(world) {
-        region.script_bell.sleep_unless_rung_since(heard, 10_000_000_000);
-    }
-    region.script_bell.leave();
+    region.await_script(10_000_000_000, || has_next(world));
     region.set_state(ServerState::Running);
 }
 
 /// Brings the daemon's view up to date.
 fn publish(world: &mut World) {
     let region = world.region;
-    region.deadline.store(world.run.turn.first_deadline(), Ordering::SeqCst);
-    region.connections.store(world.run.sockets.open() as u64, Ordering::SeqCst);
+    region.set_deadline(world.run.turn.first_deadline());
+    region.set_connections(world.run.sockets.open() as u64);
 }

@@ -4,12 +4,11 @@
 //! wrong, the process ends with a message: a server that ran on unreplicated would be worse.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::Ordering;
 
 use crane_core::execution::Execution;
 use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
-use crane_shm::{ServerState, Shared, sys};
+use crane_shm::{ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -82,23 +81,22 @@ fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'stati
 }
 
 fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
-    let shared = Shared::open(region.to_bytes_with_nul())
+    let region = ServerSide::open(region.to_bytes_with_nul())
         .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
-    world::set_region(shared.region());
+    world::set_region(region);
     let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let wake = sys::open(wake.to_bytes_with_nul(), flags, 0)
         .map_err(|error| format!("cannot open {wake:?}: error {error}"))?;
     let wake = move_fd_high(wake);
     // SAFETY: one process of the server takes part, and its ends are made once.
-    let (mut script, output) = unsafe { shared.server_ends() };
-    let region = shared.region();
+    let (mut script, output) = unsafe { region.ends() };
     let genesis = {
         let record = script.peek().map_err(|error| format!("script: {error}"))?;
         let record = record.ok_or("the script is empty; genesis comes first")?;
         if record.kind != script::GENESIS {
             return Err(format!("the script begins with a record of kind {}", record.kind));
         }
-        region.admitted.store(record.numbers[0], Ordering::SeqCst);
+        region.set_admitted(record.numbers[0]);
         Genesis::decode(record.bytes).map_err(|error| format!("genesis: {error}"))?
     };
     script.pop();

@@ -93,7 +93,7 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
         #[cfg(feature = "arrival")]
         script::admit_arrived(world);
         if world.run.call(me, call as u16, object) {
-            world.region.clock.store(world.run.gate.clock(), Ordering::Relaxed);
+            world.region.set_clock(world.run.gate.clock());
             held.cancellable = call.is_cancellation_point();
             if held.cancellable
                 && held.world().threads[me.0 as usize].cancelled
@@ -150,7 +150,7 @@ fn count_uncovered() {
     if let Some(region) = region
         && PROCESS.load(Ordering::Relaxed) == sys::pid()
     {
-        region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
+        region.count_uncovered();
     }
 }
 

@@ -1,10 +1,10 @@
 //! All state of the server's run, in one place, owned by whoever holds the turn.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use crane_core::wire::Schedule;
-use crane_shm::RingReader;
-use crane_shm::region::Region;
+use crane_shm::{RingReader, ServerSide};
 use rand_chacha::ChaCha20Rng;
 
 use crate::descriptors::Descriptors;
@@ -32,7 +32,7 @@ pub struct World {
     /// The script.
     pub script: RingReader,
     /// The daemon's and our numbers.
-    pub region: &'static Region,
+    pub region: ServerSide,
     /// Random bytes from the agreed seed.
     pub random: ChaCha20Rng,
     /// Agreed time at the program's start, nanoseconds.
@@ -87,7 +87,7 @@ pub const NO_THREAD: PreloadThread = PreloadThread {
 
 static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
 
-static REGION: AtomicPtr<Region> = AtomicPtr::new(std::ptr::null_mut());
+static REGION: OnceLock<ServerSide> = OnceLock::new();
 
 /// One word per thread: 1 hands it the turn.
 #[repr(align(64))]
@@ -108,21 +108,20 @@ pub static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 /// Puts the state in place, once, before the program's first instruction.
 pub fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
-    KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
+    KEEP_FSYNC.store(world.region.keep_fsync(), Ordering::SeqCst);
     PROCESS.store(crane_shm::sys::pid(), Ordering::SeqCst);
     WORLD.store(world, Ordering::SeqCst);
 }
 
-/// Puts the region in place, before the rest of the state: what keeps that from being made is
+/// Puts the region in place, once, before the rest of the state: what keeps that from being made is
 /// reported by it.
-pub fn set_region(region: &'static Region) {
-    REGION.store(std::ptr::from_ref(region).cast_mut(), Ordering::SeqCst);
+pub fn set_region(region: ServerSide) {
+    assert!(REGION.set(region).is_ok(), "one process takes part once");
 }
 
 /// The daemon's and our numbers, once they are mapped.
-pub fn region() -> Option<&'static Region> {
-    // SAFETY: null, or a reference that `set_region` got.
-    unsafe { REGION.load(Ordering::Relaxed).as_ref() }
+pub fn region() -> Option<ServerSide> {
+    REGION.get().copied()
 }
 
 /// The state.

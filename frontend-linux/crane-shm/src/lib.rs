@@ -7,15 +7,20 @@
 //!
 //! | room | thought |
 //! |---|---|
+//! | [`DaemonSide`], [`ServerSide`] | what each side may read, and what it may write |
 //! | [`region`] | the layout, how it is made and opened |
 //! | [`ring`] | records of bytes from one writer to one reader |
 //! | [`parking`] | how one side sleeps and the other wakes it |
 //! | [`sys`] | system calls without libc, so that no hook is met on the way |
 
+mod daemon;
 pub mod parking;
 pub mod region;
 pub mod ring;
+mod server;
 pub mod sys;
 
-pub use region::{HashMark, Region, ServerState, Shared};
+pub use daemon::DaemonSide;
+pub use region::{HashMark, ServerState};
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
+pub use server::ServerSide;

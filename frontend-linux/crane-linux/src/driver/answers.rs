@@ -1,7 +1,5 @@
 //! The replica's state, as `status` shows it.
 
-use std::sync::atomic::Ordering;
-
 use serde_json::{Value, json};
 
 use crate::event::Counters;
@@ -41,12 +39,9 @@ impl Driver {
 
     fn state(&self, hash_slot: u64) -> Value {
         let region = self.server.region();
-        let number = |read: fn(&crane_shm::Region) -> u64| region.map(read);
+        let number = |read: fn(crane_shm::DaemonSide) -> u64| region.map(read);
         let mark = self.server.mark(hash_slot);
-        let entries = number(|region| {
-            let entries = region.entries.load(Ordering::SeqCst);
-            entries.saturating_add(region.bubbles.load(Ordering::SeqCst))
-        });
+        let entries = number(|region| region.entries().saturating_add(region.bubbles()));
         json!({
             "id": self.me().number(),
             "address": self.settings.name,
@@ -54,13 +49,13 @@ impl Driver {
             "ballot": self.node.ballot().to_string(),
             "durable": self.node.durable().0,
             "committed": self.committed.0,
-            "admitted": number(|region| region.admitted.load(Ordering::SeqCst)).unwrap_or(0),
-            "clock": number(|region| region.clock.load(Ordering::SeqCst)).unwrap_or(0),
+            "admitted": number(|region| region.admitted()).unwrap_or(0),
+            "clock": number(|region| region.clock()).unwrap_or(0),
             "schedule_hash": mark.map(|mark| format!("{:016x}", mark.schedule)),
             "output_hash": mark.map(|mark| format!("{:016x}", mark.output)),
             "hash_slot": mark.map(|mark| mark.slot),
             "entries": entries.unwrap_or(0),
-            "bubbles": number(|region| region.bubbles.load(Ordering::SeqCst)).unwrap_or(0),
+            "bubbles": number(|region| region.bubbles()).unwrap_or(0),
             "connections": self.server.connections(),
             "daemon_pid": std::process::id(),
             "server_pid": self.server.process(),
@@ -70,7 +65,7 @@ impl Driver {
                 ServerFsync::Skip => "skip",
             },
             "uncovered_calls":
-                number(|region| region.uncovered_calls.load(Ordering::SeqCst)).unwrap_or(0),
+                number(|region| region.uncovered_calls()).unwrap_or(0),
             "last_error": self.last_error,
             "counters": self.counters(),
             "events": self.events.kept().collect::<Vec<_>>(),

@@ -156,7 +156,7 @@ impl Driver {
     /// What the primary sees of its own server: its state, and whether something is on its way.
     fn sight(&self) -> Option<(ServerState, bool)> {
         let region = self.server.region()?;
-        let admitted = Slot(region.admitted.load(std::sync::atomic::Ordering::SeqCst));
+        let admitted = Slot(region.admitted());
         let outstanding = self.undecided() > 0 || admitted < self.committed;
         Some((region.state(), outstanding))
     }

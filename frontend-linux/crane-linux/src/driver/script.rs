@@ -186,7 +186,7 @@ impl Driver {
             count += 1;
         }
         if count > 0 {
-            run.region().script_bell.ring();
+            run.region.ring_script();
         }
         self.server.put_back(run);
         count > 0

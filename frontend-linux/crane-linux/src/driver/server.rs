@@ -3,12 +3,11 @@
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::region::TROUBLE_BYTES;
-use crane_shm::{ServerState, Shared};
+use crane_shm::{DaemonSide, ServerState};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::spawn_local;
@@ -57,15 +56,15 @@ impl Driver {
         let mut name = region.as_os_str().as_encoded_bytes().to_vec();
         name.push(0);
         let me = u32::from(self.me().number());
-        let shared = Shared::create(&name, me, self.clients.generation().0).map_err(|number| {
-            format!("{}: {}", region.display(), io::Error::from_raw_os_error(number))
-        })?;
+        let shared =
+            DaemonSide::create(&name, me, self.clients.generation().0).map_err(|number| {
+                format!("{}: {}", region.display(), io::Error::from_raw_os_error(number))
+            })?;
         let args = &self.settings.args;
-        let keep = u32::from(args.server_fsync == ServerFsync::Keep);
-        shared.region().keep_fsync.store(keep, Ordering::SeqCst);
+        shared.set_keep_fsync(args.server_fsync == ServerFsync::Keep);
         let wake = make_fifo(&wake)?;
         // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
-        let (script, output) = unsafe { shared.daemon_ends() };
+        let (script, output) = unsafe { shared.ends() };
 
         let spec = self.settings.spec.as_ref().expect("a witness wants no server");
         let cell = cell::start(spec).await.map_err(|error| error.to_string())?;
@@ -73,7 +72,15 @@ impl Driver {
         spawn_local(pass_reports(number, cell.reports, self.cell_reports.clone()));
         spawn_local(pass_lines(cell.stdout, false));
         spawn_local(pass_lines(cell.stderr, true));
-        Ok(ServerRun { number, shared, script, output, wake, cell: cell.child, fed: Slot::NONE })
+        Ok(ServerRun {
+            number,
+            region: shared,
+            script,
+            output,
+            wake,
+            cell: cell.child,
+            fed: Slot::NONE,
+        })
     }
 
     pub(super) fn on_cell_report(&mut self, number: u64, report: Report) {
@@ -116,11 +123,11 @@ impl Driver {
             }
         }
         self.clients.send_appended();
-        let region = run.region();
+        let region = run.region;
         if count > 0 {
-            region.output_bell.ring();
+            region.ring_output();
         }
-        let admitted = Slot(region.admitted.load(Ordering::SeqCst));
+        let admitted = Slot(region.admitted());
         let running = region.state() == ServerState::Running;
         self.server.put_back(run);
         if running && self.clients.has_clients() {
@@ -141,10 +148,10 @@ impl Driver {
     fn on_server_end(&mut self, ending: Ending) {
         while self.take_output() {}
         let Some(run) = self.server.take() else { return };
-        let region = run.region();
-        region.set_state(ServerState::Exited);
-        let clock = region.clock.load(Ordering::SeqCst);
-        let admitted = region.admitted.load(Ordering::SeqCst);
+        let region = run.region;
+        region.set_exited();
+        let clock = region.clock();
+        let admitted = region.admitted();
         let mut space = [0; TROUBLE_BYTES];
         let trouble = String::from_utf8_lossy(region.trouble(&mut space)).into_owned();
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");

@@ -65,7 +65,7 @@ impl Driver {
             return wait(cause, self.node.committed().0);
         }
         if let Some(region) = self.server.region() {
-            let admitted = region.admitted.load(std::sync::atomic::Ordering::SeqCst);
+            let admitted = region.admitted();
             if admitted + SERVER_BEHIND <= self.committed.0 {
                 return wait(Cause::Server, admitted);
             }

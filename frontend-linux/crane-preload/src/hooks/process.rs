@@ -22,7 +22,7 @@ const SERVES: &str = "a child process of the server uses a client's socket; serv
 /// Counts something that the determinism contract does not cover, and tells the daemon once per
 /// kind.
 pub fn uncovered(world: &mut World, what: &'static str) {
-    world.region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
+    world.region.count_uncovered();
     if world.told.contains(&what) {
         return;
     }

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::region::{TROUBLE_BYTES, output, script};
-use crane_shm::{RingReader, RingWriter, ServerState, Shared};
+use crane_shm::{DaemonSide, RingReader, RingWriter, ServerState};
 
 const START: u64 = 1_700_000_000_000_000_000;
 
 /// One run.
 pub struct Driver {
-    shared: Shared,
+    region: DaemonSide,
     script: RingWriter,
     output: RingReader,
     child: Child,
@@ -158,8 +158,8 @@ impl Driver {
         let name = format!("run-{}-{run}", std::process::id());
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&place).unwrap();
-        let (region, wake) = (place.join("region"), place.join("wake"));
-        let shared = Shared::create(&zero_ended(&region), 1, 1).unwrap();
+        let (shared, wake) = (place.join("region"), place.join("wake"));
+        let region = DaemonSide::create(&zero_ended(&shared), 1, 1).unwrap();
         let path = zero_ended(&wake);
         // SAFETY: the path ends with a zero byte.
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr().cast(), 0o600) }, 0);
@@ -167,7 +167,7 @@ impl Driver {
         // SAFETY: as above.
         assert!(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) } >= 0);
         // SAFETY: one driver owns the daemon's ends.
-        let (mut script, output) = unsafe { shared.daemon_ends() };
+        let (mut script, output) = unsafe { region.ends() };
         let genesis = Genesis {
             group: 7,
             members: Default::default(),
@@ -187,14 +187,14 @@ impl Driver {
         let child = Command::new(program)
             .args(arguments)
             .env("LD_PRELOAD", library.path())
-            .env("CRANE_REGION", &region)
+            .env("CRANE_REGION", &shared)
             .env("CRANE_WAKE", &wake)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         Self {
-            shared,
+            region,
             script,
             output,
             child,
@@ -232,13 +232,13 @@ impl Driver {
         self.timestamp += 1000;
         let bytes = entry.finish(self.timestamp, self.grant);
         self.script.push(script::ENTRY, [self.slot, 0, 0], &[bytes]).unwrap();
-        self.shared.region().script_bell.ring();
+        self.region.ring_script();
     }
 
     /// Appends a record that no daemon writes, and waits for the server's end.
     pub fn feed_nonsense(&mut self) {
         self.script.push(99, [0; 3], &[]).unwrap();
-        self.shared.region().script_bell.ring();
+        self.region.ring_script();
         let since = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(since.elapsed() < self.timeout, "the server goes on");
@@ -248,11 +248,11 @@ impl Driver {
 
     /// Begins a generation: clients of the one before are reset.
     pub fn begin_generation(&mut self, generation: u64) {
-        self.shared.region().first_generation.store(generation, Ordering::SeqCst);
+        self.region.set_first_generation(generation);
     }
 
     fn collect(&mut self) {
-        self.shared.region().wake_pending.store(0, Ordering::SeqCst);
+        self.region.hear_wake();
         while let Some(record) = self.output.peek().unwrap() {
             let number = record.numbers[0] as usize;
             match record.kind {
@@ -266,7 +266,7 @@ impl Driver {
             }
             self.output.pop();
         }
-        self.shared.region().output_bell.ring();
+        self.region.ring_output();
     }
 
     /// Grants and lets deadlines pass until the server is quiescent and waits for ops, or has
@@ -279,12 +279,12 @@ impl Driver {
                 self.collect();
                 return false;
             }
-            let region = self.shared.region();
-            let current = region.admitted.load(Ordering::SeqCst) == self.slot;
+            let region = self.region;
+            let current = region.admitted() == self.slot;
             match region.state() {
                 ServerState::Stalled if current => self.feed(&[]),
                 ServerState::Quiescent if current => {
-                    let deadline = region.deadline.load(Ordering::SeqCst);
+                    let deadline = region.deadline();
                     if deadline == u64::MAX {
                         self.collect();
                         return true;
@@ -304,12 +304,11 @@ impl Driver {
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         let code = self.child.wait().unwrap().code();
-        let clock = self.shared.region().clock.load(Ordering::SeqCst);
-        let last = self.shared.region().admitted.load(Ordering::SeqCst);
-        let hashes =
-            self.shared.region().mark(last).map_or((0, 0), |mark| (mark.schedule, mark.output));
+        let clock = self.region.clock();
+        let last = self.region.admitted();
+        let hashes = self.region.mark(last).map_or((0, 0), |mark| (mark.schedule, mark.output));
         let mut space = [0; TROUBLE_BYTES];
-        let trouble = self.shared.region().trouble(&mut space);
+        let trouble = self.region.trouble(&mut space);
         let trouble = String::from_utf8(trouble.to_vec()).unwrap();
         End { printed, code, clock, hashes, trouble }
     }

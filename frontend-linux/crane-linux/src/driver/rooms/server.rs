@@ -2,12 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 use crane_core::id::{Generation, Slot};
 use crane_core::time::Instant;
-use crane_shm::{HashMark, Region, RingReader, RingWriter, Shared};
+use crane_shm::{DaemonSide, HashMark, RingReader, RingWriter};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -32,19 +31,13 @@ pub(in crate::driver) struct Server {
 #[derive(Debug)]
 pub(in crate::driver) struct ServerRun {
     pub(in crate::driver) number: u64,
-    pub(in crate::driver) shared: Shared,
+    pub(in crate::driver) region: DaemonSide,
     pub(in crate::driver) script: RingWriter,
     pub(in crate::driver) output: RingReader,
     pub(in crate::driver) wake: pipe::Receiver,
     pub(in crate::driver) cell: Child,
     /// The last slot that it was given.
     pub(in crate::driver) fed: Slot,
-}
-
-impl ServerRun {
-    pub(in crate::driver) fn region(&self) -> &'static Region {
-        self.shared.region()
-    }
 }
 
 impl Server {
@@ -66,16 +59,16 @@ impl Server {
         self.run = Some(run);
     }
 
-    pub(in crate::driver) fn region(&self) -> Option<&'static Region> {
-        self.run.as_ref().map(|run| run.region())
+    pub(in crate::driver) fn region(&self) -> Option<DaemonSide> {
+        self.run.as_ref().map(|run| run.region)
     }
 
     pub(in crate::driver) fn connections(&self) -> u64 {
-        self.region().map_or(0, |region| region.connections.load(Ordering::SeqCst))
+        self.region().map_or(0, DaemonSide::connections)
     }
 
     pub(in crate::driver) fn time_deadline(&self) -> u64 {
-        self.region().map_or(u64::MAX, |region| region.deadline.load(Ordering::SeqCst))
+        self.region().map_or(u64::MAX, DaemonSide::deadline)
     }
 
     pub(in crate::driver) fn deadline(&self) -> Option<Instant> {
@@ -84,13 +77,13 @@ impl Server {
 
     pub(in crate::driver) fn watch_state(&self, watch: bool) {
         if let Some(region) = self.region() {
-            region.watch_state.store(u32::from(watch), Ordering::SeqCst);
+            region.set_watch_state(watch);
         }
     }
 
     pub(in crate::driver) fn set_first_generation(&self, generation: Generation) {
         if let Some(region) = self.region() {
-            region.first_generation.store(generation.0, Ordering::SeqCst);
+            region.set_first_generation(generation.0);
         }
     }
 
@@ -123,6 +116,6 @@ impl Server {
         let mut context = Context::from_waker(Waker::noop());
         let mut buffer = ReadBuf::new(&mut space);
         let _ = Pin::new(&mut run.wake).poll_read(&mut context, &mut buffer);
-        run.region().wake_pending.store(0, Ordering::SeqCst);
+        run.region.hear_wake();
     }
 }
