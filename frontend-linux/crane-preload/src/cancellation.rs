@@ -11,7 +11,7 @@ unsafe extern "C" {
 }
 
 /// Whether the calling thread lets itself be cancelled.
-pub fn may_end() -> bool {
+pub(crate) fn may_end() -> bool {
     let mut before = CANCEL_DISABLE;
     // SAFETY: a place of ours. As libc knows of no cancellation yet, nothing else happens here.
     unsafe {

@@ -14,10 +14,10 @@ use crane_core::index_list::IndexList;
 use crane_core::wire::Endpoint;
 
 /// Descriptors that can be followed; higher numbers get the real calls.
-pub const DESCRIPTORS: usize = 1 << 16;
+pub(crate) const DESCRIPTORS: usize = 1 << 16;
 
 /// Descriptions at a time.
-pub const DESCRIPTIONS: usize = 1 << 13;
+pub(crate) const DESCRIPTIONS: usize = 1 << 13;
 
 const NONE: u16 = 0;
 
@@ -26,17 +26,17 @@ static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESC
 
 /// TableEntry of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TableEntry(pub u16);
+pub(crate) struct TableEntry(pub u16);
 
 /// The description behind a number, if it is one of ours. Needs no turn.
-pub fn lookup(descriptor: i32) -> Option<TableEntry> {
+pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
     let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
     number.checked_sub(1).map(TableEntry)
 }
 
 /// What a description stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DescriptionKind {
+pub(crate) enum DescriptionKind {
     /// A free place.
     Free,
     /// A TCP socket that is neither listening nor connected.
@@ -60,7 +60,7 @@ pub enum DescriptionKind {
 
 /// An open file description.
 #[derive(Clone, Copy, Debug)]
-pub struct Description {
+pub(crate) struct Description {
     /// What it stands for.
     pub kind: DescriptionKind,
     /// Numbers that lead here, and calls under way.
@@ -111,20 +111,20 @@ const FREE: Description = Description {
 };
 
 /// The descriptions, and which of them a connection or listener belongs to.
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     table: [Description; DESCRIPTIONS],
     free: usize,
 }
 
 impl Descriptors {
     /// No descriptions.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { table: [FREE; DESCRIPTIONS], free: 0 }
     }
 
     /// Makes a description for a number that the kernel has just given. `None`: the table is full,
     /// or the number is too high to be followed.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         descriptor: i32,
         kind: DescriptionKind,
@@ -141,7 +141,7 @@ impl Descriptors {
     }
 
     /// Another number leads to the description (dup).
-    pub fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
+    pub(crate) fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
         let Some(number) = usize::try_from(descriptor).ok().and_then(|at| NUMBERS.get(at)) else {
             return false;
         };
@@ -153,20 +153,20 @@ impl Descriptors {
 
     /// A number leads nowhere any more. True when that was the description's last reference: the
     /// caller ends what it stands for, then calls [`Descriptors::free`].
-    pub fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
+    pub(crate) fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
         NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
         Some((place, self.release(place)))
     }
 
     /// A call is under way: the description stays, even if its numbers are closed.
-    pub fn hold(&mut self, place: TableEntry) {
+    pub(crate) fn hold(&mut self, place: TableEntry) {
         self.at(place).references += 1;
     }
 
     /// A reference less; true when it was the last.
     #[must_use]
-    pub fn release(&mut self, place: TableEntry) -> bool {
+    pub(crate) fn release(&mut self, place: TableEntry) -> bool {
         let description = self.at(place);
         assert!(description.references > 0 && description.kind != DescriptionKind::Free);
         description.references -= 1;
@@ -174,7 +174,7 @@ impl Descriptors {
     }
 
     /// The place is free.
-    pub fn free(&mut self, place: TableEntry) {
+    pub(crate) fn free(&mut self, place: TableEntry) {
         assert!(self.at(place).references == 0);
         *self.at(place) = FREE;
         self.free = self.free.min(place.0 as usize);
@@ -182,18 +182,18 @@ impl Descriptors {
     }
 
     /// A description, to read.
-    pub fn description(&self, place: TableEntry) -> &Description {
+    pub(crate) fn description(&self, place: TableEntry) -> &Description {
         &self.table[place.0 as usize]
     }
 
     /// A description.
-    pub fn at(&mut self, place: TableEntry) -> &mut Description {
+    pub(crate) fn at(&mut self, place: TableEntry) -> &mut Description {
         &mut self.table[place.0 as usize]
     }
 
     /// After fork: pipes may be shared with a child from now on; what happens to them is the
     /// kernel's.
-    pub fn give_channels_to_kernel(&mut self) {
+    pub(crate) fn give_channels_to_kernel(&mut self) {
         for description in &mut self.table {
             if matches!(description.kind, DescriptionKind::Channel { .. }) {
                 description.kind = DescriptionKind::Kernel;
@@ -210,7 +210,7 @@ impl Descriptors {
     ///
     /// # Panics
     /// When one of these does not hold.
-    pub fn invariants(&self) {
+    pub(crate) fn invariants(&self) {
         let mut leading = [0; DESCRIPTIONS];
         for number in &NUMBERS {
             if let Some(place) = number.load(Ordering::Relaxed).checked_sub(1) {
@@ -244,13 +244,13 @@ impl Descriptors {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
     use super::*;
 
     /// Clears the numbers, which all tests share, and keeps them for one test.
-    pub fn take_numbers() -> MutexGuard<'static, ()> {
+    pub(crate) fn take_numbers() -> MutexGuard<'static, ()> {
         static TAKEN: Mutex<()> = Mutex::new(());
         let guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         NUMBERS.iter().for_each(|number| number.store(NONE, Ordering::Relaxed));

@@ -24,6 +24,8 @@
 //! | [`trouble`] | how a process that cannot go on ends, and says why |
 //! | [`hooks`] | the libc calls themselves, by family |
 
+#![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]
+
 #[macro_use]
 mod real;
 

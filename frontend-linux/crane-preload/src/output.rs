@@ -14,7 +14,7 @@ use crane_shm::{RingWriter, ServerSide, sys};
 const PUT_OFF_MAX: u32 = 16;
 
 /// The server's end of the output ring.
-pub struct Output {
+pub(crate) struct Output {
     writer: RingWriter,
     region: ServerSide,
     wake: i32,
@@ -24,62 +24,62 @@ pub struct Output {
 
 impl Output {
     /// `wake`: the named pipe's descriptor.
-    pub fn new(writer: RingWriter, region: ServerSide, wake: i32) -> Self {
+    pub(crate) fn new(writer: RingWriter, region: ServerSide, wake: i32) -> Self {
         let node = region.node() as u8;
         Self { writer, region, wake, node, put_off: 0 }
     }
 
     /// The descriptor that is ours and not the server's.
-    pub fn descriptor(&self) -> i32 {
+    pub(crate) fn descriptor(&self) -> i32 {
         self.wake
     }
 
     /// Whether a client of this replica is at the other end.
-    pub fn is_own(&self, conn: ConnId) -> bool {
+    pub(crate) fn is_own(&self, conn: ConnId) -> bool {
         // The daemon begins a new generation while the server runs when the group has given this
         // replica up.
         conn.entry.number() == self.node && conn.generation.0 >= self.region.first_generation()
     }
 
     /// Bytes for a client, if it is one of ours.
-    pub fn data(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub(crate) fn data(&mut self, conn: ConnId, bytes: &[u8]) {
         self.about(output::DATA, conn, 0, bytes);
     }
 
     /// Something about a connection, if it is one of ours.
-    pub fn about(&mut self, kind: u32, conn: ConnId, number: u64, bytes: &[u8]) {
+    pub(crate) fn about(&mut self, kind: u32, conn: ConnId, number: u64, bytes: &[u8]) {
         if self.is_own(conn) {
             self.push(kind, [conn.number, conn.generation.0, number], bytes);
         }
     }
 
     /// The server listens.
-    pub fn listen(&mut self, bound: Endpoint) {
+    pub(crate) fn listen(&mut self, bound: Endpoint) {
         self.push(output::LISTEN, [u64::from(bound.port), 0, 0], &bound.address);
         self.wake();
     }
 
     /// The server listens no more.
-    pub fn unlisten(&mut self, port: u16) {
+    pub(crate) fn unlisten(&mut self, port: u16) {
         self.push(output::UNLISTEN, [u64::from(port), 0, 0], &[]);
         self.wake();
     }
 
     /// Text for the daemon's events; `level`: 0 error, 1 warning, 2 information.
-    pub fn note(&mut self, level: u64, text: &str) {
+    pub(crate) fn note(&mut self, level: u64, text: &str) {
         self.push(output::NOTE, [level, 0, 0], text.as_bytes());
         self.wake();
     }
 
     /// Wakes the daemon if something was said since it was woken last.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.put_off > 0 {
             self.wake();
         }
     }
 
     /// Wakes the daemon.
-    pub fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         self.put_off = 0;
         if self.region.begin_wake() {
             // A full pipe has woken the daemon already; a closed one means that it is gone, and the

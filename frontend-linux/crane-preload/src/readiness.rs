@@ -15,7 +15,7 @@ use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 const ALWAYS: u32 = HUP | ERR;
 
 /// Reports what is ready in an epoll instance, at most as much as `space` holds.
-pub fn collect(
+pub(crate) fn collect(
     run: &ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &mut Watches,
@@ -119,7 +119,7 @@ fn readiness(
 }
 
 /// What the kernel says about a number, without waiting.
-pub fn kernel_readiness(descriptor: i32) -> u32 {
+pub(crate) fn kernel_readiness(descriptor: i32) -> u32 {
     let mut entry = libc::pollfd { fd: descriptor, events: (IN | OUT | RDHUP) as i16, revents: 0 };
     let arguments = [&raw mut entry as usize, 1, 0, 0, 0, 0];
     // SAFETY: one entry, alive for the call, no waiting.
@@ -128,7 +128,7 @@ pub fn kernel_readiness(descriptor: i32) -> u32 {
 }
 
 /// Fills in what poll answers now; says how many entries are ready.
-pub fn scan(
+pub(crate) fn scan(
     run: &ProgramExecution,
     descriptors: &Descriptors,
     watches: &Watches,
@@ -177,7 +177,7 @@ fn notify_epolls(
 }
 
 /// Something changed at a description: wakes who polls it, in the order of their waiting.
-pub fn changed(
+pub(crate) fn changed(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &mut Watches,

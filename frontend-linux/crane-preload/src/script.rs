@@ -15,7 +15,7 @@ const ALL: u32 = u32::MAX;
 
 /// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why
 /// it is asked for.
-pub fn admit_next(world: &mut World, waiting: ServerState) {
+pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
     #[cfg(feature = "arrival")]
     if waiting == ServerState::Stalled {
         // Only a server without a runnable thread waits.

@@ -13,7 +13,7 @@ use crane_shm::sys;
 use crate::world;
 
 /// Ends the process with an exit status and a reason, for the daemon and on the standard error.
-pub fn end(status: u8, reason: &str) -> ! {
+pub(crate) fn end(status: u8, reason: &str) -> ! {
     report(reason);
     // SAFETY: exit_group does not return.
     unsafe { sys::syscall(libc::SYS_exit_group, [usize::from(status), 0, 0, 0, 0, 0]) };
@@ -22,7 +22,7 @@ pub fn end(status: u8, reason: &str) -> ! {
 
 /// From now on a panic of this library is reported as any other reason to end; the process ends
 /// with it, because the library is built to abort.
-pub fn report_panics() {
+pub(crate) fn report_panics() {
     // A function without captures: its box is no allocation.
     panic::set_hook(Box::new(on_panic));
 }

@@ -14,17 +14,17 @@ const INTERESTS: usize = 1 << 13;
 
 /// What poll(2) calls these conditions; epoll's numbers are the same. The second name of each is
 /// POSIX's older one, and always true together with the first.
-pub const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
+pub(crate) const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
 /// Room to write.
-pub const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
+pub(crate) const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
 /// The other side has shut its writing.
-pub const RDHUP: u32 = libc::POLLRDHUP as u32;
+pub(crate) const RDHUP: u32 = libc::POLLRDHUP as u32;
 /// Neither side will send anything more.
-pub const HUP: u32 = libc::POLLHUP as u32;
+pub(crate) const HUP: u32 = libc::POLLHUP as u32;
 /// An error to be told.
-pub const ERR: u32 = libc::POLLERR as u32;
+pub(crate) const ERR: u32 = libc::POLLERR as u32;
 /// The number leads nowhere.
-pub const NVAL: u32 = libc::POLLNVAL as u32;
+pub(crate) const NVAL: u32 = libc::POLLNVAL as u32;
 
 /// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 =
@@ -35,7 +35,7 @@ const NESTS_MAX: u32 = 4;
 
 /// One `epoll_ctl(ADD)`.
 #[derive(Clone, Copy, Debug)]
-pub struct Interest {
+pub(crate) struct Interest {
     /// Whether the place in the table is used.
     used: bool,
     /// The instance.
@@ -56,22 +56,22 @@ pub struct Interest {
 
 /// What a thread in poll or select looks at.
 #[derive(Clone, Copy, Debug)]
-pub struct PollSet {
+pub(crate) struct PollSet {
     start: *mut libc::pollfd,
     length: usize,
 }
 
 impl PollSet {
     /// None.
-    pub const EMPTY: PollSet = PollSet { start: std::ptr::null_mut(), length: 0 };
+    pub(crate) const EMPTY: Self = Self { start: std::ptr::null_mut(), length: 0 };
 
     /// These; the slice outlives the wait.
-    pub fn new(entries: &mut [libc::pollfd]) -> Self {
+    pub(crate) fn new(entries: &mut [libc::pollfd]) -> Self {
         Self { start: entries.as_mut_ptr(), length: entries.len() }
     }
 
     /// The entries.
-    pub fn entries<'a>(self) -> &'a mut [libc::pollfd] {
+    pub(crate) fn entries<'a>(self) -> &'a mut [libc::pollfd] {
         if self.length == 0 {
             return &mut [];
         }
@@ -82,7 +82,7 @@ impl PollSet {
 }
 
 /// All interests, and the sets of threads in poll.
-pub struct Watches {
+pub(crate) struct Watches {
     interests: [Interest; INTERESTS],
     /// Neighbours in the list of the instance.
     of_epoll: [Neighbours; INTERESTS],
@@ -106,7 +106,7 @@ const UNUSED: Interest = Interest {
 
 impl Watches {
     /// Nothing is watched.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             interests: [UNUSED; INTERESTS],
             of_epoll: [Neighbours::UNLINKED; INTERESTS],
@@ -117,7 +117,7 @@ impl Watches {
     }
 
     /// The set that a thread waits for.
-    pub fn set_of(&mut self, thread: usize) -> &mut PollSet {
+    pub(crate) fn set_of(&mut self, thread: usize) -> &mut PollSet {
         &mut self.sets[thread]
     }
 
@@ -130,7 +130,7 @@ impl Watches {
     }
 
     /// `EPOLL_CTL_ADD`.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         descriptors: &mut Descriptors,
         epoll: TableEntry,
@@ -185,7 +185,7 @@ impl Watches {
     }
 
     /// `EPOLL_CTL_MOD`: also arms it again.
-    pub fn modify(
+    pub(crate) fn modify(
         &mut self,
         descriptors: &mut Descriptors,
         epoll: TableEntry,
@@ -204,7 +204,7 @@ impl Watches {
     }
 
     /// `EPOLL_CTL_DEL`.
-    pub fn delete(
+    pub(crate) fn delete(
         &mut self,
         descriptors: &mut Descriptors,
         epoll: TableEntry,
@@ -216,7 +216,7 @@ impl Watches {
     }
 
     /// A description ends: nobody is interested any more, nor is it if it is an epoll instance.
-    pub fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
+    pub(crate) fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
         while let Some(index) = descriptors.at(place).watched.first() {
             self.remove(descriptors, index);
         }
@@ -234,17 +234,17 @@ impl Watches {
     }
 
     /// An interest.
-    pub fn at(&self, index: u16) -> &Interest {
+    pub(crate) fn at(&self, index: u16) -> &Interest {
         &self.interests[index as usize]
     }
 
     /// An interest, to note what was reported.
-    pub fn at_mut(&mut self, index: u16) -> &mut Interest {
+    pub(crate) fn at_mut(&mut self, index: u16) -> &mut Interest {
         &mut self.interests[index as usize]
     }
 
     /// The interests in an epoll instance, in the order in which they are scanned.
-    pub fn in_epoll(
+    pub(crate) fn in_epoll(
         &self,
         descriptors: &Descriptors,
         epoll: TableEntry,
@@ -253,23 +253,23 @@ impl Watches {
     }
 
     /// The interest after `index` in the order of its instance.
-    pub fn next_in_epoll(&self, index: u16) -> Option<u16> {
+    pub(crate) fn next_in_epoll(&self, index: u16) -> Option<u16> {
         self.of_epoll[index as usize].next()
     }
 
     /// The interest after `index` in the list of the description that both watch.
-    pub fn next_of_place(&self, index: u16) -> Option<u16> {
+    pub(crate) fn next_of_place(&self, index: u16) -> Option<u16> {
         self.of_place[index as usize].next()
     }
 
     /// Has the next scan of an epoll instance begin at one of its interests.
-    pub fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
+    pub(crate) fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
         descriptors.at(epoll).interests.rotate_to(&mut self.of_epoll, index);
         self.check(descriptors);
     }
 
     /// The set of the thread.
-    pub fn set(&self, thread: usize) -> PollSet {
+    pub(crate) fn set(&self, thread: usize) -> PollSet {
         self.sets[thread]
     }
 
@@ -281,7 +281,7 @@ impl Watches {
     ///
     /// # Panics
     /// When one of these does not hold.
-    pub fn invariants(&self, descriptors: &Descriptors) {
+    pub(crate) fn invariants(&self, descriptors: &Descriptors) {
         let used = self.interests.iter().filter(|interest| interest.used).count();
         let (mut scanned, mut watching) = (0, 0);
         for index in 0..DESCRIPTIONS as u16 {

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::watch::Watches;
 
 /// Everything.
-pub struct World {
+pub(crate) struct World {
     /// The state machine.
     pub run: ProgramExecution,
     /// Bytes that were admitted and not read.
@@ -51,7 +51,7 @@ pub struct World {
 
 /// What is kept of one thread.
 #[derive(Clone, Copy)]
-pub struct PreloadThread {
+pub(crate) struct PreloadThread {
     /// libc's name for it; 0: none.
     pub handle: libc::pthread_t,
     /// Nobody will join it.
@@ -73,7 +73,7 @@ pub struct PreloadThread {
 }
 
 /// No thread.
-pub const NO_THREAD: PreloadThread = PreloadThread {
+pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     handle: 0,
     detached: false,
     ended: false,
@@ -91,22 +91,22 @@ static REGION: OnceLock<ServerSide> = OnceLock::new();
 
 /// One word per thread: 1 hands it the turn.
 #[repr(align(64))]
-pub struct Word(pub AtomicU32);
+pub(crate) struct Word(pub AtomicU32);
 
 /// The threads' words.
-pub static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
+pub(crate) static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
 
 /// The process that takes part; a child after fork does not.
-pub static PROCESS: AtomicI32 = AtomicI32::new(0);
+pub(crate) static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Threads run one at a time.
-pub static SERIAL: AtomicBool = AtomicBool::new(true);
+pub(crate) static SERIAL: AtomicBool = AtomicBool::new(true);
 
 /// The server's fsync family reaches the disk.
-pub static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
+pub(crate) static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 
 /// Puts the state in place, once, before the program's first instruction.
-pub fn establish(world: &'static mut World, schedule: Schedule) {
+pub(crate) fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync(), Ordering::SeqCst);
     PROCESS.store(crane_shm::sys::pid(), Ordering::SeqCst);
@@ -115,12 +115,12 @@ pub fn establish(world: &'static mut World, schedule: Schedule) {
 
 /// Puts the region in place, once, before the rest of the state: what keeps that from being made is
 /// reported by it.
-pub fn set_region(region: ServerSide) {
+pub(crate) fn set_region(region: ServerSide) {
     assert!(REGION.set(region).is_ok(), "one process takes part once");
 }
 
 /// The daemon's and our numbers, once they are mapped.
-pub fn region() -> Option<ServerSide> {
+pub(crate) fn region() -> Option<ServerSide> {
     REGION.get().copied()
 }
 
@@ -128,7 +128,7 @@ pub fn region() -> Option<ServerSide> {
 ///
 /// # Safety
 /// The caller holds the turn, and lets the reference end before it gives the turn away.
-pub unsafe fn world() -> &'static mut World {
+pub(crate) unsafe fn world() -> &'static mut World {
     let world = WORLD.load(Ordering::Relaxed);
     assert!(!world.is_null());
     // SAFETY: never freed; exclusive because the turn is (the caller's duty).

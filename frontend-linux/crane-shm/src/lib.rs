@@ -13,6 +13,8 @@
 //! | [`parking`] | how one side sleeps and the other wakes it |
 //! | [`sys`] | system calls without libc, so that no hook is met on the way |
 
+#![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]
+
 mod daemon;
 pub mod parking;
 pub mod region;

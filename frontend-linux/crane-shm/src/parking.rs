@@ -16,8 +16,8 @@ pub enum Scope {
 impl Scope {
     const fn flag(self) -> i32 {
         match self {
-            Scope::Process => libc::FUTEX_PRIVATE_FLAG,
-            Scope::Shared => 0,
+            Self::Process => libc::FUTEX_PRIVATE_FLAG,
+            Self::Shared => 0,
         }
     }
 }

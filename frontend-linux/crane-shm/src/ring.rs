@@ -58,9 +58,9 @@ pub enum RingError {
 impl core::fmt::Display for RingError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            RingError::Full => "the ring is full",
-            RingError::TooLong => "the record is longer than half of the ring",
-            RingError::Damaged => "the ring holds a record that cannot be",
+            Self::Full => "the ring is full",
+            Self::TooLong => "the record is longer than half of the ring",
+            Self::Damaged => "the ring holds a record that cannot be",
         })
     }
 }

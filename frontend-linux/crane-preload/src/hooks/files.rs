@@ -40,7 +40,7 @@ fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) ->
 }
 
 /// Whether a path is that of a source of random bytes.
-pub fn is_random(path: *const c_char) -> bool {
+pub(super) fn is_random(path: *const c_char) -> bool {
     // SAFETY: the hook's caller gave a path.
     let path = unsafe { CStr::from_ptr(path) };
     RANDOM.contains(&path)

@@ -36,12 +36,12 @@ fn locks_itself(mutex: *mut Mutex) -> bool {
 }
 
 /// Takes a mutex in the turn; for condition variables.
-pub fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
+pub(super) fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
     lock::acquire(held, mutex.cast(), Ok(NEVER), || attempt(mutex))
 }
 
 /// Frees a mutex in the turn, and wakes the first who waits for it.
-pub fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
+pub(super) fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
     let real = real!(pthread_mutex_unlock: fn(*mut Mutex) -> c_int);
     // SAFETY: the caller of the hook gave a mutex.
     let result = unsafe { real(mutex) };

@@ -21,7 +21,7 @@ const SERVES: &str = "a child process of the server uses a client's socket; serv
 
 /// Counts something that the determinism contract does not cover, and tells the daemon once per
 /// kind.
-pub fn uncovered(world: &mut World, what: &'static str) {
+pub(super) fn uncovered(world: &mut World, what: &'static str) {
     world.region.count_uncovered();
     if world.told.contains(&what) {
         return;
@@ -34,7 +34,7 @@ pub fn uncovered(world: &mut World, what: &'static str) {
 
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
 /// is the end; pipes and the like are the kernel's there.
-pub fn refuse_in_child(place: TableEntry) {
+pub(super) fn refuse_in_child(place: TableEntry) {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process == sys::pid() {
         return;

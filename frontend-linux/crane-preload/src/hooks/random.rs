@@ -16,7 +16,7 @@ const FLAGS: c_uint = libc::GRND_NONBLOCK | SOURCES;
 const SOURCES: c_uint = libc::GRND_RANDOM | libc::GRND_INSECURE;
 
 /// Fills with agreed random bytes; false: the real call is due.
-pub fn fill(space: &mut [u8]) -> bool {
+pub(super) fn fill(space: &mut [u8]) -> bool {
     let Some(mut held) = begin(Call::Random, space.len() as u32) else { return false };
     held.world().random.fill_bytes(space);
     held.end();

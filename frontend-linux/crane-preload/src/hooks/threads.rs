@@ -29,7 +29,7 @@ const ROUNDS: usize = 4;
 const HEIRLOOMS_MAX: usize = 2048;
 
 /// Before the first thread: makes the key. The value counts the rounds that are left.
-pub fn prepare() {
+pub(crate) fn prepare() {
     let mut key: pthread_key_t = 0;
     // SAFETY: the key is ours; the destructor fits.
     let result = unsafe { libc::pthread_key_create(&raw mut key, Some(at_end)) };
@@ -46,7 +46,7 @@ fn watch_end() {
 }
 
 /// Where the hook of pthread_create is.
-pub fn hook_address() -> *const c_void {
+pub(crate) fn hook_address() -> *const c_void {
     pthread_create as *const c_void
 }
 
@@ -194,7 +194,7 @@ fn wake_heirs(world: &mut World) {
 }
 
 /// Which of ours a handle means.
-pub fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
+pub(crate) fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
     let place = world.threads.iter().position(|thread| thread.handle == handle && handle != 0)?;
     Some(ThreadId(place as u16))
 }

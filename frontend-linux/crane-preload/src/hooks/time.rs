@@ -18,13 +18,13 @@ const SECOND: u64 = 1_000_000_000;
 const UPTIME: u64 = 1_000 * SECOND;
 
 /// A time in nanoseconds; negative ones are 0.
-pub fn nanoseconds(time: &timespec) -> u64 {
+pub(super) fn nanoseconds(time: &timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A duration as the caller gave it; `None`: not a duration.
-pub fn duration(time: &timespec) -> Option<u64> {
+pub(super) fn duration(time: &timespec) -> Option<u64> {
     let valid = time.tv_sec >= 0 && (0..SECOND as i64).contains(&time.tv_nsec);
     valid.then(|| nanoseconds(time))
 }
@@ -53,7 +53,11 @@ fn exists(clock: clockid_t) -> bool {
 }
 
 /// As [`deadline`], for locks: they know two clocks, and refuse what is no time (`EINVAL`).
-pub fn limit(held: &mut Held, clock: clockid_t, limit: *const timespec) -> Result<u64, c_int> {
+pub(super) fn limit(
+    held: &mut Held,
+    clock: clockid_t,
+    limit: *const timespec,
+) -> Result<u64, c_int> {
     // SAFETY: the caller's time, if it gave one.
     let within =
         unsafe { limit.as_ref() }.is_none_or(|limit| (0..SECOND as i64).contains(&limit.tv_nsec));
@@ -64,7 +68,7 @@ pub fn limit(held: &mut Held, clock: clockid_t, limit: *const timespec) -> Resul
 }
 
 /// The agreed time at which a clock reaches `limit`; none: never.
-pub fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
+pub(super) fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
     // SAFETY: the caller's time, if it gave one.
     let Some(limit) = (unsafe { limit.as_ref() }) else { return NEVER };
     let limit = nanoseconds(limit);
@@ -77,7 +81,7 @@ pub fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u6
 }
 
 /// The agreed time `duration` nanoseconds from now.
-pub fn after(held: &mut Held, duration: u64) -> u64 {
+pub(super) fn after(held: &mut Held, duration: u64) -> u64 {
     held.world().run.gate.agreed().saturating_add(duration).min(NEVER - 1)
 }
 

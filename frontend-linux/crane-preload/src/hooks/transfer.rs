@@ -25,7 +25,7 @@ const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
 
 /// How a call wants to be answered.
 #[derive(Clone, Copy, Default)]
-pub struct RecvFlags {
+pub(super) struct RecvFlags {
     /// `MSG_PEEK`.
     pub peek: bool,
     /// `MSG_WAITALL`.
@@ -38,7 +38,7 @@ pub struct RecvFlags {
 
 impl RecvFlags {
     /// What flags of recv(2) or send(2) say.
-    pub fn of(flags: c_int) -> Self {
+    pub(super) fn of(flags: c_int) -> Self {
         Self {
             peek: flags & libc::MSG_PEEK != 0,
             all: flags & libc::MSG_WAITALL != 0,
@@ -48,11 +48,12 @@ impl RecvFlags {
     }
 
     /// read(2), write(2) and their vectors.
-    pub const PLAIN: Self = Self { peek: false, all: false, at_once: false, no_signal: false };
+    pub(super) const PLAIN: Self =
+        Self { peek: false, all: false, at_once: false, no_signal: false };
 }
 
 /// Starts a call about a descriptor of ours. `None`: the real call is due.
-pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
+pub(super) fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
     let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
     let Some(held) = held else {
@@ -70,7 +71,7 @@ pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
 }
 
 /// Reads into `spaces`. `real` is the kernel's call, for what the kernel knows.
-pub fn receive(
+pub(super) fn receive(
     descriptor: c_int,
     spaces: &mut [iovec],
     manner: RecvFlags,
@@ -120,7 +121,7 @@ pub fn receive(
 }
 
 /// Writes `pieces`. `real` is the kernel's call, for what the kernel knows.
-pub fn send(
+pub(super) fn send(
     descriptor: c_int,
     pieces: &[iovec],
     manner: RecvFlags,
@@ -196,19 +197,19 @@ pub fn send(
 }
 
 /// Whether a reset connection still has to tell its error; it has told it afterwards.
-pub fn report_reset(world: &mut World, place: TableEntry) -> bool {
+pub(super) fn report_reset(world: &mut World, place: TableEntry) -> bool {
     !std::mem::replace(&mut world.descriptors.at(place).reset_told, true)
 }
 
 /// A reference less; what the description stands for ends with the last.
-pub fn release(world: &mut World, place: TableEntry) {
+pub(super) fn release(world: &mut World, place: TableEntry) {
     if world.descriptors.release(place) {
         dispose(world, place);
     }
 }
 
 /// The last reference is gone: ends what the description stands for.
-pub fn dispose(world: &mut World, place: TableEntry) {
+pub(super) fn dispose(world: &mut World, place: TableEntry) {
     let World { descriptors, watches, run, output, of_conn, of_listener, .. } = world;
     watches.forget(descriptors, place);
     let description = *descriptors.at(place);
@@ -243,7 +244,7 @@ pub fn dispose(world: &mut World, place: TableEntry) {
 }
 
 /// Something went through a channel: both ends may have changed.
-pub fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
+pub(super) fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
     for end in [place, peer] {
         let World { run, descriptors, watches, .. } = &mut *world;
         let description = descriptors.at(end);
@@ -258,7 +259,7 @@ pub fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
 }
 
 /// Bytes in all pieces.
-pub fn length(pieces: &[iovec]) -> usize {
+pub(super) fn length(pieces: &[iovec]) -> usize {
     pieces.iter().map(|piece| piece.iov_len).sum()
 }
 
@@ -361,7 +362,7 @@ fn send_to(
 }
 
 /// Writes as many bytes as the window has room for.
-pub fn send_bytes(
+pub(super) fn send_bytes(
     run: &mut ProgramExecution,
     output: &mut Output,
     conn: ConnIndex,
