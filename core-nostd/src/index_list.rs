@@ -7,7 +7,7 @@
 //!
 //! Theorem: the order of a list is a function of the calls made on it.
 
-/// How many places a table may have whose places are linked.
+/// The number of places that a table with linked places may have.
 pub const INDICES_MAX: usize = UNLINKED as usize;
 
 /// The end of a list.

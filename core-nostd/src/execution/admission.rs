@@ -2,7 +2,7 @@
 //!
 //! The entry rule: ops may reach the log twice, or after an older one was lost with a primary.
 //! Numbers and offsets in the ops tell; what the script already held is skipped, what would leave a
-//! gap is dropped (the entry replica sends again from where the script stands).
+//! gap is dropped (the entry replica sends again from the end of what the script holds).
 //!
 //! Theorem: the tables are a function of the admitted ops and of the server's own calls; each
 //! connection's bytes are admitted once, in order, without a gap.
@@ -17,18 +17,18 @@ use crate::wire::{Endpoint, Op};
 
 use super::socket::{Conn, ConnIndex, Listener, ListenerIndex};
 
-/// What an op did, for the frontend: it keeps the bytes, and wakes who waits.
+/// The effect of an op, for the frontend: it keeps the bytes, and wakes the waiters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admitted<'a> {
     /// Nothing: a duplicate, an op after a gap, or about a connection that has ended.
     Nothing,
     /// A new connection waits at a listener.
     Acceptable(ListenerIndex),
-    /// Nobody listens there, or the backlog or the table is full: the client gets a reset.
+    /// No listener is there, or the backlog or the table is full: the client gets a reset.
     Refused(ConnId),
     /// Bytes to keep, the first of which is number `at` of its connection.
     Data {
-        /// Whose.
+        /// The connection.
         conn: ConnIndex,
         /// The number of the first byte.
         at: u64,
@@ -39,7 +39,7 @@ pub enum Admitted<'a> {
     Ended(ConnIndex),
     /// The client is gone.
     Reset(ConnIndex),
-    /// There is room to write again.
+    /// The server has room to write again.
     Room(ConnIndex),
     /// All connections of these generations of this replica are gone: see [`Sockets::retired`].
     Retired(NodeId),
@@ -63,7 +63,7 @@ pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize> {
     links: [Neighbours; CONNECTIONS],
     by_id: FnvIndexMap<ConnId, u16, CONNECTIONS>,
     entries: [EntryReplica; NODES_MAX],
-    /// Where the search for a free place begins; everything below is taken.
+    /// The search for a free place begins here; every place below is taken.
     free: usize,
 }
 
@@ -137,7 +137,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Some(ListenerIndex(index as u16))
     }
 
-    /// Whether a port is listened at, by a socket of this family.
+    /// Returns whether a socket of this family listens at the port.
     pub fn is_bound(&self, port: u16, ipv6: bool) -> bool {
         self.listeners.iter().flatten().any(|other| other.bound.port == port && other.ipv6 == ipv6)
     }
@@ -156,7 +156,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.listeners[listener.0 as usize].as_ref().expect("a listener that exists")
     }
 
-    /// How many connections wait to be accepted.
+    /// Returns how many connections wait to be accepted.
     pub fn acceptable(&self, listener: ListenerIndex) -> u32 {
         self.listener(listener).waiting
     }
@@ -235,7 +235,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// How many connections exist.
+    /// Returns how many connections exist.
     pub fn open(&self) -> usize {
         self.by_id.len()
     }

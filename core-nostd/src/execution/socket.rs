@@ -23,11 +23,11 @@ pub struct Listener {
     pub bound: Endpoint,
     /// Bound by an IPv6 socket.
     pub ipv6: bool,
-    /// How many connections may wait for `accept`.
+    /// The number of connections that may wait for `accept`.
     pub backlog: u32,
-    /// How many do.
+    /// The number that waits.
     pub(super) waiting: u32,
-    /// They, in the order of the script.
+    /// The waiting connections, in the order of the script.
     pub(super) queue: IndexList,
 }
 
@@ -104,41 +104,41 @@ impl Conn {
         );
     }
 
-    /// Bytes that `recv` may return.
+    /// Returns how many bytes `recv` may return.
     pub fn readable(&self) -> usize {
         (self.received - self.consumed) as usize
     }
 
-    /// Bytes that `send` may take.
+    /// Returns how many bytes `send` may take.
     pub fn room(&self) -> usize {
         SEND_WINDOW - (self.sent - self.drained) as usize
     }
 
-    /// Whether `recv` would answer at once, be it with the end or an error.
+    /// Returns whether `recv` would answer at once, be it with the end or an error.
     pub fn read_ready(&self) -> bool {
         self.readable() > 0 || self.ended || self.reset || self.read_shut
     }
 
-    /// Whether `send` would answer at once, be it with an error. As in Linux, a socket counts as
-    /// writable when a third of its buffer is free (`sk_stream_is_writeable`).
+    /// Returns whether `send` would answer at once, be it with an error. As in Linux, a socket
+    /// counts as writable when a third of its buffer is free (`sk_stream_is_writeable`).
     pub fn write_ready(&self) -> bool {
         self.room() >= SEND_WINDOW / 3 || self.reset || self.write_shut
     }
 
-    /// The server has read `count` bytes.
+    /// Notes that the server has read `count` bytes.
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.readable());
         self.consumed += count as u64;
     }
 
-    /// The server has written `count` bytes.
+    /// Notes that the server has written `count` bytes.
     pub fn produce(&mut self, count: usize) {
         assert!(count <= self.room() && !self.write_shut);
         self.sent += count as u64;
     }
 
-    /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before
-    /// it.
+    /// Returns the part of bytes at `offset` that is new and has a place. `None`: no byte is, or a
+    /// gap is before it.
     // specs: E2, E3
     pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
         if broken(Mutant::OffsetUnchecked) {

@@ -15,14 +15,14 @@ use crate::index_list::{INDICES_MAX, IndexList, Neighbours};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ThreadId(pub u16);
 
-/// What a thread waits for: equal keys are the same thing.
+/// The thing that a thread waits for: equal keys are the same thing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WaitKey(pub u64);
 
 /// Why a thread runs again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Woken {
-    /// What it waited for has happened, or may have.
+    /// The thing that it waited for has happened, or may have.
     Called,
     /// Its deadline has come.
     Expired,
@@ -104,7 +104,7 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Checks what holds between any two calls, in time proportional to `THREADS`: each list is
     /// linked both ways, each runnable thread is in the queue, each waiting thread in the bucket of
-    /// its key, nobody in two lists; one holder at most; `live` counts the numbers in use.
+    /// its key, no thread in two lists; one holder at most; `live` counts the numbers in use.
     ///
     /// Called under debug assertions after each change of a small set of threads, and always in
     /// simulation.
@@ -164,12 +164,12 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// Who has the turn.
+    /// Returns the thread that has the turn.
     pub fn holder(&self) -> Option<ThreadId> {
         (self.holder != NONE).then_some(ThreadId(self.holder))
     }
 
-    /// How many threads live.
+    /// Returns how many threads live.
     pub fn live(&self) -> u32 {
         self.live
     }
@@ -181,14 +181,14 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.used >= self.quantum && !self.run.is_empty()
     }
 
-    /// The holder goes to the end of the queue.
+    /// Puts the holder at the end of the queue.
     pub fn yield_turn(&mut self) {
         let holder = self.give_up();
         self.make_runnable(holder, Woken::Called);
         self.check();
     }
 
-    /// The holder waits for `key`, at most until agreed time `deadline`.
+    /// Has the holder wait for `key`, at most until agreed time `deadline`.
     pub fn wait(&mut self, key: WaitKey, deadline: u64) {
         let holder = self.give_up();
         self.waits += 1;
@@ -201,7 +201,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// The holder ends; its number is free.
+    /// Ends the holder, and frees its number.
     pub fn end(&mut self) {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Free;
@@ -209,14 +209,14 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// The holder ends; its number is kept until [`Turn::release`] (a thread that may be joined).
+    /// Ends the holder, and keeps its number until [`Turn::release`] (a thread that may be joined).
     pub fn end_and_keep(&mut self) {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Reserved;
         self.check();
     }
 
-    /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.
+    /// Passes the turn to the first of the queue, with a whole quantum. `None`: quiescent.
     // specs: S6
     pub fn pass(&mut self) -> Option<ThreadId> {
         assert!(self.holder == NONE, "who holds the turn gives it up first");
@@ -228,27 +228,27 @@ impl<const THREADS: usize> Turn<THREADS> {
         Some(ThreadId(first))
     }
 
-    /// Whether a thread would run if the turn were passed.
+    /// Returns whether a thread would run if the turn were passed.
     pub fn has_runnable(&self) -> bool {
         !self.run.is_empty()
     }
 
-    /// Why the holder runs again.
+    /// Returns why the thread runs again.
     pub fn woken(&self, thread: ThreadId) -> Woken {
         self.threads[thread.0 as usize].woken
     }
 
-    /// Whether the thread waits, and nothing has woken it yet.
+    /// Returns whether the thread waits, and nothing has woken it yet.
     pub fn is_waiting(&self, thread: ThreadId) -> bool {
         self.state(thread) == ThreadState::Waiting
     }
 
-    /// Whether anybody may wait for `key`: false is certain, true is not. O(1).
+    /// Returns whether a thread may wait for `key`: false is certain, true is not. O(1).
     pub fn may_wait(&self, key: WaitKey) -> bool {
         !self.waiting[bucket(key)].is_empty()
     }
 
-    /// Wakes up to `count` of those who wait for `key`, the longest waiting first. Says how many.
+    /// Wakes up to `count` waiters for `key`, the longest waiting first. Returns how many.
     // specs: S6
     pub fn wake(&mut self, key: WaitKey, count: u32) -> u32 {
         let mut woken = 0;
@@ -272,7 +272,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// The one who has waited longest for `key`, after `previous` (itself one of them).
+    /// Returns the longest waiter for `key` after `previous`, which is one itself.
     pub fn waiter(&self, key: WaitKey, previous: Option<ThreadId>) -> Option<ThreadId> {
         let mut next = match previous {
             None => self.waiting[bucket(key)].first(),
@@ -286,7 +286,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         next.map(ThreadId)
     }
 
-    /// Wakes all whose deadline has come, in the order of their deadlines, then of their waiting.
+    /// Wakes all threads whose deadline has come, by deadline, then by the order of their waiting.
     /// O(1) when there are none.
     // specs: S6
     pub fn expire(&mut self, agreed: u64) {
@@ -301,7 +301,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         }
     }
 
-    /// The first deadline of a waiting thread, or [`NEVER`].
+    /// Returns the first deadline of a waiting thread, or [`NEVER`].
     pub fn first_deadline(&mut self) -> u64 {
         self.deadline = self.first_expiring().map_or(NEVER, |(deadline, _)| deadline);
         self.deadline
