@@ -1,4 +1,4 @@
-//! The daemon's side of the region: what it may read of its server, and what it may tell it.
+//! The daemon's side of the region: what it may read of its server, and write for it.
 
 use core::sync::atomic::Ordering;
 
@@ -34,18 +34,18 @@ impl DaemonSide {
         unsafe { (self.0.script_writer(), self.0.output_reader()) }
     }
 
-    /// Connections that entered by this replica with a lower generation are of a former life: from
-    /// now on the server writes nothing for them.
+    /// Sets the first generation of this replica's connections for which the server still writes:
+    /// those of a lower one have been reset.
     pub fn set_first_generation(self, generation: u64) {
         self.0.region().first_generation.store(generation, Ordering::SeqCst);
     }
 
-    /// Whether the server's fsync family reaches the disk; to be set before the server starts.
+    /// Sets whether the server's fsync family reaches the disk. Call it before the server starts.
     pub fn set_keep_fsync(self, keep: bool) {
         self.0.region().keep_fsync.store(u32::from(keep), Ordering::SeqCst);
     }
 
-    /// Whether the daemon wants to be woken by stalls and new deadlines, as a primary's does.
+    /// Sets whether stalls and new deadlines wake the daemon, as they must wake a primary's.
     pub fn set_watch_state(self, watch: bool) {
         self.0.region().watch_state.store(u32::from(watch), Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! What the daemon and the server's process share: a file mapped by both.
+//! The memory that the daemon and the server's process share: a file that both map.
 //!
 //! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled apart
 //! and need not agree on anything else. The daemon writes the *script ring* (committed entries, in

@@ -19,7 +19,7 @@ pub const SCRIPT_BYTES: usize = 8 << 20;
 /// Bytes for what the server has written and the daemon has not taken.
 pub const OUTPUT_BYTES: usize = 8 << 20;
 
-/// How many slots' hashes are kept for comparison with replicas of another speed.
+/// Slots whose hashes are kept for comparison with replicas of another speed.
 pub const MARKS: usize = 4096;
 
 /// Bytes of the last trouble's text.
@@ -44,7 +44,7 @@ pub mod output {
     pub const DATA: u32 = 3;
     /// The server has shut its side: after the data so far, the client reads the end of the stream.
     pub const FIN: u32 = 4;
-    /// The server has closed the connection: nothing more will be said about it.
+    /// The server has closed the connection; no record about it follows.
     pub const CLOSE: u32 = 5;
     /// The connection was not accepted or was aborted: the client gets a reset.
     pub const RESET: u32 = 6;
@@ -54,7 +54,7 @@ pub mod output {
     pub const NOTE: u32 = 8;
 }
 
-/// What the server's threads are doing, as the daemon sees it.
+/// The state of the server's threads, as the daemon sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum ServerState {
@@ -114,8 +114,8 @@ pub(crate) struct Region {
     // Written by the daemon.
     /// This replica's number.
     pub(crate) node: AtomicU32,
-    /// Connections that entered by this replica with a lower generation are of a former life:
-    /// nothing is written for them.
+    /// Connections that entered by this replica with a lower generation have been reset: nothing is
+    /// written for them.
     pub(crate) first_generation: AtomicU64,
     /// 1: the server's fsync family reaches the disk.
     pub(crate) keep_fsync: AtomicU32,
@@ -139,9 +139,9 @@ pub(crate) struct Region {
     pub(crate) clock: AtomicU64,
     /// The last slot that was consumed.
     pub(crate) admitted: AtomicU64,
-    /// How many of the consumed entries have ops.
+    /// The number of consumed entries with ops.
     pub(crate) entries: AtomicU64,
-    /// How many of the consumed entries have none.
+    /// The number of consumed entries without ops.
     pub(crate) bubbles: AtomicU64,
     /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
     pub(crate) deadline: AtomicU64,
@@ -159,18 +159,18 @@ const HEADER_BYTES: usize = size_of::<Region>().next_multiple_of(4096);
 const FILE_BYTES: usize = HEADER_BYTES + SCRIPT_BYTES + OUTPUT_BYTES;
 
 impl Region {
-    /// Says that all else is in place, and which layout it has.
+    /// Marks the region as complete, and of this layout.
     pub(crate) fn set_version(&self) {
         self.version.store(LAYOUT_VERSION, Ordering::SeqCst);
         self.magic.store(MAGIC, Ordering::SeqCst);
     }
 
-    /// What the server's threads are doing.
+    /// Returns the state of the server's threads.
     pub(crate) fn state(&self) -> ServerState {
         ServerState::from_number(self.state.load(Ordering::SeqCst))
     }
 
-    /// Says what the server's threads are doing.
+    /// Sets the state of the server's threads.
     pub(crate) fn set_state(&self, state: ServerState) {
         self.state.store(state as u32, Ordering::SeqCst);
     }
@@ -296,7 +296,7 @@ impl Mapping {
     }
 
     /// # Safety
-    /// Nobody else has this end.
+    /// The caller is the only one with this end.
     pub(crate) unsafe fn script_writer(self) -> RingWriter {
         // SAFETY: the mapping stays, the area lies inside of it, and the caller vouches for one
         // owner.
@@ -304,21 +304,21 @@ impl Mapping {
     }
 
     /// # Safety
-    /// Nobody else has this end.
+    /// The caller is the only one with this end.
     pub(crate) unsafe fn script_reader(self) -> RingReader {
         // SAFETY: as in `script_writer`.
         unsafe { RingReader::new(&self.region().script, self.script(), SCRIPT_BYTES) }
     }
 
     /// # Safety
-    /// Nobody else has this end.
+    /// The caller is the only one with this end.
     pub(crate) unsafe fn output_writer(self) -> RingWriter {
         // SAFETY: as in `script_writer`.
         unsafe { RingWriter::new(&self.region().output, self.output(), OUTPUT_BYTES) }
     }
 
     /// # Safety
-    /// Nobody else has this end.
+    /// The caller is the only one with this end.
     pub(crate) unsafe fn output_reader(self) -> RingReader {
         // SAFETY: as in `script_writer`.
         unsafe { RingReader::new(&self.region().output, self.output(), OUTPUT_BYTES) }
@@ -369,7 +369,7 @@ mod tests {
         assert!(server.begin_wake() && !server.begin_wake());
         daemon.hear_wake();
         assert!(server.begin_wake());
-        // What was found, or rung meanwhile, is not slept for.
+        // Neither a find nor a ring in the meantime is slept through.
         server.await_script(u64::MAX / 2, || true);
         server.await_script(u64::MAX / 2, || {
             daemon.ring_script();

@@ -1,5 +1,5 @@
-//! The server's side of the region: what the library in the server's process may read of the
-//! daemon, and what it publishes.
+//! The server's side of the region: what the library in the server's process may read of its
+//! daemon, and publish for it.
 
 use core::sync::atomic::Ordering;
 
@@ -68,7 +68,7 @@ impl ServerSide {
         sleep_unless(&self.0.region().output_bell, nanoseconds, found);
     }
 
-    /// Says what the server's threads are doing.
+    /// Publishes the state of the server's threads.
     pub fn set_state(self, state: ServerState) {
         self.0.region().set_state(state);
     }
