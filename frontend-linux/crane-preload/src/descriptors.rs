@@ -21,20 +21,20 @@ pub(crate) const DESCRIPTIONS: usize = 1 << 13;
 
 const NONE: u16 = 0;
 
-/// Which description a number leads to, plus 1. Written under the turn; read by anyone.
+/// By number: its description, plus 1. Written under the turn; read by any thread.
 static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
 
-/// TableEntry of a description in its table.
+/// The place of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TableEntry(pub u16);
 
-/// The description behind a number, if it is one of ours. Needs no turn.
+/// Returns the description behind a number, if it is one of ours. Needs no turn.
 pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
     let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
     number.checked_sub(1).map(TableEntry)
 }
 
-/// What a description stands for.
+/// The object behind a description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DescriptionKind {
     /// A free place.
@@ -61,7 +61,7 @@ pub(crate) enum DescriptionKind {
 /// An open file description.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Description {
-    /// What it stands for.
+    /// The object behind it.
     pub kind: DescriptionKind,
     /// Numbers that lead here, and calls under way.
     pub references: u16,
@@ -72,11 +72,11 @@ pub(crate) struct Description {
     /// Of a listener: it was shut down, and accepts no more.
     pub shut: bool,
     /// Of a connection that was reset: the server knows. Like all errors of a socket, this one is
-    /// told once.
-    pub reset_told: bool,
+    /// reported once.
+    pub reset_reported: bool,
     /// `SO_LINGER` with a time of 0: closing resets.
     pub resets: bool,
-    /// Where a socket was bound.
+    /// The address that a socket is bound to.
     pub bound: Option<Endpoint>,
     /// `SO_RCVTIMEO`, nanoseconds; 0: none.
     pub receive_timeout: u64,
@@ -99,7 +99,7 @@ const FREE: Description = Description {
     nonblocking: false,
     ipv6: false,
     shut: false,
-    reset_told: false,
+    reset_reported: false,
     resets: false,
     bound: None,
     receive_timeout: 0,
@@ -140,7 +140,7 @@ impl Descriptors {
         Some(TableEntry(index as u16))
     }
 
-    /// Another number leads to the description (dup).
+    /// Makes another number lead to the description (dup).
     pub(crate) fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
         let Some(number) = usize::try_from(descriptor).ok().and_then(|at| NUMBERS.get(at)) else {
             return false;
@@ -151,20 +151,20 @@ impl Descriptors {
         true
     }
 
-    /// A number leads nowhere any more. True when that was the description's last reference: the
-    /// caller ends what it stands for, then calls [`Descriptors::free`].
+    /// Detaches a number from its description. True when that was the last reference: the caller
+    /// ends the object behind it, then calls [`Descriptors::free`].
     pub(crate) fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
         NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
         Some((place, self.release(place)))
     }
 
-    /// A call is under way: the description stays, even if its numbers are closed.
+    /// Adds a reference for a call: the description stays, even if its numbers are closed.
     pub(crate) fn hold(&mut self, place: TableEntry) {
         self.at(place).references += 1;
     }
 
-    /// A reference less; true when it was the last.
+    /// Takes a reference away; true when it was the last.
     #[must_use]
     pub(crate) fn release(&mut self, place: TableEntry) -> bool {
         let description = self.at(place);
@@ -173,7 +173,7 @@ impl Descriptors {
         description.references == 0
     }
 
-    /// The place is free.
+    /// Frees the place.
     pub(crate) fn free(&mut self, place: TableEntry) {
         assert!(self.at(place).references == 0);
         *self.at(place) = FREE;

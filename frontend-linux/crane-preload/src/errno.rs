@@ -1,4 +1,4 @@
-//! How libc reports failure: -1 (or another value), and a number in a thread's own variable.
+//! Failure as libc reports it: -1 (or another value), and a number in a thread's own variable.
 
 use std::ffi::c_int;
 
@@ -14,7 +14,7 @@ pub(crate) fn current() -> c_int {
     unsafe { *libc::__errno_location() }
 }
 
-/// What a call returns for a result: the value, or -1 and errno.
+/// Turns a result into a call's return value: the value, or -1 and errno.
 pub(crate) fn answer(result: Result<usize, c_int>) -> isize {
     match result {
         Ok(value) => value as isize,

@@ -15,7 +15,8 @@ pub(crate) const LISTENERS: usize = 64;
 /// The run's state machine at this frontend's capacities.
 pub(crate) type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
 
-/// What a thread waits for: a kind of thing in the upper bits, which of them in the lower ones.
+/// The thing that a thread waits for; as a key, its kind is in the upper bits, its number in the
+/// lower ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum On {
     /// Memory: a mutex, a condition variable, a semaphore.

@@ -1,12 +1,13 @@
-//! The preload library: it stands between an unmodified server program and libc.
+//! The preload library: the layer between an unmodified server program and libc.
 //!
 //! Each hook translates one libc call into steps of [`crane_core::execution`] and back. The rules
 //! of the house:
 //!
-//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]); nobody else
+//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]); no other
 //!   touches it, so it needs no lock.
 //! - While the turn is held by a hook, nothing allocates, nothing blocks in the kernel, and no lock
-//!   of anybody else is taken. Waiting is done by giving the turn away ([`turn::Held::wait`]).
+//!   of the program or of libc is taken. Waiting is done by giving the turn away
+//!   ([`turn::Held::wait`]).
 //! - The kernel is asked directly ([`crane_shm::sys`]), never through libc's names, which are ours.
 //! - A thread that we did not create, a child after fork, and a signal handler that interrupts a
 //!   hook get the real call.

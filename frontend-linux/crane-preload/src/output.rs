@@ -1,4 +1,4 @@
-//! What the server says to the daemon: bytes for this replica's own clients, listeners, notes.
+//! Records from the server to the daemon: bytes for this replica's clients, listeners, notes.
 //!
 //! The daemon is woken by a byte in a named pipe, and only when it has looked since the last time.
 //! That costs microseconds, so it is put off until the thread stops for another reason, or has
@@ -10,7 +10,7 @@ use crane_shm::region::output;
 use crane_shm::ring::RingError;
 use crane_shm::{RingWriter, ServerSide, sys};
 
-/// Writes after which the daemon is woken even if the server goes on.
+/// Writes after which the daemon is woken even if the server continues.
 const PUT_OFF_MAX: u32 = 16;
 
 /// The server's end of the output ring.
@@ -34,7 +34,7 @@ impl Output {
         self.wake
     }
 
-    /// Whether a client of this replica is at the other end.
+    /// Returns whether a client of this replica is at the other end.
     pub(crate) fn is_own(&self, conn: ConnId) -> bool {
         // The daemon begins a new generation while the server runs when the group has given this
         // replica up.

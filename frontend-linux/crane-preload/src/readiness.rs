@@ -14,7 +14,7 @@ use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 /// Conditions that are reported whether or not they were asked for.
 const ALWAYS: u32 = HUP | ERR;
 
-/// Reports what is ready in an epoll instance, at most as much as `space` holds.
+/// Reports what is ready in an epoll instance, at most as much as `space` holds. Returns how much.
 pub(crate) fn collect(
     run: &ProgramExecution,
     descriptors: &mut Descriptors,
@@ -45,7 +45,7 @@ pub(crate) fn collect(
     count
 }
 
-/// Whether an epoll instance would report anything now.
+/// Returns whether an epoll instance would report anything now.
 fn any_fires(
     run: &ProgramExecution,
     descriptors: &Descriptors,
@@ -57,7 +57,7 @@ fn any_fires(
         .any(|index| fires(run, descriptors, watches, watches.at(index)) != 0)
 }
 
-/// The conditions that an interest would report now.
+/// Returns the conditions that an interest would report now.
 fn fires(
     run: &ProgramExecution,
     descriptors: &Descriptors,
@@ -75,7 +75,7 @@ fn fires(
     ready & (interest.events | ALWAYS)
 }
 
-/// Changes whenever something happened that a sleeper may wait for.
+/// Returns a number that changes with each event that a sleeper may wait for.
 fn edges(run: &ProgramExecution, descriptors: &Descriptors, place: TableEntry) -> u32 {
     let description = descriptors.description(place);
     match description.kind {
@@ -87,7 +87,7 @@ fn edges(run: &ProgramExecution, descriptors: &Descriptors, place: TableEntry) -
     }
 }
 
-/// The conditions that hold at a description, in poll's numbers.
+/// Returns the conditions that hold at a description, in poll's numbers.
 fn readiness(
     run: &ProgramExecution,
     descriptors: &Descriptors,
@@ -103,12 +103,12 @@ fn readiness(
         }
         DescriptionKind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
-            let told = descriptors.description(place).reset_told;
+            let reported = descriptors.description(place).reset_reported;
             bit(conn.read_ready(), IN)
                 | bit(conn.write_ready(), OUT)
                 | bit(conn.ended || conn.reset, RDHUP)
                 | bit(conn.reset || (conn.ended && conn.write_shut), HUP)
-                | bit(conn.reset && !told, ERR)
+                | bit(conn.reset && !reported, ERR)
         }
         DescriptionKind::Socket => OUT | HUP,
         DescriptionKind::Random => IN | OUT,
@@ -118,7 +118,7 @@ fn readiness(
     }
 }
 
-/// What the kernel says about a number, without waiting.
+/// Asks the kernel about a number, without waiting.
 pub(crate) fn kernel_readiness(descriptor: i32) -> u32 {
     let mut entry = libc::pollfd { fd: descriptor, events: (IN | OUT | RDHUP) as i16, revents: 0 };
     let arguments = [&raw mut entry as usize, 1, 0, 0, 0, 0];
@@ -127,7 +127,7 @@ pub(crate) fn kernel_readiness(descriptor: i32) -> u32 {
     if result > 0 { entry.revents as u16 as u32 } else { 0 }
 }
 
-/// Fills in what poll answers now; says how many entries are ready.
+/// Fills in poll's answers, and returns how many entries are ready.
 pub(crate) fn scan(
     run: &ProgramExecution,
     descriptors: &Descriptors,
@@ -151,7 +151,7 @@ pub(crate) fn scan(
     ready
 }
 
-/// Something changed at a description: wakes who waits in an epoll instance that it lies in.
+/// Wakes a thread in each epoll instance that watches a description which has changed.
 fn notify_epolls(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
@@ -176,7 +176,7 @@ fn notify_epolls(
     }
 }
 
-/// Something changed at a description: wakes who polls it, in the order of their waiting.
+/// Wakes the threads that poll a description which has changed, in the order of their waiting.
 pub(crate) fn changed(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,

@@ -1,7 +1,7 @@
 //! From the dynamic linker to the program's first instruction.
 //!
-//! Without `CRANE_REGION` in the environment the library does nothing. With it, and if anything is
-//! wrong, the process ends with a message: a server that ran on unreplicated would be worse.
+//! Without `CRANE_REGION` in the environment the library does nothing. With it, the process ends
+//! with a message if anything is wrong: a server that ran unreplicated would be worse.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -28,13 +28,13 @@ static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
 const CANNOT_START: u8 = 70;
 
-/// What the daemon puts into the environment.
+/// The daemon's variables in the environment.
 const REGION: &[u8] = b"CRANE_REGION=";
 const WAKE: &[u8] = b"CRANE_WAKE=";
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 
 /// The first constructor to run (see build.rs), before libc's own: the environment is known by the
-/// argument only, and nothing may allocate before the world stands, because the allocator would ask
+/// argument only, and nothing may allocate before the world is made: the allocator would ask
 /// for the time.
 extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char) {
     let region = take_variable(environment, REGION);
@@ -120,7 +120,7 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
         threads: [NO_THREAD; THREADS],
         next_port: 40_000,
         copy: [0; 64 * 1024],
-        told: [""; 16],
+        noted: [""; 16],
     };
     // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.
     let world = unsafe {
@@ -191,6 +191,6 @@ fn refuse_io_uring() {
     let arguments =
         [libc::SECCOMP_SET_MODE_FILTER as usize, 0, &raw const program as usize, 0, 0, 0];
     // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted,
-    // the server may use io_uring, and `uncovered_calls` cannot tell.
+    // the server may use io_uring, and `uncovered_calls` does not count it.
     unsafe { sys::syscall(libc::SYS_seccomp, arguments) };
 }

@@ -57,7 +57,7 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// Whether a thread that was cancelled ends here (pthreads(7), cancellation points).
+    /// Returns whether a cancelled thread ends here (pthreads(7), cancellation points).
     fn is_cancellation_point(self) -> bool {
         use Call::{Accept, Join, Poll, Receive, Send, Sleep, TestCancel, Wait};
         matches!(self, Accept | Join | Poll | Receive | Send | Sleep | TestCancel | Wait)
@@ -74,11 +74,11 @@ const INSIDE: u32 = 1 << 31;
 
 /// Proof that this thread holds the turn and is in a hook.
 pub(crate) struct Held {
-    /// Which thread.
+    /// The thread.
     pub me: ThreadId,
     /// Cancellation may end the waiting of this call.
     pub cancellable: bool,
-    /// It has: the thread ends with the call.
+    /// Cancellation has ended it: the thread ends with the call.
     pub cancelled: bool,
 }
 
@@ -113,9 +113,9 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
     }
 }
 
-/// Whether this is a child after fork, in a handler of pthread_atfork(3) that runs before the hook
-/// of fork has told it: it has a copy of the state, but no other thread, and no part in the script.
-/// Asked only where a thread would stop.
+/// Returns whether this is a child after fork, in a handler of pthread_atfork(3) that runs before
+/// the hook of fork has marked it: it has a copy of the state, but no other thread, and no part in
+/// the script. Called only where a thread would stop.
 fn is_child() -> bool {
     let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
     if child {
@@ -154,7 +154,7 @@ fn count_uncovered() {
     }
 }
 
-/// Whether the calling thread takes part and is not in a hook.
+/// Returns whether the calling thread takes part and is not in a hook.
 pub(crate) fn takes_part() -> bool {
     let number = SELF.get();
     number != 0 && number & INSIDE == 0
@@ -193,7 +193,7 @@ impl Held {
             self.pass();
             self.leave();
         } else {
-            // In parallel mode the thread goes on without the turn, and waits for it at its next
+            // In parallel mode the thread continues without the turn, and waits for it at its next
             // call.
             let next = choose(self.world());
             self.world().output.flush();
@@ -237,9 +237,9 @@ impl Held {
         self.wait(On::Time(me), deadline);
     }
 
-    /// The thread, which has given its turn up for good, ends: the turn goes on, and whoever gets
-    /// it waits until the kernel has forgotten the thread (what libc does at a thread's end, with
-    /// its memory, is then over).
+    /// Ends the thread, which has given its turn up for good: the turn passes, and the thread that
+    /// gets it waits until the kernel has forgotten this one (libc has then done its work on the
+    /// ended thread's memory).
     pub(crate) fn end_thread(mut self) {
         let world = self.world();
         let next = choose(world);
@@ -247,7 +247,7 @@ impl Held {
         // The process's first thread stays known to the kernel until the process ends.
         let number = sys::tid();
         world.leaving = if number == sys::pid() { 0 } else { number };
-        // What libc and others still do for it is ordered by that wait.
+        // That wait orders what libc and others still do for it.
         SELF.set(INSIDE);
         pass_to(next);
     }
@@ -282,7 +282,7 @@ pub(crate) fn forget_self() {
     SELF.set(0);
 }
 
-/// Who runs next, given that the turn is free: the first of the queue, or who an op wakes.
+/// Returns the thread that gets the free turn: the first of the queue, or one that an op wakes.
 // specs: S4
 fn choose(world: &mut World) -> ThreadId {
     loop {

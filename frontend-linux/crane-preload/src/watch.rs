@@ -1,5 +1,5 @@
-//! Who is interested in what: the interests of epoll instances, and the sets of threads in poll and
-//! select. What they are answered is in `readiness`.
+//! Interests in readiness: those of epoll instances, and the sets of threads in poll and select.
+//! The answers are in `readiness`.
 //!
 //! An interest is in two lists: that of its epoll instance, in the order of scanning, and that of
 //! the description that it watches, the newest first.
@@ -12,7 +12,7 @@ use crate::execution::THREADS;
 /// Interests of all epoll instances together.
 const INTERESTS: usize = 1 << 13;
 
-/// What poll(2) calls these conditions; epoll's numbers are the same. The second name of each is
+/// Something to read, in poll(2)'s and epoll(7)'s numbers. The second name of each condition is
 /// POSIX's older one, and always true together with the first.
 pub(crate) const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
 /// Room to write.
@@ -21,16 +21,16 @@ pub(crate) const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
 pub(crate) const RDHUP: u32 = libc::POLLRDHUP as u32;
 /// Neither side will send anything more.
 pub(crate) const HUP: u32 = libc::POLLHUP as u32;
-/// An error to be told.
+/// An error that the program has not seen yet.
 pub(crate) const ERR: u32 = libc::POLLERR as u32;
 /// The number leads nowhere.
 pub(crate) const NVAL: u32 = libc::POLLNVAL as u32;
 
-/// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
+/// Conditions that go together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 =
     IN | OUT | HUP | ERR | (libc::EPOLLWAKEUP | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32;
 
-/// How deep instances may lie in each other, as in the kernel.
+/// The depth to which instances may lie in each other, as in the kernel.
 const NESTS_MAX: u32 = 4;
 
 /// One `epoll_ctl(ADD)`.
@@ -54,7 +54,7 @@ pub(crate) struct Interest {
     pub disabled: bool,
 }
 
-/// What a thread in poll or select looks at.
+/// The entries of a thread in poll or select.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollSet {
     start: *mut libc::pollfd,
@@ -88,7 +88,7 @@ pub(crate) struct Watches {
     of_epoll: [Neighbours; INTERESTS],
     /// Neighbours in the list of the description that is watched.
     of_place: [Neighbours; INTERESTS],
-    /// Where the search for a free place begins; everything below is used.
+    /// The search for a free place begins here; every place below is used.
     free: usize,
     sets: [PollSet; THREADS],
 }
@@ -168,7 +168,7 @@ impl Watches {
         Ok(())
     }
 
-    /// Whether `sought` lies in the instance `epoll`, or too deep to tell.
+    /// Returns whether `sought` lies in the instance `epoll`, or whether that lies too deep to say.
     fn reaches(
         &self,
         descriptors: &Descriptors,
@@ -215,7 +215,7 @@ impl Watches {
         Ok(())
     }
 
-    /// A description ends: nobody is interested any more, nor is it if it is an epoll instance.
+    /// Removes the interests in a description that ends, and its own if it is an epoll instance.
     pub(crate) fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
         while let Some(index) = descriptors.at(place).watched.first() {
             self.remove(descriptors, index);

@@ -13,19 +13,19 @@ use crate::inbox::Inbox;
 use crate::output::Output;
 use crate::watch::Watches;
 
-/// Everything.
+/// The state of a run.
 pub(crate) struct World {
     /// The state machine.
     pub run: ProgramExecution,
     /// Bytes that were admitted and not read.
     pub inbox: Inbox,
-    /// What stands behind descriptors.
+    /// The descriptions behind descriptors.
     pub descriptors: Descriptors,
-    /// Which description stands for a connection, plus 1.
+    /// By connection: its description, plus 1.
     pub of_conn: [u16; CONNECTIONS],
-    /// Which description stands for a listener, plus 1.
+    /// By listener: its description, plus 1.
     pub of_listener: [u16; LISTENERS],
-    /// Who watches what.
+    /// Interests in readiness.
     pub watches: Watches,
     /// The way to the daemon.
     pub output: Output,
@@ -39,22 +39,22 @@ pub(crate) struct World {
     pub start: u64,
     /// The kernel's number of a thread that has passed the turn and is about to end; 0: none.
     pub leaving: i32,
-    /// Which threads exist.
+    /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
     /// The next port for a socket that binds to none.
     pub next_port: u16,
-    /// Where files are copied through on their way to a connection.
+    /// Space for a file's bytes on their way to a connection.
     pub copy: [u8; 64 * 1024],
-    /// Kinds of uncovered calls that were told already.
-    pub told: [&'static str; 16],
+    /// Kinds of uncovered calls that the daemon knows of.
+    pub noted: [&'static str; 16],
 }
 
-/// What is kept of one thread.
+/// The library's record of one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct PreloadThread {
     /// libc's name for it; 0: none.
     pub handle: libc::pthread_t,
-    /// Nobody will join it.
+    /// No thread will join it.
     pub detached: bool,
     /// It has ended; its number waits to be joined.
     pub ended: bool,
@@ -62,11 +62,11 @@ pub(crate) struct PreloadThread {
     pub cancelled: bool,
     /// It waits, and being cancelled would end that.
     pub interruptible: bool,
-    /// That has happened.
+    /// It was cancelled while it waited.
     pub interrupted: bool,
-    /// What it runs.
+    /// The function that it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
-    /// And with what.
+    /// That function's argument.
     pub argument: *mut libc::c_void,
     /// The signals that its creator blocked.
     pub mask: u64,

@@ -85,7 +85,7 @@ unsafe extern "C" fn epoll_ctl(
         (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, None) => Err(libc::EFAULT),
         _ => Err(libc::EINVAL),
     };
-    // What is ready at once wakes who waits in the instance already.
+    // An interest that is ready at once wakes a thread that already waits in the instance.
     if result.is_ok()
         && operation != libc::EPOLL_CTL_DEL
         && let Some(watched) = lookup(descriptor)

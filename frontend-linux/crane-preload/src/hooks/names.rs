@@ -15,8 +15,8 @@ use crate::world::World;
 /// Nowhere: the unspecified IPv4 address, port 0.
 pub(super) const UNBOUND: Endpoint = Endpoint::from_ipv4([0; 4], 0);
 
-/// Whether the number is that of a client's connection. Asked by callers outside of the turn; the
-/// answer only decides how a result is decorated.
+/// Returns whether the number is that of a client's connection. Callers are outside of the turn;
+/// the answer only decides how a result is decorated.
 pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
     let mut result = false;
     if let Some(place) = lookup(descriptor)
@@ -94,7 +94,7 @@ pub(super) unsafe fn give(
     }
 }
 
-/// Both ends of what a description stands for; the second `None`: not connected.
+/// Returns both ends of a description's connection; the second `None`: not connected.
 fn ends(
     world: &mut World,
     place: crate::descriptors::TableEntry,

@@ -115,10 +115,10 @@ unsafe extern "C" fn __ppoll_chk(
 /// The three sets of select(2): reading, writing, exceptions.
 type Sets = [*mut fd_set; 3];
 
-/// What select's sets ask for, in poll's words.
+/// The conditions that select's sets ask for, in poll's words.
 const ASKED: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
 
-/// What answers them: a set is also ready at the end or an error, as in the kernel's own select.
+/// The conditions that answer them: as in the kernel's select, an end or an error does so, too.
 const ANSWERED: [i16; 3] =
     [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
 

@@ -19,14 +19,14 @@ const CANNOT_SERVE: u8 = 69;
 const SERVES: &str = "a child process of the server uses a client's socket; servers that fork to \
     serve are not supported yet: let it serve by threads, and run it in the foreground";
 
-/// Counts something that the determinism contract does not cover, and tells the daemon once per
-/// kind.
+/// Counts a call that the determinism contract does not cover, and notes its kind once for the
+/// daemon.
 pub(super) fn uncovered(world: &mut World, what: &'static str) {
     world.region.count_uncovered();
-    if world.told.contains(&what) {
+    if world.noted.contains(&what) {
         return;
     }
-    if let Some(free) = world.told.iter_mut().find(|told| told.is_empty()) {
+    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
         *free = what;
     }
     world.output.note(1, what);
@@ -56,7 +56,7 @@ fn fork_in_turn() -> pid_t {
         return unsafe { real() };
     };
     let world = held.world();
-    // What a pipe carries may come from a child from now on.
+    // From now on a pipe's bytes may come from a child.
     world.descriptors.give_channels_to_kernel();
     uncovered(world, "fork: what a child process does is not replicated");
     // Handlers that the program registered may come to our hooks.

@@ -8,10 +8,10 @@ use rand_chacha::rand_core::RngCore;
 use crate::errno;
 use crate::turn::{Call, begin};
 
-/// What getentropy(3) allows at a time.
+/// Bytes that getentropy(3) allows at a time.
 const ENTROPY_MAX: usize = 256;
 
-/// What getrandom(2) knows, and which of it cannot be asked for together.
+/// The flags that getrandom(2) knows, and those that exclude each other.
 const FLAGS: c_uint = libc::GRND_NONBLOCK | SOURCES;
 const SOURCES: c_uint = libc::GRND_RANDOM | libc::GRND_INSECURE;
 

@@ -13,7 +13,7 @@ use crate::turn::{Call, Held, begin};
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// What the monotonic clocks say at the program's start: like a machine that was started a while
+/// The monotonic clocks' value at the program's start: like a machine that was started a while
 /// ago.
 const UPTIME: u64 = 1_000 * SECOND;
 
@@ -29,13 +29,13 @@ pub(super) fn duration(time: &timespec) -> Option<u64> {
     valid.then(|| nanoseconds(time))
 }
 
-/// Whether a clock counts from the start rather than from 1970.
+/// Returns whether a clock counts from the start rather than from 1970.
 fn is_monotonic(clock: clockid_t) -> bool {
     let since_1970 = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE, libc::CLOCK_TAI];
     !since_1970.contains(&clock)
 }
 
-/// What a clock says, in nanoseconds. Processor-time clocks count agreed time, too.
+/// Returns a clock's value in nanoseconds. Processor-time clocks count agreed time, too.
 fn now(held: &mut Held, clock: clockid_t) -> u64 {
     let world = held.world();
     let (agreed, start) = (world.run.gate.agreed(), world.start);
@@ -47,7 +47,7 @@ fn now(held: &mut Held, clock: clockid_t) -> u64 {
     }
 }
 
-/// Whether there is such a clock; negative numbers are processor times of processes and threads.
+/// Returns whether the clock exists; negative numbers are processor times of processes and threads.
 fn exists(clock: clockid_t) -> bool {
     clock <= libc::CLOCK_TAI
 }

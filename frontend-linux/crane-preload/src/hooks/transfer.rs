@@ -19,11 +19,11 @@ use crate::turn::{Call, Held, begin};
 use crate::watch;
 use crate::world::World;
 
-/// The daemon is told how far the server has read in steps of this size: it then lets the client
-/// send more. A quarter of the window keeps the client busy without many words.
+/// The server reports to the daemon in steps of this size how far it has read; the daemon then lets
+/// the client send more. A quarter of the window keeps the client busy with few records.
 const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
 
-/// How a call wants to be answered.
+/// The flags of a call that decide its answer.
 #[derive(Clone, Copy, Default)]
 pub(super) struct RecvFlags {
     /// `MSG_PEEK`.
@@ -37,7 +37,7 @@ pub(super) struct RecvFlags {
 }
 
 impl RecvFlags {
-    /// What flags of recv(2) or send(2) say.
+    /// Reads the flags of recv(2) or send(2).
     pub(super) fn of(flags: c_int) -> Self {
         Self {
             peek: flags & libc::MSG_PEEK != 0,
@@ -196,19 +196,19 @@ pub(super) fn send(
     result
 }
 
-/// Whether a reset connection still has to tell its error; it has told it afterwards.
+/// Returns whether a reset connection still has to report its error; after this it has.
 pub(super) fn report_reset(world: &mut World, place: TableEntry) -> bool {
-    !std::mem::replace(&mut world.descriptors.at(place).reset_told, true)
+    !std::mem::replace(&mut world.descriptors.at(place).reset_reported, true)
 }
 
-/// A reference less; what the description stands for ends with the last.
+/// Takes a reference from a description, and ends its object with the last one.
 pub(super) fn release(world: &mut World, place: TableEntry) {
     if world.descriptors.release(place) {
         dispose(world, place);
     }
 }
 
-/// The last reference is gone: ends what the description stands for.
+/// Ends the object of a description without references.
 pub(super) fn dispose(world: &mut World, place: TableEntry) {
     let World { descriptors, watches, run, output, of_conn, of_listener, .. } = world;
     watches.forget(descriptors, place);

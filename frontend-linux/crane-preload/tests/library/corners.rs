@@ -1,4 +1,4 @@
-//! What POSIX and Linux promise in the corners of calls, natively and under the preload library.
+//! The promises of POSIX and Linux in the corners of calls, natively and under the library.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -80,7 +80,7 @@ fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
     (end.code, end.printed)
 }
 
-/// What the server of the probe "connections" sends to its first client.
+/// The answer of the probe "connections" to its first client.
 const REPLY: &[u8] = b"one one one one fileab\n";
 
 #[test]
@@ -159,7 +159,7 @@ fn connections_hold_under_the_library() {
 /// Closes a connection with a reset.
 fn reset(client: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: a live descriptor and a live value of the length that is told.
+    // SAFETY: a live descriptor and a live value of the given length.
     let result = unsafe {
         libc::setsockopt(
             std::os::fd::AsRawFd::as_raw_fd(&client),

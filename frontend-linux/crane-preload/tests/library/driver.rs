@@ -32,16 +32,16 @@ pub struct Driver {
     pub notes: Vec<String>,
     /// Ports listened at.
     pub listens: Vec<u16>,
-    /// Bytes that no clock step was granted for yet wait this long before they are fed.
+    /// Each entry waits this long before it is fed.
     pub pause: Duration,
-    /// For how long the server may neither rest nor end.
+    /// The time that the server may take to rest or end.
     pub timeout: Duration,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// What the program printed.
+    /// The program's output.
     pub printed: String,
     /// Its exit code.
     pub code: Option<i32>,
@@ -80,7 +80,7 @@ fn compiled(name: &str) -> PathBuf {
     program
 }
 
-/// Which library is in front of the program.
+/// The library in front of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Library {
     /// The product's.
@@ -90,7 +90,7 @@ pub enum Library {
 }
 
 impl Library {
-    /// Where it is.
+    /// Returns its path.
     fn path(self) -> &'static Path {
         static PRODUCT: OnceLock<PathBuf> = OnceLock::new();
         static ON_ARRIVAL: OnceLock<PathBuf> = OnceLock::new();
@@ -241,7 +241,7 @@ impl Driver {
         self.region.ring_script();
         let since = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
-            assert!(since.elapsed() < self.timeout, "the server goes on");
+            assert!(since.elapsed() < self.timeout, "the server lives");
             std::thread::sleep(Duration::from_millis(1));
         }
     }
