@@ -279,10 +279,6 @@ pub struct ReplicaArgs {
     /// Which events are printed.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
-    /// For tests: `arrival` admits input when it arrives, which is what this program exists to
-    /// avoid.
-    #[arg(long, value_enum, default_value_t = Admission::Script, hide = true)]
-    pub admission: Admission,
     /// The server's program and its arguments.
     #[arg(last = true, value_name = "PROGRAM [ARGS]")]
     pub program: Vec<String>,
@@ -324,15 +320,6 @@ pub enum ServerFsync {
     Keep,
     /// It returns at once.
     Skip,
-}
-
-/// `--admission`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Admission {
-    /// By the script.
-    Script,
-    /// On arrival.
-    Arrival,
 }
 
 /// `--log-level`.

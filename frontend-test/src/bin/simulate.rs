@@ -94,7 +94,7 @@ impl Wanted {
                     }
                 }
             });
-            let join = |thread: ScopedJoinHandle<_>| thread.join().expect("panics are caught");
+            let join = |thread: ScopedJoinHandle<'_, _>| thread.join().expect("panics are caught");
             let parts = threads.into_iter().map(join).collect();
             done.store(true, Ordering::Relaxed);
             progress.thread().unpark();

@@ -62,6 +62,7 @@ impl<H: Host> Driver<H> {
         let Some(generation) = self.next_generation.take() else { return };
         self.hello.generation = generation.0;
         self.host.set_hello(&self.hello);
+        self.host.set_first_generation(generation);
         let fresh = Clients::new(self.me(), generation);
         let old = std::mem::replace(&mut self.clients, fresh);
         self.clients.ports = old.ports;

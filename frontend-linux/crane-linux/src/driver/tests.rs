@@ -143,6 +143,8 @@ impl Host for MemoryHost {
 
     fn ring(&mut self) {}
 
+    fn set_first_generation(&mut self, _: Generation) {}
+
     fn watch_state(&mut self, _: bool) {}
 }
 
