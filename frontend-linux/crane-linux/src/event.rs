@@ -87,6 +87,21 @@ pub enum Event {
         /// How and where.
         text: String,
     },
+    /// Something keeps the server from working.
+    Fault {
+        /// What it is, and the remedy.
+        text: String,
+    },
+    /// Something about the server that an operator may want to know.
+    Note {
+        /// What it is.
+        text: String,
+    },
+    /// A fault or a note is over.
+    FaultOver {
+        /// What it was.
+        text: String,
+    },
 }
 
 /// What a replica can wait for.
@@ -147,6 +162,9 @@ impl fmt::Display for Event {
             }
             Event::ServerStarted => f.write_str("the server's program has been started"),
             Event::ServerEnded { text } => f.write_str(text),
+            Event::Fault { text } => write!(f, "fault: {text}"),
+            Event::Note { text } => write!(f, "note: {text}"),
+            Event::FaultOver { text } => write!(f, "over: {text}"),
         }
     }
 }
@@ -192,6 +210,10 @@ pub struct Counters {
     pub links_made: u64,
     /// Stalls, whatever the cause.
     pub stalls: u64,
+    /// Faults of the server that were found.
+    pub faults: u64,
+    /// Findings about the server that are no faults.
+    pub notes: u64,
 }
 
 /// The last events, and all counters.

@@ -170,14 +170,19 @@ pub async fn ask_one(address: &str, query: Query) -> Option<Value> {
 
 /// Runs what a subcommand does, and gives the exit status.
 pub fn run(task: impl Future<Output = Result<String, String>>) -> i32 {
+    run_with_status(async { task.await.map(|text| (text, 0)) })
+}
+
+/// As [`run`], for a task that gives the exit status as well.
+pub fn run_with_status(task: impl Future<Output = Result<(String, i32), String>>) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
         .map_err(|error| format!("no runtime: {error}"))
         .and_then(|runtime| runtime.block_on(task));
     match outcome {
-        Ok(text) => {
+        Ok((text, status)) => {
             crate::terminal::print_line(text.trim_end());
-            0
+            status
         }
         Err(why) => {
             crate::terminal::complain(&why);

@@ -45,6 +45,7 @@ mod start;
 mod status;
 mod terminal;
 mod thread_mutex;
+mod verdict;
 
 /// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the
 /// command line): seen from outside so that the fuzz targets reach it, and for nothing else.

@@ -250,6 +250,10 @@ pub struct ReplicaArgs {
     /// How long the primary waits for another input before it grants clock steps without one.
     #[arg(long, value_name = "TIME", default_value = "100us", value_parser = parse_time)]
     pub wtimeout: Duration,
+    /// How long one thread of the server may compute without a call, while all others wait for it,
+    /// before that is reported as a fault.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    pub patience_compute: Duration,
     /// Clock steps that come with each entry. Counts when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

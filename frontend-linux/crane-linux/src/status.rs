@@ -5,16 +5,18 @@ use serde_json::{Value, json};
 use crate::event::{Event, Told};
 use crate::group::{self, GroupView, Seen, aligned};
 use crate::options::StatusArgs;
+use crate::verdict::Verdict;
 
 /// Prints the state of the group, and gives the exit status.
 pub fn run(args: &StatusArgs) -> i32 {
-    group::run(async {
+    group::run_with_status(async {
         let state = collect(args).await?;
-        Ok(match (args.json, args.events) {
+        let text = match (args.json, args.events) {
             (true, _) => state.to_string(),
             (false, true) => render_events(&state)?,
             (false, false) => render(&state),
-        })
+        };
+        Ok((text, i32::from(Verdict::of(&state).is_fault)))
     })
 }
 
@@ -30,7 +32,11 @@ async fn collect(args: &StatusArgs) -> Result<Value, String> {
         value
     };
     let replicas: Vec<Value> = group.members.iter().map(replica).collect();
-    Ok(json!({ "group": group.identity, "replicas": replicas }))
+    let mut state = json!({ "group": group.identity, "replicas": replicas });
+    let verdict = Verdict::of(&state);
+    state["verdict"] = json!(verdict.words);
+    state["healthy"] = json!(!verdict.is_fault);
+    Ok(state)
 }
 
 /// The last slot of which a replica with a living server has hashes.
@@ -65,15 +71,21 @@ fn render(group: &Value) -> String {
         rows.push(COLUMNS.iter().map(|(name, _)| cell_text(replica.get(*name))).collect());
     }
     let mut text = format!("group {}\n", cell_text(group.get("group")));
+    text.push_str(&format!("{}\n", Verdict::of(group).words));
     text.push_str(&aligned(&rows));
     let slots = replicas.iter().find_map(|replica| replica.get("hash_slot")?.as_u64());
     if let Some(slot) = slots {
         text.push_str(&format!("hashes at slot {slot}\n"));
     }
     for replica in replicas {
+        let id = cell_text(replica.get("id"));
+        for (kind, name) in [("faults", "fault"), ("notes", "note")] {
+            for finding in replica.get(kind).and_then(Value::as_array).into_iter().flatten() {
+                text.push_str(&format!("replica {id}: {name}: {}\n", cell_text(Some(finding))));
+            }
+        }
         if let Some(trouble) = replica.get("last_error").and_then(Value::as_str) {
-            let id = cell_text(replica.get("id"));
-            text.push_str(&format!("replica {id}: {trouble}\n"));
+            text.push_str(&format!("replica {id}: last error: {trouble}\n"));
         }
     }
     text
@@ -121,10 +133,13 @@ mod tests {
         ]});
         let text = render(&group);
         let lines: Vec<&str> = text.lines().collect();
-        let place = lines[1].find("role").unwrap();
-        assert!(lines[2][place..].starts_with("primary"));
-        assert!(lines[3][place..].starts_with("down"));
-        assert!(text.contains("hashes at slot 9") && text.contains("replica 1: broken"));
+        assert_eq!(lines[1], "degraded: no answer of replica 2; the others serve");
+        let place = lines[2].find("role").unwrap();
+        assert!(lines[3][place..].starts_with("primary"));
+        assert!(lines[4][place..].starts_with("down"));
+        assert!(
+            text.contains("hashes at slot 9") && text.contains("replica 1: last error: broken")
+        );
     }
 
     #[test]

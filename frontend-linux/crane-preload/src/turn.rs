@@ -268,13 +268,24 @@ impl Held {
 pub(crate) fn begin_thread(me: ThreadId) -> Held {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
     await_turn(me);
+    know_holder(me);
     Held { me, cancellable: false, cancelled: false }
 }
 
 /// The program's first thread begins, with the turn.
 pub(crate) fn begin_first(me: ThreadId) {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
+    know_holder(me);
     Held { me, cancellable: false, cancelled: false }.leave();
+}
+
+/// Tells the daemon which thread of the kernel this new one is. It holds the turn.
+fn know_holder(me: ThreadId) {
+    // SAFETY: the calling thread holds the turn.
+    let world = unsafe { world::world() };
+    let tid = sys::tid() as u32;
+    world.threads[me.0 as usize].tid = tid;
+    world.region.set_holder(tid);
 }
 
 /// This process (a child after fork) takes no part.
@@ -307,6 +318,7 @@ fn await_turn(me: ThreadId) {
     }
     // SAFETY: the word said that this thread holds the turn.
     let world = unsafe { world::world() };
+    world.region.set_holder(world.threads[me.0 as usize].tid);
     let leaving = std::mem::take(&mut world.leaving);
     if leaving != 0 {
         await_thread_exit(leaving);

@@ -52,6 +52,8 @@ pub(crate) struct World {
 /// The library's record of one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct PreloadThread {
+    /// The kernel's number of it.
+    pub tid: u32,
     /// libc's name for it; 0: none.
     pub handle: libc::pthread_t,
     /// No thread will join it.
@@ -74,6 +76,7 @@ pub(crate) struct PreloadThread {
 
 /// No thread.
 pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
+    tid: 0,
     handle: 0,
     detached: false,
     ended: false,

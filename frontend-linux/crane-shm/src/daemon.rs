@@ -105,6 +105,11 @@ impl DaemonSide {
         self.0.region().connections.load(Ordering::SeqCst)
     }
 
+    /// Returns the kernel's number, in the cell, of the thread that has the turn; 0: not known.
+    pub fn holder(self) -> u32 {
+        self.0.region().holder.load(Ordering::Relaxed)
+    }
+
     /// Returns how many calls were seen that the determinism contract does not cover.
     pub fn uncovered_calls(self) -> u64 {
         self.0.region().uncovered_calls.load(Ordering::SeqCst)

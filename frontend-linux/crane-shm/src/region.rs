@@ -11,7 +11,7 @@ use crate::ring::{Positions, RingReader, RingWriter};
 use crate::sys;
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -147,6 +147,8 @@ pub(crate) struct Region {
     pub(crate) deadline: AtomicU64,
     /// Connections that the server holds or has not accepted yet.
     pub(crate) connections: AtomicU64,
+    /// The kernel's number, in the cell, of the thread that has the turn.
+    pub(crate) holder: AtomicU32,
     /// Calls that were seen and are not covered by the determinism contract.
     pub(crate) uncovered_calls: AtomicU64,
     marks: [MarkCell; MARKS],

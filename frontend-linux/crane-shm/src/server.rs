@@ -101,6 +101,12 @@ impl ServerSide {
         self.0.region().connections.store(count, Ordering::SeqCst);
     }
 
+    /// Publishes the kernel's number of the thread that has the turn.
+    #[inline]
+    pub fn set_holder(self, thread: u32) {
+        self.0.region().holder.store(thread, Ordering::Relaxed);
+    }
+
     /// Counts a call that the determinism contract does not cover.
     pub fn count_uncovered(self) {
         self.0.region().uncovered_calls.fetch_add(1, Ordering::Relaxed);

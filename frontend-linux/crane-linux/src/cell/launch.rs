@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::FromRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::PathBuf;
 
 use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, mounts, upper};
@@ -45,7 +45,11 @@ fn read_spec() -> Result<Spec, String> {
 
 fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     upper::remove(&spec.data.join("copy"))?;
-    let spaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    let spaces = libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWNET;
     // SAFETY: unshare touches no memory.
     let permitted = unsafe { libc::unshare(spaces) } == 0;
     let refusal = io::Error::last_os_error();
@@ -92,6 +96,7 @@ fn init(
         make_mounts_private()?;
         mounts::enter(spec)?;
         set_host_name()?;
+        raise_loopback()?;
     } else {
         // SAFETY: prctl with this option touches no memory.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
@@ -210,6 +215,31 @@ fn set_host_name() -> Result<(), String> {
     match unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) } {
         0 => Ok(()),
         _ => Err(format!("sethostname: {}", io::Error::last_os_error())),
+    }
+}
+
+/// Raises the loopback device, which is the only one in the cell: a real socket reaches other
+/// processes of the cell, and nobody else (netdevice(7)).
+fn raise_loopback() -> Result<(), String> {
+    let failed = |what| format!("{what}: {}", io::Error::last_os_error());
+    // SAFETY: socket touches no memory.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(failed("a socket for the cell's loopback device"));
+    }
+    // SAFETY: it was just opened and belongs to nobody else.
+    let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(socket) };
+    // SAFETY: a structure of plain numbers; all zero is a value of it.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    let number = libc::SIOCSIFFLAGS;
+    // SAFETY: the kernel reads a live structure, whose flags are set.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(failed("the cell's loopback device")),
     }
 }
 

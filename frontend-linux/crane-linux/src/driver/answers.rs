@@ -38,6 +38,8 @@ impl<H: Host> Driver<H> {
         let view = self.server.view();
         let number = |read: fn(&ServerView) -> u64| view.map_or(0, read);
         let mark = facts.mark;
+        let behind =
+            self.behind_since.map_or(0, |since| self.now().since(since).as_micros() / 1000);
         let counters = Counters { frames_dropped: facts.frames_dropped, ..self.events.counters };
         json!({
             "id": self.me().number(),
@@ -64,6 +66,9 @@ impl<H: Host> Driver<H> {
             "uncovered_calls":
                 number(|view| view.uncovered_calls),
             "last_error": self.last_error,
+            "behind_ms": behind,
+            "faults": self.watch.texts(true),
+            "notes": self.watch.texts(false),
             "counters": counters,
             "events": self.events.kept().collect::<Vec<_>>(),
         })

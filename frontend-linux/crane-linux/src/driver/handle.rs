@@ -35,6 +35,13 @@ impl<H: Host> Driver<H> {
             DriverInput::MetaKept => self.on_meta_kept(),
             DriverInput::Client(key, what) => self.on_client_input(key, what),
             DriverInput::Server(run, change) => self.on_server_change(run, change),
+            DriverInput::Inspected(run, inspection) if run == self.server.runs => {
+                self.on_inspected(inspection);
+            }
+            DriverInput::CellSeen(run, found) if run == self.server.runs => {
+                self.on_cell_seen(&found);
+            }
+            DriverInput::Inspected(..) | DriverInput::CellSeen(..) => {}
             DriverInput::Failed(why) => self.fail(why),
         }
     }
@@ -67,7 +74,9 @@ impl<H: Host> Driver<H> {
         if broken_off {
             self.look_again_at(self.now());
         }
-        if let Some(at) = self.watch_stalls() {
+        for at in
+            [self.watch_stalls(), self.watch_server(), self.watch_cell()].into_iter().flatten()
+        {
             self.look_again_at(at);
         }
     }

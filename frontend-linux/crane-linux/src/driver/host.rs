@@ -59,6 +59,10 @@ pub enum DriverInput {
     Client(u64, ClientInput),
     /// Something has become of the server's run with this number.
     Server(u64, ServerChange),
+    /// The server's run was inspected; `None` when it was gone.
+    Inspected(u64, Option<Inspection>),
+    /// The cell of the server's run was looked at: who listens in it by a socket of the kernel.
+    CellSeen(u64, Vec<Unannounced>),
     /// The host cannot carry out what the driver depends on.
     Failed(String),
 }
@@ -134,6 +138,37 @@ pub struct ServerView {
     pub bubbles: u64,
     /// Calls that it made and that the library passes on to the kernel unordered.
     pub uncovered_calls: u64,
+}
+
+/// What the thread of the server that has the turn was seen doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Inspection {
+    /// Its number in the cell; 0: the first thread.
+    pub thread: u32,
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub activity: Activity,
+    /// Where in the program: a symbol and its file.
+    pub place: Option<String>,
+}
+
+/// A socket of the kernel that a process of the cell listens by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unannounced {
+    /// The port.
+    pub port: u16,
+    /// The process's name, if it could be found.
+    pub owner: Option<String>,
+}
+
+/// What a thread does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Activity {
+    /// It uses the processor.
+    Computes,
+    /// It waits in this system call.
+    InCall(String),
 }
 
 /// What `status` shows of the host and the server's process.
@@ -227,6 +262,14 @@ pub trait Host {
 
     /// Wakes the server: it has been fed.
     fn ring(&mut self);
+
+    /// Looks what the thread of the running server does that has the turn;
+    /// [`DriverInput::Inspected`] follows.
+    fn inspect_server(&mut self);
+
+    /// Looks who listens in the cell of the running server by a socket of the kernel;
+    /// [`DriverInput::CellSeen`] follows.
+    fn inspect_cell(&mut self);
 
     /// Lets the running server write nothing more to clients of generations below this one.
     fn set_first_generation(&mut self, generation: Generation);

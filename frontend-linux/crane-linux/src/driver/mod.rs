@@ -8,12 +8,13 @@
 //! | file, from the lowest | thought |
 //! |---|---|
 //! | `host` | what comes from outside, and what is done outside |
-//! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls |
+//! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls, watch |
 //! | `agreement` | paxos's effects: links, log, roles |
 //! | `clients` | the clients that came in by this replica |
 //! | `proposer` | what the primary proposes, and when |
 //! | `members` | who belongs to the group, and the preferred primary |
 //! | `stalls` | what this replica waits for |
+//! | `watch` | that the server makes progress |
 //! | `script` | what a committed entry means here, and its way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
@@ -34,6 +35,7 @@ mod server;
 mod stalls;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -54,11 +56,11 @@ use crate::options::ReplicaArgs;
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
-use rooms::{Clients, Owed, Preference, Proposer, Script, Server, Stalls};
+use rooms::{Clients, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
 
 pub use host::{
-    ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Moment, ProgramEnd,
-    ServerChange, ServerView,
+    Activity, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Inspection,
+    Moment, ProgramEnd, ServerChange, ServerView, Unannounced,
 };
 
 /// Slots that may be undecided at the same time.
@@ -146,9 +148,12 @@ pub struct Driver<H> {
     server: Server,
     /// How each replica's server is.
     reports: [ServerReport; NODES_MAX],
+    /// Since when the server lacks a part of the log, if it does.
+    behind_since: Option<Instant>,
     last_error: Option<String>,
     events: Events,
     stalls: Stalls,
+    watch: Watch,
     look_again: Option<Instant>,
     stop: Option<Stop>,
 }
@@ -182,9 +187,11 @@ impl<H: Host> Driver<H> {
             preference: Preference::default(),
             server: Server::default(),
             reports: [ServerReport::Alive { in_step: false }; NODES_MAX],
+            behind_since: None,
             last_error: note,
             events: Events::default(),
             stalls: Stalls::default(),
+            watch: Watch::default(),
             look_again: None,
             stop: None,
             settings,

@@ -66,6 +66,7 @@ impl<H: Host> Driver<H> {
         self.consider_clients(Slot(view.admitted));
         let in_step = view.admitted.saturating_add(IN_STEP_WITHIN) >= self.committed.0;
         self.node.set_in_step(in_step);
+        self.behind_since = if in_step { None } else { self.behind_since.or(Some(self.now())) };
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };
             self.send_report_to_all();
@@ -78,6 +79,7 @@ impl<H: Host> Driver<H> {
         if self.server.run.take().is_none() {
             return;
         }
+        self.clear_findings();
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
         self.server.ended_early = !self.clients.listens();
         if self.server.ended_early {

@@ -41,6 +41,7 @@ struct MemoryHost {
     ports: Vec<u16>,
     fetches: u32,
     metas: u32,
+    inspections: u32,
 }
 
 impl MemoryHost {
@@ -142,6 +143,12 @@ impl Host for MemoryHost {
     }
 
     fn ring(&mut self) {}
+
+    fn inspect_cell(&mut self) {}
+
+    fn inspect_server(&mut self) {
+        self.inspections += 1;
+    }
 
     fn set_first_generation(&mut self, _: Generation) {}
 
@@ -347,6 +354,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         ports: Vec::new(),
         fetches: 0,
         metas: 0,
+        inspections: 0,
     };
     Driver::new(settings, parts, host, moment)
 }

@@ -8,7 +8,7 @@ use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
 use crane_shm::RingError;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 use tracing::debug;
 
 use crate::base::Base;
@@ -28,6 +28,8 @@ use crate::options::ReplicaArgs;
 use crate::proxy::{self, ClientConn, ClientEvents, ClientListener};
 
 use super::disk::DataKeeper;
+use super::inspect::inspect;
+use super::listeners::{is_isolated, unannounced};
 use super::server::{ServerProcess, StartOrder};
 use super::{HostOutcome, HostParts, Outcomes};
 
@@ -259,6 +261,32 @@ impl Host for LinuxHost {
         if let Some(server) = &self.server {
             server.region.ring_script();
         }
+    }
+
+    fn inspect_server(&mut self) {
+        let Some(server) = &self.server else { return };
+        let (run, process, holder) = (server.number, server.pid(), server.region.holder());
+        let outcomes = self.outcomes.clone();
+        spawn_local(async move {
+            let looking = spawn_blocking(move || process.map(|process| inspect(process, holder)));
+            let seen = looking.await.ok().flatten().and_then(Result::ok);
+            let input = DriverInput::Inspected(run, seen);
+            let _ = outcomes.send(HostOutcome::Input(input));
+        });
+    }
+
+    fn inspect_cell(&mut self) {
+        let Some(server) = &self.server else { return };
+        let (run, process) = (server.number, server.pid());
+        let outcomes = self.outcomes.clone();
+        spawn_local(async move {
+            let looking = spawn_blocking(move || {
+                let process = process.filter(|process| is_isolated(*process).unwrap_or(false))?;
+                unannounced(process).ok()
+            });
+            let found = looking.await.ok().flatten().unwrap_or_default();
+            let _ = outcomes.send(HostOutcome::Input(DriverInput::CellSeen(run, found)));
+        });
     }
 
     fn set_first_generation(&mut self, generation: Generation) {

@@ -7,6 +7,7 @@ mod proposer;
 mod script;
 mod server;
 mod stalls;
+mod watch;
 
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use owed::Owed;
@@ -15,3 +16,4 @@ pub(super) use proposer::Proposer;
 pub(super) use script::Script;
 pub(super) use server::{Server, ServerRun};
 pub(super) use stalls::{Stalls, Wait};
+pub(super) use watch::{Finding, FindingKind, Watch};

@@ -1,0 +1,281 @@
+//! What a thread of the server does that has the turn and makes no progress, as seen from outside
+//! (proc(5), ptrace(2)).
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
+
+use crate::driver::{Activity, Inspection};
+
+/// The time between the two looks that tell computing from waiting.
+const BETWEEN: Duration = Duration::from_millis(100);
+/// Bytes of the stack that are searched for callers.
+const STACK_BYTES: usize = 4096;
+/// The longest file that is searched for symbols.
+const IMAGE_BYTES_MAX: u64 = 512 << 20;
+/// Libraries that only pass a call on: the caller is asked for behind them.
+const PASSING: [&str; 4] = ["libc.so", "ld-linux", "preload.so", "libpthread"];
+
+/// Looks what a thread of a process does. `holder` is the thread's number in the cell; 0: the
+/// first thread.
+///
+/// # Errors
+/// The system's: the process may be gone.
+pub(super) fn inspect(process: u32, holder: u32) -> io::Result<Inspection> {
+    let thread = find_thread(process, holder)?;
+    let folder = PathBuf::from(format!("/proc/{process}/task/{thread}"));
+    let before = processor_time(&folder)?;
+    std::thread::sleep(BETWEEN);
+    let spent = processor_time(&folder)?.saturating_sub(before);
+    let line = fs::read_to_string(folder.join("syscall"))?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number = words.first().and_then(|word| word.parse::<i64>().ok());
+    let address = |place: usize| {
+        let word = words.get(words.len().checked_sub(place)?)?;
+        u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()
+    };
+    let activity = match number {
+        // One tick of the processor's time is 10 ms.
+        _ if spent >= 5 => Activity::Computes,
+        Some(number) if number >= 0 => Activity::InCall(call_name(number)),
+        Some(_) => Activity::InCall("a page fault".into()),
+        None => Activity::Computes,
+    };
+    let registers = match number {
+        Some(_) => address(2).zip(address(1)),
+        None => None,
+    };
+    let place = registers.or_else(|| peek_registers(thread)).map(|(stack, instruction)| {
+        Maps::read(process).map(|maps| maps.caller(process, stack, instruction))
+    });
+    let name = fs::read_to_string(folder.join("comm"))?.trim_end().to_string();
+    Ok(Inspection { thread: holder, name, activity, place: place.transpose()?.flatten() })
+}
+
+/// Finds the host's number of a thread by its number in the cell.
+fn find_thread(process: u32, holder: u32) -> io::Result<u32> {
+    if holder == 0 {
+        return Ok(process);
+    }
+    for item in fs::read_dir(format!("/proc/{process}/task"))? {
+        let item = item?;
+        let status = fs::read_to_string(item.path().join("status")).unwrap_or_default();
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        let inner = numbers.and_then(|numbers| numbers.split_whitespace().last());
+        if inner.and_then(|number| number.parse().ok()) == Some(holder)
+            && let Some(number) = item.file_name().to_str().and_then(|name| name.parse().ok())
+        {
+            return Ok(number);
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+/// Returns the processor time of a thread in ticks, of user and system together.
+fn processor_time(folder: &std::path::Path) -> io::Result<u64> {
+    let text = fs::read_to_string(folder.join("stat"))?;
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // Fields 14 and 15; the first behind the name is field 3.
+    let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
+    Ok(field(14).unwrap_or(0) + field(15).unwrap_or(0))
+}
+
+fn call_name(number: i64) -> String {
+    let known = usize::try_from(number).ok().and_then(syscalls::Sysno::new);
+    known.map_or_else(|| format!("system call {number}"), |call| call.name().to_string())
+}
+
+/// Returns stack pointer and instruction pointer of a thread that runs, which stops for that.
+fn peek_registers(thread: u32) -> Option<(u64, u64)> {
+    let thread = thread as libc::pid_t;
+    // SAFETY: ptrace with these requests writes only to the live structure of registers; the thread
+    // is seized by this thread, which lets it go again.
+    unsafe {
+        if libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0) != 0 {
+            return None;
+        }
+        let mut found = None;
+        if libc::ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0) == 0 {
+            let mut status = 0;
+            if libc::waitpid(thread, &raw mut status, libc::__WALL) == thread {
+                let mut registers: libc::user_regs_struct = std::mem::zeroed();
+                let asked = libc::ptrace(libc::PTRACE_GETREGS, thread, 0, &raw mut registers);
+                found = (asked == 0).then_some((registers.rsp, registers.rip));
+            }
+        }
+        libc::ptrace(libc::PTRACE_DETACH, thread, 0, 0);
+        found
+    }
+}
+
+/// The executable mappings of a process.
+struct Maps(Vec<Mapped>);
+
+/// One executable mapping of a file.
+struct Mapped {
+    start: u64,
+    end: u64,
+    offset: u64,
+    path: String,
+}
+
+impl Maps {
+    fn read(process: u32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{process}/maps"))?;
+        Ok(Self(text.lines().filter_map(Mapped::parse).collect()))
+    }
+
+    fn at(&self, address: u64) -> Option<&Mapped> {
+        self.0.iter().find(|mapped| (mapped.start..mapped.end).contains(&address))
+    }
+
+    /// Names the innermost place that does not only pass a call on.
+    fn caller(&self, process: u32, stack: u64, instruction: u64) -> Option<String> {
+        let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
+        let mut space = vec![0; STACK_BYTES];
+        let length = memory.read_at(&mut space, stack).unwrap_or(0);
+        let words = space[..length].chunks_exact(8);
+        let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
+        let returns = words.filter(|address| is_behind_call(&memory, *address));
+        let places = std::iter::once(instruction).chain(returns);
+        let mut passed = None;
+        for address in places {
+            let Some(mapped) = self.at(address) else { continue };
+            let place = mapped.name_place(process, address);
+            if !PASSING.iter().any(|name| mapped.path.contains(name)) {
+                return Some(place);
+            }
+            passed.get_or_insert(place);
+        }
+        passed
+    }
+}
+
+/// Returns whether the instruction before an address is a call: the address may be a return
+/// address.
+fn is_behind_call(memory: &fs::File, address: u64) -> bool {
+    let mut before = [0; 7];
+    let Some(start) = address.checked_sub(7) else { return false };
+    if memory.read_exact_at(&mut before, start).is_err() {
+        return false;
+    }
+    // Opcode E8 with 4 bytes; opcode FF /2 with 1, 2, 5 or 6 more.
+    let indirect = |place: usize| before[place] == 0xff && before[place + 1] >> 3 & 7 == 2;
+    before[2] == 0xe8 || [5, 4, 1, 0].into_iter().any(indirect)
+}
+
+impl Mapped {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let flags = fields.next()?;
+        let offset = fields.next()?;
+        let path = fields.nth(2)?;
+        let number = |text| u64::from_str_radix(text, 16).ok();
+        (flags.contains('x') && path.starts_with('/')).then_some(())?;
+        Some(Self {
+            start: number(start)?,
+            end: number(end)?,
+            offset: number(offset)?,
+            path: path.to_string(),
+        })
+    }
+
+    /// Names an address by its symbol, or its offset, and its file.
+    fn name_place(&self, process: u32, address: u64) -> String {
+        let file = self.path.rsplit('/').next().unwrap_or(&self.path);
+        let offset = address - self.start + self.offset;
+        match self.symbol(process, offset) {
+            Some(symbol) => format!("{symbol} in {file}"),
+            None => format!("{offset:#x} in {file}"),
+        }
+    }
+
+    fn symbol(&self, process: u32, offset: u64) -> Option<String> {
+        // As the process sees its files.
+        let mut file = fs::File::open(format!("/proc/{process}/root{}", self.path)).ok()?;
+        if file.metadata().ok()?.len() > IMAGE_BYTES_MAX {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        let image = object::File::parse(&*bytes).ok()?;
+        let address = image.segments().find_map(|segment| {
+            let (start, length) = segment.file_range();
+            let within = offset.checked_sub(start).filter(|within| *within < length)?;
+            Some(segment.address() + within)
+        })?;
+        let symbols = image.symbols().chain(image.dynamic_symbols());
+        let before = symbols.filter(|symbol| {
+            symbol.kind() == SymbolKind::Text
+                && symbol.address() <= address
+                && !symbol.is_undefined()
+        });
+        let nearest = before.max_by_key(ObjectSymbol::address)?;
+        let inside = nearest.size() == 0 || address < nearest.address() + nearest.size();
+        inside.then(|| nearest.name().ok().map(str::to_string))?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_have_names() {
+        assert_eq!(call_name(0), "read");
+        assert_eq!(call_name(libc::SYS_futex), "futex");
+        assert_eq!(call_name(99_999), "system call 99999");
+    }
+
+    #[test]
+    fn a_sleeping_thread_and_its_caller_are_named() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::Builder::new()
+            .name("sleeper".into())
+            .spawn(move || {
+                // SAFETY: gettid has no arguments.
+                sender.send(unsafe { libc::gettid() }).unwrap();
+                std::thread::sleep(Duration::from_secs(20));
+            })
+            .unwrap();
+        let thread = receiver.recv().unwrap() as u32;
+        std::thread::sleep(Duration::from_millis(50));
+        let seen = inspect(std::process::id(), thread).unwrap();
+        assert_eq!(seen.name, "sleeper");
+        assert!(matches!(&seen.activity, Activity::InCall(call) if call.contains("nanosleep")));
+        let place = seen.place.expect("a place");
+        assert!(place.contains(" in crane_linux-"), "{place}");
+    }
+
+    #[test]
+    fn a_thread_that_computes_is_told_from_one_that_waits() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let end = stop.clone();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: gettid has no arguments.
+            sender.send(unsafe { libc::gettid() }).unwrap();
+            while !end.load(std::sync::atomic::Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let number = receiver.recv().unwrap() as u32;
+        // A busy machine may give it nothing for a while.
+        let mut seen = inspect(std::process::id(), number).unwrap();
+        for _ in 0..20 {
+            if seen.activity == Activity::Computes {
+                break;
+            }
+            seen = inspect(std::process::id(), number).unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        thread.join().unwrap();
+        assert_eq!(seen.activity, Activity::Computes);
+    }
+}

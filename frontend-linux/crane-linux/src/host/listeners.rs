@@ -1,0 +1,92 @@
+//! Sockets of the kernel that processes of a cell listen by: a server that crane does not see.
+//! (proc(5), `/proc/PID/net/tcp`.)
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use crate::driver::Unannounced;
+
+/// The state of a socket that listens, as the table shows it.
+const LISTENS: &str = "0A";
+
+/// Lists the kernel's TCP sockets that listen in the network namespace of a process, with who has
+/// them. It is to be a namespace of its own.
+///
+/// # Errors
+/// The system's: the process may be gone.
+pub(super) fn unannounced(process: u32) -> io::Result<Vec<Unannounced>> {
+    let mut found: Vec<Unannounced> = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let Ok(text) = fs::read_to_string(format!("/proc/{process}/net/{table}")) else { continue };
+        for (port, inode) in text.lines().filter_map(listening) {
+            if found.iter().all(|known| known.port != port) {
+                found.push(Unannounced { port, owner: owner(process, inode) });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Returns whether a process has a network namespace of its own.
+///
+/// # Errors
+/// The system's: the process may be gone.
+pub(super) fn is_isolated(process: u32) -> io::Result<bool> {
+    let space = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
+    Ok(space(&process.to_string())? != space("self")?)
+}
+
+/// Reads a line of the table: port and inode of a socket that listens.
+fn listening(line: &str) -> Option<(u16, u64)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+    let (_, port) = local.rsplit_once(':')?;
+    (*state == LISTENS).then_some(())?;
+    Some((u16::from_str_radix(port, 16).ok()?, inode.parse().ok()?))
+}
+
+/// Names the process of the same network namespace that has the socket open.
+fn owner(process: u32, inode: u64) -> Option<String> {
+    let space = fs::read_link(format!("/proc/{process}/ns/net")).ok()?;
+    let socket = format!("socket:[{inode}]");
+    let processes = fs::read_dir("/proc").ok()?.flatten().map(|item| item.path());
+    let mut holders = processes.filter(|path| {
+        fs::read_link(path.join("ns/net")).is_ok_and(|other| other == space)
+            && has_open(path, &socket)
+    });
+    let name = fs::read_to_string(holders.next()?.join("comm")).ok()?;
+    Some(name.trim_end().to_string())
+}
+
+fn has_open(process: &Path, socket: &str) -> bool {
+    let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
+    let mut links = descriptors.flatten().filter_map(|item| fs::read_link(item.path()).ok());
+    links.any(|link| link.as_os_str() == socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_of_a_process_is_found_with_its_owner() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let found = unannounced(std::process::id()).unwrap();
+        let mine = found.iter().find(|found| found.port == port).expect("it is found");
+        assert!(mine.owner.is_some());
+        drop(listener);
+        let found = unannounced(std::process::id()).unwrap();
+        assert!(found.iter().all(|found| found.port != port));
+    }
+
+    #[test]
+    fn connections_are_no_listeners() {
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   \
+                    0        0 4242 1 0000000000000000";
+        assert_eq!(listening(line), Some((8080, 4242)));
+        assert_eq!(listening(&line.replace(" 0A ", " 01 ")), None);
+        assert_eq!(listening("  sl  local_address rem_address   st"), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! What an operator should think of a group, in words.
+
+use serde_json::Value;
+
+/// A server that lacks a part of the log for longer than this is a fault, in milliseconds.
+const BEHIND_MAX: u64 = 30_000;
+
+/// What `status` says of a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// In words.
+    pub words: String,
+    /// Somebody has to look after it.
+    pub is_fault: bool,
+}
+
+impl Verdict {
+    /// The verdict on what `status --json` shows.
+    pub fn of(state: &Value) -> Self {
+        let replicas = state.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
+        let fault = |words: String| Self { words: format!("FAULT: {words}"), is_fault: true };
+        let ids = |chosen: &dyn Fn(&Value) -> bool| -> Vec<String> {
+            let chosen = replicas.iter().filter(|replica| chosen(replica));
+            chosen.map(|replica| replica["id"].to_string()).collect()
+        };
+        let faulty =
+            ids(&|replica| replica["faults"].as_array().is_some_and(|all| !all.is_empty()));
+        if !faulty.is_empty() {
+            return fault(format!("of the server on {}, see below", replicas_of(&faulty)));
+        }
+        if let Some(difference) = difference(replicas) {
+            return fault(difference);
+        }
+        let behind =
+            ids(&|replica| replica["behind_ms"].as_u64().is_some_and(|time| time > BEHIND_MAX));
+        if !behind.is_empty() {
+            return fault(format!("the server on {} is behind for long", replicas_of(&behind)));
+        }
+        if replicas.iter().all(|replica| replica["role"] != "primary") {
+            return fault("no primary is known: clients wait".into());
+        }
+        let down = ids(&|replica| replica["role"] == "down");
+        let up = replicas.len() - down.len();
+        let words = match down.is_empty() {
+            true => format!("healthy: {up} of {up} replicas"),
+            false => format!("degraded: no answer of {}; the others serve", replicas_of(&down)),
+        };
+        Self { words, is_fault: false }
+    }
+}
+
+/// Says which hashes differ at one and the same slot, if any do.
+fn difference(replicas: &[Value]) -> Option<String> {
+    let compared: Vec<&Value> =
+        replicas.iter().filter(|replica| replica["hash_slot"].is_u64()).collect();
+    let first = compared.first()?;
+    for (name, what) in [("schedule_hash", "calls"), ("output_hash", "output")] {
+        let other = compared.iter().find(|replica| {
+            replica["hash_slot"] == first["hash_slot"] && replica[name] != first[name]
+        });
+        if let Some(other) = other {
+            return Some(format!(
+                "the servers of replicas {} and {} differ in their {what} up to slot {}",
+                first["id"], other["id"], first["hash_slot"]
+            ));
+        }
+    }
+    None
+}
+
+fn replicas_of(ids: &[String]) -> String {
+    format!("replica{} {}", if ids.len() > 1 { "s" } else { "" }, ids.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn group(change: impl FnOnce(&mut Value)) -> Verdict {
+        let replica = |id: u8, role: &str| {
+            json!({ "id": id, "role": role, "hash_slot": 7, "schedule_hash": "a",
+                    "output_hash": "b", "faults": [], "behind_ms": 0 })
+        };
+        let mut state = json!({ "replicas": [
+            replica(1, "primary"), replica(2, "backup"), replica(3, "backup"),
+        ]});
+        change(&mut state["replicas"]);
+        Verdict::of(&state)
+    }
+
+    #[test]
+    fn a_group_in_step_is_healthy() {
+        let verdict = group(|_| {});
+        assert_eq!(verdict.words, "healthy: 3 of 3 replicas");
+        assert!(!verdict.is_fault);
+    }
+
+    #[test]
+    fn a_replica_that_is_down_degrades_and_is_no_fault() {
+        let verdict = group(|replicas| replicas[2] = json!({ "id": 3, "role": "down" }));
+        assert_eq!(verdict.words, "degraded: no answer of replica 3; the others serve");
+        assert!(!verdict.is_fault);
+    }
+
+    #[test]
+    fn what_needs_somebody_is_a_fault() {
+        let verdicts = [
+            group(|replicas| replicas[1]["faults"] = json!(["it hangs"])),
+            group(|replicas| replicas[1]["schedule_hash"] = json!("x")),
+            group(|replicas| replicas[2]["output_hash"] = json!("x")),
+            group(|replicas| replicas[1]["behind_ms"] = json!(40_000)),
+            group(|replicas| replicas[0]["role"] = json!("candidate")),
+        ];
+        let words = ["on replica 2", "their calls", "their output", "is behind", "no primary"];
+        for (verdict, words) in verdicts.iter().zip(words) {
+            assert!(verdict.is_fault && verdict.words.contains(words), "{}", verdict.words);
+        }
+    }
+
+    #[test]
+    fn servers_at_different_slots_are_not_compared() {
+        let verdict = group(|replicas| {
+            replicas[1]["hash_slot"] = json!(9);
+            replicas[1]["schedule_hash"] = json!("x");
+        });
+        assert!(!verdict.is_fault, "{}", verdict.words);
+    }
+}
