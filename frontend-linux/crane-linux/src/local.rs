@@ -146,7 +146,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     };
     let given = [
         ("--wtimeout", format!("{}us", args.wtimeout.as_micros()), "100us"),
-        ("--patience-compute", format!("{}us", args.patience_compute.as_micros()), "30000000us"),
+        ("--patience-compute", format!("{}us", args.compute_limit.as_micros()), "30000000us"),
         ("--nclock", args.nclock.to_string(), "1000"),
         ("--schedule", name(&|| args.schedule.to_possible_value()), "serial"),
         ("--quantum", args.quantum.to_string(), "100"),

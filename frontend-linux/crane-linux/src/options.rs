@@ -252,8 +252,9 @@ pub struct ReplicaArgs {
     pub wtimeout: Duration,
     /// How long one thread of the server may compute without a call, while all others wait for it,
     /// before that is reported as a fault.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
-    pub patience_compute: Duration,
+    #[arg(long = "patience-compute", value_name = "TIME", default_value = "30s",
+          value_parser = parse_time)]
+    pub compute_limit: Duration,
     /// Clock steps that come with each entry. Counts when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

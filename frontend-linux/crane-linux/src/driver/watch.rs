@@ -63,10 +63,10 @@ impl<H: Host> Driver<H> {
         }
         self.watch.inspect_at = Some(now + INSPECT_AGAIN);
         if let Some(inspection) = inspection {
-            let patience = self.settings.args.patience_compute;
-            let patience = Duration::from_micros(patience.as_micros() as u64);
+            let limit = self.settings.args.compute_limit;
+            let limit = Duration::from_micros(limit.as_micros() as u64);
             let still = now.since(self.watch.since);
-            let is_fault = inspection.activity != Activity::Computes || still >= patience;
+            let is_fault = inspection.activity != Activity::Computes || still >= limit;
             let text = describe(&inspection, self.watch.clock, is_fault);
             self.find(FindingKind::NoProgress, Finding { text, is_fault });
         }
@@ -152,7 +152,7 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     match activity {
         Activity::Computes if is_fault => format!(
             "{since}: thread {thread} ({name}) computes without a call{place}, and the others wait \
-             for it; if that is its normal work, give a longer --patience-compute"
+             for it; if that is its normal work, give a longer --limit-compute"
         ),
         Activity::Computes => format!("{since}: thread {thread} ({name}) computes{place}"),
         Activity::InCall(call) => format!(
