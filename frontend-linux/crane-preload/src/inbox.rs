@@ -1,9 +1,12 @@
 //! The bytes that clients have sent and the server has not read: a ring of fixed size for each
 //! connection, in memory that the kernel gives when it is touched.
 
+use std::ptr;
+
 use crane_core::execution::socket::ConnIndex;
 use crane_core::limits::RECEIVE_WINDOW;
-use crane_shm::sys;
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 /// One ring per place in the connection table.
 pub(crate) struct Inbox {
@@ -14,12 +17,12 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Rings for `conns` connections.
     pub(crate) fn new(conns: usize) -> Result<Self, i32> {
-        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-        let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
-        let arguments = [0, conns * RECEIVE_WINDOW, protection, flags, usize::MAX, 0];
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let (length, protection) = (conns * RECEIVE_WINDOW, ProtFlags::READ | ProtFlags::WRITE);
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = sys::checked(unsafe { sys::syscall(libc::SYS_mmap, arguments) })?;
-        Ok(Self { start: start as *mut u8, conns })
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, protection, flags) };
+        let start = start.map_err(Errno::raw_os_error)?.cast();
+        Ok(Self { start, conns })
     }
 
     /// Keeps bytes, the first of which is number `at` of its connection.

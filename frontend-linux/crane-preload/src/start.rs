@@ -4,6 +4,7 @@
 //! with a message if anything is wrong: a server that ran unreplicated would be worse.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::ptr;
 
 use crane_core::execution::Execution;
 use crane_core::wire::{Genesis, Schedule};
@@ -11,6 +12,10 @@ use crane_shm::region::script;
 use crane_shm::{ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
+use rustix::fd::{IntoRawFd, OwnedFd};
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
@@ -84,10 +89,10 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     let region = ServerSide::open(region.to_bytes_with_nul())
         .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
     world::set_region(region);
-    let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let wake = sys::open(wake.to_bytes_with_nul(), flags, 0)
-        .map_err(|error| format!("cannot open {wake:?}: error {error}"))?;
-    let wake = move_fd_high(wake);
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let wake = fs::open(wake, flags, Mode::empty())
+        .map_err(|error| format!("cannot open {wake:?}: error {}", error.raw_os_error()))?;
+    let wake = move_fd_high(wake).into_raw_fd();
     // SAFETY: one process of the server takes part, and its ends are made once.
     let (mut script, output) = unsafe { region.ends() };
     let genesis = {
@@ -145,28 +150,20 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     Ok(())
 }
 
-/// Memory for the world; not from the allocator, which may be a library that asks for the time.
+/// Maps memory for the world; not from the allocator, which may be a library that asks for the
+/// time.
 fn map_world() -> Result<*mut World, i32> {
-    let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-    let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
-    let arguments = [0, size_of::<World>(), protection, flags, usize::MAX, 0];
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the kernel's choice.
-    let start = sys::checked(unsafe { sys::syscall(libc::SYS_mmap, arguments) })?;
-    Ok(start as *mut World)
+    let start = unsafe { mmap_anonymous(ptr::null_mut(), size_of::<World>(), protection, flags) };
+    start.map(<*mut _>::cast).map_err(Errno::raw_os_error)
 }
 
 /// Moves the descriptor to a high number, so that the server's own begin at 3 as without us.
-fn move_fd_high(descriptor: i32) -> i32 {
-    for floor in [65_000, 4_000, 1_000, 200] {
-        let arguments = [descriptor as usize, libc::F_DUPFD_CLOEXEC as usize, floor, 0, 0, 0];
-        // SAFETY: fcntl(F_DUPFD_CLOEXEC) touches no memory.
-        if let Ok(moved) = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }) {
-            // Nothing can be done about a close that fails.
-            let _ = sys::close(descriptor);
-            return moved as i32;
-        }
-    }
-    descriptor
+fn move_fd_high(descriptor: OwnedFd) -> OwnedFd {
+    let floors = [65_000, 4_000, 1_000, 200];
+    let moved = floors.into_iter().find_map(|floor| fcntl_dupfd_cloexec(&descriptor, floor).ok());
+    moved.unwrap_or(descriptor)
 }
 
 /// Lets the kernel answer `io_uring_setup` with ENOSYS: its completions would bypass every hook,
@@ -185,9 +182,8 @@ fn refuse_io_uring() {
         statement(give, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
-    let arguments = [libc::PR_SET_NO_NEW_PRIVS as usize, 1, 0, 0, 0, 0];
-    // SAFETY: prctl(PR_SET_NO_NEW_PRIVS) touches no memory.
-    unsafe { sys::syscall(libc::SYS_prctl, arguments) };
+    // Where it fails, the filter is not permitted either.
+    let _ = rustix::thread::set_no_new_privs(true);
     let arguments =
         [libc::SECCOMP_SET_MODE_FILTER as usize, 0, &raw const program as usize, 0, 0, 0];
     // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted,

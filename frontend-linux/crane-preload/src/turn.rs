@@ -335,8 +335,7 @@ fn await_thread_exit(thread: i32) {
         if exists == Err(libc::ESRCH) {
             return;
         }
-        // SAFETY: sched_yield has no arguments.
-        unsafe { sys::syscall(libc::SYS_sched_yield, [0; 6]) };
+        rustix::thread::sched_yield();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::sys;
+use rustix::thread::futex::{self, Flags, Timespec};
 
 /// Whether the sleepers may be in another process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,41 +14,37 @@ pub enum Scope {
 }
 
 impl Scope {
-    const fn flag(self) -> i32 {
+    const fn flags(self) -> Flags {
         match self {
-            Self::Process => libc::FUTEX_PRIVATE_FLAG,
-            Self::Shared => 0,
+            Self::Process => Flags::PRIVATE,
+            Self::Shared => Flags::empty(),
         }
     }
 }
 
+/// All sleepers: as many as the kernel can count.
+const ALL: u32 = i32::MAX as u32;
+
 /// Sleeps while `word` holds `expected`. May return early: the caller looks again.
 pub fn sleep(word: &AtomicU32, expected: u32, scope: Scope) {
-    let operation = (libc::FUTEX_WAIT | scope.flag()) as usize;
-    let arguments = [word.as_ptr() as usize, operation, expected as usize, 0, 0, 0];
-    // SAFETY: the word is alive for the whole call; no timeout is passed.
-    unsafe { sys::syscall(libc::SYS_futex, arguments) };
+    // Each reason to return is a reason to look again.
+    let _ = futex::wait(word, scope.flags(), expected, None);
 }
 
 /// As [`sleep`], but not longer than `nanoseconds`.
 pub fn sleep_at_most(word: &AtomicU32, expected: u32, scope: Scope, nanoseconds: u64) {
-    let limit = libc::timespec {
+    let limit = Timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as i64,
         tv_nsec: (nanoseconds % 1_000_000_000) as i64,
     };
-    let operation = (libc::FUTEX_WAIT | scope.flag()) as usize;
-    let arguments =
-        [word.as_ptr() as usize, operation, expected as usize, &raw const limit as usize, 0, 0];
-    // SAFETY: word and timeout are alive for the whole call.
-    unsafe { sys::syscall(libc::SYS_futex, arguments) };
+    // As in `sleep`.
+    let _ = futex::wait(word, scope.flags(), expected, Some(&limit));
 }
 
 /// Wakes up to `count` sleepers of `word`.
 pub fn wake(word: &AtomicU32, count: u32, scope: Scope) {
-    let operation = (libc::FUTEX_WAKE | scope.flag()) as usize;
-    let arguments = [word.as_ptr() as usize, operation, count as usize, 0, 0, 0];
-    // SAFETY: the word is alive for the whole call.
-    unsafe { sys::syscall(libc::SYS_futex, arguments) };
+    // An error would mean that the word is no memory, which its reference excludes.
+    let _ = futex::wake(word, scope.flags(), count);
 }
 
 /// A bell: one side rings it after it has published something, and wakes a sleeper of the other.
@@ -80,7 +76,7 @@ impl Bell {
     pub fn ring(&self) {
         self.rings.fetch_add(1, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) != 0 {
-            wake(&self.rings, u32::MAX, Scope::Shared);
+            wake(&self.rings, ALL, Scope::Shared);
         }
     }
 }

@@ -4,11 +4,16 @@
 //! The file is named by path, not passed as a descriptor: a server may close every descriptor that
 //! it did not open, and a process image that is taken later finds the file again.
 
+use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
-use crate::sys;
 
 /// Raised with every change of the layout; both sides must have the same.
 pub const LAYOUT_VERSION: u32 = 5;
@@ -239,42 +244,32 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Makes the file anew (what was there is lost) and maps it. All of it is zero.
     pub(crate) fn create(path: &[u8]) -> Result<Self, i32> {
-        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
-        let descriptor = sys::open(path, flags, 0o600)?;
-        let arguments = [descriptor as usize, FILE_BYTES, 0, 0, 0, 0];
-        // SAFETY: ftruncate touches no memory.
-        let sized = sys::checked(unsafe { sys::syscall(libc::SYS_ftruncate, arguments) });
-        let mapping = sized.and_then(|_| Self::map(descriptor));
-        sys::close(descriptor)?;
-        mapping
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = open(path, flags)?;
+        fs::ftruncate(&file, FILE_BYTES as u64).map_err(Errno::raw_os_error)?;
+        Self::map(file)
     }
 
     /// Maps a file that was made; `EPROTO` for one of another layout.
     pub(crate) fn open(path: &[u8]) -> Result<Self, i32> {
-        let descriptor = sys::open(path, libc::O_RDWR | libc::O_CLOEXEC, 0)?;
-        let arguments = [descriptor as usize, 0, libc::SEEK_END as usize, 0, 0, 0];
-        // SAFETY: lseek touches no memory.
-        let length = sys::checked(unsafe { sys::syscall(libc::SYS_lseek, arguments) });
-        let mapping = match length {
-            Ok(FILE_BYTES) => Self::map(descriptor),
-            Ok(_) => Err(libc::EPROTO),
-            Err(error) => Err(error),
-        };
-        sys::close(descriptor)?;
-        let mapping = mapping?;
+        let file = open(path, OFlags::RDWR | OFlags::CLOEXEC)?;
+        let stat = fs::fstat(&file).map_err(Errno::raw_os_error)?;
+        if stat.st_size != FILE_BYTES as i64 {
+            return Err(libc::EPROTO);
+        }
+        let mapping = Self::map(file)?;
         let region = mapping.region();
         let known = region.magic.load(Ordering::SeqCst) == MAGIC
             && region.version.load(Ordering::SeqCst) == LAYOUT_VERSION;
         if known { Ok(mapping) } else { Err(libc::EPROTO) }
     }
 
-    fn map(descriptor: i32) -> Result<Self, i32> {
-        let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
-        let arguments =
-            [0, FILE_BYTES, protection, libc::MAP_SHARED as usize, descriptor as usize, 0];
+    fn map(file: OwnedFd) -> Result<Self, i32> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let (place, shared) = (core::ptr::null_mut(), MapFlags::SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = sys::checked(unsafe { sys::syscall(libc::SYS_mmap, arguments) })?;
-        Ok(Self { start: start as *mut u8 })
+        let start = unsafe { mm::mmap(place, FILE_BYTES, protection, shared, &file, 0) };
+        start.map(|start| Self { start: start.cast() }).map_err(Errno::raw_os_error)
     }
 
     /// The numbers at its start.
@@ -325,6 +320,12 @@ impl Mapping {
         // SAFETY: as in `script_writer`.
         unsafe { RingReader::new(&self.region().output, self.output(), OUTPUT_BYTES) }
     }
+}
+
+/// Opens a file by a path that ends with a zero byte.
+fn open(path: &[u8], flags: OFlags) -> Result<OwnedFd, i32> {
+    let path = CStr::from_bytes_with_nul(path).map_err(|_| libc::EINVAL)?;
+    fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(Errno::raw_os_error)
 }
 
 impl core::fmt::Debug for Mapping {

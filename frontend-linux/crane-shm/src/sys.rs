@@ -1,8 +1,14 @@
 //! System calls, made directly.
 //!
 //! The preload library exports `read`, `open`, `mmap`'s neighbours and even `syscall` itself; a
-//! call through libc from inside it would come back to its own hooks. Everything that it and this
-//! crate ask of the kernel goes through here.
+//! call through libc from inside it would come back to its own hooks. What it and this crate ask of
+//! the kernel for themselves goes through rustix: its `linux_raw` backend calls no libc function,
+//! leaves errno alone, and allocates nothing for the calls that are used.
+//!
+//! Two kinds of calls are made here instead. Those that pass on a program's own arguments: rustix
+//! wants open descriptors and valid pointers, where the kernel is to answer EBADF or EFAULT. And
+//! those that rustix lacks or has only in its unstable `runtime`: seccomp, tgkill, signal masks,
+//! robust lists, exit_group.
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 compile_error!("crane runs on x86_64 Linux");
@@ -39,16 +45,14 @@ pub fn checked(result: isize) -> Result<usize, i32> {
     if (-4095..0).contains(&result) { Err(-result as i32) } else { Ok(result as usize) }
 }
 
-/// The calling thread's number.
+/// Returns the calling thread's number.
 pub fn tid() -> i32 {
-    // SAFETY: gettid takes no arguments and touches no memory.
-    unsafe { syscall(libc::SYS_gettid, [0; 6]) as i32 }
+    rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// The calling process's number.
+/// Returns the calling process's number.
 pub fn pid() -> i32 {
-    // SAFETY: getpid takes no arguments and touches no memory.
-    unsafe { syscall(libc::SYS_getpid, [0; 6]) as i32 }
+    rustix::process::getpid().as_raw_nonzero().get()
 }
 
 /// Writes bytes to a descriptor, once; what does not fit is not tried again.
@@ -69,20 +73,6 @@ pub fn read(descriptor: i32, space: &mut [u8]) -> Result<usize, i32> {
     let arguments = [descriptor as usize, space.as_mut_ptr() as usize, space.len(), 0, 0, 0];
     // SAFETY: the kernel writes at most `space.len()` bytes to a live, exclusive slice.
     checked(unsafe { syscall(libc::SYS_read, arguments) })
-}
-
-/// Opens a file by a path that ends with a zero byte.
-///
-/// # Errors
-/// The error number; `EINVAL` for a path without its zero byte.
-pub fn open(path: &[u8], flags: i32, mode: u32) -> Result<i32, i32> {
-    if path.last() != Some(&0) {
-        return Err(libc::EINVAL);
-    }
-    let arguments =
-        [libc::AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, mode as usize, 0, 0];
-    // SAFETY: the path is a live slice that ends with a zero byte.
-    checked(unsafe { syscall(libc::SYS_openat, arguments) }).map(|descriptor| descriptor as i32)
 }
 
 /// Closes a descriptor.
