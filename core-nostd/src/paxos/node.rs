@@ -158,7 +158,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if role != self.role_emitted {
             self.role_emitted = role;
             say!(
-                info,
+                debug,
                 "node {}: {:?}, {:?}",
                 self.config.me.number(),
                 shown!(role),
