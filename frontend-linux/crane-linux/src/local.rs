@@ -145,7 +145,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         value().map_or(String::new(), |value| value.get_name().to_string())
     };
     let given = [
-        ("--wtimeout", format!("{}us", args.wtimeout.as_micros()), "100us"),
+        ("--wtimeout", humantime::format_duration(args.wtimeout).to_string(), "100us"),
         ("--nclock", args.nclock.to_string(), "1000"),
         ("--schedule", name(&|| args.schedule.to_possible_value()), "serial"),
         ("--quantum", args.quantum.to_string(), "100"),

@@ -360,20 +360,13 @@ impl LogLevel {
     }
 }
 
-/// A span of time, as in `100us`.
+/// Parses a duration such as `100us`, in the forms that [`humantime::parse_duration`] takes.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the text, and an example of a right one.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 =
-        text[..digits].parse().map_err(|_| "a time is a number and a unit".to_string())?;
-    match &text[digits..] {
-        "us" => Ok(Duration::from_micros(number)),
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        _ => Err("the unit is us, ms or s".to_string()),
-    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, such as 100us, 5ms or 1s"))
 }
 
 /// A variable, as in `NAME=VALUE`.
@@ -432,6 +425,16 @@ mod tests {
         }
         for words in [&["status", "./server"][..], &["--locl", "3"], &["log", "verify"]] {
             assert!(!told(words).contains("come after"), "{}", told(words));
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_number_and_a_unit() {
+        assert_eq!(parse_time("100us"), Ok(Duration::from_micros(100)));
+        assert_eq!(parse_time("1ms 5us"), Ok(Duration::from_micros(1005)));
+        for wrong in ["", "5", "us", "5 parsecs", "-1s", "18446744073709551616s"] {
+            let why = parse_time(wrong).unwrap_err();
+            assert!(why.ends_with("such as 100us, 5ms or 1s"), "{why}");
         }
     }
 

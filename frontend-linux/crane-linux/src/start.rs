@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
@@ -45,7 +46,7 @@ const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Runs a replica, and gives the exit status.
 pub fn run(args: ReplicaArgs) -> i32 {
-    start_events(args.log_level);
+    start_events(args.log_level, std::io::stderr);
     allow_many_clients();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
@@ -69,12 +70,16 @@ pub fn default_directory(program: &str) -> PathBuf {
     Path::new(DEFAULT_DIRECTORY).join(name)
 }
 
-fn start_events(level: LogLevel) {
+/// Sends events to `writer`: the daemon's, and the core's, which come by the `log` crate.
+fn start_events<W>(level: LogLevel, writer: W)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt()
         .with_max_level(level.level())
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .init();
 }
 
@@ -373,5 +378,50 @@ async fn answer_control(listener: UnixListener, peers: Rc<Peers>) {
                 warn!("on the control socket: {error}; the connection is closed");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    use crane_core::id::NodeId;
+    use crane_core::paxos::{DurableState, Effect, Effects, Input, Members};
+    use crane_core::time::Instant;
+
+    static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct Lines;
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            LINES.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_events_have_the_diagnostics_of_the_core() {
+        start_events(LogLevel::Debug, || Lines);
+        let config = Config::new(NodeId::new(1).unwrap(), Members::first(1), 7);
+        let mut node: Node<8> = Node::restore(config, Instant::START, DurableState::BLANK, []);
+        for _ in 0..20 {
+            let mut input = Some(Input::Wake);
+            while let Some(next) = input {
+                let mut out = Effects::new();
+                node.step(node.deadline(), next, &mut out);
+                let written = out.iter().filter_map(|effect| match effect {
+                    Effect::Write { number, .. } => Some(*number),
+                    _ => None,
+                });
+                input = written.max().map(|up_to| Input::Durable { up_to });
+            }
+        }
+        let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("DEBUG node 1: Primary"), "{text}");
     }
 }
