@@ -29,7 +29,8 @@ impl Machine {
     /// If the scratch folder cannot be written.
     #[must_use]
     pub fn take(name: &str) -> Self {
-        let root = std::env::var_os("CRANE_SCRATCH").map_or("/var/tmp".into(), PathBuf::from);
+        let root =
+            std::env::var_os("CRANE_SCRATCH").map_or_else(|| "/var/tmp".into(), PathBuf::from);
         let lock_path = root.join("crane-e2e.lock");
         let alone = File::options()
             .create(true)

@@ -193,7 +193,7 @@ impl Status {
     /// One line for messages.
     #[must_use]
     pub fn brief(&self) -> String {
-        let number = |value: Option<u64>| value.map_or("-".to_owned(), |v| v.to_string());
+        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
         let lines: Vec<String> = self
             .replicas
             .iter()

@@ -183,7 +183,7 @@ impl Disk {
 
     /// All is lost.
     pub fn wipe(&mut self) {
-        *self = Disk::default();
+        *self = Self::default();
     }
 
     /// What a start finds, and what the worst crash would leave.

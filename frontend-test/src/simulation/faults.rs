@@ -60,8 +60,8 @@ impl std::ops::AddAssign for Happened {
 impl Happened {
     /// Whether each of these happened.
     pub fn is_each(&self) -> bool {
-        let Happened { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
-        let Happened { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
+        let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
+        let Self { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
         let stops = [kills, power_failures, failed_syncs, failed_writes];
         let others = [lost_disks, damaged_logs, jumps, suspensions];
         !stops.contains(&0) && !others.contains(&0)

@@ -69,9 +69,9 @@ impl Event {
     /// Where it happens.
     fn node(&self) -> NodeId {
         match *self {
-            Event::Deliver { to, .. } | Event::Install { to, .. } | Event::Handed { to, .. } => to,
-            Event::Wake { node } | Event::Synced { node, .. } | Event::Start { node } => node,
-            Event::Link { at, .. } => at,
+            Self::Deliver { to, .. } | Self::Install { to, .. } | Self::Handed { to, .. } => to,
+            Self::Wake { node } | Self::Synced { node, .. } | Self::Start { node } => node,
+            Self::Link { at, .. } => at,
         }
     }
 }

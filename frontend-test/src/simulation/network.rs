@@ -55,7 +55,7 @@ impl Network {
 
     /// Takes all faults away.
     pub fn heal(&mut self) {
-        *self = Network::sound(self.delay_min, self.delay_max);
+        *self = Self::sound(self.delay_min, self.delay_max);
     }
 
     /// When copies of a message arrive that is sent now; none if it is lost.

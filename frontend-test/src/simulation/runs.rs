@@ -110,7 +110,7 @@ impl std::ops::AddAssign for Runs {
 impl Runs {
     /// Whether each of these happened.
     pub fn is_each(&self) -> bool {
-        let Runs { proposed, accepted, copied, chosen, parts, torn } = *self;
+        let Self { proposed, accepted, copied, chosen, parts, torn } = *self;
         ![proposed, accepted, copied, chosen, parts, torn].contains(&0)
     }
 

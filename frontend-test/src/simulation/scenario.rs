@@ -92,7 +92,7 @@ fn run_recorded(seed: u64, recorder: Recorder) -> Result<Outcome, Failure> {
     panic::catch_unwind(run).map_err(|cause| {
         let text = cause.downcast_ref::<&str>().map(|text| text.to_string());
         let message = cause.downcast_ref::<String>().cloned().or(text);
-        let message = message.unwrap_or("a panic without words".into());
+        let message = message.unwrap_or_else(|| "a panic without words".into());
         Failure { message, steps: steps.take().get() }
     })
 }

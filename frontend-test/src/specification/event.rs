@@ -126,22 +126,22 @@ impl OpFact {
     /// Of an op.
     pub fn of(op: &Op<'_>) -> Self {
         match *op {
-            Op::Connect { conn, .. } => OpFact::Connect(conn),
+            Op::Connect { conn, .. } => Self::Connect(conn),
             Op::Send { conn, offset, bytes } => {
-                OpFact::Send(conn, offset, offset + bytes.len() as u64)
+                Self::Send(conn, offset, offset + bytes.len() as u64)
             }
-            Op::Shut { conn, total } => OpFact::Shut(conn, total),
-            Op::Retire { node, generation } => OpFact::Retire(node, generation),
-            _ => OpFact::Other(op.conn()),
+            Op::Shut { conn, total } => Self::Shut(conn, total),
+            Op::Retire { node, generation } => Self::Retire(node, generation),
+            _ => Self::Other(op.conn()),
         }
     }
 
     /// Its connection.
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
-            OpFact::Connect(conn) | OpFact::Send(conn, ..) | OpFact::Shut(conn, _) => Some(conn),
-            OpFact::Retire(..) => None,
-            OpFact::Other(conn) => conn,
+            Self::Connect(conn) | Self::Send(conn, ..) | Self::Shut(conn, _) => Some(conn),
+            Self::Retire(..) => None,
+            Self::Other(conn) => conn,
         }
     }
 }
@@ -168,10 +168,10 @@ impl Outcome {
     /// Of what the core said.
     pub fn of(admitted: &Admitted<'_>) -> Self {
         match *admitted {
-            Admitted::Nothing => Outcome::Nothing,
-            Admitted::Acceptable(_) | Admitted::Refused(_) => Outcome::Connected,
-            Admitted::Data { at, bytes, .. } => Outcome::Data { at, count: bytes.len() as u64 },
-            _ => Outcome::Counted,
+            Admitted::Nothing => Self::Nothing,
+            Admitted::Acceptable(_) | Admitted::Refused(_) => Self::Connected,
+            Admitted::Data { at, bytes, .. } => Self::Data { at, count: bytes.len() as u64 },
+            _ => Self::Counted,
         }
     }
 }

@@ -137,7 +137,8 @@ impl Logs {
                     log.truncate(place);
                     let before = log.last().map_or((0, 0), |(before, ..)| *before);
                     let key = (*slot, *ballot);
-                    let known = self.proposed.entry(key).or_insert((content.clone(), before));
+                    let known =
+                        self.proposed.entry(key).or_insert_with(|| (content.clone(), before));
                     rule("P5", known.0 == *content, || {
                         format!("slot {slot} of {ballot:?} is {content}, and {}", known.0)
                     })?;
