@@ -1,6 +1,6 @@
 //! The command line.
 
-// What is written on options is the text of --help, where host[:port] is no link.
+// Comments on options are the text of --help, where host[:port] is no link.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
-/// The port by which replicas speak to each other, unless told otherwise.
-pub const PEER_PORT: u16 = 6790;
+/// The default port by which replicas talk to each other.
+pub(crate) const PEER_PORT: u16 = 6790;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,7 +66,7 @@ crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]..
     args_conflicts_with_subcommands = true,
     override_usage = USAGE
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What else than running a replica.
     #[command(subcommand)]
     pub command: Option<Subcommands>,
@@ -77,7 +77,7 @@ pub struct Cli {
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Subcommands {
+pub(crate) enum Subcommands {
     /// Shows how the group and its replicas are.
     Status(StatusArgs),
     /// Reads the log in a data directory, or cuts its front off; the replica need not run.
@@ -93,7 +93,7 @@ pub enum Subcommands {
 
 /// How a group is found.
 #[derive(Clone, Debug, Args)]
-pub struct GroupArgs {
+pub(crate) struct GroupArgs {
     /// Asks the group of the replica whose data directory this is (or of --local's).
     #[arg(long, value_name = "D", conflicts_with = "peers")]
     pub data_dir: Option<PathBuf>,
@@ -104,7 +104,7 @@ pub struct GroupArgs {
 
 /// `member`.
 #[derive(Debug, Subcommand)]
-pub enum MemberCommands {
+pub(crate) enum MemberCommands {
     /// Shows the members: number, address, and whether each votes.
     List(GroupArgs),
     /// Takes a replica in: first as a learner, then, when it has the whole log, as a voter.
@@ -128,7 +128,7 @@ on.";
 
 /// `member add`.
 #[derive(Debug, Args)]
-pub struct AddArgs {
+pub(crate) struct AddArgs {
     /// The new replica's address: host[:port], as the other replicas reach it.
     pub address: String,
     /// The new member keeps the log and votes, and runs no server.
@@ -141,7 +141,7 @@ pub struct AddArgs {
 
 /// `member remove`.
 #[derive(Debug, Args)]
-pub struct RemoveArgs {
+pub(crate) struct RemoveArgs {
     /// Its number, or its address.
     pub member: String,
     /// The group.
@@ -151,7 +151,7 @@ pub struct RemoveArgs {
 
 /// `member replace`.
 #[derive(Debug, Args)]
-pub struct ReplaceArgs {
+pub(crate) struct ReplaceArgs {
     /// The member that goes: its number, or its address.
     pub old: String,
     /// The new replica's address: host[:port].
@@ -163,14 +163,14 @@ pub struct ReplaceArgs {
 
 /// `primary`.
 #[derive(Debug, Subcommand)]
-pub enum PrimaryCommands {
+pub(crate) enum PrimaryCommands {
     /// Hands the role over, without a pause for its clients but that of one agreement.
     Move(MoveArgs),
 }
 
 /// `primary move`.
 #[derive(Debug, Args)]
-pub struct MoveArgs {
+pub(crate) struct MoveArgs {
     /// The replica that shall be primary: its number, or host[:port] as in --peers.
     #[arg(long, value_name = "X")]
     pub to: String,
@@ -181,7 +181,7 @@ pub struct MoveArgs {
 
 /// `log`.
 #[derive(Debug, Subcommand)]
-pub enum LogCommands {
+pub(crate) enum LogCommands {
     /// Prints every record.
     Show {
         /// The replica's data directory.
@@ -205,7 +205,7 @@ pub enum LogCommands {
 
 /// `status`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Prints JSON, for programs; with counters and the last events.
     #[arg(long)]
     pub json: bool,
@@ -220,7 +220,7 @@ pub struct StatusArgs {
 
 /// Everything about one replica, or several local ones.
 #[derive(Clone, Debug, Args)]
-pub struct ReplicaArgs {
+pub(crate) struct ReplicaArgs {
     /// The members of the group, host[:port] separated by commas, in the same order on every host.
     /// For a replica that joins a group (see member add): itself, and members that it can ask.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
@@ -301,7 +301,7 @@ pub enum Priority {
 
 /// `--schedule`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ScheduleArg {
+pub(crate) enum ScheduleArg {
     /// One thread at a time.
     Serial,
     /// All threads between their calls.
@@ -310,7 +310,7 @@ pub enum ScheduleArg {
 
 /// `--durability`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Durability {
+pub(crate) enum Durability {
     /// On disk before it is acknowledged.
     Fsync,
     /// In the system's memory.
@@ -319,7 +319,7 @@ pub enum Durability {
 
 /// `--server-fsync`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ServerFsync {
+pub(crate) enum ServerFsync {
     /// It does.
     Keep,
     /// It returns at once.
@@ -328,7 +328,7 @@ pub enum ServerFsync {
 
 /// `--admission`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// By the script.
     Script,
     /// On arrival.
@@ -337,7 +337,7 @@ pub enum Admission {
 
 /// `--log-level`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     /// What stops the replica.
     Error,
     /// And what needs attention.
@@ -349,13 +349,13 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As the tracing library calls it.
-    pub fn level(self) -> tracing::Level {
+    /// Returns the tracing library's name for this level.
+    pub(crate) fn level(self) -> tracing::Level {
         match self {
-            LogLevel::Error => tracing::Level::ERROR,
-            LogLevel::Warn => tracing::Level::WARN,
-            LogLevel::Info => tracing::Level::INFO,
-            LogLevel::Debug => tracing::Level::DEBUG,
+            Self::Error => tracing::Level::ERROR,
+            Self::Warn => tracing::Level::WARN,
+            Self::Info => tracing::Level::INFO,
+            Self::Debug => tracing::Level::DEBUG,
         }
     }
 }
@@ -369,10 +369,10 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number and a unit, such as 100us, 5ms or 1s"))
 }
 
-/// A variable, as in `NAME=VALUE`.
+/// Parses a variable such as `NAME=VALUE`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the text.
 pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
@@ -380,12 +380,12 @@ pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Reads the command line. If something is wrong with it, says so and ends the process.
-pub fn parse() -> Cli {
+/// Parses the command line. Prints what is wrong with it, if anything, and ends the process.
+pub(crate) fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| with_hint(error).exit())
 }
 
-/// Who left out the dashes before the program is told of them.
+/// Adds a hint to an error that a missing `--` before the program explains.
 fn with_hint(mut error: clap::Error) -> clap::Error {
     let context = match error.kind() {
         ErrorKind::UnknownArgument => ContextKind::InvalidArg,
@@ -396,7 +396,7 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         Some(ContextValue::String(word)) if !word.starts_with('-') => word.clone(),
         _ => return error,
     };
-    // Behind a subcommand's name it is no program.
+    // A word after a subcommand's name is no program.
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     if usage.contains("PROGRAM") {
         let hint = format!("the server's program and its arguments come after --: -- {program}");

@@ -6,8 +6,8 @@ use crate::event::{Event, Told};
 use crate::group::{self, GroupView, Seen, aligned};
 use crate::options::StatusArgs;
 
-/// Prints the state of the group, and gives the exit status.
-pub fn run(args: &StatusArgs) -> i32 {
+/// Prints the state of the group, and returns the exit status.
+pub(crate) fn run(args: &StatusArgs) -> i32 {
     group::run(async {
         let state = collect(args).await?;
         Ok(match (args.json, args.events) {
@@ -33,7 +33,7 @@ async fn collect(args: &StatusArgs) -> Result<Value, String> {
     Ok(json!({ "group": group.identity, "replicas": replicas }))
 }
 
-/// The last slot of which a replica with a living server has hashes.
+/// Returns the last slot at which a replica with a running server has hashes.
 fn comparable_slot(member: &Seen) -> Option<u64> {
     member.number("server_pid")?;
     member.number("admitted").filter(|slot| *slot > 0)
@@ -56,7 +56,7 @@ const COLUMNS: [(&str, &str); 14] = [
     ("output_hash", "output hash"),
 ];
 
-/// The table for people.
+/// Formats the state as a table for people.
 fn render(group: &Value) -> String {
     let replicas = group.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
     let titles: Vec<String> = COLUMNS.iter().map(|(_, title)| title.to_string()).collect();
@@ -79,14 +79,15 @@ fn render(group: &Value) -> String {
     text
 }
 
-/// All replicas' last events in one list, by time.
+/// Formats the last events of all replicas as one list, by time.
 fn render_events(group: &Value) -> Result<String, String> {
     let replicas = group.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
     let mut lines: Vec<(u64, String, Event)> = Vec::new();
     for replica in replicas {
         let Some(events) = replica.get("events").cloned() else { continue };
-        let told: Vec<Told> = serde_json::from_value(events)
-            .map_err(|error| format!("events that cannot be read: {error}; use one version"))?;
+        let told: Vec<Told> = serde_json::from_value(events).map_err(|error| {
+            format!("malformed events: {error}; use one version of crane-linux everywhere")
+        })?;
         let id = cell_text(replica.get("id"));
         lines.extend(told.into_iter().map(|Told { at_ms, event }| (at_ms, id.clone(), event)));
     }

@@ -66,7 +66,7 @@ fn a_request_and_its_reply_go_through_and_both_sides_close() {
 fn no_more_than_the_window_is_taken_from_a_client() {
     play(|address, client_events| async move {
         let (mut client, conn) = connected(address, &client_events).await;
-        let sender = tokio::task::spawn_local(async move {
+        let sender = spawn_local(async move {
             let sent = client.write_all(&vec![7; 3 * RECEIVE_WINDOW]).await;
             (client, sent)
         });
@@ -107,7 +107,7 @@ fn replies_count_as_drained_when_the_client_has_room_for_them() {
         for _ in 0..64 {
             write(&conn, &vec![1; DRAINED_STEP]);
         }
-        let reader = tokio::task::spawn_local(async move {
+        let reader = spawn_local(async move {
             let mut space = vec![0; total];
             client.read_exact(&mut space).await.unwrap();
             client
