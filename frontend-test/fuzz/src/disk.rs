@@ -1,4 +1,4 @@
-//! What a data directory may hold after anything has happened to it.
+//! A data directory with arbitrary content.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What a test takes of the machine: the right to run alone, a folder, addresses, a port.
+//! The resources of a test: the right to run alone, a folder, addresses, a port.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};

@@ -6,7 +6,7 @@ use crane_core::paxos::NodeSet;
 use super::group::Micros;
 use super::random::Random;
 
-/// What the links of a group do to messages.
+/// The faults of a group's links.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Shortest time on the way.

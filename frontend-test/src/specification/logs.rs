@@ -73,7 +73,7 @@ fn ballot(text: &str) -> Option<Ballot> {
     Some((round.parse().ok()?, node.parse().ok()?))
 }
 
-/// What has been seen of the group.
+/// The events of the group so far.
 #[derive(Default)]
 struct Logs {
     /// By slot and ballot: the content, and the ballot of the entry before.

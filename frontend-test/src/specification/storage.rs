@@ -10,7 +10,7 @@ use crane_core::paxos::{
 
 use super::event::OpFact;
 
-/// What storage comes to, with the whole log from slot 1.
+/// The content of a storage, with the whole log from slot 1.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Storage {
     pub(super) promised: Ballot,

@@ -1,4 +1,4 @@
-//! What replicas tell of what they did: elections with their votes, stalls with their causes.
+//! The events of replicas: elections with their votes, stalls with their causes.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
