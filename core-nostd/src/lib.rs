@@ -16,7 +16,7 @@
 //! | [`bubble`] | when the primary asks for clock steps without an op |
 //! | [`execution`] | when an op is admitted and whose turn it is (in the server's process) |
 //!
-//! [`id`] names things, [`time`] measures, [`limits`] bounds.
+//! [`id`] names things, [`time`] measures, [`limits`] bounds, [`index_list`] links.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod bubble;
 pub mod execution;
 pub mod forward;
 pub mod id;
+pub mod index_list;
 pub mod limits;
 #[doc(hidden)]
 pub mod mutants;

@@ -40,7 +40,7 @@ impl Alone {
         alone
     }
 
-    fn step(&mut self, input: Input) -> Effects {
+    fn step(&mut self, input: Input<'_>) -> Effects {
         let mut out = Effects::new();
         self.node.step(self.now, input, &mut out);
         for effect in &out {

@@ -59,7 +59,7 @@ impl Witness {
         }
     }
 
-    fn step(&mut self, input: Input) {
+    fn step(&mut self, input: Input<'_>) {
         let mut out = Effects::new();
         self.node.step(self.now, input, &mut out);
         self.carry_out(out);

@@ -44,6 +44,9 @@ fn main() {
         // it is in. Built like this, frames of ours have nothing to do then, and do not stand in
         // the way.
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
+    if env::var_os("CARGO_FEATURE_ARRIVAL").is_some() {
+        cargo.args(["--features", "arrival"]);
+    }
     // What cargo, or clippy in its place, set for this package is not meant for the other one.
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();

@@ -1,7 +1,7 @@
 /*
- * A server that ends when it is told to: "abort" ends it by a signal, "exit" with status 3; every
- * other line is sent back. One connection at a time, no threads: it dies at the same call on all
- * replicas.
+ * A server that ends when it is told to: "abort" ends it by a signal, "exit" with status 3, "fork"
+ * with the status of a child that serves; every other line is sent back. One connection at a time,
+ * no threads: it dies at the same call on all replicas.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 int main(int count, char **arguments) {
@@ -30,6 +31,13 @@ int main(int count, char **arguments) {
             line[length] = 0;
             if (!strncmp(line, "abort", 5)) abort();
             if (!strncmp(line, "exit", 4)) exit(3);
+            if (!strncmp(line, "fork", 4)) {
+                pid_t child = fork();
+                if (!child) _exit(read(fd, line, sizeof line) < 0);
+                int status = 0;
+                waitpid(child, &status, 0);
+                exit(WEXITSTATUS(status));
+            }
             if (write(fd, line, length) != length) break;
         }
         if (fd >= 0) close(fd);

@@ -2,7 +2,7 @@
 //!
 //! The entry rule: ops may reach the log twice, or after an older one was lost with a primary.
 //! Numbers and offsets in the ops tell; what the script already held is skipped, what would leave a
-//! gap is dropped (the entry replica sends again from where the script stands).
+//! gap is dropped (the entry replica sends again from the end of what the script holds).
 //!
 //! Theorem: the tables are a function of the admitted ops and of the server's own calls; each
 //! connection's bytes are admitted once, in order, without a gap.
@@ -10,24 +10,25 @@
 use heapless::index_map::FnvIndexMap;
 
 use crate::id::{ConnId, Generation, NodeId};
+use crate::index_list::{IndexList, Neighbours};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::wire::{Endpoint, Op};
 
 use super::socket::{Conn, ConnIndex, Listener, ListenerIndex};
 
-/// What an op did, for the frontend: it keeps the bytes, and wakes who waits.
+/// The effect of an op, for the frontend: it keeps the bytes, and wakes the waiters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admitted<'a> {
     /// Nothing: a duplicate, an op after a gap, or about a connection that has ended.
     Nothing,
     /// A new connection waits at a listener.
     Acceptable(ListenerIndex),
-    /// Nobody listens there, or the backlog or the table is full: the client gets a reset.
+    /// No listener is there, or the backlog or the table is full: the client gets a reset.
     Refused(ConnId),
     /// Bytes to keep, the first of which is number `at` of its connection.
     Data {
-        /// Whose.
+        /// The connection.
         conn: ConnIndex,
         /// The number of the first byte.
         at: u64,
@@ -38,7 +39,7 @@ pub enum Admitted<'a> {
     Ended(ConnIndex),
     /// The client is gone.
     Reset(ConnIndex),
-    /// There is room to write again.
+    /// The server has room to write again.
     Room(ConnIndex),
     /// All connections of these generations of this replica are gone: see [`Sockets::retired`].
     Retired(NodeId),
@@ -58,9 +59,11 @@ struct EntryReplica {
 pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize> {
     listeners: [Option<Listener>; LISTENERS],
     conns: [Option<Conn>; CONNECTIONS],
+    /// Of the connections that wait in backlogs.
+    links: [Neighbours; CONNECTIONS],
     by_id: FnvIndexMap<ConnId, u16, CONNECTIONS>,
     entries: [EntryReplica; NODES_MAX],
-    /// Where the search for a free place begins; everything below is taken.
+    /// The search for a free place begins here; every place below is taken.
     free: usize,
 }
 
@@ -72,6 +75,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Self {
             listeners: [None; LISTENERS],
             conns: [None; CONNECTIONS],
+            links: [Neighbours::UNLINKED; CONNECTIONS],
             by_id: FnvIndexMap::new(),
             entries: [entry; NODES_MAX],
             free: 0,
@@ -80,6 +84,12 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// Applies an op.
     pub fn admit<'a>(&mut self, op: &Op<'a>) -> Admitted<'a> {
+        let admitted = self.apply(op);
+        self.check();
+        admitted
+    }
+
+    fn apply<'a>(&mut self, op: &Op<'a>) -> Admitted<'a> {
         match *op {
             Op::Connect { conn, local, peer } => self.connect(conn, local, peer),
             Op::Send { conn, offset, bytes } => self.send(conn, offset, bytes),
@@ -122,12 +132,12 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
     /// Begins to listen. `None`: the table is full.
     pub fn listen(&mut self, bound: Endpoint, ipv6: bool, backlog: u32) -> Option<ListenerIndex> {
         let index = self.listeners.iter().position(Option::is_none)?;
-        let (first, last) = (None, None);
-        self.listeners[index] = Some(Listener { bound, ipv6, backlog, waiting: 0, first, last });
+        let queue = IndexList::EMPTY;
+        self.listeners[index] = Some(Listener { bound, ipv6, backlog, waiting: 0, queue });
         Some(ListenerIndex(index as u16))
     }
 
-    /// Whether a port is listened at, by a socket of this family.
+    /// Returns whether a socket of this family listens at the port.
     pub fn is_bound(&self, port: u16, ipv6: bool) -> bool {
         self.listeners.iter().flatten().any(|other| other.bound.port == port && other.ipv6 == ipv6)
     }
@@ -146,23 +156,18 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.listeners[listener.0 as usize].as_ref().expect("a listener that exists")
     }
 
-    /// How many connections wait to be accepted.
+    /// Returns how many connections wait to be accepted.
     pub fn acceptable(&self, listener: ListenerIndex) -> u32 {
         self.listener(listener).waiting
     }
 
     /// Takes the first connection that waits.
     pub fn accept(&mut self, listener: ListenerIndex) -> Option<ConnIndex> {
-        let first = self.listener(listener).first?;
-        let behind = self.conn(first).behind;
-        let entry = self.listener_mut(listener);
-        entry.first = behind;
+        let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
+        let first = ConnIndex(entry.queue.pop_front(&mut self.links)?);
         entry.waiting -= 1;
-        if behind.is_none() {
-            entry.last = None;
-        }
-        let conn = self.conn_mut(first);
-        (conn.backlog_of, conn.behind) = (None, None);
+        self.conn_mut(first).backlog_of = None;
+        self.check();
         Some(first)
     }
 
@@ -184,9 +189,53 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         assert!(closed.backlog_of.is_none());
         self.by_id.swap_remove(&closed.id);
         self.free = self.free.min(place);
+        self.check();
     }
 
-    /// How many connections exist.
+    /// Checks what holds between any two steps, in time proportional to the tables: each connection
+    /// is found by its name, and keeps its windows; each listener's queue has the connections that
+    /// wait there, as many as it counts; no free place is below where the search for one begins.
+    ///
+    /// Called always in simulation, and under debug assertions after each admission to small
+    /// tables.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(&self) {
+        let (mut count, mut waiting) = (0, 0);
+        let conns = self.conns.iter().enumerate();
+        for (index, conn) in conns.filter_map(|(index, conn)| Some((index, conn.as_ref()?))) {
+            conn.invariants();
+            count += 1;
+            waiting += usize::from(conn.backlog_of.is_some());
+            let found = self.by_id.get(&conn.id).map(|at| usize::from(*at));
+            assert!(found == Some(index), "a connection is not found by its name");
+        }
+        assert!(count == self.by_id.len(), "a name leads to no connection");
+        let mut queued = 0;
+        let listeners = self.listeners.iter().enumerate();
+        for (index, listener) in listeners.filter_map(|(index, at)| Some((index, at.as_ref()?))) {
+            let here = Some(ListenerIndex(index as u16));
+            let length = listener.queue.invariants(&self.links, |at| {
+                self.conns[usize::from(at)].is_some_and(|conn| conn.backlog_of == here)
+            });
+            assert!(length == listener.waiting as usize, "a backlog is miscounted");
+            queued += length;
+        }
+        assert!(queued == waiting, "a connection waits in no backlog");
+        let linked = self.links.iter().filter(|links| links.is_linked()).count();
+        assert!(linked == queued, "a place that waits in no backlog is linked");
+        assert!(self.conns[..self.free].iter().all(Option::is_some), "a free place is missed");
+    }
+
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) && CONNECTIONS <= 64 {
+            self.invariants();
+        }
+    }
+
+    /// Returns how many connections exist.
     pub fn open(&self) -> usize {
         self.by_id.len()
     }
@@ -209,7 +258,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
         (entry.generation, entry.next) = (id.generation, expected + 1);
         let Some(listener) = self.listener_for(&local) else { return Admitted::Refused(id) };
-        let Listener { backlog, waiting, last, .. } = *self.listener(listener);
+        let Listener { backlog, waiting, .. } = *self.listener(listener);
         let free = (self.free..CONNECTIONS).find(|place| self.conns[*place].is_none());
         let (Some(place), true) = (free, waiting < backlog) else {
             return Admitted::Refused(id);
@@ -220,12 +269,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         let mut conn = Conn::new(id, local, peer);
         conn.backlog_of = Some(listener);
         self.conns[place] = Some(conn);
-        match last {
-            Some(last) => self.conn_mut(last).behind = Some(index),
-            None => self.listener_mut(listener).first = Some(index),
-        }
-        let entry = self.listener_mut(listener);
-        entry.last = Some(index);
+        let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
+        entry.queue.push_back(&mut self.links, index.0);
         entry.waiting += 1;
         Admitted::Acceptable(listener)
     }
@@ -285,10 +330,6 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
             .min_by_key(|(index, listener)| (listener.ipv6 != ipv6, *index))
             .map(|(index, _)| ListenerIndex(index as u16))
     }
-
-    fn listener_mut(&mut self, listener: ListenerIndex) -> &mut Listener {
-        self.listeners[listener.0 as usize].as_mut().expect("a listener that exists")
-    }
 }
 
 impl<const CONNECTIONS: usize, const LISTENERS: usize> Default for Sockets<CONNECTIONS, LISTENERS> {
@@ -309,104 +350,4 @@ fn reset(conn: &mut Conn) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Small = Sockets<4, 2>;
-
-    fn id(generation: u64, number: u64) -> ConnId {
-        let entry = NodeId::new(2).unwrap();
-        ConnId { entry, generation: Generation(generation), number }
-    }
-
-    fn end(port: u16) -> Endpoint {
-        Endpoint::from_ipv4([127, 0, 0, 2], port)
-    }
-
-    fn connect(sockets: &mut Small, id: ConnId) -> Admitted<'static> {
-        sockets.admit(&Op::Connect { conn: id, local: end(80), peer: end(4000) })
-    }
-
-    fn listening() -> (Small, ListenerIndex) {
-        let mut sockets = Small::new();
-        let listener = sockets.listen(end(80), false, 3).unwrap();
-        (sockets, listener)
-    }
-
-    #[test]
-    fn connections_are_accepted_in_the_order_of_the_script() {
-        let (mut sockets, listener) = listening();
-        for number in 1..=3 {
-            assert_eq!(connect(&mut sockets, id(1, number)), Admitted::Acceptable(listener));
-        }
-        assert_eq!(connect(&mut sockets, id(1, 4)), Admitted::Refused(id(1, 4)));
-        for number in 1..=3 {
-            let conn = sockets.accept(listener).unwrap();
-            assert_eq!(sockets.conn(conn).id, id(1, number));
-        }
-        assert_eq!(sockets.accept(listener), None);
-    }
-
-    #[test]
-    fn a_connect_that_comes_twice_or_after_a_lost_one_is_dropped() {
-        let (mut sockets, listener) = listening();
-        assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Nothing);
-        assert_eq!(connect(&mut sockets, id(1, 1)), Admitted::Acceptable(listener));
-        assert_eq!(connect(&mut sockets, id(1, 1)), Admitted::Nothing);
-        let conn = sockets.accept(listener).unwrap();
-        sockets.close(conn);
-        assert_eq!(connect(&mut sockets, id(1, 1)), Admitted::Nothing);
-        assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Acceptable(listener));
-        assert_eq!(sockets.open(), 1);
-    }
-
-    #[test]
-    fn bytes_are_admitted_once_and_in_order() {
-        let (mut sockets, listener) = listening();
-        connect(&mut sockets, id(1, 1));
-        let conn = sockets.accept(listener).unwrap();
-        let mut send = |offset, bytes: &'static [u8]| {
-            sockets.admit(&Op::Send { conn: id(1, 1), offset, bytes })
-        };
-        assert_eq!(send(0, b"abcd"), Admitted::Data { conn, at: 0, bytes: b"abcd" });
-        assert_eq!(send(0, b"abcd"), Admitted::Nothing);
-        assert_eq!(send(6, b"gh"), Admitted::Nothing);
-        assert_eq!(send(2, b"cdef"), Admitted::Data { conn, at: 4, bytes: b"ef" });
-        let early = Op::Shut { conn: id(1, 1), total: 9 };
-        assert_eq!(sockets.admit(&early), Admitted::Nothing);
-        let shut = Op::Shut { conn: id(1, 1), total: 6 };
-        assert_eq!(sockets.admit(&shut), Admitted::Ended(conn));
-        assert_eq!(sockets.conn(conn).readable(), 6);
-    }
-
-    #[test]
-    fn a_retired_generation_is_reset_and_heard_no_more() {
-        let (mut sockets, listener) = listening();
-        let node = NodeId::new(2).unwrap();
-        connect(&mut sockets, id(1, 1));
-        connect(&mut sockets, id(1, 2));
-        let first = sockets.accept(listener).unwrap();
-        let retire = Op::Retire { node, generation: Generation(1) };
-        assert_eq!(sockets.admit(&retire), Admitted::Retired(node));
-        assert_eq!(sockets.retired(node), Some(first));
-        assert!(sockets.retired(node).is_some());
-        assert_eq!(sockets.retired(node), None);
-        for conn in [id(1, 1), id(1, 2)] {
-            assert_eq!(sockets.admit(&Op::Shut { conn, total: 0 }), Admitted::Nothing);
-            assert_eq!(sockets.admit(&Op::Reset { conn }), Admitted::Nothing);
-        }
-        assert_eq!(connect(&mut sockets, id(1, 3)), Admitted::Nothing);
-        assert_eq!(connect(&mut sockets, id(2, 1)), Admitted::Acceptable(listener));
-        assert_eq!(sockets.admit(&retire), Admitted::Nothing);
-    }
-
-    #[test]
-    fn closing_a_listener_closes_what_waits_there() {
-        let (mut sockets, listener) = listening();
-        connect(&mut sockets, id(1, 1));
-        let mut closed = 0;
-        sockets.unlisten(listener, |_| closed += 1);
-        assert_eq!((closed, sockets.open()), (1, 0));
-        assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Refused(id(1, 2)));
-    }
-}
+mod tests;

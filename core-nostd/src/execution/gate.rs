@@ -65,11 +65,6 @@ impl Gate {
     pub fn drop_grant(&mut self) {
         self.granted = 0;
     }
-
-    /// Test control only: lets the clock run free, as a server without gates would.
-    pub fn open(&mut self) {
-        self.granted = u64::MAX;
-    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ pub struct Execution<const THREADS: usize, const CONNECTIONS: usize, const LISTE
     admitted: Slot,
 }
 
-/// What can be said of a replica at the admission of a slot, equal on all replicas.
+/// A replica's hashes at the admission of a slot, equal on all replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Mark {
     /// The slot.
@@ -85,13 +85,13 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         true
     }
 
-    /// The slot that was admitted last.
+    /// Returns the slot that was admitted last.
     pub fn admitted(&self) -> Slot {
         self.admitted
     }
 
-    /// The entry of the next slot is at the head: its timestamp, then its ops (each told to
-    /// `notify`), then its grant. Gives what is compared between replicas at this slot.
+    /// Admits the entry of the next slot: its timestamp, then its ops (the effect of each is given
+    /// to `notify`), then its grant. Returns what is compared between replicas at this slot.
     ///
     /// Slots may be missing in the sequence (no-ops are not part of the script), never go back.
     // specs: S1
@@ -116,7 +116,17 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         mark
     }
 
-    /// What is compared between replicas, now.
+    /// Checks what holds between any two calls, as [`Turn::invariants`] and
+    /// [`Sockets::invariants`] say.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn invariants(&self) {
+        self.turn.invariants();
+        self.sockets.invariants();
+    }
+
+    /// Returns what is compared between replicas, as it is now.
     // specs: S7
     pub fn mark(&self) -> Mark {
         Mark {

@@ -3,6 +3,7 @@
 //! counted.
 
 use crate::id::ConnId;
+use crate::index_list::IndexList;
 use crate::limits::{RECEIVE_WINDOW, SEND_WINDOW};
 use crate::mutants::{Mutant, broken};
 use crate::wire::Endpoint;
@@ -22,12 +23,12 @@ pub struct Listener {
     pub bound: Endpoint,
     /// Bound by an IPv6 socket.
     pub ipv6: bool,
-    /// How many connections may wait for `accept`.
+    /// The number of connections that may wait for `accept`.
     pub backlog: u32,
-    /// How many do.
+    /// The number that waits.
     pub(super) waiting: u32,
-    pub(super) first: Option<ConnIndex>,
-    pub(super) last: Option<ConnIndex>,
+    /// The waiting connections, in the order of the script.
+    pub(super) queue: IndexList,
 }
 
 /// A client's connection.
@@ -62,9 +63,8 @@ pub struct Conn {
     pub read_edges: u32,
     /// Grows when room to write came back, or a reset.
     pub write_edges: u32,
-    /// The listener in whose backlog it waits, and the connection behind it there.
+    /// The listener in whose backlog it waits.
     pub(super) backlog_of: Option<ListenerIndex>,
-    pub(super) behind: Option<ConnIndex>,
 }
 
 impl Conn {
@@ -84,45 +84,61 @@ impl Conn {
             read_edges: 0,
             write_edges: 0,
             backlog_of: None,
-            behind: None,
         }
     }
 
-    /// Bytes that `recv` may return.
+    /// Checks the guarantees above.
+    ///
+    /// # Panics
+    /// When one of them does not hold.
+    pub fn invariants(&self) {
+        let unread = self.received.checked_sub(self.consumed);
+        assert!(
+            unread.is_some_and(|unread| unread <= RECEIVE_WINDOW as u64),
+            "a window is overrun"
+        );
+        let untaken = self.sent.checked_sub(self.drained);
+        assert!(
+            untaken.is_some_and(|untaken| untaken <= SEND_WINDOW as u64),
+            "a window is overrun"
+        );
+    }
+
+    /// Returns how many bytes `recv` may return.
     pub fn readable(&self) -> usize {
         (self.received - self.consumed) as usize
     }
 
-    /// Bytes that `send` may take.
+    /// Returns how many bytes `send` may take.
     pub fn room(&self) -> usize {
         SEND_WINDOW - (self.sent - self.drained) as usize
     }
 
-    /// Whether `recv` would answer at once, be it with the end or an error.
+    /// Returns whether `recv` would answer at once, be it with the end or an error.
     pub fn read_ready(&self) -> bool {
         self.readable() > 0 || self.ended || self.reset || self.read_shut
     }
 
-    /// Whether `send` would answer at once, be it with an error. As in Linux, a socket counts as
-    /// writable when a third of its buffer is free (`sk_stream_is_writeable`).
+    /// Returns whether `send` would answer at once, be it with an error. As in Linux, a socket
+    /// counts as writable when a third of its buffer is free (`sk_stream_is_writeable`).
     pub fn write_ready(&self) -> bool {
         self.room() >= SEND_WINDOW / 3 || self.reset || self.write_shut
     }
 
-    /// The server has read `count` bytes.
+    /// Notes that the server has read `count` bytes.
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.readable());
         self.consumed += count as u64;
     }
 
-    /// The server has written `count` bytes.
+    /// Notes that the server has written `count` bytes.
     pub fn produce(&mut self, count: usize) {
         assert!(count <= self.room() && !self.write_shut);
         self.sent += count as u64;
     }
 
-    /// The part of bytes at `offset` that is new and has a place; `None`: nothing, or a gap before
-    /// it.
+    /// Returns the part of bytes at `offset` that is new and has a place. `None`: no byte is, or a
+    /// gap is before it.
     // specs: E2, E3
     pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
         if broken(Mutant::OffsetUnchecked) {

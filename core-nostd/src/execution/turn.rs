@@ -8,19 +8,21 @@
 //! Nothing here depends on addresses (a wait key chooses a bucket, never an order), on time or on
 //! chance.
 
+use crate::index_list::{INDICES_MAX, IndexList, Neighbours};
+
 /// A thread of the server, numbered from 0 in the order of creation; numbers of ended threads
 /// return.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ThreadId(pub u16);
 
-/// What a thread waits for: equal keys are the same thing.
+/// The thing that a thread waits for: equal keys are the same thing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WaitKey(pub u64);
 
 /// Why a thread runs again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Woken {
-    /// What it waited for has happened, or may have.
+    /// The thing that it waited for has happened, or may have.
     Called,
     /// Its deadline has come.
     Expired,
@@ -50,24 +52,16 @@ struct ThreadRecord {
     deadline: u64,
     /// Order of beginning to wait; the tie-breaker of deadlines.
     since: u64,
-    next: u16,
-    previous: u16,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct List {
-    first: u16,
-    last: u16,
-}
-
-const EMPTY: List = List { first: NONE, last: NONE };
-
-/// The threads of one server. `THREADS` is how many may live at a time, below 65 535.
+/// The threads of one server. `THREADS` is how many may live at a time, at most [`INDICES_MAX`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Turn<const THREADS: usize> {
     threads: [ThreadRecord; THREADS],
-    run: List,
-    waiting: [List; BUCKETS],
+    /// Of the threads that are runnable or wait.
+    links: [Neighbours; THREADS],
+    run: IndexList,
+    waiting: [IndexList; BUCKETS],
     holder: u16,
     quantum: u32,
     used: u32,
@@ -80,20 +74,19 @@ pub struct Turn<const THREADS: usize> {
 impl<const THREADS: usize> Turn<THREADS> {
     /// No threads. `quantum`: calls after which the turn is passed, at least 1.
     pub const fn new(quantum: u32) -> Self {
-        assert!(THREADS < NONE as usize && quantum > 0);
+        assert!(THREADS <= INDICES_MAX && quantum > 0);
         let free = ThreadRecord {
             state: ThreadState::Free,
             woken: Woken::Called,
             key: WaitKey(0),
             deadline: NEVER,
             since: 0,
-            next: NONE,
-            previous: NONE,
         };
         Self {
             threads: [free; THREADS],
-            run: EMPTY,
-            waiting: [EMPTY; BUCKETS],
+            links: [Neighbours::UNLINKED; THREADS],
+            run: IndexList::EMPTY,
+            waiting: [IndexList::EMPTY; BUCKETS],
             holder: NONE,
             quantum,
             used: 0,
@@ -111,7 +104,7 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Checks what holds between any two calls, in time proportional to `THREADS`: each list is
     /// linked both ways, each runnable thread is in the queue, each waiting thread in the bucket of
-    /// its key, nobody in two lists; one holder at most; `live` counts the numbers in use.
+    /// its key, no thread in two lists; one holder at most; `live` counts the numbers in use.
     ///
     /// Called under debug assertions after each change of a small set of threads, and always in
     /// simulation.
@@ -121,35 +114,24 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn invariants(&self) {
         let in_state =
             |state| self.threads.iter().filter(move |thread| thread.state == state).count();
-        let runnable = self.length(&self.run, |thread| thread.state == ThreadState::Runnable);
+        let thread = |at: u16| &self.threads[usize::from(at)];
+        let runnable =
+            self.run.invariants(&self.links, |at| thread(at).state == ThreadState::Runnable);
         assert_eq!(runnable, in_state(ThreadState::Runnable), "a runnable thread is not queued");
         let mut waiting = 0;
         for (index, list) in self.waiting.iter().enumerate() {
-            waiting += self.length(list, |thread| {
-                thread.state == ThreadState::Waiting && bucket(thread.key) == index
+            waiting += list.invariants(&self.links, |at| {
+                thread(at).state == ThreadState::Waiting && bucket(thread(at).key) == index
             });
         }
         assert_eq!(waiting, in_state(ThreadState::Waiting), "a waiting thread is in no bucket");
+        let linked = self.links.iter().filter(|link| link.is_linked()).count();
+        assert_eq!(linked, runnable + waiting, "a thread is linked without being in a list");
         let held = self.holder().map(|holder| self.state(holder));
         assert!(held.is_none_or(|state| state == ThreadState::Holder), "the holder is another");
         assert_eq!(in_state(ThreadState::Holder), usize::from(held.is_some()), "two hold the turn");
         let live = THREADS - in_state(ThreadState::Free);
         assert_eq!(live, self.live as usize, "live threads are miscounted");
-    }
-
-    /// Returns how many threads a list links, all of which must fit.
-    fn length(&self, list: &List, fits: impl Fn(&ThreadRecord) -> bool) -> usize {
-        let (mut count, mut previous, mut index) = (0, NONE, list.first);
-        while index != NONE {
-            let thread = &self.threads[index as usize];
-            assert!(fits(thread), "a thread is in a list that is not its own");
-            assert!(thread.previous == previous, "a list is not linked both ways");
-            count += 1;
-            assert!(count <= THREADS, "a list has a circle");
-            (previous, index) = (index, thread.next);
-        }
-        assert!(list.last == previous, "a list ends elsewhere");
-        count
     }
 
     #[inline]
@@ -182,12 +164,12 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// Who has the turn.
+    /// Returns the thread that has the turn.
     pub fn holder(&self) -> Option<ThreadId> {
         (self.holder != NONE).then_some(ThreadId(self.holder))
     }
 
-    /// How many threads live.
+    /// Returns how many threads live.
     pub fn live(&self) -> u32 {
         self.live
     }
@@ -196,17 +178,17 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn spend(&mut self) -> bool {
         assert!(self.holder != NONE);
         self.used += 1;
-        self.used >= self.quantum && self.run.first != NONE
+        self.used >= self.quantum && !self.run.is_empty()
     }
 
-    /// The holder goes to the end of the queue.
+    /// Puts the holder at the end of the queue.
     pub fn yield_turn(&mut self) {
         let holder = self.give_up();
         self.make_runnable(holder, Woken::Called);
         self.check();
     }
 
-    /// The holder waits for `key`, at most until agreed time `deadline`.
+    /// Has the holder wait for `key`, at most until agreed time `deadline`.
     pub fn wait(&mut self, key: WaitKey, deadline: u64) {
         let holder = self.give_up();
         self.waits += 1;
@@ -215,14 +197,11 @@ impl<const THREADS: usize> Turn<THREADS> {
         (thread.state, thread.key) = (ThreadState::Waiting, key);
         (thread.deadline, thread.since) = (deadline, since);
         self.deadline = self.deadline.min(deadline);
-        let bucket = bucket(key);
-        let mut list = self.waiting[bucket];
-        self.append(&mut list, holder);
-        self.waiting[bucket] = list;
+        self.waiting[bucket(key)].push_back(&mut self.links, holder);
         self.check();
     }
 
-    /// The holder ends; its number is free.
+    /// Ends the holder, and frees its number.
     pub fn end(&mut self) {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Free;
@@ -230,24 +209,18 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// The holder ends; its number is kept until [`Turn::release`] (a thread that may be joined).
+    /// Ends the holder, and keeps its number until [`Turn::release`] (a thread that may be joined).
     pub fn end_and_keep(&mut self) {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Reserved;
         self.check();
     }
 
-    /// The turn goes to the first of the queue, with a whole quantum. `None`: quiescent.
+    /// Passes the turn to the first of the queue, with a whole quantum. `None`: quiescent.
     // specs: S6
     pub fn pass(&mut self) -> Option<ThreadId> {
         assert!(self.holder == NONE, "who holds the turn gives it up first");
-        let first = self.run.first;
-        if first == NONE {
-            return None;
-        }
-        let mut list = self.run;
-        self.remove(&mut list, first);
-        self.run = list;
+        let first = self.run.pop_front(&mut self.links)?;
         self.threads[first as usize].state = ThreadState::Holder;
         self.holder = first;
         self.used = 0;
@@ -255,38 +228,37 @@ impl<const THREADS: usize> Turn<THREADS> {
         Some(ThreadId(first))
     }
 
-    /// Whether a thread would run if the turn were passed.
+    /// Returns whether a thread would run if the turn were passed.
     pub fn has_runnable(&self) -> bool {
-        self.run.first != NONE
+        !self.run.is_empty()
     }
 
-    /// Why the holder runs again.
+    /// Returns why the thread runs again.
     pub fn woken(&self, thread: ThreadId) -> Woken {
         self.threads[thread.0 as usize].woken
     }
 
-    /// Whether the thread waits, and nothing has woken it yet.
+    /// Returns whether the thread waits, and nothing has woken it yet.
     pub fn is_waiting(&self, thread: ThreadId) -> bool {
         self.state(thread) == ThreadState::Waiting
     }
 
-    /// Whether anybody may wait for `key`: false is certain, true is not. O(1).
+    /// Returns whether a thread may wait for `key`: false is certain, true is not. O(1).
     pub fn may_wait(&self, key: WaitKey) -> bool {
-        self.waiting[bucket(key)].first != NONE
+        !self.waiting[bucket(key)].is_empty()
     }
 
-    /// Wakes up to `count` of those who wait for `key`, the longest waiting first. Says how many.
+    /// Wakes up to `count` waiters for `key`, the longest waiting first. Returns how many.
     // specs: S6
     pub fn wake(&mut self, key: WaitKey, count: u32) -> u32 {
         let mut woken = 0;
-        let mut index = self.waiting[bucket(key)].first;
-        while index != NONE && woken < count {
-            let thread = self.threads[index as usize];
-            if thread.key == key {
-                self.wake_thread(ThreadId(index), Woken::Called);
-                woken += 1;
-            }
-            index = thread.next;
+        let mut waiter = self.waiter(key, None);
+        while let Some(thread) = waiter
+            && woken < count
+        {
+            waiter = self.waiter(key, Some(thread));
+            self.wake_thread(thread, Woken::Called);
+            woken += 1;
         }
         woken
     }
@@ -295,26 +267,26 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn wake_thread(&mut self, thread: ThreadId, why: Woken) {
         assert!(self.state(thread) == ThreadState::Waiting);
         let bucket = bucket(self.threads[thread.0 as usize].key);
-        let mut list = self.waiting[bucket];
-        self.remove(&mut list, thread.0);
-        self.waiting[bucket] = list;
+        self.waiting[bucket].remove(&mut self.links, thread.0);
         self.make_runnable(thread.0, why);
         self.check();
     }
 
-    /// The one who has waited longest for `key`, after `previous` (itself one of them).
+    /// Returns the longest waiter for `key` after `previous`, which is one itself.
     pub fn waiter(&self, key: WaitKey, previous: Option<ThreadId>) -> Option<ThreadId> {
-        let mut index = match previous {
-            None => self.waiting[bucket(key)].first,
-            Some(thread) => self.threads[thread.0 as usize].next,
+        let mut next = match previous {
+            None => self.waiting[bucket(key)].first(),
+            Some(thread) => self.links[thread.0 as usize].next(),
         };
-        while index != NONE && self.threads[index as usize].key != key {
-            index = self.threads[index as usize].next;
+        while let Some(at) = next
+            && self.threads[at as usize].key != key
+        {
+            next = self.links[at as usize].next();
         }
-        (index != NONE).then_some(ThreadId(index))
+        next.map(ThreadId)
     }
 
-    /// Wakes all whose deadline has come, in the order of their deadlines, then of their waiting.
+    /// Wakes all threads whose deadline has come, by deadline, then by the order of their waiting.
     /// O(1) when there are none.
     // specs: S6
     pub fn expire(&mut self, agreed: u64) {
@@ -329,7 +301,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         }
     }
 
-    /// The first deadline of a waiting thread, or [`NEVER`].
+    /// Returns the first deadline of a waiting thread, or [`NEVER`].
     pub fn first_deadline(&mut self) -> u64 {
         self.deadline = self.first_expiring().map_or(NEVER, |(deadline, _)| deadline);
         self.deadline
@@ -358,32 +330,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     fn make_runnable(&mut self, index: u16, why: Woken) {
         let thread = &mut self.threads[index as usize];
         (thread.state, thread.woken, thread.deadline) = (ThreadState::Runnable, why, NEVER);
-        let mut list = self.run;
-        self.append(&mut list, index);
-        self.run = list;
-    }
-
-    fn append(&mut self, list: &mut List, index: u16) {
-        let last = list.last;
-        self.threads[index as usize].next = NONE;
-        self.threads[index as usize].previous = last;
-        match last {
-            NONE => list.first = index,
-            last => self.threads[last as usize].next = index,
-        }
-        list.last = index;
-    }
-
-    fn remove(&mut self, list: &mut List, index: u16) {
-        let ThreadRecord { next, previous, .. } = self.threads[index as usize];
-        match previous {
-            NONE => list.first = next,
-            previous => self.threads[previous as usize].next = next,
-        }
-        match next {
-            NONE => list.last = previous,
-            next => self.threads[next as usize].previous = previous,
-        }
+        self.run.push_back(&mut self.links, index);
     }
 }
 

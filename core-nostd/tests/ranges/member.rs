@@ -120,7 +120,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         self.step(Input::Durable { up_to: self.written })
     }
 
-    pub fn step(&mut self, input: Input) -> Effects {
+    pub fn step(&mut self, input: Input<'_>) -> Effects {
         let mut out = Effects::new();
         self.node.step(self.now, input, &mut out);
         self.store(&out);

@@ -154,7 +154,6 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--witness", args.witness.join(","), ""),
         ("--priority", name(&|| args.priority.to_possible_value()), "normal"),
         ("--log-level", name(&|| args.log_level.to_possible_value()), "info"),
-        ("--admission", name(&|| args.admission.to_possible_value()), "script"),
     ];
     let mut line = Vec::new();
     for (option, value, usual) in given {

@@ -282,10 +282,6 @@ pub(crate) struct ReplicaArgs {
     /// The least severe events to print.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
-    /// For tests: `arrival` admits input when it arrives, which is what this program exists to
-    /// avoid.
-    #[arg(long, value_enum, default_value_t = Admission::Script, hide = true)]
-    pub admission: Admission,
     /// The server's program and its arguments.
     #[arg(last = true, value_name = "PROGRAM [ARGS]")]
     pub program: Vec<String>,
@@ -327,15 +323,6 @@ pub(crate) enum ServerFsync {
     Keep,
     /// The server's fsync returns at once.
     Skip,
-}
-
-/// `--admission`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Admission {
-    /// By the script.
-    Script,
-    /// On arrival.
-    Arrival,
 }
 
 /// `--log-level`.

@@ -1,4 +1,4 @@
-//! Whether libc would let the calling thread be cancelled now.
+//! The calling thread's cancellation state, as libc has it.
 
 use std::ffi::c_int;
 
@@ -10,8 +10,8 @@ unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
 }
 
-/// Whether the calling thread lets itself be cancelled.
-pub fn may_end() -> bool {
+/// Returns whether the calling thread lets itself be cancelled.
+pub(crate) fn may_end() -> bool {
     let mut before = CANCEL_DISABLE;
     // SAFETY: a place of ours. As libc knows of no cancellation yet, nothing else happens here.
     unsafe {

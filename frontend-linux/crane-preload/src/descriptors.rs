@@ -10,32 +10,33 @@
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::index_list::IndexList;
 use crane_core::wire::Endpoint;
 
 /// Descriptors that can be followed; higher numbers get the real calls.
-pub const DESCRIPTORS: usize = 1 << 16;
+pub(crate) const DESCRIPTORS: usize = 1 << 16;
 
 /// Descriptions at a time.
-pub const DESCRIPTIONS: usize = 1 << 13;
+pub(crate) const DESCRIPTIONS: usize = 1 << 13;
 
 const NONE: u16 = 0;
 
-/// Which description a number leads to, plus 1. Written under the turn; read by anyone.
+/// By number: its description, plus 1. Written under the turn; read by any thread.
 static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
 
-/// TableEntry of a description in its table.
+/// The place of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TableEntry(pub u16);
+pub(crate) struct TableEntry(pub u16);
 
-/// The description behind a number, if it is one of ours. Needs no turn.
-pub fn lookup(descriptor: i32) -> Option<TableEntry> {
+/// Returns the description behind a number, if it is one of ours. Needs no turn.
+pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
     let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
     number.checked_sub(1).map(TableEntry)
 }
 
-/// What a description stands for.
+/// The object behind a description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DescriptionKind {
+pub(crate) enum DescriptionKind {
     /// A free place.
     Free,
     /// A TCP socket that is neither listening nor connected.
@@ -59,8 +60,8 @@ pub enum DescriptionKind {
 
 /// An open file description.
 #[derive(Clone, Copy, Debug)]
-pub struct Description {
-    /// What it stands for.
+pub(crate) struct Description {
+    /// The object behind it.
     pub kind: DescriptionKind,
     /// Numbers that lead here, and calls under way.
     pub references: u16,
@@ -71,11 +72,11 @@ pub struct Description {
     /// Of a listener: it was shut down, and accepts no more.
     pub shut: bool,
     /// Of a connection that was reset: the server knows. Like all errors of a socket, this one is
-    /// told once.
-    pub reset_told: bool,
+    /// reported once.
+    pub reset_reported: bool,
     /// `SO_LINGER` with a time of 0: closing resets.
     pub resets: bool,
-    /// Where a socket was bound.
+    /// The address that a socket is bound to.
     pub bound: Option<Endpoint>,
     /// `SO_RCVTIMEO`, nanoseconds; 0: none.
     pub receive_timeout: u64,
@@ -86,10 +87,10 @@ pub struct Description {
     /// Grows when something was read or written at a channel, arrived at a listener, or became
     /// ready in an epoll instance.
     pub edges: u32,
-    /// First of the interests in it (see `watch`), plus 1.
-    pub watched: u16,
-    /// Of an epoll instance: first and last of its interests, plus 1.
-    pub interests: (u16, u16),
+    /// The interests in it (see `watch`).
+    pub watched: IndexList,
+    /// Of an epoll instance: its interests.
+    pub interests: IndexList,
 }
 
 const FREE: Description = Description {
@@ -98,32 +99,32 @@ const FREE: Description = Description {
     nonblocking: false,
     ipv6: false,
     shut: false,
-    reset_told: false,
+    reset_reported: false,
     resets: false,
     bound: None,
     receive_timeout: 0,
     send_timeout: 0,
     reported: 0,
     edges: 0,
-    watched: NONE,
-    interests: (NONE, NONE),
+    watched: IndexList::EMPTY,
+    interests: IndexList::EMPTY,
 };
 
 /// The descriptions, and which of them a connection or listener belongs to.
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     table: [Description; DESCRIPTIONS],
     free: usize,
 }
 
 impl Descriptors {
     /// No descriptions.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { table: [FREE; DESCRIPTIONS], free: 0 }
     }
 
     /// Makes a description for a number that the kernel has just given. `None`: the table is full,
     /// or the number is too high to be followed.
-    pub fn open(
+    pub(crate) fn open(
         &mut self,
         descriptor: i32,
         kind: DescriptionKind,
@@ -135,60 +136,184 @@ impl Descriptors {
         self.free = index + 1;
         self.table[index] = Description { kind, references: 1, nonblocking, ..FREE };
         number.store(index as u16 + 1, Ordering::Relaxed);
+        self.check();
         Some(TableEntry(index as u16))
     }
 
-    /// Another number leads to the description (dup).
-    pub fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
+    /// Makes another number lead to the description (dup).
+    pub(crate) fn share(&mut self, place: TableEntry, descriptor: i32) -> bool {
         let Some(number) = usize::try_from(descriptor).ok().and_then(|at| NUMBERS.get(at)) else {
             return false;
         };
         self.at(place).references += 1;
         number.store(place.0 + 1, Ordering::Relaxed);
+        self.check();
         true
     }
 
-    /// A number leads nowhere any more. True when that was the description's last reference: the
-    /// caller ends what it stands for, then calls [`Descriptors::free`].
-    pub fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
+    /// Detaches a number from its description. True when that was the last reference: the caller
+    /// ends the object behind it, then calls [`Descriptors::free`].
+    pub(crate) fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
         NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
         Some((place, self.release(place)))
     }
 
-    /// A call is under way: the description stays, even if its numbers are closed.
-    pub fn hold(&mut self, place: TableEntry) {
+    /// Adds a reference for a call: the description stays, even if its numbers are closed.
+    pub(crate) fn hold(&mut self, place: TableEntry) {
         self.at(place).references += 1;
     }
 
-    /// A reference less; true when it was the last.
+    /// Takes a reference away; true when it was the last.
     #[must_use]
-    pub fn release(&mut self, place: TableEntry) -> bool {
+    pub(crate) fn release(&mut self, place: TableEntry) -> bool {
         let description = self.at(place);
         assert!(description.references > 0 && description.kind != DescriptionKind::Free);
         description.references -= 1;
         description.references == 0
     }
 
-    /// The place is free.
-    pub fn free(&mut self, place: TableEntry) {
+    /// Frees the place.
+    pub(crate) fn free(&mut self, place: TableEntry) {
         assert!(self.at(place).references == 0);
         *self.at(place) = FREE;
         self.free = self.free.min(place.0 as usize);
+        self.check();
+    }
+
+    /// A description, to read.
+    pub(crate) fn description(&self, place: TableEntry) -> &Description {
+        &self.table[place.0 as usize]
     }
 
     /// A description.
-    pub fn at(&mut self, place: TableEntry) -> &mut Description {
+    pub(crate) fn at(&mut self, place: TableEntry) -> &mut Description {
         &mut self.table[place.0 as usize]
     }
 
     /// After fork: pipes may be shared with a child from now on; what happens to them is the
     /// kernel's.
-    pub fn give_channels_to_kernel(&mut self) {
+    pub(crate) fn give_channels_to_kernel(&mut self) {
         for description in &mut self.table {
             if matches!(description.kind, DescriptionKind::Channel { .. }) {
                 description.kind = DescriptionKind::Kernel;
             }
         }
+    }
+
+    /// Checks what holds between any two calls, in time proportional to the tables: each number
+    /// leads to a description that exists and that has a reference for it; a free place has no
+    /// references and no interests, nor is it below where the search for one begins; both ends of a
+    /// channel name each other.
+    ///
+    /// Called under debug assertions after each change.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub(crate) fn invariants(&self) {
+        let mut leading = [0; DESCRIPTIONS];
+        for number in &NUMBERS {
+            if let Some(place) = number.load(Ordering::Relaxed).checked_sub(1) {
+                leading[usize::from(place)] += 1;
+            }
+        }
+        for (index, description) in self.table.iter().enumerate() {
+            let used = description.kind != DescriptionKind::Free;
+            let Description { references, watched, interests, .. } = *description;
+            assert!(leading[index] <= references, "a number leads to what it has no reference of");
+            assert!(
+                used == (references > 0),
+                "a description has no reference, or a free place has"
+            );
+            assert!(used || watched.is_empty() && interests.is_empty(), "a free place is watched");
+            assert!(used || index >= self.free, "a free place is missed");
+            if let DescriptionKind::Channel { peer } = description.kind {
+                let here = TableEntry(index as u16);
+                let back = DescriptionKind::Channel { peer: here };
+                assert!(self.description(peer).kind == back, "a channel's other end is another's");
+            }
+        }
+    }
+
+    #[inline]
+    fn check(&self) {
+        if cfg!(debug_assertions) {
+            self.invariants();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use super::*;
+
+    /// Clears the numbers, which all tests share, and keeps them for one test.
+    pub(crate) fn take_numbers() -> MutexGuard<'static, ()> {
+        static TAKEN: Mutex<()> = Mutex::new(());
+        let guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        NUMBERS.iter().for_each(|number| number.store(NONE, Ordering::Relaxed));
+        guard
+    }
+
+    /// A pipe with a second number for its first end.
+    fn pipe() -> (MutexGuard<'static, ()>, Box<Descriptors>, [TableEntry; 2]) {
+        let guard = take_numbers();
+        let mut descriptors = Box::new(Descriptors::new());
+        let ends = [10, 11].map(|number| {
+            descriptors.open(number, DescriptionKind::Kernel, false).expect("room for two")
+        });
+        for (end, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            descriptors.at(end).kind = DescriptionKind::Channel { peer };
+        }
+        assert!(descriptors.share(ends[0], 12));
+        (guard, descriptors, ends)
+    }
+
+    #[test]
+    fn a_description_lives_as_long_as_its_numbers_and_calls() {
+        let (_guard, mut descriptors, [end, other]) = pipe();
+        descriptors.at(other).kind = DescriptionKind::Channel { peer: other };
+        descriptors.at(end).kind = DescriptionKind::Kernel;
+        descriptors.hold(end);
+        assert_eq!(descriptors.detach(10), Some((end, false)));
+        assert_eq!(descriptors.detach(12), Some((end, false)));
+        assert_eq!((lookup(12), descriptors.detach(12)), (None, None));
+        assert!(descriptors.release(end));
+        descriptors.free(end);
+        assert_eq!(descriptors.open(13, DescriptionKind::Epoll, false), Some(end));
+    }
+
+    #[test]
+    #[should_panic(expected = "a number leads to what it has no reference of")]
+    fn a_number_without_a_reference_is_noticed() {
+        let (_guard, mut descriptors, [end, _]) = pipe();
+        descriptors.at(end).references -= 1;
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a channel's other end is another's")]
+    fn a_channel_with_one_end_is_noticed() {
+        let (_guard, mut descriptors, [_, other]) = pipe();
+        descriptors.at(other).kind = DescriptionKind::Kernel;
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a description has no reference, or a free place has")]
+    fn a_description_that_nothing_refers_to_is_noticed() {
+        let (_guard, mut descriptors, _) = pipe();
+        descriptors.table[5].kind = DescriptionKind::Socket;
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a free place is missed")]
+    fn a_free_place_below_the_search_is_noticed() {
+        let (_guard, mut descriptors, _) = pipe();
+        descriptors.free = 3;
+        descriptors.invariants();
     }
 }

@@ -1,21 +1,21 @@
-//! How libc reports failure: -1 (or another value), and a number in a thread's own variable.
+//! Failure as libc reports it: -1 (or another value), and a number in a thread's own variable.
 
 use std::ffi::c_int;
 
 /// Sets the calling thread's errno.
-pub fn set(error: c_int) {
+pub(crate) fn set(error: c_int) {
     // SAFETY: libc gives a valid pointer to the thread's own errno.
     unsafe { *libc::__errno_location() = error };
 }
 
 /// The calling thread's errno.
-pub fn current() -> c_int {
+pub(crate) fn current() -> c_int {
     // SAFETY: as in `set`.
     unsafe { *libc::__errno_location() }
 }
 
-/// What a call returns for a result: the value, or -1 and errno.
-pub fn answer(result: Result<usize, c_int>) -> isize {
+/// Turns a result into a call's return value: the value, or -1 and errno.
+pub(crate) fn answer(result: Result<usize, c_int>) -> isize {
     match result {
         Ok(value) => value as isize,
         Err(error) => {
@@ -26,6 +26,6 @@ pub fn answer(result: Result<usize, c_int>) -> isize {
 }
 
 /// As [`answer`], for calls that return an `int`.
-pub fn answer_int(result: Result<usize, c_int>) -> c_int {
+pub(crate) fn answer_int(result: Result<usize, c_int>) -> c_int {
     answer(result) as c_int
 }

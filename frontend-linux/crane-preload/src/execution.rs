@@ -6,18 +6,19 @@ use crane_core::execution::turn::{ThreadId, WaitKey};
 use crate::descriptors::TableEntry;
 
 /// Threads of the server at a time.
-pub const THREADS: usize = 1024;
+pub(crate) const THREADS: usize = 1024;
 /// Connections at a time.
-pub const CONNECTIONS: usize = 4096;
+pub(crate) const CONNECTIONS: usize = 4096;
 /// Listening sockets at a time.
-pub const LISTENERS: usize = 64;
+pub(crate) const LISTENERS: usize = 64;
 
 /// The run's state machine at this frontend's capacities.
-pub type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
+pub(crate) type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
 
-/// What a thread waits for: a kind of thing in the upper bits, which of them in the lower ones.
+/// The thing that a thread waits for; as a key, its kind is in the upper bits, its number in the
+/// lower ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum On {
+pub(crate) enum On {
     /// Memory: a mutex, a condition variable, a semaphore.
     Address(usize),
     /// Time alone.
@@ -36,16 +37,16 @@ pub enum On {
 
 impl On {
     /// As a key.
-    pub const fn key(self) -> WaitKey {
+    pub(crate) const fn key(self) -> WaitKey {
         WaitKey(match self {
             // User addresses are below 2^47.
-            On::Address(address) => address as u64,
-            On::Time(thread) => 1 << 56 | thread.0 as u64,
-            On::Read(place) => 2 << 56 | place.0 as u64,
-            On::Write(place) => 3 << 56 | place.0 as u64,
-            On::Any => 4 << 56,
-            On::Epoll(place) => 5 << 56 | place.0 as u64,
-            On::End(thread) => 6 << 56 | thread.0 as u64,
+            Self::Address(address) => address as u64,
+            Self::Time(thread) => 1 << 56 | thread.0 as u64,
+            Self::Read(place) => 2 << 56 | place.0 as u64,
+            Self::Write(place) => 3 << 56 | place.0 as u64,
+            Self::Any => 4 << 56,
+            Self::Epoll(place) => 5 << 56 | place.0 as u64,
+            Self::End(thread) => 6 << 56 | thread.0 as u64,
         })
     }
 }

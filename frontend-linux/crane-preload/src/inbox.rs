@@ -6,14 +6,14 @@ use crane_core::limits::RECEIVE_WINDOW;
 use crane_shm::sys;
 
 /// One ring per place in the connection table.
-pub struct Inbox {
+pub(crate) struct Inbox {
     start: *mut u8,
     conns: usize,
 }
 
 impl Inbox {
     /// Rings for `conns` connections.
-    pub fn new(conns: usize) -> Result<Self, i32> {
+    pub(crate) fn new(conns: usize) -> Result<Self, i32> {
         let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
         let flags = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE) as usize;
         let arguments = [0, conns * RECEIVE_WINDOW, protection, flags, usize::MAX, 0];
@@ -23,7 +23,7 @@ impl Inbox {
     }
 
     /// Keeps bytes, the first of which is number `at` of its connection.
-    pub fn put(&mut self, conn: ConnIndex, at: u64, bytes: &[u8]) {
+    pub(crate) fn put(&mut self, conn: ConnIndex, at: u64, bytes: &[u8]) {
         let place = (at % RECEIVE_WINDOW as u64) as usize;
         let first = bytes.len().min(RECEIVE_WINDOW - place);
         let ring = self.ring(conn);
@@ -32,7 +32,7 @@ impl Inbox {
     }
 
     /// Copies out bytes from number `at` on.
-    pub fn copy(&mut self, conn: ConnIndex, at: u64, space: &mut [u8]) {
+    pub(crate) fn copy(&mut self, conn: ConnIndex, at: u64, space: &mut [u8]) {
         let place = (at % RECEIVE_WINDOW as u64) as usize;
         let first = space.len().min(RECEIVE_WINDOW - place);
         let ring = self.ring(conn);

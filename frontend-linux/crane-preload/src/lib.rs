@@ -1,12 +1,13 @@
-//! The preload library: it stands between an unmodified server program and libc.
+//! The preload library: the layer between an unmodified server program and libc.
 //!
 //! Each hook translates one libc call into steps of [`crane_core::execution`] and back. The rules
 //! of the house:
 //!
-//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]); nobody else
+//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]); no other
 //!   touches it, so it needs no lock.
 //! - While the turn is held by a hook, nothing allocates, nothing blocks in the kernel, and no lock
-//!   of anybody else is taken. Waiting is done by giving the turn away ([`turn::Held::wait`]).
+//!   of the program or of libc is taken. Waiting is done by giving the turn away
+//!   ([`turn::Held::wait`]).
 //! - The kernel is asked directly ([`crane_shm::sys`]), never through libc's names, which are ours.
 //! - A thread that we did not create, a child after fork, and a signal handler that interrupts a
 //!   hook get the real call.
@@ -18,9 +19,13 @@
 //! | [`script`] | the next entry, or waiting for one |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
-//! | [`descriptors`], [`inbox`], [`output`], [`watch`] | what stands behind file descriptors |
+//! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`watch`], [`readiness`] | who waits for which of them, and what poll and epoll answer |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, how it reports, who may end |
+//! | [`trouble`] | how a process that cannot go on ends, and says why |
 //! | [`hooks`] | the libc calls themselves, by family |
+
+#![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]
 
 #[macro_use]
 mod real;
@@ -32,8 +37,10 @@ mod execution;
 mod hooks;
 mod inbox;
 mod output;
+mod readiness;
 mod script;
 mod start;
+mod trouble;
 mod turn;
 mod watch;
 mod world;

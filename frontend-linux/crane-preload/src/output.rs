@@ -1,89 +1,87 @@
-//! What the server says to the daemon: bytes for this replica's own clients, listeners, notes.
+//! Records from the server to the daemon: bytes for this replica's clients, listeners, notes.
 //!
 //! The daemon is woken by a byte in a named pipe, and only when it has looked since the last time.
 //! That costs microseconds, so it is put off until the thread stops for another reason, or has
 //! written often.
 
-use std::sync::atomic::Ordering;
-
 use crane_core::id::ConnId;
 use crane_core::wire::Endpoint;
-use crane_shm::region::{Region, output};
+use crane_shm::region::output;
 use crane_shm::ring::RingError;
-use crane_shm::{RingWriter, sys};
+use crane_shm::{RingWriter, ServerSide, sys};
 
-/// Writes after which the daemon is woken even if the server goes on.
+/// Writes after which the daemon is woken even if the server continues.
 const PUT_OFF_MAX: u32 = 16;
 
 /// The server's end of the output ring.
-pub struct Output {
+pub(crate) struct Output {
     writer: RingWriter,
-    region: &'static Region,
+    region: ServerSide,
     wake: i32,
     node: u8,
-    first_generation: u64,
     put_off: u32,
 }
 
 impl Output {
     /// `wake`: the named pipe's descriptor.
-    pub fn new(writer: RingWriter, region: &'static Region, wake: i32) -> Self {
-        let node = region.node.load(Ordering::SeqCst) as u8;
-        let first_generation = region.first_generation.load(Ordering::SeqCst);
-        Self { writer, region, wake, node, first_generation, put_off: 0 }
+    pub(crate) fn new(writer: RingWriter, region: ServerSide, wake: i32) -> Self {
+        let node = region.node() as u8;
+        Self { writer, region, wake, node, put_off: 0 }
     }
 
     /// The descriptor that is ours and not the server's.
-    pub fn descriptor(&self) -> i32 {
+    pub(crate) fn descriptor(&self) -> i32 {
         self.wake
     }
 
-    /// Whether a client of this replica is at the other end.
-    pub fn is_own(&self, conn: ConnId) -> bool {
-        conn.entry.number() == self.node && conn.generation.0 >= self.first_generation
+    /// Returns whether a client of this replica is at the other end.
+    pub(crate) fn is_own(&self, conn: ConnId) -> bool {
+        // The daemon begins a new generation while the server runs when the group has given this
+        // replica up.
+        conn.entry.number() == self.node && conn.generation.0 >= self.region.first_generation()
     }
 
     /// Bytes for a client, if it is one of ours.
-    pub fn data(&mut self, conn: ConnId, bytes: &[u8]) {
+    pub(crate) fn data(&mut self, conn: ConnId, bytes: &[u8]) {
         self.about(output::DATA, conn, 0, bytes);
     }
 
     /// Something about a connection, if it is one of ours.
-    pub fn about(&mut self, kind: u32, conn: ConnId, number: u64, bytes: &[u8]) {
+    pub(crate) fn about(&mut self, kind: u32, conn: ConnId, number: u64, bytes: &[u8]) {
         if self.is_own(conn) {
             self.push(kind, [conn.number, conn.generation.0, number], bytes);
         }
     }
 
     /// The server listens.
-    pub fn listen(&mut self, bound: Endpoint) {
+    pub(crate) fn listen(&mut self, bound: Endpoint) {
         self.push(output::LISTEN, [u64::from(bound.port), 0, 0], &bound.address);
         self.wake();
     }
 
     /// The server listens no more.
-    pub fn unlisten(&mut self, port: u16) {
+    pub(crate) fn unlisten(&mut self, port: u16) {
         self.push(output::UNLISTEN, [u64::from(port), 0, 0], &[]);
         self.wake();
     }
 
     /// Text for the daemon's events; `level`: 0 error, 1 warning, 2 information.
-    pub fn note(&mut self, level: u64, text: &str) {
+    pub(crate) fn note(&mut self, level: u64, text: &str) {
         self.push(output::NOTE, [level, 0, 0], text.as_bytes());
         self.wake();
     }
 
     /// Wakes the daemon if something was said since it was woken last.
-    pub fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if self.put_off > 0 {
             self.wake();
         }
     }
 
     /// Wakes the daemon.
-    pub fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         self.put_off = 0;
-        if self.region.wake_pending.swap(1, Ordering::SeqCst) == 0 {
+        if self.region.begin_wake() {
             // A full pipe has woken the daemon already; a closed one means that it is gone, and the
             // server with it.
             let _ = sys::write(self.wake, &[1]);
@@ -93,13 +91,17 @@ impl Output {
     fn push(&mut self, kind: u32, numbers: [u64; 3], bytes: &[u8]) {
         while let Err(error) = self.writer.push(kind, numbers, &[bytes]) {
             assert!(error == RingError::Full, "output: {error}");
-            let heard = self.region.output_bell.listen();
-            if self.writer.push(kind, numbers, &[bytes]).is_ok() {
+            let (region, mut pushed) = (self.region, false);
+            region.await_output_taken(100_000_000, || {
+                pushed = self.writer.push(kind, numbers, &[bytes]).is_ok();
+                if !pushed {
+                    self.wake();
+                }
+                pushed
+            });
+            if pushed {
                 break;
             }
-            self.wake();
-            self.region.output_bell.sleep_unless_rung_since(heard, 100_000_000);
-            self.region.output_bell.leave();
         }
         self.put_off += 1;
         if self.put_off >= PUT_OFF_MAX {

@@ -15,19 +15,19 @@ const OLD_TWINS: [&CStr; 4] = [
 ];
 
 /// A function of libc, found when it is needed.
-pub struct Real {
+pub(crate) struct Real {
     name: &'static CStr,
     found: AtomicPtr<c_void>,
 }
 
 impl Real {
     /// The function of this name.
-    pub const fn new(name: &'static CStr) -> Self {
+    pub(crate) const fn new(name: &'static CStr) -> Self {
         Self { name, found: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
     /// Its address.
-    pub fn address(&self) -> *mut c_void {
+    pub(crate) fn address(&self) -> *mut c_void {
         let found = self.found.load(Ordering::Relaxed);
         if !found.is_null() {
             return found;
@@ -49,7 +49,7 @@ impl Real {
 }
 
 /// The real dlsym.
-pub static DLSYM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+pub(crate) static DLSYM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The versions under which libc has had it: its own since 2.34, libdl's before.
 const VERSIONS: [&CStr; 2] = [c"GLIBC_2.34", c"GLIBC_2.2.5"];
@@ -66,7 +66,7 @@ fn next(name: &CStr) -> *mut c_void {
 }
 
 /// Finds the real dlsym, once.
-pub fn find_dlsym() {
+pub(crate) fn find_dlsym() {
     if DLSYM.load(Ordering::Relaxed).is_null() {
         let found = VERSIONS.into_iter().find_map(|version| {
             // SAFETY: both strings end with zero bytes; dlvsym is not hooked.

@@ -1,7 +1,5 @@
 //! The script's head: admitting the next entry, or waiting for it.
 
-use std::sync::atomic::Ordering;
-
 use crane_core::execution::admission::Admitted;
 use crane_core::id::Slot;
 use crane_core::wire::EntryPayload;
@@ -9,7 +7,7 @@ use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
 use crate::execution::{On, ProgramExecution};
-use crate::watch;
+use crate::readiness;
 use crate::world::World;
 
 /// Everybody who waits.
@@ -17,14 +15,11 @@ const ALL: u32 = u32::MAX;
 
 /// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why
 /// it is asked for.
-pub fn admit_next(world: &mut World, waiting: ServerState) {
-    if world.on_arrival {
-        // The control: nothing gates the clock; only a server without a runnable thread waits.
-        if waiting == ServerState::Stalled {
-            world.run.gate.drop_grant();
-            world.run.gate.open();
-            return;
-        }
+pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
+    #[cfg(feature = "arrival")]
+    if waiting == ServerState::Stalled {
+        // Only a server without a runnable thread waits.
+        return world.run.gate.grant(u32::MAX);
     }
     loop {
         while !has_next(world) {
@@ -36,13 +31,12 @@ pub fn admit_next(world: &mut World, waiting: ServerState) {
     }
 }
 
-/// Test control: admits all that has arrived, wherever the clock stands.
+/// For the control of the tests: admits all that has arrived, whatever the clock is.
+#[cfg(feature = "arrival")]
 pub fn admit_arrived(world: &mut World) {
     while has_next(world) {
         world.run.gate.drop_grant();
         admit_head(world);
-        world.run.gate.drop_grant();
-        world.run.gate.open();
     }
 }
 
@@ -79,8 +73,7 @@ fn admit_head(world: &mut World) -> bool {
             Ok(entry) => entry,
             Err(error) => panic!("script: slot {slot}: {error}"),
         };
-        let counter = if entry.is_bubble() { &region.bubbles } else { &region.entries };
-        counter.fetch_add(1, Ordering::Relaxed);
+        region.count_entry(entry.is_bubble());
         let mut notify = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
             let place = match admitted {
                 Admitted::Nothing | Admitted::Retired(_) => None,
@@ -109,7 +102,7 @@ fn admit_head(world: &mut World) -> bool {
             if matches!(admitted, Admitted::Room(_) | Admitted::Reset(_)) {
                 run.turn.wake(On::Write(place).key(), ALL);
             }
-            watch::changed(run, descriptors, watches, place);
+            readiness::changed(run, descriptors, watches, place);
         };
         let mark = run.admit(slot, entry.timestamp, entry.ops(), entry.grant, |run, admitted| {
             notify(run, admitted);
@@ -122,8 +115,11 @@ fn admit_head(world: &mut World) -> bool {
         let crane_core::execution::Mark { clock, schedule, output, .. } = mark;
         region.put_mark(HashMark { slot: slot.0, clock, schedule, output });
     }
-    region.admitted.store(slot.0, Ordering::SeqCst);
+    region.set_admitted(slot.0);
     script.pop();
+    if cfg!(debug_assertions) {
+        run.invariants();
+    }
     real
 }
 
@@ -136,23 +132,17 @@ fn await_script(world: &mut World, waiting: ServerState) {
     publish(world);
     let region = world.region;
     region.set_state(waiting);
-    if region.watch_state.load(Ordering::SeqCst) != 0 {
+    if region.watch_state() {
         world.output.wake();
     }
     world.output.flush();
-    let heard = region.script_bell.listen();
-    if !has_next(world) {
-        region.script_bell.sleep_unless_rung_since(heard, 10_000_000_000);
-    }
-    region.script_bell.leave();
+    region.await_script(10_000_000_000, || has_next(world));
     region.set_state(ServerState::Running);
 }
 
 /// Brings the daemon's view up to date.
 fn publish(world: &mut World) {
     let region = world.region;
-    region.deadline.store(world.run.turn.first_deadline(), Ordering::SeqCst);
-    region.agreed.store(world.run.gate.agreed(), Ordering::SeqCst);
-    region.connections.store(world.run.sockets.open() as u64, Ordering::SeqCst);
-    region.threads.store(u64::from(world.run.turn.live()), Ordering::SeqCst);
+    region.set_deadline(world.run.turn.first_deadline());
+    region.set_connections(world.run.sockets.open() as u64);
 }

@@ -1,15 +1,14 @@
 //! From the dynamic linker to the program's first instruction.
 //!
-//! Without `CRANE_REGION` in the environment the library does nothing. With it, and if anything is
-//! wrong, the process ends with a message: a server that ran on unreplicated would be worse.
+//! Without `CRANE_REGION` in the environment the library does nothing. With it, the process ends
+//! with a message if anything is wrong: a server that ran unreplicated would be worse.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::Ordering;
 
 use crane_core::execution::Execution;
 use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
-use crane_shm::{ServerState, Shared, sys};
+use crane_shm::{ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -17,6 +16,7 @@ use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
 use crate::inbox::Inbox;
 use crate::output::Output;
+use crate::trouble;
 use crate::turn;
 use crate::watch::Watches;
 use crate::world::{self, NO_THREAD, World};
@@ -26,15 +26,15 @@ use crate::world::{self, NO_THREAD, World};
 static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
-const CANNOT_START: usize = 70;
+const CANNOT_START: u8 = 70;
 
-/// What the daemon puts into the environment.
+/// The daemon's variables in the environment.
 const REGION: &[u8] = b"CRANE_REGION=";
 const WAKE: &[u8] = b"CRANE_WAKE=";
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 
 /// The first constructor to run (see build.rs), before libc's own: the environment is known by the
-/// argument only, and nothing may allocate before the world stands, because the allocator would ask
+/// argument only, and nothing may allocate before the world is made: the allocator would ask
 /// for the time.
 extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char) {
     let region = take_variable(environment, REGION);
@@ -42,8 +42,9 @@ extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char
     let (Some(region), Some(wake)) = (region, wake) else { return };
     // Programs that the server starts are not ours, and it need not see how it was started.
     take_variable(environment, PRELOAD);
+    trouble::report_panics();
     if let Err(message) = take_part(region, wake) {
-        refuse(&message);
+        trouble::end(CANNOT_START, &format!("this server cannot run replicated: {message}"));
     }
 }
 
@@ -80,27 +81,26 @@ fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'stati
 }
 
 fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
-    let shared = Shared::open(region.to_bytes_with_nul())
+    let region = ServerSide::open(region.to_bytes_with_nul())
         .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
+    world::set_region(region);
     let flags = libc::O_WRONLY | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let wake = sys::open(wake.to_bytes_with_nul(), flags, 0)
         .map_err(|error| format!("cannot open {wake:?}: error {error}"))?;
     let wake = move_fd_high(wake);
     // SAFETY: one process of the server takes part, and its ends are made once.
-    let (mut script, output) = unsafe { shared.server_ends() };
-    let region = shared.region();
+    let (mut script, output) = unsafe { region.ends() };
     let genesis = {
         let record = script.peek().map_err(|error| format!("script: {error}"))?;
         let record = record.ok_or("the script is empty; genesis comes first")?;
         if record.kind != script::GENESIS {
             return Err(format!("the script begins with a record of kind {}", record.kind));
         }
-        region.admitted.store(record.numbers[0], Ordering::SeqCst);
+        region.set_admitted(record.numbers[0]);
         Genesis::decode(record.bytes).map_err(|error| format!("genesis: {error}"))?
     };
     script.pop();
     refuse_io_uring();
-    region.process.store(sys::pid() as u32, Ordering::SeqCst);
     region.set_state(ServerState::Running);
     let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
     let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
@@ -116,12 +116,11 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
         region,
         random: ChaCha20Rng::from_seed(genesis.seed),
         start: genesis.timestamp,
-        on_arrival: region.admit_on_arrival.load(Ordering::SeqCst) != 0,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
         next_port: 40_000,
         copy: [0; 64 * 1024],
-        told: [""; 16],
+        noted: [""; 16],
     };
     // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.
     let world = unsafe {
@@ -137,6 +136,9 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     world.threads[first.0 as usize].handle = unsafe { libc::pthread_self() };
     crate::hooks::threads::prepare();
     let schedule = genesis.schedule;
+    if cfg!(feature = "arrival") {
+        world.output.note(1, "this build is for tests: it admits ops when they arrive");
+    }
     world::establish(world, schedule);
     turn::begin_first(first);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
@@ -189,15 +191,6 @@ fn refuse_io_uring() {
     let arguments =
         [libc::SECCOMP_SET_MODE_FILTER as usize, 0, &raw const program as usize, 0, 0, 0];
     // SAFETY: the filter is alive for the call; the kernel copies it. Where it is not permitted,
-    // the server may use io_uring, and `uncovered_calls` cannot tell.
+    // the server may use io_uring, and `uncovered_calls` does not count it.
     unsafe { sys::syscall(libc::SYS_seccomp, arguments) };
-}
-
-/// Ends the process with a message.
-fn refuse(message: &str) -> ! {
-    let line = format!("crane: this server cannot run replicated: {message}\n");
-    let _ = sys::write(2, line.as_bytes());
-    // SAFETY: exit_group does not return.
-    unsafe { sys::syscall(libc::SYS_exit_group, [CANNOT_START, 0, 0, 0, 0, 0]) };
-    unreachable!("exit_group returned")
 }

@@ -21,7 +21,7 @@ use crate::world::{self, PROCESS, SERIAL, WORDS, World};
 /// would differ.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
-pub enum Call {
+pub(crate) enum Call {
     Create = 1,
     Join = 2,
     Detach = 3,
@@ -57,7 +57,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Whether a thread that was cancelled ends here (pthreads(7), cancellation points).
+    /// Returns whether a cancelled thread ends here (pthreads(7), cancellation points).
     fn is_cancellation_point(self) -> bool {
         use Call::{Accept, Join, Poll, Receive, Send, Sleep, TestCancel, Wait};
         matches!(self, Accept | Join | Poll | Receive | Send | Sleep | TestCancel | Wait)
@@ -73,28 +73,27 @@ thread_local! {
 const INSIDE: u32 = 1 << 31;
 
 /// Proof that this thread holds the turn and is in a hook.
-pub struct Held {
-    /// Which thread.
+pub(crate) struct Held {
+    /// The thread.
     pub me: ThreadId,
     /// Cancellation may end the waiting of this call.
     pub cancellable: bool,
-    /// It has: the thread ends with the call.
+    /// Cancellation has ended it: the thread ends with the call.
     pub cancelled: bool,
 }
 
 /// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real
 /// call is due.
 #[inline]
-pub fn begin(call: Call, object: u32) -> Option<Held> {
+pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
     let mut held = enter()?;
     let me = held.me;
     loop {
         let world = held.world();
-        if world.on_arrival {
-            script::admit_arrived(world);
-        }
+        #[cfg(feature = "arrival")]
+        script::admit_arrived(world);
         if world.run.call(me, call as u16, object) {
-            world.region.clock.store(world.run.gate.clock(), Ordering::Relaxed);
+            world.region.set_clock(world.run.gate.clock());
             held.cancellable = call.is_cancellation_point();
             if held.cancellable
                 && held.world().threads[me.0 as usize].cancelled
@@ -114,9 +113,9 @@ pub fn begin(call: Call, object: u32) -> Option<Held> {
     }
 }
 
-/// Whether this is a child after fork, in a handler of pthread_atfork(3) that runs before the hook
-/// of fork has told it: it has a copy of the state, but no other thread, and no part in the script.
-/// Asked only where a thread would stop.
+/// Returns whether this is a child after fork, in a handler of pthread_atfork(3) that runs before
+/// the hook of fork has marked it: it has a copy of the state, but no other thread, and no part in
+/// the script. Called only where a thread would stop.
 fn is_child() -> bool {
     let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
     if child {
@@ -127,7 +126,7 @@ fn is_child() -> bool {
 
 /// Takes the turn without a call: what follows is not counted.
 #[inline]
-pub fn enter() -> Option<Held> {
+pub(crate) fn enter() -> Option<Held> {
     let number = SELF.get();
     if number == 0 {
         count_uncovered();
@@ -151,12 +150,12 @@ fn count_uncovered() {
     if let Some(region) = region
         && PROCESS.load(Ordering::Relaxed) == sys::pid()
     {
-        region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
+        region.count_uncovered();
     }
 }
 
-/// Whether the calling thread takes part and is not in a hook.
-pub fn takes_part() -> bool {
+/// Returns whether the calling thread takes part and is not in a hook.
+pub(crate) fn takes_part() -> bool {
     let number = SELF.get();
     number != 0 && number & INSIDE == 0
 }
@@ -164,7 +163,7 @@ pub fn takes_part() -> bool {
 impl Held {
     /// Everything.
     #[inline]
-    pub fn world(&mut self) -> &mut World {
+    pub(crate) fn world(&mut self) -> &mut World {
         // SAFETY: `Held` exists only while its thread holds the turn, and lends the world for no
         // longer than it is borrowed itself.
         unsafe { world::world() }
@@ -172,7 +171,7 @@ impl Held {
 
     /// Ends the call; the turn is passed when the quantum is spent.
     #[inline]
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         if self.cancelled {
             let me = self.me;
             self.leave();
@@ -185,7 +184,7 @@ impl Held {
     }
 
     /// As [`Held::end`], and gives others a chance whatever is left of the quantum.
-    pub fn end_and_yield(mut self) {
+    pub(crate) fn end_and_yield(mut self) {
         if is_child() {
             return;
         }
@@ -194,7 +193,7 @@ impl Held {
             self.pass();
             self.leave();
         } else {
-            // In parallel mode the thread goes on without the turn, and waits for it at its next
+            // In parallel mode the thread continues without the turn, and waits for it at its next
             // call.
             let next = choose(self.world());
             self.world().output.flush();
@@ -205,7 +204,7 @@ impl Held {
 
     /// Leaves the hook and keeps the turn, to run code of the program or of libc that may call
     /// hooks.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         SELF.set(u32::from(self.me.0) + 1);
         if !SERIAL.load(Ordering::Relaxed) {
             // The turn stays with this thread until its quantum is spent; its word says so.
@@ -215,7 +214,7 @@ impl Held {
 
     /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds). A
     /// thread that is cancelled meanwhile comes back as if the deadline had come.
-    pub fn wait(&mut self, on: On, deadline: u64) -> Woken {
+    pub(crate) fn wait(&mut self, on: On, deadline: u64) -> Woken {
         let me = self.me;
         let may_end = self.cancellable && cancellation::may_end();
         let world = self.world();
@@ -232,23 +231,23 @@ impl Held {
     }
 
     /// Sleeps until agreed time reaches `deadline`.
-    pub fn sleep(&mut self, deadline: u64) {
+    pub(crate) fn sleep(&mut self, deadline: u64) {
         assert!(deadline != NEVER);
         let me = self.me;
         self.wait(On::Time(me), deadline);
     }
 
-    /// The thread, which has given its turn up for good, ends: the turn goes on, and whoever gets
-    /// it waits until the kernel has forgotten the thread (what libc does at a thread's end, with
-    /// its memory, is then over).
-    pub fn end_thread(mut self) {
+    /// Ends the thread, which has given its turn up for good: the turn passes, and the thread that
+    /// gets it waits until the kernel has forgotten this one (libc has then done its work on the
+    /// ended thread's memory).
+    pub(crate) fn end_thread(mut self) {
         let world = self.world();
         let next = choose(world);
         world.output.flush();
         // The process's first thread stays known to the kernel until the process ends.
         let number = sys::tid();
         world.leaving = if number == sys::pid() { 0 } else { number };
-        // What libc and others still do for it is ordered by that wait.
+        // That wait orders what libc and others still do for it.
         SELF.set(INSIDE);
         pass_to(next);
     }
@@ -266,24 +265,24 @@ impl Held {
 }
 
 /// A new thread begins: it takes its number and waits for its first turn.
-pub fn begin_thread(me: ThreadId) -> Held {
+pub(crate) fn begin_thread(me: ThreadId) -> Held {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
     await_turn(me);
     Held { me, cancellable: false, cancelled: false }
 }
 
 /// The program's first thread begins, with the turn.
-pub fn begin_first(me: ThreadId) {
+pub(crate) fn begin_first(me: ThreadId) {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
     Held { me, cancellable: false, cancelled: false }.leave();
 }
 
 /// This process (a child after fork) takes no part.
-pub fn forget_self() {
+pub(crate) fn forget_self() {
     SELF.set(0);
 }
 
-/// Who runs next, given that the turn is free: the first of the queue, or who an op wakes.
+/// Returns the thread that gets the free turn: the first of the queue, or one that an op wakes.
 // specs: S4
 fn choose(world: &mut World) -> ThreadId {
     loop {
@@ -347,7 +346,7 @@ fn end_cancelled(me: ThreadId) {
 
 /// Blocks all signals of the thread and gives the mask before: a handler must not run in a thread
 /// whose thread-local state is not set.
-pub fn block_signals() -> u64 {
+pub(crate) fn block_signals() -> u64 {
     let (all, mut before) = (u64::MAX, 0_u64);
     let arguments =
         [libc::SIG_SETMASK as usize, &raw const all as usize, &raw mut before as usize, 8, 0, 0];
@@ -357,7 +356,7 @@ pub fn block_signals() -> u64 {
 }
 
 /// Sets the thread's signal mask.
-pub fn set_signals(mask: u64) {
+pub(crate) fn set_signals(mask: u64) {
     let null = ptr::null::<u64>() as usize;
     let arguments = [libc::SIG_SETMASK as usize, &raw const mask as usize, null, 8, 0, 0];
     // SAFETY: the mask is 8 bytes, alive for the call.

@@ -1,74 +1,77 @@
-//! Readiness: what poll, select and epoll may answer, and who is woken when it changes.
+//! Interests in readiness: those of epoll instances, and the sets of threads in poll and select.
+//! The answers are in `readiness`.
 //!
-//! Readiness of virtual objects is computed from admitted state; a pipe between threads is asked of
-//! the kernel, whose answer is a function of the schedule too. Interests are scanned in the order
-//! in which they were added, beginning after the one that was reported last, so that none starves.
+//! An interest is in two lists: that of its epoll instance, in the order of scanning, and that of
+//! the description that it watches, the newest first.
 
-use crane_core::execution::turn::Woken;
-use crane_shm::sys;
+use crane_core::index_list::Neighbours;
 
-use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
-use crate::execution::{On, ProgramExecution, THREADS};
+use crate::descriptors::{DESCRIPTIONS, DescriptionKind, Descriptors, TableEntry, lookup};
+use crate::execution::THREADS;
 
 /// Interests of all epoll instances together.
 const INTERESTS: usize = 1 << 13;
 
-/// What poll(2) calls these conditions; epoll's numbers are the same. The second name of each is
+/// Something to read, in poll(2)'s and epoll(7)'s numbers. The second name of each condition is
 /// POSIX's older one, and always true together with the first.
-pub const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
+pub(crate) const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
 /// Room to write.
-pub const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
+pub(crate) const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
 /// The other side has shut its writing.
-pub const RDHUP: u32 = libc::POLLRDHUP as u32;
-const HUP: u32 = libc::POLLHUP as u32;
-const ERR: u32 = libc::POLLERR as u32;
-const NVAL: u32 = libc::POLLNVAL as u32;
-const ALWAYS: u32 = HUP | ERR;
+pub(crate) const RDHUP: u32 = libc::POLLRDHUP as u32;
+/// Neither side will send anything more.
+pub(crate) const HUP: u32 = libc::POLLHUP as u32;
+/// An error that the program has not seen yet.
+pub(crate) const ERR: u32 = libc::POLLERR as u32;
+/// The number leads nowhere.
+pub(crate) const NVAL: u32 = libc::POLLNVAL as u32;
 
-/// What may be asked for together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
+/// Conditions that go together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 =
     IN | OUT | HUP | ERR | (libc::EPOLLWAKEUP | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32;
 
-/// How deep instances may lie in each other, as in the kernel.
+/// The depth to which instances may lie in each other, as in the kernel.
 const NESTS_MAX: u32 = 4;
 
 /// One `epoll_ctl(ADD)`.
 #[derive(Clone, Copy, Debug)]
-struct Interest {
-    /// Whether the place is used.
+pub(crate) struct Interest {
+    /// Whether the place in the table is used.
     used: bool,
-    epoll: TableEntry,
-    place: TableEntry,
-    descriptor: i32,
-    events: u32,
-    data: u64,
+    /// The instance.
+    pub epoll: TableEntry,
+    /// The description that is watched.
+    pub place: TableEntry,
+    /// The number by which it was added.
+    pub descriptor: i32,
+    /// The conditions and flags that the program asked for.
+    pub events: u32,
+    /// The program's own word.
+    pub data: u64,
     /// The object's edges when it was reported last; `None`: never.
-    reported: Option<u32>,
+    pub reported: Option<u32>,
     /// `EPOLLONESHOT` has fired.
-    disabled: bool,
-    /// Neighbours among the interests of the instance, and the next of the description; plus 1.
-    next: u16,
-    previous: u16,
-    next_of_place: u16,
+    pub disabled: bool,
 }
 
-/// What a thread in poll or select looks at.
+/// The entries of a thread in poll or select.
 #[derive(Clone, Copy, Debug)]
-pub struct PollSet {
+pub(crate) struct PollSet {
     start: *mut libc::pollfd,
     length: usize,
 }
 
 impl PollSet {
     /// None.
-    pub const EMPTY: PollSet = PollSet { start: std::ptr::null_mut(), length: 0 };
+    pub(crate) const EMPTY: Self = Self { start: std::ptr::null_mut(), length: 0 };
 
     /// These; the slice outlives the wait.
-    pub fn new(entries: &mut [libc::pollfd]) -> Self {
+    pub(crate) fn new(entries: &mut [libc::pollfd]) -> Self {
         Self { start: entries.as_mut_ptr(), length: entries.len() }
     }
 
-    fn entries<'a>(self) -> &'a mut [libc::pollfd] {
+    /// The entries.
+    pub(crate) fn entries<'a>(self) -> &'a mut [libc::pollfd] {
         if self.length == 0 {
             return &mut [];
         }
@@ -79,8 +82,13 @@ impl PollSet {
 }
 
 /// All interests, and the sets of threads in poll.
-pub struct Watches {
+pub(crate) struct Watches {
     interests: [Interest; INTERESTS],
+    /// Neighbours in the list of the instance.
+    of_epoll: [Neighbours; INTERESTS],
+    /// Neighbours in the list of the description that is watched.
+    of_place: [Neighbours; INTERESTS],
+    /// The search for a free place begins here; every place below is used.
     free: usize,
     sets: [PollSet; THREADS],
 }
@@ -94,42 +102,35 @@ const UNUSED: Interest = Interest {
     data: 0,
     reported: None,
     disabled: false,
-    next: 0,
-    previous: 0,
-    next_of_place: 0,
 };
 
 impl Watches {
     /// Nothing is watched.
-    pub const fn new() -> Self {
-        Self { interests: [UNUSED; INTERESTS], free: 0, sets: [PollSet::EMPTY; THREADS] }
+    pub(crate) const fn new() -> Self {
+        Self {
+            interests: [UNUSED; INTERESTS],
+            of_epoll: [Neighbours::UNLINKED; INTERESTS],
+            of_place: [Neighbours::UNLINKED; INTERESTS],
+            free: 0,
+            sets: [PollSet::EMPTY; THREADS],
+        }
     }
 
     /// The set that a thread waits for.
-    pub fn set_of(&mut self, thread: usize) -> &mut PollSet {
+    pub(crate) fn set_of(&mut self, thread: usize) -> &mut PollSet {
         &mut self.sets[thread]
     }
 
-    fn find(
-        &self,
-        descriptors: &mut Descriptors,
-        epoll: TableEntry,
-        descriptor: i32,
-    ) -> Option<u16> {
+    fn find(&self, descriptors: &Descriptors, epoll: TableEntry, descriptor: i32) -> Option<u16> {
         let place = lookup(descriptor)?;
-        let mut number = descriptors.at(place).watched;
-        while let Some(index) = number.checked_sub(1) {
-            let interest = &self.interests[index as usize];
-            if interest.epoll == epoll && interest.descriptor == descriptor {
-                return Some(index);
-            }
-            number = interest.next_of_place;
-        }
-        None
+        descriptors.description(place).watched.iter(&self.of_place).find(|index| {
+            let interest = self.at(*index);
+            interest.epoll == epoll && interest.descriptor == descriptor
+        })
     }
 
     /// `EPOLL_CTL_ADD`.
-    pub fn add(
+    pub(crate) fn add(
         &mut self,
         descriptors: &mut Descriptors,
         epoll: TableEntry,
@@ -138,7 +139,7 @@ impl Watches {
     ) -> Result<(), i32> {
         let place = lookup(descriptor).ok_or(libc::EBADF)?;
         let exclusive = event.events & libc::EPOLLEXCLUSIVE as u32 != 0;
-        let nested = descriptors.at(place).kind == DescriptionKind::Epoll;
+        let nested = descriptors.description(place).kind == DescriptionKind::Epoll;
         if place == epoll || exclusive && (nested || event.events & !WITH_EXCLUSIVE != 0) {
             return Err(libc::EINVAL);
         }
@@ -151,7 +152,6 @@ impl Watches {
         let free = (self.free..INTERESTS).find(|at| !self.interests[*at].used);
         let index = free.ok_or(libc::ENOSPC)?;
         self.free = index + 1;
-        let (first, last) = descriptors.at(epoll).interests;
         self.interests[index] = Interest {
             used: true,
             epoll,
@@ -159,45 +159,33 @@ impl Watches {
             descriptor,
             events: event.events,
             data: event.u64,
-            previous: last,
-            next_of_place: descriptors.at(place).watched,
             ..UNUSED
         };
-        let number = index as u16 + 1;
-        descriptors.at(place).watched = number;
-        match last.checked_sub(1) {
-            Some(last) => self.interests[last as usize].next = number,
-            None => descriptors.at(epoll).interests.0 = number,
-        }
-        let first = if first == 0 { number } else { first };
-        descriptors.at(epoll).interests = (first, number);
+        let index = index as u16;
+        descriptors.at(place).watched.push_front(&mut self.of_place, index);
+        descriptors.at(epoll).interests.push_back(&mut self.of_epoll, index);
+        self.check(descriptors);
         Ok(())
     }
 
-    /// Whether `sought` lies in the instance `epoll`, or too deep to tell.
+    /// Returns whether `sought` lies in the instance `epoll`, or whether that lies too deep to say.
     fn reaches(
         &self,
-        descriptors: &mut Descriptors,
+        descriptors: &Descriptors,
         epoll: TableEntry,
         sought: TableEntry,
         depth: u32,
     ) -> bool {
-        let mut number = descriptors.at(epoll).interests.0;
-        while let Some(index) = number.checked_sub(1) {
-            let Interest { place, next, .. } = self.interests[index as usize];
-            number = next;
-            let nested = descriptors.at(place).kind == DescriptionKind::Epoll;
-            if place == sought
+        descriptors.description(epoll).interests.iter(&self.of_epoll).any(|index| {
+            let place = self.at(index).place;
+            let nested = descriptors.description(place).kind == DescriptionKind::Epoll;
+            place == sought
                 || nested && (depth == 0 || self.reaches(descriptors, place, sought, depth - 1))
-            {
-                return true;
-            }
-        }
-        false
+        })
     }
 
     /// `EPOLL_CTL_MOD`: also arms it again.
-    pub fn modify(
+    pub(crate) fn modify(
         &mut self,
         descriptors: &mut Descriptors,
         epoll: TableEntry,
@@ -216,7 +204,7 @@ impl Watches {
     }
 
     /// `EPOLL_CTL_DEL`.
-    pub fn delete(
+    pub(crate) fn delete(
         &mut self,
         descriptors: &mut Descriptors,
         epoll: TableEntry,
@@ -227,12 +215,12 @@ impl Watches {
         Ok(())
     }
 
-    /// A description ends: nobody is interested any more, nor is it if it is an epoll instance.
-    pub fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
-        while let Some(index) = descriptors.at(place).watched.checked_sub(1) {
+    /// Removes the interests in a description that ends, and its own if it is an epoll instance.
+    pub(crate) fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
+        while let Some(index) = descriptors.at(place).watched.first() {
             self.remove(descriptors, index);
         }
-        while let Some(index) = descriptors.at(place).interests.0.checked_sub(1) {
+        while let Some(index) = descriptors.at(place).interests.first() {
             self.remove(descriptors, index);
         }
     }
@@ -240,234 +228,173 @@ impl Watches {
     fn remove(&mut self, descriptors: &mut Descriptors, index: u16) {
         let removed = std::mem::replace(&mut self.interests[index as usize], UNUSED);
         self.free = self.free.min(index as usize);
-        let ends = &mut descriptors.at(removed.epoll).interests;
-        match removed.previous.checked_sub(1) {
-            Some(previous) => self.interests[previous as usize].next = removed.next,
-            None => ends.0 = removed.next,
-        }
-        match removed.next.checked_sub(1) {
-            Some(next) => self.interests[next as usize].previous = removed.previous,
-            None => ends.1 = removed.previous,
-        }
-        let mut number = descriptors.at(removed.place).watched;
-        if number == index + 1 {
-            descriptors.at(removed.place).watched = removed.next_of_place;
-            return;
-        }
-        while let Some(at) = number.checked_sub(1) {
-            number = self.interests[at as usize].next_of_place;
-            if number == index + 1 {
-                self.interests[at as usize].next_of_place = removed.next_of_place;
-                return;
-            }
-        }
+        descriptors.at(removed.epoll).interests.remove(&mut self.of_epoll, index);
+        descriptors.at(removed.place).watched.remove(&mut self.of_place, index);
+        self.check(descriptors);
     }
 
-    /// Reports what is ready in an epoll instance, at most as much as `space` holds.
-    pub fn collect(
-        &mut self,
-        run: &ProgramExecution,
-        descriptors: &mut Descriptors,
-        epoll: TableEntry,
-        space: &mut [libc::epoll_event],
-    ) -> usize {
-        let (first, last) = descriptors.at(epoll).interests;
-        let mut count = 0;
-        let mut number = first;
-        while let Some(index) = number.checked_sub(1) {
-            if count == space.len() {
-                // The instance's order is rotated, so that the rest comes first the next time.
-                self.rotate(descriptors, epoll, index);
-                break;
-            }
-            let interest = self.interests[index as usize];
-            number = interest.next;
-            let ready = fires(run, descriptors, self, &interest);
-            if ready != 0 {
-                let place = interest.place;
-                let interest = &mut self.interests[index as usize];
-                interest.reported = Some(edges(run, descriptors, place));
-                interest.disabled = interest.events & libc::EPOLLONESHOT as u32 != 0;
-                space[count] = libc::epoll_event { events: ready, u64: interest.data };
-                count += 1;
-            }
-            if index + 1 == last {
-                break;
-            }
-        }
-        count
+    /// An interest.
+    pub(crate) fn at(&self, index: u16) -> &Interest {
+        &self.interests[index as usize]
     }
 
-    fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
-        let (first, last) = descriptors.at(epoll).interests;
-        let previous = self.interests[index as usize].previous;
-        let (Some(before), Some(end), Some(start)) =
-            (previous.checked_sub(1), last.checked_sub(1), first.checked_sub(1))
-        else {
-            return;
-        };
-        self.interests[before as usize].next = 0;
-        self.interests[end as usize].next = first;
-        self.interests[start as usize].previous = last;
-        self.interests[index as usize].previous = 0;
-        descriptors.at(epoll).interests = (index + 1, previous);
+    /// An interest, to note what was reported.
+    pub(crate) fn at_mut(&mut self, index: u16) -> &mut Interest {
+        &mut self.interests[index as usize]
     }
 
-    fn any_fires(
+    /// The interests in an epoll instance, in the order in which they are scanned.
+    pub(crate) fn in_epoll(
         &self,
-        run: &ProgramExecution,
-        descriptors: &mut Descriptors,
+        descriptors: &Descriptors,
         epoll: TableEntry,
-    ) -> bool {
-        let mut number = descriptors.at(epoll).interests.0;
-        while let Some(index) = number.checked_sub(1) {
-            let interest = &self.interests[index as usize];
-            if fires(run, descriptors, self, interest) != 0 {
-                return true;
-            }
-            number = interest.next;
+    ) -> impl Iterator<Item = u16> {
+        descriptors.description(epoll).interests.iter(&self.of_epoll)
+    }
+
+    /// The interest after `index` in the order of its instance.
+    pub(crate) fn next_in_epoll(&self, index: u16) -> Option<u16> {
+        self.of_epoll[index as usize].next()
+    }
+
+    /// The interest after `index` in the list of the description that both watch.
+    pub(crate) fn next_of_place(&self, index: u16) -> Option<u16> {
+        self.of_place[index as usize].next()
+    }
+
+    /// Has the next scan of an epoll instance begin at one of its interests.
+    pub(crate) fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
+        descriptors.at(epoll).interests.rotate_to(&mut self.of_epoll, index);
+        self.check(descriptors);
+    }
+
+    /// The set of the thread.
+    pub(crate) fn set(&self, thread: usize) -> PollSet {
+        self.sets[thread]
+    }
+
+    /// Checks what holds between any two calls, in time proportional to the tables: each interest
+    /// is in the list of its instance and in the list of what it watches, and in no other; no free
+    /// place is in a list, nor below where the search for one begins.
+    ///
+    /// Called under debug assertions after each change.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub(crate) fn invariants(&self, descriptors: &Descriptors) {
+        let used = self.interests.iter().filter(|interest| interest.used).count();
+        let (mut scanned, mut watching) = (0, 0);
+        for index in 0..DESCRIPTIONS as u16 {
+            let description = descriptors.description(TableEntry(index));
+            scanned += description.interests.invariants(&self.of_epoll, |at| {
+                self.at(at).used && self.at(at).epoll == TableEntry(index)
+            });
+            watching += description.watched.invariants(&self.of_place, |at| {
+                self.at(at).used && self.at(at).place == TableEntry(index)
+            });
+            let is_epoll = description.kind == DescriptionKind::Epoll;
+            assert!(is_epoll || description.interests.is_empty(), "interests in no epoll instance");
         }
-        false
+        assert!(scanned == used, "an interest is in no epoll instance");
+        assert!(watching == used, "an interest watches nothing");
+        let linked = |links: &[Neighbours]| links.iter().filter(|link| link.is_linked()).count();
+        assert!(linked(&self.of_epoll) == used, "a free place is linked");
+        assert!(linked(&self.of_place) == used, "a free place is linked");
+        assert!(self.interests[..self.free].iter().all(|it| it.used), "a free place is missed");
+    }
+
+    #[inline]
+    fn check(&self, descriptors: &Descriptors) {
+        if cfg!(debug_assertions) {
+            self.invariants(descriptors);
+        }
     }
 }
 
-/// The conditions that an interest would report now.
-fn fires(
-    run: &ProgramExecution,
-    descriptors: &mut Descriptors,
-    watches: &Watches,
-    interest: &Interest,
-) -> u32 {
-    if interest.disabled {
-        return 0;
-    }
-    let edge = interest.events & libc::EPOLLET as u32 != 0;
-    if edge && interest.reported == Some(edges(run, descriptors, interest.place)) {
-        return 0;
-    }
-    let ready = readiness(run, descriptors, watches, interest.place, interest.descriptor);
-    ready & (interest.events | ALWAYS)
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::MutexGuard;
 
-/// Changes whenever something happened that a sleeper may wait for.
-fn edges(run: &ProgramExecution, descriptors: &mut Descriptors, place: TableEntry) -> u32 {
-    let description = descriptors.at(place);
-    match description.kind {
-        DescriptionKind::Conn(conn) => {
-            let conn = run.sockets.conn(conn);
-            conn.read_edges.wrapping_add(conn.write_edges)
-        }
-        _ => description.edges,
+    use crane_core::index_list::IndexList;
+
+    use super::*;
+    use crate::descriptors::tests::take_numbers;
+
+    /// Two instances that watch the same two descriptions.
+    struct Tables {
+        guard: MutexGuard<'static, ()>,
+        watches: Box<Watches>,
+        descriptors: Box<Descriptors>,
+        epolls: [TableEntry; 2],
+        watched: [i32; 2],
     }
-}
 
-/// The conditions that hold at a description, in poll's numbers.
-fn readiness(
-    run: &ProgramExecution,
-    descriptors: &mut Descriptors,
-    watches: &Watches,
-    place: TableEntry,
-    descriptor: i32,
-) -> u32 {
-    let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
-    match descriptors.at(place).kind {
-        DescriptionKind::Listener(listener) => {
-            let shut = descriptors.at(place).shut;
-            bit(shut || run.sockets.acceptable(listener) > 0, IN) | bit(shut, HUP | RDHUP)
-        }
-        DescriptionKind::Conn(conn) => {
-            let conn = run.sockets.conn(conn);
-            let told = descriptors.at(place).reset_told;
-            bit(conn.read_ready(), IN)
-                | bit(conn.write_ready(), OUT)
-                | bit(conn.ended || conn.reset, RDHUP)
-                | bit(conn.reset || (conn.ended && conn.write_shut), HUP)
-                | bit(conn.reset && !told, ERR)
-        }
-        DescriptionKind::Socket => OUT | HUP,
-        DescriptionKind::Random => IN | OUT,
-        DescriptionKind::Free => NVAL,
-        DescriptionKind::Epoll => bit(watches.any_fires(run, descriptors, place), IN),
-        DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
-    }
-}
+    const EVENT: libc::epoll_event = libc::epoll_event { events: IN, u64: 7 };
 
-/// What the kernel says about a number, without waiting.
-pub fn kernel_readiness(descriptor: i32) -> u32 {
-    let mut entry = libc::pollfd { fd: descriptor, events: (IN | OUT | RDHUP) as i16, revents: 0 };
-    let arguments = [&raw mut entry as usize, 1, 0, 0, 0, 0];
-    // SAFETY: one entry, alive for the call, no waiting.
-    let result = unsafe { sys::syscall(libc::SYS_poll, arguments) };
-    if result > 0 { entry.revents as u16 as u32 } else { 0 }
-}
-
-/// Fills in what poll answers now; says how many entries are ready.
-pub fn scan(
-    run: &ProgramExecution,
-    descriptors: &mut Descriptors,
-    watches: &Watches,
-    entries: &mut [libc::pollfd],
-) -> usize {
-    let mut ready = 0;
-    for entry in entries {
-        entry.revents = 0;
-        if entry.fd < 0 {
-            continue;
-        }
-        let wanted = entry.events as u16 as u32 | ALWAYS | NVAL;
-        let conditions = match lookup(entry.fd) {
-            Some(place) => readiness(run, descriptors, watches, place, entry.fd),
-            None => kernel_readiness(entry.fd),
+    fn tables() -> Tables {
+        let mut tables = Tables {
+            guard: take_numbers(),
+            watches: Box::new(Watches::new()),
+            descriptors: Box::new(Descriptors::new()),
+            epolls: [TableEntry(0), TableEntry(1)],
+            watched: [102, 103],
         };
-        entry.revents = (conditions & wanted) as i16;
-        ready += usize::from(entry.revents != 0);
-    }
-    ready
-}
-
-/// Something changed at a description: wakes who waits in an epoll instance that it lies in.
-fn notify_epolls(
-    run: &mut ProgramExecution,
-    descriptors: &mut Descriptors,
-    watches: &Watches,
-    place: TableEntry,
-) {
-    let mut number = descriptors.at(place).watched;
-    while let Some(index) = number.checked_sub(1) {
-        let interest = watches.interests[index as usize];
-        number = interest.next_of_place;
-        let key = On::Epoll(interest.epoll).key();
-        let outer = descriptors.at(interest.epoll).watched != 0;
-        if (outer || run.turn.may_wait(key)) && fires(run, descriptors, watches, &interest) != 0 {
-            run.turn.wake(key, 1);
-            if outer {
-                // An instance in another one; they cannot lie in each other (see `add`).
-                let edges = &mut descriptors.at(interest.epoll).edges;
-                *edges = edges.wrapping_add(1);
-                notify_epolls(run, descriptors, watches, interest.epoll);
+        for (number, kind) in [
+            (100, DescriptionKind::Epoll),
+            (101, DescriptionKind::Epoll),
+            (102, DescriptionKind::Kernel),
+            (103, DescriptionKind::Socket),
+        ] {
+            tables.descriptors.open(number, kind, false).unwrap();
+        }
+        for epoll in tables.epolls {
+            for watched in tables.watched {
+                tables.watches.add(&mut tables.descriptors, epoll, watched, EVENT).unwrap();
             }
         }
+        tables
     }
-}
 
-/// Something changed at a description: wakes who polls it, in the order of their waiting.
-pub fn changed(
-    run: &mut ProgramExecution,
-    descriptors: &mut Descriptors,
-    watches: &mut Watches,
-    place: TableEntry,
-) {
-    notify_epolls(run, descriptors, watches, place);
-    let key = On::Any.key();
-    if !run.turn.may_wait(key) {
-        return;
+    #[test]
+    fn interests_come_and_go_in_order() {
+        let Tables { guard: _guard, mut watches, mut descriptors, epolls, watched } = tables();
+        let epoll = epolls[0];
+        let order = |watches: &Watches, descriptors: &mut Descriptors| {
+            let interests = watches.in_epoll(descriptors, epoll);
+            interests.map(|index| watches.at(index).descriptor).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&watches, &mut descriptors), watched);
+        watches.rotate(&mut descriptors, epoll, 1);
+        assert_eq!(order(&watches, &mut descriptors), [watched[1], watched[0]]);
+        assert_eq!(watches.add(&mut descriptors, epoll, watched[0], EVENT), Err(libc::EEXIST));
+        watches.delete(&mut descriptors, epoll, watched[1]).unwrap();
+        assert_eq!(order(&watches, &mut descriptors), [watched[0]]);
+        watches.forget(&mut descriptors, epoll);
+        assert_eq!(order(&watches, &mut descriptors), []);
+        watches.invariants(&descriptors);
     }
-    let mut waiter = run.turn.waiter(key, None);
-    while let Some(thread) = waiter {
-        waiter = run.turn.waiter(key, Some(thread));
-        let set = watches.sets[thread.0 as usize];
-        if scan(run, descriptors, watches, set.entries()) > 0 {
-            run.turn.wake_thread(thread, Woken::Called);
-        }
+
+    #[test]
+    #[should_panic(expected = "a list that is not its own")]
+    fn an_interest_of_another_instance_is_noticed() {
+        let Tables { guard: _guard, mut watches, descriptors, epolls, .. } = tables();
+        watches.at_mut(0).epoll = epolls[1];
+        watches.invariants(&descriptors);
+    }
+
+    #[test]
+    #[should_panic(expected = "an interest watches nothing")]
+    fn a_lost_interest_is_noticed() {
+        let Tables { guard: _guard, watches, mut descriptors, watched, .. } = tables();
+        descriptors.at(lookup(watched[0]).unwrap()).watched = IndexList::EMPTY;
+        watches.invariants(&descriptors);
+    }
+
+    #[test]
+    #[should_panic(expected = "a free place is missed")]
+    fn a_free_place_below_the_search_is_noticed() {
+        let Tables { guard: _guard, mut watches, descriptors, .. } = tables();
+        watches.free = INTERESTS;
+        watches.invariants(&descriptors);
     }
 }

@@ -1,10 +1,10 @@
 //! All state of the server's run, in one place, owned by whoever holds the turn.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use crane_core::wire::Schedule;
-use crane_shm::RingReader;
-use crane_shm::region::Region;
+use crane_shm::{RingReader, ServerSide};
 use rand_chacha::ChaCha20Rng;
 
 use crate::descriptors::Descriptors;
@@ -13,50 +13,48 @@ use crate::inbox::Inbox;
 use crate::output::Output;
 use crate::watch::Watches;
 
-/// Everything.
-pub struct World {
+/// The state of a run.
+pub(crate) struct World {
     /// The state machine.
     pub run: ProgramExecution,
     /// Bytes that were admitted and not read.
     pub inbox: Inbox,
-    /// What stands behind descriptors.
+    /// The descriptions behind descriptors.
     pub descriptors: Descriptors,
-    /// Which description stands for a connection, plus 1.
+    /// By connection: its description, plus 1.
     pub of_conn: [u16; CONNECTIONS],
-    /// Which description stands for a listener, plus 1.
+    /// By listener: its description, plus 1.
     pub of_listener: [u16; LISTENERS],
-    /// Who watches what.
+    /// Interests in readiness.
     pub watches: Watches,
     /// The way to the daemon.
     pub output: Output,
     /// The script.
     pub script: RingReader,
     /// The daemon's and our numbers.
-    pub region: &'static Region,
+    pub region: ServerSide,
     /// Random bytes from the agreed seed.
     pub random: ChaCha20Rng,
     /// Agreed time at the program's start, nanoseconds.
     pub start: u64,
-    /// Test control: ops are admitted when they arrive.
-    pub on_arrival: bool,
     /// The kernel's number of a thread that has passed the turn and is about to end; 0: none.
     pub leaving: i32,
-    /// Which threads exist.
+    /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
     /// The next port for a socket that binds to none.
     pub next_port: u16,
-    /// Where files are copied through on their way to a connection.
+    /// Space for a file's bytes on their way to a connection.
     pub copy: [u8; 64 * 1024],
-    /// Kinds of uncovered calls that were told already.
-    pub told: [&'static str; 16],
+    /// Kinds of uncovered calls that the daemon knows of.
+    pub noted: [&'static str; 16],
 }
 
-/// What is kept of one thread.
+/// The library's record of one thread.
 #[derive(Clone, Copy)]
-pub struct PreloadThread {
+pub(crate) struct PreloadThread {
     /// libc's name for it; 0: none.
     pub handle: libc::pthread_t,
-    /// Nobody will join it.
+    /// No thread will join it.
     pub detached: bool,
     /// It has ended; its number waits to be joined.
     pub ended: bool,
@@ -64,18 +62,18 @@ pub struct PreloadThread {
     pub cancelled: bool,
     /// It waits, and being cancelled would end that.
     pub interruptible: bool,
-    /// That has happened.
+    /// It was cancelled while it waited.
     pub interrupted: bool,
-    /// What it runs.
+    /// The function that it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
-    /// And with what.
+    /// That function's argument.
     pub argument: *mut libc::c_void,
     /// The signals that its creator blocked.
     pub mask: u64,
 }
 
 /// No thread.
-pub const NO_THREAD: PreloadThread = PreloadThread {
+pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     handle: 0,
     detached: false,
     ended: false,
@@ -89,44 +87,48 @@ pub const NO_THREAD: PreloadThread = PreloadThread {
 
 static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
 
-static REGION: AtomicPtr<Region> = AtomicPtr::new(std::ptr::null_mut());
+static REGION: OnceLock<ServerSide> = OnceLock::new();
 
 /// One word per thread: 1 hands it the turn.
 #[repr(align(64))]
-pub struct Word(pub AtomicU32);
+pub(crate) struct Word(pub AtomicU32);
 
 /// The threads' words.
-pub static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
+pub(crate) static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
 
 /// The process that takes part; a child after fork does not.
-pub static PROCESS: AtomicI32 = AtomicI32::new(0);
+pub(crate) static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Threads run one at a time.
-pub static SERIAL: AtomicBool = AtomicBool::new(true);
+pub(crate) static SERIAL: AtomicBool = AtomicBool::new(true);
 
 /// The server's fsync family reaches the disk.
-pub static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
+pub(crate) static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 
 /// Puts the state in place, once, before the program's first instruction.
-pub fn establish(world: &'static mut World, schedule: Schedule) {
+pub(crate) fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
-    KEEP_FSYNC.store(world.region.keep_fsync.load(Ordering::SeqCst) != 0, Ordering::SeqCst);
+    KEEP_FSYNC.store(world.region.keep_fsync(), Ordering::SeqCst);
     PROCESS.store(crane_shm::sys::pid(), Ordering::SeqCst);
-    REGION.store(std::ptr::from_ref(world.region).cast_mut(), Ordering::SeqCst);
     WORLD.store(world, Ordering::SeqCst);
 }
 
-/// The daemon's and our numbers, once the state is in place.
-pub fn region() -> Option<&'static Region> {
-    // SAFETY: null, or a reference that `establish` got.
-    unsafe { REGION.load(Ordering::Relaxed).as_ref() }
+/// Puts the region in place, once, before the rest of the state: what keeps that from being made is
+/// reported by it.
+pub(crate) fn set_region(region: ServerSide) {
+    assert!(REGION.set(region).is_ok(), "one process takes part once");
+}
+
+/// The daemon's and our numbers, once they are mapped.
+pub(crate) fn region() -> Option<ServerSide> {
+    REGION.get().copied()
 }
 
 /// The state.
 ///
 /// # Safety
 /// The caller holds the turn, and lets the reference end before it gives the turn away.
-pub unsafe fn world() -> &'static mut World {
+pub(crate) unsafe fn world() -> &'static mut World {
     let world = WORLD.load(Ordering::Relaxed);
     assert!(!world.is_null());
     // SAFETY: never freed; exclusive because the turn is (the caller's duty).

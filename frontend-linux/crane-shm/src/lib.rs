@@ -1,4 +1,4 @@
-//! What the daemon and the server's process share: a file mapped by both.
+//! The memory that the daemon and the server's process share: a file that both map.
 //!
 //! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled apart
 //! and need not agree on anything else. The daemon writes the *script ring* (committed entries, in
@@ -7,15 +7,22 @@
 //!
 //! | room | thought |
 //! |---|---|
+//! | [`DaemonSide`], [`ServerSide`] | what each side may read, and what it may write |
 //! | [`region`] | the layout, how it is made and opened |
 //! | [`ring`] | records of bytes from one writer to one reader |
 //! | [`parking`] | how one side sleeps and the other wakes it |
 //! | [`sys`] | system calls without libc, so that no hook is met on the way |
 
+#![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]
+
+mod daemon;
 pub mod parking;
 pub mod region;
 pub mod ring;
+mod server;
 pub mod sys;
 
-pub use region::{HashMark, Region, ServerState, Shared};
+pub use daemon::DaemonSide;
+pub use region::{HashMark, ServerState};
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
+pub use server::ServerSide;

@@ -16,8 +16,8 @@ pub enum Scope {
 impl Scope {
     const fn flag(self) -> i32 {
         match self {
-            Scope::Process => libc::FUTEX_PRIVATE_FLAG,
-            Scope::Shared => 0,
+            Self::Process => libc::FUTEX_PRIVATE_FLAG,
+            Self::Shared => 0,
         }
     }
 }
@@ -51,7 +51,7 @@ pub fn wake(word: &AtomicU32, count: u32, scope: Scope) {
     unsafe { sys::syscall(libc::SYS_futex, arguments) };
 }
 
-/// A bell: rung by one side after it has published something, heard by a sleeper of the other.
+/// A bell: one side rings it after it has published something, and wakes a sleeper of the other.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -60,7 +60,7 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// What to pass to [`Bell::sleep_unless_rung_since`]; read it *before* looking for work.
+    /// Returns the number for [`Bell::sleep_unless_rung_since`]. Call it *before* looking for work.
     pub fn listen(&self) -> u32 {
         self.sleepers.store(1, Ordering::SeqCst);
         self.rings.load(Ordering::SeqCst)
@@ -71,7 +71,7 @@ impl Bell {
         sleep_at_most(&self.rings, heard, Scope::Shared, nanoseconds);
     }
 
-    /// No longer waiting: ringing costs nothing from now on.
+    /// Ends the waiting: from now on ringing costs no system call.
     pub fn leave(&self) {
         self.sleepers.store(0, Ordering::SeqCst);
     }

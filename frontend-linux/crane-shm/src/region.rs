@@ -1,4 +1,5 @@
-//! The layout of the shared file, how the daemon makes it and how the server's process opens it.
+//! The layout of the shared file, and how it is mapped. Each side reads and writes its part of it
+//! by a type of its own: [`DaemonSide`](crate::DaemonSide), [`ServerSide`](crate::ServerSide).
 //!
 //! The file is named by path, not passed as a descriptor: a server may close every descriptor that
 //! it did not open, and a process image that is taken later finds the file again.
@@ -10,7 +11,7 @@ use crate::ring::{Positions, RingReader, RingWriter};
 use crate::sys;
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -18,7 +19,7 @@ pub const SCRIPT_BYTES: usize = 8 << 20;
 /// Bytes for what the server has written and the daemon has not taken.
 pub const OUTPUT_BYTES: usize = 8 << 20;
 
-/// How many slots' hashes are kept for comparison with replicas of another speed.
+/// Slots whose hashes are kept for comparison with replicas of another speed.
 pub const MARKS: usize = 4096;
 
 /// Bytes of the last trouble's text.
@@ -43,7 +44,7 @@ pub mod output {
     pub const DATA: u32 = 3;
     /// The server has shut its side: after the data so far, the client reads the end of the stream.
     pub const FIN: u32 = 4;
-    /// The server has closed the connection: nothing more will be said about it.
+    /// The server has closed the connection; no record about it follows.
     pub const CLOSE: u32 = 5;
     /// The connection was not accepted or was aborted: the client gets a reset.
     pub const RESET: u32 = 6;
@@ -53,7 +54,7 @@ pub mod output {
     pub const NOTE: u32 = 8;
 }
 
-/// What the server's threads are doing, as the daemon sees it.
+/// The state of the server's threads, as the daemon sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum ServerState {
@@ -106,50 +107,48 @@ struct MarkCell {
 
 /// The shared file's first bytes. The data of the two rings follows.
 #[repr(C)]
-pub struct Region {
+pub(crate) struct Region {
     magic: AtomicU64,
     version: AtomicU32,
+
+    // Written by the daemon.
     /// This replica's number.
-    pub node: AtomicU32,
-    /// Connections that entered by this replica with a lower generation are of a former life:
-    /// nothing is written for them.
-    pub first_generation: AtomicU64,
-    /// Test control: 1 admits what arrives when it arrives, instead of by the script.
-    pub admit_on_arrival: AtomicU32,
+    pub(crate) node: AtomicU32,
+    /// Connections that entered by this replica with a lower generation have been reset: nothing is
+    /// written for them.
+    pub(crate) first_generation: AtomicU64,
     /// 1: the server's fsync family reaches the disk.
-    pub keep_fsync: AtomicU32,
-    /// The server's process, for events.
-    pub process: AtomicU32,
+    pub(crate) keep_fsync: AtomicU32,
     /// 1: the daemon wants to be woken by stalls and new deadlines (it is the primary's).
-    pub watch_state: AtomicU32,
+    pub(crate) watch_state: AtomicU32,
+    /// Rung when the script has grown.
+    pub(crate) script_bell: Bell,
+    /// Rung when output has been taken.
+    pub(crate) output_bell: Bell,
+
+    // Written by both.
     /// 1: the daemon has been woken and has not looked yet.
-    pub wake_pending: AtomicU32,
+    pub(crate) wake_pending: AtomicU32,
+    /// A [`ServerState`]; the daemon writes the last one of a process that is gone.
     state: AtomicU32,
-    /// Rung by the daemon when the script has grown.
-    pub script_bell: Bell,
-    /// Rung by the daemon when it has taken output.
-    pub output_bell: Bell,
     script: Positions,
     output: Positions,
 
+    // Written by the server.
     /// The logical clock.
-    pub clock: AtomicU64,
-    /// The last slot that the server consumed.
-    pub admitted: AtomicU64,
-    /// Of them, entries with ops.
-    pub entries: AtomicU64,
-    /// Of them, entries without ops.
-    pub bubbles: AtomicU64,
+    pub(crate) clock: AtomicU64,
+    /// The last slot that was consumed.
+    pub(crate) admitted: AtomicU64,
+    /// The number of consumed entries with ops.
+    pub(crate) entries: AtomicU64,
+    /// The number of consumed entries without ops.
+    pub(crate) bubbles: AtomicU64,
     /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
-    pub deadline: AtomicU64,
-    /// Agreed time, in nanoseconds.
-    pub agreed: AtomicU64,
+    pub(crate) deadline: AtomicU64,
     /// Connections that the server holds or has not accepted yet.
-    pub connections: AtomicU64,
-    /// Threads of the server.
-    pub threads: AtomicU64,
+    pub(crate) connections: AtomicU64,
     /// Calls that were seen and are not covered by the determinism contract.
-    pub uncovered_calls: AtomicU64,
+    pub(crate) uncovered_calls: AtomicU64,
     marks: [MarkCell; MARKS],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
@@ -160,28 +159,24 @@ const HEADER_BYTES: usize = size_of::<Region>().next_multiple_of(4096);
 const FILE_BYTES: usize = HEADER_BYTES + SCRIPT_BYTES + OUTPUT_BYTES;
 
 impl Region {
-    /// What the server's threads are doing.
-    pub fn state(&self) -> ServerState {
+    /// Marks the region as complete, and of this layout.
+    pub(crate) fn set_version(&self) {
+        self.version.store(LAYOUT_VERSION, Ordering::SeqCst);
+        self.magic.store(MAGIC, Ordering::SeqCst);
+    }
+
+    /// Returns the state of the server's threads.
+    pub(crate) fn state(&self) -> ServerState {
         ServerState::from_number(self.state.load(Ordering::SeqCst))
     }
 
-    /// Says what the server's threads are doing.
-    pub fn set_state(&self, state: ServerState) {
+    /// Sets the state of the server's threads.
+    pub(crate) fn set_state(&self, state: ServerState) {
         self.state.store(state as u32, Ordering::SeqCst);
     }
 
-    /// Bytes of the script that the server has not consumed.
-    pub fn script_backlog(&self) -> u64 {
-        self.script.backlog()
-    }
-
-    /// Bytes of output that the daemon has not taken.
-    pub fn output_backlog(&self) -> u64 {
-        self.output.backlog()
-    }
-
     /// Publishes the hashes at a slot's admission.
-    pub fn put_mark(&self, mark: HashMark) {
+    pub(crate) fn put_mark(&self, mark: HashMark) {
         let cell = &self.marks[mark.slot as usize % MARKS];
         cell.slot.store(0, Ordering::SeqCst);
         cell.clock.store(mark.clock, Ordering::SeqCst);
@@ -191,7 +186,7 @@ impl Region {
     }
 
     /// The hashes at a slot's admission, if it is among the last [`MARKS`].
-    pub fn mark(&self, slot: u64) -> Option<HashMark> {
+    pub(crate) fn mark(&self, slot: u64) -> Option<HashMark> {
         let cell = &self.marks[slot as usize % MARKS];
         let before = cell.slot.load(Ordering::SeqCst);
         let mark = HashMark {
@@ -205,7 +200,7 @@ impl Region {
     }
 
     /// Leaves a text that outlives the process that wrote it; cut at [`TROUBLE_BYTES`].
-    pub fn put_trouble(&self, text: &[u8]) {
+    pub(crate) fn put_trouble(&self, text: &[u8]) {
         let length = text.len().min(TROUBLE_BYTES);
         self.trouble_length.store(0, Ordering::SeqCst);
         for (cell, part) in self.trouble.iter().zip(text[..length].chunks(8)) {
@@ -217,7 +212,7 @@ impl Region {
     }
 
     /// The text that was left last, copied into `space`.
-    pub fn trouble<'a>(&self, space: &'a mut [u8; TROUBLE_BYTES]) -> &'a [u8] {
+    pub(crate) fn trouble<'a>(&self, space: &'a mut [u8; TROUBLE_BYTES]) -> &'a [u8] {
         let length = (self.trouble_length.load(Ordering::SeqCst) as usize).min(TROUBLE_BYTES);
         for (cell, part) in self.trouble.iter().zip(space.chunks_mut(8)) {
             part.copy_from_slice(&cell.load(Ordering::SeqCst).to_le_bytes());
@@ -229,59 +224,46 @@ impl Region {
 /// The mapping of a shared file; it stays to the end of the process, because threads of the server
 /// use it until then.
 #[derive(Clone, Copy)]
-pub struct Shared {
+pub(crate) struct Mapping {
     start: *mut u8,
 }
 
 // SAFETY: the mapping is never removed, everything in it is atomic, and the rings' ends are handed
 // out by unsafe functions whose callers vouch for there being one of each.
-unsafe impl Send for Shared {}
+unsafe impl Send for Mapping {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for Mapping {}
 
-impl Shared {
-    /// Makes the file anew (what was there is lost) and maps it. `path` ends with a zero byte.
-    ///
-    /// # Errors
-    /// The error number of what the kernel refused.
-    pub fn create(path: &[u8], node: u32, first_generation: u64) -> Result<Self, i32> {
+impl Mapping {
+    /// Makes the file anew (what was there is lost) and maps it. All of it is zero.
+    pub(crate) fn create(path: &[u8]) -> Result<Self, i32> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
         let descriptor = sys::open(path, flags, 0o600)?;
         let arguments = [descriptor as usize, FILE_BYTES, 0, 0, 0, 0];
         // SAFETY: ftruncate touches no memory.
         let sized = sys::checked(unsafe { sys::syscall(libc::SYS_ftruncate, arguments) });
-        let shared = sized.and_then(|_| Self::map(descriptor));
+        let mapping = sized.and_then(|_| Self::map(descriptor));
         sys::close(descriptor)?;
-        let shared = shared?;
-        let region = shared.region();
-        region.node.store(node, Ordering::SeqCst);
-        region.first_generation.store(first_generation, Ordering::SeqCst);
-        region.deadline.store(u64::MAX, Ordering::SeqCst);
-        region.version.store(LAYOUT_VERSION, Ordering::SeqCst);
-        region.magic.store(MAGIC, Ordering::SeqCst);
-        Ok(shared)
+        mapping
     }
 
-    /// Maps a file that [`Shared::create`] made. `path` ends with a zero byte.
-    ///
-    /// # Errors
-    /// The error number of what the kernel refused; `EPROTO` for a file of another layout.
-    pub fn open(path: &[u8]) -> Result<Self, i32> {
+    /// Maps a file that was made; `EPROTO` for one of another layout.
+    pub(crate) fn open(path: &[u8]) -> Result<Self, i32> {
         let descriptor = sys::open(path, libc::O_RDWR | libc::O_CLOEXEC, 0)?;
         let arguments = [descriptor as usize, 0, libc::SEEK_END as usize, 0, 0, 0];
         // SAFETY: lseek touches no memory.
         let length = sys::checked(unsafe { sys::syscall(libc::SYS_lseek, arguments) });
-        let shared = match length {
+        let mapping = match length {
             Ok(FILE_BYTES) => Self::map(descriptor),
             Ok(_) => Err(libc::EPROTO),
             Err(error) => Err(error),
         };
         sys::close(descriptor)?;
-        let shared = shared?;
-        let region = shared.region();
+        let mapping = mapping?;
+        let region = mapping.region();
         let known = region.magic.load(Ordering::SeqCst) == MAGIC
             && region.version.load(Ordering::SeqCst) == LAYOUT_VERSION;
-        if known { Ok(shared) } else { Err(libc::EPROTO) }
+        if known { Ok(mapping) } else { Err(libc::EPROTO) }
     }
 
     fn map(descriptor: i32) -> Result<Self, i32> {
@@ -294,81 +276,105 @@ impl Shared {
     }
 
     /// The numbers at its start.
-    pub fn region(&self) -> &'static Region {
+    #[inline]
+    pub(crate) fn region(self) -> &'static Region {
         // SAFETY: mapped with at least this size, page-aligned, never unmapped; all fields are
         // atomics for which any bytes are valid.
         unsafe { &*self.start.cast::<Region>() }
     }
 
-    /// The daemon's ends: it writes the script and reads the output.
-    ///
-    /// # Safety
-    /// At most one process, and in it one owner, holds the daemon's ends.
-    pub unsafe fn daemon_ends(&self) -> (RingWriter, RingReader) {
-        let region = self.region();
-        // SAFETY: the mapping stays; both areas lie inside of it; the caller vouches for one owner.
-        unsafe {
-            (
-                RingWriter::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
-                RingReader::new(
-                    &region.output,
-                    self.start.add(HEADER_BYTES + SCRIPT_BYTES),
-                    OUTPUT_BYTES,
-                ),
-            )
-        }
+    /// The script's data.
+    fn script(self) -> *mut u8 {
+        // SAFETY: inside the mapping.
+        unsafe { self.start.add(HEADER_BYTES) }
     }
 
-    /// The server's ends: it reads the script and writes the output.
-    ///
+    /// The output's data.
+    fn output(self) -> *mut u8 {
+        // SAFETY: inside the mapping.
+        unsafe { self.start.add(HEADER_BYTES + SCRIPT_BYTES) }
+    }
+
     /// # Safety
-    /// At most one process, and in it one owner at a time, holds the server's ends.
-    pub unsafe fn server_ends(&self) -> (RingReader, RingWriter) {
-        let region = self.region();
-        // SAFETY: as in `daemon_ends`.
-        unsafe {
-            (
-                RingReader::new(&region.script, self.start.add(HEADER_BYTES), SCRIPT_BYTES),
-                RingWriter::new(
-                    &region.output,
-                    self.start.add(HEADER_BYTES + SCRIPT_BYTES),
-                    OUTPUT_BYTES,
-                ),
-            )
-        }
+    /// The caller is the only one with this end.
+    pub(crate) unsafe fn script_writer(self) -> RingWriter {
+        // SAFETY: the mapping stays, the area lies inside of it, and the caller vouches for one
+        // owner.
+        unsafe { RingWriter::new(&self.region().script, self.script(), SCRIPT_BYTES) }
+    }
+
+    /// # Safety
+    /// The caller is the only one with this end.
+    pub(crate) unsafe fn script_reader(self) -> RingReader {
+        // SAFETY: as in `script_writer`.
+        unsafe { RingReader::new(&self.region().script, self.script(), SCRIPT_BYTES) }
+    }
+
+    /// # Safety
+    /// The caller is the only one with this end.
+    pub(crate) unsafe fn output_writer(self) -> RingWriter {
+        // SAFETY: as in `script_writer`.
+        unsafe { RingWriter::new(&self.region().output, self.output(), OUTPUT_BYTES) }
+    }
+
+    /// # Safety
+    /// The caller is the only one with this end.
+    pub(crate) unsafe fn output_reader(self) -> RingReader {
+        // SAFETY: as in `script_writer`.
+        unsafe { RingReader::new(&self.region().output, self.output(), OUTPUT_BYTES) }
     }
 }
 
-impl core::fmt::Debug for Shared {
+impl core::fmt::Debug for Mapping {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
+        f.debug_struct("Mapping").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DaemonSide, ServerSide};
 
     #[test]
     fn both_sides_see_the_same_file() {
         let name = format!("{}/crane-shm-{}\0", std::env::temp_dir().display(), std::process::id());
-        let daemon = Shared::create(name.as_bytes(), 3, 9).unwrap();
-        let server = Shared::open(name.as_bytes()).unwrap();
+        let daemon = DaemonSide::create(name.as_bytes(), 3, 9).unwrap();
+        let server = ServerSide::open(name.as_bytes()).unwrap();
         // SAFETY: one owner of each in this test.
-        let (mut script, mut output) = unsafe { daemon.daemon_ends() };
+        let (mut script, mut output) = unsafe { daemon.ends() };
         // SAFETY: as above.
-        let (mut entries, mut replies) = unsafe { server.server_ends() };
+        let (mut entries, mut replies) = unsafe { server.ends() };
         script.push(script::ENTRY, [1, 0, 0], &[b"entry"]).unwrap();
         assert_eq!(entries.peek().unwrap().unwrap().bytes, b"entry");
         replies.push(output::DATA, [1, 9, 0], &[b"re", b"ply"]).unwrap();
         assert_eq!(output.peek().unwrap().unwrap().bytes, b"reply");
-        assert_eq!(server.region().node.load(Ordering::SeqCst), 3);
+        assert_eq!((server.node(), server.first_generation()), (3, 9));
+        assert_eq!((daemon.state(), daemon.deadline()), (ServerState::Starting, u64::MAX));
         let mark = HashMark { slot: 5, clock: 1, schedule: 2, output: 3 };
-        server.region().put_mark(mark);
-        assert_eq!(daemon.region().mark(5), Some(mark));
-        assert_eq!(daemon.region().mark(6), None);
-        server.region().put_trouble(b"fork is not covered");
-        assert_eq!(daemon.region().trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
+        server.put_mark(mark);
+        assert_eq!(daemon.mark(5), Some(mark));
+        assert_eq!(daemon.mark(6), None);
+        server.put_trouble(b"fork is not covered");
+        assert_eq!(daemon.trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
+        std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
+    }
+
+    #[test]
+    fn the_daemon_is_woken_once_until_it_has_looked() {
+        let name =
+            format!("{}/crane-wake-{}\0", std::env::temp_dir().display(), std::process::id());
+        let daemon = DaemonSide::create(name.as_bytes(), 1, 1).unwrap();
+        let server = ServerSide::open(name.as_bytes()).unwrap();
+        assert!(server.begin_wake() && !server.begin_wake());
+        daemon.hear_wake();
+        assert!(server.begin_wake());
+        // Neither a find nor a ring in the meantime is slept through.
+        server.await_script(u64::MAX / 2, || true);
+        server.await_script(u64::MAX / 2, || {
+            daemon.ring_script();
+            false
+        });
         std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
     }
 
@@ -376,7 +382,7 @@ mod tests {
     fn another_file_is_refused() {
         let name = format!("{}/crane-no-{}\0", std::env::temp_dir().display(), std::process::id());
         std::fs::write(name.trim_end_matches('\0'), b"not ours").unwrap();
-        assert_eq!(Shared::open(name.as_bytes()).unwrap_err(), libc::EPROTO);
+        assert_eq!(ServerSide::open(name.as_bytes()).unwrap_err(), libc::EPROTO);
         std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
     }
 }

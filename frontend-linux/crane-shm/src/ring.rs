@@ -58,9 +58,9 @@ pub enum RingError {
 impl core::fmt::Display for RingError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            RingError::Full => "the ring is full",
-            RingError::TooLong => "the record is longer than half of the ring",
-            RingError::Damaged => "the ring holds a record that cannot be",
+            Self::Full => "the ring is full",
+            Self::TooLong => "the record is longer than half of the ring",
+            Self::Damaged => "the ring holds a record that cannot be",
         })
     }
 }
@@ -70,7 +70,7 @@ impl core::error::Error for RingError {}
 /// One record, as the reader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingRecord<'a> {
-    /// What it says; the two sides' agreement.
+    /// What it means, by the agreement of the two sides.
     pub kind: u32,
     /// Its numbers; their meaning depends on the kind.
     pub numbers: [u64; 3],
@@ -157,7 +157,7 @@ pub struct RingReader {
     positions: *const Positions,
     data: *const u8,
     capacity: usize,
-    /// Where the record ends that was looked at last.
+    /// The end of the record that was looked at last.
     peeked: Option<u64>,
 }
 
@@ -330,7 +330,7 @@ mod tests {
             assert_eq!(reader.peek().unwrap().unwrap().numbers[0], number);
             reader.pop();
         }
-        // What was looked at is freed, whatever the writer has done to the position since.
+        // `pop` frees the record that was looked at, whatever the writer did to the position since.
         writer.push(1, [0; 3], &[]).unwrap();
         assert!(reader.peek().unwrap().is_some());
         let end = positions.written.0.load(Ordering::Relaxed);

@@ -19,16 +19,36 @@ pub fn crane_linux() -> &'static Path {
             assert!(path.is_file(), "CRANE_LINUX: no file {}", path.display());
             return path;
         }
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--locked", "--package", "crane-linux"])
-            .current_dir(workspace())
-            .status()
-            .expect("cargo");
-        assert!(built.success(), "crane-linux does not build");
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| workspace().join("target"), PathBuf::from);
-        target.join("release/crane-linux")
+        build(&target(), &[])
     })
+}
+
+/// The control: a `crane-linux` that admits ops when they arrive, built into `target/arrival`.
+///
+/// # Panics
+///
+/// If it cannot be built.
+#[must_use]
+pub fn crane_linux_on_arrival() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build(&target().join("arrival"), &["--features", "arrival"]))
+}
+
+fn build(target: &Path, features: &[&str]) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--locked", "--package", "crane-linux"])
+        .args(features)
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(workspace())
+        .status()
+        .expect("cargo");
+    assert!(built.success(), "crane-linux does not build");
+    target.join("release/crane-linux")
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
 /// The folder of the small server programs that the tests bring.

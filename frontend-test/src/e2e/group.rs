@@ -23,6 +23,7 @@ const NODES_MAX: u8 = crane_core::limits::NODES_MAX as u8;
 /// would run on a host of its own. Dropped: all are ended.
 pub struct Group {
     program: Program,
+    command: PathBuf,
     /// By number, also of those that may join later.
     addresses: Vec<IpAddr>,
     members: Vec<u8>,
@@ -62,6 +63,7 @@ impl Group {
             hosts: None,
             replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
+            command: crane_linux().to_owned(),
             program,
         };
         group.told = vec![group.peers(); usize::from(NODES_MAX)];
@@ -215,6 +217,11 @@ impl Group {
         &mut self.options
     }
 
+    /// Replicas that are started from now on run this command.
+    pub fn run_command(&mut self, command: &Path) {
+        self.command = command.to_owned();
+    }
+
     /// The command line of a replica, without the command itself.
     #[must_use]
     pub fn arguments(&self, id: u8) -> Vec<String> {
@@ -246,7 +253,7 @@ impl Group {
     ///
     /// If it runs already, or the command cannot be started.
     pub fn start_replica(&mut self, id: u8) {
-        let mut command = Command::new(crane_linux());
+        let mut command = Command::new(&self.command);
         command.args(self.arguments(id)).current_dir(&self.program.base);
         assert!(self.replicas[index(id)].is_none(), "replica {id} runs already");
         self.runs += 1;

@@ -160,7 +160,7 @@ impl Server {
     }
 
     fn drop_and_admit(&mut self) -> bool {
-        self.execution.turn.invariants();
+        self.execution.invariants();
         let runnable = self.execution.turn.has_runnable();
         self.tell(|| Told::Dropped { runnable });
         self.execution.gate.drop_grant();

@@ -3,6 +3,7 @@
 //! A threaded server whose answers depend on how its threads interleave gives equal hashes when it
 //! is admitted by the script, and different ones when ops are admitted as they arrive.
 
+use crane_test::e2e::binary::crane_linux_on_arrival;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
@@ -16,7 +17,7 @@ const REQUESTS: usize = 60;
 fn admitted_by_the_script_a_racy_server_is_the_same_everywhere() {
     let machine = Machine::take("control-script");
     let program = program::compiled(machine.folder(), "racy", &[]);
-    let group = Group::start(&machine, program, 3, &["--admission", "script"]);
+    let group = Group::start(&machine, program, 3, &[]);
     ask_all(&group.all_addresses(), CLIENTS, REQUESTS).unwrap();
     group.await_settled();
 }
@@ -25,7 +26,9 @@ fn admitted_by_the_script_a_racy_server_is_the_same_everywhere() {
 fn admitted_on_arrival_a_racy_server_differs() {
     let machine = Machine::take("control-arrival");
     let program = program::compiled(machine.folder(), "racy", &[]);
-    let group = Group::start(&machine, program, 3, &["--admission", "arrival"]);
+    let mut group = Group::prepare(&machine, program, 3, &[]);
+    group.run_command(crane_linux_on_arrival());
+    group.start_all();
     // A replica that differs may be stopped by the others in the middle: answers are not looked at.
     let differs = within(START, || {
         let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);

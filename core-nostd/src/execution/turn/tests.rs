@@ -17,7 +17,7 @@ fn three() -> (Turn<4>, [ThreadId; 3]) {
 fn a_thread_that_falls_out_of_the_queue_is_noticed() {
     let (mut turn, threads) = three();
     assert!(threads.iter().all(|thread| turn.state(*thread) != ThreadState::Free));
-    turn.run = EMPTY;
+    turn.run = IndexList::EMPTY;
     turn.invariants();
 }
 
@@ -25,7 +25,7 @@ fn a_thread_that_falls_out_of_the_queue_is_noticed() {
 #[should_panic(expected = "a list is not linked both ways")]
 fn a_broken_link_is_noticed() {
     let (mut turn, threads) = three();
-    turn.threads[usize::from(threads[1].0)].previous = NONE;
+    turn.links[usize::from(threads[1].0)] = Neighbours::UNLINKED;
     turn.invariants();
 }
 

@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 use crate::net::frame::FrameKind;
 use crate::net::ops::OPS_BYTES_MAX;
 
-use super::rooms::{Clients, OP_BYTES_MAX};
+use super::rooms::{Clients, OP_BYTES_MAX, OpenConn};
 use super::{ClientCommand, ClientInput, Driver, Host};
 
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
@@ -21,13 +21,14 @@ impl<H: Host> Driver<H> {
     /// A client has done something.
     pub(super) fn on_client_input(&mut self, key: u64, what: ClientInput) {
         let clients = &mut self.clients;
-        let id = clients.conn_id(key);
         if let ClientInput::Connected { local, peer } = what {
-            clients.conns.insert(key, 0);
-            return clients.keep(&Op::Connect { conn: id, local, peer });
+            let conn = clients.open_conn(key);
+            return clients.keep(&Op::Connect { conn, local, peer });
         }
         // Connections of a former generation are over, whatever their clients do.
-        let Some(kept) = clients.conns.get_mut(&key) else { return };
+        let Some(&number) = clients.numbers.get(&key) else { return };
+        let id = clients.conn_id(number);
+        let kept = &mut clients.conns.get_mut(&number).expect("a number has a connection").kept;
         let total = *kept;
         match what {
             ClientInput::Connected { .. } => unreachable!("handled above"),
@@ -39,7 +40,8 @@ impl<H: Host> Driver<H> {
             ClientInput::Gone => clients.keep(&Op::Reset { conn: id }),
             ClientInput::Drained(total) => clients.keep(&Op::Drained { conn: id, total }),
             ClientInput::Over => {
-                clients.conns.remove(&key);
+                clients.conns.remove(&number);
+                clients.numbers.remove(&key);
             }
         }
     }
@@ -47,7 +49,8 @@ impl<H: Host> Driver<H> {
     /// Resets all clients: the next ones belong to another generation, once that is kept on the
     /// disk.
     pub(super) fn begin_generation(&mut self) {
-        for key in std::mem::take(&mut self.clients.conns).into_keys() {
+        self.clients.conns.clear();
+        for key in std::mem::take(&mut self.clients.numbers).into_keys() {
             self.host.command_client(key, ClientCommand::Reset);
         }
         self.meta.generation = self.meta.next_generation(self.moment.unix);
@@ -59,6 +62,7 @@ impl<H: Host> Driver<H> {
         let Some(generation) = self.next_generation.take() else { return };
         self.hello.generation = generation.0;
         self.host.set_hello(&self.hello);
+        self.host.set_first_generation(generation);
         let fresh = Clients::new(self.me(), generation);
         let old = std::mem::replace(&mut self.clients, fresh);
         self.clients.ports = old.ports;
@@ -119,9 +123,7 @@ impl<H: Host> Driver<H> {
         if generation != self.clients.generation().0 {
             return;
         }
-        if !self.clients.conns.contains_key(&number) {
-            return;
-        }
+        let Some(&OpenConn { key, .. }) = self.clients.conns.get(&number) else { return };
         let command = match record.kind {
             output::DATA => ClientCommand::Send(record.bytes),
             output::FIN => ClientCommand::Shut,
@@ -130,7 +132,7 @@ impl<H: Host> Driver<H> {
             output::CONSUMED => ClientCommand::Consumed(total),
             other => return debug!("the server says something unknown: {other}"),
         };
-        self.host.command_client(number, command);
+        self.host.command_client(key, command);
     }
 
     fn on_note(&mut self, level: u64, text: &str) {

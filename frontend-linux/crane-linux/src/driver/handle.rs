@@ -57,6 +57,7 @@ impl<H: Host> Driver<H> {
         more |= self.propose();
         self.write();
         self.start_wanted_server();
+        self.forget_fetched();
         more && self.stop.is_none()
     }
 

@@ -228,6 +228,9 @@ pub trait Host {
     /// Wakes the server: it has been fed.
     fn ring(&mut self);
 
+    /// Lets the running server write nothing more to clients of generations below this one.
+    fn set_first_generation(&mut self, generation: Generation);
+
     /// Tells the running server whether to say at once when its state changes.
     fn watch_state(&mut self, watch: bool);
 }

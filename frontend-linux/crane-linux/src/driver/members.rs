@@ -329,9 +329,8 @@ impl<H: Host> Driver<H> {
             return;
         }
         let linked = self.servers().iter().filter(|node| self.is_linked(*node));
-        let mut alive = linked.filter(|node| {
-            !matches!(self.reports[node.index()], crate::report::ServerReport::Ended { .. })
-        });
+        let mut alive =
+            linked.filter(|node| !matches!(self.reports[node.index()], ServerReport::Ended { .. }));
         let Some(to) = alive.next() else { return };
         match self.hand_role_to(to) {
             Ok(()) => info!("handing the primary's role to replica {to}"),

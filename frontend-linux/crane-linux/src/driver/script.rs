@@ -165,6 +165,13 @@ impl<H: Host> Driver<H> {
         count > 0
     }
 
+    /// Drops entries that were read again and are not needed soon: for other replicas, or behind
+    /// the slot that is looked at next.
+    pub(super) fn forget_fetched(&mut self) {
+        let fed = self.server.run.as_ref().map_or(self.script.observed, |run| run.fed);
+        self.log.forget_fetched(fed.min(self.script.observed));
+    }
+
     /// Gives the server the entry in one slot. Returns whether it did.
     fn feed_slot(&mut self, slot: Slot, genesis: Slot) -> bool {
         let payload = match self.log.read(slot) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use clap::Parser;
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Entry, Message, Node};
 use crane_core::wire::{Endpoint, EntryPayload, Op};
 use crane_shm::region::{output, script};
@@ -143,6 +143,8 @@ impl Host for MemoryHost {
 
     fn ring(&mut self) {}
 
+    fn set_first_generation(&mut self, _: Generation) {}
+
     fn watch_state(&mut self, _: bool) {}
 }
 
@@ -244,20 +246,35 @@ impl Group {
         self.drivers[place].host().scripts.last().expect("it runs").clone()
     }
 
+    /// Calls `each` for every op that a replica's server was fed.
+    fn ops(&mut self, place: usize, mut each: impl FnMut(Op<'_>)) {
+        for (_, kind, payload) in self.script(place) {
+            if kind == script::ENTRY && !payload.is_empty() {
+                EntryPayload::decode(&payload).expect("an entry").ops().for_each(&mut each);
+            }
+        }
+    }
+
     /// The bytes that clients have sent, in the order of the script.
     fn sent(&mut self, place: usize) -> Vec<u8> {
         let mut sent = Vec::new();
-        for (_, kind, payload) in self.script(place) {
-            if kind != script::ENTRY || payload.is_empty() {
-                continue;
+        self.ops(place, |op| {
+            if let Op::Send { bytes, .. } = op {
+                sent.extend_from_slice(bytes);
             }
-            for op in EntryPayload::decode(&payload).expect("an entry").ops() {
-                if let Op::Send { bytes, .. } = op {
-                    sent.extend_from_slice(bytes);
-                }
-            }
-        }
+        });
         sent
+    }
+
+    /// The connections that were made, in the order of the script.
+    fn connects(&mut self, place: usize) -> Vec<ConnId> {
+        let mut connects = Vec::new();
+        self.ops(place, |op| {
+            if let Op::Connect { conn, .. } = op {
+                connects.push(conn);
+            }
+        });
+        connects
     }
 }
 
@@ -358,7 +375,7 @@ fn a_clients_bytes_reach_every_server_and_its_reply_only_the_client() {
         assert_eq!(group.script(place), group.script(0), "replica {place}");
     }
     for place in 0..3 {
-        let numbers = [9, 1, 0];
+        let numbers = [1, 1, 0];
         let kind = output::DATA;
         group.say(place, &RingRecord { kind, numbers, bytes: b"answer" });
         let reply = group.drivers[place].host().replies.get(&9).cloned();
@@ -414,5 +431,13 @@ fn a_server_that_died_alone_is_fed_again_from_the_disk() {
     assert!(host.fetches > 0);
     // Its clients were reset, and the next ones' generation was kept first.
     assert_eq!((host.resets.as_slice(), host.metas), (&[1][..], metas + 1));
-    assert!(group.drivers[place].clients.generation() > Generation(1));
+    let generation = group.drivers[place].clients.generation();
+    assert!(generation > Generation(1));
+    // The next one is the first of its generation, whatever key the host gives it.
+    group.input(place, DriverInput::Client(2, connected()));
+    group.run(100);
+    assert_eq!(
+        group.connects(place).last(),
+        Some(&ConnId { entry: node(place), generation, number: 1 })
+    );
 }

@@ -146,7 +146,7 @@ impl LinuxHost {
             daemon_pid: std::process::id(),
             server_pid: server.and_then(|server| server.pid()),
             frames_dropped: self.peers.frames_dropped.get(),
-            mark: server.and_then(|server| server.region().mark(hash_slot)),
+            mark: server.and_then(|server| server.region.mark(hash_slot)),
         }
     }
 
@@ -257,14 +257,19 @@ impl Host for LinuxHost {
 
     fn ring(&mut self) {
         if let Some(server) = &self.server {
-            server.region().script_bell.ring();
+            server.region.ring_script();
+        }
+    }
+
+    fn set_first_generation(&mut self, generation: Generation) {
+        if let Some(server) = &self.server {
+            server.region.set_first_generation(generation.0);
         }
     }
 
     fn watch_state(&mut self, watch: bool) {
         if let Some(server) = &self.server {
-            let state = u32::from(watch);
-            server.region().watch_state.store(state, std::sync::atomic::Ordering::SeqCst);
+            server.region.set_watch_state(watch);
         }
     }
 }

@@ -1,10 +1,8 @@
 //! The loop: waits for something to happen, hands it to the driver, and makes a round of passes.
 
 use std::future::pending;
-use std::sync::atomic::Ordering;
 
 use crane_core::paxos::WriteNumber;
-use crane_shm::ServerState;
 use crane_shm::region::TROUBLE_BYTES;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -232,13 +230,13 @@ impl Replica {
         self.driver.host().server.as_ref().filter(|server| server.number == number)?;
         while self.take_output() {}
         let server = self.driver.host().server.take()?;
-        let region = server.region();
-        region.set_state(ServerState::Exited);
+        let region = server.region;
+        region.set_exited();
         let mut space = [0; TROUBLE_BYTES];
         Some(ServerChange::Ended(ProgramEnd {
             ending,
-            clock: region.clock.load(Ordering::SeqCst),
-            admitted: region.admitted.load(Ordering::SeqCst),
+            clock: region.clock(),
+            admitted: region.admitted(),
             trouble: String::from_utf8_lossy(region.trouble(&mut space)).into_owned(),
         }))
     }
@@ -291,7 +289,7 @@ impl Replica {
         if let Some(server) = &mut host.server {
             server.output = Some(output);
             if count > 0 {
-                server.region().output_bell.ring();
+                server.region.ring_output();
             }
         }
         count > 0

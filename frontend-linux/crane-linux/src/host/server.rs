@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 use crane_core::id::{Generation, NodeId};
-use crane_shm::{Region, RingReader, RingWriter, Shared};
+use crane_shm::{DaemonSide, RingReader, RingWriter};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -15,7 +14,7 @@ use tokio::task::spawn_local;
 
 use crate::cell::{self, Report, Spec, upper};
 use crate::driver::ServerView;
-use crate::options::{Admission, ReplicaArgs, ServerFsync};
+use crate::options::{ReplicaArgs, ServerFsync};
 
 use super::{HostOutcome, Outcomes};
 
@@ -23,7 +22,8 @@ use super::{HostOutcome, Outcomes};
 pub(super) struct ServerProcess {
     /// The run's number.
     pub(super) number: u64,
-    shared: Shared,
+    /// What the process shares with the daemon.
+    pub(super) region: DaemonSide,
     /// The daemon's end of the script.
     pub(super) script: RingWriter,
     /// The daemon's end of the output; taken out while it is read.
@@ -55,36 +55,28 @@ impl ServerProcess {
     /// Returns the system's error.
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
         let StartOrder { number, me, generation, spec, directory, args } = order;
-        let (region, wake) = (directory.join("region"), directory.join("wake"));
+        let (file, wake) = (directory.join("region"), directory.join("wake"));
         // The files are new: a server of an earlier daemon, which may still be ending, keeps the
         // old ones.
-        for path in [&region, &wake] {
+        for path in [&file, &wake] {
             upper::remove_file(path)?;
         }
-        let mut name = region.as_os_str().as_encoded_bytes().to_vec();
+        let mut name = file.as_os_str().as_encoded_bytes().to_vec();
         name.push(0);
-        let shared =
-            Shared::create(&name, u32::from(me.number()), generation.0).map_err(|error| {
-                format!("{}: {}", region.display(), io::Error::from_raw_os_error(error))
-            })?;
-        let arrival = u32::from(args.admission == Admission::Arrival);
-        shared.region().admit_on_arrival.store(arrival, Ordering::SeqCst);
-        let keep = u32::from(args.server_fsync == ServerFsync::Keep);
-        shared.region().keep_fsync.store(keep, Ordering::SeqCst);
+        let node = u32::from(me.number());
+        let region = DaemonSide::create(&name, node, generation.0).map_err(|error| {
+            format!("{}: {}", file.display(), io::Error::from_raw_os_error(error))
+        })?;
+        region.set_keep_fsync(args.server_fsync == ServerFsync::Keep);
         let wake = make_fifo(&wake)?;
         // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
-        let (script, output) = unsafe { shared.daemon_ends() };
+        let (script, output) = unsafe { region.ends() };
         let cell = cell::start(&spec).await.map_err(|error| error.to_string())?;
         spawn_local(pass_reports(number, cell.reports, outcomes.clone()));
         spawn_local(pass_lines(cell.stdout, false));
         spawn_local(pass_lines(cell.stderr, true));
         let output = Some(output);
-        Ok(Self { number, shared, script, output, wake, cell: cell.child })
-    }
-
-    /// Returns the region that the process shares with the daemon.
-    pub(super) fn region(&self) -> &'static Region {
-        self.shared.region()
+        Ok(Self { number, region, script, output, wake, cell: cell.child })
     }
 
     /// Returns the pid of the program.
@@ -94,16 +86,16 @@ impl ServerProcess {
 
     /// Returns the driver's view of the program.
     pub(super) fn view(&self) -> ServerView {
-        let region = self.region();
+        let region = self.region;
         ServerView {
             state: region.state(),
-            admitted: region.admitted.load(Ordering::SeqCst),
-            clock: region.clock.load(Ordering::SeqCst),
-            connections: region.connections.load(Ordering::SeqCst),
-            deadline: region.deadline.load(Ordering::SeqCst),
-            entries: region.entries.load(Ordering::SeqCst),
-            bubbles: region.bubbles.load(Ordering::SeqCst),
-            uncovered_calls: region.uncovered_calls.load(Ordering::SeqCst),
+            admitted: region.admitted(),
+            clock: region.clock(),
+            connections: region.connections(),
+            deadline: region.deadline(),
+            entries: region.entries(),
+            bubbles: region.bubbles(),
+            uncovered_calls: region.uncovered_calls(),
         }
     }
 
@@ -120,7 +112,7 @@ impl ServerProcess {
         let mut context = Context::from_waker(Waker::noop());
         let mut buffer = ReadBuf::new(&mut space);
         let _ = Pin::new(&mut self.wake).poll_read(&mut context, &mut buffer);
-        self.region().wake_pending.store(0, Ordering::SeqCst);
+        self.region.hear_wake();
     }
 }
 

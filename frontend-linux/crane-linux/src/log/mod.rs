@@ -265,6 +265,18 @@ impl Log {
         }
     }
 
+    /// Drops batches that were read again and end at this slot or before it.
+    pub fn forget_fetched(&mut self, up_to: Slot) {
+        let dropped =
+            |batch: &Vec<FetchedRecord>| batch.last().is_none_or(|record| record.slot <= up_to);
+        let bytes = &mut self.fetched_bytes;
+        self.fetched.retain(|batch| {
+            let drop = dropped(batch);
+            *bytes -= if drop { bytes_of(batch) } else { 0 };
+            !drop
+        });
+    }
+
     fn put(&mut self, stored: &StoredRecord, payload: &[u8]) -> RecordPosition {
         if self.offset >= SEGMENT_BYTES {
             self.put_here(&StoredRecord::Closed, &[]);

@@ -11,11 +11,11 @@ use crate::turn::{Call, begin, takes_part};
 
 #[repr(C)]
 struct Ours {
-    /// How many meet.
+    /// The number of threads that meet.
     count: c_uint,
-    /// How many are there.
+    /// The number of threads that have arrived.
     arrived: c_uint,
-    /// How often they have met.
+    /// The number of meetings so far.
     meetings: c_uint,
 }
 

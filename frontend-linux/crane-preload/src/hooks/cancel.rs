@@ -52,7 +52,7 @@ unsafe extern "C-unwind" fn pthread_testcancel() {
 
 /// `struct _pthread_cleanup_buffer`; libc's own.
 #[repr(C)]
-pub struct Cleanup {
+pub(crate) struct Cleanup {
     places: [*mut c_void; 4],
 }
 
@@ -69,7 +69,7 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// `undo` fits `argument`.
-pub unsafe fn guarded(
+pub(crate) unsafe fn guarded(
     undo: unsafe extern "C" fn(*mut c_void),
     argument: *mut c_void,
     body: impl FnOnce(),

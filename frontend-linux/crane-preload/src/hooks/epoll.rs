@@ -12,8 +12,8 @@ use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
+use crate::readiness;
 use crate::turn::{Call, begin};
-use crate::watch;
 use crate::world::World;
 
 #[unsafe(no_mangle)]
@@ -85,12 +85,12 @@ unsafe extern "C" fn epoll_ctl(
         (libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD, None) => Err(libc::EFAULT),
         _ => Err(libc::EINVAL),
     };
-    // What is ready at once wakes who waits in the instance already.
+    // An interest that is ready at once wakes a thread that already waits in the instance.
     if result.is_ok()
         && operation != libc::EPOLL_CTL_DEL
         && let Some(watched) = lookup(descriptor)
     {
-        watch::changed(run, descriptors, watches, watched);
+        readiness::changed(run, descriptors, watches, watched);
     }
     held.end();
     errno::answer_int(result.map(|()| 0))
@@ -128,13 +128,13 @@ fn wait(
     held.world().descriptors.hold(place);
     let count = loop {
         let World { run, descriptors, watches, .. } = held.world();
-        let count = watches.collect(run, descriptors, place, space);
+        let count = readiness::collect(run, descriptors, watches, place, space);
         if count > 0 || timeout == Some(0) {
             break count;
         }
         if held.wait(On::Epoll(place), deadline) == Woken::Expired {
             let World { run, descriptors, watches, .. } = held.world();
-            break watches.collect(run, descriptors, place, space);
+            break readiness::collect(run, descriptors, watches, place, space);
         }
     };
     release(held.world(), place);

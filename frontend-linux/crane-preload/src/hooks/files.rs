@@ -16,7 +16,7 @@ use crate::world::{KEEP_FSYNC, World};
 /// Devices whose bytes are agreed upon.
 const RANDOM: [&CStr; 2] = [c"/dev/urandom", c"/dev/random"];
 
-/// What makes each write wait for the disk. The log is the durable truth; see `KEEP_FSYNC`.
+/// Flags that make each write wait for the disk. The log is the durable truth; see `KEEP_FSYNC`.
 const SYNC: c_int = libc::O_SYNC | libc::O_DSYNC;
 
 fn skips_sync() -> bool {
@@ -39,8 +39,8 @@ fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) ->
     errno::answer_int(result)
 }
 
-/// Whether a path is that of a source of random bytes.
-pub fn is_random(path: *const c_char) -> bool {
+/// Returns whether a path is that of a source of random bytes.
+pub(super) fn is_random(path: *const c_char) -> bool {
     // SAFETY: the hook's caller gave a path.
     let path = unsafe { CStr::from_ptr(path) };
     RANDOM.contains(&path)

@@ -10,11 +10,11 @@ use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 
 /// Everybody who waits.
-pub const ALL: u32 = u32::MAX;
+pub(super) const ALL: u32 = u32::MAX;
 
 /// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed
 /// nanoseconds, or what to answer instead of waiting.
-pub fn acquire(
+pub(super) fn acquire(
     held: &mut Held,
     address: *mut c_void,
     deadline: Result<u64, c_int>,
@@ -41,7 +41,7 @@ pub fn acquire(
 
 /// A call that may take a lock; `None`: the real call is due.
 #[inline]
-pub fn lock(
+pub(super) fn lock(
     address: *mut c_void,
     deadline: impl FnOnce(&mut Held) -> Result<u64, c_int>,
     attempt: impl FnMut() -> c_int,
@@ -55,7 +55,7 @@ pub fn lock(
 
 /// A call that never waits; `None`: the real call is due.
 #[inline]
-pub fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
+pub(super) fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
     let held = begin(Call::TryLock, 0)?;
     let result = attempt();
     held.end();
@@ -64,7 +64,11 @@ pub fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
 
 /// A call that frees a lock, and wakes up to `count` who wait for it; `None`: the real call is due.
 #[inline]
-pub fn unlock(address: *mut c_void, count: u32, release: impl FnOnce() -> c_int) -> Option<c_int> {
+pub(super) fn unlock(
+    address: *mut c_void,
+    count: u32,
+    release: impl FnOnce() -> c_int,
+) -> Option<c_int> {
     let mut held = begin(Call::Unlock, 0)?;
     let result = release();
     wake(&mut held, address, count);
@@ -74,7 +78,7 @@ pub fn unlock(address: *mut c_void, count: u32, release: impl FnOnce() -> c_int)
 
 /// Wakes up to `count` who wait for an address.
 #[inline]
-pub fn wake(held: &mut Held, address: *mut c_void, count: u32) {
+pub(super) fn wake(held: &mut Held, address: *mut c_void, count: u32) {
     let key = On::Address(address.addr()).key();
     let turn = &mut held.world().run.turn;
     if turn.may_wait(key) {
@@ -83,7 +87,7 @@ pub fn wake(held: &mut Held, address: *mut c_void, count: u32) {
 }
 
 /// No deadline.
-pub fn never(_: &mut Held) -> Result<u64, c_int> {
+pub(super) fn never(_: &mut Held) -> Result<u64, c_int> {
     Ok(NEVER)
 }
 

@@ -10,7 +10,7 @@ use std::ptr;
 use super::threads;
 use crate::real::{DLSYM, find_dlsym};
 
-/// What the hook answers itself; null: the real dlsym is due.
+/// Returns the hook's own answer; null: the real dlsym is due.
 unsafe extern "C" fn own(handle: *mut c_void, name: *const c_char) -> *const c_void {
     find_dlsym();
     if handle != libc::RTLD_NEXT || name.is_null() {

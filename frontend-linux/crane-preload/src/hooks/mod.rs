@@ -2,12 +2,12 @@
 //! wait and ask again, end.
 
 mod barrier;
-pub mod cancel;
+pub(crate) mod cancel;
 mod condition;
 mod epoll;
 mod files;
 mod lock;
-pub mod lookup;
+pub(crate) mod lookup;
 mod mutex;
 mod names;
 mod once;
@@ -21,6 +21,6 @@ mod sleep;
 mod sockets;
 mod stdio;
 mod stream;
-pub mod threads;
+pub(crate) mod threads;
 mod time;
 mod transfer;

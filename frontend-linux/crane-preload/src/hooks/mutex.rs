@@ -15,7 +15,7 @@ fn attempt(mutex: *mut Mutex) -> c_int {
     unsafe { real(mutex) }
 }
 
-/// As [`attempt`], for calls that would wait: an error-checking mutex tells its owner.
+/// As [`attempt`], for calls that would wait: an error-checking mutex refuses its owner.
 fn attempt_or_deadlock(mutex: *mut Mutex) -> c_int {
     match attempt(mutex) {
         libc::EBUSY if locks_itself(mutex) => libc::EDEADLK,
@@ -23,8 +23,8 @@ fn attempt_or_deadlock(mutex: *mut Mutex) -> c_int {
     }
 }
 
-/// Whether an error-checking mutex is locked again by its owner. A normal one waits for ever then,
-/// as POSIX says; a recursive one does not come here.
+/// Returns whether an error-checking mutex's owner locks it again. A normal one waits for ever
+/// then, as POSIX says; a recursive one does not come here.
 fn locks_itself(mutex: *mut Mutex) -> bool {
     // Owner and kind lie at bytes 8 and 16 (glibc's struct __pthread_mutex_s on x86-64).
     // SAFETY: a mutex is 40 bytes and aligned for an int.
@@ -36,12 +36,12 @@ fn locks_itself(mutex: *mut Mutex) -> bool {
 }
 
 /// Takes a mutex in the turn; for condition variables.
-pub fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
+pub(super) fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
     lock::acquire(held, mutex.cast(), Ok(NEVER), || attempt(mutex))
 }
 
 /// Frees a mutex in the turn, and wakes the first who waits for it.
-pub fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
+pub(super) fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
     let real = real!(pthread_mutex_unlock: fn(*mut Mutex) -> c_int);
     // SAFETY: the caller of the hook gave a mutex.
     let result = unsafe { real(mutex) };

@@ -13,11 +13,11 @@ use crate::turn::Call;
 use crate::world::World;
 
 /// Nowhere: the unspecified IPv4 address, port 0.
-pub const UNBOUND: Endpoint = Endpoint::from_ipv4([0; 4], 0);
+pub(super) const UNBOUND: Endpoint = Endpoint::from_ipv4([0; 4], 0);
 
-/// Whether the number is that of a client's connection. Asked by callers outside of the turn; the
-/// answer only decides how a result is decorated.
-pub fn is_virtual_socket(descriptor: c_int) -> bool {
+/// Returns whether the number is that of a client's connection. Callers are outside of the turn;
+/// the answer only decides how a result is decorated.
+pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
     let mut result = false;
     if let Some(place) = lookup(descriptor)
         && let Some(mut held) = crate::turn::enter()
@@ -32,7 +32,10 @@ pub fn is_virtual_socket(descriptor: c_int) -> bool {
 ///
 /// # Safety
 /// `address` leads to `length` bytes.
-pub unsafe fn endpoint(address: *const sockaddr, length: socklen_t) -> Option<(Endpoint, bool)> {
+pub(super) unsafe fn endpoint(
+    address: *const sockaddr,
+    length: socklen_t,
+) -> Option<(Endpoint, bool)> {
     if address.is_null() || (length as usize) < size_of::<libc::sa_family_t>() {
         return None;
     }
@@ -60,7 +63,12 @@ pub unsafe fn endpoint(address: *const sockaddr, length: socklen_t) -> Option<(E
 ///
 /// # Safety
 /// If not null, `address` and `length` lead to the caller's places.
-pub unsafe fn give(endpoint: Endpoint, ipv6: bool, address: *mut sockaddr, length: *mut socklen_t) {
+pub(super) unsafe fn give(
+    endpoint: Endpoint,
+    ipv6: bool,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+) {
     if address.is_null() || length.is_null() {
         return;
     }
@@ -86,7 +94,7 @@ pub unsafe fn give(endpoint: Endpoint, ipv6: bool, address: *mut sockaddr, lengt
     }
 }
 
-/// Both ends of what a description stands for; the second `None`: not connected.
+/// Returns both ends of a description's connection; the second `None`: not connected.
 fn ends(
     world: &mut World,
     place: crate::descriptors::TableEntry,

@@ -9,8 +9,9 @@ use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 use super::time::{after, duration};
 use crate::errno;
 use crate::execution::On;
+use crate::readiness;
 use crate::turn::{Call, Held, begin};
-use crate::watch::{self, PollSet};
+use crate::watch::PollSet;
 use crate::world::World;
 
 /// Descriptors that select(2) can name.
@@ -25,7 +26,7 @@ fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) ->
     let me = held.me.0 as usize;
     let ready = loop {
         let World { run, descriptors, watches, .. } = held.world();
-        let ready = watch::scan(run, descriptors, watches, entries);
+        let ready = readiness::scan(run, descriptors, watches, entries);
         if ready > 0 || timeout == Some(0) {
             break ready;
         }
@@ -34,7 +35,7 @@ fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) ->
         *held.world().watches.set_of(me) = PollSet::EMPTY;
         if woken == Woken::Expired {
             let World { run, descriptors, watches, .. } = held.world();
-            break watch::scan(run, descriptors, watches, entries);
+            break readiness::scan(run, descriptors, watches, entries);
         }
     };
     held.end();
@@ -114,10 +115,10 @@ unsafe extern "C" fn __ppoll_chk(
 /// The three sets of select(2): reading, writing, exceptions.
 type Sets = [*mut fd_set; 3];
 
-/// What select's sets ask for, in poll's words.
+/// The conditions that select's sets ask for, in poll's words.
 const ASKED: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
 
-/// What answers them: a set is also ready at the end or an error, as in the kernel's own select.
+/// The conditions that answer them: as in the kernel's select, an end or an error does so, too.
 const ANSWERED: [i16; 3] =
     [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
 

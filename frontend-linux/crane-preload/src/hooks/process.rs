@@ -9,24 +9,24 @@ use crane_shm::sys;
 use libc::pid_t;
 
 use crate::descriptors::{DescriptionKind, TableEntry};
+use crate::trouble;
 use crate::turn::{self, Call, begin};
 use crate::world::{self, PROCESS, World};
 
 /// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
-const CANNOT_SERVE: usize = 69;
+const CANNOT_SERVE: u8 = 69;
 
-const SERVES: &[u8] =
-    b"crane: a child process of the server uses a client's socket; servers that fork \
-    to serve are not supported yet: let it serve by threads, and run it in the foreground\n";
+const SERVES: &str = "a child process of the server uses a client's socket; servers that fork to \
+    serve are not supported yet: let it serve by threads, and run it in the foreground";
 
-/// Counts something that the determinism contract does not cover, and tells the daemon once per
-/// kind.
-pub fn uncovered(world: &mut World, what: &'static str) {
-    world.region.uncovered_calls.fetch_add(1, Ordering::Relaxed);
-    if world.told.contains(&what) {
+/// Counts a call that the determinism contract does not cover, and notes its kind once for the
+/// daemon.
+pub(super) fn uncovered(world: &mut World, what: &'static str) {
+    world.region.count_uncovered();
+    if world.noted.contains(&what) {
         return;
     }
-    if let Some(free) = world.told.iter_mut().find(|told| told.is_empty()) {
+    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
         *free = what;
     }
     world.output.note(1, what);
@@ -34,22 +34,19 @@ pub fn uncovered(world: &mut World, what: &'static str) {
 
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
 /// is the end; pipes and the like are the kernel's there.
-pub fn refuse_in_child(place: TableEntry) {
+pub(super) fn refuse_in_child(place: TableEntry) {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process == sys::pid() {
         return;
     }
     // SAFETY: a child has a copy of its own, and one thread.
     let kind = unsafe { world::world() }.descriptors.at(place).kind;
-    if !matches!(
+    if matches!(
         kind,
         DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Epoll
     ) {
-        return;
+        trouble::end(CANNOT_SERVE, SERVES);
     }
-    let _ = sys::write(2, SERVES);
-    // SAFETY: exit_group does not return.
-    unsafe { sys::syscall(libc::SYS_exit_group, [CANNOT_SERVE, 0, 0, 0, 0, 0]) };
 }
 
 fn fork_in_turn() -> pid_t {
@@ -59,7 +56,7 @@ fn fork_in_turn() -> pid_t {
         return unsafe { real() };
     };
     let world = held.world();
-    // What a pipe carries may come from a child from now on.
+    // From now on a pipe's bytes may come from a child.
     world.descriptors.give_channels_to_kernel();
     uncovered(world, "fork: what a child process does is not replicated");
     // Handlers that the program registered may come to our hooks.

@@ -8,15 +8,15 @@ use rand_chacha::rand_core::RngCore;
 use crate::errno;
 use crate::turn::{Call, begin};
 
-/// What getentropy(3) allows at a time.
+/// Bytes that getentropy(3) allows at a time.
 const ENTROPY_MAX: usize = 256;
 
-/// What getrandom(2) knows, and which of it cannot be asked for together.
+/// The flags that getrandom(2) knows, and those that exclude each other.
 const FLAGS: c_uint = libc::GRND_NONBLOCK | SOURCES;
 const SOURCES: c_uint = libc::GRND_RANDOM | libc::GRND_INSECURE;
 
 /// Fills with agreed random bytes; false: the real call is due.
-pub fn fill(space: &mut [u8]) -> bool {
+pub(super) fn fill(space: &mut [u8]) -> bool {
     let Some(mut held) = begin(Call::Random, space.len() as u32) else { return false };
     held.world().random.fill_bytes(space);
     held.end();

@@ -18,7 +18,7 @@ fn attempt_write(rwlock: *mut Rwlock) -> c_int {
     unsafe { real(rwlock) }
 }
 
-/// Whether the caller is the one who writes: it would wait for itself.
+/// Returns whether the caller holds the lock for writing: it would wait for itself.
 fn locks_itself(rwlock: *mut Rwlock) -> bool {
     // The writer lies at byte 24 (glibc's struct __pthread_rwlock_arch_t on x86-64).
     // SAFETY: a lock is 56 bytes and aligned for an int.

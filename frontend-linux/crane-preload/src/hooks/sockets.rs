@@ -19,11 +19,11 @@ use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
+use crate::readiness;
 use crate::turn::{Call, Held, begin};
-use crate::watch;
 use crate::world::World;
 
-/// How many connections may wait to be accepted, whatever the server asks for: where a kernel lets
+/// Connections that may wait to be accepted, whatever the server asks for: where a kernel lets
 /// the clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), admission would have to
 /// reset them.
 const BACKLOG: u32 = CONNECTIONS as u32;
@@ -37,7 +37,7 @@ fn stand_in(ipv6: bool, flags: c_int) -> Result<c_int, c_int> {
         sys::syscall(libc::SYS_socket, [family as usize, kind, 0, 0, 0, 0])
     });
     match made {
-        // Where IPv6 is switched off, an IPv4 socket stands in as well.
+        // With IPv6 switched off, an IPv4 socket serves as the stand-in.
         Err(libc::EAFNOSUPPORT) if ipv6 => stand_in(false, flags),
         made => made.map(|descriptor| descriptor as c_int),
     }
@@ -69,7 +69,7 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
     errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_socket, arguments) }))
 }
 
-/// Which port a socket gets when it asks for any.
+/// Returns the port for a socket that asks for any.
 fn any_port(world: &mut World, ipv6: bool) -> u16 {
     while world.run.sockets.is_bound(world.next_port, ipv6) {
         world.next_port += 1;
@@ -314,5 +314,5 @@ fn wake_all(world: &mut World, place: TableEntry) {
     let World { run, descriptors, watches, .. } = world;
     run.turn.wake(On::Read(place).key(), u32::MAX);
     run.turn.wake(On::Write(place).key(), u32::MAX);
-    watch::changed(run, descriptors, watches, place);
+    readiness::changed(run, descriptors, watches, place);
 }

@@ -1,4 +1,4 @@
-//! Streams of stdio upon what we stand in for: fopen of a random device, fdopen, fileno.
+//! Streams of stdio on the library's own descriptors: fopen of a random device, fdopen, fileno.
 //!
 //! stdio reads and writes by calls inside of libc, which no hook sees. Such a stream is made of
 //! callbacks (fopencookie(3)) that come to our own read and write.
@@ -27,7 +27,7 @@ unsafe extern "C" {
     fn fopencookie(cookie: *mut c_void, mode: *const c_char, callbacks: Callbacks) -> *mut FILE;
 }
 
-/// Which stream belongs to a descriptor; asked by fileno.
+/// The streams, each with its descriptor, for fileno.
 static STREAMS: [AtomicPtr<FILE>; 1024] = [const { AtomicPtr::new(ptr::null_mut()) }; 1024];
 
 unsafe extern "C" fn read_random(_: *mut c_void, start: *mut c_char, length: usize) -> isize {

@@ -239,7 +239,7 @@ fn each(
     mut one: impl FnMut(*mut msghdr, usize) -> isize,
 ) -> c_int {
     for index in 0..count as usize {
-        // SAFETY: the hook's caller gave so many messages.
+        // SAFETY: the hook's caller gave this number of messages.
         let message = unsafe { messages.add(index) };
         // SAFETY: as above.
         let done = one(unsafe { &raw mut (*message).msg_hdr }, index);
@@ -369,7 +369,7 @@ fn send_file(
     Some(result)
 }
 
-/// Reads at the offset, or where the file stands; either moves on.
+/// Reads at the offset, or else at the file's position, and advances it.
 fn read_file(from: c_int, offset: *mut off_t, space: &mut [u8]) -> Result<usize, c_int> {
     if offset.is_null() {
         return sys::read(from, space);

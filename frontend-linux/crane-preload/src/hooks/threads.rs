@@ -25,11 +25,11 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 /// that those of the program still have the turn.
 const ROUNDS: usize = 4;
 
-/// How many robust mutexes an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
+/// Robust mutexes that an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
 const HEIRLOOMS_MAX: usize = 2048;
 
 /// Before the first thread: makes the key. The value counts the rounds that are left.
-pub fn prepare() {
+pub(crate) fn prepare() {
     let mut key: pthread_key_t = 0;
     // SAFETY: the key is ours; the destructor fits.
     let result = unsafe { libc::pthread_key_create(&raw mut key, Some(at_end)) };
@@ -45,8 +45,8 @@ fn watch_end() {
     unsafe { libc::pthread_setspecific(KEY.load(Ordering::SeqCst), ROUNDS as *const c_void) };
 }
 
-/// Where the hook of pthread_create is.
-pub fn hook_address() -> *const c_void {
+/// Returns the address of the hook of pthread_create.
+pub(crate) fn hook_address() -> *const c_void {
     pthread_create as *const c_void
 }
 
@@ -166,8 +166,8 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     held.end_thread();
 }
 
-/// Whoever waits for a robust mutex of the ending thread gets it, as soon as the kernel has said
-/// so: the next thread to run waits for that (see [`Held::end_thread`]).
+/// Wakes the waiters for robust mutexes of the ending thread. They get them when the kernel has
+/// said so: the next thread to run waits for that (see [`Held::end_thread`]).
 fn wake_heirs(world: &mut World) {
     // struct robust_list_head of get_robust_list(2). In libc's mutex the list's link lies at byte
     // 32.
@@ -182,7 +182,7 @@ fn wake_heirs(world: &mut World) {
     // SAFETY: libc's list of this thread, which leads back to its head.
     let mut link = unsafe { *head };
     for _ in 0..HEIRLOOMS_MAX {
-        // The lowest bit tells mutexes with priority inheritance.
+        // The lowest bit marks mutexes with priority inheritance.
         let place = link & !1;
         if place == head.addr() || place == 0 {
             return;
@@ -193,8 +193,8 @@ fn wake_heirs(world: &mut World) {
     }
 }
 
-/// Which of ours a handle means.
-pub fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
+/// Finds the thread of a handle.
+pub(crate) fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
     let place = world.threads.iter().position(|thread| thread.handle == handle && handle != 0)?;
     Some(ThreadId(place as u16))
 }

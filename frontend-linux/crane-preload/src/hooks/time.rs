@@ -13,29 +13,29 @@ use crate::turn::{Call, Held, begin};
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000_000_000;
 
-/// What the monotonic clocks say at the program's start: like a machine that was started a while
+/// The monotonic clocks' value at the program's start: like a machine that was started a while
 /// ago.
 const UPTIME: u64 = 1_000 * SECOND;
 
 /// A time in nanoseconds; negative ones are 0.
-pub fn nanoseconds(time: &timespec) -> u64 {
+pub(super) fn nanoseconds(time: &timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// A duration as the caller gave it; `None`: not a duration.
-pub fn duration(time: &timespec) -> Option<u64> {
+pub(super) fn duration(time: &timespec) -> Option<u64> {
     let valid = time.tv_sec >= 0 && (0..SECOND as i64).contains(&time.tv_nsec);
     valid.then(|| nanoseconds(time))
 }
 
-/// Whether a clock counts from the start rather than from 1970.
+/// Returns whether a clock counts from the start rather than from 1970.
 fn is_monotonic(clock: clockid_t) -> bool {
     let since_1970 = [libc::CLOCK_REALTIME, libc::CLOCK_REALTIME_COARSE, libc::CLOCK_TAI];
     !since_1970.contains(&clock)
 }
 
-/// What a clock says, in nanoseconds. Processor-time clocks count agreed time, too.
+/// Returns a clock's value in nanoseconds. Processor-time clocks count agreed time, too.
 fn now(held: &mut Held, clock: clockid_t) -> u64 {
     let world = held.world();
     let (agreed, start) = (world.run.gate.agreed(), world.start);
@@ -47,13 +47,17 @@ fn now(held: &mut Held, clock: clockid_t) -> u64 {
     }
 }
 
-/// Whether there is such a clock; negative numbers are processor times of processes and threads.
+/// Returns whether the clock exists; negative numbers are processor times of processes and threads.
 fn exists(clock: clockid_t) -> bool {
     clock <= libc::CLOCK_TAI
 }
 
 /// As [`deadline`], for locks: they know two clocks, and refuse what is no time (`EINVAL`).
-pub fn limit(held: &mut Held, clock: clockid_t, limit: *const timespec) -> Result<u64, c_int> {
+pub(super) fn limit(
+    held: &mut Held,
+    clock: clockid_t,
+    limit: *const timespec,
+) -> Result<u64, c_int> {
     // SAFETY: the caller's time, if it gave one.
     let within =
         unsafe { limit.as_ref() }.is_none_or(|limit| (0..SECOND as i64).contains(&limit.tv_nsec));
@@ -64,7 +68,7 @@ pub fn limit(held: &mut Held, clock: clockid_t, limit: *const timespec) -> Resul
 }
 
 /// The agreed time at which a clock reaches `limit`; none: never.
-pub fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
+pub(super) fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
     // SAFETY: the caller's time, if it gave one.
     let Some(limit) = (unsafe { limit.as_ref() }) else { return NEVER };
     let limit = nanoseconds(limit);
@@ -77,7 +81,7 @@ pub fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u6
 }
 
 /// The agreed time `duration` nanoseconds from now.
-pub fn after(held: &mut Held, duration: u64) -> u64 {
+pub(super) fn after(held: &mut Held, duration: u64) -> u64 {
     held.world().run.gate.agreed().saturating_add(duration).min(NEVER - 1)
 }
 

@@ -14,17 +14,18 @@ use super::time::after;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::output::Output;
+use crate::readiness::{self, kernel_readiness};
 use crate::turn::{Call, Held, begin};
-use crate::watch::{self, kernel_readiness};
+use crate::watch;
 use crate::world::World;
 
-/// The daemon is told how far the server has read in steps of this size: it then lets the client
-/// send more. A quarter of the window keeps the client busy without many words.
+/// The server reports to the daemon in steps of this size how far it has read; the daemon then lets
+/// the client send more. A quarter of the window keeps the client busy with few records.
 const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
 
-/// How a call wants to be answered.
+/// The flags of a call that decide its answer.
 #[derive(Clone, Copy, Default)]
-pub struct RecvFlags {
+pub(super) struct RecvFlags {
     /// `MSG_PEEK`.
     pub peek: bool,
     /// `MSG_WAITALL`.
@@ -36,8 +37,8 @@ pub struct RecvFlags {
 }
 
 impl RecvFlags {
-    /// What flags of recv(2) or send(2) say.
-    pub fn of(flags: c_int) -> Self {
+    /// Reads the flags of recv(2) or send(2).
+    pub(super) fn of(flags: c_int) -> Self {
         Self {
             peek: flags & libc::MSG_PEEK != 0,
             all: flags & libc::MSG_WAITALL != 0,
@@ -47,11 +48,12 @@ impl RecvFlags {
     }
 
     /// read(2), write(2) and their vectors.
-    pub const PLAIN: Self = Self { peek: false, all: false, at_once: false, no_signal: false };
+    pub(super) const PLAIN: Self =
+        Self { peek: false, all: false, at_once: false, no_signal: false };
 }
 
 /// Starts a call about a descriptor of ours. `None`: the real call is due.
-pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
+pub(super) fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
     let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
     let Some(held) = held else {
@@ -69,7 +71,7 @@ pub fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
 }
 
 /// Reads into `spaces`. `real` is the kernel's call, for what the kernel knows.
-pub fn receive(
+pub(super) fn receive(
     descriptor: c_int,
     spaces: &mut [iovec],
     manner: RecvFlags,
@@ -119,7 +121,7 @@ pub fn receive(
 }
 
 /// Writes `pieces`. `real` is the kernel's call, for what the kernel knows.
-pub fn send(
+pub(super) fn send(
     descriptor: c_int,
     pieces: &[iovec],
     manner: RecvFlags,
@@ -194,20 +196,20 @@ pub fn send(
     result
 }
 
-/// Whether a reset connection still has to tell its error; it has told it afterwards.
-pub fn report_reset(world: &mut World, place: TableEntry) -> bool {
-    !std::mem::replace(&mut world.descriptors.at(place).reset_told, true)
+/// Returns whether a reset connection still has to report its error; after this it has.
+pub(super) fn report_reset(world: &mut World, place: TableEntry) -> bool {
+    !std::mem::replace(&mut world.descriptors.at(place).reset_reported, true)
 }
 
-/// A reference less; what the description stands for ends with the last.
-pub fn release(world: &mut World, place: TableEntry) {
+/// Takes a reference from a description, and ends its object with the last one.
+pub(super) fn release(world: &mut World, place: TableEntry) {
     if world.descriptors.release(place) {
         dispose(world, place);
     }
 }
 
-/// The last reference is gone: ends what the description stands for.
-pub fn dispose(world: &mut World, place: TableEntry) {
+/// Ends the object of a description without references.
+pub(super) fn dispose(world: &mut World, place: TableEntry) {
     let World { descriptors, watches, run, output, of_conn, of_listener, .. } = world;
     watches.forget(descriptors, place);
     let description = *descriptors.at(place);
@@ -230,25 +232,26 @@ pub fn dispose(world: &mut World, place: TableEntry) {
         DescriptionKind::Channel { peer } if peer != place => other_end = Some(peer),
         _ => {}
     }
-    descriptors.free(place);
     if let Some(peer) = other_end {
         // The other end reads the end of the stream, or cannot write any more; it is alone now.
-        if descriptors.at(peer).kind == (DescriptionKind::Channel { peer: place }) {
-            descriptors.at(peer).kind = DescriptionKind::Channel { peer };
-        }
+        descriptors.at(place).kind = DescriptionKind::Kernel;
+        descriptors.at(peer).kind = DescriptionKind::Channel { peer };
+        descriptors.free(place);
         used(world, peer, peer);
+    } else {
+        descriptors.free(place);
     }
 }
 
 /// Something went through a channel: both ends may have changed.
-pub fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
+pub(super) fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
     for end in [place, peer] {
         let World { run, descriptors, watches, .. } = &mut *world;
         let description = descriptors.at(end);
         description.edges = description.edges.wrapping_add(1);
         run.turn.wake(On::Read(end).key(), u32::MAX);
         run.turn.wake(On::Write(end).key(), u32::MAX);
-        watch::changed(run, descriptors, watches, end);
+        readiness::changed(run, descriptors, watches, end);
         if place == peer {
             break;
         }
@@ -256,7 +259,7 @@ pub fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
 }
 
 /// Bytes in all pieces.
-pub fn length(pieces: &[iovec]) -> usize {
+pub(super) fn length(pieces: &[iovec]) -> usize {
     pieces.iter().map(|piece| piece.iov_len).sum()
 }
 
@@ -359,7 +362,7 @@ fn send_to(
 }
 
 /// Writes as many bytes as the window has room for.
-pub fn send_bytes(
+pub(super) fn send_bytes(
     run: &mut ProgramExecution,
     output: &mut Output,
     conn: ConnIndex,

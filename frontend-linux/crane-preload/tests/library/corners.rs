@@ -1,4 +1,4 @@
-//! What POSIX and Linux promise in the corners of calls, natively and under the preload library.
+//! The promises of POSIX and Linux in the corners of calls, natively and under the library.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crane_core::wire::{Op, Schedule};
 
-use crate::driver::{Driver, corners};
+use crate::driver::{Driver, Library, corners};
 
 /// The probes of `programs/threads.c`.
 const OF_THREADS: [&str; 12] = [
@@ -71,7 +71,8 @@ fn the_probes_hold_under_the_library() {
 
 /// Runs one probe to its end: its exit code, and what it printed.
 fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
-    let mut driver = Driver::start_program(program, &[name], quantum, Schedule::Serial, false);
+    let mut driver =
+        Driver::start_program(program, &[name], quantum, Schedule::Serial, Library::Product);
     // A probe that waits for what never comes is noticed at once; one that goes round and round is
     // not.
     driver.timeout = Duration::from_secs(20);
@@ -79,7 +80,7 @@ fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
     (end.code, end.printed)
 }
 
-/// What the server of the probe "connections" sends to its first client.
+/// The answer of the probe "connections" to its first client.
 const REPLY: &[u8] = b"one one one one fileab\n";
 
 #[test]
@@ -122,7 +123,8 @@ fn connections_hold_natively() {
 fn connections_hold_under_the_library() {
     let program = &corners()[1];
     let arguments = ["connections", "7777"];
-    let mut driver = Driver::start_program(program, &arguments, 100, Schedule::Serial, false);
+    let mut driver =
+        Driver::start_program(program, &arguments, 100, Schedule::Serial, Library::Product);
     let conn = Driver::conn;
     let steps: [&[Op<'_>]; 5] = [
         &[Driver::connect(1), Op::Send { conn: conn(1), offset: 0, bytes: b"abcdefghij" }],
@@ -157,7 +159,7 @@ fn connections_hold_under_the_library() {
 /// Closes a connection with a reset.
 fn reset(client: TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    // SAFETY: a live descriptor and a live value of the length that is told.
+    // SAFETY: a live descriptor and a live value of the given length.
     let result = unsafe {
         libc::setsockopt(
             std::os::fd::AsRawFd::as_raw_fd(&client),

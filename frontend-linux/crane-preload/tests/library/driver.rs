@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
-use crane_shm::region::{output, script};
-use crane_shm::{RingReader, RingWriter, ServerState, Shared};
+use crane_shm::region::{TROUBLE_BYTES, output, script};
+use crane_shm::{DaemonSide, RingReader, RingWriter, ServerState};
 
 const START: u64 = 1_700_000_000_000_000_000;
 
 /// One run.
 pub struct Driver {
-    shared: Shared,
+    region: DaemonSide,
     script: RingWriter,
     output: RingReader,
     child: Child,
@@ -32,16 +32,16 @@ pub struct Driver {
     pub notes: Vec<String>,
     /// Ports listened at.
     pub listens: Vec<u16>,
-    /// Bytes that no clock step was granted for yet wait this long before they are fed.
+    /// Each entry waits this long before it is fed.
     pub pause: Duration,
-    /// For how long the server may neither rest nor end.
+    /// The time that the server may take to rest or end.
     pub timeout: Duration,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
-    /// What the program printed.
+    /// The program's output.
     pub printed: String,
     /// Its exit code.
     pub code: Option<i32>,
@@ -49,6 +49,8 @@ pub struct End {
     pub clock: u64,
     /// The schedule and output hashes at the last slot that was fed before the end.
     pub hashes: (u64, u64),
+    /// The reason for its end that the library left for the daemon.
+    pub trouble: String,
 }
 
 /// The probe, compiled once.
@@ -78,24 +80,46 @@ fn compiled(name: &str) -> PathBuf {
     program
 }
 
-/// The library, built once: cargo does not build a cdylib for tests by itself.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        let result = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
-            .arg(manifest)
-            .arg("--target-dir")
-            .arg(&place)
-            // As crane-linux builds it.
-            .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
-            .status()
-            .unwrap();
-        assert!(result.success(), "the library builds");
-        place.join("release/libcrane_preload.so")
-    })
+/// The library in front of the program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Library {
+    /// The product's.
+    Product,
+    /// The control: ops are admitted when they arrive.
+    OnArrival,
+}
+
+impl Library {
+    /// Returns its path.
+    fn path(self) -> &'static Path {
+        static PRODUCT: OnceLock<PathBuf> = OnceLock::new();
+        static ON_ARRIVAL: OnceLock<PathBuf> = OnceLock::new();
+        match self {
+            Self::Product => PRODUCT.get_or_init(|| built("library", &[])),
+            Self::OnArrival => {
+                ON_ARRIVAL.get_or_init(|| built("arrival", &["--features", "arrival"]))
+            }
+        }
+    }
+}
+
+/// A library, built into a folder of its own: cargo does not build a cdylib for tests by itself.
+fn built(name: &str, features: &[&str]) -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let result = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+        .arg(manifest)
+        .args(features)
+        .arg("--target-dir")
+        .arg(&place)
+        // As crane-linux builds it, and with the tables checked after each change.
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
+        .status()
+        .unwrap();
+    assert!(result.success(), "the library builds");
+    place.join("release/libcrane_preload.so")
 }
 
 fn zero_ended(path: &Path) -> Vec<u8> {
@@ -104,8 +128,8 @@ fn zero_ended(path: &Path) -> Vec<u8> {
 
 impl Driver {
     /// Starts the probe with these arguments; its replica is node 1.
-    pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, on_arrival: bool) -> Self {
-        Self::start_program(probe(), arguments, quantum, schedule, on_arrival)
+    pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, library: Library) -> Self {
+        Self::start_program(probe(), arguments, quantum, schedule, library)
     }
 
     /// As [`Driver::start`], of another program.
@@ -114,16 +138,28 @@ impl Driver {
         arguments: &[&str],
         quantum: u32,
         schedule: Schedule,
-        on_arrival: bool,
+        library: Library,
+    ) -> Self {
+        let first = script::GENESIS;
+        Self::start_script(first, program, arguments, quantum, schedule, library)
+    }
+
+    /// As [`Driver::start_program`], with a script whose first record is of this kind.
+    pub fn start_script(
+        first: u32,
+        program: &Path,
+        arguments: &[&str],
+        quantum: u32,
+        schedule: Schedule,
+        library: Library,
     ) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let run = RUNS.fetch_add(1, Ordering::SeqCst);
         let name = format!("run-{}-{run}", std::process::id());
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&place).unwrap();
-        let (region, wake) = (place.join("region"), place.join("wake"));
-        let shared = Shared::create(&zero_ended(&region), 1, 1).unwrap();
-        shared.region().admit_on_arrival.store(u32::from(on_arrival), Ordering::SeqCst);
+        let (shared, wake) = (place.join("region"), place.join("wake"));
+        let region = DaemonSide::create(&zero_ended(&shared), 1, 1).unwrap();
         let path = zero_ended(&wake);
         // SAFETY: the path ends with a zero byte.
         assert_eq!(unsafe { libc::mkfifo(path.as_ptr().cast(), 0o600) }, 0);
@@ -131,7 +167,7 @@ impl Driver {
         // SAFETY: as above.
         assert!(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) } >= 0);
         // SAFETY: one driver owns the daemon's ends.
-        let (mut script, output) = unsafe { shared.daemon_ends() };
+        let (mut script, output) = unsafe { region.ends() };
         let genesis = Genesis {
             group: 7,
             members: Default::default(),
@@ -147,18 +183,18 @@ impl Driver {
         genesis.members.push(founder).unwrap();
         let mut space = [0; 4096];
         let length = genesis.encode(&mut space).unwrap();
-        script.push(script::GENESIS, [1, 0, 0], &[&space[..length]]).unwrap();
+        script.push(first, [1, 0, 0], &[&space[..length]]).unwrap();
         let child = Command::new(program)
             .args(arguments)
-            .env("LD_PRELOAD", library())
-            .env("CRANE_REGION", &region)
+            .env("LD_PRELOAD", library.path())
+            .env("CRANE_REGION", &shared)
             .env("CRANE_WAKE", &wake)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         Self {
-            shared,
+            region,
             script,
             output,
             child,
@@ -196,11 +232,27 @@ impl Driver {
         self.timestamp += 1000;
         let bytes = entry.finish(self.timestamp, self.grant);
         self.script.push(script::ENTRY, [self.slot, 0, 0], &[bytes]).unwrap();
-        self.shared.region().script_bell.ring();
+        self.region.ring_script();
+    }
+
+    /// Appends a record that no daemon writes, and waits for the server's end.
+    pub fn feed_nonsense(&mut self) {
+        self.script.push(99, [0; 3], &[]).unwrap();
+        self.region.ring_script();
+        let since = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(since.elapsed() < self.timeout, "the server lives");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Begins a generation: clients of the one before are reset.
+    pub fn begin_generation(&mut self, generation: u64) {
+        self.region.set_first_generation(generation);
     }
 
     fn collect(&mut self) {
-        self.shared.region().wake_pending.store(0, Ordering::SeqCst);
+        self.region.hear_wake();
         while let Some(record) = self.output.peek().unwrap() {
             let number = record.numbers[0] as usize;
             match record.kind {
@@ -214,7 +266,7 @@ impl Driver {
             }
             self.output.pop();
         }
-        self.shared.region().output_bell.ring();
+        self.region.ring_output();
     }
 
     /// Grants and lets deadlines pass until the server is quiescent and waits for ops, or has
@@ -227,12 +279,12 @@ impl Driver {
                 self.collect();
                 return false;
             }
-            let region = self.shared.region();
-            let current = region.admitted.load(Ordering::SeqCst) == self.slot;
+            let region = self.region;
+            let current = region.admitted() == self.slot;
             match region.state() {
                 ServerState::Stalled if current => self.feed(&[]),
                 ServerState::Quiescent if current => {
-                    let deadline = region.deadline.load(Ordering::SeqCst);
+                    let deadline = region.deadline();
                     if deadline == u64::MAX {
                         self.collect();
                         return true;
@@ -252,11 +304,13 @@ impl Driver {
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         let code = self.child.wait().unwrap().code();
-        let clock = self.shared.region().clock.load(Ordering::SeqCst);
-        let last = self.shared.region().admitted.load(Ordering::SeqCst);
-        let hashes =
-            self.shared.region().mark(last).map_or((0, 0), |mark| (mark.schedule, mark.output));
-        End { printed, code, clock, hashes }
+        let clock = self.region.clock();
+        let last = self.region.admitted();
+        let hashes = self.region.mark(last).map_or((0, 0), |mark| (mark.schedule, mark.output));
+        let mut space = [0; TROUBLE_BYTES];
+        let trouble = self.region.trouble(&mut space);
+        let trouble = String::from_utf8(trouble.to_vec()).unwrap();
+        End { printed, code, clock, hashes, trouble }
     }
 }
 

@@ -4,13 +4,14 @@ mod corners;
 mod driver;
 
 use crane_core::wire::{Op, Schedule};
-use driver::{Driver, probe};
+use crane_shm::region::script;
+use driver::{Driver, Library, probe};
 use std::collections::HashSet;
 use std::process::Command;
 use std::time::Duration;
 
 fn run(arguments: &[&str], quantum: u32) -> driver::End {
-    let end = Driver::start(arguments, quantum, Schedule::Serial, false).end();
+    let end = Driver::start(arguments, quantum, Schedule::Serial, Library::Product).end();
     assert_eq!(end.code, Some(0), "{}", end.printed);
     end
 }
@@ -30,7 +31,7 @@ fn racing_threads_do_the_same_in_every_run_and_natively_do_not() {
 
 #[test]
 fn parallel_mode_ends_too() {
-    let end = Driver::start(&["threads"], 10, Schedule::Parallel, false).end();
+    let end = Driver::start(&["threads"], 10, Schedule::Parallel, Library::Product).end();
     assert_eq!(end.code, Some(0), "{}", end.printed);
 }
 
@@ -53,8 +54,8 @@ fn time_and_random_bytes_are_agreed() {
 }
 
 /// Three clients in a fixed script; where `pauses` says so, the server gets time to run in between.
-fn serve(mode: &str, pauses: u32, on_arrival: bool) -> (driver::End, Vec<Vec<u8>>) {
-    let mut driver = Driver::start(&["server", mode], 100, Schedule::Serial, on_arrival);
+fn serve(mode: &str, pauses: u32, library: Library) -> (driver::End, Vec<Vec<u8>>) {
+    let mut driver = Driver::start(&["server", mode], 100, Schedule::Serial, library);
     assert!(driver.settle());
     assert_eq!(driver.listens, [7777]);
     let conn = Driver::conn;
@@ -82,12 +83,12 @@ fn serve(mode: &str, pauses: u32, on_arrival: bool) -> (driver::End, Vec<Vec<u8>
 #[test]
 fn servers_of_every_kind_answer_the_same_whenever_the_script_arrives() {
     for mode in ["e", "E", "p", "s", "t"] {
-        let (first, replies) = serve(mode, 0, false);
+        let (first, replies) = serve(mode, 0, Library::Product);
         assert_eq!(first.code, Some(0), "{mode}: {}", first.printed);
         let text: Vec<_> = replies.iter().map(|reply| String::from_utf8_lossy(reply)).collect();
         assert_eq!(text, ["FIRST AGAIN", "SECOND", "QUIT"], "{mode}");
         for pauses in [0b1_1111_1111, 0b1_0101_0101, 0b0_0011_0010] {
-            let again = serve(mode, pauses, false);
+            let again = serve(mode, pauses, Library::Product);
             assert_eq!(again, (first.clone(), replies.clone()), "{mode} {pauses:b}");
         }
     }
@@ -97,7 +98,7 @@ fn servers_of_every_kind_answer_the_same_whenever_the_script_arrives() {
 fn the_control_without_the_script_differs_with_the_timing() {
     let schedules: HashSet<_> = [0, 0b1_1111_1111, 0b1_0101_0101, 0b0_0011_0010]
         .iter()
-        .map(|pauses| serve("t", *pauses, true).0.hashes)
+        .map(|pauses| serve("t", *pauses, Library::OnArrival).0.hashes)
         .collect();
     assert!(schedules.len() > 1, "admission on arrival must depend on arrival");
 }
@@ -108,4 +109,37 @@ fn a_child_may_run_a_program_and_may_not_serve() {
     assert_eq!(end.printed, "from a child\nchild 0\n");
     let end = run(&["fork"], 100);
     assert_eq!(end.printed, "child 69\n");
+    assert!(end.trouble.starts_with("a child process of the server uses"), "{}", end.trouble);
+}
+
+#[test]
+fn a_library_that_cannot_go_on_leaves_the_reason_for_the_daemon() {
+    let mut driver = Driver::start(&["server", "t"], 100, Schedule::Serial, Library::Product);
+    assert!(driver.settle());
+    driver.feed_nonsense();
+    let end = driver.end();
+    assert_eq!(end.code, None, "it is ended by a signal");
+    assert!(end.trouble.starts_with("script: a record of kind 99 ("), "{}", end.trouble);
+
+    let entry = script::ENTRY;
+    let end =
+        Driver::start_script(entry, probe(), &["values"], 100, Schedule::Serial, Library::Product)
+            .end();
+    assert_eq!((end.code, end.printed.as_str()), (Some(70), ""));
+    let reason = "this server cannot run replicated: the script begins with a record of kind 2";
+    assert_eq!(end.trouble, reason);
+}
+
+#[test]
+fn a_generation_that_begins_while_the_server_runs_ends_the_one_before() {
+    let mut driver = Driver::start(&["server", "t"], 100, Schedule::Serial, Library::Product);
+    assert!(driver.settle());
+    let send = |offset| Op::Send { conn: Driver::conn(1), offset, bytes: b"abc" };
+    driver.feed(&[Driver::connect(1), send(0)]);
+    assert!(driver.settle());
+    assert_eq!(driver.replies, [b"ABC"]);
+    driver.begin_generation(2);
+    driver.feed(&[send(3)]);
+    assert!(driver.settle());
+    assert_eq!(driver.replies, [b"ABC"], "nothing is written for a client of a former generation");
 }

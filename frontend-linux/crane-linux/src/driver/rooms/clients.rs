@@ -23,14 +23,27 @@ pub(in crate::driver) struct Clients {
     /// The kept ops' bytes; the first one's ticket is `first`.
     pub(in crate::driver) ops: VecDeque<Box<[u8]>>,
     pub(in crate::driver) first: u64,
-    /// By key of a client's connection of this generation: the bytes that were kept of it.
-    pub(in crate::driver) conns: BTreeMap<u64, u64>,
+    /// This generation's connections by number.
+    pub(in crate::driver) conns: BTreeMap<u64, OpenConn>,
+    /// Their numbers by key.
+    pub(in crate::driver) numbers: BTreeMap<u64, u64>,
+    /// The number of the last connection. Each generation's are consecutive, from 1.
+    last_number: u64,
     /// Ports that the server listens at, each by how many sockets: one for IPv4 and one for IPv6,
     /// say.
     pub(in crate::driver) ports: BTreeMap<u16, u32>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,
+}
+
+/// A client's connection.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::driver) struct OpenConn {
+    /// The host's key of it.
+    pub(in crate::driver) key: u64,
+    /// The bytes of its client that were kept.
+    pub(in crate::driver) kept: u64,
 }
 
 impl Clients {
@@ -42,6 +55,8 @@ impl Clients {
             ops: VecDeque::new(),
             first: 0,
             conns: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            last_number: 0,
             ports: BTreeMap::new(),
             open_at: None,
             open: false,
@@ -105,6 +120,15 @@ impl Clients {
         let length = op.encode(&mut space).expect("an op has a longest form");
         self.forward.keep(op).expect("client_events are taken only while there is room");
         self.ops.push_back(space[..length].into());
+    }
+
+    /// Numbers a new connection.
+    // specs: E1
+    pub(in crate::driver) fn open_conn(&mut self, key: u64) -> ConnId {
+        self.last_number += 1;
+        self.conns.insert(self.last_number, OpenConn { key, kept: 0 });
+        self.numbers.insert(key, self.last_number);
+        self.conn_id(self.last_number)
     }
 
     pub(in crate::driver) fn conn_id(&self, number: u64) -> ConnId {

@@ -8,7 +8,7 @@ mod script;
 mod server;
 mod stalls;
 
-pub(super) use clients::{Clients, OP_BYTES_MAX};
+pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use owed::Owed;
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;

@@ -1,0 +1,273 @@
+//! Doubly linked lists through the places of a table.
+//!
+//! The links lie in an array beside the table, one for each place, and the list itself is only its
+//! two ends. Many lists share one array of links, as long as a place is in one of them at a time:
+//! threads that wait in buckets, interests of epoll instances, connections in backlogs. Adding,
+//! removing and turning a list take constant time and no memory.
+//!
+//! Theorem: the order of a list is a function of the calls made on it.
+
+/// The number of places that a table with linked places may have.
+pub const INDICES_MAX: usize = UNLINKED as usize;
+
+/// The end of a list.
+const NONE: u16 = u16::MAX;
+/// Both neighbours of a place that is in no list.
+const UNLINKED: u16 = u16::MAX - 1;
+
+/// The neighbours of one place of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Neighbours {
+    next: u16,
+    previous: u16,
+}
+
+impl Neighbours {
+    /// In no list.
+    pub const UNLINKED: Self = Self { next: UNLINKED, previous: UNLINKED };
+
+    /// Returns the place behind this one.
+    pub const fn next(self) -> Option<u16> {
+        index(self.next)
+    }
+
+    /// Returns whether the place is in a list.
+    pub const fn is_linked(self) -> bool {
+        self.next != UNLINKED
+    }
+}
+
+/// The two ends of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct IndexList {
+    first: u16,
+    last: u16,
+}
+
+impl IndexList {
+    /// A list without places.
+    pub const EMPTY: Self = Self { first: NONE, last: NONE };
+
+    /// Returns the first place.
+    pub const fn first(self) -> Option<u16> {
+        index(self.first)
+    }
+
+    /// Returns whether the list has no place.
+    pub const fn is_empty(self) -> bool {
+        self.first == NONE
+    }
+
+    /// Returns the places from the first to the last.
+    pub fn iter(self, links: &[Neighbours]) -> impl Iterator<Item = u16> {
+        core::iter::successors(self.first(), |at| links[usize::from(*at)].next())
+    }
+
+    /// Appends a place that is in no list.
+    ///
+    /// # Panics
+    /// When it is in one.
+    pub fn push_back(&mut self, links: &mut [Neighbours], at: u16) {
+        assert!(!links[usize::from(at)].is_linked(), "a place enters a second list");
+        links[usize::from(at)] = Neighbours { next: NONE, previous: self.last };
+        match index(self.last) {
+            None => self.first = at,
+            Some(last) => links[usize::from(last)].next = at,
+        }
+        self.last = at;
+    }
+
+    /// Puts a place that is in no list before the first.
+    ///
+    /// # Panics
+    /// When it is in one.
+    pub fn push_front(&mut self, links: &mut [Neighbours], at: u16) {
+        assert!(!links[usize::from(at)].is_linked(), "a place enters a second list");
+        links[usize::from(at)] = Neighbours { next: self.first, previous: NONE };
+        match index(self.first) {
+            None => self.last = at,
+            Some(first) => links[usize::from(first)].previous = at,
+        }
+        self.first = at;
+    }
+
+    /// Takes the first place out.
+    pub fn pop_front(&mut self, links: &mut [Neighbours]) -> Option<u16> {
+        let first = self.first()?;
+        self.remove(links, first);
+        Some(first)
+    }
+
+    /// Takes a place out of this list, in which it is.
+    ///
+    /// # Panics
+    /// When it is in no list, or has no neighbour on a side where it is not this list's end.
+    pub fn remove(&mut self, links: &mut [Neighbours], at: u16) {
+        let Neighbours { next, previous } = links[usize::from(at)];
+        assert!(next != UNLINKED, "a place leaves a list in which it is not");
+        match index(previous) {
+            None => {
+                assert!(self.first == at, "a place leaves a list in which it is not");
+                self.first = next;
+            }
+            Some(previous) => links[usize::from(previous)].next = next,
+        }
+        match index(next) {
+            None => {
+                assert!(self.last == at, "a place leaves a list in which it is not");
+                self.last = previous;
+            }
+            Some(next) => links[usize::from(next)].previous = previous,
+        }
+        links[usize::from(at)] = Neighbours::UNLINKED;
+    }
+
+    /// Makes a place of this list its first: what was before it comes behind the last, in order.
+    ///
+    /// # Panics
+    /// When it is in no list.
+    pub fn rotate_to(&mut self, links: &mut [Neighbours], at: u16) {
+        let Neighbours { next, previous } = links[usize::from(at)];
+        assert!(next != UNLINKED, "a list begins at a place which is not in it");
+        let Some(before) = index(previous) else { return };
+        links[usize::from(before)].next = NONE;
+        links[usize::from(self.last)].next = self.first;
+        links[usize::from(self.first)].previous = self.last;
+        links[usize::from(at)].previous = NONE;
+        (self.first, self.last) = (at, before);
+    }
+
+    /// Checks that the list is linked both ways from end to end, and that each place belongs to it.
+    /// Returns how many places it has; the owner compares the sum over its lists with the number of
+    /// places that should be in one.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(self, links: &[Neighbours], belongs: impl Fn(u16) -> bool) -> usize {
+        let (mut count, mut previous, mut next) = (0, NONE, self.first);
+        while let Some(at) = index(next) {
+            assert!(belongs(at), "a place is in a list that is not its own");
+            let link = links[usize::from(at)];
+            assert!(link.previous == previous, "a list is not linked both ways");
+            count += 1;
+            assert!(count <= links.len(), "a list has a circle");
+            (previous, next) = (at, link.next);
+        }
+        assert!(next == NONE, "a list leads to a place that is in none");
+        assert!(self.last == previous, "a list ends elsewhere");
+        count
+    }
+}
+
+const fn index(number: u16) -> Option<u16> {
+    if number < UNLINKED { Some(number) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Links = [Neighbours; 6];
+
+    fn list(places: &[u16]) -> (IndexList, Links) {
+        let (mut list, mut links) = (IndexList::EMPTY, [Neighbours::UNLINKED; 6]);
+        places.iter().for_each(|at| list.push_back(&mut links, *at));
+        (list, links)
+    }
+
+    #[track_caller]
+    fn assert_order(list: IndexList, links: &Links, expected: &[u16]) {
+        assert_eq!(list.invariants(links, |at| expected.contains(&at)), expected.len());
+        assert!(list.iter(links).eq(expected.iter().copied()));
+        assert_eq!(list.first(), expected.first().copied());
+        let linked = links.iter().filter(|link| link.is_linked()).count();
+        assert_eq!(linked, expected.len());
+    }
+
+    #[test]
+    fn places_keep_the_order_in_which_they_were_put() {
+        let (mut list, mut links) = list(&[3, 1]);
+        list.push_front(&mut links, 5);
+        assert_order(list, &links, &[5, 3, 1]);
+        assert_eq!(list.pop_front(&mut links), Some(5));
+        assert_order(list, &links, &[3, 1]);
+    }
+
+    #[test]
+    fn each_place_can_leave() {
+        for (place, rest) in [(0, [2, 4]), (2, [0, 4]), (4, [0, 2])] {
+            let (mut list, mut links) = list(&[0, 2, 4]);
+            list.remove(&mut links, place);
+            assert_order(list, &links, &rest);
+            list.push_front(&mut links, place);
+            assert_order(list, &links, &[place, rest[0], rest[1]]);
+        }
+        let (mut list, mut links) = list(&[1]);
+        list.remove(&mut links, 1);
+        assert_order(list, &links, &[]);
+        assert_eq!(list.pop_front(&mut links), None);
+        list.push_front(&mut links, 2);
+        assert_order(list, &links, &[2]);
+    }
+
+    #[test]
+    fn a_list_begins_wherever_it_is_turned_to() {
+        for (place, turned) in [(1, [1, 0, 5]), (0, [0, 5, 1]), (5, [5, 1, 0])] {
+            let (mut list, mut links) = list(&[1, 0, 5]);
+            list.rotate_to(&mut links, place);
+            assert_order(list, &links, &turned);
+        }
+    }
+
+    #[test]
+    fn two_lists_share_the_links() {
+        let (mut one, mut links) = list(&[0, 1]);
+        let mut other = IndexList::EMPTY;
+        other.push_back(&mut links, 2);
+        one.remove(&mut links, 0);
+        other.push_back(&mut links, 0);
+        assert_eq!(one.invariants(&links, |at| at == 1), 1);
+        assert_eq!(other.invariants(&links, |at| at != 1), 2);
+        assert!(other.iter(&links).eq([2, 0]));
+    }
+
+    #[test]
+    #[should_panic(expected = "enters a second list")]
+    fn a_place_is_in_one_list_at_a_time() {
+        let (_, mut links) = list(&[0, 1]);
+        let mut other = IndexList::EMPTY;
+        other.push_back(&mut links, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "leaves a list in which it is not")]
+    fn a_place_leaves_only_its_own_list() {
+        let (mut list, mut links) = list(&[0, 1]);
+        let mut other = IndexList::EMPTY;
+        other.push_back(&mut links, 2);
+        list.remove(&mut links, 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "a list is not linked both ways")]
+    fn a_broken_link_is_noticed() {
+        let (list, mut links) = list(&[0, 1, 2]);
+        links[1].previous = 2;
+        list.invariants(&links, |_| true);
+    }
+
+    #[test]
+    #[should_panic(expected = "a list ends elsewhere")]
+    fn a_lost_end_is_noticed() {
+        let (mut list, links) = list(&[0, 1, 2]);
+        list.last = 1;
+        list.invariants(&links, |_| true);
+    }
+
+    #[test]
+    #[should_panic(expected = "a list that is not its own")]
+    fn a_place_in_a_wrong_list_is_noticed() {
+        let (list, links) = list(&[0, 1, 2]);
+        list.invariants(&links, |at| at != 1);
+    }
+}

@@ -1,0 +1,199 @@
+//! Readiness: what poll, select and epoll may answer, and who is woken when it changes.
+//!
+//! Readiness of virtual objects is computed from admitted state; a pipe between threads is asked of
+//! the kernel, whose answer is a function of the schedule too. Interests are scanned in the order
+//! in which they were added, beginning after the one that was reported last, so that none starves.
+
+use crane_core::execution::turn::Woken;
+use crane_shm::sys;
+
+use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
+use crate::execution::{On, ProgramExecution};
+use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
+
+/// Conditions that are reported whether or not they were asked for.
+const ALWAYS: u32 = HUP | ERR;
+
+/// Reports what is ready in an epoll instance, at most as much as `space` holds. Returns how much.
+pub(crate) fn collect(
+    run: &ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &mut Watches,
+    epoll: TableEntry,
+    space: &mut [libc::epoll_event],
+) -> usize {
+    let mut count = 0;
+    let mut next = descriptors.at(epoll).interests.first();
+    while let Some(index) = next {
+        if count == space.len() {
+            // The instance's order is rotated, so that the rest comes first the next time.
+            watches.rotate(descriptors, epoll, index);
+            break;
+        }
+        next = watches.next_in_epoll(index);
+        let interest = *watches.at(index);
+        let ready = fires(run, descriptors, watches, &interest);
+        if ready != 0 {
+            let edges = edges(run, descriptors, interest.place);
+            let reported = watches.at_mut(index);
+            reported.reported = Some(edges);
+            reported.disabled = interest.events & libc::EPOLLONESHOT as u32 != 0;
+            space[count] = libc::epoll_event { events: ready, u64: interest.data };
+            count += 1;
+        }
+    }
+    count
+}
+
+/// Returns whether an epoll instance would report anything now.
+fn any_fires(
+    run: &ProgramExecution,
+    descriptors: &Descriptors,
+    watches: &Watches,
+    epoll: TableEntry,
+) -> bool {
+    watches
+        .in_epoll(descriptors, epoll)
+        .any(|index| fires(run, descriptors, watches, watches.at(index)) != 0)
+}
+
+/// Returns the conditions that an interest would report now.
+fn fires(
+    run: &ProgramExecution,
+    descriptors: &Descriptors,
+    watches: &Watches,
+    interest: &Interest,
+) -> u32 {
+    if interest.disabled {
+        return 0;
+    }
+    let edge = interest.events & libc::EPOLLET as u32 != 0;
+    if edge && interest.reported == Some(edges(run, descriptors, interest.place)) {
+        return 0;
+    }
+    let ready = readiness(run, descriptors, watches, interest.place, interest.descriptor);
+    ready & (interest.events | ALWAYS)
+}
+
+/// Returns a number that changes with each event that a sleeper may wait for.
+fn edges(run: &ProgramExecution, descriptors: &Descriptors, place: TableEntry) -> u32 {
+    let description = descriptors.description(place);
+    match description.kind {
+        DescriptionKind::Conn(conn) => {
+            let conn = run.sockets.conn(conn);
+            conn.read_edges.wrapping_add(conn.write_edges)
+        }
+        _ => description.edges,
+    }
+}
+
+/// Returns the conditions that hold at a description, in poll's numbers.
+fn readiness(
+    run: &ProgramExecution,
+    descriptors: &Descriptors,
+    watches: &Watches,
+    place: TableEntry,
+    descriptor: i32,
+) -> u32 {
+    let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
+    match descriptors.description(place).kind {
+        DescriptionKind::Listener(listener) => {
+            let shut = descriptors.description(place).shut;
+            bit(shut || run.sockets.acceptable(listener) > 0, IN) | bit(shut, HUP | RDHUP)
+        }
+        DescriptionKind::Conn(conn) => {
+            let conn = run.sockets.conn(conn);
+            let reported = descriptors.description(place).reset_reported;
+            bit(conn.read_ready(), IN)
+                | bit(conn.write_ready(), OUT)
+                | bit(conn.ended || conn.reset, RDHUP)
+                | bit(conn.reset || (conn.ended && conn.write_shut), HUP)
+                | bit(conn.reset && !reported, ERR)
+        }
+        DescriptionKind::Socket => OUT | HUP,
+        DescriptionKind::Random => IN | OUT,
+        DescriptionKind::Free => NVAL,
+        DescriptionKind::Epoll => bit(any_fires(run, descriptors, watches, place), IN),
+        DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
+    }
+}
+
+/// Asks the kernel about a number, without waiting.
+pub(crate) fn kernel_readiness(descriptor: i32) -> u32 {
+    let mut entry = libc::pollfd { fd: descriptor, events: (IN | OUT | RDHUP) as i16, revents: 0 };
+    let arguments = [&raw mut entry as usize, 1, 0, 0, 0, 0];
+    // SAFETY: one entry, alive for the call, no waiting.
+    let result = unsafe { sys::syscall(libc::SYS_poll, arguments) };
+    if result > 0 { entry.revents as u16 as u32 } else { 0 }
+}
+
+/// Fills in poll's answers, and returns how many entries are ready.
+pub(crate) fn scan(
+    run: &ProgramExecution,
+    descriptors: &Descriptors,
+    watches: &Watches,
+    entries: &mut [libc::pollfd],
+) -> usize {
+    let mut ready = 0;
+    for entry in entries {
+        entry.revents = 0;
+        if entry.fd < 0 {
+            continue;
+        }
+        let wanted = entry.events as u16 as u32 | ALWAYS | NVAL;
+        let conditions = match lookup(entry.fd) {
+            Some(place) => readiness(run, descriptors, watches, place, entry.fd),
+            None => kernel_readiness(entry.fd),
+        };
+        entry.revents = (conditions & wanted) as i16;
+        ready += usize::from(entry.revents != 0);
+    }
+    ready
+}
+
+/// Wakes a thread in each epoll instance that watches a description which has changed.
+fn notify_epolls(
+    run: &mut ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &Watches,
+    place: TableEntry,
+) {
+    let mut next = descriptors.at(place).watched.first();
+    while let Some(index) = next {
+        let interest = *watches.at(index);
+        next = watches.next_of_place(index);
+        let key = On::Epoll(interest.epoll).key();
+        let outer = !descriptors.at(interest.epoll).watched.is_empty();
+        if (outer || run.turn.may_wait(key)) && fires(run, descriptors, watches, &interest) != 0 {
+            run.turn.wake(key, 1);
+            if outer {
+                // An instance in another one; they cannot lie in each other (see `add`).
+                let edges = &mut descriptors.at(interest.epoll).edges;
+                *edges = edges.wrapping_add(1);
+                notify_epolls(run, descriptors, watches, interest.epoll);
+            }
+        }
+    }
+}
+
+/// Wakes the threads that poll a description which has changed, in the order of their waiting.
+pub(crate) fn changed(
+    run: &mut ProgramExecution,
+    descriptors: &mut Descriptors,
+    watches: &mut Watches,
+    place: TableEntry,
+) {
+    notify_epolls(run, descriptors, watches, place);
+    let key = On::Any.key();
+    if !run.turn.may_wait(key) {
+        return;
+    }
+    let mut waiter = run.turn.waiter(key, None);
+    while let Some(thread) = waiter {
+        waiter = run.turn.waiter(key, Some(thread));
+        let set = watches.set(thread.0 as usize);
+        if scan(run, descriptors, watches, set.entries()) > 0 {
+            run.turn.wake_thread(thread, Woken::Called);
+        }
+    }
+}

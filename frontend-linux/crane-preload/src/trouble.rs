@@ -1,0 +1,81 @@
+//! The end of a process that cannot go on: its reason reaches the daemon first.
+//!
+//! The text is left in the shared memory, where it outlives the process; the daemon reads it when
+//! the server has ended, and puts it into its event. Nothing here waits for the daemon or takes the
+//! turn.
+
+use std::fmt::{self, Write};
+use std::panic::{self, PanicHookInfo};
+
+use crane_shm::region::TROUBLE_BYTES;
+use crane_shm::sys;
+
+use crate::world;
+
+/// Ends the process with an exit status and a reason, for the daemon and on the standard error.
+pub(crate) fn end(status: u8, reason: &str) -> ! {
+    report(reason);
+    // SAFETY: exit_group does not return.
+    unsafe { sys::syscall(libc::SYS_exit_group, [usize::from(status), 0, 0, 0, 0, 0]) };
+    unreachable!("exit_group returned")
+}
+
+/// From now on a panic of this library is reported as any other reason to end; the process ends
+/// with it, because the library is built to abort.
+pub(crate) fn report_panics() {
+    // A function without captures: its box is no allocation.
+    panic::set_hook(Box::new(on_panic));
+}
+
+fn on_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let message = payload.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
+    let mut text = Text { bytes: [0; TROUBLE_BYTES], length: 0 };
+    // A text that is cut is better than none.
+    let _ = match (message, panic.location()) {
+        (Some(message), Some(at)) => write!(text, "{message} ({}:{})", at.file(), at.line()),
+        (Some(message), None) => text.write_str(message),
+        (None, Some(at)) => write!(text, "a panic at {}:{}", at.file(), at.line()),
+        (None, None) => text.write_str("a panic"),
+    };
+    report(text.as_str());
+}
+
+fn report(reason: &str) {
+    if let Some(region) = world::region() {
+        region.put_trouble(reason.as_bytes());
+    }
+    let parts = ["crane: ", reason, "\n"];
+    let parts = parts
+        .map(|part| libc::iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
+    let arguments = [2, parts.as_ptr() as usize, parts.len(), 0, 0, 0];
+    // SAFETY: the kernel reads the parts, which live during the call. Without a standard error the
+    // daemon's copy has to do.
+    unsafe { sys::syscall(libc::SYS_writev, arguments) };
+}
+
+/// A text that is cut where its space ends.
+struct Text {
+    bytes: [u8; TROUBLE_BYTES],
+    length: usize,
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        let written = &self.bytes[..self.length];
+        str::from_utf8(written).unwrap_or_else(|error| {
+            str::from_utf8(&written[..error.valid_up_to()]).unwrap_or_default()
+        })
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = TROUBLE_BYTES - self.length;
+        let part = &text.as_bytes()[..text.len().min(room)];
+        self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
+        self.length += part.len();
+        if part.len() < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}

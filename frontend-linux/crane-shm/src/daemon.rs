@@ -1,0 +1,124 @@
+//! The daemon's side of the region: what it may read of its server, and write for it.
+
+use core::sync::atomic::Ordering;
+
+use crate::region::{HashMark, Mapping, ServerState, TROUBLE_BYTES};
+use crate::{RingReader, RingWriter};
+
+/// The daemon's side of one region. It stays mapped to the end of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct DaemonSide(Mapping);
+
+impl DaemonSide {
+    /// Makes the file anew (what was there is lost) and maps it. `path` ends with a zero byte;
+    /// `node` is this replica's number.
+    ///
+    /// # Errors
+    /// The error number of what the kernel refused.
+    pub fn create(path: &[u8], node: u32, first_generation: u64) -> Result<Self, i32> {
+        let side = Self(Mapping::create(path)?);
+        let region = side.0.region();
+        region.node.store(node, Ordering::SeqCst);
+        side.set_first_generation(first_generation);
+        region.deadline.store(u64::MAX, Ordering::SeqCst);
+        region.set_version();
+        Ok(side)
+    }
+
+    /// Returns the writing end of the script ring and the reading end of the output ring.
+    ///
+    /// # Safety
+    /// At most one process, and in it one owner, holds the daemon's ends.
+    pub unsafe fn ends(self) -> (RingWriter, RingReader) {
+        // SAFETY: the caller is the one owner.
+        unsafe { (self.0.script_writer(), self.0.output_reader()) }
+    }
+
+    /// Sets the first generation of this replica's connections for which the server still writes:
+    /// those of a lower one have been reset.
+    pub fn set_first_generation(self, generation: u64) {
+        self.0.region().first_generation.store(generation, Ordering::SeqCst);
+    }
+
+    /// Sets whether the server's fsync family reaches the disk. Call it before the server starts.
+    pub fn set_keep_fsync(self, keep: bool) {
+        self.0.region().keep_fsync.store(u32::from(keep), Ordering::SeqCst);
+    }
+
+    /// Sets whether stalls and new deadlines wake the daemon, as they must wake a primary's.
+    pub fn set_watch_state(self, watch: bool) {
+        self.0.region().watch_state.store(u32::from(watch), Ordering::SeqCst);
+    }
+
+    /// Notes that the server's process is gone.
+    pub fn set_exited(self) {
+        self.0.region().set_state(ServerState::Exited);
+    }
+
+    /// Hears what was rung: the server wakes the daemon again for what comes later.
+    pub fn hear_wake(self) {
+        self.0.region().wake_pending.store(0, Ordering::SeqCst);
+    }
+
+    /// Wakes a server that waits for more of the script.
+    pub fn ring_script(self) {
+        self.0.region().script_bell.ring();
+    }
+
+    /// Wakes a server that waits for room in the output ring.
+    pub fn ring_output(self) {
+        self.0.region().output_bell.ring();
+    }
+
+    /// Returns what the server's threads are doing.
+    pub fn state(self) -> ServerState {
+        self.0.region().state()
+    }
+
+    /// Returns the logical clock.
+    pub fn clock(self) -> u64 {
+        self.0.region().clock.load(Ordering::SeqCst)
+    }
+
+    /// Returns the last slot that the server consumed.
+    pub fn admitted(self) -> u64 {
+        self.0.region().admitted.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many entries with ops the server consumed.
+    pub fn entries(self) -> u64 {
+        self.0.region().entries.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many entries without ops the server consumed.
+    pub fn bubbles(self) -> u64 {
+        self.0.region().bubbles.load(Ordering::SeqCst)
+    }
+
+    /// Returns the first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
+    pub fn deadline(self) -> u64 {
+        self.0.region().deadline.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many connections the server holds or has not accepted yet.
+    pub fn connections(self) -> u64 {
+        self.0.region().connections.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many calls were seen that the determinism contract does not cover.
+    pub fn uncovered_calls(self) -> u64 {
+        self.0.region().uncovered_calls.load(Ordering::SeqCst)
+    }
+
+    /// Returns the hashes at a slot's admission, if it is among the last
+    /// [`MARKS`](crate::region::MARKS).
+    pub fn mark(self, slot: u64) -> Option<HashMark> {
+        self.0.region().mark(slot)
+    }
+
+    /// Copies into `space` the reason for its end that a process of the server left last. Empty: it
+    /// left none.
+    pub fn trouble(self, space: &mut [u8; TROUBLE_BYTES]) -> &[u8] {
+        self.0.region().trouble(space)
+    }
+}

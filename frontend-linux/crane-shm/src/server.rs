@@ -1,0 +1,127 @@
+//! The server's side of the region: what the library in the server's process may read of its
+//! daemon, and publish for it.
+
+use core::sync::atomic::Ordering;
+
+use crate::parking::Bell;
+use crate::region::{HashMark, Mapping, ServerState};
+use crate::{RingReader, RingWriter};
+
+/// The server's side of one region. It stays mapped to the end of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSide(Mapping);
+
+impl ServerSide {
+    /// Maps a file that the daemon made. `path` ends with a zero byte.
+    ///
+    /// # Errors
+    /// The error number of what the kernel refused; `EPROTO` for a file of another layout.
+    pub fn open(path: &[u8]) -> Result<Self, i32> {
+        Mapping::open(path).map(Self)
+    }
+
+    /// Returns the reading end of the script ring and the writing end of the output ring.
+    ///
+    /// # Safety
+    /// At most one process, and in it one owner at a time, holds the server's ends.
+    pub unsafe fn ends(self) -> (RingReader, RingWriter) {
+        // SAFETY: the caller is the one owner.
+        unsafe { (self.0.script_reader(), self.0.output_writer()) }
+    }
+
+    /// Returns this replica's number.
+    pub fn node(self) -> u32 {
+        self.0.region().node.load(Ordering::SeqCst)
+    }
+
+    /// Returns the first generation of this replica's connections for which anything is written. It
+    /// may grow at any time.
+    #[inline]
+    pub fn first_generation(self) -> u64 {
+        self.0.region().first_generation.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the server's fsync family reaches the disk.
+    pub fn keep_fsync(self) -> bool {
+        self.0.region().keep_fsync.load(Ordering::SeqCst) != 0
+    }
+
+    /// Returns whether the daemon wants to be woken by stalls and new deadlines.
+    pub fn watch_state(self) -> bool {
+        self.0.region().watch_state.load(Ordering::SeqCst) != 0
+    }
+
+    /// Notes that the daemon is being woken. False: it was woken, and has not looked since.
+    pub fn begin_wake(self) -> bool {
+        self.0.region().wake_pending.swap(1, Ordering::SeqCst) == 0
+    }
+
+    /// Sleeps until the daemon has written more of the script, at most `nanoseconds`, unless
+    /// `found` finds some. May return early.
+    pub fn await_script(self, nanoseconds: u64, found: impl FnOnce() -> bool) {
+        sleep_unless(&self.0.region().script_bell, nanoseconds, found);
+    }
+
+    /// Sleeps until the daemon has taken output, at most `nanoseconds`, unless `found` finds that
+    /// it has. May return early.
+    pub fn await_output_taken(self, nanoseconds: u64, found: impl FnOnce() -> bool) {
+        sleep_unless(&self.0.region().output_bell, nanoseconds, found);
+    }
+
+    /// Publishes the state of the server's threads.
+    pub fn set_state(self, state: ServerState) {
+        self.0.region().set_state(state);
+    }
+
+    /// Publishes the logical clock.
+    #[inline]
+    pub fn set_clock(self, clock: u64) {
+        self.0.region().clock.store(clock, Ordering::Relaxed);
+    }
+
+    /// Publishes the last slot that was consumed.
+    pub fn set_admitted(self, slot: u64) {
+        self.0.region().admitted.store(slot, Ordering::SeqCst);
+    }
+
+    /// Counts an entry that is consumed; a bubble has no ops.
+    pub fn count_entry(self, is_bubble: bool) {
+        let region = self.0.region();
+        let counter = if is_bubble { &region.bubbles } else { &region.entries };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Publishes the first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
+    pub fn set_deadline(self, deadline: u64) {
+        self.0.region().deadline.store(deadline, Ordering::SeqCst);
+    }
+
+    /// Publishes how many connections the server holds or has not accepted yet.
+    pub fn set_connections(self, count: u64) {
+        self.0.region().connections.store(count, Ordering::SeqCst);
+    }
+
+    /// Counts a call that the determinism contract does not cover.
+    pub fn count_uncovered(self) {
+        self.0.region().uncovered_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Publishes the hashes at a slot's admission.
+    pub fn put_mark(self, mark: HashMark) {
+        self.0.region().put_mark(mark);
+    }
+
+    /// Leaves the reason for which a process of the server ends, cut at
+    /// [`TROUBLE_BYTES`](crate::region::TROUBLE_BYTES). It outlives the process.
+    pub fn put_trouble(self, text: &[u8]) {
+        self.0.region().put_trouble(text);
+    }
+}
+
+fn sleep_unless(bell: &Bell, nanoseconds: u64, found: impl FnOnce() -> bool) {
+    let heard = bell.listen();
+    if !found() {
+        bell.sleep_unless_rung_since(heard, nanoseconds);
+    }
+    bell.leave();
+}
