@@ -22,7 +22,7 @@ use super::{HostOutcome, Outcomes};
 pub(super) struct ServerProcess {
     /// The run's number.
     pub(super) number: u64,
-    /// What the process shares with the daemon.
+    /// The region that the process shares with the daemon.
     pub(super) region: DaemonSide,
     /// The daemon's end of the script.
     pub(super) script: RingWriter,
