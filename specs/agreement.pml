@@ -32,7 +32,7 @@ byte part[N], committed[N], matched[N];
 byte promise_end[(B + 1) * N], promise_ballot[(B + 1) * N], vote[(B + 1) * N];
 /* Said by a primary: what it took over (one more), its entries, its commit index. */
 byte start[B + 1], put[(B + 1) * (S + 1)], told[B + 1];
-/* What has been chosen: for the checks only. */
+/* The chosen entries: for the checks only. */
 byte chosen[S + 1];
 
 hidden byte i, d, best_node, best_ballot, best_end, count, end, said, label;

@@ -76,7 +76,7 @@ end_bounds:
     :: d_step { standing[n] == READY && HEARD_OF_VOTER(n) ->
         become_voter(n) }
     :: d_step { standing[n] == BLANK && HEARD_OF_VOTER(n) ->
-        /* Who has lost nothing need not rejoin. */
+        /* A node that has lost nothing need not rejoin. */
         assert(lost[n]);
         standing[n] = REJOINING }
     /* The log names the new life (rejoin.pml): not the one that it was born with. */

@@ -12,7 +12,7 @@ BASES = {"specs/code.md": "core-nostd/src"}
 
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# What is no path, or the pattern of one.
+# Texts that are no path, or the pattern of one.
 PATTERN = re.compile(r"[…*<>$|=\\\"'(){}\[\],]|\.\.\.|::|^[/~@-]|^\w+:")
 # `DATA/sockets`: a word in capitals, to be replaced.
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_]*$")

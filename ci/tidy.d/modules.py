@@ -16,7 +16,7 @@ CALL = re.compile(r"(?<![\w.:])(\w+)((?:\s*\.\s*\w+)+)\s*(?:::\s*<[^;()]*?>\s*)?
 MACRO_CALL = re.compile(r"(?<![\w:.])(?:\$crate::)?(\w+)!\s*[({\[]")
 TYPED = re.compile(r"\b(\w+)\s*:\s*((?:&|'\w+|\bmut\b|\bdyn\b|\s)*[A-Z][\w:]*(?:<[^=;(){}]*)?)")
 BORROWED = re.compile(r"\blet\s+(?:mut\s+)?(\w+)\s*=\s*&?\s*(?:mut\s+)?(\w+(?:\s*\.\s*\w+)*)\s*;")
-# What is reached through these is a method of what they hold.
+# A call through one of these is a method of the value that it holds.
 HOLDERS = ("Box", "Rc", "Arc")
 
 

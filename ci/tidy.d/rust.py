@@ -104,7 +104,7 @@ def tests_of(code):
 
 
 class Block:
-    """What stands between braces: an item, or some other block."""
+    """The text between braces: an item, or some other block."""
 
     def __init__(self, kind, name, head, start, opened, parent):
         self.kind, self.name, self.head = kind, name, head

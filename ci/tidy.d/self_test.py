@@ -116,6 +116,17 @@ FAULTS = [
     ("words", "a scope without files", "specs/GLOSSARY.md", "- `a` — b — cord; text\n", 9),
     ("words", "an empty list", "specs/GLOSSARY.md", lambda text: text.replace("Forbidden", "F"), 1),
     ("words", "no glossary", "specs/GLOSSARY.md", None, 1),
+    ("openings", "a doc", WORLD, "/// What it is.\nstruct A;\n", 2),
+    ("openings", "the second paragraph of a doc", WORLD, "//! A.\n//!\n//! Nobody does.\n", 4),
+    ("openings", "a comment", LOCK, "fn a() {\n    // Who locks.\n}\n", 5),
+    ("openings", "a comment of a command", "ci/run", "# There is none.\n", 3),
+    ("openings", "a comment of a test", "frontend-test/tests/a.rs", "// Somebody.\n", 1),
+    ("openings", "a docstring", "ci/a.py", 'def a():\n    """What it does."""\n', 2),
+    ("openings", "a word within a paragraph", WORLD, "// A says\n// What it is.\n", None),
+    ("openings", "a longer word", WORLD, "// Whole.\n", None),
+    ("openings", "a string", WORLD, 'const A: &str = "What";\n', None),
+    ("openings", "a file of the ratchet", "ci/ratchet/openings",
+     lambda _: f"# Known.\n{LOCK}\n", 2),
     ("rules", "a rule that nothing cites", "specs/rules.md", "\n**P2** More.\n", 5),
     ("rules", "a citation of no rule", WORLD, "// specs: P1, P9\n", 2),
     ("rules", "a function that does not cite", "specs/code.md",
@@ -255,7 +266,15 @@ def mended_circle(files):
     return "ci/ratchet/circles", 1
 
 
+def known_opening(files):
+    """Plants a comment in a file that is in the ratchet."""
+    files[WORLD] += "// What it is.\n"
+    files["ci/ratchet/openings"] = f"{WORLD}\n"
+    return "", None
+
+
 PLANTED = [
+    ("openings", known_opening),
     *(("cycles", plant) for plant in (self_method, associated, by_parameter, macros, globbed,
                                       no_room, known_circle, mended_circle)),
     *(("byte-way", plant) for plant in (no_architecture, no_step, no_function, no_file, no_name)),
@@ -270,7 +289,7 @@ def one_file(path, change, line):
         if change is None:
             del files[path]
         elif callable(change):
-            files[path] = change(files[path])
+            files[path] = change(files.get(path, ""))
         elif path in files and change.startswith("use "):
             files[path] = change + files[path]
         else:

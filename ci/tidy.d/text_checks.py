@@ -1,4 +1,4 @@
-"""Checks that read lines: `columns`, `length`, and the type names of `types`."""
+"""Checks that read lines: `columns`, `length`, `openings`, and the type names of `types`."""
 
 import re
 
@@ -13,6 +13,11 @@ HEADER_LINES = 40
 URL = re.compile(r"https?://[^\s<>\"`]+")
 TABLE_ROW = re.compile(r"\s*(?://[/!])?\s*\|")
 REASON = re.compile(r"\W*Length: +\S")
+
+COMMENT = re.compile(r"\s*(?://[/!]?|#(?!!)|/\*+|\"\"\")(?P<text>.*)")
+OPENING = re.compile(r" ?(Who|What|Whoever|Whatever|Somebody|Nobody|There)\b")
+# Files that had such comments when the check was written, a path a line. The list may only shrink.
+KNOWN_OPENINGS = "ci/ratchet/openings"
 
 
 def _has_ending(path, endings):
@@ -53,6 +58,42 @@ def length(tree):
                 f"divide it, or say why in its header comment: `Length: …` (above "
                 f"{LINES_EXPLAINED} lines)"))
     return problems
+
+
+def openings(tree):
+    """Refuses a comment that begins with a pronoun instead of its subject.
+
+    A file in the ratchet is let be; one that has no such comment any more is refused there.
+    """
+    problems = []
+    known = tree.lines(KNOWN_OPENINGS) if tree.exists(KNOWN_OPENINGS) else []
+    known = {line: number for number, line in enumerate(known, 1)
+             if line and not line.startswith("#")}
+    for path in tree.files:
+        if not _has_ending(path, (".rs", ".py", ".sh", ".c", ".h", ".pml", ".toml")):
+            continue
+        found = [Problem(path, number, f"a comment begins with `{word}`",
+                         "begin with the noun that it is about, or with the verb")
+                 for number, word in _openings_of(tree.lines(path))]
+        if path not in known:
+            problems += found
+        elif found:
+            del known[path]
+    for path, number in known.items():
+        problems.append(Problem(KNOWN_OPENINGS, number, f"{path} has no such comment",
+                                "take it off the list"))
+    return problems
+
+
+def _openings_of(lines):
+    """Yields the paragraphs of comments that begin with a pronoun: line number and word."""
+    inside = False
+    for number, line in enumerate(lines, 1):
+        comment = COMMENT.match(line)
+        text = comment["text"] if comment else ""
+        if not inside and (opening := OPENING.match(text)):
+            yield number, opening[1]
+        inside = bool(text.strip(" */"))
 
 
 def types(tree):

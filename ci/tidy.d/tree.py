@@ -5,7 +5,7 @@ import pathlib
 import subprocess
 from typing import NamedTuple
 
-# What the project builds, not what tests it.
+# The folders that the project builds, without those that test it.
 PRODUCT = ("core-nostd", "frontend-linux")
 
 

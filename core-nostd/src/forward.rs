@@ -76,33 +76,32 @@ impl OpKind {
     fn of(op: &Op<'_>) -> Option<Self> {
         let number = op.conn().map_or(0, |conn| conn.number);
         Some(match *op {
-            Op::Connect { .. } => OpKind::Connect { number },
+            Op::Connect { .. } => Self::Connect { number },
             Op::Send { offset, bytes, .. } => {
-                OpKind::Send { number, end: offset + bytes.len() as u64 }
+                Self::Send { number, end: offset + bytes.len() as u64 }
             }
-            Op::Shut { .. } => OpKind::Shut { number },
-            Op::Reset { .. } => OpKind::Reset { number },
-            Op::Drained { total, .. } => OpKind::Drained { number, total },
-            Op::Retire { generation, .. } => OpKind::Retire { generation },
+            Op::Shut { .. } => Self::Shut { number },
+            Op::Reset { .. } => Self::Reset { number },
+            Op::Drained { total, .. } => Self::Drained { number, total },
+            Op::Retire { generation, .. } => Self::Retire { generation },
             Op::Time | Op::Member { .. } => return None,
         })
     }
 
     fn connection(&self) -> Option<u64> {
         match *self {
-            OpKind::Connect { number }
-            | OpKind::Send { number, .. }
-            | OpKind::Shut { number }
-            | OpKind::Reset { number }
-            | OpKind::Drained { number, .. } => Some(number),
-            OpKind::Retire { .. } => None,
+            Self::Connect { number }
+            | Self::Send { number, .. }
+            | Self::Shut { number }
+            | Self::Reset { number }
+            | Self::Drained { number, .. } => Some(number),
+            Self::Retire { .. } => None,
         }
     }
 
     /// Whether admission looks at the two in their order.
-    fn ordered_with(&self, other: &OpKind) -> bool {
-        let both_connect =
-            matches!((self, other), (OpKind::Connect { .. }, OpKind::Connect { .. }));
+    fn ordered_with(&self, other: &Self) -> bool {
+        let both_connect = matches!((self, other), (Self::Connect { .. }, Self::Connect { .. }));
         both_connect || self.connection() == other.connection()
     }
 }

@@ -61,13 +61,13 @@ pub struct Slot(pub u64);
 
 impl Slot {
     /// Before the first slot.
-    pub const NONE: Slot = Slot(0);
+    pub const NONE: Self = Self(0);
     /// The slot of the genesis entry.
-    pub const GENESIS: Slot = Slot(1);
+    pub const GENESIS: Self = Self(1);
 
     /// The slot after this one. Slots are 64 bits wide: at 10⁹ a second they last for 500 years.
-    pub const fn next(self) -> Slot {
-        Slot(self.0 + 1)
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
     }
 }
 

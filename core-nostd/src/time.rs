@@ -20,7 +20,7 @@ pub struct Duration(u64);
 
 impl Instant {
     /// The moment that the driver counts from.
-    pub const START: Instant = Instant(0);
+    pub const START: Self = Self(0);
 
     /// So many microseconds after [`Instant::START`].
     pub const fn from_micros(micros: u64) -> Self {
@@ -33,14 +33,14 @@ impl Instant {
     }
 
     /// How long it is since `earlier`; nothing if that is still to come.
-    pub const fn since(self, earlier: Instant) -> Duration {
+    pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
 }
 
 impl Duration {
     /// No time at all.
-    pub const ZERO: Duration = Duration(0);
+    pub const ZERO: Self = Self(0);
 
     /// So many microseconds.
     pub const fn from_micros(micros: u64) -> Self {
@@ -64,26 +64,26 @@ impl Duration {
 }
 
 impl Add<Duration> for Instant {
-    type Output = Instant;
+    type Output = Self;
 
-    fn add(self, span: Duration) -> Instant {
-        Instant(self.0.saturating_add(span.0))
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span.0))
     }
 }
 
 impl Add for Duration {
-    type Output = Duration;
+    type Output = Self;
 
-    fn add(self, other: Duration) -> Duration {
-        Duration(self.0.saturating_add(other.0))
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
     }
 }
 
 impl Sub for Duration {
-    type Output = Duration;
+    type Output = Self;
 
-    fn sub(self, other: Duration) -> Duration {
-        Duration(self.0.saturating_sub(other.0))
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }
 

@@ -47,7 +47,7 @@ fn main() {
     if env::var_os("CARGO_FEATURE_ARRIVAL").is_some() {
         cargo.args(["--features", "arrival"]);
     }
-    // What cargo, or clippy in its place, set for this package is not meant for the other one.
+    // Variables that cargo, or clippy in its place, set for this package must not reach the other.
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();
         let ours = name_text.starts_with("CARGO_FEATURE_")

@@ -10,13 +10,13 @@ use crane_core::paxos::{
 use crane_core::time::Instant;
 
 /// Members of the example's group.
-pub const NODES: u8 = 3;
+pub(crate) const NODES: u8 = 3;
 
 /// Slots that may be undecided at the same time.
 const WINDOW: usize = 64;
 
 /// A message on its way, with the entries of its range.
-pub struct Envelope {
+pub(crate) struct Envelope {
     pub from: NodeId,
     pub to: NodeId,
     message: Message,
@@ -24,7 +24,7 @@ pub struct Envelope {
 }
 
 /// A node, and what its driver keeps for it.
-pub struct Member {
+pub(crate) struct Member {
     pub node: Node<WINDOW>,
     log: Vec<Entry>,
     committed: usize,
@@ -32,18 +32,18 @@ pub struct Member {
 
 impl Member {
     /// Creates node `number`, from 1, with blank storage.
-    pub fn new(number: u8, now: Instant) -> Self {
+    pub(crate) fn new(number: u8, now: Instant) -> Self {
         let config = Config::new(id(number), Members::first(NODES.into()), u64::from(number));
         let node = Node::restore(config, now, DurableState::BLANK, []);
         Self { node, log: Vec::new(), committed: 0 }
     }
 
-    pub fn is_primary(&self) -> bool {
+    pub(crate) fn is_primary(&self) -> bool {
         self.node.role() == Role::Primary
     }
 
     /// Delivers a message, and returns what is to be sent.
-    pub fn receive(&mut self, now: Instant, envelope: &Envelope) -> Vec<Envelope> {
+    pub(crate) fn receive(&mut self, now: Instant, envelope: &Envelope) -> Vec<Envelope> {
         let Envelope { from, message, entries, .. } = envelope;
         self.step(now, Input::Message { from: *from, message, entries })
     }
@@ -52,20 +52,24 @@ impl Member {
     ///
     /// # Errors
     /// Those of [`Node::propose`].
-    pub fn propose(&mut self, now: Instant, value: u64) -> Result<Vec<Envelope>, ProposeError> {
+    pub(crate) fn propose(
+        &mut self,
+        now: Instant,
+        value: u64,
+    ) -> Result<Vec<Envelope>, ProposeError> {
         let mut out = Effects::new();
         self.node.propose(now, &[Descriptor { length: 8, digest: value }], &mut out)?;
         Ok(self.carry_out(now, out))
     }
 
     /// The values that are committed here, in the order of their slots.
-    pub fn values(&self) -> Vec<u64> {
+    pub(crate) fn values(&self) -> Vec<u64> {
         let committed = self.log[..self.committed].iter();
         committed.filter_map(|entry| entry.content.payload()).map(|value| value.digest).collect()
     }
 
     /// Tells the node of something that happened, and returns what is to be sent.
-    pub fn step(&mut self, now: Instant, input: Input<'_>) -> Vec<Envelope> {
+    pub(crate) fn step(&mut self, now: Instant, input: Input<'_>) -> Vec<Envelope> {
         let mut out = Effects::new();
         self.node.step(now, input, &mut out);
         self.carry_out(now, out)
@@ -135,6 +139,6 @@ fn write(log: &mut Vec<Entry>, record: Record) {
 }
 
 /// The node with a number from 1 to [`NODES`].
-pub fn id(number: u8) -> NodeId {
+pub(crate) fn id(number: u8) -> NodeId {
     NodeId::new(number).expect("the group has few nodes")
 }

@@ -44,7 +44,7 @@ impl TryFrom<BallotParts> for Ballot {
 
 impl Ballot {
     /// Below every node's ballot: nothing was ever promised or accepted.
-    pub const ZERO: Ballot = Ballot(0);
+    pub const ZERO: Self = Self(0);
 
     /// The last round. Nobody reaches it by counting.
     pub const ROUND_MAX: u64 = u64::MAX >> 8;
@@ -73,7 +73,7 @@ impl Ballot {
     /// reaches by counting, but which somebody may claim: then it is one of that round, perhaps
     /// below.
     // specs: P1
-    pub const fn next_of(self, node: NodeId) -> Ballot {
+    pub const fn next_of(self, node: NodeId) -> Self {
         let next = self.round() + 1;
         Self::new(if next > Self::ROUND_MAX { Self::ROUND_MAX } else { next }, Some(node))
     }

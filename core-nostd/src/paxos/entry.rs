@@ -17,7 +17,7 @@ pub struct Descriptor {
 
 impl Descriptor {
     /// Of no payload.
-    pub(super) const NONE: Descriptor = Descriptor { length: 0, digest: 0 };
+    pub(super) const NONE: Self = Self { length: 0, digest: 0 };
 }
 
 /// One epoch of a node's stable storage. Whoever loses it has forgotten its promises, and starts
@@ -29,7 +29,7 @@ pub struct StorageEpoch(pub u64);
 
 impl StorageEpoch {
     /// That of a member which has kept its storage since the group was created.
-    pub const FIRST: StorageEpoch = StorageEpoch(0);
+    pub const FIRST: Self = Self(0);
 }
 
 /// What is proposed for a slot.
@@ -53,7 +53,7 @@ impl Content {
     /// The payload that belongs to it.
     pub const fn payload(&self) -> Option<Descriptor> {
         match self {
-            Content::Payload(descriptor) => Some(*descriptor),
+            Self::Payload(descriptor) => Some(*descriptor),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ const _: () = assert!(NODES_MAX <= 7, "a set of nodes is kept in the bits of one
 
 impl NodeSet {
     /// No node.
-    pub const EMPTY: NodeSet = NodeSet(0);
+    pub const EMPTY: Self = Self(0);
 
     /// The nodes 1 to `count`.
     pub const fn first(count: usize) -> Self {
@@ -39,17 +39,17 @@ impl NodeSet {
     }
 
     /// The nodes that are in either.
-    pub const fn union(self, other: NodeSet) -> Self {
+    pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// The nodes that are in both.
-    pub const fn intersection(self, other: NodeSet) -> Self {
+    pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// The nodes that are in this set and not in the other.
-    pub const fn difference(self, other: NodeSet) -> Self {
+    pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
@@ -77,7 +77,7 @@ impl NodeSet {
 
 impl FromIterator<NodeId> for NodeSet {
     fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
-        nodes.into_iter().fold(NodeSet::EMPTY, NodeSet::with)
+        nodes.into_iter().fold(Self::EMPTY, Self::with)
     }
 }
 
@@ -90,7 +90,7 @@ impl TryFrom<u8> for NodeSet {
 }
 
 impl From<NodeSet> for u8 {
-    fn from(set: NodeSet) -> u8 {
+    fn from(set: NodeSet) -> Self {
         set.0
     }
 }

@@ -169,9 +169,9 @@ impl Message {
     /// Which entries of the sender's log the frontend attaches to the message, with their payloads.
     pub const fn range(&self) -> Option<SlotRange> {
         match self {
-            Message::Copy { range, .. }
-            | Message::Chosen { range }
-            | Message::Accept { range, .. } => Some(*range),
+            Self::Copy { range, .. } | Self::Chosen { range } | Self::Accept { range, .. } => {
+                Some(*range)
+            }
             _ => None,
         }
     }

@@ -87,7 +87,7 @@ pub struct DurableState {
 
 impl DurableState {
     /// An empty data directory.
-    pub const BLANK: DurableState = DurableState {
+    pub const BLANK: Self = Self {
         promised: Ballot::ZERO,
         accepted: Ballot::ZERO,
         voting: VotingStatus::Blank,
@@ -158,7 +158,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if role != self.role_emitted {
             self.role_emitted = role;
             say!(
-                info,
+                debug,
                 "node {}: {:?}, {:?}",
                 self.config.me.number(),
                 shown!(role),

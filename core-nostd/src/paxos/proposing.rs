@@ -22,8 +22,8 @@ pub enum ProposeError {
 impl core::fmt::Display for ProposeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            ProposeError::NotPrimary { .. } => "this node is not the primary",
-            ProposeError::Full => "too much is undecided",
+            Self::NotPrimary { .. } => "this node is not the primary",
+            Self::Full => "too much is undecided",
         })
     }
 }
@@ -50,10 +50,10 @@ pub enum ChangeError {
 impl core::fmt::Display for ChangeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            ChangeError::NotPrimary { .. } => "this node is not the primary",
-            ChangeError::Busy => "the change before this one is not committed yet",
-            ChangeError::Unsound => "only one voter can be added or removed at a time",
-            ChangeError::NotReady => "a node that is to vote is not ready for it",
+            Self::NotPrimary { .. } => "this node is not the primary",
+            Self::Busy => "the change before this one is not committed yet",
+            Self::Unsound => "only one voter can be added or removed at a time",
+            Self::NotReady => "a node that is to vote is not ready for it",
         })
     }
 }

@@ -31,14 +31,14 @@ pub enum VotingStatus {
 impl VotingStatus {
     /// Whether it votes.
     pub const fn is_voter(&self) -> bool {
-        matches!(self, VotingStatus::Voter { .. })
+        matches!(self, Self::Voter { .. })
     }
 
     /// Whether an entry names this epoch of `me`.
     pub(super) fn is_named_by(&self, me: NodeId, content: &Content) -> bool {
         match (self, content) {
             (
-                VotingStatus::Voter { epoch } | VotingStatus::Rejoining { epoch },
+                Self::Voter { epoch } | Self::Rejoining { epoch },
                 Content::Rejoin { node, epoch: named },
             ) => *node == me && epoch == named,
             _ => false,

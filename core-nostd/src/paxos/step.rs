@@ -27,7 +27,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Self {
         assert!(config.nonce != 0, "a nonce of 0 is no nonce");
         assert!(config.members.is_sound(), "the members do not fit together");
-        let snapshot = stored.snapshot.unwrap_or(SnapshotMeta::genesis(config.members));
+        let snapshot = stored.snapshot.unwrap_or_else(|| SnapshotMeta::genesis(config.members));
         let mut window = Window::new(snapshot);
         let mut rejoined = match stored.voting {
             VotingStatus::Rejoining { epoch } | VotingStatus::Voter { epoch }

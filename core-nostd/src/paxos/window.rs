@@ -80,7 +80,7 @@ struct WindowCell {
 }
 
 impl WindowCell {
-    const UNUSED: WindowCell = WindowCell {
+    const UNUSED: Self = Self {
         entry: Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor::NONE) },
         write: WriteNumber(0),
         bytes: 0,

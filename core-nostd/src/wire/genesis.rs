@@ -56,7 +56,7 @@ impl Genesis {
     /// # Errors
     /// [`WireError`], whatever the bytes are; never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let genesis: Genesis = postcard::from_bytes(bytes)?;
+        let genesis: Self = postcard::from_bytes(bytes)?;
         let bounded = !genesis.members.is_empty() && genesis.quantum > 0 && genesis.nclock > 0;
         if bounded { Ok(genesis) } else { Err(WireError::OutOfBounds) }
     }

@@ -23,9 +23,9 @@ pub enum WireError {
 impl core::fmt::Display for WireError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
-            WireError::Malformed => "the bytes do not follow the format",
-            WireError::OutOfBounds => "a number is above its limit",
-            WireError::Full => "the space does not suffice",
+            Self::Malformed => "the bytes do not follow the format",
+            Self::OutOfBounds => "a number is above its limit",
+            Self::Full => "the space does not suffice",
         })
     }
 }
@@ -35,8 +35,8 @@ impl core::error::Error for WireError {}
 impl From<postcard::Error> for WireError {
     fn from(error: postcard::Error) -> Self {
         match error {
-            postcard::Error::SerializeBufferFull => WireError::Full,
-            _ => WireError::Malformed,
+            postcard::Error::SerializeBufferFull => Self::Full,
+            _ => Self::Malformed,
         }
     }
 }

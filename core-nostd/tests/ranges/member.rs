@@ -8,7 +8,7 @@ use crane_core::paxos::{
 use crane_core::time::Instant;
 
 /// A voter of the first days.
-pub struct Member<const WINDOW: usize> {
+pub(crate) struct Member<const WINDOW: usize> {
     pub node: Node<WINDOW>,
     pub now: Instant,
     written: WriteNumber,
@@ -18,7 +18,7 @@ pub struct Member<const WINDOW: usize> {
 
 impl<const WINDOW: usize> Member<WINDOW> {
     /// Node `me` of so many.
-    pub fn new(me: u8, count: usize) -> Self {
+    pub(crate) fn new(me: u8, count: usize) -> Self {
         Self::with(Config::new(id(me), Members::first(count), 7))
     }
 
@@ -30,12 +30,12 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 
     /// Node 1 of so many, when it leads, and has heard what the others have: nothing.
-    pub fn leading(count: usize, bytes_undecided_max: u64) -> Self {
+    pub(crate) fn leading(count: usize, bytes_undecided_max: u64) -> Self {
         Self::leading_of(Members::first(count), bytes_undecided_max)
     }
 
     /// The same of any members.
-    pub fn leading_of(members: Members, bytes_undecided_max: u64) -> Self {
+    pub(crate) fn leading_of(members: Members, bytes_undecided_max: u64) -> Self {
         let mut member =
             Self::with(Config { bytes_undecided_max, ..Config::new(id(1), members, 7) });
         member.start_election();
@@ -51,7 +51,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 
     /// Has it ask for promises, under the next ballot.
-    pub fn start_election(&mut self) {
+    pub(crate) fn start_election(&mut self) {
         self.now = self.now.max(self.node.deadline());
         let (ballot, promised) = (self.node.ballot().next_of(self.node.me()), Ballot::ZERO);
         self.step(Input::Wake);
@@ -65,20 +65,20 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 
     /// A member promises with such a log.
-    pub fn promised(&mut self, from: u8, end: LogEnd) -> Effects {
+    pub(crate) fn promised(&mut self, from: u8, end: LogEnd) -> Effects {
         let (ballot, epoch, committed) = (self.node.ballot(), StorageEpoch::FIRST, Slot::NONE);
         self.hears(from, Message::Promised { ballot, epoch, end, committed }, &[])
     }
 
     /// A member says that it has the log up to a slot, durable.
-    pub fn acknowledged(&mut self, from: u8, up_to: u64) -> Effects {
+    pub(crate) fn acknowledged(&mut self, from: u8, up_to: u64) -> Effects {
         let (ballot, epoch) = (self.node.ballot(), Some(StorageEpoch::FIRST));
         let (up_to, received) = (Slot(up_to), Slot(up_to));
         self.hears(from, Message::Accepted { ballot, up_to, received, epoch, beat: 1 }, &[])
     }
 
     /// Proposes payloads of such lengths. Says how many were taken.
-    pub fn propose(&mut self, lengths: &[u32]) -> (usize, Effects) {
+    pub(crate) fn propose(&mut self, lengths: &[u32]) -> (usize, Effects) {
         let mut out = Effects::new();
         let descriptors: Vec<_> =
             lengths.iter().map(|length| Descriptor { length: *length, digest: 9 }).collect();
@@ -88,12 +88,12 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 
     /// Node 1 sends entries from a slot on, under its ballot of round 5.
-    pub fn accepts(&mut self, first: u64, before: Ballot, entries: &[Entry]) -> Effects {
+    pub(crate) fn accepts(&mut self, first: u64, before: Ballot, entries: &[Entry]) -> Effects {
         self.accepts_under(ballot(5), first, before, entries)
     }
 
     /// The same under any of its ballots.
-    pub fn accepts_under(
+    pub(crate) fn accepts_under(
         &mut self,
         ballot: Ballot,
         first: u64,
@@ -106,21 +106,21 @@ impl<const WINDOW: usize> Member<WINDOW> {
         self.hears(1, message, entries)
     }
 
-    pub fn hears(&mut self, from: u8, message: Message, entries: &[Entry]) -> Effects {
+    pub(crate) fn hears(&mut self, from: u8, message: Message, entries: &[Entry]) -> Effects {
         self.step(Input::Message { from: id(from), message: &message, entries })
     }
 
     /// Writes up to this one are durable.
-    pub fn durable_up_to(&mut self, number: u64) -> Effects {
+    pub(crate) fn durable_up_to(&mut self, number: u64) -> Effects {
         self.step(Input::Durable { up_to: WriteNumber(number) })
     }
 
     /// All that was written is durable.
-    pub fn durable(&mut self) -> Effects {
+    pub(crate) fn durable(&mut self) -> Effects {
         self.step(Input::Durable { up_to: self.written })
     }
 
-    pub fn step(&mut self, input: Input<'_>) -> Effects {
+    pub(crate) fn step(&mut self, input: Input<'_>) -> Effects {
         let mut out = Effects::new();
         self.node.step(self.now, input, &mut out);
         self.store(&out);
@@ -158,24 +158,24 @@ impl<const WINDOW: usize> Member<WINDOW> {
     }
 }
 
-pub fn id(number: u8) -> NodeId {
+pub(crate) fn id(number: u8) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
 /// Node 1's in a round.
-pub fn ballot(round: u64) -> Ballot {
+pub(crate) fn ballot(round: u64) -> Ballot {
     Ballot::new(round, Some(id(1)))
 }
 
 /// So many payloads that were first proposed in a round of node 1.
-pub fn payloads(round: u64, count: usize) -> Vec<Entry> {
+pub(crate) fn payloads(round: u64, count: usize) -> Vec<Entry> {
     let content = |digest| Content::Payload(Descriptor { length: 1, digest });
     let digests = (0..count as u64).map(|number| round * 1000 + number);
     digests.map(|digest| Entry { ballot: ballot(round), content: content(digest) }).collect()
 }
 
 /// As many entries as a run has, each of the protocol's own, in rounds of node 1 from 1 on.
-pub fn own_entries(count: u64) -> Vec<Entry> {
+pub(crate) fn own_entries(count: u64) -> Vec<Entry> {
     let content = |number: u64| match number % 3 {
         0 => Content::Change(Members { learners: [id(7)].into_iter().collect(), ..voters(6) }),
         1 => Content::Rejoin { node: id(number as u8 % 7 + 1), epoch: StorageEpoch(number) },
@@ -190,7 +190,7 @@ fn voters(count: usize) -> Members {
 }
 
 /// What is sent to a member of runs, in its order.
-pub fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
+pub(crate) fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
     let sent = out.iter().filter_map(|effect| match effect {
         Effect::Send { to, message } if *to == id(member) => message.range(),
         _ => None,
@@ -199,7 +199,7 @@ pub fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
 }
 
 /// What is appended, in its order.
-pub fn appended(out: &Effects) -> Vec<(u64, u32)> {
+pub(crate) fn appended(out: &Effects) -> Vec<(u64, u32)> {
     let appended = out.iter().filter_map(|effect| match effect {
         Effect::Append { range, .. } => Some((range.first.0, range.count)),
         _ => None,
@@ -208,7 +208,7 @@ pub fn appended(out: &Effects) -> Vec<(u64, u32)> {
 }
 
 /// Up to which slot the log is acknowledged as durable, and as received, each time.
-pub fn acknowledgements(out: &Effects) -> Vec<(u64, u64)> {
+pub(crate) fn acknowledgements(out: &Effects) -> Vec<(u64, u64)> {
     let said = out.iter().filter_map(|effect| match *effect {
         Effect::Send { message: Message::Accepted { up_to, received, .. }, .. } => {
             Some((up_to.0, received.0))

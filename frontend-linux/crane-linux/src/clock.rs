@@ -9,9 +9,9 @@ use tokio::io::unix::AsyncFd;
 
 use crate::driver::Moment;
 
-/// Time since the daemon's start.
+/// A clock that starts with the daemon.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(crate) struct Clock {
     start: std::time::Instant,
 }
 
@@ -23,35 +23,35 @@ impl Default for Clock {
 
 impl Clock {
     /// Returns the present moment.
-    pub fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         let since_start = self.start.elapsed().as_nanos() as u64;
         Moment { since_start, unix: unix_nanoseconds() }
     }
 
     /// Returns the present moment as agreement counts it.
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.moment().instant()
     }
 }
 
-/// Nanoseconds of the host's clock since the Unix epoch.
-pub fn unix_nanoseconds() -> u64 {
+/// Returns the nanoseconds since the Unix epoch, by the host's clock.
+pub(crate) fn unix_nanoseconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Wakes its waiter at a time that can be moved (timerfd_create(2)).
 #[derive(Debug)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     descriptor: AsyncFd<OwnedFd>,
     set: Option<Instant>,
 }
 
 impl Alarm {
-    /// An alarm that is not set.
+    /// Returns an alarm that is not set.
     ///
     /// # Errors
-    /// What the system refused.
-    pub fn new() -> io::Result<Self> {
+    /// Returns the system's error.
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
         // SAFETY: timerfd_create touches no memory.
         let descriptor = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
@@ -70,8 +70,8 @@ impl Alarm {
     /// moving the alarm each time.
     ///
     /// # Errors
-    /// What the system refused.
-    pub fn set(&mut self, now: Instant, at: Instant) -> io::Result<()> {
+    /// Returns the system's error.
+    pub(crate) fn set(&mut self, now: Instant, at: Instant) -> io::Result<()> {
         if self.set.is_some_and(|set| set <= at) {
             return Ok(());
         }
@@ -91,11 +91,11 @@ impl Alarm {
         if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Waits for it to ring.
+    /// Waits until the alarm rings.
     ///
     /// # Errors
-    /// The runtime's.
-    pub async fn wait(&mut self) -> io::Result<()> {
+    /// Returns the runtime's error.
+    pub(crate) async fn wait(&mut self) -> io::Result<()> {
         loop {
             let mut guard = self.descriptor.readable_mut().await?;
             let mut count = [0; 8];

@@ -8,8 +8,8 @@ use crate::log::Log;
 use crate::meta::DataDirectory;
 use crate::terminal::{complain, print_line};
 
-/// Cuts the log in this data directory behind a slot, and gives the exit status.
-pub fn run(data: &Path, behind: u64) -> i32 {
+/// Cuts the log in this data directory behind a slot, and returns the exit status.
+pub(crate) fn run(data: &Path, behind: u64) -> i32 {
     match cut(data, Slot(behind)) {
         Ok(told) => {
             print_line(&told);
@@ -23,16 +23,17 @@ pub fn run(data: &Path, behind: u64) -> i32 {
 }
 
 fn cut(data: &Path, behind: Slot) -> Result<String, String> {
-    // Opening a data directory would make one.
+    // Opening a data directory would create it.
     if !data.join("meta").exists() {
         return Err(format!("{} is no data directory of a replica", data.display()));
     }
     let directory = DataDirectory::open(data)?;
-    let meta = directory.meta()?.ok_or("the file meta is gone")?;
+    let meta =
+        directory.meta()?.ok_or("the file meta is missing; this data directory cannot be cut")?;
     if !meta.witness {
         return Err(format!(
-            "{} is of a replica that runs a server, which starts from slot 1 as long as there are \
-             no checkpoints; only the log of a witness can be cut",
+            "{} belongs to a replica that runs a server, which needs the log from slot 1; only the \
+             log of a witness can be cut",
             directory.path.display()
         ));
     }
@@ -45,13 +46,16 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
     let committed = opened.stored.committed.min(last);
     if behind > committed {
         return Err(format!(
-            "slot {behind} is not known to be committed, slot {committed} is: the log can be cut \
-             behind that one"
+            "slot {behind} is not known to be committed, slot {committed} is; cut the log behind \
+             slot {committed} or an earlier one"
         ));
     }
-    // Without it, nobody can be told what the group is.
+    // The front keeps genesis: without it, the log does not identify its group.
     if opened.log.genesis().is_none() {
-        return Err("the log does not hold the group's creation, so nothing can go yet".to_string());
+        return Err(
+            "the log does not hold the group's creation yet; cut it after the group has started"
+                .to_string(),
+        );
     }
     let snapshot = opened.snapshot_at(behind, meta.founders.first_members());
     let gone = opened.log.cut(&directory.log(), &snapshot).map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
-//! What a replica did, typed: what changed and why, for people and programs (`status --events`).
+//! Typed events of a replica: each change and its reason, for people and programs
+//! (`status --events`).
 //!
-//! The last ones are kept, and each kind is counted from the daemon's start. An event is told once,
-//! when it happens; what only may matter to someone who looks for faults goes to the tracing
-//! library alone.
+//! The last events are kept, and each kind is counted from the daemon's start. An event is recorded
+//! once, when it happens; details that only help to find faults go to the tracing library alone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,124 +10,124 @@ use std::fmt;
 use crane_core::paxos::Reason;
 use serde::{Deserialize, Serialize};
 
-/// Events that are kept.
+/// How many events are kept.
 const KEPT_MAX: usize = 64;
 
-/// One thing that happened.
+/// An event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// The replica's role, or the primary that it knows, is another.
+pub(crate) enum Event {
+    /// The replica's role, or the primary that it knows, has changed.
     Role {
-        /// As in `status`.
+        /// The role, as `status` shows it.
         role: String,
         /// The primary, if one is known.
         primary: Option<u8>,
-        /// The ballot that is promised now.
+        /// The ballot that the replica has now promised.
         ballot: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// This replica has given its vote for an election.
+    /// This replica has voted in an election.
     Promised {
         /// The ballot; its second number is the candidate's.
         ballot: String,
     },
-    /// A replica has given this candidate its vote.
+    /// A replica has voted for this candidate.
     VotedFor {
-        /// Whose vote it is.
+        /// The replica that voted.
         by: u8,
         /// The ballot.
         ballot: String,
     },
     /// A replica has refused this candidate, or this primary.
     RefusedBy {
-        /// Who refused.
+        /// The replica that refused.
         by: u8,
         /// The ballot.
         ballot: String,
-        /// The one that it has promised instead.
+        /// The ballot that it has promised instead.
         promised: String,
     },
-    /// Nothing has gone on for a while, although something should.
+    /// The replica has made no progress for a while, although it has work to do.
     Stalled {
-        /// What it waits for.
+        /// The cause.
         cause: Cause,
-        /// Those whom it waits for.
+        /// The replicas that it waits for.
         nodes: Vec<u8>,
     },
-    /// It goes on.
+    /// The replica makes progress again.
     Resumed {
-        /// What it had waited for.
+        /// The cause of the stall.
         cause: Cause,
-        /// Milliseconds since it began to wait.
+        /// Milliseconds since the replica began to wait.
         after_ms: u64,
     },
-    /// A link is there.
+    /// A link was opened.
     LinkUp {
-        /// To whom.
+        /// The peer.
         node: u8,
     },
-    /// A link is gone.
+    /// A link was closed.
     LinkDown {
-        /// To whom.
+        /// The peer.
         node: u8,
     },
-    /// The members are others from a slot on.
+    /// The members have changed.
     Members {
-        /// The slot.
+        /// The first slot with these members.
         slot: u64,
-        /// Who they are.
+        /// The members.
         members: String,
     },
-    /// The server's program has been started.
+    /// The server's program was started.
     ServerStarted,
-    /// It has ended.
+    /// The server's program has ended.
     ServerEnded {
-        /// How and where.
+        /// How it ended, and at which point of the script.
         text: String,
     },
     /// Something keeps the server from working.
     Fault {
-        /// What it is, and the remedy.
+        /// The fault, and its remedy.
         text: String,
     },
     /// Something about the server that an operator may want to know.
     Note {
-        /// What it is.
+        /// The note.
         text: String,
     },
     /// A fault or a note is over.
     FaultOver {
-        /// What it was.
+        /// The fault or note that is over.
         text: String,
     },
 }
 
-/// What a replica can wait for.
+/// The causes of a stall.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
-    /// There is no primary that it knows.
+pub(crate) enum Cause {
+    /// The replica knows no primary.
     NoPrimary,
-    /// Votes of other replicas for what this primary has proposed.
+    /// This primary waits for votes on its proposals.
     Votes,
-    /// Its own disk.
+    /// The replica waits for its own disk.
     Disk,
-    /// Its own server, which has not consumed what is committed.
+    /// The replica waits for its own server, which has not consumed all committed entries.
     Server,
-    /// The primary, to have its clients' ops committed.
+    /// The replica waits for its clients' ops to be committed.
     Commitment,
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Cause::NoPrimary => "no primary is known",
-            Cause::Votes => "votes of a quorum are missing",
-            Cause::Disk => "its own disk is behind",
-            Cause::Server => "its own server is behind",
-            Cause::Commitment => "its clients' ops are not committed",
+            Self::NoPrimary => "no primary is known",
+            Self::Votes => "votes of a quorum are missing",
+            Self::Disk => "its own disk is behind",
+            Self::Server => "its own server is behind",
+            Self::Commitment => "its clients' ops are not committed",
         })
     }
 }
@@ -135,80 +135,80 @@ impl fmt::Display for Cause {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Role { role, primary, ballot, why } => {
+            Self::Role { role, primary, ballot, why } => {
                 write!(f, "{role}")?;
                 if let Some(primary) = primary.filter(|_| role != "primary") {
                     write!(f, " of replica {primary}")?;
                 }
                 write!(f, " under ballot {ballot}: {why}")
             }
-            Event::Promised { ballot } => write!(f, "promised ballot {ballot}"),
-            Event::VotedFor { by, ballot } => write!(f, "replica {by} promised ballot {ballot}"),
-            Event::RefusedBy { by, ballot, promised } => {
+            Self::Promised { ballot } => write!(f, "promised ballot {ballot}"),
+            Self::VotedFor { by, ballot } => write!(f, "replica {by} promised ballot {ballot}"),
+            Self::RefusedBy { by, ballot, promised } => {
                 write!(f, "replica {by} refused ballot {ballot}: it has promised {promised}")
             }
-            Event::Stalled { cause, nodes } if nodes.is_empty() => write!(f, "stalled: {cause}"),
-            Event::Stalled { cause, nodes } => {
+            Self::Stalled { cause, nodes } if nodes.is_empty() => write!(f, "stalled: {cause}"),
+            Self::Stalled { cause, nodes } => {
                 let nodes: Vec<String> = nodes.iter().map(u8::to_string).collect();
                 write!(f, "stalled: {cause} (replicas {})", nodes.join(", "))
             }
-            Event::Resumed { cause, after_ms } => {
-                write!(f, "goes on after {after_ms} ms; {cause} was why not")
+            Self::Resumed { cause, after_ms } => {
+                write!(f, "resumed after {after_ms} ms; the cause was: {cause}")
             }
-            Event::LinkUp { node } => write!(f, "linked with replica {node}"),
-            Event::LinkDown { node } => write!(f, "the link to replica {node} is closed"),
-            Event::Members { slot, members } => {
+            Self::LinkUp { node } => write!(f, "linked with replica {node}"),
+            Self::LinkDown { node } => write!(f, "the link to replica {node} is closed"),
+            Self::Members { slot, members } => {
                 write!(f, "the members are {members} from slot {slot} on")
             }
-            Event::ServerStarted => f.write_str("the server's program has been started"),
-            Event::ServerEnded { text } => f.write_str(text),
-            Event::Fault { text } => write!(f, "fault: {text}"),
-            Event::Note { text } => write!(f, "note: {text}"),
-            Event::FaultOver { text } => write!(f, "over: {text}"),
+            Self::ServerStarted => f.write_str("the server's program has been started"),
+            Self::ServerEnded { text } => f.write_str(text),
+            Self::Fault { text } => write!(f, "fault: {text}"),
+            Self::Note { text } => write!(f, "note: {text}"),
+            Self::FaultOver { text } => write!(f, "over: {text}"),
         }
     }
 }
 
-/// An event and when it was.
+/// An event with its time.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Told {
+pub(crate) struct Told {
     /// Milliseconds of this host's clock since the Unix epoch.
     pub at_ms: u64,
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// How often things happened since the daemon's start.
+/// Counters since the daemon's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Counters {
-    /// Times that this replica stood for election.
+pub(crate) struct Counters {
+    /// How often this replica was a candidate.
     pub candidacies: u64,
-    /// Times that it was elected.
+    /// How often it was elected.
     pub elections_won: u64,
-    /// Times that it began to follow another primary.
+    /// How often it began to follow another primary.
     pub primaries_followed: u64,
-    /// Votes that it gave others.
+    /// How many votes it gave to others.
     pub promises: u64,
-    /// As primary: entries with ops that it proposed.
+    /// How many entries with ops it proposed as primary.
     pub entries_proposed: u64,
-    /// As primary: bubbles that it proposed.
+    /// How many bubbles it proposed as primary.
     pub bubbles_proposed: u64,
-    /// As primary: bytes of what it proposed.
+    /// How many bytes it proposed as primary.
     pub bytes_proposed: u64,
-    /// Ops of its clients that were handed to a primary, again or for the first time.
+    /// How many ops of its clients were forwarded to a primary, repetitions included.
     pub ops_handed_over: u64,
-    /// Times that ops were handed over again because none was committed for a while.
+    /// How often pending ops were forwarded again because none was committed for a while.
     pub handed_over_again: u64,
-    /// Entries that it sent to members which lacked them.
+    /// How many entries it sent to members that lacked them.
     pub slots_served: u64,
-    /// Batches of records given to the disk.
+    /// How many batches of records it wrote to the disk.
     pub disk_batches: u64,
-    /// Frames for other replicas that were dropped because too much waited.
+    /// How many frames for other replicas were dropped because too many bytes waited.
     pub frames_dropped: u64,
-    /// Links that were made, and made again.
+    /// How many links were opened, repetitions included.
     pub links_made: u64,
-    /// Stalls, whatever the cause.
+    /// How many stalls there were, of any cause.
     pub stalls: u64,
     /// Faults of the server that were found.
     pub faults: u64,
@@ -218,15 +218,15 @@ pub struct Counters {
 
 /// The last events, and all counters.
 #[derive(Debug, Default)]
-pub struct Events {
-    /// What is counted.
+pub(crate) struct Events {
+    /// The counters.
     pub counters: Counters,
     kept: VecDeque<Told>,
 }
 
 impl Events {
-    /// Keeps and counts an event of this time, in milliseconds since the Unix epoch.
-    pub fn record(&mut self, at_ms: u64, event: Event) {
+    /// Records and counts an event at this time, in milliseconds since the Unix epoch.
+    pub(crate) fn record(&mut self, at_ms: u64, event: Event) {
         let counters = &mut self.counters;
         match &event {
             Event::Role { role, .. } if role == "candidate" => counters.candidacies += 1,
@@ -245,26 +245,26 @@ impl Events {
         self.kept.push_back(Told { at_ms, event });
     }
 
-    /// The last events, the oldest first.
-    pub fn kept(&self) -> impl Iterator<Item = &Told> {
+    /// Iterates over the last events, the oldest first.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = &Told> {
         self.kept.iter()
     }
 }
 
-/// A reason as people read it.
-pub fn describe(reason: Reason) -> &'static str {
+/// Describes a reason for people.
+pub(crate) fn describe(reason: Reason) -> &'static str {
     match reason {
         Reason::Started => "the replica has just started",
-        Reason::Silence => "nothing was heard from the primary for too long",
+        Reason::Silence => "no message from the primary within the election timeout",
         Reason::LinkDown => "the link to the primary was closed",
-        Reason::LeadershipTransferred => "the primary has handed its role over",
-        Reason::Elected => "a quorum promised",
+        Reason::LeadershipTransferred => "the primary transferred its role",
+        Reason::Elected => "a quorum voted for it",
         Reason::HigherBallot => "a higher ballot was seen",
-        Reason::NoQuorum => "no quorum is in reach",
-        Reason::PrimaryFound => "a primary made itself known",
-        Reason::StorageLost => "its storage is new, and the group is not",
+        Reason::NoQuorum => "no quorum can be reached",
+        Reason::PrimaryFound => "another replica is primary",
+        Reason::StorageLost => "its storage is new, but the group is not",
         Reason::Admitted => "it may vote from now on",
-        Reason::Removed => "it is not a member any more",
+        Reason::Removed => "it is no longer a member",
     }
 }
 

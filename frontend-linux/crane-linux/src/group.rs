@@ -1,5 +1,4 @@
-//! A group as it is seen from outside: who belongs to it, how each member is, and orders to its
-//! primary.
+//! A group as seen from outside: its members, the state of each, and orders to its primary.
 
 use std::fs;
 use std::io;
@@ -18,51 +17,51 @@ use crate::net::query::{Query, ask};
 use crate::options::{GroupArgs, PEER_PORT};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// How often an order is given again that a primary could not take, and after which pause.
+/// How often an order that the primary could not take is repeated, and after which pause.
 const ORDERS_MAX: u32 = 50;
 const ORDER_PAUSE: Duration = Duration::from_millis(100);
 
 /// One member.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// Its number.
+pub(crate) struct Seen {
+    /// The member's number.
     pub id: u8,
-    /// Where it is reached.
+    /// The address at which peers reach the replica.
     pub address: String,
     /// `voter`, `learner`, `witness`, or `joining`.
     pub kind: String,
-    /// What it says of itself; none if it does not answer.
+    /// The member's own state; `None` if it does not answer.
     pub state: Option<Value>,
 }
 
 impl Seen {
-    /// A number that it says of itself.
-    pub fn number(&self, name: &str) -> Option<u64> {
+    /// Returns a number of the member's state.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.state.as_ref()?.get(name)?.as_u64()
     }
 
-    /// What it does.
-    pub fn role(&self) -> &str {
+    /// Returns the member's role; `down` if it does not answer.
+    pub(crate) fn role(&self) -> &str {
         let role = self.state.as_ref().and_then(|state| state.get("role"));
         role.and_then(Value::as_str).unwrap_or("down")
     }
 }
 
-/// All members, at one moment.
+/// The members of a group, at one moment.
 #[derive(Clone, Debug)]
-pub struct GroupView {
-    /// Its identity, once it has one.
+pub(crate) struct GroupView {
+    /// The group's identity, once it has one.
     pub identity: Option<String>,
-    /// By number.
+    /// The members, sorted by number.
     pub members: Vec<Seen>,
 }
 
 impl GroupView {
-    /// Looks at the group that is meant. With `hash_slot`, members say their hashes there.
+    /// Asks the members of a group for their state, with their hashes at `hash_slot`.
     ///
     /// # Errors
-    /// When nobody answers.
-    pub async fn look(args: &GroupArgs, hash_slot: u64) -> Result<Self, String> {
+    /// Returns an error if no replica answers.
+    pub(crate) async fn look(args: &GroupArgs, hash_slot: u64) -> Result<Self, String> {
         let names = if args.peers.is_empty() {
             names_by_directory(args.data_dir.as_deref()).await?
         } else {
@@ -98,16 +97,16 @@ impl GroupView {
         Ok(Self { identity, members })
     }
 
-    /// The member of a number.
-    pub fn get(&self, id: u8) -> Option<&Seen> {
+    /// Returns the member with this number.
+    pub(crate) fn get(&self, id: u8) -> Option<&Seen> {
         self.members.iter().find(|member| member.id == id)
     }
 
-    /// The member that is meant: by its number, or its address as in --peers.
+    /// Returns the member that is given by its number, or by its address as in --peers.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn find(&self, given: &str) -> Result<&Seen, String> {
+    /// Returns an error if no member has this number or address.
+    pub(crate) fn find(&self, given: &str) -> Result<&Seen, String> {
         let by_number = given.parse().ok().and_then(|id| self.get(id));
         let by_name = || {
             let name = names::member_name(given, PEER_PORT).ok()?;
@@ -119,8 +118,8 @@ impl GroupView {
         })
     }
 
-    /// Who says that it is the primary, under the highest ballot if several do.
-    pub fn primary(&self) -> Option<&Seen> {
+    /// Returns the primary: if several members claim the role, the one with the highest ballot.
+    pub(crate) fn primary(&self) -> Option<&Seen> {
         let ballot = |member: &&Seen| {
             let text = member.state.as_ref()?.get("ballot")?.as_str()?;
             let (round, node) = text.split_once('.')?;
@@ -129,19 +128,19 @@ impl GroupView {
         self.members.iter().filter(|member| member.role() == "primary").max_by_key(ballot)
     }
 
-    /// The highest commit index.
-    pub fn committed(&self) -> u64 {
+    /// Returns the highest committed slot of any member.
+    pub(crate) fn committed(&self) -> u64 {
         self.members.iter().filter_map(|member| member.number("committed")).max().unwrap_or(0)
     }
 }
 
-/// Has the primary do something, and gives its answer. An order that a busy or new primary cannot
-/// take is given again.
+/// Gives the primary an order, and returns its answer. Repeats an order that a busy or new primary
+/// could not take.
 ///
 /// # Errors
-/// Why it is not done.
-pub async fn order(args: &GroupArgs, query: Query) -> Result<Value, String> {
-    let mut why = "the group has no primary at the moment; see status".to_string();
+/// Returns why the order was not carried out.
+pub(crate) async fn order(args: &GroupArgs, query: Query) -> Result<Value, String> {
+    let mut why = "the group has no primary at the moment; see crane-linux status".to_string();
     for _ in 0..ORDERS_MAX {
         if let Some(primary) = GroupView::look(args, 0).await?.primary() {
             let answer = ask_one(&primary.address, query.clone()).await;
@@ -162,22 +161,22 @@ pub async fn order(args: &GroupArgs, query: Query) -> Result<Value, String> {
     Err(why)
 }
 
-/// Asks one replica by its peer port; none if it does not answer.
-pub async fn ask_one(address: &str, query: Query) -> Option<Value> {
+/// Asks one replica by its peer port. Returns `None` if it does not answer.
+pub(crate) async fn ask_one(address: &str, query: Query) -> Option<Value> {
     let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
     ask(&mut connected.ok()?.ok()?, query).await.ok()
 }
 
-/// Runs what a subcommand does, and gives the exit status.
-pub fn run(task: impl Future<Output = Result<String, String>>) -> i32 {
+/// Runs a subcommand's task, prints its result, and returns the exit status.
+pub(crate) fn run(task: impl Future<Output = Result<String, String>>) -> i32 {
     run_with_status(async { task.await.map(|text| (text, 0)) })
 }
 
-/// As [`run`], for a task that gives the exit status as well.
-pub fn run_with_status(task: impl Future<Output = Result<(String, i32), String>>) -> i32 {
+/// Runs a task as [`run`] does, which gives the exit status as well.
+pub(crate) fn run_with_status(task: impl Future<Output = Result<(String, i32), String>>) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime
-        .map_err(|error| format!("no runtime: {error}"))
+        .map_err(|error| format!("cannot start the runtime: {error}"))
         .and_then(|runtime| runtime.block_on(task));
     match outcome {
         Ok((text, status)) => {
@@ -191,8 +190,8 @@ pub fn run_with_status(task: impl Future<Output = Result<(String, i32), String>>
     }
 }
 
-/// Lines of cells, each column as wide as its widest cell.
-pub fn aligned(rows: &[Vec<String>]) -> String {
+/// Formats rows of cells, with each column as wide as its widest cell.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0)
@@ -207,7 +206,7 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Asks all of these at once for their state.
+/// Asks all of these replicas for their state at the same time.
 async fn ask_all(names: &[String], hash_slot: u64) -> Vec<Option<Value>> {
     let mut tasks = JoinSet::new();
     for (place, name) in names.iter().cloned().enumerate() {
@@ -222,7 +221,8 @@ async fn ask_all(names: &[String], hash_slot: u64) -> Vec<Option<Value>> {
     answers
 }
 
-/// Whoever belongs to a group knows more than who does not, and who has heard more of the log.
+/// Ranks an answer: a member of a group knows more than a replica without one, and of two members
+/// the one with the newer roster knows more.
 fn age(answer: &Value) -> (bool, u64) {
     let grouped = answer.get("group").is_some_and(|group| !group.is_null());
     (grouped, answer.get("as_of").and_then(Value::as_u64).unwrap_or(0))
@@ -237,7 +237,7 @@ fn listed_member(value: &Value) -> Option<Seen> {
     })
 }
 
-/// The members' names, as a replica on this host knows them.
+/// Returns the members' names, as a replica on this host lists them.
 async fn names_by_directory(given: Option<&Path>) -> Result<Vec<String>, String> {
     let candidates = match given {
         Some(directory) => with_numbers(directory),
@@ -250,7 +250,7 @@ async fn names_by_directory(given: Option<&Path>) -> Result<Vec<String>, String>
             return Ok(members.iter().filter_map(listed_member).map(|seen| seen.address).collect());
         }
     }
-    let place = given.unwrap_or(Path::new(DEFAULT_DIRECTORY));
+    let place = given.unwrap_or_else(|| Path::new(DEFAULT_DIRECTORY));
     Err(format!(
         "no replica answers in {}; name its directory with --data-dir, or the members with --peers",
         place.display()

@@ -1,8 +1,8 @@
-//! Which replica of its group this one is.
+//! Finds out which replica of its group this one is.
 //!
-//! A replica with data knows. A new one asks those that it was given as peers: if they have a group
-//! already, that group says which number it has, or the replica waits until it is added. If nobody
-//! has one, it is about to be created, and numbers are places in the list.
+//! A replica with data knows its number. A new replica asks its peers: if they already have a
+//! group, the group gives the replica its number, or the replica waits until it is added. If no
+//! peer has a group, the group is about to be created, and a number is a position in the list.
 
 use std::time::Duration;
 
@@ -19,35 +19,40 @@ use crate::net::query::Query;
 use crate::options::ReplicaArgs;
 use crate::roster::Roster;
 
-/// How long an answer may take of a replica that is asked by one that starts. Those of a new group
-/// do not listen yet, and refuse at once.
+/// The time limit for a peer's answer at the start. Peers of a new group do not listen yet, and
+/// refuse the connection at once.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
-/// Where this replica stands.
+/// The result of asking for membership.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct JoinReply {
+pub(crate) struct JoinReply {
     /// The group, if it exists already.
     pub group: Option<String>,
-    /// Its number.
+    /// The member's number.
     pub node: NodeId,
-    /// Whether it runs no server.
+    /// Whether the replica runs no server.
     pub witness: bool,
-    /// The members that the group was, or is, created with.
+    /// The members at the group's creation.
     pub founders: Roster,
     /// The members now.
     pub roster: Roster,
 }
 
 impl JoinReply {
-    /// Of one that is about to create a group together with the others.
+    /// Returns the reply for a founder: a replica that creates the group together with its peers.
     ///
     /// # Errors
-    /// What is wrong with `--witness`.
-    pub fn founding(names: &[String], place: u8, args: &ReplicaArgs) -> Result<Self, String> {
+    /// Returns what is wrong with `--witness`.
+    pub(crate) fn founding(
+        names: &[String],
+        place: u8,
+        args: &ReplicaArgs,
+    ) -> Result<Self, String> {
         let witnesses = names::among(names, &args.witness, args.peer_port)?;
         if witnesses.len() == names.len() {
-            return Err("--witness names all of the peers: nobody would run the server".to_string());
+            return Err("--witness names all of the peers; leave at least one to run the server"
+                .to_string());
         }
         let founders = Roster::founders(names, witnesses);
         let node = NodeId::new(place).expect("a place in a list that was checked");
@@ -56,9 +61,9 @@ impl JoinReply {
     }
 }
 
-/// Asks the others, for a replica without data: none if there is no group yet. Waits as long as
-/// there is one that does not have it.
-pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
+/// Asks the peers on behalf of a replica without data, and returns `None` if they have no group
+/// yet. If the group exists and does not list this replica, waits until it is added.
+pub(crate) async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
     let mut told = false;
     while let Some(Known { group, founders, roster }) = known_group(names, own, None).await {
         if let Some(mine) = roster.at(own) {
@@ -67,7 +72,7 @@ pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
         }
         if !told {
             info!(
-                "the group of {roster} does not have {own} as a member yet; waiting for: \
+                "the group of {roster} does not list {own} as a member yet; add it with: \
                  crane-linux member add {own} --peers {roster}"
             );
             told = true;
@@ -77,12 +82,12 @@ pub async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
     None
 }
 
-/// Asks the others, for a replica with data, whether they know more of the members than it does. It
-/// may have been removed, or they may all be elsewhere.
+/// Updates the roster of a replica with data from its peers: while it was down, it may have been
+/// removed, or every other member may have moved.
 ///
 /// # Errors
-/// When the group does not have it any more.
-pub async fn catch_up(names: &[String], meta: &mut Meta) -> Result<(), String> {
+/// Returns an error if the replica is no longer a member of the group.
+pub(crate) async fn catch_up(names: &[String], meta: &mut Meta) -> Result<(), String> {
     let Some(group) = &meta.group else { return Ok(()) };
     let known = meta.roster.iter().map(|place| &place.address);
     let mut all: Vec<String> = names.iter().chain(known).cloned().collect();
@@ -97,13 +102,13 @@ pub async fn catch_up(names: &[String], meta: &mut Meta) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "{} is not replica {} of the group any more, whose members are {}; if it is to be a member \
-         again, add it with crane-linux member add, and start it with a new --data-dir",
+        "{} is no longer replica {} of the group, whose members are {}; to make it a member again, \
+         run crane-linux member add, and start it with a new --data-dir",
         meta.address, meta.node, meta.roster
     ))
 }
 
-/// What a member says of its group.
+/// A group as one of its members describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Known {
     group: String,
@@ -111,8 +116,8 @@ struct Known {
     roster: Roster,
 }
 
-/// The group that the others belong to, as whoever knows most says; of a certain group, if one is
-/// given.
+/// Returns the group of the other replicas, as the member with the newest roster describes it. If
+/// `wanted` is given, answers about any other group are ignored.
 async fn known_group(names: &[String], own: &str, wanted: Option<&str>) -> Option<Known> {
     let mut tasks = JoinSet::new();
     for name in names.iter().filter(|name| *name != own) {
@@ -148,7 +153,7 @@ mod tests {
     use crate::roster::RosterMember;
 
     #[test]
-    fn only_who_belongs_to_a_group_tells_of_one() {
+    fn only_a_member_describes_a_group() {
         let founders = Roster::founders(&["a:1".into(), "b:1".into()], NodeSet::EMPTY);
         let mut roster = founders.clone();
         let node = NodeId::new(3).unwrap();

@@ -1,7 +1,7 @@
 //! `crane-linux`: runs an unmodified server program as a replicated service.
 //!
-//! The command is this library's [`run`]; the program around it has nothing of its own. Beside it
-//! only [`decoders`] can be seen from outside.
+//! The command is this library's [`run`], which the binary calls. Only [`decoders`] is public
+//! beside it.
 //!
 //! | room | thought |
 //! |---|---|
@@ -47,8 +47,8 @@ mod terminal;
 mod thread_mutex;
 mod verdict;
 
-/// What reads bytes that come from elsewhere (peers, clients of the control socket, the disk, the
-/// command line): seen from outside so that the fuzz targets reach it, and for nothing else.
+/// The decoders of bytes from outside: from peers, the control socket, the disk and the command
+/// line. They are public only for the fuzz targets.
 pub mod decoders {
     pub use crate::base::{Base, BasePart};
     pub use crate::log::fetch::LogFiles;
@@ -68,7 +68,7 @@ use clap::CommandFactory;
 
 use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
 
-/// The command: reads the command line, does what it says, and ends the process.
+/// Runs the command: parses the command line, carries it out, and ends the process.
 pub fn run() -> ! {
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
         cell::launch::run();

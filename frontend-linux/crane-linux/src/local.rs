@@ -20,16 +20,16 @@ use crate::terminal::{complain, print_line};
 /// How long a replica may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long the others must go on before it is said how a replica that has ended comes back.
+/// How long the other replicas must run on before the command line of an ended one is printed.
 const HINT_AFTER: Duration = Duration::from_millis(500);
 
-/// Runs the replicas until all have ended, and gives the exit status: 0 after an interruption, else
-/// the highest of theirs.
-pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
+/// Runs the replicas until all have ended, and returns the exit status: 0 after an interruption,
+/// else the highest of theirs.
+pub(crate) fn run(args: &ReplicaArgs, count: u8) -> i32 {
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("no runtime: {error}"))
+        .map_err(|error| format!("cannot start the runtime: {error}"))
         .and_then(|runtime| LocalSet::new().block_on(&runtime, keep(args, count)));
     outcome.unwrap_or_else(|why| {
         complain(&why);
@@ -40,12 +40,12 @@ pub fn run(args: &ReplicaArgs, count: u8) -> i32 {
 async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
     names::among(&peers(args, count), &args.witness, args.peer_port)?;
-    // Said once, not by each replica.
+    // Checked here so that the error is printed once, not by each replica.
     elf::find(name).map_err(|error| error.to_string())?;
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
     meta::mark(&root)?;
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
 
@@ -77,12 +77,12 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
                 gone.push((number, end));
                 hint_at = Instant::now() + HINT_AFTER;
             }
-            // When all end together, nothing of them is to come back.
+            // Replicas that all end together need no hint how one of them comes back.
             () = sleep_until(hint_at), if !gone.is_empty() => {
                 for (number, end) in gone.drain(..) {
                     let line = shell_line(&command_line(args, count, number, &root));
                     let end = describe(end);
-                    print_line(&format!("replica {number} {end}; it comes back with:\n  {line}"));
+                    print_line(&format!("replica {number} {end}; restart it with:\n  {line}"));
                 }
             }
             _ = interrupt.recv() => break,
@@ -119,10 +119,10 @@ fn peers(args: &ReplicaArgs, count: u8) -> Vec<String> {
     (1..=count).map(|number| format!("127.0.0.{number}:{}", args.peer_port)).collect()
 }
 
-/// The whole line that starts one replica, also by hand.
+/// Returns the whole command line of one replica, which also starts it by hand.
 fn command_line(args: &ReplicaArgs, count: u8, number: u8, root: &Path) -> Vec<String> {
     let peers = peers(args, count);
-    let program = std::env::current_exe().map_or("crane-linux".into(), |path| path);
+    let program = std::env::current_exe().unwrap_or_else(|_| "crane-linux".into());
     let mut line = vec![
         program.display().to_string(),
         "--peers".into(),
@@ -138,15 +138,15 @@ fn command_line(args: &ReplicaArgs, count: u8, number: u8, root: &Path) -> Vec<S
     line
 }
 
-/// The options that each replica gets as they were given, those that have their default left out.
+/// Returns the options that each replica shares, without those that have their default.
 fn options_of(args: &ReplicaArgs) -> Vec<String> {
     use clap::ValueEnum;
     let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
         value().map_or(String::new(), |value| value.get_name().to_string())
     };
     let given = [
-        ("--wtimeout", format!("{}us", args.wtimeout.as_micros()), "100us"),
-        ("--patience-compute", format!("{}us", args.compute_limit.as_micros()), "30000000us"),
+        ("--wtimeout", humantime::format_duration(args.wtimeout).to_string(), "100us"),
+        ("--patience-compute", humantime::format_duration(args.compute_limit).to_string(), "30s"),
         ("--nclock", args.nclock.to_string(), "1000"),
         ("--schedule", name(&|| args.schedule.to_possible_value()), "serial"),
         ("--quantum", args.quantum.to_string(), "100"),
@@ -177,7 +177,8 @@ fn shell_line(words: &[String]) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// A process group of its own: Ctrl-C reaches this process only, which then stops the others.
+/// Starts a replica in a process group of its own: Ctrl-C reaches only this process, which then
+/// stops the replicas.
 fn start(line: &[String]) -> Result<Child, String> {
     let mut command = Command::new(&line[0]);
     command

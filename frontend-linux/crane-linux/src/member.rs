@@ -1,7 +1,7 @@
-//! `crane-linux member`: who belongs to the group, and changes of that while it serves.
+//! `crane-linux member`: shows and changes the members of a group while it serves.
 //!
-//! Each step is an order to the primary that can be given again without harm, so an interrupted
-//! command is gone on with by giving it again.
+//! Each step is an order to the primary that can be repeated without harm, so the same command
+//! completes one that was interrupted.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::options::{AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, 
 use crate::primary;
 use crate::terminal::print_line;
 
-/// How often the way of a learner is looked at, and told.
+/// How often the progress of a learner is checked, and every how many checks it is reported.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const REPORT_EVERY: u32 = 20;
-/// A server that is so few slots behind is in step.
+/// A server that is at most this many slots behind is in step.
 const IN_STEP_WITHIN: u64 = 1000;
 
-/// Does it, and gives the exit status.
-pub fn run(command: &MemberCommands) -> i32 {
+/// Runs the subcommand, and returns the exit status.
+pub(crate) fn run(command: &MemberCommands) -> i32 {
     match command {
         MemberCommands::List(args) => group::run(list(args)),
         MemberCommands::Add(args) => group::run(add(args)),
@@ -35,7 +35,8 @@ async fn list(args: &GroupArgs) -> Result<String, String> {
     let titles = ["id", "address", "member", "role", "durable", "committed"];
     let mut rows = vec![titles.map(str::to_string).to_vec()];
     for member in GroupView::look(args, 0).await?.members {
-        let number = |name| member.number(name).map_or("-".to_string(), |value| value.to_string());
+        let number =
+            |name| member.number(name).map_or_else(|| "-".to_string(), |value| value.to_string());
         rows.push(vec![
             member.id.to_string(),
             member.address.clone(),
@@ -49,7 +50,7 @@ async fn list(args: &GroupArgs) -> Result<String, String> {
 }
 
 async fn add(args: &AddArgs) -> Result<String, String> {
-    let id = take_in(&args.group, &args.address, args.witness).await?;
+    let id = add_voter(&args.group, &args.address, args.witness).await?;
     let kind = if args.witness { "witness" } else { "voter" };
     Ok(format!("replica {id} at {} is a {kind} of the group", args.address))
 }
@@ -57,8 +58,8 @@ async fn add(args: &AddArgs) -> Result<String, String> {
 async fn remove(args: &RemoveArgs) -> Result<String, String> {
     let seen = GroupView::look(&args.group, 0).await?;
     let id = seen.find(&args.member)?.id;
-    let_go(&args.group, id).await?;
-    Ok(format!("replica {id} is not a member any more"))
+    remove_member(&args.group, id).await?;
+    Ok(format!("replica {id} is no longer a member"))
 }
 
 async fn replace(args: &ReplaceArgs) -> Result<String, String> {
@@ -73,29 +74,29 @@ async fn replace(args: &ReplaceArgs) -> Result<String, String> {
         ));
     }
     let witness = old.kind == "witness";
-    let new = take_in(&args.group, &args.new, witness).await?;
+    let new = add_voter(&args.group, &args.new, witness).await?;
     if !witness {
         await_server(&args.group, new).await?;
     }
-    let_go(&args.group, old.id).await?;
-    Ok(format!("replica {new} at {name} is in the place of replica {} at {}", old.id, old.address))
+    remove_member(&args.group, old.id).await?;
+    Ok(format!("replica {new} at {name} replaces replica {} at {}", old.id, old.address))
 }
 
 /// Adds a learner, waits until it has the log, and makes a voter of it.
-async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, String> {
+async fn add_voter(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, String> {
     let address = names::member_name(address, PEER_PORT)?;
     names::resolve(&address)?;
     let answer = group::order(args, Query::Add { address: address.clone(), witness }).await?;
     let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u8::try_from(id).ok());
-    let id = id.ok_or("the primary does not say which number the new member has")?;
+    let id = id.ok_or("the primary's answer has no number; use one version of crane-linux")?;
     let (mut look, mut was_there) = (0, false);
     loop {
         sleep(LOOK_EVERY).await;
         let seen = GroupView::look(args, 0).await?;
         let Some(member) = seen.get(id).filter(|member| member.address == address) else {
-            // Until the first order is decided, nobody lists it.
+            // The member is not listed until the first order has been decided.
             if was_there {
-                return Err(format!("replica {id} has been removed meanwhile"));
+                return Err(format!("replica {id} was removed by another command"));
             }
             continue;
         };
@@ -103,7 +104,7 @@ async fn take_in(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, S
         match &*member.kind {
             "voter" | "witness" => return Ok(id),
             _ if has_log(member, &seen) => {
-                // Whether it is far enough, the primary knows.
+                // The primary decides whether the learner has enough of the log.
                 match group::order(args, Query::Promote { node: id }).await {
                     Ok(_) => {}
                     Err(why) => report(&mut look, format!("replica {id} does not vote yet: {why}")),
@@ -128,29 +129,33 @@ fn has_log(member: &Seen, group: &GroupView) -> bool {
     durable > 0 && durable + 100 >= group.committed()
 }
 
-/// Waits until the server of a member has come as far as the others'.
+/// Waits until the server of a member is in step with the log.
 async fn await_server(args: &GroupArgs, id: u8) -> Result<(), String> {
     let mut look = 0;
     loop {
         let seen = GroupView::look(args, 0).await?;
-        let member = seen.get(id).ok_or(format!("replica {id} has been removed meanwhile"))?;
+        let member =
+            seen.get(id).ok_or_else(|| format!("replica {id} was removed by another command"))?;
         let (admitted, all) = (member.number("admitted").unwrap_or(0), seen.committed());
         if admitted > 0 && admitted + IN_STEP_WITHIN >= all {
             return Ok(());
         }
-        report(&mut look, format!("the server of replica {id} has done {admitted} of {all} slots"));
+        report(
+            &mut look,
+            format!("the server of replica {id} has consumed {admitted} of {all} slots"),
+        );
         sleep(LOOK_EVERY).await;
     }
 }
 
-/// Removes a member, which hands its role over first if it is the primary.
-async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
+/// Removes a member. If it is the primary, transfers its role first.
+async fn remove_member(args: &GroupArgs, id: u8) -> Result<(), String> {
     let seen = GroupView::look(args, 0).await?;
     if seen.primary().is_some_and(|primary| primary.id == id) {
         let fit = |member: &&Seen| member.id != id && member.kind == "voter";
         let others = seen.members.iter().filter(fit);
         let to = others.max_by_key(|member| member.number("admitted"));
-        let to = to.ok_or(format!("replica {id} is the only one; stop it instead"))?.id;
+        let to = to.ok_or_else(|| format!("replica {id} is the only voter; stop it instead"))?.id;
         print_line(&primary::transfer_leadership(args, to).await?);
     }
     group::order(args, Query::Remove { node: id }).await?;
@@ -162,7 +167,7 @@ async fn let_go(args: &GroupArgs, id: u8) -> Result<(), String> {
     }
 }
 
-/// Progress, now and then.
+/// Prints progress at every [`REPORT_EVERY`]th call.
 fn report(look: &mut u32, text: String) {
     if look.is_multiple_of(REPORT_EVERY) {
         print_line(&text);

@@ -1,4 +1,4 @@
-//! What a data directory says of itself: `meta` (JSON) and `base`, beside the log.
+//! The data directory and its own files beside the log: `meta` (JSON) and `base`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Base, MARKER};
 use crate::roster::Roster;
 
-/// What a directory may hold that is still called empty: a file system's own, and where the log's
-/// own disk has been mounted.
+/// Names that an empty data directory may hold: a file system's own directory, and the mount point
+/// of a separate disk for the log.
 const USUAL_ITEMS: [&str; 2] = ["lost+found", "log"];
 
-/// Raised when the layout of the data directory changes.
-pub const DATA_VERSION: u32 = 2;
+/// The version of the data directory's layout; it rises with each change.
+pub(crate) const DATA_VERSION: u32 = 2;
 
-/// The file `meta`.
+/// The content of the file `meta`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Meta {
     /// [`DATA_VERSION`].
@@ -27,13 +27,13 @@ pub struct Meta {
     pub group: Option<String>,
     /// This replica's number.
     pub node: NodeId,
-    /// Where it is reached.
+    /// The address at which peers reach the replica.
     pub address: String,
-    /// Whether it runs no server.
+    /// Whether the replica runs no server.
     pub witness: bool,
-    /// The members that the group was created with.
+    /// The members at the group's creation.
     pub founders: Roster,
-    /// The members as they are known here.
+    /// The newest list of members that this replica knows.
     pub roster: Roster,
     /// The list of members that this replica was first started with.
     pub given: Vec<String>,
@@ -42,20 +42,21 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// The group's number.
+    /// Returns the group's number.
     pub fn group_number(&self) -> Option<u128> {
         u128::from_str_radix(self.group.as_deref()?, 16).ok()
     }
 
-    /// Whether a replica that is started with this list of members may use the data: it is the
-    /// founders', or the members' of today, or what it was started with at first.
+    /// Returns whether a replica that is started with this list of members may use the data: the
+    /// list must be the founders', that of the present members, or the one of the replica's first
+    /// start.
     pub fn fits(&self, names: &[String]) -> bool {
         let founders = self.founders.iter().map(|place| &place.address);
         founders.eq(names.iter()) || self.roster.has_exactly(names) || self.given == names
     }
 
-    /// A generation above this one, also if the directory was lost in between: the host's clock
-    /// does not go back so far.
+    /// Returns a generation above this one, and above any that a lost data directory had: the
+    /// host's clock does not go back so far.
     // specs: E8
     pub fn next_generation(&self, unix_nanoseconds: u64) -> u64 {
         self.generation.saturating_add(1).max(unix_nanoseconds / 1_000_000)
@@ -65,16 +66,16 @@ impl Meta {
 /// A data directory that this process owns.
 #[derive(Debug)]
 pub struct DataDirectory {
-    /// Where it is, absolute.
+    /// The directory's absolute path.
     pub path: PathBuf,
     _lock: File,
 }
 
 impl DataDirectory {
-    /// Opens the directory, or makes it, and locks it.
+    /// Opens the directory, creates it if it does not exist, and locks it.
     ///
     /// # Errors
-    /// What is wrong, and the remedy.
+    /// Returns what is wrong, and the remedy.
     pub fn open(path: &Path) -> Result<Self, String> {
         let describe = |error: io::Error| format!("data directory {}: {error}", path.display());
         mark(path)?;
@@ -99,20 +100,20 @@ impl DataDirectory {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Where the log lies.
+    /// Returns the path of the log.
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
     }
 
-    /// What the server's cell sees of it.
+    /// Returns the path of the directory that the server's cell can see.
     pub fn run(&self) -> PathBuf {
         self.path.join("run")
     }
 
-    /// Reads `meta`; `None` in a new directory.
+    /// Reads `meta`. Returns `None` in a new directory.
     ///
     /// # Errors
-    /// What is wrong, and the remedy.
+    /// Returns what is wrong, and the remedy.
     pub fn meta(&self) -> Result<Option<Meta>, String> {
         let path = self.path.join("meta");
         let text = match fs::read_to_string(&path) {
@@ -128,7 +129,7 @@ impl DataDirectory {
         let version = value.get("version").and_then(serde_json::Value::as_u64);
         if version.is_some_and(|version| version != u64::from(DATA_VERSION)) {
             return Err(format!(
-                "{} is of data version {}, and this program reads version {DATA_VERSION}; use the \
+                "{} has data version {}, and this program reads version {DATA_VERSION}; use the \
                  program that wrote it",
                 path.display(),
                 version.unwrap_or_default()
@@ -137,19 +138,19 @@ impl DataDirectory {
         serde_json::from_value(value).map(Some).map_err(|error| damaged(&path, &error))
     }
 
-    /// Replaces `meta`; it is durable afterwards.
+    /// Replaces `meta`. The new content is durable when the call returns.
     ///
     /// # Errors
-    /// What the system refused.
+    /// Returns the system's error.
     pub fn put_meta(&self, meta: &Meta) -> Result<(), String> {
         let text = serde_json::to_string_pretty(meta).expect("plain data");
         self.replace("meta", text.as_bytes())
     }
 
-    /// The base of the group's creation, if it is known.
+    /// Returns the base of the group's creation, if it is known.
     ///
     /// # Errors
-    /// What is wrong, and the remedy.
+    /// Returns what is wrong, and the remedy.
     pub fn base(&self) -> Result<Option<Base>, String> {
         let path = self.path.join("base");
         match fs::read(&path) {
@@ -161,10 +162,10 @@ impl DataDirectory {
         }
     }
 
-    /// Keeps the base of the group's creation.
+    /// Stores the base of the group's creation.
     ///
     /// # Errors
-    /// What the system refused.
+    /// Returns the system's error.
     pub fn put_base(&self, base: &Base) -> Result<(), String> {
         let bytes = postcard::to_allocvec(base).expect("plain data");
         self.replace("base", &bytes)
@@ -180,12 +181,12 @@ impl DataDirectory {
     }
 }
 
-/// Makes a directory crane's own, and leaves the mark by which that is known. One that has
-/// something else in it is refused: at each start of the server parts of it are thrown away.
+/// Marks a directory as crane's own. Refuses a directory with foreign files in it, because parts of
+/// a data directory are deleted at each start of the server.
 ///
 /// # Errors
-/// What is wrong, and the remedy.
-pub fn mark(directory: &Path) -> Result<(), String> {
+/// Returns what is wrong, and the remedy.
+pub(crate) fn mark(directory: &Path) -> Result<(), String> {
     let path = directory.join(MARKER);
     let made = fs::create_dir_all(directory).and_then(|()| {
         let foreign = fs::read_dir(directory)?
@@ -194,15 +195,17 @@ pub fn mark(directory: &Path) -> Result<(), String> {
         match foreign {
             Some(item) if !path.exists() => {
                 let name = item.file_name();
-                Err(io::Error::other(format!("there is {} in it, not by crane", name.display())))
+                Err(io::Error::other(format!(
+                    "it contains {}, which is not crane's",
+                    name.display()
+                )))
             }
             _ => fs::write(&path, b""),
         }
     });
     made.map_err(|error| {
         format!(
-            "data directory {}: {error}; give a new or empty directory, which can be written, as \
-             --data-dir",
+            "data directory {}: {error}; give a new or empty, writable directory as --data-dir",
             directory.display()
         )
     })
@@ -211,7 +214,7 @@ pub fn mark(directory: &Path) -> Result<(), String> {
 fn damaged(path: &Path, why: &dyn std::fmt::Display) -> String {
     format!(
         "{} is damaged ({why}); move the data directory away, and start this replica again: it \
-         takes everything from the others",
+         fetches everything from the others",
         path.display()
     )
 }
@@ -279,7 +282,7 @@ mod tests {
         fs::create_dir_all(path.join("lost+found")).unwrap();
         fs::create_dir(path.join("log")).unwrap();
         fs::create_dir(path.join("work")).unwrap();
-        assert!(mark(&path).unwrap_err().contains("there is work in it"));
+        assert!(mark(&path).unwrap_err().contains("it contains work"));
         assert!(DataDirectory::open(&path).is_err());
         assert!(!path.join("run").exists() && !path.join(MARKER).exists());
         fs::remove_dir(path.join("work")).unwrap();

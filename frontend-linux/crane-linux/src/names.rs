@@ -6,8 +6,8 @@ use crane_core::id::NodeId;
 use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
 use crane_core::paxos::NodeSet;
 
-/// A member's address as it was given, in one form: `host:port`.
-pub fn member_name(given: &str, port: u16) -> Result<String, String> {
+/// Returns a member's address in its one form, `host:port`.
+pub(crate) fn member_name(given: &str, port: u16) -> Result<String, String> {
     let given = given.trim();
     let wrong = || format!("peer \"{given}\" is no address; write host, host:port or [ipv6]:port");
     let name = if let Some(rest) = given.strip_prefix('[') {
@@ -31,22 +31,24 @@ pub fn member_name(given: &str, port: u16) -> Result<String, String> {
         }
     };
     if name.len() > ADDRESS_BYTES_MAX {
-        return Err(format!("peer \"{given}\" has a longer name than {ADDRESS_BYTES_MAX} bytes"));
+        return Err(format!(
+            "peer \"{given}\" is longer than {ADDRESS_BYTES_MAX} bytes; give its address"
+        ));
     }
     Ok(name)
 }
 
-/// Whether it is an IPv6 address, maybe with a scope (RFC 4007, `fe80::1%2`).
+/// Returns whether the text is an IPv6 address, which may have a scope (RFC 4007, `fe80::1%2`).
 fn is_ipv6(host: &str) -> bool {
     let (address, scope) = host.split_once('%').unwrap_or((host, "0"));
     let named = |c: char| c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c);
     address.parse::<Ipv6Addr>().is_ok() && !scope.is_empty() && scope.chars().all(named)
 }
 
-/// The members' names, checked: one to seven, no two alike.
+/// Returns the members' names in their one form: one to seven, each once.
 ///
 /// # Errors
-/// What is wrong with the list.
+/// Returns what is wrong with the list.
 pub fn member_names(given: &[String], port: u16) -> Result<Vec<String>, String> {
     let names: Vec<String> =
         given.iter().map(|name| member_name(name, port)).collect::<Result<_, _>>()?;
@@ -54,28 +56,32 @@ pub fn member_names(given: &[String], port: u16) -> Result<Vec<String>, String> 
         return Err(format!("a group has 1 to {NODES_MAX} members, not {}", names.len()));
     }
     if let Some(double) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-        return Err(format!("{} is in --peers twice", double.1));
+        return Err(format!("{} is in --peers twice; name each member once", double.1));
     }
     Ok(names)
 }
 
-/// The addresses of a member.
+/// Returns the addresses of a member.
 ///
 /// # Errors
-/// The name that cannot be resolved.
-pub fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
+/// Returns the name that cannot be resolved, and why.
+pub(crate) fn resolve(name: &str) -> Result<Vec<SocketAddr>, String> {
     let found: Vec<SocketAddr> = name
         .to_socket_addrs()
         .map_err(|error| format!("peer {name} cannot be resolved: {error}; check --peers"))?
         .collect();
-    if found.is_empty() { Err(format!("peer {name} has no address")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(format!("peer {name} has no address; check --peers"))
+    } else {
+        Ok(found)
+    }
 }
 
-/// The peers that are given by their numbers or addresses.
+/// Returns the peers that are given by their numbers or addresses.
 ///
 /// # Errors
-/// What is none of them.
-pub fn among(names: &[String], given: &[String], port: u16) -> Result<NodeSet, String> {
+/// Returns the name that is not one of the peers.
+pub(crate) fn among(names: &[String], given: &[String], port: u16) -> Result<NodeSet, String> {
     let place = |text: &String| {
         let number = text.parse().ok().filter(|number| usize::from(*number) <= names.len());
         let named = || {
@@ -85,22 +91,26 @@ pub fn among(names: &[String], given: &[String], port: u16) -> Result<NodeSet, S
         number
             .or_else(named)
             .and_then(NodeId::new)
-            .ok_or_else(|| format!("--witness {text} is none of the peers {}", names.join(",")))
+            .ok_or_else(|| format!("--witness {text} is not one of the peers {}", names.join(",")))
     };
     given.iter().map(place).collect()
 }
 
-/// Which of the members this host is: its number in the list, from 1, and its address.
+/// Finds the member that this host is. Returns its number in the list, from 1, and its address.
 ///
 /// # Errors
-/// Why that cannot be told.
-pub fn identify(names: &[String], me: Option<&str>, port: u16) -> Result<(u8, SocketAddr), String> {
+/// Returns why this host cannot be identified.
+pub(crate) fn identify(
+    names: &[String],
+    me: Option<&str>,
+    port: u16,
+) -> Result<(u8, SocketAddr), String> {
     if let Some(me) = me {
         let name = member_name(me, port)?;
         let place = names
             .iter()
             .position(|other| *other == name)
-            .ok_or_else(|| format!("--self {me} is none of the peers {}", names.join(",")))?;
+            .ok_or_else(|| format!("--self {me} is not one of the peers {}", names.join(",")))?;
         return Ok((place as u8 + 1, resolve(&name)?[0]));
     }
     let mut mine = Vec::new();
@@ -150,9 +160,7 @@ mod tests {
         let set = among(&names, &["2".into(), "c:7".into()], 6790).unwrap();
         assert!(set.iter().map(NodeId::number).eq([2, 3]));
         for wrong in ["4", "0", "x", "c"] {
-            assert!(
-                among(&names, &[wrong.into()], 6790).unwrap_err().contains("none of the peers")
-            );
+            assert!(among(&names, &[wrong.into()], 6790).unwrap_err().contains("of the peers"));
         }
     }
 
@@ -161,7 +169,7 @@ mod tests {
         let names = ["192.0.2.1:1".to_string(), "127.0.0.3:1".to_string()];
         let (number, address) = identify(&names, None, 1).unwrap();
         assert_eq!((number, address), (2, "127.0.0.3:1".parse().unwrap()));
-        assert!(identify(&names, Some("127.0.0.9"), 1).unwrap_err().contains("none of the peers"));
+        assert!(identify(&names, Some("127.0.0.9"), 1).unwrap_err().contains("of the peers"));
         let both = ["127.0.0.1:1".to_string(), "127.0.0.2:1".to_string()];
         assert!(identify(&both, None, 1).unwrap_err().contains("--self"));
         assert_eq!(identify(&both, Some("127.0.0.2"), 1).unwrap().0, 2);

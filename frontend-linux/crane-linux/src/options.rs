@@ -1,6 +1,6 @@
 //! The command line.
 
-// What is written on options is the text of --help, where host[:port] is no link.
+// Comments on options are the text of --help, where host[:port] is no link.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
-/// The port by which replicas speak to each other, unless told otherwise.
-pub const PEER_PORT: u16 = 6790;
+/// The default port by which replicas talk to each other.
+pub(crate) const PEER_PORT: u16 = 6790;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,32 +21,33 @@ Examples:
     curl http://127.0.0.2:8080/
   The same on three hosts, the same line on each of them:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
-  How the group is:
+  Show the state of the group:
     crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
-  Another host in place of one, while the group serves (see member replace --help):
+  Replace a host while the group serves (see member replace --help):
     crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
-The server's ports are learnt from its bind and listen; the replica listens there at its own
-address. A replica that was stopped or killed comes back with the same command line. Program,
-libraries, files in the working directory, arguments and environment (PATH, HOME, LANG, LC_*, TZ,
-USER and --env) are the group's base: they must be the same on all hosts, and may not change while
-the group exists. What the server writes goes to the data directory (upper/), never to the host's
-files.
+Clients connect to the server's ports at any replica's address: the replica learns the ports when
+the server binds them. To restart a replica that was stopped or killed, run its command line again.
+
+The program, its libraries, the files in the working directory, the arguments and the environment
+(PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all
+hosts, and must not change while the group exists. Files that the server writes go to the data
+directory (upper/), never to the host's files.
 
 Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
-1 when the replica cannot go on (the last line says why); 2 for a wrong command line.";
+1 when the replica cannot continue (the last line says why); 2 for an invalid command line.";
 
 const CUT_HELP: &str = "\
-A log grows with every entry. A replica that runs a server needs all of it: a new server starts from
-slot 1. A witness runs none, and may forget what the group has committed:
-    crane-linux status --data-dir D       its committed slot, as long as it runs
-    crane-linux log cut D --behind SLOT   when it is stopped
-    crane-linux log show D                the first line says where the log starts
+A log grows with every entry. A replica that runs a server needs the whole log, because a new server
+starts from slot 1. A witness runs no server, so its log can be cut behind a committed slot:
+    crane-linux status --data-dir D       shows the committed slot, while the witness runs
+    crane-linux log cut D --behind SLOT   cuts the log, while the witness is stopped
+    crane-linux log show D                shows in its first line where the log starts
 
-SLOT must be known to be committed by the log itself, which may lag a little behind status. A member
-that lacks slots before it then gets them from the others, not from this one: keep what such a
-member may need. When the host crashes meanwhile, the log is as it was or as it is to be. Files are
-deleted as a whole, of 32 MiB each: the log may become shorter only later.";
+SLOT must be committed according to the log itself, which may lag a little behind status. A member
+that lacks earlier slots then fetches them from the other replicas, so keep the slots that a member
+may still need. If the host crashes during the cut, the log is either whole or cut. The log consists
+of files of 32 MiB, and only whole files are deleted: it may become shorter only later.";
 
 const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
@@ -66,72 +67,73 @@ crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]..
     args_conflicts_with_subcommands = true,
     override_usage = USAGE
 )]
-pub struct Cli {
-    /// What else than running a replica.
+pub(crate) struct Cli {
+    /// The subcommand; without one, the command runs a replica.
     #[command(subcommand)]
     pub command: Option<Subcommands>,
-    /// The replica.
+    /// The options of a replica.
     #[command(flatten)]
     pub replica: ReplicaArgs,
 }
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Subcommands {
-    /// Shows how the group and its replicas are.
+pub(crate) enum Subcommands {
+    /// Shows the state of the group and of each replica.
     Status(StatusArgs),
-    /// Reads the log in a data directory, or cuts its front off; the replica need not run.
+    /// Shows, verifies or cuts the log in a data directory; works without a running replica.
     #[command(subcommand)]
     Log(LogCommands),
-    /// Changes which replica is the primary.
+    /// Transfers the primary's role to another replica.
     #[command(subcommand)]
     Primary(PrimaryCommands),
-    /// Shows and changes who belongs to the group, while it serves.
+    /// Lists, adds, removes and replaces members of the group, while it serves.
     #[command(subcommand)]
     Member(MemberCommands),
 }
 
-/// How a group is found.
+/// The options by which a group is found.
 #[derive(Clone, Debug, Args)]
-pub struct GroupArgs {
-    /// Asks the group of the replica whose data directory this is (or of --local's).
+pub(crate) struct GroupArgs {
+    /// Finds the group by the data directory of a replica on this host (or by that of --local).
     #[arg(long, value_name = "D", conflicts_with = "peers")]
     pub data_dir: Option<PathBuf>,
-    /// Asks these replicas: host[:port], separated by commas. One that runs suffices.
+    /// Finds the group by these replicas: host[:port], separated by commas. One running replica
+    /// suffices.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub peers: Vec<String>,
 }
 
 /// `member`.
 #[derive(Debug, Subcommand)]
-pub enum MemberCommands {
-    /// Shows the members: number, address, and whether each votes.
+pub(crate) enum MemberCommands {
+    /// Lists the members: number, address, kind (voter, learner or witness), role and progress.
     List(GroupArgs),
-    /// Takes a replica in: first as a learner, then, when it has the whole log, as a voter.
+    /// Adds a replica: first as a learner and, once it has the whole log, as a voter.
     #[command(after_help = ADD_HELP)]
     Add(AddArgs),
-    /// Lets a member go. Its data directory is of no use afterwards.
+    /// Removes a member. Its data directory cannot be used afterwards.
     Remove(RemoveArgs),
-    /// Adds a replica in place of another, which goes when the new one votes and its server is in
-    /// step.
+    /// Adds a replica and removes another, once the new replica votes and its server has caught
+    /// up.
     #[command(after_help = ADD_HELP)]
     Replace(ReplaceArgs),
 }
 
 const ADD_HELP: &str = "\
-Start the new replica on its host before or after this command, with a new data directory, with the
-same program, files and arguments as the others, and with a list of peers that has itself and at
-least one member that runs:
+Start the new replica on its host, before or after this command. Give it a new data directory, the
+same program, files and arguments as the others, and a list of peers that contains itself and at
+least one running member:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
-Interrupted, the command leaves a learner, which takes no part in decisions; the same command goes
-on.";
+If the command is interrupted, the new replica may remain a learner, which does not vote. Run the
+same command again to complete it.";
 
 /// `member add`.
 #[derive(Debug, Args)]
-pub struct AddArgs {
+pub(crate) struct AddArgs {
     /// The new replica's address: host[:port], as the other replicas reach it.
     pub address: String,
-    /// The new member keeps the log and votes, and runs no server.
+    /// Adds a witness: a member that votes and keeps the log, and runs no server.
     #[arg(long)]
     pub witness: bool,
     /// The group.
@@ -141,8 +143,8 @@ pub struct AddArgs {
 
 /// `member remove`.
 #[derive(Debug, Args)]
-pub struct RemoveArgs {
-    /// Its number, or its address.
+pub(crate) struct RemoveArgs {
+    /// The member's number, or its address.
     pub member: String,
     /// The group.
     #[command(flatten)]
@@ -151,10 +153,10 @@ pub struct RemoveArgs {
 
 /// `member replace`.
 #[derive(Debug, Args)]
-pub struct ReplaceArgs {
-    /// The member that goes: its number, or its address.
+pub(crate) struct ReplaceArgs {
+    /// The member to remove: its number, or its address.
     pub old: String,
-    /// The new replica's address: host[:port].
+    /// The new replica's address: host[:port], as the other replicas reach it.
     pub new: String,
     /// The group.
     #[command(flatten)]
@@ -163,15 +165,15 @@ pub struct ReplaceArgs {
 
 /// `primary`.
 #[derive(Debug, Subcommand)]
-pub enum PrimaryCommands {
-    /// Hands the role over, without a pause for its clients but that of one agreement.
+pub(crate) enum PrimaryCommands {
+    /// Transfers the role to another replica. Clients notice no more than one slow request.
     Move(MoveArgs),
 }
 
 /// `primary move`.
 #[derive(Debug, Args)]
-pub struct MoveArgs {
-    /// The replica that shall be primary: its number, or host[:port] as in --peers.
+pub(crate) struct MoveArgs {
+    /// The replica that becomes primary: its number, or host[:port] as in --peers.
     #[arg(long, value_name = "X")]
     pub to: String,
     /// The group.
@@ -181,23 +183,23 @@ pub struct MoveArgs {
 
 /// `log`.
 #[derive(Debug, Subcommand)]
-pub enum LogCommands {
-    /// Prints every record.
+pub(crate) enum LogCommands {
+    /// Prints every record of the log.
     Show {
         /// The replica's data directory.
         data_dir: PathBuf,
     },
-    /// Checks that every record is whole.
+    /// Checks that every record is whole, and prints how many there are.
     Verify {
         /// The replica's data directory.
         data_dir: PathBuf,
     },
-    /// Lets the log of a witness start behind a slot, and deletes the files before.
+    /// Cuts the log of a stopped witness behind a slot, and deletes the files before it.
     #[command(after_help = CUT_HELP)]
     Cut {
         /// The witness's data directory.
         data_dir: PathBuf,
-        /// The last slot that may go.
+        /// The last slot to cut off.
         #[arg(long, value_name = "SLOT")]
         behind: u64,
     },
@@ -205,12 +207,12 @@ pub enum LogCommands {
 
 /// `status`.
 #[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Prints JSON, for programs; with counters and the last events.
+pub(crate) struct StatusArgs {
+    /// Prints JSON, for programs, with counters and the last events.
     #[arg(long)]
     pub json: bool,
-    /// Prints what happened lately instead: elections and their votes, stalls and their causes,
-    /// links, members, the server. Times are each host's own.
+    /// Prints the last events instead: elections and their votes, stalls and their causes, links,
+    /// members, the server. Each host's events have the times of its own clock.
     #[arg(long, conflicts_with = "json")]
     pub events: bool,
     /// The group.
@@ -218,14 +220,14 @@ pub struct StatusArgs {
     pub group: GroupArgs,
 }
 
-/// Everything about one replica, or several local ones.
+/// The options of one replica, or of several local ones.
 #[derive(Clone, Debug, Args)]
-pub struct ReplicaArgs {
+pub(crate) struct ReplicaArgs {
     /// The members of the group, host[:port] separated by commas, in the same order on every host.
-    /// For a replica that joins a group (see member add): itself, and members that it can ask.
+    /// A replica that joins a group (see member add) needs only itself and one running member.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
     pub peers: Vec<String>,
-    /// Which of the peers this one is. Without it: the one whose address this host has.
+    /// Which of the peers this replica is [default: the one whose address this host has].
     #[arg(long = "self", value_name = "X", requires = "peers")]
     pub me: Option<String>,
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
@@ -235,19 +237,20 @@ pub struct ReplicaArgs {
         value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64)
     )]
     pub local: Option<u8>,
-    /// Which of the peers keep the log and vote, and run no server: their numbers or addresses.
-    /// Counts when the group is created; the same on every host.
+    /// The peers that are witnesses, which vote and keep the log, and run no server: their numbers
+    /// or addresses. Takes effect when the group is created; must be the same on every host.
     #[arg(long, value_name = "X,Y", value_delimiter = ',')]
     pub witness: Vec<String>,
-    /// Whether this replica is rather primary than others, or rather not. One of high priority
-    /// takes the role over when it has been in step for a while.
+    /// How strongly this replica prefers to be primary. A replica of high priority becomes primary
+    /// once its server has kept up with the log for a while.
     #[arg(long, value_enum, default_value_t = Priority::Normal)]
     pub priority: Priority,
-    /// Where the log and the server's changes are kept [default: .crane/PROGRAM in the working
+    /// The directory for the log and the server's changes [default: .crane/PROGRAM in the working
     /// directory; with --local, its subdirectories 1 to N].
     #[arg(long, value_name = "D")]
     pub data_dir: Option<PathBuf>,
-    /// How long the primary waits for another input before it grants clock steps without one.
+    /// How long the primary waits for input, while the server has threads to run, before it grants
+    /// clock steps without input: a number and a unit, such as 100us or 5ms.
     #[arg(long, value_name = "TIME", default_value = "100us", value_parser = parse_time)]
     pub wtimeout: Duration,
     /// How long one thread of the server may compute without a call, while all others wait for it,
@@ -255,33 +258,33 @@ pub struct ReplicaArgs {
     #[arg(long = "patience-compute", value_name = "TIME", default_value = "30s",
           value_parser = parse_time)]
     pub compute_limit: Duration,
-    /// Clock steps that come with each entry. Counts when the group is created.
+    /// How many clock steps each entry grants. Takes effect when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub nclock: u32,
-    /// Which threads of the server run program code: one at a time (right for every program), or
-    /// all between their calls (right for programs without data races). Counts when the group is
-    /// created.
+    /// Which threads of the server run program code at the same time. Takes effect when the group
+    /// is created.
     #[arg(long, value_enum, default_value_t = ScheduleArg::Serial)]
     pub schedule: ScheduleArg,
-    /// Calls that a thread makes before it passes the turn. Counts when the group is created.
+    /// How many calls a thread makes before it passes the turn. Takes effect when the group is
+    /// created.
     #[arg(long, value_name = "CALLS", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub quantum: u32,
-    /// What an acknowledged entry survives: the loss of power (fsync), or only of the daemon
-    /// (memory).
+    /// Which failure an acknowledged entry survives.
     #[arg(long, value_enum, default_value_t = Durability::Fsync)]
     pub durability: Durability,
-    /// Whether the server's own fsync reaches the disk. The group's log holds all that it needs.
+    /// Whether the server's own fsync reaches the disk. It need not: the group's log holds
+    /// everything that rebuilds the server's files.
     #[arg(long, value_enum, default_value_t = ServerFsync::Skip)]
     pub server_fsync: ServerFsync,
-    /// Another variable for the server's environment. May be repeated.
+    /// Adds a variable to the server's environment. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,
-    /// The replicas' port for each other where --peers names none, and with --local.
+    /// The port by which replicas talk to each other, where --peers gives none and with --local.
     #[arg(long, value_name = "PORT", default_value_t = PEER_PORT)]
     pub peer_port: u16,
-    /// Which events are printed.
+    /// The least severe events to print.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
     /// The server's program and its arguments.
@@ -292,99 +295,92 @@ pub struct ReplicaArgs {
 /// `--priority`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum, Serialize, Deserialize)]
 pub enum Priority {
-    /// Primary when nobody else can be.
+    /// Becomes primary only if no other replica can.
     Low,
-    /// As most are.
+    /// Has no preference.
     Normal,
-    /// Primary whenever it can be.
+    /// Becomes primary whenever it can.
     High,
 }
 
 /// `--schedule`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ScheduleArg {
-    /// One thread at a time.
+pub(crate) enum ScheduleArg {
+    /// One thread at a time: right for every program.
     Serial,
-    /// All threads between their calls.
+    /// All threads, between their calls: right for programs without data races.
     Parallel,
 }
 
 /// `--durability`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum Durability {
-    /// On disk before it is acknowledged.
+pub(crate) enum Durability {
+    /// The loss of power: an entry is on the disk before it is acknowledged.
     Fsync,
-    /// In the system's memory.
+    /// The end of the daemon, not the loss of power: an entry is in the system's memory.
     Memory,
 }
 
 /// `--server-fsync`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ServerFsync {
-    /// It does.
+pub(crate) enum ServerFsync {
+    /// The server's fsync waits for the disk.
     Keep,
-    /// It returns at once.
+    /// The server's fsync returns at once.
     Skip,
 }
 
 /// `--log-level`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum LogLevel {
-    /// What stops the replica.
+pub(crate) enum LogLevel {
+    /// Errors that stop the replica.
     Error,
-    /// And what needs attention.
+    /// Also conditions that need attention.
     Warn,
-    /// And what changes.
+    /// Also changes of role, members, links and the server.
     Info,
-    /// And what helps to find faults.
+    /// Also details that help to find faults, with the diagnostics of the core.
     Debug,
 }
 
 impl LogLevel {
-    /// As the tracing library calls it.
-    pub fn level(self) -> tracing::Level {
+    /// Returns the tracing library's name for this level.
+    pub(crate) fn level(self) -> tracing::Level {
         match self {
-            LogLevel::Error => tracing::Level::ERROR,
-            LogLevel::Warn => tracing::Level::WARN,
-            LogLevel::Info => tracing::Level::INFO,
-            LogLevel::Debug => tracing::Level::DEBUG,
+            Self::Error => tracing::Level::ERROR,
+            Self::Warn => tracing::Level::WARN,
+            Self::Info => tracing::Level::INFO,
+            Self::Debug => tracing::Level::DEBUG,
         }
     }
 }
 
-/// A span of time, as in `100us`.
+/// Parses a duration such as `100us`, in the forms that [`humantime::parse_duration`] takes.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the text, and an example of a right one.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 =
-        text[..digits].parse().map_err(|_| "a time is a number and a unit".to_string())?;
-    match &text[digits..] {
-        "us" => Ok(Duration::from_micros(number)),
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        _ => Err("the unit is us, ms or s".to_string()),
-    }
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, such as 100us, 5ms or 1s"))
 }
 
-/// A variable, as in `NAME=VALUE`.
+/// Parses a variable such as `NAME=VALUE`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the text.
 pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
-        _ => Err("write NAME=VALUE".to_string()),
+        _ => Err("write a variable as NAME=VALUE".to_string()),
     }
 }
 
-/// Reads the command line. If something is wrong with it, says so and ends the process.
-pub fn parse() -> Cli {
+/// Parses the command line. Prints what is wrong with it, if anything, and ends the process.
+pub(crate) fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| with_hint(error).exit())
 }
 
-/// Who left out the dashes before the program is told of them.
+/// Adds a hint to an error that a missing `--` before the program explains.
 fn with_hint(mut error: clap::Error) -> clap::Error {
     let context = match error.kind() {
         ErrorKind::UnknownArgument => ContextKind::InvalidArg,
@@ -395,7 +391,7 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         Some(ContextValue::String(word)) if !word.starts_with('-') => word.clone(),
         _ => return error,
     };
-    // Behind a subcommand's name it is no program.
+    // A word after a subcommand's name is no program.
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     if usage.contains("PROGRAM") {
         let hint = format!("the server's program and its arguments come after --: -- {program}");
@@ -411,7 +407,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn who_leaves_out_the_dashes_is_told_of_them() {
+    fn missing_dashes_before_the_program_give_a_hint() {
         let told = |words: &[&str]| {
             let words = ["crane-linux"].iter().chain(words);
             with_hint(Cli::try_parse_from(words).unwrap_err()).to_string()
@@ -424,6 +420,16 @@ mod tests {
         }
         for words in [&["status", "./server"][..], &["--locl", "3"], &["log", "verify"]] {
             assert!(!told(words).contains("come after"), "{}", told(words));
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_number_and_a_unit() {
+        assert_eq!(parse_time("100us"), Ok(Duration::from_micros(100)));
+        assert_eq!(parse_time("1ms 5us"), Ok(Duration::from_micros(1005)));
+        for wrong in ["", "5", "us", "5 parsecs", "-1s", "18446744073709551616s"] {
+            let why = parse_time(wrong).unwrap_err();
+            assert!(why.ends_with("such as 100us, 5ms or 1s"), "{why}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `crane-linux primary move`: asks the primary to hand its role over, and waits until it has.
+//! `crane-linux primary move`: transfers the primary's role, and waits for the new primary.
 
 use std::time::Duration;
 
@@ -8,27 +8,28 @@ use crate::group::{self, GroupView};
 use crate::net::query::Query;
 use crate::options::{GroupArgs, MoveArgs};
 
-/// How long the change may take.
+/// The time limit for the transfer.
 const WITHIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Moves the role, and gives the exit status.
-pub fn run(args: &MoveArgs) -> i32 {
+/// Transfers the role, and returns the exit status.
+pub(crate) fn run(args: &MoveArgs) -> i32 {
     group::run(async {
         let seen = GroupView::look(&args.group, 0).await?;
         transfer_leadership(&args.group, seen.find(&args.to)?.id).await
     })
 }
 
-/// Moves the role to a member.
+/// Transfers the role to a member.
 ///
 /// # Errors
-/// Why it stays where it is.
-pub async fn transfer_leadership(group: &GroupArgs, to: u8) -> Result<String, String> {
+/// Returns why the role did not move.
+pub(crate) async fn transfer_leadership(group: &GroupArgs, to: u8) -> Result<String, String> {
     let seen = GroupView::look(group, 0).await?;
-    let before = seen.primary().ok_or("the group has no primary at the moment")?.id;
+    let before =
+        seen.primary().ok_or("the group has no primary at the moment; see crane-linux status")?.id;
     if before == to {
-        return Ok(format!("replica {to} is the primary already"));
+        return Ok(format!("replica {to} is already the primary"));
     }
     let start = Instant::now();
     group::order(group, Query::Move { to })
@@ -41,5 +42,8 @@ pub async fn transfer_leadership(group: &GroupArgs, to: u8) -> Result<String, St
         }
         sleep(PAUSE).await;
     }
-    Err(format!("replica {to} has not become the primary in {} s; see status", WITHIN.as_secs()))
+    Err(format!(
+        "replica {to} has not become the primary in {} s; see crane-linux status",
+        WITHIN.as_secs()
+    ))
 }

@@ -1,23 +1,23 @@
-//! What became of a server, as replicas tell each other.
+//! Reports about servers, which replicas exchange.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a program ended.
+/// The way in which a program ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Ending {
-    /// By itself, with this status.
+    /// The program exited with this status.
     Exited(i32),
-    /// By this signal.
+    /// This signal killed the program.
     Killed(i32),
 }
 
 impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Ending::Exited(status) => write!(f, "exited with status {status}"),
-            Ending::Killed(signal) => match name_of_signal(signal) {
+            Self::Exited(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => match name_of_signal(signal) {
                 Some(name) => write!(f, "was killed by signal {signal} ({name})"),
                 None => write!(f, "was killed by signal {signal}"),
             },
@@ -25,32 +25,32 @@ impl fmt::Display for Ending {
     }
 }
 
-/// The sender's server.
+/// The state of the sender's server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum ServerReport {
-    /// It runs, or will.
+    /// The server runs, or is about to start.
     Alive {
-        /// Whether it has come about as far as the log.
+        /// Whether the server has almost caught up with the log.
         in_step: bool,
     },
-    /// It has ended.
+    /// The server's program has ended.
     Ended {
         /// The logical clock at its end.
         clock: u64,
-        /// The last slot that it had consumed.
+        /// The last slot that the server had consumed.
         admitted: u64,
-        /// How.
+        /// How the program ended.
         ending: Ending,
     },
 }
 
 impl ServerReport {
-    /// Whether two servers ended at the same point of the script.
-    pub fn same_end(&self, other: &ServerReport) -> bool {
+    /// Returns whether two servers ended at the same point of the script.
+    pub fn same_end(&self, other: &Self) -> bool {
         match (self, other) {
             (
-                ServerReport::Ended { clock, ending, .. },
-                ServerReport::Ended { clock: other_clock, ending: other_ending, .. },
+                Self::Ended { clock, ending, .. },
+                Self::Ended { clock: other_clock, ending: other_ending, .. },
             ) => clock == other_clock && ending == other_ending,
             _ => false,
         }

@@ -1,9 +1,9 @@
-//! Who the members are and where they are reached, as the log says it. Pure.
+//! The members and their addresses, as the log gives them. Pure.
 //!
-//! Agreement itself knows members by number only. Their addresses come from the command lines of
-//! those who created the group (the *founders*), and later from `Member` ops. A replica keeps the
-//! roster in its data directory, learns a newer one from any member that it meets, and so finds a
-//! group of which every address has changed while it was away.
+//! Agreement knows members by number only. Their addresses come from the command lines of the
+//! replicas that created the group (the *founders*), and later from `Member` ops. A replica keeps
+//! the roster in its data directory and takes a newer one from any member that it meets. It thus
+//! finds its group again even if every address has changed while it was down.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
 use crane_core::paxos::{Members, NodeSet};
 use serde::{Deserialize, Serialize};
 
-/// One member, or one that is about to be.
+/// A member of the group, or a replica that is about to join.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RosterMember {
-    /// Its number.
+    /// The member's number.
     pub node: NodeId,
     /// `host:port`.
     pub address: String,
@@ -23,17 +23,17 @@ pub struct RosterMember {
     pub witness: bool,
 }
 
-/// All of them, by number.
+/// All members, sorted by number.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Roster {
-    /// The slot of the last word of the log about it; 0 for what the founders were told.
+    /// The slot of the last change; 0 for the roster that the founders began with.
     pub as_of: Slot,
-    /// Sorted by number, without doubles.
+    /// Sorted by number; each number and address occurs once.
     places: Vec<RosterMember>,
 }
 
 impl Roster {
-    /// The founders', by the order of their names.
+    /// Returns the founders' roster: each number is a position in the list of names.
     pub fn founders(names: &[String], witnesses: NodeSet) -> Self {
         let place = |(node, name): (NodeId, &String)| RosterMember {
             node,
@@ -44,14 +44,14 @@ impl Roster {
         Self { as_of: Slot::NONE, places }
     }
 
-    /// What agreement starts from, if these are the founders.
+    /// Returns the members that agreement starts from, if this is the founders' roster.
     pub fn first_members(&self) -> Members {
         let all: NodeSet = self.iter().map(|place| place.node).collect();
         let witnesses = self.iter().filter(|place| place.witness).map(|place| place.node).collect();
         Members { voters: all, learners: NodeSet::EMPTY, witnesses }
     }
 
-    /// Whether it is one that the log can have told: another replica's may be anything.
+    /// Returns whether the log can have produced this roster: a peer may send anything.
     pub fn is_sound(&self) -> bool {
         let rising = self.places.is_sorted_by(|one, other| one.node < other.node);
         let apart = |place: &RosterMember| self.at(&place.address) == Some(place);
@@ -61,33 +61,34 @@ impl Roster {
         rising && self.places.iter().all(|place| apart(place) && bounded(place))
     }
 
-    /// All places, by number.
+    /// Iterates over the members, by number.
     pub fn iter(&self) -> impl Iterator<Item = &RosterMember> {
         self.places.iter()
     }
 
-    /// The place of a node.
+    /// Returns the member with this number.
     pub fn get(&self, node: NodeId) -> Option<&RosterMember> {
         self.places.iter().find(|place| place.node == node)
     }
 
-    /// The place at an address.
+    /// Returns the member at this address.
     pub fn at(&self, address: &str) -> Option<&RosterMember> {
         self.places.iter().find(|place| place.address == address)
     }
 
-    /// Whether this node is at this address.
+    /// Returns whether the node is a member at this address.
     pub fn has(&self, node: NodeId, address: &str) -> bool {
         self.get(node).is_some_and(|place| place.address == address)
     }
 
-    /// A number that nobody has.
+    /// Returns the lowest number that no member has.
     pub fn free_number(&self, members: &Members) -> Option<NodeId> {
         let taken = members.all();
         NodeSet::first(NODES_MAX).difference(taken).iter().next()
     }
 
-    /// The log says in `slot` where a member is. Says whether that is news.
+    /// Records a member's address, which the log gives in `slot`. Returns whether the roster
+    /// changed.
     pub fn record(&mut self, slot: Slot, place: RosterMember) -> bool {
         if slot <= self.as_of {
             return false;
@@ -99,8 +100,8 @@ impl Roster {
         true
     }
 
-    /// The log says in `slot` who the members are: who is not among them has no place any more.
-    /// Says whether that is news.
+    /// Drops every member that is not in `members`, the log's list in `slot`. Returns whether the
+    /// roster changed.
     pub fn keep(&mut self, slot: Slot, members: &Members) -> bool {
         if slot <= self.as_of {
             return false;
@@ -110,7 +111,7 @@ impl Roster {
         true
     }
 
-    /// Whether the two have the same addresses, in whatever order.
+    /// Returns whether the roster has exactly these addresses, in any order.
     pub fn has_exactly(&self, names: &[String]) -> bool {
         names.len() == self.places.len() && names.iter().all(|name| self.at(name).is_some())
     }

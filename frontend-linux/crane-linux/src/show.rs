@@ -12,9 +12,9 @@ use crate::log::record::{Found, StoredRecord};
 use crate::log::{Front, LogError, reading};
 use crate::terminal::{complain, print_line};
 
-/// Prints every record of the log in this data directory, or only whether all are whole, and gives
-/// the exit status.
-pub fn run(data: &Path, records: bool) -> i32 {
+/// Prints every record of the log in this data directory, or only checks that all are whole, and
+/// returns the exit status.
+pub(crate) fn run(data: &Path, records: bool) -> i32 {
     let log = data.join("log");
     if !log.is_dir() {
         let data = data.display();
@@ -33,7 +33,7 @@ pub fn run(data: &Path, records: bool) -> i32 {
     }
 }
 
-/// Gives how many records there are, and how many bytes at the end are torn.
+/// Returns the number of records, and of torn bytes at the end.
 fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
     let front = Front::read(directory)?;
     let mut genesis_seen = front.as_ref().is_some_and(|front| front.genesis.is_some());
@@ -48,7 +48,7 @@ fn read(directory: &Path, records: bool) -> Result<(u64, usize), LogError> {
         |segment, found| {
             count += 1;
             let text = describe(found, &mut genesis_seen);
-            // Once nobody reads the lines any more, the records are only counted.
+            // Once the output is closed, the records are only counted.
             if read_on {
                 read_on = print_line(&format!("{segment:08}:{:<10} {text}", found.offset));
             }

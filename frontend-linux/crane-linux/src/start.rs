@@ -1,5 +1,5 @@
-//! From a command line to a running replica: everything that can be refused is looked at here,
-//! before anyone else is disturbed.
+//! From a command line to a running replica. Everything that can be refused is checked here, before
+//! any other replica notices.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
@@ -37,23 +38,24 @@ use crate::terminal::complain;
 /// The preload library, built together with this program.
 static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
 
-/// A primary that dies is noticed by its closed link at once. These two are for one that hangs or
-/// is cut off: often enough for a fail-over within a second, rarely enough for idle groups to be
-/// idle, and for busy hosts not to be taken for dead.
+/// A primary that dies is noticed at once, by its closed link. These two intervals detect one that
+/// hangs or is cut off. They are short enough for a fail-over within a second, and long enough to
+/// keep idle groups idle and busy hosts from being taken for dead.
 const HEARTBEAT: Duration = Duration::from_millis(50);
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// Runs a replica, and gives the exit status.
-pub fn run(args: ReplicaArgs) -> i32 {
-    start_events(args.log_level);
+/// Runs a replica, and returns the exit status.
+pub(crate) fn run(args: ReplicaArgs) -> i32 {
+    start_events(args.log_level, std::io::stderr);
     allow_many_clients();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(|error| format!("no runtime: {error}")).and_then(|runtime| {
-        LocalSet::new().block_on(&runtime, async {
-            let prepared = prepare(args).await?;
-            serve(prepared).await
-        })
-    });
+    let outcome =
+        runtime.map_err(|error| format!("cannot start the runtime: {error}")).and_then(|runtime| {
+            LocalSet::new().block_on(&runtime, async {
+                let prepared = prepare(args).await?;
+                serve(prepared).await
+            })
+        });
     match outcome {
         Ok(status) => status,
         Err(why) => {
@@ -63,23 +65,27 @@ pub fn run(args: ReplicaArgs) -> i32 {
     }
 }
 
-/// Where the data of a program's replica lies if nothing else is said.
-pub fn default_directory(program: &str) -> PathBuf {
-    let name = Path::new(program).file_name().unwrap_or(program.as_ref());
+/// Returns the default data directory for a program.
+pub(crate) fn default_directory(program: &str) -> PathBuf {
+    let name = Path::new(program).file_name().unwrap_or_else(|| program.as_ref());
     Path::new(DEFAULT_DIRECTORY).join(name)
 }
 
-fn start_events(level: LogLevel) {
+/// Sends events to `writer`: the daemon's own, and the core's, which arrive by the `log` crate.
+fn start_events<W>(level: LogLevel, writer: W)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     tracing_subscriber::fmt()
         .with_max_level(level.level())
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .init();
 }
 
-/// Each client takes a descriptor: as many as this host lets us have. (The server has its own
-/// limit.)
+/// Raises the limit of open descriptors as far as this host allows: each client takes one. The
+/// server has a limit of its own.
 fn allow_many_clients() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes to, then reads from, a live structure.
@@ -91,15 +97,15 @@ fn allow_many_clients() {
     }
 }
 
-/// A replica that nothing is known to keep from starting.
+/// A replica that has passed all checks.
 struct Prepared {
     args: ReplicaArgs,
     meta: Meta,
-    /// It is new in a group that exists.
+    /// Whether the replica is new in a group that already exists.
     joins: bool,
-    /// Where it listens for clients.
+    /// The address at which the replica listens for clients.
     address: IpAddr,
-    /// How the server is started; a witness has none.
+    /// How to start the server; `None` for a witness.
     spec: Option<Spec>,
     base: Base,
     data: DataDirectory,
@@ -118,8 +124,8 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
         && (known.address != own || !known.fits(&names))
     {
         return Err(format!(
-            "data directory {} is of {}, replica {} of the group {}; give these as --peers and \
-             --self, or another --data-dir",
+            "data directory {} belongs to {}, replica {} of the group {}; give these as --peers \
+             and --self, or another --data-dir",
             data.path.display(),
             known.address,
             known.node,
@@ -149,7 +155,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     };
     if !meta.witness && args.program.is_empty() {
         return Err(format!(
-            "replica {} of the group is no witness: give the server's program after --",
+            "replica {} of the group is no witness; give the server's program after --",
             meta.node
         ));
     }
@@ -166,7 +172,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     Ok(Prepared { args, meta, joins, address: address.ip(), spec, base, data })
 }
 
-/// How the server is started, and what all replicas start it from.
+/// Returns how to start the server, and the base that all replicas must share.
 fn look_at_program(
     args: &ReplicaArgs,
     data: &DataDirectory,
@@ -180,8 +186,8 @@ fn look_at_program(
         && let Some(difference) = created.difference(&base)
     {
         return Err(format!(
-            "the base of {name} has changed since the group in {} was created: {difference}; put \
-             it back as it was, or begin a new group in another --data-dir",
+            "the base of {name} has changed since the group in {} was created: {difference}; \
+             restore it, or create a new group in another --data-dir",
             data.path.display()
         ));
     }
@@ -241,11 +247,11 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         base: base.clone(),
         program: spec.as_ref().map(|spec| spec.arguments[0].clone()),
         data: data.path.clone(),
-        random: random_bytes().map_err(|error| format!("no random numbers: {error}"))?,
+        random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,
     };
     let restored = Restored { node, log, last_timestamp, meta, hello, note };
     let parts = HostParts { address, spec, base, data, args, storage, progress, peers, clock };
-    // A task of its own: what wakes another task does not poll the driver as well.
+    // The replica has a task of its own, so that a wake of another task does not poll the driver.
     let task = spawn_local(host::run(settings, restored, parts, interruption()?));
     let stop = match task.await {
         Ok(outcome) => outcome.map_err(|error| format!("the replica's task failed: {error}"))?,
@@ -286,14 +292,14 @@ fn restore(
     }
     if opened.log.front() > Slot::NONE && !meta.witness {
         return Err(format!(
-            "the log in {} starts behind slot {}, and a server starts from slot 1: move the log \
-             directory away, and start this replica again: it takes the log from the others",
+            "the log in {} starts behind slot {}, and a server needs it from slot 1; move the log \
+             directory away, and start this replica again: it fetches the log from the others",
             data.path.display(),
             opened.log.front()
         ));
     }
     if opened.torn_bytes > 0 {
-        warn!("a crash had left {} torn bytes at the log's end: cut off", opened.torn_bytes);
+        warn!("cut off {} torn bytes at the log's end, left by a crash", opened.torn_bytes);
     }
     let mut config = Config::new(meta.node, meta.founders.first_members(), nonce);
     (config.heartbeat, config.election_timeout) = (HEARTBEAT, ELECTION_TIMEOUT);
@@ -333,7 +339,7 @@ fn random_bytes<const COUNT: usize>() -> std::io::Result<[u8; COUNT]> {
 }
 
 fn interruption() -> Result<impl Future<Output = ()>, String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("no signals: {error}"));
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     Ok(async move {
@@ -344,7 +350,7 @@ fn interruption() -> Result<impl Future<Output = ()>, String> {
     })
 }
 
-/// The library goes to a new file: a server that is still dying has the old one mapped.
+/// Writes the library to a new file, because a server that is still ending has the old one mapped.
 fn put_library(data: &DataDirectory) -> Result<(), String> {
     let (path, new) = (data.run().join("preload.so"), data.run().join("preload.so.new"));
     let put = fs::write(&new, PRELOAD).and_then(|()| fs::rename(&new, &path));
@@ -370,8 +376,53 @@ async fn answer_control(listener: UnixListener, peers: Rc<Peers>) {
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
-                warn!("on the control socket: {error}; the connection is closed");
+                warn!("control socket: {error}; closed the connection");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    use crane_core::id::NodeId;
+    use crane_core::paxos::{DurableState, Effect, Effects, Input, Members};
+    use crane_core::time::Instant;
+
+    static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct Lines;
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            LINES.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_events_have_the_diagnostics_of_the_core() {
+        start_events(LogLevel::Debug, || Lines);
+        let config = Config::new(NodeId::new(1).unwrap(), Members::first(1), 7);
+        let mut node: Node<8> = Node::restore(config, Instant::START, DurableState::BLANK, []);
+        for _ in 0..20 {
+            let mut input = Some(Input::Wake);
+            while let Some(next) = input {
+                let mut out = Effects::new();
+                node.step(node.deadline(), next, &mut out);
+                let written = out.iter().filter_map(|effect| match effect {
+                    Effect::Write { number, .. } => Some(*number),
+                    _ => None,
+                });
+                input = written.max().map(|up_to| Input::Durable { up_to });
+            }
+        }
+        let text = String::from_utf8(LINES.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("DEBUG node 1: Primary"), "{text}");
     }
 }

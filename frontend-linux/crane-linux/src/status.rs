@@ -7,8 +7,8 @@ use crate::group::{self, GroupView, Seen, aligned};
 use crate::options::StatusArgs;
 use crate::verdict::Verdict;
 
-/// Prints the state of the group, and gives the exit status.
-pub fn run(args: &StatusArgs) -> i32 {
+/// Prints the state of the group, and returns the exit status: 1 while something is at fault.
+pub(crate) fn run(args: &StatusArgs) -> i32 {
     group::run_with_status(async {
         let state = collect(args).await?;
         let text = match (args.json, args.events) {
@@ -39,7 +39,7 @@ async fn collect(args: &StatusArgs) -> Result<Value, String> {
     Ok(state)
 }
 
-/// The last slot of which a replica with a living server has hashes.
+/// Returns the last slot at which a replica with a running server has hashes.
 fn comparable_slot(member: &Seen) -> Option<u64> {
     member.number("server_pid")?;
     member.number("admitted").filter(|slot| *slot > 0)
@@ -62,7 +62,7 @@ const COLUMNS: [(&str, &str); 14] = [
     ("output_hash", "output hash"),
 ];
 
-/// The table for people.
+/// Formats the state as a table for people.
 fn render(group: &Value) -> String {
     let replicas = group.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
     let titles: Vec<String> = COLUMNS.iter().map(|(_, title)| title.to_string()).collect();
@@ -91,14 +91,15 @@ fn render(group: &Value) -> String {
     text
 }
 
-/// All replicas' last events in one list, by time.
+/// Formats the last events of all replicas as one list, by time.
 fn render_events(group: &Value) -> Result<String, String> {
     let replicas = group.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
     let mut lines: Vec<(u64, String, Event)> = Vec::new();
     for replica in replicas {
         let Some(events) = replica.get("events").cloned() else { continue };
-        let told: Vec<Told> = serde_json::from_value(events)
-            .map_err(|error| format!("events that cannot be read: {error}; use one version"))?;
+        let told: Vec<Told> = serde_json::from_value(events).map_err(|error| {
+            format!("malformed events: {error}; use one version of crane-linux everywhere")
+        })?;
         let id = cell_text(replica.get("id"));
         lines.extend(told.into_iter().map(|Told { at_ms, event }| (at_ms, id.clone(), event)));
     }

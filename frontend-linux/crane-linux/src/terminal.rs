@@ -1,14 +1,14 @@
-//! What people are told beside the events.
+//! Output of the command beside the events: results and errors.
 
 use std::io::Write;
 
-/// An error in one line, where people look for it.
-pub fn complain(why: &str) {
+/// Prints an error to the standard error output, in one line.
+pub(crate) fn complain(why: &str) {
     let _ = writeln!(std::io::stderr(), "crane-linux: error: {}", why.replace('\n', " "));
 }
 
-/// Prints a line to the standard output, and returns whether somebody reads it: a pipe into `head`
-/// may be closed before the end, which is no fault (`println!` would panic).
-pub fn print_line(line: &str) -> bool {
+/// Prints a line to the standard output. Returns `false` if the output is closed, as a pipe into
+/// `head` may be before the end; that is no error (`println!` would panic).
+pub(crate) fn print_line(line: &str) -> bool {
     writeln!(std::io::stdout(), "{line}").is_ok()
 }

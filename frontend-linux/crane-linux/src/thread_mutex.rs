@@ -7,7 +7,7 @@ use embassy_sync::blocking_mutex::raw::RawMutex;
 
 /// The standard library's mutex, which is a futex on Linux.
 #[derive(Debug, Default)]
-pub struct ThreadMutex(Mutex<()>);
+pub(crate) struct ThreadMutex(Mutex<()>);
 
 // SAFETY: `lock` excludes every other thread for as long as `f` runs, and `f` does not lock again:
 // embassy-sync never does so inside of its closures.

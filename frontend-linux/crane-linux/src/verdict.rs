@@ -1,22 +1,22 @@
-//! What an operator should think of a group, in words.
+//! The verdict on a group, in words.
 
 use serde_json::Value;
 
 /// A server that lacks a part of the log for longer than this is a fault, in milliseconds.
 const BEHIND_MAX: u64 = 30_000;
 
-/// What `status` says of a group.
+/// The verdict of `status` on a group.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// In words.
     pub words: String,
-    /// Somebody has to look after it.
+    /// An operator has to look after it.
     pub is_fault: bool,
 }
 
 impl Verdict {
     /// The verdict on what `status --json` shows.
-    pub fn of(state: &Value) -> Self {
+    pub(crate) fn of(state: &Value) -> Self {
         let replicas = state.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
         let fault = |words: String| Self { words: format!("FAULT: {words}"), is_fault: true };
         let ids = |chosen: &dyn Fn(&Value) -> bool| -> Vec<String> {

@@ -27,7 +27,7 @@ struct Member {
     sum: Sum,
 }
 
-/// What is on the way to a member: messages, and the entries of all of them in a row.
+/// The mail to a member: messages, and the entries of all of them in a row.
 #[derive(Default)]
 struct Inbox {
     messages: Vec<(NodeId, Message)>,
@@ -54,7 +54,7 @@ pub struct Three {
 /// Where the payloads of an input are.
 #[derive(Clone, Copy)]
 enum Handed {
-    /// There are none.
+    /// No entries.
     Nothing,
     /// In the member's inbox from a place on, the first of them for this slot.
     Inbox(Slot, usize),
@@ -220,7 +220,7 @@ impl Group for Three {
                 let up_to = *written;
                 self.step(index, Input::Durable { up_to });
             }
-            // What did not fit into one step's effects follows at once.
+            // Effects that did not fit into one step follow at once.
             while self.members[index].node.deadline() <= self.now {
                 self.step(index, Input::Wake);
             }

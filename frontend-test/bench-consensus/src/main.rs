@@ -13,10 +13,10 @@ mod crane;
 mod omni;
 mod raft_rs;
 
-/// What is agreed on.
+/// The length of an entry.
 pub const ENTRY_BYTES: usize = 64;
 
-/// What a node's machine does with the values that it applies: it looks at each.
+/// A node's machine, which reads each applied value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sum(u64);
 
@@ -28,7 +28,7 @@ impl Sum {
     }
 }
 
-/// What a value holds. Each library keeps it on the heap in its way, as it would a client's
+/// The content of a value. Each library keeps it on the heap in its own way, as it would a client's
 /// request.
 pub fn value(number: u64) -> [u8; ENTRY_BYTES] {
     let mut value = [0; ENTRY_BYTES];
@@ -45,7 +45,7 @@ pub fn from_primary(primary: usize) -> impl Iterator<Item = usize> {
 pub trait Group {
     /// How many values every node has applied.
     fn applied(&self) -> u64;
-    /// What they came to on each node.
+    /// Returns the machine's result on each node.
     fn sums(&self) -> [Sum; 3];
     /// Proposes values at the primary.
     fn propose(&mut self, numbers: std::ops::Range<u64>);

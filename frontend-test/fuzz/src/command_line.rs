@@ -1,4 +1,4 @@
-//! What people write on the command line.
+//! The texts of the command line.
 
 use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
 use crane_linux::decoders::{member_names, parse_time, parse_variable};

@@ -135,7 +135,7 @@ impl Server {
             ops.push(encoded_op(&op));
         }
         let (timestamp, grant) = (number(from)?, number(from)? as u32);
-        // What the log cannot hold is not in the script.
+        // An op that the log cannot hold is not in the script.
         let ops = ops.iter().filter_map(|bytes| Some(Op::decode(bytes).ok()?.0));
         self.slot = Slot(self.slot.0 + 1 + u64::from(from.ratio(1, 8)?));
         self.run.gate.drop_grant();

@@ -52,7 +52,7 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
             2..=4 => {
                 let bytes = [7; 70];
                 let op = encoded_op(&op(from, &bytes, None)?);
-                // What the log cannot hold is not committed.
+                // An op that the log cannot hold is not committed.
                 if let Ok((op, _)) = Op::decode(&op) {
                     forward.committed(now, &op);
                 }

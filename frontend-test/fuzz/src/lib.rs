@@ -1,5 +1,5 @@
-//! What must hold of every decoder and every machine that takes what others say, whatever the bytes
-//! are.
+//! Fuzz bodies: the properties of every decoder, and of every machine that takes bytes from
+//! outside, for arbitrary bytes.
 //!
 //! A *body* is a plain function of bytes that panics when something does not hold. The same bodies
 //! run under proptest in `cargo test` (`tests/bodies.rs`: bounded, no special toolchain) and under

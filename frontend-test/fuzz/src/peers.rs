@@ -1,4 +1,4 @@
-//! What comes by the peer port and the control socket.
+//! Bytes that arrive by the peer port and the control socket.
 
 use std::cell::OnceCell;
 
@@ -248,7 +248,7 @@ pub(crate) fn peer_message_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// What is taken of another replica's ops fits into an empty entry, and is about its own clients.
+/// Accepted ops of another replica fit into an empty entry, and concern its own clients.
 pub(crate) fn handed_ops(bytes: &[u8]) {
     let Some((copies, bytes)) = bytes.split_first() else { return };
     let from = NodeId::new(2).expect("at most 7");
@@ -280,7 +280,7 @@ pub(crate) fn handed_ops_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What became of a server.
+/// Reports about a server.
 pub(crate) fn report(bytes: &[u8]) {
     let Ok(report) = postcard::from_bytes::<ServerReport>(bytes) else { return };
     let again = postcard::to_allocvec(&report).expect("plain data");

@@ -1,5 +1,5 @@
-//! What the server's process may leave in the shared memory: the daemon gets records or an error,
-//! and never touches a byte outside of the ring.
+//! Arbitrary content of the shared memory, as a faulty server may leave it: the daemon gets records
+//! or an error, and never touches a byte outside of the ring.
 
 use crane_shm::ring::{Positions, RingError, RingReader, RingWriter};
 
@@ -64,7 +64,7 @@ pub(crate) fn ring(bytes: &[u8]) {
             let target = if place & 0x80 == 0 { (positions, POSITIONS) } else { (data, CAPACITY) };
             spoil(target.0, target.1, usize::from(place & 0x7f) * 4, &[*value; 4]);
         }
-        // What was looked at is freed whatever has become of the positions meanwhile.
+        // A record that was peeked at can be freed, whatever the positions are by then.
         if how & 1 == 0 && matches!(reader.peek(), Ok(Some(_))) {
             if how & 2 != 0 {
                 spoil(positions, POSITIONS, POSITIONS / 2, &[0xff; 8]);

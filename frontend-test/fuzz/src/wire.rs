@@ -1,4 +1,4 @@
-//! What stands in messages and in the log: whatever can be decoded is the same after another round.
+//! The formats of messages and of the log: a decoded value is the same after another round.
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, SEND_BYTES_MAX};

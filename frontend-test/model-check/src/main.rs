@@ -26,7 +26,7 @@ const NONE: Bounds = Bounds {
     slow_disks: false,
 };
 
-/// What is searched, and how many different states there are.
+/// The searches, with their pinned counts of states.
 const RUNS: &[(&str, Bounds, usize)] = &[
     (
         "accept",

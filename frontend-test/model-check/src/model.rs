@@ -16,14 +16,14 @@ use crane_core::time::Instant;
 use stateright::{Model, Property};
 
 const WINDOW: usize = 4;
-/// What was proposed before the search begins.
+/// The entry that is proposed before the search begins.
 const A: Descriptor = Descriptor { length: 1, digest: 101 };
 const B: Descriptor = Descriptor { length: 1, digest: 102 };
 const C: Descriptor = Descriptor { length: 1, digest: 103 };
 const ENVELOPE_BYTES_MAX: usize = MESSAGE_BYTES_MAX * (1 + WINDOW);
 const NOW: Instant = Instant::START;
 
-/// What the search is bounded by.
+/// The bounds of the search.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Members.
@@ -56,7 +56,7 @@ pub struct State {
     members: Vec<Member>,
     /// On the way: sorted, so that equal sets are equal states. Each arrives once or never.
     messages: BTreeMap<Envelope, u8>,
-    /// What was first called committed, by slot.
+    /// The content that was first called committed, by slot.
     decided: Vec<Content>,
     candidacies: u8,
     proposals: u8,
@@ -83,7 +83,7 @@ struct Disk {
     log: Vec<Entry>,
 }
 
-/// What can happen next.
+/// A possible next step.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     Stand(u8),
@@ -268,7 +268,7 @@ impl Group {
         state.decided = vec![a];
     }
 
-    /// What is on the way from one to another arrives.
+    /// Delivers the message on its way from one node to another.
     fn pass(&self, state: &mut State, from: u8, to: u8) {
         let on_the_way = |(other, at, _): &&Envelope| (*other, *at) == (from, to);
         let envelopes: Vec<_> = state.messages.keys().filter(on_the_way).cloned().collect();

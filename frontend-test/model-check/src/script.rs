@@ -31,7 +31,7 @@ pub enum Rule {
     Right,
     /// An op is admitted when it arrives.
     AdmitOnArrival,
-    /// What is left of a grant is dropped when another entry has arrived.
+    /// The rest of a grant is dropped when another entry has arrived.
     DropForNext,
     /// Where the script is empty, a step is granted.
     GoOn,
@@ -47,7 +47,7 @@ pub struct Service {
     pub bubbles: usize,
 }
 
-/// What stands in the script.
+/// An element of the script.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Entry {
     /// The client's next op, with a fused bubble.

@@ -39,13 +39,13 @@ struct Wanted {
 
 impl Wanted {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut wanted = Wanted { from: 0, count: 1000, once: false };
+        let mut wanted = Self { from: 0, count: 1000, once: false };
         while let Some(option) = args.next() {
             if option == "--once" {
                 wanted.once = true;
                 continue;
             }
-            let value = args.next().ok_or(format!("{option} wants a number"))?;
+            let value = args.next().ok_or_else(|| format!("{option} wants a number"))?;
             let number = value.parse().map_err(|_| format!("{value} is not a number"))?;
             match option.as_str() {
                 "--seeds" => wanted.count = number,
@@ -164,7 +164,7 @@ impl Part {
         }
     }
 
-    fn join(&mut self, other: Part) {
+    fn join(&mut self, other: Self) {
         self.failed.extend(other.failed);
         self.steps += other.steps;
         self.proposed += other.proposed;

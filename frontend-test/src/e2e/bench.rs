@@ -1,4 +1,4 @@
-//! What replication costs, side by side in one run: native, one replica, three replicas.
+//! The cost of replication, side by side in one run: native, one replica, three replicas.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ pub struct Line {
     pub request: &'static str,
     /// Connections at a time.
     pub connections: u32,
-    /// What was measured, in the order of [`SETTINGS`].
+    /// The figures, in the order of [`SETTINGS`].
     pub figures: [Figures; 3],
 }
 

@@ -22,7 +22,7 @@ pub struct Writers {
     acknowledged: AtomicU64,
 }
 
-/// What one writer remembers.
+/// The memory of one writer.
 #[derive(Debug)]
 pub struct Memory {
     key: String,

@@ -23,7 +23,7 @@ use super::program;
 use super::resp::{Connection, Reply, command};
 use super::wait::{ANSWER, SOON, START, eventually};
 
-/// What happens, to the primary unless said otherwise.
+/// A fault, of the primary unless its name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9` of the daemon and the server.
@@ -38,7 +38,7 @@ pub enum Fault {
     Exchange,
 }
 
-/// What the rounds of one fault showed.
+/// The result of the rounds of one fault.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// From each fault to the first good answer on a new connection through a survivor.

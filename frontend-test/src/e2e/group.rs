@@ -144,7 +144,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// What the command says when it fails.
+    /// Returns the command's error text.
     pub fn member(&self, words: &[&str]) -> Result<String, String> {
         self.member_later(words)()
     }
@@ -184,7 +184,7 @@ impl Group {
         self.data.join(id.to_string())
     }
 
-    /// What the server of this replica has changed, if it runs in an overlay.
+    /// Returns the files that the server of this replica has changed, if it runs in an overlay.
     #[must_use]
     pub fn upper(&self, id: u8) -> PathBuf {
         self.data(id).join("upper")
@@ -361,7 +361,7 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// What the command says when it reaches none.
+    /// Returns the command's error text if it reaches no replica.
     pub fn status(&self) -> Result<Status, String> {
         let output = Command::new(crane_linux())
             .args(["status", "--json", "--peers", &self.peers()])
@@ -460,11 +460,11 @@ pub fn run_bounded(arguments: &[String], folder: &Path) -> Output {
     child.wait_with_output().expect("its output")
 }
 
-/// What `crane-linux` says when it is run with these arguments.
+/// Runs `crane-linux` with these arguments, and returns its output.
 ///
 /// # Errors
 ///
-/// What it says when it fails.
+/// Returns the error text of a failure.
 pub fn told(arguments: &[String], folder: &Path) -> Result<String, String> {
     let output = run_bounded(arguments, folder);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

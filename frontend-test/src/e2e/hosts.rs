@@ -45,7 +45,7 @@ impl Hosts {
     ///
     /// # Errors
     ///
-    /// What `ip` or the kernel says.
+    /// Returns the error of `ip` or the kernel.
     pub fn possible() -> Result<(), String> {
         let name = format!("{NAMES}{}-try", process::id());
         let made = run(&["netns", "add", &name])
@@ -139,7 +139,7 @@ impl Hosts {
         must(&[&["-n", &hub, "link", "set", &port][..], change].concat());
     }
 
-    /// What `from` sends to `to` is lost from now on; the other direction works.
+    /// Drops all packets from `from` to `to` from now on; the other direction works.
     pub fn mute(&self, from: u8, to: u8) {
         self.neighbour(from, to, &link_address(0xee), "permanent");
     }

@@ -1,4 +1,4 @@
-//! What an idle group costs: entries, and the daemons' share of a core.
+//! The cost of an idle group: entries, and the daemons' share of a core.
 
 use std::fs;
 use std::thread::sleep;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::group::Group;
 
-/// What a replica did while nobody asked it anything.
+/// The work of a replica without clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle {
     /// The replica.

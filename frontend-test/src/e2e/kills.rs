@@ -9,7 +9,7 @@ use super::group::Group;
 use super::resp::{Connection, Reply};
 use super::wait::{ANSWER, SOON, START, eventually};
 
-/// What a run of kills showed.
+/// The result of a run of kills.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// From each kill to the first good answer on a new connection through a survivor.

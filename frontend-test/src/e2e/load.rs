@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-/// What a tool measured.
+/// The figures that a tool measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
     /// Requests per second.

@@ -1,4 +1,4 @@
-//! What a test takes of the machine: the right to run alone, a folder, addresses, a port.
+//! The resources of a test: the right to run alone, a folder, addresses, a port.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -29,7 +29,8 @@ impl Machine {
     /// If the scratch folder cannot be written.
     #[must_use]
     pub fn take(name: &str) -> Self {
-        let root = std::env::var_os("CRANE_SCRATCH").map_or("/var/tmp".into(), PathBuf::from);
+        let root =
+            std::env::var_os("CRANE_SCRATCH").map_or_else(|| "/var/tmp".into(), PathBuf::from);
         let lock_path = root.join("crane-e2e.lock");
         let alone = File::options()
             .create(true)

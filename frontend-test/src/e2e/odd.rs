@@ -15,7 +15,7 @@ use super::program::{LARGE, LARGE_PAGE, PAGE};
 use super::resp::{self, Reply};
 use super::wait::ANSWER;
 
-/// What a client does.
+/// The behaviour of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Connects and closes without a byte.
@@ -40,7 +40,7 @@ pub const KINDS: [Kind; 6] =
 const STALL: Duration = Duration::from_secs(2);
 const PIPELINED: usize = 10;
 
-/// What the clients talk to.
+/// The server that the clients talk to.
 #[derive(Clone, Copy, Debug)]
 pub enum Service<'a> {
     /// civetweb; the small page and the large one.
@@ -82,7 +82,7 @@ impl fmt::Display for Kind {
 ///
 /// # Errors
 ///
-/// What the first clients that failed met.
+/// Returns the errors of the first clients that failed.
 pub fn storm(
     kind: Kind,
     service: Service<'_>,

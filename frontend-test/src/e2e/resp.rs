@@ -16,7 +16,7 @@ pub enum Reply {
     /// Bytes, or nothing.
     Bulk(Option<Vec<u8>>),
     /// Several replies.
-    List(Vec<Reply>),
+    List(Vec<Self>),
 }
 
 /// A connection to a Redis server.

@@ -8,7 +8,7 @@ use super::program;
 /// How many replicas are compared.
 pub const SIZES: [u8; 3] = [3, 5, 7];
 
-/// What one size of group does.
+/// The figures for one size of group.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// Replicas.

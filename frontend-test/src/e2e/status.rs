@@ -1,4 +1,4 @@
-//! What `crane-linux status --json` says.
+//! The output of `crane-linux status --json`.
 
 use std::collections::BTreeSet;
 
@@ -81,7 +81,7 @@ pub struct ReplicaStatus {
     /// How often things happened since the daemon's start.
     #[serde(default)]
     pub counters: Value,
-    /// What happened lately.
+    /// The last events.
     #[serde(default)]
     pub events: Vec<Value>,
 }
@@ -91,7 +91,7 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// What does not fit, with the text.
+    /// Returns what does not fit, with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| format!("status: {error} in {text:?}"))
     }
@@ -127,7 +127,7 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// What is not so.
+    /// Returns the condition that does not hold.
     pub fn healthy(&self, count: usize) -> Result<(), String> {
         self.primary()?;
         let backups = self.replicas.iter().filter(|r| r.role == "backup").count();
@@ -154,7 +154,7 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// What is not so.
+    /// Returns the condition that does not hold.
     pub fn settled(&self, count: usize, floor: u64) -> Result<u64, String> {
         self.healthy(count)?;
         let mut servers = self.servers();
@@ -193,7 +193,7 @@ impl Status {
     /// One line for messages.
     #[must_use]
     pub fn brief(&self) -> String {
-        let number = |value: Option<u64>| value.map_or("-".to_owned(), |v| v.to_string());
+        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());
         let lines: Vec<String> = self
             .replicas
             .iter()

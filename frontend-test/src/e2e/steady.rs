@@ -10,7 +10,7 @@ use super::machine::Machine;
 use super::program;
 use super::wait::{SOON, within};
 
-/// What was seen while the load ran.
+/// The observations while the load ran.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The primary and its ballot, at the start and wherever they changed.
@@ -86,8 +86,8 @@ pub fn measure(period: Duration) -> Vec<String> {
     missed
 }
 
-/// Who is primary under which ballot. A moment without one, or with two, is a change as well: it is
-/// given as what it looks like if it lasts.
+/// Returns the primary and its ballot. A lasting moment without a primary, or with two, counts as a
+/// change as well, and is described.
 fn primary(group: &Group) -> String {
     let seen = within(SOON, || {
         let status = group.status()?;

@@ -1,4 +1,4 @@
-//! What must hold at every moment of a run, whatever happens.
+//! The invariants that hold at every moment of a run.
 
 use std::hash::{Hash, Hasher};
 
@@ -22,15 +22,15 @@ const EFFECTS_OWN_MAX: usize = 3 * (NODES_MAX - 1) + 8;
 /// the rule.
 #[derive(Clone)]
 pub struct Checks {
-    /// What stands in each slot, once anybody has called it committed.
+    /// The entry in each slot, once a node has called it committed.
     chosen: Vec<(Entry, Option<Payload>)>,
-    /// What was ever written for a slot under a ballot.
+    /// The content that was ever written for a slot under a ballot.
     written: FxHashMap<(Slot, Ballot), Content>,
     /// By node: its commit index in this run, and ever.
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
     proposed: FxHashMap<Payload, Slot>,
-    /// What servers showed at the admission of a slot, by the first of them.
+    /// The mark at the admission of each slot, by the first server that admitted it.
     marks: FxHashMap<Slot, Mark>,
     members: Members,
     /// The highest slot for which a change of members was ever written.
@@ -65,7 +65,7 @@ impl Checks {
         Slot(self.chosen.len() as u64)
     }
 
-    /// What a node has called committed in this run.
+    /// Returns the last slot that a node has called committed in this run.
     pub fn committed_by(&self, id: NodeId) -> Slot {
         self.committed[id.index()].0
     }
@@ -131,7 +131,8 @@ impl Checks {
         assert!(own <= EFFECTS_OWN_MAX, "a step has {own} effects of its own");
     }
 
-    /// What waits at a new entry replica's machine, and what its frontend keeps for it, is bounded.
+    /// Checks that the pending ops of an entry replica, and the bytes that its frontend keeps, are
+    /// bounded.
     pub(super) fn on_kept(&self, id: NodeId, clients: &EntryReplica) {
         let (ops, bytes) = clients.kept();
         assert!(ops <= OPS_KEPT_MAX, "node {id} keeps {ops} ops for its clients");
@@ -159,11 +160,11 @@ impl Checks {
         self.timestamp = timestamp;
     }
 
-    /// Who promises or acknowledges has it on its disk.
+    /// Checks that a node has on its disk what it promises or acknowledges.
     pub(super) fn on_said(&self, id: NodeId, message: &Message, safe: &Contents) {
         match *message {
             Message::Promised { ballot, .. } | Message::Prepare { ballot } => {
-                // What was accepted was promised, too, and is remembered so.
+                // An accepted ballot counts as promised, and is stored so.
                 let promised = safe.stored.promised.max(safe.stored.accepted);
                 assert!(promised >= ballot, "node {id} promises what it may forget");
             }
@@ -233,7 +234,7 @@ impl Checks {
         assert_eq!(*first, mark, "the server of node {id} went another way");
     }
 
-    /// What a node itself says about its state.
+    /// Checks a node's own view of its state.
     pub(super) fn on_state<const WINDOW: usize>(&mut self, id: NodeId, node: &Node<WINDOW>) {
         let promised = &mut self.promised[id.index()];
         assert!(node.ballot() >= *promised, "node {id} takes a promise back");

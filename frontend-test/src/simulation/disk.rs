@@ -12,7 +12,7 @@ use crane_core::mutants::{Mutant, broken};
 
 use super::random::Random;
 
-/// What stands for the bytes of a payload: its number.
+/// A payload's number, in place of its bytes.
 pub type Payload = u64;
 
 /// A node's stable storage.
@@ -24,7 +24,7 @@ pub struct Disk {
     damaged: bool,
 }
 
-/// What disks do wrong, of a million syncs or writes.
+/// The faults of disks, per million syncs or writes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct DiskFaults {
     /// Syncs that fail.
@@ -33,7 +33,7 @@ pub struct DiskFaults {
     pub writes: u64,
 }
 
-/// What a disk holds, read from its first record to its last.
+/// The content of a disk, read from its first record to its last.
 #[derive(Clone, Debug)]
 pub struct Contents {
     /// For the core.
@@ -183,10 +183,10 @@ impl Disk {
 
     /// All is lost.
     pub fn wipe(&mut self) {
-        *self = Disk::default();
+        *self = Self::default();
     }
 
-    /// What a start finds, and what the worst crash would leave.
+    /// Returns the content that a start finds, which the worst crash would leave.
     pub fn safe(&self) -> &Contents {
         &self.safe
     }

@@ -1,5 +1,5 @@
-//! What is done to a group from outside: crashes, lost and damaged disks, clocks that are set,
-//! hosts that are suspended, closed links, and orders of its operator.
+//! The faults that a group suffers: crashes, lost and damaged disks, clocks that are set, hosts
+//! that are suspended, closed links, and orders of its operator.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
@@ -60,8 +60,8 @@ impl std::ops::AddAssign for Happened {
 impl Happened {
     /// Whether each of these happened.
     pub fn is_each(&self) -> bool {
-        let Happened { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
-        let Happened { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
+        let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
+        let Self { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
         let stops = [kills, power_failures, failed_syncs, failed_writes];
         let others = [lost_disks, damaged_logs, jumps, suspensions];
         !stops.contains(&0) && !others.contains(&0)
@@ -235,7 +235,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 4 => members.witnesses = members.witnesses.with(node),
                 _ => {}
             }
-            // Somebody has to run the server, and people do not rely on those whose disk is lost.
+            // A replica must be left to run the server, and operators do not rely on lost disks.
             let at_hand = members.voters.difference(lost);
             if at_hand.difference(members.witnesses).is_empty() || !members.is_quorum(at_hand) {
                 continue;

@@ -27,7 +27,7 @@ use crate::specification::event::{Event as Told, Recorder};
 /// Microseconds of simulated time.
 pub type Micros = u64;
 
-/// What is to happen at some time.
+/// A future event.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
     Deliver {
@@ -69,9 +69,9 @@ impl Event {
     /// Where it happens.
     fn node(&self) -> NodeId {
         match *self {
-            Event::Deliver { to, .. } | Event::Install { to, .. } | Event::Handed { to, .. } => to,
-            Event::Wake { node } | Event::Synced { node, .. } | Event::Start { node } => node,
-            Event::Link { at, .. } => at,
+            Self::Deliver { to, .. } | Self::Install { to, .. } | Self::Handed { to, .. } => to,
+            Self::Wake { node } | Self::Synced { node, .. } | Self::Start { node } => node,
+            Self::Link { at, .. } => at,
         }
     }
 }
@@ -82,7 +82,7 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) id: NodeId,
     pub(super) node: Option<Box<Node<WINDOW>>>,
     pub(super) disk: Disk,
-    /// What a frontend keeps in memory: the log with its payloads, as far as it was written.
+    /// The log in a frontend's memory, with its payloads, as far as it was written.
     pub(super) memory: Contents,
     /// Which run of the program this is; what belongs to another one is stale.
     pub(super) run: u64,
@@ -98,7 +98,7 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) suspended: Micros,
     /// The commit index that its frontend has stored, at the latest.
     pub(super) hint: Slot,
-    /// Who it is told that the members are, at its first start and after a loss.
+    /// The members that it is given at its first start and after a loss.
     pub(super) members: Members,
     /// Whether storage was lost, and the node has not voted since.
     pub(super) lost: bool,
@@ -107,7 +107,7 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) clients: EntryReplica,
     /// As primary: ops that were handed to it.
     pub(super) handed: VecDeque<OpBytes>,
-    /// What the last checkpoint holds, at the slot where the log was cut.
+    /// The last checkpoint's server, at the slot where the log was cut.
     pub(super) checkpoint: Option<Box<Server>>,
 }
 
@@ -128,15 +128,15 @@ pub struct Group<const WINDOW: usize> {
     pub random: Random,
     /// The links.
     pub network: Network,
-    /// What must hold.
+    /// The checked invariants.
     pub checks: Checks,
     /// The disks.
     pub disk_speed: DiskSpeed,
-    /// What they do wrong.
+    /// The disks' faults.
     pub disk_faults: DiskFaults,
     /// Bytes that may be undecided.
     pub bytes_undecided_max: u64,
-    /// What was done to the group.
+    /// The faults that happened to the group.
     pub happened: Happened,
     /// Entries that were written together.
     pub written_runs: Runs,
@@ -151,7 +151,7 @@ pub struct Group<const WINDOW: usize> {
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
     steps: Rc<Cell<u64>>,
-    /// What is told of the run, for the rules of the specification.
+    /// Records the run, for the rules of the specification.
     pub(super) recorder: Recorder,
 }
 
@@ -452,7 +452,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             return;
         }
         let (run, mut count) = (place.run, place.disk.waiting());
-        // What was written together need not become safe together.
+        // Records that were written together need not become safe together.
         if count > 1 && self.random.permille(200) {
             count = self.random.range(1, count as u64) as usize;
         }

@@ -6,7 +6,7 @@ use crane_core::paxos::NodeSet;
 use super::group::Micros;
 use super::random::Random;
 
-/// What the links of a group do to messages.
+/// The faults of a group's links.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// Shortest time on the way.
@@ -55,7 +55,7 @@ impl Network {
 
     /// Takes all faults away.
     pub fn heal(&mut self) {
-        *self = Network::sound(self.delay_min, self.delay_max);
+        *self = Self::sound(self.delay_min, self.delay_max);
     }
 
     /// When copies of a message arrive that is sent now; none if it is lost.

@@ -1,4 +1,4 @@
-//! What is going to happen, by time; at the same time, in the order in which it was scheduled.
+//! The queue of future events, by time; events of the same time keep the order of their scheduling.
 //!
 //! A run goes through some ten thousand events, each put in once and taken out once. So the heap
 //! orders small keys only, and the events stay where they were put.

@@ -24,12 +24,12 @@ pub(super) struct Carried {
 #[derive(Clone, Debug)]
 pub(super) struct Said {
     message: Message,
-    /// What came out.
+    /// The decoded message.
     read: Message,
     pub(super) carried: Option<Carried>,
 }
 
-/// Who wants entries to be written.
+/// The machine that wants entries to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum By {
     Proposal,
@@ -38,7 +38,7 @@ enum By {
     Chosen,
 }
 
-/// What was handed to a node beside its input: payloads, of a message's run or of a proposal.
+/// The payloads that accompany a node's input: those of a message's range or of a proposal.
 #[derive(Clone, Copy)]
 pub(super) struct Brought<'a> {
     by: By,
@@ -110,7 +110,7 @@ impl std::ops::AddAssign for Runs {
 impl Runs {
     /// Whether each of these happened.
     pub fn is_each(&self) -> bool {
-        let Runs { proposed, accepted, copied, chosen, parts, torn } = *self;
+        let Self { proposed, accepted, copied, chosen, parts, torn } = *self;
         ![proposed, accepted, copied, chosen, parts, torn].contains(&0)
     }
 
@@ -129,7 +129,7 @@ impl Runs {
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
-    /// What comes with a message is what its sender's entries describe.
+    /// Checks that the payloads of a message match its sender's entries.
     pub(super) fn look_at_payloads(&self, carried: &Carried) {
         for (entry, payload) in carried.entries.iter().zip(&*carried.payloads) {
             let described = payload.map(|payload| self.describe(payload));
@@ -140,7 +140,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.recorder.add(from, || Told::Said { to, message });
         self.checks.on_said(from, &message, self.places[from.index()].disk.safe());
-        // What a node says goes over the wire format; what it says to several, once.
+        // A node's message passes through the wire format, once even if it goes to several nodes.
         if self.said.as_ref().is_none_or(|said| said.message != message) {
             let mut space = [0; MESSAGE_BYTES_MAX];
             let length = message.encode(&mut space).expect("every message fits");
@@ -200,7 +200,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         range: SlotRange,
         brought: Brought<'_>,
     ) -> bool {
-        // What was attached to a message before may stand in another entry's place now.
+        // Payloads of an earlier message may now belong to another entry.
         self.said = None;
         let node = self.places[id.index()].node.as_deref().expect("it has just spoken");
         let mut records = std::mem::take(&mut self.records);

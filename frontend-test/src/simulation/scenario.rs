@@ -25,7 +25,7 @@ const HEALING_MAX: Micros = 60 * SECOND;
 /// Payloads that are proposed at a time stay below this.
 const SEVERAL_MAX: u64 = 12;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
     /// Over everything that happened: equal for equal runs.
@@ -42,7 +42,7 @@ pub struct Outcome {
     pub bytes: u64,
     /// The most effects that a step had.
     pub effects: usize,
-    /// What was done to the group.
+    /// The faults that happened to the group.
     pub happened: Happened,
     /// Entries that were written together.
     pub runs: Runs,
@@ -50,10 +50,10 @@ pub struct Outcome {
     pub healing: Micros,
 }
 
-/// What did not hold, and when.
+/// A failed check and its time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What.
+    /// The broken invariant.
     pub message: String,
     /// After how many steps of nodes.
     pub steps: u64,
@@ -92,7 +92,7 @@ fn run_recorded(seed: u64, recorder: Recorder) -> Result<Outcome, Failure> {
     panic::catch_unwind(run).map_err(|cause| {
         let text = cause.downcast_ref::<&str>().map(|text| text.to_string());
         let message = cause.downcast_ref::<String>().cloned().or(text);
-        let message = message.unwrap_or("a panic without words".into());
+        let message = message.unwrap_or_else(|| "a panic without words".into());
         Failure { message, steps: steps.take().get() }
     })
 }
@@ -280,7 +280,7 @@ fn is_healed<const WINDOW: usize>(group: &Group<WINDOW>) -> bool {
     let members = group.checks.members();
     let primaries =
         group.ids().into_iter().filter_map(|id| group.node(id)).filter(|node| is_primary(*node));
-    // Who has been removed may not know it, and has nothing to catch up with.
+    // A removed node may not know of its removal, and has nothing to catch up with.
     primaries.count() == 1
         && members.all().iter().all(|id| {
             group.node(id).is_some_and(|node| {

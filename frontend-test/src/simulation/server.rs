@@ -1,8 +1,8 @@
 //! A simulated server: threads that accept, receive, lock, compute, race and send, on the real
 //! scheduler and admission.
 //!
-//! What it does depends on the order of its threads' calls and on the clock at which ops are
-//! admitted, so its hashes differ as soon as one of them does.
+//! Its actions depend on the order of its threads' calls and on the clock at which ops are
+//! admitted, so its hashes differ as soon as one of these does.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -142,7 +142,7 @@ impl Server {
         (self.execution.gate.clock(), self.received.values().sum())
     }
 
-    /// What was to be compared since the last time.
+    /// Returns the marks since the last call.
     pub fn take_marks(&mut self) -> Vec<Mark> {
         std::mem::take(&mut self.marks)
     }
@@ -308,7 +308,7 @@ impl Worker {
     }
 }
 
-/// What a client sends as byte number `offset`.
+/// Returns the byte that a client sends at `offset`.
 pub fn expected(conn: ConnId, offset: u64) -> u8 {
     (offset * 31 + conn.number * 7 + conn.generation.0 * 3 + u64::from(conn.entry.number())) as u8
 }

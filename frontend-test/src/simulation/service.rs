@@ -175,7 +175,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 if let Some(payload) = payload {
                     self.checks.on_timestamp(slot, self.stamp_of(payload));
                 }
-                // Who has lost its disk may have voted with what it lost.
+                // A node without its disk may have voted with the lost one.
                 let keeps = |place: &&Place<WINDOW>| {
                     place.lost || place.disk.safe().votes_for(slot, &entry)
                 };
@@ -244,7 +244,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             .all(|place| place.clients.is_done())
     }
 
-    /// What the busiest server has done: calls made, and bytes admitted.
+    /// Returns the work of the busiest server: calls made, and bytes admitted.
     pub fn work(&self) -> (u64, u64) {
         self.places.iter().map(|place| place.server.work()).max().expect("a group has nodes")
     }

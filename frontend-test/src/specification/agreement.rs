@@ -20,7 +20,7 @@ pub(super) struct Lead {
     established: bool,
 }
 
-/// What one ballot proposed for one slot.
+/// The proposal of one ballot for one slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Proposed {
     content: Content,
@@ -103,8 +103,8 @@ impl Validator {
                 rule("P2", ballot > memory.promised, || {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
-                // Who may not vote promises what was chosen, maybe under a ballot of its lost
-                // storage.
+                // A node that may not vote promises the chosen entry, which may have a ballot of
+                // its lost storage.
                 if ballot.belongs_to(node) && memory.voting.is_voter() {
                     let fresh = replica.stood.insert(ballot);
                     let led = self.leads.contains_key(&ballot);
@@ -141,7 +141,7 @@ impl Validator {
         let memory = &replica.memory;
         rule("P11", slot > replica.committed, || format!("replaces slot {slot}, committed"))?;
         rule("P4", slot <= memory.last().next(), || format!("leaves a gap before {slot}"))?;
-        // What was accepted, as with a checkpoint, was promised too.
+        // An accepted ballot, as with a checkpoint, counts as promised.
         rule("P2", entry.ballot <= memory.promised.max(memory.accepted), || {
             format!("accepts an entry of {} without a promise", entry.ballot)
         })?;
@@ -254,7 +254,7 @@ impl Validator {
                 rule("P2", ballot == memory.promised, || {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
-                // What came as chosen may still be on its way to the disk.
+                // An entry that arrived as chosen may not be on the disk yet.
                 let kept = safe.end() >= end || end.slot <= replica.committed;
                 // A late answer to one who leads by now counts nowhere.
                 let kept = kept || self.leads.contains_key(&ballot);
@@ -318,8 +318,8 @@ impl Validator {
         }
     }
 
-    /// Who has acknowledged a slot under a ballot, as this node, its owner, knows. `lives`: only as
-    /// far as it counts by the own log.
+    /// Returns the nodes that acknowledged a slot under a ballot, as its owner knows. `lives`: only
+    /// as far as it counts by the own log.
     fn votes(&self, node: NodeId, ballot: Ballot, slot: Slot, epochs: bool) -> NodeSet {
         let replica = &self.replicas[node.index()];
         let named = |of: NodeId| replica.memory.life_named(of);

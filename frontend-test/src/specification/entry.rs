@@ -1,4 +1,4 @@
-//! What an entry replica does with its clients' ops.
+//! The rules for an entry replica and its clients' ops.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What is recorded of a run: inputs, effects and admissions, in the order in which they happen.
+//! The record of a run: inputs, effects and admissions, in the order in which they happen.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,7 +20,7 @@ pub enum Event {
         nonce: u64,
         /// As entry replica.
         generation: Generation,
-        /// What storage held beside the log.
+        /// The state that storage held beside the log.
         stored: DurableState,
         /// The log, from the slot after the snapshot.
         log: Vec<Entry>,
@@ -58,10 +58,10 @@ pub enum Event {
     },
     /// The node does something else from here on.
     Role {
-        /// What.
+        /// The new role.
         role: Role,
     },
-    /// What the payload says that was committed in a slot, told once for all nodes.
+    /// The content of the payload that was committed in a slot, recorded once for all nodes.
     Script {
         /// The slot.
         slot: Slot,
@@ -79,11 +79,11 @@ pub enum Event {
     },
     /// The node's server admits a slot.
     Admitted {
-        /// What is compared between replicas.
+        /// The mark that is compared between replicas.
         mark: Mark,
         /// Agreed time afterwards.
         agreed: u64,
-        /// What came of each op.
+        /// The outcome of each op.
         outcomes: Vec<Outcome>,
     },
     /// An entry replica keeps an op.
@@ -107,7 +107,7 @@ pub enum Event {
     },
 }
 
-/// What the rules need to know of an op.
+/// The part of an op that the rules need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpFact {
     /// `Op::Connect`
@@ -126,27 +126,27 @@ impl OpFact {
     /// Of an op.
     pub fn of(op: &Op<'_>) -> Self {
         match *op {
-            Op::Connect { conn, .. } => OpFact::Connect(conn),
+            Op::Connect { conn, .. } => Self::Connect(conn),
             Op::Send { conn, offset, bytes } => {
-                OpFact::Send(conn, offset, offset + bytes.len() as u64)
+                Self::Send(conn, offset, offset + bytes.len() as u64)
             }
-            Op::Shut { conn, total } => OpFact::Shut(conn, total),
-            Op::Retire { node, generation } => OpFact::Retire(node, generation),
-            _ => OpFact::Other(op.conn()),
+            Op::Shut { conn, total } => Self::Shut(conn, total),
+            Op::Retire { node, generation } => Self::Retire(node, generation),
+            _ => Self::Other(op.conn()),
         }
     }
 
     /// Its connection.
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
-            OpFact::Connect(conn) | OpFact::Send(conn, ..) | OpFact::Shut(conn, _) => Some(conn),
-            OpFact::Retire(..) => None,
-            OpFact::Other(conn) => conn,
+            Self::Connect(conn) | Self::Send(conn, ..) | Self::Shut(conn, _) => Some(conn),
+            Self::Retire(..) => None,
+            Self::Other(conn) => conn,
         }
     }
 }
 
-/// What came of an op at its admission.
+/// The outcome of an op at its admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It did not count.
@@ -168,10 +168,10 @@ impl Outcome {
     /// Of what the core said.
     pub fn of(admitted: &Admitted<'_>) -> Self {
         match *admitted {
-            Admitted::Nothing => Outcome::Nothing,
-            Admitted::Acceptable(_) | Admitted::Refused(_) => Outcome::Connected,
-            Admitted::Data { at, bytes, .. } => Outcome::Data { at, count: bytes.len() as u64 },
-            _ => Outcome::Counted,
+            Admitted::Nothing => Self::Nothing,
+            Admitted::Acceptable(_) | Admitted::Refused(_) => Self::Connected,
+            Admitted::Data { at, bytes, .. } => Self::Data { at, count: bytes.len() as u64 },
+            _ => Self::Counted,
         }
     }
 }

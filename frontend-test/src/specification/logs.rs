@@ -73,7 +73,7 @@ fn ballot(text: &str) -> Option<Ballot> {
     Some((round.parse().ok()?, node.parse().ok()?))
 }
 
-/// What has been seen of the group.
+/// The events of the group so far.
 #[derive(Default)]
 struct Logs {
     /// By slot and ballot: the content, and the ballot of the entry before.
@@ -137,7 +137,8 @@ impl Logs {
                     log.truncate(place);
                     let before = log.last().map_or((0, 0), |(before, ..)| *before);
                     let key = (*slot, *ballot);
-                    let known = self.proposed.entry(key).or_insert((content.clone(), before));
+                    let known =
+                        self.proposed.entry(key).or_insert_with(|| (content.clone(), before));
                     rule("P5", known.0 == *content, || {
                         format!("slot {slot} of {ballot:?} is {content}, and {}", known.0)
                     })?;

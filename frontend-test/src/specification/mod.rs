@@ -39,11 +39,11 @@ pub struct Violation {
     pub rule: &'static str,
     /// At which event, from 0.
     pub at: usize,
-    /// What it did.
+    /// The action that broke the rule.
     pub what: String,
 }
 
-/// What a rule says of one event.
+/// The verdict of a rule on one event.
 type Verdict = Result<(), (&'static str, String)>;
 
 /// Breaks a rule.

@@ -1,4 +1,4 @@
-//! What servers do with the script.
+//! The rules for servers and the script.
 
 use std::collections::{BTreeMap, HashMap};
 

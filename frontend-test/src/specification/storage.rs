@@ -10,7 +10,7 @@ use crane_core::paxos::{
 
 use super::event::OpFact;
 
-/// What storage comes to, with the whole log from slot 1.
+/// The content of a storage, with the whole log from slot 1.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Storage {
     pub(super) promised: Ballot,
@@ -120,14 +120,14 @@ impl Replica {
     pub(super) fn lose(&mut self) {
         let generation = self.generation;
         let epochs = std::mem::take(&mut self.epochs);
-        *self = Replica { generation, epochs, ..Replica::default() };
+        *self = Self { generation, epochs, ..Self::default() };
     }
 
     pub(super) fn start(&mut self, nonce: u64, storage: Storage, committed: Slot) {
         // It asked nobody for a promise before its own one was safe.
         let mut stood = std::mem::take(&mut self.stood);
         stood.retain(|ballot| *ballot <= storage.promised.max(storage.accepted));
-        *self = Replica {
+        *self = Self {
             nonce,
             committed,
             memory: storage.clone(),
@@ -137,7 +137,7 @@ impl Replica {
             promise_said: self.promise_said,
             vote_said: self.vote_said,
             generation: self.generation,
-            ..Replica::default()
+            ..Self::default()
         };
     }
 

@@ -125,7 +125,7 @@ fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_
     drop(connection);
     let mut count = counts(&group, 1);
     group.await_settled();
-    // What it wrote itself it has in memory; what it found when it started it reads from the disk.
+    // The replica has its own writes in memory, and reads older entries from the disk.
     group.stop_replica(3);
     group.start_replica(3);
     group.await_serving();

@@ -1,4 +1,4 @@
-//! What ends with what: nothing outlives the command that started it, with and without namespaces.
+//! No process outlives the command that started it, with and without namespaces.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crane_test::e2e::program;
 use crane_test::e2e::status::Status;
 use crane_test::e2e::wait::{SOON, START, eventually};
 
-/// Who has no rights: Debian's `nobody`.
+/// A user without rights: Debian's `nobody`.
 const NOBODY: &str = "65534";
 
 #[test]

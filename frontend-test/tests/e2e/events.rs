@@ -1,4 +1,4 @@
-//! What replicas tell of what they did: elections with their votes, stalls with their causes.
+//! The events of replicas: elections with their votes, stalls with their causes.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,7 +42,7 @@ fn an_election_is_told_with_its_reason_and_its_votes() {
             ("event", "role".into()),
             ("role", "primary".into()),
             ("ballot", ballot.clone()),
-            ("why", "a quorum promised".into()),
+            ("why", "a quorum voted for it".into()),
         ],
     );
     await_event(&group, other, &[("event", "promised".into()), ("ballot", ballot)]);

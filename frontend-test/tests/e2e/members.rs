@@ -74,7 +74,7 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     set(&group, 5, "three");
     all_have(&group, "three");
 
-    // Whoever was removed does not come back by itself, nor by its old data.
+    // A removed replica does not come back by itself, nor by its old data.
     let output = group.refused(primary);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("is not replica"), "{text}");
@@ -106,7 +106,7 @@ fn orders_that_cannot_be_followed_say_why() {
     assert!(why(&["replace", "1", &group.peer_address(1).to_string()]).contains("itself"));
     let known = group.peer_address(2).to_string();
     assert!(why(&["add", &known, "--witness"]).contains("of the other kind"));
-    // Nobody could decide it without the one that is down.
+    // Without the replica that is down, the group cannot decide.
     group.kill(2);
     let refused = group.member(&["list"]).expect("the list needs no quorum");
     assert!(refused.contains("down"), "{refused}");

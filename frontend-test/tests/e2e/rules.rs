@@ -35,7 +35,7 @@ fn what_real_replicas_wrote_keeps_the_rules() {
     group.await_settled();
     group.stop();
     let mut logs: Vec<_> = group.ids().map(|id| (node(id), written(&group, id))).collect();
-    // What was lost was written all the same.
+    // The lost entries had been written all the same.
     logs.extend(before);
     let lines: usize = logs.iter().map(|(_, lines)| lines.len()).sum();
     assert!(lines > 1000, "{lines} records only");

@@ -1,4 +1,4 @@
-//! What simulated groups do, held against the rules of `specs/`.
+//! Traces of simulated groups, checked against the rules of `specs/`.
 
 mod made;
 mod tamper;

@@ -19,7 +19,7 @@ pub struct Program {
 
 /// Why a program cannot be replicated.
 #[derive(Debug)]
-pub enum ProgramError {
+pub(crate) enum ProgramError {
     /// No file of that name.
     Missing(String),
     /// It is there, and cannot be read or run.
@@ -33,19 +33,19 @@ pub enum ProgramError {
 impl fmt::Display for ProgramError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ProgramError::Missing(name) => {
+            Self::Missing(name) => {
                 write!(f, "no such program: {name} (looked at the path, or along PATH)")
             }
-            ProgramError::Unusable(path, why) => {
+            Self::Unusable(path, why) => {
                 write!(f, "{} cannot be run: {why}", path.display())
             }
-            ProgramError::Static(path) => write!(
+            Self::Static(path) => write!(
                 f,
                 "{} is statically linked: its calls cannot be interposed; use a dynamically linked \
                  build of it",
                 path.display()
             ),
-            ProgramError::SetId(path) => write!(
+            Self::SetId(path) => write!(
                 f,
                 "{} is setuid or setgid: the loader keeps other libraries out of it, so its calls \
                  cannot be interposed; use a copy without these bits",
@@ -61,7 +61,7 @@ impl std::error::Error for ProgramError {}
 ///
 /// # Errors
 /// [`ProgramError`], which names the program.
-pub fn find(name: &str) -> Result<Program, ProgramError> {
+pub(crate) fn find(name: &str) -> Result<Program, ProgramError> {
     let path = locate(name).ok_or_else(|| ProgramError::Missing(name.to_string()))?;
     let path = path
         .canonicalize()

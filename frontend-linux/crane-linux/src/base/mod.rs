@@ -3,7 +3,7 @@
 //! Program, the libraries that it maps, arguments, environment, and the files below the working
 //! directory. BaseParts have names so that a replica which differs can be told in what.
 
-pub mod elf;
+pub(crate) mod elf;
 
 use std::fs;
 use std::io::{self, Read};
@@ -17,9 +17,9 @@ use sha2::{Digest, Sha256};
 use elf::Program;
 
 /// A file in a directory that tells crane's own directories from the service's files.
-pub const MARKER: &str = ".crane-data";
+pub(crate) const MARKER: &str = ".crane-data";
 /// The directory that crane makes where it is started, unless it is told another.
-pub const DEFAULT_DIRECTORY: &str = ".crane";
+pub(crate) const DEFAULT_DIRECTORY: &str = ".crane";
 
 /// Files that get parts of their own; with more, a directory of the top level is one part.
 const FILE_PARTS_MAX: usize = 300;
@@ -110,8 +110,8 @@ impl Base {
     }
 
     /// The names of the parts that differ, as a text; `None` if none does.
-    pub fn difference(&self, other: &Base) -> Option<String> {
-        let lacks = |there: &Base, part: &BasePart| {
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let lacks = |there: &Self, part: &BasePart| {
             there.parts.binary_search_by(|candidate| candidate.name.cmp(&part.name)).is_err()
         };
         let mut names: Vec<String> = Vec::new();
@@ -141,7 +141,7 @@ impl Base {
 }
 
 /// The environment that the server gets: a fixed list from the caller's, and what was asked for.
-pub fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
+pub(crate) fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
     let mut chosen: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| VARIABLES.contains(&name.as_str()) || name.starts_with("LC_"))
@@ -155,7 +155,7 @@ pub fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
 }
 
 /// Whether a directory holds crane's data and not the service's.
-pub fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == DEFAULT_DIRECTORY) || path.join(MARKER).exists()
 }
 

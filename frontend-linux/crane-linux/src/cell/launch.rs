@@ -19,7 +19,7 @@ const LIMITS: [(libc::__rlimit_resource_t, u64); 4] = [
 const MODE_MASK: libc::mode_t = 0o022;
 
 /// Runs the launcher: to the end of the server. Its standard input holds the [`Spec`].
-pub fn run() -> ! {
+pub(crate) fn run() -> ! {
     // SAFETY: the daemon has opened this descriptor for us.
     let mut reports = unsafe { File::from_raw_fd(REPORT_DESCRIPTOR) };
     // SAFETY: fcntl touches no memory; an exec of the program closes the descriptor.

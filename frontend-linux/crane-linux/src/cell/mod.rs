@@ -16,9 +16,9 @@
 //! | `mounts` | the file system that the server sees |
 //! | `launch` | the launcher and init |
 
-pub mod launch;
+pub(crate) mod launch;
 mod mounts;
-pub mod upper;
+pub(crate) mod upper;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -31,17 +31,17 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// The host name in every cell.
-pub const HOST_NAME: &str = "crane";
+pub(crate) const HOST_NAME: &str = "crane";
 /// Where the daemon's directory is seen in the cell.
-pub const RUN_IN_CELL: &str = "/run/crane";
+pub(crate) const RUN_IN_CELL: &str = "/run/crane";
 /// The hidden subcommand.
-pub const SUBCOMMAND: &str = "cell";
+pub(crate) const SUBCOMMAND: &str = "cell";
 
 const REPORT_DESCRIPTOR: i32 = 3;
 
 /// What a cell is made from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// This replica's data directory; `upper`, `work`, `root` and `run` lie in it.
     pub data: PathBuf,
     /// The directory around it that the server must not see.
@@ -58,7 +58,7 @@ pub struct Spec {
 
 /// What the launcher says.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Report {
+pub(crate) enum Report {
     /// The server will run in namespaces, on an overlay of the host's files.
     Overlay,
     /// Namespaces are not permitted, for this reason: it will run on a copy of its directory.
@@ -76,25 +76,25 @@ pub enum Report {
 impl Report {
     fn line(&self) -> String {
         match self {
-            Report::Overlay => "overlay\n".to_string(),
-            Report::Copy(why) => format!("copy {}\n", why.replace('\n', " ")),
-            Report::Started => "started\n".to_string(),
-            Report::Failed(why) => format!("failed {}\n", why.replace('\n', " ")),
-            Report::Exited(status) => format!("exited {status}\n"),
-            Report::Killed(signal) => format!("killed {signal}\n"),
+            Self::Overlay => "overlay\n".to_string(),
+            Self::Copy(why) => format!("copy {}\n", why.replace('\n', " ")),
+            Self::Started => "started\n".to_string(),
+            Self::Failed(why) => format!("failed {}\n", why.replace('\n', " ")),
+            Self::Exited(status) => format!("exited {status}\n"),
+            Self::Killed(signal) => format!("killed {signal}\n"),
         }
     }
 
     /// Reads a line; `None` for what no launcher says.
-    pub fn parse(line: &str) -> Option<Self> {
-        let (word, rest) = line.trim_end().split_once(' ').unwrap_or((line.trim_end(), ""));
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.trim_end().split_once(' ').unwrap_or_else(|| (line.trim_end(), ""));
         Some(match word {
-            "overlay" => Report::Overlay,
-            "copy" => Report::Copy(rest.to_string()),
-            "started" => Report::Started,
-            "failed" => Report::Failed(rest.to_string()),
-            "exited" => Report::Exited(rest.parse().ok()?),
-            "killed" => Report::Killed(rest.parse().ok()?),
+            "overlay" => Self::Overlay,
+            "copy" => Self::Copy(rest.to_string()),
+            "started" => Self::Started,
+            "failed" => Self::Failed(rest.to_string()),
+            "exited" => Self::Exited(rest.parse().ok()?),
+            "killed" => Self::Killed(rest.parse().ok()?),
             _ => return None,
         })
     }
@@ -102,7 +102,7 @@ impl Report {
 
 /// A cell that has been started. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// The launcher.
     pub child: Child,
     /// What the launcher reports, line by line.
@@ -117,7 +117,7 @@ pub struct Cell {
 ///
 /// # Errors
 /// What the system refused.
-pub async fn start(spec: &Spec) -> io::Result<Cell> {
+pub(crate) async fn start(spec: &Spec) -> io::Result<Cell> {
     let (reading, writing) = report_pipe()?;
     let mut command = Command::new("/proc/self/exe");
     command
@@ -153,7 +153,7 @@ pub async fn start(spec: &Spec) -> io::Result<Cell> {
 }
 
 /// The server's process number on this host, once it has been started.
-pub fn server_process(launcher: u32) -> Option<u32> {
+pub(crate) fn server_process(launcher: u32) -> Option<u32> {
     let child_of = |process: u32| -> Option<u32> {
         let path = format!("/proc/{process}/task/{process}/children");
         std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
@@ -163,7 +163,7 @@ pub fn server_process(launcher: u32) -> Option<u32> {
 
 /// The directory that hides `data` from the server: the outermost one around it that is crane's
 /// own.
-pub fn hidden_directory(data: &Path) -> PathBuf {
+pub(crate) fn hidden_directory(data: &Path) -> PathBuf {
     let ours = data.ancestors().filter(|path| crate::base::is_ours(path)).last();
     ours.unwrap_or(data).to_path_buf()
 }

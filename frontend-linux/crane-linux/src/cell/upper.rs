@@ -15,7 +15,7 @@ const EMPTIED: [&str; 2] = ["tmp", "var/tmp"];
 ///
 /// # Errors
 /// What the system refused, with its place.
-pub fn make(data: &Path) -> Result<(), String> {
+pub(crate) fn make(data: &Path) -> Result<(), String> {
     remove(&data.join("mounts"))?;
     for name in ["upper", "work", "root"] {
         let path = data.join(name);
@@ -31,13 +31,13 @@ pub fn make(data: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// What the system refused.
-pub fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), String> {
+pub(crate) fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), String> {
     let Ok(below) = hidden.strip_prefix(mount) else { return Ok(()) };
     if below.as_os_str().is_empty() || !hidden.exists() {
         return Ok(());
     }
     let place = upper.join(below);
-    let parent = below.parent().unwrap_or(Path::new(""));
+    let parent = below.parent().unwrap_or_else(|| Path::new(""));
     make_parents(upper, mount, parent)?;
     let path = c_path(&place)?;
     // SAFETY: the path is a live string with its zero byte.
@@ -53,7 +53,7 @@ pub fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// What the system refused.
-pub fn empty_temporary(upper: &Path, directory: &Path) -> Result<(), String> {
+pub(crate) fn empty_temporary(upper: &Path, directory: &Path) -> Result<(), String> {
     for name in EMPTIED {
         let there = Path::new("/").join(name);
         if directory.starts_with(&there) || !there.is_dir() {
@@ -119,7 +119,7 @@ fn set_times(path: &Path, seconds: i64, nanoseconds: i64) -> Result<(), String> 
 }
 
 /// Removes a tree; one that is not there is removed already.
-pub fn remove(path: &Path) -> Result<(), String> {
+pub(crate) fn remove(path: &Path) -> Result<(), String> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(describe(path, &error)),
         _ => Ok(()),
@@ -127,7 +127,7 @@ pub fn remove(path: &Path) -> Result<(), String> {
 }
 
 /// Removes a file; one that is not there is removed already.
-pub fn remove_file(path: &Path) -> Result<(), String> {
+pub(crate) fn remove_file(path: &Path) -> Result<(), String> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(describe(path, &error)),
         _ => Ok(()),
@@ -138,7 +138,7 @@ pub fn remove_file(path: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// What the system refused, with its place.
-pub fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
     let failed = |error: io::Error| describe(from, &error);
     fs::create_dir_all(to).map_err(|error| describe(to, &error))?;
     for item in fs::read_dir(from).map_err(failed)? {
@@ -163,7 +163,7 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
 }
 
 /// A path for the kernel.
-pub fn c_path(path: &Path) -> Result<CString, String> {
+pub(crate) fn c_path(path: &Path) -> Result<CString, String> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| format!("{} has a zero byte", path.display()))
 }

@@ -12,7 +12,7 @@ use super::{Driver, Host, HostFacts, Moment, ServerView};
 
 impl<H: Host> Driver<H> {
     /// The answer to a question, as JSON.
-    pub fn answer(&mut self, moment: Moment, query: Query, facts: &HostFacts) -> Vec<u8> {
+    pub(crate) fn answer(&mut self, moment: Moment, query: Query, facts: &HostFacts) -> Vec<u8> {
         self.moment = moment;
         let value = match query {
             Query::Status { .. } => {

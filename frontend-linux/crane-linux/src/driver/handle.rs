@@ -13,7 +13,7 @@ const PASSES_PER_ROUND: usize = 32;
 impl<H: Host> Driver<H> {
     /// Begins: what the log says is taken for seen, and agreement begins. Comes before everything
     /// else.
-    pub fn begin(&mut self, moment: Moment) {
+    pub(crate) fn begin(&mut self, moment: Moment) {
         self.moment = moment;
         self.dial_all();
         self.start_behind_front();
@@ -21,7 +21,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Takes an input in. Its consequences are carried out in the next round.
-    pub fn handle(&mut self, moment: Moment, input: DriverInput) {
+    pub(crate) fn handle(&mut self, moment: Moment, input: DriverInput) {
         self.moment = moment;
         match input {
             DriverInput::Wake => self.on_wake(),
@@ -47,14 +47,14 @@ impl<H: Host> Driver<H> {
     }
 
     /// Takes in one record of the running server's output.
-    pub fn handle_output(&mut self, moment: Moment, record: &RingRecord<'_>) {
+    pub(crate) fn handle_output(&mut self, moment: Moment, record: &RingRecord<'_>) {
         self.moment = moment;
         self.on_output(record);
     }
 
     /// Carries everything one step further. Returns whether there may be more to do at once: the
     /// caller looks at the server again, and calls again.
-    pub fn pass(&mut self, moment: Moment, view: Option<ServerView>) -> bool {
+    pub(crate) fn pass(&mut self, moment: Moment, view: Option<ServerView>) -> bool {
         self.moment = moment;
         self.look_at_server(view);
         let mut more = self.pay_owed();
@@ -69,7 +69,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Ends a round of passes: one that was broken off goes on soon.
-    pub fn end_round(&mut self, moment: Moment, broken_off: bool) {
+    pub(crate) fn end_round(&mut self, moment: Moment, broken_off: bool) {
         self.moment = moment;
         if broken_off {
             self.look_again_at(self.now());
@@ -82,7 +82,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns how many passes a round has at most.
-    pub const fn passes_per_round() -> usize {
+    pub(crate) const fn passes_per_round() -> usize {
         PASSES_PER_ROUND
     }
 
@@ -106,7 +106,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns when [`DriverInput::Wake`] is due at the latest.
-    pub fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         let others = [
             self.look_again,
             self.clients.deadline(),
@@ -117,12 +117,12 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns whether clients may do something more.
-    pub fn has_room_for_clients(&self) -> bool {
+    pub(crate) fn has_room_for_clients(&self) -> bool {
         self.next_generation.is_none() && self.clients.has_room()
     }
 
     /// Does the last thing before the end: what is committed is written down as a hint.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.hint_committed();
         self.write();
     }

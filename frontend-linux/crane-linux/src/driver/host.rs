@@ -20,7 +20,7 @@ use crate::report::{Ending, ServerReport};
 
 /// The time of a step, by the clocks of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Nanoseconds since the daemon's start. Never less than in the step before.
     pub since_start: u64,
     /// Nanoseconds since the Unix epoch.
@@ -29,14 +29,14 @@ pub struct Moment {
 
 impl Moment {
     /// The same as agreement counts it.
-    pub fn instant(self) -> Instant {
+    pub(crate) fn instant(self) -> Instant {
         Instant::from_micros(self.since_start / 1000)
     }
 }
 
 /// Something that has happened, for the driver.
 #[derive(Debug)]
-pub enum DriverInput {
+pub(crate) enum DriverInput {
     /// Time has passed: something may be due.
     Wake,
     /// A link has been made, in place of an older one if there was one.
@@ -69,7 +69,7 @@ pub enum DriverInput {
 
 /// What a client has done.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClientInput {
+pub(crate) enum ClientInput {
     /// It has connected.
     Connected {
         /// To this address.
@@ -91,7 +91,7 @@ pub enum ClientInput {
 
 /// What has become of a run of the server's program.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ServerChange {
+pub(crate) enum ServerChange {
     /// Its script can be fed.
     Ready,
     /// It runs in namespaces, on an overlay of the host's files.
@@ -108,7 +108,7 @@ pub enum ServerChange {
 
 /// How a run of the server's program ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ProgramEnd {
+pub(crate) struct ProgramEnd {
     /// By itself, or by a signal.
     pub ending: Ending,
     /// The logical clock at the end.
@@ -121,7 +121,7 @@ pub struct ProgramEnd {
 
 /// What is seen of the running server, from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ServerView {
+pub(crate) struct ServerView {
     /// What its threads do.
     pub state: ServerState,
     /// The last slot that it has admitted.
@@ -142,7 +142,7 @@ pub struct ServerView {
 
 /// What the thread of the server that has the turn was seen doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// Its number in the cell; 0: the first thread.
     pub thread: u32,
     /// Its name.
@@ -155,7 +155,7 @@ pub struct Inspection {
 
 /// A socket of the kernel that a process of the cell listens by.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unannounced {
+pub(crate) struct Unannounced {
     /// The port.
     pub port: u16,
     /// The process's name, if it could be found.
@@ -164,7 +164,7 @@ pub struct Unannounced {
 
 /// What a thread does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Activity {
+pub(crate) enum Activity {
     /// It uses the processor.
     Computes,
     /// It waits in this system call.
@@ -173,7 +173,7 @@ pub enum Activity {
 
 /// What `status` shows of the host and the server's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct HostFacts {
+pub(crate) struct HostFacts {
     /// The daemon's process number.
     pub daemon_pid: u32,
     /// The server's process number.
@@ -186,7 +186,7 @@ pub struct HostFacts {
 
 /// The part of the driver that asked for entries to be read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FetchFor {
+pub(crate) enum FetchFor {
     /// It learns what committed entries mean.
     Observing,
     /// It feeds the server.
@@ -197,7 +197,7 @@ pub enum FetchFor {
 
 /// A command for a client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ClientCommand<'a> {
+pub(crate) enum ClientCommand<'a> {
     /// Send these bytes, behind those before; they may wait for the end of the round.
     Send(&'a [u8]),
     /// The server writes no more.
@@ -212,7 +212,7 @@ pub enum ClientCommand<'a> {
 
 /// What the driver has done by its host: effects, none of which blocks. Where one takes time, its
 /// outcome comes as a [`DriverInput`].
-pub trait Host {
+pub(crate) trait Host {
     /// Sends a message with the entries of its range to a replica, if it is linked.
     fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]);
 

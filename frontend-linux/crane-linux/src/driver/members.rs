@@ -190,7 +190,7 @@ impl<H: Host> Driver<H> {
                 false => Err(never(format!("{address} is a member already, of the other kind"))),
             };
         }
-        let node = known.as_ref().map(|place| place.node).or(roster.free_number(&members));
+        let node = known.as_ref().map(|place| place.node).or_else(|| roster.free_number(&members));
         let Some(node) = node else {
             return Err(never(format!(
                 "the group has {NODES_MAX} members, as many as it can; remove one first"

@@ -58,20 +58,20 @@ use crate::roster::Roster;
 
 use rooms::{Clients, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
 
-pub use host::{
+pub(crate) use host::{
     Activity, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Inspection,
     Moment, ProgramEnd, ServerChange, ServerView, Unannounced,
 };
 
 /// Slots that may be undecided at the same time.
-pub const WINDOW: usize = 256;
+pub(crate) const WINDOW: usize = 256;
 
 /// How soon to look again where nobody wakes the driver.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What a replica is started with.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Its number.
     pub me: NodeId,
     /// Where the others reach it.
@@ -91,7 +91,7 @@ pub struct Settings {
 }
 
 /// What the driver starts from.
-pub struct Restored {
+pub(crate) struct Restored {
     /// Paxos, restored.
     pub node: Box<Node<WINDOW>>,
     /// The log, opened.
@@ -108,7 +108,7 @@ pub struct Restored {
 
 /// Why the driver stops.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// The exit status.
     pub status: i32,
     /// What the operator should know.
@@ -116,7 +116,7 @@ pub struct Stop {
 }
 
 /// A replica.
-pub struct Driver<H> {
+pub(crate) struct Driver<H> {
     settings: Settings,
     host: H,
     /// The time of the present step.
@@ -160,7 +160,7 @@ pub struct Driver<H> {
 
 impl<H: Host> Driver<H> {
     /// Puts the machines together, over this host.
-    pub fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
+    pub(crate) fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
         let Restored { node, log, last_timestamp, meta, hello, note } = parts;
         let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
         timestamps.saw(moment.since_start, last_timestamp);
@@ -199,17 +199,17 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns the host that the driver acts by.
-    pub fn host(&mut self) -> &mut H {
+    pub(crate) fn host(&mut self) -> &mut H {
         &mut self.host
     }
 
     /// Returns the host, and drops everything else.
-    pub fn into_host(self) -> H {
+    pub(crate) fn into_host(self) -> H {
         self.host
     }
 
     /// Returns why the replica has to stop, if it has.
-    pub fn stop(&self) -> Option<&Stop> {
+    pub(crate) fn stop(&self) -> Option<&Stop> {
         self.stop.as_ref()
     }
 

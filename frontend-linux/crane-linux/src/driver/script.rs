@@ -82,7 +82,8 @@ impl<H: Host> Driver<H> {
                 let known = &mut self.script.retired[node.index()];
                 *known = (*known).max(generation);
                 if node == self.me()
-                    && generation >= self.next_generation.unwrap_or(self.clients.generation())
+                    && generation
+                        >= self.next_generation.unwrap_or_else(|| self.clients.generation())
                 {
                     info!("the group had given this replica up: its clients are reset");
                     self.begin_generation();

@@ -66,7 +66,8 @@ impl<H: Host> Driver<H> {
         self.consider_clients(Slot(view.admitted));
         let in_step = view.admitted.saturating_add(IN_STEP_WITHIN) >= self.committed.0;
         self.node.set_in_step(in_step);
-        self.behind_since = if in_step { None } else { self.behind_since.or(Some(self.now())) };
+        self.behind_since =
+            if in_step { None } else { self.behind_since.or_else(|| Some(self.now())) };
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {
             self.reports[self.me().index()] = ServerReport::Alive { in_step };
             self.send_report_to_all();

@@ -132,7 +132,7 @@ impl<H: Host> Driver<H> {
         self.watch.look_at_cell = Some(self.now());
     }
 
-    /// What was found is not so any more.
+    /// Drops a finding that is over, and tells so.
     pub(super) fn clear_finding(&mut self, kind: FindingKind) {
         if let Some(finding) = self.watch.findings.remove(&kind) {
             warn!("over: {}", finding.text);
@@ -141,7 +141,7 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// What an operator reads of a server without progress.
+/// Describes, for an operator, a server without progress.
 fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     let Inspection { thread, name, activity, place } = inspection;
     let place = place.as_ref().map_or(String::new(), |place| format!(" at {place}"));
@@ -152,7 +152,7 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     match activity {
         Activity::Computes if is_fault => format!(
             "{since}: thread {thread} ({name}) computes without a call{place}, and the others wait \
-             for it; if that is its normal work, give a longer --limit-compute"
+             for it; if that is its normal work, give a longer --patience-compute"
         ),
         Activity::Computes => format!("{since}: thread {thread} ({name}) computes{place}"),
         Activity::InCall(call) => format!(
@@ -163,7 +163,7 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     }
 }
 
-/// What to do about a call that blocks with the turn.
+/// Says what to do about a call that blocks with the turn.
 fn remedy(call: &str) -> &'static str {
     match call {
         "futex" | "futex_waitv" => {

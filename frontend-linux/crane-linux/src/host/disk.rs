@@ -1,5 +1,4 @@
-//! What the data directory is asked for while the replica runs, on threads that may wait for the
-//! disk.
+//! Access to the data directory while the replica runs, on threads that may wait for the disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,23 +12,23 @@ use crate::meta::{DataDirectory, Meta};
 
 use super::{HostOutcome, Outcomes};
 
-/// The data directory, for others to keep things in and to read the log from.
+/// The data directory of a running replica: stores meta and base, and reads the log.
 pub(super) struct DataKeeper {
     wanted: UnboundedSender<Keep>,
     files: Arc<Mutex<LogFiles>>,
     outcomes: Outcomes,
 }
 
-/// What is to be kept.
+/// A value to store.
 enum Keep {
     /// The meta.
     Meta(Box<Meta>),
-    /// The base of the group's creation, if none is kept yet.
+    /// The base of the group's creation, unless one is stored already.
     Base(Base),
 }
 
 impl DataKeeper {
-    /// Begins to keep things in a data directory.
+    /// Starts the task that stores values in a data directory.
     pub(super) fn new(data: DataDirectory, outcomes: Outcomes) -> Self {
         let (wanted, orders) = unbounded_channel();
         let files = Arc::new(Mutex::new(LogFiles::new(&data.log())));
@@ -37,17 +36,17 @@ impl DataKeeper {
         Self { wanted, files, outcomes }
     }
 
-    /// Replaces the meta; [`DriverInput::MetaKept`] follows when the last one is durable.
+    /// Replaces the meta. [`DriverInput::MetaKept`] follows when the last one is durable.
     pub(super) fn keep_meta(&self, meta: &Meta) {
         let _ = self.wanted.send(Keep::Meta(Box::new(meta.clone())));
     }
 
-    /// Keeps the base of the group's creation, if none is kept yet.
+    /// Stores the base of the group's creation, if none is stored yet.
     pub(super) fn keep_base(&self, base: &Base) {
         let _ = self.wanted.send(Keep::Base(base.clone()));
     }
 
-    /// Reads entries of the log again; [`DriverInput::Fetched`] follows.
+    /// Reads entries of the log again. [`DriverInput::Fetched`] follows.
     pub(super) fn fetch(&self, fetcher: FetchFor, fetch: Fetch) {
         let (files, outcomes) = (self.files.clone(), self.outcomes.clone());
         spawn_local(async move {
@@ -62,7 +61,7 @@ impl DataKeeper {
     }
 }
 
-/// Keeps one thing after the other; of several metas that wait, the last.
+/// Stores one value after the other, and only the last of several waiting metas.
 async fn keep(data: Arc<DataDirectory>, mut orders: UnboundedReceiver<Keep>, outcomes: Outcomes) {
     while let Some(first) = orders.recv().await {
         let mut all = vec![first];

@@ -1,4 +1,4 @@
-//! What a thread of the server does that has the turn and makes no progress, as seen from outside
+//! A look from outside at the thread of the server that has the turn and makes no progress
 //! (proc(5), ptrace(2)).
 
 use std::fs;

@@ -33,13 +33,13 @@ use super::listeners::{is_isolated, unannounced};
 use super::server::{ServerProcess, StartOrder};
 use super::{HostOutcome, HostParts, Outcomes};
 
-/// The host of a driver: this one.
-pub struct LinuxHost {
-    /// Links by replica.
+/// The host that this process runs on.
+pub(crate) struct LinuxHost {
+    /// The links, by replica.
     links: [Option<Rc<Link>>; NODES_MAX],
     pub(super) peers: Rc<Peers>,
     storage: Storage,
-    /// Outcomes that are there at once.
+    /// Outcomes of effects that took no time.
     pub(super) at_once: VecDeque<DriverInput>,
     keeper: DataKeeper,
     outcomes: Outcomes,
@@ -61,7 +61,7 @@ pub struct LinuxHost {
 }
 
 impl LinuxHost {
-    /// A host without links, clients and server.
+    /// Returns a host without links, clients or server.
     pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
         let HostParts { address, spec, base, data, args, storage, peers, .. } = parts;
         let run_directory = data.run();
@@ -87,7 +87,7 @@ impl LinuxHost {
         }
     }
 
-    /// Takes a new link, in place of an older one.
+    /// Takes a new link, which replaces an older one.
     pub(super) fn take_link(&mut self, link: Rc<Link>) {
         let place = &mut self.links[link.node.index()];
         if let Some(older) = place.replace(link) {
@@ -95,7 +95,7 @@ impl LinuxHost {
         }
     }
 
-    /// Forgets a link that is gone. Returns whether it was the present one.
+    /// Forgets a closed link. Returns whether it was the current one.
     pub(super) fn forget_link(&mut self, link: &Rc<Link>) -> bool {
         let is_current = self.is_current(link);
         if is_current {
@@ -104,19 +104,19 @@ impl LinuxHost {
         is_current
     }
 
-    /// Returns whether no other link has taken this one's place.
+    /// Returns whether this link has not been replaced by another.
     pub(super) fn is_current(&self, link: &Rc<Link>) -> bool {
         self.links[link.node.index()].as_ref().is_some_and(|current| Rc::ptr_eq(current, link))
     }
 
-    /// Sends what was put into links, and appended to clients' connections.
+    /// Sends all bytes that wait in links and in clients' connections.
     pub(super) fn flush_links(&self) {
         for link in self.links.iter().flatten() {
             link.flush();
         }
     }
 
-    /// Sends what the server's output of a pass has brought: once for each connection.
+    /// Sends the server's output of this pass: once for each connection.
     pub(super) fn flush_clients(&mut self) {
         for conn in self.unsent.drain(..) {
             conn.send();
@@ -136,12 +136,12 @@ impl LinuxHost {
         self.conns.remove(&key);
     }
 
-    /// Returns what is seen of the running server.
+    /// Returns the driver's view of the running server.
     pub(super) fn view(&self) -> Option<ServerView> {
         self.server.as_ref().map(|server| server.view())
     }
 
-    /// Returns what `status` shows of this host; with the server's hashes at a slot.
+    /// Returns the facts about this host that `status` shows, with the server's hashes at a slot.
     pub(super) fn facts(&self, hash_slot: u64) -> HostFacts {
         let server = self.server.as_ref();
         HostFacts {
@@ -152,7 +152,7 @@ impl LinuxHost {
         }
     }
 
-    /// Waits, for a while, until everything that was written is on the disk.
+    /// Waits, for a bounded time, until all written records are on the disk.
     pub(super) fn finish(self) {
         self.storage.finish();
     }

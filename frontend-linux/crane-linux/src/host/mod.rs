@@ -1,5 +1,5 @@
-//! The host: carries out what the driver wants done, by real links, files, sockets and a real
-//! server, and brings back what comes of it.
+//! The host: carries out the driver's effects by real links, files, sockets and a real server, and
+//! returns their outcomes as inputs.
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
@@ -27,37 +27,37 @@ use crate::meta::DataDirectory;
 use crate::net::link::Peers;
 use crate::options::ReplicaArgs;
 
-pub use linux::LinuxHost;
-pub use run::run;
+pub(crate) use linux::LinuxHost;
+pub(crate) use run::run;
 
-/// Where the outcome of something goes that takes time: to the loop.
+/// The queue by which outcomes of slow effects reach the loop.
 type Outcomes = tokio::sync::mpsc::UnboundedSender<HostOutcome>;
 
-/// The outcome of something that takes time.
+/// The outcome of an effect that takes time.
 enum HostOutcome {
-    /// For the driver as it is.
+    /// An input for the driver, unchanged.
     Input(DriverInput),
     /// The server's process was started.
     Started(u64, Box<server::ServerProcess>),
-    /// The launcher of this run reports.
+    /// A report of the launcher of this run.
     Cell(u64, crate::cell::Report),
 }
 
-/// What the host starts from.
-pub struct HostParts {
-    /// Where it listens for clients.
+/// The parts that the host starts from.
+pub(crate) struct HostParts {
+    /// The address at which the replica listens for clients.
     pub address: IpAddr,
-    /// How the server is started; a witness has none.
+    /// How to start the server; `None` for a witness.
     pub spec: Option<Spec>,
-    /// What the server starts from.
+    /// The base that the server starts from.
     pub base: crate::base::Base,
     /// The data directory.
     pub data: DataDirectory,
     /// The command line.
     pub args: ReplicaArgs,
-    /// Where the log is written.
+    /// The storage of the log.
     pub storage: Storage,
-    /// How far that is, if it takes time.
+    /// The progress of the storage, if writes take time.
     pub progress: Option<WriteProgress>,
     /// The links.
     pub peers: Rc<Peers>,

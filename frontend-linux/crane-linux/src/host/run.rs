@@ -19,12 +19,12 @@ use crate::report::Ending;
 
 use super::{HostOutcome, HostParts, LinuxHost};
 
-/// Events that are handled before a round, so that they are batched.
+/// How many events are handled before a round, so that they are batched.
 const EVENTS_PER_ROUND: usize = 64;
-/// Records of the server's output that are taken before something else has its turn.
+/// How many records of the server's output are taken before other work has its turn.
 const RECORDS_PER_PASS: usize = 1024;
 
-/// What the loop waits for.
+/// An event that the loop waits for.
 enum Happened {
     Alarm,
     Woken,
@@ -42,11 +42,11 @@ struct Replica {
     outcomes: UnboundedReceiver<HostOutcome>,
 }
 
-/// Runs a replica until it has to stop, or `interrupted` is done.
+/// Runs a replica until it must stop, or `interrupted` is ready.
 ///
 /// # Errors
-/// What the system refused.
-pub async fn run(
+/// Returns the system's error.
+pub(crate) async fn run(
     settings: Settings,
     restored: Restored,
     mut parts: HostParts,
@@ -152,8 +152,7 @@ impl Replica {
         self.driver.handle(moment, input);
     }
 
-    /// Takes in what a link has brought. What comes by a link that another one has replaced is
-    /// nothing.
+    /// Turns an arrival into an input. Ignores arrivals by a link that another one has replaced.
     fn arrived(&mut self, arrival: Arrival) -> Option<DriverInput> {
         let host = self.driver.host();
         Some(match arrival {
@@ -226,7 +225,7 @@ impl Replica {
         }
     }
 
-    /// Takes in the last output of a run that has ended, and lets the run go.
+    /// Takes the last output of a run that has ended, and drops the run.
     fn ended(&mut self, number: u64, ending: Ending) -> Option<ServerChange> {
         self.driver.host().server.as_ref().filter(|server| server.number == number)?;
         while self.take_output() {}
@@ -242,7 +241,7 @@ impl Replica {
         }))
     }
 
-    /// Carries everything as far as it goes.
+    /// Makes passes until nothing moves any more, up to a bound.
     fn round(&mut self) {
         let mut more = true;
         for _ in 0..Driver::<LinuxHost>::passes_per_round() {
@@ -264,7 +263,7 @@ impl Replica {
         self.driver.end_round(self.clock.moment(), more);
     }
 
-    /// Takes what the server has said. Returns whether there was anything.
+    /// Takes the server's output. Returns whether there was any.
     fn take_output(&mut self) -> bool {
         let host = self.driver.host();
         let output = host.server.as_mut().and_then(|server| server.output.take());
@@ -279,7 +278,7 @@ impl Replica {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    let why = format!("the server has damaged the shared memory: {error}");
+                    let why = format!("the server has corrupted the shared memory: {error}");
                     self.driver.handle(self.clock.moment(), DriverInput::Failed(why));
                     break;
                 }
@@ -296,7 +295,7 @@ impl Replica {
         count > 0
     }
 
-    /// Does the last thing: others learn at once what this replica knows.
+    /// Leaves the group's links in order: other replicas learn at once what this replica knows.
     fn leave(mut self) {
         self.driver.leave();
         self.driver.host().flush_links();

@@ -18,11 +18,11 @@ use crate::options::{ReplicaArgs, ServerFsync};
 
 use super::{HostOutcome, Outcomes};
 
-/// One run of the server's program. Dropped: its cell ends.
+/// One run of the server's program. Dropping it ends its cell.
 pub(super) struct ServerProcess {
     /// The run's number.
     pub(super) number: u64,
-    /// What the process shares with the daemon.
+    /// The region that the process shares with the daemon.
     pub(super) region: DaemonSide,
     /// The daemon's end of the script.
     pub(super) script: RingWriter,
@@ -32,7 +32,7 @@ pub(super) struct ServerProcess {
     cell: Child,
 }
 
-/// What a run of the server's program is started with.
+/// The parts that a run of the server's program starts from.
 pub(super) struct StartOrder {
     /// The run's number.
     pub(super) number: u64,
@@ -49,14 +49,15 @@ pub(super) struct StartOrder {
 }
 
 impl ServerProcess {
-    /// Starts the server's program in a fresh cell. What its launcher reports goes to `outcomes`.
+    /// Starts the server's program in a fresh cell. The launcher's reports go to `outcomes`.
     ///
     /// # Errors
-    /// What the system refused.
+    /// Returns the system's error.
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
         let StartOrder { number, me, generation, spec, directory, args } = order;
         let (file, wake) = (directory.join("region"), directory.join("wake"));
-        // New files: a server of a former life, which may still be dying, keeps the old ones.
+        // The files are new: a server of an earlier daemon, which may still be ending, keeps the
+        // old ones.
         for path in [&file, &wake] {
             upper::remove_file(path)?;
         }
@@ -78,12 +79,12 @@ impl ServerProcess {
         Ok(Self { number, region, script, output, wake, cell: cell.child })
     }
 
-    /// Returns the process number of the program.
+    /// Returns the pid of the program.
     pub(super) fn pid(&self) -> Option<u32> {
         cell::server_process(self.cell.id()?)
     }
 
-    /// Returns what is seen of the program.
+    /// Returns the driver's view of the program.
     pub(super) fn view(&self) -> ServerView {
         let region = self.region;
         ServerView {
@@ -103,7 +104,7 @@ impl ServerProcess {
         self.wake.readable().await
     }
 
-    /// Hears what was rung, before the daemon looks: what comes later rings again.
+    /// Clears the wake before the daemon looks, so that any later output wakes it again.
     pub(super) fn listen_to_wakes(&mut self) {
         // One read: more than a byte or two never waits, since a wake is sent only after the one
         // before was heard. `poll_read` marks an emptied pipe as not readable; `try_read` does not.
@@ -115,8 +116,8 @@ impl ServerProcess {
     }
 }
 
-/// The pipe by which the server's process wakes the daemon. Opened for both directions: it has no
-/// end.
+/// Makes the pipe by which the server's process wakes the daemon. It is opened in both directions,
+/// so that it never reaches its end.
 fn make_fifo(path: &Path) -> Result<pipe::Receiver, String> {
     let name = upper::c_path(path)?;
     let describe = |error: io::Error| format!("{}: {error}", path.display());
@@ -137,12 +138,12 @@ async fn pass_reports(number: u64, reports: pipe::Receiver, to: Outcomes) {
         }
     }
     if !ended {
-        // Somebody has killed the whole cell.
+        // The whole cell was killed.
         let _ = to.send(HostOutcome::Cell(number, Report::Killed(libc::SIGKILL)));
     }
 }
 
-/// The server's own words go where the daemon's go, line by line.
+/// Copies the server's output to the daemon's own, line by line.
 async fn pass_lines(stream: impl AsyncRead + Unpin, to_error_output: bool) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -153,7 +154,7 @@ async fn pass_lines(stream: impl AsyncRead + Unpin, to_error_output: bool) {
             Ok(_) => {
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end_matches(['\n', '\r']);
-                // A daemon whose own output is closed goes on.
+                // A daemon whose own output is closed continues.
                 use std::io::Write;
                 let _ = if to_error_output {
                     writeln!(io::stderr(), "{text}")

@@ -39,7 +39,7 @@ impl Log {
             };
             front.write(directory).map_err(|error| error.to_string())?;
         }
-        let mut log = Log::open(directory).map_err(|error| error.to_string())?.log;
+        let mut log = Self::open(directory).map_err(|error| error.to_string())?.log;
         log.append(WriteNumber(1), &Record::VotingStatus(stored.voting), None);
         let mut segments = Segments::new(directory, HostDisk, false);
         segments.write(&log.take_batch().expect("a record was appended"))?;
@@ -104,7 +104,7 @@ impl Opened {
     /// # Panics
     /// When the slot is not in the log.
     pub fn snapshot_at(&self, slot: Slot, members: Members) -> SnapshotMeta {
-        let mut snapshot = self.stored.snapshot.unwrap_or(SnapshotMeta::genesis(members));
+        let mut snapshot = self.stored.snapshot.unwrap_or_else(|| SnapshotMeta::genesis(members));
         let count = slot.0.checked_sub(snapshot.slot.0).expect("a slot of this log") as usize;
         for entry in &self.entries[..count] {
             snapshot.include(entry);

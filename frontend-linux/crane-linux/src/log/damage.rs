@@ -20,7 +20,7 @@ const ASIDE: &str = "log.damaged-";
 
 /// What is known of the group from outside of the log.
 #[derive(Clone, Copy, Debug)]
-pub struct GroupFacts {
+pub(crate) struct GroupFacts {
     /// It exists: there were records.
     pub is_known: bool,
     /// How many members it has.
@@ -32,7 +32,7 @@ pub struct GroupFacts {
 ///
 /// # Errors
 /// What is wrong, and the remedy; the log is as it was then.
-pub fn open(
+pub(crate) fn open(
     data: &Path,
     group: GroupFacts,
     epoch: StorageEpoch,
@@ -96,7 +96,7 @@ fn start_anew(data: &Path, epoch: StorageEpoch) -> Result<Option<PathBuf>, Strin
 /// # Errors
 /// What the system refused.
 // specs: R9
-pub fn begin_rejoining(log: &Path, epoch: StorageEpoch) -> Result<(), String> {
+pub(crate) fn begin_rejoining(log: &Path, epoch: StorageEpoch) -> Result<(), String> {
     let stored = DurableState { voting: VotingStatus::Rejoining { epoch }, ..DurableState::BLANK };
     Log::begin(log, &stored, None)
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 
 /// Files that can be written at any place.
-pub trait Disk {
+pub(crate) trait Disk {
     /// One of them, open.
     type File;
 
@@ -60,7 +60,7 @@ pub trait Disk {
 
 /// The host's.
 #[derive(Debug, Default)]
-pub struct HostDisk;
+pub(crate) struct HostDisk;
 
 impl Disk for HostDisk {
     type File = File;
@@ -103,7 +103,7 @@ impl Disk for HostDisk {
 ///
 /// # Errors
 /// As the system says.
-pub fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
     File::options().write(true).open(path)?.sync_all()?;
     let file = File::open(path)?;
     // A hint, which files that live in memory need not take.
@@ -116,7 +116,7 @@ pub fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As the system says.
-pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
     let file = File::create(&new)?;
     file.write_all_at(bytes, 0)?;

@@ -22,22 +22,22 @@ pub enum LogError {
 impl LogError {
     /// Whether something is lost that this replica may have promised.
     pub fn is_damage(&self) -> bool {
-        matches!(self, LogError::Damaged(..) | LogError::Missing(_))
+        matches!(self, Self::Damaged(..) | Self::Missing(_))
     }
 
     /// What is wrong, without the remedy.
     pub fn what(&self) -> String {
         match self {
-            LogError::Io(path, error) => format!("{}: {error}", path.display()),
-            LogError::Damaged(path, offset) => {
+            Self::Io(path, error) => format!("{}: {error}", path.display()),
+            Self::Damaged(path, offset) => {
                 format!("the log is damaged: {} at offset {offset}", path.display())
             }
-            LogError::Version(path, version) => format!(
+            Self::Version(path, version) => format!(
                 "{} is of log version {version}, and this program reads version {}",
                 path.display(),
                 record::LOG_VERSION
             ),
-            LogError::Missing(path) => {
+            Self::Missing(path) => {
                 format!("the log is damaged: {} is missing", path.display())
             }
         }
@@ -48,13 +48,13 @@ impl fmt::Display for LogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what())?;
         match self {
-            LogError::Io(_, error) if error.raw_os_error() == Some(libc::EIO) => f.write_str(
+            Self::Io(_, error) if error.raw_os_error() == Some(libc::EIO) => f.write_str(
                 "; if the disk has lost it for good, move the log directory away, and start the \
                  replica again: it takes the log from the others",
             ),
-            LogError::Io(..) => Ok(()),
-            LogError::Version(..) => f.write_str("; use the program that wrote it"),
-            LogError::Damaged(..) | LogError::Missing(_) => f.write_str(
+            Self::Io(..) => Ok(()),
+            Self::Version(..) => f.write_str("; use the program that wrote it"),
+            Self::Damaged(..) | Self::Missing(_) => f.write_str(
                 "; start the replica again: it sets a damaged log aside, and takes it from the \
                  others",
             ),

@@ -89,7 +89,7 @@ impl Front {
         if let Some(version) = word(8).filter(|version| *version != LOG_VERSION) {
             return Err(LogError::Version(path.to_path_buf(), version));
         }
-        match postcard::from_bytes::<Front>(&bytes[HEADER_BYTES..]) {
+        match postcard::from_bytes::<Self>(&bytes[HEADER_BYTES..]) {
             Ok(front) if front.is_sound() => Ok(front),
             _ => Err(damaged(HEADER_BYTES)),
         }

@@ -19,16 +19,16 @@
 //! ([`Log::plan_fetch`]), which come back by [`Log::keep_fetched`].
 
 mod cut;
-pub mod damage;
-pub mod disk;
+pub(crate) mod damage;
+pub(crate) mod disk;
 mod error;
-pub mod fetch;
+pub(crate) mod fetch;
 mod front;
 mod open;
-pub mod reading;
+pub(crate) mod reading;
 pub mod record;
 mod segments;
-pub mod storage;
+pub(crate) mod storage;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub use front::Front;
 pub use open::Opened;
 
 /// A segment is closed when it has this many bytes. (Tests write several.)
-pub const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
+pub(crate) const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 /// Payloads that are kept in memory: this many bytes, and whatever is not durable yet.
 const CACHE_BYTES: usize = if cfg!(test) { 1 << 16 } else { 32 << 20 };
@@ -60,7 +60,7 @@ const FETCH_RECORDS: usize = 256;
 const FETCH_BYTES: u32 = 1 << 20;
 
 /// A payload, shared by the log, the links, the script, and the thread that reads the log again.
-pub type Payload = Arc<[u8]>;
+pub(crate) type Payload = Arc<[u8]>;
 
 /// What paxos knows of a payload.
 pub fn describe(payload: &[u8]) -> paxos::Descriptor {
@@ -69,7 +69,7 @@ pub fn describe(payload: &[u8]) -> paxos::Descriptor {
 
 /// Where a record is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordPosition {
+pub(crate) struct RecordPosition {
     segment: u32,
     offset: u32,
 }

@@ -15,7 +15,7 @@ use super::{LogError, segment_path};
 
 /// Where a log goes on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct End {
+pub(crate) struct End {
     /// The segment that is written to.
     pub segment: u32,
     /// Where in it.
@@ -31,7 +31,7 @@ pub struct End {
 ///
 /// # Errors
 /// [`LogError`].
-pub fn read_log(
+pub(crate) fn read_log(
     directory: &Path,
     front: Option<&Front>,
     read: impl Fn(&Path) -> io::Result<Vec<u8>>,
@@ -192,7 +192,7 @@ fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
 ///
 /// # Errors
 /// What the system refused.
-pub fn delete_before(directory: &Path, first: u32) -> Result<usize, LogError> {
+pub(crate) fn delete_before(directory: &Path, first: u32) -> Result<usize, LogError> {
     let mut deleted = 0;
     for number in segment_numbers(directory)?.into_iter().filter(|number| *number < first) {
         let path = segment_path(directory, number);

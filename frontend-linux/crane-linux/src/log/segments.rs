@@ -19,7 +19,7 @@ pub(super) const ROOM_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 4 << 20 };
 
 /// Writes batches into segments.
 #[derive(Debug)]
-pub struct Segments<D: Disk> {
+pub(crate) struct Segments<D: Disk> {
     directory: PathBuf,
     disk: D,
     /// Whether it is worth making room.
@@ -40,7 +40,7 @@ struct Open<F> {
 
 impl<D: Disk> Segments<D> {
     /// Nothing is open at first. `makes_room`: bytes will be synced.
-    pub fn new(directory: &Path, disk: D, makes_room: bool) -> Self {
+    pub(crate) fn new(directory: &Path, disk: D, makes_room: bool) -> Self {
         Self { directory: directory.to_path_buf(), disk, makes_room, open: None, failed: false }
     }
 
@@ -48,7 +48,7 @@ impl<D: Disk> Segments<D> {
     ///
     /// # Errors
     /// Why this replica must stop.
-    pub fn write(&mut self, batch: &Batch) -> Result<(), String> {
+    pub(crate) fn write(&mut self, batch: &Batch) -> Result<(), String> {
         self.attempt("write", |segments| segments.put(batch))
     }
 
@@ -56,7 +56,7 @@ impl<D: Disk> Segments<D> {
     ///
     /// # Errors
     /// Why this replica must stop.
-    pub fn sync(&mut self) -> Result<(), String> {
+    pub(crate) fn sync(&mut self) -> Result<(), String> {
         self.attempt("fdatasync", Self::sync_open)
     }
 

@@ -20,14 +20,14 @@ use super::disk::{Disk, HostDisk};
 use super::segments::Segments;
 
 /// How far the disk is, or why it goes no further. Only the last word counts.
-pub type WriteProgress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
+pub(crate) type WriteProgress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
 
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 const FINISH_LOOK: Duration = Duration::from_millis(1);
 
 /// Where the log's bytes go.
 #[derive(Debug)]
-pub enum Storage {
+pub(crate) enum Storage {
     /// To the disk, by a thread; [`WriteProgress`] tells when they are there.
     Synced(Sender<Batch>, JoinHandle<()>),
     /// To the system's memory, at once: they survive the daemon, not the host.
@@ -36,12 +36,12 @@ pub enum Storage {
 
 impl Storage {
     /// Storage that syncs.
-    pub fn synced(directory: &Path) -> (Self, WriteProgress) {
+    pub(crate) fn synced(directory: &Path) -> (Self, WriteProgress) {
         Self::synced_on(directory, HostDisk)
     }
 
     /// The same on a disk of the caller's.
-    pub fn synced_on<D: Disk<File: Send> + Send + 'static>(
+    pub(crate) fn synced_on<D: Disk<File: Send> + Send + 'static>(
         directory: &Path,
         disk: D,
     ) -> (Self, WriteProgress) {
@@ -52,13 +52,13 @@ impl Storage {
             .name("storage".into())
             .spawn(move || run(segments, &receiver, &told))
             .expect("a thread can be started");
-        (Storage::Synced(sender, thread), progress)
+        (Self::Synced(sender, thread), progress)
     }
 
     /// Waits until everything is on the disk, or for a while: a disk that hangs keeps nobody from
     /// ending.
-    pub fn finish(self) {
-        let Storage::Synced(sender, thread) = self else { return };
+    pub(crate) fn finish(self) {
+        let Self::Synced(sender, thread) = self else { return };
         drop(sender);
         let start = Instant::now();
         while !thread.is_finished() && start.elapsed() < FINISH_WITHIN {
@@ -67,21 +67,21 @@ impl Storage {
     }
 
     /// Storage that does not.
-    pub fn unsynced(directory: &Path) -> Self {
-        Storage::Unsynced(Box::new(Segments::new(directory, HostDisk, false)))
+    pub(crate) fn unsynced(directory: &Path) -> Self {
+        Self::Unsynced(Box::new(Segments::new(directory, HostDisk, false)))
     }
 
     /// Writes a batch. Says whether it counts as durable already.
     ///
     /// # Errors
     /// What the system refused; fatal: nothing is written after it.
-    pub fn write(&mut self, batch: Batch) -> Result<Option<WriteNumber>, String> {
+    pub(crate) fn write(&mut self, batch: Batch) -> Result<Option<WriteNumber>, String> {
         match self {
-            Storage::Synced(sender, _) => {
+            Self::Synced(sender, _) => {
                 sender.send(batch).map_err(|_| "the storage thread has ended".to_string())?;
                 Ok(None)
             }
-            Storage::Unsynced(segments) => {
+            Self::Unsynced(segments) => {
                 segments.write(&batch)?;
                 Ok(Some(batch.up_to))
             }

@@ -1,11 +1,11 @@
-//! Where the control socket of a data directory is.
+//! The path of a data directory's control socket.
 
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-/// The control socket's directory is named by a descriptor: a socket's path may have 107 bytes
-/// only.
-pub fn control_path(directory: &fs::File) -> PathBuf {
+/// Returns the control socket's path, with its directory named by a descriptor: a socket's path may
+/// have only 107 bytes.
+pub(crate) fn control_path(directory: &fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/control.sock", directory.as_raw_fd()))
 }

@@ -1,26 +1,26 @@
 //! Frames on a TCP stream: length, checksum, body. Pure.
 //!
-//! TCP's own checksum is 16 bits wide, and a stranger may talk to the port: what does not fit is
-//! refused before anyone looks into it.
+//! TCP's own checksum is 16 bits wide, and a stranger may connect to the port. A frame that does
+//! not match its checksum is therefore refused before its body is decoded.
 
 use std::fmt;
 
-/// Bytes of the longest body: a run of entries with its message, or the parts of a base.
+/// The length of the longest body: a message with its entries, or the parts of a base.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 8;
 
-/// What a body begins with.
+/// The kind of a frame: the first byte of its body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum FrameKind {
-    /// Who I am: the first frame of a link, in both directions.
+    /// The sender's description of itself: the first frame of a link, in both directions.
     Hello = 1,
-    /// A message of paxos, with the entries of its run and their payloads.
+    /// A message of agreement, with the entries of its range and their payloads.
     Paxos = 2,
-    /// Ops that an entry replica hands to the primary.
+    /// Ops that an entry replica forwards to the primary.
     Ops = 3,
-    /// What became of the sender's server.
+    /// The state of the sender's server.
     Server = 4,
     /// A question about the replica's state; may be the first frame.
     Query = 5,
@@ -28,12 +28,12 @@ pub enum FrameKind {
     Answer = 6,
 }
 
-/// Why bytes are not a frame.
+/// The reason why bytes are not a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameError {
     /// The length is 0 or above [`BODY_BYTES_MAX`].
     Length(u32),
-    /// The checksum does not fit the body.
+    /// The checksum does not match the body.
     Checksum,
     /// The body begins with an unknown kind.
     FrameKind(u8),
@@ -42,9 +42,9 @@ pub enum FrameError {
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FrameError::Length(length) => write!(f, "a frame cannot have {length} bytes"),
-            FrameError::Checksum => f.write_str("a frame's checksum does not fit"),
-            FrameError::FrameKind(kind) => write!(f, "no frame is of kind {kind}"),
+            Self::Length(length) => write!(f, "invalid frame length of {length} bytes"),
+            Self::Checksum => f.write_str("corrupt frame: the checksum does not match"),
+            Self::FrameKind(kind) => write!(f, "unknown frame kind {kind}"),
         }
     }
 }
@@ -54,7 +54,7 @@ impl std::error::Error for FrameError {}
 /// Appends a frame whose body is the sum of `parts`.
 ///
 /// # Panics
-/// When the body is too long: the caller knows its bounds.
+/// Panics if the body is longer than [`BODY_BYTES_MAX`]: the caller knows its bounds.
 pub fn encode(kind: FrameKind, parts: &[&[u8]], space: &mut Vec<u8>) {
     encode_with(kind, space, |space| {
         for part in parts {
@@ -63,10 +63,10 @@ pub fn encode(kind: FrameKind, parts: &[&[u8]], space: &mut Vec<u8>) {
     });
 }
 
-/// Appends a frame whose body is what `write` appends.
+/// Appends a frame whose body `write` appends.
 ///
 /// # Panics
-/// When the body is too long: the caller knows its bounds.
+/// Panics if the body is longer than [`BODY_BYTES_MAX`]: the caller knows its bounds.
 pub fn encode_with(kind: FrameKind, space: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = space.len();
     space.extend_from_slice(&[0; HEADER_BYTES]);
@@ -79,7 +79,7 @@ pub fn encode_with(kind: FrameKind, space: &mut Vec<u8>, write: impl FnOnce(&mut
     space[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Takes frames from bytes as they come in.
+/// Cuts a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: Vec<u8>,
@@ -87,7 +87,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Adds bytes from the stream. At most one frame and one read's bytes are kept.
+    /// Adds bytes from the stream. At most one frame and the bytes of one read are kept.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.read > 0 {
             self.bytes.drain(..self.read);
@@ -96,10 +96,10 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if it is there.
+    /// Returns the next frame, if all of it has arrived.
     ///
     /// # Errors
-    /// [`FrameError`]; the stream is of no use any more then.
+    /// Returns a [`FrameError`]; the stream cannot be used afterwards.
     pub fn take(&mut self) -> Result<Option<(FrameKind, &[u8])>, FrameError> {
         let left = &self.bytes[self.read..];
         let Some((length, rest)) = left.split_first_chunk::<4>() else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! The first frame of a link: who is there, and may the two belong to one group? Pure.
+//! The first frame of a link: identifies both replicas, and checks that they belong to one group.
 //!
-//! Both sides send a [`Hello`], and both judge the pair by the same rule, so no refusal need be
-//! sent: each knows whether it is the one that has to go.
+//! Both sides send a [`Hello`] and judge the pair by the same pure rule. No refusal is sent,
+//! because each side computes for itself whether it must stop.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
 pub const PROTOCOL_VERSION: u32 = 3;
-/// What a hello begins with, whatever the version.
+/// The first bytes of a hello, in every version of the protocol.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 
-/// What a replica says of itself.
+/// A replica's description of itself, sent first on each link.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// [`MAGIC`].
@@ -26,7 +26,7 @@ pub struct Hello {
     pub version: u32,
     /// The sender's number.
     pub node: u8,
-    /// Where it is reached.
+    /// The address at which peers reach the replica.
     pub address: String,
     /// The number that the sender believes the receiver to have.
     pub to: u8,
@@ -34,35 +34,35 @@ pub struct Hello {
     pub generation: u64,
     /// The group that the sender's data directory belongs to, once it does.
     pub group: Option<u128>,
-    /// Whether the sender has been in touch with its group since it was started.
+    /// Whether the sender has reached its group since its daemon started.
     pub joined: bool,
     /// The members as the sender knows them.
     pub roster: Roster,
     /// Whether the sender runs no server, and has no base.
     pub witness: bool,
-    /// Whether the sender would rather be primary than others, or rather not.
+    /// How strongly the sender prefers to be primary.
     pub priority: Priority,
-    /// What the sender's server starts from.
+    /// The base of the sender's server.
     pub base: Base,
 }
 
-/// Who cannot stay, if the two do not fit.
+/// The replica that must stop when two do not fit together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Loser {
-    /// The one who asks.
+    /// This replica.
     Mine,
-    /// The other one.
+    /// The other replica.
     Theirs,
-    /// Both go on, without each other.
+    /// Neither: both continue without each other.
     Nobody,
 }
 
 /// Why two replicas do not belong together.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// What differs, and what to do about it.
+    /// The difference, and the remedy.
     pub what: String,
-    /// Who stops.
+    /// The replica that must stop.
     pub loser: Loser,
 }
 
@@ -72,25 +72,28 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Judges a pair. Both sides come to the same result, with the roles exchanged.
+/// Judges a pair of replicas. Both sides get the same result, with the roles exchanged.
 ///
 /// # Errors
-/// The [`Refusal`].
+/// Returns the [`Refusal`].
 pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     let refuse = |what: String| Err(Refusal { what, loser: loser(mine, theirs) });
     if theirs.magic != MAGIC {
-        return Err(Refusal { what: "it is no replica".to_string(), loser: Loser::Nobody });
+        return Err(Refusal {
+            what: "it is not a replica of crane-linux".to_string(),
+            loser: Loser::Nobody,
+        });
     }
     if theirs.version != mine.version {
         return refuse(format!(
-            "it speaks version {} of the protocol, this one version {}; use the same program \
+            "it uses version {} of the protocol, this one version {}; use the same program \
              everywhere",
             theirs.version, mine.version
         ));
     }
     if theirs.node == mine.node || theirs.to != mine.node || mine.to != theirs.node {
         return refuse(format!(
-            "it calls itself number {} and this one number {}, and here it is the other way; check \
+            "it calls itself number {} and this one number {}, and this one disagrees; check \
              --self on both",
             theirs.node, theirs.to
         ));
@@ -106,7 +109,7 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
         ));
     }
     if !theirs.roster.is_sound() || !mine.roster.is_sound() {
-        return refuse("its list of members is none".to_string());
+        return refuse("its list of members is malformed".to_string());
     }
     judge_places(mine, theirs)?;
     if !mine.witness
@@ -121,8 +124,8 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether both have a place in the group, by the newer of their rosters. Two that are about to
-/// create a group were told of the same one.
+/// Checks that both replicas are members, by the newer of their rosters. Two founders must have the
+/// same roster.
 fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     let created = |hello: &Hello| hello.group.is_some() || hello.roster.as_of > Slot::NONE;
     if !created(mine) && !created(theirs) {
@@ -160,12 +163,13 @@ fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A group's number as people see it.
+/// Formats a group's number for people.
 pub fn short(group: u128) -> String {
     format!("{:012x}", group >> 80)
 }
 
-/// Whoever belongs to the group stays; then whoever is in touch with it; then the lower number.
+/// Returns the replica that must stop. The one that belongs to the group stays; if both or neither
+/// do, the one that has reached the group; then the one with the lower number.
 fn loser(mine: &Hello, theirs: &Hello) -> Loser {
     let voting = |hello: &Hello| (hello.joined, hello.group.is_some());
     let (my_standing, their_standing) = (voting(mine), voting(theirs));
@@ -268,12 +272,12 @@ mod tests {
         let newcomer = Hello { address: "c:6790".into(), ..hello(2, 1) };
         assert_eq!(judge(&member, &newcomer), Ok(()));
         assert_eq!(judge(&newcomer, &member), Ok(()));
-        // The old bearer of the number has slept through its removal.
+        // The former owner of the number was down when it was removed.
         let removed = Hello { joined: false, ..in_group(hello(2, 1)) };
         let (here, there) = both(&member, &removed);
         assert_eq!((here.loser, there.loser), (Loser::Theirs, Loser::Mine));
         assert!(there.what.contains("not replica 2"), "{there}");
-        // Who has slept through somebody else's arrival learns of it.
+        // A replica that missed another's arrival learns of it here.
         let behind = in_group(hello(1, 2));
         let arrived = Hello { roster: member.roster.clone(), ..in_group(newcomer) };
         assert_eq!(judge(&behind, &arrived), Ok(()));

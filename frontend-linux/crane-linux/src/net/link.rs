@@ -1,8 +1,8 @@
 //! A link to one other replica.
 //!
-//! Of two replicas the one with the higher number connects, and connects again when the link is
-//! gone. The listening side also takes questions. Whatever does not fit closes its own stream, and
-//! nothing else.
+//! Of two replicas, the one with the higher number connects, and reconnects when the link closes.
+//! The listening side also answers questions. A malformed frame closes its own stream, and nothing
+//! else.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -30,43 +30,44 @@ use super::message::{FetchedEntry, Received, read_message, write_message};
 use super::outlet::{Outlet, read_available};
 use super::query::{FIRST_FRAME_WITHIN, Query};
 
-/// Frames that wait for the driver, of all links together.
-pub const ARRIVALS: usize = 256;
-/// Bytes that wait for one slow replica. Beyond, frames are dropped: all are repeated when needed.
-pub const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// How many frames may wait for the driver, of all links together.
+pub(crate) const ARRIVALS: usize = 256;
+/// How many bytes may wait for one slow replica. Frames beyond that are dropped: agreement repeats
+/// each one that is needed.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 16 << 20;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Strangers that may be there at the same time. One more takes the place of the oldest: a replica,
-/// or who has a question, says so at once, and who says nothing must not keep them out.
+/// How many connections may be open that have not sent their first frame. One more replaces the
+/// oldest: a replica or a questioner sends at once, and silent connections must not keep them out.
 const STRANGERS_MAX: usize = 64;
 const READ_BYTES: usize = 64 * 1024;
 
-/// What links bring to the driver.
-pub enum Arrival {
+/// An event on a link, for the driver.
+pub(crate) enum Arrival {
     /// A link has been made.
     Up(Rc<Link>, Box<Hello>),
-    /// A link is gone.
+    /// A link was closed.
     Down(Rc<Link>),
     /// A message, with the entries of its run and their payloads.
     Paxos(Rc<Link>, Received),
     /// Ops of the other side's clients, encoded one after the other.
     Ops(Rc<Link>, Vec<u8>),
-    /// What became of the other side's server.
+    /// The state of the peer's server.
     Server(Rc<Link>, ServerReport),
     /// A question, and where the answer goes.
     Asked(Query, Rc<Signal<NoopRawMutex, Vec<u8>>>),
-    /// This replica does not fit to another one, and has to go.
+    /// This replica does not fit together with a peer, and must stop.
     Refused(String),
 }
 
-/// Where they go.
-pub type Arrivals = Channel<NoopRawMutex, Arrival, ARRIVALS>;
+/// The queue of arrivals.
+pub(crate) type Arrivals = Channel<NoopRawMutex, Arrival, ARRIVALS>;
 
 /// A link whose handshake is done.
-pub struct Link {
-    /// The other side.
+pub(crate) struct Link {
+    /// The peer.
     pub node: NodeId,
     outlet: Outlet,
     dropped: Cell<bool>,
@@ -75,13 +76,13 @@ pub struct Link {
 }
 
 impl Link {
-    /// Puts a frame into the link, or drops it when too much waits.
-    pub fn put(&self, kind: FrameKind, parts: &[&[u8]]) {
+    /// Queues a frame, or drops it if too many bytes wait already.
+    pub(crate) fn put(&self, kind: FrameKind, parts: &[&[u8]]) {
         self.append(|space| frame::encode(kind, parts, space));
     }
 
-    /// The same with a message, and the entries of its run if it has one.
-    pub fn put_message(&self, message: &Message, run: &[FetchedEntry]) {
+    /// Queues a message with the entries of its range, if it has one.
+    pub(crate) fn put_message(&self, message: &Message, run: &[FetchedEntry]) {
         self.append(|space| {
             frame::encode_with(FrameKind::Paxos, space, |space| write_message(message, run, space));
         });
@@ -95,38 +96,38 @@ impl Link {
         }
     }
 
-    /// Sends what was put.
-    pub fn flush(&self) {
+    /// Sends the queued frames.
+    pub(crate) fn flush(&self) {
         if self.outlet.backlog() > 0 && (self.outlet.flush().is_err() || self.outlet.backlog() > 0)
         {
             self.nudge.signal(());
         }
     }
 
-    /// Closes the link, without telling the driver.
-    pub fn drop_silently(&self) {
+    /// Closes the link, without an event for the driver.
+    pub(crate) fn drop_silently(&self) {
         self.dropped.set(true);
         self.nudge.signal(());
     }
 }
 
-/// What all links of a replica have in common.
-pub struct Peers {
-    /// What this replica says of itself; `to` is filled in.
+/// The state that all links of a replica share.
+pub(crate) struct Peers {
+    /// This replica's hello; each link fills in `to`.
     pub hello: RefCell<Hello>,
-    /// Where frames go.
+    /// The queue for arrivals.
     pub arrivals: Rc<Arrivals>,
-    /// Frames that were dropped because too much waited, of all links together.
+    /// How many frames were dropped because too many bytes waited, on all links together.
     pub frames_dropped: Rc<Cell<u64>>,
     strangers: RefCell<VecDeque<Rc<Stranger>>>,
 }
 
-/// Someone on the peer port who has not said yet what it wants; raised when it has to go.
+/// A connection on the peer port before its first frame; signalled when it must close.
 type Stranger = Signal<NoopRawMutex, ()>;
 
 impl Peers {
-    /// For links that say this hello.
-    pub fn new(hello: Hello, arrivals: Rc<Arrivals>) -> Rc<Self> {
+    /// Returns the state for links that send this hello.
+    pub(crate) fn new(hello: Hello, arrivals: Rc<Arrivals>) -> Rc<Self> {
         Rc::new(Self {
             hello: RefCell::new(hello),
             arrivals,
@@ -135,9 +136,9 @@ impl Peers {
         })
     }
 
-    /// Keeps up a link to a replica with a lower number, as long as the roster has it at this
-    /// address. The name is looked up each time: hosts move.
-    pub async fn dial(self: Rc<Self>, node: NodeId, address: String) {
+    /// Keeps a link to a replica with a lower number, as long as the roster lists it at this
+    /// address. The name is resolved before each attempt, because hosts move.
+    pub(crate) async fn dial(self: Rc<Self>, node: NodeId, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut complained = false;
         while self.hello.borrow().roster.has(node, &address) {
@@ -158,16 +159,16 @@ impl Peers {
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        debug!("replica {node} is not at {address} any more");
+        debug!("replica {node} is no longer at {address}");
     }
 
-    /// Takes links and questions on the peer port, for ever.
-    pub async fn listen(self: Rc<Self>, listener: TcpListener) {
+    /// Accepts links and questions on the peer port; never returns.
+    pub(crate) async fn listen(self: Rc<Self>, listener: TcpListener) {
         loop {
             let (stream, from) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!("the peer port takes no connection: {error}");
+                    warn!("cannot accept a connection on the peer port: {error}");
                     sleep(LONGEST_PAUSE).await;
                     continue;
                 }
@@ -177,7 +178,7 @@ impl Peers {
             spawn_local(async move {
                 let outcome = peers.receive(stream, stranger).await;
                 if let Err(error) = outcome {
-                    warn!("{from} on the peer port: {error}; its connection is closed");
+                    warn!("{from} on the peer port: {error}; closed its connection");
                 }
             });
         }
@@ -199,7 +200,7 @@ impl Peers {
         let first = tokio::select! {
             first = first_frame(&stream) => first,
             () = stranger.wait() => {
-                debug!("too many strangers: one that said nothing is turned away");
+                debug!("too many silent connections on the peer port; closed the oldest");
                 return Ok(());
             }
         };
@@ -221,19 +222,19 @@ impl Peers {
                 let mut stream = stream;
                 self.answer(&mut stream, &body).await
             }
-            _ => Err(invalid("it began with neither hello nor question")),
+            _ => Err(invalid("its first frame is neither a hello nor a question")),
         }
     }
 
-    /// Answers a question that has come by `stream`.
+    /// Answers a question that arrived by `stream`.
     ///
     /// # Errors
-    /// The stream's, or `InvalidData` for a question that is none.
-    pub async fn answer<S>(&self, stream: &mut S, question: &[u8]) -> io::Result<()>
+    /// Returns the stream's error, or `InvalidData` if the question is malformed.
+    pub(crate) async fn answer<S>(&self, stream: &mut S, question: &[u8]) -> io::Result<()>
     where
         S: tokio::io::AsyncWrite + Unpin,
     {
-        let query = postcard::from_bytes(question).map_err(|_| invalid("no question"))?;
+        let query = postcard::from_bytes(question).map_err(|_| invalid("malformed question"))?;
         let answer = Rc::new(Signal::new());
         self.arrivals.send(Arrival::Asked(query, answer.clone())).await;
         let answer = answer.wait().await;
@@ -254,7 +255,7 @@ impl Peers {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
         if kind != FrameKind::Hello {
-            return Err(invalid("it does not say hello"));
+            return Err(invalid("its first frame is not a hello"));
         }
         let hello = read_hello(&body)?;
         self.judge(&mine, &hello)?;
@@ -269,7 +270,7 @@ impl Peers {
         let Err(Refusal { what, loser }) = judge(mine, theirs) else { return Ok(()) };
         let text = format!("replica {}: {what}", theirs.node);
         if loser == Loser::Mine {
-            // If the driver has no time for it, the next attempt says it again.
+            // If the queue is full, the next attempt reports it again.
             let _ = self.arrivals.try_send(Arrival::Refused(text.clone()));
         }
         Err(invalid(&text))
@@ -331,7 +332,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     timeout(CONNECT_WITHIN, TcpStream::connect(address)).await?
 }
 
-/// A replica that does not acknowledge for seconds is gone, whatever TCP thinks.
+/// A replica that acknowledges nothing for seconds is taken to be down, whatever TCP assumes.
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -346,7 +347,9 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 async fn send_hello(stream: &TcpStream, hello: &Hello) -> io::Result<()> {
     let text = postcard::to_allocvec(hello).map_err(io::Error::other)?;
     if text.len() >= frame::BODY_BYTES_MAX {
-        return Err(invalid("the base has too many parts for a hello"));
+        return Err(invalid(
+            "the base has too many parts for a hello; keep fewer files below the working directory",
+        ));
     }
     let mut space = Vec::new();
     frame::encode(FrameKind::Hello, &[&text], &mut space);
@@ -362,7 +365,8 @@ async fn send_hello(stream: &TcpStream, hello: &Hello) -> io::Result<()> {
     Ok(())
 }
 
-/// The first frame, with what has come after it. `None`: closed without a byte.
+/// Reads the first frame, and returns the bytes after it as well. `None` if the stream was closed
+/// without a byte.
 async fn first_frame(stream: &TcpStream) -> io::Result<Option<(FrameKind, Vec<u8>, Decoder)>> {
     let reading = async {
         let mut decoder = Decoder::default();
@@ -386,10 +390,10 @@ async fn first_frame(stream: &TcpStream) -> io::Result<Option<(FrameKind, Vec<u8
     timeout(FIRST_FRAME_WITHIN, reading).await?
 }
 
-/// As [`first_frame`], for a stream of another kind.
+/// Reads a question from a stream of any kind; see [`first_frame`].
 ///
 /// # Errors
-/// The stream's, `TimedOut`, or `InvalidData` for what is no frame.
+/// Returns the stream's error, `TimedOut`, or `InvalidData` if the bytes are no frame.
 pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<Vec<u8>>> {
     let reading = async {
         let mut decoder = Decoder::default();
@@ -397,7 +401,7 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
         loop {
             match decoder.take().map_err(|error| invalid(&error))? {
                 Some((FrameKind::Query, body)) => return Ok(Some(body.to_vec())),
-                Some(_) => return Err(invalid("it began with no question")),
+                Some(_) => return Err(invalid("its first frame is not a question")),
                 None => {}
             }
             let length = stream.read(&mut space).await?;
@@ -413,13 +417,13 @@ pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option
 /// Reads the body of a hello.
 ///
 /// # Errors
-/// `InvalidData`, whatever the bytes are; never a panic.
+/// Returns `InvalidData` if the bytes are malformed. It never panics.
 pub fn read_hello(body: &[u8]) -> io::Result<Hello> {
     postcard::from_bytes(body)
-        .map_err(|_| invalid("its hello cannot be read; is it of this version?"))
+        .map_err(|_| invalid("malformed hello; use the same version of crane-linux everywhere"))
 }
 
-/// What a frame says.
+/// Decodes a frame that has arrived by a link.
 fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arrival> {
     let link = link.clone();
     match kind {
@@ -429,11 +433,11 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
         }
         FrameKind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
         FrameKind::Server => {
-            let report = postcard::from_bytes(body).map_err(|_| invalid("no report"))?;
+            let report = postcard::from_bytes(body).map_err(|_| invalid("malformed report"))?;
             Ok(Arrival::Server(link, report))
         }
         FrameKind::Hello | FrameKind::Query | FrameKind::Answer => {
-            Err(invalid("a frame that has no place here"))
+            Err(invalid("unexpected frame after the handshake"))
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The body of a paxos frame: a message, and the entries of its run with their payloads. Pure.
+//! The body of a paxos frame: a message, and the entries of its range with their payloads. Pure.
 //!
 //! ```text
 //! body:  length of the message u8   the message   then, for each slot of its range: entry, payload
 //! ```
 //!
-//! An entry says how long its payload is, if it has one.
+//! An entry gives the length of its payload, if it has one.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::frame;
 /// Bytes of the longest encoded entry, without its payload.
 const ENTRY_WORDS_MAX: usize = 64;
 
-// One entry may be longer than a run of several; the first byte of a frame's body is its kind.
+// One entry may be longer than a range of several; the first byte of a frame's body is its kind.
 const RUN_PAYLOADS_MAX: usize = if ENTRY_BYTES_MAX > RANGE_BYTES_MAX as usize {
     ENTRY_BYTES_MAX
 } else {
@@ -30,54 +30,54 @@ const _: () = assert!(
         <= frame::BODY_BYTES_MAX
 );
 
-/// An entry as the log has it: with its payload, if its content has one.
+/// An entry as the log keeps it: with its payload, if its content has one.
 pub type FetchedEntry = (Entry, Option<Payload>);
 
-/// What a body says.
+/// The content of a frame's body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Received {
     /// The message.
     pub message: Message,
-    /// The entries of its run, as many as it says; empty if it has none.
+    /// The entries of its range, as many as the message announces; empty if it has none.
     pub entries: Vec<Entry>,
-    /// By entry: its payload, which fits its descriptor.
+    /// The payload of each entry; it matches the entry's descriptor.
     pub payloads: Vec<Option<Payload>>,
 }
 
-/// Why bytes are not a message with all that belongs to it.
+/// The reason why bytes are not a message with its entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MessageError {
-    /// They begin with no message.
+    /// The bytes do not begin with a message.
     Malformed,
-    /// No run has so many entries, or so few.
+    /// No range can have this number of entries.
     Count(u32),
-    /// An entry is missing, or cannot be read.
+    /// An entry is missing or malformed.
     Entry,
-    /// A payload is missing or too long, or is not the one that its entry describes.
+    /// A payload is missing, too long, or does not match its entry's descriptor.
     Payload,
-    /// More follows.
+    /// Bytes follow the last entry.
     Trailing,
 }
 
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MessageError::Malformed => f.write_str("bytes that are no message"),
-            MessageError::Count(count) => write!(f, "a message cannot have {count} entries"),
-            MessageError::Entry => f.write_str("a message without all its entries"),
-            MessageError::Payload => f.write_str("an entry without its payload"),
-            MessageError::Trailing => f.write_str("a message with more behind it"),
+            Self::Malformed => f.write_str("malformed message"),
+            Self::Count(count) => write!(f, "invalid count of {count} entries in a message"),
+            Self::Entry => f.write_str("malformed or missing entry in a message"),
+            Self::Payload => f.write_str("an entry's payload is missing or does not match"),
+            Self::Trailing => f.write_str("extra bytes after a message"),
         }
     }
 }
 
 impl std::error::Error for MessageError {}
 
-/// Reads the body of a paxos frame. Payloads are held against their descriptors here, before anyone
-/// uses them.
+/// Decodes the body of a paxos frame. Checks each payload against its descriptor, so that no caller
+/// sees one that does not match.
 ///
 /// # Errors
-/// [`MessageError`], whatever the bytes are; never a panic.
+/// Returns a [`MessageError`] if the bytes are malformed. It never panics.
 pub fn read_message(body: &[u8]) -> Result<Received, MessageError> {
     let (length, rest) = body.split_first().ok_or(MessageError::Malformed)?;
     let (message, mut left) =
@@ -106,7 +106,7 @@ pub fn read_message(body: &[u8]) -> Result<Received, MessageError> {
     Ok(Received { message, entries, payloads })
 }
 
-/// The payload of an entry, and what is left after it.
+/// Returns the payload of an entry, and the bytes after it.
 fn take_payload<'a>(
     entry: &Entry,
     bytes: &'a [u8],
@@ -123,10 +123,10 @@ fn take_payload<'a>(
     Ok((Some(Payload::from(payload)), left))
 }
 
-/// Appends the body of a frame with this message to `space`. `run` has the entries of its run.
+/// Appends the body of a frame with this message and the entries of its range, `run`, to `space`.
 ///
 /// # Panics
-/// When they are not as many as the message says: nobody could read it.
+/// Panics if `run` has another number of entries than the message announces.
 pub fn write_message(message: &Message, range: &[FetchedEntry], space: &mut Vec<u8>) {
     let count = message.range().map_or(0, |range| range.count as usize);
     assert_eq!(range.len(), count, "a message goes with the entries of its range");
@@ -142,29 +142,29 @@ pub fn write_message(message: &Message, range: &[FetchedEntry], space: &mut Vec<
     }
 }
 
-/// Entries that follow each other, on their way into as few messages as may be.
+/// Collects entries in successive slots, so that they go out in as few messages as possible.
 #[derive(Debug, Default)]
-pub struct Collected {
+pub(crate) struct Collected {
     /// The entries so far.
     pub range: Vec<FetchedEntry>,
     bytes: u64,
 }
 
 impl Collected {
-    /// Whether an entry can be added: alone it may be longer than several together.
-    pub fn has_room(&self, (_, payload): &FetchedEntry) -> bool {
+    /// Returns whether an entry can be added: one alone may be longer than several together.
+    pub(crate) fn has_room(&self, (_, payload): &FetchedEntry) -> bool {
         let bytes = self.bytes + length(payload);
         self.range.is_empty() || self.range.len() < RANGE_ENTRIES_MAX && bytes <= RANGE_BYTES_MAX
     }
 
-    /// Adds an entry, for which there is room.
-    pub fn push(&mut self, kept: FetchedEntry) {
+    /// Adds an entry, which must have room.
+    pub(crate) fn push(&mut self, kept: FetchedEntry) {
         self.bytes += length(&kept.1);
         self.range.push(kept);
     }
 
-    /// Begins again.
-    pub fn clear(&mut self) {
+    /// Removes all entries.
+    pub(crate) fn clear(&mut self) {
         self.range.clear();
         self.bytes = 0;
     }

@@ -1,4 +1,4 @@
-//! Talking to the other replicas, and to people who ask for the state.
+//! Connections to the other replicas, and to people who ask for the state.
 //!
 //! | file | thought |
 //! |---|---|
@@ -11,11 +11,11 @@
 //! | `query` | asking a replica for its state, and orders |
 //! | `control` | where the control socket is |
 
-pub mod control;
+pub(crate) mod control;
 pub mod frame;
 pub mod handshake;
-pub mod link;
-pub mod message;
+pub(crate) mod link;
+pub(crate) mod message;
 pub mod ops;
-pub mod outlet;
-pub mod query;
+pub(crate) mod outlet;
+pub(crate) mod query;

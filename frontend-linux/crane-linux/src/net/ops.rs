@@ -1,4 +1,4 @@
-//! Ops that a replica hands to the primary for its clients, as bytes. Pure.
+//! Ops that a replica forwards to the primary for its clients, as bytes. Pure.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use crane_core::id::NodeId;
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES_MAX, ENTRY_OPS_MAX};
 use crane_core::wire::Op;
 
-/// Bytes of ops that one entry has room for, and so one frame.
+/// How many bytes of ops fit into one entry, and therefore into one frame.
 pub const OPS_BYTES_MAX: usize = ENTRY_BYTES_MAX - ENTRY_HEADER_BYTES_MAX;
 
-/// Why bytes cannot be put into the log for a replica.
+/// The reason why forwarded bytes cannot go into the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpsError {
-    /// They are no ops, or none at all.
+    /// The bytes are empty, or malformed.
     Malformed,
-    /// They are not about the sender's own clients.
+    /// An op concerns a client of another replica.
     Foreign,
-    /// No entry has room for them.
+    /// The ops do not fit into one entry.
     TooMany,
 }
 
 impl fmt::Display for OpsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            OpsError::Malformed => "bytes that are no ops",
-            OpsError::Foreign => "ops that are not of its clients",
-            OpsError::TooMany => "more ops than an entry has room for",
+            Self::Malformed => "malformed ops",
+            Self::Foreign => "ops of another replica's clients",
+            Self::TooMany => "more ops than fit into an entry",
         })
     }
 }
 
 impl std::error::Error for OpsError {}
 
-/// Counts ops that `from` hands over, encoded one after the other. They fit into an empty entry.
+/// Counts the encoded ops that `from` forwards, and checks that they fit into an empty entry.
 ///
 /// # Errors
-/// [`OpsError`], whatever the bytes are; never a panic.
+/// Returns an [`OpsError`] if the bytes are malformed. It never panics.
 pub fn count(from: NodeId, ops: &[u8]) -> Result<usize, OpsError> {
     if ops.len() > OPS_BYTES_MAX {
         return Err(OpsError::TooMany);

@@ -1,4 +1,5 @@
-//! The writing half of a TCP stream: what cannot be written at once waits here, within bounds.
+//! The writing half of a TCP stream, with a bounded buffer for bytes that the socket cannot yet
+//! take.
 
 use std::cell::RefCell;
 use std::io;
@@ -6,9 +7,9 @@ use std::io;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// A stream that the driver writes to, and a task waits on.
+/// A stream that the driver writes to while a task waits for it.
 #[derive(Debug)]
-pub struct Outlet {
+pub(crate) struct Outlet {
     stream: TcpStream,
     waiting: RefCell<Waiting>,
 }
@@ -16,37 +17,37 @@ pub struct Outlet {
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// How many of them have been written.
+    /// How many bytes of it have been written.
     written: usize,
 }
 
 impl Outlet {
-    /// For a stream whose two directions are used apart.
-    pub fn new(stream: TcpStream) -> Self {
+    /// Wraps a stream whose two directions are used separately.
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self { stream, waiting: RefCell::default() }
     }
 
-    /// The stream, to read from.
-    pub fn stream(&self) -> &TcpStream {
+    /// Returns the stream, to read from.
+    pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    /// Bytes that wait.
-    pub fn backlog(&self) -> usize {
+    /// Returns how many bytes wait.
+    pub(crate) fn backlog(&self) -> usize {
         let waiting = self.waiting.borrow();
         waiting.bytes.len() - waiting.written
     }
 
-    /// Adds what `put` writes to what waits. [`Outlet::flush`] sends it.
-    pub fn append(&self, put: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends the bytes that `put` writes to the buffer. [`Outlet::flush`] sends them.
+    pub(crate) fn append(&self, put: impl FnOnce(&mut Vec<u8>)) {
         put(&mut self.waiting.borrow_mut().bytes);
     }
 
-    /// Writes as much as the stream takes now, and says how many bytes that were.
+    /// Writes as many bytes as the stream takes now, and returns how many.
     ///
     /// # Errors
-    /// The stream's; it is of no use any more then.
-    pub fn flush(&self) -> io::Result<usize> {
+    /// Returns the stream's error; the stream cannot be used afterwards.
+    pub(crate) fn flush(&self) -> io::Result<usize> {
         let mut waiting = self.waiting.borrow_mut();
         let before = waiting.written;
         let mut total = 0;
@@ -72,24 +73,24 @@ impl Outlet {
         Ok(total)
     }
 
-    /// Waits until the stream can be written to, or has failed.
+    /// Waits until the stream is writable or has failed.
     ///
     /// # Errors
-    /// The runtime's.
-    pub async fn writable(&self) -> io::Result<()> {
+    /// Returns the runtime's error.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
         self.stream.ready(Interest::WRITABLE).await.map(drop)
     }
 }
 
-/// Reads what is there: `None` if nothing is, 0 bytes at the end of the stream.
+/// Reads the bytes that have arrived. Returns `None` if there are none, 0 at the end of the stream.
 ///
 /// A read that leaves room in `space` has emptied the socket, so the stream counts as not readable
 /// from then on, without the second read that would only say so. (The runtime watches sockets
 /// edge-triggered: bytes that come later, and the end of the stream, raise a new event; epoll(7).)
 ///
 /// # Errors
-/// The stream's.
-pub fn read_available(stream: &TcpStream, space: &mut [u8]) -> io::Result<Option<usize>> {
+/// Returns the stream's error.
+pub(crate) fn read_available(stream: &TcpStream, space: &mut [u8]) -> io::Result<Option<usize>> {
     match stream.try_read(space) {
         Ok(length) => {
             if length > 0 && length < space.len() {
@@ -128,7 +129,7 @@ mod tests {
             far.try_write(b"12345").unwrap();
             near.readable().await.unwrap();
             let mut space = [0; 4];
-            // A full read tells nothing about what is left.
+            // A full read does not show whether bytes are left.
             assert_eq!(read_available(&near, &mut space).unwrap(), Some(4));
             assert!(is_readable(&near).await);
             assert_eq!(read_available(&near, &mut space).unwrap(), Some(1));

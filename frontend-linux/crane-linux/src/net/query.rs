@@ -1,5 +1,5 @@
-//! Asking a replica for its state, or for a favour: one question, one answer in JSON, by its peer
-//! port or its control socket.
+//! Questions about a replica's state, and orders: one question, one answer in JSON, by the peer
+//! port or the control socket.
 
 use std::io;
 use std::time::Duration;
@@ -10,49 +10,49 @@ use tokio::time::timeout;
 
 use super::frame::{self, Decoder, FrameKind};
 
-/// How long an answer may take.
-pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// How long a stranger may take for its first frame.
-pub const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
+/// The time limit for an answer.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The time limit for a connection's first frame.
+pub(crate) const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
 
-/// A question, or an order for the primary. The answer to an order is an object; its `error`, if
-/// there is one, says why nothing was done, and `retry` whether that may be otherwise soon.
+/// A question, or an order for the primary. The answer to an order is an object. Its `error`, if
+/// present, says why the order was not carried out, and `retry` whether it is worth repeating.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Query {
-    /// The state of the replica, as JSON.
+    /// Asks for the state of the replica, as JSON.
     Status {
-        /// With the hashes at this slot; 0: without.
+        /// The slot at which hashes are wanted; 0 for none.
         hash_slot: u64,
     },
-    /// Hand the role of the primary to the member of this number.
+    /// Transfers the primary's role to a member.
     Move {
-        /// The number.
+        /// The member's number.
         to: u8,
     },
-    /// Take a new member in, as a learner. The answer has its `id`.
+    /// Adds a new member as a learner. The answer has its `id`.
     Add {
-        /// Where it will be reached.
+        /// The new member's address.
         address: String,
-        /// Whether it is to keep the log only, and to run no server.
+        /// Whether the new member keeps the log and runs no server.
         witness: bool,
     },
-    /// Make a voter of the learner of this number.
+    /// Turns a learner into a voter.
     Promote {
-        /// The number.
+        /// The member's number.
         node: u8,
     },
-    /// Let the member of this number go.
+    /// Removes a member.
     Remove {
-        /// The number.
+        /// The member's number.
         node: u8,
     },
 }
 
-/// Asks by a stream that has just been opened.
+/// Sends a question by a new stream, and returns the answer.
 ///
 /// # Errors
-/// The stream's, or `TimedOut`, or `InvalidData` for an answer that is none.
-pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+/// Returns the stream's error, `TimedOut`, or `InvalidData` if the answer is malformed.
+pub(crate) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     query: Query,
 ) -> io::Result<serde_json::Value> {
@@ -75,7 +75,7 @@ async fn ask_patiently<S: AsyncRead + AsyncWrite + Unpin>(
         };
         if let Some((kind, body)) = decoder.take().map_err(|error| invalid(&error))? {
             if kind != FrameKind::Answer {
-                return Err(invalid(&"it does not answer"));
+                return Err(invalid(&"the replica closed the connection without an answer"));
             }
             return serde_json::from_slice(body).map_err(|error| invalid(&error));
         }

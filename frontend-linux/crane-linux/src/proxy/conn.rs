@@ -19,20 +19,21 @@ use crate::net::outlet::{Outlet, read_available};
 
 use super::{ClientAction, ClientEvent, ClientEvents, endpoint};
 
-/// How long a client may go on sending after the server has closed.
+/// How long a client may continue to send after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
-/// Appended bytes that are sent without waiting for more: what a socket's buffer takes at once.
+/// How many appended bytes are sent without waiting for more: as many as a socket's buffer takes at
+/// once.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
-/// How long a client may take nothing of what a server that has closed left for it.
+/// How long a client may read nothing of the bytes that a closed server left for it.
 const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
-/// A client's connection, as task and driver share it. All totals count bytes from 0.
-pub struct ClientConn {
+/// A client's connection, which its task and the driver share. All totals count bytes from 0.
+pub(crate) struct ClientConn {
     /// Where the client connected to.
     pub local: Endpoint,
     /// Where it comes from.
     pub peer: Endpoint,
-    /// Its key, unique on this host; 0 before it was given one.
+    /// The connection's key, unique on this host; 0 before one was assigned.
     pub key: Cell<u64>,
     outlet: Outlet,
     /// Whether bytes were appended since the last send, and the socket was not full before.
@@ -45,23 +46,23 @@ pub struct ClientConn {
     nudge: Signal<NoopRawMutex, ()>,
 }
 
-/// How far the server's side has come.
+/// The state of the server's side.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum ServerEnd {
     Open,
-    /// It writes no more.
+    /// The server writes no more.
     Shut,
-    /// It neither writes nor reads.
+    /// The server neither writes nor reads.
     Closed,
     /// The client gets a reset.
     Reset,
 }
 
 impl ClientConn {
-    /// For a connection that was just accepted.
+    /// Wraps a connection that was just accepted.
     ///
     /// # Errors
-    /// The socket's.
+    /// Returns the socket's error.
     pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Rc<Self>> {
         stream.set_nodelay(true)?;
         let local = endpoint(stream.local_addr()?);
@@ -84,7 +85,7 @@ impl ClientConn {
     /// must call [`ClientConn::send`] before it waits for anything: a reply that the server writes
     /// in many pieces leaves in one system call and, where it fits, in one packet.
     #[must_use]
-    pub fn append(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn append(&self, bytes: &[u8]) -> bool {
         if self.end.get() == ServerEnd::Reset {
             return false;
         }
@@ -101,20 +102,20 @@ impl ClientConn {
         is_first
     }
 
-    /// Sends what was appended, as far as the socket has room. Does nothing if it was sent already.
-    pub fn send(&self) {
+    /// Sends the appended bytes, as far as the socket has room. Does nothing if none are left.
+    pub(crate) fn send(&self) {
         if !self.unsent.replace(false) {
             return;
         }
         match self.flush() {
             Ok(()) if self.outlet.backlog() == 0 && !self.has_drained_step() => {}
-            // The task finds out what is wrong.
+            // The connection's task finds the error by itself.
             _ => self.nudge.signal(()),
         }
     }
 
-    /// The server has read the client's bytes up to `total`.
-    pub fn consumed(&self, total: u64) {
+    /// Records that the server has read the client's bytes up to `total`.
+    pub(crate) fn consumed(&self, total: u64) {
         let was_full = !self.has_window();
         self.consumed.set(self.consumed.get().max(total));
         if was_full && self.has_window() {
@@ -123,17 +124,17 @@ impl ClientConn {
     }
 
     /// The server writes no more.
-    pub fn shut(&self) {
+    pub(crate) fn shut(&self) {
         self.advance(ServerEnd::Shut);
     }
 
-    /// The server has closed the connection.
-    pub fn close(&self) {
+    /// Records that the server has closed the connection.
+    pub(crate) fn close(&self) {
         self.advance(ServerEnd::Closed);
     }
 
-    /// The client gets a reset, whatever waits for it.
-    pub fn reset(&self) {
+    /// Resets the client's connection, and drops any bytes that wait for it.
+    pub(crate) fn reset(&self) {
         self.advance(ServerEnd::Reset);
     }
 
@@ -149,7 +150,7 @@ impl ClientConn {
     }
 
     fn has_window(&self) -> bool {
-        // A server that has gone wrong may say that it has read more than came.
+        // A faulty server may claim to have read more than arrived.
         self.received.get().saturating_sub(self.consumed.get()) < RECEIVE_WINDOW as u64
     }
 
@@ -162,11 +163,11 @@ impl ClientConn {
     }
 }
 
-/// How a connection's task ends.
+/// The way in which a connection's task ends.
 enum Outcome {
-    /// Both sides are done with each other.
+    /// Both sides have closed.
     Finished,
-    /// The client is gone, and the server does not know yet.
+    /// The client has disconnected, and the server does not know yet.
     Lost,
     /// The client gets a reset.
     Aborted,
@@ -202,7 +203,7 @@ async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
         let backlog = conn.outlet.backlog();
         if end >= ServerEnd::Shut && backlog == 0 && !shut_sent {
             shut_sent = true;
-            // A client that is gone shows by the next read.
+            // The next read finds a client that has disconnected.
             let _ = conn.socket().shutdown(Shutdown::Write);
         }
         let closed = end == ServerEnd::Closed;
@@ -242,7 +243,7 @@ async fn serve(conn: &Rc<ClientConn>, client_events: &ClientEvents) -> Outcome {
                     Err(_) => return lost(closed),
                 }
             }
-            // While nothing is read, only an error can tell that the client is gone.
+            // While nothing is read, only an error shows that the client has disconnected.
             _ = stream.ready(Interest::ERROR), if !reading => return lost(closed),
             ready = conn.outlet.writable(), if backlog > 0 => {
                 let before = conn.drained.get();
@@ -269,8 +270,8 @@ fn lost(closed: bool) -> Outcome {
     if closed { Outcome::Finished } else { Outcome::Lost }
 }
 
-/// Reads what is there, at most `limit` bytes; `None` if nothing is, empty at the end of the
-/// stream.
+/// Reads at most `limit` of the bytes that have arrived. Returns `None` if there are none, and
+/// empty bytes at the end of the stream.
 fn read(conn: &ClientConn, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let mut space = [0; SEND_BYTES_MAX];
     let limit = limit.clamp(1, SEND_BYTES_MAX);

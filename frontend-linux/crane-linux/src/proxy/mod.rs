@@ -1,7 +1,8 @@
 //! The clients' side: real sockets at the replica's own address.
 //!
-//! A task for each listener and for each connection. They tell the driver what clients do, and the
-//! driver writes replies straight to the connection; the task only carries what did not fit.
+//! Each listener and each connection has a task. The tasks pass the clients' actions to the driver.
+//! The driver writes replies directly to the connection; the task sends only bytes that did not
+//! fit.
 
 mod conn;
 
@@ -18,45 +19,44 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use tracing::warn;
 
-pub use conn::ClientConn;
+pub(crate) use conn::ClientConn;
 
-/// What clients have done and the driver has not looked at; when it is full, nothing more is read
-/// from any client.
-pub const ACTS: usize = 128;
+/// How many client events may wait for the driver. When the queue is full, no client is read from.
+pub(crate) const ACTS: usize = 128;
 const BACKLOG: u32 = 1024;
 
-/// What a client has done.
-pub struct ClientEvent {
-    /// By this connection.
+/// An action of a client, with its connection.
+pub(crate) struct ClientEvent {
+    /// The connection.
     pub conn: Rc<ClientConn>,
-    /// What.
+    /// The action.
     pub what: ClientAction,
 }
 
-/// Kinds of acts.
+/// The kinds of client actions.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClientAction {
-    /// It has connected.
+pub(crate) enum ClientAction {
+    /// The client has connected.
     Connected,
-    /// It has sent bytes, at most [`crane_core::limits::SEND_BYTES_MAX`].
+    /// The client has sent bytes, at most [`crane_core::limits::SEND_BYTES_MAX`].
     Sent(Vec<u8>),
-    /// It will send no more.
+    /// The client will send no more.
     Shut,
-    /// It is gone.
+    /// The client has disconnected.
     Gone,
-    /// It has taken replies, so many bytes in all.
+    /// The client has taken this many bytes of replies in all.
     Drained(u64),
-    /// Nothing will come from this connection any more; its task has ended.
+    /// The connection's task has ended; no action follows.
     Over,
 }
 
-/// Where acts go.
-pub type ClientEvents = Channel<NoopRawMutex, ClientEvent, ACTS>;
+/// The queue of client events.
+pub(crate) type ClientEvents = Channel<NoopRawMutex, ClientEvent, ACTS>;
 
-/// A port that clients connect to. Dropped: it is closed, connections stay.
+/// A port that clients connect to. Dropping it closes the port; its connections stay open.
 #[derive(Debug)]
-pub struct ClientListener {
-    /// Where it is.
+pub(crate) struct ClientListener {
+    /// The port's address.
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
@@ -70,8 +70,11 @@ impl Drop for ClientListener {
 /// Listens for clients.
 ///
 /// # Errors
-/// What the system refused.
-pub fn listen(address: SocketAddr, client_events: &Rc<ClientEvents>) -> io::Result<ClientListener> {
+/// Returns the system's error.
+pub(crate) fn listen(
+    address: SocketAddr,
+    client_events: &Rc<ClientEvents>,
+) -> io::Result<ClientListener> {
     let listener = bind(address)?;
     let address = listener.local_addr()?;
     let client_events = client_events.clone();
@@ -84,7 +87,7 @@ pub fn listen(address: SocketAddr, client_events: &Rc<ClientEvents>) -> io::Resu
                     }
                 }
                 Err(error) => {
-                    warn!("{address} takes no connection: {error}");
+                    warn!("cannot accept a connection on {address}: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -93,19 +96,19 @@ pub fn listen(address: SocketAddr, client_events: &Rc<ClientEvents>) -> io::Resu
     Ok(ClientListener { address, task })
 }
 
-/// Binds a port, also right after its last user has ended.
+/// Binds a port, even if its last user has only just ended.
 ///
 /// # Errors
-/// What the system refused.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Returns the system's error.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// An address as the log says it.
-pub fn endpoint(address: SocketAddr) -> Endpoint {
+/// Converts an address to the log's form.
+pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
     let octets = match address.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         IpAddr::V6(ip) => ip.octets(),

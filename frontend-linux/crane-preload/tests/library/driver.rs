@@ -17,7 +17,7 @@ use crane_shm::{DaemonSide, RingReader, RingWriter, ServerState};
 const START: u64 = 1_700_000_000_000_000_000;
 
 /// One run.
-pub struct Driver {
+pub(crate) struct Driver {
     region: DaemonSide,
     script: RingWriter,
     output: RingReader,
@@ -40,7 +40,7 @@ pub struct Driver {
 
 /// The end of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
+pub(crate) struct End {
     /// The program's output.
     pub printed: String,
     /// Its exit code.
@@ -54,13 +54,13 @@ pub struct End {
 }
 
 /// The probe, compiled once.
-pub fn probe() -> &'static Path {
+pub(crate) fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| compiled("probe"))
 }
 
 /// The programs that try corners of calls, compiled once.
-pub fn corners() -> &'static [PathBuf; 2] {
+pub(crate) fn corners() -> &'static [PathBuf; 2] {
     static CORNERS: OnceLock<[PathBuf; 2]> = OnceLock::new();
     CORNERS.get_or_init(|| ["threads", "descriptors"].map(compiled))
 }
@@ -82,7 +82,7 @@ fn compiled(name: &str) -> PathBuf {
 
 /// The library in front of the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Library {
+pub(crate) enum Library {
     /// The product's.
     Product,
     /// The control: ops are admitted when they arrive.
@@ -128,12 +128,17 @@ fn zero_ended(path: &Path) -> Vec<u8> {
 
 impl Driver {
     /// Starts the probe with these arguments; its replica is node 1.
-    pub fn start(arguments: &[&str], quantum: u32, schedule: Schedule, library: Library) -> Self {
+    pub(crate) fn start(
+        arguments: &[&str],
+        quantum: u32,
+        schedule: Schedule,
+        library: Library,
+    ) -> Self {
         Self::start_program(probe(), arguments, quantum, schedule, library)
     }
 
     /// As [`Driver::start`], of another program.
-    pub fn start_program(
+    pub(crate) fn start_program(
         program: &Path,
         arguments: &[&str],
         quantum: u32,
@@ -145,7 +150,7 @@ impl Driver {
     }
 
     /// As [`Driver::start_program`], with a script whose first record is of this kind.
-    pub fn start_script(
+    pub(crate) fn start_script(
         first: u32,
         program: &Path,
         arguments: &[&str],
@@ -211,19 +216,19 @@ impl Driver {
     }
 
     /// A client's connection by this replica.
-    pub fn conn(number: u64) -> ConnId {
+    pub(crate) fn conn(number: u64) -> ConnId {
         ConnId { entry: NodeId::new(1).unwrap(), generation: Generation(1), number }
     }
 
     /// A client connects to the probe's port.
-    pub fn connect(number: u64) -> Op<'static> {
+    pub(crate) fn connect(number: u64) -> Op<'static> {
         let local = Endpoint::from_ipv4([127, 0, 0, 1], 7777);
         let peer = Endpoint::from_ipv4([127, 0, 0, 9], 4000 + number as u16);
         Op::Connect { conn: Self::conn(number), local, peer }
     }
 
     /// Appends an entry to the script.
-    pub fn feed(&mut self, ops: &[Op<'_>]) {
+    pub(crate) fn feed(&mut self, ops: &[Op<'_>]) {
         std::thread::sleep(self.pause);
         let mut space = vec![0; 65536];
         let mut entry = EntryWriter::new(&mut space).unwrap();
@@ -236,7 +241,7 @@ impl Driver {
     }
 
     /// Appends a record that no daemon writes, and waits for the server's end.
-    pub fn feed_nonsense(&mut self) {
+    pub(crate) fn feed_nonsense(&mut self) {
         self.script.push(99, [0; 3], &[]).unwrap();
         self.region.ring_script();
         let since = Instant::now();
@@ -247,7 +252,7 @@ impl Driver {
     }
 
     /// Begins a generation: clients of the one before are reset.
-    pub fn begin_generation(&mut self, generation: u64) {
+    pub(crate) fn begin_generation(&mut self, generation: u64) {
         self.region.set_first_generation(generation);
     }
 
@@ -271,7 +276,7 @@ impl Driver {
 
     /// Grants and lets deadlines pass until the server is quiescent and waits for ops, or has
     /// ended.
-    pub fn settle(&mut self) -> bool {
+    pub(crate) fn settle(&mut self) -> bool {
         let since = Instant::now();
         loop {
             self.collect();
@@ -299,7 +304,7 @@ impl Driver {
     }
 
     /// Lets the server end.
-    pub fn end(mut self) -> End {
+    pub(crate) fn end(mut self) -> End {
         assert!(!self.settle(), "the server waits for ops instead of ending");
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();

@@ -29,7 +29,7 @@ use crate::wire;
 
 const STEPS_MAX: usize = 600;
 
-/// What was said last: so much of it is answered.
+/// How many of the last messages are answered.
 const ASKED_MAX: usize = 16;
 
 /// So small that it fills.
@@ -44,7 +44,7 @@ struct Host<const WINDOW: usize> {
     config: Config,
     now: Instant,
     records: Vec<Record>,
-    /// What these come to.
+    /// The state that the records add up to.
     storage: Storage,
     durable: usize,
     /// Writes of former runs.
@@ -52,7 +52,7 @@ struct Host<const WINDOW: usize> {
     committed: Slot,
     ballots: Vec<Ballot>,
     epochs: Vec<StorageEpoch>,
-    /// What it has said, the last first.
+    /// The node's messages, the last first.
     asked: VecDeque<(NodeId, Message)>,
     nonce: u64,
 }
@@ -81,7 +81,7 @@ struct Handed {
 }
 
 impl Handed {
-    const NOTHING: Handed = Handed { first: Slot::NONE, payloads: Vec::new() };
+    const NOTHING: Self = Self { first: Slot::NONE, payloads: Vec::new() };
 
     fn payload(&self, slot: Slot) -> Option<Descriptor> {
         let place = slot.0.checked_sub(self.first.0)?;
@@ -221,7 +221,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         Ok(Handed { first, payloads: descriptors.into_iter().map(Some).collect() })
     }
 
-    /// What a driver does, and what it relies on.
+    /// Carries out effects as a driver does, and checks what a driver relies on.
     fn carry_out(&mut self, out: &Effects, handed: &Handed) {
         for effect in out {
             match *effect {
@@ -270,7 +270,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         self.asked.truncate(ASKED_MAX);
     }
 
-    /// What is sent finds its entries in the storage, as it is by then.
+    /// Checks that the entries of a sent message are in the storage at that time.
     fn send(&mut self, message: &Message) {
         assert!(wire::encoded_message(message).len() <= MESSAGE_BYTES_MAX);
         match *message {
@@ -314,7 +314,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
     }
 }
 
-/// What records come to, as the log on disk reads them.
+/// The state that records add up to, as the log on disk reads them.
 struct Storage {
     stored: DurableState,
     log: Vec<Entry>,

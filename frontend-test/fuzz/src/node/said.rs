@@ -1,4 +1,4 @@
-//! What others say to a node: anything, or what might answer it.
+//! Messages to a node: arbitrary ones, and plausible answers.
 
 use arbitrary::{Result, Unstructured};
 use crane_core::id::{NodeId, Slot};
@@ -84,13 +84,13 @@ impl<const WINDOW: usize> Host<WINDOW> {
             },
             _ => Message::TakeOver { ballot: asked },
         };
-        // What a peer cannot say is not told.
+        // A message that cannot be encoded is not delivered.
         let decoded = Message::decode(&wire::encoded_message(&message));
         Ok(decoded.ok())
     }
 
-    /// What a member might answer to something that this node has said: it gets on with those that
-    /// believe it.
+    /// Returns a plausible answer of a member to a message of this node, so that the node makes
+    /// progress.
     pub(super) fn answer(&self, from: &mut Unstructured<'_>) -> Result<Option<(NodeId, Message)>> {
         if self.asked.is_empty() {
             return Ok(None);

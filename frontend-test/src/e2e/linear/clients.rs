@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const TEXTS: u64 = 9;
 const COUNTERS: u64 = 3;
 
-/// What the clients of one history share.
+/// The state that the clients of one history share.
 struct Run {
     seed: u64,
     start: Instant,

@@ -1,4 +1,4 @@
-//! What happens to the replicas while a history is made.
+//! The faults of the replicas while a history is recorded.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +16,7 @@ enum Fault {
     FreezePrimary,
     CutPrimary,
     CutBackup,
-    /// What the primary sends to one backup is lost; the other direction works.
+    /// The primary's packets to one backup are lost; the other direction works.
     MutePrimary,
 }
 

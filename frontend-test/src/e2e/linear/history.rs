@@ -1,8 +1,8 @@
-//! What clients asked, when, and what they were told.
+//! A history: the clients' requests with their times and answers.
 
 use std::collections::HashMap;
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// The value.
@@ -15,7 +15,7 @@ pub enum Request {
     Increment,
 }
 
-/// What it was told.
+/// The answer that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// To [`Request::Get`]; nothing, if the key has never been written.
@@ -31,7 +31,7 @@ pub enum Answer {
 /// A request and its answer.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Who asked.
+    /// The client.
     pub client: u32,
     /// About which key.
     pub key: String,
@@ -39,9 +39,9 @@ pub struct Event {
     pub asked: i64,
     /// And until its answer had come. `i64::MAX` if none came.
     pub told: i64,
-    /// What was asked.
+    /// The request.
     pub request: Request,
-    /// What was told.
+    /// The answer.
     pub answer: Answer,
 }
 

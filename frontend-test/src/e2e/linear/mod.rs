@@ -19,7 +19,7 @@ pub mod faults;
 pub mod history;
 pub mod model;
 
-/// What a history and its check showed.
+/// The result of a history and its check.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Requests that were answered.

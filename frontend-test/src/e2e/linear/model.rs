@@ -1,4 +1,4 @@
-//! What one key may do, and whether a history fits to it.
+//! The model of one key, and the check of a history against it.
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ impl Model for Key {
 
     fn step(state: &Self::State, (request, answer): &Self::Op) -> (bool, Self::State) {
         let (result, next) = apply(state, request);
-        // What nobody was told may have been anything.
+        // A request without an answer may have had any result.
         (*answer == Answer::Unknown || *answer == result, next)
     }
 }
 
-/// What Redis does.
+/// Applies a request to a key as Redis does.
 fn apply(state: &Option<String>, request: &Request) -> (Answer, Option<String>) {
     let held = state.as_deref().unwrap_or_default();
     match request {

@@ -16,7 +16,7 @@ impl Owed {
     /// Returns who gets it.
     pub(in crate::driver) fn to(&self) -> NodeId {
         match *self {
-            Owed::Message(to, _) | Owed::Range(to, ..) => to,
+            Self::Message(to, _) | Self::Range(to, ..) => to,
         }
     }
 }

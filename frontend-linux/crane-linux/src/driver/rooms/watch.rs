@@ -1,4 +1,4 @@
-//! What is wrong with the running server, as far as it can be seen from outside.
+//! Findings about the running server: what is wrong with it, as far as it can be seen from outside.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ pub(in crate::driver) enum FindingKind {
     Unannounced(u16),
 }
 
-/// Something that an operator should know.
+/// A thing that an operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::driver) struct Finding {
-    /// What it is, and the remedy.
+    /// The thing, and the remedy.
     pub(in crate::driver) text: String,
     /// It keeps the service from working; `status` fails while it stands.
     pub(in crate::driver) is_fault: bool,
@@ -33,7 +33,7 @@ pub(in crate::driver) struct Watch {
     pub(in crate::driver) inspect_at: Option<Instant>,
     /// When the cell is looked at next; `None` while a look is on its way.
     pub(in crate::driver) look_at_cell: Option<Instant>,
-    /// What stands.
+    /// The findings that stand.
     pub(in crate::driver) findings: BTreeMap<FindingKind, Finding>,
 }
 
