@@ -18,6 +18,9 @@ LINE = re.compile(r"^ *([0-9a-f]+):\t(\S+) *(.*)$")
 TARGET = re.compile(r"^([0-9a-f]+) <")
 RIP = re.compile(r"QWORD PTR \[rip\+0x[0-9a-f]+\] +# ([0-9a-f]+)")
 FRAME = re.compile(r"^rsp,0x([0-9a-f]+)$")
+# The registers that a function may use, and those that the functions it calls leave alone.
+KEPT = ("rbx", "rbp", "r12", "r13", "r14", "r15")
+REGISTERS = (*KEPT, "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
 # A register that is written, by any of its names.
 WRITES = re.compile(r"^([re]?[a-z0-9]+?)[dwl]?,")
 TABLE = re.compile(r"^QWORD PTR \[r[a-z0-9]+\*8\+0x([0-9a-f]+)\]$")
@@ -119,26 +122,31 @@ class Program:
         """The functions whose addresses a register may hold here; none if it may hold
         anything else."""
         body, before = self.bodies[start], self.before(start)
-        targets, seen, left = set(), set(), list(before[place])
+        targets, seen = set(), set()
+        left = [(source, register) for source in before[place]]
         while left:
-            place = left.pop()
-            if place in seen:
+            place, register = left.pop()
+            if (place, register) in seen:
                 continue
-            seen.add(place)
+            seen.add((place, register))
             _, name, operands = body[place]
             written = WRITES.match(operands) if name not in ("cmp", "test") else None
             if name == "pop" and operands == register:
                 return []
+            if name == "call" and register not in KEPT:
+                return []
             if not written or written[1].lstrip("re") != register.lstrip("re"):
                 if place == 0:
                     return []
-                left += before[place]
+                left += [(source, register) for source in before[place]]
                 continue
             source = operands.split(",", 1)[1]
             if name == "mov" and (found := RIP.match(source)):
                 targets.add(self.memory.word(int(found[1], 16)))
             elif name == "mov" and NUMBER.match(source):
                 targets.add(int(source, 16))
+            elif name == "mov" and place and source in REGISTERS:
+                left += [(earlier, source) for earlier in before[place]]
             else:
                 return []
         return sorted(targets) if targets <= self.names.keys() else []
