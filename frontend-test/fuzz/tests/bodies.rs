@@ -82,7 +82,7 @@ fn hold(target: &Target) {
     let outcome = TestRunner::new(config).run(&inputs((target.seeds)()), |bytes| {
         catch_unwind(AssertUnwindSafe(|| (target.body)(&bytes))).map_err(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
             TestCaseError::fail(format!("{text}\nCRANE_FUZZ={}:{}", target.name, hex(&bytes)))
         })
     });

@@ -81,7 +81,7 @@ struct Handed {
 }
 
 impl Handed {
-    const NOTHING: Handed = Handed { first: Slot::NONE, payloads: Vec::new() };
+    const NOTHING: Self = Self { first: Slot::NONE, payloads: Vec::new() };
 
     fn payload(&self, slot: Slot) -> Option<Descriptor> {
         let place = slot.0.checked_sub(self.first.0)?;
