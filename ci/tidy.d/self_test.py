@@ -63,7 +63,8 @@ impl Node {
     f"| `{LINUX}/driver/clients.rs` `read` |\n| `{PAXOS}/node.rs` `step`, `finish` |\n",
     "specs/GLOSSARY.md": "# Words\n\n## Forbidden words\n\n"
     "- `Anchor` — SnapshotMeta — all; identifiers\n- `tick` — step — core-nostd; identifiers\n"
-    "- `util` — a name of what it does — all; identifiers\n- `hand over` — forward — all; text\n",
+    "- `util` — a name of what it does — all; identifiers\n- `hand over` — forward — all; text\n"
+    "- `goes on` — continues — frontend-linux/crane-linux; text\n",
     "ci/run": "#!/bin/sh\ntrue\n",
 }
 
@@ -110,10 +111,12 @@ FAULTS = [
     ("words", "a folder", f"{LINUX}/my_util/a.rs", "fn a() {}\n", 1),
     ("words", "a module", f"{LINUX}/lib.rs", "mod util;\n", 4),
     ("words", "a phrase", WORLD, "// They hand\n// over ops.\n", 2),
+    ("words", "a phrase out of its scope", LOCK, "// It\n// goes on.\n", None),
+    ("words", "a phrase in its scope", CLIENTS, "// It goes on.\n", 5),
     ("words", "a phrase in a string", WORLD, 'const A: &str = "Hand over!";\n', 2),
-    ("words", "a malformed line of the list", "specs/GLOSSARY.md", "- `a` - b - c\n", 9),
+    ("words", "a malformed line of the list", "specs/GLOSSARY.md", "- `a` - b - c\n", 10),
     ("words", "a scope without files", "specs/GLOSSARY.md", "- `absent` — b — core; text\n", None),
-    ("words", "a scope without files", "specs/GLOSSARY.md", "- `a` — b — cord; text\n", 9),
+    ("words", "a scope without files", "specs/GLOSSARY.md", "- `a` — b — cord; text\n", 10),
     ("words", "an empty list", "specs/GLOSSARY.md", lambda text: text.replace("Forbidden", "F"), 1),
     ("words", "no glossary", "specs/GLOSSARY.md", None, 1),
     ("openings", "a doc", WORLD, "/// What it is.\nstruct A;\n", 2),

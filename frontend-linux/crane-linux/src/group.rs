@@ -1,5 +1,6 @@
 //! A group as seen from outside: its members, the state of each, and orders to its primary.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -134,31 +135,61 @@ impl GroupView {
     }
 }
 
+/// The reason why an order was not carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum OrderError {
+    /// No replica of the group answers.
+    Unreachable(String),
+    /// The group has no primary that can take the order now; a later one may.
+    NotNow(String),
+    /// The primary refuses the order, and will do so again.
+    Refused(String),
+}
+
+impl fmt::Display for OrderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Unreachable(why) | Self::NotNow(why) | Self::Refused(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<OrderError> for String {
+    fn from(error: OrderError) -> Self {
+        error.to_string()
+    }
+}
+
 /// Gives the primary an order, and returns its answer. Repeats an order that a busy or new primary
-/// could not take.
+/// could not take, for a bounded time.
 ///
 /// # Errors
 /// Returns why the order was not carried out.
-pub(crate) async fn order(args: &GroupArgs, query: Query) -> Result<Value, String> {
+pub(crate) async fn order(args: &GroupArgs, query: Query) -> Result<Value, OrderError> {
     let mut why = "the group has no primary at the moment; see crane-linux status".to_string();
     for _ in 0..ORDERS_MAX {
-        if let Some(primary) = GroupView::look(args, 0).await?.primary() {
-            let answer = ask_one(&primary.address, query.clone()).await;
-            let Some(answer) = answer else {
+        let group = GroupView::look(args, 0).await.map_err(OrderError::Unreachable)?;
+        if let Some(primary) = group.primary() {
+            let Some(answer) = ask_one(&primary.address, query.clone()).await else {
                 why = format!("replica {}, the primary, does not answer", primary.id);
                 continue;
             };
-            match answer.get("error").and_then(Value::as_str) {
-                None => return Ok(answer),
-                Some(error) => why = error.to_string(),
-            }
-            if answer.get("retry").and_then(Value::as_bool) != Some(true) {
-                return Err(why);
+            match outcome(answer) {
+                Err(OrderError::NotNow(busy)) => why = busy,
+                done_or_refused => return done_or_refused,
             }
         }
         sleep(ORDER_PAUSE).await;
     }
-    Err(why)
+    Err(OrderError::NotNow(why))
+}
+
+/// Reads a primary's answer to an order.
+fn outcome(answer: Value) -> Result<Value, OrderError> {
+    let Some(why) = answer.get("error").and_then(Value::as_str) else { return Ok(answer) };
+    match answer.get("retry").and_then(Value::as_bool) {
+        Some(true) => Err(OrderError::NotNow(why.into())),
+        _ => Err(OrderError::Refused(why.into())),
+    }
 }
 
 /// Asks one replica by its peer port. Returns `None` if it does not answer.
@@ -291,6 +322,16 @@ mod tests {
         assert_eq!(group.find("4").unwrap().id, 4);
         assert_eq!(group.find("10.0.0.1").unwrap().id, 1);
         assert!(group.find("2").unwrap_err().contains("10.0.0.4:6790"));
+    }
+
+    #[test]
+    fn only_a_primary_that_says_so_takes_the_order_later() {
+        let busy = outcome(json!({ "error": "busy", "retry": true }));
+        assert_eq!(busy, Err(OrderError::NotNow("busy".into())));
+        for answer in [json!({ "error": "no", "retry": false }), json!({ "error": "no" })] {
+            assert_eq!(outcome(answer), Err(OrderError::Refused("no".into())));
+        }
+        assert_eq!(outcome(json!({ "id": 4 })), Ok(json!({ "id": 4 })));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::group::{self, GroupView, Seen, aligned};
+use crate::group::{self, GroupView, OrderError, Seen, aligned};
 use crate::names;
 use crate::net::query::Query;
 use crate::options::{AddArgs, GroupArgs, MemberCommands, PEER_PORT, RemoveArgs, ReplaceArgs};
@@ -107,7 +107,10 @@ async fn add_voter(args: &GroupArgs, address: &str, witness: bool) -> Result<u8,
                 // The primary decides whether the learner has enough of the log.
                 match group::order(args, Query::Promote { node: id }).await {
                     Ok(_) => {}
-                    Err(why) => report(&mut look, format!("replica {id} does not vote yet: {why}")),
+                    Err(OrderError::NotNow(why)) => {
+                        report(&mut look, format!("replica {id} does not vote yet: {why}"));
+                    }
+                    Err(error) => return Err(format!("replica {id} cannot vote: {error}")),
                 }
             }
             _ if member.state.is_none() => {
