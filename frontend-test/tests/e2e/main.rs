@@ -20,4 +20,5 @@ mod redis;
 mod refusals;
 mod rules;
 mod sizes;
+mod wall;
 mod web;

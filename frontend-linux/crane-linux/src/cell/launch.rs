@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 
+use super::network::{self, Network};
 use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, mounts, upper};
 
 /// Limits that a server sees, equal on all hosts: soft and hard.
@@ -17,6 +18,12 @@ const LIMITS: [(libc::__rlimit_resource_t, u64); 4] = [
     (libc::RLIMIT_NPROC, 32 * 1024),
 ];
 const MODE_MASK: libc::mode_t = 0o022;
+/// The namespaces of a cell.
+const SPACES: libc::c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET;
 
 /// Runs the launcher: to the end of the server. Its standard input holds the [`Spec`].
 pub fn run() -> ! {
@@ -45,10 +52,10 @@ fn read_spec() -> Result<Spec, String> {
 
 fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     upper::remove(&spec.data.join("copy"))?;
-    let spaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     // SAFETY: unshare touches no memory.
-    let permitted = unsafe { libc::unshare(spaces) } == 0;
+    let permitted = unsafe { libc::unshare(SPACES) } == 0;
     let refusal = io::Error::last_os_error();
+    let mut network = Network::Own;
     let directory;
     if permitted {
         upper::make(&spec.data)?;
@@ -57,7 +64,17 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     } else {
         directory = spec.data.join("copy");
         upper::copy_tree(&spec.directory, &directory)?;
-        say(reports, &Report::Copy(refusal.to_string()));
+        network = network::leave_host_unprivileged();
+        // A change of credentials may have taken the wish back (prctl(2), PR_SET_PDEATHSIG).
+        die_with_parent()?;
+        let on_network = match network {
+            Network::Own => "",
+            Network::Host => "; the server also shares this host's network",
+        };
+        say(reports, &Report::Copy(format!("{refusal}{on_network}")));
+    }
+    if network == Network::Own {
+        network::raise_loopback()?;
     }
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {

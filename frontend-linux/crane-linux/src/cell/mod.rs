@@ -14,10 +14,12 @@
 //! |---|---|
 //! | `upper` | a fresh layer for the server's changes |
 //! | `mounts` | the file system that the server sees |
+//! | `network` | the loopback device that the server sees |
 //! | `launch` | the launcher and init |
 
 pub mod launch;
 mod mounts;
+mod network;
 pub mod upper;
 
 use std::io;
