@@ -128,6 +128,8 @@ fn init(
     let server = match unsafe { libc::fork() } {
         -1 => return Err(format!("fork: {}", io::Error::last_os_error())),
         0 => {
+            // SAFETY: setsid touches no memory. A child leads no group, so it cannot fail.
+            unsafe { libc::setsid() };
             let error = match end_with_init(namespaces) {
                 Ok(()) => image.run().to_string(),
                 Err(why) => why,
