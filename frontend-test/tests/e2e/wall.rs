@@ -16,7 +16,7 @@ use crane_test::e2e::wait::{SOON, START, eventually};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Asks the server one line.
-fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
+pub(crate) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, SOON)?;
     stream.set_read_timeout(Some(SOON))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
