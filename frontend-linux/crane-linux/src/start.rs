@@ -181,7 +181,7 @@ fn look_at_program(
     let name = args.program.first().ok_or("give the server's program after --")?;
     let program = elf::find(name).map_err(|error| error.to_string())?;
     let environment = base::environment(&args.env);
-    let base = Base::of(&program, &args.program[1..], &environment, &directory)?;
+    let base = Base::of(&program, &args.program[1..], &environment, &directory, &data.path)?;
     if let Some(created) = data.base()?
         && let Some(difference) = created.difference(&base)
     {

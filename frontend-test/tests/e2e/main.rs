@@ -4,6 +4,7 @@
 //! which it keeps all logs. The long runs (`odd`, `kills`, `idle`) are shorter here than the bars
 //! ask for, and say so; `ci/measure` runs them in full.
 
+mod base;
 mod calls;
 mod control;
 mod crash;
@@ -20,4 +21,5 @@ mod redis;
 mod refusals;
 mod rules;
 mod sizes;
+mod wall;
 mod web;

@@ -3,17 +3,20 @@
 //! Program, the libraries that it maps, arguments, environment, and the files below the working
 //! directory. BaseParts have names so that a replica which differs can be told in what.
 
+mod digests;
 pub(crate) mod elf;
+mod files;
+pub(crate) mod mountinfo;
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use digests::Digests;
 use elf::Program;
 
 /// A file in a directory that tells crane's own directories from the service's files.
@@ -21,12 +24,14 @@ pub(crate) const MARKER: &str = ".crane-data";
 /// The directory that crane makes where it is started, unless it is told another.
 pub(crate) const DEFAULT_DIRECTORY: &str = ".crane";
 
-/// Files that get parts of their own; with more, a directory of the top level is one part.
-const FILE_PARTS_MAX: usize = 300;
-/// Bytes of a file that are read for its digest; the rest counts by its length.
-const FILE_BYTES_READ_MAX: u64 = 256 << 20;
 /// Variables that the server gets from the caller's environment.
 const VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
+/// Extensions of files that servers write.
+const WRITTEN: [&str; 10] =
+    ["log", "pid", "lock", "sock", "aof", "rdb", "err", "out", "tmp", "journal"];
+/// Directories of such files.
+const WRITTEN_DIRECTORIES: [&str; 3] = ["log", "logs", "run"];
+const ONE_SIDE_ONLY: &str = " (on one side only)";
 /// Differences that a message names.
 const NAMED_MAX: usize = 5;
 
@@ -67,7 +72,8 @@ impl TryFrom<BaseParts> for Base {
 }
 
 impl Base {
-    /// Looks at the program, its surroundings and the files below `directory`.
+    /// Looks at the program, its surroundings and the files below `directory`. Digests of files
+    /// are remembered in `data`, so that the next start reads only what has changed.
     ///
     /// # Errors
     /// What could not be read, by name.
@@ -76,7 +82,14 @@ impl Base {
         arguments: &[String],
         environment: &[(String, String)],
         directory: &Path,
+        data: &Path,
     ) -> Result<Self, String> {
+        mountinfo::check_below(directory, &mountinfo::mounts()?)?;
+        let mut digests = Digests::load(data);
+        let mut digest_of_file = |path: &Path| {
+            let about = fs::metadata(path).map_err(|error| describe(path, &error))?;
+            digests.of(path, &about)
+        };
         let mut parts = vec![part("program", &digest_of_file(&program.path)?)];
         if program.binary != program.path {
             parts.push(part("interpreter", &digest_of_file(&program.binary)?));
@@ -92,7 +105,8 @@ impl Base {
             parts.push(part(&format!("variable {name}"), value.as_bytes()));
         }
         parts.push(part("working directory's path", directory.as_os_str().as_encoded_bytes()));
-        parts.extend(parts_of_files(directory)?);
+        parts.extend(files::parts(directory, &mut digests)?);
+        digests.store();
         parts.sort();
         parts.dedup_by(|one, other| one.name == other.name);
         Ok(Self { parts })
@@ -122,11 +136,11 @@ impl Base {
                     names.push(part.name.clone());
                 }
                 Ok(_) => {}
-                Err(_) => names.push(format!("{} (on one side only)", part.name)),
+                Err(_) => names.push(format!("{}{ONE_SIDE_ONLY}", part.name)),
             }
         }
         let only_there = other.parts.iter().filter(|part| lacks(self, part));
-        names.extend(only_there.map(|part| format!("{} (on one side only)", part.name)));
+        names.extend(only_there.map(|part| format!("{}{ONE_SIDE_ONLY}", part.name)));
         if names.is_empty() {
             return None;
         }
@@ -135,6 +149,12 @@ impl Base {
         let mut text = names.join(", ");
         if more > 0 {
             text.push_str(&format!(" and {more} more"));
+        }
+        if let Some(name) = names.iter().find(|name| looks_written(name)) {
+            text.push_str(&format!(
+                " ({name} looks like what a server writes: if it ran here outside of crane, remove \
+                 what it left)"
+            ));
         }
         Some(text)
     }
@@ -152,6 +172,21 @@ pub(crate) fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
     }
     chosen.sort();
     chosen
+}
+
+/// Returns whether a part is a file of a kind that servers write while they run.
+///
+/// In a cell nothing of it reaches the host. But a server that ran in the same directory without
+/// one has left it there, on one host and not on others.
+fn looks_written(part: &str) -> bool {
+    let part = part.trim_end_matches(ONE_SIDE_ONLY);
+    let file = part.strip_prefix("file ").or_else(|| part.strip_prefix("time of change of "));
+    let Some(path) = file.map(Path::new) else { return false };
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    WRITTEN.contains(&&*extension)
+        || path.parent().is_some_and(|around| {
+            around.iter().any(|name| WRITTEN_DIRECTORIES.iter().any(|known| name == *known))
+        })
 }
 
 /// Whether a directory holds crane's data and not the service's.
@@ -190,92 +225,6 @@ fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-fn parts_of_files(directory: &Path) -> Result<Vec<BasePart>, String> {
-    if directory == Path::new("/") {
-        return Ok(Vec::new());
-    }
-    let mut files = Vec::new();
-    list(directory, Path::new(""), &mut files).map_err(|(path, error)| describe(&path, &error))?;
-    files.sort();
-    if files.len() <= FILE_PARTS_MAX {
-        let mut parts = Vec::new();
-        for file in &files {
-            let path = directory.join(file);
-            parts.push(part(&format!("file {}", file.display()), &digest_of_file(&path)?));
-            let name = format!("time of change of {}", file.display());
-            parts.push(part(&name, &time_of_change(&path)?));
-        }
-        return Ok(parts);
-    }
-    let mut tops: Vec<(PathBuf, Sha256)> = Vec::new();
-    for file in &files {
-        let top = file.components().next().map_or(PathBuf::new(), |c| PathBuf::from(c.as_os_str()));
-        if tops.last().is_none_or(|(last, _)| *last != top) {
-            tops.push((top, Sha256::new()));
-        }
-        let (_, hash) = tops.last_mut().expect("just made sure");
-        hash.update(file.as_os_str().as_encoded_bytes());
-        hash.update(digest_of_file(&directory.join(file))?);
-        hash.update(time_of_change(&directory.join(file))?);
-    }
-    tops.truncate(FILE_PARTS_MAX);
-    let named = |(top, hash): (PathBuf, Sha256)| {
-        part(&format!("files in {}", top.display()), &hash.finalize())
-    };
-    Ok(tops.into_iter().map(named).collect())
-}
-
-fn list(root: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
-    let here = root.join(below);
-    let failed = |error| (here.clone(), error);
-    for item in fs::read_dir(&here).map_err(failed)? {
-        let item = item.map_err(failed)?;
-        let kind = item.file_type().map_err(failed)?;
-        let relative = below.join(item.file_name());
-        if kind.is_dir() {
-            if !is_ours(&item.path()) {
-                list(root, &relative, files)?;
-            }
-        } else {
-            files.push(relative);
-        }
-    }
-    Ok(())
-}
-
-/// Servers tell it to their clients (`Last-Modified`, `ETag`), so it is a part of the base: copies
-/// are made with `cp -p` or `rsync -a`. Whole seconds, which every way of copying keeps.
-fn time_of_change(path: &Path) -> Result<[u8; 8], String> {
-    let about = fs::symlink_metadata(path).map_err(|error| describe(path, &error))?;
-    Ok(if about.is_file() { about.mtime().to_le_bytes() } else { [0; 8] })
-}
-
-/// Content, length, and whether it can be executed.
-fn digest_of_file(path: &Path) -> Result<Vec<u8>, String> {
-    let failed = |error: io::Error| describe(path, &error);
-    let about = fs::symlink_metadata(path).map_err(failed)?;
-    let mut hash = Sha256::new();
-    if about.file_type().is_symlink() {
-        let target = fs::read_link(path).map_err(failed)?;
-        hash.update(target.as_os_str().as_encoded_bytes());
-    } else if about.is_file() {
-        hash.update(about.len().to_le_bytes());
-        hash.update((about.mode() & 0o111).to_le_bytes());
-        let mut reader = fs::File::open(path).map_err(failed)?.take(FILE_BYTES_READ_MAX);
-        let mut space = vec![0; 256 * 1024];
-        loop {
-            let length = reader.read(&mut space).map_err(failed)?;
-            if length == 0 {
-                break;
-            }
-            hash.update(&space[..length]);
-        }
-    } else {
-        hash.update((about.mode() & libc::S_IFMT).to_le_bytes());
-    }
-    Ok(hash.finalize().to_vec())
-}
-
 fn describe(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }
@@ -296,7 +245,7 @@ mod tests {
         let arguments: Vec<String> = arguments.iter().map(|text| text.to_string()).collect();
         let environment = [("TZ".to_string(), "UTC".to_string())];
         let program = elf::find("/bin/sh").unwrap();
-        Base::of(&program, &arguments, &environment, directory).unwrap()
+        Base::of(&program, &arguments, &environment, directory, Path::new("/nowhere")).unwrap()
     }
 
     #[test]
@@ -349,13 +298,26 @@ mod tests {
     #[test]
     fn many_files_are_named_by_their_directory() {
         let directory = scratch("many");
-        for number in 0..=FILE_PARTS_MAX {
+        for number in 0..=files::FILE_PARTS_MAX {
             fs::write(directory.join(format!("www/{number}")), "x").unwrap();
         }
         let one = base(&directory, &[]);
         fs::write(directory.join("www/7"), "y").unwrap();
         let other = base(&directory, &[]);
-        assert_eq!(one.difference(&other).unwrap(), "files in www");
+        assert_eq!(one.difference(&other).unwrap(), "files directly in www");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_a_server_left_is_named_with_its_remedy() {
+        let directory = scratch("left");
+        let before = base(&directory, &[]);
+        fs::write(directory.join("server.log"), "started").unwrap();
+        let text = before.difference(&base(&directory, &[])).unwrap();
+        assert!(text.contains("file server.log (on one side only)"), "{text}");
+        assert!(text.contains("looks like what a server writes"), "{text}");
+        assert!(looks_written("file logs/today") && looks_written("time of change of a.pid"));
+        assert!(!looks_written("file www/index.html") && !looks_written("library log"));
         fs::remove_dir_all(directory).unwrap();
     }
 }

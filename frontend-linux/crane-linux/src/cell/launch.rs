@@ -4,9 +4,10 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 
+use super::network::{self, Network};
 use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, mounts, upper};
 
 /// Limits that a server sees, equal on all hosts: soft and hard.
@@ -17,6 +18,12 @@ const LIMITS: [(libc::__rlimit_resource_t, u64); 4] = [
     (libc::RLIMIT_NPROC, 32 * 1024),
 ];
 const MODE_MASK: libc::mode_t = 0o022;
+/// The namespaces of a cell.
+const SPACES: libc::c_int = libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWNET;
 
 /// Runs the launcher: to the end of the server. Its standard input holds the [`Spec`].
 pub(crate) fn run() -> ! {
@@ -45,14 +52,10 @@ fn read_spec() -> Result<Spec, String> {
 
 fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     upper::remove(&spec.data.join("copy"))?;
-    let spaces = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWNET;
     // SAFETY: unshare touches no memory.
-    let permitted = unsafe { libc::unshare(spaces) } == 0;
+    let permitted = unsafe { libc::unshare(SPACES) } == 0;
     let refusal = io::Error::last_os_error();
+    let mut network = Network::Own;
     let directory;
     if permitted {
         upper::make(&spec.data)?;
@@ -61,7 +64,17 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     } else {
         directory = spec.data.join("copy");
         upper::copy_tree(&spec.directory, &directory)?;
-        say(reports, &Report::Copy(refusal.to_string()));
+        network = network::leave_host_unprivileged();
+        // A change of credentials may have taken the wish back (prctl(2), PR_SET_PDEATHSIG).
+        die_with_parent()?;
+        let on_network = match network {
+            Network::Own => "",
+            Network::Host => "; the server also shares this host's network",
+        };
+        say(reports, &Report::Copy(format!("{refusal}{on_network}")));
+    }
+    if network == Network::Own {
+        network::raise_loopback()?;
     }
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
@@ -96,7 +109,6 @@ fn init(
         make_mounts_private()?;
         mounts::enter(spec)?;
         set_host_name()?;
-        raise_loopback()?;
     } else {
         // SAFETY: prctl with this option touches no memory.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
@@ -116,6 +128,8 @@ fn init(
     let server = match unsafe { libc::fork() } {
         -1 => return Err(format!("fork: {}", io::Error::last_os_error())),
         0 => {
+            // SAFETY: setsid touches no memory. A child leads no group, so it cannot fail.
+            unsafe { libc::setsid() };
             let error = match end_with_init(namespaces) {
                 Ok(()) => image.run().to_string(),
                 Err(why) => why,
@@ -215,31 +229,6 @@ fn set_host_name() -> Result<(), String> {
     match unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) } {
         0 => Ok(()),
         _ => Err(format!("sethostname: {}", io::Error::last_os_error())),
-    }
-}
-
-/// Raises the loopback device, which is the only one in the cell: a real socket reaches other
-/// processes of the cell, and nobody else (netdevice(7)).
-fn raise_loopback() -> Result<(), String> {
-    let failed = |what| format!("{what}: {}", io::Error::last_os_error());
-    // SAFETY: socket touches no memory.
-    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    if socket < 0 {
-        return Err(failed("a socket for the cell's loopback device"));
-    }
-    // SAFETY: it was just opened and belongs to nobody else.
-    let socket = unsafe { std::os::fd::OwnedFd::from_raw_fd(socket) };
-    // SAFETY: a structure of plain numbers; all zero is a value of it.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = *from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
-    let number = libc::SIOCSIFFLAGS;
-    // SAFETY: the kernel reads a live structure, whose flags are set.
-    match unsafe { libc::ioctl(socket.as_raw_fd(), number, &raw const request) } {
-        0 => Ok(()),
-        _ => Err(failed("the cell's loopback device")),
     }
 }
 

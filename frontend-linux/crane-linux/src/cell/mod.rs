@@ -14,10 +14,12 @@
 //! |---|---|
 //! | `upper` | a fresh layer for the server's changes |
 //! | `mounts` | the file system that the server sees |
+//! | `network` | the loopback device that the server sees |
 //! | `launch` | the launcher and init |
 
 pub(crate) mod launch;
 mod mounts;
+mod network;
 pub(crate) mod upper;
 
 use std::io;
@@ -129,13 +131,16 @@ pub(crate) async fn start(spec: &Spec) -> io::Result<Cell> {
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let descriptor = writing.as_raw_fd();
-    // SAFETY: between fork and exec only one async-signal-safe call is made. If the descriptor has
+    // SAFETY: between fork and exec only async-signal-safe calls are made. If the descriptor has
     // the wanted number already, dup2 would leave its close-on-exec mark, which `report_pipe`
-    // excludes.
+    // excludes. A session of its own keeps the signals of the daemon's terminal out of the cell:
+    // the daemon hears them, and ends the cell.
     unsafe {
-        command.pre_exec(move || match libc::dup2(descriptor, REPORT_DESCRIPTOR) {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
+        command.pre_exec(move || {
+            match libc::setsid() != -1 && libc::dup2(descriptor, REPORT_DESCRIPTOR) != -1 {
+                true => Ok(()),
+                false => Err(io::Error::last_os_error()),
+            }
         });
     }
     let mut child = command.spawn()?;

@@ -8,26 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::upper::{self, c_path};
 use super::{RUN_IN_CELL, Spec};
+use crate::base::mountinfo::{self, Mount};
 
 /// Mounts below these are not the host's files: they are made new, or are not there.
 const NOT_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
-/// Kinds of mounts that hold no files of the base.
-const NOT_FILE_SYSTEMS: [&str; 14] = [
-    "proc",
-    "sysfs",
-    "devtmpfs",
-    "devpts",
-    "cgroup",
-    "cgroup2",
-    "securityfs",
-    "debugfs",
-    "tracefs",
-    "mqueue",
-    "hugetlbfs",
-    "autofs",
-    "binfmt_misc",
-    "nsfs",
-];
 const DEVICES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -91,38 +75,33 @@ fn layers(data: &Path, number: usize) -> (PathBuf, PathBuf) {
     }
 }
 
-/// The root, and the mounts in which the server's directory or program lie: an overlay shows of its
-/// lower layer only the one file system.
+/// Returns the root, the mounts in which the server's directory or program lie, and those below its
+/// directory: an overlay shows of its lower layer only the one file system.
 fn file_mounts(spec: &Spec) -> Result<Vec<PathBuf>, String> {
-    let path = Path::new("/proc/self/mountinfo");
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(choose_mounts(&text, &[&spec.directory, &spec.program]))
+    let needed = [&*spec.directory, &*spec.program];
+    Ok(choose_mounts(&mountinfo::mounts()?, needed, &spec.directory, &spec.hidden))
 }
 
-fn choose_mounts(mountinfo: &str, needed: &[&Path]) -> Vec<PathBuf> {
-    let mut chosen = vec![PathBuf::from("/")];
-    for line in mountinfo.lines() {
-        let mut words = line.split(' ');
-        let Some(place) = words.nth(4).map(unescaped) else { continue };
-        let kind = words.skip_while(|word| *word != "-").nth(1).unwrap_or("");
-        let no_files = NOT_FILES.iter().any(|other| place.starts_with(other))
-            || NOT_FILE_SYSTEMS.contains(&kind);
-        let wanted = needed.iter().any(|path| path.starts_with(&place));
-        if wanted && !no_files && !chosen.contains(&place) {
-            chosen.push(place);
+fn choose_mounts(
+    mounts: &[Mount],
+    needed: [&Path; 2],
+    directory: &Path,
+    hidden: &Path,
+) -> Vec<PathBuf> {
+    let root = Path::new("/");
+    let mut chosen = vec![root.to_path_buf()];
+    for mount in mounts {
+        let place = &mount.place;
+        let files = mount.has_files() && !NOT_FILES.iter().any(|other| place.starts_with(other));
+        // The base of a server that starts in the root has no files, so none are added there.
+        let below = directory != root && place.starts_with(directory) && !place.starts_with(hidden);
+        let around = needed.iter().any(|path| path.starts_with(place));
+        if (around || below) && files && !chosen.contains(place) {
+            chosen.push(place.clone());
         }
     }
     chosen.sort();
     chosen
-}
-
-/// Octal escapes, as the kernel writes them (proc(5), mountinfo).
-fn unescaped(word: &str) -> PathBuf {
-    let mut text = word.to_string();
-    for (escape, character) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
-        text = text.replace(escape, character);
-    }
-    PathBuf::from(text)
 }
 
 /// Overlay's options end at commas, and its list of layers at colons.
@@ -220,10 +199,18 @@ mod tests {
 25 24 0:7 / /srv/my\\040data rw - xfs /dev/vdc rw
 26 22 0:8 / /home rw - ext4 /dev/vdd rw
 27 22 0:9 / /srv/auto rw - autofs none rw
+28 24 0:8 / /srv/uploads rw - ext4 /dev/vde rw
+29 24 0:8 / /srv/.crane/1/root rw - overlay none rw
 ";
-        let needed = [Path::new("/srv/my data/www"), Path::new("/usr/bin/civetweb")];
-        let chosen = choose_mounts(mountinfo, &needed);
-        assert_eq!(chosen, ["/", "/srv", "/srv/my data"].map(PathBuf::from));
+        let mounts = mountinfo::parse(mountinfo);
+        let chosen = |directory: &str| {
+            let needed = [Path::new(directory), Path::new("/usr/bin/civetweb")];
+            choose_mounts(&mounts, needed, Path::new(directory), Path::new("/srv/.crane"))
+        };
+        assert_eq!(chosen("/srv/my data/www"), ["/", "/srv", "/srv/my data"].map(PathBuf::from));
+        let below = ["/", "/srv", "/srv/my data", "/srv/uploads"];
+        assert_eq!(chosen("/srv"), below.map(PathBuf::from));
+        assert_eq!(chosen("/"), [PathBuf::from("/")]);
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! The network that the server sees: a loopback device, and no other.
+//!
+//! The sockets of the server's clients are made by the preload library, and their bytes travel
+//! through the region. So the server needs no network of the kernel's. A call that the library does
+//! not see, such as a raw `bind` or `connect`, stays in the cell: no host is routed to from there.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// How the launcher came by a network namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Network {
+    /// A namespace of the cell's own.
+    Own,
+    /// The host's: this kernel gives no other to this user.
+    Host,
+}
+
+/// Moves the calling process, which is not privileged, into a user namespace with a network
+/// namespace. It keeps its user and its group.
+pub(super) fn leave_host_unprivileged() -> Network {
+    // SAFETY: these calls touch no memory.
+    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    // SAFETY: unshare touches no memory.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) } != 0 {
+        return Network::Host;
+    }
+    // A process whose user could not be mapped sees itself as "nobody", which is harmless here:
+    // its rights to files are still those of its user on the host.
+    for (file, text) in [
+        ("setgroups", "deny".to_string()),
+        ("uid_map", format!("{user} {user} 1")),
+        ("gid_map", format!("{group} {group} 1")),
+    ] {
+        let _ = std::fs::write(format!("/proc/self/{file}"), text);
+    }
+    Network::Own
+}
+
+/// Switches the loopback device of the calling process's network namespace on.
+///
+/// # Errors
+/// What the system refused.
+pub(super) fn raise_loopback() -> Result<(), String> {
+    let failed = || format!("loopback device: {}", io::Error::last_os_error());
+    // SAFETY: socket touches no memory.
+    let made = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if made < 0 {
+        return Err(failed());
+    }
+    // SAFETY: just opened, and owned by nothing else.
+    let socket = unsafe { OwnedFd::from_raw_fd(made) };
+    // SAFETY: all fields are integers or arrays of them, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request is live, and has a name that ends with a zero byte.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(failed()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Large working directories, and what is mounted below them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crane_test::e2e::group::Group;
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
+use crane_test::e2e::wait::{START, eventually};
+
+use crate::wall::ask;
+
+/// More than a handshake has room to name one by one. (50 000: see specs/LIMITS.md.)
+const FILES: usize = 5000;
+
+#[test]
+fn of_five_thousand_files_the_last_one_counts() {
+    let machine = Machine::take("many-files");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let files = program.base.join("data");
+    fs::create_dir(&files).unwrap();
+    for number in 0..FILES {
+        fs::write(files.join(format!("{number}")), number.to_string()).unwrap();
+        fs::write(program.base.join(format!("top-{number}")), "x").unwrap();
+    }
+    let mut group = Group::start(&machine, program, 1, &[]);
+    let asked = format!("file data/{}", FILES - 1);
+    assert_eq!(ask(group.address(1), &asked).unwrap(), (FILES - 1).to_string());
+    group.stop_replica(1);
+    let moment = Instant::now();
+    group.start_all();
+    println!("{} files: served {:.0?} after the second start", 2 * FILES, moment.elapsed());
+    group.stop_replica(1);
+    for (name, named) in [("data/4999", "files directly in data"), ("top-4999", "directly in .")] {
+        let path = group.program().base.join(name);
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        let content = fs::read(&path).unwrap();
+        let put = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(before).unwrap();
+        };
+        put(&vec![b'#'; content.len()]);
+        let output = group.refused(1);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(named), "{name}: {text}");
+        put(&content);
+    }
+    group.start_all();
+}
+
+/// A mount that goes with the test.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(words: &[&str], place: &Path) -> Self {
+        let done = Command::new("mount").args(words).arg(place).status().unwrap();
+        assert!(done.success(), "mount {words:?}");
+        Self(place.to_path_buf())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_mount_below_the_working_directory_is_served_or_refused_by_name() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not tried: only root can mount");
+        return;
+    }
+    let machine = Machine::take("mounts");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let place = program.base.join("uploads");
+    fs::create_dir(&place).unwrap();
+    let other = Mounted::new(&["-t", "tmpfs", "none"], &place);
+    fs::write(place.join("file"), "on another file system\n").unwrap();
+    let mut group = Group::start(&machine, program, 1, &[]);
+    let address = group.address(1);
+    let text = eventually("an answer", START, || ask(address, "file uploads/file"));
+    assert_eq!(text, "on another file system");
+    group.stop();
+    drop(other);
+
+    let _kernel = Mounted::new(&["-t", "proc", "none"], &place);
+    let output = group.refused(1);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("uploads lies below the working directory"), "{text}");
+    assert!(text.contains("unmount it"), "{text}");
+}

@@ -1,0 +1,125 @@
+//! The wall of the cell: what the preload library does not see reaches no host, and what happens at
+//! a terminal does not reach the server.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crane_test::e2e::binary::crane_linux;
+use crane_test::e2e::group::Group;
+use crane_test::e2e::hosts::Hosts;
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
+use crane_test::e2e::wait::{SOON, START, eventually};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// Asks the server one line.
+pub(crate) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, SOON)?;
+    stream.set_read_timeout(Some(SOON))?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut space = [0; 512];
+    let length = stream.read(&mut space)?;
+    if length == 0 {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok(String::from_utf8_lossy(&space[..length]).trim_end().to_string())
+}
+
+#[test]
+fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
+    if let Err(why) = Hosts::possible() {
+        println!("not tried, no network namespaces here: {why}");
+        return;
+    }
+    let machine = Machine::take("wall");
+    let hosts = Arc::new(Hosts::make(3));
+    let _hub = hosts.visit_hub();
+    let group =
+        Group::start_on(&machine, &hosts, program::compiled(machine.folder(), "outsider", &[]));
+    let served = group.address(1);
+    let at_server = |line: &str| {
+        let line = line.to_string();
+        eventually("an answer", START, || group.at_host(1, || ask(served, &line)))
+    };
+    assert_eq!(at_server("hello"), "hello");
+
+    // All three replicas do the same raw calls, each in its own cell.
+    let port = served.port() + 1;
+    assert_eq!(at_server(&format!("raw listen {port}")), "0");
+    for id in hosts.ids() {
+        for host in [IpAddr::from(hosts.address(id)), IpAddr::from([127, 0, 0, 1])] {
+            let refused = hosts.at(id, || {
+                TcpStream::connect_timeout(&(host, port).into(), SOON).map_err(|error| error.kind())
+            });
+            assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused), "host {id}, {host}");
+        }
+        let raw = format!("raw connect {} {}", hosts.address(id), served.port());
+        assert_eq!(at_server(&raw), libc_errno(rustix::io::Errno::NETUNREACH), "host {id}");
+    }
+    // The loopback device works, and leads to the cell alone.
+    assert_eq!(at_server(&format!("raw connect 127.0.0.1 {port}")), "0");
+    group.await_settled();
+}
+
+fn libc_errno(error: rustix::io::Errno) -> String {
+    error.raw_os_error().to_string()
+}
+
+/// Ctrl-C reaches every process of the terminal's foreground group at the same moment.
+#[test]
+fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
+    let machine = Machine::take("terminal");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::prepare(&machine, program, 1, &[]);
+    let mut child = Command::new(crane_linux())
+        .args(group.arguments(1))
+        .current_dir(&group.program().base)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let foreground = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let address = group.address(1);
+    let session = eventually("an answer", START, || ask(address, "raw session"));
+    let server = eventually("a server", START, || {
+        group.status()?.replica(1).server_pid.ok_or("no server".to_string())
+    });
+    let numbers: Vec<&str> = session.split(' ').collect();
+    assert!(numbers.iter().all(|number| *number == numbers[0]), "{session}: leads its session");
+
+    let groups = |process: u32| -> Vec<i32> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+        let after_name = stat.rsplit_once(')').unwrap().1;
+        after_name.split_whitespace().skip(2).take(2).map(|word| word.parse().unwrap()).collect()
+    };
+    let (daemons, servers) = (groups(child.id()), groups(server));
+    assert_eq!(daemons[0], foreground.as_raw_nonzero().get());
+    assert!(servers.iter().all(|id| !daemons.contains(id)), "{daemons:?}, {servers:?}");
+    // Neither the launcher nor init, whose ends would take the server along, shares the group.
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(process) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{process}/stat")) else { continue };
+        let member = stat.rsplit_once(')').is_some_and(|(_, rest)| {
+            rest.split_whitespace().nth(2) == Some(&foreground.as_raw_nonzero().to_string())
+        });
+        assert!(!member || process == child.id(), "{process} is in the foreground: {stat}");
+    }
+
+    kill_process_group(foreground, Signal::INT).unwrap();
+    let ended = eventually("the daemon's end", START, || {
+        child.try_wait().unwrap().ok_or("it runs".to_string())
+    });
+    assert_eq!(ended.code(), Some(0));
+    eventually("the server's end", SOON, || {
+        match std::fs::exists(format!("/proc/{server}")).unwrap() {
+            true => Err("it runs"),
+            false => Ok(()),
+        }
+    });
+}
