@@ -85,7 +85,7 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
     let address = group.address(1);
     let session = eventually("an answer", START, || ask(address, "raw session"));
     let server = eventually("a server", START, || {
-        group.status()?.replica(1).server_pid.ok_or("no server".to_string())
+        group.status()?.replica(1).server_pid.ok_or_else(|| "no server".to_string())
     });
     let numbers: Vec<&str> = session.split(' ').collect();
     assert!(numbers.iter().all(|number| *number == numbers[0]), "{session}: leads its session");
@@ -113,7 +113,7 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
 
     kill_process_group(foreground, Signal::INT).unwrap();
     let ended = eventually("the daemon's end", START, || {
-        child.try_wait().unwrap().ok_or("it runs".to_string())
+        child.try_wait().unwrap().ok_or_else(|| "it runs".to_string())
     });
     assert_eq!(ended.code(), Some(0));
     eventually("the server's end", SOON, || {

@@ -50,14 +50,14 @@ impl FileState {
     }
 }
 
-type Known = HashMap<FileState, [u8; 32]>;
+type KnownDigest = HashMap<FileState, [u8; 32]>;
 
 /// The digests of a start: those of the start before, and those that are used now.
 #[derive(Debug, Default)]
 pub(super) struct Digests {
     file: Option<PathBuf>,
-    before: Known,
-    now: Known,
+    before: KnownDigest,
+    now: KnownDigest,
     /// Files that were read, because no digest of their state was known.
     pub(super) read: usize,
 }
@@ -105,7 +105,7 @@ impl Digests {
     }
 }
 
-fn encode(known: &Known) -> Vec<u8> {
+fn encode(known: &KnownDigest) -> Vec<u8> {
     let mut bytes = VERSION.to_le_bytes().to_vec();
     bytes.extend([0; 4]);
     let known: Vec<_> = known.iter().collect();
@@ -115,7 +115,7 @@ fn encode(known: &Known) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Known> {
+fn decode(bytes: &[u8]) -> Option<KnownDigest> {
     let (version, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, body) = rest.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != VERSION || u32::from_le_bytes(*sum) != crc32fast::hash(body)
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_as_none() {
         let state = FileState { device: 1, inode: 2, size: 3, modified: (4, 5), changed: (6, 7) };
-        let known: Known = [(state, [9; 32])].into();
+        let known: KnownDigest = [(state, [9; 32])].into();
         let bytes = encode(&known);
         assert_eq!(decode(&bytes), Some(known));
         for place in 0..bytes.len() {
