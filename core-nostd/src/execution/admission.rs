@@ -8,6 +8,7 @@
 //! connection's bytes are admitted once, in order, without a gap.
 
 use heapless::index_map::FnvIndexMap;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnId, Generation, NodeId};
 use crate::index_list::{IndexList, Neighbours};
@@ -45,8 +46,8 @@ pub enum Admitted<'a> {
     Retired(NodeId),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct EntryReplica {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct EntryReplica {
     generation: Generation,
     /// The next connection's number.
     next: u64,
@@ -80,6 +81,21 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
             entries: [entry; NODES_MAX],
             free: 0,
         }
+    }
+
+    /// Returns what is known of the entry replicas, for an execution without sockets to go on from.
+    pub(super) const fn entries(&self) -> &[EntryReplica; NODES_MAX] {
+        &self.entries
+    }
+
+    /// Goes on from what was known of the entry replicas.
+    pub(super) const fn set_entries(&mut self, entries: [EntryReplica; NODES_MAX]) {
+        self.entries = entries;
+    }
+
+    /// Returns whether there are neither listeners nor connections.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.listeners.iter().all(Option::is_none)
     }
 
     /// Applies an op.

@@ -4,13 +4,15 @@
 //! step by step. An empty script only ever makes a replica wait, never choose; so physical timing
 //! has no influence on what happens at which value of the clock.
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::CALL_NANOSECONDS;
 
 /// The clock, what is granted to it, and agreed time.
 ///
 /// Theorem: `clock` and `agreed` are functions of the script and of the calls made; `agreed` never
 /// goes backwards.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Gate {
     clock: u64,
     granted: u64,

@@ -1,8 +1,10 @@
 //! Running hashes: two replicas that did the same have the same value, and one that did something
 //! else almost surely has not. Not cryptographic: it finds divergence, not malice.
 
+use serde::{Deserialize, Serialize};
+
 /// A 64-bit hash of everything put into it so far, in order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct RunningHash(u64);
 
 // The multipliers are the first primes that wyhash uses; any odd, well mixed constants would do.

@@ -18,10 +18,13 @@ pub mod hash;
 pub mod socket;
 pub mod turn;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::Slot;
+use crate::limits::NODES_MAX;
 use crate::wire::Op;
 
-use admission::{Admitted, Sockets};
+use admission::{Admitted, EntryReplica, Sockets};
 use gate::Gate;
 use hash::RunningHash;
 use turn::{ThreadId, Turn};
@@ -40,6 +43,17 @@ pub struct Execution<const THREADS: usize, const CONNECTIONS: usize, const LISTE
     /// Of all bytes written to connections.
     pub output: RunningHash,
     admitted: Slot,
+}
+
+/// The part of an execution that outlives its program: the clock, agreed time, the hashes, and how
+/// far the script was admitted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Carried {
+    gate: Gate,
+    schedule: RunningHash,
+    output: RunningHash,
+    admitted: Slot,
+    entries: [EntryReplica; NODES_MAX],
 }
 
 /// A replica's hashes at the admission of a slot, equal on all replicas.
@@ -67,6 +81,33 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
             schedule: RunningHash::new(),
             output: RunningHash::new(),
             admitted: Slot::NONE,
+        }
+    }
+
+    /// Returns what a program is to be given that takes the place of this one (execve(2)); `None`
+    /// while there are listeners or connections, which it could not be given.
+    pub fn carry(&self) -> Option<Carried> {
+        self.sockets.is_empty().then(|| Carried {
+            gate: self.gate.clone(),
+            schedule: self.schedule,
+            output: self.output,
+            admitted: self.admitted,
+            entries: *self.sockets.entries(),
+        })
+    }
+
+    /// Goes on where another program's execution ended. No thread is known yet.
+    pub fn resume(quantum: u32, carried: &Carried) -> Self {
+        let Carried { gate, schedule, output, admitted, entries } = carried;
+        let mut sockets = Sockets::new();
+        sockets.set_entries(*entries);
+        Self {
+            gate: gate.clone(),
+            turn: Turn::new(quantum),
+            sockets,
+            schedule: *schedule,
+            output: *output,
+            admitted: *admitted,
         }
     }
 
@@ -135,5 +176,65 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
             schedule: self.schedule.value(),
             output: self.output.value(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ConnId, Generation, NodeId};
+    use crate::wire::Endpoint;
+
+    type Short = Execution<4, 4, 2>;
+
+    fn connect(number: u64) -> Op<'static> {
+        let end = Endpoint { address: [0; 16], port: 80 };
+        let entry = NodeId::new(1).expect("a number");
+        let conn = ConnId { entry, generation: Generation(3), number };
+        Op::Connect { conn, local: end, peer: end }
+    }
+
+    #[test]
+    fn a_program_that_takes_anothers_place_goes_on_with_its_clock_hashes_and_script() {
+        let mut run = Short::new(100, 5_000);
+        let first = run.turn.reserve().expect("a thread");
+        run.turn.start(first);
+        assert_eq!(run.turn.pass(), Some(first));
+        // The port has no listener: the connection is refused, and its number is used up.
+        run.admit(Slot(7), 6_000, [connect(1)].into_iter(), 10, |_, admitted| {
+            assert!(matches!(admitted, Admitted::Refused(_)));
+        });
+        assert!(run.call(first, 1, 2));
+        run.output.put_bytes(b"some");
+
+        let mut space = [0; 512];
+        let bytes = postcard::to_slice(&run.carry().expect("no sockets"), &mut space).unwrap();
+        let carried: Carried = postcard::from_bytes(bytes).unwrap();
+        let mut next = Short::resume(100, &carried);
+        assert_eq!((next.mark(), next.gate.agreed()), (run.mark(), run.gate.agreed()));
+        let thread = next.turn.reserve().expect("a thread");
+        next.turn.start(thread);
+        assert_eq!(next.turn.pass(), Some(thread));
+        for step in 0..9 {
+            assert!(next.call(thread, 1, step), "what was granted is left");
+        }
+        assert!(!next.call(thread, 1, 9));
+        // The first number does not count again; the second is the next.
+        let slots = [(8, 1, false), (9, 2, true)];
+        for (slot, number, counts) in slots {
+            next.admit(Slot(slot), 7_000, [connect(number)].into_iter(), 0, |_, admitted| {
+                assert_eq!(matches!(admitted, Admitted::Refused(_)), counts, "{number}");
+            });
+        }
+    }
+
+    #[test]
+    fn a_program_that_listens_has_no_successor() {
+        let mut run = Short::new(100, 5_000);
+        let bound = Endpoint { address: [0; 16], port: 80 };
+        let listener = run.sockets.listen(bound, false, 5).expect("a place");
+        assert_eq!(run.carry(), None);
+        run.sockets.unlisten(listener, |_| {});
+        assert!(run.carry().is_some());
     }
 }

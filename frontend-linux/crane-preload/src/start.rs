@@ -9,7 +9,7 @@ use std::ptr;
 use crane_core::execution::Execution;
 use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
-use crane_shm::{ServerSide, ServerState, sys};
+use crane_shm::{RingReader, ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rustix::fd::{IntoRawFd, OwnedFd};
@@ -20,7 +20,9 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
 use crate::inbox::Inbox;
+use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::output::Output;
+use crate::successor;
 use crate::trouble;
 use crate::turn;
 use crate::watch::Watches;
@@ -33,11 +35,6 @@ static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
 const CANNOT_START: u8 = 70;
 
-/// The daemon's variables in the environment.
-const REGION: &[u8] = b"CRANE_REGION=";
-const WAKE: &[u8] = b"CRANE_WAKE=";
-const PRELOAD: &[u8] = b"LD_PRELOAD=";
-
 /// The first constructor to run (see build.rs), before libc's own: the environment is known by the
 /// argument only, and nothing may allocate before the world is made: the allocator would ask
 /// for the time.
@@ -46,10 +43,46 @@ extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char
     let wake = take_variable(environment, WAKE);
     let (Some(region), Some(wake)) = (region, wake) else { return };
     // Programs that the server starts are not ours, and it need not see how it was started.
-    take_variable(environment, PRELOAD);
+    let preload = take_variable(environment, PRELOAD).map_or(&b""[..], CStr::to_bytes);
     trouble::report_panics();
-    if let Err(message) = take_part(region, wake) {
+    let (library, others) = first_library(preload);
+    let own = OwnVariables::new(library, region.to_bytes(), wake.to_bytes());
+    give_back_variable(environment, others);
+    let outcome = match own {
+        Some(own) => take_part(region, wake, own),
+        None => Err("the path of the data directory is too long".into()),
+    };
+    if let Err(message) = outcome {
         trouble::end(CANNOT_START, &format!("this server cannot run replicated: {message}"));
+    }
+}
+
+/// Splits a value of `LD_PRELOAD` into this library and others that were to be loaded with it.
+fn first_library(value: &'static [u8]) -> (&'static [u8], &'static [u8]) {
+    let end = value.iter().position(|byte| b": ".contains(byte)).unwrap_or(value.len());
+    let (library, rest) = value.split_at(end);
+    (library, rest.get(1..).unwrap_or_default())
+}
+
+/// Puts `LD_PRELOAD` with the libraries that are the program's own back into the environment, in
+/// places that [`take_variable`] has freed.
+fn give_back_variable(environment: *mut *mut c_char, libraries: &'static [u8]) {
+    if libraries.is_empty() {
+        return;
+    }
+    let mut end = environment;
+    // SAFETY: the environment ends with a null pointer, behind which there is room for the three
+    // pointers that were taken out. The libraries' names are the rest of the variable's own string,
+    // which execve has written and which ends with a zero byte; before them there is the path of
+    // this library, and before that the same name that is written here, so it fits.
+    unsafe {
+        while !(*end).is_null() {
+            end = end.add(1);
+        }
+        let start = libraries.as_ptr().cast_mut().sub(PRELOAD.len());
+        ptr::copy(PRELOAD.as_ptr(), start, PRELOAD.len());
+        *end = start.cast();
+        *end.add(1) = ptr::null_mut();
     }
 }
 
@@ -85,7 +118,20 @@ fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'stati
     }
 }
 
-fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
+/// Takes the genesis entry, with which the script of a first program begins.
+fn take_genesis(region: ServerSide, script: &mut RingReader) -> Result<KeptGenesis, String> {
+    let record = script.peek().map_err(|error| format!("script: {error}"))?;
+    let record = record.ok_or("the script is empty; genesis comes first")?;
+    if record.kind != script::GENESIS {
+        return Err(format!("the script begins with a record of kind {}", record.kind));
+    }
+    region.set_admitted(record.numbers[0]);
+    let kept = KeptGenesis::new(record.bytes).ok_or("the genesis entry is too long")?;
+    script.pop();
+    Ok(kept)
+}
+
+fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String> {
     let region = ServerSide::open(region.to_bytes_with_nul())
         .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
     world::set_region(region);
@@ -95,22 +141,21 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     let wake = move_fd_high(wake).into_raw_fd();
     // SAFETY: one process of the server takes part, and its ends are made once.
     let (mut script, output) = unsafe { region.ends() };
-    let genesis = {
-        let record = script.peek().map_err(|error| format!("script: {error}"))?;
-        let record = record.ok_or("the script is empty; genesis comes first")?;
-        if record.kind != script::GENESIS {
-            return Err(format!("the script begins with a record of kind {}", record.kind));
-        }
-        region.set_admitted(record.numbers[0]);
-        Genesis::decode(record.bytes).map_err(|error| format!("genesis: {error}"))?
+    let (legacy, kept) = match successor::inherit(region)? {
+        Some((legacy, kept)) => (Some(legacy), kept),
+        None => (None, take_genesis(region, &mut script)?),
     };
-    script.pop();
+    let genesis = Genesis::decode(kept.bytes()).map_err(|error| format!("genesis: {error}"))?;
+    let predecessors = legacy.as_ref().map_or(0, |legacy| legacy.predecessors);
     refuse_io_uring();
     region.set_state(ServerState::Running);
     let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
     let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
     let world = World {
-        run: Execution::new(genesis.quantum, genesis.timestamp),
+        run: match &legacy {
+            Some(legacy) => Execution::resume(genesis.quantum, &legacy.run),
+            None => Execution::new(genesis.quantum, genesis.timestamp),
+        },
         inbox,
         descriptors: Descriptors::new(),
         of_conn: [0; CONNECTIONS],
@@ -119,11 +164,15 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
         output: Output::new(output, region, wake),
         script,
         region,
-        random: ChaCha20Rng::from_seed(genesis.seed),
+        random: random(genesis.seed, predecessors),
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
-        next_port: 40_000,
+        next_port: legacy.as_ref().map_or(40_000, |legacy| legacy.next_port),
+        predecessors,
+        genesis: kept,
+        own,
+        joined: None,
         copy: [0; 64 * 1024],
         noted: [""; 16],
     };
@@ -148,6 +197,13 @@ fn take_part(region: &CStr, wake: &CStr) -> Result<(), String> {
     turn::begin_first(first);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
     Ok(())
+}
+
+/// Returns the agreed random numbers of a program; each that takes another's place has others.
+fn random(seed: [u8; 32], predecessors: u32) -> ChaCha20Rng {
+    let mut random = ChaCha20Rng::from_seed(seed);
+    random.set_stream(u64::from(predecessors));
+    random
 }
 
 /// Maps memory for the world; not from the allocator, which may be a library that asks for the

@@ -54,6 +54,7 @@ pub(crate) enum Call {
     Fork = 30,
     Cancel = 31,
     TestCancel = 32,
+    Exec = 33,
 }
 
 impl Call {
@@ -152,6 +153,11 @@ fn count_uncovered() {
     {
         region.count_uncovered();
     }
+}
+
+/// Returns whether the calling thread is none of those that take part, nor one that is ending.
+pub(crate) fn is_unknown_thread() -> bool {
+    SELF.get() == 0
 }
 
 /// Returns whether the calling thread takes part and is not in a hook.

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, ProgramExecution, THREADS};
 use crate::inbox::Inbox;
+use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
 use crate::watch::Watches;
 
@@ -45,6 +46,15 @@ pub(crate) struct World {
     pub next_port: u16,
     /// Space for a file's bytes on their way to a connection.
     pub copy: [u8; 64 * 1024],
+    /// The programs that this one has taken the place of.
+    pub predecessors: u32,
+    /// The genesis entry, for a program that takes this one's place.
+    pub genesis: KeptGenesis,
+    /// The daemon's variables, for the same.
+    pub own: OwnVariables,
+    /// `LD_PRELOAD` with this library and others, while a program is about to take this one's
+    /// place.
+    pub joined: Option<Variable>,
     /// Kinds of uncovered calls that the daemon knows of.
     pub noted: [&'static str; 16],
 }

@@ -16,7 +16,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -29,6 +29,9 @@ pub const MARKS: usize = 4096;
 
 /// Bytes of the last trouble's text.
 pub const TROUBLE_BYTES: usize = 512;
+
+/// Bytes that a program of the server may leave for the one that takes its place.
+pub const CARRIED_BYTES: usize = 4096;
 
 /// Kinds of records in the script ring.
 pub mod script {
@@ -157,6 +160,8 @@ pub(crate) struct Region {
     /// Calls that were seen and are not covered by the determinism contract.
     pub(crate) uncovered_calls: AtomicU64,
     marks: [MarkCell; MARKS],
+    carried_length: AtomicU32,
+    carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
 }
@@ -208,24 +213,47 @@ impl Region {
 
     /// Leaves a text that outlives the process that wrote it; cut at [`TROUBLE_BYTES`].
     pub(crate) fn put_trouble(&self, text: &[u8]) {
-        let length = text.len().min(TROUBLE_BYTES);
-        self.trouble_length.store(0, Ordering::SeqCst);
-        for (cell, part) in self.trouble.iter().zip(text[..length].chunks(8)) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            cell.store(u64::from_le_bytes(word), Ordering::SeqCst);
-        }
-        self.trouble_length.store(length as u32, Ordering::SeqCst);
+        put(&self.trouble_length, &self.trouble, &text[..text.len().min(TROUBLE_BYTES)]);
     }
 
     /// The text that was left last, copied into `space`.
     pub(crate) fn trouble<'a>(&self, space: &'a mut [u8; TROUBLE_BYTES]) -> &'a [u8] {
-        let length = (self.trouble_length.load(Ordering::SeqCst) as usize).min(TROUBLE_BYTES);
-        for (cell, part) in self.trouble.iter().zip(space.chunks_mut(8)) {
-            part.copy_from_slice(&cell.load(Ordering::SeqCst).to_le_bytes());
-        }
-        &space[..length]
+        get(&self.trouble_length, &self.trouble, space)
     }
+
+    /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
+    ///
+    /// # Panics
+    /// When there are more than [`CARRIED_BYTES`].
+    pub(crate) fn put_carried(&self, bytes: &[u8]) {
+        assert!(bytes.len() <= CARRIED_BYTES, "the caller bounds the bytes");
+        put(&self.carried_length, &self.carried, bytes);
+    }
+
+    /// The bytes that the program before left, copied into `space`.
+    pub(crate) fn carried<'a>(&self, space: &'a mut [u8; CARRIED_BYTES]) -> &'a [u8] {
+        get(&self.carried_length, &self.carried, space)
+    }
+}
+
+/// Stores bytes in words, which have room for them, then their number.
+fn put(length: &AtomicU32, words: &[AtomicU64], bytes: &[u8]) {
+    length.store(0, Ordering::SeqCst);
+    for (cell, part) in words.iter().zip(bytes.chunks(8)) {
+        let mut word = [0; 8];
+        word[..part.len()].copy_from_slice(part);
+        cell.store(u64::from_le_bytes(word), Ordering::SeqCst);
+    }
+    length.store(bytes.len() as u32, Ordering::SeqCst);
+}
+
+/// Copies bytes from words into a space of their size.
+fn get<'a>(length: &AtomicU32, words: &[AtomicU64], space: &'a mut [u8]) -> &'a [u8] {
+    let length = (length.load(Ordering::SeqCst) as usize).min(space.len());
+    for (cell, part) in words.iter().zip(space.chunks_mut(8)) {
+        part.copy_from_slice(&cell.load(Ordering::SeqCst).to_le_bytes());
+    }
+    &space[..length]
 }
 
 /// The mapping of a shared file; it stays to the end of the process, because threads of the server

@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::parking::Bell;
-use crate::region::{HashMark, Mapping, ServerState};
+use crate::region::{CARRIED_BYTES, HashMark, Mapping, ServerState};
 use crate::{RingReader, RingWriter};
 
 /// The server's side of one region. It stays mapped to the end of the process.
@@ -118,6 +118,20 @@ impl ServerSide {
     }
 
     /// Leaves the reason for which a process of the server ends, cut at
+    /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
+    ///
+    /// # Panics
+    /// When there are more than [`CARRIED_BYTES`].
+    pub fn put_carried(self, bytes: &[u8]) {
+        self.0.region().put_carried(bytes);
+    }
+
+    /// Copies into `space` the bytes that the program before this one left. Empty: this program is
+    /// the first one.
+    pub fn carried(self, space: &mut [u8; CARRIED_BYTES]) -> &[u8] {
+        self.0.region().carried(space)
+    }
+
     /// [`TROUBLE_BYTES`](crate::region::TROUBLE_BYTES). It outlives the process.
     pub fn put_trouble(self, text: &[u8]) {
         self.0.region().put_trouble(text);

@@ -16,13 +16,13 @@ use super::describe;
 const FILE_BYTES_READ_MAX: u64 = 256 << 20;
 /// The file's name in the data directory.
 const NAME: &str = "digests";
-/// What the file begins with. It changes with the format, and with what a digest says.
+/// The number that the file begins with. It changes with the format, and with what a digest says.
 const VERSION: u32 = 1;
 /// A file that changed less than this before it was read may change again without a trace in its
 /// times, whose steps are coarse; it is read again at the next start.
 const SETTLED_NS: i128 = 1_000_000_000;
 
-/// What tells one state of a file from another, without reading it.
+/// The marks that tell one state of a file from another, without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 struct FileState {
     device: u64,

@@ -28,7 +28,7 @@ struct Directory {
     directories: Vec<PathBuf>,
 }
 
-/// What a file contributes.
+/// The contribution of a file.
 struct FileDigest {
     content: [u8; 32],
     /// Servers tell it to their clients (`Last-Modified`, `ETag`), so it is a part of the base:

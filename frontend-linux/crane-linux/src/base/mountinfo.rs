@@ -1,4 +1,4 @@
-//! What is mounted where, as the kernel lists it (proc(5), mountinfo).
+//! The mounts of this host, as the kernel lists it (proc(5), mountinfo).
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -101,6 +101,10 @@ impl<H: Host> Driver<H> {
                  not replicated, and no client reaches it; let the program that is given after -- \
                  serve by itself, in the foreground, without starting another one"
             );
+            if !self.clients.listens() {
+                // It does what was to be replicated, and only for itself.
+                return self.fail(text);
+            }
             self.find(FindingKind::Unannounced(*port), Finding { text, is_fault: true });
         }
     }

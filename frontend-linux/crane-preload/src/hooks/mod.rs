@@ -5,6 +5,7 @@ mod barrier;
 pub(crate) mod cancel;
 mod condition;
 mod epoll;
+mod exec;
 mod files;
 mod lock;
 pub(crate) mod lookup;

@@ -1,0 +1,427 @@
+//! exec(3): the process that takes part goes on as another program.
+//!
+//! The file that will run, for each of the functions, is looked for and looked at first: it must
+//! be one that loads this library, or the process ends with a reason. What it holds goes into the
+//! schedule hash, because it is not a part of the base.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::atomic::Ordering;
+
+use crane_shm::sys;
+
+use crate::errno;
+use crate::kept::Variable;
+use crate::successor;
+use crate::trouble;
+use crate::turn::{self, Call, Held, begin};
+use crate::words::{PathSpace, Pointers, Words, words};
+use crate::world::{PROCESS, World};
+
+/// Exit status of a server that cannot go on as another program: `EX_UNAVAILABLE` of sysexits(3).
+const CANNOT_GO_ON: u8 = 69;
+/// `#!` lines that lead to each other, as in the kernel (execve(2)).
+const INTERPRETERS_MAX: u32 = 5;
+/// The bytes of a file that tell its format: a `#!` line (execve(2)), or ELF's headers.
+const HEAD_BYTES: usize = 4096;
+/// The shell that runs files without a format.
+const SHELL: &CStr = c"/bin/sh";
+
+unsafe extern "C" {
+    static environ: Words;
+}
+
+/// A file that is to run.
+enum ImageKind {
+    /// It loads this library.
+    Loads,
+    /// It has no format: a shell's script (exec(3)).
+    Script,
+    /// It cannot be run, for the kernel to say why.
+    Unfit,
+}
+
+/// Ends the process: it cannot go on replicated as this program.
+fn refuse(path: &CStr, why: &str) -> ! {
+    let path = path.to_str().unwrap_or("another program");
+    trouble::end_with(
+        CANNOT_GO_ON,
+        format_args!(
+            "the server starts {path} in its own place, {why}; give a program after -- that serves \
+             by itself"
+        ),
+    )
+}
+
+/// Looks at a file that is to run: `#!` lines lead on to their interpreters. What the files hold
+/// goes into the schedule hash.
+fn look_at(world: &mut World, path: &CStr, depth: u32) -> ImageKind {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    let arguments = [path.as_ptr() as usize, flags as usize, 0, 0, 0, 0];
+    // SAFETY: the path is a live string.
+    let opened = sys::checked(unsafe { sys::syscall(libc::SYS_open, arguments) });
+    let Ok(file) = opened else { return ImageKind::Unfit };
+    let file = file as i32;
+    let mut head = [0; HEAD_BYTES];
+    let length = sys::read(file, &mut head).unwrap_or(0);
+    digest(world, path, file, &head[..length]);
+    // Nothing can be done about a close that fails.
+    let _ = sys::close(file);
+    let head = &head[..length];
+    if let Some(line) = head.strip_prefix(b"#!") {
+        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
+        let interpreter = words.next().and_then(|word| PathSpace::join(b"", word));
+        return match interpreter {
+            Some(_) if depth == INTERPRETERS_MAX => ImageKind::Unfit,
+            Some(interpreter) => look_at(world, interpreter.as_c_str(), depth + 1),
+            None => ImageKind::Unfit,
+        };
+    }
+    if !head.starts_with(b"\x7fELF") {
+        return if depth == 0 && is_text(head) { ImageKind::Script } else { ImageKind::Unfit };
+    }
+    match is_dynamic(head) {
+        Some(true) => ImageKind::Loads,
+        Some(false) => refuse(path, "which is linked statically, so crane cannot be in it"),
+        None => refuse(path, "which is no program for x86-64"),
+    }
+}
+
+/// As shells tell a script from a program that is damaged: its first line has no zero byte.
+fn is_text(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    !line.contains(&0)
+}
+
+/// Returns whether an ELF file asks for a dynamic linker (elf(5)); `None`: for another machine.
+fn is_dynamic(head: &[u8]) -> Option<bool> {
+    const CLASS_64: u8 = 2;
+    const X86_64: u16 = 62;
+    const INTERPRETER: u32 = 3;
+    let short = |at: usize| Some(u16::from_le_bytes(*head.get(at..)?.first_chunk()?));
+    let long = |at: usize| Some(u64::from_le_bytes(*head.get(at..)?.first_chunk()?));
+    if head.get(4) != Some(&CLASS_64) || short(18) != Some(X86_64) {
+        return None;
+    }
+    let (table, size, count) = (long(32)? as usize, short(54)? as usize, short(56)? as usize);
+    let mut entries = (0..count).filter_map(|number| {
+        let entry = head.get(table.checked_add(size.checked_mul(number)?)?..)?;
+        Some(u32::from_le_bytes(*entry.first_chunk()?))
+    });
+    Some(entries.any(|kind| kind == INTERPRETER))
+}
+
+/// Puts the path and what the file holds into the schedule hash.
+fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
+    world.run.schedule.put_bytes(path.to_bytes());
+    world.run.schedule.put_bytes(head);
+    loop {
+        let World { run, copy, .. } = world;
+        match sys::read(file, copy) {
+            Ok(0) | Err(_) => return,
+            Ok(length) => run.schedule.put_bytes(&copy[..length]),
+        }
+    }
+}
+
+/// Finds a file as execvp does (exec(3)), and calls `each` with its path until that is done.
+fn search<T>(name: &CStr, mut each: impl FnMut(&CStr) -> Option<T>) -> Result<T, c_int> {
+    if name.is_empty() {
+        return Err(libc::ENOENT);
+    }
+    if name.to_bytes().contains(&b'/') {
+        return each(name).ok_or(libc::ENOENT);
+    }
+    // SAFETY: the environment is an array that ends with a null pointer, or null.
+    let mut variables = unsafe { words(environ) };
+    let path = variables.find_map(|word| {
+        // SAFETY: a string of the environment.
+        unsafe { CStr::from_ptr(word) }.to_bytes().strip_prefix(b"PATH=")
+    });
+    let mut denied = false;
+    for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
+        let directory = if directory.is_empty() { b"." } else { directory };
+        let Some(path) = PathSpace::join(directory, name.to_bytes()) else { continue };
+        let arguments = [path.as_c_str().as_ptr() as usize, libc::X_OK as usize, 0, 0, 0, 0];
+        // SAFETY: the path is a live string.
+        match sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }) {
+            Ok(_) => {}
+            Err(error) => {
+                denied |= error == libc::EACCES;
+                continue;
+            }
+        }
+        if let Some(found) = each(path.as_c_str()) {
+            return Ok(found);
+        }
+    }
+    Err(if denied { libc::EACCES } else { libc::ENOENT })
+}
+
+/// The real execve.
+///
+/// # Safety
+/// As execve(2).
+unsafe fn execve_now(path: &CStr, arguments: Words, environment: Words) -> c_int {
+    let arguments = [path.as_ptr() as usize, arguments as usize, environment as usize, 0, 0, 0];
+    // SAFETY: the caller's duty.
+    match sys::checked(unsafe { sys::syscall(libc::SYS_execve, arguments) }) {
+        Ok(_) => 0,
+        Err(error) => error,
+    }
+}
+
+/// Becomes another program, which takes part. Returns the error.
+///
+/// # Safety
+/// As execve(2).
+unsafe fn go_on_as(held: &mut Held, path: &CStr, arguments: Words, environment: Words) -> c_int {
+    let world = held.world();
+    let program = look_at(world, path, 0);
+    if let ImageKind::Unfit = program {
+        // The kernel refuses it, or it would be one that `look_at` could not read, and would run
+        // without the library: that is refused here.
+        // SAFETY: the caller's string.
+        let error = unsafe { access_error(path) };
+        return error;
+    }
+    if let Err(why) = successor::leave(world) {
+        refuse(path, why);
+    }
+    world.descriptors.give_channels_to_kernel();
+    world.output.flush();
+    let own = &world.own;
+    // SAFETY: the caller's array.
+    let count = unsafe { words(environment) }.count();
+    let mut variables = match Pointers::new(count + 4) {
+        Ok(variables) => variables,
+        Err(error) => return error,
+    };
+    // SAFETY: the caller's array and its strings.
+    for word in unsafe { words(environment) } {
+        // SAFETY: a string of the caller's.
+        let bytes = unsafe { CStr::from_ptr(word) }.to_bytes();
+        let is_own = [&own.preload, &own.region, &own.wake].iter().any(|variable| {
+            let name = variable.bytes().split_inclusive(|byte| *byte == b'=').next();
+            name.is_some_and(|name| bytes.starts_with(name))
+        });
+        // Another library to load comes behind ours.
+        if let Some(other) = bytes.strip_prefix(b"LD_PRELOAD=").filter(|other| !other.is_empty()) {
+            world.joined = Variable::new(own.preload.bytes(), b":")
+                .and_then(|ours| Variable::new(ours.bytes(), other));
+        } else if !is_own {
+            variables.push(word);
+        }
+    }
+    let preload = world.joined.as_ref().unwrap_or(&own.preload);
+    for variable in [preload, &own.region, &own.wake] {
+        variables.push(variable.as_c_str().as_ptr());
+    }
+    let environment = variables.end();
+    let error = match program {
+        ImageKind::Script => {
+            // SAFETY: the caller's array.
+            let count = unsafe { words(arguments) }.count();
+            let Ok(mut list) = Pointers::new(count + 3) else { return libc::ENOMEM };
+            list.push(SHELL.as_ptr());
+            list.push(path.as_ptr());
+            // SAFETY: the caller's array.
+            unsafe { words(arguments) }.skip(1).for_each(|word| list.push(word));
+            look_at(world, SHELL, 1);
+            // SAFETY: live strings and arrays that end with null pointers.
+            unsafe { execve_now(SHELL, list.end(), environment) }
+        }
+        // SAFETY: the caller's duty; our array ends with a null pointer.
+        _ => unsafe { execve_now(path, arguments, environment) },
+    };
+    successor::take_back(world);
+    error
+}
+
+/// Returns why a file cannot be run: as the kernel says, or because it cannot be read here.
+///
+/// # Safety
+/// The path is a live string.
+unsafe fn access_error(path: &CStr) -> c_int {
+    let arguments = [path.as_ptr() as usize, libc::X_OK as usize, 0, 0, 0, 0];
+    // SAFETY: a live string.
+    match sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }) {
+        Ok(_) => libc::ENOEXEC,
+        Err(error) => error,
+    }
+}
+
+/// Carries out one of exec(3)'s functions. Returns -1, if at all.
+///
+/// # Safety
+/// As exec(3).
+unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environment: Words) -> c_int {
+    // SAFETY: the caller's string.
+    let name = unsafe { CStr::from_ptr(name) };
+    let Some(mut held) = begin(Call::Exec, 0) else {
+        if turn::is_unknown_thread() && PROCESS.load(Ordering::Relaxed) == sys::pid() {
+            refuse(name, "from a thread that crane does not know");
+        }
+        // A child takes no part: it runs whatever it likes, without the library.
+        let each = |path: &CStr| {
+            // SAFETY: the caller's duty.
+            let error = unsafe { exec_plainly(path, arguments, environment) };
+            (error != libc::ENOENT && error != libc::ENOTDIR).then_some(error)
+        };
+        let outcome = if searches { search(name, each) } else { Ok(plain(name, each)) };
+        errno::set(outcome.unwrap_or_else(|error| error));
+        return -1;
+    };
+    // SAFETY: the caller's duty.
+    let mut each = |path: &CStr| Some(unsafe { go_on_as(&mut held, path, arguments, environment) });
+    let outcome =
+        if searches { search(name, each) } else { Ok(each(name).expect("it gives an error")) };
+    held.end();
+    errno::set(outcome.unwrap_or_else(|error| error));
+    -1
+}
+
+fn plain(name: &CStr, mut each: impl FnMut(&CStr) -> Option<c_int>) -> c_int {
+    each(name).unwrap_or(libc::ENOENT)
+}
+
+/// As exec(3) without us: a file without a format is a shell's script.
+///
+/// # Safety
+/// As exec(3).
+unsafe fn exec_plainly(path: &CStr, arguments: Words, environment: Words) -> c_int {
+    // SAFETY: the caller's duty.
+    let error = unsafe { execve_now(path, arguments, environment) };
+    if error != libc::ENOEXEC {
+        return error;
+    }
+    // SAFETY: the caller's array.
+    let count = unsafe { words(arguments) }.count();
+    let Ok(mut list) = Pointers::new(count + 3) else { return libc::ENOMEM };
+    list.push(SHELL.as_ptr());
+    list.push(path.as_ptr());
+    // SAFETY: the caller's array.
+    unsafe { words(arguments) }.skip(1).for_each(|word| list.push(word));
+    // SAFETY: live strings and arrays that end with null pointers.
+    unsafe { execve_now(SHELL, list.end(), environment) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execve(path: *const c_char, arguments: Words, environment: Words) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe { exec(path, false, arguments, environment) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execv(path: *const c_char, arguments: Words) -> c_int {
+    // SAFETY: the caller's arguments; libc's environment.
+    unsafe { exec(path, false, arguments, environ) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvp(name: *const c_char, arguments: Words) -> c_int {
+    // SAFETY: the caller's arguments; libc's environment.
+    unsafe { exec(name, true, arguments, environ) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execvpe(name: *const c_char, arguments: Words, environment: Words) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe { exec(name, true, arguments, environment) }
+}
+
+/// The path of an open file, for fexecve(3) and execveat(2).
+fn path_of(descriptor: c_int) -> Option<PathSpace> {
+    let mut digits = [0; 12];
+    let mut at = digits.len();
+    let mut left = u32::try_from(descriptor).ok()?;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    PathSpace::join(b"/proc/self/fd", &digits[at..])
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fexecve(descriptor: c_int, arguments: Words, environment: Words) -> c_int {
+    let Some(path) = path_of(descriptor) else {
+        errno::set(libc::EINVAL);
+        return -1;
+    };
+    // SAFETY: a live path; the caller's arrays.
+    unsafe { exec(path.as_c_str().as_ptr(), false, arguments, environment) }
+}
+
+/// The variadic functions: their words are in registers first, then on the stack, and the thunks
+/// below pass where.
+///
+/// # Safety
+/// Called by the thunks alone: `registers` leads to the words in registers, the first of which is
+/// the argument behind the name, and `stack` to the rest. A null pointer ends them.
+unsafe extern "C" fn exec_list(
+    name: *const c_char,
+    registers: Words,
+    stack: Words,
+    form: u32,
+) -> c_int {
+    const IN_REGISTERS: usize = 5;
+    // SAFETY: the thunk's duty.
+    let word = |number: usize| unsafe {
+        match number.checked_sub(IN_REGISTERS) {
+            None => *registers.add(number),
+            Some(number) => *stack.add(number),
+        }
+    };
+    let count = (0..).find(|number| word(*number).is_null()).expect("a null pointer ends them");
+    let mut list = match Pointers::new(count + 1) {
+        Ok(list) => list,
+        Err(error) => {
+            errno::set(error);
+            return -1;
+        }
+    };
+    (0..count).for_each(|number| list.push(word(number)));
+    // SAFETY: libc's environment, or the array behind the words (execle).
+    let environment =
+        unsafe { if form == EXECLE { word(count + 1).cast::<*const c_char>() } else { environ } };
+    // SAFETY: live strings and arrays that end with null pointers.
+    unsafe { exec(name, form == EXECLP, list.end(), environment) }
+}
+
+const EXECL: u32 = 0;
+const EXECLP: u32 = 1;
+const EXECLE: u32 = 2;
+
+macro_rules! variadic {
+    ($name:ident, $form:expr) => {
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() -> c_int {
+            // The System V ABI: five words in registers behind the name, pushed in their order;
+            // the others are behind the return address. The stack is aligned for the call.
+            core::arch::naked_asm!(
+                "push r9",
+                "push r8",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "mov rsi, rsp",
+                "lea rdx, [rsp + 48]",
+                "mov ecx, {form}",
+                "call {list}",
+                "add rsp, 40",
+                "ret",
+                form = const $form,
+                list = sym exec_list,
+            )
+        }
+    };
+}
+
+variadic!(execl, EXECL);
+variadic!(execlp, EXECLP);
+variadic!(execle, EXECLE);

@@ -1,0 +1,84 @@
+//! Things that a program keeps of its own start, for one that may take its place.
+
+use std::ffi::CStr;
+
+use crane_shm::region::CARRIED_BYTES;
+
+/// The longest variable of the daemon's, with its name and its zero byte.
+const VARIABLE_BYTES: usize = 4200;
+/// The longest genesis entry: it is carried with what is left of the space.
+pub(crate) const GENESIS_BYTES: usize = CARRIED_BYTES - 512;
+
+/// The names of the daemon's variables, with their `=`.
+pub(crate) const REGION: &[u8] = b"CRANE_REGION=";
+pub(crate) const WAKE: &[u8] = b"CRANE_WAKE=";
+pub(crate) const PRELOAD: &[u8] = b"LD_PRELOAD=";
+
+/// The daemon's variables in the environment, as `NAME=VALUE`.
+pub(crate) struct OwnVariables {
+    /// `LD_PRELOAD`: this library.
+    pub preload: Variable,
+    /// The shared memory.
+    pub region: Variable,
+    /// The pipe by which the daemon is woken.
+    pub wake: Variable,
+}
+
+impl OwnVariables {
+    /// The variables of these values; `None` if one is too long.
+    pub(crate) fn new(preload: &[u8], region: &[u8], wake: &[u8]) -> Option<Self> {
+        Some(Self {
+            preload: Variable::new(PRELOAD, preload)?,
+            region: Variable::new(REGION, region)?,
+            wake: Variable::new(WAKE, wake)?,
+        })
+    }
+}
+
+/// A variable in a copy of our own: a program may write over its environment.
+pub(crate) struct Variable {
+    bytes: [u8; VARIABLE_BYTES],
+    length: usize,
+}
+
+impl Variable {
+    /// A variable of this name (with `=`) and value; `None` if it is too long.
+    pub(crate) fn new(name: &[u8], value: &[u8]) -> Option<Self> {
+        let length = name.len() + value.len();
+        let mut bytes = [0; VARIABLE_BYTES];
+        (length < VARIABLE_BYTES).then_some(())?;
+        bytes[..name.len()].copy_from_slice(name);
+        bytes[name.len()..length].copy_from_slice(value);
+        Some(Self { bytes, length })
+    }
+
+    /// The name and the value.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The same as a string of C.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_with_nul(&self.bytes[..=self.length]).expect("no zero byte inside")
+    }
+}
+
+/// The genesis entry, for the programs that come later.
+pub(crate) struct KeptGenesis {
+    bytes: [u8; GENESIS_BYTES],
+    length: usize,
+}
+
+impl KeptGenesis {
+    /// Keeps an encoded entry; `None` if it is too long.
+    pub(crate) fn new(encoded: &[u8]) -> Option<Self> {
+        let mut bytes = [0; GENESIS_BYTES];
+        bytes.get_mut(..encoded.len())?.copy_from_slice(encoded);
+        Some(Self { bytes, length: encoded.len() })
+    }
+
+    /// The encoded entry.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}

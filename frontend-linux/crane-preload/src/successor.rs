@@ -1,0 +1,62 @@
+//! The way from a program to the one that takes its place by exec(3).
+//!
+//! A launcher, a `#!` script or a shell that ends in `exec` is not the server, but becomes it. So
+//! the process that takes part goes on taking part: what is agreed so far ([`Carried`]) waits in
+//! the shared memory for the next program, whose environment leads it there as the first one's did.
+
+use crane_core::execution::Carried;
+use crane_shm::ServerSide;
+use crane_shm::region::CARRIED_BYTES;
+use serde::{Deserialize, Serialize};
+
+use crate::kept::KeptGenesis;
+use crate::world::World;
+
+/// The legacy of one program for the next; the genesis entry follows it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Legacy {
+    /// The execution.
+    pub run: Carried,
+    /// The programs that came before the next one.
+    pub predecessors: u32,
+    /// The next port for a socket that binds to none.
+    pub next_port: u16,
+}
+
+/// Leaves what the next program goes on from.
+///
+/// # Errors
+/// Why there cannot be a next one.
+pub(crate) fn leave(world: &World) -> Result<(), &'static str> {
+    let run = world.run.carry().ok_or("it has sockets open, which the next program would lose")?;
+    let legacy = Legacy { run, predecessors: world.predecessors + 1, next_port: world.next_port };
+    let mut space = [0; CARRIED_BYTES];
+    let length = postcard::to_slice(&legacy, &mut space).map_err(|_| "no space for it")?.len();
+    let genesis = world.genesis.bytes();
+    let rest = space.get_mut(length..length + genesis.len()).ok_or("no space for its genesis")?;
+    rest.copy_from_slice(genesis);
+    world.region.put_carried(&space[..length + genesis.len()]);
+    Ok(())
+}
+
+/// Takes back what was left: there is no next program after all.
+pub(crate) fn take_back(world: &World) {
+    world.region.put_carried(&[]);
+}
+
+/// Takes what the program before has left, if there was one, and the genesis entry.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn inherit(region: ServerSide) -> Result<Option<(Legacy, KeptGenesis)>, &'static str> {
+    let mut space = [0; CARRIED_BYTES];
+    let bytes = region.carried(&mut space);
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let (legacy, genesis) =
+        postcard::take_from_bytes(bytes).map_err(|_| "the program before left nothing whole")?;
+    let genesis = KeptGenesis::new(genesis).ok_or("the genesis entry is too long")?;
+    region.put_carried(&[]);
+    Ok(Some((legacy, genesis)))
+}
