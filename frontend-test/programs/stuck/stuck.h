@@ -64,7 +64,7 @@ __attribute__((unused)) static void fill(int fd) {
     MUST(fcntl(fd, F_SETFL, 0) == 0);
 }
 
-/* Says in a thread that a stick() starts that it is not the one that sticks: names are inherited. */
+/* Names a thread that a stick() starts: it would inherit the name of the one that sticks. */
 __attribute__((unused)) static void be_another(void) {
     pthread_setname_np(pthread_self(), "another");
 }
