@@ -14,7 +14,6 @@ static void odd(void) {
     struct pollfd wanted = {fd, POLLIN | POLLOUT, 0};
     SHOW(poll(&wanted, 1, 1000));
     say("hup %d\n", !!(wanted.revents & POLLHUP));
-    SHOW(shutdown(fd, SHUT_RDWR));
     close(fd);
     fd = taken();
     SHOW(shutdown(fd, SHUT_WR));
