@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crane_test::e2e::programs::{self, Expect, Running, Stuck, compiled, echoes};
 
@@ -99,7 +102,13 @@ fn launchers_end_in_the_server() {
     for launcher in programs::launchers() {
         let at = port();
         let command = launcher.command(&[server.clone(), at.to_string()]);
-        let mut child = Command::new(&command[0]).args(&command[1..]).spawn().expect("a launcher");
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a launcher");
         let since = Instant::now();
         let stream = loop {
             match TcpStream::connect(("127.0.0.1", at)) {
@@ -111,9 +120,9 @@ fn launchers_end_in_the_server() {
         let answers = stream.is_some_and(|stream| {
             stream.set_read_timeout(Some(BOUND)).is_ok() && echoes(&stream, "launched\n")
         });
-        // SIGTERM, which `timeout` passes on to its child.
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("its end");
+        // The whole group: `timeout` has a child, which must not outlive it.
+        let group = Pid::from_child(&child);
+        kill_process_group(group, Signal::KILL).expect("its end");
         child.wait().expect("its status");
         assert!(answers, "{}: the server does not answer", launcher.name);
     }
