@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crane_test::e2e::programs::{self, Expect, Running, Stuck, compiled, echoes};
@@ -173,14 +175,17 @@ fn numbers_of_calls() -> Vec<(String, String)> {
     header.lines().filter_map(read).collect()
 }
 
-/// Returns a port at which nobody listens, and that no other program of these tests has had. It is
-/// tried by a connection: a listener would live on in a child that is about to be another image.
+/// Returns a port at which nobody listens, at any address, and that no other program of these tests
+/// has had. It is tried by a bind without a listener: a listener would live on in a child that is
+/// about to be another image, and take the program's first connection.
 fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 10000 + u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+    let base = 10000 + u16::try_from(std::process::id() % 20).expect("below 20") * 1000;
     loop {
         let at = base + NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpStream::connect(("127.0.0.1", at)).is_err() {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        set_socket_reuseaddr(&socket, true).expect("an address that can be used again");
+        if bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, at)).is_ok() {
             return at;
         }
     }
