@@ -4,6 +4,7 @@
 //!
 //! * [`machine`]: only one group at a time on this computer; scratch folders, addresses, ports;
 //! * [`program`]: the server programs, their arguments and their files;
+//! * [`programs`]: small programs that stick, or make odd calls: lists, compiled forms;
 //! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
 //! * [`status`]: what `crane-linux status --json` says, parsed;
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should
@@ -39,6 +40,7 @@ pub mod native;
 pub mod odd;
 pub mod probe;
 pub mod program;
+pub mod programs;
 pub mod racy;
 pub mod resp;
 pub mod sizes;

@@ -1,0 +1,207 @@
+/*
+ * What each odd program shares. A program prints what its calls returned, and nothing that differs
+ * between two native runs, so that its native transcript is the reference. It is started as
+ *
+ *     PROGRAM PORT           with its peer, if it has one, in a thread of its own
+ *     PROGRAM PORT server    without its peer
+ *     PROGRAM PORT peer      only its peer, which prints nothing
+ *
+ * and ends with status 0. A program without a listener of its own gets one that nobody uses:
+ * to us, only a program that listens is a server.
+ *
+ * Before including this file a program may define PEER (it has `static void peer(void)`) and
+ * OWN_LISTENER (it opens its listeners itself). The first line of each program is `// kind: ...`.
+ */
+#ifndef ODD_H
+#define ODD_H
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define UNUSED __attribute__((unused))
+
+static void odd(void);
+#ifdef PEER
+static void peer(void);
+#endif
+
+/* The port of the program, and its listener unless it opens its own. */
+static int port, listener = -1;
+
+/* Ends the program when something fails that is no part of the transcript. */
+#define MUST(condition) do { if (!(condition)) { \
+    fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno)); \
+    _exit(3); } } while (0)
+
+static UNUSED void say(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    fflush(stdout);
+}
+
+static UNUSED void show(const char *what, long result, int error, int hide) {
+    if (result < 0) say("%s: %s\n", what, strerrorname_np(error));
+    else if (hide) say("%s: ok\n", what);
+    else say("%s: %ld\n", what, result);
+}
+
+/* Prints a call and what it returned, or its error. */
+#define SHOW(call) do { long result_ = (long)(call); show(#call, result_, errno, 0); } while (0)
+/* As SHOW, for numbers that may differ: descriptors, processes. */
+#define OK(call) do { long result_ = (long)(call); show(#call, result_, errno, 1); } while (0)
+/* As SHOW, for calls that return an error number. */
+#define CODE(call) do { int code_ = (call); \
+    say("%s: %s\n", #call, code_ ? strerrorname_np(code_) : "0"); } while (0)
+
+/* Opens a listener at the program's port; `family` is AF_INET or AF_INET6. */
+static UNUSED int listen_at(int family, int at_port) {
+    int fd = socket(family, SOCK_STREAM, 0), one = 1;
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(at_port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(at_port)};
+    MUST(fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0);
+    if (family == AF_INET) MUST(bind(fd, (struct sockaddr *)&v4, sizeof v4) == 0);
+    else MUST(bind(fd, (struct sockaddr *)&v6, sizeof v6) == 0);
+    MUST(listen(fd, 1024) == 0);
+    return fd;
+}
+
+static UNUSED int taken(void) {
+    int fd = accept(listener, NULL, NULL);
+    MUST(fd >= 0);
+    return fd;
+}
+
+/* Connects to the program's port of the loopback, as soon as it listens. */
+static UNUSED int dial_port(int at_port) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(at_port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (int i = 0; i < 1000; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+        MUST(fd >= 0);
+        if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0) {
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+            return fd;
+        }
+        close(fd);
+        usleep(10000);
+    }
+    MUST(!"connected within 10 s");
+    return -1;
+}
+
+static UNUSED int dial(void) { return dial_port(port); }
+
+/* Sends all of a text, or fails. */
+static UNUSED void put(int fd, const char *text) {
+    size_t size = strlen(text);
+    while (size > 0) {
+        ssize_t sent = send(fd, text, size, MSG_NOSIGNAL);
+        MUST(sent > 0);
+        text += sent;
+        size -= sent;
+    }
+}
+
+/* Reads exactly as many bytes, or fails. */
+static UNUSED void get(int fd, char *bytes, size_t size) {
+    while (size > 0) {
+        ssize_t got = read(fd, bytes, size);
+        MUST(got > 0);
+        bytes += got;
+        size -= got;
+    }
+}
+
+/* Waits for one byte that the other side sends as a sign. */
+static UNUSED void await_sign(int fd) {
+    char byte;
+    get(fd, &byte, 1);
+}
+
+/* Reads until the other side ends, and returns how many bytes came. */
+static UNUSED long drain(int fd) {
+    static char bytes[65536];
+    long sum = 0;
+    for (;;) {
+        ssize_t got = read(fd, bytes, sizeof bytes);
+        if (got <= 0) return sum;
+        sum += got;
+    }
+}
+
+static UNUSED void handle(int number, void (*handler)(int), int flags) {
+    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+    MUST(sigaction(number, &action, NULL) == 0);
+}
+
+/* Raises a signal in a while, in this process. */
+static UNUSED void alarm_in(int milliseconds) {
+    struct itimerval timer = {.it_value = {milliseconds / 1000, milliseconds % 1000 * 1000}};
+    MUST(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+}
+
+static UNUSED void start(pthread_t *thread, void *(*routine)(void *), void *argument) {
+    MUST(pthread_create(thread, NULL, routine, argument) == 0);
+}
+
+#ifdef PEER
+static void *peer_thread(void *argument) {
+    peer();
+    return argument;
+}
+#endif
+
+int main(int count, char **arguments) {
+    port = count > 1 ? atoi(arguments[1]) : 7000;
+    const char *role = count > 2 ? arguments[2] : "";
+    if (!strcmp(role, "peer")) {
+#ifdef PEER
+        peer();
+#endif
+        return 0;
+    }
+#ifndef OWN_LISTENER
+    listener = listen_at(AF_INET, port);
+#endif
+#ifdef PEER
+    pthread_t thread;
+    int own = strcmp(role, "server") != 0;
+    if (own) start(&thread, peer_thread, NULL);
+    odd();
+    if (own) pthread_join(thread, NULL);
+#else
+    odd();
+#endif
+    return 0;
+}
+
+#endif

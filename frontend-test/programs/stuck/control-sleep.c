@@ -1,0 +1,6 @@
+// call: -
+// expect: none
+// via: libc
+#include "stuck.h"
+
+static void stick(void) { sleep(4); }

@@ -1,0 +1,6 @@
+// call: pause
+// expect: in-kernel
+// via: libc
+#include "stuck.h"
+
+static void stick(void) { pause(); }
