@@ -123,3 +123,44 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
         }
     });
 }
+
+/// Limits are a part of what the server sees: the caller's do not get in, and a host whose own are
+/// too low is refused.
+#[test]
+fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
+    let machine = Machine::take("limits");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::prepare(&machine, program, 1, &[]);
+    let started = |limit: &str| {
+        let mut command = Command::new("setpriv");
+        // Without the capability to raise a hard limit, as a service in a container.
+        command.args(["--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource"]);
+        command.args(["sh", "-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]);
+        command.arg(crane_linux()).args(group.arguments(1));
+        command.current_dir(&group.program().base).stdin(Stdio::null());
+        command
+    };
+    let output = started("-n 1000").stderr(Stdio::piped()).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("hard limit of open files is 1000"), "{text}");
+    assert!(text.contains("LimitNOFILE=16384"), "{text}");
+
+    // Soft limits of the caller, below and above the group's: neither is seen.
+    let mut child = started("-S -n 256; ulimit -S -s unlimited").spawn().unwrap();
+    let limits = eventually("a server", START, || {
+        let server = group.status()?.replica(1).server_pid.ok_or("no server".to_string())?;
+        std::fs::read_to_string(format!("/proc/{server}/limits")).map_err(|error| error.to_string())
+    });
+    let row = |name: &str| -> Vec<String> {
+        let line = limits.lines().find(|line| line.starts_with(name)).expect(name);
+        line[name.len()..].split_whitespace().take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(row("Max open files"), ["16384", "16384"]);
+    assert_eq!(row("Max stack size"), ["8388608", "8388608"]);
+    assert_eq!(row("Max core file size"), ["0", "0"]);
+    let daemon = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(daemon, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -8,15 +8,8 @@ use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 
 use super::network::{self, Network};
-use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, mounts, upper};
+use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, limits, mounts, upper};
 
-/// Limits that a server sees, equal on all hosts: soft and hard.
-const LIMITS: [(libc::__rlimit_resource_t, u64); 4] = [
-    (libc::RLIMIT_NOFILE, 16 * 1024),
-    (libc::RLIMIT_STACK, 8 << 20),
-    (libc::RLIMIT_CORE, 0),
-    (libc::RLIMIT_NPROC, 32 * 1024),
-];
 const MODE_MASK: libc::mode_t = 0o022;
 /// The namespaces of a cell.
 const SPACES: libc::c_int = libc::CLONE_NEWNS
@@ -117,7 +110,7 @@ fn init(
         .map_err(|error| format!("{}: {error}", directory.display()))?;
     let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
     let image = Image::new(spec, &run)?;
-    set_limits();
+    limits::set()?;
     // SAFETY: umask and personality touch no memory.
     unsafe {
         libc::umask(MODE_MASK);
@@ -229,21 +222,6 @@ fn set_host_name() -> Result<(), String> {
     match unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) } {
         0 => Ok(()),
         _ => Err(format!("sethostname: {}", io::Error::last_os_error())),
-    }
-}
-
-/// As far as this host's own limits allow.
-fn set_limits() {
-    for (resource, wanted) in LIMITS {
-        let mut limit = libc::rlimit { rlim_cur: wanted, rlim_max: wanted };
-        // SAFETY: the kernel reads from, or writes to, a live structure.
-        unsafe {
-            if libc::setrlimit(resource, &raw const limit) != 0 {
-                libc::getrlimit(resource, &raw mut limit);
-                limit.rlim_cur = wanted.min(limit.rlim_max);
-                libc::setrlimit(resource, &raw const limit);
-            }
-        }
     }
 }
 

@@ -15,9 +15,11 @@
 //! | `upper` | a fresh layer for the server's changes |
 //! | `mounts` | the file system that the server sees |
 //! | `network` | the loopback device that the server sees |
+//! | `limits` | the resource limits that the server sees |
 //! | `launch` | the launcher and init |
 
 pub mod launch;
+mod limits;
 mod mounts;
 mod network;
 pub mod upper;
