@@ -13,6 +13,7 @@ use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Asks the server one line.
@@ -57,14 +58,14 @@ fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
             assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused), "host {id}, {host}");
         }
         let raw = format!("raw connect {} {}", hosts.address(id), served.port());
-        assert_eq!(at_server(&raw), libc_errno(rustix::io::Errno::NETUNREACH), "host {id}");
+        assert_eq!(at_server(&raw), libc_errno(Errno::NETUNREACH), "host {id}");
     }
     // The loopback device works, and leads to the cell alone.
     assert_eq!(at_server(&format!("raw connect 127.0.0.1 {port}")), "0");
     group.await_settled();
 }
 
-fn libc_errno(error: rustix::io::Errno) -> String {
+fn libc_errno(error: Errno) -> String {
     error.raw_os_error().to_string()
 }
 
@@ -163,4 +164,56 @@ fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
     let daemon = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     rustix::process::kill_process(daemon, Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// specs/CLOSED.md, by raw calls: row by row.
+#[test]
+fn the_closed_list_is_refused_with_its_answers() {
+    let machine = Machine::take("closed");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::start(&machine, program, 1, &[]);
+    let refused = |line: &str, expected: Errno| {
+        let answer = ask(group.address(1), line).unwrap();
+        assert_eq!(answer, libc_errno(expected), "{line}");
+    };
+    let mut rows = 0;
+    for row in include_str!("../../../specs/CLOSED.md").lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let Some(Ok(number)) = cells.get(1).map(|cell| cell.parse::<u32>()) else { continue };
+        let expected = match cells[3] {
+            "`ENOSYS`" => Errno::NOSYS,
+            "`EPERM`" => Errno::PERM,
+            other => panic!("{other}: {row}"),
+        };
+        refused(&format!("raw call {number} 0 0"), expected);
+        // The same by x32's number.
+        refused(&format!("raw call {} 0 0", number | 0x4000_0000), Errno::NOSYS);
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows} rows");
+    // getpid, by the table of 32-bit programs.
+    refused("raw i386 20", Errno::NOSYS);
+    // socket(family, kind): AF_PACKET, AF_INET and AF_INET6 raw, AF_XDP, AF_VSOCK.
+    for (family, kind, expected) in [
+        (17, 2, Errno::PERM),
+        (2, 3, Errno::PERM),
+        (10, 3, Errno::PERM),
+        (44, 3, Errno::AFNOSUPPORT),
+        (40, 1, Errno::AFNOSUPPORT),
+    ] {
+        refused(&format!("raw call 41 {family} {kind}"), expected);
+    }
+    let server = group.status().unwrap().replica(1).server_pid.expect("a server");
+    let status = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).expect(name);
+        line.split_whitespace().nth(1).expect(name).to_string()
+    };
+    assert_eq!(value("NoNewPrivs:"), "1");
+    assert_eq!(value("Seccomp:"), "2");
+    if rustix::process::geteuid().is_root() {
+        for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+            assert_eq!(value(set), "00000000a00405fb", "{set}");
+        }
+    }
 }

@@ -8,7 +8,9 @@ use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 
 use super::network::{self, Network};
-use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, limits, mounts, upper};
+use super::{
+    HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, closed, limits, mounts, upper,
+};
 
 const MODE_MASK: libc::mode_t = 0o022;
 /// The namespaces of a cell.
@@ -123,7 +125,7 @@ fn init(
         0 => {
             // SAFETY: setsid touches no memory. A child leads no group, so it cannot fail.
             unsafe { libc::setsid() };
-            let error = match end_with_init(namespaces) {
+            let error = match end_with_init(namespaces).and_then(|()| closed::close()) {
                 Ok(()) => image.run().to_string(),
                 Err(why) => why,
             };

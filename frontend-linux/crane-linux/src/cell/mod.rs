@@ -16,8 +16,10 @@
 //! | `mounts` | the file system that the server sees |
 //! | `network` | the loopback device that the server sees |
 //! | `limits` | the resource limits that the server sees |
+//! | `closed` | what the server may not do, and the capabilities that it keeps |
 //! | `launch` | the launcher and init |
 
+mod closed;
 pub mod launch;
 mod limits;
 mod mounts;
