@@ -1,4 +1,5 @@
-//! Whether a program can be interposed: dynamically linked, for this machine, without set-id bits.
+//! Decides whether a program can be interposed: dynamically linked, for this machine, without
+//! set-id bits.
 
 use std::fmt;
 use std::fs::File;
@@ -8,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 /// A program that can be run under the preload library.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Program {
-    /// Where it is, with all links resolved.
-    pub path: PathBuf,
-    /// What the kernel really runs: the program, or the interpreter of a script.
-    pub binary: PathBuf,
+pub(crate) struct Program {
+    /// Its path, with all links resolved.
+    pub(crate) path: PathBuf,
+    /// The file that the kernel really runs: the program, or the interpreter of a script.
+    pub(crate) binary: PathBuf,
     /// The dynamic loader that it asks for.
-    pub loader: PathBuf,
+    pub(crate) loader: PathBuf,
 }
 
 /// Why a program cannot be replicated.
 #[derive(Debug)]
-pub enum ProgramError {
+pub(crate) enum ProgramError {
     /// No file of that name.
     Missing(String),
     /// It is there, and cannot be read or run.
@@ -61,7 +62,7 @@ impl std::error::Error for ProgramError {}
 ///
 /// # Errors
 /// [`ProgramError`], which names the program.
-pub fn find(name: &str) -> Result<Program, ProgramError> {
+pub(crate) fn find(name: &str) -> Result<Program, ProgramError> {
     let path = locate(name).ok_or_else(|| ProgramError::Missing(name.to_string()))?;
     let path = path
         .canonicalize()

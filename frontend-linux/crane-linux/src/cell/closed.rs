@@ -1,4 +1,4 @@
-//! What no process of the cell may do: the closed list, as a filter of system calls, and the
+//! The closed list of what no process of the cell may do, as a filter of system calls, and the
 //! capabilities that a server keeps. specs/CLOSED.md has both for people.
 //!
 //! The list is small on purpose: these calls reach the host, or other processes, or complete work
@@ -97,7 +97,7 @@ const KIND: u32 = 24;
 /// Takes from the calling process, and from all that it starts, what the closed list names.
 ///
 /// # Errors
-/// What the system refused.
+/// Returns what the system refused.
 pub(super) fn close() -> Result<(), String> {
     drop_capabilities()?;
     // SAFETY: prctl with this option touches no memory.

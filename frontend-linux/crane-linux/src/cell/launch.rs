@@ -21,7 +21,7 @@ const SPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWNET;
 
 /// Runs the launcher: to the end of the server. Its standard input holds the [`Spec`].
-pub fn run() -> ! {
+pub(crate) fn run() -> ! {
     // SAFETY: the daemon has opened this descriptor for us.
     let mut reports = unsafe { File::from_raw_fd(REPORT_DESCRIPTOR) };
     // SAFETY: fcntl touches no memory; an exec of the program closes the descriptor.
@@ -34,7 +34,7 @@ pub fn run() -> ! {
 }
 
 fn say(reports: &mut File, report: &Report) {
-    // When nobody listens any more, the cell ends with its daemon.
+    // A failed write means that the daemon has ended, and the cell ends with it.
     let _ = reports.write_all(report.line().as_bytes());
 }
 
@@ -88,8 +88,8 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     }
 }
 
-/// Pid 1 of the cell: starts the server as pid 2, reaps what is left behind, reports the server's
-/// end, and takes all with it when it ends.
+/// Runs pid 1 of the cell: starts the server as pid 2, reaps orphans, and reports the server's end.
+/// The end of pid 1 ends the whole cell.
 fn init(
     spec: &Spec,
     namespaces: bool,
@@ -140,7 +140,7 @@ fn init(
     exit_now(0)
 }
 
-/// What execve needs, made before the fork.
+/// The arguments of execve, made before the fork.
 struct Image {
     program: CString,
     arguments: Vec<CString>,
@@ -165,7 +165,7 @@ impl Image {
         })
     }
 
-    /// Becomes the server; comes back only with an error.
+    /// Becomes the server; returns only with an error.
     fn run(&self) -> io::Error {
         let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
             words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
@@ -187,7 +187,7 @@ impl Image {
     }
 }
 
-/// Where no namespace of processes ends the server together with its init, the kernel is asked to.
+/// Asks the kernel to end the server with its init, unless a namespace of processes does so.
 fn end_with_init(namespaces: bool) -> Result<(), String> {
     if namespaces {
         return Ok(());
@@ -227,7 +227,7 @@ fn set_host_name() -> Result<(), String> {
     }
 }
 
-/// The daemon reads the server's output to its end, which must not wait for us.
+/// Closes the standard streams: the daemon reads them to their end, which must be the server's.
 fn drop_standard_streams() {
     // SAFETY: closing descriptors touches no memory; nothing in this process writes to them.
     unsafe {
@@ -250,7 +250,7 @@ fn reap_until(server: libc::pid_t) -> Report {
             };
         }
         if ended < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return Report::Failed("the server is nobody's child".to_string());
+            return Report::Failed("the server is no longer a child of its init".to_string());
         }
     }
 }
