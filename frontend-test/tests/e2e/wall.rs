@@ -1,8 +1,10 @@
 //! The wall of the cell: what the preload library does not see reaches no host, and what happens at
 //! a terminal does not reach the server.
 
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -216,4 +218,41 @@ fn the_closed_list_is_refused_with_its_answers() {
             assert_eq!(value(set), "00000000a00405fb", "{set}");
         }
     }
+}
+
+/// Debian's `nobody` may make no mount namespace, but a user namespace with a network.
+#[test]
+fn a_raw_bind_of_an_unprivileged_server_is_not_reachable() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not tried: only root can become another user");
+        return;
+    }
+    let machine = Machine::take("nobody");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::prepare(&machine, program, 1, &[]);
+    let command = machine.folder().join("crane");
+    std::fs::copy(crane_linux(), &command).unwrap();
+    std::fs::create_dir_all(group.data(1)).unwrap();
+    std::fs::set_permissions(group.data(1), Permissions::from_mode(0o777)).unwrap();
+    let mut child = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&command)
+        .args(group.arguments(1))
+        .current_dir(&group.program().base)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let address = group.address(1);
+    let port = address.port() + 1;
+    let listens = eventually("an answer", START, || ask(address, &format!("raw listen {port}")));
+    assert_eq!(listens, "0");
+    let status = group.status().unwrap();
+    let last_error = status.replica(1).last_error.to_string();
+    let reached = TcpStream::connect((IpAddr::from([127, 0, 0, 1]), port));
+    // A kernel that refuses user namespaces leaves the server on the host's network, and says so.
+    assert_eq!(reached.is_ok(), last_error.contains("shares this host's network"), "{last_error}");
+    assert_eq!(ask(address, "raw call 425 0 0").unwrap(), libc_errno(Errno::NOSYS));
+    let daemon = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(daemon, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
