@@ -1,8 +1,9 @@
 /*
  * A server that echoes lines through libc, and answers "raw" lines by system calls that no library
  * sees. "raw listen PORT" binds and listens at a port; "raw connect ADDRESS PORT" connects there;
- * "raw session" reports pid, process group and session; "file PATH" the first line of a file. Other
- * answers are 0 or the error number.
+ * "raw session" reports pid, process group and session; "file PATH" the first line of a file;
+ * "raw call NUMBER A B" makes a call by its number, and "raw i386 NUMBER" one of 32-bit programs.
+ * Other answers are 0 or the error number.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,6 +23,12 @@ static long raw(long number, long a, long b, long c) {
                      : "a"(number), "D"(a), "S"(b), "d"(c)
                      : "rcx", "r11", "memory");
     return result;
+}
+
+static long i386(long number) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number) : "memory", "r8", "r9", "r10", "r11");
+    return (int)result;
 }
 
 static struct sockaddr_in at(const char *host, int port) {
@@ -58,6 +65,11 @@ static int first_line(const char *path, char *space, size_t size) {
 static int answer(char *line, char *space, size_t size) {
     char host[64];
     int port;
+    long number, a, b;
+    if (sscanf(line, "raw call %ld %ld %ld", &number, &a, &b) == 3)
+        return snprintf(space, size, "%ld\n", -raw(number, a, b, 0));
+    if (sscanf(line, "raw i386 %ld", &number) == 1)
+        return snprintf(space, size, "%ld\n", -i386(number));
     if (sscanf(line, "raw listen %d", &port) == 1)
         return snprintf(space, size, "%ld\n", -raw_listen(port));
     if (sscanf(line, "raw connect %63s %d", host, &port) == 2)

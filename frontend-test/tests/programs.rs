@@ -132,7 +132,7 @@ fn launchers_end_in_the_server() {
 
 /// Natively the thread is in the call that the program names, and stays there.
 fn sticks_in(server: &Running, stuck: &Stuck, numbers: &[(String, String)]) -> Result<(), String> {
-    let call = stuck.call.as_deref().ok_or(format!("{}: names no call", stuck.name))?;
+    let call = stuck.call.as_deref().ok_or_else(|| format!("{}: names no call", stuck.name))?;
     let since = Instant::now();
     loop {
         let number = server.stuck_in().unwrap_or_default();

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::binary;
 
-/// What a stuck program does after `stick`, from its first lines.
+/// The behaviour of a stuck program after `stick`, from its first lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stuck {
     /// The file's name without its ending.
@@ -52,7 +52,7 @@ pub const STUCK_THREAD: &str = "sticky";
 pub struct Odd {
     /// The file's name without its ending.
     pub name: String,
-    /// What it tries.
+    /// The kind of call that it tries.
     pub kind: String,
     /// Whether it can be started with its peer apart.
     pub has_peer: bool,
@@ -185,10 +185,10 @@ pub struct Running {
     port: u16,
 }
 
-/// What a program that ended by itself left.
+/// The traces of a program that ended by itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// What it printed on stdout.
+    /// The text that it printed on stdout.
     pub transcript: String,
     /// Its exit status; none after a signal, or if it did not end in time.
     pub status: Option<i32>,

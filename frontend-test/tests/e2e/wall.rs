@@ -1,8 +1,10 @@
 //! The wall of the cell: what the preload library does not see reaches no host, and what happens at
 //! a terminal does not reach the server.
 
+use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Asks the server one line.
@@ -57,14 +60,14 @@ fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
             assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused), "host {id}, {host}");
         }
         let raw = format!("raw connect {} {}", hosts.address(id), served.port());
-        assert_eq!(at_server(&raw), libc_errno(rustix::io::Errno::NETUNREACH), "host {id}");
+        assert_eq!(at_server(&raw), libc_errno(Errno::NETUNREACH), "host {id}");
     }
     // The loopback device works, and leads to the cell alone.
     assert_eq!(at_server(&format!("raw connect 127.0.0.1 {port}")), "0");
     group.await_settled();
 }
 
-fn libc_errno(error: rustix::io::Errno) -> String {
+fn libc_errno(error: Errno) -> String {
     error.raw_os_error().to_string()
 }
 
@@ -122,4 +125,135 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
             false => Ok(()),
         }
     });
+}
+
+/// Limits are a part of what the server sees: the caller's do not get in, and a host whose own are
+/// too low is refused.
+#[test]
+fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
+    let machine = Machine::take("limits");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::prepare(&machine, program, 1, &[]);
+    let started = |limit: &str| {
+        let mut command = Command::new("setpriv");
+        // Without the capability to raise a hard limit, as a service in a container.
+        command.args(["--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource"]);
+        command.args(["sh", "-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]);
+        command.arg(crane_linux()).args(group.arguments(1));
+        command.current_dir(&group.program().base).stdin(Stdio::null());
+        command
+    };
+    let output = started("-n 1000").stderr(Stdio::piped()).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    assert!(text.contains("hard limit of open files is 1000"), "{text}");
+    assert!(text.contains("LimitNOFILE=16384"), "{text}");
+
+    // Soft limits of the caller, below and above the group's: neither is seen.
+    let mut child = started("-S -n 256; ulimit -S -s unlimited").spawn().unwrap();
+    let limits = eventually("a server", START, || {
+        let server =
+            group.status()?.replica(1).server_pid.ok_or_else(|| "no server".to_string())?;
+        std::fs::read_to_string(format!("/proc/{server}/limits")).map_err(|error| error.to_string())
+    });
+    let row = |name: &str| -> Vec<String> {
+        let line = limits.lines().find(|line| line.starts_with(name)).expect(name);
+        line[name.len()..].split_whitespace().take(2).map(str::to_owned).collect()
+    };
+    assert_eq!(row("Max open files"), ["16384", "16384"]);
+    assert_eq!(row("Max stack size"), ["8388608", "8388608"]);
+    assert_eq!(row("Max core file size"), ["0", "0"]);
+    let daemon = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(daemon, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// specs/CLOSED.md, by raw calls: row by row.
+#[test]
+fn the_closed_list_is_refused_with_its_answers() {
+    let machine = Machine::take("closed");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::start(&machine, program, 1, &[]);
+    let refused = |line: &str, expected: Errno| {
+        let answer = ask(group.address(1), line).unwrap();
+        assert_eq!(answer, libc_errno(expected), "{line}");
+    };
+    let mut rows = 0;
+    for row in include_str!("../../../specs/CLOSED.md").lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let Some(Ok(number)) = cells.get(1).map(|cell| cell.parse::<u32>()) else { continue };
+        let expected = match cells[3] {
+            "`ENOSYS`" => Errno::NOSYS,
+            "`EPERM`" => Errno::PERM,
+            other => panic!("{other}: {row}"),
+        };
+        refused(&format!("raw call {number} 0 0"), expected);
+        // The same by x32's number.
+        refused(&format!("raw call {} 0 0", number | 0x4000_0000), Errno::NOSYS);
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows} rows");
+    // getpid, by the table of 32-bit programs.
+    refused("raw i386 20", Errno::NOSYS);
+    // socket(family, kind): AF_PACKET, AF_INET and AF_INET6 raw, AF_XDP, AF_VSOCK.
+    for (family, kind, expected) in [
+        (17, 2, Errno::PERM),
+        (2, 3, Errno::PERM),
+        (10, 3, Errno::PERM),
+        (44, 3, Errno::AFNOSUPPORT),
+        (40, 1, Errno::AFNOSUPPORT),
+    ] {
+        refused(&format!("raw call 41 {family} {kind}"), expected);
+    }
+    let server = group.status().unwrap().replica(1).server_pid.expect("a server");
+    let status = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).expect(name);
+        line.split_whitespace().nth(1).expect(name).to_string()
+    };
+    assert_eq!(value("NoNewPrivs:"), "1");
+    assert_eq!(value("Seccomp:"), "2");
+    if rustix::process::geteuid().is_root() {
+        for set in ["CapPrm:", "CapEff:", "CapBnd:"] {
+            assert_eq!(value(set), "00000000a00405fb", "{set}");
+        }
+    }
+}
+
+/// Debian's `nobody` may make no mount namespace, but a user namespace with a network.
+#[test]
+fn a_raw_bind_of_an_unprivileged_server_is_not_reachable() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not tried: only root can become another user");
+        return;
+    }
+    let machine = Machine::take("nobody");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::prepare(&machine, program, 1, &[]);
+    let command = machine.folder().join("crane");
+    std::fs::copy(crane_linux(), &command).unwrap();
+    std::fs::create_dir_all(group.data(1)).unwrap();
+    std::fs::set_permissions(group.data(1), Permissions::from_mode(0o777)).unwrap();
+    let mut child = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(&command)
+        .args(group.arguments(1))
+        .current_dir(&group.program().base)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let address = group.address(1);
+    let port = address.port() + 1;
+    let listens = eventually("an answer", START, || ask(address, &format!("raw listen {port}")));
+    assert_eq!(listens, "0");
+    let status = group.status().unwrap();
+    let last_error = status.replica(1).last_error.to_string();
+    let reached = TcpStream::connect((IpAddr::from([127, 0, 0, 1]), port));
+    // A kernel that refuses user namespaces leaves the server on the host's network, and says so.
+    assert_eq!(reached.is_ok(), last_error.contains("shares this host's network"), "{last_error}");
+    assert_eq!(ask(address, "raw call 425 0 0").unwrap(), libc_errno(Errno::NOSYS));
+    let daemon = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    rustix::process::kill_process(daemon, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -16,13 +16,13 @@ use super::describe;
 const FILE_BYTES_READ_MAX: u64 = 256 << 20;
 /// The file's name in the data directory.
 const NAME: &str = "digests";
-/// The number that the file begins with. It changes with the format, and with what a digest says.
+/// The first bytes of the file. They change with the format, and with what a digest covers.
 const VERSION: u32 = 1;
 /// A file that changed less than this before it was read may change again without a trace in its
 /// times, whose steps are coarse; it is read again at the next start.
 const SETTLED_NS: i128 = 1_000_000_000;
 
-/// The marks that tell one state of a file from another, without reading it.
+/// Distinguishes the states of a file without reading it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 struct FileState {
     device: u64,
@@ -50,14 +50,14 @@ impl FileState {
     }
 }
 
-type KnownDigest = HashMap<FileState, [u8; 32]>;
+type KnownDigests = HashMap<FileState, [u8; 32]>;
 
 /// The digests of a start: those of the start before, and those that are used now.
 #[derive(Debug, Default)]
 pub(super) struct Digests {
     file: Option<PathBuf>,
-    before: KnownDigest,
-    now: KnownDigest,
+    before: KnownDigests,
+    now: KnownDigests,
     /// Files that were read, because no digest of their state was known.
     pub(super) read: usize,
 }
@@ -74,7 +74,7 @@ impl Digests {
     /// Returns the digest of content, length, and whether the file can be executed.
     ///
     /// # Errors
-    /// What could not be read, by name.
+    /// Names what could not be read.
     pub(super) fn of(&mut self, path: &Path, about: &Metadata) -> Result<[u8; 32], String> {
         let state = FileState::of(about);
         if about.is_file()
@@ -105,7 +105,7 @@ impl Digests {
     }
 }
 
-fn encode(known: &KnownDigest) -> Vec<u8> {
+fn encode(known: &KnownDigests) -> Vec<u8> {
     let mut bytes = VERSION.to_le_bytes().to_vec();
     bytes.extend([0; 4]);
     let known: Vec<_> = known.iter().collect();
@@ -115,7 +115,7 @@ fn encode(known: &KnownDigest) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<KnownDigest> {
+fn decode(bytes: &[u8]) -> Option<KnownDigests> {
     let (version, rest) = bytes.split_first_chunk::<4>()?;
     let (sum, body) = rest.split_first_chunk::<4>()?;
     if u32::from_le_bytes(*version) != VERSION || u32::from_le_bytes(*sum) != crc32fast::hash(body)
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_as_none() {
         let state = FileState { device: 1, inode: 2, size: 3, modified: (4, 5), changed: (6, 7) };
-        let known: KnownDigest = [(state, [9; 32])].into();
+        let known: KnownDigests = [(state, [9; 32])].into();
         let bytes = encode(&known);
         assert_eq!(decode(&bytes), Some(known));
         for place in 0..bytes.len() {

@@ -1,4 +1,5 @@
-//! Whether a program can be interposed: dynamically linked, for this machine, without set-id bits.
+//! Decides whether a program can be interposed: dynamically linked, for this machine, without
+//! set-id bits.
 
 use std::fmt;
 use std::fs::File;
@@ -8,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// A program that can be run under the preload library.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Program {
-    /// Where it is, with all links resolved.
-    pub path: PathBuf,
-    /// What the kernel really runs: the program, or the interpreter of a script.
-    pub binary: PathBuf,
+pub(crate) struct Program {
+    /// Its path, with all links resolved.
+    pub(crate) path: PathBuf,
+    /// The file that the kernel really runs: the program, or the interpreter of a script.
+    pub(crate) binary: PathBuf,
     /// The dynamic loader that it asks for.
-    pub loader: PathBuf,
+    pub(crate) loader: PathBuf,
 }
 
 /// Why a program cannot be replicated.

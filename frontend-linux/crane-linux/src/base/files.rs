@@ -28,7 +28,7 @@ struct Directory {
     directories: Vec<PathBuf>,
 }
 
-/// The contribution of a file.
+/// The two parts of a file.
 struct FileDigest {
     content: [u8; 32],
     /// Servers tell it to their clients (`Last-Modified`, `ETag`), so it is a part of the base:
@@ -41,7 +41,7 @@ type Tree = BTreeMap<PathBuf, Directory>;
 /// Returns the parts that the files below `directory` make; none for the root.
 ///
 /// # Errors
-/// What could not be read, by name.
+/// Names what could not be read.
 pub(super) fn parts(directory: &Path, digests: &mut Digests) -> Result<Vec<BasePart>, String> {
     if directory == Path::new("/") {
         return Ok(Vec::new());

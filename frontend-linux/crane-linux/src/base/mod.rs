@@ -44,8 +44,8 @@ pub struct BasePart {
     pub digest: [u8; 16],
 }
 
-/// All parts, sorted by name. What is read and is not sorted is no base: two that differ would seem
-/// alike from one side.
+/// All parts, sorted by name. Unsorted parts are refused when they are read: two bases that differ
+/// would seem alike from one side.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "BaseParts")]
 pub struct Base {
@@ -76,8 +76,8 @@ impl Base {
     /// are remembered in `data`, so that the next start reads only what has changed.
     ///
     /// # Errors
-    /// What could not be read, by name.
-    pub fn of(
+    /// Names what could not be read.
+    pub(crate) fn of(
         program: &Program,
         arguments: &[String],
         environment: &[(String, String)],
@@ -112,7 +112,7 @@ impl Base {
         Ok(Self { parts })
     }
 
-    /// The digest of all parts: what the genesis entry says.
+    /// Returns the digest of all parts, which the genesis entry carries.
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         for part in &self.parts {
@@ -123,7 +123,7 @@ impl Base {
         hash.finalize().into()
     }
 
-    /// The names of the parts that differ, as a text; `None` if none does.
+    /// Returns the names of the parts that differ, as a text; `None` if none does.
     pub fn difference(&self, other: &Self) -> Option<String> {
         let lacks = |there: &Self, part: &BasePart| {
             there.parts.binary_search_by(|candidate| candidate.name.cmp(&part.name)).is_err()
@@ -160,7 +160,8 @@ impl Base {
     }
 }
 
-/// The environment that the server gets: a fixed list from the caller's, and what was asked for.
+/// Returns the environment that the server gets: a fixed list from the caller's, and what was asked
+/// for.
 pub(crate) fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
     let mut chosen: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -189,7 +190,7 @@ fn looks_written(part: &str) -> bool {
         })
 }
 
-/// Whether a directory holds crane's data and not the service's.
+/// Returns whether a directory holds crane's data and not the service's.
 pub(crate) fn is_ours(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == DEFAULT_DIRECTORY) || path.join(MARKER).exists()
 }
@@ -201,8 +202,8 @@ fn part(name: &str, content: &[u8]) -> BasePart {
     BasePart { name: name.to_string(), digest }
 }
 
-/// What the program's loader would map, asked of the loader itself (it runs nothing of the
-/// program).
+/// Returns the libraries that the program's loader maps. The loader itself lists them, and runs
+/// nothing of the program.
 fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
     let output = Command::new(&program.loader)
         .arg("--list")

@@ -1,4 +1,4 @@
-//! The mounts of this host, as the kernel lists it (proc(5), mountinfo).
+//! The kernel's list of mounts (proc(5), mountinfo).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ const NOT_FILE_SYSTEMS: [&str; 14] = [
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Mount {
-    /// Where it is seen.
+    /// The directory or file on which it is mounted.
     pub(crate) place: PathBuf,
     /// The kind of its file system.
     pub(crate) kind: String,
@@ -40,7 +40,7 @@ impl Mount {
 /// Returns the mounts that this process sees.
 ///
 /// # Errors
-/// What could not be read.
+/// Names what could not be read.
 pub(crate) fn mounts() -> Result<Vec<Mount>, String> {
     let path = Path::new("/proc/self/mountinfo");
     let text = fs::read_to_string(path).map_err(|error| super::describe(path, &error))?;

@@ -8,15 +8,10 @@ use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 
 use super::network::{self, Network};
-use super::{HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, mounts, upper};
+use super::{
+    HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, closed, limits, mounts, upper,
+};
 
-/// Limits that a server sees, equal on all hosts: soft and hard.
-const LIMITS: [(libc::__rlimit_resource_t, u64); 4] = [
-    (libc::RLIMIT_NOFILE, 16 * 1024),
-    (libc::RLIMIT_STACK, 8 << 20),
-    (libc::RLIMIT_CORE, 0),
-    (libc::RLIMIT_NPROC, 32 * 1024),
-];
 const MODE_MASK: libc::mode_t = 0o022;
 /// The namespaces of a cell.
 const SPACES: libc::c_int = libc::CLONE_NEWNS
@@ -39,7 +34,7 @@ pub(crate) fn run() -> ! {
 }
 
 fn say(reports: &mut File, report: &Report) {
-    // When nobody listens any more, the cell ends with its daemon.
+    // A failed write means that the daemon has ended, and the cell ends with it.
     let _ = reports.write_all(report.line().as_bytes());
 }
 
@@ -93,8 +88,8 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     }
 }
 
-/// Pid 1 of the cell: starts the server as pid 2, reaps what is left behind, reports the server's
-/// end, and takes all with it when it ends.
+/// Runs pid 1 of the cell: starts the server as pid 2, reaps orphans, and reports the server's end.
+/// The end of pid 1 ends the whole cell.
 fn init(
     spec: &Spec,
     namespaces: bool,
@@ -117,7 +112,7 @@ fn init(
         .map_err(|error| format!("{}: {error}", directory.display()))?;
     let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
     let image = Image::new(spec, &run)?;
-    set_limits();
+    limits::set()?;
     // SAFETY: umask and personality touch no memory.
     unsafe {
         libc::umask(MODE_MASK);
@@ -130,7 +125,7 @@ fn init(
         0 => {
             // SAFETY: setsid touches no memory. A child leads no group, so it cannot fail.
             unsafe { libc::setsid() };
-            let error = match end_with_init(namespaces) {
+            let error = match end_with_init(namespaces).and_then(|()| closed::close()) {
                 Ok(()) => image.run().to_string(),
                 Err(why) => why,
             };
@@ -145,7 +140,7 @@ fn init(
     exit_now(0)
 }
 
-/// What execve needs, made before the fork.
+/// The arguments of execve, made before the fork.
 struct Image {
     program: CString,
     arguments: Vec<CString>,
@@ -170,7 +165,7 @@ impl Image {
         })
     }
 
-    /// Becomes the server; comes back only with an error.
+    /// Becomes the server; returns only with an error.
     fn run(&self) -> io::Error {
         let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
             words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect()
@@ -192,7 +187,7 @@ impl Image {
     }
 }
 
-/// Where no namespace of processes ends the server together with its init, the kernel is asked to.
+/// Asks the kernel to end the server with its init, unless a namespace of processes does so.
 fn end_with_init(namespaces: bool) -> Result<(), String> {
     if namespaces {
         return Ok(());
@@ -232,22 +227,7 @@ fn set_host_name() -> Result<(), String> {
     }
 }
 
-/// As far as this host's own limits allow.
-fn set_limits() {
-    for (resource, wanted) in LIMITS {
-        let mut limit = libc::rlimit { rlim_cur: wanted, rlim_max: wanted };
-        // SAFETY: the kernel reads from, or writes to, a live structure.
-        unsafe {
-            if libc::setrlimit(resource, &raw const limit) != 0 {
-                libc::getrlimit(resource, &raw mut limit);
-                limit.rlim_cur = wanted.min(limit.rlim_max);
-                libc::setrlimit(resource, &raw const limit);
-            }
-        }
-    }
-}
-
-/// The daemon reads the server's output to its end, which must not wait for us.
+/// Closes the standard streams: the daemon reads them to their end, which must be the server's.
 fn drop_standard_streams() {
     // SAFETY: closing descriptors touches no memory; nothing in this process writes to them.
     unsafe {
@@ -270,7 +250,7 @@ fn reap_until(server: libc::pid_t) -> Report {
             };
         }
         if ended < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return Report::Failed("the server is nobody's child".to_string());
+            return Report::Failed("the server is no longer a child of its init".to_string());
         }
     }
 }

@@ -15,9 +15,13 @@
 //! | `upper` | a fresh layer for the server's changes |
 //! | `mounts` | the file system that the server sees |
 //! | `network` | the loopback device that the server sees |
+//! | `limits` | the resource limits that the server sees |
+//! | `closed` | what the server may not do, and the capabilities that it keeps |
 //! | `launch` | the launcher and init |
 
+mod closed;
 pub(crate) mod launch;
+mod limits;
 mod mounts;
 mod network;
 pub(crate) mod upper;
@@ -34,31 +38,31 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 /// The host name in every cell.
 pub(crate) const HOST_NAME: &str = "crane";
-/// Where the daemon's directory is seen in the cell.
+/// The daemon's directory, as the cell sees it.
 pub(crate) const RUN_IN_CELL: &str = "/run/crane";
 /// The hidden subcommand.
 pub(crate) const SUBCOMMAND: &str = "cell";
 
 const REPORT_DESCRIPTOR: i32 = 3;
 
-/// What a cell is made from.
+/// The description that a cell is made from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Spec {
     /// This replica's data directory; `upper`, `work`, `root` and `run` lie in it.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// The directory around it that the server must not see.
-    pub hidden: PathBuf,
-    /// Where the server starts, inside and outside.
-    pub directory: PathBuf,
+    pub(crate) hidden: PathBuf,
+    /// The directory in which the server starts, inside and outside.
+    pub(crate) directory: PathBuf,
     /// The program's file.
-    pub program: PathBuf,
-    /// What it is called, and its arguments.
-    pub arguments: Vec<String>,
-    /// Its whole environment, but for what the preload library needs.
-    pub environment: Vec<(String, String)>,
+    pub(crate) program: PathBuf,
+    /// The program's name as it was called, and its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// The program's whole environment, but for the variables of the preload library.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
-/// What the launcher says.
+/// A line that the launcher reports.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Report {
     /// The server will run in namespaces, on an overlay of the host's files.
@@ -87,7 +91,7 @@ impl Report {
         }
     }
 
-    /// Reads a line; `None` for what no launcher says.
+    /// Reads a line. Returns `None` for a line that no launcher reports.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let (word, rest) = line.trim_end().split_once(' ').unwrap_or_else(|| (line.trim_end(), ""));
         Some(match word {
@@ -106,19 +110,19 @@ impl Report {
 #[derive(Debug)]
 pub(crate) struct Cell {
     /// The launcher.
-    pub child: Child,
-    /// What the launcher reports, line by line.
-    pub reports: pipe::Receiver,
-    /// What the server writes to its standard output.
-    pub stdout: ChildStdout,
-    /// What the server writes to its standard error output.
-    pub stderr: ChildStderr,
+    pub(crate) child: Child,
+    /// The launcher's reports, line by line.
+    pub(crate) reports: pipe::Receiver,
+    /// The server's standard output.
+    pub(crate) stdout: ChildStdout,
+    /// The server's standard error output.
+    pub(crate) stderr: ChildStderr,
 }
 
 /// Starts a cell. The upper layer is made anew in it.
 ///
 /// # Errors
-/// What the system refused.
+/// Returns what the system refused.
 pub(crate) async fn start(spec: &Spec) -> io::Result<Cell> {
     let (reading, writing) = report_pipe()?;
     let mut command = Command::new("/proc/self/exe");
@@ -157,7 +161,7 @@ pub(crate) async fn start(spec: &Spec) -> io::Result<Cell> {
     })
 }
 
-/// The server's process number on this host, once it has been started.
+/// Returns the server's pid on this host, once it has been started.
 pub(crate) fn server_process(launcher: u32) -> Option<u32> {
     let child_of = |process: u32| -> Option<u32> {
         let path = format!("/proc/{process}/task/{process}/children");
@@ -166,14 +170,14 @@ pub(crate) fn server_process(launcher: u32) -> Option<u32> {
     child_of(child_of(launcher)?)
 }
 
-/// The directory that hides `data` from the server: the outermost one around it that is crane's
-/// own.
+/// Returns the directory that hides `data` from the server: the outermost directory of crane's own
+/// around it.
 pub(crate) fn hidden_directory(data: &Path) -> PathBuf {
     let ours = data.ancestors().filter(|path| crate::base::is_ours(path)).last();
     ours.unwrap_or(data).to_path_buf()
 }
 
-/// A pipe whose ends have numbers above the one that the launcher expects.
+/// Makes a pipe whose ends have numbers above the one that the launcher expects.
 fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: the kernel writes two descriptors to a live array of two.

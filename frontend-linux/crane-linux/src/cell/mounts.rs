@@ -25,7 +25,7 @@ const DEVICES: [(&str, u32, u32); 6] = [
 /// whose mounts are private already.
 ///
 /// # Errors
-/// What the system refused, with its place.
+/// Returns what the system refused, with its place.
 pub(super) fn enter(spec: &Spec) -> Result<(), String> {
     let root = spec.data.join("root");
     overlay_all(spec, &root)?;

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// How the launcher came by a network namespace.
+/// The network that the launcher is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Network {
     /// A namespace of the cell's own.
@@ -40,7 +40,7 @@ pub(super) fn leave_host_unprivileged() -> Network {
 /// Switches the loopback device of the calling process's network namespace on.
 ///
 /// # Errors
-/// What the system refused.
+/// Returns what the system refused.
 pub(super) fn raise_loopback() -> Result<(), String> {
     let failed = || format!("loopback device: {}", io::Error::last_os_error());
     // SAFETY: socket touches no memory.

@@ -7,14 +7,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Directories that the server finds empty unless it starts inside of them: what lies in them on
-/// the host is nobody's configuration.
+/// Directories that the server finds empty unless it starts inside of them: their files on the host
+/// configure no server.
 const EMPTIED: [&str; 2] = ["tmp", "var/tmp"];
 
 /// Makes `upper`, `work` and `root` in the data directory anew. What was in them is lost.
 ///
 /// # Errors
-/// What the system refused, with its place.
+/// Returns what the system refused, with its place.
 pub(crate) fn make(data: &Path) -> Result<(), String> {
     remove(&data.join("mounts"))?;
     for name in ["upper", "work", "root"] {
@@ -26,11 +26,11 @@ pub(crate) fn make(data: &Path) -> Result<(), String> {
     copy_attributes(Path::new("/"), &upper)
 }
 
-/// Lets `hidden` (a path below `mount`) not exist in the layer `upper` of that mount: a whiteout, a
+/// Hides `hidden`, a path below `mount`, in the layer `upper` of that mount: by a whiteout, a
 /// character device 0:0, see the kernel's `Documentation/filesystems/overlayfs.rst`.
 ///
 /// # Errors
-/// What the system refused.
+/// Returns what the system refused.
 pub(crate) fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), String> {
     let Ok(below) = hidden.strip_prefix(mount) else { return Ok(()) };
     if below.as_os_str().is_empty() || !hidden.exists() {
@@ -52,7 +52,7 @@ pub(crate) fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), Stri
 /// Empties /tmp and its like in the layer of the root, unless `directory` lies in them.
 ///
 /// # Errors
-/// What the system refused.
+/// Returns what the system refused.
 pub(crate) fn empty_temporary(upper: &Path, directory: &Path) -> Result<(), String> {
     for name in EMPTIED {
         let there = Path::new("/").join(name);
@@ -76,7 +76,7 @@ pub(crate) fn empty_temporary(upper: &Path, directory: &Path) -> Result<(), Stri
         if outcome != 0 {
             return Err(describe(&place, &io::Error::last_os_error()));
         }
-        // What a server sees of it must not depend on what others do in the host's.
+        // Its times must not depend on what others do in the host's directory.
         set_times(&place, 0, 0)?;
     }
     Ok(())
@@ -97,7 +97,7 @@ fn make_parents(upper: &Path, mount: &Path, below: &Path) -> Result<(), String> 
     Ok(())
 }
 
-/// A directory in the upper layer stands for the one below it: owner, mode and times must be alike.
+/// Copies owner, mode and times: a directory in the upper layer hides the one below it.
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), String> {
     let about = fs::metadata(from).map_err(|error| describe(from, &error))?;
     let failed = |error: io::Error| describe(to, &error);
@@ -118,7 +118,7 @@ fn set_times(path: &Path, seconds: i64, nanoseconds: i64) -> Result<(), String> 
     }
 }
 
-/// Removes a tree; one that is not there is removed already.
+/// Removes a tree. A missing tree is no error.
 pub(crate) fn remove(path: &Path) -> Result<(), String> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(describe(path, &error)),
@@ -126,7 +126,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Removes a file; one that is not there is removed already.
+/// Removes a file. A missing file is no error.
 pub(crate) fn remove_file(path: &Path) -> Result<(), String> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(describe(path, &error)),
@@ -134,10 +134,10 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Copies a tree of directories, files and links, but for what is crane's own.
+/// Copies a tree of directories, files and links, without the directories of crane's own.
 ///
 /// # Errors
-/// What the system refused, with its place.
+/// Returns what the system refused, with its place.
 pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
     let failed = |error: io::Error| describe(from, &error);
     fs::create_dir_all(to).map_err(|error| describe(to, &error))?;
@@ -162,7 +162,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
     set_times(to, about.mtime(), about.mtime_nsec())
 }
 
-/// A path for the kernel.
+/// Returns a path as the kernel takes it.
 pub(crate) fn c_path(path: &Path) -> Result<CString, String> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| format!("{} has a zero byte", path.display()))
