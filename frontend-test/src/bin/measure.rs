@@ -10,7 +10,8 @@ use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::program::{self, PAGE};
-use crane_test::e2e::{bench, failover, idle, kills, linear, sizes, steady};
+use crane_test::e2e::programs;
+use crane_test::e2e::{alarm, bench, failover, idle, kills, linear, sizes, steady};
 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
@@ -18,6 +19,7 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure idle [SECONDS]    an idle group, 30 s
        crane-measure failover [KILLS]  the primary killed, frozen, cut off on three hosts, 50 kills
        crane-measure steady [SECONDS]  full load changes no primary, 600 s
+       crane-measure alarm             all stuck programs are named, controls are not
        crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
        crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure";
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
             print!("{}", sizes::table(&sizes::run(amount.unwrap_or(5000))));
             Vec::new()
         }
+        "alarm" => measure_alarm(),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
     };
@@ -55,6 +58,22 @@ fn main() -> ExitCode {
 fn usage() -> ExitCode {
     eprintln!("{USAGE}");
     ExitCode::from(2)
+}
+
+fn measure_alarm() -> Vec<String> {
+    let mut missed = Vec::new();
+    for stuck in programs::stuck() {
+        match alarm::stick(&stuck) {
+            Ok(reported) => {
+                println!("{}: {:.1?} {:?}", reported.name, reported.after, reported.texts);
+                if reported.after.is_some_and(|after| after > alarm::REPORTED_WITHIN) {
+                    missed.push(format!("{}: reported after {:.1?}", stuck.name, reported.after));
+                }
+            }
+            Err(why) => missed.push(why),
+        }
+    }
+    missed
 }
 
 fn measure_kills(rounds: usize) -> Vec<String> {

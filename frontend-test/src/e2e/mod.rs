@@ -14,6 +14,7 @@
 //! * [`hosts`]: hosts of their own, in network namespaces; [`frozen`]: a replica that hangs;
 //! * [`probe`]: clients that note how long each request takes;
 //! * [`linear`]: histories under faults, and whether they are linearizable;
+//! * [`alarm`]: stuck programs and launchers as services;
 //! * [`kills`], [`idle`], [`bench`], [`failover`], [`steady`], [`sizes`]: long
 //!   runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: every wait has a bound and a name.
@@ -21,6 +22,7 @@
 //! A test owns what it starts and ends nothing else. It panics with the reason when something is
 //! not as it should be; the folder with all logs is then kept and named.
 
+pub mod alarm;
 pub mod bench;
 pub mod binary;
 pub mod calls;

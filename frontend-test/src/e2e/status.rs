@@ -78,6 +78,12 @@ pub struct ReplicaStatus {
     /// The last thing that went wrong.
     #[serde(default)]
     pub last_error: Value,
+    /// Faults that keep the server from working.
+    #[serde(default)]
+    pub faults: Vec<String>,
+    /// Findings that are no faults.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// How often things happened since the daemon's start.
     #[serde(default)]
     pub counters: Value,

@@ -132,14 +132,20 @@ fn make_devices(dev: &Path) -> Result<(), String> {
         ("stdin", "/proc/self/fd/0"),
         ("stdout", "/proc/self/fd/1"),
         ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
     ] {
         let place = dev.join(name);
         std::os::unix::fs::symlink(target, &place)
             .map_err(|error| format!("{}: {error}", place.display()))?;
     }
-    let shm = dev.join("shm");
-    fs::create_dir(&shm).map_err(|error| format!("{}: {error}", shm.display()))?;
-    mount("tmpfs", &shm, "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=1777")
+    let (shm, pts) = (dev.join("shm"), dev.join("pts"));
+    for place in [&shm, &pts] {
+        fs::create_dir(place).map_err(|error| format!("{}: {error}", place.display()))?;
+    }
+    mount("tmpfs", &shm, "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=1777")?;
+    // Terminals of the cell's own, whose numbers begin at 0.
+    let options = "newinstance,ptmxmode=0666,mode=0620";
+    mount("devpts", &pts, "devpts", libc::MS_NOSUID | libc::MS_NOEXEC, options)
 }
 
 fn mount(

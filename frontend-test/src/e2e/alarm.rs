@@ -1,0 +1,128 @@
+//! Programs that stick, and launchers: whether crane replicates them, or names what is wrong.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::group::Group;
+use super::machine::{Machine, free_port};
+use super::program::{self, Program};
+use super::programs::{self, Expect, Launcher, STUCK_THREAD, Stuck};
+use super::resp::{Connection, Reply};
+use super::wait::{ANSWER, SOON, within};
+
+/// The time within which a server that sticks is reported.
+pub const REPORTED_WITHIN: Duration = Duration::from_secs(2);
+/// The time for which a control is watched.
+const CONTROL_WATCHED: Duration = Duration::from_secs(5);
+/// The time that a busy machine may add: status is a process of its own.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// Calls that crane refuses, so that the program answers instead of sticking (specs/CLOSED.md).
+const REFUSED: [&str; 1] = ["io_uring_enter"];
+
+/// The outcome for a stuck program.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// The program's name.
+    pub name: String,
+    /// The time from the request to the report, if there was one.
+    pub after: Option<Duration>,
+    /// The faults, or the notes of a program that computes.
+    pub texts: Vec<String>,
+}
+
+/// Lets one program stick, as a replica of its own, and returns what is reported.
+///
+/// # Errors
+///
+/// Returns what is not reported, or not as it should be.
+pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
+    let machine = Machine::take("stuck");
+    let base = machine.folder().join("base");
+    std::fs::create_dir_all(&base).map_err(|error| error.to_string())?;
+    let port = free_port();
+    let path = programs::compiled("stuck", &stuck.name).display().to_string();
+    let program = Program { name: "stuck", command: vec![path, port.to_string()], port, base };
+    let group = Group::start(&machine, program, 1, &[]);
+    let stream = within(SOON, || TcpStream::connect_timeout(&group.address(1), ANSWER))
+        .map_err(|error| format!("{}: no connection: {error}", stuck.name))?;
+    stream.set_read_timeout(Some(ANSWER)).map_err(|error| error.to_string())?;
+    if !programs::echoes(&stream, "hello\n") {
+        return Err(format!("{}: no echo", stuck.name));
+    }
+    (&stream).write_all(b"stick\n").map_err(|error| error.to_string())?;
+    let start = Instant::now();
+    let bound = match stuck.expect {
+        Expect::InKernel | Expect::Computes => REPORTED_WITHIN + SLACK,
+        Expect::Bypass | Expect::None => CONTROL_WATCHED,
+    };
+    let reported = within(bound, || {
+        let status = group.status()?;
+        let replica = status.replica(1);
+        let texts = [replica.faults.clone(), replica.notes.clone()].concat();
+        if texts.is_empty() { Err("nothing".to_string()) } else { Ok((texts, replica.clone())) }
+    });
+    let after = reported.is_ok().then(|| start.elapsed());
+    let (texts, faults) = match reported {
+        Ok((texts, replica)) => (texts, replica.faults),
+        Err(_) => (Vec::new(), Vec::new()),
+    };
+    let name = stuck.name.clone();
+    let words: Vec<&str> = match (stuck.expect, stuck.call.as_deref()) {
+        (_, Some(call)) if REFUSED.contains(&call) => Vec::new(),
+        (Expect::InKernel, Some(call)) => vec![STUCK_THREAD, "is in", call],
+        (Expect::Computes, _) => vec![STUCK_THREAD, "computes"],
+        _ => Vec::new(),
+    };
+    if !words.is_empty() && !texts.iter().any(|text| words.iter().all(|word| text.contains(word))) {
+        return Err(format!("{name}: no report names {words:?}: {texts:?}"));
+    }
+    if stuck.expect == Expect::None && !faults.is_empty() {
+        return Err(format!("{name}: a control raises {faults:?}"));
+    }
+    Ok(Reported { name, after, texts })
+}
+
+/// Runs redis behind a launcher, and checks that its three servers are one, or that crane ends with
+/// a reason.
+///
+/// # Errors
+///
+/// Returns what is not so.
+pub fn launch(launcher: &Launcher) -> Result<String, String> {
+    let machine = Machine::take("launcher");
+    let mut program = program::redis(machine.folder());
+    program.command = launcher.command(&program.command);
+    let mut group = Group::prepare(&machine, program, 3, &[]);
+    for id in group.ids() {
+        group.start_replica(id);
+    }
+    let name = &launcher.name;
+    if !launcher.replicated {
+        for id in group.ids() {
+            let status = group.await_exit(id);
+            if status.success() {
+                return Err(format!("{name}: replica {id} ends with status 0"));
+            }
+        }
+        let log = group.log(1);
+        let reason = log.lines().find(|line| line.contains("crane-linux: error:"));
+        return reason.map(str::to_owned).ok_or_else(|| format!("{name}: no reason in\n{log}"));
+    }
+    group.await_serving();
+    let call = |id: u8, words: &[&[u8]]| -> Result<Reply, String> {
+        let mut connection =
+            Connection::open(group.address(id), ANSWER).map_err(|error| error.to_string())?;
+        connection.call(words).map_err(|error| error.to_string())
+    };
+    call(1, &[b"SET", b"launcher", name.as_bytes()])?;
+    let read = call(3, &[b"GET", b"launcher"])?;
+    if read != Reply::Bulk(Some(name.as_bytes().to_vec())) {
+        return Err(format!(
+            "{name}: what was written at one replica is not read at another: {read:?}"
+        ));
+    }
+    group.await_settled();
+    Ok(format!("{name}: a write at replica 1 is read at replica 3"))
+}

@@ -1,0 +1,28 @@
+//! Servers that stick are named, and launchers replicate what they start, or say why not.
+
+use crane_test::e2e::alarm::{launch, stick};
+use crane_test::e2e::programs::{self, Expect};
+
+/// One in so many of the stuck programs is tried here; `ci/measure alarm` tries all.
+const ONE_IN: usize = 8;
+
+#[test]
+fn servers_that_stick_are_named_and_controls_are_not() {
+    let all = programs::stuck();
+    for expect in [Expect::InKernel, Expect::Computes, Expect::None] {
+        let kind: Vec<_> = all.iter().filter(|stuck| stuck.expect == expect).collect();
+        assert!(!kind.is_empty());
+        for stuck in kind.into_iter().step_by(ONE_IN) {
+            let reported = stick(stuck).unwrap_or_else(|why| panic!("{why}"));
+            println!("{reported:?}");
+        }
+    }
+}
+
+#[test]
+fn launchers_replicate_the_server_or_end_with_a_reason() {
+    for launcher in programs::launchers() {
+        let outcome = launch(&launcher).unwrap_or_else(|why| panic!("{why}"));
+        println!("{outcome}");
+    }
+}
