@@ -24,6 +24,7 @@
 mod fmt;
 
 pub mod bubble;
+pub mod divergence;
 pub mod execution;
 pub mod forward;
 pub mod id;

@@ -126,7 +126,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
                 }
                 if news { Admitted::Room(index) } else { Admitted::Nothing }
             }),
-            Op::Time | Op::Member { .. } => Admitted::Nothing,
+            Op::Time | Op::Member { .. } | Op::Halt { .. } => Admitted::Nothing,
             Op::Retire { node, generation } => self.retire(node, generation),
         }
     }

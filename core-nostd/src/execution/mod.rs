@@ -57,7 +57,7 @@ pub struct Carried {
 }
 
 /// A replica's hashes at the admission of a slot, equal on all replicas.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Mark {
     /// The slot.
     pub slot: Slot,

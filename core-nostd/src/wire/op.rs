@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnId, Generation, NodeId};
+use crate::id::{ConnId, Generation, NodeId, Slot};
 use crate::limits::{ADDRESS_BYTES_MAX, SEND_BYTES_MAX};
 
 use super::WireError;
@@ -96,6 +96,12 @@ pub enum Op<'a> {
         /// Whether it keeps the log only, and runs no server.
         witness: bool,
     },
+    /// The servers do not do the same, and none is right: the service ends here, also after a
+    /// restart.
+    Halt {
+        /// The slot before which they differ.
+        slot: Slot,
+    },
 }
 
 impl<'a> Op<'a> {
@@ -141,7 +147,7 @@ impl<'a> Op<'a> {
             | Op::Shut { conn, .. }
             | Op::Reset { conn }
             | Op::Drained { conn, .. } => Some(conn),
-            Op::Time | Op::Retire { .. } | Op::Member { .. } => None,
+            Op::Time | Op::Retire { .. } | Op::Member { .. } | Op::Halt { .. } => None,
         }
     }
 }

@@ -98,6 +98,7 @@ mod tests {
             roster: founders(),
             given: Vec::new(),
             generation: 1,
+            diverged_behind: None,
         };
         data.put_meta(&meta).unwrap();
         let mut log = Log::open(&data.log()).unwrap().log;

@@ -212,6 +212,8 @@ pub(crate) struct Counters {
     pub stalls: u64,
     /// Faults of the server that were found.
     pub faults: u64,
+    /// Times that this replica's server differed from others, or was built again to decide.
+    pub divergences: u64,
     /// Findings about the server that are no faults.
     pub notes: u64,
 }

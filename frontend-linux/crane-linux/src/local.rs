@@ -151,6 +151,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--schedule", name(&|| args.schedule.to_possible_value()), "serial"),
         ("--quantum", args.quantum.to_string(), "100"),
         ("--durability", name(&|| args.durability.to_possible_value()), "fsync"),
+        ("--on-divergence", name(&|| args.on_divergence.to_possible_value()), "halt"),
         ("--server-fsync", name(&|| args.server_fsync.to_possible_value()), "skip"),
         ("--witness", args.witness.join(","), ""),
         ("--priority", name(&|| args.priority.to_possible_value()), "normal"),

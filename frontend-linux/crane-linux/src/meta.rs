@@ -39,6 +39,10 @@ pub struct Meta {
     pub given: Vec<String>,
     /// This replica's generation as an entry replica.
     pub generation: u64,
+    /// The last slot at which the server agreed with the majority before it was built again,
+    /// because it differed from it.
+    #[serde(default)]
+    pub diverged_behind: Option<u64>,
 }
 
 impl Meta {
@@ -252,6 +256,7 @@ mod tests {
             roster: Roster::founders(&names(["a:1", "b:1"]), NodeSet::EMPTY),
             given: names(["a:1", "b:1"]),
             generation: 9,
+            diverged_behind: None,
         }
     }
 

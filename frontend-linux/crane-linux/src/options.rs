@@ -258,6 +258,10 @@ pub(crate) struct ReplicaArgs {
     #[arg(long = "patience-compute", value_name = "TIME", default_value = "30s",
           value_parser = parse_time)]
     pub compute_limit: Duration,
+    /// Reaction of the group when its servers differ and none is right, because the program itself
+    /// does something else each time it runs.
+    #[arg(long, value_name = "WHAT", default_value = "halt")]
+    pub on_divergence: OnDivergence,
     /// How many clock steps each entry grants. Takes effect when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -319,6 +323,15 @@ pub(crate) enum Durability {
     Fsync,
     /// The end of the daemon, not the loss of power: an entry is in the system's memory.
     Memory,
+}
+
+/// `--on-divergence`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum OnDivergence {
+    /// The group stops serving, also after a restart: nobody gets an answer that may be wrong.
+    Halt,
+    /// The replicas serve on, each as it is.
+    GoOn,
 }
 
 /// `--server-fsync`.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crane_core::execution::Mark;
+use crane_core::id::Slot;
 use serde::{Deserialize, Serialize};
 
 /// The way in which a program ended.
@@ -55,6 +57,17 @@ impl ServerReport {
             _ => false,
         }
     }
+}
+
+/// A word of one replica to the others on the marks of its server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum MarkMessage {
+    /// The sender's server had this mark.
+    Mark(Mark),
+    /// The sender's server was built again, and has had this mark: it is right.
+    Opinion(Mark),
+    /// The sender's server was built again, and at this slot it joins nobody.
+    Alone(Slot),
 }
 
 fn name_of_signal(signal: i32) -> Option<&'static str> {

@@ -136,6 +136,7 @@ fn describe_entry(payload: &[u8]) -> String {
                 let what = if witness { ", a witness" } else { "" };
                 write!(text, ", member {node} at {address}{what}")
             }
+            Op::Halt { slot } => write!(text, ", halt, because servers differ before {slot}"),
         };
     }
     text

@@ -150,7 +150,18 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
             joins = group.is_some();
             let (version, given, generation) = (DATA_VERSION, names.clone(), 0);
             let address = own;
-            Meta { version, group, node, address, witness, founders, roster, given, generation }
+            Meta {
+                version,
+                group,
+                node,
+                address,
+                witness,
+                founders,
+                roster,
+                given,
+                generation,
+                diverged_behind: None,
+            }
         }
     };
     if !meta.witness && args.program.is_empty() {

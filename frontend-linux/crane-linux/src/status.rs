@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::event::{Event, Told};
 use crate::group::{self, GroupView, Seen, aligned};
 use crate::options::StatusArgs;
-use crate::verdict::Verdict;
+use crate::verdict::GroupVerdict;
 
 /// Prints the state of the group, and returns the exit status: 1 while something is at fault.
 pub(crate) fn run(args: &StatusArgs) -> i32 {
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &StatusArgs) -> i32 {
             (false, true) => render_events(&state)?,
             (false, false) => render(&state),
         };
-        Ok((text, i32::from(Verdict::of(&state).is_fault)))
+        Ok((text, i32::from(GroupVerdict::of(&state).is_fault)))
     })
 }
 
@@ -33,7 +33,7 @@ async fn collect(args: &StatusArgs) -> Result<Value, String> {
     };
     let replicas: Vec<Value> = group.members.iter().map(replica).collect();
     let mut state = json!({ "group": group.identity, "replicas": replicas });
-    let verdict = Verdict::of(&state);
+    let verdict = GroupVerdict::of(&state);
     state["verdict"] = json!(verdict.words);
     state["healthy"] = json!(!verdict.is_fault);
     Ok(state)
@@ -71,7 +71,7 @@ fn render(group: &Value) -> String {
         rows.push(COLUMNS.iter().map(|(name, _)| cell_text(replica.get(*name))).collect());
     }
     let mut text = format!("group {}\n", cell_text(group.get("group")));
-    text.push_str(&format!("{}\n", Verdict::of(group).words));
+    text.push_str(&format!("{}\n", GroupVerdict::of(group).words));
     text.push_str(&aligned(&rows));
     let slots = replicas.iter().find_map(|replica| replica.get("hash_slot")?.as_u64());
     if let Some(slot) = slots {

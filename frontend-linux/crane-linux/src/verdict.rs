@@ -7,14 +7,14 @@ const BEHIND_MAX: u64 = 30_000;
 
 /// The verdict of `status` on a group.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct GroupVerdict {
     /// In words.
     pub words: String,
     /// An operator has to look after it.
     pub is_fault: bool,
 }
 
-impl Verdict {
+impl GroupVerdict {
     /// The verdict on what `status --json` shows.
     pub(crate) fn of(state: &Value) -> Self {
         let replicas = state.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn group(change: impl FnOnce(&mut Value)) -> Verdict {
+    fn group(change: impl FnOnce(&mut Value)) -> GroupVerdict {
         let replica = |id: u8, role: &str| {
             json!({ "id": id, "role": role, "hash_slot": 7, "schedule_hash": "a",
                     "output_hash": "b", "faults": [], "behind_ms": 0 })
@@ -87,7 +87,7 @@ mod tests {
             replica(1, "primary"), replica(2, "backup"), replica(3, "backup"),
         ]});
         change(&mut state["replicas"]);
-        Verdict::of(&state)
+        GroupVerdict::of(&state)
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod calls;
 mod control;
 mod crash;
 mod disks;
+mod divergence;
 mod ends;
 mod events;
 mod hosts;

@@ -289,6 +289,7 @@ impl<H: Host> Driver<H> {
     pub(super) fn on_link_down(&mut self, node: NodeId) {
         self.linked = self.linked.without(node);
         self.owed.retain(|owed| owed.to() != node);
+        self.divergence.awaited.take_if(|awaited| *awaited == node);
         self.record_silently(Event::LinkDown { node: node.number() });
         self.proposer.link_down(node, self.now());
         self.paxos(Input::LinkDown { node }, InputPayloads::NONE);

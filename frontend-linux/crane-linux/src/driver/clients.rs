@@ -113,6 +113,10 @@ impl<H: Host> Driver<H> {
 
     /// The server has said something.
     pub(super) fn on_output(&mut self, record: &RingRecord<'_>) {
+        if self.server.stopped_for.is_some() {
+            // The server is on its way out, and may be wrong.
+            return;
+        }
         let [number, generation, total] = record.numbers;
         match record.kind {
             output::LISTEN => return self.on_listen(number),

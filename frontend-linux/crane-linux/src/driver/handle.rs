@@ -30,6 +30,7 @@ impl<H: Host> Driver<H> {
             DriverInput::Message(from, received) => self.on_message(from, &received),
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Report(from, report) => self.on_server_report(from, report),
+            DriverInput::Mark(from, message) => self.on_mark(from, message),
             DriverInput::Durable(up_to) => self.on_durable(up_to),
             DriverInput::Fetched(fetcher, records) => self.on_fetched(fetcher, records),
             DriverInput::MetaKept => self.on_meta_kept(),
@@ -74,8 +75,9 @@ impl<H: Host> Driver<H> {
         if broken_off {
             self.look_again_at(self.now());
         }
-        for at in
-            [self.watch_stalls(), self.watch_server(), self.watch_cell()].into_iter().flatten()
+        for at in [self.watch_stalls(), self.watch_server(), self.watch_cell(), self.watch_marks()]
+            .into_iter()
+            .flatten()
         {
             self.look_again_at(at);
         }

@@ -4,6 +4,7 @@
 //! The driver itself does no I/O, reads no clock and never blocks. The process runs it over real
 //! links, files and a real server (`host`); tests run it over values in memory.
 
+use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{Message, WriteNumber};
 use crane_core::time::Instant;
@@ -16,7 +17,7 @@ use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
-use crate::report::{Ending, ServerReport};
+use crate::report::{Ending, MarkMessage, ServerReport};
 
 /// The time of a step, by the clocks of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub(crate) enum DriverInput {
     Message(NodeId, Received),
     /// A replica has forwarded ops of its clients, encoded one after the other.
     Ops(NodeId, Vec<u8>),
+    /// A replica tells a mark of its server.
+    Mark(NodeId, MarkMessage),
     /// A replica has reported how its server is.
     Report(NodeId, ServerReport),
     /// All writes up to this one are durable.
@@ -270,6 +273,12 @@ pub(crate) trait Host {
     /// Looks who listens in the cell of the running server by a socket of the kernel;
     /// [`DriverInput::CellSeen`] follows.
     fn inspect_cell(&mut self);
+
+    /// Returns the hashes of the running server at the admission of a slot, if it kept them.
+    fn mark(&self, slot: Slot) -> Option<Mark>;
+
+    /// Ends the running server; [`DriverInput::Server`] follows.
+    fn stop_server(&mut self);
 
     /// Lets the running server write nothing more to clients of generations below this one.
     fn set_first_generation(&mut self, generation: Generation);

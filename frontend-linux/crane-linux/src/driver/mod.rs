@@ -15,6 +15,7 @@
 //! | `members` | who belongs to the group, and the preferred primary |
 //! | `stalls` | what this replica waits for |
 //! | `watch` | that the server makes progress |
+//! | `divergence` | servers that differ |
 //! | `script` | what a committed entry means here, and its way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
@@ -25,6 +26,7 @@
 mod agreement;
 mod answers;
 mod clients;
+mod divergence;
 mod handle;
 mod host;
 mod members;
@@ -56,7 +58,7 @@ use crate::options::ReplicaArgs;
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
-use rooms::{Clients, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
+use rooms::{Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
 
 pub(crate) use host::{
     Activity, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Inspection,
@@ -154,6 +156,7 @@ pub(crate) struct Driver<H> {
     events: Events,
     stalls: Stalls,
     watch: Watch,
+    divergence: Divergence,
     look_again: Option<Instant>,
     stop: Option<Stop>,
 }
@@ -192,6 +195,7 @@ impl<H: Host> Driver<H> {
             events: Events::default(),
             stalls: Stalls::default(),
             watch: Watch::default(),
+            divergence: Divergence::default(),
             look_again: None,
             stop: None,
             settings,

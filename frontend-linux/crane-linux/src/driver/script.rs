@@ -89,6 +89,7 @@ impl<H: Host> Driver<H> {
                     self.begin_generation();
                 }
             }
+            Op::Halt { slot } => self.on_halt(slot),
             Op::Member { node, address, witness } => {
                 let address = address.to_string();
                 self.on_committed_member(slot, RosterMember { node, address, witness });

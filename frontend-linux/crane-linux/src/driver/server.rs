@@ -24,6 +24,9 @@ impl<H: Host> Driver<H> {
     /// Starts the server in a fresh cell, if it may and no generation is about to begin. Its script
     /// begins with slot 1.
     pub(super) fn start_wanted_server(&mut self) {
+        if self.divergence.halted.is_some() {
+            return;
+        }
         if self.next_generation.is_none() && std::mem::take(&mut self.server.wanted) {
             self.server.runs += 1;
             self.host.start_server(self.server.runs, self.clients.generation());
@@ -80,7 +83,10 @@ impl<H: Host> Driver<H> {
         if self.server.run.take().is_none() {
             return;
         }
-        self.clear_findings();
+        let stopped_for = self.server.stopped_for.take();
+        if stopped_for.is_none() {
+            self.clear_findings();
+        }
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
         self.server.ended_early = !self.clients.listens();
         if self.server.ended_early {
@@ -88,6 +94,9 @@ impl<H: Host> Driver<H> {
         }
         if !trouble.is_empty() {
             text.push_str(&format!(": {trouble}"));
+        }
+        if let Some(why) = stopped_for {
+            text = why;
         }
         error!("{text}");
         self.record_silently(Event::ServerEnded { text: text.clone() });

@@ -89,7 +89,7 @@ impl<H: Host> Driver<H> {
         self.watch.look_at_cell = Some(self.now() + LOOK_AT_CELL);
         let gone = self.watch.findings.keys().copied().filter(|kind| match kind {
             FindingKind::Unannounced(port) => found.iter().all(|found| found.port != *port),
-            FindingKind::NoProgress => false,
+            _ => false,
         });
         for kind in gone.collect::<Vec<_>>() {
             self.clear_finding(kind);
@@ -130,7 +130,10 @@ impl<H: Host> Driver<H> {
 
     /// The server is gone, and all that was found with it.
     pub(super) fn clear_findings(&mut self) {
-        for kind in self.watch.findings.keys().copied().collect::<Vec<_>>() {
+        let of_run =
+            |kind: &FindingKind| !matches!(kind, FindingKind::Diverged | FindingKind::Halted);
+        let gone = self.watch.findings.keys().copied().filter(of_run);
+        for kind in gone.collect::<Vec<_>>() {
             self.clear_finding(kind);
         }
         self.watch.look_at_cell = Some(self.now());

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
+use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
-use crane_shm::RingError;
+use crane_shm::{HashMark, RingError};
 use tokio::task::{spawn_blocking, spawn_local};
 use tracing::debug;
 
@@ -287,6 +288,17 @@ impl Host for LinuxHost {
             let found = looking.await.ok().flatten().unwrap_or_default();
             let _ = outcomes.send(HostOutcome::Input(DriverInput::CellSeen(run, found)));
         });
+    }
+
+    fn mark(&self, slot: Slot) -> Option<Mark> {
+        let HashMark { clock, schedule, output, .. } = self.server.as_ref()?.region.mark(slot.0)?;
+        Some(Mark { slot, clock, schedule, output })
+    }
+
+    fn stop_server(&mut self) {
+        if let Some(server) = &mut self.server {
+            server.stop();
+        }
     }
 
     fn set_first_generation(&mut self, generation: Generation) {

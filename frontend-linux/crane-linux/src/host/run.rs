@@ -177,8 +177,15 @@ impl Replica {
                 answer.signal(self.driver.answer(self.clock.moment(), query, &facts));
                 return None;
             }
+            Arrival::Mark(link, message) if host.is_current(&link) => {
+                DriverInput::Mark(link.node, message)
+            }
             Arrival::Refused(why) => DriverInput::Failed(why),
-            Arrival::Down(_) | Arrival::Paxos(..) | Arrival::Ops(..) | Arrival::Server(..) => {
+            Arrival::Down(_)
+            | Arrival::Mark(..)
+            | Arrival::Paxos(..)
+            | Arrival::Ops(..)
+            | Arrival::Server(..) => {
                 return None;
             }
         })

@@ -99,6 +99,12 @@ impl ServerProcess {
         }
     }
 
+    /// Ends the process with its cell. What its launcher reports comes as after any other end.
+    pub(super) fn stop(&mut self) {
+        // It may have ended already.
+        let _ = self.cell.start_kill();
+    }
+
     /// Waits until the process has something for the daemon.
     pub(super) async fn woken(&self) -> io::Result<()> {
         self.wake.readable().await

@@ -26,6 +26,8 @@ pub enum FrameKind {
     Query = 5,
     /// The answer, as JSON.
     Answer = 6,
+    /// A mark of the sender's server.
+    Mark = 7,
 }
 
 /// The reason why bytes are not a frame.
@@ -119,6 +121,7 @@ impl Decoder {
             4 => FrameKind::Server,
             5 => FrameKind::Query,
             6 => FrameKind::Answer,
+            7 => FrameKind::Mark,
             other => return Err(FrameError::FrameKind(other)),
         };
         self.read += HEADER_BYTES + length as usize;

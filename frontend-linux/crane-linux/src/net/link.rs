@@ -22,7 +22,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::report::ServerReport;
+use crate::report::{MarkMessage, ServerReport};
 
 use super::frame::{self, Decoder, FrameKind};
 use super::handshake::{Hello, Loser, Refusal, judge};
@@ -56,6 +56,8 @@ pub(crate) enum Arrival {
     Ops(Rc<Link>, Vec<u8>),
     /// The state of the peer's server.
     Server(Rc<Link>, ServerReport),
+    /// A mark of the peer's server.
+    Mark(Rc<Link>, MarkMessage),
     /// A question, and where the answer goes.
     Asked(Query, Rc<Signal<NoopRawMutex, Vec<u8>>>),
     /// This replica does not fit together with a peer, and must stop.
@@ -435,6 +437,10 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
         FrameKind::Server => {
             let report = postcard::from_bytes(body).map_err(|_| invalid("malformed report"))?;
             Ok(Arrival::Server(link, report))
+        }
+        FrameKind::Mark => {
+            let message = postcard::from_bytes(body).map_err(|_| invalid("malformed mark"))?;
+            Ok(Arrival::Mark(link, message))
         }
         FrameKind::Hello | FrameKind::Query | FrameKind::Answer => {
             Err(invalid("unexpected frame after the handshake"))

@@ -1,6 +1,7 @@
 //! The rooms: state that one thought owns, without the driver that carries values between them.
 
 mod clients;
+mod divergence;
 mod owed;
 mod preference;
 mod proposer;
@@ -10,6 +11,7 @@ mod stalls;
 mod watch;
 
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
+pub(super) use divergence::{Divergence, Trial};
 pub(super) use owed::Owed;
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;

@@ -18,6 +18,8 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) rebuild_at: Option<Instant>,
     /// The clock at which the program ended last, and how often it did there.
     pub(in crate::driver) last_end: Option<(u64, u32)>,
+    /// This replica has ended it itself, for this reason.
+    pub(in crate::driver) stopped_for: Option<String>,
     /// It ended before it listened at any port.
     pub(in crate::driver) ended_early: bool,
     /// How the cell of the last run was made.

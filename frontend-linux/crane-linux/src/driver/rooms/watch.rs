@@ -9,6 +9,10 @@ use crane_core::time::Instant;
 pub(in crate::driver) enum FindingKind {
     /// The logical clock does not move although it should.
     NoProgress,
+    /// Servers differ.
+    Diverged,
+    /// The group has agreed to stop serving.
+    Halted,
     /// A process of the cell listens at a port that was never announced.
     Unannounced(u16),
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use clap::Parser;
+use crane_core::execution::Mark;
+use crane_core::execution::hash::RunningHash;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Entry, Message, Node};
 use crane_core::wire::{Endpoint, EntryPayload, Op};
@@ -19,6 +21,8 @@ use crate::net::handshake::{MAGIC, PROTOCOL_VERSION};
 use crate::net::message::{FetchedEntry, Received};
 use crate::options::{Cli, Priority};
 use crate::report::Ending;
+
+mod divergence;
 
 const NAMES: [&str; 3] = ["a:1", "b:1", "c:1"];
 /// Nanoseconds of a step of the group.
@@ -42,6 +46,10 @@ struct MemoryHost {
     fetches: u32,
     metas: u32,
     inspections: u32,
+    /// The marks of the present run.
+    marks: BTreeMap<Slot, Mark>,
+    /// Bytes of an entry from which on the server goes wrong, by run: it hashes them otherwise.
+    wrong: Vec<u64>,
 }
 
 impl MemoryHost {
@@ -71,6 +79,9 @@ impl Host for MemoryHost {
     fn send_frame(&mut self, to: NodeId, kind: FrameKind, body: &[u8]) {
         let input = match kind {
             FrameKind::Ops => DriverInput::Ops(self.me, body.to_vec()),
+            FrameKind::Mark => {
+                DriverInput::Mark(self.me, postcard::from_bytes(body).expect("a mark"))
+            }
             FrameKind::Server => {
                 DriverInput::Report(self.me, postcard::from_bytes(body).expect("a report"))
             }
@@ -133,18 +144,44 @@ impl Host for MemoryHost {
 
     fn start_server(&mut self, run: u64, _: Generation) {
         self.scripts.push(Vec::new());
+        self.marks.clear();
         self.queue(DriverInput::Server(run, ServerChange::Ready));
     }
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
+        let run = self.scripts.len();
         let script = self.scripts.last_mut().expect("it runs");
         script.push((slot, kind, payload.to_vec()));
+        let mut hash = RunningHash::new();
+        for (_, _, payload) in &*script {
+            hash.put_bytes(payload);
+        }
+        if let Some(wrong) = self.wrong.get(run - 1).filter(|wrong| **wrong > 0) {
+            hash.put(*wrong);
+        }
+        let schedule = hash.value();
+        self.marks.insert(slot, Mark { slot, clock: slot.0, schedule, output: 0 });
         Ok(())
     }
 
     fn ring(&mut self) {}
 
     fn inspect_cell(&mut self) {}
+
+    fn mark(&self, slot: Slot) -> Option<Mark> {
+        self.marks.get(&slot).copied()
+    }
+
+    fn stop_server(&mut self) {
+        let run = self.scripts.len() as u64;
+        let end = ProgramEnd {
+            ending: Ending::Killed(9),
+            clock: run,
+            admitted: self.admitted(),
+            trouble: String::new(),
+        };
+        self.queue(DriverInput::Server(run, ServerChange::Ended(end)));
+    }
 
     fn inspect_server(&mut self) {
         self.inspections += 1;
@@ -161,6 +198,8 @@ struct Group {
     queues: [Queue; 3],
     /// Replicas that no link leads to and that do nothing.
     cut_off: Vec<usize>,
+    /// This one may stop.
+    may_stop: Option<usize>,
     time: u64,
 }
 
@@ -172,7 +211,7 @@ impl Group {
     fn new() -> Self {
         let queues: [Queue; 3] = Default::default();
         let drivers = (0..3).map(|place| driver(place, &queues)).collect();
-        let mut group = Self { drivers, queues, cut_off: Vec::new(), time: 0 };
+        let mut group = Self { drivers, queues, cut_off: Vec::new(), may_stop: None, time: 0 };
         for place in 0..3 {
             let moment = group.moment();
             group.drivers[place].begin(moment);
@@ -219,7 +258,11 @@ impl Group {
             }
         }
         driver.end_round(moment, false);
-        assert_eq!(driver.stop(), None, "replica {place}");
+        if self.may_stop != Some(place) {
+            assert_eq!(driver.stop(), None, "replica {place}");
+        } else if driver.stop().is_some() {
+            self.cut_off(place);
+        }
     }
 
     /// Cuts a replica off from the others.
@@ -316,6 +359,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         roster: founders.clone(),
         given: names,
         generation: 1,
+        diverged_behind: None,
     };
     let hello = Hello {
         magic: MAGIC,
@@ -355,6 +399,8 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         fetches: 0,
         metas: 0,
         inspections: 0,
+        marks: BTreeMap::new(),
+        wrong: Vec::new(),
     };
     Driver::new(settings, parts, host, moment)
 }

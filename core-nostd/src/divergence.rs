@@ -1,0 +1,240 @@
+//! Divergence: whether the servers of a group still do the same, and who is wrong if they do not.
+//!
+//! Replicas exchange [`Mark`]s of one and the same slot: hashes of all that their servers did
+//! before. Equal marks say that the servers agreed up to there. If they differ, the servers that
+//! more than half of the group's servers agree with are right. Where nobody has so many, as with
+//! two servers and a witness, a third opinion decides: one server is built again from the script,
+//! and whom it joins is right. (Compare the agreement checks of CRANE, SOSP 2015, section 5, and
+//! of TigerBeetle's state checker.)
+
+use crate::execution::Mark;
+use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
+use crate::paxos::NodeSet;
+
+/// The kind of difference between two servers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Difference {
+    /// Only the bytes that were written to clients.
+    Output,
+    /// The calls themselves, or their order.
+    Schedule,
+}
+
+/// The verdict on the marks of one slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Marks are missing that could decide.
+    Open,
+    /// More than half of the servers agree, and none is known to differ.
+    Agreed,
+    /// More than half of the servers agree; these do not, in this.
+    Wrong(NodeSet, Difference),
+    /// All marks that can come are there, and nobody has more than half with it.
+    Split(Difference),
+}
+
+/// The marks of one slot.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    slot: Slot,
+    marks: [Option<Mark>; NODES_MAX],
+    /// A server that was built again has had this mark: it decides.
+    opinion: Option<Mark>,
+}
+
+const EMPTY: Round = Round { slot: Slot::NONE, marks: [None; NODES_MAX], opinion: None };
+
+/// The marks of the last `ROUNDS` slots that were compared.
+///
+/// ```
+/// use crane_core::divergence::{Comparison, Difference, Verdict};
+/// use crane_core::execution::Mark;
+/// use crane_core::id::{NodeId, Slot};
+/// use crane_core::paxos::NodeSet;
+///
+/// let servers = NodeSet::first(3);
+/// let [one, two, three] = [1, 2, 3].map(|number| NodeId::new(number).unwrap());
+/// let mark = Mark { slot: Slot(9), clock: 70, schedule: 5, output: 6 };
+/// let mut comparison = Comparison::<4>::new();
+/// comparison.add(one, mark);
+/// assert_eq!(comparison.verdict(Slot(9), servers, servers), Verdict::Open);
+/// comparison.add(two, mark);
+/// comparison.add(three, Mark { schedule: 8, ..mark });
+/// let wrong = NodeSet::EMPTY.with(three);
+/// let verdict = comparison.verdict(Slot(9), servers, servers);
+/// assert_eq!(verdict, Verdict::Wrong(wrong, Difference::Schedule));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Comparison<const ROUNDS: usize> {
+    rounds: [Round; ROUNDS],
+    /// The place that the next new slot takes.
+    next: usize,
+}
+
+impl<const ROUNDS: usize> Comparison<ROUNDS> {
+    /// No marks.
+    pub const fn new() -> Self {
+        assert!(ROUNDS > 0);
+        Self { rounds: [EMPTY; ROUNDS], next: 0 }
+    }
+
+    /// Adds a server's mark. A slot that is new takes the place of the oldest one; of a slot and a
+    /// server, the first mark counts until [`Comparison::forget`].
+    pub fn add(&mut self, node: NodeId, mark: Mark) {
+        self.round(mark.slot).marks[node.index()].get_or_insert(mark);
+    }
+
+    /// Adds the mark of a server that was built again, to decide a split.
+    pub fn add_opinion(&mut self, mark: Mark) {
+        self.round(mark.slot).opinion = Some(mark);
+    }
+
+    /// Forgets a server's marks: it is built again.
+    pub fn forget(&mut self, node: NodeId) {
+        for round in &mut self.rounds {
+            round.marks[node.index()] = None;
+        }
+    }
+
+    /// Returns a server's mark at a slot.
+    pub fn mark(&self, node: NodeId, slot: Slot) -> Option<Mark> {
+        self.find(slot)?.marks[node.index()]
+    }
+
+    /// Returns what the marks of a slot say. `servers` are all of the group's, `reachable` those of
+    /// them whose marks can still come.
+    pub fn verdict(&self, slot: Slot, servers: NodeSet, reachable: NodeSet) -> Verdict {
+        let Some(round) = self.find(slot) else { return Verdict::Open };
+        let known = || servers.iter().filter_map(|node| Some((node, round.marks[node.index()]?)));
+        let agreeing = |mark: &Mark| known().filter(|(_, other)| other == mark).count();
+        let opinion = round.opinion.as_ref();
+        let larger = known().map(|(_, mark)| mark).find(|mark| agreeing(mark) * 2 > servers.len());
+        if let Some(right) = opinion.copied().or(larger) {
+            let mut wrong = NodeSet::EMPTY;
+            let mut worst = Difference::Output;
+            for (node, mark) in known().filter(|(_, mark)| *mark != right) {
+                wrong = wrong.with(node);
+                worst = worst.max(difference(&mark, &right));
+            }
+            return if wrong.is_empty() { Verdict::Agreed } else { Verdict::Wrong(wrong, worst) };
+        }
+        let missing = reachable.iter().any(|node| round.marks[node.index()].is_none());
+        let mut marks = known().map(|(_, mark)| mark);
+        let Some(first) = marks.next().filter(|_| !missing) else { return Verdict::Open };
+        let differences = marks.filter(|mark| *mark != first).map(|mark| difference(&mark, &first));
+        differences.max().map_or(Verdict::Open, Verdict::Split)
+    }
+
+    fn find(&self, slot: Slot) -> Option<&Round> {
+        self.rounds.iter().find(|round| round.slot == slot && slot != Slot::NONE)
+    }
+
+    fn round(&mut self, slot: Slot) -> &mut Round {
+        assert!(slot != Slot::NONE, "a mark is of an admitted slot");
+        let place = match self.rounds.iter().position(|round| round.slot == slot) {
+            Some(place) => place,
+            None => {
+                let place = self.next;
+                self.next = (place + 1) % ROUNDS;
+                self.rounds[place] = Round { slot, ..EMPTY };
+                place
+            }
+        };
+        &mut self.rounds[place]
+    }
+}
+
+impl<const ROUNDS: usize> Default for Comparison<ROUNDS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn difference(one: &Mark, other: &Mark) -> Difference {
+    let same = (one.clock, one.schedule) == (other.clock, other.schedule);
+    if same { Difference::Output } else { Difference::Schedule }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(number: u8) -> NodeId {
+        NodeId::new(number).expect("a number")
+    }
+
+    fn mark(slot: u64, schedule: u64, output: u64) -> Mark {
+        Mark { slot: Slot(slot), clock: 7, schedule, output }
+    }
+
+    fn set(numbers: &[u8]) -> NodeSet {
+        numbers.iter().fold(NodeSet::EMPTY, |set, number| set.with(node(*number)))
+    }
+
+    #[test]
+    fn more_than_half_is_of_all_servers_not_of_those_that_answer() {
+        let mut comparison = Comparison::<2>::new();
+        comparison.add(node(1), mark(5, 1, 1));
+        comparison.add(node(2), mark(5, 2, 1));
+        let (servers, slot) = (set(&[1, 2, 3]), Slot(5));
+        assert_eq!(comparison.verdict(slot, servers, servers), Verdict::Open);
+        // The third one is dead: two that differ decide nothing.
+        let split = Verdict::Split(Difference::Schedule);
+        assert_eq!(comparison.verdict(slot, servers, set(&[1, 2])), split);
+        // It comes back, and joins one of them.
+        comparison.add(node(3), mark(5, 2, 1));
+        let wrong = Verdict::Wrong(set(&[1]), Difference::Schedule);
+        assert_eq!(comparison.verdict(slot, servers, servers), wrong);
+    }
+
+    #[test]
+    fn two_that_agree_of_three_are_right_before_the_third_answers() {
+        let mut comparison = Comparison::<2>::new();
+        comparison.add(node(1), mark(5, 1, 1));
+        comparison.add(node(3), mark(5, 1, 1));
+        let servers = set(&[1, 2, 3]);
+        assert_eq!(comparison.verdict(Slot(5), servers, servers), Verdict::Agreed);
+        comparison.add(node(2), mark(5, 1, 9));
+        let wrong = Verdict::Wrong(set(&[2]), Difference::Output);
+        assert_eq!(comparison.verdict(Slot(5), servers, servers), wrong);
+    }
+
+    #[test]
+    fn a_third_opinion_decides_between_two() {
+        let mut comparison = Comparison::<2>::new();
+        let servers = set(&[1, 2]);
+        comparison.add(node(1), mark(5, 1, 1));
+        comparison.add(node(2), mark(5, 2, 2));
+        let verdict = |comparison: &Comparison<2>| comparison.verdict(Slot(5), servers, servers);
+        assert_eq!(verdict(&comparison), Verdict::Split(Difference::Schedule));
+        comparison.add_opinion(mark(5, 2, 2));
+        assert_eq!(verdict(&comparison), Verdict::Wrong(set(&[1]), Difference::Schedule));
+        // It joins nobody: both are wrong, as far as anyone can say.
+        comparison.add_opinion(mark(5, 3, 3));
+        assert_eq!(verdict(&comparison), Verdict::Wrong(servers, Difference::Schedule));
+    }
+
+    #[test]
+    fn a_server_that_is_built_again_has_no_marks_and_old_slots_go() {
+        let mut comparison = Comparison::<2>::new();
+        comparison.add(node(1), mark(5, 1, 1));
+        comparison.add(node(1), mark(6, 1, 1));
+        comparison.forget(node(1));
+        assert_eq!(comparison.mark(node(1), Slot(5)), None);
+        comparison.add(node(1), mark(6, 4, 4));
+        assert_eq!(comparison.mark(node(1), Slot(6)), Some(mark(6, 4, 4)));
+        comparison.add(node(1), mark(7, 1, 1));
+        comparison.add(node(1), mark(8, 1, 1));
+        assert_eq!(comparison.mark(node(1), Slot(6)), None);
+        assert_eq!(comparison.verdict(Slot(6), set(&[1]), set(&[1])), Verdict::Open);
+    }
+
+    #[test]
+    fn the_first_mark_of_a_server_counts() {
+        let mut comparison = Comparison::<2>::new();
+        comparison.add(node(1), mark(5, 1, 1));
+        comparison.add(node(1), mark(5, 2, 2));
+        assert_eq!(comparison.mark(node(1), Slot(5)), Some(mark(5, 1, 1)));
+    }
+}

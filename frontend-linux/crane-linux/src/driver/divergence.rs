@@ -1,0 +1,337 @@
+//! Servers that differ: found by their marks, judged by the majority or a third opinion, and built
+//! again where they are wrong.
+//!
+//! The primary announces the mark of its server now and then; each server answers with its own of
+//! the same slot, to everyone. A wrong server's connections are reset and it is built again by
+//! replay; its daemon votes on. Where nobody has a majority, one backup's server is built again,
+//! and whom it joins is right. If it joins nobody, the program is not deterministic under us: the
+//! group agrees to halt.
+
+use crane_core::divergence::{Difference, Verdict};
+use crane_core::execution::Mark;
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::NodeSet;
+use crane_core::time::{Duration, Instant};
+use crane_core::wire::Op;
+use tracing::{debug, info};
+
+use crate::net::frame::FrameKind;
+use crate::options::OnDivergence;
+use crate::report::{MarkMessage, ServerReport};
+
+use super::rooms::{Finding, FindingKind, Trial};
+use super::{Driver, Host};
+
+/// A primary announces its mark so often,
+const ANNOUNCE_EVERY: Duration = Duration::from_millis(1000);
+/// or after so many calls of its server,
+const ANNOUNCE_CALLS: u64 = 16 * 1024;
+/// but not more often than this.
+const ANNOUNCE_AT_MOST: Duration = Duration::from_millis(50);
+/// Slots at which a mark may be wanted at a time.
+const WANTED_MAX: usize = 16;
+
+impl<H: Host> Driver<H> {
+    /// Announces this primary's mark when it is time, and answers what others have asked for.
+    /// Returns when to look again.
+    pub(super) fn watch_marks(&mut self) -> Option<Instant> {
+        if self.server.stopped_for.is_some() {
+            // It is on its way out, and wrong.
+            return None;
+        }
+        let view = *self.server.view()?;
+        self.answer_wanted(Slot(view.admitted));
+        self.finish_trial(Slot(view.admitted));
+        if !self.is_primary() {
+            return None;
+        }
+        let now = self.now();
+        let slot = Slot(view.admitted);
+        let state = &self.divergence;
+        let by_calls = view.clock >= state.announced_clock + ANNOUNCE_CALLS;
+        let due = match by_calls {
+            true => state.announce_at.min(now),
+            false => state.announce_at + (ANNOUNCE_EVERY - ANNOUNCE_AT_MOST),
+        };
+        if slot <= state.announced {
+            return None;
+        }
+        if now < due || now < state.announce_at {
+            return Some(due.max(state.announce_at));
+        }
+        if let Some(mark) = self.host.mark(slot) {
+            let state = &mut self.divergence;
+            state.announced = slot;
+            state.announced_clock = view.clock;
+            self.report_mark(mark);
+        }
+        self.divergence.announce_at = now + ANNOUNCE_AT_MOST;
+        None
+    }
+
+    fn answer_wanted(&mut self, admitted: Slot) {
+        let reached = |slot: &Slot| *slot <= admitted;
+        if !self.divergence.wanted.iter().any(reached) {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.divergence.wanted);
+        let (reached, left): (Vec<Slot>, Vec<Slot>) = wanted.into_iter().partition(reached);
+        self.divergence.wanted = left;
+        for slot in reached {
+            match self.host.mark(slot) {
+                Some(mark) => self.report_mark(mark),
+                None => debug!("the mark of slot {slot} is not kept any more"),
+            }
+        }
+    }
+
+    fn report_mark(&mut self, mark: Mark) {
+        self.divergence.marks.add(self.me(), mark);
+        self.notify_others(MarkMessage::Mark(mark));
+        self.judge_marks(mark.slot);
+    }
+
+    fn notify_others(&mut self, message: MarkMessage) {
+        let body = postcard::to_allocvec(&message).expect("plain data");
+        for node in self.others().iter() {
+            self.host.send_frame(node, FrameKind::Mark, &body);
+        }
+    }
+
+    pub(super) fn on_mark(&mut self, from: NodeId, message: MarkMessage) {
+        let slot = match message {
+            MarkMessage::Mark(mark) | MarkMessage::Opinion(mark) => mark.slot,
+            MarkMessage::Alone(slot) => slot,
+        };
+        if slot == Slot::NONE || self.is_witness() || !self.servers().contains(from) {
+            return;
+        }
+        if !matches!(message, MarkMessage::Mark(_)) && self.divergence.awaited == Some(from) {
+            self.divergence.awaited = None;
+        }
+        match message {
+            MarkMessage::Mark(mark) => {
+                self.divergence.marks.add(from, mark);
+                let state = &mut self.divergence;
+                let known = state.marks.mark(self.settings.me, slot).is_some();
+                if !known && !state.wanted.contains(&slot) {
+                    if state.wanted.len() == WANTED_MAX {
+                        state.wanted.remove(0);
+                    }
+                    state.wanted.push(slot);
+                }
+            }
+            MarkMessage::Opinion(mark) => {
+                info!("replica {from}'s server was built again and decides about slot {slot}");
+                self.divergence.marks.add_opinion(mark);
+                self.divergence.acted = Slot(self.divergence.acted.0.min(slot.0 - 1));
+            }
+            MarkMessage::Alone(slot) => return self.on_alone(slot),
+        }
+        self.judge_marks(slot);
+    }
+
+    /// Servers whose marks can still come.
+    fn comparable(&self) -> NodeSet {
+        let alive = |node: &NodeId| {
+            let reachable = *node == self.me() || self.is_linked(*node);
+            reachable && matches!(self.reports[node.index()], ServerReport::Alive { .. })
+        };
+        self.servers().iter().filter(alive).fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
+    /// Acts on what the marks of a slot say, once.
+    fn judge_marks(&mut self, slot: Slot) {
+        let awaits = self.divergence.trial.is_some() || self.divergence.awaited.is_some();
+        if slot <= self.divergence.acted || awaits {
+            return;
+        }
+        let verdict = self.divergence.marks.verdict(slot, self.servers(), self.comparable());
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Agreed => {
+                if self.divergence.marks.mark(self.me(), slot).is_some() {
+                    self.agreed_at(slot);
+                    self.divergence.output_differs = false;
+                }
+                self.clear_finding(FindingKind::Diverged);
+            }
+            Verdict::Wrong(wrong, difference) => {
+                self.divergence.acted = slot;
+                if wrong.contains(self.me()) {
+                    self.on_wrong(slot, difference);
+                } else {
+                    let text = format!(
+                        "the server of replica {} differs from the majority's in {} between slots \
+                         {} and {slot}: it is built again",
+                        list(wrong),
+                        describe(difference),
+                        self.agreed_below(slot)
+                    );
+                    self.find(FindingKind::Diverged, Finding { text, is_fault: true });
+                }
+            }
+            Verdict::Split(difference) => {
+                self.divergence.acted = slot;
+                self.on_split(slot, difference);
+            }
+        }
+    }
+
+    fn agreed_at(&mut self, slot: Slot) {
+        let state = &mut self.divergence;
+        if slot > state.agreed {
+            state.agreed_before = std::mem::replace(&mut state.agreed, slot);
+        }
+    }
+
+    /// Returns the last slot below this one at which this server agreed with the majority.
+    fn agreed_below(&self, slot: Slot) -> Slot {
+        let state = &self.divergence;
+        if state.agreed < slot { state.agreed } else { state.agreed_before }
+    }
+
+    /// This server differs from the majority's.
+    fn on_wrong(&mut self, slot: Slot, difference: Difference) {
+        let behind = self.agreed_below(slot);
+        let what = describe(difference);
+        let here = format!(
+            "this server differs from the majority's in {what} between slots {behind} and {slot}"
+        );
+        if self.divergence.output_differs && difference == Difference::Output {
+            return;
+        }
+        if self.meta.diverged_behind == Some(behind.0) {
+            if difference == Difference::Output {
+                self.divergence.output_differs = true;
+                let text = format!(
+                    "{here}, and did so before it was built again: what it tells clients is not \
+                     determined by its input (figures of memory or time, say); the group goes on"
+                );
+                return self.find(FindingKind::Diverged, Finding { text, is_fault: true });
+            }
+            return self.fail(format!(
+                "{here}, and did so at the same place before it was built again: this host is not \
+                 like the others, or the program uses something that crane does not order"
+            ));
+        }
+        self.events.counters.divergences += 1;
+        self.meta.diverged_behind = Some(behind.0);
+        let text = format!("{here}: its clients are reset, and it is built again");
+        self.rebuild_server(text);
+    }
+
+    /// Ends this server: it is built again by replay. Its clients are reset first, so that nothing
+    /// more of it reaches them.
+    fn rebuild_server(&mut self, why: String) {
+        self.find(FindingKind::Diverged, Finding { text: why.clone(), is_fault: true });
+        self.begin_generation();
+        self.resign();
+        self.divergence.marks.forget(self.me());
+        self.divergence.wanted.clear();
+        self.server.stopped_for = Some(why);
+        self.host.stop_server();
+    }
+
+    /// No server has a majority. The backup of the lowest number has its server built again, to say
+    /// who is right.
+    fn on_split(&mut self, slot: Slot, difference: Difference) {
+        let servers = self.comparable();
+        let what = describe(difference);
+        let text = format!(
+            "the servers of replicas {} differ in {what} between slots {} and {slot}, and none has \
+             a majority: one is built again to decide",
+            list(servers),
+            self.agreed_below(slot)
+        );
+        self.find(FindingKind::Diverged, Finding { text: text.clone(), is_fault: true });
+        let chosen = servers.iter().find(|node| Some(*node) != self.node.primary());
+        let before = self.divergence.marks.mark(self.me(), slot);
+        self.divergence.awaited = chosen.filter(|node| *node != self.me());
+        if chosen == Some(self.me())
+            && let Some(before) = before
+        {
+            self.events.counters.divergences += 1;
+            self.divergence.trial = Some(Trial { slot, before });
+            self.server.stopped_for = Some(text);
+            self.begin_generation();
+            self.host.stop_server();
+        }
+    }
+
+    /// This server was built again for an opinion, and has come to the slot in question.
+    fn finish_trial(&mut self, admitted: Slot) {
+        let Some(Trial { slot, before }) = self.divergence.trial else { return };
+        if admitted < slot {
+            return;
+        }
+        let Some(mark) = self.host.mark(slot) else { return };
+        self.divergence.trial = None;
+        let servers = self.servers();
+        let marks = &mut self.divergence.marks;
+        let joins = |node: NodeId| {
+            let other = marks.mark(node, slot);
+            node != self.settings.me && other == Some(mark)
+        };
+        let joined = servers.iter().any(joins);
+        marks.forget(self.settings.me);
+        marks.add(self.settings.me, mark);
+        self.divergence.acted = Slot(slot.0 - 1);
+        if joined || mark == before {
+            info!("the server that was built again decides about slot {slot}");
+            self.divergence.marks.add_opinion(mark);
+            self.agreed_at(slot);
+            self.notify_others(MarkMessage::Opinion(mark));
+            self.judge_marks(slot);
+        } else {
+            self.divergence.acted = slot;
+            self.notify_others(MarkMessage::Alone(slot));
+            self.on_alone(slot);
+        }
+    }
+
+    /// A server that was built again differs from all, and from itself.
+    fn on_alone(&mut self, slot: Slot) {
+        if self.settings.args.on_divergence == OnDivergence::GoOn {
+            let text = format!(
+                "the program does something else each time it runs, from before slot {slot} on; \
+                 replicas go on, each as it is"
+            );
+            return self.find(FindingKind::Diverged, Finding { text, is_fault: true });
+        }
+        if self.is_primary() && !self.propose_op(Op::Halt { slot }) {
+            debug!("the halt is proposed again when the next server finds itself alone");
+        }
+    }
+
+    /// The group has agreed to halt.
+    pub(super) fn on_halt(&mut self, slot: Slot) {
+        if self.divergence.halted.is_some() {
+            return;
+        }
+        let text = format!(
+            "the group is halted: the program does something else each time it runs, from before \
+             slot {slot} on; specs/LIMITS.md lists what makes programs do so; begin a new group in \
+             another --data-dir, or with --on-divergence go-on"
+        );
+        self.divergence.halted = Some(text.clone());
+        self.find(FindingKind::Halted, Finding { text: text.clone(), is_fault: true });
+        if self.server.run.is_some() {
+            self.server.stopped_for = Some(text);
+            self.begin_generation();
+            self.host.stop_server();
+        }
+        self.close_listeners();
+    }
+}
+
+fn describe(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Output => "the bytes for clients",
+        Difference::Schedule => "the order of calls",
+    }
+}
+
+fn list(nodes: NodeSet) -> String {
+    nodes.iter().map(|node| node.to_string()).collect::<Vec<_>>().join(", ")
+}

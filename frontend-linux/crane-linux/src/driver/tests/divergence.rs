@@ -1,0 +1,80 @@
+//! Servers that differ.
+
+use super::*;
+
+/// A group whose server of one replica goes wrong in its first run, and a client that sends now and
+/// then.
+fn run_with_wrong(group: &mut Group, wrong: &[(usize, &[u64])], steps: u64) {
+    for (place, runs) in wrong {
+        group.drivers[*place].host().wrong = runs.to_vec();
+    }
+    group.run(1000);
+    let entry = (0..3).find(|place| group.cut_off.iter().all(|cut| cut != place)).unwrap();
+    for key in 0..steps / 100 {
+        group.input(entry, DriverInput::Client(key, connected()));
+        group.input(entry, DriverInput::Client(key, ClientInput::Sent(b"more".to_vec())));
+        group.run(100);
+    }
+}
+
+#[test]
+fn a_server_that_differs_from_two_is_built_again() {
+    for wrong in 0..3 {
+        let mut group = Group::new();
+        run_with_wrong(&mut group, &[(wrong, &[5])], 6000);
+        for place in 0..3 {
+            let driver = &mut group.drivers[place];
+            assert_eq!(driver.events.counters.divergences, u64::from(place == wrong), "{place}");
+            assert_eq!(driver.host().scripts.len(), 1 + usize::from(place == wrong), "{place}");
+            assert!(driver.divergence.agreed > Slot(10), "{place}: they agree again");
+            assert_eq!(driver.watch.texts(true), Vec::<&str>::new(), "{place}");
+        }
+        assert_ne!(group.primary(), wrong, "who is wrong does not stay primary");
+    }
+}
+
+#[test]
+fn a_server_that_differs_again_at_the_same_place_stops_its_replica() {
+    let mut group = Group::new();
+    let wrong = (group.drivers.len() - 1) % 3;
+    group.drivers[wrong].host().wrong = vec![5, 5, 5];
+    group.may_stop = Some(wrong);
+    run_with_wrong(&mut group, &[], 6000);
+    let stop = group.drivers[wrong].stop().expect("it stops").clone();
+    assert!(stop.status == 1 && stop.why.contains("at the same place"), "{}", stop.why);
+}
+
+#[test]
+fn between_two_servers_a_third_opinion_decides() {
+    for wrong in 0..2 {
+        let mut group = Group::new();
+        group.run(1000);
+        group.cut_off(2);
+        run_with_wrong(&mut group, &[(wrong, &[5])], 12_000);
+        let runs = |group: &mut Group, place: usize| group.drivers[place].host().scripts.len();
+        assert!(runs(&mut group, wrong) > 1, "the wrong one was built again");
+        for place in 0..2 {
+            let driver = &mut group.drivers[place];
+            assert_eq!(driver.divergence.halted, None);
+            assert!(driver.divergence.agreed > Slot(10), "{place}: they agree again");
+            assert_eq!(driver.watch.texts(true), Vec::<&str>::new(), "{place}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_is_another_each_time_halts_the_group_and_stays_halted() {
+    let mut group = Group::new();
+    let runs: [&[u64]; 3] = [&[1, 2, 3], &[4, 5, 6], &[7, 8, 9]];
+    let wrong: Vec<(usize, &[u64])> = (0..3).zip(runs).collect();
+    run_with_wrong(&mut group, &wrong, 12_000);
+    for place in 0..3 {
+        let driver = &mut group.drivers[place];
+        let halted = driver.divergence.halted.clone().expect("it is halted");
+        assert!(halted.contains("halted"));
+        assert!(driver.server.run.is_none() && driver.host().ports.is_empty(), "{place}");
+        let runs = driver.host().scripts.len();
+        group.run(100);
+        assert_eq!(group.drivers[place].host().scripts.len(), runs, "{place}: no new server");
+    }
+}

@@ -1,0 +1,77 @@
+/*
+ * A server that does something else than its replicas when it is told to. It answers lines:
+ *
+ *     flip    answers with another byte where the file /run/crane/wrong is (only this replica's
+ *             daemon could have put it there; it is looked for unseen, by a system call of its own)
+ *     skip    leaves a lock out where that file is
+ *     time    locks once more or not, by the last bits of the real time
+ *     other   the same line
+ */
+#define _GNU_SOURCE
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static long raw(long number, long one, long two) {
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(one), "S"(two)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+static int wrong(void) { return raw(SYS_access, (long)"/run/crane/wrong", F_OK) == 0; }
+
+static void touch(void) {
+    pthread_mutex_lock(&lock);
+    pthread_mutex_unlock(&lock);
+}
+
+static void *serve(void *argument) {
+    int fd = (int)(long)argument;
+    FILE *in = fdopen(fd, "r");
+    char line[256];
+    while (in && fgets(line, sizeof line, in)) {
+        touch();
+        if (!strncmp(line, "flip", 4) && wrong())
+            line[0] ^= 1;
+        if (strncmp(line, "skip", 4) || !wrong())
+            touch();
+        if (!strncmp(line, "time", 4)) {
+            struct timespec now;
+            raw(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
+            for (long times = now.tv_nsec / 1000 % 64; times > 0; times--)
+                touch();
+        }
+        if (send(fd, line, strlen(line), MSG_NOSIGNAL) < 0)
+            break;
+    }
+    if (in)
+        fclose(in);
+    return NULL;
+}
+
+int main(int count, char **words) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(atoi(words[count - 1]))};
+    int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 64)) {
+        perror("listen");
+        return 1;
+    }
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        pthread_t thread;
+        if (fd >= 0 && !pthread_create(&thread, NULL, serve, (void *)(long)fd))
+            pthread_detach(thread);
+    }
+}

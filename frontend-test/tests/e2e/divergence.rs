@@ -1,0 +1,109 @@
+//! Servers that differ are found, built again where they are wrong, and halted where none is right.
+
+use std::fs;
+use std::time::Duration;
+
+use crane_test::e2e::group::Group;
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
+use crane_test::e2e::status::Status;
+use crane_test::e2e::wait::{SOON, START, eventually, within};
+
+use super::wall::ask;
+
+/// The time in which a group whose servers differ must not come back to health by itself.
+const STAYS: Duration = Duration::from_secs(3);
+
+fn group(machine: &Machine) -> Group {
+    Group::start(machine, program::compiled(machine.folder(), "diverge", &[]), 3, &[])
+}
+
+fn divergences(status: &Status, id: u8) -> u64 {
+    status.replica(id).counters["divergences"].as_u64().unwrap_or(0)
+}
+
+/// Lets the server of one replica do something else once, and waits until all agree again.
+fn diverge(word: &str, of_primary: bool) {
+    let machine = Machine::take("diverge");
+    let group = group(&machine);
+    let primary = group.primary();
+    let wrong = match of_primary {
+        true => primary,
+        false => group.ids().find(|id| *id != primary).unwrap(),
+    };
+    let right = group.ids().find(|id| *id != primary && *id != wrong).unwrap();
+    let mark = group.data(wrong).join("run/wrong");
+    fs::write(&mark, "").unwrap();
+    assert_eq!(ask(group.address(right), word).unwrap(), word);
+    eventually("the difference is seen", SOON, || {
+        let seen = group.status()?.diverged();
+        seen.map(drop).ok_or_else(|| "no difference".to_string())
+    });
+    fs::remove_file(&mark).unwrap();
+    eventually("the wrong server is built again", START, || {
+        // Slots go by, at which servers are compared.
+        for id in group.ids() {
+            let _ = ask(group.address(id), "more");
+        }
+        let status = group.status()?;
+        let counts: Vec<u64> = group.ids().map(|id| divergences(&status, id)).collect();
+        let expected: Vec<u64> = group.ids().map(|id| u64::from(id == wrong)).collect();
+        let faults: Vec<&String> = status.replicas.iter().flat_map(|all| &all.faults).collect();
+        match status.diverged() {
+            None if counts == expected && faults.is_empty() => Ok(()),
+            difference => Err(format!("{difference:?}, {counts:?}, {faults:?}")),
+        }
+    });
+    let status = group.await_settled();
+    let events = &status.replica(wrong).events;
+    let told = |event: &serde_json::Value| event.to_string().contains("differs from the majority");
+    assert!(events.iter().any(told), "{events:?}");
+    if of_primary {
+        assert_ne!(status.primary().unwrap(), wrong, "who was wrong is not primary any more");
+    }
+    assert_eq!(ask(group.address(wrong), "after").unwrap(), "after");
+}
+
+#[test]
+fn a_backup_that_skips_a_lock_is_built_again() {
+    diverge("skip", false);
+}
+
+#[test]
+fn a_primary_that_skips_a_lock_hands_its_role_over_and_is_built_again() {
+    diverge("skip", true);
+}
+
+#[test]
+fn a_backup_that_answers_another_byte_is_built_again() {
+    diverge("flip", false);
+}
+
+#[test]
+fn a_program_that_is_another_each_time_halts_the_group_also_after_a_restart() {
+    let machine = Machine::take("halt");
+    let mut group = group(&machine);
+    assert_eq!(ask(group.address(1), "time").unwrap(), "time");
+    let all_halted = |group: &Group| {
+        let status = group.status()?;
+        let halted = |id: u8| {
+            let replica = status.replica(id);
+            replica.server_pid.is_none()
+                && replica.faults.iter().any(|fault| fault.contains("the group is halted"))
+        };
+        if group.ids().all(halted) { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    eventually("all replicas are halted", START, || {
+        let _ = ask(group.address(1), "more");
+        all_halted(&group)
+    });
+    let served = within(STAYS, || ask(group.address(1), "more"));
+    assert!(served.is_err(), "a group that is halted answers: {served:?}");
+    for id in group.ids() {
+        group.stop_replica(id);
+    }
+    for id in group.ids() {
+        group.start_replica(id);
+    }
+    eventually("they are halted again", START, || all_halted(&group));
+}
