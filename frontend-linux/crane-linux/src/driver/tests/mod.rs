@@ -28,7 +28,7 @@ const NAMES: [&str; 3] = ["a:1", "b:1", "c:1"];
 /// Nanoseconds of a step of the group.
 const STEP: u64 = 1_000_000;
 
-/// What is on its way to a replica.
+/// The inputs on their way to a replica.
 type Queue = Rc<RefCell<VecDeque<DriverInput>>>;
 
 /// A host in memory. Links carry what is put into them; the disk keeps it, and says so later.
@@ -291,7 +291,7 @@ impl Group {
         primary
     }
 
-    /// What the last run of a replica's server was fed.
+    /// The script that the last run of a replica's server was fed.
     fn script(&mut self, place: usize) -> Vec<(Slot, u32, Vec<u8>)> {
         self.drivers[place].host().scripts.last().expect("it runs").clone()
     }
