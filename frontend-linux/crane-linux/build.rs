@@ -34,6 +34,8 @@ fn main() {
         return;
     }
 
+    let given = env::var("RUSTFLAGS").unwrap_or_default();
+    let flags = format!("{given} -C force-frame-pointers=yes");
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo says how it is called"));
     cargo
         .args(["build", "--release", "--locked", "--manifest-path"])
@@ -43,7 +45,9 @@ fn main() {
         // A thread that ends (pthread_exit, cancellation) is unwound by libc through the hook that
         // it is in. Built like this, frames of ours have nothing to do then, and do not stand in
         // the way.
-        .env("CARGO_PROFILE_RELEASE_PANIC", "abort");
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        // The library finds the program's call by its own frames (caller.rs).
+        .env("RUSTFLAGS", flags);
     if env::var_os("CARGO_FEATURE_ARRIVAL").is_some() {
         cargo.args(["--features", "arrival"]);
     }

@@ -45,6 +45,11 @@ pub struct Execution<const THREADS: usize, const CONNECTIONS: usize, const LISTE
     admitted: Slot,
 }
 
+/// Returns a call as the schedule hash takes it in: thread, kind and object.
+pub const fn word(thread: ThreadId, kind: u16, object: u32) -> u64 {
+    (thread.0 as u64) << 48 | (kind as u64) << 32 | object as u64
+}
+
 /// The part of an execution that outlives its program: the clock, agreed time, the hashes, and how
 /// far the script was admitted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -121,7 +126,7 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
             return false;
         }
         // The clock is in it by position: every call is put in, in order.
-        self.schedule.put(u64::from(thread.0) << 48 | u64::from(kind) << 32 | u64::from(object));
+        self.schedule.put(word(thread, kind, object));
         self.turn.expire(self.gate.agreed());
         true
     }

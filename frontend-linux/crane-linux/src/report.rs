@@ -70,6 +70,15 @@ pub(crate) enum MarkMessage {
     Alone(Slot),
 }
 
+/// Calls of a right server, for a replica whose server is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct CallsMessage {
+    /// The clock of the first.
+    pub(crate) from: u64,
+    /// Each as the schedule hash takes it in, by rising clock.
+    pub(crate) words: Vec<u64>,
+}
+
 fn name_of_signal(signal: i32) -> Option<&'static str> {
     Some(match signal {
         libc::SIGHUP => "SIGHUP",

@@ -30,6 +30,7 @@
 #[macro_use]
 mod real;
 
+mod caller;
 mod cancellation;
 mod descriptors;
 mod errno;

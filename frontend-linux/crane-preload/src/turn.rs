@@ -8,10 +8,12 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, ThreadId, Woken};
+use crane_core::execution::word;
 use crane_shm::ServerState;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
 
+use crate::caller;
 use crate::cancellation;
 use crate::execution::On;
 use crate::script;
@@ -94,7 +96,9 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
         #[cfg(feature = "arrival")]
         script::admit_arrived(world);
         if world.run.call(me, call as u16, object) {
-            world.region.set_clock(world.run.gate.clock());
+            let clock = world.run.gate.clock();
+            world.region.record_call(clock, word(me, call as u16, object), caller::address());
+            world.region.set_clock(clock);
             held.cancellable = call.is_cancellation_point();
             if held.cancellable
                 && held.world().threads[me.0 as usize].cancelled

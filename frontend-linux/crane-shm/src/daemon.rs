@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::region::{HashMark, Mapping, ServerState, TROUBLE_BYTES};
+use crate::region::{CallRecord, HashMark, Mapping, ServerState, TROUBLE_BYTES};
 use crate::{RingReader, RingWriter};
 
 /// The daemon's side of one region. It stays mapped to the end of the process.
@@ -113,6 +113,11 @@ impl DaemonSide {
     /// Returns how many calls were seen that the determinism contract does not cover.
     pub fn uncovered_calls(self) -> u64 {
         self.0.region().uncovered_calls.load(Ordering::SeqCst)
+    }
+
+    /// Returns the call at this clock, if it is among the last [`CALLS`](crate::region::CALLS).
+    pub fn call(self, clock: u64) -> Option<CallRecord> {
+        self.0.region().call(clock)
     }
 
     /// Returns the hashes at a slot's admission, if it is among the last

@@ -15,6 +15,7 @@
 
 #![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]
 
+mod calls;
 mod daemon;
 pub mod parking;
 pub mod region;
@@ -22,7 +23,8 @@ pub mod ring;
 mod server;
 pub mod sys;
 
+pub use calls::call_name;
 pub use daemon::DaemonSide;
-pub use region::{HashMark, ServerState};
+pub use region::{CallRecord, HashMark, ServerState};
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
 pub use server::ServerSide;

@@ -5,7 +5,7 @@
 //! it did not open, and a process image that is taken later finds the file again.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags};
@@ -16,7 +16,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -26,6 +26,9 @@ pub const OUTPUT_BYTES: usize = 8 << 20;
 
 /// Slots whose hashes are kept for comparison with replicas of another speed.
 pub const MARKS: usize = 4096;
+
+/// How many calls are kept for comparison with other replicas.
+pub const CALLS: usize = 1 << 16;
 
 /// Bytes of the last trouble's text.
 pub const TROUBLE_BYTES: usize = 512;
@@ -113,6 +116,25 @@ struct MarkCell {
     output: AtomicU64,
 }
 
+/// One call of the server's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CallRecord {
+    /// The clock at which it was made.
+    pub clock: u64,
+    /// Thread, kind and object, as the schedule hash takes them in.
+    pub word: u64,
+    /// The address behind the program's call; 0: not known.
+    pub address: u64,
+}
+
+#[repr(C)]
+#[derive(Debug, Default)]
+struct CallCell {
+    clock: AtomicU64,
+    word: AtomicU64,
+    address: AtomicU64,
+}
+
 /// The shared file's first bytes. The data of the two rings follows.
 #[repr(C)]
 pub(crate) struct Region {
@@ -160,6 +182,7 @@ pub(crate) struct Region {
     /// Calls that were seen and are not covered by the determinism contract.
     pub(crate) uncovered_calls: AtomicU64,
     marks: [MarkCell; MARKS],
+    calls: [CallCell; CALLS],
     carried_length: AtomicU32,
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
@@ -195,6 +218,30 @@ impl Region {
         cell.schedule.store(mark.schedule, Ordering::SeqCst);
         cell.output.store(mark.output, Ordering::SeqCst);
         cell.slot.store(mark.slot, Ordering::SeqCst);
+    }
+
+    /// Keeps a call.
+    #[inline]
+    pub(crate) fn record_call(&self, call: CallRecord) {
+        let cell = &self.calls[call.clock as usize % CALLS];
+        // A reader at this moment sees another clock before or after.
+        cell.clock.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        cell.word.store(call.word, Ordering::Relaxed);
+        cell.address.store(call.address, Ordering::Relaxed);
+        cell.clock.store(call.clock, Ordering::Release);
+    }
+
+    /// The call at this clock, if it is among the last [`CALLS`].
+    pub(crate) fn call(&self, clock: u64) -> Option<CallRecord> {
+        let cell = &self.calls[clock as usize % CALLS];
+        let before = cell.clock.load(Ordering::Acquire);
+        let (word, address) =
+            (cell.word.load(Ordering::Relaxed), cell.address.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let after = cell.clock.load(Ordering::Relaxed);
+        let whole = before == clock && after == clock && clock != 0;
+        whole.then_some(CallRecord { clock, word, address })
     }
 
     /// The hashes at a slot's admission, if it is among the last [`MARKS`].

@@ -4,7 +4,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::parking::Bell;
-use crate::region::{CARRIED_BYTES, HashMark, Mapping, ServerState};
+use crate::region::{CARRIED_BYTES, CallRecord, HashMark, Mapping, ServerState};
 use crate::{RingReader, RingWriter};
 
 /// The server's side of one region. It stays mapped to the end of the process.
@@ -99,6 +99,12 @@ impl ServerSide {
     /// Publishes how many connections the server holds or has not accepted yet.
     pub fn set_connections(self, count: u64) {
         self.0.region().connections.store(count, Ordering::SeqCst);
+    }
+
+    /// Keeps a call, for comparison with other replicas.
+    #[inline]
+    pub fn record_call(self, clock: u64, word: u64, address: u64) {
+        self.0.region().record_call(CallRecord { clock, word, address });
     }
 
     /// Publishes the kernel's number of the thread that has the turn.

@@ -30,6 +30,7 @@ impl<H: Host> Driver<H> {
             DriverInput::Message(from, received) => self.on_message(from, &received),
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Report(from, report) => self.on_server_report(from, report),
+            DriverInput::Calls(from, calls) => self.on_calls(from, &calls),
             DriverInput::Mark(from, message) => self.on_mark(from, message),
             DriverInput::Durable(up_to) => self.on_durable(up_to),
             DriverInput::Fetched(fetcher, records) => self.on_fetched(fetcher, records),

@@ -9,7 +9,7 @@ use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{Message, WriteNumber};
 use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
-use crane_shm::{HashMark, RingError, ServerState};
+use crane_shm::{CallRecord, HashMark, RingError, ServerState};
 
 use crate::log::Batch;
 use crate::log::fetch::{Fetch, FetchedRecord};
@@ -17,7 +17,7 @@ use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
-use crate::report::{Ending, MarkMessage, ServerReport};
+use crate::report::{CallsMessage, Ending, MarkMessage, ServerReport};
 
 /// The time of a step, by the clocks of the host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +50,8 @@ pub(crate) enum DriverInput {
     Ops(NodeId, Vec<u8>),
     /// A replica tells a mark of its server.
     Mark(NodeId, MarkMessage),
+    /// A replica sends calls of its server, because this one's differs.
+    Calls(NodeId, CallsMessage),
     /// A replica has reported how its server is.
     Report(NodeId, ServerReport),
     /// All writes up to this one are durable.
@@ -276,6 +278,13 @@ pub(crate) trait Host {
 
     /// Returns the hashes of the running server at the admission of a slot, if it kept them.
     fn mark(&self, slot: Slot) -> Option<Mark>;
+
+    /// Returns the last calls of the running server, by rising clock, from this one on.
+    fn calls(&mut self, from: u64) -> Vec<CallRecord>;
+
+    /// Names the place in the program that makes a call, by the mappings of the server at the time
+    /// of the last [`Host::calls`].
+    fn name_place(&mut self, address: u64) -> Option<String>;
 
     /// Ends the running server; [`DriverInput::Server`] follows.
     fn stop_server(&mut self);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
@@ -76,7 +76,7 @@ fn find_thread(process: u32, holder: u32) -> io::Result<u32> {
 }
 
 /// Returns the processor time of a thread in ticks, of user and system together.
-fn processor_time(folder: &std::path::Path) -> io::Result<u64> {
+fn processor_time(folder: &Path) -> io::Result<u64> {
     let text = fs::read_to_string(folder.join("stat"))?;
     let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields: Vec<&str> = rest.split_whitespace().collect();
@@ -114,7 +114,7 @@ fn peek_registers(thread: u32) -> Option<(u64, u64)> {
 }
 
 /// The executable mappings of a process.
-struct Maps(Vec<Mapped>);
+pub(super) struct Maps(Vec<Mapped>);
 
 /// One executable mapping of a file.
 struct Mapped {
@@ -125,13 +125,18 @@ struct Mapped {
 }
 
 impl Maps {
-    fn read(process: u32) -> io::Result<Self> {
+    pub(super) fn read(process: u32) -> io::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{process}/maps"))?;
         Ok(Self(text.lines().filter_map(Mapped::parse).collect()))
     }
 
     fn at(&self, address: u64) -> Option<&Mapped> {
         self.0.iter().find(|mapped| (mapped.start..mapped.end).contains(&address))
+    }
+
+    /// Names an address, also of a process that is gone: its cell saw the files of this host.
+    pub(super) fn place(&self, address: u64) -> Option<String> {
+        self.at(address).map(|mapped| mapped.name_place(Path::new("/"), address))
     }
 
     /// Names the innermost place that does not only pass a call on.
@@ -146,7 +151,8 @@ impl Maps {
         let mut passed = None;
         for address in places {
             let Some(mapped) = self.at(address) else { continue };
-            let place = mapped.name_place(process, address);
+            let root = PathBuf::from(format!("/proc/{process}/root"));
+            let place = mapped.name_place(&root, address);
             if !PASSING.iter().any(|name| mapped.path.contains(name)) {
                 return Some(place);
             }
@@ -187,18 +193,18 @@ impl Mapped {
     }
 
     /// Names an address by its symbol, or its offset, and its file.
-    fn name_place(&self, process: u32, address: u64) -> String {
+    fn name_place(&self, root: &Path, address: u64) -> String {
         let file = self.path.rsplit('/').next().unwrap_or(&self.path);
         let offset = address - self.start + self.offset;
-        match self.symbol(process, offset) {
+        match self.symbol(root, offset) {
             Some(symbol) => format!("{symbol} in {file}"),
             None => format!("{offset:#x} in {file}"),
         }
     }
 
-    fn symbol(&self, process: u32, offset: u64) -> Option<String> {
-        // As the process sees its files.
-        let mut file = fs::File::open(format!("/proc/{process}/root{}", self.path)).ok()?;
+    fn symbol(&self, root: &Path, offset: u64) -> Option<String> {
+        let path = root.join(self.path.trim_start_matches('/'));
+        let mut file = fs::File::open(path).ok()?;
         if file.metadata().ok()?.len() > IMAGE_BYTES_MAX {
             return None;
         }

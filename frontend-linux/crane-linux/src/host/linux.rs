@@ -8,7 +8,8 @@ use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
-use crane_shm::{HashMark, RingError};
+use crane_shm::region::CALLS;
+use crane_shm::{CallRecord, HashMark, RingError};
 use tokio::task::{spawn_blocking, spawn_local};
 use tracing::debug;
 
@@ -29,7 +30,7 @@ use crate::options::ReplicaArgs;
 use crate::proxy::{self, ClientConn, ClientEvents, ClientListener};
 
 use super::disk::DataKeeper;
-use super::inspect::inspect;
+use super::inspect::{Maps, inspect};
 use super::listeners::{is_isolated, unannounced};
 use super::server::{ServerProcess, StartOrder};
 use super::{HostOutcome, HostParts, Outcomes};
@@ -54,6 +55,8 @@ pub(crate) struct LinuxHost {
     pub(super) client_events: Rc<ClientEvents>,
     address: IpAddr,
     pub(super) server: Option<Box<ServerProcess>>,
+    /// The mappings of the server when its calls were asked for last.
+    maps: Option<Maps>,
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
@@ -80,6 +83,7 @@ impl LinuxHost {
             client_events: Rc::new(ClientEvents::new()),
             address,
             server: None,
+            maps: None,
             me,
             spec,
             base,
@@ -293,6 +297,18 @@ impl Host for LinuxHost {
     fn mark(&self, slot: Slot) -> Option<Mark> {
         let HashMark { clock, schedule, output, .. } = self.server.as_ref()?.region.mark(slot.0)?;
         Some(Mark { slot, clock, schedule, output })
+    }
+
+    fn calls(&mut self, from: u64) -> Vec<CallRecord> {
+        let Some(server) = &self.server else { return Vec::new() };
+        self.maps = server.pid().and_then(|process| Maps::read(process).ok());
+        let last = server.region.clock();
+        let first = from.max(last.saturating_sub(CALLS as u64 - 1));
+        (first..=last).filter_map(|clock| server.region.call(clock)).collect()
+    }
+
+    fn name_place(&mut self, address: u64) -> Option<String> {
+        self.maps.as_ref()?.place(address)
     }
 
     fn stop_server(&mut self) {

@@ -177,11 +177,15 @@ impl Replica {
                 answer.signal(self.driver.answer(self.clock.moment(), query, &facts));
                 return None;
             }
+            Arrival::Calls(link, calls) if host.is_current(&link) => {
+                DriverInput::Calls(link.node, calls)
+            }
             Arrival::Mark(link, message) if host.is_current(&link) => {
                 DriverInput::Mark(link.node, message)
             }
             Arrival::Refused(why) => DriverInput::Failed(why),
             Arrival::Down(_)
+            | Arrival::Calls(..)
             | Arrival::Mark(..)
             | Arrival::Paxos(..)
             | Arrival::Ops(..)

@@ -28,6 +28,8 @@ pub enum FrameKind {
     Answer = 6,
     /// A mark of the sender's server.
     Mark = 7,
+    /// Calls of the sender's server, for one whose server differs.
+    Calls = 8,
 }
 
 /// The reason why bytes are not a frame.
@@ -122,6 +124,7 @@ impl Decoder {
             5 => FrameKind::Query,
             6 => FrameKind::Answer,
             7 => FrameKind::Mark,
+            8 => FrameKind::Calls,
             other => return Err(FrameError::FrameKind(other)),
         };
         self.read += HEADER_BYTES + length as usize;

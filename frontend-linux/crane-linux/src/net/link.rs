@@ -22,7 +22,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::report::{MarkMessage, ServerReport};
+use crate::report::{CallsMessage, MarkMessage, ServerReport};
 
 use super::frame::{self, Decoder, FrameKind};
 use super::handshake::{Hello, Loser, Refusal, judge};
@@ -56,6 +56,8 @@ pub(crate) enum Arrival {
     Ops(Rc<Link>, Vec<u8>),
     /// The state of the peer's server.
     Server(Rc<Link>, ServerReport),
+    /// Calls of the peer's server.
+    Calls(Rc<Link>, CallsMessage),
     /// A mark of the peer's server.
     Mark(Rc<Link>, MarkMessage),
     /// A question, and where the answer goes.
@@ -437,6 +439,10 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
         FrameKind::Server => {
             let report = postcard::from_bytes(body).map_err(|_| invalid("malformed report"))?;
             Ok(Arrival::Server(link, report))
+        }
+        FrameKind::Calls => {
+            let calls = postcard::from_bytes(body).map_err(|_| invalid("malformed calls"))?;
+            Ok(Arrival::Calls(link, calls))
         }
         FrameKind::Mark => {
             let message = postcard::from_bytes(body).map_err(|_| invalid("malformed mark"))?;

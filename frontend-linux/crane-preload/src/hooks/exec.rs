@@ -402,18 +402,22 @@ macro_rules! variadic {
         #[unsafe(naked)]
         unsafe extern "C" fn $name() -> c_int {
             // The System V ABI: five words in registers behind the name, pushed in their order;
-            // the others are behind the return address. The stack is aligned for the call.
+            // the others are behind the return address. The frame is as `caller` wants it, and the
+            // stack aligned for the call.
             core::arch::naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "sub rsp, 8",
                 "push r9",
                 "push r8",
                 "push rcx",
                 "push rdx",
                 "push rsi",
                 "mov rsi, rsp",
-                "lea rdx, [rsp + 48]",
+                "lea rdx, [rbp + 16]",
                 "mov ecx, {form}",
                 "call {list}",
-                "add rsp, 40",
+                "leave",
                 "ret",
                 form = const $form,
                 list = sym exec_list,

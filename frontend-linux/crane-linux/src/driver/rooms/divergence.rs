@@ -4,6 +4,7 @@ use crane_core::divergence::Comparison;
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::time::Instant;
+use crane_shm::CallRecord;
 
 /// Slots that are compared at a time.
 pub(in crate::driver) const ROUNDS: usize = 64;
@@ -33,6 +34,9 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) awaited: Option<NodeId>,
     /// Only the bytes for clients differ here, in spite of rebuilding: they are not compared.
     pub(in crate::driver) output_differs: bool,
+    /// The last calls of a server of this replica that was wrong, until it is known which differed
+    /// first.
+    pub(in crate::driver) frozen: Vec<CallRecord>,
     /// The group has agreed to stop serving, for this reason.
     pub(in crate::driver) halted: Option<String>,
 }
@@ -60,6 +64,7 @@ impl Default for Divergence {
             trial: None,
             awaited: None,
             output_differs: false,
+            frozen: Vec::new(),
             halted: None,
         }
     }

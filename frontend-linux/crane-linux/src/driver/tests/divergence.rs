@@ -28,6 +28,11 @@ fn a_server_that_differs_from_two_is_built_again() {
             assert_eq!(driver.host().scripts.len(), 1 + usize::from(place == wrong), "{place}");
             assert!(driver.divergence.agreed > Slot(10), "{place}: they agree again");
             assert_eq!(driver.watch.texts(true), Vec::<&str>::new(), "{place}");
+            let named = driver.events.kept().any(|told| {
+                told.event.to_string().contains("at clock 2: here lock of object 5 by thread 0")
+                    && told.event.to_string().contains("symbol 17")
+            });
+            assert_eq!(named, place == wrong, "{place}");
         }
         assert_ne!(group.primary(), wrong, "who is wrong does not stay primary");
     }

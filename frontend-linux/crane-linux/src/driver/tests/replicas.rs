@@ -1,0 +1,86 @@
+//! A group that serves, loses its primary, or a server.
+
+use super::*;
+
+#[test]
+fn a_clients_bytes_reach_every_server_and_its_reply_only_the_client() {
+    let mut group = Group::new();
+    group.run(1000);
+    let entry = (group.primary() + 1) % 3;
+    group.say(entry, &RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[] });
+    group.run(10);
+    assert_eq!(group.drivers[entry].host().ports, [80]);
+    group.input(entry, DriverInput::Client(9, connected()));
+    group.input(entry, DriverInput::Client(9, ClientInput::Sent(b"question".to_vec())));
+    group.run(100);
+    for place in 0..3 {
+        assert_eq!(group.sent(place), b"question", "replica {place}");
+        assert_eq!(group.script(place), group.script(0), "replica {place}");
+    }
+    for place in 0..3 {
+        let numbers = [1, 1, 0];
+        let kind = output::DATA;
+        group.say(place, &RingRecord { kind, numbers, bytes: b"answer" });
+        let reply = group.drivers[place].host().replies.get(&9).cloned();
+        assert_eq!(reply.is_some(), place == entry, "replica {place}");
+    }
+}
+
+#[test]
+fn another_primary_takes_over_with_nothing_committed_lost() {
+    let mut group = Group::new();
+    group.run(1000);
+    let first = group.primary();
+    let entry = (first + 1) % 3;
+    group.input(entry, DriverInput::Client(1, connected()));
+    group.input(entry, DriverInput::Client(1, ClientInput::Sent(b"before ".to_vec())));
+    group.run(100);
+    group.cut_off(first);
+    group.input(entry, DriverInput::Client(1, ClientInput::Sent(b"after".to_vec())));
+    group.run(2000);
+    assert_ne!(group.primary(), first);
+    for place in (0..3).filter(|place| *place != first) {
+        assert_eq!(group.sent(place), b"before after", "replica {place}");
+    }
+    assert_eq!(group.sent(first), b"before ");
+}
+
+#[test]
+fn a_server_that_died_alone_is_fed_again_from_the_disk() {
+    let mut group = Group::new();
+    group.run(1000);
+    let place = (group.primary() + 1) % 3;
+    group.input(place, DriverInput::Client(1, connected()));
+    // More than the log keeps in memory.
+    for _ in 0..200 {
+        group.input(place, DriverInput::Client(1, ClientInput::Sent(vec![5; 4000])));
+        group.run(2);
+    }
+    group.run(200);
+    let before = group.script(place);
+    assert_eq!(group.sent(place).len(), 200 * 4000);
+    assert_eq!(group.drivers[place].host().fetches, 0);
+
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(11), String::new());
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble };
+    let metas = group.drivers[place].host().metas;
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+    assert_eq!(group.drivers[place].host().scripts.len(), run as usize + 1);
+    let after = group.script(place);
+    assert_eq!(after[..before.len()], before[..]);
+    let host = group.drivers[place].host();
+    assert!(host.fetches > 0);
+    // Its clients were reset, and the next ones' generation was kept first.
+    assert_eq!((host.resets.as_slice(), host.metas), (&[1][..], metas + 1));
+    let generation = group.drivers[place].clients.generation();
+    assert!(generation > Generation(1));
+    // The next one is the first of its generation, whatever key the host gives it.
+    group.input(place, DriverInput::Client(2, connected()));
+    group.run(100);
+    assert_eq!(
+        group.connects(place).last(),
+        Some(&ConnId { entry: node(place), generation, number: 1 })
+    );
+}

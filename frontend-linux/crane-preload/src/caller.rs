@@ -1,0 +1,52 @@
+//! The place in the program that makes a call: the first return address outside of this library.
+//!
+//! This library is built with frame pointers (see build.rs of crane-linux), so its own frames can
+//! be walked in a few loads; whatever the program is built with, its frames are not looked at.
+
+use core::arch::asm;
+use std::ptr;
+
+/// Frames of this library that may lie on each other.
+const FRAMES_MAX: usize = 12;
+/// The farthest that one of its frames is from the next.
+const FRAME_BYTES_MAX: usize = 256 * 1024;
+
+// By the linker, in every object: where it begins, and where its code ends.
+unsafe extern "C" {
+    static __ehdr_start: u8;
+    static etext: u8;
+}
+
+/// Returns the address behind the program's call into this library; 0 if it is not found.
+#[inline(always)]
+pub(crate) fn address() -> u64 {
+    let start = (&raw const __ehdr_start).addr();
+    let end = (&raw const etext).addr();
+    let (mut below, mut frame): (usize, usize);
+    // SAFETY: reads two registers.
+    unsafe {
+        asm!(
+            "mov {}, rsp",
+            "mov {}, rbp",
+            out(reg) below,
+            out(reg) frame,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    for _ in 0..FRAMES_MAX {
+        // Without frame pointers the register may hold anything.
+        if frame < below || frame - below > FRAME_BYTES_MAX || !frame.is_multiple_of(8) {
+            return 0;
+        }
+        // SAFETY: `frame` lies in this thread's stack, near to what is in use. It is the frame of a
+        // function of this library: the present one's, or the one that a frame of this library
+        // points to because it returns into this library. Its two words are the caller's frame
+        // pointer and the return address (System V ABI).
+        let [next, back] = unsafe { *ptr::with_exposed_provenance::<[usize; 2]>(frame) };
+        if !(start..end).contains(&back) {
+            return back as u64;
+        }
+        (below, frame) = (frame + 16, next);
+    }
+    0
+}

@@ -1,0 +1,45 @@
+//! The calls by name, for people.
+
+/// The names of calls by their numbers in the schedule hash, from 1 (see the preload library's
+/// `turn`).
+const NAMES: [&str; 33] = [
+    "create",
+    "join",
+    "detach",
+    "thread end",
+    "lock",
+    "try lock",
+    "unlock",
+    "wait",
+    "wake",
+    "barrier",
+    "once",
+    "sleep",
+    "yield",
+    "socket",
+    "bind",
+    "listen",
+    "accept",
+    "receive",
+    "send",
+    "shutdown",
+    "close",
+    "duplicate",
+    "name",
+    "option",
+    "poll",
+    "epoll control",
+    "channel",
+    "time",
+    "random",
+    "fork",
+    "cancel",
+    "test cancel",
+    "exec",
+];
+
+/// Returns what a call with this number in the schedule hash is called.
+pub fn call_name(kind: u16) -> &'static str {
+    let place = usize::from(kind).checked_sub(1);
+    place.and_then(|place| NAMES.get(place)).copied().unwrap_or("an unknown call")
+}
