@@ -11,7 +11,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Phase 1b. The answer waits until the promise is durable.
     // specs: P2
     pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if !ballot.belongs_to(from) || !self.voting.is_voter() {
+        if !ballot.belongs_to(from) || !self.voting.status.is_voter() {
             return;
         }
         if ballot < self.promised {

@@ -62,7 +62,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                     && self.now.since(self.primary_heard) < self.config.election_timeout
             }),
         };
-        let granted = self.voting.is_voter()
+        let granted = self.voting.status.is_voter()
             && ballot.belongs_to(from)
             && ballot > self.promised
             && !primary_lives;

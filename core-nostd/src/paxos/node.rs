@@ -5,6 +5,7 @@ use crate::limits::NODES_MAX;
 use crate::time::{Duration, Instant};
 
 use super::roles::{Leadership, Progress, Promise, RoleState};
+use super::state::Voting;
 use super::window::Window;
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
@@ -33,14 +34,8 @@ pub struct Node<const WINDOW: usize> {
     pub(super) written: WriteNumber,
     pub(super) settled: WriteNumber,
 
-    // Whether it may vote.
-    pub(super) voting: VotingStatus,
-    pub(super) voting_due: Option<(WriteNumber, VotingStatus)>,
-    pub(super) rejoined: Option<Slot>,
-    pub(super) epochs_used: u64,
-    pub(super) named: StorageEpoch,
-    pub(super) met: [Option<VotingStatus>; NODES_MAX],
-    pub(super) hello_at: Instant,
+    /// Whether it may vote.
+    pub(super) voting: Voting,
 
     // Whom it follows, and how long it waits for that one.
     pub(super) following: Option<Ballot>,
@@ -111,7 +106,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         match self.part {
             RoleState::Primary { .. } => Role::Primary,
             RoleState::Candidate(_) => Role::Candidate,
-            _ if !self.voting.is_voter() => Role::Recovering { primary: self.primary() },
+            _ if !self.voting.status.is_voter() => Role::Recovering { primary: self.primary() },
             _ => Role::Backup { primary: self.primary() },
         }
     }
@@ -136,10 +131,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The epoch that this node votes with.
     pub(super) fn epoch(&self) -> Option<StorageEpoch> {
-        match self.voting {
-            VotingStatus::Voter { epoch } => Some(epoch),
-            _ => None,
-        }
+        self.voting.epoch()
     }
 
     pub(super) fn others(&self) -> super::NodeSet {
@@ -178,8 +170,31 @@ impl<const WINDOW: usize> Node<WINDOW> {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
+    /// Checks what holds between any two steps, in time proportional to `WINDOW`: that each part of
+    /// the state is sound, and that the parts fit together.
+    ///
+    /// Called always in simulation, and under debug assertions after each step of a node with a
+    /// small window.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(&self) {
+        self.check_state();
+        self.voting.invariants(self.log.last(), self.settled, self.written);
+    }
+
+    /// Checks what a step can afford, and under debug assertions the rest.
     #[inline(always)]
-    pub(super) fn invariants(&self) {
+    pub(super) fn check(&self) {
+        self.check_state();
+        if cfg!(debug_assertions) && WINDOW <= 64 {
+            self.invariants();
+        }
+    }
+
+    /// Checks what must not be wrong even in a release: better stopped than wrong.
+    #[inline(always)]
+    fn check_state(&self) {
         let base = self.log.base().slot;
         assert!(base <= self.committed && base <= self.durable, "the window starts too late");
         assert!(self.committed <= self.log.last(), "committed what is not in the log");
@@ -189,7 +204,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         assert!(self.settled <= self.written, "durable before it was written");
         if let RoleState::Primary { ballot } = self.part {
             assert!(ballot == self.promised, "a primary has promised nobody else");
-            assert!(self.voting.is_voter(), "a primary may vote");
+            assert!(self.voting.status.is_voter(), "a primary may vote");
         }
     }
 }

@@ -30,7 +30,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Whether it may vote.
     pub fn voting(&self) -> VotingStatus {
-        self.voting
+        self.voting.status
     }
 
     /// The last slot that has an entry here.
@@ -93,7 +93,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.primary_heard = Instant::START;
         self.own_timeout = FAR.since(Instant::START);
         self.election_at = FAR;
-        self.hello_at = FAR;
+        self.voting.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
         self.lead.forget_time(FAR);
         // Votes are counted by a primary only.

@@ -6,6 +6,7 @@ use crate::time::{Duration, Instant};
 
 use super::node::push;
 use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
+use super::state::Voting;
 use super::window::Window;
 use super::{
     Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
@@ -68,13 +69,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             durable: last,
             written: WriteNumber(0),
             settled: WriteNumber(0),
-            voting: stored.voting,
-            voting_due: None,
-            rejoined,
-            epochs_used: 0,
-            named: StorageEpoch::FIRST,
-            met: [None; NODES_MAX],
-            hello_at: now,
+            voting: Voting::new(now, stored.voting, rejoined),
             following: None,
             matched: committed,
             acknowledged: Slot::NONE,
@@ -97,7 +92,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             config,
         };
         node.wait_for_primary();
-        node.invariants();
+        node.check();
         node
     }
 
@@ -146,7 +141,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.on_hello_back(from, nonce, voting, named, out);
             }
             // Only who votes, or has voted, says anything else.
-            _ if matches!(self.voting, VotingStatus::Blank | VotingStatus::Ready) => {
+            _ if matches!(self.voting.status, VotingStatus::Blank | VotingStatus::Ready) => {
                 self.on_group_exists(out);
             }
             Message::PreVote { ballot } => self.on_pre_vote(from, ballot, out),
@@ -182,7 +177,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     pub(super) fn on_time(&mut self, out: &mut Effects) {
-        if !self.voting.is_voter() && self.now >= self.hello_at {
+        if !self.voting.status.is_voter() && self.now >= self.voting.hello_at {
             self.say_hello(out);
         }
         match self.part {
@@ -218,7 +213,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if matches!(self.part, RoleState::Primary { .. }) && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
-        self.invariants();
+        self.check();
     }
 
     /// The log says of other members now.
@@ -239,6 +234,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             RoleState::Primary { .. } if self.lead.unsent => self.now,
             RoleState::Primary { .. } => self.lead.beat_at,
         };
-        if self.voting.is_voter() { part } else { part.min(self.hello_at) }
+        if self.voting.status.is_voter() { part } else { part.min(self.voting.hello_at) }
     }
 }

@@ -90,14 +90,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if entry.ballot > accepted {
                 (accepted, accepted_write) = (entry.ballot, written);
             }
-            if entry.content.payload().is_none() && voting.is_named_by(config.me, &entry.content) {
+            if entry.content.payload().is_none()
+                && voting.status.is_named_by(config.me, &entry.content)
+            {
                 rejoined = Some(written);
             }
         });
         self.log.extend(entries, number);
         (self.accepted, self.accepted_write) = (accepted, accepted_write);
         if let Some(written) = rejoined {
-            self.rejoined = Some(Slot(first.0 + written.0 - number.0));
+            self.voting.rejoined = Some(Slot(first.0 + written.0 - number.0));
         }
         self.written = written;
     }
@@ -110,7 +112,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let last = self.log.last();
         self.durable = self.durable.min(last);
         self.matched = self.matched.min(last);
-        self.rejoined = self.rejoined.filter(|rejoined| *rejoined <= last);
+        self.voting.rejoined = self.voting.rejoined.filter(|rejoined| *rejoined <= last);
     }
 
     // specs: P11

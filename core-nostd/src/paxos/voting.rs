@@ -32,8 +32,8 @@ use super::{Content, Effects, Message, Node, Reason, Record, StorageEpoch, Votin
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Asks everybody, as long as this node may not vote.
     pub(super) fn say_hello(&mut self, out: &mut Effects) {
-        self.hello_at = self.now + self.config.heartbeat;
-        let (nonce, voting, named) = (self.config.nonce, self.voting, self.named);
+        self.voting.hello_at = self.now + self.config.heartbeat;
+        let (nonce, voting, named) = (self.config.nonce, self.voting.status, self.voting.named);
         for to in self.others().iter() {
             send(out, to, Message::Hello { nonce, voting, named });
         }
@@ -50,7 +50,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         let in_log = self.log.end().epoch(from);
-        send(out, from, Message::HelloBack { nonce, voting: self.voting, named: in_log });
+        send(out, from, Message::HelloBack { nonce, voting: self.voting.status, named: in_log });
         if let VotingStatus::Rejoining { epoch } = voting
             && matches!(self.part, RoleState::Primary { .. })
             && self.members().all().contains(from)
@@ -79,9 +79,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         if self.primary().is_none_or(|primary| primary == from) {
-            self.named = named;
+            self.voting.named = named;
         }
-        self.met[from.index()] = Some(voting);
+        self.voting.met[from.index()] = Some(voting);
         match voting {
             VotingStatus::Voter { .. } | VotingStatus::Rejoining { .. } => {
                 self.on_group_exists(out)
@@ -93,7 +93,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Somebody votes, or has voted.
     // specs: R2, R3
     pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
-        match self.voting {
+        match self.voting.status {
             VotingStatus::Blank if broken(Mutant::LossUnnoticed) => {
                 self.change_voting(VotingStatus::Voter { epoch: StorageEpoch::FIRST }, out);
             }
@@ -117,8 +117,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !self.members().voters.contains(self.config.me) {
             return;
         }
-        let met = |node: NodeId| self.met[node.index()];
-        match self.voting {
+        let met = |node: NodeId| self.voting.met[node.index()];
+        match self.voting.status {
             VotingStatus::Blank
                 if self.others().iter().all(|node| {
                     matches!(met(node), Some(VotingStatus::Blank | VotingStatus::Ready))
@@ -137,23 +137,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Writes the new voting status down; it holds when that is durable.
     fn change_voting(&mut self, voting: VotingStatus, out: &mut Effects) {
-        if self.voting_due.is_none() {
+        if self.voting.due.is_none() {
             let number = self.write(Record::VotingStatus(voting), out);
-            self.voting_due = Some((number, voting));
+            self.voting.due = Some((number, voting));
         }
     }
 
     pub(super) fn on_voting_durable(&mut self, out: &mut Effects) {
-        let Some((number, voting)) = self.voting_due else { return };
+        let Some((number, voting)) = self.voting.due else { return };
         if number > self.settled {
             return;
         }
-        self.voting_due = None;
-        self.voting = voting;
-        self.hello_at = self.now;
+        self.voting.due = None;
+        self.voting.status = voting;
+        self.voting.hello_at = self.now;
         match voting {
             VotingStatus::Voter { .. } => {
-                self.met = [None; NODES_MAX];
+                self.voting.met = [None; NODES_MAX];
                 self.start_election_soon();
                 self.emit_role(Reason::Admitted, out);
             }
@@ -171,7 +171,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[inline]
     pub(super) fn check_voting(&mut self, out: &mut Effects) {
         let named = self.log.base().epoch(self.config.me);
-        if self.voting != (VotingStatus::Voter { epoch: named }) {
+        if self.voting.status != (VotingStatus::Voter { epoch: named }) {
             self.change_by_log(out);
         }
     }
@@ -179,11 +179,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[cold]
     fn change_by_log(&mut self, out: &mut Effects) {
         let me = self.config.me;
-        match self.voting {
+        match self.voting.status {
             VotingStatus::Rejoining { epoch } => {
                 let early = broken(Mutant::ReturnedEarly);
                 let decided = if early { self.durable } else { self.committed.min(self.durable) };
-                if self.rejoined.is_some_and(|slot| slot <= decided) {
+                if self.voting.rejoined.is_some_and(|slot| slot <= decided) {
                     self.change_voting(VotingStatus::Voter { epoch }, out);
                 }
             }
@@ -191,12 +191,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
             // so it starts another epoch.
             VotingStatus::Voter { epoch }
                 if self.log.base().epoch(me) != epoch
-                    && self.rejoined.is_none_or(|slot| slot <= self.log.base().slot)
-                    && self.voting_due.is_none() =>
+                    && self.voting.rejoined.is_none_or(|slot| slot <= self.log.base().slot)
+                    && self.voting.due.is_none() =>
             {
-                self.epochs_used += 1;
-                self.rejoined = None;
-                let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.epochs_used));
+                self.voting.epochs_used += 1;
+                self.voting.rejoined = None;
+                let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.voting.epochs_used));
                 self.change_voting(VotingStatus::Rejoining { epoch }, out);
             }
             _ => {}
