@@ -49,8 +49,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         // What is followed has been promised, and nothing else since.
         if self.following == Some(ballot) {
-            self.primary_heard = self.now;
-            self.election_at = self.now + self.own_timeout;
+            self.timer.restart(self.now);
             return true;
         }
         self.follow_new(from, ballot, out)
@@ -68,14 +67,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.following = Some(ballot);
         self.answer_due = false;
         self.part = RoleState::Backup;
-        self.attempts = 0;
+        self.timer.attempts = 0;
         // A log that was accepted under this ballot is the primary's, so far. Of another one, only
         // what is committed is certain to be in the primary's.
         let own = self.accepted == ballot;
         self.matched = if own { self.log.last() } else { self.committed };
         self.acknowledged = Slot::NONE;
         self.vote_told = false;
-        self.primary_heard = self.now;
+        self.timer.primary_heard = self.now;
         self.wait_for_primary();
         self.emit_role(Reason::PrimaryFound, out);
         true

@@ -59,7 +59,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             RoleState::Primary { .. } => true,
             _ => self.following.is_some_and(|followed| {
                 !followed.belongs_to(from)
-                    && self.now.since(self.primary_heard) < self.config.election_timeout
+                    && self.now.since(self.timer.primary_heard) < self.config.election_timeout
             }),
         };
         let granted = self.voting.status.is_voter()

@@ -2,10 +2,10 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 use super::roles::{Leadership, Progress, Promise, RoleState};
-use super::state::Voting;
+use super::state::{ElectionTimer, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
@@ -19,8 +19,8 @@ use super::{
 pub struct Node<const WINDOW: usize> {
     pub(super) config: Config,
     pub(super) now: Instant,
-    pub(super) random: u64,
-    pub(super) in_step: bool,
+    /// How long it waits before it starts an election.
+    pub(super) timer: ElectionTimer,
 
     // What this node has accepted.
     pub(super) promised: Ballot,
@@ -42,10 +42,6 @@ pub struct Node<const WINDOW: usize> {
     pub(super) matched: Slot,
     pub(super) acknowledged: Slot,
     pub(super) vote_told: bool,
-    pub(super) primary_heard: Instant,
-    pub(super) own_timeout: Duration,
-    pub(super) election_at: Instant,
-    pub(super) attempts: u8,
     pub(super) why: Reason,
     pub(super) learning: Option<(NodeId, Slot)>,
     pub(super) ballot_seen: Ballot,
@@ -160,16 +156,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// A number below `bound`, different on each node and in each range (splitmix64, Steele, Lea
-    /// and Flood, 2014). It spreads timeouts and decides nothing.
-    pub(super) fn draw(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
-
     /// Checks what holds between any two steps, in time proportional to `WINDOW`: that each part of
     /// the state is sound, and that the parts fit together.
     ///
@@ -180,6 +166,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// When one of these does not hold.
     pub fn invariants(&self) {
         self.check_state();
+        self.timer.invariants(self.now, self.config.election_timeout);
         self.voting.invariants(self.log.last(), self.settled, self.written);
     }
 

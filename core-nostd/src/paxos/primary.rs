@@ -12,7 +12,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn lead(&mut self, start: Slot, taken: Ballot, out: &mut Effects) {
         let RoleState::Primary { ballot } = self.part else { unreachable!("a primary leads") };
         self.following = None;
-        self.attempts = 0;
+        self.timer.attempts = 0;
         let since = self.now;
         self.lead =
             Leadership { start, since, beat_at: since, recount: true, ..Leadership::default() };

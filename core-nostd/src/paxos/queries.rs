@@ -12,8 +12,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Whether this node wants to be primary. One whose server is far behind the script lets others
     /// stand first, and stands itself only when nobody else does.
     pub fn set_in_step(&mut self, in_step: bool) {
-        if in_step != self.in_step {
-            self.in_step = in_step;
+        if in_step != self.timer.in_step {
+            self.timer.in_step = in_step;
             self.draw_own_timeout();
         }
     }
@@ -88,11 +88,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn forget_time(&mut self) {
         const FAR: Instant = Instant::from_micros(u64::MAX / 4);
         self.now = Instant::START;
-        self.random = 0;
-        self.attempts = 0;
-        self.primary_heard = Instant::START;
-        self.own_timeout = FAR.since(Instant::START);
-        self.election_at = FAR;
+        self.timer.forget_time(FAR);
         self.voting.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
         self.lead.forget_time(FAR);

@@ -5,7 +5,7 @@
 
 use crate::id::Slot;
 use crate::limits::NODES_MAX;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 use super::{StorageEpoch, VotingStatus, WriteNumber};
 
@@ -62,5 +62,75 @@ impl Voting {
             assert!(status != self.status, "a status is due that holds already");
         }
         assert!(self.rejoined.is_none_or(|slot| slot <= last), "named beyond the log");
+    }
+}
+
+/// How long this node waits before it starts an election.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct ElectionTimer {
+    /// The generator that spreads timeouts; it decides nothing. Its seed differs from node to node
+    /// and from start to start.
+    pub(super) random: u64,
+    /// How long a primary may be silent: drawn for each primary, and never below the configured
+    /// election timeout.
+    pub(super) timeout: Duration,
+    /// When to start an election; a primary and a candidate do not look at it. Never before
+    /// [`ElectionTimer::primary_heard`].
+    pub(super) election_at: Instant,
+    /// Pre-votes in succession that came to nothing: each makes the next wait longer. 0 once a
+    /// primary is known.
+    pub(super) attempts: u8,
+    /// Whether this node's server keeps up with the script. If not, others become primary first.
+    pub(super) in_step: bool,
+    /// When the primary that is followed was last heard. Never after the node's present.
+    pub(super) primary_heard: Instant,
+}
+
+impl ElectionTimer {
+    /// Creates a timer that is due at once; [`ElectionTimer::timeout`] is yet to be drawn.
+    pub(super) const fn new(now: Instant, seed: u64) -> Self {
+        Self {
+            random: seed,
+            timeout: Duration::ZERO,
+            election_at: now,
+            attempts: 0,
+            in_step: true,
+            primary_heard: now,
+        }
+    }
+
+    /// Begins the wait anew, because the primary was heard.
+    #[inline(always)]
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.primary_heard = now;
+        self.election_at = now + self.timeout;
+    }
+
+    /// Returns a number below `bound`, different on each node and in each start (splitmix64,
+    /// Steele, Lea and Flood, 2014).
+    pub(super) fn draw(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+
+    /// Puts every election off to `far`, and forgets all that came before it.
+    pub(super) fn forget_time(&mut self, far: Instant) {
+        (self.random, self.attempts) = (0, 0);
+        self.primary_heard = Instant::START;
+        self.timeout = far.since(Instant::START);
+        self.election_at = far;
+    }
+
+    /// Checks the fields against the node's present and the configured timeout.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, now: Instant, election_timeout: Duration) {
+        assert!(self.primary_heard <= now, "a primary was heard in the future");
+        assert!(self.primary_heard <= self.election_at, "an election is due too early");
+        assert!(self.timeout >= election_timeout, "a timeout is too short");
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 use super::node::push;
 use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
-use super::state::Voting;
+use super::state::{ElectionTimer, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
@@ -57,8 +57,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let members_emitted = window.end().members;
         let mut node = Self {
             now,
-            random: config.nonce ^ (u64::from(config.me.number()) << 56),
-            in_step: true,
+            timer: ElectionTimer::new(now, config.nonce ^ (u64::from(config.me.number()) << 56)),
             promised: stored.promised.max(accepted),
             promise_write: WriteNumber(0),
             answer_due: false,
@@ -74,10 +73,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             matched: committed,
             acknowledged: Slot::NONE,
             vote_told: false,
-            primary_heard: now,
-            own_timeout: Duration::ZERO,
-            election_at: now,
-            attempts: 0,
             why: Reason::Started,
             learning: None,
             ballot_seen: Ballot::ZERO,
@@ -181,7 +176,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.say_hello(out);
         }
         match self.part {
-            RoleState::Backup | RoleState::PreCandidate { .. } if self.now >= self.election_at => {
+            RoleState::Backup | RoleState::PreCandidate { .. }
+                if self.now >= self.timer.election_at =>
+            {
                 self.on_election_timeout(out);
             }
             RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
@@ -229,7 +226,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let part = match self.part {
-            RoleState::Backup | RoleState::PreCandidate { .. } => self.election_at,
+            RoleState::Backup | RoleState::PreCandidate { .. } => self.timer.election_at,
             RoleState::Candidate(candidacy) => candidacy.next_at(),
             RoleState::Primary { .. } if self.lead.unsent => self.now,
             RoleState::Primary { .. } => self.lead.beat_at,
