@@ -5,6 +5,7 @@ use crate::mutants::{Mutant, broken};
 
 use super::node::send;
 use super::roles::{PrimarySeen, RoleState};
+use super::state::Following;
 use super::{Ballot, Effects, Entry, Message, Node, Reason, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -22,7 +23,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.wait_for_candidate();
             self.emit_role(Reason::HigherBallot, out);
         }
-        if self.following.is_none() {
+        if self.following.ballot.is_none() {
             self.answer_due = true;
             self.answer_prepare(out);
         }
@@ -48,7 +49,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return false;
         }
         // What is followed has been promised, and nothing else since.
-        if self.following == Some(ballot) {
+        if self.following.ballot == Some(ballot) {
             self.timer.restart(self.now);
             return true;
         }
@@ -64,16 +65,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if ballot > self.promised {
             self.promise(ballot, out);
         }
-        self.following = Some(ballot);
         self.answer_due = false;
         self.part = RoleState::Backup;
         self.timer.attempts = 0;
         // A log that was accepted under this ballot is the primary's, so far. Of another one, only
         // what is committed is certain to be in the primary's.
         let own = self.accepted == ballot;
-        self.matched = if own { self.log.last() } else { self.committed };
-        self.acknowledged = Slot::NONE;
-        self.vote_told = false;
+        let matched = if own { self.log.last() } else { self.committed };
+        self.following = Following::primary(ballot, matched);
         self.timer.primary_heard = self.now;
         self.wait_for_primary();
         self.emit_role(Reason::PrimaryFound, out);
@@ -119,11 +118,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 (slot, rest) = (Slot(slot.0 + rest.len() as u64).min(self.log.last().next()), &[]);
             }
         }
-        self.matched = self.matched.max(Slot(slot.0 - 1));
+        self.following.matched = self.following.matched.max(Slot(slot.0 - 1));
         let rest = &rest[..rest.len().min(self.log.room_from(slot))];
         if !rest.is_empty() {
             self.put_all(slot, rest.iter().copied(), out);
-            self.matched = self.log.last();
+            self.following.matched = self.log.last();
         }
     }
 
@@ -141,7 +140,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         if self.log.ballot(last) == Some(last_ballot) {
-            self.matched = self.matched.max(last);
+            self.following.matched = self.following.matched.max(last);
         }
         self.advance(seen, out);
         self.acknowledge(beat, out);
@@ -157,7 +156,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         if self.follow(from, ballot, out) {
-            self.commit(committed.min(self.matched));
+            self.commit(committed.min(self.following.matched));
         }
     }
 
@@ -166,7 +165,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[inline]
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
         self.adopt(seen, out);
-        let known = if broken(Mutant::CommittedUnmatched) { self.log.last() } else { self.matched };
+        let known = if broken(Mutant::CommittedUnmatched) {
+            self.log.last()
+        } else {
+            self.following.matched
+        };
         self.commit(seen.committed.min(known));
         self.acknowledge(0, out);
     }
@@ -174,11 +177,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Takes the log for the primary's as a whole, as soon as all is here that it took over.
     // specs: P8
     fn adopt(&mut self, PrimarySeen { ballot, start, .. }: PrimarySeen, out: &mut Effects) {
-        if self.accepted >= ballot || self.matched < start {
+        if self.accepted >= ballot || self.following.matched < start {
             return;
         }
         // There is no entry of this ballot here yet, so what goes beyond is not the primary's.
-        let up_to = if broken(Mutant::TailKept) { self.log.last() } else { self.matched };
+        let up_to = if broken(Mutant::TailKept) { self.log.last() } else { self.following.matched };
         if up_to < self.log.last() {
             self.truncate(up_to.next());
         }
@@ -188,20 +191,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Tells the primary what is durable here: when that has grown, and with each heartbeat.
     // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
-        let Some(ballot) = self.following else { return };
+        let Some(ballot) = self.following.ballot else { return };
         let Some(primary) = ballot.node() else { return };
         let early = broken(Mutant::AcknowledgedEarly);
-        let up_to = if early { self.matched } else { self.matched.min(self.durable) };
+        let matched = self.following.matched;
+        let up_to = if early { matched } else { matched.min(self.durable) };
         let votes = self.accepted == ballot && (self.accepted_is_durable() || early)
             || broken(Mutant::OldBallotCounts);
         let epoch = if votes { self.epoch() } else { None };
-        let news = up_to > self.acknowledged || (epoch.is_some() && !self.vote_told);
+        let news =
+            up_to > self.following.acknowledged || (epoch.is_some() && !self.following.vote_sent);
         if news {
-            self.acknowledged = up_to;
-            self.vote_told = epoch.is_some();
+            self.following.acknowledged = up_to;
+            self.following.vote_sent = epoch.is_some();
         }
         if news || beat > 0 {
-            let received = self.matched;
+            let received = self.following.matched;
             send(out, primary, Message::Accepted { ballot, up_to, received, epoch, beat });
         }
     }
@@ -232,7 +237,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.put(slot, *entry, out);
             }
             self.commit(slot);
-            self.matched = self.matched.max(slot);
+            self.following.matched = self.following.matched.max(slot);
         }
         if first <= self.committed {
             self.go_on_fetching(SlotRange::between(first, self.committed), out);

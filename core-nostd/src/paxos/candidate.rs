@@ -20,8 +20,8 @@ use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason};
 impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
         self.progress[node.index()].lose_track();
-        if self.following.is_some_and(|ballot| ballot.belongs_to(node)) {
-            self.following = None;
+        if self.following.ballot.is_some_and(|ballot| ballot.belongs_to(node)) {
+            self.following.ballot = None;
             self.why = Reason::LinkDown;
             self.start_election_soon();
             self.emit_role(Reason::LinkDown, out);
@@ -30,7 +30,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// No primary was heard for too long, or the last pre-vote came to nothing.
     pub(super) fn on_election_timeout(&mut self, out: &mut Effects) {
-        if self.following.take().is_some() {
+        if self.following.ballot.take().is_some() {
             self.why = Reason::Silence;
         }
         self.start_election_later();
@@ -57,7 +57,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         let primary_lives = match self.part {
             RoleState::Primary { .. } => true,
-            _ => self.following.is_some_and(|followed| {
+            _ => self.following.ballot.is_some_and(|followed| {
                 !followed.belongs_to(from)
                     && self.now.since(self.timer.primary_heard) < self.config.election_timeout
             }),
@@ -80,7 +80,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        let alone = self.following.is_none() && !matches!(self.part, RoleState::Primary { .. });
+        let alone =
+            self.following.ballot.is_none() && !matches!(self.part, RoleState::Primary { .. });
         if alone && committed > self.committed {
             self.learn_from(from, out);
         }
@@ -103,7 +104,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The primary wants this node in its place.
     pub(super) fn on_take_over(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if ballot.belongs_to(from) && self.following == Some(ballot) && self.may_start_election() {
+        if ballot.belongs_to(from)
+            && self.following.ballot == Some(ballot)
+            && self.may_start_election()
+        {
             self.why = Reason::LeadershipTransferred;
             self.start_election(self.next_ballot(), out);
         }

@@ -68,7 +68,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let Some((node, from)) = self.learning
             && come.first.0 < from.0 + FETCH_SLOTS
             && come.last().next().0 >= from.0 + FETCH_SLOTS
-            && self.following.is_none()
+            && self.following.ballot.is_none()
         {
             self.learn_from(node, out);
         }

@@ -43,7 +43,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if first <= base {
             push(out, Effect::ServeCatchUp { to: from, from: first, up_to: range_end.min(base) });
         }
-        if !ballot.belongs_to(from) || ballot != self.promised || self.following.is_some() {
+        if !ballot.belongs_to(from) || ballot != self.promised || self.following.ballot.is_some() {
             return;
         }
         let mut slot = first.max(base.next());

@@ -5,7 +5,7 @@ use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
 use super::roles::{Leadership, Progress, Promise, RoleState};
-use super::state::{ElectionTimer, Voting};
+use super::state::{ElectionTimer, Following, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
@@ -37,11 +37,8 @@ pub struct Node<const WINDOW: usize> {
     /// Whether it may vote.
     pub(super) voting: Voting,
 
-    // Whom it follows, and how long it waits for that one.
-    pub(super) following: Option<Ballot>,
-    pub(super) matched: Slot,
-    pub(super) acknowledged: Slot,
-    pub(super) vote_told: bool,
+    /// The primary that it follows.
+    pub(super) following: Following,
     pub(super) why: Reason,
     pub(super) learning: Option<(NodeId, Slot)>,
     pub(super) ballot_seen: Ballot,
@@ -111,7 +108,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn primary(&self) -> Option<NodeId> {
         match self.part {
             RoleState::Primary { .. } => Some(self.config.me),
-            _ => self.following.and_then(Ballot::node),
+            _ => self.following.ballot.and_then(Ballot::node),
         }
     }
 
@@ -167,6 +164,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn invariants(&self) {
         self.check_state();
         self.timer.invariants(self.now, self.config.election_timeout);
+        self.following.invariants(self.promised, self.committed);
         self.voting.invariants(self.log.last(), self.settled, self.written);
     }
 
@@ -187,7 +185,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         assert!(self.committed <= self.log.last(), "committed what is not in the log");
         assert!(self.durable <= self.log.last(), "durable beyond the log");
         assert!(self.accepted <= self.promised, "accepted above the promise");
-        assert!(self.matched <= self.log.last(), "agreed beyond the log");
+        assert!(self.following.matched <= self.log.last(), "agreed beyond the log");
         assert!(self.settled <= self.written, "durable before it was written");
         if let RoleState::Primary { ballot } = self.part {
             assert!(ballot == self.promised, "a primary has promised nobody else");

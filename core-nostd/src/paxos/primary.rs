@@ -11,7 +11,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Begins to lead with a log that was taken over up to `start`, accepted under `taken`.
     pub(super) fn lead(&mut self, start: Slot, taken: Ballot, out: &mut Effects) {
         let RoleState::Primary { ballot } = self.part else { unreachable!("a primary leads") };
-        self.following = None;
+        self.following.ballot = None;
         self.timer.attempts = 0;
         let since = self.now;
         self.lead =

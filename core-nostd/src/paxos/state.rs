@@ -7,7 +7,7 @@ use crate::id::Slot;
 use crate::limits::NODES_MAX;
 use crate::time::{Duration, Instant};
 
-use super::{StorageEpoch, VotingStatus, WriteNumber};
+use super::{Ballot, StorageEpoch, VotingStatus, WriteNumber};
 
 /// Whether this node may vote, and what it has learnt about that.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -132,5 +132,43 @@ impl ElectionTimer {
         assert!(self.primary_heard <= now, "a primary was heard in the future");
         assert!(self.primary_heard <= self.election_at, "an election is due too early");
         assert!(self.timeout >= election_timeout, "a timeout is too short");
+    }
+}
+
+/// The primary that this node follows, and what this node has answered it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Following {
+    /// The primary's ballot: the last one that was promised here. None unless the role is backup;
+    /// the other fields are of no meaning then.
+    pub(super) ballot: Option<Ballot>,
+    /// The log here is the primary's up to this slot: never below the commit index, and never
+    /// beyond the log.
+    pub(super) matched: Slot,
+    /// The last slot that this node has acknowledged to the primary.
+    pub(super) acknowledged: Slot,
+    /// Whether an acknowledgement was sent that counts as a vote.
+    pub(super) vote_sent: bool,
+}
+
+impl Following {
+    /// Creates the state of a node that follows no primary. `committed` is its commit index.
+    pub(super) const fn none(committed: Slot) -> Self {
+        Self { ballot: None, matched: committed, acknowledged: Slot::NONE, vote_sent: false }
+    }
+
+    /// Creates the state of a node that begins to follow a primary, whose log it has up to
+    /// `matched`.
+    pub(super) const fn primary(ballot: Ballot, matched: Slot) -> Self {
+        Self { ballot: Some(ballot), matched, acknowledged: Slot::NONE, vote_sent: false }
+    }
+
+    /// Checks the fields against what is promised and committed here.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, promised: Ballot, committed: Slot) {
+        let Some(ballot) = self.ballot else { return };
+        assert!(ballot == promised, "a primary is followed whose ballot is not the promised one");
+        assert!(self.matched >= committed, "committed what may not be the primary's");
     }
 }

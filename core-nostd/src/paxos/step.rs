@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 use super::node::push;
 use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
-use super::state::{ElectionTimer, Voting};
+use super::state::{ElectionTimer, Following, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
@@ -69,10 +69,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             written: WriteNumber(0),
             settled: WriteNumber(0),
             voting: Voting::new(now, stored.voting, rejoined),
-            following: None,
-            matched: committed,
-            acknowledged: Slot::NONE,
-            vote_told: false,
+            following: Following::none(committed),
             why: Reason::Started,
             learning: None,
             ballot_seen: Ballot::ZERO,

@@ -18,7 +18,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.promise_write = self.write(Record::Promise { ballot }, out);
         }
         self.answer_due = false;
-        self.following = None;
+        self.following.ballot = None;
         self.part = RoleState::Backup;
         self.forget_part();
     }
@@ -31,7 +31,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
         self.part = RoleState::Backup;
         self.forget_part();
-        self.following = None;
+        self.following.ballot = None;
         self.why = reason;
         self.emit_role(reason, out);
     }
@@ -111,7 +111,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.log.truncate(slot);
         let last = self.log.last();
         self.durable = self.durable.min(last);
-        self.matched = self.matched.min(last);
+        self.following.matched = self.following.matched.min(last);
         self.voting.rejoined = self.voting.rejoined.filter(|rejoined| *rejoined <= last);
     }
 
