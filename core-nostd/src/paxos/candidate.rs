@@ -50,7 +50,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     // specs: P1
     fn next_ballot(&self) -> Ballot {
-        self.promised.max(self.ballot_seen).next_of(self.config.me)
+        self.acceptor.promised.max(self.ballot_seen).next_of(self.config.me)
     }
 
     // specs: P12
@@ -64,9 +64,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         };
         let granted = self.voting.status.is_voter()
             && ballot.belongs_to(from)
-            && ballot > self.promised
+            && ballot > self.acceptor.promised
             && !primary_lives;
-        let (promised, committed) = (self.promised, self.committed);
+        let (promised, committed) = (self.acceptor.promised, self.acceptor.committed);
         send(out, from, Message::PreVoteReply { ballot, granted, promised, committed });
     }
 
@@ -82,7 +82,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.ballot_seen = self.ballot_seen.max(promised);
         let alone =
             self.following.ballot.is_none() && !matches!(self.part, RoleState::Primary { .. });
-        if alone && committed > self.committed {
+        if alone && committed > self.acceptor.committed {
             self.learn_from(from, out);
         }
         if let RoleState::PreCandidate { ballot, granted: by } = self.part
@@ -116,7 +116,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
     /// ballot twice.
     fn start_election(&mut self, ballot: Ballot, out: &mut Effects) {
-        if ballot <= self.promised {
+        if ballot <= self.acceptor.promised {
             return self.start_election_later();
         }
         self.promise(ballot, out);
@@ -136,13 +136,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
         let RoleState::Candidate(mut candidacy) = self.part else { return };
         let Some(epoch) = self.epoch() else { return };
-        if candidacy.asked || !self.promise_is_durable() {
+        if candidacy.asked || !self.acceptor.promise_is_durable() {
             return;
         }
         candidacy.asked = true;
         candidacy.taken = self.end();
         self.part = RoleState::Candidate(candidacy);
-        let promise = Promise { epoch, end: self.end(), committed: self.committed };
+        let promise = Promise { epoch, end: self.end(), committed: self.acceptor.committed };
         self.promises[self.config.me.index()] = Some(promise);
         self.prepare(candidacy.ballot, out);
         self.weigh_promises(out);
@@ -188,11 +188,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 return;
             }
             candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
-            let got = self.committed;
+            let got = self.acceptor.committed;
             if got < target.slot {
                 // Of what is here the last entry is asked for once more: its coming says that all
                 // below it agrees.
-                let from = self.log.last().min(target.slot).max(got.next());
+                let from = self.acceptor.log.last().min(target.slot).max(got.next());
                 candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
                 self.part = RoleState::Candidate(candidacy);
                 return self.fetch(donor, candidacy.ballot, from, out);
@@ -210,7 +210,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let mut best = (self.config.me, taken);
         for node in self.members().voters.iter() {
             let Some(promise) = self.promises[node.index()] else { continue };
-            if promise.epoch != self.log.end().epoch(node) {
+            if promise.epoch != self.acceptor.log.end().epoch(node) {
                 continue;
             }
             valid = valid.with(node);
@@ -235,7 +235,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         candidacy.again_at = self.now + self.config.heartbeat;
         if let Some(fetching) = &mut candidacy.fetching {
-            if fetching.got > self.committed {
+            if fetching.got > self.acceptor.committed {
                 fetching.asked_from = fetching.got.next();
             }
             let Fetching { donor, asked_from, .. } = *fetching;
@@ -269,7 +269,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P7, P14
     fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
         let Candidacy { ballot, taken, .. } = candidacy;
-        assert!(ballot == self.promised, "whoever promised more is no candidate");
+        assert!(ballot == self.acceptor.promised, "whoever promised more is no candidate");
         if !self.may_start_election() {
             self.wait_for_primary();
             return self.step_down(Reason::Removed, out);
@@ -283,11 +283,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Effect::Append { range, .. } => range.last() > start,
             _ => false,
         });
-        if self.committed > start || self.log.last() < start || appended {
+        if self.acceptor.committed > start || self.acceptor.log.last() < start || appended {
             self.start_election_later();
             return self.step_down(Reason::HigherBallot, out);
         }
-        if start < self.log.last() {
+        if start < self.acceptor.log.last() {
             self.truncate(start.next());
         }
         for promise in self.promises.into_iter().flatten() {

@@ -49,12 +49,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && slot <= fetching.target.slot
             && entry.ballot < ballot;
         let previous = Slot(slot.0.saturating_sub(1));
-        let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
+        let agrees = previous <= self.acceptor.committed
+            || self.acceptor.log.ballot(previous) == Some(before);
         if !expected || !agrees {
             return false;
         }
-        if slot > self.committed && self.log.ballot(slot) != Some(entry.ballot) {
-            if !self.log.has_room(slot) {
+        if slot > self.acceptor.committed && self.acceptor.log.ballot(slot) != Some(entry.ballot) {
+            if !self.acceptor.log.has_room(slot) {
                 return false;
             }
             self.put(slot, *entry, out);

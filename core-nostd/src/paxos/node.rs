@@ -5,8 +5,7 @@ use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
 use super::roles::{Leadership, Progress, Promise, RoleState};
-use super::state::{ElectionTimer, Following, Voting};
-use super::window::Window;
+use super::state::{Acceptor, ElectionTimer, Following, Voting};
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
     StorageEpoch, VotingStatus, WriteNumber,
@@ -22,18 +21,8 @@ pub struct Node<const WINDOW: usize> {
     /// How long it waits before it starts an election.
     pub(super) timer: ElectionTimer,
 
-    // What this node has accepted.
-    pub(super) promised: Ballot,
-    pub(super) promise_write: WriteNumber,
-    pub(super) answer_due: bool,
-    pub(super) accepted: Ballot,
-    pub(super) accepted_write: WriteNumber,
-    pub(super) log: Window<WINDOW>,
-    pub(super) committed: Slot,
-    pub(super) durable: Slot,
-    pub(super) written: WriteNumber,
-    pub(super) settled: WriteNumber,
-
+    /// What is promised and accepted here.
+    pub(super) acceptor: Acceptor<WINDOW>,
     /// Whether it may vote.
     pub(super) voting: Voting,
 
@@ -114,12 +103,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The members, by the log here.
     pub fn members(&self) -> Members {
-        self.log.end().members
+        self.acceptor.log.end().members
     }
 
     /// The end of the log here.
     pub fn end(&self) -> LogEnd {
-        LogEnd { ballot: self.accepted, slot: self.log.last() }
+        self.acceptor.end()
     }
 
     /// The epoch that this node votes with.
@@ -132,9 +121,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     pub(super) fn write(&mut self, record: Record, out: &mut Effects) -> WriteNumber {
-        self.written.0 += 1;
-        push(out, Effect::Write { number: self.written, record });
-        self.written
+        self.acceptor.written.0 += 1;
+        push(out, Effect::Write { number: self.acceptor.written, record });
+        self.acceptor.written
     }
 
     /// Tells the driver of the role, if it has changed.
@@ -163,9 +152,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// When one of these does not hold.
     pub fn invariants(&self) {
         self.check_state();
+        self.acceptor.invariants();
         self.timer.invariants(self.now, self.config.election_timeout);
-        self.following.invariants(self.promised, self.committed);
-        self.voting.invariants(self.log.last(), self.settled, self.written);
+        self.following.invariants(self.acceptor.promised, self.acceptor.committed);
+        self.voting.invariants(
+            self.acceptor.log.last(),
+            self.acceptor.settled,
+            self.acceptor.written,
+        );
     }
 
     /// Checks what a step can afford, and under debug assertions the rest.
@@ -180,15 +174,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Checks what must not be wrong even in a release: better stopped than wrong.
     #[inline(always)]
     fn check_state(&self) {
-        let base = self.log.base().slot;
-        assert!(base <= self.committed && base <= self.durable, "the window starts too late");
-        assert!(self.committed <= self.log.last(), "committed what is not in the log");
-        assert!(self.durable <= self.log.last(), "durable beyond the log");
-        assert!(self.accepted <= self.promised, "accepted above the promise");
-        assert!(self.following.matched <= self.log.last(), "agreed beyond the log");
-        assert!(self.settled <= self.written, "durable before it was written");
+        self.acceptor.check();
+        assert!(self.following.matched <= self.acceptor.log.last(), "agreed beyond the log");
         if let RoleState::Primary { ballot } = self.part {
-            assert!(ballot == self.promised, "a primary has promised nobody else");
+            assert!(ballot == self.acceptor.promised, "a primary has promised nobody else");
             assert!(self.voting.status.is_voter(), "a primary may vote");
         }
     }

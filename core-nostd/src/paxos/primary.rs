@@ -79,7 +79,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let RoleState::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
-        let slot = self.log.last().next();
+        let slot = self.acceptor.log.last().next();
         self.put(slot, Entry { ballot, content }, out);
         match content {
             // What an older epoch has acknowledged is forgotten there.
@@ -99,9 +99,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Whether an entry of the protocol's own may be proposed.
     // specs: M3
     pub(super) fn may_reconfigure(&self) -> bool {
-        let decided = self.lead.established && self.lead.change <= self.committed;
+        let decided = self.lead.established && self.lead.change <= self.acceptor.committed;
         (decided || broken(Mutant::TwoChanges))
-            && self.committed >= Slot::GENESIS
+            && self.acceptor.committed >= Slot::GENESIS
             && self.capacity_left() > 0
     }
 
@@ -109,7 +109,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// primary.
     pub fn capacity_left(&self) -> usize {
         match self.part {
-            RoleState::Primary { .. } if self.lead.successor.is_none() => self.log.room(),
+            RoleState::Primary { .. } if self.lead.successor.is_none() => self.acceptor.log.room(),
             _ => 0,
         }
     }
@@ -118,6 +118,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);
-        !is_voter(&self.members()) && !is_voter(&self.log.base().members)
+        !is_voter(&self.members()) && !is_voter(&self.acceptor.log.base().members)
     }
 }

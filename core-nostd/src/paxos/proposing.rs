@@ -94,7 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if taken > 0 {
             let payloads = descriptors[..taken].iter().map(|of| Content::Payload(*of));
             let entries = payloads.map(|content| Entry { ballot, content });
-            self.put_all(self.log.last().next(), entries, out);
+            self.put_all(self.acceptor.log.last().next(), entries, out);
         }
         self.conclude(out);
         Ok(taken)
@@ -102,7 +102,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Bytes of payload that are not decided yet.
     pub(super) fn undecided_bytes(&self) -> u64 {
-        self.log.bytes_after(self.committed)
+        self.acceptor.log.bytes_after(self.acceptor.committed)
     }
 
     /// Proposes other members. A voter is added when it has the whole log as a learner (and has
@@ -138,7 +138,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let ready = |node: NodeId| {
             let progress = &self.progress[node.index()];
-            let near = progress.matched.0 + WINDOW as u64 / 2 >= self.committed.0;
+            let near = progress.matched.0 + WINDOW as u64 / 2 >= self.acceptor.committed.0;
             old.learners.contains(node) && progress.voted && near
         };
         let votes = |node: NodeId| self.progress[node.index()].voted && self.is_there(node);

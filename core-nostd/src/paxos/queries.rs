@@ -25,7 +25,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The highest ballot that was promised here.
     pub fn ballot(&self) -> Ballot {
-        self.promised
+        self.acceptor.promised
     }
 
     /// Whether it may vote.
@@ -35,28 +35,28 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The last slot that has an entry here.
     pub fn last(&self) -> Slot {
-        self.log.last()
+        self.acceptor.log.last()
     }
 
     /// The last slot of which this node knows that it is chosen, with all before it.
     pub fn committed(&self) -> Slot {
-        self.committed
+        self.acceptor.committed
     }
 
     /// The last slot of which this node knows that it survives a crash here, with all before it.
     pub fn durable(&self) -> Slot {
-        self.durable
+        self.acceptor.durable
     }
 
     /// What the log comes to, up to the last slot that is both committed and durable here: what a
     /// state transfer starts with.
     pub fn snapshot(&self) -> SnapshotMeta {
-        *self.log.base()
+        *self.acceptor.log.base()
     }
 
     /// The entry in a slot that is undecided or not durable here.
     pub fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.log.entry(slot)
+        self.acceptor.log.entry(slot)
     }
 
     /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for,
@@ -70,7 +70,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         range: SlotRange,
     ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
         range.slots().enumerate().map(move |(step, slot)| {
-            let entry = *self.log.entry(slot).expect("what is appended stays for a step");
+            let entry = *self.acceptor.log.entry(slot).expect("what is appended stays for a step");
             (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
         })
     }
@@ -100,11 +100,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let RoleState::Candidate(candidacy) = &mut self.part {
             candidacy.forget_time(FAR);
         }
-        if self.settled == self.written {
-            let zero = WriteNumber(0);
-            (self.settled, self.written) = (zero, zero);
-            (self.promise_write, self.accepted_write) = (zero, zero);
-            self.log.forget_writes();
-        }
+        self.acceptor.forget_writes();
     }
 }

@@ -15,17 +15,17 @@ const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
 impl<const WINDOW: usize> Node<WINDOW> {
     /// All who get the log: the members, and those whose removal they may not know yet.
     pub(super) fn receivers(&self) -> NodeSet {
-        self.others().union(self.log.base().members.all().without(self.config.me))
+        self.others().union(self.acceptor.log.base().members.all().without(self.config.me))
     }
 
     // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
         let RoleState::Primary { ballot } = self.part else { return };
-        let believable = said.received <= self.log.last() && said.up_to <= said.received;
+        let believable = said.received <= self.acceptor.log.last() && said.up_to <= said.received;
         if asked != ballot || !believable || !self.receivers().contains(from) {
             return;
         }
-        let epoch = self.log.end().epoch(from);
+        let epoch = self.acceptor.log.end().epoch(from);
         let progress = &mut self.progress[from.index()];
         // A log is adopted under this ballot with all that was taken over; less is no vote, whoever
         // says so.
@@ -33,7 +33,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;
-            self.lead.recount |= said.up_to > self.committed || !self.lead.established;
+            self.lead.recount |= said.up_to > self.acceptor.committed || !self.lead.established;
         }
         if said.beat > 0 && said.beat >= progress.beat {
             progress.beat = said.beat;
@@ -67,7 +67,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let less = usize::from(broken(Mutant::ChosenByOneLess) && members.quorum() > 1);
         let quorum = members.quorum() - less;
         // Once something is chosen under this ballot, only votes for more are news.
-        let known = self.lead.established.then_some(self.committed);
+        let known = self.lead.established.then_some(self.acceptor.committed);
         let mut votes = [Slot::NONE; NODES_MAX];
         let mut count = 0;
         for node in members.voters.iter() {
@@ -94,8 +94,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[inline]
     fn vote_of(&self, node: NodeId) -> Option<Slot> {
         if node == self.config.me {
-            let counts = self.epoch() == Some(self.log.end().epoch(node));
-            return (counts && self.accepted_is_durable()).then_some(self.durable);
+            let counts = self.epoch() == Some(self.acceptor.log.end().epoch(node));
+            return (counts && self.acceptor.accepted_is_durable())
+                .then_some(self.acceptor.durable);
         }
         let progress = &self.progress[node.index()];
         progress.voted.then_some(progress.matched)
@@ -114,7 +115,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
         self.lead.unsent = false;
         let receivers = self.receivers();
-        let last = self.log.last();
+        let last = self.acceptor.log.last();
         for to in receivers.iter() {
             let progress = &mut self.progress[to.index()];
             let Some(next) = progress.next else { continue };
@@ -122,14 +123,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.send_entries(to, ballot, next, out);
             }
             let progress = &mut self.progress[to.index()];
-            if progress.told < self.committed {
-                progress.told = self.committed;
-                send(out, to, Message::Commit { ballot, committed: self.committed });
+            if progress.told < self.acceptor.committed {
+                progress.told = self.acceptor.committed;
+                send(out, to, Message::Commit { ballot, committed: self.acceptor.committed });
             }
         }
         if let Some((to, _)) = self.lead.successor
             && !self.lead.take_over_sent
-            && self.progress[to.index()].matched == self.log.last()
+            && self.progress[to.index()].matched == self.acceptor.log.last()
         {
             self.lead.take_over_sent = true;
             send(out, to, Message::TakeOver { ballot });
@@ -137,9 +138,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     fn send_entries(&mut self, to: NodeId, ballot: Ballot, mut next: Slot, out: &mut Effects) {
-        let base = self.log.base().slot;
-        let last = self.log.last();
-        let (committed, start) = (self.committed, self.lead.start);
+        let base = self.acceptor.log.base().slot;
+        let last = self.acceptor.log.last();
+        let (committed, start) = (self.acceptor.committed, self.lead.start);
         let progress = &mut self.progress[to.index()];
         if progress.received < progress.served {
             return;
@@ -157,8 +158,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.lead.unsent = true;
                 break;
             }
-            let range = self.log.range(next, last);
-            let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
+            let range = self.acceptor.log.range(next, last);
+            let before =
+                self.acceptor.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
             send(out, to, Message::Accept { ballot, range, before, committed, start });
             progress.told = committed;
             next = range.last().next();
@@ -167,9 +169,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     pub(super) fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
-        let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
+        let (last, last_ballot) = (self.acceptor.log.last(), self.acceptor.log.end().ballot);
         let Leadership { start, beat, .. } = self.lead;
-        let committed = self.committed;
+        let committed = self.acceptor.committed;
         send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
     }
 }

@@ -7,7 +7,109 @@ use crate::id::Slot;
 use crate::limits::NODES_MAX;
 use crate::time::{Duration, Instant};
 
-use super::{Ballot, StorageEpoch, VotingStatus, WriteNumber};
+use super::window::Window;
+use super::{Ballot, LogEnd, StorageEpoch, VotingStatus, WriteNumber};
+
+/// The promise and the log of this node, and how much of them is durable and committed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Acceptor<const WINDOW: usize> {
+    /// The highest ballot that is promised; it only rises.
+    pub(super) promised: Ballot,
+    /// The write that makes [`Acceptor::promised`] durable.
+    pub(super) promise_write: WriteNumber,
+    /// Whether the owner of [`Acceptor::promised`] is to be answered as soon as that is durable.
+    /// False once its owner is followed as the primary.
+    pub(super) answer_due: bool,
+    /// The last ballot under which the log was accepted as a whole; never above
+    /// [`Acceptor::promised`], never below the ballot of an entry of the log.
+    pub(super) accepted: Ballot,
+    /// The write that makes [`Acceptor::accepted`] durable.
+    pub(super) accepted_write: WriteNumber,
+    /// The end of the log. Its base is the last slot that is both committed and durable, as of the
+    /// end of the last step.
+    pub(super) log: Window<WINDOW>,
+    /// The commit index: every entry up to it is chosen. It only rises, and is in the log.
+    pub(super) committed: Slot,
+    /// Every entry up to this slot is durable here. It is in the log, and falls only with the log's
+    /// end.
+    pub(super) durable: Slot,
+    /// The last write that was asked for.
+    pub(super) written: WriteNumber,
+    /// The last write that is durable, with all before it; never above [`Acceptor::written`].
+    pub(super) settled: WriteNumber,
+}
+
+impl<const WINDOW: usize> Acceptor<WINDOW> {
+    /// Creates the state of a node that starts with a log which is durable as a whole.
+    pub(super) fn new(
+        promised: Ballot,
+        accepted: Ballot,
+        log: Window<WINDOW>,
+        committed: Slot,
+    ) -> Self {
+        Self {
+            promised: promised.max(accepted),
+            promise_write: WriteNumber(0),
+            answer_due: false,
+            accepted,
+            accepted_write: WriteNumber(0),
+            committed,
+            durable: log.last(),
+            log,
+            written: WriteNumber(0),
+            settled: WriteNumber(0),
+        }
+    }
+
+    /// Returns the end of the log, as candidates compare it.
+    pub(super) fn end(&self) -> LogEnd {
+        LogEnd { ballot: self.accepted, slot: self.log.last() }
+    }
+
+    /// Returns whether the promise survives a crash.
+    pub(super) fn promise_is_durable(&self) -> bool {
+        self.settled >= self.promise_write
+    }
+
+    /// Returns whether it survives a crash that the log is accepted under its ballot.
+    pub(super) fn accepted_is_durable(&self) -> bool {
+        self.settled >= self.accepted_write
+    }
+
+    /// Counts writes from 0 again if none is on its way.
+    pub(super) fn forget_writes(&mut self) {
+        if self.settled == self.written {
+            let zero = WriteNumber(0);
+            (self.settled, self.written) = (zero, zero);
+            (self.promise_write, self.accepted_write) = (zero, zero);
+            self.log.forget_writes();
+        }
+    }
+
+    /// Checks what must not be wrong even in a release: better stopped than wrong.
+    ///
+    /// # Panics
+    /// When one of the fields does not fit the others.
+    #[inline(always)]
+    pub(super) fn check(&self) {
+        let (base, last) = (self.log.base().slot, self.log.last());
+        assert!(base <= self.committed && base <= self.durable, "the window starts too late");
+        assert!(self.committed <= last, "committed what is not in the log");
+        assert!(self.durable <= last, "durable beyond the log");
+        assert!(self.accepted <= self.promised, "accepted above the promise");
+        assert!(self.settled <= self.written, "durable before it was written");
+    }
+
+    /// Checks the rest, in time proportional to `WINDOW`.
+    ///
+    /// # Panics
+    /// When one of the fields does not fit the others.
+    pub(super) fn invariants(&self) {
+        assert!(self.promise_write <= self.written, "a promise waits for a write that is none");
+        assert!(self.accepted_write <= self.written, "a log waits for a write that is none");
+        assert!(self.log.end().ballot <= self.accepted, "an entry is above what is accepted");
+    }
+}
 
 /// Whether this node may vote, and what it has learnt about that.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

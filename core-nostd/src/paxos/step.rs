@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 use super::node::push;
 use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
-use super::state::{ElectionTimer, Following, Voting};
+use super::state::{Acceptor, ElectionTimer, Following, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
@@ -53,21 +53,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let committed = stored.committed.min(window.last()).max(window.base().slot);
         window.release(committed);
         let accepted = stored.accepted.max(window.end().ballot);
-        let last = window.last();
         let members_emitted = window.end().members;
         let mut node = Self {
             now,
             timer: ElectionTimer::new(now, config.nonce ^ (u64::from(config.me.number()) << 56)),
-            promised: stored.promised.max(accepted),
-            promise_write: WriteNumber(0),
-            answer_due: false,
-            accepted,
-            accepted_write: WriteNumber(0),
-            log: window,
-            committed,
-            durable: last,
-            written: WriteNumber(0),
-            settled: WriteNumber(0),
+            acceptor: Acceptor::new(stored.promised, accepted, window, committed),
             voting: Voting::new(now, stored.voting, rejoined),
             following: Following::none(committed),
             why: Reason::Started,
@@ -194,15 +184,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let RoleState::Primary { ballot } = self.part {
             self.conclude_lead(ballot, out);
         }
-        if self.committed > self.committed_emitted {
-            self.committed_emitted = self.committed;
-            push(out, Effect::Committed { up_to: self.committed });
+        if self.acceptor.committed > self.committed_emitted {
+            self.committed_emitted = self.acceptor.committed;
+            push(out, Effect::Committed { up_to: self.acceptor.committed });
         }
         let members = self.members();
         if members != self.members_emitted {
             self.on_members(members, out);
         }
-        self.log.release(self.committed.min(self.durable));
+        self.acceptor.log.release(self.acceptor.committed.min(self.acceptor.durable));
         self.check_voting(out);
         if matches!(self.part, RoleState::Primary { .. }) && self.members_gone() {
             self.step_down(Reason::Removed, out);

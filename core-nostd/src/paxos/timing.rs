@@ -61,7 +61,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     pub(super) fn may_start_election(&self) -> bool {
         let me = self.config.me;
-        let counts = self.epoch() == Some(self.log.end().epoch(me));
+        let counts = self.epoch() == Some(self.acceptor.log.end().epoch(me));
         counts && self.members().voters.contains(me)
     }
 }

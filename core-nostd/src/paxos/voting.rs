@@ -49,7 +49,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         named: StorageEpoch,
         out: &mut Effects,
     ) {
-        let in_log = self.log.end().epoch(from);
+        let in_log = self.acceptor.log.end().epoch(from);
         send(out, from, Message::HelloBack { nonce, voting: self.voting.status, named: in_log });
         if let VotingStatus::Rejoining { epoch } = voting
             && matches!(self.part, RoleState::Primary { .. })
@@ -145,7 +145,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     pub(super) fn on_voting_durable(&mut self, out: &mut Effects) {
         let Some((number, voting)) = self.voting.due else { return };
-        if number > self.settled {
+        if number > self.acceptor.settled {
             return;
         }
         self.voting.due = None;
@@ -170,7 +170,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: R5, R8
     #[inline]
     pub(super) fn check_voting(&mut self, out: &mut Effects) {
-        let named = self.log.base().epoch(self.config.me);
+        let named = self.acceptor.log.base().epoch(self.config.me);
         if self.voting.status != (VotingStatus::Voter { epoch: named }) {
             self.change_by_log(out);
         }
@@ -182,7 +182,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         match self.voting.status {
             VotingStatus::Rejoining { epoch } => {
                 let early = broken(Mutant::ReturnedEarly);
-                let decided = if early { self.durable } else { self.committed.min(self.durable) };
+                let decided = if early {
+                    self.acceptor.durable
+                } else {
+                    self.acceptor.committed.min(self.acceptor.durable)
+                };
                 if self.voting.rejoined.is_some_and(|slot| slot <= decided) {
                     self.change_voting(VotingStatus::Voter { epoch }, out);
                 }
@@ -190,8 +194,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
             // Somebody has put an older copy of the storage back. Its votes do not count any more,
             // so it starts another epoch.
             VotingStatus::Voter { epoch }
-                if self.log.base().epoch(me) != epoch
-                    && self.voting.rejoined.is_none_or(|slot| slot <= self.log.base().slot)
+                if self.acceptor.log.base().epoch(me) != epoch
+                    && self
+                        .voting
+                        .rejoined
+                        .is_none_or(|slot| slot <= self.acceptor.log.base().slot)
                     && self.voting.due.is_none() =>
             {
                 self.voting.epochs_used += 1;
