@@ -67,7 +67,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.promise(ballot, out);
         }
         self.acceptor.answer_due = false;
-        self.part = RoleState::Backup;
+        self.role_state = RoleState::Backup;
         self.timer.attempts = 0;
         // A log that was accepted under this ballot is the primary's, so far. Of another one, only
         // what is committed is certain to be in the primary's.
@@ -228,7 +228,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             range.first <= self.acceptor.committed.next() && self.acceptor.committed < range.last();
         let highest = entries.iter().map(|entry| entry.ballot).max();
         let Some(highest) = highest.filter(|_| news) else { return };
-        if matches!(self.part, RoleState::Primary { .. }) {
+        if matches!(self.role_state, RoleState::Primary { .. }) {
             return;
         }
         if highest > self.acceptor.promised {

@@ -15,7 +15,7 @@ use crate::mutants::{Mutant, broken};
 
 use super::node::send;
 use super::roles::{Candidacy, Fetching, Promise, RoleState};
-use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason};
+use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, SnapshotMeta};
 
 impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
@@ -35,11 +35,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.start_election_later();
         if !self.may_start_election() {
-            self.part = RoleState::Backup;
+            self.role_state = RoleState::Backup;
             return self.emit_role(self.why, out);
         }
         let ballot = self.next_ballot();
-        self.part =
+        self.role_state =
             RoleState::PreCandidate { ballot, granted: NodeSet::EMPTY.with(self.config.me) };
         self.emit_role(self.why, out);
         for to in self.others().intersection(self.members().voters).iter() {
@@ -55,7 +55,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     // specs: P12
     pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        let primary_lives = match self.part {
+        let primary_lives = match self.role_state {
             RoleState::Primary { .. } => true,
             _ => self.following.ballot.is_some_and(|followed| {
                 !followed.belongs_to(from)
@@ -80,22 +80,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        let alone =
-            self.following.ballot.is_none() && !matches!(self.part, RoleState::Primary { .. });
+        let alone = self.following.ballot.is_none()
+            && !matches!(self.role_state, RoleState::Primary { .. });
         if alone && committed > self.acceptor.committed {
             self.learn_from(from, out);
         }
-        if let RoleState::PreCandidate { ballot, granted: by } = self.part
+        if let RoleState::PreCandidate { ballot, granted: by } = self.role_state
             && granted
             && asked == ballot
         {
-            self.part = RoleState::PreCandidate { ballot, granted: by.with(from) };
+            self.role_state = RoleState::PreCandidate { ballot, granted: by.with(from) };
             self.start_election_if_granted(out);
         }
     }
 
     fn start_election_if_granted(&mut self, out: &mut Effects) {
-        if let RoleState::PreCandidate { ballot, granted } = self.part
+        if let RoleState::PreCandidate { ballot, granted } = self.role_state
             && self.members().is_quorum(granted)
         {
             self.start_election(ballot, out);
@@ -120,38 +120,36 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return self.start_election_later();
         }
         self.promise(ballot, out);
-        self.part = RoleState::Candidate(Candidacy {
-            ballot,
-            asked: false,
-            taken: self.end(),
-            fetching: None,
-            give_up_at: self.now + self.config.election_timeout.times(2),
-            again_at: self.now + self.config.heartbeat,
-        });
+        let give_up_at = self.now + self.config.election_timeout.times(2);
+        let again_at = self.now + self.config.heartbeat;
+        let candidacy = Candidacy::new(ballot, self.end(), give_up_at, again_at);
+        self.role_state = RoleState::Candidate(candidacy);
         self.emit_role(self.why, out);
     }
 
     /// Phase 1a, as soon as the own promise is durable.
     // specs: P1
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
-        let RoleState::Candidate(mut candidacy) = self.part else { return };
-        let Some(epoch) = self.epoch() else { return };
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
+        let Some(epoch) = self.voting.epoch() else { return };
         if candidacy.asked || !self.acceptor.promise_is_durable() {
             return;
         }
+        let (end, committed) = (self.acceptor.end(), self.acceptor.committed);
         candidacy.asked = true;
-        candidacy.taken = self.end();
-        self.part = RoleState::Candidate(candidacy);
-        let promise = Promise { epoch, end: self.end(), committed: self.acceptor.committed };
-        self.promises[self.config.me.index()] = Some(promise);
-        self.prepare(candidacy.ballot, out);
+        candidacy.taken = end;
+        candidacy.promises[self.config.me.index()] = Some(Promise { epoch, end, committed });
+        self.prepare(out);
         self.weigh_promises(out);
     }
 
-    fn prepare(&self, ballot: Ballot, out: &mut Effects) {
+    fn prepare(&self, out: &mut Effects) {
+        let RoleState::Candidate(Candidacy { ballot, promises, .. }) = &self.role_state else {
+            return;
+        };
         for to in self.others().intersection(self.members().voters).iter() {
-            if self.promises[to.index()].is_none() {
-                send(out, to, Message::Prepare { ballot });
+            if promises[to.index()].is_none() {
+                send(out, to, Message::Prepare { ballot: *ballot });
             }
         }
     }
@@ -163,11 +161,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         promise: Promise,
         out: &mut Effects,
     ) {
-        if let RoleState::Candidate(candidacy) = self.part
+        if let RoleState::Candidate(candidacy) = &mut self.role_state
             && candidacy.asked
             && candidacy.ballot == ballot
         {
-            self.promises[from.index()] = Some(promise);
+            candidacy.promises[from.index()] = Some(promise);
             self.weigh_promises(out);
         }
     }
@@ -178,11 +176,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// change that (other members, an epoch that has ended): so it is looked at again afterwards.
     // specs: P6, P7, R4
     pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
-        let RoleState::Candidate(mut candidacy) = self.part else { return };
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
+        let (me, log) = (self.config.me, &self.acceptor.log);
         // What ends with something committed here need not be fetched: the next log is looked for.
-        while let Some((donor, target)) = self.highest_promise(candidacy.taken) {
+        while let Some((donor, target)) = highest_promise(candidacy, me, log.end()) {
             if target == candidacy.taken {
-                return self.become_primary(candidacy, out);
+                return self.become_primary(out);
             }
             if candidacy.fetching.is_some_and(|fetching| fetching.target >= target) {
                 return;
@@ -192,64 +191,40 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if got < target.slot {
                 // Of what is here the last entry is asked for once more: its coming says that all
                 // below it agrees.
-                let from = self.acceptor.log.last().min(target.slot).max(got.next());
+                let from = log.last().min(target.slot).max(got.next());
                 candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
-                self.part = RoleState::Candidate(candidacy);
-                return self.fetch(donor, candidacy.ballot, from, out);
+                let ballot = candidacy.ballot;
+                return self.fetch(donor, ballot, from, out);
             }
             candidacy.fetching = None;
             candidacy.taken = target;
-            self.part = RoleState::Candidate(candidacy);
         }
-    }
-
-    /// Who of a quorum has promised with the highest log, and which that is, if a quorum has
-    /// promised: this node itself with what it has `taken`, unless another one's is higher.
-    fn highest_promise(&self, taken: LogEnd) -> Option<(NodeId, LogEnd)> {
-        let mut valid = NodeSet::EMPTY;
-        let mut best = (self.config.me, taken);
-        for node in self.members().voters.iter() {
-            let Some(promise) = self.promises[node.index()] else { continue };
-            if promise.epoch != self.acceptor.log.end().epoch(node) {
-                continue;
-            }
-            valid = valid.with(node);
-            let better = if broken(Mutant::LongestLogTaken) {
-                promise.end.slot > best.1.slot
-            } else {
-                promise.end > best.1 && !broken(Mutant::OwnLogTaken)
-            };
-            if better {
-                best = (node, promise.end);
-            }
-        }
-        let less = usize::from(broken(Mutant::ElectedByOneLess));
-        (valid.len() + less >= self.members().quorum()).then_some(best)
     }
 
     /// Something of the candidacy is late: it was lost, or a quorum is out of reach.
-    pub(super) fn on_candidate_waiting(&mut self, mut candidacy: Candidacy, out: &mut Effects) {
+    pub(super) fn on_candidate_waiting(&mut self, out: &mut Effects) {
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         if self.now >= candidacy.give_up_at {
             self.start_election_later();
             return self.step_down(Reason::NoQuorum, out);
         }
         candidacy.again_at = self.now + self.config.heartbeat;
+        let (ballot, asked) = (candidacy.ballot, candidacy.asked);
         if let Some(fetching) = &mut candidacy.fetching {
             if fetching.got > self.acceptor.committed {
                 fetching.asked_from = fetching.got.next();
             }
             let Fetching { donor, asked_from, .. } = *fetching;
-            self.fetch(donor, candidacy.ballot, asked_from, out);
+            self.fetch(donor, ballot, asked_from, out);
         }
-        if candidacy.asked {
-            self.prepare(candidacy.ballot, out);
+        if asked {
+            self.prepare(out);
         }
-        self.part = RoleState::Candidate(candidacy);
     }
 
     pub(super) fn on_refused(&mut self, asked: Ballot, promised: Ballot, out: &mut Effects) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        match self.part {
+        match self.role_state {
             RoleState::Candidate(Candidacy { ballot, .. })
                 if asked == ballot && promised > ballot =>
             {
@@ -267,8 +242,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     // specs: P7, P14
-    fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
-        let Candidacy { ballot, taken, .. } = candidacy;
+    fn become_primary(&mut self, out: &mut Effects) {
+        let RoleState::Candidate(Candidacy { ballot, taken, promises, .. }) = self.role_state
+        else {
+            unreachable!("a candidate is elected");
+        };
         assert!(ballot == self.acceptor.promised, "whoever promised more is no candidate");
         if !self.may_start_election() {
             self.wait_for_primary();
@@ -290,11 +268,40 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if start < self.acceptor.log.last() {
             self.truncate(start.next());
         }
-        for promise in self.promises.into_iter().flatten() {
+        for promise in promises.into_iter().flatten() {
             self.commit(promise.committed.min(start));
         }
-        self.part = RoleState::Primary { ballot };
+        self.role_state = RoleState::Primary { ballot };
         self.accept_under(ballot, start, out);
-        self.lead(start, taken.ballot, out);
+        self.lead(taken, &promises, out);
     }
+}
+
+/// Returns the highest log that a quorum has promised with, and the voter whose log that is, if a
+/// quorum has promised: `me` with what the candidate has taken, unless another log is higher. `end`
+/// is the log here, which says who votes and which epochs count.
+fn highest_promise(
+    candidacy: &Candidacy,
+    me: NodeId,
+    end: &SnapshotMeta,
+) -> Option<(NodeId, LogEnd)> {
+    let mut valid = NodeSet::EMPTY;
+    let mut best = (me, candidacy.taken);
+    for node in end.members.voters.iter() {
+        let Some(promise) = candidacy.promises[node.index()] else { continue };
+        if promise.epoch != end.epoch(node) {
+            continue;
+        }
+        valid = valid.with(node);
+        let better = if broken(Mutant::LongestLogTaken) {
+            promise.end.slot > best.1.slot
+        } else {
+            promise.end > best.1 && !broken(Mutant::OwnLogTaken)
+        };
+        if better {
+            best = (node, promise.end);
+        }
+    }
+    let less = usize::from(broken(Mutant::ElectedByOneLess));
+    (valid.len() + less >= end.members.quorum()).then_some(best)
 }

@@ -41,7 +41,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         entry: &Entry,
         out: &mut Effects,
     ) -> bool {
-        let RoleState::Candidate(candidacy) = self.part else { return false };
+        let RoleState::Candidate(candidacy) = &self.role_state else { return false };
         let Some(fetching) = candidacy.fetching else { return false };
         let expected = candidacy.ballot == ballot
             && fetching.donor == from
@@ -73,7 +73,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         {
             self.learn_from(node, out);
         }
-        let RoleState::Candidate(mut candidacy) = self.part else { return };
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let Some(fetching) = &mut candidacy.fetching else { return };
         fetching.got = fetching.got.max(come.last());
         candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
@@ -81,14 +81,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if got >= target.slot {
             candidacy.fetching = None;
             candidacy.taken = target;
-            self.part = RoleState::Candidate(candidacy);
             return self.weigh_promises(out);
         }
         if got.0 + 1 >= asked_from.0 + FETCH_SLOTS {
             fetching.asked_from = got.next();
-            self.part = RoleState::Candidate(candidacy);
-            return self.fetch(donor, candidacy.ballot, got.next(), out);
+            let ballot = candidacy.ballot;
+            self.fetch(donor, ballot, got.next(), out);
         }
-        self.part = RoleState::Candidate(candidacy);
     }
 }

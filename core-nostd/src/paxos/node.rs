@@ -4,7 +4,7 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
-use super::roles::{Leadership, Progress, Promise, RoleState};
+use super::roles::{Leadership, Progress, RoleState};
 use super::state::{Acceptor, ElectionTimer, Following, Voting};
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
@@ -34,8 +34,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) heard: [Option<Instant>; NODES_MAX],
 
     // What it does, and what that needs.
-    pub(super) part: RoleState,
-    pub(super) promises: [Option<Promise>; NODES_MAX],
+    pub(super) role_state: RoleState,
     pub(super) lead: Leadership,
     pub(super) progress: [Progress; NODES_MAX],
 
@@ -85,7 +84,7 @@ pub struct Contact {
 impl<const WINDOW: usize> Node<WINDOW> {
     /// What this node does.
     pub fn role(&self) -> Role {
-        match self.part {
+        match self.role_state {
             RoleState::Primary { .. } => Role::Primary,
             RoleState::Candidate(_) => Role::Candidate,
             _ if !self.voting.status.is_voter() => Role::Recovering { primary: self.primary() },
@@ -95,7 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The primary, if it is known.
     pub fn primary(&self) -> Option<NodeId> {
-        match self.part {
+        match self.role_state {
             RoleState::Primary { .. } => Some(self.config.me),
             _ => self.following.ballot.and_then(Ballot::node),
         }
@@ -176,7 +175,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn check_state(&self) {
         self.acceptor.check();
         assert!(self.following.matched <= self.acceptor.log.last(), "agreed beyond the log");
-        if let RoleState::Primary { ballot } = self.part {
+        if let RoleState::Primary { ballot } = self.role_state {
             assert!(ballot == self.acceptor.promised, "a primary has promised nobody else");
             assert!(self.voting.status.is_voter(), "a primary may vote");
         }

@@ -4,27 +4,36 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 
-use super::roles::{Leadership, RoleState};
-use super::{Ballot, Content, Effects, Entry, Members, Node, NodeSet, Reason};
+use super::roles::{Leadership, Promise, RoleState};
+use super::{Ballot, Content, Effects, Entry, LogEnd, Members, Node, NodeSet, Reason};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Begins to lead with a log that was taken over up to `start`, accepted under `taken`.
-    pub(super) fn lead(&mut self, start: Slot, taken: Ballot, out: &mut Effects) {
-        let RoleState::Primary { ballot } = self.part else { unreachable!("a primary leads") };
+    /// Begins to lead with the log that was `taken` over from a quorum's `promises`.
+    pub(super) fn lead(
+        &mut self,
+        taken: LogEnd,
+        promises: &[Option<Promise>; NODES_MAX],
+        out: &mut Effects,
+    ) {
+        let RoleState::Primary { ballot } = self.role_state else {
+            unreachable!("a primary leads")
+        };
         self.following.ballot = None;
         self.timer.attempts = 0;
-        let since = self.now;
+        let (start, since) = (taken.slot, self.now);
         self.lead =
             Leadership { start, since, beat_at: since, recount: true, ..Leadership::default() };
         for node in self.others().iter() {
-            let Some(promise) = self.promise_of(node) else { continue };
+            let Some(promise) = promises[node.index()] else { continue };
             // Two logs accepted under one ballot are beginnings of the same log. If that turns out
             // to be wrong here, the member says so.
-            let shared =
-                if promise.end.ballot == taken { promise.end.slot } else { promise.committed };
+            let shared = if promise.end.ballot == taken.ballot {
+                promise.end.slot
+            } else {
+                promise.committed
+            };
             self.progress[node.index()].next = Some(shared.min(start).next());
         }
-        self.promises = [None; NODES_MAX];
         self.emit_role(Reason::Elected, out);
         self.on_beat(ballot, out);
     }
@@ -69,7 +78,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
-        if let RoleState::Primary { ballot } = self.part {
+        if let RoleState::Primary { ballot } = self.role_state {
             self.progress[node.index()].lose_track();
             self.send_heartbeat(node, ballot, out);
         }
@@ -78,7 +87,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Appends an entry of this primary. The caller has looked whether there is room.
     // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
-        let RoleState::Primary { ballot } = self.part else { unreachable!("a primary proposes") };
+        let RoleState::Primary { ballot } = self.role_state else {
+            unreachable!("a primary proposes")
+        };
         let slot = self.acceptor.log.last().next();
         self.put(slot, Entry { ballot, content }, out);
         match content {
@@ -108,7 +119,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// How many payloads can be proposed before something is decided; none unless this node is the
     /// primary.
     pub fn capacity_left(&self) -> usize {
-        match self.part {
+        match self.role_state {
             RoleState::Primary { .. } if self.lead.successor.is_none() => self.acceptor.log.room(),
             _ => 0,
         }

@@ -78,7 +78,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<usize, ProposeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        let RoleState::Primary { ballot } = self.part else {
+        let RoleState::Primary { ballot } = self.role_state else {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
         };
         let mut bytes = self.undecided_bytes();
@@ -124,7 +124,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<Slot, ChangeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, RoleState::Primary { .. }) {
+        if !matches!(self.role_state, RoleState::Primary { .. }) {
             return Err(ChangeError::NotPrimary { primary: self.primary() });
         }
         let old = self.members();
@@ -169,7 +169,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<(), ChangeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, RoleState::Primary { .. }) {
+        if !matches!(self.role_state, RoleState::Primary { .. }) {
             return Err(ChangeError::NotPrimary { primary: self.primary() });
         }
         let members = self.members();

@@ -93,11 +93,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
         self.lead.forget_time(FAR);
         // Votes are counted by a primary only.
-        self.lead.recount &= matches!(self.part, RoleState::Primary { .. });
+        self.lead.recount &= matches!(self.role_state, RoleState::Primary { .. });
         for progress in &mut self.progress {
             progress.forget_beats();
         }
-        if let RoleState::Candidate(candidacy) = &mut self.part {
+        if let RoleState::Candidate(candidacy) = &mut self.role_state {
             candidacy.forget_time(FAR);
         }
         self.acceptor.forget_writes();

@@ -20,7 +20,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
-        let RoleState::Primary { ballot } = self.part else { return };
+        let RoleState::Primary { ballot } = self.role_state else { return };
         let believable = said.received <= self.acceptor.log.last() && said.up_to <= said.received;
         if asked != ballot || !believable || !self.receivers().contains(from) {
             return;

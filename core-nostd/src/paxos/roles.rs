@@ -1,6 +1,7 @@
 //! Roles of a node, and what each of them keeps.
 
 use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
 use super::{Ballot, LogEnd, NodeSet, StorageEpoch};
@@ -32,7 +33,7 @@ pub(super) struct Fetching {
 }
 
 /// A candidate's state.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidacy {
     pub(super) ballot: Ballot,
     /// Whether the own promise is durable, and the others have been asked.
@@ -40,11 +41,31 @@ pub(super) struct Candidacy {
     /// The log's end as others would see it, once what is missing has been fetched.
     pub(super) taken: LogEnd,
     pub(super) fetching: Option<Fetching>,
+    /// By node: its promise under this ballot. This node's own is among them once it is durable.
+    pub(super) promises: [Option<Promise>; NODES_MAX],
     pub(super) give_up_at: Instant,
     pub(super) again_at: Instant,
 }
 
 impl Candidacy {
+    /// Creates the candidacy of a node with this log, whose own promise is being written.
+    pub(super) const fn new(
+        ballot: Ballot,
+        end: LogEnd,
+        give_up_at: Instant,
+        again_at: Instant,
+    ) -> Self {
+        Self {
+            ballot,
+            asked: false,
+            taken: end,
+            fetching: None,
+            promises: [None; NODES_MAX],
+            give_up_at,
+            again_at,
+        }
+    }
+
     pub(super) fn forget_time(&mut self, far: Instant) {
         (self.give_up_at, self.again_at) = (far, far);
     }
@@ -125,7 +146,8 @@ pub(super) struct Acknowledged {
 }
 
 /// What a node does at the moment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(clippy::large_enum_variant, reason = "no allocator: the largest role has its place")]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum RoleState {
     /// Waits, or follows a primary.
     Backup,

@@ -64,8 +64,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             learning: None,
             ballot_seen: Ballot::ZERO,
             heard: [None; NODES_MAX],
-            part: RoleState::Backup,
-            promises: [None; NODES_MAX],
+            role_state: RoleState::Backup,
             lead: Leadership::default(),
             progress: [Progress::default(); NODES_MAX],
             role_emitted: Role::Recovering { primary: None },
@@ -162,17 +161,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !self.voting.status.is_voter() && self.now >= self.voting.hello_at {
             self.say_hello(out);
         }
-        match self.part {
+        match &self.role_state {
             RoleState::Backup | RoleState::PreCandidate { .. }
                 if self.now >= self.timer.election_at =>
             {
                 self.on_election_timeout(out);
             }
             RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
-                self.on_candidate_waiting(candidacy, out);
+                self.on_candidate_waiting(out);
             }
             RoleState::Primary { ballot } if self.now >= self.lead.beat_at => {
-                self.on_beat(ballot, out)
+                self.on_beat(*ballot, out)
             }
             _ => {}
         }
@@ -181,7 +180,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What every step ends with: what follows from the new state, whatever brought it about.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
-        if let RoleState::Primary { ballot } = self.part {
+        if let RoleState::Primary { ballot } = self.role_state {
             self.conclude_lead(ballot, out);
         }
         if self.acceptor.committed > self.committed_emitted {
@@ -194,7 +193,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.acceptor.log.release(self.acceptor.committed.min(self.acceptor.durable));
         self.check_voting(out);
-        if matches!(self.part, RoleState::Primary { .. }) && self.members_gone() {
+        if matches!(self.role_state, RoleState::Primary { .. }) && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
         self.check();
@@ -212,7 +211,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        let part = match self.part {
+        let part = match &self.role_state {
             RoleState::Backup | RoleState::PreCandidate { .. } => self.timer.election_at,
             RoleState::Candidate(candidacy) => candidacy.next_at(),
             RoleState::Primary { .. } if self.lead.unsent => self.now,

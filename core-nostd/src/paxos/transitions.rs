@@ -1,11 +1,11 @@
 //! Changes of state that several handlers make: promises, log, commit index, end of a role.
 
-use crate::id::{NodeId, Slot};
+use crate::id::Slot;
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 
 use super::node::push;
-use super::roles::{Leadership, Progress, Promise, RoleState};
+use super::roles::{Leadership, Progress, RoleState};
 use super::{Ballot, Effect, Effects, Entry, Node, Reason, Record, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -19,13 +19,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.acceptor.answer_due = false;
         self.following.ballot = None;
-        self.part = RoleState::Backup;
+        self.role_state = RoleState::Backup;
         self.forget_part();
     }
 
     /// Gives up being candidate or primary.
     pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
-        self.part = RoleState::Backup;
+        self.role_state = RoleState::Backup;
         self.forget_part();
         self.following.ballot = None;
         self.why = reason;
@@ -34,14 +34,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Forgets what only a candidate or a primary needs.
     pub(super) fn forget_part(&mut self) {
-        self.promises = [None; NODES_MAX];
         self.progress = [Progress::default(); NODES_MAX];
         self.lead = Leadership::default();
-    }
-
-    /// The promise of `node`, while this node is a candidate.
-    pub(super) fn promise_of(&self, node: NodeId) -> Option<Promise> {
-        self.promises[node.index()]
     }
 
     /// From now on the log is accepted under `ballot`, as it is.

@@ -52,7 +52,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let in_log = self.acceptor.log.end().epoch(from);
         send(out, from, Message::HelloBack { nonce, voting: self.voting.status, named: in_log });
         if let VotingStatus::Rejoining { epoch } = voting
-            && matches!(self.part, RoleState::Primary { .. })
+            && matches!(self.role_state, RoleState::Primary { .. })
             && self.members().all().contains(from)
             && in_log != epoch
             && in_log == named
@@ -158,7 +158,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.emit_role(Reason::Admitted, out);
             }
             VotingStatus::Rejoining { .. } => {
-                self.part = RoleState::Backup;
+                self.role_state = RoleState::Backup;
                 self.forget_part();
                 self.emit_role(Reason::StorageLost, out);
             }
