@@ -228,7 +228,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             range.first <= self.acceptor.committed.next() && self.acceptor.committed < range.last();
         let highest = entries.iter().map(|entry| entry.ballot).max();
         let Some(highest) = highest.filter(|_| news) else { return };
-        if matches!(self.role_state, RoleState::Primary { .. }) {
+        if self.role_state.is_primary() {
             return;
         }
         if highest > self.acceptor.promised {
@@ -262,7 +262,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.settled = self.acceptor.settled.max(up_to);
         self.acceptor.durable =
             self.acceptor.durable.max(self.acceptor.log.written_by(self.acceptor.settled));
-        self.lead.recount = true;
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.recount = true;
+        }
         self.on_voting_durable(out);
         self.answer_prepare(out);
         self.ask_for_promises(out);

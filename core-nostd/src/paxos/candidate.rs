@@ -14,12 +14,14 @@ use crate::id::{NodeId, Slot};
 use crate::mutants::{Mutant, broken};
 
 use super::node::send;
-use super::roles::{Candidacy, Fetching, Promise, RoleState};
+use super::roles::{Candidacy, Fetching, Leadership, Promise, RoleState};
 use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, SnapshotMeta};
 
 impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
-        self.progress[node.index()].lose_track();
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.progress[node.index()].lose_track();
+        }
         if self.following.ballot.is_some_and(|ballot| ballot.belongs_to(node)) {
             self.following.ballot = None;
             self.why = Reason::LinkDown;
@@ -56,7 +58,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P12
     pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         let primary_lives = match self.role_state {
-            RoleState::Primary { .. } => true,
+            RoleState::Primary(_) => true,
             _ => self.following.ballot.is_some_and(|followed| {
                 !followed.belongs_to(from)
                     && self.now.since(self.timer.primary_heard) < self.config.election_timeout
@@ -80,8 +82,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        let alone = self.following.ballot.is_none()
-            && !matches!(self.role_state, RoleState::Primary { .. });
+        let alone = self.following.ballot.is_none() && !self.role_state.is_primary();
         if alone && committed > self.acceptor.committed {
             self.learn_from(from, out);
         }
@@ -233,7 +234,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
             // Somebody has promised more than this primary has. If the others still follow it, they
             // let it stand again.
-            RoleState::Primary { ballot } if asked == ballot && promised > ballot => {
+            RoleState::Primary(Leadership { ballot, .. })
+                if asked == ballot && promised > ballot =>
+            {
                 self.start_election_soon();
                 self.step_down(Reason::HigherBallot, out);
             }
@@ -271,9 +274,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         for promise in promises.into_iter().flatten() {
             self.commit(promise.committed.min(start));
         }
-        self.role_state = RoleState::Primary { ballot };
         self.accept_under(ballot, start, out);
-        self.lead(taken, &promises, out);
+        self.lead(ballot, taken, &promises, out);
     }
 }
 

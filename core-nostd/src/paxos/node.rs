@@ -4,7 +4,7 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
-use super::roles::{Leadership, Progress, RoleState};
+use super::roles::RoleState;
 use super::state::{Acceptor, ElectionTimer, Following, Voting};
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
@@ -35,8 +35,6 @@ pub struct Node<const WINDOW: usize> {
 
     // What it does, and what that needs.
     pub(super) role_state: RoleState,
-    pub(super) lead: Leadership,
-    pub(super) progress: [Progress; NODES_MAX],
 
     // What the driver was told.
     pub(super) role_emitted: Role,
@@ -85,7 +83,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What this node does.
     pub fn role(&self) -> Role {
         match self.role_state {
-            RoleState::Primary { .. } => Role::Primary,
+            RoleState::Primary(_) => Role::Primary,
             RoleState::Candidate(_) => Role::Candidate,
             _ if !self.voting.status.is_voter() => Role::Recovering { primary: self.primary() },
             _ => Role::Backup { primary: self.primary() },
@@ -95,7 +93,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// The primary, if it is known.
     pub fn primary(&self) -> Option<NodeId> {
         match self.role_state {
-            RoleState::Primary { .. } => Some(self.config.me),
+            RoleState::Primary(_) => Some(self.config.me),
             _ => self.following.ballot.and_then(Ballot::node),
         }
     }
@@ -152,13 +150,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn invariants(&self) {
         self.check_state();
         self.acceptor.invariants();
+        let Acceptor { promised, committed, settled, written, .. } = self.acceptor;
+        let last = self.acceptor.log.last();
+        self.role_state.invariants(self.config.me, promised, last, committed);
+        if self.following.ballot.is_some() {
+            assert!(matches!(self.role_state, RoleState::Backup), "only a backup follows");
+        }
         self.timer.invariants(self.now, self.config.election_timeout);
-        self.following.invariants(self.acceptor.promised, self.acceptor.committed);
-        self.voting.invariants(
-            self.acceptor.log.last(),
-            self.acceptor.settled,
-            self.acceptor.written,
-        );
+        self.following.invariants(promised, committed);
+        self.voting.invariants(last, settled, written);
     }
 
     /// Checks what a step can afford, and under debug assertions the rest.
@@ -175,8 +175,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     fn check_state(&self) {
         self.acceptor.check();
         assert!(self.following.matched <= self.acceptor.log.last(), "agreed beyond the log");
-        if let RoleState::Primary { ballot } = self.role_state {
-            assert!(ballot == self.acceptor.promised, "a primary has promised nobody else");
+        if let RoleState::Primary(lead) = &self.role_state {
+            assert!(lead.ballot == self.acceptor.promised, "a primary has promised nobody else");
             assert!(self.voting.status.is_voter(), "a primary may vote");
         }
     }

@@ -78,7 +78,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What is known of another member.
     pub fn contact(&self, node: NodeId) -> Contact {
         let index = node.index();
-        Contact { heard: self.heard[index], matched: self.progress[index].matched }
+        let lead = self.role_state.leadership();
+        let matched = lead.map_or(Slot::NONE, |lead| lead.progress[index].matched);
+        Contact { heard: self.heard[index], matched }
     }
 
     /// For model checking: forgets when anything happened, and counts writes from 0 again if none
@@ -91,14 +93,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.forget_time(FAR);
         self.voting.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
-        self.lead.forget_time(FAR);
-        // Votes are counted by a primary only.
-        self.lead.recount &= matches!(self.role_state, RoleState::Primary { .. });
-        for progress in &mut self.progress {
-            progress.forget_beats();
-        }
-        if let RoleState::Candidate(candidacy) = &mut self.role_state {
-            candidacy.forget_time(FAR);
+        match &mut self.role_state {
+            RoleState::Candidate(candidacy) => candidacy.forget_time(FAR),
+            RoleState::Primary(lead) => lead.forget_time(FAR),
+            RoleState::Backup | RoleState::PreCandidate { .. } => {}
         }
         self.acceptor.forget_writes();
     }

@@ -5,7 +5,7 @@ use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
 use super::node::push;
-use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
+use super::roles::{Acknowledged, PrimarySeen, Promise, RoleState};
 use super::state::{Acceptor, ElectionTimer, Following, Voting};
 use super::window::Window;
 use super::{
@@ -65,8 +65,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             ballot_seen: Ballot::ZERO,
             heard: [None; NODES_MAX],
             role_state: RoleState::Backup,
-            lead: Leadership::default(),
-            progress: [Progress::default(); NODES_MAX],
             role_emitted: Role::Recovering { primary: None },
             committed_emitted: Slot::NONE,
             members_emitted,
@@ -170,9 +168,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
                 self.on_candidate_waiting(out);
             }
-            RoleState::Primary { ballot } if self.now >= self.lead.beat_at => {
-                self.on_beat(*ballot, out)
-            }
+            RoleState::Primary(lead) if self.now >= lead.beat_at => self.on_beat(out),
             _ => {}
         }
     }
@@ -180,8 +176,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What every step ends with: what follows from the new state, whatever brought it about.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
-        if let RoleState::Primary { ballot } = self.role_state {
-            self.conclude_lead(ballot, out);
+        if self.role_state.is_primary() {
+            self.conclude_lead(out);
         }
         if self.acceptor.committed > self.committed_emitted {
             self.committed_emitted = self.acceptor.committed;
@@ -193,7 +189,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.acceptor.log.release(self.acceptor.committed.min(self.acceptor.durable));
         self.check_voting(out);
-        if matches!(self.role_state, RoleState::Primary { .. }) && self.members_gone() {
+        if self.role_state.is_primary() && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
         self.check();
@@ -204,7 +200,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn on_members(&mut self, members: Members, out: &mut Effects) {
         self.members_emitted = members;
         self.draw_own_timeout();
-        self.lead.recount = true;
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.recount = true;
+        }
         push(out, Effect::Members { members });
     }
 
@@ -214,8 +212,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let part = match &self.role_state {
             RoleState::Backup | RoleState::PreCandidate { .. } => self.timer.election_at,
             RoleState::Candidate(candidacy) => candidacy.next_at(),
-            RoleState::Primary { .. } if self.lead.unsent => self.now,
-            RoleState::Primary { .. } => self.lead.beat_at,
+            RoleState::Primary(lead) if lead.unsent => self.now,
+            RoleState::Primary(lead) => lead.beat_at,
         };
         if self.voting.status.is_voter() { part } else { part.min(self.voting.hello_at) }
     }

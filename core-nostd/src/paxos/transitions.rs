@@ -1,11 +1,10 @@
 //! Changes of state that several handlers make: promises, log, commit index, end of a role.
 
 use crate::id::Slot;
-use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 
 use super::node::push;
-use super::roles::{Leadership, Progress, RoleState};
+use super::roles::RoleState;
 use super::{Ballot, Effect, Effects, Entry, Node, Reason, Record, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -20,22 +19,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.answer_due = false;
         self.following.ballot = None;
         self.role_state = RoleState::Backup;
-        self.forget_part();
     }
 
     /// Gives up being candidate or primary.
     pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
         self.role_state = RoleState::Backup;
-        self.forget_part();
         self.following.ballot = None;
         self.why = reason;
         self.emit_role(reason, out);
-    }
-
-    /// Forgets what only a candidate or a primary needs.
-    pub(super) fn forget_part(&mut self) {
-        self.progress = [Progress::default(); NODES_MAX];
-        self.lead = Leadership::default();
     }
 
     /// From now on the log is accepted under `ballot`, as it is.

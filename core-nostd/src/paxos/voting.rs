@@ -50,16 +50,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         let in_log = self.acceptor.log.end().epoch(from);
+        let is_member = self.members().all().contains(from);
         send(out, from, Message::HelloBack { nonce, voting: self.voting.status, named: in_log });
         if let VotingStatus::Rejoining { epoch } = voting
-            && matches!(self.role_state, RoleState::Primary { .. })
-            && self.members().all().contains(from)
+            && is_member
+            && let RoleState::Primary(lead) = &mut self.role_state
             && in_log != epoch
             && in_log == named
         {
             // It has forgotten its vote. Nor is it any longer one to whom the role could be handed
             // over: as long as a witness waits for that, nothing is proposed.
-            self.progress[from.index()].voted = false;
+            lead.progress[from.index()].voted = false;
             if self.may_reconfigure() {
                 self.propose_content(Content::Rejoin { node: from, epoch }, out);
             }
@@ -159,7 +160,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
             VotingStatus::Rejoining { .. } => {
                 self.role_state = RoleState::Backup;
-                self.forget_part();
                 self.emit_role(Reason::StorageLost, out);
             }
             VotingStatus::Blank | VotingStatus::Ready => {}
