@@ -5,7 +5,7 @@ use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
 use super::roles::RoleState;
-use super::state::{Acceptor, ElectionTimer, Following, Voting};
+use super::state::{Acceptor, ElectionTimer, Emitted, Following, Voting};
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
     StorageEpoch, VotingStatus, WriteNumber,
@@ -16,30 +16,34 @@ use super::{
 /// power of two.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node<const WINDOW: usize> {
+    /// The settings; they do not change.
     pub(super) config: Config,
+    /// The latest time that the driver has given: it never goes back.
     pub(super) now: Instant,
+
+    /// The promise and the log.
+    pub(super) acceptor: Acceptor<WINDOW>,
+    /// Whether the node may vote.
+    pub(super) voting: Voting,
     /// How long it waits before it starts an election.
     pub(super) timer: ElectionTimer,
-
-    /// What is promised and accepted here.
-    pub(super) acceptor: Acceptor<WINDOW>,
-    /// Whether it may vote.
-    pub(super) voting: Voting,
-
-    /// The primary that it follows.
+    /// The primary that it follows; none unless its role is backup.
     pub(super) following: Following,
-    pub(super) why: Reason,
-    pub(super) learning: Option<(NodeId, Slot)>,
-    pub(super) ballot_seen: Ballot,
-    pub(super) heard: [Option<Instant>; NODES_MAX],
-
-    // What it does, and what that needs.
+    /// What it does at the moment, with what only that role has.
     pub(super) role_state: RoleState,
 
-    // What the driver was told.
-    pub(super) role_emitted: Role,
-    pub(super) committed_emitted: Slot,
-    pub(super) members_emitted: Members,
+    /// The reason to give when the node starts an election or gives one up.
+    pub(super) why: Reason,
+    /// The member that was last asked for committed entries, and the first slot that it was asked
+    /// for: at most one after the commit index.
+    pub(super) learning: Option<(NodeId, Slot)>,
+    /// The highest ballot that another node has claimed to have promised. It may be above every
+    /// promise that was made.
+    pub(super) ballot_seen: Ballot,
+    /// By node: when it was last heard, since this node's start. Never after [`Node::now`].
+    pub(super) heard: [Option<Instant>; NODES_MAX],
+    /// What the driver has been given.
+    pub(super) emitted: Emitted,
 }
 
 /// What stable storage holds when a node starts.
@@ -126,8 +130,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Tells the driver of the role, if it has changed.
     pub(super) fn emit_role(&mut self, reason: Reason, out: &mut Effects) {
         let role = self.role();
-        if role != self.role_emitted {
-            self.role_emitted = role;
+        if role != self.emitted.role {
+            self.emitted.role = role;
             say!(
                 debug,
                 "node {}: {:?}, {:?}",
@@ -156,6 +160,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.following.ballot.is_some() {
             assert!(matches!(self.role_state, RoleState::Backup), "only a backup follows");
         }
+        let asked = self.learning.map_or(Slot::NONE, |(_, slot)| slot);
+        assert!(asked <= committed.next(), "learns from beyond the commit index");
+        assert!(self.heard.iter().flatten().all(|at| *at <= self.now), "heard in the future");
+        assert!(self.emitted.committed <= committed, "emitted a commit index that is none");
+        assert!(self.emitted.members == self.members(), "a change of members was not emitted");
         self.timer.invariants(self.now, self.config.election_timeout);
         self.following.invariants(promised, committed);
         self.voting.invariants(last, settled, written);

@@ -8,7 +8,7 @@ use crate::limits::NODES_MAX;
 use crate::time::{Duration, Instant};
 
 use super::window::Window;
-use super::{Ballot, LogEnd, StorageEpoch, VotingStatus, WriteNumber};
+use super::{Ballot, LogEnd, Members, Role, StorageEpoch, VotingStatus, WriteNumber};
 
 /// The promise and the log of this node, and how much of them is durable and committed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -272,5 +272,23 @@ impl Following {
         let Some(ballot) = self.ballot else { return };
         assert!(ballot == promised, "a primary is followed whose ballot is not the promised one");
         assert!(self.matched >= committed, "committed what may not be the primary's");
+    }
+}
+
+/// State that the driver was given last, so that it is given only what is new.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Emitted {
+    /// The role, as it was when it last changed.
+    pub(super) role: Role,
+    /// The commit index; the present one after each step.
+    pub(super) committed: Slot,
+    /// The members; the present ones after each step.
+    pub(super) members: Members,
+}
+
+impl Emitted {
+    /// Creates the state of a node whose driver knows the members that the log began with.
+    pub(super) const fn new(members: Members) -> Self {
+        Self { role: Role::Recovering { primary: None }, committed: Slot::NONE, members }
     }
 }

@@ -6,11 +6,11 @@ use crate::time::Instant;
 
 use super::node::push;
 use super::roles::{Acknowledged, PrimarySeen, Promise, RoleState};
-use super::state::{Acceptor, ElectionTimer, Following, Voting};
+use super::state::{Acceptor, ElectionTimer, Emitted, Following, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
-    Role, SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
+    SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -53,7 +53,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let committed = stored.committed.min(window.last()).max(window.base().slot);
         window.release(committed);
         let accepted = stored.accepted.max(window.end().ballot);
-        let members_emitted = window.end().members;
+        let emitted = Emitted::new(window.end().members);
         let mut node = Self {
             now,
             timer: ElectionTimer::new(now, config.nonce ^ (u64::from(config.me.number()) << 56)),
@@ -65,9 +65,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             ballot_seen: Ballot::ZERO,
             heard: [None; NODES_MAX],
             role_state: RoleState::Backup,
-            role_emitted: Role::Recovering { primary: None },
-            committed_emitted: Slot::NONE,
-            members_emitted,
+            emitted,
             config,
         };
         node.wait_for_primary();
@@ -179,12 +177,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.role_state.is_primary() {
             self.conclude_lead(out);
         }
-        if self.acceptor.committed > self.committed_emitted {
-            self.committed_emitted = self.acceptor.committed;
+        if self.acceptor.committed > self.emitted.committed {
+            self.emitted.committed = self.acceptor.committed;
             push(out, Effect::Committed { up_to: self.acceptor.committed });
         }
         let members = self.members();
-        if members != self.members_emitted {
+        if members != self.emitted.members {
             self.on_members(members, out);
         }
         self.acceptor.log.release(self.acceptor.committed.min(self.acceptor.durable));
@@ -198,7 +196,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// The log says of other members now.
     #[cold]
     pub(super) fn on_members(&mut self, members: Members, out: &mut Effects) {
-        self.members_emitted = members;
+        self.emitted.members = members;
         self.draw_own_timeout();
         if let Some(lead) = self.role_state.leadership_mut() {
             lead.recount = true;
