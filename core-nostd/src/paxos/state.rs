@@ -108,6 +108,7 @@ impl<const WINDOW: usize> Acceptor<WINDOW> {
         assert!(self.promise_write <= self.written, "a promise waits for a write that is none");
         assert!(self.accepted_write <= self.written, "a log waits for a write that is none");
         assert!(self.log.end().ballot <= self.accepted, "an entry is above what is accepted");
+        self.log.invariants();
     }
 }
 

@@ -216,3 +216,6 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.voting.status.is_voter() { part } else { part.min(self.voting.hello_at) }
     }
 }
+
+#[cfg(test)]
+mod tests;

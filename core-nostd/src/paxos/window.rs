@@ -58,7 +58,7 @@ impl SnapshotMeta {
 ///
 /// 1. There are at most `WINDOW` of them, without gaps.
 /// 2. `end` is what `base` comes to when the entries of the window are included.
-/// 3. From slot to slot the numbers of the writes rise.
+/// 3. From slot to slot the numbers of the writes do not fall.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
     base: SnapshotMeta,
@@ -236,11 +236,46 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
+    /// Checks the guarantees of the type, in time proportional to the entries: the slots fit, and
+    /// the end, the sums, and the count of entries that are no payloads, are what the entries come
+    /// to.
+    ///
+    /// Called always in simulation, and under debug assertions after each step of a node with a
+    /// small window.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub(super) fn invariants(&self) {
+        let (first, last) = (self.base.slot.next(), self.last());
+        assert!(first <= last.next(), "a window ends before its base");
+        assert!(last.0 - self.base.slot.0 <= WINDOW as u64, "a window has too many slots");
+        let (mut end, mut own, mut bytes) = (self.base, 0, self.bytes);
+        let mut write = WriteNumber(0);
+        for slot in (first.0..=last.0).map(Slot) {
+            let cell = &self.cells[place::<WINDOW>(slot)];
+            let payload = cell.entry.content.payload();
+            end.include(&cell.entry);
+            own += u32::from(payload.is_none());
+            bytes += payload.map_or(0, |payload| u64::from(payload.length));
+            assert!(cell.bytes == bytes, "the bytes up to a slot are miscounted");
+            assert!(cell.write >= write, "an entry is written before the one below it");
+            write = cell.write;
+        }
+        assert!(end == self.end, "the end of a window is not what its entries come to");
+        assert!(own == self.own, "entries that are no payloads are miscounted");
+    }
+
     /// All writes are durable: which were which does not matter any more.
     pub(super) fn forget_writes(&mut self) {
         for cell in &mut self.cells {
             cell.write = WriteNumber(0);
         }
+    }
+
+    /// Miscounts the entries that are no payloads, for tests of the checks.
+    #[cfg(test)]
+    pub(super) const fn miscount(&mut self) {
+        self.own += 1;
     }
 
     #[inline]
@@ -296,6 +331,82 @@ mod tests {
 
     fn payload(round: u64) -> Entry {
         entry(round, Content::Payload(Descriptor { length: 1, digest: 1 }))
+    }
+
+    /// A window with two payloads before and one behind a change of members, that has moved by a
+    /// slot.
+    fn sound() -> Window<8> {
+        let mut window = Window::new(SnapshotMeta::genesis(Members::first(3)));
+        let change = entry(1, Content::Change(Members::first(4)));
+        let entries = [payload(1), payload(1), change, payload(2)];
+        window.extend(entries.into_iter(), WriteNumber(1));
+        window.release(Slot(1));
+        window.invariants();
+        window
+    }
+
+    #[test]
+    fn a_window_stays_sound_as_it_moves_and_is_cut() {
+        for cut in 2..=5 {
+            for release in 1..cut {
+                let mut window = sound();
+                window.truncate(Slot(cut));
+                window.invariants();
+                window.release(Slot(release));
+                window.invariants();
+                window.append(payload(3), WriteNumber(9));
+                window.forget_writes();
+                window.invariants();
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a window ends before its base")]
+    fn an_end_before_the_base_is_noticed() {
+        let mut window = sound();
+        window.end.slot = Slot::NONE;
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a window has too many slots")]
+    fn a_slot_too_many_is_noticed() {
+        let mut window = sound();
+        window.end.slot = Slot(window.base.slot.0 + 9);
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the bytes up to a slot are miscounted")]
+    fn miscounted_bytes_are_noticed() {
+        let mut window = sound();
+        window.cells[3].bytes += 1;
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "an entry is written before the one below it")]
+    fn writes_out_of_order_are_noticed() {
+        let mut window = sound();
+        window.cells[2].write = WriteNumber(7);
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the end of a window is not what its entries come to")]
+    fn a_wrong_end_is_noticed() {
+        let mut window = sound();
+        window.end.members = Members::first(3);
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "entries that are no payloads are miscounted")]
+    fn miscounted_entries_are_noticed() {
+        let mut window = sound();
+        window.own += 1;
+        window.invariants();
     }
 
     #[test]
