@@ -18,10 +18,16 @@ pub const GROWTH_MAX: u32 = 16;
 /// caller says when one is outstanding.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Bubbles {
+    /// How long to wait for another op before a bubble is asked for.
     wtimeout: Duration,
+    /// Clock steps of an op's grant and of the first bubble; not 0.
     nclock: u32,
+    /// The next bubble has this many times `nclock` steps: 1 after an op, then doubled with each
+    /// bubble up to [`GROWTH_MAX`].
     growth: u32,
+    /// Whether an entry with ops was proposed since the last bubble: then another may follow.
     op_since_bubble: bool,
+    /// When the present stall was first seen; none while the replica is not stalled.
     stalled_since: Option<Instant>,
 }
 

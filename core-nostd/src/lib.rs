@@ -19,11 +19,14 @@
 //! [`id`] names things, [`time`] measures, [`limits`] bounds, [`index_list`] links.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_docs_in_private_items)]
 
 #[macro_use]
 mod fmt;
 
 pub mod bubble;
+// Its private items are documented one by one; this line goes with the last of them.
+#[allow(clippy::missing_docs_in_private_items)]
 pub mod execution;
 pub mod forward;
 pub mod id;

@@ -18,7 +18,9 @@ use crate::mutants::{Mutant, broken};
 pub struct Timestamps {
     /// The time at the moment `at` of the local clock.
     base: u64,
+    /// The moment of the local clock at which it was `base`.
     at: u64,
+    /// The highest timestamp that was made here or seen.
     last: u64,
 }
 

@@ -29,6 +29,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Answers the candidate that was promised last, once the promise is durable.
     // specs: P3
     fn answer_prepare(&mut self, out: &mut Effects) {
         let durable = self.acceptor.promise_is_durable() || broken(Mutant::PromiseEarly);
@@ -57,6 +58,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.follow_new(from, ballot, out)
     }
 
+    /// Begins to follow the primary of `ballot`, or refuses it for a higher promise.
     #[cold]
     fn follow_new(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
         if ballot < self.acceptor.promised && !broken(Mutant::PromiseIgnored) {

@@ -18,6 +18,7 @@ use super::roles::{Candidacy, Fetching, Leadership, Promise, RoleState};
 use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, SnapshotMeta};
 
 impl<const WINDOW: usize> Node<WINDOW> {
+    /// Stops following a primary whose link is closed, and forgets what is on its way to a member.
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
         if let Some(lead) = self.role_state.leadership_mut() {
             lead.progress[node.index()].lose_track();
@@ -50,11 +51,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.start_election_if_granted(out);
     }
 
+    /// Returns the lowest own ballot above all that were promised here or claimed elsewhere.
     // specs: P1
     fn next_ballot(&self) -> Ballot {
         self.acceptor.promised.max(self.ballot_seen).next_of(self.config.me)
     }
 
+    /// Answers whether this node would promise `ballot`, which changes nothing. It would not while
+    /// it hears a primary.
     // specs: P12
     pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         let primary_lives = match self.role_state {
@@ -72,6 +76,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         send(out, from, Message::PreVoteReply { ballot, granted, promised, committed });
     }
 
+    /// Counts a pre-vote, and learns of ballots and commit indices that are higher than here.
     pub(super) fn on_pre_vote_reply(
         &mut self,
         from: NodeId,
@@ -95,6 +100,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Starts the election once a quorum has granted it.
     fn start_election_if_granted(&mut self, out: &mut Effects) {
         if let RoleState::PreCandidate { ballot, granted } = self.role_state
             && self.members().is_quorum(granted)
@@ -144,6 +150,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.weigh_promises(out);
     }
 
+    /// Asks each voter for its promise that has not given it.
     fn prepare(&self, out: &mut Effects) {
         let RoleState::Candidate(Candidacy { ballot, promises, .. }) = &self.role_state else {
             return;
@@ -155,6 +162,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Counts a promise for the present candidacy; others do not matter any more.
     pub(super) fn on_promised(
         &mut self,
         from: NodeId,
@@ -223,6 +231,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Gives up a candidacy or the role of the primary if another node has promised more.
     pub(super) fn on_refused(&mut self, asked: Ballot, promised: Ballot, out: &mut Effects) {
         self.ballot_seen = self.ballot_seen.max(promised);
         match self.role_state {
@@ -244,6 +253,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Takes over the highest log of the quorum, all of which is here, unless another primary has
+    /// got ahead meanwhile.
     // specs: P7, P14
     fn become_primary(&mut self, out: &mut Effects) {
         let RoleState::Candidate(Candidacy { ballot, taken, promises, .. }) = self.role_state

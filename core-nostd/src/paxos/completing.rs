@@ -7,6 +7,7 @@ use super::roles::{Fetching, RoleState};
 use super::{Ballot, Effects, Entry, Node, SlotRange};
 
 impl<const WINDOW: usize> Node<WINDOW> {
+    /// Takes entries of the log that this candidate completes its own with.
     pub(super) fn on_copies(
         &mut self,
         from: NodeId,

@@ -17,6 +17,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.fetch(node, Ballot::ZERO, from, out);
     }
 
+    /// Asks a node for its log from a slot on, for the candidate of `ballot`, or for a learner.
     pub(super) fn fetch(&self, node: NodeId, ballot: Ballot, from: Slot, out: &mut Effects) {
         let before = self.acceptor.log.ballot(Slot(from.0 - 1)).unwrap_or_default();
         let committed = self.acceptor.committed;

@@ -117,10 +117,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.voting.epoch()
     }
 
+    /// Returns all members but this node.
     pub(super) fn others(&self) -> super::NodeSet {
         self.members().all().without(self.config.me)
     }
 
+    /// Has a record written, and returns the number of the write: the next one.
     pub(super) fn write(&mut self, record: Record, out: &mut Effects) -> WriteNumber {
         self.acceptor.written.0 += 1;
         push(out, Effect::Write { number: self.acceptor.written, record });
@@ -191,11 +193,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
+/// Emits an effect; [`EFFECTS_MAX`](super::EFFECTS_MAX) bounds how many a step has.
 #[inline(always)]
 pub(super) fn push(out: &mut Effects, effect: Effect) {
     assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");
 }
 
+/// Emits a message.
 #[inline(always)]
 pub(super) fn send(out: &mut Effects, to: NodeId, message: Message) {
     push(out, Effect::Send { to, message });

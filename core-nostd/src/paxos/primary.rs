@@ -70,11 +70,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Returns whether a member was heard within the last election timeout.
     pub(super) fn is_there(&self, node: NodeId) -> bool {
         let heard = self.heard[node.index()];
         heard.is_some_and(|heard| self.now.since(heard) < self.config.election_timeout)
     }
 
+    /// Asks a member whose link is new what it has: what was on its way is lost.
     pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
         if let Some(lead) = self.role_state.leadership_mut() {
             lead.progress[node.index()].lose_track();

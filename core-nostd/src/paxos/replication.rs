@@ -20,6 +20,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.others().union(self.acceptor.log.base().members.all().without(self.config.me))
     }
 
+    /// Takes a member's acknowledgement, which may be a vote, and finds out what it lacks.
     // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
         let receivers = self.receivers();
@@ -145,6 +146,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Sends a heartbeat, which the member answers with all that it has.
     pub(super) fn send_heartbeat(&self, to: NodeId, out: &mut Effects) {
         let RoleState::Primary(lead) = &self.role_state else { return };
         let Leadership { ballot, start, beat, .. } = *lead;

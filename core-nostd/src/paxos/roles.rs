@@ -9,41 +9,54 @@ use super::{Ballot, LogEnd, NodeSet, StorageEpoch};
 /// What every message of a primary tells about it.
 #[derive(Clone, Copy)]
 pub(super) struct PrimarySeen {
+    /// The primary's ballot.
     pub(super) ballot: Ballot,
+    /// The primary's commit index.
     pub(super) committed: Slot,
+    /// The last slot that the primary took over.
     pub(super) start: Slot,
 }
 
 /// What a voter has promised with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Promise {
+    /// The storage epoch that promises. The promise counts only while the log names it.
     pub(super) epoch: StorageEpoch,
+    /// The end of the voter's log when it promised.
     pub(super) end: LogEnd,
+    /// The voter's commit index when it promised.
     pub(super) committed: Slot,
 }
 
 /// What a candidate takes from another log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Fetching {
+    /// The node whose log is taken: never this one.
     pub(super) donor: NodeId,
+    /// The end of that log; higher than what the candidate has taken.
     pub(super) target: LogEnd,
     /// What the last question asked for, and how far the log here is the donor's.
     pub(super) asked_from: Slot,
+    /// The log here is the donor's up to this slot, which is below the target.
     pub(super) got: Slot,
 }
 
 /// A candidate's state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidacy {
+    /// The candidate's ballot: its own, and the last one that was promised here.
     pub(super) ballot: Ballot,
     /// Whether the own promise is durable, and the others have been asked.
     pub(super) asked: bool,
     /// The log's end as others would see it, once what is missing has been fetched.
     pub(super) taken: LogEnd,
+    /// The log that is being taken, if a promise came with a higher one.
     pub(super) fetching: Option<Fetching>,
     /// By node: its promise under this ballot. This node's own is among them once it is durable.
     pub(super) promises: [Option<Promise>; NODES_MAX],
+    /// When the candidacy has failed; later with everything that helps it.
     pub(super) give_up_at: Instant,
+    /// When to ask once more for what has not come.
     pub(super) again_at: Instant,
 }
 
@@ -66,6 +79,7 @@ impl Candidacy {
         }
     }
 
+    /// Puts off to `far` what is due, for model checking.
     pub(super) fn forget_time(&mut self, far: Instant) {
         (self.give_up_at, self.again_at) = (far, far);
     }
@@ -86,6 +100,7 @@ impl Candidacy {
         }
     }
 
+    /// Returns when the candidate has something to do.
     pub(super) fn next_at(&self) -> Instant {
         self.give_up_at.min(self.again_at)
     }
@@ -191,6 +206,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Forgets how many heartbeats there were, for model checking.
     pub(super) fn forget_beats(&mut self) {
         self.beat = self.beat.min(1);
         self.stalled = None;
@@ -204,6 +220,7 @@ impl Progress {
         self.committed_sent = Slot::NONE;
     }
 
+    /// Checks the fields against the beginning and end of the primary's log and its commit index.
     fn invariants(&self, start: Slot, last: Slot, committed: Slot) {
         assert!(self.next.is_none_or(|next| next <= last.next()), "a gap is to be sent");
         assert!(self.received <= last && self.matched <= last, "a member has what is not here");
@@ -215,9 +232,13 @@ impl Progress {
 /// What a member acknowledges.
 #[derive(Clone, Copy)]
 pub(super) struct Acknowledged {
+    /// Everything up to here is durable there.
     pub(super) up_to: Slot,
+    /// Everything up to here is there, durable or not.
     pub(super) received: Slot,
+    /// The storage epoch that votes; none if this is no vote.
     pub(super) epoch: Option<StorageEpoch>,
+    /// The heartbeat that is answered, or 0.
     pub(super) beat: u64,
 }
 
@@ -228,7 +249,12 @@ pub(super) enum RoleState {
     /// Waits, or follows a primary.
     Backup,
     /// Asks whether it would be elected.
-    PreCandidate { ballot: Ballot, granted: NodeSet },
+    PreCandidate {
+        /// The ballot that it would use: its own, and above what is promised here.
+        ballot: Ballot,
+        /// The nodes that would promise it, this one among them.
+        granted: NodeSet,
+    },
     /// Collects promises, then entries.
     Candidate(Candidacy),
     /// Proposes, and has the others accept.

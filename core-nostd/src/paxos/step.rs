@@ -94,6 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.conclude(out);
     }
 
+    /// Has the handler of a message take it, if it is complete and this node may be asked.
     // specs: R3
     pub(super) fn on_message(
         &mut self,
@@ -153,6 +154,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Does what is due by now.
     pub(super) fn on_time(&mut self, out: &mut Effects) {
         if !self.voting.status.is_voter() && self.now >= self.voting.hello_at {
             self.say_hello(out);

@@ -59,6 +59,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.election_at = self.now + Duration::from_micros(wait + spread);
     }
 
+    /// Returns whether this node is a voter by its log, with the storage epoch that it votes with.
     pub(super) fn may_start_election(&self) -> bool {
         let me = self.config.me;
         let counts = self.epoch() == Some(self.acceptor.log.end().epoch(me));

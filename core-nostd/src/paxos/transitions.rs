@@ -93,6 +93,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.voting.rejoined = self.voting.rejoined.filter(|rejoined| *rejoined <= last);
     }
 
+    /// Raises the commit index, if `up_to` is above it.
     // specs: P11
     pub(super) fn commit(&mut self, up_to: Slot) {
         self.acceptor.committed = self.acceptor.committed.max(up_to);

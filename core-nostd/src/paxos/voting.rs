@@ -40,6 +40,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.settle_beginning(out);
     }
 
+    /// Answers a node that may not vote yet; as primary, has the log name its new epoch.
     // specs: R7
     pub(super) fn on_hello(
         &mut self,
@@ -67,6 +68,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Takes an answer to this node's own question, if it carries the present nonce.
     // specs: R6
     pub(super) fn on_hello_back(
         &mut self,
@@ -144,6 +146,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Changes the voting status once the change is durable.
     pub(super) fn on_voting_durable(&mut self, out: &mut Effects) {
         let Some((number, voting)) = self.voting.due else { return };
         if number > self.acceptor.settled {
@@ -176,6 +179,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Has a node that rejoins vote once the log says so, and one whose epoch has ended rejoin.
     #[cold]
     fn change_by_log(&mut self, out: &mut Effects) {
         let me = self.config.me;

@@ -61,7 +61,9 @@ impl SnapshotMeta {
 /// 3. From slot to slot the numbers of the writes do not fall.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
+    /// What the log comes to below the window.
     base: SnapshotMeta,
+    /// What the log comes to with the window.
     end: SnapshotMeta,
     /// Bytes of all payloads up to `base`, counted from somewhere.
     bytes: u64,
@@ -71,15 +73,19 @@ pub(super) struct Window<const WINDOW: usize> {
     cells: [WindowCell; WINDOW],
 }
 
+/// A slot of the window.
 #[derive(Clone, Copy, Debug)]
 struct WindowCell {
+    /// The entry in the slot.
     entry: Entry,
+    /// The write that makes it durable; 0 if it is known to be.
     write: WriteNumber,
     /// Of all payloads up to here.
     bytes: u64,
 }
 
 impl WindowCell {
+    /// The contents of a cell that no slot has used.
     const UNUSED: Self = Self {
         entry: Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor::NONE) },
         write: WriteNumber(0),
@@ -88,19 +94,23 @@ impl WindowCell {
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
+    /// Creates a window without slots.
     pub(super) fn new(base: SnapshotMeta) -> Self {
         const { assert!(WINDOW >= 1, "a slot must fit") };
         Self { base, end: base, bytes: 0, own: 0, cells: [WindowCell::UNUSED; WINDOW] }
     }
 
+    /// Returns what the log comes to below the window.
     pub(super) fn base(&self) -> &SnapshotMeta {
         &self.base
     }
 
+    /// Returns what the log comes to with the window.
     pub(super) fn end(&self) -> &SnapshotMeta {
         &self.end
     }
 
+    /// Returns the last slot of the log: the base's, if the window has none.
     pub(super) fn last(&self) -> Slot {
         self.end.slot
     }
@@ -120,6 +130,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.room_from(self.last().next())
     }
 
+    /// Returns the entry in a slot of the window.
     pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
         self.cell(slot).map(|cell| &cell.entry)
     }
@@ -137,6 +148,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.bytes_up_to(self.last()) - self.bytes_up_to(slot)
     }
 
+    /// Returns the bytes of all payloads up to `slot`, which is the base or in the window.
     fn bytes_up_to(&self, slot: Slot) -> u64 {
         self.cell(slot).map_or(self.bytes, |cell| cell.bytes)
     }
@@ -221,6 +233,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
+    /// Moves the base up to `slot`, which is in the window.
     fn include_up_to(&mut self, slot: Slot) {
         assert!(slot <= self.last(), "what is released was there");
         let last = &self.cells[place::<WINDOW>(slot)];
@@ -278,6 +291,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.own += 1;
     }
 
+    /// Returns the cell of a slot, if that is in the window.
     #[inline]
     fn cell(&self, slot: Slot) -> Option<&WindowCell> {
         if slot > self.base.slot && slot <= self.last() {
@@ -313,6 +327,7 @@ impl<const WINDOW: usize> Hash for Window<WINDOW> {
     }
 }
 
+/// Returns the index of a slot's cell.
 const fn place<const WINDOW: usize>(slot: Slot) -> usize {
     (slot.0 % WINDOW as u64) as usize
 }

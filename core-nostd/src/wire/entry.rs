@@ -7,6 +7,7 @@ use crate::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX};
 
 use super::{Op, WireError};
 
+/// Bytes before the ops: timestamp, grant and number of ops.
 const HEADER_BYTES: usize = 8 + 4 + 4;
 const _: () = assert!(HEADER_BYTES <= crate::limits::ENTRY_HEADER_BYTES_MAX);
 
@@ -17,6 +18,7 @@ pub struct EntryPayload<'a> {
     pub timestamp: u64,
     /// Clock steps that may be used before what follows in the script.
     pub grant: u32,
+    /// The ops, all of them readable.
     ops: Ops<'a>,
 }
 
@@ -66,7 +68,9 @@ impl<'a> EntryPayload<'a> {
 /// The ops of an entry that has been checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ops<'a> {
+    /// The encoded ops that are left, exactly `left` of them.
     bytes: &'a [u8],
+    /// The number of ops that are left.
     left: usize,
 }
 
@@ -90,8 +94,11 @@ impl ExactSizeIterator for Ops<'_> {}
 /// Writes an entry into space that the caller owns, op by op.
 #[derive(Debug)]
 pub struct EntryWriter<'a> {
+    /// The caller's, cut to the longest entry; at least a header fits.
     space: &'a mut [u8],
+    /// Bytes that are written, header included.
     used: usize,
+    /// Ops that are written; at most [`ENTRY_OPS_MAX`].
     count: u32,
 }
 
