@@ -38,6 +38,29 @@ impl core::error::Error for Full {}
 
 /// The ops of one generation of one entry replica that have not been seen committed: at most `OPS`
 /// of them, with at most `BYTES` bytes of data (one op is always allowed).
+///
+/// ```
+/// use crane_core::forward::{Forwarder, RESEND_AFTER};
+/// use crane_core::id::{ConnId, Generation, NodeId};
+/// use crane_core::time::Instant;
+/// use crane_core::wire::Op;
+///
+/// let (me, now) = (NodeId::new(1).unwrap(), Instant::START);
+/// let mut forwarder = Forwarder::<16, 1024>::new(me, Generation(1));
+/// let conn = ConnId { entry: me, generation: Generation(1), number: 1 };
+/// let op = Op::Send { conn, offset: 0, bytes: b"GET /" };
+/// let ticket = forwarder.keep(&op)?;
+///
+/// assert_eq!(forwarder.next_op(now), Some(ticket));
+/// assert_eq!(forwarder.next_op(now), None, "each op is forwarded once");
+/// // The primary may have lost it: after a while it is forwarded again.
+/// assert!(forwarder.wake(now + RESEND_AFTER));
+/// assert_eq!(forwarder.next_op(now + RESEND_AFTER), Some(ticket));
+///
+/// forwarder.committed(now + RESEND_AFTER, &op);
+/// assert!(forwarder.is_empty() && forwarder.deadline().is_none());
+/// # Ok::<(), crane_core::forward::Full>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     /// The entry replica itself; every op that is kept is its own.

@@ -14,6 +14,39 @@ use super::{
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet
 /// durable here; it is the same on all nodes, does not shrink over a group's life, and is best a
 /// power of two.
+///
+/// ```
+/// use crane_core::id::NodeId;
+/// use crane_core::paxos::{
+///     Ballot, Config, DurableState, Effect, Effects, Input, Members, Message, Node, StorageEpoch,
+///     VotingStatus,
+/// };
+/// use crane_core::time::Instant;
+///
+/// let [me, candidate] = [1, 2].map(|number| NodeId::new(number).unwrap());
+/// let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
+/// let stored = DurableState { voting, ..DurableState::BLANK };
+/// let now = Instant::from_micros(1);
+/// let mut node = Node::<64>::restore(Config::new(me, Members::first(3), 7), now, stored, []);
+///
+/// // A candidate asks for a promise: the node has it written, and does not answer yet.
+/// let ballot = Ballot::ZERO.next_of(candidate);
+/// let message = &Message::Prepare { ballot };
+/// let mut out = Effects::new();
+/// node.step(now, Input::Message { from: candidate, message, entries: &[] }, &mut out);
+/// let answered = |out: &Effects| out.iter().any(|effect| matches!(effect, Effect::Send { .. }));
+/// assert!(!answered(&out));
+/// let written = out.iter().find_map(|effect| match effect {
+///     Effect::Write { number, .. } => Some(*number),
+///     _ => None,
+/// });
+///
+/// // The promise survives a crash now, and the candidate may know.
+/// out.clear();
+/// node.step(now, Input::Durable { up_to: written.unwrap() }, &mut out);
+/// assert!(answered(&out));
+/// assert_eq!(node.ballot(), ballot);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node<const WINDOW: usize> {
     /// The settings; they do not change.

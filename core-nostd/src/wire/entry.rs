@@ -92,6 +92,24 @@ impl<'a> Iterator for Ops<'a> {
 impl ExactSizeIterator for Ops<'_> {}
 
 /// Writes an entry into space that the caller owns, op by op.
+///
+/// ```
+/// use crane_core::id::{ConnId, Generation, NodeId};
+/// use crane_core::wire::{EntryPayload, EntryWriter, Op};
+///
+/// let conn = ConnId { entry: NodeId::new(1).unwrap(), generation: Generation(1), number: 1 };
+/// let op = Op::Send { conn, offset: 0, bytes: b"GET /" };
+/// let mut space = [0; 64];
+/// let mut writer = EntryWriter::new(&mut space)?;
+/// writer.push(&op)?;
+/// let bytes = writer.finish(1_000, 50);
+///
+/// let entry = EntryPayload::decode(bytes)?;
+/// assert_eq!((entry.timestamp, entry.grant), (1_000, 50));
+/// assert!(entry.ops().eq([op]));
+/// assert!(EntryPayload::decode(&bytes[1..]).is_err());
+/// # Ok::<(), crane_core::wire::WireError>(())
+/// ```
 #[derive(Debug)]
 pub struct EntryWriter<'a> {
     /// The caller's, cut to the longest entry; at least a header fits.
