@@ -16,12 +16,32 @@ pub const GROWTH_MAX: u32 = 16;
 
 /// Decides when a bubble is asked for, and how large it is. At most one is asked for at a time: the
 /// caller says when one is outstanding.
+///
+/// ```
+/// use crane_core::bubble::{Ask, Bubbles, Sight};
+/// use crane_core::time::{Duration, Instant};
+///
+/// let mut bubbles = Bubbles::new(Duration::from_micros(100), 1000);
+/// let stalled = Sight { stalled: true, outstanding: false, alone: false };
+/// assert_eq!(bubbles.op(), 1000, "each entry brings a grant");
+/// let due = Instant::from_micros(150);
+/// assert_eq!(bubbles.look(Instant::from_micros(50), stalled), Ask::At(due));
+/// assert_eq!(bubbles.look(due, stalled), Ask::Now { grant: 1000 });
+/// // The stall lasts, and no op comes: the next bubble is larger.
+/// assert_eq!(bubbles.look(due, stalled), Ask::Now { grant: 2000 });
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Bubbles {
+    /// How long to wait for another op before a bubble is asked for.
     wtimeout: Duration,
+    /// Clock steps of an op's grant and of the first bubble; not 0.
     nclock: u32,
+    /// The next bubble has this many times `nclock` steps: 1 after an op, then doubled with each
+    /// bubble up to [`GROWTH_MAX`].
     growth: u32,
+    /// Whether an entry with ops was proposed since the last bubble: then another may follow.
     op_since_bubble: bool,
+    /// When the present stall was first seen; none while the replica is not stalled.
     stalled_since: Option<Instant>,
 }
 

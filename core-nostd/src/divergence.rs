@@ -37,12 +37,15 @@ pub enum Verdict {
 /// The marks of one slot.
 #[derive(Clone, Copy, Debug)]
 struct Round {
+    /// The slot; `NONE` in a free place.
     slot: Slot,
+    /// By server: its first mark of the slot since it was forgotten.
     marks: [Option<Mark>; NODES_MAX],
     /// A server that was built again has had this mark: it decides.
     opinion: Option<Mark>,
 }
 
+/// A free place.
 const EMPTY: Round = Round { slot: Slot::NONE, marks: [None; NODES_MAX], opinion: None };
 
 /// The marks of the last `ROUNDS` slots that were compared.
@@ -67,6 +70,7 @@ const EMPTY: Round = Round { slot: Slot::NONE, marks: [None; NODES_MAX], opinion
 /// ```
 #[derive(Clone, Debug)]
 pub struct Comparison<const ROUNDS: usize> {
+    /// The places; no two hold one slot.
     rounds: [Round; ROUNDS],
     /// The place that the next new slot takes.
     next: usize,
@@ -126,10 +130,12 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
         differences.max().map_or(Verdict::Open, Verdict::Split)
     }
 
+    /// Finds the marks of a slot.
     fn find(&self, slot: Slot) -> Option<&Round> {
         self.rounds.iter().find(|round| round.slot == slot && slot != Slot::NONE)
     }
 
+    /// Finds the marks of a slot, or takes the next place for it.
     fn round(&mut self, slot: Slot) -> &mut Round {
         assert!(slot != Slot::NONE, "a mark is of an admitted slot");
         let place = match self.rounds.iter().position(|round| round.slot == slot) {
@@ -151,6 +157,7 @@ impl<const ROUNDS: usize> Default for Comparison<ROUNDS> {
     }
 }
 
+/// Compares two marks that are not equal.
 fn difference(one: &Mark, other: &Mark) -> Difference {
     let same = (one.clock, one.schedule) == (other.clock, other.schedule);
     if same { Difference::Output } else { Difference::Schedule }

@@ -38,10 +38,36 @@ impl core::error::Error for Full {}
 
 /// The ops of one generation of one entry replica that have not been seen committed: at most `OPS`
 /// of them, with at most `BYTES` bytes of data (one op is always allowed).
+///
+/// ```
+/// use crane_core::forward::{Forwarder, RESEND_AFTER};
+/// use crane_core::id::{ConnId, Generation, NodeId};
+/// use crane_core::time::Instant;
+/// use crane_core::wire::Op;
+///
+/// let (me, now) = (NodeId::new(1).unwrap(), Instant::START);
+/// let mut forwarder = Forwarder::<16, 1024>::new(me, Generation(1));
+/// let conn = ConnId { entry: me, generation: Generation(1), number: 1 };
+/// let op = Op::Send { conn, offset: 0, bytes: b"GET /" };
+/// let ticket = forwarder.keep(&op)?;
+///
+/// assert_eq!(forwarder.next_op(now), Some(ticket));
+/// assert_eq!(forwarder.next_op(now), None, "each op is forwarded once");
+/// // The primary may have lost it: after a while it is forwarded again.
+/// assert!(forwarder.wake(now + RESEND_AFTER));
+/// assert_eq!(forwarder.next_op(now + RESEND_AFTER), Some(ticket));
+///
+/// forwarder.committed(now + RESEND_AFTER, &op);
+/// assert!(forwarder.is_empty() && forwarder.deadline().is_none());
+/// # Ok::<(), crane_core::forward::Full>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Forwarder<const OPS: usize, const BYTES: usize> {
+    /// The entry replica itself; every op that is kept is its own.
     me: NodeId,
+    /// The generation that every kept op belongs to.
     generation: Generation,
+    /// By ticket, modulo `OPS`. Places outside `first..next` are not looked at.
     ring: [PendingOp; OPS],
     /// The first ticket that is kept.
     first: u64,
@@ -49,30 +75,64 @@ pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     next: u64,
     /// Tickets below have been handed to the present primary.
     handed: u64,
+    /// Bytes of data of the ops from `first` to `next`.
     bytes: usize,
     /// When the present wait for a commitment began.
     waiting_since: Instant,
 }
 
+/// An op that is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct PendingOp {
+    /// The op, as far as it must be recognised.
     what: OpKind,
+    /// Bytes of its data; 0 unless it is a `Send`.
     bytes: usize,
+    /// Whether it has been committed. It stays in the ring until all before it are, too.
     committed: bool,
 }
 
 /// An op as far as it must be recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum OpKind {
-    Connect { number: u64 },
-    Send { number: u64, end: u64 },
-    Shut { number: u64 },
-    Reset { number: u64 },
-    Drained { number: u64, total: u64 },
-    Retire { generation: Generation },
+    /// The first op of the connection with this number.
+    Connect {
+        /// The connection's number.
+        number: u64,
+    },
+    /// Bytes of this connection up to this offset.
+    Send {
+        /// The connection's number.
+        number: u64,
+        /// The offset behind the last byte.
+        end: u64,
+    },
+    /// The end of what the client sends on this connection.
+    Shut {
+        /// The connection's number.
+        number: u64,
+    },
+    /// The end of this connection.
+    Reset {
+        /// The connection's number.
+        number: u64,
+    },
+    /// Bytes of this connection that the client has taken in all.
+    Drained {
+        /// The connection's number.
+        number: u64,
+        /// How many they are.
+        total: u64,
+    },
+    /// The end of all connections up to this generation.
+    Retire {
+        /// The last generation that has ended.
+        generation: Generation,
+    },
 }
 
 impl OpKind {
+    /// Returns how an op is recognised; none for ops that no entry replica keeps.
     fn of(op: &Op<'_>) -> Option<Self> {
         let number = op.conn().map_or(0, |conn| conn.number);
         Some(match *op {
@@ -88,6 +148,7 @@ impl OpKind {
         })
     }
 
+    /// Returns the number of the connection that the op is about.
     fn connection(&self) -> Option<u64> {
         match *self {
             Self::Connect { number }
@@ -242,11 +303,13 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.first == self.next
     }
 
+    /// Returns the op of a ticket that is kept, or the place of the next one.
     fn at(&mut self, ticket: Ticket) -> &mut PendingOp {
         assert!(ticket.0 >= self.first && ticket.0 <= self.next, "no such ticket is kept");
         &mut self.ring[ticket.0 as usize % OPS]
     }
 
+    /// Checks that the three cursors are in their order, and that the ring holds what is between.
     fn invariants(&self) {
         assert!(self.first <= self.handed && self.handed <= self.next);
         assert!(self.next - self.first <= OPS as u64);

@@ -18,7 +18,9 @@ const UNLINKED: u16 = u16::MAX - 1;
 /// The neighbours of one place of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Neighbours {
+    /// The place behind this one, or `NONE` at the list's end; `UNLINKED` if it is in no list.
     next: u16,
+    /// The place before this one, or `NONE` at the list's beginning; `UNLINKED` as above.
     previous: u16,
 }
 
@@ -40,7 +42,9 @@ impl Neighbours {
 /// The two ends of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct IndexList {
+    /// The first place, or `NONE`. None exactly if `last` is.
     first: u16,
+    /// The last place, or `NONE`.
     last: u16,
 }
 
@@ -159,6 +163,7 @@ impl IndexList {
     }
 }
 
+/// Returns the place that a number names, unless it stands for none.
 const fn index(number: u16) -> Option<u16> {
     if number < UNLINKED { Some(number) } else { None }
 }

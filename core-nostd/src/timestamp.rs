@@ -14,11 +14,23 @@ use crate::mutants::{Mutant, broken};
 ///
 /// Theorem: every timestamp is above all timestamps before it, made here or seen (64 bits last
 /// until 2554).
+///
+/// ```
+/// use crane_core::timestamp::Timestamps;
+///
+/// let mut timestamps = Timestamps::new(0, 1_000);
+/// assert_eq!(timestamps.timestamp(50), 1_050, "the local clock has moved by 50");
+/// timestamps.saw(60, 9_000); // An entry of another primary, whose clock is ahead.
+/// assert_eq!(timestamps.timestamp(60), 9_001);
+/// assert_eq!(timestamps.timestamp(70), 9_010);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Timestamps {
     /// The time at the moment `at` of the local clock.
     base: u64,
+    /// The moment of the local clock at which it was `base`.
     at: u64,
+    /// The highest timestamp that was made here or seen.
     last: u64,
 }
 

@@ -46,8 +46,10 @@ pub enum Admitted<'a> {
     Retired(NodeId),
 }
 
+/// The part of an entry replica's connections that the script is held against.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct EntryReplica {
+    /// The generation of the last connection; connections of older ones are dropped.
     generation: Generation,
     /// The next connection's number.
     next: u64,
@@ -58,11 +60,15 @@ pub(super) struct EntryReplica {
 /// The server's listeners and connections.
 #[derive(Clone, Debug)]
 pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize> {
+    /// Listeners by index.
     listeners: [Option<Listener>; LISTENERS],
+    /// Connections by index. None below `free` is free.
     conns: [Option<Conn>; CONNECTIONS],
     /// Of the connections that wait in backlogs.
     links: [Neighbours; CONNECTIONS],
+    /// Connections by identity: exactly those in `conns`.
     by_id: FnvIndexMap<ConnId, u16, CONNECTIONS>,
+    /// By entry replica: the part that counts of its connections.
     entries: [EntryReplica; NODES_MAX],
     /// The search for a free place begins here; every place below is taken.
     free: usize,
@@ -105,6 +111,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         admitted
     }
 
+    /// Applies an op without checking the tables.
     fn apply<'a>(&mut self, op: &Op<'a>) -> Admitted<'a> {
         match *op {
             Op::Connect { conn, local, peer } => self.connect(conn, local, peer),
@@ -244,6 +251,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         assert!(self.conns[..self.free].iter().all(Option::is_some), "a free place is missed");
     }
 
+    /// Checks the tables under debug assertions, where they are small.
     #[inline]
     fn check(&self) {
         if cfg!(debug_assertions) && CONNECTIONS <= 64 {
@@ -256,6 +264,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.by_id.len()
     }
 
+    /// Admits a connection: the next of its generation, once.
     // specs: E1, E3
     fn connect<'a>(&mut self, id: ConnId, local: Endpoint, peer: Endpoint) -> Admitted<'a> {
         let entry = &mut self.entries[id.entry.index()];
@@ -291,6 +300,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Admitted::Acceptable(listener)
     }
 
+    /// Admits bytes: those that the connection has not got, without a gap.
     fn send<'a>(&mut self, id: ConnId, offset: u64, bytes: &'a [u8]) -> Admitted<'a> {
         self.with(id, |conn, state| match state.fresh(offset, bytes) {
             None => {
@@ -311,6 +321,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         })
     }
 
+    /// Ends the connections of an entry replica up to a generation.
     // specs: E7
     fn retire<'a>(&mut self, node: NodeId, generation: Generation) -> Admitted<'a> {
         let entry = &mut self.entries[node.index()];

@@ -14,8 +14,11 @@ use crate::limits::CALL_NANOSECONDS;
 /// goes backwards.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Gate {
+    /// Calls so far.
     clock: u64,
+    /// Steps that are granted and not used.
     granted: u64,
+    /// Agreed time in nanoseconds. It never goes back.
     agreed: u64,
 }
 

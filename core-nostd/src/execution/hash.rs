@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct RunningHash(u64);
 
 // The multipliers are the first primes that wyhash uses; any odd, well mixed constants would do.
+/// The first multiplier, and the hash of nothing.
 const K0: u64 = 0xa076_1d64_78bd_642f;
+/// The second multiplier.
 const K1: u64 = 0xe703_7ed1_a0b4_28db;
 
 impl RunningHash {

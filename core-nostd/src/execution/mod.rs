@@ -42,6 +42,7 @@ pub struct Execution<const THREADS: usize, const CONNECTIONS: usize, const LISTE
     pub schedule: RunningHash,
     /// Of all bytes written to connections.
     pub output: RunningHash,
+    /// The slot that was admitted last. It only grows.
     admitted: Slot,
 }
 
@@ -54,10 +55,15 @@ pub const fn word(thread: ThreadId, kind: u16, object: u32) -> u64 {
 /// far the script was admitted.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Carried {
+    /// Clock, grant and agreed time.
     gate: Gate,
+    /// The hash of all calls.
     schedule: RunningHash,
+    /// The hash of all bytes written to connections.
     output: RunningHash,
+    /// The slot that was admitted last.
     admitted: Slot,
+    /// The part that counts of each entry replica's connections.
     entries: [EntryReplica; NODES_MAX],
 }
 

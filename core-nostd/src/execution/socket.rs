@@ -68,6 +68,7 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// A connection of which nothing has been sent.
     pub(super) const fn new(id: ConnId, local: Endpoint, peer: Endpoint) -> Self {
         Self {
             id,

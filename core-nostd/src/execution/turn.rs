@@ -31,24 +31,36 @@ pub enum Woken {
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 
+/// No thread.
 const NONE: u16 = u16::MAX;
+/// Buckets of waiting threads. More only shorten the lists.
 const BUCKETS: usize = 256;
 
+/// The state of a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum ThreadState {
+    /// No thread has this number.
     Free,
     /// Has a number, and is not in the queue yet.
     Reserved,
+    /// It is in `run`.
     Runnable,
+    /// It has the turn.
     Holder,
+    /// It is in the bucket of its key.
     Waiting,
 }
 
+/// A thread's part of the turn.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct ThreadRecord {
+    /// Its state.
     state: ThreadState,
+    /// The reason for which its last wait ended.
     woken: Woken,
+    /// The key that it waits for. It counts while it waits.
     key: WaitKey,
+    /// The agreed time at which its wait ends, in nanoseconds; [`NEVER`]: none.
     deadline: u64,
     /// Order of beginning to wait; the tie-breaker of deadlines.
     since: u64,
@@ -57,15 +69,23 @@ struct ThreadRecord {
 /// The threads of one server. `THREADS` is how many may live at a time, at most [`INDICES_MAX`].
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Turn<const THREADS: usize> {
+    /// Threads by number.
     threads: [ThreadRecord; THREADS],
     /// Of the threads that are runnable or wait.
     links: [Neighbours; THREADS],
+    /// The runnable threads, the next holder first.
     run: IndexList,
+    /// Waiting threads by bucket of their keys, those that have waited longest first.
     waiting: [IndexList; BUCKETS],
+    /// The thread with the turn; [`NONE`] while it is being passed.
     holder: u16,
+    /// Calls after which the holder lets others run.
     quantum: u32,
+    /// Calls that the holder has used of them.
     used: u32,
+    /// Threads that exist.
     live: u32,
+    /// Waits so far. It orders threads whose deadlines are equal.
     waits: u64,
     /// Not later than the first deadline; exact after [`Turn::first_deadline`].
     deadline: u64,
@@ -134,6 +154,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         assert_eq!(live, self.live as usize, "live threads are miscounted");
     }
 
+    /// Checks the lists under debug assertions, where they are short.
     #[inline]
     fn check(&self) {
         if cfg!(debug_assertions) && THREADS <= 64 {
@@ -307,6 +328,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.deadline
     }
 
+    /// Finds the waiting thread whose deadline is first.
     fn first_expiring(&self) -> Option<(u64, u16)> {
         let waiting = self.threads.iter().enumerate();
         let timed = waiting
@@ -316,10 +338,12 @@ impl<const THREADS: usize> Turn<THREADS> {
             .map(|(index, thread)| (thread.deadline, index as u16))
     }
 
+    /// Returns the state of a thread.
     fn state(&self, thread: ThreadId) -> ThreadState {
         self.threads[thread.0 as usize].state
     }
 
+    /// Takes the turn from its holder.
     fn give_up(&mut self) -> u16 {
         let holder = self.holder;
         assert!(holder != NONE && self.threads[holder as usize].state == ThreadState::Holder);
@@ -327,6 +351,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         holder
     }
 
+    /// Ends a thread's wait: it is the last runnable one.
     fn make_runnable(&mut self, index: u16, why: Woken) {
         let thread = &mut self.threads[index as usize];
         (thread.state, thread.woken, thread.deadline) = (ThreadState::Runnable, why, NEVER);
@@ -334,6 +359,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     }
 }
 
+/// Returns the bucket of a key.
 const fn bucket(key: WaitKey) -> usize {
     // Fibonacci hashing (Knuth, TAOCP 3, 6.4): the high bits of the product are well mixed.
     (key.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize

@@ -5,38 +5,41 @@ use crate::mutants::{Mutant, broken};
 
 use super::node::send;
 use super::roles::{PrimarySeen, RoleState};
+use super::state::Following;
 use super::{Ballot, Effects, Entry, Message, Node, Reason, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Phase 1b. The answer waits until the promise is durable.
     // specs: P2
     pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if !ballot.belongs_to(from) || !self.voting.is_voter() {
+        if !ballot.belongs_to(from) || !self.voting.status.is_voter() {
             return;
         }
-        if ballot < self.promised {
-            return send(out, from, Message::Refused { ballot, promised: self.promised });
+        if ballot < self.acceptor.promised {
+            return send(out, from, Message::Refused { ballot, promised: self.acceptor.promised });
         }
-        if ballot > self.promised {
+        if ballot > self.acceptor.promised {
             self.promise(ballot, out);
             self.wait_for_candidate();
             self.emit_role(Reason::HigherBallot, out);
         }
-        if self.following.is_none() {
-            self.answer_due = true;
+        if self.following.ballot.is_none() {
+            self.acceptor.answer_due = true;
             self.answer_prepare(out);
         }
     }
 
+    /// Answers the candidate that was promised last, once the promise is durable.
     // specs: P3
     fn answer_prepare(&mut self, out: &mut Effects) {
-        let durable = self.promise_is_durable() || broken(Mutant::PromiseEarly);
-        if !self.answer_due || !durable {
+        let durable = self.acceptor.promise_is_durable() || broken(Mutant::PromiseEarly);
+        if !self.acceptor.answer_due || !durable {
             return;
         }
-        self.answer_due = false;
-        if let (Some(epoch), Some(candidate)) = (self.epoch(), self.promised.node()) {
-            let (ballot, end, committed) = (self.promised, self.end(), self.committed);
+        self.acceptor.answer_due = false;
+        if let (Some(epoch), Some(candidate)) = (self.epoch(), self.acceptor.promised.node()) {
+            let (ballot, end, committed) =
+                (self.acceptor.promised, self.end(), self.acceptor.committed);
             send(out, candidate, Message::Promised { ballot, epoch, end, committed });
         }
     }
@@ -48,34 +51,32 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return false;
         }
         // What is followed has been promised, and nothing else since.
-        if self.following == Some(ballot) {
-            self.primary_heard = self.now;
-            self.election_at = self.now + self.own_timeout;
+        if self.following.ballot == Some(ballot) {
+            self.timer.restart(self.now);
             return true;
         }
         self.follow_new(from, ballot, out)
     }
 
+    /// Begins to follow the primary of `ballot`, or refuses it for a higher promise.
     #[cold]
     fn follow_new(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
-        if ballot < self.promised && !broken(Mutant::PromiseIgnored) {
-            send(out, from, Message::Refused { ballot, promised: self.promised });
+        if ballot < self.acceptor.promised && !broken(Mutant::PromiseIgnored) {
+            send(out, from, Message::Refused { ballot, promised: self.acceptor.promised });
             return false;
         }
-        if ballot > self.promised {
+        if ballot > self.acceptor.promised {
             self.promise(ballot, out);
         }
-        self.following = Some(ballot);
-        self.answer_due = false;
-        self.part = RoleState::Backup;
-        self.attempts = 0;
+        self.acceptor.answer_due = false;
+        self.role_state = RoleState::Backup;
+        self.timer.attempts = 0;
         // A log that was accepted under this ballot is the primary's, so far. Of another one, only
         // what is committed is certain to be in the primary's.
-        let own = self.accepted == ballot;
-        self.matched = if own { self.log.last() } else { self.committed };
-        self.acknowledged = Slot::NONE;
-        self.vote_told = false;
-        self.primary_heard = self.now;
+        let own = self.acceptor.accepted == ballot;
+        let matched = if own { self.acceptor.log.last() } else { self.acceptor.committed };
+        self.following = Following::primary(ballot, matched);
+        self.timer.primary_heard = self.now;
         self.wait_for_primary();
         self.emit_role(Reason::PrimaryFound, out);
         true
@@ -97,8 +98,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         let previous = Slot(first.0 - 1);
-        let unchecked = broken(Mutant::RunUnchecked) && previous <= self.log.last();
-        if previous <= self.committed || self.log.ballot(previous) == Some(before) || unchecked {
+        let unchecked = broken(Mutant::RunUnchecked) && previous <= self.acceptor.log.last();
+        if previous <= self.acceptor.committed
+            || self.acceptor.log.ballot(previous) == Some(before)
+            || unchecked
+        {
             self.accept_range(first, entries, out);
         }
         self.advance(seen, out);
@@ -107,24 +111,25 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Accepts entries of the primary that is followed; below them the log here is its log.
     // specs: P4
     fn accept_range(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
-        let decided = (self.committed.0 + 1).saturating_sub(first.0);
+        let decided = (self.acceptor.committed.0 + 1).saturating_sub(first.0);
         let Ok(skipped) = usize::try_from(decided) else { return };
         let Some(mut rest) = entries.get(skipped..) else { return };
         let mut slot = Slot(first.0 + decided);
         while let Some((entry, after)) = rest.split_first()
-            && (self.log.ballot(slot) == Some(entry.ballot)
-                || broken(Mutant::ConflictKept) && slot <= self.log.last())
+            && (self.acceptor.log.ballot(slot) == Some(entry.ballot)
+                || broken(Mutant::ConflictKept) && slot <= self.acceptor.log.last())
         {
             (slot, rest) = (slot.next(), after);
             if broken(Mutant::RunSkipped) {
-                (slot, rest) = (Slot(slot.0 + rest.len() as u64).min(self.log.last().next()), &[]);
+                (slot, rest) =
+                    (Slot(slot.0 + rest.len() as u64).min(self.acceptor.log.last().next()), &[]);
             }
         }
-        self.matched = self.matched.max(Slot(slot.0 - 1));
-        let rest = &rest[..rest.len().min(self.log.room_from(slot))];
+        self.following.matched = self.following.matched.max(Slot(slot.0 - 1));
+        let rest = &rest[..rest.len().min(self.acceptor.log.room_from(slot))];
         if !rest.is_empty() {
             self.put_all(slot, rest.iter().copied(), out);
-            self.matched = self.log.last();
+            self.following.matched = self.acceptor.log.last();
         }
     }
 
@@ -141,8 +146,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !self.follow(from, seen.ballot, out) {
             return;
         }
-        if self.log.ballot(last) == Some(last_ballot) {
-            self.matched = self.matched.max(last);
+        if self.acceptor.log.ballot(last) == Some(last_ballot) {
+            self.following.matched = self.following.matched.max(last);
         }
         self.advance(seen, out);
         self.acknowledge(beat, out);
@@ -158,7 +163,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         if self.follow(from, ballot, out) {
-            self.commit(committed.min(self.matched));
+            self.commit(committed.min(self.following.matched));
         }
     }
 
@@ -167,7 +172,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     #[inline]
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
         self.adopt(seen, out);
-        let known = if broken(Mutant::CommittedUnmatched) { self.log.last() } else { self.matched };
+        let known = if broken(Mutant::CommittedUnmatched) {
+            self.acceptor.log.last()
+        } else {
+            self.following.matched
+        };
         self.commit(seen.committed.min(known));
         self.acknowledge(0, out);
     }
@@ -175,12 +184,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Takes the log for the primary's as a whole, as soon as all is here that it took over.
     // specs: P8
     fn adopt(&mut self, PrimarySeen { ballot, start, .. }: PrimarySeen, out: &mut Effects) {
-        if self.accepted >= ballot || self.matched < start {
+        if self.acceptor.accepted >= ballot || self.following.matched < start {
             return;
         }
         // There is no entry of this ballot here yet, so what goes beyond is not the primary's.
-        let up_to = if broken(Mutant::TailKept) { self.log.last() } else { self.matched };
-        if up_to < self.log.last() {
+        let up_to = if broken(Mutant::TailKept) {
+            self.acceptor.log.last()
+        } else {
+            self.following.matched
+        };
+        if up_to < self.acceptor.log.last() {
             self.truncate(up_to.next());
         }
         self.accept_under(ballot, up_to, out);
@@ -189,20 +202,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Tells the primary what is durable here: when that has grown, and with each heartbeat.
     // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
-        let Some(ballot) = self.following else { return };
+        let Some(ballot) = self.following.ballot else { return };
         let Some(primary) = ballot.node() else { return };
         let early = broken(Mutant::AcknowledgedEarly);
-        let up_to = if early { self.matched } else { self.matched.min(self.durable) };
-        let votes = self.accepted == ballot && (self.accepted_is_durable() || early)
+        let matched = self.following.matched;
+        let up_to = if early { matched } else { matched.min(self.acceptor.durable) };
+        let votes = self.acceptor.accepted == ballot
+            && (self.acceptor.accepted_is_durable() || early)
             || broken(Mutant::OldBallotCounts);
         let epoch = if votes { self.epoch() } else { None };
-        let news = up_to > self.acknowledged || (epoch.is_some() && !self.vote_told);
+        let news =
+            up_to > self.following.acknowledged || (epoch.is_some() && !self.following.vote_sent);
         if news {
-            self.acknowledged = up_to;
-            self.vote_told = epoch.is_some();
+            self.following.acknowledged = up_to;
+            self.following.vote_sent = epoch.is_some();
         }
         if news || beat > 0 {
-            let received = self.matched;
+            let received = self.following.matched;
             send(out, primary, Message::Accepted { ballot, up_to, received, epoch, beat });
         }
     }
@@ -210,43 +226,47 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Entries that are known to be chosen: whoever says so, whatever else is in the log.
     // specs: P10
     pub(super) fn on_chosen(&mut self, range: SlotRange, entries: &[Entry], out: &mut Effects) {
-        let news = range.first <= self.committed.next() && self.committed < range.last();
+        let news =
+            range.first <= self.acceptor.committed.next() && self.acceptor.committed < range.last();
         let highest = entries.iter().map(|entry| entry.ballot).max();
         let Some(highest) = highest.filter(|_| news) else { return };
-        if matches!(self.part, RoleState::Primary { .. }) {
+        if self.role_state.is_primary() {
             return;
         }
-        if highest > self.promised {
+        if highest > self.acceptor.promised {
             self.promise(highest, out);
             self.wait_for_primary();
             self.emit_role(Reason::HigherBallot, out);
         }
-        let first = self.committed.next();
+        let first = self.acceptor.committed.next();
         for (slot, entry) in range.slots().zip(entries) {
             if slot < first {
                 continue;
             }
-            if !self.log.has_room(slot) {
+            if !self.acceptor.log.has_room(slot) {
                 break;
             }
-            if self.log.ballot(slot) != Some(entry.ballot) {
+            if self.acceptor.log.ballot(slot) != Some(entry.ballot) {
                 self.put(slot, *entry, out);
             }
             self.commit(slot);
-            self.matched = self.matched.max(slot);
+            self.following.matched = self.following.matched.max(slot);
         }
-        if first <= self.committed {
-            self.go_on_fetching(SlotRange::between(first, self.committed), out);
+        if first <= self.acceptor.committed {
+            self.go_on_fetching(SlotRange::between(first, self.acceptor.committed), out);
         }
     }
 
     /// Writes have become durable: what waited for them may be said.
     // specs: P3
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
-        assert!(up_to <= self.written, "durable before it was written");
-        self.settled = self.settled.max(up_to);
-        self.durable = self.durable.max(self.log.written_by(self.settled));
-        self.lead.recount = true;
+        assert!(up_to <= self.acceptor.written, "durable before it was written");
+        self.acceptor.settled = self.acceptor.settled.max(up_to);
+        self.acceptor.durable =
+            self.acceptor.durable.max(self.acceptor.log.written_by(self.acceptor.settled));
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.recount = true;
+        }
         self.on_voting_durable(out);
         self.answer_prepare(out);
         self.ask_for_promises(out);

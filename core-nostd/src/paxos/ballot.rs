@@ -20,7 +20,9 @@ pub struct Ballot(u64);
 /// As it is written down.
 #[derive(Serialize, Deserialize)]
 struct BallotParts {
+    /// At most [`Ballot::ROUND_MAX`].
     round: u64,
+    /// None in [`Ballot::ZERO`] only, unless it was forged.
     node: Option<NodeId>,
 }
 

@@ -14,14 +14,17 @@ use crate::id::{NodeId, Slot};
 use crate::mutants::{Mutant, broken};
 
 use super::node::send;
-use super::roles::{Candidacy, Fetching, Promise, RoleState};
-use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason};
+use super::roles::{Candidacy, Fetching, Leadership, Promise, RoleState};
+use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, SnapshotMeta};
 
 impl<const WINDOW: usize> Node<WINDOW> {
+    /// Stops following a primary whose link is closed, and forgets what is on its way to a member.
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
-        self.progress[node.index()].lose_track();
-        if self.following.is_some_and(|ballot| ballot.belongs_to(node)) {
-            self.following = None;
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.progress[node.index()].lose_track();
+        }
+        if self.following.ballot.is_some_and(|ballot| ballot.belongs_to(node)) {
+            self.following.ballot = None;
             self.why = Reason::LinkDown;
             self.start_election_soon();
             self.emit_role(Reason::LinkDown, out);
@@ -30,16 +33,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// No primary was heard for too long, or the last pre-vote came to nothing.
     pub(super) fn on_election_timeout(&mut self, out: &mut Effects) {
-        if self.following.take().is_some() {
+        if self.following.ballot.take().is_some() {
             self.why = Reason::Silence;
         }
         self.start_election_later();
         if !self.may_start_election() {
-            self.part = RoleState::Backup;
+            self.role_state = RoleState::Backup;
             return self.emit_role(self.why, out);
         }
         let ballot = self.next_ballot();
-        self.part =
+        self.role_state =
             RoleState::PreCandidate { ballot, granted: NodeSet::EMPTY.with(self.config.me) };
         self.emit_role(self.why, out);
         for to in self.others().intersection(self.members().voters).iter() {
@@ -48,28 +51,32 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.start_election_if_granted(out);
     }
 
+    /// Returns the lowest own ballot above all that were promised here or claimed elsewhere.
     // specs: P1
     fn next_ballot(&self) -> Ballot {
-        self.promised.max(self.ballot_seen).next_of(self.config.me)
+        self.acceptor.promised.max(self.ballot_seen).next_of(self.config.me)
     }
 
+    /// Answers whether this node would promise `ballot`, which changes nothing. It would not while
+    /// it hears a primary.
     // specs: P12
     pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        let primary_lives = match self.part {
-            RoleState::Primary { .. } => true,
-            _ => self.following.is_some_and(|followed| {
+        let primary_lives = match self.role_state {
+            RoleState::Primary(_) => true,
+            _ => self.following.ballot.is_some_and(|followed| {
                 !followed.belongs_to(from)
-                    && self.now.since(self.primary_heard) < self.config.election_timeout
+                    && self.now.since(self.timer.primary_heard) < self.config.election_timeout
             }),
         };
-        let granted = self.voting.is_voter()
+        let granted = self.voting.status.is_voter()
             && ballot.belongs_to(from)
-            && ballot > self.promised
+            && ballot > self.acceptor.promised
             && !primary_lives;
-        let (promised, committed) = (self.promised, self.committed);
+        let (promised, committed) = (self.acceptor.promised, self.acceptor.committed);
         send(out, from, Message::PreVoteReply { ballot, granted, promised, committed });
     }
 
+    /// Counts a pre-vote, and learns of ballots and commit indices that are higher than here.
     pub(super) fn on_pre_vote_reply(
         &mut self,
         from: NodeId,
@@ -80,21 +87,22 @@ impl<const WINDOW: usize> Node<WINDOW> {
         out: &mut Effects,
     ) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        let alone = self.following.is_none() && !matches!(self.part, RoleState::Primary { .. });
-        if alone && committed > self.committed {
+        let alone = self.following.ballot.is_none() && !self.role_state.is_primary();
+        if alone && committed > self.acceptor.committed {
             self.learn_from(from, out);
         }
-        if let RoleState::PreCandidate { ballot, granted: by } = self.part
+        if let RoleState::PreCandidate { ballot, granted: by } = self.role_state
             && granted
             && asked == ballot
         {
-            self.part = RoleState::PreCandidate { ballot, granted: by.with(from) };
+            self.role_state = RoleState::PreCandidate { ballot, granted: by.with(from) };
             self.start_election_if_granted(out);
         }
     }
 
+    /// Starts the election once a quorum has granted it.
     fn start_election_if_granted(&mut self, out: &mut Effects) {
-        if let RoleState::PreCandidate { ballot, granted } = self.part
+        if let RoleState::PreCandidate { ballot, granted } = self.role_state
             && self.members().is_quorum(granted)
         {
             self.start_election(ballot, out);
@@ -103,7 +111,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The primary wants this node in its place.
     pub(super) fn on_take_over(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if ballot.belongs_to(from) && self.following == Some(ballot) && self.may_start_election() {
+        if ballot.belongs_to(from)
+            && self.following.ballot == Some(ballot)
+            && self.may_start_election()
+        {
             self.why = Reason::LeadershipTransferred;
             self.start_election(self.next_ballot(), out);
         }
@@ -112,46 +123,46 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
     /// ballot twice.
     fn start_election(&mut self, ballot: Ballot, out: &mut Effects) {
-        if ballot <= self.promised {
+        if ballot <= self.acceptor.promised {
             return self.start_election_later();
         }
         self.promise(ballot, out);
-        self.part = RoleState::Candidate(Candidacy {
-            ballot,
-            asked: false,
-            taken: self.end(),
-            fetching: None,
-            give_up_at: self.now + self.config.election_timeout.times(2),
-            again_at: self.now + self.config.heartbeat,
-        });
+        let give_up_at = self.now + self.config.election_timeout.times(2);
+        let again_at = self.now + self.config.heartbeat;
+        let candidacy = Candidacy::new(ballot, self.end(), give_up_at, again_at);
+        self.role_state = RoleState::Candidate(candidacy);
         self.emit_role(self.why, out);
     }
 
     /// Phase 1a, as soon as the own promise is durable.
     // specs: P1
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
-        let RoleState::Candidate(mut candidacy) = self.part else { return };
-        let Some(epoch) = self.epoch() else { return };
-        if candidacy.asked || !self.promise_is_durable() {
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
+        let Some(epoch) = self.voting.epoch() else { return };
+        if candidacy.asked || !self.acceptor.promise_is_durable() {
             return;
         }
+        let (end, committed) = (self.acceptor.end(), self.acceptor.committed);
         candidacy.asked = true;
-        candidacy.taken = self.end();
-        self.part = RoleState::Candidate(candidacy);
-        let promise = Promise { epoch, end: self.end(), committed: self.committed };
-        self.promises[self.config.me.index()] = Some(promise);
-        self.prepare(candidacy.ballot, out);
+        candidacy.taken = end;
+        candidacy.promises[self.config.me.index()] = Some(Promise { epoch, end, committed });
+        self.prepare(out);
         self.weigh_promises(out);
     }
 
-    fn prepare(&self, ballot: Ballot, out: &mut Effects) {
+    /// Asks each voter for its promise that has not given it.
+    fn prepare(&self, out: &mut Effects) {
+        let RoleState::Candidate(Candidacy { ballot, promises, .. }) = &self.role_state else {
+            return;
+        };
         for to in self.others().intersection(self.members().voters).iter() {
-            if self.promises[to.index()].is_none() {
-                send(out, to, Message::Prepare { ballot });
+            if promises[to.index()].is_none() {
+                send(out, to, Message::Prepare { ballot: *ballot });
             }
         }
     }
 
+    /// Counts a promise for the present candidacy; others do not matter any more.
     pub(super) fn on_promised(
         &mut self,
         from: NodeId,
@@ -159,11 +170,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         promise: Promise,
         out: &mut Effects,
     ) {
-        if let RoleState::Candidate(candidacy) = self.part
+        if let RoleState::Candidate(candidacy) = &mut self.role_state
             && candidacy.asked
             && candidacy.ballot == ballot
         {
-            self.promises[from.index()] = Some(promise);
+            candidacy.promises[from.index()] = Some(promise);
             self.weigh_promises(out);
         }
     }
@@ -174,78 +185,56 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// change that (other members, an epoch that has ended): so it is looked at again afterwards.
     // specs: P6, P7, R4
     pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
-        let RoleState::Candidate(mut candidacy) = self.part else { return };
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
+        let (me, log) = (self.config.me, &self.acceptor.log);
         // What ends with something committed here need not be fetched: the next log is looked for.
-        while let Some((donor, target)) = self.highest_promise(candidacy.taken) {
+        while let Some((donor, target)) = highest_promise(candidacy, me, log.end()) {
             if target == candidacy.taken {
-                return self.become_primary(candidacy, out);
+                return self.become_primary(out);
             }
             if candidacy.fetching.is_some_and(|fetching| fetching.target >= target) {
                 return;
             }
             candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
-            let got = self.committed;
+            let got = self.acceptor.committed;
             if got < target.slot {
                 // Of what is here the last entry is asked for once more: its coming says that all
                 // below it agrees.
-                let from = self.log.last().min(target.slot).max(got.next());
+                let from = log.last().min(target.slot).max(got.next());
                 candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
-                self.part = RoleState::Candidate(candidacy);
-                return self.fetch(donor, candidacy.ballot, from, out);
+                let ballot = candidacy.ballot;
+                return self.fetch(donor, ballot, from, out);
             }
             candidacy.fetching = None;
             candidacy.taken = target;
-            self.part = RoleState::Candidate(candidacy);
         }
-    }
-
-    /// Who of a quorum has promised with the highest log, and which that is, if a quorum has
-    /// promised: this node itself with what it has `taken`, unless another one's is higher.
-    fn highest_promise(&self, taken: LogEnd) -> Option<(NodeId, LogEnd)> {
-        let mut valid = NodeSet::EMPTY;
-        let mut best = (self.config.me, taken);
-        for node in self.members().voters.iter() {
-            let Some(promise) = self.promises[node.index()] else { continue };
-            if promise.epoch != self.log.end().epoch(node) {
-                continue;
-            }
-            valid = valid.with(node);
-            let better = if broken(Mutant::LongestLogTaken) {
-                promise.end.slot > best.1.slot
-            } else {
-                promise.end > best.1 && !broken(Mutant::OwnLogTaken)
-            };
-            if better {
-                best = (node, promise.end);
-            }
-        }
-        let less = usize::from(broken(Mutant::ElectedByOneLess));
-        (valid.len() + less >= self.members().quorum()).then_some(best)
     }
 
     /// Something of the candidacy is late: it was lost, or a quorum is out of reach.
-    pub(super) fn on_candidate_waiting(&mut self, mut candidacy: Candidacy, out: &mut Effects) {
+    pub(super) fn on_candidate_waiting(&mut self, out: &mut Effects) {
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         if self.now >= candidacy.give_up_at {
             self.start_election_later();
             return self.step_down(Reason::NoQuorum, out);
         }
         candidacy.again_at = self.now + self.config.heartbeat;
+        let (ballot, asked) = (candidacy.ballot, candidacy.asked);
         if let Some(fetching) = &mut candidacy.fetching {
-            if fetching.got > self.committed {
+            if fetching.got > self.acceptor.committed {
                 fetching.asked_from = fetching.got.next();
             }
             let Fetching { donor, asked_from, .. } = *fetching;
-            self.fetch(donor, candidacy.ballot, asked_from, out);
+            self.fetch(donor, ballot, asked_from, out);
         }
-        if candidacy.asked {
-            self.prepare(candidacy.ballot, out);
+        if asked {
+            self.prepare(out);
         }
-        self.part = RoleState::Candidate(candidacy);
     }
 
+    /// Gives up a candidacy or the role of the primary if another node has promised more.
     pub(super) fn on_refused(&mut self, asked: Ballot, promised: Ballot, out: &mut Effects) {
         self.ballot_seen = self.ballot_seen.max(promised);
-        match self.part {
+        match self.role_state {
             RoleState::Candidate(Candidacy { ballot, .. })
                 if asked == ballot && promised > ballot =>
             {
@@ -254,7 +243,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
             // Somebody has promised more than this primary has. If the others still follow it, they
             // let it stand again.
-            RoleState::Primary { ballot } if asked == ballot && promised > ballot => {
+            RoleState::Primary(Leadership { ballot, .. })
+                if asked == ballot && promised > ballot =>
+            {
                 self.start_election_soon();
                 self.step_down(Reason::HigherBallot, out);
             }
@@ -262,10 +253,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Takes over the highest log of the quorum, all of which is here, unless another primary has
+    /// got ahead meanwhile.
     // specs: P7, P14
-    fn become_primary(&mut self, candidacy: Candidacy, out: &mut Effects) {
-        let Candidacy { ballot, taken, .. } = candidacy;
-        assert!(ballot == self.promised, "whoever promised more is no candidate");
+    fn become_primary(&mut self, out: &mut Effects) {
+        let RoleState::Candidate(Candidacy { ballot, taken, promises, .. }) = self.role_state
+        else {
+            unreachable!("a candidate is elected");
+        };
+        assert!(ballot == self.acceptor.promised, "whoever promised more is no candidate");
         if !self.may_start_election() {
             self.wait_for_primary();
             return self.step_down(Reason::Removed, out);
@@ -279,18 +275,46 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Effect::Append { range, .. } => range.last() > start,
             _ => false,
         });
-        if self.committed > start || self.log.last() < start || appended {
+        if self.acceptor.committed > start || self.acceptor.log.last() < start || appended {
             self.start_election_later();
             return self.step_down(Reason::HigherBallot, out);
         }
-        if start < self.log.last() {
+        if start < self.acceptor.log.last() {
             self.truncate(start.next());
         }
-        for promise in self.promises.into_iter().flatten() {
+        for promise in promises.into_iter().flatten() {
             self.commit(promise.committed.min(start));
         }
-        self.part = RoleState::Primary { ballot };
         self.accept_under(ballot, start, out);
-        self.lead(start, taken.ballot, out);
+        self.lead(ballot, taken, &promises, out);
     }
+}
+
+/// Returns the highest log that a quorum has promised with, and the voter whose log that is, if a
+/// quorum has promised: `me` with what the candidate has taken, unless another log is higher. `end`
+/// is the log here, which says who votes and which epochs count.
+fn highest_promise(
+    candidacy: &Candidacy,
+    me: NodeId,
+    end: &SnapshotMeta,
+) -> Option<(NodeId, LogEnd)> {
+    let mut valid = NodeSet::EMPTY;
+    let mut best = (me, candidacy.taken);
+    for node in end.members.voters.iter() {
+        let Some(promise) = candidacy.promises[node.index()] else { continue };
+        if promise.epoch != end.epoch(node) {
+            continue;
+        }
+        valid = valid.with(node);
+        let better = if broken(Mutant::LongestLogTaken) {
+            promise.end.slot > best.1.slot
+        } else {
+            promise.end > best.1 && !broken(Mutant::OwnLogTaken)
+        };
+        if better {
+            best = (node, promise.end);
+        }
+    }
+    let less = usize::from(broken(Mutant::ElectedByOneLess));
+    (valid.len() + less >= end.members.quorum()).then_some(best)
 }

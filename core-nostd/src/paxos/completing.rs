@@ -7,6 +7,7 @@ use super::roles::{Fetching, RoleState};
 use super::{Ballot, Effects, Entry, Node, SlotRange};
 
 impl<const WINDOW: usize> Node<WINDOW> {
+    /// Takes entries of the log that this candidate completes its own with.
     pub(super) fn on_copies(
         &mut self,
         from: NodeId,
@@ -41,7 +42,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         entry: &Entry,
         out: &mut Effects,
     ) -> bool {
-        let RoleState::Candidate(candidacy) = self.part else { return false };
+        let RoleState::Candidate(candidacy) = &self.role_state else { return false };
         let Some(fetching) = candidacy.fetching else { return false };
         let expected = candidacy.ballot == ballot
             && fetching.donor == from
@@ -49,12 +50,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && slot <= fetching.target.slot
             && entry.ballot < ballot;
         let previous = Slot(slot.0.saturating_sub(1));
-        let agrees = previous <= self.committed || self.log.ballot(previous) == Some(before);
+        let agrees = previous <= self.acceptor.committed
+            || self.acceptor.log.ballot(previous) == Some(before);
         if !expected || !agrees {
             return false;
         }
-        if slot > self.committed && self.log.ballot(slot) != Some(entry.ballot) {
-            if !self.log.has_room(slot) {
+        if slot > self.acceptor.committed && self.acceptor.log.ballot(slot) != Some(entry.ballot) {
+            if !self.acceptor.log.has_room(slot) {
                 return false;
             }
             self.put(slot, *entry, out);
@@ -68,11 +70,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let Some((node, from)) = self.learning
             && come.first.0 < from.0 + FETCH_SLOTS
             && come.last().next().0 >= from.0 + FETCH_SLOTS
-            && self.following.is_none()
+            && self.following.ballot.is_none()
         {
             self.learn_from(node, out);
         }
-        let RoleState::Candidate(mut candidacy) = self.part else { return };
+        let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let Some(fetching) = &mut candidacy.fetching else { return };
         fetching.got = fetching.got.max(come.last());
         candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
@@ -80,14 +82,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if got >= target.slot {
             candidacy.fetching = None;
             candidacy.taken = target;
-            self.part = RoleState::Candidate(candidacy);
             return self.weigh_promises(out);
         }
         if got.0 + 1 >= asked_from.0 + FETCH_SLOTS {
             fetching.asked_from = got.next();
-            self.part = RoleState::Candidate(candidacy);
-            return self.fetch(donor, candidacy.ballot, got.next(), out);
+            let ballot = candidacy.ballot;
+            self.fetch(donor, ballot, got.next(), out);
         }
-        self.part = RoleState::Candidate(candidacy);
     }
 }

@@ -12,14 +12,15 @@ pub(super) const FETCH_SLOTS: u64 = 32;
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Asks a node that knows more to be committed. It need not be, or reach, the primary.
     pub(super) fn learn_from(&mut self, node: NodeId, out: &mut Effects) {
-        let from = self.committed.next();
+        let from = self.acceptor.committed.next();
         self.learning = Some((node, from));
         self.fetch(node, Ballot::ZERO, from, out);
     }
 
+    /// Asks a node for its log from a slot on, for the candidate of `ballot`, or for a learner.
     pub(super) fn fetch(&self, node: NodeId, ballot: Ballot, from: Slot, out: &mut Effects) {
-        let before = self.log.ballot(Slot(from.0 - 1)).unwrap_or_default();
-        let committed = self.committed;
+        let before = self.acceptor.log.ballot(Slot(from.0 - 1)).unwrap_or_default();
+        let committed = self.acceptor.committed;
         send(out, node, Message::Fetch { ballot, committed, from, before });
     }
 
@@ -33,23 +34,28 @@ impl<const WINDOW: usize> Node<WINDOW> {
         (wanted, before): (Slot, Ballot),
         out: &mut Effects,
     ) {
-        let agrees = wanted > committed && self.log.ballot(Slot(wanted.0 - 1)) == Some(before);
+        let agrees =
+            wanted > committed && self.acceptor.log.ballot(Slot(wanted.0 - 1)) == Some(before);
         let first = if agrees { wanted } else { Slot(committed.0.saturating_add(1)) };
-        if first > self.log.last() {
+        if first > self.acceptor.log.last() {
             return;
         }
-        let base = self.log.base().slot;
-        let range_end = Slot(first.0.saturating_add(FETCH_SLOTS - 1)).min(self.log.last());
+        let base = self.acceptor.log.base().slot;
+        let range_end = Slot(first.0.saturating_add(FETCH_SLOTS - 1)).min(self.acceptor.log.last());
         if first <= base {
             push(out, Effect::ServeCatchUp { to: from, from: first, up_to: range_end.min(base) });
         }
-        if !ballot.belongs_to(from) || ballot != self.promised || self.following.is_some() {
+        if !ballot.belongs_to(from)
+            || ballot != self.acceptor.promised
+            || self.following.ballot.is_some()
+        {
             return;
         }
         let mut slot = first.max(base.next());
         while slot <= range_end {
-            let range = self.log.range(slot, range_end);
-            let before = self.log.ballot(Slot(slot.0 - 1)).expect("the window has no gaps");
+            let range = self.acceptor.log.range(slot, range_end);
+            let before =
+                self.acceptor.log.ballot(Slot(slot.0 - 1)).expect("the window has no gaps");
             send(out, from, Message::Copy { ballot, range, before });
             slot = range.last().next();
         }

@@ -10,6 +10,7 @@ use crate::limits::NODES_MAX;
 #[serde(try_from = "u8", into = "u8")]
 pub struct NodeSet(u8);
 
+/// The bits that stand for nodes.
 const ALL: u8 = ((1u16 << NODES_MAX) - 1) as u8;
 const _: () = assert!(NODES_MAX <= 7, "a set of nodes is kept in the bits of one byte");
 

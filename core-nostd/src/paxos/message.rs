@@ -24,6 +24,18 @@ pub struct LogEnd {
 }
 
 /// One message between two nodes. It may be lost, repeated, delayed and overtaken without harm.
+///
+/// ```
+/// use crane_core::id::NodeId;
+/// use crane_core::paxos::{Ballot, MESSAGE_BYTES_MAX, Message};
+///
+/// let message = Message::Prepare { ballot: Ballot::ZERO.next_of(NodeId::new(2).unwrap()) };
+/// let mut space = [0; MESSAGE_BYTES_MAX];
+/// let length = message.encode(&mut space)?;
+/// assert_eq!(Message::decode(&space[..length])?, message);
+/// assert!(Message::decode(&space[..length + 1]).is_err());
+/// # Ok::<(), crane_core::wire::WireError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Message {
     /// From a node that may not vote yet: who are you, and may I?

@@ -28,7 +28,7 @@
 //! |---|---|
 //! | `ballot`, `members`, `entry`, `status`, `window` | the nouns |
 //! | `message`, `effect`, `config` | what goes in and what comes out |
-//! | `roles` | what each role keeps |
+//! | `state`, `roles` | what a node keeps in every role, and what in one |
 //! | `node` | the machine's state, and how it emits effects |
 //! | `timing`, `transitions` | changes that several handlers make |
 //! | `replication`, `primary` | a primary's work: what members lack, votes, heartbeats |
@@ -56,6 +56,7 @@ mod proposing;
 mod queries;
 mod replication;
 mod roles;
+mod state;
 mod status;
 mod step;
 mod timing;

@@ -2,10 +2,10 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
-use super::roles::{Leadership, Progress, Promise, RoleState};
-use super::window::Window;
+use super::roles::RoleState;
+use super::state::{Acceptor, ElectionTimer, Emitted, Following, Voting};
 use super::{
     Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
     StorageEpoch, VotingStatus, WriteNumber,
@@ -14,58 +14,69 @@ use super::{
 /// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet
 /// durable here; it is the same on all nodes, does not shrink over a group's life, and is best a
 /// power of two.
+///
+/// ```
+/// use crane_core::id::NodeId;
+/// use crane_core::paxos::{
+///     Ballot, Config, DurableState, Effect, Effects, Input, Members, Message, Node, StorageEpoch,
+///     VotingStatus,
+/// };
+/// use crane_core::time::Instant;
+///
+/// let [me, candidate] = [1, 2].map(|number| NodeId::new(number).unwrap());
+/// let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
+/// let stored = DurableState { voting, ..DurableState::BLANK };
+/// let now = Instant::from_micros(1);
+/// let mut node = Node::<64>::restore(Config::new(me, Members::first(3), 7), now, stored, []);
+///
+/// // A candidate asks for a promise: the node has it written, and does not answer yet.
+/// let ballot = Ballot::ZERO.next_of(candidate);
+/// let message = &Message::Prepare { ballot };
+/// let mut out = Effects::new();
+/// node.step(now, Input::Message { from: candidate, message, entries: &[] }, &mut out);
+/// let answered = |out: &Effects| out.iter().any(|effect| matches!(effect, Effect::Send { .. }));
+/// assert!(!answered(&out));
+/// let written = out.iter().find_map(|effect| match effect {
+///     Effect::Write { number, .. } => Some(*number),
+///     _ => None,
+/// });
+///
+/// // The promise survives a crash now, and the candidate may know.
+/// out.clear();
+/// node.step(now, Input::Durable { up_to: written.unwrap() }, &mut out);
+/// assert!(answered(&out));
+/// assert_eq!(node.ballot(), ballot);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node<const WINDOW: usize> {
+    /// The settings; they do not change.
     pub(super) config: Config,
+    /// The latest time that the driver has given: it never goes back.
     pub(super) now: Instant,
-    pub(super) random: u64,
-    pub(super) in_step: bool,
 
-    // What this node has accepted.
-    pub(super) promised: Ballot,
-    pub(super) promise_write: WriteNumber,
-    pub(super) answer_due: bool,
-    pub(super) accepted: Ballot,
-    pub(super) accepted_write: WriteNumber,
-    pub(super) log: Window<WINDOW>,
-    pub(super) committed: Slot,
-    pub(super) durable: Slot,
-    pub(super) written: WriteNumber,
-    pub(super) settled: WriteNumber,
+    /// The promise and the log.
+    pub(super) acceptor: Acceptor<WINDOW>,
+    /// Whether the node may vote.
+    pub(super) voting: Voting,
+    /// How long it waits before it starts an election.
+    pub(super) timer: ElectionTimer,
+    /// The primary that it follows; none unless its role is backup.
+    pub(super) following: Following,
+    /// What it does at the moment, with what only that role has.
+    pub(super) role_state: RoleState,
 
-    // Whether it may vote.
-    pub(super) voting: VotingStatus,
-    pub(super) voting_due: Option<(WriteNumber, VotingStatus)>,
-    pub(super) rejoined: Option<Slot>,
-    pub(super) epochs_used: u64,
-    pub(super) named: StorageEpoch,
-    pub(super) met: [Option<VotingStatus>; NODES_MAX],
-    pub(super) hello_at: Instant,
-
-    // Whom it follows, and how long it waits for that one.
-    pub(super) following: Option<Ballot>,
-    pub(super) matched: Slot,
-    pub(super) acknowledged: Slot,
-    pub(super) vote_told: bool,
-    pub(super) primary_heard: Instant,
-    pub(super) own_timeout: Duration,
-    pub(super) election_at: Instant,
-    pub(super) attempts: u8,
+    /// The reason to give when the node starts an election or gives one up.
     pub(super) why: Reason,
+    /// The member that was last asked for committed entries, and the first slot that it was asked
+    /// for: at most one after the commit index.
     pub(super) learning: Option<(NodeId, Slot)>,
+    /// The highest ballot that another node has claimed to have promised. It may be above every
+    /// promise that was made.
     pub(super) ballot_seen: Ballot,
+    /// By node: when it was last heard, since this node's start. Never after [`Node::now`].
     pub(super) heard: [Option<Instant>; NODES_MAX],
-
-    // What it does, and what that needs.
-    pub(super) part: RoleState,
-    pub(super) promises: [Option<Promise>; NODES_MAX],
-    pub(super) lead: Leadership,
-    pub(super) progress: [Progress; NODES_MAX],
-
-    // What the driver was told.
-    pub(super) role_emitted: Role,
-    pub(super) committed_emitted: Slot,
-    pub(super) members_emitted: Members,
+    /// What the driver has been given.
+    pub(super) emitted: Emitted,
 }
 
 /// What stable storage holds when a node starts.
@@ -108,55 +119,54 @@ pub struct Contact {
 impl<const WINDOW: usize> Node<WINDOW> {
     /// What this node does.
     pub fn role(&self) -> Role {
-        match self.part {
-            RoleState::Primary { .. } => Role::Primary,
+        match self.role_state {
+            RoleState::Primary(_) => Role::Primary,
             RoleState::Candidate(_) => Role::Candidate,
-            _ if !self.voting.is_voter() => Role::Recovering { primary: self.primary() },
+            _ if !self.voting.status.is_voter() => Role::Recovering { primary: self.primary() },
             _ => Role::Backup { primary: self.primary() },
         }
     }
 
     /// The primary, if it is known.
     pub fn primary(&self) -> Option<NodeId> {
-        match self.part {
-            RoleState::Primary { .. } => Some(self.config.me),
-            _ => self.following.and_then(Ballot::node),
+        match self.role_state {
+            RoleState::Primary(_) => Some(self.config.me),
+            _ => self.following.ballot.and_then(Ballot::node),
         }
     }
 
     /// The members, by the log here.
     pub fn members(&self) -> Members {
-        self.log.end().members
+        self.acceptor.log.end().members
     }
 
     /// The end of the log here.
     pub fn end(&self) -> LogEnd {
-        LogEnd { ballot: self.accepted, slot: self.log.last() }
+        self.acceptor.end()
     }
 
     /// The epoch that this node votes with.
     pub(super) fn epoch(&self) -> Option<StorageEpoch> {
-        match self.voting {
-            VotingStatus::Voter { epoch } => Some(epoch),
-            _ => None,
-        }
+        self.voting.epoch()
     }
 
+    /// Returns all members but this node.
     pub(super) fn others(&self) -> super::NodeSet {
         self.members().all().without(self.config.me)
     }
 
+    /// Has a record written, and returns the number of the write: the next one.
     pub(super) fn write(&mut self, record: Record, out: &mut Effects) -> WriteNumber {
-        self.written.0 += 1;
-        push(out, Effect::Write { number: self.written, record });
-        self.written
+        self.acceptor.written.0 += 1;
+        push(out, Effect::Write { number: self.acceptor.written, record });
+        self.acceptor.written
     }
 
     /// Tells the driver of the role, if it has changed.
     pub(super) fn emit_role(&mut self, reason: Reason, out: &mut Effects) {
         let role = self.role();
-        if role != self.role_emitted {
-            self.role_emitted = role;
+        if role != self.emitted.role {
+            self.emitted.role = role;
             say!(
                 debug,
                 "node {}: {:?}, {:?}",
@@ -168,37 +178,61 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// A number below `bound`, different on each node and in each range (splitmix64, Steele, Lea
-    /// and Flood, 2014). It spreads timeouts and decides nothing.
-    pub(super) fn draw(&mut self, bound: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
+    /// Checks what holds between any two steps, in time proportional to `WINDOW`: that each part of
+    /// the state is sound, and that the parts fit together.
+    ///
+    /// Called always in simulation, and under debug assertions after each step of a node with a
+    /// small window.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub fn invariants(&self) {
+        self.check_state();
+        self.acceptor.invariants();
+        let Acceptor { promised, committed, settled, written, .. } = self.acceptor;
+        let last = self.acceptor.log.last();
+        self.role_state.invariants(self.config.me, promised, last, committed);
+        if self.following.ballot.is_some() {
+            assert!(matches!(self.role_state, RoleState::Backup), "only a backup follows");
+        }
+        let asked = self.learning.map_or(Slot::NONE, |(_, slot)| slot);
+        assert!(asked <= committed.next(), "learns from beyond the commit index");
+        assert!(self.heard.iter().flatten().all(|at| *at <= self.now), "heard in the future");
+        assert!(self.emitted.committed <= committed, "emitted a commit index that is none");
+        assert!(self.emitted.members == self.members(), "a change of members was not emitted");
+        self.timer.invariants(self.now, self.config.election_timeout);
+        self.following.invariants(promised, committed);
+        self.voting.invariants(last, settled, written);
     }
 
+    /// Checks what a step can afford, and under debug assertions the rest.
     #[inline(always)]
-    pub(super) fn invariants(&self) {
-        let base = self.log.base().slot;
-        assert!(base <= self.committed && base <= self.durable, "the window starts too late");
-        assert!(self.committed <= self.log.last(), "committed what is not in the log");
-        assert!(self.durable <= self.log.last(), "durable beyond the log");
-        assert!(self.accepted <= self.promised, "accepted above the promise");
-        assert!(self.matched <= self.log.last(), "agreed beyond the log");
-        assert!(self.settled <= self.written, "durable before it was written");
-        if let RoleState::Primary { ballot } = self.part {
-            assert!(ballot == self.promised, "a primary has promised nobody else");
-            assert!(self.voting.is_voter(), "a primary may vote");
+    pub(super) fn check(&self) {
+        self.check_state();
+        if cfg!(debug_assertions) && WINDOW <= 64 {
+            self.invariants();
+        }
+    }
+
+    /// Checks what must not be wrong even in a release: better stopped than wrong.
+    #[inline(always)]
+    fn check_state(&self) {
+        self.acceptor.check();
+        assert!(self.following.matched <= self.acceptor.log.last(), "agreed beyond the log");
+        if let RoleState::Primary(lead) = &self.role_state {
+            assert!(lead.ballot == self.acceptor.promised, "a primary has promised nobody else");
+            assert!(self.voting.status.is_voter(), "a primary may vote");
         }
     }
 }
 
+/// Emits an effect; [`EFFECTS_MAX`](super::EFFECTS_MAX) bounds how many a step has.
 #[inline(always)]
 pub(super) fn push(out: &mut Effects, effect: Effect) {
     assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");
 }
 
+/// Emits a message.
 #[inline(always)]
 pub(super) fn send(out: &mut Effects, to: NodeId, message: Message) {
     push(out, Effect::Send { to, message });

@@ -3,7 +3,7 @@
 use crate::id::{NodeId, Slot};
 use crate::time::Instant;
 
-use super::roles::RoleState;
+use super::roles::{Leadership, RoleState};
 use super::{Content, Descriptor, Effects, Entry, Members, Node, NodeSet};
 
 /// Why nothing was proposed.
@@ -78,7 +78,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<usize, ProposeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        let RoleState::Primary { ballot } = self.part else {
+        let RoleState::Primary(Leadership { ballot, .. }) = self.role_state else {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
         };
         let mut bytes = self.undecided_bytes();
@@ -94,7 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if taken > 0 {
             let payloads = descriptors[..taken].iter().map(|of| Content::Payload(*of));
             let entries = payloads.map(|content| Entry { ballot, content });
-            self.put_all(self.log.last().next(), entries, out);
+            self.put_all(self.acceptor.log.last().next(), entries, out);
         }
         self.conclude(out);
         Ok(taken)
@@ -102,7 +102,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Bytes of payload that are not decided yet.
     pub(super) fn undecided_bytes(&self) -> u64 {
-        self.log.bytes_after(self.committed)
+        self.acceptor.log.bytes_after(self.acceptor.committed)
     }
 
     /// Proposes other members. A voter is added when it has the whole log as a learner (and has
@@ -124,9 +124,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<Slot, ChangeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, RoleState::Primary { .. }) {
+        let Some(lead) = self.role_state.leadership() else {
             return Err(ChangeError::NotPrimary { primary: self.primary() });
-        }
+        };
         let old = self.members();
         let added = members.voters.difference(old.voters);
         let removed = old.voters.difference(members.voters);
@@ -137,11 +137,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return Err(ChangeError::Busy);
         }
         let ready = |node: NodeId| {
-            let progress = &self.progress[node.index()];
-            let near = progress.matched.0 + WINDOW as u64 / 2 >= self.committed.0;
+            let progress = &lead.progress[node.index()];
+            let near = progress.matched.0 + WINDOW as u64 / 2 >= self.acceptor.committed.0;
             old.learners.contains(node) && progress.voted && near
         };
-        let votes = |node: NodeId| self.progress[node.index()].voted && self.is_there(node);
+        let votes = |node: NodeId| lead.progress[node.index()].voted && self.is_there(node);
         let voting: NodeSet = self.others().iter().filter(|node| votes(*node)).collect();
         let can_decide = members.is_quorum(voting.with(self.config.me));
         if !added.iter().all(ready) || !can_decide {
@@ -169,18 +169,18 @@ impl<const WINDOW: usize> Node<WINDOW> {
     ) -> Result<(), ChangeError> {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
-        if !matches!(self.part, RoleState::Primary { .. }) {
-            return Err(ChangeError::NotPrimary { primary: self.primary() });
-        }
         let members = self.members();
+        let RoleState::Primary(lead) = &mut self.role_state else {
+            return Err(ChangeError::NotPrimary { primary: self.primary() });
+        };
         if to == self.config.me || !members.voters.contains(to) || members.witnesses.contains(to) {
             return Err(ChangeError::Unsound);
         }
-        if !self.progress[to.index()].voted {
+        if !lead.progress[to.index()].voted {
             return Err(ChangeError::NotReady);
         }
-        self.lead.successor = Some((to, self.now + self.config.election_timeout));
-        self.lead.take_over_sent = false;
+        lead.successor = Some((to, self.now + self.config.election_timeout));
+        lead.take_over_sent = false;
         self.conclude(out);
         Ok(())
     }

@@ -12,8 +12,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Whether this node wants to be primary. One whose server is far behind the script lets others
     /// stand first, and stands itself only when nobody else does.
     pub fn set_in_step(&mut self, in_step: bool) {
-        if in_step != self.in_step {
-            self.in_step = in_step;
+        if in_step != self.timer.in_step {
+            self.timer.in_step = in_step;
             self.draw_own_timeout();
         }
     }
@@ -25,38 +25,38 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// The highest ballot that was promised here.
     pub fn ballot(&self) -> Ballot {
-        self.promised
+        self.acceptor.promised
     }
 
     /// Whether it may vote.
     pub fn voting(&self) -> VotingStatus {
-        self.voting
+        self.voting.status
     }
 
     /// The last slot that has an entry here.
     pub fn last(&self) -> Slot {
-        self.log.last()
+        self.acceptor.log.last()
     }
 
     /// The last slot of which this node knows that it is chosen, with all before it.
     pub fn committed(&self) -> Slot {
-        self.committed
+        self.acceptor.committed
     }
 
     /// The last slot of which this node knows that it survives a crash here, with all before it.
     pub fn durable(&self) -> Slot {
-        self.durable
+        self.acceptor.durable
     }
 
     /// What the log comes to, up to the last slot that is both committed and durable here: what a
     /// state transfer starts with.
     pub fn snapshot(&self) -> SnapshotMeta {
-        *self.log.base()
+        *self.acceptor.log.base()
     }
 
     /// The entry in a slot that is undecided or not durable here.
     pub fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.log.entry(slot)
+        self.acceptor.log.entry(slot)
     }
 
     /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for,
@@ -70,7 +70,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         range: SlotRange,
     ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
         range.slots().enumerate().map(move |(step, slot)| {
-            let entry = *self.log.entry(slot).expect("what is appended stays for a step");
+            let entry = *self.acceptor.log.entry(slot).expect("what is appended stays for a step");
             (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
         })
     }
@@ -78,7 +78,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What is known of another member.
     pub fn contact(&self, node: NodeId) -> Contact {
         let index = node.index();
-        Contact { heard: self.heard[index], matched: self.progress[index].matched }
+        let lead = self.role_state.leadership();
+        let matched = lead.map_or(Slot::NONE, |lead| lead.progress[index].matched);
+        Contact { heard: self.heard[index], matched }
     }
 
     /// For model checking: forgets when anything happened, and counts writes from 0 again if none
@@ -88,27 +90,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub fn forget_time(&mut self) {
         const FAR: Instant = Instant::from_micros(u64::MAX / 4);
         self.now = Instant::START;
-        self.random = 0;
-        self.attempts = 0;
-        self.primary_heard = Instant::START;
-        self.own_timeout = FAR.since(Instant::START);
-        self.election_at = FAR;
-        self.hello_at = FAR;
+        self.timer.forget_time(FAR);
+        self.voting.hello_at = FAR;
         self.heard = self.heard.map(|heard| heard.map(|_| Instant::START));
-        self.lead.forget_time(FAR);
-        // Votes are counted by a primary only.
-        self.lead.recount &= matches!(self.part, RoleState::Primary { .. });
-        for progress in &mut self.progress {
-            progress.forget_beats();
+        match &mut self.role_state {
+            RoleState::Candidate(candidacy) => candidacy.forget_time(FAR),
+            RoleState::Primary(lead) => lead.forget_time(FAR),
+            RoleState::Backup | RoleState::PreCandidate { .. } => {}
         }
-        if let RoleState::Candidate(candidacy) = &mut self.part {
-            candidacy.forget_time(FAR);
-        }
-        if self.settled == self.written {
-            let zero = WriteNumber(0);
-            (self.settled, self.written) = (zero, zero);
-            (self.promise_write, self.accepted_write) = (zero, zero);
-            self.log.forget_writes();
-        }
+        self.acceptor.forget_writes();
     }
 }

@@ -6,6 +6,8 @@ use crate::mutants::{Mutant, broken};
 
 use super::node::{push, send};
 use super::roles::{Acknowledged, Leadership, RoleState};
+use super::state::Acceptor;
+use super::window::Window;
 use super::{Ballot, CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Message, Node, NodeSet};
 
 /// Effects that may still come after the entries for a member: what is to be served to each other
@@ -15,25 +17,28 @@ const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
 impl<const WINDOW: usize> Node<WINDOW> {
     /// All who get the log: the members, and those whose removal they may not know yet.
     pub(super) fn receivers(&self) -> NodeSet {
-        self.others().union(self.log.base().members.all().without(self.config.me))
+        self.others().union(self.acceptor.log.base().members.all().without(self.config.me))
     }
 
+    /// Takes a member's acknowledgement, which may be a vote, and finds out what it lacks.
     // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
-        let RoleState::Primary { ballot } = self.part else { return };
-        let believable = said.received <= self.log.last() && said.up_to <= said.received;
-        if asked != ballot || !believable || !self.receivers().contains(from) {
+        let receivers = self.receivers();
+        let Self { acceptor: Acceptor { log, committed, .. }, role_state, .. } = self;
+        let RoleState::Primary(lead) = role_state else { return };
+        let believable = said.received <= log.last() && said.up_to <= said.received;
+        if asked != lead.ballot || !believable || !receivers.contains(from) {
             return;
         }
-        let epoch = self.log.end().epoch(from);
-        let progress = &mut self.progress[from.index()];
+        let epoch = log.end().epoch(from);
+        let progress = &mut lead.progress[from.index()];
         // A log is adopted under this ballot with all that was taken over; less is no vote, whoever
         // says so.
-        if said.epoch == Some(epoch) && said.up_to >= self.lead.start {
+        if said.epoch == Some(epoch) && said.up_to >= lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;
-            self.lead.recount |= said.up_to > self.committed || !self.lead.established;
+            lead.recount |= said.up_to > *committed || !lead.established;
         }
         if said.beat > 0 && said.beat >= progress.beat {
             progress.beat = said.beat;
@@ -62,16 +67,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What a quorum has durable under this ballot is chosen.
     // specs: P9, R4
     fn choose(&mut self) {
-        self.lead.recount = false;
+        let RoleState::Primary(lead) = &self.role_state else { return };
         let members = self.members();
         let less = usize::from(broken(Mutant::ChosenByOneLess) && members.quorum() > 1);
         let quorum = members.quorum() - less;
         // Once something is chosen under this ballot, only votes for more are news.
-        let known = self.lead.established.then_some(self.committed);
+        let known = lead.established.then_some(self.acceptor.committed);
         let mut votes = [Slot::NONE; NODES_MAX];
         let mut count = 0;
         for node in members.voters.iter() {
-            if let Some(vote) = self.vote_of(node)
+            if let Some(vote) = self.vote_of(lead, node)
                 && Some(vote) > known
             {
                 votes[count] = vote;
@@ -84,92 +89,106 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let votes = &mut votes[..count];
         votes.sort_unstable();
         let chosen = votes[count - quorum];
-        assert!(chosen >= self.lead.start, "a vote without what was taken over");
-        self.lead.established = true;
+        assert!(chosen >= lead.start, "a vote without what was taken over");
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.established = true;
+        }
         self.commit(chosen);
     }
 
     /// Up to which slot a voter has the log durable under this primary's ballot.
     // specs: R4
     #[inline]
-    fn vote_of(&self, node: NodeId) -> Option<Slot> {
+    fn vote_of(&self, lead: &Leadership, node: NodeId) -> Option<Slot> {
         if node == self.config.me {
-            let counts = self.epoch() == Some(self.log.end().epoch(node));
-            return (counts && self.accepted_is_durable()).then_some(self.durable);
+            let counts = self.epoch() == Some(self.acceptor.log.end().epoch(node));
+            return (counts && self.acceptor.accepted_is_durable())
+                .then_some(self.acceptor.durable);
         }
-        let progress = &self.progress[node.index()];
+        let progress = &lead.progress[node.index()];
         progress.voted.then_some(progress.matched)
     }
 
     /// What a primary's step ends with: what is chosen by now, and who does not know it.
     #[inline(never)]
-    pub(super) fn conclude_lead(&mut self, ballot: Ballot, out: &mut Effects) {
-        if self.lead.recount {
+    pub(super) fn conclude_lead(&mut self, out: &mut Effects) {
+        let RoleState::Primary(lead) = &mut self.role_state else { return };
+        if core::mem::take(&mut lead.recount) {
             self.choose();
         }
-        self.replicate(ballot, out);
+        self.replicate(out);
     }
 
     /// Sends each member what it lacks, as far as the effects have room.
-    fn replicate(&mut self, ballot: Ballot, out: &mut Effects) {
-        self.lead.unsent = false;
+    fn replicate(&mut self, out: &mut Effects) {
         let receivers = self.receivers();
-        let last = self.log.last();
+        let Self { acceptor: Acceptor { log, committed, .. }, role_state, .. } = self;
+        let RoleState::Primary(lead) = role_state else { return };
+        let (ballot, committed) = (lead.ballot, *committed);
+        lead.unsent = false;
         for to in receivers.iter() {
-            let progress = &mut self.progress[to.index()];
-            let Some(next) = progress.next else { continue };
-            if next <= last {
-                self.send_entries(to, ballot, next, out);
+            let Some(next) = lead.progress[to.index()].next else { continue };
+            if next <= log.last() {
+                send_entries(log, committed, lead, (to, next), out);
             }
-            let progress = &mut self.progress[to.index()];
-            if progress.told < self.committed {
-                progress.told = self.committed;
-                send(out, to, Message::Commit { ballot, committed: self.committed });
+            let progress = &mut lead.progress[to.index()];
+            if progress.committed_sent < committed {
+                progress.committed_sent = committed;
+                send(out, to, Message::Commit { ballot, committed });
             }
         }
-        if let Some((to, _)) = self.lead.successor
-            && !self.lead.take_over_sent
-            && self.progress[to.index()].matched == self.log.last()
+        if let Some((to, _)) = lead.successor
+            && !lead.take_over_sent
+            && lead.progress[to.index()].matched == log.last()
         {
-            self.lead.take_over_sent = true;
+            lead.take_over_sent = true;
             send(out, to, Message::TakeOver { ballot });
         }
     }
 
-    fn send_entries(&mut self, to: NodeId, ballot: Ballot, mut next: Slot, out: &mut Effects) {
-        let base = self.log.base().slot;
-        let last = self.log.last();
-        let (committed, start) = (self.committed, self.lead.start);
-        let progress = &mut self.progress[to.index()];
-        if progress.received < progress.served {
-            return;
-        }
-        if next <= base {
-            // More than its window the member cannot take at once.
-            let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
-            let up_to = Slot(next.0 + range - 1).min(base);
-            progress.served = up_to;
-            progress.next = Some(up_to.next());
-            return push(out, Effect::ServeCatchUp { to, from: next, up_to });
-        }
-        while next <= last {
-            if out.len() + EFFECTS_AFTER_ENTRIES >= EFFECTS_MAX {
-                self.lead.unsent = true;
-                break;
-            }
-            let range = self.log.range(next, last);
-            let before = self.log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
-            send(out, to, Message::Accept { ballot, range, before, committed, start });
-            progress.told = committed;
-            next = range.last().next();
-        }
-        progress.next = Some(next);
-    }
-
-    pub(super) fn send_heartbeat(&self, to: NodeId, ballot: Ballot, out: &mut Effects) {
-        let (last, last_ballot) = (self.log.last(), self.log.end().ballot);
-        let Leadership { start, beat, .. } = self.lead;
-        let committed = self.committed;
+    /// Sends a heartbeat, which the member answers with all that it has.
+    pub(super) fn send_heartbeat(&self, to: NodeId, out: &mut Effects) {
+        let RoleState::Primary(lead) = &self.role_state else { return };
+        let Leadership { ballot, start, beat, .. } = *lead;
+        let log = &self.acceptor.log;
+        let (committed, last, last_ballot) =
+            (self.acceptor.committed, log.last(), log.end().ballot);
         send(out, to, Message::Heartbeat { ballot, committed, last, last_ballot, start, beat });
     }
+}
+
+/// Sends a member the entries from `next` on, as far as the effects have room.
+fn send_entries<const WINDOW: usize>(
+    log: &Window<WINDOW>,
+    committed: Slot,
+    lead: &mut Leadership,
+    (to, mut next): (NodeId, Slot),
+    out: &mut Effects,
+) {
+    let (base, last) = (log.base().slot, log.last());
+    let (ballot, start) = (lead.ballot, lead.start);
+    let progress = &mut lead.progress[to.index()];
+    if progress.received < progress.served {
+        return;
+    }
+    if next <= base {
+        // More than its window the member cannot take at once.
+        let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
+        let up_to = Slot(next.0 + range - 1).min(base);
+        progress.served = up_to;
+        progress.next = Some(up_to.next());
+        return push(out, Effect::ServeCatchUp { to, from: next, up_to });
+    }
+    while next <= last {
+        if out.len() + EFFECTS_AFTER_ENTRIES >= EFFECTS_MAX {
+            lead.unsent = true;
+            break;
+        }
+        let range = log.range(next, last);
+        let before = log.ballot(Slot(next.0 - 1)).expect("the window has no gaps");
+        send(out, to, Message::Accept { ballot, range, before, committed, start });
+        progress.committed_sent = committed;
+        next = range.last().next();
+    }
+    progress.next = Some(next);
 }

@@ -1,6 +1,7 @@
 //! Roles of a node, and what each of them keeps.
 
 use crate::id::{NodeId, Slot};
+use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
 use super::{Ballot, LogEnd, NodeSet, StorageEpoch};
@@ -8,99 +9,204 @@ use super::{Ballot, LogEnd, NodeSet, StorageEpoch};
 /// What every message of a primary tells about it.
 #[derive(Clone, Copy)]
 pub(super) struct PrimarySeen {
+    /// The primary's ballot.
     pub(super) ballot: Ballot,
+    /// The primary's commit index.
     pub(super) committed: Slot,
+    /// The last slot that the primary took over.
     pub(super) start: Slot,
 }
 
 /// What a voter has promised with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Promise {
+    /// The storage epoch that promises. The promise counts only while the log names it.
     pub(super) epoch: StorageEpoch,
+    /// The end of the voter's log when it promised.
     pub(super) end: LogEnd,
+    /// The voter's commit index when it promised.
     pub(super) committed: Slot,
 }
 
 /// What a candidate takes from another log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Fetching {
+    /// The node whose log is taken: never this one.
     pub(super) donor: NodeId,
+    /// The end of that log; higher than what the candidate has taken.
     pub(super) target: LogEnd,
     /// What the last question asked for, and how far the log here is the donor's.
     pub(super) asked_from: Slot,
+    /// The log here is the donor's up to this slot, which is below the target.
     pub(super) got: Slot,
 }
 
 /// A candidate's state.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidacy {
+    /// The candidate's ballot: its own, and the last one that was promised here.
     pub(super) ballot: Ballot,
     /// Whether the own promise is durable, and the others have been asked.
     pub(super) asked: bool,
     /// The log's end as others would see it, once what is missing has been fetched.
     pub(super) taken: LogEnd,
+    /// The log that is being taken, if a promise came with a higher one.
     pub(super) fetching: Option<Fetching>,
+    /// By node: its promise under this ballot. This node's own is among them once it is durable.
+    pub(super) promises: [Option<Promise>; NODES_MAX],
+    /// When the candidacy has failed; later with everything that helps it.
     pub(super) give_up_at: Instant,
+    /// When to ask once more for what has not come.
     pub(super) again_at: Instant,
 }
 
 impl Candidacy {
+    /// Creates the candidacy of a node with this log, whose own promise is being written.
+    pub(super) const fn new(
+        ballot: Ballot,
+        end: LogEnd,
+        give_up_at: Instant,
+        again_at: Instant,
+    ) -> Self {
+        Self {
+            ballot,
+            asked: false,
+            taken: end,
+            fetching: None,
+            promises: [None; NODES_MAX],
+            give_up_at,
+            again_at,
+        }
+    }
+
+    /// Puts off to `far` what is due, for model checking.
     pub(super) fn forget_time(&mut self, far: Instant) {
         (self.give_up_at, self.again_at) = (far, far);
     }
 
+    /// Checks the fields against each other and this node's name.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    fn invariants(&self, me: NodeId) {
+        assert!(self.ballot.belongs_to(me), "a candidate has another node's ballot");
+        let promised = self.promises.iter().flatten().count();
+        assert!(self.asked || promised == 0, "a promise was given that was not asked for");
+        assert!(!self.asked || self.promises[me.index()].is_some(), "asks without its own promise");
+        if let Some(Fetching { donor, target, asked_from, got }) = self.fetching {
+            assert!(donor != me, "a candidate fetches its own log");
+            assert!(target > self.taken, "a candidate fetches what it has taken");
+            assert!(asked_from <= target.slot && got < target.slot, "fetches beyond its target");
+        }
+    }
+
+    /// Returns when the candidate has something to do.
     pub(super) fn next_at(&self) -> Instant {
         self.give_up_at.min(self.again_at)
     }
 }
 
 /// What a primary keeps beside the log.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Leadership {
-    /// The last slot that was taken over.
+    /// The ballot that this primary proposes under: the last one that was promised here.
+    pub(super) ballot: Ballot,
+    /// The last slot that was taken over. It is in the log, and every vote reaches it.
     pub(super) start: Slot,
+    /// When this primary was elected.
     pub(super) since: Instant,
+    /// The number of the last heartbeat, from 1.
     pub(super) beat: u64,
+    /// When the next heartbeat is due.
     pub(super) beat_at: Instant,
-    /// Votes may have changed since they were counted.
+    /// Whether votes may have changed since they were counted; not after a step.
     pub(super) recount: bool,
-    /// Entries wait for room among the effects.
+    /// Whether entries wait for room among the effects of the next step.
     pub(super) unsent: bool,
-    /// A quorum has adopted the log under this ballot.
+    /// Whether a quorum has adopted the log under this ballot. If so, the commit index is not below
+    /// [`Leadership::start`].
     pub(super) established: bool,
-    /// Where the last change of members stands.
+    /// The slot of the last change of members under this ballot; it is in the log.
     pub(super) change: Slot,
+    /// The voter that is to take over, never this node, and when it will have failed to. Nothing is
+    /// proposed until then.
     pub(super) successor: Option<(NodeId, Instant)>,
+    /// Whether the successor was asked to take over.
     pub(super) take_over_sent: bool,
+    /// By node: how far its log is. This node's own place is not used.
+    pub(super) progress: [Progress; NODES_MAX],
 }
 
 impl Leadership {
+    /// Creates the state of a new primary that has taken over a log up to `start`.
+    pub(super) fn new(ballot: Ballot, start: Slot, now: Instant) -> Self {
+        Self {
+            ballot,
+            start,
+            since: now,
+            beat: 0,
+            beat_at: now,
+            recount: true,
+            unsent: false,
+            established: false,
+            change: Slot::NONE,
+            successor: None,
+            take_over_sent: false,
+            progress: [Progress::default(); NODES_MAX],
+        }
+    }
+
+    /// Forgets when anything happened, for model checking.
     pub(super) fn forget_time(&mut self, far: Instant) {
         self.since = Instant::START;
         self.beat_at = far;
         self.beat = self.beat.min(1);
+        self.progress.iter_mut().for_each(Progress::forget_beats);
+    }
+
+    /// Checks the fields against this node's name, the end of its log and its commit index.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, me: NodeId, last: Slot, committed: Slot) {
+        assert!(self.start <= last, "a log was taken over that is not here");
+        assert!(self.change <= last, "members have changed beyond the log");
+        assert!(!self.established || committed >= self.start, "established without its start");
+        assert!(
+            self.successor.is_none_or(|(node, _)| node != me),
+            "a primary is its own successor"
+        );
+        for progress in &self.progress {
+            progress.invariants(self.start, last, committed);
+        }
     }
 }
 
 /// What a primary knows of a member's log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Progress {
-    /// The next slot to send; none while it is not known what the member has.
+    /// The next slot to send, at most one after the log's last; none while it is not known what the
+    /// member has.
     pub(super) next: Option<Slot>,
-    /// The member has everything up to here, durable or not.
+    /// The member has everything up to here, durable or not. Falls when the member has lost it.
     pub(super) received: Slot,
-    /// Its vote, if it has voted: everything up to here is durable there under this ballot.
+    /// Whether the member's vote counts: everything up to [`Progress::matched`] is durable there
+    /// under this ballot.
     pub(super) voted: bool,
+    /// The last slot of its last vote; of a vote that counts, not below [`Leadership::start`].
     pub(super) matched: Slot,
-    /// The frontend was asked to send everything up to here.
+    /// The last slot that the frontend was asked to send.
     pub(super) served: Slot,
-    /// The commit index that it was told.
-    pub(super) told: Slot,
+    /// The last commit index that the member was sent; never above this node's.
+    pub(super) committed_sent: Slot,
+    /// The last heartbeat that the member has answered.
     pub(super) beat: u64,
+    /// What the member had received when it last answered a heartbeat without all that was sent.
     pub(super) stalled: Option<Slot>,
 }
 
 impl Progress {
+    /// Forgets how many heartbeats there were, for model checking.
     pub(super) fn forget_beats(&mut self) {
         self.beat = self.beat.min(1);
         self.stalled = None;
@@ -111,28 +217,95 @@ impl Progress {
         self.next = None;
         self.stalled = None;
         self.served = Slot::NONE;
-        self.told = Slot::NONE;
+        self.committed_sent = Slot::NONE;
+    }
+
+    /// Checks the fields against the beginning and end of the primary's log and its commit index.
+    fn invariants(&self, start: Slot, last: Slot, committed: Slot) {
+        assert!(self.next.is_none_or(|next| next <= last.next()), "a gap is to be sent");
+        assert!(self.received <= last && self.matched <= last, "a member has what is not here");
+        assert!(!self.voted || self.matched >= start, "a vote counts without what was taken over");
+        assert!(self.committed_sent <= committed, "a commit index was sent that is none");
     }
 }
 
 /// What a member acknowledges.
 #[derive(Clone, Copy)]
 pub(super) struct Acknowledged {
+    /// Everything up to here is durable there.
     pub(super) up_to: Slot,
+    /// Everything up to here is there, durable or not.
     pub(super) received: Slot,
+    /// The storage epoch that votes; none if this is no vote.
     pub(super) epoch: Option<StorageEpoch>,
+    /// The heartbeat that is answered, or 0.
     pub(super) beat: u64,
 }
 
 /// What a node does at the moment.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(clippy::large_enum_variant, reason = "no allocator: the largest role has its place")]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum RoleState {
     /// Waits, or follows a primary.
     Backup,
     /// Asks whether it would be elected.
-    PreCandidate { ballot: Ballot, granted: NodeSet },
+    PreCandidate {
+        /// The ballot that it would use: its own, and above what is promised here.
+        ballot: Ballot,
+        /// The nodes that would promise it, this one among them.
+        granted: NodeSet,
+    },
     /// Collects promises, then entries.
     Candidate(Candidacy),
-    /// Proposes under this ballot.
-    Primary { ballot: Ballot },
+    /// Proposes, and has the others accept.
+    Primary(Leadership),
+}
+
+impl RoleState {
+    /// Returns whether the node is primary.
+    pub(super) const fn is_primary(&self) -> bool {
+        matches!(self, Self::Primary(_))
+    }
+
+    /// Checks what the present role keeps against this node's name and the highest promise, log and
+    /// commit index here.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, me: NodeId, promised: Ballot, last: Slot, committed: Slot) {
+        match self {
+            Self::Backup => {}
+            Self::PreCandidate { ballot, granted } => {
+                assert!(ballot.belongs_to(me), "asks for another node's ballot");
+                // Above the last round, which only a forged ballot reaches, is none to ask for.
+                let last = promised.round() == Ballot::ROUND_MAX;
+                assert!(*ballot > promised || last, "asks for a ballot in vain");
+                assert!(granted.contains(me), "a node does not grant its own pre-vote");
+            }
+            Self::Candidate(candidacy) => {
+                assert!(candidacy.ballot == promised, "a candidate has promised nobody else");
+                candidacy.invariants(me);
+            }
+            Self::Primary(lead) => {
+                assert!(lead.ballot == promised, "a primary has promised nobody else");
+                lead.invariants(me, last, committed);
+            }
+        }
+    }
+
+    /// Returns what a primary keeps, if the node is primary.
+    pub(super) const fn leadership(&self) -> Option<&Leadership> {
+        match self {
+            Self::Primary(leadership) => Some(leadership),
+            _ => None,
+        }
+    }
+
+    /// Returns what a primary keeps, if the node is primary.
+    pub(super) const fn leadership_mut(&mut self) -> Option<&mut Leadership> {
+        match self {
+            Self::Primary(leadership) => Some(leadership),
+            _ => None,
+        }
+    }
 }

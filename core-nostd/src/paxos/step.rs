@@ -2,14 +2,15 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 use super::node::push;
-use super::roles::{Acknowledged, Leadership, PrimarySeen, Progress, Promise, RoleState};
+use super::roles::{Acknowledged, PrimarySeen, Promise, RoleState};
+use super::state::{Acceptor, ElectionTimer, Emitted, Following, Voting};
 use super::window::Window;
 use super::{
     Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
-    Role, SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
+    SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -52,52 +53,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let committed = stored.committed.min(window.last()).max(window.base().slot);
         window.release(committed);
         let accepted = stored.accepted.max(window.end().ballot);
-        let last = window.last();
-        let members_emitted = window.end().members;
+        let emitted = Emitted::new(window.end().members);
         let mut node = Self {
             now,
-            random: config.nonce ^ (u64::from(config.me.number()) << 56),
-            in_step: true,
-            promised: stored.promised.max(accepted),
-            promise_write: WriteNumber(0),
-            answer_due: false,
-            accepted,
-            accepted_write: WriteNumber(0),
-            log: window,
-            committed,
-            durable: last,
-            written: WriteNumber(0),
-            settled: WriteNumber(0),
-            voting: stored.voting,
-            voting_due: None,
-            rejoined,
-            epochs_used: 0,
-            named: StorageEpoch::FIRST,
-            met: [None; NODES_MAX],
-            hello_at: now,
-            following: None,
-            matched: committed,
-            acknowledged: Slot::NONE,
-            vote_told: false,
-            primary_heard: now,
-            own_timeout: Duration::ZERO,
-            election_at: now,
-            attempts: 0,
+            timer: ElectionTimer::new(now, config.nonce ^ (u64::from(config.me.number()) << 56)),
+            acceptor: Acceptor::new(stored.promised, accepted, window, committed),
+            voting: Voting::new(now, stored.voting, rejoined),
+            following: Following::none(committed),
             why: Reason::Started,
             learning: None,
             ballot_seen: Ballot::ZERO,
             heard: [None; NODES_MAX],
-            part: RoleState::Backup,
-            promises: [None; NODES_MAX],
-            lead: Leadership::default(),
-            progress: [Progress::default(); NODES_MAX],
-            role_emitted: Role::Recovering { primary: None },
-            committed_emitted: Slot::NONE,
-            members_emitted,
+            role_state: RoleState::Backup,
+            emitted,
             config,
         };
         node.wait_for_primary();
-        node.invariants();
+        node.check();
         node
     }
 
@@ -122,6 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.conclude(out);
     }
 
+    /// Has the handler of a message take it, if it is complete and this node may be asked.
     // specs: R3
     pub(super) fn on_message(
         &mut self,
@@ -146,7 +119,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.on_hello_back(from, nonce, voting, named, out);
             }
             // Only who votes, or has voted, says anything else.
-            _ if matches!(self.voting, VotingStatus::Blank | VotingStatus::Ready) => {
+            _ if matches!(self.voting.status, VotingStatus::Blank | VotingStatus::Ready) => {
                 self.on_group_exists(out);
             }
             Message::PreVote { ballot } => self.on_pre_vote(from, ballot, out),
@@ -181,20 +154,21 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
+    /// Does what is due by now.
     pub(super) fn on_time(&mut self, out: &mut Effects) {
-        if !self.voting.is_voter() && self.now >= self.hello_at {
+        if !self.voting.status.is_voter() && self.now >= self.voting.hello_at {
             self.say_hello(out);
         }
-        match self.part {
-            RoleState::Backup | RoleState::PreCandidate { .. } if self.now >= self.election_at => {
+        match &self.role_state {
+            RoleState::Backup | RoleState::PreCandidate { .. }
+                if self.now >= self.timer.election_at =>
+            {
                 self.on_election_timeout(out);
             }
             RoleState::Candidate(candidacy) if self.now >= candidacy.next_at() => {
-                self.on_candidate_waiting(candidacy, out);
+                self.on_candidate_waiting(out);
             }
-            RoleState::Primary { ballot } if self.now >= self.lead.beat_at => {
-                self.on_beat(ballot, out)
-            }
+            RoleState::Primary(lead) if self.now >= lead.beat_at => self.on_beat(out),
             _ => {}
         }
     }
@@ -202,43 +176,48 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// What every step ends with: what follows from the new state, whatever brought it about.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
-        if let RoleState::Primary { ballot } = self.part {
-            self.conclude_lead(ballot, out);
+        if self.role_state.is_primary() {
+            self.conclude_lead(out);
         }
-        if self.committed > self.committed_emitted {
-            self.committed_emitted = self.committed;
-            push(out, Effect::Committed { up_to: self.committed });
+        if self.acceptor.committed > self.emitted.committed {
+            self.emitted.committed = self.acceptor.committed;
+            push(out, Effect::Committed { up_to: self.acceptor.committed });
         }
         let members = self.members();
-        if members != self.members_emitted {
+        if members != self.emitted.members {
             self.on_members(members, out);
         }
-        self.log.release(self.committed.min(self.durable));
+        self.acceptor.log.release(self.acceptor.committed.min(self.acceptor.durable));
         self.check_voting(out);
-        if matches!(self.part, RoleState::Primary { .. }) && self.members_gone() {
+        if self.role_state.is_primary() && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
-        self.invariants();
+        self.check();
     }
 
     /// The log says of other members now.
     #[cold]
     pub(super) fn on_members(&mut self, members: Members, out: &mut Effects) {
-        self.members_emitted = members;
+        self.emitted.members = members;
         self.draw_own_timeout();
-        self.lead.recount = true;
+        if let Some(lead) = self.role_state.leadership_mut() {
+            lead.recount = true;
+        }
         push(out, Effect::Members { members });
     }
 
     /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        let part = match self.part {
-            RoleState::Backup | RoleState::PreCandidate { .. } => self.election_at,
+        let part = match &self.role_state {
+            RoleState::Backup | RoleState::PreCandidate { .. } => self.timer.election_at,
             RoleState::Candidate(candidacy) => candidacy.next_at(),
-            RoleState::Primary { .. } if self.lead.unsent => self.now,
-            RoleState::Primary { .. } => self.lead.beat_at,
+            RoleState::Primary(lead) if lead.unsent => self.now,
+            RoleState::Primary(lead) => lead.beat_at,
         };
-        if self.voting.is_voter() { part } else { part.min(self.hello_at) }
+        if self.voting.status.is_voter() { part } else { part.min(self.voting.hello_at) }
     }
 }
+
+#[cfg(test)]
+mod tests;

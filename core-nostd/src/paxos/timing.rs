@@ -8,7 +8,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Puts the own candidacy off until a primary would have been silent for too long.
     pub(super) fn wait_for_primary(&mut self) {
         self.draw_own_timeout();
-        self.election_at = self.now + self.own_timeout;
+        self.timer.election_at = self.now + self.timer.timeout;
     }
 
     /// Puts the own candidacy off because another node stands; not for longer than an eager server
@@ -16,13 +16,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// primary.
     pub(super) fn wait_for_candidate(&mut self) {
         let own_timeout = Duration::from_micros(self.draw_timeout());
-        self.election_at = self.election_at.max(self.now + own_timeout);
+        self.timer.election_at = self.timer.election_at.max(self.now + own_timeout);
     }
 
     /// How long an election timeout this node bears. It is drawn once for a primary.
     pub(super) fn draw_own_timeout(&mut self) {
         let timeouts_added = self.timeouts_added() * self.config.election_timeout.as_micros();
-        self.own_timeout = Duration::from_micros(self.draw_timeout() + timeouts_added);
+        self.timer.timeout = Duration::from_micros(self.draw_timeout() + timeouts_added);
     }
 
     /// How long an election timeout it would bear if it were eager, in microseconds.
@@ -30,37 +30,39 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let election_timeout = self.config.election_timeout.as_micros();
         election_timeout
             + u64::from(self.config.rank) * election_timeout / 10
-            + self.draw(election_timeout / 4)
+            + self.timer.draw(election_timeout / 4)
     }
 
     /// How many silences longer than others it waits. A witness has no server: as primary it could
     /// only bring others back.
     pub(super) fn timeouts_added(&self) -> u64 {
         let witness = self.members().witnesses.contains(self.config.me);
-        u64::from(!self.in_step) * 2 + u64::from(witness) * 4
+        u64::from(!self.timer.in_step) * 2 + u64::from(witness) * 4
     }
 
     /// Stands very soon, those of low rank first: it is certain that there is no primary.
     pub(super) fn start_election_soon(&mut self) {
         let step = self.config.heartbeat.as_micros() / 4;
-        let mut wait = u64::from(self.config.rank) * step + self.draw(step);
+        let mut wait = u64::from(self.config.rank) * step + self.timer.draw(step);
         wait += self.timeouts_added() * self.config.election_timeout.as_micros();
-        self.election_at = self.now + Duration::from_micros(wait);
+        self.timer.election_at = self.now + Duration::from_micros(wait);
     }
 
     /// Waits a little longer with each attempt.
     pub(super) fn start_election_later(&mut self) {
         let heartbeat = self.config.heartbeat.as_micros();
         let wait =
-            (heartbeat << self.attempts.min(4)).min(self.config.election_timeout.as_micros());
-        self.attempts = self.attempts.saturating_add(1);
-        let spread = self.draw(heartbeat + u64::from(self.attempts.min(4)) * heartbeat / 2);
-        self.election_at = self.now + Duration::from_micros(wait + spread);
+            (heartbeat << self.timer.attempts.min(4)).min(self.config.election_timeout.as_micros());
+        self.timer.attempts = self.timer.attempts.saturating_add(1);
+        let spread =
+            self.timer.draw(heartbeat + u64::from(self.timer.attempts.min(4)) * heartbeat / 2);
+        self.timer.election_at = self.now + Duration::from_micros(wait + spread);
     }
 
+    /// Returns whether this node is a voter by its log, with the storage epoch that it votes with.
     pub(super) fn may_start_election(&self) -> bool {
         let me = self.config.me;
-        let counts = self.epoch() == Some(self.log.end().epoch(me));
+        let counts = self.epoch() == Some(self.acceptor.log.end().epoch(me));
         counts && self.members().voters.contains(me)
     }
 }

@@ -1,63 +1,40 @@
 //! Changes of state that several handlers make: promises, log, commit index, end of a role.
 
-use crate::id::{NodeId, Slot};
-use crate::limits::NODES_MAX;
+use crate::id::Slot;
 use crate::mutants::{Mutant, broken};
 
 use super::node::push;
-use super::roles::{Leadership, Progress, Promise, RoleState};
+use super::roles::RoleState;
 use super::{Ballot, Effect, Effects, Entry, Node, Reason, Record, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Raises the promise. Whatever this node did under a lower ballot is over.
     // specs: P2
     pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
-        assert!(ballot > self.promised, "promises only rise");
-        self.promised = ballot;
+        assert!(ballot > self.acceptor.promised, "promises only rise");
+        self.acceptor.promised = ballot;
         if !broken(Mutant::PromiseUnwritten) {
-            self.promise_write = self.write(Record::Promise { ballot }, out);
+            self.acceptor.promise_write = self.write(Record::Promise { ballot }, out);
         }
-        self.answer_due = false;
-        self.following = None;
-        self.part = RoleState::Backup;
-        self.forget_part();
-    }
-
-    pub(super) fn promise_is_durable(&self) -> bool {
-        self.settled >= self.promise_write
+        self.acceptor.answer_due = false;
+        self.following.ballot = None;
+        self.role_state = RoleState::Backup;
     }
 
     /// Gives up being candidate or primary.
     pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
-        self.part = RoleState::Backup;
-        self.forget_part();
-        self.following = None;
+        self.role_state = RoleState::Backup;
+        self.following.ballot = None;
         self.why = reason;
         self.emit_role(reason, out);
     }
 
-    /// Forgets what only a candidate or a primary needs.
-    pub(super) fn forget_part(&mut self) {
-        self.promises = [None; NODES_MAX];
-        self.progress = [Progress::default(); NODES_MAX];
-        self.lead = Leadership::default();
-    }
-
-    /// The promise of `node`, while this node is a candidate.
-    pub(super) fn promise_of(&self, node: NodeId) -> Option<Promise> {
-        self.promises[node.index()]
-    }
-
     /// From now on the log is accepted under `ballot`, as it is.
     pub(super) fn accept_under(&mut self, ballot: Ballot, up_to: Slot, out: &mut Effects) {
-        assert_eq!(up_to, self.log.last(), "a log is accepted to its end");
-        assert!(ballot >= self.promised, "nothing is accepted below the promise");
-        self.accepted = ballot;
-        self.accepted_write = self.write(Record::Adopt { ballot, up_to }, out);
-    }
-
-    pub(super) fn accepted_is_durable(&self) -> bool {
-        self.settled >= self.accepted_write
+        assert_eq!(up_to, self.acceptor.log.last(), "a log is accepted to its end");
+        assert!(ballot >= self.acceptor.promised, "nothing is accepted below the promise");
+        self.acceptor.accepted = ballot;
+        self.acceptor.accepted_write = self.write(Record::Adopt { ballot, up_to }, out);
     }
 
     /// Puts an entry into its slot, with nothing after it.
@@ -74,48 +51,52 @@ impl<const WINDOW: usize> Node<WINDOW> {
         entries: impl ExactSizeIterator<Item = Entry>,
         out: &mut Effects,
     ) {
-        assert!(first > self.committed, "what is committed stays");
-        if first <= self.log.last() {
+        assert!(first > self.acceptor.committed, "what is committed stays");
+        if first <= self.acceptor.log.last() {
             self.truncate(first);
         }
-        assert_eq!(first, self.log.last().next(), "a log has no gaps");
+        assert_eq!(first, self.acceptor.log.last().next(), "a log has no gaps");
         let range = SlotRange { first, count: entries.len() as u32 };
-        let number = WriteNumber(self.written.0 + 1);
+        let number = WriteNumber(self.acceptor.written.0 + 1);
         append(out, number, range);
         let Self { config, voting, .. } = self;
-        let (mut accepted, mut accepted_write) = (self.accepted, self.accepted_write);
-        let (mut written, mut rejoined) = (self.written, None);
+        let (mut accepted, mut accepted_write) =
+            (self.acceptor.accepted, self.acceptor.accepted_write);
+        let (mut written, mut rejoined) = (self.acceptor.written, None);
         let entries = entries.inspect(|entry| {
             written.0 += 1;
             if entry.ballot > accepted {
                 (accepted, accepted_write) = (entry.ballot, written);
             }
-            if entry.content.payload().is_none() && voting.is_named_by(config.me, &entry.content) {
+            if entry.content.payload().is_none()
+                && voting.status.is_named_by(config.me, &entry.content)
+            {
                 rejoined = Some(written);
             }
         });
-        self.log.extend(entries, number);
-        (self.accepted, self.accepted_write) = (accepted, accepted_write);
+        self.acceptor.log.extend(entries, number);
+        (self.acceptor.accepted, self.acceptor.accepted_write) = (accepted, accepted_write);
         if let Some(written) = rejoined {
-            self.rejoined = Some(Slot(first.0 + written.0 - number.0));
+            self.voting.rejoined = Some(Slot(first.0 + written.0 - number.0));
         }
-        self.written = written;
+        self.acceptor.written = written;
     }
 
     /// Takes away the entries from `slot` on: another primary's log goes on differently.
     // specs: P11
     pub(super) fn truncate(&mut self, slot: Slot) {
-        assert!(slot > self.committed, "what is committed stays");
-        self.log.truncate(slot);
-        let last = self.log.last();
-        self.durable = self.durable.min(last);
-        self.matched = self.matched.min(last);
-        self.rejoined = self.rejoined.filter(|rejoined| *rejoined <= last);
+        assert!(slot > self.acceptor.committed, "what is committed stays");
+        self.acceptor.log.truncate(slot);
+        let last = self.acceptor.log.last();
+        self.acceptor.durable = self.acceptor.durable.min(last);
+        self.following.matched = self.following.matched.min(last);
+        self.voting.rejoined = self.voting.rejoined.filter(|rejoined| *rejoined <= last);
     }
 
+    /// Raises the commit index, if `up_to` is above it.
     // specs: P11
     pub(super) fn commit(&mut self, up_to: Slot) {
-        self.committed = self.committed.max(up_to);
+        self.acceptor.committed = self.acceptor.committed.max(up_to);
     }
 }
 

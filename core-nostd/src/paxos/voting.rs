@@ -32,14 +32,15 @@ use super::{Content, Effects, Message, Node, Reason, Record, StorageEpoch, Votin
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Asks everybody, as long as this node may not vote.
     pub(super) fn say_hello(&mut self, out: &mut Effects) {
-        self.hello_at = self.now + self.config.heartbeat;
-        let (nonce, voting, named) = (self.config.nonce, self.voting, self.named);
+        self.voting.hello_at = self.now + self.config.heartbeat;
+        let (nonce, voting, named) = (self.config.nonce, self.voting.status, self.voting.named);
         for to in self.others().iter() {
             send(out, to, Message::Hello { nonce, voting, named });
         }
         self.settle_beginning(out);
     }
 
+    /// Answers a node that may not vote yet; as primary, has the log name its new epoch.
     // specs: R7
     pub(super) fn on_hello(
         &mut self,
@@ -49,23 +50,25 @@ impl<const WINDOW: usize> Node<WINDOW> {
         named: StorageEpoch,
         out: &mut Effects,
     ) {
-        let in_log = self.log.end().epoch(from);
-        send(out, from, Message::HelloBack { nonce, voting: self.voting, named: in_log });
+        let in_log = self.acceptor.log.end().epoch(from);
+        let is_member = self.members().all().contains(from);
+        send(out, from, Message::HelloBack { nonce, voting: self.voting.status, named: in_log });
         if let VotingStatus::Rejoining { epoch } = voting
-            && matches!(self.part, RoleState::Primary { .. })
-            && self.members().all().contains(from)
+            && is_member
+            && let RoleState::Primary(lead) = &mut self.role_state
             && in_log != epoch
             && in_log == named
         {
             // It has forgotten its vote. Nor is it any longer one to whom the role could be handed
             // over: as long as a witness waits for that, nothing is proposed.
-            self.progress[from.index()].voted = false;
+            lead.progress[from.index()].voted = false;
             if self.may_reconfigure() {
                 self.propose_content(Content::Rejoin { node: from, epoch }, out);
             }
         }
     }
 
+    /// Takes an answer to this node's own question, if it carries the present nonce.
     // specs: R6
     pub(super) fn on_hello_back(
         &mut self,
@@ -79,9 +82,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         if self.primary().is_none_or(|primary| primary == from) {
-            self.named = named;
+            self.voting.named = named;
         }
-        self.met[from.index()] = Some(voting);
+        self.voting.met[from.index()] = Some(voting);
         match voting {
             VotingStatus::Voter { .. } | VotingStatus::Rejoining { .. } => {
                 self.on_group_exists(out)
@@ -93,7 +96,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Somebody votes, or has voted.
     // specs: R2, R3
     pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
-        match self.voting {
+        match self.voting.status {
             VotingStatus::Blank if broken(Mutant::LossUnnoticed) => {
                 self.change_voting(VotingStatus::Voter { epoch: StorageEpoch::FIRST }, out);
             }
@@ -117,8 +120,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if !self.members().voters.contains(self.config.me) {
             return;
         }
-        let met = |node: NodeId| self.met[node.index()];
-        match self.voting {
+        let met = |node: NodeId| self.voting.met[node.index()];
+        match self.voting.status {
             VotingStatus::Blank
                 if self.others().iter().all(|node| {
                     matches!(met(node), Some(VotingStatus::Blank | VotingStatus::Ready))
@@ -137,29 +140,29 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Writes the new voting status down; it holds when that is durable.
     fn change_voting(&mut self, voting: VotingStatus, out: &mut Effects) {
-        if self.voting_due.is_none() {
+        if self.voting.due.is_none() {
             let number = self.write(Record::VotingStatus(voting), out);
-            self.voting_due = Some((number, voting));
+            self.voting.due = Some((number, voting));
         }
     }
 
+    /// Changes the voting status once the change is durable.
     pub(super) fn on_voting_durable(&mut self, out: &mut Effects) {
-        let Some((number, voting)) = self.voting_due else { return };
-        if number > self.settled {
+        let Some((number, voting)) = self.voting.due else { return };
+        if number > self.acceptor.settled {
             return;
         }
-        self.voting_due = None;
-        self.voting = voting;
-        self.hello_at = self.now;
+        self.voting.due = None;
+        self.voting.status = voting;
+        self.voting.hello_at = self.now;
         match voting {
             VotingStatus::Voter { .. } => {
-                self.met = [None; NODES_MAX];
+                self.voting.met = [None; NODES_MAX];
                 self.start_election_soon();
                 self.emit_role(Reason::Admitted, out);
             }
             VotingStatus::Rejoining { .. } => {
-                self.part = RoleState::Backup;
-                self.forget_part();
+                self.role_state = RoleState::Backup;
                 self.emit_role(Reason::StorageLost, out);
             }
             VotingStatus::Blank | VotingStatus::Ready => {}
@@ -170,33 +173,41 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: R5, R8
     #[inline]
     pub(super) fn check_voting(&mut self, out: &mut Effects) {
-        let named = self.log.base().epoch(self.config.me);
-        if self.voting != (VotingStatus::Voter { epoch: named }) {
+        let named = self.acceptor.log.base().epoch(self.config.me);
+        if self.voting.status != (VotingStatus::Voter { epoch: named }) {
             self.change_by_log(out);
         }
     }
 
+    /// Has a node that rejoins vote once the log says so, and one whose epoch has ended rejoin.
     #[cold]
     fn change_by_log(&mut self, out: &mut Effects) {
         let me = self.config.me;
-        match self.voting {
+        match self.voting.status {
             VotingStatus::Rejoining { epoch } => {
                 let early = broken(Mutant::ReturnedEarly);
-                let decided = if early { self.durable } else { self.committed.min(self.durable) };
-                if self.rejoined.is_some_and(|slot| slot <= decided) {
+                let decided = if early {
+                    self.acceptor.durable
+                } else {
+                    self.acceptor.committed.min(self.acceptor.durable)
+                };
+                if self.voting.rejoined.is_some_and(|slot| slot <= decided) {
                     self.change_voting(VotingStatus::Voter { epoch }, out);
                 }
             }
             // Somebody has put an older copy of the storage back. Its votes do not count any more,
             // so it starts another epoch.
             VotingStatus::Voter { epoch }
-                if self.log.base().epoch(me) != epoch
-                    && self.rejoined.is_none_or(|slot| slot <= self.log.base().slot)
-                    && self.voting_due.is_none() =>
+                if self.acceptor.log.base().epoch(me) != epoch
+                    && self
+                        .voting
+                        .rejoined
+                        .is_none_or(|slot| slot <= self.acceptor.log.base().slot)
+                    && self.voting.due.is_none() =>
             {
-                self.epochs_used += 1;
-                self.rejoined = None;
-                let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.epochs_used));
+                self.voting.epochs_used += 1;
+                self.voting.rejoined = None;
+                let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.voting.epochs_used));
                 self.change_voting(VotingStatus::Rejoining { epoch }, out);
             }
             _ => {}

@@ -58,10 +58,12 @@ impl SnapshotMeta {
 ///
 /// 1. There are at most `WINDOW` of them, without gaps.
 /// 2. `end` is what `base` comes to when the entries of the window are included.
-/// 3. From slot to slot the numbers of the writes rise.
+/// 3. From slot to slot the numbers of the writes do not fall.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
+    /// What the log comes to below the window.
     base: SnapshotMeta,
+    /// What the log comes to with the window.
     end: SnapshotMeta,
     /// Bytes of all payloads up to `base`, counted from somewhere.
     bytes: u64,
@@ -71,15 +73,19 @@ pub(super) struct Window<const WINDOW: usize> {
     cells: [WindowCell; WINDOW],
 }
 
+/// A slot of the window.
 #[derive(Clone, Copy, Debug)]
 struct WindowCell {
+    /// The entry in the slot.
     entry: Entry,
+    /// The write that makes it durable; 0 if it is known to be.
     write: WriteNumber,
     /// Of all payloads up to here.
     bytes: u64,
 }
 
 impl WindowCell {
+    /// The contents of a cell that no slot has used.
     const UNUSED: Self = Self {
         entry: Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor::NONE) },
         write: WriteNumber(0),
@@ -88,19 +94,23 @@ impl WindowCell {
 }
 
 impl<const WINDOW: usize> Window<WINDOW> {
+    /// Creates a window without slots.
     pub(super) fn new(base: SnapshotMeta) -> Self {
         const { assert!(WINDOW >= 1, "a slot must fit") };
         Self { base, end: base, bytes: 0, own: 0, cells: [WindowCell::UNUSED; WINDOW] }
     }
 
+    /// Returns what the log comes to below the window.
     pub(super) fn base(&self) -> &SnapshotMeta {
         &self.base
     }
 
+    /// Returns what the log comes to with the window.
     pub(super) fn end(&self) -> &SnapshotMeta {
         &self.end
     }
 
+    /// Returns the last slot of the log: the base's, if the window has none.
     pub(super) fn last(&self) -> Slot {
         self.end.slot
     }
@@ -120,6 +130,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.room_from(self.last().next())
     }
 
+    /// Returns the entry in a slot of the window.
     pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
         self.cell(slot).map(|cell| &cell.entry)
     }
@@ -137,6 +148,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.bytes_up_to(self.last()) - self.bytes_up_to(slot)
     }
 
+    /// Returns the bytes of all payloads up to `slot`, which is the base or in the window.
     fn bytes_up_to(&self, slot: Slot) -> u64 {
         self.cell(slot).map_or(self.bytes, |cell| cell.bytes)
     }
@@ -221,6 +233,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
+    /// Moves the base up to `slot`, which is in the window.
     fn include_up_to(&mut self, slot: Slot) {
         assert!(slot <= self.last(), "what is released was there");
         let last = &self.cells[place::<WINDOW>(slot)];
@@ -236,6 +249,35 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
+    /// Checks the guarantees of the type, in time proportional to the entries: the slots fit, and
+    /// the end, the sums, and the count of entries that are no payloads, are what the entries come
+    /// to.
+    ///
+    /// Called always in simulation, and under debug assertions after each step of a node with a
+    /// small window.
+    ///
+    /// # Panics
+    /// When one of these does not hold.
+    pub(super) fn invariants(&self) {
+        let (first, last) = (self.base.slot.next(), self.last());
+        assert!(first <= last.next(), "a window ends before its base");
+        assert!(last.0 - self.base.slot.0 <= WINDOW as u64, "a window has too many slots");
+        let (mut end, mut own, mut bytes) = (self.base, 0, self.bytes);
+        let mut write = WriteNumber(0);
+        for slot in (first.0..=last.0).map(Slot) {
+            let cell = &self.cells[place::<WINDOW>(slot)];
+            let payload = cell.entry.content.payload();
+            end.include(&cell.entry);
+            own += u32::from(payload.is_none());
+            bytes += payload.map_or(0, |payload| u64::from(payload.length));
+            assert!(cell.bytes == bytes, "the bytes up to a slot are miscounted");
+            assert!(cell.write >= write, "an entry is written before the one below it");
+            write = cell.write;
+        }
+        assert!(end == self.end, "the end of a window is not what its entries come to");
+        assert!(own == self.own, "entries that are no payloads are miscounted");
+    }
+
     /// All writes are durable: which were which does not matter any more.
     pub(super) fn forget_writes(&mut self) {
         for cell in &mut self.cells {
@@ -243,6 +285,13 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
+    /// Miscounts the entries that are no payloads, for tests of the checks.
+    #[cfg(test)]
+    pub(super) const fn miscount(&mut self) {
+        self.own += 1;
+    }
+
+    /// Returns the cell of a slot, if that is in the window.
     #[inline]
     fn cell(&self, slot: Slot) -> Option<&WindowCell> {
         if slot > self.base.slot && slot <= self.last() {
@@ -278,6 +327,7 @@ impl<const WINDOW: usize> Hash for Window<WINDOW> {
     }
 }
 
+/// Returns the index of a slot's cell.
 const fn place<const WINDOW: usize>(slot: Slot) -> usize {
     (slot.0 % WINDOW as u64) as usize
 }
@@ -296,6 +346,82 @@ mod tests {
 
     fn payload(round: u64) -> Entry {
         entry(round, Content::Payload(Descriptor { length: 1, digest: 1 }))
+    }
+
+    /// A window with two payloads before and one behind a change of members, that has moved by a
+    /// slot.
+    fn sound() -> Window<8> {
+        let mut window = Window::new(SnapshotMeta::genesis(Members::first(3)));
+        let change = entry(1, Content::Change(Members::first(4)));
+        let entries = [payload(1), payload(1), change, payload(2)];
+        window.extend(entries.into_iter(), WriteNumber(1));
+        window.release(Slot(1));
+        window.invariants();
+        window
+    }
+
+    #[test]
+    fn a_window_stays_sound_as_it_moves_and_is_cut() {
+        for cut in 2..=5 {
+            for release in 1..cut {
+                let mut window = sound();
+                window.truncate(Slot(cut));
+                window.invariants();
+                window.release(Slot(release));
+                window.invariants();
+                window.append(payload(3), WriteNumber(9));
+                window.forget_writes();
+                window.invariants();
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a window ends before its base")]
+    fn an_end_before_the_base_is_noticed() {
+        let mut window = sound();
+        window.end.slot = Slot::NONE;
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "a window has too many slots")]
+    fn a_slot_too_many_is_noticed() {
+        let mut window = sound();
+        window.end.slot = Slot(window.base.slot.0 + 9);
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the bytes up to a slot are miscounted")]
+    fn miscounted_bytes_are_noticed() {
+        let mut window = sound();
+        window.cells[3].bytes += 1;
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "an entry is written before the one below it")]
+    fn writes_out_of_order_are_noticed() {
+        let mut window = sound();
+        window.cells[2].write = WriteNumber(7);
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "the end of a window is not what its entries come to")]
+    fn a_wrong_end_is_noticed() {
+        let mut window = sound();
+        window.end.members = Members::first(3);
+        window.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "entries that are no payloads are miscounted")]
+    fn miscounted_entries_are_noticed() {
+        let mut window = sound();
+        window.own += 1;
+        window.invariants();
     }
 
     #[test]

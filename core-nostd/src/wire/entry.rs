@@ -7,6 +7,7 @@ use crate::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX};
 
 use super::{Op, WireError};
 
+/// Bytes before the ops: timestamp, grant and number of ops.
 const HEADER_BYTES: usize = 8 + 4 + 4;
 const _: () = assert!(HEADER_BYTES <= crate::limits::ENTRY_HEADER_BYTES_MAX);
 
@@ -17,6 +18,7 @@ pub struct EntryPayload<'a> {
     pub timestamp: u64,
     /// Clock steps that may be used before what follows in the script.
     pub grant: u32,
+    /// The ops, all of them readable.
     ops: Ops<'a>,
 }
 
@@ -66,7 +68,9 @@ impl<'a> EntryPayload<'a> {
 /// The ops of an entry that has been checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ops<'a> {
+    /// The encoded ops that are left, exactly `left` of them.
     bytes: &'a [u8],
+    /// The number of ops that are left.
     left: usize,
 }
 
@@ -88,10 +92,31 @@ impl<'a> Iterator for Ops<'a> {
 impl ExactSizeIterator for Ops<'_> {}
 
 /// Writes an entry into space that the caller owns, op by op.
+///
+/// ```
+/// use crane_core::id::{ConnId, Generation, NodeId};
+/// use crane_core::wire::{EntryPayload, EntryWriter, Op};
+///
+/// let conn = ConnId { entry: NodeId::new(1).unwrap(), generation: Generation(1), number: 1 };
+/// let op = Op::Send { conn, offset: 0, bytes: b"GET /" };
+/// let mut space = [0; 64];
+/// let mut writer = EntryWriter::new(&mut space)?;
+/// writer.push(&op)?;
+/// let bytes = writer.finish(1_000, 50);
+///
+/// let entry = EntryPayload::decode(bytes)?;
+/// assert_eq!((entry.timestamp, entry.grant), (1_000, 50));
+/// assert!(entry.ops().eq([op]));
+/// assert!(EntryPayload::decode(&bytes[1..]).is_err());
+/// # Ok::<(), crane_core::wire::WireError>(())
+/// ```
 #[derive(Debug)]
 pub struct EntryWriter<'a> {
+    /// The caller's, cut to the longest entry; at least a header fits.
     space: &'a mut [u8],
+    /// Bytes that are written, header included.
     used: usize,
+    /// Ops that are written; at most [`ENTRY_OPS_MAX`].
     count: u32,
 }
 

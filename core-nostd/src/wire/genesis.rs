@@ -29,6 +29,26 @@ pub struct Founder {
 }
 
 /// Everything that all incarnations of the server start from.
+///
+/// ```
+/// use crane_core::wire::{Founder, Genesis, Schedule};
+///
+/// let address = "10.0.0.1:7000".try_into()?;
+/// let genesis = Genesis {
+///     group: 1,
+///     members: [Founder { address, witness: false }].into_iter().collect(),
+///     base: [2; 32],
+///     seed: [3; 32],
+///     timestamp: 1_000,
+///     quantum: 100,
+///     nclock: 1_000,
+///     schedule: Schedule::Serial,
+/// };
+/// let mut space = [0; 256];
+/// let length = genesis.encode(&mut space)?;
+/// assert_eq!(Genesis::decode(&space[..length])?, genesis);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Genesis {
     /// The group's identity, drawn at random when it was created.

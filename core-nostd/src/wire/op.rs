@@ -34,6 +34,18 @@ impl Endpoint {
 
 /// What the log can say. Offsets and totals count the bytes of one connection's direction from 0,
 /// so that an op which arrives twice, or after a lost one, is recognised (the entry rule).
+///
+/// ```
+/// use crane_core::id::{ConnId, Generation, NodeId};
+/// use crane_core::wire::Op;
+///
+/// let conn = ConnId { entry: NodeId::new(1).unwrap(), generation: Generation(1), number: 1 };
+/// let op = Op::Shut { conn, total: 300 };
+/// let mut space = [0; 16];
+/// let length = op.encode(&mut space)?;
+/// assert_eq!(Op::decode(&space[..length])?, (op, &[][..]));
+/// # Ok::<(), crane_core::wire::WireError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op<'a> {
     /// A client connected to `local` (the port says to which listener) from `peer`.

@@ -388,6 +388,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     pub(super) fn carry_out(&mut self, id: NodeId, mut out: Box<Effects>, brought: Brought<'_>) {
         self.said.take_if(|said| said.carried.is_some());
         self.steps.set(self.steps.get() + 1);
+        self.places[id.index()].node.iter().for_each(|node| node.invariants());
         self.checks.on_effects(&out);
         for effect in &*out {
             self.checks.on_effect(id, effect);

@@ -1,0 +1,295 @@
+//! State that a node keeps in every role, in groups: each field with what holds of it between any
+//! two steps, and each group with the check of it. State that only one role has is in `roles`.
+//!
+//! The handlers that change a group are in the file of its name.
+
+use crate::id::Slot;
+use crate::limits::NODES_MAX;
+use crate::time::{Duration, Instant};
+
+use super::window::Window;
+use super::{Ballot, LogEnd, Members, Role, StorageEpoch, VotingStatus, WriteNumber};
+
+/// The promise and the log of this node, and how much of them is durable and committed.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Acceptor<const WINDOW: usize> {
+    /// The highest ballot that is promised; it only rises.
+    pub(super) promised: Ballot,
+    /// The write that makes [`Acceptor::promised`] durable.
+    pub(super) promise_write: WriteNumber,
+    /// Whether the owner of [`Acceptor::promised`] is to be answered as soon as that is durable.
+    /// False once its owner is followed as the primary.
+    pub(super) answer_due: bool,
+    /// The last ballot under which the log was accepted as a whole; never above
+    /// [`Acceptor::promised`], never below the ballot of an entry of the log.
+    pub(super) accepted: Ballot,
+    /// The write that makes [`Acceptor::accepted`] durable.
+    pub(super) accepted_write: WriteNumber,
+    /// The end of the log. Its base is the last slot that is both committed and durable, as of the
+    /// end of the last step.
+    pub(super) log: Window<WINDOW>,
+    /// The commit index: every entry up to it is chosen. It only rises, and is in the log.
+    pub(super) committed: Slot,
+    /// Every entry up to this slot is durable here. It is in the log, and falls only with the log's
+    /// end.
+    pub(super) durable: Slot,
+    /// The last write that was asked for.
+    pub(super) written: WriteNumber,
+    /// The last write that is durable, with all before it; never above [`Acceptor::written`].
+    pub(super) settled: WriteNumber,
+}
+
+impl<const WINDOW: usize> Acceptor<WINDOW> {
+    /// Creates the state of a node that starts with a log which is durable as a whole.
+    pub(super) fn new(
+        promised: Ballot,
+        accepted: Ballot,
+        log: Window<WINDOW>,
+        committed: Slot,
+    ) -> Self {
+        Self {
+            promised: promised.max(accepted),
+            promise_write: WriteNumber(0),
+            answer_due: false,
+            accepted,
+            accepted_write: WriteNumber(0),
+            committed,
+            durable: log.last(),
+            log,
+            written: WriteNumber(0),
+            settled: WriteNumber(0),
+        }
+    }
+
+    /// Returns the end of the log, as candidates compare it.
+    pub(super) fn end(&self) -> LogEnd {
+        LogEnd { ballot: self.accepted, slot: self.log.last() }
+    }
+
+    /// Returns whether the promise survives a crash.
+    pub(super) fn promise_is_durable(&self) -> bool {
+        self.settled >= self.promise_write
+    }
+
+    /// Returns whether it survives a crash that the log is accepted under its ballot.
+    pub(super) fn accepted_is_durable(&self) -> bool {
+        self.settled >= self.accepted_write
+    }
+
+    /// Counts writes from 0 again if none is on its way.
+    pub(super) fn forget_writes(&mut self) {
+        if self.settled == self.written {
+            let zero = WriteNumber(0);
+            (self.settled, self.written) = (zero, zero);
+            (self.promise_write, self.accepted_write) = (zero, zero);
+            self.log.forget_writes();
+        }
+    }
+
+    /// Checks what must not be wrong even in a release: better stopped than wrong.
+    ///
+    /// # Panics
+    /// When one of the fields does not fit the others.
+    #[inline(always)]
+    pub(super) fn check(&self) {
+        let (base, last) = (self.log.base().slot, self.log.last());
+        assert!(base <= self.committed && base <= self.durable, "the window starts too late");
+        assert!(self.committed <= last, "committed what is not in the log");
+        assert!(self.durable <= last, "durable beyond the log");
+        assert!(self.accepted <= self.promised, "accepted above the promise");
+        assert!(self.settled <= self.written, "durable before it was written");
+    }
+
+    /// Checks the rest, in time proportional to `WINDOW`.
+    ///
+    /// # Panics
+    /// When one of the fields does not fit the others.
+    pub(super) fn invariants(&self) {
+        assert!(self.promise_write <= self.written, "a promise waits for a write that is none");
+        assert!(self.accepted_write <= self.written, "a log waits for a write that is none");
+        assert!(self.log.end().ballot <= self.accepted, "an entry is above what is accepted");
+        self.log.invariants();
+    }
+}
+
+/// Whether this node may vote, and what it has learnt about that.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Voting {
+    /// The status that is durable here: it changes only when [`Voting::due`] has become durable.
+    pub(super) status: VotingStatus,
+    /// The next status, and the write that makes it durable; that write is on its way.
+    pub(super) due: Option<(WriteNumber, VotingStatus)>,
+    /// The last slot of the log here whose entry names this storage's epoch.
+    pub(super) rejoined: Option<Slot>,
+    /// Epochs that this node has begun since its start. Each is the nonce plus this count, so that
+    /// none is used twice.
+    pub(super) epochs_used: u64,
+    /// The epoch of this node that the log names, as another member has reported. It may be old.
+    pub(super) named: StorageEpoch,
+    /// By node: the last status that it has reported in answer to this node's nonce. Of no meaning
+    /// once this node votes.
+    pub(super) met: [Option<VotingStatus>; NODES_MAX],
+    /// When to ask the others again. Of no meaning once this node votes.
+    pub(super) hello_at: Instant,
+}
+
+impl Voting {
+    /// Creates the state of a node that starts with `status`, which its log names in `rejoined`.
+    pub(super) const fn new(now: Instant, status: VotingStatus, rejoined: Option<Slot>) -> Self {
+        Self {
+            status,
+            due: None,
+            rejoined,
+            epochs_used: 0,
+            named: StorageEpoch::FIRST,
+            met: [None; NODES_MAX],
+            hello_at: now,
+        }
+    }
+
+    /// Returns the epoch that this node votes with.
+    pub(super) const fn epoch(&self) -> Option<StorageEpoch> {
+        match self.status {
+            VotingStatus::Voter { epoch } => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// Checks the fields against the end of the log and the writes that are on their way.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, last: Slot, settled: WriteNumber, written: WriteNumber) {
+        if let Some((number, status)) = self.due {
+            assert!(settled < number && number <= written, "a status is due that is durable");
+            assert!(status != self.status, "a status is due that holds already");
+        }
+        assert!(self.rejoined.is_none_or(|slot| slot <= last), "named beyond the log");
+    }
+}
+
+/// How long this node waits before it starts an election.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct ElectionTimer {
+    /// The generator that spreads timeouts; it decides nothing. Its seed differs from node to node
+    /// and from start to start.
+    pub(super) random: u64,
+    /// How long a primary may be silent: drawn for each primary, and never below the configured
+    /// election timeout.
+    pub(super) timeout: Duration,
+    /// When to start an election; a primary and a candidate do not look at it. Never before
+    /// [`ElectionTimer::primary_heard`].
+    pub(super) election_at: Instant,
+    /// Pre-votes in succession that came to nothing: each makes the next wait longer. 0 once a
+    /// primary is known.
+    pub(super) attempts: u8,
+    /// Whether this node's server keeps up with the script. If not, others become primary first.
+    pub(super) in_step: bool,
+    /// When the primary that is followed was last heard. Never after the node's present.
+    pub(super) primary_heard: Instant,
+}
+
+impl ElectionTimer {
+    /// Creates a timer that is due at once; [`ElectionTimer::timeout`] is yet to be drawn.
+    pub(super) const fn new(now: Instant, seed: u64) -> Self {
+        Self {
+            random: seed,
+            timeout: Duration::ZERO,
+            election_at: now,
+            attempts: 0,
+            in_step: true,
+            primary_heard: now,
+        }
+    }
+
+    /// Begins the wait anew, because the primary was heard.
+    #[inline(always)]
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.primary_heard = now;
+        self.election_at = now + self.timeout;
+    }
+
+    /// Returns a number below `bound`, different on each node and in each start (splitmix64,
+    /// Steele, Lea and Flood, 2014).
+    pub(super) fn draw(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+
+    /// Puts every election off to `far`, and forgets all that came before it.
+    pub(super) fn forget_time(&mut self, far: Instant) {
+        (self.random, self.attempts) = (0, 0);
+        self.primary_heard = Instant::START;
+        self.timeout = far.since(Instant::START);
+        self.election_at = far;
+    }
+
+    /// Checks the fields against the node's present and the configured timeout.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, now: Instant, election_timeout: Duration) {
+        assert!(self.primary_heard <= now, "a primary was heard in the future");
+        assert!(self.primary_heard <= self.election_at, "an election is due too early");
+        assert!(self.timeout >= election_timeout, "a timeout is too short");
+    }
+}
+
+/// The primary that this node follows, and what this node has answered it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Following {
+    /// The primary's ballot: the last one that was promised here. None unless the role is backup;
+    /// the other fields are of no meaning then.
+    pub(super) ballot: Option<Ballot>,
+    /// The log here is the primary's up to this slot: never below the commit index, and never
+    /// beyond the log.
+    pub(super) matched: Slot,
+    /// The last slot that this node has acknowledged to the primary.
+    pub(super) acknowledged: Slot,
+    /// Whether an acknowledgement was sent that counts as a vote.
+    pub(super) vote_sent: bool,
+}
+
+impl Following {
+    /// Creates the state of a node that follows no primary. `committed` is its commit index.
+    pub(super) const fn none(committed: Slot) -> Self {
+        Self { ballot: None, matched: committed, acknowledged: Slot::NONE, vote_sent: false }
+    }
+
+    /// Creates the state of a node that begins to follow a primary, whose log it has up to
+    /// `matched`.
+    pub(super) const fn primary(ballot: Ballot, matched: Slot) -> Self {
+        Self { ballot: Some(ballot), matched, acknowledged: Slot::NONE, vote_sent: false }
+    }
+
+    /// Checks the fields against what is promised and committed here.
+    ///
+    /// # Panics
+    /// When one of them does not fit.
+    pub(super) fn invariants(&self, promised: Ballot, committed: Slot) {
+        let Some(ballot) = self.ballot else { return };
+        assert!(ballot == promised, "a primary is followed whose ballot is not the promised one");
+        assert!(self.matched >= committed, "committed what may not be the primary's");
+    }
+}
+
+/// State that the driver was given last, so that it is given only what is new.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Emitted {
+    /// The role, as it was when it last changed.
+    pub(super) role: Role,
+    /// The commit index; the present one after each step.
+    pub(super) committed: Slot,
+    /// The members; the present ones after each step.
+    pub(super) members: Members,
+}
+
+impl Emitted {
+    /// Creates the state of a node whose driver knows the members that the log began with.
+    pub(super) const fn new(members: Members) -> Self {
+        Self { role: Role::Recovering { primary: None }, committed: Slot::NONE, members }
+    }
+}
