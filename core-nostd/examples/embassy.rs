@@ -21,7 +21,7 @@ use embassy_sync::channel::Channel;
 /// Values that the group is to agree on.
 const VALUES: usize = 5;
 
-/// What a node's task waits for.
+/// The events that a node's task waits for.
 enum Event {
     Message(Envelope),
     Time(Instant),

@@ -8,7 +8,7 @@ const THREADS: usize = 3;
 const ROUNDS: usize = 2;
 const LOCK: WaitKey = WaitKey(1);
 
-/// What a thread calls next.
+/// The next call of a thread.
 #[derive(Clone, Copy, PartialEq)]
 enum Step {
     Lock,

@@ -1,5 +1,5 @@
-//! Three nodes in memory agree on values, lose their primary, and go on:
-//! `cargo run -p crane-core --example three_nodes`.
+//! Three nodes in memory agree on values, lose their primary, and continue: `cargo run -p
+//! crane-core --example three_nodes`.
 
 mod driving;
 

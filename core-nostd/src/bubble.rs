@@ -1,4 +1,4 @@
-//! When the primary asks for clock steps that no op brought with it.
+//! Bubbles: clock steps that the primary asks for when no op brings them.
 //!
 //! Every entry carries a grant of its own (a *fused* bubble). A bubble, an entry without ops, is
 //! needed only when a replica is stalled: a thread is runnable, and the script is used up. After an
@@ -45,7 +45,7 @@ pub struct Bubbles {
     stalled_since: Option<Instant>,
 }
 
-/// What the primary sees of its own replica.
+/// The primary's own replica, as the primary sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Sight {
     /// The server has consumed the whole script, and a thread of it is runnable.
@@ -53,14 +53,14 @@ pub struct Sight {
     /// An entry is on its way to the script: proposed and not committed, or committed and not
     /// consumed.
     pub outstanding: bool,
-    /// No client is connected: nobody could send an op.
+    /// No client is connected, so that no op can come.
     pub alone: bool,
 }
 
-/// What is to be done.
+/// The next action of the primary.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ask {
-    /// Nothing, before something changes.
+    /// Do nothing until something changes.
     Nothing,
     /// Look again at this time.
     At(Instant),
@@ -72,13 +72,13 @@ pub enum Ask {
 }
 
 impl Bubbles {
-    /// Bubbles of `nclock` clock steps (not 0), asked for after `wtimeout` without an op.
+    /// Creates bubbles of `nclock` clock steps (not 0), asked for after `wtimeout` without an op.
     pub const fn new(wtimeout: Duration, nclock: u32) -> Self {
         assert!(nclock > 0);
         Self { wtimeout, nclock, growth: 1, op_since_bubble: false, stalled_since: None }
     }
 
-    /// An entry with ops is proposed; gives its grant in clock steps.
+    /// Counts an entry with ops that is proposed, and returns its grant in clock steps.
     pub fn op(&mut self) -> u32 {
         self.op_since_bubble = true;
         self.growth = 1;
@@ -86,8 +86,8 @@ impl Bubbles {
         self.nclock
     }
 
-    /// Looks at the replica. After [`Ask::Now`] the caller proposes, and says `outstanding` until
-    /// the bubble has been consumed.
+    /// Returns what to do about the replica as it is. After [`Ask::Now`] the caller proposes, and
+    /// says `outstanding` until the bubble has been consumed.
     // specs: S8
     pub fn look(&mut self, now: Instant, sight: Sight) -> Ask {
         if !sight.stalled || sight.outstanding {

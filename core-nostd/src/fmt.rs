@@ -1,6 +1,7 @@
 //! Words for people: to the `log` crate, to `defmt`, or nowhere, as the features say.
 //!
-//! They may differ between replicas and decide nothing. What a driver must act on is an effect.
+//! They may differ between replicas and decide nothing. Anything that a driver must act on is an
+//! effect.
 
 /// One line at a level of `log` and `defmt`: `say!(info, "slot {}", slot.0)`. Values are plain
 /// numbers, or wrapped by `shown!`.

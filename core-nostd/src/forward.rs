@@ -1,14 +1,14 @@
 //! The entry rule, on the side of the replica by which a client came in.
 //!
-//! The entry's driver turns what clients do into ops and *keeps* each until it has seen it
-//! committed. PendingOp ops are handed to the primary in their order; to another primary, and after
-//! an election timeout, again from the first one that is kept. Ops carry numbers, offsets and
-//! totals, so that admission recognises one that comes twice, and one that comes after a lost one,
-//! and drops it.
+//! The entry replica's driver turns what clients do into ops, and *keeps* each until it has seen it
+//! committed. Kept ops are forwarded to the primary in their order. When another replica becomes
+//! primary, or nothing is committed for a while, they are forwarded again from the first one that
+//! is kept. Ops carry numbers, offsets and totals, so that admission recognises and drops an op
+//! that comes twice, or after a lost one.
 //!
 //! Because everything older has been seen committed, the first op that is kept of a connection is
-//! where the script stands with that connection. A committed op frees that one or none: an op
-//! behind a lost one did not count, stays, and is handed over again.
+//! the next one that the script needs of it. A committed op frees that one or none: an op behind a
+//! lost one did not count, stays, and is forwarded again.
 //!
 //! The machine knows ops by *tickets*; their bytes stay with the driver.
 
@@ -17,14 +17,14 @@ use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 use crate::wire::Op;
 
-/// After so long without any of the handed-over ops being committed, all are handed over again.
+/// If none of the forwarded ops is committed for this long, all are forwarded again.
 pub const RESEND_AFTER: Duration = Duration::from_millis(1000);
 
-/// Counts kept ops from 0. Not used again within one generation.
+/// The name of a kept op, counted from 0. None is used twice within one generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Ticket(pub u64);
 
-/// No room until something that is kept has been committed.
+/// The error of [`Forwarder::keep`] when there is no room until a kept op has been committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
 
@@ -73,18 +73,18 @@ pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     first: u64,
     /// The ticket that comes next.
     next: u64,
-    /// Tickets below have been handed to the present primary.
+    /// Tickets below have been forwarded to the present primary.
     handed: u64,
     /// Bytes of data of the ops from `first` to `next`.
     bytes: usize,
-    /// When the present wait for a commitment began.
+    /// The time at which the present wait for a commitment began.
     waiting_since: Instant,
 }
 
 /// An op that is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct PendingOp {
-    /// The op, as far as it must be recognised.
+    /// The kind of the op, as far as it must be recognised.
     what: OpKind,
     /// Bytes of its data; 0 unless it is a `Send`.
     bytes: usize,
@@ -160,7 +160,7 @@ impl OpKind {
         }
     }
 
-    /// Whether admission looks at the two in their order.
+    /// Returns whether admission looks at the two in their order.
     fn ordered_with(&self, other: &Self) -> bool {
         let both_connect = matches!((self, other), (Self::Connect { .. }, Self::Connect { .. }));
         both_connect || self.connection() == other.connection()
@@ -168,7 +168,7 @@ impl OpKind {
 }
 
 impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
-    /// Nothing kept yet, for this generation of the entry replica `me`.
+    /// Creates a forwarder without ops, for this generation of the entry replica `me`.
     pub const fn new(me: NodeId, generation: Generation) -> Self {
         assert!(OPS > 0);
         let free = PendingOp { what: OpKind::Retire { generation }, bytes: 0, committed: true };
@@ -209,12 +209,12 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         Ok(ticket)
     }
 
-    /// Whether [`Forwarder::keep`] would refuse.
+    /// Returns whether [`Forwarder::keep`] would refuse.
     pub fn is_full(&self) -> bool {
         self.next - self.first == OPS as u64 || self.bytes >= BYTES
     }
 
-    /// An op has been committed. What it was kept for is freed, if it counted.
+    /// Takes an op that has been committed, and frees the kept op that it is, if it counted.
     // specs: E5
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
         let mine = match op {
@@ -248,7 +248,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.invariants();
     }
 
-    /// The next op to hand to the primary, if there is one that it has not been handed.
+    /// Returns the next op to forward to the primary, if one has not been forwarded to it.
     pub fn next_op(&mut self, now: Instant) -> Option<Ticket> {
         while self.handed < self.next {
             let ticket = Ticket(self.handed);
@@ -263,7 +263,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         None
     }
 
-    /// Another replica has become primary, or the way to it is new: everything goes to it again.
+    /// Has all kept ops forwarded again: another replica has become primary, or the link to it is
+    /// new.
     // specs: E6
     pub fn start_over(&mut self, now: Instant) {
         if !broken(Mutant::HandedOnce) {
@@ -272,13 +273,13 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.waiting_since = now;
     }
 
-    /// When to call [`Forwarder::wake`], if anything is waited for.
+    /// Returns when to call [`Forwarder::wake`], if forwarded ops are not committed yet.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         (self.handed > self.first).then_some(self.waiting_since + RESEND_AFTER)
     }
 
-    /// Time has passed. Says whether everything is to be handed over again.
+    /// Takes the time, and returns whether all kept ops are to be forwarded again.
     // specs: E6
     pub fn wake(&mut self, now: Instant) -> bool {
         let due = self.deadline().is_some_and(|deadline| now >= deadline);
@@ -288,17 +289,17 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         due
     }
 
-    /// Tickets below this one are not needed any more.
+    /// Returns the first ticket whose bytes are still needed.
     pub fn first(&self) -> Ticket {
         Ticket(self.first)
     }
 
-    /// The entry replica's generation.
+    /// Returns the entry replica's generation.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// Whether nothing is kept.
+    /// Returns whether no op is kept.
     pub fn is_empty(&self) -> bool {
         self.first == self.next
     }

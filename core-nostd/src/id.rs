@@ -28,7 +28,7 @@ impl From<NodeId> for u8 {
 }
 
 impl NodeId {
-    /// The node with this number, if it is one that a group can have (1 to [`NODES_MAX`]).
+    /// Returns the node with this number, if a group can have it (1 to [`NODES_MAX`]).
     pub const fn new(number: u8) -> Option<Self> {
         match NonZeroU8::new(number) {
             Some(number) if number.get() as usize <= NODES_MAX => Some(Self(number)),
@@ -53,7 +53,7 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// Position in the log, from 1 and without gaps once committed. 0 stands for "none yet".
+/// Position in the log, from 1 and without gaps once committed. 0 means "none yet".
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -77,8 +77,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Which life of an entry replica a connection came in by: grows whenever its daemon starts, and
-/// whenever the group has given its connections up.
+/// The life of an entry replica by which a connection came in: grows whenever its daemon starts,
+/// and whenever the group has given its connections up.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -91,9 +91,9 @@ pub struct Generation(pub u64);
 pub struct ConnId {
     /// The replica by which the connection came in.
     pub entry: NodeId,
-    /// That replica's generation at the time.
+    /// The generation of that replica at the time.
     pub generation: Generation,
-    /// Which of its connections, from 1.
+    /// The connection's number within the generation, from 1.
     pub number: u64,
 }
 

@@ -163,7 +163,7 @@ impl IndexList {
     }
 }
 
-/// Returns the place that a number names, unless it stands for none.
+/// Returns the place that a number names, unless it means none.
 const fn index(number: u16) -> Option<u16> {
     if number < UNLINKED { Some(number) } else { None }
 }

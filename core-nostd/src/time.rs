@@ -22,17 +22,17 @@ impl Instant {
     /// The moment that the driver counts from.
     pub const START: Self = Self(0);
 
-    /// So many microseconds after [`Instant::START`].
+    /// Creates the instant this many microseconds after [`Instant::START`].
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since [`Instant::START`].
+    /// Returns the microseconds since [`Instant::START`].
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// How long it is since `earlier`; nothing if that is still to come.
+    /// Returns the time since `earlier`; zero if that is still to come.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
@@ -42,12 +42,12 @@ impl Duration {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
-    /// So many microseconds.
+    /// Creates a span of this many microseconds.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// So many milliseconds.
+    /// Creates a span of this many milliseconds.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis * 1000)
     }
@@ -57,7 +57,7 @@ impl Duration {
         self.0
     }
 
-    /// This span `factor` times.
+    /// Returns this span `factor` times.
     pub const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
     }

@@ -1,16 +1,17 @@
-//! The primary's clock, as entries are stamped with it.
+//! The primary's clock, from which entries get their timestamps.
 //!
-//! Timestamps grow from entry to entry, also from one primary to the next, whatever the clocks of
-//! their hosts say: a replica goes on from the highest timestamp that it has seen in any entry. So
-//! the driver shows every timestamp that gets into its log, and those that are in it at the start,
-//! committed or not; a log that was cut is replaced by the agreed time of the checkpoint.
+//! Timestamps grow from entry to entry, also from one primary to the next, even if the clocks of
+//! their hosts differ: a replica continues from the highest timestamp that it has seen in any
+//! entry. So the driver shows it every timestamp that enters the log, and at the start those that
+//! are in it, committed or not. For a log whose front was cut it shows the agreed time of the
+//! checkpoint instead.
 //!
 //! Time is an argument here, too: `local` is in nanoseconds of a clock that the driver chooses and
-//! that is not set while it runs; `host` is what the host takes for the time since the Unix epoch.
+//! that is not set while it runs; `host` is the time since the Unix epoch by the host's clock.
 
 use crate::mutants::{Mutant, broken};
 
-/// What one replica would timestamp entries with, in nanoseconds since the Unix epoch.
+/// The source of one replica's timestamps, in nanoseconds since the Unix epoch.
 ///
 /// Theorem: every timestamp is above all timestamps before it, made here or seen (64 bits last
 /// until 2554).
@@ -35,17 +36,17 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// Begins with the time that the host tells.
+    /// Creates a clock that begins with the host's time.
     pub const fn new(local: u64, host: u64) -> Self {
         Self { base: host, at: local, last: 0 }
     }
 
-    /// The time now.
+    /// Returns the present time.
     pub const fn now(&self, local: u64) -> u64 {
         self.base.saturating_add(local.saturating_sub(self.at))
     }
 
-    /// An entry has this timestamp: time goes on from there if it is ahead.
+    /// Takes the timestamp of an entry: time continues from there if that is ahead.
     // specs: S9
     pub fn saw(&mut self, local: u64, timestamp: u64) {
         if broken(Mutant::StampsUnseen) {
@@ -57,14 +58,14 @@ impl Timestamps {
         }
     }
 
-    /// This replica has become primary: the host's clock counts again if it is ahead.
+    /// Takes the host's time if it is ahead, because this replica has become primary.
     pub fn consult_host(&mut self, local: u64, host: u64) {
         if host > self.now(local) {
             (self.base, self.at) = (host, local);
         }
     }
 
-    /// The next entry's timestamp.
+    /// Returns the next entry's timestamp.
     // specs: S9
     pub fn timestamp(&mut self, local: u64) -> u64 {
         self.last = self.now(local).max(self.last.saturating_add(1));

@@ -1,4 +1,4 @@
-//! What becomes of a candidate, and of a primary that is left alone.
+//! Ends of a candidacy, and of a primary that is left alone.
 //!
 //! A candidacy that the group has passed by was found by the model in `specs/agreement.pml`: a
 //! candidate's promises, sent before another ballot's election and late on their way, are a

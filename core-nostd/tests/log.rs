@@ -1,4 +1,4 @@
-//! With the feature `log`, the core speaks to whatever logger the program has set.
+//! With the feature `log`, the core writes to the logger that the program has set.
 
 use std::sync::Mutex;
 

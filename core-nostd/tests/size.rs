@@ -1,5 +1,5 @@
-//! What the machines take, pinned: who makes one larger says so here. All of it is in their own
-//! size, because none of them allocates.
+//! Sizes of the machines, pinned: a change that makes one larger gives its reason here. A machine's
+//! own size is all that it takes, because none allocates.
 
 use std::mem::size_of;
 

@@ -65,7 +65,7 @@ impl Witness {
         self.carry_out(out);
     }
 
-    /// What is written is durable at once.
+    /// Writes are durable at once.
     fn carry_out(&mut self, out: Effects) {
         let before = self.written;
         for effect in &out {

@@ -1,6 +1,5 @@
-//! What every driver of a node does, for the examples: it steps the machine, carries its effects
-//! out, and keeps the log. Memory counts as durable here; a real driver confirms a write when the
-//! disk has it.
+//! The driver of a node, for the examples: it steps the machine, carries its effects out, and keeps
+//! the log. Memory counts as durable here; a real driver confirms a write when the disk has it.
 
 use crane_core::id::NodeId;
 use crane_core::paxos::{
@@ -68,7 +67,7 @@ impl Member {
         committed.filter_map(|entry| entry.content.payload()).map(|value| value.digest).collect()
     }
 
-    /// Tells the node of something that happened, and returns what is to be sent.
+    /// Gives the node an input, and returns what is to be sent.
     pub(crate) fn step(&mut self, now: Instant, input: Input<'_>) -> Vec<Envelope> {
         let mut out = Effects::new();
         self.node.step(now, input, &mut out);

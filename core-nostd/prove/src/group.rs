@@ -69,7 +69,7 @@ impl Group {
         Self { now, members, messages: [None; MESSAGES], sent: 0, arrived: 0, longest: 0 }
     }
 
-    /// Proposes at whatever node is primary, now one payload, now several at once, until so many
+    /// Proposes at the node that is primary, now one payload, now several at once, until so many
     /// entries are committed there. Says which.
     pub fn lead_until_committed(&mut self, entries: u64) -> usize {
         for _ in 0..1_000_000 {
@@ -119,7 +119,7 @@ impl Group {
         member.admitted = Slot::NONE;
     }
 
-    /// Waits until every node has committed so many entries.
+    /// Waits until every node has committed this many entries.
     pub fn settle(&mut self, entries: u64) {
         for _ in 0..100_000 {
             if self.members.iter().all(|at| at.runs && at.admitted == Slot(entries)) {

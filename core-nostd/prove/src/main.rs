@@ -1,6 +1,6 @@
 //! Proves that the core needs neither std, nor libc, nor an allocator: three nodes in memory elect
-//! a primary, commit 1000 entries, lose the primary, and go on. Each runs an execution that admits
-//! what was committed; in the end all agree.
+//! a primary, commit 1000 entries, lose the primary, and continue. Each runs an execution that
+//! admits what was committed; in the end all agree.
 #![no_std]
 #![no_main]
 

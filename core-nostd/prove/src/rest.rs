@@ -1,5 +1,5 @@
-//! What the group does not need, so that all of the core is in the program: handing ops over,
-//! bubbles, timestamps, threads that wait, connections, changes of members.
+//! The parts of the core that the group does not need, so that all of it is in the program:
+//! forwarding ops, bubbles, timestamps, threads that wait, connections, changes of members.
 
 use crane_core::bubble::{Ask, Bubbles, Sight};
 use crane_core::execution::Execution;

@@ -1,4 +1,4 @@
-//! The acceptor: what is promised, what is accepted, and what may be said of it when it is durable.
+//! The acceptor: promises, acceptances, and answers once these are durable.
 
 use crate::id::{NodeId, Slot};
 use crate::mutants::{Mutant, broken};
@@ -9,7 +9,7 @@ use super::state::Following;
 use super::{Ballot, Effects, Entry, Message, Node, Reason, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Phase 1b. The answer waits until the promise is durable.
+    /// Handles phase 1b. The answer waits until the promise is durable.
     // specs: P2
     pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         if !ballot.belongs_to(from) || !self.voting.status.is_voter() {
@@ -44,13 +44,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Whether a primary's message counts, and whom this node follows from now on.
+    /// Returns whether a primary's message counts; if so, this node follows that primary from now
+    /// on.
     // specs: P2
     fn follow(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
         if !ballot.belongs_to(from) {
             return false;
         }
-        // What is followed has been promised, and nothing else since.
+        // The ballot that is followed was promised, and no other one since.
         if self.following.ballot == Some(ballot) {
             self.timer.restart(self.now);
             return true;
@@ -71,8 +72,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.answer_due = false;
         self.role_state = RoleState::Backup;
         self.timer.attempts = 0;
-        // A log that was accepted under this ballot is the primary's, so far. Of another one, only
-        // what is committed is certain to be in the primary's.
+        // A log that was accepted under this ballot is the beginning of the primary's. Of another
+        // log, only the committed part is certain to be in the primary's.
         let own = self.acceptor.accepted == ballot;
         let matched = if own { self.acceptor.log.last() } else { self.acceptor.committed };
         self.following = Following::primary(ballot, matched);
@@ -82,7 +83,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// Phase 2b for a range of entries.
+    /// Handles phase 2b for a range of entries.
     // specs: P4
     pub(super) fn on_accept(
         &mut self,
@@ -108,7 +109,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.advance(seen, out);
     }
 
-    /// Accepts entries of the primary that is followed; below them the log here is its log.
+    /// Accepts entries of the primary that is followed; below them the log here equals that
+    /// primary's.
     // specs: P4
     fn accept_range(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
         let decided = (self.acceptor.committed.0 + 1).saturating_sub(first.0);
@@ -133,7 +135,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// The primary is there, and tells where its log ends.
+    /// Takes a heartbeat, which says where the primary's log ends, and answers it.
     pub(super) fn on_heartbeat(
         &mut self,
         from: NodeId,
@@ -153,7 +155,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acknowledge(beat, out);
     }
 
-    /// The primary's commit index has changed.
+    /// Takes the primary's new commit index.
     // specs: P10
     pub(super) fn on_commit(
         &mut self,
@@ -167,7 +169,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// What follows when more of the log here is known to be the primary's.
+    /// Adopts, commits and acknowledges what more of the log here is known to be the primary's.
     // specs: P10
     #[inline]
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
@@ -181,13 +183,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acknowledge(0, out);
     }
 
-    /// Takes the log for the primary's as a whole, as soon as all is here that it took over.
+    /// Accepts the log as a whole under the primary's ballot, once everything that the primary took
+    /// over is here.
     // specs: P8
     fn adopt(&mut self, PrimarySeen { ballot, start, .. }: PrimarySeen, out: &mut Effects) {
         if self.acceptor.accepted >= ballot || self.following.matched < start {
             return;
         }
-        // There is no entry of this ballot here yet, so what goes beyond is not the primary's.
+        // No entry of this ballot is here yet, so the rest is not the primary's.
         let up_to = if broken(Mutant::TailKept) {
             self.acceptor.log.last()
         } else {
@@ -199,7 +202,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.accept_under(ballot, up_to, out);
     }
 
-    /// Tells the primary what is durable here: when that has grown, and with each heartbeat.
+    /// Acknowledges to the primary what is durable here: when that has grown, and with each
+    /// heartbeat.
     // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
         let Some(ballot) = self.following.ballot else { return };
@@ -223,7 +227,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Entries that are known to be chosen: whoever says so, whatever else is in the log.
+    /// Takes entries that are known to be chosen, from any node, and in place of any other entries.
     // specs: P10
     pub(super) fn on_chosen(&mut self, range: SlotRange, entries: &[Entry], out: &mut Effects) {
         let news =
@@ -257,7 +261,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Writes have become durable: what waited for them may be said.
+    /// Takes a report of durable writes, and sends the answers that waited for them.
     // specs: P3
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
         assert!(up_to <= self.acceptor.written, "durable before it was written");

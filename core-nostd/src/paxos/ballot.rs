@@ -9,15 +9,15 @@ use crate::id::NodeId;
 /// A totally ordered right to propose, held by one node only.
 ///
 /// A node never uses one ballot for two candidacies: it writes its own promise down before it asks
-/// others for theirs, and goes on from there after a restart.
+/// others for theirs, and continues from there after a restart.
 ///
 /// Rounds are compared first, then nodes. Both are in one word, because everything is compared by
-/// it: the node in the lowest byte, 0 for nobody.
+/// it: the node in the lowest byte, 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "BallotParts", into = "BallotParts")]
 pub struct Ballot(u64);
 
-/// As it is written down.
+/// A ballot as it is encoded.
 #[derive(Serialize, Deserialize)]
 struct BallotParts {
     /// At most [`Ballot::ROUND_MAX`].
@@ -48,10 +48,10 @@ impl Ballot {
     /// Below every node's ballot: nothing was ever promised or accepted.
     pub const ZERO: Self = Self(0);
 
-    /// The last round. Nobody reaches it by counting.
+    /// The last round. No node reaches it by counting.
     pub const ROUND_MAX: u64 = u64::MAX >> 8;
 
-    /// The ballot of a node in a round, which is at most [`ROUND_MAX`](Self::ROUND_MAX).
+    /// Returns the ballot of a node in a round, which is at most [`ROUND_MAX`](Self::ROUND_MAX).
     pub const fn new(round: u64, node: Option<NodeId>) -> Self {
         assert!(round <= Self::ROUND_MAX, "no ballot has so high a round");
         let node = match node {
@@ -61,26 +61,26 @@ impl Ballot {
         Self(round << 8 | node as u64)
     }
 
-    /// Compared first.
+    /// Returns the round, which is compared first.
     pub const fn round(self) -> u64 {
         self.0 >> 8
     }
 
-    /// Whose ballot it is; nobody's before the first. Decides between equal rounds.
+    /// Returns the node that may propose under it; none for [`Ballot::ZERO`]. It decides between
+    /// equal rounds.
     pub const fn node(self) -> Option<NodeId> {
         NodeId::new(self.0 as u8)
     }
 
-    /// The lowest ballot of `node` above this one. There is none above the last round, which nobody
-    /// reaches by counting, but which somebody may claim: then it is one of that round, perhaps
-    /// below.
+    /// Returns the lowest ballot of `node` above this one. Above the last round, which only a
+    /// forged ballot reaches, none is left: then it returns one of that round, perhaps below.
     // specs: P1
     pub const fn next_of(self, node: NodeId) -> Self {
         let next = self.round() + 1;
         Self::new(if next > Self::ROUND_MAX { Self::ROUND_MAX } else { next }, Some(node))
     }
 
-    /// Whether `node` may propose under it.
+    /// Returns whether `node` may propose under it.
     pub const fn belongs_to(self, node: NodeId) -> bool {
         self.0 as u8 == node.number()
     }

@@ -1,4 +1,4 @@
-//! Election: when a node starts one, whom it asks, and how it completes its log.
+//! Election: when a node starts one, which nodes it asks, and how it completes its log.
 //!
 //! ```text
 //! Backup ── election timeout, closed link ──▶ PreCandidate: asks for pre-votes
@@ -31,7 +31,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// No primary was heard for too long, or the last pre-vote came to nothing.
+    /// Asks for pre-votes: no primary was heard for too long, or the last pre-vote failed.
     pub(super) fn on_election_timeout(&mut self, out: &mut Effects) {
         if self.following.ballot.take().is_some() {
             self.why = Reason::Silence;
@@ -109,7 +109,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// The primary wants this node in its place.
+    /// Starts an election because the primary asks this node to take over.
     pub(super) fn on_take_over(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         if ballot.belongs_to(from)
             && self.following.ballot == Some(ballot)
@@ -120,8 +120,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Becomes a candidate. It asks the others when its own promise is durable: so it never uses a
-    /// ballot twice.
+    /// Becomes a candidate. It asks the others once its own promise is durable, so that it never
+    /// uses a ballot twice.
     fn start_election(&mut self, ballot: Ballot, out: &mut Effects) {
         if ballot <= self.acceptor.promised {
             return self.start_election_later();
@@ -134,7 +134,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.emit_role(self.why, out);
     }
 
-    /// Phase 1a, as soon as the own promise is durable.
+    /// Begins phase 1a, as soon as this node's own promise is durable.
     // specs: P1
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
@@ -179,15 +179,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Looks whether a quorum has promised, and what the best of its logs has more than this one.
+    /// Checks whether a quorum has promised, and fetches what the highest of its logs has more than
+    /// this one.
     ///
-    /// Whether it is a quorum, and which promises count, is read from the log here. Fetching may
-    /// change that (other members, an epoch that has ended): so it is looked at again afterwards.
+    /// The log here decides who votes and which promises count. Fetching may change it (other
+    /// members, an epoch that has ended), so all is weighed again afterwards.
     // specs: P6, P7, R4
     pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let (me, log) = (self.config.me, &self.acceptor.log);
-        // What ends with something committed here need not be fetched: the next log is looked for.
+        // A log that ends with something committed here need not be fetched: the next one is
+        // considered.
         while let Some((donor, target)) = highest_promise(candidacy, me, log.end()) {
             if target == candidacy.taken {
                 return self.become_primary(out);
@@ -198,8 +200,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
             let got = self.acceptor.committed;
             if got < target.slot {
-                // Of what is here the last entry is asked for once more: its coming says that all
-                // below it agrees.
+                // The last entry that is here is asked for again: if it comes, all below it agrees.
                 let from = log.last().min(target.slot).max(got.next());
                 candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
                 let ballot = candidacy.ballot;
@@ -210,7 +211,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Something of the candidacy is late: it was lost, or a quorum is out of reach.
+    /// Repeats what has not been answered, or gives the candidacy up: a quorum is out of reach.
     pub(super) fn on_candidate_waiting(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         if self.now >= candidacy.give_up_at {
@@ -241,8 +242,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 self.start_election_later();
                 self.step_down(Reason::HigherBallot, out);
             }
-            // Somebody has promised more than this primary has. If the others still follow it, they
-            // let it stand again.
+            // Another node has promised a higher ballot than this primary's. If the others still
+            // follow this primary, they will elect it again.
             RoleState::Primary(Leadership { ballot, .. })
                 if asked == ballot && promised > ballot =>
             {
@@ -267,10 +268,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return self.step_down(Reason::Removed, out);
         }
         let start = taken.slot;
-        // What was chosen under a lower ballot is in the log that was taken over. If more has been
-        // learnt since, or something else in place of it, another primary has got ahead of this
-        // one. So it has if what was fetched is to be cut off again: that it is to be written
-        // stands among the effects already.
+        // Every entry that was chosen under a lower ballot is in the log that was taken over. If
+        // more has been learnt since, or something else in its place, another primary has got ahead
+        // of this one. The same holds if fetched entries would have to be cut off again: their
+        // write is among the effects already.
         let appended = out.iter().any(|effect| match effect {
             Effect::Append { range, .. } => range.last() > start,
             _ => false,

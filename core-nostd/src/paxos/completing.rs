@@ -1,4 +1,4 @@
-//! Entries that a node asked for: a candidate completes its log, a learner catches up.
+//! Entries that a node has asked for: a candidate completes its log, and a learner catches up.
 
 use crate::id::{NodeId, Slot};
 
@@ -31,7 +31,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Says whether the log here is the donor's up to this entry.
+    /// Takes one entry, and returns whether the log here is the donor's up to it.
     // specs: P4
     pub(super) fn on_copy(
         &mut self,
@@ -64,8 +64,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// After a range has come: asks for the next range, or goes on to what the entries were for.
-    /// Once for all of them: what is between is here already.
+    /// Asks for the next range after one has come, or does what the entries were for. It asks once
+    /// for the whole range: what is in between is here already.
     pub(super) fn go_on_fetching(&mut self, come: SlotRange, out: &mut Effects) {
         if let Some((node, from)) = self.learning
             && come.first.0 < from.0 + FETCH_SLOTS

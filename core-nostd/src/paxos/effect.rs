@@ -1,4 +1,4 @@
-//! What goes into a node and what comes out of it.
+//! Inputs and effects of a node.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,16 +15,17 @@ pub const EFFECTS_MAX: usize = EFFECTS_RESERVED + 34;
 /// Effects that the handlers themselves can have, beside entries that are sent.
 pub(super) const EFFECTS_RESERVED: usize = 3 * (NODES_MAX - 1) + 8;
 
-/// Where a step puts its effects. The caller gives it empty and carries them out in their order.
+/// The place for a step's effects. The caller gives it empty, and carries them out in their order.
 pub type Effects = heapless::Vec<Effect, EFFECTS_MAX>;
 
-/// Counts a node's writes from 1, without gaps. A number is not used again before a restart.
+/// The number of a node's write, from 1 and without gaps. No number is used twice between two
+/// starts.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 pub struct WriteNumber(pub u64);
 
-/// What happens to a node.
+/// An event that a node must know of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Input<'a> {
     /// Time has passed; due after [`deadline`](super::Node::deadline), harmless at any time.
@@ -37,15 +38,15 @@ pub enum Input<'a> {
         from: NodeId,
         /// The message.
         message: &'a Message,
-        /// The entries of its range. If they are not as many, the message does not count.
+        /// The entries of its range. If their number differs, the message is ignored.
         entries: &'a [Entry],
     },
-    /// The link to a member has come up (again): what was on the way before is lost.
+    /// The link to a member has come up (again): messages on their way before are lost.
     LinkUp {
         /// The member.
         node: NodeId,
     },
-    /// The link to a member is closed: its daemon, its host or the way to it is gone.
+    /// The link to a member is closed: its daemon, its host or the network has failed.
     LinkDown {
         /// The member.
         node: NodeId,
@@ -57,8 +58,9 @@ pub enum Input<'a> {
     },
 }
 
-/// What a node wants done. Nothing that depends on a write comes before [`Input::Durable`] has told
-/// of it, so the driver may carry out all effects at once, and in parallel.
+/// An action that a node asks of its driver. An effect that depends on a write is not emitted
+/// before [`Input::Durable`] reports that write, so the driver may carry out all effects at once,
+/// and in parallel.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
     /// Send a message; if it names a range, with these entries of the log, as it is when this
@@ -70,7 +72,7 @@ pub enum Effect {
         /// The message.
         message: Message,
     },
-    /// Append a record to stable storage, in the order of the numbers, and say so by
+    /// Append a record to stable storage, in the order of the numbers, and report it by
     /// [`Input::Durable`].
     Write {
         /// Its number.
@@ -79,12 +81,11 @@ pub enum Effect {
         record: Record,
     },
     /// Append entries in the same way: [`Node::records`](super::Node::records) gives the record of
-    /// each. Their payloads are those that were handed in together with the input that this step
-    /// answers.
+    /// each. Their payloads are those that came with the input of this step.
     Append {
         /// The number of the first record; the others follow.
         number: WriteNumber,
-        /// Where the entries stand.
+        /// The slots of the entries.
         range: SlotRange,
     },
     /// All slots up to this one are committed. Their entries have been written here (or are being).
@@ -93,9 +94,9 @@ pub enum Effect {
         up_to: Slot,
     },
     /// Read these slots from the log, and send them to the member as [`Message::Chosen`], in
-    /// ranges, in their order. They are committed. If the log here does not reach back so far, the
-    /// member needs a state transfer: a checkpoint with its [`SnapshotMeta`](super::SnapshotMeta),
-    /// from which that node is restored. If there is none, do nothing.
+    /// ranges, in their order. They are committed. If the log here begins later, the member needs a
+    /// state transfer: a checkpoint with its [`SnapshotMeta`](super::SnapshotMeta), from which that
+    /// node is restored. If there is none, do nothing.
     ServeCatchUp {
         /// The receiver.
         to: NodeId,
@@ -108,10 +109,11 @@ pub enum Effect {
     Role {
         /// The role now.
         role: Role,
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// The members, or their parts, have changed in the log here (not yet committed, maybe).
+    /// The members, or their parts, have changed in the log here; the change may not be committed
+    /// yet.
     Members {
         /// The members now.
         members: Members,
@@ -121,7 +123,7 @@ pub enum Effect {
 /// Slots that one [`Effect::ServeCatchUp`] asks for.
 pub const CATCH_UP_SLOTS_MAX: u64 = 64;
 
-/// What must survive a crash.
+/// A record that must survive a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Record {
     /// The highest ballot promised.
@@ -132,7 +134,7 @@ pub enum Record {
     /// An entry in a slot, kept with its payload. If the slot, or later ones, are written already,
     /// they are no longer part of the log: this one takes its place and is the last.
     Accept {
-        /// Where it stands: at most one after the last.
+        /// The slot: at most one after the last.
         slot: Slot,
         /// The entry. Its ballot is promised as well, and the log accepted under it.
         entry: Entry,
@@ -145,6 +147,6 @@ pub enum Record {
         /// The last slot of the log from now on.
         up_to: Slot,
     },
-    /// Whether the node may vote.
+    /// The node's right to vote.
     VotingStatus(VotingStatus),
 }

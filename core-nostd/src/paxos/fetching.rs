@@ -1,16 +1,16 @@
-//! Ranges of another node's log: asked for by a candidate that completes its own, or by one that
-//! learns of a higher commit index; and how they are answered.
+//! Questions for ranges of another node's log, by a candidate or by a node that learns of a higher
+//! commit index, and the answers to them.
 
 use crate::id::{NodeId, Slot};
 
 use super::node::{push, send};
 use super::{Ballot, Effect, Effects, Message, Node};
 
-/// Slots that one [`Message::Fetch`] asks for.
+/// The number of slots that one [`Message::Fetch`] asks for.
 pub(super) const FETCH_SLOTS: u64 = 32;
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Asks a node that knows more to be committed. It need not be, or reach, the primary.
+    /// Asks a node that has a higher commit index. It need not be, or reach, the primary.
     pub(super) fn learn_from(&mut self, node: NodeId, out: &mut Effects) {
         let from = self.acceptor.committed.next();
         self.learning = Some((node, from));

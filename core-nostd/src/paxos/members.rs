@@ -1,4 +1,4 @@
-//! Who votes, and what a quorum is.
+//! Members of a group, and quorums of its voters.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::limits::NODES_MAX;
 #[serde(try_from = "u8", into = "u8")]
 pub struct NodeSet(u8);
 
-/// The bits that stand for nodes.
+/// The bits that name nodes.
 const ALL: u8 = ((1u16 << NODES_MAX) - 1) as u8;
 const _: () = assert!(NODES_MAX <= 7, "a set of nodes is kept in the bits of one byte");
 
@@ -18,53 +18,53 @@ impl NodeSet {
     /// No node.
     pub const EMPTY: Self = Self(0);
 
-    /// The nodes 1 to `count`.
+    /// Returns the set of the nodes 1 to `count`.
     pub const fn first(count: usize) -> Self {
         assert!(count <= NODES_MAX);
         Self(((1u16 << count) - 1) as u8)
     }
 
-    /// Whether `node` is in the set.
+    /// Returns whether `node` is in the set.
     pub const fn contains(self, node: NodeId) -> bool {
         self.0 & (1 << node.index()) != 0
     }
 
-    /// The set with `node` in it.
+    /// Returns the set with `node` in it.
     pub const fn with(self, node: NodeId) -> Self {
         Self(self.0 | (1 << node.index()))
     }
 
-    /// The set without `node`.
+    /// Returns the set without `node`.
     pub const fn without(self, node: NodeId) -> Self {
         Self(self.0 & !(1 << node.index()))
     }
 
-    /// The nodes that are in either.
+    /// Returns the nodes that are in either.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// The nodes that are in both.
+    /// Returns the nodes that are in both.
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// The nodes that are in this set and not in the other.
+    /// Returns the nodes that are in this set and not in the other.
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// How many nodes are in the set.
+    /// Returns how many nodes are in the set.
     pub const fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
-    /// Whether no node is in the set.
+    /// Returns whether no node is in the set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The nodes, by rising number.
+    /// Returns the nodes, by rising number.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
         let mut left = self.0;
         core::iter::from_fn(move || {
@@ -96,20 +96,20 @@ impl From<NodeSet> for u8 {
     }
 }
 
-/// Who belongs to the group, as the log says it.
+/// The members of the group, as the log has them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Members {
-    /// Those whose promises and acknowledgements count, at least one.
+    /// The nodes whose promises and acknowledgements count, at least one.
     pub voters: NodeSet,
-    /// Those that get the log and do not count (yet). No voter is one.
+    /// The nodes that get the log, and whose votes do not count (yet). No voter is a learner.
     pub learners: NodeSet,
-    /// Those voters that keep the log and range no server. They stand for election only when nobody
-    /// else does, and hand the role over as soon as they can.
+    /// The voters that keep the log and run no server. A witness starts an election only when no
+    /// other node does, and transfers the leadership as soon as it can.
     pub witnesses: NodeSet,
 }
 
 impl Members {
-    /// A group of the nodes 1 to `count`, all of them voters with a server.
+    /// Returns a group of the nodes 1 to `count`, all of them voters with a server.
     ///
     /// # Panics
     /// When `count` is not from 1 to [`NODES_MAX`]: the caller has checked its configuration.
@@ -118,23 +118,23 @@ impl Members {
         Self { voters: NodeSet::first(count), learners: NodeSet::EMPTY, witnesses: NodeSet::EMPTY }
     }
 
-    /// All nodes that get the log.
+    /// Returns all nodes that get the log.
     pub const fn all(&self) -> NodeSet {
         self.voters.union(self.learners)
     }
 
-    /// How many voters a quorum has: any two quorums share a voter.
+    /// Returns how many voters a quorum has: any two quorums share a voter.
     pub const fn quorum(&self) -> usize {
         self.voters.len() / 2 + 1
     }
 
-    /// Whether the voters among `nodes` are a quorum.
+    /// Returns whether the voters among `nodes` are a quorum.
     // specs: P6
     pub const fn is_quorum(&self, nodes: NodeSet) -> bool {
         self.voters.intersection(nodes).len() >= self.quorum()
     }
 
-    /// Whether the sets fit together.
+    /// Returns whether the sets fit together.
     pub const fn is_sound(&self) -> bool {
         !self.voters.is_empty()
             && self.voters.intersection(self.learners).is_empty()

@@ -1,4 +1,4 @@
-//! What nodes say to each other.
+//! Messages between nodes.
 
 use serde::{Deserialize, Serialize};
 
@@ -38,49 +38,52 @@ pub struct LogEnd {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// From a node that may not vote yet: who are you, and may I?
+    /// The question of a node that may not vote yet for the receiver's status, and for its own
+    /// epoch.
     Hello {
-        /// Comes back in the answer.
+        /// A number that comes back in the answer.
         nonce: u64,
         /// The sender's voting status.
         voting: VotingStatus,
-        /// As far as it knows, the log names this epoch of it. A request that is late, from an
-        /// epoch which has ended, does not fit any more.
+        /// The epoch of the sender that the log names, as far as it knows: so a late request, from
+        /// an epoch that has ended, does not fit any more.
         named: StorageEpoch,
     },
     /// The answer to [`Message::Hello`].
     HelloBack {
-        /// From the question.
+        /// The one of the question.
         nonce: u64,
         /// The answering node's voting status.
         voting: VotingStatus,
         /// The epoch of the asking node that the log names.
         named: StorageEpoch,
     },
-    /// Would you promise this ballot, if I asked? Changes nothing (the pre-vote).
+    /// The question whether the receiver would promise this ballot. It changes nothing (the
+    /// pre-vote).
     PreVote {
-        /// The one that the sender would use.
+        /// The ballot that the sender would use.
         ballot: Ballot,
     },
     /// The answer to [`Message::PreVote`].
     PreVoteReply {
-        /// From the question.
+        /// The one of the question.
         ballot: Ballot,
-        /// Whether it would.
+        /// Whether the node would promise the ballot.
         granted: bool,
         /// The highest ballot it has promised.
         promised: Ballot,
         /// Its commit index.
         committed: Slot,
     },
-    /// Phase 1a: promise to accept nothing below this ballot, and say what you have.
+    /// Phase 1a: the receiver is to promise to accept nothing below this ballot, and to describe
+    /// its log.
     Prepare {
         /// The candidate's.
         ballot: Ballot,
     },
-    /// Phase 1b.
+    /// Phase 1b: the promise.
     Promised {
-        /// From the question.
+        /// The one of the question.
         ballot: Ballot,
         /// The epoch that promises.
         epoch: StorageEpoch,
@@ -89,16 +92,16 @@ pub enum Message {
         /// The commit index here.
         committed: Slot,
     },
-    /// Another ballot has been promised; what was asked under `ballot` is refused.
+    /// A refusal of what was asked under `ballot`: a higher one has been promised.
     Refused {
-        /// From the question.
+        /// The one of the question.
         ballot: Ballot,
-        /// The higher one.
+        /// The higher ballot.
         promised: Ballot,
     },
-    /// Send me a range of your log, with payloads.
+    /// The question for a range of the receiver's log, with payloads.
     Fetch {
-        /// A candidate's, which then gets undecided entries too. Zero for a learner's question.
+        /// The candidate's, which then gets undecided entries too; zero for a learner's question.
         ballot: Ballot,
         /// The asking node's commit index: the range starts after it at the earliest.
         committed: Slot,
@@ -111,21 +114,21 @@ pub enum Message {
     Copy {
         /// The candidate's.
         ballot: Ballot,
-        /// Where they stand. They come with the message.
+        /// Their slots. The entries come with the message.
         range: SlotRange,
         /// Ballot of the entry in the slot before, as in [`Message::Accept`].
         before: Ballot,
     },
     /// Entries that are known to be chosen, with all before them.
     Chosen {
-        /// Where they stand. They come with the message.
+        /// Their slots. The entries come with the message.
         range: SlotRange,
     },
     /// Phase 2a, for a range of slots.
     Accept {
         /// The primary's.
         ballot: Ballot,
-        /// Where the entries stand. They come with the message.
+        /// The slots of the entries, which come with the message.
         range: SlotRange,
         /// Ballot of the entry in the slot before: a log that has this one agrees up to there.
         before: Ballot,
@@ -134,7 +137,8 @@ pub enum Message {
         /// The last slot that the primary took over when it was elected.
         start: Slot,
     },
-    /// Phase 2b, for all slots up to one: the log here is durable, and the primary's, so far.
+    /// Phase 2b, for all slots up to one: up to there the sender's log is durable, and equal to the
+    /// primary's.
     Accepted {
         /// The primary's.
         ballot: Ballot,
@@ -142,20 +146,20 @@ pub enum Message {
         up_to: Slot,
         /// The same, durable or not.
         received: Slot,
-        /// The epoch that votes for these slots under this ballot. None if it may not, or has not
-        /// all that the primary took over yet.
+        /// The epoch that votes for these slots under this ballot; none if the sender may not vote,
+        /// or lacks some of what the primary took over.
         epoch: Option<StorageEpoch>,
-        /// From the heartbeat that is answered, else 0.
+        /// The number of the heartbeat that is answered, else 0.
         beat: u64,
     },
-    /// The primary's commit index, as soon as it changes.
+    /// The primary's commit index, sent as soon as it changes.
     Commit {
         /// The primary's.
         ballot: Ballot,
         /// The primary's commit index.
         committed: Slot,
     },
-    /// The primary is there. Answered with [`Message::Accepted`].
+    /// The sign that the primary lives. It is answered with [`Message::Accepted`].
     Heartbeat {
         /// The primary's.
         ballot: Ballot,
@@ -178,7 +182,8 @@ pub enum Message {
 }
 
 impl Message {
-    /// Which entries of the sender's log the frontend attaches to the message, with their payloads.
+    /// Returns which entries of the sender's log the frontend attaches to the message, with their
+    /// payloads.
     pub const fn range(&self) -> Option<SlotRange> {
         match self {
             Self::Copy { range, .. } | Self::Chosen { range } | Self::Accept { range, .. } => {
@@ -188,17 +193,17 @@ impl Message {
         }
     }
 
-    /// Reads a message that fills `bytes`.
+    /// Decodes a message that fills `bytes`.
     ///
     /// # Errors
-    /// [`WireError`], whatever the bytes are; never a panic.
+    /// [`WireError`] for any bytes that are no message; never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let (message, rest) = postcard::take_from_bytes(bytes)?;
         if rest.is_empty() { Ok(message) } else { Err(WireError::Malformed) }
     }
 
-    /// Writes the message to the front of `space` and says how many bytes it took; never more than
-    /// [`MESSAGE_BYTES_MAX`].
+    /// Writes the message to the front of `space`, and returns how many bytes it took; never more
+    /// than [`MESSAGE_BYTES_MAX`].
     ///
     /// # Errors
     /// [`WireError::Full`] when `space` does not suffice.

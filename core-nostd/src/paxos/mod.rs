@@ -1,4 +1,4 @@
-//! Agreement: which entry stands in which slot.
+//! Agreement: which entry is in which slot of the log.
 //!
 //! Multi-Paxos (Lamport, "Paxos Made Simple", 2001) over a log. Two choices make it small:
 //!
@@ -8,13 +8,13 @@
 //!   Consensus Algorithm", 2014, §5.3).
 //! * Beside that, a log is *accepted under* a ballot as a whole: it is the beginning of that
 //!   primary's log and has all that this one took over. Any node that reaches a quorum can become
-//!   primary, whatever its log lacks: of the logs that the quorum promised with, it takes over the
-//!   one accepted under the highest ballot, the longest of those, and has it accepted under its own
-//!   (Ng, Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected quorum never
-//!   waits for one special node, and only votes under the primary's own ballot count.
+//!   primary, even if its log lacks entries: of the logs that the quorum promised with, it takes
+//!   over the one accepted under the highest ballot, the longest of those, and has it accepted
+//!   under its own (Ng, Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected
+//!   quorum never waits for one special node, and only votes under the primary's own ballot count.
 //!
-//! A node asks before it stands (pre-vote), and a primary that has lost its quorum steps down, so
-//! that a returning or half-connected node disturbs nobody.
+//! A node asks before it starts an election (pre-vote), and a primary that has lost its quorum
+//! steps down, so that a returning or half-connected node does not disturb the group.
 //!
 //! Payloads stay with the driver: the machine sees a [`Descriptor`]. The driver's loop:
 //!

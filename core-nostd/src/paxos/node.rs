@@ -1,4 +1,4 @@
-//! One member of the group, as a state machine: its state, and which handler sees an input.
+//! State of a node, how it emits effects, and what always holds of it.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -62,7 +62,7 @@ pub struct Node<const WINDOW: usize> {
     pub(super) timer: ElectionTimer,
     /// The primary that it follows; none unless its role is backup.
     pub(super) following: Following,
-    /// What it does at the moment, with what only that role has.
+    /// The role, with the state that only this role has.
     pub(super) role_state: RoleState,
 
     /// The reason to give when the node starts an election or gives one up.
@@ -75,29 +75,31 @@ pub struct Node<const WINDOW: usize> {
     pub(super) ballot_seen: Ballot,
     /// By node: when it was last heard, since this node's start. Never after [`Node::now`].
     pub(super) heard: [Option<Instant>; NODES_MAX],
-    /// What the driver has been given.
+    /// The last values that the driver was given.
     pub(super) emitted: Emitted,
 }
 
-/// What stable storage holds when a node starts.
+/// Contents of stable storage when a node starts, its log excepted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct DurableState {
-    /// From the last [`Record::Promise`]; zero if there is none.
+    /// The ballot of the last [`Record::Promise`]; zero if there is none.
     pub promised: Ballot,
-    /// From the last [`Record::VotingStatus`].
+    /// The status of the last [`Record::VotingStatus`].
     pub voting: VotingStatus,
     /// The highest ballot in any [`Record::Accept`] or [`Record::Adopt`], also if that entry is no
     /// longer part of the log; zero if there is none.
     pub accepted: Ballot,
-    /// Every slot up to here is known to have been committed. A hint: 0 is right, too. The frontend
-    /// writes it when it likes to, and what it keeps here it may also admit before anyone is heard.
+    /// Every slot up to this one is known to have been committed. It is a hint that the frontend
+    /// may write at any time; 0 is right, too. Up to here it may admit entries before it has heard
+    /// another node.
     pub committed: Slot,
-    /// Where the log starts, if its front has been cut off; everything below is committed.
+    /// The state before the log's first entry, if its front has been cut off; everything below is
+    /// committed.
     pub snapshot: Option<SnapshotMeta>,
 }
 
 impl DurableState {
-    /// An empty data directory.
+    /// The contents of an empty data directory.
     pub const BLANK: Self = Self {
         promised: Ballot::ZERO,
         accepted: Ballot::ZERO,
@@ -107,17 +109,18 @@ impl DurableState {
     };
 }
 
-/// What a node knows of another member.
+/// The state of another member, as a node knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Contact {
-    /// When it was last heard from, since this node's start.
+    /// The time when it was last heard, since this node's start.
     pub heard: Option<Instant>,
-    /// As primary: up to which slot its log is durable and this one's, as far as is known.
+    /// The last slot up to which its log is known to be durable and equal to this primary's; none
+    /// unless this node is primary.
     pub matched: Slot,
 }
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// What this node does.
+    /// Returns the node's role.
     pub fn role(&self) -> Role {
         match self.role_state {
             RoleState::Primary(_) => Role::Primary,
@@ -127,7 +130,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// The primary, if it is known.
+    /// Returns the primary, if it is known.
     pub fn primary(&self) -> Option<NodeId> {
         match self.role_state {
             RoleState::Primary(_) => Some(self.config.me),
@@ -135,17 +138,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// The members, by the log here.
+    /// Returns the members, by the log here.
     pub fn members(&self) -> Members {
         self.acceptor.log.end().members
     }
 
-    /// The end of the log here.
+    /// Returns the end of the log here.
     pub fn end(&self) -> LogEnd {
         self.acceptor.end()
     }
 
-    /// The epoch that this node votes with.
+    /// Returns the epoch that this node votes with.
     pub(super) fn epoch(&self) -> Option<StorageEpoch> {
         self.voting.epoch()
     }
@@ -162,7 +165,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.written
     }
 
-    /// Tells the driver of the role, if it has changed.
+    /// Emits the role, if it has changed.
     pub(super) fn emit_role(&mut self, reason: Reason, out: &mut Effects) {
         let role = self.role();
         if role != self.emitted.role {

@@ -1,4 +1,4 @@
-//! The primary: what it proposes, and its rights.
+//! The primary: its election, its heartbeats, its own entries, and its rights.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -36,7 +36,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.on_beat(out);
     }
 
-    /// Says that it is there, and looks who else is.
+    /// Sends heartbeats, and checks which members have been heard.
     // specs: P13
     pub(super) fn on_beat(&mut self, out: &mut Effects) {
         let (me, election_timeout) = (self.config.me, self.config.election_timeout);
@@ -84,7 +84,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Appends an entry of this primary. The caller has looked whether there is room.
+    /// Appends an entry of this primary, and returns its slot. The caller has checked that the
+    /// window has room.
     // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let lead = self.role_state.leadership().expect("a primary proposes");
@@ -92,7 +93,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.put(slot, Entry { ballot, content }, out);
         let lead = self.role_state.leadership_mut().expect("an entry of its own ends no role");
         match content {
-            // What an older epoch has acknowledged is forgotten there.
+            // The node has forgotten what its older epoch acknowledged.
             Content::Rejoin { node, .. } => {
                 lead.progress[node.index()].voted = false;
                 lead.recount = true;
@@ -106,7 +107,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         slot
     }
 
-    /// Whether an entry of the protocol's own may be proposed.
+    /// Returns whether an entry of the protocol's own may be proposed.
     // specs: M3
     pub(super) fn may_reconfigure(&self) -> bool {
         let Some(lead) = self.role_state.leadership() else { return false };
@@ -116,8 +117,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && self.capacity_left() > 0
     }
 
-    /// How many payloads can be proposed before something is decided; none unless this node is the
-    /// primary.
+    /// Returns how many payloads can be proposed before something is decided; none unless this node
+    /// is the primary.
     pub fn capacity_left(&self) -> usize {
         match &self.role_state {
             RoleState::Primary(lead) if lead.successor.is_none() => self.acceptor.log.room(),
@@ -125,7 +126,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Whether this primary has been removed, and that is decided.
+    /// Returns whether this primary has been removed, and that is decided.
     // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);

@@ -1,4 +1,5 @@
-//! What a driver asks of a primary: to propose, to change the members, to hand its role on.
+//! Requests of a driver to a primary: to propose, to change the members, to transfer the
+//! leadership.
 
 use crate::id::{NodeId, Slot};
 use crate::time::Instant;
@@ -6,16 +7,16 @@ use crate::time::Instant;
 use super::roles::{Leadership, RoleState};
 use super::{Content, Descriptor, Effects, Entry, Members, Node, NodeSet};
 
-/// Why nothing was proposed.
+/// The error of [`Node::propose`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProposeError {
-    /// This node may not propose; the primary, if known, may.
+    /// This node is not the primary, which alone may propose.
     NotPrimary {
-        /// Who that is.
+        /// The primary, if it is known.
         primary: Option<NodeId>,
     },
-    /// Too many slots or bytes are undecided, or the role is being handed over. Ask again after the
-    /// next step.
+    /// Too many slots or bytes are undecided, or the leadership is being transferred. Try again
+    /// after the next step.
     Full,
 }
 
@@ -30,20 +31,21 @@ impl core::fmt::Display for ProposeError {
 
 impl core::error::Error for ProposeError {}
 
-/// Why the members stay as they are, or the primary where it is.
+/// The error of [`Node::change_members`] and [`Node::transfer_leadership`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChangeError {
-    /// This node may not propose; the primary, if known, may.
+    /// This node is not the primary, which alone may propose.
     NotPrimary {
-        /// Who that is.
+        /// The primary, if it is known.
         primary: Option<NodeId>,
     },
-    /// A change before this one is not committed yet, or this primary is too new. Ask again later.
+    /// The change before this one is not committed yet, or this primary is too new. Try again
+    /// later.
     Busy,
-    /// The change would add or remove more than one voter, or leave none, or is none.
+    /// The change would add or remove more than one voter, or leave no voter, or change nothing.
     Unsound,
-    /// A node that is to vote has not got the whole log yet, or has lost its storage and not
-    /// rejoined; or those who would vote from then on are out of reach.
+    /// A node that is to vote lacks some of the log, or has lost its storage and not rejoined; or
+    /// the new voters are out of reach.
     NotReady,
 }
 
@@ -61,8 +63,8 @@ impl core::fmt::Display for ChangeError {
 impl core::error::Error for ChangeError {}
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Proposes payloads for the next slots, as many as there is room for, and says how many these
-    /// are: at least one, unless it was given none. They belong to the
+    /// Proposes payloads for the next slots, as many as there is room for, and returns their
+    /// number: at least one, unless `descriptors` is empty. They belong to the
     /// [`Effect::Append`](super::Effect::Append) among the effects.
     ///
     /// # Errors
@@ -100,15 +102,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Ok(taken)
     }
 
-    /// Bytes of payload that are not decided yet.
+    /// Returns the number of bytes of payload that are not decided yet.
     pub(super) fn undecided_bytes(&self) -> u64 {
         self.acceptor.log.bytes_after(self.acceptor.committed)
     }
 
-    /// Proposes other members. A voter is added when it has the whole log as a learner (and has
-    /// rejoined, if its storage is new); one voter is added or removed at a time, so that quorums
-    /// before and after have a node in common (Ongaro, "Consensus: Bridging Theory and Practice",
-    /// 2014, §4.1; with the correction of 2015: a primary first has something of its own chosen).
+    /// Proposes other members, and returns the slot of the change. A voter is added when it has the
+    /// whole log as a learner (and has rejoined, if its storage is new); one voter is added or
+    /// removed at a time, so that quorums before and after have a node in common (Ongaro,
+    /// "Consensus: Bridging Theory and Practice", 2014, §4.1; with the correction of 2015: a
+    /// primary first has something of its own chosen).
     ///
     /// # Errors
     /// [`ChangeError`]; nothing has changed then.
@@ -152,9 +155,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Ok(slot)
     }
 
-    /// Hands the role of the primary to another voter: nothing is proposed any more until that one
-    /// has the whole log and was told to stand. If it does not take over within the time of an
-    /// election timeout, this node goes on.
+    /// Transfers the leadership to another voter. Nothing is proposed until that node has the whole
+    /// log and has been asked to take over. If it does not take over within an election timeout,
+    /// this node continues as primary.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing has changed then.

@@ -1,4 +1,4 @@
-//! What a driver may ask a node.
+//! Questions of a driver to a node.
 
 use crate::id::{NodeId, Slot};
 use crate::time::Instant;
@@ -9,8 +9,8 @@ use super::{
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Whether this node wants to be primary. One whose server is far behind the script lets others
-    /// stand first, and stands itself only when nobody else does.
+    /// Sets whether this node's server keeps up with the script. A node whose server is far behind
+    /// lets others become primary, and starts an election only when no other node does.
     pub fn set_in_step(&mut self, in_step: bool) {
         if in_step != self.timer.in_step {
             self.timer.in_step = in_step;
@@ -18,49 +18,49 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Which node this is.
+    /// Returns the name of this node.
     pub fn me(&self) -> NodeId {
         self.config.me
     }
 
-    /// The highest ballot that was promised here.
+    /// Returns the highest ballot that was promised here.
     pub fn ballot(&self) -> Ballot {
         self.acceptor.promised
     }
 
-    /// Whether it may vote.
+    /// Returns its right to vote.
     pub fn voting(&self) -> VotingStatus {
         self.voting.status
     }
 
-    /// The last slot that has an entry here.
+    /// Returns the last slot that has an entry here.
     pub fn last(&self) -> Slot {
         self.acceptor.log.last()
     }
 
-    /// The last slot of which this node knows that it is chosen, with all before it.
+    /// Returns the last slot that is known here to be chosen, with all before it.
     pub fn committed(&self) -> Slot {
         self.acceptor.committed
     }
 
-    /// The last slot of which this node knows that it survives a crash here, with all before it.
+    /// Returns the last slot that is known to survive a crash here, with all before it.
     pub fn durable(&self) -> Slot {
         self.acceptor.durable
     }
 
-    /// What the log comes to, up to the last slot that is both committed and durable here: what a
-    /// state transfer starts with.
+    /// Returns the state of the log at the last slot that is both committed and durable here: a
+    /// state transfer starts with it.
     pub fn snapshot(&self) -> SnapshotMeta {
         *self.acceptor.log.base()
     }
 
-    /// The entry in a slot that is undecided or not durable here.
+    /// Returns the entry in a slot that is undecided or not durable here.
     pub fn entry(&self, slot: Slot) -> Option<&Entry> {
         self.acceptor.log.entry(slot)
     }
 
-    /// The records that an [`Effect::Append`](super::Effect::Append) of the last step stands for,
-    /// with their numbers.
+    /// Returns the records of an [`Effect::Append`](super::Effect::Append) of the last step, with
+    /// their numbers.
     ///
     /// # Panics
     /// When there was no such effect.
@@ -75,7 +75,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         })
     }
 
-    /// What is known of another member.
+    /// Returns what is known of another member.
     pub fn contact(&self, node: NodeId) -> Contact {
         let index = node.index();
         let lead = self.role_state.leadership();
@@ -83,8 +83,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Contact { heard: self.heard[index], matched }
     }
 
-    /// For model checking: forgets when anything happened, and counts writes from 0 again if none
-    /// is on its way. Nodes that differ in time only become equal; no timer ranges out until it is
+    /// Forgets when anything happened, for model checking, and counts writes from 0 again if none
+    /// is on its way. Nodes that differ in time only become equal; no timer expires until it is
     /// made to.
     #[doc(hidden)]
     pub fn forget_time(&mut self) {

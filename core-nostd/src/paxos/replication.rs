@@ -1,4 +1,5 @@
-//! What a primary does for each member: send what it lacks, take its acknowledgements, count votes.
+//! Replication: a primary sends each member what it lacks, takes its acknowledgements, and counts
+//! votes.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -10,12 +11,13 @@ use super::state::Acceptor;
 use super::window::Window;
 use super::{Ballot, CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Message, Node, NodeSet};
 
-/// Effects that may still come after the entries for a member: what is to be served to each other
-/// one, and a commit index, and what concludes the step.
+/// The number of effects that may follow the entries for a member: for each other member one to
+/// serve it and a commit index, and those that conclude the step.
 const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// All who get the log: the members, and those whose removal they may not know yet.
+    /// Returns all nodes that get the log: the members, and removed ones that may not know of it
+    /// yet.
     pub(super) fn receivers(&self) -> NodeSet {
         self.others().union(self.acceptor.log.base().members.all().without(self.config.me))
     }
@@ -32,8 +34,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let epoch = log.end().epoch(from);
         let progress = &mut lead.progress[from.index()];
-        // A log is adopted under this ballot with all that was taken over; less is no vote, whoever
-        // says so.
+        // A log is adopted under this ballot with all that was taken over; less is no vote.
         if said.epoch == Some(epoch) && said.up_to >= lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
@@ -64,7 +65,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// What a quorum has durable under this ballot is chosen.
+    /// Commits what a quorum has durable under this ballot: it is chosen.
     // specs: P9, R4
     fn choose(&mut self) {
         let RoleState::Primary(lead) = &self.role_state else { return };
@@ -96,7 +97,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.commit(chosen);
     }
 
-    /// Up to which slot a voter has the log durable under this primary's ballot.
+    /// Returns the slot up to which a voter has the log durable under this primary's ballot.
     // specs: R4
     #[inline]
     fn vote_of(&self, lead: &Leadership, node: NodeId) -> Option<Slot> {
@@ -109,7 +110,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         progress.voted.then_some(progress.matched)
     }
 
-    /// What a primary's step ends with: what is chosen by now, and who does not know it.
+    /// Ends a primary's step: counts votes if they may have changed, and sends members what they
+    /// lack.
     #[inline(never)]
     pub(super) fn conclude_lead(&mut self, out: &mut Effects) {
         let RoleState::Primary(lead) = &mut self.role_state else { return };
@@ -172,7 +174,7 @@ fn send_entries<const WINDOW: usize>(
         return;
     }
     if next <= base {
-        // More than its window the member cannot take at once.
+        // The member cannot take more than its window at once.
         let range = CATCH_UP_SLOTS_MAX.min(WINDOW as u64);
         let up_to = Slot(next.0 + range - 1).min(base);
         progress.served = up_to;

@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 use super::{Ballot, LogEnd, NodeSet, StorageEpoch};
 
-/// What every message of a primary tells about it.
+/// The primary's state, as each of its messages has it.
 #[derive(Clone, Copy)]
 pub(super) struct PrimarySeen {
     /// The primary's ballot.
@@ -17,7 +17,7 @@ pub(super) struct PrimarySeen {
     pub(super) start: Slot,
 }
 
-/// What a voter has promised with.
+/// A voter's promise, with the log that it has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Promise {
     /// The storage epoch that promises. The promise counts only while the log names it.
@@ -28,14 +28,14 @@ pub(super) struct Promise {
     pub(super) committed: Slot,
 }
 
-/// What a candidate takes from another log.
+/// The part of another log that a candidate takes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Fetching {
     /// The node whose log is taken: never this one.
     pub(super) donor: NodeId,
     /// The end of that log; higher than what the candidate has taken.
     pub(super) target: LogEnd,
-    /// What the last question asked for, and how far the log here is the donor's.
+    /// The first slot that the last question asked for; at most the target's.
     pub(super) asked_from: Slot,
     /// The log here is the donor's up to this slot, which is below the target.
     pub(super) got: Slot,
@@ -46,17 +46,17 @@ pub(super) struct Fetching {
 pub(super) struct Candidacy {
     /// The candidate's ballot: its own, and the last one that was promised here.
     pub(super) ballot: Ballot,
-    /// Whether the own promise is durable, and the others have been asked.
+    /// Whether this node's own promise is durable, and the others have been asked for theirs.
     pub(super) asked: bool,
-    /// The log's end as others would see it, once what is missing has been fetched.
+    /// The end of the log as it will be once the missing entries have been fetched.
     pub(super) taken: LogEnd,
     /// The log that is being taken, if a promise came with a higher one.
     pub(super) fetching: Option<Fetching>,
     /// By node: its promise under this ballot. This node's own is among them once it is durable.
     pub(super) promises: [Option<Promise>; NODES_MAX],
-    /// When the candidacy has failed; later with everything that helps it.
+    /// When the candidacy has failed. Each step forward puts it off.
     pub(super) give_up_at: Instant,
-    /// When to ask once more for what has not come.
+    /// When to repeat what has not been answered.
     pub(super) again_at: Instant,
 }
 
@@ -106,7 +106,7 @@ impl Candidacy {
     }
 }
 
-/// What a primary keeps beside the log.
+/// The state that only a primary has.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Leadership {
     /// The ballot that this primary proposes under: the last one that was promised here.
@@ -182,13 +182,14 @@ impl Leadership {
     }
 }
 
-/// What a primary knows of a member's log.
+/// A member's log, as the primary knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Progress {
     /// The next slot to send, at most one after the log's last; none while it is not known what the
     /// member has.
     pub(super) next: Option<Slot>,
-    /// The member has everything up to here, durable or not. Falls when the member has lost it.
+    /// The member has everything up to this slot, durable or not. It falls when the member has lost
+    /// some.
     pub(super) received: Slot,
     /// Whether the member's vote counts: everything up to [`Progress::matched`] is durable there
     /// under this ballot.
@@ -201,7 +202,8 @@ pub(super) struct Progress {
     pub(super) committed_sent: Slot,
     /// The last heartbeat that the member has answered.
     pub(super) beat: u64,
-    /// What the member had received when it last answered a heartbeat without all that was sent.
+    /// The last slot that the member had when it last answered a heartbeat without having all that
+    /// was sent.
     pub(super) stalled: Option<Slot>,
 }
 
@@ -212,7 +214,7 @@ impl Progress {
         self.stalled = None;
     }
 
-    /// The link is gone: what was sent may be lost, and what follows has to be asked for.
+    /// Forgets what the member has, because its link is gone: it has to be asked again.
     pub(super) fn lose_track(&mut self) {
         self.next = None;
         self.stalled = None;
@@ -229,12 +231,12 @@ impl Progress {
     }
 }
 
-/// What a member acknowledges.
+/// A member's acknowledgement.
 #[derive(Clone, Copy)]
 pub(super) struct Acknowledged {
-    /// Everything up to here is durable there.
+    /// Every slot up to this one is durable there.
     pub(super) up_to: Slot,
-    /// Everything up to here is there, durable or not.
+    /// Every slot up to this one is in its log, durable or not.
     pub(super) received: Slot,
     /// The storage epoch that votes; none if this is no vote.
     pub(super) epoch: Option<StorageEpoch>,
@@ -242,7 +244,7 @@ pub(super) struct Acknowledged {
     pub(super) beat: u64,
 }
 
-/// What a node does at the moment.
+/// The role of a node, with the state that only this role has.
 #[expect(clippy::large_enum_variant, reason = "no allocator: the largest role has its place")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum RoleState {

@@ -1,4 +1,4 @@
-//! What a node may do, what it does, and why that changed.
+//! Voting status and role of a node, and reasons for a change.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,35 +6,35 @@ use crate::id::NodeId;
 
 use super::{Content, StorageEpoch};
 
-/// Whether a node may promise and acknowledge.
+/// A node's right to promise and acknowledge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum VotingStatus {
-    /// Its storage is empty. It knows neither whether the group exists already, nor whether it has
-    /// voted in it.
+    /// The storage is empty. The node knows neither whether the group exists already, nor whether
+    /// it has voted in it.
     #[default]
     Blank,
-    /// When this storage was new, no other member had voted.
+    /// The storage was new before any other member had voted.
     Ready,
-    /// The storage was new when others had voted already. Learns the log, and has the primary
-    /// propose [`Content::Rejoin`] for this epoch.
+    /// The storage was new when others had voted already. The node learns the log, and has the
+    /// primary propose [`Content::Rejoin`] for this epoch.
     Rejoining {
-        /// This storage's.
+        /// The epoch of this storage.
         epoch: StorageEpoch,
     },
-    /// Votes.
+    /// The node votes.
     Voter {
-        /// This storage's.
+        /// The epoch of this storage.
         epoch: StorageEpoch,
     },
 }
 
 impl VotingStatus {
-    /// Whether it votes.
+    /// Returns whether the node votes.
     pub const fn is_voter(&self) -> bool {
         matches!(self, Self::Voter { .. })
     }
 
-    /// Whether an entry names this epoch of `me`.
+    /// Returns whether an entry names this epoch of `me`.
     pub(super) fn is_named_by(&self, me: NodeId, content: &Content) -> bool {
         match (self, content) {
             (
@@ -46,32 +46,32 @@ impl VotingStatus {
     }
 }
 
-/// What a node does for its group.
+/// The role of a node in its group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// Accepts what a primary proposes.
+    /// The node accepts what a primary proposes.
     Backup {
         /// The primary, if one is known.
         primary: Option<NodeId>,
     },
-    /// Stands for election.
+    /// The node asks to become primary.
     Candidate,
-    /// Proposes.
+    /// The node proposes.
     Primary,
-    /// May not vote: it does not know yet whether its storage is new, or rejoins after a loss. It
-    /// gets the log, once it knows the primary.
+    /// The node may not vote: it does not know yet whether its storage is new, or it rejoins after
+    /// a loss. It gets the log once it knows the primary.
     Recovering {
         /// The primary, if one is known.
         primary: Option<NodeId>,
     },
 }
 
-/// Why a role changed.
+/// The reason for a change of role.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reason {
     /// The node has just started.
     Started,
-    /// Nothing was heard from a primary for too long.
+    /// The primary was silent for too long.
     Silence,
     /// The link to the primary was closed.
     LinkDown,
@@ -81,11 +81,11 @@ pub enum Reason {
     Elected,
     /// A higher ballot was seen.
     HigherBallot,
-    /// As primary: too long without a quorum in reach. As candidate: no quorum answered.
+    /// A primary had no quorum in reach for too long, or a candidate was not answered by one.
     NoQuorum,
-    /// A primary made itself known.
+    /// A primary was found.
     PrimaryFound,
-    /// The storage turned out to have been lost.
+    /// The storage has been lost.
     StorageLost,
     /// The node may vote from now on.
     Admitted,

@@ -1,4 +1,4 @@
-//! Dispatch: which handler sees an input, and what every step ends with.
+//! Dispatch: the handler of each input, and the end of every step.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -14,12 +14,12 @@ use super::{
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Starts a node from what its storage holds. `log` gives every entry that is in the log, in
-    /// the order of the slots and without gaps, from slot 1 or from the one after the snapshot.
-    /// Nothing comes out; call with [`Input::Wake`] next.
+    /// Starts a node from what its storage holds. `log` gives every entry of the log, in the order
+    /// of the slots and without gaps, from slot 1 or from the one after the snapshot. It has no
+    /// effects; step it with [`Input::Wake`] next.
     ///
     /// # Panics
-    /// When `config` or `log` break what is said here and in [`Config`].
+    /// When `config` or `log` is not as described here and in [`Config`].
     pub fn restore(
         config: Config,
         now: Instant,
@@ -40,7 +40,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         };
         for (slot, entry) in log {
             assert_eq!(slot, window.last().next(), "the log has a gap");
-            // What did not fit at the time was not accepted: that it is here shows how much was
+            // An entry is accepted only if the window has room: so its presence shows how much was
             // committed by then.
             if !window.has_room(slot) {
                 window.release(Slot(slot.0 - WINDOW as u64));
@@ -73,11 +73,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         node
     }
 
-    /// Lets the node know of something that happened, and collects what it wants done.
+    /// Gives the node an input, and collects its effects in `out`.
     ///
     /// # Panics
-    /// When `out` is not empty, or an invariant of the protocol turns out to be broken: better
-    /// stopped than wrong.
+    /// When `out` is not empty, or an invariant of the protocol does not hold: better stopped than
+    /// wrong.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Effects) {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
@@ -118,7 +118,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Message::HelloBack { nonce, voting, named } => {
                 self.on_hello_back(from, nonce, voting, named, out);
             }
-            // Only who votes, or has voted, says anything else.
+            // Only a node that votes, or has voted, sends any other message.
             _ if matches!(self.voting.status, VotingStatus::Blank | VotingStatus::Ready) => {
                 self.on_group_exists(out);
             }
@@ -173,7 +173,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// What every step ends with: what follows from the new state, whatever brought it about.
+    /// Ends every step: emits what follows from the new state, for any input.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
         if self.role_state.is_primary() {
@@ -195,7 +195,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.check();
     }
 
-    /// The log says of other members now.
+    /// Takes a change of members in the log.
     #[cold]
     pub(super) fn on_members(&mut self, members: Members, out: &mut Effects) {
         self.emitted.members = members;
@@ -206,7 +206,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         push(out, Effect::Members { members });
     }
 
-    /// When to call with [`Input::Wake`], at the latest. May be past: then at once.
+    /// Returns when to step the node with [`Input::Wake`] at the latest; at once if that is past.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let part = match &self.role_state {

@@ -5,27 +5,27 @@ use crate::time::Duration;
 use super::Node;
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Puts the own candidacy off until a primary would have been silent for too long.
+    /// Puts this node's own election off until a primary has been silent for too long.
     pub(super) fn wait_for_primary(&mut self) {
         self.draw_own_timeout();
         self.timer.election_at = self.now + self.timer.timeout;
     }
 
-    /// Puts the own candidacy off because another node stands; not for longer than an eager server
-    /// would: that one may come to nothing, again and again. Whoever is reluctant waits for a
-    /// primary.
+    /// Puts this node's own election off because another node has started one; not for longer than
+    /// a node in step would, because the other election may fail again and again. A node that is
+    /// not in step still waits as long as for a primary.
     pub(super) fn wait_for_candidate(&mut self) {
         let own_timeout = Duration::from_micros(self.draw_timeout());
         self.timer.election_at = self.timer.election_at.max(self.now + own_timeout);
     }
 
-    /// How long an election timeout this node bears. It is drawn once for a primary.
+    /// Draws the timeout of this node, once for each primary.
     pub(super) fn draw_own_timeout(&mut self) {
         let timeouts_added = self.timeouts_added() * self.config.election_timeout.as_micros();
         self.timer.timeout = Duration::from_micros(self.draw_timeout() + timeouts_added);
     }
 
-    /// How long an election timeout it would bear if it were eager, in microseconds.
+    /// Draws the timeout that this node would have if it were in step, in microseconds.
     pub(super) fn draw_timeout(&mut self) -> u64 {
         let election_timeout = self.config.election_timeout.as_micros();
         election_timeout
@@ -33,14 +33,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
             + self.timer.draw(election_timeout / 4)
     }
 
-    /// How many silences longer than others it waits. A witness has no server: as primary it could
-    /// only bring others back.
+    /// Returns how many election timeouts longer than others it waits. A witness has no server: as
+    /// primary it can only bring others up to date.
     pub(super) fn timeouts_added(&self) -> u64 {
         let witness = self.members().witnesses.contains(self.config.me);
         u64::from(!self.timer.in_step) * 2 + u64::from(witness) * 4
     }
 
-    /// Stands very soon, those of low rank first: it is certain that there is no primary.
+    /// Has an election start very soon, at nodes of low rank first: the primary is gone.
     pub(super) fn start_election_soon(&mut self) {
         let step = self.config.heartbeat.as_micros() / 4;
         let mut wait = u64::from(self.config.rank) * step + self.timer.draw(step);
@@ -48,7 +48,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.election_at = self.now + Duration::from_micros(wait);
     }
 
-    /// Waits a little longer with each attempt.
+    /// Has the next election start after a wait that grows with each attempt.
     pub(super) fn start_election_later(&mut self) {
         let heartbeat = self.config.heartbeat.as_micros();
         let wait =

@@ -8,7 +8,7 @@ use super::roles::RoleState;
 use super::{Ballot, Effect, Effects, Entry, Node, Reason, Record, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Raises the promise. Whatever this node did under a lower ballot is over.
+    /// Raises the promise, and ends the role that this node had under a lower ballot.
     // specs: P2
     pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
         assert!(ballot > self.acceptor.promised, "promises only rise");
@@ -29,7 +29,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.emit_role(reason, out);
     }
 
-    /// From now on the log is accepted under `ballot`, as it is.
+    /// Accepts the log under `ballot`, as it is.
     pub(super) fn accept_under(&mut self, ballot: Ballot, up_to: Slot, out: &mut Effects) {
         assert_eq!(up_to, self.acceptor.log.last(), "a log is accepted to its end");
         assert!(ballot >= self.acceptor.promised, "nothing is accepted below the promise");
@@ -82,7 +82,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.written = written;
     }
 
-    /// Takes away the entries from `slot` on: another primary's log goes on differently.
+    /// Removes the entries from `slot` on: another primary's log has others.
     // specs: P11
     pub(super) fn truncate(&mut self, slot: Slot) {
         assert!(slot > self.acceptor.committed, "what is committed stays");
@@ -100,7 +100,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
-/// Entries are to be written. What goes into one slot after the other is one effect.
+/// Emits the write of entries. Those of successive slots are one effect.
 #[inline]
 fn append(out: &mut Effects, number: WriteNumber, range: SlotRange) {
     if let Some(Effect::Append { number: first, range: before }) = out.last_mut()

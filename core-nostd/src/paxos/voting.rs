@@ -1,15 +1,16 @@
-//! Whether a node may vote: how a new group starts, and how one that lost its storage returns.
+//! The right to vote: how a new group starts, and how a node that lost its storage returns.
 //!
-//! A node that has lost its storage has forgotten its promises, and nothing in an empty directory
-//! tells it so. So it first asks everybody:
+//! A node that has lost its storage has forgotten its promises, and cannot see that from an empty
+//! directory. So it first asks all other members:
 //!
-//! * When all other members are new as well (`Blank`, `Ready`), nobody has voted yet: it becomes
-//!   `Ready`, durably. When all are `Ready`, or when somebody votes already, it votes. A new group
+//! * When all other members are new as well (`Blank`, `Ready`), no node has voted yet: it becomes
+//!   `Ready`, durably. When all are `Ready`, or when a member votes already, it votes. A new group
 //!   therefore needs all its members once.
-//! * When anybody votes while its own storage is still blank, it counts as lost. It then only
-//!   learns, and asks the primary to put [`Content::Rejoin`] into the log, which names the new
-//!   epoch of its storage. Who knows that entry counts no promise and no acknowledgement of an
-//!   older epoch; and the node votes again when the entry is committed in its own durable log.
+//! * When a member votes while this node's own storage is still blank, that counts as lost. The
+//!   node then only learns, and asks the primary to put [`Content::Rejoin`] into the log, which
+//!   names the new epoch of its storage. A node that knows that entry counts no promise and no
+//!   acknowledgement of an older epoch; and the node votes again when the entry is committed in its
+//!   own durable log.
 //!
 //! Why this is safe: the entry was chosen by a quorum without that node, so the log of every later
 //! candidate, as completed from the quorum that promised, has it; an older promise of the node,
@@ -18,8 +19,8 @@
 //! quorum for the state, forgets promises: Michael, Ports, Sharma and Szekeres, "Recovering Shared
 //! Objects Without Stable Storage", 2017.)
 //!
-//! Answers count only if they carry the nonce of this range: an answer from before the loss says
-//! nothing about now.
+//! Answers count only if they carry the nonce of this run: an answer from before the loss says
+//! nothing about the present.
 
 use crate::id::NodeId;
 use crate::limits::NODES_MAX;
@@ -30,7 +31,7 @@ use super::roles::RoleState;
 use super::{Content, Effects, Message, Node, Reason, Record, StorageEpoch, VotingStatus};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Asks everybody, as long as this node may not vote.
+    /// Asks all other members for their status, as long as this node may not vote.
     pub(super) fn say_hello(&mut self, out: &mut Effects) {
         self.voting.hello_at = self.now + self.config.heartbeat;
         let (nonce, voting, named) = (self.config.nonce, self.voting.status, self.voting.named);
@@ -59,8 +60,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && in_log != epoch
             && in_log == named
         {
-            // It has forgotten its vote. Nor is it any longer one to whom the role could be handed
-            // over: as long as a witness waits for that, nothing is proposed.
+            // The node has forgotten its vote. So it can no longer be a successor: while a witness
+            // waits for one, nothing is proposed.
             lead.progress[from.index()].voted = false;
             if self.may_reconfigure() {
                 self.propose_content(Content::Rejoin { node: from, epoch }, out);
@@ -93,7 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Somebody votes, or has voted.
+    /// Leaves the state of a new group: a member votes, or has voted.
     // specs: R2, R3
     pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
         match self.voting.status {
@@ -113,10 +114,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Goes on when all the others have got so far.
+    /// Takes the next step of a new group once all other members have reached it.
     // specs: R1, R2
     fn settle_beginning(&mut self, out: &mut Effects) {
-        // Who is not a member from the first is to join a group that exists.
+        // A node that is no voter from the first joins a group that exists.
         if !self.members().voters.contains(self.config.me) {
             return;
         }
@@ -138,7 +139,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Writes the new voting status down; it holds when that is durable.
+    /// Has the new voting status written; it holds once it is durable.
     fn change_voting(&mut self, voting: VotingStatus, out: &mut Effects) {
         if self.voting.due.is_none() {
             let number = self.write(Record::VotingStatus(voting), out);
@@ -169,7 +170,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Looks whether the log has admitted this node, or has named another epoch of it.
+    /// Checks whether the log has admitted this node, or has named another epoch of it.
     // specs: R5, R8
     #[inline]
     pub(super) fn check_voting(&mut self, out: &mut Effects) {
@@ -195,8 +196,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
                     self.change_voting(VotingStatus::Voter { epoch }, out);
                 }
             }
-            // Somebody has put an older copy of the storage back. Its votes do not count any more,
-            // so it starts another epoch.
+            // An older copy of the storage has been put back. Its votes do not count any more, so
+            // the node starts another epoch.
             VotingStatus::Voter { epoch }
                 if self.acceptor.log.base().epoch(me) != epoch
                     && self

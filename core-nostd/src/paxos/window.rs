@@ -12,21 +12,22 @@ use super::{
     StorageEpoch, WriteNumber,
 };
 
-/// What a log up to some slot comes to: all that must be known of it once its entries are gone.
+/// The state that a log has led to at some slot: all that must be known of it once its entries are
+/// gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SnapshotMeta {
     /// The last slot that is included.
     pub slot: Slot,
     /// The ballot of the entry in it.
     pub ballot: Ballot,
-    /// The members by then.
+    /// The members at that slot.
     pub members: Members,
     /// By node, from node 1: the epoch whose votes count.
     pub epochs: [StorageEpoch; NODES_MAX],
 }
 
 impl SnapshotMeta {
-    /// Before slot 1.
+    /// Returns the state before slot 1.
     pub const fn genesis(members: Members) -> Self {
         Self {
             slot: Slot::NONE,
@@ -36,7 +37,7 @@ impl SnapshotMeta {
         }
     }
 
-    /// Includes the entry of the next slot.
+    /// Adds the entry of the next slot.
     // specs: M2
     pub fn include(&mut self, entry: &Entry) {
         self.slot = self.slot.next();
@@ -48,7 +49,7 @@ impl SnapshotMeta {
         }
     }
 
-    /// The epoch of `node` whose votes count.
+    /// Returns the epoch of `node` whose votes count.
     pub fn epoch(&self, node: NodeId) -> StorageEpoch {
         self.epochs[node.index()]
     }
@@ -57,19 +58,19 @@ impl SnapshotMeta {
 /// The slots after `base`, up to `end`. Guarantees:
 ///
 /// 1. There are at most `WINDOW` of them, without gaps.
-/// 2. `end` is what `base` comes to when the entries of the window are included.
+/// 2. `end` is `base` with the entries of the window added.
 /// 3. From slot to slot the numbers of the writes do not fall.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
-    /// What the log comes to below the window.
+    /// The state below the window.
     base: SnapshotMeta,
-    /// What the log comes to with the window.
+    /// The state with the window; not below `base`.
     end: SnapshotMeta,
-    /// Bytes of all payloads up to `base`, counted from somewhere.
+    /// The sum of the lengths of all payloads up to `base`, from an arbitrary beginning.
     bytes: u64,
     /// Entries in the window that are no payloads.
     own: u32,
-    /// By slot. Those that are not in the window are never looked at.
+    /// By slot, modulo `WINDOW`. Cells that are not in the window are not looked at.
     cells: [WindowCell; WINDOW],
 }
 
@@ -80,7 +81,7 @@ struct WindowCell {
     entry: Entry,
     /// The write that makes it durable; 0 if it is known to be.
     write: WriteNumber,
-    /// Of all payloads up to here.
+    /// The sum of the lengths of all payloads up to this one.
     bytes: u64,
 }
 
@@ -100,12 +101,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
         Self { base, end: base, bytes: 0, own: 0, cells: [WindowCell::UNUSED; WINDOW] }
     }
 
-    /// Returns what the log comes to below the window.
+    /// Returns the state below the window.
     pub(super) fn base(&self) -> &SnapshotMeta {
         &self.base
     }
 
-    /// Returns what the log comes to with the window.
+    /// Returns the state with the window.
     pub(super) fn end(&self) -> &SnapshotMeta {
         &self.end
     }
@@ -115,17 +116,17 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.end.slot
     }
 
-    /// Whether an entry for this slot would have its place.
+    /// Returns whether an entry of this slot has a place.
     pub(super) fn has_room(&self, slot: Slot) -> bool {
         self.room_from(slot) > 0
     }
 
-    /// How many entries have their place from this slot on, which is not decided.
+    /// Returns how many entries have a place from this slot on, which is not decided.
     pub(super) fn room_from(&self, slot: Slot) -> usize {
         (self.base.slot.0 + WINDOW as u64 + 1).saturating_sub(slot.0) as usize
     }
 
-    /// How many entries can still be appended.
+    /// Returns how many entries can still be appended.
     pub(super) fn room(&self) -> usize {
         self.room_from(self.last().next())
     }
@@ -135,7 +136,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.cell(slot).map(|cell| &cell.entry)
     }
 
-    /// The ballot of the entry in `slot`, if that is the base or in the window.
+    /// Returns the ballot of the entry in `slot`, if that is the base or in the window.
     pub(super) fn ballot(&self, slot: Slot) -> Option<Ballot> {
         if slot == self.base.slot {
             return Some(self.base.ballot);
@@ -143,7 +144,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.entry(slot).map(|entry| entry.ballot)
     }
 
-    /// Bytes of the payloads after `slot`, which is the base or in the window.
+    /// Returns the bytes of the payloads after `slot`, which is the base or in the window.
     pub(super) fn bytes_after(&self, slot: Slot) -> u64 {
         self.bytes_up_to(self.last()) - self.bytes_up_to(slot)
     }
@@ -153,8 +154,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.cell(slot).map_or(self.bytes, |cell| cell.bytes)
     }
 
-    /// The longest range from `first` to `last` at most, both in the window, that may travel in one
-    /// message.
+    /// Returns the longest range from `first` to `last` at most, both in the window, that may
+    /// travel in one message.
     pub(super) fn range(&self, first: Slot, last: Slot) -> SlotRange {
         let before = self.bytes_up_to(Slot(first.0 - 1));
         let mut end = Slot(first.0 + RANGE_ENTRIES_MAX as u64 - 1).min(last);
@@ -164,11 +165,11 @@ impl<const WINDOW: usize> Window<WINDOW> {
         SlotRange::between(first, end)
     }
 
-    /// The last slot whose entry, and with it all before, was made by a write up to `settled`.
+    /// Returns the last slot whose entry was written by a write up to `settled`; so were all below.
     #[inline]
     pub(super) fn written_by(&self, settled: WriteNumber) -> Slot {
         let is_written = |slot: Slot| self.cell(slot).is_none_or(|cell| cell.write <= settled);
-        // Mostly it is all of it.
+        // Mostly all of it is written.
         let (mut written, mut unwritten) = (self.base.slot, self.last());
         if is_written(unwritten) {
             return unwritten;
@@ -213,7 +214,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// Takes away the entries from `slot` on.
+    /// Removes the entries from `slot` on.
     pub(super) fn truncate(&mut self, slot: Slot) {
         assert!(slot > self.base.slot, "the base of the window is decided");
         let kept = Slot(slot.0 - 1).min(self.last());
@@ -278,7 +279,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         assert!(own == self.own, "entries that are no payloads are miscounted");
     }
 
-    /// All writes are durable: which were which does not matter any more.
+    /// Forgets the numbers of the writes, all of which are durable.
     pub(super) fn forget_writes(&mut self) {
         for cell in &mut self.cells {
             cell.write = WriteNumber(0);
@@ -301,7 +302,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// All that counts: the base, and what has been written since.
+    /// Returns what two windows are compared by: the base, and the entries with their writes.
     fn parts(&self) -> (&SnapshotMeta, impl Iterator<Item = (&Entry, WriteNumber)>) {
         let slots = (self.base.slot.0 + 1..=self.last().0).map(Slot);
         let cells = slots.map(|slot| &self.cells[place::<WINDOW>(slot)]);

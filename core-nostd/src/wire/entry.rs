@@ -1,4 +1,4 @@
-//! What is accepted in one slot: the primary's time timestamp, ops, then one grant.
+//! Payload of an entry: the primary's timestamp, ops, then one grant.
 //!
 //! Layout: a header of fixed size (timestamp, grant, number of ops; little-endian, so that the
 //! number can be filled in when all ops are written), then the ops one after the other.
@@ -26,8 +26,8 @@ impl<'a> EntryPayload<'a> {
     /// Reads an entry; every op in it is known to be readable afterwards.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], whatever the bytes are; never a
-    /// panic.
+    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], for any bytes that are no entry;
+    /// never a panic.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(WireError::OutOfBounds);
@@ -54,12 +54,12 @@ impl<'a> EntryPayload<'a> {
         })
     }
 
-    /// The ops in their order.
+    /// Returns the ops in their order.
     pub fn ops(&self) -> Ops<'a> {
         self.ops
     }
 
-    /// Whether the entry only lets the clock go on.
+    /// Returns whether the entry has a grant only.
     pub fn is_bubble(&self) -> bool {
         self.ops.left == 0
     }
@@ -163,22 +163,22 @@ impl<'a> EntryWriter<'a> {
         Ok(())
     }
 
-    /// How many ops it has so far.
+    /// Returns the number of ops that are written.
     pub fn ops(&self) -> usize {
         self.count as usize
     }
 
-    /// Bytes so far.
+    /// Returns the number of bytes that are written.
     pub fn len(&self) -> usize {
         self.used
     }
 
-    /// Whether it has no ops yet.
+    /// Returns whether no op is written yet.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Writes the header and gives the encoded entry.
+    /// Writes the header, and returns the encoded entry.
     pub fn finish(self, timestamp: u64, grant: u32) -> &'a [u8] {
         self.space[..8].copy_from_slice(&timestamp.to_le_bytes());
         self.space[8..12].copy_from_slice(&grant.to_le_bytes());

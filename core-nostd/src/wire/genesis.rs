@@ -1,4 +1,4 @@
-//! The entry of slot 1: what the group is.
+//! Entry of slot 1: the group's configuration.
 
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub type Address = String<ADDRESS_BYTES_MAX>;
 /// One of the first members.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Founder {
-    /// Where it is reached.
+    /// The address at which it is reached.
     pub address: Address,
     /// Whether it keeps the log only, and runs no server.
     pub witness: bool,
@@ -53,8 +53,7 @@ pub struct Founder {
 pub struct Genesis {
     /// The group's identity, drawn at random when it was created.
     pub group: u128,
-    /// The first members; a node's number is its place, from 1. Who belongs to the group later, the
-    /// log says.
+    /// The first members; a node's number is its place, from 1. Later members are in the log.
     pub members: Vec<Founder, NODES_MAX>,
     /// Digest of program, libraries, files, arguments and environment.
     pub base: [u8; 32],
@@ -74,14 +73,14 @@ impl Genesis {
     /// Reads a genesis entry.
     ///
     /// # Errors
-    /// [`WireError`], whatever the bytes are; never a panic.
+    /// [`WireError`] for any bytes that are no genesis entry; never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let genesis: Self = postcard::from_bytes(bytes)?;
         let bounded = !genesis.members.is_empty() && genesis.quantum > 0 && genesis.nclock > 0;
         if bounded { Ok(genesis) } else { Err(WireError::OutOfBounds) }
     }
 
-    /// Writes the entry to the front of `space` and says how many bytes it took.
+    /// Writes the entry to the front of `space` and returns how many bytes it took.
     ///
     /// # Errors
     /// [`WireError::Full`] when `space` does not suffice.

@@ -1,5 +1,5 @@
-//! What stands in the log, as bytes: postcard (<https://postcard.jamesmunns.com/wire-format>),
-//! without copies of the data that clients sent.
+//! Contents of the log as bytes: postcard (<https://postcard.jamesmunns.com/wire-format>), without
+//! copies of the data that clients sent.
 
 mod entry;
 mod genesis;
@@ -9,7 +9,7 @@ pub use entry::{EntryPayload, EntryWriter, Ops};
 pub use genesis::{Address, Founder, Genesis, Schedule};
 pub use op::{Endpoint, Op};
 
-/// Why bytes are not what they should be.
+/// The error of encoding and decoding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WireError {
     /// The bytes do not follow the format, or end early.

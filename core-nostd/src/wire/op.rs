@@ -18,7 +18,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The IPv4 address, if it is one.
+    /// Returns the IPv4 address, if it is one.
     pub const fn ipv4(&self) -> Option<[u8; 4]> {
         match self.address {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
@@ -26,14 +26,14 @@ impl Endpoint {
         }
     }
 
-    /// The endpoint for an IPv4 address.
+    /// Returns the endpoint of an IPv4 address and a port.
     pub const fn from_ipv4([a, b, c, d]: [u8; 4], port: u16) -> Self {
         Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port }
     }
 }
 
-/// What the log can say. Offsets and totals count the bytes of one connection's direction from 0,
-/// so that an op which arrives twice, or after a lost one, is recognised (the entry rule).
+/// An op of the log. Offsets and totals count the bytes of one connection's direction from 0, so
+/// that an op which arrives twice, or after a lost one, is recognised (the entry rule).
 ///
 /// ```
 /// use crane_core::id::{ConnId, Generation, NodeId};
@@ -59,9 +59,9 @@ pub enum Op<'a> {
     },
     /// The client sent bytes.
     Send {
-        /// By this connection.
+        /// The connection that they came by.
         conn: ConnId,
-        /// How many it had sent before.
+        /// The number of bytes that it had sent before.
         offset: u64,
         /// At most [`SEND_BYTES_MAX`] of them.
         #[serde(borrow)]
@@ -69,9 +69,9 @@ pub enum Op<'a> {
     },
     /// The client will send nothing more.
     Shut {
-        /// On this connection.
+        /// The connection.
         conn: ConnId,
-        /// How many bytes it sent in all.
+        /// The number of bytes that it sent in all.
         total: u64,
     },
     /// The client, or the way to it, is gone.
@@ -81,26 +81,26 @@ pub enum Op<'a> {
     },
     /// The client has taken bytes that the server wrote: there is room for more.
     Drained {
-        /// On this connection.
+        /// The connection.
         conn: ConnId,
-        /// How many it has taken in all.
+        /// The number of bytes that it has taken in all.
         total: u64,
     },
-    /// Nothing but the entry's timestamp: a deadline of the server has come.
+    /// A deadline of the server has come; the entry's timestamp says when.
     Time,
-    /// Connections that entered by this replica, up to this generation, have ended; what is still
-    /// said about them does not count.
+    /// Connections that entered by this replica, up to this generation, have ended; later ops about
+    /// them do not count.
     Retire {
         /// The entry replica.
         node: NodeId,
         /// The last generation that ended.
         generation: Generation,
     },
-    /// Where a member is reached. Who belongs to the group, and who votes, is said beside the ops,
-    /// by agreement itself; this comes first, so that whoever learns of a member knows where it is.
-    /// Of no meaning to the server.
+    /// The address of a member. Membership and votes are decided beside the ops, by agreement
+    /// itself; this comes first, so that every node that learns of a member knows its address. It
+    /// means nothing to the server.
     Member {
-        /// The member's number. An earlier bearer is meant no more.
+        /// The member's number. It no longer means a member that had it before.
         node: NodeId,
         /// `host:port`, at most [`ADDRESS_BYTES_MAX`] bytes.
         #[serde(borrow)]
@@ -117,11 +117,11 @@ pub enum Op<'a> {
 }
 
 impl<'a> Op<'a> {
-    /// Takes one op from the front of `bytes`, and gives the rest.
+    /// Decodes one op from the front of `bytes`, and returns the rest as well.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] and [`WireError::OutOfBounds`], whatever the bytes are; never a
-    /// panic.
+    /// [`WireError::Malformed`] and [`WireError::OutOfBounds`], for any bytes that begin with no
+    /// op; never a panic.
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), WireError> {
         let (op, rest) = postcard::take_from_bytes::<Op<'a>>(bytes)?;
         let bounded = match &op {
@@ -134,7 +134,7 @@ impl<'a> Op<'a> {
         if bounded { Ok((op, rest)) } else { Err(WireError::OutOfBounds) }
     }
 
-    /// Writes the op to the front of `space` and says how many bytes it took.
+    /// Writes the op to the front of `space` and returns how many bytes it took.
     ///
     /// # Errors
     /// [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for too much
@@ -151,7 +151,7 @@ impl<'a> Op<'a> {
         Ok(postcard::to_slice(self, space)?.len())
     }
 
-    /// The connection that the op is about.
+    /// Returns the connection that the op is about.
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
             Op::Connect { conn, .. }

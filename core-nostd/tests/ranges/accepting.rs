@@ -1,4 +1,4 @@
-//! A backup, or whoever else is told of a run.
+//! Ranges at a backup, or at any other node that receives one.
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
@@ -120,7 +120,7 @@ fn a_run_above_its_primarys_ballot_is_none_of_it() {
     assert_eq!((out.len(), backup.log.len()), (0, 0));
 }
 
-/// Messages with a run: of a primary, of a donor, of whoever knows.
+/// Messages with a range: of a primary, of a donor, of any node that knows it to be chosen.
 fn with_run(range: SlotRange) -> [Message; 3] {
     let (before, committed, start) = (ballot(5), Slot::NONE, Slot::NONE);
     [

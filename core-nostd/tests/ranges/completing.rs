@@ -1,4 +1,4 @@
-//! A node whose log is completed: a candidate by its quorum, a learner by whoever knows more.
+//! A node whose log is completed: a candidate by its quorum, a learner by any node that knows more.
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
@@ -51,7 +51,7 @@ fn a_run_that_is_copied_only_in_part_is_not_all() {
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
     copied(&mut candidate, 3, 1, Ballot::ZERO, &entries[..3]);
     assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 3));
-    // What does not agree with what came before is left out, and what comes again is not written.
+    // Entries that do not agree with those before are left out, and repeated ones are not written.
     let out = copied(&mut candidate, 3, 5, ballot(0), &entries[4..]);
     assert_eq!((appended(&out), candidate.node.role()), (vec![], Role::Candidate));
     let out = copied(&mut candidate, 3, 2, ballot(1), &entries[1..]);
@@ -122,8 +122,8 @@ fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
     assert_eq!((learner.node.committed(), learner.log), (Slot(6), entries));
 }
 
-/// A run of chosen entries lets a candidate, or a learner, go on where it ends: it asks once, and
-/// not for what has come; all that follows from it is among the effects of one step.
+/// A run of chosen entries lets a candidate, or a learner, continue where it ends: it asks once,
+/// and not for what has come; all that follows from it is among the effects of one step.
 #[test]
 fn chosen_runs_keep_to_the_bound_of_effects() {
     let entries = own_entries(64);
@@ -185,7 +185,7 @@ fn what_is_appended_stays_for_a_step() {
     candidate.start_election();
     candidate.promised(1, LogEnd { ballot: ballot(5), slot: Slot(3) });
     candidate.promised(3, LogEnd { ballot: ballot(5), slot: Slot(1) });
-    // The second member's log goes on without the fourth one; then it is a member there as well.
+    // The second member's log continues without the fourth one; then it is a member there as well.
     copied(&mut candidate, 1, 2, ballot(1), &payloads(5, 1));
     candidate.promised(4, LogEnd { ballot: ballot(6), slot: Slot(1) });
     assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 2));

@@ -12,7 +12,7 @@ pub(crate) struct Member<const WINDOW: usize> {
     pub node: Node<WINDOW>,
     pub now: Instant,
     written: WriteNumber,
-    /// What its storage has of the log.
+    /// The log in its storage.
     pub log: Vec<Entry>,
 }
 
@@ -189,7 +189,7 @@ fn voters(count: usize) -> Members {
     Members::first(count)
 }
 
-/// What is sent to a member of runs, in its order.
+/// Returns the ranges that are sent to a member, in their order.
 pub(crate) fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
     let sent = out.iter().filter_map(|effect| match effect {
         Effect::Send { to, message } if *to == id(member) => message.range(),
@@ -198,7 +198,7 @@ pub(crate) fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
     sent.map(|range| (range.first.0, range.count)).collect()
 }
 
-/// What is appended, in its order.
+/// Returns the ranges that are appended, in their order.
 pub(crate) fn appended(out: &Effects) -> Vec<(u64, u32)> {
     let appended = out.iter().filter_map(|effect| match effect {
         Effect::Append { range, .. } => Some((range.first.0, range.count)),
