@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 use crate::net::frame::FrameKind;
 use crate::net::ops::OPS_BYTES_MAX;
 
-use super::rooms::{Clients, OP_BYTES_MAX, OpenConn};
+use super::rooms::{Clients, Finding, FindingKind, OP_BYTES_MAX, OpenConn};
 use super::{ClientCommand, ClientInput, Driver, Host};
 
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
@@ -143,7 +143,8 @@ impl<H: Host> Driver<H> {
         match level {
             0 => {
                 error!("server: {text}");
-                self.last_error = Some(text.to_string());
+                let kind = FindingKind::Reported(xxhash_rust::xxh3::xxh3_64(text.as_bytes()));
+                self.find(kind, Finding { text: format!("server: {text}"), is_fault: true });
             }
             1 => self.warn_operator(format!("server: {text}")),
             _ => info!("server: {text}"),
@@ -155,6 +156,7 @@ impl<H: Host> Driver<H> {
         let sockets = self.clients.ports.entry(port).or_default();
         *sockets += 1;
         if *sockets == 1 {
+            self.server.has_listened = true;
             info!("the server listens at port {port}");
             if self.clients.open {
                 self.open_port(port);

@@ -161,6 +161,7 @@ impl<H: Host> Driver<H> {
                     self.divergence.output_differs = false;
                 }
                 self.clear_finding(FindingKind::Diverged);
+                self.clear_finding(FindingKind::EndsDiffer);
             }
             Verdict::Wrong(wrong, difference) => {
                 self.divergence.acted = slot;

@@ -8,7 +8,7 @@ use tracing::{error, info};
 use crate::event::Event;
 use crate::report::{Ending, ServerReport};
 
-use super::rooms::ServerRun;
+use super::rooms::{Finding, FindingKind, ServerRun};
 use super::{Driver, Host, ProgramEnd, ServerChange, ServerView};
 
 /// How long a replica whose server has died waits to hear that the others' have, too.
@@ -19,6 +19,10 @@ const SAME_END_MAX: u32 = 3;
 const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
 /// A replica whose server is further behind lets others be primary.
 const IN_STEP_WITHIN: u64 = 2000;
+
+const BEFORE_IT_LISTENED: &str = ", before it listened at a port";
+const IN_BACKGROUND: &str = " (if it has put itself into the background, give it its option to \
+                             stay in the foreground, as --foreground, -D or daemonize no)";
 
 impl<H: Host> Driver<H> {
     /// Starts the server in a fresh cell, if it may and no generation is about to begin. Its script
@@ -88,9 +92,12 @@ impl<H: Host> Driver<H> {
             self.clear_findings();
         }
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
-        self.server.ended_early = !self.clients.listens();
+        self.server.ended_early = !std::mem::take(&mut self.server.has_listened);
         if self.server.ended_early {
-            text.push_str(", before it listened at a port");
+            text.push_str(BEFORE_IT_LISTENED);
+            if ending == Ending::Exited(0) {
+                text.push_str(IN_BACKGROUND);
+            }
         }
         if !trouble.is_empty() {
             text.push_str(&format!(": {trouble}"));
@@ -134,13 +141,27 @@ impl<H: Host> Driver<H> {
         let report = |node: NodeId| &self.reports[node.index()];
         let same = servers.iter().filter(|node| report(*node).same_end(&mine)).count();
         let members = servers.len();
+        let other = servers.iter().find(|node| {
+            matches!(report(*node), ServerReport::Ended { .. }) && !report(*node).same_end(&mine)
+        });
+        if let Some(other) = other {
+            let text = format!(
+                "the servers of replicas {} and {other} ended at different points: they had not \
+                 done the same",
+                self.me()
+            );
+            self.find(FindingKind::EndsDiffer, Finding { text, is_fault: true });
+        }
         if same < members / 2 + 1 {
             return;
         }
         // A server that has never listened has not done its work, whatever it says.
         let early = self.server.ended_early;
         let status = i32::from(early || ending != Ending::Exited(0));
-        let early = if early { ", before it listened at a port" } else { "" };
+        let mut early = if early { BEFORE_IT_LISTENED.to_string() } else { String::new() };
+        if !early.is_empty() && ending == Ending::Exited(0) {
+            early.push_str(IN_BACKGROUND);
+        }
         let program = self.program();
         self.end(
             status,

@@ -130,8 +130,9 @@ impl<H: Host> Driver<H> {
 
     /// The server is gone, and all that was found with it.
     pub(super) fn clear_findings(&mut self) {
-        let of_run =
-            |kind: &FindingKind| !matches!(kind, FindingKind::Diverged | FindingKind::Halted);
+        let of_run = |kind: &FindingKind| {
+            !matches!(kind, FindingKind::Diverged | FindingKind::Halted | FindingKind::EndsDiffer)
+        };
         let gone = self.watch.findings.keys().copied().filter(of_run);
         for kind in gone.collect::<Vec<_>>() {
             self.clear_finding(kind);

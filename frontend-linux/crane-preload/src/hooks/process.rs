@@ -32,6 +32,17 @@ pub(super) fn uncovered(world: &mut World, what: &'static str) {
     world.output.note(1, what);
 }
 
+/// Reports to the daemon, once, that a table has no place left: the program's call fails.
+pub(super) fn full(world: &mut World, what: &'static str) {
+    if world.noted.contains(&what) {
+        return;
+    }
+    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
+        *free = what;
+    }
+    world.output.note(0, what);
+}
+
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
 /// is the end; pipes and the like are the kernel's there.
 pub(super) fn refuse_in_child(place: TableEntry) {

@@ -11,6 +11,7 @@ use crane_shm::sys;
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::lock::never;
+use super::process::full;
 use super::time::limit as until_limit;
 use crate::execution::On;
 use crate::turn::{self, Call, Held, begin};
@@ -24,6 +25,11 @@ static KEY: AtomicU32 = AtomicU32::new(0);
 /// libc runs destructors in this many rounds (POSIX: at least 4); ours acts in the last one, so
 /// that those of the program still have the turn.
 const ROUNDS: usize = 4;
+
+/// The report of a table that is full.
+const FULL: &str = "the program has 1024 threads, as many as crane orders: the next is refused \
+    with EAGAIN; configure it for fewer";
+const _: () = assert!(crate::execution::THREADS == 1024);
 
 /// Robust mutexes that an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
 const HEIRLOOMS_MAX: usize = 2048;
@@ -71,6 +77,7 @@ unsafe extern "C" fn pthread_create(
     };
     let world = held.world();
     let Some(child) = world.run.turn.reserve() else {
+        full(world, FULL);
         held.end();
         return libc::EAGAIN;
     };

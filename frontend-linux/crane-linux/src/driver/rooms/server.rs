@@ -20,7 +20,9 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) last_end: Option<(u64, u32)>,
     /// This replica has ended it itself, for this reason.
     pub(in crate::driver) stopped_for: Option<String>,
-    /// It ended before it listened at any port.
+    /// The present run has listened at a port.
+    pub(in crate::driver) has_listened: bool,
+    /// The last run ended before it listened at any port.
     pub(in crate::driver) ended_early: bool,
     /// How the cell of the last run was made.
     pub(in crate::driver) cell: Option<&'static str>,

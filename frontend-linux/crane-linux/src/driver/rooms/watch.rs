@@ -9,6 +9,10 @@ use crane_core::time::Instant;
 pub(in crate::driver) enum FindingKind {
     /// The logical clock does not move although it should.
     NoProgress,
+    /// The library in the server reports a fault; by a hash of its text.
+    Reported(u64),
+    /// The servers of replicas ended at different points.
+    EndsDiffer,
     /// Servers differ.
     Diverged,
     /// The group has agreed to stop serving.
