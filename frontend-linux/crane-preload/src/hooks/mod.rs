@@ -12,6 +12,7 @@ pub(crate) mod lookup;
 mod mutex;
 mod names;
 mod once;
+mod options;
 mod pipes;
 mod poll;
 mod process;

@@ -5,7 +5,7 @@
 
 use std::ffi::c_int;
 
-use crane_core::execution::socket::ListenerIndex;
+use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, Woken};
 use crane_core::wire::Endpoint;
 use crane_shm::region::output;
@@ -13,10 +13,11 @@ use crane_shm::sys;
 use libc::{sockaddr, socklen_t};
 
 use super::names::{UNBOUND, endpoint, give};
+use super::options;
 use super::process::uncovered;
 use super::time::after;
 use super::transfer::{begin_at, release};
-use crate::descriptors::{DescriptionKind, TableEntry};
+use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
 use crate::readiness;
@@ -182,6 +183,10 @@ unsafe extern "C" fn accept4(
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_accept4, arguments) }))
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Accept) else { return real() };
+    if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
+        held.end();
+        return errno::answer_int(Err(libc::EINVAL));
+    }
     let listener = match held.world().descriptors.at(place).kind {
         DescriptionKind::Listener(listener) => listener,
         DescriptionKind::Socket | DescriptionKind::Conn(_) => {
@@ -194,52 +199,110 @@ unsafe extern "C" fn accept4(
         }
     };
     held.world().descriptors.hold(place);
-    let result = accept_at(&mut held, place, listener, flags);
+    let result = accept_at(&mut held, place, listener, (descriptor, flags));
     release(held.world(), place);
     held.end();
-    let answer = result.map(|(accepted, peer, ipv6)| {
-        // SAFETY: the caller's own places.
-        unsafe { give(peer, ipv6, address, length) };
-        accepted as usize
-    });
-    errno::answer_int(answer)
+    let (accepted, peer, ipv6) = match result {
+        Ok(accepted) => accepted,
+        Err(error) => return errno::answer_int(Err(error)),
+    };
+    if address.is_null() {
+        return accepted;
+    }
+    // SAFETY: the caller's own places.
+    if let Err(error) = unsafe { give(peer, ipv6, address, length) } {
+        // The connection is lost, as in Linux.
+        // SAFETY: a plain number; the symbol is this library's own.
+        unsafe { libc::close(accepted) };
+        return errno::answer_int(Err(error));
+    }
+    accepted
 }
 
+/// Takes the first connection that waits. As in Linux, the call that waits has its number already:
+/// without a free one it does not wait.
 fn accept_at(
     held: &mut Held,
     place: TableEntry,
     listener: ListenerIndex,
-    flags: c_int,
+    (descriptor, flags): (c_int, c_int),
 ) -> Result<(c_int, Endpoint, bool), c_int> {
-    let timeout = held.world().descriptors.at(place).receive_timeout;
+    let Description { receive_timeout: timeout, ipv6, nonblocking, .. } =
+        *held.world().descriptors.at(place);
     let deadline = if timeout == 0 { NEVER } else { after(held, timeout) };
-    while held.world().run.sockets.acceptable(listener) == 0 {
-        if held.world().descriptors.at(place).shut {
+    if nonblocking && held.world().run.sockets.acceptable(listener) == 0 {
+        let shut = held.world().descriptors.at(place).shut;
+        return Err(free_number(descriptor).err().unwrap_or(if shut {
+            libc::EINVAL
+        } else {
+            libc::EAGAIN
+        }));
+    }
+    let accepted = stand_in(ipv6, flags)?;
+    let result = await_conn(held, place, listener, deadline)
+        .and_then(|conn| follow(held.world(), place, conn, accepted, flags));
+    match result {
+        Ok(_) => options::inherit(held.world().descriptors.at(place), descriptor, accepted),
+        // Nothing can be done about a close that fails.
+        Err(_) => drop(sys::close(accepted)),
+    }
+    result.map(|peer| (accepted, peer, ipv6))
+}
+
+/// Fails where the process has no number for a copy of a descriptor.
+fn free_number(descriptor: c_int) -> Result<(), c_int> {
+    let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
+    // SAFETY: dup touches no memory.
+    let copy = sys::checked(unsafe { sys::syscall(libc::SYS_dup, arguments) })?;
+    sys::close(copy as c_int)
+}
+
+fn await_conn(
+    held: &mut Held,
+    place: TableEntry,
+    listener: ListenerIndex,
+    deadline: u64,
+) -> Result<ConnIndex, c_int> {
+    loop {
+        let world = held.world();
+        if let Some(conn) = world.run.sockets.accept(listener) {
+            return Ok(conn);
+        }
+        if world.descriptors.at(place).shut {
             return Err(libc::EINVAL);
         }
-        if held.world().descriptors.at(place).nonblocking
-            || held.wait(On::Read(place), deadline) == Woken::Expired
-        {
+        if held.wait(On::Read(place), deadline) == Woken::Expired {
             return Err(libc::EAGAIN);
         }
     }
-    let world = held.world();
-    let ipv6 = world.descriptors.at(place).ipv6;
-    let accepted = stand_in(ipv6, flags)?;
-    let conn = world.run.sockets.accept(listener).expect("one was acceptable");
+}
+
+/// Has the stand-in `accepted` mean the connection, with what it inherits from the listener at
+/// `place`. Returns the client's address.
+fn follow(
+    world: &mut World,
+    place: TableEntry,
+    conn: ConnIndex,
+    accepted: c_int,
+    flags: c_int,
+) -> Result<Endpoint, c_int> {
+    let listener = *world.descriptors.at(place);
     let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
     let Some(of_conn) = world.descriptors.open(accepted, DescriptionKind::Conn(conn), nonblocking)
     else {
         let id = world.run.sockets.conn(conn).id;
         world.output.about(output::RESET, id, 0, &[]);
         world.run.sockets.close(conn);
-        // Nothing can be done about a close that fails.
-        let _ = sys::close(accepted);
         return Err(libc::EMFILE);
     };
-    world.descriptors.at(of_conn).ipv6 = ipv6;
+    let description = world.descriptors.at(of_conn);
+    description.ipv6 = listener.ipv6;
+    description.resets = listener.resets;
+    description.receive_timeout = listener.receive_timeout;
+    description.send_timeout = listener.send_timeout;
+    description.options = listener.options;
     world.of_conn[conn.0 as usize] = of_conn.0 + 1;
-    Ok((accepted, world.run.sockets.conn(conn).peer, ipv6))
+    Ok(world.run.sockets.conn(conn).peer)
 }
 
 #[unsafe(no_mangle)]
@@ -273,7 +336,13 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
         return errno::answer_int(real());
     };
     let world = held.world();
+    let known = [libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how);
     let result = match world.descriptors.at(place).kind {
+        DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Socket
+            if !known =>
+        {
+            Err(libc::EINVAL)
+        }
         DescriptionKind::Conn(conn) => {
             let state = world.run.sockets.conn_mut(conn);
             state.read_shut |= how == libc::SHUT_RD || how == libc::SHUT_RDWR;
@@ -281,12 +350,12 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
             let news = writes && !state.write_shut;
             state.write_shut |= writes;
             state.read_edges = state.read_edges.wrapping_add(1);
-            let id = state.id;
+            let (id, reset) = (state.id, state.reset);
             if news {
                 world.output.about(output::FIN, id, 0, &[]);
             }
             wake_all(world, place);
-            Ok(0)
+            if reset { Err(libc::ENOTCONN) } else { Ok(0) }
         }
         // Threads that wait in accept or poll return, as in Linux.
         DescriptionKind::Listener(_) => {

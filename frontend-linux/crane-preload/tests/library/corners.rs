@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crane_core::wire::{Op, Schedule};
 
-use crate::driver::{Driver, Library, corners};
+use crate::driver::{Driver, Library, answers, corners};
 
 /// The probes of `programs/threads.c`.
 const OF_THREADS: [&str; 12] = [
@@ -33,7 +33,8 @@ const OF_DESCRIPTORS: [&str; 5] = ["pipes", "duplicates", "polls", "epolls", "li
 fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     let [threads, descriptors] = corners();
     let of_threads = OF_THREADS.map(|name| (threads.as_path(), name));
-    of_threads.into_iter().chain(OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name)))
+    let of_descriptors = OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name));
+    of_threads.into_iter().chain(of_descriptors).chain([(answers(), "refusals")])
 }
 
 /// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows

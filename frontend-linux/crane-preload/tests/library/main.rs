@@ -1,5 +1,6 @@
 //! The preload library in front of real programs, with the daemon's part played by the test.
 
+mod answers;
 mod corners;
 mod driver;
 
