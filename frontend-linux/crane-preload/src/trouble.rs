@@ -22,7 +22,7 @@ pub(crate) fn end(status: u8, reason: &str) -> ! {
 
 /// As [`end`], with a reason that is put together.
 pub(crate) fn end_with(status: u8, reason: fmt::Arguments<'_>) -> ! {
-    let mut text = Text { bytes: [0; TROUBLE_BYTES], length: 0 };
+    let mut text = Text::new();
     // A text that is cut is better than none.
     let _ = text.write_fmt(reason);
     end(status, text.as_str())
@@ -39,7 +39,7 @@ fn on_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
-    let mut text = Text { bytes: [0; TROUBLE_BYTES], length: 0 };
+    let mut text = Text::new();
     // A text that is cut is better than none.
     let _ = match (message, panic.location()) {
         (Some(message), Some(at)) => write!(text, "{message} ({}:{})", at.file(), at.line()),
@@ -64,13 +64,19 @@ fn report(reason: &str) {
 }
 
 /// A text that is cut where its space ends.
-struct Text {
+pub(crate) struct Text {
     bytes: [u8; TROUBLE_BYTES],
     length: usize,
 }
 
 impl Text {
-    fn as_str(&self) -> &str {
+    /// Nothing.
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; TROUBLE_BYTES], length: 0 }
+    }
+
+    /// What was written.
+    pub(crate) fn as_str(&self) -> &str {
         let written = &self.bytes[..self.length];
         str::from_utf8(written).unwrap_or_else(|error| {
             str::from_utf8(&written[..error.valid_up_to()]).unwrap_or_default()

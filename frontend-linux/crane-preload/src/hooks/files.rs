@@ -316,6 +316,11 @@ fn file_type(descriptor: c_int) -> Option<u32> {
     (flags as c_int & libc::O_PATH == 0).then_some(stat.st_mode & libc::S_IFMT)
 }
 
+/// Returns whether sendfile(2) may read the file; what is no file at all, its own read refuses.
+pub(super) fn is_readable_in_place(descriptor: c_int) -> bool {
+    file_type(descriptor).is_none_or(|kind| [libc::S_IFREG, libc::S_IFBLK].contains(&kind))
+}
+
 /// Returns whether fsync(2) knows how to write a file of this type out.
 fn is_on_disk(file_type: u32) -> bool {
     [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK].contains(&file_type)

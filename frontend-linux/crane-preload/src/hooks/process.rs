@@ -58,6 +58,7 @@ fn fork_in_turn() -> pid_t {
     let world = held.world();
     // From now on a pipe's bytes may come from a child.
     world.descriptors.give_channels_to_kernel();
+    world.forked = true;
     uncovered(world, "fork: what a child process does is not replicated");
     // Handlers that the program registered may come to our hooks.
     held.leave();

@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_uint, c_void};
 use crane_shm::sys;
 use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
-use super::names;
 use super::transfer::{RecvFlags, begin_at, receive, release, report_reset, send, send_bytes};
+use super::{files, names};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
@@ -341,6 +341,10 @@ fn send_file(
         held.end();
         return None;
     };
+    if !files::is_readable_in_place(from) {
+        held.end();
+        return Some(Err(libc::EINVAL));
+    }
     let waits = !held.world().descriptors.at(place).nonblocking;
     held.world().descriptors.hold(place);
     let mut sent = 0;

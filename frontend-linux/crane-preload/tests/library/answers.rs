@@ -95,3 +95,41 @@ fn messages_hold_under_the_library() {
     let end = driver.end();
     assert_eq!((end.code, end.printed.as_str()), (Some(0), "listening\nmessages ok\n"));
 }
+
+/// What the probe "direct" writes to its client.
+const WRITTEN: &[u8] = b"number 42\n+-\n";
+
+#[test]
+fn calls_by_number_hold_natively() {
+    let port = free_port();
+    let (mut child, mut printed) = serving("direct", port);
+    let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.write_all(b"ab").unwrap();
+    let mut reply = vec![0; 10];
+    client.read_exact(&mut reply).unwrap();
+    client.write_all(b"c").unwrap();
+    client.read_to_end(&mut reply).unwrap();
+    assert_eq!(reply, WRITTEN);
+    assert_eq!(printed.next().as_deref(), Some("direct ok"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn calls_by_number_hold_under_the_library_and_unknown_ones_are_noted() {
+    let arguments = ["direct", "7777"];
+    let mut driver =
+        Driver::start_program(answers(), &arguments, 100, Schedule::Serial, Library::Product);
+    let send = |offset, bytes| Op::Send { conn: Driver::conn(1), offset, bytes };
+    assert!(driver.settle());
+    driver.feed(&[Driver::connect(1), send(0, b"ab")]);
+    assert!(driver.settle());
+    driver.feed(&[send(2, b"c")]);
+    assert!(!driver.settle());
+    assert_eq!(driver.replies, [WRITTEN]);
+    assert_eq!(driver.end().printed, "listening\ndirect ok\n");
+
+    let mut driver =
+        Driver::start_program(answers(), &["numbers"], 100, Schedule::Serial, Library::Product);
+    assert!(!driver.settle());
+    assert_eq!(driver.notes, ["system call 500 by libc's syscall(): it is not followed"]);
+}

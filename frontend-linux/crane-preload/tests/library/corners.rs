@@ -30,11 +30,14 @@ const OF_THREADS: [&str; 12] = [
 /// The probes of `programs/descriptors.c` that need no client.
 const OF_DESCRIPTORS: [&str; 5] = ["pipes", "duplicates", "polls", "epolls", "listeners"];
 
+/// The probes of `programs/answers.c` that need no client.
+const OF_ANSWERS: [&str; 2] = ["refusals", "numbers"];
+
 fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     let [threads, descriptors] = corners();
     let of_threads = OF_THREADS.map(|name| (threads.as_path(), name));
     let of_descriptors = OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name));
-    of_threads.into_iter().chain(of_descriptors).chain([(answers(), "refusals")])
+    of_threads.into_iter().chain(of_descriptors).chain(OF_ANSWERS.map(|name| (answers(), name)))
 }
 
 /// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows

@@ -1,11 +1,18 @@
 /* What calls refuse, and how; long messages; calls that do not come by libc's own functions. */
 #include "corners.h"
 
+#include <linux/futex.h>
 #include <netinet/tcp.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static int port;
+
+static void *write_later(void *end) {
+    usleep(10000);
+    return (void *)write(*(int *)end, "x", 1);
+}
 
 /* ---- refusals ---- */
 
@@ -174,7 +181,99 @@ static void messages(void) {
     CHECK(!close(set.fd) && !close(listener));
 }
 
-static const struct probe probes[] = {{"refusals", refusals}, {"messages", messages}};
+/* ---- calls by their numbers, and formatted ones ---- */
+
+static unsigned word, other;
+
+static long futex(unsigned *at, int operation, unsigned value, void *limit, unsigned *to,
+                  unsigned last) {
+    return syscall(SYS_futex, at, operation | FUTEX_PRIVATE_FLAG, value, limit, to, last);
+}
+
+/* Waits for the bits of its argument until the word changes, and says how often it was woken. */
+static void *wait_for_change(void *bits) {
+    unsigned before = __atomic_load_n(&word, __ATOMIC_SEQ_CST);
+    long result = futex(&word, FUTEX_WAIT_BITSET, before, NULL, NULL, (unsigned)(long)bits);
+    return (void *)(result ? -1L : (long)bits);
+}
+
+static void *read_one(void *end) {
+    char byte;
+    return (void *)syscall(SYS_read, *(int *)end, &byte, 1);
+}
+
+static void futexes(void) {
+    struct timespec limit = {0, 5 * MS}, end = in(CLOCK_MONOTONIC, 5 * MS);
+    long long before = now(CLOCK_MONOTONIC);
+    CHECK(futex(&word, FUTEX_WAIT, 7, NULL, NULL, 0) == -1 && errno == EAGAIN);
+    CHECK(futex(&word, FUTEX_WAIT, 0, &limit, NULL, 0) == -1 && errno == ETIMEDOUT);
+    CHECK(now(CLOCK_MONOTONIC) - before >= 5 * MS);
+    CHECK(futex(&word, FUTEX_WAIT_BITSET, 0, &end, NULL, 1) == -1 && errno == ETIMEDOUT);
+    CHECK(futex(&word, FUTEX_WAIT_BITSET, 0, NULL, NULL, 0) == -1 && errno == EINVAL);
+    limit.tv_nsec = -1;
+    CHECK(futex(&word, FUTEX_WAIT, 0, &limit, NULL, 0) == -1 && errno == EINVAL);
+    CHECK(futex(&word, FUTEX_WAKE, 9, NULL, NULL, 0) == 0);
+    CHECK(futex((unsigned *)((char *)&word + 1), FUTEX_WAKE, 1, NULL, NULL, 0) == -1);
+    CHECK(errno == EINVAL);
+    pthread_t two = begin(wait_for_change, (void *)2), four = begin(wait_for_change, (void *)4);
+    usleep(50000);
+    CHECK(futex(&word, FUTEX_WAKE_BITSET, 9, NULL, NULL, 8) == 0);
+    CHECK(futex(&word, FUTEX_WAKE_BITSET, 9, NULL, NULL, 4) == 1);
+    CHECK(result_of(four) == (void *)4);
+    CHECK(futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)9, &other, 1) == -1 && errno == EAGAIN);
+    CHECK(futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)9, &other, 0) == 1);
+    CHECK(futex(&word, FUTEX_WAKE, 9, NULL, NULL, 0) == 0);
+    CHECK(futex(&other, FUTEX_WAKE, 9, NULL, NULL, 0) == 1 && result_of(two) == (void *)2);
+}
+
+static void numbers(void) {
+    int both[2], tubes[2];
+    char text[64] = "";
+    struct timespec one, two;
+    futexes();
+    CHECK(syscall(SYS_gettid) == gettid() && syscall(SYS_getpid) == getpid());
+    CHECK(syscall(SYS_getrandom, text, 8L, 0) == 8 && syscall(500) == -1 && errno == ENOSYS);
+    CHECK(!clock_gettime(CLOCK_REALTIME, &one) && !syscall(SYS_clock_gettime, 0, &two));
+    CHECK(two.tv_sec - one.tv_sec <= 1 && two.tv_sec >= one.tv_sec);
+    CHECK(syscall(SYS_clock_nanosleep, 99, 0, &one, NULL) == -1 && errno == EINVAL);
+    CHECK(!syscall(SYS_pipe2, both, 0) && !pipe(tubes));
+    pthread_t reader = begin(read_one, &both[0]);
+    usleep(50000);
+    CHECK(syscall(SYS_write, both[1], "x", 1) == 1 && result_of(reader) == (void *)1);
+    CHECK(dprintf(both[1], "%d %.1f %s %d %d %d %d\n", 42, 2.5, "text", 1, 2, 3, 4) == 20);
+    CHECK(read(both[0], text, 64) == 20 && !memcmp(text, "42 2.5 text 1 2 3 4\n", 20));
+    CHECK(write(both[1], "spliced", 7) == 7);
+    CHECK(tee(both[0], tubes[1], 99, 0) == 7 && read(tubes[0], text, 64) == 7);
+    CHECK(splice(both[0], NULL, tubes[1], NULL, 99, 0) == 7 && read(tubes[0], text, 64) == 7);
+    CHECK(splice(both[0], NULL, tubes[1], NULL, 1, SPLICE_F_NONBLOCK) == -1 && errno == EAGAIN);
+    pthread_t writer = begin(write_later, &both[1]);
+    CHECK(splice(both[0], NULL, tubes[1], NULL, 1, 0) == 1 && result_of(writer) == (void *)1);
+    CHECK(!syscall(SYS_close, both[0]) && write(both[1], "x", 1) == -1 && errno == EPIPE);
+}
+
+/* ---- a connection by numbers: the test's client sends "ab", and "c" after an answer ---- */
+
+static void direct(void) {
+    int listener = listener_at(port), both[2];
+    char bytes[8] = "";
+    printf("listening\n");
+    fflush(stdout);
+    int conn = syscall(SYS_accept4, listener, NULL, NULL, SOCK_CLOEXEC);
+    CHECK(conn >= 0 && fcntl(conn, F_GETFD) == FD_CLOEXEC);
+    CHECK(syscall(SYS_recvfrom, conn, bytes, 2, MSG_WAITALL, NULL, NULL) == 2);
+    CHECK(!memcmp(bytes, "ab", 2) && dprintf(conn, "%s %d\n", "number", 42) == 10);
+    struct pollfd set = {conn, POLLIN, 0};
+    CHECK(syscall(SYS_poll, &set, 1, -1) == 1 && syscall(SYS_read, conn, bytes, 8) == 1);
+    CHECK(syscall(SYS_write, conn, "+", 1) == 1);
+    CHECK(syscall(SYS_sendto, conn, "-\n", 2, MSG_NOSIGNAL, NULL, 0) == 2);
+    CHECK(!pipe(both) && sendfile(conn, both[0], NULL, 1) == -1 && errno == EINVAL);
+    CHECK(!syscall(SYS_shutdown, conn, SHUT_WR) && !syscall(SYS_close, conn));
+    CHECK(fcntl(conn, F_GETFD) == -1 && !close(listener));
+}
+
+static const struct probe probes[] = {
+    {"refusals", refusals}, {"messages", messages}, {"numbers", numbers}, {"direct", direct},
+};
 
 int main(int count, char **arguments) {
     if (count > 2) port = atoi(arguments[2]);
