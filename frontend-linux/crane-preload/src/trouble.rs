@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::Ordering;
 
 use crane_shm::region::TROUBLE_BYTES;
 use crane_shm::sys;
@@ -18,6 +19,30 @@ pub(crate) fn end(status: u8, reason: &str) -> ! {
     // SAFETY: exit_group does not return.
     unsafe { sys::syscall(libc::SYS_exit_group, [usize::from(status), 0, 0, 0, 0, 0]) };
     unreachable!("exit_group returned")
+}
+
+/// As [`end`], of the whole server: the daemon ends it for this reason, whichever of its processes
+/// gives it. `wake`: the descriptor that wakes the daemon, if it is still open here.
+pub(crate) fn refuse(status: u8, reason: &str, wake: i32) -> ! {
+    if let Some(region) = world::region() {
+        region.put_trouble(reason.as_bytes());
+        region.refuse();
+        let process = world::PROCESS.load(Ordering::Relaxed);
+        if !is_pipe(wake) || sys::write(wake, &[1]).is_err_and(|error| error != libc::EAGAIN) {
+            // The daemon hears of the server's end in any case.
+            let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
+            // SAFETY: a signal to the process that this one comes from.
+            unsafe { sys::syscall(libc::SYS_kill, arguments) };
+        }
+    }
+    end(status, reason)
+}
+
+/// Returns whether the number still leads to a pipe: a child may have closed what it did not open.
+fn is_pipe(descriptor: i32) -> bool {
+    let arguments = [descriptor as usize, libc::F_GETPIPE_SZ as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETPIPE_SZ touches no memory.
+    sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_ok()
 }
 
 /// As [`end`], with a reason that is put together.

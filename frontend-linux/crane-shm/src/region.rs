@@ -16,7 +16,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -164,6 +164,8 @@ pub(crate) struct Region {
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
+    /// 1: the program does what cannot be replicated, and is to be ended; the trouble says why.
+    pub(crate) refused: AtomicU32,
 }
 
 const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");
@@ -388,6 +390,9 @@ mod tests {
         assert_eq!(daemon.mark(6), None);
         server.put_trouble(b"fork is not covered");
         assert_eq!(daemon.trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
+        assert!(!daemon.refused());
+        server.refuse();
+        assert!(daemon.refused());
         std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
     }
 

@@ -117,6 +117,8 @@ pub(crate) struct ProgramEnd {
     pub admitted: u64,
     /// The reason that the library in the server gives, if it does.
     pub trouble: String,
+    /// The library had it ended: it does what cannot be replicated.
+    pub refused: bool,
 }
 
 /// What is seen of the running server, from outside.

@@ -76,9 +76,12 @@ impl<H: Host> Driver<H> {
 
     /// The server's program has ended, or was ended. All of its output has been taken in.
     fn on_server_end(&mut self, end: &ProgramEnd) {
-        let ProgramEnd { ending, clock, admitted, ref trouble } = *end;
+        let ProgramEnd { ending, clock, admitted, ref trouble, refused } = *end;
         if self.server.run.take().is_none() {
             return;
+        }
+        if refused {
+            return self.refuse_program(trouble);
         }
         self.clear_findings();
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
@@ -103,6 +106,13 @@ impl<H: Host> Driver<H> {
         self.close_listeners();
         self.resign();
         self.judge_end();
+    }
+
+    /// The program does what cannot be replicated: built again, it would do the same.
+    fn refuse_program(&mut self, trouble: &str) {
+        let text = format!("{} cannot run replicated: {trouble}", self.program());
+        self.record_silently(Event::ServerEnded { text: text.clone() });
+        self.fail(text);
     }
 
     pub(super) fn on_server_report(&mut self, from: NodeId, report: ServerReport) {

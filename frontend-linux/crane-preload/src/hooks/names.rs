@@ -28,6 +28,18 @@ pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
     result
 }
 
+/// Returns whether the kernel has the socket in one of the internet's families.
+pub(super) fn is_internet(descriptor: c_int) -> bool {
+    // SAFETY: all-zero bytes are a valid address.
+    let mut own: sockaddr_in6 = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<sockaddr_in6>() as socklen_t;
+    let places = [descriptor as usize, &raw mut own as usize, &raw mut length as usize, 0, 0, 0];
+    // SAFETY: places for the address and its length.
+    let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getsockname, places) });
+    let family = c_int::from(own.sin6_family);
+    asked.is_ok() && (family == libc::AF_INET || family == libc::AF_INET6)
+}
+
 /// Reads an address that the caller gave.
 ///
 /// # Safety

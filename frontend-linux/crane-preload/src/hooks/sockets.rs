@@ -12,9 +12,9 @@ use crane_shm::region::output;
 use crane_shm::sys;
 use libc::{sockaddr, socklen_t};
 
-use super::names::{UNBOUND, endpoint, give};
+use super::names::{self, UNBOUND, endpoint, give};
 use super::options;
-use super::process::uncovered;
+use super::process::{refuse_listening, uncovered};
 use super::time::after;
 use super::transfer::{begin_at, release};
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
@@ -79,6 +79,17 @@ fn any_port(world: &mut World, ipv6: bool) -> u16 {
     world.next_port - 1
 }
 
+/// Returns whether the number leads to a socket of streams.
+fn is_stream(descriptor: c_int) -> bool {
+    let (mut kind, mut length) = (0 as c_int, size_of::<c_int>() as socklen_t);
+    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
+    let places = (&raw mut kind as usize, &raw mut length as usize);
+    let arguments = [descriptor as usize, level, option, places.0, places.1, 0];
+    // SAFETY: places for the answer and its length.
+    let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) });
+    asked.is_ok() && kind == libc::SOCK_STREAM
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     let real = || {
@@ -86,7 +97,14 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
         // SAFETY: the caller's own arguments.
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_bind, arguments) }))
     };
-    let Some((mut held, place)) = begin_at(descriptor, Call::Bind) else { return real() };
+    let Some((mut held, place)) = begin_at(descriptor, Call::Bind) else {
+        // SAFETY: the caller's address and its length.
+        let given = unsafe { endpoint(address, length) };
+        if given.is_some_and(|(at, _)| at.port != 0) && is_stream(descriptor) {
+            refuse_listening();
+        }
+        return real();
+    };
     if held.world().descriptors.at(place).kind != DescriptionKind::Socket {
         held.end();
         return real();
@@ -127,7 +145,12 @@ unsafe extern "C" fn listen(descriptor: c_int, backlog: c_int) -> c_int {
         // SAFETY: listen touches no memory.
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_listen, arguments) }))
     };
-    let Some((mut held, place)) = begin_at(descriptor, Call::Listen) else { return real() };
+    let Some((mut held, place)) = begin_at(descriptor, Call::Listen) else {
+        if is_stream(descriptor) && names::is_internet(descriptor) {
+            refuse_listening();
+        }
+        return real();
+    };
     let result = listen_at(held.world(), place);
     held.end();
     match result {

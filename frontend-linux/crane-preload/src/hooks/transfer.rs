@@ -74,7 +74,7 @@ pub(super) fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntr
     let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
     let Some(held) = held else {
-        super::process::refuse_in_child(place);
+        super::process::refuse_in_child(place, call);
         return None;
     };
     match lookup(descriptor) {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use crane_core::limits::RECEIVE_WINDOW;
 use crane_core::wire::{Op, Schedule};
 
-use crate::driver::{Driver, Library, answers};
+use crate::driver::{Driver, End, Library, answers};
 
 /// Bytes of the client's messages that come before the wait with a limit, and after it.
 const BEFORE: usize = 1
@@ -132,4 +132,29 @@ fn calls_by_number_hold_under_the_library_and_unknown_ones_are_noted() {
         Driver::start_program(answers(), &["numbers"], 100, Schedule::Serial, Library::Product);
     assert!(!driver.settle());
     assert_eq!(driver.notes, ["system call 500 by libc's syscall(): it is not followed"]);
+}
+
+/// Runs a probe without clients. Returns the notes, and how it ended.
+fn ran(arguments: &[&str]) -> (Vec<String>, End) {
+    let mut driver =
+        Driver::start_program(answers(), arguments, 100, Schedule::Serial, Library::Product);
+    assert!(!driver.settle());
+    (std::mem::take(&mut driver.notes), driver.end())
+}
+
+#[test]
+fn a_child_that_would_listen_has_the_daemon_end_the_server() {
+    let (_, end) = ran(&["child-listens", "7778"]);
+    assert_eq!(end.printed, "child 69\nchild-listens ok\n");
+    assert!(end.trouble.starts_with("a child process of the server uses"), "{}", end.trouble);
+    assert!(end.refused);
+    let (_, end) = ran(&["children"]);
+    assert!(!end.refused);
+}
+
+#[test]
+fn locks_that_processes_share_are_noted() {
+    let (notes, end) = ran(&["shared"]);
+    assert_eq!(end.printed, "private\nshared ok\n");
+    assert!(notes.len() == 1 && notes[0].starts_with("a lock that processes share"), "{notes:?}");
 }

@@ -53,6 +53,8 @@ pub(crate) struct End {
     pub hashes: (u64, u64),
     /// The reason for its end that the library left for the daemon.
     pub trouble: String,
+    /// The library had the daemon end the program.
+    pub refused: bool,
 }
 
 /// The probe, compiled once.
@@ -333,7 +335,7 @@ impl Driver {
         let mut space = [0; TROUBLE_BYTES];
         let trouble = self.region.trouble(&mut space);
         let trouble = String::from_utf8(trouble.to_vec()).unwrap();
-        End { printed, code, clock, hashes, trouble }
+        End { printed, code, clock, hashes, trouble, refused: self.region.refused() }
     }
 }
 

@@ -111,6 +111,7 @@ fn a_child_may_run_a_program_and_may_not_serve() {
     let end = run(&["fork"], 100);
     assert_eq!(end.printed, "child 69\n");
     assert!(end.trouble.starts_with("a child process of the server uses"), "{}", end.trouble);
+    assert!(end.refused);
 }
 
 #[test]

@@ -3,9 +3,11 @@
 
 #include <linux/futex.h>
 #include <netinet/tcp.h>
+#include <spawn.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 static int port;
 
@@ -271,7 +273,48 @@ static void direct(void) {
     CHECK(fcntl(conn, F_GETFD) == -1 && !close(listener));
 }
 
+/* ---- children ---- */
+
+static void children(void) {
+    int ends[2], status;
+    char text[64] = "", *names[] = {"WORD=odd", NULL};
+    char *arguments[] = {"sh", "-c", "sleep 0.05; echo $WORD; exit 9", NULL};
+    pid_t child;
+    posix_spawn_file_actions_t actions;
+    CHECK(!pipe2(ends, O_CLOEXEC) && !posix_spawn_file_actions_init(&actions));
+    CHECK(!posix_spawn_file_actions_adddup2(&actions, ends[1], 1));
+    CHECK(!posix_spawn(&child, "/bin/sh", &actions, NULL, arguments, names) && !close(ends[1]));
+    CHECK(read(ends[0], text, sizeof text) == 4 && !memcmp(text, "odd\n", 4));
+    CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == 9);
+    CHECK(posix_spawn(&child, "/does/not/exist", NULL, NULL, arguments, names) == ENOENT);
+    CHECK(!posix_spawnp(&child, "true", NULL, NULL, (char *[]){"true", NULL}, names));
+    CHECK(waitpid(child, &status, 0) == child && system("exit 3") == 3 << 8);
+    FILE *from = popen("echo words", "r");
+    CHECK(fgets(text, sizeof text, from) && !strcmp(text, "words\n") && !pclose(from));
+}
+
+/* A child that would serve by a listener of its own. */
+static void child_listens(void) {
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        listener_at(port);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    printf("child %d\n", WEXITSTATUS(status));
+}
+
+static void shared_locks(void) {
+    pthread_mutexattr_t attributes;
+    CHECK(!pthread_mutexattr_init(&attributes));
+    CHECK(!pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_PRIVATE));
+    printf("private\n");
+    CHECK(!pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED));
+}
+
 static const struct probe probes[] = {
+    {"children", children}, {"child-listens", child_listens}, {"shared", shared_locks},
     {"refusals", refusals}, {"messages", messages}, {"numbers", numbers}, {"direct", direct},
 };
 
