@@ -79,6 +79,8 @@ pub(crate) struct Description {
     /// Of a TCP socket: the options that were set and that a connection inherits, by their places
     /// in `hooks::options`.
     pub options: u16,
+    /// `IPV6_V6ONLY`.
+    pub v6only: bool,
     /// The address that a socket is bound to.
     pub bound: Option<Endpoint>,
     /// `SO_RCVTIMEO`, nanoseconds; 0: none.
@@ -105,6 +107,7 @@ const FREE: Description = Description {
     reset_reported: false,
     resets: false,
     options: 0,
+    v6only: false,
     bound: None,
     receive_timeout: 0,
     send_timeout: 0,

@@ -122,13 +122,13 @@ impl Host for MemoryHost {
         }
     }
 
-    fn open_port(&mut self, port: u16) -> Result<(), String> {
-        self.ports.push(port);
+    fn open_port(&mut self, at: Endpoint) -> Result<(), String> {
+        self.ports.push(at.port);
         Ok(())
     }
 
-    fn close_port(&mut self, port: u16) {
-        self.ports.retain(|open| *open != port);
+    fn close_port(&mut self, at: Endpoint) {
+        self.ports.retain(|open| *open != at.port);
     }
 
     fn start_server(&mut self, run: u64, _: Generation) {
@@ -372,7 +372,7 @@ fn a_clients_bytes_reach_every_server_and_its_reply_only_the_client() {
     let mut group = Group::new();
     group.run(1000);
     let entry = (group.primary() + 1) % 3;
-    group.say(entry, &RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[] });
+    group.say(entry, &RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[0; 16] });
     group.run(10);
     assert_eq!(group.drivers[entry].host().ports, [80]);
     group.input(entry, DriverInput::Client(9, connected()));

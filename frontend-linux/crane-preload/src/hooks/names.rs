@@ -124,7 +124,7 @@ fn ends(
             (conn.local, Some(conn.peer), ipv6)
         }
         DescriptionKind::Listener(listener) => {
-            (world.run.sockets.listener(listener).bound, None, ipv6)
+            (world.run.sockets.listener(listener).bound.at, None, ipv6)
         }
         _ => (description.bound.unwrap_or(UNBOUND), None, ipv6),
     }

@@ -28,6 +28,15 @@ const INHERITED: [(c_int, c_int); 12] = [
     (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT),
 ];
 
+/// Returns whether `SO_REUSEPORT` is set.
+pub(super) fn shares_port(description: &Description) -> bool {
+    let option = (libc::SOL_SOCKET, libc::SO_REUSEPORT);
+    INHERITED
+        .iter()
+        .position(|known| *known == option)
+        .is_some_and(|at| description.options >> at & 1 == 1)
+}
+
 /// The states of a connection in `TCP_INFO` (the kernel's `tcp_states.h`).
 const ESTABLISHED: u8 = 1;
 const FIN_WAIT2: u8 = 5;
@@ -101,7 +110,21 @@ unsafe extern "C" fn setsockopt(
         && let Some(at) = inherited
         && let Some((mut held, place)) = begin_at(descriptor, Call::Option)
     {
-        held.world().descriptors.at(place).options |= 1 << at;
+        // SAFETY: the kernel has just read an int there, which all of these begin with.
+        let on = unsafe { value.cast::<c_int>().read_unaligned() } != 0;
+        let options = &mut held.world().descriptors.at(place).options;
+        // Connections inherit zeros, too; for the listener itself this one is a switch.
+        let switch = level == libc::SOL_SOCKET && option == libc::SO_REUSEPORT;
+        *options = if switch && !on { *options & !(1 << at) } else { *options | 1 << at };
+        held.end();
+    }
+    if result.is_ok()
+        && (level, option) == (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)
+        && let Some((mut held, place)) = begin_at(descriptor, Call::Option)
+    {
+        // SAFETY: the kernel has just read an int there.
+        let only = unsafe { value.cast::<c_int>().read_unaligned() } != 0;
+        held.world().descriptors.at(place).v6only = only;
         held.end();
     }
     errno::answer_int(result)

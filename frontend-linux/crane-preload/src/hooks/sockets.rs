@@ -4,8 +4,10 @@
 //! three replicas on one machine, and the daemon's proxy, do not meet there.
 
 use std::ffi::c_int;
+use std::fmt::Write;
+use std::net::IpAddr;
 
-use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, Woken};
 use crane_core::wire::Endpoint;
 use crane_shm::region::output;
@@ -21,6 +23,7 @@ use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
 use crate::readiness;
+use crate::trouble::Text;
 use crate::turn::{Call, Held, begin};
 use crate::world::World;
 
@@ -70,13 +73,48 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
     errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_socket, arguments) }))
 }
 
+/// Where a socket would listen.
+fn bound_at(description: &Description, at: Endpoint) -> Bound {
+    let v6only = description.ipv6 && description.v6only;
+    Bound { at, v6only, shared: options::shares_port(description) }
+}
+
 /// Returns the port for a socket that asks for any.
-fn any_port(world: &mut World, ipv6: bool) -> u16 {
-    while world.run.sockets.is_bound(world.next_port, ipv6) {
+fn any_port(world: &mut World, place: TableEntry, at: Endpoint) -> u16 {
+    let mut bound = bound_at(world.descriptors.at(place), at);
+    loop {
+        bound.at.port = world.next_port;
         world.next_port += 1;
+        if !world.run.sockets.is_taken(&bound) {
+            return bound.at.port;
+        }
     }
-    world.next_port += 1;
-    world.next_port - 1
+}
+
+/// Returns whether the address is one of this host, whichever of the group's hosts it is: a
+/// loopback address, or the unspecified one.
+fn is_everywhere(at: &Endpoint) -> bool {
+    match at.ipv4() {
+        Some([first, rest @ ..]) => first == 127 || (first, rest) == (0, [0; 3]),
+        None => at.address[..15] == [0; 15] && at.address[15] <= 1,
+    }
+}
+
+/// Refuses an address that a host has and the group does not.
+fn refuse_address(world: &mut World, at: &Endpoint) -> c_int {
+    let mut text = Text::new();
+    let address = match at.ipv4() {
+        Some(octets) => IpAddr::from(octets),
+        None => IpAddr::from(at.address),
+    };
+    // A text that is cut is better than none.
+    let _ = write!(
+        text,
+        "the server binds {address}, which is not an address of the whole group, and gets \
+         EADDRNOTAVAIL: let it bind 0.0.0.0, [::] or a loopback address"
+    );
+    world.output.note(1, text.as_str());
+    libc::EADDRNOTAVAIL
 }
 
 /// Returns whether the number leads to a socket of streams.
@@ -129,9 +167,13 @@ fn bind_to(
     if world.descriptors.at(place).bound.is_some() {
         return Err(libc::EINVAL);
     }
+    if !is_everywhere(&wanted) {
+        return Err(refuse_address(world, &wanted));
+    }
+    let bound = bound_at(world.descriptors.at(place), wanted);
     if wanted.port == 0 {
-        wanted.port = any_port(world, ipv6);
-    } else if world.run.sockets.is_bound(wanted.port, ipv6) {
+        wanted.port = any_port(world, place, wanted);
+    } else if world.run.sockets.is_taken(&bound) {
         return Err(libc::EADDRINUSE);
     }
     world.descriptors.at(place).bound = Some(wanted);
@@ -167,19 +209,21 @@ fn listen_at(world: &mut World, place: TableEntry) -> Option<Result<usize, c_int
         _ => return None,
     }
     let ipv6 = description.ipv6;
-    let bound = match description.bound {
-        Some(bound) if world.run.sockets.is_bound(bound.port, ipv6) => {
-            return Some(Err(libc::EADDRINUSE));
-        }
-        Some(bound) => bound,
-        None => Endpoint { port: any_port(world, ipv6), ..UNBOUND },
+    let any = if ipv6 { Endpoint { address: [0; 16], port: 0 } } else { UNBOUND };
+    let at = match description.bound {
+        Some(at) => at,
+        None => Endpoint { port: any_port(world, place, any), ..any },
     };
-    let Some(listener) = world.run.sockets.listen(bound, ipv6, BACKLOG) else {
+    let bound = bound_at(&description, at);
+    if world.run.sockets.is_taken(&bound) {
+        return Some(Err(libc::EADDRINUSE));
+    }
+    let Some(listener) = world.run.sockets.listen(bound, BACKLOG) else {
         return Some(Err(libc::ENOBUFS));
     };
     world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
     world.of_listener[listener.0 as usize] = place.0 + 1;
-    world.output.listen(bound);
+    world.output.listen(at);
     Some(Ok(0))
 }
 

@@ -158,3 +158,10 @@ fn locks_that_processes_share_are_noted() {
     assert_eq!(end.printed, "private\nshared ok\n");
     assert!(notes.len() == 1 && notes[0].starts_with("a lock that processes share"), "{notes:?}");
 }
+
+#[test]
+fn an_address_that_is_not_the_groups_is_named() {
+    let (notes, end) = ran(&["addresses"]);
+    assert_eq!(end.printed, "addresses ok\n");
+    assert!(notes.len() == 1 && notes[0].starts_with("the server binds 192.0.2.77"), "{notes:?}");
+}

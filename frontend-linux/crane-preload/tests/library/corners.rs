@@ -31,7 +31,7 @@ const OF_THREADS: [&str; 12] = [
 const OF_DESCRIPTORS: [&str; 5] = ["pipes", "duplicates", "polls", "epolls", "listeners"];
 
 /// The probes of `programs/answers.c` that need no client.
-const OF_ANSWERS: [&str; 3] = ["refusals", "numbers", "children"];
+const OF_ANSWERS: [&str; 4] = ["refusals", "numbers", "children", "addresses"];
 
 fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     let [threads, descriptors] = corners();

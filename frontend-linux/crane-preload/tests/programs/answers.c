@@ -1,6 +1,7 @@
 /* What calls refuse, and how; long messages; calls that do not come by libc's own functions. */
 #include "corners.h"
 
+#include <arpa/inet.h>
 #include <linux/futex.h>
 #include <netinet/tcp.h>
 #include <spawn.h>
@@ -103,6 +104,41 @@ static void clocks(void) {
     CHECK(clock_gettime((~0x3ffffff << 3) | 2, &now) == -1 && errno == EINVAL);
     CHECK(clock_gettime(10, &now) == -1 && errno == EINVAL);
     CHECK(clock_gettime(99, &now) == -1 && errno == EINVAL);
+}
+
+static int tried(int family, const char *text, int at, int option) {
+    int listener = socket(family, SOCK_STREAM, 0), on = 1;
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(at)};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(at)};
+    if (option == SO_REUSEPORT) CHECK(!setsockopt(listener, SOL_SOCKET, option, &on, sizeof on));
+    if (option == IPV6_V6ONLY) CHECK(!setsockopt(listener, IPPROTO_IPV6, option, &on, sizeof on));
+    CHECK(inet_pton(family, text, family == AF_INET ? (void *)&four.sin_addr
+                                                    : (void *)&six.sin6_addr) == 1);
+    int result = family == AF_INET ? bind(listener, (struct sockaddr *)&four, sizeof four)
+                                   : bind(listener, (struct sockaddr *)&six, sizeof six);
+    int error = result ? errno : listen(listener, 4) ? errno : 0;
+    if (error) CHECK(!close(listener));
+    return error ? -error : listener;
+}
+
+static void addresses(void) {
+    struct sockaddr_in own;
+    socklen_t length = sizeof own;
+    int any = tried(AF_INET, "127.0.0.1", 0, 0);
+    CHECK(!getsockname(any, (struct sockaddr *)&own, &length));
+    int at = ntohs(own.sin_port);
+    int nine = tried(AF_INET, "127.0.0.9", at, 0);
+    CHECK(nine > 0 && tried(AF_INET, "127.0.0.9", at, 0) == -EADDRINUSE);
+    CHECK(tried(AF_INET, "0.0.0.0", at, 0) == -EADDRINUSE);
+    CHECK(tried(AF_INET, "0.0.0.0", at, SO_REUSEPORT) == -EADDRINUSE);
+    CHECK(tried(AF_INET, "192.0.2.77", at, 0) == -EADDRNOTAVAIL);
+    CHECK(tried(AF_INET6, "::", at, 0) == -EADDRINUSE);
+    int six = tried(AF_INET6, "::", at, IPV6_V6ONLY);
+    CHECK(six > 0 && !close(six) && !close(nine) && !close(any));
+    int one = tried(AF_INET, "0.0.0.0", at, SO_REUSEPORT);
+    int two = tried(AF_INET, "0.0.0.0", at, SO_REUSEPORT);
+    CHECK(one > 0 && two > 0 && tried(AF_INET, "0.0.0.0", at, 0) == -EADDRINUSE);
+    CHECK(!close(one) && !close(two));
 }
 
 static void refusals(void) {
@@ -315,6 +351,7 @@ static void shared_locks(void) {
 
 static const struct probe probes[] = {
     {"children", children}, {"child-listens", child_listens}, {"shared", shared_locks},
+    {"addresses", addresses},
     {"refusals", refusals}, {"messages", messages}, {"numbers", numbers}, {"direct", direct},
 };
 
