@@ -10,6 +10,7 @@ use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Effects, Members, Node};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
+use crane_core::execution::socket::Bound;
 use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, Op, Schedule};
 
 /// Lets one connection come, be read and go, by way of all machines.
@@ -57,7 +58,7 @@ pub fn serve_one_connection() {
 
 fn execute(entry: &EntryPayload<'_>) {
     let mut server = Execution::<4, 4, 2>::new(10, 0);
-    let listener = server.sockets.listen(Endpoint::from_ipv4([0; 4], 80), false, 8);
+    let listener = server.sockets.listen(Bound::plain(Endpoint::from_ipv4([0; 4], 80)), 8);
     let listener = listener.expect("there is room");
     let [one, other] = [(); 2].map(|()| server.turn.reserve().expect("there is room"));
     server.turn.start(one);

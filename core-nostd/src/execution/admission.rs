@@ -16,7 +16,7 @@ use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::wire::{Endpoint, Op};
 
-use super::socket::{Conn, ConnIndex, Listener, ListenerIndex};
+use super::socket::{Bound, Conn, ConnIndex, Listener, ListenerIndex};
 
 /// The effect of an op, for the frontend: it keeps the bytes, and wakes the waiters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,16 +153,16 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
     }
 
     /// Begins to listen. `None`: the table is full.
-    pub fn listen(&mut self, bound: Endpoint, ipv6: bool, backlog: u32) -> Option<ListenerIndex> {
+    pub fn listen(&mut self, bound: Bound, backlog: u32) -> Option<ListenerIndex> {
         let index = self.listeners.iter().position(Option::is_none)?;
         let queue = IndexList::EMPTY;
-        self.listeners[index] = Some(Listener { bound, ipv6, backlog, waiting: 0, queue });
+        self.listeners[index] = Some(Listener { bound, backlog, waiting: 0, queue });
         Some(ListenerIndex(index as u16))
     }
 
-    /// Returns whether a socket of this family listens at the port.
-    pub fn is_bound(&self, port: u16, ipv6: bool) -> bool {
-        self.listeners.iter().flatten().any(|other| other.bound.port == port && other.ipv6 == ipv6)
+    /// Returns whether a socket listens where this one would be in its way.
+    pub fn is_taken(&self, bound: &Bound) -> bool {
+        self.listeners.iter().flatten().any(|other| bound.excludes(&other.bound))
     }
 
     /// Ends listening; what waited to be accepted is closed, see the connections given to `closed`.
@@ -282,7 +282,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
             return Admitted::Nothing;
         }
         (entry.generation, entry.next) = (id.generation, expected + 1);
-        let Some(listener) = self.listener_for(&local) else { return Admitted::Refused(id) };
+        let Some(listener) = self.listener_for(&local, &peer) else { return Admitted::Refused(id) };
         let Listener { backlog, waiting, .. } = *self.listener(listener);
         let free = (self.free..CONNECTIONS).find(|place| self.conns[*place].is_none());
         let (Some(place), true) = (free, waiting < backlog) else {
@@ -346,16 +346,17 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// The listener at a port: one for the family and address that match best, the first of them.
-    fn listener_for(&self, local: &Endpoint) -> Option<ListenerIndex> {
-        let ipv6 = local.ipv4().is_none();
-        let at_port = self.listeners.iter().enumerate().filter_map(|(index, listener)| {
-            let listener = listener.as_ref()?;
-            (listener.bound.port == local.port).then_some((index, listener))
-        });
-        at_port
-            .min_by_key(|(index, listener)| (listener.ipv6 != ipv6, *index))
-            .map(|(index, _)| ListenerIndex(index as u16))
+    /// The listener whose address is the nearest to the one that the client connected to. Of
+    /// several that share it, the client's port decides.
+    // specs: E9
+    fn listener_for(&self, local: &Endpoint, peer: &Endpoint) -> Option<ListenerIndex> {
+        let distance = |listener: &Listener| listener.bound.distance(local);
+        let nearest = self.listeners.iter().flatten().filter_map(distance).min()?;
+        let is_nearest =
+            |at: &Option<Listener>| at.as_ref().and_then(distance).is_some_and(|at| at == nearest);
+        let near = || self.listeners.iter().enumerate().filter(|(_, at)| is_nearest(at));
+        let chosen = usize::from(peer.port) % near().count();
+        near().nth(chosen).map(|(index, _)| ListenerIndex(index as u16))
     }
 }
 

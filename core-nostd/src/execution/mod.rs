@@ -243,7 +243,7 @@ mod tests {
     fn a_program_that_listens_has_no_successor() {
         let mut run = Short::new(100, 5_000);
         let bound = Endpoint { address: [0; 16], port: 80 };
-        let listener = run.sockets.listen(bound, false, 5).expect("a place");
+        let listener = run.sockets.listen(socket::Bound::plain(bound), 5).expect("a place");
         assert_eq!(run.carry(), None);
         run.sockets.unlisten(listener, |_| {});
         assert!(run.carry().is_some());

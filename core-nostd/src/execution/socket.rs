@@ -16,13 +16,66 @@ pub struct ConnIndex(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ListenerIndex(pub u16);
 
+/// Where a socket listens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Bound {
+    /// The address that the server bound; the unspecified one of its family for all.
+    pub at: Endpoint,
+    /// A socket at the unspecified IPv6 address takes no IPv4 clients (`IPV6_V6ONLY`).
+    pub v6only: bool,
+    /// Other sockets that allow it, too, may listen at the same address (`SO_REUSEPORT`).
+    pub shared: bool,
+}
+
+impl Bound {
+    /// An address without further conditions.
+    pub const fn plain(at: Endpoint) -> Self {
+        Self { at, v6only: false, shared: false }
+    }
+
+    /// Returns whether it is the wildcard address of IPv4 or IPv6.
+    fn is_unspecified(&self) -> bool {
+        self.at.address == [0; 16] || self.at.ipv4() == Some([0; 4])
+    }
+
+    /// Returns whether clients of a family come here.
+    fn takes(&self, ipv6: bool) -> bool {
+        let own = self.at.ipv4().is_none();
+        own == ipv6 || (own && self.is_unspecified() && !self.v6only)
+    }
+
+    /// Returns whether no two sockets may listen at these addresses.
+    // specs: E9
+    pub fn excludes(&self, other: &Self) -> bool {
+        let meet = [false, true].iter().any(|ipv6| self.takes(*ipv6) && other.takes(*ipv6));
+        let same = self.at.address == other.at.address;
+        self.at.port == other.at.port
+            && meet
+            && (same || self.is_unspecified() || other.is_unspecified())
+            && !(self.shared && other.shared)
+    }
+
+    /// Returns how far this is from the address that a client connected to, 0 for the same.
+    /// `None`: its connections do not come here.
+    // specs: E9
+    pub(super) fn distance(&self, local: &Endpoint) -> Option<u8> {
+        let ipv6 = local.ipv4().is_none();
+        if self.at.port != local.port || !self.takes(ipv6) {
+            return None;
+        }
+        match self.at.address == local.address {
+            true => Some(0),
+            false if !self.is_unspecified() => None,
+            false => Some(if self.at.ipv4().is_none() == ipv6 { 1 } else { 2 }),
+        }
+    }
+}
+
 /// A socket that listens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Listener {
-    /// The address that the server bound; the unspecified one for all.
-    pub bound: Endpoint,
-    /// Bound by an IPv6 socket.
-    pub ipv6: bool,
+    /// The place.
+    pub bound: Bound,
     /// The number of connections that may wait for `accept`.
     pub backlog: u32,
     /// The number that waits.

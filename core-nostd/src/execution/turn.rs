@@ -293,6 +293,18 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
+    /// Has a waiting thread wait for `key` instead, behind those that do already, with its deadline
+    /// as before.
+    // specs: S6
+    pub fn requeue(&mut self, thread: ThreadId, key: WaitKey) {
+        assert!(self.state(thread) == ThreadState::Waiting);
+        let record = &mut self.threads[thread.0 as usize];
+        let before = bucket(core::mem::replace(&mut record.key, key));
+        self.waiting[before].remove(&mut self.links, thread.0);
+        self.waiting[bucket(key)].push_back(&mut self.links, thread.0);
+        self.check();
+    }
+
     /// Returns the longest waiter for `key` after `previous`, which is one itself.
     pub fn waiter(&self, key: WaitKey, previous: Option<ThreadId>) -> Option<ThreadId> {
         let mut next = match previous {

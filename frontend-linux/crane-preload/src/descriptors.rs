@@ -76,6 +76,11 @@ pub(crate) struct Description {
     pub reset_reported: bool,
     /// `SO_LINGER` with a time of 0: closing resets.
     pub resets: bool,
+    /// Of a TCP socket: the options that were set and that a connection inherits, by their places
+    /// in `hooks::options`.
+    pub options: u16,
+    /// `IPV6_V6ONLY`.
+    pub v6only: bool,
     /// The address that a socket is bound to.
     pub bound: Option<Endpoint>,
     /// `SO_RCVTIMEO`, nanoseconds; 0: none.
@@ -101,6 +106,8 @@ const FREE: Description = Description {
     shut: false,
     reset_reported: false,
     resets: false,
+    options: 0,
+    v6only: false,
     bound: None,
     receive_timeout: 0,
     send_timeout: 0,

@@ -60,8 +60,8 @@ impl Output {
     }
 
     /// The server listens no more.
-    pub(crate) fn unlisten(&mut self, port: u16) {
-        self.push(output::UNLISTEN, [u64::from(port), 0, 0], &[]);
+    pub(crate) fn unlisten(&mut self, bound: Endpoint) {
+        self.push(output::UNLISTEN, [u64::from(bound.port), 0, 0], &bound.address);
         self.wake();
     }
 

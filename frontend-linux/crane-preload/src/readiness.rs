@@ -104,10 +104,11 @@ fn readiness(
         DescriptionKind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
             let reported = descriptors.description(place).reset_reported;
+            let no_more = conn.ended || conn.read_shut;
             bit(conn.read_ready(), IN)
                 | bit(conn.write_ready(), OUT)
-                | bit(conn.ended || conn.reset, RDHUP)
-                | bit(conn.reset || (conn.ended && conn.write_shut), HUP)
+                | bit(no_more || conn.reset, RDHUP)
+                | bit(conn.reset || (no_more && conn.write_shut), HUP)
                 | bit(conn.reset && !reported, ERR)
         }
         DescriptionKind::Socket => OUT | HUP,

@@ -174,6 +174,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         own,
         joined: None,
         copy: [0; 64 * 1024],
+        forked: false,
         noted: [""; 16],
     };
     // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.

@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::Ordering;
 
 use crane_shm::region::TROUBLE_BYTES;
 use crane_shm::sys;
@@ -20,9 +21,33 @@ pub(crate) fn end(status: u8, reason: &str) -> ! {
     unreachable!("exit_group returned")
 }
 
+/// As [`end`], of the whole server: the daemon ends it for this reason, whichever of its processes
+/// gives it. `wake`: the descriptor that wakes the daemon, if it is still open here.
+pub(crate) fn refuse(status: u8, reason: &str, wake: i32) -> ! {
+    if let Some(region) = world::region() {
+        region.put_trouble(reason.as_bytes());
+        region.refuse();
+        let process = world::PROCESS.load(Ordering::Relaxed);
+        if !is_pipe(wake) || sys::write(wake, &[1]).is_err_and(|error| error != libc::EAGAIN) {
+            // The daemon hears of the server's end in any case.
+            let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
+            // SAFETY: a signal to the process that this one comes from.
+            unsafe { sys::syscall(libc::SYS_kill, arguments) };
+        }
+    }
+    end(status, reason)
+}
+
+/// Returns whether the number still leads to a pipe: a child may have closed what it did not open.
+fn is_pipe(descriptor: i32) -> bool {
+    let arguments = [descriptor as usize, libc::F_GETPIPE_SZ as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETPIPE_SZ touches no memory.
+    sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_ok()
+}
+
 /// As [`end`], with a reason that is put together.
 pub(crate) fn end_with(status: u8, reason: fmt::Arguments<'_>) -> ! {
-    let mut text = Text { bytes: [0; TROUBLE_BYTES], length: 0 };
+    let mut text = Text::new();
     // A text that is cut is better than none.
     let _ = text.write_fmt(reason);
     end(status, text.as_str())
@@ -39,7 +64,7 @@ fn on_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let message = payload.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
-    let mut text = Text { bytes: [0; TROUBLE_BYTES], length: 0 };
+    let mut text = Text::new();
     // A text that is cut is better than none.
     let _ = match (message, panic.location()) {
         (Some(message), Some(at)) => write!(text, "{message} ({}:{})", at.file(), at.line()),
@@ -64,13 +89,19 @@ fn report(reason: &str) {
 }
 
 /// A text that is cut where its space ends.
-struct Text {
+pub(crate) struct Text {
     bytes: [u8; TROUBLE_BYTES],
     length: usize,
 }
 
 impl Text {
-    fn as_str(&self) -> &str {
+    /// Nothing.
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; TROUBLE_BYTES], length: 0 }
+    }
+
+    /// Returns the text as far as it was written.
+    pub(crate) fn as_str(&self) -> &str {
         let written = &self.bytes[..self.length];
         str::from_utf8(written).unwrap_or_else(|error| {
             str::from_utf8(&written[..error.valid_up_to()]).unwrap_or_default()

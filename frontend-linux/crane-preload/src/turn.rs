@@ -57,6 +57,8 @@ pub(crate) enum Call {
     Cancel = 31,
     TestCancel = 32,
     Exec = 33,
+    Futex = 40,
+    Splice = 41,
 }
 
 impl Call {

@@ -55,6 +55,8 @@ pub(crate) struct World {
     /// `LD_PRELOAD` with this library and others, while a program is about to take this one's
     /// place.
     pub joined: Option<Variable>,
+    /// A child process may exist that shares memory with this one.
+    pub forked: bool,
     /// Kinds of uncovered calls that the daemon knows of.
     pub noted: [&'static str; 16],
 }
@@ -76,6 +78,8 @@ pub(crate) struct PreloadThread {
     pub interruptible: bool,
     /// It was cancelled while it waited.
     pub interrupted: bool,
+    /// The bits that it waits for at a futex.
+    pub futex_bits: u32,
     /// The function that it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
     /// That function's argument.
@@ -93,6 +97,7 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     cancelled: false,
     interruptible: false,
     interrupted: false,
+    futex_bits: 0,
     routine: None,
     argument: std::ptr::null_mut(),
     mask: 0,

@@ -131,4 +131,9 @@ impl DaemonSide {
     pub fn trouble(self, space: &mut [u8; TROUBLE_BYTES]) -> &[u8] {
         self.0.region().trouble(space)
     }
+
+    /// Returns whether the library has the program ended, for that reason.
+    pub fn refused(self) -> bool {
+        self.0.region().refused.load(Ordering::SeqCst) != 0
+    }
 }

@@ -187,6 +187,8 @@ pub(crate) struct Region {
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
+    /// 1: the program does what cannot be replicated, and is to be ended; the trouble says why.
+    pub(crate) refused: AtomicU32,
 }
 
 const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");
@@ -435,6 +437,9 @@ mod tests {
         assert_eq!(daemon.mark(6), None);
         server.put_trouble(b"fork is not covered");
         assert_eq!(daemon.trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
+        assert!(!daemon.refused());
+        server.refuse();
+        assert!(daemon.refused());
         std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
     }
 

@@ -142,6 +142,11 @@ impl ServerSide {
     pub fn put_trouble(self, text: &[u8]) {
         self.0.region().put_trouble(text);
     }
+
+    /// Has the daemon end the program, for the reason that was left.
+    pub fn refuse(self) {
+        self.0.region().refused.store(1, Ordering::SeqCst);
+    }
 }
 
 fn sleep_unless(bell: &Bell, nanoseconds: u64, found: impl FnOnce() -> bool) {

@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use crane_core::execution::Execution;
 use crane_core::execution::admission::Admitted;
-use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{ThreadId, WaitKey};
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{RECEIVE_WINDOW, SEND_WINDOW};
@@ -73,9 +73,11 @@ impl Server {
             }
             9 => {
                 let bound = endpoint(from)?;
-                let (ipv6, backlog) = (from.arbitrary()?, from.int_in_range(0..=3)?);
-                if !sockets.is_bound(bound.port, ipv6) {
-                    self.listeners.extend(sockets.listen(bound, ipv6, backlog));
+                let (v6only, shared) = (from.arbitrary()?, from.arbitrary()?);
+                let (bound, backlog) =
+                    (Bound { at: bound, v6only, shared }, from.int_in_range(0..=3)?);
+                if !sockets.is_taken(&bound) {
+                    self.listeners.extend(sockets.listen(bound, backlog));
                 }
             }
             10 if !self.listeners.is_empty() && from.ratio(1, 4)? => {

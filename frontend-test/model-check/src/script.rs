@@ -9,7 +9,7 @@
 use std::hash::{Hash, Hasher};
 
 use crane_core::execution::admission::Admitted;
-use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
 use crane_core::execution::{Execution, Mark};
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
@@ -281,7 +281,7 @@ impl Replica {
         *step = match *step {
             Step::Listen => {
                 let end = Endpoint::from_ipv4([0; 4], 80);
-                *listener = execution.sockets.listen(end, false, 4);
+                *listener = execution.sockets.listen(Bound::plain(end), 4);
                 Step::Accept
             }
             Step::Accept => {

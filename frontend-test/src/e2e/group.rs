@@ -1,7 +1,9 @@
 //! A program as a replicated service: the replicas' processes, started, killed and asked.
+//!
+//! Length: a group is one thing with many handles.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub struct Group {
     data: PathBuf,
     options: Vec<String>,
     hosts: Option<Arc<Hosts>>,
+    /// Clients connect to 127.0.0.1 of each host.
+    is_loopback: bool,
     replicas: Vec<Option<Child>>,
     /// Log files: one for each run of a replica.
     runs: u32,
@@ -61,6 +65,7 @@ impl Group {
             data: machine.folder().join("data"),
             options: options.iter().map(|&text| text.to_owned()).collect(),
             hosts: None,
+            is_loopback: false,
             replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
             command: crane_linux().to_owned(),
@@ -98,6 +103,24 @@ impl Group {
         group
     }
 
+    /// As [`Group::start_on`], of a program that listens at 127.0.0.1: it is reached at each host
+    /// from there alone.
+    ///
+    /// # Panics
+    ///
+    /// As [`Group::start`].
+    #[must_use]
+    pub fn start_on_loopback(machine: &Machine, hosts: &Arc<Hosts>, program: Program) -> Self {
+        let count = u8::try_from(hosts.ids().count()).expect("at most seven hosts");
+        let mut group = Self::prepare(machine, program, count, &[]);
+        group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
+        group.told = vec![group.peers(); usize::from(NODES_MAX)];
+        group.hosts = Some(hosts.clone());
+        group.is_loopback = true;
+        group.start_all();
+        group
+    }
+
     /// Starts every replica that does not run, and waits as [`Group::start`] does.
     pub fn start_all(&mut self) {
         for id in self.ids() {
@@ -116,7 +139,11 @@ impl Group {
         });
         for id in status.servers().map(|replica| replica.id) {
             let what = format!("a connection to replica {id}");
-            eventually(&what, START, || TcpStream::connect(self.address(id)));
+            let port = self.program.port;
+            eventually(&what, START, || match self.is_loopback {
+                true => self.at_host(id, || TcpStream::connect((Ipv4Addr::LOCALHOST, port))),
+                false => TcpStream::connect(self.address(id)),
+            });
         }
     }
 

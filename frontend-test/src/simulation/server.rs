@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crane_core::execution::admission::Admitted;
-use crane_core::execution::socket::{ConnIndex, ListenerIndex};
+use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
 use crane_core::execution::{Execution, Mark};
 use crane_core::id::{ConnId, NodeId, Slot};
@@ -222,7 +222,7 @@ impl Server {
         worker.step = match worker.step {
             Step::Listen => {
                 let bound = Endpoint::from_ipv4([0; 4], PORT);
-                *listener = execution.sockets.listen(bound, false, 64);
+                *listener = execution.sockets.listen(Bound::plain(bound), 64);
                 Step::Accept
             }
             Step::Accept => match listener.and_then(|at| execution.sockets.accept(at)) {

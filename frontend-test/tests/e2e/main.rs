@@ -4,6 +4,7 @@
 //! which it keeps all logs. The long runs (`odd`, `kills`, `idle`) are shorter here than the bars
 //! ask for, and say so; `ci/measure` runs them in full.
 
+mod addresses;
 mod alarm;
 mod base;
 mod calls;

@@ -19,7 +19,7 @@ fn connect(sockets: &mut Small, id: ConnId) -> Admitted<'static> {
 
 fn listening() -> (Small, ListenerIndex) {
     let mut sockets = Small::new();
-    let listener = sockets.listen(end(80), false, 3).unwrap();
+    let listener = sockets.listen(Bound::plain(end(80)), 3).unwrap();
     (sockets, listener)
 }
 
@@ -148,4 +148,82 @@ fn a_free_place_below_the_search_is_noticed() {
     let (mut sockets, _) = waiting();
     sockets.free = 3;
     sockets.invariants();
+}
+
+const ANY_4: [u8; 16] = Endpoint::from_ipv4([0; 4], 0).address;
+const LOOPBACK_6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+fn at(address: [u8; 16], port: u16) -> Bound {
+    Bound::plain(Endpoint { address, port })
+}
+
+// specs: E9
+#[test]
+fn a_connection_comes_to_the_listener_with_the_nearest_address() {
+    let mut sockets = Sockets::<16, 8>::new();
+    let one = Endpoint::from_ipv4([127, 0, 0, 1], 80);
+    let nine = Endpoint::from_ipv4([127, 0, 0, 9], 80);
+    let dual = sockets.listen(at([0; 16], 81), 9).unwrap();
+    let six = sockets.listen(at([0; 16], 80), 9).unwrap();
+    let at_one = sockets.listen(Bound::plain(one), 9).unwrap();
+    let mut number = 0;
+    let mut comes_to = |sockets: &mut Sockets<16, 8>, local| {
+        number += 1;
+        sockets.admit(&Op::Connect { conn: id(1, number), local, peer: end(4000) })
+    };
+    let to = Admitted::Acceptable;
+    let six_local = Endpoint { address: LOOPBACK_6, port: 80 };
+    assert_eq!(comes_to(&mut sockets, one), to(at_one));
+    assert_eq!(comes_to(&mut sockets, nine), to(six), "dual stack");
+    assert_eq!(comes_to(&mut sockets, six_local), to(six));
+    let four = sockets.listen(at(ANY_4, 80), 9).unwrap();
+    assert_eq!(comes_to(&mut sockets, nine), to(four), "its own family is nearer");
+    assert_eq!(comes_to(&mut sockets, Endpoint { port: 81, ..nine }), to(dual));
+    let only = Bound { v6only: true, ..at([0; 16], 82) };
+    sockets.listen(only, 9).unwrap();
+    let refused = comes_to(&mut sockets, Endpoint { port: 82, ..nine });
+    assert_eq!(refused, Admitted::Refused(id(1, 6)), "no IPv4");
+    let elsewhere = sockets.listen(Bound::plain(Endpoint { port: 83, ..one }), 9);
+    assert!(elsewhere.is_some());
+    let refused = comes_to(&mut sockets, Endpoint { port: 83, ..nine });
+    assert_eq!(refused, Admitted::Refused(id(1, 7)), "another address");
+}
+
+// specs: E9
+#[test]
+fn listeners_that_share_an_address_get_their_clients_by_port() {
+    let mut sockets = Sockets::<16, 8>::new();
+    let shared = Bound { shared: true, ..at(ANY_4, 80) };
+    let two = [(); 2].map(|()| sockets.listen(shared, 9).unwrap());
+    for number in 1..=4 {
+        let (conn, peer) = (id(1, number), end(4000 + number as u16));
+        let admitted = sockets.admit(&Op::Connect { conn, local: end(80), peer });
+        assert_eq!(admitted, Admitted::Acceptable(two[number as usize % 2]));
+    }
+}
+
+// specs: E9
+#[test]
+fn addresses_exclude_each_other_as_in_linux() {
+    let one = Bound::plain(Endpoint::from_ipv4([127, 0, 0, 1], 80));
+    let nine = Bound::plain(Endpoint::from_ipv4([127, 0, 0, 9], 80));
+    let (four, dual) = (at(ANY_4, 80), at([0; 16], 80));
+    let only = Bound { v6only: true, ..dual };
+    let shared = Bound { shared: true, ..four };
+    for (a, b, excludes) in [
+        (one, one, true),
+        (one, nine, false),
+        (one, four, true),
+        (one, dual, true),
+        (one, only, false),
+        (four, dual, true),
+        (four, only, false),
+        (dual, at(LOOPBACK_6, 80), true),
+        (four, at(LOOPBACK_6, 80), false),
+        (four, at(ANY_4, 81), false),
+        (shared, shared, false),
+        (shared, four, true),
+    ] {
+        assert_eq!((a.excludes(&b), b.excludes(&a)), (excludes, excludes), "{a:?} {b:?}");
+    }
 }

@@ -110,3 +110,21 @@ fn a_full_table_says_so_and_numbers_return() {
     turn.end();
     assert_eq!(turn.reserve(), Some(a));
 }
+
+// specs: S6
+#[test]
+fn a_requeued_waiter_waits_for_the_other_key_behind_its_waiters_with_its_deadline() {
+    let (mut turn, [a, b, c]) = three();
+    for (key, deadline) in [(1, 50), (1, NEVER), (2, NEVER)] {
+        turn.pass().unwrap();
+        turn.wait(WaitKey(key), deadline);
+    }
+    turn.requeue(a, WaitKey(2));
+    assert_eq!(turn.waiter(WaitKey(1), None), Some(b));
+    assert_eq!(turn.waiter(WaitKey(2), Some(c)), Some(a));
+    assert_eq!(turn.wake(WaitKey(1), 9), 1);
+    turn.expire(50);
+    assert_eq!((turn.woken(a), turn.is_waiting(a)), (Woken::Expired, false));
+    assert_eq!(turn.wake(WaitKey(2), 9), 1);
+    turn.invariants();
+}

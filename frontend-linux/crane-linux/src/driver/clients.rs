@@ -3,7 +3,7 @@
 
 use crane_core::id::{Generation, Slot};
 use crane_core::limits::ENTRY_OPS_MAX;
-use crane_core::wire::Op;
+use crane_core::wire::{Endpoint, Op};
 use crane_shm::RingRecord;
 use crane_shm::region::output;
 use tracing::{debug, error, info};
@@ -71,8 +71,8 @@ impl<H: Host> Driver<H> {
 
     /// The server begins anew: it will say again where it listens.
     pub(super) fn close_listeners(&mut self) {
-        for port in std::mem::take(&mut self.clients.ports).into_keys() {
-            self.host.close_port(port);
+        for (port, address) in std::mem::take(&mut self.clients.ports).into_keys() {
+            self.host.close_port(Endpoint { address, port });
         }
         (self.clients.open_at, self.clients.open) = (None, false);
     }
@@ -119,8 +119,15 @@ impl<H: Host> Driver<H> {
         }
         let [number, generation, total] = record.numbers;
         match record.kind {
-            output::LISTEN => return self.on_listen(number),
-            output::UNLISTEN => return self.on_unlisten(number),
+            output::LISTEN | output::UNLISTEN => {
+                let (Ok(port), Ok(address)) = (u16::try_from(number), record.bytes.try_into())
+                else {
+                    return debug!("the server listens at no address");
+                };
+                let at = Endpoint { address, port };
+                let begins = record.kind == output::LISTEN;
+                return if begins { self.on_listen(at) } else { self.on_unlisten(at) };
+            }
             output::NOTE => return self.on_note(number, &String::from_utf8_lossy(record.bytes)),
             _ => {}
         }
@@ -151,32 +158,30 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn on_listen(&mut self, port: u64) {
-        let Ok(port) = u16::try_from(port) else { return };
-        let sockets = self.clients.ports.entry(port).or_default();
+    fn on_listen(&mut self, at: Endpoint) {
+        let sockets = self.clients.ports.entry((at.port, at.address)).or_default();
         *sockets += 1;
         if *sockets == 1 {
             self.server.has_listened = true;
-            info!("the server listens at port {port}");
+            info!("the server listens at port {}", at.port);
             if self.clients.open {
-                self.open_port(port);
+                self.open_port(at);
             }
         }
     }
 
-    fn on_unlisten(&mut self, port: u64) {
-        let Ok(port) = u16::try_from(port) else { return };
-        let Some(sockets) = self.clients.ports.get_mut(&port) else { return };
+    fn on_unlisten(&mut self, at: Endpoint) {
+        let Some(sockets) = self.clients.ports.get_mut(&(at.port, at.address)) else { return };
         *sockets -= 1;
         if *sockets == 0 {
-            info!("the server listens no more at port {port}");
-            self.clients.ports.remove(&port);
-            self.host.close_port(port);
+            info!("the server listens no more at port {}", at.port);
+            self.clients.ports.remove(&(at.port, at.address));
+            self.host.close_port(at);
         }
     }
 
-    fn open_port(&mut self, port: u16) {
-        if let Err(why) = self.host.open_port(port) {
+    fn open_port(&mut self, at: Endpoint) {
+        if let Err(why) = self.host.open_port(at) {
             self.fail(why);
         }
     }
@@ -192,9 +197,9 @@ impl<H: Host> Driver<H> {
             return;
         }
         self.clients.open = true;
-        let ports: Vec<u16> = self.clients.ports.keys().copied().collect();
-        for port in ports {
-            self.open_port(port);
+        let ports: Vec<_> = self.clients.ports.keys().copied().collect();
+        for (port, address) in ports {
+            self.open_port(Endpoint { address, port });
         }
     }
 }

@@ -122,6 +122,8 @@ pub(crate) struct ProgramEnd {
     pub admitted: u64,
     /// The reason that the library in the server gives, if it does.
     pub trouble: String,
+    /// The library had it ended: it does what cannot be replicated.
+    pub refused: bool,
 }
 
 /// What is seen of the running server, from outside.
@@ -245,14 +247,15 @@ pub(crate) trait Host {
     /// Does something with the client's connection that has this key.
     fn command_client(&mut self, key: u64, command: ClientCommand<'_>);
 
-    /// Lets clients connect to a port.
+    /// Lets clients connect to where the server listens: at this replica's address if it listens at
+    /// all addresses, on this host alone if at a loopback address.
     ///
     /// # Errors
     /// Why it cannot be opened, and the remedy.
-    fn open_port(&mut self, port: u16) -> Result<(), String>;
+    fn open_port(&mut self, at: Endpoint) -> Result<(), String>;
 
-    /// Lets no more clients connect to a port. Connections stay.
-    fn close_port(&mut self, port: u16);
+    /// Lets no more clients connect there. Connections stay.
+    fn close_port(&mut self, at: Endpoint);
 
     /// Starts the server's program in a fresh cell, as the run with this number, whose clients are
     /// those from this generation on. [`DriverInput::Server`] follows.

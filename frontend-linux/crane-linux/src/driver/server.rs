@@ -83,11 +83,14 @@ impl<H: Host> Driver<H> {
 
     /// The server's program has ended, or was ended. All of its output has been taken in.
     fn on_server_end(&mut self, end: &ProgramEnd) {
-        let ProgramEnd { ending, clock, admitted, ref trouble } = *end;
+        let ProgramEnd { ending, clock, admitted, ref trouble, refused } = *end;
         if self.server.run.take().is_none() {
             return;
         }
         let stopped_for = self.server.stopped_for.take();
+        if refused && stopped_for.is_none() {
+            return self.refuse_program(trouble);
+        }
         if stopped_for.is_none() {
             self.clear_findings();
         }
@@ -119,6 +122,13 @@ impl<H: Host> Driver<H> {
         self.close_listeners();
         self.resign();
         self.judge_end();
+    }
+
+    /// The program does what cannot be replicated: built again, it would do the same.
+    fn refuse_program(&mut self, trouble: &str) {
+        let text = format!("{} cannot run replicated: {trouble}", self.program());
+        self.record_silently(Event::ServerEnded { text: text.clone() });
+        self.fail(text);
     }
 
     pub(super) fn on_server_report(&mut self, from: NodeId, report: ServerReport) {

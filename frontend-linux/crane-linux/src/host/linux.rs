@@ -1,17 +1,16 @@
 //! The driver's effects on a real host.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
+use crane_core::wire::Endpoint;
 use crane_shm::region::CALLS;
 use crane_shm::{CallRecord, HashMark, RingError};
 use tokio::task::{spawn_blocking, spawn_local};
-use tracing::debug;
 
 use crate::base::Base;
 use crate::cell::Spec;
@@ -27,11 +26,12 @@ use crate::net::handshake::Hello;
 use crate::net::link::{Link, Peers};
 use crate::net::message::FetchedEntry;
 use crate::options::ReplicaArgs;
-use crate::proxy::{self, ClientConn, ClientEvents, ClientListener};
+use crate::proxy::{ClientConn, ClientEvents};
 
 use super::disk::DataKeeper;
 use super::inspect::{Maps, inspect};
 use super::listeners::{is_isolated, unannounced};
+use super::ports::Listeners;
 use super::server::{ServerProcess, StartOrder};
 use super::{HostOutcome, HostParts, Outcomes};
 
@@ -51,9 +51,8 @@ pub(crate) struct LinuxHost {
     last_key: u64,
     /// Connections to which this pass of the output has appended bytes.
     unsent: Vec<Rc<ClientConn>>,
-    listeners: BTreeMap<u16, ClientListener>,
+    listeners: Listeners,
     pub(super) client_events: Rc<ClientEvents>,
-    address: IpAddr,
     pub(super) server: Option<Box<ServerProcess>>,
     /// The mappings of the server when its calls were asked for last.
     maps: Option<Maps>,
@@ -79,9 +78,8 @@ impl LinuxHost {
             conns: HashMap::new(),
             last_key: 0,
             unsent: Vec::new(),
-            listeners: BTreeMap::new(),
+            listeners: Listeners::new(address),
             client_events: Rc::new(ClientEvents::new()),
-            address,
             server: None,
             maps: None,
             me,
@@ -219,21 +217,12 @@ impl Host for LinuxHost {
         }
     }
 
-    fn open_port(&mut self, port: u16) -> Result<(), String> {
-        let address = SocketAddr::new(self.address, port);
-        let listener = proxy::listen(address, &self.client_events).map_err(|error| {
-            format!(
-                "{address}, where the server listens, cannot be opened: {error}; stop what uses \
-                 it, or give the server another port"
-            )
-        })?;
-        debug!("clients may connect to {}", listener.address);
-        self.listeners.insert(port, listener);
-        Ok(())
+    fn open_port(&mut self, at: Endpoint) -> Result<(), String> {
+        self.listeners.open(at, &self.client_events)
     }
 
-    fn close_port(&mut self, port: u16) {
-        self.listeners.remove(&port);
+    fn close_port(&mut self, at: Endpoint) {
+        self.listeners.close(at);
     }
 
     fn start_server(&mut self, number: u64, generation: Generation) {

@@ -6,6 +6,7 @@
 //! | `disk` | the data directory: meta and base, and reading the log again, off this thread |
 //! | `inspect` | what a thread of the server does, seen from outside |
 //! | `listeners` | sockets of the kernel that processes of the cell listen by |
+//! | `ports` | where clients of this host come in |
 //! | `server` | the server's process: its cell, its rings, what it prints |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for something to happen, hands it to the driver, makes passes |
@@ -14,6 +15,7 @@ mod disk;
 mod inspect;
 mod linux;
 mod listeners;
+mod ports;
 mod run;
 mod server;
 

@@ -249,11 +249,24 @@ impl Replica {
             clock: region.clock(),
             admitted: region.admitted(),
             trouble: String::from_utf8_lossy(region.trouble(&mut space)).into_owned(),
+            refused: region.refused(),
         }))
+    }
+
+    /// Ends a run whose program the library refuses, from any of its processes.
+    fn look_for_refusal(&mut self) {
+        let Some(server) = &self.driver.host().server else { return };
+        let number = server.number;
+        if server.region.refused()
+            && let Some(change) = self.ended(number, Ending::Killed(libc::SIGKILL))
+        {
+            self.driver.handle(self.clock.moment(), DriverInput::Server(number, change));
+        }
     }
 
     /// Makes passes until nothing moves any more, up to a bound.
     fn round(&mut self) {
+        self.look_for_refusal();
         let mut more = true;
         for _ in 0..Driver::<LinuxHost>::passes_per_round() {
             if !std::mem::take(&mut more) {

@@ -63,9 +63,13 @@ impl ClientConn {
     ///
     /// # Errors
     /// Returns the socket's error.
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Rc<Self>> {
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: Option<Endpoint>,
+    ) -> io::Result<Rc<Self>> {
         stream.set_nodelay(true)?;
-        let local = endpoint(stream.local_addr()?);
+        let local = local.unwrap_or(endpoint(stream.local_addr()?));
         Ok(Rc::new(Self {
             local,
             peer: endpoint(peer),

@@ -67,12 +67,14 @@ impl Drop for ClientListener {
     }
 }
 
-/// Listens for clients.
+/// Listens for clients. `local`: the address that their connections are told to be at; `None`: the
+/// one that each connected to.
 ///
 /// # Errors
 /// Returns the system's error.
 pub(crate) fn listen(
     address: SocketAddr,
+    local: Option<Endpoint>,
     client_events: &Rc<ClientEvents>,
 ) -> io::Result<ClientListener> {
     let listener = bind(address)?;
@@ -82,7 +84,7 @@ pub(crate) fn listen(
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Ok(conn) = ClientConn::new(stream, peer) {
+                    if let Ok(conn) = ClientConn::new(stream, peer, local) {
                         spawn_local(conn::run(conn, client_events.clone()));
                     }
                 }

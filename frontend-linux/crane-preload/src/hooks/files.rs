@@ -138,6 +138,9 @@ unsafe extern "C" fn closefrom(first: c_int) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    if first > last {
+        return errno::answer_int(Err(libc::EINVAL));
+    }
     if flags == 0 && last == c_uint::MAX {
         close_all(first, last);
         return 0;
@@ -258,9 +261,11 @@ unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c
     if request == libc::FIONREAD
         && let Some(count) = readable(descriptor)
     {
-        // SAFETY: FIONREAD's argument is a place for an int.
-        unsafe { argument.cast::<c_int>().write(count as c_int) };
-        return 0;
+        if let Ok(count) = count {
+            // SAFETY: FIONREAD's argument is a place for an int.
+            unsafe { argument.cast::<c_int>().write(count as c_int) };
+        }
+        return errno::answer_int(count.map(|_| 0));
     }
     let arguments = [descriptor as usize, request as usize, argument.addr(), 0, 0, 0];
     // SAFETY: the caller's own arguments.
@@ -272,51 +277,87 @@ unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c
     errno::answer_int(result)
 }
 
-/// Bytes to read at one of our connections.
-fn readable(descriptor: c_int) -> Option<usize> {
+/// Bytes to read at one of our sockets.
+fn readable(descriptor: c_int) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(descriptor, Call::Option)?;
     let world = held.world();
     let count = match world.descriptors.at(place).kind {
-        DescriptionKind::Conn(conn) => Some(world.run.sockets.conn(conn).readable()),
-        DescriptionKind::Listener(_) | DescriptionKind::Socket => Some(0),
+        DescriptionKind::Conn(conn) => Some(Ok(world.run.sockets.conn(conn).readable())),
+        DescriptionKind::Listener(_) => Some(Err(libc::EINVAL)),
+        DescriptionKind::Socket => Some(Ok(0)),
         _ => None,
     };
     held.end();
     count
 }
 
-/// A call of the fsync family: skipped, or the kernel's.
-fn sync_call(number: i64, arguments: [usize; 6]) -> c_int {
-    if skips_sync() && takes_part() {
+/// A call of the fsync family about a descriptor: skipped where there is something to write, else
+/// the kernel's, which says what is wrong.
+fn sync_call(number: i64, descriptor: c_int, writes: impl Fn(u32) -> bool) -> c_int {
+    if skips_sync() && takes_part() && file_type(descriptor).is_some_and(writes) {
         return 0;
     }
-    // SAFETY: these calls touch none of the program's memory, except msync, which only reads it.
+    let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
+    // SAFETY: these calls touch none of the program's memory.
     errno::answer_int(sys::checked(unsafe { sys::syscall(number, arguments) }))
+}
+
+/// Returns the type (`S_IFMT`) of an open file. `None`: the number leads nowhere, or to a mere
+/// place in the file system (`O_PATH`), which counts as closed to most calls.
+fn file_type(descriptor: c_int) -> Option<u32> {
+    let get = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETFL touches no memory.
+    let flags = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, get) }).ok()?;
+    // SAFETY: all-zero bytes are a valid stat.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let arguments = [descriptor as usize, &raw mut stat as usize, 0, 0, 0, 0];
+    // SAFETY: a place for a stat.
+    sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) }).ok()?;
+    (flags as c_int & libc::O_PATH == 0).then_some(stat.st_mode & libc::S_IFMT)
+}
+
+/// Returns whether sendfile(2) may read the file; what is no file at all, its own read refuses.
+pub(super) fn is_readable_in_place(descriptor: c_int) -> bool {
+    file_type(descriptor).is_none_or(|kind| [libc::S_IFREG, libc::S_IFBLK].contains(&kind))
+}
+
+/// Returns whether fsync(2) knows how to write a file of this type out.
+fn is_on_disk(file_type: u32) -> bool {
+    [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK].contains(&file_type)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fsync(descriptor: c_int) -> c_int {
-    sync_call(libc::SYS_fsync, [descriptor as usize, 0, 0, 0, 0, 0])
+    sync_call(libc::SYS_fsync, descriptor, is_on_disk)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fdatasync(descriptor: c_int) -> c_int {
-    sync_call(libc::SYS_fdatasync, [descriptor as usize, 0, 0, 0, 0, 0])
+    sync_call(libc::SYS_fdatasync, descriptor, is_on_disk)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syncfs(descriptor: c_int) -> c_int {
-    sync_call(libc::SYS_syncfs, [descriptor as usize, 0, 0, 0, 0, 0])
+    sync_call(libc::SYS_syncfs, descriptor, |_| true)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sync() {
-    sync_call(libc::SYS_sync, [0; 6]);
+    if !(skips_sync() && takes_part()) {
+        // SAFETY: sync touches no memory.
+        unsafe { sys::syscall(libc::SYS_sync, [0; 6]) };
+    }
 }
 
+// Where nothing is to be written, the kernel still looks at the arguments.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn msync(start: *mut c_void, length: usize, flags: c_int) -> c_int {
-    sync_call(libc::SYS_msync, [start.addr(), length, flags as usize, 0, 0, 0])
+    let both = libc::MS_SYNC | libc::MS_ASYNC;
+    let skipped = skips_sync() && takes_part() && flags & both == libc::MS_SYNC;
+    let flags = if skipped { flags ^ both } else { flags };
+    let arguments = [start.addr(), length, flags as usize, 0, 0, 0];
+    // SAFETY: msync only reads the program's memory.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_msync, arguments) }))
 }
 
 #[unsafe(no_mangle)]
@@ -326,6 +367,12 @@ unsafe extern "C" fn sync_file_range(
     length: off_t,
     flags: c_uint,
 ) -> c_int {
+    // Without the flags that say what to do, the kernel only looks at the arguments.
+    let doing = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+        | libc::SYNC_FILE_RANGE_WRITE
+        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = if skips_sync() && takes_part() { flags & !doing } else { flags };
     let arguments = [descriptor as usize, start as usize, length as usize, flags as usize, 0, 0];
-    sync_call(libc::SYS_sync_file_range, arguments)
+    // SAFETY: sync_file_range touches no memory.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_sync_file_range, arguments) }))
 }

@@ -1,12 +1,12 @@
-//! Addresses and options of sockets: getsockname, getpeername, getsockopt, setsockopt.
+//! Addresses of sockets: getsockname, getpeername.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
 use crane_core::wire::Endpoint;
 use crane_shm::sys;
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
-use super::transfer::{begin_at, report_reset};
+use super::transfer::begin_at;
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::Call;
@@ -26,6 +26,18 @@ pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
         held.leave();
     }
     result
+}
+
+/// Returns whether the kernel has the socket in one of the internet's families.
+pub(super) fn is_internet(descriptor: c_int) -> bool {
+    // SAFETY: all-zero bytes are a valid address.
+    let mut own: sockaddr_in6 = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<sockaddr_in6>() as socklen_t;
+    let places = [descriptor as usize, &raw mut own as usize, &raw mut length as usize, 0, 0, 0];
+    // SAFETY: places for the address and its length.
+    let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getsockname, places) });
+    let family = c_int::from(own.sin6_family);
+    asked.is_ok() && (family == libc::AF_INET || family == libc::AF_INET6)
 }
 
 /// Reads an address that the caller gave.
@@ -68,9 +80,13 @@ pub(super) unsafe fn give(
     ipv6: bool,
     address: *mut sockaddr,
     length: *mut socklen_t,
-) {
+) -> Result<(), c_int> {
     if address.is_null() || length.is_null() {
-        return;
+        return Err(libc::EFAULT);
+    }
+    // SAFETY: the caller's place; to the kernel it is a signed number.
+    if unsafe { *length as c_int } < 0 {
+        return Err(libc::EINVAL);
     }
     // SAFETY: all-zero bytes are a valid address of either kind.
     let (mut four, mut six): (sockaddr_in, sockaddr_in6) = unsafe { std::mem::zeroed() };
@@ -92,6 +108,7 @@ pub(super) unsafe fn give(
         std::ptr::copy_nonoverlapping(start, address.cast(), room);
         *length = whole as socklen_t;
     }
+    Ok(())
 }
 
 /// Returns both ends of a description's connection; the second `None`: not connected.
@@ -107,7 +124,7 @@ fn ends(
             (conn.local, Some(conn.peer), ipv6)
         }
         DescriptionKind::Listener(listener) => {
-            (world.run.sockets.listener(listener).bound, None, ipv6)
+            (world.run.sockets.listener(listener).bound.at, None, ipv6)
         }
         _ => (description.bound.unwrap_or(UNBOUND), None, ipv6),
     }
@@ -140,14 +157,9 @@ fn name(
     if !virtual_socket {
         return real();
     }
-    match choose(local, peer) {
-        Ok(endpoint) => {
-            // SAFETY: the hook's caller gave these.
-            unsafe { give(endpoint, ipv6, address, length) };
-            0
-        }
-        Err(error) => errno::answer_int(Err(error)),
-    }
+    // SAFETY: the hook's caller gave these.
+    let given = choose(local, peer).and_then(|end| unsafe { give(end, ipv6, address, length) });
+    errno::answer_int(given.map(|()| 0))
 }
 
 #[unsafe(no_mangle)]
@@ -166,85 +178,4 @@ unsafe extern "C" fn getpeername(
     length: *mut socklen_t,
 ) -> c_int {
     name(descriptor, address, length, libc::SYS_getpeername, |_, peer| peer.ok_or(libc::ENOTCONN))
-}
-
-/// A duration as `SO_RCVTIMEO` has it, in nanoseconds.
-///
-/// # Safety
-/// `value` leads to `length` bytes.
-unsafe fn timeout(value: *const c_void, length: socklen_t) -> Option<u64> {
-    if (length as usize) < size_of::<libc::timeval>() {
-        return None;
-    }
-    // SAFETY: long enough (checked).
-    let given = unsafe { value.cast::<libc::timeval>().read_unaligned() };
-    let seconds = u64::try_from(given.tv_sec).ok()?;
-    let microseconds = u64::try_from(given.tv_usec).ok()?;
-    Some(seconds.saturating_mul(1_000_000_000).saturating_add(microseconds * 1000))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn setsockopt(
-    descriptor: c_int,
-    level: c_int,
-    option: c_int,
-    value: *const c_void,
-    length: socklen_t,
-) -> c_int {
-    if let Some((mut held, place)) = begin_at(descriptor, Call::Option) {
-        let description = held.world().descriptors.at(place);
-        if level == libc::SOL_SOCKET && !value.is_null() {
-            // SAFETY: the caller's value and its length.
-            let nanoseconds = unsafe { timeout(value, length) };
-            match (option, nanoseconds) {
-                (libc::SO_RCVTIMEO, Some(time)) => description.receive_timeout = time,
-                (libc::SO_SNDTIMEO, Some(time)) => description.send_timeout = time,
-                (libc::SO_LINGER, _) if length as usize >= size_of::<libc::linger>() => {
-                    // SAFETY: long enough (checked).
-                    let given = unsafe { value.cast::<libc::linger>().read_unaligned() };
-                    description.resets = given.l_onoff != 0 && given.l_linger == 0;
-                }
-                _ => {}
-            }
-        }
-        held.end();
-    }
-    let (l, o) = (level as usize, option as usize);
-    let arguments = [descriptor as usize, l, o, value.addr(), length as usize, 0];
-    // SAFETY: the caller's own arguments; the stand-in takes the option as a real socket does.
-    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_setsockopt, arguments) }))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn getsockopt(
-    descriptor: c_int,
-    level: c_int,
-    option: c_int,
-    value: *mut c_void,
-    length: *mut socklen_t,
-) -> c_int {
-    let (l, o) = (level as usize, option as usize);
-    let arguments = [descriptor as usize, l, o, value.addr(), length.addr(), 0];
-    // SAFETY: the caller's own arguments; the stand-in knows its options.
-    let result = sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) });
-    if result.is_ok()
-        && level == libc::SOL_SOCKET
-        && let Some((mut held, place)) = begin_at(descriptor, Call::Option)
-    {
-        let world = held.world();
-        let answer = match (option, world.descriptors.at(place).kind) {
-            (libc::SO_ERROR, DescriptionKind::Conn(conn)) => {
-                let reset = world.run.sockets.conn(conn).reset && report_reset(world, place);
-                Some(if reset { libc::ECONNRESET } else { 0 })
-            }
-            (libc::SO_ACCEPTCONN, DescriptionKind::Listener(_)) => Some(1),
-            _ => None,
-        };
-        held.end();
-        if let Some(answer) = answer {
-            // SAFETY: the kernel has just written an int there.
-            unsafe { value.cast::<c_int>().write_unaligned(answer) };
-        }
-    }
-    errno::answer_int(result)
 }

@@ -45,9 +45,13 @@ pub(super) fn full(world: &mut World, what: &'static str) {
 
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
 /// is the end; pipes and the like are the kernel's there.
-pub(super) fn refuse_in_child(place: TableEntry) {
+pub(super) fn refuse_in_child(place: TableEntry, call: Call) {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process == sys::pid() {
+        return;
+    }
+    if matches!(call, Call::Name | Call::Option) {
+        // The stand-in answers, and no client notices.
         return;
     }
     // SAFETY: a child has a copy of its own, and one thread.
@@ -56,8 +60,30 @@ pub(super) fn refuse_in_child(place: TableEntry) {
         kind,
         DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Epoll
     ) {
-        trouble::end(CANNOT_SERVE, SERVES);
+        refuse_child();
     }
+}
+
+/// Called where a thread that takes no part would bind or listen: in a child, that is the end.
+pub(super) fn refuse_listening() {
+    let process = PROCESS.load(Ordering::Relaxed);
+    if process != 0 && process != sys::pid() {
+        refuse_child();
+    }
+}
+
+fn refuse_child() -> ! {
+    // SAFETY: a child has a copy of its own, and one thread.
+    let wake = unsafe { world::world() }.output.descriptor();
+    trouble::refuse(CANNOT_SERVE, SERVES, wake)
+}
+
+/// Prepares for a child process, which is about to begin.
+pub(super) fn before_child(world: &mut World) {
+    // From now on a pipe's bytes may come from a child.
+    world.descriptors.give_channels_to_kernel();
+    world.forked = true;
+    uncovered(world, "fork: what a child process does is not replicated");
 }
 
 fn fork_in_turn() -> pid_t {
@@ -66,10 +92,7 @@ fn fork_in_turn() -> pid_t {
         // SAFETY: no arguments.
         return unsafe { real() };
     };
-    let world = held.world();
-    // From now on a pipe's bytes may come from a child.
-    world.descriptors.give_channels_to_kernel();
-    uncovered(world, "fork: what a child process does is not replicated");
+    before_child(held.world());
     // Handlers that the program registered may come to our hooks.
     held.leave();
     // SAFETY: no arguments.

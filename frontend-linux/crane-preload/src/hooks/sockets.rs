@@ -4,22 +4,26 @@
 //! three replicas on one machine, and the daemon's proxy, do not meet there.
 
 use std::ffi::c_int;
+use std::fmt::Write;
+use std::net::IpAddr;
 
-use crane_core::execution::socket::ListenerIndex;
+use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, Woken};
 use crane_core::wire::Endpoint;
 use crane_shm::region::output;
 use crane_shm::sys;
 use libc::{sockaddr, socklen_t};
 
-use super::names::{UNBOUND, endpoint, give};
-use super::process::uncovered;
+use super::names::{self, UNBOUND, endpoint, give};
+use super::options;
+use super::process::{refuse_listening, uncovered};
 use super::time::after;
 use super::transfer::{begin_at, release};
-use crate::descriptors::{DescriptionKind, TableEntry};
+use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
 use crate::readiness;
+use crate::trouble::Text;
 use crate::turn::{Call, Held, begin};
 use crate::world::World;
 
@@ -69,13 +73,59 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
     errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_socket, arguments) }))
 }
 
+/// Where a socket would listen.
+fn bound_at(description: &Description, at: Endpoint) -> Bound {
+    let v6only = description.ipv6 && description.v6only;
+    Bound { at, v6only, shared: options::shares_port(description) }
+}
+
 /// Returns the port for a socket that asks for any.
-fn any_port(world: &mut World, ipv6: bool) -> u16 {
-    while world.run.sockets.is_bound(world.next_port, ipv6) {
+fn any_port(world: &mut World, place: TableEntry, at: Endpoint) -> u16 {
+    let mut bound = bound_at(world.descriptors.at(place), at);
+    loop {
+        bound.at.port = world.next_port;
         world.next_port += 1;
+        if !world.run.sockets.is_taken(&bound) {
+            return bound.at.port;
+        }
     }
-    world.next_port += 1;
-    world.next_port - 1
+}
+
+/// Returns whether the address is one of this host, whichever of the group's hosts it is: a
+/// loopback address, or the unspecified one.
+fn is_everywhere(at: &Endpoint) -> bool {
+    match at.ipv4() {
+        Some([first, rest @ ..]) => first == 127 || (first, rest) == (0, [0; 3]),
+        None => at.address[..15] == [0; 15] && at.address[15] <= 1,
+    }
+}
+
+/// Refuses an address that a host has and the group does not.
+fn refuse_address(world: &mut World, at: &Endpoint) -> c_int {
+    let mut text = Text::new();
+    let address = match at.ipv4() {
+        Some(octets) => IpAddr::from(octets),
+        None => IpAddr::from(at.address),
+    };
+    // A text that is cut is better than none.
+    let _ = write!(
+        text,
+        "the server binds {address}, which is not an address of the whole group, and gets \
+         EADDRNOTAVAIL: let it bind 0.0.0.0, [::] or a loopback address"
+    );
+    world.output.note(1, text.as_str());
+    libc::EADDRNOTAVAIL
+}
+
+/// Returns whether the number leads to a socket of streams.
+fn is_stream(descriptor: c_int) -> bool {
+    let (mut kind, mut length) = (0 as c_int, size_of::<c_int>() as socklen_t);
+    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
+    let places = (&raw mut kind as usize, &raw mut length as usize);
+    let arguments = [descriptor as usize, level, option, places.0, places.1, 0];
+    // SAFETY: places for the answer and its length.
+    let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) });
+    asked.is_ok() && kind == libc::SOCK_STREAM
 }
 
 #[unsafe(no_mangle)]
@@ -85,7 +135,14 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
         // SAFETY: the caller's own arguments.
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_bind, arguments) }))
     };
-    let Some((mut held, place)) = begin_at(descriptor, Call::Bind) else { return real() };
+    let Some((mut held, place)) = begin_at(descriptor, Call::Bind) else {
+        // SAFETY: the caller's address and its length.
+        let given = unsafe { endpoint(address, length) };
+        if given.is_some_and(|(at, _)| at.port != 0) && is_stream(descriptor) {
+            refuse_listening();
+        }
+        return real();
+    };
     if held.world().descriptors.at(place).kind != DescriptionKind::Socket {
         held.end();
         return real();
@@ -110,9 +167,13 @@ fn bind_to(
     if world.descriptors.at(place).bound.is_some() {
         return Err(libc::EINVAL);
     }
+    if !is_everywhere(&wanted) {
+        return Err(refuse_address(world, &wanted));
+    }
+    let bound = bound_at(world.descriptors.at(place), wanted);
     if wanted.port == 0 {
-        wanted.port = any_port(world, ipv6);
-    } else if world.run.sockets.is_bound(wanted.port, ipv6) {
+        wanted.port = any_port(world, place, wanted);
+    } else if world.run.sockets.is_taken(&bound) {
         return Err(libc::EADDRINUSE);
     }
     world.descriptors.at(place).bound = Some(wanted);
@@ -126,7 +187,12 @@ unsafe extern "C" fn listen(descriptor: c_int, backlog: c_int) -> c_int {
         // SAFETY: listen touches no memory.
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_listen, arguments) }))
     };
-    let Some((mut held, place)) = begin_at(descriptor, Call::Listen) else { return real() };
+    let Some((mut held, place)) = begin_at(descriptor, Call::Listen) else {
+        if is_stream(descriptor) && names::is_internet(descriptor) {
+            refuse_listening();
+        }
+        return real();
+    };
     let result = listen_at(held.world(), place);
     held.end();
     match result {
@@ -143,19 +209,21 @@ fn listen_at(world: &mut World, place: TableEntry) -> Option<Result<usize, c_int
         _ => return None,
     }
     let ipv6 = description.ipv6;
-    let bound = match description.bound {
-        Some(bound) if world.run.sockets.is_bound(bound.port, ipv6) => {
-            return Some(Err(libc::EADDRINUSE));
-        }
-        Some(bound) => bound,
-        None => Endpoint { port: any_port(world, ipv6), ..UNBOUND },
+    let any = if ipv6 { Endpoint { address: [0; 16], port: 0 } } else { UNBOUND };
+    let at = match description.bound {
+        Some(at) => at,
+        None => Endpoint { port: any_port(world, place, any), ..any },
     };
-    let Some(listener) = world.run.sockets.listen(bound, ipv6, BACKLOG) else {
+    let bound = bound_at(&description, at);
+    if world.run.sockets.is_taken(&bound) {
+        return Some(Err(libc::EADDRINUSE));
+    }
+    let Some(listener) = world.run.sockets.listen(bound, BACKLOG) else {
         return Some(Err(libc::ENOBUFS));
     };
     world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
     world.of_listener[listener.0 as usize] = place.0 + 1;
-    world.output.listen(bound);
+    world.output.listen(at);
     Some(Ok(0))
 }
 
@@ -182,6 +250,10 @@ unsafe extern "C" fn accept4(
         errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_accept4, arguments) }))
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Accept) else { return real() };
+    if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
+        held.end();
+        return errno::answer_int(Err(libc::EINVAL));
+    }
     let listener = match held.world().descriptors.at(place).kind {
         DescriptionKind::Listener(listener) => listener,
         DescriptionKind::Socket | DescriptionKind::Conn(_) => {
@@ -194,52 +266,110 @@ unsafe extern "C" fn accept4(
         }
     };
     held.world().descriptors.hold(place);
-    let result = accept_at(&mut held, place, listener, flags);
+    let result = accept_at(&mut held, place, listener, (descriptor, flags));
     release(held.world(), place);
     held.end();
-    let answer = result.map(|(accepted, peer, ipv6)| {
-        // SAFETY: the caller's own places.
-        unsafe { give(peer, ipv6, address, length) };
-        accepted as usize
-    });
-    errno::answer_int(answer)
+    let (accepted, peer, ipv6) = match result {
+        Ok(accepted) => accepted,
+        Err(error) => return errno::answer_int(Err(error)),
+    };
+    if address.is_null() {
+        return accepted;
+    }
+    // SAFETY: the caller's own places.
+    if let Err(error) = unsafe { give(peer, ipv6, address, length) } {
+        // The connection is lost, as in Linux.
+        // SAFETY: a plain number; the symbol is this library's own.
+        unsafe { libc::close(accepted) };
+        return errno::answer_int(Err(error));
+    }
+    accepted
 }
 
+/// Takes the first connection that waits. As in Linux, the call that waits has its number already:
+/// without a free one it does not wait.
 fn accept_at(
     held: &mut Held,
     place: TableEntry,
     listener: ListenerIndex,
-    flags: c_int,
+    (descriptor, flags): (c_int, c_int),
 ) -> Result<(c_int, Endpoint, bool), c_int> {
-    let timeout = held.world().descriptors.at(place).receive_timeout;
+    let Description { receive_timeout: timeout, ipv6, nonblocking, .. } =
+        *held.world().descriptors.at(place);
     let deadline = if timeout == 0 { NEVER } else { after(held, timeout) };
-    while held.world().run.sockets.acceptable(listener) == 0 {
-        if held.world().descriptors.at(place).shut {
+    if nonblocking && held.world().run.sockets.acceptable(listener) == 0 {
+        let shut = held.world().descriptors.at(place).shut;
+        return Err(free_number(descriptor).err().unwrap_or(if shut {
+            libc::EINVAL
+        } else {
+            libc::EAGAIN
+        }));
+    }
+    let accepted = stand_in(ipv6, flags)?;
+    let result = await_conn(held, place, listener, deadline)
+        .and_then(|conn| follow(held.world(), place, conn, accepted, flags));
+    match result {
+        Ok(_) => options::inherit(held.world().descriptors.at(place), descriptor, accepted),
+        // Nothing can be done about a close that fails.
+        Err(_) => drop(sys::close(accepted)),
+    }
+    result.map(|peer| (accepted, peer, ipv6))
+}
+
+/// Fails where the process has no number for a copy of a descriptor.
+fn free_number(descriptor: c_int) -> Result<(), c_int> {
+    let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
+    // SAFETY: dup touches no memory.
+    let copy = sys::checked(unsafe { sys::syscall(libc::SYS_dup, arguments) })?;
+    sys::close(copy as c_int)
+}
+
+fn await_conn(
+    held: &mut Held,
+    place: TableEntry,
+    listener: ListenerIndex,
+    deadline: u64,
+) -> Result<ConnIndex, c_int> {
+    loop {
+        let world = held.world();
+        if let Some(conn) = world.run.sockets.accept(listener) {
+            return Ok(conn);
+        }
+        if world.descriptors.at(place).shut {
             return Err(libc::EINVAL);
         }
-        if held.world().descriptors.at(place).nonblocking
-            || held.wait(On::Read(place), deadline) == Woken::Expired
-        {
+        if held.wait(On::Read(place), deadline) == Woken::Expired {
             return Err(libc::EAGAIN);
         }
     }
-    let world = held.world();
-    let ipv6 = world.descriptors.at(place).ipv6;
-    let accepted = stand_in(ipv6, flags)?;
-    let conn = world.run.sockets.accept(listener).expect("one was acceptable");
+}
+
+/// Has the stand-in `accepted` mean the connection, with what it inherits from the listener at
+/// `place`. Returns the client's address.
+fn follow(
+    world: &mut World,
+    place: TableEntry,
+    conn: ConnIndex,
+    accepted: c_int,
+    flags: c_int,
+) -> Result<Endpoint, c_int> {
+    let listener = *world.descriptors.at(place);
     let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
     let Some(of_conn) = world.descriptors.open(accepted, DescriptionKind::Conn(conn), nonblocking)
     else {
         let id = world.run.sockets.conn(conn).id;
         world.output.about(output::RESET, id, 0, &[]);
         world.run.sockets.close(conn);
-        // Nothing can be done about a close that fails.
-        let _ = sys::close(accepted);
         return Err(libc::EMFILE);
     };
-    world.descriptors.at(of_conn).ipv6 = ipv6;
+    let description = world.descriptors.at(of_conn);
+    description.ipv6 = listener.ipv6;
+    description.resets = listener.resets;
+    description.receive_timeout = listener.receive_timeout;
+    description.send_timeout = listener.send_timeout;
+    description.options = listener.options;
     world.of_conn[conn.0 as usize] = of_conn.0 + 1;
-    Ok((accepted, world.run.sockets.conn(conn).peer, ipv6))
+    Ok(world.run.sockets.conn(conn).peer)
 }
 
 #[unsafe(no_mangle)]
@@ -273,7 +403,13 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
         return errno::answer_int(real());
     };
     let world = held.world();
+    let known = [libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how);
     let result = match world.descriptors.at(place).kind {
+        DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Socket
+            if !known =>
+        {
+            Err(libc::EINVAL)
+        }
         DescriptionKind::Conn(conn) => {
             let state = world.run.sockets.conn_mut(conn);
             state.read_shut |= how == libc::SHUT_RD || how == libc::SHUT_RDWR;
@@ -281,12 +417,12 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
             let news = writes && !state.write_shut;
             state.write_shut |= writes;
             state.read_edges = state.read_edges.wrapping_add(1);
-            let id = state.id;
+            let (id, reset) = (state.id, state.reset);
             if news {
                 world.output.about(output::FIN, id, 0, &[]);
             }
             wake_all(world, place);
-            Ok(0)
+            if reset { Err(libc::ENOTCONN) } else { Ok(0) }
         }
         // Threads that wait in accept or poll return, as in Linux.
         DescriptionKind::Listener(_) => {

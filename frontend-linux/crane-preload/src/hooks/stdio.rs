@@ -1,4 +1,5 @@
-//! Streams of stdio on the library's own descriptors: fopen of a random device, fdopen, fileno.
+//! Streams of stdio on the library's own descriptors: fopen of a random device, fdopen, fileno,
+//! dprintf.
 //!
 //! stdio reads and writes by calls inside of libc, which no hook sees. Such a stream is made of
 //! callbacks (fopencookie(3)) that come to our own read and write.
@@ -11,6 +12,7 @@ use libc::FILE;
 
 use super::files::is_random;
 use crate::descriptors::lookup;
+use crate::errno;
 use crate::turn::takes_part;
 
 /// What fopencookie wants to know; callbacks that are missing behave as for an endless sink or an
@@ -112,3 +114,116 @@ unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
     // SAFETY: the caller's own argument.
     unsafe { real(stream) }
 }
+
+/// Writes a text to a descriptor of ours, as libc's own does: whole, or not. `None`: libc's own is
+/// due.
+///
+/// # Safety
+/// The format's arguments are in the list.
+unsafe fn print(descriptor: c_int, format: *const c_char, list: *mut c_void) -> Option<c_int> {
+    unsafe extern "C" {
+        fn vasprintf(text: *mut *mut c_char, format: *const c_char, list: *mut c_void) -> c_int;
+    }
+    lookup(descriptor).filter(|_| takes_part())?;
+    let mut text = ptr::null_mut();
+    // SAFETY: the caller's duty; outside of the turn, libc may allocate.
+    let length = unsafe { vasprintf(&raw mut text, format, list) };
+    if length < 0 {
+        return Some(-1);
+    }
+    let (mut done, whole) = (0, length as usize);
+    let mut result = length;
+    while done < whole {
+        // SAFETY: the rest of the text; the symbol is this library's own.
+        match unsafe { libc::write(descriptor, text.add(done).cast(), whole - done) } {
+            written @ 1.. => done += written as usize,
+            _ => {
+                result = -1;
+                break;
+            }
+        }
+    }
+    let error = errno::current();
+    // SAFETY: vasprintf made it.
+    unsafe { libc::free(text.cast()) };
+    errno::set(error);
+    Some(result)
+}
+
+// A list of arguments is a pointer where it is an argument itself.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn vdprintf(
+    descriptor: c_int,
+    format: *const c_char,
+    list: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    let printed = unsafe { print(descriptor, format, list) };
+    printed.unwrap_or_else(|| {
+        let real = real!(vdprintf: fn(c_int, *const c_char, *mut c_void) -> c_int);
+        // SAFETY: the caller's own arguments.
+        unsafe { real(descriptor, format, list) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __vdprintf_chk(
+    descriptor: c_int,
+    flag: c_int,
+    format: *const c_char,
+    list: *mut c_void,
+) -> c_int {
+    // SAFETY: the caller's own arguments.
+    let printed = unsafe { print(descriptor, format, list) };
+    printed.unwrap_or_else(|| {
+        let real = real!(__vdprintf_chk: fn(c_int, c_int, *const c_char, *mut c_void) -> c_int);
+        // SAFETY: the caller's own arguments.
+        unsafe { real(descriptor, flag, format, list) }
+    })
+}
+
+/// A variadic function that makes a list (System V ABI for x86-64, 3.5.7) of what follows the
+/// first arguments, whose registers take `$named` bytes, and calls `$list` with the list as the
+/// argument in `$register`.
+macro_rules! variadic {
+    ($name:ident, $named:literal, $register:literal, $list:ident) => {
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name() -> c_int {
+            std::arch::naked_asm!(
+                "sub rsp, 0xd8",
+                "mov [rsp + 0x20], rdi",
+                "mov [rsp + 0x28], rsi",
+                "mov [rsp + 0x30], rdx",
+                "mov [rsp + 0x38], rcx",
+                "mov [rsp + 0x40], r8",
+                "mov [rsp + 0x48], r9",
+                "test al, al",
+                "je 2f",
+                "movaps [rsp + 0x50], xmm0",
+                "movaps [rsp + 0x60], xmm1",
+                "movaps [rsp + 0x70], xmm2",
+                "movaps [rsp + 0x80], xmm3",
+                "movaps [rsp + 0x90], xmm4",
+                "movaps [rsp + 0xa0], xmm5",
+                "movaps [rsp + 0xb0], xmm6",
+                "movaps [rsp + 0xc0], xmm7",
+                "2:",
+                concat!("mov dword ptr [rsp], ", $named),
+                "mov dword ptr [rsp + 4], 48",
+                "lea rax, [rsp + 0xe0]",
+                "mov [rsp + 8], rax",
+                "lea rax, [rsp + 0x20]",
+                "mov [rsp + 16], rax",
+                concat!("mov ", $register, ", rsp"),
+                "call {list}",
+                "add rsp, 0xd8",
+                "ret",
+                list = sym $list,
+            )
+        }
+    };
+}
+
+variadic!(dprintf, "16", "rdx", vdprintf);
+variadic!(__dprintf_chk, "24", "rcx", __vdprintf_chk);

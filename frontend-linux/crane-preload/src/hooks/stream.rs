@@ -6,8 +6,8 @@ use std::ffi::{c_int, c_uint, c_void};
 use crane_shm::sys;
 use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
-use super::names;
 use super::transfer::{RecvFlags, begin_at, receive, release, report_reset, send, send_bytes};
+use super::{files, names};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
@@ -27,16 +27,22 @@ fn one(start: *mut c_void, length: usize) -> [iovec; 1] {
     [iovec { iov_base: start, iov_len: length }]
 }
 
-/// The caller's vector. Counts that the kernel would refuse give none.
+/// The caller's vector. `None`: the kernel would refuse it, and says how.
 ///
 /// # Safety
 /// `start` leads to `count` vectors that stay during the call.
-unsafe fn vector<'a>(start: *const iovec, count: usize) -> &'a mut [iovec] {
-    if count == 0 || count > libc::UIO_MAXIOV as usize {
-        return &mut [];
+unsafe fn vector<'a>(start: *const iovec, count: usize) -> Option<&'a mut [iovec]> {
+    if count == 0 {
+        return Some(&mut []);
+    }
+    if count > libc::UIO_MAXIOV as usize || start.is_null() {
+        return None;
     }
     // SAFETY: the caller's duty; they are not written to.
-    unsafe { std::slice::from_raw_parts_mut(start.cast_mut(), count) }
+    let vector = unsafe { std::slice::from_raw_parts_mut(start.cast_mut(), count) };
+    let most = isize::MAX as usize;
+    let whole = vector.iter().try_fold(0, |sum: usize, piece| sum.checked_add(piece.iov_len));
+    whole.is_some_and(|whole| whole <= most).then_some(vector)
 }
 
 #[unsafe(no_mangle)]
@@ -69,7 +75,9 @@ unsafe extern "C" fn readv(descriptor: c_int, start: *const iovec, count: c_int)
         unsafe { real(libc::SYS_readv, arguments) }
     };
     // SAFETY: the caller's own vector.
-    let spaces = unsafe { vector(start, count.max(0) as usize) };
+    let Some(spaces) = (unsafe { vector(start, count as usize) }) else {
+        return errno::answer(call());
+    };
     errno::answer(receive(descriptor, spaces, RecvFlags::PLAIN, call))
 }
 
@@ -154,7 +162,9 @@ unsafe extern "C" fn recvmsg(descriptor: c_int, message: *mut msghdr, flags: c_i
         return errno::answer(call());
     }
     // SAFETY: the caller's own message and vector.
-    let spaces = unsafe { vector((*message).msg_iov, (*message).msg_iovlen) };
+    let Some(spaces) = (unsafe { vector((*message).msg_iov, (*message).msg_iovlen) }) else {
+        return errno::answer(call());
+    };
     let result = receive(descriptor, spaces, RecvFlags::of(flags), call);
     if result.is_ok() && is_connection(descriptor) {
         // SAFETY: the caller's own message.
@@ -183,7 +193,9 @@ unsafe extern "C" fn writev(descriptor: c_int, start: *const iovec, count: c_int
         unsafe { real(libc::SYS_writev, arguments) }
     };
     // SAFETY: the caller's own vector.
-    let pieces = unsafe { vector(start, count.max(0) as usize) };
+    let Some(pieces) = (unsafe { vector(start, count as usize) }) else {
+        return errno::answer(call());
+    };
     errno::answer(send(descriptor, pieces, RecvFlags::PLAIN, call))
 }
 
@@ -228,7 +240,9 @@ unsafe extern "C" fn sendmsg(descriptor: c_int, message: *const msghdr, flags: c
         return errno::answer(call());
     }
     // SAFETY: the caller's own message and vector.
-    let pieces = unsafe { vector((*message).msg_iov, (*message).msg_iovlen) };
+    let Some(pieces) = (unsafe { vector((*message).msg_iov, (*message).msg_iovlen) }) else {
+        return errno::answer(call());
+    };
     errno::answer(send(descriptor, pieces, RecvFlags::of(flags), call))
 }
 
@@ -327,6 +341,10 @@ fn send_file(
         held.end();
         return None;
     };
+    if count > 0 && !files::is_readable_in_place(from) {
+        held.end();
+        return Some(Err(libc::EINVAL));
+    }
     let waits = !held.world().descriptors.at(place).nonblocking;
     held.world().descriptors.hold(place);
     let mut sent = 0;

@@ -6,6 +6,7 @@
 use std::ffi::{c_int, c_void};
 
 use crane_core::execution::turn::NEVER;
+use crane_shm::sys;
 use libc::{clockid_t, time_t, timespec, timeval};
 
 use crate::turn::{Call, Held, begin};
@@ -16,6 +17,12 @@ const SECOND: u64 = 1_000_000_000;
 /// The monotonic clocks' value at the program's start: like a machine that was started a while
 /// ago.
 const UPTIME: u64 = 1_000 * SECOND;
+
+/// A number between those of clocks: a machine of former times had a clock there.
+const GONE: clockid_t = 10;
+
+/// The lower bits of a clock that is a device's (the kernel's `CLOCKFD`).
+const DEVICE: clockid_t = 3;
 
 /// A time in nanoseconds; negative ones are 0.
 pub(super) fn nanoseconds(time: &timespec) -> u64 {
@@ -47,9 +54,20 @@ fn now(held: &mut Held, clock: clockid_t) -> u64 {
     }
 }
 
-/// Returns whether the clock exists; negative numbers are processor times of processes and threads.
+/// Returns whether agreed time is the answer: the clock exists, and is no device's.
 fn exists(clock: clockid_t) -> bool {
-    clock <= libc::CLOCK_TAI
+    match clock {
+        // Processor times of processes and threads, by their numbers; the kernel knows which live.
+        // A device's clock has its descriptor's number instead.
+        ..0 => {
+            let arguments = [clock as usize, 0, 0, 0, 0, 0];
+            let device = clock & 7 == DEVICE;
+            // SAFETY: without a place for the result, clock_getres only looks for the clock.
+            !device && unsafe { sys::syscall(libc::SYS_clock_getres, arguments) } == 0
+        }
+        GONE => false,
+        clock => clock <= libc::CLOCK_TAI,
+    }
 }
 
 /// As [`deadline`], for locks: they know two clocks, and refuse what is no time (`EINVAL`).

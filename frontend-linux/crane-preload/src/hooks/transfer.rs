@@ -1,10 +1,13 @@
 //! Bytes in and out of what descriptors stand for: the part that read, recv, write, send, sendfile
 //! and their variants share.
+//!
+//! Length: the two directions are one thought, and share their waiting.
 
 use std::ffi::c_int;
 
 use crane_core::execution::socket::ConnIndex;
 use crane_core::execution::turn::{NEVER, Woken};
+use crane_core::id::ConnId;
 use crane_core::limits::RECEIVE_WINDOW;
 use crane_shm::region::output;
 use crane_shm::sys;
@@ -34,6 +37,12 @@ pub(super) struct RecvFlags {
     pub at_once: bool,
     /// `MSG_NOSIGNAL`.
     pub no_signal: bool,
+    /// `MSG_TRUNC`: a stream's bytes are dropped instead of copied (tcp(7)).
+    pub drops: bool,
+    /// `MSG_OOB`: urgent data is asked for, which no client's connection has.
+    pub urgent: bool,
+    /// `MSG_ERRQUEUE`: the queue of errors is asked for, which is always empty.
+    pub errors: bool,
 }
 
 impl RecvFlags {
@@ -44,12 +53,22 @@ impl RecvFlags {
             all: flags & libc::MSG_WAITALL != 0,
             at_once: flags & libc::MSG_DONTWAIT != 0,
             no_signal: flags & libc::MSG_NOSIGNAL != 0,
+            drops: flags & libc::MSG_TRUNC != 0,
+            urgent: flags & libc::MSG_OOB != 0,
+            errors: flags & libc::MSG_ERRQUEUE != 0,
         }
     }
 
     /// read(2), write(2) and their vectors.
-    pub(super) const PLAIN: Self =
-        Self { peek: false, all: false, at_once: false, no_signal: false };
+    pub(super) const PLAIN: Self = Self {
+        peek: false,
+        all: false,
+        at_once: false,
+        no_signal: false,
+        drops: false,
+        urgent: false,
+        errors: false,
+    };
 }
 
 /// Starts a call about a descriptor of ours. `None`: the real call is due.
@@ -57,7 +76,7 @@ pub(super) fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntr
     let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
     let Some(held) = held else {
-        super::process::refuse_in_child(place);
+        super::process::refuse_in_child(place, call);
         return None;
     };
     match lookup(descriptor) {
@@ -80,16 +99,27 @@ pub(super) fn receive(
     let Some((mut held, place)) = begin_at(descriptor, Call::Receive) else { return real() };
     let world = held.world();
     let description = world.descriptors.at(place);
-    let waits = !(description.nonblocking || manner.at_once);
+    let waits = !(description.nonblocking || manner.at_once || manner.errors);
     let timeout = description.receive_timeout;
     world.descriptors.hold(place);
     let deadline = if timeout == 0 { NEVER } else { after(&mut held, timeout) };
+    let mut received = 0;
     let result = loop {
         let world = held.world();
         let result = match world.descriptors.at(place).kind {
             DescriptionKind::Conn(conn) => {
-                match receive_from(world, place, conn, spaces, manner, waits) {
-                    Err(libc::ECONNRESET) if !report_reset(world, place) => Ok(0),
+                let result = receive_from(world, place, conn, spaces, received, manner);
+                received += result.unwrap_or(0);
+                match result {
+                    Err(libc::ECONNRESET) if !report_reset(world, place) => Ok(received),
+                    Ok(count) if count > 0 && waits && manner.all && !manner.peek => {
+                        if received < length(spaces) {
+                            continue;
+                        }
+                        Ok(received)
+                    }
+                    Ok(_) => Ok(received),
+                    Err(error) if error != libc::EAGAIN && received > 0 => Ok(received),
                     result => result,
                 }
             }
@@ -102,16 +132,20 @@ pub(super) fn receive(
                 result
             }
             DescriptionKind::Listener(_) | DescriptionKind::Socket => Err(libc::ENOTCONN),
-            DescriptionKind::Random => fill_random(world, spaces),
+            // The kernel knows whether the number is open for reading.
+            DescriptionKind::Random => {
+                sys::read(descriptor, &mut []).and_then(|_| fill_random(world, spaces))
+            }
             DescriptionKind::Epoll | DescriptionKind::Free => Err(libc::EINVAL),
             DescriptionKind::Kernel => real(),
         };
         match result {
             Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
                 if held.wait(On::Read(place), deadline) == Woken::Expired {
-                    break Err(libc::EAGAIN);
+                    break if received > 0 { Ok(received) } else { Err(libc::EAGAIN) };
                 }
             }
+            Err(libc::EAGAIN) if received > 0 => break Ok(received),
             result => break result,
         }
     };
@@ -161,7 +195,8 @@ pub(super) fn send(
                         Err(libc::EAGAIN)
                     }
                     true => real(),
-                    false => write_part(descriptor, pieces, sent).map(|count| sent + count),
+                    false => write_part(descriptor, pieces, sent, manner.no_signal)
+                        .map(|count| sent + count),
                 };
                 if let Ok(count) = result {
                     sent = count;
@@ -174,9 +209,9 @@ pub(super) fn send(
                 }
             }
             DescriptionKind::Listener(_) | DescriptionKind::Socket => Err(libc::EPIPE),
-            DescriptionKind::Random => Ok(length(pieces)),
             DescriptionKind::Epoll | DescriptionKind::Free => Err(libc::EINVAL),
-            DescriptionKind::Kernel => real(),
+            // Bytes that are written to a source of random bytes change nothing that is read from it.
+            DescriptionKind::Random | DescriptionKind::Kernel => real(),
         };
         match result {
             Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
@@ -187,7 +222,10 @@ pub(super) fn send(
             result => break result,
         }
     };
-    let broken = result == Err(libc::EPIPE) && !is_kernel(held.world(), place);
+    // At a pipe the kernel has raised the signal already.
+    let kind = held.world().descriptors.at(place).kind;
+    let broken = result == Err(libc::EPIPE)
+        && !matches!(kind, DescriptionKind::Kernel | DescriptionKind::Channel { .. });
     release(held.world(), place);
     held.end();
     if broken && !manner.no_signal {
@@ -223,11 +261,11 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
             of_conn[conn.0 as usize] = 0;
         }
         DescriptionKind::Listener(listener) => {
-            let port = run.sockets.listener(listener).bound.port;
+            let bound = run.sockets.listener(listener).bound.at;
             let mut closed = |id| output.about(output::RESET, id, 0, &[]);
             run.sockets.unlisten(listener, &mut closed);
             of_listener[listener.0 as usize] = 0;
-            output.unlisten(port);
+            output.unlisten(bound);
         }
         DescriptionKind::Channel { peer } if peer != place => other_end = Some(peer),
         _ => {}
@@ -286,18 +324,26 @@ fn bytes_of<'a>(piece: &iovec) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len) }
 }
 
+/// Reads what has come, up to the spaces' end, behind the first `skip` bytes of them. A call that
+/// waits for more than has come reads it in parts: what it has read moves the window on, which may
+/// be smaller than what the call waits for. `MSG_PEEK` moves nothing: it waits for no more than
+/// the window holds.
 fn receive_from(
     world: &mut World,
     place: TableEntry,
     conn: ConnIndex,
     spaces: &mut [iovec],
+    skip: usize,
     manner: RecvFlags,
-    waits: bool,
 ) -> Result<usize, c_int> {
+    if manner.errors || manner.urgent {
+        return Err(if manner.errors { libc::EAGAIN } else { libc::EINVAL });
+    }
+    let description = world.descriptors.at(place);
+    let waits = !(description.nonblocking || manner.at_once);
     let state = world.run.sockets.conn_mut(conn);
-    let wanted = length(spaces);
-    let readable = state.readable();
-    let count = readable.min(wanted);
+    let wanted = length(spaces) - skip;
+    let count = state.readable().min(wanted);
     let over = state.ended || state.reset || state.read_shut;
     if wanted == 0 {
         return Ok(0);
@@ -310,28 +356,50 @@ fn receive_from(
             (true, error) => Err(error),
         };
     }
-    let whole = wanted.min(RECEIVE_WINDOW);
-    if manner.all && waits && count < whole && !over {
+    let (consumed, id) = (state.consumed, state.id);
+    if manner.peek && manner.all && waits && count < wanted.min(RECEIVE_WINDOW) && !over {
+        // The window has room for the rest only when the daemon knows of all that was read.
+        report(world, place, id, consumed, 1);
         return Err(libc::EAGAIN);
     }
-    let (mut at, mut left) = (state.consumed, count);
-    for piece in spaces {
-        let space = space_of(piece);
-        let part = space.len().min(left);
-        world.inbox.copy(conn, at, &mut space[..part]);
-        (at, left) = (at + part as u64, left - part);
+    if !manner.drops {
+        copy_out(world, conn, spaces, skip, count);
     }
     if manner.peek {
         return Ok(count);
     }
-    state.consume(count);
-    let (consumed, id) = (state.consumed, state.id);
+    world.run.sockets.conn_mut(conn).consume(count);
+    report(world, place, id, consumed + count as u64, REPORT_STEP);
+    Ok(count)
+}
+
+/// Copies bytes that have come to the spaces, behind the first `skip` bytes of these.
+fn copy_out(
+    world: &mut World,
+    conn: ConnIndex,
+    spaces: &[iovec],
+    mut skip: usize,
+    mut left: usize,
+) {
+    let mut at = world.run.sockets.conn(conn).consumed;
+    for piece in spaces {
+        let passed = skip.min(piece.iov_len);
+        let part = (piece.iov_len - passed).min(left);
+        if part > 0 {
+            world.inbox.copy(conn, at, &mut space_of(piece)[passed..passed + part]);
+        }
+        (skip, at, left) = (skip - passed, at + part as u64, left - part);
+    }
+}
+
+/// Reports to the daemon how far the server has read, if that is at least `step` more than it
+/// knows of.
+fn report(world: &mut World, place: TableEntry, id: ConnId, consumed: u64, step: u64) {
     let reported = &mut world.descriptors.at(place).reported;
-    if consumed - *reported >= REPORT_STEP {
+    if consumed - *reported >= step {
         *reported = consumed;
         world.output.about(output::CONSUMED, id, consumed, &[]);
     }
-    Ok(count)
 }
 
 fn send_to(
@@ -394,18 +462,35 @@ fn fill_random(world: &mut World, spaces: &[iovec]) -> Result<usize, c_int> {
 
 /// Writes a part of what follows the first `skip` bytes to a pipe, without waiting in the kernel:
 /// one that has room for `PIPE_BUF` bytes need not have it for more.
-fn write_part(descriptor: c_int, pieces: &[iovec], skip: usize) -> Result<usize, c_int> {
+fn write_part(
+    descriptor: c_int,
+    pieces: &[iovec],
+    skip: usize,
+    no_signal: bool,
+) -> Result<usize, c_int> {
     let mut passed = 0;
     for piece in pieces {
         if skip < passed + piece.iov_len {
+            let bytes = &bytes_of(piece)[skip - passed..];
+            if no_signal {
+                return send_part(descriptor, bytes);
+            }
             set_nonblocking(descriptor, true);
-            let result = sys::write(descriptor, &bytes_of(piece)[skip - passed..]);
+            let result = sys::write(descriptor, bytes);
             set_nonblocking(descriptor, false);
             return result;
         }
         passed += piece.iov_len;
     }
     Ok(0)
+}
+
+/// As [`write_part`], to one of a pair of sockets, without a signal where the other is closed.
+fn send_part(descriptor: c_int, bytes: &[u8]) -> Result<usize, c_int> {
+    let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
+    let arguments = [descriptor as usize, bytes.as_ptr().addr(), bytes.len(), flags, 0, 0];
+    // SAFETY: the kernel reads a live slice.
+    sys::checked(unsafe { sys::syscall(libc::SYS_sendto, arguments) })
 }
 
 /// Sets or clears the kernel's own `O_NONBLOCK`.

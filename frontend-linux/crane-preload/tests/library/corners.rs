@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crane_core::wire::{Op, Schedule};
 
-use crate::driver::{Driver, Library, corners};
+use crate::driver::{Driver, Library, answers, corners};
 
 /// The probes of `programs/threads.c`.
 const OF_THREADS: [&str; 12] = [
@@ -30,10 +30,14 @@ const OF_THREADS: [&str; 12] = [
 /// The probes of `programs/descriptors.c` that need no client.
 const OF_DESCRIPTORS: [&str; 5] = ["pipes", "duplicates", "polls", "epolls", "listeners"];
 
+/// The probes of `programs/answers.c` that need no client.
+const OF_ANSWERS: [&str; 4] = ["refusals", "numbers", "children", "addresses"];
+
 fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     let [threads, descriptors] = corners();
     let of_threads = OF_THREADS.map(|name| (threads.as_path(), name));
-    of_threads.into_iter().chain(OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name)))
+    let of_descriptors = OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name));
+    of_threads.into_iter().chain(of_descriptors).chain(OF_ANSWERS.map(|name| (answers(), name)))
 }
 
 /// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows

@@ -28,6 +28,8 @@ pub(crate) struct Driver {
     grant: u32,
     /// Bytes written to the connection with this place's number, from 1.
     pub replies: Vec<Vec<u8>>,
+    /// How far the server said that it has read, by connection, from 1.
+    consumed: Vec<u64>,
     /// Texts for the daemon.
     pub notes: Vec<String>,
     /// Ports listened at.
@@ -51,6 +53,8 @@ pub(crate) struct End {
     pub hashes: (u64, u64),
     /// The reason for its end that the library left for the daemon.
     pub trouble: String,
+    /// The library had the daemon end the program.
+    pub refused: bool,
 }
 
 /// The probe, compiled once.
@@ -63,6 +67,12 @@ pub(crate) fn probe() -> &'static Path {
 pub(crate) fn corners() -> &'static [PathBuf; 2] {
     static CORNERS: OnceLock<[PathBuf; 2]> = OnceLock::new();
     CORNERS.get_or_init(|| ["threads", "descriptors"].map(compiled))
+}
+
+/// The program that tries what calls refuse, and long messages, compiled once.
+pub(crate) fn answers() -> &'static Path {
+    static ANSWERS: OnceLock<PathBuf> = OnceLock::new();
+    ANSWERS.get_or_init(|| compiled("answers"))
 }
 
 /// A program of `tests/programs`, with the compiler's checks that turn some calls into others
@@ -208,6 +218,7 @@ impl Driver {
             timestamp: START,
             grant: 1000,
             replies: Vec::new(),
+            consumed: Vec::new(),
             notes: Vec::new(),
             listens: Vec::new(),
             pause: Duration::ZERO,
@@ -256,6 +267,11 @@ impl Driver {
         self.region.set_first_generation(generation);
     }
 
+    /// How far the server said that it has read a connection.
+    pub(crate) fn consumed(&self, number: u64) -> u64 {
+        self.consumed.get(number as usize - 1).copied().unwrap_or(0)
+    }
+
     fn collect(&mut self) {
         self.region.hear_wake();
         while let Some(record) = self.output.peek().unwrap() {
@@ -264,6 +280,10 @@ impl Driver {
                 output::DATA => {
                     self.replies.resize(self.replies.len().max(number), Vec::new());
                     self.replies[number - 1].extend_from_slice(record.bytes);
+                }
+                output::CONSUMED => {
+                    self.consumed.resize(self.consumed.len().max(number), 0);
+                    self.consumed[number - 1] = record.numbers[2];
                 }
                 output::NOTE => self.notes.push(String::from_utf8_lossy(record.bytes).into()),
                 output::LISTEN => self.listens.push(number as u16),
@@ -315,7 +335,7 @@ impl Driver {
         let mut space = [0; TROUBLE_BYTES];
         let trouble = self.region.trouble(&mut space);
         let trouble = String::from_utf8(trouble.to_vec()).unwrap();
-        End { printed, code, clock, hashes, trouble }
+        End { printed, code, clock, hashes, trouble, refused: self.region.refused() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The preload library in front of real programs, with the daemon's part played by the test.
 
+mod answers;
 mod corners;
 mod driver;
 
@@ -110,6 +111,7 @@ fn a_child_may_run_a_program_and_may_not_serve() {
     let end = run(&["fork"], 100);
     assert_eq!(end.printed, "child 69\n");
     assert!(end.trouble.starts_with("a child process of the server uses"), "{}", end.trouble);
+    assert!(end.refused);
 }
 
 #[test]

@@ -29,9 +29,8 @@ pub(in crate::driver) struct Clients {
     pub(in crate::driver) numbers: BTreeMap<u64, u64>,
     /// The number of the last connection. Each generation's are consecutive, from 1.
     last_number: u64,
-    /// Ports that the server listens at, each by how many sockets: one for IPv4 and one for IPv6,
-    /// say.
-    pub(in crate::driver) ports: BTreeMap<u16, u32>,
+    /// Where the server listens, as port and address, each by how many sockets.
+    pub(in crate::driver) ports: BTreeMap<(u16, [u8; 16]), u32>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,

@@ -137,13 +137,13 @@ impl Host for MemoryHost {
         }
     }
 
-    fn open_port(&mut self, port: u16) -> Result<(), String> {
-        self.ports.push(port);
+    fn open_port(&mut self, at: Endpoint) -> Result<(), String> {
+        self.ports.push(at.port);
         Ok(())
     }
 
-    fn close_port(&mut self, port: u16) {
-        self.ports.retain(|open| *open != port);
+    fn close_port(&mut self, at: Endpoint) {
+        self.ports.retain(|open| *open != at.port);
     }
 
     fn start_server(&mut self, run: u64, _: Generation) {
@@ -198,6 +198,7 @@ impl Host for MemoryHost {
             clock: run,
             admitted: self.admitted(),
             trouble: String::new(),
+            refused: false,
         };
         self.queue(DriverInput::Server(run, ServerChange::Ended(end)));
     }

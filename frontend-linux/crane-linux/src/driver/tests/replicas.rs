@@ -7,7 +7,7 @@ fn a_clients_bytes_reach_every_server_and_its_reply_only_the_client() {
     let mut group = Group::new();
     group.run(1000);
     let entry = (group.primary() + 1) % 3;
-    group.say(entry, &RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[] });
+    group.say(entry, &RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[0; 16] });
     group.run(10);
     assert_eq!(group.drivers[entry].host().ports, [80]);
     group.input(entry, DriverInput::Client(9, connected()));
@@ -63,7 +63,7 @@ fn a_server_that_died_alone_is_fed_again_from_the_disk() {
 
     let run = group.drivers[place].host().scripts.len() as u64;
     let (ending, trouble) = (Ending::Killed(11), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble };
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, refused: false };
     let metas = group.drivers[place].host().metas;
     group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
     group.run(3000);
@@ -83,4 +83,19 @@ fn a_server_that_died_alone_is_fed_again_from_the_disk() {
         group.connects(place).last(),
         Some(&ConnId { entry: node(place), generation, number: 1 })
     );
+}
+
+#[test]
+fn a_program_that_the_library_refuses_ends_the_replica_and_is_not_built_again() {
+    let mut group = Group::new();
+    group.run(1000);
+    let (moment, driver) = (group.moment(), &mut group.drivers[0]);
+    let run = driver.host().scripts.len() as u64;
+    let ending = Ending::Killed(libc::SIGKILL);
+    let trouble = "a child serves".to_string();
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, refused: true };
+    driver.handle(moment, DriverInput::Server(run, ServerChange::Ended(end)));
+    let stop = driver.stop().expect("the replica ends");
+    assert_eq!(stop.status, 1);
+    assert!(stop.why.ends_with("cannot run replicated: a child serves"), "{}", stop.why);
 }

@@ -1,0 +1,169 @@
+//! futex(2) by libc's `syscall`: standard libraries and allocators build their locks on it.
+//!
+//! A word is waited for in the turn, as an address. What the kernel itself has waiting there
+//! (threads that take no part, a child) is woken by the kernel, after the threads of the turn.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crane_core::execution::turn::{NEVER, Woken};
+use crane_shm::sys;
+use libc::timespec;
+
+use super::process::uncovered;
+use super::time::{after, deadline, duration};
+use crate::execution::On;
+use crate::turn::{Call, Held, begin};
+
+/// The bits of a plain wait and of a plain wake: any.
+const ANY: u32 = u32::MAX;
+
+/// Answers the call with these arguments. `None`: it is the kernel's.
+pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
+    let [word, operation, value, limit, other, last] = arguments;
+    let operation = operation as c_int;
+    let realtime = operation & libc::FUTEX_CLOCK_REALTIME != 0;
+    let command = operation & libc::FUTEX_CMD_MASK;
+    let known = [
+        libc::FUTEX_WAIT,
+        libc::FUTEX_WAIT_BITSET,
+        libc::FUTEX_WAKE,
+        libc::FUTEX_WAKE_BITSET,
+        libc::FUTEX_REQUEUE,
+        libc::FUTEX_CMP_REQUEUE,
+    ];
+    if !known.contains(&command) || word == 0 {
+        return None;
+    }
+    let mut held = begin(Call::Futex, 0)?;
+    if operation & libc::FUTEX_PRIVATE_FLAG == 0 && held.world().forked {
+        uncovered(held.world(), "a futex that a child process may share: mark it as private");
+        held.end();
+        return None;
+    }
+    let (value, bits, limit) = (value as u32, last as u32, limit as *const timespec);
+    let result = if word % size_of::<u32>() != 0 {
+        Err(libc::EINVAL)
+    } else {
+        match command {
+            libc::FUTEX_WAIT => {
+                let until = relative(&mut held, limit);
+                until.and_then(|until| wait(&mut held, word, value, ANY, until))
+            }
+            libc::FUTEX_WAIT_BITSET => {
+                let until = absolute(&mut held, realtime, limit);
+                until.and_then(|until| wait(&mut held, word, value, bits, until))
+            }
+            libc::FUTEX_WAKE => wake(&mut held, word, value, ANY),
+            libc::FUTEX_WAKE_BITSET => wake(&mut held, word, value, bits),
+            command => {
+                let expected = (command == libc::FUTEX_CMP_REQUEUE).then_some(last as u32);
+                requeue(&mut held, word, [value, limit.addr() as u32], other, expected)
+            }
+        }
+    };
+    held.end();
+    Some(result)
+}
+
+/// The value of the caller's word.
+fn value_at(word: usize) -> u32 {
+    // SAFETY: the hook's caller gave an aligned word (checked) that other threads may write to.
+    unsafe { AtomicU32::from_ptr(word as *mut u32) }.load(Ordering::SeqCst)
+}
+
+fn relative(held: &mut Held, limit: *const timespec) -> Result<u64, c_int> {
+    // SAFETY: the caller's time, if it gave one.
+    match unsafe { limit.as_ref() }.map(duration) {
+        None => Ok(NEVER),
+        Some(None) => Err(libc::EINVAL),
+        Some(Some(nanoseconds)) => Ok(after(held, nanoseconds)),
+    }
+}
+
+fn absolute(held: &mut Held, realtime: bool, limit: *const timespec) -> Result<u64, c_int> {
+    let clock = if realtime { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
+    // SAFETY: the caller's time, if it gave one.
+    if unsafe { limit.as_ref() }.is_some_and(|limit| duration(limit).is_none()) {
+        return Err(libc::EINVAL);
+    }
+    Ok(deadline(held, clock, limit))
+}
+
+fn wait(held: &mut Held, word: usize, value: u32, bits: u32, until: u64) -> Result<usize, c_int> {
+    if bits == 0 {
+        return Err(libc::EINVAL);
+    }
+    if value_at(word) != value {
+        return Err(libc::EAGAIN);
+    }
+    let me = held.me.0 as usize;
+    held.world().threads[me].futex_bits = bits;
+    match held.wait(On::Address(word), until) {
+        Woken::Expired => Err(libc::ETIMEDOUT),
+        _ => Ok(0),
+    }
+}
+
+/// Wakes up to `count` waiters for any of `bits`, the longest waiting first.
+fn wake(held: &mut Held, word: usize, count: u32, bits: u32) -> Result<usize, c_int> {
+    if bits == 0 {
+        return Err(libc::EINVAL);
+    }
+    // As in Linux, a count below one wakes one.
+    let count = if count as i32 > 0 { count } else { 1 };
+    let woken = wake_here(held, word, count, bits);
+    let command = libc::FUTEX_WAKE_BITSET as usize;
+    let left = (count - woken) as usize;
+    if left == 0 {
+        return Ok(woken as usize);
+    }
+    let arguments = [word, command, left, 0, 0, bits as usize];
+    // SAFETY: FUTEX_WAKE touches no memory.
+    let others = sys::checked(unsafe { sys::syscall(libc::SYS_futex, arguments) })?;
+    Ok(woken as usize + others)
+}
+
+fn wake_here(held: &mut Held, word: usize, count: u32, bits: u32) -> u32 {
+    let world = held.world();
+    let key = On::Address(word).key();
+    let mut woken = 0;
+    let mut waiter = world.run.turn.waiter(key, None);
+    while let Some(thread) = waiter
+        && woken < count
+    {
+        waiter = world.run.turn.waiter(key, Some(thread));
+        if world.threads[thread.0 as usize].futex_bits & bits != 0 {
+            world.run.turn.wake_thread(thread, Woken::Called);
+            woken += 1;
+        }
+    }
+    woken
+}
+
+/// Wakes up to the first of `counts`, and has up to the second wait for `other` instead.
+fn requeue(
+    held: &mut Held,
+    word: usize,
+    [woken, moved]: [u32; 2],
+    other: usize,
+    expected: Option<u32>,
+) -> Result<usize, c_int> {
+    if other % size_of::<u32>() != 0 || (woken as i32) < 0 || (moved as i32) < 0 {
+        return Err(libc::EINVAL);
+    }
+    if expected.is_some_and(|expected| value_at(word) != expected) {
+        return Err(libc::EAGAIN);
+    }
+    let mut count = wake_here(held, word, woken, ANY);
+    let turn = &mut held.world().run.turn;
+    let most = count + moved;
+    while count < most
+        && word != other
+        && let Some(thread) = turn.waiter(On::Address(word).key(), None)
+    {
+        turn.requeue(thread, On::Address(other).key());
+        count += 1;
+    }
+    Ok(count as usize)
+}

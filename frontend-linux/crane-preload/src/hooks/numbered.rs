@@ -1,0 +1,291 @@
+//! libc's `syscall`: calls by their numbers. Each goes to the hook of the same call, so that no
+//! behaviour exists twice; what no hook knows goes to the kernel, and is counted if a thread may
+//! wait in it or what it answers may differ.
+
+use std::ffi::{c_int, c_long, c_uint};
+use std::fmt::Write;
+use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crane_shm::sys;
+use libc::sigset_t;
+
+use super::futex::futex;
+use crate::errno;
+use crate::trouble::Text;
+use crate::turn::enter;
+
+/// Calls that answer the same whenever they come, change only this process, or are followed in the
+/// kernel: nothing is said about them.
+const PLAIN: [c_long; 61] = [
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getppid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getresuid,
+    libc::SYS_getresgid,
+    libc::SYS_getgroups,
+    libc::SYS_getpgid,
+    libc::SYS_getpgrp,
+    libc::SYS_getsid,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+    libc::SYS_setsid,
+    libc::SYS_capget,
+    libc::SYS_capset,
+    libc::SYS_prctl,
+    libc::SYS_arch_prctl,
+    libc::SYS_personality,
+    libc::SYS_uname,
+    libc::SYS_umask,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_mlock,
+    libc::SYS_mlock2,
+    libc::SYS_munlock,
+    libc::SYS_mbind,
+    libc::SYS_get_mempolicy,
+    libc::SYS_set_mempolicy,
+    libc::SYS_memfd_create,
+    libc::SYS_membarrier,
+    libc::SYS_rseq,
+    libc::SYS_set_robust_list,
+    libc::SYS_get_robust_list,
+    libc::SYS_set_tid_address,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_ioprio_set,
+    libc::SYS_setpriority,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack,
+    libc::SYS_tgkill,
+    libc::SYS_tkill,
+    libc::SYS_kill,
+    libc::SYS_exit_group,
+    libc::SYS_clock_getres,
+    libc::SYS_getrlimit,
+    libc::SYS_prlimit64,
+    libc::SYS_statx,
+    libc::SYS_getcwd,
+];
+
+/// Names of calls in which a thread may wait, or that make what no hook sees.
+const NAMES: [(c_long, &str); 23] = [
+    (libc::SYS_exit, "exit"),
+    (libc::SYS_futex, "futex"),
+    (libc::SYS_clone, "clone"),
+    (libc::SYS_clone3, "clone3"),
+    (libc::SYS_io_uring_setup, "io_uring_setup"),
+    (libc::SYS_io_uring_enter, "io_uring_enter"),
+    (libc::SYS_io_setup, "io_setup"),
+    (libc::SYS_io_getevents, "io_getevents"),
+    (libc::SYS_rt_sigtimedwait, "rt_sigtimedwait"),
+    (libc::SYS_rt_sigsuspend, "rt_sigsuspend"),
+    (libc::SYS_pause, "pause"),
+    (libc::SYS_wait4, "wait4"),
+    (libc::SYS_waitid, "waitid"),
+    (libc::SYS_flock, "flock"),
+    (libc::SYS_semop, "semop"),
+    (libc::SYS_semtimedop, "semtimedop"),
+    (libc::SYS_msgrcv, "msgrcv"),
+    (libc::SYS_mq_timedreceive, "mq_timedreceive"),
+    (libc::SYS_timerfd_create, "timerfd_create"),
+    (libc::SYS_signalfd4, "signalfd4"),
+    (libc::SYS_perf_event_open, "perf_event_open"),
+    (libc::SYS_pidfd_open, "pidfd_open"),
+    (libc::SYS_times, "times"),
+];
+
+/// By number: whether the daemon knows of it.
+static NOTED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// A call that only the kernel knows: counted, and noted once by its name.
+#[cold]
+fn count(number: c_long) {
+    let Some(mut held) = enter() else { return };
+    let world = held.world();
+    world.region.count_uncovered();
+    let bit = 1 << (number & 63);
+    let news = NOTED
+        .get((number >> 6) as usize)
+        .is_some_and(|noted| noted.fetch_or(bit, Ordering::Relaxed) & bit == 0);
+    if news {
+        let mut text = Text::new();
+        let name = NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| name);
+        // A text that is cut is better than none.
+        let _ = match name {
+            Some(name) => write!(text, "{name} by libc's syscall(): it is not followed"),
+            None => write!(text, "system call {number} by libc's syscall(): it is not followed"),
+        };
+        world.output.note(1, text.as_str());
+    }
+    held.leave();
+}
+
+/// The kernel's mask of 8 bytes as libc's, which is longer.
+fn mask(start: usize) -> Option<sigset_t> {
+    // SAFETY: the caller's mask of 8 bytes, if it gave one.
+    let bits = unsafe { (start as *const u64).as_ref() }?;
+    // SAFETY: all-zero bytes are a valid mask, and it is longer than 8 bytes.
+    unsafe {
+        let mut mask: sigset_t = std::mem::zeroed();
+        (&raw mut mask).cast::<u64>().write(*bits);
+        Some(mask)
+    }
+}
+
+fn address(mask: Option<&sigset_t>) -> *const sigset_t {
+    mask.map_or(ptr::null(), ptr::from_ref)
+}
+
+// The arguments are variadic in C; on x86-64 the first six, with the number, come in registers as
+// fixed ones do, and the last on the stack. Those not given are garbage that no call reads.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall(
+    number: c_long,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    f: usize,
+) -> c_long {
+    let arguments = [a, b, c, d, e, f];
+    // SAFETY: the caller's own arguments, in the order of the call's; libc's names are this
+    // library's own.
+    if let Some(answer) = unsafe { by_name(number, arguments) } {
+        return answer;
+    }
+    if number == libc::SYS_futex
+        && let Some(result) = futex(arguments)
+    {
+        return errno::answer(result) as c_long;
+    }
+    if !PLAIN.contains(&number) && crate::turn::takes_part() {
+        count(number);
+    }
+    // SAFETY: the caller's own arguments.
+    errno::answer(sys::checked(unsafe { sys::syscall(number, arguments) })) as c_long
+}
+
+/// Has the hook of the same call answer. `None`: there is none.
+///
+/// # Safety
+/// As unsafe as the call.
+unsafe fn by_name(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_long> {
+    let one = a as c_int;
+    // SAFETY: the caller's duty.
+    let answer = unsafe {
+        match number {
+            libc::SYS_read => libc::read(one, b as _, c) as c_long,
+            libc::SYS_write => libc::write(one, b as _, c) as c_long,
+            libc::SYS_readv => libc::readv(one, b as _, c as c_int) as c_long,
+            libc::SYS_writev => libc::writev(one, b as _, c as c_int) as c_long,
+            libc::SYS_recvfrom => {
+                libc::recvfrom(one, b as _, c, d as c_int, e as _, f as _) as c_long
+            }
+            libc::SYS_sendto => libc::sendto(one, b as _, c, d as c_int, e as _, f as _) as c_long,
+            libc::SYS_recvmsg => libc::recvmsg(one, b as _, c as c_int) as c_long,
+            libc::SYS_sendmsg => libc::sendmsg(one, b as _, c as c_int) as c_long,
+            libc::SYS_sendfile => libc::sendfile(one, b as c_int, c as _, d) as c_long,
+            libc::SYS_splice => {
+                libc::splice(one, b as _, c as c_int, d as _, e, f as c_uint) as c_long
+            }
+            libc::SYS_tee => libc::tee(one, b as c_int, c, d as c_uint) as c_long,
+            libc::SYS_vmsplice => libc::vmsplice(one, b as _, c, d as c_uint) as c_long,
+            libc::SYS_getrandom => libc::getrandom(a as _, b, c as c_uint) as c_long,
+            libc::SYS_time => libc::time(a as _),
+            libc::SYS_clock_nanosleep => {
+                match libc::clock_nanosleep(one, b as c_int, c as _, d as _) {
+                    0 => 0,
+                    error => errno::answer(Err(error)) as c_long,
+                }
+            }
+            _ => return by_name_int(number, [a, b, c, d, e, f]).map(c_long::from),
+        }
+    };
+    Some(answer)
+}
+
+/// As [`by_name`], of calls that answer an `int`.
+unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_int> {
+    let (one, two, three) = (a as c_int, b as c_int, c as c_int);
+    // SAFETY: the caller's duty.
+    let answer = unsafe {
+        match number {
+            libc::SYS_close => libc::close(one),
+            libc::SYS_close_range => libc::close_range(a as c_uint, b as c_uint, three),
+            libc::SYS_socket => libc::socket(one, two, three),
+            libc::SYS_socketpair => libc::socketpair(one, two, three, d as _),
+            libc::SYS_bind => libc::bind(one, b as _, c as _),
+            libc::SYS_listen => libc::listen(one, two),
+            libc::SYS_accept => libc::accept(one, b as _, c as _),
+            libc::SYS_accept4 => libc::accept4(one, b as _, c as _, d as c_int),
+            libc::SYS_connect => libc::connect(one, b as _, c as _),
+            libc::SYS_shutdown => libc::shutdown(one, two),
+            libc::SYS_getsockname => libc::getsockname(one, b as _, c as _),
+            libc::SYS_getpeername => libc::getpeername(one, b as _, c as _),
+            libc::SYS_setsockopt => libc::setsockopt(one, two, three, d as _, e as _),
+            libc::SYS_getsockopt => libc::getsockopt(one, two, three, d as _, e as _),
+            libc::SYS_recvmmsg => libc::recvmmsg(one, b as _, c as c_uint, d as c_int, e as _),
+            libc::SYS_sendmmsg => libc::sendmmsg(one, b as _, c as c_uint, d as c_int),
+            libc::SYS_pipe => libc::pipe(a as _),
+            libc::SYS_pipe2 => libc::pipe2(a as _, two),
+            libc::SYS_eventfd => libc::eventfd(a as c_uint, 0),
+            libc::SYS_eventfd2 => libc::eventfd(a as c_uint, two),
+            libc::SYS_dup => libc::dup(one),
+            libc::SYS_dup2 => libc::dup2(one, two),
+            libc::SYS_dup3 => libc::dup3(one, two, three),
+            libc::SYS_fcntl => libc::fcntl(one, two, c),
+            libc::SYS_ioctl => libc::ioctl(one, b as _, c),
+            libc::SYS_open => libc::open(a as _, two, c),
+            libc::SYS_openat => libc::openat(one, b as _, three, d),
+            libc::SYS_fsync => libc::fsync(one),
+            libc::SYS_fdatasync => libc::fdatasync(one),
+            libc::SYS_syncfs => libc::syncfs(one),
+            libc::SYS_msync => libc::msync(a as _, b, three),
+            libc::SYS_sync_file_range => libc::sync_file_range(one, b as _, c as _, d as c_uint),
+            libc::SYS_poll => libc::poll(a as _, b as _, three),
+            libc::SYS_select => libc::select(one, b as _, c as _, d as _, e as _),
+            libc::SYS_ppoll => libc::ppoll(a as _, b as _, c as _, address(mask(d).as_ref())),
+            libc::SYS_pselect6 => {
+                // The mask lies behind a pointer of its own.
+                let given = (f as *const usize).as_ref().and_then(|start| mask(*start));
+                libc::pselect(one, b as _, c as _, d as _, e as _, address(given.as_ref()))
+            }
+            libc::SYS_epoll_create => libc::epoll_create(one),
+            libc::SYS_epoll_create1 => libc::epoll_create1(one),
+            libc::SYS_epoll_ctl => libc::epoll_ctl(one, two, three, d as _),
+            libc::SYS_epoll_wait => libc::epoll_wait(one, b as _, three, d as c_int),
+            libc::SYS_epoll_pwait => {
+                let given = mask(e);
+                libc::epoll_pwait(one, b as _, three, d as c_int, address(given.as_ref()))
+            }
+            libc::SYS_epoll_pwait2 => {
+                let given = mask(e);
+                libc::epoll_pwait2(one, b as _, three, d as _, address(given.as_ref()))
+            }
+            libc::SYS_nanosleep => libc::nanosleep(a as _, b as _),
+            libc::SYS_sched_yield => libc::sched_yield(),
+            libc::SYS_clock_gettime => libc::clock_gettime(one, b as _),
+            libc::SYS_gettimeofday => libc::gettimeofday(a as _, b as _),
+            libc::SYS_fork => libc::fork(),
+            libc::SYS_vfork => libc::fork(),
+            libc::SYS_execve => libc::execve(a as _, b as _, c as _),
+            _ => return None,
+        }
+    };
+    Some(answer)
+}

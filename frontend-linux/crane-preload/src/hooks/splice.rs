@@ -1,0 +1,129 @@
+//! splice, tee, vmsplice: bytes between descriptors inside the kernel.
+//!
+//! A connection's stand-in does not have what the connection has: with one, the answer is EINVAL,
+//! as for files that cannot be spliced; programs then read and write. Pipes of ours are tried
+//! without waiting in the kernel.
+
+use std::ffi::{c_int, c_uint};
+
+use crane_core::execution::turn::NEVER;
+use crane_shm::sys;
+use libc::{iovec, off_t};
+
+use super::transfer::used;
+use crate::descriptors::{DescriptionKind, TableEntry, lookup};
+use crate::errno;
+use crate::execution::On;
+use crate::readiness::kernel_readiness;
+use crate::turn::{Call, Held, begin};
+use crate::watch;
+
+/// The description behind a number if that is of ours, and its other end if it is a channel.
+fn end(held: &mut Held, descriptor: c_int) -> Option<(DescriptionKind, TableEntry)> {
+    let place = lookup(descriptor)?;
+    Some((held.world().descriptors.at(place).kind, place))
+}
+
+/// Makes the call, which moves bytes from the first of `ends` to the second, by `real` with flags.
+fn moved(
+    [from, to]: [c_int; 2],
+    flags: c_uint,
+    real: impl Fn(c_uint) -> Result<usize, c_int>,
+) -> Result<usize, c_int> {
+    if lookup(from).is_none() && lookup(to).is_none() {
+        return real(flags);
+    }
+    let Some(mut held) = begin(Call::Splice, from as u32) else { return real(flags) };
+    let ends = [from, to].map(|descriptor| end(&mut held, descriptor));
+    let result = if ends.iter().flatten().any(|(kind, _)| is_stand_in(*kind)) {
+        Err(libc::EINVAL)
+    } else if ends.iter().flatten().any(|(kind, _)| is_channel(*kind)) {
+        between_channels(&mut held, [from, to], flags, real)
+    } else {
+        real(flags)
+    };
+    held.end();
+    result
+}
+
+fn is_stand_in(kind: DescriptionKind) -> bool {
+    use DescriptionKind::{Conn, Epoll, Listener, Random, Socket};
+    matches!(kind, Conn(_) | Listener(_) | Socket | Epoll | Random)
+}
+
+fn is_channel(kind: DescriptionKind) -> bool {
+    matches!(kind, DescriptionKind::Channel { .. })
+}
+
+fn between_channels(
+    held: &mut Held,
+    ends: [c_int; 2],
+    flags: c_uint,
+    real: impl Fn(c_uint) -> Result<usize, c_int>,
+) -> Result<usize, c_int> {
+    let at_once = flags & libc::SPLICE_F_NONBLOCK != 0;
+    loop {
+        let result = real(flags | libc::SPLICE_F_NONBLOCK);
+        if result != Err(libc::EAGAIN) {
+            for descriptor in ends {
+                if let Some((DescriptionKind::Channel { peer }, place)) = end(held, descriptor) {
+                    used(held.world(), place, peer);
+                }
+            }
+            return result;
+        }
+        let channel = |held: &mut Held, descriptor| {
+            end(held, descriptor).filter(|(kind, _)| is_channel(*kind)).map(|(_, place)| place)
+        };
+        let [from, to] = ends.map(|descriptor| channel(held, descriptor));
+        let empty = kernel_readiness(ends[0]) & !watch::OUT == 0;
+        let on = match (from, to) {
+            _ if at_once => return result,
+            (Some(from), _) if empty => On::Read(from),
+            (_, Some(to)) => On::Write(to),
+            // The other side is not of ours, and would be waited for in the kernel.
+            _ => return real(flags),
+        };
+        held.wait(on, NEVER);
+    }
+}
+
+fn kernel(number: i64, arguments: [usize; 6]) -> Result<usize, c_int> {
+    // SAFETY: the hook's caller gave the arguments.
+    sys::checked(unsafe { sys::syscall(number, arguments) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn splice(
+    from: c_int,
+    from_offset: *mut off_t,
+    to: c_int,
+    to_offset: *mut off_t,
+    length: usize,
+    flags: c_uint,
+) -> isize {
+    errno::answer(moved([from, to], flags, |flags| {
+        let (f, t) = (from_offset.addr(), to_offset.addr());
+        kernel(libc::SYS_splice, [from as usize, f, to as usize, t, length, flags as usize])
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn tee(from: c_int, to: c_int, length: usize, flags: c_uint) -> isize {
+    errno::answer(moved([from, to], flags, |flags| {
+        kernel(libc::SYS_tee, [from as usize, to as usize, length, flags as usize, 0, 0])
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn vmsplice(
+    pipe: c_int,
+    start: *const iovec,
+    count: usize,
+    flags: c_uint,
+) -> isize {
+    errno::answer(moved([pipe, pipe], flags, |flags| {
+        let arguments = [pipe as usize, start.addr(), count, flags as usize, 0, 0];
+        kernel(libc::SYS_vmsplice, arguments)
+    }))
+}
