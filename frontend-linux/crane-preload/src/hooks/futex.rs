@@ -149,7 +149,7 @@ fn requeue(
     other: usize,
     expected: Option<u32>,
 ) -> Result<usize, c_int> {
-    if other % size_of::<u32>() != 0 || (woken as i32) < 0 || (moved as i32) < 0 {
+    if !other.is_multiple_of(size_of::<u32>()) || (woken as i32) < 0 || (moved as i32) < 0 {
         return Err(libc::EINVAL);
     }
     if expected.is_some_and(|expected| value_at(word) != expected) {

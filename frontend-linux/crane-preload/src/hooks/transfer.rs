@@ -210,7 +210,7 @@ pub(super) fn send(
             }
             DescriptionKind::Listener(_) | DescriptionKind::Socket => Err(libc::EPIPE),
             DescriptionKind::Epoll | DescriptionKind::Free => Err(libc::EINVAL),
-            // Bytes that are written to a source of random bytes change nothing that is read from it.
+            // Bytes that are written to a source of random bytes change nothing.
             DescriptionKind::Random | DescriptionKind::Kernel => real(),
         };
         match result {
