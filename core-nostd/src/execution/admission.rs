@@ -335,8 +335,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// The listener whose address is the nearest to the one that the client connected to. Of several
-    /// that share it, the client's port decides.
+    /// The listener whose address is the nearest to the one that the client connected to. Of
+    /// several that share it, the client's port decides.
     // specs: E9
     fn listener_for(&self, local: &Endpoint, peer: &Endpoint) -> Option<ListenerIndex> {
         let distance = |listener: &Listener| listener.bound.distance(local);

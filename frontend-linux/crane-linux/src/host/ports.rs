@@ -1,8 +1,8 @@
 //! Where clients of this host come in: the sockets of the proxy, by where the server listens.
 //!
 //! A server at all addresses is reached at this replica's address; one at a loopback address, from
-//! this host alone. A replica whose own address is a loopback one (`--local`) has that as its host's
-//! 127.0.0.1 and ::1, so that several replicas on one machine do not meet.
+//! this host alone. A replica whose own address is a loopback one (`--local`) has that as its
+//! host's 127.0.0.1 and ::1, so that several replicas on one machine do not meet.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

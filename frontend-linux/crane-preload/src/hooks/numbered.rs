@@ -151,7 +151,7 @@ fn address(mask: Option<&sigset_t>) -> *const sigset_t {
 }
 
 // The arguments are variadic in C; on x86-64 the first six, with the number, come in registers as
-// fixed ones do, and the last on the stack. Those that are not given are garbage that no call reads.
+// fixed ones do, and the last on the stack. Those not given are garbage that no call reads.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn syscall(
     number: c_long,

@@ -1,4 +1,4 @@
-//! What calls refuse, and messages of any length, natively and under the library.
+//! Refusals of calls, and messages of any length, natively and under the library.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -96,7 +96,7 @@ fn messages_hold_under_the_library() {
     assert_eq!((end.code, end.printed.as_str()), (Some(0), "listening\nmessages ok\n"));
 }
 
-/// What the probe "direct" writes to its client.
+/// The bytes that the probe "direct" writes to its client.
 const WRITTEN: &[u8] = b"number 42\n+-\n";
 
 #[test]
