@@ -100,7 +100,7 @@ impl Text {
         Self { bytes: [0; TROUBLE_BYTES], length: 0 }
     }
 
-    /// Returns the text as far as it was written.
+    /// The text so far.
     pub(crate) fn as_str(&self) -> &str {
         let written = &self.bytes[..self.length];
         str::from_utf8(written).unwrap_or_else(|error| {

@@ -55,7 +55,7 @@ pub(crate) struct World {
     /// `LD_PRELOAD` with this library and others, while a program is about to take this one's
     /// place.
     pub joined: Option<Variable>,
-    /// A child process may exist that shares memory with this one.
+    /// A child process may share memory with this one.
     pub forked: bool,
     /// Kinds of uncovered calls that the daemon knows of.
     pub noted: [&'static str; 16],

@@ -3,7 +3,7 @@
 //! Length: a group is one thing with many handles.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
@@ -34,8 +34,6 @@ pub struct Group {
     data: PathBuf,
     options: Vec<String>,
     hosts: Option<Arc<Hosts>>,
-    /// Clients connect to 127.0.0.1 of each host.
-    is_loopback: bool,
     replicas: Vec<Option<Child>>,
     /// Log files: one for each run of a replica.
     runs: u32,
@@ -65,7 +63,6 @@ impl Group {
             data: machine.folder().join("data"),
             options: options.iter().map(|&text| text.to_owned()).collect(),
             hosts: None,
-            is_loopback: false,
             replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
             command: crane_linux().to_owned(),
@@ -83,8 +80,7 @@ impl Group {
     /// As [`Group::start`].
     #[must_use]
     pub fn start_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program) -> Self {
-        let count = u8::try_from(hosts.ids().count()).expect("at most seven hosts");
-        Self::start_on_some(machine, hosts, program, count)
+        Self::start_on_some(machine, hosts, program, hosts.ids().last().unwrap_or(0))
     }
 
     /// As [`Group::start_on`], with replicas on the first `count` of the hosts; others may join.
@@ -95,29 +91,17 @@ impl Group {
         program: Program,
         count: u8,
     ) -> Self {
-        let mut group = Self::prepare(machine, program, count, &[]);
-        group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
-        group.told = vec![group.peers(); usize::from(NODES_MAX)];
-        group.hosts = Some(hosts.clone());
+        let mut group = Self::prepare_on(machine, hosts, program, count);
         group.start_all();
         group
     }
 
-    /// As [`Group::start_on`], of a program that listens at 127.0.0.1: it is reached at each host
-    /// from there alone.
-    ///
-    /// # Panics
-    ///
-    /// As [`Group::start`].
-    #[must_use]
-    pub fn start_on_loopback(machine: &Machine, hosts: &Arc<Hosts>, program: Program) -> Self {
-        let count = u8::try_from(hosts.ids().count()).expect("at most seven hosts");
+    /// As [`Group::start_on_some`], not started yet.
+    pub fn prepare_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program, count: u8) -> Self {
         let mut group = Self::prepare(machine, program, count, &[]);
         group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
         group.told = vec![group.peers(); usize::from(NODES_MAX)];
         group.hosts = Some(hosts.clone());
-        group.is_loopback = true;
-        group.start_all();
         group
     }
 
@@ -139,11 +123,7 @@ impl Group {
         });
         for id in status.servers().map(|replica| replica.id) {
             let what = format!("a connection to replica {id}");
-            let port = self.program.port;
-            eventually(&what, START, || match self.is_loopback {
-                true => self.at_host(id, || TcpStream::connect((Ipv4Addr::LOCALHOST, port))),
-                false => TcpStream::connect(self.address(id)),
-            });
+            eventually(&what, START, || TcpStream::connect(self.address(id)));
         }
     }
 

@@ -9,7 +9,7 @@ use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
-use crane_test::e2e::wait::{ANSWER, SOON};
+use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
 
 /// Debian's configuration of Redis: `bind 127.0.0.1 -::1`.
 #[test]
@@ -24,9 +24,14 @@ fn a_server_at_127_0_0_1_is_reached_from_its_own_host_alone() {
     let mut program = program::redis(machine.folder());
     program.command.extend(["--bind", "127.0.0.1", "-::1"].map(String::from));
     let port = program.port;
-    let group = Group::start_on_loopback(&machine, &hosts, program);
-
+    let mut group = Group::prepare_on(&machine, &hosts, program, 3);
+    hosts.ids().for_each(|id| group.start_replica(id));
     let own = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    for id in hosts.ids() {
+        let what = format!("a connection at host {id}");
+        eventually(&what, START, || hosts.at(id, || TcpStream::connect(own)));
+    }
+
     let call = |id, words: &[&[u8]]| {
         hosts.at(id, || Connection::open(own, ANSWER).unwrap().call(words).unwrap())
     };

@@ -1,7 +1,7 @@
 //! futex(2) by libc's `syscall`: standard libraries and allocators build their locks on it.
 //!
-//! A word is waited for in the turn, as an address. What the kernel itself has waiting there
-//! (threads that take no part, a child) is woken by the kernel, after the threads of the turn.
+//! A word is waited for in the turn, as an address. Waiters in the kernel (threads that take no
+//! part, a child) are woken by it, after the threads of the turn.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,7 @@ use super::time::{after, deadline, duration};
 use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 
-/// The bits of a plain wait and of a plain wake: any.
+/// All bits: those of a plain wait and of a plain wake.
 const ANY: u32 = u32::MAX;
 
 /// Answers the call with these arguments. `None`: it is the kernel's.
@@ -42,7 +42,7 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
         return None;
     }
     let (value, bits, limit) = (value as u32, last as u32, limit as *const timespec);
-    let result = if word % size_of::<u32>() != 0 {
+    let result = if !word.is_multiple_of(size_of::<u32>()) {
         Err(libc::EINVAL)
     } else {
         match command {

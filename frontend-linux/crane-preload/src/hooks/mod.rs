@@ -15,6 +15,7 @@ mod names;
 mod numbered;
 mod once;
 mod options;
+mod parts;
 mod pipes;
 mod poll;
 mod process;

@@ -156,7 +156,7 @@ unsafe extern "C" fn getsockopt(
     errno::answer_int(result)
 }
 
-/// The facts that the stand-in does not know.
+/// An answer that the stand-in does not know.
 #[derive(Clone, Copy)]
 enum Answer {
     /// A number.

@@ -1,7 +1,7 @@
 //! splice, tee, vmsplice: bytes between descriptors inside the kernel.
 //!
-//! A connection's stand-in does not have what the connection has: with one, the answer is EINVAL,
-//! as for files that cannot be spliced; programs then read and write. Pipes of ours are tried
+//! A connection's stand-in has no bytes to move: with one, the answer is EINVAL, as for files that
+//! cannot be spliced; programs then read and write. Pipes of ours are tried
 //! without waiting in the kernel.
 
 use std::ffi::{c_int, c_uint};

@@ -1,4 +1,4 @@
-//! Calls that are refused, and messages of any length, natively and under the library.
+//! Refusals of calls, and messages of any length, natively and under the library.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-/* Refused calls, and how; long messages; calls that do not come by libc's own functions. */
+/* Refusals of calls, and how; long messages; calls that do not come by libc's own functions. */
 #include "corners.h"
 
 #include <arpa/inet.h>
