@@ -42,8 +42,11 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
     let base = machine.folder().join("base");
     std::fs::create_dir_all(&base).map_err(|error| error.to_string())?;
     let port = free_port();
-    let path = programs::compiled("stuck", &stuck.name).display().to_string();
-    let program = Program { name: "stuck", command: vec![path, port.to_string()], port, base };
+    // A cell shows its server no /tmp, where the compiled programs may lie.
+    std::fs::copy(programs::compiled("stuck", &stuck.name), base.join("stuck"))
+        .map_err(|error| error.to_string())?;
+    let command = vec!["./stuck".to_string(), port.to_string()];
+    let program = Program { name: "stuck", command, port, base };
     let group = Group::start(&machine, program, 1, &[]);
     let stream = within(SOON, || TcpStream::connect_timeout(&group.address(1), ANSWER))
         .map_err(|error| format!("{}: no connection: {error}", stuck.name))?;
@@ -93,7 +96,7 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
 pub fn launch(launcher: &Launcher) -> Result<String, String> {
     let machine = Machine::take("launcher");
     let mut program = program::redis(machine.folder());
-    program.command = launcher.command(&program.command);
+    program.command = launcher.command_at(&program.base, &program.command);
     let mut group = Group::prepare(&machine, program, 3, &[]);
     for id in group.ids() {
         group.start_replica(id);

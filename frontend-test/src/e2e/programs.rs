@@ -73,13 +73,39 @@ impl Launcher {
     /// Returns the command that starts `server` in this form.
     #[must_use]
     pub fn command(&self, server: &[String]) -> Vec<String> {
-        let folder = binary::programs().join("launchers");
+        self.command_in(&binary::programs().join("launchers"), server)
+    }
+
+    /// Copies the launchers' files into a folder, and returns the command that starts `server` by
+    /// them: a cell shows its server no `/tmp`, where the sources may lie.
+    ///
+    /// # Panics
+    ///
+    /// If the files cannot be copied.
+    #[must_use]
+    pub fn command_at(&self, folder: &Path, server: &[String]) -> Vec<String> {
+        let files = fs::read_dir(binary::programs().join("launchers")).expect("the launchers");
+        for file in files.map(|file| file.expect("a launcher").path()) {
+            fs::copy(&file, folder.join(file.file_name().expect("a name"))).expect("a copy");
+        }
+        self.command_in(folder, server)
+    }
+
+    fn command_in(&self, folder: &Path, server: &[String]) -> Vec<String> {
         let mut command: Vec<String> = self
             .words
             .iter()
             .map(|word| match word.as_str() {
                 "SERVER" => server[0].clone(),
-                "./busybox" => compiled("launchers", "busybox").display().to_string(),
+                "./busybox" => {
+                    let copy = folder.join("busybox");
+                    if folder != binary::programs().join("launchers") {
+                        fs::copy(compiled("launchers", "busybox"), &copy).expect("a copy");
+                        copy.display().to_string()
+                    } else {
+                        compiled("launchers", "busybox").display().to_string()
+                    }
+                }
                 _ => word
                     .strip_prefix("./")
                     .map_or_else(|| word.clone(), |file| folder.join(file).display().to_string()),

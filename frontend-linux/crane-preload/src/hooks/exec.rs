@@ -177,13 +177,12 @@ unsafe fn execve_now(path: &CStr, arguments: Words, environment: Words) -> c_int
 /// As execve(2).
 unsafe fn go_on_as(held: &mut Held, path: &CStr, arguments: Words, environment: Words) -> c_int {
     let world = held.world();
+    if let Some(error) = unfit(path) {
+        return error;
+    }
     let program = look_at(world, path, 0);
     if let ImageKind::Unfit = program {
-        // The kernel refuses it, or it would be one that `look_at` could not read, and would run
-        // without the library: that is refused here.
-        // SAFETY: the caller's string.
-        let error = unsafe { access_error(path) };
-        return error;
+        return libc::ENOEXEC;
     }
     if let Err(why) = successor::leave(world) {
         refuse(path, why);
@@ -238,17 +237,22 @@ unsafe fn go_on_as(held: &mut Held, path: &CStr, arguments: Words, environment: 
     error
 }
 
-/// Returns why a file cannot be run: as the kernel says, or because it cannot be read here.
-///
-/// # Safety
-/// The path is a live string.
-unsafe fn access_error(path: &CStr) -> c_int {
-    let arguments = [path.as_ptr() as usize, libc::X_OK as usize, 0, 0, 0, 0];
-    // SAFETY: a live string.
-    match sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }) {
-        Ok(_) => libc::ENOEXEC,
-        Err(error) => error,
+/// Returns why the kernel would not run a file, or why it cannot be looked at first.
+fn unfit(path: &CStr) -> Option<c_int> {
+    // SAFETY: a structure of plain numbers; all zero is a value of it.
+    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
+    let arguments = [path.as_ptr() as usize, &raw mut facts as usize, 0, 0, 0, 0];
+    // SAFETY: a live string; the kernel writes to a live structure.
+    if let Err(error) = sys::checked(unsafe { sys::syscall(libc::SYS_stat, arguments) }) {
+        return Some(error);
     }
+    if facts.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Some(libc::EACCES);
+    }
+    let mode = (libc::X_OK | libc::R_OK) as usize;
+    let arguments = [path.as_ptr() as usize, mode, 0, 0, 0, 0];
+    // SAFETY: a live string.
+    sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }).err()
 }
 
 /// Carries out one of exec(3)'s functions. Returns -1, if at all.
