@@ -1,9 +1,9 @@
 // call: clock_nanosleep
 // expect: in-kernel
-// via: syscall
+// via: inline
 #include "stuck.h"
 
 static void stick(void) {
     struct timespec hour = {3600, 0};
-    syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &hour, NULL);
+    RAW(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &hour, 0, 0, 0);
 }

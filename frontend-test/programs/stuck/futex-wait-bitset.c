@@ -1,10 +1,10 @@
 // call: futex
 // expect: in-kernel
-// via: syscall
+// via: inline
 #include "stuck.h"
 
 static int word;
 
 static void stick(void) {
-    syscall(SYS_futex, &word, 9 /* FUTEX_WAIT_BITSET */, 0, NULL, NULL, 0xffffffff);
+    RAW(SYS_futex, &word, 9 /* FUTEX_WAIT_BITSET */, 0, 0, 0, 0xffffffff);
 }

@@ -1,8 +1,8 @@
 // call: futex
 // expect: in-kernel
-// via: syscall
+// via: inline
 #include "stuck.h"
 
 static int word;
 
-static void stick(void) { syscall(SYS_futex, &word, 0 /* FUTEX_WAIT */, 0, NULL, NULL, 0); }
+static void stick(void) { RAW(SYS_futex, &word, 0 /* FUTEX_WAIT */, 0, 0, 0, 0); }
