@@ -76,6 +76,12 @@ pub(crate) struct PreloadThread {
     pub interruptible: bool,
     /// It was cancelled while it waited.
     pub interrupted: bool,
+    /// It is away from the turn, and takes signals when it is back.
+    pub hears: bool,
+    /// The signals that were sent to it meanwhile.
+    pub signals: u64,
+    /// A signal ended its wait.
+    pub signalled: bool,
     /// The function that it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
     /// That function's argument.
@@ -93,6 +99,9 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     cancelled: false,
     interruptible: false,
     interrupted: false,
+    hears: false,
+    signals: 0,
+    signalled: false,
     routine: None,
     argument: std::ptr::null_mut(),
     mask: 0,

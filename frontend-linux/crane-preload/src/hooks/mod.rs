@@ -18,6 +18,7 @@ mod process;
 mod random;
 mod rwlock;
 mod semaphore;
+mod signals;
 mod sleep;
 mod sockets;
 mod stdio;

@@ -217,10 +217,15 @@ fn accept_at(
         if held.world().descriptors.at(place).shut {
             return Err(libc::EINVAL);
         }
-        if held.world().descriptors.at(place).nonblocking
-            || held.wait(On::Read(place), deadline) == Woken::Expired
-        {
+        if held.world().descriptors.at(place).nonblocking {
             return Err(libc::EAGAIN);
+        }
+        match held.wait_or_signal(On::Read(place), deadline) {
+            Ok(Woken::Called) => {}
+            Ok(Woken::Expired) => return Err(libc::EAGAIN),
+            // With a limit it never starts again (signal(7)).
+            Err(by) if by.restarts && deadline == NEVER => {}
+            Err(_) => return Err(libc::EINTR),
         }
     }
     let world = held.world();

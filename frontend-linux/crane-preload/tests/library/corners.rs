@@ -12,7 +12,7 @@ use crane_core::wire::{Op, Schedule};
 use crate::driver::{Driver, Library, corners};
 
 /// The probes of `programs/threads.c`.
-const OF_THREADS: [&str; 12] = [
+const OF_THREADS: [&str; 13] = [
     "mutexes",
     "robust",
     "rwlocks",
@@ -25,6 +25,7 @@ const OF_THREADS: [&str; 12] = [
     "barriers",
     "times",
     "chances",
+    "kills",
 ];
 
 /// The probes of `programs/descriptors.c` that need no client.
