@@ -81,6 +81,19 @@ fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
     (end.code, end.printed)
 }
 
+#[test]
+fn a_signal_to_a_thread_arrives_at_the_same_time_in_every_run() {
+    let run = || {
+        let [threads, _] = corners();
+        Driver::start_program(threads, &["kills"], 1, Schedule::Serial, Library::Product).end()
+    };
+    let first = run();
+    assert_eq!(first.code, Some(0), "{}", first.printed);
+    for _ in 0..5 {
+        assert_eq!(run(), first);
+    }
+}
+
 /// The answer of the probe "connections" to its first client.
 const REPLY: &[u8] = b"one one one one fileab\n";
 
