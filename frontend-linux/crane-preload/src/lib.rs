@@ -41,6 +41,7 @@ mod kept;
 mod output;
 mod readiness;
 mod script;
+mod signals;
 mod start;
 mod successor;
 mod trouble;

@@ -17,6 +17,8 @@ use crate::caller;
 use crate::cancellation;
 use crate::execution::On;
 use crate::script;
+use crate::signals::{self, Disposition};
+use crate::watch::PollSet;
 use crate::world::{self, PROCESS, SERIAL, WORDS, World};
 
 /// Calls, by the numbers that go into the schedule hash. Never renumbered: replicas of two versions
@@ -57,8 +59,9 @@ pub(crate) enum Call {
     Cancel = 31,
     TestCancel = 32,
     Exec = 33,
-    Futex = 40,
-    Splice = 41,
+    Signal = 34,
+    Futex = 35,
+    Splice = 36,
 }
 
 impl Call {
@@ -77,6 +80,13 @@ thread_local! {
 
 const INSIDE: u32 = 1 << 31;
 
+/// A handler of the program ran while the call waited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Interrupted {
+    /// Each handler that ran lets calls start again (`SA_RESTART`).
+    pub restarts: bool,
+}
+
 /// Proof that this thread holds the turn and is in a hook.
 pub(crate) struct Held {
     /// The thread.
@@ -85,6 +95,8 @@ pub(crate) struct Held {
     pub cancellable: bool,
     /// Cancellation has ended it: the thread ends with the call.
     pub cancelled: bool,
+    /// A handler of the program may end the waiting of a lock.
+    pub hears: bool,
 }
 
 /// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real
@@ -147,7 +159,7 @@ pub(crate) fn enter() -> Option<Held> {
     if !SERIAL.load(Ordering::Relaxed) {
         await_turn(me);
     }
-    Some(Held { me, cancellable: false, cancelled: false })
+    Some(Held { me, cancellable: false, cancelled: false, hears: false })
 }
 
 /// A thread of the server that never took a turn makes a call: nothing orders what it does.
@@ -202,7 +214,10 @@ impl Held {
         }
         self.world().run.turn.yield_turn();
         if SERIAL.load(Ordering::Relaxed) {
+            let me = self.me.0 as usize;
+            self.world().threads[me].hears = true;
             self.pass();
+            self.take_signals();
             self.leave();
         } else {
             // In parallel mode the thread continues without the turn, and waits for it at its next
@@ -242,11 +257,57 @@ impl Held {
         woken
     }
 
-    /// Sleeps until agreed time reaches `deadline`.
-    pub(crate) fn sleep(&mut self, deadline: u64) {
+    /// As [`Held::wait`], and a handler of the program that a signal starts ends it. A call that
+    /// starts again asks for its object first: the handler may have changed it.
+    pub(crate) fn wait_or_signal(&mut self, on: On, deadline: u64) -> Result<Woken, Interrupted> {
+        let me = self.me.0 as usize;
+        self.world().threads[me].hears = true;
+        let woken = self.wait(on, deadline);
+        let ended_by_signal = std::mem::take(&mut self.world().threads[me].signalled);
+        match self.take_signals() {
+            // A cancelled thread ends with the call.
+            Some(interrupted) if ended_by_signal && !self.cancelled => Err(interrupted),
+            _ => Ok(woken),
+        }
+    }
+
+    /// Runs the handlers of the signals that were sent to this thread while it was away, out of
+    /// the hook: what they call takes part. `None`: none ran.
+    fn take_signals(&mut self) -> Option<Interrupted> {
+        let me = self.me;
+        let World { threads, watches, .. } = self.world();
+        let thread = &mut threads[me.0 as usize];
+        thread.hears = false;
+        let sent = std::mem::take(&mut thread.signals);
+        if sent == 0 {
+            return None;
+        }
+        // A handler may wait itself, or leave the call for good (siglongjmp).
+        *watches.set_of(me.0 as usize) = PollSet::EMPTY;
+        let (mut ran, mut restarts) = (false, true);
+        for signal in signals::each(sent) {
+            // Read each time: a handler may change both.
+            let blocked = signals::blocked() & signals::bit(signal) != 0;
+            if let Disposition::Handler { restarts: this } = signals::disposition(signal)
+                && !blocked
+            {
+                ran = true;
+                restarts &= this;
+            }
+            Self { me, cancellable: false, cancelled: false, hears: false }.leave();
+            signals::send_to_self(signal);
+            // A handler that returns has left each hook that it entered.
+            let back = enter().expect("the thread takes part, and is in no hook");
+            assert!(back.me == me);
+        }
+        ran.then_some(Interrupted { restarts })
+    }
+
+    /// Sleeps until agreed time reaches `deadline`, or a handler of the program runs.
+    pub(crate) fn sleep(&mut self, deadline: u64) -> Result<(), Interrupted> {
         assert!(deadline != NEVER);
         let me = self.me;
-        self.wait(On::Time(me), deadline);
+        self.wait_or_signal(On::Time(me), deadline).map(|_| ())
     }
 
     /// Ends the thread, which has given its turn up for good: the turn passes, and the thread that
@@ -281,14 +342,14 @@ pub(crate) fn begin_thread(me: ThreadId) -> Held {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
     await_turn(me);
     know_holder(me);
-    Held { me, cancellable: false, cancelled: false }
+    Held { me, cancellable: false, cancelled: false, hears: false }
 }
 
 /// The program's first thread begins, with the turn.
 pub(crate) fn begin_first(me: ThreadId) {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
     know_holder(me);
-    Held { me, cancellable: false, cancelled: false }.leave();
+    Held { me, cancellable: false, cancelled: false, hears: false }.leave();
 }
 
 /// Tells the daemon which thread of the kernel this new one is. It holds the turn.

@@ -80,6 +80,12 @@ pub(crate) struct PreloadThread {
     pub interrupted: bool,
     /// The bits that it waits for at a futex.
     pub futex_bits: u32,
+    /// It is away from the turn, and takes signals when it is back.
+    pub hears: bool,
+    /// The signals that were sent to it meanwhile.
+    pub signals: u64,
+    /// A signal ended its wait.
+    pub signalled: bool,
     /// The function that it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
     /// That function's argument.
@@ -98,6 +104,9 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     interruptible: false,
     interrupted: false,
     futex_bits: 0,
+    hears: false,
+    signals: 0,
+    signalled: false,
     routine: None,
     argument: std::ptr::null_mut(),
     mask: 0,

@@ -2,7 +2,7 @@
 
 /// The names of calls by their numbers in the schedule hash, from 1 (see the preload library's
 /// `turn`).
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 36] = [
     "create",
     "join",
     "detach",
@@ -36,6 +36,9 @@ const NAMES: [&str; 33] = [
     "cancel",
     "test cancel",
     "exec",
+    "signal",
+    "futex",
+    "splice",
 ];
 
 /// Returns what a call with this number in the schedule hash is called.

@@ -126,20 +126,25 @@ fn wait(
         Some(timeout) => after(&mut held, timeout),
     };
     held.world().descriptors.hold(place);
-    let count = loop {
+    let result = loop {
         let World { run, descriptors, watches, .. } = held.world();
         let count = readiness::collect(run, descriptors, watches, place, space);
         if count > 0 || timeout == Some(0) {
-            break count;
+            break Ok(count);
         }
-        if held.wait(On::Epoll(place), deadline) == Woken::Expired {
-            let World { run, descriptors, watches, .. } = held.world();
-            break readiness::collect(run, descriptors, watches, place, space);
+        match held.wait_or_signal(On::Epoll(place), deadline) {
+            Ok(Woken::Called) => {}
+            Ok(Woken::Expired) => {
+                let World { run, descriptors, watches, .. } = held.world();
+                break Ok(readiness::collect(run, descriptors, watches, place, space));
+            }
+            // A handler with SA_RESTART ends it, too (signal(7)).
+            Err(_) => break Err(libc::EINTR),
         }
     };
     release(held.world(), place);
     held.end();
-    Some(Ok(count))
+    Some(result)
 }
 
 #[unsafe(no_mangle)]

@@ -29,7 +29,16 @@ pub(super) fn acquire(
             Ok(deadline) => deadline,
             Err(error) => return error,
         };
-        if held.wait(On::Address(address.addr()), deadline) == Woken::Expired {
+        let on = On::Address(address.addr());
+        let woken = if held.hears {
+            held.wait_or_signal(on, deadline)
+        } else {
+            Ok(held.wait(on, deadline))
+        };
+        if woken.is_err_and(|by| !by.restarts) {
+            return libc::EINTR;
+        }
+        if woken == Ok(Woken::Expired) {
             // It may have been freed at the very deadline. A thread that has got it is not
             // cancelled here: nobody would free it.
             let last = attempt();

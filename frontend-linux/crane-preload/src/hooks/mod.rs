@@ -23,6 +23,7 @@ mod random;
 mod rwlock;
 mod semaphore;
 mod shared;
+mod signals;
 mod sleep;
 mod sockets;
 mod spawn;

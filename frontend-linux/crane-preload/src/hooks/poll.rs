@@ -17,8 +17,13 @@ use crate::world::World;
 /// Descriptors that select(2) can name.
 const SELECTABLE: usize = libc::FD_SETSIZE;
 
-/// Waits until an entry is ready, at most `timeout` nanoseconds. Says how many are.
-fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) -> usize {
+/// Waits until an entry is ready, at most `timeout` nanoseconds. Returns how many are; `EINTR`: a
+/// handler ran, whatever it says about starting again (signal(7)).
+fn poll_in_turn(
+    mut held: Held,
+    entries: &mut [pollfd],
+    timeout: Option<u64>,
+) -> Result<usize, c_int> {
     let deadline = match timeout {
         None => NEVER,
         Some(timeout) => after(&mut held, timeout),
@@ -28,14 +33,17 @@ fn poll_in_turn(mut held: Held, entries: &mut [pollfd], timeout: Option<u64>) ->
         let World { run, descriptors, watches, .. } = held.world();
         let ready = readiness::scan(run, descriptors, watches, entries);
         if ready > 0 || timeout == Some(0) {
-            break ready;
+            break Ok(ready);
         }
         *watches.set_of(me) = PollSet::new(entries);
-        let woken = held.wait(On::Any, deadline);
+        let woken = held.wait_or_signal(On::Any, deadline);
         *held.world().watches.set_of(me) = PollSet::EMPTY;
-        if woken == Woken::Expired {
+        if woken.is_err() {
+            break Err(libc::EINTR);
+        }
+        if woken == Ok(Woken::Expired) {
             let World { run, descriptors, watches, .. } = held.world();
-            break readiness::scan(run, descriptors, watches, entries);
+            break Ok(readiness::scan(run, descriptors, watches, entries));
         }
     };
     held.end();
@@ -64,7 +72,7 @@ unsafe extern "C" fn poll(start: *mut pollfd, count: nfds_t, milliseconds: c_int
     };
     let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
     // SAFETY: the caller's own entries.
-    poll_in_turn(held, unsafe { entries(start, count) }, timeout) as c_int
+    errno::answer_int(poll_in_turn(held, unsafe { entries(start, count) }, timeout))
 }
 
 #[unsafe(no_mangle)]
@@ -97,7 +105,7 @@ unsafe extern "C" fn ppoll(
         held.end();
         return errno::answer_int(Err(libc::EINVAL));
     };
-    poll_in_turn(held, entries, timeout) as c_int
+    errno::answer_int(poll_in_turn(held, entries, timeout))
 }
 
 #[unsafe(no_mangle)]
@@ -158,7 +166,7 @@ fn select_in_turn(
             used += 1;
         }
     }
-    poll_in_turn(held, &mut entries[..used], timeout);
+    poll_in_turn(held, &mut entries[..used], timeout)?;
     if entries[..used].iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
         return Err(libc::EBADF);
     }

@@ -35,6 +35,7 @@ fn wait(
     let until = |held: &mut Held| {
         // A cancellation point, unlike the locks.
         held.cancellable = true;
+        held.hears = true;
         until(held)
     };
     let Some(result) = lock::lock(semaphore.cast(), until, || attempt(semaphore)) else {

@@ -4,9 +4,9 @@ use std::ffi::{c_int, c_uint};
 
 use libc::{clockid_t, timespec};
 
-use super::time::{after, deadline, duration};
+use super::time::{SECOND, after, deadline, duration};
 use crate::errno;
-use crate::turn::{Call, begin};
+use crate::turn::{Call, Held, begin};
 
 /// The clocks by which one can sleep; for others the kernel has the error.
 const SLEEPS_BY: [clockid_t; 5] = [
@@ -17,22 +17,51 @@ const SLEEPS_BY: [clockid_t; 5] = [
     libc::CLOCK_PROCESS_CPUTIME_ID,
 ];
 
-/// Sleeps for nanoseconds; false: the real call is due.
-fn sleep_for(nanoseconds: u64) -> bool {
-    let Some(mut held) = begin(Call::Sleep, 0) else { return false };
+/// Sleeps for nanoseconds. Returns those that are left when a handler ends it early, or `None`: the
+/// real call is due.
+fn sleep_for(nanoseconds: u64) -> Option<Result<(), u64>> {
+    let mut held = begin(Call::Sleep, 0)?;
     let until = after(&mut held, nanoseconds);
-    held.sleep(until);
+    let slept = sleep_until(&mut held, until);
     held.end();
-    true
+    Some(slept)
+}
+
+/// Sleeps until agreed time reaches `until`. Fails with what is left when a handler ends it early.
+fn sleep_until(held: &mut Held, until: u64) -> Result<(), u64> {
+    let slept = held.sleep(until);
+    let agreed = held.world().run.gate.agreed();
+    slept.map_err(|_| until.saturating_sub(agreed))
+}
+
+/// Writes what is left of a sleep, if the caller asks for it.
+///
+/// # Safety
+/// `place` is null or the caller's place for a time.
+unsafe fn give_left(place: *mut timespec, nanoseconds: u64) {
+    let left =
+        timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 };
+    if !place.is_null() {
+        // SAFETY: the caller's duty.
+        unsafe { place.write(left) };
+    }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
     // SAFETY: the caller's time.
-    match unsafe { time.as_ref() }.map(duration) {
-        Some(Some(nanoseconds)) if sleep_for(nanoseconds) => 0,
-        Some(None) => errno::answer_int(Err(libc::EINVAL)),
-        _ => {
+    let given = unsafe { time.as_ref() }.map(duration);
+    if given == Some(None) {
+        return errno::answer_int(Err(libc::EINVAL));
+    }
+    match given.flatten().and_then(sleep_for) {
+        Some(Ok(())) => 0,
+        Some(Err(nanoseconds)) => {
+            // SAFETY: the caller's own place.
+            unsafe { give_left(left, nanoseconds) };
+            errno::answer_int(Err(libc::EINTR))
+        }
+        None => {
             let real = real!(nanosleep: fn(*const timespec, *mut timespec) -> c_int);
             // SAFETY: the caller's own arguments.
             unsafe { real(time, left) }
@@ -62,17 +91,21 @@ unsafe extern "C" fn clock_nanosleep(
     } else {
         after(&mut held, nanoseconds)
     };
-    if until > held.world().run.gate.agreed() {
-        held.sleep(until);
-    }
+    let is_ahead = until > held.world().run.gate.agreed();
+    let slept = if is_ahead { sleep_until(&mut held, until) } else { Ok(()) };
     held.end();
-    0
+    let Err(nanoseconds) = slept else { return 0 };
+    if flags & libc::TIMER_ABSTIME == 0 {
+        // SAFETY: the caller's own place.
+        unsafe { give_left(left, nanoseconds) };
+    }
+    libc::EINTR
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn usleep(microseconds: c_uint) -> c_int {
-    if sleep_for(u64::from(microseconds) * 1000) {
-        return 0;
+    if let Some(slept) = sleep_for(u64::from(microseconds) * 1000) {
+        return errno::answer_int(slept.map(|()| 0).map_err(|_| libc::EINTR));
     }
     let real = real!(usleep: fn(c_uint) -> c_int);
     // SAFETY: plain numbers.
@@ -81,8 +114,9 @@ unsafe extern "C" fn usleep(microseconds: c_uint) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
-    if sleep_for(u64::from(seconds) * 1_000_000_000) {
-        return 0;
+    if let Some(slept) = sleep_for(u64::from(seconds) * SECOND) {
+        // Whole seconds, as libc rounds them.
+        return slept.map_or_else(|left| (left / SECOND) as c_uint, |()| 0);
     }
     let real = real!(sleep: fn(c_uint) -> c_uint);
     // SAFETY: plain numbers.

@@ -338,8 +338,12 @@ fn await_conn(
         if world.descriptors.at(place).shut {
             return Err(libc::EINVAL);
         }
-        if held.wait(On::Read(place), deadline) == Woken::Expired {
-            return Err(libc::EAGAIN);
+        match held.wait_or_signal(On::Read(place), deadline) {
+            Ok(Woken::Called) => {}
+            Ok(Woken::Expired) => return Err(libc::EAGAIN),
+            // With a limit it never starts again (signal(7)).
+            Err(by) if by.restarts && deadline == NEVER => {}
+            Err(_) => return Err(libc::EINTR),
         }
     }
 }

@@ -12,7 +12,7 @@ use libc::{clockid_t, time_t, timespec, timeval};
 use crate::turn::{Call, Held, begin};
 
 /// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// The monotonic clocks' value at the program's start: like a machine that was started a while
 /// ago.

@@ -140,8 +140,13 @@ pub(super) fn receive(
         };
         match result {
             Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
-                if held.wait(On::Read(place), deadline) == Woken::Expired {
-                    break if received > 0 { Ok(received) } else { Err(libc::EAGAIN) };
+                let so_far = |error| if received > 0 { Ok(received) } else { Err(error) };
+                match held.wait_or_signal(On::Read(place), deadline) {
+                    Ok(Woken::Called) => {}
+                    Ok(Woken::Expired) => break so_far(libc::EAGAIN),
+                    // With a limit it never starts again (signal(7)).
+                    Err(by) if by.restarts && deadline == NEVER && received == 0 => {}
+                    Err(_) => break so_far(libc::EINTR),
                 }
             }
             Err(libc::EAGAIN) if received > 0 => break Ok(received),
@@ -214,8 +219,12 @@ pub(super) fn send(
         };
         match result {
             Err(libc::EAGAIN) if waits && !is_kernel(held.world(), place) => {
-                if held.wait(On::Write(place), deadline) == Woken::Expired {
-                    break if sent > 0 { Ok(sent) } else { Err(libc::EAGAIN) };
+                match held.wait_or_signal(On::Write(place), deadline) {
+                    Ok(Woken::Called) => {}
+                    Err(by) if by.restarts && deadline == NEVER && sent == 0 => {}
+                    _ if sent > 0 => break Ok(sent),
+                    Ok(Woken::Expired) => break Err(libc::EAGAIN),
+                    Err(_) => break Err(libc::EINTR),
                 }
             }
             result => break result,

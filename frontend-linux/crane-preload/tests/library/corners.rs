@@ -12,7 +12,7 @@ use crane_core::wire::{Op, Schedule};
 use crate::driver::{Driver, Library, answers, corners};
 
 /// The probes of `programs/threads.c`.
-const OF_THREADS: [&str; 12] = [
+const OF_THREADS: [&str; 13] = [
     "mutexes",
     "robust",
     "rwlocks",
@@ -25,6 +25,7 @@ const OF_THREADS: [&str; 12] = [
     "barriers",
     "times",
     "chances",
+    "kills",
 ];
 
 /// The probes of `programs/descriptors.c` that need no client.
@@ -82,6 +83,19 @@ fn run(program: &Path, name: &str, quantum: u32) -> (Option<i32>, String) {
     driver.timeout = Duration::from_secs(20);
     let end = driver.end();
     (end.code, end.printed)
+}
+
+#[test]
+fn a_signal_to_a_thread_arrives_at_the_same_time_in_every_run() {
+    let run = || {
+        let [threads, _] = corners();
+        Driver::start_program(threads, &["kills"], 1, Schedule::Serial, Library::Product).end()
+    };
+    let first = run();
+    assert_eq!(first.code, Some(0), "{}", first.printed);
+    for _ in 0..5 {
+        assert_eq!(run(), first);
+    }
 }
 
 /// The answer of the probe "connections" to its first client.

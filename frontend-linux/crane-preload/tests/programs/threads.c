@@ -345,11 +345,132 @@ static void chances(void) {
     CHECK(arc4random_uniform(1) == 0 && arc4random_uniform(10) < 10);
 }
 
+/* ---- signals to threads ---- */
+
+static int out[2];
+static sem_t handled;
+static volatile int handlers;
+
+/* The handler calls hooks: it writes to a pipe and frees a semaphore. */
+static void on_signal(int number) {
+    (void)number;
+    handlers++;
+    CHECK(write(out[1], "h", 1) == 1 && !sem_post(&handled));
+}
+
+static void handle(int flags) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
+    CHECK(!sigaction(SIGUSR1, &action, NULL));
+}
+
+static int quiet[2]; /* nothing is written there */
+
+static void *interrupted_poll(void *unused) {
+    struct pollfd one = {.fd = quiet[0], .events = POLLIN};
+    CHECK(poll(&one, 1, -1) == -1 && errno == EINTR);
+    return unused;
+}
+
+static void *interrupted_select(void *unused) {
+    fd_set set;
+    FD_ZERO(&set);
+    FD_SET(quiet[0], &set);
+    CHECK(select(quiet[0] + 1, &set, NULL, NULL, NULL) == -1 && errno == EINTR);
+    return unused;
+}
+
+static void *interrupted_epoll(void *unused) {
+    int instance = epoll_create1(0);
+    struct epoll_event event = {.events = EPOLLIN};
+    CHECK(!epoll_ctl(instance, EPOLL_CTL_ADD, quiet[0], &event));
+    CHECK(epoll_wait(instance, &event, 1, -1) == -1 && errno == EINTR && !close(instance));
+    return unused;
+}
+
+static void *interrupted_sleep(void *unused) {
+    struct timespec t = {50, 0}, left = {0, 0};
+    CHECK(nanosleep(&t, &left) == -1 && errno == EINTR && left.tv_sec == 49);
+    return unused;
+}
+
+static void *interrupted_clock(void *unused) {
+    struct timespec t = {50, 0}, left = {0, 0};
+    CHECK(clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &left) == EINTR && left.tv_sec == 49);
+    return unused;
+}
+
+static void *interrupted_seconds(void *unused) {
+    CHECK(sleep(50) == 49);
+    return unused;
+}
+
+static void *interrupted_read(void *unused) {
+    char byte;
+    CHECK(read(quiet[0], &byte, 1) == -1 && errno == EINTR);
+    return unused;
+}
+
+static void *interrupted_semaphore(void *unused) {
+    sem_t never;
+    CHECK(!sem_init(&never, 0, 0) && sem_wait(&never) == -1 && errno == EINTR);
+    return unused;
+}
+
+static void *restarted_read(void *unused) {
+    char byte;
+    CHECK(read(out[0], &byte, 1) == 1 && byte == 'h' && !sem_wait(&handled));
+    return unused;
+}
+
+static void *restarted_semaphore(void *unused) {
+    char byte;
+    CHECK(!sem_wait(&handled) && read(out[0], &byte, 1) == 1);
+    return unused;
+}
+
+static void *blocks_it(void *unused) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    CHECK(!pthread_sigmask(SIG_BLOCK, &set, NULL) && !usleep(100000) && !handlers);
+    CHECK(!pthread_sigmask(SIG_UNBLOCK, &set, NULL) && handlers == 1);
+    return unused;
+}
+
+/* Runs a waiting thread and sends it a signal. */
+static void signal_to(void *(*waiting)(void *)) {
+    handlers = 0;
+    pthread_t thread = begin(waiting, NULL);
+    usleep(30000);
+    CHECK(!pthread_kill(thread, SIGUSR1));
+    CHECK(!result_of(thread) && handlers == 1);
+}
+
+static void kills(void) {
+    void *(*const interrupted[])(void *) = {
+        interrupted_poll, interrupted_select, interrupted_epoll, interrupted_sleep,
+        interrupted_clock, interrupted_seconds, interrupted_read, interrupted_semaphore, blocks_it,
+    };
+    CHECK(!pipe(out) && !pipe(quiet) && !sem_init(&handled, 0, 0));
+    for (size_t i = 0; i < sizeof interrupted / sizeof *interrupted; i++) {
+        char byte;
+        handle(i < 6 ? SA_RESTART : 0); /* the first six never start again */
+        signal_to(interrupted[i]);
+        CHECK(read(out[0], &byte, 1) == 1 && !sem_trywait(&handled));
+    }
+    handle(SA_RESTART);
+    signal_to(restarted_read);
+    signal_to(restarted_semaphore);
+    handlers = 0;
+    CHECK(!pthread_kill(pthread_self(), SIGUSR1) && handlers == 1);
+    CHECK(!pthread_kill(pthread_self(), 0) && pthread_kill(pthread_self(), 65) == EINVAL);
+}
+
 static const struct probe probes[] = {
     {"mutexes", mutexes}, {"robust", robust}, {"rwlocks", rwlocks}, {"semaphores", semaphores},
     {"conditions", conditions}, {"threads", threads}, {"exited", exited},
     {"cancellation", cancellation}, {"onces", onces}, {"barriers", barriers}, {"times", times},
-    {"chances", chances},
+    {"chances", chances}, {"kills", kills},
 };
 
 int main(int count, char **arguments) {
