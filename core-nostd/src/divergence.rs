@@ -85,6 +85,7 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
 
     /// Adds a server's mark. A slot that is new takes the place of the oldest one; of a slot and a
     /// server, the first mark counts until [`Comparison::forget`].
+    // specs: D1
     pub fn add(&mut self, node: NodeId, mark: Mark) {
         self.round(mark.slot).marks[node.index()].get_or_insert(mark);
     }
@@ -108,6 +109,7 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
 
     /// Returns what the marks of a slot say. `servers` are all of the group's, `reachable` those of
     /// them whose marks can still come.
+    // specs: D2, D3
     pub fn verdict(&self, slot: Slot, servers: NodeSet, reachable: NodeSet) -> Verdict {
         let Some(round) = self.find(slot) else { return Verdict::Open };
         let known = || servers.iter().filter_map(|node| Some((node, round.marks[node.index()]?)));

@@ -200,6 +200,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// This server differs from the majority's.
+    // specs: D5
     fn on_wrong(&mut self, slot: Slot, difference: Difference) {
         let behind = self.agreed_below(slot);
         let what = describe(difference);
@@ -279,6 +280,7 @@ impl<H: Host> Driver<H> {
 
     /// Ends this server: it is built again by replay. Its clients are reset first, so that nothing
     /// more of it reaches them.
+    // specs: D4
     fn rebuild_server(&mut self, why: String) {
         self.find(FindingKind::Diverged, Finding { text: why.clone(), is_fault: true });
         self.begin_generation();
@@ -362,6 +364,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// The group has agreed to halt.
+    // specs: D6
     pub(super) fn on_halt(&mut self, slot: Slot) {
         if self.divergence.halted.is_some() {
             return;
