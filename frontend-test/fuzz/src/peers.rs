@@ -18,15 +18,6 @@ use crane_linux::decoders::{
 use crate::forge::{Piece, input, pieces};
 use crate::wire;
 
-const KINDS: [FrameKind; 6] = [
-    FrameKind::Hello,
-    FrameKind::Paxos,
-    FrameKind::Ops,
-    FrameKind::Server,
-    FrameKind::Query,
-    FrameKind::Answer,
-];
-
 /// A stream gives the same frames and the same error, however it is cut.
 pub(crate) fn frames(bytes: &[u8]) {
     let Some((cut, stream)) = bytes.split_first() else { return };
@@ -73,7 +64,11 @@ fn forged_stream(bytes: &[u8]) -> Vec<u8> {
     let mut stream = Vec::new();
     for piece in pieces(bytes) {
         let start = stream.len();
-        frame::encode(KINDS[usize::from(piece.how) % KINDS.len()], &[piece.bytes], &mut stream);
+        frame::encode(
+            FrameKind::ALL[usize::from(piece.how) % FrameKind::ALL.len()],
+            &[piece.bytes],
+            &mut stream,
+        );
         if piece.how >= 0xf0 {
             let place = start + usize::from(piece.how) % (stream.len() - start);
             stream[place] ^= piece.how;
@@ -84,7 +79,9 @@ fn forged_stream(bytes: &[u8]) -> Vec<u8> {
 
 pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
     let mut stream = vec![2];
-    for (kind, body) in KINDS.into_iter().zip([&b"body"[..], b"", b"ops", b"x", b"\0\0", b"{}"]) {
+    for (kind, body) in
+        FrameKind::ALL.into_iter().zip([&b"body"[..], b"", b"ops", b"x", b"\0\0", b"{}"])
+    {
         frame::encode(kind, &[body], &mut stream);
     }
     let forged = [(0, &b"hello"[..]), (1, b"message"), (0xf3, b"spoilt"), (2, b"")];

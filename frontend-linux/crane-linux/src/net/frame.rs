@@ -32,6 +32,20 @@ pub enum FrameKind {
     Calls = 8,
 }
 
+impl FrameKind {
+    /// All kinds.
+    pub const ALL: [Self; 8] = [
+        Self::Hello,
+        Self::Paxos,
+        Self::Ops,
+        Self::Server,
+        Self::Query,
+        Self::Answer,
+        Self::Mark,
+        Self::Calls,
+    ];
+}
+
 /// The reason why bytes are not a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameError {
@@ -116,17 +130,8 @@ impl Decoder {
         if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
             return Err(FrameError::Checksum);
         }
-        let kind = match body[0] {
-            1 => FrameKind::Hello,
-            2 => FrameKind::Paxos,
-            3 => FrameKind::Ops,
-            4 => FrameKind::Server,
-            5 => FrameKind::Query,
-            6 => FrameKind::Answer,
-            7 => FrameKind::Mark,
-            8 => FrameKind::Calls,
-            other => return Err(FrameError::FrameKind(other)),
-        };
+        let kind = FrameKind::ALL.into_iter().find(|kind| *kind as u8 == body[0]);
+        let kind = kind.ok_or(FrameError::FrameKind(body[0]))?;
         self.read += HEADER_BYTES + length as usize;
         Ok(Some((kind, &body[1..])))
     }
@@ -154,6 +159,29 @@ mod tests {
                 found,
                 [(FrameKind::Paxos, b"message".to_vec()), (FrameKind::Ops, Vec::new())]
             );
+        }
+    }
+
+    #[test]
+    fn a_frame_of_each_kind_is_read_as_it_was_written() {
+        // The compiler asks for a new kind here, and its number is not in the list before it is.
+        let number = |kind| match kind {
+            FrameKind::Hello => 1,
+            FrameKind::Paxos => 2,
+            FrameKind::Ops => 3,
+            FrameKind::Server => 4,
+            FrameKind::Query => 5,
+            FrameKind::Answer => 6,
+            FrameKind::Mark => 7,
+            FrameKind::Calls => 8,
+        };
+        for (place, kind) in (1..).zip(FrameKind::ALL) {
+            assert_eq!((number(kind), kind as u8), (place, place));
+            let mut stream = Vec::new();
+            encode(kind, &[b"body"], &mut stream);
+            let mut decoder = Decoder::default();
+            decoder.feed(&stream);
+            assert_eq!(decoder.take(), Ok(Some((kind, &b"body"[..]))));
         }
     }
 
