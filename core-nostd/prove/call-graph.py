@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Who calls whom in a static program, and that nobody calls itself: call-graph.py PROGRAM
+"""Checks the calls in a static program: no function calls itself: call-graph.py PROGRAM
 
 Looked at is all that can be reached from the program's first instruction: what only a table names
 (the texts of a `Debug`, which nobody here asks for) is not, because no call goes through a table.
@@ -28,7 +28,7 @@ NUMBER = re.compile(r"^0x[0-9a-f]+$")
 
 
 class Memory:
-    """What the program's file holds at an address."""
+    """The contents of the program's file at an address."""
 
     def __init__(self, path):
         self.bytes = open(path, "rb").read()

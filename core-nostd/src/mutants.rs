@@ -9,7 +9,7 @@ compile_error!("the broken variants are for tests: they want debug assertions");
 
 macro_rules! mutants {
     ($($(#[doc = $what:literal])+ $name:ident,)+) => {
-        /// What is broken.
+        /// The broken rule, in words.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[cfg_attr(not(crane_mutants), allow(dead_code))]
         pub enum Mutant {

@@ -1,4 +1,4 @@
-//! What a program needs that has no libc: a first instruction, two system calls, and the functions
+//! The needs of a program without libc: a first instruction, two system calls, and the functions
 //! that the compiler calls for large values. x86-64 Linux.
 
 use core::arch::{asm, global_asm};

@@ -70,7 +70,7 @@ impl core::error::Error for RingError {}
 /// One record, as the reader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingRecord<'a> {
-    /// What it means, by the agreement of the two sides.
+    /// Its meaning, by the agreement of the two sides.
     pub kind: u32,
     /// Its numbers; their meaning depends on the kind.
     pub numbers: [u64; 3],

@@ -18,7 +18,7 @@ use super::{Driver, FetchFor, Host};
 /// Messages and ranges of entries that wait for entries to be read again.
 const OWED_MAX: usize = 64;
 
-/// What is committed is written as a hint after so many slots, and when the replica stops.
+/// The commit index is written as a hint after this many slots, and when the replica stops.
 const HINT_EVERY: u64 = 64;
 
 /// Payloads that were handed in together with the input that a step answers, slot by slot.
@@ -99,7 +99,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn owe(&mut self, owed: Owed) {
-        // Whatever is dropped here is asked for again, as after a message that was lost.
+        // Everything that is dropped here is asked for again, as after a message that was lost.
         if self.owed.len() < OWED_MAX {
             self.owed.push_back(owed);
         }
@@ -257,7 +257,7 @@ impl<H: Host> Driver<H> {
         self.paxos(input, InputPayloads { first, payloads });
     }
 
-    /// Who votes for whom: what this candidate is told. (What this replica promises, it writes
+    /// Records the votes that this candidate gets. (What this replica promises, it writes
     /// down.)
     fn note_vote(&mut self, from: NodeId, message: &Message) {
         let by = from.number();

@@ -1,4 +1,4 @@
-//! What the driver needs of the host that it runs on, and what the host brings: plain values and
+//! The driver's needs of the host that it runs on, and what the host brings: plain values and
 //! one trait.
 //!
 //! The driver itself does no I/O, reads no clock and never blocks. The process runs it over real
@@ -72,7 +72,7 @@ pub(crate) enum DriverInput {
     Failed(String),
 }
 
-/// What a client has done.
+/// An action of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ClientInput {
     /// It has connected.
@@ -94,7 +94,7 @@ pub(crate) enum ClientInput {
     Over,
 }
 
-/// What has become of a run of the server's program.
+/// A change in a run of the server's program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ServerChange {
     /// Its script can be fed.
@@ -126,10 +126,10 @@ pub(crate) struct ProgramEnd {
     pub refused: bool,
 }
 
-/// What is seen of the running server, from outside.
+/// The running server, as it is seen from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ServerView {
-    /// What its threads do.
+    /// The state of its threads.
     pub state: ServerState,
     /// The last slot that it has admitted.
     pub admitted: u64,
@@ -147,14 +147,14 @@ pub(crate) struct ServerView {
     pub uncovered_calls: u64,
 }
 
-/// What the thread of the server that has the turn was seen doing.
+/// The thread of the server that has the turn, and what it was seen doing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Inspection {
     /// Its number in the cell; 0: the first thread.
     pub thread: u32,
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// Its activity.
     pub activity: Activity,
     /// Where in the program: a symbol and its file.
     pub place: Option<String>,
@@ -169,7 +169,7 @@ pub(crate) struct Unannounced {
     pub owner: Option<String>,
 }
 
-/// What a thread does.
+/// The activity of a thread.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Activity {
     /// It uses the processor.
@@ -178,7 +178,7 @@ pub(crate) enum Activity {
     InCall(String),
 }
 
-/// What `status` shows of the host and the server's process.
+/// Facts that `status` shows of the host and the server's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HostFacts {
     /// The daemon's process number.
@@ -217,8 +217,8 @@ pub(crate) enum ClientCommand<'a> {
     Consumed(u64),
 }
 
-/// What the driver has done by its host: effects, none of which blocks. Where one takes time, its
-/// outcome comes as a [`DriverInput`].
+/// The driver's acts, carried out by its host: effects, none of which blocks. Where one takes time,
+/// its outcome comes as a [`DriverInput`].
 pub(crate) trait Host {
     /// Sends a message with the entries of its range to a replica, if it is linked.
     fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]);

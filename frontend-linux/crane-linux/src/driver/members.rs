@@ -1,4 +1,4 @@
-//! Who belongs to the group: what the log says of it, orders of operators, and the preferred
+//! The members of the group: what the log says of them, orders of operators, and the preferred
 //! primary.
 //!
 //! A new member gets a number in two entries: a `Member` op, which says where it is reached, and a
@@ -322,7 +322,7 @@ impl<H: Host> Driver<H> {
         self.is_linked(node) && in_step && has_log
     }
 
-    /// Somebody else should be primary: this replica's server cannot be.
+    /// Hands the primary's role over: this replica's server cannot serve.
     pub(super) fn resign(&mut self) {
         self.node.set_in_step(false);
         if !self.is_primary() {
@@ -339,7 +339,7 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// What a member is to the group.
+/// Returns what a member is to the group.
 fn kind(members: &Members, node: NodeId) -> &'static str {
     match () {
         () if members.witnesses.contains(node) => "witness",

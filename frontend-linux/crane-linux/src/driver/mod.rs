@@ -71,7 +71,7 @@ pub(crate) const WINDOW: usize = 256;
 /// How soon to look again where nobody wakes the driver.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// What a replica is started with.
+/// The settings that a replica is started with.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Its number.
@@ -82,9 +82,9 @@ pub(crate) struct Settings {
     pub founders: Roster,
     /// The command line.
     pub args: ReplicaArgs,
-    /// What the server starts from.
+    /// The files and words that the server starts from.
     pub base: Base,
-    /// What the server's program is called in messages; a witness has none.
+    /// The name of the server's program in messages; a witness has none.
     pub program: Option<String>,
     /// The data directory, for messages.
     pub data: PathBuf,
@@ -92,7 +92,7 @@ pub(crate) struct Settings {
     pub random: [u8; 48],
 }
 
-/// What the driver starts from.
+/// The state that the driver starts from.
 pub(crate) struct Restored {
     /// Paxos, restored.
     pub node: Box<Node<WINDOW>>,
@@ -100,11 +100,11 @@ pub(crate) struct Restored {
     pub log: Log,
     /// The highest timestamp in it.
     pub last_timestamp: u64,
-    /// What the data directory says; its generation is this run's.
+    /// The meta of the data directory; its generation is this run's.
     pub meta: Meta,
-    /// What links say of this replica.
+    /// The hello of this replica's links.
     pub hello: Hello,
-    /// What the operator should know of how it started, if anything; `status` shows it.
+    /// A note for the operator on how it started, if there is one; `status` shows it.
     pub note: Option<String>,
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Restored {
 pub(crate) struct Stop {
     /// The exit status.
     pub status: i32,
-    /// What the operator should know.
+    /// The reason, for the operator.
     pub why: String,
 }
 
@@ -130,7 +130,7 @@ pub(crate) struct Driver<H> {
     log: Log,
     /// The parts that wait for entries which are being read again.
     fetching: Vec<FetchFor>,
-    /// What could not be sent to other replicas because it has to be read again first.
+    /// Messages and ranges that have to be read again before they can be sent.
     owed: VecDeque<Owed>,
     /// The highest slot that is committed.
     committed: Slot,
@@ -138,7 +138,7 @@ pub(crate) struct Driver<H> {
     hinted: Slot,
     /// The replicas that a link leads to.
     linked: NodeSet,
-    /// What links say of this replica. Its roster is the members as they are known here.
+    /// The hello of this replica's links. Its roster is the members as they are known here.
     hello: Hello,
     meta: Meta,
     /// The generation that begins once it is kept. No client does anything before.

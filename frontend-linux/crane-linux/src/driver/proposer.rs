@@ -1,4 +1,4 @@
-//! What the primary proposes: its clients' ops and other replicas', bubbles, deadlines of the
+//! The primary's proposals: its clients' ops and other replicas', bubbles, deadlines of the
 //! server, and the end of connections that entered by a replica which is gone.
 
 use crane_core::bubble::{Ask, Sight};
@@ -77,7 +77,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn propose_genesis(&mut self) -> bool {
-        // Whoever has no base cannot say what it is. A witness hands its role over.
+        // A replica without a base cannot say what it is. A witness hands its role over.
         if self.is_witness() {
             return false;
         }
@@ -151,7 +151,8 @@ impl<H: Host> Driver<H> {
         self.propose_payload(payload)
     }
 
-    /// What the primary sees of its own server: its state, and whether something is on its way.
+    /// Returns what the primary sees of its own server: its state, and whether something is on its
+    /// way.
     fn sight(&self) -> Option<(ServerState, bool)> {
         let view = *self.server.view()?;
         let outstanding = self.undecided() > 0 || Slot(view.admitted) < self.committed;

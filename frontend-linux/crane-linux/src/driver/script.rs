@@ -1,4 +1,4 @@
-//! What a committed entry means to this replica, and its way into the server's script.
+//! The meaning of a committed entry to this replica, and its way into the server's script.
 
 use crane_core::id::Slot;
 use crane_core::paxos::Content;
@@ -187,7 +187,7 @@ impl<H: Host> Driver<H> {
         let kind = if slot == genesis { script::GENESIS } else { script::ENTRY };
         match self.host.feed(kind, slot, payload.as_deref().unwrap_or_default()) {
             Ok(()) => return true,
-            // Nobody tells when the server has made room.
+            // The server does not say when it has made room.
             Err(RingError::Full) => self.look_again_at(self.now() + LOOK_AGAIN),
             Err(error) => {
                 self.fail(format!("slot {slot} cannot be given to the server: {error}"));

@@ -52,7 +52,7 @@ impl<H: Host> Driver<H> {
         self.record_silently(event);
     }
 
-    /// What it waits for, with a number that changes when that goes on.
+    /// Returns what it waits for, with a number that changes when that goes on.
     fn waits_for(&self) -> Option<Wait> {
         let wait = |cause, mark| Some(Wait { cause, mark });
         let first_undecided = self.node.committed().next();

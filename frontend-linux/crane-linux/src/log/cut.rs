@@ -18,7 +18,7 @@ impl Log {
     /// there is one, which comes with the genesis entry before it.
     ///
     /// # Errors
-    /// What the system refused. Half of it may be there: the voting status of a log without a front
+    /// The system's error. Half of it may be there: the voting status of a log without a front
     /// is not.
     pub fn begin(
         directory: &Path,
@@ -99,7 +99,8 @@ impl Log {
 }
 
 impl Opened {
-    /// What the log comes to up to this slot, which is in it; `members` are those of the beginning.
+    /// Returns what the log comes to up to this slot, which is in it; `members` are those of the
+    /// beginning.
     ///
     /// # Panics
     /// When the slot is not in the log.

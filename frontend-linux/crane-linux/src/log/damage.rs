@@ -1,9 +1,10 @@
-//! What becomes of a log that is damaged: it is set aside, and this replica starts anew as one that
+//! The fate of a log that is damaged: it is set aside, and this replica starts anew as one that
 //! has lost its storage.
 //!
-//! What is lost may have been a promise. So the fresh log begins with the voting status of one that
-//! rejoins, under a new life: it votes when the group's log has named that life, and not before. (A
-//! blank one would not do: if all members had damaged logs, they would found another group.)
+//! A lost record may have been a promise. So the fresh log begins with the voting status of one
+//! that rejoins, under a new life: it votes when the group's log has named that life, and not
+//! before. (A blank one would not do: if all members had damaged logs, they would found another
+//! group.)
 //!
 //! A crash in between leaves no log, or one without a record, beside a damaged one: that is told
 //! from a new data directory by the damaged one.
@@ -18,7 +19,7 @@ use super::{Log, LogError, Opened, segment_path};
 
 const ASIDE: &str = "log.damaged-";
 
-/// What is known of the group from outside of the log.
+/// Facts about the group from outside of the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupFacts {
     /// It exists: there were records.
@@ -31,7 +32,7 @@ pub(crate) struct GroupFacts {
 /// from: then this replica starts anew under this life, and the text says so.
 ///
 /// # Errors
-/// What is wrong, and the remedy; the log is as it was then.
+/// The fault and its remedy; the log is as it was then.
 pub(crate) fn open(
     data: &Path,
     group: GroupFacts,
@@ -94,7 +95,7 @@ fn start_anew(data: &Path, epoch: StorageEpoch) -> Result<Option<PathBuf>, Strin
 /// before, or takes the number of one that was.
 ///
 /// # Errors
-/// What the system refused.
+/// The system's error.
 // specs: R9
 pub(crate) fn begin_rejoining(log: &Path, epoch: StorageEpoch) -> Result<(), String> {
     let stored = DurableState { voting: VotingStatus::Rejoining { epoch }, ..DurableState::BLANK };

@@ -1,4 +1,4 @@
-//! What the log asks of the system's files, in few words, so that tests can put a failing disk
+//! The log's demands on the system's files, in few words, so that tests can put a failing disk
 //! there.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What stands in the way of reading the log.
+//! Errors of reading the log.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,7 @@ impl LogError {
         matches!(self, Self::Damaged(..) | Self::Missing(_))
     }
 
-    /// What is wrong, without the remedy.
+    /// Returns the fault without the remedy.
     pub fn what(&self) -> String {
         match self {
             Self::Io(path, error) => format!("{}: {error}", path.display()),

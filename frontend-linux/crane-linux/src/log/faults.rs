@@ -71,7 +71,7 @@ impl BadDisk {
         self.0.lock().unwrap().acts.clone()
     }
 
-    /// What a host finds on the disk that comes up again.
+    /// Writes down what a host finds on the disk when it comes up again.
     fn survivors(&self, chance: &mut Chance, directory: &Path) {
         let _ = std::fs::remove_dir_all(directory);
         std::fs::create_dir_all(directory).unwrap();
@@ -181,7 +181,7 @@ fn payload(length: usize) -> Payload {
     Payload::from(vec![0x5a; length])
 }
 
-/// What a replica does: batches of entries, each written, some synced together. Gives how many
+/// Does what a replica does: batches of entries, each written, some synced together. Gives how many
 /// entries were appended and how many of them were acknowledged, and why it ended early.
 fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64, Option<String>) {
     let mut log = Log::open(directory).unwrap().log;

@@ -21,7 +21,7 @@ const NAME: &str = "front";
 const MAGIC: &[u8; 8] = b"CRANEFRN";
 const HEADER_BYTES: usize = 20;
 
-/// What stands in the file.
+/// The contents of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Front {
     /// The log before this place is not needed any more: a segment …
@@ -31,7 +31,7 @@ pub struct Front {
     /// Whether the entry that the snapshot ends with stands at that place. (It does in a log that
     /// was cut, and does not in one that began with a state transfer.)
     pub entry_kept: bool,
-    /// What the log up to its slot comes to.
+    /// The sum of the log up to its slot.
     pub snapshot: SnapshotMeta,
     /// As in [`DurableState`], at some time from that place on.
     pub promised: Ballot,
@@ -46,7 +46,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// What paxos starts from, before any record.
+    /// Returns what paxos starts from, before any record.
     pub fn stored(&self) -> DurableState {
         DurableState {
             promised: self.promised,
@@ -110,7 +110,7 @@ impl Front {
     /// Writes the file; it is durable afterwards.
     ///
     /// # Errors
-    /// What the system refused: then the old one is there still.
+    /// The system's error: then the old one is there still.
     pub fn write(&self, directory: &Path) -> Result<(), LogError> {
         let body = postcard::to_allocvec(self).expect("plain data");
         let mut bytes = MAGIC.to_vec();

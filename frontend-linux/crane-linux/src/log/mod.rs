@@ -62,7 +62,7 @@ const FETCH_BYTES: u32 = 1 << 20;
 /// A payload, shared by the log, the links, the script, and the thread that reads the log again.
 pub(crate) type Payload = Arc<[u8]>;
 
-/// What paxos knows of a payload.
+/// Describes a payload as paxos knows it.
 pub fn describe(payload: &[u8]) -> paxos::Descriptor {
     paxos::Descriptor { length: payload.len() as u32, digest: xxhash_rust::xxh3::xxh3_64(payload) }
 }
@@ -99,11 +99,11 @@ pub struct WriteChunk {
     pub segment: u32,
     /// Where in it.
     pub offset: u64,
-    /// What.
+    /// The bytes.
     pub bytes: Vec<u8>,
 }
 
-/// What is to be written and synced together.
+/// Bytes that are written and synced together.
 #[derive(Debug)]
 pub struct Batch {
     /// In their order.
@@ -115,7 +115,7 @@ pub struct Batch {
 /// The log. Appended records are collected until [`Log::take_batch`].
 #[derive(Debug)]
 pub struct Log {
-    /// What the records come to so far.
+    /// The sum of the records so far.
     stored: paxos::DurableState,
     /// From the slot after the front's on.
     index: Vec<RecordPosition>,
@@ -148,7 +148,7 @@ pub fn segment_path(directory: &Path, number: u32) -> PathBuf {
 }
 
 impl Log {
-    /// What is durable is not synced: records make no claim about the disk.
+    /// Lets durable records not be synced: they make no claim about the disk.
     pub fn without_syncs(&mut self) {
         self.syncs = false;
     }
@@ -180,7 +180,7 @@ impl Log {
         self.put(&StoredRecord::Committed(slot), &[]);
     }
 
-    /// What has been appended since the last time, if anything.
+    /// Takes what has been appended since the last time, if anything.
     pub fn take_batch(&mut self) -> Option<Batch> {
         let chunks = std::mem::take(&mut self.chunks);
         let known = self.unsynced.back().map_or(self.durable, |(number, _)| *number);

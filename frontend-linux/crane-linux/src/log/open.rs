@@ -10,12 +10,12 @@ use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 use super::record::{self, Bad, Found, StoredRecord};
 use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
 
-/// What [`Log::open`] found.
+/// The findings of [`Log::open`].
 #[derive(Debug)]
 pub struct Opened {
     /// The log, ready to be appended to.
     pub log: Log,
-    /// What paxos starts from.
+    /// The state that paxos starts from.
     pub stored: paxos::DurableState,
     /// The entries, from slot 1 or from the one after the snapshot.
     pub entries: Vec<paxos::Entry>,

@@ -40,7 +40,7 @@ pub(crate) fn read_log(
     let (first, start) =
         front.map_or((1, SEGMENT_HEADER_BYTES), |front| (front.segment, front.offset as usize));
     let mut numbers = segment_numbers(directory)?;
-    // What is before the front was not deleted to the end.
+    // Segments before the front were not deleted to the end.
     numbers.retain(|number| *number >= first);
     let end = |segment, offset| End { segment, offset, torn_bytes: 0, headless: Vec::new() };
     let begun = front.is_some_and(|front| front.entry_kept);
@@ -119,7 +119,7 @@ fn check_spare(
     }
 }
 
-/// What one file holds.
+/// The contents of one file.
 struct Segment {
     records: usize,
     closed: bool,
@@ -191,7 +191,7 @@ fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
 /// Deletes the segments below `first`, the oldest first.
 ///
 /// # Errors
-/// What the system refused.
+/// The system's error.
 pub(crate) fn delete_before(directory: &Path, first: u32) -> Result<usize, LogError> {
     let mut deleted = 0;
     for number in segment_numbers(directory)?.into_iter().filter(|number| *number < first) {

@@ -1,4 +1,4 @@
-//! What stands in a segment of the log, as bytes.
+//! The bytes of a segment of the log.
 //!
 //! ```text
 //! segment:  "CRANELOG"  version u32  number u32  crc u32   then records, then zeros
@@ -31,10 +31,10 @@ pub const BODY_BYTES_MAX: usize = crane_core::limits::ENTRY_BYTES_MAX + 1024;
 const MAGIC: &[u8; 8] = b"CRANELOG";
 const SECTOR_BYTES: usize = 512;
 
-/// What a record says, beside its payload.
+/// The statement of a record, beside its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StoredRecord {
-    /// What paxos wants to be durable.
+    /// A record that paxos wants to be durable.
     Paxos(Record),
     /// Every slot up to here has been committed. A hint: it may be lost.
     Committed(Slot),
@@ -51,7 +51,7 @@ pub struct Found<'a> {
     pub end: usize,
     /// Up to here the segment was on the disk when this was written, as far as was known.
     pub synced: u32,
-    /// What it says.
+    /// Its statement.
     pub stored: StoredRecord,
     /// The payload; empty if it has none.
     pub payload: &'a [u8],

@@ -32,7 +32,7 @@ pub(crate) struct Segments<D: Disk> {
 struct Open<F> {
     number: u32,
     file: F,
-    /// What was written ends here.
+    /// The end of what was written.
     end: u64,
     /// The file's length, if that is longer.
     room: u64,

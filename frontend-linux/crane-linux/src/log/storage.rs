@@ -1,7 +1,7 @@
 //! The thread that writes the log and waits for the disk, so that nothing else has to.
 //!
-//! What has piled up while one sync ran is written and synced together (group commit). A sync that
-//! fails is never tried again: after it nobody knows what the disk holds (Rebello et al., "Can
+//! All that has piled up while one sync ran is written and synced together (group commit). A sync
+//! that fails is never tried again: after it nobody knows what the disk holds (Rebello et al., "Can
 //! Applications Recover from fsync Failures?", ATC 2020).
 
 use std::path::Path;
@@ -74,7 +74,7 @@ impl Storage {
     /// Writes a batch. Says whether it counts as durable already.
     ///
     /// # Errors
-    /// What the system refused; fatal: nothing is written after it.
+    /// The system's error, which is fatal: nothing is written after it.
     pub(crate) fn write(&mut self, batch: Batch) -> Result<Option<WriteNumber>, String> {
         match self {
             Self::Synced(sender, _) => {

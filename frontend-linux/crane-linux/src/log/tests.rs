@@ -80,7 +80,7 @@ fn long_log(scratch: &Scratch) -> Log {
 /// Entries of [`long_log`].
 const LONG: u64 = 600;
 
-/// What was written in a segment ends here.
+/// Returns the end of what was written in a segment.
 fn used(path: &Path) -> u64 {
     let bytes = std::fs::read(path).unwrap();
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
@@ -351,7 +351,7 @@ fn a_log_that_was_never_written_may_be_torn_to_nothing() {
     }
 }
 
-/// What a log comes to, for comparison.
+/// Returns the sum of a log, for comparison.
 fn whole(opened: &Opened) -> (paxos::DurableState, Vec<Entry>, Option<Slot>) {
     (opened.stored, opened.entries.clone(), opened.log.genesis())
 }

@@ -1,4 +1,4 @@
-//! What all locks have in common: the real lock is tried and never waited for; who does not get it
+//! The common part of all locks: the real lock is tried and never waited for; who does not get it
 //! waits in the queue of its address. So everything that POSIX says about a lock's own state
 //! (recursive, error-checking, robust, owner) stays libc's business.
 

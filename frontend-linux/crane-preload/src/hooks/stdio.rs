@@ -15,7 +15,7 @@ use crate::descriptors::lookup;
 use crate::errno;
 use crate::turn::takes_part;
 
-/// What fopencookie wants to know; callbacks that are missing behave as for an endless sink or an
+/// The callbacks of fopencookie; those that are missing behave as for an endless sink or an
 /// empty source.
 #[repr(C)]
 struct Callbacks {

@@ -95,7 +95,7 @@ static void threads(void) {
     printf("%s %ld\n", order, racy);
 }
 
-/* What POSIX says about locks must still hold. */
+/* POSIX's rules about locks must still hold. */
 static void locks(void) {
     pthread_mutexattr_t attributes;
     pthread_mutex_t m;

@@ -1,9 +1,9 @@
-//! What other replicas are owed.
+//! Messages and entries that other replicas are owed.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::Message;
 
-/// What another replica gets once entries have been read again.
+/// A debt to another replica, paid once entries have been read again.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) enum Owed {
     /// A message with the entries of its range.

@@ -6,11 +6,11 @@ use crane_core::time::Instant;
 
 use crate::options::Priority;
 
-/// What is known of the others' priorities.
+/// The others' priorities, as far as they are known.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct Preference {
     pub(in crate::driver) priorities: [Priority; NODES_MAX],
-    /// Who is fit to be preferred, and since when.
+    /// The replica that is fit to be preferred, and since when.
     pub(in crate::driver) fit: Option<(NodeId, Instant)>,
 }
 

@@ -1,4 +1,4 @@
-//! What waits to be proposed, and what the primary remembers of other replicas.
+//! The ops that wait to be proposed, and what the primary remembers of other replicas.
 
 use std::collections::VecDeque;
 
@@ -68,7 +68,7 @@ impl Proposer {
         self.down_since[node.index()] = Some(now);
     }
 
-    /// What waits was handed to a primary that this replica is not any more, or not yet. Whoever
+    /// The waiting ops went to a primary that this replica is not any more, or not yet. The one who
     /// handed it over does so again. Who is not linked gets its time from now on.
     pub(in crate::driver) fn role_changed(&mut self, now: Instant) {
         self.pending.clear();

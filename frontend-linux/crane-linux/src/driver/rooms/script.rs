@@ -9,7 +9,7 @@ use crane_core::wire::Genesis;
 pub(in crate::driver) struct Script {
     /// The last slot whose meaning is known here.
     pub(in crate::driver) observed: Slot,
-    /// What the group is, once that is committed, and where it says so.
+    /// The group's genesis, once that is committed, and where it says so.
     pub(in crate::driver) genesis: Option<(Slot, Genesis)>,
     /// Of each entry replica, the highest generation with a connection.
     pub(in crate::driver) connected: [Option<Generation>; NODES_MAX],

@@ -33,7 +33,7 @@ pub(in crate::driver) struct Server {
 pub(in crate::driver) struct ServerRun {
     /// The last slot that it was given.
     pub(in crate::driver) fed: Slot,
-    /// What was seen of it last.
+    /// The last view of it.
     pub(in crate::driver) view: Option<ServerView>,
 }
 
