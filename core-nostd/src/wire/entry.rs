@@ -29,6 +29,56 @@ impl<'a> EntryPayload<'a> {
     /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], for any bytes that are no entry;
     /// never a panic.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let mut reader = EntryReader::new(bytes)?;
+        let EntryReader { timestamp, grant, ops } = reader;
+        while reader.next_op()?.is_some() {}
+        Ok(Self { timestamp, grant, ops })
+    }
+
+    /// Returns the ops in their order.
+    pub fn ops(&self) -> Ops<'a> {
+        self.ops
+    }
+
+    /// Returns whether the entry has a grant only.
+    pub fn is_bubble(&self) -> bool {
+        self.ops.left == 0
+    }
+}
+
+/// An entry that is read once, op by op: for a reader that stops for good at an op that cannot be
+/// read, and so need not know beforehand that all can.
+///
+/// ```
+/// use crane_core::wire::{EntryReader, EntryWriter, Op};
+///
+/// let mut space = [0; 64];
+/// let mut writer = EntryWriter::new(&mut space)?;
+/// writer.push(&Op::Time)?;
+/// let bytes = writer.finish(1_000, 50);
+///
+/// let mut reader = EntryReader::new(bytes)?;
+/// assert_eq!(reader.timestamp, 1_000);
+/// assert_eq!(reader.next_op()?, Some(Op::Time));
+/// assert_eq!(reader.next_op()?, None);
+/// # Ok::<(), crane_core::wire::WireError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct EntryReader<'a> {
+    /// The primary's clock, in nanoseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// Clock steps that may be used before what follows in the script.
+    pub grant: u32,
+    /// The ops that are left, not checked yet.
+    ops: Ops<'a>,
+}
+
+impl<'a> EntryReader<'a> {
+    /// Reads an entry's header.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], for bytes that begin no entry.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, WireError> {
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(WireError::OutOfBounds);
         }
@@ -40,13 +90,6 @@ impl<'a> EntryPayload<'a> {
         if count > ENTRY_OPS_MAX {
             return Err(WireError::OutOfBounds);
         }
-        let mut left = rest;
-        for _ in 0..count {
-            (_, left) = Op::decode(left)?;
-        }
-        if !left.is_empty() {
-            return Err(WireError::Malformed);
-        }
         Ok(Self {
             timestamp: u64::from_le_bytes(*timestamp),
             grant: u32::from_le_bytes(*grant),
@@ -54,14 +97,17 @@ impl<'a> EntryPayload<'a> {
         })
     }
 
-    /// Returns the ops in their order.
-    pub fn ops(&self) -> Ops<'a> {
-        self.ops
-    }
-
-    /// Returns whether the entry has a grant only.
-    pub fn is_bubble(&self) -> bool {
-        self.ops.left == 0
+    /// Reads the next op; `None` at the end of the entry.
+    ///
+    /// # Errors
+    /// [`WireError`] for an op that cannot be read, or bytes behind the last one.
+    pub fn next_op(&mut self) -> Result<Option<Op<'a>>, WireError> {
+        let Some(left) = self.ops.left.checked_sub(1) else {
+            return if self.ops.bytes.is_empty() { Ok(None) } else { Err(WireError::Malformed) };
+        };
+        let (op, rest) = Op::decode(self.ops.bytes)?;
+        self.ops = Ops { bytes: rest, left };
+        Ok(Some(op))
     }
 }
 

@@ -5,7 +5,7 @@ mod entry;
 mod genesis;
 mod op;
 
-pub use entry::{EntryPayload, EntryWriter, Ops};
+pub use entry::{EntryPayload, EntryReader, EntryWriter, Ops};
 pub use genesis::{Address, Founder, Genesis, Schedule};
 pub use op::{Endpoint, Op};
 

@@ -2,7 +2,7 @@
 
 use crane_core::id::Slot;
 use crane_core::paxos::Content;
-use crane_core::wire::{EntryPayload, Genesis, Op};
+use crane_core::wire::{EntryReader, Genesis, Op, WireError};
 use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
@@ -60,15 +60,18 @@ impl<H: Host> Driver<H> {
             }
             return;
         }
-        match EntryPayload::decode(payload) {
-            Ok(entry) => {
-                self.saw_timestamp(entry.timestamp);
-                for op in entry.ops() {
-                    self.on_committed_op(slot, &op);
-                }
-            }
-            Err(error) => self.fail(format!("slot {slot} holds no entry: {error}")),
+        if let Err(error) = self.on_committed_entry(slot, payload) {
+            self.fail(format!("slot {slot} holds no entry: {error}"));
         }
+    }
+
+    fn on_committed_entry(&mut self, slot: Slot, payload: &[u8]) -> Result<(), WireError> {
+        let mut entry = EntryReader::new(payload)?;
+        self.saw_timestamp(entry.timestamp);
+        while let Some(op) = entry.next_op()? {
+            self.on_committed_op(slot, &op);
+        }
+        Ok(())
     }
 
     fn on_committed_op(&mut self, slot: Slot, op: &Op<'_>) {
