@@ -7,6 +7,9 @@ use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
 use std::path::PathBuf;
 
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::system::sethostname;
+
 use super::network::{self, Network};
 use super::{
     HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, closed, limits, mounts, upper,
@@ -210,21 +213,12 @@ fn die_with_parent() -> Result<(), String> {
 }
 
 fn make_mounts_private() -> Result<(), String> {
-    let flags = libc::MS_REC | libc::MS_PRIVATE;
-    let none = std::ptr::null();
-    // SAFETY: the target is a live string; the other pointers are not used with these flags.
-    match unsafe { libc::mount(none, c"/".as_ptr(), none, flags, std::ptr::null()) } {
-        0 => Ok(()),
-        _ => Err(format!("mounts cannot be made private: {}", io::Error::last_os_error())),
-    }
+    let flags = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    mount_change("/", flags).map_err(|error| format!("mounts cannot be made private: {error}"))
 }
 
 fn set_host_name() -> Result<(), String> {
-    // SAFETY: the name is live and has the length that is told.
-    match unsafe { libc::sethostname(HOST_NAME.as_ptr().cast(), HOST_NAME.len()) } {
-        0 => Ok(()),
-        _ => Err(format!("sethostname: {}", io::Error::last_os_error())),
-    }
+    sethostname(HOST_NAME.as_bytes()).map_err(|error| format!("sethostname: {error}"))
 }
 
 /// Closes the standard streams: the daemon reads them to their end, which must be the server's.

@@ -6,6 +6,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::mount::{MountFlags, UnmountFlags, mount_bind, unmount};
+use rustix::process::pivot_root;
+
 use super::upper::{self, c_path};
 use super::{RUN_IN_CELL, Spec};
 use crate::base::mountinfo::{self, Mount};
@@ -29,16 +32,16 @@ const DEVICES: [(&str, u32, u32); 6] = [
 pub(super) fn enter(spec: &Spec) -> Result<(), String> {
     let root = spec.data.join("root");
     overlay_all(spec, &root)?;
-    mount("tmpfs", &root.join("dev"), "tmpfs", libc::MS_NOSUID, "mode=755")?;
+    mount("tmpfs", &root.join("dev"), "tmpfs", MountFlags::NOSUID, "mode=755")?;
     make_devices(&root.join("dev"))?;
-    mount("tmpfs", &root.join("run"), "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=755")?;
+    mount("tmpfs", &root.join("run"), "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
     let run = root.join(RUN_IN_CELL.trim_start_matches('/'));
     fs::create_dir(&run).map_err(|error| format!("{}: {error}", run.display()))?;
     bind(&spec.data.join("run"), &run)?;
     if root.join("sys").is_dir() {
-        mount("tmpfs", &root.join("sys"), "tmpfs", libc::MS_RDONLY, "mode=555")?;
+        mount("tmpfs", &root.join("sys"), "tmpfs", MountFlags::RDONLY, "mode=555")?;
     }
-    mount("proc", &root.join("proc"), "proc", libc::MS_NOSUID | libc::MS_NODEV, "")?;
+    mount("proc", &root.join("proc"), "proc", MountFlags::NOSUID | MountFlags::NODEV, "")?;
     turn_root(&root)
 }
 
@@ -59,7 +62,7 @@ fn overlay_all(spec: &Spec, root: &Path) -> Result<(), String> {
             escaped(&work)
         );
         let target = root.join(place.strip_prefix("/").unwrap_or(place));
-        mount("overlay", &target, "overlay", 0, &options)?;
+        mount("overlay", &target, "overlay", MountFlags::empty(), &options)?;
     }
     Ok(())
 }
@@ -142,53 +145,34 @@ fn make_devices(dev: &Path) -> Result<(), String> {
     for place in [&shm, &pts] {
         fs::create_dir(place).map_err(|error| format!("{}: {error}", place.display()))?;
     }
-    mount("tmpfs", &shm, "tmpfs", libc::MS_NOSUID | libc::MS_NODEV, "mode=1777")?;
+    mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, "mode=1777")?;
     // Terminals of the cell's own, whose numbers begin at 0.
     let options = "newinstance,ptmxmode=0666,mode=0620";
-    mount("devpts", &pts, "devpts", libc::MS_NOSUID | libc::MS_NOEXEC, options)
+    mount("devpts", &pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, options)
 }
 
 fn mount(
     source: &str,
     target: &Path,
     kind: &str,
-    flags: libc::c_ulong,
+    flags: MountFlags,
     options: &str,
 ) -> Result<(), String> {
-    let words = [source, kind, options].map(|word| CString::new(word).expect("no zero bytes"));
-    let place = c_path(target)?;
-    let data = words[2].as_ptr().cast();
-    // SAFETY: all are live strings with their zero bytes.
-    let outcome =
-        unsafe { libc::mount(words[0].as_ptr(), place.as_ptr(), words[1].as_ptr(), flags, data) };
-    match outcome {
-        0 => Ok(()),
-        _ => Err(format!("mount {kind} at {}: {}", target.display(), io::Error::last_os_error())),
-    }
+    let data = CString::new(options).expect("no zero bytes");
+    rustix::mount::mount(source, target, kind, flags, data.as_c_str())
+        .map_err(|error| format!("mount {kind} at {}: {error}", target.display()))
 }
 
 fn bind(source: &Path, target: &Path) -> Result<(), String> {
-    let (from, to) = (c_path(source)?, c_path(target)?);
-    let none = std::ptr::null();
-    // SAFETY: both are live strings with their zero bytes; kind and options are not used.
-    let outcome =
-        unsafe { libc::mount(from.as_ptr(), to.as_ptr(), none, libc::MS_BIND, std::ptr::null()) };
-    match outcome {
-        0 => Ok(()),
-        _ => Err(format!("bind {}: {}", source.display(), io::Error::last_os_error())),
-    }
+    mount_bind(source, target).map_err(|error| format!("bind {}: {error}", source.display()))
 }
 
 /// Makes `root` the root and detaches the old one (pivot_root(2), "pivot_root(".", ".")").
 fn turn_root(root: &Path) -> Result<(), String> {
     std::env::set_current_dir(root).map_err(|error| format!("{}: {error}", root.display()))?;
-    let here = c".";
-    // SAFETY: both arguments are live strings.
-    let turned = unsafe { libc::syscall(libc::SYS_pivot_root, here.as_ptr(), here.as_ptr()) };
-    // SAFETY: as above.
-    if turned != 0 || unsafe { libc::umount2(here.as_ptr(), libc::MNT_DETACH) } != 0 {
-        return Err(format!("pivot_root: {}", io::Error::last_os_error()));
-    }
+    pivot_root(".", ".")
+        .and_then(|()| unmount(".", UnmountFlags::DETACH))
+        .map_err(|error| format!("pivot_root: {error}"))?;
     std::env::set_current_dir("/").map_err(|error| format!("/: {error}"))
 }
 
