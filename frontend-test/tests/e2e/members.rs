@@ -77,7 +77,7 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     // A removed replica does not come back by itself, nor by its old data.
     let output = group.refused(primary);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("is not replica"), "{text}");
+    assert!(!output.status.success() && text.contains("is no longer replica"), "{text}");
 
     // One less again; and two of the three left may not go for want of a majority to say so.
     group.member(&["remove", &address(&group, 5)]).expect("replica 5 is removed");
