@@ -58,8 +58,11 @@ impl<H: Host> Driver<H> {
         self.host.keep_meta(&self.meta);
     }
 
-    pub(super) fn on_meta_kept(&mut self) {
-        let Some(generation) = self.next_generation.take() else { return };
+    pub(super) fn on_meta_kept(&mut self, generation: Generation) {
+        // An older one may be kept when the next is begun.
+        if self.next_generation.take_if(|next| *next == generation).is_none() {
+            return;
+        }
         self.hello.generation = generation.0;
         self.host.set_hello(&self.hello);
         self.host.set_first_generation(generation);

@@ -34,7 +34,7 @@ impl<H: Host> Driver<H> {
             DriverInput::Mark(from, message) => self.on_mark(from, message),
             DriverInput::Durable(up_to) => self.on_durable(up_to),
             DriverInput::Fetched(fetcher, records) => self.on_fetched(fetcher, records),
-            DriverInput::MetaKept => self.on_meta_kept(),
+            DriverInput::MetaKept(generation) => self.on_meta_kept(generation),
             DriverInput::Client(key, what) => self.on_client_input(key, what),
             DriverInput::Server(run, change) => self.on_server_change(run, change),
             DriverInput::Inspected(run, inspection) if run == self.server.runs => {

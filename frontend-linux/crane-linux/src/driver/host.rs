@@ -58,8 +58,8 @@ pub(crate) enum DriverInput {
     Durable(WriteNumber),
     /// Entries were read again.
     Fetched(FetchFor, Vec<FetchedRecord>),
-    /// The last meta that was handed to [`Host::keep_meta`] is durable.
-    MetaKept,
+    /// A meta with this generation, which was handed to [`Host::keep_meta`], is durable.
+    MetaKept(Generation),
     /// A client has done something, by the connection with this key.
     Client(u64, ClientInput),
     /// Something has become of the server's run with this number.

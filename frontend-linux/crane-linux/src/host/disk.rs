@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crane_core::id::Generation;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{spawn_blocking, spawn_local};
 
@@ -36,7 +37,7 @@ impl DataKeeper {
         Self { wanted, files, outcomes }
     }
 
-    /// Replaces the meta. [`DriverInput::MetaKept`] follows when the last one is durable.
+    /// Replaces the meta. [`DriverInput::MetaKept`] follows when it, or a later one, is durable.
     pub(super) fn keep_meta(&self, meta: &Meta) {
         let _ = self.wanted.send(Keep::Meta(Box::new(meta.clone())));
     }
@@ -71,8 +72,8 @@ async fn keep(data: Arc<DataDirectory>, mut orders: UnboundedReceiver<Keep>, out
         let data = data.clone();
         let kept = spawn_blocking(move || keep_all(&data, all)).await;
         let input = match kept {
-            Ok(Ok(())) if orders.is_empty() => DriverInput::MetaKept,
-            Ok(Ok(())) => continue,
+            Ok(Ok(Some(generation))) => DriverInput::MetaKept(generation),
+            Ok(Ok(None)) => continue,
             Ok(Err(why)) => DriverInput::Failed(why),
             Err(error) => {
                 DriverInput::Failed(format!("the data directory's writer ended: {error}"))
@@ -82,7 +83,8 @@ async fn keep(data: Arc<DataDirectory>, mut orders: UnboundedReceiver<Keep>, out
     }
 }
 
-fn keep_all(data: &DataDirectory, all: Vec<Keep>) -> Result<(), String> {
+/// Returns the generation of the meta that was stored, if there was one.
+fn keep_all(data: &DataDirectory, all: Vec<Keep>) -> Result<Option<Generation>, String> {
     let mut last = None;
     for one in all {
         match one {
@@ -94,5 +96,7 @@ fn keep_all(data: &DataDirectory, all: Vec<Keep>) -> Result<(), String> {
             }
         }
     }
-    last.map_or(Ok(()), |meta| data.put_meta(&meta))
+    let Some(meta) = last else { return Ok(None) };
+    data.put_meta(&meta)?;
+    Ok(Some(Generation(meta.generation)))
 }

@@ -51,6 +51,10 @@ struct MemoryHost {
     marks: BTreeMap<Slot, Mark>,
     /// Bytes of an entry from which on the server goes wrong, by run: it hashes them otherwise.
     wrong: Vec<u64>,
+    /// By run: what its output is hashed to.
+    outputs: Vec<u64>,
+    /// A server that is started is not ready before the test says so.
+    starts_late: bool,
 }
 
 impl MemoryHost {
@@ -120,9 +124,9 @@ impl Host for MemoryHost {
         self.queue(DriverInput::Fetched(fetcher, records));
     }
 
-    fn keep_meta(&mut self, _: &Meta) {
+    fn keep_meta(&mut self, meta: &Meta) {
         self.metas += 1;
-        self.queue(DriverInput::MetaKept);
+        self.queue(DriverInput::MetaKept(Generation(meta.generation)));
     }
 
     fn keep_base(&mut self) {}
@@ -149,7 +153,9 @@ impl Host for MemoryHost {
     fn start_server(&mut self, run: u64, _: Generation) {
         self.scripts.push(Vec::new());
         self.marks.clear();
-        self.queue(DriverInput::Server(run, ServerChange::Ready));
+        if !self.starts_late {
+            self.queue(DriverInput::Server(run, ServerChange::Ready));
+        }
     }
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
@@ -164,7 +170,8 @@ impl Host for MemoryHost {
             hash.put(*wrong);
         }
         let schedule = hash.value();
-        self.marks.insert(slot, Mark { slot, clock: slot.0, schedule, output: 0 });
+        let output = self.outputs.get(run - 1).copied().unwrap_or(0);
+        self.marks.insert(slot, Mark { slot, clock: slot.0, schedule, output });
         Ok(())
     }
 
@@ -421,6 +428,8 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         inspections: 0,
         marks: BTreeMap::new(),
         wrong: Vec::new(),
+        outputs: Vec::new(),
+        starts_late: false,
     };
     Driver::new(settings, parts, host, moment)
 }

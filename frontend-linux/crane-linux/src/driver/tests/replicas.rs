@@ -99,3 +99,17 @@ fn a_program_that_the_library_refuses_ends_the_replica_and_is_not_built_again() 
     assert_eq!(stop.status, 1);
     assert!(stop.why.ends_with("cannot run replicated: a child serves"), "{}", stop.why);
 }
+
+#[test]
+fn a_generation_begins_when_it_is_kept_and_not_an_older_one() {
+    let mut group = Group::new();
+    group.run(1000);
+    let (moment, driver) = (group.moment(), &mut group.drivers[0]);
+    let before = driver.clients.generation();
+    driver.begin_generation();
+    let next = Generation(driver.meta.generation);
+    driver.handle(moment, DriverInput::MetaKept(before));
+    assert!(!driver.has_room_for_clients() && driver.clients.generation() == before);
+    driver.handle(moment, DriverInput::MetaKept(next));
+    assert!(driver.has_room_for_clients() && driver.clients.generation() == next);
+}
