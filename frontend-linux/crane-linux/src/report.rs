@@ -67,7 +67,12 @@ pub(crate) enum MarkMessage {
     /// The sender's server was built again, and has had this mark: it is right.
     Opinion(Mark),
     /// The sender's server was built again, and at this slot it joins nobody.
-    Alone(Slot),
+    Alone {
+        /// The slot.
+        slot: Slot,
+        /// Only the bytes for clients differ.
+        output_only: bool,
+    },
 }
 
 /// Calls of a right server, for a replica whose server is wrong.

@@ -7,7 +7,7 @@
 //! and whom it joins is right. If it joins nobody, the program is not deterministic under us: the
 //! group agrees to halt.
 
-use crane_core::divergence::{Difference, Verdict};
+use crane_core::divergence::{Comparison, Difference, Verdict};
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::NodeSet;
@@ -51,27 +51,22 @@ impl<H: Host> Driver<H> {
         if !self.is_primary() {
             return None;
         }
-        let now = self.now();
-        let slot = Slot(view.admitted);
+        let (now, slot) = (self.now(), Slot(view.admitted));
         let state = &self.divergence;
-        let by_calls = view.clock >= state.announced_clock + ANNOUNCE_CALLS;
-        let due = match by_calls {
-            true => state.announce_at.min(now),
-            false => state.announce_at + (ANNOUNCE_EVERY - ANNOUNCE_AT_MOST),
-        };
         if slot <= state.announced {
             return None;
         }
-        if now < due || now < state.announce_at {
-            return Some(due.max(state.announce_at));
+        let by_calls = view.clock >= state.announced_clock + ANNOUNCE_CALLS;
+        let due = state.announced_at + if by_calls { ANNOUNCE_AT_MOST } else { ANNOUNCE_EVERY };
+        if now < due {
+            return Some(due);
         }
+        self.divergence.announced_at = now;
         if let Some(mark) = self.host.mark(slot) {
-            let state = &mut self.divergence;
-            state.announced = slot;
-            state.announced_clock = view.clock;
+            self.divergence.announced = slot;
+            self.divergence.announced_clock = view.clock;
             self.report_mark(mark);
         }
-        self.divergence.announce_at = now + ANNOUNCE_AT_MOST;
         None
     }
 
@@ -92,9 +87,16 @@ impl<H: Host> Driver<H> {
     }
 
     fn report_mark(&mut self, mark: Mark) {
-        self.divergence.marks.add(self.me(), mark);
+        let compared = self.compared(mark);
+        self.divergence.marks.add(self.me(), compared);
         self.notify_others(MarkMessage::Mark(mark));
         self.judge_marks(mark.slot);
+    }
+
+    /// Returns the part of a mark that is compared.
+    fn compared(&self, mark: Mark) -> Mark {
+        let output = if self.divergence.output_differs { 0 } else { mark.output };
+        Mark { output, ..mark }
     }
 
     fn notify_others(&mut self, message: MarkMessage) {
@@ -107,18 +109,16 @@ impl<H: Host> Driver<H> {
     pub(super) fn on_mark(&mut self, from: NodeId, message: MarkMessage) {
         let slot = match message {
             MarkMessage::Mark(mark) | MarkMessage::Opinion(mark) => mark.slot,
-            MarkMessage::Alone(slot) => slot,
+            MarkMessage::Alone { slot, .. } => slot,
         };
         if slot == Slot::NONE || self.is_witness() || !self.servers().contains(from) {
             return;
         }
-        if !matches!(message, MarkMessage::Mark(_)) && self.divergence.awaited == Some(from) {
-            self.divergence.awaited = None;
-        }
         match message {
             MarkMessage::Mark(mark) => {
-                self.divergence.marks.add(from, mark);
+                let mark = self.compared(mark);
                 let state = &mut self.divergence;
+                state.marks.add(from, mark);
                 let known = state.marks.mark(self.settings.me, slot).is_some();
                 if !known && !state.wanted.contains(&slot) {
                     if state.wanted.len() == WANTED_MAX {
@@ -129,12 +129,26 @@ impl<H: Host> Driver<H> {
             }
             MarkMessage::Opinion(mark) => {
                 info!("replica {from}'s server was built again and decides about slot {slot}");
+                self.stop_awaiting(from);
+                let mark = self.compared(mark);
                 self.divergence.marks.add_opinion(mark);
                 self.divergence.acted = Slot(self.divergence.acted.0.min(slot.0 - 1));
             }
-            MarkMessage::Alone(slot) => return self.on_alone(slot),
+            MarkMessage::Alone { slot, output_only } => {
+                // A word about a split that was not seen here decides nothing.
+                let awaited = self.stop_awaiting(from);
+                if output_only || awaited {
+                    self.on_alone(slot, output_only);
+                }
+                return;
+            }
         }
         self.judge_marks(slot);
+    }
+
+    /// Ends the wait for a third opinion of a replica. Returns whether it was awaited.
+    fn stop_awaiting(&mut self, node: NodeId) -> bool {
+        self.divergence.awaited.take_if(|awaited| *awaited == node).is_some()
     }
 
     /// Servers whose marks can still come.
@@ -158,10 +172,10 @@ impl<H: Host> Driver<H> {
             Verdict::Agreed => {
                 if self.divergence.marks.mark(self.me(), slot).is_some() {
                     self.agreed_at(slot);
-                    self.divergence.output_differs = false;
                 }
-                self.clear_finding(FindingKind::Diverged);
-                self.clear_finding(FindingKind::EndsDiffer);
+                for kind in [FindingKind::Diverged, FindingKind::Split, FindingKind::EndsDiffer] {
+                    self.clear_finding(kind);
+                }
             }
             Verdict::Wrong(wrong, difference) => {
                 self.divergence.acted = slot;
@@ -176,7 +190,7 @@ impl<H: Host> Driver<H> {
                         self.agreed_below(slot)
                     );
                     self.find(FindingKind::Diverged, Finding { text, is_fault: true });
-                    self.send_calls(slot, wrong);
+                    self.send_calls(slot, wrong, difference);
                 }
             }
             Verdict::Split(difference) => {
@@ -186,10 +200,14 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// This server agrees with the majority at a slot: where it was wrong before, it is behind it.
     fn agreed_at(&mut self, slot: Slot) {
         let state = &mut self.divergence;
         if slot > state.agreed {
             state.agreed_before = std::mem::replace(&mut state.agreed, slot);
+        }
+        if self.meta.diverged_behind.take_if(|behind| *behind < slot.0).is_some() {
+            self.host.keep_meta(&self.meta);
         }
     }
 
@@ -207,17 +225,10 @@ impl<H: Host> Driver<H> {
         let here = format!(
             "this server differs from the majority's in {what} between slots {behind} and {slot}"
         );
-        if self.divergence.output_differs && difference == Difference::Output {
-            return;
-        }
         if self.meta.diverged_behind == Some(behind.0) {
             if difference == Difference::Output {
-                self.divergence.output_differs = true;
-                let text = format!(
-                    "{here}, and did so before it was built again: what it tells clients is not \
-                     determined by its input (figures of memory or time, say); the group goes on"
-                );
-                return self.find(FindingKind::Diverged, Finding { text, is_fault: true });
+                self.notify_others(MarkMessage::Alone { slot, output_only: true });
+                return self.on_alone(slot, true);
             }
             return self.fail(format!(
                 "{here}, and did so at the same place before it was built again: this host is not \
@@ -230,11 +241,11 @@ impl<H: Host> Driver<H> {
         self.rebuild_server(text);
     }
 
-    /// Sends the calls of this server, which is right, to those whose servers are wrong; one of the
-    /// right replicas does.
-    fn send_calls(&mut self, slot: Slot, wrong: NodeSet) {
-        let right = self.comparable().difference(wrong);
-        if right.iter().next() != Some(self.me()) {
+    /// Sends the calls of this server to others that differ from it; one of the replicas that are
+    /// not among those does.
+    fn send_calls(&mut self, slot: Slot, to: NodeSet, difference: Difference) {
+        let first = self.comparable().difference(to).iter().next();
+        if difference == Difference::Output || first != Some(self.me()) {
             return;
         }
         let me = self.me();
@@ -246,13 +257,13 @@ impl<H: Host> Driver<H> {
             let words = part.iter().map(|call| call.word).collect();
             let message = CallsMessage { from: part[0].clock, words };
             let body = postcard::to_allocvec(&message).expect("plain data");
-            for node in wrong.iter() {
+            for node in to.iter() {
                 self.host.send_frame(node, FrameKind::Calls, &body);
             }
         }
     }
 
-    /// A right server's calls: the first that differs from this replica's is told.
+    /// Names the first call of another server that differs from the last ones of this replica's.
     pub(super) fn on_calls(&mut self, from: NodeId, calls: &CallsMessage) {
         let frozen = &self.divergence.frozen;
         let mine = |clock: u64| {
@@ -278,16 +289,20 @@ impl<H: Host> Driver<H> {
         self.warn_operator(text);
     }
 
-    /// Ends this server: it is built again by replay. Its clients are reset first, so that nothing
-    /// more of it reaches them.
+    /// Ends this server, so that it is built again by replay.
     // specs: D4
     fn rebuild_server(&mut self, why: String) {
         self.find(FindingKind::Diverged, Finding { text: why.clone(), is_fault: true });
-        self.begin_generation();
         self.resign();
         self.divergence.marks.forget(self.me());
         self.divergence.wanted.clear();
         self.divergence.frozen = self.host.calls(1);
+        self.stop_server(why);
+    }
+
+    /// Ends this server. Its clients are reset first: nothing more of it reaches them.
+    fn stop_server(&mut self, why: String) {
+        self.begin_generation();
         self.server.stopped_for = Some(why);
         self.host.stop_server();
     }
@@ -303,29 +318,31 @@ impl<H: Host> Driver<H> {
             list(servers),
             self.agreed_below(slot)
         );
-        self.find(FindingKind::Diverged, Finding { text: text.clone(), is_fault: true });
+        self.find(FindingKind::Split, Finding { text: text.clone(), is_fault: true });
         let chosen = servers.iter().find(|node| Some(*node) != self.node.primary());
-        let before = self.divergence.marks.mark(self.me(), slot);
-        self.divergence.awaited = chosen.filter(|node| *node != self.me());
-        if chosen == Some(self.me())
-            && let Some(before) = before
-        {
+        if chosen != Some(self.me()) {
+            self.divergence.awaited = chosen;
+            let to = chosen.map_or(NodeSet::EMPTY, |node| NodeSet::EMPTY.with(node));
+            return self.send_calls(slot, to, difference);
+        }
+        if let Some(before) = self.divergence.marks.mark(self.me(), slot) {
             self.events.counters.divergences += 1;
-            self.divergence.trial = Some(Trial { slot, before });
-            self.server.stopped_for = Some(text);
-            self.begin_generation();
-            self.host.stop_server();
+            let output_only = difference == Difference::Output;
+            self.divergence.trial = Some(Trial { slot, before, output_only });
+            self.divergence.frozen = self.host.calls(1);
+            self.stop_server(text);
         }
     }
 
     /// This server was built again for an opinion, and has come to the slot in question.
     fn finish_trial(&mut self, admitted: Slot) {
-        let Some(Trial { slot, before }) = self.divergence.trial else { return };
+        let Some(Trial { slot, before, output_only }) = self.divergence.trial else { return };
         if admitted < slot {
             return;
         }
         let Some(mark) = self.host.mark(slot) else { return };
         self.divergence.trial = None;
+        let (wire, mark) = (mark, self.compared(mark));
         let servers = self.servers();
         let marks = &mut self.divergence.marks;
         let joins = |node: NodeId| {
@@ -340,25 +357,37 @@ impl<H: Host> Driver<H> {
             info!("the server that was built again decides about slot {slot}");
             self.divergence.marks.add_opinion(mark);
             self.agreed_at(slot);
-            self.notify_others(MarkMessage::Opinion(mark));
+            self.notify_others(MarkMessage::Opinion(wire));
             self.judge_marks(slot);
         } else {
             self.divergence.acted = slot;
-            self.notify_others(MarkMessage::Alone(slot));
-            self.on_alone(slot);
+            self.notify_others(MarkMessage::Alone { slot, output_only });
+            self.on_alone(slot, output_only);
         }
     }
 
     /// A server that was built again differs from all, and from itself.
-    fn on_alone(&mut self, slot: Slot) {
-        if self.settings.args.on_divergence == OnDivergence::GoOn {
+    // specs: D7
+    fn on_alone(&mut self, slot: Slot, output_only: bool) {
+        let goes_on = self.settings.args.on_divergence == OnDivergence::GoOn;
+        if output_only || goes_on {
+            let what = match output_only {
+                true => "the bytes for its clients (figures of memory or time, say)",
+                false => "its calls",
+            };
             let text = format!(
-                "the program does something else each time it runs, from before slot {slot} on; \
-                 replicas go on, each as it is"
+                "the program does something else each time it runs in {what}, from before slot \
+                 {slot} on; the group goes on, and each client gets the bytes of its own replica"
             );
-            return self.find(FindingKind::Diverged, Finding { text, is_fault: true });
+            self.find(FindingKind::Undetermined, Finding { text, is_fault: true });
         }
-        if self.is_primary() && !self.propose_op(Op::Halt { slot }) {
+        if output_only {
+            self.divergence.output_differs = true;
+            // Marks that were added before hold the output as well.
+            self.divergence.marks = Comparison::new();
+            return;
+        }
+        if !goes_on && self.is_primary() && !self.propose_op(Op::Halt { slot }) {
             debug!("the halt is proposed again when the next server finds itself alone");
         }
     }
@@ -375,13 +404,18 @@ impl<H: Host> Driver<H> {
              another --data-dir, or with --on-divergence go-on"
         );
         self.divergence.halted = Some(text.clone());
-        self.find(FindingKind::Halted, Finding { text: text.clone(), is_fault: true });
-        if self.server.run.is_some() {
-            self.server.stopped_for = Some(text);
-            self.begin_generation();
-            self.host.stop_server();
-        }
+        self.find(FindingKind::Halted, Finding { text, is_fault: true });
+        self.stop_halted();
         self.close_listeners();
+    }
+
+    /// Ends the server of a group that is halted, if there is one.
+    pub(super) fn stop_halted(&mut self) {
+        if self.server.run.is_some()
+            && let Some(why) = self.divergence.halted.clone()
+        {
+            self.stop_server(why);
+        }
     }
 }
 

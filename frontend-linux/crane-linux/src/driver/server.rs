@@ -45,6 +45,8 @@ impl<H: Host> Driver<H> {
             ServerChange::Ready => {
                 self.server.run = Some(ServerRun { fed: Slot::NONE, view: None });
                 self.host.watch_state(self.is_primary());
+                // It was on its way when the group halted.
+                self.stop_halted();
             }
             ServerChange::Overlay => self.server.cell = Some("overlay"),
             ServerChange::Copy(why) => {
@@ -91,9 +93,7 @@ impl<H: Host> Driver<H> {
         if refused && stopped_for.is_none() {
             return self.refuse_program(trouble);
         }
-        if stopped_for.is_none() {
-            self.clear_findings();
-        }
+        self.clear_findings();
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
         self.server.ended_early = !std::mem::take(&mut self.server.has_listened);
         if self.server.ended_early {
@@ -105,23 +105,28 @@ impl<H: Host> Driver<H> {
         if !trouble.is_empty() {
             text.push_str(&format!(": {trouble}"));
         }
-        if let Some(why) = stopped_for {
-            text = why;
+        match stopped_for {
+            Some(why) => text = why,
+            None => self.count_end(clock),
         }
         error!("{text}");
         self.record_silently(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
         self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
         self.send_report_to_all();
+        self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
+        self.close_listeners();
+        self.resign();
+        self.judge_end();
+    }
+
+    /// Counts how often the program has ended at one clock by itself.
+    fn count_end(&mut self, clock: u64) {
         let times = match self.server.last_end {
             Some((before, times)) if before == clock => times + 1,
             _ => 1,
         };
         self.server.last_end = Some((clock, times));
-        self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
-        self.close_listeners();
-        self.resign();
-        self.judge_end();
     }
 
     /// The program does what cannot be replicated: built again, it would do the same.
@@ -188,6 +193,9 @@ impl<H: Host> Driver<H> {
             return;
         }
         self.server.rebuild_at = None;
+        if self.divergence.halted.is_some() {
+            return;
+        }
         if self.server.last_end.is_some_and(|(_, times)| times >= SAME_END_MAX) {
             let program = self.program();
             return self.fail(format!(

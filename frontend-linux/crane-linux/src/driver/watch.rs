@@ -17,8 +17,10 @@ use super::{Activity, Driver, Host, Inspection, ServerView, Unannounced};
 const INSPECT_AFTER: Duration = Duration::from_millis(1000);
 /// How often the cell is looked at.
 const LOOK_AT_CELL: Duration = Duration::from_millis(1500);
-/// How soon it is looked into again.
+/// How soon a thread that computes is looked at again: it becomes a fault in time.
 const INSPECT_AGAIN: Duration = Duration::from_millis(1000);
+/// How soon one that is stuck is: nothing but the place may change.
+const INSPECT_STUCK_AGAIN: Duration = Duration::from_millis(30_000);
 
 impl<H: Host> Driver<H> {
     /// Looks whether the server makes progress. Returns when to look again.
@@ -67,6 +69,9 @@ impl<H: Host> Driver<H> {
             let limit = Duration::from_micros(limit.as_micros() as u64);
             let still = now.since(self.watch.since);
             let is_fault = inspection.activity != Activity::Computes || still >= limit;
+            if is_fault {
+                self.watch.inspect_at = Some(now + INSPECT_STUCK_AGAIN);
+            }
             let text = describe(&inspection, self.watch.clock, is_fault);
             self.find(FindingKind::NoProgress, Finding { text, is_fault });
         }
@@ -101,7 +106,7 @@ impl<H: Host> Driver<H> {
                  not replicated, and no client reaches it; let the program that is given after -- \
                  serve by itself, in the foreground, without starting another one"
             );
-            if !self.clients.listens() {
+            if !self.server.has_listened {
                 // It does what was to be replicated, and only for itself.
                 return self.fail(text);
             }
@@ -130,9 +135,8 @@ impl<H: Host> Driver<H> {
 
     /// The server is gone, and all that was found with it.
     pub(super) fn clear_findings(&mut self) {
-        let of_run = |kind: &FindingKind| {
-            !matches!(kind, FindingKind::Diverged | FindingKind::Halted | FindingKind::EndsDiffer)
-        };
+        use FindingKind::{NoProgress, Reported, Unannounced};
+        let of_run = |kind: &FindingKind| matches!(kind, NoProgress | Reported(_) | Unannounced(_));
         let gone = self.watch.findings.keys().copied().filter(of_run);
         for kind in gone.collect::<Vec<_>>() {
             self.clear_finding(kind);

@@ -103,11 +103,6 @@ impl Clients {
         }
     }
 
-    /// Whether the server has listened yet.
-    pub(in crate::driver) fn listens(&self) -> bool {
-        !self.ports.is_empty()
-    }
-
     /// The next op that the primary has not been handed.
     pub(in crate::driver) fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
         let ticket = self.forward.next_op(now)?;

@@ -16,9 +16,9 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) marks: Comparison<ROUNDS>,
     /// Slots at which this server's mark is wanted, and which it has not reached.
     pub(in crate::driver) wanted: Vec<Slot>,
-    /// When the primary announces its mark next.
-    pub(in crate::driver) announce_at: Instant,
-    /// The clock at which it did last.
+    /// When this primary last announced its mark, or tried to.
+    pub(in crate::driver) announced_at: Instant,
+    /// The clock of the server then.
     pub(in crate::driver) announced_clock: u64,
     /// The last slot that was announced here.
     pub(in crate::driver) announced: Slot,
@@ -32,7 +32,7 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) trial: Option<Trial>,
     /// The replica whose server is built again to say who is right, where it is another one.
     pub(in crate::driver) awaited: Option<NodeId>,
-    /// Only the bytes for clients differ here, in spite of rebuilding: they are not compared.
+    /// The bytes for clients differ each time the program runs: they are not compared any more.
     pub(in crate::driver) output_differs: bool,
     /// The last calls of a server of this replica that was wrong, until it is known which differed
     /// first.
@@ -48,6 +48,8 @@ pub(in crate::driver) struct Trial {
     pub(in crate::driver) slot: Slot,
     /// The mark that this server had there.
     pub(in crate::driver) before: Mark,
+    /// Only the bytes for clients differ.
+    pub(in crate::driver) output_only: bool,
 }
 
 impl Default for Divergence {
@@ -55,7 +57,7 @@ impl Default for Divergence {
         Self {
             marks: Comparison::new(),
             wanted: Vec::new(),
-            announce_at: Instant::START,
+            announced_at: Instant::START,
             announced_clock: 0,
             announced: Slot::NONE,
             agreed: Slot::NONE,

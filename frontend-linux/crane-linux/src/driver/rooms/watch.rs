@@ -13,8 +13,12 @@ pub(in crate::driver) enum FindingKind {
     Reported(u64),
     /// The servers of replicas ended at different points.
     EndsDiffer,
-    /// Servers differ.
+    /// A server differs from more than half.
     Diverged,
+    /// Servers differ, and none has more than half with it.
+    Split,
+    /// The program does something else each time it runs, and the group goes on.
+    Undetermined,
     /// The group has agreed to stop serving.
     Halted,
     /// A process of the cell listens at a port that was never announced.

@@ -1,6 +1,7 @@
 //! Servers that differ.
 
 use super::*;
+use crate::report::MarkMessage;
 
 /// A group whose server of one replica goes wrong in its first run, and a client that sends now and
 /// then.
@@ -82,4 +83,62 @@ fn a_program_that_is_another_each_time_halts_the_group_and_stays_halted() {
         group.run(100);
         assert_eq!(group.drivers[place].host().scripts.len(), runs, "{place}: no new server");
     }
+}
+
+#[test]
+fn output_that_differs_each_time_is_reported_and_halts_nobody() {
+    let mut group = Group::new();
+    for (place, outputs) in [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9]].into_iter().enumerate() {
+        group.drivers[place].host().outputs = outputs;
+    }
+    run_with_wrong(&mut group, &[], 12_000);
+    let mut runs = 0;
+    for place in 0..3 {
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.divergence.halted, None, "{place}");
+        let faults = driver.watch.texts(true);
+        assert!(faults.len() == 1 && faults[0].contains("the bytes for its clients"), "{faults:?}");
+        assert!(driver.divergence.agreed > Slot(10), "{place}: calls are compared all the same");
+        runs += driver.host().scripts.len();
+    }
+    assert_eq!(runs, 4, "one server is built again, once, for an opinion");
+}
+
+#[test]
+fn output_of_one_server_that_differs_again_is_reported_and_stops_nobody() {
+    let mut group = Group::new();
+    group.drivers[1].host().outputs = vec![1, 2, 3];
+    run_with_wrong(&mut group, &[], 12_000);
+    for place in 0..3 {
+        let driver = &mut group.drivers[place];
+        let faults = driver.watch.texts(true);
+        assert!(faults.len() == 1 && faults[0].contains("the bytes for its clients"), "{faults:?}");
+        assert_eq!(driver.host().scripts.len(), 1 + usize::from(place == 1), "{place}");
+        assert!(driver.divergence.agreed > Slot(10), "{place}");
+    }
+}
+
+#[test]
+fn a_server_that_was_on_its_way_when_the_group_halted_is_ended() {
+    let mut group = Group::new();
+    group.drivers[0].host().starts_late = true;
+    group.run(1000);
+    assert!(group.drivers[0].server.run.is_none(), "it is on its way");
+    group.drivers[0].on_halt(Slot(3));
+    group.input(0, DriverInput::Server(1, ServerChange::Ready));
+    group.run(3000);
+    let driver = &mut group.drivers[0];
+    assert!(driver.server.run.is_none() && driver.divergence.halted.is_some());
+    assert_eq!(driver.host().scripts.len(), 1, "none is started after it");
+}
+
+#[test]
+fn a_replica_that_was_not_asked_cannot_halt_the_group() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let message = MarkMessage::Alone { slot: Slot(3), output_only: false };
+    group.input(primary, DriverInput::Mark(node((primary + 1) % 3), message));
+    group.run(1000);
+    assert!(group.drivers.iter().all(|driver| driver.divergence.halted.is_none()));
 }
