@@ -45,14 +45,6 @@ fn is_pipe(descriptor: i32) -> bool {
     sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_ok()
 }
 
-/// As [`end`], with a reason that is put together.
-pub(crate) fn end_with(status: u8, reason: fmt::Arguments<'_>) -> ! {
-    let mut text = Text::new();
-    // A text that is cut is better than none.
-    let _ = text.write_fmt(reason);
-    end(status, text.as_str())
-}
-
 /// From now on a panic of this library is reported as any other reason to end; the process ends
 /// with it, because the library is built to abort.
 pub(crate) fn report_panics() {

@@ -5,14 +5,15 @@
 //! schedule hash, because it is not a part of the base.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use crane_shm::sys;
 
 use crate::errno;
-use crate::kept::Variable;
+use crate::kept::{PRELOAD, REGION, Variable, WAKE};
 use crate::successor;
-use crate::trouble;
+use crate::trouble::{self, Text};
 use crate::turn::{self, Call, Held, begin};
 use crate::words::{PathSpace, Pointers, Words, words};
 use crate::world::{PROCESS, World};
@@ -23,6 +24,8 @@ const CANNOT_GO_ON: u8 = 69;
 const INTERPRETERS_MAX: u32 = 5;
 /// The bytes of a file that tell its format: a `#!` line (execve(2)), or ELF's headers.
 const HEAD_BYTES: usize = 4096;
+/// The descriptor of a thread that does not know the pipe to the daemon.
+const NO_WAKE: i32 = -1;
 /// The shell that runs files without a format.
 const SHELL: &CStr = c"/bin/sh";
 
@@ -34,22 +37,26 @@ unsafe extern "C" {
 enum ImageKind {
     /// It loads this library.
     Loads,
+    /// It is linked statically: nothing loads a library into it.
+    Static,
+    /// It is no program for this machine's calls.
+    Foreign,
     /// It has no format: a shell's script (exec(3)).
     Script,
     /// It cannot be run, for the kernel to say why.
     Unfit,
 }
 
-/// Ends the process: it cannot go on replicated as this program.
-fn refuse(path: &CStr, why: &str) -> ! {
-    let path = path.to_str().unwrap_or("another program");
-    trouble::end_with(
-        CANNOT_GO_ON,
-        format_args!(
-            "the server starts {path} in its own place, {why}; give a program after -- that serves \
-             by itself"
-        ),
-    )
+/// Ends the server: it cannot go on replicated as this program. `wake`: as of [`trouble::refuse`].
+fn refuse(path: &CStr, why: &str, wake: i32) -> ! {
+    let mut text = Text::new();
+    // A text that is cut is better than none.
+    let _ = write!(
+        text,
+        "it starts {} in its own place, {why}; give a program after -- that serves by itself",
+        path.to_str().unwrap_or("another program")
+    );
+    trouble::refuse(CANNOT_GO_ON, text.as_str(), wake)
 }
 
 /// Looks at a file that is to run: `#!` lines lead on to their interpreters. What the files hold
@@ -82,8 +89,8 @@ fn look_at(world: &mut World, path: &CStr, depth: u32) -> ImageKind {
     }
     match is_dynamic(head) {
         Some(true) => ImageKind::Loads,
-        Some(false) => refuse(path, "which is linked statically, so crane cannot be in it"),
-        None => refuse(path, "which is no program for x86-64"),
+        Some(false) => ImageKind::Static,
+        None => ImageKind::Foreign,
     }
 }
 
@@ -124,13 +131,14 @@ fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
     }
 }
 
-/// Finds a file as execvp does (exec(3)), and calls `each` with its path until that is done.
-fn search<T>(name: &CStr, mut each: impl FnMut(&CStr) -> Option<T>) -> Result<T, c_int> {
+/// Tries a name as execvp does (exec(3)): `run` comes back with an error from each file that it is
+/// tried on. Returns the last word.
+fn search(name: &CStr, mut run: impl FnMut(&CStr) -> c_int) -> c_int {
     if name.is_empty() {
-        return Err(libc::ENOENT);
+        return libc::ENOENT;
     }
     if name.to_bytes().contains(&b'/') {
-        return each(name).ok_or(libc::ENOENT);
+        return run(name);
     }
     // SAFETY: the environment is an array that ends with a null pointer, or null.
     let mut variables = unsafe { words(environ) };
@@ -138,24 +146,17 @@ fn search<T>(name: &CStr, mut each: impl FnMut(&CStr) -> Option<T>) -> Result<T,
         // SAFETY: a string of the environment.
         unsafe { CStr::from_ptr(word) }.to_bytes().strip_prefix(b"PATH=")
     });
-    let mut denied = false;
+    let mut last = libc::ENOENT;
     for directory in path.unwrap_or(b"/bin:/usr/bin").split(|byte| *byte == b':') {
         let directory = if directory.is_empty() { b"." } else { directory };
         let Some(path) = PathSpace::join(directory, name.to_bytes()) else { continue };
-        let arguments = [path.as_c_str().as_ptr() as usize, libc::X_OK as usize, 0, 0, 0, 0];
-        // SAFETY: the path is a live string.
-        match sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }) {
-            Ok(_) => {}
-            Err(error) => {
-                denied |= error == libc::EACCES;
-                continue;
-            }
-        }
-        if let Some(found) = each(path.as_c_str()) {
-            return Ok(found);
+        match run(path.as_c_str()) {
+            libc::EACCES => last = libc::EACCES,
+            libc::ENOENT | libc::ESTALE | libc::ENOTDIR | libc::ENODEV | libc::ETIMEDOUT => {}
+            error => return error,
         }
     }
-    Err(if denied { libc::EACCES } else { libc::ENOENT })
+    last
 }
 
 /// The real execve.
@@ -171,67 +172,101 @@ unsafe fn execve_now(path: &CStr, arguments: Words, environment: Words) -> c_int
     }
 }
 
+/// Has the shell run a script. Returns the error.
+///
+/// # Safety
+/// As execve(2).
+unsafe fn execve_shell(script: &CStr, arguments: Words, environment: Words) -> c_int {
+    // SAFETY: the caller's array.
+    let count = unsafe { words(arguments) }.count();
+    let mut list = match Pointers::new(count + 3) {
+        Ok(list) => list,
+        Err(error) => return error,
+    };
+    list.push(SHELL.as_ptr());
+    list.push(script.as_ptr());
+    // SAFETY: the caller's array.
+    unsafe { words(arguments) }.skip(1).for_each(|word| list.push(word));
+    // SAFETY: live strings and arrays that end with null pointers.
+    unsafe { execve_now(SHELL, list.end(), environment) }
+}
+
+/// Puts the variables by which the next program takes part into its environment.
+///
+/// # Safety
+/// The environment is an array of strings that ends with a null pointer, or null.
+unsafe fn add_variables(world: &mut World, environment: Words) -> Result<Pointers, c_int> {
+    // SAFETY: the caller's array.
+    let count = unsafe { words(environment) }.count();
+    let mut variables = Pointers::new(count + 4)?;
+    let World { own, joined, .. } = world;
+    *joined = None;
+    // SAFETY: the caller's array.
+    for word in unsafe { words(environment) } {
+        // SAFETY: a string of the caller's.
+        let bytes = unsafe { CStr::from_ptr(word) }.to_bytes();
+        if let Some(other) = bytes.strip_prefix(PRELOAD) {
+            // Another library to load comes behind ours.
+            *joined = Variable::new(own.preload.bytes(), b":")
+                .and_then(|ours| Variable::new(ours.bytes(), other))
+                .filter(|_| !other.is_empty());
+        } else if !bytes.starts_with(REGION) && !bytes.starts_with(WAKE) {
+            variables.push(word);
+        }
+    }
+    for variable in [joined.as_ref().unwrap_or(&own.preload), &own.region, &own.wake] {
+        variables.push(variable.as_c_str().as_ptr());
+    }
+    Ok(variables)
+}
+
 /// Becomes another program, which takes part. Returns the error.
 ///
 /// # Safety
 /// As execve(2).
-unsafe fn go_on_as(held: &mut Held, path: &CStr, arguments: Words, environment: Words) -> c_int {
+unsafe fn go_on_as(
+    held: &mut Held,
+    path: &CStr,
+    searches: bool,
+    arguments: Words,
+    environment: Words,
+) -> c_int {
     let world = held.world();
     if let Some(error) = unfit(path) {
         return error;
     }
-    let program = look_at(world, path, 0);
-    if let ImageKind::Unfit = program {
-        return libc::ENOEXEC;
-    }
-    if let Err(why) = successor::leave(world) {
-        refuse(path, why);
-    }
-    world.descriptors.give_channels_to_kernel();
-    world.output.flush();
-    let own = &world.own;
-    // SAFETY: the caller's array.
-    let count = unsafe { words(environment) }.count();
-    let mut variables = match Pointers::new(count + 4) {
+    let wake = world.output.descriptor();
+    let is_script = match look_at(world, path, 0) {
+        ImageKind::Unfit => return libc::ENOEXEC,
+        ImageKind::Script if !searches => return libc::ENOEXEC,
+        ImageKind::Static => {
+            refuse(path, "which is linked statically, so crane cannot be in it", wake)
+        }
+        ImageKind::Foreign => refuse(path, "which is no program for x86-64", wake),
+        ImageKind::Script => {
+            look_at(world, SHELL, 1);
+            true
+        }
+        ImageKind::Loads => false,
+    };
+    // SAFETY: the caller's duty.
+    let mut variables = match unsafe { add_variables(world, environment) } {
         Ok(variables) => variables,
         Err(error) => return error,
     };
-    // SAFETY: the caller's array and its strings.
-    for word in unsafe { words(environment) } {
-        // SAFETY: a string of the caller's.
-        let bytes = unsafe { CStr::from_ptr(word) }.to_bytes();
-        let is_own = [&own.preload, &own.region, &own.wake].iter().any(|variable| {
-            let name = variable.bytes().split_inclusive(|byte| *byte == b'=').next();
-            name.is_some_and(|name| bytes.starts_with(name))
-        });
-        // Another library to load comes behind ours.
-        if let Some(other) = bytes.strip_prefix(b"LD_PRELOAD=").filter(|other| !other.is_empty()) {
-            world.joined = Variable::new(own.preload.bytes(), b":")
-                .and_then(|ours| Variable::new(ours.bytes(), other));
-        } else if !is_own {
-            variables.push(word);
-        }
+    if let Err(why) = successor::leave(world) {
+        refuse(path, why, wake);
     }
-    let preload = world.joined.as_ref().unwrap_or(&own.preload);
-    for variable in [preload, &own.region, &own.wake] {
-        variables.push(variable.as_c_str().as_ptr());
-    }
+    world.descriptors.give_channels_to_kernel();
+    world.output.flush();
     let environment = variables.end();
-    let error = match program {
-        ImageKind::Script => {
-            // SAFETY: the caller's array.
-            let count = unsafe { words(arguments) }.count();
-            let Ok(mut list) = Pointers::new(count + 3) else { return libc::ENOMEM };
-            list.push(SHELL.as_ptr());
-            list.push(path.as_ptr());
-            // SAFETY: the caller's array.
-            unsafe { words(arguments) }.skip(1).for_each(|word| list.push(word));
-            look_at(world, SHELL, 1);
-            // SAFETY: live strings and arrays that end with null pointers.
-            unsafe { execve_now(SHELL, list.end(), environment) }
+    // SAFETY: the caller's duty; our array ends with a null pointer.
+    let error = unsafe {
+        if is_script {
+            execve_shell(path, arguments, environment)
+        } else {
+            execve_now(path, arguments, environment)
         }
-        // SAFETY: the caller's duty; our array ends with a null pointer.
-        _ => unsafe { execve_now(path, arguments, environment) },
     };
     successor::take_back(world);
     error
@@ -262,52 +297,44 @@ fn unfit(path: &CStr) -> Option<c_int> {
 unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environment: Words) -> c_int {
     // SAFETY: the caller's string.
     let name = unsafe { CStr::from_ptr(name) };
-    let Some(mut held) = begin(Call::Exec, 0) else {
-        if turn::is_unknown_thread() && PROCESS.load(Ordering::Relaxed) == sys::pid() {
-            refuse(name, "from a thread that crane does not know");
-        }
-        // A child takes no part: it runs whatever it likes, without the library.
-        let each = |path: &CStr| {
-            // SAFETY: the caller's duty.
-            let error = unsafe { exec_plainly(path, arguments, environment) };
-            (error != libc::ENOENT && error != libc::ENOTDIR).then_some(error)
-        };
-        let outcome = if searches { search(name, each) } else { Ok(plain(name, each)) };
-        errno::set(outcome.unwrap_or_else(|error| error));
-        return -1;
+    let attempt = |run: &mut dyn FnMut(&CStr) -> c_int| {
+        if searches { search(name, run) } else { run(name) }
     };
-    // SAFETY: the caller's duty.
-    let mut each = |path: &CStr| Some(unsafe { go_on_as(&mut held, path, arguments, environment) });
-    let outcome =
-        if searches { search(name, each) } else { Ok(each(name).expect("it gives an error")) };
-    held.end();
-    errno::set(outcome.unwrap_or_else(|error| error));
+    let error = match begin(Call::Exec, 0) {
+        Some(mut held) => {
+            // SAFETY: the caller's duty.
+            let error = attempt(&mut |path| unsafe {
+                go_on_as(&mut held, path, searches, arguments, environment)
+            });
+            held.end();
+            error
+        }
+        None => {
+            if turn::is_unknown_thread() && PROCESS.load(Ordering::Relaxed) == sys::pid() {
+                refuse(name, "from a thread that crane does not know", NO_WAKE);
+            }
+            // A child takes no part: it runs whatever it likes, without the library.
+            // SAFETY: the caller's duty.
+            attempt(&mut |path| unsafe { exec_plainly(path, searches, arguments, environment) })
+        }
+    };
+    errno::set(error);
     -1
 }
 
-fn plain(name: &CStr, mut each: impl FnMut(&CStr) -> Option<c_int>) -> c_int {
-    each(name).unwrap_or(libc::ENOENT)
-}
-
-/// As exec(3) without us: a file without a format is a shell's script.
+/// As exec(3) without us: where a name is searched for, a file without a format is a script of the
+/// shell.
 ///
 /// # Safety
 /// As exec(3).
-unsafe fn exec_plainly(path: &CStr, arguments: Words, environment: Words) -> c_int {
+unsafe fn exec_plainly(path: &CStr, searches: bool, arguments: Words, environment: Words) -> c_int {
     // SAFETY: the caller's duty.
-    let error = unsafe { execve_now(path, arguments, environment) };
-    if error != libc::ENOEXEC {
-        return error;
+    unsafe {
+        match execve_now(path, arguments, environment) {
+            libc::ENOEXEC if searches => execve_shell(path, arguments, environment),
+            error => error,
+        }
     }
-    // SAFETY: the caller's array.
-    let count = unsafe { words(arguments) }.count();
-    let Ok(mut list) = Pointers::new(count + 3) else { return libc::ENOMEM };
-    list.push(SHELL.as_ptr());
-    list.push(path.as_ptr());
-    // SAFETY: the caller's array.
-    unsafe { words(arguments) }.skip(1).for_each(|word| list.push(word));
-    // SAFETY: live strings and arrays that end with null pointers.
-    unsafe { execve_now(SHELL, list.end(), environment) }
 }
 
 #[unsafe(no_mangle)]
@@ -334,8 +361,8 @@ unsafe extern "C" fn execvpe(name: *const c_char, arguments: Words, environment:
     unsafe { exec(name, true, arguments, environment) }
 }
 
-/// The path of an open file, for fexecve(3) and execveat(2).
-fn path_of(descriptor: c_int) -> Option<PathSpace> {
+/// The path of an open file, or of a file below an open directory (proc(5)).
+fn path_of(descriptor: c_int, name: &[u8]) -> Option<PathSpace> {
     let mut digits = [0; 12];
     let mut at = digits.len();
     let mut left = u32::try_from(descriptor).ok()?;
@@ -347,17 +374,47 @@ fn path_of(descriptor: c_int) -> Option<PathSpace> {
             break;
         }
     }
-    PathSpace::join(b"/proc/self/fd", &digits[at..])
+    let open = PathSpace::join(b"/proc/self/fd", &digits[at..])?;
+    if name.is_empty() { Some(open) } else { PathSpace::join(open.as_c_str().to_bytes(), name) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fexecve(descriptor: c_int, arguments: Words, environment: Words) -> c_int {
-    let Some(path) = path_of(descriptor) else {
+    let Some(path) = path_of(descriptor, b"") else {
         errno::set(libc::EINVAL);
         return -1;
     };
     // SAFETY: a live path; the caller's arrays.
     unsafe { exec(path.as_c_str().as_ptr(), false, arguments, environment) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn execveat(
+    directory: c_int,
+    path: *const c_char,
+    arguments: Words,
+    environment: Words,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's string.
+    let name = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let known = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+    let is_plain = name.starts_with(b"/") || (directory == libc::AT_FDCWD && !name.is_empty());
+    let error = match () {
+        () if flags & !known != 0 => libc::EINVAL,
+        () if name.is_empty() && flags & libc::AT_EMPTY_PATH == 0 => libc::ENOENT,
+        // SAFETY: the caller's string and arrays.
+        () if is_plain => return unsafe { exec(path, false, arguments, environment) },
+        () => match path_of(directory, name) {
+            Some(path) => {
+                // SAFETY: a live path; the caller's arrays.
+                return unsafe { exec(path.as_c_str().as_ptr(), false, arguments, environment) };
+            }
+            None => libc::EBADF,
+        },
+    };
+    errno::set(error);
+    -1
 }
 
 /// The variadic functions: their words are in registers first, then on the stack, and the thunks

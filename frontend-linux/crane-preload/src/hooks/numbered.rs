@@ -284,6 +284,7 @@ unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<
             libc::SYS_fork => libc::fork(),
             libc::SYS_vfork => libc::fork(),
             libc::SYS_execve => libc::execve(a as _, b as _, c as _),
+            libc::SYS_execveat => libc::execveat(one, b as _, c as _, d as _, e as c_int),
             _ => return None,
         }
     };

@@ -16,6 +16,10 @@ use crate::world::{self, PROCESS, World};
 /// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
 const CANNOT_SERVE: u8 = 69;
 
+/// Levels of notes for the daemon (see `crane_shm::region::output::NOTE`).
+const FAULT: u64 = 0;
+const WARNING: u64 = 1;
+
 const SERVES: &str = "a child process of the server uses a client's socket; servers that fork to \
     serve are not supported yet: let it serve by threads, and run it in the foreground";
 
@@ -23,24 +27,22 @@ const SERVES: &str = "a child process of the server uses a client's socket; serv
 /// daemon.
 pub(super) fn uncovered(world: &mut World, what: &'static str) {
     world.region.count_uncovered();
-    if world.noted.contains(&what) {
-        return;
-    }
-    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
-        *free = what;
-    }
-    world.output.note(1, what);
+    note_once(world, WARNING, what);
 }
 
 /// Reports to the daemon, once, that a table has no place left: the program's call fails.
 pub(super) fn full(world: &mut World, what: &'static str) {
+    note_once(world, FAULT, what);
+}
+
+fn note_once(world: &mut World, level: u64, what: &'static str) {
     if world.noted.contains(&what) {
         return;
     }
     if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
         *free = what;
     }
-    world.output.note(0, what);
+    world.output.note(level, what);
 }
 
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
