@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
@@ -15,7 +14,7 @@ use crate::meta;
 use crate::names;
 use crate::options::ReplicaArgs;
 use crate::start::default_directory;
-use crate::terminal::{complain, print_line};
+use crate::terminal::{complain, pass_lines, print_line};
 
 /// How long a replica may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -202,28 +201,11 @@ fn start(line: &[String]) -> Result<Child, String> {
 fn pass_all(child: &mut Child, number: u8) -> [JoinHandle<()>; 2] {
     let stdout = child.stdout.take().expect("it was piped");
     let stderr = child.stderr.take().expect("it was piped");
-    [spawn_local(pass(stdout, number, false)), spawn_local(pass(stderr, number, true))]
-}
-
-async fn pass(stream: impl AsyncRead + Unpin, number: u8, to_error_output: bool) {
-    use std::io::Write;
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&line);
-                let text = text.trim_end_matches(['\n', '\r']);
-                let _ = if to_error_output {
-                    writeln!(std::io::stderr(), "{number}| {text}")
-                } else {
-                    writeln!(std::io::stdout(), "{number}| {text}")
-                };
-            }
-        }
-    }
+    let prefix = format!("{number}| ");
+    [
+        spawn_local(pass_lines(stdout, prefix.clone(), false)),
+        spawn_local(pass_lines(stderr, prefix, true)),
+    ]
 }
 
 fn describe(end: ExitStatus) -> String {

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &StatusArgs) -> i32 {
             (false, true) => render_events(&state)?,
             (false, false) => render(&state),
         };
-        Ok((text, i32::from(GroupVerdict::of(&state).is_fault)))
+        Ok((text, i32::from(state["healthy"] != true)))
     })
 }
 
@@ -32,11 +32,15 @@ async fn collect(args: &StatusArgs) -> Result<Value, String> {
         value
     };
     let replicas: Vec<Value> = group.members.iter().map(replica).collect();
-    let mut state = json!({ "group": group.identity, "replicas": replicas });
+    Ok(judged(json!({ "group": group.identity, "replicas": replicas })))
+}
+
+/// Adds the verdict to the state of a group.
+fn judged(mut state: Value) -> Value {
     let verdict = GroupVerdict::of(&state);
-    state["verdict"] = json!(verdict.words);
     state["healthy"] = json!(!verdict.is_fault);
-    Ok(state)
+    state["verdict"] = json!(verdict.words);
+    state
 }
 
 /// Returns the last slot at which a replica with a running server has hashes.
@@ -71,7 +75,7 @@ fn render(group: &Value) -> String {
         rows.push(COLUMNS.iter().map(|(name, _)| cell_text(replica.get(*name))).collect());
     }
     let mut text = format!("group {}\n", cell_text(group.get("group")));
-    text.push_str(&format!("{}\n", GroupVerdict::of(group).words));
+    text.push_str(&format!("{}\n", cell_text(group.get("verdict"))));
     text.push_str(&aligned(&rows));
     let slots = replicas.iter().find_map(|replica| replica.get("hash_slot")?.as_u64());
     if let Some(slot) = slots {
@@ -127,11 +131,11 @@ mod tests {
 
     #[test]
     fn the_table_is_aligned_and_shows_who_is_down() {
-        let group = json!({ "group": "ab", "replicas": [
+        let group = judged(json!({ "group": "ab", "replicas": [
             { "id": 1, "address": "127.0.0.1:6790", "role": "primary", "committed": 12,
               "hash_slot": 9, "schedule_hash": "00ff", "last_error": "broken" },
             { "id": 2, "address": "b:1", "role": "down" },
-        ]});
+        ]}));
         let text = render(&group);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], "degraded: no answer of replica 2; the others serve");

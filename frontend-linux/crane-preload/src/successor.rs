@@ -47,7 +47,7 @@ pub(crate) fn take_back(world: &World) {
 /// Takes what the program before has left, if there was one, and the genesis entry.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with the legacy.
 pub(crate) fn inherit(region: ServerSide) -> Result<Option<(Legacy, KeptGenesis)>, &'static str> {
     let mut space = [0; CARRIED_BYTES];
     let bytes = region.carried(&mut space);

@@ -15,6 +15,7 @@ use tokio::task::spawn_local;
 use crate::cell::{self, Report, Spec, upper};
 use crate::driver::ServerView;
 use crate::options::{ReplicaArgs, ServerFsync};
+use crate::terminal::pass_lines;
 
 use super::{HostOutcome, Outcomes};
 
@@ -73,8 +74,8 @@ impl ServerProcess {
         let (script, output) = unsafe { region.ends() };
         let cell = cell::start(&spec).await.map_err(|error| error.to_string())?;
         spawn_local(pass_reports(number, cell.reports, outcomes.clone()));
-        spawn_local(pass_lines(cell.stdout, false));
-        spawn_local(pass_lines(cell.stderr, true));
+        spawn_local(pass_lines(cell.stdout, "", false));
+        spawn_local(pass_lines(cell.stderr, "", true));
         let output = Some(output);
         Ok(Self { number, region, script, output, wake, cell: cell.child })
     }
@@ -146,28 +147,5 @@ async fn pass_reports(number: u64, reports: pipe::Receiver, to: Outcomes) {
     if !ended {
         // The whole cell was killed.
         let _ = to.send(HostOutcome::Cell(number, Report::Killed(libc::SIGKILL)));
-    }
-}
-
-/// Copies the server's output to the daemon's own, line by line.
-async fn pass_lines(stream: impl AsyncRead + Unpin, to_error_output: bool) {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {
-                let text = String::from_utf8_lossy(&line);
-                let text = text.trim_end_matches(['\n', '\r']);
-                // A daemon whose own output is closed continues.
-                use std::io::Write;
-                let _ = if to_error_output {
-                    writeln!(io::stderr(), "{text}")
-                } else {
-                    writeln!(io::stdout(), "{text}")
-                };
-            }
-        }
     }
 }

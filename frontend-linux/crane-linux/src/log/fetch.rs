@@ -35,7 +35,7 @@ impl Fetch {
     /// Reads the records by `read`, which fills a space from an offset of the segment on.
     ///
     /// # Errors
-    /// What `read` fails with; in the inner result, a record that is not what was written there.
+    /// The error of `read`; in the inner result, a record that is not what was written there.
     pub fn read_by<E>(
         &self,
         read: impl Fn(&mut [u8], u64) -> Result<(), E>,
