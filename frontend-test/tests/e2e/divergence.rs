@@ -107,3 +107,34 @@ fn a_program_that_is_another_each_time_halts_the_group_also_after_a_restart() {
     }
     eventually("they are halted again", START, || all_halted(&group));
 }
+
+#[test]
+fn a_program_that_only_answers_otherwise_each_time_serves_on() {
+    let machine = Machine::take("undetermined");
+    let group = group(&machine);
+    let answer = ask(group.address(1), "show").unwrap();
+    assert!(answer.bytes().all(|byte| byte.is_ascii_digit()), "{answer}");
+    let told = |status: &Status, id: u8| {
+        let faults = &status.replica(id).faults;
+        faults.iter().any(|fault| fault.contains("the bytes for its clients"))
+    };
+    eventually("all replicas tell that the output differs", START, || {
+        let _ = ask(group.address(1), "more");
+        let status = group.status()?;
+        if group.ids().all(|id| told(&status, id)) { Ok(()) } else { Err(format!("{status:?}")) }
+    });
+    for id in group.ids() {
+        eventually("each replica serves", START, || match ask(group.address(id), "after") {
+            Ok(line) if line == "after" => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+    eventually("each replica has a server", START, || {
+        let status = group.status()?;
+        let halted = format!("{status:?}").contains("the group is halted");
+        assert!(!halted, "output alone has halted the group: {status:?}");
+        let runs = |id: u8| status.replica(id).server_pid.is_some();
+        if group.ids().all(runs) { Ok(()) } else { Err(format!("{status:?}")) }
+    });
+    assert!(group.status().unwrap().diverged().is_some(), "the output does not differ");
+}
