@@ -2,6 +2,7 @@
 //!
 //! Use it by `ci/measure` and `ci/bench e2e`, which build first.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
-use crane_test::e2e::{alarm, bench, failover, idle, kills, linear, sizes, steady};
+use crane_test::e2e::{alarm, bench, cost, failover, idle, kills, linear, sizes, steady};
 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
@@ -22,7 +23,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure alarm             all stuck programs are named, controls are not
        crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
        crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
-       crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure";
+       crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
+       crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
+                                       command BASELINE (a path, by the environment), 5 rounds";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
             Vec::new()
         }
         "alarm" => measure_alarm(),
+        "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
     };
@@ -166,4 +170,15 @@ fn measure_cost(requests: u32) -> Vec<String> {
         .filter(|line| line.ratio() < 0.15)
         .map(|line| format!("{} at 8 connections: {:.3} of native", line.request, line.ratio()))
         .collect()
+}
+
+fn measure_processor_time(rounds: usize) -> Vec<String> {
+    let baseline = std::env::var_os("BASELINE");
+    let contenders = cost::contenders(baseline.as_deref().map(Path::new));
+    let lines = cost::run(&contenders, rounds, |line| println!("{line}"));
+    print!("{}", cost::table(&contenders, &lines));
+    let first = &lines[0];
+    let missed = (first.share(1) > cost::SHARE_MAX)
+        .then(|| format!("{}: {:.3} of three plain copies", first.name, first.share(1)));
+    missed.into_iter().collect()
 }

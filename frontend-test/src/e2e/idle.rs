@@ -61,7 +61,7 @@ pub fn watch(group: &Group, period: Duration) -> Vec<Idle> {
 }
 
 /// User and system time of a process with all its threads, from `/proc/PID/stat`.
-fn cpu_time(pid: u32) -> Option<Duration> {
+pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything; count from its end.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();

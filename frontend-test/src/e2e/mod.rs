@@ -15,7 +15,7 @@
 //! * [`probe`]: clients that note how long each request takes;
 //! * [`linear`]: histories under faults, and whether they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
-//! * [`kills`], [`idle`], [`bench`], [`failover`], [`steady`], [`sizes`]: long
+//! * [`kills`], [`idle`], [`bench`], [`cost`], [`failover`], [`steady`], [`sizes`]: long
 //!   runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: every wait has a bound and a name.
 //!
@@ -26,6 +26,7 @@ pub mod alarm;
 pub mod bench;
 pub mod binary;
 pub mod calls;
+pub mod cost;
 pub mod counting;
 pub mod failover;
 pub mod frozen;

@@ -45,6 +45,12 @@ impl Native {
         Self { child, address }
     }
 
+    /// The program's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where the program listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -1,0 +1,215 @@
+//! The processor time of a replicated service beside that of three plain copies, and beside an
+//! earlier build of the command: all in one run, in turns.
+//!
+//! A copy that is not replicated has to serve every request itself, as every replica's server
+//! does. Three replicas therefore stand beside three times the processor time of one plain server
+//! under the same load.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::binary::crane_linux;
+use super::group::Group;
+use super::idle::cpu_time;
+use super::load::{self, Load};
+use super::machine::Machine;
+use super::native::Native;
+use super::program::{self, PAGE, Program};
+
+/// The most processor time that three replicas may use, of what three plain copies use.
+pub const SHARE_MAX: f64 = 0.75;
+
+/// Who serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// The program as it is. Its processor time counts three times.
+    Plain,
+    /// Three replicas by this command, with this durability.
+    Group(PathBuf, &'static str),
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    name: &'static str,
+    web: bool,
+    load: Load,
+}
+
+/// What one contender needed for one kind of request, a figure for each round.
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// Processor time of all servers and daemons for a request, in microseconds.
+    cpu: Vec<f64>,
+    /// Requests per second.
+    rate: Vec<f64>,
+}
+
+/// One kind of request, with each contender's samples in order.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Server, request, and connections.
+    pub name: &'static str,
+    /// In the order of [`contenders`].
+    pub samples: Vec<Samples>,
+}
+
+impl Line {
+    /// The median processor time of contender `at` for a request, of the first contender's.
+    #[must_use]
+    pub fn share(&self, at: usize) -> f64 {
+        median(&self.samples[at].cpu) / median(&self.samples[0].cpu)
+    }
+}
+
+/// Returns three plain copies, this build in memory, which [`SHARE_MAX`] is for, and on disk, and
+/// `baseline` the same if there is one.
+#[must_use]
+pub fn contenders(baseline: Option<&Path>) -> Vec<(String, Contender)> {
+    let plain = ("three plain copies".to_owned(), Contender::Plain);
+    let commands = [("group", Some(crane_linux())), ("group before", baseline)];
+    let groups = ["memory", "fsync"].into_iter().flat_map(|durability| {
+        commands.into_iter().filter_map(move |(name, command)| {
+            let contender = Contender::Group(command?.to_owned(), durability);
+            Some((format!("{name}, {durability}"), contender))
+        })
+    });
+    std::iter::once(plain).chain(groups).collect()
+}
+
+/// Lets each contender serve each kind of request `rounds` times, in turns: what else the machine
+/// does hits all of them.
+///
+/// # Panics
+///
+/// If a request fails or a replica is down.
+pub fn run(
+    contenders: &[(String, Contender)],
+    rounds: usize,
+    mut said: impl FnMut(String),
+) -> Vec<Line> {
+    let web = |connections, keepalive| Load { requests: 10_000, connections, keepalive };
+    let redis = |connections| Load { requests: 50_000, connections, keepalive: true };
+    let kinds = [
+        Kind { name: "civetweb, kept, c=8", web: true, load: web(8, true) },
+        Kind { name: "civetweb, kept, c=1", web: true, load: web(1, true) },
+        Kind { name: "civetweb, c=8", web: true, load: web(8, false) },
+        Kind { name: "redis set, c=8", web: false, load: redis(8) },
+        Kind { name: "redis set, c=50", web: false, load: redis(50) },
+    ];
+    let none = vec![Samples::default(); contenders.len()];
+    let mut lines: Vec<Line> =
+        kinds.iter().map(|kind| Line { name: kind.name, samples: none.clone() }).collect();
+    for round in 1..=rounds {
+        for web in [true, false] {
+            for (at, (name, contender)) in contenders.iter().enumerate() {
+                let machine = Machine::take("cost");
+                let program = if web {
+                    program::civetweb(machine.folder(), 8)
+                } else {
+                    program::redis(machine.folder())
+                };
+                let server = Server::start(&machine, program, contender);
+                for (kind, line) in kinds.iter().zip(&mut lines).filter(|(k, _)| k.web == web) {
+                    let (cpu, rate) = server.serve(*kind);
+                    said(format!("round {round}: {}: {name}: {cpu:.1} us, {rate:.0}/s", kind.name));
+                    line.samples[at].cpu.push(cpu);
+                    line.samples[at].rate.push(rate);
+                }
+            }
+        }
+    }
+    lines
+}
+
+/// Returns the lines as text: processor time for a request, its share of three plain copies, and
+/// the rate.
+#[must_use]
+pub fn table(contenders: &[(String, Contender)], lines: &[Line]) -> String {
+    let mut text = format!(
+        "{:<20} {:<22} {:>14} {:>6} {:>8}\n",
+        "request", "who", "processor us", "share", "req/s"
+    );
+    for line in lines {
+        for (at, (name, _)) in contenders.iter().enumerate() {
+            let Samples { cpu, rate } = &line.samples[at];
+            text.push_str(&format!(
+                "{:<20} {name:<22} {:>14.1} {:>6.3} {:>8.0}\n",
+                line.name,
+                median(cpu),
+                line.share(at),
+                median(rate)
+            ));
+        }
+    }
+    text
+}
+
+/// A contender that serves.
+enum Server {
+    Plain(Native),
+    Group(Box<Group>),
+}
+
+impl Server {
+    fn start(machine: &Machine, program: Program, contender: &Contender) -> Self {
+        match contender {
+            Contender::Plain => Self::Plain(Native::start(machine, &program)),
+            Contender::Group(command, durability) => {
+                let options = ["--durability", durability];
+                let mut group = Group::prepare(machine, program, 3, &options);
+                group.run_command(command);
+                group.start_all();
+                Self::Group(Box::new(group))
+            }
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Self::Plain(native) => native.address(),
+            Self::Group(group) => group.address(group.primary()),
+        }
+    }
+
+    /// The processor time of all processes until now.
+    fn cpu(&self) -> Duration {
+        let of = |pid| cpu_time(pid).expect("a process's times");
+        match self {
+            Self::Plain(native) => of(native.pid()) * 3,
+            Self::Group(group) => {
+                let status = group.status().expect("a status");
+                let pids =
+                    status.replicas.iter().flat_map(|each| [each.daemon_pid, each.server_pid]);
+                pids.map(|pid| of(pid.expect("a replica that runs"))).sum()
+            }
+        }
+    }
+
+    /// Returns processor time in microseconds for a request, and requests per second.
+    fn serve(&self, kind: Kind) -> (f64, f64) {
+        let ask = |load| {
+            if kind.web {
+                load::ab(self.address(), PAGE, load).expect("no failed request").rate
+            } else {
+                let figures = load::redis_benchmark(self.address(), "set", load);
+                figures.expect("no failed request")[0].rate
+            }
+        };
+        ask(Load { requests: kind.load.requests / 20, ..kind.load });
+        let before = self.cpu();
+        let rate = ask(kind.load);
+        if let Self::Group(group) = self {
+            group.await_settled();
+        }
+        let cpu = (self.cpu() - before).as_secs_f64() * 1e6;
+        (cpu / f64::from(kind.load.requests), rate)
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
