@@ -89,6 +89,8 @@ pub struct Turn<const THREADS: usize> {
     waits: u64,
     /// Not later than the first deadline; exact after [`Turn::first_deadline`].
     deadline: u64,
+    /// Every number that was ever reserved is below this: a program of few threads searches few.
+    reserved_below: u16,
 }
 
 impl<const THREADS: usize> Turn<THREADS> {
@@ -113,6 +115,7 @@ impl<const THREADS: usize> Turn<THREADS> {
             live: 0,
             waits: 0,
             deadline: NEVER,
+            reserved_below: 0,
         }
     }
 
@@ -124,7 +127,8 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Checks what holds between any two calls, in time proportional to `THREADS`: each list is
     /// linked both ways, each runnable thread is in the queue, each waiting thread in the bucket of
-    /// its key, no thread in two lists; one holder at most; `live` counts the numbers in use.
+    /// its key, no thread in two lists; one holder at most; `live` counts the numbers in use, and
+    /// `reserved_below` is above all of them.
     ///
     /// Called under debug assertions after each change of a small set of threads, and always in
     /// simulation.
@@ -152,6 +156,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         assert_eq!(in_state(ThreadState::Holder), usize::from(held.is_some()), "two hold the turn");
         let live = THREADS - in_state(ThreadState::Free);
         assert_eq!(live, self.live as usize, "live threads are miscounted");
+        let mut beyond = self.threads[usize::from(self.reserved_below)..].iter();
+        assert!(beyond.all(|thread| thread.state == ThreadState::Free), "a thread is not searched");
     }
 
     /// Checks the lists under debug assertions, where they are short.
@@ -168,6 +174,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         let index = self.threads.iter().position(|thread| thread.state == ThreadState::Free)?;
         self.threads[index].state = ThreadState::Reserved;
         self.live += 1;
+        self.reserved_below = self.reserved_below.max(index as u16 + 1);
         Some(ThreadId(index as u16))
     }
 
@@ -342,7 +349,7 @@ impl<const THREADS: usize> Turn<THREADS> {
 
     /// Finds the waiting thread whose deadline is first.
     fn first_expiring(&self) -> Option<(u64, u16)> {
-        let waiting = self.threads.iter().enumerate();
+        let waiting = self.threads[..usize::from(self.reserved_below)].iter().enumerate();
         let timed = waiting
             .filter(|(_, thread)| thread.state == ThreadState::Waiting && thread.deadline != NEVER);
         timed
