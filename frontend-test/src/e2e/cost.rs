@@ -20,7 +20,7 @@ use super::program::{self, PAGE, Program};
 /// The most processor time that three replicas may use, of what three plain copies use.
 pub const SHARE_MAX: f64 = 0.75;
 
-/// Who serves.
+/// A way to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contender {
     /// The program as it is. Its processor time counts three times.
@@ -29,7 +29,7 @@ pub enum Contender {
     Group(PathBuf, &'static str),
 }
 
-/// What is asked for.
+/// A kind of request.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     name: &'static str,
@@ -37,7 +37,7 @@ struct Kind {
     load: Load,
 }
 
-/// What one contender needed for one kind of request, a figure for each round.
+/// The figures of one contender for one kind of request, one for each round.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// Processor time of all servers and daemons for a request, in microseconds.
