@@ -33,6 +33,8 @@ pub(crate) enum On {
     Epoll(TableEntry),
     /// A thread's end.
     End(ThreadId),
+    /// A signal for this thread.
+    Signal(ThreadId),
 }
 
 impl On {
@@ -47,6 +49,7 @@ impl On {
             Self::Any => 4 << 56,
             Self::Epoll(place) => 5 << 56 | place.0 as u64,
             Self::End(thread) => 6 << 56 | thread.0 as u64,
+            Self::Signal(thread) => 7 << 56 | thread.0 as u64,
         })
     }
 }

@@ -17,6 +17,8 @@
 //! | [`start`] | from the dynamic linker to the program's first instruction |
 //! | [`turn`] | taking part: before, while and after a call |
 //! | [`script`] | the next entry, or waiting for one |
+//! | [`membership`] | which threads take part, and whether they are in a hook |
+//! | [`signals`], [`posting`] | handlers of the program, and signals that wait for their thread's turn |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
@@ -38,7 +40,9 @@ mod execution;
 mod hooks;
 mod inbox;
 mod kept;
+mod membership;
 mod output;
+mod posting;
 mod readiness;
 mod script;
 mod signals;

@@ -8,13 +8,19 @@ use crane_shm::{HashMark, ServerState};
 
 use crate::execution::{On, ProgramExecution};
 use crate::readiness;
+use crate::signals;
 use crate::world::World;
+
+/// The longest sleep without a look at the script, in nanoseconds.
+const SLEEP: u64 = 10_000_000_000;
+/// The same where a thread waits for signals (sigwait(3)), which may come from outside.
+const LOOK_FOR_SIGNALS: u64 = 100_000_000;
 
 /// Everybody who waits.
 const ALL: u32 = u32::MAX;
 
 /// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why
-/// it is asked for.
+/// it is asked for. A quiescent server's is not waited for while a handler has posted a signal.
 pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
     #[cfg(feature = "arrival")]
     if waiting == ServerState::Stalled {
@@ -23,6 +29,9 @@ pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
     }
     loop {
         while !has_next(world) {
+            if waiting == ServerState::Quiescent && signals::has_news() {
+                return;
+            }
             await_script(world, waiting);
         }
         if admit_head(world) {
@@ -136,8 +145,13 @@ fn await_script(world: &mut World, waiting: ServerState) {
         world.output.wake();
     }
     world.output.flush();
-    region.await_script(10_000_000_000, || has_next(world));
+    let limit = if world.awaited == 0 { SLEEP } else { LOOK_FOR_SIGNALS };
+    region.await_script(limit, || has_next(world) || signals::has_news());
     region.set_state(ServerState::Running);
+    // No handler says that the kernel keeps a signal which threads wait for.
+    if world.awaited != 0 && signals::pending() & world.awaited != 0 {
+        signals::set_news();
+    }
 }
 
 /// Brings the daemon's view up to date.

@@ -3,8 +3,6 @@
 //! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes
 //! it at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
 
-use std::cell::Cell;
-use std::ptr;
 use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, ThreadId, Woken};
@@ -16,6 +14,7 @@ use crane_shm::sys;
 use crate::caller;
 use crate::cancellation;
 use crate::execution::On;
+use crate::membership::{self, Membership};
 use crate::script;
 use crate::signals::{self, Disposition};
 use crate::watch::PollSet;
@@ -71,14 +70,6 @@ impl Call {
         matches!(self, Accept | Join | Poll | Receive | Send | Sleep | TestCancel | Wait)
     }
 }
-
-thread_local! {
-    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook; [`INSIDE`]
-    /// alone after its end.
-    static SELF: Cell<u32> = const { Cell::new(0) };
-}
-
-const INSIDE: u32 = 1 << 31;
 
 /// A handler of the program ran while the call waited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,7 +129,7 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
 fn is_child() -> bool {
     let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
     if child {
-        forget_self();
+        membership::forget_self();
     }
     child
 }
@@ -146,16 +137,15 @@ fn is_child() -> bool {
 /// Takes the turn without a call: what follows is not counted.
 #[inline]
 pub(crate) fn enter() -> Option<Held> {
-    let number = SELF.get();
-    if number == 0 {
-        count_uncovered();
-        return None;
-    }
-    if number & INSIDE != 0 {
-        return None;
-    }
-    SELF.set(number | INSIDE);
-    let me = ThreadId((number - 1) as u16);
+    let me = match membership::current() {
+        Membership::Outside(me) => me,
+        Membership::None => {
+            count_uncovered();
+            return None;
+        }
+        Membership::Inside(_) | Membership::Ended => return None,
+    };
+    membership::set_inside(me);
     if !SERIAL.load(Ordering::Relaxed) {
         await_turn(me);
     }
@@ -171,17 +161,6 @@ fn count_uncovered() {
     {
         region.count_uncovered();
     }
-}
-
-/// Returns whether the calling thread is none of those that take part, nor one that is ending.
-pub(crate) fn is_unknown_thread() -> bool {
-    SELF.get() == 0
-}
-
-/// Returns whether the calling thread takes part and is not in a hook.
-pub(crate) fn takes_part() -> bool {
-    let number = SELF.get();
-    number != 0 && number & INSIDE == 0
 }
 
 impl Held {
@@ -203,7 +182,9 @@ impl Held {
         } else if self.world().run.turn.spend() {
             self.end_and_yield();
         } else {
+            let me = self.me;
             self.leave();
+            deliver(me);
         }
     }
 
@@ -214,25 +195,25 @@ impl Held {
         }
         self.world().run.turn.yield_turn();
         if SERIAL.load(Ordering::Relaxed) {
-            let me = self.me.0 as usize;
-            self.world().threads[me].hears = true;
+            let me = self.me;
             self.pass();
-            self.take_signals();
             self.leave();
+            deliver(me);
         } else {
             // In parallel mode the thread continues without the turn, and waits for it at its next
             // call.
             let next = choose(self.world());
             self.world().output.flush();
-            SELF.set(u32::from(self.me.0) + 1);
+            membership::set_outside(self.me);
             pass_to(next);
+            deliver(self.me);
         }
     }
 
     /// Leaves the hook and keeps the turn, to run code of the program or of libc that may call
     /// hooks.
     pub(crate) fn leave(self) {
-        SELF.set(u32::from(self.me.0) + 1);
+        membership::set_outside(self.me);
         if !SERIAL.load(Ordering::Relaxed) {
             // The turn stays with this thread until its quantum is spent; its word says so.
             WORDS[self.me.0 as usize].0.store(1, Ordering::Release);
@@ -240,9 +221,21 @@ impl Held {
     }
 
     /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds). A
-    /// thread that is cancelled meanwhile comes back as if the deadline had come.
+    /// thread that is cancelled meanwhile comes back as if the deadline had come; one that a
+    /// handler of the program ran in, as if `on` had happened: its caller asks for the object
+    /// again.
     pub(crate) fn wait(&mut self, on: On, deadline: u64) -> Woken {
+        self.wait_or_signal(on, deadline).unwrap_or(Woken::Called)
+    }
+
+    /// As [`Held::wait`], and says that a handler of the program ended it. A call that starts again
+    /// asks for its object first: the handler may have changed it.
+    pub(crate) fn wait_or_signal(&mut self, on: On, deadline: u64) -> Result<Woken, Interrupted> {
         let me = self.me;
+        // One that came since the call began ends the wait before it begins.
+        if let Some(interrupted) = self.take_signals() {
+            return Err(interrupted);
+        }
         let may_end = self.cancellable && cancellation::may_end();
         let world = self.world();
         world.threads[me.0 as usize].interruptible = may_end;
@@ -251,51 +244,40 @@ impl Held {
         let world = self.world();
         let thread = &mut world.threads[me.0 as usize];
         thread.interruptible = false;
-        let (woken, interrupted) =
-            (world.run.turn.woken(me), std::mem::take(&mut thread.interrupted));
-        self.cancelled |= interrupted;
-        woken
-    }
-
-    /// As [`Held::wait`], and a handler of the program that a signal starts ends it. A call that
-    /// starts again asks for its object first: the handler may have changed it.
-    pub(crate) fn wait_or_signal(&mut self, on: On, deadline: u64) -> Result<Woken, Interrupted> {
-        let me = self.me.0 as usize;
-        self.world().threads[me].hears = true;
-        let woken = self.wait(on, deadline);
-        let ended_by_signal = std::mem::take(&mut self.world().threads[me].signalled);
+        let by_cancellation = std::mem::take(&mut thread.interrupted);
+        let by_signal = std::mem::take(&mut thread.signalled);
+        let woken = world.run.turn.woken(me);
+        self.cancelled |= by_cancellation;
         match self.take_signals() {
             // A cancelled thread ends with the call.
-            Some(interrupted) if ended_by_signal && !self.cancelled => Err(interrupted),
+            Some(interrupted) if by_signal && !self.cancelled => Err(interrupted),
             _ => Ok(woken),
         }
     }
 
-    /// Runs the handlers of the signals that were sent to this thread while it was away, out of
-    /// the hook: what they call takes part. `None`: none ran.
+    /// Runs the handlers of the signals that were posted to this thread, out of the hook: what they
+    /// call takes part. `None`: none ran.
     fn take_signals(&mut self) -> Option<Interrupted> {
         let me = self.me;
-        let World { threads, watches, .. } = self.world();
-        let thread = &mut threads[me.0 as usize];
-        thread.hears = false;
-        let sent = std::mem::take(&mut thread.signals);
-        if sent == 0 {
+        if !signals::waits(me) {
             return None;
         }
         // A handler may wait itself, or leave the call for good (siglongjmp).
+        let World { watches, threads, .. } = self.world();
         *watches.set_of(me.0 as usize) = PollSet::EMPTY;
+        threads[me.0 as usize].awaited = 0;
         let (mut ran, mut restarts) = (false, true);
-        for signal in signals::each(sent) {
+        while let Some(info) = signals::take(me) {
             // Read each time: a handler may change both.
-            let blocked = signals::blocked() & signals::bit(signal) != 0;
-            if let Disposition::Handler { restarts: this } = signals::disposition(signal)
+            let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
+            if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo)
                 && !blocked
             {
                 ran = true;
                 restarts &= this;
             }
             Self { me, cancellable: false, cancelled: false, hears: false }.leave();
-            signals::send_to_self(signal);
+            signals::send_to_self(&info);
             // A handler that returns has left each hook that it entered.
             let back = enter().expect("the thread takes part, and is in no hook");
             assert!(back.me == me);
@@ -321,7 +303,7 @@ impl Held {
         let number = sys::tid();
         world.leaving = if number == sys::pid() { 0 } else { number };
         // That wait orders what libc and others still do for it.
-        SELF.set(INSIDE);
+        membership::set_ended();
         pass_to(next);
     }
 
@@ -339,7 +321,7 @@ impl Held {
 
 /// A new thread begins: it takes its number and waits for its first turn.
 pub(crate) fn begin_thread(me: ThreadId) -> Held {
-    SELF.set((u32::from(me.0) + 1) | INSIDE);
+    membership::set_inside(me);
     await_turn(me);
     know_holder(me);
     Held { me, cancellable: false, cancelled: false, hears: false }
@@ -347,7 +329,7 @@ pub(crate) fn begin_thread(me: ThreadId) -> Held {
 
 /// The program's first thread begins, with the turn.
 pub(crate) fn begin_first(me: ThreadId) {
-    SELF.set((u32::from(me.0) + 1) | INSIDE);
+    membership::set_inside(me);
     know_holder(me);
     Held { me, cancellable: false, cancelled: false, hears: false }.leave();
 }
@@ -361,20 +343,55 @@ fn know_holder(me: ThreadId) {
     world.region.set_holder(tid);
 }
 
-/// This process (a child after fork) takes no part.
-pub(crate) fn forget_self() {
-    SELF.set(0);
-}
-
 /// Returns the thread that gets the free turn: the first of the queue, or one that an op wakes.
 // specs: S4
 fn choose(world: &mut World) -> ThreadId {
     loop {
+        if signals::take_news() {
+            wake_interrupted(world);
+        }
+        if signals::has_foreign() {
+            signals::report_foreign(&mut world.output, world.region);
+        }
         if let Some(next) = world.run.turn.pass() {
             return next;
         }
         world.run.gate.drop_grant();
         script::admit_next(world, ServerState::Quiescent);
+    }
+}
+
+/// Ends the waits of the threads that a signal has come to, while they waited, from outside the
+/// schedule.
+#[cold]
+fn wake_interrupted(world: &mut World) {
+    let pending = if world.awaited == 0 { 0 } else { signals::pending() };
+    for number in 0..world.threads.len() {
+        let thread = ThreadId(number as u16);
+        if world.threads[number].handle != 0 && signals::waits(thread) {
+            interrupt(world, thread);
+        }
+        if world.threads[number].awaited & pending != 0 && world.run.turn.is_waiting(thread) {
+            world.run.turn.wake_thread(thread, Woken::Called);
+        }
+    }
+}
+
+/// Ends the wait of a thread that a signal was posted to, if it waits.
+pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
+    if world.run.turn.is_waiting(thread) {
+        world.threads[thread.0 as usize].signalled = true;
+        world.run.turn.wake_thread(thread, Woken::Called);
+    }
+}
+
+/// Sends the calling thread, which has left its hook, the signals that were posted to it.
+#[inline]
+fn deliver(me: ThreadId) {
+    if signals::any() {
+        while let Some(info) = signals::take(me) {
+            signals::send_to_self(&info);
+        }
     }
 }
 
@@ -426,23 +443,4 @@ fn end_cancelled(me: ThreadId) {
         cancel(libc::pthread_self());
         test();
     }
-}
-
-/// Blocks all signals of the thread and gives the mask before: a handler must not run in a thread
-/// whose thread-local state is not set.
-pub(crate) fn block_signals() -> u64 {
-    let (all, mut before) = (u64::MAX, 0_u64);
-    let arguments =
-        [libc::SIG_SETMASK as usize, &raw const all as usize, &raw mut before as usize, 8, 0, 0];
-    // SAFETY: both masks are 8 bytes, alive for the call.
-    unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
-    before
-}
-
-/// Sets the thread's signal mask.
-pub(crate) fn set_signals(mask: u64) {
-    let null = ptr::null::<u64>() as usize;
-    let arguments = [libc::SIG_SETMASK as usize, &raw const mask as usize, null, 8, 0, 0];
-    // SAFETY: the mask is 8 bytes, alive for the call.
-    unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
 }

@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub leaving: i32,
     /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
+    /// Signals that threads may wait for by sigwait(3): those of all that ever did.
+    pub awaited: u64,
     /// The next port for a socket that binds to none.
     pub next_port: u16,
     /// Space for a file's bytes on their way to a connection.
@@ -80,10 +82,8 @@ pub(crate) struct PreloadThread {
     pub interrupted: bool,
     /// The bits that it waits for at a futex.
     pub futex_bits: u32,
-    /// It is away from the turn, and takes signals when it is back.
-    pub hears: bool,
-    /// The signals that were sent to it meanwhile.
-    pub signals: u64,
+    /// The signals that it waits for (sigwait).
+    pub awaited: u64,
     /// A signal ended its wait.
     pub signalled: bool,
     /// The function that it runs.
@@ -104,8 +104,7 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     interruptible: false,
     interrupted: false,
     futex_bits: 0,
-    hears: false,
-    signals: 0,
+    awaited: 0,
     signalled: false,
     routine: None,
     argument: std::ptr::null_mut(),

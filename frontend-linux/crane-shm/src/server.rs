@@ -62,6 +62,12 @@ impl ServerSide {
         sleep_unless(&self.0.region().script_bell, nanoseconds, found);
     }
 
+    /// Ends the sleep of whichever thread of the server waits for the script. Safe in a signal
+    /// handler.
+    pub fn ring_script(self) {
+        self.0.region().script_bell.ring();
+    }
+
     /// Sleeps until the daemon has taken output, at most `nanoseconds`, unless `found` finds that
     /// it has. May return early.
     pub fn await_output_taken(self, nanoseconds: u64, found: impl FnOnce() -> bool) {

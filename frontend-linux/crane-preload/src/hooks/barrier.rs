@@ -7,7 +7,8 @@ use libc::{pthread_barrier_t as Barrier, pthread_barrierattr_t as Attributes};
 
 use super::lock::ALL;
 use crate::execution::On;
-use crate::turn::{Call, begin, takes_part};
+use crate::membership::takes_part;
+use crate::turn::{Call, begin};
 
 #[repr(C)]
 struct Ours {

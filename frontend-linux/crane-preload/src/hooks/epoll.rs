@@ -13,6 +13,7 @@ use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
 use crate::readiness;
+use crate::signals;
 use crate::turn::{Call, begin};
 use crate::world::World;
 
@@ -113,6 +114,7 @@ fn wait(
     start: *mut epoll_event,
     room: c_int,
     timeout: Option<u64>,
+    mask: Option<u64>,
 ) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(instance, Call::Poll)?;
     if room <= 0 || held.world().descriptors.at(place).kind != DescriptionKind::Epoll {
@@ -126,10 +128,13 @@ fn wait(
         Some(timeout) => after(&mut held, timeout),
     };
     held.world().descriptors.hold(place);
+    // What the mask lets in is posted at once, and ends the wait.
+    let before = mask.map(signals::set_mask);
+    let me = held.me;
     let result = loop {
         let World { run, descriptors, watches, .. } = held.world();
         let count = readiness::collect(run, descriptors, watches, place, space);
-        if count > 0 || timeout == Some(0) {
+        if count > 0 || (timeout == Some(0) && !signals::waits(me)) {
             break Ok(count);
         }
         match held.wait_or_signal(On::Epoll(place), deadline) {
@@ -142,6 +147,9 @@ fn wait(
             Err(_) => break Err(libc::EINTR),
         }
     };
+    if let Some(before) = before {
+        signals::set_mask(before);
+    }
     release(held.world(), place);
     held.end();
     Some(result)
@@ -155,7 +163,7 @@ unsafe extern "C" fn epoll_wait(
     milliseconds: c_int,
 ) -> c_int {
     let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
-    let result = wait(instance, start, room, timeout).unwrap_or_else(|| {
+    let result = wait(instance, start, room, timeout, None).unwrap_or_else(|| {
         let arguments =
             [instance as usize, start.addr(), room as usize, milliseconds as usize, 0, 0];
         // SAFETY: the caller's own arguments.
@@ -172,10 +180,11 @@ unsafe extern "C" fn epoll_pwait(
     milliseconds: c_int,
     mask: *const sigset_t,
 ) -> c_int {
-    if lookup(instance).is_some() {
-        // The mask matters to signals that arrive while waiting; those are delivered between calls.
-        // SAFETY: the caller's own arguments.
-        return unsafe { epoll_wait(instance, start, room, milliseconds) };
+    let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
+    // SAFETY: the caller's mask, if it gave one.
+    let given = unsafe { signals::mask_at(mask) };
+    if let Some(result) = wait(instance, start, room, timeout, given) {
+        return errno::answer_int(result);
     }
     let real =
         real!(epoll_pwait: fn(c_int, *mut epoll_event, c_int, c_int, *const sigset_t) -> c_int);
@@ -193,7 +202,9 @@ unsafe extern "C" fn epoll_pwait2(
 ) -> c_int {
     // SAFETY: the caller's time, if it gave one.
     let timeout = unsafe { limit.as_ref() }.and_then(duration);
-    let result = wait(instance, start, room, timeout).unwrap_or_else(|| {
+    // SAFETY: the caller's mask, if it gave one.
+    let given = unsafe { signals::mask_at(mask) };
+    let result = wait(instance, start, room, timeout, given).unwrap_or_else(|| {
         let arguments =
             [instance as usize, start.addr(), room as usize, limit.addr(), mask.addr(), 8];
         // SAFETY: the caller's own arguments.

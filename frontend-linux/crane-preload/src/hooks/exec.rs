@@ -12,9 +12,10 @@ use crane_shm::sys;
 
 use crate::errno;
 use crate::kept::{PRELOAD, REGION, Variable, WAKE};
+use crate::membership::{self, Membership};
 use crate::successor;
 use crate::trouble::{self, Text};
-use crate::turn::{self, Call, Held, begin};
+use crate::turn::{Call, Held, begin};
 use crate::words::{PathSpace, Pointers, Words, words};
 use crate::world::{PROCESS, World};
 
@@ -310,7 +311,9 @@ unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environmen
             error
         }
         None => {
-            if turn::is_unknown_thread() && PROCESS.load(Ordering::Relaxed) == sys::pid() {
+            if membership::current() == Membership::None
+                && PROCESS.load(Ordering::Relaxed) == sys::pid()
+            {
                 refuse(name, "from a thread that crane does not know", NO_WAKE);
             }
             // A child takes no part: it runs whatever it likes, without the library.

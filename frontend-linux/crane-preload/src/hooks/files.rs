@@ -10,7 +10,8 @@ use super::process::uncovered;
 use super::transfer::{begin_at, dispose};
 use crate::descriptors::{DESCRIPTORS, DescriptionKind, lookup};
 use crate::errno;
-use crate::turn::{Call, begin, enter, takes_part};
+use crate::membership::takes_part;
+use crate::turn::{Call, begin, enter};
 use crate::world::{KEEP_FSYNC, World};
 
 /// Devices whose bytes are agreed upon.

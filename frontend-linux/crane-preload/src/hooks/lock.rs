@@ -35,7 +35,8 @@ pub(super) fn acquire(
         } else {
             Ok(held.wait(on, deadline))
         };
-        if woken.is_err_and(|by| !by.restarts) {
+        // With a limit it never starts again (signal(7)).
+        if woken.is_err_and(|by| !by.restarts || deadline != NEVER) {
             return libc::EINTR;
         }
         if woken == Ok(Woken::Expired) {

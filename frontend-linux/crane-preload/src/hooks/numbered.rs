@@ -11,13 +11,14 @@ use crane_shm::sys;
 use libc::sigset_t;
 
 use super::futex::futex;
+use super::signals::tgkill;
 use crate::errno;
 use crate::trouble::Text;
 use crate::turn::enter;
 
 /// Calls that answer the same whenever they come, change only this process, or are followed in the
 /// kernel: nothing is said about them.
-const PLAIN: [c_long; 61] = [
+const PLAIN: [c_long; 58] = [
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_getppid,
@@ -70,9 +71,6 @@ const PLAIN: [c_long; 61] = [
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
-    libc::SYS_tkill,
-    libc::SYS_kill,
     libc::SYS_exit_group,
     libc::SYS_clock_getres,
     libc::SYS_getrlimit,
@@ -82,7 +80,7 @@ const PLAIN: [c_long; 61] = [
 ];
 
 /// Names of calls in which a thread may wait, or that make what no hook sees.
-const NAMES: [(c_long, &str); 23] = [
+const NAMES: [(c_long, &str); 20] = [
     (libc::SYS_exit, "exit"),
     (libc::SYS_futex, "futex"),
     (libc::SYS_clone, "clone"),
@@ -91,9 +89,6 @@ const NAMES: [(c_long, &str); 23] = [
     (libc::SYS_io_uring_enter, "io_uring_enter"),
     (libc::SYS_io_setup, "io_setup"),
     (libc::SYS_io_getevents, "io_getevents"),
-    (libc::SYS_rt_sigtimedwait, "rt_sigtimedwait"),
-    (libc::SYS_rt_sigsuspend, "rt_sigsuspend"),
-    (libc::SYS_pause, "pause"),
     (libc::SYS_wait4, "wait4"),
     (libc::SYS_waitid, "waitid"),
     (libc::SYS_flock, "flock"),
@@ -173,7 +168,7 @@ unsafe extern "C" fn syscall(
     {
         return errno::answer(result) as c_long;
     }
-    if !PLAIN.contains(&number) && crate::turn::takes_part() {
+    if !PLAIN.contains(&number) && crate::membership::takes_part() {
         count(number);
     }
     // SAFETY: the caller's own arguments.
@@ -281,6 +276,18 @@ unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<
             libc::SYS_sched_yield => libc::sched_yield(),
             libc::SYS_clock_gettime => libc::clock_gettime(one, b as _),
             libc::SYS_gettimeofday => libc::gettimeofday(a as _, b as _),
+            libc::SYS_kill => libc::kill(one, two),
+            libc::SYS_tgkill => tgkill(one, two, three),
+            libc::SYS_tkill => tgkill(sys::pid(), one, two),
+            libc::SYS_pause => libc::pause(),
+            libc::SYS_rt_sigsuspend => {
+                let given = mask(a)?;
+                libc::sigsuspend(&raw const given)
+            }
+            libc::SYS_rt_sigtimedwait => {
+                let given = mask(a)?;
+                libc::sigtimedwait(&raw const given, b as _, c as _)
+            }
             libc::SYS_fork => libc::fork(),
             libc::SYS_vfork => libc::fork(),
             libc::SYS_execve => libc::execve(a as _, b as _, c as _),

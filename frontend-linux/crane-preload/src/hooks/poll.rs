@@ -10,6 +10,7 @@ use super::time::{after, duration};
 use crate::errno;
 use crate::execution::On;
 use crate::readiness;
+use crate::signals;
 use crate::turn::{Call, Held, begin};
 use crate::watch::PollSet;
 use crate::world::World;
@@ -17,27 +18,31 @@ use crate::world::World;
 /// Descriptors that select(2) can name.
 const SELECTABLE: usize = libc::FD_SETSIZE;
 
-/// Waits until an entry is ready, at most `timeout` nanoseconds. Returns how many are; `EINTR`: a
-/// handler ran, whatever it says about starting again (signal(7)).
+/// Waits until an entry is ready, at most `timeout` nanoseconds, with another signal mask if one is
+/// given. Returns how many are; `EINTR`: a handler ran, whatever it says about starting again
+/// (signal(7)).
 fn poll_in_turn(
     mut held: Held,
     entries: &mut [pollfd],
     timeout: Option<u64>,
+    mask: Option<u64>,
 ) -> Result<usize, c_int> {
+    // What the mask lets in is posted at once, and ends the wait.
+    let before = mask.map(signals::set_mask);
     let deadline = match timeout {
         None => NEVER,
         Some(timeout) => after(&mut held, timeout),
     };
-    let me = held.me.0 as usize;
+    let me = held.me;
     let ready = loop {
         let World { run, descriptors, watches, .. } = held.world();
         let ready = readiness::scan(run, descriptors, watches, entries);
-        if ready > 0 || timeout == Some(0) {
+        if ready > 0 || (timeout == Some(0) && !signals::waits(me)) {
             break Ok(ready);
         }
-        *watches.set_of(me) = PollSet::new(entries);
+        *watches.set_of(me.0 as usize) = PollSet::new(entries);
         let woken = held.wait_or_signal(On::Any, deadline);
-        *held.world().watches.set_of(me) = PollSet::EMPTY;
+        *held.world().watches.set_of(me.0 as usize) = PollSet::EMPTY;
         if woken.is_err() {
             break Err(libc::EINTR);
         }
@@ -46,6 +51,9 @@ fn poll_in_turn(
             break Ok(readiness::scan(run, descriptors, watches, entries));
         }
     };
+    if let Some(before) = before {
+        signals::set_mask(before);
+    }
     held.end();
     ready
 }
@@ -72,7 +80,7 @@ unsafe extern "C" fn poll(start: *mut pollfd, count: nfds_t, milliseconds: c_int
     };
     let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
     // SAFETY: the caller's own entries.
-    errno::answer_int(poll_in_turn(held, unsafe { entries(start, count) }, timeout))
+    errno::answer_int(poll_in_turn(held, unsafe { entries(start, count) }, timeout, None))
 }
 
 #[unsafe(no_mangle)]
@@ -86,7 +94,6 @@ unsafe extern "C" fn __poll_chk(
     unsafe { poll(start, count, milliseconds) }
 }
 
-// The mask matters to signals that arrive while waiting; those are delivered between calls.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ppoll(
     start: *mut pollfd,
@@ -105,7 +112,9 @@ unsafe extern "C" fn ppoll(
         held.end();
         return errno::answer_int(Err(libc::EINVAL));
     };
-    errno::answer_int(poll_in_turn(held, entries, timeout))
+    // SAFETY: the caller's mask, if it gave one.
+    let mask = unsafe { signals::mask_at(mask) };
+    errno::answer_int(poll_in_turn(held, entries, timeout, mask))
 }
 
 #[unsafe(no_mangle)]
@@ -142,6 +151,7 @@ fn select_in_turn(
     count: c_int,
     sets: Sets,
     timeout: Result<Option<u64>, c_int>,
+    mask: Option<u64>,
 ) -> Result<usize, c_int> {
     let timeout = match timeout {
         Ok(timeout) if count >= 0 => timeout,
@@ -166,7 +176,7 @@ fn select_in_turn(
             used += 1;
         }
     }
-    poll_in_turn(held, &mut entries[..used], timeout)?;
+    poll_in_turn(held, &mut entries[..used], timeout, mask)?;
     if entries[..used].iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
         return Err(libc::EBADF);
     }
@@ -206,7 +216,8 @@ unsafe extern "C" fn select(
     // SAFETY: the caller's time, if it gave one.
     let limit = unsafe { limit.as_ref() };
     let timeout = limit.map(|limit| microseconds(limit).ok_or(libc::EINVAL)).transpose();
-    errno::answer_int(select_in_turn(held, count, [reading, writing, exceptions], timeout))
+    let sets = [reading, writing, exceptions];
+    errno::answer_int(select_in_turn(held, count, sets, timeout, None))
 }
 
 #[unsafe(no_mangle)]
@@ -236,5 +247,8 @@ unsafe extern "C" fn pselect(
     // SAFETY: the caller's time, if it gave one.
     let limit = unsafe { limit.as_ref() };
     let timeout = limit.map(|limit| duration(limit).ok_or(libc::EINVAL)).transpose();
-    errno::answer_int(select_in_turn(held, count, [reading, writing, exceptions], timeout))
+    // SAFETY: the caller's mask, if it gave one.
+    let mask = unsafe { signals::mask_at(mask) };
+    let sets = [reading, writing, exceptions];
+    errno::answer_int(select_in_turn(held, count, sets, timeout, mask))
 }

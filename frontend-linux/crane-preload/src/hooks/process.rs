@@ -10,7 +10,7 @@ use libc::pid_t;
 
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::trouble;
-use crate::turn::{self, Call, begin};
+use crate::turn::{Call, begin};
 use crate::world::{self, PROCESS, World};
 
 /// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
@@ -100,7 +100,7 @@ fn fork_in_turn() -> pid_t {
     // SAFETY: no arguments.
     let child = unsafe { real() };
     if child == 0 {
-        turn::forget_self();
+        crate::membership::forget_self();
     }
     child
 }

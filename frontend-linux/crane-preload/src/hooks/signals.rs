@@ -1,41 +1,153 @@
-//! pthread_kill: a signal to a thread that waits in the turn ends its wait, in the turn.
+//! kill, tgkill, pthread_kill, sigqueue: a signal that the program sends to itself reaches its
+//! thread in the turn.
 
 use std::ffi::c_int;
+use std::time::{Duration, Instant};
 
-use crane_core::execution::turn::Woken;
-use libc::pthread_t;
+use crane_shm::sys;
+use libc::{pid_t, pthread_t, siginfo_t, sigval};
 
 use super::threads::find;
+use crate::errno;
+use crate::posting::{self, Route, Target};
 use crate::signals::{self, Disposition};
 use crate::turn::{Call, begin};
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_kill(handle: pthread_t, signal: c_int) -> c_int {
-    let real = || {
-        let real = real!(pthread_kill: fn(pthread_t, c_int) -> c_int);
-        // SAFETY: the caller's own arguments.
-        unsafe { real(handle, signal) }
-    };
-    let Some(mut held) = begin(Call::Signal, signal as u32) else { return real() };
+/// A signal to a process group reaches this process by the kernel; it takes microseconds.
+const GROUP_WAIT: Duration = Duration::from_millis(500);
+
+/// Sends a signal of this process to `target`, in the turn. False: the real call is due.
+fn send(target: impl FnOnce(&crate::world::World) -> Option<Target>, info: &siginfo_t) -> bool {
+    let signal = info.si_signo;
+    if signals::bit(signal) == 0 || signal == libc::SIGKILL || signal == libc::SIGSTOP {
+        return false;
+    }
+    let Some(mut held) = begin(Call::Signal, signal as u32) else { return false };
     let me = held.me;
     let world = held.world();
-    let target = find(world, handle).filter(|target| *target != me);
-    let handled = signals::bit(signal) != 0 && signals::disposition(signal) != Disposition::Kernel;
-    match target {
-        Some(target) if handled && world.threads[target.0 as usize].hears => {
-            let thread = &mut world.threads[target.0 as usize];
-            thread.signals |= signals::bit(signal);
-            if world.run.turn.is_waiting(target) {
-                thread.signalled = true;
-                world.run.turn.wake_thread(target, Woken::Called);
-            }
-            held.end();
-            0
-        }
-        _ => {
+    let Some(target) = target(world) else {
+        held.end();
+        return false;
+    };
+    match posting::send(world, Some(me), target, info) {
+        Route::Sent => held.end(),
+        Route::Caller => {
             // A handler of this thread runs within the call, and its calls take part.
             held.leave();
-            real()
+            signals::send_to_self(info);
+        }
+        Route::Kernel => {
+            held.leave();
+            return false;
         }
     }
+    true
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn kill(process: pid_t, signal: c_int) -> c_int {
+    let info = signals::sent_by_self(signal, libc::SI_USER);
+    if process == sys::pid() && send(|_| Some(Target::Process), &info) {
+        return 0;
+    }
+    let arguments = [process as usize, signal as usize, 0, 0, 0, 0];
+    if is_own_group(process) {
+        return errno::answer_int(signal_group(signal, arguments));
+    }
+    // SAFETY: kill touches no memory.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn killpg(group: pid_t, signal: c_int) -> c_int {
+    if group < 0 {
+        return errno::answer_int(Err(libc::EINVAL));
+    }
+    // SAFETY: plain numbers; the symbol is this library's own.
+    unsafe { kill(-group, signal) }
+}
+
+/// Returns whether a number of kill(2) means the group that this process is in.
+fn is_own_group(process: pid_t) -> bool {
+    let own = || rustix::process::getpgrp().as_raw_nonzero().get();
+    process == 0 || process < -1 && -process == own()
+}
+
+/// Sends a signal to the group of this process. The kernel delivers it here too; what it posts to
+/// another thread is waited for, so that the schedule does not depend on when that is.
+fn signal_group(signal: c_int, arguments: [usize; 6]) -> Result<usize, c_int> {
+    // SAFETY: kill touches no memory.
+    let real = || sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) });
+    let handled = signals::bit(signal) != 0 && signals::disposition(signal) != Disposition::Kernel;
+    let Some(mut held) = begin(Call::Signal, signal as u32) else { return real() };
+    let me = held.me;
+    let receiver = posting::receiver(held.world(), Some(me), signal);
+    let other = handled && receiver.is_some_and(|receiver| receiver != me);
+    held.leave();
+    let result = real();
+    let start = Instant::now();
+    while other && result.is_ok() && !signals::has_news() && start.elapsed() < GROUP_WAIT {
+        rustix::thread::sched_yield();
+    }
+    result
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_kill(handle: pthread_t, signal: c_int) -> c_int {
+    let info = signals::sent_by_self(signal, libc::SI_TKILL);
+    if send(|world| find(world, handle).map(Target::Thread), &info) {
+        return 0;
+    }
+    let real = real!(pthread_kill: fn(pthread_t, c_int) -> c_int);
+    // SAFETY: the caller's own arguments.
+    unsafe { real(handle, signal) }
+}
+
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn tgkill(process: pid_t, thread: pid_t, signal: c_int) -> c_int {
+    let info = signals::sent_by_self(signal, libc::SI_TKILL);
+    let target = |world: &_| posting::find_by_tid(world, thread).map(Target::Thread);
+    if process == sys::pid() && send(target, &info) {
+        return 0;
+    }
+    let arguments = [process as usize, thread as usize, signal as usize, 0, 0, 0];
+    // SAFETY: tgkill touches no memory.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_tgkill, arguments) }))
+}
+
+/// Returns the record of a signal with a value (sigqueue(3)).
+fn with_value(signal: c_int, value: sigval) -> siginfo_t {
+    /// The fields of `siginfo_t` for `SI_QUEUE`.
+    #[repr(C)]
+    struct Queued {
+        sent: [u8; 24],
+        value: sigval,
+    }
+    let mut info = signals::sent_by_self(signal, libc::SI_QUEUE);
+    // SAFETY: the value lies behind process and user in the record (sigaction(2)), which is longer.
+    unsafe { (&raw mut (*(&raw mut info).cast::<Queued>()).value).write(value) };
+    info
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sigqueue(process: pid_t, signal: c_int, value: sigval) -> c_int {
+    let info = with_value(signal, value);
+    if process == sys::pid() && send(|_| Some(Target::Process), &info) {
+        return 0;
+    }
+    let record = (&raw const info).addr();
+    let arguments = [process as usize, signal as usize, record, 0, 0, 0];
+    // SAFETY: the kernel reads the record, which lives during the call.
+    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_rt_sigqueueinfo, arguments) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_sigqueue(handle: pthread_t, signal: c_int, value: sigval) -> c_int {
+    let info = with_value(signal, value);
+    if send(|world| find(world, handle).map(Target::Thread), &info) {
+        return 0;
+    }
+    let real = real!(pthread_sigqueue: fn(pthread_t, c_int, sigval) -> c_int);
+    // SAFETY: the caller's own arguments.
+    unsafe { real(handle, signal, value) }
 }

@@ -13,7 +13,7 @@ use libc::FILE;
 use super::files::is_random;
 use crate::descriptors::lookup;
 use crate::errno;
-use crate::turn::takes_part;
+use crate::membership::takes_part;
 
 /// The callbacks of fopencookie; those that are missing behave as for an endless sink or an
 /// empty source.

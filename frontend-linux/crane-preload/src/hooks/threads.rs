@@ -14,6 +14,7 @@ use super::lock::never;
 use super::process::full;
 use super::time::limit as until_limit;
 use crate::execution::On;
+use crate::signals;
 use crate::turn::{self, Call, Held, begin};
 use crate::world::{NO_THREAD, PreloadThread, World};
 
@@ -81,7 +82,7 @@ unsafe extern "C" fn pthread_create(
         held.end();
         return libc::EAGAIN;
     };
-    let mask = turn::block_signals();
+    let mask = signals::block_all();
     world.threads[child.0 as usize] = PreloadThread {
         detached: is_detached(attributes),
         routine: Some(routine),
@@ -108,7 +109,7 @@ unsafe extern "C" fn pthread_create(
         world.run.turn.release(child);
     }
     held.end();
-    turn::set_signals(mask);
+    signals::set_mask(mask);
     result
 }
 
@@ -131,7 +132,7 @@ extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
     let PreloadThread { routine, argument, mask, .. } = held.world().threads[me.0 as usize];
     watch_end();
     held.leave();
-    turn::set_signals(mask);
+    signals::set_mask(mask);
     let routine = routine.expect("the creator left the routine");
     routine(argument)
 }
@@ -158,7 +159,8 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
         held.end();
         return;
     }
-    turn::block_signals();
+    signals::block_all();
+    signals::forget(me);
     wake_heirs(world);
     let thread = &mut world.threads[me.0 as usize];
     thread.ended = true;

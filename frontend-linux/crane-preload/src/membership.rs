@@ -1,0 +1,66 @@
+//! Whether the calling thread takes part in the run, and whether it is in a hook.
+
+use std::cell::Cell;
+
+use crane_core::execution::turn::ThreadId;
+
+thread_local! {
+    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook; [`INSIDE`]
+    /// alone after its end.
+    static SELF: Cell<u32> = const { Cell::new(0) };
+}
+
+const INSIDE: u32 = 1 << 31;
+
+/// The calling thread's part in the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Membership {
+    /// It takes no part: a thread that the library did not see begin, or one of a child process.
+    None,
+    /// It runs code of the program.
+    Outside(ThreadId),
+    /// It is in a hook.
+    Inside(ThreadId),
+    /// It is ending.
+    Ended,
+}
+
+/// Returns the calling thread's part. Safe in a signal handler.
+#[inline]
+pub(crate) fn current() -> Membership {
+    let number = SELF.get();
+    let thread = |number: u32| ThreadId((number - 1) as u16);
+    match number {
+        0 => Membership::None,
+        INSIDE => Membership::Ended,
+        number if number & INSIDE == 0 => Membership::Outside(thread(number)),
+        number => Membership::Inside(thread(number & !INSIDE)),
+    }
+}
+
+/// The calling thread runs code of the program from now on.
+#[inline]
+pub(crate) fn set_outside(me: ThreadId) {
+    SELF.set(u32::from(me.0) + 1);
+}
+
+/// The calling thread is in a hook from now on.
+#[inline]
+pub(crate) fn set_inside(me: ThreadId) {
+    SELF.set((u32::from(me.0) + 1) | INSIDE);
+}
+
+/// The calling thread's last call has begun: what libc still does for it is not ordered.
+pub(crate) fn set_ended() {
+    SELF.set(INSIDE);
+}
+
+/// This process, a child after fork, takes no part.
+pub(crate) fn forget_self() {
+    SELF.set(0);
+}
+
+/// Returns whether the calling thread takes part and is not in a hook.
+pub(crate) fn takes_part() -> bool {
+    matches!(current(), Membership::Outside(_))
+}

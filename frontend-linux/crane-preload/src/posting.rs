@@ -1,0 +1,136 @@
+//! Sending a signal to the process that takes part, in the turn.
+//!
+//! As in the kernel, a signal for the process goes to its first thread if that does not block it,
+//! else to another one. A thread that is away from the turn gets it posted; one that blocks it, and
+//! a signal without a handler, are left to the kernel.
+
+use std::ffi::c_int;
+
+use crane_core::execution::turn::{ThreadId, Woken};
+use crane_shm::sys;
+use libc::siginfo_t;
+
+use crate::signals::{self, Disposition};
+use crate::turn;
+use crate::world::World;
+
+/// The receiver of a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// Any thread that does not block it.
+    Process,
+    /// This thread.
+    Thread(ThreadId),
+}
+
+/// The way of a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Route {
+    /// It was posted, or the kernel keeps it until it is unblocked or waited for.
+    Sent,
+    /// The caller is to send it to itself, out of its hook.
+    Caller,
+    /// The kernel does what it does by default: nothing, or it ends or stops the process. The
+    /// caller is to send it, out of its hook.
+    Kernel,
+}
+
+/// Sends a signal. `caller`: the thread that holds the turn, if one does.
+pub(crate) fn send(
+    world: &mut World,
+    caller: Option<ThreadId>,
+    target: Target,
+    info: &siginfo_t,
+) -> Route {
+    let signal = info.si_signo;
+    let bit = signals::bit(signal);
+    assert!(bit != 0, "signal {signal} is sent");
+    let receiver = match target {
+        Target::Thread(thread) => accepts(world, caller, thread, bit).then_some(thread),
+        Target::Process => receiver(world, caller, signal),
+    };
+    match receiver {
+        // All block it: the kernel keeps it, whatever its disposition is.
+        None => {
+            keep_in_kernel(world, target, info);
+            wake_waiter(world, target, bit);
+            Route::Sent
+        }
+        Some(_) if signals::disposition(signal) == Disposition::Kernel => Route::Kernel,
+        Some(thread) if Some(thread) == caller => Route::Caller,
+        Some(thread) => {
+            if signals::post(thread, info) {
+                turn::interrupt(world, thread);
+            } else {
+                keep_in_kernel(world, target, info);
+            }
+            Route::Sent
+        }
+    }
+}
+
+/// Returns the thread that a signal for the process goes to: the first that does not block it.
+pub(crate) fn receiver(world: &World, caller: Option<ThreadId>, signal: c_int) -> Option<ThreadId> {
+    let mut threads = (0..world.threads.len() as u16).map(ThreadId);
+    threads.find(|thread| accepts(world, caller, *thread, signals::bit(signal)))
+}
+
+/// Returns whether a thread lives and does not block a signal.
+fn accepts(world: &World, caller: Option<ThreadId>, thread: ThreadId, bit: u64) -> bool {
+    let record = &world.threads[thread.0 as usize];
+    if record.handle == 0 || record.ended || record.tid == 0 {
+        return false;
+    }
+    let blocked = match caller == Some(thread) {
+        true => signals::blocked(),
+        false => signals::blocked_of(record.tid),
+    };
+    blocked & bit == 0
+}
+
+/// Has the kernel send a signal, which every receiver blocks.
+fn keep_in_kernel(world: &World, target: Target, info: &siginfo_t) {
+    let (process, signal) = (sys::pid() as usize, info.si_signo as usize);
+    let record = std::ptr::from_ref(info).addr();
+    // The kernel lets no thread pretend to another one that a person or the kernel sends; it makes
+    // the same record by itself.
+    let plain = info.si_code >= 0 || info.si_code == libc::SI_TKILL;
+    let (call, arguments) = match target {
+        Target::Process if plain => (libc::SYS_kill, [process, signal, 0, 0, 0, 0]),
+        Target::Process => (libc::SYS_rt_sigqueueinfo, [process, signal, record, 0, 0, 0]),
+        Target::Thread(thread) => {
+            let tid = world.threads[thread.0 as usize].tid as usize;
+            match plain {
+                true => (libc::SYS_tgkill, [process, tid, signal, 0, 0, 0]),
+                false => (libc::SYS_rt_tgsigqueueinfo, [process, tid, signal, record, 0, 0]),
+            }
+        }
+    };
+    // SAFETY: the kernel reads the record, which lives during the call.
+    unsafe { sys::syscall(call, arguments) };
+}
+
+/// Wakes the first thread that waits for a signal by sigwait(3) or its family.
+fn wake_waiter(world: &mut World, target: Target, bit: u64) {
+    let waits = |world: &World, thread: ThreadId| {
+        world.threads[thread.0 as usize].awaited & bit != 0 && world.run.turn.is_waiting(thread)
+    };
+    let waiter = match target {
+        Target::Thread(thread) => waits(world, thread).then_some(thread),
+        Target::Process => {
+            (0..world.threads.len() as u16).map(ThreadId).find(|thread| waits(world, *thread))
+        }
+    };
+    if let Some(thread) = waiter {
+        world.run.turn.wake_thread(thread, Woken::Called);
+    }
+}
+
+/// Finds a thread by the kernel's number of it.
+pub(crate) fn find_by_tid(world: &World, tid: c_int) -> Option<ThreadId> {
+    let wanted = u32::try_from(tid).ok().filter(|tid| *tid != 0)?;
+    let is_it = |thread: &crate::world::PreloadThread| {
+        thread.tid == wanted && thread.handle != 0 && !thread.ended
+    };
+    world.threads.iter().position(is_it).map(|place| ThreadId(place as u16))
+}

@@ -1,0 +1,226 @@
+//! Signals: which handler the program has for each, and those that wait for their thread's turn.
+//!
+//! A thread that waits in the turn sits in a futex of this library. A handler that ran there would
+//! run beside the holder of the turn, its calls would be real ones, and it would not end the wait.
+//! So the real handler of each signal that the program handles is [`on_signal`]. In a thread that
+//! runs code of the program it calls the program's handler at once, as the kernel would. In a
+//! thread that is in a hook it *posts* the signal. The thread then sends itself each posted signal
+//! when it has the turn, out of any hook: the kernel makes the frame, on the right stack and with
+//! the right mask, and the handler's calls are hooked.
+//!
+//! A signal that the program sends to itself is posted by the sender, in the turn, and so reaches
+//! its thread at the same clock in every replica. One from outside comes when it comes.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fmt::Write;
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+
+use crane_shm::{ServerSide, sys};
+use libc::siginfo_t;
+
+use crate::membership::{self, Membership};
+use crate::output::Output;
+use crate::trouble::Text;
+use crate::world;
+
+mod masks;
+mod posted;
+
+use masks::{LAST, MASK};
+pub(crate) use masks::{bit, block_all, blocked, blocked_of, each, mask_at, pending, set_mask};
+pub(crate) use posted::{any, forget, has_news, post, set_news, take, take_news, waits};
+
+/// `struct kernel_sigaction`, as rt_sigaction(2) gives it.
+#[repr(C)]
+struct Action {
+    handler: usize,
+    flags: usize,
+    restorer: usize,
+    mask: u64,
+}
+
+/// The fate of a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Disposition {
+    /// The kernel ignores it, or does what it does by default.
+    Kernel,
+    /// A handler of the program runs.
+    Handler {
+        /// The call that it interrupts starts again (`SA_RESTART`).
+        restarts: bool,
+    },
+}
+
+/// The program's own handler of a signal.
+struct Handler {
+    /// Its address; 0: the kernel has the program's own disposition.
+    address: AtomicUsize,
+    /// The flags that it was installed with.
+    flags: AtomicI32,
+}
+
+static HANDLERS: [Handler; LAST as usize + 1] =
+    [const { Handler { address: AtomicUsize::new(0), flags: AtomicI32::new(0) } };
+        LAST as usize + 1];
+
+/// Signals that came from outside the program, by their bits.
+static FOREIGN: AtomicU64 = AtomicU64::new(0);
+
+/// Those of which the daemon knows.
+static REPORTED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns whether signals came from outside the program that the daemon does not know of.
+#[inline]
+pub(crate) fn has_foreign() -> bool {
+    FOREIGN.load(Ordering::Relaxed) != 0
+}
+
+/// Counts the signals that came from outside the program, and notes each kind once for the daemon:
+/// other replicas get them at another moment, or not at all.
+#[cold]
+pub(crate) fn report_foreign(output: &mut Output, region: ServerSide) {
+    let came = FOREIGN.swap(0, Ordering::Relaxed);
+    let news = came & !REPORTED.fetch_or(came, Ordering::Relaxed);
+    for signal in each(came) {
+        region.count_uncovered();
+        if news & bit(signal) != 0 {
+            let mut text = Text::new();
+            // A text that is cut is better than none.
+            let _ = write!(
+                text,
+                "signal {signal} ({}) from outside the schedule: each replica gets it at a moment \
+                 of its own, and they may differ afterwards",
+                name(signal)
+            );
+            output.note(1, text.as_str());
+        }
+    }
+}
+
+/// Returns the name of a signal without its SIG.
+fn name(signal: c_int) -> &'static str {
+    unsafe extern "C" {
+        fn sigabbrev_np(signal: c_int) -> *const c_char;
+    }
+    // SAFETY: libc's table of names, which is constant.
+    let name = unsafe { sigabbrev_np(signal).as_ref() };
+    // SAFETY: a string that ends with a zero byte.
+    let name = name.map(|name| unsafe { CStr::from_ptr(name) });
+    name.and_then(|name| name.to_str().ok()).unwrap_or("of no name")
+}
+
+/// The real handler of every signal that the program handles.
+pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let part = membership::current();
+    // A child after fork has a copy of everything, and no part.
+    let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
+    if ours && part != Membership::None {
+        // SAFETY: the kernel's own record, or one that this process sent.
+        note_foreign(unsafe { &*info });
+    }
+    if let Membership::Inside(me) = part
+        && ours
+        // SAFETY: as above.
+        && post(me, unsafe { &*info })
+    {
+        set_news();
+        if let Some(region) = world::region() {
+            region.ring_script();
+        }
+        return;
+    }
+    let Some(handler) = HANDLERS.get(signal as usize) else { return };
+    let address = handler.address.load(Ordering::Acquire);
+    if address == 0 {
+        return;
+    }
+    if handler.flags.load(Ordering::Relaxed) & libc::SA_RESETHAND != 0 {
+        reset(signal);
+    }
+    type Program = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+    // SAFETY: the program installed this function as a handler; one that takes the number alone
+    // ignores the other two, which are in registers.
+    let program = unsafe { std::mem::transmute::<usize, Program>(address) };
+    program(signal, info, context);
+}
+
+/// Remembers a signal that neither this process nor a fault in it has sent.
+fn note_foreign(info: &siginfo_t) {
+    let sender = match info.si_code {
+        // SAFETY: these have a sender.
+        libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
+        _ => 0,
+    };
+    if sender != sys::pid() {
+        FOREIGN.fetch_or(bit(info.si_signo), Ordering::Relaxed);
+    }
+}
+
+/// Gives a signal its default disposition: its handler was to run once.
+fn reset(signal: c_int) {
+    HANDLERS[signal as usize].address.store(0, Ordering::Release);
+    let action = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    let arguments = [signal as usize, (&raw const action).addr(), 0, MASK, 0, 0];
+    // SAFETY: an action of ours, of the kernel's size, that lives for the call.
+    unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
+}
+
+/// Returns the program's own handler and its flags. `None`: the kernel has its disposition.
+pub(crate) fn handler(signal: c_int) -> Option<(usize, c_int)> {
+    let handler = HANDLERS.get(usize::try_from(signal).ok()?)?;
+    let address = handler.address.load(Ordering::Acquire);
+    (address != 0).then(|| (address, handler.flags.load(Ordering::Relaxed)))
+}
+
+/// Sets the program's own handler, and its flags; 0: none.
+pub(crate) fn set_handler(signal: c_int, address: usize, flags: c_int) {
+    let handler = &HANDLERS[signal as usize];
+    handler.flags.store(flags, Ordering::Relaxed);
+    handler.address.store(address, Ordering::Release);
+}
+
+/// Returns what becomes of a signal of this process.
+pub(crate) fn disposition(signal: c_int) -> Disposition {
+    let mut action = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    let arguments = [signal as usize, 0, (&raw mut action).addr(), MASK, 0, 0];
+    // SAFETY: a place of ours, of the kernel's size, that lives for the call.
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) });
+    let by_kernel = action.handler == libc::SIG_DFL || action.handler == libc::SIG_IGN;
+    if result.is_err() || by_kernel {
+        return Disposition::Kernel;
+    }
+    Disposition::Handler { restarts: action.flags & libc::SA_RESTART as usize != 0 }
+}
+
+/// Sends a signal to the calling thread, as from whoever sent it first: a handler runs before this
+/// returns, unless the signal is blocked.
+pub(crate) fn send_to_self(info: &siginfo_t) {
+    let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
+    let arguments = [process, thread, info.si_signo as usize, ptr::from_ref(info).addr(), 0, 0];
+    // SAFETY: the kernel reads the record, which lives during the call.
+    unsafe { sys::syscall(libc::SYS_rt_tgsigqueueinfo, arguments) };
+}
+
+/// Returns the record of a signal that this process sends, by kill(2) or tgkill(2).
+pub(crate) fn sent_by_self(signal: c_int, code: c_int) -> siginfo_t {
+    /// The fields of `siginfo_t` for the codes of sent signals.
+    #[repr(C)]
+    struct Sent {
+        signal: c_int,
+        error: c_int,
+        code: c_int,
+        padding: c_int,
+        process: libc::pid_t,
+        user: libc::uid_t,
+    }
+    // SAFETY: all fields are integers, for which zero is a value; the record is longer than the
+    // fields, which are those of the kernel's for these codes (sigaction(2)).
+    unsafe {
+        let mut info: siginfo_t = std::mem::zeroed();
+        let user = rustix::process::getuid().as_raw();
+        let sent = Sent { signal, error: 0, code, padding: 0, process: sys::pid(), user };
+        (&raw mut info).cast::<Sent>().write(sent);
+        info
+    }
+}

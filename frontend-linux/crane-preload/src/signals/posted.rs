@@ -1,0 +1,174 @@
+//! The signals that wait for their thread's turn.
+//!
+//! They are posted by handlers, in any thread, and by the holder of the turn; each is taken by its
+//! own thread. So the table has no lock: a place is claimed, filled, and then shown.
+
+use std::cell::UnsafeCell;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crane_core::execution::turn::ThreadId;
+use libc::siginfo_t;
+
+/// Signals that wait at a time, of all threads. One that finds no place goes to the kernel's own
+/// queue, or is lost as one beyond `RLIMIT_SIGPENDING` is.
+const POSTED_MAX: usize = 256;
+
+/// A place for a signal that waits for its thread's turn.
+struct Posted {
+    /// [`FREE`], [`DRAFT`] or [`READY`].
+    state: AtomicU32,
+    thread: AtomicU32,
+    /// The order of posting.
+    order: AtomicU64,
+    /// Written in a draft, by the one who made it one; read when ready.
+    info: UnsafeCell<siginfo_t>,
+}
+
+const FREE: u32 = 0;
+const DRAFT: u32 = 1;
+const READY: u32 = 2;
+
+// SAFETY: `info` is written by whoever turned the place into a draft, and read only when it is
+// ready, by the thread that the signal is for.
+unsafe impl Sync for Posted {}
+
+static POSTED: [Posted; POSTED_MAX] = [const {
+    Posted {
+        state: AtomicU32::new(FREE),
+        thread: AtomicU32::new(0),
+        order: AtomicU64::new(0),
+        // SAFETY: all fields are integers, for which zero is a value.
+        info: UnsafeCell::new(unsafe { std::mem::zeroed() }),
+    }
+}; POSTED_MAX];
+
+/// How many places are not free.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// The next number in the order of posting.
+static ORDER: AtomicU64 = AtomicU64::new(0);
+
+/// A handler has posted a signal to a thread that may wait: the holder of the turn looks.
+static NEWS: AtomicBool = AtomicBool::new(false);
+
+/// Posts a signal to a thread. Safe in a signal handler. False: there is no place for it.
+pub(crate) fn post(thread: ThreadId, info: &siginfo_t) -> bool {
+    let number = u32::from(thread.0);
+    // Standard signals do not queue (signal(7)).
+    if info.si_signo < libc::SIGRTMIN() && find(thread, |_, other| other == info.si_signo).is_some()
+    {
+        return true;
+    }
+    let claimed = POSTED.iter().find(|place| {
+        let swapped =
+            place.state.compare_exchange(FREE, DRAFT, Ordering::AcqRel, Ordering::Relaxed);
+        swapped.is_ok()
+    });
+    let Some(place) = claimed else { return false };
+    WAITING.fetch_add(1, Ordering::SeqCst);
+    place.thread.store(number, Ordering::Relaxed);
+    place.order.store(ORDER.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+    // SAFETY: the place is this call's draft.
+    unsafe { place.info.get().write(*info) };
+    place.state.store(READY, Ordering::SeqCst);
+    true
+}
+
+/// Returns whether signals wait, of any thread.
+#[inline]
+pub(crate) fn any() -> bool {
+    WAITING.load(Ordering::Relaxed) != 0
+}
+
+/// Finds the signal of a thread that comes first among those that `wanted` accepts: the lowest,
+/// and of the same number the one that was posted first, as the kernel delivers them.
+fn find(thread: ThreadId, wanted: impl Fn(u32, c_int) -> bool) -> Option<&'static Posted> {
+    let ready = POSTED.iter().filter(|place| {
+        place.state.load(Ordering::Acquire) == READY
+            && place.thread.load(Ordering::Relaxed) == u32::from(thread.0)
+    });
+    // SAFETY: a ready place is written by none until its thread, which is the caller or waits for
+    // the turn that the caller has, takes it. A torn look of a signal handler's at a place that is
+    // taken meanwhile reads a number of the same range.
+    let signal = |place: &Posted| unsafe { (*place.info.get()).si_signo };
+    ready
+        .filter(|place| wanted(place.thread.load(Ordering::Relaxed), signal(place)))
+        .min_by_key(|place| (signal(place), place.order.load(Ordering::Relaxed)))
+}
+
+/// Returns whether a signal waits for this thread.
+pub(crate) fn waits(thread: ThreadId) -> bool {
+    any() && find(thread, |_, _| true).is_some()
+}
+
+/// Takes the first signal that waits for this thread, which is the caller.
+pub(crate) fn take(thread: ThreadId) -> Option<siginfo_t> {
+    let place = find(thread, |_, _| true)?;
+    // SAFETY: ready, and this thread's.
+    let info = unsafe { place.info.get().read() };
+    place.state.store(FREE, Ordering::Release);
+    WAITING.fetch_sub(1, Ordering::SeqCst);
+    Some(info)
+}
+
+/// Forgets the signals of a thread that has ended.
+pub(crate) fn forget(thread: ThreadId) {
+    while any() && take(thread).is_some() {}
+}
+
+/// Returns whether a handler has posted signals since the last call.
+#[inline]
+pub(crate) fn take_news() -> bool {
+    NEWS.load(Ordering::Relaxed) && NEWS.swap(false, Ordering::SeqCst)
+}
+
+/// Returns whether a handler has posted signals that the holder of the turn does not know of.
+pub(crate) fn has_news() -> bool {
+    NEWS.load(Ordering::SeqCst)
+}
+
+/// The holder of the turn has to look for signals.
+pub(crate) fn set_news() {
+    NEWS.store(true, Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::signals::sent_by_self;
+
+    /// The table is one for all tests.
+    static TABLE: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn the_lowest_signal_comes_first_and_standard_ones_do_not_queue() {
+        let _alone = TABLE.lock().unwrap();
+        let (one, other) = (ThreadId(1000), ThreadId(1001));
+        let info = |signal| sent_by_self(signal, libc::SI_USER);
+        for signal in [libc::SIGUSR2, libc::SIGUSR1, libc::SIGUSR1] {
+            assert!(post(one, &info(signal)));
+        }
+        let real_time = libc::SIGRTMIN() + 3;
+        assert!(post(one, &info(real_time)) && post(one, &info(real_time)));
+        assert!(post(other, &info(libc::SIGHUP)));
+        let taken = std::iter::from_fn(|| take(one)).map(|info| info.si_signo);
+        let expected = [libc::SIGUSR1, libc::SIGUSR2, real_time, real_time];
+        assert_eq!(taken.collect::<Vec<_>>(), expected);
+        assert!(waits(other) && !waits(one));
+        forget(other);
+        assert!(!waits(other));
+    }
+
+    #[test]
+    fn a_full_table_says_so() {
+        let _alone = TABLE.lock().unwrap();
+        let thread = ThreadId(1002);
+        let info = sent_by_self(libc::SIGRTMIN() + 4, libc::SI_QUEUE);
+        let placed = (0..=POSTED_MAX).filter(|_| post(thread, &info)).count();
+        assert_eq!(placed, POSTED_MAX);
+        forget(thread);
+    }
+}
