@@ -23,6 +23,7 @@ mod python;
 mod redis;
 mod refusals;
 mod rules;
+mod signals;
 mod sizes;
 mod wall;
 mod web;

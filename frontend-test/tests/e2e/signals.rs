@@ -1,0 +1,53 @@
+//! Signals that a program sends to itself reach its threads at the same point of the schedule in
+//! every replica.
+
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+use crane_test::e2e::frozen::freeze;
+use crane_test::e2e::group::Group;
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
+use crane_test::e2e::racy::ask_all;
+use crane_test::e2e::wait::{START, within};
+
+const CLIENTS: usize = 6;
+const REQUESTS: usize = 40;
+/// How often a replica is stopped for a moment while clients ask.
+const STOPS: u8 = 12;
+
+#[test]
+fn signals_reach_the_threads_of_all_replicas_at_the_same_clock() {
+    let machine = Machine::take("signals");
+    let program = program::compiled(machine.folder(), "signals", &[]);
+    let group = Group::start(&machine, program, 3, &[]);
+    scope(|threads| {
+        let clients = threads.spawn(|| ask_all(&group.all_addresses(), CLIENTS, REQUESTS));
+        for stop in 0..STOPS {
+            sleep(Duration::from_millis(40));
+            let frozen = freeze(&group, stop % 3 + 1);
+            sleep(Duration::from_millis(20));
+            drop(frozen);
+        }
+        clients.join().expect("the clients").expect("an answer to each request");
+    });
+    group.await_settled();
+    let status = group.status().expect("a status");
+    for replica in status.servers() {
+        assert_eq!(replica.uncovered_calls, 0, "a signal of its own came from outside");
+    }
+}
+
+#[test]
+fn signals_that_no_hook_sees_reach_them_when_they_like() {
+    let machine = Machine::take("signals-unseen");
+    let program = program::compiled(machine.folder(), "signals", &["-DUNSEEN"]);
+    let group = Group::start(&machine, program, 3, &[]);
+    // A replica that differs may be stopped by the others in the middle: answers are not looked at.
+    let differs = within(START, || {
+        let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);
+        let status = group.status()?;
+        status.diverged().ok_or_else(|| status.brief())
+    });
+    println!("as it must be: {}", differs.expect("unseen signals should have made a difference"));
+}
