@@ -128,7 +128,7 @@ fn wait(
         Some(timeout) => after(&mut held, timeout),
     };
     held.world().descriptors.hold(place);
-    // What the mask lets in is posted at once, and ends the wait.
+    // Signals that the mask lets in are posted at once, and end the wait.
     let before = mask.map(signals::set_mask);
     let me = held.me;
     let result = loop {

@@ -27,7 +27,7 @@ fn poll_in_turn(
     timeout: Option<u64>,
     mask: Option<u64>,
 ) -> Result<usize, c_int> {
-    // What the mask lets in is posted at once, and ends the wait.
+    // Signals that the mask lets in are posted at once, and end the wait.
     let before = mask.map(signals::set_mask);
     let deadline = match timeout {
         None => NEVER,

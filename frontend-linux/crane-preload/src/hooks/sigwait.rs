@@ -130,7 +130,7 @@ fn suspend(mask: Option<u64>) -> bool {
     let Some(mut held) = begin(Call::Signal, 0) else { return false };
     held.cancellable = true;
     let me = held.me;
-    // What the mask lets in is posted at once.
+    // Signals that the mask lets in are posted at once.
     let before = mask.map(signals::set_mask);
     while held.wait_or_signal(On::Signal(me), NEVER).is_ok() && !held.cancelled {}
     if let Some(before) = before {
