@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 
 use crane_core::execution::turn::{NEVER, ThreadId, Woken};
 use crane_core::execution::word;
-use crane_shm::ServerState;
 use crane_shm::parking::{self, Scope};
 use crane_shm::sys;
+use crane_shm::{CallRecord, ServerState};
 
 use crate::caller;
 use crate::cancellation;
@@ -101,9 +101,14 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
         #[cfg(feature = "arrival")]
         script::admit_arrived(world);
         if world.run.call(me, call as u16, object) {
-            let clock = world.run.gate.clock();
-            world.region.record_call(clock, word(me, call as u16, object), caller::address());
-            world.region.set_clock(clock);
+            let run = &world.run;
+            let record = CallRecord {
+                clock: run.gate.clock(),
+                word: word(me, call as u16, object),
+                address: caller::address(),
+                output: run.output.value(),
+            };
+            world.region.record_call(record, run.schedule.value());
             held.cancellable = call.is_cancellation_point();
             if held.cancellable
                 && held.world().threads[me.0 as usize].cancelled

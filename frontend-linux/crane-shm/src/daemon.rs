@@ -2,7 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::region::{CallRecord, HashMark, Mapping, ServerState, TROUBLE_BYTES};
+use crate::history::{BlockHash, CallRecord, HashMark};
+use crate::region::{Mapping, ServerState, TROUBLE_BYTES};
 use crate::{RingReader, RingWriter};
 
 /// The daemon's side of one region. It stays mapped to the end of the process.
@@ -115,15 +116,22 @@ impl DaemonSide {
         self.0.region().uncovered_calls.load(Ordering::SeqCst)
     }
 
-    /// Returns the call at this clock, if it is among the last [`CALLS`](crate::region::CALLS).
+    /// Returns the call at this clock, if it is among the last [`CALLS`](crate::history::CALLS).
     pub fn call(self, clock: u64) -> Option<CallRecord> {
-        self.0.region().call(clock)
+        self.0.region().history.call(clock)
+    }
+
+    /// Returns the hashes of a block of calls, if it is complete and among the last
+    /// [`BLOCKS`](crate::history::BLOCKS).
+    pub fn block(self, block: u64) -> Option<BlockHash> {
+        let region = self.0.region();
+        region.history.block(block, &region.clock)
     }
 
     /// Returns the hashes at a slot's admission, if it is among the last
-    /// [`MARKS`](crate::region::MARKS).
+    /// [`MARKS`](crate::history::MARKS).
     pub fn mark(self, slot: u64) -> Option<HashMark> {
-        self.0.region().mark(slot)
+        self.0.region().history.mark(slot)
     }
 
     /// Copies into `space` the reason for its end that a process of the server left last. Empty: it

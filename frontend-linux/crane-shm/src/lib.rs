@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`DaemonSide`], [`ServerSide`] | what each side may read, and what it may write |
 //! | [`region`] | the layout, how it is made and opened |
+//! | [`history`] | what the server did last, for comparison |
 //! | [`ring`] | records of bytes from one writer to one reader |
 //! | [`parking`] | how one side sleeps and the other wakes it |
 //! | [`sys`] | system calls without libc, so that no hook is met on the way |
@@ -17,6 +18,7 @@
 
 mod calls;
 mod daemon;
+pub mod history;
 pub mod parking;
 pub mod region;
 pub mod ring;
@@ -25,6 +27,7 @@ pub mod sys;
 
 pub use calls::call_name;
 pub use daemon::DaemonSide;
-pub use region::{CallRecord, HashMark, ServerState};
+pub use history::{BlockHash, CallRecord, HashMark};
+pub use region::ServerState;
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
 pub use server::ServerSide;

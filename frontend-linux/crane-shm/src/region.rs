@@ -5,30 +5,25 @@
 //! it did not open, and a process image that is taken later finds the file again.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
+use crate::history::History;
 use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
 
 /// Bytes for what the server has written and the daemon has not taken.
 pub const OUTPUT_BYTES: usize = 8 << 20;
-
-/// Slots whose hashes are kept for comparison with replicas of another speed.
-pub const MARKS: usize = 4096;
-
-/// How many calls are kept for comparison with other replicas.
-pub const CALLS: usize = 1 << 16;
 
 /// Bytes of the last trouble's text.
 pub const TROUBLE_BYTES: usize = 512;
@@ -93,48 +88,6 @@ impl ServerState {
     }
 }
 
-/// The hashes at the admission of one slot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct HashMark {
-    /// The slot that was admitted.
-    pub slot: u64,
-    /// The logical clock at that moment.
-    pub clock: u64,
-    /// Of (clock, thread, call, object) of all calls before.
-    pub schedule: u64,
-    /// Of all bytes written to connections before.
-    pub output: u64,
-}
-
-#[repr(C)]
-#[derive(Debug, Default)]
-struct MarkCell {
-    /// 0 while the others change.
-    slot: AtomicU64,
-    clock: AtomicU64,
-    schedule: AtomicU64,
-    output: AtomicU64,
-}
-
-/// One call of the server's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CallRecord {
-    /// The clock at which it was made.
-    pub clock: u64,
-    /// Thread, kind and object, as the schedule hash takes them in.
-    pub word: u64,
-    /// The address behind the program's call; 0: not known.
-    pub address: u64,
-}
-
-#[repr(C)]
-#[derive(Debug, Default)]
-struct CallCell {
-    clock: AtomicU64,
-    word: AtomicU64,
-    address: AtomicU64,
-}
-
 /// The shared file's first bytes. The data of the two rings follows.
 #[repr(C)]
 pub(crate) struct Region {
@@ -181,8 +134,7 @@ pub(crate) struct Region {
     pub(crate) holder: AtomicU32,
     /// Calls that were seen and are not covered by the determinism contract.
     pub(crate) uncovered_calls: AtomicU64,
-    marks: [MarkCell; MARKS],
-    calls: [CallCell; CALLS],
+    pub(crate) history: History,
     carried_length: AtomicU32,
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
@@ -210,54 +162,6 @@ impl Region {
     /// Sets the state of the server's threads.
     pub(crate) fn set_state(&self, state: ServerState) {
         self.state.store(state as u32, Ordering::SeqCst);
-    }
-
-    /// Publishes the hashes at a slot's admission.
-    pub(crate) fn put_mark(&self, mark: HashMark) {
-        let cell = &self.marks[mark.slot as usize % MARKS];
-        cell.slot.store(0, Ordering::SeqCst);
-        cell.clock.store(mark.clock, Ordering::SeqCst);
-        cell.schedule.store(mark.schedule, Ordering::SeqCst);
-        cell.output.store(mark.output, Ordering::SeqCst);
-        cell.slot.store(mark.slot, Ordering::SeqCst);
-    }
-
-    /// Keeps a call.
-    #[inline]
-    pub(crate) fn record_call(&self, call: CallRecord) {
-        let cell = &self.calls[call.clock as usize % CALLS];
-        // A reader at this moment sees another clock before or after.
-        cell.clock.store(0, Ordering::Relaxed);
-        fence(Ordering::Release);
-        cell.word.store(call.word, Ordering::Relaxed);
-        cell.address.store(call.address, Ordering::Relaxed);
-        cell.clock.store(call.clock, Ordering::Release);
-    }
-
-    /// The call at this clock, if it is among the last [`CALLS`].
-    pub(crate) fn call(&self, clock: u64) -> Option<CallRecord> {
-        let cell = &self.calls[clock as usize % CALLS];
-        let before = cell.clock.load(Ordering::Acquire);
-        let (word, address) =
-            (cell.word.load(Ordering::Relaxed), cell.address.load(Ordering::Relaxed));
-        fence(Ordering::Acquire);
-        let after = cell.clock.load(Ordering::Relaxed);
-        let whole = before == clock && after == clock && clock != 0;
-        whole.then_some(CallRecord { clock, word, address })
-    }
-
-    /// The hashes at a slot's admission, if it is among the last [`MARKS`].
-    pub(crate) fn mark(&self, slot: u64) -> Option<HashMark> {
-        let cell = &self.marks[slot as usize % MARKS];
-        let before = cell.slot.load(Ordering::SeqCst);
-        let mark = HashMark {
-            slot,
-            clock: cell.clock.load(Ordering::SeqCst),
-            schedule: cell.schedule.load(Ordering::SeqCst),
-            output: cell.output.load(Ordering::SeqCst),
-        };
-        let after = cell.slot.load(Ordering::SeqCst);
-        (before == slot && after == slot && slot != 0).then_some(mark)
     }
 
     /// Leaves a text that outlives the process that wrote it; cut at [`TROUBLE_BYTES`].
@@ -414,7 +318,7 @@ impl core::fmt::Debug for Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DaemonSide, ServerSide};
+    use crate::{DaemonSide, HashMark, ServerSide};
 
     #[test]
     fn both_sides_see_the_same_file() {

@@ -3,8 +3,9 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::history::{BLOCK_CALLS, BlockHash, CallRecord, HashMark};
 use crate::parking::Bell;
-use crate::region::{CARRIED_BYTES, CallRecord, HashMark, Mapping, ServerState};
+use crate::region::{CARRIED_BYTES, Mapping, ServerState};
 use crate::{RingReader, RingWriter};
 
 /// The server's side of one region. It stays mapped to the end of the process.
@@ -79,12 +80,6 @@ impl ServerSide {
         self.0.region().set_state(state);
     }
 
-    /// Publishes the logical clock.
-    #[inline]
-    pub fn set_clock(self, clock: u64) {
-        self.0.region().clock.store(clock, Ordering::Relaxed);
-    }
-
     /// Publishes the last slot that was consumed.
     pub fn set_admitted(self, slot: u64) {
         self.0.region().admitted.store(slot, Ordering::SeqCst);
@@ -107,10 +102,17 @@ impl ServerSide {
         self.0.region().connections.store(count, Ordering::SeqCst);
     }
 
-    /// Keeps a call, for comparison with other replicas.
+    /// Keeps a call for comparison with other replicas, and publishes its clock. `schedule` is the
+    /// hash of all calls up to this one.
     #[inline]
-    pub fn record_call(self, clock: u64, word: u64, address: u64) {
-        self.0.region().record_call(CallRecord { clock, word, address });
+    pub fn record_call(self, call: CallRecord, schedule: u64) {
+        let region = self.0.region();
+        region.history.record_call(call);
+        if call.clock.is_multiple_of(BLOCK_CALLS) {
+            let hash = BlockHash { schedule, output: call.output };
+            region.history.record_block(call.clock, hash);
+        }
+        region.clock.store(call.clock, Ordering::Release);
     }
 
     /// Publishes the kernel's number of the thread that has the turn.
@@ -126,10 +128,9 @@ impl ServerSide {
 
     /// Publishes the hashes at a slot's admission.
     pub fn put_mark(self, mark: HashMark) {
-        self.0.region().put_mark(mark);
+        self.0.region().history.put_mark(mark);
     }
 
-    /// Leaves the reason for which a process of the server ends, cut at
     /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
     ///
     /// # Panics
@@ -144,6 +145,7 @@ impl ServerSide {
         self.0.region().carried(space)
     }
 
+    /// Leaves the reason for which a process of the server ends, cut at
     /// [`TROUBLE_BYTES`](crate::region::TROUBLE_BYTES). It outlives the process.
     pub fn put_trouble(self, text: &[u8]) {
         self.0.region().put_trouble(text);
