@@ -10,6 +10,7 @@
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
 //! | `show`, `cut` | what a log holds; taking its front off |
+//! | `diff`, [`frozen`], `symbols` | where two servers parted; what each did last; places by name |
 //! | [`driver`] | a replica as a state machine over the machines of the core, without I/O |
 //! | [`host`] | the loop around it: real links, files, sockets, and the server's process |
 //! | [`net`] | links to the other replicas, and questions |
@@ -24,8 +25,10 @@ mod base;
 mod cell;
 mod clock;
 mod cut;
+mod diff;
 mod driver;
 mod event;
+mod frozen;
 mod group;
 mod host;
 mod join;
@@ -43,6 +46,7 @@ mod roster;
 mod show;
 mod start;
 mod status;
+mod symbols;
 mod terminal;
 mod thread_mutex;
 mod verdict;
@@ -51,6 +55,9 @@ mod verdict;
 /// line. They are public only for the fuzz targets.
 pub mod decoders {
     pub use crate::base::{Base, BasePart};
+    pub use crate::frozen::{
+        CallDifference, FrozenBlock, FrozenCall, FrozenCalls, Parting, ServerHistory, compare,
+    };
     pub use crate::log::fetch::LogFiles;
     pub use crate::log::{Front, Log, LogError, Lookup, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
@@ -60,7 +67,7 @@ pub mod decoders {
     pub use crate::net::query::Query;
     pub use crate::net::{frame, handshake, ops};
     pub use crate::options::{Priority, parse_time, parse_variable};
-    pub use crate::report::{Ending, ServerReport};
+    pub use crate::report::{CallsMessage, Ending, ServerReport};
     pub use crate::roster::{Roster, RosterMember};
 }
 
@@ -81,6 +88,7 @@ pub fn run() -> ! {
         (Some(Subcommands::Log(LogCommands::Cut { data_dir, behind })), _) => {
             cut::run(data_dir, *behind)
         }
+        (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Member(command)), _) => member::run(command),
         (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {

@@ -49,11 +49,25 @@ that lacks earlier slots then fetches them from the other replicas, so keep the 
 may still need. If the host crashes during the cut, the log is either whole or cut. The log consists
 of files of 32 MiB, and only whole files are deleted: it may become shorter only later.";
 
+const DIFF_HELP: &str = "\
+When the marks of servers differ, each replica freezes what its server did last, in its data
+directory: frozen/slot-N holds hashes of blocks of 1024 calls for the last 64 Mi calls, the last
+262144 calls, and the hashes at the last slots. Copy the directory frozen of two hosts to one, where
+the program and its libraries are installed as well, so that places have names:
+    scp -r 10.0.0.1:/srv/app/.crane/redis-server/frozen one/
+    scp -r 10.0.0.3:/srv/app/.crane/redis-server/frozen three/
+    crane-linux diff one three
+It compares the highest slot that both have, and works while the replicas run.
+
+Exit status: 0 when all that both sides keep is equal, 1 when they differ, 2 when that cannot be
+told: the last line says why.";
+
 const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
        crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]
        crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]
        crane-linux primary move --to X [--data-dir D | --peers A,B,C]
+       crane-linux diff [SIDE SIDE | D]
        crane-linux log show|verify D
        crane-linux log cut D --behind SLOT";
 
@@ -84,6 +98,9 @@ pub(crate) enum Subcommands {
     /// Shows, verifies or cuts the log in a data directory; works without a running replica.
     #[command(subcommand)]
     Log(LogCommands),
+    /// Says where the servers of two replicas parted: block, call, symbol and library.
+    #[command(after_help = DIFF_HELP)]
+    Diff(DiffArgs),
     /// Transfers the primary's role to another replica.
     #[command(subcommand)]
     Primary(PrimaryCommands),
@@ -203,6 +220,14 @@ pub(crate) enum LogCommands {
         #[arg(long, value_name = "SLOT")]
         behind: u64,
     },
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// Two replicas' data directories, or files frozen/slot-N of them; or one directory of --local.
+    #[arg(required = true, num_args = 1..=2, value_name = "SIDE")]
+    pub sides: Vec<PathBuf>,
 }
 
 /// `status`.

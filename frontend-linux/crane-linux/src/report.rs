@@ -6,6 +6,8 @@ use crane_core::execution::Mark;
 use crane_core::id::Slot;
 use serde::{Deserialize, Serialize};
 
+use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
+
 /// The way in which a program ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Ending {
@@ -75,13 +77,65 @@ pub(crate) enum MarkMessage {
     },
 }
 
-/// Calls of a right server, for a replica whose server is wrong.
+/// The words by which two replicas find the first call in which their servers differ. Each has
+/// frozen its server's calls at the slot.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct CallsMessage {
-    /// The clock of the first.
-    pub(crate) from: u64,
-    /// Each as the schedule hash takes it in, by rising clock.
-    pub(crate) words: Vec<u64>,
+pub enum CallsMessage {
+    /// Hashes of successive blocks of the sender's calls, for a replica whose server is wrong.
+    Blocks {
+        /// The slot at which servers differ.
+        slot: Slot,
+        /// The number of the first block.
+        first: u64,
+        /// The hashes.
+        blocks: Vec<FrozenBlock>,
+    },
+    /// The sender wants the calls from a clock on.
+    Wanted {
+        /// The slot at which servers differ.
+        slot: Slot,
+        /// The clock.
+        from: u64,
+    },
+    /// Calls of the sender's server.
+    Calls {
+        /// The slot at which servers differ.
+        slot: Slot,
+        /// The clock of the first.
+        from: u64,
+        /// Each by its word in the schedule hash, and the hash of the bytes written before it.
+        calls: Vec<(u64, u64)>,
+    },
+}
+
+impl CallsMessage {
+    /// Returns the part of the sender's history that the message holds; `None`: it holds none, or
+    /// no server can have done this.
+    pub fn history(&self) -> Option<ServerHistory> {
+        let history = match self {
+            Self::Blocks { first, blocks, .. } => ServerHistory {
+                first_block: *first,
+                blocks: blocks.clone(),
+                ..ServerHistory::default()
+            },
+            Self::Wanted { .. } => return None,
+            Self::Calls { from, calls, .. } => {
+                let call = |&(word, output)| FrozenCall { word, address: 0, output };
+                let calls = calls.iter().map(call).collect();
+                ServerHistory { first_call: *from, calls, ..ServerHistory::default() }
+            }
+        };
+        history.is_sound().then_some(history)
+    }
+
+    /// Returns the slot at which servers differ.
+    pub(crate) fn slot(&self) -> Slot {
+        match *self {
+            Self::Blocks { slot, .. } | Self::Wanted { slot, .. } | Self::Calls { slot, .. } => {
+                slot
+            }
+        }
+    }
 }
 
 fn name_of_signal(signal: i32) -> Option<&'static str> {

@@ -12,6 +12,7 @@
 //! | `wire` | messages of paxos, ops, entries, genesis |
 //! | `peers` | frames on a stream, hello, payloads, ops handed over, reports, questions |
 //! | `disk` | segments of the log, a whole log, `meta` and `base` |
+//! | `frozen` | calls that another replica has frozen, and what it says of them |
 //! | `ring` | what the server's process leaves in shared memory |
 //! | `command_line` | addresses, times, variables |
 //! | `node` | a node of paxos, told anything by anybody |
@@ -24,6 +25,7 @@ mod disk;
 mod execution;
 mod forge;
 mod forward;
+mod frozen;
 mod node;
 mod peers;
 mod ring;
@@ -54,6 +56,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "segment", body: disk::segment, seeds: disk::segment_seeds },
     Target { name: "log", body: disk::log, seeds: disk::log_seeds },
     Target { name: "data_directory", body: disk::data_directory, seeds: disk::directory_seeds },
+    Target { name: "frozen_file", body: frozen::file, seeds: frozen::file_seeds },
+    Target { name: "calls_message", body: frozen::message, seeds: frozen::message_seeds },
     Target { name: "ring", body: ring::ring, seeds: ring::seeds },
     Target { name: "command_line", body: command_line::run, seeds: command_line::seeds },
     Target { name: "node", body: node::run, seeds: node::seeds },

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crane_test::e2e::group::Group;
+use crane_test::e2e::group::{Group, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::status::Status;
@@ -62,6 +62,48 @@ fn diverge(word: &str, of_primary: bool) {
         assert_ne!(status.primary().unwrap(), wrong, "who was wrong is not primary any more");
     }
     assert_eq!(ask(group.address(wrong), "after").unwrap(), "after");
+    assert_named(&group, wrong, right, word);
+}
+
+/// The first call that differs has a name: in the wrong one's events, and by `crane-linux diff` of
+/// its data directory and another one's.
+fn assert_named(group: &Group, wrong: u8, right: u8, word: &str) {
+    // Where the lock is left out, the wrong one sends, and the others lock.
+    let (event, diff, places) = match word {
+        "flip" => ("the first bytes for clients", "first differing bytes", ["serve in diverge"; 2]),
+        _ => (
+            "the first call that differs",
+            "first differing call",
+            ["serve in diverge", "touch in diverge"],
+        ),
+    };
+    let status = group.status().unwrap();
+    let events = &status.replica(wrong).events;
+    let named = events.iter().map(ToString::to_string).find(|text| text.contains(event));
+    let named = named.unwrap_or_else(|| panic!("{events:?}"));
+    assert!(named.contains(places[0]), "{named}");
+    let sides = [group.data(wrong), group.data(right)];
+    let compared = run_bounded(
+        &["diff".into(), sides[0].display().to_string(), sides[1].display().to_string()],
+        &group.program().base,
+    );
+    let text = String::from_utf8_lossy(&compared.stdout);
+    assert_eq!(compared.status.code(), Some(1), "{text}");
+    assert!(text.contains(diff) && places.iter().all(|place| text.contains(place)), "{text}");
+    assert!(text.contains("the calls before it, the same on both:"), "{text}");
+}
+
+#[test]
+fn replicas_that_never_differed_have_nothing_to_compare() {
+    let machine = Machine::take("no-diff");
+    let group = group(&machine);
+    assert_eq!(ask(group.address(1), "more").unwrap(), "more");
+    group.await_settled();
+    let data = group.data(1).parent().unwrap().display().to_string();
+    let compared = run_bounded(&["diff".into(), data], &group.program().base);
+    let text = String::from_utf8_lossy(&compared.stderr);
+    assert_eq!(compared.status.code(), Some(2), "{text}");
+    assert!(text.contains("no slot has frozen calls of two replicas"), "{text}");
 }
 
 #[test]

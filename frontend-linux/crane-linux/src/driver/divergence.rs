@@ -13,13 +13,11 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::NodeSet;
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Op;
-use crane_shm::call_name;
 use tracing::{debug, info};
 
-use crate::event::Event;
 use crate::net::frame::FrameKind;
 use crate::options::OnDivergence;
-use crate::report::{CallsMessage, MarkMessage, ServerReport};
+use crate::report::{MarkMessage, ServerReport};
 
 use super::rooms::{Finding, FindingKind, Trial};
 use super::{Driver, Host};
@@ -30,10 +28,6 @@ const ANNOUNCE_EVERY: Duration = Duration::from_millis(1000);
 const ANNOUNCE_CALLS: u64 = 16 * 1024;
 /// but not more often than this.
 const ANNOUNCE_AT_MOST: Duration = Duration::from_millis(50);
-/// Calls that are sent to a replica whose server is wrong: the last ones.
-const SENT_CALLS: u64 = 16 * 1024;
-/// Calls in one frame.
-const CALLS_IN_FRAME: usize = 2048;
 /// Slots at which a mark may be wanted at a time.
 const WANTED_MAX: usize = 16;
 
@@ -173,12 +167,14 @@ impl<H: Host> Driver<H> {
                 if self.divergence.marks.mark(self.me(), slot).is_some() {
                     self.agreed_at(slot);
                 }
+                self.drop_frozen();
                 for kind in [FindingKind::Diverged, FindingKind::Split, FindingKind::EndsDiffer] {
                     self.clear_finding(kind);
                 }
             }
             Verdict::Wrong(wrong, difference) => {
                 self.divergence.acted = slot;
+                self.freeze_calls(slot);
                 if wrong.contains(self.me()) {
                     self.on_wrong(slot, difference);
                 } else {
@@ -190,11 +186,12 @@ impl<H: Host> Driver<H> {
                         self.agreed_below(slot)
                     );
                     self.find(FindingKind::Diverged, Finding { text, is_fault: true });
-                    self.send_calls(slot, wrong, difference);
+                    self.send_calls(slot, wrong);
                 }
             }
             Verdict::Split(difference) => {
                 self.divergence.acted = slot;
+                self.freeze_calls(slot);
                 self.on_split(slot, difference);
             }
         }
@@ -241,52 +238,14 @@ impl<H: Host> Driver<H> {
         self.rebuild_server(text);
     }
 
-    /// Sends the calls of this server to others that differ from it; one of the replicas that are
-    /// not among those does.
-    fn send_calls(&mut self, slot: Slot, to: NodeSet, difference: Difference) {
-        let first = self.comparable().difference(to).iter().next();
-        if difference == Difference::Output || first != Some(self.me()) {
-            return;
-        }
+    /// Sends what this server did since the last equal marks to others that differ from it; one of
+    /// the replicas that are not among those does.
+    fn send_calls(&mut self, slot: Slot, to: NodeSet) {
         let me = self.me();
-        let clock = |slot| self.divergence.marks.mark(me, slot).map(|mark| mark.clock);
-        let Some(last) = clock(slot) else { return };
-        let from = clock(self.agreed_below(slot)).unwrap_or(0).max(last.saturating_sub(SENT_CALLS));
-        let calls = self.host.calls(from + 1);
-        for part in calls.chunks(CALLS_IN_FRAME) {
-            let words = part.iter().map(|call| call.word).collect();
-            let message = CallsMessage { from: part[0].clock, words };
-            let body = postcard::to_allocvec(&message).expect("plain data");
-            for node in to.iter() {
-                self.host.send_frame(node, FrameKind::Calls, &body);
-            }
+        if self.comparable().difference(to).iter().next() == Some(me) {
+            let agreed = self.divergence.marks.mark(me, self.agreed_below(slot));
+            self.send_blocks(slot, to, agreed.map_or(0, |mark| mark.clock));
         }
-    }
-
-    /// Names the first call of another server that differs from the last ones of this replica's.
-    pub(super) fn on_calls(&mut self, from: NodeId, calls: &CallsMessage) {
-        let frozen = &self.divergence.frozen;
-        let mine = |clock: u64| {
-            let place = frozen.binary_search_by_key(&clock, |call| call.clock).ok()?;
-            Some(frozen[place])
-        };
-        let mut pairs = (calls.from..).zip(&calls.words);
-        let differing = pairs.find_map(|(clock, word)| {
-            let mine = mine(clock)?;
-            (mine.word != *word).then_some((mine, *word))
-        });
-        let Some((mine, other)) = differing else { return };
-        self.divergence.frozen = Vec::new();
-        let place = self.host.name_place(mine.address);
-        let text = format!(
-            "the first call that differs is at clock {}: here {}{}, at replica {from} {}",
-            mine.clock,
-            describe_call(mine.word),
-            place.map_or(String::new(), |place| format!(" at {place}")),
-            describe_call(other)
-        );
-        self.record_silently(Event::Fault { text: text.clone() });
-        self.warn_operator(text);
     }
 
     /// Ends this server, so that it is built again by replay.
@@ -296,7 +255,6 @@ impl<H: Host> Driver<H> {
         self.resign();
         self.divergence.marks.forget(self.me());
         self.divergence.wanted.clear();
-        self.divergence.frozen = self.host.calls(1);
         self.stop_server(why);
     }
 
@@ -323,13 +281,12 @@ impl<H: Host> Driver<H> {
         if chosen != Some(self.me()) {
             self.divergence.awaited = chosen;
             let to = chosen.map_or(NodeSet::EMPTY, |node| NodeSet::EMPTY.with(node));
-            return self.send_calls(slot, to, difference);
+            return self.send_calls(slot, to);
         }
         if let Some(before) = self.divergence.marks.mark(self.me(), slot) {
             self.events.counters.divergences += 1;
             let output_only = difference == Difference::Output;
             self.divergence.trial = Some(Trial { slot, before, output_only });
-            self.divergence.frozen = self.host.calls(1);
             self.stop_server(text);
         }
     }
@@ -424,12 +381,6 @@ fn describe(difference: Difference) -> &'static str {
         Difference::Output => "the bytes for clients",
         Difference::Schedule => "the order of calls",
     }
-}
-
-/// Describes a call by its word in the schedule hash.
-fn describe_call(word: u64) -> String {
-    let (thread, kind, object) = (word >> 48, (word >> 32) as u16, word as u32);
-    format!("{} of object {object} by thread {thread}", call_name(kind))
 }
 
 fn list(nodes: NodeSet) -> String {

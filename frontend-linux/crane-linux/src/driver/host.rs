@@ -4,13 +4,17 @@
 //! The driver itself does no I/O, reads no clock and never blocks. The process runs it over real
 //! links, files and a real server (`host`); tests run it over values in memory.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{Message, WriteNumber};
 use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
-use crane_shm::{CallRecord, HashMark, RingError, ServerState};
+use crane_shm::{HashMark, RingError, ServerState};
 
+use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
 use crate::log::fetch::{Fetch, FetchedRecord};
 use crate::meta::Meta;
@@ -50,12 +54,14 @@ pub(crate) enum DriverInput {
     Ops(NodeId, Vec<u8>),
     /// A replica tells a mark of its server.
     Mark(NodeId, MarkMessage),
-    /// A replica sends calls of its server, because this one's differs.
+    /// A replica sends what its server did, or wants to know of this one's: they differ.
     Calls(NodeId, CallsMessage),
     /// A replica has reported how its server is.
     Report(NodeId, ServerReport),
     /// All writes up to this one are durable.
     Durable(WriteNumber),
+    /// Calls that were frozen are in this file, or are not kept for this reason.
+    FrozenKept(Result<PathBuf, String>),
     /// Entries were read again.
     Fetched(FetchFor, Vec<FetchedRecord>),
     /// A meta with this generation, which was handed to [`Host::keep_meta`], is durable.
@@ -282,12 +288,11 @@ pub(crate) trait Host {
     /// Returns the hashes of the running server at the admission of a slot, if it kept them.
     fn mark(&self, slot: Slot) -> Option<Mark>;
 
-    /// Returns the last calls of the running server, by rising clock, from this one on.
-    fn calls(&mut self, from: u64) -> Vec<CallRecord>;
+    /// Returns what the running server did last; `None`: none runs.
+    fn history(&mut self) -> Option<ServerHistory>;
 
-    /// Names the place in the program that makes a call, by the mappings of the server at the time
-    /// of the last [`Host::calls`].
-    fn name_place(&mut self, address: u64) -> Option<String>;
+    /// Keeps calls that are frozen in the data directory; [`DriverInput::FrozenKept`] follows.
+    fn keep_frozen(&mut self, frozen: Arc<FrozenCalls>);
 
     /// Ends the running server; [`DriverInput::Server`] follows.
     fn stop_server(&mut self);

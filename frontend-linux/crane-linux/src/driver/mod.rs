@@ -27,6 +27,7 @@ mod agreement;
 mod answers;
 mod clients;
 mod divergence;
+mod freeze;
 mod handle;
 mod host;
 mod members;

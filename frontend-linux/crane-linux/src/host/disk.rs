@@ -1,5 +1,6 @@
 //! Access to the data directory while the replica runs, on threads that may wait for the disk.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crane_core::id::Generation;
@@ -8,6 +9,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::base::Base;
 use crate::driver::{DriverInput, FetchFor};
+use crate::frozen::FrozenCalls;
 use crate::log::fetch::{Fetch, LogFiles};
 use crate::meta::{DataDirectory, Meta};
 
@@ -17,6 +19,8 @@ use super::{HostOutcome, Outcomes};
 pub(super) struct DataKeeper {
     wanted: UnboundedSender<Keep>,
     files: Arc<Mutex<LogFiles>>,
+    /// The data directory, for one writer of frozen calls at a time.
+    frozen: Arc<Mutex<PathBuf>>,
     outcomes: Outcomes,
 }
 
@@ -33,8 +37,9 @@ impl DataKeeper {
     pub(super) fn new(data: DataDirectory, outcomes: Outcomes) -> Self {
         let (wanted, orders) = unbounded_channel();
         let files = Arc::new(Mutex::new(LogFiles::new(&data.log())));
+        let frozen = Arc::new(Mutex::new(data.path.clone()));
         spawn_local(keep(Arc::new(data), orders, outcomes.clone()));
-        Self { wanted, files, outcomes }
+        Self { wanted, files, frozen, outcomes }
     }
 
     /// Replaces the meta. [`DriverInput::MetaKept`] follows when it, or a later one, is durable.
@@ -45,6 +50,18 @@ impl DataKeeper {
     /// Stores the base of the group's creation, if none is stored yet.
     pub(super) fn keep_base(&self, base: &Base) {
         let _ = self.wanted.send(Keep::Base(base.clone()));
+    }
+
+    /// Stores calls that are frozen. [`DriverInput::FrozenKept`] follows.
+    pub(super) fn keep_frozen(&self, frozen: Arc<FrozenCalls>) {
+        let (place, outcomes) = (self.frozen.clone(), self.outcomes.clone());
+        spawn_local(async move {
+            let writing =
+                move || frozen.keep(&place.lock().unwrap_or_else(PoisonError::into_inner));
+            let ended = |error| Err(format!("the writer of frozen calls ended: {error}"));
+            let kept = spawn_blocking(writing).await.unwrap_or_else(ended);
+            let _ = outcomes.send(HostOutcome::Input(DriverInput::FrozenKept(kept)));
+        });
     }
 
     /// Reads entries of the log again. [`DriverInput::Fetched`] follows.

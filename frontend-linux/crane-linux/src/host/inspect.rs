@@ -2,21 +2,18 @@
 //! (proc(5), ptrace(2)).
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
-
 use crate::driver::{Activity, Inspection};
+use crate::symbols::Maps;
 
 /// The time between the two looks that tell computing from waiting.
 const BETWEEN: Duration = Duration::from_millis(100);
 /// Bytes of the stack that are searched for callers.
 const STACK_BYTES: usize = 4096;
-/// The longest file that is searched for symbols.
-const IMAGE_BYTES_MAX: u64 = 512 << 20;
 /// Libraries that only pass a call on: the caller is asked for behind them.
 const PASSING: [&str; 4] = ["libc.so", "ld-linux", "preload.so", "libpthread"];
 
@@ -50,7 +47,7 @@ pub(super) fn inspect(process: u32, holder: u32) -> io::Result<Inspection> {
         None => None,
     };
     let place = registers.or_else(|| peek_registers(thread)).map(|(stack, instruction)| {
-        Maps::read(process).map(|maps| maps.caller(process, stack, instruction))
+        Maps::read(process).map(|maps| caller(&maps, process, stack, instruction))
     });
     let name = fs::read_to_string(folder.join("comm"))?.trim_end().to_string();
     Ok(Inspection { thread: holder, name, activity, place: place.transpose()?.flatten() })
@@ -113,53 +110,26 @@ fn peek_registers(thread: u32) -> Option<(u64, u64)> {
     }
 }
 
-/// The executable mappings of a process.
-pub(super) struct Maps(Vec<Mapped>);
-
-/// One executable mapping of a file.
-struct Mapped {
-    start: u64,
-    end: u64,
-    offset: u64,
-    path: String,
-}
-
-impl Maps {
-    pub(super) fn read(process: u32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{process}/maps"))?;
-        Ok(Self(text.lines().filter_map(Mapped::parse).collect()))
-    }
-
-    fn at(&self, address: u64) -> Option<&Mapped> {
-        self.0.iter().find(|mapped| (mapped.start..mapped.end).contains(&address))
-    }
-
-    /// Names an address, also of a process that is gone: its cell saw the files of this host.
-    pub(super) fn place(&self, address: u64) -> Option<String> {
-        self.at(address).map(|mapped| mapped.name_place(Path::new("/"), address))
-    }
-
-    /// Names the innermost place that does not only pass a call on.
-    fn caller(&self, process: u32, stack: u64, instruction: u64) -> Option<String> {
-        let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
-        let mut space = vec![0; STACK_BYTES];
-        let length = memory.read_at(&mut space, stack).unwrap_or(0);
-        let words = space[..length].chunks_exact(8);
-        let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
-        let returns = words.filter(|address| is_behind_call(&memory, *address));
-        let places = std::iter::once(instruction).chain(returns);
-        let mut passed = None;
-        for address in places {
-            let Some(mapped) = self.at(address) else { continue };
-            let root = PathBuf::from(format!("/proc/{process}/root"));
-            let place = mapped.name_place(&root, address);
-            if !PASSING.iter().any(|name| mapped.path.contains(name)) {
-                return Some(place);
-            }
-            passed.get_or_insert(place);
+/// Names the innermost place that does not only pass a call on.
+fn caller(maps: &Maps, process: u32, stack: u64, instruction: u64) -> Option<String> {
+    let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
+    let mut space = vec![0; STACK_BYTES];
+    let length = memory.read_at(&mut space, stack).unwrap_or(0);
+    let words = space[..length].chunks_exact(8);
+    let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
+    let returns = words.filter(|address| is_behind_call(&memory, *address));
+    let places = std::iter::once(instruction).chain(returns);
+    let mut passed = None;
+    for address in places {
+        let Some(mapped) = maps.at(address) else { continue };
+        let root = PathBuf::from(format!("/proc/{process}/root"));
+        let place = mapped.name_place(&root, address);
+        if !PASSING.iter().any(|name| mapped.path.contains(name)) {
+            return Some(place);
         }
-        passed
+        passed.get_or_insert(place);
     }
+    passed
 }
 
 /// Returns whether the instruction before an address is a call: the address may be a return
@@ -173,59 +143,6 @@ fn is_behind_call(memory: &fs::File, address: u64) -> bool {
     // Opcode E8 with 4 bytes; opcode FF /2 with 1, 2, 5 or 6 more.
     let indirect = |place: usize| before[place] == 0xff && before[place + 1] >> 3 & 7 == 2;
     before[2] == 0xe8 || [5, 4, 1, 0].into_iter().any(indirect)
-}
-
-impl Mapped {
-    fn parse(line: &str) -> Option<Self> {
-        let mut fields = line.split_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let flags = fields.next()?;
-        let offset = fields.next()?;
-        let path = fields.nth(2)?;
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        (flags.contains('x') && path.starts_with('/')).then_some(())?;
-        Some(Self {
-            start: number(start)?,
-            end: number(end)?,
-            offset: number(offset)?,
-            path: path.to_string(),
-        })
-    }
-
-    /// Names an address by its symbol, or its offset, and its file.
-    fn name_place(&self, root: &Path, address: u64) -> String {
-        let file = self.path.rsplit('/').next().unwrap_or(&self.path);
-        let offset = address - self.start + self.offset;
-        match self.symbol(root, offset) {
-            Some(symbol) => format!("{symbol} in {file}"),
-            None => format!("{offset:#x} in {file}"),
-        }
-    }
-
-    fn symbol(&self, root: &Path, offset: u64) -> Option<String> {
-        let path = root.join(self.path.trim_start_matches('/'));
-        let mut file = fs::File::open(path).ok()?;
-        if file.metadata().ok()?.len() > IMAGE_BYTES_MAX {
-            return None;
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).ok()?;
-        let image = object::File::parse(&*bytes).ok()?;
-        let address = image.segments().find_map(|segment| {
-            let (start, length) = segment.file_range();
-            let within = offset.checked_sub(start).filter(|within| *within < length)?;
-            Some(segment.address() + within)
-        })?;
-        let symbols = image.symbols().chain(image.dynamic_symbols());
-        let before = symbols.filter(|symbol| {
-            symbol.kind() == SymbolKind::Text
-                && symbol.address() <= address
-                && !symbol.is_undefined()
-        });
-        let nearest = before.max_by_key(ObjectSymbol::address)?;
-        let inside = nearest.size() == 0 || address < nearest.address() + nearest.size();
-        inside.then(|| nearest.name().ok().map(str::to_string))?
-    }
 }
 
 #[cfg(test)]

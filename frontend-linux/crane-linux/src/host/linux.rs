@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
 use crane_core::wire::Endpoint;
-use crane_shm::region::CALLS;
-use crane_shm::{CallRecord, HashMark, RingError};
+use crane_shm::{HashMark, RingError};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::base::Base;
@@ -17,6 +17,7 @@ use crate::cell::Spec;
 use crate::driver::{
     ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerView,
 };
+use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
 use crate::log::fetch::Fetch;
 use crate::log::storage::Storage;
@@ -29,7 +30,7 @@ use crate::options::ReplicaArgs;
 use crate::proxy::{ClientConn, ClientEvents};
 
 use super::disk::DataKeeper;
-use super::inspect::{Maps, inspect};
+use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
 use super::server::{ServerProcess, StartOrder};
@@ -54,8 +55,6 @@ pub(crate) struct LinuxHost {
     listeners: Listeners,
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
-    /// The mappings of the server when its calls were asked for last.
-    maps: Option<Maps>,
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
@@ -81,7 +80,6 @@ impl LinuxHost {
             listeners: Listeners::new(address),
             client_events: Rc::new(ClientEvents::new()),
             server: None,
-            maps: None,
             me,
             spec,
             base,
@@ -288,16 +286,12 @@ impl Host for LinuxHost {
         Some(Mark { slot, clock, schedule, output })
     }
 
-    fn calls(&mut self, from: u64) -> Vec<CallRecord> {
-        let Some(server) = &self.server else { return Vec::new() };
-        self.maps = server.pid().and_then(|process| Maps::read(process).ok());
-        let last = server.region.clock();
-        let first = from.max(last.saturating_sub(CALLS as u64 - 1));
-        (first..=last).filter_map(|clock| server.region.call(clock)).collect()
+    fn history(&mut self) -> Option<ServerHistory> {
+        self.server.as_ref().map(|server| server.history())
     }
 
-    fn name_place(&mut self, address: u64) -> Option<String> {
-        self.maps.as_ref()?.place(address)
+    fn keep_frozen(&mut self, frozen: Arc<FrozenCalls>) {
+        self.keeper.keep_frozen(frozen);
     }
 
     fn stop_server(&mut self) {

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use crane_core::id::{Generation, NodeId};
-use crane_shm::{DaemonSide, RingReader, RingWriter};
+use crane_core::execution::Mark;
+use crane_core::id::{Generation, NodeId, Slot};
+use crane_shm::history::{BLOCK_CALLS, BLOCKS, CALLS, MARKS};
+use crane_shm::{DaemonSide, HashMark, RingReader, RingWriter};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -14,7 +16,9 @@ use tokio::task::spawn_local;
 
 use crate::cell::{self, Report, Spec, upper};
 use crate::driver::ServerView;
+use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
 use crate::options::{ReplicaArgs, ServerFsync};
+use crate::symbols::Maps;
 use crate::terminal::pass_lines;
 
 use super::{HostOutcome, Outcomes};
@@ -98,6 +102,47 @@ impl ServerProcess {
             bubbles: region.bubbles(),
             uncovered_calls: region.uncovered_calls(),
         }
+    }
+
+    /// Returns what the program did last. It continues meanwhile, so the first records may be lost.
+    pub(super) fn history(&self) -> ServerHistory {
+        let region = self.region;
+        let last = region.clock();
+        let (mut calls, mut first_call) = (Vec::new(), 0);
+        for clock in last.saturating_sub(CALLS as u64 - 1).max(1)..=last {
+            match region.call(clock) {
+                Some(call) if calls.is_empty() => {
+                    first_call = clock;
+                    calls.push(FrozenCall::from(call));
+                }
+                Some(call) => calls.push(call.into()),
+                // Another call has its place already: those before it are lost as well.
+                None => calls.clear(),
+            }
+        }
+        let end = last / BLOCK_CALLS;
+        let (mut blocks, mut first_block) = (Vec::new(), 0);
+        for block in end.saturating_sub(BLOCKS as u64)..end {
+            match region.block(block) {
+                Some(hash) if blocks.is_empty() => {
+                    first_block = block;
+                    blocks.push(FrozenBlock::from(hash));
+                }
+                Some(hash) => blocks.push(hash.into()),
+                None => blocks.clear(),
+            }
+        }
+        let admitted = region.admitted();
+        let slots = admitted.saturating_sub(MARKS as u64 - 1)..=admitted;
+        let mark = |HashMark { slot, clock, schedule, output }| Mark {
+            slot: Slot(slot),
+            clock,
+            schedule,
+            output,
+        };
+        let marks = slots.filter_map(|slot| region.mark(slot).map(mark)).collect();
+        let maps = self.pid().and_then(|process| Maps::read(process).ok()).unwrap_or_default();
+        ServerHistory { first_block, blocks, first_call, calls, marks, maps }
     }
 
     /// Ends the process with its cell. What its launcher reports comes as after any other end.

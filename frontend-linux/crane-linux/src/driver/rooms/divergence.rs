@@ -1,10 +1,14 @@
 //! The comparison of servers, and the steps that follow from it.
 
+use std::sync::Arc;
+
 use crane_core::divergence::Comparison;
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
 use crane_core::time::Instant;
-use crane_shm::CallRecord;
+
+use crate::frozen::FrozenCalls;
+use crate::report::CallsMessage;
 
 /// Slots that are compared at a time.
 pub(in crate::driver) const ROUNDS: usize = 64;
@@ -34,9 +38,14 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) awaited: Option<NodeId>,
     /// The bytes for clients differ each time the program runs: they are not compared any more.
     pub(in crate::driver) output_differs: bool,
-    /// The last calls of a server of this replica that was wrong, until it is known which differed
-    /// first.
-    pub(in crate::driver) frozen: Vec<CallRecord>,
+    /// The calls of this replica's server as they were when marks differed last, for a while.
+    pub(in crate::driver) frozen: Option<Arc<FrozenCalls>>,
+    /// The time at which they were frozen.
+    pub(in crate::driver) frozen_at: Instant,
+    /// The last message about calls at a slot at which this replica has not judged yet.
+    pub(in crate::driver) early: Option<(NodeId, CallsMessage)>,
+    /// The slot whose first difference in calls was reported last.
+    pub(in crate::driver) named: Slot,
     /// The group has agreed to stop serving, for this reason.
     pub(in crate::driver) halted: Option<String>,
 }
@@ -66,7 +75,10 @@ impl Default for Divergence {
             trial: None,
             awaited: None,
             output_differs: false,
-            frozen: Vec::new(),
+            frozen: None,
+            frozen_at: Instant::START,
+            early: None,
+            named: Slot::NONE,
             halted: None,
         }
     }

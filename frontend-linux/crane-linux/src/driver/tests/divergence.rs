@@ -31,10 +31,12 @@ fn a_server_that_differs_from_two_is_built_again() {
             assert_eq!(driver.watch.texts(true), Vec::<&str>::new(), "{place}");
             let named = driver.events.kept().any(|told| {
                 told.event.to_string().contains("at clock 2: here lock of object 5 by thread 0")
-                    && told.event.to_string().contains("symbol 17")
             });
             assert_eq!(named, place == wrong, "{place}");
+            assert_eq!(driver.host().frozen.len(), 1, "{place}: both sides freeze, once");
         }
+        let slots = group.drivers.iter_mut().map(|driver| driver.host().frozen[0]);
+        assert!(slots.collect::<Vec<_>>().windows(2).all(|two| two[0] == two[1]));
         assert_ne!(group.primary(), wrong, "who is wrong does not stay primary");
     }
 }
@@ -115,6 +117,9 @@ fn output_of_one_server_that_differs_again_is_reported_and_stops_nobody() {
         assert!(faults.len() == 1 && faults[0].contains("the bytes for its clients"), "{faults:?}");
         assert_eq!(driver.host().scripts.len(), 1 + usize::from(place == 1), "{place}");
         assert!(driver.divergence.agreed > Slot(10), "{place}");
+        let told = |words| driver.events.kept().any(|told| told.event.to_string().contains(words));
+        let named = told("are of the call at clock 3: lock of object 3 by thread 0");
+        assert_eq!(named, place == 1, "{place}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use clap::Parser;
 use crane_core::execution::Mark;
@@ -11,9 +12,10 @@ use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Entry, Message, Node};
 use crane_core::wire::{Endpoint, EntryPayload, Op};
 use crane_shm::region::{output, script};
-use crane_shm::{CallRecord, RingError, RingRecord, ServerState};
+use crane_shm::{RingError, RingRecord, ServerState};
 
 use super::*;
+use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
 use crate::log::{Batch, record};
 use crate::net::frame::FrameKind;
@@ -47,6 +49,8 @@ struct MemoryHost {
     fetches: u32,
     metas: u32,
     inspections: u32,
+    /// Slots at which calls were frozen.
+    frozen: Vec<Slot>,
     /// The marks of the present run.
     marks: BTreeMap<Slot, Mark>,
     /// Bytes of an entry from which on the server goes wrong, by run: it hashes them otherwise.
@@ -183,19 +187,22 @@ impl Host for MemoryHost {
         self.marks.get(&slot).copied()
     }
 
-    fn calls(&mut self, from: u64) -> Vec<CallRecord> {
+    fn history(&mut self) -> Option<ServerHistory> {
         let run = self.scripts.len();
         let wrong = self.wrong.get(run - 1).copied().unwrap_or(0);
-        let calls = (from..=self.admitted()).map(|clock| {
-            // A wrong server makes another call at clock 2.
+        let bytes = self.outputs.get(run - 1).copied().unwrap_or(0);
+        let calls = (1..=self.admitted()).map(|clock| {
+            // A wrong server makes another call at clock 2, and writes other bytes at clock 3.
             let object = if clock == 2 { wrong } else { clock };
-            CallRecord { clock, word: 5 << 32 | object, address: 17 }
+            let output = if clock > 3 { bytes } else { 0 };
+            FrozenCall { word: 5 << 32 | object, address: 17, output }
         });
-        calls.collect()
+        Some(ServerHistory { first_call: 1, calls: calls.collect(), ..ServerHistory::default() })
     }
 
-    fn name_place(&mut self, address: u64) -> Option<String> {
-        Some(format!("symbol {address}"))
+    fn keep_frozen(&mut self, frozen: Arc<FrozenCalls>) {
+        self.frozen.push(frozen.slot);
+        self.queue(DriverInput::FrozenKept(Ok("frozen".into())));
     }
 
     fn stop_server(&mut self) {
@@ -426,6 +433,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         fetches: 0,
         metas: 0,
         inspections: 0,
+        frozen: Vec::new(),
         marks: BTreeMap::new(),
         wrong: Vec::new(),
         outputs: Vec::new(),

@@ -1,0 +1,272 @@
+//! Frozen calls: what a server did last, kept when servers differ.
+//!
+//! Each replica freezes the history of its server (see [`crane_shm::history`]) when marks differ at
+//! a slot, the ones that are right as well as the others, and keeps it in its data directory:
+//!
+//! ```text
+//! frozen/slot-N:  "CRANECAL"  version u32  length u32  crc of all but this u32   body: FrozenCalls
+//! ```
+//!
+//! Two of them say where the servers parted: see [`compare`]. The last [`KEPT_MAX`] are kept.
+
+mod compare;
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crane_core::execution::Mark;
+use crane_core::id::{NodeId, Slot};
+use crane_shm::history::{BLOCKS, CALLS, MARKS, block_end};
+use crane_shm::{BlockHash, CallRecord, call_name};
+use serde::{Deserialize, Serialize};
+
+use crate::symbols::Maps;
+
+pub use compare::{CallDifference, Parting, compare};
+pub(crate) use compare::{calls_of, compare_calls};
+
+/// The version of the file's format; it rises with each change.
+const FROZEN_VERSION: u32 = 1;
+/// The folder in a data directory.
+const FOLDER: &str = "frozen";
+/// Each file's name begins with this; the slot follows.
+const PREFIX: &str = "slot-";
+/// Files that are kept in a data directory: those of the highest slots.
+const KEPT_MAX: usize = 4;
+/// The longest file: its parts are bounded, so it cannot be longer.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+/// The longest group's name: 32 hexadecimal digits.
+const GROUP_BYTES_MAX: usize = 32;
+const MAGIC: &[u8; 8] = b"CRANECAL";
+const HEADER_BYTES: usize = 20;
+
+/// The history of a server at the moment when it was found to differ from others.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrozenCalls {
+    /// The group.
+    pub group: Option<String>,
+    /// The replica.
+    pub node: NodeId,
+    /// The slot at which servers were found to differ.
+    pub slot: Slot,
+    /// The history of its server.
+    pub history: ServerHistory,
+}
+
+/// The last things that a server did.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ServerHistory {
+    /// The number of the first block.
+    pub first_block: u64,
+    /// Hashes at the ends of successive blocks.
+    pub blocks: Vec<FrozenBlock>,
+    /// The clock of the first call.
+    pub first_call: u64,
+    /// Successive calls.
+    pub calls: Vec<FrozenCall>,
+    /// The hashes at the admission of slots, by rising slot.
+    pub marks: Vec<Mark>,
+    /// The executable mappings of its process.
+    pub maps: Maps,
+}
+
+/// The hashes at the end of a block, as [`BlockHash`] has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrozenBlock {
+    /// Of all calls up to the block's last one.
+    pub schedule: u64,
+    /// Of all bytes written by the calls before that one.
+    pub output: u64,
+}
+
+/// A call, as [`crane_shm::CallRecord`] has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FrozenCall {
+    /// Thread, kind and object, as the schedule hash takes them in.
+    pub word: u64,
+    /// The address behind the program's call; 0: not known.
+    pub address: u64,
+    /// The hash of all bytes written by the calls before.
+    pub output: u64,
+}
+
+impl From<BlockHash> for FrozenBlock {
+    fn from(BlockHash { schedule, output }: BlockHash) -> Self {
+        Self { schedule, output }
+    }
+}
+
+impl From<CallRecord> for FrozenCall {
+    fn from(CallRecord { word, address, output, .. }: CallRecord) -> Self {
+        Self { word, address, output }
+    }
+}
+
+impl ServerHistory {
+    /// Returns the hashes of a block.
+    pub fn block(&self, block: u64) -> Option<FrozenBlock> {
+        let place = usize::try_from(block.checked_sub(self.first_block)?).ok()?;
+        self.blocks.get(place).copied()
+    }
+
+    /// Returns the call at a clock.
+    pub fn call(&self, clock: u64) -> Option<FrozenCall> {
+        let place = usize::try_from(clock.checked_sub(self.first_call)?).ok()?;
+        self.calls.get(place).copied()
+    }
+
+    /// Returns the clock of the last call that is known; 0: none is.
+    pub fn last_clock(&self) -> u64 {
+        let by_calls = self.calls.len().checked_sub(1).map(|more| self.first_call + more as u64);
+        let blocks = self.blocks.len().checked_sub(1);
+        let by_blocks = blocks.map(|more| block_end(self.first_block + more as u64));
+        by_calls.max(by_blocks).unwrap_or(0)
+    }
+
+    /// Describes a call, and names the place in the program that made it.
+    pub(crate) fn describe(&self, call: FrozenCall) -> String {
+        let place = self.maps.place(call.address).map_or(String::new(), |at| format!(" at {at}"));
+        format!("{}{place}", describe_word(call.word))
+    }
+
+    /// Returns whether a server can have done this.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.blocks.len() <= BLOCKS
+            && self.calls.len() <= CALLS
+            && self.marks.len() <= MARKS
+            && self.maps.is_sound()
+            // No sum of clocks overflows.
+            && self.first_block < u64::MAX / 4096
+            && self.first_call < u64::MAX / 4
+            && self.marks.is_sorted_by(|one, next| one.slot < next.slot)
+    }
+}
+
+impl FrozenCalls {
+    /// Returns the bytes of the file.
+    pub fn encode(&self) -> Vec<u8> {
+        let body = postcard::to_allocvec(self).expect("plain data");
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&FROZEN_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&body);
+        let crc = checksum(&bytes).to_le_bytes();
+        bytes[16..HEADER_BYTES].copy_from_slice(&crc);
+        bytes
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// Returns what is wrong with them; never a panic.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let word = |at: usize| {
+            bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
+        };
+        if !bytes.starts_with(MAGIC) {
+            return Err("it does not hold frozen calls".into());
+        }
+        let whole = word(12).is_some_and(|length| bytes.len() == HEADER_BYTES + length as usize)
+            && word(16) == Some(checksum(bytes));
+        if !whole {
+            return Err("it is damaged; copy it again, or use another one".into());
+        }
+        if let Some(version) = word(8).filter(|version| *version != FROZEN_VERSION) {
+            return Err(format!(
+                "it has version {version}, and this program reads version {FROZEN_VERSION}; use \
+                 the program that wrote it"
+            ));
+        }
+        match postcard::from_bytes::<Self>(&bytes[HEADER_BYTES..]) {
+            Ok(frozen) if frozen.is_sound() => Ok(frozen),
+            _ => Err("it is damaged; use another one".into()),
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| group.len() <= GROUP_BYTES_MAX)
+            && self.history.is_sound()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Returns what is wrong, and the remedy.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        let describe = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
+            .map_err(|error| describe(&error))?;
+        Self::decode(&bytes).map_err(|why| describe(&why))
+    }
+
+    /// Keeps them in a data directory, and removes those of the lowest slots there. What was frozen
+    /// at the same slot before stays instead.
+    ///
+    /// # Errors
+    /// Returns the system's error.
+    pub(crate) fn keep(&self, data: &Path) -> Result<PathBuf, String> {
+        let folder = data.join(FOLDER);
+        let path = folder.join(format!("{PREFIX}{}", self.slot));
+        let new = folder.join("new");
+        let written = fs::create_dir_all(&folder).and_then(|()| {
+            if path.exists() {
+                return Ok(());
+            }
+            let mut file = File::create(&new)?;
+            file.write_all(&self.encode())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            let kept = list(data)?;
+            let surplus = kept.len().saturating_sub(KEPT_MAX);
+            kept[..surplus].iter().try_for_each(|(_, path)| fs::remove_file(path))
+        });
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                let _ = fs::remove_file(&new);
+                Err(format!("{}: {error}", path.display()))
+            }
+        }
+    }
+}
+
+/// Returns the slots at which calls were frozen in a data directory, rising, and the files.
+///
+/// # Errors
+/// The system's, but for a folder that does not exist.
+pub(crate) fn list(data: &Path) -> io::Result<Vec<(Slot, PathBuf)>> {
+    let items = match fs::read_dir(data.join(FOLDER)) {
+        Ok(items) => items,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for item in items {
+        let item = item?;
+        let name = item.file_name();
+        let slot = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+        found.extend(slot.map(|slot| (Slot(slot), item.path())));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Describes a call by its word in the schedule hash.
+pub(crate) fn describe_word(word: u64) -> String {
+    let (thread, kind, object) = (word >> 48, (word >> 32) as u16, word as u32);
+    format!("{} of object {object} by thread {thread}", call_name(kind))
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[..bytes.len().min(16)]);
+    hasher.update(bytes.get(HEADER_BYTES..).unwrap_or_default());
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests;
