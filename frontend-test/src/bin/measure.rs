@@ -4,12 +4,14 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
+use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{alarm, bench, cost, failover, idle, kills, linear, sizes, steady};
@@ -17,6 +19,7 @@ use crane_test::e2e::{alarm, bench, cost, failover, idle, kills, linear, sizes, 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure odd [TIMES]       odd clients, 200 of each kind
+       crane-measure odd-programs      all odd programs print what they print natively
        crane-measure idle [SECONDS]    an idle group, 30 s
        crane-measure failover [KILLS]  the primary killed, frozen, cut off on three hosts, 50 kills
        crane-measure steady [SECONDS]  full load changes no primary, 600 s
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let missed = match name {
         "kills" => measure_kills(amount.unwrap_or(20) as usize),
         "odd" => measure_odd(amount.unwrap_or(200) as usize),
+        "odd-programs" => measure_odd_programs(),
         "idle" => measure_idle(Duration::from_secs(amount.unwrap_or(30).into())),
         "failover" => failover::measure(amount.unwrap_or(50) as usize),
         "linear" => linear::measure(amount.unwrap_or(20).into()),
@@ -123,6 +127,20 @@ fn measure_odd(times: usize) -> Vec<String> {
             println!("  hashes equal, no connection open: {}", status.brief());
         }
     }
+    missed
+}
+
+fn measure_odd_programs() -> Vec<String> {
+    let odd = programs::odd();
+    let equal = AtomicUsize::new(0);
+    let missed = odd_programs::run(&odd, |name, fares| {
+        if *fares == Fares::Equal {
+            equal.fetch_add(1, Ordering::Relaxed);
+        } else {
+            println!("{name}: {fares}");
+        }
+    });
+    println!("{} of {} as natively", equal.into_inner(), odd.len());
     missed
 }
 

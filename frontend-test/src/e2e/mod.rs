@@ -5,6 +5,7 @@
 //! * [`machine`]: only one group at a time on this computer; scratch folders, addresses, ports;
 //! * [`program`]: the server programs, their arguments and their files;
 //! * [`programs`]: small programs that stick, or make odd calls: lists, compiled forms;
+//! * [`odd_programs`]: odd programs as services, beside their native transcripts;
 //! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
 //! * [`status`]: what `crane-linux status --json` says, parsed;
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should
@@ -41,6 +42,7 @@ pub mod load;
 pub mod machine;
 pub mod native;
 pub mod odd;
+pub mod odd_programs;
 pub mod probe;
 pub mod program;
 pub mod programs;

@@ -19,6 +19,7 @@ mod kills;
 mod lifecycle;
 mod members;
 mod odd;
+mod odd_programs;
 mod python;
 mod redis;
 mod refusals;

@@ -1,0 +1,235 @@
+//! The odd programs under crane, beside their native transcripts, and the list of those that are
+//! known to differ.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::binary::{self, crane_linux};
+use super::machine::{Machine, free_port};
+use super::programs::{self, Odd, Running};
+use super::wait::within;
+
+/// Programs that run at a time.
+const AT_ONCE: usize = 4;
+/// Longer than any program takes natively, on a loaded machine too.
+const NATIVE: Duration = Duration::from_secs(20);
+/// The time that a run as a service may take beyond the native one: the programs' own limits are
+/// 5 s and more, so one that is woken only by its limit is late.
+const BEYOND_NATIVE: Duration = Duration::from_secs(4);
+/// The time within which a group ends after SIGTERM.
+const END: Duration = Duration::from_secs(5);
+
+/// The ratchet, below the workspace.
+const RATCHET: &str = "ci/ratchet/odd-programs";
+
+/// How a program fares as a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fares {
+    /// It prints what it prints natively, and its group ends with status 0.
+    Equal,
+    /// It does not end in time.
+    Hangs(String),
+    /// It prints something else, or ends otherwise.
+    Differs(String),
+}
+
+impl fmt::Display for Fares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal => f.write_str("equal"),
+            Self::Hangs(difference) => write!(f, "hangs: {difference}"),
+            Self::Differs(difference) => write!(f, "differs: {difference}"),
+        }
+    }
+}
+
+/// Runs these programs as services of one replica each, and calls `report` for each.
+///
+/// Returns what contradicts the ratchet: a program that is not equal and is not listed, or one
+/// that is listed and is equal. Either is tried a second time, with nothing beside it.
+///
+/// # Panics
+///
+/// If a program does not end natively, or the machine gives no folder.
+pub fn run(odd: &[Odd], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
+    let machine = Machine::take("odd-programs");
+    let ports = AtomicU16::new(free_port());
+    let known = known();
+    let try_one = |one: &Odd| fares(&machine, &ports, one);
+    let (next, again) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    scope(|threads| {
+        for _ in 0..AT_ONCE {
+            threads.spawn(|| {
+                while let Some(one) = odd.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let fares = try_one(one);
+                    report(&one.name, &fares);
+                    if (fares == Fares::Equal) == known.contains(&one.name) {
+                        again.lock().expect("the list").push(one);
+                    }
+                }
+            });
+        }
+    });
+    let mut against = Vec::new();
+    for one in again.into_inner().expect("the list") {
+        let fares = try_one(one);
+        let listed = known.contains(&one.name);
+        match fares {
+            Fares::Equal if listed => {
+                against.push(format!("{}: equal now: remove it from {RATCHET}", one.name));
+            }
+            Fares::Hangs(_) | Fares::Differs(_) if !listed => {
+                against.push(format!("{}: {fares}", one.name));
+            }
+            _ => {}
+        }
+    }
+    let names: BTreeSet<String> = programs::odd().into_iter().map(|one| one.name).collect();
+    let gone = known.iter().filter(|name| !names.contains(*name));
+    against.extend(gone.map(|name| format!("{name}: no such program: remove it from {RATCHET}")));
+    against
+}
+
+/// Returns the programs that are known to differ.
+///
+/// # Panics
+///
+/// If the list cannot be read.
+#[must_use]
+pub fn known() -> BTreeSet<String> {
+    let path = binary::programs().join("../..").join(RATCHET);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}", path.display());
+    });
+    let names = text.lines().filter_map(|line| line.split('#').next()?.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+fn fares(machine: &Machine, ports: &AtomicU16, odd: &Odd) -> Fares {
+    // Four each: natively, of the service, between replicas, and one that the program may take.
+    let port = ports.fetch_add(4, Ordering::Relaxed);
+    let start = Instant::now();
+    let native = Running::start("odd", &odd.name, port, &[]).end_within(NATIVE);
+    let bound = start.elapsed() + BEYOND_NATIVE;
+    assert_eq!(native.status, Some(0), "{}: natively {native:?}", odd.name);
+
+    let folder = machine.folder().join(format!("{}-{port}", odd.name));
+    let mut service = Service::start(&folder, odd, port + 1, port + 2);
+    let peer = odd.has_peer.then(|| Running::start("odd", &odd.name, port + 1, &["peer"]));
+    let status = within(bound, || service.child.try_wait().expect("its status").ok_or("runs"));
+    drop(peer);
+    service.stop();
+    let printed = transcript(&fs::read(folder.join("stdout")).expect("its stdout"));
+    let difference = difference(&native.transcript, &printed);
+    match (status, difference) {
+        (Err(_), difference) => Fares::Hangs(difference.unwrap_or_default()),
+        (Ok(status), None) if status.success() => Fares::Equal,
+        (Ok(status), difference) => {
+            let log = fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+            let errors: Vec<_> = log.lines().filter(|line| line.contains("error:")).collect();
+            let difference = difference.unwrap_or_default();
+            Fares::Differs(format!("{difference} ({status}) {}", errors.join("; ")))
+        }
+    }
+}
+
+/// A group of one replica. Dropped: it is ended.
+struct Service {
+    child: Child,
+}
+
+impl Service {
+    fn start(folder: &Path, odd: &Odd, port: u16, peer_port: u16) -> Self {
+        let base: PathBuf = folder.join("base");
+        fs::create_dir_all(&base).expect("the folder of a run");
+        // A cell shows its server no /tmp, where the compiled programs may lie.
+        fs::copy(programs::compiled("odd", &odd.name), base.join(&odd.name)).expect("a copy");
+        let mut command = Command::new(crane_linux());
+        command.args(["--local", "1", "--peer-port", &peer_port.to_string(), "--data-dir"]);
+        command.arg(folder.join("data")).arg("--");
+        command.arg(format!("./{}", odd.name)).arg(port.to_string());
+        if odd.has_peer {
+            command.arg("server");
+        }
+        let output = |name: &str| File::create(folder.join(name)).expect("a file for its output");
+        command
+            .current_dir(&base)
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .process_group(0);
+        Self { child: command.spawn().expect("crane-linux") }
+    }
+
+    fn stop(&mut self) {
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
+        let group = Pid::from_child(&self.child);
+        let _ = kill_process_group(group, Signal::TERM);
+        if within(END, || self.child.try_wait().ok().flatten().ok_or("runs")).is_err() {
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Returns what replica 1 printed: the lines with its number, without it.
+fn transcript(stdout: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stdout);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("1| "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Returns the first line that differs, if one does.
+fn difference(native: &str, ours: &str) -> Option<String> {
+    if native.trim_end_matches('\n') == ours.trim_end_matches('\n') {
+        return None;
+    }
+    let (mut left, mut right) = (native.lines(), ours.lines());
+    loop {
+        match (left.next(), right.next()) {
+            (Some(native), Some(ours)) if native == ours => {}
+            (None, None) => return Some("the same lines, ended otherwise".to_owned()),
+            (native, ours) => {
+                let shown = |line: Option<&str>| line.unwrap_or("no line").to_owned();
+                return Some(format!("{:?} instead of {:?}", shown(ours), shown(native)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_is_what_the_replica_printed() {
+        assert_eq!(transcript(b"1| a\n2| b\nc\n1| \n"), "a\n\n");
+    }
+
+    #[test]
+    fn a_difference_names_both_lines() {
+        assert_eq!(difference("a\nb\n", "a\nb\n"), None);
+        let found = difference("a\nb\n", "a\nc\n");
+        assert_eq!(found.as_deref(), Some("\"c\" instead of \"b\""));
+        let found = difference("a\nb\n", "a\n");
+        assert_eq!(found.as_deref(), Some("\"no line\" instead of \"b\""));
+    }
+}

@@ -1,0 +1,10 @@
+//! Odd programs print as services what they print natively, but for those that are known.
+
+use crane_test::e2e::odd_programs::run;
+use crane_test::e2e::programs;
+
+#[test]
+fn odd_programs_print_what_they_print_natively() {
+    let against = run(&programs::odd(), |name, fares| println!("{name}: {fares}"));
+    assert!(against.is_empty(), "{}", against.join("\n"));
+}
