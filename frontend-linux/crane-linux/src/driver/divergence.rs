@@ -269,6 +269,10 @@ impl<H: Host> Driver<H> {
     /// who is right.
     fn on_split(&mut self, slot: Slot, difference: Difference) {
         let servers = self.comparable();
+        if difference == Difference::Output && self.all_differ(slot, servers) {
+            // Three that are each alone need no fourth, and clients no interruption.
+            return self.on_alone(slot, true);
+        }
         let what = describe(difference);
         let text = format!(
             "the servers of replicas {} differ in {what} between slots {} and {slot}, and none has \
@@ -291,10 +295,19 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// Returns whether at least three servers have marks of a slot, and no two the same.
+    fn all_differ(&self, slot: Slot, servers: NodeSet) -> bool {
+        let marks = servers.iter().filter_map(|node| self.divergence.marks.mark(node, slot));
+        let marks: Vec<Mark> = marks.collect();
+        let alone = |mark: &Mark| marks.iter().filter(|other| *other == mark).count() == 1;
+        marks.len() >= 3 && marks.iter().all(alone)
+    }
+
     /// This server was built again for an opinion, and has come to the slot in question.
-    fn finish_trial(&mut self, admitted: Slot) {
+    pub(super) fn finish_trial(&mut self, admitted: Slot) {
         let Some(Trial { slot, before, output_only }) = self.divergence.trial else { return };
-        if admitted < slot {
+        // Until the server has ended, what it did is not yet what the new one does.
+        if admitted < slot || self.server.stopped_for.is_some() {
             return;
         }
         let Some(mark) = self.host.mark(slot) else { return };
@@ -307,10 +320,15 @@ impl<H: Host> Driver<H> {
             node != self.settings.me && other == Some(mark)
         };
         let joined = servers.iter().any(joins);
+        let others = servers.iter().filter(|node| *node != self.settings.me);
+        let others = others.filter(|node| marks.mark(*node, slot).is_some()).count();
+        // To be like oneself decides between two. Among three of which none is like another, each
+        // may be like itself: then the hosts differ, or the program uses what is each host's own.
+        let decides = joined || (mark == before && others <= 1);
         marks.forget(self.settings.me);
         marks.add(self.settings.me, mark);
         self.divergence.acted = Slot(slot.0 - 1);
-        if joined || mark == before {
+        if decides {
             info!("the server that was built again decides about slot {slot}");
             self.divergence.marks.add_opinion(mark);
             self.agreed_at(slot);
@@ -323,7 +341,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// A server that was built again differs from all, and from itself.
+    /// A server that was built again is like no other, and no other is like a third.
     // specs: D7
     fn on_alone(&mut self, slot: Slot, output_only: bool) {
         let goes_on = self.settings.args.on_divergence == OnDivergence::GoOn;
@@ -333,8 +351,9 @@ impl<H: Host> Driver<H> {
                 false => "its calls",
             };
             let text = format!(
-                "the program does something else each time it runs in {what}, from before slot \
-                 {slot} on; the group goes on, and each client gets the bytes of its own replica"
+                "the program does something else each time it runs, or on each host, in {what}, \
+                 from before slot {slot} on; the group goes on, and each client gets the bytes of \
+                 its own replica"
             );
             self.find(FindingKind::Undetermined, Finding { text, is_fault: true });
         }
@@ -356,9 +375,9 @@ impl<H: Host> Driver<H> {
             return;
         }
         let text = format!(
-            "the group is halted: the program does something else each time it runs, from before \
-             slot {slot} on; specs/LIMITS.md lists what makes programs do so; begin a new group in \
-             another --data-dir, or with --on-divergence go-on"
+            "the group is halted: the program does something else each time it runs, or on each \
+             host, from before slot {slot} on; specs/LIMITS.md lists what makes programs do so; \
+             begin a new group in another --data-dir, or with --on-divergence go-on"
         );
         self.divergence.halted = Some(text.clone());
         self.find(FindingKind::Halted, Finding { text, is_fault: true });

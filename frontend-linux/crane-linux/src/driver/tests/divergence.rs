@@ -1,6 +1,7 @@
 //! Servers that differ.
 
 use super::*;
+use crate::driver::rooms::Trial;
 use crate::report::MarkMessage;
 
 /// A group whose server of one replica goes wrong in its first run, and a client that sends now and
@@ -87,6 +88,47 @@ fn a_program_that_is_another_each_time_halts_the_group_and_stays_halted() {
     }
 }
 
+/// Each host's server does the same each time, and something else than on the other hosts.
+#[test]
+fn to_be_like_itself_decides_nothing_among_three() {
+    let mut group = Group::new();
+    let runs: [&[u64]; 3] = [&[1, 1, 1], &[2, 2, 2], &[3, 3, 3]];
+    let wrong: Vec<(usize, &[u64])> = (0..3).zip(runs).collect();
+    run_with_wrong(&mut group, &wrong, 12_000);
+    for place in 0..3 {
+        assert!(group.drivers[place].divergence.halted.is_some(), "{place}");
+    }
+    let mut group = Group::new();
+    for (place, outputs) in [vec![1, 1, 1], vec![2, 2, 2], vec![3, 3, 3]].into_iter().enumerate() {
+        group.drivers[place].host().outputs = outputs;
+    }
+    run_with_wrong(&mut group, &[], 12_000);
+    let mut runs = 0;
+    for place in 0..3 {
+        let driver = &mut group.drivers[place];
+        let faults = driver.watch.texts(true);
+        assert!(faults.len() == 1 && faults[0].contains("or on each host"), "{faults:?}");
+        runs += driver.host().scripts.len();
+    }
+    assert_eq!(runs, 3, "no client is interrupted for it");
+}
+
+#[test]
+fn the_server_that_is_to_be_built_again_gives_no_opinion() {
+    let mut group = Group::new();
+    run_with_wrong(&mut group, &[], 1000);
+    let driver = &mut group.drivers[0];
+    let slot = Slot(driver.server.view().expect("a server").admitted);
+    let before = driver.host().mark(slot).expect("its mark");
+    driver.divergence.trial = Some(Trial { slot, before, output_only: false });
+    driver.server.stopped_for = Some("it is built again".into());
+    driver.finish_trial(slot);
+    assert!(driver.divergence.trial.is_some(), "the old server has given its opinion");
+    driver.server.stopped_for = None;
+    driver.finish_trial(slot);
+    assert!(driver.divergence.trial.is_none());
+}
+
 #[test]
 fn output_that_differs_each_time_is_reported_and_halts_nobody() {
     let mut group = Group::new();
@@ -103,7 +145,7 @@ fn output_that_differs_each_time_is_reported_and_halts_nobody() {
         assert!(driver.divergence.agreed > Slot(10), "{place}: calls are compared all the same");
         runs += driver.host().scripts.len();
     }
-    assert_eq!(runs, 4, "one server is built again, once, for an opinion");
+    assert_eq!(runs, 3, "no client is interrupted for it");
 }
 
 #[test]
