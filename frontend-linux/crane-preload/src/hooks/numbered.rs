@@ -168,11 +168,14 @@ unsafe extern "C" fn syscall(
     {
         return errno::answer(result) as c_long;
     }
-    if !PLAIN.contains(&number) && crate::membership::takes_part() {
+    // SAFETY: the caller's own arguments.
+    let result = sys::checked(unsafe { sys::syscall(number, arguments) });
+    // A call that the kernel does not have, or that the cell refuses, changes nothing.
+    let refused = matches!(result, Err(libc::ENOSYS | libc::EPERM));
+    if !refused && !PLAIN.contains(&number) && crate::membership::takes_part() {
         count(number);
     }
-    // SAFETY: the caller's own arguments.
-    errno::answer(sys::checked(unsafe { sys::syscall(number, arguments) })) as c_long
+    errno::answer(result) as c_long
 }
 
 /// Has the hook of the same call answer. `None`: there is none.
