@@ -83,6 +83,37 @@ pub fn python(folder: &Path) -> Program {
     Program { name: "python", command, port, base }
 }
 
+/// Debian's MariaDB, in a fresh data directory, with a user `app` that may do everything, from
+/// everywhere, without a password.
+///
+/// # Panics
+///
+/// If the data directory cannot be made.
+#[must_use]
+pub fn mariadb(folder: &Path) -> Program {
+    let base = base(folder, "mariadb");
+    let data = base.join("data");
+    let options = ["--no-defaults", "--user=root", "--innodb-log-file-size=4M"];
+    let made = Command::new("mariadb-install-db")
+        .args(options)
+        .arg(format!("--datadir={}", data.display()))
+        .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
+        .output()
+        .expect("mariadb-install-db");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+    let users = base.join("users.sql");
+    let user = "create or replace user app@'%';\ngrant all on *.* to app@'%' with grant option;\n";
+    fs::write(&users, user).expect("the users");
+    let port = free_port();
+    let mut command = words("/usr/sbin/mariadbd");
+    command.extend(options.map(str::to_owned));
+    command.push(format!("--datadir={}", data.display()));
+    command.push(format!("--init-file={}", users.display()));
+    command.extend(words("--socket=mariadb.sock --innodb-buffer-pool-size=16M"));
+    command.push(format!("--port={port}"));
+    Program { name: "mariadb", command, port, base }
+}
+
 /// A program of `frontend-test/programs`, compiled into its folder.
 ///
 /// # Panics

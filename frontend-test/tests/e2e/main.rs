@@ -17,6 +17,7 @@ mod events;
 mod hosts;
 mod kills;
 mod lifecycle;
+mod mariadb;
 mod members;
 mod odd;
 mod odd_programs;
