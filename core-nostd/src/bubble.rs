@@ -1,21 +1,21 @@
-//! Bubbles: clock steps that the primary asks for when no op brings them.
+//! Bubbles: clock steps for which the primary asks when no op brings any.
 //!
-//! Every entry carries a grant of its own (a *fused* bubble). A bubble, an entry without ops, is
-//! needed only when a replica is stalled: a thread is runnable, and the script is used up. After an
-//! op the primary waits for a moment, because another op would bring a grant along; when stalls
-//! repeat without an op between them there is nothing to wait for, and the bubbles grow: a start-up
-//! makes 10⁵ calls.
+//! Every entry carries its own grant (a *fused* bubble). A bubble, which is an entry without ops,
+//! is needed only when a replica is stalled: a thread is runnable, and the script is used up. After
+//! an op the primary waits for a moment, because another op would bring a grant. When stalls repeat
+//! without an op between them, waiting is useless, and the bubbles grow: a server that starts makes
+//! 10⁵ calls.
 //!
-//! The idea, and the names of the two numbers, are CRANE's (Cui et al., "Paxos Made Transparent",
-//! SOSP 2015, §3.3), which asks for a bubble whenever no input came, stalled or not.
+//! The idea and the names of the two numbers come from CRANE (Cui et al., "Paxos Made Transparent",
+//! SOSP 2015, §3.3), which asks for a bubble whenever no input arrives, stalled or not.
 
 use crate::time::{Duration, Instant};
 
-/// A bubble is at most this many times as large as the first one.
+/// The size of the largest bubble, as a multiple of the size of the first one.
 pub const GROWTH_MAX: u32 = 16;
 
-/// Decides when a bubble is asked for, and how large it is. At most one is asked for at a time: the
-/// caller says when one is outstanding.
+/// Decides when to ask for a bubble, and how large the bubble is. At most one bubble is outstanding
+/// at a time: the caller reports whether one is.
 ///
 /// ```
 /// use crane_core::bubble::{Ask, Bubbles, Sight};
@@ -32,28 +32,28 @@ pub const GROWTH_MAX: u32 = 16;
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Bubbles {
-    /// How long to wait for another op before a bubble is asked for.
+    /// How long to wait for another op before asking for a bubble.
     wtimeout: Duration,
-    /// Clock steps of an op's grant and of the first bubble; not 0.
+    /// The number of clock steps in an op's grant and in the first bubble; not 0.
     nclock: u32,
-    /// The next bubble has this many times `nclock` steps: 1 after an op, then doubled with each
+    /// The size of the next bubble as a multiple of `nclock`: 1 after an op, then doubled with each
     /// bubble up to [`GROWTH_MAX`].
     growth: u32,
-    /// Whether an entry with ops was proposed since the last bubble: then another may follow.
+    /// Whether an entry with ops was proposed since the last bubble. If so, another op may follow.
     op_since_bubble: bool,
-    /// When the present stall was first seen; none while the replica is not stalled.
+    /// When the present stall was first seen; `None` while the replica is not stalled.
     stalled_since: Option<Instant>,
 }
 
-/// The primary's own replica, as the primary sees it.
+/// The state of the primary's own replica.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Sight {
-    /// The server has consumed the whole script, and a thread of it is runnable.
+    /// The server has consumed the whole script, and one of its threads is runnable.
     pub stalled: bool,
     /// An entry is on its way to the script: proposed and not committed, or committed and not
     /// consumed.
     pub outstanding: bool,
-    /// No client is connected, so that no op can come.
+    /// No client is connected, so no op can arrive.
     pub alone: bool,
 }
 
@@ -66,7 +66,7 @@ pub enum Ask {
     At(Instant),
     /// Propose an entry without ops, with this grant.
     Now {
-        /// In clock steps.
+        /// The grant in clock steps.
         grant: u32,
     },
 }
@@ -78,7 +78,7 @@ impl Bubbles {
         Self { wtimeout, nclock, growth: 1, op_since_bubble: false, stalled_since: None }
     }
 
-    /// Counts an entry with ops that is proposed, and returns its grant in clock steps.
+    /// Counts a proposed entry with ops, and returns its grant in clock steps.
     pub fn op(&mut self) -> u32 {
         self.op_since_bubble = true;
         self.growth = 1;
@@ -86,8 +86,8 @@ impl Bubbles {
         self.nclock
     }
 
-    /// Returns what to do about the replica as it is. After [`Ask::Now`] the caller proposes, and
-    /// says `outstanding` until the bubble has been consumed.
+    /// Returns the next action for a replica in this state. After [`Ask::Now`] the caller proposes
+    /// the bubble, and sets `outstanding` until the bubble has been consumed.
     // specs: S8
     pub fn look(&mut self, now: Instant, sight: Sight) -> Ask {
         if !sight.stalled || sight.outstanding {

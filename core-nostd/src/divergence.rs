@@ -1,11 +1,12 @@
-//! Divergence: whether the servers of a group still do the same, and who is wrong if they do not.
+//! Divergence: whether the servers of a group still do the same, and which servers are wrong if
+//! not.
 //!
-//! Replicas exchange [`Mark`]s of one and the same slot: hashes of all that their servers did
-//! before. Equal marks say that the servers agreed up to there. If they differ, the servers that
-//! more than half of the group's servers agree with are right. Where nobody has so many, as with
-//! two servers and a witness, a third opinion decides: one server is built again from the script,
-//! and whom it joins is right. (Compare the agreement checks of CRANE, SOSP 2015, section 5, and
-//! of TigerBeetle's state checker.)
+//! Replicas exchange [`Mark`]s of the same slot: hashes of everything that their servers did before
+//! it. Equal marks show that the servers agreed up to the slot. If marks differ, the servers with a
+//! mark that more than half of the group's servers have are right. If no mark has that many
+//! servers, as with two servers and a witness, a third opinion decides: one server is built again
+//! from the script, and the servers that it agrees with are right. (Compare the agreement checks of
+//! CRANE, SOSP 2015, section 5, and TigerBeetle's state checker.)
 
 use crate::execution::Mark;
 use crate::id::{NodeId, Slot};
@@ -15,22 +16,24 @@ use crate::paxos::NodeSet;
 /// The kind of difference between two servers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Difference {
-    /// Only the bytes that were written to clients.
+    /// Only the bytes that the servers wrote to clients differ.
     Output,
-    /// The calls themselves, or their order.
+    /// The calls themselves, or their order, differ.
     Schedule,
 }
 
 /// The verdict on the marks of one slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Marks are missing that could decide.
+    /// Marks that could decide are still missing.
     Open,
-    /// More than half of the servers agree, and none is known to differ.
+    /// More than half of the servers agree, and no server is known to differ.
     Agreed,
-    /// More than half of the servers agree; these do not, in this.
+    /// More than half of the servers agree, and the servers in the set differ from them in this
+    /// way.
     Wrong(NodeSet, Difference),
-    /// All marks that can come are there, and nobody has more than half with it.
+    /// All marks that can arrive have arrived, and no mark is shared by more than half of the
+    /// servers.
     Split(Difference),
 }
 
@@ -39,9 +42,9 @@ pub enum Verdict {
 struct Round {
     /// The slot; `NONE` in a free place.
     slot: Slot,
-    /// By server: its first mark of the slot since it was forgotten.
+    /// By server: the first mark of the slot that it reported since its marks were forgotten.
     marks: [Option<Mark>; NODES_MAX],
-    /// A server that was built again has had this mark: it decides.
+    /// The mark of a server that was built again; it decides a split.
     opinion: Option<Mark>,
 }
 
@@ -70,32 +73,32 @@ const EMPTY: Round = Round { slot: Slot::NONE, marks: [None; NODES_MAX], opinion
 /// ```
 #[derive(Clone, Debug)]
 pub struct Comparison<const ROUNDS: usize> {
-    /// The places; no two hold one slot.
+    /// The places; no two places hold the same slot.
     rounds: [Round; ROUNDS],
     /// The place that the next new slot takes.
     next: usize,
 }
 
 impl<const ROUNDS: usize> Comparison<ROUNDS> {
-    /// No marks.
+    /// Creates a comparison without marks.
     pub const fn new() -> Self {
         assert!(ROUNDS > 0);
         Self { rounds: [EMPTY; ROUNDS], next: 0 }
     }
 
-    /// Adds a server's mark. A slot that is new takes the place of the oldest one; of a slot and a
-    /// server, the first mark counts until [`Comparison::forget`].
+    /// Adds a server's mark. A new slot takes the place of the oldest one. The first mark of a
+    /// server at a slot counts until [`Comparison::forget`].
     // specs: D1
     pub fn add(&mut self, node: NodeId, mark: Mark) {
         self.round(mark.slot).marks[node.index()].get_or_insert(mark);
     }
 
-    /// Adds the mark of a server that was built again, to decide a split.
+    /// Adds the mark of a server that was built again, which decides a split.
     pub fn add_opinion(&mut self, mark: Mark) {
         self.round(mark.slot).opinion = Some(mark);
     }
 
-    /// Forgets a server's marks: it is built again.
+    /// Forgets a server's marks, because the server is built again.
     pub fn forget(&mut self, node: NodeId) {
         for round in &mut self.rounds {
             round.marks[node.index()] = None;
@@ -107,8 +110,8 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
         self.find(slot)?.marks[node.index()]
     }
 
-    /// Returns what the marks of a slot say. `servers` are all of the group's, `reachable` those of
-    /// them whose marks can still come.
+    /// Returns the verdict on the marks of a slot. `servers` are all servers of the group, and
+    /// `reachable` are those whose marks can still arrive.
     // specs: D2, D3
     pub fn verdict(&self, slot: Slot, servers: NodeSet, reachable: NodeSet) -> Verdict {
         let Some(round) = self.find(slot) else { return Verdict::Open };
@@ -139,7 +142,7 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
 
     /// Finds the marks of a slot, or takes the next place for it.
     fn round(&mut self, slot: Slot) -> &mut Round {
-        assert!(slot != Slot::NONE, "a mark is of an admitted slot");
+        assert!(slot != Slot::NONE, "a mark belongs to an admitted slot");
         let place = match self.rounds.iter().position(|round| round.slot == slot) {
             Some(place) => place,
             None => {
@@ -188,10 +191,10 @@ mod tests {
         comparison.add(node(2), mark(5, 2, 1));
         let (servers, slot) = (set(&[1, 2, 3]), Slot(5));
         assert_eq!(comparison.verdict(slot, servers, servers), Verdict::Open);
-        // The third one is dead: two that differ decide nothing.
+        // The third server is dead: two marks that differ decide nothing.
         let split = Verdict::Split(Difference::Schedule);
         assert_eq!(comparison.verdict(slot, servers, set(&[1, 2])), split);
-        // It comes back, and joins one of them.
+        // The third server returns, and agrees with one of the others.
         comparison.add(node(3), mark(5, 2, 1));
         let wrong = Verdict::Wrong(set(&[1]), Difference::Schedule);
         assert_eq!(comparison.verdict(slot, servers, servers), wrong);
@@ -219,7 +222,7 @@ mod tests {
         assert_eq!(verdict(&comparison), Verdict::Split(Difference::Schedule));
         comparison.add_opinion(mark(5, 2, 2));
         assert_eq!(verdict(&comparison), Verdict::Wrong(set(&[1]), Difference::Schedule));
-        // It joins nobody: both are wrong, as far as anyone can say.
+        // The rebuilt server agrees with neither: both are wrong, as far as the group can know.
         comparison.add_opinion(mark(5, 3, 3));
         assert_eq!(verdict(&comparison), Verdict::Wrong(servers, Difference::Schedule));
     }

@@ -1,9 +1,9 @@
-//! Words for people: to the `log` crate, to `defmt`, or nowhere, as the features say.
+//! Log lines for people: they go to the `log` crate, to `defmt`, or nowhere, as the features say.
 //!
-//! They may differ between replicas and decide nothing. Anything that a driver must act on is an
-//! effect.
+//! Log lines may differ between replicas, and nothing depends on them. Anything that a driver must
+//! act on is an effect.
 
-/// One line at a level of `log` and `defmt`: `say!(info, "slot {}", slot.0)`. Values are plain
+/// Logs one line at a level of `log` and `defmt`: `say!(info, "slot {}", slot.0)`. Values are plain
 /// numbers, or wrapped by `shown!`.
 macro_rules! say {
     ($level:ident, $text:literal $(, $value:expr)* $(,)?) => {{
@@ -16,7 +16,7 @@ macro_rules! say {
     }};
 }
 
-/// A value that is shown as `Debug` shows it.
+/// Wraps a value so that it is shown by its `Debug` implementation.
 #[cfg(any(feature = "log", feature = "defmt"))]
 macro_rules! shown {
     ($value:expr) => {
@@ -24,7 +24,7 @@ macro_rules! shown {
     };
 }
 
-/// A value that is shown as `Debug` shows it.
+/// Wraps a value so that it is shown by its `Debug` implementation.
 #[cfg(not(any(feature = "log", feature = "defmt")))]
 macro_rules! shown {
     ($value:expr) => {

@@ -1,26 +1,26 @@
 //! The entry rule, on the side of the replica by which a client came in.
 //!
-//! The entry replica's driver turns what clients do into ops, and *keeps* each until it has seen it
-//! committed. Kept ops are forwarded to the primary in their order. When another replica becomes
-//! primary, or nothing is committed for a while, they are forwarded again from the first one that
-//! is kept. Ops carry numbers, offsets and totals, so that admission recognises and drops an op
-//! that comes twice, or after a lost one.
+//! The entry replica's driver turns the actions of clients into ops, and *keeps* each op until the
+//! op has been seen committed. Kept ops are forwarded to the primary in their order. When another
+//! replica becomes primary, or nothing is committed for a while, all kept ops are forwarded again,
+//! from the first one on. Ops carry numbers, offsets and totals, so that admission recognises and
+//! drops an op that arrives twice, or after a lost one.
 //!
-//! Because everything older has been seen committed, the first op that is kept of a connection is
-//! the next one that the script needs of it. A committed op frees that one or none: an op behind a
-//! lost one did not count, stays, and is forwarded again.
+//! Because every older op has been seen committed, the first kept op of a connection is the next op
+//! that the script needs of that connection. A committed op frees that kept op or none: an op
+//! behind a lost one had no effect, so it stays and is forwarded again.
 //!
-//! The machine knows ops by *tickets*; their bytes stay with the driver.
+//! The machine identifies ops by *tickets*; their bytes stay with the driver.
 
 use crate::id::{Generation, NodeId};
 use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 use crate::wire::Op;
 
-/// If none of the forwarded ops is committed for this long, all are forwarded again.
+/// The time without a commitment after which all forwarded ops are forwarded again.
 pub const RESEND_AFTER: Duration = Duration::from_millis(1000);
 
-/// The name of a kept op, counted from 0. None is used twice within one generation.
+/// The name of a kept op, counted from 0. No ticket is used twice within one generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Ticket(pub u64);
 
@@ -30,7 +30,7 @@ pub struct Full;
 
 impl core::fmt::Display for Full {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("as many ops are kept as there is room for")
+        f.write_str("too many ops are waiting for their commitment")
     }
 }
 
@@ -67,32 +67,33 @@ pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     me: NodeId,
     /// The generation that every kept op belongs to.
     generation: Generation,
-    /// By ticket, modulo `OPS`. Places outside `first..next` are not looked at.
+    /// Kept ops by ticket, modulo `OPS`. Places outside `first..next` are not read.
     ring: [PendingOp; OPS],
-    /// The first ticket that is kept.
+    /// The first ticket whose op is kept.
     first: u64,
-    /// The ticket that comes next.
+    /// The ticket of the next op to keep.
     next: u64,
-    /// Tickets below have been forwarded to the present primary.
+    /// Every op with a ticket below this one has been forwarded to the present primary.
     handed: u64,
-    /// Bytes of data of the ops from `first` to `next`.
+    /// The number of bytes of data of the ops from `first` to `next`.
     bytes: usize,
     /// The time at which the present wait for a commitment began.
     waiting_since: Instant,
 }
 
-/// An op that is kept.
+/// An op that is kept until it is committed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct PendingOp {
-    /// The kind of the op, as far as it must be recognised.
+    /// The kind of the op, with the fields by which it is recognised.
     what: OpKind,
-    /// Bytes of its data; 0 unless it is a `Send`.
+    /// The number of bytes of its data; 0 unless the op is a `Send`.
     bytes: usize,
-    /// Whether it has been committed. It stays in the ring until all before it are, too.
+    /// Whether the op has been committed. It stays in the ring until all ops before it are
+    /// committed.
     committed: bool,
 }
 
-/// An op as far as it must be recognised.
+/// The fields of an op by which it is recognised.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum OpKind {
     /// The first op of the connection with this number.
@@ -104,7 +105,7 @@ enum OpKind {
     Send {
         /// The connection's number.
         number: u64,
-        /// The offset behind the last byte.
+        /// The offset after the last byte.
         end: u64,
     },
     /// The end of what the client sends on this connection.
@@ -117,11 +118,11 @@ enum OpKind {
         /// The connection's number.
         number: u64,
     },
-    /// Bytes of this connection that the client has taken in all.
+    /// The number of bytes of this connection that the client has taken.
     Drained {
         /// The connection's number.
         number: u64,
-        /// How many they are.
+        /// The total since the connection began.
         total: u64,
     },
     /// The end of all connections up to this generation.
@@ -132,7 +133,7 @@ enum OpKind {
 }
 
 impl OpKind {
-    /// Returns how an op is recognised; none for ops that no entry replica keeps.
+    /// Returns the recognisable fields of an op, or `None` for ops that no entry replica keeps.
     fn of(op: &Op<'_>) -> Option<Self> {
         let number = op.conn().map_or(0, |conn| conn.number);
         Some(match *op {
@@ -148,7 +149,7 @@ impl OpKind {
         })
     }
 
-    /// Returns the number of the connection that the op is about.
+    /// Returns the number of the connection that the op concerns.
     fn connection(&self) -> Option<u64> {
         match *self {
             Self::Connect { number }
@@ -160,7 +161,7 @@ impl OpKind {
         }
     }
 
-    /// Returns whether admission looks at the two in their order.
+    /// Returns whether the order of the two ops matters to admission.
     fn ordered_with(&self, other: &Self) -> bool {
         let both_connect = matches!((self, other), (Self::Connect { .. }, Self::Connect { .. }));
         both_connect || self.connection() == other.connection()
@@ -184,19 +185,19 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         }
     }
 
-    /// Keeps an op of this replica's clients, or a `Retire` of its own. The driver keeps its bytes
-    /// by the ticket until [`Forwarder::first`] has passed it.
+    /// Keeps an op of this replica's clients, or a `Retire` of the replica itself. The driver keeps
+    /// the op's bytes under the returned ticket until [`Forwarder::first`] has passed that ticket.
     ///
     /// # Errors
-    /// [`Full`]; nothing has changed then.
+    /// Returns [`Full`] when there is no room; the forwarder is unchanged.
     ///
     /// # Panics
-    /// When the op is not this generation's: the caller makes the ops.
+    /// Panics if the op is not of this generation: the caller makes the ops.
     // specs: E4
     pub fn keep(&mut self, op: &Op<'_>) -> Result<Ticket, Full> {
         let what = OpKind::of(op).expect("a time op belongs to the primary");
         let mine = op.conn().is_none_or(|c| c.entry == self.me && c.generation == self.generation);
-        assert!(mine, "an op of another replica, or of another generation");
+        assert!(mine, "the op belongs to another replica or generation");
         let bytes = if let Op::Send { bytes, .. } = op { bytes.len() } else { 0 };
         if self.is_full() {
             return Err(Full);
@@ -214,7 +215,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.next - self.first == OPS as u64 || self.bytes >= BYTES
     }
 
-    /// Takes an op that has been committed, and frees the kept op that it is, if it counted.
+    /// Takes a committed op, and frees the kept op that equals it, if the op had an effect.
     // specs: E5
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
         let mine = match op {
@@ -238,8 +239,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
             if broken(Mutant::MemoryUncounted) { core::mem::take(&mut kept.bytes) } else { 0 };
         self.bytes -= early;
         self.waiting_since = now;
-        // The driver keeps the bytes up to here, also those of ops that are committed behind
-        // others.
+        // The driver keeps the bytes up to here, also those of ops that were committed after an op
+        // that is still waiting.
         while self.first < self.next && self.ring[self.first as usize % OPS].committed {
             self.bytes -= self.ring[self.first as usize % OPS].bytes;
             self.first += 1;
@@ -248,7 +249,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.invariants();
     }
 
-    /// Returns the next op to forward to the primary, if one has not been forwarded to it.
+    /// Returns the next op to forward to the primary, or `None` if every kept op has been
+    /// forwarded.
     pub fn next_op(&mut self, now: Instant) -> Option<Ticket> {
         while self.handed < self.next {
             let ticket = Ticket(self.handed);
@@ -263,8 +265,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         None
     }
 
-    /// Has all kept ops forwarded again: another replica has become primary, or the link to it is
-    /// new.
+    /// Marks all kept ops to be forwarded again, because another replica has become primary or the
+    /// link to the primary is new.
     // specs: E6
     pub fn start_over(&mut self, now: Instant) {
         if !broken(Mutant::HandedOnce) {
@@ -273,13 +275,14 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.waiting_since = now;
     }
 
-    /// Returns when to call [`Forwarder::wake`], if forwarded ops are not committed yet.
+    /// Returns when to call [`Forwarder::wake`], or `None` if no forwarded op waits for its
+    /// commitment.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         (self.handed > self.first).then_some(self.waiting_since + RESEND_AFTER)
     }
 
-    /// Takes the time, and returns whether all kept ops are to be forwarded again.
+    /// Takes the present time, and returns whether all kept ops are to be forwarded again.
     // specs: E6
     pub fn wake(&mut self, now: Instant) -> bool {
         let due = self.deadline().is_some_and(|deadline| now >= deadline);
@@ -304,13 +307,13 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         self.first == self.next
     }
 
-    /// Returns the op of a ticket that is kept, or the place of the next one.
+    /// Returns the place of a kept op, or of the next op to keep.
     fn at(&mut self, ticket: Ticket) -> &mut PendingOp {
-        assert!(ticket.0 >= self.first && ticket.0 <= self.next, "no such ticket is kept");
+        assert!(ticket.0 >= self.first && ticket.0 <= self.next, "the ticket is not kept");
         &mut self.ring[ticket.0 as usize % OPS]
     }
 
-    /// Checks that the three cursors are in their order, and that the ring holds what is between.
+    /// Checks that the three cursors are in order, and that the ring holds the ops between them.
     fn invariants(&self) {
         assert!(self.first <= self.handed && self.handed <= self.next);
         assert!(self.next - self.first <= OPS as u64);

@@ -1,5 +1,4 @@
-//! Names of things: nodes, slots, connections. All are plain numbers that every replica knows
-//! alike.
+//! Names of nodes, slots and connections. All are plain numbers that are equal on every replica.
 
 use core::fmt;
 use core::num::NonZeroU8;
@@ -17,7 +16,7 @@ impl TryFrom<u8> for NodeId {
     type Error = &'static str;
 
     fn try_from(number: u8) -> Result<Self, Self::Error> {
-        Self::new(number).ok_or("no group has a node of this number")
+        Self::new(number).ok_or("a node's number is outside the range that a group can have")
     }
 }
 
@@ -36,12 +35,12 @@ impl NodeId {
         }
     }
 
-    /// The number, from 1.
+    /// Returns the number, from 1.
     pub const fn number(self) -> u8 {
         self.0.get()
     }
 
-    /// The place in an array of nodes, from 0.
+    /// Returns the index in an array of nodes, from 0.
     pub const fn index(self) -> usize {
         self.0.get() as usize - 1
     }
@@ -53,19 +52,20 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// Position in the log, from 1 and without gaps once committed. 0 means "none yet".
+/// A position in the log, from 1 and without gaps once committed. 0 means "none yet".
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 pub struct Slot(pub u64);
 
 impl Slot {
-    /// Before the first slot.
+    /// The position before the first slot.
     pub const NONE: Self = Self(0);
     /// The slot of the genesis entry.
     pub const GENESIS: Self = Self(1);
 
-    /// The slot after this one. Slots are 64 bits wide: at 10⁹ a second they last for 500 years.
+    /// Returns the slot after this one. Slots are 64 bits wide: at 10⁹ a second they last for 500
+    /// years.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -77,8 +77,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// The life of an entry replica by which a connection came in: grows whenever its daemon starts,
-/// and whenever the group has given its connections up.
+/// The generation of an entry replica by which a connection came in. It grows whenever the
+/// replica's daemon starts, and whenever the group has given up the replica's connections.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -91,7 +91,7 @@ pub struct Generation(pub u64);
 pub struct ConnId {
     /// The replica by which the connection came in.
     pub entry: NodeId,
-    /// The generation of that replica at the time.
+    /// The generation of that replica when the connection came in.
     pub generation: Generation,
     /// The connection's number within the generation, from 1.
     pub number: u64,

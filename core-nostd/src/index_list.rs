@@ -1,9 +1,9 @@
 //! Doubly linked lists through the places of a table.
 //!
-//! The links lie in an array beside the table, one for each place, and the list itself is only its
-//! two ends. Many lists share one array of links, as long as a place is in one of them at a time:
-//! threads that wait in buckets, interests of epoll instances, connections in backlogs. Adding,
-//! removing and turning a list take constant time and no memory.
+//! The links lie in an array beside the table, one for each place, and the list itself consists of
+//! its two ends only. Many lists share one array of links, as long as each place is in at most one
+//! list: threads that wait in buckets, interests of epoll instances, connections in backlogs.
+//! Adding, removing and rotating take constant time and no memory.
 //!
 //! Theorem: the order of a list is a function of the calls made on it.
 
@@ -12,23 +12,24 @@ pub const INDICES_MAX: usize = UNLINKED as usize;
 
 /// The end of a list.
 const NONE: u16 = u16::MAX;
-/// Both neighbours of a place that is in no list.
+/// The value of both neighbours of a place that is in no list.
 const UNLINKED: u16 = u16::MAX - 1;
 
 /// The neighbours of one place of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Neighbours {
-    /// The place behind this one, or `NONE` at the list's end; `UNLINKED` if it is in no list.
+    /// The place after this one, or `NONE` at the list's end; `UNLINKED` if this place is in no
+    /// list.
     next: u16,
     /// The place before this one, or `NONE` at the list's beginning; `UNLINKED` as above.
     previous: u16,
 }
 
 impl Neighbours {
-    /// In no list.
+    /// The neighbours of a place that is in no list.
     pub const UNLINKED: Self = Self { next: UNLINKED, previous: UNLINKED };
 
-    /// Returns the place behind this one.
+    /// Returns the place after this one.
     pub const fn next(self) -> Option<u16> {
         index(self.next)
     }
@@ -42,7 +43,7 @@ impl Neighbours {
 /// The two ends of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct IndexList {
-    /// The first place, or `NONE`. None exactly if `last` is.
+    /// The first place, or `NONE`. It is `NONE` exactly if `last` is.
     first: u16,
     /// The last place, or `NONE`.
     last: u16,
@@ -70,9 +71,12 @@ impl IndexList {
     /// Appends a place that is in no list.
     ///
     /// # Panics
-    /// When it is in one.
+    /// Panics if the place is in a list.
     pub fn push_back(&mut self, links: &mut [Neighbours], at: u16) {
-        assert!(!links[usize::from(at)].is_linked(), "a place enters a second list");
+        assert!(
+            !links[usize::from(at)].is_linked(),
+            "a place that is in a list is added to another one"
+        );
         links[usize::from(at)] = Neighbours { next: NONE, previous: self.last };
         match index(self.last) {
             None => self.first = at,
@@ -81,12 +85,15 @@ impl IndexList {
         self.last = at;
     }
 
-    /// Puts a place that is in no list before the first.
+    /// Inserts a place that is in no list before the first place.
     ///
     /// # Panics
-    /// When it is in one.
+    /// Panics if the place is in a list.
     pub fn push_front(&mut self, links: &mut [Neighbours], at: u16) {
-        assert!(!links[usize::from(at)].is_linked(), "a place enters a second list");
+        assert!(
+            !links[usize::from(at)].is_linked(),
+            "a place that is in a list is added to another one"
+        );
         links[usize::from(at)] = Neighbours { next: self.first, previous: NONE };
         match index(self.first) {
             None => self.last = at,
@@ -95,17 +102,18 @@ impl IndexList {
         self.first = at;
     }
 
-    /// Takes the first place out.
+    /// Removes and returns the first place.
     pub fn pop_front(&mut self, links: &mut [Neighbours]) -> Option<u16> {
         let first = self.first()?;
         self.remove(links, first);
         Some(first)
     }
 
-    /// Takes a place out of this list, in which it is.
+    /// Removes a place from this list. The place must be in this list.
     ///
     /// # Panics
-    /// When it is in no list, or has no neighbour on a side where it is not this list's end.
+    /// Panics if the place is in no list, or has no neighbour on a side where it is not this list's
+    /// end.
     pub fn remove(&mut self, links: &mut [Neighbours], at: u16) {
         let Neighbours { next, previous } = links[usize::from(at)];
         assert!(next != UNLINKED, "a place leaves a list in which it is not");
@@ -126,10 +134,11 @@ impl IndexList {
         links[usize::from(at)] = Neighbours::UNLINKED;
     }
 
-    /// Makes a place of this list its first: what was before it comes behind the last, in order.
+    /// Rotates the list so that a place of it becomes its first: the places before it follow the
+    /// last place, in order.
     ///
     /// # Panics
-    /// When it is in no list.
+    /// Panics if the place is in no list.
     pub fn rotate_to(&mut self, links: &mut [Neighbours], at: u16) {
         let Neighbours { next, previous } = links[usize::from(at)];
         assert!(next != UNLINKED, "a list begins at a place which is not in it");
@@ -142,11 +151,11 @@ impl IndexList {
     }
 
     /// Checks that the list is linked both ways from end to end, and that each place belongs to it.
-    /// Returns how many places it has; the owner compares the sum over its lists with the number of
-    /// places that should be in one.
+    /// Returns the number of its places; the owner compares the sum over its lists with the number
+    /// of places that should be in a list.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub fn invariants(self, links: &[Neighbours], belongs: impl Fn(u16) -> bool) -> usize {
         let (mut count, mut previous, mut next) = (0, NONE, self.first);
         while let Some(at) = index(next) {
@@ -163,7 +172,7 @@ impl IndexList {
     }
 }
 
-/// Returns the place that a number names, unless it means none.
+/// Returns the place that a stored number names, or `None` for `NONE` and `UNLINKED`.
 const fn index(number: u16) -> Option<u16> {
     if number < UNLINKED { Some(number) } else { None }
 }

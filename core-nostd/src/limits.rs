@@ -1,39 +1,39 @@
 //! Every capacity of the core, in one place, with the relations that must hold between them.
 
-/// Members a group may have.
+/// The number of members that a group may have.
 pub const NODES_MAX: usize = 7;
 
-/// Bytes of one encoded entry: what is accepted in one slot.
+/// The number of bytes of one encoded entry, which is what is accepted in one slot.
 pub const ENTRY_BYTES_MAX: usize = 128 * 1024;
 
-/// Bytes of data in one `Send` op. Longer data is cut into several ops.
+/// The number of bytes of data in one `Send` op. Longer data is cut into several ops.
 pub const SEND_BYTES_MAX: usize = 16 * 1024;
 
-/// Ops in one entry.
+/// The number of ops in one entry.
 pub const ENTRY_OPS_MAX: usize = 1024;
 
-/// Bytes of an op beside its data: tag, connection, offset, two addresses, length.
+/// The number of bytes of an op beside its data: tag, connection, offset, two addresses, length.
 pub const OP_HEADER_BYTES_MAX: usize = 96;
 
-/// Bytes of an entry beside its ops: timestamp, grant, number of ops.
+/// The number of bytes of an entry beside its ops: timestamp, grant, number of ops.
 pub const ENTRY_HEADER_BYTES_MAX: usize = 32;
 
-/// Bytes of a member's address as text (`host:port`).
+/// The number of bytes of a member's address as text (`host:port`).
 pub const ADDRESS_BYTES_MAX: usize = 128;
 
-/// Bytes that a client may have sent and the server has not read yet, per connection. The entry
-/// replica stops reading from its client at this line, so no replica ever holds more.
+/// The number of bytes per connection that a client may have sent and the server has not read yet.
+/// The entry replica stops reading from its client at this limit, so no replica ever holds more.
 pub const RECEIVE_WINDOW: usize = 64 * 1024;
 
-/// Bytes that a server may have written and the entry replica has not reported as drained, per
-/// connection. What `send` returns depends on this number and on `Drained` ops only.
+/// The number of bytes per connection that a server may have written and the entry replica has not
+/// reported as drained. The result of `send` depends on this number and on `Drained` ops only.
 pub const SEND_WINDOW: usize = 256 * 1024;
 
 /// The entry replica reports drained bytes in steps of this size.
 pub const DRAINED_STEP: usize = SEND_WINDOW / 2;
 
-/// Nanoseconds by which agreed time advances with each call. Below a call's real cost, else a busy
-/// server's clock would run ahead of the world.
+/// The nanoseconds by which agreed time advances with each call: less than a call really costs,
+/// because otherwise the clock of a busy server would run ahead of the world.
 pub const CALL_NANOSECONDS: u64 = 100;
 
 const _: () =

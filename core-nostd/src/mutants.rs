@@ -1,5 +1,5 @@
-//! Deliberately broken variants of the core: tests of the tests. Each leaves out one thing that
-//! looks as if it could be left out; simulation or model checking must notice (`ci/mutants`).
+//! Deliberately broken variants of the core, which test the tests. Each variant leaves out one
+//! thing that looks superfluous; simulation or model checking must detect it (`ci/mutants`).
 //!
 //! Only a build with `--cfg crane_mutants` can be broken, and such a build must have debug
 //! assertions, which no release build has.
@@ -16,50 +16,50 @@ macro_rules! mutants {
             $($(#[doc = $what])+ $name,)+
         }
 
-        /// All of them, with what they leave out.
+        /// All mutants, with what each of them leaves out.
         #[cfg(crane_mutants)]
         pub const ALL: &[(Mutant, &str)] = &[$((Mutant::$name, concat!($($what),+)),)+];
     };
 }
 
 mutants! {
-    /// a promise is not written down
+    /// a promise is not written to storage
     PromiseUnwritten,
     /// a promise is given before it is durable
     PromiseEarly,
     /// an entry is acknowledged before it is durable
     AcknowledgedEarly,
-    /// what was accepted under an old ballot counts as a vote under the new one
+    /// an acceptance under an old ballot counts as a vote under the new one
     OldBallotCounts,
-    /// one vote less than a majority chooses
+    /// one vote less than a quorum chooses an entry
     ChosenByOneLess,
-    /// one promise less than a majority elects
+    /// one promise less than a quorum elects a primary
     ElectedByOneLess,
     /// a primary is followed below the promise
     PromiseIgnored,
-    /// an entry stays where the primary has another one
+    /// an entry is kept although the primary has another one in its slot
     ConflictKept,
-    /// a run is accepted without looking at the entry before it
+    /// a slot range is accepted without a check of the entry before it
     RunUnchecked,
-    /// whoever has the first entry of a run is taken to have all of it
+    /// a node that has the first entry of a slot range is assumed to have all of it
     RunSkipped,
-    /// a log is accepted as the primary's with what goes beyond it
+    /// a log is accepted as the primary's although it is longer
     TailKept,
-    /// a new primary keeps its own log, whatever the majority reports
+    /// a new primary keeps its own log, whatever the quorum reports
     OwnLogTaken,
-    /// a new primary takes over the longest log instead of the one of the highest ballot
+    /// a new primary takes over the longest log instead of the log with the highest ballot
     LongestLogTaken,
-    /// a backup commits what the primary has committed, in its own log
+    /// a backup commits up to the primary's commit index without comparing the logs
     CommittedUnmatched,
-    /// who lost its storage votes at once
+    /// a node that lost its storage votes at once
     LossUnnoticed,
-    /// who lost its storage votes when its return is in its log, committed or not
+    /// a node that lost its storage votes once its return is in its log, committed or not
     ReturnedEarly,
     /// a change of members is proposed while another is undecided
     TwoChanges,
-    /// what was sent and lost is not sent again
+    /// entries that were sent and lost are not sent again
     NeverRepeated,
-    /// ops that a primary lost are not handed over again
+    /// ops that a primary lost are not forwarded again
     HandedOnce,
     /// bytes of a connection are admitted whatever their offset is
     OffsetUnchecked,
@@ -71,32 +71,32 @@ mutants! {
     GrantDropped,
     /// one replica admits an op when it arrives
     AdmittedOnArrival,
-    /// an op is freed from a full memory by those behind it
+    /// a kept op is freed by the ops after it when the memory is full
     MemoryUncounted,
-    /// a node goes on after a failed sync as if it had succeeded
+    /// a node continues after a failed sync as if it had succeeded
     SyncFailureIgnored,
-    /// a damaged log is cut at the damage, and its node votes on
+    /// a damaged log is cut at the damage, and its node continues to vote
     DamageCutOff,
 }
 
 #[cfg(crane_mutants)]
 static CHOSEN: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new(u8::MAX);
 
-/// Breaks the whole program in one way, or mends it.
+/// Breaks the whole program in one way, or repairs it.
 #[cfg(crane_mutants)]
 pub fn choose(mutant: Option<Mutant>) {
     let number = mutant.map_or(u8::MAX, |mutant| mutant as u8);
     CHOSEN.store(number, core::sync::atomic::Ordering::SeqCst);
 }
 
-/// Whether the program is broken in this way.
+/// Returns whether the program is broken in this way.
 #[cfg(crane_mutants)]
 #[inline]
 pub fn broken(mutant: Mutant) -> bool {
     CHOSEN.load(core::sync::atomic::Ordering::Relaxed) == mutant as u8
 }
 
-/// Whether the program is broken in this way: it is not.
+/// Returns `false`: this build cannot be broken.
 #[cfg(not(crane_mutants))]
 #[inline(always)]
 pub const fn broken(_: Mutant) -> bool {

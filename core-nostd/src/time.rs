@@ -1,12 +1,12 @@
-//! Time as the core sees it: an argument, never a source.
+//! Time in the core, where it is always an argument and never read from a clock.
 
 use core::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
 
-/// Microseconds of a clock that never goes back, since a moment that the driver chooses.
+/// Microseconds of a clock that never goes back, counted from a moment that the driver chooses.
 ///
-/// Only differences count, and only on one node: instants of two nodes are never compared.
+/// Only differences matter, and only on one node: instants of two nodes are never compared.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
@@ -19,7 +19,7 @@ pub struct Instant(u64);
 pub struct Duration(u64);
 
 impl Instant {
-    /// The moment that the driver counts from.
+    /// The moment from which the driver counts.
     pub const START: Self = Self(0);
 
     /// Creates the instant this many microseconds after [`Instant::START`].
@@ -32,14 +32,14 @@ impl Instant {
         self.0
     }
 
-    /// Returns the time since `earlier`; zero if that is still to come.
+    /// Returns the time since `earlier`, or zero if `earlier` is later than this instant.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
 }
 
 impl Duration {
-    /// No time at all.
+    /// The empty span.
     pub const ZERO: Self = Self(0);
 
     /// Creates a span of this many microseconds.
@@ -52,12 +52,12 @@ impl Duration {
         Self(millis * 1000)
     }
 
-    /// Microseconds.
+    /// Returns the span in microseconds.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// Returns this span `factor` times.
+    /// Returns this span multiplied by `factor`.
     pub const fn times(self, factor: u64) -> Self {
         Self(self.0.saturating_mul(factor))
     }

@@ -2,9 +2,9 @@
 //!
 //! Timestamps grow from entry to entry, also from one primary to the next, even if the clocks of
 //! their hosts differ: a replica continues from the highest timestamp that it has seen in any
-//! entry. So the driver shows it every timestamp that enters the log, and at the start those that
-//! are in it, committed or not. For a log whose front was cut it shows the agreed time of the
-//! checkpoint instead.
+//! entry. The driver therefore reports every timestamp that enters the log to [`Timestamps::saw`],
+//! and at the start all timestamps that the log holds, committed or not. If the log's front was
+//! cut, the driver reports the agreed time of the checkpoint instead.
 //!
 //! Time is an argument here, too: `local` is in nanoseconds of a clock that the driver chooses and
 //! that is not set while it runs; `host` is the time since the Unix epoch by the host's clock.
@@ -13,8 +13,8 @@ use crate::mutants::{Mutant, broken};
 
 /// The source of one replica's timestamps, in nanoseconds since the Unix epoch.
 ///
-/// Theorem: every timestamp is above all timestamps before it, made here or seen (64 bits last
-/// until 2554).
+/// Theorem: every timestamp is above all earlier timestamps, both those made here and those seen
+/// (64 bits last until 2554).
 ///
 /// ```
 /// use crane_core::timestamp::Timestamps;
@@ -27,9 +27,9 @@ use crate::mutants::{Mutant, broken};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Timestamps {
-    /// The time at the moment `at` of the local clock.
+    /// The time when the local clock read `at`.
     base: u64,
-    /// The moment of the local clock at which it was `base`.
+    /// The reading of the local clock at the time `base`.
     at: u64,
     /// The highest timestamp that was made here or seen.
     last: u64,
@@ -46,7 +46,7 @@ impl Timestamps {
         self.base.saturating_add(local.saturating_sub(self.at))
     }
 
-    /// Takes the timestamp of an entry: time continues from there if that is ahead.
+    /// Takes the timestamp of an entry. Time continues from that timestamp if it is ahead.
     // specs: S9
     pub fn saw(&mut self, local: u64, timestamp: u64) {
         if broken(Mutant::StampsUnseen) {

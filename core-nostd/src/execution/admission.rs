@@ -1,8 +1,9 @@
 //! Admission: an op becomes visible to the server.
 //!
-//! The entry rule: ops may reach the log twice, or after an older one was lost with a primary.
-//! Numbers and offsets in the ops tell; what the script already held is skipped, what would leave a
-//! gap is dropped (the entry replica sends again from the end of what the script holds).
+//! The entry rule: an op may reach the log twice, or after an older op was lost with a primary.
+//! Admission recognises both by the numbers and offsets in the ops. It skips whatever the script
+//! already held, and drops an op that would leave a gap (the entry replica sends again from the end
+//! of what the script holds).
 //!
 //! Theorem: the tables are a function of the admitted ops and of the server's own calls; each
 //! connection's bytes are admitted once, in order, without a gap.
@@ -18,25 +19,25 @@ use crate::wire::{Endpoint, Op};
 
 use super::socket::{Bound, Conn, ConnIndex, Listener, ListenerIndex};
 
-/// The effect of an op, for the frontend: it keeps the bytes, and wakes the waiters.
+/// The effect of an op, for the frontend, which keeps the bytes and wakes the waiting threads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admitted<'a> {
-    /// Nothing: a duplicate, an op after a gap, or about a connection that has ended.
+    /// No effect: the op is a duplicate, follows a gap, or concerns a connection that has ended.
     Nothing,
     /// A new connection waits at a listener.
     Acceptable(ListenerIndex),
-    /// No listener is there, or the backlog or the table is full: the client gets a reset.
+    /// No socket listens there, or the backlog or the table is full: the client gets a reset.
     Refused(ConnId),
-    /// Bytes to keep, the first of which is number `at` of its connection.
+    /// New bytes of a connection, for the frontend to keep.
     Data {
         /// The connection.
         conn: ConnIndex,
-        /// The number of the first byte.
+        /// The number of the first byte, counted from the connection's beginning.
         at: u64,
-        /// The new ones among the op's.
+        /// The part of the op's bytes that is new.
         bytes: &'a [u8],
     },
-    /// The client's side has ended.
+    /// The client will send nothing more.
     Ended(ConnIndex),
     /// The client is gone.
     Reset(ConnIndex),
@@ -46,14 +47,14 @@ pub enum Admitted<'a> {
     Retired(NodeId),
 }
 
-/// The part of an entry replica's connections that the script is held against.
+/// The state of an entry replica's connections with which admission compares ops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct EntryReplica {
     /// The generation of the last connection; connections of older ones are dropped.
     generation: Generation,
     /// The next connection's number.
     next: u64,
-    /// Up to here, nothing counts any more.
+    /// The last generation that was retired; ops of it and of older ones have no effect.
     retired: Generation,
 }
 
@@ -64,18 +65,18 @@ pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize> {
     listeners: [Option<Listener>; LISTENERS],
     /// Connections by index. None below `free` is free.
     conns: [Option<Conn>; CONNECTIONS],
-    /// Of the connections that wait in backlogs.
+    /// The links of the connections that wait in backlogs.
     links: [Neighbours; CONNECTIONS],
     /// Connections by identity: exactly those in `conns`.
     by_id: FnvIndexMap<ConnId, u16, CONNECTIONS>,
-    /// By entry replica: the part that counts of its connections.
+    /// By entry replica: the state with which admission compares ops.
     entries: [EntryReplica; NODES_MAX],
     /// The search for a free place begins here; every place below is taken.
     free: usize,
 }
 
 impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LISTENERS> {
-    /// No sockets. `CONNECTIONS` is a power of two, at most 32 768.
+    /// Creates a table without sockets. `CONNECTIONS` is a power of two, at most 32 768.
     pub const fn new() -> Self {
         assert!(CONNECTIONS <= 1 << 15 && LISTENERS <= 1 << 15);
         let entry = EntryReplica { generation: Generation(0), next: 1, retired: Generation(0) };
@@ -89,12 +90,12 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// Returns what is known of the entry replicas, for an execution without sockets to go on from.
+    /// Returns the state of the entry replicas, for an execution that continues without sockets.
     pub(super) const fn entries(&self) -> &[EntryReplica; NODES_MAX] {
         &self.entries
     }
 
-    /// Goes on from what was known of the entry replicas.
+    /// Sets the state of the entry replicas, to continue from it.
     pub(super) const fn set_entries(&mut self, entries: [EntryReplica; NODES_MAX]) {
         self.entries = entries;
     }
@@ -138,8 +139,9 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// After [`Admitted::Retired`]: the next connection of retired generations of `node` that was
-    /// not told yet that it is reset, in the order of the table.
+    /// Returns the next connection of retired generations of `node` that has not been reported as
+    /// reset, in the order of the table. Call it after [`Admitted::Retired`], until it returns
+    /// `None`.
     // specs: E7
     pub fn retired(&mut self, node: NodeId) -> Option<ConnIndex> {
         let retired = self.entries[node.index()].retired;
@@ -152,7 +154,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         None
     }
 
-    /// Begins to listen. `None`: the table is full.
+    /// Begins to listen, or returns `None` if the table is full.
     pub fn listen(&mut self, bound: Bound, backlog: u32) -> Option<ListenerIndex> {
         let index = self.listeners.iter().position(Option::is_none)?;
         let queue = IndexList::EMPTY;
@@ -160,12 +162,13 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Some(ListenerIndex(index as u16))
     }
 
-    /// Returns whether a socket listens where this one would be in its way.
+    /// Returns whether another socket prevents this one from listening.
     pub fn is_taken(&self, bound: &Bound) -> bool {
         self.listeners.iter().flatten().any(|other| bound.excludes(&other.bound))
     }
 
-    /// Ends listening; what waited to be accepted is closed, see the connections given to `closed`.
+    /// Ends listening. Every connection that waited to be accepted is closed, and passed to
+    /// `closed`.
     pub fn unlisten(&mut self, listener: ListenerIndex, mut closed: impl FnMut(ConnId)) {
         while let Some(conn) = self.accept(listener) {
             closed(self.conn(conn).id);
@@ -174,7 +177,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.listeners[listener.0 as usize] = None;
     }
 
-    /// A listener that exists.
+    /// Returns a listener, which must exist.
     pub fn listener(&self, listener: ListenerIndex) -> &Listener {
         self.listeners[listener.0 as usize].as_ref().expect("a listener that exists")
     }
@@ -184,7 +187,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         self.listener(listener).waiting
     }
 
-    /// Takes the first connection that waits.
+    /// Takes the first waiting connection out of the backlog.
     pub fn accept(&mut self, listener: ListenerIndex) -> Option<ConnIndex> {
         let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
         let first = ConnIndex(entry.queue.pop_front(&mut self.links)?);
@@ -194,18 +197,18 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Some(first)
     }
 
-    /// A connection that exists.
+    /// Returns a connection, which must exist.
     pub fn conn(&self, conn: ConnIndex) -> &Conn {
         self.conns[conn.0 as usize].as_ref().expect("a connection that exists")
     }
 
-    /// A connection that exists, to read or write by it.
+    /// Returns a connection, which must exist, to read or write on it.
     pub fn conn_mut(&mut self, conn: ConnIndex) -> &mut Conn {
         self.conns[conn.0 as usize].as_mut().expect("a connection that exists")
     }
 
-    /// The server is done with a connection that it has accepted: its place is free, and what is
-    /// still said about it counts no more.
+    /// Closes an accepted connection, because the server is done with it. Its place becomes free,
+    /// and later ops about it have no effect.
     pub fn close(&mut self, conn: ConnIndex) {
         let place = conn.0 as usize;
         let closed = self.conns[place].take().expect("a connection that exists");
@@ -216,14 +219,15 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
     }
 
     /// Checks what holds between any two steps, in time proportional to the tables: each connection
-    /// is found by its name, and keeps its windows; each listener's queue has the connections that
-    /// wait there, as many as it counts; no free place is below where the search for one begins.
+    /// is found by its name, and keeps its windows; each listener's queue has exactly the
+    /// connections that wait there, and counts them correctly; no free place is below the start of
+    /// the search for one.
     ///
     /// Called always in simulation, and under debug assertions after each admission to small
     /// tables.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub fn invariants(&self) {
         let (mut count, mut waiting) = (0, 0);
         let conns = self.conns.iter().enumerate();
@@ -300,7 +304,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Admitted::Acceptable(listener)
     }
 
-    /// Admits bytes: those that the connection has not got, without a gap.
+    /// Admits the bytes that the connection does not have yet, if they leave no gap.
     fn send<'a>(&mut self, id: ConnId, offset: u64, bytes: &'a [u8]) -> Admitted<'a> {
         self.with(id, |conn, state| match state.fresh(offset, bytes) {
             None => {
@@ -332,8 +336,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         Admitted::Retired(node)
     }
 
-    /// Has an op act on its connection, unless that is not there, or is reset: then its client is
-    /// gone, and what comes late does not count.
+    /// Applies an op to its connection, unless the connection does not exist or is reset. In that
+    /// case its client is gone, and late ops have no effect.
     // specs: E3, E7
     fn with<'a>(
         &mut self,
@@ -346,8 +350,8 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// The listener whose address is the nearest to the one that the client connected to. Of
-    /// several that share it, the client's port decides.
+    /// Returns the listener whose address is nearest to the address that the client connected to.
+    /// If several listeners share that address, the client's port decides.
     // specs: E9
     fn listener_for(&self, local: &Endpoint, peer: &Endpoint) -> Option<ListenerIndex> {
         let distance = |listener: &Listener| listener.bound.distance(local);
@@ -366,7 +370,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Default for Sockets<CONNE
     }
 }
 
-/// The client is gone; true when that is news.
+/// Marks the client as gone, and returns whether that is new.
 fn reset(conn: &mut Conn) -> bool {
     let news = !conn.reset;
     if news {

@@ -1,45 +1,47 @@
-//! The logical clock, and the place where the scheduler asks whether it may advance.
+//! The logical clock, and the gate that decides whether it may advance.
 //!
 //! The script is consumed strictly from the head: an entry's timestamp and ops, then its grant,
-//! step by step. An empty script only ever makes a replica wait, never choose; so physical timing
-//! has no influence on what happens at which value of the clock.
+//! step by step. An empty script can only make a replica wait; it never makes it choose. Physical
+//! timing therefore has no influence on what happens at which value of the clock.
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::CALL_NANOSECONDS;
 
-/// The clock, what is granted to it, and agreed time.
+/// The clock, the steps that are granted to it, and agreed time.
 ///
 /// Theorem: `clock` and `agreed` are functions of the script and of the calls made; `agreed` never
 /// goes backwards.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Gate {
-    /// Calls so far.
+    /// The number of calls so far.
     clock: u64,
-    /// Steps that are granted and not used.
+    /// The number of steps that are granted and not used.
     granted: u64,
     /// Agreed time in nanoseconds. It never goes back.
     agreed: u64,
 }
 
 impl Gate {
-    /// Clock 0, nothing granted, agreed time at the genesis entry's timestamp (nanoseconds).
+    /// Creates a gate at clock 0, with nothing granted, and agreed time at the genesis entry's
+    /// timestamp (nanoseconds).
     pub const fn new(timestamp: u64) -> Self {
         Self { clock: 0, granted: 0, agreed: timestamp }
     }
 
-    /// Calls so far.
+    /// Returns the number of calls so far.
     pub const fn clock(&self) -> u64 {
         self.clock
     }
 
-    /// Agreed time in nanoseconds since the Unix epoch: the last timestamp, plus a fixed amount per
-    /// call.
+    /// Returns agreed time in nanoseconds since the Unix epoch: the last timestamp, plus a fixed
+    /// amount per call.
     pub const fn agreed(&self) -> u64 {
         self.agreed
     }
 
-    /// One step of the clock, if it is granted. False: stalled, the head of the script decides.
+    /// Advances the clock by one step if a step is granted, and returns whether it was. If not, the
+    /// replica is stalled until the head of the script is consumed.
     #[must_use]
     // specs: S3, S5
     pub fn advance(&mut self) -> bool {
@@ -52,20 +54,20 @@ impl Gate {
         true
     }
 
-    /// An entry's timestamp is admitted: all that was granted before has been used or dropped.
+    /// Admits an entry's timestamp. The grant before it must have been used or dropped.
     // specs: S2, S5
     pub fn admit_timestamp(&mut self, timestamp: u64) {
         assert!(self.granted == 0, "an entry is admitted when the grant before it is gone");
         self.agreed = self.agreed.max(timestamp);
     }
 
-    /// The grant after an entry's ops is at the head now.
+    /// Adds the grant after an entry's ops, which is at the head of the script now.
     pub fn grant(&mut self, steps: u32) {
         assert!(self.granted == 0);
         self.granted = u64::from(steps);
     }
 
-    /// No thread is runnable: the rest of the grant at the head is dropped.
+    /// Drops the rest of the grant at the head, because no thread is runnable.
     // specs: S4
     pub fn drop_grant(&mut self) {
         self.granted = 0;

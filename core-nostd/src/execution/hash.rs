@@ -1,5 +1,6 @@
-//! Running hashes: two replicas that did the same have the same value, and one that did something
-//! else almost surely has not. Not cryptographic: it finds divergence, not malice.
+//! Running hashes: two replicas that did the same have the same value, and two that did not almost
+//! surely have different values. The hashes are not cryptographic: they find divergence, not
+//! malice.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,24 +15,24 @@ const K0: u64 = 0xa076_1d64_78bd_642f;
 const K1: u64 = 0xe703_7ed1_a0b4_28db;
 
 impl RunningHash {
-    /// Of nothing.
+    /// Creates the hash of nothing.
     pub const fn new() -> Self {
         Self(K0)
     }
 
-    /// The value.
+    /// Returns the value.
     pub const fn value(self) -> u64 {
         self.0
     }
 
-    /// Puts a number in.
+    /// Adds a number.
     #[inline]
     pub const fn put(&mut self, number: u64) {
         let product = ((self.0 ^ K0) as u128).wrapping_mul((number ^ K1) as u128 | 1 << 64);
         self.0 = (product as u64) ^ ((product >> 64) as u64) ^ self.0.rotate_left(23);
     }
 
-    /// Puts bytes in, and their number, so that the cuts between two pieces count.
+    /// Adds bytes and their number, so that the cuts between pieces count.
     pub fn put_bytes(&mut self, bytes: &[u8]) {
         self.put(bytes.len() as u64);
         let mut chunks = bytes.chunks_exact(8);

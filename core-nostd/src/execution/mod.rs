@@ -1,8 +1,9 @@
-//! Execution: when an op is admitted, and whose turn it is.
+//! Execution: when an op is admitted, and which thread has the turn.
 //!
-//! [`Execution`] is the state of one server's run. The frontend's hooks step it under the turn:
-//! [`Execution::call`] before each call; [`Execution::admit`] with the entry at the script's head
-//! when the call was not granted; [`Turn`]'s methods when a thread waits, wakes or ends.
+//! [`Execution`] is the state of one run of a server program. The frontend's hooks step it under
+//! the turn: they use [`Execution::call`] before each call, [`Execution::admit`] with the entry at
+//! the script's head when the call was not granted, and the methods of [`Turn`] when a thread
+//! waits, wakes or ends.
 //!
 //! | room | thought |
 //! |---|---|
@@ -38,15 +39,15 @@ pub struct Execution<const THREADS: usize, const CONNECTIONS: usize, const LISTE
     pub turn: Turn<THREADS>,
     /// Listeners and connections.
     pub sockets: Sockets<CONNECTIONS, LISTENERS>,
-    /// Of (clock, thread, call, object) of all calls.
+    /// The hash of (clock, thread, call, object) of all calls.
     pub schedule: RunningHash,
-    /// Of all bytes written to connections.
+    /// The hash of all bytes written to connections.
     pub output: RunningHash,
-    /// The slot that was admitted last. It only grows.
+    /// The slot that was admitted last. It only rises.
     admitted: Slot,
 }
 
-/// Returns a call as the schedule hash takes it in: thread, kind and object.
+/// Returns the word that stands for a call in the schedule hash: thread, kind and object.
 pub const fn word(thread: ThreadId, kind: u16, object: u32) -> u64 {
     (thread.0 as u64) << 48 | (kind as u64) << 32 | object as u64
 }
@@ -63,7 +64,7 @@ pub struct Carried {
     output: RunningHash,
     /// The slot that was admitted last.
     admitted: Slot,
-    /// The part that counts of each entry replica's connections.
+    /// By entry replica: the state of its connections that admission compares ops with.
     entries: [EntryReplica; NODES_MAX],
 }
 
@@ -83,7 +84,8 @@ pub struct Mark {
 impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     Execution<THREADS, CONNECTIONS, LISTENERS>
 {
-    /// Before the program's first call. `timestamp`: the genesis entry's, in nanoseconds.
+    /// Creates the execution of a program before its first call. `timestamp` is the genesis
+    /// entry's, in nanoseconds.
     pub const fn new(quantum: u32, timestamp: u64) -> Self {
         Self {
             gate: Gate::new(timestamp),
@@ -95,8 +97,8 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         }
     }
 
-    /// Returns what a program is to be given that takes the place of this one (execve(2)); `None`
-    /// while there are listeners or connections, which it could not be given.
+    /// Returns the state that a program inherits which takes the place of this one (execve(2)), or
+    /// `None` while there are listeners or connections, which cannot be inherited.
     pub fn carry(&self) -> Option<Carried> {
         self.sockets.is_empty().then(|| Carried {
             gate: self.gate.clone(),
@@ -107,7 +109,8 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         })
     }
 
-    /// Goes on where another program's execution ended. No thread is known yet.
+    /// Creates the execution that continues where another program's execution ended. It has no
+    /// threads yet.
     pub fn resume(quantum: u32, carried: &Carried) -> Self {
         let Carried { gate, schedule, output, admitted, entries } = carried;
         let mut sockets = Sockets::new();
@@ -122,16 +125,16 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         }
     }
 
-    /// The holder of the turn makes a call: `kind` and `object` say which, in numbers that are
-    /// equal on all replicas. False: not granted; admit the entry at the script's head, and ask
-    /// again.
+    /// Counts a call of the holder of the turn, and returns whether the call is granted. `kind` and
+    /// `object` name the call, in numbers that are equal on all replicas. If the call is not
+    /// granted, admit the entry at the script's head, and try again.
     #[inline]
     #[must_use]
     pub fn call(&mut self, thread: ThreadId, kind: u16, object: u32) -> bool {
         if !self.gate.advance() {
             return false;
         }
-        // The clock is in it by position: every call is put in, in order.
+        // The clock is part of the hash by position, because every call is put in, in order.
         self.schedule.put(word(thread, kind, object));
         self.turn.expire(self.gate.agreed());
         true
@@ -142,10 +145,11 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         self.admitted
     }
 
-    /// Admits the entry of the next slot: its timestamp, then its ops (the effect of each is given
-    /// to `notify`), then its grant. Returns what is compared between replicas at this slot.
+    /// Admits the entry of the next slot: its timestamp, then its ops (each effect is passed to
+    /// `notify`), then its grant. Returns the mark that replicas compare at this slot.
     ///
-    /// Slots may be missing in the sequence (no-ops are not part of the script), never go back.
+    /// Slots may be missing in the sequence, because no-ops are not part of the script; slots never
+    /// go back.
     // specs: S1
     pub fn admit<'a>(
         &mut self,
@@ -168,17 +172,17 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         mark
     }
 
-    /// Checks what holds between any two calls, as [`Turn::invariants`] and
-    /// [`Sockets::invariants`] say.
+    /// Checks what holds between any two calls; see [`Turn::invariants`] and
+    /// [`Sockets::invariants`].
     ///
     /// # Panics
-    /// When it does not hold.
+    /// Panics if it does not hold.
     pub fn invariants(&self) {
         self.turn.invariants();
         self.sockets.invariants();
     }
 
-    /// Returns what is compared between replicas, as it is now.
+    /// Returns the mark of the present state, which replicas compare.
     // specs: S7
     pub fn mark(&self) -> Mark {
         Mark {
@@ -227,10 +231,10 @@ mod tests {
         next.turn.start(thread);
         assert_eq!(next.turn.pass(), Some(thread));
         for step in 0..9 {
-            assert!(next.call(thread, 1, step), "what was granted is left");
+            assert!(next.call(thread, 1, step), "the rest of the grant is inherited");
         }
         assert!(!next.call(thread, 1, 9));
-        // The first number does not count again; the second is the next.
+        // The first connection number does not count again; the second one is the next.
         let slots = [(8, 1, false), (9, 2, true)];
         for (slot, number, counts) in slots {
             next.admit(Slot(slot), 7_000, [connect(number)].into_iter(), 0, |_, admitted| {

@@ -1,6 +1,6 @@
 //! Virtual sockets: what `accept`, `recv`, `send` and `epoll` may answer, as a function of admitted
-//! ops and of the server's own calls. The bytes themselves lie in the frontend; here they are
-//! counted.
+//! ops and of the server's own calls. The bytes themselves are kept by the frontend; this module
+//! counts them.
 
 use crate::id::ConnId;
 use crate::index_list::IndexList;
@@ -8,27 +8,28 @@ use crate::limits::{RECEIVE_WINDOW, SEND_WINDOW};
 use crate::mutants::{Mutant, broken};
 use crate::wire::Endpoint;
 
-/// Place of a connection in its table.
+/// The place of a connection in its table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnIndex(pub u16);
 
-/// Place of a listener in its table.
+/// The place of a listener in its table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ListenerIndex(pub u16);
 
-/// Where a socket listens.
+/// The address at which a socket listens, with its conditions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Bound {
-    /// The address that the server bound; the unspecified one of its family for all.
+    /// The address that the server bound; the unspecified address of its family means all
+    /// addresses.
     pub at: Endpoint,
-    /// A socket at the unspecified IPv6 address takes no IPv4 clients (`IPV6_V6ONLY`).
+    /// Whether a socket at the unspecified IPv6 address takes no IPv4 clients (`IPV6_V6ONLY`).
     pub v6only: bool,
-    /// Other sockets that allow it, too, may listen at the same address (`SO_REUSEPORT`).
+    /// Whether other sockets with this flag may listen at the same address (`SO_REUSEPORT`).
     pub shared: bool,
 }
 
 impl Bound {
-    /// An address without further conditions.
+    /// Creates an address without further conditions.
     pub const fn plain(at: Endpoint) -> Self {
         Self { at, v6only: false, shared: false }
     }
@@ -38,13 +39,13 @@ impl Bound {
         self.at.address == [0; 16] || self.at.ipv4() == Some([0; 4])
     }
 
-    /// Returns whether clients of a family come here.
+    /// Returns whether the socket takes clients of a family.
     fn takes(&self, ipv6: bool) -> bool {
         let own = self.at.ipv4().is_none();
         own == ipv6 || (own && self.is_unspecified() && !self.v6only)
     }
 
-    /// Returns whether no two sockets may listen at these addresses.
+    /// Returns whether the two addresses exclude each other.
     // specs: E9
     pub fn excludes(&self, other: &Self) -> bool {
         let meet = [false, true].iter().any(|ipv6| self.takes(*ipv6) && other.takes(*ipv6));
@@ -55,8 +56,8 @@ impl Bound {
             && !(self.shared && other.shared)
     }
 
-    /// Returns how far this is from the address that a client connected to, 0 for the same.
-    /// `None`: its connections do not come here.
+    /// Returns the distance from the address that a client connected to, 0 for the same address, or
+    /// `None` if connections to that address do not come to this socket.
     // specs: E9
     pub(super) fn distance(&self, local: &Endpoint) -> Option<u8> {
         let ipv6 = local.ipv4().is_none();
@@ -74,11 +75,11 @@ impl Bound {
 /// A socket that listens.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Listener {
-    /// The place.
+    /// The address at which it listens.
     pub bound: Bound,
     /// The number of connections that may wait for `accept`.
     pub backlog: u32,
-    /// The number that waits.
+    /// The number of connections that wait.
     pub(super) waiting: u32,
     /// The waiting connections, in the order of the script.
     pub(super) queue: IndexList,
@@ -96,32 +97,33 @@ pub struct Conn {
     pub local: Endpoint,
     /// The client's own address.
     pub peer: Endpoint,
-    /// Bytes from the client, admitted.
+    /// The number of bytes from the client that were admitted.
     pub received: u64,
-    /// Of them, read by the server.
+    /// The number of admitted bytes that the server has read.
     pub consumed: u64,
-    /// Bytes written by the server.
+    /// The number of bytes that the server has written.
     pub sent: u64,
-    /// Of them, taken by the client.
+    /// The number of written bytes that the client has taken.
     pub drained: u64,
-    /// The client will send nothing more.
+    /// Whether the client will send nothing more.
     pub ended: bool,
-    /// The client is gone.
+    /// Whether the client is gone.
     pub reset: bool,
-    /// The server reads no more.
+    /// Whether the server has shut its reading side.
     pub read_shut: bool,
-    /// The server writes no more.
+    /// Whether the server has shut its writing side.
     pub write_shut: bool,
-    /// Grows when something to read came, the end or a reset: edges, for epoll.
+    /// The number of read edges for epoll: it grows with new bytes, the end or a reset.
     pub read_edges: u32,
-    /// Grows when room to write came back, or a reset.
+    /// The number of write edges for epoll: it grows when there is room to write again, or with a
+    /// reset.
     pub write_edges: u32,
-    /// The listener in whose backlog it waits.
+    /// The listener in whose backlog the connection waits.
     pub(super) backlog_of: Option<ListenerIndex>,
 }
 
 impl Conn {
-    /// A connection of which nothing has been sent.
+    /// Creates a connection on which nothing has been sent.
     pub(super) const fn new(id: ConnId, local: Endpoint, peer: Endpoint) -> Self {
         Self {
             id,
@@ -144,7 +146,7 @@ impl Conn {
     /// Checks the guarantees above.
     ///
     /// # Panics
-    /// When one of them does not hold.
+    /// Panics if one of them does not hold.
     pub fn invariants(&self) {
         let unread = self.received.checked_sub(self.consumed);
         assert!(
@@ -163,36 +165,36 @@ impl Conn {
         (self.received - self.consumed) as usize
     }
 
-    /// Returns how many bytes `send` may take.
+    /// Returns how many bytes `send` may accept.
     pub fn room(&self) -> usize {
         SEND_WINDOW - (self.sent - self.drained) as usize
     }
 
-    /// Returns whether `recv` would answer at once, be it with the end or an error.
+    /// Returns whether `recv` would return at once, with bytes, the end or an error.
     pub fn read_ready(&self) -> bool {
         self.readable() > 0 || self.ended || self.reset || self.read_shut
     }
 
-    /// Returns whether `send` would answer at once, be it with an error. As in Linux, a socket
+    /// Returns whether `send` would return at once, with success or an error. As in Linux, a socket
     /// counts as writable when a third of its buffer is free (`sk_stream_is_writeable`).
     pub fn write_ready(&self) -> bool {
         self.room() >= SEND_WINDOW / 3 || self.reset || self.write_shut
     }
 
-    /// Notes that the server has read `count` bytes.
+    /// Records that the server has read `count` bytes.
     pub fn consume(&mut self, count: usize) {
         assert!(count <= self.readable());
         self.consumed += count as u64;
     }
 
-    /// Notes that the server has written `count` bytes.
+    /// Records that the server has written `count` bytes.
     pub fn produce(&mut self, count: usize) {
         assert!(count <= self.room() && !self.write_shut);
         self.sent += count as u64;
     }
 
-    /// Returns the part of bytes at `offset` that is new and has a place. `None`: no byte is, or a
-    /// gap is before it.
+    /// Returns the part of the bytes at `offset` that is new and fits into the window, or `None` if
+    /// no byte is new or the bytes would leave a gap.
     // specs: E2, E3
     pub(super) fn fresh<'a>(&self, offset: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
         if broken(Mutant::OffsetUnchecked) {

@@ -1,39 +1,39 @@
-//! Whose turn it is: one queue of runnable threads, passed through in order, and the threads that
-//! wait.
+//! The turn: one queue of runnable threads, to which the turn is passed in order, and the waiting
+//! threads.
 //!
-//! After PARROT (Cui et al., SOSP 2013), with a quantum: a thread keeps the turn for several calls,
-//! because handing it over costs far more than a call does.
+//! The design follows PARROT (Cui et al., SOSP 2013), with a quantum: a thread keeps the turn for
+//! several calls, because passing the turn costs far more than a call does.
 //!
 //! Theorem: the sequence of holders is a function of the sequence of calls made on this type.
-//! Nothing here depends on addresses (a wait key chooses a bucket, never an order), on time or on
-//! chance.
+//! Nothing here depends on addresses (a wait key selects a bucket, never an order), on time or on
+//! randomness.
 
 use crate::index_list::{INDICES_MAX, IndexList, Neighbours};
 
-/// A thread of the server, numbered from 0 in the order of creation; numbers of ended threads
-/// return.
+/// A thread of the server, numbered from 0 in the order of creation. The numbers of ended threads
+/// are used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ThreadId(pub u16);
 
-/// The thing that a thread waits for: equal keys are the same thing.
+/// The key of the thing that a thread waits for. Equal keys mean the same thing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WaitKey(pub u64);
 
-/// Why a thread runs again.
+/// The reason why a wait ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Woken {
-    /// The thing that it waited for has happened, or may have.
+    /// The event that the thread waited for has happened, or may have.
     Called,
-    /// Its deadline has come.
+    /// The deadline of the wait has come.
     Expired,
 }
 
-/// No deadline.
+/// The deadline of a wait without a deadline.
 pub const NEVER: u64 = u64::MAX;
 
-/// No thread.
+/// The number that means no thread.
 const NONE: u16 = u16::MAX;
-/// Buckets of waiting threads. More only shorten the lists.
+/// The number of buckets of waiting threads. More buckets only shorten the lists.
 const BUCKETS: usize = 256;
 
 /// The state of a thread.
@@ -41,28 +41,28 @@ const BUCKETS: usize = 256;
 enum ThreadState {
     /// No thread has this number.
     Free,
-    /// Has a number, and is not in the queue yet.
+    /// The number is taken, and the thread is not in the queue yet.
     Reserved,
-    /// It is in `run`.
+    /// The thread is in `run`.
     Runnable,
-    /// It has the turn.
+    /// The thread has the turn.
     Holder,
-    /// It is in the bucket of its key.
+    /// The thread is in the bucket of its key.
     Waiting,
 }
 
-/// A thread's part of the turn.
+/// The state of one thread in the turn.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct ThreadRecord {
     /// Its state.
     state: ThreadState,
-    /// The reason for which its last wait ended.
+    /// The reason why its last wait ended.
     woken: Woken,
-    /// The key that it waits for. It counts while it waits.
+    /// The key that it waits for; meaningless unless it waits.
     key: WaitKey,
-    /// The agreed time at which its wait ends, in nanoseconds; [`NEVER`]: none.
+    /// The agreed time at which its wait ends, in nanoseconds, or [`NEVER`].
     deadline: u64,
-    /// Order of beginning to wait; the tie-breaker of deadlines.
+    /// The position of its wait in the order of all waits; it decides between equal deadlines.
     since: u64,
 }
 
@@ -71,30 +71,32 @@ struct ThreadRecord {
 pub struct Turn<const THREADS: usize> {
     /// Threads by number.
     threads: [ThreadRecord; THREADS],
-    /// Of the threads that are runnable or wait.
+    /// The links of the threads that are runnable or wait.
     links: [Neighbours; THREADS],
     /// The runnable threads, the next holder first.
     run: IndexList,
-    /// Waiting threads by bucket of their keys, those that have waited longest first.
+    /// Waiting threads by the bucket of their keys, the longest waiting first.
     waiting: [IndexList; BUCKETS],
-    /// The thread with the turn; [`NONE`] while it is being passed.
+    /// The thread that has the turn, or [`NONE`] while the turn is being passed.
     holder: u16,
-    /// Calls after which the holder lets others run.
+    /// The number of calls after which the holder lets other threads run.
     quantum: u32,
-    /// Calls that the holder has used of them.
+    /// The number of calls of its quantum that the holder has used.
     used: u32,
-    /// Threads that exist.
+    /// The number of threads that exist.
     live: u32,
-    /// Waits so far. It orders threads whose deadlines are equal.
+    /// The number of waits so far, which orders threads with equal deadlines.
     waits: u64,
-    /// Not later than the first deadline; exact after [`Turn::first_deadline`].
+    /// A lower bound of the first deadline; exact after [`Turn::first_deadline`].
     deadline: u64,
-    /// Every number that was ever reserved is below this: a program of few threads searches few.
+    /// An upper bound of every number that was ever reserved, so that searches for a program of few
+    /// threads are short.
     reserved_below: u16,
 }
 
 impl<const THREADS: usize> Turn<THREADS> {
-    /// No threads. `quantum`: calls after which the turn is passed, at least 1.
+    /// Creates a turn without threads. `quantum` is the number of calls after which the turn is
+    /// passed, at least 1.
     pub const fn new(quantum: u32) -> Self {
         assert!(THREADS <= INDICES_MAX && quantum > 0);
         let free = ThreadRecord {
@@ -119,7 +121,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         }
     }
 
-    /// Changes the quantum; part of the group's configuration, so only before the first call.
+    /// Changes the quantum. It is part of the group's configuration, so it may change only before
+    /// the first call.
     pub fn set_quantum(&mut self, quantum: u32) {
         assert!(quantum > 0);
         self.quantum = quantum;
@@ -134,7 +137,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// simulation.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub fn invariants(&self) {
         let in_state =
             |state| self.threads.iter().filter(move |thread| thread.state == state).count();
@@ -168,8 +171,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         }
     }
 
-    /// Gives a new thread the lowest free number; it does not run before [`Turn::start`].
-    /// `None` when all are taken.
+    /// Gives a new thread the lowest free number, or returns `None` when all are taken. The thread
+    /// does not run before [`Turn::start`].
     pub fn reserve(&mut self) -> Option<ThreadId> {
         let index = self.threads.iter().position(|thread| thread.state == ThreadState::Free)?;
         self.threads[index].state = ThreadState::Reserved;
@@ -178,7 +181,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         Some(ThreadId(index as u16))
     }
 
-    /// Returns a number that was reserved and never started, or kept.
+    /// Frees a number that was reserved and never started, or that was kept.
     pub fn release(&mut self, thread: ThreadId) {
         assert!(self.state(thread) == ThreadState::Reserved);
         self.threads[thread.0 as usize].state = ThreadState::Free;
@@ -202,7 +205,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.live
     }
 
-    /// Counts a call of the holder; true when its quantum is spent and another thread could run.
+    /// Counts a call of the holder, and returns whether its quantum is spent and another thread
+    /// could run.
     pub fn spend(&mut self) -> bool {
         assert!(self.holder != NONE);
         self.used += 1;
@@ -237,17 +241,19 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// Ends the holder, and keeps its number until [`Turn::release`] (a thread that may be joined).
+    /// Ends the holder, and keeps its number until [`Turn::release`], for a thread that may be
+    /// joined.
     pub fn end_and_keep(&mut self) {
         let holder = self.give_up();
         self.threads[holder as usize].state = ThreadState::Reserved;
         self.check();
     }
 
-    /// Passes the turn to the first of the queue, with a whole quantum. `None`: quiescent.
+    /// Passes the turn to the first thread of the queue, with a whole quantum. Returns `None` if
+    /// the server is quiescent.
     // specs: S6
     pub fn pass(&mut self) -> Option<ThreadId> {
-        assert!(self.holder == NONE, "who holds the turn gives it up first");
+        assert!(self.holder == NONE, "the turn is passed while a thread holds it");
         let first = self.run.pop_front(&mut self.links)?;
         self.threads[first as usize].state = ThreadState::Holder;
         self.holder = first;
@@ -261,17 +267,17 @@ impl<const THREADS: usize> Turn<THREADS> {
         !self.run.is_empty()
     }
 
-    /// Returns why the thread runs again.
+    /// Returns why the thread's last wait ended.
     pub fn woken(&self, thread: ThreadId) -> Woken {
         self.threads[thread.0 as usize].woken
     }
 
-    /// Returns whether the thread waits, and nothing has woken it yet.
+    /// Returns whether the thread still waits.
     pub fn is_waiting(&self, thread: ThreadId) -> bool {
         self.state(thread) == ThreadState::Waiting
     }
 
-    /// Returns whether a thread may wait for `key`: false is certain, true is not. O(1).
+    /// Returns whether a thread may wait for `key`: `false` is certain, `true` is not. O(1).
     pub fn may_wait(&self, key: WaitKey) -> bool {
         !self.waiting[bucket(key)].is_empty()
     }
@@ -300,8 +306,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// Has a waiting thread wait for `key` instead, behind those that do already, with its deadline
-    /// as before.
+    /// Moves a waiting thread to the end of the waiters for `key`, with its deadline unchanged.
     // specs: S6
     pub fn requeue(&mut self, thread: ThreadId, key: WaitKey) {
         assert!(self.state(thread) == ThreadState::Waiting);
@@ -312,7 +317,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.check();
     }
 
-    /// Returns the longest waiter for `key` after `previous`, which is one itself.
+    /// Returns the longest waiting thread for `key` after `previous`, which must wait for `key`
+    /// itself.
     pub fn waiter(&self, key: WaitKey, previous: Option<ThreadId>) -> Option<ThreadId> {
         let mut next = match previous {
             None => self.waiting[bucket(key)].first(),
@@ -326,8 +332,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         next.map(ThreadId)
     }
 
-    /// Wakes all threads whose deadline has come, by deadline, then by the order of their waiting.
-    /// O(1) when there are none.
+    /// Wakes all threads whose deadline has come, ordered by deadline, then by the beginning of
+    /// their waits. O(1) when no deadline has come.
     // specs: S6
     pub fn expire(&mut self, agreed: u64) {
         while self.deadline <= agreed {
@@ -335,7 +341,7 @@ impl<const THREADS: usize> Turn<THREADS> {
                 Some((deadline, index)) if deadline <= agreed => {
                     self.wake_thread(ThreadId(index), Woken::Expired);
                 }
-                // It ends here even when agreed time has come to the end of its range.
+                // The loop ends here even when agreed time has reached the end of its range.
                 first => return self.deadline = first.map_or(NEVER, |(deadline, _)| deadline),
             }
         }
@@ -370,7 +376,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         holder
     }
 
-    /// Ends a thread's wait: it is the last runnable one.
+    /// Ends a thread's wait, and puts the thread at the end of the queue.
     fn make_runnable(&mut self, index: u16, why: Woken) {
         let thread = &mut self.threads[index as usize];
         (thread.state, thread.woken, thread.deadline) = (ThreadState::Runnable, why, NEVER);

@@ -1,4 +1,4 @@
-//! The acceptor: promises, acceptances, and answers once these are durable.
+//! The acceptor: promises, acceptances, and the answers once these are durable.
 
 use crate::id::{NodeId, Slot};
 use crate::mutants::{Mutant, broken};
@@ -29,7 +29,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Answers the candidate that was promised last, once the promise is durable.
+    /// Answers the candidate of the last promise, once that promise is durable.
     // specs: P3
     fn answer_prepare(&mut self, out: &mut Effects) {
         let durable = self.acceptor.promise_is_durable() || broken(Mutant::PromiseEarly);
@@ -44,14 +44,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Returns whether a primary's message counts; if so, this node follows that primary from now
-    /// on.
+    /// Returns whether a primary's message counts. If it does, this node follows that primary from
+    /// now on.
     // specs: P2
     fn follow(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
         if !ballot.belongs_to(from) {
             return false;
         }
-        // The ballot that is followed was promised, and no other one since.
+        // This ballot was promised, and no other one has been promised since.
         if self.following.ballot == Some(ballot) {
             self.timer.restart(self.now);
             return true;
@@ -72,8 +72,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.answer_due = false;
         self.role_state = RoleState::Backup;
         self.timer.attempts = 0;
-        // A log that was accepted under this ballot is the beginning of the primary's. Of another
-        // log, only the committed part is certain to be in the primary's.
+        // A log that was accepted under this ballot is the beginning of the primary's log. Of any
+        // other log, only the committed part is certain to be in the primary's log.
         let own = self.acceptor.accepted == ballot;
         let matched = if own { self.acceptor.log.last() } else { self.acceptor.committed };
         self.following = Following::primary(ballot, matched);
@@ -109,8 +109,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.advance(seen, out);
     }
 
-    /// Accepts entries of the primary that is followed; below them the log here equals that
-    /// primary's.
+    /// Accepts entries of the primary that this node follows. Below them, the log here equals that
+    /// primary's log.
     // specs: P4
     fn accept_range(&mut self, first: Slot, entries: &[Entry], out: &mut Effects) {
         let decided = (self.acceptor.committed.0 + 1).saturating_sub(first.0);
@@ -135,7 +135,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Takes a heartbeat, which says where the primary's log ends, and answers it.
+    /// Takes a heartbeat, which names the end of the primary's log, and answers it.
     pub(super) fn on_heartbeat(
         &mut self,
         from: NodeId,
@@ -169,7 +169,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Adopts, commits and acknowledges what more of the log here is known to be the primary's.
+    /// Adopts, commits and acknowledges the part of the log here that is newly known to equal the
+    /// primary's.
     // specs: P10
     #[inline]
     fn advance(&mut self, seen: PrimarySeen, out: &mut Effects) {
@@ -183,8 +184,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acknowledge(0, out);
     }
 
-    /// Accepts the log as a whole under the primary's ballot, once everything that the primary took
-    /// over is here.
+    /// Accepts the log as a whole under the primary's ballot, once it has every entry that the
+    /// primary took over.
     // specs: P8
     fn adopt(&mut self, PrimarySeen { ballot, start, .. }: PrimarySeen, out: &mut Effects) {
         if self.acceptor.accepted >= ballot || self.following.matched < start {
@@ -202,8 +203,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.accept_under(ballot, up_to, out);
     }
 
-    /// Acknowledges to the primary what is durable here: when that has grown, and with each
-    /// heartbeat.
+    /// Acknowledges the durable part of the log to the primary, when that part has grown, and with
+    /// each heartbeat.
     // specs: P3, P8
     fn acknowledge(&mut self, beat: u64, out: &mut Effects) {
         let Some(ballot) = self.following.ballot else { return };
@@ -227,7 +228,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Takes entries that are known to be chosen, from any node, and in place of any other entries.
+    /// Takes chosen entries from any node. They replace any other entries in their slots.
     // specs: P10
     pub(super) fn on_chosen(&mut self, range: SlotRange, entries: &[Entry], out: &mut Effects) {
         let news =
@@ -264,7 +265,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Takes a report of durable writes, and sends the answers that waited for them.
     // specs: P3
     pub(super) fn on_durable(&mut self, up_to: WriteNumber, out: &mut Effects) {
-        assert!(up_to <= self.acceptor.written, "durable before it was written");
+        assert!(up_to <= self.acceptor.written, "a write is durable before it was asked for");
         self.acceptor.settled = self.acceptor.settled.max(up_to);
         self.acceptor.durable =
             self.acceptor.durable.max(self.acceptor.log.written_by(self.acceptor.settled));

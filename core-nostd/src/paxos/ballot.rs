@@ -1,4 +1,4 @@
-//! The right to propose.
+//! Ballots: the right to propose.
 
 use core::fmt;
 
@@ -8,21 +8,21 @@ use crate::id::NodeId;
 
 /// A totally ordered right to propose, held by one node only.
 ///
-/// A node never uses one ballot for two candidacies: it writes its own promise down before it asks
-/// others for theirs, and continues from there after a restart.
+/// A node never uses one ballot for two candidacies: it makes its own promise durable before it
+/// asks others for theirs, and after a restart it continues from that promise.
 ///
-/// Rounds are compared first, then nodes. Both are in one word, because everything is compared by
-/// it: the node in the lowest byte, 0 for none.
+/// Rounds are compared first, then nodes. Both are in one word, because ballots are compared very
+/// often: the node is in the lowest byte, 0 for none.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "BallotParts", into = "BallotParts")]
 pub struct Ballot(u64);
 
-/// A ballot as it is encoded.
+/// The encoded form of a ballot.
 #[derive(Serialize, Deserialize)]
 struct BallotParts {
     /// At most [`Ballot::ROUND_MAX`].
     round: u64,
-    /// None in [`Ballot::ZERO`] only, unless it was forged.
+    /// The node; `None` in [`Ballot::ZERO`] only, unless the ballot was forged.
     node: Option<NodeId>,
 }
 
@@ -39,21 +39,21 @@ impl TryFrom<BallotParts> for Ballot {
         if round <= Self::ROUND_MAX {
             Ok(Self::new(round, node))
         } else {
-            Err("no ballot has so high a round")
+            Err("a ballot's round is above its limit")
         }
     }
 }
 
 impl Ballot {
-    /// Below every node's ballot: nothing was ever promised or accepted.
+    /// The ballot below those of all nodes: nothing was ever promised or accepted.
     pub const ZERO: Self = Self(0);
 
-    /// The last round. No node reaches it by counting.
+    /// The highest round. No node reaches it by counting.
     pub const ROUND_MAX: u64 = u64::MAX >> 8;
 
     /// Returns the ballot of a node in a round, which is at most [`ROUND_MAX`](Self::ROUND_MAX).
     pub const fn new(round: u64, node: Option<NodeId>) -> Self {
-        assert!(round <= Self::ROUND_MAX, "no ballot has so high a round");
+        assert!(round <= Self::ROUND_MAX, "a ballot's round is above its limit");
         let node = match node {
             Some(node) => node.number(),
             None => 0,
@@ -66,21 +66,22 @@ impl Ballot {
         self.0 >> 8
     }
 
-    /// Returns the node that may propose under it; none for [`Ballot::ZERO`]. It decides between
-    /// equal rounds.
+    /// Returns the node that may propose under this ballot, or `None` for [`Ballot::ZERO`]. The
+    /// node decides between equal rounds.
     pub const fn node(self) -> Option<NodeId> {
         NodeId::new(self.0 as u8)
     }
 
-    /// Returns the lowest ballot of `node` above this one. Above the last round, which only a
-    /// forged ballot reaches, none is left: then it returns one of that round, perhaps below.
+    /// Returns the lowest ballot of `node` above this one. If this ballot is of the last round,
+    /// which only a forged ballot reaches, it returns a ballot of that round, which may be below
+    /// this one.
     // specs: P1
     pub const fn next_of(self, node: NodeId) -> Self {
         let next = self.round() + 1;
         Self::new(if next > Self::ROUND_MAX { Self::ROUND_MAX } else { next }, Some(node))
     }
 
-    /// Returns whether `node` may propose under it.
+    /// Returns whether `node` may propose under this ballot.
     pub const fn belongs_to(self, node: NodeId) -> bool {
         self.0 as u8 == node.number()
     }

@@ -1,4 +1,4 @@
-//! Election: when a node starts one, which nodes it asks, and how it completes its log.
+//! Elections: when a node starts one, which nodes it asks, and how it completes its log.
 //!
 //! ```text
 //! Backup ── election timeout, closed link ──▶ PreCandidate: asks for pre-votes
@@ -18,7 +18,8 @@ use super::roles::{Candidacy, Fetching, Leadership, Promise, RoleState};
 use super::{Ballot, Effect, Effects, LogEnd, Message, Node, NodeSet, Reason, SnapshotMeta};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Stops following a primary whose link is closed, and forgets what is on its way to a member.
+    /// Stops following a primary whose link is closed, and forgets the messages on their way to a
+    /// member.
     pub(super) fn on_link_down(&mut self, node: NodeId, out: &mut Effects) {
         if let Some(lead) = self.role_state.leadership_mut() {
             lead.progress[node.index()].lose_track();
@@ -31,7 +32,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Asks for pre-votes: no primary was heard for too long, or the last pre-vote failed.
+    /// Asks for pre-votes, because no primary was heard for too long or the last pre-vote failed.
     pub(super) fn on_election_timeout(&mut self, out: &mut Effects) {
         if self.following.ballot.take().is_some() {
             self.why = Reason::Silence;
@@ -51,14 +52,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.start_election_if_granted(out);
     }
 
-    /// Returns the lowest own ballot above all that were promised here or claimed elsewhere.
+    /// Returns this node's lowest ballot above all ballots that were promised here or claimed
+    /// elsewhere.
     // specs: P1
     fn next_ballot(&self) -> Ballot {
         self.acceptor.promised.max(self.ballot_seen).next_of(self.config.me)
     }
 
-    /// Answers whether this node would promise `ballot`, which changes nothing. It would not while
-    /// it hears a primary.
+    /// Answers whether this node would promise `ballot`; nothing changes. The answer is no while
+    /// the node hears a primary.
     // specs: P12
     pub(super) fn on_pre_vote(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         let primary_lives = match self.role_state {
@@ -76,7 +78,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         send(out, from, Message::PreVoteReply { ballot, granted, promised, committed });
     }
 
-    /// Counts a pre-vote, and learns of ballots and commit indices that are higher than here.
+    /// Counts a pre-vote, and learns ballots and commit indices that are higher than its own.
     pub(super) fn on_pre_vote_reply(
         &mut self,
         from: NodeId,
@@ -100,7 +102,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Starts the election once a quorum has granted it.
+    /// Starts the election once a quorum has granted the pre-vote.
     fn start_election_if_granted(&mut self, out: &mut Effects) {
         if let RoleState::PreCandidate { ballot, granted } = self.role_state
             && self.members().is_quorum(granted)
@@ -150,7 +152,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.weigh_promises(out);
     }
 
-    /// Asks each voter for its promise that has not given it.
+    /// Asks each voter that has not promised for its promise.
     fn prepare(&self, out: &mut Effects) {
         let RoleState::Candidate(Candidacy { ballot, promises, .. }) = &self.role_state else {
             return;
@@ -162,7 +164,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Counts a promise for the present candidacy; others do not matter any more.
+    /// Counts a promise for the present candidacy, and ignores promises for other candidacies.
     pub(super) fn on_promised(
         &mut self,
         from: NodeId,
@@ -179,16 +181,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Checks whether a quorum has promised, and fetches what the highest of its logs has more than
-    /// this one.
+    /// Checks whether a quorum has promised, and fetches the entries that the highest of the
+    /// promised logs has and this log lacks.
     ///
-    /// The log here decides who votes and which promises count. Fetching may change it (other
-    /// members, an epoch that has ended), so all is weighed again afterwards.
+    /// The log here decides which nodes vote and which promises count. Fetched entries may change
+    /// both (other members, an epoch that has ended), so all promises are weighed again afterwards.
     // specs: P6, P7, R4
     pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let (me, log) = (self.config.me, &self.acceptor.log);
-        // A log that ends with something committed here need not be fetched: the next one is
+        // A log that ends with an entry committed here need not be fetched: the next one is
         // considered.
         while let Some((donor, target)) = highest_promise(candidacy, me, log.end()) {
             if target == candidacy.taken {
@@ -200,7 +202,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
             let got = self.acceptor.committed;
             if got < target.slot {
-                // The last entry that is here is asked for again: if it comes, all below it agrees.
+                // The last entry here is requested again: if it comes, the logs agree below it.
                 let from = log.last().min(target.slot).max(got.next());
                 candidacy.fetching = Some(Fetching { donor, target, asked_from: from, got });
                 let ballot = candidacy.ballot;
@@ -211,7 +213,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Repeats what has not been answered, or gives the candidacy up: a quorum is out of reach.
+    /// Repeats unanswered requests, or gives up the candidacy because a quorum is out of reach.
     pub(super) fn on_candidate_waiting(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         if self.now >= candidacy.give_up_at {
@@ -262,16 +264,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
         else {
             unreachable!("a candidate is elected");
         };
-        assert!(ballot == self.acceptor.promised, "whoever promised more is no candidate");
+        assert!(ballot == self.acceptor.promised, "a candidate has promised a higher ballot");
         if !self.may_start_election() {
             self.wait_for_primary();
             return self.step_down(Reason::Removed, out);
         }
         let start = taken.slot;
         // Every entry that was chosen under a lower ballot is in the log that was taken over. If
-        // more has been learnt since, or something else in its place, another primary has got ahead
-        // of this one. The same holds if fetched entries would have to be cut off again: their
-        // write is among the effects already.
+        // this node has since learnt more entries, or another entry in a slot of that log, another
+        // primary has got ahead of it. The same holds if fetched entries would have to be cut off
+        // again: their write is among the effects already.
         let appended = out.iter().any(|effect| match effect {
             Effect::Append { range, .. } => range.last() > start,
             _ => false,
@@ -291,9 +293,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
-/// Returns the highest log that a quorum has promised with, and the voter whose log that is, if a
-/// quorum has promised: `me` with what the candidate has taken, unless another log is higher. `end`
-/// is the log here, which says who votes and which epochs count.
+/// Returns the highest log with which a quorum has promised, and the voter that has that log, or
+/// `None` if no quorum has promised. The voter is `me`, with the log that the candidate has taken,
+/// unless another log is higher. `end` is the state of the log here, which says which nodes vote
+/// and which epochs count.
 fn highest_promise(
     candidacy: &Candidacy,
     me: NodeId,

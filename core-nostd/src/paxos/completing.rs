@@ -1,4 +1,4 @@
-//! Entries that a node has asked for: a candidate completes its log, and a learner catches up.
+//! Requested entries: a candidate completes its log with them, and a learner catches up.
 
 use crate::id::{NodeId, Slot};
 
@@ -7,7 +7,7 @@ use super::roles::{Fetching, RoleState};
 use super::{Ballot, Effects, Entry, Node, SlotRange};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Takes entries of the log that this candidate completes its own with.
+    /// Takes entries with which this candidate completes its log.
     pub(super) fn on_copies(
         &mut self,
         from: NodeId,
@@ -31,7 +31,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Takes one entry, and returns whether the log here is the donor's up to it.
+    /// Takes one entry, and returns whether the log here equals the donor's up to that entry.
     // specs: P4
     pub(super) fn on_copy(
         &mut self,
@@ -64,8 +64,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         true
     }
 
-    /// Asks for the next range after one has come, or does what the entries were for. It asks once
-    /// for the whole range: what is in between is here already.
+    /// Asks for the next range after one has arrived, or proceeds if none is missing. The whole
+    /// range is requested at once, because the slots in between are here already.
     pub(super) fn go_on_fetching(&mut self, come: SlotRange, out: &mut Effects) {
         if let Some((node, from)) = self.learning
             && come.first.0 < from.0 + FETCH_SLOTS

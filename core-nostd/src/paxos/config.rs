@@ -1,4 +1,4 @@
-//! Settings of a node.
+//! The settings of a node.
 
 use crate::id::NodeId;
 use crate::time::Duration;
@@ -10,9 +10,9 @@ use super::Members;
 pub struct Config {
     /// The node's own name.
     pub me: NodeId,
-    /// The members that the group was created with; later changes in the log take precedence. A
-    /// node that starts with blank storage in a group that exists must be given the present
-    /// members: if all that it knows were blank as well, they would form another group.
+    /// The members with which the group was created; later changes in the log take precedence. A
+    /// node that starts with blank storage in an existing group must be given the present members:
+    /// if all the members that it knew were blank as well, they would form another group.
     pub members: Members,
     /// The time between two heartbeats of a primary.
     pub heartbeat: Duration,

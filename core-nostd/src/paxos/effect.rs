@@ -7,15 +7,16 @@ use crate::limits::NODES_MAX;
 
 use super::{Ballot, Entry, Members, Message, Reason, Role, SlotRange, VotingStatus};
 
-/// Effects that one step can have: three for each other member (a new primary's heartbeat, what is
-/// to be served, a commit index) and eight of the node itself must always fit; the rest is for
-/// entries on their way to members, which otherwise follow with the next step.
+/// The number of effects that one step can have. Three for each other member (a new primary's
+/// heartbeat, a range to serve, a commit index) and eight of the node itself must always fit; the
+/// rest is room for entries to members, and entries without room follow with the next step.
 pub const EFFECTS_MAX: usize = EFFECTS_RESERVED + 34;
 
-/// Effects that the handlers themselves can have, beside entries that are sent.
+/// The number of effects that the handlers themselves can have, beside entries to members.
 pub(super) const EFFECTS_RESERVED: usize = 3 * (NODES_MAX - 1) + 8;
 
-/// The place for a step's effects. The caller gives it empty, and carries them out in their order.
+/// The space for the effects of a step. The caller passes it empty, and carries out the effects in
+/// order.
 pub type Effects = heapless::Vec<Effect, EFFECTS_MAX>;
 
 /// The number of a node's write, from 1 and without gaps. No number is used twice between two
@@ -25,13 +26,14 @@ pub type Effects = heapless::Vec<Effect, EFFECTS_MAX>;
 )]
 pub struct WriteNumber(pub u64);
 
-/// An event that a node must know of.
+/// An event of which a node must be informed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Input<'a> {
-    /// Time has passed; due after [`deadline`](super::Node::deadline), harmless at any time.
+    /// Time has passed. The driver gives this input after [`deadline`](super::Node::deadline); at
+    /// any other time it is harmless.
     Wake,
-    /// A message has come, whole and unharmed, with its entries if it names any (see
-    /// [`Message::range`]) and their payloads; the frontend has checked these against their
+    /// A message has arrived, whole and unharmed, with its entries if it names any (see
+    /// [`Message::range`]) and their payloads; the frontend has checked the payloads against their
     /// descriptors.
     Message {
         /// The sender, whose identity the frontend has established.
@@ -41,7 +43,7 @@ pub enum Input<'a> {
         /// The entries of its range. If their number differs, the message is ignored.
         entries: &'a [Entry],
     },
-    /// The link to a member has come up (again): messages on their way before are lost.
+    /// The link to a member is up (again): earlier messages on their way are lost.
     LinkUp {
         /// The member.
         node: NodeId,
@@ -53,7 +55,7 @@ pub enum Input<'a> {
     },
     /// All writes up to this one survive a crash.
     Durable {
-        /// The last of them.
+        /// The last of these writes.
         up_to: WriteNumber,
     },
 }
@@ -102,7 +104,7 @@ pub enum Effect {
         to: NodeId,
         /// The first of the slots.
         from: Slot,
-        /// The last of the slots, at most [`CATCH_UP_SLOTS_MAX`] in all.
+        /// The last of the slots; at most [`CATCH_UP_SLOTS_MAX`] slots in all.
         up_to: Slot,
     },
     /// The node's role has changed, or the primary that it knows.
@@ -120,21 +122,22 @@ pub enum Effect {
     },
 }
 
-/// Slots that one [`Effect::ServeCatchUp`] asks for.
+/// The number of slots that one [`Effect::ServeCatchUp`] asks for.
 pub const CATCH_UP_SLOTS_MAX: u64 = 64;
 
 /// A record that must survive a crash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Record {
-    /// The highest ballot promised.
+    /// The highest promised ballot.
     Promise {
-        /// Higher than in any record before.
+        /// The ballot, higher than in any record before.
         ballot: Ballot,
     },
-    /// An entry in a slot, kept with its payload. If the slot, or later ones, are written already,
-    /// they are no longer part of the log: this one takes its place and is the last.
+    /// An entry in a slot, kept with its payload. If this slot or later ones have been written
+    /// before, those entries are no longer part of the log: this entry replaces them and is the
+    /// last one.
     Accept {
-        /// The slot: at most one after the last.
+        /// The slot: at most one after the last slot of the log.
         slot: Slot,
         /// The entry. Its ballot is promised as well, and the log accepted under it.
         entry: Entry,
@@ -142,7 +145,7 @@ pub enum Record {
     /// The log up to a slot is accepted under a new primary's ballot, with nothing after it:
     /// entries that were written for later slots are no longer part of the log.
     Adopt {
-        /// The primary's. Promised already.
+        /// The primary's ballot, which has been promised already.
         ballot: Ballot,
         /// The last slot of the log from now on.
         up_to: Slot,

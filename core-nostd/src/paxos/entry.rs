@@ -1,4 +1,4 @@
-//! Entries that are agreed on: descriptions of payloads, and agreement's own contents.
+//! The entries that nodes agree on: descriptors of payloads, and agreement's own contents.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::{Ballot, Members};
 /// The description of a payload, whose bytes the frontend keeps: the core does not see them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// Bytes in the payload.
+    /// The number of bytes in the payload.
     pub length: u32,
     /// A digest of the bytes, by which the frontend checks what it receives.
     pub digest: u64,
@@ -50,7 +50,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Returns the descriptor of its payload, if it has one.
+    /// Returns the descriptor of the entry's payload, if it has one.
     pub const fn payload(&self) -> Option<Descriptor> {
         match self {
             Self::Payload(descriptor) => Some(*descriptor),
@@ -59,9 +59,9 @@ impl Content {
     }
 }
 
-/// An entry that is accepted in a slot. It keeps the ballot under which it was first proposed, also
-/// when a later primary has it accepted again; ballot and slot together name one content, and
-/// everything before it.
+/// An entry that is accepted in a slot. It keeps the ballot under which it was first proposed, even
+/// when a later primary has it accepted again. Ballot and slot together identify one content, and
+/// all entries before it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The ballot under which it was first proposed.
@@ -70,10 +70,10 @@ pub struct Entry {
     pub content: Content,
 }
 
-/// The number of entries of one [`SlotRange`] at most, where they travel with a message.
+/// The largest number of entries in one [`SlotRange`], where the entries travel with a message.
 pub const RANGE_ENTRIES_MAX: usize = 64;
 
-/// The number of bytes of their payloads at most, if they are more than one.
+/// The largest number of bytes of their payloads, if there is more than one entry.
 pub const RANGE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Successive slots whose entries are sent or written together.
@@ -91,7 +91,8 @@ impl SlotRange {
         Self { first: slot, count: 1 }
     }
 
-    /// Returns the range from one slot to another, which is not below it, and not 2³² above.
+    /// Returns the range from one slot to another, which must be not below the first, and less than
+    /// 2³² above.
     pub const fn between(first: Slot, last: Slot) -> Self {
         Self { first, count: (last.0 - first.0 + 1) as u32 }
     }
@@ -101,13 +102,13 @@ impl SlotRange {
         Slot(self.first.0 + self.count as u64 - 1)
     }
 
-    /// Returns the slots, rising.
+    /// Returns the slots in rising order.
     pub fn slots(self) -> impl ExactSizeIterator<Item = Slot> {
         let first = self.first.0;
         (0..self.count).map(move |step| Slot(first + u64::from(step)))
     }
 
-    /// Returns whether a message may name it: its slots exist, and one after them.
+    /// Returns whether a message may name this range: its slots and the slot after them exist.
     pub(super) const fn is_sound(self) -> bool {
         let count = self.count as u64;
         let fits = count > 0 && count <= RANGE_ENTRIES_MAX as u64;

@@ -1,4 +1,4 @@
-//! Questions for ranges of another node's log, by a candidate or by a node that learns of a higher
+//! Requests for ranges of another node's log, by a candidate or by a node that learns of a higher
 //! commit index, and the answers to them.
 
 use crate::id::{NodeId, Slot};
@@ -10,22 +10,23 @@ use super::{Ballot, Effect, Effects, Message, Node};
 pub(super) const FETCH_SLOTS: u64 = 32;
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Asks a node that has a higher commit index. It need not be, or reach, the primary.
+    /// Asks a node that has a higher commit index for its entries. That node need not be the
+    /// primary, nor reach it.
     pub(super) fn learn_from(&mut self, node: NodeId, out: &mut Effects) {
         let from = self.acceptor.committed.next();
         self.learning = Some((node, from));
         self.fetch(node, Ballot::ZERO, from, out);
     }
 
-    /// Asks a node for its log from a slot on, for the candidate of `ballot`, or for a learner.
+    /// Asks a node for its log from a slot on, for the candidate of `ballot` or for a learner.
     pub(super) fn fetch(&self, node: NodeId, ballot: Ballot, from: Slot, out: &mut Effects) {
         let before = self.acceptor.log.ballot(Slot(from.0 - 1)).unwrap_or_default();
         let committed = self.acceptor.committed;
         send(out, node, Message::Fetch { ballot, committed, from, before });
     }
 
-    /// Sends a range of the log: the decided part from the frontend's storage, for a candidate also
-    /// the undecided part.
+    /// Sends a range of the log: the decided part from the frontend's storage, and for a candidate
+    /// the undecided part as well.
     pub(super) fn on_fetch(
         &mut self,
         from: NodeId,

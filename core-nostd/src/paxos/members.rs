@@ -1,4 +1,4 @@
-//! Members of a group, and quorums of its voters.
+//! The members of a group, and quorums of its voters.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ const ALL: u8 = ((1u16 << NODES_MAX) - 1) as u8;
 const _: () = assert!(NODES_MAX <= 7, "a set of nodes is kept in the bits of one byte");
 
 impl NodeSet {
-    /// No node.
+    /// The empty set.
     pub const EMPTY: Self = Self(0);
 
     /// Returns the set of the nodes 1 to `count`.
@@ -39,17 +39,17 @@ impl NodeSet {
         Self(self.0 & !(1 << node.index()))
     }
 
-    /// Returns the nodes that are in either.
+    /// Returns the nodes that are in either set.
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Returns the nodes that are in both.
+    /// Returns the nodes that are in both sets.
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Returns the nodes that are in this set and not in the other.
+    /// Returns the nodes that are in this set and not in `other`.
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
@@ -64,11 +64,11 @@ impl NodeSet {
         self.0 == 0
     }
 
-    /// Returns the nodes, by rising number.
+    /// Returns the nodes in the order of their numbers.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
         let mut left = self.0;
         core::iter::from_fn(move || {
-            // The lowest bit that is set; none when there is no bit left.
+            // The lowest set bit; none when no bit is left.
             let node = NodeId::new(left.trailing_zeros() as u8 + 1)?;
             left &= left - 1;
             Some(node)
@@ -86,7 +86,11 @@ impl TryFrom<u8> for NodeSet {
     type Error = &'static str;
 
     fn try_from(bits: u8) -> Result<Self, Self::Error> {
-        if bits & !ALL == 0 { Ok(Self(bits)) } else { Err("no group has so many nodes") }
+        if bits & !ALL == 0 {
+            Ok(Self(bits))
+        } else {
+            Err("a set of nodes has a bit that names no node")
+        }
     }
 }
 
@@ -101,7 +105,7 @@ impl From<NodeSet> for u8 {
 pub struct Members {
     /// The nodes whose promises and acknowledgements count, at least one.
     pub voters: NodeSet,
-    /// The nodes that get the log, and whose votes do not count (yet). No voter is a learner.
+    /// The nodes that receive the log, and whose votes do not count (yet). No voter is a learner.
     pub learners: NodeSet,
     /// The voters that keep the log and run no server. A witness starts an election only when no
     /// other node does, and transfers the leadership as soon as it can.
@@ -112,18 +116,18 @@ impl Members {
     /// Returns a group of the nodes 1 to `count`, all of them voters with a server.
     ///
     /// # Panics
-    /// When `count` is not from 1 to [`NODES_MAX`]: the caller has checked its configuration.
+    /// Panics if `count` is not from 1 to [`NODES_MAX`]: the caller has checked its configuration.
     pub const fn first(count: usize) -> Self {
         assert!(count >= 1 && count <= NODES_MAX);
         Self { voters: NodeSet::first(count), learners: NodeSet::EMPTY, witnesses: NodeSet::EMPTY }
     }
 
-    /// Returns all nodes that get the log.
+    /// Returns all nodes that receive the log.
     pub const fn all(&self) -> NodeSet {
         self.voters.union(self.learners)
     }
 
-    /// Returns how many voters a quorum has: any two quorums share a voter.
+    /// Returns the number of voters in a quorum. Any two quorums share a voter.
     pub const fn quorum(&self) -> usize {
         self.voters.len() / 2 + 1
     }
@@ -134,7 +138,7 @@ impl Members {
         self.voters.intersection(nodes).len() >= self.quorum()
     }
 
-    /// Returns whether the sets fit together.
+    /// Returns whether the sets are consistent with each other.
     pub const fn is_sound(&self) -> bool {
         !self.voters.is_empty()
             && self.voters.intersection(self.learners).is_empty()

@@ -7,17 +7,17 @@ use crate::wire::WireError;
 
 use super::{Ballot, SlotRange, StorageEpoch, VotingStatus};
 
-/// Bytes of the longest encoded message.
+/// The number of bytes of the longest encoded message.
 pub const MESSAGE_BYTES_MAX: usize = 128;
 
-/// The end of a log. A candidate compares logs by it, the ballot first: the log with the highest
-/// end has every entry that any quorum has chosen.
+/// The end of a log. A candidate compares logs by their ends, the ballot first: the log with the
+/// highest end has every entry that any quorum has chosen.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 pub struct LogEnd {
-    /// The last ballot under which the log was accepted as a whole: it is the beginning of that
-    /// primary's log, and has all that this one took over when it was elected.
+    /// The last ballot under which the log was accepted as a whole: the log is the beginning of
+    /// that primary's log, and has every entry that this primary took over when it was elected.
     pub ballot: Ballot,
     /// The last slot.
     pub slot: Slot,
@@ -38,145 +38,147 @@ pub struct LogEnd {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Message {
-    /// The question of a node that may not vote yet for the receiver's status, and for its own
-    /// epoch.
+    /// A request for the receiver's voting status and for the sender's own epoch, from a node that
+    /// may not vote yet.
     Hello {
-        /// A number that comes back in the answer.
+        /// A number that the answer repeats.
         nonce: u64,
         /// The sender's voting status.
         voting: VotingStatus,
-        /// The epoch of the sender that the log names, as far as it knows: so a late request, from
-        /// an epoch that has ended, does not fit any more.
+        /// The epoch of the sender that the log names, as far as the sender knows. A late request
+        /// from an epoch that has ended therefore does not match any more.
         named: StorageEpoch,
     },
     /// The answer to [`Message::Hello`].
     HelloBack {
-        /// The one of the question.
+        /// The nonce of the request.
         nonce: u64,
         /// The answering node's voting status.
         voting: VotingStatus,
         /// The epoch of the asking node that the log names.
         named: StorageEpoch,
     },
-    /// The question whether the receiver would promise this ballot. It changes nothing (the
-    /// pre-vote).
+    /// A request for a pre-vote: whether the receiver would promise this ballot. It changes
+    /// nothing.
     PreVote {
         /// The ballot that the sender would use.
         ballot: Ballot,
     },
     /// The answer to [`Message::PreVote`].
     PreVoteReply {
-        /// The one of the question.
+        /// The ballot of the request.
         ballot: Ballot,
         /// Whether the node would promise the ballot.
         granted: bool,
-        /// The highest ballot it has promised.
+        /// The highest ballot that the node has promised.
         promised: Ballot,
-        /// Its commit index.
+        /// The commit index of the node.
         committed: Slot,
     },
-    /// Phase 1a: the receiver is to promise to accept nothing below this ballot, and to describe
+    /// Phase 1a: asks the receiver to promise to accept nothing below this ballot, and to describe
     /// its log.
     Prepare {
-        /// The candidate's.
+        /// The candidate's ballot.
         ballot: Ballot,
     },
     /// Phase 1b: the promise.
     Promised {
-        /// The one of the question.
+        /// The ballot of the request.
         ballot: Ballot,
         /// The epoch that promises.
         epoch: StorageEpoch,
-        /// The end of the log here.
+        /// The end of the sender's log.
         end: LogEnd,
-        /// The commit index here.
+        /// The sender's commit index.
         committed: Slot,
     },
-    /// A refusal of what was asked under `ballot`: a higher one has been promised.
+    /// A refusal of a request under `ballot`: the sender has promised a higher ballot.
     Refused {
-        /// The one of the question.
+        /// The ballot of the request.
         ballot: Ballot,
         /// The higher ballot.
         promised: Ballot,
     },
-    /// The question for a range of the receiver's log, with payloads.
+    /// A request for a range of the receiver's log, with payloads.
     Fetch {
-        /// The candidate's, which then gets undecided entries too; zero for a learner's question.
+        /// The candidate's ballot, for which undecided entries are sent too; zero for a learner's
+        /// request.
         ballot: Ballot,
         /// The asking node's commit index: the range starts after it at the earliest.
         committed: Slot,
         /// The first slot that is missing, if the two logs agree below it.
         from: Slot,
-        /// The ballot of the entry below that.
+        /// The ballot of the entry in the slot before `from`.
         before: Ballot,
     },
     /// Entries for a candidate that completes its log.
     Copy {
-        /// The candidate's.
+        /// The candidate's ballot.
         ballot: Ballot,
-        /// Their slots. The entries come with the message.
+        /// The slots of the entries, which come with the message.
         range: SlotRange,
-        /// Ballot of the entry in the slot before, as in [`Message::Accept`].
+        /// The ballot of the entry in the slot before, as in [`Message::Accept`].
         before: Ballot,
     },
-    /// Entries that are known to be chosen, with all before them.
+    /// Entries that are known to be chosen, as are all entries before them.
     Chosen {
-        /// Their slots. The entries come with the message.
+        /// The slots of the entries, which come with the message.
         range: SlotRange,
     },
     /// Phase 2a, for a range of slots.
     Accept {
-        /// The primary's.
+        /// The primary's ballot.
         ballot: Ballot,
         /// The slots of the entries, which come with the message.
         range: SlotRange,
-        /// Ballot of the entry in the slot before: a log that has this one agrees up to there.
+        /// The ballot of the entry in the slot before: a log that has that entry agrees up to
+        /// there.
         before: Ballot,
         /// The primary's commit index.
         committed: Slot,
         /// The last slot that the primary took over when it was elected.
         start: Slot,
     },
-    /// Phase 2b, for all slots up to one: up to there the sender's log is durable, and equal to the
-    /// primary's.
+    /// Phase 2b, for all slots up to one: up to that slot the sender's log is durable, and equal to
+    /// the primary's.
     Accepted {
-        /// The primary's.
+        /// The primary's ballot.
         ballot: Ballot,
         /// The last such slot.
         up_to: Slot,
-        /// The same, durable or not.
+        /// The last slot up to which the sender's log equals the primary's, durable or not.
         received: Slot,
-        /// The epoch that votes for these slots under this ballot; none if the sender may not vote,
-        /// or lacks some of what the primary took over.
+        /// The epoch that votes for these slots under this ballot; `None` if the sender may not
+        /// vote, or lacks an entry that the primary took over.
         epoch: Option<StorageEpoch>,
-        /// The number of the heartbeat that is answered, else 0.
+        /// The number of the heartbeat that this message answers, or 0.
         beat: u64,
     },
     /// The primary's commit index, sent as soon as it changes.
     Commit {
-        /// The primary's.
+        /// The primary's ballot.
         ballot: Ballot,
         /// The primary's commit index.
         committed: Slot,
     },
-    /// The sign that the primary lives. It is answered with [`Message::Accepted`].
+    /// The sign that the primary is alive. It is answered with [`Message::Accepted`].
     Heartbeat {
-        /// The primary's.
+        /// The primary's ballot.
         ballot: Ballot,
         /// The primary's commit index.
         committed: Slot,
         /// The last slot of the primary's log.
         last: Slot,
-        /// The ballot of the entry in it.
+        /// The ballot of the entry in that slot.
         last_ballot: Ballot,
         /// The last slot that the primary took over when it was elected.
         start: Slot,
-        /// Counts the primary's heartbeats, from 1.
+        /// The number of the heartbeat, counted from 1.
         beat: u64,
     },
     /// The primary asks the receiver to take its role.
     TakeOver {
-        /// The primary's.
+        /// The primary's ballot.
         ballot: Ballot,
     },
 }
@@ -196,7 +198,7 @@ impl Message {
     /// Decodes a message that fills `bytes`.
     ///
     /// # Errors
-    /// [`WireError`] for any bytes that are no message; never a panic.
+    /// Returns [`WireError`] for any bytes that are no message; never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let (message, rest) = postcard::take_from_bytes(bytes)?;
         if rest.is_empty() { Ok(message) } else { Err(WireError::Malformed) }
@@ -206,7 +208,7 @@ impl Message {
     /// than [`MESSAGE_BYTES_MAX`].
     ///
     /// # Errors
-    /// [`WireError::Full`] when `space` does not suffice.
+    /// Returns [`WireError::Full`] when `space` does not suffice.
     pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
         Ok(postcard::to_slice(self, space)?.len())
     }

@@ -6,12 +6,13 @@
 //!   entry keeps the ballot under which it was first proposed: two logs that have the same ballot
 //!   in the same slot are equal up to there (Ongaro and Ousterhout, "In Search of an Understandable
 //!   Consensus Algorithm", 2014, §5.3).
-//! * Beside that, a log is *accepted under* a ballot as a whole: it is the beginning of that
-//!   primary's log and has all that this one took over. Any node that reaches a quorum can become
-//!   primary, even if its log lacks entries: of the logs that the quorum promised with, it takes
-//!   over the one accepted under the highest ballot, the longest of those, and has it accepted
-//!   under its own (Ng, Haridi and Carbone, "Omni-Paxos", 2023, §4). So a group with a connected
-//!   quorum never waits for one special node, and only votes under the primary's own ballot count.
+//! * Apart from that, a log is *accepted under* a ballot as a whole: it is the beginning of that
+//!   primary's log and has every entry that the primary took over. Any node that reaches a quorum
+//!   can become primary, even if its log lacks entries: of the logs with which the quorum promised,
+//!   it takes over the longest of those accepted under the highest ballot, and has it accepted
+//!   under its own ballot (Ng, Haridi and Carbone, "Omni-Paxos", 2023, §4). A group with a
+//!   connected quorum therefore never waits for one special node, and only votes under the
+//!   primary's own ballot count.
 //!
 //! A node asks before it starts an election (pre-vote), and a primary that has lost its quorum
 //! steps down, so that a returning or half-connected node does not disturb the group.

@@ -188,7 +188,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// small window.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub fn invariants(&self) {
         self.check_state();
         self.acceptor.invariants();

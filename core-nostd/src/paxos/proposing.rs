@@ -68,10 +68,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// [`Effect::Append`](super::Effect::Append) among the effects.
     ///
     /// # Errors
-    /// [`ProposeError`]; nothing has changed then.
+    /// Returns [`ProposeError`]; nothing has changed in that case.
     ///
     /// # Panics
-    /// When `out` is not empty.
+    /// Panics if `out` is not empty.
     pub fn propose(
         &mut self,
         now: Instant,
@@ -114,10 +114,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// primary first has something of its own chosen).
     ///
     /// # Errors
-    /// [`ChangeError`]; nothing has changed then.
+    /// Returns [`ChangeError`]; nothing has changed in that case.
     ///
     /// # Panics
-    /// When `out` is not empty.
+    /// Panics if `out` is not empty.
     // specs: M1, M4
     pub fn change_members(
         &mut self,
@@ -160,10 +160,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// this node continues as primary.
     ///
     /// # Errors
-    /// [`ChangeError`]; nothing has changed then.
+    /// Returns [`ChangeError`]; nothing has changed in that case.
     ///
     /// # Panics
-    /// When `out` is not empty.
+    /// Panics if `out` is not empty.
     pub fn transfer_leadership(
         &mut self,
         now: Instant,

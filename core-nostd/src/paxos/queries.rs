@@ -63,7 +63,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// their numbers.
     ///
     /// # Panics
-    /// When there was no such effect.
+    /// Panics if there was no such effect.
     pub fn records(
         &self,
         number: WriteNumber,

@@ -87,7 +87,7 @@ impl Candidacy {
     /// Checks the fields against each other and this node's name.
     ///
     /// # Panics
-    /// When one of them does not fit.
+    /// Panics if one of them does not fit.
     fn invariants(&self, me: NodeId) {
         assert!(self.ballot.belongs_to(me), "a candidate has another node's ballot");
         let promised = self.promises.iter().flatten().count();
@@ -167,7 +167,7 @@ impl Leadership {
     /// Checks the fields against this node's name, the end of its log and its commit index.
     ///
     /// # Panics
-    /// When one of them does not fit.
+    /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, me: NodeId, last: Slot, committed: Slot) {
         assert!(self.start <= last, "a log was taken over that is not here");
         assert!(self.change <= last, "members have changed beyond the log");
@@ -273,7 +273,7 @@ impl RoleState {
     /// commit index here.
     ///
     /// # Panics
-    /// When one of them does not fit.
+    /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, me: NodeId, promised: Ballot, last: Slot, committed: Slot) {
         match self {
             Self::Backup => {}

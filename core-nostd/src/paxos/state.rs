@@ -89,7 +89,7 @@ impl<const WINDOW: usize> Acceptor<WINDOW> {
     /// Checks what must not be wrong even in a release: better stopped than wrong.
     ///
     /// # Panics
-    /// When one of the fields does not fit the others.
+    /// Panics if one of the fields does not fit the others.
     #[inline(always)]
     pub(super) fn check(&self) {
         let (base, last) = (self.log.base().slot, self.log.last());
@@ -103,7 +103,7 @@ impl<const WINDOW: usize> Acceptor<WINDOW> {
     /// Checks the rest, in time proportional to `WINDOW`.
     ///
     /// # Panics
-    /// When one of the fields does not fit the others.
+    /// Panics if one of the fields does not fit the others.
     pub(super) fn invariants(&self) {
         assert!(self.promise_write <= self.written, "a promise waits for a write that is none");
         assert!(self.accepted_write <= self.written, "a log waits for a write that is none");
@@ -158,7 +158,7 @@ impl Voting {
     /// Checks the fields against the end of the log and the writes that are on their way.
     ///
     /// # Panics
-    /// When one of them does not fit.
+    /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, last: Slot, settled: WriteNumber, written: WriteNumber) {
         if let Some((number, status)) = self.due {
             assert!(settled < number && number <= written, "a status is due that is durable");
@@ -230,7 +230,7 @@ impl ElectionTimer {
     /// Checks the fields against the node's present and the configured timeout.
     ///
     /// # Panics
-    /// When one of them does not fit.
+    /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, now: Instant, election_timeout: Duration) {
         assert!(self.primary_heard <= now, "a primary was heard in the future");
         assert!(self.primary_heard <= self.election_at, "an election is due too early");
@@ -268,7 +268,7 @@ impl Following {
     /// Checks the fields against what is promised and committed here.
     ///
     /// # Panics
-    /// When one of them does not fit.
+    /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, promised: Ballot, committed: Slot) {
         let Some(ballot) = self.ballot else { return };
         assert!(ballot == promised, "a primary is followed whose ballot is not the promised one");

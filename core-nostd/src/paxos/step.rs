@@ -19,7 +19,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// effects; step it with [`Input::Wake`] next.
     ///
     /// # Panics
-    /// When `config` or `log` is not as described here and in [`Config`].
+    /// Panics if `config` or `log` is not as described here and in [`Config`].
     pub fn restore(
         config: Config,
         now: Instant,
@@ -76,8 +76,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Gives the node an input, and collects its effects in `out`.
     ///
     /// # Panics
-    /// When `out` is not empty, or an invariant of the protocol does not hold: better stopped than
-    /// wrong.
+    /// Panics if `out` is not empty, or an invariant of the protocol does not hold: better stopped
+    /// than wrong.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Effects) {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);

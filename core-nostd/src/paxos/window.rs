@@ -258,7 +258,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
     /// small window.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub(super) fn invariants(&self) {
         let (first, last) = (self.base.slot.next(), self.last());
         assert!(first <= last.next(), "a window ends before its base");

@@ -1,33 +1,33 @@
-//! Payload of an entry: the primary's timestamp, ops, then one grant.
+//! The payload of an entry: the primary's timestamp, ops, then one grant.
 //!
-//! Layout: a header of fixed size (timestamp, grant, number of ops; little-endian, so that the
-//! number can be filled in when all ops are written), then the ops one after the other.
+//! The layout is a header of fixed size (timestamp, grant, number of ops; little-endian, so that
+//! the number can be filled in when all ops are written), then the ops one after the other.
 
 use crate::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX};
 
 use super::{Op, WireError};
 
-/// Bytes before the ops: timestamp, grant and number of ops.
+/// The number of bytes before the ops: timestamp, grant and number of ops.
 const HEADER_BYTES: usize = 8 + 4 + 4;
 const _: () = assert!(HEADER_BYTES <= crate::limits::ENTRY_HEADER_BYTES_MAX);
 
 /// An entry in its encoded form, checked from end to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EntryPayload<'a> {
-    /// The primary's clock, in nanoseconds since the Unix epoch. Grows from entry to entry.
+    /// The primary's clock, in nanoseconds since the Unix epoch. It grows from entry to entry.
     pub timestamp: u64,
-    /// Clock steps that may be used before what follows in the script.
+    /// The clock steps that may be used before the next entry of the script is needed.
     pub grant: u32,
-    /// The ops, all of them readable.
+    /// The ops, all of them decodable.
     ops: Ops<'a>,
 }
 
 impl<'a> EntryPayload<'a> {
-    /// Reads an entry; every op in it is known to be readable afterwards.
+    /// Decodes an entry, and checks that every op in it can be decoded.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], for any bytes that are no entry;
-    /// never a panic.
+    /// Returns [`WireError::Malformed`] or [`WireError::OutOfBounds`], for any bytes that are no
+    /// entry; never a panic.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         let mut reader = EntryReader::new(bytes)?;
         let EntryReader { timestamp, grant, ops } = reader;
@@ -46,8 +46,8 @@ impl<'a> EntryPayload<'a> {
     }
 }
 
-/// An entry that is read once, op by op: for a reader that stops for good at an op that cannot be
-/// read, and so need not know beforehand that all can.
+/// An entry that is decoded once, op by op. It serves a reader that stops for good at an op that
+/// cannot be decoded, and therefore need not check all ops beforehand.
 ///
 /// ```
 /// use crane_core::wire::{EntryReader, EntryWriter, Op};
@@ -67,17 +67,18 @@ impl<'a> EntryPayload<'a> {
 pub struct EntryReader<'a> {
     /// The primary's clock, in nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// Clock steps that may be used before what follows in the script.
+    /// The clock steps that may be used before the next entry of the script is needed.
     pub grant: u32,
-    /// The ops that are left, not checked yet.
+    /// The remaining ops, not checked yet.
     ops: Ops<'a>,
 }
 
 impl<'a> EntryReader<'a> {
-    /// Reads an entry's header.
+    /// Decodes an entry's header.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] or [`WireError::OutOfBounds`], for bytes that begin no entry.
+    /// Returns [`WireError::Malformed`] or [`WireError::OutOfBounds`], for bytes that begin no
+    /// entry.
     pub fn new(bytes: &'a [u8]) -> Result<Self, WireError> {
         if bytes.len() > ENTRY_BYTES_MAX {
             return Err(WireError::OutOfBounds);
@@ -97,10 +98,10 @@ impl<'a> EntryReader<'a> {
         })
     }
 
-    /// Reads the next op; `None` at the end of the entry.
+    /// Decodes the next op, or returns `None` at the end of the entry.
     ///
     /// # Errors
-    /// [`WireError`] for an op that cannot be read, or bytes behind the last one.
+    /// Returns [`WireError`] for an op that cannot be read, or bytes behind the last one.
     pub fn next_op(&mut self) -> Result<Option<Op<'a>>, WireError> {
         let Some(left) = self.ops.left.checked_sub(1) else {
             return if self.ops.bytes.is_empty() { Ok(None) } else { Err(WireError::Malformed) };
@@ -114,9 +115,9 @@ impl<'a> EntryReader<'a> {
 /// The ops of an entry that has been checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ops<'a> {
-    /// The encoded ops that are left, exactly `left` of them.
+    /// The encoded remaining ops, exactly `left` of them.
     bytes: &'a [u8],
-    /// The number of ops that are left.
+    /// The number of remaining ops.
     left: usize,
 }
 
@@ -158,11 +159,11 @@ impl ExactSizeIterator for Ops<'_> {}
 /// ```
 #[derive(Debug)]
 pub struct EntryWriter<'a> {
-    /// The caller's, cut to the longest entry; at least a header fits.
+    /// The caller's space, cut to the length of the longest entry; at least a header fits.
     space: &'a mut [u8],
-    /// Bytes that are written, header included.
+    /// The number of bytes written, header included.
     used: usize,
-    /// Ops that are written; at most [`ENTRY_OPS_MAX`].
+    /// The number of ops written; at most [`ENTRY_OPS_MAX`].
     count: u32,
 }
 
@@ -170,7 +171,7 @@ impl<'a> EntryWriter<'a> {
     /// Starts an entry without ops.
     ///
     /// # Errors
-    /// [`WireError::Full`] when `space` is shorter than an entry's header.
+    /// Returns [`WireError::Full`] when `space` is shorter than an entry's header.
     pub fn new(space: &'a mut [u8]) -> Result<Self, WireError> {
         let bounded = space.len().min(ENTRY_BYTES_MAX);
         let space = &mut space[..bounded];
@@ -183,7 +184,7 @@ impl<'a> EntryWriter<'a> {
     /// Adds an op.
     ///
     /// # Errors
-    /// [`WireError::Full`] when the entry is full; it stays as it was, and can be finished.
+    /// Returns [`WireError::Full`] when the entry is full; it stays as it was, and can be finished.
     pub fn push(&mut self, op: &Op<'_>) -> Result<(), WireError> {
         if self.count as usize == ENTRY_OPS_MAX {
             return Err(WireError::Full);
@@ -194,10 +195,11 @@ impl<'a> EntryWriter<'a> {
         Ok(())
     }
 
-    /// Adds ops that are encoded already, and checked.
+    /// Adds ops that are already encoded and checked.
     ///
     /// # Errors
-    /// [`WireError::Full`] when they do not fit; the entry stays as it was, and can be finished.
+    /// Returns [`WireError::Full`] when they do not fit; the entry stays as it was, and can be
+    /// finished.
     pub fn push_encoded(&mut self, ops: &[u8], count: usize) -> Result<(), WireError> {
         let end = self.used + ops.len();
         if self.count as usize + count > ENTRY_OPS_MAX || end > self.space.len() {

@@ -1,4 +1,4 @@
-//! Entry of slot 1: the group's configuration.
+//! The entry of slot 1: the group's configuration.
 
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -10,25 +10,25 @@ use super::WireError;
 /// Which threads of the server may run program code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Schedule {
-    /// Only the holder of the turn: right for every program.
+    /// Only the holder of the turn runs program code. This is right for every program.
     Serial,
-    /// All, between their calls: right for programs without data races.
+    /// All threads run between their calls. This is right for programs without data races.
     Parallel,
 }
 
 /// A member's address, `host:port`.
 pub type Address = String<ADDRESS_BYTES_MAX>;
 
-/// One of the first members.
+/// One of the members with which the group was created.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Founder {
-    /// The address at which it is reached.
+    /// The member's address.
     pub address: Address,
-    /// Whether it keeps the log only, and runs no server.
+    /// Whether the member only keeps the log, and runs no server.
     pub witness: bool,
 }
 
-/// Everything that all incarnations of the server start from.
+/// The configuration from which all incarnations of the server start.
 ///
 /// ```
 /// use crane_core::wire::{Founder, Genesis, Schedule};
@@ -51,29 +51,30 @@ pub struct Founder {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Genesis {
-    /// The group's identity, drawn at random when it was created.
+    /// The group's identity, drawn at random at its creation.
     pub group: u128,
-    /// The first members; a node's number is its place, from 1. Later members are in the log.
+    /// The first members; the number of a node is its position here, from 1. The log adds later
+    /// members.
     pub members: Vec<Founder, NODES_MAX>,
-    /// Digest of program, libraries, files, arguments and environment.
+    /// The digest of program, libraries, files, arguments and environment.
     pub base: [u8; 32],
-    /// Seed of all random bytes that the server gets.
+    /// The seed of all random bytes that the server gets.
     pub seed: [u8; 32],
-    /// Agreed time at the start, in nanoseconds since the Unix epoch.
+    /// The agreed time at the start, in nanoseconds since the Unix epoch.
     pub timestamp: u64,
-    /// Calls that a thread may make before it passes the turn.
+    /// The number of calls that a thread may make before it passes the turn.
     pub quantum: u32,
-    /// Clock steps in a bubble.
+    /// The number of clock steps in a bubble.
     pub nclock: u32,
-    /// Whether threads run one at a time.
+    /// Which threads may run program code at the same time.
     pub schedule: Schedule,
 }
 
 impl Genesis {
-    /// Reads a genesis entry.
+    /// Decodes a genesis entry.
     ///
     /// # Errors
-    /// [`WireError`] for any bytes that are no genesis entry; never a panic.
+    /// Returns [`WireError`] for any bytes that are no genesis entry; never a panic.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let genesis: Self = postcard::from_bytes(bytes)?;
         let bounded = !genesis.members.is_empty() && genesis.quantum > 0 && genesis.nclock > 0;
@@ -83,7 +84,7 @@ impl Genesis {
     /// Writes the entry to the front of `space` and returns how many bytes it took.
     ///
     /// # Errors
-    /// [`WireError::Full`] when `space` does not suffice.
+    /// Returns [`WireError::Full`] when `space` does not suffice.
     pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
         Ok(postcard::to_slice(self, space)?.len())
     }

@@ -1,5 +1,5 @@
-//! Contents of the log as bytes: postcard (<https://postcard.jamesmunns.com/wire-format>), without
-//! copies of the data that clients sent.
+//! The contents of the log as bytes, in the format of postcard
+//! (<https://postcard.jamesmunns.com/wire-format>), without copies of the data that clients sent.
 
 mod entry;
 mod genesis;
@@ -14,9 +14,9 @@ pub use op::{Endpoint, Op};
 pub enum WireError {
     /// The bytes do not follow the format, or end early.
     Malformed,
-    /// A number in them is above its limit (see [`crate::limits`]).
+    /// A number in the bytes is above its limit (see [`crate::limits`]).
     OutOfBounds,
-    /// The space given for the encoded form does not suffice.
+    /// The space for the encoded form does not suffice.
     Full,
 }
 

@@ -1,4 +1,4 @@
-//! One thing that happens to the service.
+//! The ops of the log: connections, bytes, deadlines and changes of the group.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Returns the IPv4 address, if it is one.
+    /// Returns the IPv4 address, if the endpoint has one.
     pub const fn ipv4(&self) -> Option<[u8; 4]> {
         match self.address {
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
@@ -48,7 +48,7 @@ impl Endpoint {
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Op<'a> {
-    /// A client connected to `local` (the port says to which listener) from `peer`.
+    /// A client connected to `local`, whose port names the listener, from `peer`.
     Connect {
         /// The new connection's name; its number is the entry's last one plus 1.
         conn: ConnId,
@@ -59,11 +59,11 @@ pub enum Op<'a> {
     },
     /// The client sent bytes.
     Send {
-        /// The connection that they came by.
+        /// The connection on which the bytes came.
         conn: ConnId,
-        /// The number of bytes that it had sent before.
+        /// The number of bytes that the client had sent before.
         offset: u64,
-        /// At most [`SEND_BYTES_MAX`] of them.
+        /// The bytes, at most [`SEND_BYTES_MAX`].
         #[serde(borrow)]
         bytes: &'a [u8],
     },
@@ -71,44 +71,44 @@ pub enum Op<'a> {
     Shut {
         /// The connection.
         conn: ConnId,
-        /// The number of bytes that it sent in all.
+        /// The number of bytes that the client sent in all.
         total: u64,
     },
-    /// The client, or the way to it, is gone.
+    /// The client is gone, or can no longer be reached.
     Reset {
         /// The connection that ends.
         conn: ConnId,
     },
-    /// The client has taken bytes that the server wrote: there is room for more.
+    /// The client has taken bytes that the server wrote, so there is room for more.
     Drained {
         /// The connection.
         conn: ConnId,
-        /// The number of bytes that it has taken in all.
+        /// The number of bytes that the client has taken in all.
         total: u64,
     },
     /// A deadline of the server has come; the entry's timestamp says when.
     Time,
-    /// Connections that entered by this replica, up to this generation, have ended; later ops about
-    /// them do not count.
+    /// All connections that entered by this replica, up to this generation, have ended; later ops
+    /// about them have no effect.
     Retire {
         /// The entry replica.
         node: NodeId,
         /// The last generation that ended.
         generation: Generation,
     },
-    /// The address of a member. Membership and votes are decided beside the ops, by agreement
-    /// itself; this comes first, so that every node that learns of a member knows its address. It
-    /// means nothing to the server.
+    /// The address of a member. Agreement itself decides membership and votes, apart from the ops;
+    /// this op precedes such a decision, so that every node that learns of a member knows its
+    /// address. It has no effect on the server.
     Member {
-        /// The member's number. It no longer means a member that had it before.
+        /// The member's number, which no longer names an earlier member of the same number.
         node: NodeId,
         /// `host:port`, at most [`ADDRESS_BYTES_MAX`] bytes.
         #[serde(borrow)]
         address: &'a str,
-        /// Whether it keeps the log only, and runs no server.
+        /// Whether the member only keeps the log, and runs no server.
         witness: bool,
     },
-    /// The servers do not do the same, and none is right: the service ends here, also after a
+    /// The servers diverge, and no server is known to be right: the service ends here, also after a
     /// restart.
     Halt {
         /// The slot before which they differ.
@@ -120,8 +120,8 @@ impl<'a> Op<'a> {
     /// Decodes one op from the front of `bytes`, and returns the rest as well.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] and [`WireError::OutOfBounds`], for any bytes that begin with no
-    /// op; never a panic.
+    /// Returns [`WireError::Malformed`] and [`WireError::OutOfBounds`], for any bytes that begin
+    /// with no op; never a panic.
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), WireError> {
         let (op, rest) = postcard::take_from_bytes::<Op<'a>>(bytes)?;
         let bounded = match &op {
@@ -137,8 +137,8 @@ impl<'a> Op<'a> {
     /// Writes the op to the front of `space` and returns how many bytes it took.
     ///
     /// # Errors
-    /// [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for too much
-    /// data.
+    /// Returns [`WireError::Full`] when `space` does not suffice, [`WireError::OutOfBounds`] for
+    /// too much data.
     pub fn encode(&self, space: &mut [u8]) -> Result<usize, WireError> {
         let bounded = match self {
             Op::Send { bytes, .. } => bytes.len() <= SEND_BYTES_MAX,
@@ -151,7 +151,7 @@ impl<'a> Op<'a> {
         Ok(postcard::to_slice(self, space)?.len())
     }
 
-    /// Returns the connection that the op is about.
+    /// Returns the connection that the op concerns.
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
             Op::Connect { conn, .. }

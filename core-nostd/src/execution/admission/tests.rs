@@ -1,4 +1,4 @@
-//! Tests of admission: what ops do, and what is noticed when the tables are broken.
+//! Tests of admission: the effects of ops, and the detection of broken tables.
 
 use super::*;
 
@@ -99,7 +99,7 @@ fn closing_a_listener_closes_what_waits_there() {
     assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Refused(id(1, 2)));
 }
 
-/// A listener in whose backlog are two connections.
+/// Returns a listener with two connections in its backlog.
 fn waiting() -> (Small, ListenerIndex) {
     let (mut sockets, listener) = listening();
     for number in 1..=2 {

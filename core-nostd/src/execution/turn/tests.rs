@@ -1,4 +1,4 @@
-//! Tests of the turn: who gets it, who waits, and what is noticed when a list is broken.
+//! Tests of the turn: passing, waiting, and the detection of broken lists.
 
 use super::*;
 
