@@ -216,7 +216,7 @@ impl Descriptors {
     /// Called under debug assertions after each change.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub(crate) fn invariants(&self) {
         let mut leading = [0; DESCRIPTIONS];
         for number in &NUMBERS {

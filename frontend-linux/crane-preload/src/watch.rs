@@ -280,7 +280,7 @@ impl Watches {
     /// Called under debug assertions after each change.
     ///
     /// # Panics
-    /// When one of these does not hold.
+    /// Panics if one of these does not hold.
     pub(crate) fn invariants(&self, descriptors: &Descriptors) {
         let used = self.interests.iter().filter(|interest| interest.used).count();
         let (mut scanned, mut watching) = (0, 0);

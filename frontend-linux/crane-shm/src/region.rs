@@ -177,7 +177,7 @@ impl Region {
     /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
     ///
     /// # Panics
-    /// When there are more than [`CARRIED_BYTES`].
+    /// Panics if there are more than [`CARRIED_BYTES`].
     pub(crate) fn put_carried(&self, bytes: &[u8]) {
         assert!(bytes.len() <= CARRIED_BYTES, "the caller bounds the bytes");
         put(&self.carried_length, &self.carried, bytes);

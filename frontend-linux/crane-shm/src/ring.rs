@@ -104,8 +104,8 @@ impl RingWriter {
     /// Appends a record whose data is the sum of `parts`.
     ///
     /// # Errors
-    /// [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never. [`RingError::Damaged`]
-    /// when somebody else has moved the positions.
+    /// Returns [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never.
+    /// [`RingError::Damaged`] when somebody else has moved the positions.
     pub fn push(&mut self, kind: u32, numbers: [u64; 3], parts: &[&[u8]]) -> Result<(), RingError> {
         assert!(kind != PAD);
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -177,7 +177,7 @@ impl RingReader {
     /// The record at the head, left where it is until [`RingReader::pop`].
     ///
     /// # Errors
-    /// [`RingError::Damaged`] when the writer has gone wrong.
+    /// Returns [`RingError::Damaged`] when the writer has gone wrong.
     pub fn peek(&mut self) -> Result<Option<RingRecord<'_>>, RingError> {
         // SAFETY: `new`'s caller keeps the positions mapped.
         let positions = unsafe { &*self.positions };
@@ -225,7 +225,7 @@ impl RingReader {
     /// Frees the record that [`RingReader::peek`] gave last.
     ///
     /// # Panics
-    /// When it gave none since the last time.
+    /// Panics if it gave none since the last time.
     pub fn pop(&mut self) {
         let end = self.peeked.take().expect("peek comes before pop");
         // SAFETY: `new`'s caller keeps the positions mapped.

@@ -134,7 +134,7 @@ impl ServerSide {
     /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
     ///
     /// # Panics
-    /// When there are more than [`CARRIED_BYTES`].
+    /// Panics if there are more than [`CARRIED_BYTES`].
     pub fn put_carried(self, bytes: &[u8]) {
         self.0.region().put_carried(bytes);
     }

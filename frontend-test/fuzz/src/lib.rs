@@ -68,7 +68,7 @@ pub const TARGETS: &[Target] = &[
 /// Runs the body of this name.
 ///
 /// # Panics
-/// When there is none, or something does not hold.
+/// Panics if there is none, or something does not hold.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
     let target = target.unwrap_or_else(|| panic!("there is no target {name}"));

@@ -43,7 +43,7 @@ impl Line {
 ///
 /// # Panics
 ///
-/// If a request fails or the replicas' hashes differ afterwards.
+/// Panics if a request fails or the replicas' hashes differ afterwards.
 pub fn run(requests: u32, mut said: impl FnMut(String)) -> Vec<Line> {
     let mut lines = Vec::new();
     for web in [true, false] {

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 ///
 /// # Panics
 ///
-/// If it cannot be built.
+/// Panics if it cannot be built.
 #[must_use]
 pub fn crane_linux() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -27,7 +27,7 @@ pub fn crane_linux() -> &'static Path {
 ///
 /// # Panics
 ///
-/// If it cannot be built.
+/// Panics if it cannot be built.
 #[must_use]
 pub fn crane_linux_on_arrival() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();

@@ -83,7 +83,7 @@ pub fn contenders(baseline: Option<&Path>) -> Vec<(String, Contender)> {
 ///
 /// # Panics
 ///
-/// If a request fails or a replica is down.
+/// Panics if a request fails or a replica is down.
 pub fn run(
     contenders: &[(String, Contender)],
     rounds: usize,

@@ -98,8 +98,8 @@ const MARK: &[u8] = b"mark";
 ///
 /// # Panics
 ///
-/// If a write is lost or doubled, an old primary answers what is not so any more, a replica does
-/// not return, or hashes differ at the end.
+/// Panics if a write is lost or doubled, an old primary answers what is not so any more, a replica
+/// does not return, or hashes differ at the end.
 pub fn run(
     group: &mut Group,
     hosts: &Hosts,

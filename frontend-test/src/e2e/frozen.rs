@@ -17,7 +17,7 @@ pub struct Frozen {
 ///
 /// # Panics
 ///
-/// If the replica does not run.
+/// Panics if the replica does not run.
 pub fn freeze(group: &Group, id: u8) -> Frozen {
     let daemon = group.daemon(id).expect("a running replica");
     let mut frozen = Frozen { processes: Vec::new() };

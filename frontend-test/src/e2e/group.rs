@@ -45,7 +45,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If that takes longer than [`START`].
+    /// Panics if that takes longer than [`START`].
     #[must_use]
     pub fn start(machine: &Machine, program: Program, count: u8, options: &[&str]) -> Self {
         let mut group = Self::prepare(machine, program, count, options);
@@ -137,7 +137,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If the group has a member of that number.
+    /// Panics if the group has a member of that number.
     pub fn start_newcomer(&mut self, id: u8) {
         assert!(!self.members.contains(&id), "replica {id} is a member already");
         let known = self.members.iter().find(|known| self.replicas[index(**known)].is_some());
@@ -258,7 +258,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If it runs already, or the command cannot be started.
+    /// Panics if it runs already, or the command cannot be started.
     pub fn start_replica(&mut self, id: u8) {
         let mut command = Command::new(&self.command);
         command.args(self.arguments(id)).current_dir(&self.program.base);
@@ -292,7 +292,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If it is not refused within [`START`].
+    /// Panics if it is not refused within [`START`].
     #[must_use]
     pub fn refused(&self, id: u8) -> Output {
         run_bounded(&self.arguments(id), &self.program.base)
@@ -303,7 +303,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If the replica does not run.
+    /// Panics if the replica does not run.
     pub fn kill(&mut self, id: u8) -> Instant {
         let server = self.status().ok().and_then(|s| s.replica(id).server_pid);
         let mut child = self.replicas[index(id)].take().expect("a running replica");
@@ -321,7 +321,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If it does not end within [`SOON`].
+    /// Panics if it does not end within [`SOON`].
     pub fn stop_replica(&mut self, id: u8) -> ExitStatus {
         let mut child = self.replicas[index(id)].take().expect("a running replica");
         kill_process(pid(child.id()), Signal::TERM).expect("SIGTERM");
@@ -335,7 +335,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If the replica does not run.
+    /// Panics if the replica does not run.
     pub fn freeze(&self, id: u8, frozen: bool) {
         let child = self.replicas[index(id)].as_ref().expect("a running replica");
         let signal = if frozen { Signal::STOP } else { Signal::CONT };
@@ -355,7 +355,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// If it does not within [`START`].
+    /// Panics if it does not within [`START`].
     pub fn await_exit(&mut self, id: u8) -> ExitStatus {
         let child = self.replicas[index(id)].as_mut().expect("a running replica");
         let status = await_end(child, START);
@@ -447,7 +447,7 @@ impl Drop for Group {
 ///
 /// # Panics
 ///
-/// If it goes on for longer than [`START`].
+/// Panics if it goes on for longer than [`START`].
 #[must_use]
 pub fn run_bounded(arguments: &[String], folder: &Path) -> Output {
     let mut child = Command::new(crane_linux())

@@ -58,7 +58,7 @@ impl Hosts {
     ///
     /// # Panics
     ///
-    /// If that is not permitted here.
+    /// Panics if that is not permitted here.
     #[must_use]
     pub fn make(count: u8) -> Self {
         remove_leftovers();
@@ -111,7 +111,7 @@ impl Hosts {
     ///
     /// # Panics
     ///
-    /// If `what` does.
+    /// Panics if `what` does.
     pub fn at<T: Send>(&self, id: u8, what: impl FnOnce() -> T + Send) -> T {
         let host = &self.hosts[usize::from(id) - 1];
         thread::scope(|threads| {

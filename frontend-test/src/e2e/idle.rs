@@ -25,7 +25,7 @@ pub struct Idle {
 ///
 /// # Panics
 ///
-/// If a replica is down.
+/// Panics if a replica is down.
 #[must_use]
 pub fn watch(group: &Group, period: Duration) -> Vec<Idle> {
     let sample = || {

@@ -67,7 +67,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 ///
-/// If a write is lost or doubled, a replica does not return, or hashes differ at the end.
+/// Panics if a write is lost or doubled, a replica does not return, or hashes differ at the end.
 pub fn run(group: &mut Group, rounds: usize, mut said: impl FnMut(String)) -> Outcome {
     let mut outcome = Outcome::default();
     let writers = Writers::default();

@@ -26,7 +26,7 @@ impl Machine {
     ///
     /// # Panics
     ///
-    /// If the scratch folder cannot be written.
+    /// Panics if the scratch folder cannot be written.
     #[must_use]
     pub fn take(name: &str) -> Self {
         let root =
@@ -56,7 +56,7 @@ impl Machine {
     ///
     /// # Panics
     ///
-    /// If `id` is not from 1 to 7.
+    /// Panics if `id` is not from 1 to 7.
     #[must_use]
     pub fn address(&self, id: u8) -> Ipv4Addr {
         assert!((1..=7).contains(&id), "replica {id}");
@@ -80,7 +80,7 @@ impl Drop for Machine {
 ///
 /// # Panics
 ///
-/// If the machine has none.
+/// Panics if the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
     // The kernel prefers ports that outgoing connections use too; look below that range, so that

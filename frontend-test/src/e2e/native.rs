@@ -20,7 +20,7 @@ impl Native {
     ///
     /// # Panics
     ///
-    /// If it does not.
+    /// Panics if it does not.
     #[must_use]
     pub fn start(machine: &Machine, program: &Program) -> Self {
         let folder = machine.folder().join(format!("native-{}", program.name));

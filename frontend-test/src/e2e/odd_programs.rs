@@ -60,7 +60,7 @@ impl fmt::Display for Fares {
 ///
 /// # Panics
 ///
-/// If a program does not end natively, or the machine gives no folder.
+/// Panics if a program does not end natively, or the machine gives no folder.
 pub fn run(odd: &[Odd], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
     let machine = Machine::take("odd-programs");
     let ports = AtomicU16::new(free_port());
@@ -104,7 +104,7 @@ pub fn run(odd: &[Odd], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
 ///
 /// # Panics
 ///
-/// If the list cannot be read.
+/// Panics if the list cannot be read.
 #[must_use]
 pub fn known() -> BTreeSet<String> {
     let path = binary::programs().join("../..").join(RATCHET);

@@ -32,7 +32,7 @@ pub const LARGE_PAGE: &str = "/large.bin";
 ///
 /// # Panics
 ///
-/// If the files cannot be written.
+/// Panics if the files cannot be written.
 #[must_use]
 pub fn civetweb(folder: &Path, threads: u16) -> Program {
     let base = base(folder, "civetweb");
@@ -73,7 +73,7 @@ pub fn redis_on_hosts(folder: &Path) -> Program {
 ///
 /// # Panics
 ///
-/// If the script cannot be copied.
+/// Panics if the script cannot be copied.
 #[must_use]
 pub fn python(folder: &Path) -> Program {
     let base = base(folder, "python");
@@ -118,7 +118,7 @@ pub fn mariadb(folder: &Path) -> Program {
 ///
 /// # Panics
 ///
-/// If there is no C compiler or the program does not compile.
+/// Panics if there is no C compiler or the program does not compile.
 #[must_use]
 pub fn compiled(folder: &Path, name: &'static str, flags: &[&str]) -> Program {
     let base = base(folder, name);

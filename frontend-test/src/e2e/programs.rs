@@ -81,7 +81,7 @@ impl Launcher {
     ///
     /// # Panics
     ///
-    /// If the files cannot be copied.
+    /// Panics if the files cannot be copied.
     #[must_use]
     pub fn command_at(&self, folder: &Path, server: &[String]) -> Vec<String> {
         let files = fs::read_dir(binary::programs().join("launchers")).expect("the launchers");
@@ -120,7 +120,7 @@ impl Launcher {
 ///
 /// # Panics
 ///
-/// If the first lines of one are not as `stuck.h` says.
+/// Panics if the first lines of one are not as `stuck.h` says.
 #[must_use]
 pub fn stuck() -> Vec<Stuck> {
     names("stuck").into_iter().map(read_stuck).collect()
@@ -130,7 +130,7 @@ pub fn stuck() -> Vec<Stuck> {
 ///
 /// # Panics
 ///
-/// If one does not begin with its kind.
+/// Panics if one does not begin with its kind.
 #[must_use]
 pub fn odd() -> Vec<Odd> {
     let read = |name: String| {
@@ -146,7 +146,7 @@ pub fn odd() -> Vec<Odd> {
 ///
 /// # Panics
 ///
-/// If the table is not as its head says.
+/// Panics if the table is not as its head says.
 #[must_use]
 pub fn launchers() -> Vec<Launcher> {
     let path = binary::programs().join("launchers/table.tsv");
@@ -172,7 +172,7 @@ pub fn launchers() -> Vec<Launcher> {
 ///
 /// # Panics
 ///
-/// If there is no C compiler or the program does not compile.
+/// Panics if there is no C compiler or the program does not compile.
 #[must_use]
 pub fn compiled(room: &str, name: &str) -> PathBuf {
     let folder = binary::programs().join(room);
@@ -231,7 +231,7 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// Panics if it cannot be started.
     #[must_use]
     pub fn start(room: &str, name: &str, port: u16, arguments: &[&str]) -> Self {
         let program = compiled(room, name);
@@ -254,7 +254,7 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// If its output cannot be read.
+    /// Panics if its output cannot be read.
     #[must_use]
     pub fn end_within(mut self, bound: Duration) -> Ended {
         let mut output = self.child.stdout.take().expect("piped");
@@ -281,7 +281,7 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// If it does not listen in time.
+    /// Panics if it does not listen in time.
     #[must_use]
     pub fn connect(&self, bound: Duration) -> TcpStream {
         let since = Instant::now();

@@ -23,7 +23,7 @@ pub struct Line {
 ///
 /// # Panics
 ///
-/// If a request fails or the replicas' hashes differ afterwards.
+/// Panics if a request fails or the replicas' hashes differ afterwards.
 #[must_use]
 pub fn run(requests: u32) -> Vec<Line> {
     let mut lines = Vec::new();

@@ -106,7 +106,7 @@ impl Status {
     ///
     /// # Panics
     ///
-    /// If the status does not list it: every member is listed, also one that is down.
+    /// Panics if the status does not list it: every member is listed, also one that is down.
     #[must_use]
     pub fn replica(&self, id: u8) -> &ReplicaStatus {
         self.replicas

@@ -27,7 +27,7 @@ pub struct Outcome {
 ///
 /// # Panics
 ///
-/// If a request fails, or hashes differ at the end.
+/// Panics if a request fails, or hashes differ at the end.
 #[must_use]
 pub fn run(period: Duration) -> Outcome {
     let machine = Machine::take("steady");

@@ -63,7 +63,7 @@ pub struct Failure {
 /// printed, too.
 ///
 /// # Errors
-/// [`Failure`]: an invariant in the core or a check of the simulation.
+/// Returns [`Failure`]: an invariant in the core or a check of the simulation.
 pub fn run(seed: u64) -> Result<Outcome, Failure> {
     run_recorded(seed, Recorder::default())
 }

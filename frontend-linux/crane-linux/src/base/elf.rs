@@ -61,7 +61,7 @@ impl std::error::Error for ProgramError {}
 /// Finds a program by the name that a shell would take, and checks it.
 ///
 /// # Errors
-/// [`ProgramError`], which names the program.
+/// Returns [`ProgramError`], which names the program.
 pub(crate) fn find(name: &str) -> Result<Program, ProgramError> {
     let path = locate(name).ok_or_else(|| ProgramError::Missing(name.to_string()))?;
     let path = path

@@ -37,7 +37,7 @@ impl InputPayloads<'_> {
     /// The payload of the entry in a slot, which describes it so.
     ///
     /// # Panics
-    /// When it is not there, or another one: the log would promise what it has not.
+    /// Panics if it is not there, or another one: the log would promise what it has not.
     fn payload(&self, slot: Slot, descriptor: Descriptor) -> &Payload {
         let place = slot.0.checked_sub(self.first.0).map(|place| place as usize);
         let payload = place.and_then(|place| self.payloads.get(place)?.as_ref());

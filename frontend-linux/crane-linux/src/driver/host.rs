@@ -271,7 +271,7 @@ pub(crate) trait Host {
     /// [`crane_shm::region::script`].
     ///
     /// # Errors
-    /// [`RingError::Full`]: later perhaps. Others: never.
+    /// Returns [`RingError::Full`]: later perhaps. Others: never.
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError>;
 
     /// Wakes the server: it has been fed.

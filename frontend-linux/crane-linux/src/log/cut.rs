@@ -51,7 +51,7 @@ impl Log {
     /// [`paxos::Node::snapshot`](crane_core::paxos::Node::snapshot) is).
     ///
     /// # Panics
-    /// When the slot is not in the log, or is known to be another log's.
+    /// Panics if the slot is not in the log, or is known to be another log's.
     pub fn front_behind(&self, snapshot: &SnapshotMeta) -> Front {
         let position = self.position(snapshot.slot).expect("the log is cut behind an entry of it");
         let place = self.index[position];
@@ -86,7 +86,7 @@ impl Log {
     /// are gone. At every moment of it a crash leaves the log as it was, or as it is to be.
     ///
     /// # Errors
-    /// [`LogError`]; if the new front was written, it counts.
+    /// Returns [`LogError`]; if the new front was written, it counts.
     ///
     /// # Panics
     /// As [`Log::front_behind`].
@@ -103,7 +103,7 @@ impl Opened {
     /// beginning.
     ///
     /// # Panics
-    /// When the slot is not in the log.
+    /// Panics if the slot is not in the log.
     pub fn snapshot_at(&self, slot: Slot, members: Members) -> SnapshotMeta {
         let mut snapshot = self.stored.snapshot.unwrap_or_else(|| SnapshotMeta::genesis(members));
         let count = slot.0.checked_sub(snapshot.slot.0).expect("a slot of this log") as usize;

@@ -107,7 +107,7 @@ impl LogFiles {
     /// Reads records.
     ///
     /// # Errors
-    /// [`LogError`] when one cannot be read, or is not what was written there.
+    /// Returns [`LogError`] when one cannot be read, or is not what was written there.
     pub fn read(&mut self, fetch: &Fetch) -> Result<Vec<FetchedRecord>, LogError> {
         let Some(number) = fetch.segment() else { return Ok(Vec::new()) };
         let path = segment_path(&self.directory, number);

@@ -60,7 +60,7 @@ impl Front {
     /// Reads the file; `None` if there is none: the log starts at slot 1.
     ///
     /// # Errors
-    /// [`LogError`].
+    /// Returns [`LogError`].
     pub fn read(directory: &Path) -> Result<Option<Self>, LogError> {
         let path = directory.join(NAME);
         let bytes = match std::fs::read(&path) {
@@ -74,7 +74,7 @@ impl Front {
     /// Reads the bytes of the file with this name.
     ///
     /// # Errors
-    /// [`LogError`], whatever the bytes are; never a panic.
+    /// Returns [`LogError`], whatever the bytes are; never a panic.
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self, LogError> {
         let damaged = |offset| LogError::Damaged(path.to_path_buf(), offset);
         let word = |at: usize| {

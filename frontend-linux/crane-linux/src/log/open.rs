@@ -54,7 +54,7 @@ impl Log {
     /// records at its end are cut off, and what is left of a cut that was broken off is deleted.
     ///
     /// # Errors
-    /// [`LogError`]; nothing has been changed then.
+    /// Returns [`LogError`]; nothing has been changed then.
     pub fn open(directory: &Path) -> Result<Opened, LogError> {
         let front = Front::read(directory)?;
         let mut reader = LogReader::new(front.as_ref());

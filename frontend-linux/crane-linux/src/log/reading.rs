@@ -30,7 +30,7 @@ pub(crate) struct End {
 /// starts. `each` may say that a record does not follow from those before it.
 ///
 /// # Errors
-/// [`LogError`].
+/// Returns [`LogError`].
 pub(crate) fn read_log(
     directory: &Path,
     front: Option<&Front>,

@@ -91,7 +91,7 @@ pub fn segment_header(number: u32) -> [u8; SEGMENT_HEADER_BYTES] {
 /// Appends a record to `space`. `synced` is the mark that it carries.
 ///
 /// # Panics
-/// When the payload is longer than an entry can be: the caller has checked it.
+/// Panics if the payload is longer than an entry can be: the caller has checked it.
 pub fn encode(stored: &StoredRecord, payload: &[u8], synced: u32, space: &mut Vec<u8>) {
     let start = space.len();
     space.extend_from_slice(&[0; RECORD_HEADER_BYTES]);
@@ -113,7 +113,7 @@ pub fn encode(stored: &StoredRecord, payload: &[u8], synced: u32, space: &mut Ve
 /// Checks the first bytes of a segment.
 ///
 /// # Errors
-/// [`Bad`], whatever the bytes are.
+/// Returns [`Bad`], whatever the bytes are.
 pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
     let expected = segment_header(number);
     let Some(header) = bytes.get(..SEGMENT_HEADER_BYTES) else {
@@ -137,8 +137,8 @@ pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
 /// anything.
 ///
 /// # Errors
-/// [`Bad`], whatever the bytes are; never a panic. What is torn by its looks may still be damage,
-/// see [`is_known_synced`].
+/// Returns [`Bad`], whatever the bytes are; never a panic. What is torn by its looks may still be
+/// damage, see [`is_known_synced`].
 pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     let left = segment.get(offset..).unwrap_or_default();
     let Some(SegmentHeader { length, synced, crc }) = header(left) else {

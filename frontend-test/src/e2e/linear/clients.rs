@@ -38,7 +38,7 @@ struct Run {
 ///
 /// # Panics
 ///
-/// If a replica does not return, or hashes differ at the end.
+/// Panics if a replica does not return, or hashes differ at the end.
 pub fn make(
     group: &mut Group,
     hosts: Option<&Hosts>,

@@ -30,7 +30,7 @@ const BETWEEN: (u64, u64) = (100, 600);
 ///
 /// # Panics
 ///
-/// If the group does not recover.
+/// Panics if the group does not recover.
 pub fn all(group: &mut Group, hosts: Option<&Hosts>, seed: u64) -> Vec<String> {
     let mut random = Random::new(seed);
     let mut left = vec![Fault::KillPrimary, Fault::KillBackup, Fault::FreezePrimary];

@@ -44,7 +44,7 @@ pub struct Outcome {
 ///
 /// # Panics
 ///
-/// If a replica does not return, or hashes differ at the end.
+/// Panics if a replica does not return, or hashes differ at the end.
 pub fn run(seed: u64, count: usize) -> Result<Outcome, String> {
     let machine = Machine::take("linear");
     let program = program::redis_on_hosts(machine.folder());
