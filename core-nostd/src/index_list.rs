@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "enters a second list")]
+    #[should_panic(expected = "is added to another one")]
     fn a_place_is_in_one_list_at_a_time() {
         let (_, mut links) = list(&[0, 1]);
         let mut other = IndexList::EMPTY;
