@@ -118,10 +118,20 @@ fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'stati
     }
 }
 
-/// Takes the genesis entry, with which the script of a first program begins.
+/// Sleeps of a second, or less, before a script without a genesis entry is given up.
+const SLEEPS: u32 = 60;
+
+/// Takes the genesis entry, with which the script of a first program begins. The program may begin
+/// before the daemon has written it: a replica that returns reads it from its disk.
 fn take_genesis(region: ServerSide, script: &mut RingReader) -> Result<KeptGenesis, String> {
+    for _ in 0..SLEEPS {
+        region.await_script(1_000_000_000, || !matches!(script.peek(), Ok(None)));
+        if !matches!(script.peek(), Ok(None)) {
+            break;
+        }
+    }
     let record = script.peek().map_err(|error| format!("script: {error}"))?;
-    let record = record.ok_or("the script is empty; genesis comes first")?;
+    let record = record.ok_or("the daemon has written no genesis entry for a minute")?;
     if record.kind != script::GENESIS {
         return Err(format!("the script begins with a record of kind {}", record.kind));
     }

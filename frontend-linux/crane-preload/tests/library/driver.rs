@@ -155,13 +155,14 @@ impl Driver {
         schedule: Schedule,
         library: Library,
     ) -> Self {
-        let first = script::GENESIS;
+        let first = (script::GENESIS, Duration::ZERO);
         Self::start_script(first, program, arguments, quantum, schedule, library)
     }
 
-    /// As [`Driver::start_program`], with a script whose first record is of this kind.
+    /// As [`Driver::start_program`], with a script whose first record is of this kind, and comes
+    /// so much later than the program begins.
     pub(crate) fn start_script(
-        first: u32,
+        (first, delay): (u32, Duration),
         program: &Path,
         arguments: &[&str],
         quantum: u32,
@@ -198,7 +199,10 @@ impl Driver {
         genesis.members.push(founder).unwrap();
         let mut space = [0; 4096];
         let length = genesis.encode(&mut space).unwrap();
-        script.push(first, [1, 0, 0], &[&space[..length]]).unwrap();
+        let mut push = || script.push(first, [1, 0, 0], &[&space[..length]]).unwrap();
+        if delay.is_zero() {
+            push();
+        }
         let child = Command::new(program)
             .args(arguments)
             .env("LD_PRELOAD", library.path())
@@ -208,6 +212,11 @@ impl Driver {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+            push();
+            region.ring_script();
+        }
         Self {
             region,
             script,

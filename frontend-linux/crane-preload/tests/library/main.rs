@@ -123,13 +123,23 @@ fn a_library_that_cannot_go_on_leaves_the_reason_for_the_daemon() {
     assert_eq!(end.code, None, "it is ended by a signal");
     assert!(end.trouble.starts_with("script: a record of kind 99 ("), "{}", end.trouble);
 
-    let entry = script::ENTRY;
+    let entry = (script::ENTRY, Duration::ZERO);
     let end =
         Driver::start_script(entry, probe(), &["values"], 100, Schedule::Serial, Library::Product)
             .end();
     assert_eq!((end.code, end.printed.as_str()), (Some(70), ""));
     let reason = "this server cannot run replicated: the script begins with a record of kind 2";
     assert_eq!(end.trouble, reason);
+}
+
+#[test]
+fn a_program_that_begins_before_its_script_waits_for_it() {
+    let late = (script::GENESIS, Duration::from_millis(300));
+    let (program, arguments) = (probe(), ["values"]);
+    let end =
+        Driver::start_script(late, program, &arguments, 100, Schedule::Serial, Library::Product)
+            .end();
+    assert_eq!(end, run(&arguments, 100));
 }
 
 #[test]
