@@ -9,7 +9,7 @@ use super::WireError;
 
 /// One end of a client's connection: an IPv6 address, or an IPv4 address mapped into one
 /// (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2), and a port.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The address in network order.
     pub address: [u8; 16],

@@ -5,7 +5,7 @@
 //!
 //! | room | thought |
 //! |---|---|
-//! | `options`, `names` | the command line; the members on it |
+//! | `options`, `names`, `addresses` | the command line; the members on it; clients' addresses |
 //! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
@@ -21,6 +21,7 @@
 //! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |
 
+mod addresses;
 mod base;
 mod cell;
 mod clock;

@@ -132,7 +132,8 @@ pub(crate) fn identify(
     }
 }
 
-fn is_local(address: IpAddr) -> bool {
+/// Returns whether this host has the address.
+pub(crate) fn is_local(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 

@@ -26,8 +26,8 @@ Examples:
   Replace a host while the group serves (see member replace --help):
     crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
-Clients connect to the server's ports at any replica's address: the replica learns the ports when
-the server binds them. To restart a replica that was stopped or killed, run its command line again.
+Clients connect to the server's ports at any replica's address (or at those of its --listen): the
+replica learns the ports when the server binds them. To restart a replica that was stopped or killed, run its command line again.
 
 The program, its libraries, the files in the working directory, the arguments and the environment
 (PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all
@@ -255,6 +255,10 @@ pub(crate) struct ReplicaArgs {
     /// Which of the peers this replica is [default: the one whose address this host has].
     #[arg(long = "self", value_name = "X", requires = "peers")]
     pub me: Option<String>,
+    /// The addresses of this host at which clients reach a server that listens at all addresses,
+    /// separated by commas; each host has its own [default: the replica's address in --peers].
+    #[arg(long, value_name = "ADDR,ADDR", value_delimiter = ',', conflicts_with = "local")]
+    pub listen: Vec<String>,
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
     #[arg(
         long,

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::IsTerminal;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -17,6 +16,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::addresses::ClientAddresses;
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
 use crate::clock::{Clock, unix_nanoseconds};
@@ -103,8 +103,8 @@ struct Prepared {
     meta: Meta,
     /// Whether the replica is new in a group that already exists.
     joins: bool,
-    /// The address at which the replica listens for clients.
-    address: IpAddr,
+    /// The addresses at which the replica listens for clients.
+    addresses: ClientAddresses,
     /// How to start the server; `None` for a witness.
     spec: Option<Spec>,
     base: Base,
@@ -116,6 +116,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
+    let addresses = ClientAddresses::of(address.ip(), &args.listen)?;
     let program = args.program.first().map_or("witness", |name| name);
     let data =
         DataDirectory::open(&args.data_dir.clone().unwrap_or_else(|| default_directory(program)))?;
@@ -180,7 +181,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
             (Some(spec), base)
         }
     };
-    Ok(Prepared { args, meta, joins, address: address.ip(), spec, base, data })
+    Ok(Prepared { args, meta, joins, addresses, spec, base, data })
 }
 
 /// Returns how to start the server, and the base that all replicas must share.
@@ -214,7 +215,7 @@ fn look_at_program(
 }
 
 async fn serve(prepared: Prepared) -> Result<i32, String> {
-    let Prepared { args, meta, joins, address, spec, base, data } = prepared;
+    let Prepared { args, meta, joins, addresses, spec, base, data } = prepared;
     let mine = names::resolve(&meta.address)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
@@ -261,7 +262,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,
     };
     let restored = Restored { node, log, last_timestamp, meta, hello, note };
-    let parts = HostParts { address, spec, base, data, args, storage, progress, peers, clock };
+    let parts = HostParts { addresses, spec, base, data, args, storage, progress, peers, clock };
     // The replica has a task of its own, so that a wake of another task does not poll the driver.
     let task = spawn_local(host::run(settings, restored, parts, interruption()?));
     let stop = match task.await {

@@ -4,8 +4,8 @@
 //! That costs microseconds, so it is put off until the thread stops for another reason, or has
 //! written often.
 
+use crane_core::execution::socket::Bound;
 use crane_core::id::ConnId;
-use crane_core::wire::Endpoint;
 use crane_shm::region::output;
 use crane_shm::ring::RingError;
 use crane_shm::{RingWriter, ServerSide, sys};
@@ -54,15 +54,20 @@ impl Output {
     }
 
     /// The server listens.
-    pub(crate) fn listen(&mut self, bound: Endpoint) {
-        self.push(output::LISTEN, [u64::from(bound.port), 0, 0], &bound.address);
+    pub(crate) fn listen(&mut self, bound: &Bound) {
+        self.push_place(output::LISTEN, bound);
         self.wake();
     }
 
     /// The server listens no more.
-    pub(crate) fn unlisten(&mut self, bound: Endpoint) {
-        self.push(output::UNLISTEN, [u64::from(bound.port), 0, 0], &bound.address);
+    pub(crate) fn unlisten(&mut self, bound: &Bound) {
+        self.push_place(output::UNLISTEN, bound);
         self.wake();
+    }
+
+    fn push_place(&mut self, kind: u32, bound: &Bound) {
+        let numbers = [u64::from(bound.at.port), u64::from(bound.v6only), 0];
+        self.push(kind, numbers, &bound.at.address);
     }
 
     /// Text for the daemon's events; `level`: 0 error, 1 warning, 2 information.

@@ -17,7 +17,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// Raised with every change of the layout; both sides must have the same.
-pub const LAYOUT_VERSION: u32 = 8;
+pub const LAYOUT_VERSION: u32 = 9;
 
 /// Bytes for committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -42,9 +42,10 @@ pub mod script {
 /// Kinds of records in the output ring. Connections are this replica's own: `numbers[0]` is the
 /// connection's number, `numbers[1]` its generation.
 pub mod output {
-    /// The server listens: `numbers[0]` is the port, data the 16 bytes of the address it asked for.
+    /// The server listens: `numbers[0]` is the port, `numbers[1]` 1 for `IPV6_V6ONLY`, data the 16
+    /// bytes of the address it asked for.
     pub const LISTEN: u32 = 1;
-    /// The server listens no more: `numbers[0]` is the port.
+    /// The server listens no more at a place, which is as in the record with which that began.
     pub const UNLISTEN: u32 = 2;
     /// Bytes for the client.
     pub const DATA: u32 = 3;

@@ -12,7 +12,7 @@ use crate::net::frame::FrameKind;
 use crate::net::ops::OPS_BYTES_MAX;
 
 use super::rooms::{Clients, Finding, FindingKind, OP_BYTES_MAX, OpenConn};
-use super::{ClientCommand, ClientInput, Driver, Host};
+use super::{ClientCommand, ClientInput, Driver, Host, ServerListener};
 
 /// Bytes of ops that go to the primary in one frame: they fit into one entry.
 const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
@@ -74,8 +74,8 @@ impl<H: Host> Driver<H> {
 
     /// The server begins anew: it will say again where it listens.
     pub(super) fn close_listeners(&mut self) {
-        for (port, address) in std::mem::take(&mut self.clients.ports).into_keys() {
-            self.host.close_port(Endpoint { address, port });
+        for at in std::mem::take(&mut self.clients.ports).into_keys() {
+            self.host.close_port(&at);
         }
         (self.clients.open_at, self.clients.open) = (None, false);
     }
@@ -128,6 +128,7 @@ impl<H: Host> Driver<H> {
                     return debug!("the server listens at no address");
                 };
                 let at = Endpoint { address, port };
+                let at = ServerListener { at, v6only: generation != 0 };
                 let begins = record.kind == output::LISTEN;
                 return if begins { self.on_listen(at) } else { self.on_unlisten(at) };
             }
@@ -161,31 +162,33 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn on_listen(&mut self, at: Endpoint) {
-        let sockets = self.clients.ports.entry((at.port, at.address)).or_default();
+    fn on_listen(&mut self, at: ServerListener) {
+        let sockets = self.clients.ports.entry(at).or_default();
         *sockets += 1;
         if *sockets == 1 {
             self.server.has_listened = true;
-            info!("the server listens at port {}", at.port);
+            info!("the server listens at port {}", at.at.port);
             if self.clients.open {
-                self.open_port(at);
+                self.open_port(&at);
             }
         }
     }
 
-    fn on_unlisten(&mut self, at: Endpoint) {
-        let Some(sockets) = self.clients.ports.get_mut(&(at.port, at.address)) else { return };
+    fn on_unlisten(&mut self, at: ServerListener) {
+        let Some(sockets) = self.clients.ports.get_mut(&at) else { return };
         *sockets -= 1;
         if *sockets == 0 {
-            info!("the server listens no more at port {}", at.port);
-            self.clients.ports.remove(&(at.port, at.address));
-            self.host.close_port(at);
+            info!("the server listens no more at port {}", at.at.port);
+            self.clients.ports.remove(&at);
+            self.host.close_port(&at);
         }
     }
 
-    fn open_port(&mut self, at: Endpoint) {
-        if let Err(why) = self.host.open_port(at) {
-            self.fail(why);
+    fn open_port(&mut self, at: &ServerListener) {
+        match self.host.open_port(at) {
+            Ok(None) => {}
+            Ok(Some(text)) => self.warn_operator(text),
+            Err(why) => self.fail(why),
         }
     }
 
@@ -201,8 +204,8 @@ impl<H: Host> Driver<H> {
         }
         self.clients.open = true;
         let ports: Vec<_> = self.clients.ports.keys().copied().collect();
-        for (port, address) in ports {
-            self.open_port(Endpoint { address, port });
+        for at in ports {
+            self.open_port(&at);
         }
     }
 }

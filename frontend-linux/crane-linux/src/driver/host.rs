@@ -100,6 +100,15 @@ pub(crate) enum ClientInput {
     Over,
 }
 
+/// A place where the server listens, as it has bound it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ServerListener {
+    /// The address; the unspecified one of its family for all.
+    pub at: Endpoint,
+    /// IPv4 clients do not come to the unspecified IPv6 address.
+    pub v6only: bool,
+}
+
 /// A change in a run of the server's program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ServerChange {
@@ -253,15 +262,16 @@ pub(crate) trait Host {
     /// Does something with the client's connection that has this key.
     fn command_client(&mut self, key: u64, command: ClientCommand<'_>);
 
-    /// Lets clients connect to where the server listens: at this replica's address if it listens at
-    /// all addresses, on this host alone if at a loopback address.
+    /// Lets clients connect to where the server listens: at this replica's client addresses if it
+    /// listens at all addresses, on this host alone if at a loopback address. Returns a text for
+    /// the operator if no client reaches it there.
     ///
     /// # Errors
     /// Why it cannot be opened, and the remedy.
-    fn open_port(&mut self, at: Endpoint) -> Result<(), String>;
+    fn open_port(&mut self, at: &ServerListener) -> Result<Option<String>, String>;
 
     /// Lets no more clients connect there. Connections stay.
-    fn close_port(&mut self, at: Endpoint);
+    fn close_port(&mut self, at: &ServerListener);
 
     /// Starts the server's program in a fresh cell, as the run with this number, whose clients are
     /// those from this generation on. [`DriverInput::Server`] follows.

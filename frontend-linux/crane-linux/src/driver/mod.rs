@@ -63,7 +63,7 @@ use rooms::{Clients, Divergence, Owed, Preference, Proposer, Script, Server, Sta
 
 pub(crate) use host::{
     Activity, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Inspection,
-    Moment, ProgramEnd, ServerChange, ServerView, Unannounced,
+    Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Unannounced,
 };
 
 /// Slots that may be undecided at the same time.

@@ -8,14 +8,13 @@ use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
-use crane_core::wire::Endpoint;
 use crane_shm::{HashMark, RingError};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::base::Base;
 use crate::cell::Spec;
 use crate::driver::{
-    ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerView,
+    ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerListener, ServerView,
 };
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
@@ -65,7 +64,7 @@ pub(crate) struct LinuxHost {
 impl LinuxHost {
     /// Returns a host without links, clients or server.
     pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
-        let HostParts { address, spec, base, data, args, storage, peers, .. } = parts;
+        let HostParts { addresses, spec, base, data, args, storage, peers, .. } = parts;
         let run_directory = data.run();
         Self {
             links: Default::default(),
@@ -77,7 +76,7 @@ impl LinuxHost {
             conns: HashMap::new(),
             last_key: 0,
             unsent: Vec::new(),
-            listeners: Listeners::new(address),
+            listeners: Listeners::new(addresses),
             client_events: Rc::new(ClientEvents::new()),
             server: None,
             me,
@@ -215,11 +214,11 @@ impl Host for LinuxHost {
         }
     }
 
-    fn open_port(&mut self, at: Endpoint) -> Result<(), String> {
+    fn open_port(&mut self, at: &ServerListener) -> Result<Option<String>, String> {
         self.listeners.open(at, &self.client_events)
     }
 
-    fn close_port(&mut self, at: Endpoint) {
+    fn close_port(&mut self, at: &ServerListener) {
         self.listeners.close(at);
     }
 

@@ -19,9 +19,9 @@ mod ports;
 mod run;
 mod server;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
+use crate::addresses::ClientAddresses;
 use crate::cell::Spec;
 use crate::driver::DriverInput;
 use crate::log::storage::{Storage, WriteProgress};
@@ -47,8 +47,8 @@ enum HostOutcome {
 
 /// The parts that the host starts from.
 pub(crate) struct HostParts {
-    /// The address at which the replica listens for clients.
-    pub address: IpAddr,
+    /// The addresses at which the replica listens for clients.
+    pub addresses: ClientAddresses,
     /// How to start the server; `None` for a witness.
     pub spec: Option<Spec>,
     /// The base that the server starts from.

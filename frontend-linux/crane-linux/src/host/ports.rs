@@ -1,8 +1,9 @@
 //! Where clients of this host come in: the sockets of the proxy, by where the server listens.
 //!
-//! A server at all addresses is reached at this replica's address; one at a loopback address, from
-//! this host alone. A replica whose own address is a loopback one (`--local`) has that as its
-//! host's 127.0.0.1 and ::1, so that several replicas on one machine do not meet.
+//! A server at all addresses is reached at this replica's client addresses, those of `--listen`;
+//! one at a loopback address, from this host alone. A replica whose own address is a loopback one
+//! (`--local`) has that as its host's 127.0.0.1 and ::1, so that several replicas on one machine do
+//! not meet.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,96 +13,158 @@ use std::rc::Rc;
 use crane_core::wire::Endpoint;
 use tracing::{debug, warn};
 
+use crate::addresses::ClientAddresses;
+use crate::driver::ServerListener;
 use crate::proxy::{self, ClientEvents, ClientListener};
 
-/// The open sockets, each with the places of the server's that lead to it.
+/// The open sockets.
 pub(super) struct Listeners {
-    own: IpAddr,
-    open: BTreeMap<SocketAddr, (ClientListener, Vec<Endpoint>)>,
+    addresses: ClientAddresses,
+    open: BTreeMap<SocketAddr, OpenSocket>,
+}
+
+/// An open socket, with the listeners of the server's that lead to it.
+struct OpenSocket {
+    socket: ClientListener,
+    leading: Vec<(ServerListener, Option<Endpoint>)>,
+}
+
+impl OpenSocket {
+    /// Has new connections be where the nearest of the server's listeners is: one that has this
+    /// very address, before one at all addresses.
+    fn choose_local(&self) {
+        let local = self.leading.iter().find_map(|(_, local)| *local);
+        self.socket.local.set(local);
+    }
 }
 
 impl Listeners {
-    /// None, of a replica at this address.
-    pub(super) fn new(own: IpAddr) -> Self {
-        Self { own, open: BTreeMap::new() }
+    /// None, of a replica with these addresses.
+    pub(super) fn new(addresses: ClientAddresses) -> Self {
+        Self { addresses, open: BTreeMap::new() }
     }
 
-    /// Lets clients connect.
+    /// Lets clients connect. Returns a text for the operator if no client reaches the server there.
     ///
     /// # Errors
     /// Why that is not possible, and the remedy.
     pub(super) fn open(
         &mut self,
-        at: Endpoint,
+        at: &ServerListener,
         client_events: &Rc<ClientEvents>,
-    ) -> Result<(), String> {
-        let (address, local) = address_for(self.own, at);
-        if let Some((_, places)) = self.open.get_mut(&address) {
-            places.push(at);
-            return Ok(());
+    ) -> Result<Option<String>, String> {
+        let sockets = sockets_for(&self.addresses, at);
+        if sockets.is_empty() {
+            let kind = if ip_of(at).is_ipv4() { "an IPv4 address" } else { "an IPv6 address" };
+            return Ok(Some(format!(
+                "the server listens at {}, where no client reaches it: none of this replica's \
+                 client addresses is {kind}; give one by --listen",
+                SocketAddr::new(ip_of(at), at.at.port)
+            )));
         }
-        let listener = match proxy::listen(address, local, client_events) {
-            Ok(listener) => listener,
-            // A host without IPv6, or another replica of this machine.
-            Err(error) if is_dispensable(self.own, address, error.kind()) => {
-                warn!("{address}, where the server listens, cannot be opened: {error}");
-                return Ok(());
-            }
-            Err(error) => {
-                return Err(format!(
-                    "{address}, where the server listens, cannot be opened: {error}; stop what \
-                     uses it, or give the server another port"
-                ));
-            }
-        };
-        debug!("clients may connect to {}", listener.address);
-        self.open.insert(address, (listener, vec![at]));
-        Ok(())
+        for (address, local) in sockets {
+            let Some(socket) = self.socket(address, client_events)? else { continue };
+            socket.leading.push((*at, local));
+            socket.choose_local();
+        }
+        Ok(None)
+    }
+
+    /// Returns the socket at an address; `None` if the server is reached without it.
+    fn socket(
+        &mut self,
+        address: SocketAddr,
+        client_events: &Rc<ClientEvents>,
+    ) -> Result<Option<&mut OpenSocket>, String> {
+        if !self.open.contains_key(&address) {
+            let socket = match proxy::listen(address, client_events) {
+                Ok(socket) => socket,
+                // A host without IPv6, or another replica of this machine.
+                Err(error) if is_dispensable(&self.addresses, address, error.kind()) => {
+                    warn!("{address}, where the server listens, cannot be opened: {error}");
+                    return Ok(None);
+                }
+                Err(error) => {
+                    return Err(format!(
+                        "{address}, where the server listens, cannot be opened: {error}; stop \
+                         what uses it, or give the server another port"
+                    ));
+                }
+            };
+            debug!("clients may connect to {}", socket.address);
+            self.open.insert(address, OpenSocket { socket, leading: Vec::new() });
+        }
+        Ok(self.open.get_mut(&address))
     }
 
     /// Lets no more clients connect. Connections stay.
-    pub(super) fn close(&mut self, at: Endpoint) {
-        let (address, _) = address_for(self.own, at);
-        let Some((_, places)) = self.open.get_mut(&address) else { return };
-        places.retain(|place| *place != at);
-        if places.is_empty() {
-            self.open.remove(&address);
+    pub(super) fn close(&mut self, at: &ServerListener) {
+        for socket in self.open.values_mut() {
+            socket.leading.retain(|(leading, _)| leading != at);
+            socket.choose_local();
         }
+        self.open.retain(|_, socket| !socket.leading.is_empty());
     }
 }
 
-/// Returns the address of this host for a place where the server listens, and what its clients'
-/// connections are told to be at, if not that.
-fn address_for(own: IpAddr, at: Endpoint) -> (SocketAddr, Option<Endpoint>) {
-    let ip = match at.ipv4() {
+/// Returns the address that the server bound.
+fn ip_of(at: &ServerListener) -> IpAddr {
+    match at.at.ipv4() {
         Some(octets) => IpAddr::from(octets),
-        None => IpAddr::from(at.address),
-    };
+        None => IpAddr::from(at.at.address),
+    }
+}
+
+/// Returns the addresses of this host for a place where the server listens, and what the
+/// connections of their clients are told to be at, if not that.
+fn sockets_for(
+    addresses: &ClientAddresses,
+    at: &ServerListener,
+) -> Vec<(SocketAddr, Option<Endpoint>)> {
+    let (own, ip) = (addresses.own, ip_of(at));
+    let socket = |ip, local| (SocketAddr::new(ip, at.at.port), local);
     let usual = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    let (ip, local) = match ip {
-        ip if ip.is_unspecified() => (own, None),
-        ip if own.is_loopback() && usual.contains(&ip) => (own, Some(at)),
-        ip => (ip, Some(at)),
-    };
-    (SocketAddr::new(ip, at.port), local)
+    if ip.is_unspecified() {
+        let takes = |client: &&IpAddr| client.is_ipv4() == ip.is_ipv4() || takes_both(at);
+        return addresses.clients.iter().filter(takes).map(|ip| socket(*ip, None)).collect();
+    }
+    let is_own = own.is_loopback() && usual.contains(&ip);
+    vec![socket(if is_own { own } else { ip }, Some(at.at))]
+}
+
+/// Returns whether IPv4 clients come to a listener at all IPv6 addresses.
+fn takes_both(at: &ServerListener) -> bool {
+    ip_of(at).is_ipv6() && !at.v6only
 }
 
 /// Returns whether the server is reached without this address.
-fn is_dispensable(own: IpAddr, address: SocketAddr, error: ErrorKind) -> bool {
+fn is_dispensable(addresses: &ClientAddresses, address: SocketAddr, error: ErrorKind) -> bool {
+    let own = addresses.own;
     let shared = own.is_loopback() && own != address.ip() && error == ErrorKind::AddrInUse;
-    shared || (address.is_ipv6() && error == ErrorKind::AddrNotAvailable)
+    let is_client = addresses.clients.contains(&address.ip());
+    shared || (address.is_ipv6() && error == ErrorKind::AddrNotAvailable && !is_client)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn addresses(own: &str, clients: &[&str]) -> ClientAddresses {
+        let clients = clients.iter().map(|client| client.parse().unwrap()).collect();
+        ClientAddresses { own: own.parse().unwrap(), clients }
+    }
+
+    fn listener(ip: &str) -> ServerListener {
+        let at = proxy::endpoint(SocketAddr::new(ip.parse().unwrap(), 80));
+        ServerListener { at, v6only: false }
+    }
+
     #[test]
     fn a_loopback_address_stays_on_its_host_and_all_addresses_are_the_replicas() {
-        let at = |ip: &str| proxy::endpoint(SocketAddr::new(ip.parse().unwrap(), 80));
         let leads = |own: &str, ip: &str| {
-            let (address, local) = address_for(own.parse().unwrap(), at(ip));
-            assert!(local.is_none_or(|local| local == at(ip)));
+            let sockets = sockets_for(&addresses(own, &[own]), &listener(ip));
+            let [(address, local)] = sockets[..] else { panic!("one socket: {sockets:?}") };
+            assert!(local.is_none_or(|local| local == listener(ip).at));
             (address.ip().to_string(), local.is_some())
         };
         let own = "10.79.0.2";
@@ -114,5 +177,30 @@ mod tests {
         assert_eq!(leads("127.0.0.2", "::1"), ("127.0.0.2".into(), true));
         assert_eq!(leads("127.0.0.2", "127.0.0.9"), ("127.0.0.9".into(), true));
         assert_eq!(leads("127.0.0.2", "0.0.0.0"), ("127.0.0.2".into(), false));
+    }
+
+    #[test]
+    fn a_server_at_all_addresses_is_reached_at_those_of_its_family() {
+        let here = addresses("10.79.0.2", &["10.79.0.2", "192.0.2.7", "2001:db8::2"]);
+        let leads = |at: &ServerListener| {
+            let sockets = sockets_for(&here, at);
+            assert!(sockets.iter().all(|(_, local)| local.is_none()));
+            sockets.iter().map(|(address, _)| address.ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(leads(&listener("0.0.0.0")), ["10.79.0.2", "192.0.2.7"]);
+        assert_eq!(leads(&listener("::")), ["10.79.0.2", "192.0.2.7", "2001:db8::2"]);
+        let only = ServerListener { v6only: true, ..listener("::") };
+        assert_eq!(leads(&only), ["2001:db8::2"]);
+    }
+
+    #[test]
+    fn a_server_that_no_client_reaches_is_told_of() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let events = Rc::new(ClientEvents::new());
+        let mut listeners = Listeners::new(addresses("127.0.0.1", &["127.0.0.1"]));
+        let only = ServerListener { v6only: true, ..listener("::") };
+        let outcome = runtime.block_on(async { listeners.open(&only, &events) });
+        let text = outcome.unwrap().expect("a text for the operator");
+        assert!(text.contains("[::]:80") && text.contains("--listen"), "{text}");
     }
 }

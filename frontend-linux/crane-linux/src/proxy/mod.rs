@@ -6,6 +6,7 @@
 
 mod conn;
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -58,6 +59,8 @@ pub(crate) type ClientEvents = Channel<NoopRawMutex, ClientEvent, ACTS>;
 pub(crate) struct ClientListener {
     /// The port's address.
     pub address: SocketAddr,
+    /// The address that new connections are told to be at; `None`: the one that each connected to.
+    pub local: Rc<Cell<Option<Endpoint>>>,
     task: JoinHandle<()>,
 }
 
@@ -67,24 +70,24 @@ impl Drop for ClientListener {
     }
 }
 
-/// Listens for clients. `local`: the address that their connections are told to be at; `None`: the
-/// one that each connected to.
+/// Listens for clients.
 ///
 /// # Errors
 /// Returns the system's error.
 pub(crate) fn listen(
     address: SocketAddr,
-    local: Option<Endpoint>,
     client_events: &Rc<ClientEvents>,
 ) -> io::Result<ClientListener> {
     let listener = bind(address)?;
     let address = listener.local_addr()?;
     let client_events = client_events.clone();
+    let local = Rc::new(Cell::new(None));
+    let of_new = local.clone();
     let task = spawn_local(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    if let Ok(conn) = ClientConn::new(stream, peer, local) {
+                    if let Ok(conn) = ClientConn::new(stream, peer, of_new.get()) {
                         spawn_local(conn::run(conn, client_events.clone()));
                     }
                 }
@@ -95,7 +98,7 @@ pub(crate) fn listen(
             }
         }
     });
-    Ok(ClientListener { address, task })
+    Ok(ClientListener { address, local, task })
 }
 
 /// Binds a port, even if its last user has only just ended.

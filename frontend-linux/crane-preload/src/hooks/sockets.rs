@@ -223,7 +223,7 @@ fn listen_at(world: &mut World, place: TableEntry) -> Option<Result<usize, c_int
     };
     world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
     world.of_listener[listener.0 as usize] = place.0 + 1;
-    world.output.listen(at);
+    world.output.listen(&bound);
     Some(Ok(0))
 }
 

@@ -269,11 +269,11 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
             of_conn[conn.0 as usize] = 0;
         }
         DescriptionKind::Listener(listener) => {
-            let bound = run.sockets.listener(listener).bound.at;
+            let bound = run.sockets.listener(listener).bound;
             let mut closed = |id| output.about(output::RESET, id, 0, &[]);
             run.sockets.unlisten(listener, &mut closed);
             of_listener[listener.0 as usize] = 0;
-            output.unlisten(bound);
+            output.unlisten(&bound);
         }
         DescriptionKind::Channel { peer } if peer != place => other_end = Some(peer),
         _ => {}

@@ -8,6 +8,8 @@ use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
 
+use super::super::host::ServerListener;
+
 /// Ops, and bytes of them, that are kept until they are committed. This bounds what a primary ever
 /// has to hold of one replica's clients.
 pub(in crate::driver) const OPS: usize = 4096;
@@ -29,8 +31,8 @@ pub(in crate::driver) struct Clients {
     pub(in crate::driver) numbers: BTreeMap<u64, u64>,
     /// The number of the last connection. Each generation's are consecutive, from 1.
     last_number: u64,
-    /// Where the server listens, as port and address, each by how many sockets.
-    pub(in crate::driver) ports: BTreeMap<(u16, [u8; 16]), u32>,
+    /// Where the server listens, each by how many sockets.
+    pub(in crate::driver) ports: BTreeMap<ServerListener, u32>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,

@@ -145,13 +145,13 @@ impl Host for MemoryHost {
         }
     }
 
-    fn open_port(&mut self, at: Endpoint) -> Result<(), String> {
-        self.ports.push(at.port);
-        Ok(())
+    fn open_port(&mut self, at: &ServerListener) -> Result<Option<String>, String> {
+        self.ports.push(at.at.port);
+        Ok(None)
     }
 
-    fn close_port(&mut self, at: Endpoint) {
-        self.ports.retain(|open| *open != at.port);
+    fn close_port(&mut self, at: &ServerListener) {
+        self.ports.retain(|open| *open != at.at.port);
     }
 
     fn start_server(&mut self, run: u64, _: Generation) {
