@@ -21,6 +21,9 @@ pub const ENTRY_HEADER_BYTES_MAX: usize = 32;
 /// The number of bytes of a member's address as text (`host:port`).
 pub const ADDRESS_BYTES_MAX: usize = 128;
 
+/// Addresses that a server may bind although not every host has them.
+pub const SERVICE_ADDRESSES_MAX: usize = 16;
+
 /// The number of bytes per connection that a client may have sent and the server has not read yet.
 /// The entry replica stops reading from its client at this limit, so no replica ever holds more.
 pub const RECEIVE_WINDOW: usize = 64 * 1024;

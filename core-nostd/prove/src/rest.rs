@@ -126,6 +126,7 @@ pub fn change_nothing() {
         quantum: 4,
         nclock: 5,
         schedule: Schedule::Serial,
+        service: Default::default(),
     };
     let mut space = [0; 256];
     let length = genesis.encode(&mut space).expect("the space suffices");

@@ -3,7 +3,7 @@
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX, SERVICE_ADDRESSES_MAX};
 
 use super::WireError;
 
@@ -18,6 +18,9 @@ pub enum Schedule {
 
 /// A member's address, `host:port`.
 pub type Address = String<ADDRESS_BYTES_MAX>;
+
+/// Addresses in the form of [`Endpoint::address`](super::Endpoint::address).
+pub type ServiceAddresses = Vec<[u8; 16], SERVICE_ADDRESSES_MAX>;
 
 /// One of the members with which the group was created.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,6 +46,7 @@ pub struct Founder {
 ///     quantum: 100,
 ///     nclock: 1_000,
 ///     schedule: Schedule::Serial,
+///     service: Default::default(),
 /// };
 /// let mut space = [0; 256];
 /// let length = genesis.encode(&mut space)?;
@@ -68,6 +72,8 @@ pub struct Genesis {
     pub nclock: u32,
     /// Which threads may run program code at the same time.
     pub schedule: Schedule,
+    /// Addresses that the server may bind although not every host has them.
+    pub service: ServiceAddresses,
 }
 
 impl Genesis {

@@ -6,7 +6,7 @@ mod genesis;
 mod op;
 
 pub use entry::{EntryPayload, EntryReader, EntryWriter, Ops};
-pub use genesis::{Address, Founder, Genesis, Schedule};
+pub use genesis::{Address, Founder, Genesis, Schedule, ServiceAddresses};
 pub use op::{Endpoint, Op};
 
 /// The error of encoding and decoding.

@@ -153,6 +153,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--on-divergence", name(&|| args.on_divergence.to_possible_value()), "halt"),
         ("--server-fsync", name(&|| args.server_fsync.to_possible_value()), "skip"),
         ("--witness", args.witness.join(","), ""),
+        ("--service-address", args.service_address.join(","), ""),
         ("--priority", name(&|| args.priority.to_possible_value()), "normal"),
         ("--log-level", name(&|| args.log_level.to_possible_value()), "info"),
     ];

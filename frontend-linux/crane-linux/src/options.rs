@@ -1,4 +1,6 @@
 //! The command line.
+//!
+//! Length: options and subcommands are the text of --help, which is one.
 
 // Comments on options are the text of --help, where host[:port] is no link.
 #![allow(rustdoc::broken_intra_doc_links)]
@@ -26,8 +28,9 @@ Examples:
   Replace a host while the group serves (see member replace --help):
     crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
-Clients connect to the server's ports at any replica's address (or at those of its --listen): the
-replica learns the ports when the server binds them. To restart a replica that was stopped or killed, run its command line again.
+Clients connect to the server's ports at any replica's address, or at those of its --listen: the
+replica learns the ports when the server binds them. To restart a replica that was stopped or
+killed, run its command line again.
 
 The program, its libraries, the files in the working directory, the arguments and the environment
 (PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all
@@ -259,6 +262,12 @@ pub(crate) struct ReplicaArgs {
     /// separated by commas; each host has its own [default: the replica's address in --peers].
     #[arg(long, value_name = "ADDR,ADDR", value_delimiter = ',', conflicts_with = "local")]
     pub listen: Vec<String>,
+    /// Addresses that the server may bind by name although not every host has them, as in Listen
+    /// 10.0.0.1:80; the same on every host, at most 16. A host that has such an address, now or
+    /// later, serves clients there. A host also serves clients of the first one at the first
+    /// address of its --listen, of the second one at the second, and so on.
+    #[arg(long, value_name = "ADDR,ADDR", value_delimiter = ',')]
+    pub service_address: Vec<String>,
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
     #[arg(
         long,

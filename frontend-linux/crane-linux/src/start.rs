@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -116,7 +117,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
-    let addresses = ClientAddresses::of(address.ip(), &args.listen)?;
+    let addresses = ClientAddresses::of(address.ip(), &args.listen, &args.service_address)?;
     let program = args.program.first().map_or("witness", |name| name);
     let data =
         DataDirectory::open(&args.data_dir.clone().unwrap_or_else(|| default_directory(program)))?;
@@ -177,7 +178,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     let (spec, base) = match meta.witness {
         true => (None, Base::default()),
         false => {
-            let (spec, base) = look_at_program(&args, &data, directory)?;
+            let (spec, base) = look_at_program(&args, &addresses.service, &data, directory)?;
             (Some(spec), base)
         }
     };
@@ -187,13 +188,15 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
 /// Returns how to start the server, and the base that all replicas must share.
 fn look_at_program(
     args: &ReplicaArgs,
+    service: &[IpAddr],
     data: &DataDirectory,
     directory: PathBuf,
 ) -> Result<(Spec, Base), String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
     let program = elf::find(name).map_err(|error| error.to_string())?;
     let environment = base::environment(&args.env);
-    let base = Base::of(&program, &args.program[1..], &environment, &directory, &data.path)?;
+    let mut base = Base::of(&program, &args.program[1..], &environment, &directory, &data.path)?;
+    base.add_service_addresses(service);
     if let Some(created) = data.base()?
         && let Some(difference) = created.difference(&base)
     {
@@ -210,6 +213,7 @@ fn look_at_program(
         program: program.path,
         arguments: args.program.clone(),
         environment,
+        service: service.to_vec(),
     };
     Ok((spec, base))
 }
@@ -257,6 +261,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         founders: meta.founders.clone(),
         args: args.clone(),
         base: base.clone(),
+        service: addresses.service.clone(),
         program: spec.as_ref().map(|spec| spec.arguments[0].clone()),
         data: data.path.clone(),
         random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,

@@ -180,6 +180,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         threads: [NO_THREAD; THREADS],
         awaited: 0,
         next_port: legacy.as_ref().map_or(40_000, |legacy| legacy.next_port),
+        service: genesis.service,
         predecessors,
         genesis: kept,
         own,

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-use crane_core::wire::Schedule;
+use crane_core::wire::{Schedule, ServiceAddresses};
 use crane_shm::{RingReader, ServerSide};
 use rand_chacha::ChaCha20Rng;
 
@@ -46,6 +46,8 @@ pub(crate) struct World {
     pub awaited: u64,
     /// The next port for a socket that binds to none.
     pub next_port: u16,
+    /// Addresses that the server may bind although not every host has them.
+    pub service: ServiceAddresses,
     /// Space for a file's bytes on their way to a connection.
     pub copy: [u8; 64 * 1024],
     /// The programs that this one has taken the place of.

@@ -157,6 +157,7 @@ pub(crate) fn genesis_seeds() -> Vec<Vec<u8>> {
         quantum: 100,
         nclock: 1000,
         schedule: Schedule::Serial,
+        service: [Endpoint::from_ipv4([10, 0, 0, 1], 0).address].into_iter().collect(),
     };
     let mut space = vec![0; 512];
     let length = genesis.encode(&mut space).expect("it fits");

@@ -10,6 +10,7 @@ pub(crate) mod mountinfo;
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -110,6 +111,16 @@ impl Base {
         parts.sort();
         parts.dedup_by(|one, other| one.name == other.name);
         Ok(Self { parts })
+    }
+
+    /// Makes the addresses that the server may bind a part, if any are given.
+    pub(crate) fn add_service_addresses(&mut self, service: &[IpAddr]) {
+        if service.is_empty() {
+            return;
+        }
+        let text: Vec<String> = service.iter().map(IpAddr::to_string).collect();
+        self.parts.push(part("--service-address", text.join(",").as_bytes()));
+        self.parts.sort();
     }
 
     /// Returns the digest of all parts, which the genesis entry carries.
@@ -281,6 +292,21 @@ mod tests {
         assert_eq!(changed.difference(&fewer).unwrap(), "argument 2 (on one side only)");
         assert!(one.parts.iter().any(|part| part.name == "library libc.so.6"));
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn other_service_addresses_are_named() {
+        let of = |addresses: &[&str]| {
+            let mut base = Base::default();
+            let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            base.add_service_addresses(&addresses);
+            base
+        };
+        let one = of(&["10.0.0.1"]);
+        assert_eq!(one.difference(&of(&["10.0.0.1"])), None);
+        assert_eq!(one.difference(&of(&["10.0.0.2"])).unwrap(), "--service-address");
+        let text = one.difference(&of(&[])).unwrap();
+        assert_eq!(text, "--service-address (on one side only)");
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     }
     if network == Network::Own {
         network::raise_loopback()?;
+        network::add_addresses(&spec.service)?;
     }
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {

@@ -27,6 +27,7 @@ mod network;
 pub(crate) mod upper;
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -60,6 +61,8 @@ pub(crate) struct Spec {
     pub(crate) arguments: Vec<String>,
     /// The program's whole environment, but for the variables of the preload library.
     pub(crate) environment: Vec<(String, String)>,
+    /// Addresses of the cell's loopback device, beside its own.
+    pub(crate) service: Vec<IpAddr>,
 }
 
 /// A line that the launcher reports.

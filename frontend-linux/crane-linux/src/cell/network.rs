@@ -5,7 +5,12 @@
 //! not see, such as a raw `bind` or `connect`, stays in the cell: no host is routed to from there.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
+};
 
 /// The network that the launcher is in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,3 +67,60 @@ pub(super) fn raise_loopback() -> Result<(), String> {
         _ => Err(failed()),
     }
 }
+
+/// Gives the loopback device of the calling process's network namespace these addresses as well,
+/// each for itself alone.
+///
+/// # Errors
+/// Returns what the system refused.
+pub(super) fn add_addresses(addresses: &[IpAddr]) -> Result<(), String> {
+    for address in addresses {
+        add_address(*address).map_err(|error| {
+            format!("--service-address {address} cannot be given to the server: {error}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Asks the kernel by rtnetlink(7), and reads its acknowledgement.
+fn add_address(address: IpAddr) -> io::Result<()> {
+    let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
+    // NETLINK_ROUTE is protocol 0.
+    let kernel = socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    send(&kernel, &new_address(address), SendFlags::empty())?;
+    let mut answer = [0; 256];
+    let (length, _) = recv(&kernel, &mut answer[..], RecvFlags::empty())?;
+    let error = answer[..length].get(16..20).and_then(|bytes| bytes.try_into().ok());
+    match error.map(i32::from_ne_bytes) {
+        Some(0) => Ok(()),
+        Some(error) => Err(io::Error::from_raw_os_error(-error)),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Returns the request for a new address of the loopback device: an `nlmsghdr`, an `ifaddrmsg` and
+/// two attributes.
+fn new_address(address: IpAddr) -> Vec<u8> {
+    let octets = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    let mut body = vec![family as u8, 8 * octets.len() as u8, libc::IFA_F_NODAD as u8, 0];
+    body.extend(LOOPBACK.to_ne_bytes());
+    for attribute in [libc::IFA_LOCAL, libc::IFA_ADDRESS] {
+        body.extend((4 + octets.len() as u16).to_ne_bytes());
+        body.extend(attribute.to_ne_bytes());
+        body.extend(&octets);
+    }
+    let mut message = (16 + body.len() as u32).to_ne_bytes().to_vec();
+    message.extend(libc::RTM_NEWADDR.to_ne_bytes());
+    message.extend((flags as u16).to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// The number of the loopback device in every network namespace.
+const LOOPBACK: u32 = 1;

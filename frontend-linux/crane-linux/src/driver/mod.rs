@@ -41,6 +41,7 @@ mod tests;
 mod watch;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crane_core::id::{Generation, NodeId, Slot};
@@ -85,6 +86,8 @@ pub(crate) struct Settings {
     pub args: ReplicaArgs,
     /// The files and words that the server starts from.
     pub base: Base,
+    /// Addresses that the server may bind although not every host has them.
+    pub service: Vec<IpAddr>,
     /// The name of the server's program in messages; a witness has none.
     pub program: Option<String>,
     /// The data directory, for messages.

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::log::{Payload, describe};
 use crate::net::ops;
 use crate::options::{self};
+use crate::proxy;
 
 use super::agreement::InputPayloads;
 use super::{Driver, Host};
@@ -88,6 +89,7 @@ impl<H: Host> Driver<H> {
             address: Address::try_from(&*place.address).expect("names were checked for length"),
             witness: place.witness,
         });
+        let service = self.settings.service.iter();
         let genesis = Genesis {
             group: u128::from_le_bytes(group.try_into().expect("16 of 48 bytes")),
             members: founders.collect(),
@@ -100,6 +102,7 @@ impl<H: Host> Driver<H> {
                 options::ScheduleArg::Serial => Schedule::Serial,
                 options::ScheduleArg::Parallel => Schedule::Parallel,
             },
+            service: service.map(|address| proxy::endpoint((*address, 0).into()).address).collect(),
         };
         let length = genesis.encode(&mut self.proposer.space).expect("an entry's space suffices");
         let payload = Payload::from(&self.proposer.space[..length]);

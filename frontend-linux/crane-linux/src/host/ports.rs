@@ -1,7 +1,8 @@
 //! Where clients of this host come in: the sockets of the proxy, by where the server listens.
 //!
 //! A server at all addresses is reached at this replica's client addresses, those of `--listen`;
-//! one at a loopback address, from this host alone. A replica whose own address is a loopback one
+//! one at a loopback address, from this host alone; one at a service address, there and at the
+//! client address that stands for it on this host. A replica whose own address is a loopback one
 //! (`--local`) has that as its host's 127.0.0.1 and ::1, so that several replicas on one machine do
 //! not meet.
 
@@ -15,6 +16,7 @@ use tracing::{debug, warn};
 
 use crate::addresses::ClientAddresses;
 use crate::driver::ServerListener;
+use crate::names::is_local;
 use crate::proxy::{self, ClientEvents, ClientListener};
 
 /// The open sockets.
@@ -67,7 +69,17 @@ impl Listeners {
             socket.leading.push((*at, local));
             socket.choose_local();
         }
-        Ok(None)
+        let ip = ip_of(at);
+        let is_unreachable = self.addresses.service.contains(&ip)
+            && self.addresses.partner(ip).is_none()
+            && !is_local(ip);
+        Ok(is_unreachable.then(|| {
+            format!(
+                "the server listens at {}, which this host has not, and no client address of this \
+                 replica is left for it: name one more address of this host in --listen",
+                SocketAddr::new(ip, at.at.port)
+            )
+        }))
     }
 
     /// Returns the socket at an address; `None` if the server is reached without it.
@@ -77,7 +89,8 @@ impl Listeners {
         client_events: &Rc<ClientEvents>,
     ) -> Result<Option<&mut OpenSocket>, String> {
         if !self.open.contains_key(&address) {
-            let socket = match proxy::listen(address, client_events) {
+            let absent = self.addresses.service.contains(&address.ip());
+            let socket = match proxy::listen(address, absent, client_events) {
                 Ok(socket) => socket,
                 // A host without IPv6, or another replica of this machine.
                 Err(error) if is_dispensable(&self.addresses, address, error.kind()) => {
@@ -117,6 +130,7 @@ fn ip_of(at: &ServerListener) -> IpAddr {
 
 /// Returns the addresses of this host for a place where the server listens, and what the
 /// connections of their clients are told to be at, if not that.
+// specs: E10
 fn sockets_for(
     addresses: &ClientAddresses,
     at: &ServerListener,
@@ -127,6 +141,11 @@ fn sockets_for(
     if ip.is_unspecified() {
         let takes = |client: &&IpAddr| client.is_ipv4() == ip.is_ipv4() || takes_both(at);
         return addresses.clients.iter().filter(takes).map(|ip| socket(*ip, None)).collect();
+    }
+    if addresses.service.contains(&ip) {
+        let mut reached: Vec<IpAddr> = addresses.partner(ip).into_iter().chain([ip]).collect();
+        reached.dedup();
+        return reached.into_iter().map(|ip| socket(ip, Some(at.at))).collect();
     }
     let is_own = own.is_loopback() && usual.contains(&ip);
     vec![socket(if is_own { own } else { ip }, Some(at.at))]
@@ -142,7 +161,10 @@ fn is_dispensable(addresses: &ClientAddresses, address: SocketAddr, error: Error
     let own = addresses.own;
     let shared = own.is_loopback() && own != address.ip() && error == ErrorKind::AddrInUse;
     let is_client = addresses.clients.contains(&address.ip());
-    shared || (address.is_ipv6() && error == ErrorKind::AddrNotAvailable && !is_client)
+    let is_absent = addresses.service.contains(&address.ip()) && error != ErrorKind::AddrInUse;
+    shared
+        || (is_absent && !is_client)
+        || (address.is_ipv6() && error == ErrorKind::AddrNotAvailable && !is_client)
 }
 
 #[cfg(test)]
@@ -151,7 +173,8 @@ mod tests {
 
     fn addresses(own: &str, clients: &[&str]) -> ClientAddresses {
         let clients = clients.iter().map(|client| client.parse().unwrap()).collect();
-        ClientAddresses { own: own.parse().unwrap(), clients }
+        let service = vec!["10.79.0.9".parse().unwrap(), "10.79.0.3".parse().unwrap()];
+        ClientAddresses { own: own.parse().unwrap(), clients, service }
     }
 
     fn listener(ip: &str) -> ServerListener {
@@ -191,6 +214,19 @@ mod tests {
         assert_eq!(leads(&listener("::")), ["10.79.0.2", "192.0.2.7", "2001:db8::2"]);
         let only = ServerListener { v6only: true, ..listener("::") };
         assert_eq!(leads(&only), ["2001:db8::2"]);
+    }
+
+    #[test]
+    fn a_service_address_is_reached_at_its_own_and_at_the_clients() {
+        let leads = |own: &str, ip: &str| {
+            let sockets = sockets_for(&addresses(own, &[own]), &listener(ip));
+            assert!(sockets.iter().all(|(_, local)| *local == Some(listener(ip).at)));
+            sockets.iter().map(|(address, _)| address.ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(leads("10.79.0.2", "10.79.0.9"), ["10.79.0.2", "10.79.0.9"]);
+        assert_eq!(leads("10.79.0.3", "10.79.0.3"), ["10.79.0.3"]);
+        assert_eq!(leads("10.79.0.3", "10.79.0.9"), ["10.79.0.9"]);
+        assert_eq!(leads("10.79.0.2", "10.79.0.3"), ["10.79.0.3"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crane_core::wire::Endpoint;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
+use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
@@ -70,15 +71,16 @@ impl Drop for ClientListener {
     }
 }
 
-/// Listens for clients.
+/// Listens for clients. `absent`: this host may have the address only later.
 ///
 /// # Errors
 /// Returns the system's error.
 pub(crate) fn listen(
     address: SocketAddr,
+    absent: bool,
     client_events: &Rc<ClientEvents>,
 ) -> io::Result<ClientListener> {
-    let listener = bind(address)?;
+    let listener = open(address, absent)?;
     let address = listener.local_addr()?;
     let client_events = client_events.clone();
     let local = Rc::new(Cell::new(None));
@@ -106,8 +108,17 @@ pub(crate) fn listen(
 /// # Errors
 /// Returns the system's error.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, false)
+}
+
+fn open(address: SocketAddr, absent: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    if absent && address.is_ipv4() {
+        set_ip_freebind(&socket, true)?;
+    } else if absent {
+        set_ipv6_freebind(&socket, true)?;
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }

@@ -20,7 +20,7 @@ fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<ClientEvents>)
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let scene = async {
         let client_events = Rc::new(ClientEvents::new());
-        let listener = listen("127.0.0.1:0".parse().unwrap(), &client_events).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false, &client_events).unwrap();
         timeout(SOON, scene(listener.address, client_events)).await.expect("nothing hangs");
     };
     LocalSet::new().block_on(&runtime, scene);

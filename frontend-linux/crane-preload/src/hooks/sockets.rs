@@ -92,12 +92,14 @@ fn any_port(world: &mut World, place: TableEntry, at: Endpoint) -> u16 {
 }
 
 /// Returns whether the address is one of this host, whichever of the group's hosts it is: a
-/// loopback address, or the unspecified one.
-fn is_everywhere(at: &Endpoint) -> bool {
-    match at.ipv4() {
+/// loopback address, the unspecified one, or a service address.
+// specs: E10
+fn is_bindable(world: &World, at: &Endpoint) -> bool {
+    let is_everywhere = match at.ipv4() {
         Some([first, rest @ ..]) => first == 127 || (first, rest) == (0, [0; 3]),
         None => at.address[..15] == [0; 15] && at.address[15] <= 1,
-    }
+    };
+    is_everywhere || world.service.contains(&at.address)
 }
 
 /// Refuses an address that a host has and the group does not.
@@ -111,7 +113,8 @@ fn refuse_address(world: &mut World, at: &Endpoint) -> c_int {
     let _ = write!(
         text,
         "the server binds {address}, which is not an address of the whole group, and gets \
-         EADDRNOTAVAIL: let it bind 0.0.0.0, [::] or a loopback address"
+         EADDRNOTAVAIL: let it bind 0.0.0.0, [::] or a loopback address, or create the group with \
+         --service-address {address} on every host"
     );
     world.output.note(1, text.as_str());
     libc::EADDRNOTAVAIL
@@ -167,7 +170,7 @@ fn bind_to(
     if world.descriptors.at(place).bound.is_some() {
         return Err(libc::EINVAL);
     }
-    if !is_everywhere(&wanted) {
+    if !is_bindable(world, &wanted) {
         return Err(refuse_address(world, &wanted));
     }
     let bound = bound_at(world.descriptors.at(place), wanted);

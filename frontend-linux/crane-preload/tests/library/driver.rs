@@ -193,6 +193,7 @@ impl Driver {
             quantum,
             nclock: 1000,
             schedule,
+            service: Default::default(),
         };
         let mut genesis = genesis;
         let founder = Founder { address: "127.0.0.1:1".try_into().unwrap(), witness: false };

@@ -415,6 +415,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         founders,
         args: cli.replica,
         base: Base::default(),
+        service: Vec::new(),
         program: Some("server".into()),
         data: PathBuf::from("/data"),
         random: [7; 48],
