@@ -33,6 +33,8 @@ pub struct Group {
     told: Vec<String>,
     data: PathBuf,
     options: Vec<String>,
+    /// By number: options that only this replica gets.
+    own_options: Vec<Vec<String>>,
     hosts: Option<Arc<Hosts>>,
     replicas: Vec<Option<Child>>,
     /// Log files: one for each run of a replica.
@@ -62,6 +64,7 @@ impl Group {
             told: Vec::new(),
             data: machine.folder().join("data"),
             options: options.iter().map(|&text| text.to_owned()).collect(),
+            own_options: vec![Vec::new(); usize::from(NODES_MAX)],
             hosts: None,
             replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
@@ -235,10 +238,15 @@ impl Group {
         let mut line = vec!["--peers".into(), self.told[index(id)].clone(), "--self".into()];
         line.push(self.addresses[index(id)].to_string());
         line.extend(["--data-dir".into(), self.data(id).display().to_string()]);
-        line.extend(self.options.iter().cloned());
+        line.extend(self.options.iter().chain(&self.own_options[index(id)]).cloned());
         line.push("--".into());
         line.extend(self.program.command.iter().cloned());
         line
+    }
+
+    /// Gives options to one replica alone, from its next start on, in place of those before.
+    pub fn set_options(&mut self, id: u8, options: &[&str]) {
+        self.own_options[index(id)] = options.iter().map(|&text| text.to_owned()).collect();
     }
 
     /// The list of the members, as the command wants it.

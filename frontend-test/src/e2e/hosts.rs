@@ -102,6 +102,17 @@ impl Hosts {
         Ipv4Addr::new(10, 79, 0, id)
     }
 
+    /// Gives a host, or with number 0 the switch, one more address, such as `fd79::1/64`.
+    pub fn give(&self, id: u8, address: &str) {
+        let device = if id == 0 { "hub" } else { "e0" };
+        let name = name_of(&self.prefix, id);
+        let mut words = vec!["-n", &name, "addr", "add", address, "dev", device];
+        if address.contains(':') {
+            words.push("nodad");
+        }
+        must(&words);
+    }
+
     /// Takes the calling thread to the switch, from where all hosts are reached.
     pub fn visit_hub(&self) -> Visit {
         visit(&self.hub)

@@ -136,6 +136,20 @@ pub fn compiled(folder: &Path, name: &'static str, flags: &[&str]) -> Program {
     Program { name, command: vec![format!("./{name}"), port.to_string()], port, base }
 }
 
+/// A server at these places, each `ADDRESS/PORT` or the path of a Unix socket, which answers a line
+/// with the names of both ends.
+///
+/// # Panics
+///
+/// If there is no C compiler or the program does not compile.
+#[must_use]
+pub fn at_places(folder: &Path, places: &[&str]) -> Program {
+    let mut program = compiled(folder, "places", &[]);
+    program.command.truncate(1);
+    program.command.extend(places.iter().map(|&place| place.to_owned()));
+    program
+}
+
 /// The small page: 1 KiB.
 #[must_use]
 pub fn small_page() -> Vec<u8> {

@@ -1,13 +1,15 @@
 //! The addresses at which a server listens, and who reaches it there.
 
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
-use crane_test::e2e::program;
+use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
 
@@ -52,4 +54,144 @@ fn a_server_at_127_0_0_1_is_reached_from_its_own_host_alone() {
         }
     }
     group.await_settled();
+}
+
+/// Sends a line, and returns the line that comes back.
+fn asked(stream: impl Into<OwnedFd>, line: &str) -> io::Result<String> {
+    let mut stream = File::from(stream.into());
+    stream.write_all(line.as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(answer.trim_end().to_owned())
+}
+
+fn ask(address: &str, port: u16, line: &str) -> io::Result<String> {
+    let address = SocketAddr::new(address.parse().expect("an address"), port);
+    let stream = TcpStream::connect_timeout(&address, SOON)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    asked(stream, line)
+}
+
+/// Three hosts with a second IPv4 address and an IPv6 one each, reached from the switch too.
+fn hosts_with_addresses() -> Arc<Hosts> {
+    let hosts = Arc::new(Hosts::make(3));
+    for id in hosts.ids().chain([0]) {
+        let last = if id == 0 { 100 } else { id };
+        hosts.give(id, &format!("192.168.79.{last}/24"));
+        hosts.give(id, &format!("fd79::{last}/64"));
+    }
+    hosts
+}
+
+#[test]
+fn a_server_at_all_addresses_is_reached_at_those_of_listen() {
+    if let Err(why) = Hosts::possible() {
+        println!("not tried, no network namespaces here: {why}");
+        return;
+    }
+    let machine = Machine::take("listen");
+    let hosts = hosts_with_addresses();
+    let _hub = hosts.visit_hub();
+    let mut program = program::redis_on_hosts(machine.folder());
+    program.command.extend(["--bind", "*", "-::*"].map(String::from));
+    let port = program.port;
+    let mut group = Group::prepare_on(&machine, &hosts, program, 3);
+    for id in hosts.ids() {
+        group.set_options(id, &["--listen", &format!("192.168.79.{id},fd79::{id}")]);
+        group.start_replica(id);
+    }
+    let at = |text: String| SocketAddr::new(text.parse().expect("an address"), port);
+    let mut number = 0;
+    for id in hosts.ids() {
+        for address in [format!("192.168.79.{id}"), format!("fd79::{id}")].map(at) {
+            let mut connection =
+                eventually("a connection", START, || Connection::open(address, ANSWER));
+            number += 1;
+            let reply = connection.call(&[b"INCR", b"number"]).unwrap();
+            assert_eq!(reply, Reply::Number(number), "{address}");
+        }
+        let own = SocketAddr::from((hosts.address(id), port));
+        let error = TcpStream::connect_timeout(&own, SOON).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{own} is not in --listen");
+    }
+    group.await_settled();
+}
+
+/// As Apache with `Listen 10.0.0.1:80` and `Listen [::]:8080`.
+#[test]
+fn a_service_address_is_served_on_hosts_that_have_it_not() {
+    if let Err(why) = Hosts::possible() {
+        println!("not tried, no network namespaces here: {why}");
+        return;
+    }
+    let machine = Machine::take("service");
+    let hosts = hosts_with_addresses();
+    let _hub = hosts.visit_hub();
+    let (port, all) = (8080, 8081);
+    let places = ["10.79.0.1/8080", "10.79.0.50/8080", "::/8081"];
+    let program = program::at_places(machine.folder(), &places);
+    let mut group = Group::prepare_on(&machine, &hosts, program, 3);
+    for id in hosts.ids() {
+        let listen = format!("10.79.0.{id},fd79::{id}");
+        let service = ["--service-address", "10.79.0.1,10.79.0.50"];
+        group.set_options(id, &[&service[..], &["--listen", &listen]].concat());
+        group.start_replica(id);
+    }
+    let at_service = "listener 10.79.0.1/8080 local 10.79.0.1/8080 peer a client user 0";
+    let check = |ids: &[u8]| {
+        for id in ids {
+            let own = format!("10.79.0.{id}");
+            let answer = eventually("an answer", START, || ask(&own, port, "names\n"));
+            assert_eq!(answer, at_service, "host {id}");
+            let answer = ask(&own, all, "names\n").unwrap();
+            let local = format!("local ::ffff:{own}/8081 ");
+            assert!(answer.starts_with("listener ::/8081") && answer.contains(&local), "{answer}");
+            let answer = ask(&format!("fd79::{id}"), all, "names\n").unwrap();
+            assert!(answer.contains(&format!("local fd79::{id}/8081 ")), "{answer}");
+            let answer = ask(&own, all, "interfaces\n").unwrap();
+            assert!(answer.contains("lo=10.79.0.1/0 lo=10.79.0.50/0"), "{answer}");
+        }
+    };
+    check(&[1, 2, 3]);
+    group.await_settled();
+
+    // An address that comes to a host later is served there.
+    hosts.give(2, "10.79.0.50/24");
+    let answer = ask("10.79.0.50", port, "names\n").unwrap();
+    assert!(answer.starts_with("listener 10.79.0.50/8080 local 10.79.0.50/8080 "), "{answer}");
+    let told = group.log(3);
+    assert!(told.contains("10.79.0.50:8080, which this host has not"), "{told}");
+
+    let primary = group.primary();
+    let others: Vec<u8> = hosts.ids().filter(|id| *id != primary).collect();
+    group.kill(primary);
+    check(&others);
+    group.start_replica(primary);
+    check(&[1, 2, 3]);
+    group.await_settled();
+}
+
+#[test]
+fn other_service_addresses_are_refused_by_name_and_unknown_ones_have_a_remedy() {
+    let machine = Machine::take("service-refused");
+    let program = program::at_places(machine.folder(), &["0.0.0.0/8080", "10.79.0.77/8080"]);
+    let options = ["--service-address", "10.79.0.1"];
+    let mut group = Group::prepare(&machine, Program { port: 8080, ..program }, 3, &[]);
+    group.ids().for_each(|id| group.set_options(id, &options));
+    group.start_all();
+    let status = group.status().unwrap();
+    for replica in status.servers() {
+        let error = replica.last_error.to_string();
+        assert!(error.contains("10.79.0.77") && error.contains("--service-address"), "{error}");
+    }
+    group.stop_replica(3);
+    for other in [&["--service-address", "10.79.0.2"][..], &[]] {
+        group.set_options(3, other);
+        let output = group.refused(3);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains("--service-address"), "{text}");
+    }
+    group.set_options(3, &["--service-address", "10.79.0.1", "--listen", "192.0.2.9"]);
+    let text = String::from_utf8_lossy(&group.refused(3).stderr).into_owned();
+    assert!(text.contains("--listen 192.0.2.9 is not an address of this host"), "{text}");
 }
