@@ -36,6 +36,7 @@ pub(crate) enum Route {
 }
 
 /// Sends a signal. `caller`: the thread that holds the turn, if one does.
+// specs: S10
 pub(crate) fn send(
     world: &mut World,
     caller: Option<ThreadId>,

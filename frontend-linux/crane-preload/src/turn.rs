@@ -262,6 +262,7 @@ impl Held {
 
     /// Runs the handlers of the signals that were posted to this thread, out of the hook: what they
     /// call takes part. `None`: none ran.
+    // specs: S10
     fn take_signals(&mut self) -> Option<Interrupted> {
         let me = self.me;
         if !signals::waits(me) {

@@ -85,6 +85,17 @@ unsafe extern "C" fn sigaction(
     result
 }
 
+/// glibc's other name for it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __sigaction(
+    signal: c_int,
+    new: *const libc::sigaction,
+    old: *mut libc::sigaction,
+) -> c_int {
+    // SAFETY: the caller's own arguments; the symbol is this library's own.
+    unsafe { sigaction(signal, new, old) }
+}
+
 /// Installs a handler with these flags, and returns the one before, or `SIG_ERR`.
 fn install(signal: c_int, handler: sighandler_t, flags: c_int) -> sighandler_t {
     // SAFETY: all-zero bytes are a valid action, with an empty mask.
