@@ -13,6 +13,7 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::NodeSet;
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Op;
+use crane_shm::ServerState;
 use tracing::{debug, info};
 
 use crate::net::frame::FrameKind;
@@ -20,7 +21,7 @@ use crate::options::OnDivergence;
 use crate::report::{MarkMessage, ServerReport};
 
 use super::rooms::{Finding, FindingKind, Trial};
-use super::{Driver, Host};
+use super::{Driver, Host, ServerView};
 
 /// A primary announces its mark so often,
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(1000);
@@ -48,7 +49,7 @@ impl<H: Host> Driver<H> {
         let (now, slot) = (self.now(), Slot(view.admitted));
         let state = &self.divergence;
         if slot <= state.announced {
-            return None;
+            return self.cover_last_calls(&view);
         }
         let by_calls = view.clock >= state.announced_clock + ANNOUNCE_CALLS;
         let due = state.announced_at + if by_calls { ANNOUNCE_AT_MOST } else { ANNOUNCE_EVERY };
@@ -59,9 +60,33 @@ impl<H: Host> Driver<H> {
         if let Some(mark) = self.host.mark(slot) {
             self.divergence.announced = slot;
             self.divergence.announced_clock = view.clock;
+            self.divergence.marked_clock = mark.clock;
             self.report_mark(mark);
         }
-        None
+        self.cover_last_calls(&view)
+    }
+
+    /// Proposes an entry for the sake of its mark when the server rests after calls that no mark
+    /// covers: a difference in what it did last is found without another input. Returns when to
+    /// look again.
+    // specs: D9
+    fn cover_last_calls(&mut self, view: &ServerView) -> Option<Instant> {
+        let state = &self.divergence;
+        let covered = view.clock <= state.marked_clock || state.announced == Slot::NONE;
+        if covered || self.servers().len() < 2 {
+            return None;
+        }
+        let due = state.announced_at + ANNOUNCE_EVERY;
+        if self.now() < due {
+            return Some(due);
+        }
+        // Else entries come by themselves.
+        if self.sight() == Some((ServerState::Quiescent, false)) {
+            // Another is due only if this one is lost.
+            self.divergence.announced_at = self.now();
+            self.propose_op(Op::Time);
+        }
+        Some(self.divergence.announced_at + ANNOUNCE_EVERY)
     }
 
     fn answer_wanted(&mut self, admitted: Slot) {

@@ -156,7 +156,7 @@ impl<H: Host> Driver<H> {
 
     /// Returns what the primary sees of its own server: its state, and whether something is on its
     /// way.
-    fn sight(&self) -> Option<(ServerState, bool)> {
+    pub(super) fn sight(&self) -> Option<(ServerState, bool)> {
         let view = *self.server.view()?;
         let outstanding = self.undecided() > 0 || Slot(view.admitted) < self.committed;
         Some((view.state, outstanding))

@@ -24,6 +24,8 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) announced_at: Instant,
     /// The clock of the server then.
     pub(in crate::driver) announced_clock: u64,
+    /// The clock of the mark that was announced last.
+    pub(in crate::driver) marked_clock: u64,
     /// The last slot that was announced here.
     pub(in crate::driver) announced: Slot,
     /// The last slot at which this server agreed with the majority.
@@ -68,6 +70,7 @@ impl Default for Divergence {
             wanted: Vec::new(),
             announced_at: Instant::START,
             announced_clock: 0,
+            marked_clock: 0,
             announced: Slot::NONE,
             agreed: Slot::NONE,
             agreed_before: Slot::NONE,

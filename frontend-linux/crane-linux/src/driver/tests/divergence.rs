@@ -166,6 +166,23 @@ fn output_of_one_server_that_differs_again_is_reported_and_stops_nobody() {
 }
 
 #[test]
+fn what_a_server_did_last_is_compared_without_another_input() {
+    let mut group = Group::new();
+    group.run(3000);
+    let before = group.drivers[0].host().admitted();
+    group.run(3000);
+    assert_eq!(group.drivers[0].host().admitted(), before, "a server at rest needs no entries");
+    for driver in &mut group.drivers {
+        driver.host().clock = 5000;
+    }
+    group.run(5000);
+    for driver in &mut group.drivers {
+        assert_eq!(driver.host().admitted(), before + 1);
+        assert_eq!(driver.divergence.agreed, Slot(before + 1));
+    }
+}
+
+#[test]
 fn a_server_that_was_on_its_way_when_the_group_halted_is_ended() {
     let mut group = Group::new();
     group.drivers[0].host().starts_late = true;

@@ -57,6 +57,8 @@ struct MemoryHost {
     wrong: Vec<u64>,
     /// By run: what its output is hashed to.
     outputs: Vec<u64>,
+    /// The clock of the server, where it is beyond the last slot's number.
+    clock: u64,
     /// A server that is started is not ready before the test says so.
     starts_late: bool,
 }
@@ -175,7 +177,8 @@ impl Host for MemoryHost {
         }
         let schedule = hash.value();
         let output = self.outputs.get(run - 1).copied().unwrap_or(0);
-        self.marks.insert(slot, Mark { slot, clock: slot.0, schedule, output });
+        let clock = self.clock.max(slot.0);
+        self.marks.insert(slot, Mark { slot, clock, schedule, output });
         Ok(())
     }
 
@@ -286,7 +289,8 @@ impl Group {
         }
         for _ in 0..Driver::<MemoryHost>::passes_per_round() {
             let admitted = driver.host().admitted();
-            let view = (!driver.host().scripts.is_empty()).then_some(view(admitted));
+            let clock = driver.host().clock.max(admitted);
+            let view = (!driver.host().scripts.is_empty()).then_some(view(admitted, clock));
             if !driver.pass(moment, view) {
                 break;
             }
@@ -362,11 +366,11 @@ impl Group {
     }
 }
 
-fn view(admitted: u64) -> ServerView {
+fn view(admitted: u64, clock: u64) -> ServerView {
     ServerView {
         state: ServerState::Quiescent,
         admitted,
-        clock: admitted,
+        clock,
         connections: 1,
         deadline: u64::MAX,
         entries: 0,
@@ -438,6 +442,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         marks: BTreeMap::new(),
         wrong: Vec::new(),
         outputs: Vec::new(),
+        clock: 0,
         starts_late: false,
     };
     Driver::new(settings, parts, host, moment)
