@@ -4,11 +4,15 @@
  *     flip    answers with another byte where the file /run/crane/wrong is (only this replica's
  *             daemon could have put it there; it is looked for unseen, by a system call of its own)
  *     skip    leaves a lock out where that file is
+ *     late    locks once more or not, by the last bits of the real time, where that file is
+ *     uuid    locks as many times as the host's number says: the first digit in /run/crane/uuid,
+ *             and once where that file is not
  *     time    locks once more or not, by the last bits of the real time
  *     show    the last digits of the real time, by the same calls
  *     other   the same line
  */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -21,16 +25,28 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static long raw(long number, long one, long two) {
+static long raw3(long number, long one, long two, long three) {
     long result;
     __asm__ volatile("syscall"
                      : "=a"(result)
-                     : "a"(number), "D"(one), "S"(two)
+                     : "a"(number), "D"(one), "S"(two), "d"(three)
                      : "rcx", "r11", "memory");
     return result;
 }
 
+static long raw(long number, long one, long two) { return raw3(number, one, two, 0); }
+
 static int wrong(void) { return raw(SYS_access, (long)"/run/crane/wrong", F_OK) == 0; }
+
+static long number_of_host(void) {
+    char digit = '1';
+    long fd = raw(SYS_open, (long)"/run/crane/uuid", O_RDONLY);
+    if (fd < 0)
+        return 1;
+    raw3(SYS_read, fd, (long)&digit, 1);
+    raw(SYS_close, fd, 0);
+    return digit - '0';
+}
 
 static void touch(void) {
     pthread_mutex_lock(&lock);
@@ -47,12 +63,15 @@ static void *serve(void *argument) {
             line[0] ^= 1;
         if (strncmp(line, "skip", 4) || !wrong())
             touch();
-        if (!strncmp(line, "time", 4)) {
+        if (!strncmp(line, "time", 4) || (!strncmp(line, "late", 4) && wrong())) {
             struct timespec now;
             raw(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);
-            for (long times = now.tv_nsec / 1000 % 64; times > 0; times--)
+            for (long times = now.tv_nsec / 1000 % 64 + 1; times > 0; times--)
                 touch();
         }
+        if (!strncmp(line, "uuid", 4))
+            for (long times = number_of_host(); times > 0; times--)
+                touch();
         if (!strncmp(line, "show", 4)) {
             struct timespec now;
             raw(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now);

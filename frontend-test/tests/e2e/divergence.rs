@@ -1,9 +1,13 @@
 //! Servers that differ are found, built again where they are wrong, and halted where none is right.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::status::Status;
@@ -25,16 +29,45 @@ fn divergences(status: &Status, id: u8) -> u64 {
 /// Lets the server of one replica do something else once, and waits until all agree again.
 fn diverge(word: &str, of_primary: bool) {
     let machine = Machine::take("diverge");
-    let group = group(&machine);
+    diverge_in(&group(&machine), word, of_primary);
+}
+
+/// A connection that stays open, whose every byte is known.
+struct Kept(TcpStream);
+
+impl Kept {
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, SOON).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Self(stream)
+    }
+
+    /// Sends a line, and reads its echo; the error if the connection ends.
+    fn echo(&mut self, line: &str) -> std::io::Result<()> {
+        self.0.write_all(format!("{line}\n").as_bytes())?;
+        let mut echo = vec![0; line.len() + 1];
+        self.0.read_exact(&mut echo)?;
+        assert_eq!(echo, format!("{line}\n").as_bytes(), "another byte");
+        Ok(())
+    }
+}
+
+/// As [`diverge`], of a group that runs.
+fn diverge_in(group: &Group, word: &str, of_primary: bool) {
     let primary = group.primary();
     let wrong = match of_primary {
         true => primary,
         false => group.ids().find(|id| *id != primary).unwrap(),
     };
     let right = group.ids().find(|id| *id != primary && *id != wrong).unwrap();
-    let mark = group.data(wrong).join("run/wrong");
-    fs::write(&mark, "").unwrap();
-    assert_eq!(ask(group.address(right), word).unwrap(), word);
+    let (name, content) = if word == "uuid" { ("run/uuid", "5") } else { ("run/wrong", "") };
+    let mark = group.data(wrong).join(name);
+    let [mut through_wrong, mut through_right] =
+        [wrong, right].map(|id| Kept::open(group.address(id)));
+    through_wrong.echo("hello").unwrap();
+    through_right.echo("hello").unwrap();
+    fs::write(&mark, content).unwrap();
+    through_right.echo(word).unwrap();
     eventually("the difference is seen", SOON, || {
         let seen = group.status()?.diverged();
         seen.map(drop).ok_or_else(|| "no difference".to_string())
@@ -54,6 +87,10 @@ fn diverge(word: &str, of_primary: bool) {
             difference => Err(format!("{difference:?}, {counts:?}, {faults:?}")),
         }
     });
+    through_right.echo("still here").unwrap();
+    let continued = through_wrong.echo("still here");
+    assert!(continued.is_err(), "a connection through the wrong one was continued");
+    drop((through_right, through_wrong));
     let status = group.await_settled();
     let events = &status.replica(wrong).events;
     let told = |event: &serde_json::Value| event.to_string().contains("differs from the majority");
@@ -62,19 +99,24 @@ fn diverge(word: &str, of_primary: bool) {
         assert_ne!(status.primary().unwrap(), wrong, "who was wrong is not primary any more");
     }
     assert_eq!(ask(group.address(wrong), "after").unwrap(), "after");
-    assert_named(&group, wrong, right, word);
+    assert_named(group, wrong, right, word);
 }
 
 /// The first call that differs has a name: in the wrong one's events, and by `crane-linux diff` of
 /// its data directory and another one's.
 fn assert_named(group: &Group, wrong: u8, right: u8, word: &str) {
-    // Where the lock is left out, the wrong one sends, and the others lock.
+    // Where a lock is left out, the wrong one sends, and the others lock; else it locks.
     let (event, diff, places) = match word {
         "flip" => ("the first bytes for clients", "first differing bytes", ["serve in diverge"; 2]),
-        _ => (
+        "skip" => (
             "the first call that differs",
             "first differing call",
             ["serve in diverge", "touch in diverge"],
+        ),
+        _ => (
+            "the first call that differs",
+            "first differing call",
+            ["touch in diverge", "serve in diverge"],
         ),
     };
     let status = group.status().unwrap();
@@ -91,6 +133,43 @@ fn assert_named(group: &Group, wrong: u8, right: u8, word: &str) {
     assert_eq!(compared.status.code(), Some(1), "{text}");
     assert!(text.contains(diff) && places.iter().all(|place| text.contains(place)), "{text}");
     assert!(text.contains("the calls before it, the same on both:"), "{text}");
+}
+
+#[test]
+fn on_three_hosts_each_kind_of_difference_is_mended() {
+    if let Err(why) = Hosts::possible() {
+        println!("not tried, no network namespaces here: {why}");
+        return;
+    }
+    for word in ["flip", "skip", "late", "uuid"] {
+        for of_primary in [false, true] {
+            let machine = Machine::take("diverge-hosts");
+            let hosts = Arc::new(Hosts::make(3));
+            let _hub = hosts.visit_hub();
+            let program = program::compiled(machine.folder(), "diverge", &[]);
+            let group = Group::start_on(&machine, &hosts, program);
+            diverge_in(&group, word, of_primary);
+        }
+    }
+}
+
+/// One host keeps a number of its own: its server differs again at the same place.
+#[test]
+fn a_host_that_is_not_like_the_others_stops_with_the_reason() {
+    let machine = Machine::take("other-host");
+    let mut group = group(&machine);
+    let primary = group.primary();
+    let wrong = group.ids().find(|id| *id != primary).unwrap();
+    fs::write(group.data(wrong).join("run/uuid"), "5").unwrap();
+    let mut through_primary = Kept::open(group.address(primary));
+    through_primary.echo("uuid").unwrap();
+    let status = group.await_exit(wrong);
+    assert_eq!(status.code(), Some(1));
+    let log = group.log(wrong);
+    assert!(log.contains("this host is not like the others"), "{log}");
+    assert!(log.contains("the first call that differs"), "{log}");
+    through_primary.echo("still here").unwrap();
+    assert_eq!(ask(group.address(primary), "after").unwrap(), "after");
 }
 
 #[test]
