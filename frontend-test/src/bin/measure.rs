@@ -14,7 +14,7 @@ use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
-use crane_test::e2e::{alarm, bench, cost, failover, idle, kills, linear, sizes, steady};
+use crane_test::e2e::{alarm, bench, cost, failover, idle, kills, linear, runtimes, sizes, steady};
 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
@@ -26,6 +26,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure alarm             all stuck programs are named, controls are not
        crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
        crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
+       crane-measure runtimes [CONNECTIONS]  node, the JVM and Rust's standard library on three
+                                       hosts, 10000 connections in a row
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
                                        command BASELINE (a path, by the environment), 5 rounds";
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             Vec::new()
         }
         "alarm" => measure_alarm(),
+        "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
         "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
@@ -199,4 +202,15 @@ fn measure_processor_time(rounds: usize) -> Vec<String> {
     let missed = (first.share(1) > cost::SHARE_MAX)
         .then(|| format!("{}: {:.3} of three plain copies", first.name, first.share(1)));
     missed.into_iter().collect()
+}
+
+fn measure_runtimes(connections: u64) -> Vec<String> {
+    let mut missed = Vec::new();
+    for runtime in runtimes::RUNTIMES {
+        match runtimes::run(runtime, connections) {
+            Ok(outcome) => println!("{runtime:?}: {outcome:?}, hashes equal"),
+            Err(why) => missed.push(format!("{runtime:?}: not tried: {why}")),
+        }
+    }
+    missed
 }

@@ -16,8 +16,8 @@
 //! * [`probe`]: clients that note how long each request takes;
 //! * [`linear`]: histories under faults, and whether they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
-//! * [`kills`], [`idle`], [`bench`], [`cost`], [`failover`], [`steady`], [`sizes`]: long
-//!   runs, shared by the tests and by `ci/measure`;
+//! * [`kills`], [`idle`], [`bench`], [`cost`], [`failover`], [`steady`], [`sizes`], [`runtimes`]:
+//!   long runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: every wait has a bound and a name.
 //!
 //! A test owns what it starts and ends nothing else. It panics with the reason when something is
@@ -48,6 +48,7 @@ pub mod program;
 pub mod programs;
 pub mod racy;
 pub mod resp;
+pub mod runtimes;
 pub mod sizes;
 pub mod status;
 pub mod steady;

@@ -1,0 +1,160 @@
+//! Servers of several languages' runtimes, on three hosts: node, the JVM, Rust's standard library.
+//!
+//! Each counts requests, so a lost, doubled or reordered one shows in every later answer.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+use super::binary::programs;
+use super::group::Group;
+use super::hosts::Hosts;
+use super::http::Connection;
+use super::machine::{Machine, free_port};
+use super::program::Program;
+use super::wait::{ANSWER, SOON, eventually};
+
+/// A runtime, by the tool that the machine must have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// `node`.
+    Node,
+    /// `javac` and `java`.
+    Java,
+    /// `rustc`.
+    Rust,
+}
+
+/// All of them.
+pub const RUNTIMES: [Runtime; 3] = [Runtime::Node, Runtime::Java, Runtime::Rust];
+
+/// Clients at a time, and requests of each, in the second part.
+const CLIENTS: usize = 6;
+const REQUESTS: usize = 30;
+
+/// The figures of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Connections in a row, each with one request.
+    pub connections: u64,
+    /// The time of all of them.
+    pub took: Duration,
+    /// From the primary's end to the next answer, at another host.
+    pub failover: Duration,
+}
+
+/// Serves `connections` connections in a row, then several clients at once, kills the primary, and
+/// waits until it is back and all hashes are equal.
+///
+/// # Errors
+///
+/// If the runtime's tool is not on this machine.
+///
+/// # Panics
+///
+/// If an answer is not the next number, or the replicas differ.
+pub fn run(runtime: Runtime, connections: u64) -> Result<Outcome, String> {
+    let machine = Machine::take("runtimes");
+    let program = program(runtime, machine.folder())?;
+    let hosts = Arc::new(Hosts::make(3));
+    let _hub = hosts.visit_hub();
+    let mut group = Group::start_on(&machine, &hosts, program);
+    let addresses = group.all_addresses();
+    let start = Instant::now();
+    for number in 1..=connections {
+        let address = addresses[number as usize % addresses.len()];
+        assert_eq!(count(address).expect("an answer"), number, "{runtime:?}");
+    }
+    let took = start.elapsed();
+    scope(|threads| {
+        for client in 0..CLIENTS {
+            let address = addresses[client % addresses.len()];
+            threads.spawn(move || ask(address, REQUESTS));
+        }
+    });
+    let before = connections + (CLIENTS * REQUESTS) as u64;
+    let primary = group.primary();
+    let survivor = group.ids().find(|id| *id != primary).expect("a backup");
+    let killed = group.kill(primary);
+    let address = group.address(survivor);
+    let next = eventually("an answer of a survivor", SOON, || count(address));
+    let failover = killed.elapsed();
+    // A request whose answer did not come may have been counted.
+    assert!(next > before && next <= before + 20, "{runtime:?}: {next} follows {before}");
+    group.start_replica(primary);
+    group.await_serving();
+    for address in &addresses {
+        ask(*address, REQUESTS);
+    }
+    group.await_settled();
+    Ok(Outcome { connections, took, failover })
+}
+
+/// Makes requests on one connection; the numbers grow.
+fn ask(address: SocketAddr, requests: usize) {
+    let mut connection = Connection::open(address, ANSWER).expect("a connection");
+    let mut last = 0;
+    for _ in 0..requests {
+        let reply = connection.get("/").expect("an answer");
+        let number = read(&reply.body).expect("a number");
+        assert!(number > last, "{number} follows {last}");
+        last = number;
+    }
+}
+
+fn count(address: SocketAddr) -> Result<u64, String> {
+    let mut connection = Connection::open(address, ANSWER).map_err(|error| error.to_string())?;
+    let reply = connection.get("/").map_err(|error| error.to_string())?;
+    read(&reply.body).ok_or_else(|| format!("{:?}", String::from_utf8_lossy(&reply.body)))
+}
+
+fn read(body: &[u8]) -> Option<u64> {
+    std::str::from_utf8(body).ok()?.trim().parse().ok()
+}
+
+fn program(runtime: Runtime, folder: &Path) -> Result<Program, String> {
+    let base = folder.join("base");
+    fs::create_dir_all(&base).expect("the program's folder");
+    let source = |name: &str| programs().join("runtimes").join(name);
+    let port = free_port();
+    let (name, mut command): (_, Vec<String>) = match runtime {
+        Runtime::Node => {
+            fs::copy(source("count.js"), base.join("count.js")).expect("count.js");
+            ("node", vec![tool("node")?, "count.js".into()])
+        }
+        Runtime::Java => {
+            done(Command::new(tool("javac")?).arg("-d").arg(&base).arg(source("Count.java")));
+            ("java", vec![tool("java")?, "-cp".into(), ".".into(), "Count".into()])
+        }
+        Runtime::Rust => {
+            let mut compiler = Command::new(tool("rustc")?);
+            compiler.args(["--edition", "2024", "-O", "-o"]).arg(base.join("count"));
+            done(compiler.arg(source("count.rs")));
+            ("rust", vec!["./count".into()])
+        }
+    };
+    command.push(port.to_string());
+    Ok(Program { name, command, port, base })
+}
+
+/// Finds a tool, behind its links: a launcher may start something else by them.
+fn tool(name: &str) -> Result<String, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|f| f.is_file());
+    let found = found.ok_or_else(|| format!("{name} is not on this machine"))?;
+    // rustup's proxies go by the name that they are called by.
+    let real: PathBuf = match name {
+        "rustc" => found,
+        _ => found.canonicalize().map_err(|error| format!("{name}: {error}"))?,
+    };
+    Ok(real.display().to_string())
+}
+
+fn done(command: &mut Command) {
+    let output = command.output().expect("the compiler");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
