@@ -1,8 +1,8 @@
-//! Taking the front off a log: what it comes to is written down durably, then its oldest segments
-//! go.
+//! Cutting the front off a log: its snapshot is written durably, then its oldest segments are
+//! deleted.
 //!
-//! This is also what a state transfer needs: whoever gets a checkpoint takes the log up to there
-//! for granted, and starts from its snapshot.
+//! A state transfer needs the same: a replica that receives a checkpoint takes the log up to it as
+//! given, and starts from its snapshot.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use super::segments::Segments;
 use super::{Front, Log, LogError, Lookup, Opened, reading, record};
 
 impl Log {
-    /// Begins a log in an empty directory, durably: with a voting status, and behind an snapshot if
-    /// there is one, which comes with the genesis entry before it.
+    /// Begins a log in an empty directory, durably: with a voting status, and after a snapshot if
+    /// there is one, whose genesis entry is kept as well.
     ///
     /// # Errors
-    /// The system's error. Half of it may be there: the voting status of a log without a front
-    /// is not.
+    /// Returns the system's error. A part of the log may have been written: the front comes first,
+    /// the voting status last.
     pub fn begin(
         directory: &Path,
         stored: &DurableState,
@@ -46,8 +46,8 @@ impl Log {
         segments.sync()
     }
 
-    /// Returns what the log starts with when it starts behind the snapshot's slot, which must be in
-    /// it, committed, and durable here (as
+    /// Returns the front of the log if it were cut after the snapshot's slot, which must be in the
+    /// log, committed, and durable here (as
     /// [`paxos::Node::snapshot`](crane_core::paxos::Node::snapshot) is).
     ///
     /// # Panics
@@ -72,7 +72,7 @@ impl Log {
         }
     }
 
-    /// Lets the log start behind a front of [`Log::front_behind`] that has been written.
+    /// Makes the log start after a front of [`Log::front_behind`] that has been written.
     pub fn start_behind(&mut self, front: &Front) {
         self.index = self.index.split_off((front.snapshot.slot.0 - self.front().0) as usize);
         while self.cache.len() > self.index.len() {
@@ -82,14 +82,14 @@ impl Log {
         self.stored.snapshot = Some(front.snapshot);
     }
 
-    /// Lets the log in `directory` start behind the snapshot's slot, and returns how many segments
-    /// are gone. At every moment of it a crash leaves the log as it was, or as it is to be.
+    /// Makes the log in `directory` start after the snapshot's slot, and returns how many segments
+    /// were deleted. A crash at any moment leaves either the old log or the new one.
     ///
     /// # Errors
-    /// Returns [`LogError`]; if the new front was written, it counts.
+    /// Returns [`LogError`]; the new front is valid if it was written.
     ///
     /// # Panics
-    /// As [`Log::front_behind`].
+    /// Panics as [`Log::front_behind`] does.
     pub fn cut(&mut self, directory: &Path, snapshot: &SnapshotMeta) -> Result<usize, LogError> {
         let front = self.front_behind(snapshot);
         front.write(directory)?;
@@ -99,8 +99,8 @@ impl Log {
 }
 
 impl Opened {
-    /// Returns what the log comes to up to this slot, which is in it; `members` are those of the
-    /// beginning.
+    /// Returns the snapshot of the log up to this slot, which must be in the log; `members` are the
+    /// first members of the group.
     ///
     /// # Panics
     /// Panics if the slot is not in the log.

@@ -1,13 +1,13 @@
-//! The fate of a log that is damaged: it is set aside, and this replica starts anew as one that
-//! has lost its storage.
+//! The treatment of a damaged log: it is set aside, and this replica starts again like a replica
+//! that has lost its storage.
 //!
-//! A lost record may have been a promise. So the fresh log begins with the voting status of one
-//! that rejoins, under a new life: it votes when the group's log has named that life, and not
-//! before. (A blank one would not do: if all members had damaged logs, they would found another
-//! group.)
+//! A lost record may have been a promise. The fresh log therefore begins with the voting status of
+//! a rejoining replica, under a new storage epoch: the replica votes once the group's log has named
+//! that epoch, and not before. (A blank status would be wrong: if all members had damaged logs,
+//! they would form another group.)
 //!
-//! A crash in between leaves no log, or one without a record, beside a damaged one: that is told
-//! from a new data directory by the damaged one.
+//! A crash in between leaves no log, or one without records, beside a damaged log. The damaged log
+//! distinguishes this case from a new data directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,20 +19,20 @@ use super::{Log, LogError, Opened, segment_path};
 
 const ASIDE: &str = "log.damaged-";
 
-/// Facts about the group from outside of the log.
+/// What is known of the group from outside of the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupFacts {
-    /// It exists: there were records.
+    /// Whether the group exists: it had records.
     pub is_known: bool,
-    /// How many members it has.
+    /// The number of its members.
     pub members: usize,
 }
 
-/// Opens the log of a data directory. A damaged one is set aside, if there are others to take it
-/// from: then this replica starts anew under this life, and the text says so.
+/// Opens the log of a data directory. A damaged log is set aside if other members can supply it:
+/// this replica then starts again under this storage epoch, and the returned text says so.
 ///
 /// # Errors
-/// The fault and its remedy; the log is as it was then.
+/// Returns the fault and its remedy; the log is unchanged in that case.
 pub(crate) fn open(
     data: &Path,
     group: GroupFacts,
@@ -48,7 +48,7 @@ pub(crate) fn open(
         Err(error) if error.is_damage() => error,
         Err(error) => return Err(error.to_string()),
     };
-    // One that rejoins returns when a majority without it has agreed to that.
+    // A rejoining replica returns when a quorum without it has agreed to that.
     let count = group.members;
     if count - 1 < count / 2 + 1 {
         return Err(format!(
@@ -69,7 +69,7 @@ pub(crate) fn open(
     Ok((opened, Some(note)))
 }
 
-/// Whether a damaged log was set aside in this data directory.
+/// Returns whether a damaged log was set aside in this data directory.
 fn has_been(data: &Path) -> io::Result<bool> {
     for item in fs::read_dir(data)? {
         if item?.file_name().to_str().is_some_and(|name| name.starts_with(ASIDE)) {
@@ -79,8 +79,9 @@ fn has_been(data: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Sets the damaged log aside and begins a fresh one of that life. Says where the damaged one is;
-/// if nothing of it was left, nowhere. When the system refuses, the next attempt may succeed.
+/// Sets the damaged log aside and begins a fresh log of this storage epoch. Returns the path of the
+/// damaged log, or `None` if no file of it was left. If the system refuses, a later attempt may
+/// succeed.
 // specs: R9
 fn start_anew(data: &Path, epoch: StorageEpoch) -> Result<Option<PathBuf>, String> {
     let log = data.join("log");
@@ -91,11 +92,11 @@ fn start_anew(data: &Path, epoch: StorageEpoch) -> Result<Option<PathBuf>, Strin
     Ok(aside)
 }
 
-/// Begins the log, in an empty directory, of one that joins a group which exists: it was there
-/// before, or takes the number of one that was.
+/// Begins the log, in an empty directory, of a replica that joins an existing group: it was a
+/// member before, or takes the number of a former member.
 ///
 /// # Errors
-/// The system's error.
+/// Returns the system's error.
 // specs: R9
 pub(crate) fn begin_rejoining(log: &Path, epoch: StorageEpoch) -> Result<(), String> {
     let stored = DurableState { voting: VotingStatus::Rejoining { epoch }, ..DurableState::BLANK };
@@ -120,7 +121,7 @@ mod tests {
     use super::super::tests::Scratch;
     use super::*;
 
-    /// A data directory with these bytes as its log.
+    /// Creates a data directory with these bytes as its log.
     fn with_log(name: &str, bytes: Option<&[u8]>) -> Scratch {
         let scratch = Scratch::new(name);
         fs::create_dir(scratch.0.join("log")).unwrap();
@@ -157,7 +158,7 @@ mod tests {
             let kept = segment_path(&data.join(format!("log.damaged-{epoch}")), 1);
             assert!(fs::read_to_string(kept).unwrap().starts_with(&format!("damaged {epoch}")));
         }
-        // The next start finds it as it is, under the life that it has.
+        // The next start finds the log unchanged, under the same epoch.
         let (opened, note) = open(data, group(true, 3), StorageEpoch(9)).unwrap();
         assert_eq!(opened.stored.voting, VotingStatus::Rejoining { epoch: StorageEpoch(3) });
         assert_eq!(note, None);

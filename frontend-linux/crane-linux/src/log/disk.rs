@@ -1,5 +1,5 @@
-//! The log's demands on the system's files, in few words, so that tests can put a failing disk
-//! there.
+//! The log's interface to the system's files, kept small so that tests can put a failing disk in
+//! their place.
 
 use std::fs::File;
 use std::io;
@@ -9,56 +9,57 @@ use std::path::Path;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 
-/// Files that can be written at any place.
+/// Files that can be written at any offset.
 pub(crate) trait Disk {
-    /// One of them, open.
+    /// An open file.
     type File;
 
-    /// Opens a file, or makes it.
+    /// Opens a file, or creates it.
     ///
     /// # Errors
-    /// As the system says; so with the others.
+    /// Returns the system's error, as the other functions do.
     fn open(&mut self, path: &Path) -> io::Result<Self::File>;
 
-    /// Bytes in it, room included.
+    /// Returns the length of the file, room included.
     ///
     /// # Errors
-    /// As the system says.
+    /// Returns the system's error.
     fn length(&mut self, file: &Self::File) -> io::Result<u64>;
 
     /// Writes all of the bytes.
     ///
     /// # Errors
-    /// As the system says.
+    /// Returns the system's error.
     fn write(&mut self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes room: zeros at the end of the file, that have their place on the disk. Where files
-    /// cannot do that, nothing is done.
+    /// Makes room: appends zeros that have their place on the disk. Does nothing where files do not
+    /// support that.
     ///
     /// # Errors
-    /// As the system says.
+    /// Returns the system's error.
     fn make_room(&mut self, file: &Self::File, offset: u64, length: u64) -> io::Result<()>;
 
-    /// Cuts the file to its length.
+    /// Cuts the file to this length.
     ///
     /// # Errors
-    /// As the system says.
+    /// Returns the system's error.
     fn cut(&mut self, file: &Self::File, length: u64) -> io::Result<()>;
 
-    /// Waits until all that was written is on the disk. After an error nobody knows what is.
+    /// Waits until everything that was written is on the disk. After an error the content of the
+    /// disk is unknown.
     ///
     /// # Errors
-    /// As the system says.
+    /// Returns the system's error.
     fn sync(&mut self, file: &Self::File) -> io::Result<()>;
 
-    /// The same for the names in a directory.
+    /// Waits until the names in a directory are on the disk.
     ///
     /// # Errors
-    /// As the system says.
+    /// Returns the system's error.
     fn sync_names(&mut self, directory: &Path) -> io::Result<()>;
 }
 
-/// The host's.
+/// The host's disk.
 #[derive(Debug, Default)]
 pub(crate) struct HostDisk;
 
@@ -97,25 +98,25 @@ impl Disk for HostDisk {
     }
 }
 
-/// Reads a file as the disk has it, not as the system remembers it: what a run before this one
-/// wrote and did not sync is synced now, and what could not be written is forgotten. (After an
-/// fsync that failed, Linux takes the pages for clean and goes on to show them.)
+/// Reads a file as it is on the disk, not in the system's memory: bytes that an earlier run wrote
+/// without a sync are synced now, and bytes that could not be written are forgotten. (After an
+/// fsync that failed, Linux takes the pages for clean and continues to show them.)
 ///
 /// # Errors
-/// As the system says.
+/// Returns the system's error.
 pub(crate) fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
     File::options().write(true).open(path)?.sync_all()?;
     let file = File::open(path)?;
-    // A hint, which files that live in memory need not take.
+    // This is a hint, which files in memory need not support.
     let _ = fadvise(&file, 0, None, Advice::DontNeed);
     drop(file);
     std::fs::read(path)
 }
 
-/// Replaces a file by these bytes, as a whole or not at all; durable afterwards.
+/// Replaces a file by these bytes, as a whole or not at all. The bytes are durable afterwards.
 ///
 /// # Errors
-/// As the system says.
+/// Returns the system's error.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
     let file = File::create(&new)?;

@@ -6,21 +6,21 @@ use std::path::PathBuf;
 
 use super::record;
 
-/// The same, with the place.
+/// The kind of an error, with the place where it was found.
 #[derive(Debug)]
 pub enum LogError {
-    /// The system refused.
+    /// The system returned an error.
     Io(PathBuf, io::Error),
-    /// Bytes that were written are not what they were.
+    /// Bytes differ from those that were written.
     Damaged(PathBuf, usize),
-    /// A newer (or much older) program wrote it.
+    /// A newer (or much older) program wrote the log.
     Version(PathBuf, u32),
-    /// A file is missing that was there.
+    /// A file of the log is missing.
     Missing(PathBuf),
 }
 
 impl LogError {
-    /// Whether something is lost that this replica may have promised.
+    /// Returns whether records are lost that this replica may have promised.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(..) | Self::Missing(_))
     }

@@ -1,9 +1,10 @@
-//! A disk that fails, on which the log must lose nothing that it has acknowledged.
+//! A failing disk, on which the log must lose nothing that it has acknowledged.
 //!
-//! It keeps for each file what programs see and what would survive the loss of power. A sync makes
-//! the one the other; a sync that fails drops what it should have written, as Linux may, and the
-//! next one succeeds all the same. When the power goes, each sector is old or new as chance has it,
-//! and so is the length, and a name that was not synced may be missing.
+//! The disk keeps two versions of each file: the one that programs see, and the one that would
+//! survive a power failure. A sync makes the second equal to the first; a sync that fails drops the
+//! bytes that it should have written, as Linux may do, and the next one succeeds all the same. At a
+//! power failure each sector is old or new at random, and so is the length, and a name that was not
+//! synced may be missing.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,13 +45,13 @@ struct Kept {
 struct State {
     files: BTreeMap<PathBuf, Kept>,
     acts: Vec<Act>,
-    /// From this act on everything fails: the power is off.
+    /// The number of the act from which everything fails, because the power is off.
     power_off: Option<usize>,
-    /// This act alone fails.
+    /// The number of the one act that fails.
     failing: Option<(usize, io::ErrorKind)>,
 }
 
-/// Clones are one disk.
+/// A disk. Its clones are the same disk.
 #[derive(Clone, Debug, Default)]
 struct BadDisk(Arc<Mutex<State>>);
 
@@ -71,7 +72,7 @@ impl BadDisk {
         self.0.lock().unwrap().acts.clone()
     }
 
-    /// Writes down what a host finds on the disk when it comes up again.
+    /// Writes the files that a host finds on the disk when it starts again.
     fn survivors(&self, chance: &mut Chance, directory: &Path) {
         let _ = std::fs::remove_dir_all(directory);
         std::fs::create_dir_all(directory).unwrap();
@@ -112,7 +113,7 @@ impl Disk for BadDisk {
     fn write(&mut self, file: &PathBuf, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.act(Act::Write, |state, failing| {
             let seen = &mut state.files.get_mut(file).unwrap().seen;
-            // A write that fails has written a part: whole pages, as the system does it.
+            // A failed write has written a part: whole pages, as the system writes them.
             let (start, whole) = (offset as usize, offset as usize + bytes.len());
             let half = (start + bytes.len() / 2) / SECTOR * SECTOR;
             let end = if failing { half.max(start) } else { whole };
@@ -156,7 +157,7 @@ impl Disk for BadDisk {
     }
 }
 
-/// The same numbers each time (xorshift64).
+/// A source of numbers that are the same in each run (xorshift64).
 struct Chance(u64);
 
 impl Chance {
@@ -176,13 +177,13 @@ impl Chance {
     }
 }
 
-/// Bytes of which no sector is zero.
+/// Returns bytes of which no sector is zero.
 fn payload(length: usize) -> Payload {
     Payload::from(vec![0x5a; length])
 }
 
-/// Does what a replica does: batches of entries, each written, some synced together. Gives how many
-/// entries were appended and how many of them were acknowledged, and why it ended early.
+/// Does the work of a replica: writes batches of entries, some of them synced together. Returns how
+/// many entries were appended and how many of them were acknowledged, and why it ended early.
 fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64, Option<String>) {
     let mut log = Log::open(directory).unwrap().log;
     let mut segments = Segments::new(directory, disk.clone(), true);
@@ -198,12 +199,12 @@ fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64
             }
             let Batch { chunks, up_to } = log.take_batch().unwrap();
             if let Err(why) = segments.write(&Batch { chunks, up_to }) {
-                assert!(segments.sync().is_err(), "it goes on");
+                assert!(segments.sync().is_err(), "a failed disk accepts a sync");
                 return (appended, acknowledged, Some(why));
             }
         }
         if let Err(why) = segments.sync() {
-            assert!(segments.sync().is_err(), "it tries again");
+            assert!(segments.sync().is_err(), "a failed sync is tried again");
             return (appended, acknowledged, Some(why));
         }
         log.durable(WriteNumber(appended));
@@ -212,7 +213,8 @@ fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64
     (appended, acknowledged, None)
 }
 
-/// The log that survived has all that was acknowledged, nothing that was not written, and goes on.
+/// Checks that the surviving log has every acknowledged entry and no entry that was not written,
+/// and can be appended to.
 #[track_caller]
 fn assert_sound(directory: &Path, appended: u64, acknowledged: u64, what: &str) {
     let mut opened = Log::open(directory).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -296,19 +298,22 @@ fn a_sync_that_failed_is_told_once_and_never_tried_again() {
             if let Some(outcome) = progress.try_take() {
                 return outcome;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is told");
+            assert!(begun.elapsed() < Duration::from_secs(60), "the failure is not reported");
             std::thread::sleep(Duration::from_millis(1));
         }
     };
     assert_eq!(told(&mut storage, 1), Ok(WriteNumber(1)));
     let next = disk.acts().len();
-    // After the first batch the next one is one write and one sync.
+    // After the first batch, each batch is one write and one sync.
     disk.0.lock().unwrap().failing = Some((next + 1, io::ErrorKind::Other));
     let why = told(&mut storage, 2).unwrap_err();
     assert!(why.contains("fdatasync of") && why.contains("00000001.log"), "{why}");
     let begun = Instant::now();
     while told(&mut storage, 3) != Err("the storage thread has ended".to_string()) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it goes on after a failed sync");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "the storage continues after a failed sync"
+        );
     }
     assert_eq!(disk.acts()[next..], [Act::Write, Act::Sync]);
 }
@@ -350,7 +355,7 @@ fn a_flipped_bit_is_damage_or_takes_nothing_away() {
         }
         std::fs::write(path, bytes).unwrap();
     }
-    // Room has no use for a flipped bit.
+    // A flipped bit in unused room does no harm.
     println!("{damaged} times damage, {unharmed} times in what is not used");
     assert!(damaged > 100);
 }

@@ -1,8 +1,9 @@
 //! Reading entries again that have left the log's memory: for a server that is built again, and for
-//! replicas that lack much.
+//! replicas that lack many entries.
 //!
-//! The log says where they are ([`Fetch`]), [`LogFiles`] reads them, wherever that may block, and
-//! the log takes them back. Segments are only appended to, and what is asked for is durable.
+//! The log plans which records to read ([`Fetch`]), [`LogFiles`] reads them in a place that may
+//! block, and the log takes them back. Segments are only appended to, and planned records are
+//! durable.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,15 +15,15 @@ use crane_core::paxos::{self, Record};
 use super::record::{self, StoredRecord};
 use super::{Log, LogError, Lookup, Payload, RecordPosition, segment_path};
 
-/// Records to read again, all of one segment, in the order of their slots.
+/// A plan to read records again, all of one segment, in the order of their slots.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Fetch {
-    /// By slot: where its record is.
+    /// By slot: the place of its record.
     pub(super) records: Vec<(Slot, RecordPosition)>,
 }
 
 impl Fetch {
-    /// Whether there is nothing to read.
+    /// Returns whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
@@ -32,10 +33,11 @@ impl Fetch {
         self.records.first().map(|(_, place)| place.segment)
     }
 
-    /// Reads the records by `read`, which fills a space from an offset of the segment on.
+    /// Reads the records by calling `read`, which fills a space from an offset of the segment on.
     ///
     /// # Errors
-    /// The error of `read`; in the inner result, a record that is not what was written there.
+    /// Returns the error of `read`; the inner result has an error if a record differs from what was
+    /// written.
     pub fn read_by<E>(
         &self,
         read: impl Fn(&mut [u8], u64) -> Result<(), E>,
@@ -43,7 +45,8 @@ impl Fetch {
         let Some((_, last)) = self.records.last().copied() else { return Ok(Ok(Vec::new())) };
         let start = self.records[0].1.offset;
         let bad = |place: RecordPosition| Misread { offset: place.offset as usize };
-        // Up to the last record at once; how long that one is, its header says.
+        // Everything up to the last record is read at once; the last record's header gives its
+        // length.
         let before = (last.offset - start) as usize;
         let mut bytes = vec![0; before + record::RECORD_HEADER_BYTES];
         read(&mut bytes, u64::from(start))?;
@@ -70,19 +73,19 @@ impl Fetch {
     }
 }
 
-/// A record that is not what was written there.
+/// A record that differs from what was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Misread {
-    /// Its offset in the segment.
+    /// The record's offset in the segment.
     pub offset: usize,
 }
 
 /// An entry that was read again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FetchedRecord {
-    /// Its slot.
+    /// The slot of the entry.
     pub slot: Slot,
-    /// Where it was read.
+    /// The place from which it was read.
     pub(super) place: RecordPosition,
     /// The entry.
     pub entry: paxos::Entry,
@@ -90,7 +93,7 @@ pub struct FetchedRecord {
     pub payload: Option<Payload>,
 }
 
-/// The segments of a log, to read.
+/// The segments of a log, for reading.
 #[derive(Debug)]
 pub struct LogFiles {
     directory: PathBuf,
@@ -99,7 +102,7 @@ pub struct LogFiles {
 }
 
 impl LogFiles {
-    /// The segments in this directory.
+    /// Creates a reader of the segments in this directory.
     pub fn new(directory: &Path) -> Self {
         Self { directory: directory.to_path_buf(), open: None }
     }
@@ -107,7 +110,7 @@ impl LogFiles {
     /// Reads records.
     ///
     /// # Errors
-    /// Returns [`LogError`] when one cannot be read, or is not what was written there.
+    /// Returns [`LogError`] if a record cannot be read or differs from what was written.
     pub fn read(&mut self, fetch: &Fetch) -> Result<Vec<FetchedRecord>, LogError> {
         let Some(number) = fetch.segment() else { return Ok(Vec::new()) };
         let path = segment_path(&self.directory, number);
@@ -122,11 +125,11 @@ impl LogFiles {
             .map_err(|Misread { offset }| LogError::Damaged(path.clone(), offset))
     }
 
-    /// Looks up a slot, and reads it if it is not in the log's memory; `None` if the log does not
-    /// have it.
+    /// Looks up a slot, and reads its entry if that is not in the log's memory. Returns `None` if
+    /// the log does not have the slot.
     ///
     /// # Errors
-    /// As [`LogFiles::read`].
+    /// Returns errors as [`LogFiles::read`] does.
     pub fn look_up(
         &mut self,
         log: &mut Log,
@@ -154,7 +157,8 @@ mod tests {
     use super::super::{FETCH_RECORDS, FETCHED_BYTES};
     use super::*;
 
-    /// A log of entries of this many bytes that was opened again: nothing of it is in memory.
+    /// Creates a log of entries of this many bytes that was closed and opened, so that none of them
+    /// is in memory.
     fn log_on_disk(scratch: &Scratch, count: u64, length: usize) -> Log {
         let mut log = Log::open(&scratch.0).unwrap().log;
         let payload = Payload::from(vec![1; length]);

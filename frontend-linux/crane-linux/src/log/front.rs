@@ -1,8 +1,8 @@
-//! Where a log starts that does not start at slot 1: the file `front` beside the segments.
+//! The beginning of a log that does not start at slot 1: the file `front` beside the segments.
 //!
-//! It says what the records before it come to, so that they can go. It is made durable first, as a
-//! whole or not at all, and then older segments are deleted; what a crash leaves of them is not
-//! read again.
+//! The file holds the snapshot of the records before it, so that they can be deleted. It is made
+//! durable first, as a whole or not at all, and then older segments are deleted; segments that a
+//! crash leaves are not read again.
 //!
 //! ```text
 //! front:  "CRANEFRN"  version u32  length u32  crc of all but this u32   body: Front
@@ -24,29 +24,29 @@ const HEADER_BYTES: usize = 20;
 /// The contents of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Front {
-    /// The log before this place is not needed any more: a segment …
+    /// The segment of the first record that is still needed.
     pub segment: u32,
-    /// … and where in it.
+    /// The offset of that record in the segment.
     pub offset: u32,
-    /// Whether the entry that the snapshot ends with stands at that place. (It does in a log that
-    /// was cut, and does not in one that began with a state transfer.)
+    /// Whether that record is the last entry of the snapshot. (It is in a log that was cut, and is
+    /// not in a log that began with a state transfer.)
     pub entry_kept: bool,
-    /// The sum of the log up to its slot.
+    /// The state of the log up to its slot.
     pub snapshot: SnapshotMeta,
-    /// As in [`DurableState`], at some time from that place on.
+    /// The promised ballot, as in [`DurableState`], at some time from that record on.
     pub promised: Ballot,
-    /// The same.
+    /// The accepted ballot, likewise.
     pub accepted: Ballot,
-    /// The same.
+    /// The voting status, likewise.
     pub voting: VotingStatus,
-    /// The same.
+    /// The commit index, likewise.
     pub committed: Slot,
-    /// The genesis entry, and where it stood.
+    /// The genesis entry and its slot.
     pub genesis: Option<(Slot, Vec<u8>)>,
 }
 
 impl Front {
-    /// Returns what paxos starts from, before any record.
+    /// Returns the durable state before any record.
     pub fn stored(&self) -> DurableState {
         DurableState {
             promised: self.promised,
@@ -57,7 +57,7 @@ impl Front {
         }
     }
 
-    /// Reads the file; `None` if there is none: the log starts at slot 1.
+    /// Reads the file. Returns `None` if there is none, because the log starts at slot 1.
     ///
     /// # Errors
     /// Returns [`LogError`].
@@ -71,7 +71,7 @@ impl Front {
         Self::decode(&path, &bytes).map(Some)
     }
 
-    /// Reads the bytes of the file with this name.
+    /// Decodes the bytes of the file at this path.
     ///
     /// # Errors
     /// Returns [`LogError`], whatever the bytes are; never a panic.
@@ -95,7 +95,7 @@ impl Front {
         }
     }
 
-    /// Whether a log can start like this.
+    /// Returns whether a log can start like this.
     fn is_sound(&self) -> bool {
         let SnapshotMeta { slot, ballot, members, .. } = self.snapshot;
         slot > Slot::NONE
@@ -107,10 +107,10 @@ impl Front {
             && self.genesis.as_ref().is_none_or(|(genesis, _)| *genesis <= slot)
     }
 
-    /// Writes the file; it is durable afterwards.
+    /// Writes the file. It is durable afterwards.
     ///
     /// # Errors
-    /// The system's error: then the old one is there still.
+    /// Returns the system's error; the old file is unchanged in that case.
     pub fn write(&self, directory: &Path) -> Result<(), LogError> {
         let body = postcard::to_allocvec(self).expect("plain data");
         let mut bytes = MAGIC.to_vec();

@@ -1,22 +1,22 @@
-//! The replicated log on this host's disk: which record stands where, and what was accepted in a
-//! slot.
+//! The replicated log on this host's disk: the place of each record, and the entry that was
+//! accepted in each slot.
 //!
 //! | file | thought |
 //! |---|---|
 //! | `record` | the bytes of a segment (pure) |
-//! | `reading` | which files make up a log, where it ends, and what is damage |
+//! | `reading` | which files form a log, where it ends, and what is damage |
 //! | `front` | where a log starts whose older segments are gone |
-//! | `open` | from files to a log, and to what paxos starts from |
+//! | `open` | from files to a log and a durable state |
 //! | `fetch` | reading entries again that have left the log's memory |
-//! | `damage` | what becomes of a log that is damaged |
+//! | `damage` | the treatment of a damaged log |
 //! | `cut` | taking the front off |
-//! | `disk`, `segments`, `storage` | what is asked of files; writing them; the storage thread |
-//! | `error` | what stands in the way of reading |
+//! | `disk`, `segments`, `storage` | the interface to files; writing them; the storage thread |
+//! | `error` | errors of reading |
 //! | here | an index from slots to places, a cache of payloads, the next write's place |
 //!
-//! The [`Log`] itself touches no file: records come out of it as bytes for a place
-//! ([`Log::take_batch`]), and entries that it does not have in memory as places to read
-//! ([`Log::plan_fetch`]), which come back by [`Log::keep_fetched`].
+//! The [`Log`] itself touches no file. It gives records as bytes for a place ([`Log::take_batch`]),
+//! and plans the reading of entries that are not in memory ([`Log::plan_fetch`]), which come back
+//! by [`Log::keep_fetched`].
 
 mod cut;
 pub(crate) mod damage;
@@ -44,44 +44,44 @@ pub use error::LogError;
 pub use front::Front;
 pub use open::Opened;
 
-/// A segment is closed when it has this many bytes. (Tests write several.)
+/// The size at which a segment is closed. (Tests use several segments.)
 pub(crate) const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
-/// Payloads that are kept in memory: this many bytes, and whatever is not durable yet.
+/// The number of bytes of payloads that are kept in memory, apart from those that are not durable.
 const CACHE_BYTES: usize = if cfg!(test) { 1 << 16 } else { 32 << 20 };
 
-/// Entries that were read again and are kept in memory: this many bytes, and the last batch.
+/// The number of bytes of entries that were read again and are kept, apart from the last batch.
 const FETCHED_BYTES: usize = 8 << 20;
 
-/// Records that are read again at once.
+/// The largest number of records that are read again at once.
 const FETCH_RECORDS: usize = 256;
 
-/// The bytes of a segment that are read again at once: this many, and one record.
+/// The number of bytes of a segment that are read again at once, apart from the last record.
 const FETCH_BYTES: u32 = 1 << 20;
 
 /// A payload, shared by the log, the links, the script, and the thread that reads the log again.
 pub(crate) type Payload = Arc<[u8]>;
 
-/// Describes a payload as paxos knows it.
+/// Returns the descriptor of a payload.
 pub fn describe(payload: &[u8]) -> paxos::Descriptor {
     paxos::Descriptor { length: payload.len() as u32, digest: xxhash_rust::xxh3::xxh3_64(payload) }
 }
 
-/// Where a record is.
+/// The place of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RecordPosition {
     segment: u32,
     offset: u32,
 }
 
-/// The result of looking a slot up.
+/// The result of a look-up of a slot.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Lookup {
     /// The slot is not in the log.
     Absent,
     /// The slot's entry, with its payload if it has one.
     Found(paxos::Entry, Option<Payload>),
-    /// The slot's entry is in the files only: [`Log::plan_fetch`] tells where.
+    /// The slot's entry is in the files only; [`Log::plan_fetch`] plans its reading.
     OnDisk,
 }
 
@@ -95,9 +95,9 @@ struct Cached {
 /// Bytes for one place in one segment.
 #[derive(Debug)]
 pub struct WriteChunk {
-    /// Which segment.
+    /// The number of the segment.
     pub segment: u32,
-    /// Where in it.
+    /// The offset in the segment.
     pub offset: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
@@ -106,22 +106,23 @@ pub struct WriteChunk {
 /// Bytes that are written and synced together.
 #[derive(Debug)]
 pub struct Batch {
-    /// In their order.
+    /// The bytes in their order.
     pub chunks: Vec<WriteChunk>,
-    /// The last write of paxos among them.
+    /// The last write of agreement among them.
     pub up_to: WriteNumber,
 }
 
 /// The log. Appended records are collected until [`Log::take_batch`].
 #[derive(Debug)]
 pub struct Log {
-    /// The sum of the records so far.
+    /// The durable state after the records so far.
     stored: paxos::DurableState,
-    /// From the slot after the front's on.
+    /// The places of the records, from the slot after the front on.
     index: Vec<RecordPosition>,
     /// The first entry with a payload, also if the log starts after it.
     genesis: Option<(Slot, Payload)>,
-    /// The last entries of the index: all that are not durable, and others as they fit.
+    /// The last entries of the index: all that are not durable, and older ones as far as there is
+    /// room.
     cache: VecDeque<Cached>,
     /// The bytes of the payloads in `cache`.
     cache_bytes: usize,
@@ -134,11 +135,11 @@ pub struct Log {
     chunks: Vec<WriteChunk>,
     written: WriteNumber,
     durable: WriteNumber,
-    /// Up to where the disk has the log.
+    /// The place up to which the log is on the disk.
     synced: RecordPosition,
-    /// Where batches end whose writes are not durable yet.
+    /// The ends of the batches whose writes are not durable yet.
     unsynced: VecDeque<(WriteNumber, RecordPosition)>,
-    /// Durable means on the disk.
+    /// Whether durable means on the disk.
     syncs: bool,
 }
 
@@ -148,7 +149,7 @@ pub fn segment_path(directory: &Path, number: u32) -> PathBuf {
 }
 
 impl Log {
-    /// Lets durable records not be synced: they make no claim about the disk.
+    /// Makes records count as durable without a sync, so that they make no claim about the disk.
     pub fn without_syncs(&mut self) {
         self.syncs = false;
     }
@@ -180,7 +181,7 @@ impl Log {
         self.put(&StoredRecord::Committed(slot), &[]);
     }
 
-    /// Takes what has been appended since the last time, if anything.
+    /// Takes the records that were appended since the last call, if there are any.
     pub fn take_batch(&mut self) -> Option<Batch> {
         let chunks = std::mem::take(&mut self.chunks);
         let known = self.unsynced.back().map_or(self.durable, |(number, _)| *number);
@@ -191,7 +192,7 @@ impl Log {
         (!chunks.is_empty()).then_some(Batch { chunks, up_to: self.written })
     }
 
-    /// All writes up to this one can be read from the disk.
+    /// Records that all writes up to this one are durable, and can be read from the files.
     pub fn durable(&mut self, up_to: WriteNumber) {
         self.durable = self.durable.max(up_to);
         while self.unsynced.front().is_some_and(|(number, _)| *number <= up_to) {
@@ -200,7 +201,7 @@ impl Log {
         self.shrink_cache();
     }
 
-    /// The log starts after this slot.
+    /// Returns the slot after which the log starts.
     pub fn front(&self) -> Slot {
         self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
@@ -214,7 +215,7 @@ impl Log {
         (position < self.index.len()).then_some(position)
     }
 
-    /// Where the genesis entry stands: the first one with a payload.
+    /// Returns the slot of the genesis entry, which is the first entry with a payload.
     pub fn genesis(&self) -> Option<Slot> {
         self.genesis.as_ref().map(|(slot, _)| *slot)
     }
@@ -242,8 +243,8 @@ impl Log {
         Lookup::OnDisk
     }
 
-    /// Plans reading a slot again that is [`Lookup::OnDisk`], and slots after it that lie near and
-    /// will be asked for next. All of it is durable.
+    /// Plans to read a slot again that is [`Lookup::OnDisk`], with slots after it that lie near and
+    /// will be needed next. All of them are durable.
     pub fn plan_fetch(&self, slot: Slot) -> Fetch {
         let Some(position) = self.position(slot) else { return Fetch::default() };
         let uncached = &self.index[..self.index.len() - self.cache.len()];
@@ -254,8 +255,8 @@ impl Log {
         Fetch { records: (slot.0..).map(Slot).zip(places.copied()).collect() }
     }
 
-    /// Keeps what was read again, and drops what was read longest ago if that is too much. Records
-    /// that have been replaced meanwhile are not found by [`Log::read`].
+    /// Keeps entries that were read again, and drops the oldest such batches beyond the limit.
+    /// [`Log::read`] does not find records that have been replaced meanwhile.
     pub fn keep_fetched(&mut self, batch: Vec<FetchedRecord>) {
         self.fetched_bytes += bytes_of(&batch);
         self.fetched.push_back(batch);
@@ -265,7 +266,7 @@ impl Log {
         }
     }
 
-    /// Drops batches that were read again and end at this slot or before it.
+    /// Drops batches of entries that were read again and that end at this slot or before it.
     pub fn forget_fetched(&mut self, up_to: Slot) {
         let dropped =
             |batch: &Vec<FetchedRecord>| batch.last().is_none_or(|record| record.slot <= up_to);
@@ -302,7 +303,7 @@ impl Log {
         place
     }
 
-    /// Keeps what a record means for the whole.
+    /// Updates the durable state with a record.
     fn note(&mut self, record: &Record) {
         let stored = &mut self.stored;
         match *record {

@@ -1,4 +1,4 @@
-//! From the files of a log to the log, and to what paxos starts from.
+//! Opening a log: from its files to the log and the durable state.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,25 +10,25 @@ use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 use super::record::{self, Bad, Found, StoredRecord};
 use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
 
-/// The findings of [`Log::open`].
+/// The results of [`Log::open`].
 #[derive(Debug)]
 pub struct Opened {
     /// The log, ready to be appended to.
     pub log: Log,
-    /// The state that paxos starts from.
+    /// The durable state from which agreement starts.
     pub stored: paxos::DurableState,
     /// The entries, from slot 1 or from the one after the snapshot.
     pub entries: Vec<paxos::Entry>,
     /// The highest timestamp of an entry after genesis; 0 if there is none.
     pub last_timestamp: u64,
-    /// Bytes that were cut off because a crash had left them torn.
+    /// The number of bytes that were cut off because a crash had left them torn.
     pub torn_bytes: u64,
-    /// Nothing was ever written to it.
+    /// Whether nothing was ever written to the log.
     pub is_new: bool,
 }
 
 impl Log {
-    /// An empty log, which starts behind this front.
+    /// Creates an empty log, which starts after this front.
     pub fn new(front: Option<&Front>) -> Self {
         let genesis = front.and_then(|front| front.genesis.as_ref());
         Self {
@@ -50,11 +50,12 @@ impl Log {
         }
     }
 
-    /// Reads the log in `directory`, which exists; an empty one is a log without entries. Torn
-    /// records at its end are cut off, and what is left of a cut that was broken off is deleted.
+    /// Reads the log in `directory`, which must exist; an empty directory is a log without entries.
+    /// Torn records at the end are cut off, and segments that an interrupted cut has left are
+    /// deleted.
     ///
     /// # Errors
-    /// Returns [`LogError`]; nothing has been changed then.
+    /// Returns [`LogError`]; nothing has been changed in that case.
     pub fn open(directory: &Path) -> Result<Opened, LogError> {
         let front = Front::read(directory)?;
         let mut reader = LogReader::new(front.as_ref());
@@ -99,7 +100,7 @@ struct LogReader {
     entries: Vec<paxos::Entry>,
     records: usize,
     last_timestamp: u64,
-    /// The first record is to be the entry that the front ends with.
+    /// Whether the first record must be the last entry of the front's snapshot.
     front_due: bool,
     promised: Ballot,
 }
@@ -117,7 +118,8 @@ impl LogReader {
         }
     }
 
-    /// Takes in a record. One that cannot follow those before it is damage: something is missing.
+    /// Takes in a record. A record that cannot follow the ones before it is damage, because records
+    /// between them are missing.
     fn found(&mut self, segment: u32, found: &Found<'_>) -> Result<(), Bad> {
         let damaged = Err(Bad::Damaged { offset: found.offset });
         self.records += 1;
@@ -169,7 +171,7 @@ impl LogReader {
         if self.log.genesis.is_none() {
             return self.log.note_genesis(slot, Some(&Payload::from(payload)));
         }
-        // An entry's payload begins with its timestamp; one that was replaced counts as well.
+        // An entry's payload begins with its timestamp; replaced entries count as well.
         if let Some(timestamp) = payload.first_chunk::<8>() {
             self.last_timestamp = self.last_timestamp.max(u64::from_le_bytes(*timestamp));
         }

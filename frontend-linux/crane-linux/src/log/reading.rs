@@ -1,10 +1,11 @@
-//! Which files make up a log, and where it ends: what a crash may have left, and what is damage.
+//! Which files form a log, and where it ends: what a crash may have left, and what is damage.
 //!
-//! A log is segments without a gap. All but the last two say at their end that the next one goes on
-//! ([`StoredRecord::Closed`]); the last but one is written to; the last is a spare without records.
-//! Before the first record is written, and after a segment was closed, the one that is written to
-//! may be the last. A crash leaves at most: a torn end in the segment that is written to, and a
-//! torn header where no record was written behind it. Everything else is damage.
+//! A log is a sequence of segments without a gap. All segments but the last two say at their end
+//! that the next one continues ([`StoredRecord::Closed`]); the last but one is being written; the
+//! last is a spare without records. Before the first record is written, and after a segment was
+//! closed, the segment that is being written may be the last. A crash leaves at most a torn end in
+//! the segment that is being written, and a torn header where no record follows it. Everything else
+//! is damage.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,21 +14,21 @@ use super::front::Front;
 use super::record::{self, Bad, Found, SEGMENT_HEADER_BYTES, StoredRecord};
 use super::{LogError, segment_path};
 
-/// Where a log goes on.
+/// The place where a log continues.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct End {
-    /// The segment that is written to.
+    /// The segment that is being written.
     pub segment: u32,
-    /// Where in it.
+    /// The offset in the segment.
     pub offset: usize,
-    /// Bytes after that which a crash has left torn.
+    /// The number of bytes after that offset which a crash has left torn.
     pub torn_bytes: usize,
-    /// Files of which not even the header was written.
+    /// The files in which not even the header was written.
     pub headless: Vec<PathBuf>,
 }
 
-/// Calls `each` for every record of the log in a directory, in their order; `front` is where it
-/// starts. `each` may say that a record does not follow from those before it.
+/// Calls `each` for every record of the log in a directory, in order; `front` is where the log
+/// starts. `each` returns an error if a record cannot follow the ones before it.
 ///
 /// # Errors
 /// Returns [`LogError`].
@@ -40,7 +41,7 @@ pub(crate) fn read_log(
     let (first, start) =
         front.map_or((1, SEGMENT_HEADER_BYTES), |front| (front.segment, front.offset as usize));
     let mut numbers = segment_numbers(directory)?;
-    // Segments before the front were not deleted to the end.
+    // The deletion of the segments before the front was interrupted.
     numbers.retain(|number| *number >= first);
     let end = |segment, offset| End { segment, offset, torn_bytes: 0, headless: Vec::new() };
     let begun = front.is_some_and(|front| front.entry_kept);
@@ -73,7 +74,8 @@ pub(crate) fn read_log(
         let mut end = end(number, segment.end);
         end.torn_bytes = if segment.torn { bytes.len() - segment.end } else { 0 };
         if segment.headless {
-            // Of a segment after the first, the header was there before the one before was closed.
+            // The header of every segment after the first was written before the previous segment
+            // was closed.
             if begun || place > 0 {
                 return Err(damaged(0));
             }
@@ -89,7 +91,7 @@ pub(crate) fn read_log(
     unreachable!("the last segment is not closed")
 }
 
-/// Looks at the file after the one that is written to.
+/// Checks the file after the one that is being written.
 fn check_spare(
     directory: &Path,
     number: u32,
@@ -104,7 +106,7 @@ fn check_spare(
     }
     let bytes = read(&path).map_err(|error| LogError::Io(path.clone(), error))?;
     match read_segment(&bytes, number + 1, SEGMENT_HEADER_BYTES, |_| Ok(())) {
-        // It was written to, so the one before was closed, and has lost its end.
+        // The spare has records, so the segment before it was closed, and has lost its end.
         Ok(spare) if spare.records > 0 => {
             Err(LogError::Damaged(segment_path(directory, number), end.offset))
         }
@@ -123,11 +125,11 @@ fn check_spare(
 struct Segment {
     records: usize,
     closed: bool,
-    /// The last whole record ends here.
+    /// The offset after the last whole record.
     end: usize,
-    /// Something follows that was not written as a whole.
+    /// Whether bytes follow that were not written as a whole.
     torn: bool,
-    /// That is the header already.
+    /// Whether these bytes are the header.
     headless: bool,
 }
 
@@ -175,7 +177,7 @@ fn read_segment(
     }
 }
 
-/// The numbers of the segments in a directory, in their order.
+/// Returns the numbers of the segments in a directory, in order.
 fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
     let failed = |error| LogError::Io(directory.to_path_buf(), error);
     let mut numbers = Vec::new();
@@ -191,7 +193,7 @@ fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
 /// Deletes the segments below `first`, the oldest first.
 ///
 /// # Errors
-/// The system's error.
+/// Returns the system's error.
 pub(crate) fn delete_before(directory: &Path, first: u32) -> Result<usize, LogError> {
     let mut deleted = 0;
     for number in segment_numbers(directory)?.into_iter().filter(|number| *number < first) {

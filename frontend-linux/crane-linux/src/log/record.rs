@@ -8,76 +8,78 @@
 //!
 //! A crash can leave the last records *torn*: the file is cut short, or a part of a sector that was
 //! never written reads as zeros (etcd's rule, `server/storage/wal/decoder.go`, `isTornEntry`).
-//! Everything else that does not fit its checksum is *damage*: something that was promised to
-//! others may be in it.
+//! Every other record that does not match its checksum is *damaged*: it may hold a promise to other
+//! replicas.
 //!
-//! Zeros alone do not tell a write that never came from one that was lost later. So each record
-//! says up to where its segment was known to be on the disk when it was written (`synced`): a torn
-//! record below that mark of a later one is damage as well ([`is_known_synced`]).
+//! Zeros alone do not distinguish a write that never reached the disk from one that was lost later.
+//! Each record therefore says up to which offset its segment was known to be on the disk when the
+//! record was written (`synced`). A torn record below that offset of a later record is damage as
+//! well ([`is_known_synced`]).
 
 use crane_core::id::Slot;
 use crane_core::paxos::Record;
 use serde::{Deserialize, Serialize};
 
-/// Raised when the layout changes.
+/// The version of the layout, raised whenever it changes.
 pub const LOG_VERSION: u32 = 2;
-/// Bytes before a segment's first record.
+/// The number of bytes before a segment's first record.
 pub const SEGMENT_HEADER_BYTES: usize = 20;
-/// Bytes before a record's body.
+/// The number of bytes before a record's body.
 pub const RECORD_HEADER_BYTES: usize = 16;
-/// Bytes of the longest body.
+/// The number of bytes of the longest body.
 pub const BODY_BYTES_MAX: usize = crane_core::limits::ENTRY_BYTES_MAX + 1024;
 
 const MAGIC: &[u8; 8] = b"CRANELOG";
 const SECTOR_BYTES: usize = 512;
 
-/// The statement of a record, beside its payload.
+/// The content of a record, apart from its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum StoredRecord {
-    /// A record that paxos wants to be durable.
+    /// A record of agreement that must be durable.
     Paxos(Record),
-    /// Every slot up to here has been committed. A hint: it may be lost.
+    /// Every slot up to this one has been committed. This is a hint, which may be lost.
     Committed(Slot),
-    /// The segment ends here, and the next one goes on. One that does not say so is the last.
+    /// The segment ends here, and the next one continues. A segment without this record is the last
+    /// one.
     Closed,
 }
 
-/// A record that was read.
+/// A decoded record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found<'a> {
-    /// Where it begins in its segment.
+    /// The offset in the segment at which the record begins.
     pub offset: usize,
-    /// Where the next one begins.
+    /// The offset at which the next record begins.
     pub end: usize,
-    /// Up to here the segment was on the disk when this was written, as far as was known.
+    /// The offset up to which the segment was known to be on the disk when this record was written.
     pub synced: u32,
-    /// Its statement.
+    /// The content of the record.
     pub stored: StoredRecord,
     /// The payload; empty if it has none.
     pub payload: &'a [u8],
 }
 
-/// Why no record could be read.
+/// The reason why no record could be decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bad {
-    /// Bytes from here on were never written as a whole.
+    /// The bytes from this offset on were never written as a whole.
     Torn {
-        /// The last whole record ends here.
+        /// The offset after the last whole record.
         offset: usize,
     },
-    /// The bytes here were written, and are not what they were.
+    /// The bytes were written, and have changed since.
     Damaged {
-        /// The record's beginning.
+        /// The offset at which the record begins.
         offset: usize,
     },
-    /// The segment is of a layout that this program does not know.
+    /// The segment has a layout that this program does not know.
     Version {
-        /// The number it has.
+        /// The version of the layout.
         version: u32,
     },
 }
 
-/// The first bytes of a segment.
+/// Returns the first bytes of a segment.
 pub fn segment_header(number: u32) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
@@ -88,7 +90,7 @@ pub fn segment_header(number: u32) -> [u8; SEGMENT_HEADER_BYTES] {
     header
 }
 
-/// Appends a record to `space`. `synced` is the mark that it carries.
+/// Appends a record to `space`. `synced` is the offset that the record carries.
 ///
 /// # Panics
 /// Panics if the payload is longer than an entry can be: the caller has checked it.
@@ -133,12 +135,12 @@ pub fn check_segment(bytes: &[u8], number: u32) -> Result<(), Bad> {
     Err(Bad::Damaged { offset: 0 })
 }
 
-/// Reads the record at `offset`; `None` at the end of what was written: only zeros follow, if
-/// anything.
+/// Decodes the record at `offset`, or returns `None` at the end of the written bytes, after which
+/// there are only zeros.
 ///
 /// # Errors
-/// Returns [`Bad`], whatever the bytes are; never a panic. What is torn by its looks may still be
-/// damage, see [`is_known_synced`].
+/// Returns [`Bad`] for any bytes that are no record; never a panic. A record that looks torn may
+/// still be damaged, see [`is_known_synced`].
 pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     let left = segment.get(offset..).unwrap_or_default();
     let Some(SegmentHeader { length, synced, crc }) = header(left) else {
@@ -163,8 +165,9 @@ pub fn decode(segment: &[u8], offset: usize) -> Result<Option<Found<'_>>, Bad> {
     }
 }
 
-/// Whether a record after `offset`, where none could be read, tells that what stood there was on
-/// the disk already. The search goes byte by byte: how long the unreadable one was is not known.
+/// Returns whether a record after `offset`, where no record could be decoded, proves that the bytes
+/// at `offset` were on the disk already. The search tries every byte, because the length of the
+/// undecodable record is unknown.
 pub fn is_known_synced(segment: &[u8], offset: usize) -> bool {
     let used = segment.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
     (offset + 1..used).any(|at| {
@@ -182,18 +185,19 @@ struct SegmentHeader {
     crc: u32,
 }
 
-/// The header of a record, if the bytes begin with one.
+/// Returns the header of a record, if the bytes begin with one.
 fn header(bytes: &[u8]) -> Option<SegmentHeader> {
     let bytes = bytes.get(..RECORD_HEADER_BYTES)?;
     let length = word(bytes) as usize;
-    // A body has the tag of its record at least, so zeros are no header.
+    // A body has at least the tag of its record, so zeros are no header.
     let whole = (1..=BODY_BYTES_MAX).contains(&length)
         && word(&bytes[12..]) == crc32fast::hash(&bytes[..12]);
     whole.then(|| SegmentHeader { length, synced: word(&bytes[4..]), crc: word(&bytes[8..]) })
 }
 
-/// Whether a sector with a part of these bytes was never written, as far as one can see: it is zero
-/// to its end. The sector in which they begin was written before, up to there.
+/// Returns whether a sector with a part of these bytes looks as if it was never written, which
+/// means that it is zero to its end. The sector in which the bytes begin was written before, up to
+/// that offset.
 fn has_unwritten(segment: &[u8], from: usize, to: usize) -> bool {
     let mut at = from;
     while at < to {
@@ -266,11 +270,11 @@ mod tests {
         let (mut bytes, offsets) = segment(&[&[7; 2000]]);
         bytes[1024..1536].fill(0);
         assert_eq!(decode(&bytes, offsets[0]), Err(Bad::Torn { offset: offsets[0] }));
-        // The sector with the header never came, the next one did.
+        // The sector with the header was not written, the next one was.
         let (mut bytes, offsets) = segment(&[&[7; 2000]]);
         bytes[offsets[0]..512].fill(0);
         assert_eq!(decode(&bytes, offsets[0]), Err(Bad::Torn { offset: offsets[0] }));
-        // Nor did the one in which the body ends.
+        // The sector in which the body ends was not written either.
         let (mut bytes, offsets) = segment(&[&[7; 2000]]);
         bytes[1536..].fill(0);
         bytes.resize(4096, 0);

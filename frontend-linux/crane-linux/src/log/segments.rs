@@ -1,12 +1,12 @@
-//! The files that are written to: one at a time, with room made ahead, and a spare.
+//! The files that are being written: one at a time, with room made ahead, and a spare.
 //!
-//! Room: a sync must write the file's length and places as well when they have changed, in the file
-//! system's journal, which takes longer than the bytes themselves. So room is made for many records
-//! at once; it reads as zeros, which is where a reader stops.
+//! Room: when the length and the blocks of a file have changed, a sync must write them as well, to
+//! the file system's journal, which takes longer than the bytes themselves. Room is therefore made
+//! for many records at once; it reads as zeros, at which a reader stops.
 //!
-//! The spare: a segment gets its first record only when the next file is there, with its header. So
-//! a log that has lost its last files is known by that: without this it would look like a shorter
-//! one.
+//! The spare: a segment gets its first record only when the next file exists, with its header. A
+//! log that has lost its last files is thereby recognised; without the spare it would look like a
+//! shorter log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::disk::Disk;
 use super::{Batch, record, segment_path};
 
-/// Room is made in steps of so many bytes. (Tests take several.)
+/// The size of the steps in which room is made. (Tests need several steps.)
 pub(super) const ROOM_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 4 << 20 };
 
 /// Writes batches into segments.
@@ -22,7 +22,7 @@ pub(super) const ROOM_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 4 << 20 };
 pub(crate) struct Segments<D: Disk> {
     directory: PathBuf,
     disk: D,
-    /// Whether it is worth making room.
+    /// Whether room is made.
     makes_room: bool,
     open: Option<Open<D::File>>,
     failed: bool,
@@ -32,30 +32,30 @@ pub(crate) struct Segments<D: Disk> {
 struct Open<F> {
     number: u32,
     file: F,
-    /// The end of what was written.
+    /// The offset after the last written byte.
     end: u64,
-    /// The file's length, if that is longer.
+    /// The file's length, if it is larger than `end`.
     room: u64,
 }
 
 impl<D: Disk> Segments<D> {
-    /// Nothing is open at first. `makes_room`: bytes will be synced.
+    /// Creates a writer without open files. `makes_room` says that bytes will be synced.
     pub(crate) fn new(directory: &Path, disk: D, makes_room: bool) -> Self {
         Self { directory: directory.to_path_buf(), disk, makes_room, open: None, failed: false }
     }
 
-    /// Writes a batch; not synced, but what stands in earlier segments is.
+    /// Writes a batch. It is not synced, but earlier segments are.
     ///
     /// # Errors
-    /// Why this replica must stop.
+    /// Returns the reason why this replica must stop.
     pub(crate) fn write(&mut self, batch: &Batch) -> Result<(), String> {
         self.attempt("write", |segments| segments.put(batch))
     }
 
-    /// Waits until all that was written is on the disk.
+    /// Waits until everything that was written is on the disk.
     ///
     /// # Errors
-    /// Why this replica must stop.
+    /// Returns the reason why this replica must stop.
     pub(crate) fn sync(&mut self) -> Result<(), String> {
         self.attempt("fdatasync", Self::sync_open)
     }
@@ -107,8 +107,8 @@ impl<D: Disk> Segments<D> {
         Ok(())
     }
 
-    /// Goes to another segment: the one before is on the disk as a whole, this one and its spare
-    /// are there.
+    /// Changes to another segment: the segment before it is on the disk as a whole, and this one
+    /// and its spare exist.
     fn turn_to(&mut self, number: u32) -> io::Result<()> {
         self.sync_open()?;
         if let Some(before) = self.open.take() {
@@ -126,7 +126,8 @@ impl<D: Disk> Segments<D> {
         if self.disk.length(&file)? < record::SEGMENT_HEADER_BYTES as u64 {
             self.disk.write(&file, &record::segment_header(number), 0)?;
             self.disk.sync(&file)?;
-            // Each on its own: no name is on the disk before that of the segment before it.
+            // Names are synced one at a time, so that none is on the disk before the name of the
+            // segment before it.
             self.disk.sync_names(&self.directory)?;
         }
         Ok(file)

@@ -1,8 +1,8 @@
-//! The thread that writes the log and waits for the disk, so that nothing else has to.
+//! The thread that writes the log and waits for the disk, so that no other thread has to.
 //!
-//! All that has piled up while one sync ran is written and synced together (group commit). A sync
-//! that fails is never tried again: after it nobody knows what the disk holds (Rebello et al., "Can
-//! Applications Recover from fsync Failures?", ATC 2020).
+//! All batches that have accumulated during one sync are written and synced together (group
+//! commit). A failed sync is never repeated, because after it the content of the disk is unknown
+//! (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,28 +19,28 @@ use super::Batch;
 use super::disk::{Disk, HostDisk};
 use super::segments::Segments;
 
-/// How far the disk is, or why it goes no further. Only the last word counts.
+/// The last durable write, or the reason why writing has ended. Only the last value counts.
 pub(crate) type WriteProgress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
 
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 const FINISH_LOOK: Duration = Duration::from_millis(1);
 
-/// Where the log's bytes go.
+/// The destination of the log's bytes.
 #[derive(Debug)]
 pub(crate) enum Storage {
-    /// To the disk, by a thread; [`WriteProgress`] tells when they are there.
+    /// The disk, written by a thread; [`WriteProgress`] reports which writes are on it.
     Synced(Sender<Batch>, JoinHandle<()>),
-    /// To the system's memory, at once: they survive the daemon, not the host.
+    /// The system's memory, written at once: the bytes survive the daemon, but not the host.
     Unsynced(Box<Segments<HostDisk>>),
 }
 
 impl Storage {
-    /// Storage that syncs.
+    /// Creates storage that syncs.
     pub(crate) fn synced(directory: &Path) -> (Self, WriteProgress) {
         Self::synced_on(directory, HostDisk)
     }
 
-    /// The same on a disk of the caller's.
+    /// Creates storage that syncs, on a disk of the caller's.
     pub(crate) fn synced_on<D: Disk<File: Send> + Send + 'static>(
         directory: &Path,
         disk: D,
@@ -55,8 +55,8 @@ impl Storage {
         (Self::Synced(sender, thread), progress)
     }
 
-    /// Waits until everything is on the disk, or for a while: a disk that hangs keeps nobody from
-    /// ending.
+    /// Waits until everything is on the disk, for a limited time: a disk that hangs does not
+    /// prevent the daemon from ending.
     pub(crate) fn finish(self) {
         let Self::Synced(sender, thread) = self else { return };
         drop(sender);
@@ -66,15 +66,15 @@ impl Storage {
         }
     }
 
-    /// Storage that does not.
+    /// Creates storage that does not sync.
     pub(crate) fn unsynced(directory: &Path) -> Self {
         Self::Unsynced(Box::new(Segments::new(directory, HostDisk, false)))
     }
 
-    /// Writes a batch. Says whether it counts as durable already.
+    /// Writes a batch. Returns the last write in it if that counts as durable already.
     ///
     /// # Errors
-    /// The system's error, which is fatal: nothing is written after it.
+    /// Returns the system's error, which is fatal: nothing is written after it.
     pub(crate) fn write(&mut self, batch: Batch) -> Result<Option<WriteNumber>, String> {
         match self {
             Self::Synced(sender, _) => {

@@ -25,7 +25,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The entry in a slot, as the log has it or as it is read again.
+/// Returns the entry in a slot, from the log's memory or from the files.
 pub(super) fn look_up(
     directory: &Path,
     log: &mut Log,
@@ -52,7 +52,7 @@ fn write(directory: &Path, log: &mut Log) {
     log.durable(batch.up_to);
 }
 
-/// A log with these payloads, written one by one.
+/// Creates a log with these payloads, written one by one.
 fn logged(scratch: &Scratch, texts: &[&str]) -> Log {
     let mut log = Log::open(&scratch.0).unwrap().log;
     for (text, number) in texts.iter().zip(1..) {
@@ -62,7 +62,7 @@ fn logged(scratch: &Scratch, texts: &[&str]) -> Log {
     log
 }
 
-/// A log of several segments, each entry written on its own, every fiftieth with a hint.
+/// Creates a log of several segments, each entry written alone, every fiftieth with a hint.
 fn long_log(scratch: &Scratch) -> Log {
     let mut log = Log::open(&scratch.0).unwrap().log;
     let long = Payload::from(vec![7; 4_000]);
@@ -77,10 +77,10 @@ fn long_log(scratch: &Scratch) -> Log {
     log
 }
 
-/// Entries of [`long_log`].
+/// The number of entries of [`long_log`].
 const LONG: u64 = 600;
 
-/// Returns the end of what was written in a segment.
+/// Returns the offset after the last written byte of a segment.
 fn used(path: &Path) -> u64 {
     let bytes = std::fs::read(path).unwrap();
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
@@ -198,9 +198,9 @@ fn a_lost_sector_below_what_was_synced_is_damage() {
         std::fs::write(&path, bytes).unwrap();
         Log::open(&scratch.0)
     };
-    // The first two entries end within sectors 3 and 7. The second one tells that the first was on
-    // the disk, and the third tells it of the second, if it has its own header still; of the third
-    // nothing tells.
+    // The first two entries end within sectors 3 and 7. The second record proves that the first was
+    // on the disk, and the third proves it of the second, if the third still has its own header; no
+    // record proves it of the third.
     for sector in 1..=6 {
         assert!(lose(sector).unwrap_err().is_damage(), "sector {sector}");
     }
@@ -228,7 +228,7 @@ fn a_batch_of_which_any_sectors_are_lost_is_torn() {
         let mut bytes = whole.clone();
         for (place, sector) in sectors.iter().enumerate() {
             if lost & 1 << place != 0 {
-                // The first sector had something in it before, and keeps that.
+                // The first sector already had content, and keeps it.
                 bytes[(sector * 512).max(start)..(sector + 1) * 512].fill(0);
             }
         }
@@ -251,7 +251,7 @@ fn segments_follow_each_other_and_none_may_be_missing() {
     // A closed segment has no room.
     let one = segment_path(&scratch.0, 1);
     assert_eq!(std::fs::metadata(&one).unwrap().len(), used(&one));
-    // Whichever is lost, the last ones too: none is missed in silence.
+    // Every lost file is detected, the last ones too.
     let aside = scratch.0.join("aside");
     for first in 0..4 {
         for count in 1..=4 - first {
@@ -261,7 +261,7 @@ fn segments_follow_each_other_and_none_may_be_missing() {
                 std::fs::rename(scratch.0.join(name), aside.join(name)).unwrap();
             }
             match Log::open(&scratch.0) {
-                // Nothing at all is left: that is known only outside of the log.
+                // No file is left, which can only be known from outside of the log.
                 Ok(opened) => assert!(opened.is_new && count == 4),
                 Err(error) => {
                     assert!(matches!(error, LogError::Missing(_)), "{lost:?}: {error}");
@@ -284,8 +284,8 @@ fn what_a_segment_lost_at_its_end_is_damage_if_another_follows() {
     let path = segment_path(&scratch.0, 1);
     let whole = std::fs::read(&path).unwrap();
     let last = log.index.iter().rfind(|place| place.segment == 1).unwrap().offset as usize;
-    // In the middle of a record; between two, so that a slot is missing; between two, so that only
-    // the closing is.
+    // The cut is in the middle of a record; then between two records, so that a slot is missing;
+    // then between two records, so that only the closing record is missing.
     let closing = whole.len() - record::RECORD_HEADER_BYTES - 1;
     for length in [0, 10, record::SEGMENT_HEADER_BYTES, 1_000_000, last, closing, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
@@ -351,7 +351,7 @@ fn a_log_that_was_never_written_may_be_torn_to_nothing() {
     }
 }
 
-/// Returns the sum of a log, for comparison.
+/// Returns the state of a log, for comparison.
 fn whole(opened: &Opened) -> (paxos::DurableState, Vec<Entry>, Option<Slot>) {
     (opened.stored, opened.entries.clone(), opened.log.genesis())
 }
@@ -421,8 +421,8 @@ fn a_cut_that_a_crash_broke_off_is_as_before_or_done() {
     let done = whole(&Log::open(log).unwrap());
     assert_eq!(done.1.len(), 10);
     let front = std::fs::read(log.join("front")).unwrap();
-    // The new front is not there as a whole; then it is, and any of the old segments may be there
-    // still.
+    // The new front is incomplete; then it is complete, and any of the old segments may still
+    // exist.
     for length in [0, 7, front.len()] {
         std::fs::write(copy.join("front.new"), &front[..length]).unwrap();
         assert_eq!(whole(&Log::open(copy).unwrap()), before);
@@ -439,7 +439,7 @@ fn a_cut_that_a_crash_broke_off_is_as_before_or_done() {
         assert_eq!(whole(&Log::open(copy).unwrap()), done);
         assert_eq!(files(copy)[0], "00000003.log");
     }
-    // The front alone is no log, and a front that is damaged is none.
+    // The front alone is no log, and a damaged front is none either.
     flip(&copy.join("front"), 30);
     assert!(Log::open(copy).unwrap_err().is_damage());
     std::fs::write(copy.join("front"), &front).unwrap();
@@ -463,7 +463,7 @@ fn a_log_can_begin_behind_an_anchor() {
         snapshot: Some(snapshot),
     };
     Log::begin(&scratch.0, &stored, Some((Slot(1), b"genesis".to_vec()))).unwrap();
-    // A crash may have come before the first segment, or in the midst of its making.
+    // A crash may have come before the first segment was created, or during its creation.
     std::fs::remove_file(segment_path(&scratch.0, 2)).unwrap();
     for header in [Some(&record::segment_header(1)[..]), Some(&[0; 20]), Some(&[]), None] {
         std::fs::remove_file(segment_path(&scratch.0, 1)).unwrap();
@@ -480,7 +480,7 @@ fn a_log_can_begin_behind_an_anchor() {
     let mut opened = Log::open(&scratch.0).unwrap();
     let (entry, new) = look_up(&scratch.0, &mut opened.log, 41).unwrap();
     assert_eq!((entry.ballot, new.as_deref()), (ballot(3), Some(&b"new"[..])));
-    // The state of paxos is what it starts from.
+    // Agreement starts from the durable state.
     let config = paxos::Config::new(NodeId::new(2).unwrap(), Members::first(3), 7);
     let now = crane_core::time::Instant::START;
     let entries = (41..).map(Slot).zip(opened.entries);
