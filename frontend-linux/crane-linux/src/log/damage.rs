@@ -19,7 +19,7 @@ use super::{Log, LogError, Opened, segment_path};
 
 const ASIDE: &str = "log.damaged-";
 
-/// What is known of the group from outside of the log.
+/// The facts about the group that are known from outside of the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupFacts {
     /// Whether the group exists: it had records.
