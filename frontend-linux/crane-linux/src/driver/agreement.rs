@@ -1,4 +1,4 @@
-//! Paxos's effects, and what links bring.
+//! Carrying out the effects of agreement, and taking in the arrivals of links.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -15,18 +15,19 @@ use crate::net::message::{Collected, Received};
 use super::rooms::Owed;
 use super::{Driver, FetchFor, Host};
 
-/// Messages and ranges of entries that wait for entries to be read again.
+/// The number of messages and ranges that may wait for entries to be read again.
 const OWED_MAX: usize = 64;
 
-/// The commit index is written as a hint after this many slots, and when the replica stops.
+/// The number of slots after which the commit index is written as a hint. It is also written when
+/// the replica stops.
 const HINT_EVERY: u64 = 64;
 
-/// Payloads that were handed in together with the input that a step answers, slot by slot.
+/// The payloads that came with the input which a step answers, slot by slot.
 #[derive(Clone, Copy)]
 pub(super) struct InputPayloads<'a> {
-    /// The slot of the first.
+    /// The slot of the first payload.
     pub(super) first: Slot,
-    /// None for an entry that has none.
+    /// The payloads; `None` for an entry without one.
     pub(super) payloads: &'a [Option<Payload>],
 }
 
@@ -34,10 +35,11 @@ impl InputPayloads<'_> {
     pub(super) const NONE: InputPayloads<'static> =
         InputPayloads { first: Slot::NONE, payloads: &[] };
 
-    /// The payload of the entry in a slot, which describes it so.
+    /// Returns the payload of the entry in a slot, which must match its descriptor.
     ///
     /// # Panics
-    /// Panics if it is not there, or another one: the log would promise what it has not.
+    /// Panics if the payload is missing or does not match: the log would promise an entry that it
+    /// does not have.
     fn payload(&self, slot: Slot, descriptor: Descriptor) -> &Payload {
         let place = slot.0.checked_sub(self.first.0).map(|place| place as usize);
         let payload = place.and_then(|place| self.payloads.get(place)?.as_ref());
@@ -48,8 +50,8 @@ impl InputPayloads<'_> {
 }
 
 impl<H: Host> Driver<H> {
-    /// Tells paxos of something, and carries out what it wants done. What was `handed` in belongs
-    /// to the input.
+    /// Gives agreement an input, and carries out the effects. The payloads `handed` belong to the
+    /// input.
     pub(super) fn paxos(&mut self, input: Input<'_>, handed: InputPayloads<'_>) {
         let mut out = Effects::new();
         self.node.step(self.now(), input, &mut out);
@@ -70,15 +72,15 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Sends a message with the entries of its range. What has just been appended is in the log's
-    /// memory until it is durable; older entries may have to be read again first.
+    /// Sends a message with the entries of its range. Entries that were appended recently are in
+    /// the log's memory until they are durable; older ones may have to be read again first.
     fn send(&mut self, to: NodeId, message: &Message) {
         if self.is_linked(to) && !self.try_send(to, message) {
             self.owe(Owed::Message(to, *message));
         }
     }
 
-    /// Returns whether that is done: sent, or not possible any more.
+    /// Returns whether the message is finished: it was sent, or can no longer be sent.
     fn try_send(&mut self, to: NodeId, message: &Message) -> bool {
         let mut entries = Vec::new();
         for slot in message.range().into_iter().flat_map(SlotRange::slots) {
@@ -99,13 +101,14 @@ impl<H: Host> Driver<H> {
     }
 
     fn owe(&mut self, owed: Owed) {
-        // Everything that is dropped here is asked for again, as after a message that was lost.
+        // A receiver asks again for everything that is dropped here, as it does after a lost
+        // message.
         if self.owed.len() < OWED_MAX {
             self.owed.push_back(owed);
         }
     }
 
-    /// Sends what had to be read again first. Returns whether it sent anything.
+    /// Sends the messages whose entries had to be read again first. Returns whether it sent any.
     pub(super) fn pay_owed(&mut self) -> bool {
         let mut any = false;
         while let Some(owed) = self.owed.pop_front() {
@@ -124,7 +127,7 @@ impl<H: Host> Driver<H> {
         any
     }
 
-    /// Asks for an entry, and others behind it, to be read again for a part of the driver.
+    /// Requests that an entry, and others after it, be read again for a part of the driver.
     pub(super) fn fetch(&mut self, fetcher: FetchFor, slot: Slot) {
         if !self.fetching.contains(&fetcher) {
             self.fetching.push(fetcher);
@@ -165,12 +168,12 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// An entry has this timestamp: this replica's will be above it.
+    /// Takes the timestamp of an entry: later timestamps of this replica are above it.
     pub(super) fn saw_timestamp(&mut self, timestamp: u64) {
         self.timestamps.saw(self.moment.since_start, timestamp);
     }
 
-    /// Returns the timestamp of the next entry: above all others.
+    /// Returns the timestamp of the next entry, which is above all others.
     pub(super) fn next_timestamp(&mut self) -> u64 {
         self.timestamps.timestamp(self.moment.since_start)
     }
@@ -242,7 +245,7 @@ impl<H: Host> Driver<H> {
         self.host.watch_state(role == Role::Primary);
     }
 
-    /// The replica has been in touch with its group.
+    /// Records that the replica has been in touch with its group.
     fn set_joined(&mut self) {
         if !std::mem::replace(&mut self.hello.joined, true) {
             self.host.set_hello(&self.hello);
@@ -257,8 +260,8 @@ impl<H: Host> Driver<H> {
         self.paxos(input, InputPayloads { first, payloads });
     }
 
-    /// Records the votes that this candidate gets. (What this replica promises, it writes
-    /// down.)
+    /// Records the votes that this candidate receives. (Promises of this replica are records of the
+    /// log.)
     fn note_vote(&mut self, from: NodeId, message: &Message) {
         let by = from.number();
         match *message {
@@ -274,7 +277,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// A link was made. (What its hello says of the members has been looked at.)
+    /// Handles a new link. (The members that its hello names have been handled already.)
     pub(super) fn link_up(&mut self, node: NodeId) {
         self.linked = self.linked.with(node);
         self.record_silently(Event::LinkUp { node: node.number() });
@@ -306,7 +309,7 @@ impl<H: Host> Driver<H> {
         self.paxos(Input::Durable { up_to }, InputPayloads::NONE);
     }
 
-    /// Hands what was appended to the disk.
+    /// Passes the appended records to the disk.
     pub(super) fn write(&mut self) {
         if self.committed.0 >= self.hinted.0 + HINT_EVERY {
             self.hint_committed();
@@ -325,7 +328,7 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// A role as `status` names it.
+/// Returns the name of a role in `status`.
 pub(super) fn name_of(role: Role) -> &'static str {
     match role {
         Role::Primary => "primary",

@@ -11,7 +11,7 @@ use super::members::outcome;
 use super::{Driver, Host, HostFacts, Moment, ServerView};
 
 impl<H: Host> Driver<H> {
-    /// The answer to a question, as JSON.
+    /// Returns the answer to a question, as JSON.
     pub(crate) fn answer(&mut self, moment: Moment, query: Query, facts: &HostFacts) -> Vec<u8> {
         self.moment = moment;
         let value = match query {

@@ -1,5 +1,5 @@
-//! The clients that came in by this replica: their ops on the way to the log, the server's replies
-//! on the way to them.
+//! The clients that connected to this replica: their ops on the way to the log, and the server's
+//! replies on the way to them.
 
 use crane_core::id::{Generation, Slot};
 use crane_core::limits::ENTRY_OPS_MAX;
@@ -14,18 +14,18 @@ use crate::net::ops::OPS_BYTES_MAX;
 use super::rooms::{Clients, Finding, FindingKind, OP_BYTES_MAX, OpenConn};
 use super::{ClientCommand, ClientInput, Driver, Host, ServerListener};
 
-/// Bytes of ops that go to the primary in one frame: they fit into one entry.
+/// The number of bytes of ops that go to the primary in one frame: they fit into one entry.
 const FRAME_BYTES: usize = OPS_BYTES_MAX - OP_BYTES_MAX;
 
 impl<H: Host> Driver<H> {
-    /// A client has done something.
+    /// Handles an action of a client.
     pub(super) fn on_client_input(&mut self, key: u64, what: ClientInput) {
         let clients = &mut self.clients;
         if let ClientInput::Connected { local, peer } = what {
             let conn = clients.open_conn(key);
             return clients.keep(&Op::Connect { conn, local, peer });
         }
-        // Connections of a former generation are over, whatever their clients do.
+        // Connections of a former generation have ended, whatever their clients do.
         let Some(&number) = clients.numbers.get(&key) else { return };
         let id = clients.conn_id(number);
         let kept = &mut clients.conns.get_mut(&number).expect("a number has a connection").kept;
@@ -46,8 +46,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Resets all clients: the next ones belong to another generation, once that is kept on the
-    /// disk.
+    /// Resets all clients. The next ones belong to another generation, once that generation is kept
+    /// on the disk.
     pub(super) fn begin_generation(&mut self) {
         self.clients.conns.clear();
         for key in std::mem::take(&mut self.clients.numbers).into_keys() {
@@ -59,7 +59,7 @@ impl<H: Host> Driver<H> {
     }
 
     pub(super) fn on_meta_kept(&mut self, generation: Generation) {
-        // An older one may be kept when the next is begun.
+        // An older generation may be kept when the next one has already begun.
         if self.next_generation.take_if(|next| *next == generation).is_none() {
             return;
         }
@@ -72,7 +72,7 @@ impl<H: Host> Driver<H> {
         (self.clients.open_at, self.clients.open) = (old.open_at, old.open);
     }
 
-    /// The server begins anew: it will say again where it listens.
+    /// Closes the listeners, because the server starts again and will announce its ports again.
     pub(super) fn close_listeners(&mut self) {
         for at in std::mem::take(&mut self.clients.ports).into_keys() {
             self.host.close_port(&at);
@@ -80,7 +80,7 @@ impl<H: Host> Driver<H> {
         (self.clients.open_at, self.clients.open) = (None, false);
     }
 
-    /// Forwards ops to the primary. Returns whether there were any for this replica itself.
+    /// Forwards ops to the primary. Returns whether any of them went to this replica itself.
     pub(super) fn forward_ops(&mut self) -> bool {
         let now = self.now();
         let Some(primary) = self.node.primary() else { return false };
@@ -114,10 +114,10 @@ impl<H: Host> Driver<H> {
         false
     }
 
-    /// The server has said something.
+    /// Handles a record of the server's output.
     pub(super) fn on_output(&mut self, record: &RingRecord<'_>) {
         if self.server.stopped_for.is_some() {
-            // The server is on its way out, and may be wrong.
+            // The server is being ended, and may be wrong.
             return;
         }
         let [number, generation, total] = record.numbers;
@@ -192,8 +192,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Lets clients in once the server has come as far as the group had when this replica joined
-    /// it.
+    /// Lets clients connect once the server has admitted what the group had committed when this
+    /// replica joined it.
     pub(super) fn consider_clients(&mut self, admitted: Slot) {
         if self.clients.open || self.node.primary().is_none() {
             return;

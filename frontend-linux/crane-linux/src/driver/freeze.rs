@@ -1,9 +1,9 @@
 //! The calls of servers that differ: frozen at the slot, kept, and compared with another replica's
-//! until the first one that differs has a name.
+//! calls until the first one that differs is named.
 //!
-//! A right replica sends the hashes of its blocks to the wrong ones. A wrong one finds the first
-//! block that differs, and asks for the calls from there on. Both look at what they froze, so the
-//! load that goes on does not matter.
+//! A right replica sends the hashes of its blocks to the wrong ones. A wrong replica finds the
+//! first block that differs, and asks for the calls from there on. Both use the calls that they
+//! froze, so the continuing load does not matter.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,15 +20,17 @@ use crate::report::CallsMessage;
 
 use super::{Driver, Host};
 
-/// Blocks whose hashes are sent: the last ones, 4 Mi calls.
+/// The number of blocks whose hashes are sent: the last ones, which cover 4 Mi calls.
 const BLOCKS_SENT: usize = 4096;
-/// Calls that are sent: those of the block in question, and the rest of another.
+/// The number of calls that are sent: those of the block in question, and the rest of another
+/// block.
 const CALLS_SENT: u64 = 2 * BLOCK_CALLS;
-/// The time for which frozen calls stay in memory, at least: others may ask for them.
+/// The shortest time for which frozen calls stay in memory, because other replicas may ask for
+/// them.
 const KEPT_FOR: Duration = Duration::from_millis(60_000);
 
 impl<H: Host> Driver<H> {
-    /// Freezes the calls of this replica's server: servers differ at a slot.
+    /// Freezes the calls of this replica's server, because servers differ at a slot.
     // specs: D8
     pub(super) fn freeze_calls(&mut self, slot: Slot) {
         if self.divergence.frozen.as_ref().is_some_and(|frozen| frozen.slot == slot) {
@@ -46,7 +48,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Drops the frozen calls once nobody asks for them any more. They are in the data directory.
+    /// Drops the frozen calls once no replica asks for them any more. They are in the data
+    /// directory.
     pub(super) fn drop_frozen(&mut self) {
         if self.now() > self.divergence.frozen_at + KEPT_FOR {
             self.divergence.frozen = None;
@@ -54,7 +57,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Frozen calls are in the data directory, or cannot be kept there.
+    /// Handles the result of keeping frozen calls in the data directory.
     pub(super) fn on_frozen_kept(&mut self, kept: Result<PathBuf, String>) {
         match kept {
             Ok(path) => {
@@ -93,11 +96,11 @@ impl<H: Host> Driver<H> {
         self.host.send_frame(to, FrameKind::Calls, &body);
     }
 
-    /// Another replica sends what its server did, or asks what this one's did.
+    /// Handles a message of another replica about the calls of its server or of this one.
     pub(super) fn on_calls(&mut self, from: NodeId, message: CallsMessage) {
         let slot = message.slot();
         let Some(frozen) = self.frozen_at(slot) else {
-            // This replica has not judged that slot yet, or is done with it.
+            // This replica has not judged that slot yet, or has finished with it.
             if slot > self.divergence.acted && matches!(message, CallsMessage::Blocks { .. }) {
                 self.divergence.early = Some((from, message));
             }

@@ -1,4 +1,4 @@
-//! Inputs, to the handler whose business each is, and the round after them.
+//! Dispatch: the handler of each input, and the round of passes after it.
 
 use crane_core::paxos::Input;
 use crane_core::time::Instant;
@@ -7,12 +7,12 @@ use crane_shm::RingRecord;
 use super::agreement::InputPayloads;
 use super::{Driver, DriverInput, Host, Moment, ServerView};
 
-/// Passes of a round before the host may bring something else.
+/// The number of passes of a round, after which the host may give other inputs.
 const PASSES_PER_ROUND: usize = 32;
 
 impl<H: Host> Driver<H> {
-    /// Begins: what the log says is taken for seen, and agreement begins. Comes before everything
-    /// else.
+    /// Begins: takes the contents of the log as seen, and starts agreement. It must be called
+    /// before everything else.
     pub(crate) fn begin(&mut self, moment: Moment) {
         self.moment = moment;
         self.dial_all();
@@ -20,7 +20,7 @@ impl<H: Host> Driver<H> {
         self.paxos(Input::Wake, InputPayloads::NONE);
     }
 
-    /// Takes an input in. Its consequences are carried out in the next round.
+    /// Handles an input. Its consequences are carried out in the next round.
     pub(crate) fn handle(&mut self, moment: Moment, input: DriverInput) {
         self.moment = moment;
         match input {
@@ -49,14 +49,14 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Takes in one record of the running server's output.
+    /// Handles one record of the running server's output.
     pub(crate) fn handle_output(&mut self, moment: Moment, record: &RingRecord<'_>) {
         self.moment = moment;
         self.on_output(record);
     }
 
-    /// Carries everything one step further. Returns whether there may be more to do at once: the
-    /// caller looks at the server again, and calls again.
+    /// Carries all work one step further. Returns whether more may be possible at once: the caller
+    /// looks at the server again, and calls again.
     pub(crate) fn pass(&mut self, moment: Moment, view: Option<ServerView>) -> bool {
         self.moment = moment;
         self.look_at_server(view);
@@ -71,7 +71,7 @@ impl<H: Host> Driver<H> {
         more && self.stop.is_none()
     }
 
-    /// Ends a round of passes: one that was broken off goes on soon.
+    /// Ends a round of passes: a round that was broken off continues soon.
     pub(crate) fn end_round(&mut self, moment: Moment, broken_off: bool) {
         self.moment = moment;
         if broken_off {
@@ -90,7 +90,7 @@ impl<H: Host> Driver<H> {
         PASSES_PER_ROUND
     }
 
-    /// Something may be due. What is not, takes no harm.
+    /// Does the work that is due. The call is harmless if nothing is due.
     fn on_wake(&mut self) {
         self.paxos(Input::Wake, InputPayloads::NONE);
         let now = self.now();
@@ -120,12 +120,12 @@ impl<H: Host> Driver<H> {
         others.into_iter().flatten().fold(self.node.deadline(), Instant::min)
     }
 
-    /// Returns whether clients may do something more.
+    /// Returns whether another action of a client can be taken.
     pub(crate) fn has_room_for_clients(&self) -> bool {
         self.next_generation.is_none() && self.clients.has_room()
     }
 
-    /// Does the last thing before the end: what is committed is written down as a hint.
+    /// Prepares the end of the replica: writes the commit index as a hint.
     pub(crate) fn leave(&mut self) {
         self.hint_committed();
         self.write();

@@ -1,5 +1,4 @@
-//! The driver's needs of the host that it runs on, and what the host brings: plain values and
-//! one trait.
+//! The driver's interface to its host, in both directions: plain values and one trait.
 //!
 //! The driver itself does no I/O, reads no clock and never blocks. The process runs it over real
 //! links, files and a real server (`host`); tests run it over values in memory.
@@ -23,7 +22,7 @@ use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
 use crate::report::{CallsMessage, Ending, MarkMessage, ServerReport};
 
-/// The time of a step, by the clocks of the host.
+/// The time of a step, by the host's clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Moment {
     /// Nanoseconds since the daemon's start. Never less than in the step before.
@@ -33,16 +32,16 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The same as agreement counts it.
+    /// Returns the same time as agreement counts it.
     pub(crate) fn instant(self) -> Instant {
         Instant::from_micros(self.since_start / 1000)
     }
 }
 
-/// Something that has happened, for the driver.
+/// An input of the driver: an event that has happened.
 #[derive(Debug)]
 pub(crate) enum DriverInput {
-    /// Time has passed: something may be due.
+    /// Time has passed: work may be due.
     Wake,
     /// A link has been made, in place of an older one if there was one.
     LinkUp(Box<Hello>),
@@ -52,51 +51,52 @@ pub(crate) enum DriverInput {
     Message(NodeId, Received),
     /// A replica has forwarded ops of its clients, encoded one after the other.
     Ops(NodeId, Vec<u8>),
-    /// A replica tells a mark of its server.
+    /// A replica has sent a mark of its server.
     Mark(NodeId, MarkMessage),
-    /// A replica sends what its server did, or wants to know of this one's: they differ.
+    /// A replica has sent calls of its server, or asks for this one's: the two differ.
     Calls(NodeId, CallsMessage),
-    /// A replica has reported how its server is.
+    /// A replica has reported the state of its server.
     Report(NodeId, ServerReport),
     /// All writes up to this one are durable.
     Durable(WriteNumber),
-    /// Calls that were frozen are in this file, or are not kept for this reason.
+    /// Frozen calls are in this file, or could not be kept for this reason.
     FrozenKept(Result<PathBuf, String>),
     /// Entries were read again.
     Fetched(FetchFor, Vec<FetchedRecord>),
-    /// A meta with this generation, which was handed to [`Host::keep_meta`], is durable.
+    /// A meta with this generation, which was given to [`Host::keep_meta`], is durable.
     MetaKept(Generation),
-    /// A client has done something, by the connection with this key.
+    /// The client of the connection with this key has done something.
     Client(u64, ClientInput),
-    /// Something has become of the server's run with this number.
+    /// The state of the server's run with this number has changed.
     Server(u64, ServerChange),
-    /// The server's run was inspected; `None` when it was gone.
+    /// The server's run was inspected; `None` if it had ended.
     Inspected(u64, Option<Inspection>),
-    /// The cell of the server's run was looked at: who listens in it by a socket of the kernel.
+    /// The cell of the server's run was inspected: these listeners in it use a socket of the
+    /// kernel.
     CellSeen(u64, Vec<Unannounced>),
-    /// The host cannot carry out what the driver depends on.
+    /// The host failed in a task on which the driver depends.
     Failed(String),
 }
 
 /// An action of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ClientInput {
-    /// It has connected.
+    /// The client has connected.
     Connected {
-        /// To this address.
+        /// The address that the client connected to.
         local: Endpoint,
-        /// From this address.
+        /// The client's own address.
         peer: Endpoint,
     },
-    /// It has sent bytes, at most [`crane_core::limits::SEND_BYTES_MAX`].
+    /// The client has sent bytes, at most [`crane_core::limits::SEND_BYTES_MAX`].
     Sent(Vec<u8>),
-    /// It will send no more.
+    /// The client will send nothing more.
     Shut,
-    /// It is gone.
+    /// The client is gone.
     Gone,
-    /// It has taken this many bytes of replies in all.
+    /// The client has taken this many bytes of replies in all.
     Drained(u64),
-    /// Nothing will come from this connection any more.
+    /// No more actions will come from this connection.
     Over,
 }
 
@@ -112,15 +112,15 @@ pub(crate) struct ServerListener {
 /// A change in a run of the server's program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ServerChange {
-    /// Its script can be fed.
+    /// The run's script can be fed.
     Ready,
-    /// It runs in namespaces, on an overlay of the host's files.
+    /// The run is in namespaces, on an overlay of the host's files.
     Overlay,
-    /// Namespaces are not permitted, for this reason: it runs on a copy of its directory.
+    /// Namespaces are not permitted, for this reason: the run is on a copy of its directory.
     Copy(String),
     /// The program has been started.
     Started,
-    /// It could not be started.
+    /// The program could not be started, for this reason.
     Failed(String),
     /// The program has ended.
     Ended(ProgramEnd),
@@ -129,111 +129,112 @@ pub(crate) enum ServerChange {
 /// How a run of the server's program ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ProgramEnd {
-    /// By itself, or by a signal.
+    /// The exit status or the signal.
     pub ending: Ending,
     /// The logical clock at the end.
     pub clock: u64,
     /// The last slot that the server had admitted.
     pub admitted: u64,
-    /// The reason that the library in the server gives, if it does.
+    /// The reason that the library in the server gave, if there is one.
     pub trouble: String,
-    /// The library had it ended: it does what cannot be replicated.
+    /// Whether the library ended the server because it does what cannot be replicated.
     pub refused: bool,
 }
 
-/// The running server, as it is seen from outside.
+/// The running server as the daemon sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ServerView {
-    /// The state of its threads.
+    /// The state of the server's threads.
     pub state: ServerState,
-    /// The last slot that it has admitted.
+    /// The last slot that the server has admitted.
     pub admitted: u64,
-    /// Its logical clock.
+    /// The server's logical clock.
     pub clock: u64,
-    /// Connections that it has open or has to accept.
+    /// The number of connections that the server has open or has to accept.
     pub connections: u64,
-    /// The agreed time, in nanoseconds, that it waits for; `u64::MAX` if it waits for none.
+    /// The agreed time, in nanoseconds, for which the server waits; `u64::MAX` if it waits for
+    /// none.
     pub deadline: u64,
-    /// Entries with ops that it has admitted.
+    /// The number of entries with ops that the server has admitted.
     pub entries: u64,
-    /// Bubbles that it has admitted.
+    /// The number of bubbles that the server has admitted.
     pub bubbles: u64,
-    /// Calls that it made and that the library passes on to the kernel unordered.
+    /// The number of calls that the library has passed to the kernel unordered.
     pub uncovered_calls: u64,
 }
 
-/// The thread of the server that has the turn, and what it was seen doing.
+/// The thread of the server that has the turn, and its activity.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Inspection {
-    /// Its number in the cell; 0: the first thread.
+    /// The thread's number in the cell; 0 for the first thread.
     pub thread: u32,
-    /// Its name.
+    /// The thread's name.
     pub name: String,
-    /// Its activity.
+    /// The thread's activity.
     pub activity: Activity,
-    /// Where in the program: a symbol and its file.
+    /// The place in the program: a symbol and its file.
     pub place: Option<String>,
 }
 
-/// A socket of the kernel that a process of the cell listens by.
+/// A kernel socket on which a process of the cell listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Unannounced {
     /// The port.
     pub port: u16,
-    /// The process's name, if it could be found.
+    /// The name of the process, if it could be found.
     pub owner: Option<String>,
 }
 
 /// The activity of a thread.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Activity {
-    /// It uses the processor.
+    /// The thread uses the processor.
     Computes,
-    /// It waits in this system call.
+    /// The thread waits in this system call.
     InCall(String),
 }
 
-/// Facts that `status` shows of the host and the server's process.
+/// Facts about the host and the server's process, for `status`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HostFacts {
-    /// The daemon's process number.
+    /// The daemon's pid.
     pub daemon_pid: u32,
-    /// The server's process number.
+    /// The server's pid.
     pub server_pid: Option<u32>,
-    /// Frames for other replicas that were dropped because too much waited.
+    /// The number of frames for other replicas that were dropped because too many bytes waited.
     pub frames_dropped: u64,
     /// The server's hashes at the slot that the query names.
     pub mark: Option<HashMark>,
 }
 
-/// The part of the driver that asked for entries to be read again.
+/// The part of the driver that requested entries to be read again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum FetchFor {
-    /// It learns what committed entries mean.
+    /// The part that observes committed entries.
     Observing,
-    /// It feeds the server.
+    /// The part that feeds the server.
     Feeding,
-    /// It owes entries to other replicas.
+    /// The part that owes entries to other replicas.
     Owing,
 }
 
 /// A command for a client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ClientCommand<'a> {
-    /// Send these bytes, behind those before; they may wait for the end of the round.
+    /// Send these bytes after the earlier ones; they may wait for the end of the round.
     Send(&'a [u8]),
-    /// The server writes no more.
+    /// The server will write nothing more.
     Shut,
     /// The server has closed the connection.
     Close,
-    /// Reset it, whatever waits for the client.
+    /// Reset the connection, and drop the bytes that wait for the client.
     Reset,
     /// The server has read the client's bytes up to this total.
     Consumed(u64),
 }
 
-/// The driver's acts, carried out by its host: effects, none of which blocks. Where one takes time,
-/// its outcome comes as a [`DriverInput`].
+/// The driver's effects, carried out by its host. None of them blocks. If an effect takes time, its
+/// outcome arrives as a [`DriverInput`].
 pub(crate) trait Host {
     /// Sends a message with the entries of its range to a replica, if it is linked.
     fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]);
@@ -241,10 +242,10 @@ pub(crate) trait Host {
     /// Sends another frame to a replica, if it is linked.
     fn send_frame(&mut self, to: NodeId, kind: FrameKind, body: &[u8]);
 
-    /// Introduces this replica by this hello on all links from now on.
+    /// Introduces this replica with this hello on all links from now on.
     fn set_hello(&mut self, hello: &Hello);
 
-    /// Keeps up a link to a replica, as long as the hello's roster has it at this address.
+    /// Keeps a link to a replica, as long as the hello's roster has the replica at this address.
     fn dial(&mut self, node: NodeId, address: &str);
 
     /// Writes records of the log; [`DriverInput::Durable`] follows.
@@ -256,10 +257,10 @@ pub(crate) trait Host {
     /// Replaces the meta of the data directory; [`DriverInput::MetaKept`] follows.
     fn keep_meta(&mut self, meta: &Meta);
 
-    /// Keeps what the server starts from, as the base of the group's creation.
+    /// Keeps the present base of the server as the base of the group's creation.
     fn keep_base(&mut self);
 
-    /// Does something with the client's connection that has this key.
+    /// Carries out a command on the client's connection that has this key.
     fn command_client(&mut self, key: u64, command: ClientCommand<'_>);
 
     /// Lets clients connect to where the server listens: at this replica's client addresses if it
@@ -273,43 +274,43 @@ pub(crate) trait Host {
     /// Lets no more clients connect there. Connections stay.
     fn close_port(&mut self, at: &ServerListener);
 
-    /// Starts the server's program in a fresh cell, as the run with this number, whose clients are
-    /// those from this generation on. [`DriverInput::Server`] follows.
+    /// Starts the server's program in a fresh cell, as the run with this number. Its clients are
+    /// those of this generation and later ones. [`DriverInput::Server`] follows.
     fn start_server(&mut self, run: u64, generation: Generation);
 
     /// Appends to the script of the running server. `kind` is one of
     /// [`crane_shm::region::script`].
     ///
     /// # Errors
-    /// Returns [`RingError::Full`]: later perhaps. Others: never.
+    /// Returns [`RingError::Full`] if a later attempt may succeed; every other error is final.
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError>;
 
-    /// Wakes the server: it has been fed.
+    /// Wakes the server, because its script has grown.
     fn ring(&mut self);
 
-    /// Looks what the thread of the running server does that has the turn;
-    /// [`DriverInput::Inspected`] follows.
+    /// Inspects the thread of the running server that has the turn; [`DriverInput::Inspected`]
+    /// follows.
     fn inspect_server(&mut self);
 
-    /// Looks who listens in the cell of the running server by a socket of the kernel;
+    /// Inspects the cell of the running server for listeners that use a socket of the kernel;
     /// [`DriverInput::CellSeen`] follows.
     fn inspect_cell(&mut self);
 
     /// Returns the hashes of the running server at the admission of a slot, if it kept them.
     fn mark(&self, slot: Slot) -> Option<Mark>;
 
-    /// Returns what the running server did last; `None`: none runs.
+    /// Returns the history of the running server, or `None` if no server runs.
     fn history(&mut self) -> Option<ServerHistory>;
 
-    /// Keeps calls that are frozen in the data directory; [`DriverInput::FrozenKept`] follows.
+    /// Keeps frozen calls in the data directory; [`DriverInput::FrozenKept`] follows.
     fn keep_frozen(&mut self, frozen: Arc<FrozenCalls>);
 
     /// Ends the running server; [`DriverInput::Server`] follows.
     fn stop_server(&mut self);
 
-    /// Lets the running server write nothing more to clients of generations below this one.
+    /// Prevents the running server from writing to clients of generations below this one.
     fn set_first_generation(&mut self, generation: Generation);
 
-    /// Tells the running server whether to say at once when its state changes.
+    /// Sets whether the running server reports at once when its state changes.
     fn watch_state(&mut self, watch: bool);
 }

@@ -1,9 +1,9 @@
-//! The members of the group: what the log says of them, orders of operators, and the preferred
+//! The members of the group: what the log says of them, the orders of operators, and the preferred
 //! primary.
 //!
-//! A new member gets a number in two entries: a `Member` op, which says where it is reached, and a
-//! change of agreement's own that makes it a learner. When it has the whole log it is promoted. All
-//! of this is done by the primary, one step for each order.
+//! A new member gets a number by two entries: a `Member` op, which names its address, and a change
+//! of agreement's own, which makes it a learner. When it has the whole log it is promoted. The
+//! primary does all of this, one step for each order.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
@@ -23,12 +23,12 @@ use crate::roster::{Roster, RosterMember};
 use super::agreement::InputPayloads;
 use super::{Driver, Host};
 
-/// A member of higher priority takes the role over when it has been fit for so long.
+/// How long a member of higher priority must have been fit before it becomes primary.
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
-/// How many slots it may lack then.
+/// The number of slots that a fit member may lack.
 const PREFER_WITHIN: u64 = 64;
 
-/// Why an order was not carried out, and whether it may be given again at once.
+/// The reason why an order was not carried out, and whether it may be given again at once.
 pub(super) struct Unmoved {
     why: String,
     retry: bool,
@@ -41,7 +41,7 @@ impl From<ChangeError> for Unmoved {
             ChangeError::Busy => "the primary is busy with another change",
             ChangeError::Unsound => "the group cannot be changed in this way",
             ChangeError::NotReady => {
-                "who is to vote is out of reach, or lacks a part of the log; see status"
+                "the new voter is out of reach, or lacks a part of the log; see status"
             }
         };
         Self { why: why.into(), retry: !matches!(error, ChangeError::Unsound) }
@@ -52,7 +52,7 @@ fn never(why: impl Into<String>) -> Unmoved {
     Unmoved { why: why.into(), retry: false }
 }
 
-/// An order's outcome as the one who gave it sees it.
+/// Returns an order's outcome for the operator.
 pub(super) fn outcome(result: Result<Value, Unmoved>) -> Value {
     result.unwrap_or_else(|Unmoved { why, retry }| json!({ "error": why, "retry": retry }))
 }
@@ -62,18 +62,18 @@ impl<H: Host> Driver<H> {
         self.hello.roster.clone()
     }
 
-    /// All members but this one.
+    /// Returns all members but this one.
     pub(super) fn others(&self) -> NodeSet {
         self.node.members().all().without(self.me())
     }
 
-    /// The voters that run a server.
+    /// Returns the voters that run a server.
     pub(super) fn servers(&self) -> NodeSet {
         let members = self.node.members();
         members.voters.difference(members.witnesses)
     }
 
-    /// The log says where a member is.
+    /// Handles a committed op that names a member's address.
     pub(super) fn on_committed_member(&mut self, slot: Slot, place: RosterMember) {
         let node = place.node;
         let text = format!("replica {node} of the group is at {}", place.address);
@@ -85,7 +85,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// The log says who the members are.
+    /// Handles a committed change of the members.
     pub(super) fn on_committed_change(&mut self, slot: Slot, members: &Members) {
         if !self.hello.roster.keep(slot, members) {
             return;
@@ -114,7 +114,7 @@ impl<H: Host> Driver<H> {
         members.all().iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// Another member has been linked, in place of an older link if there was one.
+    /// Handles a new link to another member, which replaces an older one if there was one.
     pub(super) fn on_link_up(&mut self, hello: &Hello) {
         let Some(node) = NodeId::new(hello.node) else { return };
         debug!("replica {node} is of generation {}", hello.generation);
@@ -125,7 +125,7 @@ impl<H: Host> Driver<H> {
         self.link_up(node);
     }
 
-    /// Another member says hello: it may know of members that this replica has slept through.
+    /// Handles the hello of another member, which may know of changes that this replica has missed.
     fn meet(&mut self, hello: &Hello) {
         if let Some(node) = NodeId::new(hello.node) {
             self.preference.priorities[node.index()] = hello.priority;
@@ -147,14 +147,14 @@ impl<H: Host> Driver<H> {
         self.host.set_hello(&self.hello);
     }
 
-    /// Begins to connect to all members whose links are this replica's business.
+    /// Begins to connect to all members to which this replica keeps the link.
     pub(super) fn dial_all(&mut self) {
         for place in self.roster().iter() {
             self.dial(place.node);
         }
     }
 
-    /// Begins to connect to a member whose link is this replica's business.
+    /// Begins to connect to a member, if this replica keeps the link to it.
     pub(super) fn dial(&mut self, node: NodeId) {
         if node < self.me()
             && let Some(place) = self.roster().get(node)
@@ -163,7 +163,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// The members for `status`, and for replicas that want to join.
+    /// Returns the members, for `status` and for replicas that want to join.
     pub(super) fn list_members(&self) -> Value {
         let members = self.node.members();
         let one = |place: &RosterMember| {
@@ -176,7 +176,7 @@ impl<H: Host> Driver<H> {
         self.roster().iter().map(one).collect()
     }
 
-    /// Takes a new member in as a learner.
+    /// Adds a new member as a learner.
     pub(super) fn order_add(&mut self, address: &str, witness: bool) -> Result<Value, Unmoved> {
         self.must_lead()?;
         let address = names::member_name(address, PEER_PORT).map_err(never)?;
@@ -208,7 +208,7 @@ impl<H: Host> Driver<H> {
         Ok(json!({ "id": node.number() }))
     }
 
-    /// Makes a voter of a learner.
+    /// Promotes a learner to a voter.
     pub(super) fn order_promote(&mut self, number: u8) -> Result<Value, Unmoved> {
         self.must_lead()?;
         let (node, members) = (self.member(number)?, self.node.members());
@@ -225,7 +225,7 @@ impl<H: Host> Driver<H> {
         Ok(json!({}))
     }
 
-    /// Lets a member go.
+    /// Removes a member.
     pub(super) fn order_remove(&mut self, number: u8) -> Result<Value, Unmoved> {
         self.must_lead()?;
         let (node, members) = (self.member(number)?, self.node.members());
@@ -244,7 +244,7 @@ impl<H: Host> Driver<H> {
         Ok(json!({}))
     }
 
-    /// Hands the role over.
+    /// Transfers the leadership.
     pub(super) fn order_move(&mut self, number: u8) -> Result<Value, Unmoved> {
         self.must_lead()?;
         let to = self.member(number)?;
@@ -281,8 +281,8 @@ impl<H: Host> Driver<H> {
         asked
     }
 
-    /// As primary: hands the role to a member of higher priority that has been fit for a while.
-    /// Says when to look again.
+    /// Transfers this primary's leadership to a member of higher priority that has been fit for a
+    /// while. Returns when to look again.
     pub(super) fn prefer(&mut self) -> Option<Instant> {
         if !self.is_primary() {
             self.preference.fit = None;
@@ -322,7 +322,7 @@ impl<H: Host> Driver<H> {
         self.is_linked(node) && in_step && has_log
     }
 
-    /// Hands the primary's role over: this replica's server cannot serve.
+    /// Transfers this primary's leadership, because this replica's server cannot serve.
     pub(super) fn resign(&mut self) {
         self.node.set_in_step(false);
         if !self.is_primary() {
@@ -339,7 +339,7 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// Returns what a member is to the group.
+/// Returns the kind of a member.
 fn kind(members: &Members, node: NodeId) -> &'static str {
     match () {
         () if members.witnesses.contains(node) => "witness",

@@ -1,22 +1,23 @@
-//! The driver: one state machine that owns the machines of the core, and makes a replica of them.
+//! The driver: one state machine that owns the machines of the core, and forms a replica of them.
 //!
-//! Inputs go in ([`Driver::handle`]), each to the room whose business it is. Then come *passes*
-//! ([`Driver::pass`]): committed entries to the server, clients' ops to the primary, ops and
-//! bubbles into entries, records to the disk, frames to the links. Each of these does what it can
-//! and never waits: what takes time is asked of the [`Host`], and its outcome comes as an input.
+//! Each input goes to the room that handles it ([`Driver::handle`]). *Passes* follow
+//! ([`Driver::pass`]): committed entries go to the server, clients' ops to the primary, ops and
+//! bubbles into entries, records to the disk, frames to the links. Each pass does what it can and
+//! never waits: the driver asks the [`Host`] for everything that takes time, and the outcome
+//! arrives as an input.
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
-//! | `host` | what comes from outside, and what is done outside |
+//! | `host` | the interface to the host |
 //! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls, watch |
-//! | `agreement` | paxos's effects: links, log, roles |
-//! | `clients` | the clients that came in by this replica |
-//! | `proposer` | what the primary proposes, and when |
-//! | `members` | who belongs to the group, and the preferred primary |
-//! | `stalls` | what this replica waits for |
-//! | `watch` | that the server makes progress |
+//! | `agreement` | the effects of agreement: links, log, roles |
+//! | `clients` | the clients that connected to this replica |
+//! | `proposer` | the primary's proposals, and their times |
+//! | `members` | the members of the group, and the preferred primary |
+//! | `stalls` | waits of this replica that last too long |
+//! | `watch` | whether the server makes progress |
 //! | `divergence` | servers that differ |
-//! | `script` | what a committed entry means here, and its way to the server |
+//! | `script` | committed entries, and their way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
 //! | `handle` | inputs, and the passes after them |
@@ -67,24 +68,24 @@ pub(crate) use host::{
     Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Unannounced,
 };
 
-/// Slots that may be undecided at the same time.
+/// The number of slots that may be undecided at the same time.
 pub(crate) const WINDOW: usize = 256;
 
-/// How soon to look again where nobody wakes the driver.
+/// How soon to look again at a state whose change does not wake the driver.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The settings that a replica is started with.
+/// The settings of a replica.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Its number.
+    /// The replica's number.
     pub me: NodeId,
-    /// Where the others reach it.
+    /// The address at which the other replicas reach it.
     pub name: String,
-    /// The members that the group was, or is, created with.
+    /// The members with which the group was, or is, created.
     pub founders: Roster,
     /// The command line.
     pub args: ReplicaArgs,
-    /// The files and words that the server starts from.
+    /// The files and words from which the server starts.
     pub base: Base,
     /// Addresses that the server may bind although not every host has them.
     pub service: Vec<IpAddr>,
@@ -98,13 +99,13 @@ pub(crate) struct Settings {
 
 /// The state that the driver starts from.
 pub(crate) struct Restored {
-    /// Paxos, restored.
+    /// The restored node.
     pub node: Box<Node<WINDOW>>,
-    /// The log, opened.
+    /// The opened log.
     pub log: Log,
-    /// The highest timestamp in it.
+    /// The highest timestamp in the log.
     pub last_timestamp: u64,
-    /// The meta of the data directory; its generation is this run's.
+    /// The meta of the data directory, with the generation of this run.
     pub meta: Meta,
     /// The hello of this replica's links.
     pub hello: Hello,
@@ -112,7 +113,7 @@ pub(crate) struct Restored {
     pub note: Option<String>,
 }
 
-/// Why the driver stops.
+/// The end of the driver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Stop {
     /// The exit status.
@@ -129,32 +130,32 @@ pub(crate) struct Driver<H> {
     moment: Moment,
     timestamps: Timestamps,
     node: Box<Node<WINDOW>>,
-    /// The node's role as its last effect said.
+    /// The node's role according to its last effect.
     role: Role,
     log: Log,
-    /// The parts that wait for entries which are being read again.
+    /// The parts of the driver that wait for entries to be read again.
     fetching: Vec<FetchFor>,
-    /// Messages and ranges that have to be read again before they can be sent.
+    /// Messages and ranges whose entries must be read again before they can be sent.
     owed: VecDeque<Owed>,
-    /// The highest slot that is committed.
+    /// The highest committed slot.
     committed: Slot,
     /// The last commit index that was written as a hint.
     hinted: Slot,
-    /// The replicas that a link leads to.
+    /// The replicas to which there is a link.
     linked: NodeSet,
-    /// The hello of this replica's links. Its roster is the members as they are known here.
+    /// The hello of this replica's links. Its roster is the list of members as known here.
     hello: Hello,
     meta: Meta,
-    /// The generation that begins once it is kept. No client does anything before.
+    /// The next generation, which begins once it is kept. No client can act before.
     next_generation: Option<Generation>,
     script: Script,
     clients: Clients,
     proposer: Proposer,
     preference: Preference,
     server: Server,
-    /// How each replica's server is.
+    /// The state of each replica's server.
     reports: [ServerReport; NODES_MAX],
-    /// Since when the server lacks a part of the log, if it does.
+    /// Since when the server has lacked a part of the log, if it does.
     behind_since: Option<Instant>,
     last_error: Option<String>,
     events: Events,
@@ -166,7 +167,7 @@ pub(crate) struct Driver<H> {
 }
 
 impl<H: Host> Driver<H> {
-    /// Puts the machines together, over this host.
+    /// Combines the machines into a driver over this host.
     pub(crate) fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
         let Restored { node, log, last_timestamp, meta, hello, note } = parts;
         let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
@@ -206,7 +207,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Returns the host that the driver acts by.
+    /// Returns the host by which the driver acts.
     pub(crate) fn host(&mut self) -> &mut H {
         &mut self.host
     }
@@ -231,7 +232,7 @@ impl<H: Host> Driver<H> {
         self.record_silently(event);
     }
 
-    /// Records an event that something else has printed, or that is not worth it.
+    /// Records an event without printing it.
     fn record_silently(&mut self, event: Event) {
         self.events.record(self.moment.unix / 1_000_000, event);
     }
@@ -246,7 +247,7 @@ impl<H: Host> Driver<H> {
         self.last_error = Some(text);
     }
 
-    /// Stops the replica, which cannot go on, with an exit status of 1.
+    /// Stops the replica, which cannot continue, with an exit status of 1.
     fn fail(&mut self, why: String) {
         self.end(1, why);
     }

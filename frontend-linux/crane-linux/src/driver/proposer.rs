@@ -1,5 +1,5 @@
-//! The primary's proposals: its clients' ops and other replicas', bubbles, deadlines of the
-//! server, and the end of connections that entered by a replica which is gone.
+//! The primary's proposals: the ops of all replicas' clients, bubbles, deadlines of the server, and
+//! the end of connections that entered by a replica which is gone.
 
 use crane_core::bubble::{Ask, Sight};
 use crane_core::id::{NodeId, Slot};
@@ -18,26 +18,26 @@ use crate::proxy;
 use super::agreement::InputPayloads;
 use super::{Driver, Host};
 
-/// Entries that are proposed while none of them is committed; what comes meanwhile is batched.
+/// The number of proposed entries that may be uncommitted; ops that arrive meanwhile are batched.
 const PIPELINE: u64 = 4;
-/// After so long without a link, a replica's connections are given up.
+/// How long a replica may be without a link before its connections are given up.
 const GIVE_UP_AFTER: Duration = Duration::from_millis(1000);
-/// A deadline that did not end by its time op is asked for again after this.
+/// How long to wait before a deadline that its time op did not end is proposed again.
 const SAME_DEADLINE_AFTER: Duration = Duration::from_millis(1);
 
 impl<H: Host> Driver<H> {
-    /// Another replica hands ops over.
+    /// Handles ops that another replica forwards.
     pub(super) fn on_ops(&mut self, from: NodeId, bytes: Vec<u8>) {
         if !self.is_primary() {
             return;
         }
         match ops::count(from, &bytes) {
             Ok(count) => self.proposer.push_all(bytes, count),
-            Err(why) => warn!("replica {from} hands over {why}"),
+            Err(why) => warn!("replica {from} forwards {why}"),
         }
     }
 
-    /// Proposes what there is. Says whether it did.
+    /// Proposes everything that can be proposed. Returns whether it proposed anything.
     pub(super) fn propose(&mut self) -> bool {
         self.proposer.alarm = None;
         if !self.is_primary() {
@@ -78,7 +78,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn propose_genesis(&mut self) -> bool {
-        // A replica without a base cannot say what it is. A witness hands its role over.
+        // A replica without a base cannot describe it, so a witness transfers the leadership.
         if self.is_witness() {
             return false;
         }
@@ -136,7 +136,7 @@ impl<H: Host> Driver<H> {
         true
     }
 
-    /// Proposes an op of this primary's own. Says whether it could.
+    /// Proposes an op of this primary itself. Returns whether it could.
     pub(super) fn propose_op(&mut self, op: Op<'_>) -> bool {
         let Some(bubbles) = &mut self.proposer.bubbles else { return false };
         let grant = bubbles.op();
@@ -181,7 +181,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// A deadline of a server that waits for nothing else.
+    /// Proposes a time op for a server that only waits for a deadline. Returns whether it did.
     fn propose_time(&mut self) -> bool {
         let Some((ServerState::Quiescent, false)) = self.sight() else { return false };
         let deadline = self.server.time_deadline();
@@ -207,7 +207,7 @@ impl<H: Host> Driver<H> {
     /// Ends the connections that entered by replicas which have been gone for too long.
     fn retire_lost(&mut self) {
         let now = self.now();
-        // Also of those that are not members any more.
+        // This includes replicas that are no longer members.
         for node in NodeSet::first(NODES_MAX).without(self.me()).iter() {
             let Some(since) = self.proposer.down_since[node.index()] else { continue };
             let Some(generation) = self.script.open_generation(node) else { continue };

@@ -1,4 +1,4 @@
-//! The meaning of a committed entry to this replica, and its way into the server's script.
+//! Committed entries: their meaning to this replica, and their way into the server's script.
 
 use crane_core::id::Slot;
 use crane_core::paxos::Content;
@@ -13,12 +13,12 @@ use crate::roster::RosterMember;
 
 use super::{Driver, FetchFor, Host, LOOK_AGAIN};
 
-/// Slots that are looked at before something else has its turn.
+/// The number of slots that one pass observes.
 const SLOTS_PER_PASS: usize = 256;
 
 impl<H: Host> Driver<H> {
-    /// Takes what is before the log's front for seen: what the group is, the front says; who
-    /// belongs to it, `meta` does.
+    /// Takes the slots before the log's front as observed: the front holds the group's genesis, and
+    /// `meta` its members.
     pub(super) fn start_behind_front(&mut self) {
         let front = self.log.front();
         let Some(genesis) = self.log.genesis().filter(|genesis| *genesis <= front) else { return };
@@ -28,7 +28,7 @@ impl<H: Host> Driver<H> {
         self.script.observed = front;
     }
 
-    /// Looks at entries that have been committed. Returns whether it looked at any.
+    /// Observes committed entries. Returns whether there were any.
     pub(super) fn observe(&mut self) -> bool {
         let mut count = 0;
         while self.script.observed < self.committed && count < SLOTS_PER_PASS {
@@ -146,7 +146,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Gives the server what it has not got yet. Returns whether it gave any.
+    /// Feeds the server the entries that it does not have yet. Returns whether there were any.
     pub(super) fn feed(&mut self) -> bool {
         let Some(genesis) = self.script.genesis.as_ref().map(|(slot, _)| *slot) else {
             return false;
@@ -170,14 +170,14 @@ impl<H: Host> Driver<H> {
         count > 0
     }
 
-    /// Drops entries that were read again and are not needed soon: for other replicas, or behind
-    /// the slot that is looked at next.
+    /// Drops entries that were read again and are not needed soon: those for other replicas, and
+    /// those after the slot that is observed next.
     pub(super) fn forget_fetched(&mut self) {
         let fed = self.server.run.as_ref().map_or(self.script.observed, |run| run.fed);
         self.log.forget_fetched(fed.min(self.script.observed));
     }
 
-    /// Gives the server the entry in one slot. Returns whether it did.
+    /// Feeds the server the entry in one slot. Returns whether it could.
     fn feed_slot(&mut self, slot: Slot, genesis: Slot) -> bool {
         let payload = match self.log.read(slot) {
             Lookup::Found(_, payload) => payload,
@@ -190,7 +190,7 @@ impl<H: Host> Driver<H> {
         let kind = if slot == genesis { script::GENESIS } else { script::ENTRY };
         match self.host.feed(kind, slot, payload.as_deref().unwrap_or_default()) {
             Ok(()) => return true,
-            // The server does not say when it has made room.
+            // The server does not report when it has made room.
             Err(RingError::Full) => self.look_again_at(self.now() + LOOK_AGAIN),
             Err(error) => {
                 self.fail(format!("slot {slot} cannot be given to the server: {error}"));

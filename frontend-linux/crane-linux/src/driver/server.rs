@@ -1,4 +1,4 @@
-//! The server's life: start, output, end, and being built again by replay.
+//! The server's life: start, output, end, and rebuilding by replay.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
@@ -11,13 +11,14 @@ use crate::report::{Ending, ServerReport};
 use super::rooms::{Finding, FindingKind, ServerRun};
 use super::{Driver, Host, ProgramEnd, ServerChange, ServerView};
 
-/// How long a replica whose server has died waits to hear that the others' have, too.
+/// How long a replica whose server has died waits for reports that the other servers have died too.
 const JUDGE_AFTER: Duration = Duration::from_millis(1000);
-/// A server that dies so often at one clock, and only here, will die there again.
+/// The number of deaths at one clock, and only here, after which a server is expected to die there
+/// again.
 const SAME_END_MAX: u32 = 3;
-/// How soon to look at the output of a server that goes on running.
+/// How soon to look at the output of a server that continues to run.
 const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
-/// A replica whose server is further behind lets others be primary.
+/// The number of slots that a server may lag behind before its replica lets others be primary.
 const IN_STEP_WITHIN: u64 = 2000;
 
 const BEFORE_IT_LISTENED: &str = ", before it listened at a port";
@@ -25,8 +26,8 @@ const IN_BACKGROUND: &str = " (if it has put itself into the background, give it
                              stay in the foreground, as --foreground, -D or daemonize no)";
 
 impl<H: Host> Driver<H> {
-    /// Starts the server in a fresh cell, if it may and no generation is about to begin. Its script
-    /// begins with slot 1.
+    /// Starts the server in a fresh cell, if it may start and no generation is about to begin. Its
+    /// script begins with slot 1.
     pub(super) fn start_wanted_server(&mut self) {
         if self.divergence.halted.is_some() {
             return;
@@ -45,7 +46,7 @@ impl<H: Host> Driver<H> {
             ServerChange::Ready => {
                 self.server.run = Some(ServerRun { fed: Slot::NONE, view: None });
                 self.host.watch_state(self.is_primary());
-                // It was on its way when the group halted.
+                // The start was on its way when the group halted.
                 self.stop_halted();
             }
             ServerChange::Overlay => self.server.cell = Some("overlay"),
@@ -63,13 +64,13 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Takes in what is seen of the running server; `None` if there is none.
+    /// Takes a view of the running server, or `None` if no server runs.
     pub(super) fn look_at_server(&mut self, view: Option<ServerView>) {
         let Some(run) = &mut self.server.run else { return };
         run.view = view;
         let Some(view) = view else { return };
         if view.state == ServerState::Running && self.clients.has_clients() {
-            // A server that computes for long rings only for every few of its writes.
+            // A server that computes for long rings the bell only once in several writes.
             self.look_again_at(self.now() + LOOK_AT_OUTPUT);
         }
         self.consider_clients(Slot(view.admitted));
@@ -83,7 +84,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// The server's program has ended, or was ended. All of its output has been taken in.
+    /// Handles the end of the server's program, all of whose output has been taken in.
     fn on_server_end(&mut self, end: &ProgramEnd) {
         let ProgramEnd { ending, clock, admitted, ref trouble, refused } = *end;
         if self.server.run.take().is_none() {
@@ -120,7 +121,7 @@ impl<H: Host> Driver<H> {
         self.judge_end();
     }
 
-    /// Counts how often the program has ended at one clock by itself.
+    /// Counts how often the program has ended at one clock without being ended.
     fn count_end(&mut self, clock: u64) {
         let times = match self.server.last_end {
             Some((before, times)) if before == clock => times + 1,
@@ -129,7 +130,8 @@ impl<H: Host> Driver<H> {
         self.server.last_end = Some((clock, times));
     }
 
-    /// The program does what cannot be replicated: built again, it would do the same.
+    /// Stops the replica, because the program does what cannot be replicated, and would do so
+    /// again.
     fn refuse_program(&mut self, trouble: &str) {
         let text = format!("{} cannot run replicated: {trouble}", self.program());
         self.record_silently(Event::ServerEnded { text: text.clone() });
@@ -144,11 +146,12 @@ impl<H: Host> Driver<H> {
         self.judge_end();
     }
 
-    /// A program that ends at one point on a majority ends there by itself.
+    /// Judges the end of a program: if it ends at one point on a quorum, the program itself ends
+    /// there.
     fn judge_end(&mut self) {
         let mine = self.reports[self.me().index()];
         let ServerReport::Ended { clock, ending, .. } = mine else { return };
-        // No program kills itself in this way; hosts do.
+        // No program kills itself in this way, but hosts do.
         if ending == Ending::Killed(libc::SIGKILL) {
             return;
         }
@@ -170,7 +173,7 @@ impl<H: Host> Driver<H> {
         if same < members / 2 + 1 {
             return;
         }
-        // A server that has never listened has not done its work, whatever it says.
+        // A server that has never listened has not done its work, whatever its exit status is.
         let early = self.server.ended_early;
         let status = i32::from(early || ending != Ending::Exited(0));
         let mut early = if early { BEFORE_IT_LISTENED.to_string() } else { String::new() };
@@ -187,7 +190,7 @@ impl<H: Host> Driver<H> {
         );
     }
 
-    /// The time to hear of the others is over: this server died alone.
+    /// Decides alone, because the time to hear of the other servers is over: only this server died.
     pub(super) fn reconsider_end(&mut self, now: Instant) {
         if self.server.rebuild_at.is_none_or(|at| now < at) {
             return;
@@ -216,8 +219,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Returns what the server's program is called in messages: as it was given, not where a link
-    /// leads.
+    /// Returns the name of the server's program for messages: as it was given, not as links resolve
+    /// it.
     fn program(&self) -> String {
         self.settings.program.clone().unwrap_or_else(|| "no program".into())
     }

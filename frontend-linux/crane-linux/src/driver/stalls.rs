@@ -1,5 +1,5 @@
-//! Stalls: something should go on and does not. Whoever looks at a slow group wants to know what it
-//! waits for.
+//! Stalls: waits of this replica that last too long, with the reason for each, for the operator of
+//! a slow group.
 
 use crane_core::id::NodeId;
 use crane_core::time::{Duration, Instant};
@@ -10,13 +10,14 @@ use crate::event::{Cause, Event};
 use super::rooms::Wait;
 use super::{Driver, Host, ServerView};
 
-/// A wait that is longer is told of: before a primary that waits for a majority steps down.
+/// How long a wait may last before it is reported: less than a primary without a quorum takes to
+/// step down.
 const REPORT_AFTER: Duration = Duration::from_millis(200);
-/// A server that lacks so many slots, and takes none, is stalled.
+/// The number of slots that a server may lack, without taking any, before it counts as stalled.
 const SERVER_BEHIND: u64 = 64;
 
 impl<H: Host> Driver<H> {
-    /// Looks what this replica waits for, and since when. Says when to look again.
+    /// Checks what this replica waits for, and since when. Returns when to look again.
     pub(super) fn watch_stalls(&mut self) -> Option<Instant> {
         let now = self.now();
         let wait = self.waits_for();
@@ -52,7 +53,7 @@ impl<H: Host> Driver<H> {
         self.record_silently(event);
     }
 
-    /// Returns what it waits for, with a number that changes when that goes on.
+    /// Returns the present wait, with a number that changes when the wait is over.
     fn waits_for(&self) -> Option<Wait> {
         let wait = |cause, mark| Some(Wait { cause, mark });
         let first_undecided = self.node.committed().next();

@@ -1,4 +1,4 @@
-//! This replica's clients: their ops until they are committed, their connections, and the ports.
+//! This replica's clients: their ops until the commitment, their connections, and the ports.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,14 +22,14 @@ pub(in crate::driver) const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYT
 pub(in crate::driver) struct Clients {
     pub(in crate::driver) me: NodeId,
     pub(in crate::driver) forward: Box<Forwarder<OPS, BYTES>>,
-    /// The kept ops' bytes; the first one's ticket is `first`.
+    /// The bytes of the kept ops; the ticket of the first one is `first`.
     pub(in crate::driver) ops: VecDeque<Box<[u8]>>,
     pub(in crate::driver) first: u64,
     /// This generation's connections by number.
     pub(in crate::driver) conns: BTreeMap<u64, OpenConn>,
-    /// Their numbers by key.
+    /// The connections' numbers by key.
     pub(in crate::driver) numbers: BTreeMap<u64, u64>,
-    /// The number of the last connection. Each generation's are consecutive, from 1.
+    /// The number of the last connection. The numbers of each generation are consecutive, from 1.
     last_number: u64,
     /// Where the server listens, each by how many sockets.
     pub(in crate::driver) ports: BTreeMap<ServerListener, u32>,
@@ -41,14 +41,15 @@ pub(in crate::driver) struct Clients {
 /// A client's connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct OpenConn {
-    /// The host's key of it.
+    /// The host's key of the connection.
     pub(in crate::driver) key: u64,
-    /// The bytes of its client that were kept.
+    /// The number of bytes of the client that were kept.
     pub(in crate::driver) kept: u64,
 }
 
 impl Clients {
-    /// No clients yet. Connections of older generations are retired first of all.
+    /// Creates the state without clients. Connections of older generations are retired first of
+    /// all.
     pub(in crate::driver) fn new(me: NodeId, generation: Generation) -> Self {
         let mut entry = Self {
             me,
@@ -71,7 +72,7 @@ impl Clients {
         self.forward.generation()
     }
 
-    /// Whether clients may do something more.
+    /// Returns whether another action of a client can be taken.
     pub(in crate::driver) fn has_room(&self) -> bool {
         !self.forward.is_full()
     }
@@ -84,7 +85,7 @@ impl Clients {
         self.forward.deadline()
     }
 
-    /// The oldest op that is kept, by its ticket.
+    /// Returns the ticket of the oldest kept op.
     pub(in crate::driver) fn first_kept(&self) -> u64 {
         self.forward.first().0
     }
@@ -105,7 +106,7 @@ impl Clients {
         }
     }
 
-    /// The next op that the primary has not been handed.
+    /// Returns the next op that has not been forwarded to the primary.
     pub(in crate::driver) fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
         let ticket = self.forward.next_op(now)?;
         Some(&self.ops[(ticket.0 - self.first) as usize])
@@ -118,7 +119,7 @@ impl Clients {
         self.ops.push_back(space[..length].into());
     }
 
-    /// Numbers a new connection.
+    /// Gives a new connection its number.
     // specs: E1
     pub(in crate::driver) fn open_conn(&mut self, key: u64) -> ConnId {
         self.last_number += 1;

@@ -1,4 +1,4 @@
-//! The rooms: state that one thought owns, without the driver that carries values between them.
+//! The rooms: state with one owner each, apart from the driver that carries values between them.
 
 mod clients;
 mod divergence;

@@ -1,4 +1,4 @@
-//! Which replica is to be primary, where one is preferred.
+//! The preferred primary, according to the members' priorities.
 
 use crane_core::id::NodeId;
 use crane_core::limits::NODES_MAX;
@@ -6,11 +6,11 @@ use crane_core::time::Instant;
 
 use crate::options::Priority;
 
-/// The others' priorities, as far as they are known.
+/// The priorities of the other members, as far as they are known.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct Preference {
     pub(in crate::driver) priorities: [Priority; NODES_MAX],
-    /// The replica that is fit to be preferred, and since when.
+    /// The replica that is fit to become primary, and since when.
     pub(in crate::driver) fit: Option<(NodeId, Instant)>,
 }
 

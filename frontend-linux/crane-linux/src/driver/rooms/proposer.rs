@@ -10,11 +10,11 @@ use crane_core::wire::Genesis;
 
 use crate::options::ReplicaArgs;
 
-/// Bytes of ops that wait to be proposed. Other replicas bound what they hand over; this bounds
-/// what they can repeat.
+/// The number of bytes of ops that may wait to be proposed. Other replicas bound what they forward;
+/// this limit bounds what they can repeat.
 pub(in crate::driver) const PENDING_BYTES_MAX: usize = 16 << 20;
 
-/// The primary's work.
+/// The state of the primary's proposals.
 #[derive(Debug)]
 pub(in crate::driver) struct Proposer {
     pub(in crate::driver) wtimeout: Duration,
@@ -22,7 +22,7 @@ pub(in crate::driver) struct Proposer {
     pub(in crate::driver) pending: VecDeque<OpBatch>,
     pub(in crate::driver) pending_bytes: usize,
     pub(in crate::driver) alarm: Option<Instant>,
-    /// Since when there is no link to a replica.
+    /// Since when there has been no link to a replica.
     pub(in crate::driver) down_since: [Option<Instant>; NODES_MAX],
     pub(in crate::driver) retiring: [Generation; NODES_MAX],
     pub(in crate::driver) time_asked: Option<(u64, Instant)>,
@@ -68,8 +68,8 @@ impl Proposer {
         self.down_since[node.index()] = Some(now);
     }
 
-    /// The waiting ops went to a primary that this replica is not any more, or not yet. The one who
-    /// handed it over does so again. Who is not linked gets its time from now on.
+    /// Drops waiting ops: they were forwarded to a former or future primary, and their entry
+    /// replicas forward them again. The time without a link is counted anew for each replica.
     pub(in crate::driver) fn role_changed(&mut self, now: Instant) {
         self.pending.clear();
         self.pending_bytes = 0;

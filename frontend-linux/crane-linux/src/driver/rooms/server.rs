@@ -1,39 +1,39 @@
-//! The server's run as this replica sees it, and how it ended before.
+//! The server's run as this replica sees it, and the ends of earlier runs.
 
 use crane_core::id::Slot;
 use crane_core::time::Instant;
 
 use super::super::host::ServerView;
 
-/// The server as this replica has it.
+/// The state of this replica's server.
 #[derive(Debug, Default)]
 pub(in crate::driver) struct Server {
     /// The present run, if there is one.
     pub(in crate::driver) run: Option<ServerRun>,
-    /// Runs that were started. The last one has this number.
+    /// The number of runs that were started, which is the number of the last one.
     pub(in crate::driver) runs: u64,
-    /// The script can be fed, so the server may start.
+    /// Whether the script can be fed, so that the server may start.
     pub(in crate::driver) wanted: bool,
-    /// When the server is built again, unless the others' have ended as well by then.
+    /// When the server is built again, unless the other servers have ended as well by then.
     pub(in crate::driver) rebuild_at: Option<Instant>,
-    /// The clock at which the program ended last, and how often it did there.
+    /// The clock at which the program ended last, and the number of its ends there.
     pub(in crate::driver) last_end: Option<(u64, u32)>,
-    /// This replica has ended it itself, for this reason.
+    /// The reason for which this replica itself ended the server, if it did.
     pub(in crate::driver) stopped_for: Option<String>,
-    /// The present run has listened at a port.
+    /// Whether the present run has listened at a port.
     pub(in crate::driver) has_listened: bool,
-    /// The last run ended before it listened at any port.
+    /// Whether the last run ended before it listened at a port.
     pub(in crate::driver) ended_early: bool,
-    /// How the cell of the last run was made.
+    /// The kind of the last run's cell.
     pub(in crate::driver) cell: Option<&'static str>,
 }
 
 /// One run of the server's program, whose script can be fed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct ServerRun {
-    /// The last slot that it was given.
+    /// The last slot that the run was given.
     pub(in crate::driver) fed: Slot,
-    /// The last view of it.
+    /// The last view of the run.
     pub(in crate::driver) view: Option<ServerView>,
 }
 
@@ -43,7 +43,7 @@ impl Server {
         self.wanted = true;
     }
 
-    /// Returns what was seen of the running server last.
+    /// Returns the last view of the running server.
     pub(in crate::driver) fn view(&self) -> Option<&ServerView> {
         self.run.as_ref()?.view.as_ref()
     }

@@ -4,7 +4,7 @@ use crane_core::time::Instant;
 
 use crate::event::Cause;
 
-/// A wait, and what would show that it is over.
+/// A wait, and a number that changes when it is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::driver) struct Wait {
     pub(in crate::driver) cause: Cause,
