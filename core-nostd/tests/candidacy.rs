@@ -18,7 +18,7 @@ struct Alone {
 }
 
 impl Alone {
-    /// Node 2 of three, when it has asked for promises under ballot 1.2.
+    /// Returns node 2 of three after it has asked for promises under ballot 1.2.
     fn candidate() -> Self {
         let config = Config::new(id(2), Members::first(3), 7);
         let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };

@@ -9,7 +9,7 @@ use crane_core::forward::Forwarder;
 use crane_core::paxos::{EFFECTS_MAX, Effect, Effects, MESSAGE_BYTES_MAX, Message, Node};
 use crane_core::timestamp::Timestamps;
 
-/// A size that grows with a capacity: bytes for one more, and for the rest.
+/// Returns the parts of a size that grows with a capacity: the bytes for one unit, and the rest.
 fn parts(large: usize, small: usize, more: usize, of_small: usize) -> (usize, usize) {
     let one = (large - small) / more;
     assert_eq!(one * more, large - small, "a size grows evenly with its capacity");

@@ -1,7 +1,7 @@
-//! A witness leads, if it must. Found by simulation: one that led when the only member with a
-//! server had lost its storage waited for ever to hand its role over to who had voted once, and
-//! proposed nothing meanwhile; and two that had more of the log than a server waited for ever for
-//! this one's candidacies, which came to nothing.
+//! A witness leads if it must. Simulation found two faults. A witness that was primary when the
+//! only member with a server had lost its storage waited for ever to transfer the leadership to
+//! that member, which had voted once, and proposed nothing meanwhile. Two witnesses that had more
+//! of the log than the server's member waited for ever for that member's candidacies, which failed.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -10,7 +10,7 @@ use crane_core::paxos::{
 };
 use crane_core::time::Instant;
 
-/// Node 1 of three leads. It is a witness, as node 2 is; node 3 has the server.
+/// Node 1 of three, which is primary. Nodes 1 and 2 are witnesses; node 3 has the server.
 struct Witness {
     node: Node<8>,
     now: Instant,
@@ -50,7 +50,7 @@ impl Witness {
         self.step(Input::Message { from: id(from), message: &message, entries: &[] });
     }
 
-    /// Both others say that they have all of the log.
+    /// Has both others acknowledge all of the log.
     fn acknowledged(&mut self, voters: &[u8]) {
         for from in [2, 3] {
             let epoch = voters.contains(&from).then_some(StorageEpoch::FIRST);
@@ -65,7 +65,7 @@ impl Witness {
         self.carry_out(out);
     }
 
-    /// Writes are durable at once.
+    /// Makes all writes durable at once.
     fn carry_out(&mut self, out: Effects) {
         let before = self.written;
         for effect in &out {

@@ -85,7 +85,7 @@ fn what_is_committed_stays_below_a_run_that_begins_there() {
     assert_eq!((backup.node.committed(), backup.node.snapshot().slot), (Slot(3), Slot(3)));
     let out = backup.accepts(1, Ballot::ZERO, &entries[..3]);
     assert_eq!((appended(&out), backup.log.len()), (vec![], 4));
-    // Nothing below it is looked at, the ballot before it neither.
+    // No entry below the range is checked, nor the ballot before it.
     let mut repeated = entries.clone();
     repeated[..3].copy_from_slice(&payloads(2, 3));
     let out = backup.accepts(2, ballot(1), &repeated[1..]);
@@ -103,7 +103,7 @@ fn a_run_is_accepted_as_far_as_the_window_goes() {
     backup.hears(1, Message::Commit { ballot: ballot(5), committed: Slot(1) }, &[]);
     let out = backup.accepts(1, Ballot::ZERO, &entries);
     assert_eq!((appended(&out), &backup.log[..]), (vec![(5, 1)], &entries[..5]));
-    // A conflict makes room for no more.
+    // A conflict does not make room for more entries.
     let others = payloads(5, 1)[0];
     let others = [vec![Entry { ballot: ballot(4), ..others }], payloads(5, 9)].concat();
     let mut backup = Member::<4>::new(2, 3);

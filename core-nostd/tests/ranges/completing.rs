@@ -1,4 +1,4 @@
-//! A node whose log is completed: a candidate by its quorum, a learner by any node that knows more.
+//! The completion of a log: a candidate's by its quorum, a learner's by any node that knows more.
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
@@ -59,7 +59,7 @@ fn a_run_that_is_copied_only_in_part_is_not_all() {
     assert_eq!(candidate.node.role(), Role::Primary);
 }
 
-/// Its donor has promised what it has: a longer run is not of that log.
+/// A donor has promised with the end of its log: a longer range is not of that log.
 // specs: P7
 #[test]
 fn nothing_is_copied_beyond_what_was_promised() {
@@ -185,7 +185,7 @@ fn what_is_appended_stays_for_a_step() {
     candidate.start_election();
     candidate.promised(1, LogEnd { ballot: ballot(5), slot: Slot(3) });
     candidate.promised(3, LogEnd { ballot: ballot(5), slot: Slot(1) });
-    // The second member's log continues without the fourth one; then it is a member there as well.
+    // In the second member's log the fourth node is no member at first; then it is one.
     copied(&mut candidate, 1, 2, ballot(1), &payloads(5, 1));
     candidate.promised(4, LogEnd { ballot: ballot(6), slot: Slot(1) });
     assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 2));

@@ -1,4 +1,4 @@
-//! Runs of entries: what is proposed, sent, accepted and fetched together.
+//! Slot ranges: entries that are proposed, sent, accepted and fetched together.
 
 mod accepting;
 mod completing;

@@ -7,7 +7,7 @@ use crane_core::paxos::{
 };
 use crane_core::time::Instant;
 
-/// A voter of the first days.
+/// The voting status of a node that has kept its storage since the group's creation.
 pub(crate) struct Member<const WINDOW: usize> {
     pub node: Node<WINDOW>,
     pub now: Instant,
@@ -17,7 +17,7 @@ pub(crate) struct Member<const WINDOW: usize> {
 }
 
 impl<const WINDOW: usize> Member<WINDOW> {
-    /// Node `me` of so many.
+    /// Returns node `me` of this many.
     pub(crate) fn new(me: u8, count: usize) -> Self {
         Self::with(Config::new(id(me), Members::first(count), 7))
     }
@@ -29,7 +29,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         Self { node, now: Instant::START, written: WriteNumber(0), log: Vec::new() }
     }
 
-    /// Node 1 of so many, when it leads, and has heard what the others have: nothing.
+    /// Returns node 1 of this many as primary, when the others have reported empty logs.
     pub(crate) fn leading(count: usize, bytes_undecided_max: u64) -> Self {
         Self::leading_of(Members::first(count), bytes_undecided_max)
     }
@@ -50,7 +50,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         member
     }
 
-    /// Has it ask for promises, under the next ballot.
+    /// Makes the node ask for promises under its next ballot.
     pub(crate) fn start_election(&mut self) {
         self.now = self.now.max(self.node.deadline());
         let (ballot, promised) = (self.node.ballot().next_of(self.node.me()), Ballot::ZERO);
@@ -64,20 +64,20 @@ impl<const WINDOW: usize> Member<WINDOW> {
         assert_eq!(self.node.ballot(), ballot, "it stands");
     }
 
-    /// A member promises with such a log.
+    /// Gives the node a member's promise with this log.
     pub(crate) fn promised(&mut self, from: u8, end: LogEnd) -> Effects {
         let (ballot, epoch, committed) = (self.node.ballot(), StorageEpoch::FIRST, Slot::NONE);
         self.hears(from, Message::Promised { ballot, epoch, end, committed }, &[])
     }
 
-    /// A member says that it has the log up to a slot, durable.
+    /// Gives the node a member's acknowledgement of the log up to a slot, durable.
     pub(crate) fn acknowledged(&mut self, from: u8, up_to: u64) -> Effects {
         let (ballot, epoch) = (self.node.ballot(), Some(StorageEpoch::FIRST));
         let (up_to, received) = (Slot(up_to), Slot(up_to));
         self.hears(from, Message::Accepted { ballot, up_to, received, epoch, beat: 1 }, &[])
     }
 
-    /// Proposes payloads of such lengths. Says how many were taken.
+    /// Proposes payloads of these lengths. Returns how many were taken.
     pub(crate) fn propose(&mut self, lengths: &[u32]) -> (usize, Effects) {
         let mut out = Effects::new();
         let descriptors: Vec<_> =
@@ -87,7 +87,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         (taken, out)
     }
 
-    /// Node 1 sends entries from a slot on, under its ballot of round 5.
+    /// Gives the node entries from a slot on, sent by node 1 under its ballot of round 5.
     pub(crate) fn accepts(&mut self, first: u64, before: Ballot, entries: &[Entry]) -> Effects {
         self.accepts_under(ballot(5), first, before, entries)
     }
@@ -110,12 +110,12 @@ impl<const WINDOW: usize> Member<WINDOW> {
         self.step(Input::Message { from: id(from), message: &message, entries })
     }
 
-    /// Writes up to this one are durable.
+    /// Reports all writes up to this one as durable.
     pub(crate) fn durable_up_to(&mut self, number: u64) -> Effects {
         self.step(Input::Durable { up_to: WriteNumber(number) })
     }
 
-    /// All that was written is durable.
+    /// Reports all writes as durable.
     pub(crate) fn durable(&mut self) -> Effects {
         self.step(Input::Durable { up_to: self.written })
     }
@@ -127,7 +127,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         out
     }
 
-    /// Does with records what storage does.
+    /// Applies records as storage does.
     fn store(&mut self, out: &Effects) {
         for effect in out {
             match *effect {
@@ -162,12 +162,12 @@ pub(crate) fn id(number: u8) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
-/// Node 1's in a round.
+/// Returns the ballot of node 1 in a round.
 pub(crate) fn ballot(round: u64) -> Ballot {
     Ballot::new(round, Some(id(1)))
 }
 
-/// So many payloads that were first proposed in a round of node 1.
+/// Returns this many payloads that were first proposed in a round of node 1.
 pub(crate) fn payloads(round: u64, count: usize) -> Vec<Entry> {
     let content = |digest| Content::Payload(Descriptor { length: 1, digest });
     let digests = (0..count as u64).map(|number| round * 1000 + number);
@@ -207,7 +207,7 @@ pub(crate) fn appended(out: &Effects) -> Vec<(u64, u32)> {
     appended.collect()
 }
 
-/// Up to which slot the log is acknowledged as durable, and as received, each time.
+/// Returns the slots of each acknowledgement: durable up to the first, received up to the second.
 pub(crate) fn acknowledgements(out: &Effects) -> Vec<(u64, u64)> {
     let said = out.iter().filter_map(|effect| match *effect {
         Effect::Send { message: Message::Accepted { up_to, received, .. }, .. } => {
