@@ -223,14 +223,24 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// Has the holder wait for `key`, at most until agreed time `deadline`.
     pub fn wait(&mut self, key: WaitKey, deadline: u64) {
         let holder = self.give_up();
-        self.waits += 1;
-        let since = self.waits;
-        let thread = &mut self.threads[holder as usize];
-        (thread.state, thread.key) = (ThreadState::Waiting, key);
-        (thread.deadline, thread.since) = (deadline, since);
+        self.begin_wait(holder, key, deadline);
+    }
+
+    /// Has a reserved thread wait, without a turn before: one that the frontend plays itself when
+    /// the turn is passed to it, for what agreed time brings and no thread of the program waits
+    /// for (a timer).
+    // specs: S11
+    pub fn wait_reserved(&mut self, thread: ThreadId, key: WaitKey, deadline: u64) {
+        assert!(self.state(thread) == ThreadState::Reserved);
+        self.begin_wait(thread.0, key, deadline);
+    }
+
+    /// Gives a waiting thread another deadline. Among equal deadlines its place stays what it was.
+    // specs: S11
+    pub fn set_deadline(&mut self, thread: ThreadId, deadline: u64) {
+        assert!(self.state(thread) == ThreadState::Waiting);
+        self.threads[thread.0 as usize].deadline = deadline;
         self.deadline = self.deadline.min(deadline);
-        self.waiting[bucket(key)].push_back(&mut self.links, holder);
-        self.check();
     }
 
     /// Ends the holder, and frees its number.
@@ -366,6 +376,18 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// Returns the state of a thread.
     fn state(&self, thread: ThreadId) -> ThreadState {
         self.threads[thread.0 as usize].state
+    }
+
+    /// Has a thread that is in no list wait.
+    fn begin_wait(&mut self, index: u16, key: WaitKey, deadline: u64) {
+        self.waits += 1;
+        let since = self.waits;
+        let thread = &mut self.threads[index as usize];
+        (thread.state, thread.key) = (ThreadState::Waiting, key);
+        (thread.deadline, thread.since) = (deadline, since);
+        self.deadline = self.deadline.min(deadline);
+        self.waiting[bucket(key)].push_back(&mut self.links, index);
+        self.check();
     }
 
     /// Takes the turn from its holder.

@@ -128,3 +128,55 @@ fn a_requeued_waiter_waits_for_the_other_key_behind_its_waiters_with_its_deadlin
     assert_eq!(turn.wake(WaitKey(2), 9), 1);
     turn.invariants();
 }
+
+// specs: S11
+#[test]
+fn a_reserved_thread_waits_and_comes_up_in_the_order_of_deadlines() {
+    let (mut turn, [a, b, c]) = three();
+    let timer = turn.reserve().unwrap();
+    for (deadline, timed) in [(20, true), (20, false), (10, false)] {
+        if timed {
+            turn.wait_reserved(timer, WaitKey(9), deadline);
+        }
+        turn.pass().unwrap();
+        turn.wait(WaitKey(5), deadline);
+    }
+    assert_eq!(turn.first_deadline(), 10);
+    // It began to wait before the others with its deadline.
+    turn.expire(20);
+    for expected in [c, timer, a, b] {
+        assert_eq!((turn.pass(), turn.woken(expected)), (Some(expected), Woken::Expired));
+        turn.wait(WaitKey(5), NEVER);
+    }
+    assert_eq!((turn.pass(), turn.first_deadline()), (None, NEVER));
+}
+
+// specs: S11
+#[test]
+fn a_waiting_threads_deadline_changes_both_ways() {
+    let (mut turn, [a, b, _]) = three();
+    let timer = turn.reserve().unwrap();
+    turn.wait_reserved(timer, WaitKey(9), NEVER);
+    for _ in 0..3 {
+        turn.pass().unwrap();
+        turn.wait(WaitKey(5), NEVER);
+    }
+    turn.set_deadline(timer, 10);
+    turn.set_deadline(a, 10);
+    assert_eq!(turn.first_deadline(), 10);
+    turn.set_deadline(timer, 30);
+    turn.set_deadline(b, 5);
+    turn.expire(29);
+    assert_eq!(
+        [turn.pass(), {
+            turn.end();
+            turn.pass()
+        }],
+        [Some(b), Some(a)]
+    );
+    turn.end();
+    assert_eq!((turn.pass(), turn.first_deadline()), (None, 30));
+    turn.expire(30);
+    assert_eq!(turn.pass(), Some(timer));
+    turn.invariants();
+}
