@@ -20,8 +20,12 @@ pub(crate) const DESCRIPTORS: usize = 1 << 16;
 pub(crate) const DESCRIPTIONS: usize = 1 << 13;
 
 const NONE: u16 = 0;
+/// A number that leads to a file, at which no thread waits.
+const PLAIN: u16 = u16::MAX;
+const _: () = assert!(DESCRIPTIONS < PLAIN as usize);
 
-/// By number: its description, plus 1. Written under the turn; read by any thread.
+/// By number: its description, plus 1; [`NONE`] or [`PLAIN`]. Descriptions are written under the
+/// turn; any thread reads them, and notes what is plain.
 static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
 
 /// The place of a description in its table.
@@ -31,8 +35,37 @@ pub(crate) struct TableEntry(pub u16);
 /// Returns the description behind a number, if it is one of ours. Needs no turn.
 pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
     let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
-    number.checked_sub(1).map(TableEntry)
+    number.checked_sub(1).filter(|place| *place < PLAIN - 1).map(TableEntry)
 }
+
+/// Returns whether nothing is known about a number that can be followed.
+pub(crate) fn is_unknown(descriptor: i32) -> bool {
+    let number = usize::try_from(descriptor).ok().and_then(|number| NUMBERS.get(number));
+    number.is_some_and(|number| number.load(Ordering::Relaxed) == NONE)
+}
+
+/// Notes that a number leads to a file, until [`forget_plain`].
+pub(crate) fn set_plain(descriptor: i32) {
+    replace(descriptor, NONE, PLAIN);
+}
+
+/// Notes that a number may lead elsewhere from now on.
+pub(crate) fn forget_plain(descriptor: i32) {
+    replace(descriptor, PLAIN, NONE);
+}
+
+fn replace(descriptor: i32, from: u16, to: u16) {
+    if let Some(number) = usize::try_from(descriptor).ok().and_then(|number| NUMBERS.get(number))
+        && number.load(Ordering::Relaxed) == from
+    {
+        // Where it fails, the number has been given a description meanwhile.
+        let _ = number.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// The place of a timer in its table (see `timers`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TimerIndex(pub u16);
 
 /// The object behind a description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +85,8 @@ pub(crate) enum DescriptionKind {
         /// The other end's description, or this one.
         peer: TableEntry,
     },
+    /// A timerfd.
+    Timer(TimerIndex),
     /// The source of random bytes.
     Random,
     /// Something that only the kernel knows about.
@@ -92,10 +127,26 @@ pub(crate) struct Description {
     /// Grows when something was read or written at a channel, arrived at a listener, or became
     /// ready in an epoll instance.
     pub edges: u32,
+    /// Of a timerfd: the expirations since it was read.
+    pub expirations: u64,
+    /// A child process may use it, too: what happens to a pipe may be the kernel's alone to know.
+    pub shared: bool,
+    /// The number by which a thread waits for it.
+    pub number: i32,
+    /// Of what only the kernel knows: the conditions that were there when it was asked last, and
+    /// that no call has used since.
+    pub seen: u32,
     /// The interests in it (see `watch`).
     pub watched: IndexList,
     /// Of an epoll instance: its interests.
     pub interests: IndexList,
+}
+
+impl Description {
+    /// Returns whether it changes without a call of this process.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.kind == DescriptionKind::Kernel || self.shared
+    }
 }
 
 const FREE: Description = Description {
@@ -113,6 +164,10 @@ const FREE: Description = Description {
     send_timeout: 0,
     reported: 0,
     edges: 0,
+    expirations: 0,
+    shared: false,
+    number: -1,
+    seen: 0,
     watched: IndexList::EMPTY,
     interests: IndexList::EMPTY,
 };
@@ -121,12 +176,17 @@ const FREE: Description = Description {
 pub(crate) struct Descriptors {
     table: [Description; DESCRIPTIONS],
     free: usize,
+    /// Every place that was ever used is below this.
+    used_below: usize,
+    /// A description may be there that changes without a call of this process. Exact after
+    /// [`Descriptors::outside`] has found none.
+    pub has_outside: bool,
 }
 
 impl Descriptors {
     /// No descriptions.
     pub(crate) const fn new() -> Self {
-        Self { table: [FREE; DESCRIPTIONS], free: 0 }
+        Self { table: [FREE; DESCRIPTIONS], free: 0, used_below: 0, has_outside: false }
     }
 
     /// Makes a description for a number that the kernel has just given. `None`: the table is full,
@@ -141,7 +201,10 @@ impl Descriptors {
         let index =
             (self.free..DESCRIPTIONS).find(|at| self.table[*at].kind == DescriptionKind::Free)?;
         self.free = index + 1;
-        self.table[index] = Description { kind, references: 1, nonblocking, ..FREE };
+        self.used_below = self.used_below.max(index + 1);
+        self.has_outside |= kind == DescriptionKind::Kernel;
+        self.table[index] =
+            Description { kind, references: 1, nonblocking, number: descriptor, ..FREE };
         number.store(index as u16 + 1, Ordering::Relaxed);
         self.check();
         Some(TableEntry(index as u16))
@@ -198,14 +261,26 @@ impl Descriptors {
         &mut self.table[place.0 as usize]
     }
 
-    /// After fork: pipes may be shared with a child from now on; what happens to them is the
-    /// kernel's.
-    pub(crate) fn give_channels_to_kernel(&mut self) {
-        for description in &mut self.table {
+    /// Leaves an object to the kernel: what happens to it is not in the script.
+    pub(crate) fn give_to_kernel(&mut self, place: TableEntry) {
+        self.at(place).kind = DescriptionKind::Kernel;
+        self.has_outside = true;
+    }
+
+    /// Before fork: a child may use the pipes from now on.
+    pub(crate) fn share_channels(&mut self) {
+        for description in &mut self.table[..self.used_below] {
             if matches!(description.kind, DescriptionKind::Channel { .. }) {
-                description.kind = DescriptionKind::Kernel;
+                description.shared = true;
+                self.has_outside = true;
             }
         }
+    }
+
+    /// Returns the first description from `start` on that changes without a call of this process.
+    pub(crate) fn outside(&self, start: TableEntry) -> Option<TableEntry> {
+        let mut rest = (usize::from(start.0)..self.used_below).map(|at| TableEntry(at as u16));
+        rest.find(|place| self.description(*place).is_outside())
     }
 
     /// Checks what holds between any two calls, in time proportional to the tables: each number
@@ -220,7 +295,10 @@ impl Descriptors {
     pub(crate) fn invariants(&self) {
         let mut leading = [0; DESCRIPTIONS];
         for number in &NUMBERS {
-            if let Some(place) = number.load(Ordering::Relaxed).checked_sub(1) {
+            let number = number.load(Ordering::Relaxed);
+            if number != PLAIN
+                && let Some(place) = number.checked_sub(1)
+            {
                 leading[usize::from(place)] += 1;
             }
         }
@@ -234,6 +312,8 @@ impl Descriptors {
             );
             assert!(used || watched.is_empty() && interests.is_empty(), "a free place is watched");
             assert!(used || index >= self.free, "a free place is missed");
+            assert!(!used || index < self.used_below, "a used place is not searched");
+            assert!(!description.is_outside() || self.has_outside, "one from outside is missed");
             if let DescriptionKind::Channel { peer } = description.kind {
                 let here = TableEntry(index as u16);
                 let back = DescriptionKind::Channel { peer: here };

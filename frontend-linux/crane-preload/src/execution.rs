@@ -35,6 +35,12 @@ pub(crate) enum On {
     End(ThreadId),
     /// A signal for this thread.
     Signal(ThreadId),
+    /// A child process.
+    Child,
+    /// Timers: the number that is reserved for them.
+    Timers,
+    /// The next time that the kernel is asked: the call is then tried again.
+    Retry,
 }
 
 impl On {
@@ -50,6 +56,9 @@ impl On {
             Self::Epoll(place) => 5 << 56 | place.0 as u64,
             Self::End(thread) => 6 << 56 | thread.0 as u64,
             Self::Signal(thread) => 7 << 56 | thread.0 as u64,
+            Self::Child => 8 << 56,
+            Self::Timers => 10 << 56,
+            Self::Retry => 9 << 56,
         })
     }
 }

@@ -22,7 +22,10 @@
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`outside`] | what only the kernel knows, and when it is asked |
+//! | [`timers`] | what agreed time brings without a thread that waits for it |
 //! | [`watch`], [`readiness`] | who waits for which of them, and what poll and epoll answer |
+//! | [`notes`] | what the daemon is to know of calls that are not covered |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, how it reports, who may end |
 //! | [`trouble`] | how a process that cannot go on ends, and says why |
 //! | [`hooks`] | the libc calls themselves, by family |
@@ -37,17 +40,21 @@ mod cancellation;
 mod descriptors;
 mod errno;
 mod execution;
+mod expirations;
 mod hooks;
 mod inbox;
 mod kept;
 mod membership;
+mod notes;
 mod output;
+mod outside;
 mod posting;
 mod readiness;
 mod script;
 mod signals;
 mod start;
 mod successor;
+mod timers;
 mod trouble;
 mod turn;
 mod watch;

@@ -112,6 +112,7 @@ fn readiness(
                 | bit(conn.reset && !reported, ERR)
         }
         DescriptionKind::Socket => OUT | HUP,
+        DescriptionKind::Timer(_) => bit(descriptors.description(place).expirations > 0, IN),
         DescriptionKind::Random => IN | OUT,
         DescriptionKind::Free => NVAL,
         DescriptionKind::Epoll => bit(any_fires(run, descriptors, watches, place), IN),
@@ -152,13 +153,15 @@ pub(crate) fn scan(
     ready
 }
 
-/// Wakes a thread in each epoll instance that watches a description which has changed.
+/// Wakes a thread in each epoll instance that watches a description which has changed. Returns how
+/// many.
 fn notify_epolls(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &Watches,
     place: TableEntry,
-) {
+) -> u32 {
+    let mut woken = 0;
     let mut next = descriptors.at(place).watched.first();
     while let Some(index) = next {
         let interest = *watches.at(index);
@@ -166,28 +169,30 @@ fn notify_epolls(
         let key = On::Epoll(interest.epoll).key();
         let outer = !descriptors.at(interest.epoll).watched.is_empty();
         if (outer || run.turn.may_wait(key)) && fires(run, descriptors, watches, &interest) != 0 {
-            run.turn.wake(key, 1);
+            woken += run.turn.wake(key, 1);
             if outer {
                 // An instance in another one; they cannot lie in each other (see `add`).
                 let edges = &mut descriptors.at(interest.epoll).edges;
                 *edges = edges.wrapping_add(1);
-                notify_epolls(run, descriptors, watches, interest.epoll);
+                woken += notify_epolls(run, descriptors, watches, interest.epoll);
             }
         }
     }
+    woken
 }
 
 /// Wakes the threads that poll a description which has changed, in the order of their waiting.
+/// Returns how many, with those that wait in epoll instances.
 pub(crate) fn changed(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
     watches: &mut Watches,
     place: TableEntry,
-) {
-    notify_epolls(run, descriptors, watches, place);
+) -> u32 {
+    let mut woken = notify_epolls(run, descriptors, watches, place);
     let key = On::Any.key();
     if !run.turn.may_wait(key) {
-        return;
+        return woken;
     }
     let mut waiter = run.turn.waiter(key, None);
     while let Some(thread) = waiter {
@@ -195,6 +200,8 @@ pub(crate) fn changed(
         let set = watches.set(thread.0 as usize);
         if scan(run, descriptors, watches, set.entries()) > 0 {
             run.turn.wake_thread(thread, Woken::Called);
+            woken += 1;
         }
     }
+    woken
 }

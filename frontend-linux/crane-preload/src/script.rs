@@ -7,6 +7,7 @@ use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
 use crate::execution::{On, ProgramExecution};
+use crate::outside;
 use crate::readiness;
 use crate::signals;
 use crate::world::World;
@@ -19,8 +20,9 @@ const LOOK_FOR_SIGNALS: u64 = 100_000_000;
 /// Everybody who waits.
 const ALL: u32 = u32::MAX;
 
-/// Admits the entry at the script's head, waiting for it if the script is empty. `waiting` says why
-/// it is asked for. A quiescent server's is not waited for while a handler has posted a signal.
+/// Admits the entry at the script's head, waiting for it if the script is empty; or returns when
+/// the kernel has something for a thread of a quiescent server, or a handler has posted a signal.
+/// `waiting` says why it is asked for.
 pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
     #[cfg(feature = "arrival")]
     if waiting == ServerState::Stalled {
@@ -32,7 +34,9 @@ pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
             if waiting == ServerState::Quiescent && signals::has_news() {
                 return;
             }
-            await_script(world, waiting);
+            if await_script(world, waiting) {
+                return;
+            }
         }
         if admit_head(world) {
             return;
@@ -49,6 +53,7 @@ pub fn admit_arrived(world: &mut World) {
     }
 }
 
+/// Returns whether the script has an entry.
 fn has_next(world: &mut World) -> bool {
     match world.script.peek() {
         Ok(record) => record.is_some(),
@@ -129,6 +134,9 @@ fn admit_head(world: &mut World) -> bool {
     if cfg!(debug_assertions) {
         run.invariants();
     }
+    if real {
+        outside::on_admission(world);
+    }
     real
 }
 
@@ -136,8 +144,14 @@ fn place(number: u16) -> Option<crate::descriptors::TableEntry> {
     number.checked_sub(1).map(crate::descriptors::TableEntry)
 }
 
-/// Sleeps until the daemon may have written more of the script.
-fn await_script(world: &mut World, waiting: ServerState) {
+/// Returns whether a quiescent server has something to do.
+fn has_work(world: &mut World) -> bool {
+    has_next(world) || signals::has_news()
+}
+
+/// Sleeps until the daemon may have written more of the script, or the kernel has something for a
+/// thread. Returns whether it has.
+fn await_script(world: &mut World, waiting: ServerState) -> bool {
     publish(world);
     let region = world.region;
     region.set_state(waiting);
@@ -146,12 +160,18 @@ fn await_script(world: &mut World, waiting: ServerState) {
     }
     world.output.flush();
     let limit = if world.awaited == 0 { SLEEP } else { LOOK_FOR_SIGNALS };
-    region.await_script(limit, || has_next(world) || signals::has_news());
+    let woken = if waiting == ServerState::Quiescent && outside::may_come(world) {
+        outside::await_either(world, limit, has_work)
+    } else {
+        region.await_script(limit, || has_work(world));
+        false
+    };
     region.set_state(ServerState::Running);
     // No handler says that the kernel keeps a signal which threads wait for.
     if world.awaited != 0 && signals::pending() & world.awaited != 0 {
         signals::set_news();
     }
+    woken
 }
 
 /// Brings the daemon's view up to date.

@@ -23,10 +23,11 @@ use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::output::Output;
 use crate::successor;
+use crate::timers::Timers;
 use crate::trouble;
 use crate::turn;
 use crate::watch::Watches;
-use crate::world::{self, NO_THREAD, World};
+use crate::world::{self, NO_THREAD, Outside, World};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -170,6 +171,8 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         descriptors: Descriptors::new(),
         of_conn: [0; CONNECTIONS],
         of_listener: [0; LISTENERS],
+        outside: Outside::NONE,
+        timers: Timers::new(),
         watches: Watches::new(),
         output: Output::new(output, region, wake),
         script,
@@ -187,7 +190,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         joined: None,
         copy: [0; 64 * 1024],
         forked: false,
-        noted: [""; 16],
+        noted: [""; 64],
     };
     // SAFETY: fresh memory of this size, aligned to a page, that stays to the end of the process.
     let world = unsafe {

@@ -14,7 +14,9 @@ use crane_shm::{CallRecord, ServerState};
 use crate::caller;
 use crate::cancellation;
 use crate::execution::On;
+use crate::expirations;
 use crate::membership::{self, Membership};
+use crate::outside;
 use crate::script;
 use crate::signals::{self, Disposition};
 use crate::watch::PollSet;
@@ -61,13 +63,15 @@ pub(crate) enum Call {
     Signal = 34,
     Futex = 35,
     Splice = 36,
+    Child = 40,
+    Timer = 41,
 }
 
 impl Call {
     /// Returns whether a cancelled thread ends here (pthreads(7), cancellation points).
     fn is_cancellation_point(self) -> bool {
-        use Call::{Accept, Join, Poll, Receive, Send, Sleep, TestCancel, Wait};
-        matches!(self, Accept | Join | Poll | Receive | Send | Sleep | TestCancel | Wait)
+        use Call::{Accept, Child, Join, Poll, Receive, Send, Sleep, TestCancel, Wait};
+        matches!(self, Accept | Child | Join | Poll | Receive | Send | Sleep | TestCancel | Wait)
     }
 }
 
@@ -349,7 +353,8 @@ fn know_holder(me: ThreadId) {
     world.region.set_holder(tid);
 }
 
-/// Returns the thread that gets the free turn: the first of the queue, or one that an op wakes.
+/// Returns the thread that gets the free turn: the first of the queue, or one that an op or the
+/// kernel wakes.
 // specs: S4
 fn choose(world: &mut World) -> ThreadId {
     loop {
@@ -360,7 +365,14 @@ fn choose(world: &mut World) -> ThreadId {
             signals::report_foreign(&mut world.output, world.region);
         }
         if let Some(next) = world.run.turn.pass() {
-            return next;
+            if Some(next) != world.timers.thread {
+                return next;
+            }
+            expirations::take_turn(world);
+            continue;
+        }
+        if outside::brings(world) {
+            continue;
         }
         world.run.gate.drop_grant();
         script::admit_next(world, ServerState::Quiescent);

@@ -12,6 +12,7 @@ use crate::execution::{CONNECTIONS, LISTENERS, ProgramExecution, THREADS};
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
+use crate::timers::Timers;
 use crate::watch::Watches;
 
 /// The state of a run.
@@ -26,6 +27,10 @@ pub(crate) struct World {
     pub of_conn: [u16; CONNECTIONS],
     /// By listener: its description, plus 1.
     pub of_listener: [u16; LISTENERS],
+    /// The questions to the kernel.
+    pub outside: Outside,
+    /// The program's timers.
+    pub timers: Timers,
     /// Interests in readiness.
     pub watches: Watches,
     /// The way to the daemon.
@@ -62,7 +67,31 @@ pub(crate) struct World {
     /// A child process may share memory with this one.
     pub forked: bool,
     /// Kinds of uncovered calls that the daemon knows of.
-    pub noted: [&'static str; 16],
+    pub noted: [&'static str; 64],
+}
+
+/// The state of the questions to the kernel (see `outside`).
+pub(crate) struct Outside {
+    /// A call has used something that only the kernel knows, since it was asked last.
+    pub touched: bool,
+    /// Entries admitted since it was asked last.
+    pub admissions: u32,
+}
+
+impl Outside {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self { touched: false, admissions: 0 };
+}
+
+/// The child that a thread waits for, as waitid(2) names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Child {
+    /// The kind of `id`.
+    pub kind: libc::idtype_t,
+    /// A process, a group, a descriptor, or nothing.
+    pub id: libc::id_t,
+    /// The changes that are waited for.
+    pub options: i32,
 }
 
 /// The library's record of one thread.
@@ -88,6 +117,8 @@ pub(crate) struct PreloadThread {
     pub awaited: u64,
     /// A signal ended its wait.
     pub signalled: bool,
+    /// The child process that it waits for.
+    pub child: Option<Child>,
     /// The function that it runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
     /// That function's argument.
@@ -108,6 +139,7 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     futex_bits: 0,
     awaited: 0,
     signalled: false,
+    child: None,
     routine: None,
     argument: std::ptr::null_mut(),
     mask: 0,

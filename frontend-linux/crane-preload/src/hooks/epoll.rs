@@ -6,12 +6,14 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::{epoll_event, sigset_t, timespec};
 
+use super::follow;
 use super::process::uncovered;
 use super::time::{after, duration};
 use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
+use crate::expirations;
 use crate::readiness;
 use crate::signals;
 use crate::turn::{Call, begin};
@@ -71,7 +73,7 @@ unsafe extern "C" fn epoll_ctl(
             held.end();
             return errno::answer_int(Err(error));
         }
-        follow_kernel_object(world, descriptor);
+        follow::follow_in_turn(world, descriptor);
     }
     let World { run, descriptors, watches, .. } = world;
     // SAFETY: the caller's event, if it gave one.
@@ -97,18 +99,6 @@ unsafe extern "C" fn epoll_ctl(
     errno::answer_int(result.map(|()| 0))
 }
 
-/// Something that only the kernel knows (a timer, a Unix socket) is put into an instance.
-fn follow_kernel_object(world: &mut World, descriptor: c_int) {
-    let arguments = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
-    // SAFETY: F_GETFL touches no memory.
-    let flags = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
-    let Ok(flags) = flags else { return };
-    let nonblocking = flags & libc::O_NONBLOCK as usize != 0;
-    if world.descriptors.open(descriptor, DescriptionKind::Kernel, nonblocking).is_some() {
-        uncovered(world, "epoll on something that is not a TCP socket, a pipe or an eventfd");
-    }
-}
-
 fn wait(
     instance: c_int,
     start: *mut epoll_event,
@@ -132,6 +122,7 @@ fn wait(
     let before = mask.map(signals::set_mask);
     let me = held.me;
     let result = loop {
+        expirations::expire(held.world());
         let World { run, descriptors, watches, .. } = held.world();
         let count = readiness::collect(run, descriptors, watches, place, space);
         if count > 0 || (timeout == Some(0) && !signals::waits(me)) {

@@ -258,7 +258,7 @@ unsafe fn go_on_as(
     if let Err(why) = successor::leave(world) {
         refuse(path, why, wake);
     }
-    world.descriptors.give_channels_to_kernel();
+    world.descriptors.share_channels();
     world.output.flush();
     let environment = variables.end();
     // SAFETY: the caller's duty; our array ends with a null pointer.

@@ -6,9 +6,11 @@ use std::sync::atomic::Ordering;
 use crane_shm::sys;
 use libc::{mode_t, off_t};
 
+use super::fifo::{self, Opening};
+use super::parts::flags_of;
 use super::process::uncovered;
 use super::transfer::{begin_at, dispose};
-use crate::descriptors::{DESCRIPTORS, DescriptionKind, lookup};
+use crate::descriptors::{DESCRIPTORS, DescriptionKind, forget_plain, lookup};
 use crate::errno;
 use crate::membership::takes_part;
 use crate::turn::{Call, begin, enter};
@@ -27,9 +29,8 @@ fn skips_sync() -> bool {
 /// All variants of open come here.
 fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     let flags = if skips_sync() { flags & !SYNC } else { flags };
-    let arguments = [directory as usize, path.addr(), flags as usize, mode as usize, 0, 0];
-    // SAFETY: the hook's caller gave a path.
-    let result = sys::checked(unsafe { sys::syscall(libc::SYS_openat, arguments) });
+    let opening = Opening { directory, path, flags, mode };
+    let result = fifo::open(opening).unwrap_or_else(|| opening.open(0));
     if let Ok(descriptor) = result
         && is_random(path)
         && let Some(mut held) = begin(Call::Random, 0)
@@ -103,6 +104,7 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
         held.end();
         return errno::answer_int(result.map(|()| 0));
     }
+    forget_plain(descriptor);
     errno::answer_int(sys::close(descriptor).map(|()| 0))
 }
 
@@ -116,6 +118,7 @@ fn close_all(first: c_uint, last: c_uint) {
             detach(held.world(), descriptor);
             held.end();
         }
+        forget_plain(descriptor);
     }
     let hidden = hidden();
     let kernel = |from: c_uint, to: c_uint| {
@@ -176,6 +179,9 @@ fn detach(world: &mut World, descriptor: c_int) {
 
 /// After the kernel has made `copy` lead where `original` does.
 fn share(original: c_int, copy: c_int) {
+    if original != copy {
+        forget_plain(copy);
+    }
     let (from, to) = (lookup(original), lookup(copy));
     if original == copy || (from.is_none() && to.is_none()) {
         return;
@@ -306,15 +312,13 @@ fn sync_call(number: i64, descriptor: c_int, writes: impl Fn(u32) -> bool) -> c_
 /// Returns the type (`S_IFMT`) of an open file. `None`: the number leads nowhere, or to a mere
 /// place in the file system (`O_PATH`), which counts as closed to most calls.
 fn file_type(descriptor: c_int) -> Option<u32> {
-    let get = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
-    // SAFETY: F_GETFL touches no memory.
-    let flags = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, get) }).ok()?;
+    let flags = flags_of(descriptor)?;
     // SAFETY: all-zero bytes are a valid stat.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     let arguments = [descriptor as usize, &raw mut stat as usize, 0, 0, 0, 0];
     // SAFETY: a place for a stat.
     sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) }).ok()?;
-    (flags as c_int & libc::O_PATH == 0).then_some(stat.st_mode & libc::S_IFMT)
+    (flags & libc::O_PATH == 0).then_some(stat.st_mode & libc::S_IFMT)
 }
 
 /// Returns whether sendfile(2) may read the file; what is no file at all, its own read refuses.

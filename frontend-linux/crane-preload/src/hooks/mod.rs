@@ -3,12 +3,18 @@
 
 mod barrier;
 pub(crate) mod cancel;
+mod children;
 mod condition;
+mod conversation;
+mod counts;
 mod epoll;
 mod exec;
+mod fifo;
 mod files;
+mod follow;
 mod futex;
 mod handlers;
+mod kernel_sockets;
 mod lock;
 pub(crate) mod lookup;
 mod mutex;
@@ -34,4 +40,5 @@ mod stdio;
 mod stream;
 pub(crate) mod threads;
 mod time;
+mod timer_descriptors;
 mod transfer;

@@ -80,7 +80,7 @@ const PLAIN: [c_long; 58] = [
 ];
 
 /// Names of calls in which a thread may wait, or that make what no hook sees.
-const NAMES: [(c_long, &str); 20] = [
+const NAMES: [(c_long, &str); 17] = [
     (libc::SYS_exit, "exit"),
     (libc::SYS_futex, "futex"),
     (libc::SYS_clone, "clone"),
@@ -89,14 +89,11 @@ const NAMES: [(c_long, &str); 20] = [
     (libc::SYS_io_uring_enter, "io_uring_enter"),
     (libc::SYS_io_setup, "io_setup"),
     (libc::SYS_io_getevents, "io_getevents"),
-    (libc::SYS_wait4, "wait4"),
-    (libc::SYS_waitid, "waitid"),
     (libc::SYS_flock, "flock"),
     (libc::SYS_semop, "semop"),
     (libc::SYS_semtimedop, "semtimedop"),
     (libc::SYS_msgrcv, "msgrcv"),
     (libc::SYS_mq_timedreceive, "mq_timedreceive"),
-    (libc::SYS_timerfd_create, "timerfd_create"),
     (libc::SYS_signalfd4, "signalfd4"),
     (libc::SYS_perf_event_open, "perf_event_open"),
     (libc::SYS_pidfd_open, "pidfd_open"),
@@ -291,6 +288,11 @@ unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<
                 let given = mask(a)?;
                 libc::sigtimedwait(&raw const given, b as _, c as _)
             }
+            libc::SYS_timerfd_create => libc::timerfd_create(one, two),
+            libc::SYS_timerfd_settime => libc::timerfd_settime(one, two, c as _, d as _),
+            libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),
+            libc::SYS_wait4 => libc::wait4(one, b as _, three, d as _),
+            libc::SYS_waitid if e == 0 => libc::waitid(a as _, b as _, c as _, d as c_int),
             libc::SYS_fork => libc::fork(),
             libc::SYS_vfork => libc::fork(),
             libc::SYS_execve => libc::execve(a as _, b as _, c as _),

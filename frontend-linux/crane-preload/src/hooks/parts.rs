@@ -5,6 +5,75 @@ use std::ffi::c_int;
 use crane_shm::sys;
 use libc::iovec;
 
+/// The flags of a call that decide its answer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct RecvFlags {
+    /// `MSG_PEEK`.
+    pub peek: bool,
+    /// `MSG_WAITALL`.
+    pub all: bool,
+    /// `MSG_DONTWAIT`.
+    pub at_once: bool,
+    /// `MSG_NOSIGNAL`.
+    pub no_signal: bool,
+    /// `MSG_TRUNC`: a stream's bytes are dropped instead of copied (tcp(7)).
+    pub drops: bool,
+    /// `MSG_OOB`: urgent data is asked for, which no client's connection has.
+    pub urgent: bool,
+    /// `MSG_ERRQUEUE`: the queue of errors is asked for, which is always empty.
+    pub errors: bool,
+}
+
+impl RecvFlags {
+    /// Reads the flags of recv(2) or send(2).
+    pub(super) fn of(flags: c_int) -> Self {
+        Self {
+            peek: flags & libc::MSG_PEEK != 0,
+            all: flags & libc::MSG_WAITALL != 0,
+            at_once: flags & libc::MSG_DONTWAIT != 0,
+            no_signal: flags & libc::MSG_NOSIGNAL != 0,
+            drops: flags & libc::MSG_TRUNC != 0,
+            urgent: flags & libc::MSG_OOB != 0,
+            errors: flags & libc::MSG_ERRQUEUE != 0,
+        }
+    }
+
+    /// read(2), write(2) and their vectors.
+    pub(super) const PLAIN: Self = Self {
+        peek: false,
+        all: false,
+        at_once: false,
+        no_signal: false,
+        drops: false,
+        urgent: false,
+        errors: false,
+    };
+}
+
+/// Bytes in all pieces.
+pub(super) fn length(pieces: &[iovec]) -> usize {
+    pieces.iter().map(|piece| piece.iov_len).sum()
+}
+
+/// A piece of the caller's memory, to be written to.
+pub(super) fn space_of<'a>(piece: &iovec) -> &'a mut [u8] {
+    if piece.iov_len == 0 {
+        return &mut [];
+    }
+    // SAFETY: the hook's caller gives places of these lengths, which nobody else uses during the
+    // call.
+    unsafe { std::slice::from_raw_parts_mut(piece.iov_base.cast(), piece.iov_len) }
+}
+
+/// Copies bytes to the spaces, which are long enough.
+pub(super) fn give(spaces: &[iovec], mut bytes: &[u8]) {
+    for piece in spaces {
+        let (here, rest) = bytes.split_at(bytes.len().min(piece.iov_len));
+        space_of(piece)[..here.len()].copy_from_slice(here);
+        bytes = rest;
+    }
+}
+
 /// A piece of the caller's memory, to be read.
 pub(super) fn bytes_of<'a>(piece: &iovec) -> &'a [u8] {
     if piece.iov_len == 0 {
@@ -29,14 +98,30 @@ pub(super) fn write_part(
             if no_signal {
                 return send_part(descriptor, bytes);
             }
-            set_nonblocking(descriptor, true);
-            let result = sys::write(descriptor, bytes);
-            set_nonblocking(descriptor, false);
-            return result;
+            return at_once(descriptor, || sys::write(descriptor, bytes));
         }
         passed += piece.iov_len;
     }
     Ok(0)
+}
+
+/// Makes a call that does not wait in the kernel.
+pub(super) fn at_once<T>(descriptor: c_int, call: impl FnOnce() -> T) -> T {
+    set_nonblocking(descriptor, true);
+    let result = call();
+    set_nonblocking(descriptor, false);
+    result
+}
+
+/// Returns whether what is written may be cut into parts: not at a socket of datagrams.
+pub(super) fn is_stream(descriptor: c_int) -> bool {
+    let (mut kind, mut length) = (libc::SOCK_STREAM, size_of::<c_int>() as libc::socklen_t);
+    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
+    let places = ((&raw mut kind).addr(), (&raw mut length).addr());
+    let arguments = [descriptor as usize, level, option, places.0, places.1, 0];
+    // SAFETY: places for the answer and its length. At a pipe it fails.
+    unsafe { sys::syscall(libc::SYS_getsockopt, arguments) };
+    kind == libc::SOCK_STREAM
 }
 
 /// As [`write_part`], to one of a pair of sockets, without a signal where the other is closed.
@@ -47,13 +132,19 @@ fn send_part(descriptor: c_int, bytes: &[u8]) -> Result<usize, c_int> {
     sys::checked(unsafe { sys::syscall(libc::SYS_sendto, arguments) })
 }
 
-/// Sets or clears the kernel's own `O_NONBLOCK`.
-fn set_nonblocking(descriptor: c_int, on: bool) {
-    let get = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+/// Returns the flags of an open file description.
+pub(super) fn flags_of(descriptor: c_int) -> Option<c_int> {
+    let arguments = [descriptor as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
     // SAFETY: F_GETFL touches no memory.
-    let Ok(flags) = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, get) }) else { return };
-    let bit = libc::O_NONBLOCK as usize;
-    let flags = if on { flags | bit } else { flags & !bit };
+    let flags = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });
+    flags.ok().map(|flags| flags as c_int)
+}
+
+/// Sets or clears the kernel's own `O_NONBLOCK`.
+pub(super) fn set_nonblocking(descriptor: c_int, on: bool) {
+    let Some(flags) = flags_of(descriptor) else { return };
+    let bit = libc::O_NONBLOCK;
+    let flags = (if on { flags | bit } else { flags & !bit }) as usize;
     let set = [descriptor as usize, libc::F_SETFL as usize, flags, 0, 0, 0];
     // SAFETY: F_SETFL touches no memory.
     unsafe { sys::syscall(libc::SYS_fcntl, set) };

@@ -6,9 +6,11 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
 
+use super::follow;
 use super::time::{after, duration};
 use crate::errno;
 use crate::execution::On;
+use crate::expirations;
 use crate::readiness;
 use crate::signals;
 use crate::turn::{Call, Held, begin};
@@ -35,12 +37,17 @@ fn poll_in_turn(
     };
     let me = held.me;
     let ready = loop {
+        expirations::expire(held.world());
         let World { run, descriptors, watches, .. } = held.world();
         let ready = readiness::scan(run, descriptors, watches, entries);
         if ready > 0 || (timeout == Some(0) && !signals::waits(me)) {
             break Ok(ready);
         }
-        *watches.set_of(me.0 as usize) = PollSet::new(entries);
+        for entry in entries.iter().filter(|entry| entry.fd >= 0) {
+            // The kernel has just called it not ready: it is no file.
+            follow::follow_in_turn(held.world(), entry.fd);
+        }
+        *held.world().watches.set_of(me.0 as usize) = PollSet::new(entries);
         let woken = held.wait_or_signal(On::Any, deadline);
         *held.world().watches.set_of(me.0 as usize) = PollSet::EMPTY;
         if woken.is_err() {

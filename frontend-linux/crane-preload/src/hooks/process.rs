@@ -9,6 +9,7 @@ use crane_shm::sys;
 use libc::pid_t;
 
 use crate::descriptors::{DescriptionKind, TableEntry};
+pub(super) use crate::notes::{full, uncovered};
 use crate::trouble;
 use crate::turn::{Call, begin};
 use crate::world::{self, PROCESS, World};
@@ -16,34 +17,8 @@ use crate::world::{self, PROCESS, World};
 /// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
 const CANNOT_SERVE: u8 = 69;
 
-/// Levels of notes for the daemon (see `crane_shm::region::output::NOTE`).
-const FAULT: u64 = 0;
-const WARNING: u64 = 1;
-
 const SERVES: &str = "a child process of the server uses a client's socket; servers that fork to \
     serve are not supported yet: let it serve by threads, and run it in the foreground";
-
-/// Counts a call that the determinism contract does not cover, and notes its kind once for the
-/// daemon.
-pub(super) fn uncovered(world: &mut World, what: &'static str) {
-    world.region.count_uncovered();
-    note_once(world, WARNING, what);
-}
-
-/// Reports to the daemon, once, that a table has no place left: the program's call fails.
-pub(super) fn full(world: &mut World, what: &'static str) {
-    note_once(world, FAULT, what);
-}
-
-fn note_once(world: &mut World, level: u64, what: &'static str) {
-    if world.noted.contains(&what) {
-        return;
-    }
-    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
-        *free = what;
-    }
-    world.output.note(level, what);
-}
 
 /// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
 /// is the end; pipes and the like are the kernel's there.
@@ -83,7 +58,7 @@ fn refuse_child() -> ! {
 /// Prepares for a child process, which is about to begin.
 pub(super) fn before_child(world: &mut World) {
     // From now on a pipe's bytes may come from a child.
-    world.descriptors.give_channels_to_kernel();
+    world.descriptors.share_channels();
     world.forked = true;
     uncovered(world, "fork: what a child process does is not replicated");
 }

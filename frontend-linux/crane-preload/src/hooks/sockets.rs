@@ -14,11 +14,12 @@ use crane_shm::region::output;
 use crane_shm::sys;
 use libc::{sockaddr, socklen_t};
 
+use super::follow;
 use super::names::{self, UNBOUND, endpoint, give};
-use super::options;
 use super::process::{refuse_listening, uncovered};
 use super::time::after;
 use super::transfer::{begin_at, release};
+use super::{kernel_sockets, options};
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
@@ -70,7 +71,11 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
     }
     let arguments = [domain as usize, kind as usize, protocol as usize, 0, 0, 0];
     // SAFETY: socket touches no memory.
-    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_socket, arguments) }))
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_socket, arguments) });
+    if let Ok(descriptor) = result {
+        follow::follow(descriptor as c_int);
+    }
+    errno::answer_int(result)
 }
 
 /// Where a socket would listen.
@@ -250,9 +255,12 @@ unsafe extern "C" fn accept4(
     let real = || {
         let arguments = [descriptor as usize, address.addr(), length.addr(), flags as usize, 0, 0];
         // SAFETY: the caller's own arguments.
-        errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_accept4, arguments) }))
+        sys::checked(unsafe { sys::syscall(libc::SYS_accept4, arguments) })
     };
-    let Some((mut held, place)) = begin_at(descriptor, Call::Accept) else { return real() };
+    follow::follow(descriptor);
+    let Some((mut held, place)) = begin_at(descriptor, Call::Accept) else {
+        return errno::answer_int(real());
+    };
     if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
         held.end();
         return errno::answer_int(Err(libc::EINVAL));
@@ -263,10 +271,7 @@ unsafe extern "C" fn accept4(
             held.end();
             return errno::answer_int(Err(libc::EINVAL));
         }
-        _ => {
-            held.end();
-            return real();
-        }
+        _ => return errno::answer_int(kernel_sockets::accept(held, place, descriptor, real)),
     };
     held.world().descriptors.hold(place);
     let result = accept_at(&mut held, place, listener, (descriptor, flags));
@@ -385,18 +390,21 @@ unsafe extern "C" fn connect(
     address: *const sockaddr,
     length: socklen_t,
 ) -> c_int {
+    let call = || {
+        let arguments = [descriptor as usize, address.addr(), length as usize, 0, 0, 0];
+        // SAFETY: the caller's own arguments.
+        sys::checked(unsafe { sys::syscall(libc::SYS_connect, arguments) })
+    };
     if let Some((mut held, place)) = begin_at(descriptor, Call::Socket) {
         let world = held.world();
         if world.descriptors.at(place).kind == DescriptionKind::Socket {
             // From here on it is the kernel's: what comes back is not in the script.
-            world.descriptors.at(place).kind = DescriptionKind::Kernel;
+            world.descriptors.give_to_kernel(place);
             uncovered(world, "a connection that the server opens itself");
         }
-        held.end();
+        return errno::answer_int(kernel_sockets::connect(held, place, descriptor, call));
     }
-    let arguments = [descriptor as usize, address.addr(), length as usize, 0, 0, 0];
-    // SAFETY: the caller's own arguments.
-    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_connect, arguments) }))
+    errno::answer_int(call())
 }
 
 #[unsafe(no_mangle)]

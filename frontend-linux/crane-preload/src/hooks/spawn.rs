@@ -1,11 +1,18 @@
 //! posix_spawn, system, popen: as fork and exec. libc makes the child inside of itself, where no
 //! hook sees it.
 
+use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{FILE, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
 
 use super::process::before_child;
+use crate::errno;
+use crate::membership::takes_part;
+use crate::signals::{self, Action};
 use crate::turn::{Call, begin};
 
 /// Called before libc makes a child.
@@ -50,13 +57,123 @@ spawn_hook!(posix_spawnp);
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn system(command: *const c_char) -> c_int {
-    if !command.is_null() {
-        prepare();
+    if !command.is_null() && takes_part() {
+        // SAFETY: the caller's own command.
+        return unsafe { run_shell(command) };
     }
     let real = real!(system: fn(*const c_char) -> c_int);
     // SAFETY: the caller's own argument.
     unsafe { real(command) }
 }
+
+/// The status of a shell that could not be started (system(3)).
+const NO_SHELL: c_int = 127 << 8;
+
+/// As libc's system(3), whose own wait for the child would be in the kernel: waits in the turn,
+/// with `SIGINT` and `SIGQUIT` ignored and `SIGCHLD` blocked.
+///
+/// # Safety
+/// The command is a string.
+unsafe fn run_shell(command: *const c_char) -> c_int {
+    unsafe extern "C" {
+        static environ: *const *mut c_char;
+    }
+    let before = signals::block_one(libc::SIGCHLD);
+    let before_them = begin_ignoring();
+    let mut defaults = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut mask = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut attributes = MaybeUninit::uninit();
+    let arguments =
+        [c"sh".as_ptr(), c"-c".as_ptr(), command, ptr::null()].map(<*const _>::cast_mut);
+    let flags = (libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK) as libc::c_short;
+    let mut child: pid_t = 0;
+    // SAFETY: sets and attributes of ours, initialised before they are read; the shell's arguments
+    // end with a null pointer, as the environment does. libc's names are this library's own.
+    let error = unsafe {
+        mask.as_mut_ptr().cast::<u64>().write(before);
+        for (signal, before) in IGNORED.into_iter().zip(&before_them) {
+            if !before.is_ignored() {
+                libc::sigaddset(defaults.as_mut_ptr(), signal);
+            }
+        }
+        libc::posix_spawnattr_init(attributes.as_mut_ptr());
+        libc::posix_spawnattr_setsigdefault(attributes.as_mut_ptr(), defaults.as_ptr());
+        libc::posix_spawnattr_setsigmask(attributes.as_mut_ptr(), mask.as_ptr());
+        libc::posix_spawnattr_setflags(attributes.as_mut_ptr(), flags);
+        let (attributes, shell) = (attributes.as_mut_ptr(), c"/bin/sh".as_ptr());
+        let null = ptr::null();
+        let error =
+            libc::posix_spawn(&raw mut child, shell, null, attributes, arguments.as_ptr(), environ);
+        libc::posix_spawnattr_destroy(attributes);
+        error
+    };
+    let mut status = NO_SHELL;
+    if error == 0 {
+        // SAFETY: a place of ours; the symbol is this library's own.
+        while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
+            if errno::current() != libc::EINTR {
+                status = -1;
+                break;
+            }
+        }
+    }
+    end_ignoring();
+    signals::set_mask(before);
+    status
+}
+
+/// The calls of system that run, and what the signals did before the first of them.
+struct Ignoring {
+    /// A thread looks at the rest, for two system calls.
+    taken: AtomicBool,
+    calls: UnsafeCell<u32>,
+    before: UnsafeCell<Option<[Action; 2]>>,
+}
+
+// SAFETY: only the thread that has set `taken` looks at the cells.
+unsafe impl Sync for Ignoring {}
+
+static IGNORING: Ignoring = Ignoring {
+    taken: AtomicBool::new(false),
+    calls: UnsafeCell::new(0),
+    before: UnsafeCell::new(None),
+};
+
+/// Runs a function on the state of the calls of system.
+fn with_ignoring<T>(change: impl FnOnce(&mut u32, &mut Option<[Action; 2]>) -> T) -> T {
+    while IGNORING.taken.swap(true, Ordering::Acquire) {
+        rustix::thread::sched_yield();
+    }
+    // SAFETY: this thread has set `taken`.
+    let result = unsafe { change(&mut *IGNORING.calls.get(), &mut *IGNORING.before.get()) };
+    IGNORING.taken.store(false, Ordering::Release);
+    result
+}
+
+/// The first of the calls that run ignores the signals. Returns what they did before.
+fn begin_ignoring() -> [Action; 2] {
+    with_ignoring(|calls, before| {
+        *calls += 1;
+        *before.get_or_insert_with(|| IGNORED.map(|signal| signals::replace(signal, None)))
+    })
+}
+
+/// The last of the calls gives the signals back.
+fn end_ignoring() {
+    with_ignoring(|calls, before| {
+        *calls -= 1;
+        if *calls == 0
+            && let Some(before) = before.take()
+        {
+            for (signal, before) in IGNORED.iter().zip(&before) {
+                signals::replace(*signal, Some(before));
+            }
+        }
+    });
+}
+
+/// The signals that a terminal sends to the shell as well: they are meant for that alone.
+const IGNORED: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE {

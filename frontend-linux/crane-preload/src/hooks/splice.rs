@@ -14,6 +14,7 @@ use super::transfer::used;
 use crate::descriptors::{DescriptionKind, TableEntry, lookup};
 use crate::errno;
 use crate::execution::On;
+use crate::outside;
 use crate::readiness::kernel_readiness;
 use crate::turn::{Call, Held, begin};
 use crate::watch;
@@ -47,12 +48,12 @@ fn moved(
 }
 
 fn is_stand_in(kind: DescriptionKind) -> bool {
-    use DescriptionKind::{Conn, Epoll, Listener, Random, Socket};
-    matches!(kind, Conn(_) | Listener(_) | Socket | Epoll | Random)
+    use DescriptionKind::{Conn, Epoll, Listener, Random, Socket, Timer};
+    matches!(kind, Conn(_) | Listener(_) | Socket | Epoll | Random | Timer(_))
 }
 
 fn is_channel(kind: DescriptionKind) -> bool {
-    matches!(kind, DescriptionKind::Channel { .. })
+    matches!(kind, DescriptionKind::Channel { .. } | DescriptionKind::Kernel)
 }
 
 fn between_channels(
@@ -66,8 +67,12 @@ fn between_channels(
         let result = real(flags | libc::SPLICE_F_NONBLOCK);
         if result != Err(libc::EAGAIN) {
             for descriptor in ends {
-                if let Some((DescriptionKind::Channel { peer }, place)) = end(held, descriptor) {
-                    used(held.world(), place, peer);
+                match end(held, descriptor) {
+                    Some((DescriptionKind::Channel { peer }, place)) => {
+                        used(held.world(), place, peer);
+                    }
+                    Some((DescriptionKind::Kernel, place)) => outside::touch(held.world(), place),
+                    _ => {}
                 }
             }
             return result;
@@ -79,13 +84,19 @@ fn between_channels(
         let empty = kernel_readiness(ends[0]) & !watch::OUT == 0;
         let on = match (from, to) {
             _ if at_once => return result,
-            (Some(from), _) if empty => On::Read(from),
-            (_, Some(to)) => On::Write(to),
+            (Some(from), _) if empty => number(held, from, ends[0], On::Read(from)),
+            (_, Some(to)) => number(held, to, ends[1], On::Write(to)),
             // The other side is not of ours, and would be waited for in the kernel.
             _ => return real(flags),
         };
         held.wait(on, NEVER);
     }
+}
+
+/// Notes the number by which a thread waits `on` a description, and returns that.
+fn number(held: &mut Held, place: TableEntry, descriptor: c_int, on: On) -> On {
+    held.world().descriptors.at(place).number = descriptor;
+    on
 }
 
 fn kernel(number: i64, arguments: [usize; 6]) -> Result<usize, c_int> {

@@ -6,7 +6,10 @@ use std::ffi::{c_int, c_uint, c_void};
 use crane_shm::sys;
 use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
-use super::transfer::{RecvFlags, begin_at, receive, release, report_reset, send, send_bytes};
+use super::conversation::send_bytes;
+use super::follow::follow;
+use super::parts::RecvFlags;
+use super::transfer::{begin_at, receive, release, report_reset, send};
 use super::{files, names};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
@@ -158,6 +161,7 @@ unsafe extern "C" fn recvmsg(descriptor: c_int, message: *mut msghdr, flags: c_i
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_recvmsg, arguments) }
     };
+    follow(descriptor);
     if lookup(descriptor).is_none() || message.is_null() {
         return errno::answer(call());
     }

@@ -43,6 +43,11 @@ pub(crate) fn block_all() -> u64 {
     change_mask(libc::SIG_SETMASK, u64::MAX)
 }
 
+/// Has the calling thread block one more signal, and returns its mask before.
+pub(crate) fn block_one(signal: c_int) -> u64 {
+    change_mask(libc::SIG_BLOCK, bit(signal))
+}
+
 /// Sets the thread's mask, and returns the one before.
 pub(crate) fn set_mask(mask: u64) -> u64 {
     change_mask(libc::SIG_SETMASK, mask)

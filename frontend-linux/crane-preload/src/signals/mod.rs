@@ -28,16 +28,26 @@ mod masks;
 mod posted;
 
 use masks::{LAST, MASK};
-pub(crate) use masks::{bit, block_all, blocked, blocked_of, each, mask_at, pending, set_mask};
+pub(crate) use masks::{
+    bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
+};
 pub(crate) use posted::{any, forget, has_news, post, set_news, take, take_news, waits};
 
 /// `struct kernel_sigaction`, as rt_sigaction(2) gives it.
 #[repr(C)]
-struct Action {
+#[derive(Clone, Copy)]
+pub(crate) struct Action {
     handler: usize,
     flags: usize,
     restorer: usize,
     mask: u64,
+}
+
+impl Action {
+    /// Returns whether the signal is ignored.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.handler == libc::SIG_IGN
+    }
 }
 
 /// The fate of a signal.
@@ -191,6 +201,17 @@ pub(crate) fn disposition(signal: c_int) -> Disposition {
         return Disposition::Kernel;
     }
     Disposition::Handler { restarts: action.flags & libc::SA_RESTART as usize != 0 }
+}
+
+/// Has the process ignore a signal, or do again what an action says. Returns what it did before.
+pub(crate) fn replace(signal: c_int, action: Option<&Action>) -> Action {
+    let ignore = Action { handler: libc::SIG_IGN, flags: 0, restorer: 0, mask: 0 };
+    let mut before = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    let places = (ptr::from_ref(action.unwrap_or(&ignore)).addr(), (&raw mut before).addr());
+    let arguments = [signal as usize, places.0, places.1, MASK, 0, 0];
+    // SAFETY: two actions of the kernel's size, ours or one that the kernel itself has given.
+    unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
+    before
 }
 
 /// Sends a signal to the calling thread, as from whoever sent it first: a handler runs before this

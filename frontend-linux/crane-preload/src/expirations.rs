@@ -1,0 +1,99 @@
+//! Timers of the program, by agreed time: when one expires is a place in the schedule.
+//!
+//! No thread of the program waits for a timer, so one number of the core's turn is reserved for all
+//! of them, with the first timer that a program starts. It waits until the first one is due, like a
+//! thread that sleeps; when the turn is passed to it, what is due expires, and the turn is passed
+//! on (see `turn::choose`). A call that asks about a timer has it expire first.
+
+use crane_core::execution::turn::NEVER;
+
+use crate::descriptors::TimerIndex;
+use crate::execution::On;
+use crate::readiness;
+use crate::timers::Expires;
+use crate::world::World;
+
+/// Has a timer expire at `next`, and each `interval` after that. False: no thread number is free
+/// for the program's first timer, and it is stopped.
+// specs: S11
+pub(crate) fn start(world: &mut World, timer: TimerIndex, next: u64, interval: u64) -> bool {
+    let World { timers, run, .. } = &mut *world;
+    let starts = next != NEVER;
+    if starts && timers.thread.is_none() {
+        let Some(thread) = run.turn.reserve() else { return false };
+        run.turn.wait_reserved(thread, On::Timers.key(), NEVER);
+        timers.thread = Some(thread);
+    }
+    let timer = timers.at(timer);
+    (timer.next, timer.interval) = (next, interval);
+    reschedule(world);
+    true
+}
+
+/// Ends a timer.
+pub(crate) fn end(world: &mut World, timer: TimerIndex) {
+    world.timers.free(timer);
+    reschedule(world);
+}
+
+/// The first expiration may be another.
+fn reschedule(world: &mut World) {
+    let World { timers, run, .. } = world;
+    timers.next = timers.first().map_or(NEVER, |(next, _)| next);
+    if let Some(thread) = timers.thread
+        && run.turn.is_waiting(thread)
+    {
+        run.turn.set_deadline(thread, timers.next);
+    }
+}
+
+/// The turn was passed to the number that waits for timers: what is due expires.
+// specs: S11
+pub(crate) fn take_turn(world: &mut World) {
+    expire(world);
+    world.run.turn.wait(On::Timers.key(), world.timers.next);
+}
+
+/// Has everything expire that is due, in the order of time.
+#[inline]
+pub(crate) fn expire(world: &mut World) {
+    if world.timers.next <= world.run.gate.agreed() {
+        expire_due(world);
+    }
+}
+
+#[cold]
+fn expire_due(world: &mut World) {
+    let agreed = world.run.gate.agreed();
+    while let Some((next, index)) = world.timers.first()
+        && next <= agreed
+    {
+        let timer = world.timers.at(index);
+        // As in the kernel: a timer that is late has expired so many times.
+        let times = match timer.interval {
+            0 => 1,
+            interval => 1 + (agreed - next) / interval,
+        };
+        timer.next = match timer.interval {
+            0 => NEVER,
+            interval => next.saturating_add(times.saturating_mul(interval)),
+        };
+        let expires = timer.expires;
+        expire_once(world, expires, times);
+    }
+    reschedule(world);
+}
+
+fn expire_once(world: &mut World, expires: Expires, times: u64) {
+    match expires {
+        Expires::Free => {}
+        Expires::Descriptor(place) => {
+            let World { run, descriptors, watches, .. } = world;
+            let description = descriptors.at(place);
+            description.expirations = description.expirations.saturating_add(times);
+            description.edges = description.edges.wrapping_add(1);
+            run.turn.wake(On::Read(place).key(), u32::MAX);
+            readiness::changed(run, descriptors, watches, place);
+        }
+    }
+}

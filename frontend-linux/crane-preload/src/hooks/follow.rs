@@ -1,0 +1,47 @@
+//! Numbers of which nothing is known yet: a file, or an object at which threads wait.
+
+use crane_shm::sys;
+
+use super::parts::flags_of;
+use super::process::uncovered;
+use crate::descriptors::{DescriptionKind, is_unknown, set_plain};
+use crate::membership::takes_part;
+use crate::turn::enter;
+use crate::world::World;
+
+/// Follows a number of which nothing is known, if a thread may wait at what it leads to.
+pub(super) fn follow(descriptor: i32) {
+    if !is_unknown(descriptor) || !takes_part() {
+        return;
+    }
+    if is_file(descriptor) {
+        set_plain(descriptor);
+    } else if let Some(mut held) = enter() {
+        follow_in_turn(held.world(), descriptor);
+        held.leave();
+    }
+}
+
+/// As [`follow`], of an object at which threads wait.
+pub(super) fn follow_in_turn(world: &mut World, descriptor: i32) {
+    if !is_unknown(descriptor) {
+        return;
+    }
+    let Some(flags) = flags_of(descriptor) else { return };
+    let nonblocking = flags & libc::O_NONBLOCK != 0;
+    if world.descriptors.open(descriptor, DescriptionKind::Kernel, nonblocking).is_none() {
+        uncovered(world, "an object of the kernel's beyond the descriptors that are followed");
+    }
+}
+
+/// Returns whether a number leads to a file or a directory: no thread waits at these. A number that
+/// leads nowhere counts as one, until it is given.
+fn is_file(descriptor: i32) -> bool {
+    // SAFETY: all-zero bytes are a valid stat.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let arguments = [descriptor as usize, (&raw mut stat).addr(), 0, 0, 0, 0];
+    // SAFETY: a place for a stat.
+    let known = sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) });
+    let kind = stat.st_mode & libc::S_IFMT;
+    known.is_ok() && [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK].contains(&kind)
+}

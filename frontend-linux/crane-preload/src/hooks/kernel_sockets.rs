@@ -1,0 +1,125 @@
+//! accept and connect at sockets that only the kernel knows: Unix sockets, and TCP connections that
+//! the server opens. A thread waits in the turn, and the kernel is asked (see `outside`).
+
+use std::ffi::c_int;
+
+use crane_core::execution::turn::{NEVER, Woken};
+use crane_shm::sys;
+
+use super::follow;
+use super::parts::at_once;
+use super::time::after;
+use super::transfer::release;
+use crate::descriptors::TableEntry;
+use crate::execution::On;
+use crate::outside;
+use crate::readiness::kernel_readiness;
+use crate::turn::Held;
+use crate::watch;
+
+/// Returns an option of the socket's that is an `int`; 0: it has none.
+fn option(descriptor: c_int, option: c_int) -> c_int {
+    let (mut value, mut length) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let places = ((&raw mut value).addr(), (&raw mut length).addr());
+    let (d, level) = (descriptor as usize, libc::SOL_SOCKET as usize);
+    let arguments = [d, level, option as usize, places.0, places.1, 0];
+    // SAFETY: places for the answer and its length.
+    unsafe { sys::syscall(libc::SYS_getsockopt, arguments) };
+    value
+}
+
+/// Waits in a call about a socket. Fails when its limit comes (as `error`), or a handler ran.
+fn wait(held: &mut Held, on: On, deadline: u64, error: c_int) -> Result<(), c_int> {
+    match held.wait_or_signal(on, deadline) {
+        Ok(Woken::Called) => Ok(()),
+        Ok(Woken::Expired) => Err(error),
+        // With a limit it never starts again (signal(7)).
+        Err(by) if by.restarts && deadline == NEVER => Ok(()),
+        Err(_) => Err(libc::EINTR),
+    }
+}
+
+/// Returns when a call ends that has a limit of nanoseconds; 0: none.
+fn deadline(held: &mut Held, limit: u64) -> u64 {
+    if limit == 0 { NEVER } else { after(held, limit) }
+}
+
+/// Ends a call of accept. `call`: the kernel's.
+pub(super) fn accept(
+    mut held: Held,
+    place: TableEntry,
+    descriptor: c_int,
+    call: impl Fn() -> Result<usize, c_int>,
+) -> Result<usize, c_int> {
+    let description = held.world().descriptors.at(place);
+    description.number = descriptor;
+    let (nonblocking, limit) = (description.nonblocking, description.receive_timeout);
+    // A socket that does not listen has an error at once.
+    let waits = !nonblocking && option(descriptor, libc::SO_ACCEPTCONN) != 0;
+    let deadline = deadline(&mut held, limit);
+    held.world().descriptors.hold(place);
+    let result = loop {
+        if !waits || kernel_readiness(descriptor) & watch::IN != 0 {
+            break call();
+        }
+        if let Err(error) = wait(&mut held, On::Read(place), deadline, libc::EAGAIN) {
+            break Err(error);
+        }
+    };
+    if let Ok(accepted) = result {
+        outside::touch(held.world(), place);
+        follow::follow_in_turn(held.world(), accepted as c_int);
+    }
+    release(held.world(), place);
+    held.end();
+    result
+}
+
+/// Ends a call of connect. `call`: the kernel's.
+pub(super) fn connect(
+    mut held: Held,
+    place: TableEntry,
+    descriptor: c_int,
+    call: impl Fn() -> Result<usize, c_int>,
+) -> Result<usize, c_int> {
+    let description = held.world().descriptors.at(place);
+    description.number = descriptor;
+    let (nonblocking, limit) = (description.nonblocking, description.send_timeout);
+    outside::touch(held.world(), place);
+    if nonblocking {
+        held.end();
+        return call();
+    }
+    let deadline = deadline(&mut held, limit);
+    held.world().descriptors.hold(place);
+    let result = loop {
+        match at_once(descriptor, &call) {
+            // The listener's backlog is full: room in it is nothing that one can wait for.
+            Err(libc::EAGAIN) => {
+                let waited = wait(&mut held, On::Retry, deadline, libc::EAGAIN);
+                if let Err(error) = waited {
+                    break Err(error);
+                }
+            }
+            Err(libc::EINPROGRESS) => match await_connected(&mut held, place, deadline) {
+                // The call says how it went, and at once.
+                Ok(()) => break at_once(descriptor, &call),
+                Err(error) => break Err(error),
+            },
+            result => break result,
+        }
+    };
+    outside::touch(held.world(), place);
+    release(held.world(), place);
+    held.end();
+    result
+}
+
+/// Waits for the end of a handshake.
+fn await_connected(held: &mut Held, place: TableEntry, deadline: u64) -> Result<(), c_int> {
+    let descriptor = held.world().descriptors.at(place).number;
+    while kernel_readiness(descriptor) & !watch::IN == 0 {
+        wait(held, On::Write(place), deadline, libc::EINPROGRESS)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! Notes for the daemon: what is not covered, and what is full. Each is written once.
+
+use crate::world::World;
+
+/// Levels of notes for the daemon (see `crane_shm::region::output::NOTE`).
+const FAULT: u64 = 0;
+const WARNING: u64 = 1;
+
+/// Counts a call that the determinism contract does not cover, and notes its kind once for the
+/// daemon.
+pub(crate) fn uncovered(world: &mut World, what: &'static str) {
+    world.region.count_uncovered();
+    note_once(world, WARNING, what);
+}
+
+/// Reports to the daemon, once, that a table has no place left: the program's call fails.
+pub(crate) fn full(world: &mut World, what: &'static str) {
+    note_once(world, FAULT, what);
+}
+
+fn note_once(world: &mut World, level: u64, what: &'static str) {
+    if world.noted.contains(&what) {
+        return;
+    }
+    if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
+        *free = what;
+    }
+    world.output.note(level, what);
+}

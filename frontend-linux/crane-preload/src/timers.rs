@@ -1,0 +1,76 @@
+//! The table of the program's timers, which expire by agreed time (see `expirations`).
+
+use crane_core::execution::turn::{NEVER, ThreadId};
+
+use crate::descriptors::{TableEntry, TimerIndex};
+
+/// Timers at a time.
+pub(crate) const TIMERS: usize = 1024;
+
+/// The effect of an expiration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Expires {
+    /// Nothing: no timer.
+    Free,
+    /// It counts at a descriptor, which may be read.
+    Descriptor(TableEntry),
+}
+
+/// A timer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timer {
+    /// The effect of an expiration.
+    pub expires: Expires,
+    /// The clock by which it was made.
+    pub clock: libc::clockid_t,
+    /// The agreed time of its next expiration; [`NEVER`]: it is stopped.
+    pub next: u64,
+    /// The time between expirations; 0: it expires once.
+    pub interval: u64,
+}
+
+const FREE: Timer = Timer { expires: Expires::Free, clock: 0, next: NEVER, interval: 0 };
+
+/// All timers.
+pub(crate) struct Timers {
+    table: [Timer; TIMERS],
+    /// Every place that was ever used is below this.
+    used_below: usize,
+    /// The number in the turn that waits for them; `None`: no timer was ever started.
+    pub thread: Option<ThreadId>,
+    /// The agreed time of the first expiration.
+    pub next: u64,
+}
+
+impl Timers {
+    /// None.
+    pub(crate) const fn new() -> Self {
+        Self { table: [FREE; TIMERS], used_below: 0, thread: None, next: NEVER }
+    }
+
+    /// Makes a timer, which is stopped. `None`: the table is full.
+    pub(crate) fn make(&mut self, expires: Expires, clock: libc::clockid_t) -> Option<TimerIndex> {
+        let index = self.table.iter().position(|timer| timer.expires == Expires::Free)?;
+        self.table[index] = Timer { expires, clock, ..FREE };
+        self.used_below = self.used_below.max(index + 1);
+        Some(TimerIndex(index as u16))
+    }
+
+    /// Frees the place of a timer.
+    pub(crate) fn free(&mut self, timer: TimerIndex) {
+        *self.at(timer) = FREE;
+    }
+
+    /// A timer.
+    pub(crate) fn at(&mut self, timer: TimerIndex) -> &mut Timer {
+        &mut self.table[usize::from(timer.0)]
+    }
+
+    /// Finds the timer that is due first; of those that are due together, the first in the table.
+    pub(crate) fn first(&self) -> Option<(u64, TimerIndex)> {
+        let timers = self.table[..self.used_below].iter().enumerate();
+        let started = timers.filter(|(_, timer)| timer.next != NEVER);
+        let first = started.map(|(index, timer)| (timer.next, index as u16)).min();
+        first.map(|(next, index)| (next, TimerIndex(index)))
+    }
+}
