@@ -84,10 +84,11 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
         other.set_read_timeout(Some(ANSWER)).ok()?;
         programs::echoes(&other, "another\n").then_some(())
     };
-    if texts.is_empty() && stuck.expect == Expect::InKernel && serves().is_some() {
+    let is_named = texts.iter().any(|text| words.iter().all(|word| text.contains(word)));
+    if !is_named && stuck.expect == Expect::InKernel && serves().is_some() {
         return Ok(Reported { name, after: None, texts });
     }
-    if !words.is_empty() && !texts.iter().any(|text| words.iter().all(|word| text.contains(word))) {
+    if !words.is_empty() && !is_named {
         return Err(format!("{name}: no report names {words:?}: {texts:?}"));
     }
     if stuck.expect == Expect::None && !faults.is_empty() {
