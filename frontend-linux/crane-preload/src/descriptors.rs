@@ -131,6 +131,8 @@ pub(crate) struct Description {
     pub expirations: u64,
     /// A child process may use it, too: what happens to a pipe may be the kernel's alone to know.
     pub shared: bool,
+    /// Of one end of a pipe: the process has closed the other end.
+    pub lone: bool,
     /// The number by which a thread waits for it.
     pub number: i32,
     /// Of what only the kernel knows: the conditions that were there when it was asked last, and
@@ -166,6 +168,7 @@ const FREE: Description = Description {
     edges: 0,
     expirations: 0,
     shared: false,
+    lone: false,
     number: -1,
     seen: 0,
     watched: IndexList::EMPTY,

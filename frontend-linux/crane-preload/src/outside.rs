@@ -7,6 +7,9 @@
 //! each [`ASKS_EVERY`] nanoseconds besides, as long as a thread waits for such an object. What is
 //! found then came from elsewhere, at a time of this host's: it counts as uncovered, and is noted
 //! once.
+//!
+//! A child that the server waits for in one call is part of its computation: the other threads wait
+//! for it too, at first.
 
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
@@ -22,6 +25,10 @@ use crate::world::{Child, World};
 const ASKS_EVERY: u64 = 10_000_000;
 /// A server that always has something to admit asks after so many entries.
 const ADMISSIONS: u32 = 64;
+/// The time for which the other threads wait for a child's answer, in milliseconds: within it the
+/// answer comes at the same clock on all replicas, however long the child computes. It is below the
+/// second after which a server that makes no progress is reported.
+const CHILD_MILLISECONDS: u32 = 500;
 /// Descriptors of one question.
 const ASKED_MAX: usize = 64;
 
@@ -269,6 +276,29 @@ fn has_changed(child: Child) -> bool {
     let result = sys::checked(unsafe { sys::syscall(libc::SYS_waitid, arguments) });
     // An error is an answer, too.
     result.is_err() || info.si_signo != 0
+}
+
+/// Waits with the turn until a descriptor at whose other end is a child alone has one of `events`,
+/// at most [`CHILD_MILLISECONDS`].
+pub(crate) fn await_child_at(descriptor: i32, events: u32) {
+    let mut entry = libc::pollfd { fd: descriptor, events: events as i16, revents: 0 };
+    let arguments = [(&raw mut entry).addr(), 1, CHILD_MILLISECONDS as usize, 0, 0, 0];
+    // SAFETY: one entry, alive for the call.
+    unsafe { sys::syscall(libc::SYS_poll, arguments) };
+}
+
+/// Waits with the turn until a child has changed, at most [`CHILD_MILLISECONDS`].
+pub(crate) fn await_child(child: Child) {
+    let (mut waited, mut step) = (0, 1);
+    while !has_changed(child) && waited < CHILD_MILLISECONDS {
+        // SAFETY: no entries; a handler ends it early.
+        let result = unsafe { sys::syscall(libc::SYS_poll, [0, 0, step as usize, 0, 0, 0]) };
+        if result < 0 {
+            return;
+        }
+        waited += step;
+        step = (step * 2).min(16);
+    }
 }
 
 /// Names, for an operator, the object that was ready by itself.

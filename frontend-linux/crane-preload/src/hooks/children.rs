@@ -11,6 +11,7 @@ use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 use super::process::uncovered;
 use crate::errno;
 use crate::execution::On;
+use crate::outside;
 use crate::turn::{Call, begin};
 use crate::world::Child;
 
@@ -21,6 +22,9 @@ fn wait_in_turn(
     call: impl Fn() -> Result<Option<usize>, c_int>,
 ) -> Option<Result<usize, c_int>> {
     let mut held = begin(Call::Child, 0)?;
+    if child.options & libc::WNOHANG == 0 {
+        outside::await_child(child);
+    }
     let mut waited = false;
     let result = loop {
         match call() {
@@ -36,7 +40,8 @@ fn wait_in_turn(
         let woken = held.wait_or_signal(On::Child, NEVER);
         held.world().threads[me].child = None;
         if woken.is_err_and(|by| !by.restarts) {
-            break Err(libc::EINTR);
+            // The signal may say that the child has ended: its answer comes first.
+            break call().map_or_else(Err, |answer| answer.ok_or(libc::EINTR));
         }
         if held.cancelled {
             break Ok(0);

@@ -79,6 +79,9 @@ pub(super) fn receive(
                 }
             }
             DescriptionKind::Channel { peer } => {
+                if waits && is_childs(world, place) {
+                    outside::await_child_at(descriptor, watch::IN);
+                }
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0 || !waits;
                 let result = if ready { real() } else { Err(libc::EAGAIN) };
                 if result.is_ok() && !manner.peek {
@@ -162,6 +165,9 @@ pub(super) fn send(
                 }
             }
             kind @ (DescriptionKind::Channel { .. } | DescriptionKind::Kernel) => {
+                if waits && is_childs(world, place) {
+                    outside::await_child_at(descriptor, watch::OUT);
+                }
                 let wanted = length(pieces);
                 let small = sent == 0 && wanted <= libc::PIPE_BUF;
                 let whole = !waits || small || !is_stream(descriptor);
@@ -222,6 +228,12 @@ pub(super) fn report_reset(world: &mut World, place: TableEntry) -> bool {
     !std::mem::replace(&mut world.descriptors.at(place).reset_reported, true)
 }
 
+/// Returns whether a child alone may be at the other end of a pipe.
+fn is_childs(world: &mut World, place: TableEntry) -> bool {
+    let description = world.descriptors.at(place);
+    description.shared && description.lone
+}
+
 /// Takes a reference from a description, and ends its object with the last one.
 pub(super) fn release(world: &mut World, place: TableEntry) {
     if world.descriptors.release(place) {
@@ -262,6 +274,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
         // The other end reads the end of the stream, or cannot write any more; it is alone now.
         descriptors.at(place).kind = DescriptionKind::Kernel;
         descriptors.at(peer).kind = DescriptionKind::Channel { peer };
+        descriptors.at(peer).lone = true;
         descriptors.free(place);
         used(world, peer, peer);
     } else {
