@@ -14,7 +14,9 @@ use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
-use crane_test::e2e::{alarm, bench, cost, failover, idle, kills, linear, runtimes, sizes, steady};
+use crane_test::e2e::{
+    alarm, bench, cost, divergence, failover, idle, kills, linear, runtimes, sizes, steady,
+};
 
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
@@ -24,6 +26,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure failover [KILLS]  the primary killed, frozen, cut off on three hosts, 50 kills
        crane-measure steady [SECONDS]  full load changes no primary, 600 s
        crane-measure alarm             all stuck programs are named, controls are not
+       crane-measure divergence [ROUNDS]  a server goes wrong under full load on three hosts,
+                                       100 times, and 20 times each with a third opinion
        crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
        crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
        crane-measure runtimes [CONNECTIONS]  node, the JVM and Rust's standard library on three
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         "odd-programs" => measure_odd_programs(),
         "idle" => measure_idle(Duration::from_secs(amount.unwrap_or(30).into())),
         "failover" => failover::measure(amount.unwrap_or(50) as usize),
+        "divergence" => divergence::measure(amount.unwrap_or(100) as usize),
         "linear" => linear::measure(amount.unwrap_or(20).into()),
         "steady" => steady::measure(Duration::from_secs(amount.unwrap_or(600).into())),
         "sizes" => {

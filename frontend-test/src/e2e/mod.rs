@@ -16,6 +16,7 @@
 //! * [`probe`]: clients that note how long each request takes;
 //! * [`linear`]: histories under faults, and whether they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
+//! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`bench`], [`cost`], [`failover`], [`steady`], [`sizes`], [`runtimes`]:
 //!   long runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: every wait has a bound and a name.
@@ -29,6 +30,7 @@ pub mod binary;
 pub mod calls;
 pub mod cost;
 pub mod counting;
+pub mod divergence;
 pub mod failover;
 pub mod frozen;
 pub mod group;
@@ -40,6 +42,7 @@ pub mod kills;
 pub mod linear;
 pub mod load;
 pub mod machine;
+pub mod memory;
 pub mod native;
 pub mod odd;
 pub mod odd_programs;

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crane_test::e2e::divergence::{self as injected, Setting};
 use crane_test::e2e::group::{Group, run_bounded};
 use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
@@ -150,6 +151,21 @@ fn on_three_hosts_each_kind_of_difference_is_mended() {
             let group = Group::start_on(&machine, &hosts, program);
             diverge_in(&group, word, of_primary);
         }
+    }
+}
+
+/// `ci/measure divergence` does 100 rounds, and 20 of each third opinion.
+#[test]
+fn a_server_that_goes_wrong_under_full_load_is_named_and_mended() {
+    if let Err(why) = Hosts::possible() {
+        println!("not tried, no network namespaces here: {why}");
+        return;
+    }
+    for (setting, rounds) in [(Setting::Three, 4), (Setting::Witness, 1), (Setting::OneDead, 1)] {
+        let outcomes = injected::run(setting, rounds, |line| println!("{line}"));
+        println!("{} (in full: ci/measure divergence)", injected::summary(setting, &outcomes));
+        let missed: Vec<&String> = outcomes.iter().filter_map(|one| one.as_ref().err()).collect();
+        assert_eq!(missed, Vec::<&String>::new());
     }
 }
 
