@@ -1,6 +1,7 @@
 /*
  * A server that echoes lines through libc, and answers "raw" lines by system calls that no library
  * sees. "raw listen PORT" binds and listens at a port; "raw connect ADDRESS PORT" connects there;
+ * "raw send ADDRESS PORT" sends a datagram there;
  * "raw session" reports pid, process group and session; "file PATH" the first line of a file;
  * "raw call NUMBER A B" makes a call by its number, and "raw i386 NUMBER" one of 32-bit programs.
  * Other answers are 0 or the error number.
@@ -54,6 +55,22 @@ static long raw_connect(const char *host, int port) {
     return result;
 }
 
+static long raw_send(const char *host, int port) {
+    struct sockaddr_in address = at(host, port);
+    long fd = raw(SYS_socket, AF_INET, SOCK_DGRAM, 0);
+    if (fd < 0) return fd;
+    register long flags __asm__("r10") = 0;
+    register long to __asm__("r8") = (long)&address;
+    register long size __asm__("r9") = sizeof address;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(SYS_sendto), "D"(fd), "S"("out"), "d"(3), "r"(flags), "r"(to), "r"(size)
+                     : "rcx", "r11", "memory");
+    raw(SYS_close, fd, 0, 0);
+    return result < 0 ? result : 0;
+}
+
 static int first_line(const char *path, char *space, size_t size) {
     FILE *file = fopen(path, "r");
     if (!file) return snprintf(space, size, "%d\n", errno);
@@ -74,6 +91,8 @@ static int answer(char *line, char *space, size_t size) {
         return snprintf(space, size, "%ld\n", -raw_listen(port));
     if (sscanf(line, "raw connect %63s %d", host, &port) == 2)
         return snprintf(space, size, "%ld\n", -raw_connect(host, port));
+    if (sscanf(line, "raw send %63s %d", host, &port) == 2)
+        return snprintf(space, size, "%ld\n", -raw_send(host, port));
     if (!strncmp(line, "raw session", 11))
         return snprintf(space, size, "%d %d %d\n", getpid(), getpgrp(), getsid(0));
     if (sscanf(line, "file %63s", host) == 1) return first_line(host, space, size);

@@ -3,7 +3,7 @@
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -62,9 +62,48 @@ fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
         let raw = format!("raw connect {} {}", hosts.address(id), served.port());
         assert_eq!(at_server(&raw), libc_errno(Errno::NETUNREACH), "host {id}");
     }
+    nothing_leaves(&hosts, port + 1, at_server);
     // The loopback device works, and leads to the cell alone.
     assert_eq!(at_server(&format!("raw connect 127.0.0.1 {port}")), "0");
     group.await_settled();
+}
+
+/// No host hears of what a server sends by calls of its own.
+fn nothing_leaves(hosts: &Hosts, port: u16, at_server: impl Fn(&str) -> String) {
+    let ears: Vec<(UdpSocket, TcpListener)> = hosts
+        .ids()
+        .map(|id| {
+            hosts.at(id, || {
+                let at = (hosts.address(id), port);
+                (UdpSocket::bind(at).unwrap(), TcpListener::bind(at).unwrap())
+            })
+        })
+        .collect();
+    for id in hosts.ids() {
+        for raw in ["send", "connect"] {
+            let raw = format!("raw {raw} {} {port}", hosts.address(id));
+            assert_eq!(at_server(&raw), libc_errno(Errno::NETUNREACH), "{raw}");
+        }
+    }
+    let mut space = [0; 16];
+    for (datagrams, connections) in &ears {
+        datagrams.set_nonblocking(true).unwrap();
+        connections.set_nonblocking(true).unwrap();
+        let heard = datagrams.recv(&mut space).map_err(|error| error.kind());
+        assert_eq!(heard, Err(ErrorKind::WouldBlock));
+        let heard = connections.accept().map_err(|error| error.kind());
+        assert_eq!(heard.err(), Some(ErrorKind::WouldBlock));
+    }
+    // A process of a host, outside of the cell, is heard.
+    let (from, to) = (hosts.address(1), hosts.address(2));
+    let sent = hosts.at(1, || {
+        TcpStream::connect_timeout(&(to, port).into(), SOON).unwrap();
+        UdpSocket::bind((from, 0)).and_then(|socket| socket.send_to(b"out", (to, port)))
+    });
+    assert_eq!(sent.unwrap(), 3);
+    let (datagrams, connections) = &ears[1];
+    eventually("a datagram", SOON, || datagrams.recv(&mut space));
+    eventually("a connection", SOON, || connections.accept());
 }
 
 fn libc_errno(error: Errno) -> String {
