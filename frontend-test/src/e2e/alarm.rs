@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::group::Group;
+use super::hosts::Hosts;
 use super::machine::{Machine, free_port};
 use super::program::{self, Program};
 use super::programs::{self, Expect, Launcher, STUCK_THREAD, Stuck};
@@ -97,17 +99,22 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
     Ok(Reported { name, after, texts })
 }
 
-/// Runs redis behind a launcher, and checks that its three servers are one, or that crane ends with
-/// a reason.
+/// Runs redis behind a launcher on three hosts, where there can be such, and checks that its three
+/// servers are one, or that crane ends with a reason.
 ///
 /// # Errors
 ///
 /// Returns what is not so.
 pub fn launch(launcher: &Launcher) -> Result<String, String> {
     let machine = Machine::take("launcher");
-    let mut program = program::redis(machine.folder());
+    let mut program = program::redis_on_hosts(machine.folder());
     program.command = launcher.command_at(&program.base, &program.command);
-    let mut group = Group::prepare(&machine, program, 3, &[]);
+    let hosts = Hosts::possible().is_ok().then(|| Arc::new(Hosts::make(3)));
+    let _hub = hosts.as_ref().map(|hosts| hosts.visit_hub());
+    let mut group = match &hosts {
+        Some(hosts) => Group::prepare_on(&machine, hosts, program, 3),
+        None => Group::prepare(&machine, program, 3, &[]),
+    };
     for id in group.ids() {
         group.start_replica(id);
     }
@@ -137,5 +144,6 @@ pub fn launch(launcher: &Launcher) -> Result<String, String> {
         ));
     }
     group.await_settled();
-    Ok(format!("{name}: a write at replica 1 is read at replica 3"))
+    let place = if hosts.is_some() { "host" } else { "replica of one host" };
+    Ok(format!("{name}: a write at one {place} is read at another"))
 }
