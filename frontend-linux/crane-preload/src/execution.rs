@@ -41,6 +41,10 @@ pub(crate) enum On {
     Timers,
     /// The next time that the kernel is asked: the call is then tried again.
     Retry,
+    /// A lock of a file.
+    FileLock,
+    /// A message queue, or System V messages or semaphores.
+    Queue,
 }
 
 impl On {
@@ -59,6 +63,8 @@ impl On {
             Self::Child => 8 << 56,
             Self::Timers => 10 << 56,
             Self::Retry => 9 << 56,
+            Self::FileLock => 11 << 56,
+            Self::Queue => 12 << 56,
         })
     }
 }

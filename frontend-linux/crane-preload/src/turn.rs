@@ -65,6 +65,8 @@ pub(crate) enum Call {
     Splice = 36,
     Child = 40,
     Timer = 41,
+    FileLock = 37,
+    Queue = 38,
 }
 
 impl Call {

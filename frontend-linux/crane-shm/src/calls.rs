@@ -2,7 +2,7 @@
 
 /// The names of calls by their numbers in the schedule hash, from 1 (see the preload library's
 /// `turn`).
-const NAMES: [&str; 36] = [
+const NAMES: [&str; 41] = [
     "create",
     "join",
     "detach",
@@ -39,6 +39,11 @@ const NAMES: [&str; 36] = [
     "signal",
     "futex",
     "splice",
+    "file lock",
+    "queue",
+    "an unknown call",
+    "child",
+    "timer",
 ];
 
 /// Returns what a call with this number in the schedule hash is called.

@@ -7,6 +7,7 @@ use crane_shm::sys;
 use libc::{mode_t, off_t};
 
 use super::fifo::{self, Opening};
+use super::file_locks;
 use super::parts::flags_of;
 use super::process::uncovered;
 use super::transfer::{begin_at, dispose};
@@ -105,7 +106,9 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
         return errno::answer_int(result.map(|()| 0));
     }
     forget_plain(descriptor);
-    errno::answer_int(sys::close(descriptor).map(|()| 0))
+    let result = sys::close(descriptor);
+    file_locks::freed();
+    errno::answer_int(result.map(|()| 0))
 }
 
 /// Closes all numbers of a range; the library's own stays.
@@ -133,6 +136,7 @@ fn close_all(first: c_uint, last: c_uint) {
         }
         _ => kernel(first, c_uint::MAX),
     }
+    file_locks::freed();
 }
 
 #[unsafe(no_mangle)]
@@ -182,13 +186,14 @@ fn share(original: c_int, copy: c_int) {
     if original != copy {
         forget_plain(copy);
     }
+    // The kernel has closed what was there before.
+    file_locks::freed();
     let (from, to) = (lookup(original), lookup(copy));
     if original == copy || (from.is_none() && to.is_none()) {
         return;
     }
     let Some(mut held) = begin(Call::Duplicate, copy as u32) else { return };
     let world = held.world();
-    // The kernel has closed what was there before.
     detach(world, copy);
     if let Some(place) = lookup(original)
         && !world.descriptors.share(place, copy)
@@ -234,6 +239,9 @@ unsafe extern "C" fn dup3(descriptor: c_int, copy: c_int, flags: c_int) -> c_int
 // The third argument is variadic in C; see `open`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: usize) -> c_int {
+    if let Some(result) = file_locks::control(descriptor, command, argument) {
+        return errno::answer_int(result);
+    }
     let arguments = [descriptor as usize, command as usize, argument, 0, 0, 0];
     // SAFETY: the caller's own arguments.
     let result = sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) });

@@ -11,6 +11,7 @@ use crane_shm::sys;
 use libc::sigset_t;
 
 use super::futex::futex;
+use super::queues::semtimedop;
 use super::signals::tgkill;
 use crate::errno;
 use crate::trouble::Text;
@@ -80,7 +81,7 @@ const PLAIN: [c_long; 58] = [
 ];
 
 /// Names of calls in which a thread may wait, or that make what no hook sees.
-const NAMES: [(c_long, &str); 17] = [
+const NAMES: [(c_long, &str); 12] = [
     (libc::SYS_exit, "exit"),
     (libc::SYS_futex, "futex"),
     (libc::SYS_clone, "clone"),
@@ -89,11 +90,6 @@ const NAMES: [(c_long, &str); 17] = [
     (libc::SYS_io_uring_enter, "io_uring_enter"),
     (libc::SYS_io_setup, "io_setup"),
     (libc::SYS_io_getevents, "io_getevents"),
-    (libc::SYS_flock, "flock"),
-    (libc::SYS_semop, "semop"),
-    (libc::SYS_semtimedop, "semtimedop"),
-    (libc::SYS_msgrcv, "msgrcv"),
-    (libc::SYS_mq_timedreceive, "mq_timedreceive"),
     (libc::SYS_signalfd4, "signalfd4"),
     (libc::SYS_perf_event_open, "perf_event_open"),
     (libc::SYS_pidfd_open, "pidfd_open"),
@@ -200,6 +196,10 @@ unsafe fn by_name(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_lo
             }
             libc::SYS_tee => libc::tee(one, b as c_int, c, d as c_uint) as c_long,
             libc::SYS_vmsplice => libc::vmsplice(one, b as _, c, d as c_uint) as c_long,
+            libc::SYS_msgrcv => libc::msgrcv(one, b as _, c, d as c_long, e as c_int) as c_long,
+            libc::SYS_mq_timedreceive => {
+                libc::mq_timedreceive(one, b as _, c, d as _, e as _) as c_long
+            }
             libc::SYS_getrandom => libc::getrandom(a as _, b, c as c_uint) as c_long,
             libc::SYS_time => libc::time(a as _),
             libc::SYS_clock_nanosleep => {
@@ -293,6 +293,13 @@ unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<
             libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),
             libc::SYS_wait4 => libc::wait4(one, b as _, three, d as _),
             libc::SYS_waitid if e == 0 => libc::waitid(a as _, b as _, c as _, d as c_int),
+            libc::SYS_flock => libc::flock(one, two),
+            libc::SYS_msgsnd => libc::msgsnd(one, b as _, c, d as c_int),
+            libc::SYS_msgctl => libc::msgctl(one, two, c as _),
+            libc::SYS_semop => semtimedop(one, b as _, c, ptr::null()),
+            libc::SYS_semtimedop => semtimedop(one, b as _, c, d as _),
+            libc::SYS_semctl => libc::semctl(one, two, three, d),
+            libc::SYS_mq_timedsend => libc::mq_timedsend(one, b as _, c, d as c_uint, e as _),
             libc::SYS_fork => libc::fork(),
             libc::SYS_vfork => libc::fork(),
             libc::SYS_execve => libc::execve(a as _, b as _, c as _),
