@@ -2,6 +2,7 @@
 //! wait and ask again, end.
 
 mod barrier;
+mod c11;
 pub(crate) mod cancel;
 mod children;
 mod condition;
