@@ -60,6 +60,8 @@ const RAW_KINDS: [libc::c_int; 2] = [libc::SOCK_RAW, SOCK_PACKET];
 const SOCK_PACKET: libc::c_int = 10;
 /// The bits of a socket's kind that are no flags (`SOCK_TYPE_MASK` of the kernel).
 const KIND_MASK: u32 = 0xf;
+/// The other bits that the kernel does not know: it refuses them with `EINVAL`.
+const NO_KIND: u32 = !(KIND_MASK | (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u32);
 
 /// Docker's default set without `mknod` and `net_raw`: no list of devices holds a cell, so a device
 /// node would be the host's disk; and raw sockets are on the closed list.
@@ -202,6 +204,8 @@ fn filter() -> Vec<sock_filter> {
         jump(libc::BPF_JEQ, libc::AF_INET6 as u32, 1, 0),
         allow(),
         load(KIND),
+        jump(libc::BPF_JSET, NO_KIND, 0, 1),
+        allow(),
         statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, KIND_MASK),
     ]);
     for kind in RAW_KINDS {
@@ -256,6 +260,7 @@ mod tests {
                 }
                 code if code == libc::BPF_JMP | libc::BPF_JEQ => go(value == k),
                 code if code == libc::BPF_JMP | libc::BPF_JGE => go(value >= k),
+                code if code == libc::BPF_JMP | libc::BPF_JSET => go(value & k != 0),
                 code if code == libc::BPF_ALU | libc::BPF_AND => value &= k,
                 code if code == libc::BPF_RET => return k,
                 other => panic!("instruction {other:#x}"),
@@ -295,6 +300,8 @@ mod tests {
             assert_eq!(socket(family, SOCK_PACKET), libc::EPERM);
             assert_eq!(socket(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK), 0);
             assert_eq!(socket(family, libc::SOCK_DGRAM), 0);
+            // The kernel has the error for it.
+            assert_eq!(socket(family, 0x60 | libc::SOCK_RAW), 0);
         }
         assert_eq!(socket(libc::AF_PACKET, libc::SOCK_DGRAM), libc::EPERM);
         assert_eq!(socket(libc::AF_VSOCK, libc::SOCK_STREAM), libc::EAFNOSUPPORT);
