@@ -39,7 +39,7 @@ fn what_was_promised_is_in_the_lists() {
     let faults = stuck.iter().filter(|one| one.expect != Expect::None).count();
     assert!(faults >= 30, "{faults} ways to stick");
     assert!(stuck.iter().any(|one| one.expect == Expect::None), "no control");
-    assert!(programs::odd().len() >= 100);
+    assert!(programs::odd().len() >= 200);
     assert!(programs::launchers().len() >= 10);
     let kinds: BTreeSet<_> = programs::odd().into_iter().map(|odd| odd.kind).collect();
     assert_eq!(kinds.len(), programs::odd().len(), "two programs of one kind");
