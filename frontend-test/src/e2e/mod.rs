@@ -8,8 +8,8 @@
 //! * [`odd_programs`]: odd programs as services, beside their native transcripts;
 //! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
 //! * [`status`]: what `crane-linux status --json` says, parsed;
-//! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`]: clients that know every byte they should
-//!   get;
+//! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`], [`prefixed`]: clients that know every byte
+//!   they should get;
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`hosts`]: hosts of their own, in network namespaces; [`frozen`]: a replica that hangs;
@@ -46,6 +46,7 @@ pub mod memory;
 pub mod native;
 pub mod odd;
 pub mod odd_programs;
+pub mod prefixed;
 pub mod probe;
 pub mod program;
 pub mod programs;

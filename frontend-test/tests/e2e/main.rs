@@ -21,6 +21,7 @@ mod mariadb;
 mod members;
 mod odd;
 mod odd_programs;
+mod prefixed;
 mod python;
 mod redis;
 mod refusals;
