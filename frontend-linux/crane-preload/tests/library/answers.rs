@@ -131,7 +131,7 @@ fn calls_by_number_hold_under_the_library_and_unknown_ones_are_noted() {
     let mut driver =
         Driver::start_program(answers(), &["numbers"], 100, Schedule::Serial, Library::Product);
     driver.await_end();
-    assert_eq!(driver.notes, ["system call 500 by libc's syscall(): it is not followed"]);
+    assert_eq!(driver.notes, ["times by libc's syscall(): it is not followed"]);
 }
 
 /// Runs a probe without clients. Returns the notes, and how it ended.
