@@ -1,4 +1,4 @@
-//! State of a node, how it emits effects, and what always holds of it.
+//! The state of a node, the ways it emits effects, and its invariants.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -11,9 +11,9 @@ use super::{
     StorageEpoch, VotingStatus, WriteNumber,
 };
 
-/// A member of the group. `WINDOW` is how many slots may be undecided, or decided and not yet
-/// durable here; it is the same on all nodes, does not shrink over a group's life, and is best a
-/// power of two.
+/// A member of the group. `WINDOW` is the number of slots that may be undecided, or decided and not
+/// yet durable here. It must be the same on all nodes, and must not shrink during a group's life; a
+/// power of two is fastest.
 ///
 /// ```
 /// use crane_core::id::NodeId;
@@ -29,7 +29,7 @@ use super::{
 /// let now = Instant::from_micros(1);
 /// let mut node = Node::<64>::restore(Config::new(me, Members::first(3), 7), now, stored, []);
 ///
-/// // A candidate asks for a promise: the node has it written, and does not answer yet.
+/// // A candidate asks for a promise: the node emits a write of it, and does not answer yet.
 /// let ballot = Ballot::ZERO.next_of(candidate);
 /// let message = &Message::Prepare { ballot };
 /// let mut out = Effects::new();
@@ -41,7 +41,7 @@ use super::{
 ///     _ => None,
 /// });
 ///
-/// // The promise survives a crash now, and the candidate may know.
+/// // The promise now survives a crash, so the node answers the candidate.
 /// out.clear();
 /// node.step(now, Input::Durable { up_to: written.unwrap() }, &mut out);
 /// assert!(answered(&out));
@@ -49,7 +49,7 @@ use super::{
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Node<const WINDOW: usize> {
-    /// The settings; they do not change.
+    /// The settings, which never change.
     pub(super) config: Config,
     /// The latest time that the driver has given: it never goes back.
     pub(super) now: Instant,
@@ -58,28 +58,28 @@ pub struct Node<const WINDOW: usize> {
     pub(super) acceptor: Acceptor<WINDOW>,
     /// Whether the node may vote.
     pub(super) voting: Voting,
-    /// How long it waits before it starts an election.
+    /// The timer of the node's own election.
     pub(super) timer: ElectionTimer,
-    /// The primary that it follows; none unless its role is backup.
+    /// The primary that the node follows; none unless its role is backup.
     pub(super) following: Following,
-    /// The role, with the state that only this role has.
+    /// The role of the node, with the state that only this role has.
     pub(super) role_state: RoleState,
 
     /// The reason to give when the node starts an election or gives one up.
     pub(super) why: Reason,
-    /// The member that was last asked for committed entries, and the first slot that it was asked
-    /// for: at most one after the commit index.
+    /// The member that the node last asked for committed entries, and the first slot of that
+    /// request, which is at most one after the commit index.
     pub(super) learning: Option<(NodeId, Slot)>,
     /// The highest ballot that another node has claimed to have promised. It may be above every
-    /// promise that was made.
+    /// promise that a node has made.
     pub(super) ballot_seen: Ballot,
     /// By node: when it was last heard, since this node's start. Never after [`Node::now`].
     pub(super) heard: [Option<Instant>; NODES_MAX],
-    /// The last values that the driver was given.
+    /// The last values that the driver has received.
     pub(super) emitted: Emitted,
 }
 
-/// Contents of stable storage when a node starts, its log excepted.
+/// The contents of stable storage when a node starts, without its log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct DurableState {
     /// The ballot of the last [`Record::Promise`]; zero if there is none.
@@ -89,12 +89,12 @@ pub struct DurableState {
     /// The highest ballot in any [`Record::Accept`] or [`Record::Adopt`], also if that entry is no
     /// longer part of the log; zero if there is none.
     pub accepted: Ballot,
-    /// Every slot up to this one is known to have been committed. It is a hint that the frontend
-    /// may write at any time; 0 is right, too. Up to here it may admit entries before it has heard
-    /// another node.
+    /// A slot up to which every slot is known to be committed. The frontend may write this hint at
+    /// any time, and 0 is always correct. The frontend may admit entries up to this slot before the
+    /// node has heard from another node.
     pub committed: Slot,
-    /// The state before the log's first entry, if its front has been cut off; everything below is
-    /// committed.
+    /// The state before the log's first entry, if the beginning of the log has been cut off. Every
+    /// entry that was cut off is committed.
     pub snapshot: Option<SnapshotMeta>,
 }
 
@@ -112,10 +112,10 @@ impl DurableState {
 /// The state of another member, as a node knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Contact {
-    /// The time when it was last heard, since this node's start.
+    /// The time when this node last heard the member, since this node's start.
     pub heard: Option<Instant>,
-    /// The last slot up to which its log is known to be durable and equal to this primary's; none
-    /// unless this node is primary.
+    /// The last slot up to which the member's log is known to be durable and equal to this
+    /// primary's; none unless this node is primary.
     pub matched: Slot,
 }
 
@@ -130,7 +130,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Returns the primary, if it is known.
+    /// Returns the primary, if this node knows it.
     pub fn primary(&self) -> Option<NodeId> {
         match self.role_state {
             RoleState::Primary(_) => Some(self.config.me),
@@ -138,17 +138,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Returns the members, by the log here.
+    /// Returns the members, as this node's log names them.
     pub fn members(&self) -> Members {
         self.acceptor.log.end().members
     }
 
-    /// Returns the end of the log here.
+    /// Returns the end of this node's log.
     pub fn end(&self) -> LogEnd {
         self.acceptor.end()
     }
 
-    /// Returns the epoch that this node votes with.
+    /// Returns the storage epoch with which this node votes.
     pub(super) fn epoch(&self) -> Option<StorageEpoch> {
         self.voting.epoch()
     }
@@ -158,7 +158,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.members().all().without(self.config.me)
     }
 
-    /// Has a record written, and returns the number of the write: the next one.
+    /// Emits the write of a record, and returns the number of the write, which is the next one.
     pub(super) fn write(&mut self, record: Record, out: &mut Effects) -> WriteNumber {
         self.acceptor.written.0 += 1;
         push(out, Effect::Write { number: self.acceptor.written, record });
@@ -201,14 +201,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let asked = self.learning.map_or(Slot::NONE, |(_, slot)| slot);
         assert!(asked <= committed.next(), "learns from beyond the commit index");
         assert!(self.heard.iter().flatten().all(|at| *at <= self.now), "heard in the future");
-        assert!(self.emitted.committed <= committed, "emitted a commit index that is none");
+        assert!(self.emitted.committed <= committed, "emitted a commit index that was not reached");
         assert!(self.emitted.members == self.members(), "a change of members was not emitted");
         self.timer.invariants(self.now, self.config.election_timeout);
         self.following.invariants(promised, committed);
         self.voting.invariants(last, settled, written);
     }
 
-    /// Checks what a step can afford, and under debug assertions the rest.
+    /// Makes the checks that every step can afford, and under debug assertions all others.
     #[inline(always)]
     pub(super) fn check(&self) {
         self.check_state();
@@ -217,19 +217,20 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Checks what must not be wrong even in a release: better stopped than wrong.
+    /// Checks the invariants that a release build checks as well, because a node that has stopped
+    /// does less harm than one that is wrong.
     #[inline(always)]
     fn check_state(&self) {
         self.acceptor.check();
         assert!(self.following.matched <= self.acceptor.log.last(), "agreed beyond the log");
         if let RoleState::Primary(lead) = &self.role_state {
-            assert!(lead.ballot == self.acceptor.promised, "a primary has promised nobody else");
+            assert!(lead.ballot == self.acceptor.promised, "a primary has promised another ballot");
             assert!(self.voting.status.is_voter(), "a primary may vote");
         }
     }
 }
 
-/// Emits an effect; [`EFFECTS_MAX`](super::EFFECTS_MAX) bounds how many a step has.
+/// Emits an effect; [`EFFECTS_MAX`](super::EFFECTS_MAX) bounds the number of effects of a step.
 #[inline(always)]
 pub(super) fn push(out: &mut Effects, effect: Effect) {
     assert!(out.push(effect).is_ok(), "the effects of a step exceed their bound");

@@ -8,7 +8,7 @@ use super::roles::{Leadership, Promise, RoleState};
 use super::{Ballot, Content, Effects, Entry, LogEnd, Members, Node, NodeSet, Reason};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Begins to lead with the log that was `taken` over from a quorum's `promises`.
+    /// Begins to lead, with the log that this node has `taken` over from a quorum's `promises`.
     pub(super) fn lead(
         &mut self,
         ballot: Ballot,
@@ -22,8 +22,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let mut lead = Leadership::new(ballot, start, self.now);
         for node in self.others().iter() {
             let Some(promise) = promises[node.index()] else { continue };
-            // Two logs accepted under one ballot are beginnings of the same log. If that turns out
-            // to be wrong here, the member says so.
+            // Two logs accepted under one ballot are beginnings of the same log. If this member's
+            // log is an exception, the member reports it.
             let shared = if promise.end.ballot == taken.ballot {
                 promise.end.slot
             } else {
@@ -36,7 +36,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.on_beat(out);
     }
 
-    /// Sends heartbeats, and checks which members have been heard.
+    /// Sends heartbeats, and checks which members this primary has heard.
     // specs: P13
     pub(super) fn on_beat(&mut self, out: &mut Effects) {
         let (me, election_timeout) = (self.config.me, self.config.election_timeout);
@@ -70,13 +70,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Returns whether a member was heard within the last election timeout.
+    /// Returns whether this node has heard a member within the last election timeout.
     pub(super) fn is_there(&self, node: NodeId) -> bool {
         let heard = self.heard[node.index()];
         heard.is_some_and(|heard| self.now.since(heard) < self.config.election_timeout)
     }
 
-    /// Asks a member whose link is new what it has: what was on its way is lost.
+    /// Asks a member with a new link for the end of its log, because messages on the old link are
+    /// lost.
     pub(super) fn on_link_up(&mut self, node: NodeId, out: &mut Effects) {
         if let Some(lead) = self.role_state.leadership_mut() {
             lead.progress[node.index()].lose_track();
@@ -84,16 +85,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Appends an entry of this primary, and returns its slot. The caller has checked that the
+    /// Appends an entry of this primary, and returns its slot. The caller checks first that the
     /// window has room.
     // specs: P5
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let lead = self.role_state.leadership().expect("a primary proposes");
         let (ballot, slot) = (lead.ballot, self.acceptor.log.last().next());
         self.put(slot, Entry { ballot, content }, out);
-        let lead = self.role_state.leadership_mut().expect("an entry of its own ends no role");
+        let lead =
+            self.role_state.leadership_mut().expect("a primary's own entry does not end its role");
         match content {
-            // The node has forgotten what its older epoch acknowledged.
+            // The node has forgotten the acknowledgements of its older epoch.
             Content::Rejoin { node, .. } => {
                 lead.progress[node.index()].voted = false;
                 lead.recount = true;
@@ -107,7 +109,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         slot
     }
 
-    /// Returns whether an entry of the protocol's own may be proposed.
+    /// Returns whether the protocol may propose an entry of its own.
     // specs: M3
     pub(super) fn may_reconfigure(&self) -> bool {
         let Some(lead) = self.role_state.leadership() else { return false };
@@ -117,7 +119,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && self.capacity_left() > 0
     }
 
-    /// Returns how many payloads can be proposed before something is decided; none unless this node
+    /// Returns how many payloads this node can propose before the next decision; 0 unless this node
     /// is the primary.
     pub fn capacity_left(&self) -> usize {
         match &self.role_state {
@@ -126,7 +128,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Returns whether this primary has been removed, and that is decided.
+    /// Returns whether this primary has been removed from the group by a decided entry.
     // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);

@@ -24,7 +24,7 @@ impl core::fmt::Display for ProposeError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::NotPrimary { .. } => "this node is not the primary",
-            Self::Full => "too much is undecided",
+            Self::Full => "too many slots or bytes are undecided; try again after the next step",
         })
     }
 }
@@ -39,13 +39,13 @@ pub enum ChangeError {
         /// The primary, if it is known.
         primary: Option<NodeId>,
     },
-    /// The change before this one is not committed yet, or this primary is too new. Try again
-    /// later.
+    /// The previous change is not committed yet, or this primary was elected too recently. Try
+    /// again later.
     Busy,
     /// The change would add or remove more than one voter, or leave no voter, or change nothing.
     Unsound,
-    /// A node that is to vote lacks some of the log, or has lost its storage and not rejoined; or
-    /// the new voters are out of reach.
+    /// A node that is to vote lacks some of the log, or has lost its storage and not rejoined, or a
+    /// quorum of the new voters is unreachable.
     NotReady,
 }
 
@@ -68,7 +68,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// [`Effect::Append`](super::Effect::Append) among the effects.
     ///
     /// # Errors
-    /// Returns [`ProposeError`]; nothing has changed in that case.
+    /// Returns [`ProposeError`] if the node cannot propose now; the node is unchanged in that case.
     ///
     /// # Panics
     /// Panics if `out` is not empty.
@@ -102,7 +102,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Ok(taken)
     }
 
-    /// Returns the number of bytes of payload that are not decided yet.
+    /// Returns the number of payload bytes that are not decided yet.
     pub(super) fn undecided_bytes(&self) -> u64 {
         self.acceptor.log.bytes_after(self.acceptor.committed)
     }

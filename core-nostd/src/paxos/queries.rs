@@ -1,4 +1,4 @@
-//! Questions of a driver to a node.
+//! Queries of a driver about a node's state.
 
 use crate::id::{NodeId, Slot};
 use crate::time::Instant;
@@ -23,32 +23,33 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.config.me
     }
 
-    /// Returns the highest ballot that was promised here.
+    /// Returns the highest ballot that this node has promised.
     pub fn ballot(&self) -> Ballot {
         self.acceptor.promised
     }
 
-    /// Returns its right to vote.
+    /// Returns the node's voting status.
     pub fn voting(&self) -> VotingStatus {
         self.voting.status
     }
 
-    /// Returns the last slot that has an entry here.
+    /// Returns the last slot with an entry in this node's log.
     pub fn last(&self) -> Slot {
         self.acceptor.log.last()
     }
 
-    /// Returns the last slot that is known here to be chosen, with all before it.
+    /// Returns the commit index: the last slot that this node knows to be chosen, with all slots
+    /// before it.
     pub fn committed(&self) -> Slot {
         self.acceptor.committed
     }
 
-    /// Returns the last slot that is known to survive a crash here, with all before it.
+    /// Returns the last slot that survives a crash of this node, with all slots before it.
     pub fn durable(&self) -> Slot {
         self.acceptor.durable
     }
 
-    /// Returns the state of the log at the last slot that is both committed and durable here: a
+    /// Returns the state of the log at the last slot that is both committed and durable here. A
     /// state transfer starts with it.
     pub fn snapshot(&self) -> SnapshotMeta {
         *self.acceptor.log.base()
@@ -70,12 +71,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         range: SlotRange,
     ) -> impl ExactSizeIterator<Item = (WriteNumber, Record)> {
         range.slots().enumerate().map(move |(step, slot)| {
-            let entry = *self.acceptor.log.entry(slot).expect("what is appended stays for a step");
+            let entry = *self.acceptor.log.entry(slot).expect("an appended entry stays for a step");
             (WriteNumber(number.0 + step as u64), Record::Accept { slot, entry })
         })
     }
 
-    /// Returns what is known of another member.
+    /// Returns what this node knows of another member.
     pub fn contact(&self, node: NodeId) -> Contact {
         let index = node.index();
         let lead = self.role_state.leadership();
@@ -83,9 +84,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         Contact { heard: self.heard[index], matched }
     }
 
-    /// Forgets when anything happened, for model checking, and counts writes from 0 again if none
-    /// is on its way. Nodes that differ in time only become equal; no timer expires until it is
-    /// made to.
+    /// Forgets all times, for model checking, and counts writes from 0 again if none is on its way.
+    /// Nodes that differ only in their times become equal, and no timer expires until the model
+    /// makes it expire.
     #[doc(hidden)]
     pub fn forget_time(&mut self) {
         const FAR: Instant = Instant::from_micros(u64::MAX / 4);

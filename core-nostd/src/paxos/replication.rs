@@ -1,5 +1,5 @@
-//! Replication: a primary sends each member what it lacks, takes its acknowledgements, and counts
-//! votes.
+//! Replication: a primary sends each member the entries that it lacks, takes its acknowledgements,
+//! and counts votes.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -11,18 +11,19 @@ use super::state::Acceptor;
 use super::window::Window;
 use super::{Ballot, CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Message, Node, NodeSet};
 
-/// The number of effects that may follow the entries for a member: for each other member one to
-/// serve it and a commit index, and those that conclude the step.
+/// The number of effects that may follow the entries for a member: two for each other member (one
+/// that serves it, and one with a commit index), and those that conclude the step.
 const EFFECTS_AFTER_ENTRIES: usize = 2 * (NODES_MAX - 1) + 6;
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Returns all nodes that get the log: the members, and removed ones that may not know of it
-    /// yet.
+    /// Returns all nodes that receive the log: the members, and removed members that may not know
+    /// of their removal yet.
     pub(super) fn receivers(&self) -> NodeSet {
         self.others().union(self.acceptor.log.base().members.all().without(self.config.me))
     }
 
-    /// Takes a member's acknowledgement, which may be a vote, and finds out what it lacks.
+    /// Takes a member's acknowledgement, which may be a vote, and determines which entries it
+    /// lacks.
     // specs: R4
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
         let receivers = self.receivers();
@@ -34,7 +35,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         let epoch = log.end().epoch(from);
         let progress = &mut lead.progress[from.index()];
-        // A log is adopted under this ballot with all that was taken over; less is no vote.
+        // A member votes only once it has adopted the whole log that this primary took over.
         if said.epoch == Some(epoch) && said.up_to >= lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
@@ -51,7 +52,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         match progress.next {
             None => progress.next = Some(expected),
             Some(next) if next < expected => progress.next = Some(expected),
-            // Two heartbeats in a row found nothing new there: what was sent is lost.
+            // Two heartbeats in a row found no progress, so the entries that were sent are lost.
             Some(next) if said.beat > 0 && next > expected && !broken(Mutant::NeverRepeated) => {
                 if progress.stalled == Some(progress.received) {
                     progress.next = Some(expected);
@@ -65,14 +66,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Commits what a quorum has durable under this ballot: it is chosen.
+    /// Commits the entries that a quorum has durable under this ballot, which are chosen.
     // specs: P9, R4
     fn choose(&mut self) {
         let RoleState::Primary(lead) = &self.role_state else { return };
         let members = self.members();
         let less = usize::from(broken(Mutant::ChosenByOneLess) && members.quorum() > 1);
         let quorum = members.quorum() - less;
-        // Once something is chosen under this ballot, only votes for more are news.
+        // Once an entry is chosen under this ballot, only votes for later slots can change the
+        // result.
         let known = lead.established.then_some(self.acceptor.committed);
         let mut votes = [Slot::NONE; NODES_MAX];
         let mut count = 0;
@@ -90,7 +92,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let votes = &mut votes[..count];
         votes.sort_unstable();
         let chosen = votes[count - quorum];
-        assert!(chosen >= lead.start, "a vote without what was taken over");
+        assert!(chosen >= lead.start, "a vote does not reach the log that was taken over");
         if let Some(lead) = self.role_state.leadership_mut() {
             lead.established = true;
         }
@@ -110,8 +112,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         progress.voted.then_some(progress.matched)
     }
 
-    /// Ends a primary's step: counts votes if they may have changed, and sends members what they
-    /// lack.
+    /// Ends a primary's step: counts votes if they may have changed, and sends members the entries
+    /// that they lack.
     #[inline(never)]
     pub(super) fn conclude_lead(&mut self, out: &mut Effects) {
         let RoleState::Primary(lead) = &mut self.role_state else { return };
@@ -121,7 +123,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.replicate(out);
     }
 
-    /// Sends each member what it lacks, as far as the effects have room.
+    /// Sends each member the entries that it lacks, as far as the effects have room.
     fn replicate(&mut self, out: &mut Effects) {
         let receivers = self.receivers();
         let Self { acceptor: Acceptor { log, committed, .. }, role_state, .. } = self;
@@ -148,7 +150,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Sends a heartbeat, which the member answers with all that it has.
+    /// Sends a heartbeat, which the member answers with the end of its log.
     pub(super) fn send_heartbeat(&self, to: NodeId, out: &mut Effects) {
         let RoleState::Primary(lead) = &self.role_state else { return };
         let Leadership { ballot, start, beat, .. } = *lead;

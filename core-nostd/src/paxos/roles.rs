@@ -1,4 +1,4 @@
-//! Roles of a node, and what each of them keeps.
+//! The roles of a node, and the state that each role keeps.
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 use super::{Ballot, LogEnd, NodeSet, StorageEpoch};
 
-/// The primary's state, as each of its messages has it.
+/// The primary's state, as each of its messages carries it.
 #[derive(Clone, Copy)]
 pub(super) struct PrimarySeen {
     /// The primary's ballot.
@@ -17,10 +17,10 @@ pub(super) struct PrimarySeen {
     pub(super) start: Slot,
 }
 
-/// A voter's promise, with the log that it has.
+/// A voter's promise, with the end of its log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Promise {
-    /// The storage epoch that promises. The promise counts only while the log names it.
+    /// The storage epoch that promises. The promise counts only while the log names this epoch.
     pub(super) epoch: StorageEpoch,
     /// The end of the voter's log when it promised.
     pub(super) end: LogEnd,
@@ -28,40 +28,41 @@ pub(super) struct Promise {
     pub(super) committed: Slot,
 }
 
-/// The part of another log that a candidate takes.
+/// A candidate's progress in taking over another node's log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Fetching {
     /// The node whose log is taken: never this one.
     pub(super) donor: NodeId,
-    /// The end of that log; higher than what the candidate has taken.
+    /// The end of that log; higher than the end that the candidate has taken over.
     pub(super) target: LogEnd,
-    /// The first slot that the last question asked for; at most the target's.
+    /// The first slot of the last request; at most the target's slot.
     pub(super) asked_from: Slot,
-    /// The log here is the donor's up to this slot, which is below the target.
+    /// The slot up to which this node's log equals the donor's; below the target.
     pub(super) got: Slot,
 }
 
 /// A candidate's state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Candidacy {
-    /// The candidate's ballot: its own, and the last one that was promised here.
+    /// The candidate's ballot, which belongs to this node and is the last one that it promised.
     pub(super) ballot: Ballot,
-    /// Whether this node's own promise is durable, and the others have been asked for theirs.
+    /// Whether this node's own promise is durable, and the node has asked the others for theirs.
     pub(super) asked: bool,
     /// The end of the log as it will be once the missing entries have been fetched.
     pub(super) taken: LogEnd,
-    /// The log that is being taken, if a promise came with a higher one.
+    /// The log that is being taken over, if a promise came with a higher log.
     pub(super) fetching: Option<Fetching>,
     /// By node: its promise under this ballot. This node's own is among them once it is durable.
     pub(super) promises: [Option<Promise>; NODES_MAX],
-    /// When the candidacy has failed. Each step forward puts it off.
+    /// The time at which the candidacy has failed. Each step forward postpones it.
     pub(super) give_up_at: Instant,
-    /// When to repeat what has not been answered.
+    /// The time at which to repeat unanswered requests.
     pub(super) again_at: Instant,
 }
 
 impl Candidacy {
-    /// Creates the candidacy of a node with this log, whose own promise is being written.
+    /// Creates the candidacy of a node with this log, while the node's own promise is being
+    /// written.
     pub(super) const fn new(
         ballot: Ballot,
         end: LogEnd,
@@ -79,7 +80,7 @@ impl Candidacy {
         }
     }
 
-    /// Puts off to `far` what is due, for model checking.
+    /// Postpones all deadlines to `far`, for model checking.
     pub(super) fn forget_time(&mut self, far: Instant) {
         (self.give_up_at, self.again_at) = (far, far);
     }
@@ -91,16 +92,16 @@ impl Candidacy {
     fn invariants(&self, me: NodeId) {
         assert!(self.ballot.belongs_to(me), "a candidate has another node's ballot");
         let promised = self.promises.iter().flatten().count();
-        assert!(self.asked || promised == 0, "a promise was given that was not asked for");
+        assert!(self.asked || promised == 0, "a promise came without a request");
         assert!(!self.asked || self.promises[me.index()].is_some(), "asks without its own promise");
         if let Some(Fetching { donor, target, asked_from, got }) = self.fetching {
             assert!(donor != me, "a candidate fetches its own log");
-            assert!(target > self.taken, "a candidate fetches what it has taken");
+            assert!(target > self.taken, "a candidate fetches a log that it has taken over");
             assert!(asked_from <= target.slot && got < target.slot, "fetches beyond its target");
         }
     }
 
-    /// Returns when the candidate has something to do.
+    /// Returns the candidate's next deadline.
     pub(super) fn next_at(&self) -> Instant {
         self.give_up_at.min(self.again_at)
     }
@@ -109,9 +110,9 @@ impl Candidacy {
 /// The state that only a primary has.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Leadership {
-    /// The ballot that this primary proposes under: the last one that was promised here.
+    /// The ballot under which this primary proposes, which is the last one that it promised.
     pub(super) ballot: Ballot,
-    /// The last slot that was taken over. It is in the log, and every vote reaches it.
+    /// The last slot that this primary took over. It is in the log, and every vote reaches it.
     pub(super) start: Slot,
     /// When this primary was elected.
     pub(super) since: Instant,
@@ -119,7 +120,7 @@ pub(super) struct Leadership {
     pub(super) beat: u64,
     /// When the next heartbeat is due.
     pub(super) beat_at: Instant,
-    /// Whether votes may have changed since they were counted; not after a step.
+    /// Whether votes may have changed since the last count; false after each step.
     pub(super) recount: bool,
     /// Whether entries wait for room among the effects of the next step.
     pub(super) unsent: bool,
@@ -128,12 +129,12 @@ pub(super) struct Leadership {
     pub(super) established: bool,
     /// The slot of the last change of members under this ballot; it is in the log.
     pub(super) change: Slot,
-    /// The voter that is to take over, never this node, and when it will have failed to. Nothing is
-    /// proposed until then.
+    /// The voter that is to take over, never this node, and the time at which the transfer has
+    /// failed. Nothing is proposed until then.
     pub(super) successor: Option<(NodeId, Instant)>,
-    /// Whether the successor was asked to take over.
+    /// Whether the primary has asked the successor to take over.
     pub(super) take_over_sent: bool,
-    /// By node: how far its log is. This node's own place is not used.
+    /// By node: the progress of its log. This node's own place is not used.
     pub(super) progress: [Progress; NODES_MAX],
 }
 
@@ -156,7 +157,7 @@ impl Leadership {
         }
     }
 
-    /// Forgets when anything happened, for model checking.
+    /// Forgets all times, for model checking.
     pub(super) fn forget_time(&mut self, far: Instant) {
         self.since = Instant::START;
         self.beat_at = far;
@@ -169,7 +170,7 @@ impl Leadership {
     /// # Panics
     /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, me: NodeId, last: Slot, committed: Slot) {
-        assert!(self.start <= last, "a log was taken over that is not here");
+        assert!(self.start <= last, "a log was taken over beyond its end");
         assert!(self.change <= last, "members have changed beyond the log");
         assert!(!self.established || committed >= self.start, "established without its start");
         assert!(
@@ -182,39 +183,41 @@ impl Leadership {
     }
 }
 
-/// A member's log, as the primary knows it.
+/// The state of a member's log, as the primary knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Progress {
-    /// The next slot to send, at most one after the log's last; none while it is not known what the
-    /// member has.
+    /// The next slot to send, at most one after the log's last slot; none while the end of the
+    /// member's log is unknown.
     pub(super) next: Option<Slot>,
-    /// The member has everything up to this slot, durable or not. It falls when the member has lost
-    /// some.
+    /// The slot up to which the member has every entry, durable or not. It falls when the member
+    /// has lost entries.
     pub(super) received: Slot,
-    /// Whether the member's vote counts: everything up to [`Progress::matched`] is durable there
+    /// Whether the member's vote counts: every entry up to [`Progress::matched`] is durable there
     /// under this ballot.
     pub(super) voted: bool,
-    /// The last slot of its last vote; of a vote that counts, not below [`Leadership::start`].
+    /// The last slot of the member's last vote. If the vote counts, it is not below
+    /// [`Leadership::start`].
     pub(super) matched: Slot,
-    /// The last slot that the frontend was asked to send.
+    /// The last slot that this node asked the frontend to send.
     pub(super) served: Slot,
-    /// The last commit index that the member was sent; never above this node's.
+    /// The last commit index that this node sent to the member; never above this node's own.
     pub(super) committed_sent: Slot,
     /// The last heartbeat that the member has answered.
     pub(super) beat: u64,
-    /// The last slot that the member had when it last answered a heartbeat without having all that
-    /// was sent.
+    /// The last slot that the member had when it last answered a heartbeat and lacked entries that
+    /// were sent.
     pub(super) stalled: Option<Slot>,
 }
 
 impl Progress {
-    /// Forgets how many heartbeats there were, for model checking.
+    /// Forgets the numbers of heartbeats, for model checking.
     pub(super) fn forget_beats(&mut self) {
         self.beat = self.beat.min(1);
         self.stalled = None;
     }
 
-    /// Forgets what the member has, because its link is gone: it has to be asked again.
+    /// Forgets the end of the member's log, because the link is gone and the primary has to ask
+    /// again.
     pub(super) fn lose_track(&mut self) {
         self.next = None;
         self.stalled = None;
@@ -224,23 +227,32 @@ impl Progress {
 
     /// Checks the fields against the beginning and end of the primary's log and its commit index.
     fn invariants(&self, start: Slot, last: Slot, committed: Slot) {
-        assert!(self.next.is_none_or(|next| next <= last.next()), "a gap is to be sent");
-        assert!(self.received <= last && self.matched <= last, "a member has what is not here");
-        assert!(!self.voted || self.matched >= start, "a vote counts without what was taken over");
-        assert!(self.committed_sent <= committed, "a commit index was sent that is none");
+        assert!(
+            self.next.is_none_or(|next| next <= last.next()),
+            "a slot after the log's end is to be sent"
+        );
+        assert!(
+            self.received <= last && self.matched <= last,
+            "a member has entries beyond the primary's log"
+        );
+        assert!(
+            !self.voted || self.matched >= start,
+            "a vote counts that does not reach the log taken over"
+        );
+        assert!(self.committed_sent <= committed, "a commit index was sent that was not reached");
     }
 }
 
 /// A member's acknowledgement.
 #[derive(Clone, Copy)]
 pub(super) struct Acknowledged {
-    /// Every slot up to this one is durable there.
+    /// The slot up to which every entry is durable there.
     pub(super) up_to: Slot,
-    /// Every slot up to this one is in its log, durable or not.
+    /// The slot up to which every entry is in the member's log, durable or not.
     pub(super) received: Slot,
-    /// The storage epoch that votes; none if this is no vote.
+    /// The storage epoch that votes; none if the acknowledgement is no vote.
     pub(super) epoch: Option<StorageEpoch>,
-    /// The heartbeat that is answered, or 0.
+    /// The heartbeat that the acknowledgement answers, or 0.
     pub(super) beat: u64,
 }
 
@@ -248,18 +260,18 @@ pub(super) struct Acknowledged {
 #[expect(clippy::large_enum_variant, reason = "no allocator: the largest role has its place")]
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum RoleState {
-    /// Waits, or follows a primary.
+    /// The node waits, or follows a primary.
     Backup,
-    /// Asks whether it would be elected.
+    /// The node asks whether it would be elected.
     PreCandidate {
-        /// The ballot that it would use: its own, and above what is promised here.
+        /// The ballot that the node would use, which belongs to it and is above its promise.
         ballot: Ballot,
-        /// The nodes that would promise it, this one among them.
+        /// The nodes that would promise the ballot, including this one.
         granted: NodeSet,
     },
-    /// Collects promises, then entries.
+    /// The node collects promises, then entries.
     Candidate(Candidacy),
-    /// Proposes, and has the others accept.
+    /// The node proposes entries, and the others accept them.
     Primary(Leadership),
 }
 
@@ -269,8 +281,8 @@ impl RoleState {
         matches!(self, Self::Primary(_))
     }
 
-    /// Checks what the present role keeps against this node's name and the highest promise, log and
-    /// commit index here.
+    /// Checks the state of the present role against this node's name, highest promise, log and
+    /// commit index.
     ///
     /// # Panics
     /// Panics if one of them does not fit.
@@ -279,17 +291,20 @@ impl RoleState {
             Self::Backup => {}
             Self::PreCandidate { ballot, granted } => {
                 assert!(ballot.belongs_to(me), "asks for another node's ballot");
-                // Above the last round, which only a forged ballot reaches, is none to ask for.
+                // No ballot is above the last round, which only a forged ballot reaches.
                 let last = promised.round() == Ballot::ROUND_MAX;
-                assert!(*ballot > promised || last, "asks for a ballot in vain");
+                assert!(
+                    *ballot > promised || last,
+                    "asks for a ballot that is not above its promise"
+                );
                 assert!(granted.contains(me), "a node does not grant its own pre-vote");
             }
             Self::Candidate(candidacy) => {
-                assert!(candidacy.ballot == promised, "a candidate has promised nobody else");
+                assert!(candidacy.ballot == promised, "a candidate has promised another ballot");
                 candidacy.invariants(me);
             }
             Self::Primary(lead) => {
-                assert!(lead.ballot == promised, "a primary has promised nobody else");
+                assert!(lead.ballot == promised, "a primary has promised another ballot");
                 lead.invariants(me, last, committed);
             }
         }

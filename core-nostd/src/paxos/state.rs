@@ -1,5 +1,5 @@
-//! State that a node keeps in every role, in groups: each field with what holds of it between any
-//! two steps, and each group with the check of it. State that only one role has is in `roles`.
+//! The state that a node keeps in every role, in groups. Each field documents its invariant between
+//! any two steps, and each group checks its own. State that only one role has is in `roles`.
 //!
 //! The handlers that change a group are in the file of its name.
 
@@ -13,12 +13,12 @@ use super::{Ballot, LogEnd, Members, Role, StorageEpoch, VotingStatus, WriteNumb
 /// The promise and the log of this node, and how much of them is durable and committed.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Acceptor<const WINDOW: usize> {
-    /// The highest ballot that is promised; it only rises.
+    /// The highest ballot that this node has promised; it only rises.
     pub(super) promised: Ballot,
     /// The write that makes [`Acceptor::promised`] durable.
     pub(super) promise_write: WriteNumber,
-    /// Whether the owner of [`Acceptor::promised`] is to be answered as soon as that is durable.
-    /// False once its owner is followed as the primary.
+    /// Whether the node answers the owner of [`Acceptor::promised`] as soon as the promise is
+    /// durable. False once the node follows that owner as its primary.
     pub(super) answer_due: bool,
     /// The last ballot under which the log was accepted as a whole; never above
     /// [`Acceptor::promised`], never below the ballot of an entry of the log.
@@ -30,17 +30,18 @@ pub(super) struct Acceptor<const WINDOW: usize> {
     pub(super) log: Window<WINDOW>,
     /// The commit index: every entry up to it is chosen. It only rises, and is in the log.
     pub(super) committed: Slot,
-    /// Every entry up to this slot is durable here. It is in the log, and falls only with the log's
-    /// end.
+    /// The slot up to which every entry is durable here. It is in the log, and falls only with the
+    /// log's end.
     pub(super) durable: Slot,
-    /// The last write that was asked for.
+    /// The last write that the node has emitted.
     pub(super) written: WriteNumber,
-    /// The last write that is durable, with all before it; never above [`Acceptor::written`].
+    /// The last write that is durable, with all writes before it; never above
+    /// [`Acceptor::written`].
     pub(super) settled: WriteNumber,
 }
 
 impl<const WINDOW: usize> Acceptor<WINDOW> {
-    /// Creates the state of a node that starts with a log which is durable as a whole.
+    /// Creates the state of a node that starts with a log, all of which is durable.
     pub(super) fn new(
         promised: Ballot,
         accepted: Ballot,
@@ -71,7 +72,7 @@ impl<const WINDOW: usize> Acceptor<WINDOW> {
         self.settled >= self.promise_write
     }
 
-    /// Returns whether it survives a crash that the log is accepted under its ballot.
+    /// Returns whether the acceptance of the log under [`Acceptor::accepted`] survives a crash.
     pub(super) fn accepted_is_durable(&self) -> bool {
         self.settled >= self.accepted_write
     }
@@ -86,7 +87,8 @@ impl<const WINDOW: usize> Acceptor<WINDOW> {
         }
     }
 
-    /// Checks what must not be wrong even in a release: better stopped than wrong.
+    /// Checks the invariants that a release build checks as well, because a node that has stopped
+    /// does less harm than one that is wrong.
     ///
     /// # Panics
     /// Panics if one of the fields does not fit the others.
@@ -94,25 +96,31 @@ impl<const WINDOW: usize> Acceptor<WINDOW> {
     pub(super) fn check(&self) {
         let (base, last) = (self.log.base().slot, self.log.last());
         assert!(base <= self.committed && base <= self.durable, "the window starts too late");
-        assert!(self.committed <= last, "committed what is not in the log");
+        assert!(self.committed <= last, "committed beyond the log");
         assert!(self.durable <= last, "durable beyond the log");
         assert!(self.accepted <= self.promised, "accepted above the promise");
         assert!(self.settled <= self.written, "durable before it was written");
     }
 
-    /// Checks the rest, in time proportional to `WINDOW`.
+    /// Checks the other invariants, in time proportional to `WINDOW`.
     ///
     /// # Panics
     /// Panics if one of the fields does not fit the others.
     pub(super) fn invariants(&self) {
-        assert!(self.promise_write <= self.written, "a promise waits for a write that is none");
-        assert!(self.accepted_write <= self.written, "a log waits for a write that is none");
-        assert!(self.log.end().ballot <= self.accepted, "an entry is above what is accepted");
+        assert!(
+            self.promise_write <= self.written,
+            "a promise waits for a write that was not emitted"
+        );
+        assert!(
+            self.accepted_write <= self.written,
+            "a log waits for a write that was not emitted"
+        );
+        assert!(self.log.end().ballot <= self.accepted, "an entry is above the accepted ballot");
         self.log.invariants();
     }
 }
 
-/// Whether this node may vote, and what it has learnt about that.
+/// Whether this node may vote, and what it has learnt from others about its right to vote.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Voting {
     /// The status that is durable here: it changes only when [`Voting::due`] has become durable.
@@ -121,20 +129,22 @@ pub(super) struct Voting {
     pub(super) due: Option<(WriteNumber, VotingStatus)>,
     /// The last slot of the log here whose entry names this storage's epoch.
     pub(super) rejoined: Option<Slot>,
-    /// Epochs that this node has begun since its start. Each is the nonce plus this count, so that
-    /// none is used twice.
+    /// The number of epochs that this node has begun since its start. Each epoch is the nonce plus
+    /// this count, so that no epoch is used twice.
     pub(super) epochs_used: u64,
-    /// The epoch of this node that the log names, as another member has reported. It may be old.
+    /// The epoch of this node that the log names, as another member has reported it. The report may
+    /// be old.
     pub(super) named: StorageEpoch,
-    /// By node: the last status that it has reported in answer to this node's nonce. Of no meaning
+    /// By node: the last status that it has reported in answer to this node's nonce. Meaningless
     /// once this node votes.
     pub(super) met: [Option<VotingStatus>; NODES_MAX],
-    /// When to ask the others again. Of no meaning once this node votes.
+    /// The time at which to ask the others again. Meaningless once this node votes.
     pub(super) hello_at: Instant,
 }
 
 impl Voting {
-    /// Creates the state of a node that starts with `status`, which its log names in `rejoined`.
+    /// Creates the state of a node that starts with `status`. The log names the epoch of `status`
+    /// in the slot `rejoined`.
     pub(super) const fn new(now: Instant, status: VotingStatus, rejoined: Option<Slot>) -> Self {
         Self {
             status,
@@ -147,7 +157,7 @@ impl Voting {
         }
     }
 
-    /// Returns the epoch that this node votes with.
+    /// Returns the storage epoch with which this node votes.
     pub(super) const fn epoch(&self) -> Option<StorageEpoch> {
         match self.status {
             VotingStatus::Voter { epoch } => Some(epoch),
@@ -161,36 +171,41 @@ impl Voting {
     /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, last: Slot, settled: WriteNumber, written: WriteNumber) {
         if let Some((number, status)) = self.due {
-            assert!(settled < number && number <= written, "a status is due that is durable");
-            assert!(status != self.status, "a status is due that holds already");
+            assert!(
+                settled < number && number <= written,
+                "the write of a due status is durable already"
+            );
+            assert!(status != self.status, "the due status is the present one");
         }
         assert!(self.rejoined.is_none_or(|slot| slot <= last), "named beyond the log");
     }
 }
 
-/// How long this node waits before it starts an election.
+/// The timer after which this node starts an election.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct ElectionTimer {
-    /// The generator that spreads timeouts; it decides nothing. Its seed differs from node to node
-    /// and from start to start.
+    /// The generator that spreads timeouts, and that no decision depends on. Its seed differs from
+    /// node to node and from start to start.
     pub(super) random: u64,
-    /// How long a primary may be silent: drawn for each primary, and never below the configured
+    /// How long a primary may be silent; drawn for each primary, and never below the configured
     /// election timeout.
     pub(super) timeout: Duration,
-    /// When to start an election; a primary and a candidate do not look at it. Never before
+    /// The time at which to start an election; a primary and a candidate ignore it. Never before
     /// [`ElectionTimer::primary_heard`].
     pub(super) election_at: Instant,
-    /// Pre-votes in succession that came to nothing: each makes the next wait longer. 0 once a
-    /// primary is known.
+    /// The number of successive pre-votes that failed, each of which makes the next wait longer. 0
+    /// once a primary is known.
     pub(super) attempts: u8,
-    /// Whether this node's server keeps up with the script. If not, others become primary first.
+    /// Whether this node's server keeps up with the script. If it does not, other nodes become
+    /// primary first.
     pub(super) in_step: bool,
-    /// When the primary that is followed was last heard. Never after the node's present.
+    /// The time when this node last heard the primary that it follows. Never in the future.
     pub(super) primary_heard: Instant,
 }
 
 impl ElectionTimer {
-    /// Creates a timer that is due at once; [`ElectionTimer::timeout`] is yet to be drawn.
+    /// Creates a timer that is due at once; [`ElectionTimer::timeout`] must be drawn before its
+    /// use.
     pub(super) const fn new(now: Instant, seed: u64) -> Self {
         Self {
             random: seed,
@@ -202,7 +217,7 @@ impl ElectionTimer {
         }
     }
 
-    /// Begins the wait anew, because the primary was heard.
+    /// Restarts the wait, because the node has heard the primary.
     #[inline(always)]
     pub(super) fn restart(&mut self, now: Instant) {
         self.primary_heard = now;
@@ -219,7 +234,7 @@ impl ElectionTimer {
         (mixed ^ (mixed >> 31)) % bound.max(1)
     }
 
-    /// Puts every election off to `far`, and forgets all that came before it.
+    /// Postpones every election to `far`, and forgets all earlier times.
     pub(super) fn forget_time(&mut self, far: Instant) {
         (self.random, self.attempts) = (0, 0);
         self.primary_heard = Instant::START;
@@ -227,7 +242,7 @@ impl ElectionTimer {
         self.election_at = far;
     }
 
-    /// Checks the fields against the node's present and the configured timeout.
+    /// Checks the fields against the present time and the configured timeout.
     ///
     /// # Panics
     /// Panics if one of them does not fit.
@@ -238,18 +253,18 @@ impl ElectionTimer {
     }
 }
 
-/// The primary that this node follows, and what this node has answered it.
+/// The primary that this node follows, and this node's last answers to it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Following {
-    /// The primary's ballot: the last one that was promised here. None unless the role is backup;
-    /// the other fields are of no meaning then.
+    /// The primary's ballot, which is the last one that this node promised. None unless the role is
+    /// backup and a primary is known; the other fields are meaningless then.
     pub(super) ballot: Option<Ballot>,
-    /// The log here is the primary's up to this slot: never below the commit index, and never
-    /// beyond the log.
+    /// The slot up to which this node's log equals the primary's; never below the commit index, and
+    /// never beyond the log.
     pub(super) matched: Slot,
     /// The last slot that this node has acknowledged to the primary.
     pub(super) acknowledged: Slot,
-    /// Whether an acknowledgement was sent that counts as a vote.
+    /// Whether this node has sent an acknowledgement that counts as a vote.
     pub(super) vote_sent: bool,
 }
 
@@ -259,24 +274,24 @@ impl Following {
         Self { ballot: None, matched: committed, acknowledged: Slot::NONE, vote_sent: false }
     }
 
-    /// Creates the state of a node that begins to follow a primary, whose log it has up to
+    /// Creates the state of a node that begins to follow a primary and has the primary's log up to
     /// `matched`.
     pub(super) const fn primary(ballot: Ballot, matched: Slot) -> Self {
         Self { ballot: Some(ballot), matched, acknowledged: Slot::NONE, vote_sent: false }
     }
 
-    /// Checks the fields against what is promised and committed here.
+    /// Checks the fields against this node's promise and commit index.
     ///
     /// # Panics
     /// Panics if one of them does not fit.
     pub(super) fn invariants(&self, promised: Ballot, committed: Slot) {
         let Some(ballot) = self.ballot else { return };
-        assert!(ballot == promised, "a primary is followed whose ballot is not the promised one");
-        assert!(self.matched >= committed, "committed what may not be the primary's");
+        assert!(ballot == promised, "follows a primary whose ballot is not the promised one");
+        assert!(self.matched >= committed, "committed beyond the primary's log");
     }
 }
 
-/// State that the driver was given last, so that it is given only what is new.
+/// The values that the driver received last, so that it receives only changes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Emitted {
     /// The role, as it was when it last changed.
@@ -288,7 +303,7 @@ pub(super) struct Emitted {
 }
 
 impl Emitted {
-    /// Creates the state of a node whose driver knows the members that the log began with.
+    /// Creates the state of a node whose driver knows the members at the beginning of the log.
     pub(super) const fn new(members: Members) -> Self {
         Self { role: Role::Recovering { primary: None }, committed: Slot::NONE, members }
     }

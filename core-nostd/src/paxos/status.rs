@@ -1,4 +1,4 @@
-//! Voting status and role of a node, and reasons for a change.
+//! The voting status and the role of a node, and the reasons for a change of role.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,17 +6,17 @@ use crate::id::NodeId;
 
 use super::{Content, StorageEpoch};
 
-/// A node's right to promise and acknowledge.
+/// The right of a node to promise and acknowledge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub enum VotingStatus {
-    /// The storage is empty. The node knows neither whether the group exists already, nor whether
-    /// it has voted in it.
+    /// The storage is empty. The node knows neither whether the group exists already nor whether it
+    /// has voted in the group.
     #[default]
     Blank,
     /// The storage was new before any other member had voted.
     Ready,
-    /// The storage was new when others had voted already. The node learns the log, and has the
-    /// primary propose [`Content::Rejoin`] for this epoch.
+    /// The storage was new after others had voted. The node learns the log, and asks the primary to
+    /// propose [`Content::Rejoin`] for this epoch.
     Rejoining {
         /// The epoch of this storage.
         epoch: StorageEpoch,
@@ -58,8 +58,8 @@ pub enum Role {
     Candidate,
     /// The node proposes.
     Primary,
-    /// The node may not vote: it does not know yet whether its storage is new, or it rejoins after
-    /// a loss. It gets the log once it knows the primary.
+    /// The node may not vote: it does not know yet whether the group has used its storage, or it
+    /// rejoins after a loss. It receives the log once it knows the primary.
     Recovering {
         /// The primary, if one is known.
         primary: Option<NodeId>,
@@ -71,24 +71,25 @@ pub enum Role {
 pub enum Reason {
     /// The node has just started.
     Started,
-    /// The primary was silent for too long.
+    /// The primary was silent for longer than the timeout.
     Silence,
     /// The link to the primary was closed.
     LinkDown,
     /// The primary asked this node to take over.
     LeadershipTransferred,
-    /// A quorum promised.
+    /// A quorum promised this node's ballot.
     Elected,
-    /// A higher ballot was seen.
+    /// The node saw a higher ballot.
     HigherBallot,
-    /// A primary had no quorum in reach for too long, or a candidate was not answered by one.
+    /// A primary did not reach a quorum for an election timeout, or a quorum did not answer a
+    /// candidate.
     NoQuorum,
-    /// A primary was found.
+    /// The node found a primary.
     PrimaryFound,
-    /// The storage has been lost.
+    /// The node has lost its storage.
     StorageLost,
     /// The node may vote from now on.
     Admitted,
-    /// The log says that the node is not a voter any more.
+    /// The log no longer names the node as a voter.
     Removed,
 }

@@ -14,9 +14,9 @@ use super::{
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Starts a node from what its storage holds. `log` gives every entry of the log, in the order
-    /// of the slots and without gaps, from slot 1 or from the one after the snapshot. It has no
-    /// effects; step it with [`Input::Wake`] next.
+    /// Starts a node from the contents of its storage. `log` yields every entry of the log, in the
+    /// order of the slots and without gaps, from slot 1 or from the slot after the snapshot. The
+    /// start has no effects; step the node with [`Input::Wake`] next.
     ///
     /// # Panics
     /// Panics if `config` or `log` is not as described here and in [`Config`].
@@ -40,8 +40,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         };
         for (slot, entry) in log {
             assert_eq!(slot, window.last().next(), "the log has a gap");
-            // An entry is accepted only if the window has room: so its presence shows how much was
-            // committed by then.
+            // An entry is accepted only if the window has room, so its presence proves that all
+            // slots a window before it were committed by then.
             if !window.has_room(slot) {
                 window.release(Slot(slot.0 - WINDOW as u64));
             }
@@ -76,8 +76,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Gives the node an input, and collects its effects in `out`.
     ///
     /// # Panics
-    /// Panics if `out` is not empty, or an invariant of the protocol does not hold: better stopped
-    /// than wrong.
+    /// Panics if `out` is not empty, or if an invariant of the protocol does not hold: a node that
+    /// has stopped does less harm than one that is wrong.
     pub fn step(&mut self, now: Instant, input: Input<'_>, out: &mut Effects) {
         assert!(out.is_empty(), "the caller has carried out the effects of the step before");
         self.now = self.now.max(now);
@@ -94,7 +94,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.conclude(out);
     }
 
-    /// Has the handler of a message take it, if it is complete and this node may be asked.
+    /// Passes a message to its handler, if the message is complete and this node may answer it.
     // specs: R3
     pub(super) fn on_message(
         &mut self,
@@ -154,7 +154,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Does what is due by now.
+    /// Performs every action whose time has come.
     pub(super) fn on_time(&mut self, out: &mut Effects) {
         if !self.voting.status.is_voter() && self.now >= self.voting.hello_at {
             self.say_hello(out);
@@ -173,7 +173,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Ends every step: emits what follows from the new state, for any input.
+    /// Ends every step: emits the effects that follow from the new state, whatever the input was.
     #[inline(always)]
     pub(super) fn conclude(&mut self, out: &mut Effects) {
         if self.role_state.is_primary() {
@@ -195,7 +195,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.check();
     }
 
-    /// Takes a change of members in the log.
+    /// Applies a change of members in the log.
     #[cold]
     pub(super) fn on_members(&mut self, members: Members, out: &mut Effects) {
         self.emitted.members = members;
@@ -206,7 +206,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         push(out, Effect::Members { members });
     }
 
-    /// Returns when to step the node with [`Input::Wake`] at the latest; at once if that is past.
+    /// Returns the latest time at which to step the node with [`Input::Wake`]. If that time has
+    /// passed, step the node at once.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         let part = match &self.role_state {

@@ -1,25 +1,25 @@
-//! Election timeouts: how long this node waits before it starts an election.
+//! Election timeouts: the time that this node waits before it starts an election.
 
 use crate::time::Duration;
 
 use super::Node;
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Puts this node's own election off until a primary has been silent for too long.
+    /// Postpones this node's own election until a primary has been silent for its timeout.
     pub(super) fn wait_for_primary(&mut self) {
         self.draw_own_timeout();
         self.timer.election_at = self.now + self.timer.timeout;
     }
 
-    /// Puts this node's own election off because another node has started one; not for longer than
-    /// a node in step would, because the other election may fail again and again. A node that is
-    /// not in step still waits as long as for a primary.
+    /// Postpones this node's own election because another node has started one. The wait is no
+    /// longer than that of a node in step, because the other election may fail again and again. A
+    /// node that is not in step still waits as long as for a primary.
     pub(super) fn wait_for_candidate(&mut self) {
         let own_timeout = Duration::from_micros(self.draw_timeout());
         self.timer.election_at = self.timer.election_at.max(self.now + own_timeout);
     }
 
-    /// Draws the timeout of this node, once for each primary.
+    /// Draws this node's timeout, once for each primary.
     pub(super) fn draw_own_timeout(&mut self) {
         let timeouts_added = self.timeouts_added() * self.config.election_timeout.as_micros();
         self.timer.timeout = Duration::from_micros(self.draw_timeout() + timeouts_added);
@@ -33,14 +33,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
             + self.timer.draw(election_timeout / 4)
     }
 
-    /// Returns how many election timeouts longer than others it waits. A witness has no server: as
-    /// primary it can only bring others up to date.
+    /// Returns how many election timeouts longer than other nodes this node waits. A witness waits
+    /// longest, because it has no server, and as primary can only bring others up to date.
     pub(super) fn timeouts_added(&self) -> u64 {
         let witness = self.members().witnesses.contains(self.config.me);
         u64::from(!self.timer.in_step) * 2 + u64::from(witness) * 4
     }
 
-    /// Has an election start very soon, at nodes of low rank first: the primary is gone.
+    /// Schedules an election very soon, at nodes of low rank first, because the primary is gone.
     pub(super) fn start_election_soon(&mut self) {
         let step = self.config.heartbeat.as_micros() / 4;
         let mut wait = u64::from(self.config.rank) * step + self.timer.draw(step);
@@ -48,7 +48,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.election_at = self.now + Duration::from_micros(wait);
     }
 
-    /// Has the next election start after a wait that grows with each attempt.
+    /// Schedules the next election after a wait that grows with each attempt.
     pub(super) fn start_election_later(&mut self) {
         let heartbeat = self.config.heartbeat.as_micros();
         let wait =
@@ -59,7 +59,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.election_at = self.now + Duration::from_micros(wait + spread);
     }
 
-    /// Returns whether this node is a voter by its log, with the storage epoch that it votes with.
+    /// Returns whether this node's log names it as a voter, with the storage epoch with which it
+    /// votes.
     pub(super) fn may_start_election(&self) -> bool {
         let me = self.config.me;
         let counts = self.epoch() == Some(self.acceptor.log.end().epoch(me));

@@ -1,4 +1,5 @@
-//! Changes of state that several handlers make: promises, log, commit index, end of a role.
+//! Changes of state that several handlers make: to the promise, the log, the commit index and the
+//! role.
 
 use crate::id::Slot;
 use crate::mutants::{Mutant, broken};
@@ -8,10 +9,10 @@ use super::roles::RoleState;
 use super::{Ballot, Effect, Effects, Entry, Node, Reason, Record, SlotRange, WriteNumber};
 
 impl<const WINDOW: usize> Node<WINDOW> {
-    /// Raises the promise, and ends the role that this node had under a lower ballot.
+    /// Raises the promise, and ends this node's role under a lower ballot.
     // specs: P2
     pub(super) fn promise(&mut self, ballot: Ballot, out: &mut Effects) {
-        assert!(ballot > self.acceptor.promised, "promises only rise");
+        assert!(ballot > self.acceptor.promised, "a promise must rise");
         self.acceptor.promised = ballot;
         if !broken(Mutant::PromiseUnwritten) {
             self.acceptor.promise_write = self.write(Record::Promise { ballot }, out);
@@ -21,7 +22,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.role_state = RoleState::Backup;
     }
 
-    /// Gives up being candidate or primary.
+    /// Ends the role of candidate or primary.
     pub(super) fn step_down(&mut self, reason: Reason, out: &mut Effects) {
         self.role_state = RoleState::Backup;
         self.following.ballot = None;
@@ -29,20 +30,20 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.emit_role(reason, out);
     }
 
-    /// Accepts the log under `ballot`, as it is.
+    /// Accepts the whole log, as it is, under `ballot`.
     pub(super) fn accept_under(&mut self, ballot: Ballot, up_to: Slot, out: &mut Effects) {
-        assert_eq!(up_to, self.acceptor.log.last(), "a log is accepted to its end");
-        assert!(ballot >= self.acceptor.promised, "nothing is accepted below the promise");
+        assert_eq!(up_to, self.acceptor.log.last(), "a log is not accepted to its end");
+        assert!(ballot >= self.acceptor.promised, "a log is accepted below the promise");
         self.acceptor.accepted = ballot;
         self.acceptor.accepted_write = self.write(Record::Adopt { ballot, up_to }, out);
     }
 
-    /// Puts an entry into its slot, with nothing after it.
+    /// Puts an entry into its slot, and removes all entries after it.
     pub(super) fn put(&mut self, slot: Slot, entry: Entry, out: &mut Effects) {
         self.put_all(slot, core::iter::once(entry), out);
     }
 
-    /// Puts entries into their slots, with nothing after them.
+    /// Puts entries into their slots, and removes all entries after them.
     // specs: P4
     #[inline]
     pub(super) fn put_all(
@@ -51,11 +52,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         entries: impl ExactSizeIterator<Item = Entry>,
         out: &mut Effects,
     ) {
-        assert!(first > self.acceptor.committed, "what is committed stays");
+        assert!(first > self.acceptor.committed, "a committed entry is replaced");
         if first <= self.acceptor.log.last() {
             self.truncate(first);
         }
-        assert_eq!(first, self.acceptor.log.last().next(), "a log has no gaps");
+        assert_eq!(first, self.acceptor.log.last().next(), "an entry leaves a gap in the log");
         let range = SlotRange { first, count: entries.len() as u32 };
         let number = WriteNumber(self.acceptor.written.0 + 1);
         append(out, number, range);
@@ -82,10 +83,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.written = written;
     }
 
-    /// Removes the entries from `slot` on: another primary's log has others.
+    /// Removes the entries from `slot` on, because another primary's log has other entries there.
     // specs: P11
     pub(super) fn truncate(&mut self, slot: Slot) {
-        assert!(slot > self.acceptor.committed, "what is committed stays");
+        assert!(slot > self.acceptor.committed, "a committed entry is removed");
         self.acceptor.log.truncate(slot);
         let last = self.acceptor.log.last();
         self.acceptor.durable = self.acceptor.durable.min(last);
@@ -100,7 +101,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 }
 
-/// Emits the write of entries. Those of successive slots are one effect.
+/// Emits the write of entries. Writes of successive slots become one effect.
 #[inline]
 fn append(out: &mut Effects, number: WriteNumber, range: SlotRange) {
     if let Some(Effect::Append { number: first, range: before }) = out.last_mut()

@@ -1,26 +1,26 @@
 //! The right to vote: how a new group starts, and how a node that lost its storage returns.
 //!
-//! A node that has lost its storage has forgotten its promises, and cannot see that from an empty
-//! directory. So it first asks all other members:
+//! A node that has lost its storage has forgotten its promises, and cannot see the loss in an empty
+//! directory. It therefore asks all other members first:
 //!
-//! * When all other members are new as well (`Blank`, `Ready`), no node has voted yet: it becomes
-//!   `Ready`, durably. When all are `Ready`, or when a member votes already, it votes. A new group
-//!   therefore needs all its members once.
-//! * When a member votes while this node's own storage is still blank, that counts as lost. The
-//!   node then only learns, and asks the primary to put [`Content::Rejoin`] into the log, which
+//! * If all other members are new as well (`Blank` or `Ready`), no node has voted yet, and the node
+//!   becomes `Ready`, durably. Once all members are `Ready`, or one of them votes already, the node
+//!   votes. A new group therefore needs all its members once.
+//! * If a member votes while this node's own storage is still blank, the storage counts as lost.
+//!   The node then only learns, and asks the primary to put [`Content::Rejoin`] into the log, which
 //!   names the new epoch of its storage. A node that knows that entry counts no promise and no
 //!   acknowledgement of an older epoch; and the node votes again when the entry is committed in its
 //!   own durable log.
 //!
-//! Why this is safe: the entry was chosen by a quorum without that node, so the log of every later
-//! candidate, as completed from the quorum that promised, has it; an older promise of the node,
-//! still on its way, then counts for nothing. What was chosen before with the node's help is in the
-//! log below the entry, on that quorum. (Viewstamped Replication's recovery protocol, which asks a
-//! quorum for the state, forgets promises: Michael, Ports, Sharma and Szekeres, "Recovering Shared
-//! Objects Without Stable Storage", 2017.)
+//! This is safe because the entry was chosen by a quorum without that node, so the log of every
+//! later candidate, as completed from the quorum that promised, has it; an older promise of the
+//! node that is still on its way does not count for that candidate. Entries that were chosen
+//! earlier with the node's vote are in the log below the entry, on that quorum. (Viewstamped
+//! Replication's recovery protocol, which asks a quorum for the state, forgets promises: Michael,
+//! Ports, Sharma and Szekeres, "Recovering Shared Objects Without Stable Storage", 2017.)
 //!
-//! Answers count only if they carry the nonce of this run: an answer from before the loss says
-//! nothing about the present.
+//! Answers count only if they carry the nonce of this run, because an answer from before the loss
+//! describes an older state.
 
 use crate::id::NodeId;
 use crate::limits::NODES_MAX;
@@ -41,7 +41,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.settle_beginning(out);
     }
 
-    /// Answers a node that may not vote yet; as primary, has the log name its new epoch.
+    /// Answers a node that may not vote yet. A primary also proposes an entry that names the node's
+    /// new epoch.
     // specs: R7
     pub(super) fn on_hello(
         &mut self,
@@ -60,8 +61,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             && in_log != epoch
             && in_log == named
         {
-            // The node has forgotten its vote. So it can no longer be a successor: while a witness
-            // waits for one, nothing is proposed.
+            // The node has forgotten its vote and can no longer be a successor, or a witness that
+            // waits for one would propose nothing.
             lead.progress[from.index()].voted = false;
             if self.may_reconfigure() {
                 self.propose_content(Content::Rejoin { node: from, epoch }, out);
@@ -94,7 +95,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Leaves the state of a new group: a member votes, or has voted.
+    /// Leaves the state of a new group, because a member votes or has voted.
     // specs: R2, R3
     pub(super) fn on_group_exists(&mut self, out: &mut Effects) {
         match self.voting.status {
@@ -117,7 +118,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Takes the next step of a new group once all other members have reached it.
     // specs: R1, R2
     fn settle_beginning(&mut self, out: &mut Effects) {
-        // A node that is no voter from the first joins a group that exists.
+        // A node that is not among the first voters joins a group that exists.
         if !self.members().voters.contains(self.config.me) {
             return;
         }
@@ -139,7 +140,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Has the new voting status written; it holds once it is durable.
+    /// Emits the write of a new voting status, which takes effect once it is durable.
     fn change_voting(&mut self, voting: VotingStatus, out: &mut Effects) {
         if self.voting.due.is_none() {
             let number = self.write(Record::VotingStatus(voting), out);
@@ -170,7 +171,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Checks whether the log has admitted this node, or has named another epoch of it.
+    /// Checks whether the log has admitted this node, or names another epoch of it.
     // specs: R5, R8
     #[inline]
     pub(super) fn check_voting(&mut self, out: &mut Effects) {
@@ -180,7 +181,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
     }
 
-    /// Has a node that rejoins vote once the log says so, and one whose epoch has ended rejoin.
+    /// Makes a rejoining node a voter once the log names its epoch, and makes a voter rejoin if its
+    /// epoch has ended.
     #[cold]
     fn change_by_log(&mut self, out: &mut Effects) {
         let me = self.config.me;
@@ -196,8 +198,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
                     self.change_voting(VotingStatus::Voter { epoch }, out);
                 }
             }
-            // An older copy of the storage has been put back. Its votes do not count any more, so
-            // the node starts another epoch.
+            // An older copy of the storage has been put back. Its votes no longer count, so the
+            // node begins another epoch.
             VotingStatus::Voter { epoch }
                 if self.acceptor.log.base().epoch(me) != epoch
                     && self

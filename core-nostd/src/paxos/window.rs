@@ -1,4 +1,4 @@
-//! The end of the log: the slots that are undecided here, or not durable yet.
+//! The end of the log: the slots that are undecided or not durable on this node.
 
 use core::hash::{Hash, Hasher};
 
@@ -12,17 +12,17 @@ use super::{
     StorageEpoch, WriteNumber,
 };
 
-/// The state that a log has led to at some slot: all that must be known of it once its entries are
-/// gone.
+/// The state of a log at a slot: everything that remains of the entries up to that slot once they
+/// are deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SnapshotMeta {
-    /// The last slot that is included.
+    /// The slot, whose entry is the last one that is included.
     pub slot: Slot,
-    /// The ballot of the entry in it.
+    /// The ballot of the entry in that slot.
     pub ballot: Ballot,
     /// The members at that slot.
     pub members: Members,
-    /// By node, from node 1: the epoch whose votes count.
+    /// The epochs whose votes count, by node, from node 1.
     pub epochs: [StorageEpoch; NODES_MAX],
 }
 
@@ -59,18 +59,18 @@ impl SnapshotMeta {
 ///
 /// 1. There are at most `WINDOW` of them, without gaps.
 /// 2. `end` is `base` with the entries of the window added.
-/// 3. From slot to slot the numbers of the writes do not fall.
+/// 3. The numbers of the writes do not fall from slot to slot.
 #[derive(Clone, Debug)]
 pub(super) struct Window<const WINDOW: usize> {
     /// The state below the window.
     base: SnapshotMeta,
-    /// The state with the window; not below `base`.
+    /// The state after the window's last entry; not below `base`.
     end: SnapshotMeta,
-    /// The sum of the lengths of all payloads up to `base`, from an arbitrary beginning.
+    /// The sum of the lengths of all payloads up to `base`, counted from an arbitrary number.
     bytes: u64,
-    /// Entries in the window that are no payloads.
+    /// The number of entries in the window that are not payloads.
     own: u32,
-    /// By slot, modulo `WINDOW`. Cells that are not in the window are not looked at.
+    /// The cells by slot, modulo `WINDOW`. Cells outside the window are ignored.
     cells: [WindowCell; WINDOW],
 }
 
@@ -79,7 +79,7 @@ pub(super) struct Window<const WINDOW: usize> {
 struct WindowCell {
     /// The entry in the slot.
     entry: Entry,
-    /// The write that makes it durable; 0 if it is known to be.
+    /// The write that makes the entry durable; 0 if the entry is known to be durable.
     write: WriteNumber,
     /// The sum of the lengths of all payloads up to this one.
     bytes: u64,
@@ -97,7 +97,7 @@ impl WindowCell {
 impl<const WINDOW: usize> Window<WINDOW> {
     /// Creates a window without slots.
     pub(super) fn new(base: SnapshotMeta) -> Self {
-        const { assert!(WINDOW >= 1, "a slot must fit") };
+        const { assert!(WINDOW >= 1, "a window needs a slot") };
         Self { base, end: base, bytes: 0, own: 0, cells: [WindowCell::UNUSED; WINDOW] }
     }
 
@@ -106,27 +106,28 @@ impl<const WINDOW: usize> Window<WINDOW> {
         &self.base
     }
 
-    /// Returns the state with the window.
+    /// Returns the state after the window's last entry.
     pub(super) fn end(&self) -> &SnapshotMeta {
         &self.end
     }
 
-    /// Returns the last slot of the log: the base's, if the window has none.
+    /// Returns the last slot of the log, which is the base's if the window is empty.
     pub(super) fn last(&self) -> Slot {
         self.end.slot
     }
 
-    /// Returns whether an entry of this slot has a place.
+    /// Returns whether the window has room for the entry of this slot.
     pub(super) fn has_room(&self, slot: Slot) -> bool {
         self.room_from(slot) > 0
     }
 
-    /// Returns how many entries have a place from this slot on, which is not decided.
+    /// Returns how many entries the window has room for from this slot on. The slot must be
+    /// undecided.
     pub(super) fn room_from(&self, slot: Slot) -> usize {
         (self.base.slot.0 + WINDOW as u64 + 1).saturating_sub(slot.0) as usize
     }
 
-    /// Returns how many entries can still be appended.
+    /// Returns how many more entries the window has room for.
     pub(super) fn room(&self) -> usize {
         self.room_from(self.last().next())
     }
@@ -154,8 +155,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.cell(slot).map_or(self.bytes, |cell| cell.bytes)
     }
 
-    /// Returns the longest range from `first` to `last` at most, both in the window, that may
-    /// travel in one message.
+    /// Returns the longest range from `first` to at most `last`, both in the window, that fits into
+    /// one message.
     pub(super) fn range(&self, first: Slot, last: Slot) -> SlotRange {
         let before = self.bytes_up_to(Slot(first.0 - 1));
         let mut end = Slot(first.0 + RANGE_ENTRIES_MAX as u64 - 1).min(last);
@@ -165,11 +166,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
         SlotRange::between(first, end)
     }
 
-    /// Returns the last slot whose entry was written by a write up to `settled`; so were all below.
+    /// Returns the last slot whose entry was written by a write up to `settled`. All lower slots
+    /// were as well.
     #[inline]
     pub(super) fn written_by(&self, settled: WriteNumber) -> Slot {
         let is_written = |slot: Slot| self.cell(slot).is_none_or(|cell| cell.write <= settled);
-        // Mostly all of it is written.
+        // In most cases the whole window is written.
         let (mut written, mut unwritten) = (self.base.slot, self.last());
         if is_written(unwritten) {
             return unwritten;
@@ -185,12 +187,12 @@ impl<const WINDOW: usize> Window<WINDOW> {
         written
     }
 
-    /// Appends an entry that is written by `write`.
+    /// Appends an entry, which `write` makes durable.
     pub(super) fn append(&mut self, entry: Entry, write: WriteNumber) {
         self.extend(core::iter::once(entry), write);
     }
 
-    /// Appends entries, the first of them written by `write`, the others by those after it.
+    /// Appends entries. `write` makes the first one durable, and the writes after it the others.
     #[inline]
     pub(super) fn extend(
         &mut self,
@@ -236,10 +238,10 @@ impl<const WINDOW: usize> Window<WINDOW> {
 
     /// Moves the base up to `slot`, which is in the window.
     fn include_up_to(&mut self, slot: Slot) {
-        assert!(slot <= self.last(), "what is released was there");
+        assert!(slot <= self.last(), "the base moves beyond the window");
         let last = &self.cells[place::<WINDOW>(slot)];
         self.bytes = last.bytes;
-        // Payloads leave nothing but the ballot of the last one.
+        // Payloads leave only the ballot of the last one.
         if self.own == 0 {
             (self.base.slot, self.base.ballot) = (slot, last.entry.ballot);
         }
@@ -250,9 +252,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// Checks the guarantees of the type, in time proportional to the entries: the slots fit, and
-    /// the end, the sums, and the count of entries that are no payloads, are what the entries come
-    /// to.
+    /// Checks the guarantees of the type, in time proportional to the number of entries: the slots
+    /// fit, and the end, the sums and the count of entries that are not payloads match the entries.
     ///
     /// Called always in simulation, and under debug assertions after each step of a node with a
     /// small window.
@@ -275,7 +276,7 @@ impl<const WINDOW: usize> Window<WINDOW> {
             assert!(cell.write >= write, "an entry is written before the one below it");
             write = cell.write;
         }
-        assert!(end == self.end, "the end of a window is not what its entries come to");
+        assert!(end == self.end, "the end of a window does not match its entries");
         assert!(own == self.own, "entries that are no payloads are miscounted");
     }
 
@@ -286,13 +287,13 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// Miscounts the entries that are no payloads, for tests of the checks.
+    /// Miscounts the entries that are not payloads, for tests of the checks.
     #[cfg(test)]
     pub(super) const fn miscount(&mut self) {
         self.own += 1;
     }
 
-    /// Returns the cell of a slot, if that is in the window.
+    /// Returns the cell of a slot, if the slot is in the window.
     #[inline]
     fn cell(&self, slot: Slot) -> Option<&WindowCell> {
         if slot > self.base.slot && slot <= self.last() {
@@ -302,7 +303,8 @@ impl<const WINDOW: usize> Window<WINDOW> {
         }
     }
 
-    /// Returns what two windows are compared by: the base, and the entries with their writes.
+    /// Returns the parts of a window that equality compares: the base, and the entries with their
+    /// writes.
     fn parts(&self) -> (&SnapshotMeta, impl Iterator<Item = (&Entry, WriteNumber)>) {
         let slots = (self.base.slot.0 + 1..=self.last().0).map(Slot);
         let cells = slots.map(|slot| &self.cells[place::<WINDOW>(slot)]);
@@ -349,8 +351,8 @@ mod tests {
         entry(round, Content::Payload(Descriptor { length: 1, digest: 1 }))
     }
 
-    /// A window with two payloads before and one behind a change of members, that has moved by a
-    /// slot.
+    /// Returns a window that holds two payloads, a change of members and another payload, and whose
+    /// base has moved by a slot.
     fn sound() -> Window<8> {
         let mut window = Window::new(SnapshotMeta::genesis(Members::first(3)));
         let change = entry(1, Content::Change(Members::first(4)));
@@ -410,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the end of a window is not what its entries come to")]
+    #[should_panic(expected = "the end of a window does not match its entries")]
     fn a_wrong_end_is_noticed() {
         let mut window = sound();
         window.end.members = Members::first(3);

@@ -1,4 +1,4 @@
-//! The check of a node's state notices each part that does not fit.
+//! Tests that the invariants of a node's state detect each inconsistent part.
 
 use super::*;
 use crate::limits::NODES_MAX;
@@ -10,7 +10,7 @@ use crate::time::Duration;
 type Small = Node<8>;
 
 fn id(number: u8) -> NodeId {
-    NodeId::new(number).expect("a number of a node")
+    NodeId::new(number).expect("the number of a node")
 }
 
 fn ballot(round: u64, node: u8) -> Ballot {
@@ -59,16 +59,16 @@ noticed! {
     a_promise_below_what_is_accepted: "accepted above the promise", node => {
         node.acceptor.promised = ballot(1, 1);
     }
-    an_entry_above_what_is_accepted: "an entry is above what is accepted", node => {
+    an_entry_above_what_is_accepted: "an entry is above the accepted ballot", node => {
         node.acceptor.accepted = Ballot::ZERO;
     }
-    a_write_that_nobody_asked_for: "a promise waits for a write that is none", node => {
+    a_write_that_nobody_asked_for: "a promise waits for a write that was not emitted", node => {
         node.acceptor.promise_write = WriteNumber(1);
     }
     a_broken_window: "entries that are no payloads are miscounted", node => {
         node.acceptor.log.miscount();
     }
-    a_status_that_is_due_and_durable: "a status is due that is durable", node => {
+    a_status_that_is_due_and_durable: "the write of a due status is durable already", node => {
         node.voting.due = Some((WriteNumber(0), VotingStatus::Ready));
     }
     an_epoch_named_beyond_the_log: "named beyond the log", node => {
@@ -80,10 +80,10 @@ noticed! {
     an_election_before_the_primary_was_heard: "an election is due too early", node => {
         node.timer.election_at = Instant::START;
     }
-    a_primary_without_the_promise: "a primary is followed whose ballot is not", node => {
+    a_primary_without_the_promise: "follows a primary whose ballot is not", node => {
         node.following = Following::primary(ballot(1, 3), Slot(4));
     }
-    a_commit_beyond_what_is_the_primarys: "committed what may not be the primary", node => {
+    a_commit_beyond_what_is_the_primarys: "committed beyond the primary's log", node => {
         node.following = Following::primary(ballot(1, 2), Slot(2));
     }
     a_candidate_that_follows: "only a backup follows", node => {
@@ -91,7 +91,7 @@ noticed! {
         let granted = NodeSet::EMPTY.with(id(1));
         node.role_state = RoleState::PreCandidate { ballot: ballot(2, 1), granted };
     }
-    a_pre_vote_for_what_is_promised: "asks for a ballot in vain", node => {
+    a_pre_vote_for_what_is_promised: "asks for a ballot that is not above its promise", node => {
         let granted = NodeSet::EMPTY.with(id(1));
         node.role_state = RoleState::PreCandidate { ballot: ballot(1, 1), granted };
     }
@@ -103,7 +103,7 @@ noticed! {
         assert_eq!(candidacy.promises, [None; NODES_MAX]);
         node.role_state = RoleState::Candidate(candidacy);
     }
-    a_commit_index_that_was_not_reached: "emitted a commit index that is none", node => {
+    a_commit_index_that_was_not_reached: "emitted a commit index that was not reached", node => {
         node.emitted.committed = Slot(4);
     }
     members_that_were_not_emitted: "a change of members was not emitted", node => {
@@ -112,7 +112,7 @@ noticed! {
 }
 
 #[test]
-#[should_panic(expected = "a vote counts without what was taken over")]
+#[should_panic(expected = "a vote counts that does not reach the log taken over")]
 fn a_vote_below_the_start() {
     let (mut node, mut lead) = primary();
     lead.progress[1].voted = true;
@@ -122,7 +122,7 @@ fn a_vote_below_the_start() {
 }
 
 #[test]
-#[should_panic(expected = "a gap is to be sent")]
+#[should_panic(expected = "a slot after the log's end is to be sent")]
 fn an_entry_that_does_not_exist_is_to_be_sent() {
     let (mut node, mut lead) = primary();
     lead.progress[2].next = Some(Slot(6));
