@@ -1,4 +1,4 @@
-//! The calls by name, for people.
+//! The names of calls, for people.
 
 /// The names of calls by their numbers in the schedule hash, from 1 (see the preload library's
 /// `turn`).
@@ -46,7 +46,7 @@ const NAMES: [&str; 41] = [
     "timer",
 ];
 
-/// Returns what a call with this number in the schedule hash is called.
+/// Returns the name of the call with this number in the schedule hash.
 pub fn call_name(kind: u16) -> &'static str {
     let place = usize::from(kind).checked_sub(1);
     place.and_then(|place| NAMES.get(place)).copied().unwrap_or("an unknown call")

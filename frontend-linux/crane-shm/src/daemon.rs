@@ -1,4 +1,4 @@
-//! The daemon's side of the region: what it may read of its server, and write for it.
+//! The daemon's side of the region: the values that it may read of its server, and write for it.
 
 use core::sync::atomic::Ordering;
 
@@ -11,11 +11,11 @@ use crate::{RingReader, RingWriter};
 pub struct DaemonSide(Mapping);
 
 impl DaemonSide {
-    /// Makes the file anew (what was there is lost) and maps it. `path` ends with a zero byte;
+    /// Creates the file, replacing any existing one, and maps it. `path` ends with a zero byte;
     /// `node` is this replica's number.
     ///
     /// # Errors
-    /// The error number of what the kernel refused.
+    /// Returns the error number of the system call that the kernel refused.
     pub fn create(path: &[u8], node: u32, first_generation: u64) -> Result<Self, i32> {
         let side = Self(Mapping::create(path)?);
         let region = side.0.region();
@@ -35,8 +35,8 @@ impl DaemonSide {
         unsafe { (self.0.script_writer(), self.0.output_reader()) }
     }
 
-    /// Sets the first generation of this replica's connections for which the server still writes:
-    /// those of a lower one have been reset.
+    /// Sets the first generation of this replica's connections for which the server still writes.
+    /// Connections of lower generations have been reset.
     pub fn set_first_generation(self, generation: u64) {
         self.0.region().first_generation.store(generation, Ordering::SeqCst);
     }
@@ -46,17 +46,17 @@ impl DaemonSide {
         self.0.region().keep_fsync.store(u32::from(keep), Ordering::SeqCst);
     }
 
-    /// Sets whether stalls and new deadlines wake the daemon, as they must wake a primary's.
+    /// Sets whether stalls and new deadlines wake the daemon, as a primary's daemon needs.
     pub fn set_watch_state(self, watch: bool) {
         self.0.region().watch_state.store(u32::from(watch), Ordering::SeqCst);
     }
 
-    /// Notes that the server's process is gone.
+    /// Records that the server's process is gone.
     pub fn set_exited(self) {
         self.0.region().set_state(ServerState::Exited);
     }
 
-    /// Hears what was rung: the server wakes the daemon again for what comes later.
+    /// Acknowledges the server's wake, so that the server wakes the daemon again for later events.
     pub fn hear_wake(self) {
         self.0.region().wake_pending.store(0, Ordering::SeqCst);
     }
@@ -96,7 +96,8 @@ impl DaemonSide {
         self.0.region().bubbles.load(Ordering::SeqCst)
     }
 
-    /// Returns the first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
+    /// Returns the first deadline of a sleeping thread, in agreed nanoseconds, or `u64::MAX` if no
+    /// thread has one.
     pub fn deadline(self) -> u64 {
         self.0.region().deadline.load(Ordering::SeqCst)
     }
@@ -106,12 +107,13 @@ impl DaemonSide {
         self.0.region().connections.load(Ordering::SeqCst)
     }
 
-    /// Returns the kernel's number, in the cell, of the thread that has the turn; 0: not known.
+    /// Returns the kernel's number, in the cell, of the thread that has the turn, or 0 if it is not
+    /// known.
     pub fn holder(self) -> u32 {
         self.0.region().holder.load(Ordering::Relaxed)
     }
 
-    /// Returns how many calls were seen that the determinism contract does not cover.
+    /// Returns how many calls the library has seen that the determinism contract does not cover.
     pub fn uncovered_calls(self) -> u64 {
         self.0.region().uncovered_calls.load(Ordering::SeqCst)
     }
@@ -134,13 +136,13 @@ impl DaemonSide {
         self.0.region().history.mark(slot)
     }
 
-    /// Copies into `space` the reason for its end that a process of the server left last. Empty: it
-    /// left none.
+    /// Copies into `space` the last reason for ending that a process of the server left, and
+    /// returns it. The result is empty if no process left a reason.
     pub fn trouble(self, space: &mut [u8; TROUBLE_BYTES]) -> &[u8] {
         self.0.region().trouble(space)
     }
 
-    /// Returns whether the library has the program ended, for that reason.
+    /// Returns whether the library asks the daemon to end the program for that reason.
     pub fn refused(self) -> bool {
         self.0.region().refused.load(Ordering::SeqCst) != 0
     }

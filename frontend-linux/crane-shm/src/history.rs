@@ -1,23 +1,22 @@
-//! The server's history in the region: what is compared with other replicas, and kept when it
-//! differs.
+//! The server's history in the region, which replicas compare, and keep when it differs.
 //!
-//! Three records of one run, each coarser and longer than the one before: its last calls, hashes at
-//! the ends of blocks of calls, and hashes at the admission of slots. One thread writes at a time,
-//! and never waits for a reader; a reader gets a value that is whole, or none.
+//! The history of a run has three parts, each coarser and longer than the one before: the last
+//! calls, hashes at the ends of blocks of calls, and hashes at the admission of slots. One thread
+//! writes at a time, and never waits for a reader. A reader gets a complete value or none.
 
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Slots whose hashes are kept for comparison with replicas of another speed.
+/// The number of slots whose hashes are kept, for comparison with faster and slower replicas.
 pub const MARKS: usize = 4096;
 
-/// How many calls are kept for comparison with other replicas: those between five marks of a server
-/// that makes a million calls a second.
+/// The number of calls that are kept for comparison with other replicas. They cover five marks of a
+/// server that makes a million calls a second.
 pub const CALLS: usize = 1 << 18;
 
-/// Calls in a block.
+/// The number of calls in a block.
 pub const BLOCK_CALLS: u64 = 1024;
 
-/// How many blocks have their hashes kept: 64 Mi calls.
+/// The number of blocks whose hashes are kept, which cover 64 Mi calls.
 pub const BLOCKS: usize = 1 << 16;
 
 /// The hashes at the admission of one slot.
@@ -27,20 +26,20 @@ pub struct HashMark {
     pub slot: u64,
     /// The logical clock at that moment.
     pub clock: u64,
-    /// Of (clock, thread, call, object) of all calls before.
+    /// The hash of (clock, thread, call, object) of all calls before.
     pub schedule: u64,
-    /// Of all bytes written to connections before.
+    /// The hash of all bytes written to connections before.
     pub output: u64,
 }
 
-/// One call of the server's.
+/// One call of the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallRecord {
-    /// The clock at which it was made.
+    /// The clock at which the call was made.
     pub clock: u64,
     /// Thread, kind and object, as the schedule hash takes them in.
     pub word: u64,
-    /// The address behind the program's call; 0: not known.
+    /// The return address of the program's call, or 0 if it is not known.
     pub address: u64,
     /// The hash of all bytes written to connections by the calls before.
     pub output: u64,
@@ -50,9 +49,9 @@ pub struct CallRecord {
 /// clock 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct BlockHash {
-    /// Of all calls up to the block's last one.
+    /// The hash of all calls up to the block's last call.
     pub schedule: u64,
-    /// Of all bytes written to connections by the calls before that one.
+    /// The hash of all bytes written to connections by the calls before that call.
     pub output: u64,
 }
 
@@ -64,7 +63,7 @@ pub const fn block_end(block: u64) -> u64 {
 #[repr(C)]
 #[derive(Debug, Default)]
 struct MarkCell {
-    /// 0 while the others change.
+    /// The slot, or 0 while the other fields change.
     slot: AtomicU64,
     clock: AtomicU64,
     schedule: AtomicU64,
@@ -74,7 +73,7 @@ struct MarkCell {
 #[repr(C)]
 #[derive(Debug, Default)]
 struct CallCell {
-    /// 0 while the others change.
+    /// The clock, or 0 while the other fields change.
     clock: AtomicU64,
     word: AtomicU64,
     address: AtomicU64,
@@ -107,7 +106,7 @@ impl History {
         cell.slot.store(mark.slot, Ordering::SeqCst);
     }
 
-    /// The hashes at a slot's admission, if it is among the last [`MARKS`].
+    /// Returns the hashes at a slot's admission, if the slot is among the last [`MARKS`].
     pub(crate) fn mark(&self, slot: u64) -> Option<HashMark> {
         let cell = &self.marks[slot as usize % MARKS];
         let before = cell.slot.load(Ordering::SeqCst);
@@ -125,7 +124,7 @@ impl History {
     #[inline]
     pub(crate) fn record_call(&self, call: CallRecord) {
         let cell = &self.calls[call.clock as usize % CALLS];
-        // A reader at this moment sees another clock before or after.
+        // A reader at this moment sees a different clock before or after it reads.
         cell.clock.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
         cell.word.store(call.word, Ordering::Relaxed);
@@ -134,7 +133,7 @@ impl History {
         cell.clock.store(call.clock, Ordering::Release);
     }
 
-    /// The call at this clock, if it is among the last [`CALLS`].
+    /// Returns the call at this clock, if it is among the last [`CALLS`].
     pub(crate) fn call(&self, clock: u64) -> Option<CallRecord> {
         let cell = &self.calls[clock as usize % CALLS];
         let before = cell.clock.load(Ordering::Acquire);
@@ -149,18 +148,19 @@ impl History {
         (before == clock && after == clock && clock != 0).then_some(call)
     }
 
-    /// Keeps the hashes at the end of the block whose last call is at this clock, before that clock
-    /// is published.
+    /// Keeps the hashes at the end of the block whose last call is at this clock. Call it before
+    /// that clock is published.
     #[cold]
     pub(crate) fn record_block(&self, clock: u64, hash: BlockHash) {
         let cell = &self.blocks[(clock / BLOCK_CALLS - 1) as usize % BLOCKS];
-        // A reader that sees a part of this sees the clock before this one as well.
+        // A reader that sees some of these stores also sees the previous clock.
         fence(Ordering::Release);
         cell.schedule.store(hash.schedule, Ordering::Relaxed);
         cell.output.store(hash.output, Ordering::Relaxed);
     }
 
-    /// The hashes of a block, if it is among the last [`BLOCKS`]. `clock` is the server's.
+    /// Returns the hashes of a block, if it is among the last [`BLOCKS`]. `clock` is the server's
+    /// clock.
     pub(crate) fn block(&self, block: u64, clock: &AtomicU64) -> Option<BlockHash> {
         let end = block_end(block);
         if clock.load(Ordering::Acquire) < end {
@@ -172,7 +172,8 @@ impl History {
             output: cell.output.load(Ordering::Relaxed),
         };
         fence(Ordering::Acquire);
-        // The hashes of the block that takes its place are written before its clock is published.
+        // The hashes of the block that takes this place are written before the clock of its end is
+        // published.
         let replaced_at = end.saturating_add(BLOCKS as u64 * BLOCK_CALLS);
         (clock.load(Ordering::Relaxed) < replaced_at - 1).then_some(hash)
     }

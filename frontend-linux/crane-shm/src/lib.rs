@@ -1,18 +1,18 @@
 //! The memory that the daemon and the server's process share: a file that both map.
 //!
-//! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled apart
-//! and need not agree on anything else. The daemon writes the *script ring* (committed entries, in
-//! slot order) and reads the *output ring*; the preload library does the reverse. Neither ever
-//! waits for the other while it holds something that the other needs.
+//! Only plain numbers and bytes live here (`repr(C)`, atomics): the two sides are compiled
+//! separately and need not agree on anything else. The daemon writes the *script ring* (committed
+//! entries, in slot order) and reads the *output ring*; the preload library does the reverse.
+//! Neither ever waits for the other while it holds something that the other needs.
 //!
 //! | room | thought |
 //! |---|---|
-//! | [`DaemonSide`], [`ServerSide`] | what each side may read, and what it may write |
-//! | [`region`] | the layout, how it is made and opened |
-//! | [`history`] | what the server did last, for comparison |
+//! | [`DaemonSide`], [`ServerSide`] | the values that each side may read and write |
+//! | [`region`] | the layout of the file, and how it is created and opened |
+//! | [`history`] | the latest calls and hashes of the server, for comparison |
 //! | [`ring`] | records of bytes from one writer to one reader |
 //! | [`parking`] | how one side sleeps and the other wakes it |
-//! | [`sys`] | system calls without libc, so that no hook is met on the way |
+//! | [`sys`] | system calls without libc, which no hook intercepts |
 
 #![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]
 

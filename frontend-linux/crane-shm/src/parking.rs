@@ -4,12 +4,12 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::futex::{self, Flags, Timespec};
 
-/// Whether the sleepers may be in another process.
+/// The processes in which the sleepers may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
-    /// Only threads of this process (cheaper).
+    /// The sleepers are threads of this process, which is cheaper.
     Process,
-    /// Any process that maps the word.
+    /// The sleepers may be in any process that maps the word.
     Shared,
 }
 
@@ -22,16 +22,16 @@ impl Scope {
     }
 }
 
-/// All sleepers: as many as the kernel can count.
+/// The number that wakes all sleepers, which is the largest that the kernel can count.
 const ALL: u32 = i32::MAX as u32;
 
-/// Sleeps while `word` holds `expected`. May return early: the caller looks again.
+/// Sleeps while `word` holds `expected`. May return early, so the caller checks again.
 pub fn sleep(word: &AtomicU32, expected: u32, scope: Scope) {
-    // Each reason to return is a reason to look again.
+    // The caller checks again after any return.
     let _ = futex::wait(word, scope.flags(), expected, None);
 }
 
-/// As [`sleep`], but not longer than `nanoseconds`.
+/// Sleeps as [`sleep`] does, but at most `nanoseconds`.
 pub fn sleep_at_most(word: &AtomicU32, expected: u32, scope: Scope, nanoseconds: u64) {
     let limit = Timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as i64,
@@ -41,13 +41,14 @@ pub fn sleep_at_most(word: &AtomicU32, expected: u32, scope: Scope, nanoseconds:
     let _ = futex::wait(word, scope.flags(), expected, Some(&limit));
 }
 
-/// Wakes up to `count` sleepers of `word`.
+/// Wakes up to `count` threads that sleep on `word`.
 pub fn wake(word: &AtomicU32, count: u32, scope: Scope) {
-    // An error would mean that the word is no memory, which its reference excludes.
+    // An error would mean that the word is not mapped, which its reference excludes.
     let _ = futex::wake(word, scope.flags(), count);
 }
 
-/// A bell: one side rings it after it has published something, and wakes a sleeper of the other.
+/// A bell, which one side rings after it has published something, to wake a sleeper of the other
+/// side.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -62,17 +63,17 @@ impl Bell {
         self.rings.load(Ordering::SeqCst)
     }
 
-    /// Sleeps until the bell is rung after `listen`, at most `nanoseconds`. May return early.
+    /// Sleeps until the bell rings after `listen`, at most `nanoseconds`. May return early.
     pub fn sleep_unless_rung_since(&self, heard: u32, nanoseconds: u64) {
         sleep_at_most(&self.rings, heard, Scope::Shared, nanoseconds);
     }
 
-    /// Ends the waiting: from now on ringing costs no system call.
+    /// Ends the wait. From now on, ringing costs no system call.
     pub fn leave(&self) {
         self.sleepers.store(0, Ordering::SeqCst);
     }
 
-    /// Rings, after everything that the sleeper should find has been published.
+    /// Rings the bell. Call it after publishing everything that the sleeper should find.
     pub fn ring(&self) {
         self.rings.fetch_add(1, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) != 0 {

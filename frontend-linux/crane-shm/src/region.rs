@@ -1,8 +1,9 @@
-//! The layout of the shared file, and how it is mapped. Each side reads and writes its part of it
-//! by a type of its own: [`DaemonSide`](crate::DaemonSide), [`ServerSide`](crate::ServerSide).
+//! The layout of the shared file, and how it is mapped. Each side reads and writes its part through
+//! its own type: [`DaemonSide`](crate::DaemonSide), [`ServerSide`](crate::ServerSide).
 //!
-//! The file is named by path, not passed as a descriptor: a server may close every descriptor that
-//! it did not open, and a process image that is taken later finds the file again.
+//! The file has a path and is not passed as a descriptor, because a server may close every
+//! descriptor that it did not open, and a process image that is restored later finds the file
+//! again.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,19 +17,19 @@ use crate::history::History;
 use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
-/// Raised with every change of the layout; both sides must have the same.
+/// The version of the layout, which rises with every change. Both sides must have the same version.
 pub const LAYOUT_VERSION: u32 = 9;
 
-/// Bytes for committed entries that the server has not consumed.
+/// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
 
-/// Bytes for what the server has written and the daemon has not taken.
+/// The capacity of the output ring in bytes: output of the server that the daemon has not taken.
 pub const OUTPUT_BYTES: usize = 8 << 20;
 
-/// Bytes of the last trouble's text.
+/// The maximum length of the last trouble's text, in bytes.
 pub const TROUBLE_BYTES: usize = 512;
 
-/// Bytes that a program of the server may leave for the one that takes its place.
+/// The maximum number of bytes that a program of the server may leave for its successor.
 pub const CARRIED_BYTES: usize = 4096;
 
 /// Kinds of records in the script ring.
@@ -42,12 +43,13 @@ pub mod script {
 /// Kinds of records in the output ring. Connections are this replica's own: `numbers[0]` is the
 /// connection's number, `numbers[1]` its generation.
 pub mod output {
-    /// The server listens: `numbers[0]` is the port, `numbers[1]` 1 for `IPV6_V6ONLY`, data the 16
-    /// bytes of the address it asked for.
+    /// The server listens: `numbers[0]` is the port, `numbers[1]` is 1 for `IPV6_V6ONLY`, and the
+    /// data is the 16 bytes of the address that it bound.
     pub const LISTEN: u32 = 1;
-    /// The server listens no more at a place, which is as in the record with which that began.
+    /// The server stops listening at an address. Numbers and data are those of the record with
+    /// which it began to listen there.
     pub const UNLISTEN: u32 = 2;
-    /// Bytes for the client.
+    /// The data is bytes for the client.
     pub const DATA: u32 = 3;
     /// The server has shut its side: after the data so far, the client reads the end of the stream.
     pub const FIN: u32 = 4;
@@ -57,7 +59,8 @@ pub mod output {
     pub const RESET: u32 = 6;
     /// The server has read the client's bytes up to `numbers[2]`.
     pub const CONSUMED: u32 = 7;
-    /// Text for the daemon's events; `numbers[0]`: 0 error, 1 warning, 2 information.
+    /// The data is a text for the daemon's events; `numbers[0]` is 0 for an error, 1 for a warning,
+    /// 2 for information.
     pub const NOTE: u32 = 8;
 }
 
@@ -69,7 +72,7 @@ pub enum ServerState {
     Starting = 0,
     /// A thread holds the turn.
     Running = 1,
-    /// A thread is runnable, and nothing is granted.
+    /// A thread is runnable, and no clock step is granted.
     Stalled = 2,
     /// No thread is runnable: only an op or a deadline can change that.
     Quiescent = 3,
@@ -89,7 +92,7 @@ impl ServerState {
     }
 }
 
-/// The shared file's first bytes. The data of the two rings follows.
+/// The header at the beginning of the shared file. The data of the two rings follows.
 #[repr(C)]
 pub(crate) struct Region {
     magic: AtomicU64,
@@ -98,22 +101,22 @@ pub(crate) struct Region {
     // Written by the daemon.
     /// This replica's number.
     pub(crate) node: AtomicU32,
-    /// Connections that entered by this replica with a lower generation have been reset: nothing is
-    /// written for them.
+    /// The first generation of this replica's connections for which the server writes. Connections
+    /// of lower generations have been reset.
     pub(crate) first_generation: AtomicU64,
-    /// 1: the server's fsync family reaches the disk.
+    /// 1 if the server's fsync family reaches the disk.
     pub(crate) keep_fsync: AtomicU32,
-    /// 1: the daemon wants to be woken by stalls and new deadlines (it is the primary's).
+    /// 1 if stalls and new deadlines wake the daemon, because its replica is primary.
     pub(crate) watch_state: AtomicU32,
-    /// Rung when the script has grown.
+    /// The bell that rings when the script has grown.
     pub(crate) script_bell: Bell,
-    /// Rung when output has been taken.
+    /// The bell that rings when the daemon has taken output.
     pub(crate) output_bell: Bell,
 
     // Written by both.
-    /// 1: the daemon has been woken and has not looked yet.
+    /// 1 if the daemon was woken and has not looked since.
     pub(crate) wake_pending: AtomicU32,
-    /// A [`ServerState`]; the daemon writes the last one of a process that is gone.
+    /// The [`ServerState`]. The daemon writes the last state of a process that is gone.
     state: AtomicU32,
     script: Positions,
     output: Positions,
@@ -121,26 +124,28 @@ pub(crate) struct Region {
     // Written by the server.
     /// The logical clock.
     pub(crate) clock: AtomicU64,
-    /// The last slot that was consumed.
+    /// The last slot that the server consumed.
     pub(crate) admitted: AtomicU64,
     /// The number of consumed entries with ops.
     pub(crate) entries: AtomicU64,
     /// The number of consumed entries without ops.
     pub(crate) bubbles: AtomicU64,
-    /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
+    /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX` if no thread has
+    /// one.
     pub(crate) deadline: AtomicU64,
-    /// Connections that the server holds or has not accepted yet.
+    /// The number of connections that the server holds or has not accepted yet.
     pub(crate) connections: AtomicU64,
     /// The kernel's number, in the cell, of the thread that has the turn.
     pub(crate) holder: AtomicU32,
-    /// Calls that were seen and are not covered by the determinism contract.
+    /// The number of calls that the library saw and the determinism contract does not cover.
     pub(crate) uncovered_calls: AtomicU64,
     pub(crate) history: History,
     carried_length: AtomicU32,
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
-    /// 1: the program does what cannot be replicated, and is to be ended; the trouble says why.
+    /// 1 if the daemon must end the program, because it does something that cannot be replicated.
+    /// The trouble's text says why.
     pub(crate) refused: AtomicU32,
 }
 
@@ -165,17 +170,18 @@ impl Region {
         self.state.store(state as u32, Ordering::SeqCst);
     }
 
-    /// Leaves a text that outlives the process that wrote it; cut at [`TROUBLE_BYTES`].
+    /// Leaves a text that outlives the process that wrote it. The text is cut at [`TROUBLE_BYTES`].
     pub(crate) fn put_trouble(&self, text: &[u8]) {
         put(&self.trouble_length, &self.trouble, &text[..text.len().min(TROUBLE_BYTES)]);
     }
 
-    /// The text that was left last, copied into `space`.
+    /// Copies the last text that was left into `space`, and returns it.
     pub(crate) fn trouble<'a>(&self, space: &'a mut [u8; TROUBLE_BYTES]) -> &'a [u8] {
         get(&self.trouble_length, &self.trouble, space)
     }
 
-    /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
+    /// Leaves bytes for the program that takes the place of this one. Empty bytes mean that no
+    /// program takes its place.
     ///
     /// # Panics
     /// Panics if there are more than [`CARRIED_BYTES`].
@@ -184,13 +190,13 @@ impl Region {
         put(&self.carried_length, &self.carried, bytes);
     }
 
-    /// The bytes that the program before left, copied into `space`.
+    /// Copies the bytes that the previous program left into `space`, and returns them.
     pub(crate) fn carried<'a>(&self, space: &'a mut [u8; CARRIED_BYTES]) -> &'a [u8] {
         get(&self.carried_length, &self.carried, space)
     }
 }
 
-/// Stores bytes in words, which have room for them, then their number.
+/// Stores bytes in words, which have room for them, and then their number.
 fn put(length: &AtomicU32, words: &[AtomicU64], bytes: &[u8]) {
     length.store(0, Ordering::SeqCst);
     for (cell, part) in words.iter().zip(bytes.chunks(8)) {
@@ -201,7 +207,7 @@ fn put(length: &AtomicU32, words: &[AtomicU64], bytes: &[u8]) {
     length.store(bytes.len() as u32, Ordering::SeqCst);
 }
 
-/// Copies bytes from words into a space of their size.
+/// Copies bytes from words into a space of the same size.
 fn get<'a>(length: &AtomicU32, words: &[AtomicU64], space: &'a mut [u8]) -> &'a [u8] {
     let length = (length.load(Ordering::SeqCst) as usize).min(space.len());
     for (cell, part) in words.iter().zip(space.chunks_mut(8)) {
@@ -210,8 +216,8 @@ fn get<'a>(length: &AtomicU32, words: &[AtomicU64], space: &'a mut [u8]) -> &'a 
     &space[..length]
 }
 
-/// The mapping of a shared file; it stays to the end of the process, because threads of the server
-/// use it until then.
+/// The mapping of a shared file. It stays until the end of the process, because threads of the
+/// server use it until then.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapping {
     start: *mut u8,
@@ -224,7 +230,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Makes the file anew (what was there is lost) and maps it. All of it is zero.
+    /// Creates the file, replacing any existing one, and maps it. All of its bytes are zero.
     pub(crate) fn create(path: &[u8]) -> Result<Self, i32> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let file = open(path, flags)?;
@@ -232,7 +238,7 @@ impl Mapping {
         Self::map(file)
     }
 
-    /// Maps a file that was made; `EPROTO` for one of another layout.
+    /// Maps an existing file. Returns `EPROTO` if it has another layout.
     pub(crate) fn open(path: &[u8]) -> Result<Self, i32> {
         let file = open(path, OFlags::RDWR | OFlags::CLOEXEC)?;
         let stat = fs::fstat(&file).map_err(Errno::raw_os_error)?;
@@ -254,7 +260,7 @@ impl Mapping {
         start.map(|start| Self { start: start.cast() }).map_err(Errno::raw_os_error)
     }
 
-    /// The numbers at its start.
+    /// Returns the header at the start of the file.
     #[inline]
     pub(crate) fn region(self) -> &'static Region {
         // SAFETY: mapped with at least this size, page-aligned, never unmapped; all fields are
@@ -262,13 +268,13 @@ impl Mapping {
         unsafe { &*self.start.cast::<Region>() }
     }
 
-    /// The script's data.
+    /// Returns the address of the script ring's data.
     fn script(self) -> *mut u8 {
         // SAFETY: inside the mapping.
         unsafe { self.start.add(HEADER_BYTES) }
     }
 
-    /// The output's data.
+    /// Returns the address of the output ring's data.
     fn output(self) -> *mut u8 {
         // SAFETY: inside the mapping.
         unsafe { self.start.add(HEADER_BYTES + SCRIPT_BYTES) }
@@ -357,7 +363,8 @@ mod tests {
         assert!(server.begin_wake() && !server.begin_wake());
         daemon.hear_wake();
         assert!(server.begin_wake());
-        // Neither a find nor a ring in the meantime is slept through.
+        // The server sleeps neither through something that it could find nor through a ring of the
+        // bell.
         server.await_script(u64::MAX / 2, || true);
         server.await_script(u64::MAX / 2, || {
             daemon.ring_script();

@@ -1,17 +1,18 @@
 //! Records of bytes from one writer to one reader, through memory that both map.
 //!
-//! A record is a header of 32 bytes and its data, padded to 8; it never wraps, so that the reader
-//! can look at its data in place: what would not fit before the end of the ring starts at its
-//! beginning, after a pad record. Positions count bytes since the start and only grow.
+//! A record is a header of 32 bytes and its data, padded to a multiple of 8 bytes. A record never
+//! wraps, so the reader can use its data in place: a record that does not fit before the end of the
+//! ring starts at the ring's beginning, after a pad record. Positions count bytes since the start
+//! and only grow.
 //!
-//! Neither end believes what the other may have spoilt, be it a length or a position: what leads
-//! out of the ring, or between two records, is an error, never an access.
+//! Neither end trusts a length or a position that the other may have corrupted. A value that leads
+//! out of the ring, or between two records, is an error, and never leads to an access.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 const HEADER_BYTES: usize = size_of::<RingHeader>();
 const PAD: u32 = u32::MAX;
-/// Of records, and of the ring itself.
+/// The alignment of records, and of the ring itself.
 const ALIGNMENT: usize = align_of::<RingHeader>();
 
 #[repr(C)]
@@ -26,9 +27,9 @@ struct RingHeader {
 #[repr(C, align(64))]
 #[derive(Debug, Default)]
 pub struct Positions {
-    /// Written by the writer only.
+    /// The position up to which the ring is written. Only the writer changes it.
     written: CacheLine,
-    /// Written by the reader only.
+    /// The position up to which the ring is read. Only the reader changes it.
     read: CacheLine,
 }
 
@@ -37,21 +38,21 @@ pub struct Positions {
 struct CacheLine(AtomicU64);
 
 impl Positions {
-    /// Bytes written and not read yet.
+    /// Returns the number of bytes that are written and not read yet.
     pub fn backlog(&self) -> u64 {
         let read = self.read.0.load(Ordering::Acquire);
         self.written.0.load(Ordering::Acquire).saturating_sub(read)
     }
 }
 
-/// Why a ring does not do what was asked.
+/// An error of a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RingError {
-    /// No room for the record until the reader has read more.
+    /// The ring has no room for the record until the reader has read more.
     Full,
-    /// The record could never fit.
+    /// The record can never fit into the ring.
     TooLong,
-    /// The other side has written what cannot be.
+    /// The other side has written an impossible value.
     Damaged,
 }
 
@@ -60,7 +61,7 @@ impl core::fmt::Display for RingError {
         f.write_str(match self {
             Self::Full => "the ring is full",
             Self::TooLong => "the record is longer than half of the ring",
-            Self::Damaged => "the ring holds a record that cannot be",
+            Self::Damaged => "the ring is corrupt",
         })
     }
 }
@@ -70,15 +71,15 @@ impl core::error::Error for RingError {}
 /// One record, as the reader sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RingRecord<'a> {
-    /// Its meaning, by the agreement of the two sides.
+    /// The record's kind, whose meaning the two sides agree on.
     pub kind: u32,
-    /// Its numbers; their meaning depends on the kind.
+    /// The record's numbers, whose meaning depends on the kind.
     pub numbers: [u64; 3],
-    /// Its data.
+    /// The record's data.
     pub bytes: &'a [u8],
 }
 
-/// The writing end.
+/// The writing end of a ring.
 #[derive(Debug)]
 pub struct RingWriter {
     positions: *const Positions,
@@ -91,7 +92,7 @@ pub struct RingWriter {
 unsafe impl Send for RingWriter {}
 
 impl RingWriter {
-    /// The writing end of the ring with these positions and data.
+    /// Creates the writing end of the ring with these positions and data.
     ///
     /// # Safety
     /// Both stay mapped while the writer lives, `data` has `capacity` bytes aligned to 8 (a
@@ -104,8 +105,8 @@ impl RingWriter {
     /// Appends a record whose data is the sum of `parts`.
     ///
     /// # Errors
-    /// Returns [`RingError::Full`]: later perhaps. [`RingError::TooLong`]: never.
-    /// [`RingError::Damaged`] when somebody else has moved the positions.
+    /// Returns [`RingError::Full`] if the record may fit later, [`RingError::TooLong`] if it can
+    /// never fit, and [`RingError::Damaged`] if the other side has corrupted the positions.
     pub fn push(&mut self, kind: u32, numbers: [u64; 3], parts: &[&[u8]]) -> Result<(), RingError> {
         assert!(kind != PAD);
         let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -151,13 +152,13 @@ impl RingWriter {
     }
 }
 
-/// The reading end.
+/// The reading end of a ring.
 #[derive(Debug)]
 pub struct RingReader {
     positions: *const Positions,
     data: *const u8,
     capacity: usize,
-    /// The end of the record that was looked at last.
+    /// The end of the last record that `peek` returned.
     peeked: Option<u64>,
 }
 
@@ -165,7 +166,7 @@ pub struct RingReader {
 unsafe impl Send for RingReader {}
 
 impl RingReader {
-    /// The reading end of the ring with these positions and data.
+    /// Creates the reading end of the ring with these positions and data.
     ///
     /// # Safety
     /// As for [`RingWriter::new`]; no other reader of this ring exists.
@@ -174,10 +175,10 @@ impl RingReader {
         Self { positions, data, capacity, peeked: None }
     }
 
-    /// The record at the head, left where it is until [`RingReader::pop`].
+    /// Returns the record at the head, which stays there until [`RingReader::pop`].
     ///
     /// # Errors
-    /// Returns [`RingError::Damaged`] when the writer has gone wrong.
+    /// Returns [`RingError::Damaged`] if the writer has corrupted the ring.
     pub fn peek(&mut self) -> Result<Option<RingRecord<'_>>, RingError> {
         // SAFETY: `new`'s caller keeps the positions mapped.
         let positions = unsafe { &*self.positions };
@@ -222,10 +223,10 @@ impl RingReader {
         }
     }
 
-    /// Frees the record that [`RingReader::peek`] gave last.
+    /// Frees the last record that [`RingReader::peek`] returned.
     ///
     /// # Panics
-    /// Panics if it gave none since the last time.
+    /// Panics if `peek` has returned no record since the last call.
     pub fn pop(&mut self) {
         let end = self.peeked.take().expect("peek comes before pop");
         // SAFETY: `new`'s caller keeps the positions mapped.
@@ -316,13 +317,14 @@ mod tests {
             positions.written.0.store(written, Ordering::Relaxed);
             positions.read.0.store(read, Ordering::Relaxed);
         };
-        // Between two records; the reading position beyond the writing one.
+        // The first position lies between two records; in the second case the reading position is
+        // beyond the writing one.
         for (written, read) in [(43, 3), (0, 40), (u64::MAX, u64::MAX - 40)] {
             move_to(written, read);
             assert_eq!(reader.peek(), Err(RingError::Damaged), "{written} {read}");
             assert_eq!(writer.push(1, [0; 3], &[]), Err(RingError::Damaged), "{written} {read}");
         }
-        // At the end of their range the positions begin again.
+        // At the end of their range the positions start again from 0.
         let near_end = u64::MAX - 511;
         move_to(near_end, near_end);
         for number in 0..40 {
@@ -330,7 +332,8 @@ mod tests {
             assert_eq!(reader.peek().unwrap().unwrap().numbers[0], number);
             reader.pop();
         }
-        // `pop` frees the record that was looked at, whatever the writer did to the position since.
+        // `pop` frees the record that `peek` returned, whatever the writer has done to the position
+        // since.
         writer.push(1, [0; 3], &[]).unwrap();
         assert!(reader.peek().unwrap().is_some());
         let end = positions.written.0.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The server's side of the region: what the library in the server's process may read of its
-//! daemon, and publish for it.
+//! The server's side of the region: the values that the library in the server's process may read of
+//! its daemon, and publish for it.
 
 use core::sync::atomic::Ordering;
 
@@ -16,7 +16,8 @@ impl ServerSide {
     /// Maps a file that the daemon made. `path` ends with a zero byte.
     ///
     /// # Errors
-    /// The error number of what the kernel refused; `EPROTO` for a file of another layout.
+    /// Returns the error number of the system call that the kernel refused, or `EPROTO` for a file
+    /// of another layout.
     pub fn open(path: &[u8]) -> Result<Self, i32> {
         Mapping::open(path).map(Self)
     }
@@ -35,7 +36,7 @@ impl ServerSide {
         self.0.region().node.load(Ordering::SeqCst)
     }
 
-    /// Returns the first generation of this replica's connections for which anything is written. It
+    /// Returns the first generation of this replica's connections for which the server writes. It
     /// may grow at any time.
     #[inline]
     pub fn first_generation(self) -> u64 {
@@ -47,30 +48,31 @@ impl ServerSide {
         self.0.region().keep_fsync.load(Ordering::SeqCst) != 0
     }
 
-    /// Returns whether the daemon wants to be woken by stalls and new deadlines.
+    /// Returns whether stalls and new deadlines wake the daemon.
     pub fn watch_state(self) -> bool {
         self.0.region().watch_state.load(Ordering::SeqCst) != 0
     }
 
-    /// Notes that the daemon is being woken. False: it was woken, and has not looked since.
+    /// Records that the daemon is being woken. Returns `false` if the daemon was woken already and
+    /// has not looked since.
     pub fn begin_wake(self) -> bool {
         self.0.region().wake_pending.swap(1, Ordering::SeqCst) == 0
     }
 
     /// Sleeps until the daemon has written more of the script, at most `nanoseconds`, unless
-    /// `found` finds some. May return early.
+    /// `found` returns true. May return early.
     pub fn await_script(self, nanoseconds: u64, found: impl FnOnce() -> bool) {
         sleep_unless(&self.0.region().script_bell, nanoseconds, found);
     }
 
-    /// Ends the sleep of whichever thread of the server waits for the script. Safe in a signal
+    /// Ends the sleep of any thread of the server that waits for the script. Safe in a signal
     /// handler.
     pub fn ring_script(self) {
         self.0.region().script_bell.ring();
     }
 
-    /// Sleeps until the daemon has taken output, at most `nanoseconds`, unless `found` finds that
-    /// it has. May return early.
+    /// Sleeps until the daemon has taken output, at most `nanoseconds`, unless `found` returns
+    /// true. May return early.
     pub fn await_output_taken(self, nanoseconds: u64, found: impl FnOnce() -> bool) {
         sleep_unless(&self.0.region().output_bell, nanoseconds, found);
     }
@@ -80,19 +82,20 @@ impl ServerSide {
         self.0.region().set_state(state);
     }
 
-    /// Publishes the last slot that was consumed.
+    /// Publishes the last slot that the server consumed.
     pub fn set_admitted(self, slot: u64) {
         self.0.region().admitted.store(slot, Ordering::SeqCst);
     }
 
-    /// Counts an entry that is consumed; a bubble has no ops.
+    /// Counts a consumed entry, which is a bubble if it has no ops.
     pub fn count_entry(self, is_bubble: bool) {
         let region = self.0.region();
         let counter = if is_bubble { &region.bubbles } else { &region.entries };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Publishes the first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX`: none.
+    /// Publishes the first deadline of a sleeping thread, in agreed nanoseconds, or `u64::MAX` if
+    /// no thread has one.
     pub fn set_deadline(self, deadline: u64) {
         self.0.region().deadline.store(deadline, Ordering::SeqCst);
     }
@@ -131,7 +134,8 @@ impl ServerSide {
         self.0.region().history.put_mark(mark);
     }
 
-    /// Leaves bytes for the program that takes this one's place; none: it takes nobody's place.
+    /// Leaves bytes for the program that takes the place of this one. Empty bytes mean that no
+    /// program takes its place.
     ///
     /// # Panics
     /// Panics if there are more than [`CARRIED_BYTES`].
@@ -139,19 +143,19 @@ impl ServerSide {
         self.0.region().put_carried(bytes);
     }
 
-    /// Copies into `space` the bytes that the program before this one left. Empty: this program is
-    /// the first one.
+    /// Copies into `space` the bytes that the previous program left, and returns them. The result
+    /// is empty if this program is the first one.
     pub fn carried(self, space: &mut [u8; CARRIED_BYTES]) -> &[u8] {
         self.0.region().carried(space)
     }
 
-    /// Leaves the reason for which a process of the server ends, cut at
+    /// Leaves the reason why a process of the server ends, cut at
     /// [`TROUBLE_BYTES`](crate::region::TROUBLE_BYTES). It outlives the process.
     pub fn put_trouble(self, text: &[u8]) {
         self.0.region().put_trouble(text);
     }
 
-    /// Has the daemon end the program, for the reason that was left.
+    /// Asks the daemon to end the program, for the reason that was left.
     pub fn refuse(self) {
         self.0.region().refused.store(1, Ordering::SeqCst);
     }
