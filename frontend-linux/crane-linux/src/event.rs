@@ -89,7 +89,7 @@ pub(crate) enum Event {
     },
     /// Something keeps the server from working.
     Fault {
-        /// The fault, and its remedy.
+        /// The fault, with its remedy.
         text: String,
     },
     /// Something about the server that an operator may want to know.
@@ -196,7 +196,7 @@ pub(crate) struct Counters {
     pub bubbles_proposed: u64,
     /// How many bytes it proposed as primary.
     pub bytes_proposed: u64,
-    /// How many ops of its clients were forwarded to a primary, repetitions included.
+    /// How many ops of its clients it forwarded to a primary, including repetitions.
     pub ops_handed_over: u64,
     /// How often pending ops were forwarded again because none was committed for a while.
     pub handed_over_again: u64,
@@ -206,15 +206,15 @@ pub(crate) struct Counters {
     pub disk_batches: u64,
     /// How many frames for other replicas were dropped because too many bytes waited.
     pub frames_dropped: u64,
-    /// How many links were opened, repetitions included.
+    /// How many links were opened, including repetitions.
     pub links_made: u64,
-    /// How many stalls there were, of any cause.
+    /// How many stalls occurred, of any cause.
     pub stalls: u64,
-    /// Faults of the server that were found.
+    /// How many faults of the server were found.
     pub faults: u64,
-    /// Times that this replica's server differed from others, or was built again to decide.
+    /// How often this replica's server differed from others, or was built again to decide.
     pub divergences: u64,
-    /// Findings about the server that are no faults.
+    /// How many notes on the server were recorded.
     pub notes: u64,
 }
 

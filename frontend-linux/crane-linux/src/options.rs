@@ -1,8 +1,8 @@
 //! The command line.
 //!
-//! Length: options and subcommands are the text of --help, which is one.
+//! Length: the options and subcommands form one text, that of --help.
 
-// Comments on options are the text of --help, where host[:port] is no link.
+// The comments on options are the text of --help, in which host[:port] is not a link.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
-/// The default port by which replicas talk to each other.
+/// The default port for connections between replicas.
 pub(crate) const PEER_PORT: u16 = 6790;
 
 const EXAMPLES: &str = "\
@@ -21,14 +21,14 @@ Examples:
   Three replicas on this machine, at 127.0.0.1, 127.0.0.2 and 127.0.0.3; Ctrl-C stops all:
     crane-linux --local 3 -- civetweb -document_root www -listening_ports 8080 -num_threads 8
     curl http://127.0.0.2:8080/
-  The same on three hosts, the same line on each of them:
+  The same on three hosts, with the same command on each host:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
   Show the state of the group:
     crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
   Replace a host while the group serves (see member replace --help):
     crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
-Clients connect to the server's ports at any replica's address, or at those of its --listen: the
+Clients connect to the server's ports at any replica's address, or at those of its --listen; the
 replica learns the ports when the server binds them. To restart a replica that was stopped or
 killed, run its command line again.
 
@@ -50,20 +50,20 @@ starts from slot 1. A witness runs no server, so its log can be cut behind a com
 SLOT must be committed according to the log itself, which may lag a little behind status. A member
 that lacks earlier slots then fetches them from the other replicas, so keep the slots that a member
 may still need. If the host crashes during the cut, the log is either whole or cut. The log consists
-of files of 32 MiB, and only whole files are deleted: it may become shorter only later.";
+of files of 32 MiB, and only whole files are deleted, so the log may not become shorter at once.";
 
 const DIFF_HELP: &str = "\
-When the marks of servers differ, each replica freezes what its server did last, in its data
+When the marks of servers differ, each replica keeps the latest history of its server in its data
 directory: frozen/slot-N holds hashes of blocks of 1024 calls for the last 64 Mi calls, the last
-262144 calls, and the hashes at the last slots. Copy the directory frozen of two hosts to one, where
-the program and its libraries are installed as well, so that places have names:
+262144 calls, and the hashes at the last slots. Copy the directory frozen of two hosts to one host
+that has the program and its libraries as well, so that places in them have names:
     scp -r 10.0.0.1:/srv/app/.crane/redis-server/frozen one/
     scp -r 10.0.0.3:/srv/app/.crane/redis-server/frozen three/
     crane-linux diff one three
-It compares the highest slot that both have, and works while the replicas run.
+The command compares the highest slot that both sides have, and works while the replicas run.
 
-Exit status: 0 when all that both sides keep is equal, 1 when they differ, 2 when that cannot be
-told: the last line says why.";
+Exit status: 0 if everything that both sides keep is equal; 1 if they differ; 2 if the command
+cannot compare them (the last line says why).";
 
 const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
@@ -101,7 +101,7 @@ pub(crate) enum Subcommands {
     /// Shows, verifies or cuts the log in a data directory; works without a running replica.
     #[command(subcommand)]
     Log(LogCommands),
-    /// Says where the servers of two replicas parted: block, call, symbol and library.
+    /// Shows where the servers of two replicas parted: block, call, symbol and library.
     #[command(after_help = DIFF_HELP)]
     Diff(DiffArgs),
     /// Transfers the primary's role to another replica.
@@ -228,7 +228,8 @@ pub(crate) enum LogCommands {
 /// `diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// Two replicas' data directories, or files frozen/slot-N of them; or one directory of --local.
+    /// The data directories of two replicas, or files frozen/slot-N in them; or the data directory
+    /// of --local.
     #[arg(required = true, num_args = 1..=2, value_name = "SIDE")]
     pub sides: Vec<PathBuf>,
 }
@@ -240,7 +241,7 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     pub json: bool,
     /// Prints the last events instead: elections and their votes, stalls and their causes, links,
-    /// members, the server. Each host's events have the times of its own clock.
+    /// members, the server. The times of a host's events are those of its own clock.
     #[arg(long, conflicts_with = "json")]
     pub events: bool,
     /// The group.
@@ -255,7 +256,7 @@ pub(crate) struct ReplicaArgs {
     /// A replica that joins a group (see member add) needs only itself and one running member.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', conflicts_with = "local")]
     pub peers: Vec<String>,
-    /// Which of the peers this replica is [default: the one whose address this host has].
+    /// The peer that this replica is [default: the peer whose address this host has].
     #[arg(long = "self", value_name = "X", requires = "peers")]
     pub me: Option<String>,
     /// The addresses of this host at which clients reach a server that listens at all addresses,
@@ -264,8 +265,8 @@ pub(crate) struct ReplicaArgs {
     pub listen: Vec<String>,
     /// Addresses that the server may bind by name although not every host has them, as in Listen
     /// 10.0.0.1:80; the same on every host, at most 16. A host that has such an address, now or
-    /// later, serves clients there. A host also serves clients of the first one at the first
-    /// address of its --listen, of the second one at the second, and so on.
+    /// later, serves clients there. Each host also serves clients of the first service address at
+    /// the first address of its --listen, clients of the second at the second, and so on.
     #[arg(long, value_name = "ADDR,ADDR", value_delimiter = ',')]
     pub service_address: Vec<String>,
     /// Runs N replicas on this machine, at 127.0.0.1 to 127.0.0.N.
@@ -292,12 +293,12 @@ pub(crate) struct ReplicaArgs {
     #[arg(long, value_name = "TIME", default_value = "100us", value_parser = parse_time)]
     pub wtimeout: Duration,
     /// How long one thread of the server may compute without a call, while all others wait for it,
-    /// before that is reported as a fault.
+    /// before the replica reports a fault.
     #[arg(long = "patience-compute", value_name = "TIME", default_value = "30s",
           value_parser = parse_time)]
     pub compute_limit: Duration,
-    /// Reaction of the group when its servers differ and none is right, because the program itself
-    /// does something else each time it runs.
+    /// How the group reacts when its servers differ and none is right, because the program behaves
+    /// differently each time it runs.
     #[arg(long, value_name = "WHAT", default_value = "halt")]
     pub on_divergence: OnDivergence,
     /// How many clock steps each entry grants. Takes effect when the group is created.
@@ -316,14 +317,14 @@ pub(crate) struct ReplicaArgs {
     /// Which failure an acknowledged entry survives.
     #[arg(long, value_enum, default_value_t = Durability::Fsync)]
     pub durability: Durability,
-    /// Whether the server's own fsync reaches the disk. It need not: the group's log holds
-    /// everything that rebuilds the server's files.
+    /// Whether the server's own fsync reaches the disk. It need not, because the server's files can
+    /// be rebuilt from the group's log.
     #[arg(long, value_enum, default_value_t = ServerFsync::Skip)]
     pub server_fsync: ServerFsync,
     /// Adds a variable to the server's environment. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,
-    /// The port by which replicas talk to each other, where --peers gives none and with --local.
+    /// The port for connections between replicas, where --peers gives none, and with --local.
     #[arg(long, value_name = "PORT", default_value_t = PEER_PORT)]
     pub peer_port: u16,
     /// The least severe events to print.
@@ -341,34 +342,35 @@ pub enum Priority {
     Low,
     /// Has no preference.
     Normal,
-    /// Becomes primary whenever it can.
+    /// Becomes primary whenever possible.
     High,
 }
 
 /// `--schedule`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum ScheduleArg {
-    /// One thread at a time: right for every program.
+    /// One thread at a time, which is right for every program.
     Serial,
-    /// All threads, between their calls: right for programs without data races.
+    /// All threads, between their calls, which is right for programs without data races.
     Parallel,
 }
 
 /// `--durability`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Durability {
-    /// The loss of power: an entry is on the disk before it is acknowledged.
+    /// A loss of power: an entry is on the disk before it is acknowledged.
     Fsync,
-    /// The end of the daemon, not the loss of power: an entry is in the system's memory.
+    /// A crash of the daemon, but not a loss of power: an entry is in the system's memory before it
+    /// is acknowledged.
     Memory,
 }
 
 /// `--on-divergence`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum OnDivergence {
-    /// The group stops serving, also after a restart: nobody gets an answer that may be wrong.
+    /// The group stops serving, also after a restart, so that no client gets a wrong answer.
     Halt,
-    /// The replicas serve on, each as it is.
+    /// The replicas continue to serve, although their servers differ.
     GoOn,
 }
 
@@ -386,11 +388,11 @@ pub(crate) enum ServerFsync {
 pub(crate) enum LogLevel {
     /// Errors that stop the replica.
     Error,
-    /// Also conditions that need attention.
+    /// Errors, and conditions that need attention.
     Warn,
-    /// Also changes of role, members, links and the server.
+    /// Warnings, and changes of role, members, links and the server.
     Info,
-    /// Also details that help to find faults, with the diagnostics of the core.
+    /// All of these, and details that help to find faults, with the diagnostics of the core.
     Debug,
 }
 
@@ -409,7 +411,7 @@ impl LogLevel {
 /// Parses a duration such as `100us`, in the forms that [`humantime::parse_duration`] takes.
 ///
 /// # Errors
-/// Returns what is wrong with the text, and an example of a right one.
+/// Returns the fault in the text, with an example of a valid duration.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number and a unit, such as 100us, 5ms or 1s"))
@@ -418,7 +420,7 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 /// Parses a variable such as `NAME=VALUE`.
 ///
 /// # Errors
-/// Returns what is wrong with the text.
+/// Returns the form of a variable if the text does not have it.
 pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
@@ -426,7 +428,7 @@ pub fn parse_variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Parses the command line. Prints what is wrong with it, if anything, and ends the process.
+/// Parses the command line. If it is invalid, prints the error and ends the process.
 pub(crate) fn parse() -> Cli {
     Cli::try_parse().unwrap_or_else(|error| with_hint(error).exit())
 }
@@ -442,7 +444,7 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
         Some(ContextValue::String(word)) if !word.starts_with('-') => word.clone(),
         _ => return error,
     };
-    // A word after a subcommand's name is no program.
+    // A word after the name of a subcommand is not a program.
     let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
     if usage.contains("PROGRAM") {
         let hint = format!("the server's program and its arguments come after --: -- {program}");

@@ -61,24 +61,24 @@ impl ServerReport {
     }
 }
 
-/// A word of one replica to the others on the marks of its server.
+/// A message of one replica to the others about the marks of its server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum MarkMessage {
     /// The sender's server had this mark.
     Mark(Mark),
-    /// The sender's server was built again, and has had this mark: it is right.
+    /// The sender's server was built again and had this mark, which is right.
     Opinion(Mark),
-    /// The sender's server was built again, and at this slot it joins nobody.
+    /// The sender's server was built again, and agrees with no other server at this slot.
     Alone {
         /// The slot.
         slot: Slot,
-        /// Only the bytes for clients differ.
+        /// Whether only the bytes for clients differ.
         output_only: bool,
     },
 }
 
-/// The words by which two replicas find the first call in which their servers differ. Each has
-/// frozen its server's calls at the slot.
+/// A message by which two replicas find the first call in which their servers differ. Each replica
+/// has frozen its server's calls at the slot.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum CallsMessage {
     /// Hashes of successive blocks of the sender's calls, for a replica whose server is wrong.
@@ -90,7 +90,7 @@ pub enum CallsMessage {
         /// The hashes.
         blocks: Vec<FrozenBlock>,
     },
-    /// The sender wants the calls from a clock on.
+    /// The sender requests the calls from a clock on.
     Wanted {
         /// The slot at which servers differ.
         slot: Slot,
@@ -101,16 +101,17 @@ pub enum CallsMessage {
     Calls {
         /// The slot at which servers differ.
         slot: Slot,
-        /// The clock of the first.
+        /// The clock of the first call.
         from: u64,
-        /// Each by its word in the schedule hash, and the hash of the bytes written before it.
+        /// The calls, each as its word in the schedule hash and the hash of the bytes written
+        /// before it.
         calls: Vec<(u64, u64)>,
     },
 }
 
 impl CallsMessage {
-    /// Returns the part of the sender's history that the message holds; `None`: it holds none, or
-    /// no server can have done this.
+    /// Returns the part of the sender's history that the message holds, or `None` if it holds none
+    /// or no server can have that history.
     pub fn history(&self) -> Option<ServerHistory> {
         let history = match self {
             Self::Blocks { first, blocks, .. } => ServerHistory {

@@ -1,4 +1,4 @@
-//! Places in a program by name: which file is mapped at an address, and its symbol there.
+//! Names of places in a program: the file that is mapped at an address, and its symbol there.
 
 use std::fs;
 use std::io::{self, Read};
@@ -7,12 +7,12 @@ use std::path::Path;
 use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
 use serde::{Deserialize, Serialize};
 
-/// The longest file that is searched for symbols.
+/// The length of the longest file that is searched for symbols.
 const IMAGE_BYTES_MAX: u64 = 512 << 20;
-/// Mappings that are kept of one process: the first ones.
+/// The number of mappings of a process that are kept, which are its first ones.
 const MAPPINGS_MAX: usize = 4096;
 
-/// The executable mappings of a process. They may be of one that is gone, or of another host.
+/// The executable mappings of a process, which may be gone or belong to another host.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Maps(Vec<MappedCode>);
 
@@ -27,10 +27,10 @@ pub(crate) struct MappedCode {
 }
 
 impl Maps {
-    /// Reads the mappings of a process that runs.
+    /// Reads the mappings of a running process.
     ///
     /// # Errors
-    /// The system's: the process may be gone.
+    /// Returns the system's error: the process may be gone.
     pub(crate) fn read(process: u32) -> io::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{process}/maps"))?;
         Ok(Self(text.lines().filter_map(MappedCode::parse).take(MAPPINGS_MAX).collect()))
@@ -41,7 +41,7 @@ impl Maps {
         self.0.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
     }
 
-    /// Names an address, also of a process that is gone: its cell saw the files of this host.
+    /// Names an address. The process may be gone, because its cell saw the files of this host.
     pub(crate) fn place(&self, address: u64) -> Option<String> {
         self.at(address).map(|mapping| mapping.name_place(Path::new("/"), address))
     }
@@ -69,7 +69,8 @@ impl MappedCode {
         })
     }
 
-    /// Names an address in it by its symbol, or its offset, and its file, found below `root`.
+    /// Names an address in the mapping by its symbol or offset, and by its file, which is found
+    /// below `root`.
     pub(crate) fn name_place(&self, root: &Path, address: u64) -> String {
         let file = self.path.rsplit('/').next().unwrap_or(&self.path);
         let offset = address.wrapping_sub(self.start).wrapping_add(self.offset);

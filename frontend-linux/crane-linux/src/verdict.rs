@@ -1,21 +1,21 @@
-//! The verdict on a group, in words.
+//! The verdict on a group, as a text for people.
 
 use serde_json::Value;
 
-/// A server that lacks a part of the log for longer than this is a fault, in milliseconds.
+/// The time, in milliseconds, for which a server may lack a part of the log before that is a fault.
 const BEHIND_MAX: u64 = 30_000;
 
 /// The verdict of `status` on a group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct GroupVerdict {
-    /// In words.
+    /// The verdict as a text.
     pub words: String,
-    /// An operator has to look after it.
+    /// Whether an operator must act.
     pub is_fault: bool,
 }
 
 impl GroupVerdict {
-    /// The verdict on what `status --json` shows.
+    /// Returns the verdict on a state as `status --json` shows it.
     pub(crate) fn of(state: &Value) -> Self {
         let replicas = state.get("replicas").and_then(Value::as_array).map_or(&[][..], |all| all);
         let fault = |words: String| Self { words: format!("FAULT: {words}"), is_fault: true };
@@ -34,7 +34,10 @@ impl GroupVerdict {
         let behind =
             ids(&|replica| replica["behind_ms"].as_u64().is_some_and(|time| time > BEHIND_MAX));
         if !behind.is_empty() {
-            return fault(format!("the server on {} is behind for long", replicas_of(&behind)));
+            return fault(format!(
+                "the server on {} is behind for more than 30 s",
+                replicas_of(&behind)
+            ));
         }
         if replicas.iter().all(|replica| replica["role"] != "primary") {
             return fault("no primary is known: clients wait".into());
@@ -49,7 +52,7 @@ impl GroupVerdict {
     }
 }
 
-/// Says which hashes differ at one and the same slot, if any do.
+/// Describes the hashes that differ at the same slot, if any do.
 fn difference(replicas: &[Value]) -> Option<String> {
     let compared: Vec<&Value> =
         replicas.iter().filter(|replica| replica["hash_slot"].is_u64()).collect();

@@ -1,11 +1,11 @@
-//! Servers that differ: found by their marks, judged by the majority or a third opinion, and built
-//! again where they are wrong.
+//! Servers that differ: the replicas find them by their marks, a majority or a third opinion
+//! decides which are right, and the wrong ones are built again.
 //!
-//! The primary announces the mark of its server now and then; each server answers with its own of
-//! the same slot, to everyone. A wrong server's connections are reset and it is built again by
-//! replay; its daemon votes on. Where nobody has a majority, one backup's server is built again,
-//! and whom it joins is right. If it joins nobody, the program is not deterministic under us: the
-//! group agrees to halt.
+//! The primary announces the mark of its server now and then, and each replica answers all others
+//! with its server's mark of the same slot. The connections of a wrong server are reset, and it is
+//! built again by replay; its daemon votes all the while. If no mark has a majority, one backup's
+//! server is built again, and the servers that it agrees with are right. If it agrees with none,
+//! the program is not deterministic under crane, and the group agrees to halt.
 
 use crane_core::divergence::{Comparison, Difference, Verdict};
 use crane_core::execution::Mark;
@@ -23,21 +23,21 @@ use crate::report::{MarkMessage, ServerReport};
 use super::rooms::{Finding, FindingKind, Trial};
 use super::{Driver, Host, ServerView};
 
-/// A primary announces its mark so often,
+/// The time after which a primary announces its mark again.
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(1000);
-/// or after so many calls of its server,
+/// The number of calls of its server after which a primary announces its mark earlier.
 const ANNOUNCE_CALLS: u64 = 16 * 1024;
-/// but not more often than this.
+/// The shortest time between two announcements.
 const ANNOUNCE_AT_MOST: Duration = Duration::from_millis(50);
-/// Slots at which a mark may be wanted at a time.
+/// The number of slots at which marks may be wanted at the same time.
 const WANTED_MAX: usize = 16;
 
 impl<H: Host> Driver<H> {
-    /// Announces this primary's mark when it is time, and answers what others have asked for.
-    /// Returns when to look again.
+    /// Announces this primary's mark when it is due, and sends the marks that others have asked
+    /// for. Returns when to call this function again.
     pub(super) fn watch_marks(&mut self) -> Option<Instant> {
         if self.server.stopped_for.is_some() {
-            // It is on its way out, and wrong.
+            // The server is being stopped, because it is wrong.
             return None;
         }
         let view = *self.server.view()?;
@@ -67,8 +67,8 @@ impl<H: Host> Driver<H> {
     }
 
     /// Proposes an entry for the sake of its mark when the server rests after calls that no mark
-    /// covers: a difference in what it did last is found without another input. Returns when to
-    /// look again.
+    /// covers, so that a difference in these calls is found without another input. Returns when to
+    /// call this function again.
     // specs: D9
     fn cover_last_calls(&mut self, view: &ServerView) -> Option<Instant> {
         let state = &self.divergence;
@@ -80,9 +80,9 @@ impl<H: Host> Driver<H> {
         if self.now() < due {
             return Some(due);
         }
-        // Else entries come by themselves.
+        // Otherwise other entries follow without this one.
         if self.sight() == Some((ServerState::Quiescent, false)) {
-            // Another is due only if this one is lost.
+            // Another entry is due only if this one is lost.
             self.divergence.announced_at = self.now();
             self.propose_op(Op::Time);
         }
@@ -100,7 +100,7 @@ impl<H: Host> Driver<H> {
         for slot in reached {
             match self.host.mark(slot) {
                 Some(mark) => self.report_mark(mark),
-                None => debug!("the mark of slot {slot} is not kept any more"),
+                None => debug!("the server no longer keeps the mark of slot {slot}"),
             }
         }
     }
@@ -112,7 +112,7 @@ impl<H: Host> Driver<H> {
         self.judge_marks(mark.slot);
     }
 
-    /// Returns the part of a mark that is compared.
+    /// Returns the part of a mark that replicas compare.
     fn compared(&self, mark: Mark) -> Mark {
         let output = if self.divergence.output_differs { 0 } else { mark.output };
         Mark { output, ..mark }
@@ -154,7 +154,7 @@ impl<H: Host> Driver<H> {
                 self.divergence.acted = Slot(self.divergence.acted.0.min(slot.0 - 1));
             }
             MarkMessage::Alone { slot, output_only } => {
-                // A word about a split that was not seen here decides nothing.
+                // A message about a split that this replica has not seen decides nothing.
                 let awaited = self.stop_awaiting(from);
                 if output_only || awaited {
                     self.on_alone(slot, output_only);
@@ -165,12 +165,12 @@ impl<H: Host> Driver<H> {
         self.judge_marks(slot);
     }
 
-    /// Ends the wait for a third opinion of a replica. Returns whether it was awaited.
+    /// Ends the wait for a third opinion of a replica, and returns whether it was awaited.
     fn stop_awaiting(&mut self, node: NodeId) -> bool {
         self.divergence.awaited.take_if(|awaited| *awaited == node).is_some()
     }
 
-    /// Servers whose marks can still come.
+    /// Returns the servers whose marks can still arrive.
     fn comparable(&self) -> NodeSet {
         let alive = |node: &NodeId| {
             let reachable = *node == self.me() || self.is_linked(*node);
@@ -179,7 +179,7 @@ impl<H: Host> Driver<H> {
         self.servers().iter().filter(alive).fold(NodeSet::EMPTY, NodeSet::with)
     }
 
-    /// Acts on what the marks of a slot say, once.
+    /// Acts on the verdict on the marks of a slot, once.
     fn judge_marks(&mut self, slot: Slot) {
         let awaits = self.divergence.trial.is_some() || self.divergence.awaited.is_some();
         if slot <= self.divergence.acted || awaits {
@@ -222,7 +222,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// This server agrees with the majority at a slot: where it was wrong before, it is behind it.
+    /// Records that this server agrees with the majority at a slot. Earlier faults of this server
+    /// are over.
     fn agreed_at(&mut self, slot: Slot) {
         let state = &mut self.divergence;
         if slot > state.agreed {
@@ -239,7 +240,7 @@ impl<H: Host> Driver<H> {
         if state.agreed < slot { state.agreed } else { state.agreed_before }
     }
 
-    /// This server differs from the majority's.
+    /// Acts on the verdict that this server differs from the majority.
     // specs: D5
     fn on_wrong(&mut self, slot: Slot, difference: Difference) {
         let behind = self.agreed_below(slot);
@@ -263,8 +264,8 @@ impl<H: Host> Driver<H> {
         self.rebuild_server(text);
     }
 
-    /// Sends what this server did since the last equal marks to others that differ from it; one of
-    /// the replicas that are not among those does.
+    /// Sends this server's history since the last equal marks to the replicas whose servers differ
+    /// from it. One of the other replicas does so.
     fn send_calls(&mut self, slot: Slot, to: NodeSet) {
         let me = self.me();
         if self.comparable().difference(to).iter().next() == Some(me) {
@@ -273,7 +274,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Ends this server, so that it is built again by replay.
+    /// Stops this server, so that replay builds it again.
     // specs: D4
     fn rebuild_server(&mut self, why: String) {
         self.find(FindingKind::Diverged, Finding { text: why.clone(), is_fault: true });
@@ -283,19 +284,20 @@ impl<H: Host> Driver<H> {
         self.stop_server(why);
     }
 
-    /// Ends this server. Its clients are reset first: nothing more of it reaches them.
+    /// Stops this server. Its clients are reset first, so that none of its later bytes reach them.
     fn stop_server(&mut self, why: String) {
         self.begin_generation();
         self.server.stopped_for = Some(why);
         self.host.stop_server();
     }
 
-    /// No server has a majority. The backup of the lowest number has its server built again, to say
-    /// who is right.
+    /// Acts on the verdict that no mark has a majority. The backup of the lowest number builds its
+    /// server again, to decide which servers are right.
     fn on_split(&mut self, slot: Slot, difference: Difference) {
         let servers = self.comparable();
         if difference == Difference::Output && self.all_differ(slot, servers) {
-            // Three that are each alone need no fourth, and clients no interruption.
+            // When three servers all differ, a fourth opinion decides nothing, and clients need no
+            // interruption.
             return self.on_alone(slot, true);
         }
         let what = describe(difference);
@@ -320,7 +322,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Returns whether at least three servers have marks of a slot, and no two the same.
+    /// Returns whether at least three servers have marks of a slot, no two of which are equal.
     fn all_differ(&self, slot: Slot, servers: NodeSet) -> bool {
         let marks = servers.iter().filter_map(|node| self.divergence.marks.mark(node, slot));
         let marks: Vec<Mark> = marks.collect();
@@ -328,10 +330,10 @@ impl<H: Host> Driver<H> {
         marks.len() >= 3 && marks.iter().all(alone)
     }
 
-    /// This server was built again for an opinion, and has come to the slot in question.
+    /// Ends the trial once the server that was built again has reached the slot in question.
     pub(super) fn finish_trial(&mut self, admitted: Slot) {
         let Some(Trial { slot, before, output_only }) = self.divergence.trial else { return };
-        // Until the server has ended, what it did is not yet what the new one does.
+        // Until the old server has ended, its marks are not those of the new one.
         if admitted < slot || self.server.stopped_for.is_some() {
             return;
         }
@@ -347,8 +349,9 @@ impl<H: Host> Driver<H> {
         let joined = servers.iter().any(joins);
         let others = servers.iter().filter(|node| *node != self.settings.me);
         let others = others.filter(|node| marks.mark(*node, slot).is_some()).count();
-        // To be like oneself decides between two. Among three of which none is like another, each
-        // may be like itself: then the hosts differ, or the program uses what is each host's own.
+        // Between two servers, the one that repeats its own mark is right. Among three that all
+        // differ, each may repeat its own mark, because the hosts differ or the program uses
+        // something that is particular to each host.
         let decides = joined || (mark == before && others <= 1);
         marks.forget(self.settings.me);
         marks.add(self.settings.me, mark);
@@ -366,7 +369,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// A server that was built again is like no other, and no other is like a third.
+    /// Acts on the result that a server which was built again agrees with no other server.
     // specs: D7
     fn on_alone(&mut self, slot: Slot, output_only: bool) {
         let goes_on = self.settings.args.on_divergence == OnDivergence::GoOn;
@@ -376,33 +379,33 @@ impl<H: Host> Driver<H> {
                 false => "its calls",
             };
             let text = format!(
-                "the program does something else each time it runs, or on each host, in {what}, \
-                 from before slot {slot} on; the group goes on, and each client gets the bytes of \
-                 its own replica"
+                "the program behaves differently each time it runs, or on each host, in {what}, \
+                 from before slot {slot} on; the group continues, and each client gets the bytes \
+                 of its own replica"
             );
             self.find(FindingKind::Undetermined, Finding { text, is_fault: true });
         }
         if output_only {
             self.divergence.output_differs = true;
-            // Marks that were added before hold the output as well.
+            // The marks that were added before include the output.
             self.divergence.marks = Comparison::new();
             return;
         }
         if !goes_on && self.is_primary() && !self.propose_op(Op::Halt { slot }) {
-            debug!("the halt is proposed again when the next server finds itself alone");
+            debug!("the halt is proposed again when the next server agrees with no other");
         }
     }
 
-    /// The group has agreed to halt.
+    /// Halts this replica, because the group has agreed to halt.
     // specs: D6
     pub(super) fn on_halt(&mut self, slot: Slot) {
         if self.divergence.halted.is_some() {
             return;
         }
         let text = format!(
-            "the group is halted: the program does something else each time it runs, or on each \
-             host, from before slot {slot} on; specs/LIMITS.md lists what makes programs do so; \
-             begin a new group in another --data-dir, or with --on-divergence go-on"
+            "the group is halted: the program behaves differently each time it runs, or on each \
+             host, from before slot {slot} on; specs/LIMITS.md lists the causes; begin a new group \
+             in another --data-dir, or with --on-divergence go-on"
         );
         self.divergence.halted = Some(text.clone());
         self.find(FindingKind::Halted, Finding { text, is_fault: true });
@@ -410,7 +413,7 @@ impl<H: Host> Driver<H> {
         self.close_listeners();
     }
 
-    /// Ends the server of a group that is halted, if there is one.
+    /// Stops the server if the group is halted and the server runs.
     pub(super) fn stop_halted(&mut self) {
         if self.server.run.is_some()
             && let Some(why) = self.divergence.halted.clone()

@@ -1,8 +1,10 @@
-//! The watch over the running server: that it makes progress, and that nothing serves beside it.
+//! The watch over the running server: it must make progress, and no other process may serve beside
+//! it.
 //!
-//! A server that blocks in a call which is not ordered keeps the turn, and all of its threads wait
-//! for ever. Nothing in it can tell: so it is seen from outside that the clock does not move
-//! although a thread has the turn, or something is there to admit.
+//! A server that blocks in a call which crane does not order keeps the turn, and all of its threads
+//! wait for ever. Nothing inside the server can detect this. The daemon therefore checks from
+//! outside whether the clock stands still although a thread has the turn or an op waits to be
+//! admitted.
 
 use crane_core::time::{Duration, Instant};
 use crane_shm::ServerState;
@@ -13,17 +15,19 @@ use crate::event::Event;
 use super::rooms::{Finding, FindingKind};
 use super::{Activity, Driver, Host, Inspection, ServerView, Unannounced};
 
-/// A clock that does not move for so long is looked into.
+/// The time after which a server whose clock does not move is inspected.
 const INSPECT_AFTER: Duration = Duration::from_millis(1000);
-/// How often the cell is looked at.
+/// The time between two inspections of the cell.
 const LOOK_AT_CELL: Duration = Duration::from_millis(1500);
-/// How soon a thread that computes is looked at again: it becomes a fault in time.
+/// The time after which a computing thread is inspected again, because it becomes a fault at some
+/// point.
 const INSPECT_AGAIN: Duration = Duration::from_millis(1000);
-/// How soon one that is stuck is: nothing but the place may change.
+/// The time after which a stuck thread is inspected again. Only its place in the program may
+/// change.
 const INSPECT_STUCK_AGAIN: Duration = Duration::from_millis(30_000);
 
 impl<H: Host> Driver<H> {
-    /// Looks whether the server makes progress. Returns when to look again.
+    /// Checks whether the server makes progress. Returns when to call this function again.
     pub(super) fn watch_server(&mut self) -> Option<Instant> {
         let now = self.now();
         let view = self.server.view().copied();
@@ -48,7 +52,7 @@ impl<H: Host> Driver<H> {
         None
     }
 
-    /// The clock has moved, or need not.
+    /// Records that the clock has moved, or need not move.
     fn progress(&mut self, now: Instant, clock: u64) {
         self.watch.clock = clock;
         self.watch.since = now;
@@ -56,11 +60,11 @@ impl<H: Host> Driver<H> {
         self.clear_finding(FindingKind::NoProgress);
     }
 
-    /// The server was inspected, unless it was gone.
+    /// Takes the result of an inspection, which is `None` if the server was gone.
     pub(super) fn on_inspected(&mut self, inspection: Option<Inspection>) {
         let now = self.now();
         if self.watch.inspect_at.is_some() {
-            // It has moved meanwhile.
+            // The clock has moved meanwhile.
             return;
         }
         self.watch.inspect_at = Some(now + INSPECT_AGAIN);
@@ -77,7 +81,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Looks at the cell of a running server now and then. Returns when to look again.
+    /// Inspects the cell of a running server now and then. Returns when to call this function
+    /// again.
     pub(super) fn watch_cell(&mut self) -> Option<Instant> {
         self.server.run?;
         let due = self.watch.look_at_cell?;
@@ -89,7 +94,7 @@ impl<H: Host> Driver<H> {
         None
     }
 
-    /// The cell was looked at.
+    /// Takes the result of an inspection of the cell.
     pub(super) fn on_cell_seen(&mut self, found: &[Unannounced]) {
         self.watch.look_at_cell = Some(self.now() + LOOK_AT_CELL);
         let gone = self.watch.findings.keys().copied().filter(|kind| match kind {
@@ -107,14 +112,14 @@ impl<H: Host> Driver<H> {
                  serve by itself, in the foreground, without starting another one"
             );
             if !self.server.has_listened {
-                // It does what was to be replicated, and only for itself.
+                // The process serves instead of the program, and is not replicated.
                 return self.fail(text);
             }
             self.find(FindingKind::Unannounced(*port), Finding { text, is_fault: true });
         }
     }
 
-    /// Notes a finding, and tells of it unless it stands already.
+    /// Records a finding, and reports it unless it is known already.
     pub(super) fn find(&mut self, kind: FindingKind, finding: Finding) {
         let known = self.watch.findings.get(&kind);
         if known.is_some_and(|known| known.is_fault == finding.is_fault) {
@@ -133,7 +138,7 @@ impl<H: Host> Driver<H> {
         self.watch.findings.insert(kind, finding);
     }
 
-    /// The server is gone, and all that was found with it.
+    /// Drops all findings, because the server is gone.
     pub(super) fn clear_findings(&mut self) {
         use FindingKind::{NoProgress, Reported, Unannounced};
         let of_run = |kind: &FindingKind| matches!(kind, NoProgress | Reported(_) | Unannounced(_));
@@ -144,7 +149,7 @@ impl<H: Host> Driver<H> {
         self.watch.look_at_cell = Some(self.now());
     }
 
-    /// Drops a finding that is over, and tells so.
+    /// Drops a finding that is over, and reports that.
     pub(super) fn clear_finding(&mut self, kind: FindingKind) {
         if let Some(finding) = self.watch.findings.remove(&kind) {
             warn!("over: {}", finding.text);
@@ -153,7 +158,7 @@ impl<H: Host> Driver<H> {
     }
 }
 
-/// Describes, for an operator, a server without progress.
+/// Describes a server without progress, for an operator.
 fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     let Inspection { thread, name, activity, place } = inspection;
     let place = place.as_ref().map_or(String::new(), |place| format!(" at {place}"));
@@ -175,7 +180,7 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     }
 }
 
-/// Says what to do about a call that blocks with the turn.
+/// Returns the remedy for a call that blocks with the turn.
 fn remedy(call: &str) -> &'static str {
     match call {
         "futex" | "futex_waitv" => {
@@ -194,7 +199,7 @@ fn remedy(call: &str) -> &'static str {
         }
         "read" | "readv" | "poll" | "ppoll" | "select" | "pselect6" | "epoll_wait"
         | "epoll_pwait" | "epoll_pwait2" => {
-            "it waits for something that no client brings, as a pipe, a terminal or a device"
+            "it waits for something that no client sends, such as a pipe, a terminal or a device"
         }
         _ => "specs/LIMITS.md lists what does not work, and what to do instead",
     }

@@ -1,9 +1,9 @@
-//! Where two servers parted, by what is left of their calls.
+//! The comparison of two servers' histories, which finds the place where the servers parted.
 //!
-//! Hashes of blocks are running ones: once they differ, they differ for good. The last equal block
-//! is followed by the calls in which the difference lies, and these are compared one by one. A
-//! call's record holds the hash of the bytes written before it, so bytes that differ are found by
-//! the record after the call that wrote them.
+//! The hashes of blocks are running hashes: once they differ, they differ for good. The difference
+//! lies in the calls after the last equal block, and these are compared one by one. A call's record
+//! holds the hash of the bytes written before the call, so the record after a call shows whether
+//! that call wrote different bytes.
 
 use crane_core::id::Slot;
 use crane_shm::history::{BLOCK_CALLS, block_end};
@@ -13,44 +13,44 @@ use super::ServerHistory;
 /// The place where two servers parted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Parting {
-    /// Everything that both keep up to this clock is equal.
+    /// The servers did not part: everything that both histories hold, up to this clock, is equal.
     Nowhere(u64),
-    /// The calls at this clock are different ones.
+    /// The calls at this clock differ.
     Call(u64),
-    /// The calls at this clock are equal, and have written different bytes for clients.
+    /// The calls at this clock are equal, but wrote different bytes for clients.
     Output(u64),
-    /// Behind this clock; the calls there are not kept by both.
+    /// The servers parted behind this clock, where not both histories hold the calls.
     Behind(u64),
-    /// Before everything that both keep, up to this clock.
+    /// The servers parted before the first call that both histories hold, up to this clock.
     Before(u64),
-    /// Nothing of what they keep is of one and the same clock.
+    /// The histories have no clock in common.
     Unknown,
 }
 
 /// The comparison of two histories.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallDifference {
-    /// The last block that is equal.
+    /// The last block with equal hashes.
     pub equal_block: Option<u64>,
-    /// The first block that differs.
+    /// The first block with different hashes.
     pub differing_block: Option<u64>,
     /// The first clock at which calls can differ.
     pub from: u64,
-    /// The place.
+    /// The place where the servers parted.
     pub parting: Parting,
     /// The last slot at whose admission the servers had the same hashes.
     pub equal_slot: Option<Slot>,
-    /// The first slot at which they had others.
+    /// The first slot at whose admission they had different hashes.
     pub differing_slot: Option<Slot>,
 }
 
-/// Compares what two servers did.
+/// Compares the histories of two servers.
 pub fn compare(one: &ServerHistory, other: &ServerHistory) -> CallDifference {
     let (equal_block, differing_block) = compare_blocks(one, other);
     let (equal_slot, differing_slot) = compare_marks(one, other);
     let from = match equal_block {
         Some(block) => block_end(block) + 1,
-        // Block 0 differs, or neither server has come to its end.
+        // Block 0 differs, or neither server has reached its end.
         None => 1,
     };
     let begins = differing_block.is_none_or(|block| block == 0);
@@ -59,7 +59,8 @@ pub fn compare(one: &ServerHistory, other: &ServerHistory) -> CallDifference {
         _ => compare_calls(one, other, from, differing_block.is_some()),
     };
     let parting = match (parting, differing_slot) {
-        // The last call of all has written it, or no call is left.
+        // The last call of all wrote the different bytes, or neither history holds the call that
+        // did.
         (Parting::Nowhere(clock), Some(_)) => Parting::Behind(clock),
         (Parting::Unknown, Some(_)) => Parting::Behind(0),
         (parting, _) => parting,
@@ -67,7 +68,7 @@ pub fn compare(one: &ServerHistory, other: &ServerHistory) -> CallDifference {
     CallDifference { equal_block, differing_block, from, parting, equal_slot, differing_slot }
 }
 
-/// Returns the last block that is equal, and the first one that differs.
+/// Returns the last block with equal hashes, and the first block with different hashes.
 fn compare_blocks(one: &ServerHistory, other: &ServerHistory) -> (Option<u64>, Option<u64>) {
     let first = one.first_block.max(other.first_block);
     let mut equal = None;
@@ -81,7 +82,7 @@ fn compare_blocks(one: &ServerHistory, other: &ServerHistory) -> (Option<u64>, O
     (equal, None)
 }
 
-/// Returns the last slot with equal hashes, and the first with others.
+/// Returns the last slot with equal hashes, and the first slot with different hashes.
 fn compare_marks(one: &ServerHistory, other: &ServerHistory) -> (Option<Slot>, Option<Slot>) {
     let mut equal = None;
     for mark in &one.marks {
@@ -96,7 +97,8 @@ fn compare_marks(one: &ServerHistory, other: &ServerHistory) -> (Option<Slot>, O
     (equal, None)
 }
 
-/// Compares calls from a clock on, up to which all are equal. `differs`: there is a difference.
+/// Compares the calls from a clock on, below which all calls are equal. `differs` says that the
+/// histories are known to differ.
 pub(crate) fn compare_calls(
     one: &ServerHistory,
     other: &ServerHistory,

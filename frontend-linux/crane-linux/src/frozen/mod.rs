@@ -1,13 +1,15 @@
-//! Frozen calls: what a server did last, kept when servers differ.
+//! Frozen calls: the latest history of a server, kept when servers differ.
 //!
-//! Each replica freezes the history of its server (see [`crane_shm::history`]) when marks differ at
-//! a slot, the ones that are right as well as the others, and keeps it in its data directory:
+//! When marks differ at a slot, each replica freezes the history of its server (see
+//! [`crane_shm::history`]), whether its server is right or wrong, and keeps the history in its data
+//! directory:
 //!
 //! ```text
 //! frozen/slot-N:  "CRANECAL"  version u32  length u32  crc of all but this u32   body: FrozenCalls
 //! ```
 //!
-//! Two of them say where the servers parted: see [`compare`]. The last [`KEPT_MAX`] are kept.
+//! Two such files show where the servers parted; see [`compare`]. A replica keeps the last
+//! [`KEPT_MAX`] files.
 
 mod compare;
 
@@ -28,33 +30,33 @@ pub(crate) use compare::{calls_of, compare_calls};
 
 /// The version of the file's format; it rises with each change.
 const FROZEN_VERSION: u32 = 1;
-/// The folder in a data directory.
+/// The name of the folder in a data directory.
 const FOLDER: &str = "frozen";
-/// Each file's name begins with this; the slot follows.
+/// The beginning of each file's name, which the slot follows.
 const PREFIX: &str = "slot-";
-/// Files that are kept in a data directory: those of the highest slots.
+/// The number of files that a data directory keeps: those of the highest slots.
 const KEPT_MAX: usize = 4;
-/// The longest file: its parts are bounded, so it cannot be longer.
+/// The length of the longest file, whose parts are bounded.
 const FILE_BYTES_MAX: u64 = 32 << 20;
-/// The longest group's name: 32 hexadecimal digits.
+/// The length of the longest group name: 32 hexadecimal digits.
 const GROUP_BYTES_MAX: usize = 32;
 const MAGIC: &[u8; 8] = b"CRANECAL";
 const HEADER_BYTES: usize = 20;
 
-/// The history of a server at the moment when it was found to differ from others.
+/// The history of a server at the moment when the replica learnt that servers differ.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FrozenCalls {
     /// The group.
     pub group: Option<String>,
     /// The replica.
     pub node: NodeId,
-    /// The slot at which servers were found to differ.
+    /// The slot at which servers differ.
     pub slot: Slot,
     /// The history of its server.
     pub history: ServerHistory,
 }
 
-/// The last things that a server did.
+/// The latest calls of a server, and their hashes.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ServerHistory {
     /// The number of the first block.
@@ -71,21 +73,21 @@ pub struct ServerHistory {
     pub maps: Maps,
 }
 
-/// The hashes at the end of a block, as [`BlockHash`] has them.
+/// The hashes at the end of a block, as in [`BlockHash`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FrozenBlock {
-    /// Of all calls up to the block's last one.
+    /// The hash of all calls up to the block's last call.
     pub schedule: u64,
-    /// Of all bytes written by the calls before that one.
+    /// The hash of all bytes written by the calls before that call.
     pub output: u64,
 }
 
-/// A call, as [`crane_shm::CallRecord`] has it.
+/// A call, as in [`crane_shm::CallRecord`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FrozenCall {
     /// Thread, kind and object, as the schedule hash takes them in.
     pub word: u64,
-    /// The address behind the program's call; 0: not known.
+    /// The return address of the program's call, or 0 if it is not known.
     pub address: u64,
     /// The hash of all bytes written by the calls before.
     pub output: u64,
@@ -116,7 +118,7 @@ impl ServerHistory {
         self.calls.get(place).copied()
     }
 
-    /// Returns the clock of the last call that is known; 0: none is.
+    /// Returns the clock of the last known call, or 0 if no call is known.
     pub fn last_clock(&self) -> u64 {
         let by_calls = self.calls.len().checked_sub(1).map(|more| self.first_call + more as u64);
         let blocks = self.blocks.len().checked_sub(1);
@@ -130,7 +132,7 @@ impl ServerHistory {
         format!("{}{place}", describe_word(call.word))
     }
 
-    /// Returns whether a server can have done this.
+    /// Returns whether a server can have this history.
     pub(crate) fn is_sound(&self) -> bool {
         self.blocks.len() <= BLOCKS
             && self.calls.len() <= CALLS
@@ -160,7 +162,7 @@ impl FrozenCalls {
     /// Reads the bytes of a file.
     ///
     /// # Errors
-    /// Returns what is wrong with them; never a panic.
+    /// Returns the fault in the bytes, and never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let word = |at: usize| {
             bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
@@ -193,7 +195,7 @@ impl FrozenCalls {
     /// Reads a file.
     ///
     /// # Errors
-    /// Returns what is wrong, and the remedy.
+    /// Returns the fault, with the remedy.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let describe = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
         let mut bytes = Vec::new();
@@ -203,8 +205,8 @@ impl FrozenCalls {
         Self::decode(&bytes).map_err(|why| describe(&why))
     }
 
-    /// Keeps them in a data directory, and removes those of the lowest slots there. What was frozen
-    /// at the same slot before stays instead.
+    /// Keeps the calls in a data directory, and removes the files of the lowest slots there. If the
+    /// directory holds calls of the same slot already, those stay instead.
     ///
     /// # Errors
     /// Returns the system's error.
@@ -234,10 +236,11 @@ impl FrozenCalls {
     }
 }
 
-/// Returns the slots at which calls were frozen in a data directory, rising, and the files.
+/// Returns the slots at which calls were frozen in a data directory, in rising order, with their
+/// files.
 ///
 /// # Errors
-/// The system's, but for a folder that does not exist.
+/// Returns the system's error. A missing folder is no error.
 pub(crate) fn list(data: &Path) -> io::Result<Vec<(Slot, PathBuf)>> {
     let items = match fs::read_dir(data.join(FOLDER)) {
         Ok(items) => items,

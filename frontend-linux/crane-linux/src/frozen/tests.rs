@@ -2,9 +2,9 @@ use crane_shm::history::BLOCK_CALLS;
 
 use super::*;
 
-/// A server that makes `count` calls: the running hashes of each call's word and of each call's
-/// bytes; the call at `odd` is another one, the bytes of the call at `flipped` are others. Of the
-/// calls, the last `kept` are kept.
+/// Returns the history of a server that makes `count` calls, with running hashes of the words and
+/// of the bytes of its calls. The call at `odd` has a different word, and the call at `flipped`
+/// writes different bytes. The history holds the last `kept` calls.
 pub(super) fn server(count: u64, kept: u64, odd: u64, flipped: u64) -> ServerHistory {
     let mut history = ServerHistory {
         first_call: (count + 1).saturating_sub(kept).max(1),
@@ -63,7 +63,7 @@ fn the_call_that_wrote_other_bytes_is_found() {
         let found = compare(&right, &server(9000, 7000, 0, flipped));
         assert_eq!(found.parting, Parting::Output(flipped), "{found:?}");
     }
-    // No call follows, so only a mark can tell; here none does.
+    // No call follows, so only a mark could show the difference, and the history has none.
     let found = compare(&right, &server(9000, 7000, 0, 9000));
     assert_eq!((found.parting, found.differing_slot), (Parting::Nowhere(9000), None));
 }

@@ -15,7 +15,7 @@ use crate::meta::{DataDirectory, Meta};
 
 use super::{HostOutcome, Outcomes};
 
-/// The data directory of a running replica: stores meta and base, and reads the log.
+/// Keeps the data directory of a running replica: stores meta and base, and reads the log.
 pub(super) struct DataKeeper {
     wanted: UnboundedSender<Keep>,
     files: Arc<Mutex<LogFiles>>,
@@ -52,7 +52,7 @@ impl DataKeeper {
         let _ = self.wanted.send(Keep::Base(base.clone()));
     }
 
-    /// Stores calls that are frozen. [`DriverInput::FrozenKept`] follows.
+    /// Stores frozen calls. [`DriverInput::FrozenKept`] follows.
     pub(super) fn keep_frozen(&self, frozen: Arc<FrozenCalls>) {
         let (place, outcomes) = (self.frozen.clone(), self.outcomes.clone());
         spawn_local(async move {
@@ -79,7 +79,7 @@ impl DataKeeper {
     }
 }
 
-/// Stores one value after the other, and only the last of several waiting metas.
+/// Stores one value after another. Of several waiting metas, it stores only the last.
 async fn keep(data: Arc<DataDirectory>, mut orders: UnboundedReceiver<Keep>, outcomes: Outcomes) {
     while let Some(first) = orders.recv().await {
         let mut all = vec![first];

@@ -1,4 +1,4 @@
-//! A look from outside at the thread of the server that has the turn and makes no progress
+//! An inspection, from outside, of the server's thread that has the turn and makes no progress
 //! (proc(5), ptrace(2)).
 
 use std::fs;
@@ -10,18 +10,18 @@ use std::time::Duration;
 use crate::driver::{Activity, Inspection};
 use crate::symbols::Maps;
 
-/// The time between the two looks that tell computing from waiting.
+/// The time between the two samples that distinguish computing from waiting.
 const BETWEEN: Duration = Duration::from_millis(100);
-/// Bytes of the stack that are searched for callers.
+/// The number of bytes of the stack that are searched for callers.
 const STACK_BYTES: usize = 4096;
-/// Libraries that only pass a call on: the caller is asked for behind them.
+/// Libraries that only pass a call on. The search for the caller skips them.
 const PASSING: [&str; 4] = ["libc.so", "ld-linux", "preload.so", "libpthread"];
 
-/// Looks what a thread of a process does. `holder` is the thread's number in the cell; 0: the
-/// first thread.
+/// Returns what a thread of a process does. `holder` is the thread's number in the cell, or 0 for
+/// the first thread.
 ///
 /// # Errors
-/// The system's: the process may be gone.
+/// Returns the system's error: the process may be gone.
 pub(super) fn inspect(process: u32, holder: u32) -> io::Result<Inspection> {
     let thread = find_thread(process, holder)?;
     let folder = PathBuf::from(format!("/proc/{process}/task/{thread}"));
@@ -36,7 +36,7 @@ pub(super) fn inspect(process: u32, holder: u32) -> io::Result<Inspection> {
         u64::from_str_radix(word.trim_start_matches("0x"), 16).ok()
     };
     let activity = match number {
-        // One tick of the processor's time is 10 ms.
+        // One tick of processor time is 10 ms.
         _ if spent >= 5 => Activity::Computes,
         Some(number) if number >= 0 => Activity::InCall(call_name(number)),
         Some(_) => Activity::InCall("a page fault".into()),
@@ -72,12 +72,12 @@ fn find_thread(process: u32, holder: u32) -> io::Result<u32> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Returns the processor time of a thread in ticks, of user and system together.
+/// Returns the processor time of a thread, user and system together, in ticks.
 fn processor_time(folder: &Path) -> io::Result<u64> {
     let text = fs::read_to_string(folder.join("stat"))?;
     let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    // Fields 14 and 15; the first behind the name is field 3.
+    // The times are fields 14 and 15. The first field after the name is field 3.
     let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok());
     Ok(field(14).unwrap_or(0) + field(15).unwrap_or(0))
 }
@@ -87,7 +87,8 @@ fn call_name(number: i64) -> String {
     known.map_or_else(|| format!("system call {number}"), |call| call.name().to_string())
 }
 
-/// Returns stack pointer and instruction pointer of a thread that runs, which stops for that.
+/// Returns the stack pointer and the instruction pointer of a running thread, which is stopped for
+/// a moment.
 fn peek_registers(thread: u32) -> Option<(u64, u64)> {
     let thread = thread as libc::pid_t;
     // SAFETY: ptrace with these requests writes only to the live structure of registers; the thread
@@ -110,7 +111,7 @@ fn peek_registers(thread: u32) -> Option<(u64, u64)> {
     }
 }
 
-/// Names the innermost place that does not only pass a call on.
+/// Names the innermost place on the stack that does more than pass a call on.
 fn caller(maps: &Maps, process: u32, stack: u64, instruction: u64) -> Option<String> {
     let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
     let mut space = vec![0; STACK_BYTES];
@@ -132,7 +133,7 @@ fn caller(maps: &Maps, process: u32, stack: u64, instruction: u64) -> Option<Str
     passed
 }
 
-/// Returns whether the instruction before an address is a call: the address may be a return
+/// Returns whether the instruction before an address is a call, so that the address may be a return
 /// address.
 fn is_behind_call(memory: &fs::File, address: u64) -> bool {
     let mut before = [0; 7];
@@ -140,7 +141,7 @@ fn is_behind_call(memory: &fs::File, address: u64) -> bool {
     if memory.read_exact_at(&mut before, start).is_err() {
         return false;
     }
-    // Opcode E8 with 4 bytes; opcode FF /2 with 1, 2, 5 or 6 more.
+    // The instruction is opcode E8 with 4 more bytes, or opcode FF /2 with 1, 2, 5 or 6 more.
     let indirect = |place: usize| before[place] == 0xff && before[place + 1] >> 3 & 7 == 2;
     before[2] == 0xe8 || [5, 4, 1, 0].into_iter().any(indirect)
 }
@@ -189,7 +190,7 @@ mod tests {
             }
         });
         let number = receiver.recv().unwrap() as u32;
-        // A busy machine may give it nothing for a while.
+        // A busy machine may give the thread no processor time for a while.
         let mut seen = inspect(std::process::id(), number).unwrap();
         for _ in 0..20 {
             if seen.activity == Activity::Computes {

@@ -1,4 +1,4 @@
-//! The driver's effects on a real host.
+//! The driver's effects, carried out on a real host.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -41,7 +41,7 @@ pub(crate) struct LinuxHost {
     links: [Option<Rc<Link>>; NODES_MAX],
     pub(super) peers: Rc<Peers>,
     storage: Storage,
-    /// Outcomes of effects that took no time.
+    /// The outcomes of effects that were complete at once.
     pub(super) at_once: VecDeque<DriverInput>,
     keeper: DataKeeper,
     outcomes: Outcomes,
@@ -49,7 +49,7 @@ pub(crate) struct LinuxHost {
     conns: HashMap<u64, Rc<ClientConn>>,
     /// The last connection's key.
     last_key: u64,
-    /// Connections to which this pass of the output has appended bytes.
+    /// The connections to which this pass of the output has appended bytes.
     unsent: Vec<Rc<ClientConn>>,
     listeners: Listeners,
     pub(super) client_events: Rc<ClientEvents>,
@@ -95,7 +95,7 @@ impl LinuxHost {
         }
     }
 
-    /// Forgets a closed link. Returns whether it was the current one.
+    /// Forgets a closed link, and returns whether it was the current one.
     pub(super) fn forget_link(&mut self, link: &Rc<Link>) -> bool {
         let is_current = self.is_current(link);
         if is_current {
@@ -116,14 +116,14 @@ impl LinuxHost {
         }
     }
 
-    /// Sends the server's output of this pass: once for each connection.
+    /// Sends the server's output of this pass, with one send for each connection.
     pub(super) fn flush_clients(&mut self) {
         for conn in self.unsent.drain(..) {
             conn.send();
         }
     }
 
-    /// Keeps a client's new connection. Returns its key.
+    /// Keeps a client's new connection, and returns its key.
     pub(super) fn take_conn(&mut self, conn: &Rc<ClientConn>) -> u64 {
         self.last_key += 1;
         conn.key.set(self.last_key);
@@ -227,7 +227,7 @@ impl Host for LinuxHost {
             number,
             me: self.me,
             generation,
-            spec: self.spec.clone().expect("a witness wants no server"),
+            spec: self.spec.clone().expect("a witness starts no server"),
             directory: self.run_directory.clone(),
             args: self.args.clone(),
         };
@@ -244,7 +244,7 @@ impl Host for LinuxHost {
     }
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
-        let server = self.server.as_mut().expect("a server that runs is fed");
+        let server = self.server.as_mut().expect("only a running server is fed");
         server.script.push(kind, [slot.0, 0, 0], &[payload])
     }
 

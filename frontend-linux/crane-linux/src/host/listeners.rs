@@ -1,5 +1,5 @@
-//! Sockets of the kernel that processes of a cell listen by: a server that crane does not see.
-//! (proc(5), `/proc/PID/net/tcp`.)
+//! Kernel sockets on which processes of a cell listen, and which reveal a server that crane does
+//! not see (proc(5), `/proc/PID/net/tcp`).
 
 use std::fs;
 use std::io;
@@ -7,17 +7,17 @@ use std::path::Path;
 
 use crate::driver::Unannounced;
 
-/// The state of a socket that listens, as the table shows it.
+/// The state of a listening socket, as the table shows it.
 const LISTENS: &str = "0A";
 
-/// Lists the kernel's TCP sockets that listen in the network namespace of a process, with who has
-/// them. It is to be a namespace of its own.
+/// Lists the listening TCP sockets of the kernel in the network namespace of a process, with their
+/// owners. The process should have a namespace of its own.
 ///
 /// # Errors
 /// The system's: the process may be gone.
 pub(super) fn unannounced(process: u32) -> io::Result<Vec<Unannounced>> {
     let mut found: Vec<Unannounced> = Vec::new();
-    // The kernel writes the tables by a walk over the sockets of all namespaces, which takes
+    // To write the tables, the kernel walks over the sockets of all namespaces, which takes
     // milliseconds. Its counters cost next to nothing, and are zero in nearly every cell.
     for (counters, label, table) in [("sockstat", "TCP:", "tcp"), ("sockstat6", "TCP6:", "tcp6")] {
         let counters = fs::read_to_string(format!("/proc/{process}/net/{counters}"));
@@ -43,13 +43,13 @@ pub(super) fn is_isolated(process: u32) -> io::Result<bool> {
     Ok(space(&process.to_string())? != space("self")?)
 }
 
-/// Reads how many sockets of a kind a namespace has that are bound, listen, or are connected.
+/// Reads how many sockets of a kind are bound, listen or are connected in a namespace.
 fn sockets_in_use(counters: &str, label: &str) -> Option<u64> {
     let line = counters.lines().find_map(|line| line.strip_prefix(label))?;
     line.split_whitespace().skip_while(|word| *word != "inuse").nth(1)?.parse().ok()
 }
 
-/// Reads a line of the table: port and inode of a socket that listens.
+/// Reads a line of the table, and returns the port and the inode if its socket listens.
 fn listening(line: &str) -> Option<(u16, u64)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
@@ -58,7 +58,7 @@ fn listening(line: &str) -> Option<(u16, u64)> {
     Some((u16::from_str_radix(port, 16).ok()?, inode.parse().ok()?))
 }
 
-/// Names the process of the same network namespace that has the socket open.
+/// Names the process in the same network namespace that has the socket open.
 fn owner(process: u32, inode: u64) -> Option<String> {
     let space = fs::read_link(format!("/proc/{process}/ns/net")).ok()?;
     let socket = format!("socket:[{inode}]");
@@ -86,7 +86,7 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let found = unannounced(std::process::id()).unwrap();
-        let mine = found.iter().find(|found| found.port == port).expect("it is found");
+        let mine = found.iter().find(|found| found.port == port).expect("the listener is found");
         assert!(mine.owner.is_some());
         drop(listener);
         let found = unannounced(std::process::id()).unwrap();

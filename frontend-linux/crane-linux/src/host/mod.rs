@@ -3,13 +3,13 @@
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
-//! | `disk` | the data directory: meta and base, and reading the log again, off this thread |
-//! | `inspect` | what a thread of the server does, seen from outside |
-//! | `listeners` | sockets of the kernel that processes of the cell listen by |
-//! | `ports` | where clients of this host come in |
-//! | `server` | the server's process: its cell, its rings, what it prints |
+//! | `disk` | the data directory: stores meta and base, and reads the log again, on other threads |
+//! | `inspect` | what a thread of the server does, as seen from outside |
+//! | `listeners` | kernel sockets on which processes of the cell listen |
+//! | `ports` | the sockets at which clients connect to this host |
+//! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `linux` | the driver's effects |
-//! | `run` | the loop: waits for something to happen, hands it to the driver, makes passes |
+//! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
 
 mod disk;
 mod inspect;
@@ -45,13 +45,13 @@ enum HostOutcome {
     Cell(u64, crate::cell::Report),
 }
 
-/// The parts that the host starts from.
+/// The parts from which a host starts.
 pub(crate) struct HostParts {
     /// The addresses at which the replica listens for clients.
     pub addresses: ClientAddresses,
     /// How to start the server; `None` for a witness.
     pub spec: Option<Spec>,
-    /// The base that the server starts from.
+    /// The base from which the server starts.
     pub base: crate::base::Base,
     /// The data directory.
     pub data: DataDirectory,

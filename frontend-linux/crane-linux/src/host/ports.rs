@@ -1,10 +1,10 @@
-//! Where clients of this host come in: the sockets of the proxy, by where the server listens.
+//! The sockets at which clients connect to this host, by the addresses at which the server listens.
 //!
-//! A server at all addresses is reached at this replica's client addresses, those of `--listen`;
-//! one at a loopback address, from this host alone; one at a service address, there and at the
-//! client address that stands for it on this host. A replica whose own address is a loopback one
-//! (`--local`) has that as its host's 127.0.0.1 and ::1, so that several replicas on one machine do
-//! not meet.
+//! Clients reach a server that listens at all addresses at this replica's client addresses, which
+//! are those of `--listen`. They reach a server at a loopback address from this host alone, and a
+//! server at a service address there and at the client address that represents it on this host. If
+//! a replica's own address is a loopback address (`--local`), it takes the place of 127.0.0.1 and
+//! ::1, so that several replicas on one machine do not conflict.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -25,15 +25,15 @@ pub(super) struct Listeners {
     open: BTreeMap<SocketAddr, OpenSocket>,
 }
 
-/// An open socket, with the listeners of the server's that lead to it.
+/// An open socket, with the server's listeners for which it is open.
 struct OpenSocket {
     socket: ClientListener,
     leading: Vec<(ServerListener, Option<Endpoint>)>,
 }
 
 impl OpenSocket {
-    /// Has new connections be where the nearest of the server's listeners is: one that has this
-    /// very address, before one at all addresses.
+    /// Sets the local address of new connections to that of the nearest listener of the server: a
+    /// listener at exactly this address comes before a listener at all addresses.
     fn choose_local(&self) {
         let local = self.leading.iter().find_map(|(_, local)| *local);
         self.socket.local.set(local);
@@ -41,15 +41,16 @@ impl OpenSocket {
 }
 
 impl Listeners {
-    /// None, of a replica with these addresses.
+    /// Creates the state of a replica with these addresses and no open socket.
     pub(super) fn new(addresses: ClientAddresses) -> Self {
         Self { addresses, open: BTreeMap::new() }
     }
 
-    /// Lets clients connect. Returns a text for the operator if no client reaches the server there.
+    /// Lets clients connect to a listener of the server. Returns a text for the operator if no
+    /// client reaches the listener.
     ///
     /// # Errors
-    /// Why that is not possible, and the remedy.
+    /// Returns why the socket cannot be opened, and the remedy.
     pub(super) fn open(
         &mut self,
         at: &ServerListener,
@@ -82,7 +83,7 @@ impl Listeners {
         }))
     }
 
-    /// Returns the socket at an address; `None` if the server is reached without it.
+    /// Returns the socket at an address, or `None` if clients reach the server without it.
     fn socket(
         &mut self,
         address: SocketAddr,
@@ -92,7 +93,7 @@ impl Listeners {
             let absent = self.addresses.service.contains(&address.ip());
             let socket = match proxy::listen(address, absent, client_events) {
                 Ok(socket) => socket,
-                // A host without IPv6, or another replica of this machine.
+                // The host has no IPv6, or another replica on this machine has the address.
                 Err(error) if is_dispensable(&self.addresses, address, error.kind()) => {
                     warn!("{address}, where the server listens, cannot be opened: {error}");
                     return Ok(None);
@@ -110,7 +111,7 @@ impl Listeners {
         Ok(self.open.get_mut(&address))
     }
 
-    /// Lets no more clients connect. Connections stay.
+    /// Lets no more clients connect to a listener. Open connections stay.
     pub(super) fn close(&mut self, at: &ServerListener) {
         for socket in self.open.values_mut() {
             socket.leading.retain(|(leading, _)| leading != at);
@@ -128,8 +129,8 @@ fn ip_of(at: &ServerListener) -> IpAddr {
     }
 }
 
-/// Returns the addresses of this host for a place where the server listens, and what the
-/// connections of their clients are told to be at, if not that.
+/// Returns the addresses of this host for a listener of the server. Each comes with the local
+/// address that its connections report, unless they report the address itself.
 // specs: E10
 fn sockets_for(
     addresses: &ClientAddresses,
@@ -151,12 +152,12 @@ fn sockets_for(
     vec![socket(if is_own { own } else { ip }, Some(at.at))]
 }
 
-/// Returns whether IPv4 clients come to a listener at all IPv6 addresses.
+/// Returns whether a listener at all IPv6 addresses takes IPv4 clients as well.
 fn takes_both(at: &ServerListener) -> bool {
     ip_of(at).is_ipv6() && !at.v6only
 }
 
-/// Returns whether the server is reached without this address.
+/// Returns whether clients reach the server without this address.
 fn is_dispensable(addresses: &ClientAddresses, address: SocketAddr, error: ErrorKind) -> bool {
     let own = addresses.own;
     let shared = own.is_loopback() && own != address.ip() && error == ErrorKind::AddrInUse;

@@ -1,4 +1,4 @@
-//! The loop: waits for something to happen, hands it to the driver, and makes a round of passes.
+//! The loop: waits for events, gives them to the driver, and makes a round of passes.
 
 use std::future::pending;
 
@@ -19,9 +19,9 @@ use crate::report::Ending;
 
 use super::{HostOutcome, HostParts, LinuxHost};
 
-/// How many events are handled before a round, so that they are batched.
+/// How many events the loop handles before a round, so that their effects are batched.
 const EVENTS_PER_ROUND: usize = 64;
-/// How many records of the server's output are taken before other work has its turn.
+/// How many records of the server's output a pass takes before other work continues.
 const RECORDS_PER_PASS: usize = 1024;
 
 /// An event that the loop waits for.
@@ -42,7 +42,7 @@ struct Replica {
     outcomes: UnboundedReceiver<HostOutcome>,
 }
 
-/// Runs a replica until it must stop, or `interrupted` is ready.
+/// Runs a replica until it must stop or `interrupted` is ready.
 ///
 /// # Errors
 /// Returns the system's error.
@@ -111,7 +111,7 @@ impl Replica {
         }
     }
 
-    /// Returns something that has happened already, if anything has.
+    /// Returns an event that has happened already, if there is one.
     fn waiting(&mut self) -> Option<Happened> {
         if let Some(outcome) = self.progress.as_ref().and_then(|progress| progress.try_take()) {
             return Some(Happened::Written(outcome));
@@ -152,7 +152,7 @@ impl Replica {
         self.driver.handle(moment, input);
     }
 
-    /// Turns an arrival into an input. Ignores arrivals by a link that another one has replaced.
+    /// Turns an arrival into an input. Ignores arrivals on a link that another link has replaced.
     fn arrived(&mut self, arrival: Arrival) -> Option<DriverInput> {
         let host = self.driver.host();
         Some(match arrival {
@@ -253,7 +253,7 @@ impl Replica {
         }))
     }
 
-    /// Ends a run whose program the library refuses, from any of its processes.
+    /// Ends a run whose program the library has refused, in any of its processes.
     fn look_for_refusal(&mut self) {
         let Some(server) = &self.driver.host().server else { return };
         let number = server.number;
@@ -264,7 +264,7 @@ impl Replica {
         }
     }
 
-    /// Makes passes until nothing moves any more, up to a bound.
+    /// Makes passes until none makes progress, up to a bound.
     fn round(&mut self) {
         self.look_for_refusal();
         let mut more = true;
@@ -287,7 +287,7 @@ impl Replica {
         self.driver.end_round(self.clock.moment(), more);
     }
 
-    /// Takes the server's output. Returns whether there was any.
+    /// Takes the server's output, and returns whether there was any.
     fn take_output(&mut self) -> bool {
         let host = self.driver.host();
         let output = host.server.as_mut().and_then(|server| server.output.take());
@@ -319,7 +319,7 @@ impl Replica {
         count > 0
     }
 
-    /// Leaves the group's links in order: other replicas learn at once what this replica knows.
+    /// Closes the links in order, so that other replicas learn at once what this replica knows.
     fn leave(mut self) {
         self.driver.leave();
         self.driver.host().flush_links();

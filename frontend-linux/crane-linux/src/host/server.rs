@@ -1,4 +1,5 @@
-//! The server's process: its cell, the memory that it shares with the daemon, and what it prints.
+//! The server's process: its cell, the memory that it shares with the daemon, and the lines that it
+//! prints.
 
 use std::io;
 use std::path::Path;
@@ -37,17 +38,17 @@ pub(super) struct ServerProcess {
     cell: Child,
 }
 
-/// The parts that a run of the server's program starts from.
+/// The parts from which a run of the server's program starts.
 pub(super) struct StartOrder {
     /// The run's number.
     pub(super) number: u64,
     /// This replica.
     pub(super) me: NodeId,
-    /// The generation that its clients begin with.
+    /// The first generation of its clients' connections.
     pub(super) generation: Generation,
-    /// How the program is started.
+    /// How to start the program.
     pub(super) spec: Spec,
-    /// Where the cell and the daemon meet.
+    /// The directory with the files that the cell and the daemon share.
     pub(super) directory: std::path::PathBuf,
     /// The command line.
     pub(super) args: ReplicaArgs,
@@ -61,8 +62,8 @@ impl ServerProcess {
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
         let StartOrder { number, me, generation, spec, directory, args } = order;
         let (file, wake) = (directory.join("region"), directory.join("wake"));
-        // The files are new: a server of an earlier daemon, which may still be ending, keeps the
-        // old ones.
+        // The daemon makes new files, because a server of an earlier daemon that is still ending
+        // keeps the old ones.
         for path in [&file, &wake] {
             upper::remove_file(path)?;
         }
@@ -104,7 +105,8 @@ impl ServerProcess {
         }
     }
 
-    /// Returns what the program did last. It continues meanwhile, so the first records may be lost.
+    /// Returns the latest history of the program. The program continues meanwhile, so the first
+    /// records may be lost.
     pub(super) fn history(&self) -> ServerHistory {
         let region = self.region;
         let last = region.clock();
@@ -116,7 +118,8 @@ impl ServerProcess {
                     calls.push(FrozenCall::from(call));
                 }
                 Some(call) => calls.push(call.into()),
-                // Another call has its place already: those before it are lost as well.
+                // Another call already has the place of this one, so the calls before it are lost
+                // as well.
                 None => calls.clear(),
             }
         }
@@ -145,9 +148,9 @@ impl ServerProcess {
         ServerHistory { first_block, blocks, first_call, calls, marks, maps }
     }
 
-    /// Ends the process with its cell. What its launcher reports comes as after any other end.
+    /// Ends the process with its cell. The launcher reports this end like any other.
     pub(super) fn stop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.cell.start_kill();
     }
 
@@ -156,10 +159,11 @@ impl ServerProcess {
         self.wake.readable().await
     }
 
-    /// Clears the wake before the daemon looks, so that any later output wakes it again.
+    /// Clears the wake before the daemon looks for output, so that any later output wakes it again.
     pub(super) fn listen_to_wakes(&mut self) {
-        // One read: more than a byte or two never waits, since a wake is sent only after the one
-        // before was heard. `poll_read` marks an emptied pipe as not readable; `try_read` does not.
+        // One read suffices: the pipe never holds more than a byte or two, because the server sends
+        // a wake only after the daemon has heard the one before. `poll_read` marks an emptied pipe
+        // as not readable; `try_read` does not.
         let mut space = [0; 64];
         let mut context = Context::from_waker(Waker::noop());
         let mut buffer = ReadBuf::new(&mut space);

@@ -21,7 +21,7 @@ use super::{ClientAction, ClientEvent, ClientEvents, endpoint};
 
 /// How long a client may continue to send after the server has closed.
 const LINGER: Duration = Duration::from_secs(5);
-/// How many appended bytes are sent without waiting for more: as many as a socket's buffer takes at
+/// How many appended bytes are sent without waiting for more. A socket's buffer takes this many at
 /// once.
 const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may read nothing of the bytes that a closed server left for it.
@@ -29,11 +29,11 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// A client's connection, which its task and the driver share. All totals count bytes from 0.
 pub(crate) struct ClientConn {
-    /// Where the client connected to.
+    /// The address to which the client connected.
     pub local: Endpoint,
-    /// Where it comes from.
+    /// The client's address.
     pub peer: Endpoint,
-    /// The connection's key, unique on this host; 0 before one was assigned.
+    /// The connection's key, unique on this host; 0 before the host assigns one.
     pub key: Cell<u64>,
     outlet: Outlet,
     /// Whether bytes were appended since the last send, and the socket was not full before.
@@ -106,7 +106,7 @@ impl ClientConn {
         is_first
     }
 
-    /// Sends the appended bytes, as far as the socket has room. Does nothing if none are left.
+    /// Sends the appended bytes, as far as the socket has room. Does nothing if no bytes are left.
     pub(crate) fn send(&self) {
         if !self.unsent.replace(false) {
             return;
@@ -127,7 +127,7 @@ impl ClientConn {
         }
     }
 
-    /// The server writes no more.
+    /// Records that the server writes no more.
     pub(crate) fn shut(&self) {
         self.advance(ServerEnd::Shut);
     }
@@ -171,7 +171,7 @@ impl ClientConn {
 enum Outcome {
     /// Both sides have closed.
     Finished,
-    /// The client has disconnected, and the server does not know yet.
+    /// The client has disconnected, and the server does not know it yet.
     Lost,
     /// The client gets a reset.
     Aborted,

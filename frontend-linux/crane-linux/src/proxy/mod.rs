@@ -23,7 +23,8 @@ use tracing::warn;
 
 pub(crate) use conn::ClientConn;
 
-/// How many client events may wait for the driver. When the queue is full, no client is read from.
+/// How many client events may wait for the driver. While the queue is full, the proxy reads from no
+/// client.
 pub(crate) const ACTS: usize = 128;
 const BACKLOG: u32 = 1024;
 
@@ -46,9 +47,9 @@ pub(crate) enum ClientAction {
     Shut,
     /// The client has disconnected.
     Gone,
-    /// The client has taken this many bytes of replies in all.
+    /// The client has taken this many bytes of replies since its connection began.
     Drained(u64),
-    /// The connection's task has ended; no action follows.
+    /// The connection's task has ended, and no action follows.
     Over,
 }
 
@@ -60,7 +61,8 @@ pub(crate) type ClientEvents = Channel<NoopRawMutex, ClientEvent, ACTS>;
 pub(crate) struct ClientListener {
     /// The port's address.
     pub address: SocketAddr,
-    /// The address that new connections are told to be at; `None`: the one that each connected to.
+    /// The local address that new connections report, or `None` if each reports the address to
+    /// which it connected.
     pub local: Rc<Cell<Option<Endpoint>>>,
     task: JoinHandle<()>,
 }
@@ -71,7 +73,7 @@ impl Drop for ClientListener {
     }
 }
 
-/// Listens for clients. `absent`: this host may have the address only later.
+/// Listens for clients. `absent` says that this host may receive the address only later.
 ///
 /// # Errors
 /// Returns the system's error.
@@ -103,7 +105,7 @@ pub(crate) fn listen(
     Ok(ClientListener { address, local, task })
 }
 
-/// Binds a port, even if its last user has only just ended.
+/// Binds a port, even if its last user has ended only a moment ago.
 ///
 /// # Errors
 /// Returns the system's error.

@@ -1,4 +1,4 @@
-//! Real sockets on the loopback, and no server: the tests play the driver.
+//! Tests with real sockets on the loopback and without a server: the tests act as the driver.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-/// Far more than anything here takes.
+/// A time limit far above that of any step.
 const SOON: Duration = Duration::from_secs(20);
 
 fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<ClientEvents>) -> F) {
@@ -26,7 +26,7 @@ fn play<F: Future<Output = ()>>(scene: impl FnOnce(SocketAddr, Rc<ClientEvents>)
     LocalSet::new().block_on(&runtime, scene);
 }
 
-/// Writes as the driver does: bytes are appended, and sent at the end of the pass.
+/// Writes as the driver does: appends bytes, and sends them at the end of the pass.
 fn write(conn: &ClientConn, bytes: &[u8]) {
     if conn.append(bytes) {
         conn.send();

@@ -10,45 +10,46 @@ use crane_core::time::Instant;
 use crate::frozen::FrozenCalls;
 use crate::report::CallsMessage;
 
-/// Slots that are compared at a time.
+/// The number of slots that are compared at the same time.
 pub(in crate::driver) const ROUNDS: usize = 64;
 
 /// The state of the comparison.
 #[derive(Debug)]
 pub(in crate::driver) struct Divergence {
-    /// The marks.
+    /// The marks of all servers.
     pub(in crate::driver) marks: Comparison<ROUNDS>,
-    /// Slots at which this server's mark is wanted, and which it has not reached.
+    /// The slots at which others want this server's mark, and which the server has not reached.
     pub(in crate::driver) wanted: Vec<Slot>,
-    /// When this primary last announced its mark, or tried to.
+    /// The time when this primary last announced its mark, or tried to.
     pub(in crate::driver) announced_at: Instant,
-    /// The clock of the server then.
+    /// The clock of the server at that time.
     pub(in crate::driver) announced_clock: u64,
-    /// The clock of the mark that was announced last.
+    /// The clock of the last mark that this primary announced.
     pub(in crate::driver) marked_clock: u64,
-    /// The last slot that was announced here.
+    /// The last slot whose mark this primary announced.
     pub(in crate::driver) announced: Slot,
     /// The last slot at which this server agreed with the majority.
     pub(in crate::driver) agreed: Slot,
-    /// The slot before that one at which it did.
+    /// The last slot before that one at which this server agreed with the majority.
     pub(in crate::driver) agreed_before: Slot,
     /// The last slot on whose verdict this replica has acted.
     pub(in crate::driver) acted: Slot,
-    /// This server is built again to say who is right.
+    /// The trial for which this server is built again, if it decides which servers are right.
     pub(in crate::driver) trial: Option<Trial>,
-    /// The replica whose server is built again to say who is right, where it is another one.
+    /// The other replica whose server is built again to decide which servers are right.
     pub(in crate::driver) awaited: Option<NodeId>,
-    /// The bytes for clients differ each time the program runs: they are not compared any more.
+    /// Whether the bytes for clients differ each time the program runs, so that they are no longer
+    /// compared.
     pub(in crate::driver) output_differs: bool,
-    /// The calls of this replica's server as they were when marks differed last, for a while.
+    /// The calls of this replica's server at the last difference of marks, kept for a while.
     pub(in crate::driver) frozen: Option<Arc<FrozenCalls>>,
     /// The time at which they were frozen.
     pub(in crate::driver) frozen_at: Instant,
-    /// The last message about calls at a slot at which this replica has not judged yet.
+    /// The last message about calls at a slot that this replica has not judged yet.
     pub(in crate::driver) early: Option<(NodeId, CallsMessage)>,
-    /// The slot whose first difference in calls was reported last.
+    /// The last slot whose first difference in calls was reported.
     pub(in crate::driver) named: Slot,
-    /// The group has agreed to stop serving, for this reason.
+    /// The reason why the group has agreed to stop serving, if it has.
     pub(in crate::driver) halted: Option<String>,
 }
 
@@ -59,7 +60,7 @@ pub(in crate::driver) struct Trial {
     pub(in crate::driver) slot: Slot,
     /// The mark that this server had there.
     pub(in crate::driver) before: Mark,
-    /// Only the bytes for clients differ.
+    /// Whether only the bytes for clients differ.
     pub(in crate::driver) output_only: bool,
 }
 

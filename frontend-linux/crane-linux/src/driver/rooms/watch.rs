@@ -1,51 +1,52 @@
-//! Findings about the running server: what is wrong with it, as far as it can be seen from outside.
+//! Findings about the running server: its faults, as far as they are visible from outside.
 
 use std::collections::BTreeMap;
 
 use crane_core::time::Instant;
 
-/// A kind of finding. At most one of each stands at a time.
+/// A kind of finding. At most one finding of each kind exists at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::driver) enum FindingKind {
     /// The logical clock does not move although it should.
     NoProgress,
-    /// The library in the server reports a fault; by a hash of its text.
+    /// The library in the server reports a fault, which the hash of its text identifies.
     Reported(u64),
     /// The servers of replicas ended at different points.
     EndsDiffer,
-    /// A server differs from more than half.
+    /// A server differs from more than half of the servers.
     Diverged,
-    /// Servers differ, and none has more than half with it.
+    /// Servers differ, and none agrees with more than half of them.
     Split,
-    /// The program does something else each time it runs, and the group goes on.
+    /// The program behaves differently each time it runs, and the group continues.
     Undetermined,
     /// The group has agreed to stop serving.
     Halted,
-    /// A process of the cell listens at a port that was never announced.
+    /// A process of the cell listens at a port that the server never announced.
     Unannounced(u16),
 }
 
-/// A thing that an operator should know.
+/// A fact about the server that an operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::driver) struct Finding {
-    /// The thing, and the remedy.
+    /// The fact, with the remedy.
     pub(in crate::driver) text: String,
-    /// It keeps the service from working; `status` fails while it stands.
+    /// Whether the finding is a fault, which keeps the service from working. `status` fails until
+    /// the fault is over.
     pub(in crate::driver) is_fault: bool,
 }
 
 /// The watch over the running server.
 #[derive(Debug)]
 pub(in crate::driver) struct Watch {
-    /// The clock when it was looked at last.
+    /// The clock at the last check.
     pub(in crate::driver) clock: u64,
-    /// Since when the clock has been that, while it should have moved.
+    /// The time since which the clock has had this value although it should have moved.
     pub(in crate::driver) since: Instant,
-    /// When the server is inspected next; `None` while an inspection is on its way.
+    /// The time of the server's next inspection; `None` while an inspection is on its way.
     pub(in crate::driver) inspect_at: Option<Instant>,
-    /// When the cell is looked at next; `None` while a look is on its way.
+    /// The time of the cell's next inspection; `None` while an inspection is on its way.
     pub(in crate::driver) look_at_cell: Option<Instant>,
-    /// The findings that stand.
+    /// The findings that are not over.
     pub(in crate::driver) findings: BTreeMap<FindingKind, Finding>,
 }
 
@@ -62,7 +63,7 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// The texts of the findings that are faults, or of those that are not.
+    /// Returns the texts of the findings that are faults, or of those that are notes.
     pub(in crate::driver) fn texts(&self, faults: bool) -> Vec<&str> {
         let findings = self.findings.values().filter(|finding| finding.is_fault == faults);
         findings.map(|finding| &*finding.text).collect()

@@ -1,11 +1,11 @@
-//! Servers that differ.
+//! Tests of servers that differ.
 
 use super::*;
 use crate::driver::rooms::Trial;
 use crate::report::MarkMessage;
 
-/// A group whose server of one replica goes wrong in its first run, and a client that sends now and
-/// then.
+/// Runs a group in which the first run of one replica's server goes wrong, with a client that sends
+/// now and then.
 fn run_with_wrong(group: &mut Group, wrong: &[(usize, &[u64])], steps: u64) {
     for (place, runs) in wrong {
         group.drivers[*place].host().wrong = runs.to_vec();
@@ -38,7 +38,7 @@ fn a_server_that_differs_from_two_is_built_again() {
         }
         let slots = group.drivers.iter_mut().map(|driver| driver.host().frozen[0]);
         assert!(slots.collect::<Vec<_>>().windows(2).all(|two| two[0] == two[1]));
-        assert_ne!(group.primary(), wrong, "who is wrong does not stay primary");
+        assert_ne!(group.primary(), wrong, "a replica with a wrong server does not stay primary");
     }
 }
 
@@ -88,7 +88,7 @@ fn a_program_that_is_another_each_time_halts_the_group_and_stays_halted() {
     }
 }
 
-/// Each host's server does the same each time, and something else than on the other hosts.
+/// The server of each host does the same in each run, and differs from those of the other hosts.
 #[test]
 fn to_be_like_itself_decides_nothing_among_three() {
     let mut group = Group::new();
@@ -110,7 +110,7 @@ fn to_be_like_itself_decides_nothing_among_three() {
         assert!(faults.len() == 1 && faults[0].contains("or on each host"), "{faults:?}");
         runs += driver.host().scripts.len();
     }
-    assert_eq!(runs, 3, "no client is interrupted for it");
+    assert_eq!(runs, 3, "no client is interrupted");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn output_that_differs_each_time_is_reported_and_halts_nobody() {
         assert!(driver.divergence.agreed > Slot(10), "{place}: calls are compared all the same");
         runs += driver.host().scripts.len();
     }
-    assert_eq!(runs, 3, "no client is interrupted for it");
+    assert_eq!(runs, 3, "no client is interrupted");
 }
 
 #[test]

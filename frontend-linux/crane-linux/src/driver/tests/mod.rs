@@ -28,19 +28,20 @@ mod divergence;
 mod replicas;
 
 const NAMES: [&str; 3] = ["a:1", "b:1", "c:1"];
-/// Nanoseconds of a step of the group.
+/// The length of a step of the group in nanoseconds.
 const STEP: u64 = 1_000_000;
 
-/// The inputs on their way to a replica.
+/// Inputs on their way to a replica.
 type Queue = Rc<RefCell<VecDeque<DriverInput>>>;
 
-/// A host in memory. Links carry what is put into them; the disk keeps it, and says so later.
+/// A host in memory. Its links carry frames to the other hosts; its disk keeps writes, and confirms
+/// them later.
 struct MemoryHost {
     me: NodeId,
     queues: [Queue; 3],
     /// The segments' bytes.
     disk: BTreeMap<u32, Vec<u8>>,
-    /// By run of the server: the payloads that it was fed, by slot.
+    /// By run of the server: the payloads that it received, by slot.
     scripts: Vec<Vec<(Slot, u32, Vec<u8>)>>,
     /// Bytes for clients by key, and their resets.
     replies: BTreeMap<u64, Vec<u8>>,
@@ -53,13 +54,14 @@ struct MemoryHost {
     frozen: Vec<Slot>,
     /// The marks of the present run.
     marks: BTreeMap<Slot, Mark>,
-    /// Bytes of an entry from which on the server goes wrong, by run: it hashes them otherwise.
+    /// By run: the bytes of the entry from which on the server goes wrong, which it hashes
+    /// differently.
     wrong: Vec<u64>,
-    /// By run: what its output is hashed to.
+    /// By run: the hash of its output.
     outputs: Vec<u64>,
-    /// The clock of the server, where it is beyond the last slot's number.
+    /// The clock of the server, if it is above the number of the last slot.
     clock: u64,
-    /// A server that is started is not ready before the test says so.
+    /// Whether a started server is ready only when the test says so.
     starts_late: bool,
 }
 
@@ -120,7 +122,7 @@ impl Host for MemoryHost {
 
     fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch) {
         self.fetches += 1;
-        let segment = &self.disk[&fetch.segment().expect("something is fetched")];
+        let segment = &self.disk[&fetch.segment().expect("a fetch names a segment")];
         let read = |space: &mut [u8], offset: u64| -> Result<(), ()> {
             let offset = offset as usize;
             space.copy_from_slice(&segment[offset..offset + space.len()]);
@@ -195,7 +197,8 @@ impl Host for MemoryHost {
         let wrong = self.wrong.get(run - 1).copied().unwrap_or(0);
         let bytes = self.outputs.get(run - 1).copied().unwrap_or(0);
         let calls = (1..=self.admitted()).map(|clock| {
-            // A wrong server makes another call at clock 2, and writes other bytes at clock 3.
+            // A wrong server makes a different call at clock 2, and writes different bytes at clock
+            // 3.
             let object = if clock == 2 { wrong } else { clock };
             let output = if clock > 3 { bytes } else { 0 };
             FrozenCall { word: 5 << 32 | object, address: 17, output }
@@ -233,9 +236,9 @@ impl Host for MemoryHost {
 struct Group {
     drivers: Vec<Driver<MemoryHost>>,
     queues: [Queue; 3],
-    /// Replicas that no link leads to and that do nothing.
+    /// The replicas to which no link leads, and which do nothing.
     cut_off: Vec<usize>,
-    /// This one may stop.
+    /// The replica that may stop.
     may_stop: Option<usize>,
     time: u64,
 }
@@ -264,7 +267,7 @@ impl Group {
         Moment { since_start: self.time, unix: 1_000_000_000 + self.time }
     }
 
-    /// Lets time pass, and everything happen that is due.
+    /// Lets time pass, and carries out everything that is due.
     fn run(&mut self, steps: u64) {
         for _ in 0..steps {
             self.time += STEP;
@@ -324,17 +327,17 @@ impl Group {
     fn primary(&self) -> usize {
         let is_primary = |place: &usize| self.drivers[*place].is_primary();
         let mut primaries = (0..3).filter(|place| !self.cut_off.contains(place)).filter(is_primary);
-        let primary = primaries.next().expect("somebody is primary");
-        assert_eq!(primaries.next(), None, "nobody else is");
+        let primary = primaries.next().expect("one replica is primary");
+        assert_eq!(primaries.next(), None, "two replicas are primary");
         primary
     }
 
-    /// The script that the last run of a replica's server was fed.
+    /// Returns the script that the last run of a replica's server received.
     fn script(&mut self, place: usize) -> Vec<(Slot, u32, Vec<u8>)> {
         self.drivers[place].host().scripts.last().expect("it runs").clone()
     }
 
-    /// Calls `each` for every op that a replica's server was fed.
+    /// Calls `each` for every op that a replica's server received.
     fn ops(&mut self, place: usize, mut each: impl FnMut(Op<'_>)) {
         for (_, kind, payload) in self.script(place) {
             if kind == script::ENTRY && !payload.is_empty() {
@@ -343,7 +346,7 @@ impl Group {
         }
     }
 
-    /// The bytes that clients have sent, in the order of the script.
+    /// Returns the bytes that clients have sent, in the order of the script.
     fn sent(&mut self, place: usize) -> Vec<u8> {
         let mut sent = Vec::new();
         self.ops(place, |op| {
@@ -354,7 +357,7 @@ impl Group {
         sent
     }
 
-    /// The connections that were made, in the order of the script.
+    /// Returns the connections that clients have made, in the order of the script.
     fn connects(&mut self, place: usize) -> Vec<ConnId> {
         let mut connects = Vec::new();
         self.ops(place, |op| {

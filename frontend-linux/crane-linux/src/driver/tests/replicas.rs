@@ -1,4 +1,4 @@
-//! A group that serves, loses its primary, or a server.
+//! Tests of a group that serves, and loses its primary or a server.
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn a_server_that_died_alone_is_fed_again_from_the_disk() {
     group.run(1000);
     let place = (group.primary() + 1) % 3;
     group.input(place, DriverInput::Client(1, connected()));
-    // More than the log keeps in memory.
+    // The log grows beyond what it keeps in memory.
     for _ in 0..200 {
         group.input(place, DriverInput::Client(1, ClientInput::Sent(vec![5; 4000])));
         group.run(2);
@@ -72,11 +72,11 @@ fn a_server_that_died_alone_is_fed_again_from_the_disk() {
     assert_eq!(after[..before.len()], before[..]);
     let host = group.drivers[place].host();
     assert!(host.fetches > 0);
-    // Its clients were reset, and the next ones' generation was kept first.
+    // Its clients were reset, after the generation of the next clients was stored.
     assert_eq!((host.resets.as_slice(), host.metas), (&[1][..], metas + 1));
     let generation = group.drivers[place].clients.generation();
     assert!(generation > Generation(1));
-    // The next one is the first of its generation, whatever key the host gives it.
+    // The next client is the first of its generation, whatever key the host gives it.
     group.input(place, DriverInput::Client(2, connected()));
     group.run(100);
     assert_eq!(
