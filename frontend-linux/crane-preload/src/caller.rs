@@ -1,14 +1,15 @@
 //! The place in the program that makes a call: the first return address outside of this library.
 //!
 //! This library is built with frame pointers (see build.rs of crane-linux), so its own frames can
-//! be walked in a few loads; whatever the program is built with, its frames are not looked at.
+//! be walked in a few loads. The frames of the program are not examined, because it may be built in
+//! any way.
 
 use core::arch::asm;
 use std::ptr;
 
-/// Frames of this library that may lie on each other.
+/// The number of this library's frames that may lie on each other.
 const FRAMES_MAX: usize = 12;
-/// The farthest that one of its frames is from the next.
+/// The longest distance between two successive frames of this library.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 
 // By the linker, in every object: where it begins, and where its code ends.
@@ -17,7 +18,7 @@ unsafe extern "C" {
     static etext: u8;
 }
 
-/// Returns the address behind the program's call into this library; 0 if it is not found.
+/// Returns the return address of the program's call into this library, or 0 if it is not found.
 #[inline(always)]
 pub(crate) fn address() -> u64 {
     let start = (&raw const __ehdr_start).addr();

@@ -10,7 +10,7 @@ unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
 }
 
-/// Returns whether the calling thread lets itself be cancelled.
+/// Returns whether the calling thread has cancellation enabled.
 pub(crate) fn may_end() -> bool {
     let mut before = CANCEL_DISABLE;
     // SAFETY: a place of ours. As libc knows of no cancellation yet, nothing else happens here.

@@ -1,9 +1,9 @@
-//! File descriptors that do not mean what the kernel thinks.
+//! File descriptors whose meaning to the program is not their meaning to the kernel.
 //!
-//! A socket of the server is a *stand-in*: a real, unconnected socket, so that the number, its
-//! flags and its options are the kernel's business, while what it reads and writes is ours. Pipes
-//! and their like between threads of the server stay the kernel's objects, used without blocking:
-//! as only the holder of the turn uses them, their state is a function of the schedule.
+//! A socket of the server is a *stand-in*: a real, unconnected socket, so that the kernel handles
+//! the number, its flags and its options, while this library handles its bytes. Pipes and similar
+//! objects between threads of the server stay the kernel's, and are used without blocking. Only the
+//! holder of the turn uses them, so their state is a function of the schedule.
 //!
 //! Numbers lead to *descriptions* (open(2): what dup shares), descriptions to virtual objects.
 
@@ -13,26 +13,26 @@ use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::index_list::IndexList;
 use crane_core::wire::Endpoint;
 
-/// Descriptors that can be followed; higher numbers get the real calls.
+/// The number of descriptors that can be followed. Higher descriptors get the real calls.
 pub(crate) const DESCRIPTORS: usize = 1 << 16;
 
-/// Descriptions at a time.
+/// The number of descriptions that can exist at the same time.
 pub(crate) const DESCRIPTIONS: usize = 1 << 13;
 
 const NONE: u16 = 0;
-/// A number that leads to a file, at which no thread waits.
+/// The table's mark of a number that leads to a file, at which no thread waits.
 const PLAIN: u16 = u16::MAX;
 const _: () = assert!(DESCRIPTIONS < PLAIN as usize);
 
-/// By number: its description, plus 1; [`NONE`] or [`PLAIN`]. Descriptions are written under the
-/// turn; any thread reads them, and notes what is plain.
+/// By number: its description, plus 1; [`NONE`] or [`PLAIN`]. The holder of the turn writes
+/// descriptions; any thread reads them, and records plain numbers.
 static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
 
 /// The place of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TableEntry(pub u16);
 
-/// Returns the description behind a number, if it is one of ours. Needs no turn.
+/// Returns the description behind a number, if this library handles it. Needs no turn.
 pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
     let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?.load(Ordering::Relaxed);
     number.checked_sub(1).filter(|place| *place < PLAIN - 1).map(TableEntry)
@@ -44,12 +44,12 @@ pub(crate) fn is_unknown(descriptor: i32) -> bool {
     number.is_some_and(|number| number.load(Ordering::Relaxed) == NONE)
 }
 
-/// Notes that a number leads to a file, until [`forget_plain`].
+/// Records that a number leads to a file, until [`forget_plain`].
 pub(crate) fn set_plain(descriptor: i32) {
     replace(descriptor, NONE, PLAIN);
 }
 
-/// Notes that a number may lead elsewhere from now on.
+/// Records that a number may lead elsewhere from now on.
 pub(crate) fn forget_plain(descriptor: i32) {
     replace(descriptor, PLAIN, NONE);
 }
@@ -58,7 +58,7 @@ fn replace(descriptor: i32, from: u16, to: u16) {
     if let Some(number) = usize::try_from(descriptor).ok().and_then(|number| NUMBERS.get(number))
         && number.load(Ordering::Relaxed) == from
     {
-        // Where it fails, the number has been given a description meanwhile.
+        // If this fails, the number has received a description meanwhile.
         let _ = number.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
@@ -89,7 +89,7 @@ pub(crate) enum DescriptionKind {
     Timer(TimerIndex),
     /// The source of random bytes.
     Random,
-    /// Something that only the kernel knows about.
+    /// An object that only the kernel knows.
     Kernel,
 }
 
@@ -98,54 +98,55 @@ pub(crate) enum DescriptionKind {
 pub(crate) struct Description {
     /// The object behind it.
     pub kind: DescriptionKind,
-    /// Numbers that lead here, and calls under way.
+    /// The number of descriptors that lead here, and of calls under way.
     pub references: u16,
     /// `O_NONBLOCK`.
     pub nonblocking: bool,
-    /// Made by an IPv6 socket.
+    /// Whether an IPv6 socket made the description.
     pub ipv6: bool,
-    /// Of a listener: it was shut down, and accepts no more.
+    /// Of a listener: whether it was shut down, and accepts no more connections.
     pub shut: bool,
-    /// Of a connection that was reset: the server knows. Like all errors of a socket, this one is
-    /// reported once.
+    /// Of a connection that was reset: whether the server knows. Like all errors of a socket, this
+    /// one is reported once.
     pub reset_reported: bool,
-    /// `SO_LINGER` with a time of 0: closing resets.
+    /// Whether closing resets the connection (`SO_LINGER` with a time of 0).
     pub resets: bool,
-    /// Of a TCP socket: the options that were set and that a connection inherits, by their places
-    /// in `hooks::options`.
+    /// Of a TCP socket: the options that the program set and that a connection inherits, by their
+    /// places in `hooks::options`.
     pub options: u16,
     /// `IPV6_V6ONLY`.
     pub v6only: bool,
     /// The address that a socket is bound to.
     pub bound: Option<Endpoint>,
-    /// `SO_RCVTIMEO`, nanoseconds; 0: none.
+    /// `SO_RCVTIMEO` in nanoseconds, or 0 for none.
     pub receive_timeout: u64,
-    /// `SO_SNDTIMEO`, nanoseconds; 0: none.
+    /// `SO_SNDTIMEO` in nanoseconds, or 0 for none.
     pub send_timeout: u64,
-    /// Of a connection: how far reading was reported to the daemon.
+    /// Of a connection: the number of read bytes that the daemon knows of.
     pub reported: u64,
-    /// Grows when something was read or written at a channel, arrived at a listener, or became
-    /// ready in an epoll instance.
+    /// The number of edges: it grows with each read or write on a channel, each arrival at a
+    /// listener, and each readiness in an epoll instance.
     pub edges: u32,
-    /// Of a timerfd: the expirations since it was read.
+    /// Of a timerfd: the number of expirations since the last read.
     pub expirations: u64,
-    /// A child process may use it, too: what happens to a pipe may be the kernel's alone to know.
+    /// Whether a child process may use the description as well, so that only the kernel knows a
+    /// pipe's state.
     pub shared: bool,
-    /// Of one end of a pipe: the process has closed the other end.
+    /// Of one end of a pipe: whether the process has closed the other end.
     pub lone: bool,
-    /// The number by which a thread waits for it.
+    /// The number by which a thread waits for the description.
     pub number: i32,
-    /// Of what only the kernel knows: the conditions that were there when it was asked last, and
+    /// Of an object that only the kernel knows: the conditions that the kernel reported last and
     /// that no call has used since.
     pub seen: u32,
-    /// The interests in it (see `watch`).
+    /// The interests in the description (see `watch`).
     pub watched: IndexList,
     /// Of an epoll instance: its interests.
     pub interests: IndexList,
 }
 
 impl Description {
-    /// Returns whether it changes without a call of this process.
+    /// Returns whether the description changes without a call of this process.
     pub(crate) fn is_outside(&self) -> bool {
         self.kind == DescriptionKind::Kernel || self.shared
     }
@@ -175,25 +176,25 @@ const FREE: Description = Description {
     interests: IndexList::EMPTY,
 };
 
-/// The descriptions, and which of them a connection or listener belongs to.
+/// The descriptions, and those that belong to connections and listeners.
 pub(crate) struct Descriptors {
     table: [Description; DESCRIPTIONS],
     free: usize,
     /// Every place that was ever used is below this.
     used_below: usize,
-    /// A description may be there that changes without a call of this process. Exact after
+    /// Whether a description may exist that changes without a call of this process. Exact after
     /// [`Descriptors::outside`] has found none.
     pub has_outside: bool,
 }
 
 impl Descriptors {
-    /// No descriptions.
+    /// Creates a table without descriptions.
     pub(crate) const fn new() -> Self {
         Self { table: [FREE; DESCRIPTIONS], free: 0, used_below: 0, has_outside: false }
     }
 
-    /// Makes a description for a number that the kernel has just given. `None`: the table is full,
-    /// or the number is too high to be followed.
+    /// Makes a description for a new number from the kernel. Returns `None` if the table is full or
+    /// the number is too high to be followed.
     pub(crate) fn open(
         &mut self,
         descriptor: i32,
@@ -224,8 +225,8 @@ impl Descriptors {
         true
     }
 
-    /// Detaches a number from its description. True when that was the last reference: the caller
-    /// ends the object behind it, then calls [`Descriptors::free`].
+    /// Detaches a number from its description, and returns whether that was the last reference. If
+    /// so, the caller ends the object behind it, and then calls [`Descriptors::free`].
     pub(crate) fn detach(&mut self, descriptor: i32) -> Option<(TableEntry, bool)> {
         let place = lookup(descriptor)?;
         NUMBERS[descriptor as usize].store(NONE, Ordering::Relaxed);
@@ -237,7 +238,7 @@ impl Descriptors {
         self.at(place).references += 1;
     }
 
-    /// Takes a reference away; true when it was the last.
+    /// Removes a reference, and returns whether it was the last.
     #[must_use]
     pub(crate) fn release(&mut self, place: TableEntry) -> bool {
         let description = self.at(place);
@@ -246,7 +247,7 @@ impl Descriptors {
         description.references == 0
     }
 
-    /// Frees the place.
+    /// Frees the place of a description.
     pub(crate) fn free(&mut self, place: TableEntry) {
         assert!(self.at(place).references == 0);
         *self.at(place) = FREE;
@@ -254,7 +255,7 @@ impl Descriptors {
         self.check();
     }
 
-    /// A description, to read.
+    /// Returns a description, to read it.
     pub(crate) fn description(&self, place: TableEntry) -> &Description {
         &self.table[place.0 as usize]
     }
@@ -264,13 +265,13 @@ impl Descriptors {
         &mut self.table[place.0 as usize]
     }
 
-    /// Leaves an object to the kernel: what happens to it is not in the script.
+    /// Leaves an object to the kernel, because its events are not in the script.
     pub(crate) fn give_to_kernel(&mut self, place: TableEntry) {
         self.at(place).kind = DescriptionKind::Kernel;
         self.has_outside = true;
     }
 
-    /// Before fork: a child may use the pipes from now on.
+    /// Records, before a fork, that a child may use the pipes from now on.
     pub(crate) fn share_channels(&mut self) {
         for description in &mut self.table[..self.used_below] {
             if matches!(description.kind, DescriptionKind::Channel { .. }) {
@@ -339,7 +340,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Clears the numbers, which all tests share, and keeps them for one test.
+    /// Clears the numbers, which all tests share, and reserves them for one test.
     pub(crate) fn take_numbers() -> MutexGuard<'static, ()> {
         static TAKEN: Mutex<()> = Mutex::new(());
         let guard = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -347,7 +348,7 @@ pub(crate) mod tests {
         guard
     }
 
-    /// A pipe with a second number for its first end.
+    /// Returns a pipe with a second number for its first end.
     fn pipe() -> (MutexGuard<'static, ()>, Box<Descriptors>, [TableEntry; 2]) {
         let guard = take_numbers();
         let mut descriptors = Box::new(Descriptors::new());

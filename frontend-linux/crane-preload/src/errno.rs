@@ -1,4 +1,5 @@
-//! Failure as libc reports it: -1 (or another value), and a number in a thread's own variable.
+//! Failure as libc reports it: -1 (or another value), and an error number in a variable of the
+//! thread.
 
 use std::ffi::c_int;
 
@@ -8,13 +9,13 @@ pub(crate) fn set(error: c_int) {
     unsafe { *libc::__errno_location() = error };
 }
 
-/// The calling thread's errno.
+/// Returns the calling thread's errno.
 pub(crate) fn current() -> c_int {
     // SAFETY: as in `set`.
     unsafe { *libc::__errno_location() }
 }
 
-/// Turns a result into a call's return value: the value, or -1 and errno.
+/// Turns a result into a call's return value: the value, or -1 with errno set.
 pub(crate) fn answer(result: Result<usize, c_int>) -> isize {
     match result {
         Ok(value) => value as isize,
@@ -25,7 +26,7 @@ pub(crate) fn answer(result: Result<usize, c_int>) -> isize {
     }
 }
 
-/// As [`answer`], for calls that return an `int`.
+/// Does the same as [`answer`], for calls that return an `int`.
 pub(crate) fn answer_int(result: Result<usize, c_int>) -> c_int {
     answer(result) as c_int
 }

@@ -1,22 +1,23 @@
-//! The program's execution at this frontend's capacities, and what its threads wait for.
+//! The program's execution at this frontend's capacities, and the things for which its threads
+//! wait.
 
 use crane_core::execution::Execution;
 use crane_core::execution::turn::{ThreadId, WaitKey};
 
 use crate::descriptors::TableEntry;
 
-/// Threads of the server at a time.
+/// The number of threads that the server can have at the same time.
 pub(crate) const THREADS: usize = 1024;
-/// Connections at a time.
+/// The number of connections at the same time.
 pub(crate) const CONNECTIONS: usize = 4096;
-/// Listening sockets at a time.
+/// The number of listening sockets at the same time.
 pub(crate) const LISTENERS: usize = 64;
 
-/// The run's state machine at this frontend's capacities.
+/// The state machine of the run, at this frontend's capacities.
 pub(crate) type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
 
-/// The thing that a thread waits for; as a key, its kind is in the upper bits, its number in the
-/// lower ones.
+/// The thing for which a thread waits. In its key, the kind is in the upper bits and the number in
+/// the lower bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum On {
     /// Memory: a mutex, a condition variable, a semaphore.
@@ -39,7 +40,7 @@ pub(crate) enum On {
     Child,
     /// Timers: the number that is reserved for them.
     Timers,
-    /// The next time that the kernel is asked: the call is then tried again.
+    /// The next question to the kernel, after which the call is tried again.
     Retry,
     /// A lock of a file.
     FileLock,
@@ -48,7 +49,7 @@ pub(crate) enum On {
 }
 
 impl On {
-    /// As a key.
+    /// Returns the key.
     pub(crate) const fn key(self) -> WaitKey {
         WaitKey(match self {
             // User addresses are below 2^47.

@@ -1,9 +1,11 @@
-//! Timers of the program, by agreed time: when one expires is a place in the schedule.
+//! Timers of the program, which expire by agreed time, so that each expiration has its place in the
+//! schedule.
 //!
 //! No thread of the program waits for a timer, so one number of the core's turn is reserved for all
-//! of them, with the first timer that a program starts. It waits until the first one is due, like a
-//! thread that sleeps; when the turn is passed to it, what is due expires, and the turn is passed
-//! on (see `turn::choose`). A call that asks about a timer has it expire first.
+//! of them, with the first timer that a program starts. The number waits until the first timer is
+//! due, like a sleeping thread. When it gets the turn, all due timers expire, and the turn passes
+//! to the next thread (see `turn::choose`). A call that asks about a timer makes the timer expire
+//! first if it is due.
 
 use crane_core::execution::turn::NEVER;
 
@@ -13,8 +15,8 @@ use crate::readiness;
 use crate::timers::Expires;
 use crate::world::World;
 
-/// Has a timer expire at `next`, and each `interval` after that. False: no thread number is free
-/// for the program's first timer, and it is stopped.
+/// Sets a timer to expire at `next`, and after each `interval` from then on. Returns `false`, with
+/// the timer stopped, if no thread number is free for the program's first timer.
 // specs: S11
 pub(crate) fn start(world: &mut World, timer: TimerIndex, next: u64, interval: u64) -> bool {
     let World { timers, run, .. } = &mut *world;
@@ -36,7 +38,7 @@ pub(crate) fn end(world: &mut World, timer: TimerIndex) {
     reschedule(world);
 }
 
-/// The first expiration may be another.
+/// Finds the first expiration again, which may have changed.
 fn reschedule(world: &mut World) {
     let World { timers, run, .. } = world;
     timers.next = timers.first().map_or(NEVER, |(next, _)| next);
@@ -47,14 +49,14 @@ fn reschedule(world: &mut World) {
     }
 }
 
-/// The turn was passed to the number that waits for timers: what is due expires.
+/// Makes all due timers expire, because the number that waits for timers has the turn.
 // specs: S11
 pub(crate) fn take_turn(world: &mut World) {
     expire(world);
     world.run.turn.wait(On::Timers.key(), world.timers.next);
 }
 
-/// Has everything expire that is due, in the order of time.
+/// Makes all due timers expire, in the order of their times.
 #[inline]
 pub(crate) fn expire(world: &mut World) {
     if world.timers.next <= world.run.gate.agreed() {
@@ -69,7 +71,7 @@ fn expire_due(world: &mut World) {
         && next <= agreed
     {
         let timer = world.timers.at(index);
-        // As in the kernel: a timer that is late has expired so many times.
+        // As in the kernel, a late timer counts each expiration that it has missed.
         let times = match timer.interval {
             0 => 1,
             interval => 1 + (agreed - next) / interval,

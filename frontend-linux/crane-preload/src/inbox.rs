@@ -1,5 +1,5 @@
 //! The bytes that clients have sent and the server has not read: a ring of fixed size for each
-//! connection, in memory that the kernel gives when it is touched.
+//! connection, in memory that the kernel provides at the first access.
 
 use std::ptr;
 
@@ -8,14 +8,14 @@ use crane_core::limits::RECEIVE_WINDOW;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-/// One ring per place in the connection table.
+/// The rings, one for each place in the connection table.
 pub(crate) struct Inbox {
     start: *mut u8,
     conns: usize,
 }
 
 impl Inbox {
-    /// Rings for `conns` connections.
+    /// Creates rings for `conns` connections.
     pub(crate) fn new(conns: usize) -> Result<Self, i32> {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         let (length, protection) = (conns * RECEIVE_WINDOW, ProtFlags::READ | ProtFlags::WRITE);
@@ -34,7 +34,7 @@ impl Inbox {
         ring[..bytes.len() - first].copy_from_slice(&bytes[first..]);
     }
 
-    /// Copies out bytes from number `at` on.
+    /// Copies bytes from number `at` on out of a ring.
     pub(crate) fn copy(&mut self, conn: ConnIndex, at: u64, space: &mut [u8]) {
         let place = (at % RECEIVE_WINDOW as u64) as usize;
         let first = space.len().min(RECEIVE_WINDOW - place);

@@ -1,12 +1,12 @@
-//! Things that a program keeps of its own start, for one that may take its place.
+//! Values from a program's start, which it keeps for a program that may take its place.
 
 use std::ffi::CStr;
 
 use crane_shm::region::CARRIED_BYTES;
 
-/// The longest variable of the daemon's, with its name and its zero byte.
+/// The length of the daemon's longest variable, with its name and its zero byte.
 const VARIABLE_BYTES: usize = 4200;
-/// The longest genesis entry: it is carried with what is left of the space.
+/// The length of the longest genesis entry, which is carried in the rest of the space.
 pub(crate) const GENESIS_BYTES: usize = CARRIED_BYTES - 512;
 
 /// The names of the daemon's variables, with their `=`.
@@ -25,7 +25,7 @@ pub(crate) struct OwnVariables {
 }
 
 impl OwnVariables {
-    /// The variables of these values; `None` if one is too long.
+    /// Keeps variables of these values, or returns `None` if one is too long.
     pub(crate) fn new(preload: &[u8], region: &[u8], wake: &[u8]) -> Option<Self> {
         Some(Self {
             preload: Variable::new(PRELOAD, preload)?,
@@ -35,14 +35,14 @@ impl OwnVariables {
     }
 }
 
-/// A variable in a copy of our own: a program may write over its environment.
+/// A variable, as a copy, because a program may overwrite its environment.
 pub(crate) struct Variable {
     bytes: [u8; VARIABLE_BYTES],
     length: usize,
 }
 
 impl Variable {
-    /// A variable of this name (with `=`) and value; `None` if it is too long.
+    /// Creates a variable of this name (with `=`) and value, or returns `None` if it is too long.
     pub(crate) fn new(name: &[u8], value: &[u8]) -> Option<Self> {
         let length = name.len() + value.len();
         let mut bytes = [0; VARIABLE_BYTES];
@@ -52,32 +52,32 @@ impl Variable {
         Some(Self { bytes, length })
     }
 
-    /// The name and the value.
+    /// Returns the name and the value.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 
-    /// The same as a string of C.
+    /// Returns the name and the value as a C string.
     pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_with_nul(&self.bytes[..=self.length]).expect("no zero byte inside")
     }
 }
 
-/// The genesis entry, for the programs that come later.
+/// The genesis entry, for later programs.
 pub(crate) struct KeptGenesis {
     bytes: [u8; GENESIS_BYTES],
     length: usize,
 }
 
 impl KeptGenesis {
-    /// Keeps an encoded entry; `None` if it is too long.
+    /// Keeps an encoded entry, or returns `None` if it is too long.
     pub(crate) fn new(encoded: &[u8]) -> Option<Self> {
         let mut bytes = [0; GENESIS_BYTES];
         bytes.get_mut(..encoded.len())?.copy_from_slice(encoded);
         Some(Self { bytes, length: encoded.len() })
     }
 
-    /// The encoded entry.
+    /// Returns the encoded entry.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }

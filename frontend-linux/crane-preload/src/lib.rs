@@ -3,31 +3,32 @@
 //! Each hook translates one libc call into steps of [`crane_core::execution`] and back. The rules
 //! of the house:
 //!
-//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]); no other
-//!   touches it, so it needs no lock.
+//! - The execution state belongs to the thread that holds the turn ([`turn::Held`]). No other
+//!   thread touches the state, so it needs no lock.
 //! - While the turn is held by a hook, nothing allocates, nothing blocks in the kernel, and no lock
 //!   of the program or of libc is taken. Waiting is done by giving the turn away
 //!   ([`turn::Held::wait`]).
-//! - The kernel is asked directly ([`crane_shm::sys`]), never through libc's names, which are ours.
-//! - A thread that we did not create, a child after fork, and a signal handler that interrupts a
-//!   hook get the real call.
+//! - System calls are made directly ([`crane_shm::sys`]), never through libc's names, which this
+//!   library defines.
+//! - A thread that this library did not create, a child after fork, and a signal handler that
+//!   interrupts a hook get the real call.
 //!
 //! | room | thought |
 //! |---|---|
 //! | [`start`] | from the dynamic linker to the program's first instruction |
-//! | [`turn`] | taking part: before, while and after a call |
-//! | [`script`] | the next entry, or waiting for one |
+//! | [`turn`] | the part of a hook before, during and after its call |
+//! | [`script`] | admission of the next entry, and the wait for it |
 //! | [`membership`] | which threads take part, and whether they are in a hook |
-//! | [`signals`], [`posting`] | handlers of the program, and signals that wait for their thread's turn |
+//! | [`signals`], [`posting`] | the program's handlers, and signals that wait for a turn |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
-//! | [`outside`] | what only the kernel knows, and when it is asked |
-//! | [`timers`] | what agreed time brings without a thread that waits for it |
-//! | [`watch`], [`readiness`] | who waits for which of them, and what poll and epoll answer |
-//! | [`notes`] | what the daemon is to know of calls that are not covered |
-//! | [`real`], [`errno`], [`cancellation`] | libc's own functions, how it reports, who may end |
-//! | [`trouble`] | how a process that cannot go on ends, and says why |
+//! | [`outside`] | objects that only the kernel knows, and the questions to it |
+//! | [`timers`] | timers, for which no thread waits |
+//! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
+//! | [`notes`] | notes for the daemon about calls that are not covered |
+//! | [`real`], [`errno`], [`cancellation`] | libc's own functions, its errors, and cancellation |
+//! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
 #![warn(unreachable_pub, clippy::use_self, clippy::or_fun_call)]

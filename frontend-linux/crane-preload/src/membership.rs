@@ -5,8 +5,8 @@ use std::cell::Cell;
 use crane_core::execution::turn::ThreadId;
 
 thread_local! {
-    /// 0: not a thread of ours; else its number plus 1, with [`INSIDE`] while in a hook; [`INSIDE`]
-    /// alone after its end.
+    /// The thread's number plus 1, with [`INSIDE`] while it is in a hook; 0 for a thread that takes
+    /// no part, and [`INSIDE`] alone after the thread's end.
     static SELF: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -15,13 +15,14 @@ const INSIDE: u32 = 1 << 31;
 /// The calling thread's part in the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Membership {
-    /// It takes no part: a thread that the library did not see begin, or one of a child process.
+    /// The thread takes no part: the library did not see it begin, or it belongs to a child
+    /// process.
     None,
-    /// It runs code of the program.
+    /// The thread runs code of the program.
     Outside(ThreadId),
-    /// It is in a hook.
+    /// The thread is in a hook.
     Inside(ThreadId),
-    /// It is ending.
+    /// The thread is ending.
     Ended,
 }
 
@@ -38,24 +39,25 @@ pub(crate) fn current() -> Membership {
     }
 }
 
-/// The calling thread runs code of the program from now on.
+/// Records that the calling thread runs code of the program from now on.
 #[inline]
 pub(crate) fn set_outside(me: ThreadId) {
     SELF.set(u32::from(me.0) + 1);
 }
 
-/// The calling thread is in a hook from now on.
+/// Records that the calling thread is in a hook from now on.
 #[inline]
 pub(crate) fn set_inside(me: ThreadId) {
     SELF.set((u32::from(me.0) + 1) | INSIDE);
 }
 
-/// The calling thread's last call has begun: what libc still does for it is not ordered.
+/// Records that the calling thread's last call has begun. Calls that libc still makes for it are
+/// not ordered.
 pub(crate) fn set_ended() {
     SELF.set(INSIDE);
 }
 
-/// This process, a child after fork, takes no part.
+/// Records that this process, a child after fork, takes no part.
 pub(crate) fn forget_self() {
     SELF.set(0);
 }

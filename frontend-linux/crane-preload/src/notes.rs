@@ -1,4 +1,5 @@
-//! Notes for the daemon: what is not covered, and what is full. Each is written once.
+//! Notes for the daemon about calls that are not covered and tables that are full. Each note is
+//! written once.
 
 use crate::world::World;
 

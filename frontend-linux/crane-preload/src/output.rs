@@ -1,8 +1,8 @@
 //! Records from the server to the daemon: bytes for this replica's clients, listeners, notes.
 //!
-//! The daemon is woken by a byte in a named pipe, and only when it has looked since the last time.
-//! That costs microseconds, so it is put off until the thread stops for another reason, or has
-//! written often.
+//! A byte in a named pipe wakes the daemon, and only if it has looked since the last wake. A wake
+//! costs microseconds, so it is postponed until the thread stops for another reason, or has written
+//! often.
 
 use crane_core::execution::socket::Bound;
 use crane_core::id::ConnId;
@@ -10,7 +10,7 @@ use crane_shm::region::output;
 use crane_shm::ring::RingError;
 use crane_shm::{RingWriter, ServerSide, sys};
 
-/// Writes after which the daemon is woken even if the server continues.
+/// The number of writes after which the library wakes the daemon even if the server continues.
 const PUT_OFF_MAX: u32 = 16;
 
 /// The server's end of the output ring.
@@ -23,43 +23,43 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// `wake`: the named pipe's descriptor.
+    /// Creates the server's end. `wake` is the descriptor of the named pipe.
     pub(crate) fn new(writer: RingWriter, region: ServerSide, wake: i32) -> Self {
         let node = region.node() as u8;
         Self { writer, region, wake, node, put_off: 0 }
     }
 
-    /// The descriptor that is ours and not the server's.
+    /// Returns the descriptor that belongs to this library and not to the server.
     pub(crate) fn descriptor(&self) -> i32 {
         self.wake
     }
 
-    /// Returns whether a client of this replica is at the other end.
+    /// Returns whether a client of this replica is at the other end of a connection.
     pub(crate) fn is_own(&self, conn: ConnId) -> bool {
         // The daemon begins a new generation while the server runs when the group has given this
         // replica up.
         conn.entry.number() == self.node && conn.generation.0 >= self.region.first_generation()
     }
 
-    /// Bytes for a client, if it is one of ours.
+    /// Writes bytes for a client, if it is a client of this replica.
     pub(crate) fn data(&mut self, conn: ConnId, bytes: &[u8]) {
         self.about(output::DATA, conn, 0, bytes);
     }
 
-    /// Something about a connection, if it is one of ours.
+    /// Writes a record about a connection, if its client is a client of this replica.
     pub(crate) fn about(&mut self, kind: u32, conn: ConnId, number: u64, bytes: &[u8]) {
         if self.is_own(conn) {
             self.push(kind, [conn.number, conn.generation.0, number], bytes);
         }
     }
 
-    /// The server listens.
+    /// Reports that the server listens.
     pub(crate) fn listen(&mut self, bound: &Bound) {
         self.push_place(output::LISTEN, bound);
         self.wake();
     }
 
-    /// The server listens no more.
+    /// Reports that the server stops listening.
     pub(crate) fn unlisten(&mut self, bound: &Bound) {
         self.push_place(output::UNLISTEN, bound);
         self.wake();
@@ -70,13 +70,14 @@ impl Output {
         self.push(kind, numbers, &bound.at.address);
     }
 
-    /// Text for the daemon's events; `level`: 0 error, 1 warning, 2 information.
+    /// Writes a text for the daemon's events. `level` is 0 for an error, 1 for a warning, 2 for
+    /// information.
     pub(crate) fn note(&mut self, level: u64, text: &str) {
         self.push(output::NOTE, [level, 0, 0], text.as_bytes());
         self.wake();
     }
 
-    /// Wakes the daemon if something was said since it was woken last.
+    /// Wakes the daemon if there is a record since the last wake.
     pub(crate) fn flush(&mut self) {
         if self.put_off > 0 {
             self.wake();

@@ -1,15 +1,16 @@
 //! Objects that only the kernel knows: a signal or a child as a descriptor, a Unix socket, a pipe
-//! that a child writes to, a child's end. No op announces that one is ready: the kernel is asked.
+//! that a child writes to, a child's end. No op announces that one of them is ready, so the library
+//! asks the kernel.
 //!
-//! It is asked when the server has become quiescent and some call of it has used such an object,
-//! and after each [`ADMISSIONS`] admissions. Both are places in the schedule: an object that only
-//! the server itself uses is found ready at the same clock on all replicas. A quiescent server asks
-//! each [`ASKS_EVERY`] nanoseconds besides, as long as a thread waits for such an object. What is
-//! found then came from elsewhere, at a time of this host's: it counts as uncovered, and is noted
-//! once.
+//! The library asks when the server has become quiescent and one of its calls has used such an
+//! object, and after each [`ADMISSIONS`] admissions. Both are places in the schedule: an object
+//! that only the server itself uses is found ready at the same clock on all replicas. A quiescent
+//! server asks each [`ASKS_EVERY`] nanoseconds besides, as long as a thread waits for such an
+//! object. An object that such a question finds ready was made ready from elsewhere, at a time of
+//! this host's. It counts as uncovered, and is noted once.
 //!
-//! A child that the server waits for in one call is part of its computation: the other threads wait
-//! for it too, at first.
+//! A child for which the server waits in one call is part of its computation. At first, the other
+//! threads therefore wait for it too.
 
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
@@ -21,21 +22,22 @@ use crate::readiness;
 use crate::watch::{ERR, HUP, IN, NVAL, OUT, RDHUP, Watches};
 use crate::world::{Child, World};
 
-/// The time between two questions of a quiescent server, in nanoseconds. One costs microseconds.
+/// The time between two questions of a quiescent server, in nanoseconds. A question costs
+/// microseconds.
 const ASKS_EVERY: u64 = 10_000_000;
-/// A server that always has something to admit asks after so many entries.
+/// The number of admissions after which a server asks even if it always has entries to admit.
 const ADMISSIONS: u32 = 64;
-/// The time for which the other threads wait for a child's answer, in milliseconds: within it the
-/// answer comes at the same clock on all replicas, however long the child computes. It is below the
-/// second after which a server that makes no progress is reported.
+/// The time for which the other threads wait for a child's answer, in milliseconds. Within this
+/// time, the answer arrives at the same clock on all replicas, however long the child computes. It
+/// is below the second after which the daemon reports a server without progress.
 const CHILD_MILLISECONDS: u32 = 500;
-/// Descriptors of one question.
+/// The descriptors of one question.
 const ASKED_MAX: usize = 64;
 
-/// Any condition of a description: a thread that waits for one of them looks again.
+/// Any condition of a description. A thread that waits for one of them checks again.
 const ANY: u32 = IN | OUT | RDHUP | HUP | ERR | NVAL | libc::POLLPRI as u32;
 
-/// Descriptors that the kernel is asked about at once.
+/// The number of descriptors in one question to the kernel.
 struct Question {
     entries: [libc::pollfd; ASKED_MAX],
     places: [TableEntry; ASKED_MAX],
@@ -59,14 +61,14 @@ impl Question {
         self.count += 1;
     }
 
-    /// Asks, without waiting.
+    /// Asks the kernel, without waiting.
     fn ask(&mut self) {
         let arguments = [self.entries.as_mut_ptr().addr(), self.count, 0, 0, 0, 0];
         // SAFETY: as many entries as are said, alive for the call, no waiting.
         unsafe { sys::syscall(libc::SYS_poll, arguments) };
     }
 
-    /// The descriptions that are ready, with a number and the conditions of each.
+    /// Returns the descriptions that are ready, with a number and the conditions of each.
     fn ready(&self) -> impl Iterator<Item = (TableEntry, i32, u32)> {
         let entries = self.entries[..self.count].iter().zip(self.places);
         entries
@@ -75,14 +77,14 @@ impl Question {
     }
 }
 
-/// Notes that a call has used an object that only the kernel knows.
+/// Records that a call has used an object that only the kernel knows.
 pub(crate) fn touch(world: &mut World, place: TableEntry) {
     world.descriptors.at(place).seen = 0;
     world.outside.touched = true;
 }
 
-/// The server has become quiescent: asks the kernel if a call has used an object of its. Returns
-/// whether a thread is runnable now.
+/// Asks the kernel, if a call has used one of its objects, because the server has become quiescent.
+/// Returns whether a thread is runnable now.
 pub(crate) fn brings(world: &mut World) -> bool {
     if !world.outside.touched {
         return false;
@@ -91,7 +93,7 @@ pub(crate) fn brings(world: &mut World) -> bool {
     world.run.turn.has_runnable()
 }
 
-/// An entry was admitted.
+/// Counts an admitted entry.
 pub(crate) fn on_admission(world: &mut World) {
     if !may_come(world) {
         return;
@@ -102,14 +104,14 @@ pub(crate) fn on_admission(world: &mut World) {
     }
 }
 
-/// Returns whether a thread may wait for something of the kernel's.
+/// Returns whether a thread may wait for an object of the kernel.
 pub(crate) fn may_come(world: &World) -> bool {
     let may_wait = |on: On| world.run.turn.may_wait(on.key());
     world.descriptors.has_outside || may_wait(On::Child) || may_wait(On::Retry)
 }
 
-/// Sleeps until there is work, as `has_work` says, or the kernel has something for a thread, at
-/// most for `limit` nanoseconds. Returns whether a thread is runnable. May return early.
+/// Sleeps until `has_work` returns true or an object of the kernel is ready for a thread, at most
+/// for `limit` nanoseconds. Returns whether a thread is runnable. May return early.
 pub(crate) fn await_either(
     world: &mut World,
     limit: u64,
@@ -132,7 +134,7 @@ pub(crate) fn await_either(
     false
 }
 
-/// Asks the kernel about everything that a thread waits for. Returns whether one does.
+/// Asks the kernel about every object for which a thread waits. Returns whether there is one.
 fn look(world: &mut World) -> bool {
     let by_itself = !std::mem::take(&mut world.outside.touched);
     world.outside.admissions = 0;
@@ -147,7 +149,7 @@ fn look(world: &mut World) -> bool {
     any | look_for_sets(world, by_itself) | look_for_waiters(world)
 }
 
-/// Fills a question with descriptions from `start` on. Returns where to go on.
+/// Fills a question with descriptions from `start` on. Returns the place at which to continue.
 fn ask_from(world: &mut World, start: TableEntry, question: &mut Question) -> Option<TableEntry> {
     let World { run, descriptors, watches, .. } = world;
     let mut next = descriptors.outside(start);
@@ -167,7 +169,7 @@ fn ask_from(world: &mut World, start: TableEntry, question: &mut Question) -> Op
     None
 }
 
-/// Returns the conditions that threads wait for at a description, and a number that leads there.
+/// Returns the conditions for which threads wait at a description, and a number that leads there.
 fn wanted(
     run: &ProgramExecution,
     descriptors: &Descriptors,
@@ -197,7 +199,7 @@ fn wanted(
     (descriptor, events)
 }
 
-/// Asks, and wakes who waited for what is ready.
+/// Asks the kernel, and wakes the threads that wait for an object that is ready.
 fn answer(world: &mut World, question: &mut Question, by_itself: bool) {
     if question.count == 0 {
         return;
@@ -249,7 +251,7 @@ fn look_for_sets(world: &mut World, by_itself: bool) -> bool {
     any
 }
 
-/// Wakes the threads whose child has changed, and those that try a call again.
+/// Wakes the threads whose child has changed state, and those that try a call again.
 fn look_for_waiters(world: &mut World) -> bool {
     let mut any = world.run.turn.wake(On::Retry.key(), u32::MAX) > 0;
     let key = On::Child.key();
@@ -301,7 +303,7 @@ pub(crate) fn await_child(child: Child) {
     }
 }
 
-/// Names, for an operator, the object that was ready by itself.
+/// Names the object that became ready from elsewhere, for an operator.
 fn name(descriptor: i32) -> &'static str {
     macro_rules! note {
         ($what:literal) => {
@@ -324,7 +326,7 @@ fn name(descriptor: i32) -> &'static str {
     kind.map_or(note!("a device, a FIFO or another object of the kernel's"), |(_, text)| text)
 }
 
-/// Reads where a number leads, as the kernel names it.
+/// Reads the kernel's name of the object to which a number leads.
 fn link(descriptor: i32, space: &mut [u8; 64]) -> &[u8] {
     use std::io::Write;
     let mut path = [0_u8; 32];

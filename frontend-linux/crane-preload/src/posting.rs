@@ -1,8 +1,8 @@
 //! Sending a signal to the process that takes part, in the turn.
 //!
-//! As in the kernel, a signal for the process goes to its first thread if that does not block it,
-//! else to another one. A thread that is away from the turn gets it posted; one that blocks it, and
-//! a signal without a handler, are left to the kernel.
+//! As in the kernel, a signal for the process goes to its first thread if that thread does not
+//! block it, and otherwise to another thread. The signal is posted to a thread that does not have
+//! the turn. The kernel handles a signal whose thread blocks it, and a signal without a handler.
 
 use std::ffi::c_int;
 
@@ -26,16 +26,16 @@ pub(crate) enum Target {
 /// The way of a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Route {
-    /// It was posted, or the kernel keeps it until it is unblocked or waited for.
+    /// The signal was posted, or the kernel keeps it until a thread unblocks it or waits for it.
     Sent,
-    /// The caller is to send it to itself, out of its hook.
+    /// The caller must send the signal to itself, outside of its hook.
     Caller,
-    /// The kernel does what it does by default: nothing, or it ends or stops the process. The
-    /// caller is to send it, out of its hook.
+    /// The kernel takes the default action: it ignores the signal, or ends or stops the process.
+    /// The caller must send the signal, outside of its hook.
     Kernel,
 }
 
-/// Sends a signal. `caller`: the thread that holds the turn, if one does.
+/// Sends a signal. `caller` is the thread that holds the turn, if one does.
 // specs: S10
 pub(crate) fn send(
     world: &mut World,
@@ -51,7 +51,7 @@ pub(crate) fn send(
         Target::Process => receiver(world, caller, signal),
     };
     match receiver {
-        // All block it: the kernel keeps it, whatever its disposition is.
+        // All threads block the signal, so the kernel keeps it, whatever its disposition is.
         None => {
             keep_in_kernel(world, target, info);
             wake_waiter(world, target, bit);
@@ -70,7 +70,7 @@ pub(crate) fn send(
     }
 }
 
-/// Returns the thread that a signal for the process goes to: the first that does not block it.
+/// Returns the thread that receives a signal for the process: the first that does not block it.
 pub(crate) fn receiver(world: &World, caller: Option<ThreadId>, signal: c_int) -> Option<ThreadId> {
     let mut threads = (0..world.threads.len() as u16).map(ThreadId);
     threads.find(|thread| accepts(world, caller, *thread, signals::bit(signal)))
@@ -89,12 +89,12 @@ fn accepts(world: &World, caller: Option<ThreadId>, thread: ThreadId, bit: u64) 
     blocked & bit == 0
 }
 
-/// Has the kernel send a signal, which every receiver blocks.
+/// Lets the kernel send a signal, which every receiver blocks.
 fn keep_in_kernel(world: &World, target: Target, info: &siginfo_t) {
     let (process, signal) = (sys::pid() as usize, info.si_signo as usize);
     let record = std::ptr::from_ref(info).addr();
-    // The kernel lets no thread pretend to another one that a person or the kernel sends; it makes
-    // the same record by itself.
+    // The kernel does not let a thread send a record to another thread as if a person or the kernel
+    // sent it, and makes the same record by itself.
     let plain = info.si_code >= 0 || info.si_code == libc::SI_TKILL;
     let (call, arguments) = match target {
         Target::Process if plain => (libc::SYS_kill, [process, signal, 0, 0, 0, 0]),
@@ -127,7 +127,7 @@ fn wake_waiter(world: &mut World, target: Target, bit: u64) {
     }
 }
 
-/// Finds a thread by the kernel's number of it.
+/// Finds a thread by the kernel's number.
 pub(crate) fn find_by_tid(world: &World, tid: c_int) -> Option<ThreadId> {
     let wanted = u32::try_from(tid).ok().filter(|tid| *tid != 0)?;
     let is_it = |thread: &crate::world::PreloadThread| {

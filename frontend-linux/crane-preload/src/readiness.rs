@@ -1,8 +1,9 @@
-//! Readiness: what poll, select and epoll may answer, and who is woken when it changes.
+//! Readiness: the answers of poll, select and epoll, and the threads that a change wakes.
 //!
-//! Readiness of virtual objects is computed from admitted state; a pipe between threads is asked of
-//! the kernel, whose answer is a function of the schedule too. Interests are scanned in the order
-//! in which they were added, beginning after the one that was reported last, so that none starves.
+//! The readiness of virtual objects is computed from admitted state. For a pipe between threads the
+//! library asks the kernel, whose answer is a function of the schedule as well. Interests are
+//! scanned in the order in which they were added, beginning after the one that was reported last,
+//! so that no interest starves.
 
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
@@ -11,10 +12,11 @@ use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 
-/// Conditions that are reported whether or not they were asked for.
+/// The conditions that are reported even if the program did not ask for them.
 const ALWAYS: u32 = HUP | ERR;
 
-/// Reports what is ready in an epoll instance, at most as much as `space` holds. Returns how much.
+/// Reports the ready interests of an epoll instance, at most as many as `space` holds, and returns
+/// their number.
 pub(crate) fn collect(
     run: &ProgramExecution,
     descriptors: &mut Descriptors,
@@ -26,7 +28,8 @@ pub(crate) fn collect(
     let mut next = descriptors.at(epoll).interests.first();
     while let Some(index) = next {
         if count == space.len() {
-            // The instance's order is rotated, so that the rest comes first the next time.
+            // The order of the instance is rotated, so that the other interests come first the next
+            // time.
             watches.rotate(descriptors, epoll, index);
             break;
         }
@@ -87,7 +90,7 @@ fn edges(run: &ProgramExecution, descriptors: &Descriptors, place: TableEntry) -
     }
 }
 
-/// Returns the conditions that hold at a description, in poll's numbers.
+/// Returns the conditions that hold at a description, as the flags of poll.
 fn readiness(
     run: &ProgramExecution,
     descriptors: &Descriptors,
@@ -153,8 +156,8 @@ pub(crate) fn scan(
     ready
 }
 
-/// Wakes a thread in each epoll instance that watches a description which has changed. Returns how
-/// many.
+/// Wakes a thread in each epoll instance that watches a changed description, and returns how many
+/// it has woken.
 fn notify_epolls(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
@@ -171,7 +174,8 @@ fn notify_epolls(
         if (outer || run.turn.may_wait(key)) && fires(run, descriptors, watches, &interest) != 0 {
             woken += run.turn.wake(key, 1);
             if outer {
-                // An instance in another one; they cannot lie in each other (see `add`).
+                // This instance is in another one. Two instances cannot contain each other (see
+                // `add`).
                 let edges = &mut descriptors.at(interest.epoll).edges;
                 *edges = edges.wrapping_add(1);
                 woken += notify_epolls(run, descriptors, watches, interest.epoll);
@@ -181,8 +185,8 @@ fn notify_epolls(
     woken
 }
 
-/// Wakes the threads that poll a description which has changed, in the order of their waiting.
-/// Returns how many, with those that wait in epoll instances.
+/// Wakes the threads that poll a changed description, in the order of their waiting. Returns how
+/// many it has woken, including those that wait in epoll instances.
 pub(crate) fn changed(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,

@@ -1,4 +1,4 @@
-//! libc's own functions behind ours.
+//! libc's own functions, which the hooks replace.
 //!
 //! They are looked up at the first use, by `dlsym(RTLD_NEXT)`. Only names that exist are asked for:
 //! the failure path of `dlsym` allocates, an allocator may lock, and a lock would look up again.
@@ -6,7 +6,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Names of which libc has an old version, too.
+/// The names of which libc has an old version as well.
 const OLD_TWINS: [&CStr; 4] = [
     c"pthread_cond_wait",
     c"pthread_cond_timedwait",
@@ -21,12 +21,12 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// The function of this name.
+    /// Creates the reference to the function of this name.
     pub(crate) const fn new(name: &'static CStr) -> Self {
         Self { name, found: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
-    /// Its address.
+    /// Returns the function's address.
     pub(crate) fn address(&self) -> *mut c_void {
         let found = self.found.load(Ordering::Relaxed);
         if !found.is_null() {
@@ -48,7 +48,7 @@ impl Real {
     }
 }
 
-/// The real dlsym.
+/// Returns the real dlsym.
 pub(crate) static DLSYM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The versions under which libc has had it: its own since 2.34, libdl's before.

@@ -1,4 +1,4 @@
-//! The script's head: admitting the next entry, or waiting for it.
+//! The script's head: the admission of the next entry, and the wait for it.
 
 use crane_core::execution::admission::Admitted;
 use crane_core::id::Slot;
@@ -12,17 +12,18 @@ use crate::readiness;
 use crate::signals;
 use crate::world::World;
 
-/// The longest sleep without a look at the script, in nanoseconds.
+/// The longest sleep without a check of the script, in nanoseconds.
 const SLEEP: u64 = 10_000_000_000;
-/// The same where a thread waits for signals (sigwait(3)), which may come from outside.
+/// The longest such sleep while a thread waits for signals (sigwait(3)), which may come from
+/// outside.
 const LOOK_FOR_SIGNALS: u64 = 100_000_000;
 
-/// Everybody who waits.
+/// The number that wakes all waiting threads.
 const ALL: u32 = u32::MAX;
 
-/// Admits the entry at the script's head, waiting for it if the script is empty; or returns when
-/// the kernel has something for a thread of a quiescent server, or a handler has posted a signal.
-/// `waiting` says why it is asked for.
+/// Admits the entry at the script's head, and waits for it if the script is empty. Returns earlier
+/// if the kernel has an event for a thread of a quiescent server, or a handler has posted a signal.
+/// `waiting` is the reason for the wait.
 pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
     #[cfg(feature = "arrival")]
     if waiting == ServerState::Stalled {
@@ -44,7 +45,7 @@ pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
     }
 }
 
-/// For the control of the tests: admits all that has arrived, whatever the clock is.
+/// Admits all entries that have arrived, whatever the clock is, for the control of the tests.
 #[cfg(feature = "arrival")]
 pub fn admit_arrived(world: &mut World) {
     while has_next(world) {
@@ -61,7 +62,7 @@ fn has_next(world: &mut World) -> bool {
     }
 }
 
-/// Admits the head; false for a no-op.
+/// Admits the head of the script. Returns `false` for a no-op.
 fn admit_head(world: &mut World) -> bool {
     let World {
         script,
@@ -144,13 +145,13 @@ fn place(number: u16) -> Option<crate::descriptors::TableEntry> {
     number.checked_sub(1).map(crate::descriptors::TableEntry)
 }
 
-/// Returns whether a quiescent server has something to do.
+/// Returns whether a quiescent server has work.
 fn has_work(world: &mut World) -> bool {
     has_next(world) || signals::has_news()
 }
 
-/// Sleeps until the daemon may have written more of the script, or the kernel has something for a
-/// thread. Returns whether it has.
+/// Sleeps until the daemon may have written more of the script, or the kernel has an event for a
+/// thread. Returns whether the kernel has one.
 fn await_script(world: &mut World, waiting: ServerState) -> bool {
     publish(world);
     let region = world.region;
@@ -174,7 +175,7 @@ fn await_script(world: &mut World, waiting: ServerState) -> bool {
     woken
 }
 
-/// Brings the daemon's view up to date.
+/// Publishes the state of the server for the daemon.
 fn publish(world: &mut World) {
     let region = world.region;
     region.set_deadline(world.run.turn.first_deadline());

@@ -1,7 +1,7 @@
 //! From the dynamic linker to the program's first instruction.
 //!
 //! Without `CRANE_REGION` in the environment the library does nothing. With it, the process ends
-//! with a message if anything is wrong: a server that ran unreplicated would be worse.
+//! with a message if anything is wrong, because a server that ran unreplicated would be worse.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
@@ -36,14 +36,14 @@ static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
 const CANNOT_START: u8 = 70;
 
-/// The first constructor to run (see build.rs), before libc's own: the environment is known by the
-/// argument only, and nothing may allocate before the world is made: the allocator would ask
-/// for the time.
+/// The first constructor to run (see build.rs), before libc's own. It gets the environment as its
+/// argument only. Nothing may allocate before the world exists, because the allocator would ask for
+/// the time.
 extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char) {
     let region = take_variable(environment, REGION);
     let wake = take_variable(environment, WAKE);
     let (Some(region), Some(wake)) = (region, wake) else { return };
-    // Programs that the server starts are not ours, and it need not see how it was started.
+    // Programs that the server starts take no part, and the server need not see how it was started.
     let preload = take_variable(environment, PRELOAD).map_or(&b""[..], CStr::to_bytes);
     trouble::report_panics();
     let (library, others) = first_library(preload);
@@ -65,8 +65,8 @@ fn first_library(value: &'static [u8]) -> (&'static [u8], &'static [u8]) {
     (library, rest.get(1..).unwrap_or_default())
 }
 
-/// Puts `LD_PRELOAD` with the libraries that are the program's own back into the environment, in
-/// places that [`take_variable`] has freed.
+/// Puts `LD_PRELOAD` with the program's own libraries back into the environment, in places that
+/// [`take_variable`] has freed.
 fn give_back_variable(environment: *mut *mut c_char, libraries: &'static [u8]) {
     if libraries.is_empty() {
         return;
@@ -87,7 +87,7 @@ fn give_back_variable(environment: *mut *mut c_char, libraries: &'static [u8]) {
     }
 }
 
-/// Removes a variable from the environment and gives its value.
+/// Removes a variable from the environment, and returns its value.
 fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'static CStr> {
     let mut place = environment;
     loop {
@@ -119,7 +119,8 @@ fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'stati
     }
 }
 
-/// Sleeps of a second, or less, before a script without a genesis entry is given up.
+/// The number of sleeps of at most a second after which the library gives up a script without a
+/// genesis entry.
 const SLEEPS: u32 = 60;
 
 /// Takes the genesis entry, with which the script of a first program begins. The program may begin
@@ -215,15 +216,15 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     Ok(())
 }
 
-/// Returns the agreed random numbers of a program; each that takes another's place has others.
+/// Returns the agreed random numbers of a program, which differ for each program that takes the
+/// place of another.
 fn random(seed: [u8; 32], predecessors: u32) -> ChaCha20Rng {
     let mut random = ChaCha20Rng::from_seed(seed);
     random.set_stream(u64::from(predecessors));
     random
 }
 
-/// Maps memory for the world; not from the allocator, which may be a library that asks for the
-/// time.
+/// Maps memory for the world, without the allocator, which may be a library that asks for the time.
 fn map_world() -> Result<*mut World, i32> {
     let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
     // SAFETY: a new mapping at an address of the kernel's choice.
@@ -231,15 +232,16 @@ fn map_world() -> Result<*mut World, i32> {
     start.map(<*mut _>::cast).map_err(Errno::raw_os_error)
 }
 
-/// Moves the descriptor to a high number, so that the server's own begin at 3 as without us.
+/// Moves the descriptor to a high number, so that the server's own descriptors begin at 3 as in a
+/// native run.
 fn move_fd_high(descriptor: OwnedFd) -> OwnedFd {
     let floors = [65_000, 4_000, 1_000, 200];
     let moved = floors.into_iter().find_map(|floor| fcntl_dupfd_cloexec(&descriptor, floor).ok());
     moved.unwrap_or(descriptor)
 }
 
-/// Lets the kernel answer `io_uring_setup` with ENOSYS: its completions would bypass every hook,
-/// and servers that ask fall back to calls that we see (seccomp(2)).
+/// Makes the kernel answer `io_uring_setup` with ENOSYS (seccomp(2)), because its completions would
+/// bypass every hook. Servers that ask fall back to calls that have hooks.
 fn refuse_io_uring() {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;

@@ -1,8 +1,8 @@
 //! The way from a program to the one that takes its place by exec(3).
 //!
-//! A launcher, a `#!` script or a shell that ends in `exec` is not the server, but becomes it. So
-//! the process that takes part goes on taking part: what is agreed so far ([`Carried`]) waits in
-//! the shared memory for the next program, whose environment leads it there as the first one's did.
+//! A launcher, a `#!` script or a shell that ends in `exec` is not the server, but becomes it. The
+//! process therefore continues to take part: the agreed state ([`Carried`]) waits in the shared
+//! memory for the next program, whose environment leads it there as it did the first program.
 
 use crane_core::execution::Carried;
 use crane_shm::ServerSide;
@@ -15,18 +15,18 @@ use crate::world::World;
 /// The legacy of one program for the next; the genesis entry follows it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Legacy {
-    /// The execution.
+    /// The state of the execution.
     pub run: Carried,
-    /// The programs that came before the next one.
+    /// The number of programs before the next one.
     pub predecessors: u32,
     /// The next port for a socket that binds to none.
     pub next_port: u16,
 }
 
-/// Leaves what the next program goes on from.
+/// Leaves the state from which the next program continues.
 ///
 /// # Errors
-/// Why there cannot be a next one.
+/// Returns why no program can take the place of this one.
 pub(crate) fn leave(world: &World) -> Result<(), &'static str> {
     let run = world.run.carry().ok_or("it has sockets open, which the next program would lose")?;
     let legacy = Legacy { run, predecessors: world.predecessors + 1, next_port: world.next_port };
@@ -39,15 +39,15 @@ pub(crate) fn leave(world: &World) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Takes back what was left: there is no next program after all.
+/// Takes the legacy back, because no program takes the place of this one after all.
 pub(crate) fn take_back(world: &World) {
     world.region.put_carried(&[]);
 }
 
-/// Takes what the program before has left, if there was one, and the genesis entry.
+/// Takes the legacy of the previous program, if there was one, and the genesis entry.
 ///
 /// # Errors
-/// What is wrong with the legacy.
+/// Returns the fault in the legacy.
 pub(crate) fn inherit(region: ServerSide) -> Result<Option<(Legacy, KeptGenesis)>, &'static str> {
     let mut space = [0; CARRIED_BYTES];
     let bytes = region.carried(&mut space);

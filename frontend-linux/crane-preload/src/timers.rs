@@ -4,15 +4,15 @@ use crane_core::execution::turn::{NEVER, ThreadId};
 
 use crate::descriptors::{TableEntry, TimerIndex};
 
-/// Timers at a time.
+/// The number of timers that can exist at the same time.
 pub(crate) const TIMERS: usize = 1024;
 
 /// The effect of an expiration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Expires {
-    /// Nothing: no timer.
+    /// No effect: the place is free.
     Free,
-    /// It counts at a descriptor, which may be read.
+    /// The expiration counts at a descriptor, which the program may read.
     Descriptor(TableEntry),
 }
 
@@ -21,11 +21,11 @@ pub(crate) enum Expires {
 pub(crate) struct Timer {
     /// The effect of an expiration.
     pub expires: Expires,
-    /// The clock by which it was made.
+    /// The clock with which the program made the timer.
     pub clock: libc::clockid_t,
-    /// The agreed time of its next expiration; [`NEVER`]: it is stopped.
+    /// The agreed time of the next expiration, or [`NEVER`] if the timer is stopped.
     pub next: u64,
-    /// The time between expirations; 0: it expires once.
+    /// The time between expirations, or 0 if the timer expires once.
     pub interval: u64,
 }
 
@@ -34,21 +34,22 @@ const FREE: Timer = Timer { expires: Expires::Free, clock: 0, next: NEVER, inter
 /// All timers.
 pub(crate) struct Timers {
     table: [Timer; TIMERS],
-    /// Every place that was ever used is below this.
+    /// An upper bound of every place that was ever used.
     used_below: usize,
-    /// The number in the turn that waits for them; `None`: no timer was ever started.
+    /// The number in the turn that waits for timers, or `None` if the program has never started a
+    /// timer.
     pub thread: Option<ThreadId>,
     /// The agreed time of the first expiration.
     pub next: u64,
 }
 
 impl Timers {
-    /// None.
+    /// Creates a table without timers.
     pub(crate) const fn new() -> Self {
         Self { table: [FREE; TIMERS], used_below: 0, thread: None, next: NEVER }
     }
 
-    /// Makes a timer, which is stopped. `None`: the table is full.
+    /// Makes a timer, which is stopped, or returns `None` if the table is full.
     pub(crate) fn make(&mut self, expires: Expires, clock: libc::clockid_t) -> Option<TimerIndex> {
         let index = self.table.iter().position(|timer| timer.expires == Expires::Free)?;
         self.table[index] = Timer { expires, clock, ..FREE };
@@ -66,7 +67,8 @@ impl Timers {
         &mut self.table[usize::from(timer.0)]
     }
 
-    /// Finds the timer that is due first; of those that are due together, the first in the table.
+    /// Finds the timer that is due first. If several are due at that time, it is the first in the
+    /// table.
     pub(crate) fn first(&self) -> Option<(u64, TimerIndex)> {
         let timers = self.table[..self.used_below].iter().enumerate();
         let started = timers.filter(|(_, timer)| timer.next != NEVER);

@@ -1,7 +1,7 @@
-//! The end of a process that cannot go on: its reason reaches the daemon first.
+//! The end of a process that cannot continue: its reason reaches the daemon first.
 //!
-//! The text is left in the shared memory, where it outlives the process; the daemon reads it when
-//! the server has ended, and puts it into its event. Nothing here waits for the daemon or takes the
+//! The text stays in the shared memory, where it outlives the process; the daemon reads it when the
+//! server has ended, and puts it into its event. Nothing here waits for the daemon or takes the
 //! turn.
 
 use std::fmt::{self, Write};
@@ -21,15 +21,16 @@ pub(crate) fn end(status: u8, reason: &str) -> ! {
     unreachable!("exit_group returned")
 }
 
-/// As [`end`], of the whole server: the daemon ends it for this reason, whichever of its processes
-/// gives it. `wake`: the descriptor that wakes the daemon, if it is still open here.
+/// Ends the whole server as [`end`] ends a process: the daemon ends it for this reason, whichever
+/// of its processes gives the reason. `wake` is the descriptor that wakes the daemon, if it is
+/// still open here.
 pub(crate) fn refuse(status: u8, reason: &str, wake: i32) -> ! {
     if let Some(region) = world::region() {
         region.put_trouble(reason.as_bytes());
         region.refuse();
         let process = world::PROCESS.load(Ordering::Relaxed);
         if !is_pipe(wake) || sys::write(wake, &[1]).is_err_and(|error| error != libc::EAGAIN) {
-            // The daemon hears of the server's end in any case.
+            // The daemon learns of the server's end in any case.
             let arguments = [process as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
             // SAFETY: a signal to the process that this one comes from.
             unsafe { sys::syscall(libc::SYS_kill, arguments) };
@@ -45,8 +46,8 @@ fn is_pipe(descriptor: i32) -> bool {
     sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_ok()
 }
 
-/// From now on a panic of this library is reported as any other reason to end; the process ends
-/// with it, because the library is built to abort.
+/// Makes the library report its panics like any other reason to end. The process ends with a panic,
+/// because the library is built to abort.
 pub(crate) fn report_panics() {
     // A function without captures: its box is no allocation.
     panic::set_hook(Box::new(on_panic));
@@ -57,7 +58,7 @@ fn on_panic(panic: &PanicHookInfo<'_>) {
     let message = payload.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
     let mut text = Text::new();
-    // A text that is cut is better than none.
+    // A text that is cut is better than no text.
     let _ = match (message, panic.location()) {
         (Some(message), Some(at)) => write!(text, "{message} ({}:{})", at.file(), at.line()),
         (Some(message), None) => text.write_str(message),
@@ -87,12 +88,12 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    /// Nothing.
+    /// Creates an empty text.
     pub(crate) const fn new() -> Self {
         Self { bytes: [0; TROUBLE_BYTES], length: 0 }
     }
 
-    /// The text so far.
+    /// Returns the text so far.
     pub(crate) fn as_str(&self) -> &str {
         let written = &self.bytes[..self.length];
         str::from_utf8(written).unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
-//! Taking part: what every hook does before, while and after its call.
+//! The part of every hook before, during and after its call.
 //!
 //! In serial mode a thread that runs program code holds the turn already; in parallel mode it takes
-//! it at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
+//! the turn at each call. Either way, from [`begin`] to [`Held::end`] the thread owns the world.
 
 use std::sync::atomic::Ordering;
 
@@ -77,27 +77,27 @@ impl Call {
     }
 }
 
-/// A handler of the program ran while the call waited.
+/// The result of a wait during which a handler of the program ran.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Interrupted {
-    /// Each handler that ran lets calls start again (`SA_RESTART`).
+    /// Whether each handler that ran lets calls start again (`SA_RESTART`).
     pub restarts: bool,
 }
 
 /// Proof that this thread holds the turn and is in a hook.
 pub(crate) struct Held {
-    /// The thread.
+    /// The thread that holds the turn.
     pub me: ThreadId,
-    /// Cancellation may end the waiting of this call.
+    /// Whether cancellation may end the wait of this call.
     pub cancellable: bool,
-    /// Cancellation has ended it: the thread ends with the call.
+    /// Whether cancellation has ended the wait, so that the thread ends with the call.
     pub cancelled: bool,
-    /// A handler of the program may end the waiting of a lock.
+    /// Whether a handler of the program may end the wait for a lock.
     pub hears: bool,
 }
 
-/// Starts a call. `None`: this thread does not take part here (see the crate's rules); the real
-/// call is due.
+/// Starts a call, or returns `None` if this thread does not take part here (see the crate's rules)
+/// and the real call is due.
 #[inline]
 pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
     let mut held = enter()?;
@@ -122,7 +122,7 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
             {
                 held.leave();
                 end_cancelled(me);
-                // It was ending already.
+                // The thread was ending already.
                 held = enter()?;
             }
             return Some(held);
@@ -135,8 +135,8 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
 }
 
 /// Returns whether this is a child after fork, in a handler of pthread_atfork(3) that runs before
-/// the hook of fork has marked it: it has a copy of the state, but no other thread, and no part in
-/// the script. Called only where a thread would stop.
+/// the hook of fork has marked it. Such a child has a copy of the state, but no other thread, and
+/// takes no part in the script. Call it only where a thread would stop.
 fn is_child() -> bool {
     let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
     if child {
@@ -145,7 +145,7 @@ fn is_child() -> bool {
     child
 }
 
-/// Takes the turn without a call: what follows is not counted.
+/// Takes the turn without a call. Later actions of the thread in this hook are not counted.
 #[inline]
 pub(crate) fn enter() -> Option<Held> {
     let me = match membership::current() {
@@ -163,7 +163,8 @@ pub(crate) fn enter() -> Option<Held> {
     Some(Held { me, cancellable: false, cancelled: false, hears: false })
 }
 
-/// A thread of the server that never took a turn makes a call: nothing orders what it does.
+/// Reports a call of a server's thread that never took a turn, because nothing orders the thread's
+/// actions.
 #[cold]
 fn count_uncovered() {
     let region = world::region();
@@ -175,7 +176,7 @@ fn count_uncovered() {
 }
 
 impl Held {
-    /// Everything.
+    /// Returns the whole state.
     #[inline]
     pub(crate) fn world(&mut self) -> &mut World {
         // SAFETY: `Held` exists only while its thread holds the turn, and lends the world for no
@@ -183,7 +184,7 @@ impl Held {
         unsafe { world::world() }
     }
 
-    /// Ends the call; the turn is passed when the quantum is spent.
+    /// Ends the call, and passes the turn if the quantum is spent.
     #[inline]
     pub(crate) fn end(mut self) {
         if self.cancelled {
@@ -199,7 +200,7 @@ impl Held {
         }
     }
 
-    /// As [`Held::end`], and gives others a chance whatever is left of the quantum.
+    /// Ends the call, and passes the turn even if some of the quantum is left.
     pub(crate) fn end_and_yield(mut self) {
         if is_child() {
             return;
@@ -221,8 +222,7 @@ impl Held {
         }
     }
 
-    /// Leaves the hook and keeps the turn, to run code of the program or of libc that may call
-    /// hooks.
+    /// Leaves the hook and keeps the turn, to run code of the program or libc that may call hooks.
     pub(crate) fn leave(self) {
         membership::set_outside(self.me);
         if !SERIAL.load(Ordering::Relaxed) {
@@ -231,19 +231,19 @@ impl Held {
         }
     }
 
-    /// Gives the turn away until `on` happens, or agreed time reaches `deadline` (nanoseconds). A
-    /// thread that is cancelled meanwhile comes back as if the deadline had come; one that a
-    /// handler of the program ran in, as if `on` had happened: its caller asks for the object
+    /// Gives the turn away until `on` happens or agreed time reaches `deadline` (nanoseconds). A
+    /// thread that is cancelled meanwhile returns as if the deadline had come. A thread in which a
+    /// handler of the program ran returns as if `on` had happened, and its caller checks the object
     /// again.
     pub(crate) fn wait(&mut self, on: On, deadline: u64) -> Woken {
         self.wait_or_signal(on, deadline).unwrap_or(Woken::Called)
     }
 
-    /// As [`Held::wait`], and says that a handler of the program ended it. A call that starts again
-    /// asks for its object first: the handler may have changed it.
+    /// Waits as [`Held::wait`] does, and fails if a handler of the program ended the wait. A call
+    /// that starts again checks its object first, because the handler may have changed it.
     pub(crate) fn wait_or_signal(&mut self, on: On, deadline: u64) -> Result<Woken, Interrupted> {
         let me = self.me;
-        // One that came since the call began ends the wait before it begins.
+        // A signal that came since the call began ends the wait before it begins.
         if let Some(interrupted) = self.take_signals() {
             return Err(interrupted);
         }
@@ -266,21 +266,21 @@ impl Held {
         }
     }
 
-    /// Runs the handlers of the signals that were posted to this thread, out of the hook: what they
-    /// call takes part. `None`: none ran.
+    /// Runs the handlers of the signals that were posted to this thread, outside of the hook, so
+    /// that their calls take part. Returns `None` if no handler ran.
     // specs: S10
     fn take_signals(&mut self) -> Option<Interrupted> {
         let me = self.me;
         if !signals::waits(me) {
             return None;
         }
-        // A handler may wait itself, or leave the call for good (siglongjmp).
+        // A handler may itself wait, or leave the call for good (siglongjmp).
         let World { watches, threads, .. } = self.world();
         *watches.set_of(me.0 as usize) = PollSet::EMPTY;
         threads[me.0 as usize].awaited = 0;
         let (mut ran, mut restarts) = (false, true);
         while let Some(info) = signals::take(me) {
-            // Read each time: a handler may change both.
+            // Both are read each time, because a handler may change them.
             let blocked = signals::blocked() & signals::bit(info.si_signo) != 0;
             if let Disposition::Handler { restarts: this } = signals::disposition(info.si_signo)
                 && !blocked
@@ -304,9 +304,9 @@ impl Held {
         self.wait_or_signal(On::Time(me), deadline).map(|_| ())
     }
 
-    /// Ends the thread, which has given its turn up for good: the turn passes, and the thread that
-    /// gets it waits until the kernel has forgotten this one (libc has then done its work on the
-    /// ended thread's memory).
+    /// Ends the thread, which has given up its turn for good. The turn passes, and the thread that
+    /// gets it waits until the kernel has forgotten this one, because libc has then finished its
+    /// work on the ended thread's memory.
     pub(crate) fn end_thread(mut self) {
         let world = self.world();
         let next = choose(world);
@@ -314,7 +314,7 @@ impl Held {
         // The process's first thread stays known to the kernel until the process ends.
         let number = sys::tid();
         world.leaving = if number == sys::pid() { 0 } else { number };
-        // That wait orders what libc and others still do for it.
+        // That wait orders the last work that libc and others do for the thread.
         membership::set_ended();
         pass_to(next);
     }
@@ -331,7 +331,7 @@ impl Held {
     }
 }
 
-/// A new thread begins: it takes its number and waits for its first turn.
+/// Begins a new thread, which takes its number and waits for its first turn.
 pub(crate) fn begin_thread(me: ThreadId) -> Held {
     membership::set_inside(me);
     await_turn(me);
@@ -339,14 +339,14 @@ pub(crate) fn begin_thread(me: ThreadId) -> Held {
     Held { me, cancellable: false, cancelled: false, hears: false }
 }
 
-/// The program's first thread begins, with the turn.
+/// Begins the program's first thread, which has the turn.
 pub(crate) fn begin_first(me: ThreadId) {
     membership::set_inside(me);
     know_holder(me);
     Held { me, cancellable: false, cancelled: false, hears: false }.leave();
 }
 
-/// Tells the daemon which thread of the kernel this new one is. It holds the turn.
+/// Publishes the kernel's number of this new thread, which holds the turn.
 fn know_holder(me: ThreadId) {
     // SAFETY: the calling thread holds the turn.
     let world = unsafe { world::world() };
@@ -355,8 +355,8 @@ fn know_holder(me: ThreadId) {
     world.region.set_holder(tid);
 }
 
-/// Returns the thread that gets the free turn: the first of the queue, or one that an op or the
-/// kernel wakes.
+/// Returns the thread that gets the free turn: the first of the queue, or a thread that an op or
+/// the kernel wakes.
 // specs: S4
 fn choose(world: &mut World) -> ThreadId {
     loop {
@@ -381,8 +381,8 @@ fn choose(world: &mut World) -> ThreadId {
     }
 }
 
-/// Ends the waits of the threads that a signal has come to, while they waited, from outside the
-/// schedule.
+/// Ends the waits of the threads that have received a signal from outside the schedule while they
+/// waited.
 #[cold]
 fn wake_interrupted(world: &mut World) {
     let pending = if world.awaited == 0 { 0 } else { signals::pending() };
@@ -397,7 +397,7 @@ fn wake_interrupted(world: &mut World) {
     }
 }
 
-/// Ends the wait of a thread that a signal was posted to, if it waits.
+/// Ends the wait of a thread to which a signal was posted, if it waits.
 pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
     if world.run.turn.is_waiting(thread) {
         world.threads[thread.0 as usize].signalled = true;
@@ -435,7 +435,8 @@ fn await_turn(me: ThreadId) {
     }
 }
 
-/// Waits until the kernel knows no thread of this number; it has tens of instructions left.
+/// Waits until the kernel knows no thread of this number. Such a thread has tens of instructions
+/// left.
 fn await_thread_exit(thread: i32) {
     let process = sys::pid() as usize;
     loop {
@@ -449,8 +450,8 @@ fn await_thread_exit(thread: i32) {
     }
 }
 
-/// Ends the calling thread, which was cancelled, outside of any call. Returns only if it was ending
-/// already.
+/// Ends the calling thread, which was cancelled, outside of any call. Returns only if the thread
+/// was ending already.
 fn end_cancelled(me: ThreadId) {
     let Some(mut held) = enter() else { return };
     held.world().threads[me.0 as usize].cancelled = false;

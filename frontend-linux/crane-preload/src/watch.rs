@@ -9,7 +9,7 @@ use crane_core::index_list::Neighbours;
 use crate::descriptors::{DESCRIPTIONS, DescriptionKind, Descriptors, TableEntry, lookup};
 use crate::execution::THREADS;
 
-/// Interests of all epoll instances together.
+/// The number of interests of all epoll instances together.
 const INTERESTS: usize = 1 << 13;
 
 /// Something to read, in poll(2)'s and epoll(7)'s numbers. The second name of each condition is
@@ -17,7 +17,7 @@ const INTERESTS: usize = 1 << 13;
 pub(crate) const IN: u32 = (libc::POLLIN | libc::POLLRDNORM) as u32;
 /// Room to write.
 pub(crate) const OUT: u32 = (libc::POLLOUT | libc::POLLWRNORM) as u32;
-/// The other side has shut its writing.
+/// The other side has shut its writing side.
 pub(crate) const RDHUP: u32 = libc::POLLRDHUP as u32;
 /// Neither side will send anything more.
 pub(crate) const HUP: u32 = libc::POLLHUP as u32;
@@ -26,35 +26,35 @@ pub(crate) const ERR: u32 = libc::POLLERR as u32;
 /// The number leads nowhere.
 pub(crate) const NVAL: u32 = libc::POLLNVAL as u32;
 
-/// Conditions that go together with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
+/// The conditions that may be combined with `EPOLLEXCLUSIVE` (epoll_ctl(2)).
 const WITH_EXCLUSIVE: u32 =
     IN | OUT | HUP | ERR | (libc::EPOLLWAKEUP | libc::EPOLLET | libc::EPOLLEXCLUSIVE) as u32;
 
-/// The depth to which instances may lie in each other, as in the kernel.
+/// The depth to which instances may be nested, as in the kernel.
 const NESTS_MAX: u32 = 4;
 
-/// One `epoll_ctl(ADD)`.
+/// An interest, which one `epoll_ctl(ADD)` has made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interest {
     /// Whether the place in the table is used.
     used: bool,
-    /// The instance.
+    /// The epoll instance.
     pub epoll: TableEntry,
     /// The description that is watched.
     pub place: TableEntry,
-    /// The number by which it was added.
+    /// The number by which the program added it.
     pub descriptor: i32,
-    /// The conditions and flags that the program asked for.
+    /// The conditions and flags for which the program asked.
     pub events: u32,
-    /// The program's own word.
+    /// The data word that the program gave.
     pub data: u64,
-    /// The object's edges when it was reported last; `None`: never.
+    /// The object's edges at the last report, or `None` if it was never reported.
     pub reported: Option<u32>,
-    /// `EPOLLONESHOT` has fired.
+    /// Whether `EPOLLONESHOT` has fired.
     pub disabled: bool,
 }
 
-/// The entries of a thread in poll or select.
+/// The entries of a thread that is in poll or select.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollSet {
     start: *mut libc::pollfd,
@@ -62,10 +62,10 @@ pub(crate) struct PollSet {
 }
 
 impl PollSet {
-    /// None.
+    /// A set without entries.
     pub(crate) const EMPTY: Self = Self { start: std::ptr::null_mut(), length: 0 };
 
-    /// These; the slice outlives the wait.
+    /// Creates a set of these entries, which must outlive the wait.
     pub(crate) fn new(entries: &mut [libc::pollfd]) -> Self {
         Self { start: entries.as_mut_ptr(), length: entries.len() }
     }
@@ -81,14 +81,14 @@ impl PollSet {
     }
 }
 
-/// All interests, and the sets of threads in poll.
+/// All interests, and the sets of the threads in poll.
 pub(crate) struct Watches {
     interests: [Interest; INTERESTS],
     /// Neighbours in the list of the instance.
     of_epoll: [Neighbours; INTERESTS],
     /// Neighbours in the list of the description that is watched.
     of_place: [Neighbours; INTERESTS],
-    /// The search for a free place begins here; every place below is used.
+    /// The start of the search for a free place. Every place below it is used.
     free: usize,
     sets: [PollSet; THREADS],
 }
@@ -105,7 +105,7 @@ const UNUSED: Interest = Interest {
 };
 
 impl Watches {
-    /// Nothing is watched.
+    /// Creates a table without interests.
     pub(crate) const fn new() -> Self {
         Self {
             interests: [UNUSED; INTERESTS],
@@ -116,7 +116,7 @@ impl Watches {
         }
     }
 
-    /// The set that a thread waits for.
+    /// Returns the set for which a thread waits.
     pub(crate) fn set_of(&mut self, thread: usize) -> &mut PollSet {
         &mut self.sets[thread]
     }
@@ -168,7 +168,7 @@ impl Watches {
         Ok(())
     }
 
-    /// Returns whether `sought` lies in the instance `epoll`, or whether that lies too deep to say.
+    /// Returns whether the instance `epoll` contains `sought`, or is nested too deeply to tell.
     fn reaches(
         &self,
         descriptors: &Descriptors,
@@ -184,7 +184,7 @@ impl Watches {
         })
     }
 
-    /// `EPOLL_CTL_MOD`: also arms it again.
+    /// `EPOLL_CTL_MOD`, which also arms the interest again.
     pub(crate) fn modify(
         &mut self,
         descriptors: &mut Descriptors,
@@ -215,7 +215,8 @@ impl Watches {
         Ok(())
     }
 
-    /// Removes the interests in a description that ends, and its own if it is an epoll instance.
+    /// Removes the interests in a description that ends, and also its own interests if it is an
+    /// epoll instance.
     pub(crate) fn forget(&mut self, descriptors: &mut Descriptors, place: TableEntry) {
         while let Some(index) = descriptors.at(place).watched.first() {
             self.remove(descriptors, index);
@@ -238,12 +239,12 @@ impl Watches {
         &self.interests[index as usize]
     }
 
-    /// An interest, to note what was reported.
+    /// Returns an interest, to record a report.
     pub(crate) fn at_mut(&mut self, index: u16) -> &mut Interest {
         &mut self.interests[index as usize]
     }
 
-    /// The interests in an epoll instance, in the order in which they are scanned.
+    /// Returns the interests of an epoll instance, in the order in which they are scanned.
     pub(crate) fn in_epoll(
         &self,
         descriptors: &Descriptors,
@@ -252,23 +253,23 @@ impl Watches {
         descriptors.description(epoll).interests.iter(&self.of_epoll)
     }
 
-    /// The interest after `index` in the order of its instance.
+    /// Returns the interest after `index` in the order of its instance.
     pub(crate) fn next_in_epoll(&self, index: u16) -> Option<u16> {
         self.of_epoll[index as usize].next()
     }
 
-    /// The interest after `index` in the list of the description that both watch.
+    /// Returns the interest after `index` in the list of the description that both watch.
     pub(crate) fn next_of_place(&self, index: u16) -> Option<u16> {
         self.of_place[index as usize].next()
     }
 
-    /// Has the next scan of an epoll instance begin at one of its interests.
+    /// Makes the next scan of an epoll instance begin at one of its interests.
     pub(crate) fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
         descriptors.at(epoll).interests.rotate_to(&mut self.of_epoll, index);
         self.check(descriptors);
     }
 
-    /// The set of the thread.
+    /// Returns the set of a thread.
     pub(crate) fn set(&self, thread: usize) -> PollSet {
         self.sets[thread]
     }
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
     use crate::descriptors::tests::take_numbers;
 
-    /// Two instances that watch the same two descriptions.
+    /// Returns two instances that watch the same two descriptions.
     struct Tables {
         guard: MutexGuard<'static, ()>,
         watches: Box<Watches>,

@@ -1,16 +1,16 @@
-//! Arrays of C strings and paths, without an allocator: the turn is held.
+//! Arrays of C strings and paths, without an allocator, because the turn is held.
 
 use std::ffi::{CStr, c_char, c_int};
 
 use crane_shm::sys;
 
-/// The longest path.
+/// The length of the longest path.
 const PATH_BYTES: usize = libc::PATH_MAX as usize;
 
 /// An array of strings that ends with a null pointer.
 pub(crate) type Words = *const *const c_char;
 
-/// Memory for arrays of pointers, from the kernel: the turn is held.
+/// Memory for arrays of pointers, which comes from the kernel because the turn is held.
 pub(crate) struct Pointers {
     start: *mut *const c_char,
     room: usize,
@@ -34,7 +34,7 @@ impl Pointers {
         self.length += 1;
     }
 
-    /// The array, ended by a null pointer.
+    /// Returns the array, which ends with a null pointer.
     pub(crate) fn end(&mut self) -> Words {
         self.push(std::ptr::null());
         self.start
@@ -49,10 +49,10 @@ impl Drop for Pointers {
     }
 }
 
-/// The words of an array that ends with a null pointer.
+/// Returns the words of an array that ends with a null pointer.
 ///
 /// # Safety
-/// It is such an array, or null, which the kernel takes for an empty one.
+/// The pointer leads to such an array, or is null, which the kernel takes for an empty array.
 pub(crate) unsafe fn words(array: Words) -> impl Iterator<Item = *const c_char> {
     let mut place = array;
     std::iter::from_fn(move || {

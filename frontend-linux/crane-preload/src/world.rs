@@ -1,4 +1,4 @@
-//! All state of the server's run, in one place, owned by whoever holds the turn.
+//! All state of the server's run, in one place. The holder of the turn owns it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
@@ -17,15 +17,15 @@ use crate::watch::Watches;
 
 /// The state of a run.
 pub(crate) struct World {
-    /// The state machine.
+    /// The state machine of the execution.
     pub run: ProgramExecution,
-    /// Bytes that were admitted and not read.
+    /// The bytes that were admitted and not read.
     pub inbox: Inbox,
     /// The descriptions behind descriptors.
     pub descriptors: Descriptors,
-    /// By connection: its description, plus 1.
+    /// By connection: the number of its description plus 1.
     pub of_conn: [u16; CONNECTIONS],
-    /// By listener: its description, plus 1.
+    /// By listener: the number of its description plus 1.
     pub of_listener: [u16; LISTENERS],
     /// The questions to the kernel.
     pub outside: Outside,
@@ -37,93 +37,93 @@ pub(crate) struct World {
     pub output: Output,
     /// The script.
     pub script: RingReader,
-    /// The daemon's and our numbers.
+    /// The values that the daemon and this library share.
     pub region: ServerSide,
-    /// Random bytes from the agreed seed.
+    /// The generator of random bytes from the agreed seed.
     pub random: ChaCha20Rng,
-    /// Agreed time at the program's start, nanoseconds.
+    /// Agreed time at the program's start, in nanoseconds.
     pub start: u64,
-    /// The kernel's number of a thread that has passed the turn and is about to end; 0: none.
+    /// The kernel's number of a thread that has passed the turn and is about to end, or 0.
     pub leaving: i32,
     /// The threads, by number.
     pub threads: [PreloadThread; THREADS],
-    /// Signals that threads may wait for by sigwait(3): those of all that ever did.
+    /// The signals for which threads may wait by sigwait(3): those for which any thread ever has.
     pub awaited: u64,
     /// The next port for a socket that binds to none.
     pub next_port: u16,
-    /// Addresses that the server may bind although not every host has them.
+    /// The addresses that the server may bind although not every host has them.
     pub service: ServiceAddresses,
-    /// Space for a file's bytes on their way to a connection.
+    /// The space for a file's bytes on their way to a connection.
     pub copy: [u8; 64 * 1024],
-    /// The programs that this one has taken the place of.
+    /// The number of programs whose place this one has taken.
     pub predecessors: u32,
     /// The genesis entry, for a program that takes this one's place.
     pub genesis: KeptGenesis,
-    /// The daemon's variables, for the same.
+    /// The daemon's variables, for the same purpose.
     pub own: OwnVariables,
     /// `LD_PRELOAD` with this library and others, while a program is about to take this one's
     /// place.
     pub joined: Option<Variable>,
-    /// A child process may share memory with this one.
+    /// Whether a child process may share memory with this one.
     pub forked: bool,
-    /// Kinds of uncovered calls that the daemon knows of.
+    /// The kinds of uncovered calls that the daemon knows.
     pub noted: [&'static str; 64],
 }
 
 /// The state of the questions to the kernel (see `outside`).
 pub(crate) struct Outside {
-    /// A call has used something that only the kernel knows, since it was asked last.
+    /// Whether a call has used an object that only the kernel knows since the last question.
     pub touched: bool,
-    /// Entries admitted since it was asked last.
+    /// The number of entries admitted since the last question.
     pub admissions: u32,
 }
 
 impl Outside {
-    /// Nothing.
+    /// Creates the state before the first question.
     pub(crate) const NONE: Self = Self { touched: false, admissions: 0 };
 }
 
-/// The child that a thread waits for, as waitid(2) names it.
+/// The child for which a thread waits, as waitid(2) names it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Child {
     /// The kind of `id`.
     pub kind: libc::idtype_t,
-    /// A process, a group, a descriptor, or nothing.
+    /// The number of a process, a group or a descriptor, or nothing.
     pub id: libc::id_t,
-    /// The changes that are waited for.
+    /// The changes for which the thread waits.
     pub options: i32,
 }
 
 /// The library's record of one thread.
 #[derive(Clone, Copy)]
 pub(crate) struct PreloadThread {
-    /// The kernel's number of it.
+    /// The kernel's number of the thread.
     pub tid: u32,
-    /// libc's name for it; 0: none.
+    /// libc's name for the thread, or 0.
     pub handle: libc::pthread_t,
-    /// No thread will join it.
+    /// Whether the thread is detached, so that no thread will join it.
     pub detached: bool,
-    /// It has ended; its number waits to be joined.
+    /// Whether the thread has ended, and its number waits to be joined.
     pub ended: bool,
-    /// It was cancelled, and ends at its next cancellation point.
+    /// Whether the thread was cancelled, and ends at its next cancellation point.
     pub cancelled: bool,
-    /// It waits, and being cancelled would end that.
+    /// Whether the thread is in a wait that cancellation ends.
     pub interruptible: bool,
-    /// It was cancelled while it waited.
+    /// Whether the thread was cancelled while it waited.
     pub interrupted: bool,
-    /// The bits that it waits for at a futex.
+    /// The bits for which the thread waits at a futex.
     pub futex_bits: u32,
-    /// The signals that it waits for (sigwait).
+    /// The signals for which the thread waits (sigwait).
     pub awaited: u64,
-    /// A signal ended its wait.
+    /// Whether a signal ended the thread's wait.
     pub signalled: bool,
-    /// The child process that it waits for.
+    /// The child process for which the thread waits.
     pub child: Option<Child>,
-    /// The function that it runs.
+    /// The function that the thread runs.
     pub routine: Option<extern "C" fn(*mut libc::c_void) -> *mut libc::c_void>,
-    /// That function's argument.
+    /// The argument of that function.
     pub argument: *mut libc::c_void,
-    /// The signals that its creator blocked.
+    /// The signals that the thread's creator blocked.
     pub mask: u64,
 }
 
@@ -149,20 +149,20 @@ static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
 
 static REGION: OnceLock<ServerSide> = OnceLock::new();
 
-/// One word per thread: 1 hands it the turn.
+/// A word of a thread. The value 1 passes the turn to the thread.
 #[repr(align(64))]
 pub(crate) struct Word(pub AtomicU32);
 
-/// The threads' words.
+/// The words of the threads.
 pub(crate) static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; THREADS];
 
-/// The process that takes part; a child after fork does not.
+/// The process that takes part. A child after fork takes no part.
 pub(crate) static PROCESS: AtomicI32 = AtomicI32::new(0);
 
-/// Threads run one at a time.
+/// Whether threads run one at a time.
 pub(crate) static SERIAL: AtomicBool = AtomicBool::new(true);
 
-/// The server's fsync family reaches the disk.
+/// Whether the server's fsync family reaches the disk.
 pub(crate) static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 
 /// Puts the state in place, once, before the program's first instruction.
@@ -173,18 +173,18 @@ pub(crate) fn establish(world: &'static mut World, schedule: Schedule) {
     WORLD.store(world, Ordering::SeqCst);
 }
 
-/// Puts the region in place, once, before the rest of the state: what keeps that from being made is
-/// reported by it.
+/// Puts the region in place, once, before the rest of the state, because a failure to make that
+/// state is reported through the region.
 pub(crate) fn set_region(region: ServerSide) {
     assert!(REGION.set(region).is_ok(), "one process takes part once");
 }
 
-/// The daemon's and our numbers, once they are mapped.
+/// Returns the values that the daemon and this library share, once they are mapped.
 pub(crate) fn region() -> Option<ServerSide> {
     REGION.get().copied()
 }
 
-/// The state.
+/// Returns the state.
 ///
 /// # Safety
 /// The caller holds the turn, and lets the reference end before it gives the turn away.

@@ -1,4 +1,4 @@
-//! pthread_barrier_*: wholly virtual; the object's 32 bytes are ours.
+//! pthread_barrier_*: wholly virtual, in the 32 bytes of the program's object.
 
 use std::ffi::{c_int, c_uint};
 

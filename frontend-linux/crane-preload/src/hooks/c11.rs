@@ -1,5 +1,5 @@
-//! C11's threads: libc makes them of its own calls inside of itself, where no hook sees those. Here
-//! each is the call of pthreads that it is made of.
+//! The threads of C11. libc implements them by internal calls of pthreads, which no hook sees. Here
+//! each call of C11 is the pthreads call that libc would make.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -31,7 +31,8 @@ fn result(error: c_int) -> c_int {
     }
 }
 
-// The symbols of pthreads are this library's own. In libc, C11's objects are those of pthreads.
+// The symbols of pthreads are this library's own, and libc uses the objects of pthreads for those
+// of C11.
 
 /// The routine returns an `int` in the register of the pointer; `thrd_join` reads no more of it.
 #[unsafe(no_mangle)]
@@ -78,7 +79,7 @@ unsafe extern "C" fn thrd_sleep(time: *const timespec, left: *mut timespec) -> c
     }
 }
 
-/// A call of one or two arguments that is another one of pthreads.
+/// A call of one or two arguments that is the same as a call of pthreads.
 macro_rules! alias {
     ($name:ident($($argument:ident: $type:ty),*) = $of:path) => {
         #[unsafe(no_mangle)]

@@ -1,9 +1,10 @@
 //! pthread_cancel, pthread_testcancel.
 //!
-//! A thread that waits in our queue is not at a cancellation point of libc's: it would never hear
-//! of it. So a cancellation is noted, ends the wait, and is handed to libc by the thread itself at
-//! one of our cancellation points, in its own turn. Whether a thread lets itself be cancelled is
-//! libc's to know.
+//! A thread that waits in this library's queue is not at a cancellation point of libc, so a
+//! cancellation would never reach it. The library therefore records a cancellation and ends the
+//! wait, and the thread itself passes the cancellation to libc at one of this library's
+//! cancellation points, in its own turn. libc alone knows whether a thread has cancellation
+//! enabled.
 
 use std::ffi::{c_int, c_void};
 
@@ -50,7 +51,7 @@ unsafe extern "C-unwind" fn pthread_testcancel() {
     }
 }
 
-/// `struct _pthread_cleanup_buffer`; libc's own.
+/// libc's `struct _pthread_cleanup_buffer`.
 #[repr(C)]
 pub(crate) struct Cleanup {
     places: [*mut c_void; 4],
@@ -65,7 +66,8 @@ unsafe extern "C" {
     fn _pthread_cleanup_pop(buffer: *mut Cleanup, execute: c_int);
 }
 
-/// Runs `body`; if the thread ends in there (pthread_exit, cancellation), `undo` with its argument.
+/// Runs `body`. If the thread ends in `body` (pthread_exit, cancellation), runs `undo` with its
+/// argument.
 ///
 /// # Safety
 /// `undo` fits `argument`.

@@ -1,5 +1,5 @@
-//! wait, waitpid, wait3, wait4, waitid: a thread waits for a child in the turn, and the
-//! kernel is asked (see `outside`). When a child ends is a time of this host's.
+//! wait, waitpid, wait3, wait4, waitid: a thread waits for a child in the turn, and the library
+//! asks the kernel (see `outside`). The moment at which a child ends is particular to this host.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -15,8 +15,8 @@ use crate::outside;
 use crate::turn::{Call, begin};
 use crate::world::Child;
 
-/// Waits until the kernel's call has an answer. `call`: that call, which does not wait; it gives 0
-/// for no answer yet. `None`: the real call is due.
+/// Waits until the kernel's call has an answer. `call` makes that call without waiting, and returns
+/// 0 if there is no answer yet. Returns `None` if the real call is due.
 fn wait_in_turn(
     child: Child,
     call: impl Fn() -> Result<Option<usize>, c_int>,
@@ -57,7 +57,7 @@ fn wait_in_turn(
     Some(result)
 }
 
-/// The child of wait4(2), as waitid(2) names it.
+/// Returns the child of wait4(2), as waitid(2) names it.
 fn child_of(pid: pid_t, options: c_int) -> Child {
     let (kind, id) = match pid {
         -1 => (libc::P_ALL, 0),

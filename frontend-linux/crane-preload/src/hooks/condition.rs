@@ -1,5 +1,6 @@
-//! pthread_cond_*: wholly virtual, so that who is woken is decided by the order of waiting, not by
-//! the kernel. Only the clock that an attribute chose is read from libc's own structure.
+//! pthread_cond_*: wholly virtual, so that the order of waiting, not the kernel, decides which
+//! thread is woken. The hooks read only the clock that an attribute chose from libc's own
+//! structure.
 
 use std::ffi::c_int;
 
@@ -12,7 +13,8 @@ use super::time::limit as until_limit;
 use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 
-/// The clock of a condition variable: the second bit of `__wrefs`, at byte 36 since glibc 2.25.
+/// Returns the clock of a condition variable: the second bit of `__wrefs`, at byte 36 since glibc
+/// 2.25.
 fn clock_of(cond: *mut Cond) -> clockid_t {
     // SAFETY: a condition variable is 48 bytes and aligned for an int.
     let flags = unsafe { cond.cast::<u32>().add(9).read() };

@@ -1,5 +1,5 @@
-//! Bytes of a client's connection: from what was admitted to the server's memory, and from there to
-//! the daemon.
+//! Bytes of a client's connection: admitted bytes go to the server's memory, and the server's bytes
+//! go to the daemon.
 
 use std::ffi::c_int;
 
@@ -15,14 +15,14 @@ use crate::execution::ProgramExecution;
 use crate::output::Output;
 use crate::world::World;
 
-/// The server reports to the daemon in steps of this size how far it has read; the daemon then lets
+/// The number of bytes after which the server reports its reading to the daemon, which then lets
 /// the client send more. A quarter of the window keeps the client busy with few records.
 const REPORT_STEP: u64 = RECEIVE_WINDOW as u64 / 4;
 
-/// Reads what has come, up to the spaces' end, behind the first `skip` bytes of them. A call that
-/// waits for more than has come reads it in parts: what it has read moves the window on, which may
-/// be smaller than what the call waits for. `MSG_PEEK` moves nothing: it waits for no more than
-/// the window holds.
+/// Reads the bytes that have come into the spaces, after the first `skip` bytes of these. A call
+/// that waits for more bytes reads them in parts, and each part moves the window, which may be
+/// smaller than the amount for which the call waits. `MSG_PEEK` does not move the window, and waits
+/// for no more than the window holds.
 pub(super) fn receive_from(
     world: &mut World,
     place: TableEntry,
@@ -53,7 +53,7 @@ pub(super) fn receive_from(
     }
     let (consumed, id) = (state.consumed, state.id);
     if manner.peek && manner.all && waits && count < wanted.min(RECEIVE_WINDOW) && !over {
-        // The window has room for the rest only when the daemon knows of all that was read.
+        // The window has room for the rest only when the daemon knows of all bytes that were read.
         report(world, place, id, consumed, 1);
         return Err(libc::EAGAIN);
     }
@@ -68,7 +68,7 @@ pub(super) fn receive_from(
     Ok(count)
 }
 
-/// Copies bytes that have come to the spaces, behind the first `skip` bytes of these.
+/// Copies the bytes that have come into the spaces, after the first `skip` bytes of these.
 fn copy_out(
     world: &mut World,
     conn: ConnIndex,
@@ -87,8 +87,8 @@ fn copy_out(
     }
 }
 
-/// Reports to the daemon how far the server has read, if that is at least `step` more than it
-/// knows of.
+/// Reports to the daemon how many bytes the server has read, if that is at least `step` more than
+/// the daemon knows.
 fn report(world: &mut World, place: TableEntry, id: ConnId, consumed: u64, step: u64) {
     let reported = &mut world.descriptors.at(place).reported;
     if consumed - *reported >= step {

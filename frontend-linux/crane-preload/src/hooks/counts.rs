@@ -1,4 +1,4 @@
-//! read of a timerfd: how often the timer has expired.
+//! read of a timerfd, which returns how often the timer has expired.
 
 use std::ffi::c_int;
 
@@ -9,7 +9,7 @@ use crate::descriptors::TableEntry;
 use crate::expirations;
 use crate::world::World;
 
-/// The bytes of a count.
+/// The size of a count in bytes.
 const COUNT: usize = size_of::<u64>();
 
 /// Reads the count of expirations since the last read, as read(2) at a timerfd does.

@@ -1,4 +1,4 @@
-//! epoll_*: the kernel's instance is only a number; interests and readiness are ours.
+//! epoll_*: the kernel's instance is only a number, and this library keeps interests and readiness.
 
 use std::ffi::c_int;
 
@@ -62,7 +62,7 @@ unsafe extern "C" fn epoll_ctl(
     };
     let world = held.world();
     if operation == libc::EPOLL_CTL_ADD && lookup(descriptor).is_none() {
-        // The kernel knows what can be waited for: not a file, for one.
+        // The kernel knows which objects epoll can watch. A file, for example, is none of them.
         let ask = |operation: c_int| {
             let arguments =
                 [instance as usize, operation as usize, descriptor as usize, event.addr(), 0, 0];
@@ -118,7 +118,7 @@ fn wait(
         Some(timeout) => after(&mut held, timeout),
     };
     held.world().descriptors.hold(place);
-    // Signals that the mask lets in are posted at once, and end the wait.
+    // Signals that the mask unblocks are posted at once, and end the wait.
     let before = mask.map(signals::set_mask);
     let me = held.me;
     let result = loop {
@@ -134,7 +134,7 @@ fn wait(
                 let World { run, descriptors, watches, .. } = held.world();
                 break Ok(readiness::collect(run, descriptors, watches, place, space));
             }
-            // A handler with SA_RESTART ends it, too (signal(7)).
+            // A handler with SA_RESTART ends the wait as well (signal(7)).
             Err(_) => break Err(libc::EINTR),
         }
     };

@@ -1,8 +1,8 @@
-//! exec(3): the process that takes part goes on as another program.
+//! exec(3): the process that takes part continues as another program.
 //!
-//! The file that will run, for each of the functions, is looked for and looked at first: it must
-//! be one that loads this library, or the process ends with a reason. What it holds goes into the
-//! schedule hash, because it is not a part of the base.
+//! Each function first finds and examines the file that will run. The file must be one that loads
+//! this library, or the process ends with a reason. The file's contents go into the schedule hash,
+//! because they are not part of the base.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
@@ -19,13 +19,15 @@ use crate::turn::{Call, Held, begin};
 use crate::words::{PathSpace, Pointers, Words, words};
 use crate::world::{PROCESS, World};
 
-/// Exit status of a server that cannot go on as another program: `EX_UNAVAILABLE` of sysexits(3).
+/// The exit status of a server that cannot continue as another program: `EX_UNAVAILABLE` of
+/// sysexits(3).
 const CANNOT_GO_ON: u8 = 69;
-/// `#!` lines that lead to each other, as in the kernel (execve(2)).
+/// The number of `#!` lines that may lead to each other, as in the kernel (execve(2)).
 const INTERPRETERS_MAX: u32 = 5;
-/// The bytes of a file that tell its format: a `#!` line (execve(2)), or ELF's headers.
+/// The number of bytes of a file that determine its format: a `#!` line (execve(2)), or ELF's
+/// headers.
 const HEAD_BYTES: usize = 4096;
-/// The descriptor of a thread that does not know the pipe to the daemon.
+/// The value of `wake` for a thread that does not know the pipe to the daemon.
 const NO_WAKE: i32 = -1;
 /// The shell that runs files without a format.
 const SHELL: &CStr = c"/bin/sh";
@@ -34,24 +36,25 @@ unsafe extern "C" {
     static environ: Words;
 }
 
-/// A file that is to run.
+/// The kind of a file that is to run.
 enum ImageKind {
-    /// It loads this library.
+    /// The file is a program that loads this library.
     Loads,
-    /// It is linked statically: nothing loads a library into it.
+    /// The file is linked statically, so no library is loaded into it.
     Static,
-    /// It is no program for this machine's calls.
+    /// The file is not a program for this machine.
     Foreign,
-    /// It has no format: a shell's script (exec(3)).
+    /// The file has no format, so it is a shell's script (exec(3)).
     Script,
-    /// It cannot be run, for the kernel to say why.
+    /// The file cannot be run, and the kernel reports why.
     Unfit,
 }
 
-/// Ends the server: it cannot go on replicated as this program. `wake`: as of [`trouble::refuse`].
+/// Ends the server, which cannot continue as this program and stay replicated. `wake` is as for
+/// [`trouble::refuse`].
 fn refuse(path: &CStr, why: &str, wake: i32) -> ! {
     let mut text = Text::new();
-    // A text that is cut is better than none.
+    // A text that is cut is better than no text.
     let _ = write!(
         text,
         "it starts {} in its own place, {why}; give a program after -- that serves by itself",
@@ -60,8 +63,8 @@ fn refuse(path: &CStr, why: &str, wake: i32) -> ! {
     trouble::refuse(CANNOT_GO_ON, text.as_str(), wake)
 }
 
-/// Looks at a file that is to run: `#!` lines lead on to their interpreters. What the files hold
-/// goes into the schedule hash.
+/// Examines a file that is to run, and follows `#!` lines to their interpreters. The contents of
+/// the files go into the schedule hash.
 fn look_at(world: &mut World, path: &CStr, depth: u32) -> ImageKind {
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     let arguments = [path.as_ptr() as usize, flags as usize, 0, 0, 0, 0];
@@ -95,13 +98,15 @@ fn look_at(world: &mut World, path: &CStr, depth: u32) -> ImageKind {
     }
 }
 
-/// As shells tell a script from a program that is damaged: its first line has no zero byte.
+/// Returns whether a file is a script and not a damaged program. As for shells, a script has no
+/// zero byte in its first line.
 fn is_text(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
     !line.contains(&0)
 }
 
-/// Returns whether an ELF file asks for a dynamic linker (elf(5)); `None`: for another machine.
+/// Returns whether an ELF file asks for a dynamic linker (elf(5)), or `None` if it is for another
+/// machine.
 fn is_dynamic(head: &[u8]) -> Option<bool> {
     const CLASS_64: u8 = 2;
     const X86_64: u16 = 62;
@@ -119,7 +124,7 @@ fn is_dynamic(head: &[u8]) -> Option<bool> {
     Some(entries.any(|kind| kind == INTERPRETER))
 }
 
-/// Puts the path and what the file holds into the schedule hash.
+/// Puts the path and the contents of the file into the schedule hash.
 fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
     world.run.schedule.put_bytes(path.to_bytes());
     world.run.schedule.put_bytes(head);
@@ -132,8 +137,8 @@ fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
     }
 }
 
-/// Tries a name as execvp does (exec(3)): `run` comes back with an error from each file that it is
-/// tried on. Returns the last word.
+/// Tries a name as execvp does (exec(3)). `run` returns an error for each file that cannot run.
+/// Returns the last error.
 fn search(name: &CStr, mut run: impl FnMut(&CStr) -> c_int) -> c_int {
     if name.is_empty() {
         return libc::ENOENT;
@@ -160,7 +165,7 @@ fn search(name: &CStr, mut run: impl FnMut(&CStr) -> c_int) -> c_int {
     last
 }
 
-/// The real execve.
+/// Calls the real execve.
 ///
 /// # Safety
 /// As execve(2).
@@ -173,7 +178,7 @@ unsafe fn execve_now(path: &CStr, arguments: Words, environment: Words) -> c_int
     }
 }
 
-/// Has the shell run a script. Returns the error.
+/// Runs a script by the shell. Returns the error.
 ///
 /// # Safety
 /// As execve(2).
@@ -207,7 +212,7 @@ unsafe fn add_variables(world: &mut World, environment: Words) -> Result<Pointer
         // SAFETY: a string of the caller's.
         let bytes = unsafe { CStr::from_ptr(word) }.to_bytes();
         if let Some(other) = bytes.strip_prefix(PRELOAD) {
-            // Another library to load comes behind ours.
+            // Other libraries come behind this one.
             *joined = Variable::new(own.preload.bytes(), b":")
                 .and_then(|ours| Variable::new(ours.bytes(), other))
                 .filter(|_| !other.is_empty());
@@ -273,7 +278,7 @@ unsafe fn go_on_as(
     error
 }
 
-/// Returns why the kernel would not run a file, or why it cannot be looked at first.
+/// Returns why the kernel would not run a file, or why the file cannot be examined first.
 fn unfit(path: &CStr) -> Option<c_int> {
     // SAFETY: a structure of plain numbers; all zero is a value of it.
     let mut facts: libc::stat = unsafe { std::mem::zeroed() };
@@ -291,7 +296,7 @@ fn unfit(path: &CStr) -> Option<c_int> {
     sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }).err()
 }
 
-/// Carries out one of exec(3)'s functions. Returns -1, if at all.
+/// Carries out one of the functions of exec(3). Returns -1, if it returns.
 ///
 /// # Safety
 /// As exec(3).
@@ -316,8 +321,8 @@ unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environmen
             {
                 refuse(name, "from a thread that crane does not know", NO_WAKE);
             }
-            // A child takes no part: it runs whatever it likes, without the library.
-            // SAFETY: the caller's duty.
+            // A child takes no part, and runs any program without the library. SAFETY: the caller's
+            // duty.
             attempt(&mut |path| unsafe { exec_plainly(path, searches, arguments, environment) })
         }
     };
@@ -325,8 +330,8 @@ unsafe fn exec(name: *const c_char, searches: bool, arguments: Words, environmen
     -1
 }
 
-/// As exec(3) without us: where a name is searched for, a file without a format is a script of the
-/// shell.
+/// Behaves like exec(3) without this library: if the name is searched for, a file without a format
+/// is a script of the shell.
 ///
 /// # Safety
 /// As exec(3).
@@ -364,7 +369,7 @@ unsafe extern "C" fn execvpe(name: *const c_char, arguments: Words, environment:
     unsafe { exec(name, true, arguments, environment) }
 }
 
-/// The path of an open file, or of a file below an open directory (proc(5)).
+/// Returns the path of an open file, or of a file below an open directory (proc(5)).
 fn path_of(descriptor: c_int, name: &[u8]) -> Option<PathSpace> {
     let mut digits = [0; 12];
     let mut at = digits.len();
@@ -420,8 +425,8 @@ unsafe extern "C" fn execveat(
     -1
 }
 
-/// The variadic functions: their words are in registers first, then on the stack, and the thunks
-/// below pass where.
+/// Carries out the variadic functions, whose words are first in registers and then on the stack.
+/// The thunks below pass both places.
 ///
 /// # Safety
 /// Called by the thunks alone: `registers` leads to the words in registers, the first of which is

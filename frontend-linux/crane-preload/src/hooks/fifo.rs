@@ -1,5 +1,5 @@
-//! open of a FIFO: a thread waits in the turn until the other side has been opened. The kernel is
-//! asked when a call may have opened it, and now and then (see `outside`).
+//! open of a FIFO: a thread waits in the turn until the other side has been opened. The library
+//! asks the kernel when a call may have opened the other side, and now and then (see `outside`).
 
 use std::ffi::{c_char, c_int};
 
@@ -15,7 +15,7 @@ use crate::readiness::kernel_readiness;
 use crate::turn::{Call, Held, begin};
 use crate::watch::{HUP, IN};
 
-/// Flags with which open waits for nothing, or opens no FIFO.
+/// The flags with which open does not wait, or opens no FIFO.
 const WAITS_NOT: c_int = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
 
 /// The arguments of openat(2).
@@ -48,7 +48,7 @@ impl Opening {
     }
 }
 
-/// Opens a FIFO for one direction, if that is what the call would do. `None`: the real call is due.
+/// Opens a FIFO for one direction, if the call would do so. Returns `None` if the real call is due.
 pub(super) fn open(opening: Opening) -> Option<Result<usize, c_int>> {
     let direction = opening.flags & libc::O_ACCMODE;
     let one_way = direction == libc::O_RDONLY || direction == libc::O_WRONLY;
@@ -64,7 +64,7 @@ pub(super) fn open(opening: Opening) -> Option<Result<usize, c_int>> {
         await_reader(&mut held, opening)
     };
     if let Ok(descriptor) = result {
-        // The program did not ask for it.
+        // The program did not ask for this flag.
         set_nonblocking(descriptor as c_int, false);
         let world = held.world();
         follow_in_turn(world, descriptor as c_int);
@@ -74,7 +74,7 @@ pub(super) fn open(opening: Opening) -> Option<Result<usize, c_int>> {
     Some(result)
 }
 
-/// Waits until the call is to be tried again.
+/// Waits until it is time to try the call again.
 fn wait(held: &mut Held) -> Result<(), c_int> {
     let woken = held.wait_or_signal(On::Retry, NEVER);
     match woken {
@@ -98,7 +98,7 @@ fn await_writer(held: &mut Held, descriptor: c_int) -> Result<(), c_int> {
     // A writer's open call may wait for this reader.
     held.world().outside.touched = true;
     let result = loop {
-        // One that has come and gone again is known by HUP.
+        // HUP shows a writer that has come and gone again.
         if kernel_readiness(descriptor) & (IN | HUP) != 0 || has_writer(descriptor) {
             return Ok(());
         }

@@ -1,4 +1,5 @@
-//! flock, and locks of open file descriptions: a thread waits in the turn for what another holds.
+//! flock, and locks of open file descriptions: a thread waits in the turn for a lock that another
+//! holds.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +11,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::turn::{Call, begin, enter};
 
-/// Threads that wait for a lock of a file: closing a file may free one.
+/// The number of threads that wait for a lock of a file, which a close may free.
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
 const RULE: WaitRule =
@@ -22,8 +23,8 @@ fn kernel(number: i64, arguments: [usize; 3]) -> Result<usize, c_int> {
     sys::checked(unsafe { sys::syscall(number, [a, b, c, 0, 0, 0]) })
 }
 
-/// Makes a call that takes, changes or frees a lock. `at_once` does not wait; where it finds the
-/// lock taken and the call `waits`, it is made again. `None`: the real call is due.
+/// Makes a call that takes, changes or frees a lock. `at_once` makes it without waiting, and is
+/// repeated while the lock is taken if the call `waits`. Returns `None` if the real call is due.
 fn lock(
     waits: bool,
     rule: &WaitRule,
@@ -31,7 +32,7 @@ fn lock(
 ) -> Option<Result<usize, c_int>> {
     let mut held = begin(Call::FileLock, 0)?;
     let first = at_once();
-    // A change that fails has freed the lock that was there (flock(2)).
+    // A failed change has freed the previous lock (flock(2)).
     wake(&mut held, On::FileLock);
     let taken = |result| matches!(result, Err(libc::EAGAIN | libc::EACCES));
     let result = if waits && taken(first) {
@@ -55,7 +56,7 @@ unsafe extern "C" fn flock(descriptor: c_int, operation: c_int) -> c_int {
     errno::answer_int(result.unwrap_or_else(|| real(operation)))
 }
 
-/// Answers fcntl's commands about locks. `None`: the real call is due.
+/// Answers fcntl's commands about locks, or returns `None` if the real call is due.
 pub(super) fn control(
     descriptor: c_int,
     command: c_int,
@@ -67,8 +68,8 @@ pub(super) fn control(
     match command {
         libc::F_OFD_SETLK => lock(false, &rule, || real(command)),
         libc::F_OFD_SETLKW => lock(true, &rule, || real(libc::F_OFD_SETLK)),
-        // A process's own lock never waits for its own threads' of this kind, but for those of
-        // descriptions. With a child, the kernel knows of deadlocks.
+        // A lock of the process never waits for other locks of the process, but it does wait for
+        // locks of descriptions. With a child, the kernel detects deadlocks.
         libc::F_SETLKW if !has_forked()? => lock(true, &rule, || real(libc::F_SETLK)),
         libc::F_SETLK | libc::F_SETLKW => {
             let result = real(command);
@@ -79,7 +80,7 @@ pub(super) fn control(
     }
 }
 
-/// `None`: the thread takes no part.
+/// Returns `None` if the thread takes no part.
 fn has_forked() -> Option<bool> {
     let mut held = enter()?;
     let forked = held.world().forked;
@@ -87,7 +88,7 @@ fn has_forked() -> Option<bool> {
     Some(forked)
 }
 
-/// Called after a call that may have freed a lock: a close is one.
+/// Wakes the waiting threads after a call that may have freed a lock, such as a close.
 #[inline]
 pub(super) fn freed() {
     if WAITING.load(Ordering::Relaxed) > 0

@@ -20,14 +20,15 @@ use crate::world::{KEEP_FSYNC, World};
 /// Devices whose bytes are agreed upon.
 const RANDOM: [&CStr; 2] = [c"/dev/urandom", c"/dev/random"];
 
-/// Flags that make each write wait for the disk. The log is the durable truth; see `KEEP_FSYNC`.
+/// The flags that make each write wait for the disk. They are dropped because the log is the
+/// durable state; see `KEEP_FSYNC`.
 const SYNC: c_int = libc::O_SYNC | libc::O_DSYNC;
 
 fn skips_sync() -> bool {
     !KEEP_FSYNC.load(Ordering::Relaxed)
 }
 
-/// All variants of open come here.
+/// Carries out all variants of open.
 fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     let flags = if skips_sync() { flags & !SYNC } else { flags };
     let opening = Opening { directory, path, flags, mode };
@@ -93,7 +94,7 @@ unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(descriptor: c_int) -> c_int {
-    // The library's own lies above what a server has, unless it closes everything.
+    // The library's own descriptor lies above those of a server, unless the server closes all.
     if descriptor >= 200 && hidden() == Some(descriptor) {
         return errno::answer_int(Err(libc::EBADF));
     }
@@ -111,7 +112,7 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
     errno::answer_int(result.map(|()| 0))
 }
 
-/// Closes all numbers of a range; the library's own stays.
+/// Closes all numbers of a range except the library's own.
 fn close_all(first: c_uint, last: c_uint) {
     let last = (last as usize).min(DESCRIPTORS - 1) as c_int;
     for descriptor in c_int::try_from(first).unwrap_or(c_int::MAX)..=last {
@@ -165,28 +166,28 @@ unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c
     errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_close_range, arguments) }))
 }
 
-/// The library's own descriptor: to the server it is not open.
+/// The library's own descriptor is not open, as far as the server can see.
 fn hidden() -> Option<c_int> {
-    // Looked at without counting a call.
+    // This check counts no call.
     let mut held = enter()?;
     let hidden = held.world().output.descriptor();
     held.leave();
     Some(hidden)
 }
 
-/// A number leads nowhere any more.
+/// Records that a number leads nowhere any more.
 fn detach(world: &mut World, descriptor: c_int) {
     if let Some((place, true)) = world.descriptors.detach(descriptor) {
         dispose(world, place);
     }
 }
 
-/// After the kernel has made `copy` lead where `original` does.
+/// Records that the kernel has made `copy` lead where `original` does.
 fn share(original: c_int, copy: c_int) {
     if original != copy {
         forget_plain(copy);
     }
-    // The kernel has closed what was there before.
+    // The kernel has closed the previous object of that number.
     file_locks::freed();
     let (from, to) = (lookup(original), lookup(copy));
     if original == copy || (from.is_none() && to.is_none()) {
@@ -292,7 +293,7 @@ unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c
     errno::answer_int(result)
 }
 
-/// Bytes to read at one of our sockets.
+/// Returns how many bytes wait to be read at a client's connection.
 fn readable(descriptor: c_int) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(descriptor, Call::Option)?;
     let world = held.world();
@@ -306,8 +307,8 @@ fn readable(descriptor: c_int) -> Option<Result<usize, c_int>> {
     count
 }
 
-/// A call of the fsync family about a descriptor: skipped where there is something to write, else
-/// the kernel's, which says what is wrong.
+/// Carries out a call of the fsync family. The call is skipped if there is something to write;
+/// otherwise the kernel makes it and reports the error.
 fn sync_call(number: i64, descriptor: c_int, writes: impl Fn(u32) -> bool) -> c_int {
     if skips_sync() && takes_part() && file_type(descriptor).is_some_and(writes) {
         return 0;
@@ -317,8 +318,8 @@ fn sync_call(number: i64, descriptor: c_int, writes: impl Fn(u32) -> bool) -> c_
     errno::answer_int(sys::checked(unsafe { sys::syscall(number, arguments) }))
 }
 
-/// Returns the type (`S_IFMT`) of an open file. `None`: the number leads nowhere, or to a mere
-/// place in the file system (`O_PATH`), which counts as closed to most calls.
+/// Returns the type (`S_IFMT`) of an open file, or `None` if the number leads nowhere or only to a
+/// place in the file system (`O_PATH`), which counts as closed for most calls.
 fn file_type(descriptor: c_int) -> Option<u32> {
     let flags = flags_of(descriptor)?;
     // SAFETY: all-zero bytes are a valid stat.
@@ -329,7 +330,8 @@ fn file_type(descriptor: c_int) -> Option<u32> {
     (flags & libc::O_PATH == 0).then_some(stat.st_mode & libc::S_IFMT)
 }
 
-/// Returns whether sendfile(2) may read the file; what is no file at all, its own read refuses.
+/// Returns whether sendfile(2) may read the file. The read itself refuses an object that is no
+/// file.
 pub(super) fn is_readable_in_place(descriptor: c_int) -> bool {
     file_type(descriptor).is_none_or(|kind| [libc::S_IFREG, libc::S_IFBLK].contains(&kind))
 }
@@ -362,7 +364,7 @@ unsafe extern "C" fn sync() {
     }
 }
 
-// Where nothing is to be written, the kernel still looks at the arguments.
+// If there is nothing to write, the kernel still checks the arguments.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn msync(start: *mut c_void, length: usize, flags: c_int) -> c_int {
     let both = libc::MS_SYNC | libc::MS_ASYNC;
@@ -380,7 +382,7 @@ unsafe extern "C" fn sync_file_range(
     length: off_t,
     flags: c_uint,
 ) -> c_int {
-    // Without the flags that say what to do, the kernel only looks at the arguments.
+    // Without the flags that select an action, the kernel only checks the arguments.
     let doing = libc::SYNC_FILE_RANGE_WAIT_BEFORE
         | libc::SYNC_FILE_RANGE_WRITE
         | libc::SYNC_FILE_RANGE_WAIT_AFTER;

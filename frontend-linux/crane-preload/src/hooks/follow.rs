@@ -1,4 +1,4 @@
-//! Numbers of which nothing is known yet: a file, or an object at which threads wait.
+//! Unknown numbers, which lead to a file or to an object at which threads wait.
 
 use crane_shm::sys;
 
@@ -22,7 +22,7 @@ pub(super) fn follow(descriptor: i32) {
     }
 }
 
-/// As [`follow`], of an object at which threads wait.
+/// Does the same as [`follow`], for an object at which threads wait.
 pub(super) fn follow_in_turn(world: &mut World, descriptor: i32) {
     if !is_unknown(descriptor) {
         return;
@@ -35,7 +35,7 @@ pub(super) fn follow_in_turn(world: &mut World, descriptor: i32) {
 }
 
 /// Returns whether a number leads to a file or a directory: no thread waits at these. A number that
-/// leads nowhere counts as one, until it is given.
+/// leads nowhere counts as a file until the kernel gives it.
 fn is_file(descriptor: i32) -> bool {
     // SAFETY: all-zero bytes are a valid stat.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };

@@ -1,7 +1,7 @@
 //! futex(2) by libc's `syscall`: standard libraries and allocators build their locks on it.
 //!
-//! A word is waited for in the turn, as an address. Waiters in the kernel (threads that take no
-//! part, a child) are woken by it, after the threads of the turn.
+//! A thread waits for a word in the turn, by the word's address. The kernel wakes waiters in the
+//! kernel (threads that take no part, a child), after the threads of the turn.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use crate::turn::{Call, Held, begin};
 /// All bits: those of a plain wait and of a plain wake.
 const ANY: u32 = u32::MAX;
 
-/// Answers the call with these arguments. `None`: it is the kernel's.
+/// Answers the call with these arguments, or returns `None` if the kernel must answer it.
 pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
     let [word, operation, value, limit, other, last] = arguments;
     let operation = operation as c_int;
@@ -66,7 +66,7 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
     Some(result)
 }
 
-/// The value of the caller's word.
+/// Returns the value of the caller's word.
 fn value_at(word: usize) -> u32 {
     // SAFETY: the hook's caller gave an aligned word (checked) that other threads may write to.
     unsafe { AtomicU32::from_ptr(word as *mut u32) }.load(Ordering::SeqCst)
@@ -141,7 +141,8 @@ fn wake_here(held: &mut Held, word: usize, count: u32, bits: u32) -> u32 {
     woken
 }
 
-/// Wakes up to the first of `counts`, and has up to the second wait for `other` instead.
+/// Wakes up to the first of `counts` waiters, and makes up to the second of `counts` wait for
+/// `other` instead.
 fn requeue(
     held: &mut Held,
     word: usize,

@@ -1,5 +1,5 @@
-//! sigaction, signal and their family: the program's handlers are kept, and the library's own is
-//! installed for them (see [`crate::signals`]).
+//! sigaction, signal and their family: the library keeps the program's handlers, and installs its
+//! own for them (see [`crate::signals`]).
 
 use std::ffi::c_int;
 use std::ptr;
@@ -11,8 +11,8 @@ use crate::errno;
 use crate::signals;
 use crate::world;
 
-/// Signals of faults, which a thread causes by what it does: their handlers stay the kernel's
-/// business. The others cannot be handled.
+/// The signals of faults, which a thread causes by its own code and whose handlers the kernel
+/// calls, and the signals that cannot be handled.
 const UNFOLLOWED: [c_int; 8] = [
     libc::SIGSEGV,
     libc::SIGBUS,
@@ -57,7 +57,7 @@ unsafe extern "C" fn sigaction(
     // SAFETY: the caller's action, if it gave one.
     let mut action = unsafe { new.as_ref() }.copied();
     if let Some(action) = action.as_mut().filter(|action| is_function(action.sa_sigaction)) {
-        // Before it is installed: the next signal finds it.
+        // This precedes the installation, so that the next signal finds the handler.
         signals::set_handler(signal, action.sa_sigaction, action.sa_flags);
         action.sa_sigaction = own;
         // The library's handler runs more often than the program's.
@@ -96,7 +96,7 @@ unsafe extern "C" fn __sigaction(
     unsafe { sigaction(signal, new, old) }
 }
 
-/// Installs a handler with these flags, and returns the one before, or `SIG_ERR`.
+/// Installs a handler with these flags, and returns the previous handler or `SIG_ERR`.
 fn install(signal: c_int, handler: sighandler_t, flags: c_int) -> sighandler_t {
     // SAFETY: all-zero bytes are a valid action, with an empty mask.
     let (mut action, mut before): (libc::sigaction, libc::sigaction) =
@@ -136,7 +136,7 @@ unsafe extern "C" fn ssignal(number: c_int, handler: sighandler_t) -> sighandler
     unsafe { signal(number, handler) }
 }
 
-/// As System V has it: the handler runs once, and may be interrupted by the same signal.
+/// Installs a handler as System V does: it runs once, and the same signal may interrupt it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __sysv_signal(signal: c_int, handler: sighandler_t) -> sighandler_t {
     if handler == libc::SIG_ERR || signals::bit(signal) == 0 {

@@ -1,5 +1,5 @@
 //! accept and connect at sockets that only the kernel knows: Unix sockets, and TCP connections that
-//! the server opens. A thread waits in the turn, and the kernel is asked (see `outside`).
+//! the server opens. A thread waits in the turn, and the library asks the kernel (see `outside`).
 
 use std::ffi::c_int;
 
@@ -17,7 +17,7 @@ use crate::readiness::kernel_readiness;
 use crate::turn::Held;
 use crate::watch;
 
-/// Returns an option of the socket's that is an `int`; 0: it has none.
+/// Returns an option of the socket that is an `int`, or 0 if the socket does not have it.
 fn option(descriptor: c_int, option: c_int) -> c_int {
     let (mut value, mut length) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
     let places = ((&raw mut value).addr(), (&raw mut length).addr());
@@ -28,7 +28,7 @@ fn option(descriptor: c_int, option: c_int) -> c_int {
     value
 }
 
-/// Waits in a call about a socket. Fails when its limit comes (as `error`), or a handler ran.
+/// Waits in a call about a socket. Fails with `error` when the limit comes, or if a handler ran.
 fn wait(held: &mut Held, on: On, deadline: u64, error: c_int) -> Result<(), c_int> {
     match held.wait_or_signal(on, deadline) {
         Ok(Woken::Called) => Ok(()),
@@ -39,12 +39,12 @@ fn wait(held: &mut Held, on: On, deadline: u64, error: c_int) -> Result<(), c_in
     }
 }
 
-/// Returns when a call ends that has a limit of nanoseconds; 0: none.
+/// Returns the time at which a call ends that has a limit of nanoseconds, where 0 means no limit.
 fn deadline(held: &mut Held, limit: u64) -> u64 {
     if limit == 0 { NEVER } else { after(held, limit) }
 }
 
-/// Ends a call of accept. `call`: the kernel's.
+/// Completes a call of accept. `call` makes the kernel's call.
 pub(super) fn accept(
     mut held: Held,
     place: TableEntry,
@@ -75,7 +75,7 @@ pub(super) fn accept(
     result
 }
 
-/// Ends a call of connect. `call`: the kernel's.
+/// Completes a call of connect. `call` makes the kernel's call.
 pub(super) fn connect(
     mut held: Held,
     place: TableEntry,
@@ -94,7 +94,7 @@ pub(super) fn connect(
     held.world().descriptors.hold(place);
     let result = loop {
         match at_once(descriptor, &call) {
-            // The listener's backlog is full: room in it is nothing that one can wait for.
+            // The listener's backlog is full, and no event announces room in it.
             Err(libc::EAGAIN) => {
                 let waited = wait(&mut held, On::Retry, deadline, libc::EAGAIN);
                 if let Err(error) = waited {
@@ -102,7 +102,7 @@ pub(super) fn connect(
                 }
             }
             Err(libc::EINPROGRESS) => match await_connected(&mut held, place, deadline) {
-                // The call says how it went, and at once.
+                // The call returns its outcome at once.
                 Ok(()) => break at_once(descriptor, &call),
                 Err(error) => break Err(error),
             },

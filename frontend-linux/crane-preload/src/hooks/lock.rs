@@ -1,6 +1,6 @@
-//! The common part of all locks: the real lock is tried and never waited for; who does not get it
-//! waits in the queue of its address. So everything that POSIX says about a lock's own state
-//! (recursive, error-checking, robust, owner) stays libc's business.
+//! The common part of all locks. A hook tries the real lock and never waits for it; a thread that
+//! does not get the lock waits in the queue of its address. libc therefore keeps everything that
+//! POSIX says about a lock's own state (recursive, error-checking, robust, owner).
 
 use std::ffi::{c_int, c_void};
 
@@ -9,11 +9,11 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 
-/// Everybody who waits.
+/// The number that wakes all waiting threads.
 pub(super) const ALL: u32 = u32::MAX;
 
-/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` in agreed
-/// nanoseconds, or what to answer instead of waiting.
+/// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` is in agreed
+/// nanoseconds, or the answer to give instead of waiting.
 pub(super) fn acquire(
     held: &mut Held,
     address: *mut c_void,
@@ -40,8 +40,8 @@ pub(super) fn acquire(
             return libc::EINTR;
         }
         if woken == Ok(Woken::Expired) {
-            // It may have been freed at the very deadline. A thread that has got it is not
-            // cancelled here: nobody would free it.
+            // The lock may have been freed exactly at the deadline. A thread that has got it is not
+            // cancelled here, because no other thread would free it.
             let last = attempt();
             held.cancelled &= last == libc::EBUSY;
             return if last == libc::EBUSY { libc::ETIMEDOUT } else { last };
@@ -49,7 +49,7 @@ pub(super) fn acquire(
     }
 }
 
-/// A call that may take a lock; `None`: the real call is due.
+/// Carries out a call that may take a lock. Returns `None` if the real call is due.
 #[inline]
 pub(super) fn lock(
     address: *mut c_void,
@@ -63,7 +63,7 @@ pub(super) fn lock(
     Some(result)
 }
 
-/// A call that never waits; `None`: the real call is due.
+/// Carries out a call that never waits. Returns `None` if the real call is due.
 #[inline]
 pub(super) fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
     let held = begin(Call::TryLock, 0)?;
@@ -72,7 +72,8 @@ pub(super) fn attempt(attempt: impl FnOnce() -> c_int) -> Option<c_int> {
     Some(result)
 }
 
-/// A call that frees a lock, and wakes up to `count` who wait for it; `None`: the real call is due.
+/// Carries out a call that frees a lock, and wakes up to `count` threads that wait for it. Returns
+/// `None` if the real call is due.
 #[inline]
 pub(super) fn unlock(
     address: *mut c_void,
@@ -86,7 +87,7 @@ pub(super) fn unlock(
     Some(result)
 }
 
-/// Wakes up to `count` who wait for an address.
+/// Wakes up to `count` threads that wait for an address.
 #[inline]
 pub(super) fn wake(held: &mut Held, address: *mut c_void, count: u32) {
     let key = On::Address(address.addr()).key();
@@ -96,7 +97,7 @@ pub(super) fn wake(held: &mut Held, address: *mut c_void, count: u32) {
     }
 }
 
-/// No deadline.
+/// Returns the deadline of a call without one.
 pub(super) fn never(_: &mut Held) -> Result<u64, c_int> {
     Ok(NEVER)
 }

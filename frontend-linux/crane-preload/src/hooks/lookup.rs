@@ -1,8 +1,9 @@
-//! dlsym: libraries that ask for the next `pthread_create` after themselves get ours.
+//! dlsym: a library that asks for the next `pthread_create` after itself gets this library's.
 //!
-//! An allocator does (jemalloc, for its background thread): the thread would never take a turn, and
-//! free memory whenever it likes. For everything else the real dlsym must see its true caller,
-//! because what "next" means depends on it: so the hook is a jump, not a call.
+//! One allocator does so (jemalloc, for its background thread). With libc's function, that thread
+//! would never take a turn, and would free memory at any time. For all other names the real dlsym
+//! must see its true caller, because the meaning of "next" depends on it, so the hook is a jump and
+//! not a call.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
@@ -10,7 +11,7 @@ use std::ptr;
 use super::threads;
 use crate::real::{DLSYM, find_dlsym};
 
-/// Returns the hook's own answer; null: the real dlsym is due.
+/// Returns the hook's own answer, or null if the real dlsym is due.
 unsafe extern "C" fn own(handle: *mut c_void, name: *const c_char) -> *const c_void {
     find_dlsym();
     if handle != libc::RTLD_NEXT || name.is_null() {

@@ -1,5 +1,5 @@
-//! The libc calls, by family. A hook is short: begin, ask the state machine or the real function,
-//! wait and ask again, end.
+//! The libc calls, by family. A hook is short: it begins a call, asks the state machine or the real
+//! function, waits and asks again, and ends the call.
 
 mod barrier;
 mod c11;

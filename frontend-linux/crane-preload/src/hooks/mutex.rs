@@ -8,14 +8,15 @@ use libc::{pthread_mutex_t as Mutex, pthread_spinlock_t as Spin};
 use super::lock::{self, lock_hooks};
 use crate::turn::Held;
 
-/// The real trylock, which does not know that its own owner may be asking.
+/// Calls the real trylock, which does not check whether the caller owns the mutex.
 fn attempt(mutex: *mut Mutex) -> c_int {
     let real = real!(pthread_mutex_trylock: fn(*mut Mutex) -> c_int);
     // SAFETY: the caller of the hook gave a mutex.
     unsafe { real(mutex) }
 }
 
-/// As [`attempt`], for calls that would wait: an error-checking mutex refuses its owner.
+/// Does the same as [`attempt`], for calls that would wait: an error-checking mutex refuses its
+/// owner.
 fn attempt_or_deadlock(mutex: *mut Mutex) -> c_int {
     match attempt(mutex) {
         libc::EBUSY if locks_itself(mutex) => libc::EDEADLK,
@@ -23,8 +24,8 @@ fn attempt_or_deadlock(mutex: *mut Mutex) -> c_int {
     }
 }
 
-/// Returns whether an error-checking mutex's owner locks it again. A normal one waits for ever
-/// then, as POSIX says; a recursive one does not come here.
+/// Returns whether the owner of an error-checking mutex locks it again. The owner of a normal mutex
+/// waits for ever in that case, as POSIX says; a recursive mutex does not come here.
 fn locks_itself(mutex: *mut Mutex) -> bool {
     // Owner and kind lie at bytes 8 and 16 (glibc's struct __pthread_mutex_s on x86-64).
     // SAFETY: a mutex is 40 bytes and aligned for an int.
@@ -35,12 +36,12 @@ fn locks_itself(mutex: *mut Mutex) -> bool {
     kind & 3 == libc::PTHREAD_MUTEX_ERRORCHECK && owner == crane_shm::sys::tid()
 }
 
-/// Takes a mutex in the turn; for condition variables.
+/// Takes a mutex in the turn, for condition variables.
 pub(super) fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
     lock::acquire(held, mutex.cast(), Ok(NEVER), || attempt(mutex))
 }
 
-/// Frees a mutex in the turn, and wakes the first who waits for it.
+/// Frees a mutex in the turn, and wakes the first thread that waits for it.
 pub(super) fn release(held: &mut Held, mutex: *mut Mutex) -> c_int {
     let real = real!(pthread_mutex_unlock: fn(*mut Mutex) -> c_int);
     // SAFETY: the caller of the hook gave a mutex.

@@ -12,11 +12,11 @@ use crate::errno;
 use crate::turn::Call;
 use crate::world::World;
 
-/// Nowhere: the unspecified IPv4 address, port 0.
+/// The address of no socket: the unspecified IPv4 address, port 0.
 pub(super) const UNBOUND: Endpoint = Endpoint::from_ipv4([0; 4], 0);
 
-/// Returns whether the number is that of a client's connection. Callers are outside of the turn;
-/// the answer only decides how a result is decorated.
+/// Returns whether the number is that of a client's connection. Callers do not hold the turn, and
+/// the answer affects only the form of a result.
 pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
     let mut result = false;
     if let Some(place) = lookup(descriptor)
@@ -28,7 +28,7 @@ pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
     result
 }
 
-/// Returns whether the kernel has the socket in one of the internet's families.
+/// Returns whether the kernel's socket is in one of the internet families.
 pub(super) fn is_internet(descriptor: c_int) -> bool {
     // SAFETY: all-zero bytes are a valid address.
     let mut own: sockaddr_in6 = unsafe { std::mem::zeroed() };
@@ -70,8 +70,8 @@ pub(super) unsafe fn endpoint(
     }
 }
 
-/// Writes an address where the caller wants it, cut to the room that it has; `length` then holds
-/// the whole one, as POSIX says.
+/// Writes an address to the caller's place, cut to the room there. `length` then holds the whole
+/// length, as POSIX says.
 ///
 /// # Safety
 /// If not null, `address` and `length` lead to the caller's places.
@@ -111,7 +111,7 @@ pub(super) unsafe fn give(
     Ok(())
 }
 
-/// Returns both ends of a description's connection; the second `None`: not connected.
+/// Returns both ends of a description's connection. The second is `None` if it is not connected.
 fn ends(
     world: &mut World,
     place: crate::descriptors::TableEntry,

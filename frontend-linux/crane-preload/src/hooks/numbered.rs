@@ -1,6 +1,6 @@
 //! libc's `syscall`: calls by their numbers. Each goes to the hook of the same call, so that no
-//! behaviour exists twice; what no hook knows goes to the kernel, and is counted if a thread may
-//! wait in it or what it answers may differ.
+//! behaviour exists twice. A call without a hook goes to the kernel, and is counted if a thread may
+//! wait in it or its answer may differ between replicas.
 
 use std::ffi::{c_int, c_long, c_uint};
 use std::fmt::Write;
@@ -17,8 +17,8 @@ use crate::errno;
 use crate::trouble::Text;
 use crate::turn::enter;
 
-/// Calls that answer the same whenever they come, change only this process, or are followed in the
-/// kernel: nothing is said about them.
+/// The calls that are not counted: their answers do not depend on time, they change only this
+/// process, or the kernel follows them.
 const PLAIN: [c_long; 58] = [
     libc::SYS_getpid,
     libc::SYS_gettid,
@@ -80,7 +80,7 @@ const PLAIN: [c_long; 58] = [
     libc::SYS_getcwd,
 ];
 
-/// Names of calls in which a thread may wait, or that make what no hook sees.
+/// The names of calls in which a thread may wait, or that make objects which no hook sees.
 const NAMES: [(c_long, &str); 12] = [
     (libc::SYS_exit, "exit"),
     (libc::SYS_futex, "futex"),
@@ -96,10 +96,10 @@ const NAMES: [(c_long, &str); 12] = [
     (libc::SYS_times, "times"),
 ];
 
-/// By number: whether the daemon knows of it.
+/// By number: whether the daemon knows of the call.
 static NOTED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
-/// A call that only the kernel knows: counted, and noted once by its name.
+/// Counts a call that only the kernel knows, and notes its name once.
 #[cold]
 fn count(number: c_long) {
     let Some(mut held) = enter() else { return };
@@ -112,7 +112,7 @@ fn count(number: c_long) {
     if news {
         let mut text = Text::new();
         let name = NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| name);
-        // A text that is cut is better than none.
+        // A text that is cut is better than no text.
         let _ = match name {
             Some(name) => write!(text, "{name} by libc's syscall(): it is not followed"),
             None => write!(text, "system call {number} by libc's syscall(): it is not followed"),
@@ -122,7 +122,7 @@ fn count(number: c_long) {
     held.leave();
 }
 
-/// The kernel's mask of 8 bytes as libc's, which is longer.
+/// Returns the kernel's mask of 8 bytes as libc's mask, which is longer.
 fn mask(start: usize) -> Option<sigset_t> {
     // SAFETY: the caller's mask of 8 bytes, if it gave one.
     let bits = unsafe { (start as *const u64).as_ref() }?;
@@ -163,7 +163,7 @@ unsafe extern "C" fn syscall(
     }
     // SAFETY: the caller's own arguments.
     let result = sys::checked(unsafe { sys::syscall(number, arguments) });
-    // A call that the kernel does not have, or that the cell refuses, changes nothing.
+    // A call that the kernel lacks or the cell refuses changes nothing.
     let refused = matches!(result, Err(libc::ENOSYS | libc::EPERM));
     if !refused && !PLAIN.contains(&number) && crate::membership::takes_part() {
         count(number);
@@ -171,7 +171,7 @@ unsafe extern "C" fn syscall(
     errno::answer(result) as c_long
 }
 
-/// Has the hook of the same call answer. `None`: there is none.
+/// Answers by the hook of the same call, or returns `None` if no such hook exists.
 ///
 /// # Safety
 /// As unsafe as the call.
@@ -214,7 +214,7 @@ unsafe fn by_name(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_lo
     Some(answer)
 }
 
-/// As [`by_name`], of calls that answer an `int`.
+/// Does the same as [`by_name`], for calls that return an `int`.
 unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_int> {
     let (one, two, three) = (a as c_int, b as c_int, c as c_int);
     // SAFETY: the caller's duty.

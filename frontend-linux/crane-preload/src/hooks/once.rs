@@ -1,5 +1,5 @@
-//! pthread_once: virtual, because the routine may wait in our queue, and a second thread that
-//! waited for it inside libc would keep the turn.
+//! pthread_once: virtual, because the routine may wait in this library's queue, and a second thread
+//! that waited for it inside libc would keep the turn.
 
 use std::ffi::{c_int, c_void};
 
@@ -12,12 +12,13 @@ use crate::turn::{Call, begin, enter};
 
 type InitRoutine = unsafe extern "C" fn();
 
-/// glibc's own numbers (PTHREAD_ONCE_INIT is 0): libc looks at them, too.
+/// glibc's own numbers (PTHREAD_ONCE_INIT is 0), which libc reads as well.
 const NEW: c_int = 0;
 const RUNNING: c_int = 1;
 const DONE: c_int = 2;
 
-/// The thread ends in the routine (pthread_exit, cancellation): it counts as not called.
+/// Records that the thread has ended in the routine (pthread_exit, cancellation), which counts as
+/// not called.
 unsafe extern "C" fn undo(control: *mut c_void) {
     let control = control.cast::<c_int>();
     if let Some(mut held) = enter() {

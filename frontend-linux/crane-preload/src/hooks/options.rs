@@ -1,5 +1,6 @@
-//! Options of sockets: getsockopt, setsockopt. The stand-in has them as a real socket does; here
-//! are those that decide about waiting and closing, and those whose answer is not the stand-in's.
+//! Options of sockets: getsockopt, setsockopt. The stand-in has the options of a real socket. This
+//! file handles the options that affect waiting and closing, and those whose answer is not the
+//! stand-in's.
 
 use std::ffi::{c_int, c_void};
 
@@ -44,7 +45,7 @@ const CLOSE: u8 = 7;
 const CLOSE_WAIT: u8 = 8;
 const LISTEN: u8 = 10;
 
-/// Gives the stand-in `accepted` what was set at the listener, behind `descriptor`.
+/// Gives the stand-in `accepted` the options of the listener behind `descriptor`.
 pub(super) fn inherit(listener: &Description, descriptor: c_int, accepted: c_int) {
     let set = INHERITED.iter().enumerate().filter(|(at, _)| listener.options >> at & 1 == 1);
     for (_, &(level, option)) in set {
@@ -60,7 +61,7 @@ pub(super) fn inherit(listener: &Description, descriptor: c_int, accepted: c_int
     }
 }
 
-/// A duration as `SO_RCVTIMEO` has it, in nanoseconds.
+/// Returns a duration in the form of `SO_RCVTIMEO`, in nanoseconds.
 ///
 /// # Safety
 /// `value` leads to `length` bytes.
@@ -113,7 +114,7 @@ unsafe extern "C" fn setsockopt(
         // SAFETY: the kernel has just read an int there, which all of these begin with.
         let on = unsafe { value.cast::<c_int>().read_unaligned() } != 0;
         let options = &mut held.world().descriptors.at(place).options;
-        // Connections inherit zeros, too; for the listener itself this one is a switch.
+        // Connections inherit zeros as well. For the listener itself this option is a switch.
         let switch = level == libc::SOL_SOCKET && option == libc::SO_REUSEPORT;
         *options = if switch && !on { *options & !(1 << at) } else { *options | 1 << at };
         held.end();
@@ -156,12 +157,12 @@ unsafe extern "C" fn getsockopt(
     errno::answer_int(result)
 }
 
-/// An answer that the stand-in does not know.
+/// An answer that the stand-in does not have.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// A number.
+    /// An answer that is a number.
     Number(c_int),
-    /// The state, at the beginning of `TCP_INFO`.
+    /// The state of a connection, at the beginning of `TCP_INFO`.
     State(u8),
 }
 
@@ -191,7 +192,7 @@ fn own_answer(world: &mut World, place: TableEntry, level: c_int, option: c_int)
     }
 }
 
-/// Writes an answer in place of the stand-in's, as far as that went.
+/// Writes an answer over the stand-in's, at most as long as that was.
 ///
 /// # Safety
 /// `value` leads to `length` bytes of the caller's.

@@ -1,4 +1,4 @@
-//! Parts of long writes to pipes, without waiting in the kernel, and the signal of a broken one.
+//! Parts of long writes to pipes, without waiting in the kernel, and the signal of a broken pipe.
 
 use std::ffi::c_int;
 
@@ -18,9 +18,9 @@ pub(super) struct RecvFlags {
     pub no_signal: bool,
     /// `MSG_TRUNC`: a stream's bytes are dropped instead of copied (tcp(7)).
     pub drops: bool,
-    /// `MSG_OOB`: urgent data is asked for, which no client's connection has.
+    /// `MSG_OOB`: the call asks for urgent data, which no client's connection has.
     pub urgent: bool,
-    /// `MSG_ERRQUEUE`: the queue of errors is asked for, which is always empty.
+    /// `MSG_ERRQUEUE`: the call asks for the queue of errors, which is always empty.
     pub errors: bool,
 }
 
@@ -38,7 +38,7 @@ impl RecvFlags {
         }
     }
 
-    /// read(2), write(2) and their vectors.
+    /// The flags of read(2), write(2) and their vectors.
     pub(super) const PLAIN: Self = Self {
         peek: false,
         all: false,
@@ -50,7 +50,7 @@ impl RecvFlags {
     };
 }
 
-/// Bytes in all pieces.
+/// Returns the number of bytes in all pieces.
 pub(super) fn length(pieces: &[iovec]) -> usize {
     pieces.iter().map(|piece| piece.iov_len).sum()
 }
@@ -83,8 +83,8 @@ pub(super) fn bytes_of<'a>(piece: &iovec) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(piece.iov_base.cast(), piece.iov_len) }
 }
 
-/// Writes a part of what follows the first `skip` bytes to a pipe, without waiting in the kernel:
-/// one that has room for `PIPE_BUF` bytes need not have it for more.
+/// Writes a part of the bytes after the first `skip` to a pipe, without waiting in the kernel. A
+/// pipe that has room for `PIPE_BUF` bytes need not have room for more.
 pub(super) fn write_part(
     descriptor: c_int,
     pieces: &[iovec],
@@ -113,7 +113,7 @@ pub(super) fn at_once<T>(descriptor: c_int, call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Returns whether what is written may be cut into parts: not at a socket of datagrams.
+/// Returns whether a write may be cut into parts, which is not so at a socket of datagrams.
 pub(super) fn is_stream(descriptor: c_int) -> bool {
     let (mut kind, mut length) = (libc::SOCK_STREAM, size_of::<c_int>() as libc::socklen_t);
     let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
@@ -124,7 +124,8 @@ pub(super) fn is_stream(descriptor: c_int) -> bool {
     kind == libc::SOCK_STREAM
 }
 
-/// As [`write_part`], to one of a pair of sockets, without a signal where the other is closed.
+/// Does the same as [`write_part`], for one of a pair of sockets, without a signal if the other is
+/// closed.
 fn send_part(descriptor: c_int, bytes: &[u8]) -> Result<usize, c_int> {
     let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as usize;
     let arguments = [descriptor as usize, bytes.as_ptr().addr(), bytes.len(), flags, 0, 0];

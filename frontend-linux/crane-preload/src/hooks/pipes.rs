@@ -1,4 +1,5 @@
-//! pipe, socketpair, eventfd: the kernel's objects, followed so that nobody waits in the kernel.
+//! pipe, socketpair, eventfd: the kernel's objects, which the library follows so that no thread
+//! waits in the kernel.
 
 use std::ffi::{c_int, c_uint};
 
@@ -9,7 +10,7 @@ use crate::descriptors::DescriptionKind;
 use crate::errno;
 use crate::turn::{Call, begin};
 
-/// Both ends of what the kernel has just made.
+/// Follows both ends of an object that the kernel has just made.
 fn follow(ends: [c_int; 2], nonblocking: bool) {
     let Some(mut held) = begin(Call::Channel, ends[0] as u32) else { return };
     let world = held.world();

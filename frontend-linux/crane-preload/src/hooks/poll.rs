@@ -17,11 +17,11 @@ use crate::turn::{Call, Held, begin};
 use crate::watch::PollSet;
 use crate::world::World;
 
-/// Descriptors that select(2) can name.
+/// The number of descriptors that select(2) can name.
 const SELECTABLE: usize = libc::FD_SETSIZE;
 
 /// Waits until an entry is ready, at most `timeout` nanoseconds, with another signal mask if one is
-/// given. Returns how many are; `EINTR`: a handler ran, whatever it says about starting again
+/// given. Returns the number of ready entries, or `EINTR` if a handler ran, even with SA_RESTART
 /// (signal(7)).
 fn poll_in_turn(
     mut held: Held,
@@ -29,7 +29,7 @@ fn poll_in_turn(
     timeout: Option<u64>,
     mask: Option<u64>,
 ) -> Result<usize, c_int> {
-    // Signals that the mask lets in are posted at once, and end the wait.
+    // Signals that the mask unblocks are posted at once, and end the wait.
     let before = mask.map(signals::set_mask);
     let deadline = match timeout {
         None => NEVER,
@@ -44,7 +44,7 @@ fn poll_in_turn(
             break Ok(ready);
         }
         for entry in entries.iter().filter(|entry| entry.fd >= 0) {
-            // The kernel has just called it not ready: it is no file.
+            // The kernel has just called the object not ready, so it is no file.
             follow::follow_in_turn(held.world(), entry.fd);
         }
         *held.world().watches.set_of(me.0 as usize) = PollSet::new(entries);
@@ -65,10 +65,10 @@ fn poll_in_turn(
     ready
 }
 
-/// The caller's entries.
+/// Returns the caller's entries.
 ///
 /// # Safety
-/// `start` leads to `count` entries that nobody else uses during the call.
+/// `start` leads to `count` entries that no other code uses during the call.
 unsafe fn entries<'a>(start: *mut pollfd, count: nfds_t) -> &'a mut [pollfd] {
     if start.is_null() || count == 0 {
         return &mut [];
@@ -139,15 +139,16 @@ unsafe extern "C" fn __ppoll_chk(
 /// The three sets of select(2): reading, writing, exceptions.
 type Sets = [*mut fd_set; 3];
 
-/// The conditions that select's sets ask for, in poll's words.
+/// The conditions for which select's sets ask, as the flags of poll.
 const ASKED: [i16; 3] = [libc::POLLIN, libc::POLLOUT, libc::POLLPRI];
 
-/// The conditions that answer them: as in the kernel's select, an end or an error does so, too.
+/// The conditions that answer select's sets. As in the kernel's select, an end or an error answers
+/// them as well.
 const ANSWERED: [i16; 3] =
     [libc::POLLIN | libc::POLLHUP | libc::POLLERR, libc::POLLOUT | libc::POLLERR, libc::POLLPRI];
 
-/// A duration as select(2) takes it, in nanoseconds; `None`: not a duration. More microseconds than
-/// a second has are allowed there.
+/// Returns a duration in the form of select(2) in nanoseconds, or `None` if it is invalid. The
+/// microseconds may exceed a second.
 fn microseconds(time: &timeval) -> Option<u64> {
     let (seconds, rest) = (u64::try_from(time.tv_sec).ok()?, u64::try_from(time.tv_usec).ok()?);
     Some(seconds.saturating_mul(1_000_000_000).saturating_add(rest.saturating_mul(1000)))

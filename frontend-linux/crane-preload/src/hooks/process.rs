@@ -1,7 +1,8 @@
-//! fork, and what is not covered.
+//! fork, and calls of processes that take no part.
 //!
 //! A child process takes no part: its hooks make the real calls. That is right for a child that
-//! only executes another program. One that would serve clients gets a clear end instead of silence.
+//! only executes another program. A child that would serve clients ends with a reason instead of
+//! failing silently.
 
 use std::sync::atomic::Ordering;
 
@@ -14,14 +15,14 @@ use crate::trouble;
 use crate::turn::{Call, begin};
 use crate::world::{self, PROCESS, World};
 
-/// Exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
+/// The exit status of a child that would serve: `EX_UNAVAILABLE` of sysexits(3).
 const CANNOT_SERVE: u8 = 69;
 
 const SERVES: &str = "a child process of the server uses a client's socket; servers that fork to \
     serve are not supported yet: let it serve by threads, and run it in the foreground";
 
-/// Called when a thread that takes no part uses a descriptor of ours: in a child, a client's socket
-/// is the end; pipes and the like are the kernel's there.
+/// Handles the use of a followed descriptor by a thread that takes no part. A child that uses a
+/// client's socket ends; its pipes and similar objects are the kernel's.
 pub(super) fn refuse_in_child(place: TableEntry, call: Call) {
     let process = PROCESS.load(Ordering::Relaxed);
     if process == 0 || process == sys::pid() {
@@ -41,7 +42,7 @@ pub(super) fn refuse_in_child(place: TableEntry, call: Call) {
     }
 }
 
-/// Called where a thread that takes no part would bind or listen: in a child, that is the end.
+/// Handles a bind or listen of a thread that takes no part, which ends a child.
 pub(super) fn refuse_listening() {
     let process = PROCESS.load(Ordering::Relaxed);
     if process != 0 && process != sys::pid() {
@@ -57,7 +58,7 @@ fn refuse_child() -> ! {
 
 /// Prepares for a child process, which is about to begin.
 pub(super) fn before_child(world: &mut World) {
-    // From now on a pipe's bytes may come from a child.
+    // From now on, bytes of a pipe may come from a child.
     world.descriptors.share_channels();
     world.forked = true;
     uncovered(world, "fork: what a child process does is not replicated");
@@ -70,7 +71,7 @@ fn fork_in_turn() -> pid_t {
         return unsafe { real() };
     };
     before_child(held.world());
-    // Handlers that the program registered may come to our hooks.
+    // Handlers that the program registered may call hooks.
     held.leave();
     // SAFETY: no arguments.
     let child = unsafe { real() };
@@ -85,7 +86,8 @@ unsafe extern "C" fn fork() -> pid_t {
     fork_in_turn()
 }
 
-// A child by vfork would write into its parent's tables; fork is what POSIX allows it to be.
+// A child made by vfork would write into its parent's tables. POSIX allows vfork to be the same as
+// fork.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vfork() -> pid_t {
     fork_in_turn()

@@ -1,5 +1,5 @@
-//! POSIX message queues, and System V messages and semaphores: a thread waits in the turn for what
-//! another sends, takes or adds.
+//! POSIX message queues, and System V messages and semaphores: a thread waits in the turn until
+//! another sends, takes or adds something.
 
 use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
 use std::ptr;
@@ -13,7 +13,7 @@ use crate::errno;
 use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 
-/// Operations of one semop (the kernel's `SEMOPM`).
+/// The number of operations of one semop (the kernel's `SEMOPM`).
 const OPERATIONS_MAX: usize = 500;
 
 /// Calls of System V never start again (signal(7)).
@@ -37,7 +37,7 @@ fn mq(limit: *const timespec, real: impl Fn(usize) -> Result<usize, c_int>) -> i
         let until = given.map(|limit| deadline(&mut held, libc::CLOCK_REALTIME, limit));
         let limit = until.map(|until| (until, libc::ETIMEDOUT));
         let rule = WaitRule { on: On::Queue, limit, restarts: true, cancellable: true };
-        // Long over: the kernel does not wait.
+        // A time that is long past, so that the kernel does not wait.
         let over = timespec { tv_sec: 0, tv_nsec: 0 };
         retry(&mut held, &rule, || match real((&raw const over).addr()) {
             Err(libc::ETIMEDOUT) => None,
@@ -99,8 +99,8 @@ unsafe extern "C" fn mq_send(
     unsafe { mq_timedsend(queue, start, length, priority, ptr::null()) }
 }
 
-/// Returns `attempt` for [`retry`]: with the error `empty` it would wait. An object that is unknown
-/// after a wait has been removed meanwhile.
+/// Returns `attempt` for [`retry`], where the error `empty` means that the call would wait. An
+/// object that is unknown after a wait has been removed meanwhile.
 fn unless_removed(
     empty: Option<c_int>,
     attempt: impl Fn() -> Result<usize, c_int>,
@@ -116,7 +116,7 @@ fn unless_removed(
     }
 }
 
-/// Makes a call about System V messages; `empty` is the error of one that does not wait.
+/// Makes a call about System V messages. `empty` is the error of a call that does not wait.
 fn message(
     flags: c_int,
     empty: c_int,
@@ -157,7 +157,7 @@ unsafe extern "C" fn msgsnd(
     }))
 }
 
-/// Makes a call that may end others' waiting: it changes or removes an object.
+/// Makes a call that may end the waits of other threads, because it changes or removes an object.
 fn change(number: i64, arguments: [usize; 5]) -> c_int {
     let held = begin(Call::Queue, 0);
     let result = kernel(number, arguments);
@@ -218,8 +218,8 @@ fn operate(
     }
     let now = libc::IPC_NOWAIT as i16;
     let at_once = given.iter().filter(|operation| operation.sem_flg & now != 0).count();
-    // The kernel does not say which of the operations would wait: where only some of them may, it
-    // waits itself.
+    // The kernel does not tell which of the operations would wait. If only some of them may wait,
+    // the kernel makes the whole call and waits.
     if at_once > 0 && at_once < given.len() {
         return real(given.as_ptr(), limit.map_or(ptr::null(), ptr::from_ref));
     }

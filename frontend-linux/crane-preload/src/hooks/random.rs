@@ -8,14 +8,14 @@ use rand_chacha::rand_core::RngCore;
 use crate::errno;
 use crate::turn::{Call, begin};
 
-/// Bytes that getentropy(3) allows at a time.
+/// The number of bytes that getentropy(3) allows at a time.
 const ENTROPY_MAX: usize = 256;
 
 /// The flags that getrandom(2) knows, and those that exclude each other.
 const FLAGS: c_uint = libc::GRND_NONBLOCK | SOURCES;
 const SOURCES: c_uint = libc::GRND_RANDOM | libc::GRND_INSECURE;
 
-/// Fills with agreed random bytes; false: the real call is due.
+/// Fills a space with agreed random bytes, or returns `false` if the real call is due.
 pub(super) fn fill(space: &mut [u8]) -> bool {
     let Some(mut held) = begin(Call::Random, space.len() as u32) else { return false };
     held.world().random.fill_bytes(space);
@@ -23,7 +23,7 @@ pub(super) fn fill(space: &mut [u8]) -> bool {
     true
 }
 
-/// The caller's memory.
+/// Returns the caller's memory.
 fn space<'a>(start: *mut c_void, length: usize) -> &'a mut [u8] {
     if length == 0 {
         return &mut [];
@@ -35,7 +35,7 @@ fn space<'a>(start: *mut c_void, length: usize) -> &'a mut [u8] {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(start: *mut c_void, length: usize, flags: c_uint) -> isize {
-    // Flags that do not exist, or exclude each other, are the kernel's to refuse.
+    // The kernel refuses flags that do not exist or that exclude each other.
     let valid = flags & !FLAGS == 0 && flags & SOURCES != SOURCES;
     if valid && fill(space(start, length)) {
         return length as isize;

@@ -1,5 +1,5 @@
 //! Calls of the kernel that would wait until another thread of the program makes a call of the same
-//! family: they are tried without waiting, and tried again after each such call.
+//! family: a hook tries them without waiting, and again after each such call.
 
 use std::ffi::c_int;
 
@@ -15,17 +15,17 @@ const AGAIN: u64 = 10_000_000;
 
 /// The rule by which a call waits.
 pub(super) struct WaitRule {
-    /// The thing that it waits for.
+    /// The thing for which the call waits.
     pub on: On,
-    /// Until when, and the error that it has then.
+    /// The deadline, and the error of the call at that time.
     pub limit: Option<(u64, c_int)>,
-    /// Whether it starts again after a handler that lets calls do so.
+    /// Whether the call starts again after a handler that lets calls do so.
     pub restarts: bool,
-    /// Whether a cancelled thread ends in it.
+    /// Whether a cancelled thread ends in the call.
     pub cancellable: bool,
 }
 
-/// Makes a call until `attempt` has an answer; `None`: it would wait.
+/// Repeats a call until `attempt` has an answer. `attempt` returns `None` if the call would wait.
 pub(super) fn retry(
     held: &mut Held,
     rule: &WaitRule,
@@ -53,7 +53,7 @@ pub(super) fn retry(
     result
 }
 
-/// Has each thread that waits try its call again, in the order of their waiting.
+/// Makes each waiting thread try its call again, in the order of their waiting.
 pub(super) fn wake(held: &mut Held, on: On) {
     let turn = &mut held.world().run.turn;
     if turn.may_wait(on.key()) {

@@ -18,7 +18,7 @@ fn attempt_write(rwlock: *mut Rwlock) -> c_int {
     unsafe { real(rwlock) }
 }
 
-/// Returns whether the caller holds the lock for writing: it would wait for itself.
+/// Returns whether the caller holds the lock for writing, and would wait for itself.
 fn locks_itself(rwlock: *mut Rwlock) -> bool {
     // The writer lies at byte 24 (glibc's struct __pthread_rwlock_arch_t on x86-64).
     // SAFETY: a lock is 56 bytes and aligned for an int.
@@ -48,5 +48,5 @@ lock_hooks!(Rwlock, write_or_deadlock, wait pthread_rwlock_wrlock);
 lock_hooks!(Rwlock, attempt_write, try pthread_rwlock_trywrlock);
 lock_hooks!(Rwlock, write_or_deadlock, timed pthread_rwlock_timedwrlock);
 lock_hooks!(Rwlock, write_or_deadlock, clock pthread_rwlock_clockwrlock);
-// Several readers may get in at once: all who wait try again, in their order.
+// Several readers may enter at once, so all waiting threads try again, in their order.
 lock_hooks!(Rwlock, ALL, free pthread_rwlock_unlock);

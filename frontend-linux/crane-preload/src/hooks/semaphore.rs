@@ -1,4 +1,4 @@
-//! sem_*: as locks, but they report by errno.
+//! sem_*: like locks, except that they report errors by errno.
 
 use std::ffi::c_int;
 
@@ -9,7 +9,7 @@ use super::time::limit as until_limit;
 use crate::errno;
 use crate::turn::Held;
 
-/// The real trywait, with its error as the result.
+/// Calls the real trywait, and returns its error as the result.
 fn attempt(semaphore: *mut sem_t) -> c_int {
     let real = real!(sem_trywait: fn(*mut sem_t) -> c_int);
     // SAFETY: the caller of the hook gave a semaphore.
@@ -33,7 +33,7 @@ fn wait(
 ) -> c_int {
     let before = errno::current();
     let until = |held: &mut Held| {
-        // A cancellation point, unlike the locks.
+        // Unlike the locks, this is a cancellation point.
         held.cancellable = true;
         held.hears = true;
         until(held)

@@ -1,5 +1,6 @@
-//! Locks that processes share. In the turn a thread waits for an address of its own process, and a
-//! child's unlocking wakes nobody: such a lock is noted where it is made.
+//! Locks that processes share. In the turn a thread waits for an address of its own process, so an
+//! unlock by a child wakes no thread. The library therefore notes such a lock when the program
+//! makes it.
 
 use std::ffi::{c_int, c_uint};
 
@@ -20,7 +21,7 @@ fn note() {
     }
 }
 
-/// The function that has a lock's attributes allow other processes.
+/// A function that makes a lock's attributes allow other processes.
 macro_rules! attribute_hook {
     ($name:ident, $type:ty) => {
         #[unsafe(no_mangle)]

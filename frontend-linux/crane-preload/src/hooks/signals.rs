@@ -13,10 +13,12 @@ use crate::posting::{self, Route, Target};
 use crate::signals::{self, Disposition};
 use crate::turn::{Call, begin};
 
-/// A signal to a process group reaches this process by the kernel; it takes microseconds.
+/// The longest wait for a signal to this process's group, which the kernel delivers within
+/// microseconds.
 const GROUP_WAIT: Duration = Duration::from_millis(500);
 
-/// Sends a signal of this process to `target`, in the turn. False: the real call is due.
+/// Sends a signal of this process to `target`, in the turn. Returns `false` if the real call is
+/// due.
 fn send(target: impl FnOnce(&crate::world::World) -> Option<Target>, info: &siginfo_t) -> bool {
     let signal = info.si_signo;
     if signals::bit(signal) == 0 || signal == libc::SIGKILL || signal == libc::SIGSTOP {
@@ -73,8 +75,9 @@ fn is_own_group(process: pid_t) -> bool {
     process == 0 || process < -1 && -process == own()
 }
 
-/// Sends a signal to the group of this process. The kernel delivers it here too; what it posts to
-/// another thread is waited for, so that the schedule does not depend on when that is.
+/// Sends a signal to the group of this process. The kernel delivers it to this process as well. The
+/// function waits for a signal that reaches another thread, so that the schedule does not depend on
+/// its time.
 fn signal_group(signal: c_int, arguments: [usize; 6]) -> Result<usize, c_int> {
     // SAFETY: kill touches no memory.
     let real = || sys::checked(unsafe { sys::syscall(libc::SYS_kill, arguments) });

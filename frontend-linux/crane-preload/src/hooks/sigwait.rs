@@ -37,7 +37,7 @@ fn wait(
     let result = loop {
         match take_pending(wanted, info) {
             Err(libc::EAGAIN) if expired => break Err(libc::EAGAIN),
-            // Of the call in the kernel, which does not wait.
+            // The limit of the call in the kernel, which does not wait.
             Err(libc::EAGAIN | libc::EINTR) => {}
             result => break result,
         }
@@ -47,7 +47,7 @@ fn wait(
         match woken {
             Ok(Woken::Called) => {}
             Ok(Woken::Expired) => expired = true,
-            // Another signal's handler ran (sigwaitinfo(2)).
+            // The handler of another signal ran (sigwaitinfo(2)).
             Err(_) => break Err(libc::EINTR),
         }
         if held.cancelled {
@@ -58,7 +58,7 @@ fn wait(
     result
 }
 
-/// As rt_sigtimedwait(2). `None`: the real call is due.
+/// Answers rt_sigtimedwait(2), or returns `None` if the real call is due.
 pub(super) fn timed_wait(
     wanted: u64,
     info: *mut siginfo_t,
@@ -113,7 +113,7 @@ unsafe extern "C" fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int 
                 *signal = found;
                 return 0;
             },
-            // As libc does.
+            // libc does the same.
             Some(Err(libc::EINTR)) => {}
             Some(Err(error)) => return error,
             None => {
@@ -125,12 +125,13 @@ unsafe extern "C" fn sigwait(set: *const sigset_t, signal: *mut c_int) -> c_int 
     }
 }
 
-/// Waits until a handler has run, with another mask if one is given. False: the real call is due.
+/// Waits until a handler has run, with another mask if one is given. Returns `false` if the real
+/// call is due.
 fn suspend(mask: Option<u64>) -> bool {
     let Some(mut held) = begin(Call::Signal, 0) else { return false };
     held.cancellable = true;
     let me = held.me;
-    // Signals that the mask lets in are posted at once.
+    // Signals that the mask unblocks are posted at once.
     let before = mask.map(signals::set_mask);
     while held.wait_or_signal(On::Signal(me), NEVER).is_ok() && !held.cancelled {}
     if let Some(before) = before {

@@ -1,4 +1,4 @@
-//! sleep, usleep, nanosleep, clock_nanosleep, sched_yield: waiting for agreed time.
+//! sleep, usleep, nanosleep, clock_nanosleep, sched_yield: waits for agreed time.
 
 use std::ffi::{c_int, c_uint};
 
@@ -8,7 +8,7 @@ use super::time::{SECOND, after, deadline, duration};
 use crate::errno;
 use crate::turn::{Call, Held, begin};
 
-/// The clocks by which one can sleep; for others the kernel has the error.
+/// The clocks by which a thread can sleep. For others the kernel returns the error.
 const SLEEPS_BY: [clockid_t; 5] = [
     libc::CLOCK_REALTIME,
     libc::CLOCK_MONOTONIC,
@@ -17,7 +17,7 @@ const SLEEPS_BY: [clockid_t; 5] = [
     libc::CLOCK_PROCESS_CPUTIME_ID,
 ];
 
-/// Sleeps for nanoseconds. Returns those that are left when a handler ends it early, or `None`: the
+/// Sleeps for nanoseconds. Returns the rest if a handler ends the sleep early, or `None` if the
 /// real call is due.
 fn sleep_for(nanoseconds: u64) -> Option<Result<(), u64>> {
     let mut held = begin(Call::Sleep, 0)?;
@@ -27,14 +27,14 @@ fn sleep_for(nanoseconds: u64) -> Option<Result<(), u64>> {
     Some(slept)
 }
 
-/// Sleeps until agreed time reaches `until`. Fails with what is left when a handler ends it early.
+/// Sleeps until agreed time reaches `until`. Fails with the rest if a handler ends the sleep early.
 fn sleep_until(held: &mut Held, until: u64) -> Result<(), u64> {
     let slept = held.sleep(until);
     let agreed = held.world().run.gate.agreed();
     slept.map_err(|_| until.saturating_sub(agreed))
 }
 
-/// Writes what is left of a sleep, if the caller asks for it.
+/// Writes the rest of a sleep, if the caller asks for it.
 ///
 /// # Safety
 /// `place` is null or the caller's place for a time.
@@ -115,7 +115,7 @@ unsafe extern "C" fn usleep(microseconds: c_uint) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
     if let Some(slept) = sleep_for(u64::from(seconds) * SECOND) {
-        // Whole seconds, as libc rounds them.
+        // The rest is in whole seconds, rounded as libc rounds them.
         return slept.map_or_else(|left| (left / SECOND) as c_uint, |()| 0);
     }
     let real = real!(sleep: fn(c_uint) -> c_uint);

@@ -1,7 +1,7 @@
 //! socket, bind, listen, accept, connect, shutdown.
 //!
-//! The kernel's socket is a stand-in (see `descriptors`): it is never bound to the port, so that
-//! three replicas on one machine, and the daemon's proxy, do not meet there.
+//! The kernel's socket is a stand-in (see `descriptors`). It is never bound to the port, so that
+//! three replicas on one machine and the daemon's proxy do not conflict.
 
 use std::ffi::c_int;
 use std::fmt::Write;
@@ -28,12 +28,12 @@ use crate::trouble::Text;
 use crate::turn::{Call, Held, begin};
 use crate::world::World;
 
-/// Connections that may wait to be accepted, whatever the server asks for: where a kernel lets
-/// the clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), admission would have to
-/// reset them.
+/// The number of connections that may wait to be accepted, whatever the server asks for. A kernel
+/// lets the clients of a burst try again (tcp(7), `tcp_abort_on_overflow`), but admission would
+/// have to reset them.
 const BACKLOG: u32 = CONNECTIONS as u32;
 
-/// Makes a stand-in.
+/// Creates a stand-in.
 fn stand_in(ipv6: bool, flags: c_int) -> Result<c_int, c_int> {
     let family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
     let kind = (libc::SOCK_STREAM | flags) as usize;
@@ -78,7 +78,7 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
     errno::answer_int(result)
 }
 
-/// Where a socket would listen.
+/// Returns the address at which a socket would listen.
 fn bound_at(description: &Description, at: Endpoint) -> Bound {
     let v6only = description.ipv6 && description.v6only;
     Bound { at, v6only, shared: options::shares_port(description) }
@@ -96,8 +96,8 @@ fn any_port(world: &mut World, place: TableEntry, at: Endpoint) -> u16 {
     }
 }
 
-/// Returns whether the address is one of this host, whichever of the group's hosts it is: a
-/// loopback address, the unspecified one, or a service address.
+/// Returns whether every host of the group has the address: a loopback address, the unspecified
+/// address, or a service address.
 // specs: E10
 fn is_bindable(world: &World, at: &Endpoint) -> bool {
     let is_everywhere = match at.ipv4() {
@@ -107,14 +107,14 @@ fn is_bindable(world: &World, at: &Endpoint) -> bool {
     is_everywhere || world.service.contains(&at.address)
 }
 
-/// Refuses an address that a host has and the group does not.
+/// Refuses an address that one host has and the group does not.
 fn refuse_address(world: &mut World, at: &Endpoint) -> c_int {
     let mut text = Text::new();
     let address = match at.ipv4() {
         Some(octets) => IpAddr::from(octets),
         None => IpAddr::from(at.address),
     };
-    // A text that is cut is better than none.
+    // A text that is cut is better than no text.
     let _ = write!(
         text,
         "the server binds {address}, which is not an address of the whole group, and gets \
@@ -286,16 +286,16 @@ unsafe extern "C" fn accept4(
     }
     // SAFETY: the caller's own places.
     if let Err(error) = unsafe { give(peer, ipv6, address, length) } {
-        // The connection is lost, as in Linux.
-        // SAFETY: a plain number; the symbol is this library's own.
+        // As in Linux, the connection is lost. SAFETY: a plain number; the symbol is this library's
+        // own.
         unsafe { libc::close(accepted) };
         return errno::answer_int(Err(error));
     }
     accepted
 }
 
-/// Takes the first connection that waits. As in Linux, the call that waits has its number already:
-/// without a free one it does not wait.
+/// Takes the first waiting connection. As in Linux, a call has its number before it waits, and
+/// without a free number it does not wait.
 fn accept_at(
     held: &mut Held,
     place: TableEntry,
@@ -356,8 +356,8 @@ fn await_conn(
     }
 }
 
-/// Has the stand-in `accepted` mean the connection, with what it inherits from the listener at
-/// `place`. Returns the client's address.
+/// Makes the stand-in `accepted` the connection, with the options that it inherits from the
+/// listener at `place`. Returns the client's address.
 fn follow(
     world: &mut World,
     place: TableEntry,
@@ -398,7 +398,8 @@ unsafe extern "C" fn connect(
     if let Some((mut held, place)) = begin_at(descriptor, Call::Socket) {
         let world = held.world();
         if world.descriptors.at(place).kind == DescriptionKind::Socket {
-            // From here on it is the kernel's: what comes back is not in the script.
+            // From here on the socket is the kernel's, and its incoming bytes are not in the
+            // script.
             world.descriptors.give_to_kernel(place);
             uncovered(world, "a connection that the server opens itself");
         }
@@ -439,7 +440,7 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
             wake_all(world, place);
             if reset { Err(libc::ENOTCONN) } else { Ok(0) }
         }
-        // Threads that wait in accept or poll return, as in Linux.
+        // As in Linux, threads that wait in accept or poll return.
         DescriptionKind::Listener(_) => {
             if how == libc::SHUT_RD || how == libc::SHUT_RDWR {
                 let description = world.descriptors.at(place);

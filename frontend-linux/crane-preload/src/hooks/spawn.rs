@@ -1,5 +1,5 @@
-//! posix_spawn, system, popen: as fork and exec. libc makes the child inside of itself, where no
-//! hook sees it.
+//! posix_spawn, system, popen: like fork and exec. libc makes the child internally, where no hook
+//! sees it.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int};
@@ -15,7 +15,7 @@ use crate::membership::takes_part;
 use crate::signals::{self, Action};
 use crate::turn::{Call, begin};
 
-/// Called before libc makes a child.
+/// Prepares for a child that libc is about to make.
 fn prepare() {
     if let Some(mut held) = begin(Call::Fork, 0) {
         before_child(held.world());
@@ -69,8 +69,8 @@ unsafe extern "C" fn system(command: *const c_char) -> c_int {
 /// The status of a shell that could not be started (system(3)).
 const NO_SHELL: c_int = 127 << 8;
 
-/// As libc's system(3), whose own wait for the child would be in the kernel: waits in the turn,
-/// with `SIGINT` and `SIGQUIT` ignored and `SIGCHLD` blocked.
+/// Does the same as libc's system(3), whose own wait for the child would be in the kernel, but
+/// waits in the turn, with `SIGINT` and `SIGQUIT` ignored and `SIGCHLD` blocked.
 ///
 /// # Safety
 /// The command is a string.
@@ -122,9 +122,9 @@ unsafe fn run_shell(command: *const c_char) -> c_int {
     status
 }
 
-/// The calls of system that run, and what the signals did before the first of them.
+/// The number of running calls of system, and the actions of the signals before the first of them.
 struct Ignoring {
-    /// A thread looks at the rest, for two system calls.
+    /// A thread reads the rest, for two system calls.
     taken: AtomicBool,
     calls: UnsafeCell<u32>,
     before: UnsafeCell<Option<[Action; 2]>>,
@@ -150,7 +150,7 @@ fn with_ignoring<T>(change: impl FnOnce(&mut u32, &mut Option<[Action; 2]>) -> T
     result
 }
 
-/// The first of the calls that run ignores the signals. Returns what they did before.
+/// Ignores the signals, for the first of the running calls. Returns their previous actions.
 fn begin_ignoring() -> [Action; 2] {
     with_ignoring(|calls, before| {
         *calls += 1;
@@ -158,7 +158,7 @@ fn begin_ignoring() -> [Action; 2] {
     })
 }
 
-/// The last of the calls gives the signals back.
+/// Restores the signals, after the last of the running calls.
 fn end_ignoring() {
     with_ignoring(|calls, before| {
         *calls -= 1;
@@ -172,7 +172,7 @@ fn end_ignoring() {
     });
 }
 
-/// The signals that a terminal sends to the shell as well: they are meant for that alone.
+/// The signals that a terminal sends to the shell as well, and that are meant for the shell alone.
 const IGNORED: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
 #[unsafe(no_mangle)]

@@ -1,8 +1,8 @@
 //! splice, tee, vmsplice: bytes between descriptors inside the kernel.
 //!
-//! A connection's stand-in has no bytes to move: with one, the answer is EINVAL, as for files that
-//! cannot be spliced; programs then read and write. Pipes of ours are tried
-//! without waiting in the kernel.
+//! A connection's stand-in has no bytes to move, so the answer for one is EINVAL, as for files that
+//! cannot be spliced, and programs then read and write. Followed pipes are tried without waiting in
+//! the kernel.
 
 use std::ffi::{c_int, c_uint};
 
@@ -19,7 +19,8 @@ use crate::readiness::kernel_readiness;
 use crate::turn::{Call, Held, begin};
 use crate::watch;
 
-/// The description behind a number if that is of ours, and its other end if it is a channel.
+/// Returns the description behind a number, if the number is followed, and its other end if it is a
+/// channel.
 fn end(held: &mut Held, descriptor: c_int) -> Option<(DescriptionKind, TableEntry)> {
     let place = lookup(descriptor)?;
     Some((held.world().descriptors.at(place).kind, place))
@@ -86,14 +87,14 @@ fn between_channels(
             _ if at_once => return result,
             (Some(from), _) if empty => number(held, from, ends[0], On::Read(from)),
             (_, Some(to)) => number(held, to, ends[1], On::Write(to)),
-            // The other side is not of ours, and would be waited for in the kernel.
+            // The other side is not followed, and the call would wait for it in the kernel.
             _ => return real(flags),
         };
         held.wait(on, NEVER);
     }
 }
 
-/// Notes the number by which a thread waits `on` a description, and returns that.
+/// Records the number by which a thread waits `on` a description, and returns `on`.
 fn number(held: &mut Held, place: TableEntry, descriptor: c_int, on: On) -> On {
     held.world().descriptors.at(place).number = descriptor;
     on

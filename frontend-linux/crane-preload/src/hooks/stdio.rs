@@ -1,8 +1,8 @@
 //! Streams of stdio on the library's own descriptors: fopen of a random device, fdopen, fileno,
 //! dprintf.
 //!
-//! stdio reads and writes by calls inside of libc, which no hook sees. Such a stream is made of
-//! callbacks (fopencookie(3)) that come to our own read and write.
+//! stdio reads and writes by internal calls of libc, which no hook sees. Such a stream therefore
+//! consists of callbacks (fopencookie(3)) that call this library's read and write.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
@@ -15,8 +15,8 @@ use crate::descriptors::lookup;
 use crate::errno;
 use crate::membership::takes_part;
 
-/// The callbacks of fopencookie; those that are missing behave as for an endless sink or an
-/// empty source.
+/// The callbacks of fopencookie. A missing callback behaves as for an endless sink or an empty
+/// source.
 #[repr(C)]
 struct Callbacks {
     read: Option<unsafe extern "C" fn(*mut c_void, *mut c_char, usize) -> isize>,
@@ -58,7 +58,7 @@ unsafe extern "C" fn close_both(cookie: *mut c_void) -> c_int {
     unsafe { libc::close(cookie.addr() as c_int) }
 }
 
-/// A stream of agreed random bytes.
+/// Makes a stream of agreed random bytes.
 fn random_stream(path: *const c_char) -> Option<*mut FILE> {
     if !takes_part() || path.is_null() || !is_random(path) {
         return None;
@@ -115,8 +115,8 @@ unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
     unsafe { real(stream) }
 }
 
-/// Writes a text to a descriptor of ours, as libc's own does: whole, or not. `None`: libc's own is
-/// due.
+/// Writes a whole text to a followed descriptor, as libc's own function does. Returns `None` if
+/// libc's own is due.
 ///
 /// # Safety
 /// The format's arguments are in the list.
@@ -150,7 +150,7 @@ unsafe fn print(descriptor: c_int, format: *const c_char, list: *mut c_void) -> 
     Some(result)
 }
 
-// A list of arguments is a pointer where it is an argument itself.
+// A list of arguments is passed as a pointer when it is itself an argument.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vdprintf(
     descriptor: c_int,
@@ -182,8 +182,8 @@ unsafe extern "C" fn __vdprintf_chk(
     })
 }
 
-/// A variadic function that makes a list (System V ABI for x86-64, 3.5.7) of what follows the
-/// first arguments, whose registers take `$named` bytes, and calls `$list` with the list as the
+/// A variadic function that makes a list (System V ABI for x86-64, 3.5.7) of the arguments after
+/// the first ones, whose registers take `$named` bytes, and calls `$list` with the list as the
 /// argument in `$register`.
 macro_rules! variadic {
     ($name:ident, $named:literal, $register:literal, $list:ident) => {

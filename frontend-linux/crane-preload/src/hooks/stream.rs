@@ -17,10 +17,10 @@ use crate::execution::On;
 use crate::turn::Call;
 use crate::world::World;
 
-/// The kernel's call.
+/// Makes the kernel's call.
 ///
 /// # Safety
-/// As [`sys::syscall`].
+/// The same as for [`sys::syscall`].
 unsafe fn real(number: i64, arguments: [usize; 6]) -> Result<usize, c_int> {
     // SAFETY: the caller's duty.
     sys::checked(unsafe { sys::syscall(number, arguments) })
@@ -30,7 +30,7 @@ fn one(start: *mut c_void, length: usize) -> [iovec; 1] {
     [iovec { iov_base: start, iov_len: length }]
 }
 
-/// The caller's vector. `None`: the kernel would refuse it, and says how.
+/// Returns the caller's vector, or `None` if the kernel would refuse it and must report the error.
 ///
 /// # Safety
 /// `start` leads to `count` vectors that stay during the call.
@@ -250,7 +250,8 @@ unsafe extern "C" fn sendmsg(descriptor: c_int, message: *const msghdr, flags: c
     errno::answer(send(descriptor, pieces, RecvFlags::of(flags), call))
 }
 
-/// Calls `one` for each message until one fails; says how many were done, or the first one's error.
+/// Calls `one` for each message until one fails. Returns the number of completed messages, or the
+/// error of the first.
 fn each(
     messages: *mut mmsghdr,
     count: c_uint,
@@ -287,7 +288,8 @@ unsafe extern "C" fn sendmmsg(
     each(messages, count, |message, _| unsafe { sendmsg(descriptor, message, flags) })
 }
 
-// The limit counts from message to message only (recvmmsg(2), BUGS); to a stream it means little.
+// The limit is checked only between messages (recvmmsg(2), BUGS), so it has little effect on a
+// stream.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recvmmsg(
     descriptor: c_int,
@@ -332,8 +334,8 @@ unsafe extern "C" fn sendfile64(
     unsafe { sendfile(out, from, offset, count) }
 }
 
-/// The file's bytes, read and written as if by the program, as many as the window has room for.
-/// `None`: not to one of our connections.
+/// Reads and writes the file's bytes as the program would, as many as the window has room for.
+/// Returns `None` if the target is not a client's connection.
 fn send_file(
     out: c_int,
     from: c_int,
@@ -391,7 +393,7 @@ fn send_file(
     Some(result)
 }
 
-/// Reads at the offset, or else at the file's position, and advances it.
+/// Reads at the offset if one is given, and otherwise at the file's position, and advances it.
 fn read_file(from: c_int, offset: *mut off_t, space: &mut [u8]) -> Result<usize, c_int> {
     if offset.is_null() {
         return sys::read(from, space);

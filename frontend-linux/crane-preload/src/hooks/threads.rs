@@ -1,7 +1,7 @@
 //! pthread_create, join, detach, exit.
 //!
 //! A child is made while its creator holds the turn, and enters the queue only when libc has made
-//! it; its number, and so the order of everything that it does, is decided before it runs.
+//! it. Its number, and with it the order of all its actions, is decided before it runs.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,11 +20,11 @@ use crate::world::{NO_THREAD, PreloadThread, World};
 
 type StartRoutine = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// The key whose destructor sees each thread's end.
+/// The key whose destructor runs at each thread's end.
 static KEY: AtomicU32 = AtomicU32::new(0);
 
-/// libc runs destructors in this many rounds (POSIX: at least 4); ours acts in the last one, so
-/// that those of the program still have the turn.
+/// The number of rounds in which libc runs destructors (POSIX: at least 4). This library's
+/// destructor acts in the last round, so that the program's destructors still have the turn.
 const ROUNDS: usize = 4;
 
 /// The report of a table that is full.
@@ -32,10 +32,10 @@ const FULL: &str = "the program has 1024 threads, as many as crane orders: the n
     with EAGAIN; configure it for fewer";
 const _: () = assert!(crate::execution::THREADS == 1024);
 
-/// Robust mutexes that an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
+/// The number of robust mutexes that an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
 const HEIRLOOMS_MAX: usize = 2048;
 
-/// Before the first thread: makes the key. The value counts the rounds that are left.
+/// Makes the key, before the first thread. The key's value counts the remaining rounds.
 pub(crate) fn prepare() {
     let mut key: pthread_key_t = 0;
     // SAFETY: the key is ours; the destructor fits.
@@ -46,7 +46,7 @@ pub(crate) fn prepare() {
     watch_end();
 }
 
-/// The calling thread's end will be seen.
+/// Arranges that the library sees the calling thread's end.
 fn watch_end() {
     // SAFETY: the key exists; the value is a count, never followed.
     unsafe { libc::pthread_setspecific(KEY.load(Ordering::SeqCst), ROUNDS as *const c_void) };
@@ -90,8 +90,8 @@ unsafe extern "C" fn pthread_create(
         mask,
         ..NO_THREAD
     };
-    // libc allocates in here, and an allocator may come to our hooks: the turn stays, the hook
-    // ends.
+    // libc allocates in this call, and an allocator may call hooks, so the hook ends here and the
+    // thread keeps the turn.
     held.leave();
     let mut made: pthread_t = 0;
     let number = usize::from(child.0) as *mut c_void;
@@ -168,15 +168,15 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
         *thread = NO_THREAD;
         world.run.turn.end();
     } else {
-        // The number stays until it is joined.
+        // The thread's number stays until the thread is joined.
         world.run.turn.end_and_keep();
     }
     world.run.turn.wake(On::End(me).key(), u32::MAX);
     held.end_thread();
 }
 
-/// Wakes the waiters for robust mutexes of the ending thread. They get them when the kernel has
-/// said so: the next thread to run waits for that (see [`Held::end_thread`]).
+/// Wakes the waiters for robust mutexes of the ending thread. They get the mutexes once the kernel
+/// has marked these, and the next thread to run waits for that (see [`Held::end_thread`]).
 fn wake_heirs(world: &mut World) {
     // struct robust_list_head of get_robust_list(2). In libc's mutex the list's link lies at byte
     // 32.
@@ -208,14 +208,14 @@ pub(crate) fn find(world: &World, handle: pthread_t) -> Option<ThreadId> {
     Some(ThreadId(place as u16))
 }
 
-/// The thread is joined or detached after its end: its number is free.
+/// Frees the number of a thread that is joined or detached after its end.
 fn forget(world: &mut World, thread: ThreadId) {
     world.threads[thread.0 as usize] = NO_THREAD;
     world.run.turn.release(thread);
 }
 
-/// Waits for the end of a thread in agreed time; the error if it did not come. `None`: not one of
-/// ours.
+/// Waits for the end of a thread in agreed time, and returns an error if the thread did not end.
+/// Returns `None` if the thread takes no part.
 fn await_end(
     handle: pthread_t,
     deadline: impl FnOnce(&mut Held) -> Result<u64, c_int>,
@@ -223,7 +223,7 @@ fn await_end(
     let mut held = begin(Call::Join, 0)?;
     let deadline = deadline(&mut held);
     let me = held.me;
-    // Joining oneself, or a thread that is detached, is an error that libc has.
+    // libc returns the error if a thread joins itself or a detached thread.
     let found = find(held.world(), handle)
         .filter(|thread| *thread != me && !held.world().threads[thread.0 as usize].detached);
     let Some(thread) = found else {
@@ -247,8 +247,8 @@ fn await_end(
     Some(ended)
 }
 
-/// The real join, of a thread that has ended in agreed time or is not ours. The kernel's word is
-/// microseconds away.
+/// Calls the real join, for a thread that has ended in agreed time or takes no part. The kernel
+/// reports the end within microseconds.
 fn join(handle: pthread_t, result: *mut *mut c_void) -> c_int {
     let real = real!(pthread_join: fn(pthread_t, *mut *mut c_void) -> c_int);
     // SAFETY: the hook's caller gave these.

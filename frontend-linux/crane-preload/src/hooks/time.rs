@@ -1,7 +1,7 @@
 //! time, gettimeofday, clock_gettime: agreed time.
 //!
-//! Reading the clock is a call: a program that waits for time to pass by reading it must not stand
-//! still.
+//! Reading the clock is a call, because time must pass for a program that reads the clock until it
+//! does.
 
 use std::ffi::{c_int, c_void};
 
@@ -14,23 +14,23 @@ use crate::turn::{Call, Held, begin};
 /// Nanoseconds in a second.
 pub(super) const SECOND: u64 = 1_000_000_000;
 
-/// The monotonic clocks' value at the program's start: like a machine that was started a while
-/// ago.
+/// The value of the monotonic clocks at the program's start, as on a machine that was started a
+/// while ago.
 const UPTIME: u64 = 1_000 * SECOND;
 
-/// A number between those of clocks: a machine of former times had a clock there.
+/// An unused number between those of clocks, where an old architecture had a clock.
 const GONE: clockid_t = 10;
 
-/// The lower bits of a clock that is a device's (the kernel's `CLOCKFD`).
+/// The lower bits of the number of a device's clock (the kernel's `CLOCKFD`).
 const DEVICE: clockid_t = 3;
 
-/// A time in nanoseconds; negative ones are 0.
+/// Returns a time in nanoseconds, where negative times become 0.
 pub(super) fn nanoseconds(time: &timespec) -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// A duration as the caller gave it; `None`: not a duration.
+/// Returns the caller's duration, or `None` if it is invalid.
 pub(super) fn duration(time: &timespec) -> Option<u64> {
     let valid = time.tv_sec >= 0 && (0..SECOND as i64).contains(&time.tv_nsec);
     valid.then(|| nanoseconds(time))
@@ -42,7 +42,7 @@ fn is_monotonic(clock: clockid_t) -> bool {
     !since_1970.contains(&clock)
 }
 
-/// Returns a clock's value in nanoseconds. Processor-time clocks count agreed time, too.
+/// Returns a clock's value in nanoseconds. Clocks of processor time count agreed time as well.
 fn now(held: &mut Held, clock: clockid_t) -> u64 {
     let world = held.world();
     let (agreed, start) = (world.run.gate.agreed(), world.start);
@@ -54,11 +54,11 @@ fn now(held: &mut Held, clock: clockid_t) -> u64 {
     }
 }
 
-/// Returns whether agreed time is the answer: the clock exists, and is no device's.
+/// Returns whether agreed time is the answer, because the clock exists and belongs to no device.
 fn exists(clock: clockid_t) -> bool {
     match clock {
         // Processor times of processes and threads, by their numbers; the kernel knows which live.
-        // A device's clock has its descriptor's number instead.
+        // The number of a device's clock holds a descriptor instead.
         ..0 => {
             let arguments = [clock as usize, 0, 0, 0, 0, 0];
             let device = clock & 7 == DEVICE;
@@ -70,7 +70,8 @@ fn exists(clock: clockid_t) -> bool {
     }
 }
 
-/// As [`deadline`], for locks: they know two clocks, and refuse what is no time (`EINVAL`).
+/// Does the same as [`deadline`], for locks, which know two clocks and refuse an invalid time
+/// (`EINVAL`).
 pub(super) fn limit(
     held: &mut Held,
     clock: clockid_t,
@@ -85,7 +86,7 @@ pub(super) fn limit(
     Ok(deadline(held, clock, limit))
 }
 
-/// The agreed time at which a clock reaches `limit`; none: never.
+/// Returns the agreed time at which a clock reaches `limit`, where no limit means never.
 pub(super) fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec) -> u64 {
     // SAFETY: the caller's time, if it gave one.
     let Some(limit) = (unsafe { limit.as_ref() }) else { return NEVER };
@@ -98,7 +99,7 @@ pub(super) fn deadline(held: &mut Held, clock: clockid_t, limit: *const timespec
     agreed.min(NEVER - 1)
 }
 
-/// The agreed time `duration` nanoseconds from now.
+/// Returns the agreed time `duration` nanoseconds from now.
 pub(super) fn after(held: &mut Held, duration: u64) -> u64 {
     held.world().run.gate.agreed().saturating_add(duration).min(NEVER - 1)
 }

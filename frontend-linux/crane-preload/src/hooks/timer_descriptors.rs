@@ -49,7 +49,7 @@ fn follow(world: &mut World, descriptor: c_int, clock: clockid_t, nonblocking: b
     }
 }
 
-/// Starts a call about a timer of ours. `None`: the real call is due.
+/// Starts a call about a timer, or returns `None` if the real call is due.
 fn begin_timer(descriptor: c_int) -> Option<(Held, TableEntry, TimerIndex)> {
     let (mut held, place) = begin_at(descriptor, Call::Timer)?;
     let DescriptionKind::Timer(timer) = held.world().descriptors.at(place).kind else {
@@ -85,7 +85,7 @@ unsafe extern "C" fn timerfd_settime(
             let started = set(&mut held, timer, wanted, absolute);
             if started.is_ok() {
                 held.world().descriptors.at(place).expirations = 0;
-                // A time that has come already.
+                // The time has come already.
                 expirations::expire(held.world());
             }
             started.map(|()| was)
@@ -101,7 +101,7 @@ unsafe extern "C" fn timerfd_settime(
     errno::answer_int(result.map(|_| 0))
 }
 
-/// Starts or stops a timer as the call says. Fails with what is wrong with it.
+/// Starts or stops a timer as the call asks, or fails with the error of the call.
 pub(super) fn set(
     held: &mut Held,
     timer: TimerIndex,

@@ -1,5 +1,5 @@
-//! Bytes in and out of what descriptors stand for: the part that read, recv, write, send, sendfile
-//! and their variants share.
+//! Bytes into and out of the objects behind descriptors: the common part of read, recv, write,
+//! send, sendfile and their variants.
 
 use std::ffi::c_int;
 
@@ -24,7 +24,7 @@ use crate::turn::{Call, Held, begin};
 use crate::watch;
 use crate::world::World;
 
-/// Starts a call about a descriptor of ours. `None`: the real call is due.
+/// Starts a call about a followed descriptor, or returns `None` if the real call is due.
 pub(super) fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntry)> {
     let place = lookup(descriptor)?;
     let held = begin(call, descriptor as u32);
@@ -35,7 +35,7 @@ pub(super) fn begin_at(descriptor: c_int, call: Call) -> Option<(Held, TableEntr
     match lookup(descriptor) {
         Some(place) => Some((held, place)),
         None => {
-            // Closed by another thread while this one waited for the turn.
+            // Another thread has closed the descriptor while this one waited for the turn.
             held.end();
             None
         }
@@ -197,7 +197,8 @@ pub(super) fn send(
             DescriptionKind::Timer(_) | DescriptionKind::Epoll | DescriptionKind::Free => {
                 Err(libc::EINVAL)
             }
-            // Bytes written to a source of random ones change nothing that is read from it.
+            // Bytes written to a source of random bytes do not change the bytes that are read from
+            // it.
             DescriptionKind::Random => real(),
         };
         match result {
@@ -223,7 +224,8 @@ pub(super) fn send(
     result
 }
 
-/// Returns whether a reset connection still has to report its error; after this it has.
+/// Returns whether a reset connection still has to report its error, and marks the error as
+/// reported.
 pub(super) fn report_reset(world: &mut World, place: TableEntry) -> bool {
     !std::mem::replace(&mut world.descriptors.at(place).reset_reported, true)
 }
@@ -234,7 +236,7 @@ fn is_childs(world: &mut World, place: TableEntry) -> bool {
     description.shared && description.lone
 }
 
-/// Takes a reference from a description, and ends its object with the last one.
+/// Removes a reference to a description, and ends its object with the last reference.
 pub(super) fn release(world: &mut World, place: TableEntry) {
     if world.descriptors.release(place) {
         dispose(world, place);
@@ -271,7 +273,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
         _ => {}
     }
     if let Some(peer) = other_end {
-        // The other end reads the end of the stream, or cannot write any more; it is alone now.
+        // The other end, which is alone now, reads the end of the stream or can no longer write.
         descriptors.at(place).kind = DescriptionKind::Kernel;
         descriptors.at(peer).kind = DescriptionKind::Channel { peer };
         descriptors.at(peer).lone = true;
@@ -282,7 +284,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
     }
 }
 
-/// Something went through a channel: both ends may have changed.
+/// Records that bytes went through a channel, so that both ends may have changed.
 pub(super) fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
     for end in [place, peer] {
         let World { run, descriptors, watches, .. } = &mut *world;
@@ -290,7 +292,7 @@ pub(super) fn used(world: &mut World, place: TableEntry, peer: TableEntry) {
         description.edges = description.edges.wrapping_add(1);
         run.turn.wake(On::Read(end).key(), u32::MAX);
         if description.shared {
-            // The kernel need not report what is there already.
+            // The kernel need not report conditions that exist already.
             description.seen = kernel_readiness(description.number);
         }
         run.turn.wake(On::Write(end).key(), u32::MAX);

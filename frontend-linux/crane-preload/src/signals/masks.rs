@@ -10,7 +10,7 @@ pub(crate) const LAST: c_int = 64;
 /// The size of the kernel's signal mask in bytes.
 pub(super) const MASK: usize = 8;
 
-/// Returns the bit of a signal in a mask; 0: not a signal.
+/// Returns the bit of a signal in a mask, or 0 if the number is not a signal.
 pub(crate) fn bit(signal: c_int) -> u64 {
     match u32::try_from(signal) {
         Ok(signal) if (1..=LAST as u32).contains(&signal) => 1 << (signal - 1),
@@ -23,7 +23,7 @@ pub(crate) fn each(mask: u64) -> impl Iterator<Item = c_int> {
     (1..=LAST).filter(move |signal| mask & bit(*signal) != 0)
 }
 
-/// Changes the calling thread's mask, and returns the one before.
+/// Changes the calling thread's mask, and returns the previous mask.
 fn change_mask(how: c_int, mask: u64) -> u64 {
     let mut before = 0_u64;
     let arguments = [how as usize, (&raw const mask).addr(), (&raw mut before).addr(), MASK, 0, 0];
@@ -37,23 +37,23 @@ pub(crate) fn blocked() -> u64 {
     change_mask(libc::SIG_BLOCK, 0)
 }
 
-/// Blocks all signals of the thread and returns the mask before: a handler must not run in a thread
-/// whose thread-local state is not set.
+/// Blocks all signals of the thread, and returns the previous mask. A handler must not run in a
+/// thread whose thread-local state is not set.
 pub(crate) fn block_all() -> u64 {
     change_mask(libc::SIG_SETMASK, u64::MAX)
 }
 
-/// Has the calling thread block one more signal, and returns its mask before.
+/// Makes the calling thread block one more signal, and returns the previous mask.
 pub(crate) fn block_one(signal: c_int) -> u64 {
     change_mask(libc::SIG_BLOCK, bit(signal))
 }
 
-/// Sets the thread's mask, and returns the one before.
+/// Sets the thread's mask, and returns the previous mask.
 pub(crate) fn set_mask(mask: u64) -> u64 {
     change_mask(libc::SIG_SETMASK, mask)
 }
 
-/// Returns the first 64 signals of libc's set, which are all that there are.
+/// Returns the first 64 signals of libc's set, which are all signals.
 ///
 /// # Safety
 /// `set` is null or leads to a set.
@@ -62,7 +62,7 @@ pub(crate) unsafe fn mask_at(set: *const libc::sigset_t) -> Option<u64> {
     unsafe { set.cast::<u64>().as_ref() }.copied()
 }
 
-/// Returns the signals that a thread of this process blocks (proc(5), `SigBlk`); none if that
+/// Returns the signals that a thread of this process blocks (proc(5), `SigBlk`), or none if they
 /// cannot be read.
 pub(crate) fn blocked_of(tid: u32) -> u64 {
     let mut path = *b"/proc/self/task/\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";

@@ -1,15 +1,15 @@
-//! Signals: which handler the program has for each, and those that wait for their thread's turn.
+//! Signals: the program's handler of each, and the signals that wait for their thread's turn.
 //!
 //! A thread that waits in the turn sits in a futex of this library. A handler that ran there would
-//! run beside the holder of the turn, its calls would be real ones, and it would not end the wait.
-//! So the real handler of each signal that the program handles is [`on_signal`]. In a thread that
+//! run beside the holder of the turn, would make real calls, and would not end the wait. The real
+//! handler of each signal that the program handles is therefore [`on_signal`]. In a thread that
 //! runs code of the program it calls the program's handler at once, as the kernel would. In a
 //! thread that is in a hook it *posts* the signal. The thread then sends itself each posted signal
-//! when it has the turn, out of any hook: the kernel makes the frame, on the right stack and with
-//! the right mask, and the handler's calls are hooked.
+//! when it has the turn, outside of any hook. The kernel makes the frame, on the right stack and
+//! with the right mask, and the handler's calls are hooked.
 //!
 //! A signal that the program sends to itself is posted by the sender, in the turn, and so reaches
-//! its thread at the same clock in every replica. One from outside comes when it comes.
+//! its thread at the same clock in every replica. A signal from outside arrives at any time.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt::Write;
@@ -50,23 +50,23 @@ impl Action {
     }
 }
 
-/// The fate of a signal.
+/// The effect of a signal on this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Disposition {
-    /// The kernel ignores it, or does what it does by default.
+    /// The kernel ignores the signal, or takes the default action.
     Kernel,
     /// A handler of the program runs.
     Handler {
-        /// The call that it interrupts starts again (`SA_RESTART`).
+        /// Whether the interrupted call starts again (`SA_RESTART`).
         restarts: bool,
     },
 }
 
 /// The program's own handler of a signal.
 struct Handler {
-    /// Its address; 0: the kernel has the program's own disposition.
+    /// The handler's address, or 0 if the kernel has the program's own disposition.
     address: AtomicUsize,
-    /// The flags that it was installed with.
+    /// The flags with which the program installed it.
     flags: AtomicI32,
 }
 
@@ -74,20 +74,20 @@ static HANDLERS: [Handler; LAST as usize + 1] =
     [const { Handler { address: AtomicUsize::new(0), flags: AtomicI32::new(0) } };
         LAST as usize + 1];
 
-/// Signals that came from outside the program, by their bits.
+/// The signals that came from outside the program, by their bits.
 static FOREIGN: AtomicU64 = AtomicU64::new(0);
 
-/// Those of which the daemon knows.
+/// The signals from outside of which the daemon knows.
 static REPORTED: AtomicU64 = AtomicU64::new(0);
 
-/// Returns whether signals came from outside the program that the daemon does not know of.
+/// Returns whether signals came from outside the program of which the daemon does not know.
 #[inline]
 pub(crate) fn has_foreign() -> bool {
     FOREIGN.load(Ordering::Relaxed) != 0
 }
 
 /// Counts the signals that came from outside the program, and notes each kind once for the daemon:
-/// other replicas get them at another moment, or not at all.
+/// other replicas receive them at another moment, or not at all.
 #[cold]
 pub(crate) fn report_foreign(output: &mut Output, region: ServerSide) {
     let came = FOREIGN.swap(0, Ordering::Relaxed);
@@ -123,7 +123,7 @@ fn name(signal: c_int) -> &'static str {
 /// The real handler of every signal that the program handles.
 pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let part = membership::current();
-    // A child after fork has a copy of everything, and no part.
+    // A child after fork has a copy of the whole state, and takes no part.
     let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
     if ours && part != Membership::None {
         // SAFETY: the kernel's own record, or one that this process sent.
@@ -155,7 +155,7 @@ pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context:
     program(signal, info, context);
 }
 
-/// Remembers a signal that neither this process nor a fault in it has sent.
+/// Records a signal that neither this process nor a fault in it has sent.
 fn note_foreign(info: &siginfo_t) {
     let sender = match info.si_code {
         // SAFETY: these have a sender.
@@ -167,7 +167,7 @@ fn note_foreign(info: &siginfo_t) {
     }
 }
 
-/// Gives a signal its default disposition: its handler was to run once.
+/// Gives a signal its default disposition, because its handler runs only once.
 fn reset(signal: c_int) {
     HANDLERS[signal as usize].address.store(0, Ordering::Release);
     let action = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
@@ -176,21 +176,21 @@ fn reset(signal: c_int) {
     unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
 }
 
-/// Returns the program's own handler and its flags. `None`: the kernel has its disposition.
+/// Returns the program's own handler and its flags, or `None` if the kernel has the disposition.
 pub(crate) fn handler(signal: c_int) -> Option<(usize, c_int)> {
     let handler = HANDLERS.get(usize::try_from(signal).ok()?)?;
     let address = handler.address.load(Ordering::Acquire);
     (address != 0).then(|| (address, handler.flags.load(Ordering::Relaxed)))
 }
 
-/// Sets the program's own handler, and its flags; 0: none.
+/// Sets the program's own handler and its flags; the handler 0 means none.
 pub(crate) fn set_handler(signal: c_int, address: usize, flags: c_int) {
     let handler = &HANDLERS[signal as usize];
     handler.flags.store(flags, Ordering::Relaxed);
     handler.address.store(address, Ordering::Release);
 }
 
-/// Returns what becomes of a signal of this process.
+/// Returns the effect of a signal on this process.
 pub(crate) fn disposition(signal: c_int) -> Disposition {
     let mut action = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
     let arguments = [signal as usize, 0, (&raw mut action).addr(), MASK, 0, 0];
@@ -203,7 +203,7 @@ pub(crate) fn disposition(signal: c_int) -> Disposition {
     Disposition::Handler { restarts: action.flags & libc::SA_RESTART as usize != 0 }
 }
 
-/// Has the process ignore a signal, or do again what an action says. Returns what it did before.
+/// Makes the process ignore a signal, or follow an action again. Returns the previous action.
 pub(crate) fn replace(signal: c_int, action: Option<&Action>) -> Action {
     let ignore = Action { handler: libc::SIG_IGN, flags: 0, restorer: 0, mask: 0 };
     let mut before = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
@@ -214,8 +214,8 @@ pub(crate) fn replace(signal: c_int, action: Option<&Action>) -> Action {
     before
 }
 
-/// Sends a signal to the calling thread, as from whoever sent it first: a handler runs before this
-/// returns, unless the signal is blocked.
+/// Sends a signal to the calling thread, with the record of its first sender. A handler runs before
+/// this function returns, unless the signal is blocked.
 pub(crate) fn send_to_self(info: &siginfo_t) {
     let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
     let arguments = [process, thread, info.si_signo as usize, ptr::from_ref(info).addr(), 0, 0];

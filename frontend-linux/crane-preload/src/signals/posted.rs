@@ -1,7 +1,7 @@
 //! The signals that wait for their thread's turn.
 //!
-//! They are posted by handlers, in any thread, and by the holder of the turn; each is taken by its
-//! own thread. So the table has no lock: a place is claimed, filled, and then shown.
+//! Handlers in any thread and the holder of the turn post signals, and each thread takes its own.
+//! The table therefore has no lock: a writer claims a place, fills it, and then makes it visible.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crane_core::execution::turn::ThreadId;
 use libc::siginfo_t;
 
-/// Signals that wait at a time, of all threads. One that finds no place goes to the kernel's own
-/// queue, or is lost as one beyond `RLIMIT_SIGPENDING` is.
+/// The number of signals of all threads that can wait at the same time. A signal without a place
+/// goes to the kernel's own queue, or is lost like a signal beyond `RLIMIT_SIGPENDING`.
 const POSTED_MAX: usize = 256;
 
 /// A place for a signal that waits for its thread's turn.
@@ -21,7 +21,8 @@ struct Posted {
     thread: AtomicU32,
     /// The order of posting.
     order: AtomicU64,
-    /// Written in a draft, by the one who made it one; read when ready.
+    /// The signal's record. The thread that made the place a draft writes it; it is read once the
+    /// place is ready.
     info: UnsafeCell<siginfo_t>,
 }
 
@@ -43,16 +44,17 @@ static POSTED: [Posted; POSTED_MAX] = [const {
     }
 }; POSTED_MAX];
 
-/// How many places are not free.
+/// The number of places that are not free.
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
 /// The next number in the order of posting.
 static ORDER: AtomicU64 = AtomicU64::new(0);
 
-/// A handler has posted a signal to a thread that may wait: the holder of the turn looks.
+/// Whether a handler has posted a signal to a thread that may wait, so that the holder of the turn
+/// must check.
 static NEWS: AtomicBool = AtomicBool::new(false);
 
-/// Posts a signal to a thread. Safe in a signal handler. False: there is no place for it.
+/// Posts a signal to a thread, or returns `false` if no place is free. Safe in a signal handler.
 pub(crate) fn post(thread: ThreadId, info: &siginfo_t) -> bool {
     let number = u32::from(thread.0);
     // Standard signals do not queue (signal(7)).
@@ -75,14 +77,14 @@ pub(crate) fn post(thread: ThreadId, info: &siginfo_t) -> bool {
     true
 }
 
-/// Returns whether signals wait, of any thread.
+/// Returns whether signals of any thread wait.
 #[inline]
 pub(crate) fn any() -> bool {
     WAITING.load(Ordering::Relaxed) != 0
 }
 
-/// Finds the signal of a thread that comes first among those that `wanted` accepts: the lowest,
-/// and of the same number the one that was posted first, as the kernel delivers them.
+/// Finds the first signal of a thread that `wanted` accepts, in the order in which the kernel
+/// delivers them: the lowest number first, and equal numbers in the order of posting.
 fn find(thread: ThreadId, wanted: impl Fn(u32, c_int) -> bool) -> Option<&'static Posted> {
     let ready = POSTED.iter().filter(|place| {
         place.state.load(Ordering::Acquire) == READY
@@ -128,7 +130,7 @@ pub(crate) fn has_news() -> bool {
     NEWS.load(Ordering::SeqCst)
 }
 
-/// The holder of the turn has to look for signals.
+/// Records that the holder of the turn must check for signals.
 pub(crate) fn set_news() {
     NEWS.store(true, Ordering::SeqCst);
 }
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
     use crate::signals::sent_by_self;
 
-    /// The table is one for all tests.
+    /// All tests share one table.
     static TABLE: Mutex<()> = Mutex::new(());
 
     #[test]
