@@ -5,7 +5,7 @@ from collections import deque
 from modules import Crate
 from tree import Problem
 
-# The rooms. Each is looked at by itself.
+# The rooms. Each is checked by itself.
 ROOMS = (
     "core-nostd/src/paxos",
     "frontend-linux/crane-linux/src/driver",
@@ -13,7 +13,7 @@ ROOMS = (
 )
 
 
-# Files that were in a circle when the check was written, a path a line. The list may only shrink.
+# The files that were in a circle when the check was written, one path a line. It may only shrink.
 RATCHET = "ci/ratchet/circles"
 
 
