@@ -15,25 +15,25 @@ use rustc_hash::{FxHashMap, FxHasher};
 use super::clients::{BYTES_KEPT_MAX, EntryReplica, OPS_KEPT_MAX, SEND_MAX};
 use super::disk::{Contents, Payload};
 
-/// Effects of a step beside entries that are sent: three for each other member, and eight.
+/// The number of effects of a step beside sent entries: three for each other member, and eight.
 const EFFECTS_OWN_MAX: usize = 3 * (NODES_MAX - 1) + 8;
 
-/// Looks at everything that nodes do. It panics when something does not hold; what it says names
+/// Checks everything that nodes do. Panics if an invariant does not hold, with a message that names
 /// the rule.
 #[derive(Clone)]
 pub struct Checks {
     /// The entry in each slot, once a node has called it committed.
     chosen: Vec<(Entry, Option<Payload>)>,
-    /// The content that was ever written for a slot under a ballot.
+    /// The content that a node has ever written for a slot under a ballot.
     written: FxHashMap<(Slot, Ballot), Content>,
-    /// By node: its commit index in this run, and ever.
+    /// By node: its commit index in this run, and its highest in all runs.
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
     proposed: FxHashMap<Payload, Slot>,
     /// The mark at the admission of each slot, by the first server that admitted it.
     marks: FxHashMap<Slot, Mark>,
     members: Members,
-    /// The highest slot for which a change of members was ever written.
+    /// The highest slot for which a node has ever written a change of members.
     change: Slot,
     /// The timestamp of the last entry that was committed.
     timestamp: u64,
@@ -43,7 +43,7 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// For a group that starts with these members.
+    /// Creates the checks of a group that starts with these members.
     pub fn new(members: Members) -> Self {
         Self {
             chosen: Vec::new(),
@@ -60,7 +60,7 @@ impl Checks {
         }
     }
 
-    /// How many slots have been committed anywhere.
+    /// Returns how many slots any node has committed.
     pub fn chosen(&self) -> Slot {
         Slot(self.chosen.len() as u64)
     }
@@ -70,12 +70,12 @@ impl Checks {
         self.committed[id.index()].0
     }
 
-    /// A number that is equal for two runs only if the same things happened in them.
+    /// Returns a number that is equal for two runs only if they had the same events.
     pub fn hash(&self) -> u64 {
         self.hash.finish()
     }
 
-    /// Payloads that were proposed, and how many of them are committed.
+    /// Returns the number of proposed payloads, and how many of them are committed.
     pub fn counts(&self) -> (usize, usize) {
         let committed = self.chosen.iter().filter(|(_, payload)| payload.is_some()).count();
         (self.proposed.len(), committed)
@@ -86,12 +86,13 @@ impl Checks {
         self.effects
     }
 
-    /// The members, by what is committed.
+    /// Returns the members, by the committed log.
     pub fn members(&self) -> Members {
         self.members
     }
 
-    /// Whether there may be other members than these: a change was written, and its slot is open.
+    /// Returns whether the members may be others, because a change was written and its slot is
+    /// open.
     pub fn may_change(&self) -> bool {
         self.change > self.chosen()
     }
@@ -117,8 +118,7 @@ impl Checks {
         (number, record).hash(&mut self.hash);
     }
 
-    /// Beside the entries that are on their way to members there are few effects, however many
-    /// entries there are.
+    /// Checks that a step has few effects beside sent entries, however many entries it sends.
     pub(super) fn on_effects(&mut self, effects: &Effects) {
         self.effects = self.effects.max(effects.len());
         let carries = |effect: &Effect| {
@@ -139,8 +139,8 @@ impl Checks {
         assert!(bytes < BYTES_KEPT_MAX + SEND_MAX, "node {id} keeps {bytes} bytes of its clients");
     }
 
-    /// A primary has a bound for the bytes that are undecided, beside the window for their number.
-    /// One payload is always allowed.
+    /// Checks that a primary bounds the undecided bytes, beside the window that bounds their
+    /// number. One payload is always allowed.
     pub(super) fn on_undecided(&self, id: NodeId, lengths: &[u32], bytes_max: u64) {
         let bytes = lengths.iter().copied().map(u64::from).sum::<u64>();
         assert!(
@@ -150,7 +150,7 @@ impl Checks {
         );
     }
 
-    /// Agreed time does not go back, whoever timestamps.
+    /// Checks that agreed time does not go back, whichever node makes the timestamps.
     pub(super) fn on_timestamp(&mut self, slot: Slot, timestamp: u64) {
         assert!(
             timestamp > self.timestamp,
@@ -176,8 +176,9 @@ impl Checks {
         }
     }
 
-    /// One ballot proposes one content for a slot; one change of members is open at a time; and who
-    /// lost its storage votes when the group has said so.
+    /// Checks that one ballot proposes one content for a slot, that one change of members is open
+    /// at a time, and that a node which lost its storage votes only when the group has agreed to
+    /// that.
     pub(super) fn on_write(&mut self, id: NodeId, record: &Record, memory: &Contents) {
         if let Record::VotingStatus(VotingStatus::Voter { epoch }) = *record
             && epoch != StorageEpoch::FIRST
@@ -200,7 +201,8 @@ impl Checks {
         }
     }
 
-    /// Agreement, and each proposal once. Says whether nobody has called the slot committed before.
+    /// Checks agreement, and that each proposal is committed once. Returns whether no node has
+    /// called the slot committed before.
     pub(super) fn on_committed(
         &mut self,
         id: NodeId,
@@ -228,7 +230,7 @@ impl Checks {
         true
     }
 
-    /// One script, one execution: whatever the timing of its arrival.
+    /// Checks that one script leads to one execution, whatever the timing of its arrival.
     pub(super) fn on_mark(&mut self, id: NodeId, mark: Mark) {
         let first = self.marks.entry(mark.slot).or_insert(mark);
         assert_eq!(*first, mark, "the server of node {id} went another way");

@@ -1,4 +1,4 @@
-//! The clients of one entry replica, and what it keeps for them until it is committed.
+//! The clients of one entry replica, and the ops that it keeps for them until they are committed.
 
 use std::collections::VecDeque;
 
@@ -16,11 +16,11 @@ pub type OpBytes = Vec<u8>;
 
 const CONNECTIONS_MAX: u64 = 12;
 
-/// Ops that an entry replica keeps, and bytes at which it takes no more.
+/// The number of ops at which an entry replica takes no more.
 pub const OPS_KEPT_MAX: usize = 32;
-/// See [`OPS_KEPT_MAX`].
+/// The number of bytes at which an entry replica takes no more.
 pub const BYTES_KEPT_MAX: usize = 1024;
-/// Bytes of the longest op's data.
+/// The length of the longest op's data in bytes.
 pub const SEND_MAX: usize = 120;
 
 /// One generation of an entry replica.
@@ -30,16 +30,16 @@ pub struct EntryReplica {
     generation: Generation,
     forward: Forwarder<OPS_KEPT_MAX, BYTES_KEPT_MAX>,
     kept: VecDeque<(Ticket, OpBytes)>,
-    /// Bytes of clients' data in them.
+    /// The number of bytes of clients' data in the ops.
     bytes: usize,
-    /// By number, from 1: bytes sent, and whether the client has ended its side.
+    /// By number, from 1: the number of bytes sent, and whether the client has ended its side.
     conns: Vec<(u64, bool)>,
     primary: Option<NodeId>,
     recorder: Recorder,
 }
 
 impl EntryReplica {
-    /// Starts a generation: what came in by the ones before it has ended.
+    /// Starts a generation. All connections of earlier generations have ended.
     pub fn new(me: NodeId, generation: Generation, recorder: Recorder) -> Self {
         let mut entry = Self {
             me,
@@ -57,7 +57,7 @@ impl EntryReplica {
         entry
     }
 
-    /// A client does something.
+    /// Carries out an action of a client.
     pub fn act(&mut self, random: &mut Random) {
         if self.forward.is_full() {
             return;
@@ -87,7 +87,8 @@ impl EntryReplica {
         self.keep(&Op::Send { conn, offset: sent, bytes: &bytes });
     }
 
-    /// The ops that the primary has not been handed yet; all of them, if it is another one.
+    /// Returns the ops that the primary has not received yet, which are all if the primary has
+    /// changed.
     pub fn hand_over(&mut self, now: Instant, primary: Option<NodeId>) -> Vec<OpBytes> {
         if primary.is_some() && primary != self.primary {
             self.forward.start_over(now);
@@ -106,7 +107,7 @@ impl EntryReplica {
         ops
     }
 
-    /// Something was committed, maybe by this replica's clients.
+    /// Takes a committed entry, which may hold ops of this replica's clients.
     pub fn committed(&mut self, now: Instant, op: &Op<'_>) {
         self.forward.committed(now, op);
         while self.kept.front().is_some_and(|(ticket, _)| *ticket < self.forward.first()) {
@@ -116,17 +117,17 @@ impl EntryReplica {
         }
     }
 
-    /// Whether all that clients did is committed.
+    /// Returns whether all actions of the clients are committed.
     pub fn is_done(&self) -> bool {
         self.forward.is_empty()
     }
 
-    /// How many ops are kept for clients, and how many bytes of theirs.
+    /// Returns how many ops are kept for clients, and how many of their bytes.
     pub fn kept(&self) -> (usize, usize) {
         (self.kept.len(), self.bytes)
     }
 
-    /// The connections of this generation, with how many bytes their clients sent.
+    /// Returns the connections of this generation, with the number of bytes that each client sent.
     pub fn conns(&self) -> impl Iterator<Item = (ConnId, u64)> {
         self.conns.iter().enumerate().map(|(index, (sent, _))| (self.id(index), *sent))
     }

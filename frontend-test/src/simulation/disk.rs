@@ -1,7 +1,7 @@
 //! A simulated disk: records in the order of their writes, and how many of them are safe.
 //!
-//! A record is here or it is not: that one which was torn in the middle does not count, with all
-//! behind it, is what the log's reader finds out by its checksum, and tested there.
+//! A record is on the disk as a whole or not at all. The log's reader recognises a torn record by
+//! its checksum and ignores it with all records after it, which its own tests cover.
 
 use crane_core::id::Slot;
 use crane_core::paxos::{
@@ -20,25 +20,25 @@ pub type Payload = u64;
 pub struct Disk {
     safe: Contents,
     unsafe_ones: Vec<(WriteNumber, Record, Option<Payload>)>,
-    /// A bit has flipped, which the next start finds.
+    /// Whether a bit has flipped, which the next start finds.
     damaged: bool,
 }
 
 /// The faults of disks, per million syncs or writes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct DiskFaults {
-    /// Syncs that fail.
+    /// The number of syncs that fail.
     pub syncs: u64,
-    /// Writes that are refused: an error, or a full disk.
+    /// The number of writes that are refused, by an error or a full disk.
     pub writes: u64,
 }
 
 /// The content of a disk, read from its first record to its last.
 #[derive(Clone, Debug)]
 pub struct Contents {
-    /// For the core.
+    /// The state for the core.
     pub stored: DurableState,
-    /// The first is the slot after the snapshot.
+    /// The log's entries, from the slot after the snapshot.
     pub log: Vec<(Entry, Option<Payload>)>,
 }
 
@@ -49,7 +49,7 @@ impl Default for Contents {
 }
 
 impl Contents {
-    /// Takes one more record into account.
+    /// Adds a record to the content.
     pub fn apply(&mut self, record: &Record, payload: Option<Payload>) {
         match *record {
             Record::Promise { ballot } => self.stored.promised = ballot,
@@ -70,17 +70,17 @@ impl Contents {
         }
     }
 
-    /// The last slot that is not in the log any more.
+    /// Returns the last slot that is no longer in the log.
     pub fn cut(&self) -> Slot {
         self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
 
-    /// The last slot of the log.
+    /// Returns the last slot of the log.
     pub fn last(&self) -> Slot {
         Slot(self.cut().0 + self.log.len() as u64)
     }
 
-    /// Starts the log after `snapshot`. Its end stays if it goes on from there.
+    /// Starts the log after `snapshot`. The end of the log stays if it continues from there.
     pub fn start_at(&mut self, snapshot: SnapshotMeta) {
         let goes_on =
             self.entry(snapshot.slot).is_some_and(|(entry, _)| entry.ballot == snapshot.ballot);
@@ -93,18 +93,18 @@ impl Contents {
         self.stored.accepted = self.stored.accepted.max(snapshot.ballot);
     }
 
-    /// The entry in a slot, if it is in the log.
+    /// Returns the entry in a slot, if it is in the log.
     pub fn entry(&self, slot: Slot) -> Option<&(Entry, Option<Payload>)> {
         self.log.get((slot.0.checked_sub(self.cut().0)? as usize).checked_sub(1)?)
     }
 
-    /// Whether this storage votes, and votes for this entry.
+    /// Returns whether this storage votes, and votes for this entry.
     pub fn votes_for(&self, slot: Slot, entry: &Entry) -> bool {
         let kept = self.entry(slot).is_some_and(|(kept, _)| kept == entry);
         self.stored.voting.is_voter() && (kept || slot <= self.cut())
     }
 
-    /// The log as the core wants it.
+    /// Returns the log in the form that the core takes.
     pub fn slots(&self) -> impl Iterator<Item = (Slot, Entry)> {
         let first = self.cut().0 + 1;
         (first..).map(Slot).zip(self.log.iter().map(|(entry, _)| *entry))
@@ -112,17 +112,17 @@ impl Contents {
 }
 
 impl Disk {
-    /// Appends a record; it is not safe yet.
+    /// Appends a record, which is not safe yet.
     pub fn write(&mut self, number: WriteNumber, record: Record, payload: Option<Payload>) {
         self.unsafe_ones.push((number, record, payload));
     }
 
-    /// How many records are not safe.
+    /// Returns how many records are not safe.
     pub fn waiting(&self) -> usize {
         self.unsafe_ones.len()
     }
 
-    /// Makes the first `count` of those safe and says which write is the last of them.
+    /// Makes the first `count` of those safe, and returns the last of their writes.
     pub fn sync(&mut self, count: usize) -> Option<WriteNumber> {
         let count = count.min(self.unsafe_ones.len());
         let mut last = None;
@@ -139,26 +139,26 @@ impl Disk {
         self.safe.start_at(snapshot);
     }
 
-    /// The program ends: the system below it still writes what it was given.
+    /// Ends the program. The system below it still writes everything that it received.
     pub fn flush(&mut self) {
         self.sync(usize::MAX);
     }
 
-    /// The power or a sync fails: some of the records that are not safe are lost, always the last
-    /// ones, maybe from the middle of one on.
+    /// Fails the power or a sync. Some of the unsafe records are lost, always the last ones, and
+    /// possibly from the middle of a record on.
     pub fn crash(&mut self, random: &mut Random) {
         let kept = random.range(0, self.unsafe_ones.len() as u64 + 1) as usize;
         self.sync(kept);
         self.unsafe_ones.clear();
     }
 
-    /// Forgets records that it was to make safe; the others stay as they are.
+    /// Forgets records that the disk had to make safe. The others stay.
     pub fn forget(&mut self, count: usize) -> Option<WriteNumber> {
         let count = count.min(self.unsafe_ones.len());
         self.unsafe_ones.drain(..count).next_back().map(|(number, ..)| number)
     }
 
-    /// A bit flips, somewhere.
+    /// Flips a bit at any place.
     pub fn damage(&mut self, random: &mut Random) {
         if broken(Mutant::DamageCutOff) {
             self.safe.log.truncate(random.range(0, self.safe.log.len() as u64 + 1) as usize);
@@ -168,8 +168,8 @@ impl Disk {
     }
 
     /// The program starts with the new nonce. A damaged log is set aside: the node starts with an
-    /// empty one, whose first record says that it has lost its storage. It may have voted with what
-    /// is lost, and must not wait until others tell it.
+    /// empty one, whose first record says that it has lost its storage. The node may have voted
+    /// with the lost log, and must not wait for others to report that.
     pub fn open(&mut self, nonce: u64) -> &Contents {
         if self.damaged {
             self.wipe();
@@ -181,7 +181,7 @@ impl Disk {
         &self.safe
     }
 
-    /// All is lost.
+    /// Loses the whole disk.
     pub fn wipe(&mut self) {
         *self = Self::default();
     }

@@ -12,18 +12,18 @@ use super::server::Server;
 /// Why a node's program stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// It was killed. The system below still writes what it was given.
+    /// It was killed. The system below still writes everything that it received.
     Killed,
     /// The power failed.
     Power,
-    /// A sync failed: nobody knows what is on the disk of what was not safe before, and the program
+    /// A sync failed. It is unknown which of the unsafe records are on the disk, and the program
     /// does not try again.
     SyncFailed,
     /// A write was refused.
     WriteFailed,
 }
 
-/// How often what was done to a group.
+/// How often each fault happened to a group.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Happened {
     /// Programs killed.
@@ -58,7 +58,7 @@ impl std::ops::AddAssign for Happened {
 }
 
 impl Happened {
-    /// Whether each of these happened.
+    /// X
     pub fn is_each(&self) -> bool {
         let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
         let Self { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
@@ -98,7 +98,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Whether the group has been formed, and whether it can bear that a stopped node forgets all.
+    /// Returns whether the group has been formed and can bear that a stopped node forgets
+    /// everything.
     fn bears_loss(&self, id: NodeId) -> (bool, bool) {
         let members = self.checks.members();
         let votes = |place: &Place<WINDOW>| place.disk.safe().stored.voting.is_voter();
@@ -115,7 +116,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         (formed, one_more.len() <= members.voters.len() - members.quorum())
     }
 
-    /// Takes away all that a stopped node had stored, if the group can bear it.
+    /// Removes everything that a stopped node has stored, if the group can bear the loss.
     pub fn lose_disk(&mut self, id: NodeId) {
         if let (_, true) = self.bears_loss(id) {
             self.happened.lost_disks += 1;
@@ -124,8 +125,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Flips a bit in the log of a stopped node, if the group can bear it. A group that is being
-    /// formed cannot: it needs all its members.
+    /// Flips a bit in the log of a stopped node, if the group can bear the loss. A group that is
+    /// being formed cannot, because it needs all its members.
     pub fn damage_log(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         if let VotingStatus::Blank | VotingStatus::Ready = place.disk.safe().stored.voting {
@@ -140,7 +141,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// A stopped node will not remember anything.
+    /// Records that a stopped node will remember nothing.
     fn lost(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         place.lost = true;
@@ -149,7 +150,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.recorder.add(id, || crate::specification::event::Event::Lost);
     }
 
-    /// A node's clock jumps ahead, and somebody sets its host's time of day.
+    /// Lets a node's clock jump ahead, and sets its host's time of day.
     pub fn jump(&mut self, id: NodeId) {
         self.happened.jumps += 1;
         let most = *self.random.pick(&[1_000, 100_000, 10_000_000, 3_600_000_000]);
@@ -162,7 +163,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Suspends a node's host: nothing happens there for a while, and then all at once.
+    /// Suspends a node's host: its events wait for a while, and then happen all at once.
     pub fn suspend(&mut self, id: NodeId) {
         self.happened.suspensions += 1;
         self.places[id.index()].suspended = self.now + self.random.range(1_000, 1_000_000);
@@ -181,7 +182,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.schedule(at, Event::Start { node: id });
     }
 
-    /// Cuts a node's log where it is committed and durable, as after a checkpoint.
+    /// Cuts a node's log at a slot that is committed and durable, as after a checkpoint.
     pub fn cut_log(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
@@ -194,7 +195,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// A checkpoint has come: the node starts again from there, if that is news.
+    /// Takes a checkpoint. The node starts again from it, if it is beyond the node's log.
     pub(super) fn install(&mut self, id: NodeId, snapshot: SnapshotMeta, checkpoint: Box<Server>) {
         if self.node(id).is_none_or(|node| node.committed() >= snapshot.slot) {
             return;
@@ -207,7 +208,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.restore(id);
     }
 
-    /// Has a primary change the members, or hand its role over, in a way drawn at random.
+    /// Makes a primary change the members or transfer its role, in a way drawn at random.
     pub fn reconfigure(&mut self) {
         let ids = self.ids();
         let node = *self.random.pick(&ids);
@@ -251,7 +252,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Closes the link between two nodes and opens it again soon; both notice.
+    /// Closes the link between two nodes, and opens it again soon. Both nodes notice.
     pub fn close_link(&mut self, one: NodeId, other: NodeId) {
         let up = self.now + self.random.range(1_000, 100_000);
         for (at, of) in [(one, other), (other, one)] {

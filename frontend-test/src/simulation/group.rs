@@ -58,7 +58,7 @@ pub(super) enum Event {
         snapshot: SnapshotMeta,
         checkpoint: Box<Server>,
     },
-    /// An entry replica hands an op to the primary.
+    /// An entry replica forwards an op to the primary.
     Handed {
         to: NodeId,
         op: OpBytes,
@@ -66,7 +66,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Where it happens.
+    /// The node at which the event happens.
     fn node(&self) -> NodeId {
         match *self {
             Self::Deliver { to, .. } | Self::Install { to, .. } | Self::Handed { to, .. } => to,
@@ -82,30 +82,31 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) id: NodeId,
     pub(super) node: Option<Box<Node<WINDOW>>>,
     pub(super) disk: Disk,
-    /// The log in a frontend's memory, with its payloads, as far as it was written.
+    /// The log in the frontend's memory, with its payloads, as far as it was written.
     pub(super) memory: Contents,
-    /// Which run of the program this is; what belongs to another one is stale.
+    /// The number of the program's run. Events of another run are stale.
     pub(super) run: u64,
     pub(super) syncing: bool,
     pub(super) wake_at: Micros,
-    /// The node's clock runs at `rate` thousandths of the simulated one, and started elsewhere.
+    /// The rate of the node's clock, in thousandths of the simulated clock, from which its start
+    /// differs.
     pub(super) rate: u64,
     pub(super) offset: u64,
-    /// Nanoseconds that its host's time of day is ahead of the simulated one.
+    /// The nanoseconds by which the host's time of day is ahead of the simulated one.
     pub(super) ahead: u64,
     pub(super) timestamps: Timestamps,
-    /// Until when the host is suspended.
+    /// The time until which the host is suspended.
     pub(super) suspended: Micros,
-    /// The commit index that its frontend has stored, at the latest.
+    /// The last commit index that the frontend has stored.
     pub(super) hint: Slot,
-    /// The members that it is given at its first start and after a loss.
+    /// The members that the node is given at its first start and after a loss.
     pub(super) members: Members,
     /// Whether storage was lost, and the node has not voted since.
     pub(super) lost: bool,
-    /// The server of this run, and its clients' ops.
+    /// The server of this run, and the ops of its clients.
     pub(super) server: Server,
     pub(super) clients: EntryReplica,
-    /// As primary: ops that were handed to it.
+    /// The ops that were forwarded to it as primary.
     pub(super) handed: VecDeque<OpBytes>,
     /// The last checkpoint's server, at the slot where the log was cut.
     pub(super) checkpoint: Option<Box<Server>>,
@@ -114,9 +115,9 @@ pub(super) struct Place<const WINDOW: usize> {
 /// How fast disks are.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskSpeed {
-    /// Shortest time of a sync.
+    /// The shortest time of a sync.
     pub min: Micros,
-    /// Longest.
+    /// The longest time of a sync.
     pub max: Micros,
 }
 
@@ -134,7 +135,7 @@ pub struct Group<const WINDOW: usize> {
     pub disk_speed: DiskSpeed,
     /// The disks' faults.
     pub disk_faults: DiskFaults,
-    /// Bytes that may be undecided.
+    /// The number of bytes that may be undecided.
     pub bytes_undecided_max: u64,
     /// The faults that happened to the group.
     pub happened: Happened,
@@ -142,22 +143,23 @@ pub struct Group<const WINDOW: usize> {
     pub written_runs: Runs,
     pub(super) places: Vec<Place<WINDOW>>,
     events: Queue<Event>,
-    /// Effects are large and every step has some: they are collected in the same place each time.
+    /// The place in which the effects of each step are collected, because effects are large and
+    /// every step has some.
     effects: Option<Box<Effects>>,
     /// The last message that went over the wire format.
     pub(super) said: Option<Said>,
-    /// The records of a run are collected in the same place each time, too.
+    /// The place in which the records of a run are collected.
     pub(super) records: Vec<(WriteNumber, Record)>,
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
     steps: Rc<Cell<u64>>,
-    /// Records the run, for the rules of the specification.
+    /// The recorder of the run, for the rules of the specification.
     pub(super) recorder: Recorder,
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
-    /// A new group of `count` members and some more nodes that may join, with empty disks, all
-    /// about to start.
+    /// Creates a group of `count` members and some more nodes that may join, with empty disks. All
+    /// nodes are about to start.
     pub fn new(
         count: usize,
         spare: usize,
@@ -218,27 +220,27 @@ impl<const WINDOW: usize> Group<WINDOW> {
         group
     }
 
-    /// The members' names.
+    /// Returns the members' names.
     pub fn ids(&self) -> Vec<NodeId> {
         self.places.iter().map(|place| place.id).collect()
     }
 
-    /// The node of this name, if it runs.
+    /// Returns the node of this name, if it runs.
     pub fn node(&self, id: NodeId) -> Option<&Node<WINDOW>> {
         self.places[id.index()].node.as_deref()
     }
 
-    /// Its log, as its frontend has it in memory.
+    /// Returns the node's log, as its frontend has it in memory.
     pub fn memory(&self, id: NodeId) -> &Contents {
         &self.places[id.index()].memory
     }
 
-    /// How many steps of nodes there were; goes on being told if the group comes to a bad end.
+    /// Returns the number of nodes' steps, in a counter that outlives the group if a check fails.
     pub fn steps(&self) -> Rc<Cell<u64>> {
         self.steps.clone()
     }
 
-    /// Lets events happen up to `until`.
+    /// Carries out all events up to `until`.
     pub fn run_until(&mut self, until: Micros) {
         while let Some((at, event)) = self.events.next(until) {
             self.now = self.now.max(at);
@@ -257,13 +259,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
         Instant::from_micros(place.offset + self.now * place.rate / 1000)
     }
 
-    /// A node's clock in nanoseconds, and its host's time of day.
+    /// Returns a node's clock in nanoseconds, and its host's time of day.
     pub(super) fn clocks(&self, id: NodeId) -> (u64, u64) {
         let place = &self.places[id.index()];
         (self.local(id).as_micros() * 1000, place.ahead + self.now * 1000)
     }
 
-    /// Whether a node runs, and its host does.
+    /// Returns whether a node runs on a host that is not suspended.
     pub(super) fn is_awake(&self, id: NodeId) -> bool {
         self.runs(id) && self.places[id.index()].suspended <= self.now
     }
@@ -327,8 +329,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let members = self.checks.members();
         let place = &mut self.places[id.index()];
         place.run += 1;
-        // Nothing else tells a node with blank storage that there is a group: were all whom it is
-        // told of blank as well, they would begin another one.
+        // Nothing else shows a node with blank storage that the group exists. If all members that
+        // it knows were blank as well, they would begin another group.
         if place.lost && place.disk.safe().stored == DurableState::BLANK {
             place.members = members;
         }
@@ -380,7 +382,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.carry_out(id, out, brought);
     }
 
-    /// An empty place for effects.
+    /// Returns an empty place for effects.
     pub(super) fn effects(&mut self) -> Box<Effects> {
         self.effects.take().unwrap_or_default()
     }
@@ -435,7 +437,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.set_alarm(id);
     }
 
-    /// Has a node woken when it wants to be.
+    /// Schedules the next wake of a node at the time that it asks for.
     pub(super) fn set_alarm(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };

@@ -2,15 +2,15 @@
 //!
 //! | file | thought |
 //! |---|---|
-//! | `random` | chance that can be repeated |
-//! | `queue` | what is going to happen |
+//! | `random` | randomness that can be repeated |
+//! | `queue` | future events |
 //! | `network`, `disk` | the world, and how it fails |
-//! | `server`, `clients` | a server on the real scheduler, and who talks to it by the entry rule |
+//! | `server`, `clients` | a server on the real scheduler, and its clients by the entry rule |
 //! | `group` | nodes, network and disks under one clock |
 //! | `runs` | entries that travel together, and are written together |
-//! | `service`, `faults` | the group's service, and what is done to the group |
-//! | `checks` | what must hold at every moment |
-//! | `scenario` | what happens in a run, and what must come of it |
+//! | `service`, `faults` | the group's service, and the faults that happen to the group |
+//! | `checks` | the invariants that must hold at every moment |
+//! | `scenario` | the events of a run, and the state to which they must lead |
 
 pub mod checks;
 pub mod clients;

@@ -9,26 +9,26 @@ use super::random::Random;
 /// The faults of a group's links.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Shortest time on the way.
+    /// The shortest time on the way.
     pub delay_min: Micros,
-    /// Longest, but for stragglers.
+    /// The longest time on the way, except for stragglers.
     pub delay_max: Micros,
-    /// Messages lost, of a thousand.
+    /// The number of lost messages, of a thousand.
     pub lost: u64,
-    /// Messages that arrive twice, of a thousand.
+    /// The number of messages that arrive twice, of a thousand.
     pub repeated: u64,
-    /// Messages that take up to a hundred times as long, of a thousand.
+    /// The number of stragglers, which take up to a hundred times as long, of a thousand.
     pub late: u64,
-    /// Whether messages of one sender to one receiver keep their order, but for stragglers.
+    /// Whether messages of one sender to one receiver keep their order, except for stragglers.
     pub ordered: bool,
-    /// By sender: who does not hear it.
+    /// By sender: the nodes that do not hear it.
     cut: [NodeSet; 7],
     /// By sender and receiver: when the last message arrives.
     last: [[Micros; 7]; 7],
 }
 
 impl Network {
-    /// Links without faults.
+    /// Creates links without faults.
     pub fn sound(delay_min: Micros, delay_max: Micros) -> Self {
         let cut = [NodeSet::EMPTY; 7];
         let last = [[0; 7]; 7];
@@ -40,7 +40,7 @@ impl Network {
         self.cut[from.index()] = self.cut[from.index()].with(to);
     }
 
-    /// Cuts everything between two parts of the group.
+    /// Cuts all links between two parts of the group.
     pub fn part(&mut self, one: NodeSet, other: NodeSet) {
         for (a, b) in one.iter().flat_map(|a| other.iter().map(move |b| (a, b))) {
             self.cut(a, b);
@@ -53,12 +53,13 @@ impl Network {
         self.cut = [NodeSet::EMPTY; 7];
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub fn heal(&mut self) {
         *self = Self::sound(self.delay_min, self.delay_max);
     }
 
-    /// When copies of a message arrive that is sent now; none if it is lost.
+    /// Returns the times at which copies of a message arrive that is sent now. The result is empty
+    /// if the message is lost.
     pub fn arrivals(
         &mut self,
         now: Micros,

@@ -1,24 +1,24 @@
 //! The queue of future events, by time; events of the same time keep the order of their scheduling.
 //!
-//! A run goes through some ten thousand events, each put in once and taken out once. So the heap
-//! orders small keys only, and the events stay where they were put.
+//! A run goes through some ten thousand events, each of which is put in and taken out once. The
+//! heap therefore orders only small keys, and the events stay in their places.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::group::Micros;
 
-/// Things that are going to happen.
+/// The future events.
 #[derive(Debug)]
 pub struct Queue<T> {
-    /// When, and then the order of scheduling with the thing's place below it.
+    /// The keys: the time, then the order of scheduling, with the event's place in the lowest bits.
     due: BinaryHeap<Reverse<(Micros, u64)>>,
     things: Vec<Option<T>>,
     free: Vec<u32>,
     sequence: u64,
 }
 
-/// A place takes so many bits of a key; the rest counts what was scheduled.
+/// The number of bits of a key that a place takes. The rest counts the scheduled events.
 const PLACE_BITS: u32 = 24;
 
 impl<T> Default for Queue<T> {
@@ -28,7 +28,7 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Something is going to happen.
+    /// Schedules an event.
     pub fn schedule(&mut self, at: Micros, thing: T) {
         let place = self.free.pop().unwrap_or_else(|| {
             self.things.push(None);
@@ -41,7 +41,7 @@ impl<T> Queue<T> {
         self.due.push(Reverse((at, self.sequence << PLACE_BITS | u64::from(place))));
     }
 
-    /// The next thing that is due by `until`, and when.
+    /// Returns the next event that is due by `until`, with its time.
     pub fn next(&mut self, until: Micros) -> Option<(Micros, T)> {
         let Reverse((at, _)) = *self.due.peek()?;
         if at > until {

@@ -1,16 +1,16 @@
-//! Chance that can be repeated: everything in a run is drawn from its seed.
+//! Randomness that can be repeated: everything in a run is drawn from its seed.
 
-/// A generator (splitmix64, Steele, Lea and Flood, 2014). Small, fast, and no secret.
+/// A generator (splitmix64, Steele, Lea and Flood, 2014). It is small and fast, but not secret.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Starts from a seed; neighbouring seeds give unrelated numbers.
+    /// Creates a generator from a seed. Neighbouring seeds give unrelated numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x2545_f491_4f6c_dd1d)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -19,18 +19,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` to `high - 1`.
+    /// Returns a number from `low` to `high - 1`.
     pub fn range(&mut self, low: u64, high: u64) -> u64 {
         assert!(low < high, "an empty range has no number");
         low + self.draw() % (high - low)
     }
 
-    /// True in so many of a thousand cases.
+    /// Returns true in the given number of a thousand cases.
     pub fn permille(&mut self, chance: u64) -> bool {
         self.draw() % 1000 < chance
     }
 
-    /// One of several.
+    /// Returns one of several values.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.range(0, from.len() as u64) as usize]
     }

@@ -1,4 +1,4 @@
-//! Runs of entries in a simulated group: what travels with a message, and what is written together.
+//! Runs of entries in a simulated group, which travel with one message or are written together.
 
 use std::rc::Rc;
 
@@ -29,7 +29,7 @@ pub(super) struct Said {
     pub(super) carried: Option<Carried>,
 }
 
-/// The machine that wants entries to be written.
+/// The machine that asks for entries to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum By {
     Proposal,
@@ -42,22 +42,22 @@ enum By {
 #[derive(Clone, Copy)]
 pub(super) struct Brought<'a> {
     by: By,
-    /// Where the first of them belongs; the others follow.
+    /// The slot of the first payload, which the others follow.
     first: Slot,
     payloads: &'a [Option<Payload>],
 }
 
 impl<'a> Brought<'a> {
-    /// Nothing.
+    /// Creates no payloads.
     pub(super) const NONE: Brought<'static> =
         Brought { by: By::Proposal, first: Slot::NONE, payloads: &[] };
 
-    /// By a proposal, for the slots from `first` on.
+    /// Creates the payloads of a proposal, for the slots from `first` on.
     pub(super) fn by_proposal(first: Slot, payloads: &'a [Option<Payload>]) -> Self {
         Brought { by: By::Proposal, first, payloads }
     }
 
-    /// By a message.
+    /// Creates the payloads of a message.
     pub(super) fn by_message(message: &Message, carried: Option<&'a Carried>) -> Self {
         let by = match message {
             Message::Accept { .. } => By::Accept,
@@ -69,7 +69,7 @@ impl<'a> Brought<'a> {
         Brought { by, first: range.first, payloads: &carried.payloads }
     }
 
-    /// The payload that is stored with a record.
+    /// Returns the payload that is stored with a record.
     fn payload(&self, record: &Record) -> Option<Payload> {
         let Record::Accept { slot, entry } = record else { return None };
         entry.content.payload()?;
@@ -79,10 +79,10 @@ impl<'a> Brought<'a> {
     }
 }
 
-/// How often more than one entry was written together.
+/// How often several entries were written together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Runs {
-    /// As a primary's proposals.
+    /// By a primary, as its proposals.
     pub proposed: u64,
     /// By a backup.
     pub accepted: u64,
@@ -90,9 +90,9 @@ pub struct Runs {
     pub copied: u64,
     /// By a node that catches up.
     pub chosen: u64,
-    /// As a part of a run: the rest was there already, or had no room.
+    /// As a part of a run, of which the rest was there already or had no room.
     pub parts: u64,
-    /// But the disk took only the first of them.
+    /// With a disk that took only the first of them.
     pub torn: u64,
 }
 
@@ -154,7 +154,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Takes the entries of a run, with their payloads, out of the sender's log as it is.
+    /// Returns the entries of a run, with their payloads, from the sender's present log.
     fn carry(&self, from: NodeId, range: SlotRange) -> Carried {
         let memory = &self.places[from.index()].memory;
         let stored = |slot| *memory.entry(slot).expect("an entry that is sent was written");
@@ -168,8 +168,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         carried
     }
 
-    /// Catches a member up: from the log, or from a checkpoint if the log does not reach so far
-    /// back.
+    /// Catches a member up, from the log, or from a checkpoint if the log does not reach back far
+    /// enough.
     pub(super) fn serve(&mut self, id: NodeId, to: NodeId, from: Slot, up_to: Slot) {
         let Place { memory, checkpoint, .. } = &self.places[id.index()];
         if let Some(snapshot) = memory.stored.snapshot
@@ -191,7 +191,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Writes a run, one record after the other. Says whether the disk took all of them; if not,
+    /// Writes a run, one record after another. Returns whether the disk took all of them; otherwise
     /// the program has stopped.
     pub(super) fn append(
         &mut self,
@@ -218,7 +218,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         true
     }
 
-    /// Writes a record. Says whether the disk took it; if not, the program has stopped.
+    /// Writes a record. Returns whether the disk took it; otherwise the program has stopped.
     pub(super) fn write(
         &mut self,
         id: NodeId,
@@ -243,7 +243,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 }
 
-/// The longest run of a log that may travel in one message.
+/// Returns the longest run of a log that may travel in one message.
 fn longest_run(memory: &Contents, first: Slot, up_to: Slot, longest: u32) -> SlotRange {
     let length = |slot| length(&memory.entry(slot).expect("what is to be served is in the log").0);
     let mut range = SlotRange::one(first);
@@ -258,12 +258,12 @@ fn longest_run(memory: &Contents, first: Slot, up_to: Slot, longest: u32) -> Slo
     range
 }
 
-/// Bytes of an entry's payload.
+/// Returns the number of bytes of an entry's payload.
 fn length(entry: &Entry) -> u64 {
     entry.content.payload().map_or(0, |payload| u64::from(payload.length))
 }
 
-/// An entry that went over the wire format.
+/// Returns an entry that has passed through the wire format.
 fn read_back(entry: &Entry) -> Entry {
     let mut space = [0; MESSAGE_BYTES_MAX];
     let bytes = postcard::to_slice(entry, &mut space).expect("every entry fits");

@@ -1,4 +1,4 @@
-//! One run: a group, a time of faults, a time of healing, and what must have come of it.
+//! A run: a group, a time of faults, a time of healing, and the state to which it must lead.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -18,49 +18,49 @@ use crate::specification::event::{Recorder, Trace};
 const MILLISECOND: Micros = 1000;
 const SECOND: Micros = 1000 * MILLISECOND;
 
-/// How long a healed group may take until everything is as it should be. Most of it is catching up
-/// through a window of four slots with a slow disk.
+/// How long a healed group may take until everything is right. Most of that time goes into catching
+/// up through a window of four slots with a slow disk.
 const HEALING_MAX: Micros = 60 * SECOND;
 
-/// Payloads that are proposed at a time stay below this.
+/// An upper bound of the number of payloads that are proposed at a time.
 const SEVERAL_MAX: u64 = 12;
 
 /// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// Over everything that happened: equal for equal runs.
+    /// A hash of all events, which is equal for equal runs.
     pub hash: u64,
-    /// Steps of nodes.
+    /// The number of nodes' steps.
     pub steps: u64,
-    /// Payloads proposed.
+    /// The number of proposed payloads.
     pub proposed: usize,
-    /// Payloads committed.
+    /// The number of committed payloads.
     pub committed: usize,
-    /// Calls that one server made.
+    /// The number of calls that one server made.
     pub calls: u64,
-    /// Bytes of clients that it was given.
+    /// The number of clients' bytes that it received.
     pub bytes: u64,
-    /// The most effects that a step had.
+    /// The largest number of effects of a step.
     pub effects: usize,
     /// The faults that happened to the group.
     pub happened: Happened,
     /// Entries that were written together.
     pub runs: Runs,
-    /// Microseconds of simulated time that healing took.
+    /// The simulated time that healing took, in microseconds.
     pub healing: Micros,
 }
 
-/// A failed check and its time.
+/// A failed check, with its time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// The broken invariant.
     pub message: String,
-    /// After how many steps of nodes.
+    /// The number of nodes' steps before the failure.
     pub steps: u64,
 }
 
-/// Runs the scenario of a seed. A program that does so sets a panic hook, or what does not hold is
-/// printed, too.
+/// Runs the scenario of a seed. The caller should set a panic hook, or the broken invariant is also
+/// printed.
 ///
 /// # Errors
 /// Returns [`Failure`]: an invariant in the core or a check of the simulation.
@@ -68,8 +68,8 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
     run_recorded(seed, Recorder::default())
 }
 
-/// Runs the scenario of a seed as well, and gives what the nodes did: the members that the group
-/// had at first, and each event with its node.
+/// Runs the scenario of a seed, and also returns the members that the group had at first, and each
+/// event with its node.
 ///
 /// # Errors
 /// As [`run`].
@@ -97,7 +97,7 @@ fn run_recorded(seed: u64, recorder: Recorder) -> Result<Outcome, Failure> {
     })
 }
 
-/// How many members a run begins with.
+/// Returns how many members a run begins with.
 fn size(random: &mut Random) -> usize {
     *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7])
 }
@@ -151,11 +151,11 @@ fn run_with<const WINDOW: usize>(
     Outcome { hash, steps, proposed, committed, calls, bytes, effects, happened, runs, healing }
 }
 
-/// Which faults a run has, and how often.
+/// The faults of a run, and how often they happen.
 struct Faults {
     every: Micros,
     propose_every: Micros,
-    /// Of a thousand times that something is proposed: how often it is several payloads.
+    /// How many of a thousand proposals have several payloads.
     several: u64,
     crash: u64,
     power: u64,
@@ -250,7 +250,7 @@ fn start_all<const WINDOW: usize>(group: &mut Group<WINDOW>, chance: u64) {
     }
 }
 
-/// Takes all faults away, and waits until every node has everything.
+/// Removes all faults, and waits until every node has the whole log.
 fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
     group.network.heal();
     group.disk_faults = DiskFaults::default();
@@ -264,7 +264,7 @@ fn heal<const WINDOW: usize>(group: &mut Group<WINDOW>) -> Micros {
     let mut rounds = 0;
     while !(is_healed(group) && group.checks.counts().1 > before && group.service_is_done()) {
         assert!(group.now - start < HEALING_MAX, "no liveness: {}", describe(group));
-        // When there is nothing left to say, what was said last is decided everywhere.
+        // When no node has more to propose, the last proposal is decided everywhere.
         if rounds % 16 == 0 || !group.clients_are_done() {
             group.propose(1);
         }

@@ -17,7 +17,7 @@ use crane_core::wire::{Endpoint, EntryPayload};
 
 use crate::specification::event::{Event as Told, Outcome, Recorder};
 
-/// The port that it listens at.
+/// The port at which it listens.
 pub const PORT: u16 = 80;
 
 const THREADS: usize = 4;
@@ -32,7 +32,7 @@ pub struct Server {
     execution: Execution<8, 128, 2>,
     workers: [Worker; THREADS],
     listener: Option<ListenerIndex>,
-    /// The one replica which some of the broken variants break.
+    /// The replica that some of the broken variants break.
     breakable: bool,
     script: VecDeque<(Slot, Rc<[u8]>)>,
     locked: bool,
@@ -41,7 +41,7 @@ pub struct Server {
     received: BTreeMap<ConnId, u64>,
     refused: BTreeSet<ConnId>,
     marks: Vec<Mark>,
-    /// Whom it tells what it does, as which replica's.
+    /// The recorder of its actions, and the number of its replica.
     recorder: (Option<NodeId>, Recorder),
 }
 
@@ -94,14 +94,14 @@ impl Default for Server {
 }
 
 impl Server {
-    /// The server as the replica of this number runs it.
+    /// Creates the server as the replica of this number runs it.
     pub fn at(mut self, replica: NodeId, recorder: Recorder) -> Self {
         self.recorder = (Some(replica), recorder);
         self.breakable = replica.number() == 1;
         self
     }
 
-    /// A committed entry arrives at the end of the script.
+    /// Appends a committed entry to the script.
     pub fn arrive(&mut self, slot: Slot, entry: Rc<[u8]>) {
         self.script.push_back((slot, entry));
         if self.breakable && broken(Mutant::AdmittedOnArrival) {
@@ -127,17 +127,17 @@ impl Server {
         }
     }
 
-    /// The last slot that was admitted, if nothing that arrived is left.
+    /// Returns the last slot that was admitted, if no entry is left.
     pub fn admitted(&self) -> Option<Slot> {
         self.script.is_empty().then(|| self.execution.admitted())
     }
 
-    /// The time as it sees it.
+    /// Returns the time as the server sees it.
     pub fn agreed(&self) -> u64 {
         self.execution.gate.agreed()
     }
 
-    /// Calls made, and bytes admitted.
+    /// Returns the numbers of calls made and bytes admitted.
     pub fn work(&self) -> (u64, u64) {
         (self.execution.gate.clock(), self.received.values().sum())
     }
@@ -147,7 +147,8 @@ impl Server {
         std::mem::take(&mut self.marks)
     }
 
-    /// How many bytes of a connection were admitted. None if the connection was refused.
+    /// Returns how many bytes of a connection were admitted, or `None` if the connection was
+    /// refused.
     pub fn received(&self, conn: ConnId) -> Option<u64> {
         let count = self.received.get(&conn).copied().unwrap_or(0);
         (!self.refused.contains(&conn)).then_some(count)
@@ -313,9 +314,9 @@ pub fn expected(conn: ConnId, offset: u64) -> u8 {
     (offset * 31 + conn.number * 7 + conn.generation.0 * 3 + u64::from(conn.entry.number())) as u8
 }
 
-/// Which byte, from number `first` on, is not as it was sent.
+/// Returns the first byte, from number `first` on, that differs from the byte that was sent.
 fn first_unexpected(conn: ConnId, first: u64, bytes: &[u8]) -> Option<u64> {
-    // Counted in bytes, in which the expected ones are a sequence; most are compared side by side.
+    // The expected bytes form a sequence, so most of them are compared side by side.
     let start = expected(conn, first);
     let differs =
         |(index, byte): (usize, &u8)| *byte != start.wrapping_add((index as u8).wrapping_mul(31));

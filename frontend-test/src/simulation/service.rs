@@ -1,5 +1,5 @@
 //! The service of a simulated group: clients' ops on their way into the log, and the servers that
-//! get them out of it.
+//! take them out of it.
 
 use std::rc::Rc;
 
@@ -14,12 +14,13 @@ use super::group::{Event, Group, Place};
 use super::runs::Brought;
 use crate::specification::event::{Event as Told, OpFact};
 
-/// Ops in one entry, and ops that wait at a primary.
+/// The maximum number of ops in one entry.
 const ENTRY_OPS: usize = 6;
+/// The maximum number of ops that wait at a primary.
 const HANDED_MAX: usize = 64;
 
 impl<const WINDOW: usize> Group<WINDOW> {
-    /// A client somewhere does something.
+    /// Carries out an action of some client.
     pub fn client_acts(&mut self) {
         let ids = self.ids();
         let id = *self.random.pick(&ids);
@@ -29,8 +30,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Has some node that takes itself for the primary propose what it was handed, or bubbles: so
-    /// many payloads, one by one or all at once.
+    /// Makes some node that takes itself for the primary propose the ops forwarded to it, or
+    /// bubbles: the given number of payloads, one by one or all at once.
     pub fn propose(&mut self, count: u64) {
         let run = if self.random.permille(500) { count } else { 1 };
         let ids = self.ids();
@@ -51,7 +52,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Has a node propose so many payloads at once. Says whether it took any.
+    /// Makes a node propose this number of payloads at once. Returns whether it took any.
     fn propose_run(&mut self, id: NodeId, count: u64) -> bool {
         let now = self.local(id);
         let Some(node) = &self.places[id.index()].node else { return false };
@@ -63,7 +64,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             payloads.iter().flatten().map(|payload| self.describe(*payload)).collect();
         let mut out = self.effects();
         let Some(node) = &mut self.places[id.index()].node else { return false };
-        // Else it is not the primary (any more), or too much is undecided.
+        // Otherwise it is not, or no longer, the primary, or too many slots or bytes are undecided.
         let taken = node.propose(now, &descriptors, &mut out).unwrap_or(0);
         self.payloads.truncate(known + taken);
         if taken == 0 {
@@ -80,8 +81,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         true
     }
 
-    /// The next payload, of the ops that a node was handed; so many payloads of the first ops go
-    /// before it.
+    /// Returns the next payload of the ops forwarded to a node, after the given number of payloads
+    /// of the first ops.
     fn write_entry(&mut self, id: NodeId, before: usize) -> Payload {
         let mut space = [0; 4096];
         let mut writer = EntryWriter::new(&mut space).expect("the space suffices");
@@ -98,7 +99,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.payloads.len() as Payload
     }
 
-    /// A primary has just proposed: what is undecided has its bounds.
+    /// Checks the bounds of the undecided slots and bytes, after a primary has proposed.
     fn look_at_undecided(&mut self, id: NodeId) {
         let Place { node: Some(node), memory, .. } = &self.places[id.index()] else { return };
         let mut lengths = Vec::new();
@@ -111,7 +112,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.checks.on_undecided(id, &lengths, self.bytes_undecided_max);
     }
 
-    /// A node's program starts: its timestamps go on from what the log holds, and the checkpoint.
+    /// Starts the timestamps of a node's program, which continue from the log and the checkpoint.
     pub(super) fn start_stamps(&mut self, id: NodeId) {
         let (local, host) = self.clocks(id);
         let place = &mut self.places[id.index()];
@@ -123,7 +124,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.see_stamp(id, last);
     }
 
-    /// An entry with this payload gets into a node's log.
+    /// Takes an entry with this payload into a node's log.
     pub(super) fn see_stamp(&mut self, id: NodeId, payload: Option<Payload>) {
         let Some(payload) = payload else { return };
         let (timestamp, (local, _)) = (self.stamp_of(payload), self.clocks(id));
@@ -135,13 +136,13 @@ impl<const WINDOW: usize> Group<WINDOW> {
         EntryPayload::decode(bytes).expect("what was encoded can be decoded").timestamp
     }
 
-    /// The descriptor of a payload.
+    /// Returns the descriptor of a payload.
     pub(super) fn describe(&self, payload: Payload) -> Descriptor {
         let bytes = &self.payloads[payload as usize - 1];
         Descriptor { length: bytes.len() as u32, digest: payload }
     }
 
-    /// Clients' ops go to the primary that their entry replica knows.
+    /// Forwards clients' ops to the primary that their entry replica knows.
     pub(super) fn serve_clients(&mut self, id: NodeId) {
         let now = self.local(id);
         let Place { node: Some(node), clients, .. } = &mut self.places[id.index()] else { return };
@@ -164,7 +165,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// A node calls slots committed: they are checked, and go to its server and its entry replica.
+    /// Takes slots that a node calls committed: checks them, and passes them to its server and its
+    /// entry replica.
     pub(super) fn committed(&mut self, id: NodeId, up_to: Slot) {
         let mut slot = self.checks.committed_by(id).next();
         while slot <= up_to {
@@ -196,7 +198,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.run_server(id, calls);
     }
 
-    /// The specification is told what a slot says.
+    /// Records the content of a slot, for the specification.
     fn tell_script(&self, id: NodeId, slot: Slot, payload: Option<Payload>) {
         let Some(payload) = payload else { return };
         self.recorder.add(id, || {
@@ -226,8 +228,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Lets all servers go on as far as the script goes. Says whether all ops of all clients have
-    /// got into it.
+    /// Lets all servers run to the end of the script. Returns whether all ops of all clients are in
+    /// it.
     pub fn service_is_done(&mut self) -> bool {
         for id in self.ids() {
             self.run_server(id, u64::MAX);
@@ -235,7 +237,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.clients_are_done()
     }
 
-    /// Whether all ops of all members' clients are committed.
+    /// Returns whether all ops of all members' clients are committed.
     pub fn clients_are_done(&self) -> bool {
         let members = self.checks.members().all();
         self.places
@@ -244,12 +246,12 @@ impl<const WINDOW: usize> Group<WINDOW> {
             .all(|place| place.clients.is_done())
     }
 
-    /// Returns the work of the busiest server: calls made, and bytes admitted.
+    /// Returns the work of the busiest server: the numbers of calls made and bytes admitted.
     pub fn work(&self) -> (u64, u64) {
         self.places.iter().map(|place| place.server.work()).max().expect("a group has nodes")
     }
 
-    /// Checks that servers have got what clients have sent: all of it, and nothing else.
+    /// Checks that servers have received all bytes that clients have sent, and nothing else.
     pub fn check_service(&self) {
         let members = self.checks.members().all();
         let among = || self.places.iter().filter(|place| members.contains(place.id));
