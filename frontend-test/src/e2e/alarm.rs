@@ -1,4 +1,4 @@
-//! Programs that stick, and launchers: whether crane replicates them, or names what is wrong.
+//! Programs that stick, and launchers: crane must replicate them or name the fault.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ use super::wait::{ANSWER, SOON, within};
 pub const REPORTED_WITHIN: Duration = Duration::from_secs(2);
 /// The time for which a control is watched.
 const CONTROL_WATCHED: Duration = Duration::from_secs(5);
-/// The time that a busy machine may add: status is a process of its own.
+/// The time that a busy machine may add, because `status` is a separate process.
 const SLACK: Duration = Duration::from_secs(3);
 
 /// Calls that crane refuses, so that the program answers instead of sticking (specs/CLOSED.md).
@@ -34,11 +34,11 @@ pub struct Reported {
     pub texts: Vec<String>,
 }
 
-/// Lets one program stick, as a replica of its own, and returns what is reported.
+/// Lets one program stick, as a single replica, and returns the report.
 ///
 /// # Errors
 ///
-/// Returns what is not reported, or not as it should be.
+/// Returns the report that is missing or wrong.
 pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
     let machine = Machine::take("stuck");
     let base = machine.folder().join("base");
@@ -80,7 +80,7 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
         (Expect::Computes, _) => vec![STUCK_THREAD, "computes"],
         _ => Vec::new(),
     };
-    // A call that waits in the turn holds up nobody.
+    // A call that waits in the turn holds up no other thread.
     let serves = || {
         let other = TcpStream::connect_timeout(&group.address(1), ANSWER).ok()?;
         other.set_read_timeout(Some(ANSWER)).ok()?;
@@ -99,12 +99,12 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
     Ok(Reported { name, after, texts })
 }
 
-/// Runs redis behind a launcher on three hosts, where there can be such, and checks that its three
-/// servers are one, or that crane ends with a reason.
+/// Runs redis behind a launcher on three hosts, if the machine can make them, and checks that its
+/// three servers behave as one or that crane ends with a reason.
 ///
 /// # Errors
 ///
-/// Returns what is not so.
+/// Returns the check that fails.
 pub fn launch(launcher: &Launcher) -> Result<String, String> {
     let machine = Machine::take("launcher");
     let mut program = program::redis_on_hosts(machine.folder());

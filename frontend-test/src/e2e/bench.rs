@@ -8,12 +8,12 @@ use super::machine::Machine;
 use super::native::Native;
 use super::program::{self, PAGE, Program};
 
-/// How a program is run.
+/// The way in which a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// As it is.
+    /// Natively.
     Native,
-    /// As a service of so many replicas.
+    /// As a service of this number of replicas.
     Replicas(u8),
 }
 
@@ -25,21 +25,22 @@ pub const SETTINGS: [Setting; 3] = [Setting::Native, Setting::Replicas(1), Setti
 pub struct Line {
     /// The server and the request.
     pub request: &'static str,
-    /// Connections at a time.
+    /// The number of connections at the same time.
     pub connections: u32,
     /// The figures, in the order of [`SETTINGS`].
     pub figures: [Figures; 3],
 }
 
 impl Line {
-    /// How much of the native rate three replicas keep.
+    /// Returns the share of the native rate that three replicas keep.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         self.figures[2].rate / self.figures[0].rate
     }
 }
 
-/// Measures civetweb and Redis with `requests` requests for each figure. `said` hears each setting.
+/// Measures civetweb and Redis with `requests` requests for each figure. `said` is called with each
+/// setting.
 ///
 /// # Panics
 ///
@@ -68,7 +69,7 @@ pub fn run(requests: u32, mut said: impl FnMut(String)) -> Vec<Line> {
     lines
 }
 
-/// The table as text, ratios included.
+/// Returns the table as text, including ratios.
 #[must_use]
 pub fn table(lines: &[Line]) -> String {
     let mut text = format!(

@@ -1,11 +1,11 @@
-//! Where the command under test is.
+//! The path of the command under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The `crane-linux` to test: `CRANE_LINUX` if set, else the workspace's release build, brought up
-/// to date first (a test of a stale command proves nothing).
+/// Returns the `crane-linux` to test: `CRANE_LINUX` if set, else the workspace's release build,
+/// which is brought up to date first (a test of a stale command proves nothing).
 ///
 /// # Panics
 ///
@@ -23,7 +23,8 @@ pub fn crane_linux() -> &'static Path {
     })
 }
 
-/// The control: a `crane-linux` that admits ops when they arrive, built into `target/arrival`.
+/// Returns the control: a `crane-linux` that admits ops when they arrive, built into
+/// `target/arrival`.
 ///
 /// # Panics
 ///
@@ -51,7 +52,7 @@ fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 
-/// The folder of the small server programs that the tests bring.
+/// Returns the folder of the small server programs of the tests.
 #[must_use]
 pub fn programs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")

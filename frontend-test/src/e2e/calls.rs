@@ -27,11 +27,11 @@ pub const PROBES: [&str; 18] = [
     "spawn",
 ];
 
-/// Asks for one probe on a connection of its own; gives the answer's line.
+/// Asks for one probe on a new connection, and returns the line of the answer.
 ///
 /// # Errors
 ///
-/// If the connection breaks, or the probe says that it failed.
+/// Returns an error if the connection breaks or the probe fails.
 pub fn probe(address: SocketAddr, name: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;

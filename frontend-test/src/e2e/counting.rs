@@ -1,8 +1,8 @@
 //! Clients that know which of their writes were acknowledged.
 //!
-//! Each writer appends numbered items to a list of its own, never the same item twice. What was
-//! acknowledged must be in the list exactly once, at the place that the acknowledgement named; an
-//! item whose answer never came may be there once or not at all.
+//! Each writer appends numbered items to a list of its own, never the same item twice. An
+//! acknowledged item must be in the list exactly once, at the place that the acknowledgement named.
+//! An item whose answer never came may be there once or not at all.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,9 +26,9 @@ pub struct Writers {
 #[derive(Debug)]
 pub struct Memory {
     key: String,
-    /// Item and the length of the list that its acknowledgement told.
+    /// The items, each with the length of the list that its acknowledgement named.
     acknowledged: Vec<(u64, usize)>,
-    /// Items whose fate is not known.
+    /// The items whose fate is unknown.
     unknown: Vec<u64>,
 }
 
@@ -45,12 +45,12 @@ impl Writers {
         threads.spawn(move || self.write(name, &addresses, pause))
     }
 
-    /// Tells all writers to end after their current write.
+    /// Makes all writers end after their current write.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// How many writes all writers had acknowledged so far.
+    /// Returns how many writes of all writers have been acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
@@ -89,17 +89,17 @@ impl Writers {
 }
 
 impl Memory {
-    /// How many writes were acknowledged, and of how many nothing is known.
+    /// Returns how many writes were acknowledged, and how many have an unknown fate.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         (self.acknowledged.len(), self.unknown.len())
     }
 
-    /// Compares with what the service holds now.
+    /// Compares the writes with the lists that the service holds now.
     ///
     /// # Errors
     ///
-    /// The first writes that are lost, doubled, or out of place.
+    /// Returns the first writes that are lost, doubled or out of place.
     pub fn verify(&self, address: SocketAddr) -> io::Result<()> {
         let mut connection = Connection::open(address, ANSWER)?;
         let reply = connection.call(&[b"LRANGE", self.key.as_bytes(), b"0", b"-1"])?;

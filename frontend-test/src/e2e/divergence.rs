@@ -1,10 +1,10 @@
 //! One server of a Redis group goes wrong under full load: a value in its memory is changed (see
 //! [`memory`](super::memory)), and read by clients.
 //!
-//! Each round must find it, name the call, build the wrong server again and bring it in step, by
-//! itself. Clients at every replica check each byte meanwhile: one that is right answers no other
-//! byte, and a connection through the wrong one ends before the server that is built again could
-//! continue it.
+//! In each round, the group must find the fault, name the call, build the wrong server again and
+//! bring it in step, without help. Clients at every replica check each byte meanwhile: a right
+//! replica must send no other byte, and a connection through the wrong replica must end before the
+//! server that is built again could continue it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ use super::resp::{Connection, Reply};
 use super::status::Status;
 use super::wait::{ANSWER, SOON, START, within};
 
-/// The servers that can say which of them is wrong.
+/// The servers that decide which of them is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
     /// Three servers: two are more than half.
@@ -61,20 +61,21 @@ impl fmt::Display for Found {
     }
 }
 
-/// Rounds of one group: a server that is built again replays the load of all rounds before.
+/// The number of rounds of one group. A server that is built again replays the load of all earlier
+/// rounds.
 const ROUNDS_OF_A_GROUP: usize = 4;
 /// The load before a change, and after its report.
 const BEFORE: Duration = Duration::from_millis(700);
 const AFTER: Duration = Duration::from_millis(700);
 /// The load of the control, which changes nothing.
 const CONTROL: Duration = Duration::from_secs(3);
-/// The rest of a client between two requests.
+/// The pause of a client between two requests.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The lengths of the values: short ones answered by one send, long ones by several.
 const SHORT: u32 = 200;
 const LONG: u32 = 200 * 1024;
 
-/// Does `rounds` rounds of one setting, and returns their outcomes or what was not as it must be.
+/// Runs `rounds` rounds of one setting, and returns their outcomes or the check that failed.
 pub fn run(
     setting: Setting,
     rounds: usize,
@@ -115,7 +116,7 @@ pub fn run(
     outcomes
 }
 
-/// All settings in full, held against their bars: every round is as it must be.
+/// Runs all settings in full, and compares them with their bars: every round must pass.
 #[must_use]
 pub fn measure(rounds: usize) -> Vec<String> {
     let mut missed = Vec::new();
@@ -130,7 +131,7 @@ pub fn measure(rounds: usize) -> Vec<String> {
     missed
 }
 
-/// One line with the figures of a setting.
+/// Returns a line with the figures of a setting.
 #[must_use]
 pub fn summary(setting: Setting, outcomes: &[Result<Found, String>]) -> String {
     let good: Vec<&Found> = outcomes.iter().flatten().collect();
@@ -153,7 +154,7 @@ pub fn summary(setting: Setting, outcomes: &[Result<Found, String>]) -> String {
 struct Stage {
     group: Group,
     setting: Setting,
-    /// Replicas that run a server.
+    /// The replicas that run a server.
     servers: Vec<u8>,
 }
 
@@ -176,7 +177,7 @@ impl Stage {
         Self { group, setting, servers }
     }
 
-    /// Full load without a change raises nothing.
+    /// Checks that full load without a change raises no fault.
     fn control(&self) -> Result<(), String> {
         let entry = self.servers[0];
         let load = FullLoad::start(&self.group, entry);
@@ -197,7 +198,7 @@ impl Stage {
         let other = |id: &&u8| **id != primary;
         let wrong = match of_primary {
             true => primary,
-            // Another backup in each round.
+            // Each round takes another backup.
             false => *self
                 .servers
                 .iter()
@@ -234,7 +235,7 @@ impl Stage {
                     })
                 })
                 .collect();
-            // Until the clients read.
+            // The wait lasts until the clients read.
             sleep(Duration::from_millis(100));
             let (moment, unix) = (Instant::now(), unix_ms());
             change_value(process, value.start(), value.length(), change)
@@ -263,14 +264,15 @@ impl Stage {
         })
     }
 
-    /// The server of the wrong replica was counted, and with a majority no other one.
+    /// Checks that the server of the wrong replica was counted, and with a majority no other
+    /// server.
     fn counted(&self, before: &Status, after: &Status, wrong: u8) -> Result<(), String> {
         for id in &self.servers {
             let more = divergences(after, *id).saturating_sub(divergences(before, *id));
             let fits = match (*id == wrong, self.setting) {
                 (true, _) => more == 1,
                 (false, Setting::Three) => more == 0,
-                // Its server was built again to say who is right.
+                // Its server was built again to decide which servers are right.
                 (false, _) => more <= 1,
             };
             if !fits {
@@ -292,7 +294,7 @@ impl Stage {
     /// Finds the event that names the call.
     fn named(&self, since: u64) -> Result<String, String> {
         let texts = self.events(since)?;
-        // Of the program, or of a library such as its allocator's locks.
+        // The call may be the program's, or a library's such as a lock of its allocator.
         let places = [" in redis", " in lib"];
         let names = |text: &str| {
             (text.contains("the first call that differs")
@@ -305,7 +307,7 @@ impl Stage {
             .ok_or_else(|| format!("no event names a call: {texts:?}"))
     }
 
-    /// The events of all replicas since a moment, with their times.
+    /// Returns the events of all replicas since a moment, with their times.
     fn events(&self, since: u64) -> Result<Vec<(u64, String)>, String> {
         let status = self.group.status()?;
         let events = status.replicas.iter().flat_map(|replica| &replica.events);
@@ -316,7 +318,7 @@ impl Stage {
         Ok(timed.collect())
     }
 
-    /// All servers have admitted `floor`, with equal hashes and without a fault.
+    /// Checks that all servers have admitted `floor`, with equal hashes and without a fault.
     fn in_step(&self, floor: u64) -> Result<(), String> {
         let status = self.group.status()?;
         status.primary()?;
@@ -350,7 +352,7 @@ impl Value {
         Self { key: format!("value-{number}"), content }
     }
 
-    /// The bytes by which it is found in memory.
+    /// Returns the bytes by which the value is found in memory.
     fn start(&self) -> &[u8] {
         &self.content[..40]
     }
@@ -365,7 +367,7 @@ impl Value {
         stored.map(drop).map_err(|error| format!("SET: {error}"))
     }
 
-    /// Reads it once. `Ok(false)`: the answer is another one.
+    /// Reads the value once. Returns `Ok(false)` if the answer is a different one.
     fn read(&self, open: &mut Connection) -> std::io::Result<bool> {
         let reply = open.call(&[b"GET", self.key.as_bytes()])?;
         Ok(reply == Reply::Bulk(Some(self.content.clone())))
@@ -380,7 +382,7 @@ impl Value {
         }
     }
 
-    /// Reads it through a right replica until the end.
+    /// Reads the value through a right replica until the end.
     fn check(&self, address: SocketAddr, stop: &AtomicBool, may_break: bool) -> Result<(), String> {
         let mut open = None;
         while !stop.load(Ordering::Relaxed) {
@@ -403,7 +405,8 @@ impl Value {
         Ok(())
     }
 
-    /// Reads it by one connection through the wrong replica until that is broken, as it must be.
+    /// Reads the value by one connection through the wrong replica until the connection breaks, as
+    /// it must.
     fn read_until_broken(
         &self,
         address: SocketAddr,

@@ -1,8 +1,9 @@
-//! The primary killed, frozen and cut off, members replaced, on three hosts with clients at each.
+//! Failovers on three hosts with clients at each: the primary is killed, frozen and cut off, and
+//! members are replaced.
 //!
-//! The time that counts is from the fault to the first good answer to a write on a *new* connection
-//! at a survivor. Connections that are there already must all live through it. An old primary that
-//! comes back has a question waiting for it whose answer has changed meanwhile.
+//! The measured time is that from the fault to the first good answer to a write on a *new*
+//! connection at a survivor. Existing connections must all survive the fault. An old primary that
+//! returns finds a waiting question whose answer has changed meanwhile.
 
 use std::fs;
 use std::io;
@@ -23,7 +24,7 @@ use super::program;
 use super::resp::{Connection, Reply, command};
 use super::wait::{ANSWER, SOON, START, eventually};
 
-/// A fault, of the primary unless its name says otherwise.
+/// A fault, which strikes the primary unless its name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// `kill -9` of the daemon and the server.
@@ -32,9 +33,9 @@ pub enum Fault {
     Freeze,
     /// Its host is cut off.
     Cut,
-    /// Not the primary: a backup is killed, and comes back with an empty disk.
+    /// A backup, not the primary, is killed, and returns with an empty disk.
     Replace,
-    /// A member gives its place to another host, by order, in turns a backup and the primary.
+    /// The operator replaces a member by another host, alternately a backup and the primary.
     Exchange,
 }
 
@@ -43,30 +44,31 @@ pub enum Fault {
 pub struct Outcome {
     /// From each fault to the first good answer on a new connection through a survivor.
     pub failovers: Vec<Duration>,
-    /// Connections through survivors, and how many of them lived through it.
+    /// The number of connections through survivors, and how many of them survived.
     pub connections: (usize, usize),
     /// From the end of each fault (from its start, if a backup is replaced) to good health.
     pub returns: Vec<Duration>,
     /// The slowest request to a survivor in that time.
     pub slowest: Duration,
-    /// Writes acknowledged, all of them found once; and those whose answer never came.
+    /// The number of acknowledged writes, each of which was found once, and of those whose answer
+    /// never came.
     pub writes: (usize, usize),
 }
 
 impl Outcome {
-    /// The longest time without service.
+    /// Returns the longest time without service.
     #[must_use]
     pub fn worst(&self) -> Duration {
         self.failovers.iter().copied().max().unwrap_or_default()
     }
 
-    /// The time in the middle.
+    /// Returns the median time.
     #[must_use]
     pub fn median(&self) -> Duration {
         median(&self.failovers)
     }
 
-    /// All figures, in a line.
+    /// Returns all figures in a line.
     #[must_use]
     pub fn summary(&self, fault: Fault) -> String {
         format!(
@@ -86,20 +88,21 @@ impl Outcome {
     }
 }
 
-/// Clients at each host that write all the time, and their rest between two writes.
+/// The number of clients at each host that write all the time, and their pause between two writes.
 const WRITERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long a primary that is cut off is given to answer what it must not.
+/// The time for which a primary that is cut off could give an answer that it must not give.
 const TEMPTED: Duration = Duration::from_millis(300);
 /// The key whose value changes behind the old primary's back.
 const MARK: &[u8] = b"mark";
 
-/// Does `fault` to a Redis group `rounds` times; each time the replica returns before the next.
+/// Makes `fault` strike a Redis group `rounds` times. Each time, the replica returns before the
+/// next fault.
 ///
 /// # Panics
 ///
-/// Panics if a write is lost or doubled, an old primary answers what is not so any more, a replica
-/// does not return, or hashes differ at the end.
+/// Panics if a write is lost or doubled, an old primary gives an outdated answer, a replica does
+/// not return, or hashes differ at the end.
 pub fn run(
     group: &mut Group,
     hosts: &Hosts,
@@ -115,7 +118,7 @@ pub fn run(
         let mut handles = Vec::new();
         for id in group.ids() {
             for writer in 0..WRITERS {
-                // Its own replica first.
+                // A writer tries the replica at its own host first.
                 let mut addresses = all.clone();
                 addresses.rotate_left(usize::from(id) - 1);
                 let name = usize::from(id) * 10 + writer;
@@ -148,7 +151,8 @@ pub fn run(
     outcome
 }
 
-/// A writer begins at the place after its name: turned so that this is the first address.
+/// A writer begins at the place after its name, so the list is rotated to make this the first
+/// address.
 fn rotated_for(name: usize, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let count = addresses.len();
     addresses.rotate_right((name + 1) % count);
@@ -266,7 +270,7 @@ fn first_answer(group: &Group, survivors: &[u8], since: Instant) -> Duration {
     since.elapsed()
 }
 
-/// Back in step, not only back: less than a second of writes behind.
+/// The replica must be in step again, which means less than a second of writes behind.
 fn await_in_step(group: &Group, id: u8) {
     let count = group.ids().count();
     eventually("the return of the replica", START, || {
@@ -301,7 +305,7 @@ impl Question {
         self.connection.send(&command(&[b"GET", MARK])).expect("room to send");
     }
 
-    /// Nothing may be answered for a while.
+    /// Checks that no answer comes for a while.
     fn stays_open(&mut self, period: Duration) {
         let stream = self.connection.stream();
         stream.set_read_timeout(Some(period)).expect("a bound");
@@ -312,7 +316,8 @@ impl Question {
         stream.set_read_timeout(Some(ANSWER)).expect("a bound");
     }
 
-    /// The old primary is back: the answer is the new value, or the connection is gone.
+    /// Checks, once the old primary is back, that the answer is the new value or the connection is
+    /// gone.
     fn settle(mut self, round: usize) {
         let Ok(reply) = self.connection.reply() else { return };
         let new = Reply::Bulk(Some(round.to_string().into_bytes()));
@@ -328,8 +333,8 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// The bars, held on three hosts: `rounds` kills, two fifths as many freezes and cuts, a fifth as
-/// many of the others. Gives the bars that were missed.
+/// Compares failovers on three hosts with their bars: `rounds` kills, two fifths as many freezes
+/// and cuts, and a fifth as many of the others. Returns the bars that were missed.
 ///
 /// # Panics
 ///
@@ -364,7 +369,7 @@ pub fn measure(rounds: usize) -> Vec<String> {
     missed
 }
 
-/// As [`run`], with a group and hosts of its own.
+/// Does the same as [`run`], with a new group on new hosts.
 ///
 /// # Panics
 ///
@@ -379,14 +384,14 @@ pub fn fresh(fault: Fault, rounds: usize, said: impl FnMut(String)) -> Outcome {
 }
 
 impl Fault {
-    /// The longest median and the longest time without service that are good enough.
+    /// Returns the bars: the longest median and the longest time without service.
     #[must_use]
     pub fn bars(self) -> (Duration, Duration) {
         let second = Duration::from_secs(1);
         match self {
             Self::Kill => (second / 10, second / 2),
             Self::Freeze | Self::Cut | Self::Replace => (second, second),
-            // Not a time without service: how long the exchange takes.
+            // This is the duration of the replacement, and not a time without service.
             Self::Exchange => (5 * second, 10 * second),
         }
     }

@@ -1,5 +1,5 @@
-//! A replica that hangs: its daemon and its server stopped by SIGSTOP, as on a host that swaps, or
-//! whose virtual machine is moved.
+//! A replica that hangs: SIGSTOP stops its daemon and its server, as on a host that swaps or whose
+//! virtual machine is moved.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::group::Group;
 
-/// The processes of a replica, stopped. Dropped: they go on.
+/// The stopped processes of a replica, which continue when this is dropped.
 #[must_use]
 pub struct Frozen {
     processes: Vec<Pid>,
 }
 
-/// Stops a replica: the daemon first, so that it cannot notice that its server hangs.
+/// Stops a replica. The daemon stops first, so that it cannot notice that its server hangs.
 ///
 /// # Panics
 ///
@@ -34,14 +34,14 @@ pub fn freeze(group: &Group, id: u8) -> Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // The server first: its daemon shall find it alive.
+        // The server continues first, so that its daemon finds it alive.
         for process in self.processes.drain(..).rev() {
             let _ = kill_process(process, Signal::CONT);
         }
     }
 }
 
-/// A process and all its descendants, parents first.
+/// Returns a process and all its descendants, parents first.
 fn family(first: u32) -> Vec<u32> {
     let mut found = vec![first];
     let mut next = 0;

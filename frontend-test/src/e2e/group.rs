@@ -1,4 +1,4 @@
-//! A program as a replicated service: the replicas' processes, started, killed and asked.
+//! A program as a replicated service: starts, kills and queries the replicas' processes.
 //!
 //! Length: a group is one thing with many handles.
 
@@ -18,26 +18,26 @@ use super::program::Program;
 use super::status::Status;
 use super::wait::{SOON, START, eventually, within};
 
-/// As many members as a group can have.
+/// The number of members that a group can have.
 const NODES_MAX: u8 = crane_core::limits::NODES_MAX as u8;
 
 /// A group of one to seven replicas of one program, each its own `crane-linux --peers …` as it
-/// would run on a host of its own. Dropped: all are ended.
+/// would run on a host of its own. All processes end when it is dropped.
 pub struct Group {
     program: Program,
     command: PathBuf,
-    /// By number, also of those that may join later.
+    /// The replicas by number, including those that may join later.
     addresses: Vec<IpAddr>,
     members: Vec<u8>,
-    /// By number: the peers that a replica is told of.
+    /// By number: the peers in the replica's command line.
     told: Vec<String>,
     data: PathBuf,
     options: Vec<String>,
-    /// By number: options that only this replica gets.
+    /// By number: the options that only this replica gets.
     own_options: Vec<Vec<String>>,
     hosts: Option<Arc<Hosts>>,
     replicas: Vec<Option<Child>>,
-    /// Log files: one for each run of a replica.
+    /// The log files, one for each run of a replica.
     runs: u32,
 }
 
@@ -55,7 +55,7 @@ impl Group {
         group
     }
 
-    /// A group that is not started yet.
+    /// Creates a group without starting it.
     #[must_use]
     pub fn prepare(machine: &Machine, program: Program, count: u8, options: &[&str]) -> Self {
         let mut group = Self {
@@ -76,7 +76,7 @@ impl Group {
     }
 
     /// As [`Group::start`], with a replica on each of the hosts. The calling thread must be at a
-    /// place from where all hosts are reached: [`Hosts::visit_hub`].
+    /// place from which all hosts can be reached, see [`Hosts::visit_hub`].
     ///
     /// # Panics
     ///
@@ -130,13 +130,13 @@ impl Group {
         }
     }
 
-    /// The members' numbers: from 1, without gaps as long as nobody has joined or left.
+    /// Returns the members' numbers, which start from 1 and have no gaps until a member joins or
+    /// leaves.
     pub fn ids(&self) -> impl Iterator<Item = u8> + use<> {
         self.members.clone().into_iter()
     }
 
-    /// Starts a replica that is to join the group. The command [`Group::member`] has to be told of
-    /// it, before or after.
+    /// Starts a replica that is to join the group. Add it by [`Group::member`], before or after.
     ///
     /// # Panics
     ///
@@ -150,7 +150,7 @@ impl Group {
         self.start_replica(id);
     }
 
-    /// Runs `crane-linux member` with these words, asking the members that run.
+    /// Runs `crane-linux member` with these words, through the running members.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Group {
         self.member_later(words)()
     }
 
-    /// The same, to be run by another thread, while the group is worked with.
+    /// Returns the same as a closure for another thread, while the group is used.
     pub fn member_later(
         &self,
         words: &[&str],
@@ -171,24 +171,24 @@ impl Group {
         move || told(&line, &base)
     }
 
-    /// The group has these members from now on.
+    /// Records that the group has these members from now on.
     pub fn now_has(&mut self, members: &[u8]) {
         self.members = members.to_vec();
     }
 
-    /// Where clients reach the service on this replica.
+    /// Returns the address at which clients reach the service on this replica.
     #[must_use]
     pub fn address(&self, id: u8) -> SocketAddr {
         SocketAddr::new(self.addresses[index(id)], self.program.port)
     }
 
-    /// Where clients reach the service, on all replicas.
+    /// Returns the addresses at which clients reach the service, on all replicas.
     #[must_use]
     pub fn all_addresses(&self) -> Vec<SocketAddr> {
         self.ids().map(|id| self.address(id)).collect()
     }
 
-    /// The data directory of a replica.
+    /// Returns the data directory of a replica.
     #[must_use]
     pub fn data(&self, id: u8) -> PathBuf {
         self.data.join(id.to_string())
@@ -200,39 +200,39 @@ impl Group {
         self.data(id).join("upper")
     }
 
-    /// A file of the service as this replica's server left it; `name` is relative to its working
-    /// directory.
+    /// Reads a file of the service as this replica's server left it. `name` is relative to its
+    /// working directory.
     ///
     /// # Errors
     ///
-    /// As reading does.
+    /// Returns the error of reading.
     pub fn file(&self, id: u8, name: &str) -> std::io::Result<Vec<u8>> {
         let base = self.program.base.strip_prefix("/").expect("an absolute folder");
         fs::read(self.upper(id).join(base).join(name))
     }
 
-    /// The program that is replicated.
+    /// Returns the program that is replicated.
     #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }
 
-    /// The program, to be changed while the group is stopped.
+    /// Returns the program, to change it while the group is stopped.
     pub fn program_mut(&mut self) -> &mut Program {
         &mut self.program
     }
 
-    /// Options of the command, for replicas that are started from now on.
+    /// Sets the options of the command, for replicas that start from now on.
     pub fn options_mut(&mut self) -> &mut Vec<String> {
         &mut self.options
     }
 
-    /// Replicas that are started from now on run this command.
+    /// Sets the command that replicas run which start from now on.
     pub fn run_command(&mut self, command: &Path) {
         self.command = command.to_owned();
     }
 
-    /// The command line of a replica, without the command itself.
+    /// Returns the command line of a replica, without the command itself.
     #[must_use]
     pub fn arguments(&self, id: u8) -> Vec<String> {
         let mut line = vec!["--peers".into(), self.told[index(id)].clone(), "--self".into()];
@@ -244,19 +244,19 @@ impl Group {
         line
     }
 
-    /// Gives options to one replica alone, from its next start on, in place of those before.
+    /// Gives options to one replica alone, from its next start on, in place of its previous ones.
     pub fn set_options(&mut self, id: u8, options: &[&str]) {
         self.own_options[index(id)] = options.iter().map(|&text| text.to_owned()).collect();
     }
 
-    /// The list of the members, as the command wants it.
+    /// Returns the list of the members, as the command takes it.
     #[must_use]
     pub fn peers(&self) -> String {
         let names = self.members.iter().map(|id| self.addresses[index(*id)].to_string());
         names.collect::<Vec<_>>().join(",")
     }
 
-    /// Where a replica listens for its peers.
+    /// Returns the address at which a replica listens for its peers.
     #[must_use]
     pub fn peer_address(&self, id: u8) -> SocketAddr {
         SocketAddr::new(self.addresses[index(id)], PEER_PORT)
@@ -282,7 +282,8 @@ impl Group {
         self.replicas[index(id)] = Some(child);
     }
 
-    /// Does something at the host of a replica, or here if the replicas have no hosts of their own.
+    /// Calls a function at the host of a replica, or here if the replicas have no hosts of their
+    /// own.
     pub fn at_host<T: Send>(&self, id: u8, what: impl FnOnce() -> T + Send) -> T {
         match &self.hosts {
             Some(hosts) => hosts.at(id, what),
@@ -290,13 +291,13 @@ impl Group {
         }
     }
 
-    /// The daemon's process, if this harness has started it and not ended it.
+    /// Returns the daemon's process, if this harness has started it and not ended it.
     #[must_use]
     pub fn daemon(&self, id: u8) -> Option<u32> {
         self.replicas[index(id)].as_ref().map(Child::id)
     }
 
-    /// Runs the command as replica `id` would and waits for its end: for what must be refused.
+    /// Runs a command that crane must refuse as replica `id` would, and waits for its end.
     ///
     /// # Panics
     ///
@@ -306,8 +307,8 @@ impl Group {
         run_bounded(&self.arguments(id), &self.program.base)
     }
 
-    /// Kills a replica's daemon and its server, as a host that loses its power would.
-    /// Gives the moment of the kill.
+    /// Kills a replica's daemon and its server, as a host that loses its power would. Returns the
+    /// moment of the kill.
     ///
     /// # Panics
     ///
@@ -318,7 +319,7 @@ impl Group {
         let moment = Instant::now();
         child.kill().expect("kill");
         if let Some(pid) = server {
-            // The server may be gone with its daemon already: that is what we want of it.
+            // The server may be gone with its daemon already, as it should.
             let _ = kill(pid);
         }
         child.wait().expect("wait");
@@ -339,7 +340,8 @@ impl Group {
         })
     }
 
-    /// Stops a replica's daemon as a debugger would, or lets it go on: for the others it hangs.
+    /// Stops a replica's daemon as a debugger would, or lets it continue. To the others, a stopped
+    /// daemon hangs.
     ///
     /// # Panics
     ///
@@ -389,7 +391,7 @@ impl Group {
         Status::parse(&text)
     }
 
-    /// The primary, once there is one.
+    /// Returns the primary, once the group has one.
     #[must_use]
     pub fn primary(&self) -> u8 {
         eventually("a primary", SOON, || self.status()?.primary())
@@ -400,7 +402,7 @@ impl Group {
     ///
     /// # Panics
     ///
-    /// At once if hashes differ at one slot; after [`START`] otherwise.
+    /// Panics at once if hashes differ at one slot, and after [`START`] otherwise.
     pub fn await_settled(&self) -> Status {
         let count = self.members.len();
         let floor = eventually("a first status", SOON, || {
@@ -421,7 +423,7 @@ impl Group {
         settled.unwrap_or_else(|difference| panic!("{difference}"))
     }
 
-    /// The text of all log files of a replica.
+    /// Returns the text of all log files of a replica.
     #[must_use]
     pub fn log(&self, id: u8) -> String {
         let mut text = String::new();
@@ -455,7 +457,7 @@ impl Drop for Group {
 ///
 /// # Panics
 ///
-/// Panics if it goes on for longer than [`START`].
+/// Panics if it runs for longer than [`START`].
 #[must_use]
 pub fn run_bounded(arguments: &[String], folder: &Path) -> Output {
     let mut child = Command::new(crane_linux())
@@ -490,7 +492,7 @@ pub fn told(arguments: &[String], folder: &Path) -> Result<String, String> {
 ///
 /// # Errors
 ///
-/// If it is gone.
+/// Returns an error if the process is gone.
 pub fn kill(process: u32) -> std::io::Result<()> {
     Ok(kill_process(pid(process), Signal::KILL)?)
 }

@@ -1,4 +1,4 @@
-//! Hosts of their own on one machine: network namespaces, joined by a switch.
+//! Several hosts on one machine: network namespaces, joined by a switch.
 //!
 //! ```text
 //!   host 1          host 2          host 3           each: its own loopback, port e0 at 10.79.0.N
@@ -7,9 +7,9 @@
 //!   ──p1──────────────p2──────────────p3──  hub      the switch, with an address of its own
 //! ```
 //!
-//! Nothing leaves the machine. A host is cut off by taking its port from the switch, and made
-//! unable to reach another one by a wrong neighbour entry: frames are lost without any error. Needs
-//! root and `ip`.
+//! No packet leaves the machine. Taking a host's port from the switch cuts the host off, and a
+//! wrong neighbour entry makes another host unreachable: frames are lost without any error. This
+//! needs root and `ip`.
 
 use std::fs::{self, File};
 use std::marker::PhantomData;
@@ -21,8 +21,8 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// Up to seven hosts and their switch. Dropped: all are removed; what a killed run has left is
-/// removed by the next one.
+/// Up to seven hosts and their switch. All are removed when this is dropped, and the next run
+/// removes those that a killed run has left.
 pub struct Hosts {
     prefix: String,
     hub: File,
@@ -41,7 +41,7 @@ pub struct Visit {
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
 impl Hosts {
-    /// Why there can be no hosts here, if that is so.
+    /// Checks whether hosts can be made here.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl Hosts {
         let prefix = format!("{NAMES}{}-{number}", process::id());
         let hub = name_of(&prefix, 0);
         must(&["netns", "add", &hub]);
-        // From here on a panic removes what is there.
+        // From here on, a panic removes the hosts made so far.
         let mut made = Self { hub: open(&hub), prefix, hosts: Vec::new() };
         must(&["-n", &hub, "link", "set", "lo", "up"]);
         must(&["-n", &hub, "link", "add", "hub", "type", "bridge"]);
@@ -91,12 +91,12 @@ impl Hosts {
         must(&["-n", &host, "link", "set", "e0", "up"]);
     }
 
-    /// The hosts' numbers.
+    /// Returns the hosts' numbers.
     pub fn ids(&self) -> impl Iterator<Item = u8> + use<> {
         1..=u8::try_from(self.hosts.len()).expect("at most seven hosts")
     }
 
-    /// A host's address.
+    /// Returns a host's address.
     #[must_use]
     pub fn address(&self, id: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 79, 0, id)
@@ -118,7 +118,8 @@ impl Hosts {
         visit(&self.hub)
     }
 
-    /// Does something at a host, on a thread of its own; threads and processes started there stay.
+    /// Calls a function at a host, on a new thread. Threads and processes that it starts stay
+    /// there.
     ///
     /// # Panics
     ///
@@ -134,8 +135,8 @@ impl Hosts {
         })
     }
 
-    /// Cuts a host off: its port is taken from the switch, but stays up, so nobody is told. (A
-    /// cable that is pulled is noticed, and usable again only a second or so after it is back.)
+    /// Cuts a host off by taking its port from the switch. The port stays up, so no host notices.
+    /// (A pulled cable would be noticed, and usable again only about a second after its return.)
     pub fn cut(&self, id: u8) {
         self.port(id, &["nomaster"]);
     }
@@ -150,7 +151,7 @@ impl Hosts {
         must(&[&["-n", &hub, "link", "set", &port][..], change].concat());
     }
 
-    /// Drops all packets from `from` to `to` from now on; the other direction works.
+    /// Drops all packets from `from` to `to` from now on. The other direction works.
     pub fn mute(&self, from: u8, to: u8) {
         self.neighbour(from, to, &link_address(0xee), "permanent");
     }
@@ -183,7 +184,7 @@ impl Drop for Visit {
     }
 }
 
-/// All namespaces of all runs begin with this, then comes the process that made them.
+/// The beginning of the names of all namespaces, which the pid of their run follows.
 const NAMES: &str = "crane-";
 const FOLDER: &str = "/run/netns";
 
@@ -275,8 +276,8 @@ mod tests {
         hosts.join(2);
         reaches(&hosts, 1, 2).unwrap();
         hosts.mute(2, 1);
-        // Both need answers, so neither direction connects; that only one is cut shows in the
-        // counters of what arrives, which are the kernel's business.
+        // Both directions need answers, so neither connects. Only the kernel's counters of arrivals
+        // would show that a single direction is cut.
         assert!(reaches(&hosts, 2, 1).is_err());
         hosts.unmute(2, 1);
         reaches(&hosts, 2, 1).unwrap();

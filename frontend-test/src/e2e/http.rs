@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client that checks what it gets.
+//! A small HTTP/1.1 client that checks its replies.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,16 +7,16 @@ use std::time::Duration;
 /// A reply: its status and its whole body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// 200 and so on.
+    /// The status, such as 200.
     pub status: u16,
-    /// As many bytes as the header said, or all up to the end of the connection.
+    /// The body: as many bytes as the header said, or all up to the end of the connection.
     pub body: Vec<u8>,
 }
 
 /// A connection on which several requests can be made.
 pub struct Connection {
     stream: TcpStream,
-    /// Read and not yet consumed: the beginning of the next reply.
+    /// The bytes that are read and not consumed: the beginning of the next reply.
     rest: Vec<u8>,
 }
 
@@ -34,7 +34,7 @@ impl Connection {
         Ok(Self { stream, rest: Vec::new() })
     }
 
-    /// The socket, for odd behaviour.
+    /// Returns the socket, for odd behaviour.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
         &self.stream
@@ -44,7 +44,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Refused, reset, closed in the middle, too slow, or not HTTP.
+    /// Returns an error if the request is refused, reset, closed in the middle or too slow, or the
+    /// reply is not HTTP.
     pub fn get(&mut self, path: &str) -> io::Result<Reply> {
         self.stream.write_all(get_request(path).as_bytes())?;
         self.reply()
@@ -89,7 +90,7 @@ impl Connection {
             .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
             .and_then(|(_, value)| value.trim().parse().ok());
         let Some(length) = length else {
-            // Without a length the body goes on to the end of the connection (RFC 9112 §6.3).
+            // Without a length the body extends to the end of the connection (RFC 9112 §6.3).
             self.stream.read_to_end(&mut self.rest)?;
             return Ok(Reply { status, body: std::mem::take(&mut self.rest) });
         };
@@ -100,11 +101,11 @@ impl Connection {
         Ok(Reply { status, body })
     }
 
-    /// Reads until the server closes; nothing may come before that.
+    /// Reads until the server closes. No byte may come before that.
     ///
     /// # Errors
     ///
-    /// A reset, a time-out, or bytes that belong to no reply.
+    /// Returns an error for a reset, a time-out, or bytes that belong to no reply.
     pub fn closed(&mut self) -> io::Result<()> {
         let mut byte = [0];
         match self.rest.len() + self.stream.read(&mut byte)? {
@@ -125,7 +126,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// Makes one request on a new connection.
 ///
 /// # Errors
 ///
@@ -134,7 +135,7 @@ pub fn fetch(address: SocketAddr, path: &str, bound: Duration) -> io::Result<Rep
     Connection::open(address, bound)?.get(path)
 }
 
-/// The bytes of a request.
+/// Returns the bytes of a request.
 #[must_use]
 pub fn get_request(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: crane\r\n\r\n")

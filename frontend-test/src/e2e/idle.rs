@@ -11,9 +11,9 @@ use super::group::Group;
 pub struct Idle {
     /// The replica.
     pub id: u8,
-    /// Entries committed per second.
+    /// The number of committed entries per second.
     pub entries_per_second: f64,
-    /// Bubbles among them.
+    /// The number of bubbles among them.
     pub bubbles_per_second: f64,
     /// The daemon's share of a core, in percent.
     pub daemon_percent: f64,
@@ -60,7 +60,7 @@ pub fn watch(group: &Group, period: Duration) -> Vec<Idle> {
         .collect()
 }
 
-/// User and system time of a process with all its threads, from `/proc/PID/stat`.
+/// Returns the user and system time of a process with all its threads, from `/proc/PID/stat`.
 pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything; count from its end.

@@ -1,4 +1,5 @@
-//! The primary killed again and again under load: what is lost, and for how long nobody answers.
+//! The primary killed repeatedly under load: which writes are lost, and how long the service is
+//! gone.
 
 use std::net::SocketAddr;
 use std::thread::{scope, sleep};
@@ -14,30 +15,30 @@ use super::wait::{ANSWER, SOON, START, eventually};
 pub struct Outcome {
     /// From each kill to the first good answer on a new connection through a survivor.
     pub failovers: Vec<Duration>,
-    /// Connections opened through a survivor before the kill that answered after it.
+    /// The number of connections opened through a survivor before the kill that answered after it.
     pub survivors: usize,
     /// How long each killed replica took from its start until it served again, in step.
     pub returns: Vec<Duration>,
-    /// Writes acknowledged, all of them found once.
+    /// The number of acknowledged writes, each of which was found once.
     pub acknowledged: usize,
-    /// Writes whose answer never came.
+    /// The number of writes whose answer never came.
     pub unknown: usize,
 }
 
 impl Outcome {
-    /// The time in the middle.
+    /// Returns the median time.
     #[must_use]
     pub fn median(&self) -> Duration {
         median(&self.failovers)
     }
 
-    /// The longest time.
+    /// Returns the longest time.
     #[must_use]
     pub fn worst(&self) -> Duration {
         self.failovers.iter().copied().max().unwrap_or_default()
     }
 
-    /// One line with all figures.
+    /// Returns a line with all figures.
     #[must_use]
     pub fn summary(&self) -> String {
         format!(
@@ -62,8 +63,8 @@ impl Outcome {
 const WRITERS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Kills the primary of a Redis group `rounds` times; each time the replica returns before the
-/// next kill. `said` is told what happens.
+/// Kills the primary of a Redis group `rounds` times; each time the replica returns before the next
+/// kill. `said` is called with each event.
 ///
 /// # Panics
 ///
@@ -116,7 +117,7 @@ fn one_round(group: &mut Group, writers: &Writers, outcome: &mut Outcome) {
     ping(&mut old).expect("an answer before the kill");
     let moment = group.kill(primary);
     outcome.failovers.push(first_answer(&survivors, moment));
-    // Its own time-out is the bound.
+    // The connection's own time-out is the bound.
     outcome.survivors += usize::from(ping(&mut old).is_ok());
     drop(old);
     let start = Instant::now();
@@ -125,7 +126,7 @@ fn one_round(group: &mut Group, writers: &Writers, outcome: &mut Outcome) {
     eventually("the return of the killed replica", START, || {
         let status = group.status()?;
         status.healthy(count)?;
-        // Back in step, not only back: less than a second of writes behind, and serving.
+        // The replica must be in step again: it serves, and is less than a second of writes behind.
         let admitted = status.replica(primary).admitted.unwrap_or(0);
         if admitted + 100 < status.committed() {
             return Err(status.brief());
@@ -148,7 +149,7 @@ fn first_answer(survivors: &[SocketAddr], since: Instant) -> Duration {
     since.elapsed()
 }
 
-/// A write, so that the answer needs agreement and not only a process that is up.
+/// The request is a write, so that its answer needs agreement and not only a running process.
 fn ping(connection: &mut Connection) -> std::io::Result<()> {
     match connection.call(&[b"INCR", b"pings"])? {
         Reply::Number(_) => Ok(()),
@@ -156,20 +157,20 @@ fn ping(connection: &mut Connection) -> std::io::Result<()> {
     }
 }
 
-/// The time in the middle.
+/// Returns the median time.
 pub(super) fn median(times: &[Duration]) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
-/// Tells the writers to stop when it is dropped.
+/// Stops the writers when it is dropped.
 pub(super) struct StopAtEnd<'a>(pub(super) &'a Writers);
 
 impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.stop();
-        // Give a writer in the middle of a write the chance to end it.
+        // The pause lets a writer end a write that it has begun.
         sleep(PAUSE);
     }
 }
