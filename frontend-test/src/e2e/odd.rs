@@ -32,7 +32,7 @@ pub enum Kind {
     Reset,
 }
 
-/// All of them.
+/// All behaviours.
 pub const KINDS: [Kind; 6] =
     [Kind::Silent, Kind::HalfClose, Kind::ByteByByte, Kind::Pipelined, Kind::Stalled, Kind::Reset];
 
@@ -49,7 +49,7 @@ pub enum Service<'a> {
     Redis(&'a [u8]),
 }
 
-/// Where the large value is.
+/// The key of the large value.
 pub const LARGE_KEY: &[u8] = b"large";
 
 impl Kind {
@@ -120,7 +120,7 @@ pub fn storm(
 ///
 /// # Errors
 ///
-/// As the connection does.
+/// Returns the error of the connection.
 pub fn store_large(address: SocketAddr, value: &[u8]) -> io::Result<()> {
     let mut connection = resp::Connection::open(address, ANSWER)?;
     match connection.call(&[b"SET", LARGE_KEY, value])? {
@@ -225,7 +225,7 @@ fn visit_redis(kind: Kind, address: SocketAddr, large: &[u8]) -> io::Result<()> 
     }
 }
 
-/// Each byte in a segment of its own, and with time for the server to look at it.
+/// Sends each byte in its own segment, with time for the server to read it.
 fn byte_by_byte(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
     stream.set_nodelay(true)?;
     bytes.iter().try_for_each(|byte| {

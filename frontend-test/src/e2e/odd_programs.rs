@@ -19,9 +19,9 @@ use super::machine::{Machine, free_port};
 use super::programs::{self, Odd, Running};
 use super::wait::within;
 
-/// Programs that run at a time.
+/// The number of programs that run at the same time.
 const AT_ONCE: usize = 4;
-/// Longer than any program takes natively, on a loaded machine too.
+/// A time longer than any program takes natively, also on a loaded machine.
 const NATIVE: Duration = Duration::from_secs(20);
 /// The time that a run as a service may take beyond the native one: the programs' own limits are
 /// 5 s and more, so one that is woken only by its limit is late.
@@ -32,7 +32,7 @@ const END: Duration = Duration::from_secs(5);
 /// The ratchet, below the workspace.
 const RATCHET: &str = "ci/ratchet/odd-programs";
 
-/// How a program fares as a service.
+/// The outcome of a program as a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fares {
     /// It prints what it prints natively, and its group ends with status 0.
@@ -143,7 +143,7 @@ fn fares(machine: &Machine, ports: &AtomicU16, odd: &Odd) -> Fares {
     }
 }
 
-/// A group of one replica. Dropped: it is ended.
+/// A group of one replica, which ends when this is dropped.
 struct Service {
     child: Child,
 }

@@ -11,7 +11,7 @@ use super::wait::ANSWER;
 
 /// The longest message that the server takes.
 pub const LONGEST: usize = 1 << 20;
-/// Bytes of an answer: a length and a sum.
+/// The number of bytes of an answer: a length and a sum.
 const ANSWER_BYTES: usize = 12;
 
 /// Numbers that follow from a seed (SplitMix64).
@@ -25,7 +25,7 @@ impl Numbers {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
@@ -55,7 +55,7 @@ pub fn sizes(seed: u64) -> Vec<usize> {
 ///
 /// # Errors
 ///
-/// If the connection breaks, or an answer is not that of its message.
+/// Returns an error if the connection breaks or an answer is not that of its message.
 pub fn converse(address: SocketAddr, seed: u64) -> io::Result<()> {
     let stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
@@ -66,7 +66,7 @@ pub fn converse(address: SocketAddr, seed: u64) -> io::Result<()> {
         let sender = threads.spawn(|| send_all(&stream, &sizes, seed));
         let checked = check_all(&stream, &sizes, seed);
         if checked.is_err() {
-            // The sender may wait for a server that reads no more.
+            // The sender may wait for a server that has stopped reading.
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
         let sent = sender.join().expect("the sender");
@@ -126,7 +126,7 @@ fn message(seed: u64, index: usize, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// FNV-1a, as the server computes it.
+/// Returns the FNV-1a hash, as the server computes it.
 fn sum(bytes: &[u8]) -> u64 {
     let add = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, add)

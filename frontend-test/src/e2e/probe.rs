@@ -14,7 +14,7 @@ use super::wait::ANSWER;
 /// replays all of it.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A connection to the service on one replica, that answered at least once.
+/// A connection to the service on one replica, which has answered at least once.
 pub struct Probe {
     connection: Connection,
     /// When each request was sent, and how long its answer took.
@@ -26,18 +26,18 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// As connecting and writing do.
+    /// Returns the error of connecting or writing.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let mut probe = Self { connection: Connection::open(address, ANSWER)?, times: Vec::new() };
         probe.write()?;
         Ok(probe)
     }
 
-    /// One write, so that the answer needs agreement and not only a process that is up.
+    /// Makes one write, so that the answer needs agreement and not only a running process.
     ///
     /// # Errors
     ///
-    /// No answer, or a wrong one.
+    /// Returns an error for a missing or wrong answer.
     pub fn write(&mut self) -> io::Result<()> {
         let start = Instant::now();
         match self.connection.call(&[b"INCR", b"probes"])? {
@@ -49,11 +49,11 @@ impl Probe {
         }
     }
 
-    /// Writes until told to stop, then once more.
+    /// Writes until it must stop, and then once more.
     ///
     /// # Errors
     ///
-    /// The first write that is not answered.
+    /// Returns the error of the first write without an answer.
     pub fn write_until(mut self, stop: &AtomicBool) -> io::Result<Self> {
         while !stop.load(Ordering::Relaxed) {
             self.write()?;
@@ -63,7 +63,7 @@ impl Probe {
         Ok(self)
     }
 
-    /// The slowest of the requests that were sent after a moment.
+    /// Returns the slowest of the requests that were sent after a moment.
     #[must_use]
     pub fn slowest_since(&self, moment: Instant) -> Duration {
         let later = self.times.iter().filter(|(start, _)| *start >= moment);

@@ -10,17 +10,18 @@ use super::machine::free_port;
 /// A server program in a folder of its own, ready to be started natively or as a service.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// For messages and folders.
+    /// The name, for messages and folders.
     pub name: &'static str,
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Where it listens.
+    /// The port at which it listens.
     pub port: u16,
     /// The working directory: part of the group's base, so nothing may be written here.
     pub base: PathBuf,
 }
 
-/// Bytes of the large page, and of the large value: more than all windows on the way together.
+/// The number of bytes of the large page and the large value: more than all windows on the way
+/// together.
 pub const LARGE: usize = 10 << 20;
 /// The small page.
 pub const PAGE: &str = "/index.html";
@@ -61,7 +62,8 @@ pub fn redis(folder: &Path) -> Program {
     Program { name: "redis", command, port, base: base(folder, "redis") }
 }
 
-/// As [`redis`], for hosts of their own: Redis refuses clients that are not on the loopback.
+/// Returns the same as [`redis`], for separate hosts: Redis refuses clients that are not on the
+/// loopback.
 #[must_use]
 pub fn redis_on_hosts(folder: &Path) -> Program {
     let mut program = redis(folder);
@@ -88,7 +90,7 @@ pub fn python(folder: &Path) -> Program {
 ///
 /// # Panics
 ///
-/// If the data directory cannot be made.
+/// Panics if the data directory cannot be made.
 #[must_use]
 pub fn mariadb(folder: &Path) -> Program {
     let base = base(folder, "mariadb");
@@ -114,7 +116,7 @@ pub fn mariadb(folder: &Path) -> Program {
     Program { name: "mariadb", command, port, base }
 }
 
-/// A program of `frontend-test/programs`, compiled into its folder.
+/// Returns a program of `frontend-test/programs`, compiled into its folder.
 ///
 /// # Panics
 ///

@@ -9,9 +9,9 @@ use super::http::invalid;
 /// A reply of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// `+OK` and the like.
+    /// A status, such as `+OK`.
     Simple(String),
-    /// `:5`
+    /// A number, such as `:5`.
     Number(i64),
     /// Bytes, or nothing.
     Bulk(Option<Vec<u8>>),
@@ -29,7 +29,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As connecting does.
+    /// Returns the error of connecting.
     pub fn open(address: SocketAddr, bound: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, bound)?;
         stream.set_read_timeout(Some(bound))?;
@@ -38,7 +38,7 @@ impl Connection {
         Ok(Self { reader: BufReader::with_capacity(65536, stream) })
     }
 
-    /// The socket, for odd behaviour.
+    /// Returns the socket, for odd behaviour.
     #[must_use]
     pub fn stream(&self) -> &TcpStream {
         self.reader.get_ref()
@@ -48,7 +48,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Refused, reset, closed, too slow, or an error reply.
+    /// Returns an error if the command is refused, reset, closed or too slow, or answered by an
+    /// error.
     pub fn call(&mut self, words: &[&[u8]]) -> io::Result<Reply> {
         self.stream().write_all(&command(words))?;
         self.reply()
@@ -58,7 +59,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As writing does.
+    /// Returns the error of writing.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream().write_all(bytes)
     }
@@ -95,11 +96,11 @@ impl Connection {
         }
     }
 
-    /// Reads until the server closes; nothing may come before that.
+    /// Reads until the server closes. No byte may come before that.
     ///
     /// # Errors
     ///
-    /// A reset, a time-out, or more bytes.
+    /// Returns an error for a reset, a time-out, or more bytes.
     pub fn closed(&mut self) -> io::Result<()> {
         match self.reader.fill_buf()?.len() {
             0 => Ok(()),
@@ -108,7 +109,7 @@ impl Connection {
     }
 }
 
-/// The bytes of a command.
+/// Returns the bytes of a command.
 #[must_use]
 pub fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();

@@ -32,7 +32,7 @@ pub enum Runtime {
 /// All of them.
 pub const RUNTIMES: [Runtime; 3] = [Runtime::Node, Runtime::Java, Runtime::Rust];
 
-/// Clients at a time, and requests of each, in the second part.
+/// The number of clients at the same time, and of the requests of each, in the second part.
 const CLIENTS: usize = 6;
 const REQUESTS: usize = 30;
 
@@ -52,11 +52,11 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// If the runtime's tool is not on this machine.
+/// Returns an error if the runtime's tool is not on this machine.
 ///
 /// # Panics
 ///
-/// If an answer is not the next number, or the replicas differ.
+/// Panics if an answer is not the next number, or the replicas differ.
 pub fn run(runtime: Runtime, connections: u64) -> Result<Outcome, String> {
     let machine = Machine::take("runtimes");
     let program = program(runtime, machine.folder())?;

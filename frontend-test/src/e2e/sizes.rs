@@ -11,9 +11,9 @@ pub const SIZES: [u8; 3] = [3, 5, 7];
 /// The figures for one size of group.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Replicas.
+    /// The number of replicas.
     pub count: u8,
-    /// Connections at a time.
+    /// The number of connections at the same time.
     pub connections: u32,
     /// SET and GET through the primary.
     pub figures: [Figures; 2],
@@ -41,7 +41,7 @@ pub fn run(requests: u32) -> Vec<Line> {
     lines
 }
 
-/// As text, each beside three replicas.
+/// Returns the figures as text, each beside that of three replicas.
 #[must_use]
 pub fn table(lines: &[Line]) -> String {
     let mut text = format!(

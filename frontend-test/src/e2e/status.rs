@@ -27,37 +27,37 @@ pub struct ReplicaStatus {
     pub member: String,
     /// `primary`, `backup`, `candidate`, `recovering` or `down`.
     pub role: String,
-    /// The highest ballot promised.
+    /// The highest ballot that it has promised.
     #[serde(default)]
     pub ballot: Value,
-    /// Highest slot that survives a crash here.
+    /// The highest slot that survives a crash here.
     #[serde(default)]
     pub durable: Option<u64>,
-    /// Highest slot known committed here.
+    /// The highest slot that is known here to be committed.
     #[serde(default)]
     pub committed: Option<u64>,
-    /// Highest slot given to the server here.
+    /// The highest slot that the server here has been given.
     #[serde(default)]
     pub admitted: Option<u64>,
     /// The logical clock.
     #[serde(default)]
     pub clock: Option<u64>,
-    /// Hash of the schedule at the admission of `hash_slot`.
+    /// The hash of the schedule at the admission of `hash_slot`.
     #[serde(default)]
     pub schedule_hash: Value,
-    /// Hash of the bytes written per connection at the admission of `hash_slot`.
+    /// The hash of the bytes written per connection at the admission of `hash_slot`.
     #[serde(default)]
     pub output_hash: Value,
     /// The slot at which the two hashes were taken.
     #[serde(default)]
     pub hash_slot: Option<u64>,
-    /// Entries in the log, bubbles among them.
+    /// The number of entries in the log, including bubbles.
     #[serde(default)]
     pub entries: Option<u64>,
-    /// Entries without ops.
+    /// The number of entries without ops.
     #[serde(default)]
     pub bubbles: Option<u64>,
-    /// Open connections of the service.
+    /// The number of open connections of the service.
     #[serde(default)]
     pub connections: Option<u64>,
     /// The daemon's process.
@@ -72,7 +72,7 @@ pub struct ReplicaStatus {
     /// Whether the server's own fsync is real.
     #[serde(default)]
     pub server_fsync: Value,
-    /// Calls that the preload library saw and could not make deterministic.
+    /// The number of calls that the preload library saw and could not make deterministic.
     #[serde(default)]
     pub uncovered_calls: Value,
     /// The last thing that went wrong.
@@ -81,7 +81,7 @@ pub struct ReplicaStatus {
     /// Faults that keep the server from working.
     #[serde(default)]
     pub faults: Vec<String>,
-    /// Findings that are no faults.
+    /// The findings that are notes.
     #[serde(default)]
     pub notes: Vec<String>,
     /// How often things happened since the daemon's start.
@@ -97,12 +97,12 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// Returns what does not fit, with the text.
+    /// Returns the fault in the output, with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
         serde_json::from_str(text).map_err(|error| format!("status: {error} in {text:?}"))
     }
 
-    /// The replica with this number.
+    /// Returns the replica with this number.
     ///
     /// # Panics
     ///
@@ -115,11 +115,12 @@ impl Status {
             .unwrap_or_else(|| panic!("no replica {id} in {self:?}"))
     }
 
-    /// The one primary.
+    /// Returns the only primary.
     ///
     /// # Errors
     ///
-    /// If there is none, or two (an old one that has not heard yet: ask again).
+    /// Returns an error if no primary exists, or two exist (an old one that has not heard
+    /// yet: ask again).
     pub fn primary(&self) -> Result<u8, String> {
         let found: Vec<u8> =
             self.replicas.iter().filter(|r| r.role == "primary").map(|r| r.id).collect();
@@ -129,7 +130,7 @@ impl Status {
         }
     }
 
-    /// All `count` replicas answer, one is primary and the others are backups.
+    /// Checks that all `count` replicas answer, one is primary and the others are backups.
     ///
     /// # Errors
     ///
@@ -144,19 +145,20 @@ impl Status {
         }
     }
 
-    /// Those that run a server.
+    /// Returns the replicas that run a server.
     pub fn servers(&self) -> impl Iterator<Item = &ReplicaStatus> + Clone {
         self.replicas.iter().filter(|replica| replica.member != "witness")
     }
 
-    /// The highest slot that any replica knows committed: what a load just finished must reach.
+    /// Returns the highest slot that any replica knows to be committed, which all must reach after
+    /// a load.
     #[must_use]
     pub fn committed(&self) -> u64 {
         self.replicas.iter().filter_map(|r| r.committed).max().unwrap_or(0)
     }
 
-    /// All are in good health, all have admitted slot `floor`, and both hashes are equal at one
-    /// slot from there on. Gives that slot.
+    /// Checks that all replicas are in good health, have admitted slot `floor`, and have equal
+    /// hashes at one slot from there on. Returns that slot.
     ///
     /// # Errors
     ///
@@ -177,7 +179,7 @@ impl Status {
         }
     }
 
-    /// Which hashes differ at one and the same slot, if any do.
+    /// Returns the hashes that differ at the same slot, if any do.
     #[must_use]
     pub fn diverged(&self) -> Option<String> {
         let up: Vec<&ReplicaStatus> =
@@ -196,7 +198,7 @@ impl Status {
         })
     }
 
-    /// One line for messages.
+    /// Returns a line for messages.
     #[must_use]
     pub fn brief(&self) -> String {
         let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |v| v.to_string());

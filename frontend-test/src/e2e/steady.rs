@@ -15,11 +15,11 @@ use super::wait::{SOON, within};
 pub struct Outcome {
     /// The primary and its ballot, at the start and wherever they changed.
     pub primaries: Vec<String>,
-    /// Requests answered.
+    /// The number of answered requests.
     pub requests: u64,
-    /// For so long.
+    /// The duration of the load.
     pub period: Duration,
-    /// How much of the machine's processors was in use, of 1.
+    /// The share of the machine's processors that was in use, of 1.
     pub busy: f64,
 }
 
@@ -65,7 +65,7 @@ pub fn run(period: Duration) -> Outcome {
     outcome
 }
 
-/// The bar: no change of primary at all. Gives what was missed.
+/// Checks the bar, which is no change of primary at all. Returns the failures.
 #[must_use]
 pub fn measure(period: Duration) -> Vec<String> {
     let outcome = run(period);
@@ -97,7 +97,7 @@ fn primary(group: &Group) -> String {
     seen.unwrap_or_else(|why| why)
 }
 
-/// Ticks in which all processors together were idle, and all ticks.
+/// Returns the ticks in which all processors together were idle, and all ticks.
 fn idle_ticks() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
     let line = text.lines().next().expect("a line");

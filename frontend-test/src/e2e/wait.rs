@@ -1,4 +1,4 @@
-//! Bounded waiting: nothing in the harness waits for ever, and what was waited for has a name.
+//! Bounded waits: nothing in the harness waits for ever, and each wait has a name.
 
 use std::fmt::Display;
 use std::thread::sleep;
@@ -11,11 +11,11 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// How long one request may take before its client calls it a hang. A fail-over fits in.
 pub const ANSWER: Duration = Duration::from_secs(20);
 
-/// Asks `probe` again and again until it gives a value.
+/// Calls `probe` repeatedly until it returns a value.
 ///
 /// # Panics
 ///
-/// After `bound`, with `what` and the last reason that the probe gave.
+/// Panics after `bound`, with `what` and the last reason that the probe gave.
 pub fn eventually<T, E: Display>(
     what: &str,
     bound: Duration,
@@ -27,11 +27,11 @@ pub fn eventually<T, E: Display>(
     }
 }
 
-/// As [`eventually`], but gives the last reason back instead of panicking.
+/// Does the same as [`eventually`], but returns the last reason instead of panicking.
 ///
 /// # Errors
 ///
-/// The probe's last reason, once `bound` has passed.
+/// Returns the probe's last reason, once `bound` has passed.
 pub fn within<T, E>(bound: Duration, mut probe: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let start = Instant::now();
     let mut pause = Duration::from_millis(5);

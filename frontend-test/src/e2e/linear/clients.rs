@@ -14,7 +14,7 @@ use crate::e2e::http::invalid;
 use crate::e2e::resp::{Connection, Reply};
 use crate::simulation::random::Random;
 
-/// Clients at each host, and their rest between two requests.
+/// The number of clients at each host, and their pause between two requests.
 const CLIENTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(3);
 /// How long a client waits for an answer before it gives up and goes to another replica. Shorter
@@ -34,7 +34,7 @@ struct Run {
 }
 
 /// Lets clients at all replicas ask, and faults happen, until all faults have happened and `count`
-/// requests are answered. Gives the history and the faults.
+/// requests are answered. Returns the history and the faults.
 ///
 /// # Panics
 ///
@@ -83,7 +83,7 @@ pub fn make(
 struct Client<'a> {
     run: &'a Run,
     number: u32,
-    /// Its own replica first.
+    /// A client tries the replica at its own host first.
     addresses: Vec<SocketAddr>,
     connection: Option<Connection>,
     random: Random,
@@ -126,7 +126,7 @@ impl<'a> Client<'a> {
                 self.run.answered.fetch_add(1, Ordering::Relaxed);
                 (nanoseconds(told), answer)
             }
-            // An answer that comes later would be taken for that of the next request.
+            // A later answer would be taken for that of the next request.
             Err(_) => {
                 self.connection = None;
                 (i64::MAX, Answer::Unknown)

@@ -25,8 +25,8 @@ enum Fault {
 const LASTS: (u64, u64) = (100, 1200);
 const BETWEEN: (u64, u64) = (100, 600);
 
-/// Does every kind of fault once, in an order and for times drawn from `seed`; the group is in good
-/// health again after each. Gives what was done.
+/// Makes every kind of fault once, in an order and for times drawn from `seed`. The group is in
+/// good health again after each. Returns the faults.
 ///
 /// # Panics
 ///

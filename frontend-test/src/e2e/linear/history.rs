@@ -9,7 +9,7 @@ pub enum Request {
     Get,
     /// A new value.
     Set(String),
-    /// More at the end of the value.
+    /// Appends to the value.
     Append(String),
     /// One more than the number that is there.
     Increment,
@@ -24,7 +24,7 @@ pub enum Answer {
     Done,
     /// To [`Request::Append`], the new length; to [`Request::Increment`], the new number.
     Number(i64),
-    /// Nothing was told: it may have happened, may happen later, or never.
+    /// No answer came: the request may have happened, may happen later, or never.
     Unknown,
 }
 
@@ -33,11 +33,11 @@ pub enum Answer {
 pub struct Event {
     /// The client.
     pub client: u32,
-    /// About which key.
+    /// The key of the request.
     pub key: String,
     /// Nanoseconds from the start of the history until it was sent.
     pub asked: i64,
-    /// And until its answer had come. `i64::MAX` if none came.
+    /// Nanoseconds from the start of the history until its answer came; `i64::MAX` if none came.
     pub told: i64,
     /// The request.
     pub request: Request,
@@ -48,26 +48,26 @@ pub struct Event {
 /// All events of one run.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// In no order.
+    /// The events, in no order.
     pub events: Vec<Event>,
 }
 
 impl History {
-    /// Adds an event. Reads without an answer say nothing and are left out.
+    /// Adds an event. Reads without an answer prove nothing and are left out.
     pub fn add(&mut self, event: Event) {
         if event.answer != Answer::Unknown || event.request != Request::Get {
             self.events.push(event);
         }
     }
 
-    /// Requests answered, and requests of unknown fate.
+    /// Returns the numbers of answered requests and of requests of unknown fate.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let unknown = self.events.iter().filter(|event| event.answer == Answer::Unknown).count();
         (self.events.len() - unknown, unknown)
     }
 
-    /// The events of each key.
+    /// Returns the events of each key.
     #[must_use]
     pub fn by_key(&self) -> HashMap<&str, Vec<&Event>> {
         let mut keys: HashMap<&str, Vec<&Event>> = HashMap::new();

@@ -22,9 +22,9 @@ pub mod model;
 /// The result of a history and its check.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Requests that were answered.
+    /// The number of requests that were answered.
     pub answered: usize,
-    /// Requests of which nobody knows whether they happened.
+    /// The number of requests of which no client knows whether they happened.
     pub unknown: usize,
     /// The faults, in their order.
     pub faults: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Outcome {
 ///
 /// # Errors
 ///
-/// The verdict, if it is not the expected one.
+/// Returns the verdict, if it is not the expected one.
 ///
 /// # Panics
 ///
@@ -96,5 +96,5 @@ pub fn measure(histories: u64) -> Vec<String> {
     missed
 }
 
-/// Answered requests of a history in full.
+/// The number of answered requests of a full history.
 pub const OPERATIONS: usize = 10_000;
