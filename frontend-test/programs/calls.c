@@ -1,11 +1,11 @@
 /*
- * A server that tries calls on request: each line names a probe, the answer is "ok" with what was
- * seen, or "failed" with the line of this file. Probes check what POSIX promises, so they pass
- * natively too; and they answer with values that differ from run to run natively (times, random
+ * A server that tries calls on request: each line names a probe, and the answer is "ok" with the
+ * results, or "failed" with the line of this file. Probes check what POSIX promises, so they also
+ * pass natively. They answer with values that differ from run to run natively (times, random
  * bytes, numbers of processes and threads, addresses), so that replicas are compared by their
  * output.
  *
- * Two listeners: IPv4 on PORT, IPv6 on PORT + 1. A thread for each connection.
+ * The server has two listeners, IPv4 on PORT and IPv6 on PORT + 1, and a thread for each connection.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

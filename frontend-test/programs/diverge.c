@@ -1,5 +1,5 @@
 /*
- * A server that does something else than its replicas when it is told to. It answers lines:
+ * A server that behaves differently from its replicas on request. It answers lines:
  *
  *     flip    answers with another byte where the file /run/crane/wrong is (only this replica's
  *             daemon could have put it there; it is looked for unseen, by a system call of its own)

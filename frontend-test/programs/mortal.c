@@ -1,7 +1,7 @@
 /*
- * A server that ends when it is told to: "abort" ends it by a signal, "exit" with status 3, "fork"
- * with the status of a child that serves; every other line is sent back. One connection at a time,
- * no threads: it dies at the same call on all replicas.
+ * A server that ends on request: "abort" ends it by a signal, "exit" with status 3, and "fork" with
+ * the status of a child that serves. It sends every other line back. It serves one connection at a
+ * time without threads, so it ends at the same call on all replicas.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,8 +1,8 @@
 /*
- * A server at several places: each argument is ADDRESS/PORT, or the path of a Unix socket. Answers
- * a line with the names of both ends of its connection; "interfaces", with the addresses of the
- * machine; zPING and a zero byte, as clamd does, with PONG and the end; "again", after closing,
- * unlinking and binding its Unix sockets anew. One thread, in poll.
+ * A server at several places: each argument is ADDRESS/PORT, or the path of a Unix socket. It
+ * answers a line with the names of both ends of its connection; "interfaces" with the addresses of
+ * the machine; zPING and a zero byte with PONG and the end, as clamd does; and "again" after
+ * closing, unlinking and binding its Unix sockets again. It has one thread, which is in poll.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

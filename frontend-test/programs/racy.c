@@ -1,13 +1,13 @@
 /*
  * A server whose answers depend on how its threads interleave: the control of the experiment.
  *
- * A thread for each connection. Each request is one line; for it the thread goes ROUNDS times
- * through a lock, and adds one to a counter that all threads share. The answer tells by how much
- * the counter moved meanwhile, and where it stands: both depend on what other threads did between.
- * The lock is taken for one addition only, so two requests that overlap always mix.
+ * Each connection has a thread. Each request is one line, for which the thread takes a lock ROUNDS
+ * times and adds one to a counter that all threads share. The answer has the growth of the counter
+ * during the request and its value, both of which depend on the other threads. The lock is taken
+ * for one addition only, so two requests that overlap always mix.
  *
- * Admitted by the script, all replicas must give the same answers. Admitted when it happens to
- * arrive, a request meets another one at another point of its rounds.
+ * If the script admits requests, all replicas must give the same answers. If requests are admitted
+ * when they arrive, a request meets others at different points of its rounds.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,14 +1,14 @@
 /*
  * A server whose answers depend on when signals reach its threads.
  *
- * Beside a thread for each connection there are four workers: one sleeps in poll on a self-pipe,
- * one in sem_wait, one in sigwait, one on a condition. Each request is one line; for it the thread
- * sends ROUNDS signals in turn to the workers and to the process. The handlers write to the
- * self-pipe, post the semaphore, and mix which thread they ran in into one sum, as do the workers
- * when they wake. The answer tells how the sum moved.
+ * Beside a thread for each connection, the server has four workers: one sleeps in poll on a
+ * self-pipe, one in sem_wait, one in sigwait, and one on a condition. Each request is one line, for
+ * which the thread sends ROUNDS signals in turn to the workers and to the process. The handlers
+ * write to the self-pipe, post the semaphore, and mix the number of their thread into one sum, as
+ * do the workers when they wake. The answer has the change of the sum.
  *
- * Compiled with -DUNSEEN the signals are sent by an instruction of the program's own, which no
- * library sees: they come when the kernel lets them, and the replicas differ.
+ * Compiled with -DUNSEEN, the program sends the signals by its own instruction, which no library
+ * sees. They arrive at any time, and the replicas differ.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -1,6 +1,6 @@
 /*
- * In the place of a static busybox, which is not installed everywhere: linked with -static, it
- * runs `sh -c 'exec "$0" "$@"' SERVER ARGS...` in so far as it takes the server's place.
+ * A stand-in for a static busybox, which is not installed everywhere. Linked with -static, it runs
+ * `sh -c 'exec "$0" "$@"' SERVER ARGS...` only as far as it lets the server take its place.
  */
 #include <stdio.h>
 #include <unistd.h>

@@ -1,8 +1,7 @@
 /*
- * A server that echoes lines, a thread for each connection, until a line says "stick": then the
- * program's own stick() runs in that connection's thread, which is named "sticky". What follows
- * a stick() that returns is an answer as to any line. The first lines of each program are for
- * machines:
+ * A server that echoes lines, with a thread for each connection, until a line says "stick". Then
+ * the program's own stick() runs in that connection's thread, which is named "sticky". If stick()
+ * returns, the line is answered like any other. The first lines of each program are for machines:
  *
  *     // call: the system call in which the thread stays, by the kernel's name; - for none
  *     // expect: in-kernel | computes | bypass (it is made unseen, and returns) | none (a control)

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::binary;
 use super::machine::free_port;
 
-/// A server program in a folder of its own, ready to be started natively or as a service.
+/// A server program in its own folder, ready to run natively or as a service.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// The name, for messages and folders.
