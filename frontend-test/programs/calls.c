@@ -5,7 +5,7 @@
  * bytes, numbers of processes and threads, addresses), so that replicas are compared by their
  * output.
  *
- * The server has two listeners, IPv4 on PORT and IPv6 on PORT + 1, and a thread for each connection.
+ * The server has two listeners, IPv4 on PORT and IPv6 on PORT + 1. Each connection has a thread.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
