@@ -8,7 +8,8 @@ use crate::limits::{ADDRESS_BYTES_MAX, SEND_BYTES_MAX};
 use super::WireError;
 
 /// One end of a client's connection: an IPv6 address, or an IPv4 address mapped into one
-/// (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2), and a port.
+/// (`::ffff:a.b.c.d`, RFC 4291 §2.5.5.2), and a port; or a Unix socket, which has an address that
+/// no TCP connection has, of the IPv6 range for multicast (RFC 4291 §2.7), and port 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The address in network order.
@@ -26,11 +27,50 @@ impl Endpoint {
         }
     }
 
+    /// Returns the end of the Unix socket that the server was the `number`th to bind. Its path is
+    /// not in the log: where calls are in one order, the number says as much.
+    // specs: E11
+    pub const fn from_unix_listener(number: u64) -> Self {
+        let mut address = [0; 16];
+        address[0] = UNIX;
+        let (_, low) = address.split_at_mut(8);
+        low.copy_from_slice(&number.to_be_bytes());
+        Self { address, port: 0 }
+    }
+
+    /// Returns the end of a client by a Unix socket: one without a name, of a process that runs as
+    /// this user and this group.
+    pub const fn from_unix_client(user: u32, group: u32) -> Self {
+        Self::from_unix_listener(((user as u64) << 32) | group as u64)
+    }
+
+    /// Returns whether it is a Unix socket.
+    pub const fn is_unix(&self) -> bool {
+        self.address[0] == UNIX
+    }
+
+    /// Returns whether it is the Unix socket that the server was the `number`th to bind.
+    pub fn is_unix_number(&self, number: u64) -> bool {
+        *self == Self::from_unix_listener(number)
+    }
+
+    /// Returns user and group of a client by a Unix socket.
+    pub const fn unix_credentials(&self) -> Option<(u32, u32)> {
+        if !self.is_unix() {
+            return None;
+        }
+        let [.., a, b, c, d, e, f, g, h] = self.address;
+        Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])))
+    }
+
     /// Returns the endpoint of an IPv4 address and a port.
     pub const fn from_ipv4([a, b, c, d]: [u8; 4], port: u16) -> Self {
         Self { address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port }
     }
 }
+
+/// The first byte of an address that stands for a Unix socket.
+const UNIX: u8 = 0xff;
 
 /// An op of the log. Offsets and totals count the bytes of one connection's direction from 0, so
 /// that an op which arrives twice, or after a lost one, is recognised (the entry rule).
@@ -161,5 +201,21 @@ impl<'a> Op<'a> {
             | Op::Drained { conn, .. } => Some(conn),
             Op::Time | Op::Retire { .. } | Op::Member { .. } | Op::Halt { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unix_socket_is_no_internet_address() {
+        let listener = Endpoint::from_unix_listener(3);
+        assert!(listener.is_unix() && listener.ipv4().is_none());
+        assert!(listener.is_unix_number(3) && !listener.is_unix_number(4));
+        let client = Endpoint::from_unix_client(1000, u32::MAX);
+        assert_eq!(client.unix_credentials(), Some((1000, u32::MAX)));
+        let internet = Endpoint::from_ipv4([10, 0, 0, 1], 80);
+        assert_eq!((internet.is_unix(), internet.unix_credentials()), (false, None));
     }
 }

@@ -29,8 +29,9 @@ Examples:
     crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
 
 Clients connect to the server's ports at any replica's address, or at those of its --listen; the
-replica learns the ports when the server binds them. To restart a replica that was stopped or
-killed, run its command line again.
+replica learns the ports when the server binds them. A Unix socket PATH of the server is at
+sockets/PATH in the data directory. To restart a replica that was stopped or killed, run its command
+line again.
 
 The program, its libraries, the files in the working directory, the arguments and the environment
 (PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all

@@ -148,7 +148,13 @@ pub(crate) struct Description {
 impl Description {
     /// Returns whether the description changes without a call of this process.
     pub(crate) fn is_outside(&self) -> bool {
-        self.kind == DescriptionKind::Kernel || self.shared
+        self.kind == DescriptionKind::Kernel || self.shared || self.is_unix_listener()
+    }
+
+    /// Returns whether it listens at a path, where processes of the cell connect by the kernel.
+    pub(crate) fn is_unix_listener(&self) -> bool {
+        matches!(self.kind, DescriptionKind::Listener(_))
+            && self.bound.is_some_and(|at| at.is_unix())
     }
 }
 

@@ -23,6 +23,7 @@
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`unix`] | the Unix sockets among them that are bound to a path |
 //! | [`outside`] | objects that only the kernel knows, and the questions to it |
 //! | [`timers`] | timers, for which no thread waits |
 //! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
@@ -58,6 +59,7 @@ mod successor;
 mod timers;
 mod trouble;
 mod turn;
+mod unix;
 mod watch;
 mod words;
 mod world;

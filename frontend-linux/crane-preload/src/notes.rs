@@ -20,11 +20,20 @@ pub(crate) fn full(world: &mut World, what: &'static str) {
 }
 
 fn note_once(world: &mut World, level: u64, what: &'static str) {
-    if world.noted.contains(&what) {
+    note_kind(world, level, what, what);
+}
+
+/// Warns of what is reached less than it seems, by a text, once for each kind.
+pub(crate) fn warn_once(world: &mut World, kind: &'static str, text: &str) {
+    note_kind(world, WARNING, kind, text);
+}
+
+fn note_kind(world: &mut World, level: u64, kind: &'static str, text: &str) {
+    if world.noted.contains(&kind) {
         return;
     }
     if let Some(free) = world.noted.iter_mut().find(|noted| noted.is_empty()) {
-        *free = what;
+        *free = kind;
     }
-    world.output.note(level, what);
+    world.output.note(level, text);
 }

@@ -49,31 +49,32 @@ impl Output {
     /// Writes a record about a connection, if its client is a client of this replica.
     pub(crate) fn about(&mut self, kind: u32, conn: ConnId, number: u64, bytes: &[u8]) {
         if self.is_own(conn) {
-            self.push(kind, [conn.number, conn.generation.0, number], bytes);
+            self.push(kind, [conn.number, conn.generation.0, number], &[bytes]);
         }
     }
 
-    /// Reports that the server listens.
-    pub(crate) fn listen(&mut self, bound: &Bound) {
-        self.push_place(output::LISTEN, bound);
+    /// Reports that the server listens. `path` is that of a Unix socket, from the root, and empty
+    /// for other sockets.
+    pub(crate) fn listen(&mut self, bound: &Bound, path: &[u8]) {
+        self.push_place(output::LISTEN, bound, path);
         self.wake();
     }
 
     /// Reports that the server stops listening.
     pub(crate) fn unlisten(&mut self, bound: &Bound) {
-        self.push_place(output::UNLISTEN, bound);
+        self.push_place(output::UNLISTEN, bound, &[]);
         self.wake();
     }
 
-    fn push_place(&mut self, kind: u32, bound: &Bound) {
+    fn push_place(&mut self, kind: u32, bound: &Bound, path: &[u8]) {
         let numbers = [u64::from(bound.at.port), u64::from(bound.v6only), 0];
-        self.push(kind, numbers, &bound.at.address);
+        self.push(kind, numbers, &[&bound.at.address, path]);
     }
 
     /// Writes a text for the daemon's events. `level` is 0 for an error, 1 for a warning, 2 for
     /// information.
     pub(crate) fn note(&mut self, level: u64, text: &str) {
-        self.push(output::NOTE, [level, 0, 0], text.as_bytes());
+        self.push(output::NOTE, [level, 0, 0], &[text.as_bytes()]);
         self.wake();
     }
 
@@ -94,12 +95,12 @@ impl Output {
         }
     }
 
-    fn push(&mut self, kind: u32, numbers: [u64; 3], bytes: &[u8]) {
-        while let Err(error) = self.writer.push(kind, numbers, &[bytes]) {
+    fn push(&mut self, kind: u32, numbers: [u64; 3], pieces: &[&[u8]]) {
+        while let Err(error) = self.writer.push(kind, numbers, pieces) {
             assert!(error == RingError::Full, "output: {error}");
             let (region, mut pushed) = (self.region, false);
             region.await_output_taken(100_000_000, || {
-                pushed = self.writer.push(kind, numbers, &[bytes]).is_ok();
+                pushed = self.writer.push(kind, numbers, pieces).is_ok();
                 if !pushed {
                     self.wake();
                 }

@@ -8,7 +8,7 @@
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
 
-use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
+use crate::descriptors::{Description, DescriptionKind, Descriptors, TableEntry, lookup};
 use crate::execution::{On, ProgramExecution};
 use crate::watch::{ERR, HUP, IN, Interest, NVAL, OUT, RDHUP, Watches};
 
@@ -101,8 +101,10 @@ fn readiness(
     let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
     match descriptors.description(place).kind {
         DescriptionKind::Listener(listener) => {
-            let shut = descriptors.description(place).shut;
-            bit(shut || run.sockets.acceptable(listener) > 0, IN) | bit(shut, HUP | RDHUP)
+            let description = descriptors.description(place);
+            let any = run.sockets.acceptable(listener) > 0 || has_inside(description, descriptor);
+            let shut = description.shut;
+            bit(shut || any, IN) | bit(shut, HUP | RDHUP)
         }
         DescriptionKind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
@@ -121,6 +123,11 @@ fn readiness(
         DescriptionKind::Epoll => bit(any_fires(run, descriptors, watches, place), IN),
         DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
     }
+}
+
+/// Returns whether a connection from inside of the cell waits at a Unix listener.
+pub(crate) fn has_inside(description: &Description, descriptor: i32) -> bool {
+    description.is_unix_listener() && kernel_readiness(descriptor) & IN != 0
 }
 
 /// Asks the kernel about a number, without waiting.

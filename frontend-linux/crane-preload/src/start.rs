@@ -26,6 +26,7 @@ use crate::successor;
 use crate::timers::Timers;
 use crate::trouble;
 use crate::turn;
+use crate::unix::UnixSockets;
 use crate::watch::Watches;
 use crate::world::{self, NO_THREAD, Outside, World};
 
@@ -184,6 +185,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         threads: [NO_THREAD; THREADS],
         awaited: 0,
         next_port: legacy.as_ref().map_or(40_000, |legacy| legacy.next_port),
+        unix: UnixSockets::new(legacy.as_ref().map_or(0, |legacy| legacy.unix_sockets)),
         service: genesis.service,
         predecessors,
         genesis: kept,

@@ -21,6 +21,8 @@ pub(crate) struct Legacy {
     pub predecessors: u32,
     /// The next port for a socket that binds to none.
     pub next_port: u16,
+    /// The number of Unix sockets that were bound.
+    pub unix_sockets: u64,
 }
 
 /// Leaves the state from which the next program continues.
@@ -29,7 +31,12 @@ pub(crate) struct Legacy {
 /// Returns why no program can take the place of this one.
 pub(crate) fn leave(world: &World) -> Result<(), &'static str> {
     let run = world.run.carry().ok_or("it has sockets open, which the next program would lose")?;
-    let legacy = Legacy { run, predecessors: world.predecessors + 1, next_port: world.next_port };
+    let legacy = Legacy {
+        run,
+        predecessors: world.predecessors + 1,
+        next_port: world.next_port,
+        unix_sockets: world.unix.last,
+    };
     let mut space = [0; CARRIED_BYTES];
     let length = postcard::to_slice(&legacy, &mut space).map_err(|_| "no space for it")?.len();
     let genesis = world.genesis.bytes();

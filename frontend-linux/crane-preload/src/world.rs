@@ -13,6 +13,7 @@ use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
 use crate::timers::Timers;
+use crate::unix::UnixSockets;
 use crate::watch::Watches;
 
 /// The state of a run.
@@ -51,6 +52,8 @@ pub(crate) struct World {
     pub awaited: u64,
     /// The next port for a socket that binds to none.
     pub next_port: u16,
+    /// The Unix sockets that are bound to a path.
+    pub unix: UnixSockets,
     /// The addresses that the server may bind although not every host has them.
     pub service: ServiceAddresses,
     /// The space for a file's bytes on their way to a connection.

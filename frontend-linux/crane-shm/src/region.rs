@@ -44,10 +44,11 @@ pub mod script {
 /// connection's number, `numbers[1]` its generation.
 pub mod output {
     /// The server listens: `numbers[0]` is the port, `numbers[1]` is 1 for `IPV6_V6ONLY`, and the
-    /// data is the 16 bytes of the address that it bound.
+    /// data is the 16 bytes of the address that it bound, and the path of a Unix socket, from the
+    /// root.
     pub const LISTEN: u32 = 1;
     /// The server stops listening at an address. Numbers and data are those of the record with
-    /// which it began to listen there.
+    /// which it began to listen there, without the path.
     pub const UNLISTEN: u32 = 2;
     /// The data is bytes for the client.
     pub const DATA: u32 = 3;

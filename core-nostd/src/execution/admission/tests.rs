@@ -227,3 +227,19 @@ fn addresses_exclude_each_other_as_in_linux() {
         assert_eq!((a.excludes(&b), b.excludes(&a)), (excludes, excludes), "{a:?} {b:?}");
     }
 }
+
+// specs: E9
+#[test]
+fn a_unix_listener_is_found_by_its_number_alone() {
+    let mut sockets = Sockets::<8, 4>::new();
+    let [one, two] = [1, 2].map(Endpoint::from_unix_listener);
+    let listeners = [one, two].map(|at| sockets.listen(Bound::plain(at), 3).unwrap());
+    let any = Endpoint { address: [0; 16], port: 80 };
+    sockets.listen(Bound::plain(any), 3).unwrap();
+    let peer = Endpoint::from_unix_client(0, 0);
+    let connect = |number, local| Op::Connect { conn: id(1, number), local, peer };
+    assert_eq!(sockets.admit(&connect(1, two)), Admitted::Acceptable(listeners[1]));
+    assert_eq!(sockets.admit(&connect(2, one)), Admitted::Acceptable(listeners[0]));
+    let three = Endpoint::from_unix_listener(3);
+    assert_eq!(sockets.admit(&connect(3, three)), Admitted::Refused(id(1, 3)));
+}

@@ -1,6 +1,10 @@
 //! The clients that connected to this replica: their ops on the way to the log, and the server's
 //! replies on the way to them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
 use crane_core::id::{Generation, Slot};
 use crane_core::limits::ENTRY_OPS_MAX;
 use crane_core::wire::{Endpoint, Op};
@@ -123,14 +127,16 @@ impl<H: Host> Driver<H> {
         let [number, generation, total] = record.numbers;
         match record.kind {
             output::LISTEN | output::UNLISTEN => {
-                let (Ok(port), Ok(address)) = (u16::try_from(number), record.bytes.try_into())
+                let (Ok(port), Some((address, path))) =
+                    (u16::try_from(number), record.bytes.split_first_chunk())
                 else {
                     return debug!("the server listens at no address");
                 };
+                let (address, path) = (*address, OsStr::from_bytes(path));
                 let at = Endpoint { address, port };
                 let at = ServerListener { at, v6only: generation != 0 };
                 let begins = record.kind == output::LISTEN;
-                return if begins { self.on_listen(at) } else { self.on_unlisten(at) };
+                return if begins { self.on_listen(at, path.into()) } else { self.on_unlisten(at) };
             }
             output::NOTE => return self.on_note(number, &String::from_utf8_lossy(record.bytes)),
             _ => {}
@@ -162,30 +168,32 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn on_listen(&mut self, at: ServerListener) {
-        let sockets = self.clients.ports.entry(at).or_default();
-        *sockets += 1;
-        if *sockets == 1 {
+    fn on_listen(&mut self, at: ServerListener, path: PathBuf) {
+        let port = self.clients.ports.entry(at).or_default();
+        port.sockets += 1;
+        if port.sockets == 1 {
+            port.path = path;
             self.server.has_listened = true;
-            info!("the server listens at port {}", at.at.port);
+            info!("the server listens at {}", name_of(&at, &port.path));
             if self.clients.open {
-                self.open_port(&at);
+                let path = port.path.clone();
+                self.open_port(&at, &path);
             }
         }
     }
 
     fn on_unlisten(&mut self, at: ServerListener) {
-        let Some(sockets) = self.clients.ports.get_mut(&at) else { return };
-        *sockets -= 1;
-        if *sockets == 0 {
-            info!("the server listens no more at port {}", at.at.port);
+        let Some(port) = self.clients.ports.get_mut(&at) else { return };
+        port.sockets -= 1;
+        if port.sockets == 0 {
+            info!("the server listens no more at {}", name_of(&at, &port.path));
             self.clients.ports.remove(&at);
             self.host.close_port(&at);
         }
     }
 
-    fn open_port(&mut self, at: &ServerListener) {
-        match self.host.open_port(at) {
+    fn open_port(&mut self, at: &ServerListener, path: &Path) {
+        match self.host.open_port(at, path) {
             Ok(None) => {}
             Ok(Some(text)) => self.warn_operator(text),
             Err(why) => self.fail(why),
@@ -203,9 +211,16 @@ impl<H: Host> Driver<H> {
             return;
         }
         self.clients.open = true;
-        let ports: Vec<_> = self.clients.ports.keys().copied().collect();
-        for at in ports {
-            self.open_port(&at);
+        for (at, port) in self.clients.ports.clone() {
+            self.open_port(&at, &port.path);
         }
+    }
+}
+
+/// Names a place where the server listens, for people.
+fn name_of(at: &ServerListener, path: &Path) -> String {
+    match at.at.is_unix() {
+        true => path.display().to_string(),
+        false => format!("port {}", at.at.port),
     }
 }

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use std::path::Path;
+
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{Message, WriteNumber};
@@ -103,7 +105,7 @@ pub(crate) enum ClientInput {
 /// A place where the server listens, as it has bound it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct ServerListener {
-    /// The address; the unspecified one of its family for all.
+    /// The address, the unspecified one of its family for all; or a Unix socket.
     pub at: Endpoint,
     /// IPv4 clients do not come to the unspecified IPv6 address.
     pub v6only: bool,
@@ -264,12 +266,13 @@ pub(crate) trait Host {
     fn command_client(&mut self, key: u64, command: ClientCommand<'_>);
 
     /// Lets clients connect to where the server listens: at this replica's client addresses if it
-    /// listens at all addresses, on this host alone if at a loopback address. Returns a text for
-    /// the operator if no client reaches it there.
+    /// listens at all addresses, on this host alone if at a loopback address or by a Unix socket,
+    /// which has this path in the cell. Returns a text for the operator if no client reaches it
+    /// there.
     ///
     /// # Errors
     /// Why it cannot be opened, and the remedy.
-    fn open_port(&mut self, at: &ServerListener) -> Result<Option<String>, String>;
+    fn open_port(&mut self, at: &ServerListener, path: &Path) -> Result<Option<String>, String>;
 
     /// Lets no more clients connect there. Connections stay.
     fn close_port(&mut self, at: &ServerListener);

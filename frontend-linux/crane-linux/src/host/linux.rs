@@ -1,6 +1,7 @@
 //! The driver's effects, carried out on a real host.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
 use super::server::{ServerProcess, StartOrder};
+use super::unix::UnixListeners;
 use super::{HostOutcome, HostParts, Outcomes};
 
 /// The host that this process runs on.
@@ -52,6 +54,7 @@ pub(crate) struct LinuxHost {
     /// The connections to which this pass of the output has appended bytes.
     unsent: Vec<Rc<ClientConn>>,
     listeners: Listeners,
+    sockets: UnixListeners,
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
     me: NodeId,
@@ -71,12 +74,13 @@ impl LinuxHost {
             peers,
             storage,
             at_once: VecDeque::new(),
-            keeper: DataKeeper::new(data, outcomes.clone()),
-            outcomes,
+            outcomes: outcomes.clone(),
             conns: HashMap::new(),
             last_key: 0,
             unsent: Vec::new(),
             listeners: Listeners::new(addresses),
+            sockets: UnixListeners::new(&data.path),
+            keeper: DataKeeper::new(data, outcomes),
             client_events: Rc::new(ClientEvents::new()),
             server: None,
             me,
@@ -214,12 +218,18 @@ impl Host for LinuxHost {
         }
     }
 
-    fn open_port(&mut self, at: &ServerListener) -> Result<Option<String>, String> {
+    fn open_port(&mut self, at: &ServerListener, path: &Path) -> Result<Option<String>, String> {
+        if at.at.is_unix() {
+            let process = self.server.as_ref().and_then(|server| server.pid());
+            let opened = self.sockets.open(at.at, path, process, &self.client_events);
+            return opened.map(|()| None);
+        }
         self.listeners.open(at, &self.client_events)
     }
 
     fn close_port(&mut self, at: &ServerListener) {
         self.listeners.close(at);
+        self.sockets.close(&at.at);
     }
 
     fn start_server(&mut self, number: u64, generation: Generation) {

@@ -7,6 +7,7 @@
 //! | `inspect` | what a thread of the server does, as seen from outside |
 //! | `listeners` | kernel sockets on which processes of the cell listen |
 //! | `ports` | the sockets at which clients connect to this host |
+//! | `unix` | the Unix sockets at which they do |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
@@ -18,6 +19,7 @@ mod listeners;
 mod ports;
 mod run;
 mod server;
+mod unix;
 
 use std::rc::Rc;
 

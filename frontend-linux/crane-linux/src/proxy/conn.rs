@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
 use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
 
 use crate::net::outlet::{Outlet, read_available};
@@ -70,9 +71,26 @@ impl ClientConn {
     ) -> io::Result<Rc<Self>> {
         stream.set_nodelay(true)?;
         let local = local.unwrap_or(endpoint(stream.local_addr()?));
-        Ok(Rc::new(Self {
+        Ok(Self::between(stream, local, endpoint(peer)))
+    }
+
+    /// Wraps a connection that was just accepted by a Unix socket, which is the server's `local`.
+    ///
+    /// # Errors
+    /// Returns the socket's error.
+    pub(super) fn of_unix(stream: UnixStream, local: Endpoint) -> io::Result<Rc<Self>> {
+        let client = stream.peer_cred()?;
+        let peer = Endpoint::from_unix_client(client.uid(), client.gid());
+        // To the runtime both are a descriptor that is read, written and shut down by the calls of
+        // stream sockets; what only TCP has is asked of neither from here on.
+        let stream = std::net::TcpStream::from(OwnedFd::from(stream.into_std()?));
+        Ok(Self::between(TcpStream::from_std(stream)?, local, peer))
+    }
+
+    fn between(stream: TcpStream, local: Endpoint, peer: Endpoint) -> Rc<Self> {
+        Rc::new(Self {
             local,
-            peer: endpoint(peer),
+            peer,
             key: Cell::new(0),
             outlet: Outlet::new(stream),
             unsent: Cell::new(false),
@@ -82,7 +100,7 @@ impl ClientConn {
             drained_reported: Cell::new(0),
             end: Cell::new(ServerEnd::Open),
             nudge: Signal::new(),
-        }))
+        })
     }
 
     /// Appends bytes that the server has written for the client, and returns whether the caller

@@ -16,9 +16,9 @@ use crane_core::wire::Endpoint;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
 use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 pub(crate) use conn::ClientConn;
@@ -103,6 +103,55 @@ pub(crate) fn listen(
         }
     });
     Ok(ClientListener { address, local, task })
+}
+
+/// A Unix socket that clients connect to. Dropping it closes the socket; its connections stay open.
+#[derive(Debug)]
+pub(crate) struct UnixClientListener {
+    task: JoinHandle<()>,
+}
+
+impl Drop for UnixClientListener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Lets clients connect by a Unix socket, which is the server's `local`. Calls `look` again and
+/// again while the socket is open.
+///
+/// # Errors
+/// Returns the system's error.
+pub(crate) fn listen_unix(
+    listener: std::os::unix::net::UnixListener,
+    local: Endpoint,
+    every: Duration,
+    look: impl Fn() + 'static,
+    client_events: &Rc<ClientEvents>,
+) -> io::Result<UnixClientListener> {
+    let listener = UnixListener::from_std(listener)?;
+    let client_events = client_events.clone();
+    let task = spawn_local(async move {
+        let mut look_at = Instant::now() + every;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = sleep_until(look_at) => {
+                    look_at = Instant::now() + every;
+                    look();
+                    continue;
+                }
+            };
+            match accepted.and_then(|(stream, _)| ClientConn::of_unix(stream, local)) {
+                Ok(conn) => drop(spawn_local(conn::run(conn, client_events.clone()))),
+                Err(error) => {
+                    warn!("cannot accept a connection by a Unix socket: {error}");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(UnixClientListener { task })
 }
 
 /// Binds a port, even if its last user has ended only a moment ago.

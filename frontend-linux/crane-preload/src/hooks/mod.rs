@@ -1,6 +1,7 @@
 //! The libc calls, by family. A hook is short: it begins a call, asks the state machine or the real
 //! function, waits and asks again, and ends the call.
 
+mod accept;
 mod barrier;
 mod c11;
 pub(crate) mod cancel;
@@ -46,3 +47,4 @@ pub(crate) mod threads;
 mod time;
 mod timer_descriptors;
 mod transfer;
+mod unix;

@@ -7,9 +7,11 @@ use crane_shm::sys;
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
 use super::transfer::begin_at;
+use super::unix;
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::turn::Call;
+use crate::unix::UnixName;
 use crate::world::World;
 
 /// The address of no socket: the unspecified IPv4 address, port 0.
@@ -81,6 +83,39 @@ pub(super) unsafe fn give(
     address: *mut sockaddr,
     length: *mut socklen_t,
 ) -> Result<(), c_int> {
+    if endpoint.is_unix() {
+        // SAFETY: the caller's duty.
+        return unsafe { write(UnixName::NONE.bytes(), address, length) };
+    }
+    // SAFETY: all-zero bytes are a valid address of either kind.
+    let (mut four, mut six): (sockaddr_in, sockaddr_in6) = unsafe { std::mem::zeroed() };
+    let bytes = if ipv6 {
+        six.sin6_family = libc::AF_INET6 as u16;
+        six.sin6_port = endpoint.port.to_be();
+        let unbound = endpoint.address == UNBOUND.address;
+        six.sin6_addr.s6_addr = if unbound { [0; 16] } else { endpoint.address };
+        // SAFETY: an address without gaps, read as its bytes.
+        unsafe { std::slice::from_raw_parts((&raw const six).cast(), size_of::<sockaddr_in6>()) }
+    } else {
+        four.sin_family = libc::AF_INET as u16;
+        four.sin_port = endpoint.port.to_be();
+        four.sin_addr.s_addr = u32::from_ne_bytes(endpoint.ipv4().unwrap_or([0; 4]));
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts((&raw const four).cast(), size_of::<sockaddr_in>()) }
+    };
+    // SAFETY: the caller's duty.
+    unsafe { write(bytes, address, length) }
+}
+
+/// Writes an address of any family as [`give`] does.
+///
+/// # Safety
+/// If not null, `address` and `length` lead to the caller's places.
+pub(super) unsafe fn write(
+    bytes: &[u8],
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+) -> Result<(), c_int> {
     if address.is_null() || length.is_null() {
         return Err(libc::EFAULT);
     }
@@ -88,25 +123,11 @@ pub(super) unsafe fn give(
     if unsafe { *length as c_int } < 0 {
         return Err(libc::EINVAL);
     }
-    // SAFETY: all-zero bytes are a valid address of either kind.
-    let (mut four, mut six): (sockaddr_in, sockaddr_in6) = unsafe { std::mem::zeroed() };
-    let (start, whole) = if ipv6 {
-        six.sin6_family = libc::AF_INET6 as u16;
-        six.sin6_port = endpoint.port.to_be();
-        let unbound = endpoint.address == UNBOUND.address;
-        six.sin6_addr.s6_addr = if unbound { [0; 16] } else { endpoint.address };
-        ((&raw const six).cast::<u8>(), size_of::<sockaddr_in6>())
-    } else {
-        four.sin_family = libc::AF_INET as u16;
-        four.sin_port = endpoint.port.to_be();
-        four.sin_addr.s_addr = u32::from_ne_bytes(endpoint.ipv4().unwrap_or([0; 4]));
-        ((&raw const four).cast::<u8>(), size_of::<sockaddr_in>())
-    };
     // SAFETY: the caller's places; no more than its room is written.
     unsafe {
-        let room = (*length as usize).min(whole);
-        std::ptr::copy_nonoverlapping(start, address.cast(), room);
-        *length = whole as socklen_t;
+        let room = (*length as usize).min(bytes.len());
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), address.cast(), room);
+        *length = bytes.len() as socklen_t;
     }
     Ok(())
 }
@@ -151,14 +172,26 @@ fn name(
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Name) else { return real() };
     let world = held.world();
-    let virtual_socket = has_name(world.descriptors.at(place).kind);
+    let kind = world.descriptors.at(place).kind;
+    let is_unix = unix::is_followed(world, place);
     let (local, peer, ipv6) = ends(world, place);
-    held.end();
-    if !virtual_socket {
+    let is_conn = matches!(kind, DescriptionKind::Conn(_));
+    // The kernel knows the names of a Unix socket that is bound, as it is really.
+    if !has_name(kind) || (is_unix && !is_conn) {
+        held.end();
         return real();
     }
-    // SAFETY: the hook's caller gave these.
-    let given = choose(local, peer).and_then(|end| unsafe { give(end, ipv6, address, length) });
+    let given = choose(local, peer).and_then(|end| {
+        if is_unix {
+            let name = held.world().unix.name(&end).unwrap_or(&UnixName::NONE);
+            // SAFETY: the hook's caller gave these.
+            unsafe { write(name.bytes(), address, length) }
+        } else {
+            // SAFETY: the hook's caller gave these.
+            unsafe { give(end, ipv6, address, length) }
+        }
+    });
+    held.end();
     errno::answer_int(given.map(|()| 0))
 }
 

@@ -162,6 +162,8 @@ unsafe extern "C" fn getsockopt(
 enum Answer {
     /// An answer that is a number.
     Number(c_int),
+    /// The process, user and group of the client.
+    Credentials([u32; 3]),
     /// The state of a connection, at the beginning of `TCP_INFO`.
     State(u8),
 }
@@ -171,6 +173,12 @@ fn own_answer(world: &mut World, place: TableEntry, level: c_int, option: c_int)
         (libc::SOL_SOCKET, libc::SO_ERROR, DescriptionKind::Conn(conn)) => {
             let reset = world.run.sockets.conn(conn).reset && report_reset(world, place);
             Some(Answer::Number(if reset { libc::ECONNRESET } else { 0 }))
+        }
+        // The client's process is in no namespace of the server's: its number is 0, as a kernel
+        // answers. User and group are in the log.
+        (libc::SOL_SOCKET, libc::SO_PEERCRED, DescriptionKind::Conn(conn)) => {
+            let (user, group) = world.run.sockets.conn(conn).peer.unix_credentials()?;
+            Some(Answer::Credentials([0, user, group]))
         }
         (libc::SOL_SOCKET, libc::SO_ACCEPTCONN, DescriptionKind::Listener(_)) => {
             Some(Answer::Number(1))
@@ -197,8 +205,12 @@ fn own_answer(world: &mut World, place: TableEntry, level: c_int, option: c_int)
 /// # Safety
 /// `value` leads to `length` bytes of the caller's.
 unsafe fn give(answer: Answer, value: *mut c_void, length: socklen_t) {
-    let (number, state);
+    let (number, credentials, state);
     let bytes: &[u8] = match answer {
+        Answer::Credentials(words) => {
+            credentials = words.map(u32::to_ne_bytes);
+            credentials.as_flattened()
+        }
         Answer::Number(answer) => {
             number = answer.to_ne_bytes();
             &number

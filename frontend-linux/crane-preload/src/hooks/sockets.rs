@@ -1,4 +1,4 @@
-//! socket, bind, listen, accept, connect, shutdown.
+//! socket, bind, listen, connect, shutdown.
 //!
 //! The kernel's socket is a stand-in (see `descriptors`). It is never bound to the port, so that
 //! three replicas on one machine and the daemon's proxy do not conflict.
@@ -7,25 +7,23 @@ use std::ffi::c_int;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
-use crane_core::execution::turn::{NEVER, Woken};
+use crane_core::execution::socket::Bound;
 use crane_core::wire::Endpoint;
 use crane_shm::region::output;
 use crane_shm::sys;
 use libc::{sockaddr, socklen_t};
 
 use super::follow;
-use super::names::{self, UNBOUND, endpoint, give};
+use super::names::{self, UNBOUND, endpoint};
 use super::process::{refuse_listening, uncovered};
-use super::time::after;
-use super::transfer::{begin_at, release};
-use super::{kernel_sockets, options};
+use super::transfer::begin_at;
+use super::{kernel_sockets, options, unix};
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
 use crate::readiness;
 use crate::trouble::Text;
-use crate::turn::{Call, Held, begin};
+use crate::turn::{Call, begin};
 use crate::world::World;
 
 /// The number of connections that may wait to be accepted, whatever the server asks for. A kernel
@@ -34,8 +32,7 @@ use crate::world::World;
 const BACKLOG: u32 = CONNECTIONS as u32;
 
 /// Creates a stand-in.
-fn stand_in(ipv6: bool, flags: c_int) -> Result<c_int, c_int> {
-    let family = if ipv6 { libc::AF_INET6 } else { libc::AF_INET };
+pub(super) fn stand_in(family: c_int, flags: c_int) -> Result<c_int, c_int> {
     let kind = (libc::SOCK_STREAM | flags) as usize;
     // SAFETY: socket touches no memory.
     let made = sys::checked(unsafe {
@@ -43,7 +40,7 @@ fn stand_in(ipv6: bool, flags: c_int) -> Result<c_int, c_int> {
     });
     match made {
         // With IPv6 switched off, an IPv4 socket serves as the stand-in.
-        Err(libc::EAFNOSUPPORT) if ipv6 => stand_in(false, flags),
+        Err(libc::EAFNOSUPPORT) if family == libc::AF_INET6 => stand_in(libc::AF_INET, flags),
         made => made.map(|descriptor| descriptor as c_int),
     }
 }
@@ -57,7 +54,7 @@ unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_in
         && (domain == libc::AF_INET || ipv6)
         && (protocol == 0 || protocol == libc::IPPROTO_TCP);
     if ours && let Some(mut held) = begin(Call::Socket, 0) {
-        let result = stand_in(ipv6, flags);
+        let result = stand_in(domain, flags);
         if let Ok(descriptor) = result {
             let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
             let world = held.world();
@@ -127,13 +124,7 @@ fn refuse_address(world: &mut World, at: &Endpoint) -> c_int {
 
 /// Returns whether the number leads to a socket of streams.
 fn is_stream(descriptor: c_int) -> bool {
-    let (mut kind, mut length) = (0 as c_int, size_of::<c_int>() as socklen_t);
-    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
-    let places = (&raw mut kind as usize, &raw mut length as usize);
-    let arguments = [descriptor as usize, level, option, places.0, places.1, 0];
-    // SAFETY: places for the answer and its length.
-    let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) });
-    asked.is_ok() && kind == libc::SOCK_STREAM
+    unix::socket_type(descriptor) == Some(libc::SOCK_STREAM)
 }
 
 #[unsafe(no_mangle)]
@@ -141,19 +132,30 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
     let real = || {
         let arguments = [descriptor as usize, address.addr(), length as usize, 0, 0, 0];
         // SAFETY: the caller's own arguments.
-        errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_bind, arguments) }))
+        sys::checked(unsafe { sys::syscall(libc::SYS_bind, arguments) })
     };
+    // SAFETY: the caller's address and its length.
+    let is_unix = unsafe { unix::is_unix(address, length) };
+    if is_unix {
+        follow::follow(descriptor);
+    }
     let Some((mut held, place)) = begin_at(descriptor, Call::Bind) else {
         // SAFETY: the caller's address and its length.
         let given = unsafe { endpoint(address, length) };
         if given.is_some_and(|(at, _)| at.port != 0) && is_stream(descriptor) {
             refuse_listening();
         }
-        return real();
+        return errno::answer_int(real());
     };
-    if held.world().descriptors.at(place).kind != DescriptionKind::Socket {
+    let kind = held.world().descriptors.at(place).kind;
+    if is_unix && kind == DescriptionKind::Kernel {
+        let result = unix::bind(held.world(), place, descriptor, real);
         held.end();
-        return real();
+        return errno::answer_int(result);
+    }
+    if kind != DescriptionKind::Socket || unix::is_followed(held.world(), place) {
+        held.end();
+        return errno::answer_int(real());
     }
     // SAFETY: the caller's address and its length.
     let given = unsafe { endpoint(address, length) };
@@ -193,23 +195,24 @@ unsafe extern "C" fn listen(descriptor: c_int, backlog: c_int) -> c_int {
     let real = || {
         let arguments = [descriptor as usize, backlog as usize, 0, 0, 0, 0];
         // SAFETY: listen touches no memory.
-        errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_listen, arguments) }))
+        sys::checked(unsafe { sys::syscall(libc::SYS_listen, arguments) })
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Listen) else {
         if is_stream(descriptor) && names::is_internet(descriptor) {
             refuse_listening();
         }
-        return real();
+        return errno::answer_int(real());
     };
-    let result = listen_at(held.world(), place);
+    let result = listen_at(held.world(), place, real);
     held.end();
-    match result {
-        Some(result) => errno::answer_int(result),
-        None => real(),
-    }
+    errno::answer_int(result.unwrap_or_else(real))
 }
 
-fn listen_at(world: &mut World, place: TableEntry) -> Option<Result<usize, c_int>> {
+fn listen_at(
+    world: &mut World,
+    place: TableEntry,
+    real: impl Fn() -> Result<usize, c_int>,
+) -> Option<Result<usize, c_int>> {
     let description = *world.descriptors.at(place);
     match description.kind {
         DescriptionKind::Socket => {}
@@ -229,159 +232,18 @@ fn listen_at(world: &mut World, place: TableEntry) -> Option<Result<usize, c_int
     let Some(listener) = world.run.sockets.listen(bound, BACKLOG) else {
         return Some(Err(libc::ENOBUFS));
     };
+    if at.is_unix() {
+        if let Err(error) = real() {
+            world.run.sockets.unlisten(listener, |_| {});
+            return Some(Err(error));
+        }
+        unix::listens(world, &bound);
+    } else {
+        world.output.listen(&bound, &[]);
+    }
     world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
     world.of_listener[listener.0 as usize] = place.0 + 1;
-    world.output.listen(&bound);
     Some(Ok(0))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn accept(
-    descriptor: c_int,
-    address: *mut sockaddr,
-    length: *mut socklen_t,
-) -> c_int {
-    // SAFETY: the caller's own arguments.
-    unsafe { accept4(descriptor, address, length, 0) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn accept4(
-    descriptor: c_int,
-    address: *mut sockaddr,
-    length: *mut socklen_t,
-    flags: c_int,
-) -> c_int {
-    let real = || {
-        let arguments = [descriptor as usize, address.addr(), length.addr(), flags as usize, 0, 0];
-        // SAFETY: the caller's own arguments.
-        sys::checked(unsafe { sys::syscall(libc::SYS_accept4, arguments) })
-    };
-    follow::follow(descriptor);
-    let Some((mut held, place)) = begin_at(descriptor, Call::Accept) else {
-        return errno::answer_int(real());
-    };
-    if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
-        held.end();
-        return errno::answer_int(Err(libc::EINVAL));
-    }
-    let listener = match held.world().descriptors.at(place).kind {
-        DescriptionKind::Listener(listener) => listener,
-        DescriptionKind::Socket | DescriptionKind::Conn(_) => {
-            held.end();
-            return errno::answer_int(Err(libc::EINVAL));
-        }
-        _ => return errno::answer_int(kernel_sockets::accept(held, place, descriptor, real)),
-    };
-    held.world().descriptors.hold(place);
-    let result = accept_at(&mut held, place, listener, (descriptor, flags));
-    release(held.world(), place);
-    held.end();
-    let (accepted, peer, ipv6) = match result {
-        Ok(accepted) => accepted,
-        Err(error) => return errno::answer_int(Err(error)),
-    };
-    if address.is_null() {
-        return accepted;
-    }
-    // SAFETY: the caller's own places.
-    if let Err(error) = unsafe { give(peer, ipv6, address, length) } {
-        // As in Linux, the connection is lost. SAFETY: a plain number; the symbol is this library's
-        // own.
-        unsafe { libc::close(accepted) };
-        return errno::answer_int(Err(error));
-    }
-    accepted
-}
-
-/// Takes the first waiting connection. As in Linux, a call has its number before it waits, and
-/// without a free number it does not wait.
-fn accept_at(
-    held: &mut Held,
-    place: TableEntry,
-    listener: ListenerIndex,
-    (descriptor, flags): (c_int, c_int),
-) -> Result<(c_int, Endpoint, bool), c_int> {
-    let Description { receive_timeout: timeout, ipv6, nonblocking, .. } =
-        *held.world().descriptors.at(place);
-    let deadline = if timeout == 0 { NEVER } else { after(held, timeout) };
-    if nonblocking && held.world().run.sockets.acceptable(listener) == 0 {
-        let shut = held.world().descriptors.at(place).shut;
-        return Err(free_number(descriptor).err().unwrap_or(if shut {
-            libc::EINVAL
-        } else {
-            libc::EAGAIN
-        }));
-    }
-    let accepted = stand_in(ipv6, flags)?;
-    let result = await_conn(held, place, listener, deadline)
-        .and_then(|conn| follow(held.world(), place, conn, accepted, flags));
-    match result {
-        Ok(_) => options::inherit(held.world().descriptors.at(place), descriptor, accepted),
-        // Nothing can be done about a close that fails.
-        Err(_) => drop(sys::close(accepted)),
-    }
-    result.map(|peer| (accepted, peer, ipv6))
-}
-
-/// Fails where the process has no number for a copy of a descriptor.
-fn free_number(descriptor: c_int) -> Result<(), c_int> {
-    let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
-    // SAFETY: dup touches no memory.
-    let copy = sys::checked(unsafe { sys::syscall(libc::SYS_dup, arguments) })?;
-    sys::close(copy as c_int)
-}
-
-fn await_conn(
-    held: &mut Held,
-    place: TableEntry,
-    listener: ListenerIndex,
-    deadline: u64,
-) -> Result<ConnIndex, c_int> {
-    loop {
-        let world = held.world();
-        if let Some(conn) = world.run.sockets.accept(listener) {
-            return Ok(conn);
-        }
-        if world.descriptors.at(place).shut {
-            return Err(libc::EINVAL);
-        }
-        match held.wait_or_signal(On::Read(place), deadline) {
-            Ok(Woken::Called) => {}
-            Ok(Woken::Expired) => return Err(libc::EAGAIN),
-            // With a limit it never starts again (signal(7)).
-            Err(by) if by.restarts && deadline == NEVER => {}
-            Err(_) => return Err(libc::EINTR),
-        }
-    }
-}
-
-/// Makes the stand-in `accepted` the connection, with the options that it inherits from the
-/// listener at `place`. Returns the client's address.
-fn follow(
-    world: &mut World,
-    place: TableEntry,
-    conn: ConnIndex,
-    accepted: c_int,
-    flags: c_int,
-) -> Result<Endpoint, c_int> {
-    let listener = *world.descriptors.at(place);
-    let nonblocking = flags & libc::SOCK_NONBLOCK != 0;
-    let Some(of_conn) = world.descriptors.open(accepted, DescriptionKind::Conn(conn), nonblocking)
-    else {
-        let id = world.run.sockets.conn(conn).id;
-        world.output.about(output::RESET, id, 0, &[]);
-        world.run.sockets.close(conn);
-        return Err(libc::EMFILE);
-    };
-    let description = world.descriptors.at(of_conn);
-    description.ipv6 = listener.ipv6;
-    description.resets = listener.resets;
-    description.receive_timeout = listener.receive_timeout;
-    description.send_timeout = listener.send_timeout;
-    description.options = listener.options;
-    world.of_conn[conn.0 as usize] = of_conn.0 + 1;
-    Ok(world.run.sockets.conn(conn).peer)
 }
 
 #[unsafe(no_mangle)]
@@ -400,8 +262,11 @@ unsafe extern "C" fn connect(
         if world.descriptors.at(place).kind == DescriptionKind::Socket {
             // From here on the socket is the kernel's, and its incoming bytes are not in the
             // script.
+            let is_inside = unix::is_followed(world, place);
             world.descriptors.give_to_kernel(place);
-            uncovered(world, "a connection that the server opens itself");
+            if !is_inside {
+                uncovered(world, "a connection that the server opens itself");
+            }
         }
         return errno::answer_int(kernel_sockets::connect(held, place, descriptor, call));
     }
@@ -447,8 +312,11 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
                 description.shut = true;
                 description.edges = description.edges.wrapping_add(1);
             }
+            let is_unix = world.descriptors.at(place).is_unix_listener();
+            // Processes of the cell are refused from now on, too.
+            let result = if is_unix { real() } else { Ok(0) };
             wake_all(world, place);
-            Ok(0)
+            result
         }
         DescriptionKind::Channel { peer } => {
             let result = real();

@@ -245,7 +245,8 @@ pub(super) fn release(world: &mut World, place: TableEntry) {
 
 /// Ends the object of a description without references.
 pub(super) fn dispose(world: &mut World, place: TableEntry) {
-    let World { descriptors, watches, run, output, of_conn, of_listener, .. } = world;
+    let World { descriptors, watches, run, output, of_conn, of_listener, unix, outside, .. } =
+        world;
     watches.forget(descriptors, place);
     let description = *descriptors.at(place);
     let mut other_end = None;
@@ -262,6 +263,8 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
             let mut closed = |id| output.about(output::RESET, id, 0, &[]);
             run.sockets.unlisten(listener, &mut closed);
             of_listener[listener.0 as usize] = 0;
+            unix.set_listening(&bound.at, false);
+            outside.touched |= bound.at.is_unix();
             output.unlisten(&bound);
         }
         DescriptionKind::Channel { peer } if peer != place => other_end = Some(peer),
@@ -269,7 +272,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
             descriptors.free(place);
             return expirations::end(world, timer);
         }
-        DescriptionKind::Kernel => world.outside.touched = true,
+        DescriptionKind::Kernel => outside.touched = true,
         _ => {}
     }
     if let Some(peer) = other_end {

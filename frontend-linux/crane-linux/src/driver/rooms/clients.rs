@@ -1,6 +1,7 @@
 //! This replica's clients: their ops until the commitment, their connections, and the ports.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
@@ -31,11 +32,20 @@ pub(in crate::driver) struct Clients {
     pub(in crate::driver) numbers: BTreeMap<u64, u64>,
     /// The number of the last connection. The numbers of each generation are consecutive, from 1.
     last_number: u64,
-    /// Where the server listens, each by how many sockets.
-    pub(in crate::driver) ports: BTreeMap<ServerListener, u32>,
+    /// Where the server listens.
+    pub(in crate::driver) ports: BTreeMap<ServerListener, OpenPort>,
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,
+}
+
+/// A place where the server listens.
+#[derive(Clone, Debug, Default)]
+pub(in crate::driver) struct OpenPort {
+    /// By how many sockets.
+    pub(in crate::driver) sockets: u32,
+    /// Of a Unix socket: its path in the cell.
+    pub(in crate::driver) path: PathBuf,
 }
 
 /// A client's connection.

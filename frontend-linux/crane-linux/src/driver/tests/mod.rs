@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -149,7 +150,7 @@ impl Host for MemoryHost {
         }
     }
 
-    fn open_port(&mut self, at: &ServerListener) -> Result<Option<String>, String> {
+    fn open_port(&mut self, at: &ServerListener, _: &Path) -> Result<Option<String>, String> {
         self.ports.push(at.at.port);
         Ok(None)
     }
