@@ -1,14 +1,16 @@
 //! The addresses at which a server listens, and who reaches it there.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
-use crane_test::e2e::machine::Machine;
+use crane_test::e2e::machine::{Machine, free_port};
 use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
@@ -194,4 +196,106 @@ fn other_service_addresses_are_refused_by_name_and_unknown_ones_have_a_remedy() 
     group.set_options(3, &["--service-address", "10.79.0.1", "--listen", "192.0.2.9"]);
     let text = String::from_utf8_lossy(&group.refused(3).stderr).into_owned();
     assert!(text.contains("--listen 192.0.2.9 is not an address of this host"), "{text}");
+}
+
+/// Connects to a Unix socket of the server's, at a replica.
+fn visit(group: &Group, id: u8, path: &str) -> UnixStream {
+    let place = group.data(id).join("sockets").join(path.trim_start_matches('/'));
+    let stream = eventually("a connection", START, || UnixStream::connect(&place));
+    stream.set_read_timeout(Some(ANSWER)).unwrap();
+    stream
+}
+
+#[test]
+fn redis_is_reached_by_its_unix_socket_at_each_replica() {
+    const PATH: &str = "/tmp/redis.sock";
+    if let Err(why) = Hosts::possible() {
+        println!("not tried, no network namespaces here: {why}");
+        return;
+    }
+    let machine = Machine::take("redis-unix");
+    let hosts = Arc::new(Hosts::make(3));
+    let _hub = hosts.visit_hub();
+    let mut program = program::redis_on_hosts(machine.folder());
+    program.command.extend(["--unixsocket", PATH, "--unixsocketperm", "700"].map(String::from));
+    let mut group = Group::start_on(&machine, &hosts, program);
+    let mut number = 0;
+    let mut count = |stream: &UnixStream| {
+        number += 1;
+        let answer = asked(stream.try_clone().unwrap(), "INCR number\r\n").unwrap();
+        assert_eq!(answer, format!(":{number}"));
+    };
+    for id in hosts.ids() {
+        count(&visit(&group, id, PATH));
+        let place = group.data(id).join("sockets/tmp/redis.sock");
+        let mode = || fs::metadata(&place).map(|about| about.permissions().mode() & 0o777);
+        let as_wanted = || match mode() {
+            Ok(0o700) => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        eventually("the mode that redis gives its socket", START, as_wanted);
+    }
+    let primary = group.primary();
+    let backup = hosts.ids().find(|id| *id != primary).expect("a backup");
+    let (kept, lost) = (visit(&group, backup, PATH), visit(&group, primary, PATH));
+    count(&kept);
+    count(&lost);
+    group.kill(primary);
+    assert_eq!(asked(lost, "PING\r\n").unwrap_or_default(), "", "it ended with its replica");
+    count(&kept);
+    count(&visit(&group, backup, PATH));
+    drop(kept);
+    group.start_replica(primary);
+    group.await_serving();
+    count(&visit(&group, primary, PATH));
+    group.await_settled();
+}
+
+/// A client of clamd's: a command with a zero byte, an answer with one, the end.
+#[test]
+fn unix_sockets_keep_their_names_and_may_be_bound_again() {
+    const RELATIVE: &str = "a-relative-name-that-makes-the-public-path-long.ctl";
+    let machine = Machine::take("unix");
+    let port = free_port();
+    let places = ["/tmp/clamd.ctl", RELATIVE, &format!("0.0.0.0/{port}")];
+    let program = Program { port, ..program::at_places(machine.folder(), &places) };
+    let base = program.base.clone();
+    let group = Group::start(&machine, program, 3, &[]);
+    let ping = |mut stream: UnixStream| {
+        stream.write_all(b"zPING\0").unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"PONG\0");
+    };
+    let named = "listener unix:/tmp/clamd.ctl/17 local unix:/tmp/clamd.ctl/17 peer unix:/2 user 0";
+    let old = visit(&group, 1, "/tmp/clamd.ctl");
+    for id in group.ids() {
+        ping(visit(&group, id, "/tmp/clamd.ctl"));
+        let stream = visit(&group, id, "/tmp/clamd.ctl");
+        assert_eq!(asked(stream, "names\n").unwrap(), named, "replica {id}");
+
+        // Its path is longer than a client may give.
+        let long = group.data(id).join("sockets").join(base.strip_prefix("/").unwrap());
+        let link = machine.folder().join(format!("link-{id}"));
+        symlink(long.join(RELATIVE), &link).unwrap();
+        let stream = eventually("a connection", START, || UnixStream::connect(&link));
+        let answer = asked(stream, "names\n").unwrap();
+        let name = format!("unix:{RELATIVE}/{}", RELATIVE.len() + 3);
+        assert!(answer.starts_with(&format!("listener {name} local {name} ")), "{answer}");
+        assert!(group.log(id).contains("let it connect by a symbolic link"), "{}", group.log(id));
+    }
+    assert_eq!(asked(old.try_clone().unwrap(), "again\n").unwrap(), "again");
+    for id in group.ids() {
+        let refused = || match group.log(id).contains("Address already in use") {
+            true => Ok(()),
+            false => Err("a second bind of the path is not refused"),
+        };
+        eventually("EADDRINUSE", START, refused);
+        eventually("an answer from the new socket", START, || {
+            let place = group.data(id).join("sockets/tmp/clamd.ctl");
+            asked(UnixStream::connect(place)?, "names\n").map(|answer| assert_eq!(answer, named))
+        });
+    }
+    assert_eq!(asked(old, "names\n").unwrap(), named, "a connection outlives its listener");
+    group.await_settled();
 }
