@@ -200,6 +200,16 @@ impl Held {
         }
     }
 
+    /// Ends what [`enter`] has begun, and no call: nothing of the quantum is spent.
+    pub(crate) fn end_uncounted(self) {
+        let (me, cancelled) = (self.me, self.cancelled);
+        self.leave();
+        if cancelled {
+            end_cancelled(me);
+        }
+        deliver(me);
+    }
+
     /// Ends the call, and passes the turn even if some of the quantum is left.
     pub(crate) fn end_and_yield(mut self) {
         if is_child() {

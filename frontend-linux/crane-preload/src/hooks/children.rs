@@ -12,7 +12,7 @@ use super::process::uncovered;
 use crate::errno;
 use crate::execution::On;
 use crate::outside;
-use crate::turn::{Call, begin};
+use crate::turn::enter;
 use crate::world::Child;
 
 /// Waits until the kernel's call has an answer. `call` makes that call without waiting, and returns
@@ -21,7 +21,10 @@ fn wait_in_turn(
     child: Child,
     call: impl Fn() -> Result<Option<usize>, c_int>,
 ) -> Option<Result<usize, c_int>> {
-    let mut held = begin(Call::Child, 0)?;
+    // Not a call of the schedule: how often a program asks for its children depends on when they
+    // end, and shells ask in the handler of SIGCHLD.
+    let mut held = enter()?;
+    held.cancellable = true;
     if child.options & libc::WNOHANG == 0 {
         outside::await_child(child);
     }
@@ -53,7 +56,7 @@ fn wait_in_turn(
             "a child process ended at a time of this host's: replicas may differ",
         );
     }
-    held.end();
+    held.end_uncounted();
     Some(result)
 }
 
