@@ -195,6 +195,8 @@ impl<H: Host> Driver<H> {
     fn open_port(&mut self, at: &ServerListener, path: &Path) {
         match self.host.open_port(at, path) {
             Ok(None) => {}
+            // Many servers listen at both families on hosts that have one.
+            Ok(Some(text)) if self.clients.ports.len() > 1 => info!("{text}"),
             Ok(Some(text)) => self.warn_operator(text),
             Err(why) => self.fail(why),
         }
