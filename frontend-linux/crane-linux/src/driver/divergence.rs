@@ -294,7 +294,7 @@ impl<H: Host> Driver<H> {
     /// Acts on the verdict that no mark has a majority. The backup of the lowest number builds its
     /// server again, to decide which servers are right.
     fn on_split(&mut self, slot: Slot, difference: Difference) {
-        let servers = self.comparable();
+        let servers = self.marked(slot);
         if difference == Difference::Output && self.all_differ(slot, servers) {
             // When three servers all differ, a fourth opinion decides nothing, and clients need no
             // interruption.
@@ -308,7 +308,7 @@ impl<H: Host> Driver<H> {
             self.agreed_below(slot)
         );
         self.find(FindingKind::Split, Finding { text: text.clone(), is_fault: true });
-        let chosen = servers.iter().find(|node| Some(*node) != self.node.primary());
+        let chosen = self.opinion_of(slot);
         if chosen != Some(self.me()) {
             self.divergence.awaited = chosen;
             let to = chosen.map_or(NodeSet::EMPTY, |node| NodeSet::EMPTY.with(node));
@@ -320,6 +320,19 @@ impl<H: Host> Driver<H> {
             self.divergence.trial = Some(Trial { slot, before, output_only });
             self.stop_server(text);
         }
+    }
+
+    /// Returns the servers that have marks of a slot. A server may have ended since: the replica that
+    /// is to build its own again ends it before the others have judged.
+    fn marked(&self, slot: Slot) -> NodeSet {
+        let marks = &self.divergence.marks;
+        let marked = self.servers().iter().filter(|node| marks.mark(*node, slot).is_some());
+        marked.fold(NodeSet::EMPTY, NodeSet::with)
+    }
+
+    /// Returns the replica that is to build its server again, the same one on all replicas.
+    pub(super) fn opinion_of(&self, slot: Slot) -> Option<NodeId> {
+        self.marked(slot).iter().find(|node| Some(*node) != self.node.primary())
     }
 
     /// Returns whether at least three servers have marks of a slot, no two of which are equal.

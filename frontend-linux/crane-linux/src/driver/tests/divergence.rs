@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::driver::rooms::Trial;
-use crate::report::MarkMessage;
+use crate::report::{Ending, MarkMessage, ServerReport};
 
 /// Runs a group in which the first run of one replica's server goes wrong, with a client that sends
 /// now and then.
@@ -111,6 +111,22 @@ fn to_be_like_itself_decides_nothing_among_three() {
         runs += driver.host().scripts.len();
     }
     assert_eq!(runs, 3, "no client is interrupted");
+}
+
+#[test]
+fn all_replicas_ask_the_same_one_for_an_opinion_whether_its_server_lives_or_not() {
+    let mut group = Group::new();
+    run_with_wrong(&mut group, &[], 3000);
+    let primary = group.primary();
+    let slot = group.drivers[primary].divergence.agreed;
+    let asked = group.drivers[primary].opinion_of(slot).expect("a backup");
+    let driver = &mut group.drivers[primary];
+    driver.reports[asked.index()] =
+        ServerReport::Ended { clock: 1, admitted: slot.0, ending: Ending::Killed(9) };
+    assert_eq!(driver.opinion_of(slot), Some(asked));
+    for driver in &group.drivers {
+        assert_eq!(driver.opinion_of(slot), Some(asked));
+    }
 }
 
 #[test]
