@@ -322,8 +322,8 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Returns the servers that have marks of a slot. A server may have ended since: the replica that
-    /// is to build its own again ends it before the others have judged.
+    /// Returns the servers that have marks of a slot. A server may have ended since: the replica
+    /// that is to build its own again ends it before the others have judged.
     fn marked(&self, slot: Slot) -> NodeSet {
         let marks = &self.divergence.marks;
         let marked = self.servers().iter().filter(|node| marks.mark(*node, slot).is_some());
