@@ -27,6 +27,8 @@ static void odd(void) {
         pthread_mutex_unlock(&shared->lock);
     }
     if (child == 0) {
+        // The parent waits by then.
+        usleep(200000);
         pthread_mutex_lock(&shared->lock);
         shared->stage = 1;
         pthread_cond_signal(&shared->changed);
