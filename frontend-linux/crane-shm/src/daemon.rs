@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::bypass::Bypass;
 use crate::history::{BlockHash, CallRecord, HashMark};
 use crate::region::{Mapping, ServerState, TROUBLE_BYTES};
 use crate::{RingReader, RingWriter};
@@ -22,6 +23,7 @@ impl DaemonSide {
         region.node.store(node, Ordering::SeqCst);
         side.set_first_generation(first_generation);
         region.deadline.store(u64::MAX, Ordering::SeqCst);
+        region.net_round.store(1, Ordering::SeqCst);
         region.set_version();
         Ok(side)
     }
@@ -44,6 +46,25 @@ impl DaemonSide {
     /// Sets whether the server's fsync family reaches the disk. Call it before the server starts.
     pub fn set_keep_fsync(self, keep: bool) {
         self.0.region().keep_fsync.store(u32::from(keep), Ordering::SeqCst);
+    }
+
+    /// Sets whether a call that bypasses the hooks is refused, and ends the server. Call it before
+    /// the server starts.
+    pub fn set_strict(self, strict: bool) {
+        self.0.region().strict.store(u32::from(strict), Ordering::SeqCst);
+    }
+
+    /// Lets the server's threads look again for calls that bypass the hooks.
+    pub fn begin_net_round(self) {
+        let round = &self.0.region().net_round;
+        let next = round.load(Ordering::SeqCst).checked_add(1).unwrap_or(1);
+        round.store(next, Ordering::SeqCst);
+    }
+
+    /// Returns the kind of call that bypasses the hooks with this number, counted from 0 in the
+    /// order of their discovery.
+    pub fn bypass(self, place: usize) -> Option<Bypass> {
+        self.0.region().bypasses.get(place)
     }
 
     /// Sets whether stalls and new deadlines wake the daemon, as a primary's daemon needs.

@@ -13,12 +13,13 @@ use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
+use crate::bypass::Bypasses;
 use crate::history::History;
 use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 9;
+pub const LAYOUT_VERSION: u32 = 10;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -109,6 +110,10 @@ pub(crate) struct Region {
     pub(crate) keep_fsync: AtomicU32,
     /// 1 if stalls and new deadlines wake the daemon, because its replica is primary.
     pub(crate) watch_state: AtomicU32,
+    /// 1 if a call that bypasses the hooks ends the server.
+    pub(crate) strict: AtomicU32,
+    /// The round of the net in which threads look for calls that bypass the hooks, or 0 for none.
+    pub(crate) net_round: AtomicU32,
     /// The bell that rings when the script has grown.
     pub(crate) script_bell: Bell,
     /// The bell that rings when the daemon has taken output.
@@ -148,6 +153,8 @@ pub(crate) struct Region {
     /// 1 if the daemon must end the program, because it does something that cannot be replicated.
     /// The trouble's text says why.
     pub(crate) refused: AtomicU32,
+    /// Calls that bypass the hooks.
+    pub(crate) bypasses: Bypasses,
 }
 
 const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");

@@ -3,6 +3,7 @@
 
 use core::sync::atomic::Ordering;
 
+use crate::bypass::BypassKind;
 use crate::history::{BLOCK_CALLS, BlockHash, CallRecord, HashMark};
 use crate::parking::Bell;
 use crate::region::{CARRIED_BYTES, Mapping, ServerState};
@@ -127,6 +128,31 @@ impl ServerSide {
     /// Counts a call that the determinism contract does not cover.
     pub fn count_uncovered(self) {
         self.0.region().uncovered_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the round of the net in which threads look for calls that bypass the hooks, or 0 if
+    /// they do not look. In each round they look again.
+    #[inline]
+    pub fn net_round(self) -> u32 {
+        self.0.region().net_round.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a call that bypasses the hooks is refused, and ends the server.
+    pub fn is_strict(self) -> bool {
+        self.0.region().strict.load(Ordering::Relaxed) != 0
+    }
+
+    /// Notes a call that bypasses the hooks, and whether it is refused. `read_stack` gets an
+    /// address and a maximum number of words, copies the top of the stack to the address, and
+    /// returns the number of words copied. Returns whether the daemon has to be woken.
+    pub fn note_bypass(
+        self,
+        kind: BypassKind,
+        refused: bool,
+        read_stack: impl FnOnce(*mut u64, usize) -> usize,
+    ) -> bool {
+        self.count_uncovered();
+        self.0.region().bypasses.note(kind, refused, read_stack)
     }
 
     /// Publishes the hashes at a slot's admission.
