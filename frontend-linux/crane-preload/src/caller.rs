@@ -5,6 +5,7 @@
 //! any way.
 
 use core::arch::asm;
+use std::ops::Range;
 use std::ptr;
 
 /// The number of this library's frames that may lie on each other.
@@ -18,11 +19,16 @@ unsafe extern "C" {
     static etext: u8;
 }
 
+/// Returns the address range of this library's own code.
+#[inline(always)]
+pub(crate) fn own_text() -> Range<usize> {
+    (&raw const __ehdr_start).addr()..(&raw const etext).addr()
+}
+
 /// Returns the return address of the program's call into this library, or 0 if it is not found.
 #[inline(always)]
 pub(crate) fn address() -> u64 {
-    let start = (&raw const __ehdr_start).addr();
-    let end = (&raw const etext).addr();
+    let own = own_text();
     let (mut below, mut frame): (usize, usize);
     // SAFETY: reads two registers.
     unsafe {
@@ -44,7 +50,7 @@ pub(crate) fn address() -> u64 {
         // points to because it returns into this library. Its two words are the caller's frame
         // pointer and the return address (System V ABI).
         let [next, back] = unsafe { *ptr::with_exposed_provenance::<[usize; 2]>(frame) };
-        if !(start..end).contains(&back) {
+        if !own.contains(&back) {
             return back as u64;
         }
         (below, frame) = (frame + 16, next);

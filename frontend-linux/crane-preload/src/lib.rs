@@ -29,6 +29,7 @@
 //! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
 //! | [`notes`] | notes for the daemon about calls that are not covered |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, its errors, and cancellation |
+//! | [`net`] | calls that bypass the hooks |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -47,6 +48,7 @@ mod hooks;
 mod inbox;
 mod kept;
 mod membership;
+mod net;
 mod notes;
 mod output;
 mod outside;

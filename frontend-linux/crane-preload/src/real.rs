@@ -78,7 +78,8 @@ pub(crate) fn find_dlsym() {
     }
 }
 
-/// The real function of a name, as a function pointer: `real!(pthread_join: fn(a, b) -> c)`.
+/// The real function of a name, as a function pointer: `real!(pthread_join: fn(a, b) -> c)`. The
+/// net lets its calls pass: a hook stands for them.
 macro_rules! real {
     ($name:ident : fn($($argument:ty),* $(,)?) -> $result:ty) => {{
         static REAL: $crate::real::Real = {
@@ -88,12 +89,31 @@ macro_rules! real {
                 Err(_) => panic!("a name without zero bytes"),
             }
         };
-        // SAFETY: the name's documented prototype is the one given.
-        unsafe {
-            std::mem::transmute::<
-                *mut std::ffi::c_void,
-                unsafe extern "C" fn($($argument),*) -> $result,
-            >(REAL.address())
+        lent!(REAL, $result, [a b c d e f], [$($argument),*], [])
+    }};
+}
+
+/// A function that calls another one of these arguments' types while the net lets calls pass.
+macro_rules! lent {
+    ($real:ident, $result:ty, [$name:ident $($names:ident)*], [$first:ty $(, $rest:ty)*],
+     [$($done:tt)*]) => {
+        lent!($real, $result, [$($names)*], [$($rest),*], [$($done)* ($name: $first)])
+    };
+    ($real:ident, $result:ty, $names:tt, [], [$(($name:ident : $argument:ty))*]) => {{
+        unsafe extern "C" fn lent($($name: $argument),*) -> $result {
+            // SAFETY: the name's documented prototype is the one given.
+            let real = unsafe {
+                std::mem::transmute::<
+                    *mut std::ffi::c_void,
+                    unsafe extern "C" fn($($argument),*) -> $result,
+                >($real.address())
+            };
+            let pass = $crate::net::lend();
+            // SAFETY: the caller's duty.
+            let result = unsafe { real($($name),*) };
+            pass.give_back();
+            result
         }
+        lent as unsafe extern "C" fn($($argument),*) -> $result
     }};
 }

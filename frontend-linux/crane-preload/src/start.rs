@@ -21,6 +21,7 @@ use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
+use crate::net;
 use crate::output::Output;
 use crate::successor;
 use crate::timers::Timers;
@@ -36,6 +37,10 @@ static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
 const CANNOT_START: u8 = 70;
+
+/// The report of a kernel without the net.
+const NO_NET: &str = "this kernel lets no program watch its own calls (Syscall User Dispatch, \
+    since Linux 5.11): those that bypass crane are not reported here";
 
 /// The first constructor to run (see build.rs), before libc's own. It gets the environment as its
 /// argument only. Nothing may allocate before the world exists, because the allocator would ask for
@@ -211,6 +216,12 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     let schedule = genesis.schedule;
     if cfg!(feature = "arrival") {
         world.output.note(1, "this build is for tests: it admits ops when they arrive");
+    }
+    if let Err(error) = net::spread(region, wake) {
+        if region.is_strict() {
+            return Err(format!("{NO_NET} (error {error}), so --strict cannot hold here"));
+        }
+        world.output.note(1, NO_NET);
     }
     world::establish(world, schedule);
     turn::begin_first(first);

@@ -16,6 +16,7 @@ use crate::cancellation;
 use crate::execution::On;
 use crate::expirations;
 use crate::membership::{self, Membership};
+use crate::net;
 use crate::outside;
 use crate::script;
 use crate::signals::{self, Disposition};
@@ -115,6 +116,7 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
                 output: run.output.value(),
             };
             world.region.record_call(record, run.schedule.value());
+            net::look(world.region.net_round());
             held.cancellable = call.is_cancellation_point();
             if held.cancellable
                 && held.world().threads[me.0 as usize].cancelled

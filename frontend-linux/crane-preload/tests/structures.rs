@@ -7,5 +7,7 @@
 mod descriptors;
 #[path = "../src/execution.rs"]
 mod execution;
+#[path = "../src/net/table.rs"]
+mod table;
 #[path = "../src/watch.rs"]
 mod watch;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::{sighandler_t, sigset_t};
 
 use crate::errno;
+use crate::net::{self, OwnAction};
 use crate::signals;
 use crate::world;
 
@@ -39,6 +40,27 @@ fn is_followed(signal: c_int) -> bool {
     world::region().is_some() && signals::bit(signal) != 0 && !UNFOLLOWED.contains(&signal)
 }
 
+/// Returns the kernel's mask of 8 bytes, with which libc's mask begins.
+fn kernel_mask(mask: &mut sigset_t) -> &mut u64 {
+    // SAFETY: longer than 8 bytes, and aligned for them.
+    unsafe { &mut *(&raw mut *mask).cast::<u64>() }
+}
+
+/// Keeps the program's own action for the net's signal, and returns the previous action.
+fn exchange(new: Option<&mut libc::sigaction>, old: Option<&mut libc::sigaction>) {
+    let new = new.map(|new| OwnAction {
+        handler: new.sa_sigaction,
+        flags: new.sa_flags as usize,
+        mask: *kernel_mask(&mut new.sa_mask),
+    });
+    let before = net::exchange(new);
+    if let Some(old) = old {
+        old.sa_sigaction = before.handler;
+        old.sa_flags = before.flags as c_int;
+        *kernel_mask(&mut old.sa_mask) = before.mask;
+    }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigaction(
     signal: c_int,
@@ -48,14 +70,25 @@ unsafe extern "C" fn sigaction(
     let real = real!(
         sigaction: fn(c_int, *const libc::sigaction, *mut libc::sigaction) -> c_int
     );
+    // SAFETY: the caller's action, if it gave one.
+    let mut action = unsafe { new.as_ref() }.copied();
+    if world::region().is_some() {
+        if signal == libc::SIGSYS {
+            // SAFETY: the caller's place.
+            exchange(action.as_mut(), unsafe { old.as_mut() });
+            return 0;
+        }
+        if let Some(action) = &mut action {
+            *kernel_mask(&mut action.sa_mask) &= !net::OWN;
+        }
+    }
     if !is_followed(signal) {
-        // SAFETY: the caller's own arguments.
+        let new = action.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: an action of ours, and the caller's own place.
         return unsafe { real(signal, new, old) };
     }
     let own = signals::on_signal as *const () as sighandler_t;
     let before = signals::handler(signal);
-    // SAFETY: the caller's action, if it gave one.
-    let mut action = unsafe { new.as_ref() }.copied();
     if let Some(action) = action.as_mut().filter(|action| is_function(action.sa_sigaction)) {
         // This precedes the installation, so that the next signal finds the handler.
         signals::set_handler(signal, action.sa_sigaction, action.sa_flags);

@@ -22,6 +22,7 @@ mod lock;
 pub(crate) mod lookup;
 mod mutex;
 mod names;
+mod net;
 mod numbered;
 mod once;
 mod options;

@@ -14,68 +14,18 @@ use super::futex::futex;
 use super::queues::semtimedop;
 use super::signals::tgkill;
 use crate::errno;
+use crate::net;
 use crate::trouble::Text;
 use crate::turn::enter;
 
-/// The calls that are not counted: their answers do not depend on time, they change only this
-/// process, or the kernel follows them.
-const PLAIN: [c_long; 58] = [
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_getppid,
-    libc::SYS_getuid,
-    libc::SYS_geteuid,
-    libc::SYS_getgid,
-    libc::SYS_getegid,
-    libc::SYS_getresuid,
-    libc::SYS_getresgid,
-    libc::SYS_getgroups,
-    libc::SYS_getpgid,
-    libc::SYS_getpgrp,
-    libc::SYS_getsid,
-    libc::SYS_setuid,
-    libc::SYS_setgid,
-    libc::SYS_setresuid,
-    libc::SYS_setresgid,
-    libc::SYS_setgroups,
-    libc::SYS_setsid,
-    libc::SYS_capget,
-    libc::SYS_capset,
-    libc::SYS_prctl,
-    libc::SYS_arch_prctl,
-    libc::SYS_personality,
-    libc::SYS_uname,
-    libc::SYS_umask,
-    libc::SYS_mmap,
-    libc::SYS_munmap,
-    libc::SYS_mprotect,
-    libc::SYS_mremap,
-    libc::SYS_madvise,
-    libc::SYS_brk,
-    libc::SYS_mlock,
-    libc::SYS_mlock2,
-    libc::SYS_munlock,
-    libc::SYS_mbind,
-    libc::SYS_get_mempolicy,
-    libc::SYS_set_mempolicy,
-    libc::SYS_memfd_create,
-    libc::SYS_membarrier,
-    libc::SYS_rseq,
-    libc::SYS_set_robust_list,
-    libc::SYS_get_robust_list,
-    libc::SYS_set_tid_address,
-    libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
-    libc::SYS_sched_setscheduler,
-    libc::SYS_ioprio_set,
-    libc::SYS_setpriority,
+/// The calls that are not counted, besides those that change only this process: their answers do
+/// not depend on time, or the kernel follows them.
+const PLAIN: [c_long; 7] = [
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_sigaltstack,
     libc::SYS_exit_group,
     libc::SYS_clock_getres,
-    libc::SYS_getrlimit,
-    libc::SYS_prlimit64,
     libc::SYS_statx,
     libc::SYS_getcwd,
 ];
@@ -162,10 +112,11 @@ unsafe extern "C" fn syscall(
         return errno::answer(result) as c_long;
     }
     // SAFETY: the caller's own arguments.
-    let result = sys::checked(unsafe { sys::syscall(number, arguments) });
+    let result = sys::checked(unsafe { net::pass(number, arguments) });
     // A call that the kernel lacks or the cell refuses changes nothing.
     let refused = matches!(result, Err(libc::ENOSYS | libc::EPERM));
-    if !refused && !PLAIN.contains(&number) && crate::membership::takes_part() {
+    let is_plain = PLAIN.contains(&number) || net::OWN_PROCESS.contains(&number);
+    if !refused && !is_plain && crate::membership::takes_part() {
         count(number);
     }
     errno::answer(result) as c_long

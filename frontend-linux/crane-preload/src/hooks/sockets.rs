@@ -21,6 +21,7 @@ use super::{kernel_sockets, options, unix};
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
+use crate::net;
 use crate::readiness;
 use crate::trouble::Text;
 use crate::turn::{Call, begin};
@@ -243,6 +244,7 @@ fn listen_at(
     }
     world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
     world.of_listener[listener.0 as usize] = place.0 + 1;
+    net::end_start();
     Some(Ok(0))
 }
 

@@ -14,6 +14,7 @@ use super::lock::never;
 use super::process::full;
 use super::time::limit as until_limit;
 use crate::execution::On;
+use crate::net;
 use crate::signals;
 use crate::turn::{self, Call, Held, begin};
 use crate::world::{NO_THREAD, PreloadThread, World};
@@ -129,7 +130,9 @@ fn is_detached(attributes: *const pthread_attr_t) -> bool {
 extern "C" fn first_of_child(number: *mut c_void) -> *mut c_void {
     let mut held = turn::begin_thread(ThreadId(number.addr() as u16));
     let me = held.me;
-    let PreloadThread { routine, argument, mask, .. } = held.world().threads[me.0 as usize];
+    let world = held.world();
+    let PreloadThread { routine, argument, mask, .. } = world.threads[me.0 as usize];
+    net::arm_new_thread(world.region);
     watch_end();
     held.leave();
     signals::set_mask(mask);
@@ -172,6 +175,7 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
         world.run.turn.end_and_keep();
     }
     world.run.turn.wake(On::End(me).key(), u32::MAX);
+    net::let_end();
     held.end_thread();
 }
 

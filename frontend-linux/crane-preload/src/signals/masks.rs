@@ -23,8 +23,10 @@ pub(crate) fn each(mask: u64) -> impl Iterator<Item = c_int> {
     (1..=LAST).filter(move |signal| mask & bit(*signal) != 0)
 }
 
-/// Changes the calling thread's mask, and returns the previous mask.
+/// Changes the calling thread's mask, and returns the previous mask. The net's signal stays out of
+/// it (see [`crate::net`]).
 fn change_mask(how: c_int, mask: u64) -> u64 {
+    let mask = mask & !bit(libc::SIGSYS);
     let mut before = 0_u64;
     let arguments = [how as usize, (&raw const mask).addr(), (&raw mut before).addr(), MASK, 0, 0];
     // SAFETY: both masks are 8 bytes, alive for the call.

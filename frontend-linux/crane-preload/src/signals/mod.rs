@@ -20,6 +20,7 @@ use crane_shm::{ServerSide, sys};
 use libc::siginfo_t;
 
 use crate::membership::{self, Membership};
+use crate::net;
 use crate::output::Output;
 use crate::trouble::Text;
 use crate::world;
@@ -152,7 +153,14 @@ pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context:
     // SAFETY: the program installed this function as a handler; one that takes the number alone
     // ignores the other two, which are in registers.
     let program = unsafe { std::mem::transmute::<usize, Program>(address) };
-    program(signal, info, context);
+    // SAFETY: the kernel's own frame, alive until this handler ends.
+    match net::lend_on_small_stack(unsafe { &*context.cast() }) {
+        Some(lent) => {
+            program(signal, info, context);
+            lent.give_back();
+        }
+        None => program(signal, info, context),
+    }
 }
 
 /// Records a signal that neither this process nor a fault in it has sent.

@@ -1,0 +1,94 @@
+//! Whether threads are armed, and how long they stay so.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+use crane_shm::{ServerSide, sys};
+
+use super::masks::OWN;
+use super::selector::{self, set_word};
+use crate::caller::own_text;
+
+/// `prctl`'s option, and its first argument (linux/prctl.h).
+pub(super) const DISPATCH: i32 = 59;
+const DISPATCH_ON: usize = 1;
+
+/// The number of traps without news in the start of a program, which take tens of milliseconds.
+const START_BUDGET: i32 = 20_000;
+/// The number of traps without news in a round, which take less than a millisecond.
+const ROUND_BUDGET: i32 = 256;
+
+/// The traps without news that are left before threads that trap are disarmed.
+static BUDGET: AtomicI32 = AtomicI32::new(START_BUDGET);
+
+/// The round that the process is in.
+static ROUND: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the program filters its own calls (seccomp). No thread may be armed or disarmed then.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+
+/// Begins a round. Returns whether it is a new one.
+pub(super) fn begin_round(round: u32) -> bool {
+    let is_new = ROUND.swap(round, Ordering::SeqCst) != round;
+    if is_new {
+        BUDGET.fetch_max(ROUND_BUDGET, Ordering::SeqCst);
+    }
+    is_new
+}
+
+/// Returns whether threads that trap stay armed.
+pub(super) fn is_watched(region: ServerSide) -> bool {
+    region.is_strict() || BUDGET.load(Ordering::Relaxed) > 0
+}
+
+/// Counts a trap, and disarms the calling thread until the next round when there were enough.
+pub(super) fn spend(region: ServerSide) {
+    if !region.is_strict() && BUDGET.fetch_sub(1, Ordering::Relaxed) <= 0 {
+        disarm();
+        set_word(selector::blocking(ROUND.load(Ordering::Relaxed)));
+    }
+}
+
+/// Arms the calling thread in a round.
+pub(super) fn arm(round: u32) -> Result<(), i32> {
+    let text = own_text();
+    let place = selector::address();
+    set_word(selector::blocking(round) & !1);
+    let arguments = [DISPATCH as usize, DISPATCH_ON, text.start, text.end - text.start, place, 0];
+    // SAFETY: the selector lives as long as its thread; from here on only its value matters.
+    let armed = sys::checked(unsafe { sys::syscall(libc::SYS_prctl, arguments) });
+    unblock_own_signal();
+    set_word(selector::blocking(round));
+    armed.map(|_| ())
+}
+
+/// Disarms the calling thread: from now on nothing that it does raises SIGSYS. A process image is
+/// taken of threads that are disarmed only.
+pub(super) fn disarm() {
+    // SAFETY: prctl with this option touches no memory.
+    unsafe { sys::syscall(libc::SYS_prctl, [DISPATCH as usize, 0, 0, 0, 0, 0]) };
+    set_word(0);
+}
+
+/// Lets the calling thread take the signal.
+pub(super) fn unblock_own_signal() {
+    let mask = OWN;
+    let arguments = [libc::SIG_UNBLOCK as usize, (&raw const mask).addr(), 0, 8, 0, 0];
+    // SAFETY: the mask is 8 bytes, alive for the call.
+    unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
+}
+
+/// Ends the start, because the program listens.
+pub(crate) fn end_start() {
+    BUDGET.fetch_min(ROUND_BUDGET, Ordering::SeqCst);
+}
+
+/// Stops arming and disarming, because the program installs a filter of its own (seccomp), which
+/// sees calls first and may forbid those that arming needs.
+pub(super) fn give_up() {
+    GIVEN_UP.store(true, Ordering::SeqCst);
+}
+
+/// Returns whether the program has a filter of its own.
+pub(super) fn has_given_up() -> bool {
+    GIVEN_UP.load(Ordering::Relaxed)
+}

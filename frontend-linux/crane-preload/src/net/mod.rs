@@ -1,0 +1,121 @@
+//! The net below the hooks: calls that bypass them are noticed, by Syscall User Dispatch (the
+//! kernel's `Documentation/admin-guide/syscall-user-dispatch.rst`).
+//!
+//! While a thread is *armed*, each system call that is not made by this library's own text raises
+//! SIGSYS, and [`trap`] looks at it. What libc does for itself, and what answers the same in every
+//! replica, passes silently ([`table`]); anything else is noted for the daemon by number and place,
+//! once for each kind, and passes too, or ends the server (`--strict`).
+//!
+//! A trap costs microseconds, a thread that is not armed nothing. So threads are armed from the
+//! start until the program listens, and then anew in each *round*, which the daemon begins every
+//! second or two, until a *budget* of traps is used up: an idle server is always watched, and a
+//! busy one in samples. With `--strict` all threads are armed all the time. Nothing here touches
+//! the schedule: a trap is no call, and moves no clock.
+//!
+//! The kernel keeps the setting by thread, and clears it for a new thread or process, and at exec:
+//! the hooks of thread creation and the start of the next program arm again, children do not.
+
+mod arming;
+mod masks;
+mod selector;
+mod table;
+mod text;
+mod trap;
+
+use std::ptr;
+
+use crane_shm::{ServerSide, sys};
+
+pub(crate) use arming::end_start;
+pub(crate) use masks::{OWN, OwnAction, exchange};
+pub(crate) use selector::{Lent, lend};
+pub(crate) use table::OWN_PROCESS;
+
+use selector::{set_word, word};
+
+use crate::world;
+
+/// Spreads the net, before the program's first instruction. `wake` is the descriptor by which the
+/// daemon is woken. Returns the kernel's error if it refuses.
+pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
+    text::find();
+    trap::install(wake);
+    arming::begin_round(region.net_round());
+    arming::arm(region.net_round())
+}
+
+/// Arms the calling thread again if it has to be. The thread takes part, and is in a hook.
+#[inline]
+pub(crate) fn look(round: u32) {
+    if word() != selector::blocking(round) {
+        look_closely(round);
+    }
+}
+
+#[cold]
+fn look_closely(round: u32) {
+    let now = word();
+    if arming::has_given_up() {
+        // Without a call: the program's filter may not permit any.
+        set_word(selector::blocking(round) & !1);
+    } else if selector::is_lent(now) {
+        // A function of libc calls back: the thread is armed again after it.
+    } else if selector::round_of(now) == round {
+        // A trap has let a call pass. The thread may have blocked the signal since.
+        arming::unblock_own_signal();
+        set_word(selector::blocking(round));
+    } else if round == 0 {
+        arming::disarm();
+    } else {
+        if arming::begin_round(round) {
+            masks::mend();
+        }
+        // Where the kernel refuses it, the first thread has said so.
+        let _ = arming::arm(round);
+    }
+}
+
+/// Arms a new thread, which takes part.
+pub(crate) fn arm_new_thread(region: ServerSide) {
+    let round = region.net_round();
+    if !arming::has_given_up() && round != 0 && arming::is_watched(region) {
+        let _ = arming::arm(round);
+    }
+}
+
+/// Lets the calling thread's calls pass, because it is about to end.
+pub(crate) fn let_end() {
+    set_word(word() & !1);
+}
+
+/// Lets a handler's calls pass, if it runs on an alternate stack that has no room for a second
+/// frame of the kernel's: with wide vector registers one fills half of the smallest.
+pub(crate) fn lend_on_small_stack(context: &libc::ucontext_t) -> Option<Lent> {
+    const ROOM: usize = 32 << 10;
+    let stack = &context.uc_stack;
+    let here = ptr::from_ref(&stack).addr();
+    let lies_on_it = here.wrapping_sub(stack.ss_sp.addr()) < stack.ss_size;
+    (lies_on_it && stack.ss_size < ROOM).then(lend)
+}
+
+/// Makes a call with a program's own arguments, but keeps the net's signal and setting as they are:
+/// for calls by libc's `syscall()` and `prctl()`.
+///
+/// # Safety
+/// As unsafe as the call.
+pub(crate) unsafe fn pass(number: libc::c_long, arguments: [usize; 6]) -> isize {
+    let [a, b, c, d, ..] = arguments;
+    if world::region().is_some() {
+        match number {
+            libc::SYS_prctl if a as i32 == arming::DISPATCH => return -(libc::EINVAL as isize),
+            libc::SYS_prctl if a as i32 == libc::PR_SET_SECCOMP => arming::give_up(),
+            libc::SYS_seccomp if a as u32 == libc::SECCOMP_SET_MODE_FILTER => arming::give_up(),
+            libc::SYS_seccomp if a as u32 == libc::SECCOMP_SET_MODE_STRICT => arming::give_up(),
+            // SAFETY: the caller's duty.
+            libc::SYS_rt_sigaction => return unsafe { masks::action(a as i32, b, c, d) },
+            _ => {}
+        }
+    }
+    // SAFETY: the caller's duty.
+    unsafe { sys::syscall(number, arguments) }
+}

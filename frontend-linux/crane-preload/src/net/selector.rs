@@ -1,0 +1,113 @@
+//! The calling thread's word: whether its calls pass, and in which round it was armed.
+//!
+//! It is found without a function (initial-exec TLS), because the handler of SIGSYS may run within
+//! the allocator, and the dynamic linker's look-up may allocate. The kernel reads the lowest byte.
+
+use std::arch::{asm, global_asm};
+
+global_asm!(
+    ".pushsection .tbss.crane_net_word,\"awT\",@nobits",
+    ".hidden crane_net_word",
+    ".globl crane_net_word",
+    ".type crane_net_word, @object",
+    ".size crane_net_word, 8",
+    ".balign 8",
+    "crane_net_word:",
+    ".zero 8",
+    ".popsection",
+);
+
+/// The bit of the kernel's selector: calls raise SIGSYS.
+const BLOCKS: u64 = 1;
+/// The thread runs a function of libc for a hook: its calls are the library's own.
+const LENT: u64 = 1 << 8;
+const ROUND_SHIFT: u32 = 32;
+
+/// Returns the address of the calling thread's word.
+pub(super) fn address() -> usize {
+    let address;
+    // SAFETY: reads the word's offset and the thread's base.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + crane_net_word@GOTTPOFF]",
+            "add {0}, qword ptr fs:[0]",
+            out(reg) address,
+            options(nostack, readonly),
+        );
+    }
+    address
+}
+
+/// Returns the calling thread's word.
+#[inline(always)]
+pub(super) fn word() -> u64 {
+    let word;
+    // SAFETY: reads the word, which every thread has.
+    unsafe {
+        asm!(
+            "mov {0}, qword ptr [rip + crane_net_word@GOTTPOFF]",
+            "mov {0}, qword ptr fs:[{0}]",
+            out(reg) word,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    word
+}
+
+/// Sets the calling thread's word.
+#[inline(always)]
+pub(super) fn set_word(word: u64) {
+    // SAFETY: writes the word, which every thread has.
+    unsafe {
+        asm!(
+            "mov {place}, qword ptr [rip + crane_net_word@GOTTPOFF]",
+            "mov qword ptr fs:[{place}], {word}",
+            place = out(reg) _,
+            word = in(reg) word,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Returns the word of a thread that was armed in this round and whose calls raise SIGSYS. For
+/// round 0, returns that of a thread that is not armed.
+#[inline(always)]
+pub(super) const fn blocking(round: u32) -> u64 {
+    if round == 0 { 0 } else { (round as u64) << ROUND_SHIFT | BLOCKS }
+}
+
+/// Returns the round in which the thread was armed.
+pub(super) const fn round_of(word: u64) -> u32 {
+    (word >> ROUND_SHIFT) as u32
+}
+
+/// Returns whether the thread runs a function of libc for a hook.
+pub(super) const fn is_lent(word: u64) -> bool {
+    word & LENT != 0
+}
+
+/// Lets the calling thread's calls pass until it makes its next hooked call.
+pub(super) fn open() {
+    set_word(word() & !BLOCKS);
+}
+
+/// Proof that a thread's calls pass for a while.
+#[must_use]
+pub(crate) struct Lent(u64);
+
+/// Lets the calling thread's calls pass: it runs a function of libc for a hook. No destructor gives
+/// the word back, for the thread may end in that function.
+#[inline(always)]
+pub(crate) fn lend() -> Lent {
+    let before = word();
+    set_word(before & !BLOCKS | LENT);
+    Lent(before)
+}
+
+impl Lent {
+    /// Ends the loan, because the function has returned.
+    #[inline(always)]
+    pub(crate) fn give_back(self) {
+        set_word(self.0);
+    }
+}

@@ -1,0 +1,316 @@
+//! The handler of SIGSYS.
+//!
+//! It runs between any two instructions of the program, on the program's stack, with all signals
+//! blocked. It uses no function of libc and no lock, and needs little stack. A call that may wait,
+//! be interrupted, or make a thread is not made here: the handler opens the thread's selector and
+//! steps back, and the program makes the call itself, in its own context, as if there were no net.
+//! The next hooked call closes the selector.
+
+use std::arch::naked_asm;
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crane_shm::{BypassKind, ServerSide, sys};
+use libc::{c_long, siginfo_t, ucontext_t};
+
+use super::table::{Named, Pass, Trapped, judge};
+use super::{arming, masks, selector, text};
+use crate::world::{self, SERIAL};
+
+/// `si_code` of a signal of the net's (asm-generic/siginfo.h).
+const USER_DISPATCH: i32 = 2;
+/// `AUDIT_ARCH_X86_64` (linux/audit.h).
+const X86_64: u32 = 0xc000_003e;
+/// Bytes of each instruction that makes a system call.
+const INSTRUCTION_BYTES: i64 = 2;
+/// Added to the numbers of 32-bit calls: they mean others.
+const OTHER_ARCHITECTURE: u32 = 0x8000;
+/// Bytes that the allocator of libc asks the kernel for, once.
+const KEY_BYTES: usize = 8;
+/// The descriptor by which the daemon is woken.
+static WAKE: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The place in libc at which its allocator asks for random bytes, for a key that only guards its
+/// own lists.
+static ALLOCATOR: AtomicUsize = AtomicUsize::new(0);
+
+/// The fields of `siginfo_t` for SIGSYS (sigaction(2)).
+#[repr(C)]
+struct Trap {
+    head: [u8; 16],
+    address: usize,
+    number: i32,
+    architecture: u32,
+}
+
+/// Installs the handler.
+pub(super) fn install(wake: i32) {
+    WAKE.store(wake as usize, Ordering::SeqCst);
+    masks::install((on_signal as *const ()).addr(), (restorer as *const ()).addr());
+}
+
+/// The end of a handler: the kernel must not trap it.
+#[unsafe(naked)]
+unsafe extern "C" fn restorer() {
+    naked_asm!("mov eax, {number}", "syscall", number = const libc::SYS_rt_sigreturn)
+}
+
+/// Ends a handler of the program's, whose frame lies at this address of its stack.
+#[unsafe(naked)]
+unsafe extern "C" fn end_handler(frame: usize) -> ! {
+    naked_asm!("mov rsp, rdi", "mov eax, {number}", "syscall", "ud2",
+        number = const libc::SYS_rt_sigreturn)
+}
+
+/// A context that was interrupted.
+struct Context<'a>(&'a mut ucontext_t);
+
+impl Context<'_> {
+    fn register(&self, register: c_int) -> usize {
+        self.0.uc_mcontext.gregs[register as usize] as usize
+    }
+
+    fn arguments(&self) -> [usize; 6] {
+        [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX, libc::REG_R10, libc::REG_R8, libc::REG_R9]
+            .map(|register| self.register(register))
+    }
+
+    /// Returns the mask that the thread gets back.
+    fn mask(&mut self) -> &mut u64 {
+        // SAFETY: the kernel's mask of 8 bytes is the beginning of libc's, which is longer.
+        unsafe { &mut *(&raw mut self.0.uc_sigmask).cast::<u64>() }
+    }
+
+    /// Gives the call this result.
+    fn answer(&mut self, result: isize) {
+        let (next, flags) = (self.register(libc::REG_RIP), self.register(libc::REG_EFL));
+        let registers = &mut self.0.uc_mcontext.gregs;
+        registers[libc::REG_RAX as usize] = result as i64;
+        registers[libc::REG_RCX as usize] = next as i64;
+        registers[libc::REG_R11 as usize] = flags as i64;
+    }
+
+    /// Lets the program make the call again, unseen.
+    fn step_back(&mut self, number: i32) {
+        let registers = &mut self.0.uc_mcontext.gregs;
+        registers[libc::REG_RIP as usize] -= INSTRUCTION_BYTES;
+        registers[libc::REG_RAX as usize] = i64::from(number);
+        selector::open();
+    }
+}
+
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
+    // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
+    let (record, context) = unsafe { (&*info, Context(&mut *context)) };
+    match world::region() {
+        Some(region) if record.si_code == USER_DISPATCH => {
+            // SAFETY: the record of such a signal.
+            let trap = unsafe { &*info.cast::<Trap>() };
+            on_trap(region, trap, context);
+        }
+        // SAFETY: the program's own signal.
+        _ => unsafe { pass_on(signal, info, context) },
+    }
+}
+
+fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
+    let site = context.register(libc::REG_RIP);
+    let is_native = trap.architecture == X86_64;
+    let number = c_long::from(trap.number);
+    let arguments = context.arguments();
+    let is_libc = is_native && text::is_libc(site);
+    if is_native && number == libc::SYS_rt_sigreturn {
+        return end_program_handler(&context);
+    }
+    if is_libc && let Some(result) = answer_signal_call(&mut context, number, arguments) {
+        arming::spend(region);
+        return context.answer(result);
+    }
+    let named = named(number, arguments, context.register(libc::REG_RSP));
+    let is_serial = SERIAL.load(Ordering::Relaxed);
+    let mut judgement = judge(&Trapped { number, arguments, is_libc, is_serial, named });
+    if is_libc && is_allocator(number, arguments, site) {
+        judgement.is_reported = false;
+    }
+    if judgement.is_reported {
+        let mark = if is_native { 0 } else { OTHER_ARCHITECTURE };
+        let kind = BypassKind { number: trap.number as u32 | mark, address: site as u64 };
+        report(region, kind, context.register(libc::REG_RSP));
+    }
+    if is_native && installs_filter(number, arguments) {
+        arming::give_up();
+    }
+    if is_native && sets_dispatch(number, arguments) {
+        return context.answer(-(libc::EINVAL as isize));
+    }
+    if is_native && (judgement.pass == Pass::Here || is_prompt(number, arguments)) {
+        // SAFETY: the program's own arguments.
+        context.answer(unsafe { sys::syscall(number, arguments) });
+    } else {
+        context.step_back(trap.number);
+    }
+    arming::spend(region);
+}
+
+/// Notes a call that bypasses the hooks. With `--strict` it is not made: its thread waits until the
+/// daemon, which knows the program's symbols, ends the server with the reason.
+fn report(region: ServerSide, kind: BypassKind, stack: usize) {
+    let is_refused = region.is_strict();
+    let is_new =
+        region.note_bypass(kind, is_refused, |to, room| masks::copy_words(stack, to, room));
+    if is_new && region.begin_wake() {
+        // A full pipe has woken the daemon already.
+        let _ = sys::write(WAKE.load(Ordering::Relaxed) as i32, &[1]);
+    }
+    if is_refused {
+        await_end();
+    }
+}
+
+/// Waits until the daemon has ended the server.
+fn await_end() -> ! {
+    loop {
+        let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
+        let arguments = [(&raw const second).addr(), 0, 0, 0, 0, 0];
+        // SAFETY: a time of ours.
+        unsafe { sys::syscall(libc::SYS_nanosleep, arguments) };
+    }
+}
+
+/// Ends a handler of the program's as the program would, which never comes back here.
+fn end_program_handler(context: &Context<'_>) {
+    /// The mask's place in the kernel's frame (`struct ucontext`).
+    const MASK: usize = 296;
+    let frame = context.register(libc::REG_RSP);
+    let mask = (frame + MASK) as *mut u64;
+    // SAFETY: the kernel made this frame at the top of the thread's stack, and will read it from
+    // there. What this handler's own frame lies on is below.
+    unsafe {
+        mask.write(mask.read() & !masks::OWN);
+        end_handler(frame)
+    }
+}
+
+/// Answers the calls that could take the net's signal from it.
+fn answer_signal_call(
+    context: &mut Context<'_>,
+    number: c_long,
+    arguments: [usize; 6],
+) -> Option<isize> {
+    let [a, b, c, d, ..] = arguments;
+    match number {
+        // SAFETY: the program's own arguments.
+        libc::SYS_rt_sigaction => Some(unsafe { masks::action(a as i32, b, c, d) }),
+        libc::SYS_rt_sigprocmask => Some(masks::change_mask(context.mask(), arguments)),
+        _ => None,
+    }
+}
+
+/// Returns the thing that a pointer leads to, where it decides.
+fn named(number: c_long, arguments: [usize; 6], stack: usize) -> Named {
+    match number {
+        // The function has no frame: its caller is at the top.
+        libc::SYS_sysinfo => match masks::read(stack) {
+            Some(caller) if text::is_libc(caller) => Named::Libc,
+            _ => Named::Nothing,
+        },
+        libc::SYS_sendto => masks::read(arguments[4]).map_or(Named::Nothing, Named::Family),
+        // struct itimerval: the interval, then the time that is left; a null pointer turns it off.
+        libc::SYS_setitimer => match masks::read::<[u64; 4]>(arguments[1]) {
+            Some([_, _, 0, 0]) => Named::NoTime,
+            None if arguments[1] == 0 => Named::NoTime,
+            _ => Named::Nothing,
+        },
+        _ => Named::Nothing,
+    }
+}
+
+/// Returns whether libc's allocator asks for random bytes. It does so once, at the process's first
+/// allocation, which may follow the first listen. Files of unforeseeable names ask in the same way
+/// later, and from another place.
+fn is_allocator(number: c_long, [_, length, flags, ..]: [usize; 6], site: usize) -> bool {
+    let asks = number == libc::SYS_getrandom
+        && length == KEY_BYTES
+        && flags == libc::GRND_NONBLOCK as usize;
+    if asks {
+        let _ = ALLOCATOR.compare_exchange(0, site, Ordering::SeqCst, Ordering::SeqCst);
+    }
+    asks && ALLOCATOR.load(Ordering::Relaxed) == site
+}
+
+/// Returns whether a call, which may let a thread wait, does not with these arguments.
+fn is_prompt(number: c_long, arguments: [usize; 6]) -> bool {
+    let [a, b, ..] = arguments;
+    match number {
+        libc::SYS_read
+        | libc::SYS_write
+        | libc::SYS_readv
+        | libc::SYS_writev
+        | libc::SYS_pread64
+        | libc::SYS_pwrite64
+        | libc::SYS_preadv
+        | libc::SYS_pwritev
+        | libc::SYS_preadv2
+        | libc::SYS_pwritev2 => kind_of_file(a, c"".as_ptr().addr()).is_some_and(is_plain),
+        libc::SYS_open | libc::SYS_creat => {
+            kind_of_file(libc::AT_FDCWD as usize, a).is_none_or(is_plain)
+        }
+        libc::SYS_openat => kind_of_file(a, b).is_none_or(is_plain),
+        libc::SYS_fcntl => !matches!(b as c_int, libc::F_SETLKW | libc::F_OFD_SETLKW),
+        libc::SYS_ioctl => b == libc::TCGETS as usize || b == libc::TIOCGWINSZ as usize,
+        _ => false,
+    }
+}
+
+/// Returns the kind of a file, or `None` if it does not exist.
+fn kind_of_file(directory: usize, path: usize) -> Option<u32> {
+    // SAFETY: all-zero bytes are a valid record.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let flags = libc::AT_EMPTY_PATH as usize;
+    let arguments = [directory, path, (&raw mut stat).addr(), flags, 0, 0];
+    // SAFETY: the kernel reads the path, and writes to a record of ours.
+    let found = sys::checked(unsafe { sys::syscall(libc::SYS_newfstatat, arguments) });
+    found.ok().map(|_| stat.st_mode & libc::S_IFMT)
+}
+
+fn is_plain(kind: u32) -> bool {
+    kind == libc::S_IFREG || kind == libc::S_IFDIR
+}
+
+fn installs_filter(number: c_long, [option, ..]: [usize; 6]) -> bool {
+    (number == libc::SYS_prctl && option as i32 == libc::PR_SET_SECCOMP)
+        || (number == libc::SYS_seccomp && option as u32 <= libc::SECCOMP_SET_MODE_FILTER)
+}
+
+fn sets_dispatch(number: c_long, [option, ..]: [usize; 6]) -> bool {
+    number == libc::SYS_prctl && option as i32 == arming::DISPATCH
+}
+
+/// Handles a SIGSYS that is not the net's in the way that the program has set.
+///
+/// # Safety
+/// The kernel's record and frame of this signal.
+unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, mut context: Context<'_>) {
+    let action = masks::exchange(None);
+    // SAFETY: the caller's duty.
+    let is_forced = unsafe { (*info).si_code } > 0;
+    match action.handler {
+        libc::SIG_IGN if !is_forced => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            masks::restore_default(signal);
+            let arguments = [sys::pid() as usize, sys::tid() as usize, signal as usize, 0, 0, 0];
+            // SAFETY: tgkill touches no memory. The signal ends the process when the mask is back.
+            unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+            *context.mask() &= !masks::OWN;
+        }
+        handler => {
+            type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
+            // SAFETY: the function that the program has given for this signal.
+            let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+            let mask = (*context.mask() | action.mask) & !masks::OWN;
+            masks::set_mask(mask);
+            // SAFETY: as the kernel would call it.
+            unsafe { handler(signal, info, context.0) };
+            masks::set_mask(u64::MAX);
+        }
+    }
+}
