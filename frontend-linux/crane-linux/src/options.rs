@@ -302,6 +302,10 @@ pub(crate) struct ReplicaArgs {
     /// differently each time it runs.
     #[arg(long, value_name = "WHAT", default_value = "halt")]
     pub on_divergence: OnDivergence,
+    /// Ends the replica, with the reason, when its server makes a call that crane does not see,
+    /// instead of reporting the call. All of the server's calls are looked at, not samples only.
+    #[arg(long)]
+    pub strict: bool,
     /// How many clock steps each entry grants. Takes effect when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

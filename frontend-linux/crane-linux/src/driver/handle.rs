@@ -44,7 +44,10 @@ impl<H: Host> Driver<H> {
             DriverInput::CellSeen(run, found) if run == self.server.runs => {
                 self.on_cell_seen(&found);
             }
-            DriverInput::Inspected(..) | DriverInput::CellSeen(..) => {}
+            DriverInput::Bypassed(run, bypassed) if run == self.server.runs => {
+                self.on_bypassed(&bypassed);
+            }
+            DriverInput::Inspected(..) | DriverInput::CellSeen(..) | DriverInput::Bypassed(..) => {}
             DriverInput::Failed(why) => self.fail(why),
         }
     }

@@ -76,6 +76,8 @@ pub(crate) enum DriverInput {
     /// The cell of the server's run was inspected: these listeners in it use a socket of the
     /// kernel.
     CellSeen(u64, Vec<Unannounced>),
+    /// The server's run makes a call that bypasses the hooks; each kind comes once.
+    Bypassed(u64, Bypassed),
     /// The host failed in a task on which the driver depends.
     Failed(String),
 }
@@ -176,6 +178,24 @@ pub(crate) struct Inspection {
     pub activity: Activity,
     /// The place in the program: a symbol and its file.
     pub place: Option<String>,
+}
+
+/// A kind of call that no hook sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Bypassed {
+    /// Its name.
+    pub call: String,
+    /// Its number, and the address behind the instruction that makes it.
+    pub number: u32,
+    pub address: u64,
+    /// Where it is made: a symbol and its file.
+    pub place: Option<String>,
+    /// A function of libc makes it.
+    pub by_libc: bool,
+    /// For which place of the program libc makes it.
+    pub caller: Option<String>,
+    /// It was not made, and its thread waits for its end (`--strict`).
+    pub refused: bool,
 }
 
 /// A kernel socket on which a process of the cell listens.
@@ -295,8 +315,9 @@ pub(crate) trait Host {
     /// follows.
     fn inspect_server(&mut self);
 
-    /// Inspects the cell of the running server for listeners that use a socket of the kernel;
-    /// [`DriverInput::CellSeen`] follows.
+    /// Inspects the cell of the running server for listeners that use a socket of the kernel
+    /// ([`DriverInput::CellSeen`] follows), and has the server look for calls that bypass the hooks
+    /// ([`DriverInput::Bypassed`] may follow).
     fn inspect_cell(&mut self);
 
     /// Returns the hashes of the running server at the admission of a slot, if it kept them.

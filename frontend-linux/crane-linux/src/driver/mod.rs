@@ -16,6 +16,7 @@
 //! | `members` | the members of the group, and the preferred primary |
 //! | `stalls` | waits of this replica that last too long |
 //! | `watch` | whether the server makes progress |
+//! | `bypass` | calls of the server that no hook sees |
 //! | `divergence` | servers that differ |
 //! | `script` | committed entries, and their way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
@@ -26,6 +27,7 @@
 
 mod agreement;
 mod answers;
+mod bypass;
 mod clients;
 mod divergence;
 mod freeze;
@@ -64,8 +66,8 @@ use crate::roster::Roster;
 use rooms::{Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
 
 pub(crate) use host::{
-    Activity, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts, Inspection,
-    Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Unannounced,
+    Activity, Bypassed, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts,
+    Inspection, Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Unannounced,
 };
 
 /// The number of slots that may be undecided at the same time.

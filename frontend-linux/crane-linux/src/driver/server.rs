@@ -132,7 +132,7 @@ impl<H: Host> Driver<H> {
 
     /// Stops the replica, because the program does what cannot be replicated, and would do so
     /// again.
-    fn refuse_program(&mut self, trouble: &str) {
+    pub(super) fn refuse_program(&mut self, trouble: &str) {
         let text = format!("{} cannot run replicated: {trouble}", self.program());
         self.record_silently(Event::ServerEnded { text: text.clone() });
         self.fail(text);

@@ -140,8 +140,10 @@ impl<H: Host> Driver<H> {
 
     /// Drops all findings, because the server is gone.
     pub(super) fn clear_findings(&mut self) {
-        use FindingKind::{NoProgress, Reported, Unannounced};
-        let of_run = |kind: &FindingKind| matches!(kind, NoProgress | Reported(_) | Unannounced(_));
+        use FindingKind::{Bypassed, NoProgress, Reported, Unannounced};
+        let of_run = |kind: &FindingKind| {
+            matches!(kind, NoProgress | Reported(_) | Unannounced(_) | Bypassed(..))
+        };
         let gone = self.watch.findings.keys().copied().filter(of_run);
         for kind in gone.collect::<Vec<_>>() {
             self.clear_finding(kind);
@@ -180,8 +182,8 @@ fn describe(inspection: &Inspection, clock: u64, is_fault: bool) -> String {
     }
 }
 
-/// Returns the remedy for a call that blocks with the turn.
-fn remedy(call: &str) -> &'static str {
+/// Returns the remedy for a call that crane does not order.
+pub(super) fn remedy(call: &str) -> &'static str {
     match call {
         "futex" | "futex_waitv" => {
             "its locks are not libc's: let it use one thread, or a build with pthread locks"

@@ -82,7 +82,8 @@ fn processor_time(folder: &Path) -> io::Result<u64> {
     Ok(field(14).unwrap_or(0) + field(15).unwrap_or(0))
 }
 
-fn call_name(number: i64) -> String {
+/// Returns the kernel's name of a system call.
+pub(super) fn call_name(number: i64) -> String {
     let known = usize::try_from(number).ok().and_then(syscalls::Sysno::new);
     known.map_or_else(|| format!("system call {number}"), |call| call.name().to_string())
 }
@@ -118,19 +119,33 @@ fn caller(maps: &Maps, process: u32, stack: u64, instruction: u64) -> Option<Str
     let length = memory.read_at(&mut space, stack).unwrap_or(0);
     let words = space[..length].chunks_exact(8);
     let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")));
-    let returns = words.filter(|address| is_behind_call(&memory, *address));
-    let places = std::iter::once(instruction).chain(returns);
-    let mut passed = None;
-    for address in places {
-        let Some(mapped) = maps.at(address) else { continue };
-        let root = PathBuf::from(format!("/proc/{process}/root"));
-        let place = mapped.name_place(&root, address);
-        if !PASSING.iter().any(|name| mapped.path.contains(name)) {
-            return Some(place);
-        }
-        passed.get_or_insert(place);
+    if !only_passes_on(maps, instruction)
+        && let Some(place) = maps.at(instruction)
+    {
+        return Some(place.name_place(&root_of(process), instruction));
     }
-    passed
+    let caller = caller_among(maps, process, &words.collect::<Vec<_>>());
+    caller.or_else(|| Some(maps.at(instruction)?.name_place(&root_of(process), instruction)))
+}
+
+/// Names the innermost caller among words of a stack that does not only pass a call on.
+pub(super) fn caller_among(maps: &Maps, process: u32, stack: &[u64]) -> Option<String> {
+    let memory = fs::File::open(format!("/proc/{process}/mem")).ok()?;
+    let returns = stack.iter().copied().filter(|address| is_behind_call(&memory, *address));
+    returns
+        .filter(|address| !only_passes_on(maps, *address))
+        .find_map(|address| Some(maps.at(address)?.name_place(&root_of(process), address)))
+}
+
+/// Returns whether an address lies in a library that makes calls for others.
+pub(super) fn only_passes_on(maps: &Maps, address: u64) -> bool {
+    let path = maps.at(address).map(|mapped| &mapped.path);
+    path.is_some_and(|path| PASSING.iter().any(|name| path.contains(name)))
+}
+
+/// Returns the directory of the files as a process sees them.
+pub(super) fn root_of(process: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/root"))
 }
 
 /// Returns whether the instruction before an address is a call, so that the address may be a return

@@ -29,6 +29,7 @@ use crate::net::message::FetchedEntry;
 use crate::options::ReplicaArgs;
 use crate::proxy::{ClientConn, ClientEvents};
 
+use super::bypass;
 use super::disk::DataKeeper;
 use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
@@ -156,6 +157,13 @@ impl LinuxHost {
         }
     }
 
+    /// Names the calls of the server that bypass the hooks and are new.
+    pub(super) fn name_bypasses(&mut self) {
+        if let Some(server) = &mut self.server {
+            bypass::name_new(server, &self.outcomes);
+        }
+    }
+
     /// Waits, for a bounded time, until all written records are on the disk.
     pub(super) fn finish(self) {
         self.storage.finish();
@@ -278,6 +286,7 @@ impl Host for LinuxHost {
 
     fn inspect_cell(&mut self) {
         let Some(server) = &self.server else { return };
+        server.region.begin_net_round();
         let (run, process) = (server.number, server.pid());
         let outcomes = self.outcomes.clone();
         spawn_local(async move {

@@ -9,9 +9,11 @@
 //! | `ports` | the sockets at which clients connect to this host |
 //! | `unix` | the Unix sockets at which they do |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
+//! | `bypass` | the calls of the server that bypass the hooks |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
 
+mod bypass;
 mod disk;
 mod inspect;
 mod linux;

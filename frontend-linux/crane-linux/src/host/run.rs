@@ -267,6 +267,7 @@ impl Replica {
     /// Makes passes until none makes progress, up to a bound.
     fn round(&mut self) {
         self.look_for_refusal();
+        self.driver.host().name_bypasses();
         let mut more = true;
         for _ in 0..Driver::<LinuxHost>::passes_per_round() {
             if !std::mem::take(&mut more) {

@@ -34,6 +34,8 @@ pub(super) struct ServerProcess {
     pub(super) script: RingWriter,
     /// The daemon's end of the output; taken out while it is read.
     pub(super) output: Option<RingReader>,
+    /// Kinds of calls that bypass the hooks and have been named.
+    pub(super) bypasses_named: usize,
     wake: pipe::Receiver,
     cell: Child,
 }
@@ -74,6 +76,7 @@ impl ServerProcess {
             format!("{}: {}", file.display(), io::Error::from_raw_os_error(error))
         })?;
         region.set_keep_fsync(args.server_fsync == ServerFsync::Keep);
+        region.set_strict(args.strict);
         let wake = make_fifo(&wake)?;
         // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
         let (script, output) = unsafe { region.ends() };
@@ -82,7 +85,8 @@ impl ServerProcess {
         spawn_local(pass_lines(cell.stdout, "", false));
         spawn_local(pass_lines(cell.stderr, "", true));
         let output = Some(output);
-        Ok(Self { number, region, script, output, wake, cell: cell.child })
+        let bypasses_named = 0;
+        Ok(Self { number, region, script, output, bypasses_named, wake, cell: cell.child })
     }
 
     /// Returns the pid of the program.
