@@ -20,6 +20,9 @@ const CONTROL_WATCHED: Duration = Duration::from_secs(5);
 /// The time that a busy machine may add, because `status` is a separate process.
 const SLACK: Duration = Duration::from_secs(3);
 
+/// The words of a report of a call that no hook sees.
+pub const BYPASSES: &str = "a call bypasses crane";
+
 /// Calls that crane refuses, so that the program answers instead of sticking (specs/CLOSED.md).
 const REFUSED: [&str; 1] = ["io_uring_enter"];
 
@@ -34,13 +37,8 @@ pub struct Reported {
     pub texts: Vec<String>,
 }
 
-/// Lets one program stick, as a single replica, and returns the report.
-///
-/// # Errors
-///
-/// Returns the report that is missing or wrong.
-pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
-    let machine = Machine::take("stuck");
+/// Returns a group of one replica, which has not started, for a stuck program.
+fn prepare(machine: &Machine, stuck: &Stuck, options: &[&str]) -> Result<Group, String> {
     let base = machine.folder().join("base");
     std::fs::create_dir_all(&base).map_err(|error| error.to_string())?;
     let port = free_port();
@@ -49,54 +47,104 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
         .map_err(|error| error.to_string())?;
     let command = vec!["./stuck".to_string(), port.to_string()];
     let program = Program { name: "stuck", command, port, base };
-    let group = Group::start(&machine, program, 1, &[]);
+    Ok(Group::prepare(machine, program, 1, options))
+}
+
+/// Lets the program stick, in a thread of one connection.
+fn send_stick(group: &Group, name: &str) -> Result<(), String> {
     let stream = within(SOON, || TcpStream::connect_timeout(&group.address(1), ANSWER))
-        .map_err(|error| format!("{}: no connection: {error}", stuck.name))?;
+        .map_err(|error| format!("{name}: no connection: {error}"))?;
     stream.set_read_timeout(Some(ANSWER)).map_err(|error| error.to_string())?;
     if !programs::echoes(&stream, "hello\n") {
-        return Err(format!("{}: no echo", stuck.name));
+        return Err(format!("{name}: no echo"));
     }
-    (&stream).write_all(b"stick\n").map_err(|error| error.to_string())?;
-    let start = Instant::now();
-    let bound = match stuck.expect {
-        Expect::InKernel | Expect::Computes => REPORTED_WITHIN + SLACK,
-        Expect::Bypass | Expect::None => CONTROL_WATCHED,
-    };
-    let reported = within(bound, || {
-        let status = group.status()?;
-        let replica = status.replica(1);
-        let texts = [replica.faults.clone(), replica.notes.clone()].concat();
-        if texts.is_empty() { Err("nothing".to_string()) } else { Ok((texts, replica.clone())) }
-    });
-    let after = reported.is_ok().then(|| start.elapsed());
-    let (texts, faults) = match reported {
-        Ok((texts, replica)) => (texts, replica.faults),
-        Err(_) => (Vec::new(), Vec::new()),
-    };
-    let name = stuck.name.clone();
-    let words: Vec<&str> = match (stuck.expect, stuck.call.as_deref()) {
+    (&stream).write_all(b"stick\n").map_err(|error| error.to_string())
+}
+
+/// Returns the words that a report of the program has.
+fn words_of(stuck: &Stuck) -> Vec<&str> {
+    match (stuck.expect, stuck.call.as_deref()) {
         (_, Some(call)) if REFUSED.contains(&call) => Vec::new(),
         (Expect::InKernel, Some(call)) => vec![STUCK_THREAD, "is in", call],
         (Expect::Computes, _) => vec![STUCK_THREAD, "computes"],
+        (Expect::Bypass, Some(call)) => vec![BYPASSES, call, "in stuck"],
         _ => Vec::new(),
+    }
+}
+
+/// Lets one program stick, as a single replica, and returns the report.
+///
+/// # Errors
+///
+/// Returns the report that is missing or wrong.
+pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
+    let machine = Machine::take("stuck");
+    let mut group = prepare(&machine, stuck, &[])?;
+    group.start_all();
+    let name = stuck.name.clone();
+    send_stick(&group, &name)?;
+    let start = Instant::now();
+    let bound = match stuck.expect {
+        Expect::InKernel | Expect::Computes | Expect::Bypass => REPORTED_WITHIN + SLACK,
+        Expect::None => CONTROL_WATCHED,
     };
+    let words = words_of(stuck);
+    let mut texts = Vec::new();
+    let mut faults = Vec::new();
+    let mut uncovered = 0;
+    let reported = within(bound, || {
+        let status = group.status()?;
+        let replica = status.replica(1);
+        faults.clone_from(&replica.faults);
+        texts = [replica.faults.clone(), replica.notes.clone()].concat();
+        uncovered = replica.uncovered_calls.as_u64().unwrap_or(0);
+        let named = texts.iter().any(|text| words.iter().all(|word| text.contains(word)));
+        if named { Ok(()) } else { Err("nothing".to_string()) }
+    });
+    let after = reported.is_ok().then(|| start.elapsed());
     // A call that waits in the turn holds up no other thread.
     let serves = || {
         let other = TcpStream::connect_timeout(&group.address(1), ANSWER).ok()?;
         other.set_read_timeout(Some(ANSWER)).ok()?;
         programs::echoes(&other, "another\n").then_some(())
     };
-    let is_named = texts.iter().any(|text| words.iter().all(|word| text.contains(word)));
-    if !is_named && stuck.expect == Expect::InKernel && serves().is_some() {
+    if after.is_none() && stuck.expect == Expect::InKernel && serves().is_some() {
         return Ok(Reported { name, after: None, texts });
     }
-    if !words.is_empty() && !is_named {
+    if after.is_none() && !words.is_empty() {
         return Err(format!("{name}: no report names {words:?}: {texts:?}"));
     }
-    if stuck.expect == Expect::None && !faults.is_empty() {
-        return Err(format!("{name}: a control raises {faults:?}"));
+    if stuck.expect == Expect::Bypass && uncovered == 0 {
+        return Err(format!("{name}: it is not counted: {texts:?}"));
+    }
+    let unseen = texts.iter().find(|text| text.contains(BYPASSES));
+    if stuck.expect == Expect::None && (!faults.is_empty() || unseen.is_some()) {
+        return Err(format!("{name}: a control raises {texts:?}"));
     }
     Ok(Reported { name, after, texts })
+}
+
+/// Lets one program that bypasses crane stick with `--strict`, and returns the reason for which its
+/// replica ends.
+///
+/// # Errors
+///
+/// Returns the end or the reason that is wrong.
+pub fn stick_strictly(stuck: &Stuck) -> Result<String, String> {
+    let machine = Machine::take("strict");
+    let mut group = prepare(&machine, stuck, &["--strict"])?;
+    group.start_all();
+    let name = &stuck.name;
+    send_stick(&group, name)?;
+    let status = group.await_exit(1);
+    let log = group.log(1);
+    if status.success() {
+        return Err(format!("{name}: the replica ends with status 0:\n{log}"));
+    }
+    let call = stuck.call.as_deref().unwrap_or_default();
+    let words = ["crane-linux: error:", "--strict refuses", call, "in stuck", "number "];
+    let reason = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
+    reason.map(str::to_owned).ok_or_else(|| format!("{name}: no line has {words:?}:\n{log}"))
 }
 
 /// Runs redis behind a launcher on three hosts, if the machine can make them, and checks that its

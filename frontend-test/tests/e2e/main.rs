@@ -19,6 +19,7 @@ mod kills;
 mod lifecycle;
 mod mariadb;
 mod members;
+mod net;
 mod odd;
 mod odd_programs;
 mod prefixed;
