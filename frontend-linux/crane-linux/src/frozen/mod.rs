@@ -8,7 +8,7 @@
 //! frozen/slot-N:  "CRANECAL"  version u32  length u32  crc of all but this u32   body: FrozenCalls
 //! ```
 //!
-//! Two such files show where the servers parted; see [`compare`]. A replica keeps the last
+//! Two such files show where the servers parted; see [`mod@compare`]. A replica keeps the last
 //! [`KEPT_MAX`] files.
 
 mod compare;
