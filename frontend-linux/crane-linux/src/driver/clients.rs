@@ -168,7 +168,7 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn on_listen(&mut self, at: ServerListener, path: PathBuf) {
+    pub(super) fn on_listen(&mut self, at: ServerListener, path: PathBuf) {
         let port = self.clients.ports.entry(at).or_default();
         port.sockets += 1;
         if port.sockets == 1 {
@@ -182,12 +182,13 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    fn on_unlisten(&mut self, at: ServerListener) {
+    pub(super) fn on_unlisten(&mut self, at: ServerListener) {
         let Some(port) = self.clients.ports.get_mut(&at) else { return };
         port.sockets -= 1;
         if port.sockets == 0 {
             info!("the server listens no more at {}", name_of(&at, &port.path));
             self.clients.ports.remove(&at);
+            self.clear_finding(FindingKind::Unreached(at));
             self.host.close_port(&at);
         }
     }
@@ -195,9 +196,10 @@ impl<H: Host> Driver<H> {
     fn open_port(&mut self, at: &ServerListener, path: &Path) {
         match self.host.open_port(at, path) {
             Ok(None) => {}
-            // Many servers listen at both families on hosts that have one.
-            Ok(Some(text)) if self.clients.ports.len() > 1 => info!("{text}"),
-            Ok(Some(text)) => self.warn_operator(text),
+            // Not a fault: many servers listen at both families on hosts that have one.
+            Ok(Some(text)) => {
+                self.find(FindingKind::Unreached(*at), Finding { text, is_fault: false });
+            }
             Err(why) => self.fail(why),
         }
     }

@@ -140,9 +140,9 @@ impl<H: Host> Driver<H> {
 
     /// Drops all findings, because the server is gone.
     pub(super) fn clear_findings(&mut self) {
-        use FindingKind::{Bypassed, NoProgress, Reported, Unannounced};
+        use FindingKind::{Bypassed, NoProgress, Reported, Unannounced, Unreached};
         let of_run = |kind: &FindingKind| {
-            matches!(kind, NoProgress | Reported(_) | Unannounced(_) | Bypassed(..))
+            matches!(kind, NoProgress | Reported(_) | Unannounced(_) | Bypassed(..) | Unreached(_))
         };
         let gone = self.watch.findings.keys().copied().filter(of_run);
         for kind in gone.collect::<Vec<_>>() {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crane_core::time::Instant;
 
+use super::super::host::ServerListener;
+
 /// A kind of finding. At most one finding of each kind exists at a time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(in crate::driver) enum FindingKind {
@@ -25,6 +27,8 @@ pub(in crate::driver) enum FindingKind {
     Bypassed(u32, u64),
     /// A process of the cell listens at a port that the server never announced.
     Unannounced(u16),
+    /// The server listens where no client reaches it.
+    Unreached(ServerListener),
 }
 
 /// A fact about the server that an operator should know.

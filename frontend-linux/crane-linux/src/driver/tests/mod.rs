@@ -48,6 +48,8 @@ struct MemoryHost {
     replies: BTreeMap<u64, Vec<u8>>,
     resets: Vec<u64>,
     ports: Vec<u16>,
+    /// A port that no client reaches.
+    unreached: u16,
     fetches: u32,
     metas: u32,
     inspections: u32,
@@ -152,7 +154,7 @@ impl Host for MemoryHost {
 
     fn open_port(&mut self, at: &ServerListener, _: &Path) -> Result<Option<String>, String> {
         self.ports.push(at.at.port);
-        Ok(None)
+        Ok((at.at.port == self.unreached).then(|| "no client reaches it".to_string()))
     }
 
     fn close_port(&mut self, at: &ServerListener) {
@@ -439,6 +441,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         replies: BTreeMap::new(),
         resets: Vec::new(),
         ports: Vec::new(),
+        unreached: 0,
         fetches: 0,
         metas: 0,
         inspections: 0,

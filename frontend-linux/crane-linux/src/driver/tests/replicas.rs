@@ -113,3 +113,20 @@ fn a_generation_begins_when_it_is_kept_and_not_an_older_one() {
     driver.handle(moment, DriverInput::MetaKept(next));
     assert!(driver.has_room_for_clients() && driver.clients.generation() == next);
 }
+
+/// A server at both families of addresses is healthy where clients have one of them alone.
+#[test]
+fn a_listener_that_no_client_reaches_is_a_note_until_it_closes() {
+    let mut group = Group::new();
+    group.run(1000);
+    let driver = &mut group.drivers[0];
+    let at = |port| ServerListener { at: Endpoint::from_ipv4([0; 4], port), v6only: false };
+    driver.host().unreached = 7001;
+    for port in [7001, 7002] {
+        driver.on_listen(at(port), PathBuf::new());
+    }
+    assert_eq!(driver.watch.texts(false), ["no client reaches it"]);
+    assert_eq!((driver.watch.texts(true).len(), &driver.last_error), (0, &None));
+    driver.on_unlisten(at(7001));
+    assert!(driver.watch.texts(false).is_empty());
+}
