@@ -64,10 +64,10 @@ pub(crate) enum Call {
     Signal = 34,
     Futex = 35,
     Splice = 36,
-    // 40 was to ask for a child process, which is no call of the schedule any more.
-    Timer = 41,
     FileLock = 37,
     Queue = 38,
+    // 39 and 40 are free: 40 was to ask for a child process, which is no call any more.
+    Timer = 41,
 }
 
 impl Call {
@@ -83,6 +83,14 @@ impl Call {
 pub(crate) struct Interrupted {
     /// Whether each handler that ran lets calls start again (`SA_RESTART`).
     pub restarts: bool,
+}
+
+impl Interrupted {
+    /// Returns whether a call with this deadline starts again. A call that has a limit never does
+    /// (signal(7)).
+    pub(crate) fn restarts_until(self, deadline: u64) -> bool {
+        self.restarts && deadline == NEVER
+    }
 }
 
 /// Proof that this thread holds the turn and is in a hook.
@@ -397,12 +405,14 @@ fn choose(world: &mut World) -> ThreadId {
 /// waited.
 #[cold]
 fn wake_interrupted(world: &mut World) {
+    let mut from = 0;
+    while let Some(thread) = signals::first_receiver_from(from) {
+        interrupt(world, thread);
+        from = u32::from(thread.0) + 1;
+    }
     let pending = if world.awaited == 0 { 0 } else { signals::pending() };
-    for number in 0..world.threads.len() {
+    for number in (0..world.threads.len()).filter(|_| pending != 0) {
         let thread = ThreadId(number as u16);
-        if world.threads[number].handle != 0 && signals::waits(thread) {
-            interrupt(world, thread);
-        }
         if world.threads[number].awaited & pending != 0 && world.run.turn.is_waiting(thread) {
             world.run.turn.wake_thread(thread, Woken::Called);
         }

@@ -154,7 +154,9 @@ fn with_ignoring<T>(change: impl FnOnce(&mut u32, &mut Option<[Action; 2]>) -> T
 fn begin_ignoring() -> [Action; 2] {
     with_ignoring(|calls, before| {
         *calls += 1;
-        *before.get_or_insert_with(|| IGNORED.map(|signal| signals::replace(signal, None)))
+        *before.get_or_insert_with(|| {
+            IGNORED.map(|signal| signals::exchange(signal, Some(&Action::IGNORE)))
+        })
     })
 }
 
@@ -166,7 +168,7 @@ fn end_ignoring() {
             && let Some(before) = before.take()
         {
             for (signal, before) in IGNORED.iter().zip(&before) {
-                signals::replace(*signal, Some(before));
+                signals::exchange(*signal, Some(before));
             }
         }
     });

@@ -9,24 +9,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crane_shm::sys;
 
+use crate::signals::action::{Action, exchange as exchange_action};
+use crate::signals::masks::{self, bit};
+
 /// The signal, as a mask.
 pub(crate) const OWN: u64 = 1 << (libc::SIGSYS - 1);
 
-/// Bytes of the kernel's masks.
-const MASK_BYTES: usize = 8;
 /// `SA_RESTORER`, which libc's headers hide.
 const RESTORER: usize = 0x0400_0000;
-const SIGNALS: i32 = 64;
-
-/// `struct kernel_sigaction`, as rt_sigaction(2) has it.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct KernelAction {
-    handler: usize,
-    flags: usize,
-    restorer: usize,
-    mask: u64,
-}
 
 /// The program's own action for SIGSYS.
 #[derive(Clone, Copy, Default)]
@@ -99,10 +89,10 @@ const INVALID: isize = -(libc::EINVAL as isize);
 /// As unsafe as the call.
 pub(super) unsafe fn action(signal: i32, new: usize, old: usize, size: usize) -> isize {
     let arguments = |new: usize| [signal as usize, new, old, size, 0, 0];
-    if size != MASK_BYTES {
+    if size != masks::MASK {
         return INVALID;
     }
-    let mut wanted: Option<KernelAction> = None;
+    let mut wanted: Option<Action> = None;
     if new != 0 {
         wanted = read(new);
         if wanted.is_none() {
@@ -110,13 +100,10 @@ pub(super) unsafe fn action(signal: i32, new: usize, old: usize, size: usize) ->
         }
     }
     if signal == libc::SIGSYS {
-        let wanted = wanted.map(|KernelAction { handler, flags, mask, .. }| OwnAction {
-            handler,
-            flags,
-            mask,
-        });
+        let wanted =
+            wanted.map(|Action { handler, flags, mask, .. }| OwnAction { handler, flags, mask });
         let OwnAction { handler, flags, mask } = exchange(wanted);
-        let before = KernelAction { handler, flags, restorer: 0, mask };
+        let before = Action { handler, flags, restorer: 0, mask };
         return if write(old, &before) { 0 } else { BAD_ADDRESS };
     }
     if let Some(wanted) = &mut wanted {
@@ -129,7 +116,7 @@ pub(super) unsafe fn action(signal: i32, new: usize, old: usize, size: usize) ->
 
 /// As rt_sigprocmask(2) with the program's own arguments, for a thread whose mask is `mask`.
 pub(super) fn change_mask(mask: &mut u64, [how, new, old, size, ..]: [usize; 6]) -> isize {
-    if size != MASK_BYTES {
+    if size != masks::MASK {
         return INVALID;
     }
     let before = *mask;
@@ -145,48 +132,32 @@ pub(super) fn change_mask(mask: &mut u64, [how, new, old, size, ..]: [usize; 6])
     if write(old, &before) { 0 } else { BAD_ADDRESS }
 }
 
-const fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
-}
-
-/// Sets a signal's action if one is given, and returns the previous action.
-fn set(signal: i32, new: Option<&KernelAction>) -> KernelAction {
-    let mut before = KernelAction::default();
-    let new = new.map_or(0, |new| ptr::from_ref(new).addr());
-    let arguments = [signal as usize, new, (&raw mut before).addr(), MASK_BYTES, 0, 0];
-    // SAFETY: places of ours, alive for the call; a handler that is set is this library's, or one
-    // that the program had set with another mask.
-    unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
-    before
-}
-
 /// Installs the net's handler, which all signals wait for.
 pub(super) fn install(handler: usize, restorer: usize) {
     let flags = RESTORER | libc::SA_SIGINFO as usize;
-    let ours = KernelAction { handler, flags, restorer, mask: u64::MAX };
-    let KernelAction { handler, flags, mask, .. } = set(libc::SIGSYS, Some(&ours));
+    let ours = Action { handler, flags, restorer, mask: u64::MAX };
+    let Action { handler, flags, mask, .. } = exchange_action(libc::SIGSYS, Some(&ours));
     exchange(Some(OwnAction { handler, flags, mask }));
 }
 
 /// Restores the kernel's default action for a signal.
 pub(super) fn restore_default(signal: i32) {
-    set(signal, Some(&KernelAction::default()));
+    exchange_action(signal, Some(&Action::DEFAULT));
 }
 
 /// Sets the calling thread's mask.
 pub(super) fn set_mask(mask: u64) {
-    let arguments = [libc::SIG_SETMASK as usize, (&raw const mask).addr(), 0, MASK_BYTES, 0, 0];
+    let arguments = [libc::SIG_SETMASK as usize, (&raw const mask).addr(), 0, masks::MASK, 0, 0];
     // SAFETY: the mask is 8 bytes, alive for the call.
     unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
 }
 
 /// Takes the signal out of the masks of handlers that were installed unseen.
 pub(super) fn mend() {
-    for signal in (1..=SIGNALS).filter(|signal| *signal != libc::SIGSYS) {
-        let action = set(signal, None);
-        let is_function = action.handler != libc::SIG_DFL && action.handler != libc::SIG_IGN;
-        if is_function && action.mask & OWN != 0 {
-            set(signal, Some(&KernelAction { mask: action.mask & !OWN, ..action }));
+    for signal in (1..=masks::LAST).filter(|signal| *signal != libc::SIGSYS) {
+        let action = exchange_action(signal, None);
+        if action.is_function() && action.mask & OWN != 0 {
+            exchange_action(signal, Some(&Action { mask: action.mask & !OWN, ..action }));
         }
     }
 }

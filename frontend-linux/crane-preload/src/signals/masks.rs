@@ -1,6 +1,7 @@
 //! Masks of signals, as the kernel has them: one bit for each.
 
 use std::ffi::c_int;
+use std::io::Write;
 
 use crane_shm::sys;
 
@@ -8,7 +9,7 @@ use crane_shm::sys;
 pub(crate) const LAST: c_int = 64;
 
 /// The size of the kernel's signal mask in bytes.
-pub(super) const MASK: usize = 8;
+pub(crate) const MASK: usize = 8;
 
 /// Returns the bit of a signal in a mask, or 0 if the number is not a signal.
 pub(crate) fn bit(signal: c_int) -> u64 {
@@ -67,20 +68,9 @@ pub(crate) unsafe fn mask_at(set: *const libc::sigset_t) -> Option<u64> {
 /// Returns the signals that a thread of this process blocks (proc(5), `SigBlk`), or none if they
 /// cannot be read.
 pub(crate) fn blocked_of(tid: u32) -> u64 {
-    let mut path = *b"/proc/self/task/\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    let mut digits = [0_u8; 10];
-    let mut length = 0;
-    let mut rest = tid;
-    while rest > 0 {
-        digits[length] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        length += 1;
-    }
-    let start = b"/proc/self/task/".len();
-    for (place, digit) in path[start..].iter_mut().zip(digits[..length].iter().rev()) {
-        *place = *digit;
-    }
-    path[start + length..start + length + 7].copy_from_slice(b"/status");
+    let mut path = [0_u8; 48];
+    // The number is short, and the rest of the array is zero.
+    let _ = write!(&mut path[..], "/proc/self/task/{tid}/status");
     let arguments = [
         libc::AT_FDCWD as usize,
         path.as_ptr().addr(),

@@ -25,31 +25,18 @@ use crate::output::Output;
 use crate::trouble::Text;
 use crate::world;
 
-mod masks;
+pub(crate) mod action;
+pub(crate) mod masks;
 mod posted;
 
-use masks::{LAST, MASK};
+pub(crate) use action::{Action, exchange};
+use masks::LAST;
 pub(crate) use masks::{
     bit, block_all, block_one, blocked, blocked_of, each, mask_at, pending, set_mask,
 };
-pub(crate) use posted::{any, forget, has_news, post, set_news, take, take_news, waits};
-
-/// `struct kernel_sigaction`, as rt_sigaction(2) gives it.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Action {
-    handler: usize,
-    flags: usize,
-    restorer: usize,
-    mask: u64,
-}
-
-impl Action {
-    /// Returns whether the signal is ignored.
-    pub(crate) fn is_ignored(&self) -> bool {
-        self.handler == libc::SIG_IGN
-    }
-}
+pub(crate) use posted::{
+    any, first_receiver_from, forget, has_news, post, set_news, take, take_news, waits,
+};
 
 /// The effect of a signal on this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,10 +165,7 @@ fn note_foreign(info: &siginfo_t) {
 /// Gives a signal its default disposition, because its handler runs only once.
 fn reset(signal: c_int) {
     HANDLERS[signal as usize].address.store(0, Ordering::Release);
-    let action = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
-    let arguments = [signal as usize, (&raw const action).addr(), 0, MASK, 0, 0];
-    // SAFETY: an action of ours, of the kernel's size, that lives for the call.
-    unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
+    exchange(signal, Some(&Action::DEFAULT));
 }
 
 /// Returns the program's own handler and its flags, or `None` if the kernel has the disposition.
@@ -200,26 +184,11 @@ pub(crate) fn set_handler(signal: c_int, address: usize, flags: c_int) {
 
 /// Returns the effect of a signal on this process.
 pub(crate) fn disposition(signal: c_int) -> Disposition {
-    let mut action = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
-    let arguments = [signal as usize, 0, (&raw mut action).addr(), MASK, 0, 0];
-    // SAFETY: a place of ours, of the kernel's size, that lives for the call.
-    let result = sys::checked(unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) });
-    let by_kernel = action.handler == libc::SIG_DFL || action.handler == libc::SIG_IGN;
-    if result.is_err() || by_kernel {
+    let action = exchange(signal, None);
+    if !action.is_function() {
         return Disposition::Kernel;
     }
     Disposition::Handler { restarts: action.flags & libc::SA_RESTART as usize != 0 }
-}
-
-/// Makes the process ignore a signal, or follow an action again. Returns the previous action.
-pub(crate) fn replace(signal: c_int, action: Option<&Action>) -> Action {
-    let ignore = Action { handler: libc::SIG_IGN, flags: 0, restorer: 0, mask: 0 };
-    let mut before = Action { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
-    let places = (ptr::from_ref(action.unwrap_or(&ignore)).addr(), (&raw mut before).addr());
-    let arguments = [signal as usize, places.0, places.1, MASK, 0, 0];
-    // SAFETY: two actions of the kernel's size, ours or one that the kernel itself has given.
-    unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
-    before
 }
 
 /// Sends a signal to the calling thread, with the record of its first sender. A handler runs before

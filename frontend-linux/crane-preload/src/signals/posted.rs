@@ -104,6 +104,13 @@ pub(crate) fn waits(thread: ThreadId) -> bool {
     any() && find(thread, |_, _| true).is_some()
 }
 
+/// Returns the lowest thread number from `from` on for which a signal waits.
+pub(crate) fn first_receiver_from(from: u32) -> Option<ThreadId> {
+    let ready = POSTED.iter().filter(|place| place.state.load(Ordering::Acquire) == READY);
+    let threads = ready.map(|place| place.thread.load(Ordering::Relaxed));
+    threads.filter(|thread| *thread >= from).min().map(|thread| ThreadId(thread as u16))
+}
+
 /// Takes the first signal that waits for this thread, which is the caller.
 pub(crate) fn take(thread: ThreadId) -> Option<siginfo_t> {
     let place = find(thread, |_, _| true)?;

@@ -1,0 +1,58 @@
+//! The kernel's record of what a signal does, and its exchange (rt_sigaction(2)).
+
+use std::ffi::c_int;
+use std::ptr;
+
+use crane_shm::sys;
+
+use super::masks::MASK;
+
+/// `struct kernel_sigaction`, as rt_sigaction(2) has it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Action {
+    /// `SIG_DFL`, `SIG_IGN`, or a function.
+    pub handler: usize,
+    /// The flags, with the kernel's own `SA_RESTORER`.
+    pub flags: usize,
+    /// The function that ends a handler.
+    pub restorer: usize,
+    /// The signals that the handler blocks.
+    pub mask: u64,
+}
+
+impl Action {
+    /// The kernel's default action.
+    pub(crate) const DEFAULT: Self =
+        Self { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
+    /// No action.
+    pub(crate) const IGNORE: Self = Self { handler: libc::SIG_IGN, ..Self::DEFAULT };
+
+    /// Returns whether the signal is ignored.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.handler == libc::SIG_IGN
+    }
+
+    /// Returns whether a handler runs.
+    pub(crate) fn is_function(&self) -> bool {
+        self.handler != libc::SIG_DFL && !self.is_ignored()
+    }
+}
+
+impl Default for Action {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Sets a signal's action if one is given. Returns the previous action, or the default one for a
+/// number that is not a signal.
+pub(crate) fn exchange(signal: c_int, new: Option<&Action>) -> Action {
+    let mut before = Action::DEFAULT;
+    let new = new.map_or(0, |new| ptr::from_ref(new).addr());
+    let arguments = [signal as usize, new, (&raw mut before).addr(), MASK, 0, 0];
+    // SAFETY: two actions of the kernel's size, alive for the call. A handler that is set is this
+    // library's, or one that the program itself had set.
+    unsafe { sys::syscall(libc::SYS_rt_sigaction, arguments) };
+    before
+}
