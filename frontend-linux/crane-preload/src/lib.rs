@@ -7,7 +7,8 @@
 //!   thread touches the state, so it needs no lock.
 //! - While the turn is held by a hook, nothing allocates, nothing blocks in the kernel, and no lock
 //!   of the program or of libc is taken. Waiting is done by giving the turn away
-//!   ([`turn::Held::wait`]).
+//!   ([`turn::Held::wait`]). Two waits are exceptions, both bounded by half a second: for a child
+//!   that is part of a computation ([`outside`]), and for a signal to the own process group.
 //! - System calls are made directly ([`crane_shm::sys`]), never through libc's names, which this
 //!   library defines.
 //! - A thread that this library did not create, a child after fork, and a signal handler that
@@ -23,6 +24,7 @@
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
 //! | [`world`] | all state of the server's run |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
+//! | [`file_kind`] | kinds of files |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
 //! | [`outside`] | objects that only the kernel knows, and the questions to it |
 //! | [`timers`] | timers, for which no thread waits |
@@ -44,6 +46,7 @@ mod descriptors;
 mod errno;
 mod execution;
 mod expirations;
+mod file_kind;
 mod hooks;
 mod inbox;
 mod kept;

@@ -31,13 +31,13 @@ const ADMISSIONS: u32 = 64;
 /// time, the answer arrives at the same clock on all replicas, however long the child computes. It
 /// is below the second after which the daemon reports a server without progress.
 const CHILD_MILLISECONDS: u32 = 500;
-/// The descriptors of one question.
+/// The maximum number of descriptors in one question.
 const ASKED_MAX: usize = 64;
 
 /// Any condition of a description. A thread that waits for one of them checks again.
 const ANY: u32 = IN | OUT | RDHUP | HUP | ERR | NVAL | libc::POLLPRI as u32;
 
-/// The number of descriptors in one question to the kernel.
+/// Descriptors about which the kernel is asked at once, each with its description.
 struct Question {
     entries: [libc::pollfd; ASKED_MAX],
     places: [TableEntry; ASKED_MAX],

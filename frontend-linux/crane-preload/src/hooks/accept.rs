@@ -167,8 +167,7 @@ fn await_conn(
         match held.wait_or_signal(On::Read(place), deadline) {
             Ok(Woken::Called) => {}
             Ok(Woken::Expired) => return Err(libc::EAGAIN),
-            // With a limit it never starts again (signal(7)).
-            Err(by) if by.restarts && deadline == NEVER => {}
+            Err(by) if by.restarts_until(deadline) => {}
             Err(_) => return Err(libc::EINTR),
         }
     }

@@ -8,9 +8,9 @@ use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
-use super::process::uncovered;
 use crate::errno;
 use crate::execution::On;
+use crate::notes::uncovered;
 use crate::outside;
 use crate::turn::enter;
 use crate::world::Child;

@@ -7,13 +7,13 @@ use crane_shm::sys;
 use libc::{epoll_event, sigset_t, timespec};
 
 use super::follow;
-use super::process::uncovered;
 use super::time::{after, duration};
 use super::transfer::{begin_at, release};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
 use crate::expirations;
+use crate::notes::uncovered;
 use crate::readiness;
 use crate::signals;
 use crate::turn::{Call, begin};

@@ -10,6 +10,7 @@ use libc::mode_t;
 use super::follow::follow_in_turn;
 use super::parts::set_nonblocking;
 use crate::execution::On;
+use crate::file_kind;
 use crate::membership::takes_part;
 use crate::readiness::kernel_readiness;
 use crate::turn::{Call, Held, begin};
@@ -38,13 +39,7 @@ impl Opening {
     }
 
     fn is_fifo(self) -> bool {
-        // SAFETY: all-zero bytes are a valid stat.
-        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-        let place = (&raw mut stat).addr();
-        let arguments = [self.directory as usize, self.path.addr(), place, 0, 0, 0];
-        // SAFETY: the hook's caller gave a path; a place for a stat.
-        unsafe { sys::syscall(libc::SYS_newfstatat, arguments) };
-        stat.st_mode & libc::S_IFMT == libc::S_IFIFO
+        file_kind::at(self.directory as usize, self.path.addr(), 0) == Some(libc::S_IFIFO)
     }
 }
 

@@ -9,11 +9,12 @@ use libc::{mode_t, off_t};
 use super::fifo::{self, Opening};
 use super::file_locks;
 use super::parts::flags_of;
-use super::process::uncovered;
 use super::transfer::{begin_at, dispose};
 use crate::descriptors::{DESCRIPTORS, DescriptionKind, forget_plain, lookup};
 use crate::errno;
+use crate::file_kind;
 use crate::membership::takes_part;
+use crate::notes::uncovered;
 use crate::turn::{Call, begin, enter};
 use crate::world::{KEEP_FSYNC, World};
 
@@ -322,12 +323,7 @@ fn sync_call(number: i64, descriptor: c_int, writes: impl Fn(u32) -> bool) -> c_
 /// place in the file system (`O_PATH`), which counts as closed for most calls.
 fn file_type(descriptor: c_int) -> Option<u32> {
     let flags = flags_of(descriptor)?;
-    // SAFETY: all-zero bytes are a valid stat.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    let arguments = [descriptor as usize, &raw mut stat as usize, 0, 0, 0, 0];
-    // SAFETY: a place for a stat.
-    sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) }).ok()?;
-    (flags & libc::O_PATH == 0).then_some(stat.st_mode & libc::S_IFMT)
+    file_kind::of(descriptor).filter(|_| flags & libc::O_PATH == 0)
 }
 
 /// Returns whether sendfile(2) may read the file. The read itself refuses an object that is no

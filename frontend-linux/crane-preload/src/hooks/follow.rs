@@ -1,11 +1,10 @@
 //! Unknown numbers, which lead to a file or to an object at which threads wait.
 
-use crane_shm::sys;
-
 use super::parts::flags_of;
-use super::process::uncovered;
 use crate::descriptors::{DescriptionKind, is_unknown, set_plain};
+use crate::file_kind;
 use crate::membership::takes_part;
+use crate::notes::uncovered;
 use crate::turn::enter;
 use crate::world::World;
 
@@ -37,11 +36,6 @@ pub(super) fn follow_in_turn(world: &mut World, descriptor: i32) {
 /// Returns whether a number leads to a file or a directory: no thread waits at these. A number that
 /// leads nowhere counts as a file until the kernel gives it.
 fn is_file(descriptor: i32) -> bool {
-    // SAFETY: all-zero bytes are a valid stat.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    let arguments = [descriptor as usize, (&raw mut stat).addr(), 0, 0, 0, 0];
-    // SAFETY: a place for a stat.
-    let known = sys::checked(unsafe { sys::syscall(libc::SYS_fstat, arguments) });
-    let kind = stat.st_mode & libc::S_IFMT;
-    known.is_ok() && [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK].contains(&kind)
+    let kinds = [libc::S_IFREG, libc::S_IFDIR, libc::S_IFBLK];
+    file_kind::of(descriptor).is_some_and(|kind| kinds.contains(&kind))
 }

@@ -10,9 +10,9 @@ use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::timespec;
 
-use super::process::uncovered;
 use super::time::{after, deadline, duration};
 use crate::execution::On;
+use crate::notes::uncovered;
 use crate::turn::{Call, Held, begin};
 
 /// All bits: those of a plain wait and of a plain wake.

@@ -4,10 +4,9 @@
 use std::ffi::c_int;
 
 use crane_core::execution::turn::{NEVER, Woken};
-use crane_shm::sys;
 
 use super::follow;
-use super::parts::at_once;
+use super::parts::{at_once, socket_option};
 use super::time::after;
 use super::transfer::release;
 use crate::descriptors::TableEntry;
@@ -17,24 +16,12 @@ use crate::readiness::kernel_readiness;
 use crate::turn::Held;
 use crate::watch;
 
-/// Returns an option of the socket that is an `int`, or 0 if the socket does not have it.
-fn option(descriptor: c_int, option: c_int) -> c_int {
-    let (mut value, mut length) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
-    let places = ((&raw mut value).addr(), (&raw mut length).addr());
-    let (d, level) = (descriptor as usize, libc::SOL_SOCKET as usize);
-    let arguments = [d, level, option as usize, places.0, places.1, 0];
-    // SAFETY: places for the answer and its length.
-    unsafe { sys::syscall(libc::SYS_getsockopt, arguments) };
-    value
-}
-
 /// Waits in a call about a socket. Fails with `error` when the limit comes, or if a handler ran.
 fn wait(held: &mut Held, on: On, deadline: u64, error: c_int) -> Result<(), c_int> {
     match held.wait_or_signal(on, deadline) {
         Ok(Woken::Called) => Ok(()),
         Ok(Woken::Expired) => Err(error),
-        // With a limit it never starts again (signal(7)).
-        Err(by) if by.restarts && deadline == NEVER => Ok(()),
+        Err(by) if by.restarts_until(deadline) => Ok(()),
         Err(_) => Err(libc::EINTR),
     }
 }
@@ -55,7 +42,8 @@ pub(super) fn accept(
     description.number = descriptor;
     let (nonblocking, limit) = (description.nonblocking, description.receive_timeout);
     // A socket that does not listen has an error at once.
-    let waits = !nonblocking && option(descriptor, libc::SO_ACCEPTCONN) != 0;
+    let waits = !nonblocking
+        && socket_option(descriptor, libc::SO_ACCEPTCONN).is_some_and(|listens| listens != 0);
     let deadline = deadline(&mut held, limit);
     held.world().descriptors.hold(place);
     let result = loop {

@@ -35,8 +35,7 @@ pub(super) fn acquire(
         } else {
             Ok(held.wait(on, deadline))
         };
-        // With a limit it never starts again (signal(7)).
-        if woken.is_err_and(|by| !by.restarts || deadline != NEVER) {
+        if woken.is_err_and(|by| !by.restarts_until(deadline)) {
             return libc::EINTR;
         }
         if woken == Ok(Woken::Expired) {

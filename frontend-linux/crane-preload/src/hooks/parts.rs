@@ -113,15 +113,21 @@ pub(super) fn at_once<T>(descriptor: c_int, call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Returns an option of a socket that is an `int`, or `None` if the number leads to no socket, or
+/// the socket does not have the option.
+pub(super) fn socket_option(descriptor: c_int, option: c_int) -> Option<c_int> {
+    let (mut value, mut length) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    let places = ((&raw mut value).addr(), (&raw mut length).addr());
+    let (descriptor, level) = (descriptor as usize, libc::SOL_SOCKET as usize);
+    let arguments = [descriptor, level, option as usize, places.0, places.1, 0];
+    // SAFETY: places for the answer and its length.
+    let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) });
+    asked.ok().map(|_| value)
+}
+
 /// Returns whether a write may be cut into parts, which is not so at a socket of datagrams.
 pub(super) fn is_stream(descriptor: c_int) -> bool {
-    let (mut kind, mut length) = (libc::SOCK_STREAM, size_of::<c_int>() as libc::socklen_t);
-    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
-    let places = ((&raw mut kind).addr(), (&raw mut length).addr());
-    let arguments = [descriptor as usize, level, option, places.0, places.1, 0];
-    // SAFETY: places for the answer and its length. At a pipe it fails.
-    unsafe { sys::syscall(libc::SYS_getsockopt, arguments) };
-    kind == libc::SOCK_STREAM
+    socket_option(descriptor, libc::SO_TYPE).is_none_or(|kind| kind == libc::SOCK_STREAM)
 }
 
 /// Does the same as [`write_part`], for one of a pair of sockets, without a signal if the other is

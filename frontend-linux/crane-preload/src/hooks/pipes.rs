@@ -5,9 +5,9 @@ use std::ffi::{c_int, c_uint};
 
 use crane_shm::sys;
 
-use super::process::uncovered;
 use crate::descriptors::DescriptionKind;
 use crate::errno;
+use crate::notes::uncovered;
 use crate::turn::{Call, begin};
 
 /// Follows both ends of an object that the kernel has just made.

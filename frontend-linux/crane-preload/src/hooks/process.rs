@@ -10,7 +10,7 @@ use crane_shm::sys;
 use libc::pid_t;
 
 use crate::descriptors::{DescriptionKind, TableEntry};
-pub(super) use crate::notes::{full, uncovered};
+use crate::notes::uncovered;
 use crate::trouble;
 use crate::turn::{Call, begin};
 use crate::world::{self, PROCESS, World};

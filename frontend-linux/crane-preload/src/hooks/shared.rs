@@ -8,7 +8,7 @@ use libc::{
     pthread_barrierattr_t, pthread_condattr_t, pthread_mutexattr_t, pthread_rwlockattr_t, sem_t,
 };
 
-use super::process::uncovered;
+use crate::notes::uncovered;
 use crate::turn::enter;
 
 const SHARED: &str = "a lock that processes share (PTHREAD_PROCESS_SHARED, sem_init): what a \

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint};
 
 use libc::{clockid_t, timespec};
 
-use super::time::{SECOND, after, deadline, duration};
+use super::time::{SECOND, after, deadline, duration, timespec_of};
 use crate::errno;
 use crate::turn::{Call, Held, begin};
 
@@ -39,8 +39,7 @@ fn sleep_until(held: &mut Held, until: u64) -> Result<(), u64> {
 /// # Safety
 /// `place` is null or the caller's place for a time.
 unsafe fn give_left(place: *mut timespec, nanoseconds: u64) {
-    let left =
-        timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 };
+    let left = timespec_of(nanoseconds);
     if !place.is_null() {
         // SAFETY: the caller's duty.
         unsafe { place.write(left) };

@@ -15,13 +15,15 @@ use libc::{sockaddr, socklen_t};
 
 use super::follow;
 use super::names::{self, UNBOUND, endpoint};
-use super::process::{refuse_listening, uncovered};
+use super::parts::socket_option;
+use super::process::refuse_listening;
 use super::transfer::begin_at;
 use super::{kernel_sockets, options, unix};
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::{CONNECTIONS, On};
 use crate::net;
+use crate::notes::uncovered;
 use crate::readiness;
 use crate::trouble::Text;
 use crate::turn::{Call, begin};
@@ -125,7 +127,7 @@ fn refuse_address(world: &mut World, at: &Endpoint) -> c_int {
 
 /// Returns whether the number leads to a socket of streams.
 fn is_stream(descriptor: c_int) -> bool {
-    unix::socket_type(descriptor) == Some(libc::SOCK_STREAM)
+    socket_option(descriptor, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
 }
 
 #[unsafe(no_mangle)]

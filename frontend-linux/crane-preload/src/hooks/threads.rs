@@ -11,10 +11,10 @@ use crane_shm::sys;
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::lock::never;
-use super::process::full;
 use super::time::limit as until_limit;
 use crate::execution::On;
 use crate::net;
+use crate::notes::full;
 use crate::signals;
 use crate::turn::{self, Call, Held, begin};
 use crate::world::{NO_THREAD, PreloadThread, World};

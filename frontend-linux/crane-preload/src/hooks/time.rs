@@ -30,6 +30,11 @@ pub(super) fn nanoseconds(time: &timespec) -> u64 {
     seconds.saturating_mul(SECOND).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Returns a number of nanoseconds as a time.
+pub(super) fn timespec_of(nanoseconds: u64) -> timespec {
+    timespec { tv_sec: (nanoseconds / SECOND) as i64, tv_nsec: (nanoseconds % SECOND) as i64 }
+}
+
 /// Returns the caller's duration, or `None` if it is invalid.
 pub(super) fn duration(time: &timespec) -> Option<u64> {
     let valid = time.tv_sec >= 0 && (0..SECOND as i64).contains(&time.tv_nsec);

@@ -4,15 +4,15 @@ use std::ffi::c_int;
 
 use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
-use libc::{clockid_t, itimerspec, timespec};
+use libc::{clockid_t, itimerspec};
 
 use super::follow::follow_in_turn;
-use super::process::{full, uncovered};
-use super::time::{SECOND, after, deadline, duration};
+use super::time::{after, deadline, duration, timespec_of};
 use super::transfer::begin_at;
 use crate::descriptors::{DescriptionKind, TableEntry, TimerIndex};
 use crate::errno;
 use crate::expirations;
+use crate::notes::{full, uncovered};
 use crate::timers::{Expires, TIMERS};
 use crate::turn::{Call, Held, begin};
 use crate::world::World;
@@ -126,12 +126,8 @@ pub(super) fn set(
 pub(super) fn remaining(world: &mut World, timer: TimerIndex) -> itimerspec {
     let agreed = world.run.gate.agreed();
     let timer = *world.timers.at(timer);
-    let time = |nanoseconds: u64| timespec {
-        tv_sec: (nanoseconds / SECOND) as i64,
-        tv_nsec: (nanoseconds % SECOND) as i64,
-    };
     let left = if timer.next == NEVER { 0 } else { timer.next - agreed };
-    itimerspec { it_value: time(left), it_interval: time(timer.interval) }
+    itimerspec { it_value: timespec_of(left), it_interval: timespec_of(timer.interval) }
 }
 
 #[unsafe(no_mangle)]

@@ -116,8 +116,7 @@ pub(super) fn receive(
                 match held.wait_or_signal(On::Read(place), deadline) {
                     Ok(Woken::Called) => {}
                     Ok(Woken::Expired) => break so_far(libc::EAGAIN),
-                    // With a limit it never starts again (signal(7)).
-                    Err(by) if by.restarts && deadline == NEVER && received == 0 => {}
+                    Err(by) if by.restarts_until(deadline) && received == 0 => {}
                     Err(_) => break so_far(libc::EINTR),
                 }
             }
@@ -204,7 +203,7 @@ pub(super) fn send(
         match result {
             Err(libc::EAGAIN) if waits => match held.wait_or_signal(On::Write(place), deadline) {
                 Ok(Woken::Called) => {}
-                Err(by) if by.restarts && deadline == NEVER && sent == 0 => {}
+                Err(by) if by.restarts_until(deadline) && sent == 0 => {}
                 _ if sent > 0 => break Ok(sent),
                 Ok(Woken::Expired) => break Err(libc::EAGAIN),
                 Err(_) => break Err(libc::EINTR),

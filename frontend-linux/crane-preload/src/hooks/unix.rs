@@ -8,7 +8,7 @@ use crane_shm::sys;
 use libc::{sockaddr, socklen_t};
 
 use super::follow;
-use super::parts::at_once;
+use super::parts::{at_once, socket_option};
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::notes::warn_once;
 use crate::outside;
@@ -58,7 +58,7 @@ pub(super) fn bind(
 }
 
 fn serve(world: &mut World, place: TableEntry, descriptor: c_int, name: UnixName) {
-    let kind = match (socket_type(descriptor), name.path()) {
+    let kind = match (socket_option(descriptor, libc::SO_TYPE), name.path()) {
         (Some(libc::SOCK_STREAM), Some(_)) => None,
         (Some(libc::SOCK_STREAM), None) => Some("a Unix socket without a path"),
         (Some(libc::SOCK_DGRAM), _) => Some("a Unix socket for datagrams"),
@@ -80,16 +80,6 @@ fn serve(world: &mut World, place: TableEntry, descriptor: c_int, name: UnixName
     let description = world.descriptors.at(place);
     description.kind = DescriptionKind::Socket;
     description.bound = Some(world.unix.bind(name));
-}
-
-/// Returns the type of a socket, such as `SOCK_STREAM`; `None` for what is none.
-pub(super) fn socket_type(descriptor: c_int) -> Option<c_int> {
-    let (mut kind, mut length) = (0 as c_int, size_of::<c_int>() as socklen_t);
-    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_TYPE as usize);
-    let places = (&raw mut kind as usize, &raw mut length as usize);
-    let arguments = [descriptor as usize, level, option, places.0, places.1, 0];
-    // SAFETY: places for the answer and its length.
-    sys::checked(unsafe { sys::syscall(libc::SYS_getsockopt, arguments) }).ok().map(|_| kind)
 }
 
 /// Notes that a socket listens by a description, in the kernel already, and tells the daemon.

@@ -15,6 +15,7 @@ use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::table::{Named, Pass, Trapped, judge};
 use super::{arming, masks, selector, text};
+use crate::file_kind;
 use crate::world::{self, SERIAL};
 
 /// `si_code` of a signal of the net's (asm-generic/siginfo.h).
@@ -250,26 +251,15 @@ fn is_prompt(number: c_long, arguments: [usize; 6]) -> bool {
         | libc::SYS_preadv
         | libc::SYS_pwritev
         | libc::SYS_preadv2
-        | libc::SYS_pwritev2 => kind_of_file(a, c"".as_ptr().addr()).is_some_and(is_plain),
+        | libc::SYS_pwritev2 => file_kind::of(a as c_int).is_some_and(is_plain),
         libc::SYS_open | libc::SYS_creat => {
-            kind_of_file(libc::AT_FDCWD as usize, a).is_none_or(is_plain)
+            file_kind::at(libc::AT_FDCWD as usize, a, 0).is_none_or(is_plain)
         }
-        libc::SYS_openat => kind_of_file(a, b).is_none_or(is_plain),
+        libc::SYS_openat => file_kind::at(a, b, 0).is_none_or(is_plain),
         libc::SYS_fcntl => !matches!(b as c_int, libc::F_SETLKW | libc::F_OFD_SETLKW),
         libc::SYS_ioctl => b == libc::TCGETS as usize || b == libc::TIOCGWINSZ as usize,
         _ => false,
     }
-}
-
-/// Returns the kind of a file, or `None` if it does not exist.
-fn kind_of_file(directory: usize, path: usize) -> Option<u32> {
-    // SAFETY: all-zero bytes are a valid record.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    let flags = libc::AT_EMPTY_PATH as usize;
-    let arguments = [directory, path, (&raw mut stat).addr(), flags, 0, 0];
-    // SAFETY: the kernel reads the path, and writes to a record of ours.
-    let found = sys::checked(unsafe { sys::syscall(libc::SYS_newfstatat, arguments) });
-    found.ok().map(|_| stat.st_mode & libc::S_IFMT)
 }
 
 fn is_plain(kind: u32) -> bool {
