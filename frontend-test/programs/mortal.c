@@ -3,26 +3,13 @@
  * the status of a child that serves. It sends every other line back. It serves one connection at a
  * time without threads, so it ends at the same call on all replicas.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
+#include "serve.h"
 
 int main(int count, char **arguments) {
     if (count != 2) return 2;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(atoi(arguments[1])),
-                                  .sin_addr = {htonl(INADDR_ANY)}};
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
-        perror("bind");
-        return 1;
-    }
+    int listener = listen_at(arguments[1]);
     for (;;) {
         int fd = accept(listener, NULL, NULL);
         char line[256];

@@ -4,17 +4,11 @@
  * its bytes (12 bytes, big-endian). A thread serves each connection.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <endian.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "serve.h"
 
 enum { LONGEST = 1 << 20 };
 
@@ -43,14 +37,7 @@ static void *serve(void *argument) {
 }
 
 int main(int count, char **arguments) {
-    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-    struct sockaddr_in at = {.sin_family = AF_INET};
-    at.sin_port = htons(count > 1 ? atoi(arguments[1]) : 7000);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 128)) {
-        perror("listen");
-        return 1;
-    }
+    int listener = listen_at(count > 1 ? arguments[1] : "7000"), one = 1;
     for (;;) {
         pthread_t thread;
         int fd = accept(listener, NULL, NULL);

@@ -9,13 +9,7 @@
  * If the script admits requests, all replicas must give the same answers. If requests are admitted
  * when they arrive, a request meets others at different points of its rounds.
  */
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "serve.h"
 
 enum { ROUNDS = 3000 };
 
@@ -49,20 +43,5 @@ static void *serve(void *argument) {
 
 int main(int count, char **arguments) {
     if (count != 2) return 2;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(atoi(arguments[1])),
-                                  .sin_addr = {htonl(INADDR_ANY)}};
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
-        perror("bind");
-        return 1;
-    }
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        if (fd < 0) continue;
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, serve, (void *)(long)fd)) return 1;
-        pthread_detach(thread);
-    }
+    return serve_each(listen_at(arguments[1]), serve);
 }

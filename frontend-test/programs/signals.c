@@ -11,17 +11,11 @@
  * sees. They arrive at any time, and the replicas differ.
  */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <unistd.h>
+#include "serve.h"
 
 enum { ROUNDS = 60, WORKERS = 4 };
 
@@ -141,20 +135,5 @@ int main(int count, char **arguments) {
     void *(*routines[WORKERS])(void *) = {poll_pipe, await_post, await_signal, await_news};
     for (int at = 0; at < WORKERS; at++)
         if (pthread_create(&workers[at], NULL, routines[at], NULL)) return 2;
-    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(atoi(arguments[1])),
-                                  .sin_addr = {htonl(INADDR_ANY)}};
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
-        perror("bind");
-        return 1;
-    }
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        if (fd < 0) continue;
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, serve, (void *)(long)fd)) return 1;
-        pthread_detach(thread);
-    }
+    return serve_each(listen_at(arguments[1]), serve);
 }

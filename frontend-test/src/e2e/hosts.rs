@@ -16,10 +16,13 @@ use std::marker::PhantomData;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::{self, Command};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::machine::Machine;
 
 /// Up to seven hosts and their switch. All are removed when this is dropped, and the next run
 /// removes those that a killed run has left.
@@ -52,6 +55,31 @@ impl Hosts {
             .and_then(|()| run(&["-n", &name, "link", "add", "hub", "type", "bridge"]));
         let _ = run(&["netns", "del", &name]);
         made
+    }
+
+    /// Returns whether hosts can be made here, and prints the reason if they cannot.
+    #[must_use]
+    pub fn are_possible() -> bool {
+        Self::possible()
+            .inspect_err(|why| println!("not tried, no network namespaces here: {why}"))
+            .is_ok()
+    }
+
+    /// Takes the machine for a test of this name, makes `count` hosts, and takes the calling thread
+    /// to their switch. Returns `None`, and prints the reason, if hosts cannot be made here.
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`Hosts::make`] does.
+    #[must_use]
+    pub fn take(name: &str, count: u8) -> Option<(Machine, Arc<Self>, Visit)> {
+        if !Self::are_possible() {
+            return None;
+        }
+        let machine = Machine::take(name);
+        let hosts = Arc::new(Self::make(count));
+        let hub = hosts.visit_hub();
+        Some((machine, hosts, hub))
     }
 
     /// Makes `count` hosts, numbered from 1.

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crane_test::e2e::group::Group;
-use crane_test::e2e::hosts::Hosts;
+use crane_test::e2e::hosts::{Hosts, Visit};
 use crane_test::e2e::machine::{Machine, free_port};
 use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::resp::{Connection, Reply};
@@ -18,13 +18,7 @@ use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
 /// Debian's configuration of Redis: `bind 127.0.0.1 -::1`.
 #[test]
 fn a_server_at_127_0_0_1_is_reached_from_its_own_host_alone() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("loopback");
-    let hosts = Arc::new(Hosts::make(3));
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = Hosts::take("loopback", 3) else { return };
     let mut program = program::redis(machine.folder());
     program.command.extend(["--bind", "127.0.0.1", "-::1"].map(String::from));
     let port = program.port;
@@ -74,26 +68,21 @@ fn ask(address: &str, port: u16, line: &str) -> io::Result<String> {
     asked(stream, line)
 }
 
-/// Three hosts with a second IPv4 address and an IPv6 one each, reached from the switch too.
-fn hosts_with_addresses() -> Arc<Hosts> {
-    let hosts = Arc::new(Hosts::make(3));
+/// Takes three hosts as [`Hosts::take`] does. Each has a second IPv4 address and an IPv6 address,
+/// which are reached from the switch too.
+fn hosts_with_addresses(name: &str) -> Option<(Machine, Arc<Hosts>, Visit)> {
+    let (machine, hosts, hub) = Hosts::take(name, 3)?;
     for id in hosts.ids().chain([0]) {
         let last = if id == 0 { 100 } else { id };
         hosts.give(id, &format!("192.168.79.{last}/24"));
         hosts.give(id, &format!("fd79::{last}/64"));
     }
-    hosts
+    Some((machine, hosts, hub))
 }
 
 #[test]
 fn a_server_at_all_addresses_is_reached_at_those_of_listen() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("listen");
-    let hosts = hosts_with_addresses();
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = hosts_with_addresses("listen") else { return };
     let mut program = program::redis_on_hosts(machine.folder());
     program.command.extend(["--bind", "*", "-::*"].map(String::from));
     let port = program.port;
@@ -122,13 +111,7 @@ fn a_server_at_all_addresses_is_reached_at_those_of_listen() {
 /// As Apache with `Listen 10.0.0.1:80` and `Listen [::]:8080`.
 #[test]
 fn a_service_address_is_served_on_hosts_that_have_it_not() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("service");
-    let hosts = hosts_with_addresses();
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = hosts_with_addresses("service") else { return };
     let (port, all) = (8080, 8081);
     let places = ["10.79.0.1/8080", "10.79.0.50/8080", "::/8081"];
     let program = program::at_places(machine.folder(), &places);
@@ -209,13 +192,7 @@ fn visit(group: &Group, id: u8, path: &str) -> UnixStream {
 #[test]
 fn redis_is_reached_by_its_unix_socket_at_each_replica() {
     const PATH: &str = "/tmp/redis.sock";
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("redis-unix");
-    let hosts = Arc::new(Hosts::make(3));
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = Hosts::take("redis-unix", 3) else { return };
     let mut program = program::redis_on_hosts(machine.folder());
     program.command.extend(["--unixsocket", PATH, "--unixsocketperm", "700"].map(String::from));
     let mut group = Group::start_on(&machine, &hosts, program);

@@ -138,8 +138,7 @@ fn assert_named(group: &Group, wrong: u8, right: u8, word: &str) {
 
 #[test]
 fn on_three_hosts_each_kind_of_difference_is_mended() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
+    if !Hosts::are_possible() {
         return;
     }
     for word in ["flip", "skip", "late", "uuid"] {
@@ -157,8 +156,7 @@ fn on_three_hosts_each_kind_of_difference_is_mended() {
 /// `ci/measure divergence` does 100 rounds, and 20 of each third opinion.
 #[test]
 fn a_server_that_goes_wrong_under_full_load_is_named_and_mended() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
+    if !Hosts::are_possible() {
         return;
     }
     for (setting, rounds) in [(Setting::Three, 4), (Setting::Witness, 1), (Setting::OneDead, 1)] {

@@ -1,7 +1,6 @@
 //! Faults on hosts in network namespaces: short forms of `ci/measure failover` and `linear`, and
 //! hosts of which some do not reach some.
 
-use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,6 @@ use crane_test::e2e::failover::{self, Fault};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::linear;
-use crane_test::e2e::machine::Machine;
 use crane_test::e2e::probe::Probe;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
@@ -28,8 +26,7 @@ const OPERATIONS: usize = 3000;
 
 #[test]
 fn a_dead_frozen_or_cut_off_primary_is_replaced_and_does_no_harm() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
+    if !Hosts::are_possible() {
         return;
     }
     for (fault, rounds) in ROUNDS {
@@ -53,13 +50,7 @@ fn a_history_with_faults_is_linearizable_and_a_planted_stale_read_is_found() {
 /// The primary and one backup do not hear each other; both hear the other backup.
 #[test]
 fn a_chain_of_three_goes_on() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("chain");
-    let hosts = Arc::new(Hosts::make(3));
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = Hosts::take("chain", 3) else { return };
     let group = Group::start_on(&machine, &hosts, program::redis_on_hosts(machine.folder()));
     let end = group.primary();
     let middle = group.ids().find(|id| *id != end).expect("a backup");
@@ -72,13 +63,7 @@ fn a_chain_of_three_goes_on() {
 /// majority, and the only one who can have one still hears it.
 #[test]
 fn a_star_of_five_goes_on_with_its_middle() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("star");
-    let hosts = Arc::new(Hosts::make(5));
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = Hosts::take("star", 5) else { return };
     let group = Group::start_on(&machine, &hosts, program::redis_on_hosts(machine.folder()));
     let primary = group.primary();
     let middle = group.ids().find(|id| *id != primary).expect("a backup");

@@ -5,12 +5,10 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
 use std::thread::scope;
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
-use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
 
@@ -19,13 +17,7 @@ const ROWS: usize = 25;
 
 #[test]
 fn tables_are_equal_over_a_kill_and_shutdown_ends_the_group() {
-    if let Err(why) = Hosts::possible() {
-        println!("not tried, no network namespaces here: {why}");
-        return;
-    }
-    let machine = Machine::take("mariadb");
-    let hosts = Arc::new(Hosts::make(3));
-    let _hub = hosts.visit_hub();
+    let Some((machine, hosts, _hub)) = Hosts::take("mariadb", 3) else { return };
     let mut group = Group::start_on(&machine, &hosts, program::mariadb(machine.folder()));
     let first = group.address(1);
     ask(first, "create database d; create table d.t (id int primary key, name varchar(40))")
