@@ -109,18 +109,12 @@ fn report_parting(one: &FrozenCalls, other: &FrozenCalls) -> Result<(String, i32
             let _ = writeln!(text, "equal: all that both keep, up to clock {clock}");
             0
         }
-        Parting::Call(clock) => {
-            let _ = writeln!(text, "first differing call: at clock {clock}");
-            for side in sides {
-                let call = describe(&side.history, clock);
-                let _ = writeln!(text, "  {}: {call}", name(side));
-            }
-            report_context(&one.history, clock, &mut text);
-            DIFFER
-        }
-        Parting::Output(clock) => {
-            let _ =
-                writeln!(text, "first differing bytes for clients: of the call at clock {clock}");
+        Parting::Call(clock) | Parting::Output(clock) => {
+            let what = match found.parting {
+                Parting::Call(_) => "call: at",
+                _ => "bytes for clients: of the call at",
+            };
+            let _ = writeln!(text, "first differing {what} clock {clock}");
             for side in sides {
                 let call = describe(&side.history, clock);
                 let _ = writeln!(text, "  {}: {call}", name(side));

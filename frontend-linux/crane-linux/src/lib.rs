@@ -24,6 +24,7 @@
 mod addresses;
 mod base;
 mod cell;
+mod checked_file;
 mod clock;
 mod cut;
 mod diff;

@@ -14,7 +14,7 @@
 mod compare;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crane_core::execution::Mark;
@@ -23,6 +23,8 @@ use crane_shm::history::{BLOCKS, CALLS, MARKS, block_end};
 use crane_shm::{BlockHash, CallRecord, call_name};
 use serde::{Deserialize, Serialize};
 
+use crate::checked_file::{self, CheckError};
+use crate::log::disk;
 use crate::symbols::Maps;
 
 pub use compare::{CallDifference, Parting, compare};
@@ -41,7 +43,6 @@ const FILE_BYTES_MAX: u64 = 32 << 20;
 /// The length of the longest group name: 32 hexadecimal digits.
 const GROUP_BYTES_MAX: usize = 32;
 const MAGIC: &[u8; 8] = b"CRANECAL";
-const HEADER_BYTES: usize = 20;
 
 /// The history of a server at the moment when the replica learnt that servers differ.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -148,15 +149,7 @@ impl ServerHistory {
 impl FrozenCalls {
     /// Returns the bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
-        let body = postcard::to_allocvec(self).expect("plain data");
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&FROZEN_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&body);
-        let crc = checksum(&bytes).to_le_bytes();
-        bytes[16..HEADER_BYTES].copy_from_slice(&crc);
-        bytes
+        checked_file::encode(MAGIC, FROZEN_VERSION, self)
     }
 
     /// Reads the bytes of a file.
@@ -164,26 +157,17 @@ impl FrozenCalls {
     /// # Errors
     /// Returns the fault in the bytes, and never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let word = |at: usize| {
-            bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
-        };
-        if !bytes.starts_with(MAGIC) {
-            return Err("it does not hold frozen calls".into());
-        }
-        let whole = word(12).is_some_and(|length| bytes.len() == HEADER_BYTES + length as usize)
-            && word(16) == Some(checksum(bytes));
-        if !whole {
-            return Err("it is damaged; copy it again, or use another one".into());
-        }
-        if let Some(version) = word(8).filter(|version| *version != FROZEN_VERSION) {
-            return Err(format!(
+        match checked_file::decode::<Self>(MAGIC, FROZEN_VERSION, bytes) {
+            Ok(frozen) if frozen.is_sound() => Ok(frozen),
+            Err(CheckError::Foreign) => Err("it does not hold frozen calls".into()),
+            Err(CheckError::Version(version)) => Err(format!(
                 "it has version {version}, and this program reads version {FROZEN_VERSION}; use \
                  the program that wrote it"
-            ));
-        }
-        match postcard::from_bytes::<Self>(&bytes[HEADER_BYTES..]) {
-            Ok(frozen) if frozen.is_sound() => Ok(frozen),
-            _ => Err("it is damaged; use another one".into()),
+            )),
+            Err(CheckError::Damaged) => {
+                Err("it is damaged; copy it again, or use another one".into())
+            }
+            Ok(_) | Err(CheckError::Body) => Err("it is damaged; use another one".into()),
         }
     }
 
@@ -212,26 +196,20 @@ impl FrozenCalls {
     /// Returns the system's error.
     pub(crate) fn keep(&self, data: &Path) -> Result<PathBuf, String> {
         let folder = data.join(FOLDER);
-        let path = folder.join(format!("{PREFIX}{}", self.slot));
-        let new = folder.join("new");
+        let name = format!("{PREFIX}{}", self.slot);
+        let path = folder.join(&name);
         let written = fs::create_dir_all(&folder).and_then(|()| {
             if path.exists() {
                 return Ok(());
             }
-            let mut file = File::create(&new)?;
-            file.write_all(&self.encode())?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
+            disk::replace(&folder, &name, &self.encode())?;
             let kept = list(data)?;
             let surplus = kept.len().saturating_sub(KEPT_MAX);
             kept[..surplus].iter().try_for_each(|(_, path)| fs::remove_file(path))
         });
         match written {
             Ok(()) => Ok(path),
-            Err(error) => {
-                let _ = fs::remove_file(&new);
-                Err(format!("{}: {error}", path.display()))
-            }
+            Err(error) => Err(format!("{}: {error}", path.display())),
         }
     }
 }
@@ -262,13 +240,6 @@ pub(crate) fn list(data: &Path) -> io::Result<Vec<(Slot, PathBuf)>> {
 pub(crate) fn describe_word(word: u64) -> String {
     let (thread, kind, object) = (word >> 48, (word >> 32) as u16, word as u32);
     format!("{} of object {object} by thread {thread}", call_name(kind))
-}
-
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[..bytes.len().min(16)]);
-    hasher.update(bytes.get(HEADER_BYTES..).unwrap_or_default());
-    hasher.finalize()
 }
 
 #[cfg(test)]

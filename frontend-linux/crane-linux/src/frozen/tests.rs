@@ -1,6 +1,7 @@
 use crane_shm::history::BLOCK_CALLS;
 
 use super::*;
+use crate::checked_file::HEADER_BYTES;
 
 /// Returns the history of a server that makes `count` calls, with running hashes of the words and
 /// of the bytes of its calls. The call at `odd` has a different word, and the call at `flipped`

@@ -119,9 +119,15 @@ pub(crate) fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
 /// Returns the system's error.
 pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (path, new) = (directory.join(name), directory.join(format!("{name}.new")));
-    let file = File::create(&new)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
-    std::fs::rename(&new, &path)?;
+    let written = File::create(&new).and_then(|file| {
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)
+    });
+    if let Err(error) = written {
+        // A full disk needs the space.
+        let _ = std::fs::remove_file(&new);
+        return Err(error);
+    }
     File::open(directory)?.sync_all()
 }

@@ -14,12 +14,13 @@ use crane_core::id::Slot;
 use crane_core::paxos::{Ballot, DurableState, SnapshotMeta, VotingStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::checked_file::{self, CheckError, HEADER_BYTES};
+
 use super::record::{LOG_VERSION, SEGMENT_HEADER_BYTES};
 use super::{LogError, disk};
 
 const NAME: &str = "front";
 const MAGIC: &[u8; 8] = b"CRANEFRN";
-const HEADER_BYTES: usize = 20;
 
 /// The contents of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -77,21 +78,13 @@ impl Front {
     /// Returns [`LogError`], whatever the bytes are; never a panic.
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self, LogError> {
         let damaged = |offset| LogError::Damaged(path.to_path_buf(), offset);
-        let word = |at: usize| {
-            bytes.get(at..at + 4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes")))
-        };
-        let whole = bytes.starts_with(MAGIC)
-            && word(12).is_some_and(|length| bytes.len() == HEADER_BYTES + length as usize)
-            && word(16) == Some(checksum(bytes));
-        if !whole {
-            return Err(damaged(0));
-        }
-        if let Some(version) = word(8).filter(|version| *version != LOG_VERSION) {
-            return Err(LogError::Version(path.to_path_buf(), version));
-        }
-        match postcard::from_bytes::<Self>(&bytes[HEADER_BYTES..]) {
+        match checked_file::decode::<Self>(MAGIC, LOG_VERSION, bytes) {
             Ok(front) if front.is_sound() => Ok(front),
-            _ => Err(damaged(HEADER_BYTES)),
+            Ok(_) | Err(CheckError::Body) => Err(damaged(HEADER_BYTES)),
+            Err(CheckError::Version(version)) => {
+                Err(LogError::Version(path.to_path_buf(), version))
+            }
+            Err(CheckError::Foreign | CheckError::Damaged) => Err(damaged(0)),
         }
     }
 
@@ -112,24 +105,10 @@ impl Front {
     /// # Errors
     /// Returns the system's error; the old file is unchanged in that case.
     pub fn write(&self, directory: &Path) -> Result<(), LogError> {
-        let body = postcard::to_allocvec(self).expect("plain data");
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&LOG_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&body);
-        let crc = checksum(&bytes).to_le_bytes();
-        bytes[16..HEADER_BYTES].copy_from_slice(&crc);
+        let bytes = checked_file::encode(MAGIC, LOG_VERSION, self);
         disk::replace(directory, NAME, &bytes)
             .map_err(|error| LogError::Io(directory.join(NAME), error))
     }
-}
-
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[..16]);
-    hasher.update(&bytes[HEADER_BYTES..]);
-    hasher.finalize()
 }
 
 #[cfg(test)]
@@ -171,8 +150,7 @@ mod tests {
         }
         let mut newer = bytes.clone();
         newer[8] += 1;
-        let crc = checksum(&newer).to_le_bytes();
-        newer[16..HEADER_BYTES].copy_from_slice(&crc);
+        checked_file::seal(&mut newer);
         assert!(matches!(Front::decode(&path, &newer), Err(LogError::Version(..))));
         let unsound = Front { offset: 3, ..front() };
         unsound.write(&scratch.0).unwrap();
