@@ -6,7 +6,6 @@ use std::fs;
 use std::hash::Hasher;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -203,8 +202,10 @@ pub fn compiled(room: &str, name: &str) -> PathBuf {
     target
 }
 
-/// A program that runs natively, in a folder and a process group of its own. Dropped: the whole
-/// group is ended and the folder removed.
+/// A program that runs natively, in a folder and a session of its own, as a service's program does:
+/// the session that the tests run in may have its leader outside of the process ID namespace, and
+/// a program would print another answer in it. Dropped: the whole process group is ended and the
+/// folder removed.
 pub struct Running {
     child: Child,
     folder: PathBuf,
@@ -238,13 +239,13 @@ impl Running {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let folder = cache().join(format!("run-{}-{number}", process::id()));
         fs::create_dir_all(&folder).expect("the folder of a run");
-        let child = Command::new(program)
+        let child = Command::new("setsid")
+            .arg(program)
             .arg(port.to_string())
             .args(arguments)
             .current_dir(&folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .process_group(0)
             .spawn()
             .expect("the program");
         Self { child, folder, port }
@@ -320,6 +321,8 @@ impl Drop for Running {
         if let Some(group) = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or(0)) {
             let _ = kill_process_group(group, Signal::KILL);
         }
+        // It has no group of its own before `setsid` took its turn.
+        let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
