@@ -1,7 +1,7 @@
-//! The control: the comparison of replicas can fail.
+//! The control: a test that shows that the comparison of replicas can fail.
 //!
-//! A threaded server whose answers depend on how its threads interleave gives equal hashes when it
-//! is admitted by the script, and different ones when ops are admitted as they arrive.
+//! The answers of a threaded server depend on how its threads interleave. Its replicas have equal
+//! hashes when the script admits ops, and different hashes when ops are admitted as they arrive.
 
 use crane_test::e2e::binary::crane_linux_on_arrival;
 use crane_test::e2e::group::Group;
@@ -14,7 +14,7 @@ const CLIENTS: usize = 9;
 const REQUESTS: usize = 60;
 
 #[test]
-fn admitted_by_the_script_a_racy_server_is_the_same_everywhere() {
+fn a_racy_server_is_equal_on_all_replicas_when_the_script_admits_ops() {
     let machine = Machine::take("control-script");
     let program = program::compiled(machine.folder(), "racy", &[]);
     let group = Group::start(&machine, program, 3, &[]);
@@ -23,18 +23,18 @@ fn admitted_by_the_script_a_racy_server_is_the_same_everywhere() {
 }
 
 #[test]
-fn admitted_on_arrival_a_racy_server_differs() {
+fn a_racy_server_differs_when_ops_are_admitted_on_arrival() {
     let machine = Machine::take("control-arrival");
     let program = program::compiled(machine.folder(), "racy", &[]);
     let mut group = Group::prepare(&machine, program, 3, &[]);
     group.run_command(crane_linux_on_arrival());
     group.start_all();
-    // A replica that differs may be stopped by the others in the middle: answers are not looked at.
+    // The others may stop a replica that differs during a request, so answers are ignored.
     let differs = within(START, || {
         let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);
         let status = group.status()?;
         status.diverged().ok_or_else(|| status.brief())
     });
-    let difference = differs.expect("admission on arrival should have shown");
-    println!("as it must be: {difference}");
+    let difference = differs.expect("admission on arrival makes replicas differ");
+    println!("replicas differ, as expected: {difference}");
 }

@@ -1,4 +1,4 @@
-//! A program that crashes: the same call, the same clock, on every replica.
+//! Programs that crash: every replica ends at the same call and clock, and reports the cause.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -25,7 +25,7 @@ fn an_exit_status_is_reported_on_all_replicas() {
 }
 
 #[test]
-fn the_reason_that_the_library_left_is_reported_on_all_replicas() {
+fn the_reason_that_the_library_gives_is_reported_on_all_replicas() {
     for text in &end_with("fork\n") {
         let event = text.lines().find(|line| line.contains("cannot run replicated"));
         let event = event.unwrap_or_else(|| panic!("no event:\n{text}"));
@@ -34,7 +34,7 @@ fn the_reason_that_the_library_left_is_reported_on_all_replicas() {
     }
 }
 
-/// Sends the line that ends the program; gives what each replica said.
+/// Sends the line that ends the program, and returns the log of each replica.
 fn end_with(line: &str) -> Vec<String> {
     let machine = Machine::take("crash");
     let program = program::compiled(machine.folder(), "mortal", &[]);
@@ -47,7 +47,7 @@ fn end_with(line: &str) -> Vec<String> {
     assert_eq!(&answer, b"hello\n");
     client.write_all(line.as_bytes()).unwrap();
     let rest = client.read(&mut answer);
-    assert!(matches!(rest, Ok(0) | Err(_)), "it answered and lived");
+    assert!(matches!(rest, Ok(0) | Err(_)), "the server answered after its end");
     group
         .ids()
         .map(|id| {

@@ -1,5 +1,5 @@
-//! Disks that fail: what a replica makes of a log that a crash left torn, that is damaged, or for
-//! which there is no room.
+//! Disks that fail: how a replica handles a log that a crash left torn, a damaged log, and a full
+//! disk.
 
 use std::fs::{self, OpenOptions};
 use std::net::TcpStream;
@@ -25,16 +25,16 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
     group.await_settled();
     group.kill(3);
     let first = segment(&group.data(3), 1);
-    // As a crash in the middle of a write leaves it: the last record is not whole.
+    // A crash during a write leaves a log like this: the last record is not whole.
     OpenOptions::new().write(true).open(&first).unwrap().set_len(used_length(&first) - 3).unwrap();
     group.start_replica(3);
     group.await_serving();
     count = counts_on(&group, 3, count);
     group.await_settled();
     assert!(group.log(3).contains("torn bytes at the log's end"), "{}", group.log(3));
-    assert!(!aside(&group.data(3), 1).exists(), "what is torn is not damaged");
+    assert!(!aside(&group.data(3), 1).exists(), "a torn log counted as a damaged one");
 
-    // A byte of the middle is another one. The replica goes on with the generation that it had.
+    // A byte in the middle is changed. The replica continues from the generation that it had.
     group.kill(3);
     let middle = used_length(&first) / 2;
     flip(&first, middle);
@@ -47,7 +47,7 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
     count = counts_on(&group, 3, count);
     group.await_settled();
 
-    // The whole log is gone, and what was set aside before stays.
+    // The whole log is gone. The damaged log that was set aside before stays.
     group.kill(3);
     fs::remove_dir_all(group.data(3).join("log")).unwrap();
     group.start_replica(3);
@@ -55,14 +55,14 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
     count = counts_on(&group, 3, count);
     group.await_settled();
 
-    // The last files are gone: what is left looks whole.
+    // The last file is gone, and the rest of the log looks whole.
     group.kill(3);
     fs::remove_file(segment(&group.data(3), 2)).unwrap();
     group.start_replica(3);
     await_rebuilt(&group, 2, &["00000002.log is missing", "log.damaged-2"]);
     assert_eq!(fs::read(segment(&aside(&group.data(3), 1), 1).as_path()).unwrap(), damaged);
 
-    // It is a full member again: the group goes on without one of the others.
+    // The replica votes again: the group serves without one of the others.
     group.kill(1);
     counts_on(&group, 3, count);
     group.start_replica(1);
@@ -71,7 +71,7 @@ fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
 }
 
 #[test]
-fn a_member_whose_log_is_damaged_is_rebuilt_when_none_is_left_who_created_the_group() {
+fn a_damaged_log_is_rebuilt_when_all_founders_have_left_the_group() {
     let machine = Machine::take("log-later");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let mut count = counts(&group, 1);
@@ -104,8 +104,8 @@ fn a_member_whose_log_is_damaged_is_rebuilt_when_none_is_left_who_created_the_gr
     counts_on(&group, 5, count);
 }
 
-/// All are in good health and accept connections. (Here a member's number is not that of its host:
-/// the numbers of those who have left are given again.)
+/// Waits until all members are in good health and accept connections. Here a member's number may
+/// differ from that of its host, because newcomers get the numbers of members that have left.
 fn await_members(group: &Group) {
     let members = group.ids().count();
     eventually("good health", START, || group.status()?.healthy(members));
@@ -115,7 +115,7 @@ fn await_members(group: &Group) {
 }
 
 #[test]
-fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_it() {
+fn damage_found_while_running_stops_a_replica_and_its_next_start_rebuilds_it() {
     let machine = Machine::take("log-running");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let marker = b"a value that is found again in the log";
@@ -125,7 +125,7 @@ fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_
     drop(connection);
     let mut count = counts(&group, 1);
     group.await_settled();
-    // The replica has its own writes in memory, and reads older entries from the disk.
+    // A replica has its recent writes in memory. After a restart it reads them from the disk.
     group.stop_replica(3);
     group.start_replica(3);
     group.await_serving();
@@ -135,7 +135,7 @@ fn damage_that_is_met_while_running_stops_a_replica_and_its_next_start_rebuilds_
     let at = bytes.windows(marker.len()).position(|bytes| bytes == marker).expect("the value");
     flip(&first, at as u64);
     count = counts_on(&group, 3, count);
-    // A server that is gone is made anew, from the log.
+    // A server that has died is built again from the log.
     kill(status.replica(3).server_pid.expect("a server")).unwrap();
     assert_eq!(group.await_exit(3).code(), Some(1));
     let told = group.log(3);
@@ -154,20 +154,20 @@ fn a_backup_whose_disk_is_full_stops_and_loses_nothing() {
     a_full_disk("full-backup", 3);
 }
 
-/// Most likely: who stands first is of the lowest rank.
+/// Replica 1 is most likely the primary, because its first election timeout is the shortest.
 #[test]
 fn a_primary_whose_disk_is_full_stops_and_loses_nothing() {
     a_full_disk("full-primary", 1);
 }
 
-/// One of three replicas has a log that cannot grow beyond its first room.
+/// Runs three replicas, of which `full` has a disk of 6 MiB for its log, and fills that disk.
 fn a_full_disk(name: &str, full: u8) {
     let machine = Machine::take(name);
     let mut group = Group::prepare(&machine, program::redis(machine.folder()), 3, &[]);
     let log = group.data(full).join("log");
     let disk = match SmallDisk::mount(&log, 6) {
         Ok(disk) => disk,
-        Err(why) => return println!("skipped: no small disk can be mounted here: {why}"),
+        Err(why) => return println!("skipped: cannot mount a small disk: {why}"),
     };
     group.start_all();
     let value = vec![b'x'; 100_000];
@@ -181,14 +181,14 @@ fn a_full_disk(name: &str, full: u8) {
         count = counts_on(&group, other, count);
     }
     let status = group.await_exit(full);
-    assert_eq!(status.code(), Some(1), "it stops by itself");
+    assert_eq!(status.code(), Some(1), "a replica with a full disk stops");
     let told = group.log(full);
     let words = ["error", "00000001.log failed", "No space left", "make room"];
     let named = told.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(named, "no line names {words:?}:\n{told}");
     count = counts_on(&group, other, count);
 
-    // With room it goes on from what it had.
+    // With more room, the replica continues from the log that it had.
     disk.resize(64);
     group.start_replica(full);
     group.await_serving();
@@ -203,7 +203,7 @@ fn a_full_disk(name: &str, full: u8) {
     drop(group);
 }
 
-/// A file system of a few MiB, which is gone when dropped.
+/// A file system of a few MiB, unmounted when dropped.
 struct SmallDisk {
     place: PathBuf,
 }
@@ -235,7 +235,7 @@ fn run(words: &[&str], place: &Path) -> Result<(), String> {
 }
 
 #[test]
-fn the_log_of_a_witness_is_cut_and_it_votes_on() {
+fn a_witness_whose_log_was_cut_still_votes() {
     let machine = Machine::take("log-cut");
     let witness = machine.address(3).to_string();
     let program = program::redis(machine.folder());
@@ -267,13 +267,13 @@ fn the_log_of_a_witness_is_cut_and_it_votes_on() {
     assert!(done && told.contains("behind slot 50"), "{told}");
     let (done, after) = run(&["log", "show", &data]);
     assert!(done && after.lines().next().unwrap().contains("starts behind slot 50"), "{after}");
-    // The entry that it starts behind is there still.
+    // The log still has the entry that it starts behind.
     let slots: Vec<u64> = after.lines().filter_map(slot_of).collect();
     assert_eq!(slots, (50..=last).collect::<Vec<u64>>());
     let (done, told) = run(&["log", "verify", &data]);
     assert!(done && told.contains(" records are whole; 0 torn bytes"), "{told}");
 
-    // It goes on from there: the group needs its vote when a server is gone.
+    // The witness continues from there: the group needs its vote while a server is down.
     group.start_replica(3);
     group.await_serving();
     for _ in 0..2 {
@@ -294,7 +294,7 @@ fn the_log_of_a_witness_is_cut_and_it_votes_on() {
     group.start_replica(2);
     group.await_serving();
 
-    // In a log that is damaged nothing is cut; and it is taken from the others as any is.
+    // A damaged log cannot be cut. It is rebuilt from the others, as any other log is.
     group.kill(3);
     let first = segment(&group.data(3), 1);
     flip(&first, used_length(&first) - 10);
@@ -308,8 +308,8 @@ fn the_log_of_a_witness_is_cut_and_it_votes_on() {
     group.await_settled();
 }
 
-/// Replica 3 has said what is damaged, has started anew without a vote, and is in good health
-/// again.
+/// Waits until replica 3 is in good health, and asserts that it has reported the damage and that it
+/// started without a vote.
 #[track_caller]
 fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
     group.await_serving();
@@ -317,7 +317,7 @@ fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
     let note = status.replica(3).last_error.to_string();
     let told = group.log(3);
     for word in words.iter().chain(&["rebuilding from the others"]) {
-        assert!(note.contains(word), "status says {note}, and not {word}");
+        assert!(note.contains(word), "the status has no {word}: {note}");
         assert!(told.lines().any(|line| line.contains(word)), "no {word} in {told}");
     }
     assert!(aside(&group.data(3), set_aside).exists());
@@ -325,7 +325,7 @@ fn await_rebuilt(group: &Group, set_aside: u32, words: &[&str]) {
     assert_votes(group, 3);
 }
 
-/// The fresh log says first that it may not vote, and that it may when the group has said so in it.
+/// Asserts that the fresh log begins without a vote, and has one after the group's `Rejoin` entry.
 #[track_caller]
 fn assert_votes(group: &Group, id: u8) {
     let shown = Command::new(crane_linux()).args(["log", "show"]).arg(group.data(id)).output();
@@ -337,10 +337,10 @@ fn assert_votes(group: &Group, id: u8) {
         records.iter().position(|line| words.iter().all(|word| line.contains(word))).expect(&shown)
     };
     let (named, votes) = (at([": Rejoin", epoch]), at(["voting Voter", epoch]));
-    assert!(named < votes, "it votes before the group has agreed to it:\n{shown}");
+    assert!(named < votes, "the replica votes before the group has agreed to it:\n{shown}");
 }
 
-/// The service counts through this replica.
+/// Increments the service's counter through a replica, and returns the new count.
 #[track_caller]
 fn counts(group: &Group, id: u8) -> i64 {
     let mut connection = Connection::open(group.address(id), ANSWER).expect("a connection");
@@ -350,7 +350,7 @@ fn counts(group: &Group, id: u8) -> i64 {
     }
 }
 
-/// It goes on where it was.
+/// Does the same as [`counts`], and asserts that the count follows `before`.
 #[track_caller]
 fn counts_on(group: &Group, id: u8, before: i64) -> i64 {
     let count = counts(group, id);
@@ -373,7 +373,7 @@ fn generation(data: &Path) -> u64 {
     meta["generation"].as_u64().unwrap()
 }
 
-/// Up to the last byte that is not zero: a segment is longer than what is written in it.
+/// Returns the length up to the last byte that is not zero: a segment is longer than its records.
 fn used_length(path: &Path) -> u64 {
     let bytes = fs::read(path).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
@@ -381,7 +381,7 @@ fn used_length(path: &Path) -> u64 {
     end as u64
 }
 
-/// In its place: the file may be open.
+/// Flips a bit of the byte at `at`, in place, because the file may be open.
 fn flip(path: &Path, at: u64) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! Servers that differ are found, built again where they are wrong, and halted where none is right.
+//! Servers that differ: crane finds them, builds a wrong one again, and halts if none is right.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -27,13 +27,13 @@ fn divergences(status: &Status, id: u8) -> u64 {
     status.replica(id).counters["divergences"].as_u64().unwrap_or(0)
 }
 
-/// Lets the server of one replica do something else once, and waits until all agree again.
+/// Makes the server of one replica differ once, and waits until all agree again.
 fn diverge(word: &str, of_primary: bool) {
     let machine = Machine::take("diverge");
     diverge_in(&group(&machine), word, of_primary);
 }
 
-/// A connection that stays open, whose every byte is known.
+/// A connection that stays open, and on which each byte is checked.
 struct Kept(TcpStream);
 
 impl Kept {
@@ -43,17 +43,17 @@ impl Kept {
         Self(stream)
     }
 
-    /// Sends a line, and reads its echo; the error if the connection ends.
+    /// Sends a line, and reads its echo. Returns an error if the connection ends.
     fn echo(&mut self, line: &str) -> std::io::Result<()> {
         self.0.write_all(format!("{line}\n").as_bytes())?;
         let mut echo = vec![0; line.len() + 1];
         self.0.read_exact(&mut echo)?;
-        assert_eq!(echo, format!("{line}\n").as_bytes(), "another byte");
+        assert_eq!(echo, format!("{line}\n").as_bytes(), "a wrong byte");
         Ok(())
     }
 }
 
-/// As [`diverge`], of a group that runs.
+/// Does the same as [`diverge`], in a running group.
 fn diverge_in(group: &Group, word: &str, of_primary: bool) {
     let primary = group.primary();
     let wrong = match of_primary {
@@ -75,7 +75,7 @@ fn diverge_in(group: &Group, word: &str, of_primary: bool) {
     });
     fs::remove_file(&mark).unwrap();
     eventually("the wrong server is built again", START, || {
-        // Slots go by, at which servers are compared.
+        // Servers are compared at slots, which these requests fill.
         for id in group.ids() {
             let _ = ask(group.address(id), "more");
         }
@@ -90,23 +90,27 @@ fn diverge_in(group: &Group, word: &str, of_primary: bool) {
     });
     through_right.echo("still here").unwrap();
     let continued = through_wrong.echo("still here");
-    assert!(continued.is_err(), "a connection through the wrong one was continued");
+    assert!(continued.is_err(), "a connection through the wrong replica was continued");
     drop((through_right, through_wrong));
     let status = group.await_settled();
     let events = &status.replica(wrong).events;
     let told = |event: &serde_json::Value| event.to_string().contains("differs from the majority");
     assert!(events.iter().any(told), "{events:?}");
     if of_primary {
-        assert_ne!(status.primary().unwrap(), wrong, "who was wrong is not primary any more");
+        assert_ne!(
+            status.primary().unwrap(),
+            wrong,
+            "a replica whose server was wrong is still primary"
+        );
     }
     assert_eq!(ask(group.address(wrong), "after").unwrap(), "after");
     assert_named(group, wrong, right, word);
 }
 
-/// The first call that differs has a name: in the wrong one's events, and by `crane-linux diff` of
-/// its data directory and another one's.
+/// Asserts that the first differing call is named in the wrong replica's events, and by
+/// `crane-linux diff` of its data directory and that of `right`.
 fn assert_named(group: &Group, wrong: u8, right: u8, word: &str) {
-    // Where a lock is left out, the wrong one sends, and the others lock; else it locks.
+    // If the wrong server skips a lock, it sends while the others lock; else it locks.
     let (event, diff, places) = match word {
         "flip" => ("the first bytes for clients", "first differing bytes", ["serve in diverge"; 2]),
         "skip" => (
@@ -137,7 +141,7 @@ fn assert_named(group: &Group, wrong: u8, right: u8, word: &str) {
 }
 
 #[test]
-fn on_three_hosts_each_kind_of_difference_is_mended() {
+fn each_kind_of_difference_is_mended_on_three_hosts() {
     if !Hosts::are_possible() {
         return;
     }
@@ -153,7 +157,7 @@ fn on_three_hosts_each_kind_of_difference_is_mended() {
     }
 }
 
-/// `ci/measure divergence` does 100 rounds, and 20 of each third opinion.
+/// Runs the short form: `ci/measure divergence` does 100 rounds, and 20 of each third opinion.
 #[test]
 fn a_server_that_goes_wrong_under_full_load_is_named_and_mended() {
     if !Hosts::are_possible() {
@@ -167,9 +171,9 @@ fn a_server_that_goes_wrong_under_full_load_is_named_and_mended() {
     }
 }
 
-/// One host keeps a number of its own: its server differs again at the same place.
+/// One host has a number of its own, so that its server differs again at the same place.
 #[test]
-fn a_host_that_is_not_like_the_others_stops_with_the_reason() {
+fn a_replica_on_a_host_that_differs_stops_with_the_reason() {
     let machine = Machine::take("other-host");
     let mut group = group(&machine);
     let primary = group.primary();
@@ -205,17 +209,17 @@ fn a_backup_that_skips_a_lock_is_built_again() {
 }
 
 #[test]
-fn a_primary_that_skips_a_lock_hands_its_role_over_and_is_built_again() {
+fn a_primary_that_skips_a_lock_transfers_its_role_and_is_built_again() {
     diverge("skip", true);
 }
 
 #[test]
-fn a_backup_that_answers_another_byte_is_built_again() {
+fn a_backup_that_answers_a_wrong_byte_is_built_again() {
     diverge("flip", false);
 }
 
 #[test]
-fn a_program_that_is_another_each_time_halts_the_group_also_after_a_restart() {
+fn a_program_whose_calls_differ_in_each_run_halts_the_group_and_again_after_a_restart() {
     let machine = Machine::take("halt");
     let mut group = group(&machine);
     assert_eq!(ask(group.address(1), "time").unwrap(), "time");
@@ -233,18 +237,18 @@ fn a_program_that_is_another_each_time_halts_the_group_also_after_a_restart() {
         all_halted(&group)
     });
     let served = within(STAYS, || ask(group.address(1), "more"));
-    assert!(served.is_err(), "a group that is halted answers: {served:?}");
+    assert!(served.is_err(), "a halted group answers: {served:?}");
     for id in group.ids() {
         group.stop_replica(id);
     }
     for id in group.ids() {
         group.start_replica(id);
     }
-    eventually("they are halted again", START, || all_halted(&group));
+    eventually("all replicas are halted again", START, || all_halted(&group));
 }
 
 #[test]
-fn a_program_that_only_answers_otherwise_each_time_serves_on() {
+fn a_program_whose_answers_alone_differ_in_each_run_keeps_serving() {
     let machine = Machine::take("undetermined");
     let group = group(&machine);
     let answer = ask(group.address(1), "show").unwrap();
@@ -253,7 +257,7 @@ fn a_program_that_only_answers_otherwise_each_time_serves_on() {
         let faults = &status.replica(id).faults;
         faults.iter().any(|fault| fault.contains("the bytes for its clients"))
     };
-    eventually("all replicas tell that the output differs", START, || {
+    eventually("all replicas report that the output differs", START, || {
         let _ = ask(group.address(1), "more");
         let status = group.status()?;
         if group.ids().all(|id| told(&status, id)) { Ok(()) } else { Err(format!("{status:?}")) }
@@ -267,7 +271,7 @@ fn a_program_that_only_answers_otherwise_each_time_serves_on() {
     eventually("each replica has a server", START, || {
         let status = group.status()?;
         let halted = format!("{status:?}").contains("the group is halted");
-        assert!(!halted, "output alone has halted the group: {status:?}");
+        assert!(!halted, "a difference of output alone has halted the group: {status:?}");
         let runs = |id: u8| status.replica(id).server_pid.is_some();
         if group.ids().all(runs) { Ok(()) } else { Err(format!("{status:?}")) }
     });

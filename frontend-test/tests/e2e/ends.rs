@@ -1,4 +1,4 @@
-//! No process outlives the command that started it, with and without namespaces.
+//! The ends of processes: none outlives the command that started it, with and without namespaces.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,16 +12,16 @@ use crane_test::e2e::program;
 use crane_test::e2e::status::Status;
 use crane_test::e2e::wait::{SOON, START, eventually};
 
-/// A user without rights: Debian's `nobody`.
+/// The id of a user without rights: Debian's `nobody`.
 const NOBODY: &str = "65534";
 
 #[test]
-fn without_namespaces_the_server_has_a_copy_and_ends_with_its_daemon() {
+fn a_server_without_namespaces_runs_on_a_copy_and_ends_with_its_daemon() {
     let machine = Machine::take("copy");
     let folder = machine.folder();
     let program = program::compiled(folder, "mortal", &[]);
     let group = Group::prepare(&machine, program, 1, &[]);
-    // Where nobody may read and write.
+    // The user `nobody` may read the command and write the data directory.
     let command = folder.join("crane");
     fs::copy(crane_linux(), &command).unwrap();
     fs::create_dir_all(group.data(1)).unwrap();
@@ -101,10 +101,12 @@ fn end(child: &mut Child, how: &str) {
         let number = child.id().to_string();
         assert!(Command::new("kill").args(["-s", how, &number]).status().unwrap().success());
     }
-    eventually("the command's end", SOON, || child.try_wait().unwrap().ok_or("it goes on"));
+    eventually("the command's end", SOON, || {
+        child.try_wait().unwrap().ok_or("the command still runs")
+    });
 }
 
-/// Waits until a process has ended; nobody may have asked for its status yet.
+/// Waits until a process has ended. It may still be a zombie.
 fn await_gone(process: u32) {
     eventually(&format!("the end of process {process}"), SOON, || {
         let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The events of replicas: elections with their votes, stalls with their causes.
+//! The events that replicas report: elections with their votes, stalls with their causes.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use crane_test::e2e::resp::{Connection, Reply, command};
 use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
 use serde_json::Value;
 
-/// Waits until a replica has told of an event with these fields.
+/// Waits until a replica has reported an event with these fields.
 #[track_caller]
 fn await_event(group: &Group, id: u8, fields: &[(&str, Value)]) {
     eventually(&format!("an event {fields:?} of replica {id}"), SOON, || {
@@ -23,7 +23,7 @@ fn await_event(group: &Group, id: u8, fields: &[(&str, Value)]) {
 }
 
 #[test]
-fn an_election_is_told_with_its_reason_and_its_votes() {
+fn an_election_is_reported_with_its_reason_and_its_votes() {
     let machine = Machine::take("events");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let first = group.primary();
@@ -55,7 +55,7 @@ fn an_election_is_told_with_its_reason_and_its_votes() {
 }
 
 #[test]
-fn a_stall_is_told_with_its_cause_and_its_end() {
+fn a_stall_is_reported_with_its_cause_and_its_end() {
     let machine = Machine::take("stall");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let primary = group.primary();
@@ -67,8 +67,8 @@ fn a_stall_is_told_with_its_cause_and_its_end() {
     group.kill(others[0]);
     group.freeze(others[1], true);
     client.stream().write_all(&command(&[b"SET", b"key", b"value"])).expect("room to send");
-    // It waits for votes, until it has not heard from a majority for so long that it steps down; on
-    // a busy machine it may get no time to say the first.
+    // The primary waits for votes, and steps down after a time without a quorum. On a busy machine
+    // it may step down before it reports the first cause.
     let stalled = eventually("a stall with its cause", SOON, || {
         let status = group.status()?;
         let events = &status.replica(primary).events;
@@ -80,7 +80,7 @@ fn a_stall_is_told_with_its_cause_and_its_end() {
         });
         stall.cloned().ok_or_else(|| format!("{events:?}"))
     });
-    let waits_for = stalled["nodes"].as_array().expect("those it waits for");
+    let waits_for = stalled["nodes"].as_array().expect("the nodes that the primary waits for");
     assert!(waits_for.contains(&others[0].into()), "{stalled}");
     group.freeze(others[1], false);
     assert_eq!(client.reply().expect("an answer at last"), Reply::Simple("OK".to_owned()));

@@ -1,4 +1,5 @@
-//! The primary killed under load, and an idle group: short forms of `ci/measure kills` and `idle`.
+//! Kills of the primary under load, and the cost of an idle group: short forms of `ci/measure
+//! kills` and `ci/measure idle`.
 
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program::{self, PAGE};
 
-/// `ci/measure kills` does 20 and holds the times against their bars.
+/// The number of kills. `ci/measure kills` does 20 and compares the times with their bars.
 const ROUNDS: usize = 4;
-/// `ci/measure idle` watches for 30 s.
+/// The time for which an idle group is watched. `ci/measure idle` watches it for 30 s.
 const WATCH: Duration = Duration::from_secs(8);
 
 #[test]
@@ -20,11 +21,11 @@ fn acknowledged_writes_survive_kills_of_the_primary() {
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let outcome = kills::run(&mut group, ROUNDS, |line| println!("{line}"));
     println!("{} (the full form, 20 kills: ci/measure kills)", outcome.summary());
-    assert_eq!(outcome.survivors, ROUNDS, "connections through survivors");
+    assert_eq!(outcome.survivors, ROUNDS, "connections through survivors that answered");
 }
 
 #[test]
-fn an_idle_group_is_idle() {
+fn an_idle_group_writes_few_entries_and_uses_little_cpu() {
     for web in [true, false] {
         let machine = Machine::take("idle");
         let folder = machine.folder();
@@ -39,9 +40,9 @@ fn an_idle_group_is_idle() {
         group.await_settled();
         for idle in idle::watch(&group, WATCH) {
             println!("{}: {idle:.2?} (30 s: ci/measure idle)", group.program().name);
-            // Timers of the server, and far from the 10 000 a second of an empty poll.
+            // The server's timers cause these entries; a busy poll would cause 10 000 a second.
             assert!(idle.entries_per_second < 200.0, "{idle:?}");
-            // The bar of 1 % is held where the machine is quiet: ci/measure idle.
+            // The bar of 1 % needs a quiet machine: ci/measure idle checks it.
             assert!(idle.daemon_percent < 5.0, "{idle:?}");
         }
         group.await_settled();

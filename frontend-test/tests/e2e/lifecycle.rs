@@ -1,4 +1,4 @@
-//! Groups that stop and start, replicas that forget, and the command that moves.
+//! Groups that stop and start, replicas that lose their data, and a command that is copied.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, START, eventually};
 
 #[test]
-fn a_group_that_was_stopped_goes_on_where_it_was() {
+fn a_stopped_group_resumes_where_it_was() {
     let machine = Machine::take("restart");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     push(&group, 1, 1..=50);
@@ -22,7 +22,7 @@ fn a_group_that_was_stopped_goes_on_where_it_was() {
     assert_eq!(group.status().unwrap().group, identity);
     push(&group, 2, 51..=100);
     group.await_settled();
-    // All at once and without a warning, as when the power fails.
+    // All replicas end at once and without a warning, as in a power failure.
     for id in group.ids() {
         group.kill(id);
     }
@@ -32,7 +32,7 @@ fn a_group_that_was_stopped_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_replica_that_lost_its_data_learns_it_again() {
+fn a_replica_that_lost_its_data_gets_it_back_and_votes_again() {
     let machine = Machine::take("lost-data");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     push(&group, 1, 1..=50);
@@ -45,7 +45,7 @@ fn a_replica_that_lost_its_data_learns_it_again() {
     group.await_serving();
     push(&group, lost, 101..=150);
     group.await_settled();
-    // It counts again: with it and one more, the group serves without the third.
+    // The replica votes again: with it and one more, the group serves without the third.
     let third = group.ids().find(|id| *id != lost && *id != kept).unwrap();
     group.kill(third);
     push(&group, lost, 151..=200);
@@ -56,7 +56,7 @@ fn a_replica_that_lost_its_data_learns_it_again() {
 }
 
 #[test]
-fn a_primary_that_hangs_is_replaced_and_follows_when_it_goes_on() {
+fn a_frozen_primary_is_replaced_and_is_a_backup_when_it_resumes() {
     let machine = Machine::take("hangs");
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     push(&group, 1, 1..=50);
@@ -68,11 +68,11 @@ fn a_primary_that_hangs_is_replaced_and_follows_when_it_goes_on() {
     group.await_serving();
     push(&group, hung, 101..=150);
     let settled = group.await_settled();
-    assert_ne!(settled.primary(), Ok(hung), "it follows");
+    assert_ne!(settled.primary(), Ok(hung), "the frozen replica is a backup now");
 }
 
 #[test]
-fn the_command_works_where_it_is_copied_to() {
+fn a_copy_of_the_command_works() {
     let machine = Machine::take("copied");
     let copy = machine.folder().join("elsewhere");
     fs::create_dir(&copy).unwrap();
@@ -115,14 +115,16 @@ fn local_starts_three_replicas_and_stops_them() {
     }
     let stopped = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(stopped.success());
-    eventually("the end of all", START, || child.try_wait().unwrap().ok_or("it goes on"));
+    eventually("the end of all replicas", START, || {
+        child.try_wait().unwrap().ok_or("the command still runs")
+    });
     for id in 1..=3u8 {
         let answer = Connection::open(([127, 0, 0, id], port).into(), ANSWER);
-        assert!(answer.is_err(), "replica {id} serves on");
+        assert!(answer.is_err(), "replica {id} still serves");
     }
 }
 
-/// Appends numbers through one replica and checks the place of each.
+/// Appends numbers through one replica, and checks the place of each.
 fn push(group: &Group, id: u8, numbers: std::ops::RangeInclusive<i64>) {
     let mut connection = Connection::open(group.address(id), ANSWER).unwrap();
     for number in numbers {

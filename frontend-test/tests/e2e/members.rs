@@ -1,4 +1,4 @@
-//! Members that come and go, witnesses, and a preferred primary.
+//! Changes of members, witnesses, and a preferred primary.
 
 use std::thread;
 
@@ -8,7 +8,7 @@ use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
 
-/// Writes a value by one replica.
+/// Writes a value through one replica.
 #[track_caller]
 fn set(group: &Group, id: u8, value: &str) {
     let open = || Connection::open(group.address(id), ANSWER);
@@ -17,7 +17,7 @@ fn set(group: &Group, id: u8, value: &str) {
     assert_eq!(reply, Reply::Simple("OK".to_owned()));
 }
 
-/// Reads it by each of the members.
+/// Asserts that the value can be read through each member.
 #[track_caller]
 fn all_have(group: &Group, value: &str) {
     for id in group.ids() {
@@ -28,7 +28,7 @@ fn all_have(group: &Group, value: &str) {
     }
 }
 
-/// A kind of member, by the list that the command prints.
+/// Returns the kind of a member, as `crane-linux member list` prints it.
 fn listed(group: &Group, id: u8) -> Result<String, String> {
     let list = group.member(&["list"])?;
     let address = group.peer_address(id).to_string();
@@ -39,7 +39,7 @@ fn listed(group: &Group, id: u8) -> Result<String, String> {
 fn await_listed(group: &Group, id: u8, kind: &str) {
     eventually(&format!("replica {id} as {kind:?}"), SOON, || match listed(group, id)? {
         found if found == kind => Ok(()),
-        other => Err(format!("it is {other:?}")),
+        other => Err(format!("the list says {other:?}")),
     });
 }
 
@@ -50,7 +50,7 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     set(&group, 1, "one");
     let address = |group: &Group, id| group.peer_address(id).to_string();
 
-    // The order first: there is a learner, and the command waits for it.
+    // The order comes before the replica: the command makes a learner and waits for it.
     let adding = group.member_later(&["add", &address(&group, 4)]);
     let adding = thread::spawn(adding);
     await_listed(&group, 4, "learner");
@@ -62,11 +62,11 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     set(&group, 4, "two");
     all_have(&group, "two");
 
-    // The replica first: it waits for the order. The primary goes.
+    // The replica comes before the order, and waits for it. The order removes the primary.
     let primary = group.primary();
     group.start_newcomer(5);
-    let told = group.member(&["replace", &primary.to_string(), &address(&group, 5)]);
-    told.expect("the primary is replaced");
+    let replaced = group.member(&["replace", &primary.to_string(), &address(&group, 5)]);
+    replaced.expect("the primary is replaced");
     assert!(group.await_exit(primary).success(), "{}", group.log(primary));
     let members: Vec<u8> = (1..=5).filter(|id| *id != primary).collect();
     group.now_has(&members);
@@ -74,19 +74,19 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     set(&group, 5, "three");
     all_have(&group, "three");
 
-    // A removed replica does not come back by itself, nor by its old data.
+    // A removed replica cannot rejoin by itself, not even with its old data.
     let output = group.refused(primary);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("is no longer replica"), "{text}");
 
-    // One less again; and two of the three left may not go for want of a majority to say so.
+    // A second removal leaves three members. They serve without one backup.
     group.member(&["remove", &address(&group, 5)]).expect("replica 5 is removed");
     assert!(group.await_exit(5).success(), "{}", group.log(5));
     group.now_has(&members[..3]);
     let gone = group.ids().find(|id| *id != group.primary()).expect("a backup");
     group.kill(gone);
     set(&group, group.primary(), "four");
-    // Those that were not there from the first come back with the line they were started with.
+    // A replica that was added later returns with the command line of its first start.
     group.start_replica(gone);
     group.await_serving();
     all_have(&group, "four");
@@ -97,16 +97,16 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
 }
 
 #[test]
-fn orders_that_cannot_be_followed_say_why() {
+fn orders_that_cannot_be_carried_out_are_refused_with_a_reason() {
     let machine = Machine::take("orders");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 2, &[]);
-    let why = |words: &[&str]| group.member(words).expect_err("it cannot be done");
+    let why = |words: &[&str]| group.member(words).expect_err("the order cannot be carried out");
     assert!(why(&["remove", "7"]).contains("not a member"));
     assert!(why(&["add", "no-such-host.invalid"]).contains("no-such-host.invalid"));
     assert!(why(&["replace", "1", &group.peer_address(1).to_string()]).contains("itself"));
     let known = group.peer_address(2).to_string();
     assert!(why(&["add", &known, "--witness"]).contains("of the other kind"));
-    // Without the replica that is down, the group cannot decide.
+    // Without the replica that is down, the group has no quorum.
     group.kill(2);
     let refused = group.member(&["list"]).expect("the list needs no quorum");
     assert!(refused.contains("down"), "{refused}");
@@ -127,20 +127,20 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
     assert_eq!((&*seen.member, seen.server_pid), ("witness", None));
     assert_ne!(group.primary(), 3);
 
-    // With its vote the other server goes on alone.
+    // With the witness's vote, the other server serves alone.
     let primary = group.primary();
     group.kill(primary);
     let other = 3 - primary;
     set(&group, other, "two");
     eventually("a primary with a server", SOON, || match group.status()?.primary()? {
-        3 => Err("it is the witness".to_owned()),
+        3 => Err("the primary is the witness".to_owned()),
         _ => Ok(()),
     });
     group.start_replica(primary);
     group.await_serving();
     group.await_settled();
 
-    // Another one in its place.
+    // Another witness replaces it.
     group.start_newcomer(4);
     let address = group.peer_address(4).to_string();
     group.member(&["replace", "3", &address]).expect("the witness is replaced");
@@ -153,18 +153,18 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
     group.await_serving();
     group.await_settled();
 
-    // It need not keep what the group has committed; a replica with a server must.
+    // A witness need not keep committed entries; a replica with a server must.
     let committed = group.status().expect("a status").committed();
     group.stop_replica(4);
-    cut(&group, 4, committed + 1_000_000).expect_err("what is not committed stays");
+    cut(&group, 4, committed + 1_000_000).expect_err("entries that are not committed stay");
     let told = cut(&group, 4, committed - 5).expect("the log of a witness is cut");
     assert!(told.contains("starts behind slot"), "{told}");
-    let why = cut(&group, primary, committed - 5).expect_err("that replica runs");
+    let why = cut(&group, primary, committed - 5).expect_err("a running replica uses its log");
     assert!(why.contains("in use"), "{why}");
     group.stop_replica(primary);
     let why = cut(&group, primary, committed - 5).expect_err("its server starts from slot 1");
     assert!(why.contains("runs a server"), "{why}");
-    // The other server needs the vote of the witness, and whatever that has kept.
+    // The other server needs the vote of the witness, and the entries that the witness has kept.
     group.start_replica(4);
     set(&group, other, "four");
     group.start_replica(primary);
@@ -172,7 +172,7 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
     group.await_settled();
 }
 
-/// `crane-linux log cut`.
+/// Runs `crane-linux log cut`.
 fn cut(group: &Group, id: u8, behind: u64) -> Result<String, String> {
     let data = group.data(id).display().to_string();
     let line = ["log".into(), "cut".into(), data, "--behind".into(), behind.to_string()];
@@ -189,7 +189,7 @@ fn a_replica_of_high_priority_takes_the_role_when_it_is_in_step() {
     group.start_replica(preferred);
     eventually("the preferred primary", START, || match group.status()?.primary()? {
         id if id == preferred => Ok(()),
-        id => Err(format!("it is {id}")),
+        id => Err(format!("the primary is {id}")),
     });
     set(&group, preferred, "one");
     all_have(&group, "one");
