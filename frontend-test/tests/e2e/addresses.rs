@@ -1,4 +1,4 @@
-//! The addresses at which a server listens, and who reaches it there.
+//! The addresses at which a server listens, and the clients that reach it there.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -15,9 +15,9 @@ use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, SOON, START, eventually};
 
-/// Debian's configuration of Redis: `bind 127.0.0.1 -::1`.
+/// Runs Redis with Debian's configuration: `bind 127.0.0.1 -::1`.
 #[test]
-fn a_server_at_127_0_0_1_is_reached_from_its_own_host_alone() {
+fn a_server_at_127_0_0_1_is_reached_only_from_its_own_host() {
     let Some((machine, hosts, _hub)) = Hosts::take("loopback", 3) else { return };
     let mut program = program::redis(machine.folder());
     program.command.extend(["--bind", "127.0.0.1", "-::1"].map(String::from));
@@ -81,7 +81,7 @@ fn hosts_with_addresses(name: &str) -> Option<(Machine, Arc<Hosts>, Visit)> {
 }
 
 #[test]
-fn a_server_at_all_addresses_is_reached_at_those_of_listen() {
+fn a_server_at_all_addresses_is_reached_only_at_those_of_listen() {
     let Some((machine, hosts, _hub)) = hosts_with_addresses("listen") else { return };
     let mut program = program::redis_on_hosts(machine.folder());
     program.command.extend(["--bind", "*", "-::*"].map(String::from));
@@ -108,9 +108,9 @@ fn a_server_at_all_addresses_is_reached_at_those_of_listen() {
     group.await_settled();
 }
 
-/// As Apache with `Listen 10.0.0.1:80` and `Listen [::]:8080`.
+/// Listens as Apache does with `Listen 10.0.0.1:80` and `Listen [::]:8080`.
 #[test]
-fn a_service_address_is_served_on_hosts_that_have_it_not() {
+fn a_service_address_is_served_on_hosts_that_do_not_have_it() {
     let Some((machine, hosts, _hub)) = hosts_with_addresses("service") else { return };
     let (port, all) = (8080, 8081);
     let places = ["10.79.0.1/8080", "10.79.0.50/8080", "::/8081"];
@@ -157,7 +157,7 @@ fn a_service_address_is_served_on_hosts_that_have_it_not() {
 }
 
 #[test]
-fn other_service_addresses_are_refused_by_name_and_unknown_ones_have_a_remedy() {
+fn differing_service_addresses_are_refused_and_missing_ones_are_reported_with_a_remedy() {
     let machine = Machine::take("service-refused");
     let program = program::at_places(machine.folder(), &["0.0.0.0/8080", "10.79.0.77/8080"]);
     let options = ["--service-address", "10.79.0.1"];
@@ -181,7 +181,7 @@ fn other_service_addresses_are_refused_by_name_and_unknown_ones_have_a_remedy() 
     assert!(text.contains("--listen 192.0.2.9 is not an address of this host"), "{text}");
 }
 
-/// Connects to a Unix socket of the server's, at a replica.
+/// Connects to a Unix socket of the server through a replica.
 fn visit(group: &Group, id: u8, path: &str) -> UnixStream {
     let place = group.data(id).join("sockets").join(path.trim_start_matches('/'));
     let stream = eventually("a connection", START, || UnixStream::connect(&place));
@@ -218,7 +218,11 @@ fn redis_is_reached_by_its_unix_socket_at_each_replica() {
     count(&kept);
     count(&lost);
     group.kill(primary);
-    assert_eq!(asked(lost, "PING\r\n").unwrap_or_default(), "", "it ended with its replica");
+    assert_eq!(
+        asked(lost, "PING\r\n").unwrap_or_default(),
+        "",
+        "the connection ended with its replica"
+    );
     count(&kept);
     count(&visit(&group, backup, PATH));
     drop(kept);
@@ -228,7 +232,8 @@ fn redis_is_reached_by_its_unix_socket_at_each_replica() {
     group.await_settled();
 }
 
-/// A client of clamd's: a command with a zero byte, an answer with one, the end.
+/// Talks like a client of clamd: a command ends with a zero byte, its answer with another, and then
+/// the connection ends.
 #[test]
 fn unix_sockets_keep_their_names_and_may_be_bound_again() {
     const RELATIVE: &str = "a-relative-name-that-makes-the-public-path-long.ctl";
@@ -251,7 +256,7 @@ fn unix_sockets_keep_their_names_and_may_be_bound_again() {
         let stream = visit(&group, id, "/tmp/clamd.ctl");
         assert_eq!(asked(stream, "names\n").unwrap(), named, "replica {id}");
 
-        // Its path is longer than a client may give.
+        // This socket's public path is longer than a client may pass.
         let long = group.data(id).join("sockets").join(base.strip_prefix("/").unwrap());
         let link = machine.folder().join(format!("link-{id}"));
         symlink(long.join(RELATIVE), &link).unwrap();
@@ -273,6 +278,6 @@ fn unix_sockets_keep_their_names_and_may_be_bound_again() {
             asked(UnixStream::connect(place)?, "names\n").map(|answer| assert_eq!(answer, named))
         });
     }
-    assert_eq!(asked(old, "names\n").unwrap(), named, "a connection outlives its listener");
+    assert_eq!(asked(old, "names\n").unwrap(), named, "a connection does not outlive its listener");
     group.await_settled();
 }

@@ -1,4 +1,4 @@
-//! Large working directories, and what is mounted below them.
+//! Large working directories, and mounts below them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crane_test::e2e::wait::{START, eventually};
 
 use crate::wall::ask;
 
-/// More than a handshake has room to name one by one. (50 000: see specs/LIMITS.md.)
+/// More files than a handshake can name one by one. (specs/LIMITS.md has the times for 50 000.)
 const FILES: usize = 5000;
 
 #[test]
-fn of_five_thousand_files_the_last_one_counts() {
+fn a_change_of_any_of_five_thousand_files_is_refused_by_folder() {
     let machine = Machine::take("many-files");
     let program = program::compiled(machine.folder(), "outsider", &[]);
     let files = program.base.join("data");
@@ -51,7 +51,7 @@ fn of_five_thousand_files_the_last_one_counts() {
     group.start_all();
 }
 
-/// A mount that goes with the test.
+/// A mount, unmounted when dropped.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -71,7 +71,7 @@ impl Drop for Mounted {
 #[test]
 fn a_mount_below_the_working_directory_is_served_or_refused_by_name() {
     if !rustix::process::geteuid().is_root() {
-        println!("not tried: only root can mount");
+        println!("skipped: only root can mount");
         return;
     }
     let machine = Machine::take("mounts");

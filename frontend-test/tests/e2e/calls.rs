@@ -1,4 +1,4 @@
-//! Call by call: what POSIX promises holds under the preload library, and is equal everywhere.
+//! Single calls: each does what POSIX promises under the preload library, equally on all replicas.
 
 use std::thread::scope;
 
@@ -8,7 +8,7 @@ use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 
 #[test]
-fn every_call_does_what_it_should_and_the_same_everywhere() {
+fn every_call_does_what_posix_promises_on_every_replica() {
     let machine = Machine::take("calls");
     let program = program::compiled(machine.folder(), "calls", &[]);
     let group = Group::start(&machine, program, 3, &[]);
@@ -25,7 +25,7 @@ fn every_call_does_what_it_should_and_the_same_everywhere() {
     group.await_settled();
     let answer = probe(group.address(1), "ring").unwrap();
     assert!(answer.contains("ENOSYS"), "{answer}");
-    // The IPv6 listener is served too; and all of them at once.
+    // The IPv6 listener is served too, and so are all probes at once.
     scope(|threads| {
         for id in group.ids() {
             for step in [0, 1] {

@@ -1,8 +1,8 @@
-//! Real servers as replicated services. `ci/test` runs this, one test after the other.
+//! Real servers as replicated services. `ci/test` runs these tests one after the other.
 //!
-//! Every test has a group of its own and leaves nothing behind; a failed one names the folder in
-//! which it keeps all logs. The long runs (`odd`, `kills`, `idle`) are shorter here than the bars
-//! ask for, and say so; `ci/measure` runs them in full.
+//! Every test has a group of its own and leaves nothing behind. A test that fails prints the folder
+//! in which it keeps all logs. The long runs (`odd`, `kills`, `idle`) are shorter here than the
+//! bars require, and print that; `ci/measure` runs them in full.
 
 mod addresses;
 mod alarm;

@@ -1,7 +1,8 @@
 //! MariaDB as packaged, on three hosts.
 //!
-//! Its replicas' outputs differ today: the salt of each greeting comes from the processor's time
-//! stamp (specs/LIMITS.md). So calls and tables are compared here, not the bytes for clients.
+//! The outputs of its replicas differ today, because the salt of each greeting comes from the
+//! processor's time stamp counter (specs/LIMITS.md). So these tests compare calls and tables, not
+//! the bytes for clients.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -16,7 +17,7 @@ const CLIENTS: usize = 4;
 const ROWS: usize = 25;
 
 #[test]
-fn tables_are_equal_over_a_kill_and_shutdown_ends_the_group() {
+fn tables_are_equal_in_spite_of_a_kill_and_shutdown_ends_the_group() {
     let Some((machine, hosts, _hub)) = Hosts::take("mariadb", 3) else { return };
     let mut group = Group::start_on(&machine, &hosts, program::mariadb(machine.folder()));
     let first = group.address(1);
@@ -30,11 +31,11 @@ fn tables_are_equal_over_a_kill_and_shutdown_ends_the_group() {
     let survivor = group.ids().find(|id| *id != primary).expect("a backup");
     group.kill(primary);
     let read = eventually("the rows at a survivor", SOON, || rows(group.address(survivor)));
-    assert_eq!(read, before, "a row is lost, or doubled");
+    assert_eq!(read, before, "a row is lost or doubled");
     ask(group.address(survivor), "insert into d.t values (1000000, 'between')").unwrap();
     group.start_replica(primary);
     let expected = rows(group.address(survivor)).unwrap();
-    eventually("the rows at the replica that is back", START, || {
+    eventually("the rows at the replica that returned", START, || {
         let read = rows(group.address(primary))?;
         if read == expected { Ok(()) } else { Err(format!("{} rows", read.lines().count())) }
     });
@@ -55,7 +56,7 @@ fn tables_are_equal_over_a_kill_and_shutdown_ends_the_group() {
         if equal && one.hash_slot.is_some() { Ok(()) } else { Err(status.brief()) }
     });
 
-    // The server sends itself a signal, which one of its threads waits for (sigwait).
+    // On a shutdown the server sends itself a signal, for which one of its threads waits (sigwait).
     let _ = ask(first, "shutdown");
     for id in group.ids() {
         let status = group.await_exit(id);
@@ -84,7 +85,7 @@ fn rows(address: SocketAddr) -> Result<String, String> {
     ask(address, "select * from d.t order by id")
 }
 
-/// Runs statements by the usual client, and returns what it prints.
+/// Runs statements by the client `mariadb`, and returns its output.
 fn ask(address: SocketAddr, statements: &str) -> Result<String, String> {
     let output = Command::new("mariadb")
         .args(["--no-defaults", "--user=app", "--skip-column-names", "--batch"])

@@ -1,5 +1,5 @@
-//! Calls that bypass the hooks are named, and refused with `--strict`; servers as they are make
-//! none.
+//! Calls that bypass the hooks: crane names them, and refuses them with `--strict`. Packaged
+//! servers make none.
 
 use crane_test::e2e::alarm::{BYPASSES, REPORTED_WITHIN, stick, stick_strictly};
 use crane_test::e2e::group::Group;
@@ -22,7 +22,7 @@ fn calls_that_bypass_the_hooks_are_named_with_symbol_and_library() {
     for stuck in bypasses() {
         let reported = stick(&stuck).unwrap_or_else(|why| panic!("{why}"));
         println!("{reported:?}");
-        let after = reported.after.expect("it is reported");
+        let after = reported.after.expect("the bypass is reported");
         assert!(after < REPORTED_WITHIN, "{}: {after:?}", stuck.name);
     }
 }
@@ -35,7 +35,7 @@ fn a_strict_replica_ends_with_the_name_of_the_call() {
     }
 }
 
-/// Asserts that all replicas run, and that no call has bypassed the hooks.
+/// Asserts that all replicas run and that no call has bypassed the hooks.
 fn assert_none(group: &Group) {
     let status = group.await_settled();
     for replica in &status.replicas {
@@ -46,7 +46,7 @@ fn assert_none(group: &Group) {
 }
 
 #[test]
-fn redis_and_civetweb_are_replicated_strictly() {
+fn redis_and_civetweb_run_under_strict() {
     let load = Load { requests: 2000, connections: 8, keepalive: true };
     let machine = Machine::take("strict-redis");
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &["--strict"]);
@@ -61,7 +61,7 @@ fn redis_and_civetweb_are_replicated_strictly() {
 }
 
 #[test]
-fn python_is_replicated_strictly() {
+fn python_runs_under_strict() {
     let machine = Machine::take("strict-python");
     let group = Group::start(&machine, program::python(machine.folder()), 3, &["--strict"]);
     for id in group.ids() {

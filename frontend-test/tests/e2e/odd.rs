@@ -5,11 +5,11 @@ use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::program;
 
-/// `ci/measure odd` runs 200 of each.
+/// The number of clients of each kind. `ci/measure odd` runs 200 of each.
 const TIMES: usize = 40;
 
 #[test]
-fn odd_clients_of_civetweb() {
+fn odd_clients_of_civetweb_are_served_and_leave_no_connection() {
     let machine = Machine::take("odd-web");
     let group = Group::start(&machine, program::civetweb(machine.folder(), 50), 3, &[]);
     let (small, large) = (program::small_page(), program::large_content());
@@ -22,7 +22,7 @@ fn odd_clients_of_civetweb() {
 }
 
 #[test]
-fn odd_clients_of_redis() {
+fn odd_clients_of_redis_are_served_and_leave_no_connection() {
     let machine = Machine::take("odd-redis");
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let large = program::large_content();

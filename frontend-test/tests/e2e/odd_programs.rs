@@ -1,4 +1,4 @@
-//! Odd programs print as services what they print natively, but for those that are known.
+//! Odd programs as services: each prints the same as natively, except the known ones.
 
 use crane_test::e2e::odd_programs::run;
 use crane_test::e2e::programs;

@@ -1,5 +1,5 @@
-//! Length-prefixed messages from 1 B to 1 MiB, read by MSG_WAITALL in any order over one
-//! connection.
+//! Length-prefixed messages from 1 B to 1 MiB, which the server reads by `MSG_WAITALL`, in any
+//! order over one connection.
 
 use std::thread::scope;
 
@@ -7,7 +7,7 @@ use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::{prefixed, program};
 
-/// Conversations at each replica.
+/// The number of conversations with each replica.
 const SEEDS: u64 = 4;
 
 #[test]
@@ -16,7 +16,7 @@ fn messages_of_any_size_in_any_order_arrive_whole() {
     let program = program::compiled(machine.folder(), "prefixed", &[]);
     let group = Group::start(&machine, program, 3, &[]);
     for seed in 0..SEEDS {
-        // At all replicas at once, each with a seed of its own.
+        // All replicas are asked at once, each with a seed of its own.
         scope(|threads| {
             for (replica, address) in group.all_addresses().into_iter().enumerate() {
                 let seed = seed * 3 + replica as u64;

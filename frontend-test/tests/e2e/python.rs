@@ -1,4 +1,5 @@
-//! Python's `ThreadingHTTPServer`: a thread for each connection, a count in memory and in a file.
+//! Python's `ThreadingHTTPServer`, with a thread for each connection, and a count in memory and in
+//! a file.
 
 use std::collections::BTreeSet;
 use std::thread::scope;
@@ -10,7 +11,7 @@ use crane_test::e2e::program;
 use crane_test::e2e::wait::ANSWER;
 
 #[test]
-fn posts_are_counted_once_over_a_kill() {
+fn each_post_is_counted_once_in_spite_of_a_kill() {
     let machine = Machine::take("python");
     let mut group = Group::start(&machine, program::python(machine.folder()), 3, &[]);
     let posted = post_everywhere(&group, "before");
@@ -19,7 +20,7 @@ fn posts_are_counted_once_over_a_kill() {
     let primary = group.primary();
     let survivor = group.ids().find(|id| *id != primary).unwrap();
     group.kill(primary);
-    assert_eq!(counts(&group, survivor), before, "what was written is read, once");
+    assert_eq!(counts(&group, survivor), before, "each post before the kill is counted once");
     post(&group, survivor, "between", 10);
     group.start_replica(primary);
     group.await_serving();
@@ -37,10 +38,10 @@ fn posts_are_counted_once_over_a_kill() {
     assert!(files.iter().all(|file| *file == files[0]), "the files differ");
     let text = String::from_utf8_lossy(&files[0]);
     let names: BTreeSet<&str> = text.lines().collect();
-    assert_eq!(names.len(), total, "every name once");
+    assert_eq!(names.len(), total, "each post is in the file once");
 }
 
-/// Posts through all replicas at once; gives how many.
+/// Posts through all replicas at once, and returns the number of posts.
 fn post_everywhere(group: &Group, name: &str) -> usize {
     scope(|threads| {
         for id in group.ids() {
@@ -58,7 +59,7 @@ fn post(group: &Group, id: u8, name: &str, count: usize) {
     }
 }
 
-/// The counts in memory and in the file, as a replica's own server tells them.
+/// Returns the counts in memory and in the file, as a replica's server reports them.
 fn counts(group: &Group, id: u8) -> (usize, usize) {
     let reply = fetch(group.address(id), "/", ANSWER).unwrap();
     let text = String::from_utf8(reply.body).unwrap();

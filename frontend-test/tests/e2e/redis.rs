@@ -1,4 +1,4 @@
-//! Redis: epoll, one thread that serves, an append-only file.
+//! Redis, a server with epoll, one serving thread and an append-only file.
 
 use std::thread::scope;
 
@@ -12,7 +12,7 @@ use crane_test::e2e::wait::{ANSWER, START, eventually};
 const AOF: &str = "appendonlydir/appendonly.aof.1.incr.aof";
 
 #[test]
-fn benchmark_through_one_address_and_spread_over_three() {
+fn redis_benchmark_succeeds_through_one_replica_and_through_three_at_once() {
     let machine = Machine::take("redis-benchmark");
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let load = Load { requests: 20_000, connections: 20, keepalive: true };
@@ -28,7 +28,7 @@ fn benchmark_through_one_address_and_spread_over_three() {
 }
 
 #[test]
-fn the_append_only_file_is_the_same_everywhere_after_a_return() {
+fn append_only_files_are_equal_after_a_killed_replica_returns() {
     let machine = Machine::take("redis-aof");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let count = 300;
@@ -44,7 +44,7 @@ fn the_append_only_file_is_the_same_everywhere_after_a_return() {
         assert_eq!(connection.call(&[b"LLEN", b"writes"]).unwrap(), Reply::Number(3 * count));
     }
     group.await_settled();
-    // The server writes the file after it has answered, before it waits again.
+    // The server answers first and then writes the file, before it waits again.
     let file = eventually("equal files", START, || {
         let files: Vec<Vec<u8>> =
             group.ids().map(|id| group.file(id, AOF).unwrap_or_default()).collect();
@@ -57,7 +57,7 @@ fn the_append_only_file_is_the_same_everywhere_after_a_return() {
     assert_eq!(text.matches(&last).count(), 1, "the last write is in the file once");
 }
 
-/// Appends values through a replica that lives, and checks each answer.
+/// Appends values through a replica that is up, and checks each answer.
 fn write(group: &Group, numbers: std::ops::RangeInclusive<i64>) {
     let status = group.status().unwrap();
     let up = status.replicas.iter().filter(|r| r.role != "down").map(|r| r.id).next_back();

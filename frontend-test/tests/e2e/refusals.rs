@@ -1,4 +1,4 @@
-//! Bad input: each is answered by one line that names the thing, and disturbs nobody else.
+//! Bad input: crane refuses it with one line that names the fault, and the group keeps serving.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::ANSWER;
 
-/// The command must have failed, and one line of what it said must hold all `words`.
+/// Asserts that the command failed and that one line of its errors has all `words`.
 #[track_caller]
 fn assert_refused(output: &Output, words: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
@@ -24,7 +24,7 @@ fn assert_refused(output: &Output, words: &[&str]) {
     assert!(named, "no line names {words:?}:\n{text}");
 }
 
-/// A group of one that is never started, whose command line is spoilt in one place.
+/// Returns a group of one that is not started, for a command line with one fault.
 fn spoilt(machine: &Machine, program: Program) -> Group {
     Group::prepare(machine, program, 1, &[])
 }
@@ -46,7 +46,7 @@ fn a_command_line_that_cannot_work_is_refused() {
         }
     };
     let address = group.address(1).ip().to_string();
-    // Which peer am I? None.
+    // No peer has an address of this host.
     let output = run(&|line| {
         line[1] = "127.1.2.3,127.1.2.4".into();
     });
@@ -75,7 +75,7 @@ fn a_program_that_cannot_be_interposed_is_refused() {
 }
 
 #[test]
-fn a_program_that_ends_at_once_is_reported() {
+fn a_program_that_ends_at_once_is_reported_with_its_status() {
     let machine = Machine::take("ends");
     let mut program = program::compiled(machine.folder(), "mortal", &[]);
     program.command = vec!["/bin/false".into()];
@@ -94,7 +94,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_replica_with_another_base_is_refused_by_what_differs() {
+fn a_replica_with_another_base_is_refused_by_the_name_of_the_difference() {
     let machine = Machine::take("base");
     let program = program::redis(machine.folder());
     let base = program.base.clone();
@@ -112,7 +112,7 @@ fn a_replica_with_another_base_is_refused_by_what_differs() {
     fs::write(&settings, "two").unwrap();
     assert_refused(&group.refused(3), &["file settings"]);
     fs::write(&settings, "one").unwrap();
-    // When a file was changed is part of the base too: servers tell their clients.
+    // The time of a file's change is part of the base too, because servers send it to clients.
     File::options().write(true).open(&settings).unwrap().set_modified(before).unwrap();
 
     group.program_mut().command[0] = "/usr/bin/redis-cli".into();
@@ -180,7 +180,7 @@ fn the_damaged_log_of_a_group_of_one_is_refused() {
     flip(&first, middle);
     let name = first.file_name().unwrap().to_str().unwrap().to_owned();
     assert_refused(&group.refused(1), &[&name, "damaged", "at offset", "from a copy"]);
-    assert_eq!(set_aside(&group.data(1)), 0, "what cannot be rebuilt is left where it is");
+    assert_eq!(set_aside(&group.data(1)), 0, "a log that cannot be rebuilt stays in its place");
     flip(&first, middle);
     group.start_replica(1);
     group.await_serving();
@@ -188,7 +188,7 @@ fn the_damaged_log_of_a_group_of_one_is_refused() {
 }
 
 #[test]
-fn garbage_on_the_peer_port_and_the_control_socket_disturbs_nobody() {
+fn garbage_on_the_peer_port_and_the_control_socket_changes_nothing() {
     let machine = Machine::take("garbage");
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let before = group.status().unwrap();
@@ -215,7 +215,7 @@ fn garbage_on_the_peer_port_and_the_control_socket_disturbs_nobody() {
 }
 
 #[test]
-fn strangers_who_say_nothing_keep_nobody_out() {
+fn silent_connections_to_the_peer_port_keep_no_replica_out() {
     let machine = Machine::take("strangers");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     serves(&group, 1);
@@ -223,12 +223,12 @@ fn strangers_who_say_nothing_keep_nobody_out() {
     for id in [1, 2] {
         for number in 0..200 {
             let mut stream = TcpStream::connect(group.peer_address(id)).expect("the peer port");
-            // Some have begun a frame, and never go on.
+            // Some strangers begin a frame and never complete it.
             let _ = stream.write_all(&[1, 0, 0, 0][..number % 4]);
             strangers.push(stream);
         }
     }
-    group.status().expect("an answer in spite of them");
+    group.status().expect("a status in spite of the strangers");
     group.kill(3);
     group.start_replica(3);
     group.await_serving();
@@ -239,11 +239,11 @@ fn strangers_who_say_nothing_keep_nobody_out() {
 
 fn send(address: SocketAddr, bytes: &[u8]) {
     let mut stream = TcpStream::connect(address).expect("the peer port");
-    // It may be closed on us at any byte.
+    // The replica may close the connection at any byte.
     let _ = stream.write_all(bytes);
 }
 
-/// The service counts through this replica.
+/// Asserts that the service counts through a replica.
 #[track_caller]
 fn serves(group: &Group, id: u8) {
     let mut connection = Connection::open(group.address(id), ANSWER).expect("a connection");
@@ -251,7 +251,7 @@ fn serves(group: &Group, id: u8) {
     assert!(matches!(reply, Reply::Number(_)), "{reply:?}");
 }
 
-/// The files of a log, oldest first.
+/// Returns the files of a log, oldest first.
 fn segments(data: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(data.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -259,7 +259,8 @@ fn segments(data: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Up to the last byte that is not zero: a segment may be longer than what is written in it.
+/// Returns the length up to the last byte that is not zero: a segment may be longer than its
+/// records.
 fn used_length(path: &Path) -> u64 {
     let bytes = fs::read(path).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
@@ -267,7 +268,7 @@ fn used_length(path: &Path) -> u64 {
     end as u64
 }
 
-/// How many damaged logs were set aside in a data directory.
+/// Returns how many damaged logs were set aside in a data directory.
 fn set_aside(data: &Path) -> usize {
     let names = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_str().unwrap().starts_with("log.damaged-")).count()

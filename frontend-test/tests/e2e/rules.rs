@@ -1,4 +1,4 @@
-//! The logs that real replicas leave behind, held against the rules of `specs/`.
+//! The logs of real replicas, checked against the rules of `specs/`.
 
 use std::fs;
 use std::process::Command;
@@ -12,9 +12,9 @@ use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::ANSWER;
 use crane_test::specification::logs::{Line, parse, validate_logs};
 
-/// Each replica is killed once, whichever is primary, and one loses its data on the way.
+/// Kills the primary three times. The second one loses its data as well.
 #[test]
-fn what_real_replicas_wrote_keeps_the_rules() {
+fn logs_of_real_replicas_keep_the_rules() {
     let machine = Machine::take("rules");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
     let mut before = Vec::new();
@@ -35,17 +35,17 @@ fn what_real_replicas_wrote_keeps_the_rules() {
     group.await_settled();
     group.stop();
     let mut logs: Vec<_> = group.ids().map(|id| (node(id), written(&group, id))).collect();
-    // The lost entries had been written all the same.
+    // The lost log counts too: its entries had been written.
     logs.extend(before);
     let lines: usize = logs.iter().map(|(_, lines)| lines.len()).sum();
     assert!(lines > 1000, "{lines} records only");
     assert_eq!(validate_logs(&logs), Ok(()));
-    // And the check can fail: with what one of them wrote for one slot changed.
+    // The check can fail: it finds a changed entry in one of the logs.
     let committed = logs[0].1.iter_mut().rev().find_map(|line| match line {
         Line::Accept(_, _, _, content) if content.contains("send") => Some(content),
         _ => None,
     });
-    committed.expect("clients have sent").push('!');
+    committed.expect("an entry with bytes of a client").push('!');
     assert_eq!(validate_logs(&logs).map_err(|(rule, _)| rule), Err("P5"));
 }
 

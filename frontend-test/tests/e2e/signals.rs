@@ -13,7 +13,7 @@ use crane_test::e2e::wait::{START, within};
 
 const CLIENTS: usize = 6;
 const REQUESTS: usize = 40;
-/// How often a replica is stopped for a moment while clients ask.
+/// How often a replica is frozen for a moment during the requests.
 const STOPS: u8 = 12;
 
 #[test]
@@ -34,20 +34,21 @@ fn signals_reach_the_threads_of_all_replicas_at_the_same_clock() {
     group.await_settled();
     let status = group.status().expect("a status");
     for replica in status.servers() {
-        assert_eq!(replica.uncovered_calls, 0, "a signal of its own came from outside");
+        assert_eq!(replica.uncovered_calls, 0, "a server's own signal counted as uncovered");
     }
 }
 
 #[test]
-fn signals_that_no_hook_sees_reach_them_when_they_like() {
+fn signals_that_bypass_the_hooks_make_replicas_differ() {
     let machine = Machine::take("signals-unseen");
     let program = program::compiled(machine.folder(), "signals", &["-DUNSEEN"]);
     let group = Group::start(&machine, program, 3, &[]);
-    // A replica that differs may be stopped by the others in the middle: answers are not looked at.
+    // The others may stop a replica that differs during a request, so answers are ignored.
     let differs = within(START, || {
         let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);
         let status = group.status()?;
         status.diverged().ok_or_else(|| status.brief())
     });
-    println!("as it must be: {}", differs.expect("unseen signals should have made a difference"));
+    let difference = differs.expect("unseen signals make replicas differ");
+    println!("replicas differ, as expected: {difference}");
 }

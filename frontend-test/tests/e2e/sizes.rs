@@ -1,4 +1,4 @@
-//! Five and seven replicas: what three do, they do.
+//! Groups of five and seven replicas, which must do the same as a group of three.
 
 use std::thread::scope;
 
@@ -24,12 +24,12 @@ fn five_and_seven_replicas_serve_agree_and_survive_their_primary() {
         });
         group.await_settled();
         let outcome = kills::run(&mut group, 2, |line| println!("{count} replicas: {line}"));
-        assert_eq!(outcome.survivors, 2, "connections through survivors");
+        assert_eq!(outcome.survivors, 2, "connections through survivors that answered");
     }
 }
 
 #[test]
-fn seven_replicas_go_on_without_three() {
+fn seven_replicas_serve_without_three() {
     let machine = Machine::take("minority");
     let mut group = Group::start(&machine, program::redis(machine.folder()), 7, &[]);
     let mut dead = Vec::new();
@@ -48,7 +48,7 @@ fn seven_replicas_go_on_without_three() {
     group.await_settled();
 }
 
-/// `ci/measure steady` does it for ten minutes.
+/// Runs the load for 8 s. `ci/measure steady` runs it for ten minutes.
 #[test]
 fn full_load_changes_no_primary() {
     let outcome = steady::run(std::time::Duration::from_secs(8));

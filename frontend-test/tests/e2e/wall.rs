@@ -1,5 +1,5 @@
-//! The wall of the cell: what the preload library does not see reaches no host, and what happens at
-//! a terminal does not reach the server.
+//! The wall of the cell: calls that the preload library does not see reach no host, and signals of
+//! a terminal do not reach the server.
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
@@ -17,7 +17,7 @@ use crane_test::e2e::wait::{SOON, START, eventually};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Asks the server one line.
+/// Sends the server a line, and returns its answer.
 pub(crate) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, SOON)?;
     stream.set_read_timeout(Some(SOON))?;
@@ -31,7 +31,7 @@ pub(crate) fn ask(address: SocketAddr, line: &str) -> std::io::Result<String> {
 }
 
 #[test]
-fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
+fn a_raw_bind_is_unreachable_and_a_raw_connect_has_no_route() {
     let Some((machine, hosts, _hub)) = Hosts::take("wall", 3) else { return };
     let group =
         Group::start_on(&machine, &hosts, program::compiled(machine.folder(), "outsider", &[]));
@@ -42,7 +42,7 @@ fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
     };
     assert_eq!(at_server("hello"), "hello");
 
-    // All three replicas do the same raw calls, each in its own cell.
+    // All three replicas make the same raw calls, each in its own cell.
     let port = served.port() + 1;
     assert_eq!(at_server(&format!("raw listen {port}")), "0");
     for id in hosts.ids() {
@@ -61,7 +61,7 @@ fn a_raw_bind_is_not_reachable_and_a_raw_connect_has_no_route() {
     group.await_settled();
 }
 
-/// No host hears of what a server sends by calls of its own.
+/// Asserts that no host receives the bytes that a server sends by raw calls.
 fn nothing_leaves(hosts: &Hosts, port: u16, at_server: impl Fn(&str) -> String) {
     let ears: Vec<(UdpSocket, TcpListener)> = hosts
         .ids()
@@ -87,7 +87,7 @@ fn nothing_leaves(hosts: &Hosts, port: u16, at_server: impl Fn(&str) -> String) 
         let heard = connections.accept().map_err(|error| error.kind());
         assert_eq!(heard.err(), Some(ErrorKind::WouldBlock));
     }
-    // A process of a host, outside of the cell, is heard.
+    // The hosts do receive bytes from a process outside of the cell.
     let (from, to) = (hosts.address(1), hosts.address(2));
     let sent = hosts.at(1, || {
         TcpStream::connect_timeout(&(to, port).into(), SOON).unwrap();
@@ -103,7 +103,7 @@ fn libc_errno(error: Errno) -> String {
     error.raw_os_error().to_string()
 }
 
-/// Ctrl-C reaches every process of the terminal's foreground group at the same moment.
+/// Sends Ctrl-C, which reaches every process of the terminal's foreground group at once.
 #[test]
 fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
     let machine = Machine::take("terminal");
@@ -123,7 +123,10 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
         group.status()?.replica(1).server_pid.ok_or_else(|| "no server".to_string())
     });
     let numbers: Vec<&str> = session.split(' ').collect();
-    assert!(numbers.iter().all(|number| *number == numbers[0]), "{session}: leads its session");
+    assert!(
+        numbers.iter().all(|number| *number == numbers[0]),
+        "the server does not lead its session: {session}"
+    );
 
     let groups = |process: u32| -> Vec<i32> {
         let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
@@ -133,7 +136,7 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
     let (daemons, servers) = (groups(child.id()), groups(server));
     assert_eq!(daemons[0], foreground.as_raw_nonzero().get());
     assert!(servers.iter().all(|id| !daemons.contains(id)), "{daemons:?}, {servers:?}");
-    // Neither the launcher nor init, whose ends would take the server along, shares the group.
+    // Launcher and init are outside of the group too: their ends would end the server.
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(process) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
         else {
@@ -143,24 +146,24 @@ fn a_terminal_signal_reaches_the_daemon_and_not_the_server() {
         let member = stat.rsplit_once(')').is_some_and(|(_, rest)| {
             rest.split_whitespace().nth(2) == Some(&foreground.as_raw_nonzero().to_string())
         });
-        assert!(!member || process == child.id(), "{process} is in the foreground: {stat}");
+        assert!(!member || process == child.id(), "process {process} is in the foreground: {stat}");
     }
 
     kill_process_group(foreground, Signal::INT).unwrap();
     let ended = eventually("the daemon's end", START, || {
-        child.try_wait().unwrap().ok_or_else(|| "it runs".to_string())
+        child.try_wait().unwrap().ok_or_else(|| "the daemon still runs".to_string())
     });
     assert_eq!(ended.code(), Some(0));
     eventually("the server's end", SOON, || {
         match std::fs::exists(format!("/proc/{server}")).unwrap() {
-            true => Err("it runs"),
+            true => Err("the server still runs"),
             false => Ok(()),
         }
     });
 }
 
-/// Limits are a part of what the server sees: the caller's do not get in, and a host whose own are
-/// too low is refused.
+/// The server sees the group's limits and not the caller's. A host whose hard limits are too low is
+/// refused.
 #[test]
 fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
     let machine = Machine::take("limits");
@@ -168,7 +171,7 @@ fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
     let group = Group::prepare(&machine, program, 1, &[]);
     let started = |limit: &str| {
         let mut command = Command::new("setpriv");
-        // Without the capability to raise a hard limit, as a service in a container.
+        // The daemon lacks the capability to raise a hard limit, like a service in a container.
         command.args(["--bounding-set", "-sys_resource", "--inh-caps", "-sys_resource"]);
         command.args(["sh", "-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]);
         command.arg(crane_linux()).args(group.arguments(1));
@@ -182,7 +185,7 @@ fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
     assert!(text.contains("hard limit of open files is 1000"), "{text}");
     assert!(text.contains("LimitNOFILE=16384"), "{text}");
 
-    // Soft limits of the caller, below and above the group's: neither is seen.
+    // The server sees neither of the caller's soft limits, one below and one above the group's.
     let mut child = started("-S -n 256; ulimit -S -s unlimited").spawn().unwrap();
     let limits = eventually("a server", START, || {
         let server =
@@ -201,9 +204,9 @@ fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-/// specs/CLOSED.md, by raw calls: row by row.
+/// Makes a raw call for each row of specs/CLOSED.md.
 #[test]
-fn the_closed_list_is_refused_with_its_answers() {
+fn calls_of_the_closed_list_are_refused_with_their_errors() {
     let machine = Machine::take("closed");
     let program = program::compiled(machine.folder(), "outsider", &[]);
     let group = Group::start(&machine, program, 1, &[]);
@@ -221,14 +224,14 @@ fn the_closed_list_is_refused_with_its_answers() {
             other => panic!("{other}: {row}"),
         };
         refused(&format!("raw call {number} 0 0"), expected);
-        // The same by x32's number.
+        // The number of the same call in the x32 table is refused too.
         refused(&format!("raw call {} 0 0", number | 0x4000_0000), Errno::NOSYS);
         rows += 1;
     }
     assert!(rows > 30, "{rows} rows");
-    // getpid, by the table of 32-bit programs.
+    // The number 20 is getpid in the table of 32-bit programs.
     refused("raw i386 20", Errno::NOSYS);
-    // socket(family, kind): AF_PACKET, AF_INET and AF_INET6 raw, AF_XDP, AF_VSOCK.
+    // The arguments of socket(): AF_PACKET, raw AF_INET, raw AF_INET6, AF_XDP and AF_VSOCK.
     for (family, kind, expected) in [
         (17, 2, Errno::PERM),
         (2, 3, Errno::PERM),
@@ -253,11 +256,11 @@ fn the_closed_list_is_refused_with_its_answers() {
     }
 }
 
-/// Debian's `nobody` may make no mount namespace, but a user namespace with a network.
+/// Runs as Debian's `nobody`, who may make a user namespace with a network, but no mount namespace.
 #[test]
-fn a_raw_bind_of_an_unprivileged_server_is_not_reachable() {
+fn a_raw_bind_of_an_unprivileged_server_is_unreachable() {
     if !rustix::process::geteuid().is_root() {
-        println!("not tried: only root can become another user");
+        println!("skipped: only root can become another user");
         return;
     }
     let machine = Machine::take("nobody");
@@ -282,7 +285,7 @@ fn a_raw_bind_of_an_unprivileged_server_is_not_reachable() {
     let status = group.status().unwrap();
     let last_error = status.replica(1).last_error.to_string();
     let reached = TcpStream::connect((IpAddr::from([127, 0, 0, 1]), port));
-    // A kernel that refuses user namespaces leaves the server on the host's network, and says so.
+    // Without user namespaces the server shares the host's network, and crane reports that.
     assert_eq!(reached.is_ok(), last_error.contains("shares this host's network"), "{last_error}");
     assert_eq!(ask(address, "raw call 425 0 0").unwrap(), libc_errno(Errno::NOSYS));
     let daemon = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! civetweb: threaded, unmodified.
+//! civetweb, an unmodified server with threads.
 
 use std::thread::scope;
 use std::time::Duration;
@@ -42,14 +42,14 @@ fn three_replicas_serve_the_same_pages_and_survive_the_primary() {
     group.start_replica(primary);
     group.await_serving();
     let settled = group.await_settled();
-    assert_ne!(settled.primary(), Ok(primary), "it came back as a backup");
+    assert_ne!(settled.primary(), Ok(primary), "the killed replica is a backup now");
     let returned = group.address(primary);
     assert_eq!(fetch(returned, PAGE, ANSWER).unwrap().body, program::small_page());
     group.await_settled();
 }
 
 #[test]
-fn ab_through_one_address_and_spread_over_three() {
+fn ab_succeeds_through_one_replica_and_through_three_at_once() {
     let machine = Machine::take("web-ab");
     let group = Group::start(&machine, program::civetweb(machine.folder(), 8), 3, &[]);
     for keepalive in [false, true] {
@@ -67,11 +67,11 @@ fn ab_through_one_address_and_spread_over_three() {
 }
 
 #[test]
-fn a_server_that_dies_alone_is_rebuilt() {
+fn a_server_that_dies_without_its_daemon_is_built_again() {
     let machine = Machine::take("web-dies");
     let group = Group::start(&machine, program::civetweb(machine.folder(), 8), 3, &[]);
     let primary = group.primary();
-    // First a backup's server, then the primary's.
+    // A backup's server dies first, then the primary's.
     let backup = group.ids().find(|id| *id != primary).unwrap();
     for id in [backup, primary] {
         let before = group.status().unwrap().replica(id).server_pid.expect("a server");
