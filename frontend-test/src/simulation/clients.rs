@@ -100,7 +100,7 @@ impl EntryReplica {
             && let Some(ticket) = self.forward.next_op(now)
         {
             let to = primary.expect("looked at above");
-            self.recorder.add(self.me, || Told::Handed { ticket: ticket.0, to });
+            self.recorder.add(self.me, || Told::Forwarded { ticket: ticket.0, to });
             let kept = self.kept.iter().find(|(kept, _)| *kept == ticket);
             ops.push(kept.expect("an op that is handed over is kept").1.clone());
         }

@@ -1,4 +1,4 @@
-//! Ballots, promises, the log, what is chosen; and members.
+//! The rules for ballots, promises, logs, chosen entries and members.
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{
@@ -6,17 +6,17 @@ use crane_core::paxos::{
     VotingStatus,
 };
 
-use super::storage::{Storage, life_named, members_of};
+use super::storage::{Storage, members_of, named_epoch};
 use super::{Validator, Verdict, breaks, rule};
 
-/// A ballot in use.
+/// The leadership under one ballot.
 #[derive(Clone, Debug)]
 pub(super) struct Lead {
-    /// The run of the owner, by its nonce.
+    /// The nonce of the owner's run.
     nonce: u64,
     start: Slot,
     log: Vec<Ballot>,
-    /// Something was chosen under it.
+    /// Whether an entry was chosen under the ballot.
     established: bool,
 }
 
@@ -39,7 +39,7 @@ impl Validator {
         let cut = stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot);
         let known = self.chosen.get(..cut.0 as usize);
         let Some(known) = known else {
-            return breaks("P10", "its log was cut where none is chosen");
+            return breaks("P10", "starts with a log that was cut where no entry is chosen");
         };
         let storage = Storage {
             promised: stored.promised,
@@ -50,14 +50,15 @@ impl Validator {
         let replica = &mut self.replicas[node.index()];
         let (promised, vote) = (replica.promise_said, replica.vote_said);
         rule("P3", stored.promised.max(stored.accepted) >= promised, || {
-            format!("it has forgotten its promise of {promised}")
+            format!("has forgotten its promise of {promised}")
         })?;
-        rule("P3", storage.end() >= vote, || format!("it has forgotten its vote {vote:?}"))?;
+        rule("P3", storage.end() >= vote, || format!("has forgotten its vote {vote:?}"))?;
         if let VotingStatus::Voter { epoch } | VotingStatus::Rejoining { epoch } = stored.voting {
             replica.epochs.insert(epoch);
         }
         replica.start(nonce, storage, cut);
-        // The server begins where its checkpoint ends; what it had dropped by then is not told.
+        // The server begins where its checkpoint ends. The trace does not say whether it had
+        // dropped a grant by then.
         replica.admitted = self.script.last(cut);
         replica.dropped = true;
         Ok(())
@@ -66,7 +67,7 @@ impl Validator {
     pub(super) fn on_received(&mut self, node: NodeId, from: NodeId, message: &Message) {
         let replica = &mut self.replicas[node.index()];
         replica.removed_before = replica.removed;
-        // Only who votes, or has voted, says anything else.
+        // Only a node that votes or has voted sends any other message.
         replica.group_exists |=
             !matches!(message, Message::Hello { .. } | Message::HelloBack { .. });
         match *message {
@@ -103,12 +104,14 @@ impl Validator {
                 rule("P2", ballot > memory.promised, || {
                     format!("promises {ballot} after {}", memory.promised)
                 })?;
-                // A node that may not vote promises the chosen entry, which may have a ballot of
-                // its lost storage.
+                // A node that may not vote promises the ballot of the chosen entry, which may come
+                // from its lost storage.
                 if ballot.belongs_to(node) && memory.voting.is_voter() {
-                    let fresh = replica.stood.insert(ballot);
+                    let fresh = replica.candidacies.insert(ballot);
                     let led = self.leads.contains_key(&ballot);
-                    rule("P1", fresh && !led, || format!("stands under {ballot} again"))?;
+                    rule("P1", fresh && !led, || {
+                        format!("starts an election under {ballot} again")
+                    })?;
                 }
                 Ok(())
             }
@@ -122,7 +125,7 @@ impl Validator {
                 }
                 // specs: P8
                 let Some(lead) = self.leads.get(&ballot) else {
-                    return breaks("P8", format!("adopts the log of {ballot}, which has none"));
+                    return breaks("P8", format!("adopts the log of {ballot}, which has no log"));
                 };
                 let same = lead.log.get(..up_to.0 as usize).is_some_and(|log| {
                     log.iter().eq(memory.log[..up_to.0 as usize].iter().map(|entry| &entry.ballot))
@@ -139,9 +142,9 @@ impl Validator {
     fn on_entry(&mut self, node: NodeId, slot: Slot, entry: Entry) -> Verdict {
         let replica = &self.replicas[node.index()];
         let memory = &replica.memory;
-        rule("P11", slot > replica.committed, || format!("replaces slot {slot}, committed"))?;
+        rule("P11", slot > replica.committed, || format!("replaces committed slot {slot}"))?;
         rule("P4", slot <= memory.last().next(), || format!("leaves a gap before {slot}"))?;
-        // An accepted ballot, as with a checkpoint, counts as promised.
+        // An accepted ballot counts as promised: a checkpoint brings one.
         rule("P2", entry.ballot <= memory.promised.max(memory.accepted), || {
             format!("accepts an entry of {} without a promise", entry.ballot)
         })?;
@@ -160,7 +163,7 @@ impl Validator {
             format!("slot {slot} of {} has two contents", entry.ballot)
         })?;
         rule("P4", known.before == before, || {
-            format!("slot {slot} of {} stands after {before} and {}", entry.ballot, known.before)
+            format!("slot {slot} of {} follows {before} and {}", entry.ballot, known.before)
         })
     }
 
@@ -174,7 +177,7 @@ impl Validator {
         }
         let lead = &self.leads[&entry.ballot];
         let adopted = self.votes(node, entry.ballot, lead.start, true);
-        // A epoch that has ended since had adopted it, too.
+        // An epoch that has ended since then may have adopted the log too.
         let established = lead.established || members.is_quorum(adopted);
         let open = &replica.memory.log[(replica.committed.0 as usize).min(slot.0 as usize - 1)..];
         rule("M3", established && !open.iter().any(is_change), || {
@@ -192,14 +195,14 @@ impl Validator {
             }
             Content::Rejoin { node: asking, epoch } => {
                 let asked = replica.requests.contains(&(asking, epoch));
-                let known = replica.memory.life_named(asking) == epoch;
+                let known = replica.memory.named_epoch(asking) == epoch;
                 rule("R7", asked && !known, || format!("names epoch {epoch:?} of {asking} unasked"))
             }
             Content::Payload(_) => Ok(()),
         }
     }
 
-    /// It has become primary, with its log up to `start`.
+    /// Checks that a node which becomes primary, with its log up to `start`, was elected.
     // specs: P6, P7, R4
     fn on_elected(&mut self, node: NodeId, ballot: Ballot, start: Slot) -> Verdict {
         let replica = &self.replicas[node.index()];
@@ -215,7 +218,7 @@ impl Validator {
                 continue;
             }
             all = all.with(*from);
-            if *epoch == life_named(log, *from) && members.voters.contains(*from) {
+            if *epoch == named_epoch(log, *from) && members.voters.contains(*from) {
                 valid = valid.with(*from);
                 ends.push((*end, *from));
             }
@@ -225,7 +228,7 @@ impl Validator {
             format!("leads with promises of {all:?}, of which only {valid:?} count")
         })?;
         let log: Vec<Ballot> = log.iter().map(|entry| entry.ballot).collect();
-        // Its own log is the best one, or it has become the best one.
+        // The node's own log must be the best log, or have become it.
         if let Some((best, from)) = ends.iter().max()
             && memory.accepted <= best.ballot
         {
@@ -233,7 +236,7 @@ impl Validator {
             let theirs = theirs.map_or(&[][..], |theirs| &theirs[..best.slot.0 as usize]);
             let longer = start == best.slot || memory.accepted == best.ballot;
             rule("P7", log.starts_with(theirs) && start >= best.slot && longer, || {
-                format!("leads with its log up to {start}, and was promised {best:?} by {from}")
+                format!("leads with its log up to {start}, although {from} promised {best:?}")
             })?;
         }
         let lead = Lead { nonce: replica.nonce, start, log, established: false };
@@ -256,7 +259,7 @@ impl Validator {
                 })?;
                 // An entry that arrived as chosen may not be on the disk yet.
                 let kept = safe.end() >= end || end.slot <= replica.committed;
-                // A late answer to one who leads by now counts nowhere.
+                // A late answer to a node that leads already counts nowhere.
                 let kept = kept || self.leads.contains_key(&ballot);
                 let kept = kept && safe.promised >= ballot && end == memory.end();
                 rule("P3", kept, || {
@@ -306,23 +309,25 @@ impl Validator {
                 rule("P2", ballot == memory.promised, || {
                     format!("leads under {ballot} after {}", memory.promised)
                 })?;
-                // One that is being added leads as soon as its own log says that it votes.
+                // A node that is being added leads as soon as its own log makes it a voter.
                 let votes = || memory.members(self.first).voters.contains(node);
                 rule("M5", !replica.removed_before || votes(), || "leads after its removal".into())
             }
             Message::PreVoteReply { ballot, granted: true, .. } => {
                 let primary = replica.role == Some(Role::Primary);
-                rule("P12", !primary && ballot > memory.promised, || format!("supports {ballot}"))
+                rule("P12", !primary && ballot > memory.promised, || {
+                    format!("grants a pre-vote for {ballot}")
+                })
             }
             _ => Ok(()),
         }
     }
 
-    /// Returns the nodes that acknowledged a slot under a ballot, as its owner knows. `lives`: only
-    /// as far as it counts by the own log.
+    /// Returns the nodes that acknowledged a slot under a ballot, as its owner knows. With
+    /// `epochs`, returns only the nodes whose epoch counts by the owner's log.
     fn votes(&self, node: NodeId, ballot: Ballot, slot: Slot, epochs: bool) -> NodeSet {
         let replica = &self.replicas[node.index()];
-        let named = |of: NodeId| replica.memory.life_named(of);
+        let named = |of: NodeId| replica.memory.named_epoch(of);
         let own = replica.safe.accepted == ballot
             && replica.safe.last() >= slot
             && (!epochs || replica.epoch() == Some(named(node)));
@@ -337,7 +342,9 @@ impl Validator {
     pub(super) fn on_committed(&mut self, node: NodeId, up_to: Slot) -> Verdict {
         let replica = &self.replicas[node.index()];
         rule("P11", up_to >= replica.committed, || format!("takes back slot {up_to}"))?;
-        rule("P10", up_to <= replica.memory.last(), || format!("commits {up_to} without it"))?;
+        rule("P10", up_to <= replica.memory.last(), || {
+            format!("commits {up_to} without having it")
+        })?;
         let from = replica.committed.0 as usize;
         let own: Vec<Entry> = replica.memory.log[from..up_to.0 as usize].to_vec();
         for (index, entry) in own.iter().enumerate() {
@@ -375,14 +382,14 @@ impl Validator {
         Ok(())
     }
 
-    /// Whether the node is removed, by what is decided for it.
-    pub(super) fn look_for_removal(&mut self, node: NodeId) {
+    /// Updates whether the node is removed, by its decided entries.
+    pub(super) fn update_removed(&mut self, node: NodeId) {
         let replica = &self.replicas[node.index()];
         let members = members_of(replica.decided(), self.first).next().unwrap_or(self.first);
         self.replicas[node.index()].removed = !members.voters.contains(node);
     }
 
-    /// A daemon starts: its clients are a new generation's.
+    /// Checks that a daemon that starts gives its clients a new generation.
     // specs: E8
     pub(super) fn on_generation(&mut self, node: NodeId, generation: Generation) -> Verdict {
         let before = self.replicas[node.index()].generation.replace(generation);
@@ -392,7 +399,7 @@ impl Validator {
     }
 }
 
-/// Whether the epoch is a first one.
+/// Returns whether the epoch is the first one.
 pub(super) fn is_first(epoch: StorageEpoch) -> bool {
     epoch == StorageEpoch::FIRST
 }

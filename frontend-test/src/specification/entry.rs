@@ -13,30 +13,30 @@ impl Validator {
     }
 
     // specs: E6
-    pub(super) fn on_handed(&mut self, node: NodeId, ticket: u64, to: NodeId) -> Verdict {
+    pub(super) fn on_forwarded(&mut self, node: NodeId, ticket: u64, to: NodeId) -> Verdict {
         let replica = &self.replicas[node.index()];
         let open = |from: u64| {
             let mut kept = replica.kept.range(from..);
             kept.find(|(_, op)| !self.counts(node, op)).map(|(ticket, _)| *ticket)
         };
         let first = open(0);
-        let next = match replica.handed {
-            Some((before, handed)) if before == to => open(handed + 1),
+        let next = match replica.forwarded {
+            Some((before, forwarded)) if before == to => open(forwarded + 1),
             _ => None,
         };
-        // From the first one on, or where it was.
+        // The op is the first open one, or the next one for the same primary.
         let there = replica.kept.contains_key(&ticket);
         rule("E6", there && (Some(ticket) == next || Some(ticket) == first), || {
-            format!("hands over {ticket}; the first is {first:?}, the next {next:?}")
+            format!("forwards {ticket}; the first is {first:?}, the next {next:?}")
         })?;
-        self.replicas[node.index()].handed = Some((to, ticket));
+        self.replicas[node.index()].forwarded = Some((to, ticket));
         Ok(())
     }
 
     // specs: E4, E5
     pub(super) fn on_freed(&mut self, node: NodeId, ticket: u64) -> Verdict {
         let Some(op) = self.replicas[node.index()].kept.remove(&ticket) else {
-            return breaks("E4", format!("frees {ticket}, which it does not keep"));
+            return breaks("E4", format!("frees {ticket}, which is not pending"));
         };
         let committed = self.replicas[node.index()].committed;
         rule("E4", self.script.ops(committed).any(|other| *other == op), || {
@@ -45,8 +45,8 @@ impl Validator {
         rule("E5", self.counts(node, &op), || format!("frees {op:?}, which did not count"))
     }
 
-    /// Whether an op has counted, by the numbers in the script as far as it is committed at this
-    /// node.
+    /// Returns whether an op has counted, by the numbers in the script as far as it is committed at
+    /// this node.
     fn counts(&self, node: NodeId, wanted: &OpFact) -> bool {
         let mut next = 1;
         let mut received = HashMap::new();

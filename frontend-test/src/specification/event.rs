@@ -1,4 +1,4 @@
-//! The record of a run: inputs, effects and admissions, in the order in which they happen.
+//! The trace of a run: inputs, effects and admissions, in the order in which they happen.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,51 +12,51 @@ use crane_core::wire::Op;
 /// One thing that happened at a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// Its storage is gone.
+    /// The node's storage is lost.
     Lost,
-    /// Its program starts with what it found in storage.
+    /// The node's daemon starts with the state that it found in storage.
     Started {
-        /// Of this run.
+        /// The nonce of this run.
         nonce: u64,
-        /// As entry replica.
+        /// The generation of the node as an entry replica.
         generation: Generation,
         /// The state that storage held beside the log.
         stored: DurableState,
         /// The log, from the slot after the snapshot.
         log: Vec<Entry>,
     },
-    /// A message has come.
+    /// A message arrived.
     Received {
-        /// From whom.
+        /// The sender.
         from: NodeId,
         /// The message.
         message: Message,
     },
     /// A message was given to the network.
     Said {
-        /// For whom.
+        /// The receiver.
         to: NodeId,
         /// The message.
         message: Message,
     },
     /// A record was given to the disk.
     Wrote {
-        /// Its number.
+        /// The record's number.
         number: WriteNumber,
         /// The record.
         record: Record,
     },
     /// The disk holds every record up to this one.
     Durable {
-        /// The last of them.
+        /// The number of the last durable record.
         up_to: WriteNumber,
     },
-    /// The commit index is raised.
+    /// The committed index was raised.
     Committed {
-        /// To this slot.
+        /// The new committed index.
         up_to: Slot,
     },
-    /// The node does something else from here on.
+    /// The node's role changed.
     Role {
         /// The new role.
         role: Role,
@@ -67,40 +67,40 @@ pub enum Event {
         slot: Slot,
         /// The entry's timestamp.
         timestamp: u64,
-        /// Clock steps.
+        /// The clock steps that the entry grants.
         grant: u32,
         /// The ops in their order.
         ops: Vec<OpFact>,
     },
-    /// The node's server has no runnable thread (or so it says), and what is granted is dropped.
+    /// The node's server reported that no thread is runnable, and dropped the rest of its grant.
     Dropped {
-        /// Whether one was runnable all the same.
+        /// Whether a thread was runnable in fact.
         runnable: bool,
     },
     /// The node's server admits a slot.
     Admitted {
-        /// The mark that is compared between replicas.
+        /// The mark, which is compared between replicas.
         mark: Mark,
-        /// Agreed time afterwards.
+        /// The agreed time after the admission.
         agreed: u64,
         /// The outcome of each op.
         outcomes: Vec<Outcome>,
     },
-    /// An entry replica keeps an op.
+    /// An entry replica kept an op until it counts.
     Kept {
-        /// Its number.
+        /// The op's number.
         ticket: u64,
         /// The op.
         op: OpFact,
     },
-    /// An entry replica hands an op to a primary.
-    Handed {
+    /// An entry replica forwarded an op to a primary.
+    Forwarded {
         /// The op's number.
         ticket: u64,
         /// The primary.
         to: NodeId,
     },
-    /// An entry replica keeps an op no longer.
+    /// An entry replica freed an op.
     Freed {
         /// The op's number.
         ticket: u64,
@@ -110,20 +110,20 @@ pub enum Event {
 /// The part of an op that the rules need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpFact {
-    /// `Op::Connect`
+    /// An [`Op::Connect`].
     Connect(ConnId),
-    /// `Op::Send`: the first byte's number, and the one after the last.
+    /// An [`Op::Send`], with the numbers of its first byte and of the byte after its last.
     Send(ConnId, u64, u64),
-    /// `Op::Shut`, with the total.
+    /// An [`Op::Shut`], with the total number of bytes.
     Shut(ConnId, u64),
-    /// `Op::Retire`
+    /// An [`Op::Retire`].
     Retire(NodeId, Generation),
-    /// Any other.
+    /// Any other op.
     Other(Option<ConnId>),
 }
 
 impl OpFact {
-    /// Of an op.
+    /// Returns the part of an op that the rules need.
     pub fn of(op: &Op<'_>) -> Self {
         match *op {
             Op::Connect { conn, .. } => Self::Connect(conn),
@@ -136,7 +136,7 @@ impl OpFact {
         }
     }
 
-    /// Its connection.
+    /// Returns the op's connection.
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
             Self::Connect(conn) | Self::Send(conn, ..) | Self::Shut(conn, _) => Some(conn),
@@ -149,23 +149,23 @@ impl OpFact {
 /// The outcome of an op at its admission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// It did not count.
+    /// The op did not count.
     Nothing,
-    /// A connection waits to be accepted, or was refused.
+    /// The connection waits to be accepted, or was refused.
     Connected,
-    /// So many bytes, the first of which has this number.
+    /// The connection received bytes.
     Data {
         /// The first byte's number.
         at: u64,
-        /// How many.
+        /// The number of bytes.
         count: u64,
     },
-    /// Anything else that counts.
+    /// Any other op counted.
     Counted,
 }
 
 impl Outcome {
-    /// Of what the core said.
+    /// Returns the outcome of an admission by the core.
     pub fn of(admitted: &Admitted<'_>) -> Self {
         match *admitted {
             Admitted::Nothing => Self::Nothing,
@@ -176,20 +176,20 @@ impl Outcome {
     }
 }
 
-/// A run's events in their order, each with its node.
+/// The events of a run in their order, each with its node.
 pub type Trace = Vec<(NodeId, Event)>;
 
-/// Records a trace. Whoever does something has a handle; most runs are not recorded.
+/// Records a trace. Each part of a simulation has a handle; most runs are not recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Option<Rc<RefCell<Trace>>>);
 
 impl Recorder {
-    /// One that records.
+    /// Returns a recorder that records.
     pub fn new() -> Self {
         Self(Some(Rc::default()))
     }
 
-    /// Something happens at a node.
+    /// Records an event at a node.
     pub fn add(&self, node: NodeId, event: impl FnOnce() -> Event) {
         if let Some(events) = &self.0 {
             let event = event();
@@ -197,7 +197,7 @@ impl Recorder {
         }
     }
 
-    /// All that was recorded so far.
+    /// Returns the events recorded so far, and forgets them.
     pub fn take(&self) -> Trace {
         self.0.as_ref().map(|events| events.take()).unwrap_or_default()
     }

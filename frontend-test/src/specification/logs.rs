@@ -1,8 +1,7 @@
-//! The rules held against the logs that real replicas leave behind, as `crane-linux log show`
-//! prints them.
+//! The rules for the logs that real replicas leave behind, as `crane-linux log show` prints them.
 //!
-//! A log tells what one node wrote, in its order, and nothing of what it heard: so this looks at
-//! what one node's writes, and all nodes' writes together, must keep.
+//! A log has the records that one node wrote, in their order, and no message that it received. So
+//! this module checks the rules for one node's records, and for all nodes' records together.
 
 use std::collections::HashMap;
 
@@ -10,28 +9,29 @@ use crane_core::id::NodeId;
 
 use super::{Verdict, breaks, rule};
 
-/// A ballot as it is printed: `round.node`.
+/// A ballot, printed as `round.node`.
 type Ballot = (u64, u64);
 
 /// One record of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Line {
-    /// The highest ballot promised.
+    /// The highest promised ballot.
     Promise(Ballot),
-    /// Whether the node votes: the voting status's name, and its epoch.
+    /// The name of the node's voting status, and its epoch.
     VotingStatus(String, Option<u64>),
-    /// The log is accepted under a ballot, and ends at a slot.
+    /// The ballot under which the log is accepted, and the slot at which it ends.
     Adopt(Ballot, u64),
-    /// An entry in a slot: its ballot, its timestamp if it has one, and all that is printed of it.
+    /// An entry's slot, its ballot, its timestamp if it has one, and its content as printed.
     Accept(u64, Ballot, Option<u64>, String),
-    /// All slots up to this one were committed.
+    /// The slot up to which all are committed.
     Committed(u64),
 }
 
-/// Reads what `crane-linux log show` prints, its last line (the sum) included.
+/// Parses the output of `crane-linux log show`, including its last line, the sum.
 ///
 /// # Errors
-/// The first line that is not understood.
+///
+/// Returns the first line that is not a record.
 pub fn parse(text: &str) -> Result<Vec<Line>, String> {
     let is_record =
         |line: &&str| !line.contains(" records are whole") && !line.ends_with(" closed");
@@ -73,26 +73,26 @@ fn ballot(text: &str) -> Option<Ballot> {
     Some((round.parse().ok()?, node.parse().ok()?))
 }
 
-/// The events of the group so far.
+/// The records of all logs that were followed so far.
 #[derive(Default)]
 struct Logs {
-    /// By slot and ballot: the content, and the ballot of the entry before.
+    /// The content for each slot and ballot, and the ballot of the entry before.
     proposed: HashMap<(u64, Ballot), (String, Ballot)>,
-    /// By slot: the ballot of what some node knew to be committed there, its timestamp, and its
-    /// content.
+    /// The ballot, the timestamp and the content of each slot that some node knew to be committed.
     committed: HashMap<u64, (Ballot, Option<u64>, String)>,
 }
 
-/// Whether the whole logs of a group's nodes, from their first record on, keep the rules.
+/// Checks that the logs of a group's nodes, from their first record on, keep the rules.
 ///
 /// # Errors
-/// The rule's name, and what breaks it.
+///
+/// Returns the rule's name, and the action that breaks it.
 pub fn validate_logs(logs: &[(NodeId, Vec<Line>)]) -> Result<(), (&'static str, String)> {
     let mut all = Logs::default();
     for (node, lines) in logs {
         all.follow(lines).map_err(|(rule, what)| (rule, format!("{node}: {what}")))?;
     }
-    all.stamps_grow()
+    all.timestamps_grow()
 }
 
 impl Logs {
@@ -143,7 +143,7 @@ impl Logs {
                         format!("slot {slot} of {ballot:?} is {content}, and {}", known.0)
                     })?;
                     rule("P4", known.1 == before, || {
-                        format!("slot {slot} of {ballot:?} stands after {before:?}, {:?}", known.1)
+                        format!("slot {slot} of {ballot:?} follows {before:?} and {:?}", known.1)
                     })?;
                     log.push((*ballot, *timestamp, content.clone()));
                 }
@@ -164,14 +164,14 @@ impl Logs {
     }
 
     // specs: S9
-    fn stamps_grow(&self) -> Verdict {
+    fn timestamps_grow(&self) -> Verdict {
         let mut slots: Vec<_> = self.committed.iter().collect();
         slots.sort();
         let mut last = 0;
         for (slot, (_, timestamp, _)) in slots {
             if let Some(timestamp) = timestamp {
                 rule("S9", *timestamp > last, || {
-                    format!("timestamp {timestamp} in slot {slot} after {last}")
+                    format!("has timestamp {timestamp} in slot {slot} after {last}")
                 })?;
                 last = *timestamp;
             }

@@ -1,14 +1,14 @@
-//! The rules of `specs/`, held against what was recorded of a run.
+//! The rules of `specs/`, checked on the trace of a run.
 //!
-//! Nothing here knows how the core does things: it knows what nodes wrote, said and admitted, and
-//! which rule that must have kept.
+//! The validator does not know how the core keeps the rules. It knows what nodes wrote, said and
+//! admitted, and which rule each of these events must keep.
 //!
-//! | file | rules |
+//! | file | rules or content |
 //! |---|---|
-//! | `event` | what is recorded |
-//! | `storage` | what a node has written, and what of it survives |
+//! | `event` | the events of a trace |
+//! | `storage` | the records that a node has written, and those that survive a crash |
 //! | `agreement` | P, M |
-//! | `voting status` | R |
+//! | `voting` | R |
 //! | `script` | S, and E where ops are admitted |
 //! | `entry` | E at the entry replica |
 //! | `logs` | P, R and S9 in the logs of real replicas |
@@ -37,7 +37,7 @@ use storage::Replica;
 pub struct Violation {
     /// The rule's name in `specs/`.
     pub rule: &'static str,
-    /// At which event, from 0.
+    /// The index of the event, from 0.
     pub at: usize,
     /// The action that broke the rule.
     pub what: String,
@@ -46,12 +46,12 @@ pub struct Violation {
 /// The verdict of a rule on one event.
 type Verdict = Result<(), (&'static str, String)>;
 
-/// Breaks a rule.
+/// Returns the verdict that a rule is broken.
 fn breaks<T>(rule: &'static str, what: impl Into<String>) -> Result<T, (&'static str, String)> {
     Err((rule, what.into()))
 }
 
-/// Holds if `kept`, else breaks the rule.
+/// Returns the verdict that a rule is kept if `kept`, else that it is broken.
 fn rule(rule: &'static str, kept: bool, what: impl FnOnce() -> String) -> Verdict {
     if kept { Ok(()) } else { breaks(rule, what()) }
 }
@@ -60,21 +60,22 @@ fn rule(rule: &'static str, kept: bool, what: impl FnOnce() -> String) -> Verdic
 struct Validator {
     first: Members,
     replicas: Vec<Replica>,
-    /// By ballot: the log that its owner leads with.
+    /// The log that each ballot's owner leads with.
     leads: HashMap<Ballot, Lead>,
-    /// By slot and ballot: what was proposed, and the ballot of the entry before.
+    /// The proposal for each slot under each ballot.
     proposed: HashMap<(Slot, Ballot), Proposed>,
     /// The committed log.
     chosen: Vec<crane_core::paxos::Entry>,
     script: Script,
-    /// The logs that were promised with: their ballots.
+    /// The log of each promise, as the ballots of its entries.
     promised: HashMap<(NodeId, Ballot, LogEnd), Vec<Ballot>>,
 }
 
-/// Whether a trace of a group with these first members keeps the rules.
+/// Checks that a trace of a group with these first members keeps the rules.
 ///
 /// # Errors
-/// The first [`Violation`].
+///
+/// Returns the first [`Violation`].
 pub fn validate(first: Members, trace: &[(NodeId, Event)]) -> Result<(), Violation> {
     let mut validator = Validator {
         first,
@@ -103,10 +104,10 @@ impl Validator {
             Event::Received { from, message } => self.on_received(node, *from, message),
             Event::Said { message, .. } => {
                 self.on_said(node, message)?;
-                self.on_said_by_standing(node, message)?;
+                self.on_vote_said(node, message)?;
             }
             Event::Wrote { number, record } => {
-                self.on_standing(node, record)?;
+                self.on_voting_status(node, record)?;
                 self.on_wrote(node, record)?;
                 let replica = &mut self.replicas[node.index()];
                 replica.write(*number, *record);
@@ -115,11 +116,11 @@ impl Validator {
                 let replica = &mut self.replicas[node.index()];
                 replica.removed_before = replica.removed;
                 replica.settle(*up_to);
-                self.look_for_removal(node);
+                self.update_removed(node);
             }
             Event::Committed { up_to } => {
                 self.on_committed(node, *up_to)?;
-                self.look_for_removal(node);
+                self.update_removed(node);
             }
             Event::Role { role } => self.replicas[node.index()].role = Some(*role),
             Event::Script { slot, timestamp, grant, ops } => {
@@ -130,7 +131,7 @@ impl Validator {
                 self.on_admitted(node, *mark, *agreed, outcomes)?;
             }
             Event::Kept { ticket, op } => self.on_kept(node, *ticket, *op),
-            Event::Handed { ticket, to } => self.on_handed(node, *ticket, *to)?,
+            Event::Forwarded { ticket, to } => self.on_forwarded(node, *ticket, *to)?,
             Event::Freed { ticket } => self.on_freed(node, *ticket)?,
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The rules for servers and the script.
+//! The rules for the script, and for the servers that consume it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,13 +9,14 @@ use crane_core::limits::{CALL_NANOSECONDS, NODES_MAX};
 use super::event::{OpFact, Outcome};
 use super::{Validator, Verdict, breaks, rule};
 
-/// The script, and what the first server to admit a slot made of it.
+/// The script, with the outcome of each slot at the first server that admitted it.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     entries: BTreeMap<Slot, Entry>,
     admitted: BTreeMap<Slot, Admission>,
-    /// By entry replica: the next connection's number in a generation; up to where all are retired.
+    /// The number of the next connection in each generation of an entry replica.
     next: HashMap<(NodeId, Generation), u64>,
+    /// The last retired generation of each entry replica.
     retired: [Generation; NODES_MAX],
     received: HashMap<ConnId, u64>,
 }
@@ -50,25 +51,27 @@ impl Script {
         })
     }
 
-    /// The last slot of the script up to this one.
+    /// Returns the last slot of the script up to this one.
     pub(super) fn last(&self, up_to: Slot) -> Option<Slot> {
         self.entries.range(..=up_to).next_back().map(|(slot, _)| *slot)
     }
 
-    /// The ops that are committed up to a slot.
+    /// Returns the ops that are committed up to a slot.
     pub(super) fn ops(&self, up_to: Slot) -> impl Iterator<Item = &OpFact> {
         self.entries.range(..=up_to).flat_map(|(_, entry)| &entry.ops)
     }
 
-    /// E1 to E3 and E7, by the numbers alone. What the server has closed or refused, counts no
-    /// more.
+    /// Checks E1 to E3 and E7 by the numbers alone. The ops of a connection that the server has
+    /// closed or refused do not count any more.
     // specs: E1, E2, E3, E7
     fn admit(&mut self, op: &OpFact, outcome: Outcome) -> Verdict {
         if let Some(conn) = op.conn()
             && outcome != Outcome::Nothing
         {
             let retired = self.retired[conn.entry.index()];
-            rule("E7", conn.generation > retired, || format!("{op:?} counts, though retired"))?;
+            rule("E7", conn.generation > retired, || {
+                format!("{op:?} counts, although its generation is retired")
+            })?;
         }
         match (*op, outcome) {
             (OpFact::Connect(conn), Outcome::Connected) => {
@@ -79,7 +82,7 @@ impl Script {
             }
             (OpFact::Send(conn, from, to), Outcome::Data { at, count }) => {
                 let Some(received) = self.received.get_mut(&conn) else {
-                    return breaks("E3", format!("{conn} gets bytes, and is not there"));
+                    return breaks("E3", format!("{conn} gets bytes and does not exist"));
                 };
                 rule("E2", at >= *received && at + count == to, || {
                     format!("{conn} gets byte {at} again")
@@ -91,7 +94,7 @@ impl Script {
             }
             (OpFact::Shut(conn, total), Outcome::Counted) => {
                 rule("E3", self.received.get(&conn) == Some(&total), || {
-                    format!("{conn} ends at {total}, and {:?} are here", self.received.get(&conn))
+                    format!("{conn} ends at {total}, and has {:?}", self.received.get(&conn))
                 })?;
             }
             (OpFact::Retire(node, generation), Outcome::Counted) => {
@@ -133,21 +136,21 @@ impl Validator {
             let last = &script.admitted[&before];
             let used = mark.clock.checked_sub(last.mark.clock);
             rule("S3", used.is_some_and(|used| used <= grant), || {
-                format!("{used:?} calls between {before} and {slot}, granted {grant}")
+                format!("makes {used:?} calls between {before} and {slot}, granted {grant}")
             })?;
             rule("S2", used == Some(grant) || replica.dropped, || {
                 format!("admits {slot} with {used:?} of {grant} steps used")
             })?;
             let passed = used.unwrap_or(0) * CALL_NANOSECONDS;
             rule("S5", agreed == entry.timestamp.max(last.agreed + passed), || {
-                format!("agreed time {agreed} at {slot}")
+                format!("has agreed time {agreed} at {slot}")
             })?;
         }
         replica.admitted = Some(slot);
         replica.dropped = false;
         if let Some(first) = script.admitted.get(&slot) {
             let same = first.mark == mark && first.agreed == agreed && first.outcomes == outcomes;
-            return rule("S7", same, || format!("{mark:?}, elsewhere {:?}", first.mark));
+            return rule("S7", same, || format!("has {mark:?}, another server {:?}", first.mark));
         }
         let ops = entry.ops.clone();
         rule("S1", ops.len() == outcomes.len(), || format!("admits part of {slot}"))?;

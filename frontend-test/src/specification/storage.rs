@@ -1,4 +1,5 @@
-//! A node as the rules see it: what it has written, what of that survives, and what it has heard.
+//! A node as the rules see it: the records that it has written, those that survive a crash, and the
+//! messages that it has received.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -32,7 +33,7 @@ impl Storage {
         self.log.get((slot.0 as usize).checked_sub(1)?)
     }
 
-    /// The ballot in a slot; before the log, none.
+    /// Returns the ballot of the entry in a slot, or [`Ballot::ZERO`] if the slot has none.
     pub(super) fn ballot(&self, slot: Slot) -> Ballot {
         self.entry(slot).map_or(Ballot::ZERO, |entry| entry.ballot)
     }
@@ -53,18 +54,18 @@ impl Storage {
         }
     }
 
-    /// The epoch of a node that the log names.
-    pub(super) fn life_named(&self, of: NodeId) -> StorageEpoch {
-        life_named(&self.log, of)
+    /// Returns the epoch of a node that the log names.
+    pub(super) fn named_epoch(&self, of: NodeId) -> StorageEpoch {
+        named_epoch(&self.log, of)
     }
 
-    /// The members by the log.
+    /// Returns the members by the log.
     pub(super) fn members(&self, first: Members) -> Members {
         members_of(&self.log, first).next().unwrap_or(first)
     }
 }
 
-/// The members by these entries, the last ones first.
+/// Returns the members by these entries, the last ones first.
 pub(super) fn members_of(log: &[Entry], first: Members) -> impl Iterator<Item = Members> {
     let changes = log.iter().rev().filter_map(|entry| match entry.content {
         Content::Change(members) => Some(members),
@@ -73,8 +74,8 @@ pub(super) fn members_of(log: &[Entry], first: Members) -> impl Iterator<Item = 
     changes.chain([first])
 }
 
-/// The epoch of a node that these entries name last.
-pub(super) fn life_named(log: &[Entry], of: NodeId) -> StorageEpoch {
+/// Returns the epoch of a node that these entries name last.
+pub(super) fn named_epoch(log: &[Entry], of: NodeId) -> StorageEpoch {
     let named = log.iter().rev().find_map(|entry| match entry.content {
         Content::Rejoin { node, epoch } if node == of => Some(epoch),
         _ => None,
@@ -82,7 +83,7 @@ pub(super) fn life_named(log: &[Entry], of: NodeId) -> StorageEpoch {
     named.unwrap_or(StorageEpoch::FIRST)
 }
 
-/// One node.
+/// The state of one node.
 #[derive(Debug, Default)]
 pub(super) struct Replica {
     pub(super) memory: Storage,
@@ -93,13 +94,13 @@ pub(super) struct Replica {
     pub(super) removed: bool,
     pub(super) removed_before: bool,
 
-    // Over all its runs with one storage.
-    pub(super) stood: HashSet<Ballot>,
+    // The values of all runs with one storage.
+    pub(super) candidacies: HashSet<Ballot>,
     pub(super) epochs: HashSet<StorageEpoch>,
     pub(super) promise_said: Ballot,
     pub(super) vote_said: LogEnd,
 
-    // Of this run.
+    // The values of this run.
     pub(super) nonce: u64,
     pub(super) answers: [Option<VotingStatus>; NODES_MAX],
     pub(super) stale_answers: [Option<VotingStatus>; NODES_MAX],
@@ -108,12 +109,12 @@ pub(super) struct Replica {
     pub(super) promises: HashMap<NodeId, (Ballot, StorageEpoch, LogEnd)>,
     pub(super) votes: HashMap<(NodeId, Ballot, StorageEpoch), Slot>,
 
-    // Its server, and its clients.
+    // The values of the server and of the clients.
     pub(super) admitted: Option<Slot>,
     pub(super) dropped: bool,
     pub(super) generation: Option<Generation>,
     pub(super) kept: BTreeMap<u64, OpFact>,
-    pub(super) handed: Option<(NodeId, u64)>,
+    pub(super) forwarded: Option<(NodeId, u64)>,
 }
 
 impl Replica {
@@ -124,15 +125,16 @@ impl Replica {
     }
 
     pub(super) fn start(&mut self, nonce: u64, storage: Storage, committed: Slot) {
-        // It asked nobody for a promise before its own one was safe.
-        let mut stood = std::mem::take(&mut self.stood);
-        stood.retain(|ballot| *ballot <= storage.promised.max(storage.accepted));
+        // A candidate asks for promises only after its own promise is safe, so an election whose
+        // promise was lost has not begun.
+        let mut candidacies = std::mem::take(&mut self.candidacies);
+        candidacies.retain(|ballot| *ballot <= storage.promised.max(storage.accepted));
         *self = Self {
             nonce,
             committed,
             memory: storage.clone(),
             safe: storage,
-            stood,
+            candidacies,
             epochs: std::mem::take(&mut self.epochs),
             promise_said: self.promise_said,
             vote_said: self.vote_said,
@@ -148,12 +150,12 @@ impl Replica {
 
     pub(super) fn settle(&mut self, up_to: WriteNumber) {
         while self.pending.front().is_some_and(|(number, _)| *number <= up_to) {
-            let (_, record) = self.pending.pop_front().expect("it is there");
+            let (_, record) = self.pending.pop_front().expect("the front record");
             self.safe.apply(&record);
         }
     }
 
-    /// The entries that are both committed and safe.
+    /// Returns the entries that are both committed and safe.
     pub(super) fn decided(&self) -> &[Entry] {
         let up_to = self.committed.min(self.safe.last()).min(self.memory.last());
         &self.memory.log[..up_to.0 as usize]

@@ -1,21 +1,23 @@
-//! How a group begins, and how a node returns whose storage is lost.
+//! The rules for the beginning of a group, and for the return of a node that lost its storage.
 
 use crane_core::id::NodeId;
 use crane_core::paxos::{Message, Record, VotingStatus};
 
 use super::agreement::is_first;
-use super::storage::life_named;
+use super::storage::named_epoch;
 use super::{Validator, Verdict, breaks, rule};
 
 impl Validator {
     // specs: R3
-    pub(super) fn on_said_by_standing(&mut self, node: NodeId, message: &Message) -> Verdict {
+    pub(super) fn on_vote_said(&mut self, node: NodeId, message: &Message) -> Verdict {
         let replica = &self.replicas[node.index()];
         let epoch = match *message {
             Message::Promised { epoch, .. } | Message::Accepted { epoch: Some(epoch), .. } => epoch,
             Message::Prepare { .. } | Message::PreVoteReply { granted: true, .. } => {
                 let votes = replica.safe.voting.is_voter();
-                return rule("R3", votes, || "takes part without being a voter".into());
+                return rule("R3", votes, || {
+                    "takes part in an election without being a voter".into()
+                });
             }
             _ => return Ok(()),
         };
@@ -25,7 +27,7 @@ impl Validator {
     }
 
     // specs: R1, R2, R3, R5, R6, R8
-    pub(super) fn on_standing(&mut self, node: NodeId, record: &Record) -> Verdict {
+    pub(super) fn on_voting_status(&mut self, node: NodeId, record: &Record) -> Verdict {
         let Record::VotingStatus(next) = *record else { return Ok(()) };
         let replica = &self.replicas[node.index()];
         let members = replica.memory.members(self.first);
@@ -35,32 +37,34 @@ impl Validator {
                 .iter()
                 .all(|other| answers[other.index()].is_some_and(|voting| wanted.contains(&voting)))
         };
-        // Whether others have said so, else which rule is broken: R6 if only answers to another run
-        // would do.
-        let told = |name, wanted: &[VotingStatus]| {
+        // The rule that the others' answers must keep: R6 if only answers to another run would keep
+        // it.
+        let answered = |name, wanted: &[VotingStatus]| {
             let name = if all(&replica.stale_answers, wanted) { "R6" } else { name };
             rule(name, all(&replica.answers, wanted), || {
-                format!("becomes {next:?}, told {:?}", replica.answers)
+                format!("becomes {next:?} with the answers {:?}", replica.answers)
             })
         };
         let now = replica.memory.voting;
         match (now, next) {
             (VotingStatus::Blank, VotingStatus::Ready) => {
-                told("R1", &[VotingStatus::Blank, VotingStatus::Ready])
+                answered("R1", &[VotingStatus::Blank, VotingStatus::Ready])
             }
             (VotingStatus::Ready, VotingStatus::Voter { epoch }) if is_first(epoch) => {
-                if replica.group_exists { Ok(()) } else { told("R2", &[VotingStatus::Ready]) }
+                if replica.group_exists { Ok(()) } else { answered("R2", &[VotingStatus::Ready]) }
             }
             (
                 VotingStatus::Blank | VotingStatus::Voter { .. },
                 VotingStatus::Rejoining { epoch },
             ) => {
                 if let VotingStatus::Voter { epoch } = now {
-                    rule("R8", life_named(replica.decided(), node) != epoch, || {
-                        "gives up its epoch".into()
+                    rule("R8", named_epoch(replica.decided(), node) != epoch, || {
+                        "gives up an epoch that counts".into()
                     })?;
                 } else {
-                    rule("R3", replica.group_exists, || "rejoins what it has not heard of".into())?;
+                    rule("R3", replica.group_exists, || {
+                        "rejoins a group that it has not heard of".into()
+                    })?;
                 }
                 let fresh = self.replicas[node.index()].epochs.insert(epoch);
                 rule("R3", fresh && !is_first(epoch), || format!("uses {epoch:?} again"))
@@ -68,7 +72,7 @@ impl Validator {
             (VotingStatus::Rejoining { epoch }, VotingStatus::Voter { epoch: next })
                 if epoch == next =>
             {
-                rule("R5", life_named(replica.decided(), node) == epoch, || {
+                rule("R5", named_epoch(replica.decided(), node) == epoch, || {
                     format!("votes with {epoch:?} before the log has named it")
                 })
             }

@@ -1,4 +1,4 @@
-//! Traces that were tampered with where the script is consumed, or on the way into it.
+//! Traces with tampering on the way into the script, or where it is consumed.
 
 use crane_core::id::Generation;
 use crane_test::specification::event::{Event, OpFact, Outcome};
@@ -16,19 +16,19 @@ fn s1_a_slot_is_left_out() {
 }
 
 #[test]
-fn s2_admitted_before_the_grant_is_gone() {
+fn s2_a_slot_is_admitted_before_the_grant_is_used() {
     breaks("S2", |trace, place| {
         place == 0 && remove(trace, |event| matches!(event, Event::Dropped { .. }))
     });
 }
 
-/// Changes what is said at an admission.
+/// Changes the event of an admission.
 fn other_admission(rule: &str, other: impl Fn(&mut Event) -> bool) {
     breaks(rule, |trace, place| change(trace, place, |_, event| other(event)));
 }
 
 #[test]
-fn s3_more_calls_than_granted() {
+fn s3_a_server_makes_more_calls_than_granted() {
     other_admission("S3", |event| match event {
         Event::Admitted { mark, .. } => {
             mark.clock += 1000;
@@ -50,7 +50,7 @@ fn s4_a_grant_is_dropped_with_a_thread_runnable() {
 }
 
 #[test]
-fn s5_agreed_time_is_another() {
+fn s5_agreed_time_differs() {
     other_admission("S5", |event| match event {
         Event::Admitted { agreed, .. } => {
             *agreed += 1;
@@ -61,7 +61,7 @@ fn s5_agreed_time_is_another() {
 }
 
 #[test]
-fn s7_a_server_goes_another_way() {
+fn s7_a_server_makes_other_calls() {
     other_admission("S7", |event| match event {
         Event::Admitted { mark, .. } => {
             mark.schedule ^= 1;
@@ -82,7 +82,7 @@ fn other_op(rule: &str, other: impl Fn(&mut OpFact) -> bool) {
 }
 
 #[test]
-fn e1_a_connection_out_of_its_order() {
+fn e1_a_connection_is_out_of_order() {
     other_op("E1", |op| match op {
         OpFact::Connect(conn) => {
             conn.number += 1;
@@ -92,7 +92,7 @@ fn e1_a_connection_out_of_its_order() {
     });
 }
 
-/// Changes which bytes were admitted.
+/// Changes the range of admitted bytes.
 fn other_bytes(rule: &str, other: impl Fn(&mut u64, &mut u64) -> bool) {
     other_admission(rule, |event| match event {
         Event::Admitted { outcomes, .. } => outcomes.iter_mut().any(|outcome| match outcome {
@@ -138,7 +138,7 @@ fn e4_an_op_is_freed_too_early() {
 fn e6_an_op_is_passed_over() {
     breaks("E6", |trace, place| {
         change(trace, place, |_, event| match event {
-            Event::Handed { ticket, .. } => {
+            Event::Forwarded { ticket, .. } => {
                 *ticket += 1;
                 true
             }
@@ -172,7 +172,7 @@ fn e8_a_generation_is_used_again() {
 }
 
 #[test]
-fn s9_a_stamp_is_not_above_the_one_before() {
+fn s9_a_timestamp_is_not_above_the_one_before() {
     breaks("S9", |trace, place| {
         let mut last = 0;
         let mut left = place;
