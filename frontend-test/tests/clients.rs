@@ -1,4 +1,4 @@
-//! The clients of the end-to-end tests against servers that run without crane: what fails there is
+//! The clients of the end-to-end tests against servers that run without crane: a failure here is
 //! the client's fault, and must be known before a replicated server is blamed.
 
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn load_tools_measure_native_servers() {
     for keepalive in [false, true] {
         let load = Load { requests: 500, connections: 8, keepalive };
         assert!(load::ab(web.address(), PAGE, load).unwrap().rate > 10.0);
-        // A page that is not there is a failed load, not a fast one.
+        // A load of a missing page must fail instead of counting as fast.
         assert!(load::ab(web.address(), "/nothing", load).is_err());
     }
     let redis = Native::start(&machine, &program::redis(machine.folder()));
@@ -50,7 +50,7 @@ fn load_tools_measure_native_servers() {
 }
 
 #[test]
-fn writers_remember_what_native_redis_acknowledged() {
+fn writers_know_the_writes_that_native_redis_acknowledged() {
     let machine = Machine::take("clients");
     let redis = Native::start(&machine, &program::redis(machine.folder()));
     let writers = counting::Writers::default();
@@ -67,7 +67,7 @@ fn writers_remember_what_native_redis_acknowledged() {
         assert!(memory.counts().0 > 10);
         memory.verify(redis.address()).unwrap();
     }
-    // Something is lost: the same check must say so.
+    // After a loss of one item, the same check must fail.
     let mut connection = resp::Connection::open(redis.address(), ANSWER).unwrap();
     connection.call(&[b"LPOP", b"list-0"]).unwrap();
     assert!(memories[0].verify(redis.address()).is_err());
@@ -86,17 +86,20 @@ fn native_python_counts_posts() {
 }
 
 #[test]
-fn the_racy_program_answers_and_its_threads_mix() {
+fn the_racy_program_answers_and_its_threads_interleave() {
     let machine = Machine::take("clients");
     let racy = Native::start(&machine, &program::compiled(machine.folder(), "racy", &[]));
     let alone = crane_test::e2e::racy::ask(racy.address(), 1, 20).unwrap();
     assert!(alone.iter().all(|answers| answers.iter().all(|a| a.contains(" moved 2999 to "))));
-    // Whether two of them meet is up to the machine; on a busy one it takes more rounds.
+    // The machine decides whether two threads meet; a busy one needs more rounds.
     let meet = || {
         let mixed = crane_test::e2e::racy::ask(racy.address(), 8, 50).unwrap();
         mixed.iter().flatten().any(|answer| !answer.contains(" moved 2999 to "))
     };
-    assert!((0..20).any(|_| meet()), "eight clients at once never met: no control");
+    assert!(
+        (0..20).any(|_| meet()),
+        "the threads of eight clients never met: the program is no control"
+    );
 }
 
 #[test]

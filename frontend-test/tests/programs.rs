@@ -1,5 +1,5 @@
-//! The programs in `programs/stuck` and `programs/odd` are good references: natively they do what
-//! their first lines say, and the same in every run.
+//! The programs in `programs/stuck` and `programs/odd` as references: natively they do what their
+//! first lines say, and do the same in every run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,9 +17,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crane_test::e2e::programs::{self, Expect, Running, Stuck, compiled, echoes};
 
-/// Longer than any program takes natively, on a loaded machine too.
+/// A time longer than any program takes natively, even on a loaded machine.
 const BOUND: Duration = Duration::from_secs(20);
-/// Programs that run at a time.
+/// The number of programs that run at the same time.
 const AT_ONCE: usize = 4;
 
 #[test]
@@ -34,19 +34,19 @@ fn every_program_compiles() {
 }
 
 #[test]
-fn what_was_promised_is_in_the_lists() {
+fn the_lists_have_as_many_programs_as_promised() {
     let stuck = programs::stuck();
     let faults = stuck.iter().filter(|one| one.expect != Expect::None).count();
-    assert!(faults >= 30, "{faults} ways to stick");
-    assert!(stuck.iter().any(|one| one.expect == Expect::None), "no control");
+    assert!(faults >= 30, "only {faults} ways to stick");
+    assert!(stuck.iter().any(|one| one.expect == Expect::None), "the list has no control");
     assert!(programs::odd().len() >= 200);
     assert!(programs::launchers().len() >= 10);
     let kinds: BTreeSet<_> = programs::odd().into_iter().map(|odd| odd.kind).collect();
-    assert_eq!(kinds.len(), programs::odd().len(), "two programs of one kind");
+    assert_eq!(kinds.len(), programs::odd().len(), "two odd programs are of one kind");
 }
 
 #[test]
-fn odd_programs_end_with_the_same_transcript_twice_and_with_their_peer_apart() {
+fn odd_programs_repeat_their_transcript_also_with_a_separate_peer() {
     each(programs::odd(), |odd| {
         let first = Running::start("odd", &odd.name, port(), &[]).end_within(BOUND);
         if first.status != Some(0) || first.transcript.is_empty() {
@@ -72,7 +72,7 @@ fn odd_programs_end_with_the_same_transcript_twice_and_with_their_peer_apart() {
 }
 
 #[test]
-fn stuck_programs_echo_and_then_stick_where_they_say() {
+fn stuck_programs_echo_and_then_stick_in_the_call_that_they_name() {
     let numbers = numbers_of_calls();
     each(programs::stuck(), |stuck| {
         let server = Running::start("stuck", &stuck.name, port(), &[]);
@@ -99,7 +99,7 @@ fn stuck_programs_echo_and_then_stick_where_they_say() {
 }
 
 #[test]
-fn launchers_end_in_the_server() {
+fn launchers_start_the_server_natively() {
     let server = compiled("stuck", "control-idle").display().to_string();
     for launcher in programs::launchers() {
         let at = port();
@@ -122,7 +122,7 @@ fn launchers_end_in_the_server() {
         let answers = stream.is_some_and(|stream| {
             stream.set_read_timeout(Some(BOUND)).is_ok() && echoes(&stream, "launched\n")
         });
-        // The whole group: `timeout` has a child, which must not outlive it.
+        // The signal goes to the whole group, because the child of `timeout` must not outlive it.
         let group = Pid::from_child(&child);
         kill_process_group(group, Signal::KILL).expect("its end");
         child.wait().expect("its status");
@@ -130,7 +130,7 @@ fn launchers_end_in_the_server() {
     }
 }
 
-/// Natively the thread is in the call that the program names, and stays there.
+/// Checks that a thread of the program is soon in the call that the program names.
 fn sticks_in(server: &Running, stuck: &Stuck, numbers: &[(String, String)]) -> Result<(), String> {
     let call = stuck.call.as_deref().ok_or_else(|| format!("{}: names no call", stuck.name))?;
     let since = Instant::now();
@@ -147,7 +147,7 @@ fn sticks_in(server: &Running, stuck: &Stuck, numbers: &[(String, String)]) -> R
     }
 }
 
-/// Natively the thread runs; it may be seen at the moment of a call.
+/// Checks that a thread of the program runs, by several looks: one may meet it in a call.
 fn computes(server: &Running, stuck: &Stuck) -> Result<(), String> {
     let seen: Vec<_> = (0..20)
         .map(|_| {
@@ -175,9 +175,9 @@ fn numbers_of_calls() -> Vec<(String, String)> {
     header.lines().filter_map(read).collect()
 }
 
-/// Returns a port at which nobody listens, at any address, and that no other program of these tests
-/// has had. It is tried by a bind without a listener: a listener would live on in a child that is
-/// about to be another image, and take the program's first connection.
+/// Returns a port that is free at any address and that no other program of these tests has had. The
+/// port is tried by a bind without a listener: a child that has not yet executed its program would
+/// inherit a listener, which would take the program's first connection.
 fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 10000 + u16::try_from(std::process::id() % 20).expect("below 20") * 1000;
@@ -191,7 +191,7 @@ fn port() -> u16 {
     }
 }
 
-/// Runs a check on each, some at a time, and fails with all that failed.
+/// Runs a check on each program, [`AT_ONCE`] at a time, and fails with all that failed.
 fn each<T: Sync>(of: Vec<T>, check: impl Fn(&T) -> Result<(), String> + Sync) {
     assert!(!of.is_empty());
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! Traces that are made by hand, for rules that chance seldom tests.
+//! Traces made by hand, for rules that simulated groups seldom test.
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{
@@ -10,7 +10,7 @@ use crane_test::specification::{Violation, validate};
 
 const PAYLOAD: Content = Content::Payload(Descriptor { length: 1, digest: 1 });
 
-/// Node 1 becomes primary of a group, and goes on from there.
+/// A trace in which node 1 becomes primary of a group, and then does more.
 struct Primary {
     first: Members,
     ballot: Ballot,
@@ -23,7 +23,7 @@ impl Primary {
         Self::elected_with(first, Vec::new())
     }
 
-    /// With entries that are not committed.
+    /// Returns the trace of a primary whose log has entries that are not committed.
     fn elected_with(first: Members, log: Vec<Entry>) -> Self {
         let accepted = log.last().map_or(Ballot::ZERO, |entry| entry.ballot);
         let (ballot, up_to) = (accepted.next_of(id(1)), Slot(log.len() as u64));
@@ -90,7 +90,7 @@ fn id(number: u8) -> NodeId {
     NodeId::new(number).unwrap()
 }
 
-/// Alone at first; then node 2 becomes a learner, and a voter.
+/// Returns the trace of a primary that is alone at first, and makes node 2 a learner and a voter.
 fn with_another(up_to: u64) -> Primary {
     let mut primary = Primary::elected(Members::first(1));
     let mut members = Members::first(1);
@@ -105,13 +105,13 @@ fn with_another(up_to: u64) -> Primary {
 }
 
 #[test]
-fn m2_votes_are_counted_by_old_members() {
+fn m2_a_change_is_committed_with_votes_of_the_new_members() {
     assert_eq!(with_another(2).verdict(), Ok(()));
     assert_eq!(with_another(1).verdict(), Err("M2"));
 }
 
 #[test]
-fn m5_a_removed_primary_goes_on() {
+fn m5_a_removed_primary_leads_on() {
     let mut primary = with_another(2);
     let mut members = Members::first(2);
     members.voters = members.voters.without(id(1));
@@ -126,7 +126,7 @@ fn m5_a_removed_primary_goes_on() {
 }
 
 #[test]
-fn m5_a_node_leads_before_it_is_committed_that_it_votes() {
+fn m5_a_node_may_lead_before_its_addition_is_committed() {
     let mut first = Members::first(2);
     (first.voters, first.learners) = (first.voters.without(id(1)), first.voters.without(id(2)));
     let ballot = Ballot::ZERO.next_of(id(2));
@@ -137,7 +137,7 @@ fn m5_a_node_leads_before_it_is_committed_that_it_votes() {
 }
 
 #[test]
-fn r3_a_vote_for_somebody_tells_that_there_is_a_group() {
+fn r3_any_vote_shows_that_the_group_exists() {
     let verdict = |epoch| {
         let (ballot, slot) = (Ballot::ZERO.next_of(id(1)), Slot(1));
         let vote = Message::Accepted { ballot, up_to: slot, received: slot, epoch, beat: 0 };
@@ -153,7 +153,7 @@ fn r3_a_vote_for_somebody_tells_that_there_is_a_group() {
 }
 
 #[test]
-fn p1_a_promise_that_a_crash_took_away_was_never_said() {
+fn p1_a_ballot_whose_promise_a_crash_lost_may_be_used_again() {
     let ballot = Ballot::ZERO.next_of(id(1));
     let voting = VotingStatus::Voter { epoch: StorageEpoch::FIRST };
     let verdict = |safe| {
@@ -179,7 +179,7 @@ fn p1_a_promise_that_a_crash_took_away_was_never_said() {
 }
 
 #[test]
-fn p1_who_may_not_vote_does_not_stand() {
+fn p1_a_promise_without_a_vote_is_no_candidacy() {
     let verdict = |epoch| {
         let mut primary = Primary::elected(Members::first(3));
         let ballot = primary.ballot;
@@ -198,7 +198,7 @@ fn p1_who_may_not_vote_does_not_stand() {
 }
 
 #[test]
-fn p2_what_a_checkpoint_ends_with_was_promised() {
+fn p2_the_ballot_at_a_checkpoints_end_counts_as_promised() {
     let (first, ballot) = (Members::first(1), Ballot::ZERO.next_of(id(1)));
     let verdict = |accepted| {
         let mut primary = Primary::elected(first);
@@ -217,7 +217,7 @@ fn p2_what_a_checkpoint_ends_with_was_promised() {
 }
 
 #[test]
-fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
+fn p3_a_late_promise_to_a_primary_may_lack_safe_entries() {
     let verdict = |leads| {
         let mut primary = Primary::elected(Members::first(3));
         let other = Ballot::new(primary.ballot.round(), Some(id(2)));
@@ -240,7 +240,7 @@ fn p3_a_late_answer_to_one_who_leads_counts_nowhere() {
 }
 
 #[test]
-fn m3_who_has_adopted_a_log_has_done_so_for_good() {
+fn m3_an_epoch_that_ended_still_counts_as_having_adopted_the_log() {
     let asks = |primary: &mut Primary, epoch| {
         let (nonce, voting) = (epoch, VotingStatus::Rejoining { epoch: StorageEpoch(epoch) });
         let message = Message::Hello { nonce, voting, named: StorageEpoch::FIRST };
@@ -263,7 +263,7 @@ fn m3_who_has_adopted_a_log_has_done_so_for_good() {
 }
 
 #[test]
-fn e5_an_op_behind_a_lost_one_is_freed() {
+fn e5_an_op_behind_a_lost_op_is_freed() {
     let connect =
         |number| OpFact::Connect(ConnId { entry: id(1), generation: Generation(1), number });
     let verdict = |op, committed| {

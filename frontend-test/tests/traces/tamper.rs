@@ -1,7 +1,7 @@
-//! Traces that were tampered with: for each rule, one that breaks it.
+//! Traces with tampering: for each rule, a change that breaks it.
 //!
-//! Each tampering changes one thing (or all things of a kind), at the first place where the rules
-//! notice it by the rule in question.
+//! Each tampering changes one event, or all events of a kind. It is tried at one place after the
+//! other, until the validator reports the rule in question.
 
 use std::sync::OnceLock;
 
@@ -14,11 +14,11 @@ use crane_test::simulation::scenario;
 use crane_test::specification::event::{Event, Trace};
 use crane_test::specification::validate;
 
-/// These have crashes, lost disks, changes of members and cut logs among them.
+/// The seeds of the traces. Some have crashes, lost disks, changes of members or cut logs.
 const SEEDS: std::ops::Range<u64> = 0..40;
-/// Places that are tried in one trace.
+/// The number of places that are tried in one trace.
 const PLACES: usize = 12;
-/// Longer traces are left out: they only take longer.
+/// The length up to which traces are used: longer traces show nothing more.
 const EVENTS_MAX: usize = 30_000;
 
 fn traces() -> &'static [(Members, Trace)] {
@@ -31,8 +31,8 @@ fn traces() -> &'static [(Members, Trace)] {
     })
 }
 
-/// Tampers with one trace after the other, at one place after the other (`tamper` is told which,
-/// and says whether there is one), until a violation of the rule is found.
+/// Tampers with one trace after the other, at one place after the other, until the validator
+/// reports the rule. `tamper` gets the number of the place, and returns whether the trace has one.
 pub(crate) fn breaks(rule: &str, tamper: impl Fn(&mut Trace, usize) -> bool) {
     let mut found = Vec::new();
     for (members, trace) in traces() {
@@ -47,16 +47,16 @@ pub(crate) fn breaks(rule: &str, tamper: impl Fn(&mut Trace, usize) -> bool) {
             }
         }
     }
-    panic!("{rule} was never found to be broken; found: {found:?}");
+    panic!("no tampering broke {rule}; the verdicts were {found:?}");
 }
 
-/// The events that `wanted` picks, by their places.
+/// Returns the places of the events that `wanted` picks.
 pub(crate) fn places(trace: &Trace, wanted: impl Fn(NodeId, &Event) -> bool) -> Vec<usize> {
     let events = trace.iter().enumerate();
     events.filter(|(_, (node, event))| wanted(*node, event)).map(|(at, _)| at).collect()
 }
 
-/// Changes the event of the given number among those that `change` can change.
+/// Changes the event at `place` among those that `change` can change. Returns whether it exists.
 pub(crate) fn change(
     trace: &mut Trace,
     place: usize,
@@ -76,7 +76,7 @@ pub(crate) fn change(
     false
 }
 
-/// Takes all events away that `unwanted` picks.
+/// Removes all events that `unwanted` picks, and returns whether any existed.
 pub(crate) fn remove(trace: &mut Trace, unwanted: impl Fn(&Event) -> bool) -> bool {
     let before = trace.len();
     trace.retain(|(_, event)| !unwanted(event));
@@ -88,7 +88,7 @@ fn received(event: &Event) -> Option<&Message> {
 }
 
 #[test]
-fn p1_a_ballot_is_another_nodes() {
+fn p1_a_node_uses_the_ballot_of_another() {
     breaks("P1", |trace, place| {
         let at = places(trace, |_, event| {
             matches!(event, Event::Said { message: Message::Prepare { .. }, .. })
@@ -114,7 +114,7 @@ fn p2_a_lower_ballot_is_promised() {
 }
 
 #[test]
-fn p3_what_is_said_is_not_durable() {
+fn p3_a_message_is_sent_before_its_records_are_durable() {
     breaks("P3", |trace, place| {
         place == 0
             && remove(
@@ -125,7 +125,7 @@ fn p3_what_is_said_is_not_durable() {
 }
 
 #[test]
-fn p3_what_was_said_is_forgotten() {
+fn p3_a_promise_is_forgotten_by_a_restart() {
     breaks("P3", |trace, place| {
         change(trace, place, |_, event| match event {
             Event::Started { stored, log, .. } if stored.promised > Ballot::ZERO => {
@@ -153,7 +153,7 @@ fn p4_a_log_has_a_gap() {
 }
 
 #[test]
-fn p5_a_ballot_says_two_things() {
+fn p5_a_ballot_proposes_two_contents_in_a_slot() {
     breaks("P5", |trace, place| {
         change(trace, place, |_, event| match event {
             Event::Wrote {
@@ -173,7 +173,7 @@ fn p5_a_ballot_says_two_things() {
 }
 
 #[test]
-fn p6_nobody_has_promised() {
+fn p6_a_node_leads_without_promises() {
     breaks("P6", |trace, place| {
         place == 0
             && remove(trace, |event| matches!(received(event), Some(Message::Promised { .. })))
@@ -181,7 +181,7 @@ fn p6_nobody_has_promised() {
 }
 
 #[test]
-fn p7_a_better_log_was_promised() {
+fn p7_a_node_leads_although_a_better_log_was_promised() {
     breaks("P7", |trace, place| {
         change(trace, place, |_, event| match event {
             Event::Received { message: Message::Promised { end, .. }, .. } => {
@@ -194,7 +194,7 @@ fn p7_a_better_log_was_promised() {
 }
 
 #[test]
-fn p8_a_vote_without_the_primarys_log() {
+fn p8_a_node_votes_without_the_primarys_log() {
     breaks("P8", |trace, place| {
         let at = places(trace, |node, event| {
             matches!(event, Event::Wrote { record: Record::Adopt { ballot, .. }, .. }
@@ -207,7 +207,7 @@ fn p8_a_vote_without_the_primarys_log() {
 }
 
 #[test]
-fn p9_a_slot_without_a_majority() {
+fn p9_a_slot_is_committed_without_a_quorum() {
     breaks("P9", |trace, place| {
         place == 0
             && remove(trace, |event| matches!(received(event), Some(Message::Accepted { .. })))
@@ -228,7 +228,7 @@ fn p10_more_is_committed_than_is_chosen() {
 }
 
 #[test]
-fn p11_a_commit_index_falls() {
+fn p11_a_committed_index_falls() {
     breaks("P11", |trace, place| {
         let at =
             places(trace, |_, event| matches!(event, Event::Committed { up_to } if up_to.0 > 1));
@@ -240,7 +240,7 @@ fn p11_a_commit_index_falls() {
 }
 
 #[test]
-fn p12_support_below_the_promise() {
+fn p12_a_pre_vote_is_granted_below_the_promise() {
     breaks("P12", |trace, place| {
         change(trace, place, |_, event| match event {
             Event::Said { message: Message::PreVoteReply { granted, .. }, .. } if !*granted => {
@@ -252,7 +252,7 @@ fn p12_support_below_the_promise() {
     });
 }
 
-/// Changes what a change of members says.
+/// Changes the members of a proposed change.
 fn other_members(rule: &str, other: impl Fn(&mut Members)) {
     breaks(rule, |trace, place| {
         change(trace, place, |node, event| match event {
@@ -269,7 +269,7 @@ fn other_members(rule: &str, other: impl Fn(&mut Members)) {
 }
 
 #[test]
-fn m1_two_voters_at_once() {
+fn m1_two_voters_change_at_once() {
     other_members("M1", |members| {
         members.voters = members.voters.iter().take(members.voters.len().max(3) - 2).collect();
         members.witnesses = NodeSet::EMPTY;
@@ -277,7 +277,7 @@ fn m1_two_voters_at_once() {
 }
 
 #[test]
-fn m3_a_change_before_the_one_before_it_is_committed() {
+fn m3_a_change_follows_a_change_that_is_not_committed() {
     breaks("M3", |trace, place| {
         let changes = places(trace, |node, event| {
             matches!(event, Event::Wrote { record: Record::Accept { entry, .. }, .. }
@@ -294,7 +294,7 @@ fn m3_a_change_before_the_one_before_it_is_committed() {
 }
 
 #[test]
-fn m4_a_voter_that_was_no_learner() {
+fn m4_a_voter_is_added_that_was_no_learner() {
     other_members("M4", |members| {
         let strangers = NodeSet::first(7).difference(members.all());
         if let Some(stranger) = strangers.iter().next() {
@@ -304,7 +304,7 @@ fn m4_a_voter_that_was_no_learner() {
 }
 
 #[test]
-fn r1_ready_before_all_are_known_to_be_new() {
+fn r1_a_node_is_ready_before_all_are_known_to_be_blank() {
     breaks("R1", |trace, place| {
         place == 0
             && remove(trace, |event| matches!(received(event), Some(Message::HelloBack { .. })))
@@ -312,7 +312,7 @@ fn r1_ready_before_all_are_known_to_be_new() {
 }
 
 #[test]
-fn r2_a_vote_before_all_are_ready() {
+fn r2_a_node_votes_before_all_are_ready() {
     breaks("R2", |trace, place| {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
@@ -326,7 +326,7 @@ fn r2_a_vote_before_all_are_ready() {
 }
 
 #[test]
-fn r3_a_promise_of_a_life_that_does_not_vote() {
+fn r3_a_promise_has_an_epoch_that_does_not_vote() {
     breaks("R3", |trace, place| {
         change(trace, place, |_, event| match event {
             Event::Said { message: Message::Promised { epoch, .. }, .. } => {
@@ -339,7 +339,7 @@ fn r3_a_promise_of_a_life_that_does_not_vote() {
 }
 
 #[test]
-fn r4_votes_of_a_life_that_does_not_count() {
+fn r4_votes_of_an_epoch_that_does_not_count_commit() {
     breaks("R4", |trace, place| {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
@@ -357,7 +357,7 @@ fn r4_votes_of_a_life_that_does_not_count() {
 }
 
 #[test]
-fn r4_promises_of_a_life_that_does_not_count() {
+fn r4_promises_of_an_epoch_that_does_not_count_elect() {
     breaks("R4", |trace, place| {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
@@ -371,7 +371,7 @@ fn r4_promises_of_a_life_that_does_not_count() {
 }
 
 #[test]
-fn r5_a_vote_before_the_log_has_named_the_life() {
+fn r5_a_node_votes_before_the_log_has_named_its_epoch() {
     breaks("R5", |trace, place| {
         let at = places(trace, |_, event| {
             matches!(
@@ -392,7 +392,7 @@ fn r5_a_vote_before_the_log_has_named_the_life() {
 }
 
 #[test]
-fn r6_answers_to_another_run() {
+fn r6_answers_to_another_run_count() {
     breaks("R6", |trace, place| {
         place == 0 && {
             for (_, event) in trace.iter_mut() {
@@ -406,7 +406,7 @@ fn r6_answers_to_another_run() {
 }
 
 #[test]
-fn r7_a_life_is_named_unasked() {
+fn r7_an_epoch_is_named_unasked() {
     breaks("R7", |trace, place| {
         place == 0
             && remove(trace, |event| {
@@ -419,7 +419,7 @@ fn r7_a_life_is_named_unasked() {
 }
 
 #[test]
-fn r8_a_life_is_given_up_that_still_counts() {
+fn r8_an_epoch_is_given_up_that_still_counts() {
     breaks("R8", |trace, place| {
         let at = places(trace, |_, event| {
             matches!(
