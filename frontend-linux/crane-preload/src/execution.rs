@@ -4,7 +4,7 @@
 use crane_core::execution::Execution;
 use crane_core::execution::turn::{ThreadId, WaitKey};
 
-use crate::descriptors::TableEntry;
+use crate::descriptors::{TableEntry, TimerIndex};
 
 /// The number of threads that the server can have at the same time.
 pub(crate) const THREADS: usize = 1024;
@@ -40,6 +40,8 @@ pub(crate) enum On {
     Child,
     /// Timers: the number that is reserved for them.
     Timers,
+    /// An expiration of a timer that calls a function.
+    Expiration(TimerIndex),
     /// The next question to the kernel, after which the call is tried again.
     Retry,
     /// A lock of a file.
@@ -66,6 +68,7 @@ impl On {
             Self::Retry => 9 << 56,
             Self::FileLock => 11 << 56,
             Self::Queue => 12 << 56,
+            Self::Expiration(timer) => 13 << 56 | timer.0 as u64,
         })
     }
 }

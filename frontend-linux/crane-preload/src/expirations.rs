@@ -8,10 +8,13 @@
 //! first if it is due.
 
 use crane_core::execution::turn::NEVER;
+use libc::siginfo_t;
 
 use crate::descriptors::TimerIndex;
 use crate::execution::On;
+use crate::posting::{self, Route, Target};
 use crate::readiness;
+use crate::signals;
 use crate::timers::Expires;
 use crate::world::World;
 
@@ -35,6 +38,12 @@ pub(crate) fn start(world: &mut World, timer: TimerIndex, next: u64, interval: u
 /// Ends a timer.
 pub(crate) fn end(world: &mut World, timer: TimerIndex) {
     world.timers.free(timer);
+    reschedule(world);
+}
+
+/// Stops a timer.
+pub(crate) fn stop(world: &mut World, timer: TimerIndex) {
+    world.timers.at(timer).next = NEVER;
     reschedule(world);
 }
 
@@ -81,14 +90,31 @@ fn expire_due(world: &mut World) {
             interval => next.saturating_add(times.saturating_mul(interval)),
         };
         let expires = timer.expires;
-        expire_once(world, expires, times);
+        timer.overrun = u32::try_from(times - 1).unwrap_or(u32::MAX).min(i32::MAX as u32);
+        timer.unserved += u64::from(expires == Expires::Thread) * times;
+        expire_one(world, index, expires, times);
     }
     reschedule(world);
 }
 
-fn expire_once(world: &mut World, expires: Expires, times: u64) {
+fn expire_one(world: &mut World, timer: TimerIndex, expires: Expires, times: u64) {
     match expires {
-        Expires::Free => {}
+        Expires::Free | Expires::Count | Expires::Deleted => {}
+        Expires::Alarm => {
+            // As if the process had sent it: nobody else did.
+            let info = signals::sent_by_self(libc::SIGALRM, libc::SI_USER);
+            send(world, Target::Process, &info);
+        }
+        Expires::Signal(signal) => {
+            let target = signal.thread.map_or(Target::Process, Target::Thread);
+            let overrun = world.timers.at(timer).overrun;
+            let info =
+                signals::sent_by_timer(signal.number, signal.timer, overrun as i32, signal.value);
+            send(world, target, &info);
+        }
+        Expires::Thread => {
+            world.run.turn.wake(On::Expiration(timer).key(), 1);
+        }
         Expires::Descriptor(place) => {
             let World { run, descriptors, watches, .. } = world;
             let description = descriptors.at(place);
@@ -97,5 +123,13 @@ fn expire_once(world: &mut World, expires: Expires, times: u64) {
             run.turn.wake(On::Read(place).key(), u32::MAX);
             readiness::changed(run, descriptors, watches, place);
         }
+    }
+}
+
+/// Sends the signal of a timer.
+fn send(world: &mut World, target: Target, info: &siginfo_t) {
+    if posting::send(world, None, target, info) == Route::Kernel {
+        // No thread waits in a call for what it does by default.
+        posting::keep_in_kernel(world, target, info);
     }
 }

@@ -11,7 +11,6 @@ use crane_shm::sys;
 use libc::siginfo_t;
 
 use crate::signals::{self, Disposition};
-use crate::turn;
 use crate::world::World;
 
 /// The receiver of a signal.
@@ -61,12 +60,20 @@ pub(crate) fn send(
         Some(thread) if Some(thread) == caller => Route::Caller,
         Some(thread) => {
             if signals::post(thread, info) {
-                turn::interrupt(world, thread);
+                interrupt(world, thread);
             } else {
                 keep_in_kernel(world, target, info);
             }
             Route::Sent
         }
+    }
+}
+
+/// Ends the wait of a thread to which a signal was posted, if it waits.
+pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
+    if world.run.turn.is_waiting(thread) {
+        world.threads[thread.0 as usize].signalled = true;
+        world.run.turn.wake_thread(thread, Woken::Called);
     }
 }
 
@@ -90,7 +97,9 @@ fn accepts(world: &World, caller: Option<ThreadId>, thread: ThreadId, bit: u64) 
 }
 
 /// Lets the kernel send a signal, which every receiver blocks.
-fn keep_in_kernel(world: &World, target: Target, info: &siginfo_t) {
+pub(crate) fn keep_in_kernel(world: &mut World, target: Target, info: &siginfo_t) {
+    // A signalfd may have it.
+    world.outside.touched = true;
     let (process, signal) = (sys::pid() as usize, info.si_signo as usize);
     let record = std::ptr::from_ref(info).addr();
     // The kernel does not let a thread send a record to another thread as if a person or the kernel

@@ -14,6 +14,29 @@ pub(crate) enum Expires {
     Free,
     /// The expiration counts at a descriptor, which the program may read.
     Descriptor(TableEntry),
+    /// `SIGALRM` for the process.
+    Alarm,
+    /// A signal.
+    Signal(Signal),
+    /// A call of a function, in the thread of the timer.
+    Thread,
+    /// None: the program asks for the time that is left.
+    Count,
+    /// None: the timer is deleted, and its thread has not ended.
+    Deleted,
+}
+
+/// The signal of a timer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Signal {
+    /// The signal's number.
+    pub number: i32,
+    /// The thread that it is for; `None`: the process.
+    pub thread: Option<ThreadId>,
+    /// The program's own word.
+    pub value: usize,
+    /// The number of the timer.
+    pub timer: i32,
 }
 
 /// A timer.
@@ -27,15 +50,22 @@ pub(crate) struct Timer {
     pub next: u64,
     /// The time between expirations, or 0 if the timer expires once.
     pub interval: u64,
+    /// The expirations that came together with the last one.
+    pub overrun: u32,
+    /// The expirations for which the function was not called yet.
+    pub unserved: u64,
 }
 
-const FREE: Timer = Timer { expires: Expires::Free, clock: 0, next: NEVER, interval: 0 };
+const FREE: Timer =
+    Timer { expires: Expires::Free, clock: 0, next: NEVER, interval: 0, overrun: 0, unserved: 0 };
 
 /// All timers.
 pub(crate) struct Timers {
     table: [Timer; TIMERS],
     /// An upper bound of every place that was ever used.
     used_below: usize,
+    /// The process's timer of real time (setitimer(2)), once it was used.
+    pub interval_timer: Option<TimerIndex>,
     /// The number in the turn that waits for timers, or `None` if the program has never started a
     /// timer.
     pub thread: Option<ThreadId>,
@@ -46,7 +76,13 @@ pub(crate) struct Timers {
 impl Timers {
     /// Creates a table without timers.
     pub(crate) const fn new() -> Self {
-        Self { table: [FREE; TIMERS], used_below: 0, thread: None, next: NEVER }
+        Self {
+            table: [FREE; TIMERS],
+            used_below: 0,
+            interval_timer: None,
+            thread: None,
+            next: NEVER,
+        }
     }
 
     /// Makes a timer, which is stopped, or returns `None` if the table is full.

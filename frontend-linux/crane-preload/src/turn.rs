@@ -18,6 +18,7 @@ use crate::expirations;
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::outside;
+use crate::posting::interrupt;
 use crate::script;
 use crate::signals::{self, Disposition};
 use crate::watch::PollSet;
@@ -416,14 +417,6 @@ fn wake_interrupted(world: &mut World) {
         if world.threads[number].awaited & pending != 0 && world.run.turn.is_waiting(thread) {
             world.run.turn.wake_thread(thread, Woken::Called);
         }
-    }
-}
-
-/// Ends the wait of a thread to which a signal was posted, if it waits.
-pub(crate) fn interrupt(world: &mut World, thread: ThreadId) {
-    if world.run.turn.is_waiting(thread) {
-        world.threads[thread.0 as usize].signalled = true;
-        world.run.turn.wake_thread(thread, Woken::Called);
     }
 }
 

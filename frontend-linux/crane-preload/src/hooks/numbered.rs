@@ -239,6 +239,9 @@ unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<
                 let given = mask(a)?;
                 libc::sigtimedwait(&raw const given, b as _, c as _)
             }
+            libc::SYS_alarm => libc::alarm(a as c_uint) as c_int,
+            libc::SYS_setitimer => libc::setitimer(one, b as _, c as _),
+            libc::SYS_getitimer => libc::getitimer(one, b as _),
             libc::SYS_timerfd_create => libc::timerfd_create(one, two),
             libc::SYS_timerfd_settime => libc::timerfd_settime(one, two, c as _, d as _),
             libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),

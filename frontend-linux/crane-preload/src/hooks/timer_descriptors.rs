@@ -18,8 +18,8 @@ use crate::turn::{Call, Held, begin};
 use crate::world::World;
 
 /// The report of a table that is full.
-const FULL: &str = "the program has 1024 timers, as many as crane orders: the next is the \
-    kernel's, and expires at a time of this host's; configure it for fewer";
+pub(super) const FULL: &str = "the program has 1024 timers, as many as crane orders: the next is \
+    the kernel's, and expires at a time of this host's; configure it for fewer";
 const _: () = assert!(TIMERS == 1024);
 
 #[unsafe(no_mangle)]

@@ -155,6 +155,10 @@ fn note_foreign(info: &siginfo_t) {
     let sender = match info.si_code {
         // SAFETY: these have a sender.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
+        // SAFETY: as a record of ours has it, which the kernel's own record is no shorter than.
+        libc::SI_TIMER if unsafe { *ptr::from_ref(info).cast::<TimerRecord>() }.is_own != 0 => {
+            sys::pid()
+        }
         _ => 0,
     };
     if sender != sys::pid() {
@@ -198,6 +202,39 @@ pub(crate) fn send_to_self(info: &siginfo_t) {
     let arguments = [process, thread, info.si_signo as usize, ptr::from_ref(info).addr(), 0, 0];
     // SAFETY: the kernel reads the record, which lives during the call.
     unsafe { sys::syscall(libc::SYS_rt_tgsigqueueinfo, arguments) };
+}
+
+/// The fields of `siginfo_t` for `SI_TIMER`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TimerRecord {
+    signal: c_int,
+    error: c_int,
+    code: c_int,
+    padding: c_int,
+    timer: c_int,
+    overrun: c_int,
+    value: usize,
+    /// The kernel's own records have zero here, and no program looks.
+    is_own: usize,
+}
+
+/// Returns the record of a signal that a timer of the program's sends.
+pub(crate) fn sent_by_timer(
+    signal: c_int,
+    timer: c_int,
+    overrun: c_int,
+    value: usize,
+) -> siginfo_t {
+    let (error, code, padding, is_own) = (0, libc::SI_TIMER, 0, 1);
+    // SAFETY: all fields are integers, for which zero is a value; the record is longer than the
+    // fields, which are those of the kernel's for this code (sigaction(2)).
+    unsafe {
+        let mut info: siginfo_t = std::mem::zeroed();
+        let sent = TimerRecord { signal, error, code, padding, timer, overrun, value, is_own };
+        (&raw mut info).cast::<TimerRecord>().write(sent);
+        info
+    }
 }
 
 /// Returns the record of a signal that this process sends, by kill(2) or tgkill(2).
