@@ -29,5 +29,6 @@ mod refusals;
 mod rules;
 mod signals;
 mod sizes;
+mod timers;
 mod wall;
 mod web;
