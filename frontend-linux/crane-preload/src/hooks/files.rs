@@ -326,10 +326,12 @@ fn file_type(descriptor: c_int) -> Option<u32> {
     file_kind::of(descriptor).filter(|_| flags & libc::O_PATH == 0)
 }
 
-/// Returns whether sendfile(2) may read the file. The read itself refuses an object that is no
-/// file.
+/// Returns whether sendfile(2) may read the file. The read itself refuses a number that leads
+/// nowhere, or only to a place in the file system.
 pub(super) fn is_readable_in_place(descriptor: c_int) -> bool {
-    file_type(descriptor).is_none_or(|kind| [libc::S_IFREG, libc::S_IFBLK].contains(&kind))
+    let kind = file_kind::of(descriptor);
+    kind.is_some_and(|kind| [libc::S_IFREG, libc::S_IFBLK].contains(&kind))
+        || file_type(descriptor).is_none()
 }
 
 /// Returns whether fsync(2) knows how to write a file of this type out.

@@ -106,13 +106,19 @@ unsafe extern "C" fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut FILE
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
-    let of_ours = |place: &AtomicPtr<FILE>| place.load(Ordering::Relaxed) == stream;
-    if let Some(descriptor) = STREAMS.iter().position(of_ours) {
-        return descriptor as c_int;
-    }
+    let before = errno::current();
     let real = real!(fileno: fn(*mut FILE) -> c_int);
     // SAFETY: the caller's own argument.
-    unsafe { real(stream) }
+    let descriptor = unsafe { real(stream) };
+    // Streams of callbacks have no number in libc. Only for them is the search worth its time.
+    if descriptor < 0
+        && let Some(descriptor) =
+            STREAMS.iter().position(|place| place.load(Ordering::Relaxed) == stream)
+    {
+        errno::set(before);
+        return descriptor as c_int;
+    }
+    descriptor
 }
 
 /// Writes a whole text to a followed descriptor, as libc's own function does. Returns `None` if
