@@ -3,7 +3,8 @@
 use crane_core::limits::{ADDRESS_BYTES_MAX, NODES_MAX};
 use crane_linux::decoders::{member_names, parse_time, parse_variable};
 
-/// Members have one form each; a time and a variable are read, or refused with a reason.
+/// Reads members, each of which has one form, and a time and a variable, which may be refused with
+/// a reason.
 pub(crate) fn run(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let given: Vec<String> = text.split(',').map(str::to_string).collect();
@@ -11,7 +12,11 @@ pub(crate) fn run(bytes: &[u8]) {
         Ok(names) => {
             assert!(names.len() == given.len() && names.len() <= NODES_MAX);
             assert!(names.iter().all(|name| name.len() <= ADDRESS_BYTES_MAX));
-            assert_eq!(member_names(&names, 1), Ok(names.clone()), "the form is not the last one");
+            assert_eq!(
+                member_names(&names, 1),
+                Ok(names.clone()),
+                "a member's form changes when it is read again"
+            );
         }
         Err(why) => assert!(!why.is_empty()),
     }

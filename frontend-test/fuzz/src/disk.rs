@@ -18,7 +18,7 @@ use crane_linux::decoders::{
 
 use crate::forge::{Piece, input, pieces};
 
-/// A segment is read from its front to its end or to what is wrong, and not beyond.
+/// Reads a segment, which must stop at its end or at the first fault, and not later.
 pub(crate) fn segment(bytes: &[u8]) {
     for number in [1, 2, u32::MAX] {
         check_header(bytes, number);
@@ -51,8 +51,8 @@ fn walk(segment: &[u8], start: usize) {
                 let mut again = Vec::new();
                 if found.payload.len() < record::BODY_BYTES_MAX / 2 {
                     record::encode(&found.stored, found.payload, found.synced, &mut again);
-                    let again = record::decode(&again, 0).expect("it was written just now");
-                    let again = again.expect("a record is there");
+                    let again = record::decode(&again, 0).expect("a record that was just written");
+                    let again = again.expect("a record that is not the end");
                     assert_eq!((again.stored, again.payload), (found.stored, found.payload));
                 }
                 at = found.end;
@@ -60,22 +60,22 @@ fn walk(segment: &[u8], start: usize) {
             Ok(None) => {
                 let rest = segment.get(at..).unwrap_or_default();
                 let unwritten = rest.iter().all(|byte| *byte == 0);
-                return assert!(unwritten, "it stopped before the end");
+                return assert!(unwritten, "reading stopped before the end");
             }
             Err(Bad::Torn { offset } | Bad::Damaged { offset }) => {
-                return assert_eq!(offset, at, "another record is to blame");
+                return assert_eq!(offset, at, "another record was blamed");
             }
             Err(Bad::Version { .. }) => panic!("a record has no version"),
         }
     }
 }
 
-/// Segments from 1 on whose records have the pieces as bodies.
+/// Returns segments, numbered from 1, whose records have the pieces as bodies.
 fn forged_segments(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut segments = vec![segment_header(1).to_vec()];
     for piece in pieces(bytes) {
         let number = segments.len() as u32 + 1;
-        let segment = segments.last_mut().expect("there is one from the first");
+        let segment = segments.last_mut().expect("the first segment");
         match piece.how % 16 {
             0..=9 => forge_record(&piece, segment),
             10 => segment.extend_from_slice(piece.bytes),
@@ -96,11 +96,11 @@ fn forged_segments(bytes: &[u8]) -> Vec<Vec<u8>> {
     segments
 }
 
-/// A record with this body, whole by its checksums.
+/// Appends a record with this body, whole by its checksums.
 fn forge_record(piece: &Piece<'_>, segment: &mut Vec<u8>) {
     let mut header = [0; RECORD_HEADER_BYTES];
     header[..4].copy_from_slice(&(piece.bytes.len() as u32).to_le_bytes());
-    // How far the segment was synced: all of it, or nothing.
+    // The segment was synced up to here, or not at all.
     let synced = if piece.how.is_multiple_of(2) { 0 } else { segment.len() as u32 };
     header[4..8].copy_from_slice(&synced.to_le_bytes());
     header[8..12].copy_from_slice(&crc32fast::hash(piece.bytes).to_le_bytes());
@@ -110,7 +110,7 @@ fn forge_record(piece: &Piece<'_>, segment: &mut Vec<u8>) {
     segment.extend_from_slice(piece.bytes);
 }
 
-/// Bodies of records, as a replica writes them.
+/// Returns bodies of records, as a replica writes them.
 fn bodies() -> Vec<Vec<u8>> {
     let node = NodeId::new(1).expect("at most 7");
     let ballot = Ballot::ZERO.next_of(node);
@@ -153,11 +153,11 @@ pub(crate) fn segment_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// A directory with any segments is a log, or an error that leaves everything as it is.
+/// Opens a directory with any segments as a log, which may fail only without a change of the files.
 pub(crate) fn log(bytes: &[u8]) {
     let directory = Scratch::new("log");
     for (number, segment) in (1..).zip(forged_segments(bytes)) {
-        fs::write(segment_path(&directory.0, number), segment).expect("there is room");
+        fs::write(segment_path(&directory.0, number), segment).expect("room for a segment");
     }
     let before = directory.files();
     match Log::open(&directory.0) {
@@ -167,7 +167,7 @@ pub(crate) fn log(bytes: &[u8]) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             assert!(!matches!(error, LogError::Io(..)), "{error}");
-            assert_eq!(before, directory.files(), "an error leaves everything as it was");
+            assert_eq!(before, directory.files(), "a failed open has changed the files");
         }
     }
 }
@@ -177,13 +177,13 @@ fn check_opened(directory: &Scratch, opened: Opened) {
     let mut files = LogFiles::new(&directory.0);
     for (slot, entry) in (1..).map(Slot).zip(&entries) {
         let (found, payload) =
-            files.look_up(&mut log, slot).expect("it can be read").expect("it is there");
+            files.look_up(&mut log, slot).expect("a readable entry").expect("an entry of the log");
         assert_eq!((found, payload.is_some()), (*entry, entry.content.payload().is_some()));
     }
     assert_eq!(log.read(Slot(entries.len() as u64 + 1)), Lookup::Absent);
-    let again = Log::open(&directory.0).expect("what was opened can be opened");
+    let again = Log::open(&directory.0).expect("an opened log can be opened again");
     assert_eq!((again.stored, &again.entries, again.torn_bytes), (stored, &entries, 0));
-    // A node can start from it.
+    // A node can start from the log.
     let config = Config::new(NodeId::new(1).expect("at most 7"), Members::first(3), 5);
     let log = (1..).map(Slot).zip(entries);
     let mut node: Node<64> = Node::restore(config, Instant::START, stored, log);
@@ -203,7 +203,7 @@ pub(crate) fn log_seeds() -> Vec<Vec<u8>> {
     vec![input(all()), input(two), input(torn), input(unwritten), input(damaged)]
 }
 
-/// `meta` and `base` are read, or called damaged; what was read can be written and read again.
+/// Reads `meta` and `base`, which are refused or can be written and read again.
 pub(crate) fn data_directory(bytes: &[u8]) {
     let scratch = Scratch::new("data");
     let directory = DataDirectory::open(&scratch.0).expect("a new directory can be opened");
@@ -211,21 +211,21 @@ pub(crate) fn data_directory(bytes: &[u8]) {
     let first = pieces.next().map_or(bytes, |piece| piece.bytes);
     let second = pieces.next().map_or(bytes, |piece| piece.bytes);
     for meta in [bytes, first, second] {
-        fs::write(scratch.0.join("meta"), meta).expect("there is room");
+        fs::write(scratch.0.join("meta"), meta).expect("room for a file");
         if let Ok(meta) = directory.meta() {
-            let meta = meta.expect("the file is there");
+            let meta = meta.expect("the file that was written");
             let _ = meta.group_number();
             assert!(meta.next_generation(0) >= meta.generation);
-            directory.put_meta(&meta).expect("it can be written");
+            directory.put_meta(&meta).expect("room for a file");
             assert_eq!(directory.meta(), Ok(Some(meta)));
         }
     }
     for base in [bytes, first, second] {
-        fs::write(scratch.0.join("base"), base).expect("there is room");
+        fs::write(scratch.0.join("base"), base).expect("room for a file");
         if let Ok(base) = directory.base() {
-            let base = base.expect("the file is there");
+            let base = base.expect("the file that was written");
             assert_eq!(base.difference(&base), None);
-            directory.put_base(&base).expect("it can be written");
+            directory.put_base(&base).expect("room for a file");
             assert_eq!(directory.base(), Ok(Some(base)));
         }
     }
@@ -245,7 +245,7 @@ pub(crate) fn directory_seeds() -> Vec<Vec<u8>> {
     vec![input([(0, meta), (0, &base[..])]), meta.to_vec(), base, other.to_vec()]
 }
 
-/// A directory of this thread's own, in memory where there is such a place; it goes with the value.
+/// A directory of this thread, in memory if the machine has `/dev/shm`; removed when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -260,8 +260,8 @@ impl Scratch {
     }
 
     fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let items = fs::read_dir(&self.0).expect("it is there");
-        let paths = items.map(|item| item.expect("it can be read").path());
+        let items = fs::read_dir(&self.0).expect("the scratch directory");
+        let paths = items.map(|item| item.expect("a readable item").path());
         let mut files: Vec<_> =
             paths.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect();
         files.sort();

@@ -1,5 +1,5 @@
-//! Admission and the gate under any script that can be decoded. The script comes from a majority;
-//! but what panics here panics on all replicas at once.
+//! Admission and the gate under any script that can be decoded. A quorum has chosen the script, so
+//! a panic here would end all replicas at once.
 
 use arbitrary::{Result, Unstructured};
 use crane_core::execution::Execution;
@@ -18,17 +18,17 @@ const LISTENERS: usize = 2;
 
 type Small = Execution<4, CONNECTIONS, LISTENERS>;
 
-/// A server that does with its sockets whatever it likes, within the rules for callers.
+/// A server that makes any calls on its sockets, within the rules for callers.
 struct Server {
     run: Small,
     slot: Slot,
     listeners: Vec<ListenerIndex>,
     accepted: Vec<ConnIndex>,
-    /// Of each place: where the next admitted byte must be.
+    /// The number of the next admitted byte of each connection.
     received: [u64; CONNECTIONS],
 }
 
-/// Does what the bytes say.
+/// Runs a server with the steps that the bytes choose.
 pub(crate) fn run(bytes: &[u8]) {
     let mut from = Unstructured::new(bytes);
     let _ = play(&mut from);
@@ -38,9 +38,9 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
     let quantum = from.int_in_range(1..=3)?;
     let timestamp = number(from)?;
     let mut run = Small::new(quantum, timestamp);
-    let first = run.turn.reserve().expect("nobody is there yet");
+    let first = run.turn.reserve().expect("room for the first thread");
     run.turn.start(first);
-    run.turn.pass().expect("it is runnable");
+    run.turn.pass().expect("a runnable thread");
     let mut server = Server {
         run,
         slot: Slot::NONE,
@@ -109,7 +109,7 @@ impl Server {
                 let count = from.int_in_range(0..=conn.room())?;
                 conn.produce(count);
             }
-            // The thread waits until a time, and is the only one: quiescent.
+            // The only thread waits until a time, so that the server is quiescent.
             15 => {
                 self.run.turn.wait(WaitKey(1), number(from)?);
                 self.run.gate.drop_grant();
@@ -127,7 +127,7 @@ impl Server {
         Ok(())
     }
 
-    /// An entry: its timestamp, ops and grant.
+    /// Admits an entry with any timestamp, ops and grant.
     fn admit(&mut self, from: &mut Unstructured<'_>) -> Result<()> {
         let count = from.int_in_range(0..=4_usize)?;
         let mut ops = Vec::new();
@@ -151,7 +151,7 @@ impl Server {
                     if at == 0 {
                         *next = 0;
                     }
-                    assert_eq!(at, *next, "bytes are admitted once and in order");
+                    assert_eq!(at, *next, "bytes are admitted twice or out of order");
                     *next += bytes.len() as u64;
                     assert_eq!((state.received, bytes.is_empty()), (*next, false));
                 }
@@ -170,11 +170,11 @@ impl Server {
                 | Admitted::Room(_) => {}
             });
         assert_eq!(mark.slot, self.slot);
-        assert!(self.run.gate.agreed() >= before, "agreed time never goes back");
+        assert!(self.run.gate.agreed() >= before, "agreed time went back");
         Ok(())
     }
 
-    /// An op, mostly about a connection that exists.
+    /// Returns an op, mostly of a connection that exists.
     fn op<'a>(&self, from: &mut Unstructured<'_>, bytes: &'a [u8]) -> Result<Op<'a>> {
         let node = NodeId::new(from.int_in_range(1..=2)?).expect("at most 7");
         let mut conn = ConnId {
@@ -222,7 +222,7 @@ impl Server {
     }
 }
 
-/// Small, large, or anything.
+/// Returns a number: a small one, a very large one, or any.
 fn number(from: &mut Unstructured<'_>) -> Result<u64> {
     Ok(match from.int_in_range(0..=7_u8)? {
         0..=5 => from.int_in_range(0..=2000)?,

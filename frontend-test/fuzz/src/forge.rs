@@ -1,17 +1,17 @@
-//! Bytes with right lengths and checksums around wrong contents: else nothing that is changed would
-//! get past the first check.
+//! Bytes with right lengths and checksums around wrong contents. Other changed inputs would not get
+//! past the first check.
 //!
-//! The input is cut into pieces: one byte says how long the next piece is, one how it is treated.
+//! The input is cut into pieces: one byte has the length of the next piece, and one its treatment.
 
 /// A piece of the input.
 pub(crate) struct Piece<'a> {
-    /// How it is to be treated; whoever asks decides what that means.
+    /// The treatment of the piece, whose meaning the caller decides.
     pub(crate) how: u8,
-    /// Its bytes.
+    /// The bytes of the piece.
     pub(crate) bytes: &'a [u8],
 }
 
-/// The pieces of an input. The last one may be short.
+/// Returns the pieces of an input. The last one may be short.
 pub(crate) fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
         let [length, how, rest @ ..] = bytes else { return None };
@@ -21,7 +21,7 @@ pub(crate) fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// An input whose pieces are these.
+/// Returns an input with these pieces.
 pub(crate) fn input<'a>(pieces: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> {
     let mut input = Vec::new();
     for (how, bytes) in pieces {

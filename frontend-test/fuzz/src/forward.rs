@@ -1,4 +1,4 @@
-//! The entry rule at the entry replica, against a log that says anything.
+//! The entry rule at the entry replica, with any ops in the log.
 
 use arbitrary::{Result, Unstructured};
 use crane_core::forward::{Forwarder, Ticket};
@@ -10,7 +10,7 @@ use crate::wire::encoded_op;
 
 const STEPS_MAX: usize = 600;
 
-/// Keeps ops of its own clients, and sees committed what the bytes say.
+/// Keeps ops of the replica's own clients, and commits the ops that the bytes choose.
 pub(crate) fn run(bytes: &[u8]) {
     let mut from = Unstructured::new(bytes);
     let _ = play(&mut from);
@@ -40,13 +40,13 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
                         assert_eq!((ticket, full), (Ticket(kept.len() as u64), false));
                         kept.push(encoded_op(&op));
                     }
-                    Err(_) => assert!(full, "it was refused although there is room"),
+                    Err(_) => assert!(full, "an op was refused although it has room"),
                 }
             }
-            // The log says again what was kept, in any order, twice, or in part.
+            // The log has kept ops again: in any order, twice, or in part.
             2 | 3 if !kept.is_empty() => {
                 let near = (kept.len() - 1).saturating_sub(from.int_in_range(0..=9)?);
-                let (op, _) = Op::decode(&kept[near]).expect("it was encoded");
+                let (op, _) = Op::decode(&kept[near]).expect("an encoded op");
                 forward.committed(now, &op);
             }
             2..=4 => {
@@ -78,14 +78,14 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Any op; of the given life if there is one.
+/// Returns any op, of the given node and generation if there is one.
 fn op<'a>(
     from: &mut Unstructured<'_>,
     bytes: &'a [u8; 70],
     of: Option<(NodeId, Generation)>,
 ) -> Result<Op<'a>> {
     let (node, generation) = match of {
-        Some(epoch) => epoch,
+        Some(of) => of,
         None => {
             let node = NodeId::new(from.int_in_range(1..=3)?).expect("at most 7");
             (node, Generation(from.int_in_range(4..=6)?))

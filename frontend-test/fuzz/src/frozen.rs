@@ -1,4 +1,4 @@
-//! Frozen calls, as a copied file or another replica brings them, and their comparison.
+//! Frozen calls, from a copied file or from another replica, and their comparison.
 
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
@@ -6,8 +6,8 @@ use crane_linux::decoders::{
     CallsMessage, FrozenBlock, FrozenCall, FrozenCalls, Parting, ServerHistory, compare,
 };
 
-/// A file is refused with a reason, or is written again as it was read; two of them are compared,
-/// in either order with the same result.
+/// Reads files, each of which is refused with a reason or can be written and read again, and
+/// compares them: either order of two must give the same result.
 pub(crate) fn file(bytes: &[u8]) {
     let (one, other) = bytes.split_at(bytes.len() / 2);
     let read: Vec<FrozenCalls> = [bytes, &forged(bytes), &forged(one), &forged(other)]
@@ -49,7 +49,7 @@ fn compared(one: &ServerHistory, other: &ServerHistory) {
     }
 }
 
-/// A message of another replica about its calls is read, or refused.
+/// Reads a message of another replica about its calls, which may be refused.
 pub(crate) fn message(bytes: &[u8]) {
     let Ok(message) = postcard::from_bytes::<CallsMessage>(bytes) else { return };
     let again = postcard::to_allocvec(&message).expect("plain data");
@@ -59,7 +59,7 @@ pub(crate) fn message(bytes: &[u8]) {
     }
 }
 
-/// The bytes of a body as those of a file, with length and checksum.
+/// Returns a file with this body, with the right length and checksum.
 fn forged(body: &[u8]) -> Vec<u8> {
     let mut bytes = b"CRANECAL".to_vec();
     bytes.extend_from_slice(&1_u32.to_le_bytes());
@@ -72,7 +72,7 @@ fn forged(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A server that made these calls.
+/// Returns the frozen calls of a server that made these calls.
 fn known(words: &[u64]) -> FrozenCalls {
     let call = |word: &u64| FrozenCall { word: *word, address: 0x4000, output: *word / 2 };
     let mark = Mark { slot: Slot(3), clock: 2, schedule: 5, output: words[0] };

@@ -1,23 +1,23 @@
 //! Fuzz bodies: the properties of every decoder, and of every machine that takes bytes from
 //! outside, for arbitrary bytes.
 //!
-//! A *body* is a plain function of bytes that panics when something does not hold. The same bodies
+//! A *body* is a plain function of bytes that panics when a property does not hold. The same bodies
 //! run under proptest in `cargo test` (`tests/bodies.rs`: bounded, no special toolchain) and under
 //! libFuzzer (`targets`, a workspace of its own that needs a nightly toolchain; `ci/fuzz` runs it).
-//! Both begin from [`Target::seeds`]: valid encodings, so that what is changed in them gets past
-//! the first check.
+//! Both begin from [`Target::seeds`], which are valid encodings, so that changed bytes get past the
+//! first check.
 //!
-//! | file | whose bytes |
+//! | file | bytes |
 //! |---|---|
 //! | `wire` | messages of paxos, ops, entries, genesis |
-//! | `peers` | frames on a stream, hello, payloads, ops handed over, reports, questions |
+//! | `peers` | frames on a stream, hello, payloads, forwarded ops, reports, questions |
 //! | `disk` | segments of the log, a whole log, `meta` and `base` |
-//! | `frozen` | calls that another replica has frozen, and what it says of them |
-//! | `ring` | what the server's process leaves in shared memory |
+//! | `frozen` | calls that another replica has frozen, and its messages about them |
+//! | `ring` | shared memory as the server's process leaves it |
 //! | `command_line` | addresses, times, variables |
-//! | `node` | a node of paxos, told anything by anybody |
-//! | `execution` | admission and the gate, with any script that can be decoded |
-//! | `forward` | the entry rule at the entry replica |
+//! | `node` | inputs of a node of paxos: any message, from any peer |
+//! | `execution` | the script, for admission and the gate |
+//! | `forward` | committed ops, for the entry rule at the entry replica |
 //! | `forge` | bytes with right lengths and checksums around wrong contents |
 
 mod command_line;
@@ -31,18 +31,18 @@ mod peers;
 mod ring;
 mod wire;
 
-/// One thing to fuzz.
+/// A fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
-    /// Its name, in Rust's form; the fuzz target of that name runs it.
+    /// The target's name, as a Rust identifier; the fuzz target of that name runs its body.
     pub name: &'static str,
-    /// Panics when something does not hold.
+    /// The body, which panics when a property does not hold.
     pub body: fn(&[u8]),
-    /// Inputs to begin from.
+    /// Returns the inputs to begin from.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "message", body: wire::message, seeds: wire::message_seeds },
     Target { name: "entry", body: wire::entry, seeds: wire::entry_seeds },
@@ -65,12 +65,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "forward", body: forward::run, seeds: forward::seeds },
 ];
 
-/// Runs the body of this name.
+/// Runs the body of the target with this name.
 ///
 /// # Panics
-/// Panics if there is none, or something does not hold.
+///
+/// Panics if no target has this name, or if a property does not hold.
 pub fn run(name: &str, bytes: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name);
-    let target = target.unwrap_or_else(|| panic!("there is no target {name}"));
+    let target = target.unwrap_or_else(|| panic!("no target is named {name}"));
     (target.body)(bytes);
 }

@@ -18,7 +18,7 @@ use crane_linux::decoders::{
 use crate::forge::{Piece, input, pieces};
 use crate::wire;
 
-/// A stream gives the same frames and the same error, however it is cut.
+/// Decodes a stream, which must give the same frames and the same error wherever it is cut.
 pub(crate) fn frames(bytes: &[u8]) {
     let Some((cut, stream)) = bytes.split_first() else { return };
     same_however_cut(stream, usize::from(*cut) + 1);
@@ -31,7 +31,7 @@ fn same_however_cut(stream: &[u8], step: usize) {
     assert_eq!(whole, taken(stream.chunks(step)));
     let (frames, error) = whole;
     let bytes: usize = frames.iter().map(|(_, body)| frame::HEADER_BYTES + 1 + body.len()).sum();
-    assert!(bytes <= stream.len(), "more was taken than was there");
+    assert!(bytes <= stream.len(), "the frames are longer than the stream");
     if error.is_none() {
         let mut again = Vec::new();
         for (kind, body) in &frames {
@@ -59,7 +59,7 @@ fn taken<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Taken {
     (frames, None)
 }
 
-/// Frames with these bodies, of which `how` spoils some.
+/// Returns a stream of frames with these bodies, of which `how` spoils some.
 fn forged_stream(bytes: &[u8]) -> Vec<u8> {
     let mut stream = Vec::new();
     for piece in pieces(bytes) {
@@ -88,13 +88,13 @@ pub(crate) fn frame_seeds() -> Vec<Vec<u8>> {
     vec![stream, [vec![6], input(forged)].concat()]
 }
 
-/// Two replicas come to the same judgement, with the roles exchanged.
+/// Reads hellos, and checks that two replicas come to the same judgement with exchanged roles.
 pub(crate) fn hello(bytes: &[u8]) {
     let mut read = Vec::new();
     for piece in pieces(bytes) {
         let Ok(hello) = read_hello(piece.bytes) else { continue };
         let again = postcard::to_allocvec(&hello).expect("plain data");
-        assert_eq!(read_hello(&again).expect("what was written can be read"), hello);
+        assert_eq!(read_hello(&again).expect("a written hello can be read"), hello);
         read.push(hello);
     }
     if let Ok(hello) = read_hello(bytes) {
@@ -117,7 +117,10 @@ fn agree(mine: &Hello, theirs: &Hello) {
     match (one, other) {
         (Ok(()), Ok(())) => {}
         (Err(one), Err(other)) => {
-            assert!(!one.what.is_empty() && one.what.len() < 4 << 20, "a refusal says why");
+            assert!(
+                !one.what.is_empty() && one.what.len() < 4 << 20,
+                "a refusal has no reason or too long a one"
+            );
             let exchanged = match other.loser {
                 Loser::Mine => Loser::Theirs,
                 Loser::Theirs => Loser::Mine,
@@ -165,11 +168,11 @@ pub(crate) fn hello_seeds() -> Vec<Vec<u8>> {
     vec![bytes(&fit), bytes(&member), bytes(&other), bytes(&replaced), pair]
 }
 
-/// A message counts only with the entries of its run, and these with the payloads that they
-/// describe.
+/// Reads a message, which counts only with the entries of its slot range and with the payloads that
+/// the entries describe.
 pub(crate) fn peer_message(bytes: &[u8]) {
     check_peer_message(bytes);
-    // The same with entries that fit, so that there is something to take.
+    // The same message gets entries that fit, so that it can be accepted.
     let Some((length, rest)) = bytes.split_first() else { return };
     let Some((words, rest)) = rest.split_at_checked(usize::from(*length)) else { return };
     let Ok(mut message) = Message::decode(words) else { return };
@@ -205,11 +208,14 @@ fn check_peer_message(bytes: &[u8]) {
     let range: Vec<FetchedEntry> = entries.into_iter().zip(payloads).collect();
     let mut again = Vec::new();
     write_message(&message, &range, &mut again);
-    assert!(again.len() <= bytes.len(), "the shortest form is written");
+    assert!(again.len() <= bytes.len(), "encoding is longer than the input");
     assert_eq!(read_message(&again), Ok(received));
-    assert!(read_message(&again[..again.len() - 1]).is_err(), "a byte too few");
+    assert!(
+        read_message(&again[..again.len() - 1]).is_err(),
+        "a message was accepted without its last byte"
+    );
     again.push(bytes[0]);
-    assert!(read_message(&again).is_err(), "a byte too many");
+    assert!(read_message(&again).is_err(), "a message was accepted with a byte too many");
 }
 
 fn forged_entry(piece: &Piece<'_>) -> FetchedEntry {
@@ -245,7 +251,7 @@ pub(crate) fn peer_message_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Accepted ops of another replica fit into an empty entry, and concern its own clients.
+/// Reads forwarded ops: accepted ones fit into an empty entry, and are of the sender's own clients.
 pub(crate) fn handed_ops(bytes: &[u8]) {
     let Some((copies, bytes)) = bytes.split_first() else { return };
     let from = NodeId::new(2).expect("at most 7");
@@ -253,9 +259,9 @@ pub(crate) fn handed_ops(bytes: &[u8]) {
     let Ok(count) = ops::count(from, &many) else { return };
     let mut space = vec![0; ENTRY_BYTES_MAX];
     let mut writer = EntryWriter::new(&mut space).expect("the longest entry has room");
-    writer.push_encoded(&many, count).expect("it fits into an empty entry");
-    let entry =
-        crane_core::wire::EntryPayload::decode(writer.finish(1, 1)).expect("it was checked");
+    writer.push_encoded(&many, count).expect("accepted ops fit into an empty entry");
+    let entry = crane_core::wire::EntryPayload::decode(writer.finish(1, 1))
+        .expect("an entry of accepted ops");
     for op in entry.ops() {
         assert!(op.conn().is_none_or(|conn| conn.entry == from));
     }
@@ -264,7 +270,7 @@ pub(crate) fn handed_ops(bytes: &[u8]) {
 pub(crate) fn handed_ops_seeds() -> Vec<Vec<u8>> {
     let ops: Vec<Vec<u8>> = wire::ops().iter().map(wire::encoded_op).collect();
     let long = crane_core::wire::Op::Send {
-        conn: wire::ops()[0].conn().expect("a connect has one"),
+        conn: wire::ops()[0].conn().expect("the connection of a connect"),
         offset: 0,
         bytes: &[7; 1000],
     };
@@ -277,7 +283,7 @@ pub(crate) fn handed_ops_seeds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Reports about a server.
+/// Reads a report about a server.
 pub(crate) fn report(bytes: &[u8]) {
     let Ok(report) = postcard::from_bytes::<ServerReport>(bytes) else { return };
     let again = postcard::to_allocvec(&report).expect("plain data");
@@ -297,7 +303,7 @@ pub(crate) fn report_seeds() -> Vec<Vec<u8>> {
     reports.iter().map(|report| postcard::to_allocvec(report).expect("plain data")).collect()
 }
 
-/// A question by the control socket or the peer port.
+/// Reads a question that came by the control socket or the peer port.
 pub(crate) fn question(bytes: &[u8]) {
     thread_local! {
         static RUNTIME: OnceCell<tokio::runtime::Runtime> = const { OnceCell::new() };

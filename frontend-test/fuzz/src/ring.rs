@@ -1,5 +1,5 @@
-//! Arbitrary content of the shared memory, as a faulty server may leave it: the daemon gets records
-//! or an error, and never touches a byte outside of the ring.
+//! Arbitrary content of the shared memory, as a faulty server may leave it. The daemon must get
+//! records or an error, and must not touch a byte outside of the ring.
 
 use crane_shm::ring::{Positions, RingError, RingReader, RingWriter};
 
@@ -7,7 +7,7 @@ const CAPACITY: usize = 512;
 const POSITIONS: usize = size_of::<Positions>();
 const GUARD: u8 = 0xa5;
 
-/// The two positions, the ring, and bytes that are nobody's.
+/// The two positions, the ring, and bytes that belong to neither.
 #[repr(C, align(64))]
 struct Memory {
     positions: [u8; POSITIONS],
@@ -15,8 +15,8 @@ struct Memory {
     guard: [u8; 256],
 }
 
-/// Any bytes as positions and ring; then the daemon reads and writes while the server goes on
-/// spoiling.
+/// Fills positions and ring with any bytes, and then reads or writes as the daemon while the server
+/// spoils more bytes.
 pub(crate) fn ring(bytes: &[u8]) {
     let mut memory =
         Box::new(Memory { positions: [0; POSITIONS], data: [0; CAPACITY], guard: [GUARD; 256] });
@@ -32,8 +32,8 @@ pub(crate) fn ring(bytes: &[u8]) {
     let (start, mut changes) = rest.split_at(rest.len().min(CAPACITY));
     spoil(data, CAPACITY, 0, start);
     let positions_there = positions.cast::<Positions>().cast_const();
-    // SAFETY: both stay to the end, the ring is a multiple of 64 and aligned; one reader, one
-    // writer.
+    // SAFETY: positions and ring live to the end of this function; the ring's length is a multiple
+    // of 64, and the ring is aligned; it has one reader and one writer.
     let (mut reader, mut writer) = unsafe {
         (
             RingReader::new(positions_there, data.cast_const(), CAPACITY),
@@ -64,7 +64,7 @@ pub(crate) fn ring(bytes: &[u8]) {
             let target = if place & 0x80 == 0 { (positions, POSITIONS) } else { (data, CAPACITY) };
             spoil(target.0, target.1, usize::from(place & 0x7f) * 4, &[*value; 4]);
         }
-        // A record that was peeked at can be freed, whatever the positions are by then.
+        // A record that was peeked at can be freed even if the positions have changed since then.
         if how & 1 == 0 && matches!(reader.peek(), Ok(Some(_))) {
             if how & 2 != 0 {
                 spoil(positions, POSITIONS, POSITIONS / 2, &[0xff; 8]);
@@ -72,14 +72,14 @@ pub(crate) fn ring(bytes: &[u8]) {
             reader.pop();
         }
     }
-    assert!(memory.guard.iter().all(|byte| *byte == GUARD), "written beyond the ring");
+    assert!(memory.guard.iter().all(|byte| *byte == GUARD), "a byte beyond the ring has changed");
 }
 
-/// The server writes where it should not.
+/// Writes bytes as a faulty server does.
 fn spoil(memory: *mut u8, length: usize, place: usize, bytes: &[u8]) {
     for (at, byte) in (place..length).zip(bytes) {
-        // SAFETY: `at` is below `length`, the bytes that the caller has there; no reference to them
-        // lives.
+        // SAFETY: `at` is below `length`, the number of the caller's bytes at `memory`; no
+        // reference to them lives.
         unsafe { memory.add(at).write(*byte) };
     }
 }

@@ -1,4 +1,4 @@
-//! The formats of messages and of the log: a decoded value is the same after another round.
+//! The formats of messages and of the log: a decoded value is equal after another round.
 
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, SEND_BYTES_MAX};
@@ -12,13 +12,16 @@ pub(crate) fn message(bytes: &[u8]) {
     let mut space = [0; MESSAGE_BYTES_MAX];
     let length = message.encode(&mut space).expect("a message has a longest form");
     assert_eq!(Message::decode(&space[..length]), Ok(message));
-    assert!(length <= bytes.len(), "the shortest form is written");
+    assert!(length <= bytes.len(), "encoding is longer than the input");
     for short in 0..length {
-        assert!(message.encode(&mut space[..short]).is_err(), "{short} bytes hold no {message:?}");
+        assert!(
+            message.encode(&mut space[..short]).is_err(),
+            "{message:?} was encoded into {short} bytes"
+        );
     }
 }
 
-/// One of each kind.
+/// Returns a message of each kind.
 pub(crate) fn messages() -> Vec<Message> {
     let ballot = Ballot::new(3, NodeId::new(2));
     let before = Ballot::new(2, NodeId::new(1));
@@ -74,13 +77,13 @@ pub(crate) fn entry(bytes: &[u8]) {
     let mut writer = EntryWriter::new(&mut space).expect("the longest entry has room");
     let mut count = 0;
     for op in entry.ops() {
-        writer.push(&op).expect("what was in an entry fits into one");
+        writer.push(&op).expect("an op of an entry fits into an entry");
         count += 1;
     }
     assert_eq!(count, entry.ops().len());
     let again = writer.finish(entry.timestamp, entry.grant);
-    assert!(again.len() <= bytes.len(), "the shortest form is written");
-    let again = EntryPayload::decode(again).expect("what was written can be read");
+    assert!(again.len() <= bytes.len(), "encoding is longer than the input");
+    let again = EntryPayload::decode(again).expect("a written entry can be read");
     assert_eq!((again.timestamp, again.grant), (entry.timestamp, entry.grant));
     assert!(again.ops().eq(entry.ops()));
 }
@@ -92,12 +95,12 @@ fn op(bytes: &[u8]) {
         assert!(bytes.len() <= SEND_BYTES_MAX && offset.checked_add(bytes.len() as u64).is_some());
     }
     let mut space = vec![0; bytes.len()];
-    let length = op.encode(&mut space).expect("the shortest form is written");
+    let length = op.encode(&mut space).expect("an op that is no longer than the input");
     assert_eq!(Op::decode(&space[..length]), Ok((op, &[][..])));
     assert!(op.encode(&mut space[..length - 1]).is_err());
 }
 
-/// Ops of one connection from its beginning to its end, and those about no connection.
+/// Returns ops of one connection from its beginning to its end, and ops of no connection.
 pub(crate) fn ops() -> Vec<Op<'static>> {
     let node = NodeId::new(2).expect("at most 7");
     let conn = ConnId { entry: node, generation: Generation(5), number: 1 };
@@ -128,7 +131,7 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
         let mut space = [0; 512];
         let mut writer = EntryWriter::new(&mut space).expect("a header fits");
         for op in &ops()[..count] {
-            writer.push(op).expect("they fit");
+            writer.push(op).expect("ops that fit");
         }
         seeds.push(writer.finish(1_700_000_000_000_000_000, 1000).to_vec());
     }
@@ -160,6 +163,6 @@ pub(crate) fn genesis_seeds() -> Vec<Vec<u8>> {
         service: [Endpoint::from_ipv4([10, 0, 0, 1], 0).address].into_iter().collect(),
     };
     let mut space = vec![0; 512];
-    let length = genesis.encode(&mut space).expect("it fits");
+    let length = genesis.encode(&mut space).expect("a short genesis entry");
     vec![space[..length].to_vec()]
 }

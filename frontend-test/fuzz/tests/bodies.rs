@@ -1,5 +1,5 @@
-//! Every body under proptest: on random bytes, and on seeds that were changed. Bounded, so that it
-//! is a part of `cargo test`; PROPTEST_CASES asks for more.
+//! Every body under proptest, with random bytes and with changed seeds. The number of cases is
+//! bounded, so that the bodies are a part of `cargo test`; PROPTEST_CASES sets another number.
 //!
 //! A failure prints the bytes; `CRANE_FUZZ=target:bytes cargo test -p crane-fuzz --test bodies
 //! again` runs them once more.
@@ -13,10 +13,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-/// Cases of each target, unless PROPTEST_CASES says otherwise.
+/// The number of cases of each target, unless PROPTEST_CASES sets another.
 const CASES: u32 = 400;
 
-/// One change of bytes.
+/// A change of an input.
 #[derive(Clone, Debug)]
 enum Change {
     Flip(Index, u8),
@@ -24,7 +24,7 @@ enum Change {
     Cut(Index),
     Remove(Index, u8),
     Insert(Index, Vec<u8>),
-    /// Another seed's bytes from one place on.
+    /// Replaces the bytes from one place on by those of another seed.
     Splice(Index, Index, Index),
 }
 
@@ -110,12 +110,12 @@ macro_rules! bodies {
             fn $name() {
                 let name = stringify!($name);
                 let target = TARGETS.iter().find(|target| target.name == name);
-                hold(target.expect("there is such a body"));
+                hold(target.expect("a target of this name"));
             }
         )+
 
         #[test]
-        fn no_body_is_left_out() {
+        fn every_target_has_a_test() {
             let here = [$(stringify!($name)),+];
             assert!(TARGETS.iter().map(|target| target.name).eq(here));
         }
@@ -128,7 +128,7 @@ bodies! {
 }
 
 #[test]
-fn seeds_hold_and_are_not_empty() {
+fn every_target_has_seeds_that_keep_its_properties() {
     for target in TARGETS {
         let seeds = (target.seeds)();
         assert!(!seeds.is_empty(), "{}", target.name);
@@ -136,7 +136,7 @@ fn seeds_hold_and_are_not_empty() {
     }
 }
 
-/// Runs what CRANE_FUZZ names.
+/// Runs the target and bytes that CRANE_FUZZ names.
 #[test]
 fn again() {
     let Ok(text) = std::env::var("CRANE_FUZZ") else { return };

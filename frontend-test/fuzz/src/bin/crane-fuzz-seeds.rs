@@ -1,5 +1,5 @@
-//! Writes the seeds of all targets as files, one directory for each: `crane-fuzz-seeds DIRECTORY`.
-//! Prints the targets' names.
+//! Writes the seeds of all targets as files, one directory for each target, and prints the names of
+//! the targets: `crane-fuzz-seeds DIRECTORY`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,13 +1,15 @@
-//! A node of paxos, told anything by anybody, at any time, in any order: it answers within its
-//! bounds or ignores it. Only what its documentation calls the caller's duty is kept: writes are
-//! told to be durable when they were asked for, and after a crash it starts from what it had
-//! written.
+//! A node of paxos that gets any message from any peer, at any time and in any order. The node must
+//! answer within its bounds, or ignore the message.
 //!
-//! Bytes choose what happens; numbers in messages are mostly taken from what the node itself knows
-//! or has said, so that they matter; so are entries, of which then a part is known and the rest is
-//! news. Many messages answer what the node has said, so that it gets somewhere. Nothing is checked
-//! of agreement, which no protocol keeps up against members that lie: that is simulation's task,
-//! with honest ones.
+//! The body keeps only the duties that the node's documentation gives to its caller: writes are
+//! reported durable only after the node asked for them, and after a crash the node starts from what
+//! it had written.
+//!
+//! The bytes choose the steps. Numbers in messages mostly come from the node's own state or from
+//! its messages, so that they matter. So do entries, of which the node then knows a part. Many
+//! messages answer one of the node, so that it makes progress. The body does not check agreement,
+//! which no protocol of this kind keeps when members lie; the simulation checks it, with honest
+//! members.
 
 mod said;
 
@@ -23,22 +25,22 @@ use crane_core::paxos::{
 };
 use crane_core::time::{Duration, Instant};
 
-use said::{any_node, descriptor, length_of_run};
+use said::{any_node, descriptor, length_of_range};
 
 use crate::wire;
 
 const STEPS_MAX: usize = 600;
 
-/// How many of the last messages are answered.
+/// The number of the node's last messages that may be answered.
 const ASKED_MAX: usize = 16;
 
-/// So small that it fills.
+/// A window so small that it fills.
 const NARROW: usize = 8;
 
-/// Two whole runs, and then it is full.
+/// A window that is full after two whole slot ranges.
 const WIDE: usize = 128;
 
-/// A node with its storage and what it has been heard to say.
+/// A node with its storage, and with the messages that it has sent.
 struct Host<const WINDOW: usize> {
     node: Node<WINDOW>,
     config: Config,
@@ -47,7 +49,7 @@ struct Host<const WINDOW: usize> {
     /// The state that the records add up to.
     storage: Storage,
     durable: usize,
-    /// Writes of former runs.
+    /// The number of writes of former runs.
     before: usize,
     committed: Slot,
     ballots: Vec<Ballot>,
@@ -57,7 +59,7 @@ struct Host<const WINDOW: usize> {
     nonce: u64,
 }
 
-/// Does with a node what the bytes say.
+/// Runs a node with the steps that the bytes choose.
 pub(crate) fn run(bytes: &[u8]) {
     let mut from = Unstructured::new(bytes);
     let _ = play(&mut from);
@@ -74,14 +76,14 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
     }
 }
 
-/// The payloads that were handed in with an input, by slot; no payload where an entry has none.
-struct Handed {
+/// The payloads of an input, by slot; `None` where an entry has no payload.
+struct InputPayloads {
     first: Slot,
     payloads: Vec<Option<Descriptor>>,
 }
 
-impl Handed {
-    const NOTHING: Self = Self { first: Slot::NONE, payloads: Vec::new() };
+impl InputPayloads {
+    const NONE: Self = Self { first: Slot::NONE, payloads: Vec::new() };
 
     fn payload(&self, slot: Slot) -> Option<Descriptor> {
         let place = slot.0.checked_sub(self.first.0)?;
@@ -126,7 +128,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
 
     fn happen(&mut self, from: &mut Unstructured<'_>) -> Result<()> {
         let mut out = Effects::new();
-        let mut handed = Handed::NOTHING;
+        let mut payloads = InputPayloads::NONE;
         match from.int_in_range(0..=31_u8)? {
             0..=3 => {
                 let deadline = self.node.deadline();
@@ -156,16 +158,16 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 let up_to = WriteNumber(self.durable.saturating_sub(self.before) as u64);
                 self.node.step(self.now, Input::Durable { up_to }, &mut out);
             }
-            11..=13 => handed = self.propose(from, &mut out)?,
+            11..=13 => payloads = self.propose(from, &mut out)?,
             14 => {
                 let members = self.members(from)?;
                 let changed = self.node.change_members(self.now, members, &mut out);
-                assert!(changed.is_ok() || out.is_empty(), "nothing has changed");
+                assert!(changed.is_ok() || out.is_empty(), "a refused change has effects");
             }
             15 => {
                 let to = any_node(from)?;
-                let handed = self.node.transfer_leadership(self.now, to, &mut out);
-                assert!(handed.is_ok() || out.is_empty(), "nothing has changed");
+                let transferred = self.node.transfer_leadership(self.now, to, &mut out);
+                assert!(transferred.is_ok() || out.is_empty(), "a refused transfer has effects");
             }
             16 => self.node.set_in_step(from.arbitrary()?),
             17 => {
@@ -174,17 +176,17 @@ impl<const WINDOW: usize> Host<WINDOW> {
             }
             18..=24 => {
                 let Some((sender, message)) = self.answer(from)? else { return Ok(()) };
-                handed = self.hear(from, sender, &message, &mut out)?;
+                payloads = self.hear(from, sender, &message, &mut out)?;
             }
             _ => {
                 let followed = self.node.primary().filter(|node| *node != self.config.me);
                 let any = any_node(from)?;
                 let sender = if from.arbitrary()? { followed.unwrap_or(any) } else { any };
                 let Some(message) = self.message(from, sender)? else { return Ok(()) };
-                handed = self.hear(from, sender, &message, &mut out)?;
+                payloads = self.hear(from, sender, &message, &mut out)?;
             }
         }
-        self.carry_out(&out, &handed);
+        self.carry_out(&out, &payloads);
         Ok(())
     }
 
@@ -194,7 +196,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         sender: NodeId,
         message: &Message,
         out: &mut Effects,
-    ) -> Result<Handed> {
+    ) -> Result<InputPayloads> {
         let entries = self.entries(from, sender, message.range())?;
         self.node.step(self.now, Input::Message { from: sender, message, entries: &entries }, out);
         let named = message.range().map_or(0, |range| range.count as usize);
@@ -203,35 +205,38 @@ impl<const WINDOW: usize> Host<WINDOW> {
         assert!(is_whole || !appended, "{message:?} with {} entries", entries.len());
         let first = message.range().map_or(Slot::NONE, |range| range.first);
         let payloads = entries.iter().map(|entry| entry.content.payload()).collect();
-        Ok(Handed { first, payloads })
+        Ok(InputPayloads { first, payloads })
     }
 
-    fn propose(&mut self, from: &mut Unstructured<'_>, out: &mut Effects) -> Result<Handed> {
-        let count = length_of_run(from)?;
+    fn propose(&mut self, from: &mut Unstructured<'_>, out: &mut Effects) -> Result<InputPayloads> {
+        let count = length_of_range(from)?;
         let descriptors = (0..count).map(|_| descriptor(from)).collect::<Result<Vec<_>>>()?;
         let (first, room) = (self.node.last().next(), self.node.capacity_left());
         match self.node.propose(self.now, &descriptors, out) {
             Ok(taken) => {
-                assert!(taken <= room && taken <= count, "proposed without room");
-                assert!(taken > 0 || count == 0, "nothing was proposed");
+                assert!(taken <= room && taken <= count, "more payloads were proposed than fit");
+                assert!(taken > 0 || count == 0, "no payload was proposed");
                 assert_eq!(self.node.last().next().0, first.0 + taken as u64);
             }
-            Err(_) => assert!(out.is_empty(), "nothing has changed"),
+            Err(_) => assert!(out.is_empty(), "a refused proposal has effects"),
         }
-        Ok(Handed { first, payloads: descriptors.into_iter().map(Some).collect() })
+        Ok(InputPayloads { first, payloads: descriptors.into_iter().map(Some).collect() })
     }
 
-    /// Carries out effects as a driver does, and checks what a driver relies on.
-    fn carry_out(&mut self, out: &Effects, handed: &Handed) {
+    /// Carries out effects as a driver does, and checks the properties that a driver relies on.
+    fn carry_out(&mut self, out: &Effects, payloads: &InputPayloads) {
         for effect in out {
             match *effect {
                 Effect::Send { to, message } => {
-                    assert_ne!(to, self.config.me, "to itself: {message:?}");
+                    assert_ne!(to, self.config.me, "the node sends to itself: {message:?}");
                     self.send(&message);
                     self.asked.push_front((to, message));
                 }
                 Effect::Write { number, record } => {
-                    assert!(!matches!(record, Record::Accept { .. }), "entries are appended");
+                    assert!(
+                        !matches!(record, Record::Accept { .. }),
+                        "an entry was written, not appended"
+                    );
                     self.write(number, record);
                 }
                 Effect::Append { number, range } => {
@@ -239,32 +244,37 @@ impl<const WINDOW: usize> Host<WINDOW> {
                     assert_eq!(records.len(), range.count as usize);
                     for ((number, record), slot) in records.into_iter().zip(range.slots()) {
                         let Record::Accept { slot: of, entry } = record else {
-                            panic!("appended: {record:?}");
+                            panic!("a record without an entry was appended: {record:?}");
                         };
                         assert_eq!(of, slot);
                         if let Some(payload) = entry.content.payload() {
-                            let handed = handed.payload(slot);
-                            assert_eq!(Some(payload), handed, "a payload that nobody has");
+                            let known = payloads.payload(slot);
+                            assert_eq!(Some(payload), known, "a payload that the driver lacks");
                         }
                         self.write(number, record);
                     }
                 }
                 Effect::Committed { up_to } => {
-                    assert!(up_to > self.committed, "the commit index only rises");
-                    assert!(up_to <= self.node.last(), "committed what is not in the log");
+                    assert!(up_to > self.committed, "the committed index does not rise");
+                    assert!(up_to <= self.node.last(), "a committed slot is not in the log");
                     self.committed = up_to;
                 }
                 Effect::ServeCatchUp { from, up_to, .. } => {
-                    // Told or not: the first step after a start may answer before it tells.
+                    // The first step after a start may serve slots before it reports them
+                    // committed.
                     let committed = self.node.committed();
                     let range = from > Slot::NONE && from <= up_to && up_to <= committed;
-                    assert!(range, "{from} to {up_to} of {committed}, told {}", self.committed);
+                    assert!(range, "{from} to {up_to} of {committed}, reported {}", self.committed);
                     assert!(up_to.0 - from.0 < CATCH_UP_SLOTS_MAX);
                 }
                 Effect::Role { .. } | Effect::Members { .. } => {}
             }
         }
-        assert_eq!(self.storage.log.len() as u64, self.node.last().0, "the storage has the log");
+        assert_eq!(
+            self.storage.log.len() as u64,
+            self.node.last().0,
+            "the storage lacks a part of the log"
+        );
         self.ballots.truncate(64);
         self.epochs.truncate(64);
         self.asked.truncate(ASKED_MAX);
@@ -279,14 +289,14 @@ impl<const WINDOW: usize> Host<WINDOW> {
             Message::Accept { before, range, .. } | Message::Copy { before, range, .. } => {
                 let previous = self.storage.entry(Slot(range.first.0 - 1));
                 let there = previous.map_or(Ballot::ZERO, |entry| entry.ballot);
-                assert_eq!(before, there, "before {range:?}");
+                assert_eq!(before, there, "the ballot before {range:?}");
             }
             _ => {}
         }
         let Some(range) = message.range() else { return };
         assert!((1..=RANGE_ENTRIES_MAX).contains(&(range.count as usize)), "{range:?}");
         let length = |slot| {
-            let entry = self.storage.entry(slot).expect("what is sent was written");
+            let entry = self.storage.entry(slot).expect("a sent entry was written");
             entry.content.payload().map_or(0, |payload| u64::from(payload.length))
         };
         let bytes: u64 = range.slots().map(length).sum();
@@ -295,11 +305,11 @@ impl<const WINDOW: usize> Host<WINDOW> {
 
     fn write(&mut self, number: WriteNumber, record: Record) {
         self.records.push(record);
-        assert_eq!(number.0 as usize, self.records.len() - self.before, "a gap");
+        assert_eq!(number.0 as usize, self.records.len() - self.before, "a gap between writes");
         self.storage.write(&record);
     }
 
-    /// The node is started again from what is durable, and what the disk has kept beside.
+    /// Restarts the node from its durable records and from `more` records that the disk has kept.
     fn crash(&mut self, more: usize) {
         self.records.truncate(self.durable + more);
         (self.durable, self.before) = (self.records.len(), self.records.len());
@@ -314,7 +324,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
     }
 }
 
-/// The state that records add up to, as the log on disk reads them.
+/// The state that records add up to, as the log on disk restores it.
 struct Storage {
     stored: DurableState,
     log: Vec<Entry>,
@@ -333,18 +343,18 @@ impl Storage {
         let Self { stored, log } = self;
         match *record {
             Record::Promise { ballot } => {
-                assert!(ballot > stored.promised, "promises only rise");
+                assert!(ballot > stored.promised, "a promise does not rise");
                 stored.promised = ballot;
             }
             Record::VotingStatus(voting) => stored.voting = voting,
             Record::Adopt { ballot, up_to } => {
                 stored.accepted = stored.accepted.max(ballot);
-                assert!(up_to.0 as usize <= log.len(), "adopted what is not there");
+                assert!(up_to.0 as usize <= log.len(), "an adopted slot is not in the log");
                 log.truncate(up_to.0 as usize);
             }
             Record::Accept { slot, entry } => {
                 stored.accepted = stored.accepted.max(entry.ballot);
-                assert!(slot > Slot::NONE && slot.0 as usize <= log.len() + 1, "a gap");
+                assert!(slot > Slot::NONE && slot.0 as usize <= log.len() + 1, "a gap in the log");
                 log.truncate(slot.0 as usize - 1);
                 log.push(entry);
             }
@@ -353,7 +363,7 @@ impl Storage {
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    // `Unstructured` has no way back from values to bytes: any long enough input is a run.
+    // `Unstructured` cannot turn values into bytes, but any long input makes a run.
     let mut state = 1_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

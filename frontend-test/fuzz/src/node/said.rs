@@ -1,4 +1,4 @@
-//! Messages to a node: arbitrary ones, and plausible answers.
+//! Messages to a node: arbitrary messages, and plausible answers.
 
 use arbitrary::{Result, Unstructured};
 use crane_core::id::{NodeId, Slot};
@@ -12,7 +12,7 @@ use super::Host;
 use crate::wire;
 
 impl<const WINDOW: usize> Host<WINDOW> {
-    /// A message as a peer's frame brings it: whatever can be decoded.
+    /// Returns any message that a peer's frame may bring: one that can be decoded.
     pub(super) fn message(
         &self,
         from: &mut Unstructured<'_>,
@@ -52,12 +52,12 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 before: self.ballot(from, sender)?,
             },
             8 => {
-                let range = self.run(from)?;
+                let range = self.range(from)?;
                 Message::Copy { ballot: asked, range, before: self.before(from, sender, range)? }
             }
-            9 => Message::Chosen { range: self.run(from)? },
+            9 => Message::Chosen { range: self.range(from)? },
             10 | 11 => {
-                let range = self.run(from)?;
+                let range = self.range(from)?;
                 Message::Accept {
                     ballot: asked,
                     range,
@@ -112,7 +112,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 Message::Promised { ballot, epoch, end, committed: self.slot(from)? }
             }
             Message::Fetch { ballot, from: first, before, .. } => {
-                let range = SlotRange { first, count: length_of_run(from)? as u32 };
+                let range = SlotRange { first, count: length_of_range(from)? as u32 };
                 if from.arbitrary()? {
                     Message::Copy { ballot, range, before }
                 } else {
@@ -134,20 +134,20 @@ impl<const WINDOW: usize> Host<WINDOW> {
         Ok(Some((sender, message)))
     }
 
-    /// The epoch of a member that the log names.
+    /// Returns the epoch of a member that the log names.
     fn counted(&self, node: NodeId) -> StorageEpoch {
         let mut snapshot = SnapshotMeta::genesis(self.config.members);
         self.storage.log.iter().for_each(|entry| snapshot.include(entry));
         snapshot.epoch(node)
     }
 
-    fn run(&self, from: &mut Unstructured<'_>) -> Result<SlotRange> {
+    fn range(&self, from: &mut Unstructured<'_>) -> Result<SlotRange> {
         let first = self.slot(from)?;
-        let count = if from.ratio(63, 64)? { length_of_run(from)? as u32 } else { u32::MAX };
+        let count = if from.ratio(63, 64)? { length_of_range(from)? as u32 } else { u32::MAX };
         Ok(SlotRange { first, count })
     }
 
-    /// The ballot of the entry before a run: mostly the one that is there.
+    /// Returns a ballot for the entry before a range: mostly that of the entry in the log.
     fn before(
         &self,
         from: &mut Unstructured<'_>,
@@ -161,8 +161,8 @@ impl<const WINDOW: usize> Host<WINDOW> {
         }
     }
 
-    /// The entries of a run: as many as it says, mostly. Some are those that are there, some like
-    /// the one before, in the same ballot or a higher one.
+    /// Returns entries for a range, mostly as many as its count. Some are the entries of the log,
+    /// and some resemble the entry before, in the same ballot or a higher one.
     pub(super) fn entries(
         &self,
         from: &mut Unstructured<'_>,
@@ -192,7 +192,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         Ok(entries)
     }
 
-    /// The node's own ballot, one that it was heard to use, one above of the sender's, or any.
+    /// Returns a ballot: the node's own, one that the node has used, the sender's next one, or any.
     fn ballot(&self, from: &mut Unstructured<'_>, sender: NodeId) -> Result<Ballot> {
         let own = self.node.ballot();
         Ok(match from.int_in_range(0..=15_u8)? {
@@ -244,7 +244,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         Ok(Entry { ballot, content })
     }
 
-    /// Those whom the node knows with one of them in another part, mostly.
+    /// Returns members: mostly those that the node knows, with one of them in another set.
     pub(super) fn members(&self, from: &mut Unstructured<'_>) -> Result<Members> {
         let mut set = || -> Result<NodeSet> {
             let bits = from.arbitrary::<u8>()?;
@@ -269,7 +269,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         Ok(members)
     }
 
-    /// One of the protocol's own.
+    /// Returns a content that is not a payload.
     fn own_content(&self, from: &mut Unstructured<'_>) -> Result<Content> {
         Ok(if from.arbitrary()? {
             Content::Rejoin { node: any_node(from)?, epoch: self.epoch(from)? }
@@ -279,8 +279,8 @@ impl<const WINDOW: usize> Host<WINDOW> {
     }
 }
 
-/// How many entries or payloads come together: few, mostly, or all that may, or one more.
-pub(super) fn length_of_run(from: &mut Unstructured<'_>) -> Result<usize> {
+/// Returns how many entries or payloads come together: mostly few, or the maximum, or one more.
+pub(super) fn length_of_range(from: &mut Unstructured<'_>) -> Result<usize> {
     Ok(match from.int_in_range(0..=31_u8)? {
         0 => 0,
         1 => RANGE_ENTRIES_MAX + 1,
