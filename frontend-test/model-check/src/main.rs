@@ -1,6 +1,6 @@
 //! Searches all states of small groups of the real core: `model-check`, or `model-check NAME`.
 //!
-//! The number of states is pinned: a change of the core that changes it is looked at by a human.
+//! The number of states is pinned, so that a change of it is reviewed by a person.
 
 mod model;
 mod script;
@@ -46,7 +46,7 @@ const RUNS: &[(&str, Bounds, usize)] = &[
     ),
     ("members", Bounds { nodes: 3, candidacies: 1, proposals: 1, removals: 1, ..NONE }, 25_705),
     ("loss", Bounds { nodes: 2, candidacies: 2, proposals: 1, losses: 1, ..NONE }, 974_812),
-    // Runs that are new, known in part, or of another log from some place on.
+    // Slot ranges of which an acceptor knows nothing, knows a part, or has other entries.
     (
         "runs",
         Bounds { nodes: 3, begun: true, candidacies: 1, proposals: 2, at_once: 2, ..NONE },
@@ -67,13 +67,13 @@ const RUNS: &[(&str, Bounds, usize)] = &[
     ),
 ];
 
-/// The rules of the script that are searched, and how many states there are; none for a control,
-/// which must be found.
+/// The searches of the script, each with its rule and its pinned count of states. A control has no
+/// count: a state that breaks a property must be found.
 const SCRIPTS: &[(&str, Rule, Option<usize>)] = &[
     ("script", Rule::Right, Some(87_449)),
     ("script, admitted on arrival", Rule::AdmitOnArrival, None),
     ("script, grant dropped for the next entry", Rule::DropForNext, None),
-    ("script, goes on without a grant", Rule::GoOn, None),
+    ("script, continues without a grant", Rule::ContinueWithoutGrant, None),
 ];
 
 fn main() -> ExitCode {
@@ -90,8 +90,9 @@ fn main() -> ExitCode {
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Searches all states. Says whether all is as it should be; with `states`, that is: so many
-/// states, and nothing wrong with them; without, a state that breaks a property.
+/// Searches all states, and returns whether the outcome is as expected. With `states`, the search
+/// must reach this number of states, all of which keep the properties. Without, it must find a
+/// state that breaks a property.
 fn search<M>(name: &str, model: M, what: &str, states: Option<usize>) -> bool
 where
     M: Model + Clone + Send + Sync + 'static,
@@ -118,8 +119,8 @@ where
         let broken = always.and_then(|property| checker.discovery(property.name));
         let steps = broken.as_ref().map(|path| path.clone().into_actions().len());
         match steps {
-            Some(steps) => println!("{name}: found, after {steps} actions, {seconds:.1} s"),
-            None => println!("{name}: FAILED: the control was not found in {found} states"),
+            Some(steps) => println!("{name}: broken after {steps} actions, {seconds:.1} s"),
+            None => println!("{name}: FAILED: none of {found} states breaks the control"),
         }
         return broken.is_some();
     };
@@ -133,7 +134,7 @@ where
         return false;
     }
     if !checker.is_done() || found != states {
-        println!("{name}: FAILED: {states} states are expected");
+        println!("{name}: FAILED: expected {states} states");
         return false;
     }
     true

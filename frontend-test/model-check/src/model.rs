@@ -1,8 +1,7 @@
-//! A small group as a model: real nodes, messages that may arrive in any order or never, disks.
+//! A small group as a model: real nodes, messages that may arrive in any order or never, and disks.
 //!
-//! Time is taken out: whatever a timer could bring about may happen at any moment. The pre-vote is
-//! always granted (it only ever holds candidacies back), so what is searched is more than what can
-//! happen.
+//! The model has no time: the effects of a timer may happen at any moment. A pre-vote is always
+//! granted. As a pre-vote only holds candidacies back, the search covers more than what can happen.
 
 use std::collections::BTreeMap;
 
@@ -26,15 +25,15 @@ const NOW: Instant = Instant::START;
 /// The bounds of the search.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Members.
+    /// The number of members.
     pub nodes: usize,
-    /// Whether two primaries have been there before, and have left logs that differ.
+    /// Whether two former primaries have left logs that differ.
     pub begun: bool,
-    /// How often somebody stands for election.
+    /// How often a node starts an election.
     pub candidacies: u8,
     /// How many payloads are proposed.
     pub proposals: u8,
-    /// How many of them at once, at most.
+    /// How many payloads are proposed at once, at most.
     pub at_once: u8,
     /// How often a primary removes a member.
     pub removals: u8,
@@ -42,11 +41,11 @@ pub struct Bounds {
     pub crashes: u8,
     /// How often a node loses its storage and starts again.
     pub losses: u8,
-    /// Whether writes become durable some time later, and are lost in a crash before.
+    /// Whether writes become durable later, so that a crash before that loses them.
     pub slow_disks: bool,
 }
 
-/// The model.
+/// The model of a group within bounds.
 #[derive(Clone)]
 pub struct Group(pub Bounds);
 
@@ -54,9 +53,10 @@ pub struct Group(pub Bounds);
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct State {
     members: Vec<Member>,
-    /// On the way: sorted, so that equal sets are equal states. Each arrives once or never.
+    /// The messages in flight, sorted so that equal sets are equal states. Each arrives once or
+    /// never.
     messages: BTreeMap<Envelope, u8>,
-    /// The content that was first called committed, by slot.
+    /// The content of each slot that was first committed there.
     decided: Vec<Content>,
     candidacies: u8,
     proposals: u8,
@@ -66,7 +66,7 @@ pub struct State {
     agreed: bool,
 }
 
-/// From whom, to whom, and what: a message with the entries of its run.
+/// A sender, a receiver, and a message with the entries of its slot range, encoded.
 type Envelope = (u8, u8, Vec<u8>);
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -86,7 +86,7 @@ struct Disk {
 /// A possible next step.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
-    Stand(u8),
+    StartElection(u8),
     Propose(u8, u8),
     Deliver(u8, u8, Message, Vec<Entry>),
     Sync(u8),
@@ -132,7 +132,7 @@ impl Model for Group {
             let number = index as u8 + 1;
             let role = member.node.role();
             if state.candidacies < self.0.candidacies && role != Role::Primary {
-                actions.push(Action::Stand(number));
+                actions.push(Action::StartElection(number));
             }
             if role == Role::Primary {
                 let most = self.0.at_once.min(self.0.proposals - state.proposals);
@@ -164,9 +164,9 @@ impl Model for Group {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Stand(number) => {
+            Action::StartElection(number) => {
                 state.candidacies += 1;
-                self.stand(&mut state, number);
+                self.start_election(&mut state, number);
             }
             Action::Propose(number, count) => {
                 let before = u64::from(state.proposals);
@@ -191,7 +191,7 @@ impl Model for Group {
             }
             Action::Lose(number) => {
                 state.losses += 1;
-                // It has heard that the group exists.
+                // The node has heard that the group exists, and rejoins it.
                 let voting =
                     VotingStatus::Rejoining { epoch: StorageEpoch(u64::from(state.losses)) };
                 let stored = DurableState { voting, ..DurableState::BLANK };
@@ -201,7 +201,7 @@ impl Model for Group {
                 (member.memory, member.disk) = (disk.clone(), disk);
                 member.unsafe_writes.clear();
             }
-            // Its request and what a heartbeat brings about reach a primary in one go.
+            // The node's request and the effect of a heartbeat reach a primary in one step.
             Action::Ask(number) => {
                 let voting = state.members[number as usize - 1].node.voting();
                 let hello = Message::Hello { nonce: 1, voting, named: StorageEpoch::FIRST };
@@ -228,10 +228,10 @@ impl Model for Group {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("what is committed is agreed on, and stays", |_, state: &State| {
+            Property::always("committed entries are agreed on and stay", |_, state: &State| {
                 state.agreed
             }),
-            Property::sometimes("everything is committed", |group: &Group, state: &State| {
+            Property::sometimes("all payloads are committed", |group: &Group, state: &State| {
                 state.decided.len()
                     == 2 * usize::from(group.0.begun) + usize::from(group.0.proposals)
             }),
@@ -240,17 +240,18 @@ impl Model for Group {
 }
 
 impl Group {
-    /// Node 1 leads and proposes two payloads, of which node 3 gets the first. Node 2 leads, takes
-    /// that one over and proposes another. Then all start again, and what was on the way is lost.
+    /// Leaves logs that differ: node 1 leads and proposes two payloads, of which node 3 gets the
+    /// first. Then node 2 leads, adopts that payload and proposes another. At last all nodes
+    /// restart, and the messages in flight are lost.
     fn begin(&self, state: &mut State) {
-        self.stand(state, 1);
+        self.start_election(state, 1);
         self.pass(state, 1, 3);
         self.pass(state, 3, 1);
         self.propose(state, 1, &[A]);
         self.pass(state, 1, 3);
         self.propose(state, 1, &[B]);
         state.messages.clear();
-        self.stand(state, 2);
+        self.start_election(state, 2);
         for _ in ["promise", "entry"] {
             self.pass(state, 2, 3);
             self.pass(state, 3, 2);
@@ -264,14 +265,14 @@ impl Group {
         }
         let [a, b, c] = [A, B, C].map(Content::Payload);
         assert_eq!(logs, [vec![a, b], vec![a, c], vec![a]]);
-        // A quorum has it, whether anybody knows that or not.
+        // A quorum has the first payload, even if no node knows that.
         state.decided = vec![a];
     }
 
-    /// Delivers the message on its way from one node to another.
+    /// Delivers the messages in flight from one node to another.
     fn pass(&self, state: &mut State, from: u8, to: u8) {
-        let on_the_way = |(other, at, _): &&Envelope| (*other, *at) == (from, to);
-        let envelopes: Vec<_> = state.messages.keys().filter(on_the_way).cloned().collect();
+        let in_flight = |(other, at, _): &&Envelope| (*other, *at) == (from, to);
+        let envelopes: Vec<_> = state.messages.keys().filter(in_flight).cloned().collect();
         for envelope in envelopes {
             take(&mut state.messages, &envelope);
             let (message, entries) = decode(&envelope.2);
@@ -279,7 +280,7 @@ impl Group {
         }
     }
 
-    /// Says whether anything was proposed, and how many.
+    /// Proposes payloads. Returns how many the node took, or `None` if it refused.
     fn propose(&self, state: &mut State, number: u8, payloads: &[Descriptor]) -> Option<usize> {
         let mut out = Effects::new();
         let node = &mut state.members[number as usize - 1].node;
@@ -296,18 +297,18 @@ impl Group {
         node
     }
 
-    /// Lets the timer run out, and grants what is canvassed for.
-    fn stand(&self, state: &mut State, number: u8) {
+    /// Lets a node's timer run out, and grants its pre-vote.
+    fn start_election(&self, state: &mut State, number: u8) {
         let node = &mut state.members[number as usize - 1].node;
         let mut out = Effects::new();
         node.step(Instant::from_micros(u64::MAX / 2), Input::Wake, &mut out);
-        let canvassed = out.iter().find_map(|effect| match *effect {
+        let asked = out.iter().find_map(|effect| match *effect {
             Effect::Send { to, message: Message::PreVote { ballot } } => Some((to, ballot)),
             _ => None,
         });
         node.forget_time();
         self.carry_out(state, number, out);
-        let Some((_, ballot)) = canvassed else { return };
+        let Some((_, ballot)) = asked else { return };
         for other in (1..=self.0.nodes as u8).filter(|other| *other != number) {
             let (promised, committed) = (Default::default(), Slot::NONE);
             let message = Message::PreVoteReply { ballot, granted: true, promised, committed };
@@ -355,15 +356,15 @@ impl Group {
         }
     }
 
-    /// Whether a message can have an influence on what is chosen. Others are as good as lost.
+    /// Returns whether a message can influence which entries are chosen. Others are dropped.
     fn matters(&self, from: &Node<WINDOW>, message: &Message) -> bool {
         match message {
             Message::PreVote { .. } | Message::PreVoteReply { .. } | Message::Commit { .. } => {
                 false
             }
             Message::Refused { .. } | Message::Hello { .. } | Message::HelloBack { .. } => false,
-            // Without a vote it only says where to go on: after a loss that matters, and where a
-            // log that is there is not the primary's.
+            // Without a vote, the answer only says where to continue. That matters after a loss,
+            // and for a log that differs from the primary's.
             Message::Accepted { epoch, .. } => {
                 epoch.is_some() || !from.voting().is_voter() || self.0.begun
             }
@@ -383,7 +384,7 @@ impl Group {
 }
 
 impl State {
-    /// Sends a message, with the entries of its run as they stand in the sender's log.
+    /// Sends a message, with the entries of its slot range from the sender's log.
     fn send(&mut self, from: u8, to: NodeId, message: &Message) {
         let log = &self.members[from as usize - 1].memory.log;
         let entries = match message.range() {
@@ -431,7 +432,7 @@ impl Disk {
 }
 
 fn take(messages: &mut BTreeMap<Envelope, u8>, envelope: &Envelope) {
-    messages.remove(envelope).expect("only what is on the way arrives");
+    messages.remove(envelope).expect("a delivered message was in flight");
 }
 
 fn encode(message: &Message, entries: &[Entry]) -> Vec<u8> {
@@ -441,7 +442,7 @@ fn encode(message: &Message, entries: &[Entry]) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> (Message, Vec<Entry>) {
-    postcard::from_bytes(bytes).expect("what was encoded can be decoded")
+    postcard::from_bytes(bytes).expect("an encoded message can be decoded")
 }
 
 fn id(number: u8) -> NodeId {

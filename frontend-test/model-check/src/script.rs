@@ -1,10 +1,11 @@
 //! The script rule as a model: two replicas on the real gate, turn and admission, and a script that
-//! grows while they run. Clients' ops come at any moment, the primary asks for a bubble whenever it
-//! is stalled, entries arrive at each replica at any moment, and either may be ahead. Whatever
-//! happens when: a slot is admitted at one value of the clock, after one history of calls and
-//! outputs.
+//! grows while they run.
 //!
-//! A replica is equal to another one that has done the same, so its history stands for it.
+//! Clients' ops come at any moment, the primary asks for a bubble whenever it is stalled, entries
+//! arrive at each replica at any moment, and either replica may be ahead. In each order of these
+//! events, a slot is admitted at one value of the clock, after one history of calls and outputs.
+//!
+//! Two replicas with equal histories are equal, so a replica is compared by its history.
 
 use std::hash::{Hash, Hasher};
 
@@ -24,26 +25,26 @@ const LISTENER: WaitKey = WaitKey(1);
 const READABLE: WaitKey = WaitKey(2);
 const NAP: WaitKey = WaitKey(3);
 
-/// Which rule the second replica keeps: all but the first are controls, and must be found.
+/// The rule that the second replica keeps. All but the first are controls, which must be broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
-    /// The script's.
+    /// The rule of the script.
     Right,
     /// An op is admitted when it arrives.
     AdmitOnArrival,
     /// The rest of a grant is dropped when another entry has arrived.
     DropForNext,
-    /// Where the script is empty, a step is granted.
-    GoOn,
+    /// A step is granted when the script is empty.
+    ContinueWithoutGrant,
 }
 
-/// The model.
+/// The model of two replicas and their script.
 #[derive(Clone)]
 pub struct Service {
     pub rule: Rule,
-    /// Clients' ops, at most four.
+    /// The number of clients' ops, at most four.
     pub ops: usize,
-    /// Bubbles.
+    /// The number of bubbles.
     pub bubbles: usize,
 }
 
@@ -85,7 +86,7 @@ impl Model for Service {
         if ops < self.ops {
             actions.push(Action::Send);
         }
-        // One at a time, and only when nothing is on its way to the primary.
+        // The primary asks for one bubble at a time, and only after it has admitted all entries.
         if bubbles <= self.bubbles && primary.admitted == state.script.len() && primary.is_stalled()
         {
             actions.push(Action::AskForBubble);
@@ -123,8 +124,8 @@ impl Model for Service {
                 }
             }
             Action::Run(index) => {
-                let goes_on = index == 1 && self.rule == Rule::GoOn;
-                if !state.replicas[index].run(&state.script, goes_on) {
+                let unbounded = index == 1 && self.rule == Rule::ContinueWithoutGrant;
+                if !state.replicas[index].run(&state.script, unbounded) {
                     return None;
                 }
             }
@@ -138,7 +139,7 @@ impl Model for Service {
                 let [one, other] = &state.replicas;
                 one.marks.iter().zip(&other.marks).all(|(one, other)| one == other)
             }),
-            Property::sometimes("all is done", |service: &Service, state: &State| {
+            Property::sometimes("all entries are admitted", |service: &Service, state: &State| {
                 let all = 1 + service.ops + service.bubbles;
                 state.replicas.iter().all(|replica| replica.admitted == all)
             }),
@@ -146,7 +147,7 @@ impl Model for Service {
     }
 }
 
-/// One server.
+/// One replica, with its server.
 #[derive(Clone, Debug)]
 struct Replica {
     execution: Execution<THREADS, 4, 1>,
@@ -201,20 +202,21 @@ impl Replica {
             history: Vec::new(),
         };
         for _ in 0..THREADS {
-            let thread = replica.execution.turn.reserve().expect("there is room");
+            let thread = replica.execution.turn.reserve().expect("a free place for the thread");
             replica.execution.turn.start(thread);
         }
         replica
     }
 
     fn is_stalled(&self) -> bool {
-        // Granted is what a copy of the gate would grant.
+        // A copy of the gate shows whether a step is granted.
         let runnable = self.execution.turn.holder().is_some() || self.execution.turn.has_runnable();
         runnable && !self.execution.gate.clone().advance()
     }
 
-    /// One call, or what the gate's rule does instead. False if there is nothing to do.
-    fn run(&mut self, script: &[Entry], goes_on: bool) -> bool {
+    /// Makes a call, or admits the next entry if the gate holds the call back. Returns `false` if
+    /// neither is possible.
+    fn run(&mut self, script: &[Entry], unbounded: bool) -> bool {
         let holder = self.execution.turn.holder().or_else(|| self.execution.turn.pass());
         let Some(thread) = holder else {
             if self.admitted == self.arrived {
@@ -231,11 +233,11 @@ impl Replica {
                 self.admit(script);
                 return true;
             }
-            if !goes_on {
+            if !unbounded {
                 return false;
             }
             self.execution.gate.grant(1);
-            assert!(self.execution.call(thread, kind, 0), "a step was granted");
+            assert!(self.execution.call(thread, kind, 0), "a granted step was refused");
         }
         self.history.push(thread.0 as u8 * 10 + kind as u8);
         self.act(thread);
@@ -262,7 +264,7 @@ impl Replica {
             Entry::Op(2) => (Some(Op::Send { conn, offset: 2, bytes: b"c" }), FUSED),
             Entry::Op(_) => (Some(Op::Shut { conn, total: 3 }), FUSED),
         };
-        // Some timestamps are ahead of agreed time, some behind.
+        // Some timestamps are ahead of agreed time, and some are behind.
         let (slot, timestamp) = (Slot(self.admitted as u64), self.admitted as u64 * 700);
         let mark = self.execution.admit(slot, timestamp, op.into_iter(), grant, |at, admitted| {
             match admitted {
@@ -274,7 +276,8 @@ impl Replica {
         self.marks.push(mark);
     }
 
-    /// The first thread serves the connection; the second one changes what both look at, and naps.
+    /// Does one step of a thread. The first thread serves the connection; the second one changes
+    /// the shared value, and naps.
     fn act(&mut self, thread: ThreadId) {
         let Self { execution, listener, conn, shared, .. } = self;
         let step = &mut self.steps[thread.0 as usize];
@@ -294,7 +297,7 @@ impl Replica {
                 }
             }
             Step::Receive => {
-                let at = execution.sockets.conn_mut(conn.expect("it was accepted"));
+                let at = execution.sockets.conn_mut(conn.expect("an accepted connection"));
                 if at.readable() > 0 {
                     at.consume(1);
                     Step::Look
