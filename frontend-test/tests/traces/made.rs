@@ -111,7 +111,7 @@ fn m2_a_change_is_committed_with_votes_of_the_new_members() {
 }
 
 #[test]
-fn m5_a_removed_primary_leads_on() {
+fn m5_a_removed_primary_must_not_lead() {
     let mut primary = with_another(2);
     let mut members = Members::first(2);
     members.voters = members.voters.without(id(1));
