@@ -1,4 +1,4 @@
-// kind: a listener's duplicate accepts after the first has been closed
+// kind: a listener's duplicate accepts after the first descriptor was closed
 #define PEER
 #include "odd.h"
 

@@ -1,4 +1,4 @@
-// kind: accept with a short buffer, without one, of what is no listener
+// kind: accept with a short buffer, without a buffer, and of other descriptors
 #define PEER
 #include "odd.h"
 

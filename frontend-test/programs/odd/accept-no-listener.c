@@ -1,4 +1,4 @@
-// kind: accept of a socketpair, of a pipe, of a closed descriptor, of an unbound socket
+// kind: accept of a socketpair, a pipe, a closed descriptor and an unbound socket
 #include "odd.h"
 
 static void odd(void) {

@@ -1,4 +1,4 @@
-// kind: connections that wait are accepted in their order, also those that have ended
+// kind: waiting connections are accepted in their order, even if they have ended
 #define PEER
 #include "odd.h"
 

@@ -1,4 +1,4 @@
-// kind: a barrier of five, ten rounds, one serial thread each
+// kind: a barrier of five threads, for ten rounds with one serial thread each
 #include "odd.h"
 
 static pthread_barrier_t barrier;

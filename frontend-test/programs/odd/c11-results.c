@@ -1,4 +1,4 @@
-// kind: results of C11 threads: exit, detach, negative values, once by many
+// kind: C11 threads: results of exit, negative results, detach, call_once by several
 #include "odd.h"
 #include <threads.h>
 

@@ -1,4 +1,4 @@
-// kind: cancellation disabled, testcancel, asynchronous
+// kind: pthread_cancel while disabled, by pthread_testcancel, and asynchronous
 #include "odd.h"
 
 static volatile int stage;

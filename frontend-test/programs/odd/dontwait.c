@@ -1,4 +1,4 @@
-// kind: MSG_DONTWAIT, O_NONBLOCK and SOCK_NONBLOCK with nothing there
+// kind: MSG_DONTWAIT, O_NONBLOCK and SOCK_NONBLOCK without bytes to read
 #define PEER
 #include "odd.h"
 

@@ -1,4 +1,4 @@
-// kind: dup2 over a connection ends it, over a listener too
+// kind: dup2 over a connection ends it, and dup2 of a connection keeps it
 #define PEER
 #include "odd.h"
 

@@ -1,4 +1,4 @@
-// kind: nanosleep, usleep and clock_nanosleep end with EINTR by alarm and say what is left
+// kind: nanosleep, clock_nanosleep and sleep end by alarm and return the time left
 #include "odd.h"
 
 static void nothing(int number) {}

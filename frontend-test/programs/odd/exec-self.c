@@ -1,4 +1,4 @@
-// kind: exec of itself with other arguments, descriptors kept and closed
+// kind: a program executes itself with other arguments, descriptors kept and closed
 #define OWN_LISTENER
 #include "odd.h"
 

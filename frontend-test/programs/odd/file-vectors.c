@@ -1,4 +1,4 @@
-// kind: preadv2 and pwritev2 of a file, with flags and at the file's own place
+// kind: preadv2 and pwritev2 of a file, with flags and at the file's own offset
 #include "odd.h"
 
 static void odd(void) {

@@ -1,4 +1,4 @@
-// kind: folders: made, listed, seeked, changed into, removed
+// kind: folders: made, listed, sought in, entered, removed
 #include "odd.h"
 #include <dirent.h>
 

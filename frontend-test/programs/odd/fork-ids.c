@@ -1,4 +1,4 @@
-// kind: numbers of parent and child as both see them
+// kind: pids of parent and child as both see them
 #include "odd.h"
 
 static void odd(void) {

@@ -1,4 +1,4 @@
-// kind: a close, a downgrade and a dup2 free a lock that another thread waits for
+// kind: close, a downgrade and dup2 free a lock for which another thread waits
 #include "odd.h"
 #include <sys/file.h>
 
@@ -9,7 +9,7 @@ static void *wait_for_it(void *argument) {
     return argument;
 }
 
-/* Has a thread wait for a lock that `one` has, and calls what frees it. */
+/* Makes a thread wait for a lock that `one` holds, and frees the lock by `release`. */
 static void try(int one, int how, void (*release)(int)) {
     pthread_t thread;
     waiting = open("lock", O_RDWR);

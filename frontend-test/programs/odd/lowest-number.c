@@ -5,7 +5,7 @@
 static void odd(void) {
     int first = taken();
     await_sign(first);
-    /* Beyond what was inherited: that differs. */
+    /* The numbers of inherited descriptors differ, so the test uses numbers above them. */
     while (dup(0) < 100) {}
     int a = dup(0), b = dup(0), c = dup(0);
     SHOW(b - a);

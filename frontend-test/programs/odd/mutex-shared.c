@@ -27,7 +27,7 @@ static void odd(void) {
         pthread_mutex_unlock(&shared->lock);
     }
     if (child == 0) {
-        // The parent waits by then.
+        // After this time the parent waits.
         usleep(200000);
         pthread_mutex_lock(&shared->lock);
         shared->stage = 1;

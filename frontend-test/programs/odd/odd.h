@@ -1,15 +1,15 @@
 /*
- * What each odd program shares. A program prints what its calls returned, and nothing that differs
- * between two native runs, so that its native transcript is the reference. It is started as
+ * The frame of each odd program. A program prints the results of its calls, and nothing that
+ * differs between two native runs, so that its native transcript is the reference. The forms
  *
- *     PROGRAM PORT           with its peer, if it has one, in a thread of its own
- *     PROGRAM PORT server    without its peer
- *     PROGRAM PORT peer      only its peer, which prints nothing
+ *     PROGRAM PORT           run the program with its peer, if any, in a thread of its own
+ *     PROGRAM PORT server    run the program without its peer
+ *     PROGRAM PORT peer      run only the peer, which prints nothing
  *
- * and ends with status 0. A program without a listener of its own gets one that nobody uses:
- * to us, only a program that listens is a server.
+ * end with status 0. A program that opens no listener gets one that no client uses, because crane
+ * takes only a program that listens for a server.
  *
- * Before including this file a program may define PEER (it has `static void peer(void)`) and
+ * Before including this file, a program may define PEER (it has `static void peer(void)`) and
  * OWN_LISTENER (it opens its listeners itself). The first line of each program is `// kind: ...`.
  */
 #ifndef ODD_H
@@ -55,7 +55,7 @@ static void peer(void);
 /* The port of the program, and its listener unless it opens its own. */
 static int port, listener = -1;
 
-/* Ends the program when something fails that is no part of the transcript. */
+/* Ends the program if a condition fails that is no part of the transcript. */
 #define MUST(condition) do { if (!(condition)) { \
     fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno)); \
     _exit(3); } } while (0)
@@ -74,11 +74,11 @@ static UNUSED void show(const char *what, long result, int error, int hide) {
     else say("%s: %ld\n", what, result);
 }
 
-/* Prints a call and what it returned, or its error. */
+/* Prints a call and its result, or its error. */
 #define SHOW(call) do { long result_ = (long)(call); show(#call, result_, errno, 0); } while (0)
-/* As SHOW, for numbers that may differ: descriptors, processes. */
+/* Does the same as SHOW for results that may differ, such as descriptors and pids. */
 #define OK(call) do { long result_ = (long)(call); show(#call, result_, errno, 1); } while (0)
-/* As SHOW, for calls that return an error number. */
+/* Does the same as SHOW for calls that return an error number. */
 #define CODE(call) do { int code_ = (call); \
     say("%s: %s\n", #call, code_ ? strerrorname_np(code_) : "0"); } while (0)
 
@@ -100,7 +100,7 @@ static UNUSED int taken(void) {
     return fd;
 }
 
-/* Connects to the program's port of the loopback, as soon as it listens. */
+/* Connects to a port of the loopback as soon as the program listens there. */
 static UNUSED int dial_port(int at_port) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(at_port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -120,7 +120,7 @@ static UNUSED int dial_port(int at_port) {
 
 static UNUSED int dial(void) { return dial_port(port); }
 
-/* Sends all of a text, or fails. */
+/* Sends the whole text, or ends the program. */
 static UNUSED void put(int fd, const char *text) {
     size_t size = strlen(text);
     while (size > 0) {
@@ -131,7 +131,7 @@ static UNUSED void put(int fd, const char *text) {
     }
 }
 
-/* Reads exactly as many bytes, or fails. */
+/* Reads exactly this number of bytes, or ends the program. */
 static UNUSED void get(int fd, char *bytes, size_t size) {
     while (size > 0) {
         ssize_t got = read(fd, bytes, size);
@@ -141,13 +141,13 @@ static UNUSED void get(int fd, char *bytes, size_t size) {
     }
 }
 
-/* Waits for one byte that the other side sends as a sign. */
+/* Waits for one byte, which the other side sends as a sign. */
 static UNUSED void await_sign(int fd) {
     char byte;
     get(fd, &byte, 1);
 }
 
-/* Reads until the other side ends, and returns how many bytes came. */
+/* Reads until the other side ends, and returns the number of bytes. */
 static UNUSED long drain(int fd) {
     static char bytes[65536];
     long sum = 0;
@@ -163,7 +163,7 @@ static UNUSED void handle(int number, void (*handler)(int), int flags) {
     MUST(sigaction(number, &action, NULL) == 0);
 }
 
-/* Raises a signal in a while, in this process. */
+/* Raises SIGALRM in this process after some time. */
 static UNUSED void alarm_in(int milliseconds) {
     struct itimerval timer = {.it_value = {milliseconds / 1000, milliseconds % 1000 * 1000}};
     MUST(setitimer(ITIMER_REAL, &timer, NULL) == 0);

@@ -1,4 +1,4 @@
-// kind: /dev/urandom, /dev/random, openat, pread, arc4random_like functions
+// kind: /dev/urandom and /dev/random by read, pread and stdio, getentropy, getrandom
 #include "odd.h"
 #include <sys/random.h>
 

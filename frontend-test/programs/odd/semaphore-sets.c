@@ -1,4 +1,4 @@
-// kind: System V semaphores: time limits, several at once, SETVAL wakes, zero is waited for
+// kind: System V semaphores: time limits, several operations at once, waits for zero, SETVAL
 #include "odd.h"
 #include <sys/ipc.h>
 #include <sys/sem.h>

@@ -1,4 +1,4 @@
-// kind: sendfile to a connection from an empty pipe fails, it does not wait
+// kind: sendfile to a connection from an empty pipe fails without waiting
 #define PEER
 #include "odd.h"
 #include <sys/sendfile.h>

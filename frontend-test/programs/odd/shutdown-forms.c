@@ -1,4 +1,4 @@
-// kind: shutdown of each side, and what calls do afterwards
+// kind: shutdown of each side, and the results of later calls
 #define PEER
 #include "odd.h"
 

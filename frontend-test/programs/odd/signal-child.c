@@ -1,4 +1,4 @@
-// kind: SIGCHLD's handler writes to a self-pipe that poll waits for
+// kind: SIGCHLD's handler writes to a self-pipe for which poll waits
 #include "odd.h"
 
 static int ends[2];

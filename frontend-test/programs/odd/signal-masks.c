@@ -1,4 +1,4 @@
-// kind: masks are each thread's own and inherited; a signal goes to whoever lets it in
+// kind: masks of single threads, inherited; a signal goes to a thread that unblocks it
 #include "odd.h"
 
 static pthread_t open_thread;

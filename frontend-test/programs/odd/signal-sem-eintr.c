@@ -1,4 +1,4 @@
-// kind: sem_wait ends with EINTR where the handler has no SA_RESTART
+// kind: sem_wait ends with EINTR if the handler has no SA_RESTART
 #include "odd.h"
 
 static void nothing(int number) {}

@@ -1,4 +1,4 @@
-// kind: posix_spawn of a shell, its status, and of what does not exist
+// kind: posix_spawn of a shell, with its status, and of a missing program
 #include "odd.h"
 #include <spawn.h>
 

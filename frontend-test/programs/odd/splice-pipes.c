@@ -1,4 +1,4 @@
-// kind: splice, tee and vmsplice between pipes that have bytes
+// kind: splice, tee and vmsplice between pipes with bytes
 #include "odd.h"
 
 static void odd(void) {

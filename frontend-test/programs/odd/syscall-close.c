@@ -1,4 +1,4 @@
-// kind: libc's syscall(SYS_close) ends connections, and their numbers come again
+// kind: libc's syscall(SYS_close) ends connections, whose numbers are used again
 #define PEER
 #include "odd.h"
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-// kind: libc's syscall() for read, write, sendto, poll of a connection that accept gave
+// kind: libc's syscall() for read, write, sendto and poll of an accepted connection
 #define PEER
 #include "odd.h"
 

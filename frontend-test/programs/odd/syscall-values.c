@@ -1,4 +1,4 @@
-// kind: libc's syscall() for getrandom, clock_gettime, gettid, getpid as their functions
+// kind: libc's syscall() for getrandom, clock_gettime, gettid and getpid
 #include "odd.h"
 #include <sys/random.h>
 

@@ -1,4 +1,4 @@
-// kind: pthread_once by many threads, once that waits
+// kind: pthread_once by several threads, which wait for the first
 #include "odd.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;

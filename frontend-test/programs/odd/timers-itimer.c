@@ -1,4 +1,4 @@
-// kind: setitimer repeats, getitimer shows, alarm returns what was left
+// kind: setitimer repeats, getitimer shows the timer, alarm returns the time left
 #include "odd.h"
 
 static volatile sig_atomic_t seen;

@@ -1,4 +1,4 @@
-// kind: two addresses at one port, and the same twice
+// kind: listeners at two addresses of one port, and twice at one address
 #define OWN_LISTENER
 #include "odd.h"
 

@@ -3,7 +3,7 @@
 
 static const char path[] = "odd.socket";
 
-/* Connects in a child, which takes no part. */
+/* Connects in a child, which takes no turns. */
 static pid_t visit(const struct sockaddr_un *at) {
     pid_t child = fork();
     if (child == 0) {

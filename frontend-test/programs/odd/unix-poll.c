@@ -1,4 +1,4 @@
-// kind: a Unix listener in poll, with a client that connects before
+// kind: a Unix listener in poll, with a client that connects before the call
 #include "odd.h"
 
 static void odd(void) {

@@ -1,4 +1,4 @@
-// kind: EPIPE, SIGPIPE and MSG_NOSIGNAL after the peer has gone
+// kind: EPIPE, SIGPIPE and MSG_NOSIGNAL after the peer has closed
 #define PEER
 #include "odd.h"
 
