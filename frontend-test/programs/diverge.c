@@ -1,15 +1,15 @@
 /*
  * A server that behaves differently from its replicas on request. It answers lines:
  *
- *     flip    answers with another byte where the file /run/crane/wrong is (only this replica's
- *             daemon could have put it there; it is looked for unseen, by a system call of its own)
- *     skip    leaves a lock out where that file is
- *     late    locks once more or not, by the last bits of the real time, where that file is
- *     uuid    locks as many times as the host's number says: the first digit in /run/crane/uuid,
- *             and once where that file is not
+ *     flip    answers with a wrong byte if the file /run/crane/wrong exists (only this replica's
+ *             daemon can make it; the server looks for it by a system call that no library sees)
+ *     skip    skips a lock if that file exists
+ *     late    locks once more or not, by the last bits of the real time, if that file exists
+ *     uuid    locks as often as the host's number says: the first digit in /run/crane/uuid, or
+ *             once if that file does not exist
  *     time    locks once more or not, by the last bits of the real time
- *     show    the last digits of the real time, by the same calls
- *     other   the same line
+ *     show    answers with the last digits of the real time, by the same calls
+ *     other   answers with the same line
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

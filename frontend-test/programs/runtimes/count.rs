@@ -1,4 +1,4 @@
-//! Counts requests, by a pool of threads that fight for locks: each answer is the next number.
+//! Counts requests by a pool of threads that contend for locks: each answer is the next number.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};

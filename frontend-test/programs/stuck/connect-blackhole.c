@@ -1,7 +1,7 @@
 // call: connect
 // expect: in-kernel
 // via: libc
-// The listener's queue is full and nobody accepts, so the kernel drops what comes.
+// The listener's queue is full and no thread accepts, so the kernel drops new connections.
 #include "stuck.h"
 
 static void stick(void) {

@@ -1,7 +1,7 @@
 // call: -
 // expect: none
 // via: libc
-// As BLPOP with a limit of 5 s on an empty list.
+// Waits as Redis does for BLPOP with a limit of 5 s on an empty list.
 #include "stuck.h"
 
 static void stick(void) {

@@ -1,7 +1,7 @@
 // call: -
 // expect: none
 // via: libc
-// The answer waits for the next "stick" of another connection, as a long poll waits for news.
+// The answer waits for the next "stick" of another connection, like a long poll.
 #include "stuck.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

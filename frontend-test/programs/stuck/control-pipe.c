@@ -1,7 +1,7 @@
 // call: -
 // expect: none
 // via: libc
-// Written by another thread after 3 s.
+// Another thread writes to the pipe after 3 s.
 #include "stuck.h"
 
 static int ends[2];

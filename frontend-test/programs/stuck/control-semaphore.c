@@ -1,7 +1,7 @@
 // call: -
 // expect: none
 // via: libc
-// Posted by another thread after 3 s.
+// Another thread posts the semaphore after 3 s.
 #include "stuck.h"
 #include <semaphore.h>
 

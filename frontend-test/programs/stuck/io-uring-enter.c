@@ -1,7 +1,7 @@
 // call: io_uring_enter
 // expect: in-kernel
 // via: syscall
-// Where rings are refused, the stick returns and the program goes on: the refusal is the answer.
+// If the kernel refuses rings, stick() returns and the program answers.
 #include "stuck.h"
 #include <linux/io_uring.h>
 

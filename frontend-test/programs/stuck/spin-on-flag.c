@@ -1,7 +1,7 @@
 // call: -
 // expect: computes
 // via: inline
-// The flag's other thread never gets the turn while one thread runs at a time.
+// The thread that sets the flag never gets the turn while one thread runs at a time.
 #include "stuck.h"
 
 static volatile int flag;

@@ -1,11 +1,11 @@
 /*
  * A server that echoes lines, with a thread for each connection, until a line says "stick". Then
  * the program's own stick() runs in that connection's thread, which is named "sticky". If stick()
- * returns, the line is answered like any other. The first lines of each program are for machines:
+ * returns, the line is answered like any other. The tests parse the first lines of each program:
  *
  *     // call: the system call in which the thread stays, by the kernel's name; - for none
- *     // expect: in-kernel | computes | bypass (it is made unseen, and returns) | none (a control)
- *     // via: libc | syscall (libc's function of that name) | inline (an instruction of its own)
+ *     // expect: in-kernel | computes | bypass (the call is unseen, and returns) | none (a control)
+ *     // via: libc | syscall (libc's function of that name) | inline (the program's instruction)
  */
 #ifndef STUCK_H
 #define STUCK_H
@@ -32,7 +32,7 @@
 
 static void stick(void);
 
-/* A system call by an instruction of the program's own, which no library sees. */
+/* Makes a system call by an instruction of the program, which no library sees. */
 __attribute__((unused)) static long
 raw6(long number, long a, long b, long c, long d, long e, long f) {
     register long r10 __asm__("r10") = d;
@@ -49,7 +49,7 @@ raw6(long number, long a, long b, long c, long d, long e, long f) {
 #define RAW(number, a, b, c, d, e, f) \
     raw6(number, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
-/* Ends the program with the reason when something before the stick fails. */
+/* Ends the program with the reason if a condition before the stick fails. */
 #define MUST(condition) do { if (!(condition)) { \
     fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno)); \
     _exit(3); } } while (0)
@@ -63,7 +63,7 @@ __attribute__((unused)) static void fill(int fd) {
     MUST(fcntl(fd, F_SETFL, 0) == 0);
 }
 
-/* Names a thread that a stick() starts: it would inherit the name of the one that sticks. */
+/* Names a thread that a stick() starts, which would inherit the name of the stuck thread. */
 __attribute__((unused)) static void be_another(void) {
     pthread_setname_np(pthread_self(), "another");
 }
