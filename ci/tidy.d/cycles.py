@@ -1,11 +1,11 @@
-"""The check `cycles`: files of one room do not need each other in a circle."""
+"""The check `cycles`: the files of a room do not need each other in a circle."""
 
 from collections import deque
 
 from modules import Crate
 from tree import Problem
 
-# The rooms. Each is checked by itself.
+# The rooms, each of which is checked by itself.
 ROOMS = (
     "core-nostd/src/paxos",
     "frontend-linux/crane-linux/src/driver",
@@ -13,15 +13,15 @@ ROOMS = (
 )
 
 
-# The files that were in a circle when the check was written, one path a line. It may only shrink.
+# Files that were in a circle when the check was written, one path a line. The list may only shrink.
 RATCHET = "ci/ratchet/circles"
 
 
 def cycles(tree):
-    """Refuses a circle among the files of a room; shows the shortest, and what makes it.
+    """Refuses a circle among the files of a room, and shows the shortest with its causes.
 
-    A circle whose files are all in the ratchet is let be; a file that is in the ratchet and in no
-    circle any more is refused there, so that it cannot come back.
+    A circle whose files are all in the ratchet is accepted. A file that left its circle is refused
+    in the ratchet, so that the circle cannot return.
     """
     problems = []
     known = tree.lines(RATCHET) if tree.exists(RATCHET) else []
@@ -31,7 +31,7 @@ def cycles(tree):
         files = tree.under(room, ending=".rs")
         if not files:
             remedy = "correct ROOMS in ci/tidy.d/cycles.py"
-            problems.append(Problem(room, 1, "no such room", remedy))
+            problems.append(Problem(room, 1, "the room has no file", remedy))
             continue
         source = room[: (room + "/").index("/src/")] + "/src"
         edges = Crate(tree, source).edges(room)
@@ -41,7 +41,7 @@ def cycles(tree):
                 problems.append(describe(room, edges, knot))
     for path in sorted(known - knotted):
         what = f"{path} is in no circle any more"
-        problems.append(Problem(RATCHET, 1, what, "take its line out of the list"))
+        problems.append(Problem(RATCHET, 1, what, "remove its line from the list"))
     return problems
 
 
@@ -60,12 +60,12 @@ def describe(room, edges, knot):
         knotted = ", ".join(sorted(path.removeprefix(room + "/") for path in knot))
         details.append(f"the shortest one; {len(knot)} files reach each other: {knotted}")
     first = min(edges[circle[0]][steps[0][1]])[0]
-    remedy = "move what both need below them, or return a value instead of calling back"
+    remedy = "move the code that both need below them, or return a value instead of calling back"
     return Problem(circle[0], first, what, remedy, tuple(details))
 
 
 def reached(edges, start, inside=None):
-    """Returns the files that a file needs, however indirectly, with the way to each."""
+    """Returns the files that a file needs, directly or not, with the way to each."""
     ways, queue = {}, deque([(start, (start,))])
     while queue:
         here, way = queue.popleft()

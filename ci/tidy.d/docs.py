@@ -1,4 +1,4 @@
-"""Checks of documents against the tree: `paths` and `byte-way`."""
+"""The checks of documents against the tree: `paths` and `byte-way`."""
 
 import os
 import re
@@ -7,27 +7,27 @@ import rust
 from tree import Problem
 
 ARCHITECTURE = "specs/ARCHITECTURE.md"
-# A folder below which a document's paths are, beside the root and the document's own folder.
+# Folders at which a document's paths may start, beside the root and the document's own folder.
 BASES = {"specs/code.md": "core-nostd/src"}
 
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-# Texts that are no path, or the pattern of one.
+# Texts that are not a path, or that are the pattern of one.
 PATTERN = re.compile(r"[…*<>$|=\\\"'(){}\[\],]|\.\.\.|::|^[/~@-]|^\w+:")
-# `DATA/sockets`: a word in capitals, to be replaced.
+# A word in capitals, which the reader replaces, as in `DATA/sockets`.
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_]*$")
 FILE = re.compile(r"\.(?:rs|md|py|pml|toml|sh|c|h|lock)$")
 
 
 def documents(tree):
-    """Returns README, CONTRIBUTING and CHANGELOG, what is in specs, and every crate's README."""
+    """Returns README, CONTRIBUTING and CHANGELOG, the documents of specs, and every README."""
     return [f for f in tree.files
             if f in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
             or f.endswith("/README.md") or re.fullmatch(r"specs/[^/]+\.md", f)]
 
 
 def prose(tree, path):
-    """Yields the numbered lines of a document that are not in a block of code."""
+    """Yields the lines of a document outside of blocks of code, with their numbers."""
     fenced = False
     for number, line in enumerate(tree.lines(path), 1):
         if line.lstrip().startswith("```"):
@@ -37,7 +37,7 @@ def prose(tree, path):
 
 
 def _is_missing(tree, document, span):
-    """Returns the path that a span names if it looks like one and nothing is there."""
+    """Returns the path that a span names if the path does not exist."""
     words = span.split()
     if not words:
         return None
@@ -56,14 +56,14 @@ def _is_missing(tree, document, span):
         known = known or tree.exists(os.path.join(base, parts[0]))
     if known:
         return path
-    # The end of a path, such as `paxos/window.rs`.
+    # The span may be the end of a path, such as `paxos/window.rs`.
     if FILE.search(path) and not any(f.endswith("/" + path) for f in tree.files):
         return path
     return None
 
 
 def paths(tree):
-    """Refuses a path in a document at which there is nothing."""
+    """Refuses a path in a document that does not exist."""
     problems = []
     remedy = "give the path that it has now"
     for document in documents(tree):
@@ -71,7 +71,7 @@ def paths(tree):
         for number, line in prose(tree, document):
             for span in SPAN.findall(line):
                 if path := _is_missing(tree, document, span):
-                    problems.append(Problem(document, number, f"no `{path}` there", remedy))
+                    problems.append(Problem(document, number, f"no path `{path}`", remedy))
             for target in LINK.findall(SPAN.sub("", line)) + LINK.findall(line):
                 target = target.split("#")[0]
                 if not target or re.match(r"\w+:|/", target):
@@ -80,7 +80,7 @@ def paths(tree):
                 if not tree.exists(os.path.join(folder, target)) and problem not in problems:
                     problems.append(problem)
     if not documents(tree):
-        problems.append(Problem("README.md", 1, "no document at all", "write it"))
+        problems.append(Problem("README.md", 1, "no document was found", "write it"))
     return problems
 
 

@@ -1,10 +1,10 @@
-"""Which file of a crate needs which: imports, paths, methods of types and macros, resolved to the
-files that define them.
+"""The needs among the files of a crate: imports, paths, methods of types and macros, resolved to
+the files that define them.
 
-A file needs another when it imports or names by a path what the other defines (re-exports are
-followed), calls a macro of it, or calls a method that is defined there on `self`, on a field of
-`self`, or on a parameter or variable whose type is written down. Tests do not count, and neither
-does the declaration of a module.
+A file needs another file if it imports an item of it or names one by a path (re-exports are
+followed), if it calls a macro of it, or if it calls a method that the other file defines on `self`,
+on a field of `self`, or on a parameter or variable with a written type. Tests do not count, and
+neither does the declaration of a module.
 """
 
 import re
@@ -16,12 +16,12 @@ CALL = re.compile(r"(?<![\w.:])(\w+)((?:\s*\.\s*\w+)+)\s*(?:::\s*<[^;()]*?>\s*)?
 MACRO_CALL = re.compile(r"(?<![\w:.])(?:\$crate::)?(\w+)!\s*[({\[]")
 TYPED = re.compile(r"\b(\w+)\s*:\s*((?:&|'\w+|\bmut\b|\bdyn\b|\s)*[A-Z][\w:]*(?:<[^=;(){}]*)?)")
 BORROWED = re.compile(r"\blet\s+(?:mut\s+)?(\w+)\s*=\s*&?\s*(?:mut\s+)?(\w+(?:\s*\.\s*\w+)*)\s*;")
-# A call through one of these is a method of the value that it holds.
+# A call through one of these types is a method of the value that it holds.
 HOLDERS = ("Box", "Rc", "Arc")
 
 
 class Item:
-    """Something with a name at module level."""
+    """An item with a name at module level."""
 
     def __init__(self, name, kind, file, module, block):
         self.name, self.kind, self.file, self.module, self.block = name, kind, file, module, block
@@ -54,7 +54,7 @@ class Crate:
         return module
 
     def _fill(self, module, source):
-        """Registers what a module, or a module within a file, declares."""
+        """Registers the declarations of a module, or of a module within a file."""
         self.modules.append(module)
         inner = {}
         for block in source.blocks:
@@ -110,7 +110,7 @@ class Crate:
         return module
 
     def lookup(self, module, name, seen=()):
-        """Returns what a name is in a module: a Module, an Item or nothing."""
+        """Returns the Module or Item that a name is in a module, or nothing."""
         if (module, name) in seen:
             return None
         seen = (*seen, (module, name))
@@ -128,7 +128,7 @@ class Crate:
         return None
 
     def resolve(self, module, segments, seen=()):
-        """Returns what a path leads to, and the segments behind it if that is an item."""
+        """Returns the Module or Item to which a path leads, and the segments behind an item."""
         rest = list(segments)
         first = rest.pop(0)
         if first in ("crate", "$crate"):
@@ -145,7 +145,7 @@ class Crate:
         return here, rest
 
     def type_of(self, module, text):
-        """Returns the type that is written down, or nothing if it is not the crate's."""
+        """Returns the type that a text names, or nothing if the crate does not define it."""
         text = re.sub(r"&|'\w+|\b(?:mut|dyn|impl)\b", " ", text).strip()
         match = re.match(r"((?:\w+\s*::\s*)*\w+)\s*(<)?", text)
         if not match:
@@ -212,7 +212,7 @@ class Crate:
         return edges
 
     def _needs(self, found, rest):
-        """Yields the files that something resolved is defined in."""
+        """Yields the files that define a resolved path."""
         if isinstance(found, Item):
             yield found.file
             if rest:
@@ -232,7 +232,7 @@ class Crate:
                                 why = f"`use {path}::*` and `{word[0]}`"
                                 yield module.file, file, self._line(module, word.start()), why
                 continue
-            # A re-export is no need, unless the file also uses the name.
+            # A re-export is no need unless the file also uses the name.
             if public:
                 outside = re.sub(r"\buse\b[^;]*;", lambda m: rust.blank(m[0]), code)
                 used = re.search(rf"(?<![\w.:]){alias}\b", outside)
@@ -289,7 +289,7 @@ class Crate:
                     yield from self._calls(here, source, block, owners.get(block.parent))
 
     def _calls(self, module, source, block, owner):
-        """Yields what the calls in a function need."""
+        """Yields the needs of the calls in a function."""
         code = source.code[block.start : block.closed]
         known = {"self": owner} if owner else {}
         for name, text in TYPED.findall(code):
@@ -316,7 +316,7 @@ class Crate:
 
 
 def without_generics(head):
-    """Takes away what is between angle brackets, `->` excepted."""
+    """Removes the text between angle brackets, but not the arrow `->`."""
     kept, depth = [], 0
     for at, sign in enumerate(head):
         if sign == "<":
@@ -329,7 +329,7 @@ def without_generics(head):
 
 
 def leaves(text):
-    """Yields (segments, alias) for each name that the tree behind `use` brings; `*` for a glob."""
+    """Yields (segments, alias) for each name that a `use` imports; a glob has the alias `*`."""
     text = text.strip().lstrip(":")
     opened = text.find("{")
     if opened >= 0:
@@ -356,7 +356,7 @@ def leaves(text):
 
 
 def declares_only(source):
-    """Whether a file is the root of a module, and only declares and re-exports others."""
+    """Returns whether a file is a module's root that only declares and re-exports others."""
     if source.path.split("/")[-1] not in ("mod.rs", "lib.rs"):
         return False
     return all(

@@ -1,4 +1,4 @@
-"""The check `rules`: what `specs/check-rules.py` finds."""
+"""The check `rules`: the problems that `specs/check-rules.py` finds."""
 
 import importlib.util
 
@@ -8,9 +8,9 @@ CHECKER = "specs/check-rules.py"
 
 
 def rules(tree):
-    """Refuses a rule that nothing cites, a citation of no rule, and a wrong table in code.md."""
+    """Refuses a rule without a citation, a citation of no rule, and a wrong table in code.md."""
     if CHECKER not in tree.files:
-        return [Problem(CHECKER, 1, "the checker of rules is missing", "put it back")]
+        return [Problem(CHECKER, 1, "the checker of rules is missing", "restore it")]
     spec = importlib.util.spec_from_file_location("check_rules", tree.root / CHECKER)
     checker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(checker)

@@ -1,7 +1,7 @@
-"""As much of Rust as the checks need: comments and strings, what is only in tests, items, blocks.
+"""A parser of Rust for the checks: it finds comments and strings, code of tests, items and blocks.
 
-Everything works on text of equal length, in which what does not count is blank: a position in it is
-the same position in the file.
+Its functions work on text of the file's length, in which the parts that do not count are blank, so
+that a position in the text is the same position in the file.
 """
 
 import re
@@ -73,7 +73,7 @@ def closing(code, opened):
 
 
 def item_end(code, at):
-    """Returns where the item, field or statement ends that begins at `at`."""
+    """Returns the end of the item, field or statement that begins at `at`."""
     while attribute := ATTRIBUTE.match(code, at + len(code[at:]) - len(code[at:].lstrip())):
         at = attribute.end()
     item = ITEM.match(code, at)
@@ -104,19 +104,19 @@ def tests_of(code):
 
 
 class Block:
-    """The text between braces: an item, or some other block."""
+    """The text between braces, of an item or of any other block."""
 
     def __init__(self, kind, name, head, start, opened, parent):
         self.kind, self.name, self.head = kind, name, head
         self.start, self.opened, self.closed, self.parent = start, opened, opened, parent
 
     def in_module(self):
-        """Whether what is directly in this block is at module level."""
+        """Returns whether the items directly in this block are at module level."""
         return self.kind in ("mod", "macro") and (not self.parent or self.parent.in_module())
 
 
 class Source:
-    """A Rust file, taken apart. `code` is what is compiled into the product."""
+    """A Rust file in its parts. `code` is the code that is compiled into the product."""
 
     def __init__(self, path, text):
         self.path, self.text = path, text
@@ -133,7 +133,7 @@ class Source:
         return self.text.count("\n", 0, position) + 1
 
     def _take_apart(self):
-        """Finds all blocks, and all statements that end with a semicolon."""
+        """Finds all blocks and all statements that end with a semicolon."""
         code, stack, start, parent = self.code, [], 0, None
         for match in re.finditer(r"[(\[{)\]};]", code):
             sign, at = match[0], match.start()
@@ -191,7 +191,7 @@ class Source:
                 yield block.kind, block.name, block.start, block, block.parent
 
     def test_modules(self):
-        """Returns the names of the modules that are declared, as files, for tests only."""
+        """Returns the names of the modules that are files and exist only for tests."""
         code = self.all_code
         spans = "".join(code[start:end] + "\n" for start, end in self.test_spans)
         return re.findall(r"\bmod\s+(\w+)\s*;", spans)
@@ -203,7 +203,7 @@ def parse(path, text):
 
 
 def child_file(tree, path, name):
-    """Returns the file of the module that is declared as `mod name;` in a file, or nothing."""
+    """Returns the file of the module that a file declares as `mod name;`, or nothing."""
     folder, _, base = path.rpartition("/")
     if base not in ("mod.rs", "lib.rs", "main.rs"):
         folder = f"{folder}/{base.removesuffix('.rs')}"

@@ -1,4 +1,4 @@
-"""Plants each kind of fault in a small tree, and sees it refused at the right file and line."""
+"""Plants each kind of fault in a small tree, which must be refused at the right file and line."""
 
 import pathlib
 import tempfile
@@ -12,7 +12,7 @@ PAXOS = "core-nostd/src/paxos"
 CHECKER = pathlib.Path(__file__).resolve().parents[2] / "specs/check-rules.py"
 LONG = "x" * 101
 
-# A tree without a fault. Some of it looks like one and is none.
+# A tree without a fault. Some of its texts look like faults.
 CLEAN = {
     "README.md": f"""# A house
 
@@ -73,8 +73,8 @@ LOCK, WORLD = f"{PRELOAD}/hooks/lock.rs", f"{PRELOAD}/world.rs"
 CLIENTS = f"{LINUX}/driver/clients.rs"
 HEAD = "//! What it is.\n"
 
-# (check, name of the fault, file, text that is added to it or a function of its text, line refused)
-# A line of None: the check accepts it.
+# Each fault is (check, name, file, text to add to it or a function of its text, refused line). A
+# line of None means that the check accepts the change.
 FAULTS = [
     ("types", "a type in two crates", WORLD, "pub struct Role;\n", 2),
     ("types", "a type in a module within a file", WORLD, "mod a {\n    type Node = u8;\n}\n", 3),
@@ -169,7 +169,7 @@ def self_method(files):
 
 
 def associated(files):
-    """The same by `Self::`, and by `fn invariants`."""
+    """Spreads a type over two files that need each other by `Self::` and by `fn invariants`."""
     files[f"{PAXOS}/a.rs"] = (
         "use super::Node;\nimpl Node {\n    fn invariants(&self) { Self::look(self); }\n}\n")
     files[f"{PAXOS}/b.rs"] = (
@@ -255,7 +255,6 @@ def no_room(files):
     return f"{LINUX}/driver", 1
 
 
-# Faults of more than one file: each changes the tree and says where it is to be refused.
 def known_circle(files):
     """Plants a circle whose files are in the ratchet."""
     self_method(files)
@@ -264,7 +263,7 @@ def known_circle(files):
 
 
 def mended_circle(files):
-    """Leaves a file in the ratchet that is in no circle any more."""
+    """Leaves a file in the ratchet that is in no circle."""
     files["ci/ratchet/circles"] = f"{PAXOS}/node.rs\n"
     return "ci/ratchet/circles", 1
 
@@ -276,6 +275,7 @@ def known_opening(files):
     return "", None
 
 
+# Faults of more than one file: each changes the tree, and returns the path and line to be refused.
 PLANTED = [
     ("openings", known_opening),
     *(("cycles", plant) for plant in (self_method, associated, by_parameter, macros, globbed,
@@ -313,14 +313,14 @@ def found(check, files):
 
 
 def is_at(problems, path, line):
-    """Whether all problems are at a line; a circle of files is where any of its needs is."""
+    """Returns whether all problems are at a line; a circle is at the line of any of its needs."""
     if len(problems) == 1 and problems[0].details:
         return any(detail.startswith(f"{path}:{line}: ") for detail in problems[0].details)
     return {(problem.path, problem.line) for problem in problems} == {(path, line)}
 
 
 def run(checks):
-    """Tries all; says what a check missed or refused wrongly."""
+    """Tries all faults, and prints those that a check missed or refused wrongly."""
     start, failures, refused, accepted = time.monotonic(), [], 0, 0
     clean = {**CLEAN, "specs/check-rules.py": CHECKER.read_text(encoding="utf-8")}
     for name, check in checks.items():
@@ -334,10 +334,10 @@ def run(checks):
         problems = found(checks[check], files)
         if line is None:
             accepted += 1
-            failures += [f"{check} refuses {label}, which is none: {p}" for p in problems]
+            failures += [f"{check} refuses {label}, which is no fault: {p}" for p in problems]
         elif not is_at(problems, path, line):
-            failures.append(f"{check}, {label}: to be refused at {path}:{line}, and nowhere else")
-            failures += [f"    {problem}" for problem in problems] or ["    it was not"]
+            failures.append(f"{check}, {label}: expected a refusal at {path}:{line} alone")
+            failures += [f"    {problem}" for problem in problems] or ["    nothing was refused"]
         else:
             refused += 1
     untried = set(checks) - {check for check, _, plant in cases}

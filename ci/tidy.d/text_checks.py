@@ -1,4 +1,4 @@
-"""Checks that read lines: `columns`, `length`, `openings`, and the type names of `types`."""
+"""The checks that read lines: `columns`, `length`, `openings` and `types`."""
 
 import re
 
@@ -16,17 +16,17 @@ REASON = re.compile(r"\W*Length: +\S")
 
 COMMENT = re.compile(r"\s*(?://[/!]?|#(?!!)|/\*+|\"\"\")(?P<text>.*)")
 OPENING = re.compile(r" ?(Who|What|Whoever|Whatever|Somebody|Nobody|There)\b")
-# Files that had such comments when the check was written, a path a line. The list may only shrink.
+# Files that had such comments when the check was written, one path a line. It may only shrink.
 KNOWN_OPENINGS = "ci/ratchet/openings"
 
 
 def _has_ending(path, endings):
-    """Whether a file is of a kind; the commands in `ci` are scripts without an ending."""
+    """Returns whether a path has an ending, or is a command in `ci`, which has no ending."""
     return path.endswith(endings) or (path.startswith("ci/") and "." not in path.split("/")[-1])
 
 
 def columns(tree):
-    """Refuses lines that are too long, but for URLs and rows of tables in Markdown."""
+    """Refuses lines that are too long, except URLs and rows of tables in Markdown."""
     problems = []
     for path in tree.files:
         if not _has_ending(path, (".rs", ".md", ".py", ".sh", ".pml", ".c", ".h", ".toml")):
@@ -43,7 +43,7 @@ def columns(tree):
 
 
 def length(tree):
-    """Refuses files that are too long, and long ones that give no reason."""
+    """Refuses files that are too long, and long files without a reason."""
     problems = []
     for path in tree.files:
         if not _has_ending(path, (".rs", ".py", ".md", ".c", ".pml", ".sh")):
@@ -54,8 +54,8 @@ def length(tree):
                                     f"divide it: at most {LINES_REFUSED}"))
         elif len(lines) > LINES_EXPLAINED and not any(map(REASON.match, lines[:HEADER_LINES])):
             problems.append(Problem(
-                path, 1, f"a file of {len(lines)} lines that gives no reason",
-                f"divide it, or say why in its header comment: `Length: …` (above "
+                path, 1, f"a file of {len(lines)} lines without a reason",
+                f"divide it, or give the reason in its header comment: `Length: …` (above "
                 f"{LINES_EXPLAINED} lines)"))
     return problems
 
@@ -63,7 +63,7 @@ def length(tree):
 def openings(tree):
     """Refuses a comment that begins with a pronoun instead of its subject.
 
-    A file in the ratchet is let be; one that has no such comment any more is refused there.
+    A file in the ratchet is accepted. A file that lost its last such comment is refused there.
     """
     problems = []
     known = tree.lines(KNOWN_OPENINGS) if tree.exists(KNOWN_OPENINGS) else []
@@ -81,7 +81,7 @@ def openings(tree):
             del known[path]
     for path, number in known.items():
         problems.append(Problem(KNOWN_OPENINGS, number, f"{path} has no such comment",
-                                "take it off the list"))
+                                "remove it from the list"))
     return problems
 
 
@@ -106,10 +106,11 @@ def types(tree):
             place = (path, source.line(at))
             if name in first:
                 there, line = first[name]
-                problems.append(Problem(*place, f"the type name {name} has a second meaning",
+                problems.append(Problem(*place, f"the type name {name} has two definitions",
                                         f"rename one; the other is at {there}:{line}"))
             else:
                 first[name] = place
     if not first:
-        problems.append(Problem("core-nostd/src", 1, "no type at all", "look for the sources"))
+        problems.append(Problem("core-nostd/src", 1, "no type was found",
+                                "correct PRODUCT in ci/tidy.d/tree.py"))
     return problems

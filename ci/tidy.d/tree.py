@@ -1,16 +1,16 @@
-"""The repository as the checks see it: which files there are, and what a problem is."""
+"""The repository as the checks see it: its files, and the problems found in them."""
 
 import os
 import pathlib
 import subprocess
 from typing import NamedTuple
 
-# The folders that the project builds, without those that test it.
+# The folders that the project builds, without the folder that tests it.
 PRODUCT = ("core-nostd", "frontend-linux")
 
 
 class Problem(NamedTuple):
-    """One fault: where it is, what is wrong, how to mend it."""
+    """A fault, with its place and its remedy."""
 
     path: str
     line: int
@@ -32,7 +32,7 @@ class Tree:
         self.files = sorted(self._list())
 
     def _list(self):
-        """Returns all files as paths from the root; git knows which of them are build products."""
+        """Returns all files as paths from the root, without build products, which git knows."""
         if (self.root / ".git").exists():
             command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
             listed = subprocess.run(command, cwd=self.root, capture_output=True, check=True)
@@ -45,7 +45,7 @@ class Tree:
         return found
 
     def text(self, path):
-        """Returns the text of a file; nothing if it is no text."""
+        """Returns the text of a file, or an empty text if the file has none."""
         if path not in self._texts:
             try:
                 self._texts[path] = (self.root / path).read_text(encoding="utf-8")
@@ -65,12 +65,12 @@ class Tree:
         return [f for f in self.files if f.startswith(heads) and f.endswith(ending)]
 
     def product_sources(self):
-        """Returns the Rust files of the product's `src` folders, those of tests included."""
+        """Returns the Rust files of the product's `src` folders, including those of tests."""
         return [f for f in self.under(*PRODUCT, ending=".rs") if is_source(f)]
 
 
 def is_source(path):
-    """Whether a path is `core-nostd/src/…` or `frontend-linux/CRATE/src/…`."""
+    """Returns whether a path is `core-nostd/src/…` or `frontend-linux/CRATE/src/…`."""
     parts = path.split("/")
     return parts[:2] == ["core-nostd", "src"] or (
         parts[0] == "frontend-linux" and len(parts) > 3 and parts[2] == "src"
@@ -78,5 +78,5 @@ def is_source(path):
 
 
 def line_at(text, position):
-    """Returns the number of the line, from 1, that a position is in."""
+    """Returns the number, from 1, of the line that has a position."""
     return text.count("\n", 0, position) + 1

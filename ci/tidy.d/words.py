@@ -1,17 +1,18 @@
-"""The check `words`: no word of the glossary's forbidden list in the product.
+"""The check `words`: the product has no word of the glossary's forbidden list.
 
 A line of the list is
 
     - `word` — what to use instead — where; what
 
-*where* is `all`, or the beginning of a path; several with commas. *what* is one of
+*where* is `all`, or the beginning of a path, or several with commas. *what* is one of
 
-- `identifiers`: names in code, names in backticks in comments, names of files;
-- `text`: the same, and every word of comments and strings.
+- `identifiers`: names in code, names in backticks in comments, and names of files;
+- `text`: the same names, and every word of comments and strings.
 
-A word with a capital is a whole name (`Anchor` is not in `AnchorBolt`). Any other is part of a name
-between underscores, in capitals too (`tick` is in `next_tick` and in `TICK_MAX`, not in `sticky`);
-one with an underscore is several such parts in a row. In text, words are whole, and may be several.
+A word with a capital is a whole name (`Anchor` is not in `AnchorBolt`). Any other word is a part of
+a name between underscores, also in capitals (`tick` is in `next_tick` and in `TICK_MAX`, and not in
+`sticky`). A word with an underscore is several such parts in a row. In text, an entry is one whole
+word or several.
 """
 
 import re
@@ -39,7 +40,7 @@ class Word(NamedTuple):
 
 
 def forbidden(tree):
-    """Returns the forbidden words, and what is wrong with their list."""
+    """Returns the forbidden words, and the problems of their list."""
     if GLOSSARY not in tree.files:
         return [], [Problem(GLOSSARY, 1, "the glossary is missing", "write it")]
     words, problems, inside = [], [], False
@@ -58,22 +59,22 @@ def forbidden(tree):
             for prefix in where:
                 if prefix != "all" and not any(f.startswith(prefix) for f in tree.files):
                     problems.append(Problem(GLOSSARY, number, f"no file begins with {prefix}",
-                                            "give the path that it has now"))
+                                            "give the path of an existing file"))
     if not words and not problems:
-        problems.append(Problem(GLOSSARY, 1, "no forbidden word",
+        problems.append(Problem(GLOSSARY, 1, "the glossary forbids no word",
                                 "end it with a section `Forbidden words`"))
     return words, problems
 
 
 def parts_of(name):
-    """Returns a name's parts with underscores around each; nothing for a name like `ThisOne`."""
+    """Returns a name's parts between underscores, or nothing for a name like `ThisOne`."""
     if name.isupper() or name == name.lower():
         return f"_{name.lower()}_"
     return ""
 
 
 def names_in(tree, path):
-    """Returns the names of a file, each with the lines that have it."""
+    """Returns the names of a file, each with the numbers of its lines."""
     source = rust.parse(path, tree.text(path))
     found = {}
     quoted = [(match.start(), match[0]) for match in QUOTED.finditer(source.rest)]
