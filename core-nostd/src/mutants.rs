@@ -71,6 +71,8 @@ mutants! {
     GrantDropped,
     /// one replica admits an op when it arrives
     AdmittedOnArrival,
+    /// a timer of one replica expires when an entry arrives
+    TimerOnArrival,
     /// a kept op is freed by the ops after it when the memory is full
     MemoryUncounted,
     /// a node continues after a failed sync as if it had succeeded

@@ -1,5 +1,5 @@
-//! A simulated server: threads that accept, receive, lock, compute, race and send, on the real
-//! scheduler and admission.
+//! A simulated server: threads that accept, receive, lock, compute, race with each other and with a
+//! timer, and send, on the real scheduler and admission.
 //!
 //! Its actions depend on the order of its threads' calls and on the clock at which ops are
 //! admitted, so its hashes differ as soon as one of these does.
@@ -23,14 +23,18 @@ pub const PORT: u16 = 80;
 const THREADS: usize = 4;
 const LISTENER: WaitKey = WaitKey(1);
 const LOCK: WaitKey = WaitKey(2);
+const TIMER: WaitKey = WaitKey(3);
 const NAP: u64 = 100;
 const READABLE: u64 = 1000;
+/// How long the timer runs, in nanoseconds.
+const TIMER_LASTS: u64 = 20_000;
 
 /// A server's run, from its first call.
 #[derive(Clone, Debug)]
 pub struct Server {
     execution: Execution<8, 128, 2>,
     workers: [Worker; THREADS],
+    timer: Timer,
     listener: Option<ListenerIndex>,
     /// The replica that some of the broken variants break.
     breakable: bool,
@@ -52,6 +56,14 @@ struct Worker {
     seen: u64,
 }
 
+/// A timer, which expires in the turn of the number that is reserved for it.
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    number: ThreadId,
+    /// The agreed time at which the timer expires, or [`NEVER`] while it is stopped.
+    due: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Listen,
@@ -64,15 +76,24 @@ enum Step {
     LookUnguarded,
     StoreUnguarded,
     Send,
+    StartTimer,
     Nap,
 }
 
 impl Default for Server {
     fn default() -> Self {
         let worker = Worker { step: Step::Accept, conn: ConnIndex(0), seen: 0 };
+        let mut execution = Execution::new(3, 0);
+        for _ in 0..THREADS {
+            let thread = execution.turn.reserve().expect("room for the threads");
+            execution.turn.start(thread);
+        }
+        let number = execution.turn.reserve().expect("room for the timer");
+        execution.turn.wait_reserved(number, TIMER, NEVER);
         let mut server = Self {
-            execution: Execution::new(3, 0),
+            execution,
             workers: [worker; THREADS],
+            timer: Timer { number, due: NEVER },
             listener: None,
             breakable: false,
             script: VecDeque::new(),
@@ -85,10 +106,6 @@ impl Default for Server {
             recorder: Default::default(),
         };
         server.workers[0].step = Step::Listen;
-        for _ in 0..THREADS {
-            let thread = server.execution.turn.reserve().expect("room for the threads");
-            server.execution.turn.start(thread);
-        }
         server
     }
 }
@@ -107,6 +124,9 @@ impl Server {
         if self.breakable && broken(Mutant::AdmittedOnArrival) {
             while self.drop_and_admit() {}
         }
+        if self.breakable && self.timer.due != NEVER && broken(Mutant::TimerOnArrival) {
+            self.expire();
+        }
     }
 
     /// Makes at most `calls` calls, as far as the script goes.
@@ -116,6 +136,10 @@ impl Server {
             let Some(thread) = holder else {
                 if self.drop_and_admit() { continue } else { return }
             };
+            if thread == self.timer.number {
+                self.take_timers_turn();
+                continue;
+            }
             let (kind, object) = self.workers[thread.0 as usize].call();
             if !self.execution.call(thread, kind, object) {
                 if self.admit() { continue } else { return }
@@ -217,7 +241,40 @@ impl Server {
         true
     }
 
+    /// Has the timer expire if it is due, and wait for its next time.
+    // specs: S11
+    fn take_timers_turn(&mut self) {
+        self.expire_due();
+        self.execution.turn.wait(TIMER, self.timer.due);
+    }
+
+    fn expire_due(&mut self) {
+        if self.timer.due <= self.execution.gate.agreed() {
+            self.expire();
+        }
+    }
+
+    /// Has the timer expire: like a signal's handler, it writes what threads look at.
+    fn expire(&mut self) {
+        self.timer.due = NEVER;
+        self.racy += 3;
+    }
+
+    /// Starts the timer again, whenever it is due.
+    // specs: S11
+    fn start_timer(&mut self) {
+        self.expire_due();
+        self.timer.due = self.execution.gate.agreed() + TIMER_LASTS;
+        let Timer { number, due } = self.timer;
+        if self.execution.turn.is_waiting(number) {
+            self.execution.turn.set_deadline(number, due);
+        }
+    }
+
     fn act(&mut self, thread: ThreadId) {
+        if let Step::StartTimer = self.workers[thread.0 as usize].step {
+            self.start_timer();
+        }
         let Self { execution, workers, listener, .. } = self;
         let worker = &mut workers[thread.0 as usize];
         worker.step = match worker.step {
@@ -280,8 +337,13 @@ impl Server {
             Step::Send => {
                 execution.output.put(self.guarded);
                 execution.output.put(self.racy);
-                if self.racy.is_multiple_of(7) { Step::Nap } else { Step::Receive }
+                match self.racy % 7 {
+                    0 => Step::Nap,
+                    1..3 => Step::StartTimer,
+                    _ => Step::Receive,
+                }
             }
+            Step::StartTimer => Step::Receive,
             Step::Nap => {
                 let until = execution.gate.agreed() + 40_000;
                 execution.turn.wait(WaitKey(NAP + u64::from(thread.0)), until);
@@ -305,6 +367,7 @@ impl Worker {
             Step::StoreUnguarded => (9, 0),
             Step::Send => (10, u32::from(self.conn.0)),
             Step::Nap => (11, 0),
+            Step::StartTimer => (12, 0),
         }
     }
 }
