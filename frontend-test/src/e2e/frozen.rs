@@ -6,6 +6,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::group::Group;
+use super::wait::{SOON, eventually};
 
 /// The stopped processes of a replica, which continue when this is dropped.
 #[must_use]
@@ -13,11 +14,12 @@ pub struct Frozen {
     processes: Vec<Pid>,
 }
 
-/// Stops a replica. The daemon stops first, so that it cannot notice that its server hangs.
+/// Stops a replica, and waits until the kernel says that it is stopped. The daemon stops first, so
+/// that it cannot notice that its server hangs.
 ///
 /// # Panics
 ///
-/// Panics if the replica does not run.
+/// Panics if the replica does not run, or does not stop.
 pub fn freeze(group: &Group, id: u8) -> Frozen {
     let daemon = group.daemon(id).expect("a running replica");
     let mut frozen = Frozen { processes: Vec::new() };
@@ -29,7 +31,18 @@ pub fn freeze(group: &Group, id: u8) -> Frozen {
             Err(error) => assert_ne!(process, daemon, "the daemon: {error}"),
         }
     }
+    eventually("a replica that is stopped", SOON, || {
+        let running = frozen.processes.iter().find(|process| !is_stopped(**process));
+        running.map_or(Ok(()), |process| Err(format!("process {} runs", process.as_raw_nonzero())))
+    });
     frozen
+}
+
+/// Returns whether a process is stopped by a signal, or has ended.
+fn is_stopped(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    let state = stat.as_ref().ok().and_then(|stat| stat.rsplit_once(')')?.1.trim().chars().next());
+    matches!(state, None | Some('T' | 'Z' | 'X'))
 }
 
 impl Drop for Frozen {
