@@ -1,8 +1,8 @@
-//! Ends of a candidacy, and of a primary that is left alone.
+//! The ends of a candidacy, and of the leadership of an isolated primary.
 //!
-//! A candidacy that the group has passed by was found by the model in `specs/agreement.pml`: a
-//! candidate's promises, sent before another ballot's election and late on their way, are a
-//! quorum still when the candidate has learnt what was chosen under that other ballot.
+//! The model in `specs/agreement.pml` found a candidacy that must end: its promises were sent
+//! before the election of another ballot and arrive late. They are still a quorum, although the
+//! candidate has learnt an entry that was chosen under the other ballot.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -97,7 +97,7 @@ fn a_candidate_that_learns_more_than_its_quorum_promised_gives_up() {
 }
 
 #[test]
-fn a_candidate_whose_quorum_promised_what_it_has_leads() {
+fn a_candidate_with_the_log_that_its_quorum_promised_leads() {
     let mut alone = Alone::candidate();
     alone.promised(LogEnd::default());
     assert_eq!(alone.node.role(), Role::Primary);
@@ -105,7 +105,7 @@ fn a_candidate_whose_quorum_promised_what_it_has_leads() {
 
 // specs: P13
 #[test]
-fn a_primary_that_hears_nobody_steps_down() {
+fn an_isolated_primary_steps_down() {
     let mut alone = Alone::candidate();
     alone.promised(LogEnd::default());
     let elected = alone.now;
@@ -115,7 +115,7 @@ fn a_primary_that_hears_nobody_steps_down() {
         let election_timeout = Config::new(id(2), Members::first(3), 7).election_timeout;
         assert!(
             alone.now.since(elected) <= election_timeout.times(2),
-            "it goes on without a quorum"
+            "the primary leads without a quorum"
         );
     }
     assert_eq!(alone.node.role(), Role::Backup { primary: None });
@@ -123,7 +123,7 @@ fn a_primary_that_hears_nobody_steps_down() {
 
 // specs: P8
 #[test]
-fn a_vote_without_what_was_taken_over_is_none() {
+fn a_vote_without_the_adopted_entries_does_not_count() {
     let mut alone = Alone::candidate();
     alone.promised(LogEnd { ballot: ballot(1), slot: Slot(1) });
     let content = Content::Payload(Descriptor { length: 1, digest: 1 });
@@ -148,7 +148,7 @@ fn a_vote_without_what_was_taken_over_is_none() {
 
 // specs: P12
 #[test]
-fn asking_changes_nothing_and_a_primary_supports_nobody() {
+fn a_pre_vote_changes_no_promise_and_a_primary_grants_none() {
     let mut alone = Alone::candidate();
     let promised = alone.node.ballot();
     let pre_vote = Message::PreVote { ballot: Ballot::new(9, Some(id(1))) };

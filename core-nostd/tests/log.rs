@@ -1,4 +1,4 @@
-//! With the feature `log`, the core writes to the logger that the program has set.
+//! The feature `log`, with which the core writes to the program's logger.
 
 use std::sync::Mutex;
 
@@ -23,7 +23,7 @@ impl log::Log for Collect {
 static LINES: Collect = Collect(Mutex::new(Vec::new()));
 
 #[test]
-fn a_change_of_role_is_said() {
+fn a_change_of_role_is_logged() {
     log::set_logger(&LINES).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     let me = NodeId::new(1).unwrap();

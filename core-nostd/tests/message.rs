@@ -1,4 +1,4 @@
-//! Messages between nodes: the longest fits, and no bytes from the network do any harm.
+//! Messages between nodes: the longest one fits, and no bytes from the network do any harm.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{Ballot, MESSAGE_BYTES_MAX, Message, SlotRange, StorageEpoch};
@@ -37,7 +37,7 @@ fn cut_and_changed_messages_are_refused_or_are_other_messages() {
 }
 
 #[test]
-fn garbage_is_no_message_or_one_that_reads_back() {
+fn garbage_is_refused_or_is_a_message_that_can_be_encoded_again() {
     let mut state = 1u64;
     let mut draw = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -1,5 +1,5 @@
-//! Sizes of the machines, pinned: a change that makes one larger gives its reason here. A machine's
-//! own size is all that it takes, because none allocates.
+//! The pinned sizes of the machines: a change that makes one larger gives its reason here. A
+//! machine takes no memory beyond its own size, because none allocates.
 
 use std::mem::size_of;
 
@@ -17,27 +17,27 @@ fn parts(large: usize, small: usize, more: usize, of_small: usize) -> (usize, us
 }
 
 #[test]
-fn a_node_takes_what_its_window_takes() {
+fn a_nodes_size_grows_with_its_window() {
     let sizes = parts(size_of::<Node<1024>>(), size_of::<Node<64>>(), 1024 - 64, 64);
     assert_eq!(sizes, (48, 1360), "bytes for a slot, and for the rest");
 }
 
 #[test]
-fn a_step_has_so_many_effects_at_most() {
+fn the_effects_of_a_step_are_bounded() {
     assert_eq!((EFFECTS_MAX, size_of::<Message>(), size_of::<Effect>()), (60, 56, 64));
     assert!(size_of::<Effects>() <= 60 * 64 + 8);
     assert_eq!(MESSAGE_BYTES_MAX, 128);
 }
 
 #[test]
-fn a_forwarder_takes_what_its_ops_take() {
+fn a_forwarders_size_grows_with_its_ops() {
     let sizes =
         parts(size_of::<Forwarder<1024, 64>>(), size_of::<Forwarder<64, 64>>(), 1024 - 64, 64);
     assert_eq!(sizes, (40, 56), "bytes for an op, and for the rest");
     assert_eq!(
         size_of::<Forwarder<64, 64>>(),
         size_of::<Forwarder<64, { 1 << 30 }>>(),
-        "the bytes themselves are the driver's"
+        "the driver has the bytes of the ops"
     );
 }
 

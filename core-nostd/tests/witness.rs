@@ -1,7 +1,9 @@
-//! A witness leads if it must. Simulation found two faults. A witness that was primary when the
-//! only member with a server had lost its storage waited for ever to transfer the leadership to
-//! that member, which had voted once, and proposed nothing meanwhile. Two witnesses that had more
-//! of the log than the server's member waited for ever for that member's candidacies, which failed.
+//! Witnesses that must lead, because no member with a server can.
+//!
+//! The simulation found two faults. A primary without a server waited for ever to transfer the
+//! leadership to the only member with a server, which had lost its storage, and proposed nothing
+//! meanwhile. Two witnesses with a longer log than the server's member waited for ever for the
+//! candidacies of that member, which failed.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -10,7 +12,7 @@ use crane_core::paxos::{
 };
 use crane_core::time::Instant;
 
-/// Node 1 of three, which is primary. Nodes 1 and 2 are witnesses; node 3 has the server.
+/// Node 1 of three, which is primary. Nodes 1 and 2 are witnesses, and node 3 has the server.
 struct Witness {
     node: Node<8>,
     now: Instant,
@@ -41,7 +43,7 @@ impl Witness {
         assert_eq!(witness.node.role(), Role::Primary);
         let payload = Descriptor { length: 1, digest: 1 };
         let mut out = Effects::new();
-        witness.node.propose(witness.now, &[payload], &mut out).expect("there is room");
+        witness.node.propose(witness.now, &[payload], &mut out).expect("room for a payload");
         witness.carry_out(out);
         witness
     }
@@ -50,7 +52,7 @@ impl Witness {
         self.step(Input::Message { from: id(from), message: &message, entries: &[] });
     }
 
-    /// Has both others acknowledge all of the log.
+    /// Makes both others acknowledge the whole log, the `voters` among them with a vote.
     fn acknowledged(&mut self, voters: &[u8]) {
         for from in [2, 3] {
             let epoch = voters.contains(&from).then_some(StorageEpoch::FIRST);
@@ -65,7 +67,7 @@ impl Witness {
         self.carry_out(out);
     }
 
-    /// Makes all writes durable at once.
+    /// Carries out effects, and makes all writes durable at once.
     fn carry_out(&mut self, out: Effects) {
         let before = self.written;
         for effect in &out {
@@ -109,9 +111,9 @@ fn a_witness_lets_the_only_server_rejoin() {
     assert!(witness.proposed.contains(&Content::Rejoin { node: id(3), epoch }));
 }
 
-/// Node 3 has not got the entry that names node 2's new epoch, and counts no quorum.
+/// Node 3 lacks the entry that names node 2's new epoch, so that it counts no quorum.
 #[test]
-fn a_witness_stands_when_a_server_does_so_in_vain() {
+fn a_witness_starts_an_election_after_those_of_a_server_fail() {
     let witnesses = NodeSet::EMPTY.with(id(1)).with(id(2));
     let config = Config::new(id(1), Members { witnesses, ..Members::first(3) }, 7);
     let election_timeout = config.election_timeout;
@@ -120,7 +122,7 @@ fn a_witness_stands_when_a_server_does_so_in_vain() {
         ..DurableState::BLANK
     };
     let mut node = Node::<8>::restore(config, Instant::START, stored, []);
-    let canvasses = |node: &mut Node<8>, now, input: Input<'_>| {
+    let asks_pre_vote = |node: &mut Node<8>, now, input: Input<'_>| {
         let mut out = Effects::new();
         node.step(now, input, &mut out);
         out.iter()
@@ -129,15 +131,15 @@ fn a_witness_stands_when_a_server_does_so_in_vain() {
     let (mut now, mut candidacies, mut ballot) = (Instant::START, 0, Ballot::ZERO);
     loop {
         now = node.deadline().min(now + election_timeout.times(3));
-        if canvasses(&mut node, now, Input::Wake) {
+        if asks_pre_vote(&mut node, now, Input::Wake) {
             break;
         }
         ballot = ballot.next_of(id(3));
         let prepare = Message::Prepare { ballot };
         let input = Input::Message { from: id(3), message: &prepare, entries: &[] };
-        canvasses(&mut node, now, input);
+        asks_pre_vote(&mut node, now, input);
         candidacies += 1;
-        assert!(candidacies < 10, "it waits for ever");
+        assert!(candidacies < 10, "the witness starts no election");
     }
-    assert!(candidacies > 0, "it lets the server stand first");
+    assert!(candidacies > 0, "the witness starts an election before the server");
 }

@@ -1,4 +1,4 @@
-//! Ranges at a backup, or at any other node that receives one.
+//! Slot ranges at a backup, or at any other node that receives one.
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
@@ -17,7 +17,7 @@ fn appends(out: &Effects) -> usize {
 
 // specs: P3
 #[test]
-fn two_runs_are_acknowledged_by_one_number() {
+fn two_ranges_are_acknowledged_by_one_number() {
     let mut backup = Backup::new(2, 3);
     let out = backup.accepts(1, Ballot::ZERO, &payloads(5, 2));
     assert_eq!((appended(&out), acknowledgements(&out)), (vec![(1, 2)], vec![]));
@@ -28,7 +28,7 @@ fn two_runs_are_acknowledged_by_one_number() {
 
 // specs: P4
 #[test]
-fn what_is_there_already_is_not_written_again() {
+fn known_entries_are_not_written_again() {
     let mut backup = Backup::new(2, 3);
     let entries = payloads(5, 6);
     backup.accepts(1, Ballot::ZERO, &entries[..3]);
@@ -41,7 +41,7 @@ fn what_is_there_already_is_not_written_again() {
 
 // specs: P4
 #[test]
-fn a_run_whose_middle_conflicts_cuts_the_log_there() {
+fn a_range_that_conflicts_in_its_middle_cuts_the_log_there() {
     let mut backup = Backup::new(2, 3);
     let others = payloads(3, 6);
     backup.accepts_under(ballot(3), 1, Ballot::ZERO, &others);
@@ -49,12 +49,12 @@ fn a_run_whose_middle_conflicts_cuts_the_log_there() {
     let entries = [&others[..2], &payloads(4, 2)].concat();
     let out = backup.accepts(1, Ballot::ZERO, &entries);
     assert_eq!((appended(&out), &backup.log), (vec![(3, 2)], &entries));
-    assert_eq!(backup.node.durable(), Slot(2), "what was cut off is not durable any more");
+    assert_eq!(backup.node.durable(), Slot(2), "entries that were cut off count as durable");
     assert_eq!(acknowledgements(&backup.durable()), [(4, 4)]);
 }
 
 #[test]
-fn a_run_that_agrees_cuts_nothing_off() {
+fn a_range_of_known_entries_cuts_nothing_off() {
     let mut backup = Backup::new(2, 3);
     let entries = payloads(5, 6);
     backup.accepts(1, Ballot::ZERO, &entries);
@@ -64,7 +64,7 @@ fn a_run_that_agrees_cuts_nothing_off() {
 
 // specs: P4
 #[test]
-fn a_run_behind_a_gap_or_another_log_is_not_accepted() {
+fn a_range_behind_a_gap_or_another_log_is_not_accepted() {
     let mut backup = Backup::new(2, 3);
     let entries = payloads(5, 6);
     let out = backup.accepts(3, ballot(5), &entries[2..]);
@@ -76,7 +76,7 @@ fn a_run_behind_a_gap_or_another_log_is_not_accepted() {
 
 // specs: P4
 #[test]
-fn what_is_committed_stays_below_a_run_that_begins_there() {
+fn committed_entries_stay_below_a_range_that_overlaps_them() {
     let mut backup = Backup::new(2, 3);
     let entries = payloads(5, 6);
     backup.accepts(1, Ballot::ZERO, &entries[..4]);
@@ -85,7 +85,7 @@ fn what_is_committed_stays_below_a_run_that_begins_there() {
     assert_eq!((backup.node.committed(), backup.node.snapshot().slot), (Slot(3), Slot(3)));
     let out = backup.accepts(1, Ballot::ZERO, &entries[..3]);
     assert_eq!((appended(&out), backup.log.len()), (vec![], 4));
-    // No entry below the range is checked, nor the ballot before it.
+    // Neither the committed entries of the range are checked, nor the ballot before it.
     let mut repeated = entries.clone();
     repeated[..3].copy_from_slice(&payloads(2, 3));
     let out = backup.accepts(2, ballot(1), &repeated[1..]);
@@ -94,7 +94,7 @@ fn what_is_committed_stays_below_a_run_that_begins_there() {
 }
 
 #[test]
-fn a_run_is_accepted_as_far_as_the_window_goes() {
+fn a_range_is_accepted_as_far_as_the_window_has_room() {
     let mut backup = Member::<4>::new(2, 3);
     let entries = payloads(5, 6);
     let out = backup.accepts(1, Ballot::ZERO, &entries);
@@ -113,15 +113,16 @@ fn a_run_is_accepted_as_far_as_the_window_goes() {
 }
 
 #[test]
-fn a_run_above_its_primarys_ballot_is_none_of_it() {
+fn a_range_with_an_entry_above_its_primarys_ballot_is_not_accepted() {
     let mut backup = Backup::new(2, 3);
     let entries = [payloads(5, 3), payloads(6, 1)].concat();
     let out = backup.accepts(1, Ballot::ZERO, &entries);
     assert_eq!((out.len(), backup.log.len()), (0, 0));
 }
 
-/// Messages with a range: of a primary, of a donor, of any node that knows it to be chosen.
-fn with_run(range: SlotRange) -> [Message; 3] {
+/// Returns messages with a range: of a primary, of a donor, and of a node that knows its entries to
+/// be chosen.
+fn with_range(range: SlotRange) -> [Message; 3] {
     let (before, committed, start) = (ballot(5), Slot::NONE, Slot::NONE);
     [
         Message::Accept { ballot: ballot(5), range, before, committed, start },
@@ -130,7 +131,7 @@ fn with_run(range: SlotRange) -> [Message; 3] {
     ]
 }
 
-/// A backup with two entries, a candidate that fetches, and a primary.
+/// Returns a backup with two entries, a candidate that fetches entries, and a primary.
 fn in_each_role() -> [Backup; 3] {
     let mut backup = Backup::new(2, 3);
     backup.accepts(1, Ballot::ZERO, &payloads(5, 2));
@@ -154,7 +155,7 @@ fn a_message_without_its_entries_changes_nothing() {
             if named as usize == there && (1..=RANGE_ENTRIES_MAX).contains(&there) {
                 continue;
             }
-            for message in with_run(SlotRange { first: Slot(3), count: named }) {
+            for message in with_range(SlotRange { first: Slot(3), count: named }) {
                 let out = member.hears(3, message, &payloads(5, there));
                 assert_eq!(out.len(), 0, "{message:?} with {there} entries");
                 assert!(member.node == before, "{message:?} with {there} entries");
@@ -162,19 +163,19 @@ fn a_message_without_its_entries_changes_nothing() {
         }
         let message = Message::Commit { ballot: ballot(5), committed: Slot(2) };
         assert_eq!(member.hears(1, message, &payloads(5, 1)).len(), 0);
-        assert!(member.node == before, "entries of no range");
+        assert!(member.node == before, "a message without a range has used entries");
     }
 }
 
 #[test]
-fn runs_at_the_end_of_all_slots_and_before_the_first_change_nothing() {
+fn ranges_at_the_last_slots_and_before_the_first_change_nothing() {
     for mut member in in_each_role() {
         let log = member.log.clone();
         let known = (member.node.committed(), member.node.durable());
         let ends = (0..140).map(|back| u64::MAX - back);
         for first in ends.chain([0, u64::MAX / 2, 1 << 32]) {
             for count in [1, 2, 63, 64] {
-                for message in with_run(SlotRange { first: Slot(first), count }) {
+                for message in with_range(SlotRange { first: Slot(first), count }) {
                     for from in [1, 3] {
                         let out = member.hears(from, message, &payloads(5, count as usize));
                         assert_eq!(appends(&out), 0, "{message:?}");
@@ -188,9 +189,9 @@ fn runs_at_the_end_of_all_slots_and_before_the_first_change_nothing() {
     }
 }
 
-/// As it is in a group of seven: everything that can be said of it is said.
+/// The group has seven members, and each entry of the range has an effect.
 #[test]
-fn a_run_of_the_protocols_own_entries_keeps_to_the_bound_of_effects() {
+fn a_range_of_entries_without_payloads_keeps_to_the_bound_of_effects() {
     let entries = own_entries(64);
     let range = SlotRange { first: Slot(1), count: 64 };
     let mut backup = Member::<128>::new(2, NODES_MAX);
@@ -202,13 +203,13 @@ fn a_run_of_the_protocols_own_entries_keeps_to_the_bound_of_effects() {
     let members = |out: &Effects| {
         out.iter().filter(|effect| matches!(effect, Effect::Members { .. })).count()
     };
-    assert!(members(&out) <= 1, "the members are told once");
+    assert!(members(&out) <= 1, "the members are reported twice");
 }
 
-/// An entry names whose epoch counts from then on, also if the whole run is decided at once.
+/// An entry names the epoch that counts from then on, even if the whole range is decided at once.
 // specs: R5, R8
 #[test]
-fn a_run_may_end_the_life_of_its_receiver() {
+fn a_range_may_end_the_epoch_of_its_receiver() {
     let mut backup = Member::<128>::new(2, 3);
     let epoch = StorageEpoch(77);
     let content = Content::Rejoin { node: id(2), epoch };

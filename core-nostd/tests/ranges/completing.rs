@@ -1,4 +1,4 @@
-//! The completion of a log: a candidate's by its quorum, a learner's by any node that knows more.
+//! The completion of logs: that of a candidate by its quorum, that of a learner by any node.
 
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
@@ -6,7 +6,7 @@ use crane_core::paxos::{
     Ballot, Content, Effect, Effects, Entry, LogEnd, Members, Message, Role, SlotRange,
 };
 
-use crate::member::{Member, appended, ballot, id, own_entries, payloads, runs_to};
+use crate::member::{Member, appended, ballot, id, own_entries, payloads, ranges_to};
 
 fn fetches(out: &Effects) -> Vec<u64> {
     let fetches = out.iter().filter_map(|effect| match effect {
@@ -30,13 +30,13 @@ fn copied<const WINDOW: usize>(
 
 // specs: P7
 #[test]
-fn a_candidate_is_completed_by_one_run_and_leads() {
+fn a_candidate_whose_log_is_completed_by_one_range_leads() {
     let mut candidate = Member::<64>::new(2, 3);
     candidate.accepts(1, Ballot::ZERO, &payloads(5, 3));
     candidate.start_election();
     let entries = [&payloads(5, 2)[..], &payloads(6, 3)].concat();
     let asked = candidate.promised(3, LogEnd { ballot: ballot(6), slot: Slot(5) });
-    assert_eq!(fetches(&asked), [3], "the last of what is here is asked for once more");
+    assert_eq!(fetches(&asked), [3], "the candidate does not ask from its last entry on");
     let out = copied(&mut candidate, 3, 3, ballot(5), &entries[2..]);
     assert_eq!((candidate.node.role(), &candidate.log), (Role::Primary, &entries));
     assert_eq!(appended(&out), [(3, 3)]);
@@ -44,14 +44,14 @@ fn a_candidate_is_completed_by_one_run_and_leads() {
 
 // specs: P7
 #[test]
-fn a_run_that_is_copied_only_in_part_is_not_all() {
+fn a_candidate_waits_for_the_rest_of_a_range_copied_in_part() {
     let mut candidate = Member::<64>::new(2, 3);
     candidate.start_election();
     let entries = payloads(1, 5);
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
     copied(&mut candidate, 3, 1, Ballot::ZERO, &entries[..3]);
     assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 3));
-    // Entries that do not agree with those before are left out, and repeated ones are not written.
+    // Entries that do not follow the log are ignored, and repeated ones are not written.
     let out = copied(&mut candidate, 3, 5, ballot(0), &entries[4..]);
     assert_eq!((appended(&out), candidate.node.role()), (vec![], Role::Candidate));
     let out = copied(&mut candidate, 3, 2, ballot(1), &entries[1..]);
@@ -59,10 +59,10 @@ fn a_run_that_is_copied_only_in_part_is_not_all() {
     assert_eq!(candidate.node.role(), Role::Primary);
 }
 
-/// A donor has promised with the end of its log: a longer range is not of that log.
+/// A donor promises with the end of its log, so a longer range does not come from that log.
 // specs: P7
 #[test]
-fn nothing_is_copied_beyond_what_was_promised() {
+fn nothing_is_copied_beyond_the_promised_end() {
     let mut candidate = Member::<64>::new(2, 3);
     candidate.start_election();
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(5) });
@@ -71,7 +71,7 @@ fn nothing_is_copied_beyond_what_was_promised() {
 }
 
 #[test]
-fn a_run_longer_than_was_asked_for_brings_on_one_question() {
+fn a_range_of_the_largest_size_leads_to_one_more_fetch() {
     let mut candidate = Member::<128>::new(2, 3);
     candidate.start_election();
     candidate.promised(3, LogEnd { ballot: ballot(1), slot: Slot(100) });
@@ -80,7 +80,7 @@ fn a_run_longer_than_was_asked_for_brings_on_one_question() {
 }
 
 #[test]
-fn a_donor_sends_runs() {
+fn a_donor_sends_ranges_and_serves_committed_entries_from_its_log() {
     let mut donor = Member::<128>::new(2, 3);
     let (entries, candidate) = (payloads(5, 40), Ballot::new(9, Some(id(3))));
     donor.accepts(1, Ballot::ZERO, &entries);
@@ -99,14 +99,14 @@ fn a_donor_sends_runs() {
         Effect::ServeCatchUp { from, up_to, .. } => Some((from.0, up_to.0)),
         _ => None,
     });
-    assert_eq!((served, runs_to(&out, 3)), (Some((1, 4)), vec![(5, 28)]));
+    assert_eq!((served, ranges_to(&out, 3)), (Some((1, 4)), vec![(5, 28)]));
     let out = donor.hears(3, fetch(0, 33, ballot(5)), &[]);
-    assert_eq!(runs_to(&out, 3), [(33, 8)]);
+    assert_eq!(ranges_to(&out, 3), [(33, 8)]);
 }
 
 // specs: P10
 #[test]
-fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
+fn a_learner_takes_the_entries_that_it_lacks_from_a_chosen_range() {
     let mut learner = Member::<64>::new(2, 3);
     let entries = [&payloads(1, 3)[..], &payloads(2, 3)].concat();
     let chosen = |learner: &mut Member<64>, first: usize, last: usize| {
@@ -114,18 +114,18 @@ fn a_learner_takes_of_a_chosen_run_what_it_lacks() {
         learner.hears(3, Message::Chosen { range }, &entries[first - 1..last])
     };
     learner.accepts(1, Ballot::ZERO, &payloads(1, 5));
-    assert_eq!(appended(&chosen(&mut learner, 2, 6)), [], "there is a gap");
+    assert_eq!(appended(&chosen(&mut learner, 2, 6)), [], "a range behind a gap was taken");
     assert_eq!(appended(&chosen(&mut learner, 1, 4)), [(4, 1)]);
     assert_eq!((learner.node.committed(), &learner.log[..]), (Slot(4), &entries[..4]));
-    assert_eq!(appended(&chosen(&mut learner, 2, 3)), [], "it is known");
+    assert_eq!(appended(&chosen(&mut learner, 2, 3)), [], "known entries were taken");
     assert_eq!(appended(&chosen(&mut learner, 3, 6)), [(5, 2)]);
     assert_eq!((learner.node.committed(), learner.log), (Slot(6), entries));
 }
 
-/// A run of chosen entries lets a candidate, or a learner, continue where it ends: it asks once,
-/// and not for what has come; all that follows from it is among the effects of one step.
+/// A range of chosen entries lets a candidate or a learner continue at its end. The node asks once,
+/// for entries behind the range, and all effects of the range fit into one step.
 #[test]
-fn chosen_runs_keep_to_the_bound_of_effects() {
+fn chosen_ranges_keep_to_the_bound_of_effects() {
     let entries = own_entries(64);
     let range = SlotRange { first: Slot(1), count: 64 };
     let mut learner = Member::<128>::new(2, NODES_MAX);
@@ -137,10 +137,9 @@ fn chosen_runs_keep_to_the_bound_of_effects() {
     assert_eq!((fetches(&out), appended(&out)), (vec![65], vec![(1, 64)]));
 }
 
-/// Copies bring on what can follow from them: other members, whose promises then count or no longer
-/// do.
+/// The copied entries change the members, so that promises begin or cease to count.
 #[test]
-fn copied_runs_keep_to_the_bound_of_effects() {
+fn copied_ranges_keep_to_the_bound_of_effects() {
     let entries = own_entries(64);
     let mut candidate = Member::<128>::new(2, NODES_MAX);
     let heartbeat = Message::Heartbeat {
@@ -168,12 +167,11 @@ fn copied_runs_keep_to_the_bound_of_effects() {
     assert_eq!((written, candidate.log), (64, entries));
 }
 
-/// A member whose vote counts only by what was just fetched has promised with a log that is
-/// shorter, of a higher ballot. What was fetched is to be written, so it is not cut off again in
-/// the same breath.
+/// A member whose vote counts only by the fetched entries has promised a shorter log of a higher
+/// ballot. The fetched entries are yet to be written, so the same step must not cut them off again.
 // specs: P7
 #[test]
-fn what_is_appended_stays_for_a_step() {
+fn appended_entries_are_not_cut_off_in_the_same_step() {
     let mut candidate = Member::<64>::new(2, 3);
     let with_four = Content::Change(Members::first(4));
     let change = |round| Entry { ballot: ballot(round), content: with_four };
@@ -185,7 +183,7 @@ fn what_is_appended_stays_for_a_step() {
     candidate.start_election();
     candidate.promised(1, LogEnd { ballot: ballot(5), slot: Slot(3) });
     candidate.promised(3, LogEnd { ballot: ballot(5), slot: Slot(1) });
-    // In the second member's log the fourth node is no member at first; then it is one.
+    // In the first member's log, the fourth node is no member until the next entry.
     copied(&mut candidate, 1, 2, ballot(1), &payloads(5, 1));
     candidate.promised(4, LogEnd { ballot: ballot(6), slot: Slot(1) });
     assert_eq!((candidate.node.role(), candidate.log.len()), (Role::Candidate, 2));

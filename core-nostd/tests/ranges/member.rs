@@ -1,4 +1,4 @@
-//! One member of a group with its storage; the tests play the others.
+//! A member of a group with its storage. The tests play the other members.
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -7,17 +7,17 @@ use crane_core::paxos::{
 };
 use crane_core::time::Instant;
 
-/// The voting status of a node that has kept its storage since the group's creation.
+/// A voter that has kept its storage since the group's creation.
 pub(crate) struct Member<const WINDOW: usize> {
     pub node: Node<WINDOW>,
     pub now: Instant,
     written: WriteNumber,
-    /// The log in its storage.
+    /// The log in the member's storage.
     pub log: Vec<Entry>,
 }
 
 impl<const WINDOW: usize> Member<WINDOW> {
-    /// Returns node `me` of this many.
+    /// Returns node `me` of a group of `count` nodes.
     pub(crate) fn new(me: u8, count: usize) -> Self {
         Self::with(Config::new(id(me), Members::first(count), 7))
     }
@@ -29,12 +29,12 @@ impl<const WINDOW: usize> Member<WINDOW> {
         Self { node, now: Instant::START, written: WriteNumber(0), log: Vec::new() }
     }
 
-    /// Returns node 1 of this many as primary, when the others have reported empty logs.
+    /// Returns node 1 of a group of `count` nodes as primary, after the others reported empty logs.
     pub(crate) fn leading(count: usize, bytes_undecided_max: u64) -> Self {
         Self::leading_of(Members::first(count), bytes_undecided_max)
     }
 
-    /// The same of any members.
+    /// Does the same as [`leading`](Self::leading) with any members.
     pub(crate) fn leading_of(members: Members, bytes_undecided_max: u64) -> Self {
         let mut member =
             Self::with(Config { bytes_undecided_max, ..Config::new(id(1), members, 7) });
@@ -61,7 +61,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
             self.hears(other.number(), support, &[]);
         }
         self.durable();
-        assert_eq!(self.node.ballot(), ballot, "it stands");
+        assert_eq!(self.node.ballot(), ballot, "the node has not started an election");
     }
 
     /// Gives the node a member's promise with this log.
@@ -70,7 +70,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         self.hears(from, Message::Promised { ballot, epoch, end, committed }, &[])
     }
 
-    /// Gives the node a member's acknowledgement of the log up to a slot, durable.
+    /// Gives the node a member's acknowledgement of the durable log up to a slot.
     pub(crate) fn acknowledged(&mut self, from: u8, up_to: u64) -> Effects {
         let (ballot, epoch) = (self.node.ballot(), Some(StorageEpoch::FIRST));
         let (up_to, received) = (Slot(up_to), Slot(up_to));
@@ -82,7 +82,8 @@ impl<const WINDOW: usize> Member<WINDOW> {
         let mut out = Effects::new();
         let descriptors: Vec<_> =
             lengths.iter().map(|length| Descriptor { length: *length, digest: 9 }).collect();
-        let taken = self.node.propose(self.now, &descriptors, &mut out).expect("there is room");
+        let taken =
+            self.node.propose(self.now, &descriptors, &mut out).expect("room for a payload");
         self.store(&out);
         (taken, out)
     }
@@ -92,7 +93,7 @@ impl<const WINDOW: usize> Member<WINDOW> {
         self.accepts_under(ballot(5), first, before, entries)
     }
 
-    /// The same under any of its ballots.
+    /// Does the same as [`accepts`](Self::accepts) under any ballot of node 1.
     pub(crate) fn accepts_under(
         &mut self,
         ballot: Ballot,
@@ -140,15 +141,22 @@ impl<const WINDOW: usize> Member<WINDOW> {
                 _ => {}
             }
         }
-        assert_eq!(Slot(self.log.len() as u64), self.node.last(), "the storage has the log");
+        assert_eq!(
+            Slot(self.log.len() as u64),
+            self.node.last(),
+            "the storage lacks a part of the log"
+        );
     }
 
     fn write(&mut self, number: WriteNumber, record: Record) {
-        assert_eq!(number.0, self.written.0 + 1, "numbers have no gaps");
+        assert_eq!(number.0, self.written.0 + 1, "a gap between write numbers");
         self.written = number;
         match record {
             Record::Accept { slot, entry } => {
-                assert!(slot > Slot::NONE && slot.0 <= self.log.len() as u64 + 1, "a log's gap");
+                assert!(
+                    slot > Slot::NONE && slot.0 <= self.log.len() as u64 + 1,
+                    "a gap in the log"
+                );
                 self.log.truncate(slot.0 as usize - 1);
                 self.log.push(entry);
             }
@@ -174,7 +182,7 @@ pub(crate) fn payloads(round: u64, count: usize) -> Vec<Entry> {
     digests.map(|digest| Entry { ballot: ballot(round), content: content(digest) }).collect()
 }
 
-/// As many entries as a run has, each of the protocol's own, in rounds of node 1 from 1 on.
+/// Returns this many entries without payloads, in rounds of node 1 from 1 on.
 pub(crate) fn own_entries(count: u64) -> Vec<Entry> {
     let content = |number: u64| match number % 3 {
         0 => Content::Change(Members { learners: [id(7)].into_iter().collect(), ..voters(6) }),
@@ -190,7 +198,7 @@ fn voters(count: usize) -> Members {
 }
 
 /// Returns the ranges that are sent to a member, in their order.
-pub(crate) fn runs_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
+pub(crate) fn ranges_to(out: &Effects, member: u8) -> Vec<(u64, u32)> {
     let sent = out.iter().filter_map(|effect| match effect {
         Effect::Send { to, message } if *to == id(member) => message.range(),
         _ => None,

@@ -1,9 +1,9 @@
-//! A primary that is given several payloads at once.
+//! A primary that proposes several payloads at once.
 
 use crane_core::id::Slot;
 use crane_core::paxos::{Descriptor, Effect, Effects, Input, Members, ProposeError};
 
-use crate::member::{Member, appended, id, runs_to};
+use crate::member::{Member, appended, id, ranges_to};
 
 const MANY_BYTES: u64 = 1 << 40;
 
@@ -13,52 +13,51 @@ fn several_payloads_are_one_write_and_one_message_for_each_backup() {
     let mut primary = Member::<128>::leading(3, MANY_BYTES);
     let (taken, out) = primary.propose(&[10; 5]);
     assert_eq!((taken, appended(&out)), (5, vec![(1, 5)]));
-    assert_eq!((runs_to(&out, 2), runs_to(&out, 3)), (vec![(1, 5)], vec![(1, 5)]));
+    assert_eq!((ranges_to(&out, 2), ranges_to(&out, 3)), (vec![(1, 5)], vec![(1, 5)]));
     let (_, out) = primary.propose(&[10; 2]);
-    assert_eq!((appended(&out), runs_to(&out, 2)), (vec![(6, 2)], vec![(6, 2)]));
-    assert_eq!(out.len(), 3, "nothing else is said: {out:?}");
+    assert_eq!((appended(&out), ranges_to(&out, 2)), (vec![(6, 2)], vec![(6, 2)]));
+    assert_eq!(out.len(), 3, "the proposal has other effects: {out:?}");
 }
 
 #[test]
-fn a_run_has_so_many_entries_at_most() {
+fn a_range_has_at_most_64_entries() {
     let mut primary = Member::<256>::leading(2, MANY_BYTES);
     let (taken, out) = primary.propose(&[10; 200]);
     assert_eq!((taken, appended(&out)), (200, vec![(1, 200)]));
-    assert_eq!(runs_to(&out, 2), [(1, 64), (65, 64), (129, 64), (193, 8)]);
+    assert_eq!(ranges_to(&out, 2), [(1, 64), (65, 64), (129, 64), (193, 8)]);
 }
 
 #[test]
-fn a_run_has_so_many_bytes_at_most_and_a_longer_entry_goes_alone() {
+fn a_range_has_at_most_64_kib_and_a_longer_entry_goes_alone() {
     let mut primary = Member::<128>::leading(2, MANY_BYTES);
     const KIB: u32 = 1024;
     let (_, out) = primary.propose(&[32 * KIB, 32 * KIB, 1, 128 * KIB, 128 * KIB, 0, 0]);
-    assert_eq!(runs_to(&out, 2), [(1, 2), (3, 1), (4, 1), (5, 1), (6, 2)]);
-    // Bytes that are decided, and gone from the window, count no more.
+    assert_eq!(ranges_to(&out, 2), [(1, 2), (3, 1), (4, 1), (5, 1), (6, 2)]);
+    // The bytes of decided entries, which have left the window, do not count any more.
     primary.durable();
     primary.acknowledged(2, 7);
     assert_eq!(primary.node.committed(), Slot(7));
     let (_, out) = primary.propose(&[64 * KIB, 1, 64 * KIB - 1, 1]);
-    assert_eq!(runs_to(&out, 2), [(8, 1), (9, 2), (11, 1)]);
+    assert_eq!(ranges_to(&out, 2), [(8, 1), (9, 2), (11, 1)]);
 }
 
 #[test]
-fn entries_that_find_no_room_among_the_effects_follow() {
+fn entries_beyond_the_room_for_effects_follow_later() {
     let mut primary = Member::<256>::leading(2, MANY_BYTES);
     let (taken, mut out) = primary.propose(&[100_000; 120]);
-    let mut sent = runs_to(&out, 2);
+    let mut sent = ranges_to(&out, 2);
     while primary.node.deadline() <= primary.now {
         out = primary.step(Input::Wake);
-        sent.extend(runs_to(&out, 2));
+        sent.extend(ranges_to(&out, 2));
     }
     assert_eq!(taken, 120);
     assert!(sent.into_iter().eq((1..=120).map(|slot| (slot, 1))));
 }
 
-/// The most that comes together: entries for one member, until no more of them have room; all
-/// others have waited for so long that they are to be served from the log; and all are told what is
-/// decided.
+/// Makes the largest number of effects: entries for one member as far as they have room, service
+/// from the log for all others, which are far behind, and the committed index for all.
 #[test]
-fn what_follows_entries_has_room_among_the_effects() {
+fn effects_behind_entries_have_room() {
     let voters = [1].into_iter().map(id).collect();
     let learners = (2..=7).map(id).collect();
     let members = Members { voters, learners, ..Members::default() };
@@ -67,30 +66,30 @@ fn what_follows_entries_has_room_among_the_effects() {
     primary.durable_up_to(50);
     let out = primary.durable();
     let served = out.iter().filter(|effect| matches!(effect, Effect::ServeCatchUp { .. })).count();
-    assert_eq!((runs_to(&out, 2).len(), served), (42, 5));
+    assert_eq!((ranges_to(&out, 2).len(), served), (42, 5));
     assert_eq!(primary.node.committed(), Slot(250));
 }
 
 #[test]
-fn what_fits_into_the_window_is_taken() {
+fn payloads_are_taken_as_far_as_the_window_has_room() {
     let mut primary = Member::<4>::leading(3, MANY_BYTES);
     let (taken, out) = primary.propose(&[10; 6]);
-    assert_eq!((taken, appended(&out), runs_to(&out, 3)), (4, vec![(1, 4)], vec![(1, 4)]));
+    assert_eq!((taken, appended(&out), ranges_to(&out, 3)), (4, vec![(1, 4)], vec![(1, 4)]));
     assert_eq!(primary.node.capacity_left(), 0);
     let before = primary.node.clone();
     let mut out = Effects::new();
     let descriptor = Descriptor { length: 1, digest: 1 };
     let refused = primary.node.propose(primary.now, &[descriptor; 2], &mut out);
     assert_eq!((refused, out.len()), (Err(ProposeError::Full), 0));
-    assert!(primary.node == before, "nothing has changed");
+    assert!(primary.node == before, "a refused proposal has changed the node");
     primary.durable();
     primary.acknowledged(2, 3);
     let (taken, out) = primary.propose(&[10; 6]);
-    assert_eq!((taken, runs_to(&out, 2)), (3, vec![(5, 3)]));
+    assert_eq!((taken, ranges_to(&out, 2)), (3, vec![(5, 3)]));
 }
 
 #[test]
-fn as_many_bytes_as_may_be_undecided_are_taken_and_always_one_payload() {
+fn undecided_bytes_are_bounded_but_one_payload_is_always_taken() {
     let mut primary = Member::<16>::leading(2, 100);
     assert_eq!(primary.propose(&[1000, 1]).0, 1);
     primary.durable();
@@ -98,11 +97,11 @@ fn as_many_bytes_as_may_be_undecided_are_taken_and_always_one_payload() {
     assert_eq!(primary.propose(&[40, 40, 20, 1]).0, 3);
     primary.durable();
     primary.acknowledged(2, 3);
-    assert_eq!(primary.propose(&[80, 1]).0, 1, "20 of them are undecided");
+    assert_eq!(primary.propose(&[80, 1]).0, 1, "20 undecided bytes leave room for 80");
 }
 
 #[test]
-fn nothing_is_proposed_for_nothing() {
+fn a_proposal_without_payloads_has_no_effect() {
     let mut primary = Member::<16>::leading(3, MANY_BYTES);
     let (taken, out) = primary.propose(&[]);
     assert_eq!((taken, out.len(), primary.node.last()), (0, 0, Slot::NONE));
@@ -122,10 +121,10 @@ fn one_number_decides_several_proposals() {
 }
 
 #[test]
-fn a_member_that_has_a_part_gets_the_rest_in_one_run() {
+fn a_member_with_a_part_of_the_log_gets_the_rest_in_one_range() {
     let mut primary = Member::<16>::leading(3, MANY_BYTES);
     primary.propose(&[10; 6]);
     primary.step(Input::LinkUp { node: id(2) });
     let out = primary.acknowledged(2, 2);
-    assert_eq!((runs_to(&out, 2), runs_to(&out, 3)), (vec![(3, 4)], vec![]));
+    assert_eq!((ranges_to(&out, 2), ranges_to(&out, 3)), (vec![(3, 4)], vec![]));
 }
