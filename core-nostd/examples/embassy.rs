@@ -1,9 +1,9 @@
 //! Three nodes as tasks of an embassy executor, with channels between them:
 //! `cargo run -p crane-core --example embassy`.
 //!
-//! The channels are generic over `RawMutex`: on this host it is a critical section, between tasks
-//! of one executor `NoopRawMutex` would do. Time is a task that counts milliseconds, so that the
-//! example runs as fast as it can and the same each time.
+//! The channels are generic over `RawMutex`. On this host it is a critical section; between tasks
+//! of one executor, `NoopRawMutex` would be enough. Time is a task that counts milliseconds, so
+//! that the example runs as fast as possible and equally each time.
 
 mod driving;
 
@@ -18,7 +18,7 @@ use embassy_executor::{Executor, Spawner};
 use embassy_sync::blocking_mutex::raw::{CriticalSectionRawMutex, RawMutex};
 use embassy_sync::channel::Channel;
 
-/// Values that the group is to agree on.
+/// The number of values that the group must agree on.
 const VALUES: usize = 5;
 
 /// The events that a node's task waits for.
@@ -54,7 +54,7 @@ async fn drive<M: RawMutex>(number: u8, inboxes: &[Inbox<M>], reports: &Report<M
             sent.extend(member.propose(now, values.len() as u64 + 1).unwrap_or_default());
         }
         for envelope in sent {
-            // A full inbox loses the message, as a network may: it is repeated.
+            // A full inbox loses the message, as a network may. The sender repeats it.
             let _ = inboxes[envelope.to.index()].try_send(Event::Message(envelope));
         }
         if values.len() == VALUES && !reported {
@@ -72,7 +72,7 @@ async fn node(number: u8) {
 #[embassy_executor::task]
 async fn clock() {
     for millisecond in 1..100_000 {
-        // Messages go first: a full inbox would lose them.
+        // Messages are delivered first, because a full inbox would lose them.
         while !INBOXES.iter().all(Channel::is_empty) {
             yield_now().await;
         }
@@ -110,10 +110,10 @@ async fn judge() {
 fn spawn(spawner: Spawner) {
     for number in 1..=NODES {
         debug_assert_eq!(id(number).number(), number);
-        spawner.spawn(node(number).expect("there is a task for each node"));
+        spawner.spawn(node(number).expect("a task for each node"));
     }
-    spawner.spawn(clock().expect("there is one clock"));
-    spawner.spawn(judge().expect("there is one judge"));
+    spawner.spawn(clock().expect("the only clock"));
+    spawner.spawn(judge().expect("the only judge"));
 }
 
 fn main() {

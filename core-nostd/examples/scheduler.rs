@@ -1,5 +1,5 @@
-//! The turn scheduler alone: three threads share a lock, and the order in which they get it depends
-//! on nothing but the calls that they make: `cargo run -p crane-core --example scheduler`.
+//! The turn scheduler alone: three threads share a lock, and only their calls decide the order in
+//! which they get it: `cargo run -p crane-core --example scheduler`.
 
 use crane_core::execution::turn::{NEVER, ThreadId, Turn, WaitKey};
 
@@ -16,11 +16,11 @@ enum Step {
     Unlock,
 }
 
-/// Runs the threads to their end, and returns who took the lock, in order.
+/// Runs the threads to their end, and returns the owners of the lock in their order.
 fn run(quantum: u32) -> Vec<u16> {
     let mut turn = Turn::<THREADS>::new(quantum);
     for _ in 0..THREADS {
-        let thread = turn.reserve().expect("there is a number for each thread");
+        let thread = turn.reserve().expect("a number for each thread");
         turn.start(thread);
     }
     let mut threads = [(Step::Lock, ROUNDS); THREADS];
@@ -30,7 +30,7 @@ fn run(quantum: u32) -> Vec<u16> {
         turn.invariants();
         let thread = match turn.holder() {
             Some(thread) => thread,
-            None => turn.pass().expect("somebody can run: the owner of the lock never waits"),
+            None => turn.pass().expect("a runnable thread: the owner of the lock never waits"),
         };
         let ThreadId(number) = thread;
         let (step, rounds) = &mut threads[usize::from(number)];
@@ -46,7 +46,11 @@ fn run(quantum: u32) -> Vec<u16> {
             }
             Step::Work => *step = Step::Unlock,
             Step::Unlock => {
-                assert_eq!(owner.take(), Some(thread), "only the owner unlocks");
+                assert_eq!(
+                    owner.take(),
+                    Some(thread),
+                    "a thread unlocks that does not own the lock"
+                );
                 turn.wake(LOCK, 1);
                 (*step, *rounds) = (Step::Lock, *rounds - 1);
                 if *rounds == 0 {
@@ -69,5 +73,5 @@ fn main() {
         assert_eq!(order.len(), THREADS * ROUNDS);
         assert_eq!(order, run(quantum), "two runs differ");
     }
-    assert_ne!(run(1), run(100), "the quantum decides the order");
+    assert_ne!(run(1), run(100), "the quantum does not change the order");
 }

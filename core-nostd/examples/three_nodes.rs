@@ -11,7 +11,7 @@ use driving::{Envelope, Member, NODES, id};
 
 struct Group {
     now: Instant,
-    /// None once a node was stopped.
+    /// The members, each `None` once it was stopped.
     members: Vec<Option<Member>>,
     network: VecDeque<Envelope>,
 }
@@ -23,7 +23,7 @@ impl Group {
         Self { now, members, network: VecDeque::new() }
     }
 
-    /// Delivers all that is on the way, or else lets time pass to the next deadline.
+    /// Delivers all messages in flight, or lets time pass to the next deadline if no message is.
     fn pass(&mut self) {
         while let Some(envelope) = self.network.pop_front() {
             if let Some(member) = &mut self.members[envelope.to.index()] {
@@ -37,7 +37,7 @@ impl Group {
         }
     }
 
-    /// Returns the primary's index, once there is one.
+    /// Waits for a primary, and returns its index.
     fn await_primary(&mut self) -> usize {
         for _ in 0..10_000 {
             let is_primary = |at: &Option<Member>| at.as_ref().is_some_and(Member::is_primary);

@@ -8,13 +8,13 @@ use crane_core::paxos::{
 };
 use crane_core::time::Instant;
 
-/// Members of the example's group.
+/// The number of members of the example's group.
 pub(crate) const NODES: u8 = 3;
 
-/// Slots that may be undecided at the same time.
+/// The number of slots that may be undecided at the same time.
 const WINDOW: usize = 64;
 
-/// A message on its way, with the entries of its range.
+/// A message in flight, with the entries of its range.
 pub(crate) struct Envelope {
     pub from: NodeId,
     pub to: NodeId,
@@ -22,7 +22,7 @@ pub(crate) struct Envelope {
     entries: Vec<Entry>,
 }
 
-/// A node, and what its driver keeps for it.
+/// A node, with the state that its driver keeps for it.
 pub(crate) struct Member {
     pub node: Node<WINDOW>,
     log: Vec<Entry>,
@@ -30,7 +30,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Creates node `number`, from 1, with blank storage.
+    /// Returns node `number`, from 1, with blank storage.
     pub(crate) fn new(number: u8, now: Instant) -> Self {
         let config = Config::new(id(number), Members::first(NODES.into()), u64::from(number));
         let node = Node::restore(config, now, DurableState::BLANK, []);
@@ -41,16 +41,18 @@ impl Member {
         self.node.role() == Role::Primary
     }
 
-    /// Delivers a message, and returns what is to be sent.
+    /// Delivers a message, and returns the messages to send.
     pub(crate) fn receive(&mut self, now: Instant, envelope: &Envelope) -> Vec<Envelope> {
         let Envelope { from, message, entries, .. } = envelope;
         self.step(now, Input::Message { from: *from, message, entries })
     }
 
-    /// Proposes a value, which is all that this example's payloads hold.
+    /// Proposes a value, which is the whole payload in this example, and returns the messages to
+    /// send.
     ///
     /// # Errors
-    /// Those of [`Node::propose`].
+    ///
+    /// Returns the errors of [`Node::propose`].
     pub(crate) fn propose(
         &mut self,
         now: Instant,
@@ -61,21 +63,21 @@ impl Member {
         Ok(self.carry_out(now, out))
     }
 
-    /// The values that are committed here, in the order of their slots.
+    /// Returns the values that are committed here, in the order of their slots.
     pub(crate) fn values(&self) -> Vec<u64> {
         let committed = self.log[..self.committed].iter();
         committed.filter_map(|entry| entry.content.payload()).map(|value| value.digest).collect()
     }
 
-    /// Gives the node an input, and returns what is to be sent.
+    /// Gives the node an input, and returns the messages to send.
     pub(crate) fn step(&mut self, now: Instant, input: Input<'_>) -> Vec<Envelope> {
         let mut out = Effects::new();
         self.node.step(now, input, &mut out);
         self.carry_out(now, out)
     }
 
-    /// The loop that every driver has: effects are carried out in their order, and what they have
-    /// written is confirmed, which has effects of its own.
+    /// Runs the loop that every driver has: it carries effects out in their order, and confirms
+    /// their writes, which has effects of its own.
     fn carry_out(&mut self, now: Instant, mut out: Effects) -> Vec<Envelope> {
         let mut sent = Vec::new();
         while let Some(up_to) = self.carry_out_once(&out, &mut sent) {
@@ -137,7 +139,7 @@ fn write(log: &mut Vec<Entry>, record: Record) {
     debug_assert!(log.iter().all(|entry| !matches!(entry.content, Content::Rejoin { .. })));
 }
 
-/// The node with a number from 1 to [`NODES`].
+/// Returns the id of the node with a number from 1 to [`NODES`].
 pub(crate) fn id(number: u8) -> NodeId {
     NodeId::new(number).expect("the group has few nodes")
 }

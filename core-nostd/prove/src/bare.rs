@@ -1,5 +1,5 @@
-//! The needs of a program without libc: a first instruction, two system calls, and the functions
-//! that the compiler calls for large values. x86-64 Linux.
+//! The needs of a program without libc on x86-64 Linux: a first instruction, two system calls, and
+//! the functions that the compiler calls for large values.
 
 use core::arch::{asm, global_asm};
 use core::panic::PanicInfo;
@@ -14,7 +14,7 @@ global_asm!(
     main = sym crate::main,
 );
 
-/// Writes to standard error; what cannot be written is lost.
+/// Writes to standard error. Bytes that cannot be written are lost.
 pub fn say(text: &str) {
     // SAFETY: write(2) reads `text` only, which lives for the whole call; the registers that the
     // kernel changes are named.
@@ -57,7 +57,8 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, count: usize) -> *mut
         // SAFETY: a copy from the front reads each byte before it overwrites it.
         return unsafe { memcpy(to, from, count) };
     }
-    // SAFETY: as before, from the back; the direction flag is set only meanwhile. `count` is not 0.
+    // SAFETY: a copy from the back reads each byte before it overwrites it; the direction flag is
+    // set only during the copy; `count` is not 0.
     unsafe {
         asm!("std", "rep movsb", "cld", inout("rcx") count => _,
              inout("rdi") to.add(count - 1) => _, inout("rsi") from.add(count - 1) => _,
@@ -101,6 +102,6 @@ unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, count: usize) -> i32
     unsafe { memcmp(one, other, count) }
 }
 
-/// Named by the ready-made core library; nothing unwinds here.
+/// Satisfies the prebuilt core library, which names this function. The program never unwinds.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}

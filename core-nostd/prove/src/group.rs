@@ -1,4 +1,4 @@
-//! Three nodes, the messages between them, and their logs: all of fixed size.
+//! Three nodes, the messages between them, and their logs, all of fixed size.
 
 use crane_core::execution::Execution;
 use crane_core::execution::turn::ThreadId;
@@ -15,7 +15,7 @@ const SLOTS: usize = 2100;
 const MESSAGES: usize = 256;
 const WINDOW: usize = 128;
 
-/// Payloads that are proposed at once, at most.
+/// The largest number of payloads that are proposed at once.
 const PROPOSED_MAX: usize = 100;
 
 struct Member {
@@ -32,7 +32,7 @@ struct Storage {
     length: usize,
 }
 
-/// A message on its way, with the entries of its run.
+/// A message in flight, with the entries of its slot range.
 #[derive(Clone, Copy)]
 struct Envelope {
     from: NodeId,
@@ -45,11 +45,11 @@ struct Envelope {
 pub struct Group {
     now: Instant,
     members: [Member; NODES],
-    /// A ring: what was sent and has not arrived.
+    /// The messages in flight, in a ring.
     messages: [Option<Envelope>; MESSAGES],
     sent: usize,
     arrived: usize,
-    /// The most entries that one of them had.
+    /// The number of entries of the longest message.
     longest: usize,
 }
 
@@ -69,8 +69,8 @@ impl Group {
         Self { now, members, messages: [None; MESSAGES], sent: 0, arrived: 0, longest: 0 }
     }
 
-    /// Proposes at the node that is primary, now one payload, now several at once, until so many
-    /// entries are committed there. Says which.
+    /// Proposes at the primary, one payload or several at once, until this many entries are
+    /// committed there. Returns the index of the primary.
     pub fn lead_until_committed(&mut self, entries: u64) -> usize {
         for _ in 0..1_000_000 {
             self.pass();
@@ -92,7 +92,10 @@ impl Group {
                 let wanted = 1 + first.0 * 37 % PROPOSED_MAX as u64;
                 let count = wanted.min(entries + 1 - first.0) as usize;
                 if let Ok(taken) = node.propose(now, &payloads[..count], &mut out) {
-                    assert!(node.last().0 == first.0 + taken as u64 - 1, "not what was said");
+                    assert!(
+                        node.last().0 == first.0 + taken as u64 - 1,
+                        "the log does not have the payloads that were taken"
+                    );
                     self.carry_out(primary, out);
                 }
             }
@@ -130,9 +133,9 @@ impl Group {
         panic!("a node did not catch up in time");
     }
 
-    /// Checks that logs and executions are equal, and that whole runs were sent.
+    /// Checks that logs and executions are equal, and that whole slot ranges were sent.
     pub fn compare(&self) {
-        assert!(self.longest == RANGE_ENTRIES_MAX, "entries did not travel together");
+        assert!(self.longest == RANGE_ENTRIES_MAX, "no message had a whole slot range");
         let [one, others @ ..] = &self.members;
         for other in others {
             assert!(one.storage.entries() == other.storage.entries(), "logs differ");
@@ -141,7 +144,7 @@ impl Group {
         assert!(one.execution.mark().clock > 0, "nothing was executed");
     }
 
-    /// Delivers what is on the way, or else lets the next deadline come.
+    /// Delivers the messages in flight, or lets time pass to the next deadline if no message is.
     fn pass(&mut self) {
         if self.arrived == self.sent {
             let next = self.members.iter().filter(|at| at.runs).map(|at| at.node.deadline()).min();
@@ -154,7 +157,7 @@ impl Group {
             let envelope = self.messages[self.arrived % MESSAGES].take();
             self.arrived += 1;
             let Envelope { from, to, message, entries, count } =
-                envelope.expect("what was sent is on the way");
+                envelope.expect("a message in flight");
             let entries = &entries[..count];
             self.step(to.index(), Input::Message { from, message: &message, entries });
         }
@@ -169,7 +172,7 @@ impl Group {
         self.carry_out(index, out);
     }
 
-    /// Carries effects out, and what comes of them: memory is as durable as anything gets here.
+    /// Carries effects out, and those that follow from them. Memory counts as durable here.
     fn carry_out(&mut self, index: usize, mut out: Effects) {
         while let Some(up_to) = self.carry_out_once(index, &out) {
             out.clear();
@@ -177,7 +180,7 @@ impl Group {
         }
     }
 
-    /// Says what was written.
+    /// Carries effects out, and returns the last write.
     fn carry_out_once(&mut self, index: usize, out: &Effects) -> Option<WriteNumber> {
         let mut written = None;
         for effect in out {
@@ -214,7 +217,7 @@ impl Group {
     fn send(&mut self, from: usize, to: NodeId, message: Message) {
         let mut space = [0; crane_core::paxos::MESSAGE_BYTES_MAX];
         let length = message.encode(&mut space).expect("every message fits");
-        let message = Message::decode(&space[..length]).expect("what was encoded can be decoded");
+        let message = Message::decode(&space[..length]).expect("an encoded message can be decoded");
         let mut envelope = Envelope {
             from: id(from),
             to,
@@ -225,12 +228,12 @@ impl Group {
         if let Some(range) = message.range() {
             for (entry, slot) in envelope.entries.iter_mut().zip(range.slots()) {
                 let written = self.members[from].storage.log[slot.0 as usize - 1];
-                *entry = written.expect("what is sent was written");
+                *entry = written.expect("a sent entry was written");
             }
             envelope.count = range.count as usize;
             self.longest = self.longest.max(envelope.count);
         }
-        assert!(self.sent - self.arrived < MESSAGES, "too many messages are on the way");
+        assert!(self.sent - self.arrived < MESSAGES, "too many messages are in flight");
         self.messages[self.sent % MESSAGES] = Some(envelope);
         self.sent += 1;
     }
@@ -260,19 +263,19 @@ impl Storage {
 }
 
 impl Member {
-    /// Runs the "server": one thread that calls as long as it may.
+    /// Admits the committed entries, and runs the server, a thread that makes all granted calls.
     fn admit(&mut self, up_to: Slot) {
         while self.admitted < up_to {
             self.admitted = self.admitted.next();
-            let entry =
-                self.storage.log[self.admitted.0 as usize - 1].expect("committed means written");
+            let entry = self.storage.log[self.admitted.0 as usize - 1]
+                .expect("a committed entry was written");
             let Some(Descriptor { digest, .. }) = entry.content.payload() else { continue };
             let mut space = [0; 64];
             let mut writer = wire::EntryWriter::new(&mut space).expect("the space suffices");
             writer.push(&wire::Op::Time).expect("the space suffices");
             let payload = writer.finish(digest, 3 + digest as u32 % 7);
             let decoded =
-                wire::EntryPayload::decode(payload).expect("what was encoded can be decoded");
+                wire::EntryPayload::decode(payload).expect("an encoded entry can be decoded");
             let (timestamp, grant) = (decoded.timestamp, decoded.grant);
             self.execution.admit(self.admitted, timestamp, decoded.ops(), grant, |_, _| {});
             while self.execution.call(ThreadId(0), 1, digest as u32) {}
@@ -280,12 +283,12 @@ impl Member {
     }
 }
 
-/// Where no entry is.
+/// The entry of an unused place.
 const NO_ENTRY: Entry =
     Entry { ballot: Ballot::ZERO, content: Content::Payload(Descriptor { length: 0, digest: 0 }) };
 
 fn id(index: usize) -> NodeId {
-    NodeId::new(index as u8 + 1).expect("three nodes are not too many")
+    NodeId::new(index as u8 + 1).expect("a node of three")
 }
 
 fn config(index: usize, range: u64) -> Config {

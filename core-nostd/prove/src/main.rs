@@ -1,6 +1,6 @@
 //! Proves that the core needs neither std, nor libc, nor an allocator: three nodes in memory elect
-//! a primary, commit 1000 entries, lose the primary, and continue. Each runs an execution that
-//! admits what was committed; in the end all agree.
+//! a primary, commit 1000 entries, lose the primary, and continue. Each node has an execution that
+//! admits the committed entries; in the end all executions agree.
 #![no_std]
 #![no_main]
 
@@ -30,7 +30,7 @@ extern "C" fn main() -> ! {
     let first = group.lead_until_committed(ENTRIES);
     group.stop(first);
     let second = group.lead_until_committed(2 * ENTRIES);
-    assert!(first != second, "the stopped node went on");
+    assert!(first != second, "the stopped node is primary");
     group.start(first);
     group.settle(2 * ENTRIES);
     group.compare();

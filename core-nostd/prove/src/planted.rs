@@ -1,4 +1,4 @@
-//! Code that the call graph must not have, for the test that it is noticed.
+//! Code that the call graph must not have: the check of the graph must refuse it.
 
 use core::hint::black_box;
 
@@ -11,7 +11,7 @@ fn even(number: u64) -> bool {
 #[cfg(feature = "with-recursion")]
 #[inline(never)]
 fn odd(number: u64) -> bool {
-    // The code after the call keeps it one.
+    // The negation after the call keeps the compiler from making it a jump.
     number != 0 && !black_box(even(black_box(number - 1)))
 }
 

@@ -1,5 +1,5 @@
-//! The parts of the core that the group does not need, so that all of it is in the program:
-//! forwarding ops, bubbles, timestamps, threads that wait, connections, changes of members.
+//! The parts of the core that the group does not need, so that the program has the whole core:
+//! forwarding of ops, bubbles, timestamps, waiting threads, connections, changes of members.
 
 use crane_core::bubble::{Ask, Bubbles, Sight};
 use crane_core::execution::Execution;
@@ -13,7 +13,7 @@ use crane_core::timestamp::Timestamps;
 use crane_core::execution::socket::Bound;
 use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, Op, Schedule};
 
-/// Lets one connection come, be read and go, by way of all machines.
+/// Passes one connection through all machines: a client connects, sends and ends.
 pub fn serve_one_connection() {
     let me = NodeId::new(1).expect("a small number");
     let conn = ConnId { entry: me, generation: Generation(1), number: 1 };
@@ -28,7 +28,7 @@ pub fn serve_one_connection() {
     let now = Instant::from_micros(5);
     let mut forward = Forwarder::<8, 64>::new(me, Generation(1));
     for op in &ops[..3] {
-        assert!(forward.keep(op).is_ok(), "there is room");
+        assert!(forward.keep(op).is_ok(), "an op was refused");
     }
     forward.start_over(now);
     let mut space = [0; 512];
@@ -39,34 +39,34 @@ pub fn serve_one_connection() {
         writer.push_encoded(&one[..length], 1).expect("the space suffices");
     }
     while forward.next_op(now).is_some() {}
-    assert!(!forward.wake(now), "nothing is late yet");
+    assert!(!forward.wake(now), "an op is late at once");
     let mut timestamps = Timestamps::new(0, 1_000);
     timestamps.saw(1, 2_000);
     timestamps.consult_host(2, 3_000);
     let mut bubbles = Bubbles::new(Duration::from_micros(100), 1000);
     let grant = bubbles.op();
     let bytes = writer.finish(timestamps.timestamp(3), grant);
-    let entry = EntryPayload::decode(bytes).expect("what was encoded can be decoded");
+    let entry = EntryPayload::decode(bytes).expect("an encoded entry can be decoded");
     for op in entry.ops() {
         forward.committed(now, &op);
     }
-    assert!(forward.is_empty(), "all were committed");
+    assert!(forward.is_empty(), "an op was not committed");
     execute(&entry);
     let sight = Sight { stalled: true, outstanding: false, alone: true };
-    assert!(matches!(bubbles.look(now, sight), Ask::Now { .. }), "a bubble is asked for");
+    assert!(matches!(bubbles.look(now, sight), Ask::Now { .. }), "no bubble is asked for");
 }
 
 fn execute(entry: &EntryPayload<'_>) {
     let mut server = Execution::<4, 4, 2>::new(10, 0);
     let listener = server.sockets.listen(Bound::plain(Endpoint::from_ipv4([0; 4], 80)), 8);
-    let listener = listener.expect("there is room");
-    let [one, other] = [(); 2].map(|()| server.turn.reserve().expect("there is room"));
+    let listener = listener.expect("room for a listener");
+    let [one, other] = [(); 2].map(|()| server.turn.reserve().expect("room for a thread"));
     server.turn.start(one);
     server.turn.start(other);
     let waits = WaitKey(1);
-    assert!(server.turn.pass() == Some(one), "the first one runs");
+    assert!(server.turn.pass() == Some(one), "the first thread does not run");
     server.turn.wait(waits, server.gate.agreed() + 500);
-    assert!(server.turn.pass() == Some(other), "the second one runs");
+    assert!(server.turn.pass() == Some(other), "the second thread does not run");
     let mut bytes_came = 0;
     server.admit(
         Slot(2),
@@ -80,9 +80,9 @@ fn execute(entry: &EntryPayload<'_>) {
             _ => {}
         },
     );
-    assert!(bytes_came == 7, "the bytes were admitted");
-    assert!(server.call(other, 1, 0), "the entry grants calls");
-    let conn = server.sockets.accept(listener).expect("a connection has come");
+    assert!(bytes_came == 7, "the bytes were not admitted");
+    assert!(server.call(other, 1, 0), "the entry grants no call");
+    let conn = server.sockets.accept(listener).expect("a connection that waits");
     let at = server.sockets.conn_mut(conn);
     at.consume(at.readable());
     if at.write_ready() && !at.read_ready() {
@@ -94,15 +94,15 @@ fn execute(entry: &EntryPayload<'_>) {
     if server.turn.spend() {
         server.turn.yield_turn();
     }
-    assert!(server.turn.waiter(waits, None).is_none(), "nobody waits any longer");
+    assert!(server.turn.waiter(waits, None).is_none(), "a thread still waits");
     server.turn.wait(waits, NEVER);
-    assert!(server.turn.first_deadline() == NEVER, "nobody waits for a time");
+    assert!(server.turn.first_deadline() == NEVER, "a thread waits for a time");
     server.gate.drop_grant();
     server.turn.pass();
     server.turn.end();
 }
 
-/// A member of nothing is asked for what only a primary does.
+/// Asks a node that is not primary for the work of a primary, which it must refuse.
 pub fn change_nothing() {
     let me = NodeId::new(1).expect("a small number");
     let other = NodeId::new(2).expect("a small number");
@@ -116,7 +116,7 @@ pub fn change_nothing() {
     node.set_in_step(false);
     let refused = node.transfer_leadership(Instant::START, other, &mut out).is_err()
         && node.change_members(Instant::START, Members::first(2), &mut out).is_err();
-    assert!(refused, "it is not the primary");
+    assert!(refused, "a node that is not primary accepts a primary's work");
     let genesis = Genesis {
         group: 1,
         members: Default::default(),
@@ -130,5 +130,5 @@ pub fn change_nothing() {
     };
     let mut space = [0; 256];
     let length = genesis.encode(&mut space).expect("the space suffices");
-    assert!(Genesis::decode(&space[..length]).is_err(), "a group has members");
+    assert!(Genesis::decode(&space[..length]).is_err(), "a genesis without members was decoded");
 }
