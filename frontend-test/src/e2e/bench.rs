@@ -11,16 +11,16 @@ use super::program::{self, PAGE, Program};
 /// The way in which a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Natively.
+    /// The program runs natively.
     Native,
-    /// As a service of this number of replicas.
+    /// The program is a service of this number of replicas.
     Replicas(u8),
 }
 
-/// The three that are compared.
+/// The settings that are compared.
 pub const SETTINGS: [Setting; 3] = [Setting::Native, Setting::Replicas(1), Setting::Replicas(3)];
 
-/// One line of the table.
+/// A line of the table.
 #[derive(Clone, Debug)]
 pub struct Line {
     /// The server and the request.

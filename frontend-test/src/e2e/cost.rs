@@ -2,7 +2,7 @@
 //! earlier build of the command: all in one run, in turns.
 //!
 //! A copy that is not replicated has to serve every request itself, as every replica's server
-//! does. Three replicas therefore stand beside three times the processor time of one plain server
+//! does. So three replicas are compared with three times the processor time of one plain server
 //! under the same load.
 
 use std::net::SocketAddr;
@@ -17,15 +17,15 @@ use super::machine::Machine;
 use super::native::Native;
 use super::program::{self, PAGE, Program};
 
-/// The most processor time that three replicas may use, of what three plain copies use.
+/// The largest share of the processor time of three plain copies that three replicas may use.
 pub const SHARE_MAX: f64 = 0.75;
 
 /// A way to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contender {
-    /// The program as it is. Its processor time counts three times.
+    /// The program runs natively. Its processor time counts three times.
     Plain,
-    /// Three replicas by this command, with this durability.
+    /// The program runs as three replicas by this command, with this durability.
     Group(PathBuf, &'static str),
 }
 
@@ -40,23 +40,24 @@ struct Kind {
 /// The figures of one contender for one kind of request, one for each round.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
-    /// Processor time of all servers and daemons for a request, in microseconds.
+    /// The processor time of all servers and daemons for a request, in microseconds.
     cpu: Vec<f64>,
-    /// Requests per second.
+    /// The number of requests per second.
     rate: Vec<f64>,
 }
 
-/// One kind of request, with each contender's samples in order.
+/// The samples of all contenders for one kind of request.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Server, request, and connections.
+    /// The server, the request, and the number of connections.
     pub name: &'static str,
-    /// In the order of [`contenders`].
+    /// The samples, in the order of [`contenders`].
     pub samples: Vec<Samples>,
 }
 
 impl Line {
-    /// The median processor time of contender `at` for a request, of the first contender's.
+    /// Returns the median processor time of contender `at` for a request, as a share of the first
+    /// contender's.
     #[must_use]
     pub fn share(&self, at: usize) -> f64 {
         median(&self.samples[at].cpu) / median(&self.samples[0].cpu)
@@ -78,8 +79,8 @@ pub fn contenders(baseline: Option<&Path>) -> Vec<(String, Contender)> {
     std::iter::once(plain).chain(groups).collect()
 }
 
-/// Lets each contender serve each kind of request `rounds` times, in turns: what else the machine
-/// does hits all of them.
+/// Lets each contender serve each kind of request `rounds` times, in turns, so that other work of
+/// the machine affects all contenders.
 ///
 /// # Panics
 ///
@@ -173,7 +174,7 @@ impl Server {
         }
     }
 
-    /// The processor time of all processes until now.
+    /// Returns the processor time of all processes until now.
     fn cpu(&self) -> Duration {
         let of = |pid| cpu_time(pid).expect("a process's times");
         match self {

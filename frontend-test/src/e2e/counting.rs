@@ -105,7 +105,7 @@ impl Memory {
         let reply = connection.call(&[b"LRANGE", self.key.as_bytes(), b"0", b"-1"])?;
         let Reply::List(items) = reply else { return Err(invalid(format!("{reply:?}"))) };
         let held: Option<Vec<u64>> = items.iter().map(number).collect();
-        let held = held.ok_or_else(|| invalid("an item that nobody wrote".to_owned()))?;
+        let held = held.ok_or_else(|| invalid("an item that no client wrote".to_owned()))?;
         self.compare(&held).map_err(|why| invalid(format!("{}: {why}", self.key)))
     }
 
@@ -126,7 +126,11 @@ impl Memory {
             }
         }
         places.retain(|item, _| !self.unknown.contains(item));
-        if places.is_empty() { Ok(()) } else { Err(format!("items nobody wrote: {places:?}")) }
+        if places.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("items that no client wrote: {places:?}"))
+        }
     }
 }
 
@@ -157,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_is_there_once() {
+    fn each_acknowledged_item_is_found_once() {
         assert_eq!(memory().compare(&[1, 2, 4]), Ok(()));
         assert_eq!(memory().compare(&[1, 2, 4, 5]), Ok(()));
     }

@@ -27,24 +27,24 @@ use super::wait::{ANSWER, SOON, START, within};
 /// The servers that decide which of them is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Three servers: two are more than half.
+    /// Three servers, of which two outvote the wrong one.
     Three,
-    /// Two servers and a witness: a third opinion.
+    /// Two servers and a witness, which need a third opinion.
     Witness,
-    /// Three servers, one of them dead: a third opinion.
+    /// Three servers, of which one is dead, so that the others need a third opinion.
     OneDead,
 }
 
 /// The outcome of one round.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// From the change to the event that servers differ.
+    /// The time from the change to the event that servers differ.
     pub reported: Duration,
     /// The event that names the call.
     pub named: String,
-    /// From that event until all servers are in step, the rest of the load included.
+    /// The time from that event until all servers are in step, including the rest of the load.
     pub returned: Duration,
-    /// Wrong answers that a client of the wrong replica has seen.
+    /// The number of wrong answers that a client of the wrong replica has seen.
     pub wrong_answers: usize,
 }
 
@@ -429,7 +429,7 @@ impl Value {
     }
 }
 
-/// `redis-benchmark -P 16` through one replica, until this is dropped.
+/// A load by `redis-benchmark -P 16` through one replica, which ends when dropped.
 struct FullLoad(Child);
 
 impl FullLoad {

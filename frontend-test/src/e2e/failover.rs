@@ -29,9 +29,9 @@ use super::wait::{ANSWER, SOON, START, eventually};
 pub enum Fault {
     /// `kill -9` of the daemon and the server.
     Kill,
-    /// SIGSTOP of both.
+    /// `kill -STOP` of the daemon and the server.
     Freeze,
-    /// Its host is cut off.
+    /// The primary's host is cut off.
     Cut,
     /// A backup, not the primary, is killed, and returns with an empty disk.
     Replace,
@@ -42,11 +42,12 @@ pub enum Fault {
 /// The result of the rounds of one fault.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// From each fault to the first good answer on a new connection through a survivor.
+    /// The times from each fault to the first good answer on a new connection through a survivor.
     pub failovers: Vec<Duration>,
     /// The number of connections through survivors, and how many of them survived.
     pub connections: (usize, usize),
-    /// From the end of each fault (from its start, if a backup is replaced) to good health.
+    /// The times from the end of each fault (from its start, if a backup is replaced) to good
+    /// health.
     pub returns: Vec<Duration>,
     /// The slowest request to a survivor in that time.
     pub slowest: Duration,
@@ -217,7 +218,7 @@ fn one_round(
                 group.member(&words).unwrap_or_else(|why| panic!("{words:?}: {why}"));
                 outcome.failovers.push(moment.elapsed());
                 let status = group.await_exit(hit);
-                assert!(status.success(), "a replica that was removed ends with {status}");
+                assert!(status.success(), "a removed replica ends with {status}");
                 let mut members: Vec<u8> = group.ids().filter(|id| *id != hit).collect();
                 members.push(back);
                 members.sort_unstable();
@@ -321,7 +322,7 @@ impl Question {
     fn settle(mut self, round: usize) {
         let Ok(reply) = self.connection.reply() else { return };
         let new = Reply::Bulk(Some(round.to_string().into_bytes()));
-        assert_eq!(reply, new, "{} answered what is not so any more", self.address);
+        assert_eq!(reply, new, "{} gave an outdated answer", self.address);
     }
 }
 
@@ -338,7 +339,7 @@ impl Drop for Raise<'_> {
 ///
 /// # Panics
 ///
-/// As [`run`].
+/// Panics as [`run`] does.
 #[must_use]
 pub fn measure(rounds: usize) -> Vec<String> {
     let mut missed = Vec::new();
@@ -373,7 +374,7 @@ pub fn measure(rounds: usize) -> Vec<String> {
 ///
 /// # Panics
 ///
-/// As [`run`], and where there can be no hosts.
+/// Panics as [`run`] does, or if hosts cannot be made.
 pub fn fresh(fault: Fault, rounds: usize, said: impl FnMut(String)) -> Outcome {
     let machine = Machine::take("failover");
     let hosts = Arc::new(Hosts::make(if fault == Fault::Exchange { 4 } else { 3 }));

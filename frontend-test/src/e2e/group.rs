@@ -29,11 +29,11 @@ pub struct Group {
     /// The replicas by number, including those that may join later.
     addresses: Vec<IpAddr>,
     members: Vec<u8>,
-    /// By number: the peers in the replica's command line.
+    /// The peers in each replica's command line, by its number.
     told: Vec<String>,
     data: PathBuf,
     options: Vec<String>,
-    /// By number: the options that only this replica gets.
+    /// The options that only one replica gets, by its number.
     own_options: Vec<Vec<String>>,
     hosts: Option<Arc<Hosts>>,
     replicas: Vec<Option<Child>>,
@@ -75,18 +75,19 @@ impl Group {
         group
     }
 
-    /// As [`Group::start`], with a replica on each of the hosts. The calling thread must be at a
-    /// place from which all hosts can be reached, see [`Hosts::visit_hub`].
+    /// Does the same as [`Group::start`], with a replica on each of the hosts. The calling thread
+    /// must be at a place from which all hosts can be reached, see [`Hosts::visit_hub`].
     ///
     /// # Panics
     ///
-    /// As [`Group::start`].
+    /// Panics as [`Group::start`] does.
     #[must_use]
     pub fn start_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program) -> Self {
         Self::start_on_some(machine, hosts, program, hosts.ids().last().unwrap_or(0))
     }
 
-    /// As [`Group::start_on`], with replicas on the first `count` of the hosts; others may join.
+    /// Does the same as [`Group::start_on`], with replicas on the first `count` hosts; others may
+    /// join.
     #[must_use]
     pub fn start_on_some(
         machine: &Machine,
@@ -99,7 +100,7 @@ impl Group {
         group
     }
 
-    /// As [`Group::start_on_some`], not started yet.
+    /// Does the same as [`Group::start_on_some`], without starting the group.
     pub fn prepare_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program, count: u8) -> Self {
         let mut group = Self::prepare(machine, program, count, &[]);
         group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
@@ -369,7 +370,7 @@ impl Group {
     pub fn await_exit(&mut self, id: u8) -> ExitStatus {
         let child = self.replicas[index(id)].as_mut().expect("a running replica");
         let status = await_end(child, START);
-        let status = status.unwrap_or_else(|| panic!("replica {id} goes on"));
+        let status = status.unwrap_or_else(|| panic!("replica {id} still runs"));
         self.replicas[index(id)] = None;
         status
     }

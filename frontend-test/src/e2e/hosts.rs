@@ -32,12 +32,12 @@ pub struct Hosts {
     hosts: Vec<File>,
 }
 
-/// The calling thread, and every thread and process that it starts, is at another host until this
-/// is dropped.
+/// A visit of the calling thread at another host, with every thread and process that it starts. The
+/// visit ends when dropped.
 #[must_use]
 pub struct Visit {
     home: File,
-    /// It holds for one thread, so it stays on it.
+    /// Keeps the visit on its thread, for which alone it holds.
     _thread: PhantomData<*const ()>,
 }
 
@@ -61,7 +61,7 @@ impl Hosts {
     #[must_use]
     pub fn are_possible() -> bool {
         Self::possible()
-            .inspect_err(|why| println!("not tried, no network namespaces here: {why}"))
+            .inspect_err(|why| println!("skipped: cannot make network namespaces: {why}"))
             .is_ok()
     }
 
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_host_that_is_cut_off_is_not_reached_until_it_is_back() {
         if let Err(why) = Hosts::possible() {
-            println!("not tried: {why}");
+            println!("skipped: {why}");
             return;
         }
         let hosts = Hosts::make(2);

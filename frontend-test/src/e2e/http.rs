@@ -25,7 +25,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As connecting does.
+    /// Returns the error of connecting.
     pub fn open(address: SocketAddr, bound: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, bound)?;
         stream.set_read_timeout(Some(bound))?;
@@ -55,7 +55,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`Connection::get`].
+    /// Returns an error as [`Connection::get`] does.
     pub fn post(&mut self, path: &str, body: &str) -> io::Result<Reply> {
         let length = body.len();
         let text = format!(
@@ -69,7 +69,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`Connection::get`].
+    /// Returns an error as [`Connection::get`] does.
     pub fn reply(&mut self) -> io::Result<Reply> {
         let end = loop {
             if let Some(at) = find(&self.rest, b"\r\n\r\n") {
@@ -130,7 +130,7 @@ impl Connection {
 ///
 /// # Errors
 ///
-/// As [`Connection::get`].
+/// Returns an error as [`Connection::get`] does.
 pub fn fetch(address: SocketAddr, path: &str, bound: Duration) -> io::Result<Reply> {
     Connection::open(address, bound)?.get(path)
 }

@@ -1,5 +1,5 @@
-//! The primary killed repeatedly under load: which writes are lost, and how long the service is
-//! gone.
+//! Repeated kills of the primary under load: no write may be lost, and the time without service is
+//! measured.
 
 use std::net::SocketAddr;
 use std::thread::{scope, sleep};
@@ -13,11 +13,11 @@ use super::wait::{ANSWER, SOON, START, eventually};
 /// The result of a run of kills.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// From each kill to the first good answer on a new connection through a survivor.
+    /// The times from each kill to the first good answer on a new connection through a survivor.
     pub failovers: Vec<Duration>,
     /// The number of connections opened through a survivor before the kill that answered after it.
     pub survivors: usize,
-    /// How long each killed replica took from its start until it served again, in step.
+    /// The times from each killed replica's start until it served again, in step.
     pub returns: Vec<Duration>,
     /// The number of acknowledged writes, each of which was found once.
     pub acknowledged: usize,
@@ -57,9 +57,9 @@ impl Outcome {
     }
 }
 
-/// How many clients write while the primary is killed, and their rest between two writes: enough
-/// that each kill meets writes on their way, and little enough that the log, which a returning
-/// replica replays from slot 1, stays short.
+/// The number of clients that write while the primary is killed, and their pause between two
+/// writes. Each kill must meet writes in flight, and the log must stay short, because a returning
+/// replica replays it from slot 1.
 const WRITERS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -1,4 +1,4 @@
-//! Load from the usual tools, `ab` and `redis-benchmark`, and what they say.
+//! Load from the usual tools, `ab` and `redis-benchmark`, with their figures.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -6,32 +6,32 @@ use std::process::Command;
 /// The figures that a tool measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {
-    /// Requests per second.
+    /// The number of requests per second.
     pub rate: f64,
-    /// Median time of a request, in milliseconds.
+    /// The median time of a request, in milliseconds.
     pub p50_ms: f64,
 }
 
-/// How a tool is used.
+/// The load that a tool makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// All requests together.
+    /// The number of all requests.
     pub requests: u32,
-    /// Connections at a time.
+    /// The number of connections at the same time.
     pub connections: u32,
-    /// `ab`: many requests on a connection, not one. (`redis-benchmark` always does.)
+    /// Whether `ab` makes several requests on a connection. (`redis-benchmark` always does.)
     pub keepalive: bool,
 }
 
-/// Runs `ab`.
+/// Runs `ab`, and returns its figures.
 ///
 /// # Errors
 ///
-/// If it cannot be started, gives up, or counts a failed request.
+/// Returns an error if the tool cannot be started, gives up, or counts a failed request.
 pub fn ab(address: SocketAddr, path: &str, load: Load) -> Result<Figures, String> {
     let url = format!("http://{address}{path}");
     let mut command = Command::new("ab");
-    // -s: how long one answer may take; a fail-over must fit in.
+    // The option -s bounds the time of an answer, which must include a fail-over.
     command.args(["-q", "-s", "30", "-n", &load.requests.to_string()]);
     command.args(["-c", &load.connections.to_string(), "-e", "/dev/stderr"]);
     if load.keepalive {
@@ -62,11 +62,11 @@ fn read_ab(text: &str, percentiles: &str, requests: u32) -> Result<Figures, Stri
     Ok(Figures { rate, p50_ms: p50.ok_or("no median")? })
 }
 
-/// Runs `redis-benchmark`; gives one result for each test of `tests` (`set,get`), in its order.
+/// Runs `redis-benchmark`, and returns the figures of each test of `tests` (`set,get`), in order.
 ///
 /// # Errors
 ///
-/// If it cannot be started or fails.
+/// Returns an error if the tool cannot be started or fails.
 pub fn redis_benchmark(
     address: SocketAddr,
     tests: &str,
@@ -87,7 +87,8 @@ pub fn redis_benchmark(
     Ok(figures)
 }
 
-/// `"SET","95238.09","0.136","0.040","0.127",…`: rate, average, least, median.
+/// Parses a line such as `"SET","95238.09","0.136","0.040","0.127",…`, which has the rate and the
+/// average, least and median times.
 fn read_csv(line: &str) -> Option<Figures> {
     let cells: Vec<&str> = line.split(',').map(|cell| cell.trim_matches('"')).collect();
     Some(Figures { rate: cells.get(1)?.parse().ok()?, p50_ms: cells.get(4)?.parse().ok()? })

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A test's share of the machine. Dropped: the folder is removed, unless the test failed or
-/// `CRANE_KEEP` is set, and the next test may start.
+/// A test's share of the machine. When dropped, removes the folder unless the test failed or
+/// `CRANE_KEEP` is set, and lets the next test start.
 ///
 /// Tests run one after the other, also across processes: on two cores, two groups at once only
 /// make each other's waits longer.
@@ -45,14 +45,14 @@ impl Machine {
         Self { folder, network: free_network(number), alone }
     }
 
-    /// The folder of this test; what it holds is removed at the end.
+    /// Returns the folder of this test, which is removed at the end.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The address of replica `id` (1 to 7): each group has a loopback network of its own, so that
-    /// the listeners of an earlier one, or of another user's, are never met.
+    /// Returns the address of replica `id` (1 to 7). Each group has a loopback network of its own,
+    /// so that it never meets the listeners of an earlier group or of another user.
     ///
     /// # Panics
     ///
@@ -71,12 +71,12 @@ impl Drop for Machine {
         } else if let Err(error) = fs::remove_dir_all(&self.folder) {
             eprintln!("not removed: {}: {error}", self.folder.display());
         }
-        // The lock goes with the file; said here because nothing else reads the field.
+        // Dropping the file frees the lock. Nothing else reads the field.
         let _ = flock(&self.alone, FlockOperation::Unlock);
     }
 }
 
-/// A port that nothing on this machine listens on at the moment of asking.
+/// Returns a port on which no process of this machine listens at the moment.
 ///
 /// # Panics
 ///
@@ -92,7 +92,7 @@ pub fn free_port() -> u16 {
         .expect("a free port from 20000 to 31999")
 }
 
-/// Two middle bytes of 127.x.y.0/24 on which nobody holds the default peer port.
+/// Returns the two middle bytes of a network 127.x.y.0/24 whose default peer port is free.
 fn free_network(number: u32) -> [u8; 2] {
     let seed = process::id().wrapping_mul(31).wrapping_add(number);
     (0..1000)
@@ -102,5 +102,5 @@ fn free_network(number: u32) -> [u8; 2] {
         .expect("a free loopback network")
 }
 
-/// Where replicas listen for each other unless told otherwise.
+/// The port at which replicas listen for each other by default.
 pub const PEER_PORT: u16 = 6790;

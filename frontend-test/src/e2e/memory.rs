@@ -1,8 +1,8 @@
-//! A fault in the memory of one server, as a flipped bit of the hardware would be: a value that a
-//! Redis server stores is changed behind its back. The product has no hook for it.
+//! A fault in the memory of one server, like a flipped bit of the hardware: a value that a Redis
+//! server stores is changed without its knowledge. The product has no hook for this.
 //!
-//! A string of Redis has a header in front: its length, the room for it, and a byte that says how
-//! wide these two are (`sds.h`). Copies of the bytes in buffers have none, and are left alone.
+//! A string of Redis follows a header: its length, the room for it, and a byte with the width of
+//! these two (`sds.h`). Copies of the bytes in buffers have no header, and stay as they are.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,15 +11,15 @@ use std::os::unix::fs::FileExt;
 /// A change of one stored value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// One bit of its first byte.
+    /// A bit of the value's first byte is flipped.
     Byte,
-    /// Its length is half as long.
+    /// The value's length is halved.
     Length,
 }
 
-/// Bytes that are read at a time.
+/// The number of bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
-/// The longest header.
+/// The length of the longest header.
 const HEADER: usize = 9;
 
 /// Changes a value in the memory of a Redis server. `start` are its first bytes, which no other
@@ -27,7 +27,7 @@ const HEADER: usize = 9;
 ///
 /// # Errors
 ///
-/// Those of the kernel, and an error if the server stores no such value.
+/// Returns the errors of the kernel, and an error if the server stores no such value.
 pub fn change_value(process: u32, start: &[u8], length: u32, change: Change) -> io::Result<usize> {
     let memory = File::options().read(true).write(true).open(format!("/proc/{process}/mem"))?;
     let mut changed = 0;
@@ -42,7 +42,7 @@ pub fn change_value(process: u32, start: &[u8], length: u32, change: Change) -> 
     Ok(changed)
 }
 
-/// The private writable mappings of a process.
+/// Returns the private writable mappings of a process.
 fn writable(process: u32) -> io::Result<Vec<(u64, u64)>> {
     let text = fs::read_to_string(format!("/proc/{process}/maps"))?;
     let range = |line: &str| {
@@ -55,7 +55,8 @@ fn writable(process: u32) -> io::Result<Vec<(u64, u64)>> {
     Ok(text.lines().filter_map(range).collect())
 }
 
-/// Where bytes are found in a range. What cannot be read is passed over: the server runs.
+/// Returns the places of the bytes in a range. Memory that cannot be read is skipped, because the
+/// running server may have unmapped it.
 fn find(memory: &File, from: u64, to: u64, bytes: &[u8]) -> Vec<u64> {
     let mut found = Vec::new();
     let mut space = vec![0; CHUNK + bytes.len()];
@@ -75,7 +76,7 @@ fn find(memory: &File, from: u64, to: u64, bytes: &[u8]) -> Vec<u64> {
 fn change_string(memory: &File, place: u64, length: u32, change: Change) -> io::Result<bool> {
     let mut header = [0; HEADER];
     memory.read_exact_at(&mut header, place - HEADER as u64)?;
-    // By the width of length and room: where the length is, and how long.
+    // The width of length and room decides the place and the size of the length.
     let width = match header[HEADER - 1] & 7 {
         1 => 1,
         2 => 2,
@@ -106,12 +107,12 @@ fn change_string(memory: &File, place: u64, length: u32, change: Change) -> io::
 mod tests {
     use super::*;
 
-    /// A string with its header, in the memory of this process.
+    /// Returns a string with its header, in the memory of this process.
     fn string(header: &[u8], content: &[u8]) -> Vec<u8> {
         [&[0xee; HEADER][..], header, content].concat()
     }
 
-    /// Changes a string in a part of this process's own memory. Returns whether there was one.
+    /// Changes a string in a part of this process's memory. Returns whether the part has one.
     fn change_in(part: &[u8], start: &[u8], change: Change) -> bool {
         let file = File::options().read(true).write(true).open("/proc/self/mem").unwrap();
         let from = part.as_ptr().addr() as u64;
@@ -128,12 +129,18 @@ mod tests {
             let stored = string(header, &content);
             let place = stored.len() - 100;
             assert!(change_in(&stored, start, Change::Length));
-            assert_eq!(std::hint::black_box(&stored)[HEADER], 50, "its length");
-            assert!(!change_in(&stored, start, Change::Byte), "it is another string");
+            assert_eq!(std::hint::black_box(&stored)[HEADER], 50, "the changed length");
+            assert!(
+                !change_in(&stored, start, Change::Byte),
+                "a string of another length was changed"
+            );
             let stored = string(header, &content);
             assert!(change_in(&stored, start, Change::Byte));
             assert_eq!(std::hint::black_box(&stored)[place], 1);
         }
-        assert!(!change_in(&string(b"$100\r\n", &content), start, Change::Byte), "a copy");
+        assert!(
+            !change_in(&string(b"$100\r\n", &content), start, Change::Byte),
+            "a copy without a header was changed"
+        );
     }
 }

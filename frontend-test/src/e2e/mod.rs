@@ -1,28 +1,28 @@
 //! End-to-end tests: real server programs, real clients, killed replicas.
 //!
-//! The rooms, in the order in which a test walks through them:
+//! The modules, in the order in which a test uses them:
 //!
-//! * [`machine`]: only one group at a time on this computer; scratch folders, addresses, ports;
+//! * [`machine`]: the right to run alone on this machine; scratch folders, addresses, ports;
 //! * [`program`]: the server programs, their arguments and their files;
-//! * [`programs`]: small programs that stick, or make odd calls: lists, compiled forms;
+//! * [`programs`]: small programs that stick or make odd calls, with their compiled forms;
 //! * [`odd_programs`]: odd programs as services, beside their native transcripts;
-//! * [`native`] and [`group`]: a program started as it is, or as a replicated service;
-//! * [`status`]: what `crane-linux status --json` says, parsed;
+//! * [`native`] and [`group`]: a program that runs natively, or as a replicated service;
+//! * [`status`]: the parsed output of `crane-linux status --json`;
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`], [`prefixed`]: clients that know every byte
-//!   they should get;
+//!   that they must get;
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
-//! * [`hosts`]: hosts of their own, in network namespaces; [`frozen`]: a replica that hangs;
-//! * [`probe`]: clients that note how long each request takes;
-//! * [`linear`]: histories under faults, and whether they are linearizable;
+//! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs;
+//! * [`probe`]: clients that record the time of each request;
+//! * [`linear`]: histories under faults, and the check that they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
-//! * [`kills`], [`idle`], [`bench`], [`cost`], [`failover`], [`steady`], [`sizes`], [`runtimes`]:
-//!   long runs, shared by the tests and by `ci/measure`;
-//! * [`wait`]: every wait has a bound and a name.
+//! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
+//!   [`runtimes`]: long runs, shared by the tests and by `ci/measure`;
+//! * [`wait`]: waits, each with a bound and a name.
 //!
-//! A test owns what it starts and ends nothing else. It panics with the reason when something is
-//! not as it should be; the folder with all logs is then kept and named.
+//! A test ends only processes that it started. It panics with the reason if a check fails, and then
+//! keeps the folder with all logs and prints its path.
 
 pub mod alarm;
 pub mod bench;

@@ -1,5 +1,4 @@
-//! A server program started as it is, without crane: what the clients are tried against, and what
-//! costs are compared with.
+//! A server program that runs without crane, for tests of the clients and for comparison of costs.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -9,7 +8,7 @@ use super::machine::Machine;
 use super::program::Program;
 use super::wait::{START, eventually};
 
-/// A running program. Dropped: killed.
+/// A running program, killed when dropped.
 pub struct Native {
     child: Child,
     address: SocketAddr,
@@ -20,7 +19,7 @@ impl Native {
     ///
     /// # Panics
     ///
-    /// Panics if it does not.
+    /// Panics if the program does not accept connections.
     #[must_use]
     pub fn start(machine: &Machine, program: &Program) -> Self {
         let folder = machine.folder().join(format!("native-{}", program.name));
@@ -45,13 +44,13 @@ impl Native {
         Self { child, address }
     }
 
-    /// The program's process.
+    /// Returns the program's pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where the program listens.
+    /// Returns the address at which the program listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -36,7 +36,7 @@ pub enum Kind {
 pub const KINDS: [Kind; 6] =
     [Kind::Silent, Kind::HalfClose, Kind::ByteByByte, Kind::Pipelined, Kind::Stalled, Kind::Reset];
 
-/// How long a stalled reader stops.
+/// The time for which a stalled reader stops.
 const STALL: Duration = Duration::from_secs(2);
 const PIPELINED: usize = 10;
 
@@ -53,8 +53,8 @@ pub enum Service<'a> {
 pub const LARGE_KEY: &[u8] = b"large";
 
 impl Kind {
-    /// How many of this kind are let loose at a time: a stalled reader holds a thread of the
-    /// server, or the whole value in the server's memory, for two seconds.
+    /// Returns how many clients of this kind may run at a time: a stalled reader holds a thread of
+    /// the server, or the whole value in the server's memory, for two seconds.
     #[must_use]
     pub fn at_once(self) -> usize {
         match self {

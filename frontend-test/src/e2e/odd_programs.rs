@@ -35,11 +35,11 @@ const RATCHET: &str = "ci/ratchet/odd-programs";
 /// The outcome of a program as a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fares {
-    /// It prints what it prints natively, and its group ends with status 0.
+    /// The program prints the same as natively, and its group ends with status 0.
     Equal,
-    /// It does not end in time.
+    /// The program does not end in time.
     Hangs(String),
-    /// It prints something else, or ends otherwise.
+    /// The program prints something else, or ends otherwise.
     Differs(String),
 }
 

@@ -1,4 +1,4 @@
-//! Clients that keep one connection and note how long each of their requests takes.
+//! Clients that keep one connection and record the time of each request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,14 +10,14 @@ use super::http::invalid;
 use super::resp::{Connection, Reply};
 use super::wait::ANSWER;
 
-/// Rest between two requests: the log of the group must stay short, because a replica that returns
-/// replays all of it.
+/// The pause between two requests. The log of the group must stay short, because a replica that
+/// returns replays all of it.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A connection to the service on one replica, which has answered at least once.
 pub struct Probe {
     connection: Connection,
-    /// When each request was sent, and how long its answer took.
+    /// The time at which each request was sent, and the duration until its answer.
     times: Vec<(Instant, Duration)>,
 }
 
@@ -49,7 +49,7 @@ impl Probe {
         }
     }
 
-    /// Writes until it must stop, and then once more.
+    /// Writes until the probe must stop, and then once more.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The server programs under test: how they are started, in which folder, with which files.
+//! The server programs under test, with their commands, folders and files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,20 +16,20 @@ pub struct Program {
     pub command: Vec<String>,
     /// The port at which it listens.
     pub port: u16,
-    /// The working directory: part of the group's base, so nothing may be written here.
+    /// The working directory, which is part of the group's base, so that no test may write here.
     pub base: PathBuf,
 }
 
-/// The number of bytes of the large page and the large value: more than all windows on the way
-/// together.
+/// The number of bytes of the large page and of the large value, which is more than all windows on
+/// the way together.
 pub const LARGE: usize = 10 << 20;
 /// The small page.
 pub const PAGE: &str = "/index.html";
 /// The large page.
 pub const LARGE_PAGE: &str = "/large.bin";
 
-/// Debian's civetweb, threaded, with a small and a large page; `threads` is how many connections
-/// it serves at a time.
+/// Returns Debian's civetweb with a small and a large page. It has `threads` threads, each of which
+/// serves a connection.
 ///
 /// # Panics
 ///
@@ -52,7 +52,7 @@ pub fn civetweb(folder: &Path, threads: u16) -> Program {
     Program { name: "civetweb", command: words(&command), port, base }
 }
 
-/// Debian's redis with an append-only file and no other reason to write or fork.
+/// Returns Debian's redis with an append-only file and no other reason to write or fork.
 #[must_use]
 pub fn redis(folder: &Path) -> Program {
     let port = free_port();
@@ -71,7 +71,7 @@ pub fn redis_on_hosts(folder: &Path) -> Program {
     program
 }
 
-/// Python's `ThreadingHTTPServer` with a script that counts POSTs.
+/// Returns Python's `ThreadingHTTPServer` with a script that counts POSTs.
 ///
 /// # Panics
 ///
@@ -85,8 +85,8 @@ pub fn python(folder: &Path) -> Program {
     Program { name: "python", command, port, base }
 }
 
-/// Debian's MariaDB, in a fresh data directory, with a user `app` that may do everything, from
-/// everywhere, without a password.
+/// Returns Debian's MariaDB, in a fresh data directory, with a user `app` that may do everything,
+/// from everywhere, without a password.
 ///
 /// # Panics
 ///
@@ -138,12 +138,12 @@ pub fn compiled(folder: &Path, name: &'static str, flags: &[&str]) -> Program {
     Program { name, command: vec![format!("./{name}"), port.to_string()], port, base }
 }
 
-/// A server at these places, each `ADDRESS/PORT` or the path of a Unix socket, which answers a line
-/// with the names of both ends.
+/// Returns a server at these places, each `ADDRESS/PORT` or the path of a Unix socket, which
+/// answers a line with the names of both ends.
 ///
 /// # Panics
 ///
-/// If there is no C compiler or the program does not compile.
+/// Panics if there is no C compiler or the program does not compile.
 #[must_use]
 pub fn at_places(folder: &Path, places: &[&str]) -> Program {
     let mut program = compiled(folder, "places", &[]);
@@ -152,13 +152,13 @@ pub fn at_places(folder: &Path, places: &[&str]) -> Program {
     program
 }
 
-/// The small page: 1 KiB.
+/// Returns the small page, of 1 KiB.
 #[must_use]
 pub fn small_page() -> Vec<u8> {
     (0..1024).map(|index| b"crane page 0123456789 abcdefghi\n"[index % 32]).collect()
 }
 
-/// [`LARGE`] bytes in which no two places look alike, so that a lost or doubled piece shows.
+/// Returns [`LARGE`] bytes in which no two places are alike, so that a lost or doubled piece shows.
 #[must_use]
 pub fn large_content() -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LARGE);

@@ -1,5 +1,5 @@
-//! The programs in `frontend-test/programs`: their lists, what their first lines say, and their
-//! compiled form, which is kept as long as the sources stay the same.
+//! The programs in `frontend-test/programs`: their lists, the content of their first lines, and
+//! their compiled form, which is kept as long as the sources stay the same.
 
 use std::fmt;
 use std::fs;
@@ -22,47 +22,47 @@ use super::binary;
 pub struct Stuck {
     /// The file's name without its ending.
     pub name: String,
-    /// The system call in which the thread stays, by the kernel's name; none if it makes none.
+    /// The system call in which the thread stays, by the kernel's name, if the thread makes one.
     pub call: Option<String>,
-    /// How it sticks.
+    /// The way in which the program sticks.
     pub expect: Expect,
-    /// How the call is made: `libc`, `syscall` or `inline`.
+    /// The way in which the call is made: `libc`, `syscall` or `inline`.
     pub via: String,
 }
 
-/// How a stuck program sticks.
+/// The way in which a stuck program sticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// It stays in a call in the kernel.
+    /// The program stays in a call in the kernel.
     InKernel,
-    /// It computes, or makes calls without end.
+    /// The program computes, or makes calls without end.
     Computes,
-    /// It makes a call that no library sees, and answers.
+    /// The program makes a call that no library sees, and answers.
     Bypass,
-    /// A control: it answers in time, or waits for a client, and no fault may be raised.
+    /// The program is a control: it answers in time or waits for a client, and raises no fault.
     None,
 }
 
 /// The name of the thread that sticks.
 pub const STUCK_THREAD: &str = "sticky";
 
-/// One kind of call, with a transcript.
+/// A program that tries one kind of call, with a transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Odd {
     /// The file's name without its ending.
     pub name: String,
     /// The kind of call that it tries.
     pub kind: String,
-    /// Whether it can be started with its peer apart.
+    /// Whether the program has a peer that can run as a process of its own.
     pub has_peer: bool,
 }
 
 /// A way to start a server that does not name it first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launcher {
-    /// For messages.
+    /// The name, for messages.
     pub name: String,
-    /// Whether the server must take part; else it must be refused by name.
+    /// Whether the server must be replicated; else it must be refused with the reason.
     pub replicated: bool,
     /// The words before the server's arguments, the server's path among them as `SERVER`.
     words: Vec<String>,
@@ -193,7 +193,7 @@ pub fn compiled(room: &str, name: &str) -> PathBuf {
         return target;
     }
     fs::create_dir_all(&kept).expect("the folder of compiled programs");
-    // Under a name of its own first: another test may compile the same at this moment.
+    // The compiler writes to a unique name, because another test may compile the same program.
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let draft = kept.join(format!("{}-{number}.draft", process::id()));
     let done = Command::new("cc").args(flags).arg("-o").arg(&draft).arg(&file).status();
@@ -202,22 +202,21 @@ pub fn compiled(room: &str, name: &str) -> PathBuf {
     target
 }
 
-/// A program that runs natively, in a folder and a session of its own, as a service's program does:
-/// the session that the tests run in may have its leader outside of the process ID namespace, and
-/// a program would print another answer in it. Dropped: the whole process group is ended and the
-/// folder removed.
+/// A program that runs natively, in a folder and a session of its own, as a service's program does.
+/// (The session of the tests may have its leader outside of the pid namespace, in which a program
+/// would print another answer.) When dropped, ends the whole process group and removes the folder.
 pub struct Running {
     child: Child,
     folder: PathBuf,
     port: u16,
 }
 
-/// The traces of a program that ended by itself.
+/// The outcome of a program that ended by itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// The text that it printed on stdout.
+    /// The text that the program printed on stdout.
     pub transcript: String,
-    /// Its exit status; none after a signal, or if it did not end in time.
+    /// The exit status, or `None` after a signal or if the program did not end in time.
     pub status: Option<i32>,
 }
 

@@ -6,21 +6,21 @@ use std::thread::scope;
 
 use super::wait::ANSWER;
 
-/// `clients` connections at once, each with `requests` requests, one after the other. Gives all
-/// answers of each client.
+/// Makes `requests` requests, one after the other, on each of `clients` connections at once, and
+/// returns all answers of each client.
 ///
 /// # Errors
 ///
-/// If a connection breaks or an answer belongs to another request.
+/// Returns an error if a connection breaks or an answer belongs to another request.
 pub fn ask(address: SocketAddr, clients: usize, requests: usize) -> io::Result<Vec<Vec<String>>> {
     ask_all(&[address], clients, requests)
 }
 
-/// As [`ask`], with the clients spread over `addresses`.
+/// Does the same as [`ask`], with the clients spread over `addresses`.
 ///
 /// # Errors
 ///
-/// As [`ask`].
+/// Returns an error as [`ask`] does.
 pub fn ask_all(
     addresses: &[SocketAddr],
     clients: usize,

@@ -68,7 +68,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// As [`Connection::call`].
+    /// Returns an error as [`Connection::call`] does.
     pub fn reply(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         self.reader.read_line(&mut line)?;

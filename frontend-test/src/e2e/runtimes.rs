@@ -29,7 +29,7 @@ pub enum Runtime {
     Rust,
 }
 
-/// All of them.
+/// All runtimes.
 pub const RUNTIMES: [Runtime; 3] = [Runtime::Node, Runtime::Java, Runtime::Rust];
 
 /// The number of clients at the same time, and of the requests of each, in the second part.
@@ -39,11 +39,11 @@ const REQUESTS: usize = 30;
 /// The figures of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// Connections in a row, each with one request.
+    /// The number of connections in a row, each with one request.
     pub connections: u64,
-    /// The time of all of them.
+    /// The time that all these connections took.
     pub took: Duration,
-    /// From the primary's end to the next answer, at another host.
+    /// The time from the primary's end to the next answer, at another host.
     pub failover: Duration,
 }
 
@@ -94,7 +94,7 @@ pub fn run(runtime: Runtime, connections: u64) -> Result<Outcome, String> {
     Ok(Outcome { connections, took, failover })
 }
 
-/// Makes requests on one connection; the numbers grow.
+/// Makes requests on one connection, and checks that the numbers grow.
 fn ask(address: SocketAddr, requests: usize) {
     let mut connection = Connection::open(address, ANSWER).expect("a connection");
     let mut last = 0;
@@ -141,12 +141,12 @@ fn program(runtime: Runtime, folder: &Path) -> Result<Program, String> {
     Ok(Program { name, command, port, base })
 }
 
-/// Finds a tool, behind its links: a launcher may start something else by them.
+/// Finds a tool, and follows its links, behind which a launcher may start another program.
 fn tool(name: &str) -> Result<String, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|f| f.is_file());
     let found = found.ok_or_else(|| format!("{name} is not on this machine"))?;
-    // rustup's proxies go by the name that they are called by.
+    // rustup's proxies depend on the name by which they are called.
     let real: PathBuf = match name {
         "rustc" => found,
         _ => found.canonicalize().map_err(|error| format!("{name}: {error}"))?,

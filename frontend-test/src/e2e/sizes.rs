@@ -5,7 +5,7 @@ use super::load::{Figures, Load, redis_benchmark};
 use super::machine::Machine;
 use super::program;
 
-/// How many replicas are compared.
+/// The numbers of replicas that are compared.
 pub const SIZES: [u8; 3] = [3, 5, 7];
 
 /// The figures for one size of group.

@@ -10,24 +10,24 @@ use serde_json::Value;
 pub struct Status {
     /// The group's identity; null before slot 1 is committed.
     pub group: Value,
-    /// One for each member, also for those that could not be reached (role `down`).
+    /// The replicas, one for each member, even for one that could not be reached (role `down`).
     pub replicas: Vec<ReplicaStatus>,
 }
 
-/// The state of one replica. What is not known (a replica that is down, a server that has not
-/// started) is `None` or null.
+/// The state of one replica. A value that is not known (of a replica that is down, or of a server
+/// that has not started) is `None` or null.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ReplicaStatus {
-    /// 1 to 7.
+    /// The replica's number, from 1 to 7.
     pub id: u8,
     /// The peers' address of this replica.
     pub address: String,
-    /// `voter`, `learner`, `witness`, or `joining`.
+    /// The kind of member: `voter`, `learner`, `witness`, or `joining`.
     #[serde(default)]
     pub member: String,
-    /// `primary`, `backup`, `candidate`, `recovering` or `down`.
+    /// The role: `primary`, `backup`, `candidate`, `recovering` or `down`.
     pub role: String,
-    /// The highest ballot that it has promised.
+    /// The highest ballot that the replica has promised.
     #[serde(default)]
     pub ballot: Value,
     /// The highest slot that survives a crash here.
@@ -60,13 +60,13 @@ pub struct ReplicaStatus {
     /// The number of open connections of the service.
     #[serde(default)]
     pub connections: Option<u64>,
-    /// The daemon's process.
+    /// The daemon's pid.
     #[serde(default)]
     pub daemon_pid: Option<u32>,
-    /// The server's process.
+    /// The server's pid.
     #[serde(default)]
     pub server_pid: Option<u32>,
-    /// `overlay` or `copy`.
+    /// The kind of the server's cell: `overlay` or `copy`.
     #[serde(default)]
     pub cell: Value,
     /// Whether the server's own fsync is real.
@@ -75,7 +75,7 @@ pub struct ReplicaStatus {
     /// The number of calls that the preload library saw and could not make deterministic.
     #[serde(default)]
     pub uncovered_calls: Value,
-    /// The last thing that went wrong.
+    /// The last error.
     #[serde(default)]
     pub last_error: Value,
     /// Faults that keep the server from working.
@@ -84,7 +84,7 @@ pub struct ReplicaStatus {
     /// The findings that are notes.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// How often things happened since the daemon's start.
+    /// The counts of events since the daemon's start.
     #[serde(default)]
     pub counters: Value,
     /// The last events.

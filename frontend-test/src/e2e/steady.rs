@@ -23,7 +23,7 @@ pub struct Outcome {
     pub busy: f64,
 }
 
-/// One load after the other through each of the three replicas, for `period`.
+/// Runs one load after the other through each of the three replicas, for `period`.
 ///
 /// # Panics
 ///

@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a replica may take to start, replay and serve, on a busy machine with two cores.
+/// The time in which a replica must start, replay and serve, on a busy machine with two cores.
 pub const START: Duration = Duration::from_secs(60);
-/// How long a group may take to do what usually takes milliseconds: elect, answer, settle.
+/// The time in which a group must do an act of milliseconds, such as to elect, answer or settle.
 pub const SOON: Duration = Duration::from_secs(30);
-/// How long one request may take before its client calls it a hang. A fail-over fits in.
+/// The time in which a request must be answered, which includes a fail-over.
 pub const ANSWER: Duration = Duration::from_secs(20);
 
 /// Calls `probe` repeatedly until it returns a value.

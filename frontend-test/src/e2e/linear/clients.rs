@@ -17,11 +17,11 @@ use crate::simulation::random::Random;
 /// The number of clients at each host, and their pause between two requests.
 const CLIENTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(3);
-/// How long a client waits for an answer before it gives up and goes to another replica. Shorter
-/// than some faults and longer than others.
+/// The time after which a client gives up a request and goes to another replica. It is shorter than
+/// some faults and longer than others.
 const PATIENCE: Duration = Duration::from_millis(800);
-/// Keys that hold text, and keys that are counted: enough that the search for an order is short,
-/// and few enough that clients meet.
+/// The numbers of keys with text and of keys with counts. They are so large that the search for an
+/// order is short, and so small that clients meet.
 const TEXTS: u64 = 9;
 const COUNTERS: u64 = 3;
 
@@ -136,7 +136,7 @@ impl<'a> Client<'a> {
         self.events.push(Event { client, key, asked, told, request, answer });
     }
 
-    /// A key and a request. No text is ever written twice.
+    /// Returns a key and a request. No text is ever written twice.
     fn draw(&mut self) -> (String, Request) {
         let key = self.random.range(0, TEXTS + COUNTERS);
         let chance = self.random.range(0, 100);

@@ -20,7 +20,7 @@ enum Fault {
     MutePrimary,
 }
 
-/// How long a fault lasts, and how long the group then has, in milliseconds: from less than a
+/// The duration of a fault, and the time of the group afterwards, in milliseconds: from less than a
 /// change of primary takes to more than clients wait.
 const LASTS: (u64, u64) = (100, 1200);
 const BETWEEN: (u64, u64) = (100, 600);

@@ -5,24 +5,25 @@ use std::collections::HashMap;
 /// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// The value.
+    /// Reads the value.
     Get,
-    /// A new value.
+    /// Sets a new value.
     Set(String),
     /// Appends to the value.
     Append(String),
-    /// One more than the number that is there.
+    /// Increments the number.
     Increment,
 }
 
 /// The answer that a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// To [`Request::Get`]; nothing, if the key has never been written.
+    /// The answer to [`Request::Get`], with `None` if the key has never been written.
     Value(Option<String>),
-    /// To [`Request::Set`].
+    /// The answer to [`Request::Set`].
     Done,
-    /// To [`Request::Append`], the new length; to [`Request::Increment`], the new number.
+    /// The answer to [`Request::Append`], the new length, or to [`Request::Increment`], the new
+    /// number.
     Number(i64),
     /// No answer came: the request may have happened, may happen later, or never.
     Unknown,
@@ -53,7 +54,7 @@ pub struct History {
 }
 
 impl History {
-    /// Adds an event. Reads without an answer prove nothing and are left out.
+    /// Adds an event. Reads without an answer prove nothing and are ignored.
     pub fn add(&mut self, event: Event) {
         if event.answer != Answer::Unknown || event.request != Request::Get {
             self.events.push(event);
@@ -77,9 +78,10 @@ impl History {
         keys
     }
 
-    /// The same history, but for one read, chosen by `seed`, that was told what an earlier read had
-    /// been told, before other writes were acknowledged: what a backup that lags would have said,
-    /// had it answered from what it has. Nothing, if there is no such place.
+    /// Returns the history with one stale read, chosen by `seed`: it has the answer of an earlier
+    /// read, although other writes were acknowledged between them. A backup that lags would give
+    /// this answer if it answered alone. Returns `None` if the history has no place for such a
+    /// read.
     #[must_use]
     pub fn with_stale_read(&self, seed: u64) -> Option<Self> {
         let mut reads: Vec<usize> =
@@ -104,8 +106,8 @@ impl History {
         Some(planted)
     }
 
-    /// Whether some SET began after `early` was told, and was acknowledged before `late` was asked.
-    /// Values are never set twice, so what `early` was told cannot come back.
+    /// Returns whether some SET began after the answer to `early`, and was acknowledged before
+    /// `late` was asked. No value is set twice, so the answer to `early` cannot become right again.
     fn overwritten_between(
         &self,
         early: &Event,

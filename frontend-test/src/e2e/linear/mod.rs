@@ -1,10 +1,10 @@
-//! Histories of a replicated Redis under faults, and whether they are linearizable.
+//! Histories of a replicated Redis under faults, which must be linearizable.
 //!
-//! * [`history`]: what clients asked, when, and what they were told;
+//! * [`history`]: the requests of clients, with their times and answers;
 //! * [`clients`]: the clients that make a history, some at each host;
-//! * [`faults`]: what happens to the replicas meanwhile;
-//! * [`model`]: what a key may do, and the check, by porcupine;
-//! * [`run`]: all of it together, with a control.
+//! * [`faults`]: the faults of the replicas meanwhile;
+//! * [`model`]: the model of a key, and the check, by porcupine;
+//! * [`run`]: a history with all of these, with a control.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,19 +24,19 @@ pub mod model;
 pub struct Outcome {
     /// The number of requests that were answered.
     pub answered: usize,
-    /// The number of requests of which no client knows whether they happened.
+    /// The number of requests of unknown fate.
     pub unknown: usize,
     /// The faults, in their order.
     pub faults: Vec<String>,
-    /// How long the check took.
+    /// The time that the check took.
     pub check: Duration,
-    /// How long the check of the history with one planted stale read took.
+    /// The time that the check of the history with one planted stale read took.
     pub control: Duration,
 }
 
-/// Makes one history of at least `count` answered requests on three hosts, with every kind of fault
-/// in it, checks it, plants a stale read, and checks that this is found. Without hosts of their own
-/// the replicas are on the loopback, and nothing is cut off.
+/// Makes a history of at least `count` answered requests on three hosts, with every kind of fault,
+/// and checks it. Then plants a stale read, which the check must find. If hosts cannot be made, the
+/// replicas are on the loopback, and none is cut off.
 ///
 /// # Errors
 ///
@@ -69,8 +69,8 @@ pub fn run(seed: u64, count: usize) -> Result<Outcome, String> {
     Ok(Outcome { answered, unknown, faults, check, control: start.elapsed() })
 }
 
-/// The bars: every one of `histories` is linearizable, has 10 000 operations or more, and its
-/// control is found. Gives those that are not.
+/// Checks the bars: each of `histories` has 10 000 operations or more, is linearizable, and its
+/// control is found. Returns the failures.
 #[must_use]
 pub fn measure(histories: u64) -> Vec<String> {
     let mut missed = Vec::new();

@@ -38,22 +38,22 @@ fn apply(state: &Option<String>, request: &Request) -> (Answer, Option<String>) 
             (Answer::Number(length), Some(next))
         }
         Request::Increment => {
-            // Keys that are counted hold nothing but numbers; no key at all counts as 0.
+            // Keys with counts hold only numbers, and a missing key counts as 0.
             let next = held.parse::<i64>().unwrap_or(0) + 1;
             (Answer::Number(next), Some(next.to_string()))
         }
     }
 }
 
-/// Longest time for one key. A key of a history in full takes milliseconds.
+/// The longest time for one key. A key of a full history takes milliseconds.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// Checks every key for itself: linearizability is local, and the search grows with the events that
-/// it looks at together.
+/// Checks each key alone: linearizability is local, and the search grows with the number of events
+/// that it takes together.
 ///
 /// # Errors
 ///
-/// The keys whose events fit to no order, or for which no answer was found in time.
+/// Returns the keys whose events fit no order, or for which no order was found in time.
 pub fn check(history: &History) -> Result<(), String> {
     let mut wrong = Vec::new();
     for (key, events) in history.by_key() {
@@ -108,13 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn one_is_planted_where_it_must_be_found() {
+    fn a_stale_read_is_planted_where_it_must_be_found() {
         let good =
             history(&[set((1, 2), "a"), get((3, 4), "a"), set((5, 6), "b"), get((7, 8), "b")]);
         assert_eq!(check(&good), Ok(()));
         let stale = good.with_stale_read(1).expect("a place");
         assert!(check(&stale).is_err());
-        // While the second SET is on its way, either value is right.
+        // While the second SET is in flight, either value is right.
         let open =
             history(&[set((1, 2), "a"), get((3, 4), "a"), set((5, 9), "b"), get((7, 8), "b")]);
         assert!(open.with_stale_read(1).is_none());
