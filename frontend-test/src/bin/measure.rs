@@ -1,6 +1,6 @@
-//! `crane-measure`: the long runs of the end-to-end tests, in full, held against their bars.
+//! `crane-measure`: the long runs of the end-to-end tests in full, compared with their bars.
 //!
-//! Use it by `ci/measure` and `ci/bench e2e`, which build first.
+//! `ci/measure` and `ci/bench e2e` build this program and run it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,11 +21,11 @@ use crane_test::e2e::{
 const USAGE: &str = "\
 usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure odd [TIMES]       odd clients, 200 of each kind
-       crane-measure odd-programs      all odd programs print what they print natively
+       crane-measure odd-programs      all odd programs print the same as natively
        crane-measure idle [SECONDS]    an idle group, 30 s
-       crane-measure failover [KILLS]  the primary killed, frozen, cut off on three hosts, 50 kills
+       crane-measure failover [KILLS]  kill, freeze, cut off the primary on three hosts, 50 kills
        crane-measure steady [SECONDS]  full load changes no primary, 600 s
-       crane-measure alarm             all stuck programs are named, controls are not
+       crane-measure alarm             all stuck programs are reported, controls are not
        crane-measure divergence [ROUNDS]  a server goes wrong under full load on three hosts,
                                        100 times, and 20 times each with a third opinion
        crane-measure sizes [REQUESTS]  five and seven replicas beside three, 5000
@@ -214,7 +214,7 @@ fn measure_runtimes(connections: u64) -> Vec<String> {
     for runtime in runtimes::RUNTIMES {
         match runtimes::run(runtime, connections) {
             Ok(outcome) => println!("{runtime:?}: {outcome:?}, hashes equal"),
-            Err(why) => missed.push(format!("{runtime:?}: not tried: {why}")),
+            Err(why) => missed.push(format!("{runtime:?}: skipped: {why}")),
         }
     }
     missed

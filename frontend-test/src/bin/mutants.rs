@@ -1,9 +1,9 @@
-//! Looks whether the simulation finds what is wrong with deliberately broken variants of the core.
-//! `ci/mutants` builds it as it must be built.
+//! Checks that the simulation finds the fault of each deliberately broken variant of the core.
+//! `ci/mutants` builds this program with the variants, and runs it.
 
 #[cfg(not(crane_mutants))]
 fn main() {
-    eprintln!("mutants: this build cannot be broken; run ci/mutants");
+    eprintln!("mutants: this build has no broken variants; run ci/mutants");
     std::process::exit(2);
 }
 
@@ -49,7 +49,7 @@ mod broken {
         mutants::choose(Some(mutant));
         let found = first_failure(SEEDS_BROKEN);
         mutants::choose(None);
-        // It counts only if that seed passes when nothing is broken.
+        // The failure counts only if the seed passes with the unbroken core.
         let found = found.filter(|(seed, _)| scenario::run(*seed).is_ok());
         match &found {
             Some((seed, Failure { message, steps })) => {
@@ -64,7 +64,7 @@ mod broken {
         found.is_some()
     }
 
-    /// The lowest seed that fails, so that every run of this program finds the same.
+    /// Returns the lowest seed that fails, so that every run of this program finds the same.
     fn first_failure(seeds: u64) -> Option<(u64, Failure)> {
         let (next, bound) = (AtomicU64::new(0), AtomicU64::new(seeds));
         let found: Mutex<Option<(u64, Failure)>> = Mutex::new(None);
@@ -77,7 +77,7 @@ mod broken {
                 }
                 if let Err(failure) = scenario::run(seed) {
                     bound.fetch_min(seed, Ordering::Relaxed);
-                    let mut found = found.lock().expect("nobody panics with it");
+                    let mut found = found.lock().expect("no panic with the lock");
                     if found.as_ref().is_none_or(|(first, _)| seed < *first) {
                         *found = Some((seed, failure));
                     }
@@ -89,6 +89,6 @@ mod broken {
                 scope.spawn(work);
             }
         });
-        found.into_inner().expect("nobody panics with it")
+        found.into_inner().expect("no panic with the lock")
     }
 }

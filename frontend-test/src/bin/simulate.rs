@@ -1,4 +1,4 @@
-//! Runs simulated groups: `simulate --seeds 1000`, `simulate --seed 17`; and for a long time:
+//! Runs simulated groups: `simulate --seeds 1000`, `simulate --seed 17`, or for a long time
 //! `simulate --seeds 1000000 --once`.
 
 use std::panic;
@@ -13,12 +13,12 @@ use crane_test::simulation::scenario::{self, Failure, Outcome};
 
 const USAGE: &str = "\
 usage: simulate [--seeds COUNT] [--from SEED] [--once] | simulate --seed SEED
-  --seeds COUNT  how many seeds (1000)
-  --from SEED    the first of them (0)
-  --once         one run of each seed; else two runs, in which the same must happen
-  --seed SEED    this one only";
+  --seeds COUNT  the number of seeds (1000)
+  --from SEED    the first seed (0)
+  --once         one run of each seed; else two runs, whose events must be equal
+  --seed SEED    this seed alone";
 
-/// How often a long run says how far it is.
+/// The time between two reports of a long run's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -45,7 +45,7 @@ impl Wanted {
                 wanted.once = true;
                 continue;
             }
-            let value = args.next().ok_or_else(|| format!("{option} wants a number"))?;
+            let value = args.next().ok_or_else(|| format!("{option} needs a number"))?;
             let number = value.parse().map_err(|_| format!("{value} is not a number"))?;
             match option.as_str() {
                 "--seeds" => wanted.count = number,
@@ -178,7 +178,7 @@ impl Part {
     }
 }
 
-/// Runs a seed two times: the same must happen.
+/// Runs a seed twice, and checks that both runs have the same events.
 fn twice(seed: u64) -> Result<Outcome, Failure> {
     let (first, second) = (scenario::run(seed)?, scenario::run(seed)?);
     if first == second {

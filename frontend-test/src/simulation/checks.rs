@@ -26,7 +26,7 @@ pub struct Checks {
     chosen: Vec<(Entry, Option<Payload>)>,
     /// The content that a node has ever written for a slot under a ballot.
     written: FxHashMap<(Slot, Ballot), Content>,
-    /// By node: its commit index in this run, and its highest in all runs.
+    /// The committed index of each node in this run, and its highest in all runs.
     committed: Vec<(Slot, Slot)>,
     promised: Vec<Ballot>,
     proposed: FxHashMap<Payload, Slot>,
@@ -113,7 +113,7 @@ impl Checks {
         (id, effect).hash(&mut self.hash);
     }
 
-    /// One of the records that an effect stands for.
+    /// Adds a record of an effect to the hash of the run's events.
     pub(super) fn on_record(&mut self, number: WriteNumber, record: &Record) {
         (number, record).hash(&mut self.hash);
     }
@@ -221,7 +221,7 @@ impl Checks {
         assert_eq!(index, self.chosen.len(), "a slot was committed before the one below it");
         if let Some(payload) = payload {
             let proposed = self.proposed[&payload];
-            assert_eq!(proposed, slot, "payload {payload} stands in another slot");
+            assert_eq!(proposed, slot, "payload {payload} was proposed for another slot");
         }
         if let Content::Change(members) = entry.content {
             self.members = members;

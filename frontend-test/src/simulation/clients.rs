@@ -32,7 +32,8 @@ pub struct EntryReplica {
     kept: VecDeque<(Ticket, OpBytes)>,
     /// The number of bytes of clients' data in the ops.
     bytes: usize,
-    /// By number, from 1: the number of bytes sent, and whether the client has ended its side.
+    /// The connections by number, from 1: the bytes sent, and whether the client has ended its
+    /// side.
     conns: Vec<(u64, bool)>,
     primary: Option<NodeId>,
     recorder: Recorder,

@@ -167,9 +167,9 @@ impl Disk {
         }
     }
 
-    /// The program starts with the new nonce. A damaged log is set aside: the node starts with an
-    /// empty one, whose first record says that it has lost its storage. The node may have voted
-    /// with the lost log, and must not wait for others to report that.
+    /// Starts the program with the new nonce. A damaged log is set aside: the node starts with an
+    /// empty log, whose first record says that the node has lost its storage. The node may have
+    /// voted with the lost log, and must not wait for others to report that.
     pub fn open(&mut self, nonce: u64) -> &Contents {
         if self.damaged {
             self.wipe();

@@ -9,38 +9,38 @@ use super::group::{Event, Group, Micros, Place};
 use super::runs::Brought;
 use super::server::Server;
 
-/// Why a node's program stops.
+/// The reason for which a node's program stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stop {
-    /// It was killed. The system below still writes everything that it received.
+    /// The program was killed. The system below still writes everything that it received.
     Killed,
     /// The power failed.
     Power,
-    /// A sync failed. It is unknown which of the unsafe records are on the disk, and the program
-    /// does not try again.
+    /// A sync failed. The disk has an unknown part of the unsafe records, and the program does not
+    /// try again.
     SyncFailed,
     /// A write was refused.
     WriteFailed,
 }
 
-/// How often each fault happened to a group.
+/// The number of times that each fault happened to a group.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Happened {
-    /// Programs killed.
+    /// The number of killed programs.
     pub kills: u64,
-    /// Power failures.
+    /// The number of power failures.
     pub power_failures: u64,
-    /// Syncs that failed.
+    /// The number of failed syncs.
     pub failed_syncs: u64,
-    /// Writes that were refused.
+    /// The number of refused writes.
     pub failed_writes: u64,
-    /// Disks lost.
+    /// The number of lost disks.
     pub lost_disks: u64,
-    /// Logs damaged.
+    /// The number of damaged logs.
     pub damaged_logs: u64,
-    /// Clocks that jumped.
+    /// The number of clocks that jumped.
     pub jumps: u64,
-    /// Hosts suspended.
+    /// The number of suspended hosts.
     pub suspensions: u64,
 }
 
@@ -58,7 +58,7 @@ impl std::ops::AddAssign for Happened {
 }
 
 impl Happened {
-    /// X
+    /// Returns whether each fault happened.
     pub fn is_each(&self) -> bool {
         let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
         let Self { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;

@@ -66,7 +66,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// The node at which the event happens.
+    /// Returns the node at which the event happens.
     fn node(&self) -> NodeId {
         match *self {
             Self::Deliver { to, .. } | Self::Install { to, .. } | Self::Handed { to, .. } => to,
@@ -76,7 +76,7 @@ impl Event {
     }
 }
 
-/// One member: a node while it runs, and a disk always.
+/// A member: a node while it runs, and a disk always.
 #[derive(Debug)]
 pub(super) struct Place<const WINDOW: usize> {
     pub(super) id: NodeId,
@@ -97,7 +97,7 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) timestamps: Timestamps,
     /// The time until which the host is suspended.
     pub(super) suspended: Micros,
-    /// The last commit index that the frontend has stored.
+    /// The last committed index that the frontend has stored.
     pub(super) hint: Slot,
     /// The members that the node is given at its first start and after a loss.
     pub(super) members: Members,
@@ -106,13 +106,13 @@ pub(super) struct Place<const WINDOW: usize> {
     /// The server of this run, and the ops of its clients.
     pub(super) server: Server,
     pub(super) clients: EntryReplica,
-    /// The ops that were forwarded to it as primary.
+    /// The ops that were forwarded to the node as primary.
     pub(super) handed: VecDeque<OpBytes>,
     /// The last checkpoint's server, at the slot where the log was cut.
     pub(super) checkpoint: Option<Box<Server>>,
 }
 
-/// How fast disks are.
+/// The bounds of the time of a sync.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskSpeed {
     /// The shortest time of a sync.
@@ -125,7 +125,7 @@ pub struct DiskSpeed {
 pub struct Group<const WINDOW: usize> {
     /// Simulated time.
     pub now: Micros,
-    /// The source of all that is random.
+    /// The source of all random numbers.
     pub random: Random,
     /// The links.
     pub network: Network,
@@ -139,7 +139,7 @@ pub struct Group<const WINDOW: usize> {
     pub bytes_undecided_max: u64,
     /// The faults that happened to the group.
     pub happened: Happened,
-    /// Entries that were written together.
+    /// The counts of entries that were written together.
     pub written_runs: Runs,
     pub(super) places: Vec<Place<WINDOW>>,
     events: Queue<Event>,
@@ -148,7 +148,7 @@ pub struct Group<const WINDOW: usize> {
     effects: Option<Box<Effects>>,
     /// The last message that went over the wire format.
     pub(super) said: Option<Said>,
-    /// The place in which the records of a run are collected.
+    /// The place in which the records of a slot range are collected.
     pub(super) records: Vec<(WriteNumber, Record)>,
     /// The payloads that were ever proposed, by their numbers from 1.
     pub(super) payloads: Vec<Rc<[u8]>>,
@@ -249,7 +249,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.now = until;
     }
 
-    /// Whether a node runs.
+    /// Returns whether a node runs.
     pub fn runs(&self, id: NodeId) -> bool {
         self.places[id.index()].node.is_some()
     }

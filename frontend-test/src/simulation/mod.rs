@@ -1,6 +1,6 @@
 //! Whole groups of the real core in one thread, from one seed.
 //!
-//! | file | thought |
+//! | file | content |
 //! |---|---|
 //! | `random` | randomness that can be repeated |
 //! | `queue` | future events |

@@ -21,9 +21,9 @@ pub struct Network {
     pub late: u64,
     /// Whether messages of one sender to one receiver keep their order, except for stragglers.
     pub ordered: bool,
-    /// By sender: the nodes that do not hear it.
+    /// The nodes that do not hear each sender.
     cut: [NodeSet; 7],
-    /// By sender and receiver: when the last message arrives.
+    /// The time at which the last message of each sender to each receiver arrives.
     last: [[Micros; 7]; 7],
 }
 

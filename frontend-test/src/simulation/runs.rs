@@ -1,4 +1,4 @@
-//! Runs of entries in a simulated group, which travel with one message or are written together.
+//! Slot ranges in a simulated group, whose entries travel with one message or are written together.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::faults::Stop;
 use super::group::{Event, Group, Place};
 use crate::specification::event::Event as Told;
 
-/// The entries of a message's run, and their payloads. All copies of the message share them.
+/// The entries of a message's slot range, and their payloads. All copies of the message share them.
 #[derive(Clone, Debug)]
 pub(super) struct Carried {
     pub(super) entries: Rc<[Entry]>,
@@ -48,16 +48,16 @@ pub(super) struct Brought<'a> {
 }
 
 impl<'a> Brought<'a> {
-    /// Creates no payloads.
+    /// Returns no payloads.
     pub(super) const NONE: Brought<'static> =
         Brought { by: By::Proposal, first: Slot::NONE, payloads: &[] };
 
-    /// Creates the payloads of a proposal, for the slots from `first` on.
+    /// Returns the payloads of a proposal, for the slots from `first` on.
     pub(super) fn by_proposal(first: Slot, payloads: &'a [Option<Payload>]) -> Self {
         Brought { by: By::Proposal, first, payloads }
     }
 
-    /// Creates the payloads of a message.
+    /// Returns the payloads of a message.
     pub(super) fn by_message(message: &Message, carried: Option<&'a Carried>) -> Self {
         let by = match message {
             Message::Accept { .. } => By::Accept,
@@ -79,20 +79,20 @@ impl<'a> Brought<'a> {
     }
 }
 
-/// How often several entries were written together.
+/// The counts of entries that were written together.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Runs {
-    /// By a primary, as its proposals.
+    /// The writes of a primary, as its proposals.
     pub proposed: u64,
-    /// By a backup.
+    /// The writes of a backup.
     pub accepted: u64,
-    /// By a candidate that completes its log.
+    /// The writes of a candidate that completes its log.
     pub copied: u64,
-    /// By a node that catches up.
+    /// The writes of a node that catches up.
     pub chosen: u64,
-    /// As a part of a run, of which the rest was there already or had no room.
+    /// The writes of a part of a slot range, whose rest was known or had no room.
     pub parts: u64,
-    /// With a disk that took only the first of them.
+    /// The writes of which a disk took only the first entries.
     pub torn: u64,
 }
 
@@ -108,7 +108,7 @@ impl std::ops::AddAssign for Runs {
 }
 
 impl Runs {
-    /// Whether each of these happened.
+    /// Returns whether each of these happened.
     pub fn is_each(&self) -> bool {
         let Self { proposed, accepted, copied, chosen, parts, torn } = *self;
         ![proposed, accepted, copied, chosen, parts, torn].contains(&0)
@@ -154,7 +154,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Returns the entries of a run, with their payloads, from the sender's present log.
+    /// Returns the entries of a slot range, with their payloads, from the sender's present log.
     fn carry(&self, from: NodeId, range: SlotRange) -> Carried {
         let memory = &self.places[from.index()].memory;
         let stored = |slot| *memory.entry(slot).expect("an entry that is sent was written");
@@ -191,8 +191,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
-    /// Writes a run, one record after another. Returns whether the disk took all of them; otherwise
-    /// the program has stopped.
+    /// Writes a slot range, one record after another. Returns whether the disk took all of them;
+    /// otherwise the program has stopped.
     pub(super) fn append(
         &mut self,
         id: NodeId,
@@ -202,7 +202,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     ) -> bool {
         // Payloads of an earlier message may now belong to another entry.
         self.said = None;
-        let node = self.places[id.index()].node.as_deref().expect("it has just spoken");
+        let node = self.places[id.index()].node.as_deref().expect("a node that has just sent");
         let mut records = std::mem::take(&mut self.records);
         records.extend(node.records(number, range));
         assert_eq!(records.len(), range.count as usize, "each slot of a range has its record");
@@ -243,7 +243,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     }
 }
 
-/// Returns the longest run of a log that may travel in one message.
+/// Returns the longest slot range of a log that may travel in one message.
 fn longest_run(memory: &Contents, first: Slot, up_to: Slot, longest: u32) -> SlotRange {
     let length = |slot| length(&memory.entry(slot).expect("what is to be served is in the log").0);
     let mut range = SlotRange::one(first);

@@ -18,8 +18,8 @@ use crate::specification::event::{Recorder, Trace};
 const MILLISECOND: Micros = 1000;
 const SECOND: Micros = 1000 * MILLISECOND;
 
-/// How long a healed group may take until everything is right. Most of that time goes into catching
-/// up through a window of four slots with a slow disk.
+/// The time in which a healed group must reach the right state. Most of the time is for catching up
+/// through a window of four slots with a slow disk.
 const HEALING_MAX: Micros = 60 * SECOND;
 
 /// An upper bound of the number of payloads that are proposed at a time.
@@ -44,7 +44,7 @@ pub struct Outcome {
     pub effects: usize,
     /// The faults that happened to the group.
     pub happened: Happened,
-    /// Entries that were written together.
+    /// The counts of entries that were written together.
     pub runs: Runs,
     /// The simulated time that healing took, in microseconds.
     pub healing: Micros,
@@ -63,7 +63,8 @@ pub struct Failure {
 /// printed.
 ///
 /// # Errors
-/// Returns [`Failure`]: an invariant in the core or a check of the simulation.
+///
+/// Returns a [`Failure`] of an invariant in the core or of a check of the simulation.
 pub fn run(seed: u64) -> Result<Outcome, Failure> {
     run_recorded(seed, Recorder::default())
 }
@@ -72,7 +73,8 @@ pub fn run(seed: u64) -> Result<Outcome, Failure> {
 /// event with its node.
 ///
 /// # Errors
-/// As [`run`].
+///
+/// Returns a [`Failure`] as [`run`] does.
 pub fn trace(seed: u64) -> Result<(Members, Trace), Failure> {
     let recorder = Recorder::new();
     run_recorded(seed, recorder.clone())?;
@@ -155,7 +157,7 @@ fn run_with<const WINDOW: usize>(
 struct Faults {
     every: Micros,
     propose_every: Micros,
-    /// How many of a thousand proposals have several payloads.
+    /// The number of proposals with several payloads, of a thousand.
     several: u64,
     crash: u64,
     power: u64,

@@ -17,7 +17,7 @@ use crane_core::wire::{Endpoint, EntryPayload};
 
 use crate::specification::event::{Event as Told, Outcome, Recorder};
 
-/// The port at which it listens.
+/// The port at which the server listens.
 pub const PORT: u16 = 80;
 
 const THREADS: usize = 4;
@@ -26,7 +26,7 @@ const LOCK: WaitKey = WaitKey(2);
 const TIMER: WaitKey = WaitKey(3);
 const NAP: u64 = 100;
 const READABLE: u64 = 1000;
-/// How long the timer runs, in nanoseconds.
+/// The duration of the timer, in nanoseconds.
 const TIMER_LASTS: u64 = 20_000;
 
 /// A server's run, from its first call.
@@ -241,7 +241,7 @@ impl Server {
         true
     }
 
-    /// Has the timer expire if it is due, and wait for its next time.
+    /// Makes the timer expire if it is due, and wait for its next time.
     // specs: S11
     fn take_timers_turn(&mut self) {
         self.expire_due();
@@ -254,7 +254,7 @@ impl Server {
         }
     }
 
-    /// Has the timer expire: like a signal's handler, it writes what threads look at.
+    /// Makes the timer expire, which writes values that threads read, as a signal's handler does.
     fn expire(&mut self) {
         self.timer.due = NEVER;
         self.racy += 3;

@@ -183,7 +183,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 };
                 let keepers: NodeSet =
                     self.places.iter().filter(keeps).map(|place| place.id).collect();
-                let node = self.places[id.index()].node.as_ref().expect("it has just spoken");
+                let node =
+                    self.places[id.index()].node.as_ref().expect("a node that has just reported");
                 let enough = [node.members(), node.snapshot().members, self.checks.members()]
                     .iter()
                     .any(|members| members.is_quorum(keepers));
