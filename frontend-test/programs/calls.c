@@ -289,14 +289,14 @@ static int events(int fd, char *seen, size_t size) {
     CHECK(epoll_wait(epoll, &ready, 1, 0) == 0);
     CHECK(!pthread_create(&thread, NULL, notify, &event));
     CHECK(epoll_wait(epoll, &ready, 1, 5000) == 1 && ready.data.u64 == 77);
-    CHECK(epoll_wait(epoll, &ready, 1, 0) == 1); /* level: still there */
+    CHECK(epoll_wait(epoll, &ready, 1, 0) == 1); /* level-triggered: reported again */
     CHECK(!eventfd_read(event, &value) && value == 5);
     CHECK(epoll_wait(epoll, &ready, 1, 10) == 0);
     interest.events = EPOLLIN | EPOLLET;
     CHECK(!epoll_ctl(epoll, EPOLL_CTL_MOD, event, &interest));
     CHECK(!eventfd_write(event, 1));
     CHECK(epoll_wait(epoll, &ready, 1, 5000) == 1);
-    CHECK(epoll_wait(epoll, &ready, 1, 10) == 0); /* edge: told once */
+    CHECK(epoll_wait(epoll, &ready, 1, 10) == 0); /* edge-triggered: reported once */
     CHECK(!pthread_join(thread, NULL));
     CHECK(!close(epoll) && !close(event));
     return 0;
@@ -315,7 +315,7 @@ static int readiness(int fd, char *seen, size_t size) {
     FD_SET(ends[0], &set);
     struct timeval pause = {1, 0};
     CHECK(select(ends[0] + 1, &set, NULL, NULL, &pause) == 1 && FD_ISSET(ends[0], &set));
-    /* The client has sent nothing after its line, and there is room for an answer. */
+    /* The client has sent no byte after its line, and the connection has room for an answer. */
     struct pollfd client = {.fd = fd, .events = POLLIN | POLLOUT};
     CHECK(poll(&client, 1, 0) == 1 && client.revents == POLLOUT);
     int waiting = -1;
@@ -355,7 +355,7 @@ static int sockets(int fd, char *seen, size_t size) {
     return 0;
 }
 
-/* The C library reads and writes by its own inner calls here. */
+/* The C library reads and writes here by calls within itself. */
 static int stream(int fd, char *seen, size_t size) {
     int copy = dup(fd);
     FILE *out = fdopen(copy, "w");
@@ -368,7 +368,7 @@ static int stream(int fd, char *seen, size_t size) {
     return 0;
 }
 
-/* A child that touches no client's socket and only runs another program. */
+/* Starts a child that uses no client's socket and only runs another program. */
 static int spawn(int fd, char *seen, size_t size) {
     int ends[2], status = -1;
     CHECK(!pipe(ends));
@@ -418,7 +418,7 @@ static const struct { const char *name; probe *run; } probes[] = {
     {"stream", stream}, {"spawn", spawn},
 };
 
-/* One probe at a time: some have statics, and the answers shall not depend on each other. */
+/* Lets one probe run at a time: some have static variables, and no answer may depend on others. */
 static pthread_mutex_t alone = PTHREAD_MUTEX_INITIALIZER;
 
 static void *serve(void *argument) {

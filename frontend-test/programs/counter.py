@@ -1,7 +1,7 @@
-"""Counts POSTs, in memory and in a file: a thread for each connection, a lock, a few lines.
+"""Counts POSTs in memory and in a file, with a thread for each connection and a lock.
 
-GET answers "memory file" counts; POST adds one to both and answers with the new counts. Every POST
-carries a name, which is appended to posts.txt: one line for each, in the order of counting.
+GET answers with both counts; POST adds one to both and answers with the new counts. Each POST has a
+name, which is appended to posts.txt: a line for each POST, in the order of counting.
 """
 
 import sys

@@ -1,10 +1,10 @@
 /*
  * A server that echoes lines through libc, and answers "raw" lines by system calls that no library
- * sees. "raw listen PORT" binds and listens at a port; "raw connect ADDRESS PORT" connects there;
- * "raw send ADDRESS PORT" sends a datagram there;
- * "raw session" reports pid, process group and session; "file PATH" the first line of a file;
- * "raw call NUMBER A B" makes a call by its number, and "raw i386 NUMBER" one of 32-bit programs.
- * Other answers are 0 or the error number.
+ * sees. "raw listen PORT" binds and listens at a port, "raw connect ADDRESS PORT" connects, and
+ * "raw send ADDRESS PORT" sends a datagram. "raw session" answers with pid, process group and
+ * session, and "file PATH" with the first line of a file. "raw call NUMBER A B" makes a call by its
+ * number, and "raw i386 NUMBER" makes a call of 32-bit programs. The other answers are 0 or the
+ * error number.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -24,7 +24,7 @@ static void *serve(void *argument) {
     uint32_t prefix;
     while (bytes && recv(fd, &prefix, sizeof prefix, MSG_WAITALL) == sizeof prefix) {
         uint32_t size = ntohl(prefix);
-        /* One call must bring it whole: a short answer ends the connection. */
+        /* One call must return the whole part: a short result ends the connection. */
         if (size > LONGEST || recv(fd, bytes, size, MSG_WAITALL) != (ssize_t)size) break;
         uint64_t sum = htobe64(sum_of(bytes, size));
         memcpy(answer, &prefix, 4);

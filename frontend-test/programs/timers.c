@@ -1,17 +1,17 @@
 /*
  * A server whose answers depend on when its timers expire among its threads.
  *
- * While a connection is open four timers run, each with an interval: setitimer's sends SIGALRM to
- * the process, one of timer_create sends SIGUSR1 to the process, one SIGUSR2 to a thread that
- * sleeps in nanosleep, and one calls a function in a thread of its own. The handlers write to a
- * pipe in which thread they ran, a thread reads the pipe, and all threads mix what they see into
- * one sum. For each request, which is one line, the thread of the connection takes the lock ROUNDS
- * times, sleeping now and then; the answer tells how the sum moved, and how often each timer
- * was seen to expire.
+ * While a connection is open, four timers run, each with an interval. The timer of setitimer sends
+ * SIGALRM to the process. Of the timers of timer_create, one sends SIGUSR1 to the process, one
+ * sends SIGUSR2 to a thread that sleeps in nanosleep, and one calls a function in a thread of its
+ * own. Each handler writes the number of its thread to a pipe, which a thread reads, and all
+ * threads mix the numbers into one sum. Each request is one line, for which the thread of the
+ * connection takes the lock ROUNDS times and sleeps now and then. The answer has the change of the
+ * sum, and the number of times that each timer expired.
  *
- * Compiled with -DUNSEEN the timers are made by instructions of the program's own, which no library
- * sees: they expire when the kernel's clock says so. The timer that calls a function is missing,
- * since the kernel has no such timers.
+ * Compiled with -DUNSEEN, the program makes the timers by its own instructions, which no library
+ * sees. They expire by the kernel's clock. The timer that calls a function is missing, because the
+ * kernel has no such timers.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -119,7 +119,7 @@ static void make_timers(void) {
 #endif
 }
 
-/* Starts all timers, or stops them. The lock is held. */
+/* Starts all timers, or stops them. The caller holds the lock. */
 static void run_timers(int run) {
     struct itimerval alarm = {{0, 3000 * run}, {0, 2000 * run}};
     if (start_alarm(&alarm)) _exit(5);

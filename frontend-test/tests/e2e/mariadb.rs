@@ -95,7 +95,7 @@ impl Clients<'_> {
                     let inserts: Vec<String> = (first..first + ROWS)
                         .map(|id| format!("insert into d.t values ({id}, 'row {id} of {client}')"))
                         .collect();
-                    self.ask(host, &inserts.join("; ")).expect("the rows are inserted");
+                    self.ask(host, &inserts.join("; ")).expect("inserted rows");
                 });
             }
         });

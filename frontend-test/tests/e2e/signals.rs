@@ -1,5 +1,5 @@
-//! Signals that a program sends to itself reach its threads at the same point of the schedule in
-//! every replica.
+//! Signals that a program sends to itself, which must reach its threads at the same point of the
+//! schedule in every replica.
 
 use std::thread::{scope, sleep};
 use std::time::Duration;

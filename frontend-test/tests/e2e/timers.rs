@@ -1,5 +1,5 @@
-//! Timers that send signals or call functions expire at the same point of the schedule in every
-//! replica.
+//! Timers that send signals or call functions, which must expire at the same point of the schedule
+//! in every replica.
 
 use std::thread::{scope, sleep};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crane_test::e2e::wait::{START, within};
 
 const CLIENTS: usize = 6;
 const REQUESTS: usize = 40;
-/// How often a replica is stopped for a moment while clients ask.
+/// How often a replica is frozen for a moment during the requests.
 const STOPS: u8 = 12;
 
 #[test]
-fn timers_expire_among_the_threads_of_all_replicas_at_the_same_clock() {
+fn timers_expire_at_the_same_clock_on_all_replicas() {
     let machine = Machine::take("timers");
     let program = program::compiled(machine.folder(), "timers", &[]);
     let group = Group::start(&machine, program, 3, &[]);
@@ -39,11 +39,14 @@ fn timers_expire_among_the_threads_of_all_replicas_at_the_same_clock() {
     group.await_settled();
     let status = group.status().expect("a status");
     for replica in status.servers() {
-        assert_eq!(replica.uncovered_calls, 0, "a timer of its own expired outside the schedule");
+        assert_eq!(
+            replica.uncovered_calls, 0,
+            "a timer of the server expired outside of the schedule"
+        );
     }
 }
 
-/// Returns whether each of the four timers has expired, as the answer says.
+/// Returns whether each of the four timers has expired, according to an answer.
 fn have_expired(answer: &str) -> bool {
     let (_, counts) = answer.split_once(", seen ").expect("counts of expirations");
     let mut counts = counts.split_whitespace();
@@ -51,11 +54,11 @@ fn have_expired(answer: &str) -> bool {
 }
 
 #[test]
-fn timers_that_no_hook_sees_expire_when_they_like() {
+fn timers_that_bypass_the_hooks_are_counted_or_make_replicas_differ() {
     let machine = Machine::take("timers-unseen");
     let program = program::compiled(machine.folder(), "timers", &["-DUNSEEN"]);
     let group = Group::start(&machine, program, 3, &[]);
-    // A replica that differs may be stopped by the others in the middle: answers are not looked at.
+    // The others may stop a replica that differs during a request, so answers are ignored.
     let found = within(START, || {
         let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);
         let status = group.status()?;
@@ -65,5 +68,5 @@ fn timers_that_no_hook_sees_expire_when_they_like() {
         let uncovered = status.servers().any(|replica| replica.uncovered_calls != 0);
         uncovered.then(|| status.brief()).ok_or_else(|| status.brief())
     });
-    println!("as it must be: {}", found.expect("unseen timers should have been found"));
+    println!("found, as expected: {}", found.expect("unseen timers are found"));
 }
