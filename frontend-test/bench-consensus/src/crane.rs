@@ -1,4 +1,4 @@
-//! The core. The driver keeps payloads beside the machine and hands them on by reference, as the
+//! The core. Its driver keeps payloads beside the machine and passes references to them, as the
 //! daemon does.
 
 use std::rc::Rc;
@@ -27,7 +27,7 @@ struct Member {
     sum: Sum,
 }
 
-/// The mail to a member: messages, and the entries of all of them in a row.
+/// The inbox of a member: messages, and the entries of all of them in a row.
 #[derive(Default)]
 struct Inbox {
     messages: Vec<(NodeId, Message)>,
@@ -41,7 +41,7 @@ struct Log {
     payloads: Vec<Payload>,
 }
 
-/// Three of them.
+/// The group of three nodes.
 pub struct Three {
     members: [Member; NODES],
     now: Instant,
@@ -51,14 +51,14 @@ pub struct Three {
     proposed: Vec<Payload>,
 }
 
-/// Where the payloads of an input are.
+/// The place of an input's payloads.
 #[derive(Clone, Copy)]
 enum Handed {
-    /// No entries.
+    /// The input has no payloads.
     Nothing,
-    /// In the member's inbox from a place on, the first of them for this slot.
+    /// The payloads are in the member's inbox from a place on, the first for this slot.
     Inbox(Slot, usize),
-    /// They are proposed, the first of them for this slot.
+    /// The payloads are proposed, the first for this slot.
     Proposed(Slot),
 }
 
@@ -104,7 +104,7 @@ impl Three {
         self.carry_out(index, Handed::Nothing);
     }
 
-    /// Hands a member what is on the way to it.
+    /// Delivers the messages in flight to a member.
     fn deliver(&mut self, index: usize) {
         let mut at = 0;
         for number in 0..self.members[index].inbox.messages.len() {
@@ -154,7 +154,7 @@ impl Three {
 /// Puts a message, with the entries that it names, into the receiver's inbox.
 fn send(members: &mut [Member; NODES], from: usize, to: NodeId, message: &Message) {
     let [sender, receiver] =
-        members.get_disjoint_mut([from, to.index()]).expect("nobody sends to itself");
+        members.get_disjoint_mut([from, to.index()]).expect("two different members");
     receiver.inbox.messages.push((sender.node.me(), *message));
     if let Some(range) = message.range() {
         receiver.inbox.log.take_from(&sender.log, range);
@@ -206,14 +206,14 @@ impl Group for Three {
         let node = &mut self.members[self.primary].node;
         let first = node.last().next();
         let taken = node.propose(self.now, &self.descriptors, &mut self.effects);
-        assert_eq!(taken, Ok(self.descriptors.len()), "there is room in the window");
+        assert_eq!(taken, Ok(self.descriptors.len()), "the window has no room");
         self.carry_out(self.primary, Handed::Proposed(first));
     }
 
     fn pass(&mut self) {
         for index in from_primary(self.primary) {
             self.deliver(index);
-            // Stable storage is memory here: what was written is durable after each round.
+            // Memory is the stable storage here: writes are durable after each round.
             let Member { written, durable, .. } = &mut self.members[index];
             if written > durable {
                 *durable = *written;

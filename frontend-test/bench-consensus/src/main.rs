@@ -1,13 +1,13 @@
-//! Three nodes in memory on one thread agree on entries of 64 bytes until all have applied them;
-//! nothing is serialised. One run of one library: `bench-consensus crane|omnipaxos|raft OUTSTANDING
+//! Measures a library: three nodes in memory on one thread agree on entries of 64 bytes until all
+//! have applied them, without serialisation: `bench-consensus crane|omnipaxos|raft OUTSTANDING
 //! ENTRIES`.
 //!
-//! A value is on the heap, as a client's request would be. It counts as applied on a node when that
-//! node has read it from what was committed there; the sum of all is checked. The storages are the
-//! libraries' own in memory, which keep everything.
+//! A value is on the heap, as a client's request would be. It counts as applied on a node when the
+//! node has read it from its committed entries; the sum of all values is checked. The storages are
+//! those of the libraries in memory, which keep everything.
 //!
-//! Prints the values per second of processor time. `ci/bench consensus` counts instructions: those
-//! of a long run less those of a short one, by callgrind, which repeat.
+//! Prints the values per second of processor time. `ci/bench consensus` counts the instructions of
+//! a long run less those of a short one, by callgrind, whose counts repeat.
 
 mod crane;
 mod omni;
@@ -36,20 +36,20 @@ pub fn value(number: u64) -> [u8; ENTRY_BYTES] {
     value
 }
 
-/// All nodes, the primary first: then what it says is answered within one round.
+/// All nodes, the primary first, so that its messages are answered within one round.
 pub fn from_primary(primary: usize) -> impl Iterator<Item = usize> {
     (0..3).map(move |step| (primary + step) % 3)
 }
 
-/// Three nodes of one library.
+/// A group of three nodes of one library.
 pub trait Group {
-    /// How many values every node has applied.
+    /// Returns the number of values that every node has applied.
     fn applied(&self) -> u64;
     /// Returns the machine's result on each node.
     fn sums(&self) -> [Sum; 3];
     /// Proposes values at the primary.
     fn propose(&mut self, numbers: std::ops::Range<u64>);
-    /// Delivers what is on the way, once round.
+    /// Delivers the messages in flight once to each node.
     fn pass(&mut self);
 }
 

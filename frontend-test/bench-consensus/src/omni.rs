@@ -15,7 +15,7 @@ impl Entry for Bytes {
     type Snapshot = NoSnapshot;
 }
 
-/// Three of them.
+/// The group of three nodes.
 pub struct Three {
     nodes: Vec<OmniPaxos<Bytes, MemoryStorage<Bytes>>>,
     primary: usize,
@@ -58,7 +58,7 @@ impl Three {
             }
         };
         three.primary = primary;
-        // The new leader's preparation.
+        // These messages are the new leader's preparation.
         for _ in 0..10 {
             three.pass();
         }
@@ -69,10 +69,10 @@ impl Three {
 impl Three {
     fn apply(&mut self, index: usize) {
         let decided = self.nodes[index].read_decided_suffix(self.applied[index]);
-        let decided = decided.expect("something was decided");
+        let decided = decided.expect("decided entries");
         self.applied[index] += decided.len();
         for entry in decided {
-            let LogEntry::Decided(Bytes(value)) = entry else { unreachable!("it is decided") };
+            let LogEntry::Decided(Bytes(value)) = entry else { unreachable!("a decided entry") };
             self.sums[index].add(&value);
         }
     }
@@ -89,7 +89,7 @@ impl Group for Three {
 
     fn propose(&mut self, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            self.nodes[self.primary].append(Bytes(value(number).to_vec())).expect("it leads");
+            self.nodes[self.primary].append(Bytes(value(number).to_vec())).expect("a leader");
         }
     }
 

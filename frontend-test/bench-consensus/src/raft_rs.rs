@@ -6,7 +6,7 @@ use raft::{Config, RawNode, StateRole};
 
 use crate::{Group, Sum, from_primary, value};
 
-/// Three of them.
+/// The group of three nodes.
 pub struct Three {
     nodes: Vec<RawNode<MemStorage>>,
     applied: [u64; 3],
@@ -36,7 +36,7 @@ impl Three {
             })
             .collect();
         let mut three = Self { nodes, applied: [0; 3], sums: [Sum::default(); 3], primary: 0 };
-        three.nodes[0].campaign().expect("it may stand");
+        three.nodes[0].campaign().expect("a campaign");
         for _ in 0..20 {
             three.pass();
         }
@@ -71,7 +71,7 @@ impl Group for Three {
 
     fn propose(&mut self, numbers: std::ops::Range<u64>) {
         for number in numbers {
-            self.nodes[self.primary].propose(Vec::new(), value(number).to_vec()).expect("it leads");
+            self.nodes[self.primary].propose(Vec::new(), value(number).to_vec()).expect("a leader");
         }
     }
 

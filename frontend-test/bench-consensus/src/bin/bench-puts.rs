@@ -1,8 +1,8 @@
 //! Puts against three replicas that a script has started: `bench-puts etcd|redis CLIENTS SECONDS
 //! ADDRESS…`
 //!
-//! Each client waits for its answer before it puts again; clients are spread over the addresses.
-//! Prints puts per second and the median in microseconds.
+//! Each client waits for its answer before its next put. Clients are spread over the addresses.
+//! Prints the puts per second and the median time in microseconds.
 
 use std::time::{Duration, Instant};
 
