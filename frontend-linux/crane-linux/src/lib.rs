@@ -6,6 +6,7 @@
 //! | room | thought |
 //! |---|---|
 //! | `options`, `names`, `addresses` | the command line; the members on it; clients' addresses |
+//! | `own_output` | the files that this command's own events go to |
 //! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
@@ -41,6 +42,7 @@ mod meta;
 mod names;
 mod net;
 mod options;
+mod own_output;
 mod primary;
 mod proxy;
 mod report;

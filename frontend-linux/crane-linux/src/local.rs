@@ -13,6 +13,7 @@ use crate::base::elf;
 use crate::meta;
 use crate::names;
 use crate::options::ReplicaArgs;
+use crate::own_output;
 use crate::start::default_directory;
 use crate::terminal::{complain, pass_lines, print_line};
 
@@ -140,22 +141,47 @@ fn command_line(args: &ReplicaArgs, count: u8, number: u8, root: &Path) -> Vec<S
 /// Returns the options that each replica shares, without those that have their default.
 fn options_of(args: &ReplicaArgs) -> Vec<String> {
     use clap::ValueEnum;
+    // Each option is named, so that none that is new can be forgotten.
+    let ReplicaArgs {
+        peers: _,
+        me: _,
+        listen: _,
+        service_address,
+        local: _,
+        witness,
+        priority,
+        data_dir: _,
+        wtimeout,
+        compute_limit,
+        on_divergence,
+        strict,
+        nclock,
+        schedule,
+        quantum,
+        durability,
+        server_fsync,
+        env,
+        peer_port: _,
+        log_level,
+        own_output: _,
+        program: _,
+    } = args;
     let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
         value().map_or(String::new(), |value| value.get_name().to_string())
     };
     let given = [
-        ("--wtimeout", humantime::format_duration(args.wtimeout).to_string(), "100us"),
-        ("--patience-compute", humantime::format_duration(args.compute_limit).to_string(), "30s"),
-        ("--nclock", args.nclock.to_string(), "1000"),
-        ("--schedule", name(&|| args.schedule.to_possible_value()), "serial"),
-        ("--quantum", args.quantum.to_string(), "100"),
-        ("--durability", name(&|| args.durability.to_possible_value()), "fsync"),
-        ("--on-divergence", name(&|| args.on_divergence.to_possible_value()), "halt"),
-        ("--server-fsync", name(&|| args.server_fsync.to_possible_value()), "skip"),
-        ("--witness", args.witness.join(","), ""),
-        ("--service-address", args.service_address.join(","), ""),
-        ("--priority", name(&|| args.priority.to_possible_value()), "normal"),
-        ("--log-level", name(&|| args.log_level.to_possible_value()), "info"),
+        ("--wtimeout", humantime::format_duration(*wtimeout).to_string(), "100us"),
+        ("--patience-compute", humantime::format_duration(*compute_limit).to_string(), "30s"),
+        ("--nclock", nclock.to_string(), "1000"),
+        ("--schedule", name(&|| schedule.to_possible_value()), "serial"),
+        ("--quantum", quantum.to_string(), "100"),
+        ("--durability", name(&|| durability.to_possible_value()), "fsync"),
+        ("--on-divergence", name(&|| on_divergence.to_possible_value()), "halt"),
+        ("--server-fsync", name(&|| server_fsync.to_possible_value()), "skip"),
+        ("--witness", witness.join(","), ""),
+        ("--service-address", service_address.join(","), ""),
+        ("--priority", name(&|| priority.to_possible_value()), "normal"),
+        ("--log-level", name(&|| log_level.to_possible_value()), "info"),
     ];
     let mut line = Vec::new();
     for (option, value, usual) in given {
@@ -163,7 +189,10 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
             line.extend([option.to_string(), value]);
         }
     }
-    for (name, value) in &args.env {
+    if *strict {
+        line.push("--strict".to_string());
+    }
+    for (name, value) in env {
         line.extend(["--env".to_string(), format!("{name}={value}")]);
     }
     line
@@ -182,6 +211,9 @@ fn shell_line(words: &[String]) -> String {
 /// stops the replicas.
 fn start(line: &[String]) -> Result<Child, String> {
     let mut command = Command::new(&line[0]);
+    for file in own_output::files() {
+        command.arg("--own-output").arg(file);
+    }
     command
         .args(&line[1..])
         .stdin(Stdio::null())
@@ -232,6 +264,7 @@ mod tests {
             "3",
             "--quantum",
             "7",
+            "--strict",
             "--env",
             "A=b c",
             "--",
@@ -244,6 +277,7 @@ mod tests {
         let again = Cli::try_parse_from(&line).unwrap().replica;
         assert_eq!(again.peers, ["127.0.0.1:6790", "127.0.0.2:6790", "127.0.0.3:6790"]);
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
+        assert!(again.strict);
         assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));
         assert_eq!((again.program, again.env), (cli.replica.program, cli.replica.env));
         assert!(shell_line(&line).ends_with("--env 'A=b c' -- sh -c 'x y'"));

@@ -335,6 +335,10 @@ pub(crate) struct ReplicaArgs {
     /// The least severe events to print.
     #[arg(long, value_enum, default_value_t = LogLevel::Info)]
     pub log_level: LogLevel,
+    /// Files that are neither the service's nor its server's to see, beside this command's own
+    /// output: the output of a `--local` command, for its replicas.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub own_output: Vec<PathBuf>,
     /// The server's program and its arguments.
     #[arg(last = true, value_name = "PROGRAM [ARGS]")]
     pub program: Vec<String>,

@@ -33,6 +33,7 @@ use crate::net::control::control_path;
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
 use crate::options::{Durability, LogLevel, Priority, ReplicaArgs};
+use crate::own_output;
 use crate::proxy;
 use crate::terminal::complain;
 
@@ -195,7 +196,14 @@ fn look_at_program(
     let name = args.program.first().ok_or("give the server's program after --")?;
     let program = elf::find(name).map_err(|error| error.to_string())?;
     let environment = base::environment(&args.env);
-    let mut base = Base::of(&program, &args.program[1..], &environment, &directory, &data.path)?;
+    let mut ours = args.own_output.clone();
+    ours.extend(own_output::files());
+    ours.retain(|file| file.starts_with(&directory));
+    for file in &ours {
+        info!("{} gets this command's output: the server does not see it", file.display());
+    }
+    let arguments = &args.program[1..];
+    let mut base = Base::of(&program, arguments, &environment, (&directory, &ours), &data.path)?;
     base.add_service_addresses(service);
     if let Some(created) = data.base()?
         && let Some(difference) = created.difference(&base)
@@ -206,8 +214,9 @@ fn look_at_program(
             data.path.display()
         ));
     }
+    ours.push(cell::hidden_directory(&data.path));
     let spec = Spec {
-        hidden: cell::hidden_directory(&data.path),
+        hidden: ours,
         data: data.path.clone(),
         directory,
         program: program.path,

@@ -1,14 +1,17 @@
 //! Large working directories, and mounts below them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
-use crane_test::e2e::program;
+use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::wait::{START, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wall::ask;
 
@@ -39,7 +42,7 @@ fn a_change_of_any_of_five_thousand_files_is_refused_by_folder() {
         let content = fs::read(&path).unwrap();
         let put = |content: &[u8]| {
             fs::write(&path, content).unwrap();
-            let file = fs::File::options().write(true).open(&path).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
             file.set_modified(before).unwrap();
         };
         put(&vec![b'#'; content.len()]);
@@ -49,6 +52,40 @@ fn a_change_of_any_of_five_thousand_files_is_refused_by_folder() {
         put(&content);
     }
     group.start_all();
+}
+
+/// Starts crane with its events in a file of the working directory, as `>> events.log 2>&1` does.
+fn start_with_events_beside(program: &Program, arguments: &[String]) -> Child {
+    let path = program.base.join("events.log");
+    let events = File::options().create(true).append(true).open(path).unwrap();
+    let mut command = Command::new(crane_linux());
+    command.args(arguments).current_dir(&program.base).stdin(Stdio::null());
+    command.stdout(events.try_clone().unwrap()).stderr(events).spawn().unwrap()
+}
+
+#[test]
+fn events_in_a_file_of_the_working_directory_are_no_part_of_the_base() {
+    let machine = Machine::take("events-beside");
+    let program = program::compiled(machine.folder(), "outsider", &[]);
+    let group = Group::prepare(&machine, program, 1, &[]);
+    let mut local: Vec<String> = ["--local", "3", "--data-dir"].map(str::to_owned).into();
+    local.push(machine.folder().join("local").display().to_string());
+    local.push("--".to_owned());
+    local.extend(group.program().command.iter().cloned());
+    let at_home = (Ipv4Addr::LOCALHOST, group.program().port).into();
+    for (arguments, address) in [(group.arguments(1), group.address(1)), (local, at_home)] {
+        // The second time, the file has the events of the first.
+        for _ in 0..2 {
+            let mut child = start_with_events_beside(group.program(), &arguments);
+            let answer = eventually("an answer", START, || ask(address, "file events.log"));
+            // ENOENT.
+            assert_eq!(answer, "2");
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+    }
+    let events = fs::read_to_string(group.program().base.join("events.log")).unwrap();
+    assert!(events.contains("events.log gets this command's output"), "{events}");
 }
 
 /// A mount, unmounted when dropped.

@@ -38,18 +38,23 @@ struct FileDigest {
 
 type Tree = BTreeMap<PathBuf, Directory>;
 
-/// Returns the parts that the files below `directory` make; none for the root.
+/// Returns the parts that the files below `directory` make, but for those that are `ours`; none
+/// for the root.
 ///
 /// # Errors
 /// Names what could not be read.
-pub(super) fn parts(directory: &Path, digests: &mut Digests) -> Result<Vec<BasePart>, String> {
+pub(super) fn parts(
+    directory: &Path,
+    ours: &[PathBuf],
+    digests: &mut Digests,
+) -> Result<Vec<BasePart>, String> {
     if directory == Path::new("/") {
         return Ok(Vec::new());
     }
-    Ok(parts_of(&read(directory, digests)?))
+    Ok(parts_of(&read(directory, ours, digests)?))
 }
 
-fn read(root: &Path, digests: &mut Digests) -> Result<Tree, String> {
+fn read(root: &Path, ours: &[PathBuf], digests: &mut Digests) -> Result<Tree, String> {
     let mut tree = Tree::new();
     let mut waiting = vec![PathBuf::new()];
     while let Some(below) = waiting.pop() {
@@ -60,6 +65,9 @@ fn read(root: &Path, digests: &mut Digests) -> Result<Tree, String> {
             let item = item.map_err(failed)?;
             let (path, relative) = (item.path(), below.join(item.file_name()));
             let about = item.metadata().map_err(|error| describe(&path, &error))?;
+            if ours.contains(&path) {
+                continue;
+            }
             if !about.is_dir() {
                 let content = digests.of(&path, &about)?;
                 let file = FileDigest { content, time_of_change: time_of_change(&about) };

@@ -73,8 +73,9 @@ impl TryFrom<BaseParts> for Base {
 }
 
 impl Base {
-    /// Looks at the program, its surroundings and the files below `directory`. Digests of files
-    /// are remembered in `data`, so that the next start reads only what has changed.
+    /// Looks at the program, its surroundings and the files below the directory, without those
+    /// that are `ours`. Digests of files are remembered in `data`, so that the next start reads
+    /// only what has changed.
     ///
     /// # Errors
     /// Names what could not be read.
@@ -82,7 +83,7 @@ impl Base {
         program: &Program,
         arguments: &[String],
         environment: &[(String, String)],
-        directory: &Path,
+        (directory, ours): (&Path, &[PathBuf]),
         data: &Path,
     ) -> Result<Self, String> {
         mountinfo::check_below(directory, &mountinfo::mounts()?)?;
@@ -106,7 +107,7 @@ impl Base {
             parts.push(part(&format!("variable {name}"), value.as_bytes()));
         }
         parts.push(part("working directory's path", directory.as_os_str().as_encoded_bytes()));
-        parts.extend(files::parts(directory, &mut digests)?);
+        parts.extend(files::parts(directory, ours, &mut digests)?);
         digests.store();
         parts.sort();
         parts.dedup_by(|one, other| one.name == other.name);
@@ -257,7 +258,8 @@ mod tests {
         let arguments: Vec<String> = arguments.iter().map(|text| text.to_string()).collect();
         let environment = [("TZ".to_string(), "UTC".to_string())];
         let program = elf::find("/bin/sh").unwrap();
-        Base::of(&program, &arguments, &environment, directory, Path::new("/nowhere")).unwrap()
+        Base::of(&program, &arguments, &environment, (directory, &[]), Path::new("/nowhere"))
+            .unwrap()
     }
 
     #[test]

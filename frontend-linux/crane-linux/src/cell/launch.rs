@@ -61,7 +61,7 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
         directory = spec.directory.clone();
     } else {
         directory = spec.data.join("copy");
-        upper::copy_tree(&spec.directory, &directory)?;
+        upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
         network = network::leave_host_unprivileged();
         // A change of credentials may have taken the wish back (prctl(2), PR_SET_PDEATHSIG).
         die_with_parent()?;

@@ -51,8 +51,9 @@ const REPORT_DESCRIPTOR: i32 = 3;
 pub(crate) struct Spec {
     /// This replica's data directory; `upper`, `work`, `root` and `run` lie in it.
     pub(crate) data: PathBuf,
-    /// The directory around it that the server must not see.
-    pub(crate) hidden: PathBuf,
+    /// The directory around it, and the files of this command's own output: the server must not
+    /// see them.
+    pub(crate) hidden: Vec<PathBuf>,
     /// The directory in which the server starts, inside and outside.
     pub(crate) directory: PathBuf,
     /// The program's file.

@@ -51,7 +51,9 @@ fn overlay_all(spec: &Spec, root: &Path) -> Result<(), String> {
         for path in [&upper, &work] {
             fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
         }
-        upper::hide(&upper, place, &spec.hidden)?;
+        for hidden in &spec.hidden {
+            upper::hide(&upper, place, hidden)?;
+        }
         if number == 0 {
             upper::empty_temporary(&upper, &spec.directory)?;
         }
@@ -89,7 +91,7 @@ fn choose_mounts(
     mounts: &[Mount],
     needed: [&Path; 2],
     directory: &Path,
-    hidden: &Path,
+    hidden: &[PathBuf],
 ) -> Vec<PathBuf> {
     let root = Path::new("/");
     let mut chosen = vec![root.to_path_buf()];
@@ -97,7 +99,9 @@ fn choose_mounts(
         let place = &mount.place;
         let files = mount.has_files() && !NOT_FILES.iter().any(|other| place.starts_with(other));
         // The base of a server that starts in the root has no files, so none are added there.
-        let below = directory != root && place.starts_with(directory) && !place.starts_with(hidden);
+        let below = directory != root
+            && place.starts_with(directory)
+            && !hidden.iter().any(|hidden| place.starts_with(hidden));
         let around = needed.iter().any(|path| path.starts_with(place));
         if (around || below) && files && !chosen.contains(place) {
             chosen.push(place.clone());
@@ -195,7 +199,7 @@ mod tests {
         let mounts = mountinfo::parse(mountinfo);
         let chosen = |directory: &str| {
             let needed = [Path::new(directory), Path::new("/usr/bin/civetweb")];
-            choose_mounts(&mounts, needed, Path::new(directory), Path::new("/srv/.crane"))
+            choose_mounts(&mounts, needed, Path::new(directory), &["/srv/.crane".into()])
         };
         assert_eq!(chosen("/srv/my data/www"), ["/", "/srv", "/srv/my data"].map(PathBuf::from));
         let below = ["/", "/srv", "/srv/my data", "/srv/uploads"];

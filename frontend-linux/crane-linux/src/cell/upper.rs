@@ -134,20 +134,24 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Copies a tree of directories, files and links, without the directories of crane's own.
+/// Copies a tree of directories, files and links, without `hidden` and the directories of crane's
+/// own.
 ///
 /// # Errors
 /// Returns what the system refused, with its place.
-pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<(), String> {
+pub(crate) fn copy_tree(from: &Path, to: &Path, hidden: &[PathBuf]) -> Result<(), String> {
     let failed = |error: io::Error| describe(from, &error);
     fs::create_dir_all(to).map_err(|error| describe(to, &error))?;
     for item in fs::read_dir(from).map_err(failed)? {
         let item = item.map_err(failed)?;
         let (source, target) = (item.path(), to.join(item.file_name()));
         let kind = item.file_type().map_err(failed)?;
+        if hidden.contains(&source) {
+            continue;
+        }
         if kind.is_dir() {
             if !crate::base::is_ours(&source) {
-                copy_tree(&source, &target)?;
+                copy_tree(&source, &target, hidden)?;
             }
         } else if kind.is_symlink() {
             let link = fs::read_link(&source).map_err(failed)?;
@@ -185,11 +189,12 @@ mod tests {
         fs::write(from.join("a/file"), "text").unwrap();
         std::os::unix::fs::symlink("file", from.join("a/link")).unwrap();
         set_times(&from.join("a/file"), 1_000, 5).unwrap();
+        fs::write(from.join("a/events"), "text").unwrap();
         let to = root.join("to");
-        copy_tree(&from, &to).unwrap();
+        copy_tree(&from, &to, &[from.join("a/events")]).unwrap();
         assert_eq!(fs::read_to_string(to.join("a/link")).unwrap(), "text");
         assert_eq!(fs::metadata(to.join("a/file")).unwrap().mtime(), 1_000);
-        assert!(!to.join("a/.crane").exists());
+        assert!(!to.join("a/.crane").exists() && !to.join("a/events").exists());
         remove(&root).unwrap();
         remove(&root).unwrap();
     }
