@@ -74,7 +74,7 @@ pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     /// The ticket of the next op to keep.
     next: u64,
     /// Every op with a ticket below this one has been forwarded to the present primary.
-    handed: u64,
+    forwarded: u64,
     /// The number of bytes of data of the ops from `first` to `next`.
     bytes: usize,
     /// The time at which the present wait for a commitment began.
@@ -179,7 +179,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
             ring: [free; OPS],
             first: 0,
             next: 0,
-            handed: 0,
+            forwarded: 0,
             bytes: 0,
             waiting_since: Instant::START,
         }
@@ -245,19 +245,19 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
             self.bytes -= self.ring[self.first as usize % OPS].bytes;
             self.first += 1;
         }
-        self.handed = self.handed.max(self.first);
+        self.forwarded = self.forwarded.max(self.first);
         self.invariants();
     }
 
     /// Returns the next op to forward to the primary, or `None` if every kept op has been
     /// forwarded.
     pub fn next_op(&mut self, now: Instant) -> Option<Ticket> {
-        while self.handed < self.next {
-            let ticket = Ticket(self.handed);
-            if self.handed == self.first {
+        while self.forwarded < self.next {
+            let ticket = Ticket(self.forwarded);
+            if self.forwarded == self.first {
                 self.waiting_since = now;
             }
-            self.handed += 1;
+            self.forwarded += 1;
             if !self.at(ticket).committed {
                 return Some(ticket);
             }
@@ -270,7 +270,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     // specs: E6
     pub fn start_over(&mut self, now: Instant) {
         if !broken(Mutant::HandedOnce) {
-            self.handed = self.first;
+            self.forwarded = self.first;
         }
         self.waiting_since = now;
     }
@@ -279,7 +279,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     /// commitment.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        (self.handed > self.first).then_some(self.waiting_since + RESEND_AFTER)
+        (self.forwarded > self.first).then_some(self.waiting_since + RESEND_AFTER)
     }
 
     /// Takes the present time, and returns whether all kept ops are to be forwarded again.
@@ -315,7 +315,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
 
     /// Checks that the three cursors are in order, and that the ring holds the ops between them.
     fn invariants(&self) {
-        assert!(self.first <= self.handed && self.handed <= self.next);
+        assert!(self.first <= self.forwarded && self.forwarded <= self.next);
         assert!(self.next - self.first <= OPS as u64);
     }
 }
@@ -345,7 +345,7 @@ mod tests {
         Op::Send { conn: conn(number), offset, bytes: b"ab" }
     }
 
-    fn handed(forward: &mut Small) -> usize {
+    fn forwarded(forward: &mut Small) -> usize {
         let mut count = 0;
         while forward.next_op(Instant::START).is_some() {
             count += 1;
@@ -354,13 +354,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_is_kept_no_longer() {
+    fn committed_ops_are_freed() {
         let mut forward = Small::new(me(), Generation(5));
         let ops = [connect(1), send(1, 0), send(1, 2), Op::Shut { conn: conn(1), total: 4 }];
         for op in &ops {
             forward.keep(op).unwrap();
         }
-        assert_eq!(handed(&mut forward), 4);
+        assert_eq!(forwarded(&mut forward), 4);
         for (count, op) in ops.iter().enumerate() {
             assert_eq!(forward.first(), Ticket(count as u64));
             forward.committed(Instant::START, op);
@@ -370,12 +370,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_primary_gets_what_was_not_committed_in_its_order() {
+    fn a_new_primary_gets_all_uncommitted_ops_in_their_order() {
         let mut forward = Small::new(me(), Generation(5));
         for op in [connect(1), connect(2), send(2, 0), send(1, 0)] {
             forward.keep(&op).unwrap();
         }
-        assert_eq!(handed(&mut forward), 4);
+        assert_eq!(forwarded(&mut forward), 4);
         forward.committed(Instant::START, &connect(1));
         forward.committed(Instant::START, &send(1, 0));
         forward.start_over(Instant::START);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_op_behind_a_lost_one_did_not_count() {
+    fn an_op_behind_a_lost_op_does_not_count() {
         let mut forward = Small::new(me(), Generation(5));
         for op in [connect(1), send(1, 0), send(1, 2), connect(2)] {
             forward.keep(&op).unwrap();
@@ -394,26 +394,26 @@ mod tests {
         forward.committed(Instant::START, &send(1, 2));
         assert_eq!(forward.first(), Ticket(0));
         forward.start_over(Instant::START);
-        assert_eq!(handed(&mut forward), 4);
+        assert_eq!(forwarded(&mut forward), 4);
         forward.committed(Instant::START, &connect(1));
         forward.committed(Instant::START, &send(1, 2));
         forward.start_over(Instant::START);
-        assert_eq!(handed(&mut forward), 3);
+        assert_eq!(forwarded(&mut forward), 3);
     }
 
     #[test]
-    fn after_a_pause_everything_is_handed_over_again() {
+    fn pending_ops_are_forwarded_again_after_a_pause() {
         let mut forward = Small::new(me(), Generation(5));
         forward.keep(&connect(1)).unwrap();
         assert_eq!(forward.deadline(), None);
-        assert_eq!(handed(&mut forward), 1);
+        assert_eq!(forwarded(&mut forward), 1);
         let due = forward.deadline().unwrap();
         assert!(!forward.wake(Instant::START) && forward.wake(due));
-        assert_eq!(handed(&mut forward), 1);
+        assert_eq!(forwarded(&mut forward), 1);
     }
 
     #[test]
-    fn it_is_full_by_number_and_by_bytes() {
+    fn a_forwarder_is_full_by_number_or_by_bytes() {
         let mut forward = Small::new(me(), Generation(5));
         for number in 1..=8 {
             forward.keep(&connect(number)).unwrap();
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lives_and_other_replicas_are_nothing_to_it() {
+    fn ops_of_other_generations_and_replicas_free_nothing() {
         let mut forward = Small::new(me(), Generation(5));
         forward.keep(&connect(1)).unwrap();
         let older = ConnId { generation: Generation(4), ..conn(1) };
