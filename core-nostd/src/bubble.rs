@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_op_it_waits_for_another() {
+    fn a_stall_after_an_op_waits_before_it_asks() {
         let mut bubbles = bubbles();
         assert_eq!(bubbles.op(), 1000);
         assert_eq!(bubbles.look(at(10), STALLED), Ask::At(at(110)));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nobody_connected_there_is_nothing_to_wait_for() {
+    fn a_stall_without_connections_asks_at_once() {
         let mut bubbles = bubbles();
         bubbles.op();
         let alone = Sight { alone: true, ..STALLED };
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_stalls_grow_it_to_a_bound_and_an_op_shrinks_it() {
+    fn repeated_stalls_grow_the_grant_to_a_bound_and_an_op_resets_it() {
         let mut bubbles = bubbles();
         let mut grants = [0; 7];
         for grant in &mut grants {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiescent_server_or_an_entry_on_its_way_asks_for_nothing() {
+    fn a_quiescent_server_or_an_outstanding_entry_asks_for_nothing() {
         let mut bubbles = bubbles();
         for sight in [Sight { stalled: false, ..STALLED }, Sight { outstanding: true, ..STALLED }] {
             for micros in 0..1000 {

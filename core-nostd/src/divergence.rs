@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_half_is_of_all_servers_not_of_those_that_answer() {
+    fn more_than_half_of_all_servers_must_agree() {
         let mut comparison = Comparison::<2>::new();
         comparison.add(node(1), mark(5, 1, 1));
         comparison.add(node(2), mark(5, 2, 1));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_agree_of_three_are_right_before_the_third_answers() {
+    fn two_servers_of_three_that_agree_are_right_before_the_third_answers() {
         let mut comparison = Comparison::<2>::new();
         comparison.add(node(1), mark(5, 1, 1));
         comparison.add(node(3), mark(5, 1, 1));

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_grow_over_a_host_whose_clock_is_behind() {
+    fn timestamps_grow_although_the_hosts_clock_is_behind() {
         let mut timestamps = Timestamps::new(7, 1_000);
         timestamps.saw(8, 9_000);
         timestamps.consult_host(9, 1_002);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_ahead_is_believed_when_its_replica_leads() {
+    fn timestamps_follow_a_primarys_host_that_is_ahead() {
         let mut timestamps = Timestamps::new(0, 1_000);
         assert_eq!(timestamps.timestamp(50), 1_050);
         timestamps.consult_host(50, 5_000);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_clock_that_stands_still_or_goes_back_makes_no_timestamp_twice() {
+    fn timestamps_grow_while_the_local_clock_stops_or_goes_back() {
         let mut timestamps = Timestamps::new(100, 1_000);
         let made = [100, 100, 90, 100].map(|local| timestamps.timestamp(local));
         assert_eq!(made, [1_000, 1_001, 1_002, 1_003]);

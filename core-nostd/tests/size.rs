@@ -42,7 +42,7 @@ fn a_forwarders_size_grows_with_its_ops() {
 }
 
 #[test]
-fn an_execution_takes_what_threads_and_connections_and_listeners_take() {
+fn an_executions_size_grows_with_threads_connections_and_listeners() {
     type Small = Execution<64, 64, 64>;
     let threads = parts(size_of::<Execution<1024, 64, 64>>(), size_of::<Small>(), 960, 64);
     let connections = parts(size_of::<Execution<64, 1024, 64>>(), size_of::<Small>(), 960, 64);
@@ -54,7 +54,7 @@ fn an_execution_takes_what_threads_and_connections_and_listeners_take() {
 }
 
 #[test]
-fn what_decides_on_bubbles_and_timestamp_is_small() {
+fn bubbles_and_timestamps_are_small() {
     assert_eq!((size_of::<Bubbles>(), size_of::<Timestamps>()), (40, 24));
 }
 

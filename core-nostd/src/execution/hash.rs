@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_every_number_count() {
+    fn the_hash_depends_on_the_order_and_on_each_number() {
         assert_eq!(of(&[1, 2]), of(&[1, 2]));
         assert_ne!(of(&[1, 2]), of(&[2, 1]));
         assert_ne!(of(&[0]), of(&[0, 0]));

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_is_cut_off_and_gaps_are_dropped() {
+    fn known_bytes_are_cut_off_and_bytes_behind_a_gap_are_dropped() {
         let mut conn = conn();
         conn.received = 10;
         assert_eq!(conn.fresh(10, b"abc"), Some(&b"abc"[..]));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_as_it_was_written() {
+    fn a_ballot_is_decoded_as_it_was_encoded() {
         let ballot = Ballot::new(300, NodeId::new(2));
         let mut space = [0; 16];
         let written = postcard::to_slice(&ballot, &mut space).unwrap();

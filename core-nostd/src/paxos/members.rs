@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_gives_back_what_it_was_given() {
+    fn a_set_yields_the_nodes_that_were_added() {
         let nodes = [7, 1, 4].map(|number| NodeId::new(number).unwrap());
         let set: NodeSet = nodes.into_iter().collect();
         assert!(set.iter().map(NodeId::number).eq([1, 4, 7]));

@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_no_longer_says_who_the_members_are() {
+    fn entries_that_are_cut_off_name_no_members_or_epochs() {
         let mut window = Window::<8>::new(SnapshotMeta::genesis(Members::first(3)));
         window.append(payload(1), WriteNumber(1));
         let epoch = StorageEpoch(9);

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_read_as_it_was_written() {
+    fn an_entry_is_decoded_as_it_was_encoded() {
         let mut space = [0; 256];
         let mut writer = EntryWriter::new(&mut space).unwrap();
         let ops = [
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_entry_says_so_and_stays_whole() {
+    fn a_full_entry_refuses_an_op_and_stays_whole() {
         let mut space = [0; HEADER_BYTES + 8];
         let mut writer = EntryWriter::new(&mut space).unwrap();
         writer.push(&Op::Time).unwrap();

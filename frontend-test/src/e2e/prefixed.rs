@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sum_is_that_of_fnv() {
+    fn the_sum_is_fnv_1a() {
         assert_eq!(sum(b"foobar"), 0x8594_4171_f739_67e8);
     }
 }

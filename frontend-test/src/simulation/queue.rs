@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn things_happen_by_time_and_then_in_the_order_of_their_scheduling() {
+    fn events_happen_by_time_and_then_in_the_order_of_their_scheduling() {
         let mut queue = Queue::default();
         for (at, thing) in [(5, 'd'), (3, 'b'), (5, 'e'), (1, 'a'), (3, 'c')] {
             queue.schedule(at, thing);

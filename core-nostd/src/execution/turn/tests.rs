@@ -14,7 +14,7 @@ fn three() -> (Turn<4>, [ThreadId; 3]) {
 
 #[test]
 #[should_panic(expected = "a runnable thread is not queued")]
-fn a_thread_that_falls_out_of_the_queue_is_noticed() {
+fn a_runnable_thread_outside_of_the_queue_is_found() {
     let (mut turn, threads) = three();
     assert!(threads.iter().all(|thread| turn.state(*thread) != ThreadState::Free));
     turn.run = IndexList::EMPTY;
@@ -23,7 +23,7 @@ fn a_thread_that_falls_out_of_the_queue_is_noticed() {
 
 #[test]
 #[should_panic(expected = "a list is not linked both ways")]
-fn a_broken_link_is_noticed() {
+fn a_broken_link_is_found() {
     let (mut turn, threads) = three();
     turn.links[usize::from(threads[1].0)] = Neighbours::UNLINKED;
     turn.invariants();
@@ -44,7 +44,7 @@ fn the_turn_goes_round_in_order_and_a_quantum_is_kept() {
 }
 
 #[test]
-fn waiters_wake_in_the_order_of_their_waiting_whatever_the_keys_are() {
+fn waiters_wake_in_the_order_of_their_waiting_for_any_key() {
     for (lock, other) in [(1, 2), (0xffff_0000, 0x7f00_1234)] {
         let (mut turn, [a, b, c]) = three();
         for key in [lock, other, lock] {
@@ -84,7 +84,7 @@ fn deadlines_expire_in_their_order() {
 }
 
 #[test]
-fn time_at_the_end_of_its_range_expires_what_has_a_deadline_and_returns() {
+fn the_last_instant_expires_all_deadlines_and_returns() {
     let (mut turn, [a, b, _]) = three();
     for deadline in [NEVER, u64::MAX - 1] {
         turn.pass().unwrap();
@@ -100,7 +100,7 @@ fn time_at_the_end_of_its_range_expires_what_has_a_deadline_and_returns() {
 }
 
 #[test]
-fn a_full_table_says_so_and_numbers_return() {
+fn a_full_table_refuses_threads_and_numbers_are_used_again() {
     let (mut turn, [a, ..]) = three();
     let fourth = turn.reserve().unwrap();
     assert_eq!(turn.reserve(), None);
