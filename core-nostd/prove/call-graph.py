@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the calls in a static program: no function calls itself: call-graph.py PROGRAM
+"""Checks that no function of a static x86-64 program calls itself: call-graph.py PROGRAM
 
-Looked at is all that can be reached from the program's first instruction: what only a table names
-(the texts of a `Debug`, which nobody here asks for) is not, because no call goes through a table.
-Without recursion, and without calls whose target is not known, the stack that a program takes is
-bounded by its longest chain of calls, which is printed with what its functions put on the stack.
-Exits 1 with what it found: a cycle, or a call whose target is not known. x86-64.
+The check covers the functions that the program's first instruction reaches. Functions that only a
+table names (such as the texts of a `Debug`, which this program does not print) are not reached,
+because no call goes through a table. A program without recursion and without calls of unknown
+targets takes no more stack than its longest chain of calls, which is printed with the stack of its
+functions. Exits with 1 after a cycle or a call of an unknown target.
 """
 
 import re
@@ -18,17 +18,17 @@ LINE = re.compile(r"^ *([0-9a-f]+):\t(\S+) *(.*)$")
 TARGET = re.compile(r"^([0-9a-f]+) <")
 RIP = re.compile(r"QWORD PTR \[rip\+0x[0-9a-f]+\] +# ([0-9a-f]+)")
 FRAME = re.compile(r"^rsp,0x([0-9a-f]+)$")
-# The registers that a function may use, and those that the functions it calls leave alone.
+# The registers that a called function preserves, and all that a function may use.
 KEPT = ("rbx", "rbp", "r12", "r13", "r14", "r15")
 REGISTERS = (*KEPT, "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11")
-# A register that is written, by any of its names.
+# A write to a register, by any of its names.
 WRITES = re.compile(r"^([re]?[a-z0-9]+?)[dwl]?,")
 TABLE = re.compile(r"^QWORD PTR \[r[a-z0-9]+\*8\+0x([0-9a-f]+)\]$")
 NUMBER = re.compile(r"^0x[0-9a-f]+$")
 
 
 class Memory:
-    """The contents of the program's file at an address."""
+    """The content of the program's file, by address."""
 
     def __init__(self, path):
         self.bytes = open(path, "rb").read()
@@ -98,7 +98,7 @@ class Program:
                 self.edge(start, at, body, place, operands, is_call=False)
 
     def edge(self, start, at, body, place, operands, is_call):
-        """A call, or a jump: into another function it is a call, too."""
+        """Records a call or a jump, which is a call too if it leads into another function."""
         if found := TARGET.match(operands):
             targets = [int(found[1], 16)]
         elif found := RIP.match(operands):
@@ -119,8 +119,8 @@ class Program:
             self.problem(start, at, f"calls {operands}, which is unknown")
 
     def loaded(self, start, place, register):
-        """The functions whose addresses a register may hold here; none if it may hold
-        anything else."""
+        """Returns the functions whose addresses a register may hold here, or nothing if it may hold
+        any other value."""
         body, before = self.bodies[start], self.before(start)
         targets, seen = set(), set()
         left = [(source, register) for source in before[place]]
@@ -152,7 +152,7 @@ class Program:
         return sorted(targets) if targets <= self.names.keys() else []
 
     def before(self, start):
-        """By an instruction's place in a function: the places that control may come from."""
+        """Returns, for each place in a function, the places from which control may come."""
         if start not in self.befores:
             body = self.bodies[start]
             places = {at: place for place, (at, _, _) in enumerate(body)}
@@ -170,12 +170,12 @@ class Program:
         return self.befores[start]
 
     def is_switch(self, start, body, place, operands):
-        """A table of places, all of them within this function, is a `match`."""
+        """Returns whether a jump reads a table of places in this function, as a `match` does."""
         table = self.table(body, place, operands)
         return bool(table) and all(start <= target <= body[-1][0] for target in table)
 
     def table(self, body, place, operands):
-        """Where a jump goes that looks into a table of places, or of distances from itself."""
+        """Returns the targets of a jump that reads a table of places, or of distances to them."""
         if found := TABLE.match(operands):
             at = int(found[1], 16)
             return self.entries(body, lambda index: self.memory.word(at + 8 * index))
@@ -195,16 +195,17 @@ class Program:
         return self.entries(body, entry) if table else []
 
     def entries(self, body, entry):
-        """The entries from the first to the last that is in this function. What follows it in
-        memory may
-        be another table's: then these are too many, which is no harm. The first one decides."""
+        """Returns the entries up to the last that is in this function.
+
+        The memory behind a table may be another table, whose entries do no harm, because the first
+        entry decides."""
         found = []
         while (target := entry(len(found))) and body[0][0] <= target <= body[-1][0]:
             found.append(target)
         return found
 
     def cycles(self):
-        """Sets of functions that call each other (Tarjan, 1972)."""
+        """Returns the sets of functions that call each other (Tarjan, 1972)."""
         order, low, on, stack, found = {}, {}, set(), [], []
         for root in sorted(self.reached):
             work = [(root, None)]
@@ -236,7 +237,7 @@ class Program:
         return found
 
     def deepest(self, root):
-        """Bytes of stack under a function, and the chain of calls that takes them. No cycles."""
+        """Returns the bytes of stack of a function, and the chain of calls that takes them."""
         known = {}
         work = [(root, False)]
         while work:
