@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Holds the rules in specs/*.md, their citations in the code, and the table in code.md together.
+"""Checks the rules in specs/*.md, their citations in the code, and the table in code.md.
 
-`ci/tidy rules` and `ci/check-specs rules` both run it.
+`ci/tidy rules` and `ci/check-specs rules` both run this check.
 """
 
 import pathlib
@@ -39,7 +39,7 @@ def sources(root):
 
 
 def check(root):
-    """Returns each problem as (path, line, what is wrong, remedy)."""
+    """Returns each problem as (path, line, problem, remedy)."""
     rules, problems = {}, []
     pages = sorted((root / "specs").glob("*.md"))
     for path, line, rule in matches(root, pages, RULE):
@@ -71,7 +71,7 @@ def check(root):
 
 
 def untampered(root, rules):
-    """Returns the rules that the validator of traces knows by name and no trace breaks.
+    """Returns the rules that the validator of traces names and that no trace breaks.
 
     (The validator of logs has its own tests beside it.)
     """
