@@ -49,6 +49,7 @@ mod expirations;
 mod file_kind;
 mod hooks;
 mod inbox;
+mod inherited;
 mod kept;
 mod membership;
 mod net;

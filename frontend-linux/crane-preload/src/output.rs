@@ -1,6 +1,6 @@
 //! Records from the server to the daemon: bytes for this replica's clients, listeners, notes.
 //!
-//! A byte in a named pipe wakes the daemon, and only if it has looked since the last wake. A wake
+//! A byte in a pipe wakes the daemon, and only if it has looked since the last wake. A wake
 //! costs microseconds, so it is postponed until the thread stops for another reason, or has written
 //! often.
 
@@ -9,6 +9,8 @@ use crane_core::id::ConnId;
 use crane_shm::region::output;
 use crane_shm::ring::RingError;
 use crane_shm::{RingWriter, ServerSide, sys};
+
+use crate::inherited;
 
 /// The number of writes after which the library wakes the daemon even if the server continues.
 const PUT_OFF_MAX: u32 = 16;
@@ -23,7 +25,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Creates the server's end. `wake` is the descriptor of the named pipe.
+    /// Creates the server's end. `wake` is the descriptor of the pipe.
     pub(crate) fn new(writer: RingWriter, region: ServerSide, wake: i32) -> Self {
         let node = region.node() as u8;
         Self { writer, region, wake, node, put_off: 0 }
@@ -89,9 +91,11 @@ impl Output {
     pub(crate) fn wake(&mut self) {
         self.put_off = 0;
         if self.region.begin_wake() {
-            // A full pipe has woken the daemon already; a closed one means that it is gone, and the
-            // server with it.
-            let _ = sys::write(self.wake, &[1]);
+            // A full pipe has woken the daemon already; one without a reader means that it is gone,
+            // and the server with it.
+            if sys::write(self.wake, &[1]) == Err(libc::EBADF) {
+                inherited::end_without_wake(self.region);
+            }
         }
     }
 

@@ -12,14 +12,13 @@ use crane_shm::region::script;
 use crane_shm::{RingReader, ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use rustix::fd::{IntoRawFd, OwnedFd};
-use rustix::fs::{self, Mode, OFlags};
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
 use crate::inbox::Inbox;
+use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::net;
 use crate::output::Output;
@@ -150,13 +149,9 @@ fn take_genesis(region: ServerSide, script: &mut RingReader) -> Result<KeptGenes
 }
 
 fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String> {
-    let region = ServerSide::open(region.to_bytes_with_nul())
-        .map_err(|error| format!("cannot map {region:?}: error {error}"))?;
+    let region = inherited::map_region(region)?;
     world::set_region(region);
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let wake = fs::open(wake, flags, Mode::empty())
-        .map_err(|error| format!("cannot open {wake:?}: error {}", error.raw_os_error()))?;
-    let wake = move_fd_high(wake).into_raw_fd();
+    let wake = inherited::keep(wake)?;
     // SAFETY: one process of the server takes part, and its ends are made once.
     let (mut script, output) = unsafe { region.ends() };
     let (legacy, kept) = match successor::inherit(region)? {
@@ -243,14 +238,6 @@ fn map_world() -> Result<*mut World, i32> {
     // SAFETY: a new mapping at an address of the kernel's choice.
     let start = unsafe { mmap_anonymous(ptr::null_mut(), size_of::<World>(), protection, flags) };
     start.map(<*mut _>::cast).map_err(Errno::raw_os_error)
-}
-
-/// Moves the descriptor to a high number, so that the server's own descriptors begin at 3 as in a
-/// native run.
-fn move_fd_high(descriptor: OwnedFd) -> OwnedFd {
-    let floors = [65_000, 4_000, 1_000, 200];
-    let moved = floors.into_iter().find_map(|floor| fcntl_dupfd_cloexec(&descriptor, floor).ok());
-    moved.unwrap_or(descriptor)
 }
 
 /// Makes the kernel answer `io_uring_setup` with ENOSYS (seccomp(2)), because its completions would

@@ -9,6 +9,7 @@ use crane_shm::ServerSide;
 use crane_shm::region::CARRIED_BYTES;
 use serde::{Deserialize, Serialize};
 
+use crate::inherited;
 use crate::kept::KeptGenesis;
 use crate::world::World;
 
@@ -25,7 +26,7 @@ pub(crate) struct Legacy {
     pub unix_sockets: u64,
 }
 
-/// Leaves the state from which the next program continues.
+/// Leaves the state from which the next program continues, and the library's descriptors.
 ///
 /// # Errors
 /// Returns why no program can take the place of this one.
@@ -43,12 +44,14 @@ pub(crate) fn leave(world: &World) -> Result<(), &'static str> {
     let rest = space.get_mut(length..length + genesis.len()).ok_or("no space for its genesis")?;
     rest.copy_from_slice(genesis);
     world.region.put_carried(&space[..length + genesis.len()]);
-    Ok(())
+    inherited::pass_on(true)
 }
 
 /// Takes the legacy back, because no program takes the place of this one after all.
 pub(crate) fn take_back(world: &World) {
     world.region.put_carried(&[]);
+    // They were open a moment ago.
+    let _ = inherited::pass_on(false);
 }
 
 /// Takes the legacy of the previous program, if there was one, and the genesis entry.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use crane_shm::region::TROUBLE_BYTES;
 use crane_shm::sys;
 
+use crate::inherited::is_pipe;
 use crate::world;
 
 /// Ends the process with an exit status and a reason, for the daemon and on the standard error.
@@ -37,13 +38,6 @@ pub(crate) fn refuse(status: u8, reason: &str, wake: i32) -> ! {
         }
     }
     end(status, reason)
-}
-
-/// Returns whether the number still leads to a pipe: a child may have closed what it did not open.
-fn is_pipe(descriptor: i32) -> bool {
-    let arguments = [descriptor as usize, libc::F_GETPIPE_SZ as usize, 0, 0, 0, 0];
-    // SAFETY: F_GETPIPE_SZ touches no memory.
-    sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_ok()
 }
 
 /// Makes the library report its panics like any other reason to end. The process ends with a panic,

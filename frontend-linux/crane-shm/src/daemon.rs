@@ -2,9 +2,11 @@
 
 use core::sync::atomic::Ordering;
 
+use rustix::fd::OwnedFd;
+
 use crate::bypass::Bypass;
 use crate::history::{BlockHash, CallRecord, HashMark};
-use crate::region::{Mapping, ServerState, TROUBLE_BYTES};
+use crate::region::{FILE_BYTES, Mapping, ServerState, TROUBLE_BYTES};
 use crate::{RingReader, RingWriter};
 
 /// The daemon's side of one region. It stays mapped to the end of the process.
@@ -12,20 +14,24 @@ use crate::{RingReader, RingWriter};
 pub struct DaemonSide(Mapping);
 
 impl DaemonSide {
-    /// Creates the file, replacing any existing one, and maps it. `path` ends with a zero byte;
-    /// `node` is this replica's number.
+    /// The size of a region, all of which is allocated when it is made.
+    pub const BYTES: usize = FILE_BYTES;
+
+    /// Makes a region and maps it. Also returns the descriptor by which the server maps it. `node`
+    /// is the number of this replica.
     ///
     /// # Errors
-    /// Returns the error number of the system call that the kernel refused.
-    pub fn create(path: &[u8], node: u32, first_generation: u64) -> Result<Self, i32> {
-        let side = Self(Mapping::create(path)?);
+    /// Returns the error number of what the kernel refused.
+    pub fn create(node: u32, first_generation: u64) -> Result<(Self, OwnedFd), i32> {
+        let (mapping, file) = Mapping::create()?;
+        let side = Self(mapping);
         let region = side.0.region();
         region.node.store(node, Ordering::SeqCst);
         side.set_first_generation(first_generation);
         region.deadline.store(u64::MAX, Ordering::SeqCst);
         region.net_round.store(1, Ordering::SeqCst);
         region.set_version();
-        Ok(side)
+        Ok((side, file))
     }
 
     /// Returns the writing end of the script ring and the reading end of the output ring.

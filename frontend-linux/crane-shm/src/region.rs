@@ -1,15 +1,14 @@
-//! The layout of the shared file, and how it is mapped. Each side reads and writes its part through
-//! its own type: [`DaemonSide`](crate::DaemonSide), [`ServerSide`](crate::ServerSide).
+//! The layout of the shared memory, and how it is mapped. Each side reads and writes its part
+//! through its own type: [`DaemonSide`](crate::DaemonSide), [`ServerSide`](crate::ServerSide).
 //!
-//! The file has a path and is not passed as a descriptor, because a server may close every
-//! descriptor that it did not open, and a process image that is restored later finds the file
-//! again.
+//! The memory is an anonymous file (memfd_create(2)) that is sealed against shrinking and growing:
+//! no process can cut it off under the other, and no full disk ends one by SIGBUS. Its descriptor
+//! is passed on; a process that closes it keeps the mapping.
 
-use core::ffi::CStr;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use rustix::fd::OwnedFd;
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{self, FallocateFlags, MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
@@ -159,7 +158,7 @@ pub(crate) struct Region {
 
 const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");
 const HEADER_BYTES: usize = size_of::<Region>().next_multiple_of(4096);
-const FILE_BYTES: usize = HEADER_BYTES + SCRIPT_BYTES + OUTPUT_BYTES;
+pub(crate) const FILE_BYTES: usize = HEADER_BYTES + SCRIPT_BYTES + OUTPUT_BYTES;
 
 impl Region {
     /// Marks the region as complete, and of this layout.
@@ -238,19 +237,25 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Creates the file, replacing any existing one, and maps it. All of its bytes are zero.
-    pub(crate) fn create(path: &[u8]) -> Result<Self, i32> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = open(path, flags)?;
+    /// Makes a file of zeros, with all of its memory, and maps it. A page that is allocated later
+    /// could be one that the system has not got, and the process that touches it would be ended by
+    /// SIGBUS.
+    pub(crate) fn create() -> Result<(Self, OwnedFd), i32> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = fs::memfd_create(c"crane-region", flags).map_err(Errno::raw_os_error)?;
         fs::ftruncate(&file, FILE_BYTES as u64).map_err(Errno::raw_os_error)?;
-        Self::map(file)
+        allocate(&file).map_err(Errno::raw_os_error)?;
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fs::fcntl_add_seals(&file, seals).map_err(Errno::raw_os_error)?;
+        Ok((Self::map(&file)?, file))
     }
 
-    /// Maps an existing file. Returns `EPROTO` if it has another layout.
-    pub(crate) fn open(path: &[u8]) -> Result<Self, i32> {
-        let file = open(path, OFlags::RDWR | OFlags::CLOEXEC)?;
-        let stat = fs::fstat(&file).map_err(Errno::raw_os_error)?;
-        if stat.st_size != FILE_BYTES as i64 {
+    /// Maps a file that was made. The error is `EPROTO` for a file of another layout, or one that
+    /// is not sealed.
+    pub(crate) fn open(file: BorrowedFd<'_>) -> Result<Self, i32> {
+        let stat = fs::fstat(file).map_err(Errno::raw_os_error)?;
+        let seals = fs::fcntl_get_seals(file).unwrap_or(SealFlags::empty());
+        if stat.st_size != FILE_BYTES as i64 || !seals.contains(SealFlags::SHRINK) {
             return Err(libc::EPROTO);
         }
         let mapping = Self::map(file)?;
@@ -260,11 +265,11 @@ impl Mapping {
         if known { Ok(mapping) } else { Err(libc::EPROTO) }
     }
 
-    fn map(file: OwnedFd) -> Result<Self, i32> {
+    fn map(file: impl AsFd) -> Result<Self, i32> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let (place, shared) = (core::ptr::null_mut(), MapFlags::SHARED);
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe { mm::mmap(place, FILE_BYTES, protection, shared, &file, 0) };
+        let start = unsafe { mm::mmap(place, FILE_BYTES, protection, shared, file, 0) };
         start.map(|start| Self { start: start.cast() }).map_err(Errno::raw_os_error)
     }
 
@@ -318,10 +323,14 @@ impl Mapping {
     }
 }
 
-/// Opens a file by a path that ends with a zero byte.
-fn open(path: &[u8], flags: OFlags) -> Result<OwnedFd, i32> {
-    let path = CStr::from_bytes_with_nul(path).map_err(|_| libc::EINVAL)?;
-    fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(Errno::raw_os_error)
+/// Allocates the whole of a file. A signal may interrupt it.
+fn allocate(file: &OwnedFd) -> rustix::io::Result<()> {
+    loop {
+        match fs::fallocate(file, FallocateFlags::empty(), 0, FILE_BYTES as u64) {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
 }
 
 impl core::fmt::Debug for Mapping {
@@ -337,9 +346,8 @@ mod tests {
 
     #[test]
     fn both_sides_see_the_same_file() {
-        let name = format!("{}/crane-shm-{}\0", std::env::temp_dir().display(), std::process::id());
-        let daemon = DaemonSide::create(name.as_bytes(), 3, 9).unwrap();
-        let server = ServerSide::open(name.as_bytes()).unwrap();
+        let (daemon, file) = DaemonSide::create(3, 9).unwrap();
+        let server = ServerSide::open(file.as_fd()).unwrap();
         // SAFETY: one owner of each in this test.
         let (mut script, mut output) = unsafe { daemon.ends() };
         // SAFETY: as above.
@@ -359,15 +367,12 @@ mod tests {
         assert!(!daemon.refused());
         server.refuse();
         assert!(daemon.refused());
-        std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
     }
 
     #[test]
     fn the_daemon_is_woken_once_until_it_has_looked() {
-        let name =
-            format!("{}/crane-wake-{}\0", std::env::temp_dir().display(), std::process::id());
-        let daemon = DaemonSide::create(name.as_bytes(), 1, 1).unwrap();
-        let server = ServerSide::open(name.as_bytes()).unwrap();
+        let (daemon, file) = DaemonSide::create(1, 1).unwrap();
+        let server = ServerSide::open(file.as_fd()).unwrap();
         assert!(server.begin_wake() && !server.begin_wake());
         daemon.hear_wake();
         assert!(server.begin_wake());
@@ -378,14 +383,25 @@ mod tests {
             daemon.ring_script();
             false
         });
-        std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
+    }
+
+    #[test]
+    fn nobody_can_cut_the_memory_off() {
+        let (_, file) = DaemonSide::create(1, 1).unwrap();
+        for size in [0, FILE_BYTES as u64 - 1, FILE_BYTES as u64 + 1] {
+            assert_eq!(fs::ftruncate(&file, size), Err(Errno::PERM), "{size}");
+        }
+        assert_eq!(fs::fcntl_add_seals(&file, SealFlags::WRITE), Err(Errno::PERM));
     }
 
     #[test]
     fn another_file_is_refused() {
-        let name = format!("{}/crane-no-{}\0", std::env::temp_dir().display(), std::process::id());
-        std::fs::write(name.trim_end_matches('\0'), b"not ours").unwrap();
-        assert_eq!(ServerSide::open(name.as_bytes()).unwrap_err(), libc::EPROTO);
-        std::fs::remove_file(name.trim_end_matches('\0')).unwrap();
+        let unsealed = fs::memfd_create(c"not ours", MemfdFlags::CLOEXEC).unwrap();
+        fs::ftruncate(&unsealed, FILE_BYTES as u64).unwrap();
+        assert_eq!(ServerSide::open(unsealed.as_fd()).unwrap_err(), libc::EPROTO);
+        let (_, file) = Mapping::create().unwrap();
+        assert_eq!(ServerSide::open(file.as_fd()).unwrap_err(), libc::EPROTO, "of no layout");
+        let null = fs::open(c"/dev/null", fs::OFlags::RDWR, fs::Mode::empty()).unwrap();
+        assert_eq!(ServerSide::open(null.as_fd()).unwrap_err(), libc::EPROTO);
     }
 }

@@ -3,6 +3,8 @@
 
 use core::sync::atomic::Ordering;
 
+use rustix::fd::BorrowedFd;
+
 use crate::bypass::BypassKind;
 use crate::history::{BLOCK_CALLS, BlockHash, CallRecord, HashMark};
 use crate::parking::Bell;
@@ -14,13 +16,13 @@ use crate::{RingReader, RingWriter};
 pub struct ServerSide(Mapping);
 
 impl ServerSide {
-    /// Maps a file that the daemon made. `path` ends with a zero byte.
+    /// Maps a region that the daemon made.
     ///
     /// # Errors
-    /// Returns the error number of the system call that the kernel refused, or `EPROTO` for a file
-    /// of another layout.
-    pub fn open(path: &[u8]) -> Result<Self, i32> {
-        Mapping::open(path).map(Self)
+    /// Returns the error number of what the kernel refused; `EPROTO` for a file of another layout,
+    /// or one that is not sealed.
+    pub fn open(file: BorrowedFd<'_>) -> Result<Self, i32> {
+        Mapping::open(file).map(Self)
     }
 
     /// Returns the reading end of the script ring and the writing end of the output ring.

@@ -4,15 +4,16 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::FromRawFd;
-use std::path::PathBuf;
+use std::os::fd::{FromRawFd, RawFd};
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::system::sethostname;
 
 use super::network::{self, Network};
 use super::{
-    HOST_NAME, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, closed, limits, mounts, upper,
+    HOST_NAME, REGION_DESCRIPTOR, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, WAKE_DESCRIPTOR,
+    closed, limits, mounts, upper,
 };
 
 const MODE_MASK: libc::mode_t = 0o022;
@@ -115,8 +116,8 @@ fn init(
     std::env::set_current_dir(&directory)
         .map_err(|error| format!("{}: {error}", directory.display()))?;
     let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
-    let image = Image::new(spec, &run)?;
-    limits::set()?;
+    let inherited = limits::set([REGION_DESCRIPTOR, WAKE_DESCRIPTOR])?;
+    let image = Image::new(spec, &run, inherited)?;
     // SAFETY: umask and personality touch no memory.
     unsafe {
         libc::umask(MODE_MASK);
@@ -149,23 +150,26 @@ struct Image {
     program: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
+    /// The descriptors that the program inherits beside the standard streams, in order.
+    inherited: [RawFd; 2],
 }
 
 impl Image {
-    fn new(spec: &Spec, run: &std::path::Path) -> Result<Self, String> {
+    fn new(spec: &Spec, run: &Path, inherited: [RawFd; 2]) -> Result<Self, String> {
         let text = |text: String| {
             CString::new(text).map_err(|_| "an argument has a zero byte".to_string())
         };
         let own = [
             format!("LD_PRELOAD={}/preload.so", run.display()),
-            format!("CRANE_REGION={}/region", run.display()),
-            format!("CRANE_WAKE={}/wake", run.display()),
+            format!("CRANE_REGION={}", inherited[0]),
+            format!("CRANE_WAKE={}", inherited[1]),
         ];
         let given = spec.environment.iter().map(|(name, value)| format!("{name}={value}"));
         Ok(Self {
             program: upper::c_path(&spec.program)?,
             arguments: spec.arguments.iter().cloned().map(text).collect::<Result<_, _>>()?,
             environment: given.chain(own).map(text).collect::<Result<_, _>>()?,
+            inherited,
         })
     }
 
@@ -180,7 +184,9 @@ impl Image {
         unsafe {
             let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
             libc::dup2(null, 0);
-            libc::close_range(REPORT_DESCRIPTOR as u32 + 1, u32::MAX, 0);
+            let [first, last] = self.inherited.map(|number| number as libc::c_uint);
+            libc::close_range(REPORT_DESCRIPTOR as libc::c_uint + 1, first - 1, 0);
+            libc::close_range(last + 1, libc::c_uint::MAX, 0);
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);

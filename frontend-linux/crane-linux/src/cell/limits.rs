@@ -4,13 +4,17 @@
 //! neither from the caller nor from the host: a host that cannot give them is refused by name.
 
 use std::io;
+use std::os::fd::RawFd;
 
 use libc::__rlimit_resource_t as Resource;
 
 /// One limit, soft and hard.
+#[derive(Clone, Copy)]
 struct Limit {
     resource: Resource,
     value: u64,
+    /// The library's own need beside it.
+    ours: u64,
     name: &'static str,
     /// The letter of `ulimit`; empty where shells have none.
     letter: &'static str,
@@ -25,15 +29,18 @@ const fn limit(
     letter: &'static str,
     unit: &'static str,
 ) -> Limit {
-    Limit { resource, value, name, letter, unit }
+    Limit { resource, value, ours: 0, name, letter, unit }
 }
 
 const UNLIMITED: u64 = libc::RLIM_INFINITY;
 
+/// The number of files that a program may have open.
+const OPEN_FILES: u64 = 16 * 1024;
+
 /// All limits of getrlimit(2). Values are what Linux gives by default on every machine, or no more
 /// than a small machine has where the default follows its memory.
 const LIMITS: [Limit; 16] = [
-    limit(libc::RLIMIT_NOFILE, 16 * 1024, "open files", "-n", "NOFILE"),
+    limit(libc::RLIMIT_NOFILE, OPEN_FILES, "open files", "-n", "NOFILE"),
     limit(libc::RLIMIT_STACK, 8 << 20, "bytes of stack", "-s", "STACK"),
     limit(libc::RLIMIT_CORE, 0, "bytes of a core file", "-c", "CORE"),
     limit(libc::RLIMIT_NPROC, 32 * 1024, "processes of a user", "-u", "NPROC"),
@@ -51,37 +58,55 @@ const LIMITS: [Limit; 16] = [
     limit(libc::RLIMIT_RTTIME, UNLIMITED, "microseconds of real-time work", "", "RTTIME"),
 ];
 
-/// Gives the calling process the limits of the group.
+/// Gives the calling process the limits of the group. The descriptors are copied to the numbers
+/// from its limit of open files on: the kernel gives a program only lower ones. Returns the copies.
 ///
 /// # Errors
 /// The limits that this host's own do not allow, with the remedy.
-pub(super) fn set() -> Result<(), String> {
-    let mut low = Vec::new();
-    for limit in &LIMITS {
-        let wanted = libc::rlimit { rlim_cur: limit.value, rlim_max: limit.value };
-        // SAFETY: the kernel reads from a live structure.
-        if unsafe { libc::setrlimit(limit.resource, &raw const wanted) } == 0 {
-            continue;
+pub(super) fn set(descriptors: [RawFd; 2]) -> Result<[RawFd; 2], String> {
+    let with_ours = Limit { ours: descriptors.len() as u64, ..LIMITS[0] };
+    let mut low = Vec::from_iter(set_one(&with_ours)?);
+    let mut copies = descriptors;
+    if low.is_empty() {
+        for (descriptor, number) in copies.iter_mut().zip(OPEN_FILES as RawFd..) {
+            // SAFETY: dup2 touches no memory; nothing of this process has a number as high.
+            *descriptor = unsafe { libc::dup2(*descriptor, number) };
+            if *descriptor < 0 {
+                return Err(format!("descriptor {number}: {}", io::Error::last_os_error()));
+            }
         }
-        let error = io::Error::last_os_error();
-        let mut here = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the kernel writes to a live structure.
-        let known = unsafe { libc::getrlimit(limit.resource, &raw mut here) } == 0;
-        if !known || here.rlim_max >= limit.value {
-            return Err(format!("the limit of {} cannot be set: {error}", limit.name));
-        }
-        low.push(refusal(limit, here.rlim_max));
     }
-    if low.is_empty() { Ok(()) } else { Err(low.join("; ")) }
+    for limit in &LIMITS[low.len()..] {
+        low.extend(set_one(limit)?);
+    }
+    if low.is_empty() { Ok(copies) } else { Err(low.join("; ")) }
+}
+
+/// Sets a limit. Returns what to say if the host's own limit is lower.
+fn set_one(limit: &Limit) -> Result<Option<String>, String> {
+    let value = limit.value + limit.ours;
+    let wanted = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: the kernel reads from a live structure.
+    if unsafe { libc::setrlimit(limit.resource, &raw const wanted) } == 0 {
+        return Ok(None);
+    }
+    let error = io::Error::last_os_error();
+    let mut here = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to a live structure.
+    let known = unsafe { libc::getrlimit(limit.resource, &raw mut here) } == 0;
+    if !known || here.rlim_max >= value {
+        return Err(format!("the limit of {} cannot be set: {error}", limit.name));
+    }
+    Ok(Some(refusal(limit, here.rlim_max)))
 }
 
 fn refusal(limit: &Limit, here: u64) -> String {
-    let Limit { value, name, letter, unit, .. } = limit;
-    let shown = match *value {
-        UNLIMITED => "no limit".to_string(),
-        value => value.to_string(),
+    let Limit { value, ours, name, letter, unit, .. } = limit;
+    let (shown, word) = match (*value, *ours) {
+        (UNLIMITED, _) => ("no limit".to_string(), "infinity".to_string()),
+        (value, 0) => (value.to_string(), value.to_string()),
+        (value, ours) => (format!("{value} and {ours} more for crane"), (value + ours).to_string()),
     };
-    let word = if *value == UNLIMITED { "infinity".to_string() } else { value.to_string() };
     let mut remedies = Vec::new();
     if !letter.is_empty() {
         remedies.push(format!("`ulimit -H{} …` as root", letter.trim_start_matches('-')));
@@ -110,10 +135,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_limit_and_remedy() {
-        let text = refusal(&LIMITS[0], 1024);
+        let text = refusal(&Limit { ours: 2, ..LIMITS[0] }, 1024);
         let expected = "this host's hard limit of open files is 1024, and every replica of a group \
-                        runs its server with 16384: raise it with `ulimit -Hn …` as root, \
-                        LimitNOFILE=16384 in a systemd unit, `--ulimit nofile=…` for a container";
+                        runs its server with 16384 and 2 more for crane: raise it with \
+                        `ulimit -Hn …` as root, LimitNOFILE=16386 in a systemd unit, \
+                        `--ulimit nofile=…` for a container";
         assert_eq!(text, expected);
         let text = refusal(LIMITS.last().unwrap(), 7);
         assert!(text.contains("with no limit: raise it with LimitRTTIME=infinity"), "{text}");

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Each dies with its parent. The launcher gets a [`Spec`] on its standard input and reports lines
-//! on descriptor 3, see [`Report`].
+//! on descriptor 3, see [`Report`]. Descriptors 4 and 5 are for the server: the memory that it
+//! shares with the daemon, and the pipe by which it wakes the daemon.
 //!
 //! | file | thought |
 //! |---|---|
@@ -28,10 +29,11 @@ pub(crate) mod upper;
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
@@ -45,6 +47,8 @@ pub(crate) const RUN_IN_CELL: &str = "/run/crane";
 pub(crate) const SUBCOMMAND: &str = "cell";
 
 const REPORT_DESCRIPTOR: i32 = 3;
+const REGION_DESCRIPTOR: i32 = 4;
+const WAKE_DESCRIPTOR: i32 = 5;
 
 /// The description that a cell is made from.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -123,12 +127,27 @@ pub(crate) struct Cell {
     pub(crate) stderr: ChildStderr,
 }
 
+/// The descriptors by which the server reaches the daemon.
+#[derive(Debug)]
+pub(crate) struct ServerDescriptors {
+    /// The memory that both share.
+    pub(crate) region: OwnedFd,
+    /// The pipe by which the server wakes the daemon.
+    pub(crate) wake: OwnedFd,
+}
+
 /// Starts a cell. The upper layer is made anew in it.
 ///
 /// # Errors
 /// Returns what the system refused.
-pub(crate) async fn start(spec: &Spec) -> io::Result<Cell> {
-    let (reading, writing) = report_pipe()?;
+pub(crate) async fn start(spec: &Spec, server: &ServerDescriptors) -> io::Result<Cell> {
+    let (reading, writing) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let given = [
+        (above(&writing)?, REPORT_DESCRIPTOR),
+        (above(&server.region)?, REGION_DESCRIPTOR),
+        (above(&server.wake)?, WAKE_DESCRIPTOR),
+    ];
+    drop(writing);
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("crane-linux")
@@ -138,21 +157,22 @@ pub(crate) async fn start(spec: &Spec) -> io::Result<Cell> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let descriptor = writing.as_raw_fd();
-    // SAFETY: between fork and exec only async-signal-safe calls are made. If the descriptor has
-    // the wanted number already, dup2 would leave its close-on-exec mark, which `report_pipe`
-    // excludes. A session of its own keeps the signals of the daemon's terminal out of the cell:
-    // the daemon hears them, and ends the cell.
+    let numbers = given.each_ref().map(|(from, to)| (from.as_raw_fd(), *to));
+    // SAFETY: between fork and exec only async-signal-safe calls are made. If a descriptor has the
+    // wanted number already, dup2 would leave its close-on-exec mark, which higher numbers exclude.
+    // A session of its own keeps the signals of the daemon's terminal out of the cell: the daemon
+    // hears them, and ends the cell.
     unsafe {
         command.pre_exec(move || {
-            match libc::setsid() != -1 && libc::dup2(descriptor, REPORT_DESCRIPTOR) != -1 {
+            let give = |(from, to)| libc::dup2(from, to) != -1;
+            match libc::setsid() != -1 && numbers.into_iter().all(give) {
                 true => Ok(()),
                 false => Err(io::Error::last_os_error()),
             }
         });
     }
     let mut child = command.spawn()?;
-    drop(writing);
+    drop(given);
     let text = serde_json::to_vec(spec).map_err(io::Error::other)?;
     let mut stdin = child.stdin.take().expect("it was piped");
     stdin.write_all(&text).await?;
@@ -181,24 +201,9 @@ pub(crate) fn hidden_directory(data: &Path) -> PathBuf {
     ours.unwrap_or(data).to_path_buf()
 }
 
-/// Makes a pipe whose ends have numbers above the one that the launcher expects.
-fn report_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: the kernel writes two descriptors to a live array of two.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: both were just opened and belong to nobody else.
-    let (reading, writing) =
-        unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
-    // SAFETY: fcntl on a live descriptor; touches no memory.
-    let moved =
-        unsafe { libc::fcntl(writing.as_raw_fd(), libc::F_DUPFD_CLOEXEC, REPORT_DESCRIPTOR + 1) };
-    if moved < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just opened.
-    Ok((reading, unsafe { OwnedFd::from_raw_fd(moved) }))
+/// Copies a descriptor to a number above those that the launcher expects.
+fn above(descriptor: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    rustix::io::fcntl_dupfd_cloexec(descriptor, WAKE_DESCRIPTOR + 1)
 }
 
 #[cfg(test)]

@@ -61,7 +61,6 @@ pub(crate) struct LinuxHost {
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
-    run_directory: std::path::PathBuf,
     args: ReplicaArgs,
 }
 
@@ -69,7 +68,6 @@ impl LinuxHost {
     /// Returns a host without links, clients or server.
     pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
         let HostParts { addresses, spec, base, data, args, storage, peers, .. } = parts;
-        let run_directory = data.run();
         Self {
             links: Default::default(),
             peers,
@@ -87,7 +85,6 @@ impl LinuxHost {
             me,
             spec,
             base,
-            run_directory,
             args,
         }
     }
@@ -246,7 +243,6 @@ impl Host for LinuxHost {
             me: self.me,
             generation,
             spec: self.spec.clone().expect("a witness starts no server"),
-            directory: self.run_directory.clone(),
             args: self.args.clone(),
         };
         let outcomes = self.outcomes.clone();

@@ -2,7 +2,7 @@
 //! prints.
 
 use std::io;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
@@ -10,12 +10,13 @@ use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_shm::history::{BLOCK_CALLS, BLOCKS, CALLS, MARKS};
 use crane_shm::{DaemonSide, HashMark, RingReader, RingWriter};
+use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::task::spawn_local;
 
-use crate::cell::{self, Report, Spec, upper};
+use crate::cell::{self, Report, ServerDescriptors, Spec};
 use crate::driver::ServerView;
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
 use crate::options::{ReplicaArgs, ServerFsync};
@@ -37,6 +38,8 @@ pub(super) struct ServerProcess {
     /// Kinds of calls that bypass the hooks and have been named.
     pub(super) bypasses_named: usize,
     wake: pipe::Receiver,
+    /// The server's descriptors. While the pipe's writing end is open here, the pipe has no end.
+    _descriptors: ServerDescriptors,
     cell: Child,
 }
 
@@ -50,8 +53,6 @@ pub(super) struct StartOrder {
     pub(super) generation: Generation,
     /// How to start the program.
     pub(super) spec: Spec,
-    /// The directory with the files that the cell and the daemon share.
-    pub(super) directory: std::path::PathBuf,
     /// The command line.
     pub(super) args: ReplicaArgs,
 }
@@ -62,31 +63,36 @@ impl ServerProcess {
     /// # Errors
     /// Returns the system's error.
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
-        let StartOrder { number, me, generation, spec, directory, args } = order;
-        let (file, wake) = (directory.join("region"), directory.join("wake"));
-        // The daemon makes new files, because a server of an earlier daemon that is still ending
-        // keeps the old ones.
-        for path in [&file, &wake] {
-            upper::remove_file(path)?;
-        }
-        let mut name = file.as_os_str().as_encoded_bytes().to_vec();
-        name.push(0);
+        let StartOrder { number, me, generation, spec, args } = order;
         let node = u32::from(me.number());
-        let region = DaemonSide::create(&name, node, generation.0).map_err(|error| {
-            format!("{}: {}", file.display(), io::Error::from_raw_os_error(error))
+        let (region, memory) = DaemonSide::create(node, generation.0).map_err(|error| {
+            let (error, size) = (io::Error::from_raw_os_error(error), DaemonSide::BYTES >> 20);
+            format!(
+                "this host has no {size} MiB of memory for daemon and server to share ({error}): \
+                 give the replica more memory, or swap"
+            )
         })?;
         region.set_keep_fsync(args.server_fsync == ServerFsync::Keep);
         region.set_strict(args.strict);
-        let wake = make_fifo(&wake)?;
-        // SAFETY: the file was just made, and this run is the daemon's only owner of its ends.
+        let (wake, writing) = wake_pipe().map_err(|error| format!("no pipe: {error}"))?;
+        let descriptors = ServerDescriptors { region: memory, wake: writing };
+        // SAFETY: the memory was just made, and this run is the daemon's only owner of its ends.
         let (script, output) = unsafe { region.ends() };
-        let cell = cell::start(&spec).await.map_err(|error| error.to_string())?;
+        let cell = cell::start(&spec, &descriptors).await.map_err(|error| error.to_string())?;
         spawn_local(pass_reports(number, cell.reports, outcomes.clone()));
         spawn_local(pass_lines(cell.stdout, "", false));
         spawn_local(pass_lines(cell.stderr, "", true));
         let output = Some(output);
-        let bypasses_named = 0;
-        Ok(Self { number, region, script, output, bypasses_named, wake, cell: cell.child })
+        Ok(Self {
+            number,
+            region,
+            script,
+            output,
+            bypasses_named: 0,
+            wake,
+            _descriptors: descriptors,
+            cell: cell.child,
+        })
     }
 
     /// Returns the pid of the program.
@@ -176,16 +182,10 @@ impl ServerProcess {
     }
 }
 
-/// Makes the pipe by which the server's process wakes the daemon. It is opened in both directions,
-/// so that it never reaches its end.
-fn make_fifo(path: &Path) -> Result<pipe::Receiver, String> {
-    let name = upper::c_path(path)?;
-    let describe = |error: io::Error| format!("{}: {error}", path.display());
-    // SAFETY: the path is a live string with its zero byte.
-    if unsafe { libc::mkfifo(name.as_ptr(), 0o600) } != 0 {
-        return Err(describe(io::Error::last_os_error()));
-    }
-    pipe::OpenOptions::new().read_write(true).open_receiver(path).map_err(describe)
+/// Makes the pipe by which the server's process wakes the daemon. Neither waits at it.
+fn wake_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (reading, writing) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    Ok((pipe::Receiver::from_owned_fd(reading)?, writing))
 }
 
 async fn pass_reports(number: u64, reports: pipe::Receiver, to: Outcomes) {

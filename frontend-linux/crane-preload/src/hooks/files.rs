@@ -13,9 +13,10 @@ use super::transfer::{begin_at, dispose};
 use crate::descriptors::{DESCRIPTORS, DescriptionKind, forget_plain, lookup};
 use crate::errno;
 use crate::file_kind;
+use crate::inherited::{self, is_own};
 use crate::membership::takes_part;
 use crate::notes::uncovered;
-use crate::turn::{Call, begin, enter};
+use crate::turn::{Call, begin};
 use crate::world::{KEEP_FSYNC, World};
 
 /// Devices whose bytes are agreed upon.
@@ -95,8 +96,7 @@ unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(descriptor: c_int) -> c_int {
-    // The library's own descriptor lies above those of a server, unless the server closes all.
-    if descriptor >= 200 && hidden() == Some(descriptor) {
+    if is_own(descriptor) {
         return errno::answer_int(Err(libc::EBADF));
     }
     if lookup(descriptor).is_some()
@@ -113,67 +113,60 @@ unsafe extern "C" fn close(descriptor: c_int) -> c_int {
     errno::answer_int(result.map(|()| 0))
 }
 
-/// Closes all numbers of a range except the library's own.
-fn close_all(first: c_uint, last: c_uint) {
-    let last = (last as usize).min(DESCRIPTORS - 1) as c_int;
-    for descriptor in c_int::try_from(first).unwrap_or(c_int::MAX)..=last {
+/// Closes all numbers of a range except the library's own. `flags` are those of close_range(2).
+fn close_all(first: c_uint, last: c_uint, flags: c_uint) -> Result<usize, c_int> {
+    let followed = last.min(DESCRIPTORS as c_uint - 1);
+    for descriptor in (first..=followed).map(|number| number as c_int) {
         if lookup(descriptor).is_some()
             && let Some(mut held) = begin(Call::Close, descriptor as u32)
         {
             detach(held.world(), descriptor);
+            // The kernel closes it below in any case.
+            let _ = sys::close(descriptor);
             held.end();
         }
         forget_plain(descriptor);
     }
-    let hidden = hidden();
-    let kernel = |from: c_uint, to: c_uint| {
-        let arguments = [from as usize, to as usize, 0, 0, 0, 0];
-        // SAFETY: close_range touches no memory. It fails for an empty range only.
-        unsafe { sys::syscall(libc::SYS_close_range, arguments) };
-    };
-    match hidden {
-        Some(hidden) if hidden as c_uint >= first => {
-            kernel(first, (hidden as c_uint).saturating_sub(1));
-            kernel(hidden as c_uint + 1, c_uint::MAX);
+    let mut own = inherited::numbers();
+    own.sort_unstable();
+    let mut from = first;
+    for own in own.into_iter().filter_map(|own| c_uint::try_from(own).ok()) {
+        if (from..=last).contains(&own) {
+            if own > from {
+                close_in_kernel(from, own - 1, flags)?;
+            }
+            from = own + 1;
         }
-        _ => kernel(first, c_uint::MAX),
+    }
+    if from <= last {
+        close_in_kernel(from, last, flags)?;
     }
     file_locks::freed();
+    Ok(0)
+}
+
+fn close_in_kernel(first: c_uint, last: c_uint, flags: c_uint) -> Result<usize, c_int> {
+    let arguments = [first as usize, last as usize, flags as usize, 0, 0, 0];
+    // SAFETY: close_range touches no memory.
+    sys::checked(unsafe { sys::syscall(libc::SYS_close_range, arguments) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn closefrom(first: c_int) {
-    close_all(u32::try_from(first).unwrap_or(0), c_uint::MAX);
+    // A kernel that cannot close a range (before Linux 5.9) leaves the program's files open.
+    let _ = close_all(u32::try_from(first).unwrap_or(0), c_uint::MAX, 0);
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    if first > last {
-        return errno::answer_int(Err(libc::EINVAL));
-    }
-    if flags == 0 && last == c_uint::MAX {
-        close_all(first, last);
-        return 0;
-    }
-    if flags == 0 {
-        for descriptor in first..=last.min(DESCRIPTORS as c_uint - 1) {
-            // SAFETY: plain numbers; one that is not open is an error that close_range ignores.
-            unsafe { close(descriptor as c_int) };
-        }
-        return 0;
-    }
-    let arguments = [first as usize, last as usize, flags as usize, 0, 0, 0];
-    // SAFETY: close_range touches no memory; with flags it is used right before exec.
-    errno::answer_int(sys::checked(unsafe { sys::syscall(libc::SYS_close_range, arguments) }))
-}
-
-/// The library's own descriptor is not open, as far as the server can see.
-fn hidden() -> Option<c_int> {
-    // This check counts no call.
-    let mut held = enter()?;
-    let hidden = held.world().output.descriptor();
-    held.leave();
-    Some(hidden)
+    let flags = flags as c_uint;
+    let result = match flags {
+        // Only the calling thread's descriptors are closed with the second flag; with others the
+        // call marks descriptors for the next exec, or is refused.
+        0 | libc::CLOSE_RANGE_UNSHARE if first <= last => close_all(first, last, flags),
+        _ => close_in_kernel(first, last, flags),
+    };
+    errno::answer_int(result)
 }
 
 /// Records that a number leads nowhere any more.
@@ -207,6 +200,9 @@ fn share(original: c_int, copy: c_int) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup(descriptor: c_int) -> c_int {
+    if is_own(descriptor) {
+        return errno::answer_int(Err(libc::EBADF));
+    }
     // SAFETY: dup touches no memory.
     let result =
         sys::checked(unsafe { sys::syscall(libc::SYS_dup, [descriptor as usize, 0, 0, 0, 0, 0]) });
@@ -218,6 +214,10 @@ unsafe extern "C" fn dup(descriptor: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup2(descriptor: c_int, copy: c_int) -> c_int {
+    // The kernel refuses a copy beyond the limit.
+    if is_own(descriptor) {
+        return errno::answer_int(Err(libc::EBADF));
+    }
     let arguments = [descriptor as usize, copy as usize, 0, 0, 0, 0];
     // SAFETY: dup2 touches no memory.
     let result = sys::checked(unsafe { sys::syscall(libc::SYS_dup2, arguments) });
@@ -229,6 +229,9 @@ unsafe extern "C" fn dup2(descriptor: c_int, copy: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup3(descriptor: c_int, copy: c_int, flags: c_int) -> c_int {
+    if is_own(descriptor) {
+        return errno::answer_int(Err(libc::EBADF));
+    }
     let arguments = [descriptor as usize, copy as usize, flags as usize, 0, 0, 0];
     // SAFETY: dup3 touches no memory.
     let result = sys::checked(unsafe { sys::syscall(libc::SYS_dup3, arguments) });
@@ -241,6 +244,9 @@ unsafe extern "C" fn dup3(descriptor: c_int, copy: c_int, flags: c_int) -> c_int
 // The third argument is variadic in C; see `open`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: usize) -> c_int {
+    if is_own(descriptor) {
+        return errno::answer_int(Err(libc::EBADF));
+    }
     if let Some(result) = file_locks::control(descriptor, command, argument) {
         return errno::answer_int(result);
     }

@@ -1,18 +1,21 @@
 //! A daemon's part played by a test: it feeds a script into the shared memory of one server and
 //! collects what comes out. Agreed time passes as fast as the server sleeps.
 
-use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
 use crane_shm::region::{TROUBLE_BYTES, output, script};
 use crane_shm::{DaemonSide, RingReader, RingWriter, ServerState};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The limit of open files of each program.
+const OPEN_FILES: u64 = 16 * 1024;
 
 const START: u64 = 1_700_000_000_000_000_000;
 
@@ -25,7 +28,8 @@ pub(crate) struct Driver {
     script: RingWriter,
     output: RingReader,
     child: Child,
-    place: PathBuf,
+    /// The pipe by which the server wakes the daemon; nobody reads it here.
+    _wake: [OwnedFd; 2],
     slot: u64,
     timestamp: u64,
     grant: u32,
@@ -135,8 +139,34 @@ fn built(name: &str, features: &[&str]) -> PathBuf {
     place.join("release/libcrane_preload.so")
 }
 
-fn zero_ended(path: &Path) -> Vec<u8> {
-    [path.as_os_str().as_bytes(), &[0]].concat()
+/// Makes a pipe at which nobody waits.
+fn pipe() -> [OwnedFd; 2] {
+    let mut ends = [0; 2];
+    // SAFETY: the kernel writes two descriptors to a live array of two.
+    let made = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) };
+    assert_eq!(made, 0);
+    // SAFETY: both were just opened and belong to nobody else.
+    ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) })
+}
+
+/// Gives a program descriptors as a cell does: from its limit of open files on.
+fn give(descriptors: [RawFd; 2]) -> io::Result<()> {
+    let set = |value| {
+        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        // SAFETY: the kernel reads from a live structure.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) == 0 }
+    };
+    let copy = |(descriptor, number): (RawFd, u64)| {
+        // SAFETY: dup2 touches no memory.
+        unsafe { libc::dup2(descriptor, number as RawFd) >= 0 }
+    };
+    match set(OPEN_FILES + 2)
+        && descriptors.into_iter().zip(OPEN_FILES..).all(copy)
+        && set(OPEN_FILES)
+    {
+        true => Ok(()),
+        false => Err(io::Error::last_os_error()),
+    }
 }
 
 impl Driver {
@@ -172,19 +202,8 @@ impl Driver {
         schedule: Schedule,
         library: Library,
     ) -> Self {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let run = RUNS.fetch_add(1, Ordering::SeqCst);
-        let name = format!("run-{}-{run}", std::process::id());
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&place).unwrap();
-        let (shared, wake) = (place.join("region"), place.join("wake"));
-        let region = DaemonSide::create(&zero_ended(&shared), 1, 1).unwrap();
-        let path = zero_ended(&wake);
-        // SAFETY: the path ends with a zero byte.
-        assert_eq!(unsafe { libc::mkfifo(path.as_ptr().cast(), 0o600) }, 0);
-        // The reading end must exist before the server opens the other.
-        // SAFETY: as above.
-        assert!(unsafe { libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC) } >= 0);
+        let (region, memory) = DaemonSide::create(1, 1).unwrap();
+        let wake = pipe();
         // SAFETY: one driver owns the daemon's ends.
         let (mut script, output) = unsafe { region.ends() };
         let genesis = Genesis {
@@ -207,11 +226,15 @@ impl Driver {
         if delay.is_zero() {
             push();
         }
-        let child = Command::new(program)
+        let given = [memory.as_raw_fd(), wake[1].as_raw_fd()];
+        let mut command = Command::new(program);
+        // SAFETY: only system calls are made between fork and exec, and nothing is allocated.
+        unsafe { command.pre_exec(move || give(given)) };
+        let child = command
             .args(arguments)
             .env("LD_PRELOAD", library.path())
-            .env("CRANE_REGION", &shared)
-            .env("CRANE_WAKE", &wake)
+            .env("CRANE_REGION", OPEN_FILES.to_string())
+            .env("CRANE_WAKE", (OPEN_FILES + 1).to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -226,7 +249,7 @@ impl Driver {
             script,
             output,
             child,
-            place,
+            _wake: wake,
             slot: 1,
             timestamp: START,
             grant: 1000,
@@ -366,6 +389,5 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.place);
     }
 }

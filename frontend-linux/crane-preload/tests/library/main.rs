@@ -115,6 +115,25 @@ fn a_child_may_run_a_program_and_may_not_serve() {
 }
 
 #[test]
+fn the_library_s_own_descriptors_are_closed_to_the_program_and_outlive_it() {
+    let end = run(&["hidden"], 100);
+    // The program in its place reads the agreed time: it takes part.
+    assert!(end.printed.starts_with("1700000000."), "{}", end.printed);
+}
+
+#[test]
+fn a_program_that_closes_the_library_s_descriptors_past_it_ends_with_a_reason() {
+    for (then, start) in [("serve", "the program has closed"), ("exec", "it starts ")] {
+        let arguments = ["inline", then];
+        let end = Driver::start(&arguments, 100, Schedule::Serial, Library::Product).end();
+        assert_ne!(end.code, Some(0), "{then}: {}", end.printed);
+        let reason = &end.trouble;
+        assert!(reason.starts_with(start), "{then}: {reason}");
+        assert!(reason.contains("closed a descriptor of crane's by a call that"), "{reason}");
+    }
+}
+
+#[test]
 fn a_library_that_cannot_go_on_leaves_the_reason_for_the_daemon() {
     let mut driver = Driver::start(&["server", "t"], 100, Schedule::Serial, Library::Product);
     assert!(driver.settle());

@@ -1,5 +1,6 @@
 /* Small programs that use what the preload library stands in front of; each prints what it saw. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -14,8 +15,10 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -275,6 +278,72 @@ static void forks(int serves) {
     printf("child %d\n", WEXITSTATUS(status));
 }
 
+/* Returns the limit of open files, from which on the library has its own. */
+static int limit(void) {
+    struct rlimit here;
+    check(!getrlimit(RLIMIT_NOFILE, &here), "getrlimit");
+    return (int)here.rlim_cur;
+}
+
+/* The library's own descriptors are closed to the program, and stay open. */
+static void hidden(char *self) {
+    int own = limit(), last = 2, number;
+    char path[64];
+    /* Those that the test's own process was given. */
+    closefrom(3);
+    while ((number = dup(0)) >= 0) { check(number == last + 1, "the next number"); last = number; }
+    check(errno == EMFILE && last == own - 1, "all numbers up to the limit");
+    check(close_range(3, ~0U, 0) == 0, "close_range");
+    for (number = own; number < own + 2; number++) {
+        check(close(number) == -1 && errno == EBADF, "close");
+        check(fcntl(number, F_GETFD) == -1 && errno == EBADF, "fcntl");
+        check(dup(number) == -1 && errno == EBADF, "dup");
+        check(dup2(number, 5) == -1 && errno == EBADF, "dup2 from it");
+        check(dup2(0, number) == -1 && errno == EBADF, "dup2 onto it");
+        check(dup3(0, number, 0) == -1 && errno == EBADF, "dup3 onto it");
+        check(fcntl(0, F_DUPFD, number) == -1 && errno == EINVAL, "F_DUPFD");
+    }
+    /* No process can cut the memory off under another one. */
+    snprintf(path, sizeof path, "/proc/self/fd/%d", own);
+    int memory = open(path, O_RDWR);
+    check(memory == 3, "the memory, by proc");
+    check(ftruncate(memory, 0) == -1 && errno == EPERM, "ftruncate to nothing");
+    check(ftruncate(memory, 1 << 30) == -1 && errno == EPERM, "ftruncate to more");
+    close(memory);
+    snprintf(path, sizeof path, "ls /proc/self/fd | grep -q '^%d$'", own);
+    fflush(stdout);
+    check(WEXITSTATUS(system(path)) == 1, "a child's program has it not");
+    /* All ways of closing everything, before another program takes this one's place. */
+    closefrom(3);
+    check(!close_range(3, own + 1, 2 /* CLOSE_RANGE_UNSHARE */), "close_range, unshared");
+    check(!close_range(3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */), "close_range, for exec");
+    check(!syscall(SYS_close_range, 3, ~0U, 0), "close_range, by number");
+    for (number = 3; number < own + 2; number++) close(number);
+    DIR *open_files = opendir("/proc/self/fd");
+    struct dirent *entry;
+    while ((entry = readdir(open_files))) {
+        number = atoi(entry->d_name);
+        if (number > 2 && number != dirfd(open_files)) close(number);
+    }
+    closedir(open_files);
+    check(execl("/no/program", self, "values", NULL) == -1 && errno == ENOENT, "no program");
+    execl(self, self, "values", NULL);
+}
+
+/* Closes the library's descriptors behind its back, and then needs them. */
+static void closes_inline(const char *then, char *self) {
+    long result;
+    register long flags __asm__("rdx") = 0;
+    __asm__ volatile("syscall" : "=a"(result)
+                     : "a"(SYS_close_range), "D"(3L), "S"(~0U), "r"(flags)
+                     : "rcx", "r11", "memory");
+    check(result == 0, "close_range");
+    if (!strcmp(then, "exec")) execl(self, self, "values", NULL);
+    listener = socket(AF_INET, SOCK_STREAM, 0);
+    listen(listener, 5);
+    sleep(1);
+}
+
 int main(int count, char **arguments) {
     const char *which = count > 1 ? arguments[1] : "";
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -285,6 +354,8 @@ int main(int count, char **arguments) {
     else if (!strcmp(which, "server")) server(arguments[2][0]);
     else if (!strcmp(which, "exec")) forks(0);
     else if (!strcmp(which, "fork")) forks(1);
+    else if (!strcmp(which, "hidden")) hidden(arguments[0]);
+    else if (!strcmp(which, "inline")) closes_inline(arguments[2], arguments[0]);
     else return 2;
     fflush(stdout);
     return 0;

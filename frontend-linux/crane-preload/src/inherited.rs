@@ -1,0 +1,102 @@
+//! The library's own descriptors, which the program inherits from the daemon: the region, and the
+//! pipe by which the daemon is woken.
+//!
+//! Their numbers are the program's limit of open files and the next one. The kernel gives the
+//! program only numbers below its limit, so the program has the numbers of a native run, and no
+//! file of its own ever takes the place of one of these. To the program they are closed, and other
+//! programs that it starts do not get them.
+
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use crane_shm::{ServerSide, sys};
+use rustix::fd::BorrowedFd;
+
+/// A number that leads nowhere.
+const NONE: c_int = -1;
+
+/// The end of the texts below.
+macro_rules! closed {
+    ($start:literal) => {
+        concat!(
+            $start,
+            " has closed a descriptor of crane's by a call that bypasses crane: let it close only \
+             what it has opened, or by close, closefrom or close_range of libc"
+        )
+    };
+}
+
+static MEMORY: AtomicI32 = AtomicI32::new(NONE);
+static WAKE: AtomicI32 = AtomicI32::new(NONE);
+
+/// Maps the region by the descriptor that this value of `CRANE_REGION` names, and keeps the number.
+///
+/// # Errors
+/// Returns what is wrong with the descriptor.
+pub(crate) fn map_region(value: &CStr) -> Result<ServerSide, String> {
+    let memory = number(value).ok_or("CRANE_REGION is no descriptor")?;
+    // SAFETY: a number that is not negative; the region's functions answer one that is closed by an
+    // error.
+    let region = ServerSide::open(unsafe { BorrowedFd::borrow_raw(memory) })
+        .map_err(|error| format!("cannot map the memory of CRANE_REGION: error {error}"))?;
+    MEMORY.store(memory, Ordering::Relaxed);
+    Ok(region)
+}
+
+/// Keeps the number of the pipe, which this value of `CRANE_WAKE` names, and lets no other program
+/// inherit the descriptors. Returns the number.
+///
+/// # Errors
+/// Returns what is wrong with a descriptor.
+pub(crate) fn keep(value: &CStr) -> Result<c_int, &'static str> {
+    let wake = number(value).filter(|number| is_pipe(*number)).ok_or("CRANE_WAKE is no pipe")?;
+    WAKE.store(wake, Ordering::Relaxed);
+    pass_on(false).map(|()| wake)
+}
+
+fn number(value: &CStr) -> Option<c_int> {
+    value.to_str().ok()?.parse().ok().filter(|number| *number >= 0)
+}
+
+/// Returns the two numbers.
+pub(crate) fn numbers() -> [c_int; 2] {
+    [MEMORY.load(Ordering::Relaxed), WAKE.load(Ordering::Relaxed)]
+}
+
+/// Returns whether a descriptor is the library's own: to the program it is closed.
+pub(crate) fn is_own(descriptor: c_int) -> bool {
+    descriptor >= 0 && numbers().contains(&descriptor)
+}
+
+/// Lets the program that takes this one's place inherit the descriptors, or lets none.
+///
+/// # Errors
+/// Returns a reason if one of them is closed.
+pub(crate) fn pass_on(inherits: bool) -> Result<(), &'static str> {
+    let flags = if inherits { 0 } else { libc::FD_CLOEXEC };
+    let pass = |descriptor: c_int| {
+        let arguments = [descriptor as usize, libc::F_SETFD as usize, flags as usize, 0, 0, 0];
+        // SAFETY: F_SETFD touches no memory.
+        sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) })
+    };
+    let passed = numbers().into_iter().try_for_each(|descriptor| pass(descriptor).map(|_| ()));
+    passed.map_err(|_| closed!("but"))
+}
+
+/// Ends the program, which has closed the pipe. The reason reaches the daemon with the end.
+pub(crate) fn end_without_wake(region: ServerSide) -> ! {
+    region.put_trouble(closed!("the program").as_bytes());
+    region.refuse();
+    loop {
+        let arguments = [sys::pid() as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
+        // SAFETY: a signal to this process.
+        unsafe { sys::syscall(libc::SYS_kill, arguments) };
+    }
+}
+
+/// Returns whether a number leads to a pipe: a child may have closed what it did not open.
+pub(crate) fn is_pipe(descriptor: c_int) -> bool {
+    let arguments = [descriptor as usize, libc::F_GETPIPE_SZ as usize, 0, 0, 0, 0];
+    // SAFETY: F_GETPIPE_SZ touches no memory.
+    sys::checked(unsafe { sys::syscall(libc::SYS_fcntl, arguments) }).is_ok()
+}
