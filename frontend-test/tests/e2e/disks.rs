@@ -151,27 +151,35 @@ fn damage_found_while_running_stops_a_replica_and_its_next_start_rebuilds_it() {
 
 #[test]
 fn a_backup_whose_disk_is_full_stops_and_loses_nothing() {
-    a_full_disk("full-backup", 3);
+    a_full_disk("full-backup", 3, &["log"]);
 }
 
 /// Replica 1 is most likely the primary, because its first election timeout is the shortest.
 #[test]
 fn a_primary_whose_disk_is_full_stops_and_loses_nothing() {
-    a_full_disk("full-primary", 1);
+    a_full_disk("full-primary", 1, &["log"]);
 }
 
-/// Runs three replicas, of which `full` has a disk of 6 MiB for its log, and fills that disk.
-fn a_full_disk(name: &str, full: u8) {
+/// The server's memory is on no disk: neither process of the replica is ended by a signal.
+#[test]
+fn a_replica_whose_whole_data_directory_is_on_a_full_disk_stops_and_loses_nothing() {
+    a_full_disk("full-directory", 2, &[]);
+}
+
+/// Runs three replicas, of which `full` has a small disk at a place in its data directory, or for
+/// the whole of it, and fills that disk.
+fn a_full_disk(name: &str, full: u8, below: &[&str]) {
     let machine = Machine::take(name);
     let mut group = Group::prepare(&machine, program::redis(machine.folder()), 3, &[]);
-    let log = group.data(full).join("log");
-    let disk = match SmallDisk::mount(&log, 6) {
+    let place = below.iter().fold(group.data(full), |place, part| place.join(part));
+    // The whole directory has the library as well.
+    let disk = match SmallDisk::mount(&place, if below.is_empty() { 14 } else { 6 }) {
         Ok(disk) => disk,
         Err(why) => return println!("skipped: cannot mount a small disk: {why}"),
     };
     group.start_all();
     let value = vec![b'x'; 100_000];
-    let other = 2;
+    let other = if full == 2 { 1 } else { 2 };
     let mut count = counts(&group, other);
     for number in 0..120_u32 {
         let mut connection = Connection::open(group.address(other), ANSWER).expect("a connection");
@@ -186,6 +194,7 @@ fn a_full_disk(name: &str, full: u8) {
     let words = ["error", "00000001.log failed", "No space left", "make room"];
     let named = told.lines().any(|line| words.iter().all(|word| line.contains(word)));
     assert!(named, "no line names {words:?}:\n{told}");
+    assert!(!told.contains("signal"), "a process is ended by a signal:\n{told}");
     count = counts_on(&group, other, count);
 
     // With more room, the replica continues from the log that it had.

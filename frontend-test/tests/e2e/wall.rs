@@ -183,7 +183,7 @@ fn limits_are_the_groups_and_a_host_with_lower_ones_is_refused() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
     assert!(text.contains("hard limit of open files is 1000"), "{text}");
-    assert!(text.contains("LimitNOFILE=16384"), "{text}");
+    assert!(text.contains("LimitNOFILE=16386"), "{text}");
 
     // The server sees neither of the caller's soft limits, one below and one above the group's.
     let mut child = started("-S -n 256; ulimit -S -s unlimited").spawn().unwrap();
