@@ -13,6 +13,9 @@ use super::{Driver, Host, ProgramEnd, ServerChange, ServerView};
 
 /// How long a replica whose server has died waits for reports that the other servers have died too.
 const JUDGE_AFTER: Duration = Duration::from_millis(1000);
+/// How long a replica stays for the servers of other replicas that have not reached the program's
+/// end. They need its vote on the way there, and its report at the end.
+const LEAVE_WITHIN: Duration = Duration::from_millis(3000);
 /// The number of deaths at one clock, and only here, after which a server is expected to die there
 /// again.
 const SAME_END_MAX: u32 = 3;
@@ -147,22 +150,31 @@ impl<H: Host> Driver<H> {
     }
 
     /// Judges the end of a program: if it ends at one point on a quorum, the program itself ends
-    /// there.
-    fn judge_end(&mut self) {
-        let mine = self.reports[self.me().index()];
+    /// there. A witness judges it by the others' reports.
+    pub(super) fn judge_end(&mut self) {
+        let servers = self.servers();
+        let members = servers.len();
+        let report = |node: NodeId| &self.reports[node.index()];
+        let count =
+            |end: &ServerReport| servers.iter().filter(|node| report(*node).same_end(end)).count();
+        let mine = if self.is_witness() {
+            let by_count = servers.iter().max_by_key(|node| count(report(*node)));
+            by_count.map_or(ServerReport::Alive { in_step: false }, |node| *report(node))
+        } else {
+            *report(self.me())
+        };
         let ServerReport::Ended { clock, ending, .. } = mine else { return };
         // No program kills itself in this way, but hosts do.
         if ending == Ending::Killed(libc::SIGKILL) {
             return;
         }
-        let servers = self.servers();
-        let report = |node: NodeId| &self.reports[node.index()];
-        let same = servers.iter().filter(|node| report(*node).same_end(&mine)).count();
-        let members = servers.len();
+        let same = count(&mine);
         let other = servers.iter().find(|node| {
             matches!(report(*node), ServerReport::Ended { .. }) && !report(*node).same_end(&mine)
         });
-        if let Some(other) = other {
+        if let Some(other) = other
+            && !self.is_witness()
+        {
             let text = format!(
                 "the servers of replicas {} and {other} ended at different points: they had not \
                  done the same",
@@ -171,6 +183,18 @@ impl<H: Host> Driver<H> {
             self.find(FindingKind::EndsDiffer, Finding { text, is_fault: true });
         }
         if same < members / 2 + 1 {
+            if self.server.leave_at.take().is_some() && !self.is_witness() {
+                self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
+            }
+            return;
+        }
+        self.server.rebuild_at = None;
+        let leave_at = *self.server.leave_at.get_or_insert(self.now() + LEAVE_WITHIN);
+        let runs_on = servers.iter().any(|node| {
+            self.is_linked(node)
+                && !matches!(self.reports[node.index()], ServerReport::Ended { .. })
+        });
+        if runs_on && self.now() < leave_at {
             return;
         }
         // A server that has never listened has not done its work, whatever its exit status is.
@@ -180,7 +204,10 @@ impl<H: Host> Driver<H> {
         if !early.is_empty() && ending == Ending::Exited(0) {
             early.push_str(IN_BACKGROUND);
         }
-        let program = self.program();
+        let program = match self.is_witness() {
+            true => "the servers' program".to_string(),
+            false => self.program(),
+        };
         self.end(
             status,
             format!(
@@ -192,6 +219,9 @@ impl<H: Host> Driver<H> {
 
     /// Decides alone, because the time to hear of the other servers is over: only this server died.
     pub(super) fn reconsider_end(&mut self, now: Instant) {
+        if self.server.leave_at.is_some_and(|at| now >= at) {
+            return self.judge_end();
+        }
         if self.server.rebuild_at.is_none_or(|at| now < at) {
             return;
         }

@@ -291,12 +291,28 @@ impl Peers {
         info!("linked with replica {node}");
         self.arrivals.send(Arrival::Up(link.clone(), Box::new(hello))).await;
         let outcome = self.carry_frames(&link, &mut decoder).await;
+        if outcome.is_err() && !link.dropped.get() {
+            self.take_rest(&link, &mut decoder).await;
+        }
         if !link.dropped.get() {
             match outcome {
                 Ok(()) => info!("the link to replica {node} is closed"),
                 Err(error) => warn!("the link to replica {node} is closed: {error}"),
             }
             self.arrivals.send(Arrival::Down(link)).await;
+        }
+    }
+
+    /// Hands over the frames that had arrived when the link failed: a peer that ends says so last,
+    /// and a write may fail before that is read.
+    async fn take_rest(&self, link: &Rc<Link>, decoder: &mut Decoder) {
+        let mut space = vec![0; READ_BYTES];
+        while let Ok(Some(length @ 1..)) = read_available(link.outlet.stream(), &mut space) {
+            decoder.feed(&space[..length]);
+            while let Ok(Some((kind, body))) = decoder.take() {
+                let Ok(arrival) = read_frame(link, kind, body) else { return };
+                self.arrivals.send(arrival).await;
+            }
         }
     }
 

@@ -16,6 +16,9 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) wanted: bool,
     /// When the server is built again, unless the other servers have ended as well by then.
     pub(in crate::driver) rebuild_at: Option<Instant>,
+    /// When this replica leaves, because the program has ended by itself, although other servers
+    /// have not reported their end.
+    pub(in crate::driver) leave_at: Option<Instant>,
     /// The clock at which the program ended last, and the number of its ends there.
     pub(in crate::driver) last_end: Option<(u64, u32)>,
     /// The reason for which this replica itself ended the server, if it did.
@@ -57,6 +60,6 @@ impl Server {
     }
 
     pub(in crate::driver) fn deadline(&self) -> Option<Instant> {
-        self.rebuild_at
+        self.rebuild_at.or(self.leave_at)
     }
 }

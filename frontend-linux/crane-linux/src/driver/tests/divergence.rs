@@ -47,7 +47,7 @@ fn a_server_that_differs_again_at_the_same_place_stops_its_replica() {
     let mut group = Group::new();
     let wrong = (group.drivers.len() - 1) % 3;
     group.drivers[wrong].host().wrong = vec![5, 5, 5];
-    group.may_stop = Some(wrong);
+    group.may_stop = vec![wrong];
     run_with_wrong(&mut group, &[], 6000);
     let stop = group.drivers[wrong].stop().expect("it stops").clone();
     assert!(stop.status == 1 && stop.why.contains("at the same place"), "{}", stop.why);

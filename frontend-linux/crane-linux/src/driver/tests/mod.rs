@@ -241,8 +241,8 @@ struct Group {
     queues: [Queue; 3],
     /// The replicas to which no link leads, and which do nothing.
     cut_off: Vec<usize>,
-    /// The replica that may stop.
-    may_stop: Option<usize>,
+    /// The replicas that may stop.
+    may_stop: Vec<usize>,
     time: u64,
 }
 
@@ -254,7 +254,8 @@ impl Group {
     fn new() -> Self {
         let queues: [Queue; 3] = Default::default();
         let drivers = (0..3).map(|place| driver(place, &queues)).collect();
-        let mut group = Self { drivers, queues, cut_off: Vec::new(), may_stop: None, time: 0 };
+        let mut group =
+            Self { drivers, queues, cut_off: Vec::new(), may_stop: Vec::new(), time: 0 };
         for place in 0..3 {
             let moment = group.moment();
             group.drivers[place].begin(moment);
@@ -302,7 +303,7 @@ impl Group {
             }
         }
         driver.end_round(moment, false);
-        if self.may_stop != Some(place) {
+        if !self.may_stop.contains(&place) {
             assert_eq!(driver.stop(), None, "replica {place}");
         } else if driver.stop().is_some() {
             self.cut_off(place);

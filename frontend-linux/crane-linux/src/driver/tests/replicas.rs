@@ -100,6 +100,39 @@ fn a_program_that_the_library_refuses_ends_the_replica_and_is_not_built_again() 
     assert!(stop.why.ends_with("cannot run replicated: a child serves"), "{}", stop.why);
 }
 
+fn end_program(group: &mut Group, place: usize) {
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Exited(0), String::new());
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, refused: false };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+}
+
+#[test]
+fn replicas_stay_for_the_last_server_to_end_but_not_for_ever() {
+    for slow in [true, false] {
+        let mut group = Group::new();
+        group.run(1000);
+        end_program(&mut group, 0);
+        end_program(&mut group, 1);
+        group.run(2000);
+        assert!(group.drivers.iter().all(|driver| driver.stop().is_none()));
+        group.may_stop = vec![0, 1, 2];
+        if slow {
+            group.run(2000);
+            assert!(group.drivers[2].stop().is_none());
+        } else {
+            end_program(&mut group, 2);
+            group.run(10);
+            assert_eq!(group.drivers[2].stop().map(|stop| stop.status), Some(1));
+        }
+        for place in [0, 1] {
+            let stop = group.drivers[place].stop().expect("the replica has left");
+            let why = "on 2 of 3 replicas, before it listened";
+            assert_eq!(stop.why.contains(why), slow, "{}", stop.why);
+        }
+    }
+}
+
 #[test]
 fn a_generation_begins_when_it_is_kept_and_not_an_older_one() {
     let mut group = Group::new();
