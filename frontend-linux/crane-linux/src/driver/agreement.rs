@@ -296,7 +296,6 @@ impl<H: Host> Driver<H> {
         self.record_silently(Event::LinkDown { node: node.number() });
         self.proposer.link_down(node, self.now());
         self.paxos(Input::LinkDown { node }, InputPayloads::NONE);
-        self.judge_end();
     }
 
     pub(super) fn send_server_report(&mut self, node: NodeId) {

@@ -26,7 +26,10 @@ impl<H: Host> Driver<H> {
         match input {
             DriverInput::Wake => self.on_wake(),
             DriverInput::LinkUp(hello) => self.on_link_up(&hello),
-            DriverInput::LinkDown(node) => self.on_link_down(node),
+            DriverInput::LinkDown(node) => {
+                self.on_link_down(node);
+                self.judge_end();
+            }
             DriverInput::Message(from, received) => self.on_message(from, &received),
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Report(from, report) => self.on_server_report(from, report),

@@ -189,12 +189,13 @@ impl<H: Host> Driver<H> {
             return;
         }
         self.server.rebuild_at = None;
-        let leave_at = *self.server.leave_at.get_or_insert(self.now() + LEAVE_WITHIN);
+        let now = self.now();
+        let leave_at = *self.server.leave_at.get_or_insert(now + LEAVE_WITHIN);
         let runs_on = servers.iter().any(|node| {
             self.is_linked(node)
                 && !matches!(self.reports[node.index()], ServerReport::Ended { .. })
         });
-        if runs_on && self.now() < leave_at {
+        if runs_on && now < leave_at {
             return;
         }
         // A server that has never listened has not done its work, whatever its exit status is.
