@@ -15,7 +15,8 @@ use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
-    alarm, bench, cost, divergence, failover, idle, kills, linear, runtimes, sizes, steady,
+    alarm, bench, cost, divergence, failover, healthy, idle, kills, linear, runtimes, sizes,
+    starts, steady,
 };
 
 const USAGE: &str = "\
@@ -32,6 +33,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure linear [HISTORIES]  histories with faults are linearizable, 20
        crane-measure runtimes [CONNECTIONS]  node, the JVM and Rust's standard library on three
                                        hosts, 10000 connections in a row
+       crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
+                                       no fault, 60 minutes
+       crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
                                        command BASELINE (a path, by the environment), 5 rounds";
@@ -61,6 +65,11 @@ fn main() -> ExitCode {
         }
         "alarm" => measure_alarm(),
         "runtimes" => measure_runtimes(amount.unwrap_or(10_000).into()),
+        "healthy" => {
+            let period = Duration::from_secs(60 * u64::from(amount.unwrap_or(60)));
+            healthy::run(period, |line| println!("{line}"))
+        }
+        "starts" => measure_starts(amount.unwrap_or(3000) as usize),
         "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
@@ -90,6 +99,17 @@ fn measure_alarm() -> Vec<String> {
         }
     }
     missed
+}
+
+fn measure_starts(times: usize) -> Vec<String> {
+    let outcome = starts::run(times);
+    let good = times - outcome.failures.len();
+    println!(
+        "{good} of {times} starts; to an answer at every replica: mean {:.0?}, longest {:.0?}",
+        outcome.total / u32::try_from(good.max(1)).unwrap_or(u32::MAX),
+        outcome.longest
+    );
+    outcome.failures
 }
 
 fn measure_kills(rounds: usize) -> Vec<String> {

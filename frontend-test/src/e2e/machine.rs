@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 pub struct Machine {
     folder: PathBuf,
     network: [u8; 2],
+    /// Its lock, which ends when the last share of a turn is dropped.
     alone: File,
 }
 
@@ -39,6 +40,21 @@ impl Machine {
             .open(&lock_path)
             .unwrap_or_else(|error| panic!("{}: {error}", lock_path.display()));
         flock(&alone, FlockOperation::LockExclusive).expect("waiting for the machine");
+        Self::new(&root, name, alone)
+    }
+
+    /// Returns a second folder and network in the same turn, for a test of several groups.
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`Machine::take`] does.
+    #[must_use]
+    pub fn share(&self, name: &str) -> Self {
+        let root = self.folder.parent().expect("the scratch folder");
+        Self::new(root, name, self.alone.try_clone().expect("a second descriptor of the lock"))
+    }
+
+    fn new(root: &Path, name: &str, alone: File) -> Self {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let folder = root.join(format!("crane-e2e-{}-{number}-{name}", process::id()));
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -71,8 +87,6 @@ impl Drop for Machine {
         } else if let Err(error) = fs::remove_dir_all(&self.folder) {
             eprintln!("not removed: {}: {error}", self.folder.display());
         }
-        // Dropping the file frees the lock. Nothing else reads the field.
-        let _ = flock(&self.alone, FlockOperation::Unlock);
     }
 }
 

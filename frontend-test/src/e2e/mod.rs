@@ -18,7 +18,7 @@
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
-//!   [`runtimes`]: long runs, shared by the tests and by `ci/measure`;
+//!   [`runtimes`], [`healthy`], [`starts`]: long runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -34,6 +34,7 @@ pub mod divergence;
 pub mod failover;
 pub mod frozen;
 pub mod group;
+pub mod healthy;
 pub mod hosts;
 pub mod http;
 pub mod idle;
@@ -54,6 +55,7 @@ pub mod racy;
 pub mod resp;
 pub mod runtimes;
 pub mod sizes;
+pub mod starts;
 pub mod status;
 pub mod steady;
 pub mod wait;

@@ -62,6 +62,49 @@ pub fn redis(folder: &Path) -> Program {
     Program { name: "redis", command, port, base: base(folder, "redis") }
 }
 
+/// Debian's memcached, for any user.
+#[must_use]
+pub fn memcached(folder: &Path) -> Program {
+    let port = free_port();
+    let command = words(&format!("/usr/bin/memcached -u root -p {port} -t 4"));
+    Program { name: "memcached", command, port, base: base(folder, "memcached") }
+}
+
+/// Debian's clamd, with one signature.
+///
+/// # Panics
+///
+/// Panics if its files cannot be written.
+#[must_use]
+pub fn clamd(folder: &Path) -> Program {
+    let (base, port) = (base(folder, "clamd"), free_port());
+    let signatures = base.join("signatures");
+    fs::create_dir_all(&signatures).expect("the signatures' folder");
+    let signature = "44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test\n";
+    fs::write(signatures.join("test.hdb"), signature).expect("the signature");
+    let options = format!(
+        "TCPSocket {port}\nDatabaseDirectory {}\nForeground yes\nUser root\n",
+        signatures.display()
+    );
+    fs::write(base.join("clamd.conf"), options).expect("the options");
+    let command = words("/usr/sbin/clamd --foreground -c clamd.conf");
+    Program { name: "clamd", command, port, base }
+}
+
+/// Debian's node with a script that counts requests.
+///
+/// # Panics
+///
+/// Panics if the script cannot be copied.
+#[must_use]
+pub fn node(folder: &Path) -> Program {
+    let (base, port) = (base(folder, "node"), free_port());
+    let script = binary::programs().join("runtimes/count.js");
+    fs::copy(script, base.join("count.js")).expect("count.js");
+    let command = words(&format!("/usr/bin/node count.js {port}"));
+    Program { name: "node", command, port, base }
+}
+
 /// Returns the same as [`redis`], for separate hosts: Redis refuses clients that are not on the
 /// loopback.
 #[must_use]
