@@ -287,6 +287,11 @@ impl<const THREADS: usize> Turn<THREADS> {
         self.state(thread) == ThreadState::Waiting
     }
 
+    /// Returns the key for which the thread waits, if it waits.
+    pub fn waits_for(&self, thread: ThreadId) -> Option<WaitKey> {
+        self.is_waiting(thread).then(|| self.threads[thread.0 as usize].key)
+    }
+
     /// Returns whether a thread may wait for `key`: `false` is certain, `true` is not. O(1).
     pub fn may_wait(&self, key: WaitKey) -> bool {
         !self.waiting[bucket(key)].is_empty()

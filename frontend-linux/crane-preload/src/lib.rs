@@ -26,6 +26,7 @@
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
+//! | [`deadlock`] | threads that wait for each other for ever |
 //! | [`outside`] | objects that only the kernel knows, and the questions to it |
 //! | [`timers`] | timers, for which no thread waits |
 //! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
@@ -42,6 +43,7 @@ mod real;
 
 mod caller;
 mod cancellation;
+mod deadlock;
 mod descriptors;
 mod errno;
 mod execution;

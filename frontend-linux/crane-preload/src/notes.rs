@@ -23,6 +23,11 @@ fn note_once(world: &mut World, level: u64, what: &'static str) {
     note_kind(world, level, what, what);
 }
 
+/// Reports a fault by a text, once for each kind.
+pub(crate) fn fault_once(world: &mut World, kind: &'static str, text: &str) {
+    note_kind(world, FAULT, kind, text);
+}
+
 /// Warns of what is reached less than it seems, by a text, once for each kind.
 pub(crate) fn warn_once(world: &mut World, kind: &'static str, text: &str) {
     note_kind(world, WARNING, kind, text);

@@ -6,6 +6,7 @@ use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
+use crate::deadlock;
 use crate::execution::{On, ProgramExecution};
 use crate::outside;
 use crate::readiness;
@@ -161,6 +162,9 @@ fn await_script(world: &mut World, waiting: ServerState) -> bool {
     }
     world.output.flush();
     let limit = if world.awaited == 0 { SLEEP } else { LOOK_FOR_SIGNALS };
+    if waiting == ServerState::Quiescent && deadlock::stands(world) {
+        await_deadlock(world);
+    }
     let woken = if waiting == ServerState::Quiescent && outside::may_come(world) {
         outside::await_either(world, limit, has_work)
     } else {
@@ -173,6 +177,20 @@ fn await_script(world: &mut World, waiting: ServerState) -> bool {
         signals::set_news();
     }
     woken
+}
+
+/// Sleeps as long as a deadlock may be none, and reports it if there is no work then.
+fn await_deadlock(world: &mut World) {
+    let begin = deadlock::moment();
+    let mut spent = 0;
+    while spent < deadlock::REPORTED_AFTER {
+        world.region.await_script(deadlock::REPORTED_AFTER - spent, || has_work(world));
+        if has_work(world) {
+            return;
+        }
+        spent = deadlock::moment().saturating_sub(begin);
+    }
+    deadlock::report(world);
 }
 
 /// Publishes the state of the server for the daemon.

@@ -1,8 +1,15 @@
 //! Servers that stick, whose fault crane must name, and launchers, whose server crane must
 //! replicate or refuse with a reason.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use crane_test::e2e::alarm::{launch, stick};
+use crane_test::e2e::group::Group;
+use crane_test::e2e::machine::Machine;
+use crane_test::e2e::program;
 use crane_test::e2e::programs::{self, Expect};
+use crane_test::e2e::wait::{ANSWER, SOON, eventually};
 
 /// One in this number of stuck programs runs here; `ci/measure alarm` runs all.
 const ONE_IN: usize = 8;
@@ -17,6 +24,28 @@ fn servers_that_stick_are_reported_and_controls_are_not() {
             let reported = stick(stuck).unwrap_or_else(|why| panic!("{why}"));
             println!("{reported:?}");
         }
+    }
+}
+
+/// A server that waits for input in one thread while the others have nothing to do is healthy: the
+/// controls of the test above have such threads.
+#[test]
+fn threads_that_wait_for_each_other_are_a_fault() {
+    for (line, named) in [("lock\n", "waits for a lock"), ("join\n", "waits for the end of thread")]
+    {
+        let machine = Machine::take("deadlock");
+        let program = program::compiled(machine.folder(), "deadlock", &[]);
+        let group = Group::start(&machine, program, 1, &[]);
+        let mut stream = TcpStream::connect(group.address(1)).unwrap();
+        stream.set_read_timeout(Some(ANSWER)).unwrap();
+        assert!(programs::echoes(&stream, "hello\n"));
+        let faults = || group.status().map(|status| status.replica(1).faults.clone());
+        assert_eq!(faults(), Ok(Vec::new()));
+        stream.write_all(line.as_bytes()).unwrap();
+        let fault =
+            eventually("a fault", SOON, || faults()?.pop().ok_or_else(|| "none".to_owned()));
+        assert!(fault.contains("its threads wait for each other"), "{fault}");
+        assert!(fault.contains(named), "{fault}");
     }
 }
 
