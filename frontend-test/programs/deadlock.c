@@ -41,19 +41,14 @@ static void deadlock(int by_lock) {
     }
 }
 
+static int take(int fd, const char *line, char *answer, size_t size) {
+    (void)fd;
+    if (!strncmp(line, "lock", 4)) deadlock(1);
+    if (!strncmp(line, "join", 4)) deadlock(0);
+    return snprintf(answer, size, "%s", line);
+}
+
 int main(int count, char **arguments) {
     if (count != 2) return 2;
-    int listener = listen_at(arguments[1]);
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        char line[256];
-        ssize_t length;
-        while (fd >= 0 && (length = read(fd, line, sizeof line - 1)) > 0) {
-            line[length] = 0;
-            if (!strncmp(line, "lock", 4)) deadlock(1);
-            if (!strncmp(line, "join", 4)) deadlock(0);
-            if (write(fd, line, length) != length) break;
-        }
-        if (fd >= 0) close(fd);
-    }
+    serve_lines(listen_at(arguments[1]), take);
 }

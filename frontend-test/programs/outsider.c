@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "serve.h"
 
 static long raw(long number, long a, long b, long c) {
     long result;
@@ -79,7 +80,8 @@ static int first_line(const char *path, char *space, size_t size) {
     return strlen(space);
 }
 
-static int answer(char *line, char *space, size_t size) {
+static int answer(int fd, const char *line, char *space, size_t size) {
+    (void)fd;
     char host[64];
     int port;
     long number, a, b;
@@ -99,23 +101,7 @@ static int answer(char *line, char *space, size_t size) {
     return snprintf(space, size, "%s", line);
 }
 
-int main(int argc, char **argv) {
-    if (argc != 2) return 2;
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = at("0.0.0.0", atoi(argv[1]));
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
-        perror("bind");
-        return 1;
-    }
-    for (;;) {
-        int fd = accept(listener, NULL, NULL);
-        char line[256], space[300];
-        ssize_t length;
-        while (fd >= 0 && (length = read(fd, line, sizeof line - 1)) > 0) {
-            line[length] = 0;
-            int size = answer(line, space, sizeof space);
-            if (write(fd, space, size) != size) break;
-        }
-        close(fd);
-    }
+int main(int count, char **arguments) {
+    if (count != 2) return 2;
+    serve_lines(listen_at(arguments[1]), answer);
 }

@@ -23,6 +23,24 @@ static int listen_at(const char *port) {
     return listener;
 }
 
+/* Serves one connection at a time, without threads. Calls `take` for each piece that is read, which
+ * is one line if the client waits for each answer, and sends back the answer of the length that it
+ * returns. */
+__attribute__((unused)) static void serve_lines(
+    int listener, int (*take)(int fd, const char *line, char *answer, size_t size)) {
+    for (;;) {
+        int fd = accept(listener, NULL, NULL);
+        char line[256], answer[300];
+        ssize_t length;
+        while (fd >= 0 && (length = read(fd, line, sizeof line - 1)) > 0) {
+            line[length] = 0;
+            int size = take(fd, line, answer, sizeof answer);
+            if (write(fd, answer, size) != size) break;
+        }
+        if (fd >= 0) close(fd);
+    }
+}
+
 /* Serves each connection by a thread of its own, which gets the connection's number. */
 __attribute__((unused)) static int serve_each(int listener, void *(*serve)(void *)) {
     for (;;) {

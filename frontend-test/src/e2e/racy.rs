@@ -2,9 +2,15 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread::scope;
+use std::thread::{scope, sleep};
+use std::time::Duration;
 
+use super::frozen::freeze;
+use super::group::Group;
 use super::wait::ANSWER;
+
+/// How often a replica is stopped for a moment during requests.
+const STOPS: u8 = 12;
 
 /// Makes `requests` requests, one after the other, on each of `clients` connections at once, and
 /// returns all answers of each client.
@@ -35,6 +41,31 @@ pub fn ask_all(
             .collect();
         handles.into_iter().map(|handle| handle.join().expect("a client")).collect()
     })
+}
+
+/// Makes requests at all replicas of a group, while one replica after the other is stopped for a
+/// moment, and checks that no server made a call that crane does not cover. Returns all answers of
+/// each client.
+///
+/// # Panics
+///
+/// Panics if a request fails, the replicas differ, or a call was not covered.
+pub fn ask_between_stops(group: &Group, clients: usize, requests: usize) -> Vec<Vec<String>> {
+    let answers = scope(|threads| {
+        let clients = threads.spawn(|| ask_all(&group.all_addresses(), clients, requests));
+        for stop in 0..STOPS {
+            sleep(Duration::from_millis(40));
+            let frozen = freeze(group, stop % 3 + 1);
+            sleep(Duration::from_millis(20));
+            drop(frozen);
+        }
+        clients.join().expect("the clients").expect("an answer to each request")
+    });
+    group.await_settled();
+    for replica in group.status().expect("a status").servers() {
+        assert_eq!(replica.uncovered_calls, 0, "replica {}: {:?}", replica.id, replica.notes);
+    }
+    answers
 }
 
 fn one(address: SocketAddr, client: usize, requests: usize) -> io::Result<Vec<String>> {

@@ -198,6 +198,15 @@ impl Status {
         })
     }
 
+    /// Returns how the servers differ: by their hashes, or as a replica has reported it. The group
+    /// may have halted since, and its servers are gone.
+    #[must_use]
+    pub fn difference(&self) -> Option<String> {
+        let mut reported = self.replicas.iter().filter_map(|replica| replica.last_error.as_str());
+        let reported = || reported.find(|text| text.contains("differ")).map(str::to_owned);
+        self.diverged().or_else(reported)
+    }
+
     /// Returns a line for messages.
     #[must_use]
     pub fn brief(&self) -> String {

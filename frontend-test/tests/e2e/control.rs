@@ -33,7 +33,7 @@ fn a_racy_server_differs_when_ops_are_admitted_on_arrival() {
     let differs = within(START, || {
         let _ = ask_all(&group.all_addresses(), CLIENTS, REQUESTS);
         let status = group.status()?;
-        status.diverged().ok_or_else(|| status.brief())
+        status.difference().ok_or_else(|| status.brief())
     });
     let difference = differs.expect("admission on arrival makes replicas differ");
     println!("replicas differ, as expected: {difference}");
