@@ -1,4 +1,4 @@
-// kind: sendfile with bad descriptors and no bytes
+// kind: sendfile with bad descriptors, objects that are no files, and no bytes
 #define PEER
 #include "odd.h"
 #include <sys/sendfile.h>
@@ -8,6 +8,17 @@ static void odd(void) {
     SHOW(sendfile(1000, file, NULL, 1));
     SHOW(sendfile(fd, 1000, NULL, 1));
     SHOW(sendfile(fd, file, NULL, 0));
+    int folder = open("/", O_RDONLY), place = open("/", O_PATH), ends[2];
+    off_t at = 0;
+    MUST(pipe(ends) == 0);
+    SHOW(sendfile(fd, folder, NULL, 1));
+    SHOW(sendfile(fd, folder, &at, 1));
+    SHOW(sendfile(fd, place, NULL, 1));
+    SHOW(sendfile(fd, place, &at, 1));
+    SHOW(sendfile(fd, ends[0], &at, 1));
+    SHOW(sendfile(fd, fd, &at, 1));
+    SHOW(at);
+    SHOW(sendfile(fd, file, &at, 3));
     close(fd);
 }
 
