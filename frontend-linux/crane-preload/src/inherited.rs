@@ -86,7 +86,7 @@ pub(crate) fn pass_on(inherits: bool) -> Result<(), &'static str> {
 /// Ends the program, which has closed the pipe. The reason reaches the daemon with the end.
 pub(crate) fn end_without_wake(region: ServerSide) -> ! {
     region.put_trouble(closed!("the program").as_bytes());
-    region.refuse();
+    region.end_for(crane_shm::EndReason::Unfit);
     loop {
         let arguments = [sys::pid() as usize, libc::SIGKILL as usize, 0, 0, 0, 0];
         // SAFETY: a signal to this process.

@@ -9,7 +9,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::Ordering;
 
 use crane_shm::region::TROUBLE_BYTES;
-use crane_shm::sys;
+use crane_shm::{EndReason, sys};
 
 use crate::inherited::is_pipe;
 use crate::world;
@@ -22,13 +22,21 @@ pub(crate) fn end(status: u8, reason: &str) -> ! {
     unreachable!("exit_group returned")
 }
 
-/// Ends the whole server as [`end`] ends a process: the daemon ends it for this reason, whichever
-/// of its processes gives the reason. `wake` is the descriptor that wakes the daemon, if it is
-/// still open here.
+/// The descriptor that wakes the daemon, where it is not known.
+pub(crate) const NO_WAKE: i32 = -1;
+
+/// Ends the whole server as [`end`] ends a process, because the program cannot be replicated: the
+/// daemon ends it for this reason, whichever of its processes gives the reason. `wake` is the
+/// descriptor that wakes the daemon, if it is still open here.
 pub(crate) fn refuse(status: u8, reason: &str, wake: i32) -> ! {
+    end_server(EndReason::Unfit, status, reason, wake)
+}
+
+/// Does the same as [`refuse`], for any kind of reason.
+pub(crate) fn end_server(why: EndReason, status: u8, reason: &str, wake: i32) -> ! {
     if let Some(region) = world::region() {
         region.put_trouble(reason.as_bytes());
-        region.refuse();
+        region.end_for(why);
         let process = world::PROCESS.load(Ordering::Relaxed);
         if !is_pipe(wake) || sys::write(wake, &[1]).is_err_and(|error| error != libc::EAGAIN) {
             // The daemon learns of the server's end in any case.

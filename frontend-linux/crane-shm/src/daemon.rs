@@ -6,7 +6,7 @@ use rustix::fd::OwnedFd;
 
 use crate::bypass::Bypass;
 use crate::history::{BlockHash, CallRecord, HashMark};
-use crate::region::{FILE_BYTES, Mapping, ServerState, TROUBLE_BYTES};
+use crate::region::{EndReason, FILE_BYTES, Mapping, ServerState, TROUBLE_BYTES};
 use crate::{RingReader, RingWriter};
 
 /// The daemon's side of one region. It stays mapped to the end of the process.
@@ -169,8 +169,8 @@ impl DaemonSide {
         self.0.region().trouble(space)
     }
 
-    /// Returns whether the library asks the daemon to end the program for that reason.
-    pub fn refused(self) -> bool {
-        self.0.region().refused.load(Ordering::SeqCst) != 0
+    /// Returns why the library asks the daemon to end the program, if it does; the text says more.
+    pub fn end_reason(self) -> Option<EndReason> {
+        EndReason::from_number(self.0.region().end_reason.load(Ordering::SeqCst))
     }
 }

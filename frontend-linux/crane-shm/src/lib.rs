@@ -30,6 +30,6 @@ pub use bypass::{BYPASSES, Bypass, BypassKind};
 pub use calls::call_name;
 pub use daemon::DaemonSide;
 pub use history::{BlockHash, CallRecord, HashMark};
-pub use region::ServerState;
+pub use region::{EndReason, ServerState};
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
 pub use server::ServerSide;

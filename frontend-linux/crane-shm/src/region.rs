@@ -18,7 +18,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 10;
+pub const LAYOUT_VERSION: u32 = 11;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -93,6 +93,26 @@ impl ServerState {
     }
 }
 
+/// Why the library asks the daemon to end the program. The trouble's text says more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum EndReason {
+    /// The program does something that cannot be replicated.
+    Unfit = 1,
+    /// The disk of the program's files is full, which the program must not see.
+    DiskFull = 2,
+}
+
+impl EndReason {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => None,
+            2 => Some(Self::DiskFull),
+            _ => Some(Self::Unfit),
+        }
+    }
+}
+
 /// The header at the beginning of the shared file. The data of the two rings follows.
 #[repr(C)]
 pub(crate) struct Region {
@@ -149,9 +169,8 @@ pub(crate) struct Region {
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
-    /// 1 if the daemon must end the program, because it does something that cannot be replicated.
-    /// The trouble's text says why.
-    pub(crate) refused: AtomicU32,
+    /// The [`EndReason`] for which the daemon must end the program, or 0.
+    pub(crate) end_reason: AtomicU32,
     /// Calls that bypass the hooks.
     pub(crate) bypasses: Bypasses,
 }
@@ -364,9 +383,11 @@ mod tests {
         assert_eq!(daemon.mark(6), None);
         server.put_trouble(b"fork is not covered");
         assert_eq!(daemon.trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
-        assert!(!daemon.refused());
-        server.refuse();
-        assert!(daemon.refused());
+        assert_eq!(daemon.end_reason(), None);
+        for end_reason in [EndReason::DiskFull, EndReason::Unfit] {
+            server.end_for(end_reason);
+            assert_eq!(daemon.end_reason(), Some(end_reason));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustix::fd::BorrowedFd;
 use crate::bypass::BypassKind;
 use crate::history::{BLOCK_CALLS, BlockHash, CallRecord, HashMark};
 use crate::parking::Bell;
-use crate::region::{CARRIED_BYTES, Mapping, ServerState};
+use crate::region::{CARRIED_BYTES, EndReason, Mapping, ServerState};
 use crate::{RingReader, RingWriter};
 
 /// The server's side of one region. It stays mapped to the end of the process.
@@ -184,8 +184,8 @@ impl ServerSide {
     }
 
     /// Asks the daemon to end the program, for the reason that was left.
-    pub fn refuse(self) {
-        self.0.region().refused.store(1, Ordering::SeqCst);
+    pub fn end_for(self, why: EndReason) {
+        self.0.region().end_reason.store(why as u32, Ordering::SeqCst);
     }
 }
 

@@ -47,6 +47,11 @@ impl<H: Host> Driver<H> {
             DriverInput::CellSeen(run, found) if run == self.server.runs => {
                 self.on_cell_seen(&found);
             }
+            DriverInput::DiskMeasured(room) => {
+                if self.on_disk_measured(room) {
+                    self.build_again();
+                }
+            }
             DriverInput::Bypassed(run, bypassed) if run == self.server.runs => {
                 self.on_bypassed(&bypassed);
             }

@@ -13,7 +13,7 @@ use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::{Message, WriteNumber};
 use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
-use crane_shm::{HashMark, RingError, ServerState};
+use crane_shm::{EndReason, HashMark, RingError, ServerState};
 
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
@@ -76,6 +76,8 @@ pub(crate) enum DriverInput {
     /// The cell of the server's run was inspected: these listeners in it use a socket of the
     /// kernel.
     CellSeen(u64, Vec<Unannounced>),
+    /// The disk of the server's files was measured.
+    DiskMeasured(DiskRoom),
     /// The server's run makes a call that bypasses the hooks; each kind comes once.
     Bypassed(u64, Bypassed),
     /// The host failed in a task on which the driver depends.
@@ -141,8 +143,17 @@ pub(crate) struct ProgramEnd {
     pub admitted: u64,
     /// The reason that the library in the server gave, if there is one.
     pub trouble: String,
-    /// Whether the library ended the server because it does what cannot be replicated.
-    pub refused: bool,
+    /// Why the library ended the server, if it did.
+    pub end_reason: Option<EndReason>,
+}
+
+/// The room on the disk of the server's files, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DiskRoom {
+    /// The room that is left for the server.
+    pub free: u64,
+    /// The size of the disk; 0 if the disk does not tell.
+    pub size: u64,
 }
 
 /// The running server as the daemon sees it.
@@ -319,6 +330,9 @@ pub(crate) trait Host {
     /// ([`DriverInput::CellSeen`] follows), and has the server look for calls that bypass the hooks
     /// ([`DriverInput::Bypassed`] may follow).
     fn inspect_cell(&mut self);
+
+    /// Measures the disk of the server's files; [`DriverInput::DiskMeasured`] follows.
+    fn measure_disk(&mut self);
 
     /// Returns the hashes of the running server at the admission of a slot, if it kept them.
     fn mark(&self, slot: Slot) -> Option<Mark>;

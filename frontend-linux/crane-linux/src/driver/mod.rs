@@ -29,6 +29,7 @@ mod agreement;
 mod answers;
 mod bypass;
 mod clients;
+mod disk;
 mod divergence;
 mod freeze;
 mod handle;
@@ -66,8 +67,9 @@ use crate::roster::Roster;
 use rooms::{Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
 
 pub(crate) use host::{
-    Activity, Bypassed, ClientCommand, ClientInput, DriverInput, FetchFor, Host, HostFacts,
-    Inspection, Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Unannounced,
+    Activity, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host,
+    HostFacts, Inspection, Moment, ProgramEnd, ServerChange, ServerListener, ServerView,
+    Unannounced,
 };
 
 /// The number of slots that may be undecided at the same time.

@@ -2,7 +2,7 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
-use crane_shm::ServerState;
+use crane_shm::{EndReason, ServerState};
 use tracing::{error, info};
 
 use crate::event::Event;
@@ -27,6 +27,8 @@ const IN_STEP_WITHIN: u64 = 2000;
 const BEFORE_IT_LISTENED: &str = ", before it listened at a port";
 const IN_BACKGROUND: &str = " (if it has put itself into the background, give it its option to \
                              stay in the foreground, as --foreground, -D or daemonize no)";
+/// The possible reasons of SIGBUS.
+const BY_SIGBUS: &str = ": a file that it had mapped was cut, or the disk of its files had no room";
 
 impl<H: Host> Driver<H> {
     /// Starts the server in a fresh cell, if it may start and no generation is about to begin. Its
@@ -89,12 +91,12 @@ impl<H: Host> Driver<H> {
 
     /// Handles the end of the server's program, all of whose output has been taken in.
     fn on_server_end(&mut self, end: &ProgramEnd) {
-        let ProgramEnd { ending, clock, admitted, ref trouble, refused } = *end;
+        let ProgramEnd { ending, clock, admitted, ref trouble, end_reason } = *end;
         if self.server.run.take().is_none() {
             return;
         }
         let stopped_for = self.server.stopped_for.take();
-        if refused && stopped_for.is_none() {
+        if end_reason == Some(EndReason::Unfit) && stopped_for.is_none() {
             return self.refuse_program(trouble);
         }
         self.clear_findings();
@@ -109,9 +111,16 @@ impl<H: Host> Driver<H> {
         if !trouble.is_empty() {
             text.push_str(&format!(": {trouble}"));
         }
-        match stopped_for {
-            Some(why) => text = why,
-            None => self.count_end(clock),
+        match (stopped_for, end_reason) {
+            (Some(why), _) => text = why,
+            (None, Some(EndReason::DiskFull)) => text = self.ended_by_full_disk(clock, trouble),
+            (None, _) => {
+                self.server.last_end.count(clock);
+                if ending == Ending::Killed(libc::SIGBUS) {
+                    text.push_str(BY_SIGBUS);
+                    self.server.awaits_room = true;
+                }
+            }
         }
         error!("{text}");
         self.record_silently(Event::ServerEnded { text: text.clone() });
@@ -122,15 +131,6 @@ impl<H: Host> Driver<H> {
         self.close_listeners();
         self.resign();
         self.judge_end();
-    }
-
-    /// Counts how often the program has ended at one clock without being ended.
-    fn count_end(&mut self, clock: u64) {
-        let times = match self.server.last_end {
-            Some((before, times)) if before == clock => times + 1,
-            _ => 1,
-        };
-        self.server.last_end = Some((clock, times));
     }
 
     /// Stops the replica, because the program does what cannot be replicated, and would do so
@@ -230,13 +230,21 @@ impl<H: Host> Driver<H> {
         if self.divergence.halted.is_some() {
             return;
         }
-        if self.server.last_end.is_some_and(|(_, times)| times >= SAME_END_MAX) {
+        if self.server.last_end.times >= SAME_END_MAX {
             let program = self.program();
             return self.fail(format!(
                 "{program} has died {SAME_END_MAX} times at one clock, and only here: this host is \
                  not like the others"
             ));
         }
+        if self.server.awaits_room {
+            return self.await_room();
+        }
+        self.build_again();
+    }
+
+    /// Starts the server again, whose script begins with slot 1.
+    pub(super) fn build_again(&mut self) {
         info!("the server is built again, by replay from the first slot");
         self.begin_generation();
         self.reports[self.me().index()] = ServerReport::Alive { in_step: false };

@@ -91,6 +91,7 @@ impl<H: Host> Driver<H> {
         }
         self.watch.look_at_cell = None;
         self.host.inspect_cell();
+        self.host.measure_disk();
         None
     }
 

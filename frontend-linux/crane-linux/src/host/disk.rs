@@ -1,19 +1,32 @@
 //! Access to the data directory while the replica runs, on threads that may wait for the disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crane_core::id::Generation;
+use rustix::fs::statvfs;
+use rustix::process::geteuid;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::base::Base;
-use crate::driver::{DriverInput, FetchFor};
+use crate::driver::{DiskRoom, DriverInput, FetchFor};
 use crate::frozen::FrozenCalls;
 use crate::log::fetch::{Fetch, LogFiles};
 use crate::meta::{DataDirectory, Meta};
 
 use super::{HostOutcome, Outcomes};
+
+/// Measures the disk at a place. A disk that does not tell its size has a size of 0. One whose last
+/// inode is in use has no room for a file.
+pub(super) fn measure(place: &Path) -> DiskRoom {
+    let Ok(found) = statvfs(place) else { return DiskRoom { free: 0, size: 0 } };
+    // A part of the disk may be kept for root.
+    let free = if geteuid().is_root() { found.f_bfree } else { found.f_bavail };
+    let inodes = found.f_files == 0 || found.f_ffree > 0;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    DiskRoom { free: if inodes { bytes(free) } else { 0 }, size: bytes(found.f_blocks) }
+}
 
 /// Keeps the data directory of a running replica: stores meta and base, and reads the log.
 pub(super) struct DataKeeper {

@@ -30,7 +30,7 @@ use crate::options::ReplicaArgs;
 use crate::proxy::{ClientConn, ClientEvents};
 
 use super::bypass;
-use super::disk::DataKeeper;
+use super::disk::{DataKeeper, measure};
 use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
@@ -61,6 +61,7 @@ pub(crate) struct LinuxHost {
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
+    data: std::path::PathBuf,
     args: ReplicaArgs,
 }
 
@@ -68,6 +69,7 @@ impl LinuxHost {
     /// Returns a host without links, clients or server.
     pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
         let HostParts { addresses, spec, base, data, args, storage, peers, .. } = parts;
+        let path = data.path.clone();
         Self {
             links: Default::default(),
             peers,
@@ -85,6 +87,7 @@ impl LinuxHost {
             me,
             spec,
             base,
+            data: path,
             args,
         }
     }
@@ -292,6 +295,16 @@ impl Host for LinuxHost {
             });
             let found = looking.await.ok().flatten().unwrap_or_default();
             let _ = outcomes.send(HostOutcome::Input(DriverInput::CellSeen(run, found)));
+        });
+    }
+
+    fn measure_disk(&mut self) {
+        let (place, outcomes) = (self.data.clone(), self.outcomes.clone());
+        spawn_local(async move {
+            let measuring = spawn_blocking(move || measure(&place));
+            if let Ok(room) = measuring.await {
+                let _ = outcomes.send(HostOutcome::Input(DriverInput::DiskMeasured(room)));
+            }
         });
     }
 

@@ -249,7 +249,7 @@ impl Replica {
             clock: region.clock(),
             admitted: region.admitted(),
             trouble: String::from_utf8_lossy(region.trouble(&mut space)).into_owned(),
-            refused: region.refused(),
+            end_reason: region.end_reason(),
         }))
     }
 
@@ -257,7 +257,7 @@ impl Replica {
     fn look_for_refusal(&mut self) {
         let Some(server) = &self.driver.host().server else { return };
         let number = server.number;
-        if server.region.refused()
+        if server.region.end_reason().is_some()
             && let Some(change) = self.ended(number, Ending::Killed(libc::SIGKILL))
         {
             self.driver.handle(self.clock.moment(), DriverInput::Server(number, change));

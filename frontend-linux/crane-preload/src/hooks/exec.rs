@@ -14,7 +14,7 @@ use crate::errno;
 use crate::kept::{PRELOAD, REGION, Variable, WAKE};
 use crate::membership::{self, Membership};
 use crate::successor;
-use crate::trouble::{self, Text};
+use crate::trouble::{self, NO_WAKE, Text};
 use crate::turn::{Call, Held, begin};
 use crate::words::{PathSpace, Pointers, Words, words};
 use crate::world::{PROCESS, World};
@@ -27,8 +27,6 @@ const INTERPRETERS_MAX: u32 = 5;
 /// The number of bytes of a file that determine its format: a `#!` line (execve(2)), or ELF's
 /// headers.
 const HEAD_BYTES: usize = 4096;
-/// The value of `wake` for a thread that does not know the pipe to the daemon.
-const NO_WAKE: i32 = -1;
 /// The shell that runs files without a format.
 const SHELL: &CStr = c"/bin/sh";
 

@@ -7,9 +7,9 @@ use crane_shm::sys;
 use libc::{mode_t, off_t};
 
 use super::fifo::{self, Opening};
-use super::file_locks;
 use super::parts::flags_of;
 use super::transfer::{begin_at, dispose};
+use super::{file_locks, room};
 use crate::descriptors::{DESCRIPTORS, DescriptionKind, forget_plain, lookup};
 use crate::errno;
 use crate::file_kind;
@@ -35,6 +35,9 @@ fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) ->
     let flags = if skips_sync() { flags & !SYNC } else { flags };
     let opening = Opening { directory, path, flags, mode };
     let result = fifo::open(opening).unwrap_or_else(|| opening.open(0));
+    if let Err(error) = result {
+        room::check_path("open", path, error);
+    }
     if let Ok(descriptor) = result
         && is_random(path)
         && let Some(mut held) = begin(Call::Random, 0)

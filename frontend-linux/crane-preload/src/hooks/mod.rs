@@ -35,6 +35,7 @@ mod process;
 mod queues;
 mod random;
 mod retried;
+mod room;
 mod rwlock;
 mod semaphore;
 mod shared;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libc::FILE;
 
 use super::files::is_random;
+use super::room;
 use crate::descriptors::lookup;
 use crate::errno;
 use crate::membership::takes_part;
@@ -73,7 +74,11 @@ unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FIL
     random_stream(path).unwrap_or_else(|| {
         let real = real!(fopen: fn(*const c_char, *const c_char) -> *mut FILE);
         // SAFETY: the caller's own arguments.
-        unsafe { real(path, mode) }
+        let stream = unsafe { real(path, mode) };
+        if stream.is_null() {
+            room::check_path("fopen", path, errno::current());
+        }
+        stream
     })
 }
 

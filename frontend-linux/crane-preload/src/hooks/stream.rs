@@ -10,7 +10,7 @@ use super::conversation::send_bytes;
 use super::follow::follow;
 use super::parts::RecvFlags;
 use super::transfer::{begin_at, receive, release, report_reset, send};
-use super::{files, names};
+use super::{files, names, room};
 use crate::descriptors::{DescriptionKind, lookup};
 use crate::errno;
 use crate::execution::On;
@@ -186,7 +186,9 @@ unsafe extern "C" fn write(descriptor: c_int, start: *const c_void, length: usiz
         // SAFETY: the caller's own arguments.
         unsafe { real(libc::SYS_write, arguments) }
     };
-    errno::answer(send(descriptor, &one(start.cast_mut(), length), RecvFlags::PLAIN, call))
+    let pieces = one(start.cast_mut(), length);
+    let result = send(descriptor, &pieces, RecvFlags::PLAIN, call);
+    errno::answer(room::complete("write", descriptor, &pieces, None, result))
 }
 
 #[unsafe(no_mangle)]
@@ -200,7 +202,8 @@ unsafe extern "C" fn writev(descriptor: c_int, start: *const iovec, count: c_int
     let Some(pieces) = (unsafe { vector(start, count as usize) }) else {
         return errno::answer(call());
     };
-    errno::answer(send(descriptor, pieces, RecvFlags::PLAIN, call))
+    let result = send(descriptor, pieces, RecvFlags::PLAIN, call);
+    errno::answer(room::complete("writev", descriptor, pieces, None, result))
 }
 
 // `send` is the shared function's name here; libc's is exported under its own.

@@ -381,7 +381,7 @@ impl Driver {
         let mut space = [0; TROUBLE_BYTES];
         let trouble = self.region.trouble(&mut space);
         let trouble = String::from_utf8(trouble.to_vec()).unwrap();
-        End { printed, code, clock, hashes, trouble, refused: self.region.refused() }
+        End { printed, code, clock, hashes, trouble, refused: self.region.end_reason().is_some() }
     }
 }
 

@@ -57,6 +57,34 @@ static void files(void) {
     CHECK(!close(file) && fsync(file) == -1 && errno == EBADF);
 }
 
+/* A device that is full is so on all replicas: the program sees it. */
+static void full_device(void) {
+    int device = open("/dev/full", O_WRONLY);
+    CHECK(write(device, "x", 1) == -1 && errno == ENOSPC);
+    CHECK(pwrite(device, "x", 1, 0) == -1 && errno == ENOSPC);
+    FILE *stream = fdopen(device, "w");
+    CHECK(stream && fputs("a line", stream) >= 0 && fflush(stream) == EOF && errno == ENOSPC);
+    CHECK(fwrite("a line", 1, 6, stream) == 6 && fclose(stream) == EOF && errno == ENOSPC);
+    CHECK(fcntl(device, F_GETFD) == -1 && errno == EBADF);
+}
+
+/* A limit of a file's length ends a write earlier, with a signal for the next one alone. */
+static void short_writes(void) {
+    char name[] = "/tmp/short-XXXXXX", bytes[100] = {0};
+    struct rlimit before, limit;
+    struct iovec pieces[2] = {{bytes, 50}, {bytes, 50}};
+    int file = mkstemp(name);
+    CHECK(file >= 0 && !unlink(name) && !getrlimit(RLIMIT_FSIZE, &before));
+    limit = (struct rlimit){40, before.rlim_max};
+    CHECK(!setrlimit(RLIMIT_FSIZE, &limit) && signal(SIGXFSZ, count) != SIG_ERR);
+    CHECK(write(file, bytes, 100) == 40 && pwrite(file, bytes, 100, 10) == 30 && signals == 0);
+    CHECK(lseek(file, 0, SEEK_SET) == 0 && writev(file, pieces, 2) == 40 && signals == 0);
+    CHECK(pwritev(file, pieces, 2, 30) == 10 && signals == 0);
+    CHECK(write(file, bytes, 1) == -1 && errno == EFBIG && signals == 1);
+    CHECK(!setrlimit(RLIMIT_FSIZE, &before) && write(file, bytes, 100) == 100 && !close(file));
+    signals = 0;
+}
+
 static void broken_pipes(void) {
     int both[2];
     signal(SIGPIPE, count);
@@ -143,6 +171,8 @@ static void addresses(void) {
 
 static void refusals(void) {
     files();
+    full_device();
+    short_writes();
     broken_pipes();
     sockets();
     clocks();

@@ -19,8 +19,13 @@ pub(in crate::driver) struct Server {
     /// When this replica leaves, because the program has ended by itself, although other servers
     /// have not reported their end.
     pub(in crate::driver) leave_at: Option<Instant>,
-    /// The clock at which the program ended last, and the number of its ends there.
-    pub(in crate::driver) last_end: Option<(u64, u32)>,
+    /// The last ends of the program by itself.
+    pub(in crate::driver) last_end: Ends,
+    /// Whether the next run waits for room on the disk of the server's files, because the last run
+    /// ended for want of it, or may have.
+    pub(in crate::driver) awaits_room: bool,
+    /// The last ends of the program by a full disk.
+    pub(in crate::driver) last_full: Ends,
     /// The reason for which this replica itself ended the server, if it did.
     pub(in crate::driver) stopped_for: Option<String>,
     /// Whether the present run has listened at a port.
@@ -29,6 +34,23 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) ended_early: bool,
     /// The kind of the last run's cell.
     pub(in crate::driver) cell: Option<&'static str>,
+}
+
+/// The ends of the program at one clock, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::driver) struct Ends {
+    /// The clock.
+    clock: u64,
+    /// The number of ends there.
+    pub(in crate::driver) times: u32,
+}
+
+impl Ends {
+    /// Counts one more end. Ends at another clock are forgotten.
+    pub(in crate::driver) fn count(&mut self, clock: u64) {
+        self.times = if self.clock == clock { self.times + 1 } else { 1 };
+        self.clock = clock;
+    }
 }
 
 /// One run of the server's program, whose script can be fed.

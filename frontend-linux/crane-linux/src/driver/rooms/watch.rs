@@ -23,6 +23,8 @@ pub(in crate::driver) enum FindingKind {
     Undetermined,
     /// The group has agreed to stop serving.
     Halted,
+    /// The disk of the server's files is full.
+    DiskFull,
     /// The program makes a call that no hook sees, with its number and its place.
     Bypassed(u32, u64),
     /// A process of the cell listens at a port that the server never announced.

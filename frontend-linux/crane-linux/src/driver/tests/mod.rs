@@ -13,7 +13,7 @@ use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Entry, Message, Node};
 use crane_core::wire::{Endpoint, EntryPayload, Op};
 use crane_shm::region::{output, script};
-use crane_shm::{RingError, RingRecord, ServerState};
+use crane_shm::{EndReason, RingError, RingRecord, ServerState};
 
 use super::*;
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
@@ -64,6 +64,8 @@ struct MemoryHost {
     outputs: Vec<u64>,
     /// The clock of the server, if it is above the number of the last slot.
     clock: u64,
+    /// The room on the disk of the server's files.
+    room: Option<DiskRoom>,
     /// Whether a started server is ready only when the test says so.
     starts_late: bool,
 }
@@ -189,7 +191,16 @@ impl Host for MemoryHost {
 
     fn ring(&mut self) {}
 
-    fn inspect_cell(&mut self) {}
+    fn inspect_cell(&mut self) {
+        let run = self.scripts.len() as u64;
+        self.queue(DriverInput::CellSeen(run, Vec::new()));
+    }
+
+    fn measure_disk(&mut self) {
+        if let Some(room) = self.room {
+            self.queue(DriverInput::DiskMeasured(room));
+        }
+    }
 
     fn mark(&self, slot: Slot) -> Option<Mark> {
         self.marks.get(&slot).copied()
@@ -221,7 +232,7 @@ impl Host for MemoryHost {
             clock: run,
             admitted: self.admitted(),
             trouble: String::new(),
-            refused: false,
+            end_reason: None,
         };
         self.queue(DriverInput::Server(run, ServerChange::Ended(end)));
     }
@@ -451,6 +462,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         wrong: Vec::new(),
         outputs: Vec::new(),
         clock: 0,
+        room: None,
         starts_late: false,
     };
     Driver::new(settings, parts, host, moment)

@@ -63,7 +63,7 @@ fn a_server_that_died_alone_is_fed_again_from_the_disk() {
 
     let run = group.drivers[place].host().scripts.len() as u64;
     let (ending, trouble) = (Ending::Killed(11), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, refused: false };
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
     let metas = group.drivers[place].host().metas;
     group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
     group.run(3000);
@@ -93,7 +93,8 @@ fn a_program_that_the_library_refuses_ends_the_replica_and_is_not_built_again() 
     let run = driver.host().scripts.len() as u64;
     let ending = Ending::Killed(libc::SIGKILL);
     let trouble = "a child serves".to_string();
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, refused: true };
+    let end =
+        ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: Some(EndReason::Unfit) };
     driver.handle(moment, DriverInput::Server(run, ServerChange::Ended(end)));
     let stop = driver.stop().expect("the replica ends");
     assert_eq!(stop.status, 1);
@@ -103,7 +104,7 @@ fn a_program_that_the_library_refuses_ends_the_replica_and_is_not_built_again() 
 fn end_program(group: &mut Group, place: usize) {
     let run = group.drivers[place].host().scripts.len() as u64;
     let (ending, trouble) = (Ending::Exited(0), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, refused: false };
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
     group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
 }
 
@@ -131,6 +132,64 @@ fn replicas_stay_for_the_last_server_to_end_but_not_for_ever() {
             assert_eq!(stop.why.contains(why), slow, "{}", stop.why);
         }
     }
+}
+
+#[test]
+fn a_server_whose_disk_is_full_is_built_again_when_there_is_room() {
+    let mut group = Group::new();
+    group.run(1000);
+    let place = (group.primary() + 1) % 3;
+    let measured = |free| Some(DiskRoom { free, size: 1600 });
+    for (times, too_little) in [(1, 99), (2, 199)] {
+        group.drivers[place].host().room = measured(too_little);
+        let run = group.drivers[place].host().scripts.len() as u64;
+        let (ending, trouble) = (Ending::Killed(libc::SIGKILL), "write of /x finds no room".into());
+        let end_reason = Some(EndReason::DiskFull);
+        let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason };
+        group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+        group.run(5000);
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.host().scripts.len(), run as usize);
+        let texts = driver.watch.texts(true);
+        assert!(texts[0].contains("write of /x finds no room; make room on the disk"), "{texts:?}");
+        // The others have heard of it.
+        assert!(matches!(
+            group.drivers[(place + 1) % 3].reports[place],
+            ServerReport::Ended { .. }
+        ));
+
+        group.drivers[place].host().room = measured(100 * times);
+        group.run(5000);
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.host().scripts.len(), run as usize + 1);
+        assert!(driver.watch.texts(true).is_empty());
+    }
+}
+
+#[test]
+fn a_full_disk_is_a_fault_while_it_is_full() {
+    let mut group = Group::new();
+    group.run(1000);
+    for (free, faults) in [(3, 1), (4, 0), (0, 1), (1000, 0)] {
+        group.drivers[0].host().room = Some(DiskRoom { free, size: 1024 });
+        group.run(4000);
+        let texts = group.drivers[0].watch.texts(true);
+        assert_eq!(texts.len(), faults, "{free} bytes are free: {texts:?}");
+    }
+    // A server that SIGBUS ends may have found no room, and waits for it.
+    for (free, runs) in [(63, 1), (64, 2)] {
+        let (ending, trouble) = (Ending::Killed(libc::SIGBUS), String::new());
+        let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
+        group.drivers[0].host().room = Some(DiskRoom { free, size: 1024 });
+        group.input(0, DriverInput::Server(1, ServerChange::Ended(end)));
+        group.run(4000);
+        let driver = &mut group.drivers[0];
+        assert_eq!((driver.host().scripts.len(), driver.watch.texts(true).len()), (runs, 2 - runs));
+    }
+    // A disk that does not tell its size has room.
+    group.drivers[0].host().room = Some(DiskRoom { free: 0, size: 0 });
+    group.run(4000);
+    assert!(group.drivers[0].watch.texts(true).is_empty());
 }
 
 #[test]
