@@ -13,6 +13,7 @@
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs;
+//!   [`small_disk`]: a disk that fills;
 //! * [`probe`]: clients that record the time of each request;
 //! * [`linear`]: histories under faults, and the check that they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
@@ -55,6 +56,7 @@ pub mod racy;
 pub mod resp;
 pub mod runtimes;
 pub mod sizes;
+pub mod small_disk;
 pub mod starts;
 pub mod status;
 pub mod steady;

@@ -12,6 +12,7 @@ use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
+use crane_test::e2e::small_disk::SmallDisk;
 use crane_test::e2e::wait::{ANSWER, START, eventually};
 
 #[test]
@@ -212,37 +213,6 @@ fn a_full_disk(name: &str, full: u8, below: &[&str]) {
     drop(group);
 }
 
-/// A file system of a few MiB, unmounted when dropped.
-struct SmallDisk {
-    place: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(place: &Path, mebibytes: u32) -> Result<Self, String> {
-        fs::create_dir_all(place).unwrap();
-        let size = format!("size={mebibytes}m");
-        run(&["mount", "-t", "tmpfs", "-o", &size, "crane-test"], place)?;
-        Ok(Self { place: place.to_owned() })
-    }
-
-    fn resize(&self, mebibytes: u32) {
-        run(&["mount", "-o", &format!("remount,size={mebibytes}m")], &self.place).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = run(&["umount", "-l"], &self.place);
-    }
-}
-
-fn run(words: &[&str], place: &Path) -> Result<(), String> {
-    let output = Command::new(words[0]).args(&words[1..]).arg(place).output();
-    let output = output.map_err(|error| format!("{}: {error}", words[0]))?;
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() { Ok(()) } else { Err(told) }
-}
-
 #[test]
 fn a_witness_whose_log_was_cut_still_votes() {
     let machine = Machine::take("log-cut");
@@ -351,7 +321,7 @@ fn assert_votes(group: &Group, id: u8) {
 
 /// Increments the service's counter through a replica, and returns the new count.
 #[track_caller]
-fn counts(group: &Group, id: u8) -> i64 {
+pub(crate) fn counts(group: &Group, id: u8) -> i64 {
     let mut connection = Connection::open(group.address(id), ANSWER).expect("a connection");
     match connection.call(&[b"INCR", b"served"]).expect("an answer") {
         Reply::Number(count) => count,
@@ -361,7 +331,7 @@ fn counts(group: &Group, id: u8) -> i64 {
 
 /// Does the same as [`counts`], and asserts that the count follows `before`.
 #[track_caller]
-fn counts_on(group: &Group, id: u8, before: i64) -> i64 {
+pub(crate) fn counts_on(group: &Group, id: u8, before: i64) -> i64 {
     let count = counts(group, id);
     assert_eq!(count, before + 1, "something was lost or doubled");
     count

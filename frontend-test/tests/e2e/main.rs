@@ -14,6 +14,7 @@ mod disks;
 mod divergence;
 mod ends;
 mod events;
+mod full_disk;
 mod hosts;
 mod kills;
 mod lifecycle;
