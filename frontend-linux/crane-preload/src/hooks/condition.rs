@@ -1,6 +1,10 @@
 //! pthread_cond_*: wholly virtual, so that the order of waiting, not the kernel, decides which
 //! thread is woken. The hooks read only the clock that an attribute chose from libc's own
 //! structure.
+//!
+//! Another process that signals a shared condition variable wakes no thread of the turn. A wait for
+//! such a variable therefore ends now and then as if it had been signalled, which POSIX allows, so
+//! that the program looks again; and a signal also goes to the kernel's waiters.
 
 use std::ffi::c_int;
 
@@ -9,6 +13,7 @@ use libc::{clockid_t, pthread_cond_t as Cond, pthread_mutex_t as Mutex, timespec
 
 use super::lock::ALL;
 use super::mutex;
+use super::shared::{self, Shareable, next_question};
 use super::time::limit as until_limit;
 use crate::execution::On;
 use crate::turn::{Call, Held, begin};
@@ -33,13 +38,18 @@ fn wait(mut held: Held, cond: *mut Cond, mutex: *mut Mutex, deadline: Result<u64
             return error;
         }
     };
-    let woken = held.wait(On::Address(cond.addr()), deadline);
+    let next = next_question(&mut held, cond, deadline);
+    let woken = held.wait(On::Address(cond.addr()), next);
+    let looks_again = woken == Woken::Expired && next != deadline;
+    if looks_again {
+        shared::note(held.world());
+    }
     // A thread that is cancelled here has the mutex when its cleanup handlers run.
     held.cancellable = false;
     let locked = mutex::acquire(&mut held, mutex);
     held.end();
     match (locked, woken) {
-        (0, Woken::Expired) => libc::ETIMEDOUT,
+        (0, Woken::Expired) if !looks_again => libc::ETIMEDOUT,
         (result, _) => result,
     }
 }
@@ -88,27 +98,33 @@ unsafe extern "C" fn pthread_cond_clockwait(
     wait(held, cond, mutex, until)
 }
 
-fn wake(cond: *mut Cond, count: u32) -> Option<c_int> {
-    let mut held = begin(Call::Wake, count.min(2))?;
+/// Wakes up to `count` waiting threads. Returns whether the real call is due, which reaches threads
+/// of other processes.
+fn wake(cond: *mut Cond, count: u32) -> bool {
+    let Some(mut held) = begin(Call::Wake, count.min(2)) else { return true };
     held.world().run.turn.wake(On::Address(cond.addr()).key(), count);
+    // SAFETY: the caller of the hook gave a condition variable.
+    let shared = unsafe { Cond::is_shared(cond, false) };
     held.end();
-    Some(0)
+    shared
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cond_signal(cond: *mut Cond) -> c_int {
-    wake(cond, 1).unwrap_or_else(|| {
-        let real = real!(pthread_cond_signal: fn(*mut Cond) -> c_int);
-        // SAFETY: the caller's own argument.
-        unsafe { real(cond) }
-    })
+    if !wake(cond, 1) {
+        return 0;
+    }
+    let real = real!(pthread_cond_signal: fn(*mut Cond) -> c_int);
+    // SAFETY: the caller's own argument.
+    unsafe { real(cond) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cond_broadcast(cond: *mut Cond) -> c_int {
-    wake(cond, ALL).unwrap_or_else(|| {
-        let real = real!(pthread_cond_broadcast: fn(*mut Cond) -> c_int);
-        // SAFETY: the caller's own argument.
-        unsafe { real(cond) }
-    })
+    if !wake(cond, ALL) {
+        return 0;
+    }
+    let real = real!(pthread_cond_broadcast: fn(*mut Cond) -> c_int);
+    // SAFETY: the caller's own argument.
+    unsafe { real(cond) }
 }

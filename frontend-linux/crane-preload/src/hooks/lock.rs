@@ -6,6 +6,7 @@ use std::ffi::{c_int, c_void};
 
 use crane_core::execution::turn::{NEVER, Woken};
 
+use super::shared::{self, Shareable};
 use crate::execution::On;
 use crate::turn::{Call, Held, begin};
 
@@ -14,31 +15,34 @@ pub(super) const ALL: u32 = u32::MAX;
 
 /// Takes a lock in the turn. `attempt` is the real, non-waiting call; `deadline` is in agreed
 /// nanoseconds, or the answer to give instead of waiting.
-pub(super) fn acquire(
+pub(super) fn acquire<L: Shareable>(
     held: &mut Held,
-    address: *mut c_void,
+    lock: *mut L,
     deadline: Result<u64, c_int>,
     mut attempt: impl FnMut() -> c_int,
 ) -> c_int {
+    let mut asks_again = false;
     loop {
         let result = attempt();
         if result != libc::EBUSY {
+            if asks_again {
+                shared::note(held.world());
+            }
             return result;
         }
         let deadline = match deadline {
             Ok(deadline) => deadline,
             Err(error) => return error,
         };
-        let on = On::Address(address.addr());
-        let woken = if held.hears {
-            held.wait_or_signal(on, deadline)
-        } else {
-            Ok(held.wait(on, deadline))
-        };
+        let on = On::Address(lock.addr());
+        let next = shared::next_question(held, lock, deadline);
+        let woken =
+            if held.hears { held.wait_or_signal(on, next) } else { Ok(held.wait(on, next)) };
         if woken.is_err_and(|by| !by.restarts_until(deadline)) {
             return libc::EINTR;
         }
-        if woken == Ok(Woken::Expired) {
+        asks_again = woken == Ok(Woken::Expired) && next != deadline && !held.cancelled;
+        if woken == Ok(Woken::Expired) && !asks_again {
             // The lock may have been freed exactly at the deadline. A thread that has got it is not
             // cancelled here, because no other thread would free it.
             let last = attempt();
@@ -50,14 +54,14 @@ pub(super) fn acquire(
 
 /// Carries out a call that may take a lock. Returns `None` if the real call is due.
 #[inline]
-pub(super) fn lock(
-    address: *mut c_void,
+pub(super) fn lock<L: Shareable>(
+    lock: *mut L,
     deadline: impl FnOnce(&mut Held) -> Result<u64, c_int>,
     attempt: impl FnMut() -> c_int,
 ) -> Option<c_int> {
     let mut held = begin(Call::Lock, 0)?;
     let deadline = deadline(&mut held);
-    let result = acquire(&mut held, address, deadline, attempt);
+    let result = acquire(&mut held, lock, deadline, attempt);
     held.end();
     Some(result)
 }
@@ -107,7 +111,7 @@ macro_rules! lock_hooks {
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $wait(object: *mut $type) -> std::ffi::c_int {
             let never = $crate::hooks::lock::never;
-            $crate::hooks::lock::lock(object.cast(), never, || $attempt(object))
+            $crate::hooks::lock::lock(object, never, || $attempt(object))
                 .unwrap_or_else(|| {
                     let real = real!($wait: fn(*mut $type) -> std::ffi::c_int);
                     // SAFETY: the caller's own argument.
@@ -130,7 +134,7 @@ macro_rules! lock_hooks {
             let by = |held: &mut $crate::turn::Held| {
                 $crate::hooks::time::limit(held, libc::CLOCK_REALTIME, limit)
             };
-            $crate::hooks::lock::lock(object.cast(), by, || $attempt(object)).unwrap_or_else(|| {
+            $crate::hooks::lock::lock(object, by, || $attempt(object)).unwrap_or_else(|| {
                 let real =
                     real!($name: fn(*mut $type, *const libc::timespec) -> std::ffi::c_int);
                 // SAFETY: the caller's own arguments.
@@ -148,7 +152,7 @@ macro_rules! lock_hooks {
             let by = |held: &mut $crate::turn::Held| {
                 $crate::hooks::time::limit(held, clock, limit)
             };
-            $crate::hooks::lock::lock(object.cast(), by, || $attempt(object)).unwrap_or_else(|| {
+            $crate::hooks::lock::lock(object, by, || $attempt(object)).unwrap_or_else(|| {
                 let real = real!(
                     $name: fn(*mut $type, libc::clockid_t, *const libc::timespec)
                         -> std::ffi::c_int

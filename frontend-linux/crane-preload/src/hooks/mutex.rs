@@ -38,7 +38,7 @@ fn locks_itself(mutex: *mut Mutex) -> bool {
 
 /// Takes a mutex in the turn, for condition variables.
 pub(super) fn acquire(held: &mut Held, mutex: *mut Mutex) -> c_int {
-    lock::acquire(held, mutex.cast(), Ok(NEVER), || attempt(mutex))
+    lock::acquire(held, mutex, Ok(NEVER), || attempt(mutex))
 }
 
 /// Frees a mutex in the turn, and wakes the first thread that waits for it.

@@ -6,12 +6,9 @@ use std::ffi::c_int;
 use crane_core::execution::turn::{NEVER, Woken};
 
 use super::lock::ALL;
-use super::time::after;
+use super::time::{AGAIN, after};
 use crate::execution::On;
 use crate::turn::Held;
-
-/// The time after which a call is tried again where a child process may have made it possible.
-const AGAIN: u64 = 10_000_000;
 
 /// The rule by which a call waits.
 pub(super) struct WaitRule {

@@ -38,7 +38,7 @@ fn wait(
         held.hears = true;
         until(held)
     };
-    let Some(result) = lock::lock(semaphore.cast(), until, || attempt(semaphore)) else {
+    let Some(result) = lock::lock(semaphore, until, || attempt(semaphore)) else {
         return real();
     };
     errno::set(before);

@@ -14,6 +14,10 @@ use crate::turn::{Call, Held, begin};
 /// Nanoseconds in a second.
 pub(super) const SECOND: u64 = 1_000_000_000;
 
+/// The nanoseconds after which a call is tried again where another process may have made it
+/// possible.
+pub(super) const AGAIN: u64 = 10_000_000;
+
 /// The value of the monotonic clocks at the program's start, as on a machine that was started a
 /// while ago.
 const UPTIME: u64 = 1_000 * SECOND;
