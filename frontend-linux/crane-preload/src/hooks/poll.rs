@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
-use libc::{fd_set, nfds_t, pollfd, sigset_t, timespec, timeval};
+use libc::{fd_set, nfds_t, pollfd, rlimit, sigset_t, timespec, timeval};
 
 use super::follow;
 use super::time::{after, duration};
@@ -77,6 +77,20 @@ unsafe fn entries<'a>(start: *mut pollfd, count: nfds_t) -> &'a mut [pollfd] {
     unsafe { std::slice::from_raw_parts_mut(start, count as usize) }
 }
 
+/// Fails where poll(2) refuses as many entries, and touches none of them: more than the limit of
+/// open files.
+fn refuse_too_many(count: nfds_t) -> Result<(), c_int> {
+    // The usual limit is no lower, and the question costs a system call.
+    if count <= SELECTABLE as nfds_t {
+        return Ok(());
+    }
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    let arguments = [libc::RLIMIT_NOFILE as usize, (&raw mut limit).addr(), 0, 0, 0, 0];
+    // SAFETY: a place for the limit.
+    sys::checked(unsafe { sys::syscall(libc::SYS_getrlimit, arguments) })?;
+    if count > limit.rlim_cur { Err(libc::EINVAL) } else { Ok(()) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn poll(start: *mut pollfd, count: nfds_t, milliseconds: c_int) -> c_int {
     let Some(held) = begin(Call::Poll, count as u32) else {
@@ -85,6 +99,10 @@ unsafe extern "C" fn poll(start: *mut pollfd, count: nfds_t, milliseconds: c_int
         let result = sys::checked(unsafe { sys::syscall(libc::SYS_poll, arguments) });
         return errno::answer_int(result);
     };
+    if let Err(error) = refuse_too_many(count) {
+        held.end();
+        return errno::answer_int(Err(error));
+    }
     let timeout = u64::try_from(milliseconds).ok().map(|time| time * 1_000_000);
     // SAFETY: the caller's own entries.
     errno::answer_int(poll_in_turn(held, unsafe { entries(start, count) }, timeout, None))
@@ -113,6 +131,10 @@ unsafe extern "C" fn ppoll(
         // SAFETY: the caller's own arguments.
         return unsafe { real(start, count, limit, mask) };
     };
+    if let Err(error) = refuse_too_many(count) {
+        held.end();
+        return errno::answer_int(Err(error));
+    }
     // SAFETY: the caller's own time and entries.
     let (limit, entries) = unsafe { (limit.as_ref(), entries(start, count)) };
     let Ok(timeout) = limit.map(|limit| duration(limit).ok_or(libc::EINVAL)).transpose() else {

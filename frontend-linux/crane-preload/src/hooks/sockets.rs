@@ -11,7 +11,7 @@ use crane_core::execution::socket::Bound;
 use crane_core::wire::Endpoint;
 use crane_shm::region::output;
 use crane_shm::sys;
-use libc::{sockaddr, socklen_t};
+use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
 use super::follow;
 use super::names::{self, UNBOUND, endpoint};
@@ -156,28 +156,34 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
         held.end();
         return errno::answer_int(result);
     }
-    if kind != DescriptionKind::Socket || unix::is_followed(held.world(), place) {
+    let is_ours = match kind {
+        DescriptionKind::Socket => !unix::is_followed(held.world(), place),
+        DescriptionKind::Listener(_) => !held.world().descriptors.at(place).is_unix_listener(),
+        DescriptionKind::Conn(_) => true,
+        _ => false,
+    };
+    if !is_ours {
         held.end();
         return errno::answer_int(real());
     }
+    let ipv6 = held.world().descriptors.at(place).ipv6;
+    let least = if ipv6 { size_of::<sockaddr_in6>() } else { size_of::<sockaddr_in>() };
     // SAFETY: the caller's address and its length.
     let given = unsafe { endpoint(address, length) };
-    let result = bind_to(held.world(), place, given);
+    let given = match given.filter(|(_, of_family)| *of_family == ipv6) {
+        Some((at, _)) => Ok(at),
+        None if address.is_null() && length > 0 => Err(libc::EFAULT),
+        None if (length as usize) < least => Err(libc::EINVAL),
+        None => Err(libc::EAFNOSUPPORT),
+    };
+    let result = given.and_then(|at| bind_to(held.world(), place, at));
     held.end();
     errno::answer_int(result)
 }
 
-fn bind_to(
-    world: &mut World,
-    place: TableEntry,
-    given: Option<(Endpoint, bool)>,
-) -> Result<usize, c_int> {
-    let ipv6 = world.descriptors.at(place).ipv6;
-    let (mut wanted, of_family) = given.ok_or(libc::EINVAL)?;
-    if of_family != ipv6 {
-        return Err(libc::EAFNOSUPPORT);
-    }
-    if world.descriptors.at(place).bound.is_some() {
+fn bind_to(world: &mut World, place: TableEntry, mut wanted: Endpoint) -> Result<usize, c_int> {
+    let description = world.descriptors.at(place);
+    if description.kind != DescriptionKind::Socket || description.bound.is_some() {
         return Err(libc::EINVAL);
     }
     if !is_bindable(world, &wanted) {
@@ -219,7 +225,12 @@ fn listen_at(
     let description = *world.descriptors.at(place);
     match description.kind {
         DescriptionKind::Socket => {}
-        DescriptionKind::Listener(_) => return Some(Ok(0)),
+        DescriptionKind::Listener(_) => {
+            // A listener that was shut down accepts again.
+            world.descriptors.at(place).shut = false;
+            let is_unix = description.shut && description.is_unix_listener();
+            return Some(if is_unix { real() } else { Ok(0) });
+        }
         _ => return None,
     }
     let ipv6 = description.ipv6;

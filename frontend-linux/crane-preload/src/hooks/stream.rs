@@ -3,12 +3,14 @@
 
 use std::ffi::{c_int, c_uint, c_void};
 
+use crane_core::execution::turn::{NEVER, Woken};
 use crane_shm::sys;
 use libc::{iovec, mmsghdr, msghdr, off_t, sockaddr, socklen_t, timespec};
 
 use super::conversation::send_bytes;
 use super::follow::follow;
-use super::parts::RecvFlags;
+use super::parts::{RecvFlags, raise_broken_pipe};
+use super::time::after;
 use super::transfer::{begin_at, receive, release, report_reset, send};
 use super::{files, names, room};
 use crate::descriptors::{DescriptionKind, lookup};
@@ -358,14 +360,23 @@ fn send_file(
         held.end();
         return Some(Err(if offset.is_null() { libc::EINVAL } else { libc::ESPIPE }));
     }
-    let waits = !held.world().descriptors.at(place).nonblocking;
+    let description = held.world().descriptors.at(place);
+    let (waits, timeout) = (!description.nonblocking, description.send_timeout);
+    let deadline = if timeout == 0 { NEVER } else { after(&mut held, timeout) };
     held.world().descriptors.hold(place);
     let mut sent = 0;
     let result = loop {
         let world = held.world();
         let state = world.run.sockets.conn(conn);
         if state.reset || state.write_shut {
-            let error = match state.reset && !state.write_shut && report_reset(world, place) {
+            let reset = state.reset && !state.write_shut;
+            // As in Linux, what is wrong with the file comes first.
+            if sent == 0
+                && let Err(error) = read_file(from, offset, &mut [])
+            {
+                break Err(error);
+            }
+            let error = match reset && report_reset(world, place) {
                 true => libc::ECONNRESET,
                 false => libc::EPIPE,
             };
@@ -378,8 +389,13 @@ fn send_file(
             if !waits {
                 break if sent > 0 { Ok(sent) } else { Err(libc::EAGAIN) };
             }
-            held.wait(On::Write(place), crane_core::execution::turn::NEVER);
-            continue;
+            let error = match held.wait_or_signal(On::Write(place), deadline) {
+                Ok(Woken::Called) => continue,
+                Err(by) if by.restarts_until(deadline) && sent == 0 => continue,
+                Ok(Woken::Expired) => libc::EAGAIN,
+                Err(_) => libc::EINTR,
+            };
+            break if sent > 0 { Ok(sent) } else { Err(error) };
         }
         let step = match read_file(from, offset, &mut copy[..room]) {
             Ok(read) => send_bytes(run, output, conn, &copy[..read]),
@@ -397,6 +413,9 @@ fn send_file(
     };
     release(held.world(), place);
     held.end();
+    if result == Err(libc::EPIPE) {
+        raise_broken_pipe();
+    }
     Some(result)
 }
 
