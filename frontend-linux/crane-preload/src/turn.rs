@@ -149,7 +149,7 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
 /// the hook of fork has marked it. Such a child has a copy of the state, but no other thread, and
 /// takes no part in the script. Call it only where a thread would stop.
 fn is_child() -> bool {
-    let child = PROCESS.load(Ordering::Relaxed) != sys::pid();
+    let child = world::is_child();
     if child {
         membership::forget_self();
     }

@@ -1,11 +1,13 @@
 //! All state of the server's run, in one place. The holder of the turn owns it.
 
+use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use crane_core::wire::{Schedule, ServiceAddresses};
-use crane_shm::{RingReader, ServerSide};
+use crane_shm::{RingReader, ServerSide, sys};
 use rand_chacha::ChaCha20Rng;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
 use crate::descriptors::Descriptors;
 use crate::execution::{CONNECTIONS, LISTENERS, ProgramExecution, THREADS};
@@ -144,11 +146,11 @@ pub(crate) const NO_THREAD: PreloadThread = PreloadThread {
     signalled: false,
     child: None,
     routine: None,
-    argument: std::ptr::null_mut(),
+    argument: ptr::null_mut(),
     mask: 0,
 };
 
-static WORLD: AtomicPtr<World> = AtomicPtr::new(std::ptr::null_mut());
+static WORLD: AtomicPtr<World> = AtomicPtr::new(ptr::null_mut());
 
 static REGION: OnceLock<ServerSide> = OnceLock::new();
 
@@ -162,6 +164,10 @@ pub(crate) static WORDS: [Word; THREADS] = [const { Word(AtomicU32::new(0)) }; T
 /// The process that takes part. A child after fork takes no part.
 pub(crate) static PROCESS: AtomicI32 = AtomicI32::new(0);
 
+/// A word that is 1 in the process that takes part. The kernel wipes its page in a child after
+/// fork. Null: the kernel cannot (before Linux 4.14).
+static PARENT: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
 /// Whether threads run one at a time.
 pub(crate) static SERIAL: AtomicBool = AtomicBool::new(true);
 
@@ -172,8 +178,33 @@ pub(crate) static KEEP_FSYNC: AtomicBool = AtomicBool::new(true);
 pub(crate) fn establish(world: &'static mut World, schedule: Schedule) {
     SERIAL.store(schedule == Schedule::Serial, Ordering::SeqCst);
     KEEP_FSYNC.store(world.region.keep_fsync(), Ordering::SeqCst);
-    PROCESS.store(crane_shm::sys::pid(), Ordering::SeqCst);
+    PROCESS.store(sys::pid(), Ordering::SeqCst);
+    PARENT.store(wiped_on_fork().unwrap_or(ptr::null_mut()), Ordering::SeqCst);
     WORLD.store(world, Ordering::SeqCst);
+}
+
+/// Maps a word that is 1 here and 0 in a child after fork.
+fn wiped_on_fork() -> Option<*mut AtomicU32> {
+    const PAGE: usize = 4096;
+    let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), PAGE, protection, flags) }.ok()?;
+    // SAFETY: the page was just mapped. If the kernel refuses, the page is left unused.
+    unsafe { madvise(page, PAGE, Advice::LinuxWipeOnFork) }.ok()?;
+    let word = page.cast::<AtomicU32>();
+    // SAFETY: a page of zeros that stays mapped.
+    unsafe { &*word }.store(1, Ordering::SeqCst);
+    Some(word)
+}
+
+/// Returns whether this is a child after fork of the process that takes part.
+pub(crate) fn is_child() -> bool {
+    let word = PARENT.load(Ordering::Relaxed);
+    // SAFETY: null, or a word that stays mapped (see `wiped_on_fork`).
+    match unsafe { word.as_ref() } {
+        Some(word) => word.load(Ordering::Relaxed) == 0,
+        None => PROCESS.load(Ordering::Relaxed) != sys::pid(),
+    }
 }
 
 /// Puts the region in place, once, before the rest of the state, because a failure to make that

@@ -342,7 +342,20 @@ static void direct(void) {
 
 /* ---- children ---- */
 
+static pthread_mutex_t in_child = PTHREAD_MUTEX_INITIALIZER;
+
+/* A child takes no part, in a handler that runs before fork(2) returns either. */
+static void lock_often(void) {
+    for (int i = 0; i < 20000; i++)
+        CHECK(!pthread_mutex_lock(&in_child) && !pthread_mutex_unlock(&in_child));
+}
+
 static void children(void) {
+    CHECK(!pthread_atfork(NULL, NULL, lock_often));
+    pid_t first = fork();
+    if (first == 0) _exit(7);
+    int first_status;
+    CHECK(waitpid(first, &first_status, 0) == first && WEXITSTATUS(first_status) == 7);
     int ends[2], status;
     char text[64] = "", *names[] = {"WORD=odd", NULL};
     char *arguments[] = {"sh", "-c", "sleep 0.05; echo $WORD; exit 9", NULL};
