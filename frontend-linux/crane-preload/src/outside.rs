@@ -289,18 +289,24 @@ pub(crate) fn await_child_at(descriptor: i32, events: u32) {
     unsafe { sys::syscall(libc::SYS_poll, arguments) };
 }
 
-/// Waits with the turn until a child has changed, at most [`CHILD_MILLISECONDS`].
-pub(crate) fn await_child(child: Child) {
+/// Waits with the turn until a child has changed, at most [`CHILD_MILLISECONDS`]. Returns whether
+/// the time was enough. A child that outlives it is no part of the server's computation, so no
+/// other thread waits for it again.
+pub(crate) fn await_child(child: Child) -> bool {
     let (mut waited, mut step) = (0, 1);
-    while !has_changed(child) && waited < CHILD_MILLISECONDS {
+    while !has_changed(child) {
+        if waited >= CHILD_MILLISECONDS {
+            return false;
+        }
         // SAFETY: no entries; a handler ends it early.
         let result = unsafe { sys::syscall(libc::SYS_poll, [0, 0, step as usize, 0, 0, 0]) };
         if result < 0 {
-            return;
+            return true;
         }
         waited += step;
         step = (step * 2).min(16);
     }
+    true
 }
 
 /// Names the object that became ready from elsewhere, for an operator.

@@ -81,11 +81,14 @@ pub(crate) struct Outside {
     pub touched: bool,
     /// The number of entries admitted since the last question.
     pub admissions: u32,
+    /// Whether the other threads have waited in vain for a child's end, and no child was made since
+    /// then.
+    pub in_vain: bool,
 }
 
 impl Outside {
     /// Creates the state before the first question.
-    pub(crate) const NONE: Self = Self { touched: false, admissions: 0 };
+    pub(crate) const NONE: Self = Self { touched: false, admissions: 0, in_vain: false };
 }
 
 /// The child for which a thread waits, as waitid(2) names it.

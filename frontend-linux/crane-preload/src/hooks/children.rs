@@ -25,8 +25,8 @@ fn wait_in_turn(
     // end, and shells ask in the handler of SIGCHLD.
     let mut held = enter()?;
     held.cancellable = true;
-    if child.options & libc::WNOHANG == 0 {
-        outside::await_child(child);
+    if child.options & libc::WNOHANG == 0 && !held.world().outside.in_vain {
+        held.world().outside.in_vain = !outside::await_child(child);
     }
     let mut waited = false;
     let result = loop {

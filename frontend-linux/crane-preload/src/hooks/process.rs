@@ -61,6 +61,7 @@ pub(super) fn before_child(world: &mut World) {
     // From now on, bytes of a pipe may come from a child.
     world.descriptors.share_channels();
     world.forked = true;
+    world.outside.in_vain = false;
     uncovered(world, "fork: what a child process does is not replicated");
 }
 

@@ -153,6 +153,14 @@ fn a_child_that_would_listen_has_the_daemon_end_the_server() {
 }
 
 #[test]
+fn a_child_that_runs_for_long_holds_the_other_threads_up_once() {
+    let native = Command::new(answers()).arg("outlived").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&native.stdout), "outlived ok\n");
+    let (_, end) = ran(&["outlived"]);
+    assert_eq!(end.printed, "outlived ok\n");
+}
+
+#[test]
 fn locks_that_processes_share_are_noted() {
     let (notes, end) = ran(&["shared"]);
     assert_eq!(end.printed, "private\nshared ok\n");

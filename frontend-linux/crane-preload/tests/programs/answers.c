@@ -342,6 +342,18 @@ static void direct(void) {
 
 /* ---- children ---- */
 
+/* Returns this host's time in seconds, which no hook sees. */
+static time_t time_natively(void) {
+    struct timespec now;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(SYS_clock_gettime), "D"(CLOCK_MONOTONIC), "S"(&now)
+                     : "rcx", "r11", "memory");
+    CHECK(result == 0);
+    return now.tv_sec;
+}
+
 static pthread_mutex_t in_child = PTHREAD_MUTEX_INITIALIZER;
 
 /* A child takes no part, in a handler that runs before fork(2) returns either. */
@@ -373,6 +385,36 @@ static void children(void) {
     CHECK(fgets(text, sizeof text, from) && !strcmp(text, "words\n") && !pclose(from));
 }
 
+static volatile int outlived_all;
+
+static void *interrupt(void *waiter) {
+    while (!outlived_all) {
+        usleep(1000);
+        pthread_kill(*(pthread_t *)waiter, SIGUSR1);
+    }
+    return NULL;
+}
+
+/* The other threads run while a child runs for long, however often one of them waits for it. */
+static void outlived(void) {
+    enum { WAITS = 16 };
+    struct sigaction action = {.sa_handler = count};
+    pthread_t self = pthread_self();
+    time_t start = time_natively();
+    int status;
+    pid_t child = fork();
+    if (child == 0) for (;;) pause();
+    CHECK(child > 0 && !sigaction(SIGUSR1, &action, NULL));
+    pthread_t thread = begin(interrupt, &self);
+    for (int i = 0; i < WAITS; i++)
+        CHECK(waitpid(child, &status, 0) == -1 && errno == EINTR);
+    outlived_all = 1;
+    result_of(thread);
+    CHECK(!kill(child, SIGKILL) && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+    /* Each wait alone may hold them for half a second. */
+    CHECK(time_natively() - start < WAITS / 4);
+}
+
 /* A child that would serve by a listener of its own. */
 static void child_listens(void) {
     int status;
@@ -395,7 +437,7 @@ static void shared_locks(void) {
 
 static const struct probe probes[] = {
     {"children", children}, {"child-listens", child_listens}, {"shared", shared_locks},
-    {"addresses", addresses},
+    {"addresses", addresses}, {"outlived", outlived},
     {"refusals", refusals}, {"messages", messages}, {"numbers", numbers}, {"direct", direct},
 };
 
