@@ -192,7 +192,10 @@ unsafe extern "C" fn epoll_pwait2(
     mask: *const sigset_t,
 ) -> c_int {
     // SAFETY: the caller's time, if it gave one.
-    let timeout = unsafe { limit.as_ref() }.and_then(duration);
+    let given = unsafe { limit.as_ref() };
+    let Ok(timeout) = given.map(|limit| duration(limit).ok_or(libc::EINVAL)).transpose() else {
+        return errno::answer_int(Err(libc::EINVAL));
+    };
     // SAFETY: the caller's mask, if it gave one.
     let given = unsafe { signals::mask_at(mask) };
     let result = wait(instance, start, room, timeout, given).unwrap_or_else(|| {
