@@ -3,26 +3,29 @@
 //! The links lie in an array beside the table, one for each place, and the list itself consists of
 //! its two ends only. Many lists share one array of links, as long as each place is in at most one
 //! list: threads that wait in buckets, interests of epoll instances, connections in backlogs.
-//! Adding, removing and rotating take constant time and no memory.
+//! Adding and removing take constant time and no memory.
 //!
 //! Theorem: the order of a list is a function of the calls made on it.
 
 /// The number of places that a table with linked places may have.
-pub const INDICES_MAX: usize = UNLINKED as usize;
+pub const INDICES_MAX: usize = (u32::MAX - FIRST) as usize;
 
+/// Both neighbours of a place that is in no list. It is 0, so that links without a list are memory
+/// that nothing has written to.
+const UNLINKED: u32 = 0;
 /// The end of a list.
-const NONE: u16 = u16::MAX;
-/// The value of both neighbours of a place that is in no list.
-const UNLINKED: u16 = u16::MAX - 1;
+const NONE: u32 = 1;
+/// The first place of a table; the others follow.
+const FIRST: u32 = 2;
 
 /// The neighbours of one place of a table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Neighbours {
     /// The place after this one, or `NONE` at the list's end; `UNLINKED` if this place is in no
     /// list.
-    next: u16,
+    next: u32,
     /// The place before this one, or `NONE` at the list's beginning; `UNLINKED` as above.
-    previous: u16,
+    previous: u32,
 }
 
 impl Neighbours {
@@ -30,7 +33,7 @@ impl Neighbours {
     pub const UNLINKED: Self = Self { next: UNLINKED, previous: UNLINKED };
 
     /// Returns the place after this one.
-    pub const fn next(self) -> Option<u16> {
+    pub const fn next(self) -> Option<u32> {
         index(self.next)
     }
 
@@ -44,9 +47,9 @@ impl Neighbours {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct IndexList {
     /// The first place, or `NONE`. It is `NONE` exactly if `last` is.
-    first: u16,
+    first: u32,
     /// The last place, or `NONE`.
-    last: u16,
+    last: u32,
 }
 
 impl IndexList {
@@ -54,7 +57,7 @@ impl IndexList {
     pub const EMPTY: Self = Self { first: NONE, last: NONE };
 
     /// Returns the first place.
-    pub const fn first(self) -> Option<u16> {
+    pub const fn first(self) -> Option<u32> {
         index(self.first)
     }
 
@@ -64,46 +67,46 @@ impl IndexList {
     }
 
     /// Returns the places from the first to the last.
-    pub fn iter(self, links: &[Neighbours]) -> impl Iterator<Item = u16> {
-        core::iter::successors(self.first(), |at| links[usize::from(*at)].next())
+    pub fn iter(self, links: &[Neighbours]) -> impl Iterator<Item = u32> {
+        core::iter::successors(self.first(), |at| links[*at as usize].next())
     }
 
     /// Appends a place that is in no list.
     ///
     /// # Panics
     /// Panics if the place is in a list.
-    pub fn push_back(&mut self, links: &mut [Neighbours], at: u16) {
+    pub fn push_back(&mut self, links: &mut [Neighbours], at: u32) {
         assert!(
-            !links[usize::from(at)].is_linked(),
+            !links[at as usize].is_linked(),
             "a place that is in a list is added to another one"
         );
-        links[usize::from(at)] = Neighbours { next: NONE, previous: self.last };
+        links[at as usize] = Neighbours { next: NONE, previous: self.last };
         match index(self.last) {
-            None => self.first = at,
-            Some(last) => links[usize::from(last)].next = at,
+            None => self.first = number(at),
+            Some(last) => links[last as usize].next = number(at),
         }
-        self.last = at;
+        self.last = number(at);
     }
 
     /// Inserts a place that is in no list before the first place.
     ///
     /// # Panics
     /// Panics if the place is in a list.
-    pub fn push_front(&mut self, links: &mut [Neighbours], at: u16) {
+    pub fn push_front(&mut self, links: &mut [Neighbours], at: u32) {
         assert!(
-            !links[usize::from(at)].is_linked(),
+            !links[at as usize].is_linked(),
             "a place that is in a list is added to another one"
         );
-        links[usize::from(at)] = Neighbours { next: self.first, previous: NONE };
+        links[at as usize] = Neighbours { next: self.first, previous: NONE };
         match index(self.first) {
-            None => self.last = at,
-            Some(first) => links[usize::from(first)].previous = at,
+            None => self.last = number(at),
+            Some(first) => links[first as usize].previous = number(at),
         }
-        self.first = at;
+        self.first = number(at);
     }
 
     /// Removes and returns the first place.
-    pub fn pop_front(&mut self, links: &mut [Neighbours]) -> Option<u16> {
+    pub fn pop_front(&mut self, links: &mut [Neighbours]) -> Option<u32> {
         let first = self.first()?;
         self.remove(links, first);
         Some(first)
@@ -114,40 +117,24 @@ impl IndexList {
     /// # Panics
     /// Panics if the place is in no list, or has no neighbour on a side where it is not this list's
     /// end.
-    pub fn remove(&mut self, links: &mut [Neighbours], at: u16) {
-        let Neighbours { next, previous } = links[usize::from(at)];
+    pub fn remove(&mut self, links: &mut [Neighbours], at: u32) {
+        let Neighbours { next, previous } = links[at as usize];
         assert!(next != UNLINKED, "a place leaves a list in which it is not");
         match index(previous) {
             None => {
-                assert!(self.first == at, "a place leaves a list in which it is not");
+                assert!(self.first == number(at), "a place leaves a list in which it is not");
                 self.first = next;
             }
-            Some(previous) => links[usize::from(previous)].next = next,
+            Some(previous) => links[previous as usize].next = next,
         }
         match index(next) {
             None => {
-                assert!(self.last == at, "a place leaves a list in which it is not");
+                assert!(self.last == number(at), "a place leaves a list in which it is not");
                 self.last = previous;
             }
-            Some(next) => links[usize::from(next)].previous = previous,
+            Some(next) => links[next as usize].previous = previous,
         }
-        links[usize::from(at)] = Neighbours::UNLINKED;
-    }
-
-    /// Rotates the list so that a place of it becomes its first: the places before it follow the
-    /// last place, in order.
-    ///
-    /// # Panics
-    /// Panics if the place is in no list.
-    pub fn rotate_to(&mut self, links: &mut [Neighbours], at: u16) {
-        let Neighbours { next, previous } = links[usize::from(at)];
-        assert!(next != UNLINKED, "a list begins at a place which is not in it");
-        let Some(before) = index(previous) else { return };
-        links[usize::from(before)].next = NONE;
-        links[usize::from(self.last)].next = self.first;
-        links[usize::from(self.first)].previous = self.last;
-        links[usize::from(at)].previous = NONE;
-        (self.first, self.last) = (at, before);
+        links[at as usize] = Neighbours::UNLINKED;
     }
 
     /// Checks that the list is linked both ways from end to end, and that each place belongs to it.
@@ -156,15 +143,15 @@ impl IndexList {
     ///
     /// # Panics
     /// Panics if one of these does not hold.
-    pub fn invariants(self, links: &[Neighbours], belongs: impl Fn(u16) -> bool) -> usize {
+    pub fn invariants(self, links: &[Neighbours], belongs: impl Fn(u32) -> bool) -> usize {
         let (mut count, mut previous, mut next) = (0, NONE, self.first);
         while let Some(at) = index(next) {
             assert!(belongs(at), "a place is in a list that is not its own");
-            let link = links[usize::from(at)];
+            let link = links[at as usize];
             assert!(link.previous == previous, "a list is not linked both ways");
             count += 1;
             assert!(count <= links.len(), "a list has a circle");
-            (previous, next) = (at, link.next);
+            (previous, next) = (number(at), link.next);
         }
         assert!(next == NONE, "a list leads to a place that is in none");
         assert!(self.last == previous, "a list ends elsewhere");
@@ -173,8 +160,13 @@ impl IndexList {
 }
 
 /// Returns the place that a stored number names, or `None` for `NONE` and `UNLINKED`.
-const fn index(number: u16) -> Option<u16> {
-    if number < UNLINKED { Some(number) } else { None }
+const fn index(number: u32) -> Option<u32> {
+    number.checked_sub(FIRST)
+}
+
+/// Returns the number that names a place.
+const fn number(at: u32) -> u32 {
+    at + FIRST
 }
 
 #[cfg(test)]
@@ -183,14 +175,14 @@ mod tests {
 
     type Links = [Neighbours; 6];
 
-    fn list(places: &[u16]) -> (IndexList, Links) {
+    fn list(places: &[u32]) -> (IndexList, Links) {
         let (mut list, mut links) = (IndexList::EMPTY, [Neighbours::UNLINKED; 6]);
         places.iter().for_each(|at| list.push_back(&mut links, *at));
         (list, links)
     }
 
     #[track_caller]
-    fn assert_order(list: IndexList, links: &Links, expected: &[u16]) {
+    fn assert_order(list: IndexList, links: &Links, expected: &[u32]) {
         assert_eq!(list.invariants(links, |at| expected.contains(&at)), expected.len());
         assert!(list.iter(links).eq(expected.iter().copied()));
         assert_eq!(list.first(), expected.first().copied());
@@ -222,15 +214,6 @@ mod tests {
         assert_eq!(list.pop_front(&mut links), None);
         list.push_front(&mut links, 2);
         assert_order(list, &links, &[2]);
-    }
-
-    #[test]
-    fn a_list_begins_wherever_it_is_turned_to() {
-        for (place, turned) in [(1, [1, 0, 5]), (0, [0, 5, 1]), (5, [5, 1, 0])] {
-            let (mut list, mut links) = list(&[1, 0, 5]);
-            list.rotate_to(&mut links, place);
-            assert_order(list, &links, &turned);
-        }
     }
 
     #[test]
@@ -266,7 +249,7 @@ mod tests {
     #[should_panic(expected = "a list is not linked both ways")]
     fn a_broken_link_is_noticed() {
         let (list, mut links) = list(&[0, 1, 2]);
-        links[1].previous = 2;
+        links[1].previous = number(2);
         list.invariants(&links, |_| true);
     }
 
@@ -274,7 +257,7 @@ mod tests {
     #[should_panic(expected = "a list ends elsewhere")]
     fn a_lost_end_is_noticed() {
         let (mut list, links) = list(&[0, 1, 2]);
-        list.last = 1;
+        list.last = number(1);
         list.invariants(&links, |_| true);
     }
 

@@ -16,6 +16,7 @@ pub mod limits;
 #[doc(hidden)]
 pub mod mutants;
 pub mod paxos;
+pub mod slab;
 pub mod time;
 pub mod timestamp;
 pub mod wire;

@@ -5,6 +5,7 @@ use std::mem::size_of;
 
 use crane_core::bubble::Bubbles;
 use crane_core::execution::Execution;
+use crane_core::execution::conn_table::ConnTable;
 use crane_core::forward::Forwarder;
 use crane_core::paxos::{EFFECTS_MAX, Effect, Effects, MESSAGE_BYTES_MAX, Message, Node};
 use crane_core::timestamp::Timestamps;
@@ -48,9 +49,10 @@ fn an_executions_size_grows_with_threads_connections_and_listeners() {
     let connections = parts(size_of::<Execution<64, 1024, 64>>(), size_of::<Small>(), 960, 64);
     let listeners = parts(size_of::<Execution<64, 64, 1024>>(), size_of::<Small>(), 960, 64);
     let sizes = (threads.0, connections.0, listeners.0);
-    assert_eq!(sizes, (36, 152, 32), "bytes for a thread, a connection, a listener");
+    // The lists through their places have 32 bits for a neighbour: more than 65 534 connections.
+    assert_eq!(sizes, (40, 132, 36), "bytes for a thread, a connection, a listener");
     let rest = size_of::<Small>() - 64 * (sizes.0 + sizes.1 + sizes.2);
-    assert_eq!(rest, 1296, "bytes for the rest");
+    assert_eq!(rest, 2320, "bytes for the rest");
 }
 
 #[test]
@@ -58,13 +60,22 @@ fn bubbles_and_timestamps_are_small() {
     assert_eq!((size_of::<Bubbles>(), size_of::<Timestamps>()), (40, 24));
 }
 
-/// With the capacities that the Linux frontend gives them.
+/// As many as the Linux frontend has place for.
+const CONNECTIONS: usize = 1 << 16;
+
+/// With the capacities that the Linux frontend gives them, and the table of connections aside.
 #[test]
 fn at_the_usual_capacities_a_replica_takes_less_than_a_megabyte() {
     let sizes = [
         size_of::<Node<256>>(),
         size_of::<Forwarder<4096, { 1 << 20 }>>(),
-        size_of::<Execution<1024, 4096, 64>>(),
+        size_of::<Execution<1024, CONNECTIONS, 64, &mut ConnTable<CONNECTIONS>>>(),
     ];
-    assert_eq!(sizes, [13_648, 163_896, 662_800]);
+    assert_eq!(sizes, [13_648, 163_896, 45_576]);
+}
+
+/// It touches what the connections take that there are at a time.
+#[test]
+fn the_usual_table_of_connections_has_nine_megabytes() {
+    assert_eq!(size_of::<ConnTable<CONNECTIONS>>(), 8_650_768);
 }

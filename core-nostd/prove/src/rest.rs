@@ -76,7 +76,7 @@ fn execute(entry: &EntryPayload<'_>) {
         |at, admitted| match admitted {
             Admitted::Acceptable(_) => _ = at.turn.wake(waits, 1),
             Admitted::Data { bytes, .. } => bytes_came += bytes.len(),
-            Admitted::Retired(node) => while at.sockets.retired(node).is_some() {},
+            Admitted::Retired(node) => while at.sockets.retired(node, None).is_some() {},
             _ => {}
         },
     );

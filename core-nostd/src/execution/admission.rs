@@ -8,15 +8,17 @@
 //! Theorem: the tables are a function of the admitted ops and of the server's own calls; each
 //! connection's bytes are admitted once, in order, without a gap.
 
-use heapless::index_map::FnvIndexMap;
+use core::borrow::BorrowMut;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnId, Generation, NodeId};
-use crate::index_list::{IndexList, Neighbours};
+use crate::index_list::IndexList;
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 use crate::wire::{Endpoint, Op};
 
+use super::conn_table::ConnTable;
 use super::socket::{Bound, Conn, ConnIndex, Listener, ListenerIndex};
 
 /// The effect of an op, for the frontend, which keeps the bytes and wakes the waiting threads.
@@ -26,8 +28,8 @@ pub enum Admitted<'a> {
     Nothing,
     /// A new connection waits at a listener.
     Acceptable(ListenerIndex),
-    /// No socket listens there, or the backlog or the table is full: the client gets a reset.
-    Refused(ConnId),
+    /// The connection is refused, for this reason: the client gets a reset.
+    Refused(ConnId, ConnRefusal),
     /// New bytes of a connection, for the frontend to keep.
     Data {
         /// The connection.
@@ -47,6 +49,17 @@ pub enum Admitted<'a> {
     Retired(NodeId),
 }
 
+/// Why a connection is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnRefusal {
+    /// The server does not listen there.
+    NoListener,
+    /// As many as the server asked for wait to be accepted.
+    BacklogFull,
+    /// The table has no place for another connection.
+    TableFull,
+}
+
 /// The state of an entry replica's connections with which admission compares ops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct EntryReplica {
@@ -58,38 +71,41 @@ pub(super) struct EntryReplica {
     retired: Generation,
 }
 
-/// The server's listeners and connections.
+/// The server's listeners and connections, `CONNECTIONS` of them at a time. Their table is a part
+/// of this, or is borrowed: a large one has its own place.
 #[derive(Clone, Debug)]
-pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize> {
+pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize, Table = ConnTable<CONNECTIONS>>
+{
     /// Listeners by index.
     listeners: [Option<Listener>; LISTENERS],
-    /// Connections by index. None below `free` is free.
-    conns: [Option<Conn>; CONNECTIONS],
-    /// The links of the connections that wait in backlogs.
-    links: [Neighbours; CONNECTIONS],
-    /// Connections by identity: exactly those in `conns`.
-    by_id: FnvIndexMap<ConnId, u16, CONNECTIONS>,
+    /// The connections.
+    table: Table,
     /// By entry replica: the state with which admission compares ops.
     entries: [EntryReplica; NODES_MAX],
-    /// The search for a free place begins here; every place below is taken.
-    free: usize,
 }
 
 impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LISTENERS> {
-    /// Creates a table without sockets. `CONNECTIONS` is a power of two, at most 32 768.
+    /// Creates a table without sockets.
     pub const fn new() -> Self {
-        assert!(CONNECTIONS <= 1 << 15 && LISTENERS <= 1 << 15);
-        let entry = EntryReplica { generation: Generation(0), next: 1, retired: Generation(0) };
-        Self {
-            listeners: [None; LISTENERS],
-            conns: [None; CONNECTIONS],
-            links: [Neighbours::UNLINKED; CONNECTIONS],
-            by_id: FnvIndexMap::new(),
-            entries: [entry; NODES_MAX],
-            free: 0,
-        }
+        Self::with_table(ConnTable::new())
     }
+}
 
+impl<const CONNECTIONS: usize, const LISTENERS: usize, Table>
+    Sockets<CONNECTIONS, LISTENERS, Table>
+{
+    /// As [`Sockets::new`], with a given table, which has no connections.
+    pub const fn with_table(table: Table) -> Self {
+        assert!(LISTENERS <= 1 << 15, "a listener has a number");
+        let entry = EntryReplica { generation: Generation(0), next: 1, retired: Generation(0) };
+        Self { listeners: [None; LISTENERS], table, entries: [entry; NODES_MAX] }
+    }
+}
+
+impl<const CONNECTIONS: usize, const LISTENERS: usize, Table> Sockets<CONNECTIONS, LISTENERS, Table>
+where
+    Table: BorrowMut<ConnTable<CONNECTIONS>>,
+{
     /// Returns the state of the entry replicas, for an execution that continues without sockets.
     pub(super) const fn entries(&self) -> &[EntryReplica; NODES_MAX] {
         &self.entries
@@ -102,7 +118,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// Returns whether there are neither listeners nor connections.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty() && self.listeners.iter().all(Option::is_none)
+        self.table().is_empty() && self.listeners.iter().all(Option::is_none)
     }
 
     /// Applies an op.
@@ -139,16 +155,21 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         }
     }
 
-    /// Returns the next connection of retired generations of `node` that has not been reported as
-    /// reset, in the order of the table. Call it after [`Admitted::Retired`], until it returns
-    /// `None`.
+    /// Returns the first connection after `after` in the table that is of retired generations of
+    /// `node` and has not been reported as reset. Call it after [`Admitted::Retired`], until it
+    /// returns `None`.
     // specs: E7
-    pub fn retired(&mut self, node: NodeId) -> Option<ConnIndex> {
+    pub fn retired(&mut self, node: NodeId, after: Option<ConnIndex>) -> Option<ConnIndex> {
         let retired = self.entries[node.index()].retired;
-        let conns = self.conns.iter_mut().enumerate();
-        for (index, conn) in conns.filter_map(|(index, conn)| Some((index, conn.as_mut()?))) {
-            if conn.id.entry == node && conn.id.generation <= retired && reset(conn) {
-                return Some(ConnIndex(index as u16));
+        let first = after.map_or(0, |conn| u32::from(conn.0) + 1);
+        let table = self.table_mut();
+        for index in (first..table.reached()).map(|at| ConnIndex(at as u16)) {
+            if let Some(conn) = table.get_mut(index)
+                && conn.id.entry == node
+                && conn.id.generation <= retired
+                && reset(conn)
+            {
+                return Some(index);
             }
         }
         None
@@ -190,7 +211,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
     /// Takes the first waiting connection out of the backlog.
     pub fn accept(&mut self, listener: ListenerIndex) -> Option<ConnIndex> {
         let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
-        let first = ConnIndex(entry.queue.pop_front(&mut self.links)?);
+        let first = self.table.borrow_mut().leave(&mut entry.queue)?;
         entry.waiting -= 1;
         self.conn_mut(first).backlog_of = None;
         self.check();
@@ -199,29 +220,25 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// Returns a connection, which must exist.
     pub fn conn(&self, conn: ConnIndex) -> &Conn {
-        self.conns[conn.0 as usize].as_ref().expect("a connection that exists")
+        self.table().get(conn).expect("a connection that exists")
     }
 
     /// Returns a connection, which must exist, to read or write on it.
     pub fn conn_mut(&mut self, conn: ConnIndex) -> &mut Conn {
-        self.conns[conn.0 as usize].as_mut().expect("a connection that exists")
+        self.table_mut().get_mut(conn).expect("a connection that exists")
     }
 
     /// Closes an accepted connection, because the server is done with it. Its place becomes free,
     /// and later ops about it have no effect.
     pub fn close(&mut self, conn: ConnIndex) {
-        let place = conn.0 as usize;
-        let closed = self.conns[place].take().expect("a connection that exists");
+        let closed = self.table_mut().remove(conn);
         assert!(closed.backlog_of.is_none());
-        self.by_id.swap_remove(&closed.id);
-        self.free = self.free.min(place);
         self.check();
     }
 
-    /// Checks what holds between any two steps, in time proportional to the tables: each connection
-    /// is found by its name, and keeps its windows; each listener's queue has exactly the
-    /// connections that wait there, and counts them correctly; no free place is below the start of
-    /// the search for one.
+    /// Checks what holds between any two steps, in time proportional to the connections that there
+    /// were at one time: each is found by its name, and keeps its windows; each listener's queue
+    /// has exactly the connections that wait there, and counts them correctly.
     ///
     /// Called always in simulation, and under debug assertions after each admission to small
     /// tables.
@@ -229,30 +246,19 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
     /// # Panics
     /// Panics if one of these does not hold.
     pub fn invariants(&self) {
-        let (mut count, mut waiting) = (0, 0);
-        let conns = self.conns.iter().enumerate();
-        for (index, conn) in conns.filter_map(|(index, conn)| Some((index, conn.as_ref()?))) {
-            conn.invariants();
-            count += 1;
-            waiting += usize::from(conn.backlog_of.is_some());
-            let found = self.by_id.get(&conn.id).map(|at| usize::from(*at));
-            assert!(found == Some(index), "a connection is not found by its name");
-        }
-        assert!(count == self.by_id.len(), "a name leads to no connection");
+        let table = self.table();
+        table.invariants();
+        let waiting = table.iter().filter(|(_, conn)| conn.backlog_of.is_some()).count();
         let mut queued = 0;
         let listeners = self.listeners.iter().enumerate();
         for (index, listener) in listeners.filter_map(|(index, at)| Some((index, at.as_ref()?))) {
             let here = Some(ListenerIndex(index as u16));
-            let length = listener.queue.invariants(&self.links, |at| {
-                self.conns[usize::from(at)].is_some_and(|conn| conn.backlog_of == here)
-            });
+            let length = table.check_queue(listener.queue, |conn| conn.backlog_of == here);
             assert!(length == listener.waiting as usize, "a backlog is miscounted");
             queued += length;
         }
         assert!(queued == waiting, "a connection waits in no backlog");
-        let linked = self.links.iter().filter(|links| links.is_linked()).count();
-        assert!(linked == queued, "a place that waits in no backlog is linked");
-        assert!(self.conns[..self.free].iter().all(Option::is_some), "a free place is missed");
+        assert!(table.linked() == queued, "a place that waits in no backlog is linked");
     }
 
     /// Checks the tables under debug assertions, where they are small.
@@ -265,7 +271,19 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
 
     /// Returns how many connections exist.
     pub fn open(&self) -> usize {
-        self.by_id.len()
+        self.table().len()
+    }
+
+    /// Returns the table.
+    #[inline]
+    fn table(&self) -> &ConnTable<CONNECTIONS> {
+        self.table.borrow()
+    }
+
+    /// Returns the table, to change it.
+    #[inline]
+    fn table_mut(&mut self) -> &mut ConnTable<CONNECTIONS> {
+        self.table.borrow_mut()
     }
 
     /// Admits a connection: the next of its generation, once.
@@ -286,20 +304,19 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
             return Admitted::Nothing;
         }
         (entry.generation, entry.next) = (id.generation, expected + 1);
-        let Some(listener) = self.listener_for(&local, &peer) else { return Admitted::Refused(id) };
-        let Listener { backlog, waiting, .. } = *self.listener(listener);
-        let free = (self.free..CONNECTIONS).find(|place| self.conns[*place].is_none());
-        let (Some(place), true) = (free, waiting < backlog) else {
-            return Admitted::Refused(id);
+        let Some(listener) = self.listener_for(&local, &peer) else {
+            return Admitted::Refused(id, ConnRefusal::NoListener);
         };
-        self.free = place + 1;
-        let index = ConnIndex(place as u16);
-        assert!(matches!(self.by_id.insert(id, index.0), Ok(None)), "numbers only grow");
+        let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
+        if self.table.borrow().is_full() {
+            return Admitted::Refused(id, ConnRefusal::TableFull);
+        }
+        if entry.waiting >= entry.backlog {
+            return Admitted::Refused(id, ConnRefusal::BacklogFull);
+        }
         let mut conn = Conn::new(id, local, peer);
         conn.backlog_of = Some(listener);
-        self.conns[place] = Some(conn);
-        let entry = self.listeners[listener.0 as usize].as_mut().expect("a listener that exists");
-        entry.queue.push_back(&mut self.links, index.0);
+        self.table.borrow_mut().enter(conn, &mut entry.queue);
         entry.waiting += 1;
         Admitted::Acceptable(listener)
     }
@@ -344,7 +361,7 @@ impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LIST
         id: ConnId,
         act: impl FnOnce(ConnIndex, &mut Conn) -> Admitted<'a>,
     ) -> Admitted<'a> {
-        match self.by_id.get(&id).copied().map(ConnIndex) {
+        match self.table().find(&id) {
             Some(index) if !self.conn(index).reset => act(index, self.conn_mut(index)),
             _ => Admitted::Nothing,
         }

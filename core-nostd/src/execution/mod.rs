@@ -10,14 +10,18 @@
 //! | [`gate`] | may the clock advance? |
 //! | [`turn`] | who runs, who waits for what, until when |
 //! | [`admission`] | ops become connections, bytes, ends |
+//! | [`conn_table`] | the connections, by place and by name |
 //! | [`socket`] | what recv, send and epoll may answer |
 //! | [`hash`] | what is compared between replicas |
 
 pub mod admission;
+pub mod conn_table;
 pub mod gate;
 pub mod hash;
 pub mod socket;
 pub mod turn;
+
+use core::borrow::BorrowMut;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,19 +30,25 @@ use crate::limits::NODES_MAX;
 use crate::wire::Op;
 
 use admission::{Admitted, EntryReplica, Sockets};
+use conn_table::ConnTable;
 use gate::Gate;
 use hash::RunningHash;
 use turn::{ThreadId, Turn};
 
 /// One run of a server program.
 #[derive(Clone, Debug)]
-pub struct Execution<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize> {
+pub struct Execution<
+    const THREADS: usize,
+    const CONNECTIONS: usize,
+    const LISTENERS: usize,
+    Table = ConnTable<CONNECTIONS>,
+> {
     /// Clock, grant and agreed time.
     pub gate: Gate,
     /// The threads.
     pub turn: Turn<THREADS>,
     /// Listeners and connections.
-    pub sockets: Sockets<CONNECTIONS, LISTENERS>,
+    pub sockets: Sockets<CONNECTIONS, LISTENERS, Table>,
     /// The hash of (clock, thread, call, object) of all calls.
     pub schedule: RunningHash,
     /// The hash of all bytes written to connections.
@@ -87,10 +97,21 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     /// Creates the execution of a program before its first call. `timestamp` is the genesis
     /// entry's, in nanoseconds.
     pub const fn new(quantum: u32, timestamp: u64) -> Self {
+        Self::with_table(ConnTable::new(), quantum, timestamp)
+    }
+}
+
+impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize, Table>
+    Execution<THREADS, CONNECTIONS, LISTENERS, Table>
+where
+    Table: BorrowMut<ConnTable<CONNECTIONS>>,
+{
+    /// As [`Execution::new`], with a table that has no connections.
+    pub const fn with_table(table: Table, quantum: u32, timestamp: u64) -> Self {
         Self {
             gate: Gate::new(timestamp),
             turn: Turn::new(quantum),
-            sockets: Sockets::new(),
+            sockets: Sockets::with_table(table),
             schedule: RunningHash::new(),
             output: RunningHash::new(),
             admitted: Slot::NONE,
@@ -109,11 +130,11 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
         })
     }
 
-    /// Creates the execution that continues where another program's execution ended. It has no
-    /// threads yet.
-    pub fn resume(quantum: u32, carried: &Carried) -> Self {
+    /// Creates the execution that continues where another program's execution ended, with a table
+    /// that has no connections. It has no threads yet.
+    pub fn resume(table: Table, quantum: u32, carried: &Carried) -> Self {
         let Carried { gate, schedule, output, admitted, entries } = carried;
-        let mut sockets = Sockets::new();
+        let mut sockets = Sockets::with_table(table);
         sockets.set_entries(*entries);
         Self {
             gate: gate.clone(),
@@ -217,7 +238,7 @@ mod tests {
         assert_eq!(run.turn.pass(), Some(first));
         // The port has no listener: the connection is refused, and its number is used up.
         run.admit(Slot(7), 6_000, [connect(1)].into_iter(), 10, |_, admitted| {
-            assert!(matches!(admitted, Admitted::Refused(_)));
+            assert!(matches!(admitted, Admitted::Refused(..)));
         });
         assert!(run.call(first, 1, 2));
         run.output.put_bytes(b"some");
@@ -225,7 +246,7 @@ mod tests {
         let mut space = [0; 512];
         let bytes = postcard::to_slice(&run.carry().expect("no sockets"), &mut space).unwrap();
         let carried: Carried = postcard::from_bytes(bytes).unwrap();
-        let mut next = Short::resume(100, &carried);
+        let mut next = Short::resume(ConnTable::new(), 100, &carried);
         assert_eq!((next.mark(), next.gate.agreed()), (run.mark(), run.gate.agreed()));
         let thread = next.turn.reserve().expect("a thread");
         next.turn.start(thread);
@@ -238,7 +259,7 @@ mod tests {
         let slots = [(8, 1, false), (9, 2, true)];
         for (slot, number, counts) in slots {
             next.admit(Slot(slot), 7_000, [connect(number)].into_iter(), 0, |_, admitted| {
-                assert_eq!(matches!(admitted, Admitted::Refused(_)), counts, "{number}");
+                assert_eq!(matches!(admitted, Admitted::Refused(..)), counts, "{number}");
             });
         }
     }

@@ -8,7 +8,7 @@
 //! Nothing here depends on addresses (a wait key selects a bucket, never an order), on time or on
 //! randomness.
 
-use crate::index_list::{INDICES_MAX, IndexList, Neighbours};
+use crate::index_list::{IndexList, Neighbours};
 
 /// A thread of the server, numbered from 0 in the order of creation. The numbers of ended threads
 /// are used again.
@@ -66,7 +66,7 @@ struct ThreadRecord {
     since: u64,
 }
 
-/// The threads of one server. `THREADS` is how many may live at a time, at most [`INDICES_MAX`].
+/// The threads of one server. `THREADS` is how many may live at a time, at most 65 535.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Turn<const THREADS: usize> {
     /// Threads by number.
@@ -98,7 +98,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     /// Creates a turn without threads. `quantum` is the number of calls after which the turn is
     /// passed, at least 1.
     pub const fn new(quantum: u32) -> Self {
-        assert!(THREADS <= INDICES_MAX && quantum > 0);
+        assert!(THREADS <= NONE as usize && quantum > 0);
         let free = ThreadRecord {
             state: ThreadState::Free,
             woken: Woken::Called,
@@ -141,7 +141,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn invariants(&self) {
         let in_state =
             |state| self.threads.iter().filter(move |thread| thread.state == state).count();
-        let thread = |at: u16| &self.threads[usize::from(at)];
+        let thread = |at: u32| &self.threads[at as usize];
         let runnable =
             self.run.invariants(&self.links, |at| thread(at).state == ThreadState::Runnable);
         assert_eq!(runnable, in_state(ThreadState::Runnable), "a runnable thread is not queued");
@@ -266,10 +266,10 @@ impl<const THREADS: usize> Turn<THREADS> {
         assert!(self.holder == NONE, "the turn is passed while a thread holds it");
         let first = self.run.pop_front(&mut self.links)?;
         self.threads[first as usize].state = ThreadState::Holder;
-        self.holder = first;
+        self.holder = first as u16;
         self.used = 0;
         self.check();
-        Some(ThreadId(first))
+        Some(ThreadId(first as u16))
     }
 
     /// Returns whether a thread would run if the turn were passed.
@@ -316,7 +316,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     pub fn wake_thread(&mut self, thread: ThreadId, why: Woken) {
         assert!(self.state(thread) == ThreadState::Waiting);
         let bucket = bucket(self.threads[thread.0 as usize].key);
-        self.waiting[bucket].remove(&mut self.links, thread.0);
+        self.waiting[bucket].remove(&mut self.links, u32::from(thread.0));
         self.make_runnable(thread.0, why);
         self.check();
     }
@@ -327,8 +327,8 @@ impl<const THREADS: usize> Turn<THREADS> {
         assert!(self.state(thread) == ThreadState::Waiting);
         let record = &mut self.threads[thread.0 as usize];
         let before = bucket(core::mem::replace(&mut record.key, key));
-        self.waiting[before].remove(&mut self.links, thread.0);
-        self.waiting[bucket(key)].push_back(&mut self.links, thread.0);
+        self.waiting[before].remove(&mut self.links, u32::from(thread.0));
+        self.waiting[bucket(key)].push_back(&mut self.links, u32::from(thread.0));
         self.check();
     }
 
@@ -344,7 +344,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         {
             next = self.links[at as usize].next();
         }
-        next.map(ThreadId)
+        next.map(|at| ThreadId(at as u16))
     }
 
     /// Wakes all threads whose deadline has come, ordered by deadline, then by the beginning of
@@ -391,7 +391,7 @@ impl<const THREADS: usize> Turn<THREADS> {
         (thread.state, thread.key) = (ThreadState::Waiting, key);
         (thread.deadline, thread.since) = (deadline, since);
         self.deadline = self.deadline.min(deadline);
-        self.waiting[bucket(key)].push_back(&mut self.links, index);
+        self.waiting[bucket(key)].push_back(&mut self.links, u32::from(index));
         self.check();
     }
 
@@ -407,7 +407,7 @@ impl<const THREADS: usize> Turn<THREADS> {
     fn make_runnable(&mut self, index: u16, why: Woken) {
         let thread = &mut self.threads[index as usize];
         (thread.state, thread.woken, thread.deadline) = (ThreadState::Runnable, why, NEVER);
-        self.run.push_back(&mut self.links, index);
+        self.run.push_back(&mut self.links, u32::from(index));
     }
 }
 

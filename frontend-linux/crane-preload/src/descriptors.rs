@@ -7,30 +7,31 @@
 //!
 //! Numbers lead to *descriptions* (open(2): what dup shares), descriptions to virtual objects.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::index_list::IndexList;
+use crane_core::slab::Slab;
 use crane_core::wire::Endpoint;
 
-/// The number of descriptors that can be followed. Higher descriptors get the real calls.
-pub(crate) const DESCRIPTORS: usize = 1 << 16;
+use crate::capacities::{DESCRIPTIONS, DESCRIPTORS};
 
-/// The number of descriptions that can exist at the same time.
-pub(crate) const DESCRIPTIONS: usize = 1 << 13;
+const NONE: u32 = 0;
 
-const NONE: u16 = 0;
 /// The table's mark of a number that leads to a file, at which no thread waits.
-const PLAIN: u16 = u16::MAX;
+const PLAIN: u32 = u32::MAX;
 const _: () = assert!(DESCRIPTIONS < PLAIN as usize);
+
+/// The number of descriptions in a table that is checked after each change.
+const SMALL: usize = 1 << 8;
 
 /// By number: its description, plus 1; [`NONE`] or [`PLAIN`]. The holder of the turn writes
 /// descriptions; any thread reads them, and records plain numbers.
-static NUMBERS: [AtomicU16; DESCRIPTORS] = [const { AtomicU16::new(NONE) }; DESCRIPTORS];
+static NUMBERS: [AtomicU32; DESCRIPTORS] = [const { AtomicU32::new(NONE) }; DESCRIPTORS];
 
 /// The place of a description in its table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TableEntry(pub u16);
+pub(crate) struct TableEntry(pub u32);
 
 /// Returns the description behind a number, if this library handles it. Needs no turn.
 pub(crate) fn lookup(descriptor: i32) -> Option<TableEntry> {
@@ -54,7 +55,7 @@ pub(crate) fn forget_plain(descriptor: i32) {
     replace(descriptor, PLAIN, NONE);
 }
 
-fn replace(descriptor: i32, from: u16, to: u16) {
+fn replace(descriptor: i32, from: u32, to: u32) {
     if let Some(number) = usize::try_from(descriptor).ok().and_then(|number| NUMBERS.get(number))
         && number.load(Ordering::Relaxed) == from
     {
@@ -70,8 +71,6 @@ pub(crate) struct TimerIndex(pub u16);
 /// The object behind a description.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum DescriptionKind {
-    /// A free place.
-    Free,
     /// A TCP socket that is neither listening nor connected.
     Socket,
     /// A listening socket.
@@ -99,7 +98,7 @@ pub(crate) struct Description {
     /// The object behind it.
     pub kind: DescriptionKind,
     /// The number of descriptors that lead here, and of calls under way.
-    pub references: u16,
+    pub references: u32,
     /// `O_NONBLOCK`.
     pub nonblocking: bool,
     /// Whether an IPv6 socket made the description.
@@ -143,6 +142,8 @@ pub(crate) struct Description {
     pub watched: IndexList,
     /// Of an epoll instance: its interests.
     pub interests: IndexList,
+    /// Of an epoll instance: those of its interests that may be ready.
+    pub candidates: IndexList,
 }
 
 impl Description {
@@ -158,9 +159,10 @@ impl Description {
     }
 }
 
-const FREE: Description = Description {
-    kind: DescriptionKind::Free,
-    references: 0,
+/// A description as a call makes it.
+const FRESH: Description = Description {
+    kind: DescriptionKind::Kernel,
+    references: 1,
     nonblocking: false,
     ipv6: false,
     shut: false,
@@ -180,14 +182,14 @@ const FREE: Description = Description {
     seen: 0,
     watched: IndexList::EMPTY,
     interests: IndexList::EMPTY,
+    candidates: IndexList::EMPTY,
 };
 
 /// The descriptions, and those that belong to connections and listeners.
 pub(crate) struct Descriptors {
-    table: [Description; DESCRIPTIONS],
-    free: usize,
-    /// Every place that was ever used is below this.
-    used_below: usize,
+    table: Slab<Description, DESCRIPTIONS>,
+    /// No number from here on was ever given a description.
+    numbers: u32,
     /// Whether a description may exist that changes without a call of this process. Exact after
     /// [`Descriptors::outside`] has found none.
     pub has_outside: bool,
@@ -196,7 +198,7 @@ pub(crate) struct Descriptors {
 impl Descriptors {
     /// Creates a table without descriptions.
     pub(crate) const fn new() -> Self {
-        Self { table: [FREE; DESCRIPTIONS], free: 0, used_below: 0, has_outside: false }
+        Self { table: Slab::new(), numbers: 0, has_outside: false }
     }
 
     /// Makes a description for a new number from the kernel. Returns `None` if the table is full or
@@ -208,16 +210,13 @@ impl Descriptors {
         nonblocking: bool,
     ) -> Option<TableEntry> {
         let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?;
-        let index =
-            (self.free..DESCRIPTIONS).find(|at| self.table[*at].kind == DescriptionKind::Free)?;
-        self.free = index + 1;
-        self.used_below = self.used_below.max(index + 1);
+        let fresh = Description { kind, nonblocking, number: descriptor, ..FRESH };
+        let index = self.table.insert(fresh).ok()?;
         self.has_outside |= kind == DescriptionKind::Kernel;
-        self.table[index] =
-            Description { kind, references: 1, nonblocking, number: descriptor, ..FREE };
-        number.store(index as u16 + 1, Ordering::Relaxed);
+        number.store(index + 1, Ordering::Relaxed);
+        self.numbers = self.numbers.max(descriptor as u32 + 1);
         self.check();
-        Some(TableEntry(index as u16))
+        Some(TableEntry(index))
     }
 
     /// Makes another number lead to the description (dup).
@@ -227,6 +226,7 @@ impl Descriptors {
         };
         self.at(place).references += 1;
         number.store(place.0 + 1, Ordering::Relaxed);
+        self.numbers = self.numbers.max(descriptor as u32 + 1);
         self.check();
         true
     }
@@ -248,30 +248,36 @@ impl Descriptors {
     #[must_use]
     pub(crate) fn release(&mut self, place: TableEntry) -> bool {
         let description = self.at(place);
-        assert!(description.references > 0 && description.kind != DescriptionKind::Free);
+        assert!(description.references > 0);
         description.references -= 1;
         description.references == 0
     }
 
     /// Frees the place of a description.
     pub(crate) fn free(&mut self, place: TableEntry) {
-        assert!(self.at(place).references == 0);
-        *self.at(place) = FREE;
-        self.free = self.free.min(place.0 as usize);
+        let freed = self.table.remove(place.0);
+        assert!(freed.references == 0);
+        assert!(freed.watched.is_empty() && freed.interests.is_empty(), "it is watched");
         self.check();
     }
 
     /// Returns a description, to read it.
     pub(crate) fn description(&self, place: TableEntry) -> &Description {
-        &self.table[place.0 as usize]
+        self.table.get(place.0).expect("a description that exists")
     }
 
     /// A description.
     pub(crate) fn at(&mut self, place: TableEntry) -> &mut Description {
-        &mut self.table[place.0 as usize]
+        self.table.get_mut(place.0).expect("a description that exists")
     }
 
-    /// Leaves an object to the kernel, because its events are not in the script.
+    /// Returns the descriptions, by place.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (TableEntry, &Description)> {
+        self.table.iter().map(|(at, description)| (TableEntry(at), description))
+    }
+
+    /// Leaves an object to the kernel, because its events are not in the script. Its readiness
+    /// changes by that (see `readiness::changed`).
     pub(crate) fn give_to_kernel(&mut self, place: TableEntry) {
         self.at(place).kind = DescriptionKind::Kernel;
         self.has_outside = true;
@@ -279,8 +285,10 @@ impl Descriptors {
 
     /// Records, before a fork, that a child may use the pipes from now on.
     pub(crate) fn share_channels(&mut self) {
-        for description in &mut self.table[..self.used_below] {
-            if matches!(description.kind, DescriptionKind::Channel { .. }) {
+        for at in 0..self.table.reached() as u32 {
+            if let Some(description) = self.table.get_mut(at)
+                && matches!(description.kind, DescriptionKind::Channel { .. })
+            {
                 description.shared = true;
                 self.has_outside = true;
             }
@@ -289,52 +297,50 @@ impl Descriptors {
 
     /// Returns the first description from `start` on that changes without a call of this process.
     pub(crate) fn outside(&self, start: TableEntry) -> Option<TableEntry> {
-        let mut rest = (usize::from(start.0)..self.used_below).map(|at| TableEntry(at as u16));
-        rest.find(|place| self.description(*place).is_outside())
+        let mut rest = start.0..self.table.reached() as u32;
+        let found = rest.find(|at| self.table.get(*at).is_some_and(Description::is_outside));
+        found.map(TableEntry)
     }
 
-    /// Checks what holds between any two calls, in time proportional to the tables: each number
-    /// leads to a description that exists and that has a reference for it; a free place has no
-    /// references and no interests, nor is it below where the search for one begins; both ends of a
-    /// channel name each other.
+    /// Checks what holds between any two calls, in time proportional to the numbers that there were
+    /// at one time: each leads to a description that exists and that has a reference for it; no
+    /// description is without a reference; both ends of a channel name each other.
     ///
-    /// Called under debug assertions after each change.
+    /// Called under debug assertions after each change of a small table.
     ///
     /// # Panics
-    /// Panics if one of these does not hold.
+    /// Panics if one of these does not hold, or the table is large.
     pub(crate) fn invariants(&self) {
-        let mut leading = [0; DESCRIPTIONS];
-        for number in &NUMBERS {
+        self.table.invariants();
+        let mut leading = [0; SMALL];
+        for number in &NUMBERS[..self.numbers as usize] {
             let number = number.load(Ordering::Relaxed);
             if number != PLAIN
                 && let Some(place) = number.checked_sub(1)
             {
-                leading[usize::from(place)] += 1;
+                leading[place as usize] += 1;
             }
         }
-        for (index, description) in self.table.iter().enumerate() {
-            let used = description.kind != DescriptionKind::Free;
-            let Description { references, watched, interests, .. } = *description;
-            assert!(leading[index] <= references, "a number leads to what it has no reference of");
-            assert!(
-                used == (references > 0),
-                "a description has no reference, or a free place has"
-            );
-            assert!(used || watched.is_empty() && interests.is_empty(), "a free place is watched");
-            assert!(used || index >= self.free, "a free place is missed");
-            assert!(!used || index < self.used_below, "a used place is not searched");
+        let leading_anywhere = leading.iter().filter(|count| **count > 0).count();
+        let mut led_to = 0;
+        for (place, description) in self.iter() {
+            let Description { references, .. } = *description;
+            let leading = leading[place.0 as usize];
+            led_to += usize::from(leading > 0);
+            assert!(leading <= references, "a number leads to what it has no reference of");
+            assert!(references > 0, "a description has no reference");
             assert!(!description.is_outside() || self.has_outside, "one from outside is missed");
             if let DescriptionKind::Channel { peer } = description.kind {
-                let here = TableEntry(index as u16);
-                let back = DescriptionKind::Channel { peer: here };
+                let back = DescriptionKind::Channel { peer: place };
                 assert!(self.description(peer).kind == back, "a channel's other end is another's");
             }
         }
+        assert!(led_to == leading_anywhere, "a number leads to no description");
     }
 
     #[inline]
     fn check(&self) {
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) && self.table.reached() <= SMALL {
             self.invariants();
         }
     }
@@ -399,18 +405,31 @@ pub(crate) mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a description has no reference, or a free place has")]
+    #[should_panic(expected = "a description has no reference")]
     fn a_description_that_nothing_refers_to_is_noticed() {
         let (_guard, mut descriptors, _) = pipe();
-        descriptors.table[5].kind = DescriptionKind::Socket;
+        descriptors.table.insert(Description { references: 0, ..FRESH }).unwrap();
         descriptors.invariants();
     }
 
     #[test]
-    #[should_panic(expected = "a free place is missed")]
-    fn a_free_place_below_the_search_is_noticed() {
-        let (_guard, mut descriptors, _) = pipe();
-        descriptors.free = 3;
+    #[should_panic(expected = "a number leads to no description")]
+    fn a_number_without_a_description_is_noticed() {
+        let (_guard, descriptors, _) = pipe();
+        NUMBERS[11].store(7, Ordering::Relaxed);
         descriptors.invariants();
+    }
+
+    #[test]
+    fn a_full_table_follows_no_further_number() {
+        let guard = take_numbers();
+        let mut descriptors = Box::new(Descriptors::new());
+        let mut open = |number| descriptors.open(number, DescriptionKind::Socket, false);
+        for number in 0..DESCRIPTIONS as i32 {
+            assert!(open(number).is_some(), "{number}");
+        }
+        assert_eq!(open(DESCRIPTIONS as i32), None);
+        assert_eq!(open(DESCRIPTORS as i32), None, "a number that is not followed");
+        drop(guard);
     }
 }

@@ -2,19 +2,18 @@
 //! wait.
 
 use crane_core::execution::Execution;
+use crane_core::execution::conn_table::ConnTable;
 use crane_core::execution::turn::{ThreadId, WaitKey};
 
+use crate::capacities::{CONNECTIONS, LISTENERS, THREADS};
 use crate::descriptors::{TableEntry, TimerIndex};
 
-/// The number of threads that the server can have at the same time.
-pub(crate) const THREADS: usize = 1024;
-/// The number of connections at the same time.
-pub(crate) const CONNECTIONS: usize = 4096;
-/// The number of listening sockets at the same time.
-pub(crate) const LISTENERS: usize = 64;
+/// The table of connections at this frontend's capacity.
+pub(crate) type Connections = ConnTable<CONNECTIONS>;
 
 /// The state machine of the run, at this frontend's capacities.
-pub(crate) type ProgramExecution = Execution<THREADS, CONNECTIONS, LISTENERS>;
+pub(crate) type ProgramExecution =
+    Execution<THREADS, CONNECTIONS, LISTENERS, &'static mut Connections>;
 
 /// The thing for which a thread waits. In its key, the kind is in the upper bits and the number in
 /// the lower bits.

@@ -21,8 +21,9 @@
 //! | [`script`] | admission of the next entry, and the wait for it |
 //! | [`membership`] | which threads take part, and whether they are in a hook |
 //! | [`signals`], [`posting`] | the program's handlers, and signals that wait for a turn |
+//! | [`capacities`] | the sizes of the tables |
 //! | [`execution`] | the core at this library's capacities, and what threads wait for |
-//! | [`world`] | all state of the server's run |
+//! | [`world`], [`tables`] | all state of the server's run; the large tables in it |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
@@ -43,6 +44,7 @@ mod real;
 
 mod caller;
 mod cancellation;
+mod capacities;
 mod deadlock;
 mod descriptors;
 mod errno;
@@ -64,6 +66,7 @@ mod script;
 mod signals;
 mod start;
 mod successor;
+mod tables;
 mod timers;
 mod trouble;
 mod turn;

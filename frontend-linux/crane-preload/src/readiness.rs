@@ -1,9 +1,9 @@
 //! Readiness: the answers of poll, select and epoll, and the threads that a change wakes.
 //!
 //! The readiness of virtual objects is computed from admitted state. For a pipe between threads the
-//! library asks the kernel, whose answer is a function of the schedule as well. Interests are
-//! scanned in the order in which they were added, beginning after the one that was reported last,
-//! so that no interest starves.
+//! library asks the kernel, whose answer is a function of the schedule as well. Of an epoll
+//! instance only the interests that may be ready are scanned, in the order in which they became
+//! candidates. Reported interests come behind the others, so that no interest starves.
 
 use crane_core::execution::turn::Woken;
 use crane_shm::sys;
@@ -24,16 +24,14 @@ pub(crate) fn collect(
     epoll: TableEntry,
     space: &mut [libc::epoll_event],
 ) -> usize {
+    let candidates = watches.candidates(descriptors, epoll).count();
     let mut count = 0;
-    let mut next = descriptors.at(epoll).interests.first();
-    while let Some(index) = next {
+    for _ in 0..candidates {
         if count == space.len() {
-            // The order of the instance is rotated, so that the other interests come first the next
-            // time.
-            watches.rotate(descriptors, epoll, index);
+            // The other interests come first the next time.
             break;
         }
-        next = watches.next_in_epoll(index);
+        let Some(index) = watches.take_candidate(descriptors, epoll) else { break };
         let interest = *watches.at(index);
         let ready = fires(run, descriptors, watches, &interest);
         if ready != 0 {
@@ -44,8 +42,26 @@ pub(crate) fn collect(
             space[count] = libc::epoll_event { events: ready, u64: interest.data };
             count += 1;
         }
+        if ready != 0 || !tells_changes(descriptors.at(interest.place)) {
+            watches.make_candidate(descriptors, index);
+        }
     }
     count
+}
+
+/// Returns whether each change of a description's readiness goes through [`changed`]. The kernel's
+/// objects become ready in silence, as does a Unix listener by a process of the cell, and an
+/// instance with the interests that are in it.
+fn tells_changes(description: &Description) -> bool {
+    match description.kind {
+        DescriptionKind::Listener(_) => !description.is_unix_listener(),
+        DescriptionKind::Conn(_) | DescriptionKind::Socket => true,
+        DescriptionKind::Epoll
+        | DescriptionKind::Channel { .. }
+        | DescriptionKind::Timer(_)
+        | DescriptionKind::Random
+        | DescriptionKind::Kernel => false,
+    }
 }
 
 /// Returns whether an epoll instance would report anything now.
@@ -56,7 +72,7 @@ fn any_fires(
     epoll: TableEntry,
 ) -> bool {
     watches
-        .in_epoll(descriptors, epoll)
+        .candidates(descriptors, epoll)
         .any(|index| fires(run, descriptors, watches, watches.at(index)) != 0)
 }
 
@@ -119,7 +135,6 @@ fn readiness(
         DescriptionKind::Socket => OUT | HUP,
         DescriptionKind::Timer(_) => bit(descriptors.description(place).expirations > 0, IN),
         DescriptionKind::Random => IN | OUT,
-        DescriptionKind::Free => NVAL,
         DescriptionKind::Epoll => bit(any_fires(run, descriptors, watches, place), IN),
         DescriptionKind::Channel { .. } | DescriptionKind::Kernel => kernel_readiness(descriptor),
     }
@@ -168,7 +183,7 @@ pub(crate) fn scan(
 fn notify_epolls(
     run: &mut ProgramExecution,
     descriptors: &mut Descriptors,
-    watches: &Watches,
+    watches: &mut Watches,
     place: TableEntry,
 ) -> u32 {
     let mut woken = 0;
@@ -176,6 +191,7 @@ fn notify_epolls(
     while let Some(index) = next {
         let interest = *watches.at(index);
         next = watches.next_of_place(index);
+        watches.make_candidate(descriptors, index);
         let key = On::Epoll(interest.epoll).key();
         let outer = !descriptors.at(interest.epoll).watched.is_empty();
         if (outer || run.turn.may_wait(key)) && fires(run, descriptors, watches, &interest) != 0 {

@@ -1,6 +1,6 @@
 //! The script's head: the admission of the next entry, and the wait for it.
 
-use crane_core::execution::admission::Admitted;
+use crane_core::execution::admission::{Admitted, ConnRefusal};
 use crane_core::id::Slot;
 use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
@@ -8,6 +8,7 @@ use crane_shm::{HashMark, ServerState};
 
 use crate::deadlock;
 use crate::execution::{On, ProgramExecution};
+use crate::notes;
 use crate::outside;
 use crate::readiness;
 use crate::signals;
@@ -18,6 +19,11 @@ const SLEEP: u64 = 10_000_000_000;
 /// The longest such sleep while a thread waits for signals (sigwait(3)), which may come from
 /// outside.
 const LOOK_FOR_SIGNALS: u64 = 100_000_000;
+
+/// The report of a full table.
+const FULL: &str = "the program has 65536 connections, as many as crane keeps: the client of the \
+    next one gets a reset; configure it for fewer";
+const _: () = assert!(crate::capacities::CONNECTIONS == 65536);
 
 /// The number that wakes all waiting threads.
 const ALL: u32 = u32::MAX;
@@ -84,6 +90,7 @@ fn admit_head(world: &mut World) -> bool {
     assert!(record.kind == script::ENTRY, "script: a record of kind {}", record.kind);
     let slot = Slot(record.numbers[0]);
     let real = !record.bytes.is_empty();
+    let mut is_full = false;
     if real {
         let entry = match EntryPayload::decode(record.bytes) {
             Ok(entry) => entry,
@@ -93,13 +100,15 @@ fn admit_head(world: &mut World) -> bool {
         let mut notify = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
             let place = match admitted {
                 Admitted::Nothing | Admitted::Retired(_) => None,
-                Admitted::Refused(conn) => {
+                Admitted::Refused(conn, why) => {
                     output.about(output::RESET, conn, 0, &[]);
+                    region.count_refused();
+                    is_full |= why == ConnRefusal::TableFull;
                     None
                 }
                 Admitted::Acceptable(listener) => place(of_listener[listener.0 as usize]),
                 Admitted::Data { conn, at, bytes } => {
-                    inbox.put(conn, at, bytes);
+                    inbox.put(conn, at, run.sockets.conn(conn).consumed, bytes);
                     place(of_conn[conn.0 as usize])
                 }
                 Admitted::Ended(conn) | Admitted::Reset(conn) | Admitted::Room(conn) => {
@@ -123,8 +132,10 @@ fn admit_head(world: &mut World) -> bool {
         let mark = run.admit(slot, entry.timestamp, entry.ops(), entry.grant, |run, admitted| {
             notify(run, admitted);
             if let Admitted::Retired(node) = admitted {
-                while let Some(conn) = run.sockets.retired(node) {
+                let mut last = None;
+                while let Some(conn) = run.sockets.retired(node, last) {
                     notify(run, Admitted::Reset(conn));
+                    last = Some(conn);
                 }
             }
         });
@@ -136,13 +147,16 @@ fn admit_head(world: &mut World) -> bool {
     if cfg!(debug_assertions) {
         run.invariants();
     }
+    if is_full {
+        notes::full(world, FULL);
+    }
     if real {
         outside::on_admission(world);
     }
     real
 }
 
-fn place(number: u16) -> Option<crate::descriptors::TableEntry> {
+fn place(number: u32) -> Option<crate::descriptors::TableEntry> {
     number.checked_sub(1).map(crate::descriptors::TableEntry)
 }
 

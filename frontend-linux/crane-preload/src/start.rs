@@ -6,7 +6,6 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
-use crane_core::execution::Execution;
 use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
 use crane_shm::{RingReader, ServerSide, ServerState, sys};
@@ -15,19 +14,19 @@ use rand_chacha::rand_core::SeedableRng;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-use crate::descriptors::Descriptors;
-use crate::execution::{CONNECTIONS, LISTENERS, THREADS};
+use crate::capacities::{LISTENERS, THREADS};
+use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::net;
 use crate::output::Output;
 use crate::successor;
+use crate::tables::{self, LargeTables};
 use crate::timers::Timers;
 use crate::trouble;
 use crate::turn;
 use crate::unix::UnixSockets;
-use crate::watch::Watches;
 use crate::world::{self, NO_THREAD, Outside, World};
 
 #[used]
@@ -162,20 +161,23 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     let predecessors = legacy.as_ref().map_or(0, |legacy| legacy.predecessors);
     refuse_io_uring();
     region.set_state(ServerState::Running);
-    let inbox = Inbox::new(CONNECTIONS).map_err(|error| format!("no memory: error {error}"))?;
+    let LargeTables { connections, descriptors, watches, of_conn, rings } = tables::take();
+    let inbox = Inbox::new(rings).map_err(|error| {
+        format!("no address space for what clients send (4 GiB, used as they send): error {error}")
+    })?;
     let place = map_world().map_err(|error| format!("no memory: error {error}"))?;
     let world = World {
         run: match &legacy {
-            Some(legacy) => Execution::resume(genesis.quantum, &legacy.run),
-            None => Execution::new(genesis.quantum, genesis.timestamp),
+            Some(legacy) => ProgramExecution::resume(connections, genesis.quantum, &legacy.run),
+            None => ProgramExecution::with_table(connections, genesis.quantum, genesis.timestamp),
         },
         inbox,
-        descriptors: Descriptors::new(),
-        of_conn: [0; CONNECTIONS],
+        descriptors,
+        of_conn,
         of_listener: [0; LISTENERS],
         outside: Outside::NONE,
         timers: Timers::new(),
-        watches: Watches::new(),
+        watches,
         output: Output::new(output, region, wake),
         script,
         region,

@@ -103,7 +103,7 @@ impl UnixSockets {
     }
 }
 
-const _: () = assert!(NAMES > crate::execution::LISTENERS);
+const _: () = assert!(NAMES > crate::capacities::LISTENERS);
 
 #[cfg(test)]
 mod tests {

@@ -1,16 +1,19 @@
 //! Interests in readiness: those of epoll instances, and the sets of threads in poll and select.
 //! The answers are in `readiness`.
 //!
-//! An interest is in two lists: that of its epoll instance, in the order of scanning, and that of
-//! the description that it watches, the newest first.
+//! An interest is in two lists: that of its epoll instance, and that of the description that it
+//! watches, the newest first. If it may be ready, it is in a third list as well, that of its
+//! instance's candidates: only those are looked at when the program asks, so an instance with many
+//! idle connections costs no more than one with few.
 
 use crane_core::index_list::Neighbours;
+use crane_core::slab::Slab;
 
-use crate::descriptors::{DESCRIPTIONS, DescriptionKind, Descriptors, TableEntry, lookup};
-use crate::execution::THREADS;
+use crate::capacities::{INTERESTS, THREADS};
+use crate::descriptors::{DescriptionKind, Descriptors, TableEntry, lookup};
 
-/// The number of interests of all epoll instances together.
-const INTERESTS: usize = 1 << 13;
+/// The number of interests in a table that is checked after each change.
+const SMALL: usize = 1 << 8;
 
 /// Something to read, in poll(2)'s and epoll(7)'s numbers. The second name of each condition is
 /// POSIX's older one, and always true together with the first.
@@ -36,8 +39,6 @@ const NESTS_MAX: u32 = 4;
 /// An interest, which one `epoll_ctl(ADD)` has made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interest {
-    /// Whether the place in the table is used.
-    used: bool,
     /// The epoll instance.
     pub epoll: TableEntry,
     /// The description that is watched.
@@ -83,35 +84,24 @@ impl PollSet {
 
 /// All interests, and the sets of the threads in poll.
 pub(crate) struct Watches {
-    interests: [Interest; INTERESTS],
+    interests: Slab<Interest, INTERESTS>,
     /// Neighbours in the list of the instance.
     of_epoll: [Neighbours; INTERESTS],
     /// Neighbours in the list of the description that is watched.
     of_place: [Neighbours; INTERESTS],
-    /// The start of the search for a free place. Every place below it is used.
-    free: usize,
+    /// Neighbours in the list of the instance's candidates.
+    of_candidates: [Neighbours; INTERESTS],
     sets: [PollSet; THREADS],
 }
-
-const UNUSED: Interest = Interest {
-    used: false,
-    epoll: TableEntry(0),
-    place: TableEntry(0),
-    descriptor: -1,
-    events: 0,
-    data: 0,
-    reported: None,
-    disabled: false,
-};
 
 impl Watches {
     /// Creates a table without interests.
     pub(crate) const fn new() -> Self {
         Self {
-            interests: [UNUSED; INTERESTS],
+            interests: Slab::new(),
             of_epoll: [Neighbours::UNLINKED; INTERESTS],
             of_place: [Neighbours::UNLINKED; INTERESTS],
-            free: 0,
+            of_candidates: [Neighbours::UNLINKED; INTERESTS],
             sets: [PollSet::EMPTY; THREADS],
         }
     }
@@ -121,7 +111,7 @@ impl Watches {
         &mut self.sets[thread]
     }
 
-    fn find(&self, descriptors: &Descriptors, epoll: TableEntry, descriptor: i32) -> Option<u16> {
+    fn find(&self, descriptors: &Descriptors, epoll: TableEntry, descriptor: i32) -> Option<u32> {
         let place = lookup(descriptor)?;
         descriptors.description(place).watched.iter(&self.of_place).find(|index| {
             let interest = self.at(*index);
@@ -149,21 +139,13 @@ impl Watches {
         if self.find(descriptors, epoll, descriptor).is_some() {
             return Err(libc::EEXIST);
         }
-        let free = (self.free..INTERESTS).find(|at| !self.interests[*at].used);
-        let index = free.ok_or(libc::ENOSPC)?;
-        self.free = index + 1;
-        self.interests[index] = Interest {
-            used: true,
-            epoll,
-            place,
-            descriptor,
-            events: event.events,
-            data: event.u64,
-            ..UNUSED
-        };
-        let index = index as u16;
+        let (events, data) = (event.events, event.u64);
+        let interest =
+            Interest { epoll, place, descriptor, events, data, reported: None, disabled: false };
+        let index = self.interests.insert(interest).map_err(|_| libc::ENOSPC)?;
         descriptors.at(place).watched.push_front(&mut self.of_place, index);
         descriptors.at(epoll).interests.push_back(&mut self.of_epoll, index);
+        self.make_candidate(descriptors, index);
         self.check(descriptors);
         Ok(())
     }
@@ -193,13 +175,14 @@ impl Watches {
         event: libc::epoll_event,
     ) -> Result<(), i32> {
         let index = self.find(descriptors, epoll, descriptor).ok_or(libc::ENOENT)?;
-        let interest = &mut self.interests[index as usize];
+        let interest = self.at_mut(index);
         let exclusive = libc::EPOLLEXCLUSIVE as u32;
         if (interest.events | event.events) & exclusive != 0 {
             return Err(libc::EINVAL);
         }
         (interest.events, interest.data) = (event.events, event.u64);
         (interest.reported, interest.disabled) = (None, false);
+        self.make_candidate(descriptors, index);
         Ok(())
     }
 
@@ -226,47 +209,57 @@ impl Watches {
         }
     }
 
-    fn remove(&mut self, descriptors: &mut Descriptors, index: u16) {
-        let removed = std::mem::replace(&mut self.interests[index as usize], UNUSED);
-        self.free = self.free.min(index as usize);
+    fn remove(&mut self, descriptors: &mut Descriptors, index: u32) {
+        let removed = self.interests.remove(index);
+        if self.of_candidates[index as usize].is_linked() {
+            descriptors.at(removed.epoll).candidates.remove(&mut self.of_candidates, index);
+        }
         descriptors.at(removed.epoll).interests.remove(&mut self.of_epoll, index);
         descriptors.at(removed.place).watched.remove(&mut self.of_place, index);
         self.check(descriptors);
     }
 
     /// An interest.
-    pub(crate) fn at(&self, index: u16) -> &Interest {
-        &self.interests[index as usize]
+    pub(crate) fn at(&self, index: u32) -> &Interest {
+        self.interests.get(index).expect("an interest that exists")
     }
 
     /// Returns an interest, to record a report.
-    pub(crate) fn at_mut(&mut self, index: u16) -> &mut Interest {
-        &mut self.interests[index as usize]
+    pub(crate) fn at_mut(&mut self, index: u32) -> &mut Interest {
+        self.interests.get_mut(index).expect("an interest that exists")
     }
 
-    /// Returns the interests of an epoll instance, in the order in which they are scanned.
-    pub(crate) fn in_epoll(
+    /// Returns the interests of an epoll instance that may be ready, in the order in which they
+    /// became candidates.
+    pub(crate) fn candidates(
         &self,
         descriptors: &Descriptors,
         epoll: TableEntry,
-    ) -> impl Iterator<Item = u16> {
-        descriptors.description(epoll).interests.iter(&self.of_epoll)
+    ) -> impl Iterator<Item = u32> {
+        descriptors.description(epoll).candidates.iter(&self.of_candidates)
     }
 
-    /// Returns the interest after `index` in the order of its instance.
-    pub(crate) fn next_in_epoll(&self, index: u16) -> Option<u16> {
-        self.of_epoll[index as usize].next()
+    /// Takes the interest that has been a candidate for the longest time out of the instance's
+    /// list.
+    pub(crate) fn take_candidate(
+        &mut self,
+        descriptors: &mut Descriptors,
+        epoll: TableEntry,
+    ) -> Option<u32> {
+        descriptors.at(epoll).candidates.pop_front(&mut self.of_candidates)
+    }
+
+    /// Puts an interest behind the candidates of its instance, if it is none of them.
+    pub(crate) fn make_candidate(&mut self, descriptors: &mut Descriptors, index: u32) {
+        if !self.of_candidates[index as usize].is_linked() {
+            let epoll = self.at(index).epoll;
+            descriptors.at(epoll).candidates.push_back(&mut self.of_candidates, index);
+        }
     }
 
     /// Returns the interest after `index` in the list of the description that both watch.
-    pub(crate) fn next_of_place(&self, index: u16) -> Option<u16> {
+    pub(crate) fn next_of_place(&self, index: u32) -> Option<u32> {
         self.of_place[index as usize].next()
-    }
-
-    /// Makes the next scan of an epoll instance begin at one of its interests.
-    pub(crate) fn rotate(&mut self, descriptors: &mut Descriptors, epoll: TableEntry, index: u16) {
-        descriptors.at(epoll).interests.rotate_to(&mut self.of_epoll, index);
-        self.check(descriptors);
     }
 
     /// Returns the set of a thread.
@@ -275,38 +268,40 @@ impl Watches {
     }
 
     /// Checks what holds between any two calls, in time proportional to the tables: each interest
-    /// is in the list of its instance and in the list of what it watches, and in no other; no free
-    /// place is in a list, nor below where the search for one begins.
+    /// is in the list of its instance and in the list of what it watches, and in no other; each
+    /// candidate is in the list of its instance's candidates.
     ///
-    /// Called under debug assertions after each change.
+    /// Called under debug assertions after each change of a small table.
     ///
     /// # Panics
     /// Panics if one of these does not hold.
     pub(crate) fn invariants(&self, descriptors: &Descriptors) {
-        let used = self.interests.iter().filter(|interest| interest.used).count();
-        let (mut scanned, mut watching) = (0, 0);
-        for index in 0..DESCRIPTIONS as u16 {
-            let description = descriptors.description(TableEntry(index));
-            scanned += description.interests.invariants(&self.of_epoll, |at| {
-                self.at(at).used && self.at(at).epoll == TableEntry(index)
-            });
-            watching += description.watched.invariants(&self.of_place, |at| {
-                self.at(at).used && self.at(at).place == TableEntry(index)
-            });
+        self.interests.invariants();
+        let used = self.interests.len();
+        let (mut in_epoll, mut watching, mut candidates) = (0, 0, 0);
+        for (place, description) in descriptors.iter() {
+            let is_of = |at| self.interests.get(at).is_some_and(|it| it.epoll == place);
+            let watches = |at| self.interests.get(at).is_some_and(|it| it.place == place);
+            let of_epoll = description.interests.invariants(&self.of_epoll, is_of);
+            in_epoll += of_epoll;
+            candidates += description.candidates.invariants(&self.of_candidates, is_of);
+            watching += description.watched.invariants(&self.of_place, watches);
             let is_epoll = description.kind == DescriptionKind::Epoll;
-            assert!(is_epoll || description.interests.is_empty(), "interests in no epoll instance");
+            assert!(is_epoll || of_epoll == 0, "interests in no epoll instance");
         }
-        assert!(scanned == used, "an interest is in no epoll instance");
+        assert!(in_epoll == used, "an interest is in no epoll instance");
         assert!(watching == used, "an interest watches nothing");
-        let linked = |links: &[Neighbours]| links.iter().filter(|link| link.is_linked()).count();
+        let reached = self.interests.reached();
+        let linked =
+            |links: &[Neighbours]| links[..reached].iter().filter(|link| link.is_linked()).count();
         assert!(linked(&self.of_epoll) == used, "a free place is linked");
         assert!(linked(&self.of_place) == used, "a free place is linked");
-        assert!(self.interests[..self.free].iter().all(|it| it.used), "a free place is missed");
+        assert!(linked(&self.of_candidates) == candidates, "a candidate is in no list");
     }
 
     #[inline]
     fn check(&self, descriptors: &Descriptors) {
-        if cfg!(debug_assertions) {
+        if cfg!(debug_assertions) && self.interests.reached() <= SMALL {
             self.invariants(descriptors);
         }
     }
@@ -361,12 +356,16 @@ mod tests {
         let Tables { guard: _guard, mut watches, mut descriptors, epolls, watched } = tables();
         let epoll = epolls[0];
         let order = |watches: &Watches, descriptors: &mut Descriptors| {
-            let interests = watches.in_epoll(descriptors, epoll);
+            let interests = watches.candidates(descriptors, epoll);
             interests.map(|index| watches.at(index).descriptor).collect::<Vec<_>>()
         };
         assert_eq!(order(&watches, &mut descriptors), watched);
-        watches.rotate(&mut descriptors, epoll, 1);
-        assert_eq!(order(&watches, &mut descriptors), [watched[1], watched[0]]);
+        let first = watches.take_candidate(&mut descriptors, epoll).unwrap();
+        assert_eq!(order(&watches, &mut descriptors), [watched[1]]);
+        for _ in 0..2 {
+            watches.make_candidate(&mut descriptors, first);
+            assert_eq!(order(&watches, &mut descriptors), [watched[1], watched[0]]);
+        }
         assert_eq!(watches.add(&mut descriptors, epoll, watched[0], EVENT), Err(libc::EEXIST));
         watches.delete(&mut descriptors, epoll, watched[1]).unwrap();
         assert_eq!(order(&watches, &mut descriptors), [watched[0]]);
@@ -392,10 +391,20 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a free place is missed")]
-    fn a_free_place_below_the_search_is_noticed() {
-        let Tables { guard: _guard, mut watches, descriptors, .. } = tables();
-        watches.free = INTERESTS;
+    fn a_full_table_refuses_the_next_interest() {
+        let Tables { guard: _guard, mut watches, mut descriptors, epolls, .. } = tables();
+        let mut added = 4;
+        for number in 200.. {
+            if descriptors.open(number, DescriptionKind::Socket, false).is_none() {
+                break;
+            }
+            for epoll in epolls {
+                let result = watches.add(&mut descriptors, epoll, number, EVENT);
+                assert_eq!(result, if added < INTERESTS { Ok(()) } else { Err(libc::ENOSPC) });
+                added += usize::from(result.is_ok());
+            }
+        }
+        assert_eq!(added, INTERESTS);
         watches.invariants(&descriptors);
     }
 }

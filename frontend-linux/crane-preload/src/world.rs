@@ -9,8 +9,9 @@ use crane_shm::{RingReader, ServerSide, sys};
 use rand_chacha::ChaCha20Rng;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
+use crate::capacities::{CONNECTIONS, LISTENERS, THREADS};
 use crate::descriptors::Descriptors;
-use crate::execution::{CONNECTIONS, LISTENERS, ProgramExecution, THREADS};
+use crate::execution::ProgramExecution;
 use crate::inbox::Inbox;
 use crate::kept::{KeptGenesis, OwnVariables, Variable};
 use crate::output::Output;
@@ -25,17 +26,17 @@ pub(crate) struct World {
     /// The bytes that were admitted and not read.
     pub inbox: Inbox,
     /// The descriptions behind descriptors.
-    pub descriptors: Descriptors,
+    pub descriptors: &'static mut Descriptors,
     /// By connection: the number of its description plus 1.
-    pub of_conn: [u16; CONNECTIONS],
+    pub of_conn: &'static mut [u32; CONNECTIONS],
     /// By listener: the number of its description plus 1.
-    pub of_listener: [u16; LISTENERS],
+    pub of_listener: [u32; LISTENERS],
     /// The questions to the kernel.
     pub outside: Outside,
     /// The program's timers.
     pub timers: Timers,
     /// Interests in readiness.
-    pub watches: Watches,
+    pub watches: &'static mut Watches,
     /// The way to the daemon.
     pub output: Output,
     /// The script.

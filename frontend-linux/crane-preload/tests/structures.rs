@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "the hooks that use the rest of the tables are not here")]
 
+#[path = "../src/capacities.rs"]
+mod capacities;
 #[path = "../src/descriptors.rs"]
 mod descriptors;
 #[path = "../src/execution.rs"]

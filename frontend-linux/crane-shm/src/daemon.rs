@@ -145,6 +145,11 @@ impl DaemonSide {
         self.0.region().uncovered_calls.load(Ordering::SeqCst)
     }
 
+    /// Returns how many connections were refused: nothing listened there, or a table was full.
+    pub fn refused_connections(self) -> u64 {
+        self.0.region().refused_connections.load(Ordering::SeqCst)
+    }
+
     /// Returns the call at this clock, if it is among the last [`CALLS`](crate::history::CALLS).
     pub fn call(self, clock: u64) -> Option<CallRecord> {
         self.0.region().history.call(clock)

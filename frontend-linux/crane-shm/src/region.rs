@@ -164,6 +164,8 @@ pub(crate) struct Region {
     pub(crate) holder: AtomicU32,
     /// The number of calls that the library saw and the determinism contract does not cover.
     pub(crate) uncovered_calls: AtomicU64,
+    /// Connections that the server's tables or listeners refused.
+    pub(crate) refused_connections: AtomicU64,
     pub(crate) history: History,
     carried_length: AtomicU32,
     carried: [AtomicU64; CARRIED_BYTES / 8],

@@ -157,6 +157,11 @@ impl ServerSide {
         self.0.region().bypasses.note(kind, refused, read_stack)
     }
 
+    /// Counts a connection that is refused: nothing listens there, or a table is full.
+    pub fn count_refused(self) {
+        self.0.region().refused_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Publishes the hashes at a slot's admission.
     pub fn put_mark(self, mark: HashMark) {
         self.0.region().history.put_mark(mark);

@@ -157,14 +157,14 @@ impl Server {
                 }
                 Admitted::Retired(node) => {
                     let mut resets = 0;
-                    while run.sockets.retired(node).is_some() {
+                    while run.sockets.retired(node, None).is_some() {
                         resets += 1;
                     }
                     assert!(resets <= CONNECTIONS);
                 }
                 Admitted::Nothing
                 | Admitted::Acceptable(_)
-                | Admitted::Refused(_)
+                | Admitted::Refused(..)
                 | Admitted::Ended(_)
                 | Admitted::Reset(_)
                 | Admitted::Room(_) => {}

@@ -221,11 +221,11 @@ impl Server {
                         at.turn.wake(readable(conn), 1);
                     }
                     Admitted::Retired(node) => {
-                        while let Some(conn) = at.sockets.retired(node) {
+                        while let Some(conn) = at.sockets.retired(node, None) {
                             at.turn.wake(readable(conn), 1);
                         }
                     }
-                    Admitted::Refused(id) => {
+                    Admitted::Refused(id, _) => {
                         refused.insert(id);
                     }
                     Admitted::Nothing | Admitted::Room(_) => {}

@@ -169,7 +169,7 @@ impl Outcome {
     pub fn of(admitted: &Admitted<'_>) -> Self {
         match *admitted {
             Admitted::Nothing => Self::Nothing,
-            Admitted::Acceptable(_) | Admitted::Refused(_) => Self::Connected,
+            Admitted::Acceptable(_) | Admitted::Refused(..) => Self::Connected,
             Admitted::Data { at, bytes, .. } => Self::Data { at, count: bytes.len() as u64 },
             _ => Self::Counted,
         }

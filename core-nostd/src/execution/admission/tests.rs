@@ -29,7 +29,10 @@ fn connections_are_accepted_in_the_order_of_the_script() {
     for number in 1..=3 {
         assert_eq!(connect(&mut sockets, id(1, number)), Admitted::Acceptable(listener));
     }
-    assert_eq!(connect(&mut sockets, id(1, 4)), Admitted::Refused(id(1, 4)));
+    assert_eq!(
+        connect(&mut sockets, id(1, 4)),
+        Admitted::Refused(id(1, 4), ConnRefusal::BacklogFull)
+    );
     for number in 1..=3 {
         let conn = sockets.accept(listener).unwrap();
         assert_eq!(sockets.conn(conn).id, id(1, number));
@@ -77,9 +80,11 @@ fn a_retired_generation_is_reset_and_heard_no_more() {
     let first = sockets.accept(listener).unwrap();
     let retire = Op::Retire { node, generation: Generation(1) };
     assert_eq!(sockets.admit(&retire), Admitted::Retired(node));
-    assert_eq!(sockets.retired(node), Some(first));
-    assert!(sockets.retired(node).is_some());
-    assert_eq!(sockets.retired(node), None);
+    assert_eq!(sockets.retired(node, None), Some(first));
+    let second = sockets.retired(node, Some(first));
+    assert!(second.is_some_and(|second| second != first));
+    assert_eq!(sockets.retired(node, second), None);
+    assert_eq!(sockets.retired(node, None), None, "each once");
     for conn in [id(1, 1), id(1, 2)] {
         assert_eq!(sockets.admit(&Op::Shut { conn, total: 0 }), Admitted::Nothing);
         assert_eq!(sockets.admit(&Op::Reset { conn }), Admitted::Nothing);
@@ -96,7 +101,10 @@ fn closing_a_listener_closes_what_waits_there() {
     let mut closed = 0;
     sockets.unlisten(listener, |_| closed += 1);
     assert_eq!((closed, sockets.open()), (1, 0));
-    assert_eq!(connect(&mut sockets, id(1, 2)), Admitted::Refused(id(1, 2)));
+    assert_eq!(
+        connect(&mut sockets, id(1, 2)),
+        Admitted::Refused(id(1, 2), ConnRefusal::NoListener)
+    );
 }
 
 /// Returns a listener with two connections in its backlog.
@@ -129,7 +137,7 @@ fn a_connection_that_falls_out_of_a_backlog_is_noticed() {
 #[should_panic(expected = "a connection is not found by its name")]
 fn a_connection_without_its_name_is_noticed() {
     let (mut sockets, _) = waiting();
-    sockets.by_id.swap_remove(&id(1, 2));
+    sockets.table.forget(&id(1, 2));
     sockets.invariants();
 }
 
@@ -143,11 +151,18 @@ fn bytes_beyond_a_window_are_noticed() {
 }
 
 #[test]
-#[should_panic(expected = "a free place is missed")]
-fn a_free_place_below_the_search_is_noticed() {
-    let (mut sockets, _) = waiting();
-    sockets.free = 3;
-    sockets.invariants();
+fn a_full_table_is_told_from_a_full_backlog() {
+    let mut sockets = Small::new();
+    let listener = sockets.listen(Bound::plain(end(80)), 4).unwrap();
+    for number in 1..=4 {
+        assert_eq!(connect(&mut sockets, id(1, number)), Admitted::Acceptable(listener));
+    }
+    let refused = Admitted::Refused(id(1, 5), ConnRefusal::TableFull);
+    assert_eq!(connect(&mut sockets, id(1, 5)), refused);
+    let first = sockets.accept(listener).unwrap();
+    sockets.close(first);
+    assert_eq!(connect(&mut sockets, id(1, 6)), Admitted::Acceptable(listener));
+    assert_eq!((sockets.open(), sockets.acceptable(listener)), (4, 4));
 }
 
 const ANY_4: [u8; 16] = Endpoint::from_ipv4([0; 4], 0).address;
@@ -182,11 +197,11 @@ fn a_connection_comes_to_the_listener_with_the_nearest_address() {
     let only = Bound { v6only: true, ..at([0; 16], 82) };
     sockets.listen(only, 9).unwrap();
     let refused = comes_to(&mut sockets, Endpoint { port: 82, ..nine });
-    assert_eq!(refused, Admitted::Refused(id(1, 6)), "no IPv4");
+    assert_eq!(refused, Admitted::Refused(id(1, 6), ConnRefusal::NoListener), "no IPv4");
     let elsewhere = sockets.listen(Bound::plain(Endpoint { port: 83, ..one }), 9);
     assert!(elsewhere.is_some());
     let refused = comes_to(&mut sockets, Endpoint { port: 83, ..nine });
-    assert_eq!(refused, Admitted::Refused(id(1, 7)), "another address");
+    assert_eq!(refused, Admitted::Refused(id(1, 7), ConnRefusal::NoListener), "another address");
 }
 
 // specs: E9
@@ -241,5 +256,6 @@ fn a_unix_listener_is_found_by_its_number_alone() {
     assert_eq!(sockets.admit(&connect(1, two)), Admitted::Acceptable(listeners[1]));
     assert_eq!(sockets.admit(&connect(2, one)), Admitted::Acceptable(listeners[0]));
     let three = Endpoint::from_unix_listener(3);
-    assert_eq!(sockets.admit(&connect(3, three)), Admitted::Refused(id(1, 3)));
+    let refused = Admitted::Refused(id(1, 3), ConnRefusal::NoListener);
+    assert_eq!(sockets.admit(&connect(3, three)), refused);
 }

@@ -65,6 +65,8 @@ impl<H: Host> Driver<H> {
             },
             "uncovered_calls":
                 number(|view| view.uncovered_calls),
+            "refused_connections":
+                number(|view| view.refused_connections),
             "last_error": self.last_error,
             "behind_ms": behind,
             "faults": self.watch.texts(true),

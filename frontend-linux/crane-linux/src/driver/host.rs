@@ -176,6 +176,8 @@ pub(crate) struct ServerView {
     pub bubbles: u64,
     /// The number of calls that the library has passed to the kernel unordered.
     pub uncovered_calls: u64,
+    /// Connections that were refused: nothing listened there, or a table was full.
+    pub refused_connections: u64,
 }
 
 /// The thread of the server that has the turn, and its activity.

@@ -112,6 +112,7 @@ impl ServerProcess {
             entries: region.entries(),
             bubbles: region.bubbles(),
             uncovered_calls: region.uncovered_calls(),
+            refused_connections: region.refused_connections(),
         }
     }
 

@@ -17,9 +17,14 @@ use super::{follow, kernel_sockets, options, unix};
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
 use crate::execution::On;
+use crate::notes::full;
 use crate::readiness;
 use crate::turn::{Call, Held};
 use crate::world::World;
+
+/// The report of a server that has no descriptor for a client.
+const NO_NUMBER: &str = "accept: the server has as many open files as its limit (RLIMIT_NOFILE) \
+    allows, and takes no further connection; configure it for fewer";
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept(
@@ -111,7 +116,11 @@ fn accept_at(
         }));
     }
     loop {
-        let accepted = stand_in(family, flags)?;
+        let accepted = stand_in(family, flags).inspect_err(|error| {
+            if *error == libc::EMFILE {
+                full(held.world(), NO_NUMBER);
+            }
+        })?;
         let result = match await_conn(held, place, listener, deadline) {
             Ok(Some(conn)) => follow(held.world(), place, conn, accepted, flags),
             Ok(None) => {

@@ -19,9 +19,10 @@ use super::parts::socket_option;
 use super::process::refuse_listening;
 use super::transfer::begin_at;
 use super::{kernel_sockets, options, unix};
+use crate::capacities::CONNECTIONS;
 use crate::descriptors::{Description, DescriptionKind, TableEntry};
 use crate::errno;
-use crate::execution::{CONNECTIONS, On};
+use crate::execution::On;
 use crate::net;
 use crate::notes::uncovered;
 use crate::readiness;
@@ -278,7 +279,9 @@ unsafe extern "C" fn connect(
             // From here on the socket is the kernel's, and its incoming bytes are not in the
             // script.
             let is_inside = unix::is_followed(world, place);
-            world.descriptors.give_to_kernel(place);
+            let World { run, descriptors, watches, .. } = &mut *world;
+            descriptors.give_to_kernel(place);
+            readiness::changed(run, descriptors, watches, place);
             if !is_inside {
                 uncovered(world, "a connection that the server opens itself");
             }

@@ -31,7 +31,7 @@ const ROUNDS: usize = 4;
 /// The report of a table that is full.
 const FULL: &str = "the program has 1024 threads, as many as crane orders: the next is refused \
     with EAGAIN; configure it for fewer";
-const _: () = assert!(crate::execution::THREADS == 1024);
+const _: () = assert!(crate::capacities::THREADS == 1024);
 
 /// The number of robust mutexes that an ending thread may hold (the kernel's `ROBUST_LIST_LIMIT`).
 const HEIRLOOMS_MAX: usize = 2048;

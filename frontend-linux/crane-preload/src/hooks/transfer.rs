@@ -96,7 +96,7 @@ pub(super) fn receive(
                 sys::read(descriptor, &mut []).and_then(|_| fill_random(world, spaces))
             }
             DescriptionKind::Timer(_) => counts::read(world, place, spaces),
-            DescriptionKind::Epoll | DescriptionKind::Free => Err(libc::EINVAL),
+            DescriptionKind::Epoll => Err(libc::EINVAL),
             DescriptionKind::Kernel => {
                 let ready = kernel_readiness(descriptor) & !watch::OUT != 0;
                 let result = match waits && !ready && length(spaces) > 0 {
@@ -193,9 +193,7 @@ pub(super) fn send(
                 }
             }
             DescriptionKind::Listener(_) | DescriptionKind::Socket => Err(libc::EPIPE),
-            DescriptionKind::Timer(_) | DescriptionKind::Epoll | DescriptionKind::Free => {
-                Err(libc::EINVAL)
-            }
+            DescriptionKind::Timer(_) | DescriptionKind::Epoll => Err(libc::EINVAL),
             // Bytes written to a source of random bytes do not change the bytes that are read from
             // it.
             DescriptionKind::Random => real(),
@@ -244,8 +242,9 @@ pub(super) fn release(world: &mut World, place: TableEntry) {
 
 /// Ends the object of a description without references.
 pub(super) fn dispose(world: &mut World, place: TableEntry) {
-    let World { descriptors, watches, run, output, of_conn, of_listener, unix, outside, .. } =
-        world;
+    let World {
+        descriptors, watches, run, inbox, output, of_conn, of_listener, unix, outside, ..
+    } = world;
     watches.forget(descriptors, place);
     let description = *descriptors.at(place);
     let mut other_end = None;
@@ -255,6 +254,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
             let kind = if description.resets { output::RESET } else { output::CLOSE };
             output.about(kind, state.id, 0, &[]);
             run.sockets.close(conn);
+            inbox.close(conn);
             of_conn[conn.0 as usize] = 0;
         }
         DescriptionKind::Listener(listener) => {

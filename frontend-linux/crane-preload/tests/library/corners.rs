@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crane_core::wire::{Op, Schedule};
 
-use crate::driver::{Driver, Library, answers, corners};
+use crate::driver::{Driver, Library, answers, backlog, corners};
 
 /// The probes of `programs/threads.c`.
 const OF_THREADS: [&str; 13] = [
@@ -72,6 +72,26 @@ fn the_probes_hold_under_the_library() {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn a_full_table_of_connections_is_told_by_name() {
+    const PLACES: u64 = 65_536;
+    const AT_ONCE: u64 = 512;
+    let mut driver = Driver::start_program(backlog(), &[], 100, Schedule::Serial, Library::Product);
+    assert!(driver.settle());
+    for first in (1..=PLACES).step_by(AT_ONCE as usize) {
+        let ops: Vec<Op<'_>> = (first..first + AT_ONCE).map(Driver::connect).collect();
+        driver.feed(&ops);
+        assert!(driver.settle());
+    }
+    assert_eq!((driver.resets.as_slice(), driver.notes.len()), (&[][..], 0));
+    driver.feed(&[Driver::connect(PLACES + 1), Driver::connect(PLACES + 2)]);
+    assert!(driver.settle());
+    assert_eq!(driver.resets, [PLACES + 1, PLACES + 2]);
+    assert_eq!(driver.refused_connections(), 2);
+    let notes = &driver.notes;
+    assert!(notes.len() == 1 && notes[0].contains("has 65536 connections"), "{notes:?}");
 }
 
 /// Runs one probe to its end: its exit code, and what it printed.

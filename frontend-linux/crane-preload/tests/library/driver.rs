@@ -39,6 +39,8 @@ pub(crate) struct Driver {
     consumed: Vec<u64>,
     /// Texts for the daemon.
     pub notes: Vec<String>,
+    /// Connections that were reset.
+    pub resets: Vec<u64>,
     /// Ports listened at.
     pub listens: Vec<u16>,
     /// Each entry waits this long before it is fed.
@@ -80,6 +82,12 @@ pub(crate) fn corners() -> &'static [PathBuf; 2] {
 pub(crate) fn answers() -> &'static Path {
     static ANSWERS: OnceLock<PathBuf> = OnceLock::new();
     ANSWERS.get_or_init(|| compiled("answers"))
+}
+
+/// The server that never accepts, compiled once.
+pub(crate) fn backlog() -> &'static Path {
+    static BACKLOG: OnceLock<PathBuf> = OnceLock::new();
+    BACKLOG.get_or_init(|| compiled("backlog"))
 }
 
 /// A program of `tests/programs`, with the compiler's checks that turn some calls into others
@@ -256,6 +264,7 @@ impl Driver {
             replies: Vec::new(),
             consumed: Vec::new(),
             notes: Vec::new(),
+            resets: Vec::new(),
             listens: Vec::new(),
             pause: Duration::ZERO,
             timeout: Duration::from_secs(60),
@@ -270,7 +279,7 @@ impl Driver {
     /// A client connects to the probe's port.
     pub(crate) fn connect(number: u64) -> Op<'static> {
         let local = Endpoint::from_ipv4([127, 0, 0, 1], 7777);
-        let peer = Endpoint::from_ipv4([127, 0, 0, 9], 4000 + number as u16);
+        let peer = Endpoint::from_ipv4([127, 0, 0, 9], 4000_u16.wrapping_add(number as u16));
         Op::Connect { conn: Self::conn(number), local, peer }
     }
 
@@ -308,6 +317,11 @@ impl Driver {
         self.consumed.get(number as usize - 1).copied().unwrap_or(0)
     }
 
+    /// How many connections the server's tables refused.
+    pub(crate) fn refused_connections(&self) -> u64 {
+        self.region.refused_connections()
+    }
+
     fn collect(&mut self) {
         self.region.hear_wake();
         while let Some(record) = self.output.peek().unwrap() {
@@ -322,6 +336,7 @@ impl Driver {
                     self.consumed[number - 1] = record.numbers[2];
                 }
                 output::NOTE => self.notes.push(String::from_utf8_lossy(record.bytes).into()),
+                output::RESET => self.resets.push(record.numbers[0]),
                 output::LISTEN => self.listens.push(number as u16),
                 _ => {}
             }
