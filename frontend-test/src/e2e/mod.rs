@@ -15,6 +15,7 @@
 //! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs;
 //!   [`small_disk`]: a disk that fills;
 //! * [`probe`]: clients that record the time of each request;
+//! * [`resources`]: the memory and the descriptors of processes;
 //! * [`linear`]: histories under faults, and the check that they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
@@ -53,6 +54,7 @@ pub mod probe;
 pub mod program;
 pub mod programs;
 pub mod racy;
+pub mod resources;
 pub mod resp;
 pub mod runtimes;
 pub mod sizes;

@@ -75,6 +75,9 @@ pub struct ReplicaStatus {
     /// The number of calls that the preload library saw and could not make deterministic.
     #[serde(default)]
     pub uncovered_calls: Value,
+    /// Connections that the server's tables refused.
+    #[serde(default)]
+    pub refused_connections: Option<u64>,
     /// The last error.
     #[serde(default)]
     pub last_error: Value,
