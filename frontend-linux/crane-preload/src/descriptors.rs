@@ -13,6 +13,7 @@ use crane_core::execution::socket::{ConnIndex, ListenerIndex};
 use crane_core::index_list::IndexList;
 use crane_core::slab::Slab;
 use crane_core::wire::Endpoint;
+use heapless::Vec;
 
 use crate::capacities::{DESCRIPTIONS, DESCRIPTORS};
 
@@ -95,8 +96,8 @@ pub(crate) enum DescriptionKind {
 /// An open file description.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Description {
-    /// The object behind it.
-    pub kind: DescriptionKind,
+    /// The object behind it (see [`Descriptors::set_kind`]).
+    kind: DescriptionKind,
     /// The number of descriptors that lead here, and of calls under way.
     pub references: u32,
     /// `O_NONBLOCK`.
@@ -115,7 +116,7 @@ pub(crate) struct Description {
     pub options: u16,
     /// `IPV6_V6ONLY`.
     pub v6only: bool,
-    /// The address that a socket is bound to.
+    /// The address that a socket is bound to, before it listens.
     pub bound: Option<Endpoint>,
     /// `SO_RCVTIMEO` in nanoseconds, or 0 for none.
     pub receive_timeout: u64,
@@ -131,6 +132,8 @@ pub(crate) struct Description {
     /// Whether a child process may use the description as well, so that only the kernel knows a
     /// pipe's state.
     pub shared: bool,
+    /// Whether it is in [`Descriptors::outside`].
+    listed: bool,
     /// Of one end of a pipe: whether the process has closed the other end.
     pub lone: bool,
     /// The number by which a thread waits for the description.
@@ -147,6 +150,12 @@ pub(crate) struct Description {
 }
 
 impl Description {
+    /// Returns the object behind it.
+    #[inline]
+    pub(crate) fn kind(&self) -> DescriptionKind {
+        self.kind
+    }
+
     /// Returns whether the description changes without a call of this process.
     pub(crate) fn is_outside(&self) -> bool {
         self.kind == DescriptionKind::Kernel || self.shared || self.is_unix_listener()
@@ -177,6 +186,7 @@ const FRESH: Description = Description {
     edges: 0,
     expirations: 0,
     shared: false,
+    listed: false,
     lone: false,
     number: -1,
     seen: 0,
@@ -190,15 +200,15 @@ pub(crate) struct Descriptors {
     table: Slab<Description, DESCRIPTIONS>,
     /// No number from here on was ever given a description.
     numbers: u32,
-    /// Whether a description may exist that changes without a call of this process. Exact after
-    /// [`Descriptors::outside`] has found none.
-    pub has_outside: bool,
+    /// The descriptions that change without a call of this process, in the order in which they
+    /// began to.
+    outside: Vec<TableEntry, DESCRIPTIONS>,
 }
 
 impl Descriptors {
     /// Creates a table without descriptions.
     pub(crate) const fn new() -> Self {
-        Self { table: Slab::new(), numbers: 0, has_outside: false }
+        Self { table: Slab::new(), numbers: 0, outside: Vec::new() }
     }
 
     /// Makes a description for a new number from the kernel. Returns `None` if the table is full or
@@ -212,7 +222,7 @@ impl Descriptors {
         let number = NUMBERS.get(usize::try_from(descriptor).ok()?)?;
         let fresh = Description { kind, nonblocking, number: descriptor, ..FRESH };
         let index = self.table.insert(fresh).ok()?;
-        self.has_outside |= kind == DescriptionKind::Kernel;
+        self.list(TableEntry(index));
         number.store(index + 1, Ordering::Relaxed);
         self.numbers = self.numbers.max(descriptor as u32 + 1);
         self.check();
@@ -258,6 +268,9 @@ impl Descriptors {
         let freed = self.table.remove(place.0);
         assert!(freed.references == 0);
         assert!(freed.watched.is_empty() && freed.interests.is_empty(), "it is watched");
+        if freed.listed {
+            self.unlist(place);
+        }
         self.check();
     }
 
@@ -276,11 +289,35 @@ impl Descriptors {
         self.table.iter().map(|(at, description)| (TableEntry(at), description))
     }
 
-    /// Leaves an object to the kernel, because its events are not in the script. Its readiness
-    /// changes by that (see `readiness::changed`).
-    pub(crate) fn give_to_kernel(&mut self, place: TableEntry) {
-        self.at(place).kind = DescriptionKind::Kernel;
-        self.has_outside = true;
+    /// Sets the object behind a description. Its readiness may change (see `readiness::changed`).
+    pub(crate) fn set_kind(&mut self, place: TableEntry, kind: DescriptionKind) {
+        self.at(place).kind = kind;
+        self.list(place);
+    }
+
+    /// Makes two descriptions the ends of a channel, or one description both.
+    pub(crate) fn pair(&mut self, one: TableEntry, other: TableEntry) {
+        self.set_kind(one, DescriptionKind::Channel { peer: other });
+        self.set_kind(other, DescriptionKind::Channel { peer: one });
+        self.check();
+    }
+
+    /// Puts a description on the list of those that change without a call of this process, or takes
+    /// it off.
+    fn list(&mut self, place: TableEntry) {
+        let description = self.at(place);
+        let belongs = description.is_outside();
+        let is_listed = std::mem::replace(&mut description.listed, belongs);
+        if belongs && !is_listed {
+            self.outside.push(place).expect("each description is in it once");
+        } else if is_listed && !belongs {
+            self.unlist(place);
+        }
+    }
+
+    fn unlist(&mut self, place: TableEntry) {
+        let at = self.outside.iter().position(|listed| *listed == place);
+        self.outside.remove(at.expect("it is listed"));
     }
 
     /// Records, before a fork, that a child may use the pipes from now on.
@@ -290,16 +327,14 @@ impl Descriptors {
                 && matches!(description.kind, DescriptionKind::Channel { .. })
             {
                 description.shared = true;
-                self.has_outside = true;
+                self.list(TableEntry(at));
             }
         }
     }
 
-    /// Returns the first description from `start` on that changes without a call of this process.
-    pub(crate) fn outside(&self, start: TableEntry) -> Option<TableEntry> {
-        let mut rest = start.0..self.table.reached() as u32;
-        let found = rest.find(|at| self.table.get(*at).is_some_and(Description::is_outside));
-        found.map(TableEntry)
+    /// Returns the descriptions that change without a call of this process.
+    pub(crate) fn outside(&self) -> &[TableEntry] {
+        &self.outside
     }
 
     /// Checks what holds between any two calls, in time proportional to the numbers that there were
@@ -322,20 +357,24 @@ impl Descriptors {
             }
         }
         let leading_anywhere = leading.iter().filter(|count| **count > 0).count();
-        let mut led_to = 0;
+        let (mut led_to, mut listed) = (0, 0);
         for (place, description) in self.iter() {
             let Description { references, .. } = *description;
             let leading = leading[place.0 as usize];
             led_to += usize::from(leading > 0);
             assert!(leading <= references, "a number leads to what it has no reference of");
             assert!(references > 0, "a description has no reference");
-            assert!(!description.is_outside() || self.has_outside, "one from outside is missed");
+            let is_listed = self.outside.contains(&place);
+            listed += usize::from(is_listed);
+            assert!(is_listed == description.is_outside(), "one from outside is missed");
+            assert!(is_listed == description.listed, "a list does not match its mark");
             if let DescriptionKind::Channel { peer } = description.kind {
                 let back = DescriptionKind::Channel { peer: place };
                 assert!(self.description(peer).kind == back, "a channel's other end is another's");
             }
         }
         assert!(led_to == leading_anywhere, "a number leads to no description");
+        assert!(listed == self.outside.len(), "a description is listed that does not exist");
     }
 
     #[inline]
@@ -367,9 +406,7 @@ pub(crate) mod tests {
         let ends = [10, 11].map(|number| {
             descriptors.open(number, DescriptionKind::Kernel, false).expect("room for two")
         });
-        for (end, peer) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            descriptors.at(end).kind = DescriptionKind::Channel { peer };
-        }
+        descriptors.pair(ends[0], ends[1]);
         assert!(descriptors.share(ends[0], 12));
         (guard, descriptors, ends)
     }
@@ -377,8 +414,8 @@ pub(crate) mod tests {
     #[test]
     fn a_description_lives_as_long_as_its_numbers_and_calls() {
         let (_guard, mut descriptors, [end, other]) = pipe();
-        descriptors.at(other).kind = DescriptionKind::Channel { peer: other };
-        descriptors.at(end).kind = DescriptionKind::Kernel;
+        descriptors.set_kind(other, DescriptionKind::Channel { peer: other });
+        descriptors.set_kind(end, DescriptionKind::Kernel);
         descriptors.hold(end);
         assert_eq!(descriptors.detach(10), Some((end, false)));
         assert_eq!(descriptors.detach(12), Some((end, false)));
@@ -400,7 +437,7 @@ pub(crate) mod tests {
     #[should_panic(expected = "a channel's other end is another's")]
     fn a_channel_with_one_end_is_noticed() {
         let (_guard, mut descriptors, [_, other]) = pipe();
-        descriptors.at(other).kind = DescriptionKind::Kernel;
+        descriptors.set_kind(other, DescriptionKind::Kernel);
         descriptors.invariants();
     }
 
@@ -417,6 +454,31 @@ pub(crate) mod tests {
     fn a_number_without_a_description_is_noticed() {
         let (_guard, descriptors, _) = pipe();
         NUMBERS[11].store(7, Ordering::Relaxed);
+        descriptors.invariants();
+    }
+
+    #[test]
+    fn those_that_only_the_kernel_changes_are_listed_as_they_come() {
+        let (_guard, mut descriptors, [end, other]) = pipe();
+        assert_eq!(descriptors.outside(), []);
+        let kernel = descriptors.open(13, DescriptionKind::Kernel, false).unwrap();
+        descriptors.share_channels();
+        descriptors.share_channels();
+        assert_eq!(descriptors.outside(), [kernel, end, other]);
+        descriptors.set_kind(kernel, DescriptionKind::Socket);
+        assert_eq!(descriptors.outside(), [end, other]);
+        descriptors.set_kind(other, DescriptionKind::Channel { peer: other });
+        assert!(!descriptors.detach(10).unwrap().1 && descriptors.detach(12).unwrap().1);
+        descriptors.free(end);
+        assert_eq!(descriptors.outside(), [other]);
+        descriptors.invariants();
+    }
+
+    #[test]
+    #[should_panic(expected = "one from outside is missed")]
+    fn one_from_outside_that_is_not_listed_is_noticed() {
+        let (_guard, mut descriptors, [end, _]) = pipe();
+        descriptors.at(end).shared = true;
         descriptors.invariants();
     }
 

@@ -107,7 +107,7 @@ pub(crate) fn on_admission(world: &mut World) {
 /// Returns whether a thread may wait for an object of the kernel.
 pub(crate) fn may_come(world: &World) -> bool {
     let may_wait = |on: On| world.run.turn.may_wait(on.key());
-    world.descriptors.has_outside || may_wait(On::Child) || may_wait(On::Retry)
+    !world.descriptors.outside().is_empty() || may_wait(On::Child) || may_wait(On::Retry)
 }
 
 /// Sleeps until `has_work` returns true or an object of the kernel is ready for a thread, at most
@@ -140,7 +140,7 @@ fn look(world: &mut World) -> bool {
     world.outside.admissions = 0;
     let mut any = false;
     let mut question = Question::new();
-    let mut start = Some(TableEntry(0));
+    let mut start = Some(0);
     while let Some(from) = start {
         start = ask_from(world, from, &mut question);
         any |= question.count > 0;
@@ -149,22 +149,18 @@ fn look(world: &mut World) -> bool {
     any | look_for_sets(world, by_itself) | look_for_waiters(world)
 }
 
-/// Fills a question with descriptions from `start` on. Returns the place at which to continue.
-fn ask_from(world: &mut World, start: TableEntry, question: &mut Question) -> Option<TableEntry> {
+/// Fills a question with descriptions of the list, from its item `start` on. Returns the item at
+/// which to continue.
+fn ask_from(world: &World, start: usize, question: &mut Question) -> Option<usize> {
     let World { run, descriptors, watches, .. } = world;
-    let mut next = descriptors.outside(start);
-    if next.is_none() && start == TableEntry(0) {
-        descriptors.has_outside = false;
-    }
-    while let Some(place) = next {
+    for (item, place) in descriptors.outside().iter().enumerate().skip(start) {
         if question.is_full() {
-            return Some(place);
+            return Some(item);
         }
-        let (descriptor, events) = wanted(run, descriptors, watches, place);
+        let (descriptor, events) = wanted(run, descriptors, watches, *place);
         if events != 0 {
-            question.add(descriptor, events, place);
+            question.add(descriptor, events, *place);
         }
-        next = descriptors.outside(TableEntry(place.0 + 1));
     }
     None
 }

@@ -53,7 +53,7 @@ pub(crate) fn collect(
 /// objects become ready in silence, as does a Unix listener by a process of the cell, and an
 /// instance with the interests that are in it.
 fn tells_changes(description: &Description) -> bool {
-    match description.kind {
+    match description.kind() {
         DescriptionKind::Listener(_) => !description.is_unix_listener(),
         DescriptionKind::Conn(_) | DescriptionKind::Socket => true,
         DescriptionKind::Epoll
@@ -97,7 +97,7 @@ fn fires(
 /// Returns a number that changes with each event that a sleeper may wait for.
 fn edges(run: &ProgramExecution, descriptors: &Descriptors, place: TableEntry) -> u32 {
     let description = descriptors.description(place);
-    match description.kind {
+    match description.kind() {
         DescriptionKind::Conn(conn) => {
             let conn = run.sockets.conn(conn);
             conn.read_edges.wrapping_add(conn.write_edges)
@@ -115,7 +115,7 @@ fn readiness(
     descriptor: i32,
 ) -> u32 {
     let bit = |condition: bool, bit: u32| if condition { bit } else { 0 };
-    match descriptors.description(place).kind {
+    match descriptors.description(place).kind() {
         DescriptionKind::Listener(listener) => {
             let description = descriptors.description(place);
             let any = run.sockets.acceptable(listener) > 0 || has_inside(description, descriptor);

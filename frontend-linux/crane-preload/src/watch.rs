@@ -129,7 +129,7 @@ impl Watches {
     ) -> Result<(), i32> {
         let place = lookup(descriptor).ok_or(libc::EBADF)?;
         let exclusive = event.events & libc::EPOLLEXCLUSIVE as u32 != 0;
-        let nested = descriptors.description(place).kind == DescriptionKind::Epoll;
+        let nested = descriptors.description(place).kind() == DescriptionKind::Epoll;
         if place == epoll || exclusive && (nested || event.events & !WITH_EXCLUSIVE != 0) {
             return Err(libc::EINVAL);
         }
@@ -160,7 +160,7 @@ impl Watches {
     ) -> bool {
         descriptors.description(epoll).interests.iter(&self.of_epoll).any(|index| {
             let place = self.at(index).place;
-            let nested = descriptors.description(place).kind == DescriptionKind::Epoll;
+            let nested = descriptors.description(place).kind() == DescriptionKind::Epoll;
             place == sought
                 || nested && (depth == 0 || self.reaches(descriptors, place, sought, depth - 1))
         })
@@ -286,7 +286,7 @@ impl Watches {
             in_epoll += of_epoll;
             candidates += description.candidates.invariants(&self.of_candidates, is_of);
             watching += description.watched.invariants(&self.of_place, watches);
-            let is_epoll = description.kind == DescriptionKind::Epoll;
+            let is_epoll = description.kind() == DescriptionKind::Epoll;
             assert!(is_epoll || of_epoll == 0, "interests in no epoll instance");
         }
         assert!(in_epoll == used, "an interest is in no epoll instance");

@@ -56,7 +56,7 @@ unsafe extern "C" fn accept4(
         held.end();
         return errno::answer_int(Err(libc::EINVAL));
     }
-    let listener = match held.world().descriptors.at(place).kind {
+    let listener = match held.world().descriptors.at(place).kind() {
         DescriptionKind::Listener(listener) => listener,
         DescriptionKind::Socket | DescriptionKind::Conn(_) => {
             held.end();

@@ -79,7 +79,7 @@ unsafe extern "C" fn epoll_ctl(
     // SAFETY: the caller's event, if it gave one.
     let event = unsafe { event.as_ref() };
     let result = match (operation, event) {
-        _ if descriptors.at(place).kind != DescriptionKind::Epoll => Err(libc::EINVAL),
+        _ if descriptors.at(place).kind() != DescriptionKind::Epoll => Err(libc::EINVAL),
         (libc::EPOLL_CTL_ADD, Some(event)) => watches.add(descriptors, place, descriptor, *event),
         (libc::EPOLL_CTL_MOD, Some(event)) => {
             watches.modify(descriptors, place, descriptor, *event)
@@ -107,7 +107,7 @@ fn wait(
     mask: Option<u64>,
 ) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(instance, Call::Poll)?;
-    if room <= 0 || held.world().descriptors.at(place).kind != DescriptionKind::Epoll {
+    if room <= 0 || held.world().descriptors.at(place).kind() != DescriptionKind::Epoll {
         held.end();
         return Some(Err(libc::EINVAL));
     }

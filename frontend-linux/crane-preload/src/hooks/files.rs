@@ -308,7 +308,7 @@ unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c
 fn readable(descriptor: c_int) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(descriptor, Call::Option)?;
     let world = held.world();
-    let count = match world.descriptors.at(place).kind {
+    let count = match world.descriptors.at(place).kind() {
         DescriptionKind::Conn(conn) => Some(Ok(world.run.sockets.conn(conn).readable())),
         DescriptionKind::Listener(_) => Some(Err(libc::EINVAL)),
         DescriptionKind::Socket => Some(Ok(0)),

@@ -24,7 +24,7 @@ pub(super) fn is_virtual_socket(descriptor: c_int) -> bool {
     if let Some(place) = lookup(descriptor)
         && let Some(mut held) = crate::turn::enter()
     {
-        result = matches!(held.world().descriptors.at(place).kind, DescriptionKind::Conn(_));
+        result = matches!(held.world().descriptors.at(place).kind(), DescriptionKind::Conn(_));
         held.leave();
     }
     result
@@ -139,7 +139,7 @@ fn ends(
 ) -> (Endpoint, Option<Endpoint>, bool) {
     let description = *world.descriptors.at(place);
     let ipv6 = description.ipv6;
-    match description.kind {
+    match description.kind() {
         DescriptionKind::Conn(conn) => {
             let conn = world.run.sockets.conn(conn);
             (conn.local, Some(conn.peer), ipv6)
@@ -172,7 +172,7 @@ fn name(
     };
     let Some((mut held, place)) = begin_at(descriptor, Call::Name) else { return real() };
     let world = held.world();
-    let kind = world.descriptors.at(place).kind;
+    let kind = world.descriptors.at(place).kind();
     let is_unix = unix::is_followed(world, place);
     let (local, peer, ipv6) = ends(world, place);
     let is_conn = matches!(kind, DescriptionKind::Conn(_));

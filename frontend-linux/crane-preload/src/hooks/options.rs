@@ -169,7 +169,7 @@ enum Answer {
 }
 
 fn own_answer(world: &mut World, place: TableEntry, level: c_int, option: c_int) -> Option<Answer> {
-    match (level, option, world.descriptors.at(place).kind) {
+    match (level, option, world.descriptors.at(place).kind()) {
         (libc::SOL_SOCKET, libc::SO_ERROR, DescriptionKind::Conn(conn)) => {
             let reset = world.run.sockets.conn(conn).reset && report_reset(world, place);
             Some(Answer::Number(if reset { libc::ECONNRESET } else { 0 }))

@@ -20,10 +20,7 @@ fn follow(ends: [c_int; 2], nonblocking: bool) {
         false => world.descriptors.open(ends[1], DescriptionKind::Kernel, nonblocking),
     };
     match (first, second) {
-        (Some(first), Some(second)) => {
-            world.descriptors.at(first).kind = DescriptionKind::Channel { peer: second };
-            world.descriptors.at(second).kind = DescriptionKind::Channel { peer: first };
-        }
+        (Some(first), Some(second)) => world.descriptors.pair(first, second),
         _ => uncovered(world, "a pipe beyond the descriptors that are followed"),
     }
     held.end();

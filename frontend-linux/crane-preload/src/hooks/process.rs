@@ -33,7 +33,7 @@ pub(super) fn refuse_in_child(place: TableEntry, call: Call) {
         return;
     }
     // SAFETY: a child has a copy of its own, and one thread.
-    let kind = unsafe { world::world() }.descriptors.at(place).kind;
+    let kind = unsafe { world::world() }.descriptors.at(place).kind();
     if matches!(
         kind,
         DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Epoll

@@ -151,7 +151,7 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
         }
         return errno::answer_int(real());
     };
-    let kind = held.world().descriptors.at(place).kind;
+    let kind = held.world().descriptors.at(place).kind();
     if is_unix && kind == DescriptionKind::Kernel {
         let result = unix::bind(held.world(), place, descriptor, real);
         held.end();
@@ -184,7 +184,7 @@ unsafe extern "C" fn bind(descriptor: c_int, address: *const sockaddr, length: s
 
 fn bind_to(world: &mut World, place: TableEntry, mut wanted: Endpoint) -> Result<usize, c_int> {
     let description = world.descriptors.at(place);
-    if description.kind != DescriptionKind::Socket || description.bound.is_some() {
+    if description.kind() != DescriptionKind::Socket || description.bound.is_some() {
         return Err(libc::EINVAL);
     }
     if !is_bindable(world, &wanted) {
@@ -224,7 +224,7 @@ fn listen_at(
     real: impl Fn() -> Result<usize, c_int>,
 ) -> Option<Result<usize, c_int>> {
     let description = *world.descriptors.at(place);
-    match description.kind {
+    match description.kind() {
         DescriptionKind::Socket => {}
         DescriptionKind::Listener(_) => {
             // A listener that was shut down accepts again.
@@ -256,7 +256,7 @@ fn listen_at(
     } else {
         world.output.listen(&bound, &[]);
     }
-    world.descriptors.at(place).kind = DescriptionKind::Listener(listener);
+    world.descriptors.set_kind(place, DescriptionKind::Listener(listener));
     world.of_listener[listener.0 as usize] = place.0 + 1;
     net::end_start();
     Some(Ok(0))
@@ -275,12 +275,12 @@ unsafe extern "C" fn connect(
     };
     if let Some((mut held, place)) = begin_at(descriptor, Call::Socket) {
         let world = held.world();
-        if world.descriptors.at(place).kind == DescriptionKind::Socket {
+        if world.descriptors.at(place).kind() == DescriptionKind::Socket {
             // From here on the socket is the kernel's, and its incoming bytes are not in the
             // script.
             let is_inside = unix::is_followed(world, place);
             let World { run, descriptors, watches, .. } = &mut *world;
-            descriptors.give_to_kernel(place);
+            descriptors.set_kind(place, DescriptionKind::Kernel);
             readiness::changed(run, descriptors, watches, place);
             if !is_inside {
                 uncovered(world, "a connection that the server opens itself");
@@ -303,7 +303,7 @@ unsafe extern "C" fn shutdown(descriptor: c_int, how: c_int) -> c_int {
     };
     let world = held.world();
     let known = [libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR].contains(&how);
-    let result = match world.descriptors.at(place).kind {
+    let result = match world.descriptors.at(place).kind() {
         DescriptionKind::Conn(_) | DescriptionKind::Listener(_) | DescriptionKind::Socket
             if !known =>
         {

@@ -23,7 +23,7 @@ use crate::watch;
 /// channel.
 fn end(held: &mut Held, descriptor: c_int) -> Option<(DescriptionKind, TableEntry)> {
     let place = lookup(descriptor)?;
-    Some((held.world().descriptors.at(place).kind, place))
+    Some((held.world().descriptors.at(place).kind(), place))
 }
 
 /// Makes the call, which moves bytes from the first of `ends` to the second, by `real` with flags.

@@ -348,7 +348,7 @@ fn send_file(
     count: usize,
 ) -> Option<Result<usize, c_int>> {
     let (mut held, place) = begin_at(out, Call::Send)?;
-    let DescriptionKind::Conn(conn) = held.world().descriptors.at(place).kind else {
+    let DescriptionKind::Conn(conn) = held.world().descriptors.at(place).kind() else {
         held.end();
         return None;
     };

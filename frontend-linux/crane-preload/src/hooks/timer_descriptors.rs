@@ -52,7 +52,7 @@ fn follow(world: &mut World, descriptor: c_int, clock: clockid_t, nonblocking: b
 /// Starts a call about a timer, or returns `None` if the real call is due.
 fn begin_timer(descriptor: c_int) -> Option<(Held, TableEntry, TimerIndex)> {
     let (mut held, place) = begin_at(descriptor, Call::Timer)?;
-    let DescriptionKind::Timer(timer) = held.world().descriptors.at(place).kind else {
+    let DescriptionKind::Timer(timer) = held.world().descriptors.at(place).kind() else {
         held.end();
         return None;
     };

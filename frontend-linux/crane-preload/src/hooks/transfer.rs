@@ -61,7 +61,7 @@ pub(super) fn receive(
     let mut received = 0;
     let result = loop {
         let world = held.world();
-        let result = match world.descriptors.at(place).kind {
+        let result = match world.descriptors.at(place).kind() {
             DescriptionKind::Conn(conn) => {
                 let result = receive_from(world, place, conn, spaces, received, manner);
                 received += result.unwrap_or(0);
@@ -147,7 +147,7 @@ pub(super) fn send(
     let mut sent = 0;
     let result = loop {
         let world = held.world();
-        let result = match world.descriptors.at(place).kind {
+        let result = match world.descriptors.at(place).kind() {
             DescriptionKind::Conn(conn) => {
                 let result = match send_to(world, conn, pieces, sent) {
                     Err(libc::ECONNRESET) if !report_reset(world, place) => Err(libc::EPIPE),
@@ -210,7 +210,7 @@ pub(super) fn send(
         }
     };
     // At a pipe the kernel has raised the signal already.
-    let kind = held.world().descriptors.at(place).kind;
+    let kind = held.world().descriptors.at(place).kind();
     let broken = result == Err(libc::EPIPE)
         && !matches!(kind, DescriptionKind::Kernel | DescriptionKind::Channel { .. });
     release(held.world(), place);
@@ -248,7 +248,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
     watches.forget(descriptors, place);
     let description = *descriptors.at(place);
     let mut other_end = None;
-    match description.kind {
+    match description.kind() {
         DescriptionKind::Conn(conn) => {
             let state = run.sockets.conn(conn);
             let kind = if description.resets { output::RESET } else { output::CLOSE };
@@ -276,8 +276,7 @@ pub(super) fn dispose(world: &mut World, place: TableEntry) {
     }
     if let Some(peer) = other_end {
         // The other end, which is alone now, reads the end of the stream or can no longer write.
-        descriptors.at(place).kind = DescriptionKind::Kernel;
-        descriptors.at(peer).kind = DescriptionKind::Channel { peer };
+        descriptors.set_kind(peer, DescriptionKind::Channel { peer });
         descriptors.at(peer).lone = true;
         descriptors.free(place);
         used(world, peer, peer);

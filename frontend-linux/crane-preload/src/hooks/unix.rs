@@ -77,15 +77,12 @@ fn serve(world: &mut World, place: TableEntry, descriptor: c_int, name: UnixName
         );
         return warn_once(world, kind, text.as_str());
     }
-    let description = world.descriptors.at(place);
-    description.kind = DescriptionKind::Socket;
-    description.bound = Some(world.unix.bind(name));
+    world.descriptors.set_kind(place, DescriptionKind::Socket);
+    world.descriptors.at(place).bound = Some(world.unix.bind(name));
 }
 
 /// Notes that a socket listens by a description, in the kernel already, and tells the daemon.
 pub(super) fn listens(world: &mut World, bound: &Bound) {
-    // Processes of the cell connect without the script.
-    world.descriptors.has_outside = true;
     world.unix.set_listening(&bound.at, true);
     let mut path = [0; DIRECTORY_BYTES + size_of::<libc::sockaddr_un>()];
     let mut length = 0;
@@ -121,7 +118,7 @@ pub(super) fn accept_inside(
 /// Returns whether a description is that of a bound Unix socket, or one of its connections.
 pub(super) fn is_followed(world: &World, place: TableEntry) -> bool {
     let description = world.descriptors.description(place);
-    match description.kind {
+    match description.kind() {
         DescriptionKind::Conn(conn) => world.run.sockets.conn(conn).local.is_unix(),
         _ => description.bound.is_some_and(|at| at.is_unix()),
     }
