@@ -160,6 +160,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         quantum,
         durability,
         server_fsync,
+        open_files,
         env,
         peer_port: _,
         log_level,
@@ -178,6 +179,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--durability", name(&|| durability.to_possible_value()), "fsync"),
         ("--on-divergence", name(&|| on_divergence.to_possible_value()), "halt"),
         ("--server-fsync", name(&|| server_fsync.to_possible_value()), "skip"),
+        ("--open-files", open_files.to_string(), "16384"),
         ("--witness", witness.join(","), ""),
         ("--service-address", service_address.join(","), ""),
         ("--priority", name(&|| priority.to_possible_value()), "normal"),
@@ -265,6 +267,8 @@ mod tests {
             "--quantum",
             "7",
             "--strict",
+            "--open-files",
+            "20000",
             "--env",
             "A=b c",
             "--",
@@ -277,7 +281,7 @@ mod tests {
         let again = Cli::try_parse_from(&line).unwrap().replica;
         assert_eq!(again.peers, ["127.0.0.1:6790", "127.0.0.2:6790", "127.0.0.3:6790"]);
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
-        assert!(again.strict);
+        assert!(again.strict && again.open_files == 20_000);
         assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));
         assert_eq!((again.program, again.env), (cli.replica.program, cli.replica.env));
         assert!(shell_line(&line).ends_with("--env 'A=b c' -- sh -c 'x y'"));

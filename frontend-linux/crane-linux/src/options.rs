@@ -13,6 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
+/// The default number of files that a server may have open.
+pub(crate) const OPEN_FILES: u32 = 16 * 1024;
+
 /// The default port for connections between replicas.
 pub(crate) const PEER_PORT: u16 = 6790;
 
@@ -326,6 +329,11 @@ pub(crate) struct ReplicaArgs {
     /// be rebuilt from the group's log.
     #[arg(long, value_enum, default_value_t = ServerFsync::Skip)]
     pub server_fsync: ServerFsync,
+    /// How many files the server may have open, its clients' connections included: its limit,
+    /// which a host's own must exceed by two. Must be the same on every host.
+    #[arg(long, value_name = "N", default_value_t = OPEN_FILES,
+          value_parser = clap::value_parser!(u32).range(256..=131_072))]
+    pub open_files: u32,
     /// Adds a variable to the server's environment. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,

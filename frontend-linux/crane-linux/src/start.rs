@@ -205,6 +205,7 @@ fn look_at_program(
     let arguments = &args.program[1..];
     let mut base = Base::of(&program, arguments, &environment, (&directory, &ours), &data.path)?;
     base.add_service_addresses(service);
+    base.add_open_files(args.open_files);
     if let Some(created) = data.base()?
         && let Some(difference) = created.difference(&base)
     {
@@ -223,6 +224,7 @@ fn look_at_program(
         arguments: args.program.clone(),
         environment,
         service: service.to_vec(),
+        open_files: args.open_files,
     };
     Ok((spec, base))
 }

@@ -20,6 +20,8 @@ use sha2::{Digest, Sha256};
 use digests::Digests;
 use elf::Program;
 
+use crate::options::OPEN_FILES;
+
 /// A file in a directory that tells crane's own directories from the service's files.
 pub(crate) const MARKER: &str = ".crane-data";
 /// The directory that crane makes where it is started, unless it is told another.
@@ -122,6 +124,14 @@ impl Base {
         let text: Vec<String> = service.iter().map(IpAddr::to_string).collect();
         self.parts.push(part("--service-address", text.join(",").as_bytes()));
         self.parts.sort();
+    }
+
+    /// Makes the server's limit of open files a part, unless it is the usual one.
+    pub(crate) fn add_open_files(&mut self, limit: u32) {
+        if limit != OPEN_FILES {
+            self.parts.push(part("--open-files", limit.to_string().as_bytes()));
+            self.parts.sort();
+        }
     }
 
     /// Returns the digest of all parts, which the genesis entry carries.
@@ -294,6 +304,19 @@ mod tests {
         assert_eq!(changed.difference(&fewer).unwrap(), "argument 2 (on one side only)");
         assert!(one.parts.iter().any(|part| part.name == "library libc.so.6"));
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn another_limit_of_open_files_is_named() {
+        let of = |limit| {
+            let mut base = Base::default();
+            base.add_open_files(limit);
+            base
+        };
+        assert_eq!(of(OPEN_FILES), Base::default());
+        assert_eq!(of(20_000).difference(&of(20_000)), None);
+        assert_eq!(of(20_000).difference(&of(20_001)).unwrap(), "--open-files");
+        assert!(of(OPEN_FILES).difference(&of(20_000)).unwrap().starts_with("--open-files"));
     }
 
     #[test]

@@ -116,7 +116,7 @@ fn init(
     std::env::set_current_dir(&directory)
         .map_err(|error| format!("{}: {error}", directory.display()))?;
     let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
-    let inherited = limits::set([REGION_DESCRIPTOR, WAKE_DESCRIPTOR])?;
+    let inherited = limits::set(spec.open_files, [REGION_DESCRIPTOR, WAKE_DESCRIPTOR])?;
     let image = Image::new(spec, &run, inherited)?;
     // SAFETY: umask and personality touch no memory.
     unsafe {

@@ -8,6 +8,8 @@ use std::os::fd::RawFd;
 
 use libc::__rlimit_resource_t as Resource;
 
+use crate::options::OPEN_FILES;
+
 /// One limit, soft and hard.
 #[derive(Clone, Copy)]
 struct Limit {
@@ -34,13 +36,11 @@ const fn limit(
 
 const UNLIMITED: u64 = libc::RLIM_INFINITY;
 
-/// The number of files that a program may have open.
-const OPEN_FILES: u64 = 16 * 1024;
-
-/// All limits of getrlimit(2). Values are what Linux gives by default on every machine, or no more
-/// than a small machine has where the default follows its memory.
+/// All limits of getrlimit(2); the first is an option of the group. Other values are what Linux
+/// gives by default on every machine, or no more than a small machine has where the default follows
+/// its memory.
 const LIMITS: [Limit; 16] = [
-    limit(libc::RLIMIT_NOFILE, OPEN_FILES, "open files", "-n", "NOFILE"),
+    limit(libc::RLIMIT_NOFILE, OPEN_FILES as u64, "open files", "-n", "NOFILE"),
     limit(libc::RLIMIT_STACK, 8 << 20, "bytes of stack", "-s", "STACK"),
     limit(libc::RLIMIT_CORE, 0, "bytes of a core file", "-c", "CORE"),
     limit(libc::RLIMIT_NPROC, 32 * 1024, "processes of a user", "-u", "NPROC"),
@@ -63,12 +63,14 @@ const LIMITS: [Limit; 16] = [
 ///
 /// # Errors
 /// The limits that this host's own do not allow, with the remedy.
-pub(super) fn set(descriptors: [RawFd; 2]) -> Result<[RawFd; 2], String> {
-    let with_ours = Limit { ours: descriptors.len() as u64, ..LIMITS[0] };
+pub(super) fn set(open_files: u32, descriptors: [RawFd; 2]) -> Result<[RawFd; 2], String> {
+    let mut limits = LIMITS;
+    limits[0].value = u64::from(open_files);
+    let with_ours = Limit { ours: descriptors.len() as u64, ..limits[0] };
     let mut low = Vec::from_iter(set_one(&with_ours)?);
     let mut copies = descriptors;
     if low.is_empty() {
-        for (descriptor, number) in copies.iter_mut().zip(OPEN_FILES as RawFd..) {
+        for (descriptor, number) in copies.iter_mut().zip(open_files as RawFd..) {
             // SAFETY: dup2 touches no memory; nothing of this process has a number as high.
             *descriptor = unsafe { libc::dup2(*descriptor, number) };
             if *descriptor < 0 {
@@ -76,7 +78,7 @@ pub(super) fn set(descriptors: [RawFd; 2]) -> Result<[RawFd; 2], String> {
             }
         }
     }
-    for limit in &LIMITS[low.len()..] {
+    for limit in &limits[low.len()..] {
         low.extend(set_one(limit)?);
     }
     if low.is_empty() { Ok(copies) } else { Err(low.join("; ")) }

@@ -68,6 +68,8 @@ pub(crate) struct Spec {
     pub(crate) environment: Vec<(String, String)>,
     /// Addresses of the cell's loopback device, beside its own.
     pub(crate) service: Vec<IpAddr>,
+    /// How many files the program may have open.
+    pub(crate) open_files: u32,
 }
 
 /// A line that the launcher reports.

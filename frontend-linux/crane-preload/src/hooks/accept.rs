@@ -24,7 +24,8 @@ use crate::world::World;
 
 /// The report of a server that has no descriptor for a client.
 const NO_NUMBER: &str = "accept: the server has as many open files as its limit (RLIMIT_NOFILE) \
-    allows, and takes no further connection; configure it for fewer";
+    allows, and takes no further connection; give the group a higher one by --open-files, or \
+    configure the server for fewer";
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn accept(
