@@ -75,7 +75,10 @@ fn find(memory: &File, from: u64, to: u64, bytes: &[u8]) -> Vec<u64> {
 /// Changes the bytes at a place, or the length before them, if they are a string of this length.
 fn change_string(memory: &File, place: u64, length: u32, change: Change) -> io::Result<bool> {
     let mut header = [0; HEADER];
-    memory.read_exact_at(&mut header, place - HEADER as u64)?;
+    // Bytes at the start of a mapping have no header, and a server that has been found out is gone.
+    if memory.read_exact_at(&mut header, place - HEADER as u64).is_err() {
+        return Ok(false);
+    }
     // The width of length and room decides the place and the size of the length.
     let width = match header[HEADER - 1] & 7 {
         1 => 1,

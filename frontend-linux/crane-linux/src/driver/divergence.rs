@@ -224,10 +224,11 @@ impl<H: Host> Driver<H> {
 
     /// Records that this server agrees with the majority at a slot. Earlier faults of this server
     /// are over.
-    fn agreed_at(&mut self, slot: Slot) {
+    pub(super) fn agreed_at(&mut self, slot: Slot) {
         let state = &mut self.divergence;
         if slot > state.agreed {
-            state.agreed_before = std::mem::replace(&mut state.agreed, slot);
+            state.agreed_before.rotate_right(1);
+            state.agreed_before[0] = std::mem::replace(&mut state.agreed, slot);
         }
         if self.meta.diverged_behind.take_if(|behind| *behind < slot.0).is_some() {
             self.host.keep_meta(&self.meta);
@@ -235,9 +236,10 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns the last slot below this one at which this server agreed with the majority.
-    fn agreed_below(&self, slot: Slot) -> Slot {
+    pub(super) fn agreed_below(&self, slot: Slot) -> Slot {
         let state = &self.divergence;
-        if state.agreed < slot { state.agreed } else { state.agreed_before }
+        let mut agreed = std::iter::once(&state.agreed).chain(&state.agreed_before);
+        agreed.find(|agreed| **agreed < slot).copied().unwrap_or(Slot::NONE)
     }
 
     /// Acts on the verdict that this server differs from the majority.

@@ -33,14 +33,14 @@ impl<H: Host> Driver<H> {
     /// Freezes the calls of this replica's server, because servers differ at a slot.
     // specs: D8
     pub(super) fn freeze_calls(&mut self, slot: Slot) {
-        if self.divergence.frozen.as_ref().is_some_and(|frozen| frozen.slot == slot) {
+        if self.frozen_at(slot).is_some() {
             return;
         }
         let Some(history) = self.host.history() else { return };
         let group = self.meta.group.clone();
         let frozen = Arc::new(FrozenCalls { group, node: self.me(), slot, history });
         self.host.keep_frozen(frozen.clone());
-        self.divergence.frozen = Some(frozen);
+        self.divergence.frozen_before = self.divergence.frozen.replace(frozen);
         self.divergence.frozen_at = self.now();
         let early = self.divergence.early.take_if(|(_, message)| message.slot() == slot);
         if let Some((from, message)) = early {
@@ -53,6 +53,7 @@ impl<H: Host> Driver<H> {
     pub(super) fn drop_frozen(&mut self) {
         if self.now() > self.divergence.frozen_at + KEPT_FOR {
             self.divergence.frozen = None;
+            self.divergence.frozen_before = None;
             self.divergence.early = None;
         }
     }
@@ -87,8 +88,10 @@ impl<H: Host> Driver<H> {
         to.iter().for_each(|node| self.send_calls_message(node, &message));
     }
 
-    fn frozen_at(&self, slot: Slot) -> Option<Arc<FrozenCalls>> {
-        self.divergence.frozen.clone().filter(|frozen| frozen.slot == slot)
+    pub(super) fn frozen_at(&self, slot: Slot) -> Option<Arc<FrozenCalls>> {
+        let state = &self.divergence;
+        let mut all = [&state.frozen, &state.frozen_before].into_iter().flatten();
+        all.find(|frozen| frozen.slot == slot).cloned()
     }
 
     fn send_calls_message(&mut self, to: NodeId, message: &CallsMessage) {

@@ -12,6 +12,8 @@ use crate::report::CallsMessage;
 
 /// The number of slots that are compared at the same time.
 pub(in crate::driver) const ROUNDS: usize = 64;
+/// The number of slots of equal marks that are kept behind the last one.
+const AGREED_KEPT: usize = 15;
 
 /// The state of the comparison.
 #[derive(Debug)]
@@ -30,8 +32,9 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) announced: Slot,
     /// The last slot at which this server agreed with the majority.
     pub(in crate::driver) agreed: Slot,
-    /// The last slot before that one at which this server agreed with the majority.
-    pub(in crate::driver) agreed_before: Slot,
+    /// The slots before that one at which this server agreed with the majority, the last one
+    /// first. The verdict on a slot may come after those on several later ones.
+    pub(in crate::driver) agreed_before: [Slot; AGREED_KEPT],
     /// The last slot on whose verdict this replica has acted.
     pub(in crate::driver) acted: Slot,
     /// The trial for which this server is built again, if it decides which servers are right.
@@ -43,7 +46,10 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) output_differs: bool,
     /// The calls of this replica's server at the last difference of marks, kept for a while.
     pub(in crate::driver) frozen: Option<Arc<FrozenCalls>>,
-    /// The time at which they were frozen.
+    /// Those at the difference before, about which replicas may still ask: marks of later slots
+    /// differ as well until the wrong server has been stopped.
+    pub(in crate::driver) frozen_before: Option<Arc<FrozenCalls>>,
+    /// The time at which the last ones were frozen.
     pub(in crate::driver) frozen_at: Instant,
     /// The last message about calls at a slot that this replica has not judged yet.
     pub(in crate::driver) early: Option<(NodeId, CallsMessage)>,
@@ -74,12 +80,13 @@ impl Default for Divergence {
             marked_clock: 0,
             announced: Slot::NONE,
             agreed: Slot::NONE,
-            agreed_before: Slot::NONE,
+            agreed_before: [Slot::NONE; AGREED_KEPT],
             acted: Slot::NONE,
             trial: None,
             awaited: None,
             output_differs: false,
             frozen: None,
+            frozen_before: None,
             frozen_at: Instant::START,
             early: None,
             named: Slot::NONE,

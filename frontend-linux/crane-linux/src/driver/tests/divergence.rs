@@ -222,3 +222,32 @@ fn a_replica_that_was_not_asked_cannot_halt_the_group() {
     group.run(1000);
     assert!(group.drivers.iter().all(|driver| driver.divergence.halted.is_none()));
 }
+
+#[test]
+fn a_late_verdict_looks_behind_its_own_slot() {
+    let mut group = Group::new();
+    group.run(1000);
+    let driver = &mut group.drivers[0];
+    let last = driver.divergence.agreed.0;
+    for slot in [10, 20, 30, 40] {
+        driver.agreed_at(Slot(last + slot));
+    }
+    for (slot, agreed) in [(45, 40), (40, 30), (25, 20), (11, 10)] {
+        assert_eq!(driver.agreed_below(Slot(last + slot)), Slot(last + agreed));
+    }
+}
+
+/// Until a wrong server has been stopped, the marks of later slots differ as well.
+#[test]
+fn calls_of_two_differences_are_kept() {
+    let mut group = Group::new();
+    group.run(1000);
+    let driver = &mut group.drivers[0];
+    for slot in [5, 6, 6] {
+        driver.freeze_calls(Slot(slot));
+    }
+    assert_eq!(driver.host().frozen, [Slot(5), Slot(6)]);
+    assert!(driver.frozen_at(Slot(5)).is_some() && driver.frozen_at(Slot(6)).is_some());
+    driver.freeze_calls(Slot(7));
+    assert!(driver.frozen_at(Slot(5)).is_none() && driver.frozen_at(Slot(6)).is_some());
+}
