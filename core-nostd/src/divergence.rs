@@ -105,6 +105,15 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
         }
     }
 
+    /// Forgets a server's marks behind a slot, because the server that gave them was wrong at the
+    /// slot.
+    // specs: D1
+    pub fn forget_behind(&mut self, node: NodeId, slot: Slot) {
+        for round in self.rounds.iter_mut().filter(|round| round.slot > slot) {
+            round.marks[node.index()] = None;
+        }
+    }
+
     /// Returns a server's mark at a slot.
     pub fn mark(&self, node: NodeId, slot: Slot) -> Option<Mark> {
         self.find(slot)?.marks[node.index()]
@@ -225,6 +234,19 @@ mod tests {
         // The rebuilt server agrees with neither: both are wrong, as far as the group can know.
         comparison.add_opinion(mark(5, 3, 3));
         assert_eq!(verdict(&comparison), Verdict::Wrong(servers, Difference::Schedule));
+    }
+
+    #[test]
+    fn marks_behind_the_slot_at_which_a_server_was_wrong_go() {
+        let mut comparison = Comparison::<4>::new();
+        for slot in 5..=7 {
+            comparison.add(node(1), mark(slot, 1, 1));
+            comparison.add(node(2), mark(slot, 2, 2));
+        }
+        comparison.forget_behind(node(1), Slot(5));
+        let kept = |number, slot| comparison.mark(node(number), Slot(slot)).is_some();
+        assert!(kept(1, 5) && !kept(1, 6) && !kept(1, 7));
+        assert!((5..=7).all(|slot| kept(2, slot)));
     }
 
     #[test]

@@ -134,6 +134,8 @@ impl<H: Host> Driver<H> {
             return;
         }
         match message {
+            // Of the run that was found wrong, on its way since before.
+            MarkMessage::Mark(_) if self.divergence.stale.contains(from) => return,
             MarkMessage::Mark(mark) => {
                 let mark = self.compared(mark);
                 let state = &mut self.divergence;
@@ -150,6 +152,9 @@ impl<H: Host> Driver<H> {
                 info!("replica {from}'s server was built again and decides about slot {slot}");
                 self.stop_awaiting(from);
                 let mark = self.compared(mark);
+                // Its other marks are of the run before.
+                self.divergence.marks.forget(from);
+                self.divergence.marks.add(from, mark);
                 self.divergence.marks.add_opinion(mark);
                 self.divergence.acted = Slot(self.divergence.acted.0.min(slot.0 - 1));
             }
@@ -200,6 +205,10 @@ impl<H: Host> Driver<H> {
             Verdict::Wrong(wrong, difference) => {
                 self.divergence.acted = slot;
                 self.freeze_calls(slot);
+                for node in wrong.without(self.me()).iter() {
+                    self.divergence.marks.forget_behind(node, slot);
+                    self.divergence.stale = self.divergence.stale.with(node);
+                }
                 if wrong.contains(self.me()) {
                     self.on_wrong(slot, difference);
                 } else {

@@ -145,6 +145,9 @@ impl<H: Host> Driver<H> {
         if let ServerReport::Ended { clock, ending, .. } = report {
             info!("the server of replica {from} {ending} at clock {clock}");
         }
+        if matches!(report, ServerReport::Alive { .. }) {
+            self.divergence.stale = self.divergence.stale.without(from);
+        }
         self.reports[from.index()] = report;
         self.judge_end();
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crane_core::divergence::Comparison;
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::NodeSet;
 use crane_core::time::Instant;
 
 use crate::frozen::FrozenCalls;
@@ -37,6 +38,9 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) agreed_before: [Slot; AGREED_KEPT],
     /// The last slot on whose verdict this replica has acted.
     pub(in crate::driver) acted: Slot,
+    /// The servers that were found wrong and have not been built again: their marks are not those
+    /// of the next run.
+    pub(in crate::driver) stale: NodeSet,
     /// The trial for which this server is built again, if it decides which servers are right.
     pub(in crate::driver) trial: Option<Trial>,
     /// The other replica whose server is built again to decide which servers are right.
@@ -82,6 +86,7 @@ impl Default for Divergence {
             agreed: Slot::NONE,
             agreed_before: [Slot::NONE; AGREED_KEPT],
             acted: Slot::NONE,
+            stale: NodeSet::EMPTY,
             trial: None,
             awaited: None,
             output_differs: false,

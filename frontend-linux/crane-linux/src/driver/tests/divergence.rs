@@ -251,3 +251,24 @@ fn calls_of_two_differences_are_kept() {
     driver.freeze_calls(Slot(7));
     assert!(driver.frozen_at(Slot(5)).is_none() && driver.frozen_at(Slot(6)).is_some());
 }
+
+#[test]
+fn marks_of_a_run_that_was_wrong_do_not_count_against_the_next_run() {
+    let mut group = Group::new();
+    group.run(1000);
+    let driver = &mut group.drivers[0];
+    let (other, late) = (node(1), driver.divergence.agreed.0 + 5);
+    let mark = |slot: u64| Mark { slot: Slot(slot), clock: 1, schedule: 77, output: 0 };
+    let known = |driver: &Driver<MemoryHost>, slot: u64| {
+        driver.divergence.marks.mark(other, Slot(slot)).is_some()
+    };
+    driver.divergence.stale = NodeSet::EMPTY.with(other);
+    driver.on_mark(other, MarkMessage::Mark(mark(late)));
+    assert!(!known(driver, late));
+    driver.on_server_report(other, ServerReport::Alive { in_step: false });
+    driver.on_mark(other, MarkMessage::Mark(mark(late)));
+    assert!(known(driver, late));
+    // An opinion about an earlier slot is of a new run.
+    driver.on_mark(other, MarkMessage::Opinion(mark(late - 1)));
+    assert!(!known(driver, late));
+}
