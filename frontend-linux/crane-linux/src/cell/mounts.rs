@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount_bind, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, unmount};
 use rustix::process::pivot_root;
 
 use super::upper::{self, c_path};
@@ -37,7 +37,10 @@ pub(super) fn enter(spec: &Spec) -> Result<(), String> {
     mount("tmpfs", &root.join("run"), "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
     let run = root.join(RUN_IN_CELL.trim_start_matches('/'));
     fs::create_dir(&run).map_err(|error| format!("{}: {error}", run.display()))?;
-    bind(&spec.data.join("run"), &run)?;
+    // A copy, not the file of the data directory: the file system of a mapped file decides about
+    // addresses (ext4 aligns a large mapping), and the hosts' file systems may differ.
+    let (library, copy) = (spec.data.join("run/preload.so"), run.join("preload.so"));
+    fs::copy(&library, &copy).map_err(|error| format!("{}: {error}", library.display()))?;
     if root.join("sys").is_dir() {
         mount("tmpfs", &root.join("sys"), "tmpfs", MountFlags::RDONLY, "mode=555")?;
     }
@@ -165,10 +168,6 @@ fn mount(
     let data = CString::new(options).expect("no zero bytes");
     rustix::mount::mount(source, target, kind, flags, data.as_c_str())
         .map_err(|error| format!("mount {kind} at {}: {error}", target.display()))
-}
-
-fn bind(source: &Path, target: &Path) -> Result<(), String> {
-    mount_bind(source, target).map_err(|error| format!("bind {}: {error}", source.display()))
 }
 
 /// Makes `root` the root and detaches the old one (pivot_root(2), "pivot_root(".", ".")").
