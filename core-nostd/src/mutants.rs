@@ -57,6 +57,8 @@ mutants! {
     ReturnedEarly,
     /// a change of members is proposed while another is undecided
     TwoChanges,
+    /// a node that its own log removes waits in silence for the decision
+    RemovedUnaware,
     /// entries that were sent and lost are not sent again
     NeverRepeated,
     /// ops that a primary lost are not forwarded again

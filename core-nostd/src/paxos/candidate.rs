@@ -40,7 +40,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.start_election_later();
         if !self.may_start_election() {
             self.role_state = RoleState::Backup;
-            return self.emit_role(self.why, out);
+            self.emit_role(self.why, out);
+            return self.ask_whether_removed(out);
         }
         let ballot = self.next_ballot();
         self.role_state =
@@ -50,6 +51,19 @@ impl<const WINDOW: usize> Node<WINDOW> {
             send(out, to, Message::PreVote { ballot });
         }
         self.start_election_if_granted(out);
+    }
+
+    /// Asks the others for the decided entries that this node lacks, if its log removes it. A
+    /// primary does not report a removal once it is decided.
+    // specs: M6
+    fn ask_whether_removed(&mut self, out: &mut Effects) {
+        let removed = !self.members().all().contains(self.config.me);
+        if !removed || !self.voting.status.is_voter() || broken(Mutant::RemovedUnaware) {
+            return;
+        }
+        for node in self.others().iter() {
+            self.learn_from(node, out);
+        }
     }
 
     /// Returns this node's lowest ballot above all ballots that were promised here or claimed

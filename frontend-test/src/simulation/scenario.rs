@@ -282,8 +282,17 @@ fn is_healed<const WINDOW: usize>(group: &Group<WINDOW>) -> bool {
     let members = group.checks.members();
     let primaries =
         group.ids().into_iter().filter_map(|id| group.node(id)).filter(|node| is_primary(*node));
-    // A removed node may not know of its removal, and has nothing to catch up with.
+    // A removed node has nothing to catch up with, but knows of its removal, unless it has lost its
+    // storage, or nobody that it knows is still a member.
+    let unaware = |id: NodeId| {
+        let Some(node) = group.node(id).filter(|node| node.voting().is_voter()) else {
+            return false;
+        };
+        let known = node.snapshot().members.all();
+        known.contains(id) && !known.intersection(members.all()).is_empty()
+    };
     primaries.count() == 1
+        && !group.ids().into_iter().any(|id| !members.all().contains(id) && unaware(id))
         && members.all().iter().all(|id| {
             group.node(id).is_some_and(|node| {
                 node.voting().is_voter()

@@ -30,8 +30,12 @@ impl<H: Host> Driver<H> {
                 self.on_link_down(node);
                 self.judge_end();
             }
-            DriverInput::Message(from, received) => self.on_message(from, &received),
+            DriverInput::Message(from, received) => {
+                self.inform_former_member(from);
+                self.on_message(from, &received);
+            }
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
+            DriverInput::Roster(roster) => self.learn_members(&roster),
             DriverInput::Report(from, report) => self.on_server_report(from, report),
             DriverInput::Calls(from, calls) => self.on_calls(from, calls),
             DriverInput::Mark(from, message) => self.on_mark(from, message),

@@ -23,6 +23,7 @@ use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
 use crate::report::{CallsMessage, Ending, MarkMessage, ServerReport};
+use crate::roster::Roster;
 
 /// The time of a step, by the host's clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +60,8 @@ pub(crate) enum DriverInput {
     Calls(NodeId, CallsMessage),
     /// A replica has reported the state of its server.
     Report(NodeId, ServerReport),
+    /// A replica has sent the members as it knows them, because this one is none.
+    Roster(Box<Roster>),
     /// All writes up to this one are durable.
     Durable(WriteNumber),
     /// Frozen calls are in this file, or could not be kept for this reason.

@@ -15,6 +15,7 @@ use tracing::{debug, info};
 
 use crate::event::Event;
 use crate::names;
+use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::options::PEER_PORT;
 use crate::report::ServerReport;
@@ -94,15 +95,17 @@ impl<H: Host> Driver<H> {
         self.record_event(Event::Members { slot: slot.0, members: text });
         self.roster_changed();
         if !members.all().contains(self.me()) {
-            let place = self.settings.data.display().to_string();
-            self.end(
-                0,
-                format!(
-                    "this replica has been removed from the group; its data in {place} is not \
-                     needed any more"
-                ),
-            );
+            self.end_removed();
         }
+    }
+
+    fn end_removed(&mut self) {
+        let place = self.settings.data.display();
+        let why = format!(
+            "this replica has been removed from the group; its data in {place} is not needed any \
+             more"
+        );
+        self.end(0, why);
     }
 
     fn describe_members(&self, members: &Members) -> String {
@@ -130,14 +133,34 @@ impl<H: Host> Driver<H> {
         if let Some(node) = NodeId::new(hello.node) {
             self.preference.priorities[node.index()] = hello.priority;
         }
+        if hello.group.is_some() {
+            self.learn_members(&hello.roster);
+        }
+    }
+
+    /// Sends the members to a replica that is linked, but not one of them any more. The log does
+    /// not tell it: a primary sends nothing to a node once its removal is decided.
+    pub(super) fn inform_former_member(&mut self, from: NodeId) {
+        let roster = &self.hello.roster;
+        if self.hello.group.is_some() && roster.get(from).is_none() {
+            let body = postcard::to_allocvec(roster).expect("plain data");
+            self.host.send_frame(from, FrameKind::Roster, &body);
+        }
+    }
+
+    /// Takes over another member's roster if it is newer.
+    pub(super) fn learn_members(&mut self, theirs: &Roster) {
         let known = self.roster();
-        if hello.group.is_none() || hello.roster.as_of <= known.as_of {
+        if theirs.as_of <= known.as_of || !theirs.is_sound() {
             return;
         }
-        self.hello.roster = hello.roster.clone();
+        self.hello.roster = theirs.clone();
         self.roster_changed();
-        for place in hello.roster.iter().filter(|place| !known.has(place.node, &place.address)) {
+        for place in theirs.iter().filter(|place| !known.has(place.node, &place.address)) {
             self.dial(place.node);
+        }
+        if theirs.get(self.me()).is_none() {
+            self.end_removed();
         }
     }
 

@@ -183,10 +183,12 @@ impl Replica {
             Arrival::Mark(link, message) if host.is_current(&link) => {
                 DriverInput::Mark(link.node, message)
             }
+            Arrival::Roster(link, roster) if host.is_current(&link) => DriverInput::Roster(roster),
             Arrival::Refused(why) => DriverInput::Failed(why),
             Arrival::Down(_)
             | Arrival::Calls(..)
             | Arrival::Mark(..)
+            | Arrival::Roster(..)
             | Arrival::Paxos(..)
             | Arrival::Ops(..)
             | Arrival::Server(..) => {

@@ -30,11 +30,13 @@ pub enum FrameKind {
     Mark = 7,
     /// Calls of the sender's server, for one whose server differs.
     Calls = 8,
+    /// The members, for a replica that is not one of them any more.
+    Roster = 9,
 }
 
 impl FrameKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hello,
         Self::Paxos,
         Self::Ops,
@@ -43,6 +45,7 @@ impl FrameKind {
         Self::Answer,
         Self::Mark,
         Self::Calls,
+        Self::Roster,
     ];
 }
 
@@ -174,6 +177,7 @@ mod tests {
             FrameKind::Answer => 6,
             FrameKind::Mark => 7,
             FrameKind::Calls => 8,
+            FrameKind::Roster => 9,
         };
         for (place, kind) in (1..).zip(FrameKind::ALL) {
             assert_eq!((number(kind), kind as u8), (place, place));

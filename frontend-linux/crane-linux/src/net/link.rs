@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::report::{CallsMessage, MarkMessage, ServerReport};
+use crate::roster::Roster;
 
 use super::frame::{self, Decoder, FrameKind};
 use super::handshake::{Hello, Loser, Refusal, judge};
@@ -60,6 +61,8 @@ pub(crate) enum Arrival {
     Calls(Rc<Link>, CallsMessage),
     /// A mark of the peer's server.
     Mark(Rc<Link>, MarkMessage),
+    /// The members as the peer knows them.
+    Roster(Rc<Link>, Box<Roster>),
     /// A question, and where the answer goes.
     Asked(Query, Rc<Signal<NoopRawMutex, Vec<u8>>>),
     /// This replica does not fit together with a peer, and must stop.
@@ -463,6 +466,10 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
         FrameKind::Mark => {
             let message = postcard::from_bytes(body).map_err(|_| invalid("malformed mark"))?;
             Ok(Arrival::Mark(link, message))
+        }
+        FrameKind::Roster => {
+            let roster = postcard::from_bytes(body).map_err(|_| invalid("malformed members"))?;
+            Ok(Arrival::Roster(link, Box::new(roster)))
         }
         FrameKind::Hello | FrameKind::Query | FrameKind::Answer => {
             Err(invalid("unexpected frame after the handshake"))

@@ -106,6 +106,7 @@ impl Host for MemoryHost {
             FrameKind::Server => {
                 DriverInput::Report(self.me, postcard::from_bytes(body).expect("a report"))
             }
+            FrameKind::Roster => DriverInput::Roster(postcard::from_bytes(body).expect("members")),
             other => panic!("{other:?} is no frame of a driver"),
         };
         self.queue_at(to, input);

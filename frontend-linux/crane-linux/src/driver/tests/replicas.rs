@@ -108,6 +108,28 @@ fn end_program(group: &mut Group, place: usize) {
     group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
 }
 
+/// The primary sends nothing to a node that the log has removed, so the members do.
+#[test]
+fn a_replica_that_did_not_hear_of_its_removal_is_informed_and_leaves() {
+    let mut group = Group::new();
+    group.run(1000);
+    let (primary, removed) = (group.primary(), (group.primary() + 1) % 3);
+    group.may_stop = vec![removed];
+    group.drivers[primary].order_remove(node(removed).number()).ok().expect("an order");
+    // It hears nothing, while no link is lost, until the others have gone on.
+    group.cut_off = vec![removed];
+    group.run(100);
+    group.input(primary, DriverInput::Client(1, connected()));
+    group.run(1000);
+    assert!(group.drivers[primary].roster().get(node(removed)).is_none());
+    group.queues[removed].borrow_mut().clear();
+    group.cut_off.clear();
+    group.run(5000);
+    let stop = group.drivers[removed].stop().expect("the replica has left");
+    assert_eq!(stop.status, 0);
+    assert!(stop.why.contains("has been removed from the group"), "{}", stop.why);
+}
+
 #[test]
 fn replicas_stay_for_the_last_server_to_end_but_not_for_ever() {
     for slow in [true, false] {
