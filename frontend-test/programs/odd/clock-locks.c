@@ -5,13 +5,6 @@ static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static sem_t finish;
 
-static struct timespec in(clockid_t id, long milliseconds) {
-    struct timespec at;
-    clock_gettime(id, &at);
-    long long sum = at.tv_sec * 1000000000ll + at.tv_nsec + milliseconds * 1000000ll;
-    return (struct timespec){sum / 1000000000, sum % 1000000000};
-}
-
 static void *hold(void *argument) {
     pthread_rwlock_wrlock(&lock);
     pthread_mutex_lock(&mutex);

@@ -15,9 +15,4 @@ static void odd(void) {
     close(fd);
 }
 
-static void peer(void) {
-    int own = dial();
-    await_sign(own);
-    put(own, "x");
-    drain(own);
-}
+static void peer(void) { answer_sign(dial(), "x"); }

@@ -10,15 +10,8 @@ static struct {
 
 static void odd(void) {
     int status;
-    pthread_mutexattr_t of_lock;
-    pthread_condattr_t of_cond;
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pthread_mutexattr_init(&of_lock);
-    pthread_mutexattr_setpshared(&of_lock, PTHREAD_PROCESS_SHARED);
-    pthread_mutex_init(&shared->lock, &of_lock);
-    pthread_condattr_init(&of_cond);
-    pthread_condattr_setpshared(&of_cond, PTHREAD_PROCESS_SHARED);
-    pthread_cond_init(&shared->changed, &of_cond);
+    shared = shared_memory(sizeof *shared);
+    share(&shared->lock, 0, &shared->changed);
     sem_init(&shared->ready, 1, 0);
     pid_t child = fork();
     for (int i = 0; i < 1000; i++) {

@@ -158,6 +158,43 @@ static UNUSED long drain(int fd) {
     }
 }
 
+/* Sends a text after a sign of the other side, and reads until that ends. */
+static UNUSED void answer_sign(int fd, const char *text) {
+    await_sign(fd);
+    put(fd, text);
+    drain(fd);
+    close(fd);
+}
+
+/* Returns the time of a clock after these milliseconds. */
+static UNUSED struct timespec in(clockid_t id, long milliseconds) {
+    struct timespec at;
+    clock_gettime(id, &at);
+    long long sum = at.tv_sec * 1000000000ll + at.tv_nsec + milliseconds * 1000000ll;
+    return (struct timespec){sum / 1000000000, sum % 1000000000};
+}
+
+/* Returns memory that the children of this process share. */
+static UNUSED void *shared_memory(size_t size) {
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    MUST(at != MAP_FAILED);
+    return at;
+}
+
+/* Makes a mutex, and a condition unless it is NULL, that processes share. */
+static UNUSED void share(pthread_mutex_t *lock, int robust, pthread_cond_t *changed) {
+    pthread_mutexattr_t of_lock;
+    pthread_condattr_t of_cond;
+    pthread_mutexattr_init(&of_lock);
+    MUST(pthread_mutexattr_setpshared(&of_lock, PTHREAD_PROCESS_SHARED) == 0);
+    if (robust) MUST(pthread_mutexattr_setrobust(&of_lock, PTHREAD_MUTEX_ROBUST) == 0);
+    MUST(pthread_mutex_init(lock, &of_lock) == 0);
+    if (!changed) return;
+    pthread_condattr_init(&of_cond);
+    MUST(pthread_condattr_setpshared(&of_cond, PTHREAD_PROCESS_SHARED) == 0);
+    MUST(pthread_cond_init(changed, &of_cond) == 0);
+}
+
 static UNUSED void handle(int number, void (*handler)(int), int flags) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
     MUST(sigaction(number, &action, NULL) == 0);

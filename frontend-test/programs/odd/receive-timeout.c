@@ -20,9 +20,4 @@ static void odd(void) {
     close(fd);
 }
 
-static void peer(void) {
-    int fd = dial();
-    await_sign(fd);
-    put(fd, "x");
-    drain(fd);
-}
+static void peer(void) { answer_sign(dial(), "x"); }

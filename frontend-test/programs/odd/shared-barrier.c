@@ -24,7 +24,7 @@ static void odd(void) {
     int status, last[2];
     pthread_t thread;
     pthread_barrierattr_t attributes;
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = shared_memory(sizeof *shared);
     pthread_barrierattr_init(&attributes);
     CODE(pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED));
     CODE(pthread_barrier_init(&shared->meeting, &attributes, 0));

@@ -19,16 +19,8 @@ static void pass(int from, int to) {
 
 static void odd(void) {
     int status;
-    pthread_mutexattr_t of_lock;
-    pthread_condattr_t of_cond;
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pthread_mutexattr_init(&of_lock);
-    pthread_mutexattr_setpshared(&of_lock, PTHREAD_PROCESS_SHARED);
-    pthread_mutexattr_setrobust(&of_lock, PTHREAD_MUTEX_ROBUST);
-    pthread_mutex_init(&shared->lock, &of_lock);
-    pthread_condattr_init(&of_cond);
-    pthread_condattr_setpshared(&of_cond, PTHREAD_PROCESS_SHARED);
-    pthread_cond_init(&shared->changed, &of_cond);
+    shared = shared_memory(sizeof *shared);
+    share(&shared->lock, 1, &shared->changed);
     CODE(pthread_spin_init(&shared->spin, PTHREAD_PROCESS_SHARED));
     sem_init(&shared->named, 1, 0);
     sem_init(&shared->back, 1, 0);

@@ -5,15 +5,8 @@ static struct { pthread_mutex_t lock; pthread_cond_t changed; int stage; } *shar
 
 static void odd(void) {
     int status;
-    pthread_mutexattr_t of_lock;
-    pthread_condattr_t of_cond;
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pthread_mutexattr_init(&of_lock);
-    pthread_mutexattr_setpshared(&of_lock, PTHREAD_PROCESS_SHARED);
-    pthread_mutex_init(&shared->lock, &of_lock);
-    pthread_condattr_init(&of_cond);
-    pthread_condattr_setpshared(&of_cond, PTHREAD_PROCESS_SHARED);
-    pthread_cond_init(&shared->changed, &of_cond);
+    shared = shared_memory(sizeof *shared);
+    share(&shared->lock, 0, &shared->changed);
     pid_t child = fork();
     if (child == 0) {
         usleep(50000);

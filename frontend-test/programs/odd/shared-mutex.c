@@ -5,11 +5,8 @@ static struct { pthread_mutex_t lock; int count; } *shared;
 
 static void odd(void) {
     int status;
-    pthread_mutexattr_t attributes;
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_mutex_init(&shared->lock, &attributes);
+    shared = shared_memory(sizeof *shared);
+    share(&shared->lock, 0, NULL);
     pid_t child = fork();
     for (int i = 0; i < 100000; i++) {
         pthread_mutex_lock(&shared->lock);

@@ -13,10 +13,20 @@ static void hold(int (*take)(pthread_rwlock_t *), int value) {
     sem_wait(&shared->done);
 }
 
+static void try_then_take(
+    int (*try)(pthread_rwlock_t *), int (*take)(pthread_rwlock_t *)) {
+    CODE(try(&shared->lock));
+    SHOW(sem_post(&shared->tried));
+    CODE(take(&shared->lock));
+    say("%d\n", shared->value);
+    CODE(pthread_rwlock_unlock(&shared->lock));
+    SHOW(sem_post(&shared->done));
+}
+
 static void odd(void) {
     int status;
     pthread_rwlockattr_t attributes;
-    shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = shared_memory(sizeof *shared);
     pthread_rwlockattr_init(&attributes);
     CODE(pthread_rwlockattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED));
     CODE(pthread_rwlock_init(&shared->lock, &attributes));
@@ -30,20 +40,10 @@ static void odd(void) {
         _exit(0);
     }
     SHOW(sem_wait(&shared->taken));
-    CODE(pthread_rwlock_tryrdlock(&shared->lock));
-    SHOW(sem_post(&shared->tried));
-    CODE(pthread_rwlock_rdlock(&shared->lock));
-    say("%d\n", shared->value);
-    CODE(pthread_rwlock_unlock(&shared->lock));
-    SHOW(sem_post(&shared->done));
+    try_then_take(pthread_rwlock_tryrdlock, pthread_rwlock_rdlock);
     SHOW(sem_wait(&shared->taken));
     CODE(pthread_rwlock_rdlock(&shared->lock));
-    CODE(pthread_rwlock_trywrlock(&shared->lock));
     CODE(pthread_rwlock_unlock(&shared->lock));
-    SHOW(sem_post(&shared->tried));
-    CODE(pthread_rwlock_wrlock(&shared->lock));
-    say("%d\n", shared->value);
-    CODE(pthread_rwlock_unlock(&shared->lock));
-    SHOW(sem_post(&shared->done));
+    try_then_take(pthread_rwlock_trywrlock, pthread_rwlock_wrlock);
     SHOW(waitpid(child, &status, 0) == child);
 }

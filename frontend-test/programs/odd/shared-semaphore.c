@@ -3,7 +3,7 @@
 
 static void odd(void) {
     int status;
-    sem_t *ready = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    sem_t *ready = shared_memory(sizeof *ready);
     sem_init(ready, 1, 0);
     pid_t child = fork();
     if (child == 0) {

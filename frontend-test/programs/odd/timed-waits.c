@@ -1,13 +1,6 @@
 // kind: timed waits with CLOCK_MONOTONIC and with times that have passed
 #include "odd.h"
 
-static struct timespec in(clockid_t id, long milliseconds) {
-    struct timespec at;
-    clock_gettime(id, &at);
-    long long sum = at.tv_sec * 1000000000ll + at.tv_nsec + milliseconds * 1000000ll;
-    return (struct timespec){sum / 1000000000, sum % 1000000000};
-}
-
 static void odd(void) {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t changed;

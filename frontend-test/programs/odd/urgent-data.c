@@ -17,9 +17,4 @@ static void odd(void) {
     close(fd);
 }
 
-static void peer(void) {
-    int fd = dial();
-    await_sign(fd);
-    put(fd, "abc");
-    drain(fd);
-}
+static void peer(void) { answer_sign(dial(), "abc"); }
