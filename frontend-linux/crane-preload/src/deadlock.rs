@@ -17,9 +17,31 @@ use crate::world::World;
 
 /// How long a server must have waited so, in nanoseconds. A signal from outside may end the wait,
 /// as of a program that has not begun.
-pub(crate) const REPORTED_AFTER: u64 = 1_200_000_000;
+const REPORTED_AFTER: u64 = 1_200_000_000;
 /// The threads that a report names.
 const NAMED_MAX: usize = 4;
+
+/// The time for which no thread has run, because none waits for anything that may come. Entries
+/// that wake no thread do not end it.
+#[derive(Default)]
+pub(crate) struct StandStill {
+    since: Option<u64>,
+}
+
+impl StandStill {
+    /// Returns the time until it has to be reported, in nanoseconds, and begins it if it has not
+    /// begun; `None` if it has to be reported now.
+    pub(crate) fn rest(&mut self) -> Option<u64> {
+        let now = moment();
+        let since = *self.since.get_or_insert(now);
+        REPORTED_AFTER.checked_sub(now.saturating_sub(since)).filter(|rest| *rest > 0)
+    }
+
+    /// Ends it: a thread waits for something that may come.
+    pub(crate) fn end(&mut self) {
+        self.since = None;
+    }
+}
 
 /// Returns whether no thread waits for anything that may come. To be called when no thread is
 /// runnable.
@@ -77,7 +99,7 @@ fn ended_thread(world: &World, key: WaitKey) -> Option<u32> {
 }
 
 /// Returns the time of this host in nanoseconds: the daemon alone hears of it.
-pub(crate) fn moment() -> u64 {
+fn moment() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let arguments = [libc::CLOCK_MONOTONIC as usize, (&raw mut now).addr(), 0, 0, 0, 0];
     // SAFETY: a place for the time.

@@ -6,7 +6,7 @@ use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
-use crate::deadlock;
+use crate::deadlock::{self, StandStill};
 use crate::execution::{On, ProgramExecution};
 use crate::notes;
 use crate::outside;
@@ -30,8 +30,8 @@ const ALL: u32 = u32::MAX;
 
 /// Admits the entry at the script's head, and waits for it if the script is empty. Returns earlier
 /// if the kernel has an event for a thread of a quiescent server, or a handler has posted a signal.
-/// `waiting` is the reason for the wait.
-pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
+/// `waiting` is the reason for the wait; a quiescent server has stood still since `still`.
+pub(crate) fn admit_next(world: &mut World, waiting: ServerState, still: &mut StandStill) {
     #[cfg(feature = "arrival")]
     if waiting == ServerState::Stalled {
         // Only a server without a runnable thread waits.
@@ -42,7 +42,7 @@ pub(crate) fn admit_next(world: &mut World, waiting: ServerState) {
             if waiting == ServerState::Quiescent && signals::has_news() {
                 return;
             }
-            if await_script(world, waiting) {
+            if await_script(world, waiting, still) {
                 return;
             }
         }
@@ -167,7 +167,7 @@ fn has_work(world: &mut World) -> bool {
 
 /// Sleeps until the daemon may have written more of the script, or the kernel has an event for a
 /// thread. Returns whether the kernel has one.
-fn await_script(world: &mut World, waiting: ServerState) -> bool {
+fn await_script(world: &mut World, waiting: ServerState, still: &mut StandStill) -> bool {
     publish(world);
     let region = world.region;
     region.set_state(waiting);
@@ -176,8 +176,11 @@ fn await_script(world: &mut World, waiting: ServerState) -> bool {
     }
     world.output.flush();
     let limit = if world.awaited == 0 { SLEEP } else { LOOK_FOR_SIGNALS };
-    if waiting == ServerState::Quiescent && deadlock::stands(world) {
-        await_deadlock(world);
+    if waiting == ServerState::Quiescent {
+        match deadlock::stands(world) {
+            true => await_deadlock(world, still),
+            false => still.end(),
+        }
     }
     let woken = if waiting == ServerState::Quiescent && outside::may_come(world) {
         outside::await_either(world, limit, has_work)
@@ -194,15 +197,12 @@ fn await_script(world: &mut World, waiting: ServerState) -> bool {
 }
 
 /// Sleeps as long as a deadlock may be none, and reports it if there is no work then.
-fn await_deadlock(world: &mut World) {
-    let begin = deadlock::moment();
-    let mut spent = 0;
-    while spent < deadlock::REPORTED_AFTER {
-        world.region.await_script(deadlock::REPORTED_AFTER - spent, || has_work(world));
+fn await_deadlock(world: &mut World, still: &mut StandStill) {
+    while let Some(rest) = still.rest() {
+        world.region.await_script(rest, || has_work(world));
         if has_work(world) {
             return;
         }
-        spent = deadlock::moment().saturating_sub(begin);
     }
     deadlock::report(world);
 }

@@ -13,6 +13,7 @@ use crane_shm::{CallRecord, ServerState};
 
 use crate::caller;
 use crate::cancellation;
+use crate::deadlock::StandStill;
 use crate::execution::On;
 use crate::expirations;
 use crate::membership::{self, Membership};
@@ -141,7 +142,7 @@ pub(crate) fn begin(call: Call, object: u32) -> Option<Held> {
         if is_child() {
             return None;
         }
-        script::admit_next(held.world(), ServerState::Stalled);
+        script::admit_next(held.world(), ServerState::Stalled, &mut StandStill::default());
     }
 }
 
@@ -380,6 +381,7 @@ fn know_holder(me: ThreadId) {
 /// the kernel wakes.
 // specs: S4
 fn choose(world: &mut World) -> ThreadId {
+    let mut still = StandStill::default();
     loop {
         if signals::take_news() {
             wake_interrupted(world);
@@ -398,7 +400,7 @@ fn choose(world: &mut World) -> ThreadId {
             continue;
         }
         world.run.gate.drop_grant();
-        script::admit_next(world, ServerState::Quiescent);
+        script::admit_next(world, ServerState::Quiescent, &mut still);
     }
 }
 

@@ -42,8 +42,12 @@ fn threads_that_wait_for_each_other_are_a_fault() {
         let faults = || group.status().map(|status| status.replica(1).faults.clone());
         assert_eq!(faults(), Ok(Vec::new()));
         stream.write_all(line.as_bytes()).unwrap();
-        let fault =
-            eventually("a fault", SOON, || faults()?.pop().ok_or_else(|| "none".to_owned()));
+        // The server's script goes on meanwhile: clients come, and nobody accepts them.
+        let mut clients = Vec::new();
+        let fault = eventually("a fault", SOON, || {
+            clients.push(TcpStream::connect(group.address(1)).unwrap());
+            faults()?.pop().ok_or_else(|| "none".to_owned())
+        });
         assert!(fault.contains("its threads wait for each other"), "{fault}");
         assert!(fault.contains(named), "{fault}");
     }

@@ -18,16 +18,14 @@ use crate::net;
 use crate::trouble::Text;
 use crate::turn::enter;
 
-/// The calls that are not counted, besides those that change only this process: their answers do
-/// not depend on time, or the kernel follows them.
-const PLAIN: [c_long; 7] = [
+/// The calls that are not counted, besides those for files and those that change only this process:
+/// their answers do not depend on time, or the kernel follows them.
+const PLAIN: [c_long; 5] = [
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_sigaltstack,
     libc::SYS_exit_group,
     libc::SYS_clock_getres,
-    libc::SYS_statx,
-    libc::SYS_getcwd,
 ];
 
 /// The names of calls in which a thread may wait, or that make objects which no hook sees.
@@ -115,7 +113,8 @@ unsafe extern "C" fn syscall(
     let result = sys::checked(unsafe { net::pass(number, arguments) });
     // A call that the kernel lacks or the cell refuses changes nothing.
     let refused = matches!(result, Err(libc::ENOSYS | libc::EPERM));
-    let is_plain = PLAIN.contains(&number) || net::OWN_PROCESS.contains(&number);
+    let is_plain =
+        [&PLAIN[..], &net::OWN_PROCESS, &net::FILES].iter().any(|list| list.contains(&number));
     if !refused && !is_plain && crate::membership::takes_part() {
         count(number);
     }

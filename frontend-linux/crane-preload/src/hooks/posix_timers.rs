@@ -101,6 +101,8 @@ unsafe extern "C" fn timer_create(
     // SAFETY: the caller's own event, if it gave one.
     let event = unsafe { event.as_ref() };
     let by_thread = event.filter(|event| event.sigev_notify == libc::SIGEV_THREAD);
+    // SAFETY: an event for a thread has these fields.
+    let by_thread = by_thread.map(|event| unsafe { &*ptr::from_ref(event).cast::<ByThread>() });
     let result = match event {
         None => Ok(Expires::Signal(Signal {
             number: libc::SIGALRM,
@@ -108,6 +110,9 @@ unsafe extern "C" fn timer_create(
             value: usize::from(timer.0) + HANDLES,
             timer: i32::from(timer.0),
         })),
+        Some(_) if by_thread.is_some_and(|by_thread| by_thread.function.is_none()) => {
+            Err(libc::EINVAL)
+        }
         Some(_) if by_thread.is_some() => Ok(Expires::Thread),
         Some(event) => expires(world, event, timer),
     };
@@ -117,10 +122,7 @@ unsafe extern "C" fn timer_create(
     }
     held.end();
     let result = match (result, by_thread) {
-        (Ok(_), Some(event)) => {
-            // SAFETY: an event for a thread has these fields.
-            start_thread(timer, unsafe { &*ptr::from_ref(event).cast::<ByThread>() })
-        }
+        (Ok(_), Some(by_thread)) => start_thread(timer, by_thread),
         (result, _) => result.map(|_| 0),
     };
     if result.is_ok() {

@@ -132,6 +132,14 @@ pub(super) fn change_mask(mask: &mut u64, [how, new, old, size, ..]: [usize; 6])
     if write(old, &before) { 0 } else { BAD_ADDRESS }
 }
 
+/// As rt_sigprocmask(2) with the program's own arguments, for the calling thread.
+pub(super) fn change_own_mask(arguments: [usize; 6]) -> isize {
+    let mut mask = masks::blocked();
+    let result = change_mask(&mut mask, arguments);
+    masks::set_mask(mask);
+    result
+}
+
 /// Installs the net's handler, which all signals wait for.
 pub(super) fn install(handler: usize, restorer: usize) {
     let flags = RESTORER | libc::SA_SIGINFO as usize;

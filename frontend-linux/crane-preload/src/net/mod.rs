@@ -29,7 +29,7 @@ use crane_shm::{ServerSide, sys};
 pub(crate) use arming::end_start;
 pub(crate) use masks::{OWN, OwnAction, exchange};
 pub(crate) use selector::{Lent, lend};
-pub(crate) use table::OWN_PROCESS;
+pub(crate) use table::{FILES, OWN_PROCESS};
 
 use selector::{set_word, word};
 
@@ -113,6 +113,7 @@ pub(crate) unsafe fn pass(number: libc::c_long, arguments: [usize; 6]) -> isize 
             libc::SYS_seccomp if a as u32 == libc::SECCOMP_SET_MODE_STRICT => arming::give_up(),
             // SAFETY: the caller's duty.
             libc::SYS_rt_sigaction => return unsafe { masks::action(a as i32, b, c, d) },
+            libc::SYS_rt_sigprocmask => return masks::change_own_mask(arguments),
             _ => {}
         }
     }

@@ -100,7 +100,7 @@ pub(crate) const OWN_PROCESS: [c_long; 64] = [
 
 /// Calls for files and their descriptors. Every replica's server has its own copies of the same
 /// files. Their differences (inode numbers, times) are a limit of their own.
-const FILES: [c_long; 61] = [
+pub(crate) const FILES: [c_long; 61] = [
     libc::SYS_stat,
     libc::SYS_fstat,
     libc::SYS_lstat,
