@@ -98,7 +98,11 @@ pub fn stick(stuck: &Stuck) -> Result<Reported, String> {
         faults.clone_from(&replica.faults);
         texts = [replica.faults.clone(), replica.notes.clone()].concat();
         uncovered = replica.uncovered_calls.as_u64().unwrap_or(0);
-        let named = texts.iter().any(|text| words.iter().all(|word| text.contains(word)));
+        // A control has nothing to name: its watch ends early with a fault alone.
+        let named = match words.is_empty() {
+            true => !faults.is_empty(),
+            false => texts.iter().any(|text| words.iter().all(|word| text.contains(word))),
+        };
         if named { Ok(()) } else { Err("nothing".to_string()) }
     });
     let after = reported.is_ok().then(|| start.elapsed());

@@ -22,7 +22,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::machine::Machine;
+use super::machine::{Machine, skip};
 
 /// Up to seven hosts and their switch. All are removed when this is dropped, and the next run
 /// removes those that a killed run has left.
@@ -61,7 +61,7 @@ impl Hosts {
     #[must_use]
     pub fn are_possible() -> bool {
         Self::possible()
-            .inspect_err(|why| println!("skipped: cannot make network namespaces: {why}"))
+            .inspect_err(|why| skip(&format!("cannot make network namespaces: {why}")))
             .is_ok()
     }
 
@@ -289,8 +289,7 @@ mod tests {
 
     #[test]
     fn a_host_that_is_cut_off_is_not_reached_until_it_is_back() {
-        if let Err(why) = Hosts::possible() {
-            println!("skipped: {why}");
+        if !Hosts::are_possible() {
             return;
         }
         let hosts = Hosts::make(2);

@@ -4,26 +4,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::machine::skip;
+
 /// A file system of a few MiB, unmounted when dropped.
 pub struct SmallDisk {
     place: PathBuf,
 }
 
 impl SmallDisk {
-    /// Mounts an empty disk at a place. This needs root.
-    ///
-    /// # Errors
-    ///
-    /// Returns the message of mount(8).
+    /// Mounts an empty disk at a place, which needs root. Returns `None`, and prints the reason, if
+    /// that is not permitted here.
     ///
     /// # Panics
     ///
-    /// Panics if the place cannot be made.
-    pub fn mount(place: &Path, mebibytes: u32) -> Result<Self, String> {
+    /// Panics if the place cannot be made, and as [`skip`] does.
+    #[must_use]
+    pub fn mount(place: &Path, mebibytes: u32) -> Option<Self> {
         fs::create_dir_all(place).unwrap();
         let size = format!("size={mebibytes}m");
-        run(&["mount", "-t", "tmpfs", "-o", &size, "crane-test"], place)?;
-        Ok(Self { place: place.to_owned() })
+        run(&["mount", "-t", "tmpfs", "-o", &size, "crane-test"], place)
+            .inspect_err(|why| skip(&format!("cannot mount a small disk: {why}")))
+            .ok()?;
+        Some(Self { place: place.to_owned() })
     }
 
     /// Changes the size of the disk.

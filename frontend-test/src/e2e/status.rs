@@ -5,6 +5,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The words of a verdict on servers, which has marks of several. Other errors say that replicas
+/// may come to differ.
+const REPORTS: [&str; 3] =
+    ["differs from the majority", "the servers of replicas", "behaves differently"];
+
 /// The state of a group, of every replica that could be reached.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
@@ -205,9 +210,9 @@ impl Status {
     /// may have halted since, and its servers are gone.
     #[must_use]
     pub fn difference(&self) -> Option<String> {
-        let mut reported = self.replicas.iter().filter_map(|replica| replica.last_error.as_str());
-        let reported = || reported.find(|text| text.contains("differ")).map(str::to_owned);
-        self.diverged().or_else(reported)
+        let mut errors = self.replicas.iter().filter_map(|replica| replica.last_error.as_str());
+        let reports = |text: &&str| REPORTS.iter().any(|part| text.contains(part));
+        self.diverged().or_else(|| errors.find(reports).map(str::to_owned))
     }
 
     /// Returns a line for messages.

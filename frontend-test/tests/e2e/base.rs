@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::Group;
-use crane_test::e2e::machine::Machine;
+use crane_test::e2e::machine::{Machine, skip};
 use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::wait::{START, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -108,8 +108,7 @@ impl Drop for Mounted {
 #[test]
 fn a_mount_below_the_working_directory_is_served_or_refused_by_name() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can mount");
-        return;
+        return skip("only root can mount");
     }
     let machine = Machine::take("mounts");
     let program = program::compiled(machine.folder(), "outsider", &[]);

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
-use crane_test::e2e::machine::Machine;
+use crane_test::e2e::machine::{Machine, skip};
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
 use rustix::io::Errno;
@@ -260,8 +260,7 @@ fn calls_of_the_closed_list_are_refused_with_their_errors() {
 #[test]
 fn a_raw_bind_of_an_unprivileged_server_is_unreachable() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become another user");
-        return;
+        return skip("only root can become another user");
     }
     let machine = Machine::take("nobody");
     let program = program::compiled(machine.folder(), "outsider", &[]);
