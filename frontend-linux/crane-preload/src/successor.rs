@@ -24,19 +24,23 @@ pub(crate) struct Legacy {
     pub next_port: u16,
     /// The number of Unix sockets that were bound.
     pub unix_sockets: u64,
+    /// The process's timer of real time, which execve(2) keeps: the agreed time of its next
+    /// expiration, and the time between expirations.
+    pub alarm: Option<(u64, u64)>,
 }
 
 /// Leaves the state from which the next program continues, and the library's descriptors.
 ///
 /// # Errors
 /// Returns why no program can take the place of this one.
-pub(crate) fn leave(world: &World) -> Result<(), &'static str> {
+pub(crate) fn leave(world: &mut World) -> Result<(), &'static str> {
     let run = world.run.carry().ok_or("it has sockets open, which the next program would lose")?;
     let legacy = Legacy {
         run,
         predecessors: world.predecessors + 1,
         next_port: world.next_port,
         unix_sockets: world.unix.last,
+        alarm: world.timers.alarm(),
     };
     let mut space = [0; CARRIED_BYTES];
     let length = postcard::to_slice(&legacy, &mut space).map_err(|_| "no space for it")?.len();

@@ -93,6 +93,13 @@ impl Timers {
         Some(TimerIndex(index as u16))
     }
 
+    /// Returns when the process's timer of real time expires next and after which intervals, if it
+    /// runs.
+    pub(crate) fn alarm(&mut self) -> Option<(u64, u64)> {
+        let Timer { next, interval, .. } = *self.at(self.interval_timer?);
+        (next != NEVER).then_some((next, interval))
+    }
+
     /// Frees the place of a timer.
     pub(crate) fn free(&mut self, timer: TimerIndex) {
         *self.at(timer) = FREE;

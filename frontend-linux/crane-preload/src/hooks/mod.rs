@@ -17,7 +17,7 @@ mod files;
 mod follow;
 mod futex;
 mod handlers;
-mod interval_timers;
+pub(crate) mod interval_timers;
 mod kernel_sockets;
 mod lock;
 pub(crate) mod lookup;
