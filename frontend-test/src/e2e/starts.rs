@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::group::Group;
 use super::http;
 use super::machine::Machine;
-use super::program;
+use super::program::{self, Program};
 use super::resp;
 use super::wait::{ANSWER, START, eventually};
 
@@ -34,6 +34,11 @@ pub struct Outcome {
 pub fn run(times: usize) -> Outcome {
     let machine = Machine::take("starts");
     let (mut outcome, stop) = (Outcome::default(), AtomicBool::new(false));
+    let programs: [(Program, Ask); 3] = [
+        (program::redis(machine.folder()), ask_redis),
+        (program::civetweb(machine.folder(), 8), ask_civetweb),
+        (program::compiled(machine.folder(), "mortal", &[]), ask_mortal),
+    ];
     scope(|threads| {
         for _ in 0..available_parallelism().map_or(2, usize::from) {
             threads.spawn(|| {
@@ -43,7 +48,7 @@ pub fn run(times: usize) -> Outcome {
             });
         }
         for number in 1..=times {
-            match catch_unwind(AssertUnwindSafe(|| start(&machine, number))) {
+            match catch_unwind(AssertUnwindSafe(|| start(&machine, &programs[number % programs.len()]))) {
                 Ok(took) => {
                     outcome.longest = outcome.longest.max(took);
                     outcome.total += took;
@@ -59,14 +64,12 @@ pub fn run(times: usize) -> Outcome {
     outcome
 }
 
+/// Asks a server, and checks its answer.
+type Ask = fn(SocketAddr) -> io::Result<()>;
+
 /// Starts and ends one group, and returns the time to an answer at every replica.
-fn start(machine: &Machine, number: usize) -> Duration {
-    let (program, ask): (_, fn(SocketAddr) -> io::Result<()>) = match number % 3 {
-        0 => (program::redis(machine.folder()), ask_redis),
-        1 => (program::civetweb(machine.folder(), 8), ask_civetweb),
-        _ => (program::compiled(machine.folder(), "mortal", &[]), ask_mortal),
-    };
-    let mut group = Group::prepare(machine, program, 3, &[]);
+fn start(machine: &Machine, (program, ask): &(Program, Ask)) -> Duration {
+    let mut group = Group::prepare(machine, program.clone(), 3, &[]);
     for id in group.ids() {
         let _ = fs::remove_dir_all(group.data(id));
     }
@@ -88,11 +91,15 @@ fn start(machine: &Machine, number: usize) -> Duration {
 }
 
 fn ask_redis(address: SocketAddr) -> io::Result<()> {
-    resp::Connection::open(address, ANSWER)?.call(&[b"PING"]).map(drop)
+    let reply = resp::Connection::open(address, ANSWER)?.call(&[b"PING"])?;
+    assert_eq!(reply, resp::Reply::Simple("PONG".into()));
+    Ok(())
 }
 
 fn ask_civetweb(address: SocketAddr) -> io::Result<()> {
-    http::fetch(address, program::PAGE, ANSWER).map(drop)
+    let reply = http::fetch(address, program::PAGE, ANSWER)?;
+    assert_eq!(reply.status, 200);
+    Ok(())
 }
 
 fn ask_mortal(address: SocketAddr) -> io::Result<()> {
@@ -100,7 +107,9 @@ fn ask_mortal(address: SocketAddr) -> io::Result<()> {
     stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(b"hello\n")?;
     let mut answer = [0; 6];
-    stream.read_exact(&mut answer)
+    stream.read_exact(&mut answer)?;
+    assert_eq!(&answer, b"hello\n");
+    Ok(())
 }
 
 fn text(panic: &(dyn Any + Send)) -> String {
