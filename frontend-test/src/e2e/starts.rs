@@ -48,7 +48,9 @@ pub fn run(times: usize) -> Outcome {
             });
         }
         for number in 1..=times {
-            match catch_unwind(AssertUnwindSafe(|| start(&machine, &programs[number % programs.len()]))) {
+            match catch_unwind(AssertUnwindSafe(|| {
+                start(&machine, &programs[number % programs.len()])
+            })) {
                 Ok(took) => {
                     outcome.longest = outcome.longest.max(took);
                     outcome.total += took;
