@@ -18,6 +18,7 @@
 //! | [`proxy`] | the clients |
 //! | [`log`] | the replicated log on disk |
 //! | [`cell`] | the namespaces and files that the server runs in |
+//! | [`checkpoint`] | finding and trying CRIU, which dumps and restores processes |
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
 //! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |
@@ -26,6 +27,7 @@ mod addresses;
 mod base;
 mod cell;
 mod checked_file;
+mod checkpoint;
 mod clock;
 mod cut;
 mod diff;
@@ -77,12 +79,15 @@ pub mod decoders {
 
 use clap::CommandFactory;
 
-use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
+use options::{CheckpointCommands, Cli, LogCommands, PrimaryCommands, Subcommands};
 
 /// Runs the command: parses the command line, carries it out, and ends the process.
 pub fn run() -> ! {
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
         cell::launch::run();
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == checkpoint::SUBCOMMAND) {
+        checkpoint::probe::run();
     }
     let cli = options::parse();
     let status = match (&cli.command, cli.replica.local) {
@@ -95,6 +100,9 @@ pub fn run() -> ! {
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Member(command)), _) => member::run(command),
+        (Some(Subcommands::Checkpoint(CheckpointCommands::Probe { criu })), _) => {
+            checkpoint::run_probe(criu.as_deref())
+        }
         (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(missing, "give the server's program after --").exit()

@@ -75,6 +75,7 @@ crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]..
        crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]
        crane-linux primary move --to X [--data-dir D | --peers A,B,C]
        crane-linux diff [SIDE SIDE | D]
+       crane-linux checkpoint probe [--criu PATH]
        crane-linux log show|verify D
        crane-linux log cut D --behind SLOT";
 
@@ -114,6 +115,9 @@ pub(crate) enum Subcommands {
     /// Lists, adds, removes and replaces members of the group, while it serves.
     #[command(subcommand)]
     Member(MemberCommands),
+    /// Prepares checkpoints, with which a returning replica will not replay the whole log.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommands),
 }
 
 /// The options by which a group is found.
@@ -204,6 +208,27 @@ pub(crate) struct MoveArgs {
     #[command(flatten)]
     pub group: GroupArgs,
 }
+
+/// `checkpoint`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckpointCommands {
+    /// Shows which CRIU is used, and tries whether it can dump and restore a process here.
+    #[command(after_help = PROBE_HELP)]
+    Probe {
+        /// The CRIU to use [default: CRANE_CRIU in the environment, or else the one that ci/criu
+        /// has built, or else the one in PATH].
+        #[arg(long, value_name = "PATH")]
+        criu: Option<PathBuf>,
+    },
+}
+
+const PROBE_HELP: &str = "\
+Checkpoints need CRIU 4.2 or newer, and root. Debian 12 has no such version: run ci/criu once, in
+crane's repository, as root. It builds /usr/local/lib/crane/criu in about a minute. The probe dumps
+a small process with threads that listens on TCP, and restores it, in namespaces of its own. It
+takes less than a second (10 s at most), changes nothing and leaves nothing behind.
+
+Exit status: 0 if checkpoints work here; 1 if not (the last line says why, and what to do).";
 
 /// `log`.
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod addresses;
 mod alarm;
 mod base;
 mod calls;
+mod checkpoint;
 mod connections;
 mod control;
 mod crash;

@@ -18,7 +18,7 @@ use super::{
 
 const MODE_MASK: libc::mode_t = 0o022;
 /// The namespaces of a cell.
-const SPACES: libc::c_int = libc::CLONE_NEWNS
+pub(crate) const SPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
@@ -219,7 +219,11 @@ fn die_with_parent() -> Result<(), String> {
     }
 }
 
-fn make_mounts_private() -> Result<(), String> {
+/// Keeps changes of mounts in the calling process's mount namespace.
+///
+/// # Errors
+/// Returns what the system refused.
+pub(crate) fn make_mounts_private() -> Result<(), String> {
     let flags = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
     mount_change("/", flags).map_err(|error| format!("mounts cannot be made private: {error}"))
 }

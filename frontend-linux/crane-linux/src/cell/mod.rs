@@ -24,7 +24,7 @@ mod closed;
 pub(crate) mod launch;
 mod limits;
 mod mounts;
-mod network;
+pub(crate) mod network;
 pub(crate) mod upper;
 
 use std::io;

@@ -46,7 +46,7 @@ pub(super) fn leave_host_unprivileged() -> Network {
 ///
 /// # Errors
 /// Returns what the system refused.
-pub(super) fn raise_loopback() -> Result<(), String> {
+pub(crate) fn raise_loopback() -> Result<(), String> {
     let failed = || format!("loopback device: {}", io::Error::last_os_error());
     // SAFETY: socket touches no memory.
     let made = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
