@@ -183,6 +183,11 @@ where
         Some(ListenerIndex(index as u16))
     }
 
+    /// Returns the addresses at which the server listens.
+    pub fn listening(&self) -> impl Iterator<Item = &Bound> {
+        self.listeners.iter().flatten().map(|listener| &listener.bound)
+    }
+
     /// Returns whether another socket prevents this one from listening.
     pub fn is_taken(&self, bound: &Bound) -> bool {
         self.listeners.iter().flatten().any(|other| bound.excludes(&other.bound))

@@ -10,7 +10,9 @@ use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crane_shm::{ServerSide, sys};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A number that leads nowhere.
 const NONE: c_int = -1;
@@ -81,6 +83,34 @@ pub(crate) fn pass_on(inherits: bool) -> Result<(), &'static str> {
     };
     let passed = numbers().into_iter().try_for_each(|descriptor| pass(descriptor).map(|_| ()));
     passed.map_err(|_| closed!("but"))
+}
+
+/// Closes both descriptors: an image of the process has none of the daemon's.
+pub(crate) fn close() {
+    for descriptor in numbers() {
+        let arguments = [descriptor as usize, 0, 0, 0, 0, 0];
+        // SAFETY: the descriptor is the library's own.
+        unsafe { sys::syscall(libc::SYS_close, arguments) };
+    }
+}
+
+/// Takes others in the place of those that were closed. The kernel gives numbers beyond the
+/// program's limit only while the limit is raised.
+///
+/// # Errors
+/// Returns the kernel's error number.
+pub(crate) fn replace([memory, wake]: [OwnedFd; 2]) -> Result<(), i32> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    setrlimit(Resource::Nofile, raised).map_err(Errno::raw_os_error)?;
+    let placed = [memory, wake].into_iter().zip(numbers()).try_for_each(|(given, number)| {
+        let arguments =
+            [given.as_raw_fd() as usize, number as usize, libc::O_CLOEXEC as usize, 0, 0, 0];
+        // SAFETY: the number is the library's own, and free.
+        sys::checked(unsafe { sys::syscall(libc::SYS_dup3, arguments) }).map(drop)
+    });
+    setrlimit(Resource::Nofile, limit).map_err(Errno::raw_os_error)?;
+    placed
 }
 
 /// Ends the program, which has closed the pipe. The reason reaches the daemon with the end.

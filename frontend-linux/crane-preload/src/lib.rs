@@ -26,8 +26,10 @@
 //! | [`world`], [`tables`] | all state of the server's run; the large tables in it |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
+//! | [`announce`] | reports about the server to the daemon |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
 //! | [`deadlock`] | threads that wait for each other for ever |
+//! | [`hold`] | the point at which the server stops for an image of its process |
 //! | [`outside`] | objects that only the kernel knows, and the questions to it |
 //! | [`timers`] | timers, for which no thread waits |
 //! | [`watch`], [`readiness`] | interests in descriptors, and the answers of poll and epoll |
@@ -42,6 +44,7 @@
 #[macro_use]
 mod real;
 
+mod announce;
 mod caller;
 mod cancellation;
 mod capacities;
@@ -51,6 +54,7 @@ mod errno;
 mod execution;
 mod expirations;
 mod file_kind;
+mod hold;
 mod hooks;
 mod inbox;
 mod inherited;

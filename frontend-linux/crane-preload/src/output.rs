@@ -31,6 +31,12 @@ impl Output {
         Self { writer, region, wake, node, put_off: 0 }
     }
 
+    /// Takes over the number of this replica, because the daemon is another one.
+    pub(crate) fn rejoin(&mut self) {
+        self.node = self.region.node() as u8;
+        self.put_off = 0;
+    }
+
     /// Returns the descriptor that belongs to this library and not to the server.
     pub(crate) fn descriptor(&self) -> i32 {
         self.wake

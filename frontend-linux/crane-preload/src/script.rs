@@ -6,8 +6,10 @@ use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
 use crane_shm::{HashMark, ServerState};
 
+use crate::announce;
 use crate::deadlock::{self, StandStill};
 use crate::execution::{On, ProgramExecution};
+use crate::hold;
 use crate::notes;
 use crate::outside;
 use crate::readiness;
@@ -42,9 +44,17 @@ pub(crate) fn admit_next(world: &mut World, waiting: ServerState, still: &mut St
             if waiting == ServerState::Quiescent && signals::has_news() {
                 return;
             }
+            if hold::is_due(world) {
+                hold::hold(world);
+                continue;
+            }
             if await_script(world, waiting, still) {
                 return;
             }
+        }
+        if hold::is_due(world) {
+            hold::hold(world);
+            continue;
         }
         if admit_head(world) {
             return;
@@ -162,13 +172,13 @@ fn place(number: u32) -> Option<crate::descriptors::TableEntry> {
 
 /// Returns whether a quiescent server has work.
 fn has_work(world: &mut World) -> bool {
-    has_next(world) || signals::has_news()
+    has_next(world) || signals::has_news() || hold::is_due(world)
 }
 
 /// Sleeps until the daemon may have written more of the script, or the kernel has an event for a
 /// thread. Returns whether the kernel has one.
 fn await_script(world: &mut World, waiting: ServerState, still: &mut StandStill) -> bool {
-    publish(world);
+    announce::totals(world);
     let region = world.region;
     region.set_state(waiting);
     if region.watch_state() {
@@ -205,11 +215,4 @@ fn await_deadlock(world: &mut World, still: &mut StandStill) {
         }
     }
     deadlock::report(world);
-}
-
-/// Publishes the state of the server for the daemon.
-fn publish(world: &mut World) {
-    let region = world.region;
-    region.set_deadline(world.run.turn.first_deadline());
-    region.set_connections(world.run.sockets.open() as u64);
 }

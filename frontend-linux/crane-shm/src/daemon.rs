@@ -11,7 +11,7 @@ use crate::{RingReader, RingWriter};
 
 /// The daemon's side of one region. It stays mapped to the end of the process.
 #[derive(Clone, Copy, Debug)]
-pub struct DaemonSide(Mapping);
+pub struct DaemonSide(pub(crate) Mapping);
 
 impl DaemonSide {
     /// The size of a region, all of which is allocated when it is made.

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`DaemonSide`], [`ServerSide`] | the values that each side may read and write |
 //! | [`region`] | the layout of the file, and how it is created and opened |
+//! | [`HOLD_SOCKET`] | how a server stops for an image of its process |
 //! | [`history`] | the latest calls and hashes of the server, for comparison |
 //! | [`ring`] | records of bytes from one writer to one reader |
 //! | [`parking`] | how one side sleeps and the other wakes it |
@@ -20,6 +21,7 @@ mod bypass;
 mod calls;
 mod daemon;
 pub mod history;
+mod hold;
 pub mod parking;
 pub mod region;
 pub mod ring;
@@ -30,6 +32,7 @@ pub use bypass::{BYPASSES, Bypass, BypassKind};
 pub use calls::call_name;
 pub use daemon::DaemonSide;
 pub use history::{BlockHash, CallRecord, HashMark};
+pub use hold::HOLD_SOCKET;
 pub use region::{EndReason, ServerState};
 pub use ring::{RingError, RingReader, RingRecord, RingWriter};
 pub use server::ServerSide;

@@ -18,7 +18,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 11;
+pub const LAYOUT_VERSION: u32 = 12;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -133,6 +133,10 @@ pub(crate) struct Region {
     pub(crate) strict: AtomicU32,
     /// The round of the net in which threads look for calls that bypass the hooks, or 0 for none.
     pub(crate) net_round: AtomicU32,
+    /// The slot behind which the server stops at its hold point, or 0 for none.
+    pub(crate) hold_at: AtomicU64,
+    /// The number by which the daemon knows that a held server uses this very memory again.
+    pub(crate) nonce: AtomicU64,
     /// The bell that rings when the script has grown.
     pub(crate) script_bell: Bell,
     /// The bell that rings when the daemon has taken output.
@@ -171,6 +175,10 @@ pub(crate) struct Region {
     carried: [AtomicU64; CARRIED_BYTES / 8],
     trouble_length: AtomicU32,
     trouble: [AtomicU64; TROUBLE_BYTES / 8],
+    /// The slot behind which the server has stopped, or 0 if it has not.
+    pub(crate) held: AtomicU64,
+    /// The nonce that the server has read after its last stop.
+    pub(crate) echo: AtomicU64,
     /// The [`EndReason`] for which the daemon must end the program, or 0.
     pub(crate) end_reason: AtomicU32,
     /// Calls that bypass the hooks.
@@ -178,6 +186,7 @@ pub(crate) struct Region {
 }
 
 const MAGIC: u64 = u64::from_le_bytes(*b"craneshm");
+const ACCESS: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 const HEADER_BYTES: usize = size_of::<Region>().next_multiple_of(4096);
 pub(crate) const FILE_BYTES: usize = HEADER_BYTES + SCRIPT_BYTES + OUTPUT_BYTES;
 
@@ -274,24 +283,47 @@ impl Mapping {
     /// Maps a file that was made. The error is `EPROTO` for a file of another layout, or one that
     /// is not sealed.
     pub(crate) fn open(file: BorrowedFd<'_>) -> Result<Self, i32> {
-        let stat = fs::fstat(file).map_err(Errno::raw_os_error)?;
-        let seals = fs::fcntl_get_seals(file).unwrap_or(SealFlags::empty());
-        if stat.st_size != FILE_BYTES as i64 || !seals.contains(SealFlags::SHRINK) {
-            return Err(libc::EPROTO);
-        }
-        let mapping = Self::map(file)?;
-        let region = mapping.region();
-        let known = region.magic.load(Ordering::SeqCst) == MAGIC
-            && region.version.load(Ordering::SeqCst) == LAYOUT_VERSION;
-        if known { Ok(mapping) } else { Err(libc::EPROTO) }
+        check_file(file)?;
+        Self::map(file)?.check()
     }
 
     fn map(file: impl AsFd) -> Result<Self, i32> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        let (place, shared) = (core::ptr::null_mut(), MapFlags::SHARED);
+        let place = core::ptr::null_mut();
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe { mm::mmap(place, FILE_BYTES, protection, shared, file, 0) };
+        let start = unsafe { mm::mmap(place, FILE_BYTES, ACCESS, MapFlags::SHARED, file, 0) };
         start.map(|start| Self { start: start.cast() }).map_err(Errno::raw_os_error)
+    }
+
+    fn check(self) -> Result<Self, i32> {
+        let region = self.region();
+        let known = region.magic.load(Ordering::SeqCst) == MAGIC
+            && region.version.load(Ordering::SeqCst) == LAYOUT_VERSION;
+        if known { Ok(self) } else { Err(libc::EPROTO) }
+    }
+
+    /// Puts private memory of zeros in the place of the file, which is no longer mapped here.
+    ///
+    /// # Safety
+    /// No other thread of this process relies on what it has written here.
+    pub(crate) unsafe fn leave_file(self) -> Result<(), i32> {
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: the place of this very mapping; any bytes are valid in it.
+        unsafe { mm::mmap_anonymous(self.start.cast(), FILE_BYTES, ACCESS, flags) }
+            .map(drop)
+            .map_err(Errno::raw_os_error)
+    }
+
+    /// Maps a file that was made in the place of the memory here.
+    ///
+    /// # Safety
+    /// As for [`Mapping::leave_file`].
+    pub(crate) unsafe fn take_file(self, file: BorrowedFd<'_>) -> Result<(), i32> {
+        check_file(file)?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: as in `leave_file`.
+        unsafe { mm::mmap(self.start.cast(), FILE_BYTES, ACCESS, flags, file, 0) }
+            .map_err(Errno::raw_os_error)?;
+        self.check().map(drop)
     }
 
     /// Returns the header at the start of the file.
@@ -342,6 +374,14 @@ impl Mapping {
         // SAFETY: as in `script_writer`.
         unsafe { RingReader::new(&self.region().output, self.output(), OUTPUT_BYTES) }
     }
+}
+
+/// Checks that a file is sealed, and has the size of a region. The error is `EPROTO`.
+fn check_file(file: BorrowedFd<'_>) -> Result<(), i32> {
+    let stat = fs::fstat(file).map_err(Errno::raw_os_error)?;
+    let seals = fs::fcntl_get_seals(file).unwrap_or(SealFlags::empty());
+    let fits = stat.st_size == FILE_BYTES as i64 && seals.contains(SealFlags::SHRINK);
+    if fits { Ok(()) } else { Err(libc::EPROTO) }
 }
 
 /// Allocates the whole of a file. A signal may interrupt it.

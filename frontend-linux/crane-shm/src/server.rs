@@ -13,7 +13,7 @@ use crate::{RingReader, RingWriter};
 
 /// The server's side of one region. It stays mapped to the end of the process.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerSide(Mapping);
+pub struct ServerSide(pub(crate) Mapping);
 
 impl ServerSide {
     /// Maps a region that the daemon made.

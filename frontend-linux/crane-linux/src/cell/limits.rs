@@ -10,7 +10,11 @@ use libc::__rlimit_resource_t as Resource;
 
 use crate::options::OPEN_FILES;
 
-/// One limit, soft and hard.
+/// The library's descriptors: the two that it has, and those by which it takes others in their
+/// place while the program has as many open as it may.
+const OUR_FILES: u64 = 5;
+
+/// One limit: soft, and hard without the library's own need.
 #[derive(Clone, Copy)]
 struct Limit {
     resource: Resource,
@@ -65,9 +69,9 @@ const LIMITS: [Limit; 16] = [
 /// The limits that this host's own do not allow, with the remedy.
 pub(super) fn set(open_files: u32, descriptors: [RawFd; 2]) -> Result<[RawFd; 2], String> {
     let mut limits = LIMITS;
-    limits[0].value = u64::from(open_files);
-    let with_ours = Limit { ours: descriptors.len() as u64, ..limits[0] };
-    let mut low = Vec::from_iter(set_one(&with_ours)?);
+    (limits[0].value, limits[0].ours) = (u64::from(open_files), OUR_FILES);
+    let raised = limits[0].value + OUR_FILES;
+    let mut low = Vec::from_iter(set_one(&limits[0], raised)?);
     let mut copies = descriptors;
     if low.is_empty() {
         for (descriptor, number) in copies.iter_mut().zip(open_files as RawFd..) {
@@ -79,15 +83,15 @@ pub(super) fn set(open_files: u32, descriptors: [RawFd; 2]) -> Result<[RawFd; 2]
         }
     }
     for limit in &limits[low.len()..] {
-        low.extend(set_one(limit)?);
+        low.extend(set_one(limit, limit.value)?);
     }
     if low.is_empty() { Ok(copies) } else { Err(low.join("; ")) }
 }
 
-/// Sets a limit. Returns what to say if the host's own limit is lower.
-fn set_one(limit: &Limit) -> Result<Option<String>, String> {
+/// Sets a limit to this soft value. Returns what to say if the host's own limit is lower.
+fn set_one(limit: &Limit, soft: u64) -> Result<Option<String>, String> {
     let value = limit.value + limit.ours;
-    let wanted = libc::rlimit { rlim_cur: value, rlim_max: value };
+    let wanted = libc::rlimit { rlim_cur: soft, rlim_max: value };
     // SAFETY: the kernel reads from a live structure.
     if unsafe { libc::setrlimit(limit.resource, &raw const wanted) } == 0 {
         return Ok(None);
@@ -137,10 +141,10 @@ mod tests {
 
     #[test]
     fn a_refusal_names_limit_and_remedy() {
-        let text = refusal(&Limit { ours: 2, ..LIMITS[0] }, 1024);
+        let text = refusal(&Limit { ours: OUR_FILES, ..LIMITS[0] }, 1024);
         let expected = "this host's hard limit of open files is 1024, and every replica of a group \
-                        runs its server with 16384 and 2 more for crane: raise it with \
-                        `ulimit -Hn …` as root, LimitNOFILE=16386 in a systemd unit, \
+                        runs its server with 16384 and 5 more for crane: raise it with \
+                        `ulimit -Hn …` as root, LimitNOFILE=16389 in a systemd unit, \
                         `--ulimit nofile=…` for a container";
         assert_eq!(text, expected);
         let text = refusal(LIMITS.last().unwrap(), 7);

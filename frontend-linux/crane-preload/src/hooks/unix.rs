@@ -9,15 +9,13 @@ use libc::{sockaddr, socklen_t};
 
 use super::follow;
 use super::parts::{at_once, socket_option};
+use crate::announce;
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::notes::warn_once;
 use crate::outside;
 use crate::trouble::Text;
 use crate::unix::UnixName;
 use crate::world::World;
-
-/// Bytes of the longest path that a process may be in.
-const DIRECTORY_BYTES: usize = libc::PATH_MAX as usize;
 
 /// Returns whether an address is that of a Unix socket.
 ///
@@ -81,23 +79,10 @@ fn serve(world: &mut World, place: TableEntry, descriptor: c_int, name: UnixName
     world.descriptors.at(place).bound = Some(world.unix.bind(name));
 }
 
-/// Notes that a socket listens by a description, in the kernel already, and tells the daemon.
+/// Notes that a socket listens by a description, in the kernel already, and reports it.
 pub(super) fn listens(world: &mut World, bound: &Bound) {
     world.unix.set_listening(&bound.at, true);
-    let mut path = [0; DIRECTORY_BYTES + size_of::<libc::sockaddr_un>()];
-    let mut length = 0;
-    let given = world.unix.name(&bound.at).and_then(UnixName::path).unwrap_or_default();
-    if !given.starts_with(b"/") {
-        let place = [path.as_mut_ptr() as usize, DIRECTORY_BYTES, 0, 0, 0, 0];
-        // SAFETY: a place of this length.
-        let asked = sys::checked(unsafe { sys::syscall(libc::SYS_getcwd, place) });
-        // The zero byte at its end is counted.
-        length = asked.unwrap_or(1).saturating_sub(1);
-        path[length] = b'/';
-        length += 1;
-    }
-    path[length..length + given.len()].copy_from_slice(given);
-    world.output.listen(bound, &path[..length + given.len()]);
+    announce::listener(world, bound);
 }
 
 /// Takes a connection that comes from inside of the cell, of which one waits in the kernel. `real`:
