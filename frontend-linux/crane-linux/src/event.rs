@@ -73,6 +73,15 @@ pub(crate) enum Event {
         /// The peer.
         node: u8,
     },
+    /// A checkpoint of the server was taken.
+    Checkpoint {
+        /// The slot behind which the server was held.
+        slot: u64,
+        /// The time for which it was held, in milliseconds.
+        held_ms: u64,
+        /// The checkpoint's directory.
+        place: String,
+    },
     /// The members have changed.
     Members {
         /// The first slot with these members.
@@ -157,6 +166,11 @@ impl fmt::Display for Event {
             }
             Self::LinkUp { node } => write!(f, "linked with replica {node}"),
             Self::LinkDown { node } => write!(f, "the link to replica {node} is closed"),
+            Self::Checkpoint { slot, held_ms, place } => write!(
+                f,
+                "a checkpoint behind slot {slot} is in {place}; the server was held for {held_ms} \
+                 ms"
+            ),
             Self::Members { slot, members } => {
                 write!(f, "the members are {members} from slot {slot} on")
             }

@@ -299,9 +299,17 @@ fn default_directories() -> Vec<PathBuf> {
 }
 
 async fn ask_control(directory: &Path) -> io::Result<Value> {
+    ask_directory(directory, Query::Status { hash_slot: 0 }).await
+}
+
+/// Asks the replica in a data directory.
+///
+/// # Errors
+/// Returns the system's error if no replica answers there.
+pub(crate) async fn ask_directory(directory: &Path, query: Query) -> io::Result<Value> {
     let run = fs::File::open(directory.join("run"))?;
     let mut stream = UnixStream::connect(control_path(&run)).await?;
-    ask(&mut stream, Query::Status { hash_slot: 0 }).await
+    ask(&mut stream, query).await
 }
 
 #[cfg(test)]

@@ -89,6 +89,9 @@ pub fn run() -> ! {
     if std::env::args_os().nth(1).is_some_and(|word| word == checkpoint::SUBCOMMAND) {
         checkpoint::probe::run();
     }
+    if std::env::args_os().nth(1).is_some_and(|word| word == cell::dump::SUBCOMMAND) {
+        cell::dump::run();
+    }
     let cli = options::parse();
     let status = match (&cli.command, cli.replica.local) {
         (Some(Subcommands::Status(args)), _) => status::run(args),
@@ -99,6 +102,9 @@ pub fn run() -> ! {
         }
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
+        (Some(Subcommands::Checkpoint(CheckpointCommands::Now { data_dir })), _) => {
+            checkpoint::command::now(data_dir)
+        }
         (Some(Subcommands::Member(command)), _) => member::run(command),
         (Some(Subcommands::Checkpoint(CheckpointCommands::Probe { criu })), _) => {
             checkpoint::run_probe(criu.as_deref())

@@ -212,6 +212,12 @@ pub(crate) struct MoveArgs {
 /// `checkpoint`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointCommands {
+    /// Takes a checkpoint of the server of a running backup: an image of its processes and a copy
+    /// of its files. The server is held meanwhile, for less than a second.
+    Now {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+    },
     /// Shows which CRIU is used, and tries whether it can dump and restore a process here.
     #[command(after_help = PROBE_HELP)]
     Probe {

@@ -11,6 +11,7 @@ use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Config, Node, StorageEpoch};
 use crane_core::time::Duration;
+use sha2::{Digest, Sha256};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -20,6 +21,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::addresses::ClientAddresses;
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
+use crate::checkpoint::criu::Criu;
+use crate::checkpoint::store;
 use crate::clock::{Clock, unix_nanoseconds};
 use crate::driver::{Restored, Settings, WINDOW};
 use crate::host::{self, HostParts};
@@ -225,6 +228,7 @@ fn look_at_program(
         environment,
         service: service.to_vec(),
         open_files: args.open_files,
+        restore: None,
     };
     Ok((spec, base))
 }
@@ -277,8 +281,16 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         data: data.path.clone(),
         random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,
     };
-    let restored = Restored { node, log, last_timestamp, meta, hello, note };
-    let parts = HostParts { addresses, spec, base, data, args, storage, progress, peers, clock };
+    let criu = Criu::find(None).await.map_err(|error| error.to_string());
+    let checkpoint = match &meta.group {
+        Some(group) if spec.is_some() && criu.is_ok() => {
+            store::newest(&data.path, group, library_digest())
+        }
+        _ => None,
+    };
+    let restored = Restored { node, log, last_timestamp, meta, hello, checkpoint, note };
+    let parts =
+        HostParts { addresses, spec, base, data, args, criu, storage, progress, peers, clock };
     // The replica has a task of its own, so that a wake of another task does not poll the driver.
     let task = spawn_local(host::run(settings, restored, parts, interruption()?));
     let stop = match task.await {
@@ -379,6 +391,12 @@ fn interruption() -> Result<impl Future<Output = ()>, String> {
 }
 
 /// Writes the library to a new file, because a server that is still ending has the old one mapped.
+/// Returns the digest of the library that servers run. An image has the library in it.
+pub(crate) fn library_digest() -> [u8; 16] {
+    let digest = Sha256::digest(PRELOAD);
+    digest[..16].try_into().expect("a digest is longer")
+}
+
 fn put_library(data: &DataDirectory) -> Result<(), String> {
     let (path, new) = (data.run().join("preload.so"), data.run().join("preload.so.new"));
     let put = fs::write(&new, PRELOAD).and_then(|()| fs::rename(&new, &path));

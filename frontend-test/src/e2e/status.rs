@@ -68,6 +68,9 @@ pub struct ReplicaStatus {
     /// The daemon's pid.
     #[serde(default)]
     pub daemon_pid: Option<u32>,
+    /// The state of checkpoints.
+    #[serde(default)]
+    pub checkpoint: Value,
     /// The server's pid.
     #[serde(default)]
     pub server_pid: Option<u32>,

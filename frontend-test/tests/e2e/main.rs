@@ -29,6 +29,7 @@ mod prefixed;
 mod python;
 mod redis;
 mod refusals;
+mod restores;
 mod rules;
 mod signals;
 mod sizes;

@@ -11,6 +11,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::system::sethostname;
 
 use super::network::{self, Network};
+use super::restore::RestoreOrder;
 use super::{
     HOST_NAME, REGION_DESCRIPTOR, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, WAKE_DESCRIPTOR,
     closed, limits, mounts, upper,
@@ -51,15 +52,25 @@ fn read_spec() -> Result<Spec, String> {
 
 fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     upper::remove(&spec.data.join("copy"))?;
+    if let Some(order) = &spec.restore {
+        // The first process that is started behind unshare is the cell's init, and copying takes
+        // one.
+        upper::make(&spec.data)?;
+        order.put_files(&spec.data)?;
+    }
     // SAFETY: unshare touches no memory.
     let permitted = unsafe { libc::unshare(SPACES) } == 0;
     let refusal = io::Error::last_os_error();
     let mut network = Network::Own;
     let directory;
     if permitted {
-        upper::make(&spec.data)?;
+        if spec.restore.is_none() {
+            upper::make(&spec.data)?;
+        }
         say(reports, &Report::Overlay);
         directory = spec.directory.clone();
+    } else if spec.restore.is_some() {
+        return Err(format!("namespaces are not permitted here: {refusal}"));
     } else {
         directory = spec.data.join("copy");
         upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
@@ -105,6 +116,7 @@ fn init(
     // SAFETY: setsid touches no memory. It fails only for a leader of a group, which a child is
     // not.
     unsafe { libc::setsid() };
+    let restore = spec.restore.as_ref().map(RestoreOrder::open).transpose()?;
     if namespaces {
         make_mounts_private()?;
         mounts::enter(spec)?;
@@ -122,6 +134,14 @@ fn init(
     unsafe {
         libc::umask(MODE_MASK);
         libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+    }
+    if let Some(order) = restore {
+        let server = order.carry_out()?;
+        say(reports, &Report::Started);
+        drop_standard_streams();
+        let report = reap_until(server);
+        say(reports, &report);
+        exit_now(0)
     }
     say(reports, &Report::Started);
     // SAFETY: this process has one thread.
@@ -210,7 +230,7 @@ fn end_with_init(namespaces: bool) -> Result<(), String> {
     }
 }
 
-fn die_with_parent() -> Result<(), String> {
+pub(super) fn die_with_parent() -> Result<(), String> {
     // SAFETY: prctl with this option touches no memory.
     let asked = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
     match asked {

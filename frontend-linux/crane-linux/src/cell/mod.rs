@@ -19,12 +19,16 @@
 //! | `limits` | the resource limits that the server sees |
 //! | `closed` | what the server may not do, and the capabilities that it keeps |
 //! | `launch` | the launcher and init |
+//! | `dump`, `unwatch`, `restore` | an image of the server's processes, and a server made from one |
 
 mod closed;
+pub(crate) mod dump;
 pub(crate) mod launch;
 mod limits;
 mod mounts;
 pub(crate) mod network;
+pub(crate) mod restore;
+mod unwatch;
 pub(crate) mod upper;
 
 use std::io;
@@ -38,6 +42,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+use restore::RestoreOrder;
 
 /// The host name in every cell.
 pub(crate) const HOST_NAME: &str = "crane";
@@ -70,6 +76,8 @@ pub(crate) struct Spec {
     pub(crate) service: Vec<IpAddr>,
     /// How many files the program may have open.
     pub(crate) open_files: u32,
+    /// The checkpoint to restore, instead of starting the program.
+    pub(crate) restore: Option<RestoreOrder>,
 }
 
 /// A line that the launcher reports.

@@ -43,7 +43,10 @@ pub(crate) fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), Stri
     // SAFETY: the path is a live string with its zero byte.
     let outcome = unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR, libc::makedev(0, 0)) };
     if outcome != 0 {
-        return Err(describe(&place, &io::Error::last_os_error()));
+        let error = io::Error::last_os_error();
+        // The layer of a checkpoint hides it already.
+        let is_hidden = error.kind() == io::ErrorKind::AlreadyExists;
+        return if is_hidden { Ok(()) } else { Err(describe(&place, &error)) };
     }
     // Making it has changed the time of the directory around it.
     copy_attributes(&mount.join(parent), &upper.join(parent))

@@ -120,6 +120,11 @@ impl Criu {
         if version < OLDEST { Err(CriuError::Old(criu)) } else { Ok(criu) }
     }
 
+    /// Returns the program's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Dumps and restores a small process: it has threads, listens on TCP, and runs in namespaces
     /// of its own. Takes at most a few seconds, and leaves nothing behind.
     ///

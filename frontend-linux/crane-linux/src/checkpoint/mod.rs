@@ -1,13 +1,18 @@
-//! Checkpoints of a server's processes, by CRIU: a program of its own, which this room finds and
-//! tries.
+//! Checkpoints of the server: an image of its processes and a copy of its files, taken behind one
+//! slot, from which a server continues without the entries before it. The image is written by CRIU,
+//! a program of its own, which this room finds and tries.
 //!
 //! | file | thought |
 //! |---|---|
+//! | `command` | orders to a running replica |
+//! | `store` | the checkpoints of a data directory |
 //! | `probe` | the processes of a probe, in namespaces of their own |
 //! | `criu` | which CRIU is used, its version, and whether it works here |
 
-mod criu;
+pub(crate) mod command;
+pub(crate) mod criu;
 pub(crate) mod probe;
+pub(crate) mod store;
 
 use std::path::Path;
 

@@ -106,7 +106,7 @@ impl Stage {
 
 /// A part of a probe that can fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// The namespaces are made.
     Namespaces,
     /// The server starts, and gives its first answer.

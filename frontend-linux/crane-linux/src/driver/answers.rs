@@ -29,6 +29,7 @@ impl<H: Host> Driver<H> {
             Query::Move { to } => outcome(self.order_move(to)),
             Query::Add { address, witness } => outcome(self.order_add(&address, witness)),
             Query::Promote { node } => outcome(self.order_promote(node)),
+            Query::Checkpoint => outcome(self.order_checkpoint()),
             Query::Remove { node } => outcome(self.order_remove(node)),
         };
         value.to_string().into_bytes()
@@ -59,6 +60,7 @@ impl<H: Host> Driver<H> {
             "daemon_pid": facts.daemon_pid,
             "server_pid": facts.server_pid,
             "cell": self.server.cell,
+            "checkpoint": self.show_checkpoint(),
             "server_fsync": match self.settings.args.server_fsync {
                 ServerFsync::Keep => "keep",
                 ServerFsync::Skip => "skip",

@@ -271,6 +271,7 @@ impl<H: Host> Driver<H> {
         }
         self.events.counters.divergences += 1;
         self.meta.diverged_behind = Some(behind.0);
+        self.refuse_checkpoint("wrong");
         let text = format!("{here}: its clients are reset, and it is built again");
         self.rebuild_server(text);
     }

@@ -15,6 +15,7 @@ use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
 use crane_shm::{EndReason, HashMark, RingError, ServerState};
 
+use crate::checkpoint::store::Checkpoint;
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
 use crate::log::fetch::{Fetch, FetchedRecord};
@@ -62,6 +63,8 @@ pub(crate) enum DriverInput {
     Report(NodeId, ServerReport),
     /// A replica has sent the members as it knows them, because this one is none.
     Roster(Box<Roster>),
+    /// A checkpoint of the server's run with this number was taken, or not, for this reason.
+    CheckpointTaken(u64, Result<Taken, String>),
     /// All writes up to this one are durable.
     Durable(WriteNumber),
     /// Frozen calls are in this file, or could not be kept for this reason.
@@ -157,6 +160,17 @@ pub(crate) struct DiskRoom {
     pub free: u64,
     /// The size of the disk; 0 if the disk does not tell.
     pub size: u64,
+}
+
+/// A checkpoint that was taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Taken {
+    /// The slot behind which the server was held.
+    pub slot: Slot,
+    /// The checkpoint's directory.
+    pub place: PathBuf,
+    /// The time for which the server was held, in milliseconds.
+    pub held_ms: u64,
 }
 
 /// The running server as the daemon sees it.
@@ -314,8 +328,17 @@ pub(crate) trait Host {
     fn close_port(&mut self, at: &ServerListener);
 
     /// Starts the server's program in a fresh cell, as the run with this number. Its clients are
-    /// those of this generation and later ones. [`DriverInput::Server`] follows.
-    fn start_server(&mut self, run: u64, generation: Generation);
+    /// those of this generation and later ones. If there is a checkpoint to start from, the run is
+    /// restored from it, behind its slot. [`DriverInput::Server`] follows.
+    fn start_server(&mut self, run: u64, generation: Generation, from: Option<&Checkpoint>);
+
+    /// Keeps a checkpoint for inspection under another name, which ends in the reason: it is not
+    /// used again.
+    fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str);
+
+    /// Takes a checkpoint of the running server, for this group;
+    /// [`DriverInput::CheckpointTaken`] follows.
+    fn take_checkpoint(&mut self, group: &str);
 
     /// Appends to the script of the running server. `kind` is one of
     /// [`crane_shm::region::script`].

@@ -49,7 +49,7 @@ impl From<ChangeError> for Unmoved {
     }
 }
 
-fn never(why: impl Into<String>) -> Unmoved {
+pub(super) fn never(why: impl Into<String>) -> Unmoved {
     Unmoved { why: why.into(), retry: false }
 }
 

@@ -28,6 +28,7 @@
 mod agreement;
 mod answers;
 mod bypass;
+mod checkpoint;
 mod clients;
 mod disk;
 mod divergence;
@@ -56,6 +57,7 @@ use crane_core::timestamp::Timestamps;
 use tracing::{info, warn};
 
 use crate::base::Base;
+use crate::checkpoint::store::Checkpoint;
 use crate::event::{Event, Events};
 use crate::log::Log;
 use crate::meta::Meta;
@@ -64,11 +66,13 @@ use crate::options::ReplicaArgs;
 use crate::report::ServerReport;
 use crate::roster::Roster;
 
-use rooms::{Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Watch};
+use rooms::{
+    Checkpoints, Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Watch,
+};
 
 pub(crate) use host::{
     Activity, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host,
-    HostFacts, Inspection, Moment, ProgramEnd, ServerChange, ServerListener, ServerView,
+    HostFacts, Inspection, Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Taken,
     Unannounced,
 };
 
@@ -113,6 +117,8 @@ pub(crate) struct Restored {
     pub meta: Meta,
     /// The hello of this replica's links.
     pub hello: Hello,
+    /// The newest checkpoint of the data directory, if it has one.
+    pub checkpoint: Option<Checkpoint>,
     /// A note for the operator on how it started, if there is one; `status` shows it.
     pub note: Option<String>,
 }
@@ -166,6 +172,7 @@ pub(crate) struct Driver<H> {
     stalls: Stalls,
     watch: Watch,
     divergence: Divergence,
+    checkpoint: Checkpoints,
     look_again: Option<Instant>,
     stop: Option<Stop>,
 }
@@ -173,7 +180,7 @@ pub(crate) struct Driver<H> {
 impl<H: Host> Driver<H> {
     /// Combines the machines into a driver over this host.
     pub(crate) fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
-        let Restored { node, log, last_timestamp, meta, hello, note } = parts;
+        let Restored { node, log, last_timestamp, meta, hello, checkpoint, note } = parts;
         let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
         timestamps.saw(moment.since_start, last_timestamp);
         let clients = Clients::new(settings.me, Generation(meta.generation));
@@ -205,6 +212,7 @@ impl<H: Host> Driver<H> {
             stalls: Stalls::default(),
             watch: Watch::default(),
             divergence: Divergence::default(),
+            checkpoint: Checkpoints { newest: checkpoint, ..Checkpoints::default() },
             look_again: None,
             stop: None,
             settings,

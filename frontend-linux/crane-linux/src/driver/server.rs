@@ -39,7 +39,8 @@ impl<H: Host> Driver<H> {
         }
         if self.next_generation.is_none() && std::mem::take(&mut self.server.wanted) {
             self.server.runs += 1;
-            self.host.start_server(self.server.runs, self.clients.generation());
+            let from = self.checkpoint_for_start();
+            self.host.start_server(self.server.runs, self.clients.generation(), from.as_ref());
         }
     }
 
@@ -49,7 +50,8 @@ impl<H: Host> Driver<H> {
         }
         match change {
             ServerChange::Ready => {
-                self.server.run = Some(ServerRun { fed: Slot::NONE, view: None });
+                let fed = self.checkpoint.start_slot().unwrap_or(Slot::NONE);
+                self.server.run = Some(ServerRun { fed, view: None });
                 self.host.watch_state(self.is_primary());
                 // The start was on its way when the group halted.
                 self.stop_halted();
@@ -64,7 +66,18 @@ impl<H: Host> Driver<H> {
                 ));
             }
             ServerChange::Started => self.record_event(Event::ServerStarted),
-            ServerChange::Failed(why) => self.fail(format!("the server cannot be started: {why}")),
+            ServerChange::Failed(why) => match self.refuse_checkpoint("failed") {
+                None => self.fail(format!("the server cannot be started: {why}")),
+                Some(slot) => {
+                    self.warn_operator(format!(
+                        "the checkpoint behind slot {slot} cannot be restored: {why}; the server \
+                         is built by replay instead"
+                    ));
+                    self.host.stop_server();
+                    self.server.run = None;
+                    self.server.want();
+                }
+            },
             ServerChange::Ended(end) => self.on_server_end(&end),
         }
     }

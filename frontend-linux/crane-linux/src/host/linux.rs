@@ -11,9 +11,13 @@ use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
 use crane_shm::{HashMark, RingError};
 use tokio::task::{spawn_blocking, spawn_local};
+use tracing::warn;
 
 use crate::base::Base;
 use crate::cell::Spec;
+use crate::cell::restore::RestoreOrder;
+use crate::checkpoint::criu::Criu;
+use crate::checkpoint::store::{self, Checkpoint};
 use crate::driver::{
     ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerListener, ServerView,
 };
@@ -30,6 +34,7 @@ use crate::options::ReplicaArgs;
 use crate::proxy::{ClientConn, ClientEvents};
 
 use super::bypass;
+use super::checkpoint::take;
 use super::disk::{DataKeeper, measure};
 use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
@@ -63,12 +68,15 @@ pub(crate) struct LinuxHost {
     base: Base,
     data: std::path::PathBuf,
     args: ReplicaArgs,
+    /// The CRIU that writes images, or why there is none.
+    criu: Result<Criu, String>,
+    last_nonce: u64,
 }
 
 impl LinuxHost {
     /// Returns a host without links, clients or server.
     pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
-        let HostParts { addresses, spec, base, data, args, storage, peers, .. } = parts;
+        let HostParts { addresses, spec, base, data, args, storage, peers, criu, .. } = parts;
         let path = data.path.clone();
         Self {
             links: Default::default(),
@@ -89,7 +97,16 @@ impl LinuxHost {
             base,
             data: path,
             args,
+            criu,
+            last_nonce: crate::clock::unix_nanoseconds(),
         }
+    }
+
+    /// Returns a number that no earlier server of this replica was given, of this process or
+    /// another.
+    fn next_nonce(&mut self) -> u64 {
+        self.last_nonce = self.last_nonce.wrapping_add(1).max(1);
+        self.last_nonce
     }
 
     /// Takes a new link, which replaces an older one.
@@ -154,6 +171,13 @@ impl LinuxHost {
             server_pid: server.and_then(|server| server.pid()),
             frames_dropped: self.peers.frames_dropped.get(),
             mark: server.and_then(|server| server.region.mark(hash_slot)),
+        }
+    }
+
+    /// Gives the server's run with this number its memory, if it was made from a checkpoint.
+    pub(super) fn welcome_server(&mut self, number: u64) {
+        if let Some(server) = self.server.as_mut().filter(|server| server.number == number) {
+            server.welcome(&self.outcomes);
         }
     }
 
@@ -240,14 +264,16 @@ impl Host for LinuxHost {
         self.sockets.close(&at.at);
     }
 
-    fn start_server(&mut self, number: u64, generation: Generation) {
-        let order = StartOrder {
-            number,
-            me: self.me,
-            generation,
-            spec: self.spec.clone().expect("a witness starts no server"),
-            args: self.args.clone(),
-        };
+    fn start_server(&mut self, number: u64, generation: Generation, from: Option<&Checkpoint>) {
+        let mut spec = self.spec.clone().expect("a witness starts no server");
+        let criu = self.criu.as_ref().ok();
+        spec.restore = from.zip(criu).map(|(from, criu)| RestoreOrder {
+            from: from.clone(),
+            criu: criu.path().to_path_buf(),
+        });
+        let nonce = self.next_nonce();
+        let order =
+            StartOrder { number, me: self.me, generation, spec, args: self.args.clone(), nonce };
         let outcomes = self.outcomes.clone();
         spawn_local(async move {
             let outcome = match ServerProcess::start(order, &outcomes).await {
@@ -258,6 +284,29 @@ impl Host for LinuxHost {
             };
             let _ = outcomes.send(outcome);
         });
+    }
+
+    fn take_checkpoint(&mut self, group: &str) {
+        let nonce = self.next_nonce();
+        let Some(server) = &self.server else { return };
+        let number = server.number;
+        let order = match &self.criu {
+            Ok(criu) => server.take_order(&self.data, criu.path(), group),
+            Err(why) => Err(why.clone()),
+        };
+        let outcomes = self.outcomes.clone();
+        spawn_local(async move {
+            let taking = spawn_blocking(move || order.and_then(|order| take(&order, nonce)));
+            let taken = taking.await.unwrap_or_else(|error| Err(error.to_string()));
+            let input = DriverInput::CheckpointTaken(number, taken);
+            let _ = outcomes.send(HostOutcome::Input(input));
+        });
+    }
+
+    fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str) {
+        if let Err(error) = store::set_aside(place, why) {
+            warn!("{}: {error}", place.display());
+        }
     }
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {

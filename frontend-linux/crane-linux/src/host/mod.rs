@@ -8,12 +8,15 @@
 //! | `listeners` | kernel sockets on which processes of the cell listen |
 //! | `ports` | the sockets at which clients connect to this host |
 //! | `unix` | the Unix sockets at which they do |
+//! | `attach`, `checkpoint` | a held server's way back; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `bypass` | the calls of the server that bypass the hooks |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
 
+mod attach;
 mod bypass;
+mod checkpoint;
 mod disk;
 mod inspect;
 mod linux;
@@ -61,6 +64,8 @@ pub(crate) struct HostParts {
     pub data: DataDirectory,
     /// The command line.
     pub args: ReplicaArgs,
+    /// The CRIU that writes images, or why there is none.
+    pub criu: Result<crate::checkpoint::criu::Criu, String>,
     /// The storage of the log.
     pub storage: Storage,
     /// The progress of the storage, if writes take time.

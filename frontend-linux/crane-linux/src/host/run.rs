@@ -228,7 +228,10 @@ impl Replica {
                 let change = match report {
                     Report::Overlay => ServerChange::Overlay,
                     Report::Copy(why) => ServerChange::Copy(why),
-                    Report::Started => ServerChange::Started,
+                    Report::Started => {
+                        self.driver.host().welcome_server(number);
+                        ServerChange::Started
+                    }
                     Report::Failed(why) => ServerChange::Failed(why),
                     Report::Exited(status) => self.ended(number, Ending::Exited(status))?,
                     Report::Killed(signal) => self.ended(number, Ending::Killed(signal))?,

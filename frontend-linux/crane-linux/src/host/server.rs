@@ -2,9 +2,11 @@
 //! prints.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
@@ -14,16 +16,21 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::cell::{self, Report, ServerDescriptors, Spec};
-use crate::driver::ServerView;
+use crate::driver::{DriverInput, ServerChange, ServerView};
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
 use crate::options::{ReplicaArgs, ServerFsync};
 use crate::symbols::Maps;
 use crate::terminal::pass_lines;
 
+use super::attach::attach;
+use super::checkpoint::{TakeOrder, await_echo};
 use super::{HostOutcome, Outcomes};
+
+/// The time in which a server that was made from its image must ask for its region.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// One run of the server's program. Dropping it ends its cell.
 pub(super) struct ServerProcess {
@@ -39,7 +46,11 @@ pub(super) struct ServerProcess {
     pub(super) bypasses_named: usize,
     wake: pipe::Receiver,
     /// The server's descriptors. While the pipe's writing end is open here, the pipe has no end.
-    _descriptors: ServerDescriptors,
+    descriptors: ServerDescriptors,
+    /// The pipes behind its standard output and error output.
+    pipes: [u64; 2],
+    /// The nonce that it must answer, if it is made from a checkpoint and has no region yet.
+    restored: Option<u64>,
     cell: Child,
 }
 
@@ -55,6 +66,8 @@ pub(super) struct StartOrder {
     pub(super) spec: Spec,
     /// The command line.
     pub(super) args: ReplicaArgs,
+    /// The number by which the server of a checkpoint proves that it uses the region.
+    pub(super) nonce: u64,
 }
 
 impl ServerProcess {
@@ -63,7 +76,7 @@ impl ServerProcess {
     /// # Errors
     /// Returns the system's error.
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
-        let StartOrder { number, me, generation, spec, args } = order;
+        let StartOrder { number, me, generation, spec, args, nonce } = order;
         let node = u32::from(me.number());
         let (region, memory) = DaemonSide::create(node, generation.0).map_err(|error| {
             let (error, size) = (io::Error::from_raw_os_error(error), DaemonSide::BYTES >> 20);
@@ -76,13 +89,16 @@ impl ServerProcess {
         region.set_strict(args.strict);
         let (wake, writing) = wake_pipe().map_err(|error| format!("no pipe: {error}"))?;
         let descriptors = ServerDescriptors { region: memory, wake: writing };
+        region.set_nonce(nonce);
         // SAFETY: the memory was just made, and this run is the daemon's only owner of its ends.
         let (script, output) = unsafe { region.ends() };
         let cell = cell::start(&spec, &descriptors).await.map_err(|error| error.to_string())?;
+        let pipes = [inode_of(&cell.stdout)?, inode_of(&cell.stderr)?];
         spawn_local(pass_reports(number, cell.reports, outcomes.clone()));
         spawn_local(pass_lines(cell.stdout, "", false));
         spawn_local(pass_lines(cell.stderr, "", true));
         let output = Some(output);
+        let restored = spec.restore.is_some().then_some(nonce);
         Ok(Self {
             number,
             region,
@@ -90,8 +106,58 @@ impl ServerProcess {
             output,
             bypasses_named: 0,
             wake,
-            _descriptors: descriptors,
+            descriptors,
+            pipes,
+            restored,
             cell: cell.child,
+        })
+    }
+
+    /// Gives a server that was made from a checkpoint the region, and waits in the background until
+    /// it uses it. If it does not, `outcomes` gets an input.
+    pub(super) fn welcome(&mut self, outcomes: &Outcomes) {
+        let Some(nonce) = self.restored.take() else { return };
+        let (number, region, outcomes) = (self.number, self.region, outcomes.clone());
+        let launcher = self.cell.id().unwrap_or(0);
+        let copies = self.copy_descriptors();
+        spawn_local(async move {
+            let waiting = spawn_blocking(move || {
+                attach(launcher, copies?, ANSWER_WITHIN)?;
+                await_echo(region, nonce)
+            });
+            if let Ok(Err(why)) = waiting.await {
+                let change = ServerChange::Failed(why);
+                let _ = outcomes.send(HostOutcome::Input(DriverInput::Server(number, change)));
+            }
+        });
+    }
+
+    fn copy_descriptors(&self) -> Result<[OwnedFd; 2], String> {
+        let ServerDescriptors { region, wake } = &self.descriptors;
+        let copied = region.try_clone().and_then(|region| Ok([region, wake.try_clone()?]));
+        copied.map_err(|error| format!("no descriptors for the server: {error}"))
+    }
+
+    /// Returns an order for a checkpoint of this run.
+    ///
+    /// # Errors
+    /// Returns why the server cannot be held.
+    pub(super) fn take_order(
+        &self,
+        data: &Path,
+        criu: &Path,
+        group: &str,
+    ) -> Result<TakeOrder, String> {
+        Ok(TakeOrder {
+            region: self.region,
+            descriptors: self.copy_descriptors()?,
+            server: self.pid().ok_or("the server has no process yet")?,
+            launcher: self.cell.id().ok_or("the server has ended")?,
+            pipes: self.pipes,
+            data: data.to_path_buf(),
+            criu: criu.to_path_buf(),
+            group: group.to_string(),
+            library: crate::start::library_digest(),
         })
     }
 
@@ -181,6 +247,10 @@ impl ServerProcess {
         let _ = Pin::new(&mut self.wake).poll_read(&mut context, &mut buffer);
         self.region.hear_wake();
     }
+}
+
+fn inode_of(pipe: &impl AsFd) -> Result<u64, String> {
+    rustix::fs::fstat(pipe).map(|stat| stat.st_ino).map_err(|error| format!("a pipe: {error}"))
 }
 
 /// Makes the pipe by which the server's process wakes the daemon. Neither waits at it.

@@ -41,6 +41,8 @@ pub enum Query {
         /// The member's number.
         node: u8,
     },
+    /// Takes a checkpoint of the replica's server. `status` shows the outcome.
+    Checkpoint,
     /// Removes a member.
     Remove {
         /// The member's number.

@@ -1,5 +1,6 @@
 //! The rooms: state with one owner each, apart from the driver that carries values between them.
 
+mod checkpoint;
 mod clients;
 mod divergence;
 mod owed;
@@ -10,6 +11,7 @@ mod server;
 mod stalls;
 mod watch;
 
+pub(super) use checkpoint::{CheckpointState, Checkpoints};
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use divergence::{Divergence, Trial};
 pub(super) use owed::Owed;

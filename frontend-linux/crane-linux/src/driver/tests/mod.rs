@@ -164,7 +164,11 @@ impl Host for MemoryHost {
         self.ports.retain(|open| *open != at.at.port);
     }
 
-    fn start_server(&mut self, run: u64, _: Generation) {
+    fn take_checkpoint(&mut self, _: &str) {}
+
+    fn set_checkpoint_aside(&mut self, _: &Path, _: &'static str) {}
+
+    fn start_server(&mut self, run: u64, _: Generation, _: Option<&Checkpoint>) {
         self.scripts.push(Vec::new());
         self.marks.clear();
         if !self.starts_late {
@@ -445,8 +449,15 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         random: [7; 48],
     };
     let log = Log::new(None);
-    let parts =
-        Restored { node: Box::new(restored), log, last_timestamp: 0, meta, hello, note: None };
+    let parts = Restored {
+        node: Box::new(restored),
+        log,
+        last_timestamp: 0,
+        meta,
+        hello,
+        checkpoint: None,
+        note: None,
+    };
     let host = MemoryHost {
         me,
         queues: queues.clone(),

@@ -1,0 +1,108 @@
+//! The restore: the cell's init has CRIU make the server's processes from an image, instead of
+//! executing the program.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use super::dump::{CRIU_OPTIONS, IN_MEMORY, LAST_PID, copy_contents, open_kept, output_of};
+use super::{RUN_IN_CELL, upper};
+use crate::checkpoint::store::{Checkpoint, Processes, image_of};
+
+/// The name of CRIU's log.
+const LOG: &str = "restore.log";
+/// The numbers of processes up to this one are left to those of the image.
+const NUMBERS_LEFT: &str = "30000";
+
+/// An order to restore a server instead of starting its program.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct RestoreOrder {
+    /// The checkpoint.
+    pub(crate) from: Checkpoint,
+    /// CRIU's file.
+    pub(crate) criu: PathBuf,
+}
+
+/// An order whose files are open, because the cell does not see them.
+pub(super) struct OpenOrder {
+    image: OwnedFd,
+    criu: OwnedFd,
+    processes: Processes,
+}
+
+impl RestoreOrder {
+    /// Checks the checkpoint, and puts its files in the place of the fresh layers of a data
+    /// directory.
+    pub(super) fn put_files(&self, data: &Path) -> Result<(), String> {
+        self.from.check()?;
+        for name in LAYERS {
+            let (from, to) = (self.from.place.join(name), data.join(name));
+            if from.exists() {
+                upper::remove(&to)?;
+                copy_whole(&from, &to)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn open(&self) -> Result<OpenOrder, String> {
+        Ok(OpenOrder {
+            image: open_kept(&image_of(&self.from.place), OFlags::DIRECTORY)?,
+            criu: open_kept(&self.criu, OFlags::empty())?,
+            processes: self.from.manifest.processes.clone(),
+        })
+    }
+}
+
+/// The layers of a data directory that hold the files of the server.
+pub(crate) const LAYERS: [&str; 2] = ["upper", "mounts"];
+
+/// Copies a directory of layers, with all that overlayfs keeps in it, by reference where the file
+/// system can.
+///
+/// # Errors
+/// Returns what cp(1) says.
+pub(crate) fn copy_whole(from: &Path, to: &Path) -> Result<(), String> {
+    let mut command = Command::new("/bin/cp");
+    command.args(["-a", "--reflink=auto", "-T"]).arg(from).arg(to);
+    output_of(&mut command).map(drop)
+}
+
+impl OpenOrder {
+    /// Makes the server's processes. Returns the number of the first one.
+    pub(super) fn carry_out(self) -> Result<i32, String> {
+        let Processes { server, last, pipes } = self.processes;
+        let images = format!("/proc/self/fd/{}", self.image.as_raw_fd());
+        set_last(NUMBERS_LEFT)?;
+        for name in IN_MEMORY {
+            let (from, to) = (Path::new(&images).join(name), Path::new("/").join(name));
+            copy_contents(&from, &to, Path::new(RUN_IN_CELL))?;
+        }
+        let mut command = Command::new(format!("/proc/self/fd/{}", self.criu.as_raw_fd()));
+        // The files that CRIU writes are no part of the checkpoint.
+        let work = Path::new(RUN_IN_CELL).join("restore");
+        fs::create_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
+        command.args(["restore", "-D", &images, "-o", LOG, "-d"]).args(CRIU_OPTIONS);
+        command.arg("-W").arg(&work);
+        for (descriptor, pipe) in [1, 2].into_iter().zip(pipes) {
+            command.arg("--inherit-fd").arg(format!("fd[{descriptor}]:pipe:[{pipe}]"));
+        }
+        let status = command.status().map_err(|error| format!("criu: {error}"))?;
+        if !status.success() {
+            let log = fs::read_to_string(work.join(LOG)).unwrap_or_default();
+            let first = log.lines().find(|line| line.contains("Error")).unwrap_or_default();
+            return Err(format!("criu restore: {status}: {first}"));
+        }
+        upper::remove(&work)?;
+        set_last(&last.to_string())?;
+        Ok(server)
+    }
+}
+
+fn set_last(number: &str) -> Result<(), String> {
+    fs::write(LAST_PID, number).map_err(|error| format!("{LAST_PID}: {error}"))
+}

@@ -1,0 +1,85 @@
+//! Checkpoints of this replica's server: orders to take one, and a server's start from one.
+
+use crane_core::id::Slot;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use crate::checkpoint::store::Checkpoint;
+use crate::event::Event;
+
+use super::members::{Unmoved, never};
+use super::rooms::CheckpointState;
+use super::{Driver, Host, Taken};
+
+impl<H: Host> Driver<H> {
+    /// Begins to take a checkpoint of the running server.
+    pub(super) fn order_checkpoint(&mut self) -> Result<Value, Unmoved> {
+        let group = self.meta.group.clone().ok_or_else(|| never("there is no group yet"))?;
+        if self.server.view().is_none() {
+            return Err(never("this replica runs no server at the moment"));
+        }
+        if self.is_primary() && self.servers().len() > 1 {
+            return Err(never(
+                "it is the primary, and its clients would wait: take the checkpoint on a backup, \
+                 or move the role first (crane-linux primary move)",
+            ));
+        }
+        if matches!(self.checkpoint.state, CheckpointState::Taking) {
+            return Err(never("a checkpoint is being taken already"));
+        }
+        self.checkpoint.state = CheckpointState::Taking;
+        self.host.take_checkpoint(&group);
+        Ok(json!({}))
+    }
+
+    /// Handles the outcome of an order to take one.
+    pub(super) fn on_checkpoint_taken(&mut self, outcome: Result<Taken, String>) {
+        self.checkpoint.state = match outcome {
+            Ok(taken) => {
+                let Taken { slot, held_ms, ref place } = taken;
+                let place = place.display().to_string();
+                self.record_event(Event::Checkpoint { slot: slot.0, held_ms, place });
+                CheckpointState::Taken(taken)
+            }
+            Err(why) => {
+                let text = format!("no checkpoint was taken: {why}");
+                warn!("{text}");
+                self.last_error = Some(text);
+                CheckpointState::Failed(why)
+            }
+        };
+    }
+
+    /// Returns the checkpoint from which the server starts next, if it starts from one.
+    pub(super) fn checkpoint_for_start(&mut self) -> Option<Checkpoint> {
+        self.checkpoint.started_from = self.checkpoint.newest.take();
+        self.checkpoint.started_from.clone()
+    }
+
+    /// Keeps the checkpoint from which the present run has started from being used again. Returns
+    /// its slot, if the run has started from one.
+    pub(super) fn refuse_checkpoint(&mut self, why: &'static str) -> Option<Slot> {
+        let from = self.checkpoint.started_from.take()?;
+        self.host.set_checkpoint_aside(&from.place, why);
+        Some(from.manifest.slot)
+    }
+
+    /// Returns the state of checkpoints, for `status`.
+    pub(super) fn show_checkpoint(&self) -> Value {
+        let started_from = self.checkpoint.start_slot();
+        match &self.checkpoint.state {
+            CheckpointState::Never => json!({ "started_from": started_from }),
+            CheckpointState::Taking => json!({ "phase": "taking", "started_from": started_from }),
+            CheckpointState::Taken(Taken { slot, held_ms, place }) => json!({
+                "phase": "taken",
+                "slot": slot,
+                "held_ms": held_ms,
+                "place": place,
+                "started_from": started_from,
+            }),
+            CheckpointState::Failed(why) => {
+                json!({ "phase": "failed", "error": why, "started_from": started_from })
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The checkpoints that this replica takes of its server, and starts it from.
+
+use crane_core::id::Slot;
+
+use crate::checkpoint::store::Checkpoint;
+
+use super::super::host::Taken;
+
+/// The state of checkpoints.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Checkpoints {
+    /// The last order to take one.
+    pub(in crate::driver) state: CheckpointState,
+    /// The newest one of the data directory, until the server has started from it.
+    pub(in crate::driver) newest: Option<Checkpoint>,
+    /// The one from which the present run has started.
+    pub(in crate::driver) started_from: Option<Checkpoint>,
+}
+
+impl Checkpoints {
+    /// Returns the slot behind which the present run has started, if it has started from a
+    /// checkpoint.
+    pub(in crate::driver) fn start_slot(&self) -> Option<Slot> {
+        self.started_from.as_ref().map(|from| from.manifest.slot)
+    }
+}
+
+/// The state of the last order to take a checkpoint.
+#[derive(Debug, Default)]
+pub(in crate::driver) enum CheckpointState {
+    /// No order was given.
+    #[default]
+    Never,
+    /// The server is held, or will be soon.
+    Taking,
+    /// The checkpoint was taken.
+    Taken(Taken),
+    /// None was taken, for this reason.
+    Failed(String),
+}

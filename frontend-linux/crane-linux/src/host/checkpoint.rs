@@ -1,0 +1,134 @@
+//! A checkpoint of the running server: hold, dump, copy of the files, release.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crane_core::id::Slot;
+use crane_shm::DaemonSide;
+
+use crate::cell::dump::{self, DumpOrder, Dumped};
+use crate::cell::restore::{LAYERS, copy_whole};
+use crate::checkpoint::store::{Checkpoint, Manifest, Processes, Unfinished, image_of};
+use crate::driver::Taken;
+
+use super::attach::attach;
+
+/// The time in which the server must reach the hold point.
+const HOLD_WITHIN: Duration = Duration::from_secs(2);
+/// The time in which a held server must ask for its region, and answer it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// All that is needed to take a checkpoint, apart from the loop that runs the server.
+pub(super) struct TakeOrder {
+    pub(super) region: DaemonSide,
+    /// The server's descriptors.
+    pub(super) descriptors: [OwnedFd; 2],
+    /// The server's process, and its launcher.
+    pub(super) server: u32,
+    pub(super) launcher: u32,
+    /// The pipes behind the server's standard output and error output.
+    pub(super) pipes: [u64; 2],
+    pub(super) data: PathBuf,
+    pub(super) criu: PathBuf,
+    pub(super) group: String,
+    pub(super) library: [u8; 16],
+}
+
+/// Takes a checkpoint. It blocks while the server is held. The server continues afterwards whatever
+/// the outcome is.
+///
+/// # Errors
+/// Returns the reason why there is no checkpoint.
+pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
+    let TakeOrder { region, .. } = *order;
+    region.set_nonce(nonce);
+    region.hold_behind(region.admitted().max(1));
+    let Some(slot) = await_held(region) else {
+        region.hold_behind(0);
+        // It may have stopped in this moment.
+        sleep(PAUSE);
+        if region.held().is_some() {
+            release(order, nonce)?;
+        }
+        return Err(format!(
+            "the server did not reach a point at which it can be held within {HOLD_WITHIN:?}"
+        ));
+    };
+    let since = Instant::now();
+    let clock = region.clock();
+    let image = write(order, slot);
+    let released = release(order, nonce);
+    let held = since.elapsed();
+    let (unfinished, processes) = image?;
+    released?;
+    let (group, library) = (order.group.clone(), order.library);
+    let manifest = Manifest { library, group, slot: Slot(slot), clock, processes, digest: [0; 32] };
+    let Checkpoint { place, .. } = unfinished.finish(manifest)?;
+    Ok(Taken { slot: Slot(slot), place, held_ms: held.as_millis() as u64 })
+}
+
+fn await_held(region: DaemonSide) -> Option<u64> {
+    let since = Instant::now();
+    while since.elapsed() < HOLD_WITHIN {
+        if let Some(slot) = region.held() {
+            return Some(slot);
+        }
+        sleep(PAUSE);
+    }
+    region.held()
+}
+
+/// Writes the image and the files of the held server.
+fn write(order: &TakeOrder, slot: u64) -> Result<(Unfinished, Processes), String> {
+    let unfinished = Unfinished::make(&order.data, slot)?;
+    let image = image_of(unfinished.place());
+    let dumped = run_dump(&DumpOrder { server: order.server, image, criu: order.criu.clone() })?;
+    for name in LAYERS {
+        let from = order.data.join(name);
+        if from.exists() {
+            copy_whole(&from, &unfinished.place().join(name))?;
+        }
+    }
+    let Dumped { server, last } = dumped;
+    Ok((unfinished, Processes { server, last, pipes: order.pipes }))
+}
+
+fn run_dump(order: &DumpOrder) -> Result<Dumped, String> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(dump::SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let failed = |error: std::io::Error| format!("the dump cannot be started: {error}");
+    let mut child = command.spawn().map_err(failed)?;
+    let text = serde_json::to_vec(order).expect("plain data");
+    child.stdin.take().expect("it was piped").write_all(&text).map_err(failed)?;
+    let output = child.wait_with_output().map_err(failed)?;
+    let outcome: Result<Result<Dumped, String>, _> = serde_json::from_slice(&output.stdout);
+    outcome.unwrap_or_else(|_| Err(format!("the dump ended with {}", output.status)))
+}
+
+/// Gives the held server its region again.
+fn release(order: &TakeOrder, nonce: u64) -> Result<(), String> {
+    let copies = order.descriptors.each_ref().map(OwnedFd::try_clone);
+    let [Ok(memory), Ok(wake)] = copies else { return Err("too many open files".into()) };
+    attach(order.launcher, [memory, wake], ANSWER_WITHIN)?;
+    await_echo(order.region, nonce)
+}
+
+/// Waits until the server uses this region.
+///
+/// # Errors
+/// Returns that it does not.
+pub(super) fn await_echo(region: DaemonSide, nonce: u64) -> Result<(), String> {
+    let since = Instant::now();
+    while region.echo() != nonce {
+        if since.elapsed() > ANSWER_WITHIN {
+            return Err("the server does not use the memory that it was given".into());
+        }
+        sleep(PAUSE);
+    }
+    Ok(())
+}
