@@ -6,6 +6,7 @@
 //! left before the image is taken and asked for behind it (see [`crane_shm::HOLD_SOCKET`]), so that
 //! the image is that of a process without a daemon.
 
+use core::fmt::Write;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering;
 
@@ -23,7 +24,7 @@ use crate::announce;
 use crate::capacities::LISTENERS;
 use crate::inherited;
 use crate::signals;
-use crate::trouble;
+use crate::trouble::{self, Text};
 use crate::world::{SERIAL, World};
 
 /// The pause between two questions for a region, in nanoseconds.
@@ -46,8 +47,8 @@ pub(crate) fn hold(world: &mut World) {
     world.output.wake();
     // SAFETY: all other threads wait for the turn. Handlers that interrupt them ring a bell, which
     // is lost: the script is looked at again behind the hold point.
-    if unsafe { region.leave() }.is_err() {
-        trouble::end(1, "the kernel refuses to map memory at the hold point");
+    if let Err(error) = unsafe { region.leave() } {
+        fail("left", error);
     }
     inherited::close();
     let [memory, wake] = loop {
@@ -57,9 +58,11 @@ pub(crate) fn hold(world: &mut World) {
         }
     };
     // SAFETY: as above.
-    let taken = unsafe { region.take(memory.as_fd()) };
-    if taken.and_then(|()| inherited::replace([memory, wake])).is_err() {
-        trouble::end(1, "the memory that is given behind the hold point cannot be used");
+    if let Err(error) = unsafe { region.take(memory.as_fd()) } {
+        fail("taken again", error);
+    }
+    if let Err(error) = inherited::replace([memory, wake]) {
+        fail("kept", error);
     }
     if region.admitted() != slot {
         introduce(world, slot);
@@ -103,6 +106,14 @@ fn ask() -> Result<Option<[OwnedFd; 2]>, Errno> {
         }
     }
     Ok(None)
+}
+
+/// Ends the process, whose region could not be treated so.
+fn fail(treated: &str, error: i32) -> ! {
+    let mut text = Text::new();
+    // A text that is cut is better than none.
+    let _ = write!(text, "at the hold point, the region could not be {treated}: error {error}");
+    trouble::end(1, text.as_str())
 }
 
 fn pause() {

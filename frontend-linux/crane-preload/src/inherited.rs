@@ -65,6 +65,11 @@ pub(crate) fn numbers() -> [c_int; 2] {
     [MEMORY.load(Ordering::Relaxed), WAKE.load(Ordering::Relaxed)]
 }
 
+/// Returns the lower number, which is the group's limit of open files.
+pub(crate) fn first_number() -> u64 {
+    numbers()[0].cast_unsigned().into()
+}
+
 /// Returns whether a descriptor is the library's own: to the program it is closed.
 pub(crate) fn is_own(descriptor: c_int) -> bool {
     descriptor >= 0 && numbers().contains(&descriptor)

@@ -209,6 +209,9 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     }
     // SAFETY: pthread_self only reads.
     world.threads[first.0 as usize].handle = unsafe { libc::pthread_self() };
+    if let Some(legacy) = &legacy {
+        crate::hooks::open_files::set_hard(legacy.open_files);
+    }
     if let Some((next, interval)) = legacy.and_then(|legacy| legacy.alarm) {
         crate::hooks::interval_timers::resume(world, next, interval);
     }

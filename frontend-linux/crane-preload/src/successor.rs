@@ -9,6 +9,7 @@ use crane_shm::ServerSide;
 use crane_shm::region::CARRIED_BYTES;
 use serde::{Deserialize, Serialize};
 
+use crate::hooks::open_files;
 use crate::inherited;
 use crate::kept::KeptGenesis;
 use crate::world::World;
@@ -27,6 +28,8 @@ pub(crate) struct Legacy {
     /// The process's timer of real time, which execve(2) keeps: the agreed time of its next
     /// expiration, and the time between expirations.
     pub alarm: Option<(u64, u64)>,
+    /// The program's hard limit of open files.
+    pub open_files: u64,
 }
 
 /// Leaves the state from which the next program continues, and the library's descriptors.
@@ -41,6 +44,7 @@ pub(crate) fn leave(world: &mut World) -> Result<(), &'static str> {
         next_port: world.next_port,
         unix_sockets: world.unix.last,
         alarm: world.timers.alarm(),
+        open_files: open_files::hard(),
     };
     let mut space = [0; CARRIED_BYTES];
     let length = postcard::to_slice(&legacy, &mut space).map_err(|_| "no space for it")?.len();

@@ -26,6 +26,7 @@ mod names;
 mod net;
 mod numbered;
 mod once;
+pub(crate) mod open_files;
 mod options;
 mod parts;
 mod pipes;

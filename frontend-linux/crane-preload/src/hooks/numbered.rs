@@ -132,6 +132,9 @@ unsafe fn by_name(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_lo
         match number {
             libc::SYS_read => libc::read(one, b as _, c) as c_long,
             libc::SYS_write => libc::write(one, b as _, c) as c_long,
+            libc::SYS_getrlimit => libc::getrlimit(a as _, b as _).into(),
+            libc::SYS_setrlimit => libc::setrlimit(a as _, b as _).into(),
+            libc::SYS_prlimit64 => libc::prlimit(a as _, b as _, c as _, d as _).into(),
             libc::SYS_readv => libc::readv(one, b as _, c as c_int) as c_long,
             libc::SYS_writev => libc::writev(one, b as _, c as c_int) as c_long,
             libc::SYS_recvfrom => {
