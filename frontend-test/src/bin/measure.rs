@@ -15,8 +15,8 @@ use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
-    alarm, bench, cost, divergence, failover, healthy, idle, kills, linear, runtimes, sizes,
-    starts, steady,
+    alarm, bench, checkpoints, cost, divergence, failover, healthy, idle, kills, linear, runtimes,
+    sizes, starts, steady,
 };
 
 const USAGE: &str = "\
@@ -36,6 +36,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure healthy [MINUTES] civetweb, redis, memcached, clamd and node under load raise
                                        no fault, 60 minutes
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
+       crane-measure checkpoints [ROUNDS]  hold, dump, kill and restore under load, 50 rounds with
+                                       each of five servers
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
                                        command BASELINE (a path, by the environment), 5 rounds";
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
             healthy::run(period, |line| println!("{line}"))
         }
         "starts" => measure_starts(amount.unwrap_or(3000) as usize),
+        "checkpoints" => measure_checkpoints(amount.unwrap_or(50) as usize),
         "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
@@ -96,6 +99,18 @@ fn measure_alarm() -> Vec<String> {
                 }
             }
             Err(why) => missed.push(why),
+        }
+    }
+    missed
+}
+
+fn measure_checkpoints(rounds: usize) -> Vec<String> {
+    let mut missed = Vec::new();
+    for name in checkpoints::NAMES {
+        let outcome = checkpoints::rounds(name, rounds);
+        println!("{name}: {}", outcome.summary());
+        if !outcome.failures.is_empty() || outcome.requests == 0 {
+            missed.push(format!("{name}: {:?}", outcome.failures));
         }
     }
     missed

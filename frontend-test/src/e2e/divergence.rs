@@ -22,7 +22,7 @@ use super::memory::{Change, change_value};
 use super::program;
 use super::resp::{Connection, Reply};
 use super::status::Status;
-use super::wait::{ANSWER, SOON, START, within};
+use super::wait::{ANSWER, Raise, SOON, START, within};
 
 /// The servers that decide which of them is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -447,14 +447,6 @@ impl Drop for FullLoad {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-struct Raise<'a>(&'a AtomicBool);
-
-impl Drop for Raise<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -22,7 +22,7 @@ use super::machine::Machine;
 use super::probe::Probe;
 use super::program;
 use super::resp::{Connection, Reply, command};
-use super::wait::{ANSWER, SOON, START, eventually};
+use super::wait::{ANSWER, Raise, SOON, START, eventually};
 
 /// A fault, which strikes the primary unless its name says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,14 +323,6 @@ impl Question {
         let Ok(reply) = self.connection.reply() else { return };
         let new = Reply::Bulk(Some(round.to_string().into_bytes()));
         assert_eq!(reply, new, "{} gave an outdated answer", self.address);
-    }
-}
-
-struct Raise<'a>(&'a AtomicBool);
-
-impl Drop for Raise<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

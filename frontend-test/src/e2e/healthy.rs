@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
@@ -26,10 +27,13 @@ const CONNECTIONS: u32 = 4;
 /// The bytes that clamd scans: no virus.
 const SCANNED: [u8; 16 * 1024] = [b'x'; 16 * 1024];
 
+/// Makes many requests of one kind, and checks the answers.
+pub(super) type Ask = fn(SocketAddr) -> Result<(), String>;
+
 /// A server and its kind of requests.
 struct Kind {
-    program: fn(&std::path::Path) -> Program,
-    ask: fn(SocketAddr) -> Result<(), String>,
+    program: fn(&Path) -> Program,
+    ask: Ask,
 }
 
 const KINDS: [Kind; 5] = [
@@ -39,6 +43,13 @@ const KINDS: [Kind; 5] = [
     Kind { program: program::clamd, ask: |at| ask_clamd(at).map_err(name("clamd")) },
     Kind { program: program::node, ask: |at| ask_node(at).map_err(name("node")) },
 ];
+
+/// Returns one of the five servers, in a folder, and its kind of requests.
+pub(super) fn kind(name: &str, folder: &Path) -> Option<(Program, Ask)> {
+    let place =
+        ["civetweb", "redis", "memcached", "clamd", "node"].iter().position(|it| *it == name);
+    place.map(|place| ((KINDS[place].program)(folder), KINDS[place].ask))
+}
 
 fn name(of: &'static str) -> impl Fn(io::Error) -> String {
     move |error| format!("{of}: {error}")
@@ -124,7 +135,7 @@ fn ask_redis(address: SocketAddr) -> Result<(), String> {
     redis_benchmark(address, "set,get", load).map(drop)
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub(super) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_nodelay(true)?;

@@ -30,6 +30,7 @@ pub mod alarm;
 pub mod bench;
 pub mod binary;
 pub mod calls;
+pub mod checkpoints;
 pub mod cost;
 pub mod counting;
 pub mod divergence;

@@ -1,6 +1,7 @@
 //! Bounded waits: nothing in the harness waits for ever, and each wait has a name.
 
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -42,5 +43,14 @@ pub fn within<T, E>(bound: Duration, mut probe: impl FnMut() -> Result<T, E>) ->
             Err(_) => sleep(pause),
         }
         pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+/// Raises a flag when dropped, also by a panic, so that threads which look at it end.
+pub struct Raise<'a>(pub &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
