@@ -3,7 +3,7 @@
 use std::fs;
 
 use crane_test::e2e::checkpoints::{are_possible, checkpoint, rounds, started_from};
-use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::http;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
@@ -74,6 +74,19 @@ fn a_killed_replica_of_redis_returns_from_its_checkpoint_and_can_lead() {
         assert_eq!(number(&mut fresh, &[b"INCR", b"count"]), count);
         assert_eq!(number(&mut fresh, &[b"DBSIZE"]), i64::from(KEYS) + 1);
     }
+    // A server that dies alone is made from the newest image as well.
+    let (_, slot) = checkpoint(&group, backup).unwrap();
+    let server = group.status().unwrap().replica(backup).server_pid.expect("a server");
+    kill(server).unwrap();
+    eventually("the server is in step", START, || {
+        let status = group.status()?;
+        status.healthy(3)?;
+        let other = status.replica(backup).server_pid != Some(server);
+        match started_from(&status, backup) {
+            Some(from) if from == slot && other => Ok(()),
+            from => Err(format!("started from {from:?}, {}", status.brief())),
+        }
+    });
     // The server that was made from an image leads, and is lost as primary.
     let data = group.data(backup).display().to_string();
     let words = ["primary", "move", "--to", &backup.to_string(), "--data-dir", &data];

@@ -36,9 +36,10 @@ impl<H: Host> Driver<H> {
     pub(super) fn on_checkpoint_taken(&mut self, outcome: Result<Taken, String>) {
         self.checkpoint.state = match outcome {
             Ok(taken) => {
-                let Taken { slot, held_ms, ref place } = taken;
-                let place = place.display().to_string();
-                self.record_event(Event::Checkpoint { slot: slot.0, held_ms, place });
+                let Taken { ref checkpoint, held_ms } = taken;
+                let (slot, place) = (checkpoint.manifest.slot.0, checkpoint.place.display());
+                self.checkpoint.newest = Some(checkpoint.clone());
+                self.record_event(Event::Checkpoint { slot, held_ms, place: place.to_string() });
                 CheckpointState::Taken(taken)
             }
             Err(why) => {
@@ -52,16 +53,29 @@ impl<H: Host> Driver<H> {
 
     /// Returns the checkpoint from which the server starts next, if it starts from one.
     pub(super) fn checkpoint_for_start(&mut self) -> Option<Checkpoint> {
-        self.checkpoint.started_from = self.checkpoint.newest.take();
+        let limit = self.checkpoint.limit.take();
+        let fits = |newest: &Checkpoint| limit.is_none_or(|limit| newest.manifest.slot <= limit);
+        self.checkpoint.started_from = self.checkpoint.newest.clone().filter(fits);
         self.checkpoint.started_from.clone()
     }
 
-    /// Keeps the checkpoint from which the present run has started from being used again. Returns
-    /// its slot, if the run has started from one.
+    /// Prevents the checkpoint from which the present run has started from being used again.
+    /// Returns its slot, if the run has started from one.
     pub(super) fn refuse_checkpoint(&mut self, why: &'static str) -> Option<Slot> {
         let from = self.checkpoint.started_from.take()?;
+        self.checkpoint.newest.take_if(|newest| newest.place == from.place);
         self.host.set_checkpoint_aside(&from.place, why);
         Some(from.manifest.slot)
+    }
+
+    /// Prevents checkpoints from being used that were taken when this server may have been wrong:
+    /// behind the last slot at which it agreed with the others.
+    pub(super) fn refuse_checkpoints_behind(&mut self, agreed: Slot) {
+        self.checkpoint.limit = Some(agreed);
+        let wrong = self.checkpoint.newest.take_if(|newest| newest.manifest.slot > agreed);
+        if let Some(wrong) = wrong {
+            self.host.set_checkpoint_aside(&wrong.place, "wrong");
+        }
     }
 
     /// Returns the state of checkpoints, for `status`.
@@ -70,11 +84,11 @@ impl<H: Host> Driver<H> {
         match &self.checkpoint.state {
             CheckpointState::Never => json!({ "started_from": started_from }),
             CheckpointState::Taking => json!({ "phase": "taking", "started_from": started_from }),
-            CheckpointState::Taken(Taken { slot, held_ms, place }) => json!({
+            CheckpointState::Taken(Taken { checkpoint, held_ms }) => json!({
                 "phase": "taken",
-                "slot": slot,
+                "slot": checkpoint.manifest.slot,
                 "held_ms": held_ms,
-                "place": place,
+                "place": checkpoint.place,
                 "started_from": started_from,
             }),
             CheckpointState::Failed(why) => {

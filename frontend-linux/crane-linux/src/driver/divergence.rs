@@ -271,7 +271,7 @@ impl<H: Host> Driver<H> {
         }
         self.events.counters.divergences += 1;
         self.meta.diverged_behind = Some(behind.0);
-        self.refuse_checkpoint("wrong");
+        self.refuse_checkpoints_behind(behind);
         let text = format!("{here}: its clients are reset, and it is built again");
         self.rebuild_server(text);
     }
@@ -330,6 +330,8 @@ impl<H: Host> Driver<H> {
             self.events.counters.divergences += 1;
             let output_only = difference == Difference::Output;
             self.divergence.trial = Some(Trial { slot, before, output_only });
+            // An image of this server would say the same again.
+            self.checkpoint.limit = Some(self.agreed_below(slot));
             self.stop_server(text);
         }
     }

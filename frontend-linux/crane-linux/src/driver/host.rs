@@ -165,10 +165,8 @@ pub(crate) struct DiskRoom {
 /// A checkpoint that was taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Taken {
-    /// The slot behind which the server was held.
-    pub slot: Slot,
-    /// The checkpoint's directory.
-    pub place: PathBuf,
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
     /// The time for which the server was held, in milliseconds.
     pub held_ms: u64,
 }

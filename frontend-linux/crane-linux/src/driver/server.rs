@@ -32,7 +32,7 @@ const BY_SIGBUS: &str = ": a file that it had mapped was cut, or the disk of its
 
 impl<H: Host> Driver<H> {
     /// Starts the server in a fresh cell, if it may start and no generation is about to begin. Its
-    /// script begins with slot 1.
+    /// script begins behind the checkpoint from which it starts, or with slot 1.
     pub(super) fn start_wanted_server(&mut self) {
         if self.divergence.halted.is_some() {
             return;
@@ -129,6 +129,10 @@ impl<H: Host> Driver<H> {
             (None, Some(EndReason::DiskFull)) => text = self.ended_by_full_disk(clock, trouble),
             (None, _) => {
                 self.server.last_end.count(clock);
+                if self.server.last_end.times > 1 {
+                    // The image may be the cause.
+                    self.refuse_checkpoint("crashed");
+                }
                 if ending == Ending::Killed(libc::SIGBUS) {
                     text.push_str(BY_SIGBUS);
                     self.server.awaits_room = true;
@@ -259,9 +263,9 @@ impl<H: Host> Driver<H> {
         self.build_again();
     }
 
-    /// Starts the server again, whose script begins with slot 1.
+    /// Starts the server again, from the newest checkpoint or from slot 1.
     pub(super) fn build_again(&mut self) {
-        info!("the server is built again, by replay from the first slot");
+        info!("the server is built again");
         self.begin_generation();
         self.reports[self.me().index()] = ServerReport::Alive { in_step: false };
         self.send_report_to_all();

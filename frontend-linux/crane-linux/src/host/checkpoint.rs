@@ -12,7 +12,7 @@ use crane_shm::DaemonSide;
 
 use crate::cell::dump::{self, DumpOrder, Dumped};
 use crate::cell::restore::{LAYERS, copy_whole};
-use crate::checkpoint::store::{Checkpoint, Manifest, Processes, Unfinished, image_of};
+use crate::checkpoint::store::{Manifest, Processes, Unfinished, image_of};
 use crate::driver::Taken;
 
 use super::attach::attach;
@@ -68,8 +68,8 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     released?;
     let (group, library) = (order.group.clone(), order.library);
     let manifest = Manifest { library, group, slot: Slot(slot), clock, processes, digest: [0; 32] };
-    let Checkpoint { place, .. } = unfinished.finish(manifest)?;
-    Ok(Taken { slot: Slot(slot), place, held_ms: held.as_millis() as u64 })
+    let checkpoint = unfinished.finish(manifest)?;
+    Ok(Taken { checkpoint, held_ms: held.as_millis() as u64 })
 }
 
 fn await_held(region: DaemonSide) -> Option<u64> {

@@ -11,8 +11,10 @@ use super::super::host::Taken;
 pub(in crate::driver) struct Checkpoints {
     /// The last order to take one.
     pub(in crate::driver) state: CheckpointState,
-    /// The newest one of the data directory, until the server has started from it.
+    /// The newest one of the data directory that can be used.
     pub(in crate::driver) newest: Option<Checkpoint>,
+    /// The last slot behind which a checkpoint may be for the next start, if there is a limit.
+    pub(in crate::driver) limit: Option<Slot>,
     /// The one from which the present run has started.
     pub(in crate::driver) started_from: Option<Checkpoint>,
 }

@@ -16,6 +16,7 @@ use crane_shm::region::{output, script};
 use crane_shm::{EndReason, RingError, RingRecord, ServerState};
 
 use super::*;
+use crate::checkpoint::store::{Manifest, Processes};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
 use crate::log::{Batch, record};
@@ -68,6 +69,23 @@ struct MemoryHost {
     room: Option<DiskRoom>,
     /// Whether a started server is ready only when the test says so.
     starts_late: bool,
+    /// By run: the slot of the checkpoint from which it has started.
+    started_from: Vec<Option<Slot>>,
+    /// The checkpoints that were set aside.
+    aside: Vec<(PathBuf, &'static str)>,
+}
+
+/// Returns a checkpoint behind a slot.
+fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
+    let manifest = Manifest {
+        library: [0; 16],
+        group: group.to_string(),
+        slot,
+        clock: 1,
+        processes: Processes::default(),
+        digest: [0; 32],
+    };
+    Checkpoint { place: PathBuf::from(format!("/data/checkpoints/slot-{slot}")), manifest }
 }
 
 impl MemoryHost {
@@ -164,12 +182,24 @@ impl Host for MemoryHost {
         self.ports.retain(|open| *open != at.at.port);
     }
 
-    fn take_checkpoint(&mut self, _: &str) {}
+    fn take_checkpoint(&mut self, group: &str) {
+        let slot = self.scripts.last().and_then(|script| script.last()).expect("entries").0;
+        let checkpoint = checkpoint(group, slot);
+        let taken = Taken { checkpoint, held_ms: 5 };
+        self.queue(DriverInput::CheckpointTaken(self.scripts.len() as u64, Ok(taken)));
+    }
 
-    fn set_checkpoint_aside(&mut self, _: &Path, _: &'static str) {}
+    fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str) {
+        self.aside.push((place.to_path_buf(), why));
+    }
 
-    fn start_server(&mut self, run: u64, _: Generation, _: Option<&Checkpoint>) {
-        self.scripts.push(Vec::new());
+    fn start_server(&mut self, run: u64, _: Generation, from: Option<&Checkpoint>) {
+        let slot = from.map(|from| from.manifest.slot);
+        self.started_from.push(slot);
+        // An image has the entries before it in it.
+        let mut script = self.scripts.last().cloned().unwrap_or_default();
+        script.retain(|(before, ..)| Some(*before) <= slot);
+        self.scripts.push(script);
         self.marks.clear();
         if !self.starts_late {
             self.queue(DriverInput::Server(run, ServerChange::Ready));
@@ -477,6 +507,8 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         clock: 0,
         room: None,
         starts_late: false,
+        started_from: Vec::new(),
+        aside: Vec::new(),
     };
     Driver::new(settings, parts, host, moment)
 }

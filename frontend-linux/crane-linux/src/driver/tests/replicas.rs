@@ -244,3 +244,59 @@ fn a_listener_that_no_client_reaches_is_a_note_until_it_closes() {
     driver.on_unlisten(at(7001));
     assert!(driver.watch.texts(false).is_empty());
 }
+
+/// Ends the program of one replica by a signal, and lets the replica judge it.
+fn crash(group: &mut Group, place: usize, clock: u64) {
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(11), String::new());
+    let end = ProgramEnd { ending, clock, admitted: 5, trouble, end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+}
+
+#[test]
+fn a_server_that_died_alone_starts_from_its_checkpoint_until_it_dies_there_again() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let place = (primary + 1) % 3;
+    assert!(group.drivers[primary].order_checkpoint().is_err(), "clients of a primary would wait");
+    group.drivers[place].order_checkpoint().ok().expect("an order");
+    assert!(group.drivers[place].order_checkpoint().is_err(), "one at a time");
+    group.run(10);
+    let slot = group.drivers[place].checkpoint.newest.as_ref().expect("one").manifest.slot;
+    group.input(place, DriverInput::Client(1, connected()));
+    group.run(100);
+    crash(&mut group, place, 7);
+    let host = group.drivers[place].host();
+    assert_eq!(host.started_from, [None, Some(slot)]);
+    let script = host.scripts.last().expect("a run").clone();
+    assert_eq!(script, group.script(primary), "each entry behind the slot, once");
+    // At the same clock again: the image may be the cause.
+    crash(&mut group, place, 7);
+    let host = group.drivers[place].host();
+    assert_eq!(host.started_from.last(), Some(&None));
+    assert_eq!(host.aside.len(), 1);
+    assert_eq!(host.scripts.last().and_then(|script| script.first()).map(|it| it.0), Some(Slot(1)));
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_restored_is_set_aside_and_the_server_replays() {
+    let mut group = Group::new();
+    group.run(1000);
+    let place = (group.primary() + 1) % 3;
+    group.drivers[place].order_checkpoint().ok().expect("an order");
+    group.run(10);
+    group.drivers[place].host().starts_late = true;
+    crash(&mut group, place, 7);
+    group.drivers[place].host().starts_late = false;
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let failed = ServerChange::Failed("a part is damaged".into());
+    group.input(place, DriverInput::Server(run, failed));
+    group.run(3000);
+    let driver = &mut group.drivers[place];
+    assert!(driver.last_error.as_ref().is_some_and(|text| text.contains("a part is damaged")));
+    assert_eq!(driver.host().started_from.last(), Some(&None));
+    assert_eq!(driver.host().aside[0].1, "failed");
+    assert_eq!(driver.checkpoint.newest, None);
+}
