@@ -1,285 +1,30 @@
 //! Whole replicas without I/O: three drivers over a host in memory, stepped in virtual time.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use clap::Parser;
 use crane_core::execution::Mark;
-use crane_core::execution::hash::RunningHash;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::paxos::{Config, DurableState, Entry, Message, Node};
+use crane_core::paxos::{Config, DurableState, Node};
 use crane_core::wire::{Endpoint, EntryPayload, Op};
 use crane_shm::region::{output, script};
-use crane_shm::{EndReason, RingError, RingRecord, ServerState};
+use crane_shm::{EndReason, RingRecord, ServerState};
 
 use super::*;
-use crate::checkpoint::store::{Manifest, Processes};
-use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
-use crate::log::fetch::Fetch;
-use crate::log::{Batch, record};
-use crate::net::frame::FrameKind;
+use crate::log::record;
 use crate::net::handshake::{MAGIC, PROTOCOL_VERSION};
-use crate::net::message::{FetchedEntry, Received};
 use crate::options::{Cli, Priority};
 use crate::report::Ending;
 
 mod divergence;
+mod memory;
 mod replicas;
+
+use memory::{MemoryHost, Queue};
 
 const NAMES: [&str; 3] = ["a:1", "b:1", "c:1"];
 /// The length of a step of the group in nanoseconds.
 const STEP: u64 = 1_000_000;
-
-/// Inputs on their way to a replica.
-type Queue = Rc<RefCell<VecDeque<DriverInput>>>;
-
-/// A host in memory. Its links carry frames to the other hosts; its disk keeps writes, and confirms
-/// them later.
-struct MemoryHost {
-    me: NodeId,
-    queues: [Queue; 3],
-    /// The segments' bytes.
-    disk: BTreeMap<u32, Vec<u8>>,
-    /// By run of the server: the payloads that it received, by slot.
-    scripts: Vec<Vec<(Slot, u32, Vec<u8>)>>,
-    /// Bytes for clients by key, and their resets.
-    replies: BTreeMap<u64, Vec<u8>>,
-    resets: Vec<u64>,
-    ports: Vec<u16>,
-    /// A port that no client reaches.
-    unreached: u16,
-    fetches: u32,
-    metas: u32,
-    inspections: u32,
-    /// Slots at which calls were frozen.
-    frozen: Vec<Slot>,
-    /// The marks of the present run.
-    marks: BTreeMap<Slot, Mark>,
-    /// By run: the bytes of the entry from which on the server goes wrong, which it hashes
-    /// differently.
-    wrong: Vec<u64>,
-    /// By run: the hash of its output.
-    outputs: Vec<u64>,
-    /// The clock of the server, if it is above the number of the last slot.
-    clock: u64,
-    /// The room on the disk of the server's files.
-    room: Option<DiskRoom>,
-    /// Whether a started server is ready only when the test says so.
-    starts_late: bool,
-    /// By run: the slot of the checkpoint from which it has started.
-    started_from: Vec<Option<Slot>>,
-    /// The checkpoints that were set aside.
-    aside: Vec<(PathBuf, &'static str)>,
-}
-
-/// Returns a checkpoint behind a slot.
-fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
-    let manifest = Manifest {
-        library: [0; 16],
-        group: group.to_string(),
-        slot,
-        clock: 1,
-        processes: Processes::default(),
-        digest: [0; 32],
-    };
-    Checkpoint { place: PathBuf::from(format!("/data/checkpoints/slot-{slot}")), manifest }
-}
-
-impl MemoryHost {
-    fn queue(&self, input: DriverInput) {
-        self.queues[self.me.index()].borrow_mut().push_back(input);
-    }
-
-    fn queue_at(&self, to: NodeId, input: DriverInput) {
-        self.queues[to.index()].borrow_mut().push_back(input);
-    }
-
-    fn admitted(&self) -> u64 {
-        self.scripts.last().and_then(|script| script.last()).map_or(0, |(slot, ..)| slot.0)
-    }
-}
-
-impl Host for MemoryHost {
-    fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]) {
-        let received = Received {
-            message: *message,
-            entries: entries.iter().map(|(entry, _)| *entry).collect::<Vec<Entry>>(),
-            payloads: entries.iter().map(|(_, payload)| payload.clone()).collect(),
-        };
-        self.queue_at(to, DriverInput::Message(self.me, received));
-    }
-
-    fn send_frame(&mut self, to: NodeId, kind: FrameKind, body: &[u8]) {
-        let input = match kind {
-            FrameKind::Ops => DriverInput::Ops(self.me, body.to_vec()),
-            FrameKind::Calls => {
-                DriverInput::Calls(self.me, postcard::from_bytes(body).expect("calls"))
-            }
-            FrameKind::Mark => {
-                DriverInput::Mark(self.me, postcard::from_bytes(body).expect("a mark"))
-            }
-            FrameKind::Server => {
-                DriverInput::Report(self.me, postcard::from_bytes(body).expect("a report"))
-            }
-            FrameKind::Roster => DriverInput::Roster(postcard::from_bytes(body).expect("members")),
-            other => panic!("{other:?} is no frame of a driver"),
-        };
-        self.queue_at(to, input);
-    }
-
-    fn set_hello(&mut self, _: &Hello) {}
-
-    fn dial(&mut self, _: NodeId, _: &str) {}
-
-    fn write(&mut self, batch: Batch) {
-        for chunk in batch.chunks {
-            let segment = self.disk.entry(chunk.segment).or_default();
-            let end = chunk.offset as usize + chunk.bytes.len();
-            segment.resize(segment.len().max(end), 0);
-            segment[chunk.offset as usize..end].copy_from_slice(&chunk.bytes);
-        }
-        self.queue(DriverInput::Durable(batch.up_to));
-    }
-
-    fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch) {
-        self.fetches += 1;
-        let segment = &self.disk[&fetch.segment().expect("a fetch names a segment")];
-        let read = |space: &mut [u8], offset: u64| -> Result<(), ()> {
-            let offset = offset as usize;
-            space.copy_from_slice(&segment[offset..offset + space.len()]);
-            Ok(())
-        };
-        let records = fetch.read_by(read).expect("memory can be read").expect("as written");
-        self.queue(DriverInput::Fetched(fetcher, records));
-    }
-
-    fn keep_meta(&mut self, meta: &Meta) {
-        self.metas += 1;
-        self.queue(DriverInput::MetaKept(Generation(meta.generation)));
-    }
-
-    fn keep_base(&mut self) {}
-
-    fn command_client(&mut self, key: u64, command: ClientCommand<'_>) {
-        match command {
-            ClientCommand::Send(bytes) => {
-                self.replies.entry(key).or_default().extend_from_slice(bytes);
-            }
-            ClientCommand::Reset => self.resets.push(key),
-            _ => {}
-        }
-    }
-
-    fn open_port(&mut self, at: &ServerListener, _: &Path) -> Result<Option<String>, String> {
-        self.ports.push(at.at.port);
-        Ok((at.at.port == self.unreached).then(|| "no client reaches it".to_string()))
-    }
-
-    fn close_port(&mut self, at: &ServerListener) {
-        self.ports.retain(|open| *open != at.at.port);
-    }
-
-    fn take_checkpoint(&mut self, group: &str) {
-        let slot = self.scripts.last().and_then(|script| script.last()).expect("entries").0;
-        let checkpoint = checkpoint(group, slot);
-        let taken = Taken { checkpoint, held_ms: 5 };
-        self.queue(DriverInput::CheckpointTaken(self.scripts.len() as u64, Ok(taken)));
-    }
-
-    fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str) {
-        self.aside.push((place.to_path_buf(), why));
-    }
-
-    fn start_server(&mut self, run: u64, _: Generation, from: Option<&Checkpoint>) {
-        let slot = from.map(|from| from.manifest.slot);
-        self.started_from.push(slot);
-        // An image has the entries before it in it.
-        let mut script = self.scripts.last().cloned().unwrap_or_default();
-        script.retain(|(before, ..)| Some(*before) <= slot);
-        self.scripts.push(script);
-        self.marks.clear();
-        if !self.starts_late {
-            self.queue(DriverInput::Server(run, ServerChange::Ready));
-        }
-    }
-
-    fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
-        let run = self.scripts.len();
-        let script = self.scripts.last_mut().expect("it runs");
-        script.push((slot, kind, payload.to_vec()));
-        let mut hash = RunningHash::new();
-        for (_, _, payload) in &*script {
-            hash.put_bytes(payload);
-        }
-        if let Some(wrong) = self.wrong.get(run - 1).filter(|wrong| **wrong > 0) {
-            hash.put(*wrong);
-        }
-        let schedule = hash.value();
-        let output = self.outputs.get(run - 1).copied().unwrap_or(0);
-        let clock = self.clock.max(slot.0);
-        self.marks.insert(slot, Mark { slot, clock, schedule, output });
-        Ok(())
-    }
-
-    fn ring(&mut self) {}
-
-    fn inspect_cell(&mut self) {
-        let run = self.scripts.len() as u64;
-        self.queue(DriverInput::CellSeen(run, Vec::new()));
-    }
-
-    fn measure_disk(&mut self) {
-        if let Some(room) = self.room {
-            self.queue(DriverInput::DiskMeasured(room));
-        }
-    }
-
-    fn mark(&self, slot: Slot) -> Option<Mark> {
-        self.marks.get(&slot).copied()
-    }
-
-    fn history(&mut self) -> Option<ServerHistory> {
-        let run = self.scripts.len();
-        let wrong = self.wrong.get(run - 1).copied().unwrap_or(0);
-        let bytes = self.outputs.get(run - 1).copied().unwrap_or(0);
-        let calls = (1..=self.admitted()).map(|clock| {
-            // A wrong server makes a different call at clock 2, and writes different bytes at clock
-            // 3.
-            let object = if clock == 2 { wrong } else { clock };
-            let output = if clock > 3 { bytes } else { 0 };
-            FrozenCall { word: 5 << 32 | object, address: 17, output }
-        });
-        Some(ServerHistory { first_call: 1, calls: calls.collect(), ..ServerHistory::default() })
-    }
-
-    fn keep_frozen(&mut self, frozen: Arc<FrozenCalls>) {
-        self.frozen.push(frozen.slot);
-        self.queue(DriverInput::FrozenKept(Ok("frozen".into())));
-    }
-
-    fn stop_server(&mut self) {
-        let run = self.scripts.len() as u64;
-        let end = ProgramEnd {
-            ending: Ending::Killed(9),
-            clock: run,
-            admitted: self.admitted(),
-            trouble: String::new(),
-            end_reason: None,
-        };
-        self.queue(DriverInput::Server(run, ServerChange::Ended(end)));
-    }
-
-    fn inspect_server(&mut self) {
-        self.inspections += 1;
-    }
-
-    fn set_first_generation(&mut self, _: Generation) {}
-
-    fn watch_state(&mut self, _: bool) {}
-}
 
 /// Three replicas.
 struct Group {
