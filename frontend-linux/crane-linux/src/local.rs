@@ -154,6 +154,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         wtimeout,
         compute_limit,
         on_divergence,
+        checkpoint_every,
         strict,
         nclock,
         schedule,
@@ -190,6 +191,9 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         if value != usual {
             line.extend([option.to_string(), value]);
         }
+    }
+    if let Some(every) = checkpoint_every {
+        line.extend(["--checkpoint-every".to_string(), every.to_string()]);
     }
     if *strict {
         line.push("--strict".to_string());

@@ -13,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::every::CheckpointEvery;
+
 /// The default number of files that a server may have open.
 pub(crate) const OPEN_FILES: u32 = 16 * 1024;
 
@@ -336,6 +338,11 @@ pub(crate) struct ReplicaArgs {
     /// differently each time it runs.
     #[arg(long, value_name = "WHAT", default_value = "halt")]
     pub on_divergence: OnDivergence,
+    /// Takes a checkpoint of the server at this interval, while the replica is a backup: after a
+    /// time, such as 10m, or a number of entries, such as 100k-entries. It needs CRIU (see
+    /// checkpoint probe) [default: by order only].
+    #[arg(long, value_name = "INTERVAL")]
+    pub checkpoint_every: Option<CheckpointEvery>,
     /// Ends the replica, with the reason, when its server makes a call that crane does not see,
     /// instead of reporting the call. All of the server's calls are looked at, not samples only.
     #[arg(long)]

@@ -282,6 +282,11 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,
     };
     let criu = Criu::find(None).await.map_err(|error| error.to_string());
+    if args.checkpoint_every.is_some()
+        && let Err(why) = &criu
+    {
+        return Err(format!("--checkpoint-every: {why}"));
+    }
     let checkpoint = match &meta.group {
         Some(group) if spec.is_some() && criu.is_ok() => {
             store::newest(&data.path, group, library_digest())

@@ -150,3 +150,28 @@ fn servers_of_each_kind_continue_from_images_of_images() {
         assert!(outcome.failures.is_empty() && outcome.requests > 0, "{name}: {outcome:?}");
     }
 }
+
+#[test]
+fn backups_take_checkpoints_by_themselves_while_clients_ask() {
+    let machine = Machine::take("every");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    let options = ["--checkpoint-every", "200-entries"];
+    let group = Group::start(&machine, program::redis(machine.folder()), 3, &options);
+    let (primary, _) = a_backup(&group);
+    let mut connection = Connection::open(group.address(primary), ANSWER).unwrap();
+    let mut count = 0;
+    eventually("a checkpoint at each backup", START, || {
+        for _ in 0..50 {
+            count += 1;
+            assert_eq!(number(&mut connection, &[b"INCR", b"count"]), count);
+        }
+        let status = group.status()?;
+        let phase = |id| status.replica(id).checkpoint["phase"].clone();
+        let taken = group.ids().filter(|id| phase(*id) == "taken").count();
+        if taken == 2 { Ok(()) } else { Err(format!("{taken} have one")) }
+    });
+    drop(connection);
+    group.await_settled();
+}

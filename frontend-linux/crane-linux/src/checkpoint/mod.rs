@@ -4,6 +4,7 @@
 //!
 //! | file | thought |
 //! |---|---|
+//! | `every` | how often a replica takes one by itself |
 //! | `command` | orders to a running replica |
 //! | `store` | the checkpoints of a data directory |
 //! | `probe` | the processes of a probe, in namespaces of their own |
@@ -11,6 +12,7 @@
 
 pub(crate) mod command;
 pub(crate) mod criu;
+pub(crate) mod every;
 pub(crate) mod probe;
 pub(crate) mod store;
 

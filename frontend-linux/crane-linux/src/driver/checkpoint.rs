@@ -1,14 +1,16 @@
 //! Checkpoints of this replica's server: orders to take one, and a server's start from one.
 
 use crane_core::id::Slot;
+use crane_core::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tracing::warn;
 
+use crate::checkpoint::every::CheckpointEvery;
 use crate::checkpoint::store::Checkpoint;
 use crate::event::Event;
 
 use super::members::{Unmoved, never};
-use super::rooms::CheckpointState;
+use super::rooms::{CheckpointState, Due};
 use super::{Driver, Host, Taken};
 
 impl<H: Host> Driver<H> {
@@ -30,6 +32,42 @@ impl<H: Host> Driver<H> {
         self.checkpoint.state = CheckpointState::Taking;
         self.host.take_checkpoint(&group);
         Ok(json!({}))
+    }
+
+    /// Takes a checkpoint if one is due by `--checkpoint-every`. Returns when to look again.
+    ///
+    /// The replicas' first ones are spread over the interval, so that they do not hold their
+    /// servers at the same time.
+    pub(super) fn watch_checkpoints(&mut self) -> Option<Instant> {
+        let every = self.settings.args.checkpoint_every?;
+        let admitted = self.server.view()?.admitted;
+        let (now, me, servers) = (self.now(), self.me(), self.servers());
+        let before = servers.iter().take_while(|node| *node != me).count() as u64;
+        let (share, of) = (before + 1, servers.len().max(1) as u64);
+        let next = |part: u64, of: u64| match every {
+            CheckpointEvery::Time(time) => {
+                let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+                Due::At(now + Duration::from_micros(micros / of * part))
+            }
+            CheckpointEvery::Entries(count) => Due::Behind(admitted + count * part / of),
+        };
+        let due = *self.checkpoint.due.get_or_insert_with(|| next(share, of));
+        let is_due = match due {
+            Due::At(at) => now >= at,
+            Due::Behind(slot) => admitted >= slot,
+        };
+        if is_due {
+            self.checkpoint.due = Some(next(1, 1));
+            let newest = self.checkpoint.newest.as_ref();
+            if newest.is_none_or(|newest| newest.manifest.slot.0 < admitted) {
+                // A primary takes none; its turn comes again.
+                let _ = self.order_checkpoint();
+            }
+        }
+        match self.checkpoint.due {
+            Some(Due::At(at)) => Some(at),
+            _ => None,
+        }
     }
 
     /// Handles the outcome of an order to take one.

@@ -99,10 +99,14 @@ impl<H: Host> Driver<H> {
         if broken_off {
             self.look_again_at(self.now());
         }
-        for at in [self.watch_stalls(), self.watch_server(), self.watch_cell(), self.watch_marks()]
-            .into_iter()
-            .flatten()
-        {
+        let watched = [
+            self.watch_stalls(),
+            self.watch_server(),
+            self.watch_cell(),
+            self.watch_marks(),
+            self.watch_checkpoints(),
+        ];
+        for at in watched.into_iter().flatten() {
             self.look_again_at(at);
         }
     }

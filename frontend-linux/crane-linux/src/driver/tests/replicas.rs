@@ -300,3 +300,30 @@ fn a_checkpoint_that_cannot_be_restored_is_set_aside_and_the_server_replays() {
     assert_eq!(driver.host().aside[0].1, "failed");
     assert_eq!(driver.checkpoint.newest, None);
 }
+
+#[test]
+fn backups_take_checkpoints_by_themselves_in_turn_and_a_primary_takes_none() {
+    let mut group = Group::new();
+    group.run(1000);
+    for driver in &mut group.drivers {
+        driver.settings.args.checkpoint_every = Some("3s".parse().unwrap());
+    }
+    let primary = group.primary();
+    let taken = |group: &Group| {
+        let newest = |place: usize| group.drivers[place].checkpoint.newest.as_ref();
+        (0..3).map(|place| newest(place).map(|it| it.manifest.slot)).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(&group), [None; 3]);
+    let mut first = Vec::new();
+    for _ in 0..8 {
+        group.input(0, DriverInput::Client(1, connected()));
+        group.run(500);
+        first.push(taken(&group).iter().flatten().count());
+    }
+    assert!(first.contains(&1) && first.last() == Some(&2), "one after the other: {first:?}");
+    let before = taken(&group);
+    assert_eq!(before[primary], None);
+    // Without an entry there is nothing new to keep.
+    group.run(20_000);
+    assert_eq!(taken(&group).iter().flatten().count(), 2);
+}
