@@ -70,8 +70,18 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Handles the outcome of an order to take one.
-    pub(super) fn on_checkpoint_taken(&mut self, outcome: Result<Taken, String>) {
+    /// Handles the outcome of an order to take one of the server's run with this number.
+    pub(super) fn on_checkpoint_taken(&mut self, run: u64, outcome: Result<Taken, String>) {
+        let outcome = outcome.and_then(|taken| {
+            let Checkpoint { place, manifest } = &taken.checkpoint;
+            // The verdict on the server has come meanwhile.
+            let is_wrong = self.checkpoint.limit.is_some_and(|limit| manifest.slot > limit);
+            if run == self.server.runs && !is_wrong {
+                return Ok(taken);
+            }
+            self.host.set_checkpoint_aside(place, "late");
+            Err("its server was stopped meanwhile".to_string())
+        });
         self.checkpoint.state = match outcome {
             Ok(taken) => {
                 let Taken { ref checkpoint, held_ms } = taken;

@@ -36,9 +36,7 @@ impl<H: Host> Driver<H> {
             }
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Roster(roster) => self.learn_members(&roster),
-            DriverInput::CheckpointTaken(run, outcome) if run == self.server.runs => {
-                self.on_checkpoint_taken(outcome);
-            }
+            DriverInput::CheckpointTaken(run, outcome) => self.on_checkpoint_taken(run, outcome),
             DriverInput::Report(from, report) => self.on_server_report(from, report),
             DriverInput::Calls(from, calls) => self.on_calls(from, calls),
             DriverInput::Mark(from, message) => self.on_mark(from, message),
@@ -61,10 +59,6 @@ impl<H: Host> Driver<H> {
             }
             DriverInput::Bypassed(run, bypassed) if run == self.server.runs => {
                 self.on_bypassed(&bypassed);
-            }
-            DriverInput::CheckpointTaken(_, outcome) => {
-                let why = outcome.err().unwrap_or_else(|| "its server has ended since".into());
-                self.on_checkpoint_taken(Err(why));
             }
             DriverInput::Inspected(..) | DriverInput::CellSeen(..) | DriverInput::Bypassed(..) => {}
             DriverInput::Failed(why) => self.fail(why),

@@ -272,3 +272,34 @@ fn marks_of_a_run_that_was_wrong_do_not_count_against_the_next_run() {
     driver.on_mark(other, MarkMessage::Opinion(mark(late - 1)));
     assert!(!known(driver, late));
 }
+
+/// The image of a wrong server is wrong, and its replica would differ again.
+#[test]
+fn a_checkpoint_of_a_wrong_server_is_set_aside_and_not_used() {
+    let mut group = Group::new();
+    group.run(1000);
+    let wrong = (group.primary() + 1) % 3;
+    let mut group = Group::new();
+    group.drivers[wrong].host().wrong = vec![5];
+    // Before the others have compared.
+    while group.drivers[wrong].server.view().is_none_or(|view| view.admitted < 2) {
+        group.run(1);
+    }
+    group.drivers[wrong].order_checkpoint().ok().expect("an order");
+    run_with_wrong(&mut group, &[(wrong, &[5])], 6000);
+    let driver = &mut group.drivers[wrong];
+    assert_eq!(driver.events.counters.divergences, 1);
+    assert!(driver.divergence.agreed > Slot(10), "they agree again");
+    assert_eq!(driver.checkpoint.newest, None);
+    let host = driver.host();
+    assert_eq!(host.started_from, [None, None]);
+    assert_eq!(host.aside.iter().map(|(_, why)| *why).collect::<Vec<_>>(), ["wrong"]);
+
+    // One of the wrong run that is complete only now.
+    let taken = Taken { checkpoint: memory::checkpoint("group", Slot(9)), held_ms: 5 };
+    group.input(wrong, DriverInput::CheckpointTaken(1, Ok(taken)));
+    group.run(10);
+    let driver = &mut group.drivers[wrong];
+    assert_eq!(driver.checkpoint.newest, None);
+    assert_eq!(driver.host().aside[1].1, "late");
+}

@@ -64,7 +64,7 @@ pub(super) struct MemoryHost {
 }
 
 /// Returns a checkpoint behind a slot.
-fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
+pub(super) fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
     let manifest = Manifest {
         library: [0; 16],
         group: group.to_string(),
