@@ -102,6 +102,12 @@ pub fn run() -> ! {
         }
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
+        (Some(Subcommands::Checkpoint(CheckpointCommands::List { data_dir })), _) => {
+            checkpoint::command::list(data_dir, false)
+        }
+        (Some(Subcommands::Checkpoint(CheckpointCommands::Verify { data_dir })), _) => {
+            checkpoint::command::list(data_dir, true)
+        }
         (Some(Subcommands::Checkpoint(CheckpointCommands::Now { data_dir })), _) => {
             checkpoint::command::now(data_dir)
         }

@@ -75,6 +75,7 @@ const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
        crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]
        crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]
+       crane-linux checkpoint now|list|verify D
        crane-linux primary move --to X [--data-dir D | --peers A,B,C]
        crane-linux diff [SIDE SIDE | D]
        crane-linux checkpoint probe [--criu PATH]
@@ -117,7 +118,8 @@ pub(crate) enum Subcommands {
     /// Lists, adds, removes and replaces members of the group, while it serves.
     #[command(subcommand)]
     Member(MemberCommands),
-    /// Prepares checkpoints, with which a returning replica will not replay the whole log.
+    /// Takes, lists and verifies checkpoints, with which a returning replica need not replay the
+    /// whole log.
     #[command(subcommand)]
     Checkpoint(CheckpointCommands),
 }
@@ -217,6 +219,16 @@ pub(crate) enum CheckpointCommands {
     /// Takes a checkpoint of the server of a running backup: an image of its processes and a copy
     /// of its files. The server is held meanwhile, for less than a second.
     Now {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+    },
+    /// Lists the checkpoints of a data directory, the newest first, and those that were set aside.
+    List {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+    },
+    /// Lists them, and compares each with its digest. Exits with 1 if one is damaged.
+    Verify {
         /// The replica's data directory.
         data_dir: PathBuf,
     },

@@ -20,6 +20,13 @@ fn a_backup(group: &Group) -> (u8, u8) {
     (primary, group.ids().find(|id| *id != primary).expect("a backup"))
 }
 
+/// Verifies the checkpoints of a replica. Returns the exit status and the output.
+fn verified(group: &Group, id: u8) -> (Option<i32>, String) {
+    let data = group.data(id).display().to_string();
+    let output = run_bounded(&["checkpoint".into(), "verify".into(), data], &group.program().base);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn number(connection: &mut Connection, words: &[&[u8]]) -> i64 {
     match connection.call(words) {
         Ok(Reply::Number(number)) => number,
@@ -126,7 +133,10 @@ fn a_damaged_image_is_not_used_and_its_replica_replays() {
         let mut bytes = fs::read(&file).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
+        assert_eq!(verified(&group, backup).0, Some(0));
         fs::write(&file, bytes).unwrap();
+        let (status, text) = verified(&group, backup);
+        assert!(status == Some(1) && text.contains("damaged"), "{text}");
         group.start_replica(backup);
         assert_eq!(http::fetch(group.address(primary), program::PAGE, ANSWER).unwrap().status, 200);
         let status = group.await_settled();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::store::{self, Listed, Manifest};
 use crate::group;
 use crate::net::query::Query;
 
@@ -41,6 +42,47 @@ pub(crate) fn now(data: &Path) -> i32 {
             }
         }
         Err(format!("no checkpoint was taken in {} s; see crane-linux status", WITHIN.as_secs()))
+    })
+}
+
+/// Lists the checkpoints in `data`, and returns the exit status. With `verify`, each is read and
+/// compared with its digest; one that is damaged makes the status 1.
+pub(crate) fn list(data: &Path, verify: bool) -> i32 {
+    group::run_with_status(async {
+        let listed = store::list(data).map_err(|error| {
+            format!(
+                "no checkpoints in {}: {error}; name a replica's data directory, in which one was \
+                 taken (checkpoint now)",
+                data.display()
+            )
+        })?;
+        let mut rows =
+            vec![["slot", "clock", "MiB", "state", "directory"].map(String::from).to_vec()];
+        let mut status = 0;
+        for Listed { place, checkpoint, aside, bytes } in &listed {
+            let checked = match checkpoint {
+                None => Err("its manifest cannot be read".to_string()),
+                Some(checkpoint) if verify => checkpoint.check().map(|()| "whole"),
+                Some(_) => Ok("not verified"),
+            };
+            let state = match (aside, checked) {
+                (Some(why), _) => why.clone(),
+                (None, Ok(state)) => state.to_string(),
+                (None, Err(why)) => {
+                    status = 1;
+                    format!("damaged: {why}")
+                }
+            };
+            let number = |read: fn(&Manifest) -> u64| {
+                let value = checkpoint.as_ref().map(|it| read(&it.manifest));
+                value.map_or_else(|| "-".to_string(), |value| value.to_string())
+            };
+            let size = format!("{:.1}", *bytes as f64 / f64::from(1 << 20));
+            let place = place.display().to_string();
+            let (slot, clock) = (number(|it| it.slot.0), number(|it| it.clock));
+            rows.push(vec![slot, clock, size, state, place]);
+        }
+        Ok((group::aligned(&rows), status))
     })
 }
 

@@ -208,6 +208,52 @@ pub(crate) fn image_of(place: &Path) -> PathBuf {
     place.join("image")
 }
 
+/// A directory among the checkpoints of a data directory.
+#[derive(Debug)]
+pub(crate) struct Listed {
+    /// The directory.
+    pub(crate) place: PathBuf,
+    /// The checkpoint, if its manifest can be read.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// The reason why it is not used, if it was set aside or is not finished.
+    pub(crate) aside: Option<String>,
+    /// The bytes of its files.
+    pub(crate) bytes: u64,
+}
+
+/// Returns all checkpoints of a data directory, the newest first, and those that were set aside.
+///
+/// # Errors
+/// Returns the system's error, if the data directory has no checkpoints.
+pub(crate) fn list(data: &Path) -> io::Result<Vec<Listed>> {
+    let items = fs::read_dir(data.join(DIRECTORY))?;
+    let mut all: Vec<Listed> = items
+        .flatten()
+        .map(|item| {
+            let place = item.path();
+            let bytes = fs::read(place.join(MANIFEST)).ok();
+            let manifest =
+                bytes.and_then(|bytes| checked_file::decode(MAGIC, VERSION, &bytes).ok());
+            let aside = place.extension().map(|end| end.to_string_lossy().into_owned());
+            let bytes = size_of(&place);
+            let checkpoint = manifest.map(|manifest| Checkpoint { place: place.clone(), manifest });
+            Listed { place, checkpoint, aside, bytes }
+        })
+        .collect();
+    let slot = |listed: &Listed| listed.checkpoint.as_ref().map(|it| it.manifest.slot);
+    all.sort_by_key(|listed| std::cmp::Reverse(slot(listed)));
+    Ok(all)
+}
+
+fn size_of(path: &Path) -> u64 {
+    let Ok(about) = fs::symlink_metadata(path) else { return 0 };
+    if !about.is_dir() {
+        return about.len();
+    }
+    let items = fs::read_dir(path).into_iter().flatten().flatten();
+    items.map(|item| size_of(&item.path())).sum()
+}
+
 /// Returns the newest complete checkpoint of a group that this program can restore.
 pub(crate) fn newest(data: &Path, group: &str, library: [u8; 16]) -> Option<Checkpoint> {
     let names = fs::read_dir(data.join(DIRECTORY)).ok()?;
