@@ -25,8 +25,13 @@ pub(crate) const SUBCOMMAND: &str = "cell-dump";
 
 /// The arguments that dump and restore share. The network of a cell has nothing in it but loopback,
 /// the server's connections are not the kernel's, and its files are deleted only in name.
-pub(super) const CRIU_OPTIONS: [&str; 5] =
+pub(crate) const CRIU_OPTIONS: [&str; 5] =
     ["--network-lock", "skip", "--manage-cgroups=ignore", "--file-locks", "-v2"];
+/// Deleted files that are still open go into the image up to this size.
+pub(crate) const GHOST_LIMIT: [&str; 2] = ["--ghost-limit", "1073741824"];
+/// In a new cell, CRIU itself must not get a number that it is to restore: those up to this one are
+/// left to the image.
+pub(crate) const NUMBERS_LEFT: &str = "30000";
 /// The directories of the cell that are in memory, without the slash: they are part of the image.
 pub(super) const IN_MEMORY: [&str; 2] = ["run", "dev/shm"];
 /// The last process number that a cell has given.
@@ -102,7 +107,7 @@ fn carry_out() -> Result<Dumped, String> {
 fn write_image(images: &str, criu: &OwnedFd, server: i32) -> Result<(), String> {
     let mut command = Command::new(format!("/proc/self/fd/{}", criu.as_raw_fd()));
     command.args(["dump", "-t", &server.to_string(), "-D", images, "-o", "dump.log"]);
-    command.args(["--leave-running", "--ghost-limit", "1073741824"]).args(CRIU_OPTIONS);
+    command.arg("--leave-running").args(GHOST_LIMIT).args(CRIU_OPTIONS);
     // SAFETY: between fork and exec only a call that is safe there is made.
     unsafe { command.pre_exec(|| die_with_parent().map_err(io::Error::other)) };
     if let Err(why) = output_of(&mut command) {

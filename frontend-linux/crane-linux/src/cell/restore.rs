@@ -9,15 +9,14 @@ use std::process::Command;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::dump::{CRIU_OPTIONS, IN_MEMORY, LAST_PID, copy_contents, open_kept, output_of};
+use super::dump::{
+    CRIU_OPTIONS, IN_MEMORY, LAST_PID, NUMBERS_LEFT, copy_contents, open_kept, output_of,
+};
 use super::{RUN_IN_CELL, upper};
 use crate::checkpoint::store::{Checkpoint, Processes, image_of};
 
 /// The name of CRIU's log.
 const LOG: &str = "restore.log";
-/// The numbers of processes up to this one are left to those of the image.
-const NUMBERS_LEFT: &str = "30000";
-
 /// An order to restore a server instead of starting its program.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct RestoreOrder {

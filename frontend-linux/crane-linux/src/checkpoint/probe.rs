@@ -25,6 +25,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 
 use super::SUBCOMMAND;
+use crate::cell::dump::{CRIU_OPTIONS, GHOST_LIMIT, NUMBERS_LEFT};
 use crate::cell::{launch, network};
 
 /// A file system of the probe's own lies here. It also keeps CRIU's cache of the kernel's features
@@ -36,17 +37,8 @@ const PORT: u16 = 6790;
 const PAUSE: Duration = Duration::from_millis(2);
 /// "nobody". CRIU can fail where a server's workers are of another user than its own.
 const OTHER_USER: libc::uid_t = 65534;
-/// In a new cell, CRIU itself must not get the pid that it is to restore.
-const PIDS_IN_USE: &str = "30000";
 /// The server's pid: pid 1 starts it first.
 const SERVER: &str = "2";
-
-/// The options of both calls of CRIU. A server has a connection to no one but its daemon, so the
-/// network needs no lock, which would take iptables; and the daemon's control group is left alone.
-const OPTIONS: [&str; 5] =
-    ["--shell-job", "--network-lock", "skip", "--manage-cgroups=ignore", "--file-locks"];
-/// Deleted files that are still open go into the image up to this size.
-const GHOST_LIMIT: [&str; 2] = ["--ghost-limit", "1073741824"];
 
 /// One process of a probe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -235,7 +227,7 @@ fn dump_init(criu: &Path) -> Result<(), String> {
 fn restore_init(criu: &Path) -> Result<(), String> {
     enter()?;
     Line::Begins(Step::Restore).say();
-    fs::write("/proc/sys/kernel/ns_last_pid", PIDS_IN_USE)
+    fs::write("/proc/sys/kernel/ns_last_pid", NUMBERS_LEFT)
         .map_err(|error| format!("ns_last_pid: {error}"))?;
     let mut restore = Command::new(criu);
     restore.args(["restore", "-d"]);
@@ -257,7 +249,7 @@ fn call(mut command: Command, log: &str) -> Result<(), String> {
     let spoken = Path::new(IMAGES).join("spoken");
     let output = File::create(&spoken).map_err(failed)?;
     let second = output.try_clone().map_err(failed)?;
-    command.args(["-D", IMAGES, "-o", log]).args(OPTIONS);
+    command.args(["-D", IMAGES, "-o", log]).arg("--shell-job").args(CRIU_OPTIONS);
     command.stdin(Stdio::null()).stdout(output).stderr(second);
     let start = Instant::now();
     let status = command.status().map_err(|error| format!("it does not start: {error}"))?;
