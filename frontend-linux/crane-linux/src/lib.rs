@@ -18,7 +18,7 @@
 //! | [`proxy`] | the clients |
 //! | [`log`] | the replicated log on disk |
 //! | [`cell`] | the namespaces and files that the server runs in |
-//! | [`checkpoint`] | finding and trying CRIU, which dumps and restores processes |
+//! | [`checkpoint`] | checkpoints of the server: stored, ordered, listed; and the CRIU for them |
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
 //! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |

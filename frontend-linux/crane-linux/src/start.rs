@@ -395,13 +395,13 @@ fn interruption() -> Result<impl Future<Output = ()>, String> {
     })
 }
 
-/// Writes the library to a new file, because a server that is still ending has the old one mapped.
 /// Returns the digest of the library that servers run. An image has the library in it.
 pub(crate) fn library_digest() -> [u8; 16] {
     let digest = Sha256::digest(PRELOAD);
     digest[..16].try_into().expect("a digest is longer")
 }
 
+/// Writes the library to a new file, because a server that is still ending has the old one mapped.
 fn put_library(data: &DataDirectory) -> Result<(), String> {
     let (path, new) = (data.run().join("preload.so"), data.run().join("preload.so.new"));
     let put = fs::write(&new, PRELOAD).and_then(|()| fs::rename(&new, &path));

@@ -266,10 +266,10 @@ impl Host for LinuxHost {
 
     fn start_server(&mut self, number: u64, generation: Generation, from: Option<&Checkpoint>) {
         let mut spec = self.spec.clone().expect("a witness starts no server");
-        let criu = self.criu.as_ref().ok();
-        spec.restore = from.zip(criu).map(|(from, criu)| RestoreOrder {
-            from: from.clone(),
-            criu: criu.path().to_path_buf(),
+        spec.restore = from.map(|from| {
+            // The script would begin behind a slot that a fresh server has not seen.
+            let criu = self.criu.as_ref().expect("no checkpoint is used without CRIU");
+            RestoreOrder { from: from.clone(), criu: criu.path().to_path_buf() }
         });
         let nonce = self.next_nonce();
         let order =
@@ -288,7 +288,11 @@ impl Host for LinuxHost {
 
     fn take_checkpoint(&mut self, group: &str) {
         let nonce = self.next_nonce();
-        let Some(server) = &self.server else { return };
+        let Some(server) = &self.server else {
+            // The run that the driver has seen has ended: each order has an outcome.
+            let input = DriverInput::CheckpointTaken(0, Err("the server has ended".to_string()));
+            return self.at_once.push_back(input);
+        };
         let number = server.number;
         let order = match &self.criu {
             Ok(criu) => server.take_order(&self.data, criu.path(), group),
