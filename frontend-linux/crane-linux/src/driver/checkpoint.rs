@@ -2,6 +2,7 @@
 
 use crane_core::id::Slot;
 use crane_core::time::{Duration, Instant};
+use crane_core::wire::Schedule;
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -19,6 +20,12 @@ impl<H: Host> Driver<H> {
         let group = self.meta.group.clone().ok_or_else(|| never("there is no group yet"))?;
         if self.server.view().is_none() {
             return Err(never("this replica runs no server at the moment"));
+        }
+        let schedule = self.script.genesis.as_ref().map(|(_, genesis)| genesis.schedule);
+        if schedule == Some(Schedule::Parallel) {
+            return Err(never(
+                "under --schedule parallel, threads run between their calls, and cannot be held",
+            ));
         }
         if self.is_primary() && self.servers().len() > 1 {
             return Err(never(
