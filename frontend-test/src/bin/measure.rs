@@ -40,7 +40,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        each of five servers
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
-                                       command BASELINE (a path, by the environment), 5 rounds";
+                                       command BASELINE (a path, by the environment), 5 rounds;
+                                       ONLY=TEXT for the requests whose name contains it";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -236,12 +237,24 @@ fn measure_cost(requests: u32) -> Vec<String> {
 fn measure_processor_time(rounds: usize) -> Vec<String> {
     let baseline = std::env::var_os("BASELINE");
     let contenders = cost::contenders(baseline.as_deref().map(Path::new));
-    let lines = cost::run(&contenders, rounds, |line| println!("{line}"));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let lines = cost::run(&contenders, rounds, &only, |line| println!("{line}"));
     print!("{}", cost::table(&contenders, &lines));
-    let first = &lines[0];
-    let missed = (first.share(1) > cost::SHARE_MAX)
-        .then(|| format!("{}: {:.3} of three plain copies", first.name, first.share(1)));
-    missed.into_iter().collect()
+    let first = lines.iter().find(|line| line.name == cost::SHARED);
+    let shared = first.filter(|first| first.share(1) > cost::SHARE_MAX);
+    let mut missed: Vec<String> = shared
+        .map(|first| format!("{}: {:.3} of three plain copies", first.name, first.share(1)))
+        .into_iter()
+        .collect();
+    for line in &lines {
+        for (at, before) in cost::pairs(&contenders) {
+            let ratio = line.beside(at, before);
+            if ratio > cost::BESIDE_BASELINE_MAX {
+                missed.push(format!("{}, {}: {ratio:.3} of before", line.name, contenders[at].0));
+            }
+        }
+    }
+    missed
 }
 
 fn measure_runtimes(connections: u64) -> Vec<String> {

@@ -20,6 +20,13 @@ use super::program::{self, PAGE, Program};
 /// The largest share of the processor time of three plain copies that three replicas may use.
 pub const SHARE_MAX: f64 = 0.75;
 
+/// The kind of request that [`SHARE_MAX`] is for.
+pub const SHARED: &str = "civetweb, kept, c=8";
+
+/// The largest processor time for a request beside that of an earlier build, which is the median
+/// of the rounds' ratios.
+pub const BESIDE_BASELINE_MAX: f64 = 1.03;
+
 /// A way to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contender {
@@ -62,6 +69,14 @@ impl Line {
     pub fn share(&self, at: usize) -> f64 {
         median(&self.samples[at].cpu) / median(&self.samples[0].cpu)
     }
+
+    /// Returns the median of the rounds' ratios of processor time, contender `at` beside contender
+    /// `baseline`. Two that took turns were disturbed alike.
+    #[must_use]
+    pub fn beside(&self, at: usize, baseline: usize) -> f64 {
+        let pairs = self.samples[at].cpu.iter().zip(&self.samples[baseline].cpu);
+        median(&pairs.map(|(cpu, before)| cpu / before).collect::<Vec<_>>())
+    }
 }
 
 /// Returns three plain copies, this build in memory, which [`SHARE_MAX`] is for, and on disk, and
@@ -79,8 +94,8 @@ pub fn contenders(baseline: Option<&Path>) -> Vec<(String, Contender)> {
     std::iter::once(plain).chain(groups).collect()
 }
 
-/// Lets each contender serve each kind of request `rounds` times, in turns, so that other work of
-/// the machine affects all contenders.
+/// Lets each contender serve each kind of request whose name contains `only`, `rounds` times, in
+/// turns, so that other work of the machine affects all contenders.
 ///
 /// # Panics
 ///
@@ -88,22 +103,27 @@ pub fn contenders(baseline: Option<&Path>) -> Vec<(String, Contender)> {
 pub fn run(
     contenders: &[(String, Contender)],
     rounds: usize,
+    only: &str,
     mut said: impl FnMut(String),
 ) -> Vec<Line> {
     let web = |connections, keepalive| Load { requests: 10_000, connections, keepalive };
     let redis = |connections| Load { requests: 50_000, connections, keepalive: true };
-    let kinds = [
-        Kind { name: "civetweb, kept, c=8", web: true, load: web(8, true) },
+    let mut kinds = vec![
+        Kind { name: SHARED, web: true, load: web(8, true) },
         Kind { name: "civetweb, kept, c=1", web: true, load: web(1, true) },
         Kind { name: "civetweb, c=8", web: true, load: web(8, false) },
         Kind { name: "redis set, c=8", web: false, load: redis(8) },
         Kind { name: "redis set, c=50", web: false, load: redis(50) },
     ];
+    kinds.retain(|kind| kind.name.contains(only));
     let none = vec![Samples::default(); contenders.len()];
     let mut lines: Vec<Line> =
         kinds.iter().map(|kind| Line { name: kind.name, samples: none.clone() }).collect();
     for round in 1..=rounds {
         for web in [true, false] {
+            if kinds.iter().all(|kind| kind.web != web) {
+                continue;
+            }
             for (at, (name, contender)) in contenders.iter().enumerate() {
                 let machine = Machine::take("cost");
                 let program = if web {
@@ -143,8 +163,25 @@ pub fn table(contenders: &[(String, Contender)], lines: &[Line]) -> String {
                 median(rate)
             ));
         }
+        for (at, before) in pairs(contenders) {
+            let ratio = line.beside(at, before);
+            text.push_str(&format!("{:<20} {:<22} {ratio:>14.3}\n", line.name, "beside before"));
+        }
     }
     text
+}
+
+/// Returns each contender with its own earlier build.
+#[must_use]
+pub fn pairs(contenders: &[(String, Contender)]) -> Vec<(usize, usize)> {
+    let same = |(at, contender): (usize, &(String, Contender))| {
+        let Contender::Group(_, durability) = &contender.1 else { return None };
+        let before = contenders.iter().enumerate().skip(at + 1).find(|(_, (_, other))| {
+            matches!(other, Contender::Group(_, of_other) if of_other == durability)
+        });
+        before.map(|(before, _)| (at, before))
+    };
+    contenders.iter().enumerate().filter_map(same).collect()
 }
 
 /// A contender that serves.
