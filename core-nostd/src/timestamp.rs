@@ -46,6 +46,11 @@ impl Timestamps {
         self.base.saturating_add(local.saturating_sub(self.at))
     }
 
+    /// Returns the highest timestamp that was made here or seen; 0 if there was none.
+    pub const fn highest(&self) -> u64 {
+        self.last
+    }
+
     /// Takes the timestamp of an entry. Time continues from that timestamp if it is ahead.
     // specs: S9
     pub fn saw(&mut self, local: u64, timestamp: u64) {

@@ -82,6 +82,15 @@ pub(crate) enum Event {
         /// The checkpoint's directory.
         place: String,
     },
+    /// A checkpoint of the server was proved: a server that was made from it did as the others did.
+    CheckpointProved {
+        /// The slot of the checkpoint.
+        slot: u64,
+        /// The slot at which that server was compared with the others.
+        at: u64,
+        /// The calls that it had made until then.
+        calls: u64,
+    },
     /// The members have changed.
     Members {
         /// The first slot with these members.
@@ -166,6 +175,11 @@ impl fmt::Display for Event {
             }
             Self::LinkUp { node } => write!(f, "linked with replica {node}"),
             Self::LinkDown { node } => write!(f, "the link to replica {node} is closed"),
+            Self::CheckpointProved { slot, at, calls } => write!(
+                f,
+                "the checkpoint behind slot {slot} is proved: a server that was made from it did \
+                 the same as the others up to slot {at}, in {calls} calls"
+            ),
             Self::Checkpoint { slot, held_ms, place } => write!(
                 f,
                 "a checkpoint behind slot {slot} is in {place}; the server was held for {held_ms} \

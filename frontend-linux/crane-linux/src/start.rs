@@ -287,13 +287,13 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
     {
         return Err(format!("--checkpoint-every: {why}"));
     }
-    let checkpoint = match &meta.group {
+    let checkpoints = match &meta.group {
         Some(group) if spec.is_some() && criu.is_ok() => {
-            store::newest(&data.path, group, library_digest())
+            store::usable(&data.path, group, library_digest())
         }
-        _ => None,
+        _ => Vec::new(),
     };
-    let restored = Restored { node, log, last_timestamp, meta, hello, checkpoint, note };
+    let restored = Restored { node, log, last_timestamp, meta, hello, checkpoints, note };
     let parts =
         HostParts { addresses, spec, base, data, args, criu, storage, progress, peers, clock };
     // The replica has a task of its own, so that a wake of another task does not poll the driver.

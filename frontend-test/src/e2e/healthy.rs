@@ -135,7 +135,12 @@ fn ask_redis(address: SocketAddr) -> Result<(), String> {
     redis_benchmark(address, "set,get", load).map(drop)
 }
 
-pub(super) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects with a limit on each read.
+///
+/// # Errors
+///
+/// Returns the system's error.
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_nodelay(true)?;

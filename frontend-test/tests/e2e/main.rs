@@ -26,6 +26,7 @@ mod net;
 mod odd;
 mod odd_programs;
 mod prefixed;
+mod proofs;
 mod python;
 mod redis;
 mod refusals;

@@ -56,8 +56,9 @@ pub(crate) fn list(data: &Path, verify: bool) -> i32 {
                 data.display()
             )
         })?;
-        let mut rows =
-            vec![["slot", "clock", "MiB", "state", "directory"].map(String::from).to_vec()];
+        let mut rows = vec![
+            ["slot", "clock", "MiB", "state", "proof", "directory"].map(String::from).to_vec(),
+        ];
         let mut status = 0;
         for Listed { place, checkpoint, aside, bytes } in &listed {
             let checked = match checkpoint {
@@ -80,7 +81,9 @@ pub(crate) fn list(data: &Path, verify: bool) -> i32 {
             let size = format!("{:.1}", *bytes as f64 / f64::from(1 << 20));
             let place = place.display().to_string();
             let (slot, clock) = (number(|it| it.slot.0), number(|it| it.clock));
-            rows.push(vec![slot, clock, size, state, place]);
+            let proved = checkpoint.as_ref().is_some_and(|it| it.is_proved());
+            let proof = if proved { "proved" } else { "none" }.to_string();
+            rows.push(vec![slot, clock, size, state, proof, place]);
         }
         Ok((group::aligned(&rows), status))
     })

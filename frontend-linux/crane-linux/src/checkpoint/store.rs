@@ -7,21 +7,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crane_core::id::Slot;
+use crane_core::execution::Mark;
+use crane_core::id::{Generation, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::SnapshotMeta;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::cell::upper;
 use crate::checked_file;
+use crate::log::disk;
 
 /// The first bytes of a manifest.
 const MAGIC: &[u8; 8] = b"cranechk";
 /// The version of a checkpoint's format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The directory of checkpoints in a data directory.
 const DIRECTORY: &str = "checkpoints";
 const MANIFEST: &str = "manifest";
-/// The number of checkpoints that are kept.
+/// The name of a manifest that is being replaced.
+const MANIFEST_NEW: &str = "manifest.new";
+/// The number of checkpoints that are kept, the newest ones and the newest that is proved.
 const KEPT: usize = 2;
 /// The number of those that are kept for inspection.
 const KEPT_ASIDE: usize = 1;
@@ -39,6 +45,11 @@ pub(crate) struct Manifest {
     pub(crate) slot: Slot,
     /// The server's logical clock.
     pub(crate) clock: u64,
+    /// The hashes of the server at the admission of the slot.
+    pub(crate) mark: Mark,
+    /// The proof that a server that starts from the checkpoint does as the others do, once there is
+    /// one.
+    pub(crate) proof: Option<Box<Proof>>,
     /// The facts about the processes that a restore needs.
     pub(crate) processes: Processes,
     /// The digest of the checkpoint's directory without the manifest.
@@ -54,6 +65,31 @@ pub(crate) struct Processes {
     pub(crate) last: u32,
     /// The inode numbers of the pipes behind the standard output and error output.
     pub(crate) pipes: [u64; 2],
+}
+
+/// The proof of a checkpoint: a server that was made from it did the same as a majority of the
+/// group's servers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    /// The mark, behind the checkpoint, that the server and the majority had.
+    pub(crate) mark: Mark,
+    /// The rest of the log up to the checkpoint's slot.
+    pub(crate) prefix: Prefix,
+}
+
+/// Everything that remains of the entries up to a slot once they are deleted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Prefix {
+    /// The state of agreement at the slot.
+    pub(crate) snapshot: SnapshotMeta,
+    /// By entry replica: the highest generation with a connection.
+    pub(crate) connected: [Option<Generation>; NODES_MAX],
+    /// By entry replica: the highest generation that was retired.
+    pub(crate) retired: [Generation; NODES_MAX],
+    /// A timestamp that no entry up to the slot has exceeded, in nanoseconds.
+    pub(crate) timestamp: u64,
+    /// The group's genesis, and its slot.
+    pub(crate) genesis: (Slot, Vec<u8>),
 }
 
 /// A complete checkpoint.
@@ -92,6 +128,7 @@ impl Unfinished {
     ///
     /// # Errors
     /// Returns what the system refused, with its place.
+    // specs: C1
     pub(crate) fn finish(self, mut manifest: Manifest) -> Result<Checkpoint, String> {
         manifest.digest = digest_of(&self.0)?;
         let failed = |error: io::Error| describe(&self.0, &error);
@@ -127,6 +164,23 @@ impl Checkpoint {
             false => Err(format!("the files in {} are damaged", self.place.display())),
         }
     }
+
+    /// Returns whether the checkpoint is proved.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.manifest.proof.is_some()
+    }
+
+    /// Keeps the proof of the checkpoint in its manifest, durably.
+    ///
+    /// # Errors
+    /// Returns what the system refused, with its place.
+    pub(crate) fn prove(mut self, proof: Proof) -> Result<Self, String> {
+        self.manifest.proof = Some(Box::new(proof));
+        let bytes = checked_file::encode(MAGIC, VERSION, &self.manifest);
+        disk::replace(&self.place, MANIFEST, &bytes)
+            .map_err(|error| describe(&self.place, &error))?;
+        Ok(self)
+    }
 }
 
 /// Returns a digest of all names, kinds, owners, modes, links and contents in a directory, without
@@ -154,7 +208,9 @@ fn add(root: &Path, path: &Path, digest: &mut Sha256) -> Result<(), String> {
             .map(|item| item.map(|item| item.path()))
             .collect::<Result<_, _>>()
             .map_err(failed)?;
-        paths.retain(|inner| *inner != root.join(MANIFEST));
+        // A crash while a proof was kept leaves a part of the next manifest.
+        let own = [MANIFEST, MANIFEST_NEW].map(|name| root.join(name));
+        paths.retain(|inner| !own.contains(inner));
         paths.sort();
         paths.iter().try_for_each(|inner| add(root, inner, digest))
     } else if about.is_symlink() {
@@ -182,7 +238,8 @@ pub(crate) fn set_aside(place: &Path, why: &str) -> io::Result<()> {
     fs::rename(place, place.with_extension(why))
 }
 
-/// Removes all but the newest checkpoints, those that were set aside, and what was not finished.
+/// Removes all but the newest checkpoints, the newest one that is proved, those that were set aside
+/// last, and what was not finished.
 fn prune(directory: &Path) {
     let Ok(items) = fs::read_dir(directory) else { return };
     let slot_of = |path: &Path| -> Option<u64> {
@@ -196,7 +253,9 @@ fn prune(directory: &Path) {
     let is_unfinished = |path: &Path| path.extension().is_some_and(|end| end == "unfinished");
     let (unfinished, aside): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(_, path)| is_unfinished(path));
-    let superfluous = complete.iter().skip(KEPT).chain(aside.iter().skip(KEPT_ASIDE));
+    let proved = complete.iter().find(|(_, path)| read(path).is_some_and(|it| it.is_proved()));
+    let old = complete.iter().skip(KEPT).filter(|each| Some(*each) != proved);
+    let superfluous = old.chain(aside.iter().skip(KEPT_ASIDE));
     for (_, path) in superfluous.chain(&unfinished) {
         // The rest is removed after the next checkpoint.
         let _ = upper::remove(path);
@@ -231,12 +290,8 @@ pub(crate) fn list(data: &Path) -> io::Result<Vec<Listed>> {
         .flatten()
         .map(|item| {
             let place = item.path();
-            let bytes = fs::read(place.join(MANIFEST)).ok();
-            let manifest =
-                bytes.and_then(|bytes| checked_file::decode(MAGIC, VERSION, &bytes).ok());
             let aside = place.extension().map(|end| end.to_string_lossy().into_owned());
-            let bytes = size_of(&place);
-            let checkpoint = manifest.map(|manifest| Checkpoint { place: place.clone(), manifest });
+            let (bytes, checkpoint) = (size_of(&place), read(&place));
             Listed { place, checkpoint, aside, bytes }
         })
         .collect();
@@ -245,7 +300,8 @@ pub(crate) fn list(data: &Path) -> io::Result<Vec<Listed>> {
     Ok(all)
 }
 
-fn size_of(path: &Path) -> u64 {
+/// Returns the bytes of all files in a directory.
+pub(crate) fn size_of(path: &Path) -> u64 {
     let Ok(about) = fs::symlink_metadata(path) else { return 0 };
     if !about.is_dir() {
         return about.len();
@@ -254,18 +310,23 @@ fn size_of(path: &Path) -> u64 {
     items.map(|item| size_of(&item.path())).sum()
 }
 
-/// Returns the newest complete checkpoint of a group that this program can restore.
-pub(crate) fn newest(data: &Path, group: &str, library: [u8; 16]) -> Option<Checkpoint> {
-    let names = fs::read_dir(data.join(DIRECTORY)).ok()?;
-    let read = |place: PathBuf| {
-        let bytes = fs::read(place.join(MANIFEST)).ok()?;
-        let manifest: Manifest = checked_file::decode(MAGIC, VERSION, &bytes).ok()?;
-        let fits = manifest.group == group && manifest.library == library;
-        fits.then_some(Checkpoint { place, manifest })
-    };
+/// Returns the complete checkpoints of a group that this program can restore, the newest first.
+pub(crate) fn usable(data: &Path, group: &str, library: [u8; 16]) -> Vec<Checkpoint> {
+    let Ok(names) = fs::read_dir(data.join(DIRECTORY)) else { return Vec::new() };
     let all = names.flatten().map(|item| item.path());
     let complete = all.filter(|place| place.extension().is_none());
-    complete.filter_map(read).max_by_key(|checkpoint| checkpoint.manifest.slot)
+    let fits = |it: &Checkpoint| it.manifest.group == group && it.manifest.library == library;
+    let mut usable: Vec<Checkpoint> = complete.filter_map(|place| read(&place)).collect();
+    usable.retain(fits);
+    usable.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.manifest.slot));
+    usable
+}
+
+/// Reads the manifest of a checkpoint. Returns `None` if it is damaged or another version's.
+fn read(place: &Path) -> Option<Checkpoint> {
+    let bytes = fs::read(place.join(MANIFEST)).ok()?;
+    let manifest = checked_file::decode(MAGIC, VERSION, &bytes).ok()?;
+    Some(Checkpoint { place: place.to_path_buf(), manifest })
 }
 
 fn describe(path: &Path, error: &io::Error) -> String {
@@ -276,12 +337,54 @@ fn describe(path: &Path, error: &io::Error) -> String {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use crane_core::paxos::Members;
+
     use super::*;
 
     fn manifest(slot: u64) -> Manifest {
         let processes = Processes { server: 2, last: 9, pipes: [3, 4] };
         let (library, digest) = ([7; 16], [0; 32]);
-        Manifest { library, group: "ab".into(), slot: Slot(slot), clock: 5, processes, digest }
+        let (slot, group) = (Slot(slot), "ab".to_string());
+        let mark = Mark { slot, clock: 4, schedule: 2, output: 3 };
+        Manifest { library, group, slot, clock: 5, mark, proof: None, processes, digest }
+    }
+
+    fn newest(data: &Path, group: &str, library: [u8; 16]) -> Option<Checkpoint> {
+        usable(data, group, library).into_iter().next()
+    }
+
+    fn proof(slot: u64) -> Proof {
+        let mark = Mark { slot: Slot(slot + 9), clock: 4, schedule: 2, output: 3 };
+        let snapshot = SnapshotMeta::genesis(Members::first(3));
+        let prefix = Prefix {
+            snapshot: SnapshotMeta { slot: Slot(slot), ..snapshot },
+            connected: [None; NODES_MAX],
+            retired: [Generation(0); NODES_MAX],
+            timestamp: 5,
+            genesis: (Slot(1), vec![1, 2, 3]),
+        };
+        Proof { mark, prefix }
+    }
+
+    #[test]
+    fn the_newest_that_is_proved_is_kept_beside_the_newest_ones() {
+        let data = std::env::temp_dir().join(format!("crane-proved-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&data);
+        let make = |slot| Unfinished::make(&data, slot).unwrap().finish(manifest(slot)).unwrap();
+        let proved = make(3).prove(proof(3)).unwrap();
+        assert_eq!(proved.check(), Ok(()), "a proof changes no file of the image");
+        for slot in 4..9 {
+            make(slot);
+        }
+        let all = usable(&data, "ab", [7; 16]);
+        let slots: Vec<u64> = all.iter().map(|it| it.manifest.slot.0).collect();
+        assert_eq!(slots, [8, 7, 3]);
+        assert_eq!(all[2], proved);
+        make(9).prove(proof(9)).unwrap();
+        make(10);
+        let slots = usable(&data, "ab", [7; 16]);
+        assert_eq!(slots.iter().map(|it| it.manifest.slot.0).collect::<Vec<_>>(), [10, 9]);
+        fs::remove_dir_all(&data).unwrap();
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl<H: Host> Driver<H> {
         };
         if is_due {
             self.checkpoint.due = Some(next(1, 1));
-            let newest = self.checkpoint.newest.as_ref();
+            let newest = self.checkpoint.newest();
             if newest.is_none_or(|newest| newest.manifest.slot.0 < admitted) {
                 // A primary takes none; its turn comes again.
                 let _ = self.order_checkpoint();
@@ -93,7 +93,7 @@ impl<H: Host> Driver<H> {
             Ok(taken) => {
                 let Taken { ref checkpoint, held_ms } = taken;
                 let (slot, place) = (checkpoint.manifest.slot.0, checkpoint.place.display());
-                self.checkpoint.newest = Some(checkpoint.clone());
+                self.checkpoint.add(checkpoint.clone());
                 self.record_event(Event::Checkpoint { slot, held_ms, place: place.to_string() });
                 CheckpointState::Taken(taken)
             }
@@ -109,8 +109,8 @@ impl<H: Host> Driver<H> {
     /// Returns the checkpoint from which the server starts next, if it starts from one.
     pub(super) fn checkpoint_for_start(&mut self) -> Option<Checkpoint> {
         let limit = self.checkpoint.limit.take();
-        let fits = |newest: &Checkpoint| limit.is_none_or(|limit| newest.manifest.slot <= limit);
-        self.checkpoint.started_from = self.checkpoint.newest.clone().filter(fits);
+        let fits = |it: &&Checkpoint| limit.is_none_or(|limit| it.manifest.slot <= limit);
+        self.checkpoint.started_from = self.checkpoint.usable.iter().find(fits).cloned();
         self.checkpoint.started_from.clone()
     }
 
@@ -118,37 +118,42 @@ impl<H: Host> Driver<H> {
     /// Returns its slot, if the run has started from one.
     pub(super) fn refuse_checkpoint(&mut self, why: &'static str) -> Option<Slot> {
         let from = self.checkpoint.started_from.take()?;
-        self.checkpoint.newest.take_if(|newest| newest.place == from.place);
+        self.checkpoint.remove(&from.place);
         self.host.set_checkpoint_aside(&from.place, why);
         Some(from.manifest.slot)
     }
 
     /// Prevents checkpoints from being used that were taken when this server may have been wrong:
     /// behind the last slot at which it agreed with the others.
+    // specs: C2
     pub(super) fn refuse_checkpoints_behind(&mut self, agreed: Slot) {
         self.checkpoint.limit = Some(agreed);
-        let wrong = self.checkpoint.newest.take_if(|newest| newest.manifest.slot > agreed);
-        if let Some(wrong) = wrong {
+        let is_wrong = |it: &mut Checkpoint| it.manifest.slot > agreed;
+        for wrong in self.checkpoint.usable.extract_if(.., is_wrong).collect::<Vec<_>>() {
             self.host.set_checkpoint_aside(&wrong.place, "wrong");
         }
     }
 
     /// Returns the state of checkpoints, for `status`.
     pub(super) fn show_checkpoint(&self) -> Value {
-        let started_from = self.checkpoint.start_slot();
-        match &self.checkpoint.state {
-            CheckpointState::Never => json!({ "started_from": started_from }),
-            CheckpointState::Taking => json!({ "phase": "taking", "started_from": started_from }),
+        let state = &self.checkpoint;
+        let slot_of = |checkpoint: Option<&Checkpoint>| checkpoint.map(|it| it.manifest.slot);
+        let mut shown = match &state.state {
+            CheckpointState::Never => json!({}),
+            CheckpointState::Taking => json!({ "phase": "taking" }),
             CheckpointState::Taken(Taken { checkpoint, held_ms }) => json!({
                 "phase": "taken",
                 "slot": checkpoint.manifest.slot,
                 "held_ms": held_ms,
                 "place": checkpoint.place,
-                "started_from": started_from,
             }),
-            CheckpointState::Failed(why) => {
-                json!({ "phase": "failed", "error": why, "started_from": started_from })
-            }
-        }
+            CheckpointState::Failed(why) => json!({ "phase": "failed", "error": why }),
+        };
+        shown["started_from"] = json!(state.start_slot());
+        shown["newest"] = json!(slot_of(state.newest()));
+        shown["proved"] = json!(slot_of(state.newest_proved()));
+        shown["proving"] = json!(state.proving.as_ref().map(|it| it.checkpoint.manifest.slot));
+        shown["unproved_because"] = json!(state.unproved_because);
+        shown
     }
 }

@@ -113,7 +113,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns the part of a mark that replicas compare.
-    fn compared(&self, mark: Mark) -> Mark {
+    pub(super) fn compared(&self, mark: Mark) -> Mark {
         let output = if self.divergence.output_differs { 0 } else { mark.output };
         Mark { output, ..mark }
     }
@@ -194,8 +194,9 @@ impl<H: Host> Driver<H> {
         match verdict {
             Verdict::Open => {}
             Verdict::Agreed => {
-                if self.divergence.marks.mark(self.me(), slot).is_some() {
+                if let Some(mark) = self.divergence.marks.mark(self.me(), slot) {
                     self.agreed_at(slot);
+                    self.checkpoint.agreed = Some(mark);
                 }
                 self.drop_frozen();
                 for kind in [FindingKind::Diverged, FindingKind::Split, FindingKind::EndsDiffer] {

@@ -37,6 +37,8 @@ impl<H: Host> Driver<H> {
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Roster(roster) => self.learn_members(&roster),
             DriverInput::CheckpointTaken(run, outcome) => self.on_checkpoint_taken(run, outcome),
+            DriverInput::Proof(change) => self.on_proof_change(change),
+            DriverInput::ProofKept(kept) => self.on_proof_kept(kept),
             DriverInput::Report(from, report) => self.on_server_report(from, report),
             DriverInput::Calls(from, calls) => self.on_calls(from, calls),
             DriverInput::Mark(from, message) => self.on_mark(from, message),
@@ -99,6 +101,7 @@ impl<H: Host> Driver<H> {
             self.watch_cell(),
             self.watch_marks(),
             self.watch_checkpoints(),
+            self.watch_proof(),
         ];
         for at in watched.into_iter().flatten() {
             self.look_again_at(at);

@@ -15,7 +15,7 @@ use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
 use crane_shm::{EndReason, HashMark, RingError, ServerState};
 
-use crate::checkpoint::store::Checkpoint;
+use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
 use crate::log::fetch::{Fetch, FetchedRecord};
@@ -65,6 +65,10 @@ pub(crate) enum DriverInput {
     Roster(Box<Roster>),
     /// A checkpoint of the server's run with this number was taken, or not, for this reason.
     CheckpointTaken(u64, Result<Taken, String>),
+    /// The server that proves a checkpoint has changed.
+    Proof(ProofChange),
+    /// The proof of a checkpoint was kept, or not, for this reason.
+    ProofKept(Result<Checkpoint, String>),
     /// All writes up to this one are durable.
     Durable(WriteNumber),
     /// Frozen calls are in this file, or could not be kept for this reason.
@@ -136,6 +140,17 @@ pub(crate) enum ServerChange {
     Failed(String),
     /// The program has ended.
     Ended(ProgramEnd),
+}
+
+/// A change of the server that proves a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum ProofChange {
+    /// Its script can be fed.
+    Ready,
+    /// It could not be made from the checkpoint, or has ended, for this reason.
+    Ended(String),
+    /// It was not made, because this host has no room for two servers at the moment.
+    NoRoom(String),
 }
 
 /// How a run of the server's program ended.
@@ -264,6 +279,8 @@ pub(crate) enum FetchFor {
     Observing,
     /// The part that feeds the server.
     Feeding,
+    /// The part that feeds the server that proves a checkpoint.
+    Proving,
     /// The part that owes entries to other replicas.
     Owing,
 }
@@ -337,6 +354,27 @@ pub(crate) trait Host {
     /// Takes a checkpoint of the running server, for this group;
     /// [`DriverInput::CheckpointTaken`] follows.
     fn take_checkpoint(&mut self, group: &str);
+
+    /// Makes a second server from a checkpoint, in a cell of its own: it has no clients, and nobody
+    /// takes its output. [`DriverInput::Proof`] follows.
+    fn start_proof(&mut self, from: &Checkpoint);
+
+    /// Appends to the script of the server that proves a checkpoint, as [`Host::feed`] does to that
+    /// of the running one, and wakes it.
+    ///
+    /// # Errors
+    /// Returns an error as [`Host::feed`] does.
+    fn feed_proof(&mut self, slot: Slot, payload: &[u8]) -> Result<(), RingError>;
+
+    /// Returns the hashes at the admission of a slot of the server that proves a checkpoint, once
+    /// it has come there.
+    fn proof_mark(&self, slot: Slot) -> Option<Mark>;
+
+    /// Ends the server that proves a checkpoint.
+    fn stop_proof(&mut self);
+
+    /// Keeps the proof of a checkpoint with it; [`DriverInput::ProofKept`] follows.
+    fn keep_proof(&mut self, checkpoint: &Checkpoint, proof: Proof);
 
     /// Appends to the script of the running server. `kind` is one of
     /// [`crane_shm::region::script`].

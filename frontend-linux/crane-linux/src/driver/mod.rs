@@ -18,6 +18,8 @@
 //! | `watch` | whether the server makes progress |
 //! | `bypass` | calls of the server that no hook sees |
 //! | `divergence` | servers that differ |
+//! | `checkpoint` | orders to take checkpoints, and the server's start from one |
+//! | `proof` | the proof that a server made from a checkpoint does as the others do |
 //! | `script` | committed entries, and their way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
@@ -36,6 +38,7 @@ mod freeze;
 mod handle;
 mod host;
 mod members;
+mod proof;
 mod proposer;
 mod rooms;
 mod script;
@@ -51,7 +54,7 @@ use std::path::PathBuf;
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Node, NodeSet, Role};
+use crane_core::paxos::{Members, Node, NodeSet, Role, SnapshotMeta};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
 use tracing::{info, warn};
@@ -67,13 +70,14 @@ use crate::report::ServerReport;
 use crate::roster::Roster;
 
 use rooms::{
-    Checkpoints, Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Watch,
+    Checkpoints, Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Sum,
+    Watch,
 };
 
 pub(crate) use host::{
     Activity, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host,
-    HostFacts, Inspection, Moment, ProgramEnd, ServerChange, ServerListener, ServerView, Taken,
-    Unannounced,
+    HostFacts, Inspection, Moment, ProgramEnd, ProofChange, ServerChange, ServerListener,
+    ServerView, Taken, Unannounced,
 };
 
 /// The number of slots that may be undecided at the same time.
@@ -117,8 +121,8 @@ pub(crate) struct Restored {
     pub meta: Meta,
     /// The hello of this replica's links.
     pub hello: Hello,
-    /// The newest checkpoint of the data directory, if it has one.
-    pub checkpoint: Option<Checkpoint>,
+    /// The checkpoints of the data directory that can be used, the newest first.
+    pub checkpoints: Vec<Checkpoint>,
     /// A note for the operator on how it started, if there is one; `status` shows it.
     pub note: Option<String>,
 }
@@ -180,11 +184,12 @@ pub(crate) struct Driver<H> {
 impl<H: Host> Driver<H> {
     /// Combines the machines into a driver over this host.
     pub(crate) fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
-        let Restored { node, log, last_timestamp, meta, hello, checkpoint, note } = parts;
+        let Restored { node, log, last_timestamp, meta, hello, checkpoints, note } = parts;
         let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
         timestamps.saw(moment.since_start, last_timestamp);
         let clients = Clients::new(settings.me, Generation(meta.generation));
         let proposer = Proposer::new(&settings.args);
+        let prefix = prefix_of(&log, &checkpoints, meta.founders.first_members());
         Self {
             host,
             moment,
@@ -200,7 +205,7 @@ impl<H: Host> Driver<H> {
             hello,
             meta,
             next_generation: None,
-            script: Script::default(),
+            script: Script::behind(prefix),
             clients,
             proposer,
             preference: Preference::default(),
@@ -212,7 +217,7 @@ impl<H: Host> Driver<H> {
             stalls: Stalls::default(),
             watch: Watch::default(),
             divergence: Divergence::default(),
-            checkpoint: Checkpoints { newest: checkpoint, ..Checkpoints::default() },
+            checkpoint: Checkpoints::new(checkpoints),
             look_again: None,
             stop: None,
             settings,
@@ -285,4 +290,16 @@ impl<H: Host> Driver<H> {
     fn is_linked(&self, node: NodeId) -> bool {
         self.linked.contains(node)
     }
+}
+
+/// Returns what is known of the entries before the log's front. A checkpoint behind the front knows
+/// more than the front: what it knows is true at a later slot, before which nothing is asked.
+fn prefix_of(log: &Log, checkpoints: &[Checkpoint], founders: Members) -> Sum {
+    let snapshot = log.snapshot().unwrap_or_else(|| SnapshotMeta::genesis(founders));
+    let mut sum = Sum::behind(snapshot);
+    let proved = checkpoints.iter().rev().filter_map(|it| it.manifest.proof.as_ref());
+    for prefix in proved.map(|proof| &proof.prefix).filter(|_| snapshot.slot > Slot::NONE) {
+        (sum.connected, sum.retired) = (prefix.connected, prefix.retired);
+    }
+    sum
 }

@@ -25,7 +25,6 @@ impl<H: Host> Driver<H> {
         if let Some(payload) = self.log.genesis_payload().cloned() {
             self.on_committed(genesis, &payload);
         }
-        self.script.observed = front;
     }
 
     /// Observes committed entries. Returns whether there were any.
@@ -33,20 +32,24 @@ impl<H: Host> Driver<H> {
         let mut count = 0;
         while self.script.observed < self.committed && count < SLOTS_PER_PASS {
             let slot = self.script.observed.next();
-            match self.log.read(slot) {
-                Lookup::Found(_, Some(payload)) => self.on_committed(slot, &payload),
+            let entry = match self.log.read(slot) {
+                Lookup::Found(entry, Some(payload)) => {
+                    self.on_committed(slot, &payload);
+                    entry
+                }
                 Lookup::Found(entry, None) => {
                     if let Content::Change(members) = entry.content {
                         self.on_committed_change(slot, &members);
                     }
+                    entry
                 }
                 Lookup::Absent => break,
                 Lookup::OnDisk => {
                     self.fetch(FetchFor::Observing, slot);
                     break;
                 }
-            }
-            self.script.observed = slot;
+            };
+            self.script.include(&entry);
             count += 1;
         }
         count > 0
@@ -78,11 +81,11 @@ impl<H: Host> Driver<H> {
         self.clients.committed(self.now(), op);
         match *op {
             Op::Connect { conn, .. } => {
-                let known = &mut self.script.connected[conn.entry.index()];
+                let known = &mut self.script.sum.connected[conn.entry.index()];
                 *known = (*known).max(Some(conn.generation));
             }
             Op::Retire { node, generation } => {
-                let known = &mut self.script.retired[node.index()];
+                let known = &mut self.script.sum.retired[node.index()];
                 *known = (*known).max(generation);
                 if node == self.me()
                     && generation
@@ -174,7 +177,8 @@ impl<H: Host> Driver<H> {
     /// those after the slot that is observed next.
     pub(super) fn forget_fetched(&mut self) {
         let fed = self.server.run.as_ref().map_or(self.script.observed, |run| run.fed);
-        self.log.forget_fetched(fed.min(self.script.observed));
+        let proof = self.needed_for_proof().unwrap_or(fed);
+        self.log.forget_fetched(fed.min(proof).min(self.script.observed));
     }
 
     /// Feeds the server the entry in one slot. Returns whether it could.

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crane_core::execution::Mark;
 use crane_core::id::Slot;
-use crane_shm::DaemonSide;
+use crane_shm::{DaemonSide, HashMark};
 
 use crate::cell::dump::{self, DumpOrder, Dumped};
 use crate::cell::restore::{LAYERS, copy_whole};
@@ -61,13 +62,26 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     };
     let since = Instant::now();
     let clock = region.clock();
+    let mark = region.mark(slot);
     let image = write(order, slot);
     let released = release(order, nonce);
     let held = since.elapsed();
     let (unfinished, processes) = image?;
     released?;
     let (group, library) = (order.group.clone(), order.library);
-    let manifest = Manifest { library, group, slot: Slot(slot), clock, processes, digest: [0; 32] };
+    let HashMark { clock: admitted_at, schedule, output, .. } =
+        mark.ok_or("the server does not keep its hashes at the slot")?;
+    let mark = Mark { slot: Slot(slot), clock: admitted_at, schedule, output };
+    let manifest = Manifest {
+        library,
+        group,
+        slot: Slot(slot),
+        clock,
+        mark,
+        proof: None,
+        processes,
+        digest: [0; 32],
+    };
     let checkpoint = unfinished.finish(manifest)?;
     Ok(Taken { checkpoint, held_ms: held.as_millis() as u64 })
 }

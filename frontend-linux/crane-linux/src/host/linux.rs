@@ -9,7 +9,7 @@ use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
-use crane_shm::{HashMark, RingError};
+use crane_shm::RingError;
 use tokio::task::{spawn_blocking, spawn_local};
 use tracing::warn;
 
@@ -17,7 +17,7 @@ use crate::base::Base;
 use crate::cell::Spec;
 use crate::cell::restore::RestoreOrder;
 use crate::checkpoint::criu::Criu;
-use crate::checkpoint::store::{self, Checkpoint};
+use crate::checkpoint::store::{self, Checkpoint, Proof};
 use crate::driver::{
     ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerListener, ServerView,
 };
@@ -39,6 +39,7 @@ use super::disk::{DataKeeper, measure};
 use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
+use super::proof::ProofRoom;
 use super::server::{ServerProcess, StartOrder};
 use super::unix::UnixListeners;
 use super::{HostOutcome, HostParts, Outcomes};
@@ -63,6 +64,7 @@ pub(crate) struct LinuxHost {
     sockets: UnixListeners,
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
+    pub(super) proof: ProofRoom,
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
@@ -89,9 +91,10 @@ impl LinuxHost {
             unsent: Vec::new(),
             listeners: Listeners::new(addresses),
             sockets: UnixListeners::new(&data.path),
-            keeper: DataKeeper::new(data, outcomes),
+            keeper: DataKeeper::new(data, outcomes.clone()),
             client_events: Rc::new(ClientEvents::new()),
             server: None,
+            proof: ProofRoom::new(&path, outcomes),
             me,
             spec,
             base,
@@ -107,6 +110,12 @@ impl LinuxHost {
     fn next_nonce(&mut self) -> u64 {
         self.last_nonce = self.last_nonce.wrapping_add(1).max(1);
         self.last_nonce
+    }
+
+    fn restore_order(&self, from: &Checkpoint) -> RestoreOrder {
+        // A fresh server would get a script that begins behind a slot that it has not seen.
+        let criu = self.criu.as_ref().expect("no checkpoint is used without CRIU");
+        RestoreOrder { from: from.clone(), criu: criu.path().to_path_buf() }
     }
 
     /// Takes a new link, which replaces an older one.
@@ -266,11 +275,7 @@ impl Host for LinuxHost {
 
     fn start_server(&mut self, number: u64, generation: Generation, from: Option<&Checkpoint>) {
         let mut spec = self.spec.clone().expect("a witness starts no server");
-        spec.restore = from.map(|from| {
-            // The script would begin behind a slot that a fresh server has not seen.
-            let criu = self.criu.as_ref().expect("no checkpoint is used without CRIU");
-            RestoreOrder { from: from.clone(), criu: criu.path().to_path_buf() }
-        });
+        spec.restore = from.map(|from| self.restore_order(from));
         let nonce = self.next_nonce();
         let order =
             StartOrder { number, me: self.me, generation, spec, args: self.args.clone(), nonce };
@@ -311,6 +316,37 @@ impl Host for LinuxHost {
         if let Err(error) = store::set_aside(place, why) {
             warn!("{}: {error}", place.display());
         }
+    }
+
+    fn start_proof(&mut self, from: &Checkpoint) {
+        let (nonce, server) = (self.next_nonce(), self.server.as_ref().and_then(|it| it.pid()));
+        let mut spec = self.spec.clone().expect("a witness starts no server");
+        spec.restore = Some(self.restore_order(from));
+        let (me, args, generation) = (self.me, self.args.clone(), Generation::default());
+        let number = self.proof.next_number();
+        let order = StartOrder { number, me, generation, spec, args, nonce };
+        self.proof.start(order, from.clone(), server);
+    }
+
+    fn feed_proof(&mut self, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
+        self.proof.feed(slot, payload)
+    }
+
+    fn proof_mark(&self, slot: Slot) -> Option<Mark> {
+        self.proof.server.as_ref()?.mark(slot)
+    }
+
+    fn stop_proof(&mut self) {
+        self.proof.stop();
+    }
+
+    fn keep_proof(&mut self, checkpoint: &Checkpoint, proof: Proof) {
+        let (checkpoint, outcomes) = (checkpoint.clone(), self.outcomes.clone());
+        spawn_local(async move {
+            let keeping = spawn_blocking(move || checkpoint.prove(proof));
+            let kept = keeping.await.unwrap_or_else(|error| Err(error.to_string()));
+            let _ = outcomes.send(HostOutcome::Input(DriverInput::ProofKept(kept)));
+        });
     }
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
@@ -362,8 +398,7 @@ impl Host for LinuxHost {
     }
 
     fn mark(&self, slot: Slot) -> Option<Mark> {
-        let HashMark { clock, schedule, output, .. } = self.server.as_ref()?.region.mark(slot.0)?;
-        Some(Mark { slot, clock, schedule, output })
+        self.server.as_ref()?.mark(slot)
     }
 
     fn history(&mut self) -> Option<ServerHistory> {

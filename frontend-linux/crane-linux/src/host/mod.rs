@@ -10,6 +10,7 @@
 //! | `unix` | the Unix sockets at which they do |
 //! | `attach`, `checkpoint` | a held server's way back; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
+//! | `proof` | the server that proves a checkpoint, and the room for it |
 //! | `bypass` | the calls of the server that bypass the hooks |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
@@ -22,6 +23,7 @@ mod inspect;
 mod linux;
 mod listeners;
 mod ports;
+mod proof;
 mod run;
 mod server;
 mod unix;

@@ -17,6 +17,7 @@ use crate::net::query::Query;
 use crate::proxy::{ClientAction, ClientEvent};
 use crate::report::Ending;
 
+use super::proof::PROOF_RUN;
 use super::{HostOutcome, HostParts, LinuxHost};
 
 /// How many events the loop handles before a round, so that their effects are batched.
@@ -28,6 +29,7 @@ const RECORDS_PER_PASS: usize = 1024;
 enum Happened {
     Alarm,
     Woken,
+    ProofWoken,
     Written(Result<WriteNumber, String>),
     Arrived(Arrival),
     Client(ClientEvent),
@@ -95,6 +97,12 @@ impl Replica {
                 None => pending().await,
             }
         };
+        let proof_woken = async {
+            match &host.proof.server {
+                Some(server) => server.woken().await,
+                None => pending().await,
+            }
+        };
         let stored = async {
             match &self.progress {
                 Some(progress) => progress.wait().await,
@@ -104,6 +112,7 @@ impl Replica {
         tokio::select! {
             outcome = alarm.wait() => outcome.map(|()| Happened::Alarm),
             outcome = woken => outcome.map(|()| Happened::Woken),
+            outcome = proof_woken => outcome.map(|()| Happened::ProofWoken),
             outcome = stored => Ok(Happened::Written(outcome)),
             arrival = host.peers.arrivals.receive() => Ok(Happened::Arrived(arrival)),
             event = host.client_events.receive(), if has_room => Ok(Happened::Client(event)),
@@ -135,6 +144,10 @@ impl Replica {
                 if let Some(server) = &mut self.driver.host().server {
                     server.listen_to_wakes();
                 }
+                return;
+            }
+            Happened::ProofWoken => {
+                self.driver.host().proof.drop_output();
                 return;
             }
             Happened::Written(Ok(up_to)) => DriverInput::Durable(up_to),
@@ -220,6 +233,12 @@ impl Replica {
     fn came_out(&mut self, outcome: HostOutcome) -> Option<DriverInput> {
         match outcome {
             HostOutcome::Input(input) => Some(input),
+            HostOutcome::Started(number, process) if number & PROOF_RUN != 0 => {
+                self.driver.host().proof.take(process)
+            }
+            HostOutcome::Cell(number, report) if number & PROOF_RUN != 0 => {
+                self.driver.host().proof.report(number, report)
+            }
             HostOutcome::Started(number, process) => {
                 self.driver.host().server = Some(process);
                 Some(DriverInput::Server(number, ServerChange::Ready))

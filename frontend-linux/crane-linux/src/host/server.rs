@@ -182,6 +182,12 @@ impl ServerProcess {
         }
     }
 
+    /// Returns the hashes of the program at the admission of a slot, if they are kept.
+    pub(super) fn mark(&self, slot: Slot) -> Option<Mark> {
+        let HashMark { clock, schedule, output, .. } = self.region.mark(slot.0)?;
+        Some(Mark { slot, clock, schedule, output })
+    }
+
     /// Returns the latest history of the program. The program continues meanwhile, so the first
     /// records may be lost.
     pub(super) fn history(&self) -> ServerHistory {
@@ -214,13 +220,7 @@ impl ServerProcess {
         }
         let admitted = region.admitted();
         let slots = admitted.saturating_sub(MARKS as u64 - 1)..=admitted;
-        let mark = |HashMark { slot, clock, schedule, output }| Mark {
-            slot: Slot(slot),
-            clock,
-            schedule,
-            output,
-        };
-        let marks = slots.filter_map(|slot| region.mark(slot).map(mark)).collect();
+        let marks = slots.filter_map(|slot| self.mark(Slot(slot))).collect();
         let maps = self.pid().and_then(|process| Maps::read(process).ok()).unwrap_or_default();
         ServerHistory { first_block, blocks, first_call, calls, marks, maps }
     }

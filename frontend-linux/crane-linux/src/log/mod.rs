@@ -206,6 +206,11 @@ impl Log {
         self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
 
+    /// Returns the state of agreement at the front, if the log does not start at slot 1.
+    pub fn snapshot(&self) -> Option<paxos::SnapshotMeta> {
+        self.stored.snapshot
+    }
+
     fn last(&self) -> Slot {
         Slot(self.front().0 + self.index.len() as u64)
     }

@@ -1,5 +1,8 @@
 //! The checkpoints that this replica takes of its server, and starts it from.
 
+use std::path::{Path, PathBuf};
+
+use crane_core::execution::Mark;
 use crane_core::id::Slot;
 use crane_core::time::Instant;
 
@@ -12,17 +15,70 @@ use super::super::host::Taken;
 pub(in crate::driver) struct Checkpoints {
     /// The last order to take one.
     pub(in crate::driver) state: CheckpointState,
-    /// The newest one of the data directory that can be used.
-    pub(in crate::driver) newest: Option<Checkpoint>,
+    /// Those of the data directory that can be used, the newest first.
+    pub(in crate::driver) usable: Vec<Checkpoint>,
     /// When the next one is due, if replicas take them by themselves.
     pub(in crate::driver) due: Option<Due>,
     /// The last slot behind which a checkpoint may be for the next start, if there is a limit.
     pub(in crate::driver) limit: Option<Slot>,
     /// The one from which the present run has started.
     pub(in crate::driver) started_from: Option<Checkpoint>,
+    /// The last mark of this replica's server that was the majority's as well.
+    pub(in crate::driver) agreed: Option<Mark>,
+    /// The proof that is being made.
+    pub(in crate::driver) proving: Option<Proving>,
+    /// The directory of the checkpoint whose proof is being kept.
+    pub(in crate::driver) keeping: Option<PathBuf>,
+    /// No proof is tried before this time.
+    pub(in crate::driver) prove_after: Instant,
+    /// The reason why the last proof came to no result.
+    pub(in crate::driver) unproved_because: Option<String>,
+}
+
+/// A proof of a checkpoint that is being made: a server that was made from it consumes the log up
+/// to a slot at which the others' mark is known.
+#[derive(Clone, Debug)]
+pub(in crate::driver) struct Proving {
+    /// The checkpoint.
+    pub(in crate::driver) checkpoint: Checkpoint,
+    /// The mark that the server must have.
+    pub(in crate::driver) target: Mark,
+    /// The last slot that the server was given, once it can be given any.
+    pub(in crate::driver) fed: Option<Slot>,
+    /// The time at which the proof is given up.
+    pub(in crate::driver) until: Instant,
+    /// The mark that a server had that was made from the same checkpoint before, if it was wrong.
+    pub(in crate::driver) before: Option<Mark>,
 }
 
 impl Checkpoints {
+    /// Creates the state with the checkpoints of the data directory, the newest first.
+    pub(in crate::driver) fn new(usable: Vec<Checkpoint>) -> Self {
+        Self { usable, ..Self::default() }
+    }
+
+    /// Returns the newest one.
+    pub(in crate::driver) fn newest(&self) -> Option<&Checkpoint> {
+        self.usable.first()
+    }
+
+    /// Returns the newest one that is proved.
+    pub(in crate::driver) fn newest_proved(&self) -> Option<&Checkpoint> {
+        self.usable.iter().find(|checkpoint| checkpoint.is_proved())
+    }
+
+    /// Adds one, in place of an older one of the same slot.
+    pub(in crate::driver) fn add(&mut self, checkpoint: Checkpoint) {
+        self.remove(&checkpoint.place);
+        self.usable.push(checkpoint);
+        self.usable.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.manifest.slot));
+    }
+
+    /// Removes the one in this directory.
+    pub(in crate::driver) fn remove(&mut self, place: &Path) {
+        self.usable.retain(|checkpoint| checkpoint.place != place);
+    }
+
     /// Returns the slot behind which the present run has started, if it has started from a
     /// checkpoint.
     pub(in crate::driver) fn start_slot(&self) -> Option<Slot> {

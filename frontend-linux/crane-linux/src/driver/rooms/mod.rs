@@ -11,13 +11,13 @@ mod server;
 mod stalls;
 mod watch;
 
-pub(super) use checkpoint::{CheckpointState, Checkpoints, Due};
+pub(super) use checkpoint::{CheckpointState, Checkpoints, Due, Proving};
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use divergence::{Divergence, Trial};
 pub(super) use owed::Owed;
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;
-pub(super) use script::Script;
+pub(super) use script::{Script, Sum};
 pub(super) use server::{Server, ServerRun};
 pub(super) use stalls::{Stalls, Wait};
 pub(super) use watch::{Finding, FindingKind, Watch};

@@ -2,25 +2,115 @@
 
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
+use crane_core::paxos::{Entry, SnapshotMeta};
 use crane_core::wire::Genesis;
 
 /// How far the log has been observed, and what it said.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::driver) struct Script {
     /// The last observed slot.
     pub(in crate::driver) observed: Slot,
     /// The group's genesis, once it is committed, and its slot.
     pub(in crate::driver) genesis: Option<(Slot, Genesis)>,
+    /// The observed entries in sum, apart from their ops for the server.
+    pub(in crate::driver) sum: Sum,
+    /// The sums at earlier slots: each holds from its slot to that of the next one.
+    sums: Vec<Sum>,
+}
+
+/// The entries up to a slot in sum, apart from their ops for the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::driver) struct Sum {
+    /// The state of agreement.
+    pub(in crate::driver) snapshot: SnapshotMeta,
     /// By entry replica: the highest generation with a connection.
     pub(in crate::driver) connected: [Option<Generation>; NODES_MAX],
     /// By entry replica: the highest generation that was retired.
     pub(in crate::driver) retired: [Generation; NODES_MAX],
 }
 
+impl Sum {
+    /// Returns the sum of a log's prefix of which only the state of agreement is known.
+    pub(in crate::driver) fn behind(snapshot: SnapshotMeta) -> Self {
+        let retired = [Generation::default(); NODES_MAX];
+        Self { snapshot, connected: [None; NODES_MAX], retired }
+    }
+
+    fn at(&self, slot: Slot) -> Self {
+        Self { snapshot: SnapshotMeta { slot, ..self.snapshot }, ..*self }
+    }
+}
+
 impl Script {
+    /// Returns the state before the first entry behind a prefix of the log.
+    pub(in crate::driver) fn behind(sum: Sum) -> Self {
+        Self { observed: sum.snapshot.slot, genesis: None, sum, sums: vec![sum] }
+    }
+
+    /// Takes the entry of the next slot as observed. Its ops have been taken.
+    pub(in crate::driver) fn include(&mut self, entry: &Entry) {
+        self.observed = self.observed.next();
+        self.sum.snapshot.include(entry);
+        assert_eq!(self.sum.snapshot.slot, self.observed, "each entry is included once");
+        let last = self.sums.last().expect("never empty");
+        if last.at(self.observed) != self.sum {
+            self.sums.push(self.sum);
+        }
+    }
+
+    /// Returns the sum of the entries up to an observed slot, unless it is forgotten.
+    pub(in crate::driver) fn sum_at(&self, slot: Slot) -> Option<Sum> {
+        let known = self.sums.iter().rev().find(|sum| sum.snapshot.slot <= slot);
+        known.filter(|_| slot <= self.observed).map(|sum| sum.at(slot))
+    }
+
+    /// Forgets the sums of slots below one: they are not asked for again.
+    #[cfg(test)]
+    pub(in crate::driver) fn forget_below(&mut self, slot: Slot) {
+        let needed = self.sums.iter().rposition(|sum| sum.snapshot.slot <= slot);
+        self.sums.drain(..needed.unwrap_or(0));
+    }
+
     /// Returns the generation of an entry replica that may have open connections.
     pub(in crate::driver) fn open_generation(&self, node: NodeId) -> Option<Generation> {
-        let retired = self.retired[node.index()];
-        self.connected[node.index()].filter(|generation| *generation > retired)
+        let retired = self.sum.retired[node.index()];
+        self.sum.connected[node.index()].filter(|generation| *generation > retired)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crane_core::paxos::{Ballot, Content, Members};
+
+    use super::*;
+
+    #[test]
+    fn a_sum_is_that_of_all_entries_up_to_its_slot() {
+        let members = Members::first(3);
+        let node = |number| NodeId::new(number).expect("a number");
+        let entry = |round, content| Entry { ballot: Ballot::new(round, Some(node(1))), content };
+        let smaller = Members { voters: members.voters.without(node(3)), ..members };
+        let mut script = Script::behind(Sum::behind(SnapshotMeta::genesis(members)));
+        let mut all = vec![script.sum];
+        for slot in 1..=40 {
+            let content = if slot == 30 { smaller } else { members };
+            if slot == 20 {
+                script.sum.connected[1] = Some(Generation(7));
+            }
+            if slot == 25 {
+                script.sum.retired[1] = Generation(7);
+            }
+            script.include(&entry(1 + slot / 10, Content::Change(content)));
+            assert_eq!(script.observed, Slot(slot));
+            all.push(script.sum);
+        }
+        let is_right =
+            |script: &Script, slot: usize| script.sum_at(Slot(slot as u64)) == Some(all[slot]);
+        assert!((0..=40).all(|slot| is_right(&script, slot)));
+        assert_eq!(script.sum_at(Slot(41)), None);
+        assert!(script.sums.len() < 12, "{} sums", script.sums.len());
+        script.forget_below(Slot(27));
+        assert!((27..=40).all(|slot| is_right(&script, slot)));
+        assert_eq!(script.sum_at(Slot(19)), None);
     }
 }

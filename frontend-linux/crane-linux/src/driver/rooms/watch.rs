@@ -23,6 +23,8 @@ pub(in crate::driver) enum FindingKind {
     Undetermined,
     /// The group has agreed to stop serving.
     Halted,
+    /// A checkpoint could not be proved.
+    Unproved,
     /// The disk of the server's files is full.
     DiskFull,
     /// The program makes a call that no hook sees, with its number and its place.

@@ -13,7 +13,9 @@ use crane_core::paxos::{Entry, Message};
 use crane_shm::RingError;
 
 use super::super::*;
-use crate::checkpoint::store::{Manifest, Processes};
+use crane_shm::region::script;
+
+use crate::checkpoint::store::{Manifest, Processes, Proof};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::Batch;
 use crate::log::fetch::Fetch;
@@ -23,6 +25,8 @@ use crate::report::Ending;
 
 /// Inputs on their way to a replica.
 pub(super) type Queue = Rc<RefCell<VecDeque<DriverInput>>>;
+/// The payloads that a server received, by slot.
+type Script = Vec<(Slot, u32, Vec<u8>)>;
 
 /// A host in memory. Its links carry frames to the other hosts; its disk keeps writes, and confirms
 /// them later.
@@ -32,7 +36,7 @@ pub(super) struct MemoryHost {
     /// The segments' bytes.
     pub(super) disk: BTreeMap<u32, Vec<u8>>,
     /// By run of the server: the payloads that it received, by slot.
-    pub(super) scripts: Vec<Vec<(Slot, u32, Vec<u8>)>>,
+    pub(super) scripts: Vec<Script>,
     /// Bytes for clients by key, and their resets.
     pub(super) replies: BTreeMap<u64, Vec<u8>>,
     pub(super) resets: Vec<u64>,
@@ -59,6 +63,14 @@ pub(super) struct MemoryHost {
     pub(super) starts_late: bool,
     /// By run: the slot of the checkpoint from which it has started.
     pub(super) started_from: Vec<Option<Slot>>,
+    /// The script and the marks of the server that proves a checkpoint.
+    pub(super) proof: Option<(Script, BTreeMap<Slot, Mark>)>,
+    /// By proof: a number with which its server goes wrong, if it is not 0.
+    pub(super) wrong_proofs: Vec<u64>,
+    /// The number of servers that were made to prove a checkpoint.
+    pub(super) proofs: usize,
+    /// The reason why no second server can be made.
+    pub(super) no_room: Option<String>,
     /// The checkpoints that were set aside.
     pub(super) aside: Vec<(PathBuf, &'static str)>,
 }
@@ -70,6 +82,8 @@ pub(super) fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
         group: group.to_string(),
         slot,
         clock: 1,
+        mark: Mark { slot, clock: 1, schedule: 0, output: 0 },
+        proof: None,
         processes: Processes::default(),
         digest: [0; 32],
     };
@@ -194,21 +208,47 @@ impl Host for MemoryHost {
         }
     }
 
+    fn start_proof(&mut self, from: &Checkpoint) {
+        if let Some(why) = self.no_room.clone() {
+            return self.queue(DriverInput::Proof(ProofChange::NoRoom(why)));
+        }
+        let mut script = self.scripts.last().cloned().unwrap_or_default();
+        script.retain(|(before, ..)| *before <= from.manifest.slot);
+        self.proof = Some((script, BTreeMap::new()));
+        self.proofs += 1;
+        self.queue(DriverInput::Proof(ProofChange::Ready));
+    }
+
+    fn feed_proof(&mut self, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
+        let (script, marks) = self.proof.as_mut().expect("it runs");
+        script.push((slot, script::ENTRY, payload.to_vec()));
+        let mut mark = mark_of(script, self.wrong_proofs.get(self.proofs - 1), self.clock);
+        mark.output = self.outputs.first().copied().unwrap_or(0);
+        marks.insert(slot, mark);
+        Ok(())
+    }
+
+    fn proof_mark(&self, slot: Slot) -> Option<Mark> {
+        self.proof.as_ref()?.1.get(&slot).copied()
+    }
+
+    fn stop_proof(&mut self) {
+        self.proof = None;
+    }
+
+    fn keep_proof(&mut self, checkpoint: &Checkpoint, proof: Proof) {
+        let mut checkpoint = checkpoint.clone();
+        checkpoint.manifest.proof = Some(Box::new(proof));
+        self.queue(DriverInput::ProofKept(Ok(checkpoint)));
+    }
+
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
         let run = self.scripts.len();
         let script = self.scripts.last_mut().expect("it runs");
         script.push((slot, kind, payload.to_vec()));
-        let mut hash = RunningHash::new();
-        for (_, _, payload) in &*script {
-            hash.put_bytes(payload);
-        }
-        if let Some(wrong) = self.wrong.get(run - 1).filter(|wrong| **wrong > 0) {
-            hash.put(*wrong);
-        }
-        let schedule = hash.value();
-        let output = self.outputs.get(run - 1).copied().unwrap_or(0);
-        let clock = self.clock.max(slot.0);
-        self.marks.insert(slot, Mark { slot, clock, schedule, output });
+        let mut mark = mark_of(script, self.wrong.get(run - 1), self.clock);
+        mark.output = self.outputs.get(run - 1).copied().unwrap_or(0);
+        self.marks.insert(slot, mark);
         Ok(())
     }
 
@@ -267,4 +307,15 @@ impl Host for MemoryHost {
     fn set_first_generation(&mut self, _: Generation) {}
 
     fn watch_state(&mut self, _: bool) {}
+}
+
+/// Returns the mark of a server at the last slot of its script, without the hash of its output.
+fn mark_of(script: &[(Slot, u32, Vec<u8>)], wrong: Option<&u64>, clock: u64) -> Mark {
+    let mut hash = RunningHash::new();
+    script.iter().for_each(|(_, _, payload)| hash.put_bytes(payload));
+    if let Some(wrong) = wrong.filter(|wrong| **wrong > 0) {
+        hash.put(*wrong);
+    }
+    let slot = script.last().expect("a slot was given").0;
+    Mark { slot, clock: clock.max(slot.0), schedule: hash.value(), output: 0 }
 }

@@ -16,6 +16,7 @@ use crate::net::handshake::{MAGIC, PROTOCOL_VERSION};
 use crate::options::{Cli, Priority};
 use crate::report::Ending;
 
+mod checkpoints;
 mod divergence;
 mod memory;
 mod replicas;
@@ -230,7 +231,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         last_timestamp: 0,
         meta,
         hello,
-        checkpoint: None,
+        checkpoints: Vec::new(),
         note: None,
     };
     let host = MemoryHost {
@@ -253,6 +254,10 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         room: None,
         starts_late: false,
         started_from: Vec::new(),
+        proof: None,
+        wrong_proofs: Vec::new(),
+        proofs: 0,
+        no_room: None,
         aside: Vec::new(),
     };
     Driver::new(settings, parts, host, moment)

@@ -1,0 +1,183 @@
+//! Tests of checkpoints: taking them, proving them, starting from them.
+
+use super::*;
+
+/// Ends the program of one replica by a signal, and lets the replica judge it.
+fn crash(group: &mut Group, place: usize, clock: u64) {
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(11), String::new());
+    let end = ProgramEnd { ending, clock, admitted: 5, trouble, end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+}
+
+#[test]
+fn a_server_that_died_alone_starts_from_its_checkpoint_until_it_dies_there_again() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let place = (primary + 1) % 3;
+    assert!(group.drivers[primary].order_checkpoint().is_err(), "clients of a primary would wait");
+    group.drivers[place].order_checkpoint().ok().expect("an order");
+    assert!(group.drivers[place].order_checkpoint().is_err(), "one at a time");
+    group.run(10);
+    let slot = group.drivers[place].checkpoint.newest().expect("one").manifest.slot;
+    group.input(place, DriverInput::Client(1, connected()));
+    group.run(100);
+    crash(&mut group, place, 7);
+    let host = group.drivers[place].host();
+    assert_eq!(host.started_from, [None, Some(slot)]);
+    let script = host.scripts.last().expect("a run").clone();
+    assert_eq!(script, group.script(primary), "each entry behind the slot, once");
+    // At the same clock again: the image may be the cause.
+    crash(&mut group, place, 7);
+    let host = group.drivers[place].host();
+    assert_eq!(host.started_from.last(), Some(&None));
+    assert_eq!(host.aside.len(), 1);
+    assert_eq!(host.scripts.last().and_then(|script| script.first()).map(|it| it.0), Some(Slot(1)));
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_restored_is_set_aside_and_the_server_replays() {
+    let mut group = Group::new();
+    group.run(1000);
+    let place = (group.primary() + 1) % 3;
+    group.drivers[place].order_checkpoint().ok().expect("an order");
+    group.run(10);
+    group.drivers[place].host().starts_late = true;
+    crash(&mut group, place, 7);
+    group.drivers[place].host().starts_late = false;
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let failed = ServerChange::Failed("a part is damaged".into());
+    group.input(place, DriverInput::Server(run, failed));
+    group.run(3000);
+    let driver = &mut group.drivers[place];
+    assert!(driver.last_error.as_ref().is_some_and(|text| text.contains("a part is damaged")));
+    assert_eq!(driver.host().started_from.last(), Some(&None));
+    assert_eq!(driver.host().aside[0].1, "failed");
+    assert!(driver.checkpoint.usable.is_empty());
+}
+
+#[test]
+fn backups_take_checkpoints_by_themselves_in_turn_and_a_primary_takes_none() {
+    let mut group = Group::new();
+    group.run(1000);
+    for driver in &mut group.drivers {
+        driver.settings.args.checkpoint_every = Some("3s".parse().unwrap());
+    }
+    let primary = group.primary();
+    let taken = |group: &Group| {
+        let newest = |place: usize| group.drivers[place].checkpoint.newest();
+        (0..3).map(|place| newest(place).map(|it| it.manifest.slot)).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(&group), [None; 3]);
+    let mut first = Vec::new();
+    for _ in 0..8 {
+        group.input(0, DriverInput::Client(1, connected()));
+        group.run(500);
+        first.push(taken(&group).iter().flatten().count());
+    }
+    assert!(first.contains(&1) && first.last() == Some(&2), "one after the other: {first:?}");
+    let before = taken(&group);
+    assert_eq!(before[primary], None);
+    // Without an entry there is nothing new to keep.
+    group.run(20_000);
+    assert_eq!(taken(&group).iter().flatten().count(), 2);
+}
+
+/// Orders a checkpoint of a backup's server, and returns the backup. The servers' clocks and
+/// outputs are then such that a comparison says something.
+fn with_checkpoint(group: &mut Group) -> usize {
+    group.run(1000);
+    let place = (group.primary() + 1) % 3;
+    group.drivers[place].order_checkpoint().ok().expect("an order");
+    group.run(10);
+    place
+}
+
+fn do_much(group: &mut Group) {
+    for driver in &mut group.drivers {
+        (driver.host().clock, driver.host().outputs) = (5000, vec![7; 4]);
+    }
+    group.input(0, DriverInput::Client(1, connected()));
+    group.run(3000);
+}
+
+fn text_of(driver: &Driver<MemoryHost>) -> String {
+    driver.watch.findings.values().map(|finding| finding.text.as_str()).collect()
+}
+
+#[test]
+fn a_checkpoint_is_proved_by_a_second_server_that_does_the_same() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    let slot = group.drivers[place].checkpoint.newest().expect("one").manifest.slot;
+    // Too few calls, then no byte for a client: both say nothing.
+    group.run(3000);
+    group.drivers.iter_mut().for_each(|driver| driver.host().clock = 5000);
+    group.input(0, DriverInput::Client(2, connected()));
+    group.run(3000);
+    assert!(group.drivers[place].checkpoint.agreed.is_some_and(|mark| mark.clock == 5000));
+    assert_eq!(group.drivers[place].host().proofs, 0);
+    do_much(&mut group);
+    let driver = &mut group.drivers[place];
+    assert_eq!(driver.host().proofs, 1);
+    assert!(driver.host().proof.is_none(), "it is ended");
+    let proved = driver.checkpoint.newest_proved().expect("proved").clone();
+    assert_eq!(proved.manifest.slot, slot);
+    let proof = proved.manifest.proof.expect("as above");
+    assert_eq!(proof.prefix.snapshot.slot, slot);
+    assert_eq!(Some(&proof.prefix.genesis.1[..]), driver.log.genesis_payload().map(|it| &it[..]));
+    assert_eq!(driver.host().started_from, [None], "the server itself ran on");
+    assert_eq!(driver.events.counters.faults, 0);
+}
+
+#[test]
+fn a_checkpoint_that_fails_its_proof_is_set_aside_with_the_cause() {
+    // By the servers that are made from it: whether each is wrong, and what is said.
+    let same = (&[3, 3][..], "CRIU has not restored all of it");
+    let each_time = (&[3, 4][..], "does not order");
+    let once = (&[3, 0][..], "does not order");
+    for (wrong, cause) in [same, each_time, once] {
+        let mut group = Group::new();
+        let place = with_checkpoint(&mut group);
+        group.drivers[place].host().wrong_proofs = wrong.to_vec();
+        do_much(&mut group);
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.host().aside[0].1, "wrong");
+        assert_eq!(driver.host().proofs, 2);
+        let text = text_of(driver);
+        assert!(text.contains(cause), "{text}");
+        assert_eq!(driver.checkpoint.newest_proved(), None);
+        assert_eq!(driver.host().scripts.len(), 1, "the server itself ran on");
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_made_or_ends_disproves_its_checkpoint() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    group.drivers[place].host().no_room = Some("no memory".to_string());
+    do_much(&mut group);
+    let driver = &mut group.drivers[place];
+    assert_eq!((driver.host().proofs, driver.host().aside.len()), (0, 0));
+    assert!(driver.checkpoint.unproved_because.as_ref().expect("why").contains("no memory"));
+    // Later there is room.
+    driver.host().no_room = None;
+    group.run(10_000);
+    assert!(group.drivers[place].checkpoint.newest_proved().is_some());
+
+    group.drivers[place].order_checkpoint().ok().expect("an order");
+    group.run(10);
+    group.drivers.iter_mut().for_each(|driver| driver.host().clock = 9000);
+    group.drivers.iter_mut().for_each(|driver| driver.host().outputs = vec![8; 4]);
+    group.input(0, DriverInput::Client(2, connected()));
+    while group.drivers[place].checkpoint.proving.is_none() {
+        group.run(1);
+    }
+    group.input(place, DriverInput::Proof(ProofChange::Ended("it was killed".to_string())));
+    group.run(1);
+    let driver = &mut group.drivers[place];
+    assert!(text_of(driver).contains("it was killed"));
+    assert_eq!(driver.host().aside[0].1, "failed");
+}

@@ -1,0 +1,208 @@
+//! The server that proves a checkpoint: a second one on this host, with files of its own, whose
+//! output nobody takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crane_core::id::Slot;
+use crane_shm::RingError;
+use crane_shm::region::script;
+use tokio::task::{spawn_blocking, spawn_local};
+
+use crate::cell::{Report, upper};
+use crate::checkpoint::store::{Checkpoint, size_of};
+use crate::driver::{DriverInput, ProofChange};
+use crate::report::Ending;
+
+use super::disk::measure;
+use super::server::{ServerProcess, StartOrder};
+use super::{HostOutcome, Outcomes};
+
+/// The numbers of runs that prove checkpoints are those with this bit.
+pub(super) const PROOF_RUN: u64 = 1 << 63;
+/// The directory in the data directory for the files of such a run.
+const DIRECTORY: &str = "proof";
+
+/// The server that proves a checkpoint, if there is one.
+pub(super) struct ProofRoom {
+    /// The server.
+    pub(super) server: Option<Box<ServerProcess>>,
+    /// The number of the last run, or a later one if that run has been given up.
+    last: u64,
+    data: PathBuf,
+    outcomes: Outcomes,
+}
+
+impl ProofRoom {
+    /// Creates the room of a data directory.
+    pub(super) fn new(data: &Path, outcomes: Outcomes) -> Self {
+        Self { server: None, last: PROOF_RUN, data: data.to_path_buf(), outcomes }
+    }
+
+    /// Returns the number of the next run.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// Starts a run beside the server with this process.
+    pub(super) fn start(&self, mut order: StartOrder, from: Checkpoint, server: Option<u32>) {
+        let (data, outcomes) = (self.data.clone(), self.outcomes.clone());
+        spawn_local(async move {
+            let preparing = spawn_blocking(move || prepare(&data, &from, server));
+            let prepared = preparing.await.unwrap_or_else(|error| Err(error.to_string()));
+            let outcome = match prepared {
+                Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::NoRoom(why))),
+                Ok(place) => {
+                    order.spec.data = place;
+                    let number = order.number;
+                    match ServerProcess::start(order, &outcomes).await {
+                        Ok(process) => HostOutcome::Started(number, Box::new(process)),
+                        Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::Ended(why))),
+                    }
+                }
+            };
+            let _ = outcomes.send(outcome);
+        });
+    }
+
+    /// Takes a server that was started, unless it has been given up.
+    pub(super) fn take(&mut self, process: Box<ServerProcess>) -> Option<DriverInput> {
+        let wanted = process.number == self.last;
+        wanted.then(|| {
+            self.server = Some(process);
+            DriverInput::Proof(ProofChange::Ready)
+        })
+    }
+
+    /// Turns a report of the launcher of a run into an input.
+    pub(super) fn report(&mut self, number: u64, report: Report) -> Option<DriverInput> {
+        if number != self.last {
+            return None;
+        }
+        let why = match report {
+            Report::Overlay | Report::Copy(_) => return None,
+            Report::Started => {
+                if let Some(server) = &mut self.server {
+                    server.welcome(&self.outcomes);
+                }
+                return None;
+            }
+            Report::Failed(why) => why,
+            Report::Exited(status) => format!("it {}", Ending::Exited(status)),
+            Report::Killed(signal) => format!("it {}", Ending::Killed(signal)),
+        };
+        Some(DriverInput::Proof(ProofChange::Ended(why)))
+    }
+
+    /// Appends an entry to the server's script, and wakes it.
+    ///
+    /// # Errors
+    /// Returns the ring's error.
+    pub(super) fn feed(&mut self, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
+        let server = self.server.as_mut().expect("only a running server is fed");
+        server.script.push(script::ENTRY, [slot.0, 0, 0], &[payload])?;
+        server.region.ring_script();
+        Ok(())
+    }
+
+    /// Drops the server's output: it has no clients.
+    pub(super) fn drop_output(&mut self) {
+        let Some(server) = &mut self.server else { return };
+        server.listen_to_wakes();
+        let Some(output) = &mut server.output else { return };
+        let mut any = false;
+        while let Ok(Some(_)) = output.peek() {
+            output.pop();
+            any = true;
+        }
+        if any {
+            server.region.ring_output();
+        }
+    }
+
+    /// Ends the server. One that is still being started is not taken.
+    pub(super) fn stop(&mut self) {
+        self.last += 1;
+        if let Some(mut server) = self.server.take() {
+            server.stop();
+            let place = self.data.join(DIRECTORY);
+            spawn_blocking(move || {
+                drop(server);
+                // The next run removes the rest.
+                let _ = upper::remove(&place);
+            });
+        }
+    }
+}
+
+/// Prepares the files of a second server beside the one with this process, and returns the data
+/// directory for it.
+///
+/// # Errors
+/// Returns that this host has no room for it, or what the system refused.
+fn prepare(data: &Path, from: &Checkpoint, server: Option<u32>) -> Result<PathBuf, String> {
+    let server = server.ok_or("this replica's server has no process")?;
+    let (needed, free) = (with_reserve(resident_bytes(server)), available_bytes());
+    if free < needed {
+        return Err(format!(
+            "a second server needs {} MiB of memory, and {} MiB are available",
+            needed >> 20,
+            free >> 20
+        ));
+    }
+    let (needed, free) = (with_reserve(size_of(&from.place)), measure(data).free);
+    if free < needed {
+        return Err(format!(
+            "the files of a second server need {} MiB, and {} MiB of the disk are free",
+            needed >> 20,
+            free >> 20
+        ));
+    }
+    let place = data.join(DIRECTORY);
+    upper::remove(&place)?;
+    let run = place.join("run");
+    fs::create_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
+    let (library, copy) = (data.join("run/preload.so"), run.join("preload.so"));
+    fs::copy(library, &copy).map_err(|error| format!("{}: {error}", copy.display()))?;
+    Ok(place)
+}
+
+/// Room for work beside the bytes themselves.
+fn with_reserve(bytes: u64) -> u64 {
+    bytes / 10 * 13
+}
+
+/// Returns the memory that a process has in use with its threads and its children, in bytes.
+fn resident_bytes(process: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let own = kilobytes(&text, "VmRSS:") << 10;
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.unwrap_or_default();
+    let of_children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    own + of_children.map(resident_bytes).sum::<u64>()
+}
+
+fn available_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    kilobytes(&text, "MemAvailable:") << 10
+}
+
+/// Returns the number behind a name in a text as the kernel writes it.
+fn kilobytes(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_numbers_are_read() {
+        assert_eq!(kilobytes("MemFree: 7 kB\nMemAvailable:   1234 kB\n", "MemAvailable:"), 1234);
+        assert_eq!(kilobytes("", "MemAvailable:"), 0);
+        assert!(available_bytes() > 0);
+        assert!(resident_bytes(std::process::id()) > 0);
+    }
+}
