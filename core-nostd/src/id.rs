@@ -5,7 +5,7 @@ use core::num::NonZeroU8;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::NODES_MAX;
+use crate::limits::{INCARNATIONS_MAX, NODES_MAX};
 
 /// A member of the group, numbered from 1 in the order of the group's configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -77,12 +77,53 @@ impl fmt::Display for Slot {
     }
 }
 
+/// The number of a run of the server program that all replicas make, from its start to the next
+/// agreed restart. The first one has number 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Incarnation(pub u32);
+
+impl Incarnation {
+    /// The run that begins with the genesis entry.
+    pub const FIRST: Self = Self(1);
+
+    /// Returns the next incarnation, or `None` at the end of the numbers.
+    pub const fn next(self) -> Option<Self> {
+        if self.0 < INCARNATIONS_MAX { Some(Self(self.0 + 1)) } else { None }
+    }
+}
+
+impl Default for Incarnation {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// The generation of an entry replica by which a connection came in. It grows whenever the
-/// replica's daemon starts, and whenever the group has given up the replica's connections.
+/// replica's daemon starts, whenever the group has given up the replica's connections, and with
+/// each incarnation of the server.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
 )]
 pub struct Generation(pub u64);
+
+impl Generation {
+    /// The number of generations that one incarnation has: as a count of milliseconds, the numbers
+    /// last for 557 years.
+    pub const PER_INCARNATION: u64 = 1 << 44;
+
+    /// Returns the generation before the first one of an incarnation. Connections of this one and
+    /// of older ones ended with the incarnations before.
+    // specs: I2
+    pub const fn before(incarnation: Incarnation) -> Self {
+        Self((incarnation.0 as u64 - 1) * Self::PER_INCARNATION)
+    }
+}
 
 /// A connection, by the name that the log gives it: equal on all replicas, never a file descriptor.
 ///

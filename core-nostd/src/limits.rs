@@ -3,6 +3,9 @@
 /// The number of members that a group may have.
 pub const NODES_MAX: usize = 7;
 
+/// The number of incarnations that a group's server may have.
+pub const INCARNATIONS_MAX: u32 = 1 << 20;
+
 /// The number of bytes of one encoded entry, which is what is accepted in one slot.
 pub const ENTRY_BYTES_MAX: usize = 128 * 1024;
 

@@ -12,7 +12,7 @@ use core::borrow::BorrowMut;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnId, Generation, NodeId};
+use crate::id::{ConnId, Generation, Incarnation, NodeId};
 use crate::index_list::IndexList;
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
@@ -47,6 +47,8 @@ pub enum Admitted<'a> {
     Room(ConnIndex),
     /// All connections of these generations of this replica are gone: see [`Sockets::retired`].
     Retired(NodeId),
+    /// The program ends here, and this incarnation of it begins.
+    Restarted(Incarnation),
 }
 
 /// Why a connection is refused.
@@ -82,23 +84,34 @@ pub struct Sockets<const CONNECTIONS: usize, const LISTENERS: usize, Table = Con
     table: Table,
     /// By entry replica: the state with which admission compares ops.
     entries: [EntryReplica; NODES_MAX],
+    /// The incarnation of the server.
+    incarnation: Incarnation,
 }
 
 impl<const CONNECTIONS: usize, const LISTENERS: usize> Sockets<CONNECTIONS, LISTENERS> {
-    /// Creates a table without sockets.
+    /// Creates a table without sockets, for the first incarnation of a server.
     pub const fn new() -> Self {
-        Self::with_table(ConnTable::new())
+        Self::with_table(ConnTable::new(), Incarnation::FIRST)
     }
 }
 
 impl<const CONNECTIONS: usize, const LISTENERS: usize, Table>
     Sockets<CONNECTIONS, LISTENERS, Table>
 {
-    /// As [`Sockets::new`], with a given table, which has no connections.
-    pub const fn with_table(table: Table) -> Self {
+    /// As [`Sockets::new`], with a given table, which has no connections, and for any incarnation.
+    /// The connections of the incarnations before have ended.
+    // specs: I2
+    pub const fn with_table(table: Table, incarnation: Incarnation) -> Self {
         assert!(LISTENERS <= 1 << 15, "a listener has a number");
-        let entry = EntryReplica { generation: Generation(0), next: 1, retired: Generation(0) };
-        Self { listeners: [None; LISTENERS], table, entries: [entry; NODES_MAX] }
+        let retired = Generation::before(incarnation);
+        let entry = EntryReplica { generation: Generation(0), next: 1, retired };
+        let entries = [entry; NODES_MAX];
+        Self { listeners: [None; LISTENERS], table, entries, incarnation }
+    }
+
+    /// Returns the incarnation of the server.
+    pub const fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 }
 
@@ -152,6 +165,16 @@ where
             }),
             Op::Time | Op::Member { .. } | Op::Halt { .. } => Admitted::Nothing,
             Op::Retire { node, generation } => self.retire(node, generation),
+            Op::Restart { incarnation, .. } => self.restart(incarnation),
+        }
+    }
+
+    /// Returns whether a restart counts: it does if its incarnation is above this one.
+    // specs: I1
+    fn restart<'a>(&self, incarnation: Incarnation) -> Admitted<'a> {
+        match incarnation > self.incarnation {
+            true => Admitted::Restarted(incarnation),
+            false => Admitted::Nothing,
         }
     }
 

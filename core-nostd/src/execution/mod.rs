@@ -25,7 +25,7 @@ use core::borrow::BorrowMut;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::Slot;
+use crate::id::{Incarnation, Slot};
 use crate::limits::NODES_MAX;
 use crate::wire::Op;
 
@@ -76,6 +76,15 @@ pub struct Carried {
     admitted: Slot,
     /// By entry replica: the state of its connections that admission compares ops with.
     entries: [EntryReplica; NODES_MAX],
+    /// The incarnation of the server, of which both programs are a part.
+    incarnation: Incarnation,
+}
+
+impl Carried {
+    /// Returns the incarnation of the server.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
 }
 
 /// A replica's hashes at the admission of a slot, equal on all replicas.
@@ -94,10 +103,10 @@ pub struct Mark {
 impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize>
     Execution<THREADS, CONNECTIONS, LISTENERS>
 {
-    /// Creates the execution of a program before its first call. `timestamp` is the genesis
-    /// entry's, in nanoseconds.
+    /// Creates the execution of a server's first incarnation before its first call. `timestamp` is
+    /// the genesis entry's, in nanoseconds.
     pub const fn new(quantum: u32, timestamp: u64) -> Self {
-        Self::with_table(ConnTable::new(), quantum, timestamp)
+        Self::with_table(ConnTable::new(), Incarnation::FIRST, quantum, timestamp)
     }
 }
 
@@ -106,12 +115,18 @@ impl<const THREADS: usize, const CONNECTIONS: usize, const LISTENERS: usize, Tab
 where
     Table: BorrowMut<ConnTable<CONNECTIONS>>,
 {
-    /// As [`Execution::new`], with a table that has no connections.
-    pub const fn with_table(table: Table, quantum: u32, timestamp: u64) -> Self {
+    /// As [`Execution::new`], with a table that has no connections, and for any incarnation, whose
+    /// agreed time begins with `timestamp`.
+    pub const fn with_table(
+        table: Table,
+        incarnation: Incarnation,
+        quantum: u32,
+        timestamp: u64,
+    ) -> Self {
         Self {
             gate: Gate::new(timestamp),
             turn: Turn::new(quantum),
-            sockets: Sockets::with_table(table),
+            sockets: Sockets::with_table(table, incarnation),
             schedule: RunningHash::new(),
             output: RunningHash::new(),
             admitted: Slot::NONE,
@@ -127,14 +142,15 @@ where
             output: self.output,
             admitted: self.admitted,
             entries: *self.sockets.entries(),
+            incarnation: self.sockets.incarnation(),
         })
     }
 
     /// Creates the execution that continues where another program's execution ended, with a table
     /// that has no connections. It has no threads yet.
     pub fn resume(table: Table, quantum: u32, carried: &Carried) -> Self {
-        let Carried { gate, schedule, output, admitted, entries } = carried;
-        let mut sockets = Sockets::with_table(table);
+        let Carried { gate, schedule, output, admitted, entries, incarnation } = carried;
+        let mut sockets = Sockets::with_table(table, *incarnation);
         sockets.set_entries(*entries);
         Self {
             gate: gate.clone(),

@@ -7,7 +7,7 @@ mod op;
 
 pub use entry::{EntryPayload, EntryReader, EntryWriter, Ops};
 pub use genesis::{Address, Founder, Genesis, Schedule, ServiceAddresses};
-pub use op::{Endpoint, Op};
+pub use op::{Endpoint, Op, ProgramCrash, RestartReason};
 
 /// The error of encoding and decoding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ConnId, Generation, NodeId, Slot};
-use crate::limits::{ADDRESS_BYTES_MAX, SEND_BYTES_MAX};
+use crate::id::{ConnId, Generation, Incarnation, NodeId, Slot};
+use crate::limits::{ADDRESS_BYTES_MAX, INCARNATIONS_MAX, SEND_BYTES_MAX};
 
 use super::WireError;
 
@@ -154,6 +154,36 @@ pub enum Op<'a> {
         /// The slot before which they differ.
         slot: Slot,
     },
+    /// The server program ends here on all replicas, and starts again on the files that it leaves.
+    /// The op counts if no op before it in the log has this number or a higher one.
+    Restart {
+        /// The incarnation that begins behind the op's slot.
+        incarnation: Incarnation,
+        /// The reason.
+        reason: RestartReason,
+    },
+}
+
+/// Why the server program starts again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum RestartReason {
+    /// An operator has ordered it.
+    Ordered,
+    /// The program has ended by itself at one point on a quorum of servers.
+    Crashed(ProgramCrash),
+}
+
+/// The point at which a program ended by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProgramCrash {
+    /// The incarnation that ended.
+    pub incarnation: Incarnation,
+    /// Its clock at the end.
+    pub clock: u64,
+    /// The exit status; 0 if a signal ended it.
+    pub status: u8,
+    /// The signal that ended it, or 0.
+    pub signal: u8,
 }
 
 impl<'a> Op<'a> {
@@ -169,6 +199,14 @@ impl<'a> Op<'a> {
                 bytes.len() <= SEND_BYTES_MAX && offset.checked_add(bytes.len() as u64).is_some()
             }
             Op::Member { address, .. } => address.len() <= ADDRESS_BYTES_MAX,
+            Op::Restart { incarnation, reason } => {
+                let crashed = match reason {
+                    RestartReason::Ordered => None,
+                    RestartReason::Crashed(crash) => Some(crash.incarnation),
+                };
+                (2..=INCARNATIONS_MAX).contains(&incarnation.0)
+                    && crashed.is_none_or(|crashed| crashed.0 > 0 && crashed < *incarnation)
+            }
             _ => true,
         };
         if bounded { Ok((op, rest)) } else { Err(WireError::OutOfBounds) }
@@ -199,7 +237,11 @@ impl<'a> Op<'a> {
             | Op::Shut { conn, .. }
             | Op::Reset { conn }
             | Op::Drained { conn, .. } => Some(conn),
-            Op::Time | Op::Retire { .. } | Op::Member { .. } | Op::Halt { .. } => None,
+            Op::Time
+            | Op::Retire { .. }
+            | Op::Member { .. }
+            | Op::Halt { .. }
+            | Op::Restart { .. } => None,
         }
     }
 }
@@ -207,6 +249,31 @@ impl<'a> Op<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restart_begins_a_later_incarnation_than_the_one_that_crashed() {
+        let crashed = |of: u32, incarnation: u32| {
+            let crash =
+                ProgramCrash { incarnation: Incarnation(of), clock: 7, status: 0, signal: 11 };
+            let reason = RestartReason::Crashed(crash);
+            Op::Restart { incarnation: Incarnation(incarnation), reason }
+        };
+        let decoded = |op: Op<'_>| {
+            let mut space = [0; 64];
+            let length = op.encode(&mut space).unwrap();
+            Op::decode(&space[..length]).map(|(again, _)| again == op)
+        };
+        assert_eq!(decoded(crashed(1, 2)), Ok(true));
+        assert_eq!(decoded(crashed(1, INCARNATIONS_MAX)), Ok(true));
+        for wrong in [crashed(2, 2), crashed(0, 2), crashed(1, INCARNATIONS_MAX + 1)] {
+            assert_eq!(decoded(wrong), Err(WireError::OutOfBounds), "{wrong:?}");
+        }
+        for number in [0, 1] {
+            let incarnation = Incarnation(number);
+            let op = Op::Restart { incarnation, reason: RestartReason::Ordered };
+            assert_eq!(decoded(op), Err(WireError::OutOfBounds), "{number}");
+        }
+    }
 
     #[test]
     fn a_unix_socket_is_no_internet_address() {

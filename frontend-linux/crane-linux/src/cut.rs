@@ -99,6 +99,7 @@ mod tests {
             given: Vec::new(),
             generation: 1,
             diverged_behind: None,
+            restart: None,
         };
         data.put_meta(&meta).unwrap();
         let mut log = Log::open(&data.log()).unwrap().log;

@@ -98,6 +98,15 @@ pub(crate) enum Event {
         /// The members.
         members: String,
     },
+    /// The group restarts the server.
+    Restart {
+        /// The incarnation that begins.
+        incarnation: u32,
+        /// The slot behind which it begins.
+        slot: u64,
+        /// The reason.
+        why: String,
+    },
     /// The server's program was started.
     ServerStarted,
     /// The server's program has ended.
@@ -188,6 +197,11 @@ impl fmt::Display for Event {
             Self::Members { slot, members } => {
                 write!(f, "the members are {members} from slot {slot} on")
             }
+            Self::Restart { incarnation, slot, why } => write!(
+                f,
+                "the server starts again behind slot {slot}, on its files, as incarnation \
+                 {incarnation}: {why}"
+            ),
             Self::ServerStarted => f.write_str("the server's program has been started"),
             Self::ServerEnded { text } => f.write_str(text),
             Self::Fault { text } => write!(f, "fault: {text}"),

@@ -5,11 +5,12 @@
 //!
 //! | room | thought |
 //! |---|---|
-//! | `options`, `names`, `addresses` | the command line; the members on it; clients' addresses |
+//! | `options`, `help`, `names`, `addresses` | the command line, its long texts; the members on it; clients' addresses |
 //! | `own_output` | the files that this command's own events go to |
 //! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
+//! | `restart` | the server's restart on all replicas |
 //! | `show`, `cut` | what a log holds; taking its front off |
 //! | `diff`, [`frozen`], `symbols` | where two servers parted; what each did last; places by name |
 //! | [`driver`] | a replica as a state machine over the machines of the core, without I/O |
@@ -35,6 +36,7 @@ mod driver;
 mod event;
 mod frozen;
 mod group;
+mod help;
 mod host;
 mod join;
 mod local;
@@ -48,6 +50,7 @@ mod own_output;
 mod primary;
 mod proxy;
 mod report;
+mod restart;
 mod roster;
 mod show;
 mod start;
@@ -102,6 +105,7 @@ pub fn run() -> ! {
         }
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
+        (Some(Subcommands::Restart(args)), _) => restart::run(args),
         (Some(Subcommands::Checkpoint(CheckpointCommands::List { data_dir })), _) => {
             checkpoint::command::list(data_dir, false)
         }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use crane_core::id::NodeId;
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Base, MARKER};
@@ -16,7 +16,7 @@ use crate::roster::Roster;
 const USUAL_ITEMS: [&str; 2] = ["lost+found", "log"];
 
 /// The version of the data directory's layout; it rises with each change.
-pub(crate) const DATA_VERSION: u32 = 2;
+pub(crate) const DATA_VERSION: u32 = 3;
 
 /// The content of the file `meta`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -43,6 +43,17 @@ pub struct Meta {
     /// because it differed from it.
     #[serde(default)]
     pub diverged_behind: Option<u64>,
+    /// The last restart of the server in the log as this replica knows it.
+    pub restart: Option<LastRestart>,
+}
+
+/// A restart of the server that the log holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LastRestart {
+    /// The slot in which it is.
+    pub slot: Slot,
+    /// The incarnation that begins behind the slot.
+    pub incarnation: Incarnation,
 }
 
 impl Meta {
@@ -60,10 +71,14 @@ impl Meta {
     }
 
     /// Returns a generation above this one, and above any that a lost data directory had: the
-    /// host's clock does not go back so far.
-    // specs: E8
+    /// host's clock does not go back so far. It belongs to the last incarnation that is known here.
+    // specs: E8, I2
     pub fn next_generation(&self, unix_nanoseconds: u64) -> u64 {
-        self.generation.saturating_add(1).max(unix_nanoseconds / 1_000_000)
+        let incarnation = self.restart.map_or(Incarnation::FIRST, |restart| restart.incarnation);
+        // However wrong the host's clock is, the generations of one incarnation suffice.
+        let by_clock = (unix_nanoseconds / 1_000_000).clamp(1, Generation::PER_INCARNATION / 2);
+        let first = Generation::before(incarnation).0;
+        self.generation.saturating_add(1).max(first + by_clock)
     }
 }
 
@@ -226,7 +241,6 @@ fn damaged(path: &Path, why: &dyn std::fmt::Display) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crane_core::id::Slot;
     use crane_core::paxos::NodeSet;
 
     use crate::roster::RosterMember;
@@ -257,6 +271,22 @@ mod tests {
             given: names(["a:1", "b:1"]),
             generation: 9,
             diverged_behind: None,
+            restart: None,
+        }
+    }
+
+    #[test]
+    fn the_generations_of_an_incarnation_are_above_those_before_whatever_the_clock_says() {
+        let mut meta = meta();
+        for clock in [0, 1_700_000_000_000_000_000, u64::MAX] {
+            meta.restart = None;
+            let older = Generation(meta.next_generation(clock));
+            let (slot, incarnation) = (Slot(5), Incarnation(2));
+            meta.restart = Some(LastRestart { slot, incarnation });
+            let later = Generation(meta.next_generation(clock));
+            assert!(older <= Generation::before(incarnation), "{clock}");
+            assert!(later > Generation::before(incarnation), "{clock}");
+            assert!(later <= Generation::before(Incarnation(3)), "{clock}");
         }
     }
 
@@ -273,8 +303,8 @@ mod tests {
         let found = directory.meta().unwrap().unwrap();
         assert_eq!((found.group_number(), found == meta()), (Some(7), true));
         assert!(found.next_generation(0) > found.generation);
-        fs::write(path.join("meta"), r#"{"version": 3}"#).unwrap();
-        assert!(directory.meta().unwrap_err().contains("version 3"));
+        fs::write(path.join("meta"), r#"{"version": 4}"#).unwrap();
+        assert!(directory.meta().unwrap_err().contains("version 4"));
         fs::write(path.join("meta"), "{").unwrap();
         assert!(directory.meta().unwrap_err().contains("damaged"));
         fs::remove_dir_all(path).unwrap();

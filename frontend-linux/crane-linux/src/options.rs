@@ -14,6 +14,7 @@ use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::every::CheckpointEvery;
+use crate::help::{CUT_HELP, DIFF_HELP, RESTART_HELP};
 
 /// The default number of files that a server may have open.
 pub(crate) const OPEN_FILES: u32 = 16 * 1024;
@@ -43,33 +44,11 @@ The program, its libraries, the files in the working directory, the arguments an
 hosts, and must not change while the group exists. Files that the server writes go to the data
 directory (upper/), never to the host's files.
 
+A program that crashes at one point on more than half of the replicas starts again on its files, on
+all of them (see restart --help).
+
 Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
 1 when the replica cannot continue (the last line says why); 2 for an invalid command line.";
-
-const CUT_HELP: &str = "\
-A log grows with every entry. A replica that runs a server needs the whole log, because a new server
-starts from slot 1. A witness runs no server, so its log can be cut behind a committed slot:
-    crane-linux status --data-dir D       shows the committed slot, while the witness runs
-    crane-linux log cut D --behind SLOT   cuts the log, while the witness is stopped
-    crane-linux log show D                shows in its first line where the log starts
-
-SLOT must be committed according to the log itself, which may lag a little behind status. A member
-that lacks earlier slots then fetches them from the other replicas, so keep the slots that a member
-may still need. If the host crashes during the cut, the log is either whole or cut. The log consists
-of files of 32 MiB, and only whole files are deleted, so the log may not become shorter at once.";
-
-const DIFF_HELP: &str = "\
-When the marks of servers differ, each replica keeps the latest history of its server in its data
-directory: frozen/slot-N holds hashes of blocks of 1024 calls for the last 64 Mi calls, the last
-262144 calls, and the hashes at the last slots. Copy the directory frozen of two hosts to one host
-that has the program and its libraries as well, so that places in them have names:
-    scp -r 10.0.0.1:/srv/app/.crane/redis-server/frozen one/
-    scp -r 10.0.0.3:/srv/app/.crane/redis-server/frozen three/
-    crane-linux diff one three
-The command compares the highest slot that both sides have, and works while the replicas run.
-
-Exit status: 0 if everything that both sides keep is equal; 1 if they differ; 2 if the command
-cannot compare them (the last line says why).";
 
 const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
@@ -77,6 +56,7 @@ crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]..
        crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]
        crane-linux checkpoint now|list|verify D
        crane-linux primary move --to X [--data-dir D | --peers A,B,C]
+       crane-linux restart [--data-dir D | --peers A,B,C]
        crane-linux diff [SIDE SIDE | D]
        crane-linux checkpoint probe [--criu PATH]
        crane-linux log show|verify D
@@ -115,6 +95,9 @@ pub(crate) enum Subcommands {
     /// Transfers the primary's role to another replica.
     #[command(subcommand)]
     Primary(PrimaryCommands),
+    /// Restarts the server on all replicas at one point, on the files that it has written.
+    #[command(after_help = RESTART_HELP)]
+    Restart(RestartArgs),
     /// Lists, adds, removes and replaces members of the group, while it serves.
     #[command(subcommand)]
     Member(MemberCommands),
@@ -208,6 +191,14 @@ pub(crate) struct MoveArgs {
     /// The replica that becomes primary: its number, or host[:port] as in --peers.
     #[arg(long, value_name = "X")]
     pub to: String,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
+}
+
+/// `restart`.
+#[derive(Debug, Args)]
+pub(crate) struct RestartArgs {
     /// The group.
     #[command(flatten)]
     pub group: GroupArgs,

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crane_core::execution::Mark;
-use crane_core::id::Slot;
+use crane_core::id::{Incarnation, Slot};
+use crane_core::wire::ProgramCrash;
 use serde::{Deserialize, Serialize};
 
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
@@ -15,6 +16,17 @@ pub enum Ending {
     Exited(i32),
     /// This signal killed the program.
     Killed(i32),
+}
+
+impl Ending {
+    /// Returns the point of the script at which a program of this incarnation ended so.
+    pub(crate) fn at(self, incarnation: Incarnation, clock: u64) -> ProgramCrash {
+        let (status, signal) = match self {
+            Self::Exited(status) => (status as u8, 0),
+            Self::Killed(signal) => (0, signal as u8),
+        };
+        ProgramCrash { incarnation, clock, status, signal }
+    }
 }
 
 impl fmt::Display for Ending {
@@ -39,24 +51,40 @@ pub enum ServerReport {
     },
     /// The server's program has ended.
     Ended {
+        /// The incarnation that has ended.
+        incarnation: Incarnation,
         /// The logical clock at its end.
         clock: u64,
         /// The last slot that the server had consumed.
         admitted: u64,
         /// How the program ended.
         ending: Ending,
+        /// Whether it had listened at a port.
+        listened: bool,
     },
 }
 
 impl ServerReport {
     /// Returns whether two servers ended at the same point of the script.
     pub fn same_end(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::Ended { clock, ending, .. },
-                Self::Ended { clock: other_clock, ending: other_ending, .. },
-            ) => clock == other_clock && ending == other_ending,
-            _ => false,
+        self.end().is_some() && self.end() == other.end()
+    }
+
+    /// Returns the point at which the server ended, if it has ended.
+    pub(crate) fn end(&self) -> Option<ProgramCrash> {
+        match *self {
+            Self::Alive { .. } => None,
+            Self::Ended { incarnation, clock, ending, .. } => Some(ending.at(incarnation, clock)),
+        }
+    }
+
+    /// Returns the point at which the program crashed: it ended otherwise than by an exit with
+    /// status 0, after it had listened, and no host ended it.
+    pub(crate) fn crash(&self) -> Option<ProgramCrash> {
+        match *self {
+            Self::Ended { ending: Ending::Exited(0) | Ending::Killed(libc::SIGKILL), .. }
+            | Self::Ended { listened: false, .. } => None,
+            _ => self.end(),
         }
     }
 }
@@ -166,13 +194,20 @@ mod tests {
     #[test]
     fn only_ends_at_one_clock_are_the_same() {
         let at = |clock, signal| ServerReport::Ended {
+            incarnation: Incarnation(2),
             clock,
             admitted: clock,
             ending: Ending::Killed(signal),
+            listened: true,
         };
         assert!(at(5, 6).same_end(&at(5, 6)));
         assert!(!at(5, 6).same_end(&at(6, 6)));
         assert!(!at(5, 6).same_end(&at(5, 9)));
+        let mut earlier = at(5, 6);
+        if let ServerReport::Ended { incarnation, .. } = &mut earlier {
+            *incarnation = Incarnation::FIRST;
+        }
+        assert!(!at(5, 6).same_end(&earlier), "the clocks of incarnations are not compared");
         let alive = ServerReport::Alive { in_step: true };
         assert!(!alive.same_end(&alive));
         assert_eq!(Ending::Killed(6).to_string(), "was killed by signal 6 (SIGABRT)");

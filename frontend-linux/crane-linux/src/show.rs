@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crane_core::paxos::{Content, Record};
-use crane_core::wire::{EntryPayload, Founder, Genesis, Op};
+use crane_core::wire::{EntryPayload, Founder, Genesis, Op, RestartReason};
 
 use crate::log::record::{Found, StoredRecord};
 use crate::log::{Front, LogError, reading};
@@ -137,6 +137,16 @@ fn describe_entry(payload: &[u8]) -> String {
                 write!(text, ", member {node} at {address}{what}")
             }
             Op::Halt { slot } => write!(text, ", halt, because servers differ before {slot}"),
+            Op::Restart { incarnation, reason } => {
+                write!(text, ", restart as incarnation {incarnation}").and_then(|()| match reason {
+                    RestartReason::Ordered => write!(text, " by an order"),
+                    RestartReason::Crashed(crash) => write!(
+                        text,
+                        ", because incarnation {} crashed at clock {}",
+                        crash.incarnation, crash.clock
+                    ),
+                })
+            }
         };
     }
     text

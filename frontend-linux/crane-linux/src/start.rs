@@ -167,6 +167,7 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
                 given,
                 generation,
                 diverged_behind: None,
+                restart: None,
             }
         }
     };
@@ -228,6 +229,7 @@ fn look_at_program(
         environment,
         service: service.to_vec(),
         open_files: args.open_files,
+        keeps_files: false,
         restore: None,
     };
     Ok((spec, base))

@@ -4,7 +4,7 @@ use crane_core::execution::admission::{Admitted, ConnRefusal};
 use crane_core::id::Slot;
 use crane_core::wire::EntryPayload;
 use crane_shm::region::{output, script};
-use crane_shm::{HashMark, ServerState};
+use crane_shm::{EndReason, HashMark, ServerState};
 
 use crate::announce;
 use crate::deadlock::{self, StandStill};
@@ -14,6 +14,7 @@ use crate::notes;
 use crate::outside;
 use crate::readiness;
 use crate::signals;
+use crate::trouble;
 use crate::world::World;
 
 /// The longest sleep without a check of the script, in nanoseconds.
@@ -26,6 +27,9 @@ const LOOK_FOR_SIGNALS: u64 = 100_000_000;
 const FULL: &str = "the program has 65536 connections, as many as crane keeps: the client of the \
     next one gets a reset; configure it for fewer";
 const _: () = assert!(crate::capacities::CONNECTIONS == 65536);
+
+/// The report of a server that the group restarts.
+const RESTARTED: &str = "the group restarts this server";
 
 /// The number that wakes all waiting threads.
 const ALL: u32 = u32::MAX;
@@ -79,7 +83,8 @@ fn has_next(world: &mut World) -> bool {
     }
 }
 
-/// Admits the head of the script. Returns `false` for a no-op.
+/// Admits the head of the script. Returns `false` for a no-op, and not at all from a restart.
+// specs: I3
 fn admit_head(world: &mut World) -> bool {
     let World {
         script,
@@ -100,7 +105,7 @@ fn admit_head(world: &mut World) -> bool {
     assert!(record.kind == script::ENTRY, "script: a record of kind {}", record.kind);
     let slot = Slot(record.numbers[0]);
     let real = !record.bytes.is_empty();
-    let mut is_full = false;
+    let (mut is_full, mut restarts) = (false, false);
     if real {
         let entry = match EntryPayload::decode(record.bytes) {
             Ok(entry) => entry,
@@ -110,6 +115,10 @@ fn admit_head(world: &mut World) -> bool {
         let mut notify = |run: &mut ProgramExecution, admitted: Admitted<'_>| {
             let place = match admitted {
                 Admitted::Nothing | Admitted::Retired(_) => None,
+                Admitted::Restarted(_) => {
+                    restarts = true;
+                    None
+                }
                 Admitted::Refused(conn, why) => {
                     output.about(output::RESET, conn, 0, &[]);
                     region.count_refused();
@@ -154,6 +163,10 @@ fn admit_head(world: &mut World) -> bool {
     }
     region.set_admitted(slot.0);
     script.pop();
+    if restarts {
+        // The holder of the turn ends the process, so no thread is in a call.
+        trouble::end_server(EndReason::Restarted, 0, RESTARTED, output.descriptor());
+    }
     if cfg!(debug_assertions) {
         run.invariants();
     }

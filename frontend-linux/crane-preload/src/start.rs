@@ -6,6 +6,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
+use crane_core::id::Incarnation;
 use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
 use crane_shm::{RingReader, ServerSide, ServerState, sys};
@@ -129,7 +130,10 @@ const SLEEPS: u32 = 60;
 
 /// Takes the genesis entry, with which the script of a first program begins. The program may begin
 /// before the daemon has written it: a replica that returns reads it from its disk.
-fn take_genesis(region: ServerSide, script: &mut RingReader) -> Result<KeptGenesis, String> {
+fn take_genesis(
+    region: ServerSide,
+    script: &mut RingReader,
+) -> Result<(Incarnation, KeptGenesis), String> {
     for _ in 0..SLEEPS {
         region.await_script(1_000_000_000, || !matches!(script.peek(), Ok(None)));
         if !matches!(script.peek(), Ok(None)) {
@@ -141,10 +145,13 @@ fn take_genesis(region: ServerSide, script: &mut RingReader) -> Result<KeptGenes
     if record.kind != script::GENESIS {
         return Err(format!("the script begins with a record of kind {}", record.kind));
     }
-    region.set_admitted(record.numbers[0]);
+    let [slot, incarnation, _] = record.numbers;
+    region.set_admitted(slot);
+    let incarnation = u32::try_from(incarnation).ok().filter(|number| *number > 0);
+    let incarnation = incarnation.ok_or("the genesis entry is of no incarnation")?;
     let kept = KeptGenesis::new(record.bytes).ok_or("the genesis entry is too long")?;
     script.pop();
-    Ok(kept)
+    Ok((Incarnation(incarnation), kept))
 }
 
 fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String> {
@@ -153,9 +160,15 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     let wake = inherited::keep(wake)?;
     // SAFETY: one process of the server takes part, and its ends are made once.
     let (mut script, output) = unsafe { region.ends() };
-    let (legacy, kept) = match successor::inherit(region)? {
-        Some((legacy, kept)) => (Some(legacy), kept),
-        None => (None, take_genesis(region, &mut script)?),
+    let (legacy, incarnation, kept) = match successor::inherit(region)? {
+        Some((legacy, kept)) => {
+            let incarnation = legacy.run.incarnation();
+            (Some(legacy), incarnation, kept)
+        }
+        None => {
+            let (incarnation, kept) = take_genesis(region, &mut script)?;
+            (None, incarnation, kept)
+        }
     };
     let genesis = Genesis::decode(kept.bytes()).map_err(|error| format!("genesis: {error}"))?;
     let predecessors = legacy.as_ref().map_or(0, |legacy| legacy.predecessors);
@@ -169,7 +182,12 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     let world = World {
         run: match &legacy {
             Some(legacy) => ProgramExecution::resume(connections, genesis.quantum, &legacy.run),
-            None => ProgramExecution::with_table(connections, genesis.quantum, genesis.timestamp),
+            None => ProgramExecution::with_table(
+                connections,
+                incarnation,
+                genesis.quantum,
+                genesis.timestamp,
+            ),
         },
         inbox,
         descriptors,
@@ -181,7 +199,7 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
         output: Output::new(output, region, wake),
         script,
         region,
-        random: random(genesis.seed, predecessors),
+        random: random(genesis.seed, incarnation, predecessors),
         start: genesis.timestamp,
         leaving: 0,
         threads: [NO_THREAD; THREADS],
@@ -232,11 +250,12 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     Ok(())
 }
 
-/// Returns the agreed random numbers of a program, which differ for each program that takes the
-/// place of another.
-fn random(seed: [u8; 32], predecessors: u32) -> ChaCha20Rng {
+/// Returns the agreed random numbers of a program, which differ for each incarnation of the server,
+/// and for each program that takes the place of another in it.
+fn random(seed: [u8; 32], incarnation: Incarnation, predecessors: u32) -> ChaCha20Rng {
     let mut random = ChaCha20Rng::from_seed(seed);
-    random.set_stream(u64::from(predecessors));
+    let before = u64::from(incarnation.0 - Incarnation::FIRST.0);
+    random.set_stream(before << 32 | u64::from(predecessors));
     random
 }
 

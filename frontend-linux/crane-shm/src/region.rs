@@ -18,7 +18,7 @@ use crate::parking::Bell;
 use crate::ring::{Positions, RingReader, RingWriter};
 
 /// The version of the layout, which rises with every change. Both sides must have the same version.
-pub const LAYOUT_VERSION: u32 = 12;
+pub const LAYOUT_VERSION: u32 = 13;
 
 /// The capacity of the script ring in bytes: committed entries that the server has not consumed.
 pub const SCRIPT_BYTES: usize = 8 << 20;
@@ -34,7 +34,8 @@ pub const CARRIED_BYTES: usize = 4096;
 
 /// Kinds of records in the script ring.
 pub mod script {
-    /// `numbers[0]`: slot; data: an encoded `Genesis`.
+    /// `numbers[0]`: the slot behind which the script begins; `numbers[1]`: the incarnation; data:
+    /// an encoded `Genesis`.
     pub const GENESIS: u32 = 1;
     /// `numbers[0]`: slot; data: an encoded `Entry`; empty: a no-op.
     pub const ENTRY: u32 = 2;
@@ -101,6 +102,8 @@ pub enum EndReason {
     Unfit = 1,
     /// The disk of the program's files is full, which the program must not see.
     DiskFull = 2,
+    /// The group restarts the server, which has admitted everything up to that point.
+    Restarted = 3,
 }
 
 impl EndReason {
@@ -108,6 +111,7 @@ impl EndReason {
         match number {
             0 => None,
             2 => Some(Self::DiskFull),
+            3 => Some(Self::Restarted),
             _ => Some(Self::Unfit),
         }
     }
@@ -426,7 +430,7 @@ mod tests {
         server.put_trouble(b"fork is not covered");
         assert_eq!(daemon.trouble(&mut [0; TROUBLE_BYTES]), b"fork is not covered");
         assert_eq!(daemon.end_reason(), None);
-        for end_reason in [EndReason::DiskFull, EndReason::Unfit] {
+        for end_reason in [EndReason::DiskFull, EndReason::Restarted, EndReason::Unfit] {
             server.end_for(end_reason);
             assert_eq!(daemon.end_reason(), Some(end_reason));
         }

@@ -6,9 +6,9 @@ use crane_core::execution::Execution;
 use crane_core::execution::admission::Admitted;
 use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{ThreadId, WaitKey};
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::limits::{RECEIVE_WINDOW, SEND_WINDOW};
-use crane_core::wire::{Endpoint, Op};
+use crane_core::wire::{Endpoint, Op, RestartReason};
 
 use crate::wire::encoded_op;
 
@@ -167,7 +167,8 @@ impl Server {
                 | Admitted::Refused(..)
                 | Admitted::Ended(_)
                 | Admitted::Reset(_)
-                | Admitted::Room(_) => {}
+                | Admitted::Room(_)
+                | Admitted::Restarted(_) => {}
             });
         assert_eq!(mark.slot, self.slot);
         assert!(self.run.gate.agreed() >= before, "agreed time went back");
@@ -204,6 +205,10 @@ impl Server {
             9 => Op::Reset { conn },
             10 => Op::Drained { conn, total: number(from)? },
             _ if from.ratio(1, 2)? => Op::Time,
+            _ if from.ratio(1, 4)? => Op::Restart {
+                incarnation: Incarnation(from.int_in_range(1..=3)?),
+                reason: RestartReason::Ordered,
+            },
             _ => Op::Retire { node, generation: conn.generation },
         })
     }

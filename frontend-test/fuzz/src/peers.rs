@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::{Incarnation, NodeId, Slot};
 use crane_core::limits::ENTRY_BYTES_MAX;
 use crane_core::paxos::{
     Ballot, Content, Entry, Members, Message, NodeSet, RANGE_ENTRIES_MAX, StorageEpoch,
@@ -294,7 +294,10 @@ pub(crate) fn report(bytes: &[u8]) {
 }
 
 pub(crate) fn report_seeds() -> Vec<Vec<u8>> {
-    let ended = |ending| ServerReport::Ended { clock: 500, admitted: 4, ending };
+    let ended = |ending| {
+        let incarnation = Incarnation(2);
+        ServerReport::Ended { incarnation, clock: 500, admitted: 4, ending, listened: true }
+    };
     let reports = [
         ServerReport::Alive { in_step: true },
         ended(crane_linux::decoders::Ending::Exited(1)),

@@ -1,11 +1,14 @@
 //! The formats of messages and of the log: a decoded value is equal after another round.
 
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, SEND_BYTES_MAX};
 use crane_core::paxos::{
     Ballot, LogEnd, MESSAGE_BYTES_MAX, Message, SlotRange, StorageEpoch, VotingStatus,
 };
-use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Founder, Genesis, Op, Schedule};
+use crane_core::wire::{
+    Endpoint, EntryPayload, EntryWriter, Founder, Genesis, Op, ProgramCrash, RestartReason,
+    Schedule,
+};
 
 pub(crate) fn message(bytes: &[u8]) {
     let Ok(message) = Message::decode(bytes) else { return };
@@ -105,6 +108,7 @@ pub(crate) fn ops() -> Vec<Op<'static>> {
     let node = NodeId::new(2).expect("at most 7");
     let conn = ConnId { entry: node, generation: Generation(5), number: 1 };
     let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
+    let crash = ProgramCrash { incarnation: Incarnation(2), clock: 500, status: 0, signal: 11 };
     vec![
         Op::Connect { conn, local: end, peer: Endpoint { port: 40_000, ..end } },
         Op::Send { conn, offset: 0, bytes: b"GET / HTTP/1.0\r\n" },
@@ -115,6 +119,8 @@ pub(crate) fn ops() -> Vec<Op<'static>> {
         Op::Time,
         Op::Retire { node, generation: Generation(5) },
         Op::Member { node, address: "b:6790", witness: false },
+        Op::Restart { incarnation: Incarnation(2), reason: RestartReason::Ordered },
+        Op::Restart { incarnation: Incarnation(3), reason: RestartReason::Crashed(crash) },
     ]
 }
 

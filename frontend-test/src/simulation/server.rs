@@ -228,7 +228,7 @@ impl Server {
                     Admitted::Refused(id, _) => {
                         refused.insert(id);
                     }
-                    Admitted::Nothing | Admitted::Room(_) => {}
+                    Admitted::Nothing | Admitted::Room(_) | Admitted::Restarted(_) => {}
                 }
             },
         );

@@ -1,6 +1,7 @@
 //! Tests of admission: the effects of ops, and the detection of broken tables.
 
 use super::*;
+use crate::wire::RestartReason;
 
 type Small = Sockets<4, 2>;
 
@@ -258,4 +259,24 @@ fn a_unix_listener_is_found_by_its_number_alone() {
     let three = Endpoint::from_unix_listener(3);
     let refused = Admitted::Refused(id(1, 3), ConnRefusal::NoListener);
     assert_eq!(sockets.admit(&connect(3, three)), refused);
+}
+
+#[test]
+fn the_connections_of_an_incarnation_are_none_of_the_next() {
+    let (first, second) = (Incarnation::FIRST, Incarnation(2));
+    let older = Generation::before(second).0;
+    let restart = Op::Restart { incarnation: second, reason: RestartReason::Ordered };
+    let mut sockets = Small::new();
+    let listener = sockets.listen(Bound::plain(end(80)), 3).unwrap();
+    assert_eq!(connect(&mut sockets, id(older, 1)), Admitted::Acceptable(listener));
+    assert_eq!(sockets.admit(&restart), Admitted::Restarted(second));
+
+    let mut sockets = Small::with_table(ConnTable::new(), second);
+    let listener = sockets.listen(Bound::plain(end(80)), 3).unwrap();
+    // A primary may have proposed it twice.
+    assert_eq!(sockets.admit(&restart), Admitted::Nothing);
+    // So may an entry replica have forwarded this one, behind the restart.
+    assert_eq!(connect(&mut sockets, id(older, 1)), Admitted::Nothing);
+    assert_eq!(connect(&mut sockets, id(older + 1, 1)), Admitted::Acceptable(listener));
+    assert_eq!((sockets.incarnation(), Sockets::<4, 2>::new().incarnation()), (second, first));
 }

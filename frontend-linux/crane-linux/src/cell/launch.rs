@@ -51,7 +51,9 @@ fn read_spec() -> Result<Spec, String> {
 }
 
 fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
-    upper::remove(&spec.data.join("copy"))?;
+    if !spec.keeps_files {
+        upper::remove(&spec.data.join("copy"))?;
+    }
     if let Some(order) = &spec.restore {
         // The first process that is started behind unshare is the cell's init, and copying takes
         // one.
@@ -64,8 +66,10 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     let mut network = Network::Own;
     let directory;
     if permitted {
-        if spec.restore.is_none() {
-            upper::make(&spec.data)?;
+        match spec.restore {
+            Some(_) => {}
+            None if spec.keeps_files => upper::make_around_files(&spec.data)?,
+            None => upper::make(&spec.data)?,
         }
         say(reports, &Report::Overlay);
         directory = spec.directory.clone();
@@ -73,7 +77,9 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
         return Err(format!("namespaces are not permitted here: {refusal}"));
     } else {
         directory = spec.data.join("copy");
-        upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
+        if !spec.keeps_files {
+            upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
+        }
         network = network::leave_host_unprivileged();
         // A change of credentials may have taken the wish back (prctl(2), PR_SET_PDEATHSIG).
         die_with_parent()?;

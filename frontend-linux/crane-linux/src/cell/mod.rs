@@ -76,6 +76,8 @@ pub(crate) struct Spec {
     pub(crate) service: Vec<IpAddr>,
     /// How many files the program may have open.
     pub(crate) open_files: u32,
+    /// Whether the program starts on the files that the run before has left.
+    pub(crate) keeps_files: bool,
     /// The checkpoint to restore, instead of starting the program.
     pub(crate) restore: Option<RestoreOrder>,
 }

@@ -1,4 +1,5 @@
-//! A fresh upper layer: nothing in it but what hides crane's own directory.
+//! The upper layer of a run: a fresh one, with nothing in it but what hides crane's own directory,
+//! or the one that the run before has left.
 
 use std::ffi::CString;
 use std::fs;
@@ -24,6 +25,25 @@ pub(crate) fn make(data: &Path) -> Result<(), String> {
     }
     let upper = data.join("upper");
     copy_attributes(Path::new("/"), &upper)
+}
+
+/// Makes the directories anew that overlayfs needs beside its upper layers, which stay.
+///
+/// # Errors
+/// Returns what the system refused, with its place.
+pub(crate) fn make_around_files(data: &Path) -> Result<(), String> {
+    let mut fresh = vec![data.join("work"), data.join("root")];
+    if let Ok(items) = fs::read_dir(data.join("mounts")) {
+        let names = items.flatten().map(|item| item.path());
+        fresh.extend(names.filter(|path| {
+            path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"work-"))
+        }));
+    }
+    for path in fresh {
+        remove(&path)?;
+        fs::create_dir_all(&path).map_err(|error| describe(&path, &error))?;
+    }
+    Ok(())
 }
 
 /// Hides `hidden`, a path below `mount`, in the layer `upper` of that mount: by a whiteout, a

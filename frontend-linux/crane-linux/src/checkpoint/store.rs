@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crane_core::execution::Mark;
-use crane_core::id::{Generation, Slot};
+use crane_core::id::{Generation, Incarnation, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::SnapshotMeta;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub(crate) struct Manifest {
     pub(crate) group: String,
     /// The last slot that the server had consumed.
     pub(crate) slot: Slot,
+    /// The incarnation of the server.
+    pub(crate) incarnation: Incarnation,
     /// The server's logical clock.
     pub(crate) clock: u64,
     /// The hashes of the server at the admission of the slot.
@@ -86,6 +88,8 @@ pub(crate) struct Prefix {
     pub(crate) connected: [Option<Generation>; NODES_MAX],
     /// By entry replica: the highest generation that was retired.
     pub(crate) retired: [Generation; NODES_MAX],
+    /// The last incarnation of the server that began.
+    pub(crate) incarnation: Incarnation,
     /// A timestamp that no entry up to the slot has exceeded, in nanoseconds.
     pub(crate) timestamp: u64,
     /// The group's genesis, and its slot.
@@ -346,7 +350,9 @@ mod tests {
         let (library, digest) = ([7; 16], [0; 32]);
         let (slot, group) = (Slot(slot), "ab".to_string());
         let mark = Mark { slot, clock: 4, schedule: 2, output: 3 };
-        Manifest { library, group, slot, clock: 5, mark, proof: None, processes, digest }
+        let incarnation = Incarnation(2);
+        let proof = None;
+        Manifest { library, group, slot, incarnation, clock: 5, mark, proof, processes, digest }
     }
 
     fn newest(data: &Path, group: &str, library: [u8; 16]) -> Option<Checkpoint> {
@@ -360,6 +366,7 @@ mod tests {
             snapshot: SnapshotMeta { slot: Slot(slot), ..snapshot },
             connected: [None; NODES_MAX],
             retired: [Generation(0); NODES_MAX],
+            incarnation: Incarnation(2),
             timestamp: 5,
             genesis: (Slot(1), vec![1, 2, 3]),
         };

@@ -29,6 +29,7 @@ impl<H: Host> Driver<H> {
             Query::Move { to } => outcome(self.order_move(to)),
             Query::Add { address, witness } => outcome(self.order_add(&address, witness)),
             Query::Promote { node } => outcome(self.order_promote(node)),
+            Query::Restart => outcome(self.order_restart()),
             Query::Checkpoint => outcome(self.order_checkpoint()),
             Query::Remove { node } => outcome(self.order_remove(node)),
         };
@@ -56,6 +57,8 @@ impl<H: Host> Driver<H> {
             "hash_slot": mark.map(|mark| mark.slot),
             "entries": number(|view| view.entries.saturating_add(view.bubbles)),
             "bubbles": number(|view| view.bubbles),
+            "incarnation": self.shown_incarnation(),
+            "takes_clients": self.clients.open && !self.clients.ports.is_empty(),
             "connections": self.server.connections(),
             "daemon_pid": facts.daemon_pid,
             "server_pid": facts.server_pid,

@@ -24,7 +24,7 @@ impl<H: Host> Driver<H> {
     /// Records that the server was ended because its disk is full. Returns the reason.
     pub(super) fn ended_by_full_disk(&mut self, clock: u64, trouble: &str) -> String {
         self.server.awaits_room = true;
-        self.server.last_full.count(clock);
+        self.server.last_full.count(self.server.incarnation, clock);
         let text = format!(
             "the server was ended before a full disk made it differ from the others: {trouble}; \
              {}, and it is built again; until then this replica votes and has no clients",

@@ -283,6 +283,9 @@ impl<H: Host> Driver<H> {
         let me = self.me();
         if self.comparable().difference(to).iter().next() == Some(me) {
             let agreed = self.divergence.marks.mark(me, self.agreed_below(slot));
+            // The clock of an earlier incarnation is none of this one.
+            let behind = self.server.behind.map_or(Slot::NONE, |restart| restart.slot);
+            let agreed = agreed.filter(|mark| mark.slot > behind);
             self.send_blocks(slot, to, agreed.map_or(0, |mark| mark.clock));
         }
     }
@@ -300,8 +303,11 @@ impl<H: Host> Driver<H> {
     /// Stops this server. Its clients are reset first, so that none of its later bytes reach them.
     fn stop_server(&mut self, why: String) {
         self.begin_generation();
-        self.server.stopped_for = Some(why);
-        self.host.stop_server();
+        self.server.files_are_wrong = true;
+        if self.server.run.is_some() || self.server.starting {
+            self.server.stopped_for = Some(why);
+            self.host.stop_server();
+        }
     }
 
     /// Acts on the verdict that no mark has a majority. The backup of the lowest number builds its

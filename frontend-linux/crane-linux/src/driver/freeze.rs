@@ -33,7 +33,8 @@ impl<H: Host> Driver<H> {
     /// Freezes the calls of this replica's server, because servers differ at a slot.
     // specs: D8
     pub(super) fn freeze_calls(&mut self, slot: Slot) {
-        if self.frozen_at(slot).is_some() {
+        let is_of_run = self.server.behind.is_none_or(|restart| slot > restart.slot);
+        if self.frozen_at(slot).is_some() || !is_of_run {
             return;
         }
         let Some(history) = self.host.history() else { return };

@@ -82,6 +82,7 @@ impl<H: Host> Driver<H> {
         more |= self.observe();
         more |= self.feed();
         more |= self.forward_ops();
+        more |= self.propose_restart();
         more |= self.propose();
         self.write();
         self.start_wanted_server();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::path::Path;
 
 use crane_core::execution::Mark;
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{Message, WriteNumber};
 use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
@@ -123,6 +123,26 @@ pub(crate) struct ServerListener {
     pub at: Endpoint,
     /// IPv4 clients do not come to the unspecified IPv6 address.
     pub v6only: bool,
+}
+
+/// A run of the server's program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RunNumber {
+    /// The number of the run at this replica, from 1.
+    pub number: u64,
+    /// The incarnation of the group's server that it is a run of.
+    pub incarnation: Incarnation,
+}
+
+/// The state from which a run of the server's program starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RunStart {
+    /// The base.
+    Base,
+    /// The files that the run before has left. It has ended, and its cell ends first.
+    Files,
+    /// A checkpoint: the run is restored from it, behind its slot.
+    Checkpoint(Checkpoint),
 }
 
 /// A change in a run of the server's program.
@@ -342,10 +362,9 @@ pub(crate) trait Host {
     /// Lets no more clients connect there. Connections stay.
     fn close_port(&mut self, at: &ServerListener);
 
-    /// Starts the server's program in a fresh cell, as the run with this number. Its clients are
-    /// those of this generation and later ones. If there is a checkpoint to start from, the run is
-    /// restored from it, behind its slot. [`DriverInput::Server`] follows.
-    fn start_server(&mut self, run: u64, generation: Generation, from: Option<&Checkpoint>);
+    /// Starts the server's program in a fresh cell. Its clients are those of this generation and
+    /// later ones. [`DriverInput::Server`] follows.
+    fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart);
 
     /// Keeps a checkpoint for inspection under another name, which ends in the reason: it is not
     /// used again.

@@ -74,6 +74,13 @@ impl<H: Host> Driver<H> {
         members.voters.difference(members.witnesses)
     }
 
+    /// Sends the state of this replica's server to all other members.
+    pub(super) fn send_report_to_all(&mut self) {
+        for node in self.others().iter() {
+            self.send_server_report(node);
+        }
+    }
+
     /// Handles a committed op that names a member's address.
     pub(super) fn on_committed_member(&mut self, slot: Slot, place: RosterMember) {
         let node = place.node;
@@ -285,7 +292,7 @@ impl<H: Host> Driver<H> {
         asked
     }
 
-    fn must_lead(&self) -> Result<(), Unmoved> {
+    pub(super) fn must_lead(&self) -> Result<(), Unmoved> {
         match self.is_primary() && self.script.genesis.is_some() {
             true => Ok(()),
             false => Err(ChangeError::NotPrimary { primary: None }.into()),

@@ -20,6 +20,7 @@
 //! | `divergence` | servers that differ |
 //! | `checkpoint` | orders to take checkpoints, and the server's start from one |
 //! | `proof` | the proof that a server made from a checkpoint does as the others do |
+//! | `incarnations` | restarts of the server at one slot on all replicas |
 //! | `script` | committed entries, and their way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
@@ -37,6 +38,7 @@ mod divergence;
 mod freeze;
 mod handle;
 mod host;
+mod incarnations;
 mod members;
 mod proof;
 mod proposer;
@@ -76,8 +78,8 @@ use rooms::{
 
 pub(crate) use host::{
     Activity, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host,
-    HostFacts, Inspection, Moment, ProgramEnd, ProofChange, ServerChange, ServerListener,
-    ServerView, Taken, Unannounced,
+    HostFacts, Inspection, Moment, ProgramEnd, ProofChange, RunNumber, RunStart, ServerChange,
+    ServerListener, ServerView, Taken, Unannounced,
 };
 
 /// The number of slots that may be undecided at the same time.
@@ -300,6 +302,9 @@ fn prefix_of(log: &Log, checkpoints: &[Checkpoint], founders: Members) -> Sum {
     let proved = checkpoints.iter().rev().filter_map(|it| it.manifest.proof.as_ref());
     for prefix in proved.map(|proof| &proof.prefix).filter(|_| snapshot.slot > Slot::NONE) {
         (sum.connected, sum.retired) = (prefix.connected, prefix.retired);
+        if prefix.snapshot.slot <= snapshot.slot {
+            sum.incarnation = sum.incarnation.max(prefix.incarnation);
+        }
     }
     sum
 }

@@ -69,7 +69,11 @@ impl<H: Host> Driver<H> {
         let has_replied = target.output != self.compared(before).output;
         // The proof is on its way into the manifest.
         let is_kept = self.checkpoint.keeping.as_ref() == Some(&newest.place);
-        let is_vacuous = target.slot <= newest.manifest.slot
+        // The clocks of two incarnations are not compared.
+        let end = self.script.end_of(newest.manifest.incarnation);
+        let is_over = end.is_some_and(|end| target.slot >= end.slot);
+        let is_vacuous = is_over
+            || target.slot <= newest.manifest.slot
             || target.clock < before.clock + CALLS_MIN
             || !has_replied && !self.divergence.output_differs;
         let busy = self.server.stopped_for.is_some() || self.divergence.halted.is_some();
@@ -179,6 +183,7 @@ impl<H: Host> Driver<H> {
             snapshot: sum.snapshot,
             connected: sum.connected,
             retired: sum.retired,
+            incarnation: sum.incarnation,
             timestamp: self.timestamps.highest(),
             genesis: (genesis.0, genesis.1.to_vec()),
         };

@@ -11,6 +11,7 @@ use crate::log::Lookup;
 use crate::net::handshake::short;
 use crate::roster::RosterMember;
 
+use super::rooms::Restart;
 use super::{Driver, FetchFor, Host, LOOK_AGAIN};
 
 /// The number of slots that one pass observes.
@@ -24,6 +25,10 @@ impl<H: Host> Driver<H> {
         let Some(genesis) = self.log.genesis().filter(|genesis| *genesis <= front) else { return };
         if let Some(payload) = self.log.genesis_payload().cloned() {
             self.on_committed(genesis, &payload);
+        }
+        if let Some(restart) = self.meta.restart.filter(|restart| restart.slot <= front) {
+            let known = &mut self.script.sum.incarnation;
+            *known = (*known).max(restart.incarnation);
         }
     }
 
@@ -72,12 +77,12 @@ impl<H: Host> Driver<H> {
         let mut entry = EntryReader::new(payload)?;
         self.saw_timestamp(entry.timestamp);
         while let Some(op) = entry.next_op()? {
-            self.on_committed_op(slot, &op);
+            self.on_committed_op(slot, entry.timestamp, &op);
         }
         Ok(())
     }
 
-    fn on_committed_op(&mut self, slot: Slot, op: &Op<'_>) {
+    fn on_committed_op(&mut self, slot: Slot, timestamp: u64, op: &Op<'_>) {
         self.clients.committed(self.now(), op);
         match *op {
             Op::Connect { conn, .. } => {
@@ -96,6 +101,9 @@ impl<H: Host> Driver<H> {
                 }
             }
             Op::Halt { slot } => self.on_halt(slot),
+            Op::Restart { incarnation, reason } => {
+                self.on_committed_restart(Restart { slot, incarnation, timestamp, reason });
+            }
             Op::Member { node, address, witness } => {
                 let address = address.to_string();
                 self.on_committed_member(slot, RosterMember { node, address, witness });
@@ -149,16 +157,21 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Feeds the server the entries that it does not have yet. Returns whether there were any.
+    /// Feeds the server the entries that it does not have yet, up to the end of its incarnation.
+    /// Returns whether there were any.
+    // specs: I3
     pub(super) fn feed(&mut self) -> bool {
         let Some(genesis) = self.script.genesis.as_ref().map(|(slot, _)| *slot) else {
             return false;
         };
         let Some(mut fed) = self.server.run.as_ref().map(|run| run.fed) else { return false };
+        let first = self.server.behind.map_or(genesis, |restart| restart.slot);
+        let end = self.script.end_of(self.server.incarnation).map(|restart| restart.slot);
+        let end = end.map_or(self.script.observed, |end| end.min(self.script.observed));
         let mut count = 0;
-        while fed < self.script.observed && count < SLOTS_PER_PASS {
+        while fed < end && count < SLOTS_PER_PASS {
             let slot = fed.next();
-            if slot >= genesis && !self.feed_slot(slot, genesis) {
+            if slot >= first && !self.feed_slot(slot, first) {
                 break;
             }
             fed = slot;
@@ -181,8 +194,17 @@ impl<H: Host> Driver<H> {
         self.log.forget_fetched(fed.min(proof).min(self.script.observed));
     }
 
-    /// Feeds the server the entry in one slot. Returns whether it could.
-    fn feed_slot(&mut self, slot: Slot, genesis: Slot) -> bool {
+    /// Feeds the server the entry in one slot; in the first slot, its genesis. Returns whether it
+    /// could.
+    // specs: I4
+    fn feed_slot(&mut self, slot: Slot, first: Slot) -> bool {
+        if let Some(restart) = self.server.behind.filter(|restart| restart.slot == slot)
+            && let Some((_, genesis)) = &self.script.genesis
+        {
+            let genesis = Genesis { timestamp: restart.timestamp, ..genesis.clone() };
+            let payload = postcard::to_allocvec(&genesis).expect("plain data");
+            return self.feed_record(script::GENESIS, slot, &payload);
+        }
         let payload = match self.log.read(slot) {
             Lookup::Found(_, payload) => payload,
             Lookup::Absent => return false,
@@ -191,8 +213,12 @@ impl<H: Host> Driver<H> {
                 return false;
             }
         };
-        let kind = if slot == genesis { script::GENESIS } else { script::ENTRY };
-        match self.host.feed(kind, slot, payload.as_deref().unwrap_or_default()) {
+        let kind = if slot == first { script::GENESIS } else { script::ENTRY };
+        self.feed_record(kind, slot, payload.as_deref().unwrap_or_default())
+    }
+
+    fn feed_record(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> bool {
+        match self.host.feed(kind, slot, payload) {
             Ok(()) => return true,
             // The server does not report when it has made room.
             Err(RingError::Full) => self.look_again_at(self.now() + LOOK_AGAIN),

@@ -1,6 +1,6 @@
 //! The server's life: start, output, end, and rebuilding by replay.
 
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::{Incarnation, NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::{EndReason, ServerState};
 use tracing::{error, info};
@@ -8,11 +8,10 @@ use tracing::{error, info};
 use crate::event::Event;
 use crate::report::{Ending, ServerReport};
 
+use super::incarnations::{IN_STEP_WITHIN, JUDGE_AFTER};
 use super::rooms::{Finding, FindingKind, ServerRun};
-use super::{Driver, Host, ProgramEnd, ServerChange, ServerView};
+use super::{Driver, Host, ProgramEnd, RunNumber, RunStart, ServerChange, ServerView};
 
-/// How long a replica whose server has died waits for reports that the other servers have died too.
-const JUDGE_AFTER: Duration = Duration::from_millis(1000);
 /// How long a replica stays for the servers of other replicas that have not reached the program's
 /// end. They need its vote on the way there, and its report at the end.
 const LEAVE_WITHIN: Duration = Duration::from_millis(3000);
@@ -21,9 +20,6 @@ const LEAVE_WITHIN: Duration = Duration::from_millis(3000);
 const SAME_END_MAX: u32 = 3;
 /// How soon to look at the output of a server that continues to run.
 const LOOK_AT_OUTPUT: Duration = Duration::from_millis(5);
-/// The number of slots that a server may lag behind before its replica lets others be primary.
-const IN_STEP_WITHIN: u64 = 2000;
-
 const BEFORE_IT_LISTENED: &str = ", before it listened at a port";
 const IN_BACKGROUND: &str = " (if it has put itself into the background, give it its option to \
                              stay in the foreground, as --foreground, -D or daemonize no)";
@@ -32,16 +28,31 @@ const BY_SIGBUS: &str = ": a file that it had mapped was cut, or the disk of its
 
 impl<H: Host> Driver<H> {
     /// Starts the server in a fresh cell, if it may start and no generation is about to begin. Its
-    /// script begins behind the checkpoint from which it starts, or with slot 1.
+    /// script begins behind a restart or a checkpoint, or with slot 1.
     pub(super) fn start_wanted_server(&mut self) {
-        if self.divergence.halted.is_some() {
+        if self.divergence.halted.is_some() || self.next_generation.is_some() {
             return;
         }
-        if self.next_generation.is_none() && std::mem::take(&mut self.server.wanted) {
-            self.server.runs += 1;
-            let from = self.checkpoint_for_start();
-            self.host.start_server(self.server.runs, self.clients.generation(), from.as_ref());
+        if !std::mem::take(&mut self.server.wanted) {
+            return;
         }
+        let wrong = std::mem::take(&mut self.server.files_are_wrong);
+        self.server.behind = self.server.continues.take().filter(|_| !wrong);
+        let (incarnation, from) = match self.server.behind {
+            Some(restart) => {
+                self.checkpoint.started_from = None;
+                (restart.incarnation, RunStart::Files)
+            }
+            None => match self.checkpoint_for_start() {
+                Some(from) => (from.manifest.incarnation, RunStart::Checkpoint(from)),
+                None => (Incarnation::FIRST, RunStart::Base),
+            },
+        };
+        self.server.incarnation = incarnation;
+        self.server.starting = true;
+        self.server.runs += 1;
+        let run = RunNumber { number: self.server.runs, incarnation };
+        self.host.start_server(run, self.clients.generation(), &from);
     }
 
     pub(super) fn on_server_change(&mut self, run: u64, change: ServerChange) {
@@ -50,11 +61,18 @@ impl<H: Host> Driver<H> {
         }
         match change {
             ServerChange::Ready => {
-                let fed = self.checkpoint.start_slot().unwrap_or(Slot::NONE);
+                let fed = match self.server.behind {
+                    Some(restart) => Slot(restart.slot.0 - 1),
+                    None => self.checkpoint.start_slot().unwrap_or(Slot::NONE),
+                };
+                self.server.starting = false;
                 self.server.run = Some(ServerRun { fed, view: None });
                 self.host.watch_state(self.is_primary());
-                // The start was on its way when the group halted.
+                // The start was on its way when the group halted, or the verdict came.
                 self.stop_halted();
+                if self.server.stopped_for.is_some() {
+                    self.host.stop_server();
+                }
             }
             ServerChange::Overlay => self.server.cell = Some("overlay"),
             ServerChange::Copy(why) => {
@@ -66,6 +84,16 @@ impl<H: Host> Driver<H> {
                 ));
             }
             ServerChange::Started => self.record_event(Event::ServerStarted),
+            ServerChange::Failed(why) if self.server.behind.is_some() => {
+                self.server.starting = false;
+                self.warn_operator(format!(
+                    "the server cannot be started on its files: {why}; it is built by replay \
+                     instead"
+                ));
+                self.host.stop_server();
+                self.server.run = None;
+                self.server.want();
+            }
             ServerChange::Failed(why) => match self.refuse_checkpoint("failed") {
                 None => self.fail(format!("the server cannot be started: {why}")),
                 Some(slot) => {
@@ -85,6 +113,9 @@ impl<H: Host> Driver<H> {
     /// Takes a view of the running server, or `None` if no server runs.
     pub(super) fn look_at_server(&mut self, view: Option<ServerView>) {
         let Some(run) = &mut self.server.run else { return };
+        // A server that has not begun its script has everything before it in its files.
+        let behind = self.server.behind.map_or(0, |restart| restart.slot.0);
+        let view = view.map(|view| ServerView { admitted: view.admitted.max(behind), ..view });
         run.view = view;
         let Some(view) = view else { return };
         if view.state == ServerState::Running && self.clients.has_clients() {
@@ -113,8 +144,22 @@ impl<H: Host> Driver<H> {
             return self.refuse_program(trouble);
         }
         self.clear_findings();
+        let listened = std::mem::take(&mut self.server.has_listened);
+        let incarnation = self.server.incarnation;
+        if stopped_for.is_none() && end_reason == Some(EndReason::Restarted) {
+            return self.on_restarted(Slot(admitted));
+        }
+        let report = ServerReport::Ended { incarnation, clock, admitted, ending, listened };
+        if stopped_for.is_none()
+            && end_reason.is_none()
+            && let Some(crash) = report.end()
+            && let Some(restart) = self.script.restart_after(crash)
+        {
+            info!("the server's program {ending} at clock {clock}, as on the others");
+            return self.begin_incarnation(restart);
+        }
         let mut text = format!("the server's program {ending} at clock {clock}, slot {admitted}");
-        self.server.ended_early = !std::mem::take(&mut self.server.has_listened);
+        self.server.ended_early = !listened;
         if self.server.ended_early {
             text.push_str(BEFORE_IT_LISTENED);
             if ending == Ending::Exited(0) {
@@ -128,7 +173,7 @@ impl<H: Host> Driver<H> {
             (Some(why), _) => text = why,
             (None, Some(EndReason::DiskFull)) => text = self.ended_by_full_disk(clock, trouble),
             (None, _) => {
-                self.server.last_end.count(clock);
+                self.server.last_end.count(incarnation, clock);
                 if self.server.last_end.times > 1 {
                     // The image may be the cause.
                     self.refuse_checkpoint("crashed");
@@ -142,7 +187,7 @@ impl<H: Host> Driver<H> {
         error!("{text}");
         self.record_silently(Event::ServerEnded { text: text.clone() });
         self.last_error = Some(text);
-        self.reports[self.me().index()] = ServerReport::Ended { clock, admitted, ending };
+        self.reports[self.me().index()] = report;
         self.send_report_to_all();
         self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
         self.close_listeners();
@@ -183,7 +228,7 @@ impl<H: Host> Driver<H> {
         } else {
             *report(self.me())
         };
-        let ServerReport::Ended { clock, ending, .. } = mine else { return };
+        let ServerReport::Ended { clock, ending, listened, .. } = mine else { return };
         // No program kills itself in this way, but hosts do.
         if ending == Ending::Killed(libc::SIGKILL) {
             return;
@@ -203,12 +248,18 @@ impl<H: Host> Driver<H> {
             self.find(FindingKind::EndsDiffer, Finding { text, is_fault: true });
         }
         if same < members / 2 + 1 {
-            if self.server.leave_at.take().is_some() && !self.is_witness() {
+            let waited = std::mem::take(&mut self.server.awaits_restart);
+            if (self.server.leave_at.take().is_some() || waited) && !self.is_witness() {
                 self.server.rebuild_at = Some(self.now() + JUDGE_AFTER);
             }
             return;
         }
         self.server.rebuild_at = None;
+        if mine.crash().is_some() && !self.is_parallel() {
+            // The primary proposes a restart, and the next incarnation begins behind it.
+            self.server.awaits_restart = true;
+            return;
+        }
         let now = self.now();
         let leave_at = *self.server.leave_at.get_or_insert(now + LEAVE_WITHIN);
         let runs_on = servers.iter().any(|node| {
@@ -219,7 +270,7 @@ impl<H: Host> Driver<H> {
             return;
         }
         // A server that has never listened has not done its work, whatever its exit status is.
-        let early = self.server.ended_early;
+        let early = !listened;
         let status = i32::from(early || ending != Ending::Exited(0));
         let mut early = if early { BEFORE_IT_LISTENED.to_string() } else { String::new() };
         if !early.is_empty() && ending == Ending::Exited(0) {
@@ -242,6 +293,9 @@ impl<H: Host> Driver<H> {
     pub(super) fn reconsider_end(&mut self, now: Instant) {
         if self.server.leave_at.is_some_and(|at| now >= at) {
             return self.judge_end();
+        }
+        if self.server.stops_at.is_some_and(|at| now >= at) {
+            return self.stop_after_crashes();
         }
         if self.server.rebuild_at.is_none_or(|at| now < at) {
             return;
@@ -270,12 +324,6 @@ impl<H: Host> Driver<H> {
         self.reports[self.me().index()] = ServerReport::Alive { in_step: false };
         self.send_report_to_all();
         self.server.want();
-    }
-
-    fn send_report_to_all(&mut self) {
-        for node in self.others().iter() {
-            self.send_server_report(node);
-        }
     }
 
     /// Returns the name of the server's program for messages: as it was given, not as links resolve

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crane_core::execution::Mark;
-use crane_core::id::Slot;
+use crane_core::id::{Incarnation, Slot};
 use crane_shm::{DaemonSide, HashMark};
 
 use crate::cell::dump::{self, DumpOrder, Dumped};
@@ -37,6 +37,7 @@ pub(super) struct TakeOrder {
     pub(super) data: PathBuf,
     pub(super) criu: PathBuf,
     pub(super) group: String,
+    pub(super) incarnation: Incarnation,
     pub(super) library: [u8; 16],
 }
 
@@ -68,14 +69,14 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let held = since.elapsed();
     let (unfinished, processes) = image?;
     released?;
-    let (group, library) = (order.group.clone(), order.library);
     let HashMark { clock: admitted_at, schedule, output, .. } =
         mark.ok_or("the server does not keep its hashes at the slot")?;
     let mark = Mark { slot: Slot(slot), clock: admitted_at, schedule, output };
     let manifest = Manifest {
-        library,
-        group,
+        library: order.library,
+        group: order.group.clone(),
         slot: Slot(slot),
+        incarnation: order.incarnation,
         clock,
         mark,
         proof: None,

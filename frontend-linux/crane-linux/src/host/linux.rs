@@ -9,7 +9,8 @@ use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
-use crane_shm::RingError;
+use crane_shm::{DaemonSide, RingError};
+use tokio::process::Child;
 use tokio::task::{spawn_blocking, spawn_local};
 use tracing::warn;
 
@@ -19,7 +20,8 @@ use crate::cell::restore::RestoreOrder;
 use crate::checkpoint::criu::Criu;
 use crate::checkpoint::store::{self, Checkpoint, Proof};
 use crate::driver::{
-    ClientCommand, DriverInput, FetchFor, Host, HostFacts, ServerChange, ServerListener, ServerView,
+    ClientCommand, DriverInput, FetchFor, Host, HostFacts, RunNumber, RunStart, ServerChange,
+    ServerListener, ServerView,
 };
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::Batch;
@@ -40,7 +42,7 @@ use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
 use super::proof::ProofRoom;
-use super::server::{ServerProcess, StartOrder};
+use super::server::{ServerProcess, StartOrder, mark_of};
 use super::unix::UnixListeners;
 use super::{HostOutcome, HostParts, Outcomes};
 
@@ -65,6 +67,10 @@ pub(crate) struct LinuxHost {
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
     pub(super) proof: ProofRoom,
+    /// The cell and the region of the last run, once it has ended.
+    pub(super) ended: Option<(Child, DaemonSide)>,
+    /// The region of the incarnation before the present run's, for its marks.
+    marked: Option<DaemonSide>,
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
@@ -95,6 +101,8 @@ impl LinuxHost {
             client_events: Rc::new(ClientEvents::new()),
             server: None,
             proof: ProofRoom::new(&path, outcomes),
+            ended: None,
+            marked: None,
             me,
             spec,
             base,
@@ -273,12 +281,25 @@ impl Host for LinuxHost {
         self.sockets.close(&at.at);
     }
 
-    fn start_server(&mut self, number: u64, generation: Generation, from: Option<&Checkpoint>) {
+    fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
+        let number = run.number;
         let mut spec = self.spec.clone().expect("a witness starts no server");
-        spec.restore = from.map(|from| self.restore_order(from));
-        let nonce = self.next_nonce();
-        let order =
-            StartOrder { number, me: self.me, generation, spec, args: self.args.clone(), nonce };
+        let mut before = None;
+        self.marked = None;
+        match from {
+            RunStart::Base => {}
+            RunStart::Files => {
+                spec.keeps_files = true;
+                if let Some((cell, region)) = self.ended.take() {
+                    before = Some(cell);
+                    self.marked = Some(region);
+                }
+            }
+            RunStart::Checkpoint(from) => spec.restore = Some(self.restore_order(from)),
+        }
+        self.ended = None;
+        let (nonce, args) = (self.next_nonce(), self.args.clone());
+        let order = StartOrder { run, me: self.me, generation, spec, before, args, nonce };
         let outcomes = self.outcomes.clone();
         spawn_local(async move {
             let outcome = match ServerProcess::start(order, &outcomes).await {
@@ -323,8 +344,9 @@ impl Host for LinuxHost {
         let mut spec = self.spec.clone().expect("a witness starts no server");
         spec.restore = Some(self.restore_order(from));
         let (me, args, generation) = (self.me, self.args.clone(), Generation::default());
-        let number = self.proof.next_number();
-        let order = StartOrder { number, me, generation, spec, args, nonce };
+        let (number, incarnation) = (self.proof.next_number(), from.manifest.incarnation);
+        let run = RunNumber { number, incarnation };
+        let order = StartOrder { run, me, generation, spec, before: None, args, nonce };
         self.proof.start(order, from.clone(), server);
     }
 
@@ -351,7 +373,8 @@ impl Host for LinuxHost {
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
         let server = self.server.as_mut().expect("only a running server is fed");
-        server.script.push(kind, [slot.0, 0, 0], &[payload])
+        let incarnation = server.incarnation.0.into();
+        server.script.push(kind, [slot.0, incarnation, 0], &[payload])
     }
 
     fn ring(&mut self) {
@@ -398,7 +421,8 @@ impl Host for LinuxHost {
     }
 
     fn mark(&self, slot: Slot) -> Option<Mark> {
-        self.server.as_ref()?.mark(slot)
+        let regions = [self.server.as_ref().map(|server| server.region), self.marked];
+        regions.into_iter().flatten().find_map(|region| mark_of(region, slot))
     }
 
     fn history(&mut self) -> Option<ServerHistory> {

@@ -55,7 +55,7 @@ impl ProofRoom {
                 Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::NoRoom(why))),
                 Ok(place) => {
                     order.spec.data = place;
-                    let number = order.number;
+                    let number = order.run.number;
                     match ServerProcess::start(order, &outcomes).await {
                         Ok(process) => HostOutcome::Started(number, Box::new(process)),
                         Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::Ended(why))),

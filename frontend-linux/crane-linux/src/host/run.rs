@@ -267,6 +267,7 @@ impl Replica {
         let server = self.driver.host().server.take()?;
         let region = server.region;
         region.set_exited();
+        self.driver.host().ended = Some((server.into_cell(), region));
         let mut space = [0; TROUBLE_BYTES];
         Some(ServerChange::Ended(ProgramEnd {
             ending,

@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crane_core::execution::Mark;
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_shm::history::{BLOCK_CALLS, BLOCKS, CALLS, MARKS};
 use crane_shm::{DaemonSide, HashMark, RingReader, RingWriter};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -17,9 +17,10 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, ReadBuf};
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::task::{spawn_blocking, spawn_local};
+use tokio::time::timeout;
 
 use crate::cell::{self, Report, ServerDescriptors, Spec};
-use crate::driver::{DriverInput, ServerChange, ServerView};
+use crate::driver::{DriverInput, RunNumber, ServerChange, ServerView};
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
 use crate::options::{ReplicaArgs, ServerFsync};
 use crate::symbols::Maps;
@@ -32,10 +33,15 @@ use super::{HostOutcome, Outcomes};
 /// The time in which a server that was made from its image must ask for its region.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// The time in which a cell must end whose processes were killed.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
 /// One run of the server's program. Dropping it ends its cell.
 pub(super) struct ServerProcess {
     /// The run's number.
     pub(super) number: u64,
+    /// The incarnation that it is a run of.
+    pub(super) incarnation: Incarnation,
     /// The region that the process shares with the daemon.
     pub(super) region: DaemonSide,
     /// The daemon's end of the script.
@@ -56,14 +62,16 @@ pub(super) struct ServerProcess {
 
 /// The parts from which a run of the server's program starts.
 pub(super) struct StartOrder {
-    /// The run's number.
-    pub(super) number: u64,
+    /// The run.
+    pub(super) run: RunNumber,
     /// This replica.
     pub(super) me: NodeId,
     /// The first generation of its clients' connections.
     pub(super) generation: Generation,
     /// How to start the program.
     pub(super) spec: Spec,
+    /// The cell of the run before, if this one begins on its files.
+    pub(super) before: Option<Child>,
     /// The command line.
     pub(super) args: ReplicaArgs,
     /// The number by which the server of a checkpoint proves that it uses the region.
@@ -76,7 +84,11 @@ impl ServerProcess {
     /// # Errors
     /// Returns the system's error.
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
-        let StartOrder { number, me, generation, spec, args, nonce } = order;
+        let StartOrder { run, me, generation, spec, before, args, nonce } = order;
+        let RunNumber { number, incarnation } = run;
+        if let Some(before) = before {
+            await_end(before).await?;
+        }
         let node = u32::from(me.number());
         let (region, memory) = DaemonSide::create(node, generation.0).map_err(|error| {
             let (error, size) = (io::Error::from_raw_os_error(error), DaemonSide::BYTES >> 20);
@@ -101,6 +113,7 @@ impl ServerProcess {
         let restored = spec.restore.is_some().then_some(nonce);
         Ok(Self {
             number,
+            incarnation,
             region,
             script,
             output,
@@ -157,6 +170,7 @@ impl ServerProcess {
             data: data.to_path_buf(),
             criu: criu.to_path_buf(),
             group: group.to_string(),
+            incarnation: self.incarnation,
             library: crate::start::library_digest(),
         })
     }
@@ -184,8 +198,7 @@ impl ServerProcess {
 
     /// Returns the hashes of the program at the admission of a slot, if they are kept.
     pub(super) fn mark(&self, slot: Slot) -> Option<Mark> {
-        let HashMark { clock, schedule, output, .. } = self.region.mark(slot.0)?;
-        Some(Mark { slot, clock, schedule, output })
+        mark_of(self.region, slot)
     }
 
     /// Returns the latest history of the program. The program continues meanwhile, so the first
@@ -225,6 +238,12 @@ impl ServerProcess {
         ServerHistory { first_block, blocks, first_call, calls, marks, maps }
     }
 
+    /// Ends the cell, and returns its launcher, whose end is that of all processes in the cell.
+    pub(super) fn into_cell(mut self) -> Child {
+        self.stop();
+        self.cell
+    }
+
     /// Ends the process with its cell. The launcher reports this end like any other.
     pub(super) fn stop(&mut self) {
         // The process may have ended already.
@@ -246,6 +265,21 @@ impl ServerProcess {
         let mut buffer = ReadBuf::new(&mut space);
         let _ = Pin::new(&mut self.wake).poll_read(&mut context, &mut buffer);
         self.region.hear_wake();
+    }
+}
+
+/// Returns the hashes that a region keeps of a slot.
+pub(super) fn mark_of(region: DaemonSide, slot: Slot) -> Option<Mark> {
+    let HashMark { clock, schedule, output, .. } = region.mark(slot.0)?;
+    Some(Mark { slot, clock, schedule, output })
+}
+
+/// Waits until a cell has ended, which writes to the files that the next one begins on.
+async fn await_end(mut cell: Child) -> Result<(), String> {
+    match timeout(END_WITHIN, cell.wait()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("the cell of the run before: {error}")),
+        Err(_) => Err(format!("the cell of the run before has not ended within {END_WITHIN:?}")),
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Query {
         /// The member's number.
         node: u8,
     },
+    /// Restarts the server on all replicas. The answer has the `incarnation` that begins.
+    Restart,
 }
 
 /// Sends a question by a new stream, and returns the answer.

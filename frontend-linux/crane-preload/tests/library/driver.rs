@@ -230,7 +230,7 @@ impl Driver {
         genesis.members.push(founder).unwrap();
         let mut space = [0; 4096];
         let length = genesis.encode(&mut space).unwrap();
-        let mut push = || script.push(first, [1, 0, 0], &[&space[..length]]).unwrap();
+        let mut push = || script.push(first, [1, 1, 0], &[&space[..length]]).unwrap();
         if delay.is_zero() {
             push();
         }

@@ -74,6 +74,14 @@ pub(in crate::driver) struct Trial {
     pub(in crate::driver) output_only: bool,
 }
 
+impl Divergence {
+    /// Forgets the clocks of the incarnation that has ended: those of the next one begin anew.
+    pub(in crate::driver) fn begin_incarnation(&mut self) {
+        self.announced_clock = 0;
+        self.marked_clock = 0;
+    }
+}
+
 impl Default for Divergence {
     fn default() -> Self {
         Self {

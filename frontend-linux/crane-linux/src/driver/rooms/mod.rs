@@ -17,7 +17,7 @@ pub(super) use divergence::{Divergence, Trial};
 pub(super) use owed::Owed;
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;
-pub(super) use script::{Script, Sum};
+pub(super) use script::{CRASHES_MAX, Restart, Script, Sum};
 pub(super) use server::{Server, ServerRun};
 pub(super) use stalls::{Stalls, Wait};
 pub(super) use watch::{Finding, FindingKind, Watch};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crane_core::bubble::Bubbles;
-use crane_core::id::{Generation, NodeId};
+use crane_core::id::{Generation, Incarnation, NodeId};
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, NODES_MAX};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Genesis;
@@ -26,6 +26,8 @@ pub(in crate::driver) struct Proposer {
     pub(in crate::driver) down_since: [Option<Instant>; NODES_MAX],
     pub(in crate::driver) retiring: [Generation; NODES_MAX],
     pub(in crate::driver) time_asked: Option<(u64, Instant)>,
+    /// The incarnation of the last restart that this primary has proposed.
+    pub(in crate::driver) restarting: Option<Incarnation>,
     pub(in crate::driver) space: Vec<u8>,
 }
 
@@ -47,6 +49,7 @@ impl Proposer {
             down_since: [Some(Instant::START); NODES_MAX],
             retiring: [Generation(0); NODES_MAX],
             time_asked: None,
+            restarting: None,
             space: vec![0; ENTRY_BYTES_MAX],
         }
     }
@@ -75,6 +78,7 @@ impl Proposer {
         self.pending_bytes = 0;
         self.retiring = [Generation(0); NODES_MAX];
         self.time_asked = None;
+        self.restarting = None;
         for since in self.down_since.iter_mut().flatten() {
             *since = now;
         }

@@ -1,9 +1,14 @@
 //! How far the log has been observed, and what it said.
 
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Entry, SnapshotMeta};
-use crane_core::wire::Genesis;
+use crane_core::wire::{Genesis, ProgramCrash, RestartReason};
+
+/// The number of crashes within [`CRASHES_WITHIN`] after which the group stops.
+pub(in crate::driver) const CRASHES_MAX: usize = 3;
+/// The agreed time, in nanoseconds, in which this many crashes stop the group.
+const CRASHES_WITHIN: u64 = 60_000_000_000;
 
 /// How far the log has been observed, and what it said.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub(in crate::driver) struct Script {
     pub(in crate::driver) sum: Sum,
     /// The sums at earlier slots: each holds from its slot to that of the next one.
     sums: Vec<Sum>,
+    /// The restarts behind the log's prefix that count, in their order.
+    pub(in crate::driver) restarts: Vec<Restart>,
 }
 
 /// The entries up to a slot in sum, apart from their ops for the server.
@@ -27,13 +34,29 @@ pub(in crate::driver) struct Sum {
     pub(in crate::driver) connected: [Option<Generation>; NODES_MAX],
     /// By entry replica: the highest generation that was retired.
     pub(in crate::driver) retired: [Generation; NODES_MAX],
+    /// The last incarnation that the log has begun.
+    pub(in crate::driver) incarnation: Incarnation,
+}
+
+/// A restart of the server that counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::driver) struct Restart {
+    /// Its slot.
+    pub(in crate::driver) slot: Slot,
+    /// The incarnation that begins behind the slot.
+    pub(in crate::driver) incarnation: Incarnation,
+    /// The timestamp of its entry, with which agreed time begins.
+    pub(in crate::driver) timestamp: u64,
+    /// The reason.
+    pub(in crate::driver) reason: RestartReason,
 }
 
 impl Sum {
     /// Returns the sum of a log's prefix of which only the state of agreement is known.
     pub(in crate::driver) fn behind(snapshot: SnapshotMeta) -> Self {
         let retired = [Generation::default(); NODES_MAX];
-        Self { snapshot, connected: [None; NODES_MAX], retired }
+        let incarnation = Incarnation::FIRST;
+        Self { snapshot, connected: [None; NODES_MAX], retired, incarnation }
     }
 
     fn at(&self, slot: Slot) -> Self {
@@ -44,7 +67,13 @@ impl Sum {
 impl Script {
     /// Returns the state before the first entry behind a prefix of the log.
     pub(in crate::driver) fn behind(sum: Sum) -> Self {
-        Self { observed: sum.snapshot.slot, genesis: None, sum, sums: vec![sum] }
+        Self {
+            observed: sum.snapshot.slot,
+            genesis: None,
+            sum,
+            sums: vec![sum],
+            restarts: Vec::new(),
+        }
     }
 
     /// Takes the entry of the next slot as observed. Its ops have been taken.
@@ -69,6 +98,36 @@ impl Script {
     pub(in crate::driver) fn forget_below(&mut self, slot: Slot) {
         let needed = self.sums.iter().rposition(|sum| sum.snapshot.slot <= slot);
         self.sums.drain(..needed.unwrap_or(0));
+    }
+
+    /// Returns the restart that ends an incarnation, if there is one.
+    pub(in crate::driver) fn end_of(&self, incarnation: Incarnation) -> Option<Restart> {
+        let place = self.restarts.partition_point(|restart| restart.incarnation <= incarnation);
+        self.restarts.get(place).copied()
+    }
+
+    /// Returns the restart that follows a crash, if there is one.
+    pub(in crate::driver) fn restart_after(&self, crash: ProgramCrash) -> Option<Restart> {
+        let reason = RestartReason::Crashed(crash);
+        self.restarts.iter().rev().find(|restart| restart.reason == reason).copied()
+    }
+
+    /// Returns the crash with which the program has crashed too often within a short time, if the
+    /// last restart follows it.
+    // specs: I5
+    pub(in crate::driver) fn last_crash(&self) -> Option<ProgramCrash> {
+        let last = self.restarts.last()?;
+        let RestartReason::Crashed(crash) = last.reason else { return None };
+        let is_recent = |restart: &&Restart| {
+            matches!(restart.reason, RestartReason::Crashed(_))
+                && restart.timestamp + CRASHES_WITHIN >= last.timestamp
+        };
+        let count = self
+            .restarts
+            .iter()
+            .rev()
+            .take_while(|restart| restart.timestamp + CRASHES_WITHIN >= last.timestamp);
+        (count.filter(is_recent).count() >= CRASHES_MAX).then_some(crash)
     }
 
     /// Returns the generation of an entry replica that may have open connections.

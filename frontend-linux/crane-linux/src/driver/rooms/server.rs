@@ -1,9 +1,10 @@
 //! The server's run as this replica sees it, and the ends of earlier runs.
 
-use crane_core::id::Slot;
+use crane_core::id::{Incarnation, Slot};
 use crane_core::time::Instant;
 
 use super::super::host::ServerView;
+use super::Restart;
 
 /// The state of this replica's server.
 #[derive(Debug, Default)]
@@ -14,11 +15,27 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) runs: u64,
     /// Whether the script can be fed, so that the server may start.
     pub(in crate::driver) wanted: bool,
+    /// Whether a run was started and is not ready yet.
+    pub(in crate::driver) starting: bool,
+    /// The incarnation of the last run.
+    pub(in crate::driver) incarnation: Incarnation,
+    /// The restart behind which the last run began, if it began on the files of a run before.
+    pub(in crate::driver) behind: Option<Restart>,
+    /// The restart behind which the next run begins, on the files of the last one.
+    pub(in crate::driver) continues: Option<Restart>,
+    /// Whether the last run's files may be wrong, so that no run begins on them.
+    pub(in crate::driver) files_are_wrong: bool,
+    /// Whether the program has crashed on a quorum, so that the next run waits for a restart.
+    pub(in crate::driver) awaits_restart: bool,
+    /// The last restart after a crash that this server has reached without it.
+    pub(in crate::driver) missed_crash: Option<Slot>,
     /// When the server is built again, unless the other servers have ended as well by then.
     pub(in crate::driver) rebuild_at: Option<Instant>,
     /// When this replica leaves, because the program has ended by itself, although other servers
     /// have not reported their end.
     pub(in crate::driver) leave_at: Option<Instant>,
+    /// When this replica leaves if the program has crashed too often.
+    pub(in crate::driver) stops_at: Option<Instant>,
     /// The last ends of the program by itself.
     pub(in crate::driver) last_end: Ends,
     /// Whether the next run waits for room on the disk of the server's files, because the last run
@@ -36,20 +53,21 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) cell: Option<&'static str>,
 }
 
-/// The ends of the program at one clock, one after the other.
+/// The ends of the program at one clock of one incarnation, one after the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::driver) struct Ends {
-    /// The clock.
-    clock: u64,
+    /// The incarnation and the clock.
+    at: (Incarnation, u64),
     /// The number of ends there.
     pub(in crate::driver) times: u32,
 }
 
 impl Ends {
     /// Counts one more end. Ends at another clock are forgotten.
-    pub(in crate::driver) fn count(&mut self, clock: u64) {
-        self.times = if self.clock == clock { self.times + 1 } else { 1 };
-        self.clock = clock;
+    pub(in crate::driver) fn count(&mut self, incarnation: Incarnation, clock: u64) {
+        let at = (incarnation, clock);
+        self.times = if self.at == at { self.times + 1 } else { 1 };
+        self.at = at;
     }
 }
 
@@ -82,6 +100,6 @@ impl Server {
     }
 
     pub(in crate::driver) fn deadline(&self) -> Option<Instant> {
-        self.rebuild_at.or(self.leave_at)
+        [self.rebuild_at, self.leave_at, self.stops_at].into_iter().flatten().min()
     }
 }

@@ -121,8 +121,13 @@ fn all_replicas_ask_the_same_one_for_an_opinion_whether_its_server_lives_or_not(
     let slot = group.drivers[primary].divergence.agreed;
     let asked = group.drivers[primary].opinion_of(slot).expect("a backup");
     let driver = &mut group.drivers[primary];
-    driver.reports[asked.index()] =
-        ServerReport::Ended { clock: 1, admitted: slot.0, ending: Ending::Killed(9) };
+    driver.reports[asked.index()] = ServerReport::Ended {
+        incarnation: Incarnation::FIRST,
+        clock: 1,
+        admitted: slot.0,
+        ending: Ending::Killed(9),
+        listened: false,
+    };
     assert_eq!(driver.opinion_of(slot), Some(asked));
     for driver in &group.drivers {
         assert_eq!(driver.opinion_of(slot), Some(asked));

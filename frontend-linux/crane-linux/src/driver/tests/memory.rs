@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crane_core::execution::Mark;
 use crane_core::execution::hash::RunningHash;
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{Entry, Message};
-use crane_shm::RingError;
+use crane_core::wire::{EntryPayload, Op};
+use crane_shm::{EndReason, RingError};
 
 use super::super::*;
 use crane_shm::region::script;
@@ -71,6 +72,14 @@ pub(super) struct MemoryHost {
     pub(super) proofs: usize,
     /// The reason why no second server can be made.
     pub(super) no_room: Option<String>,
+    /// By run: what the server has written to its files.
+    pub(super) files: Vec<Vec<u8>>,
+    /// By run: its incarnation.
+    pub(super) incarnations: Vec<Incarnation>,
+    /// The runs that have crashed by a request.
+    pub(super) crashed: Vec<u64>,
+    /// The runs that do not.
+    pub(super) immune: Vec<u64>,
     /// The checkpoints that were set aside.
     pub(super) aside: Vec<(PathBuf, &'static str)>,
 }
@@ -81,6 +90,7 @@ pub(super) fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
         library: [0; 16],
         group: group.to_string(),
         slot,
+        incarnation: Incarnation::FIRST,
         clock: 1,
         mark: Mark { slot, clock: 1, schedule: 0, output: 0 },
         proof: None,
@@ -103,6 +113,46 @@ impl MemoryHost {
         self.scripts.last().and_then(|script| script.last()).map_or(0, |(slot, ..)| slot.0)
     }
 }
+
+impl MemoryHost {
+    /// Does what the server does with an entry: it writes what clients send to its files, crashes
+    /// by a certain request, and ends at a restart.
+    fn run_entry(&mut self, slot: Slot, payload: &[u8]) {
+        let incarnation = *self.incarnations.last().expect("it runs");
+        let run = self.scripts.len() as u64;
+        let end = |ending, end_reason| ProgramEnd {
+            ending,
+            clock: slot.0,
+            admitted: slot.0,
+            trouble: String::new(),
+            end_reason,
+        };
+        for op in EntryPayload::decode(payload).expect("an entry").ops() {
+            match op {
+                Op::Send { bytes: POISON, .. }
+                    if !self.crashed.contains(&run) && !self.immune.contains(&run) =>
+                {
+                    self.crashed.push(run);
+                    let end = end(Ending::Killed(libc::SIGSEGV), None);
+                    self.queue(DriverInput::Server(run, ServerChange::Ended(end)));
+                }
+                Op::Send { bytes, .. } if !self.crashed.contains(&run) => {
+                    self.files.last_mut().expect("it runs").extend_from_slice(bytes);
+                }
+                Op::Restart { incarnation: next, .. }
+                    if next > incarnation && !self.crashed.contains(&run) =>
+                {
+                    let end = end(Ending::Exited(0), Some(EndReason::Restarted));
+                    self.queue(DriverInput::Server(run, ServerChange::Ended(end)));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The request at which the server crashes.
+pub(super) const POISON: &[u8] = b"POISON";
 
 impl Host for MemoryHost {
     fn send_message(&mut self, to: NodeId, message: &Message, entries: &[FetchedEntry]) {
@@ -195,16 +245,25 @@ impl Host for MemoryHost {
         self.aside.push((place.to_path_buf(), why));
     }
 
-    fn start_server(&mut self, run: u64, _: Generation, from: Option<&Checkpoint>) {
-        let slot = from.map(|from| from.manifest.slot);
+    fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
+        assert!(generation > Generation::before(run.incarnation), "of the incarnation before");
+        let slot = match from {
+            RunStart::Checkpoint(from) => Some(from.manifest.slot),
+            RunStart::Base | RunStart::Files => None,
+        };
         self.started_from.push(slot);
         // An image has the entries before it in it.
         let mut script = self.scripts.last().cloned().unwrap_or_default();
         script.retain(|(before, ..)| Some(*before) <= slot);
         self.scripts.push(script);
-        self.marks.clear();
+        let before = self.files.last().cloned().unwrap_or_default();
+        self.files.push(if *from == RunStart::Files { before } else { Vec::new() });
+        self.incarnations.push(run.incarnation);
+        if *from != RunStart::Files {
+            self.marks.clear();
+        }
         if !self.starts_late {
-            self.queue(DriverInput::Server(run, ServerChange::Ready));
+            self.queue(DriverInput::Server(run.number, ServerChange::Ready));
         }
     }
 
@@ -249,6 +308,9 @@ impl Host for MemoryHost {
         let mut mark = mark_of(script, self.wrong.get(run - 1), self.clock);
         mark.output = self.outputs.get(run - 1).copied().unwrap_or(0);
         self.marks.insert(slot, mark);
+        if kind == script::ENTRY && !payload.is_empty() {
+            self.run_entry(slot, payload);
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Parser;
 use crane_core::execution::Mark;
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Node};
 use crane_core::wire::{Endpoint, EntryPayload, Op};
 use crane_shm::region::{output, script};
@@ -18,6 +18,7 @@ use crate::report::Ending;
 
 mod checkpoints;
 mod divergence;
+mod incarnations;
 mod memory;
 mod replicas;
 
@@ -198,6 +199,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         given: names,
         generation: 1,
         diverged_behind: None,
+        restart: None,
     };
     let hello = Hello {
         magic: MAGIC,
@@ -259,6 +261,10 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         proofs: 0,
         no_room: None,
         aside: Vec::new(),
+        files: Vec::new(),
+        incarnations: Vec::new(),
+        crashed: Vec::new(),
+        immune: Vec::new(),
     };
     Driver::new(settings, parts, host, moment)
 }

@@ -1,0 +1,209 @@
+//! Incarnations of the server: it ends at one slot on all replicas, and starts again behind it on
+//! the files that it has left.
+//!
+//! A restart is an op of the log, which an operator orders, or which the primary proposes when the
+//! program has crashed at one point on a quorum. A server that reaches the op ends there. A server
+//! that has crashed at the point that the op names ended there already. In both cases the next
+//! incarnation begins behind the op, without the connections of the one before.
+
+use crane_core::id::{Incarnation, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::ChangeError;
+use crane_core::time::Duration;
+use crane_core::wire::{Op, ProgramCrash, RestartReason, Schedule};
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::event::Event;
+use crate::meta::LastRestart;
+use crate::report::ServerReport;
+
+use super::members::{Unmoved, never};
+use super::rooms::{CRASHES_MAX, Finding, FindingKind, Restart};
+use super::{Driver, Host};
+
+/// The number of slots that a server may lag behind before its replica lets others be primary.
+pub(super) const IN_STEP_WITHIN: u64 = 2000;
+
+/// How long a replica whose server has died waits for reports that the other servers have died too.
+pub(super) const JUDGE_AFTER: Duration = Duration::from_millis(1000);
+
+const NUMBERS_USED: &str = "the group's server was restarted as often as it can be";
+
+impl<H: Host> Driver<H> {
+    /// Proposes to restart the server, because an operator wants it.
+    pub(super) fn order_restart(&mut self) -> Result<Value, Unmoved> {
+        self.must_lead()?;
+        if self.is_parallel() {
+            return Err(never(
+                "under --schedule parallel, threads run between their calls, and the servers would \
+                 not end at one point",
+            ));
+        }
+        if let Some(why) = &self.divergence.halted {
+            return Err(never(why.clone()));
+        }
+        if self.script.observed < self.committed {
+            return Err(ChangeError::Busy.into());
+        }
+        let next = self.script.sum.incarnation.next().ok_or_else(|| never(NUMBERS_USED))?;
+        if self.proposer.restarting < Some(next) && !self.propose_next(next, RestartReason::Ordered)
+        {
+            return Err(ChangeError::Busy.into());
+        }
+        Ok(json!({ "incarnation": next }))
+    }
+
+    fn propose_next(&mut self, incarnation: Incarnation, reason: RestartReason) -> bool {
+        let proposed = self.propose_op(Op::Restart { incarnation, reason });
+        if proposed {
+            self.proposer.restarting = Some(incarnation);
+        }
+        proposed
+    }
+
+    /// Proposes to restart the server if the program has crashed at one point on a quorum. Returns
+    /// whether it did.
+    // specs: I3
+    pub(super) fn propose_restart(&mut self) -> bool {
+        if !self.is_primary() || self.is_parallel() || self.divergence.halted.is_some() {
+            return false;
+        }
+        let Some(crash) = self.quorum_crash() else { return false };
+        if self.script.observed < self.committed {
+            return false;
+        }
+        let next = self.script.sum.incarnation.next();
+        if self.script.restart_after(crash).is_some() || self.proposer.restarting >= next {
+            return false;
+        }
+        next.is_some_and(|next| self.propose_next(next, RestartReason::Crashed(crash)))
+    }
+
+    /// Returns the crash of the program that a quorum of servers reports.
+    fn quorum_crash(&self) -> Option<ProgramCrash> {
+        let servers = self.servers();
+        let crashes = || servers.iter().filter_map(|node| self.reports[node.index()].crash());
+        let quorum = servers.len() / 2 + 1;
+        crashes().find(|crash| crashes().filter(|other| other == crash).count() >= quorum)
+    }
+
+    /// Stops this replica if a quorum of servers reports the crash with which the program has
+    /// crashed too often. The log holds a restart behind it, so replicas that are started again
+    /// continue there: they report no such crash.
+    // specs: I5
+    pub(super) fn stop_after_crashes(&mut self) {
+        self.server.stops_at = None;
+        if let Some(crash) = self.script.last_crash()
+            && self.quorum_crash() == Some(crash)
+        {
+            return self.fail(format!(
+                "the program has crashed {CRASHES_MAX} times within a minute, the last time at \
+                 clock {} of incarnation {} on a quorum of servers: clients' requests may be the \
+                 cause; start the replicas again to continue behind it, on the files that the \
+                 program has left",
+                crash.clock, crash.incarnation
+            ));
+        }
+        if let Some(restart) = self.restart_of_end() {
+            self.begin_incarnation(restart);
+        }
+    }
+
+    pub(super) fn is_parallel(&self) -> bool {
+        let schedule = self.script.genesis.as_ref().map(|(_, genesis)| genesis.schedule);
+        schedule == Some(Schedule::Parallel)
+    }
+
+    /// Takes a committed restart, which counts if its incarnation is new.
+    // specs: I1
+    pub(super) fn on_committed_restart(&mut self, restart: Restart) {
+        let Restart { slot, incarnation, reason, .. } = restart;
+        if incarnation <= self.script.sum.incarnation {
+            return;
+        }
+        self.script.sum.incarnation = incarnation;
+        self.script.restarts.push(restart);
+        // The connections before have ended.
+        self.script.sum.connected = [None; NODES_MAX];
+        if self.meta.restart.is_none_or(|last| last.slot < slot) {
+            self.meta.restart = Some(LastRestart { slot, incarnation });
+            self.host.keep_meta(&self.meta);
+            let why = match reason {
+                RestartReason::Ordered => "it was ordered".to_string(),
+                RestartReason::Crashed(crash) => {
+                    format!("the program crashed at clock {} on a quorum of servers", crash.clock)
+                }
+            };
+            self.record_event(Event::Restart { incarnation: incarnation.0, slot: slot.0, why });
+        }
+        if self.script.last_crash().is_some() {
+            // The others learn of the restart meanwhile.
+            self.server.stops_at = Some(self.now() + JUDGE_AFTER);
+        } else if let Some(restart) = self.restart_of_end() {
+            self.begin_incarnation(restart);
+        }
+    }
+
+    /// Returns the restart that follows the end of this replica's server, if it has ended where a
+    /// restart says.
+    pub(super) fn restart_of_end(&self) -> Option<Restart> {
+        if self.is_witness() {
+            return None;
+        }
+        self.script.restart_after(self.reports[self.me().index()].end()?)
+    }
+
+    /// Handles the end of a server that has admitted a restart.
+    // specs: I3
+    pub(super) fn on_restarted(&mut self, slot: Slot) {
+        let restart = self.script.restarts.iter().find(|restart| restart.slot == slot).copied();
+        let Some(restart) = restart else {
+            return self.fail(format!(
+                "the server has ended for a restart in slot {slot}, which \
+                                      holds none"
+            ));
+        };
+        let RestartReason::Crashed(crash) = restart.reason else {
+            return self.begin_incarnation(restart);
+        };
+        let here = format!(
+            "this server did not crash where the servers of a quorum did, at clock {} of \
+             incarnation {}",
+            crash.clock, crash.incarnation
+        );
+        if self.server.missed_crash.replace(slot) == Some(slot) {
+            return self.fail(format!(
+                "{here}, also when it was built again: this host is not like the others"
+            ));
+        }
+        let text = format!("{here}: it is built again");
+        self.find(FindingKind::EndsDiffer, Finding { text, is_fault: true });
+        self.events.counters.divergences += 1;
+        self.refuse_checkpoints_behind(self.agreed_below(slot));
+        self.server.files_are_wrong = true;
+        self.begin_incarnation(restart);
+    }
+
+    /// Begins the incarnation behind a restart.
+    // specs: I2, I4
+    pub(super) fn begin_incarnation(&mut self, restart: Restart) {
+        info!("the server's next incarnation is {}", restart.incarnation);
+        self.server.continues = Some(restart);
+        self.server.awaits_restart = false;
+        self.server.rebuild_at = None;
+        self.close_listeners();
+        self.begin_generation();
+        self.divergence.begin_incarnation();
+        let in_step = restart.slot.0 + IN_STEP_WITHIN >= self.committed.0;
+        self.node.set_in_step(in_step);
+        self.reports[self.me().index()] = ServerReport::Alive { in_step };
+        self.send_report_to_all();
+        self.server.want();
+    }
+
+    /// Returns the incarnation that `status` shows.
+    pub(super) fn shown_incarnation(&self) -> Incarnation {
+        if self.is_witness() { self.script.sum.incarnation } else { self.server.incarnation }
+    }
+}

@@ -1,0 +1,242 @@
+//! Tests of restarts: by order, and after crashes of the program.
+
+use super::memory::POISON;
+use super::*;
+use crane_core::wire::Genesis;
+
+/// Starts a group whose servers listen, with one client at each replica that has sent `first`.
+fn serving() -> Group {
+    let mut group = Group::new();
+    group.run(1000);
+    listen(&mut group);
+    for place in 0..3 {
+        group.input(place, DriverInput::Client(1, connected()));
+    }
+    send(&mut group, 0, b"first ");
+    group
+}
+
+fn listen(group: &mut Group) {
+    for place in (0..3).filter(|place| !group.cut_off.contains(place)).collect::<Vec<_>>() {
+        let record = RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[0; 16] };
+        group.say(place, &record);
+    }
+    group.run(10);
+}
+
+fn send(group: &mut Group, place: usize, bytes: &[u8]) {
+    group.input(place, DriverInput::Client(1, ClientInput::Sent(bytes.to_vec())));
+    group.run(100);
+}
+
+/// Connects a new client, by the key 1, at a replica, and sends bytes.
+fn send_anew(group: &mut Group, place: usize, bytes: &[u8]) {
+    group.input(place, DriverInput::Client(1, connected()));
+    send(group, place, bytes);
+}
+
+fn order(group: &mut Group) {
+    let primary = group.primary();
+    group.drivers[primary].order_restart().ok().expect("an order");
+    group.run(500);
+}
+
+fn runs(group: &mut Group, place: usize) -> Vec<u32> {
+    group.drivers[place].host().incarnations.iter().map(|incarnation| incarnation.0).collect()
+}
+
+fn files(group: &mut Group, place: usize) -> Vec<u8> {
+    group.drivers[place].host().files.last().expect("it runs").clone()
+}
+
+/// Requires that all servers have received the same script, and have the same files.
+fn require_equal(group: &mut Group) {
+    for place in (1..3).filter(|place| !group.cut_off.contains(place)).collect::<Vec<_>>() {
+        assert_eq!(group.script(place), group.script(0), "replica {place}");
+        assert_eq!(files(group, place), files(group, 0), "replica {place}");
+    }
+}
+
+#[test]
+fn a_restart_by_order_keeps_files_and_ends_connections_on_all_replicas() {
+    let mut group = serving();
+    let before = group.script(0);
+    order(&mut group);
+    for place in 0..3 {
+        assert_eq!(runs(&mut group, place), [1, 2], "replica {place}");
+        assert_eq!(group.drivers[place].host().resets, [1], "replica {place}");
+        assert!(group.drivers[place].host().ports.is_empty(), "it announces them again");
+        // Of a connection that has ended.
+        send(&mut group, place, b"late ");
+    }
+    listen(&mut group);
+    send_anew(&mut group, 1, b"second ");
+    require_equal(&mut group);
+    assert_eq!(files(&mut group, 2), b"first second ");
+    let (slot, kind, payload) = group.script(0)[0].clone();
+    assert_eq!((slot > before[before.len() - 2].0, kind), (true, script::GENESIS));
+    let (old, new) = (Genesis::decode(&before[0].2).unwrap(), Genesis::decode(&payload).unwrap());
+    assert!(new.timestamp > old.timestamp);
+    assert_eq!(Genesis { timestamp: 0, ..old }, Genesis { timestamp: 0, ..new });
+    assert_eq!(group.drivers[0].shown_incarnation(), Incarnation(2));
+    // A second order begins a third incarnation.
+    order(&mut group);
+    assert_eq!(runs(&mut group, 0), [1, 2, 3]);
+    require_equal(&mut group);
+}
+
+#[test]
+fn a_crash_on_all_replicas_is_followed_by_a_restart_without_the_request() {
+    let mut group = serving();
+    send(&mut group, 0, POISON);
+    group.run(500);
+    listen(&mut group);
+    send_anew(&mut group, 1, b"second ");
+    require_equal(&mut group);
+    assert_eq!(files(&mut group, 0), b"first second ");
+    for place in 0..3 {
+        assert_eq!(runs(&mut group, place), [1, 2], "replica {place}");
+        assert!(!group.sent(place).windows(6).any(|part| part == POISON), "replica {place}");
+        assert_eq!(group.drivers[place].watch.texts(true), Vec::<&str>::new());
+    }
+    // The primary proposes it once, and servers compare their marks behind it.
+    let primary = group.primary();
+    assert_eq!(group.drivers[primary].script.restarts.len(), 1);
+    group.run(3000);
+    let behind = group.drivers[primary].script.restarts[0].slot;
+    assert!(group.drivers[primary].divergence.agreed > behind);
+}
+
+#[test]
+fn a_crash_of_one_server_alone_is_no_restart() {
+    let mut group = serving();
+    let place = (group.primary() + 1) % 3;
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(11), String::new());
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+    assert_eq!(runs(&mut group, place), [1, 1]);
+    assert_eq!(group.drivers[0].script.restarts, []);
+    require_equal(&mut group);
+}
+
+#[test]
+fn the_third_crash_within_a_minute_stops_the_group_and_a_later_one_does_not() {
+    for pause in [100, 31_000] {
+        let mut group = serving();
+        for _ in 0..2 {
+            send(&mut group, 0, POISON);
+            group.run(500);
+            listen(&mut group);
+            group.run(pause);
+            group.input(0, DriverInput::Client(1, connected()));
+        }
+        group.may_stop = vec![0, 1, 2];
+        send(&mut group, 0, POISON);
+        group.run(3000);
+        if pause > 1000 {
+            assert_eq!(runs(&mut group, 0), [1, 2, 3, 4]);
+            require_equal(&mut group);
+            continue;
+        }
+        for place in 0..3 {
+            let stop = group.drivers[place].stop().expect("it has stopped");
+            let why = "has crashed 3 times within a minute";
+            assert!(stop.status == 1 && stop.why.contains(why), "{}", stop.why);
+            // Those that are started again find it in the log, and continue behind it.
+            assert_eq!(group.drivers[place].script.restarts.len(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_built_again_passes_through_all_incarnations() {
+    let mut group = serving();
+    send(&mut group, 0, POISON);
+    group.run(500);
+    listen(&mut group);
+    send_anew(&mut group, 1, b"second ");
+    order(&mut group);
+    listen(&mut group);
+    send_anew(&mut group, 2, b"third ");
+    let place = (group.primary() + 1) % 3;
+    // Its host kills the server, in the third incarnation.
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let end_reason = None;
+    let (ending, trouble) = (Ending::Killed(libc::SIGKILL), String::new());
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+    assert_eq!(runs(&mut group, place), [1, 2, 3, 1, 2, 3]);
+    require_equal(&mut group);
+    assert_eq!(files(&mut group, place), b"first second third ");
+}
+
+#[test]
+fn a_replica_that_lags_ends_its_incarnations_where_the_others_did() {
+    let mut group = Group::new();
+    group.drivers[2].host().starts_late = true;
+    group.run(1000);
+    listen(&mut group);
+    send_anew(&mut group, 0, b"first ");
+    order(&mut group);
+    listen(&mut group);
+    send_anew(&mut group, 1, b"second ");
+    order(&mut group);
+    listen(&mut group);
+    send_anew(&mut group, 0, b"third ");
+    assert_eq!(runs(&mut group, 2), [1]);
+    assert_eq!(group.drivers[2].script.restarts.len(), 2, "it observes ahead");
+    group.drivers[2].host().starts_late = false;
+    group.input(2, DriverInput::Server(1, ServerChange::Ready));
+    group.run(3000);
+    assert_eq!(runs(&mut group, 2), [1, 2, 3]);
+    require_equal(&mut group);
+    assert_eq!(files(&mut group, 2), b"first second third ");
+}
+
+#[test]
+fn a_server_that_does_not_crash_where_a_quorum_did_is_built_again_once() {
+    let mut group = serving();
+    // Its first two runs do not crash.
+    group.drivers[2].host().immune = vec![1, 2];
+    group.may_stop = vec![2];
+    send(&mut group, 0, POISON);
+    group.run(3000);
+    let stop = group.drivers[2].stop().expect("it stops").clone();
+    assert!(stop.status == 1 && stop.why.contains("did not crash"), "{}", stop.why);
+    assert_eq!(runs(&mut group, 2), [1, 1], "it is built from the base in between");
+    assert_eq!(runs(&mut group, 0), [1, 2], "the others continue");
+}
+
+/// The order is committed while the crash is on its way: no server reaches it.
+#[test]
+fn a_crash_before_an_ordered_restart_skips_its_incarnation() {
+    let mut group = serving();
+    let primary = group.primary();
+    group.input(primary, DriverInput::Client(1, ClientInput::Sent(POISON.to_vec())));
+    group.run(1);
+    group.drivers[primary].order_restart().ok().expect("an order");
+    group.run(1000);
+    listen(&mut group);
+    send_anew(&mut group, 1, b"second ");
+    for place in 0..3 {
+        assert_eq!(runs(&mut group, place), [1, 3], "replica {place}");
+    }
+    require_equal(&mut group);
+    assert_eq!(files(&mut group, 0), b"first second ");
+}
+
+#[test]
+fn restarts_are_ordered_at_the_primary_one_at_a_time() {
+    let mut group = serving();
+    let primary = group.primary();
+    let other = (primary + 1) % 3;
+    assert!(group.drivers[other].order_restart().is_err());
+    for _ in 0..3 {
+        group.drivers[primary].order_restart().ok().expect("an order");
+    }
+    group.run(1000);
+    assert_eq!(runs(&mut group, other), [1, 2]);
+}
