@@ -62,6 +62,9 @@ pub struct ReplicaStatus {
     /// The number of entries without ops.
     #[serde(default)]
     pub bubbles: Option<u64>,
+    /// The server's incarnation.
+    #[serde(default)]
+    pub incarnation: Option<u64>,
     /// The number of open connections of the service.
     #[serde(default)]
     pub connections: Option<u64>,

@@ -2,14 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::thread::sleep;
+use std::thread::{sleep, spawn};
 use std::time::Duration;
 
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
-use crane_test::e2e::wait::ANSWER;
+use crane_test::e2e::wait::{ANSWER, START, eventually};
 use rustix::process::{Pid, Signal, kill_process};
+
+/// A line at which the program does what cannot be replicated, which ends the group at once.
+const REFUSED: &str = "fork\n";
 
 #[test]
 fn a_signal_is_reported_on_all_replicas() {
@@ -29,7 +32,7 @@ fn an_exit_status_is_reported_on_all_replicas() {
 
 #[test]
 fn the_reason_that_the_library_gives_is_reported_on_all_replicas() {
-    for text in &end_with("fork\n") {
+    for text in &end_with(REFUSED) {
         let event = text.lines().find(|line| line.contains("cannot run replicated"));
         let event = event.unwrap_or_else(|| panic!("no event:\n{text}"));
         let named = event.contains("servers that fork to serve are not supported yet");
@@ -43,17 +46,25 @@ fn replicas_wait_for_a_server_that_reaches_the_end_late() {
     let program = program::compiled(machine.folder(), "mortal", &[]);
     let group = Group::start(&machine, program, 3, &[]);
     let late = group.ids().find(|id| *id != group.primary()).unwrap();
-    let server = group.status().unwrap().replica(late).server_pid.unwrap();
-    let server = Pid::from_raw(server as i32).unwrap();
-    kill_process(server, Signal::STOP).unwrap();
     let entry = group.ids().find(|id| *id != late).unwrap();
-    let log = end_group(group, entry, "exit\n", || {
-        sleep(Duration::from_millis(700));
-        kill_process(server, Signal::CONT).unwrap();
+    let log = end_group(group, entry, "exit\n", |group| {
+        // It may still be on its way there.
+        let server = eventually("the third incarnation", START, || {
+            let status = group.status()?;
+            let replica = status.replica(late);
+            let pid = replica.server_pid.filter(|_| replica.incarnation == Some(3));
+            pid.ok_or_else(|| status.brief())
+        });
+        let server = Pid::from_raw(server as i32).unwrap();
+        kill_process(server, Signal::STOP).unwrap();
+        spawn(move || {
+            sleep(Duration::from_millis(700));
+            kill_process(server, Signal::CONT).unwrap();
+        });
     });
     let (late, others) = (log[usize::from(late) - 1].as_str(), log.len());
     assert_eq!(others, 3);
-    assert!(late.contains("the program has ended by itself"), "{late}");
+    assert!(late.contains("has crashed 3 times within a minute"), "{late}");
     assert!(!late.contains("is built again"), "{late}");
 }
 
@@ -63,30 +74,39 @@ fn a_witness_ends_with_the_program() {
     let program = program::compiled(machine.folder(), "mortal", &[]);
     let witness = machine.address(3).to_string();
     let group = Group::start(&machine, program, 3, &["--witness", &witness]);
-    for text in &end_group(group, 1, "exit\n", || ()) {
-        assert!(text.contains("status 3 at clock"), "{text}");
+    for text in &end_group(group, 1, "exit\n", |_| ()) {
+        assert!(text.contains("has crashed 3 times within a minute"), "{text}");
     }
 }
+
+/// The crashes within a minute that stop a group.
+const CRASHES: u32 = 3;
 
 /// Sends the line that ends the program, and returns the log of each replica.
 fn end_with(line: &str) -> Vec<String> {
     let machine = Machine::take("crash");
     let program = program::compiled(machine.folder(), "mortal", &[]);
-    end_group(Group::start(&machine, program, 3, &[]), 1, line, || ())
+    end_group(Group::start(&machine, program, 3, &[]), 1, line, |_| ())
 }
 
-/// Sends the line through replica `entry`, calls `then`, and returns the log of each replica.
-fn end_group(mut group: Group, entry: u8, line: &str, then: impl FnOnce()) -> Vec<String> {
-    let mut client = TcpStream::connect(group.address(entry)).unwrap();
-    client.set_read_timeout(Some(ANSWER)).unwrap();
-    client.write_all(b"hello\n").unwrap();
-    let mut answer = [0; 6];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"hello\n");
-    client.write_all(line.as_bytes()).unwrap();
-    let rest = client.read(&mut answer);
-    assert!(matches!(rest, Ok(0) | Err(_)), "the server answered after its end");
-    then();
+/// Sends the line through replica `entry` until the group stops, and returns the log of each
+/// replica. Calls `before` before the last time.
+fn end_group(mut group: Group, entry: u8, line: &str, before: impl FnOnce(&Group)) -> Vec<String> {
+    let mut before = Some(before);
+    for round in 1..=CRASHES {
+        let mut client = greet(&group, entry);
+        if round == CRASHES
+            && let Some(before) = before.take()
+        {
+            before(&group);
+        }
+        client.write_all(line.as_bytes()).unwrap();
+        let rest = client.read(&mut [0; 6]);
+        assert!(matches!(rest, Ok(0) | Err(_)), "the server answered after its end");
+        if line == REFUSED {
+            break;
+        }
+    }
     group
         .ids()
         .map(|id| {
@@ -95,4 +115,17 @@ fn end_group(mut group: Group, entry: u8, line: &str, then: impl FnOnce()) -> Ve
             group.log(id)
         })
         .collect()
+}
+
+/// Connects to the server, once it serves.
+fn greet(group: &Group, id: u8) -> TcpStream {
+    eventually("an answer", START, || {
+        let mut client = TcpStream::connect(group.address(id))?;
+        client.set_read_timeout(Some(ANSWER))?;
+        client.write_all(b"hello\n")?;
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer)?;
+        assert_eq!(&answer, b"hello\n");
+        Ok::<_, std::io::Error>(client)
+    })
 }

@@ -18,6 +18,7 @@ mod ends;
 mod events;
 mod full_disk;
 mod hosts;
+mod incarnations;
 mod kills;
 mod lifecycle;
 mod mariadb;
