@@ -91,6 +91,13 @@ pub(crate) enum Event {
         /// The calls that it had made until then.
         calls: u64,
     },
+    /// The log was cut.
+    LogCut {
+        /// The slot behind which it begins.
+        slot: u64,
+        /// The bytes that it has left on the disk, about.
+        bytes: u64,
+    },
     /// The members have changed.
     Members {
         /// The first slot with these members.
@@ -184,6 +191,9 @@ impl fmt::Display for Event {
             }
             Self::LinkUp { node } => write!(f, "linked with replica {node}"),
             Self::LinkDown { node } => write!(f, "the link to replica {node} is closed"),
+            Self::LogCut { slot, bytes } => {
+                write!(f, "the log begins behind slot {slot} now, and has {} MiB", bytes >> 20)
+            }
             Self::CheckpointProved { slot, at, calls } => write!(
                 f,
                 "the checkpoint behind slot {slot} is proved: a server that was made from it did \

@@ -7,6 +7,7 @@ use crane_core::id::{Incarnation, Slot};
 use crane_core::wire::ProgramCrash;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::store::Prefix;
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
 
 /// The way in which a program ended.
@@ -165,6 +166,79 @@ impl CallsMessage {
             }
         }
     }
+}
+
+/// A message of one replica to the others about checkpoints.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum CheckpointMessage {
+    /// The sender's progress.
+    Progress {
+        /// The slot of its newest proved checkpoint.
+        proved: Slot,
+        /// The last slot that it has observed.
+        observed: Slot,
+    },
+    /// The sender wants to hold its server.
+    HoldWanted {
+        /// The number of its wish.
+        number: u64,
+    },
+    /// The receiver may hold its server.
+    HoldGranted {
+        /// The number of its wish.
+        number: u64,
+    },
+    /// The receiver must not hold its server now.
+    HoldRefused {
+        /// The number of its wish.
+        number: u64,
+    },
+    /// The sender's server is not held.
+    HoldOver,
+    /// The receiver needs a checkpoint, because the sender's log begins behind this slot.
+    Needed {
+        /// The slot.
+        front: Slot,
+    },
+}
+
+/// A message of a transfer of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum TransferMessage {
+    /// The sender wants the newest proved checkpoint.
+    Wanted,
+    /// The newest proved checkpoint can be had, as an archive.
+    Offered {
+        /// The slot of the checkpoint.
+        slot: Slot,
+        /// The length of the archive in bytes.
+        bytes: u64,
+        /// The digest of the archive.
+        digest: [u8; 32],
+        /// All that remains of the log up to the slot.
+        prefix: Box<Prefix>,
+    },
+    /// The sender has none, for this reason.
+    Refused {
+        /// The reason.
+        why: String,
+    },
+    /// The sender wants a piece of the archive.
+    Get {
+        /// The slot of the checkpoint.
+        slot: Slot,
+        /// The offset of the piece in the archive.
+        offset: u64,
+    },
+    /// A piece of the archive.
+    Piece {
+        /// The slot of the checkpoint.
+        slot: Slot,
+        /// The offset in the archive.
+        offset: u64,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 fn name_of_signal(signal: i32) -> Option<&'static str> {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::IsTerminal;
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -21,6 +22,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::addresses::ClientAddresses;
 use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
 use crate::cell::{self, Spec};
+use crate::checkpoint::arrived;
 use crate::checkpoint::criu::Criu;
 use crate::checkpoint::store;
 use crate::clock::{Clock, unix_nanoseconds};
@@ -310,6 +312,10 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
             0
         }
         Some(stop) => {
+            if stop.again {
+                info!("{}", stop.why);
+                return Err(begin_again());
+            }
             if stop.status == 0 {
                 info!("{}", stop.why);
             } else {
@@ -318,6 +324,15 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
             stop.status
         }
     })
+}
+
+/// Replaces this process by a new one with the same command line. Returns only with the reason why
+/// that failed.
+fn begin_again() -> String {
+    let mut words = std::env::args_os();
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg0(words.next().unwrap_or_default()).args(words);
+    format!("this replica cannot start again: {}", command.exec())
 }
 
 /// Opens the log, and restores agreement from it.
@@ -333,17 +348,12 @@ fn restore(
     if joins {
         damage::begin_rejoining(&data.log(), StorageEpoch(nonce))?;
     }
+    if let Some(slot) = arrived::begin_behind(&data.path)? {
+        info!("the log begins behind slot {slot}, with the checkpoint that has arrived");
+    }
     let (mut opened, note) = damage::open(&data.path, group, StorageEpoch(nonce))?;
     if let Some(note) = &note {
         warn!("{note}");
-    }
-    if opened.log.front() > Slot::NONE && !meta.witness {
-        return Err(format!(
-            "the log in {} starts behind slot {}, and a server needs it from slot 1; move the log \
-             directory away, and start this replica again: it fetches the log from the others",
-            data.path.display(),
-            opened.log.front()
-        ));
     }
     if opened.torn_bytes > 0 {
         warn!("cut off {} torn bytes at the log's end, left by a crash", opened.torn_bytes);

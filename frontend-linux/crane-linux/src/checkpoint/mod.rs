@@ -7,9 +7,13 @@
 //! | `every` | how often a replica takes one by itself |
 //! | `command` | orders to a running replica |
 //! | `store` | the checkpoints of a data directory |
+//! | `archive` | a checkpoint as one file |
+//! | `arrived` | a log's beginning behind a checkpoint that came from another replica |
 //! | `probe` | the processes of a probe, in namespaces of their own |
 //! | `criu` | which CRIU is used, its version, and whether it works here |
 
+pub(crate) mod archive;
+pub(crate) mod arrived;
 pub(crate) mod command;
 pub(crate) mod criu;
 pub(crate) mod every;

@@ -135,9 +135,28 @@ impl Unfinished {
     // specs: C1
     pub(crate) fn finish(self, mut manifest: Manifest) -> Result<Checkpoint, String> {
         manifest.digest = digest_of(&self.0)?;
-        let failed = |error: io::Error| describe(&self.0, &error);
         let bytes = checked_file::encode(MAGIC, VERSION, &manifest);
-        fs::write(self.0.join(MANIFEST), bytes).map_err(failed)?;
+        let written = fs::write(self.0.join(MANIFEST), bytes);
+        written.map_err(|error| describe(&self.0, &error))?;
+        self.keep(manifest)
+    }
+}
+
+impl Unfinished {
+    /// Gives a checkpoint that came from another replica its name, if it is whole and of this slot.
+    ///
+    /// # Errors
+    /// Returns that it is not, or what the system refused.
+    pub(crate) fn adopt(self, slot: Slot) -> Result<Checkpoint, String> {
+        let came = read(&self.0).filter(|it| it.manifest.slot == slot && it.is_proved());
+        let came = came.ok_or("the manifest that has arrived cannot be read")?;
+        came.check()?;
+        self.keep(came.manifest)
+    }
+
+    /// Gives the checkpoint its name, durably.
+    fn keep(self, manifest: Manifest) -> Result<Checkpoint, String> {
+        let failed = |error: io::Error| describe(&self.0, &error);
         rustix::fs::syncfs(fs::File::open(&self.0).map_err(failed)?)
             .map_err(|error| failed(error.into()))?;
         let place = self.0.with_extension("");

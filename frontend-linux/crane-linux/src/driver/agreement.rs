@@ -11,6 +11,7 @@ use crate::log::fetch::FetchedRecord;
 use crate::log::{Lookup, Payload};
 use crate::net::frame::FrameKind;
 use crate::net::message::{Collected, Received};
+use crate::report::CheckpointMessage;
 
 use super::rooms::Owed;
 use super::{Driver, FetchFor, Host};
@@ -189,6 +190,9 @@ impl<H: Host> Driver<H> {
     /// Sends the entries of these slots, and returns the first that has to be read again before it
     /// can be sent.
     fn serve_range(&mut self, to: NodeId, from: Slot, up_to: Slot) -> Option<Slot> {
+        if from <= self.log.front() {
+            return self.send_needed(to);
+        }
         let mut collected = Collected::default();
         let mut first = from;
         let mut left = None;
@@ -212,6 +216,16 @@ impl<H: Host> Driver<H> {
         }
         self.send_chosen(to, first, &collected);
         left
+    }
+
+    /// Answers a replica that lacks entries before the front of the log here: it needs a
+    /// checkpoint.
+    // specs: C6
+    fn send_needed(&mut self, to: NodeId) -> Option<Slot> {
+        let message = CheckpointMessage::Needed { front: self.log.front() };
+        let body = postcard::to_allocvec(&message).expect("plain data");
+        self.host.send_frame(to, FrameKind::Checkpoint, &body);
+        None
     }
 
     fn send_chosen(&mut self, to: NodeId, first: Slot, collected: &Collected) {

@@ -64,6 +64,7 @@ impl<H: Host> Driver<H> {
             "server_pid": facts.server_pid,
             "cell": self.server.cell,
             "checkpoint": self.show_checkpoint(),
+            "log": { "behind": self.log.front().0, "bytes": self.log.bytes() },
             "server_fsync": match self.settings.args.server_fsync {
                 ServerFsync::Keep => "keep",
                 ServerFsync::Skip => "skip",

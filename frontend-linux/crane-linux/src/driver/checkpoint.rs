@@ -10,14 +10,22 @@ use crate::checkpoint::every::CheckpointEvery;
 use crate::checkpoint::store::Checkpoint;
 use crate::event::Event;
 
-use super::members::{Unmoved, never};
+use super::members::{Unmoved, later, never};
 use super::rooms::{CheckpointState, Due};
 use super::{Driver, Host, Taken};
+
+/// The time after which a replica tries again that could not take the checkpoint that was due.
+const TRY_AGAIN: Duration = Duration::from_millis(2000);
+
+/// The log begins behind a slot, and no checkpoint leads to that slot.
+pub(super) struct Lacking;
 
 impl<H: Host> Driver<H> {
     /// Begins to take a checkpoint of the running server.
     pub(super) fn order_checkpoint(&mut self) -> Result<Value, Unmoved> {
-        let group = self.meta.group.clone().ok_or_else(|| never("there is no group yet"))?;
+        if self.meta.group.is_none() {
+            return Err(never("there is no group yet"));
+        }
         if self.server.view().is_none() {
             return Err(never("this replica runs no server at the moment"));
         }
@@ -37,8 +45,11 @@ impl<H: Host> Driver<H> {
             return Err(never("a checkpoint is being taken already"));
         }
         self.checkpoint.state = CheckpointState::Taking;
-        self.host.take_checkpoint(&group);
-        Ok(json!({}))
+        self.wish_to_hold();
+        match &self.checkpoint.state {
+            CheckpointState::Failed(why) => Err(later(why)),
+            _ => Ok(json!({})),
+        }
     }
 
     /// Takes a checkpoint if one is due by `--checkpoint-every`. Returns when to look again.
@@ -67,8 +78,11 @@ impl<H: Host> Driver<H> {
             self.checkpoint.due = Some(next(1, 1));
             let newest = self.checkpoint.newest();
             if newest.is_none_or(|newest| newest.manifest.slot.0 < admitted) {
-                // A primary takes none; its turn comes again.
-                let _ = self.order_checkpoint();
+                // A primary takes none; its turn comes again. So does that of a replica beside
+                // which another server is held, but earlier.
+                if self.order_checkpoint().is_err_and(|why| why.is_worth_repeating()) {
+                    self.checkpoint.due = Some(Due::At(now + TRY_AGAIN));
+                }
             }
         }
         match self.checkpoint.due {
@@ -79,6 +93,7 @@ impl<H: Host> Driver<H> {
 
     /// Handles the outcome of an order to take one of the server's run with this number.
     pub(super) fn on_checkpoint_taken(&mut self, run: u64, outcome: Result<Taken, String>) {
+        self.give_permissions_back();
         let outcome = outcome.and_then(|taken| {
             let Checkpoint { place, manifest } = &taken.checkpoint;
             // The verdict on the server has come meanwhile.
@@ -106,12 +121,24 @@ impl<H: Host> Driver<H> {
         };
     }
 
-    /// Returns the checkpoint from which the server starts next, if it starts from one.
-    pub(super) fn checkpoint_for_start(&mut self) -> Option<Checkpoint> {
+    /// Returns the checkpoint from which the server starts next, or that it starts without one.
+    ///
+    /// # Errors
+    /// Returns that it can start in neither way, because the log begins behind a later slot.
+    pub(super) fn checkpoint_for_start(&mut self) -> Result<Option<Checkpoint>, Lacking> {
         let limit = self.checkpoint.limit.take();
-        let fits = |it: &&Checkpoint| limit.is_none_or(|limit| it.manifest.slot <= limit);
-        self.checkpoint.started_from = self.checkpoint.usable.iter().find(fits).cloned();
-        self.checkpoint.started_from.clone()
+        let front = self.log.front();
+        let fits = |it: &&Checkpoint| {
+            let slot = it.manifest.slot;
+            slot >= front && limit.is_none_or(|limit| slot <= limit)
+        };
+        let found = self.checkpoint.usable.iter().find(fits).cloned();
+        if found.is_none() && front > Slot::NONE {
+            self.checkpoint.limit = limit;
+            return Err(Lacking);
+        }
+        self.checkpoint.started_from.clone_from(&found);
+        Ok(found)
     }
 
     /// Prevents the checkpoint from which the present run has started from being used again.
@@ -153,6 +180,11 @@ impl<H: Host> Driver<H> {
         shown["newest"] = json!(slot_of(state.newest()));
         shown["proved"] = json!(slot_of(state.newest_proved()));
         shown["proving"] = json!(state.proving.as_ref().map(|it| it.checkpoint.manifest.slot));
+        shown["needed"] = json!((state.needed > Slot::NONE).then_some(state.needed));
+        shown["arriving"] = json!(state.transfer.map(|it| {
+            let percent = (it.got * 100).checked_div(it.of).unwrap_or(0);
+            json!({ "from": it.from.number(), "percent": percent, "bytes": it.of })
+        }));
         shown["unproved_because"] = json!(state.unproved_because);
         shown
     }

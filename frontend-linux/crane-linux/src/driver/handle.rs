@@ -1,8 +1,11 @@
 //! Dispatch: the handler of each input, and the round of passes after it.
 
+use crane_core::id::NodeId;
 use crane_core::paxos::Input;
 use crane_core::time::Instant;
 use crane_shm::RingRecord;
+
+use crate::report::CheckpointMessage;
 
 use super::agreement::InputPayloads;
 use super::{Driver, DriverInput, Host, Moment, ServerView};
@@ -25,7 +28,12 @@ impl<H: Host> Driver<H> {
         self.moment = moment;
         match input {
             DriverInput::Wake => self.on_wake(),
-            DriverInput::LinkUp(hello) => self.on_link_up(&hello),
+            DriverInput::LinkUp(hello) => {
+                self.on_link_up(&hello);
+                if let Some(node) = NodeId::new(hello.node) {
+                    self.greet_about_checkpoints(node);
+                }
+            }
             DriverInput::LinkDown(node) => {
                 self.on_link_down(node);
                 self.judge_end();
@@ -37,6 +45,9 @@ impl<H: Host> Driver<H> {
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Roster(roster) => self.learn_members(&roster),
             DriverInput::CheckpointTaken(run, outcome) => self.on_checkpoint_taken(run, outcome),
+            DriverInput::Checkpoint(from, message) => self.on_checkpoint_message(from, message),
+            DriverInput::Arriving(arriving) => self.on_arriving(arriving),
+            DriverInput::LogCut(front) => self.on_log_cut(front),
             DriverInput::Proof(change) => self.on_proof_change(change),
             DriverInput::ProofKept(kept) => self.on_proof_kept(kept),
             DriverInput::Report(from, report) => self.on_server_report(from, report),
@@ -64,6 +75,19 @@ impl<H: Host> Driver<H> {
             }
             DriverInput::Inspected(..) | DriverInput::CellSeen(..) | DriverInput::Bypassed(..) => {}
             DriverInput::Failed(why) => self.fail(why),
+        }
+    }
+
+    fn on_checkpoint_message(&mut self, from: NodeId, message: CheckpointMessage) {
+        match message {
+            CheckpointMessage::Progress { proved, observed } => {
+                self.on_progress(from, proved, observed);
+            }
+            CheckpointMessage::HoldWanted { number } => self.on_hold_wanted(from, number),
+            CheckpointMessage::HoldGranted { number } => self.on_hold_answer(from, number, true),
+            CheckpointMessage::HoldRefused { number } => self.on_hold_answer(from, number, false),
+            CheckpointMessage::HoldOver => self.on_hold_over(from),
+            CheckpointMessage::Needed { front } => self.on_needed(from, front),
         }
     }
 
@@ -102,7 +126,10 @@ impl<H: Host> Driver<H> {
             self.watch_cell(),
             self.watch_marks(),
             self.watch_checkpoints(),
+            self.watch_hold(),
             self.watch_proof(),
+            self.watch_log(),
+            self.watch_transfer(),
         ];
         for at in watched.into_iter().flatten() {
             self.look_again_at(at);

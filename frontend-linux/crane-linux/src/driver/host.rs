@@ -17,13 +17,13 @@ use crane_shm::{EndReason, HashMark, RingError, ServerState};
 
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::frozen::{FrozenCalls, ServerHistory};
-use crate::log::Batch;
 use crate::log::fetch::{Fetch, FetchedRecord};
+use crate::log::{Batch, Front};
 use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
-use crate::report::{CallsMessage, Ending, MarkMessage, ServerReport};
+use crate::report::{CallsMessage, CheckpointMessage, Ending, MarkMessage, ServerReport};
 use crate::roster::Roster;
 
 /// The time of a step, by the host's clocks.
@@ -65,6 +65,12 @@ pub(crate) enum DriverInput {
     Roster(Box<Roster>),
     /// A checkpoint of the server's run with this number was taken, or not, for this reason.
     CheckpointTaken(u64, Result<Taken, String>),
+    /// A replica has sent a message about checkpoints.
+    Checkpoint(NodeId, CheckpointMessage),
+    /// A checkpoint is on its way here.
+    Arriving(Arriving),
+    /// A front of the log, given to [`Host::cut_log`], is durable, or not, for this reason.
+    LogCut(Result<Front, String>),
     /// The server that proves a checkpoint has changed.
     Proof(ProofChange),
     /// The proof of a checkpoint was kept, or not, for this reason.
@@ -160,6 +166,24 @@ pub(crate) enum ServerChange {
     Failed(String),
     /// The program has ended.
     Ended(ProgramEnd),
+}
+
+/// The progress of a checkpoint on its way here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Arriving {
+    /// Bytes have arrived.
+    Piece {
+        /// The slot of the checkpoint.
+        slot: Slot,
+        /// The number of bytes until now.
+        got: u64,
+        /// The number of all bytes.
+        of: u64,
+    },
+    /// The checkpoint behind this slot is here, and the next start begins with it.
+    Here(Slot),
+    /// It has not arrived, for this reason.
+    Failed(String),
 }
 
 /// A change of the server that proves a checkpoint.
@@ -301,6 +325,8 @@ pub(crate) enum FetchFor {
     Feeding,
     /// The part that feeds the server that proves a checkpoint.
     Proving,
+    /// The part that cuts the log.
+    Cutting,
     /// The part that owes entries to other replicas.
     Owing,
 }
@@ -340,6 +366,17 @@ pub(crate) trait Host {
 
     /// Reads entries of the log again; [`DriverInput::Fetched`] follows.
     fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch);
+
+    /// Receives the newest proved checkpoint of a replica, or only its slot's state of the log if
+    /// `with_files` is false; [`DriverInput::Arriving`] follows.
+    fn receive_checkpoint(&mut self, from: NodeId, with_files: bool);
+
+    /// Writes a front of the log, so that the entries before it can be deleted;
+    /// [`DriverInput::LogCut`] follows.
+    fn cut_log(&mut self, front: Front);
+
+    /// Deletes the segments of the log before this one.
+    fn delete_segments(&mut self, before: u32);
 
     /// Replaces the meta of the data directory; [`DriverInput::MetaKept`] follows.
     fn keep_meta(&mut self, meta: &Meta);

@@ -35,6 +35,12 @@ pub(super) struct Unmoved {
     retry: bool,
 }
 
+impl Unmoved {
+    pub(super) fn is_worth_repeating(&self) -> bool {
+        self.retry
+    }
+}
+
 impl From<ChangeError> for Unmoved {
     fn from(error: ChangeError) -> Self {
         let why = match error {
@@ -51,6 +57,10 @@ impl From<ChangeError> for Unmoved {
 
 pub(super) fn never(why: impl Into<String>) -> Unmoved {
     Unmoved { why: why.into(), retry: false }
+}
+
+pub(super) fn later(why: impl Into<String>) -> Unmoved {
+    Unmoved { why: why.into(), retry: true }
 }
 
 /// Returns an order's outcome for the operator.

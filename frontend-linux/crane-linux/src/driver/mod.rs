@@ -18,9 +18,12 @@
 //! | `watch` | whether the server makes progress |
 //! | `bypass` | calls of the server that no hook sees |
 //! | `divergence` | servers that differ |
+//! | `hold` | the permission to hold the server |
 //! | `checkpoint` | orders to take checkpoints, and the server's start from one |
 //! | `proof` | the proof that a server made from a checkpoint does as the others do |
 //! | `incarnations` | restarts of the server at one slot on all replicas |
+//! | `cut` | the cut of the log behind proved checkpoints |
+//! | `transfer` | a checkpoint of another replica for this one |
 //! | `script` | committed entries, and their way to the server |
 //! | `server` | the server's life: start, output, end, rebuilding |
 //! | `answers` | the state, for people and programs |
@@ -33,10 +36,12 @@ mod answers;
 mod bypass;
 mod checkpoint;
 mod clients;
+mod cut;
 mod disk;
 mod divergence;
 mod freeze;
 mod handle;
+mod hold;
 mod host;
 mod incarnations;
 mod members;
@@ -48,6 +53,7 @@ mod server;
 mod stalls;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod watch;
 
 use std::collections::VecDeque;
@@ -77,9 +83,9 @@ use rooms::{
 };
 
 pub(crate) use host::{
-    Activity, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host,
-    HostFacts, Inspection, Moment, ProgramEnd, ProofChange, RunNumber, RunStart, ServerChange,
-    ServerListener, ServerView, Taken, Unannounced,
+    Activity, Arriving, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor,
+    Host, HostFacts, Inspection, Moment, ProgramEnd, ProofChange, RunNumber, RunStart,
+    ServerChange, ServerListener, ServerView, Taken, Unannounced,
 };
 
 /// The number of slots that may be undecided at the same time.
@@ -136,6 +142,8 @@ pub(crate) struct Stop {
     pub status: i32,
     /// The reason, for the operator.
     pub why: String,
+    /// Whether the replica is to start again at once.
+    pub again: bool,
 }
 
 /// A replica.
@@ -189,6 +197,9 @@ impl<H: Host> Driver<H> {
         let Restored { node, log, last_timestamp, meta, hello, checkpoints, note } = parts;
         let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
         timestamps.saw(moment.since_start, last_timestamp);
+        for proof in checkpoints.iter().filter_map(|it| it.manifest.proof.as_ref()) {
+            timestamps.saw(moment.since_start, proof.prefix.timestamp);
+        }
         let clients = Clients::new(settings.me, Generation(meta.generation));
         let proposer = Proposer::new(&settings.args);
         let prefix = prefix_of(&log, &checkpoints, meta.founders.first_members());
@@ -241,6 +252,11 @@ impl<H: Host> Driver<H> {
         self.stop.as_ref()
     }
 
+    /// Returns the name of the group; empty if there is none yet.
+    pub(crate) fn group(&self) -> String {
+        self.meta.group.clone().unwrap_or_default()
+    }
+
     fn now(&self) -> Instant {
         self.moment.instant()
     }
@@ -273,7 +289,14 @@ impl<H: Host> Driver<H> {
 
     fn end(&mut self, status: i32, why: String) {
         if self.stop.is_none() {
-            self.stop = Some(Stop { status, why });
+            self.stop = Some(Stop { status, why, again: false });
+        }
+    }
+
+    /// Ends the replica, which starts again at once.
+    fn end_to_begin_again(&mut self, why: String) {
+        if self.stop.is_none() {
+            self.stop = Some(Stop { status: 0, why, again: true });
         }
     }
 

@@ -190,8 +190,9 @@ impl<H: Host> Driver<H> {
     /// those after the slot that is observed next.
     pub(super) fn forget_fetched(&mut self) {
         let fed = self.server.run.as_ref().map_or(self.script.observed, |run| run.fed);
-        let proof = self.needed_for_proof().unwrap_or(fed);
-        self.log.forget_fetched(fed.min(proof).min(self.script.observed));
+        let before_cut = self.checkpoint.cut_at.map(|slot| Slot(slot.0 - 1));
+        let others = [self.needed_for_proof(), before_cut].into_iter().flatten();
+        self.log.forget_fetched(others.fold(fed.min(self.script.observed), Slot::min));
     }
 
     /// Feeds the server the entry in one slot; in the first slot, its genesis. Returns whether it

@@ -8,6 +8,7 @@ use tracing::{error, info};
 use crate::event::Event;
 use crate::report::{Ending, ServerReport};
 
+use super::checkpoint::Lacking;
 use super::incarnations::{IN_STEP_WITHIN, JUDGE_AFTER};
 use super::rooms::{Finding, FindingKind, ServerRun};
 use super::{Driver, Host, ProgramEnd, RunNumber, RunStart, ServerChange, ServerView};
@@ -44,8 +45,9 @@ impl<H: Host> Driver<H> {
                 (restart.incarnation, RunStart::Files)
             }
             None => match self.checkpoint_for_start() {
-                Some(from) => (from.manifest.incarnation, RunStart::Checkpoint(from)),
-                None => (Incarnation::FIRST, RunStart::Base),
+                Ok(Some(from)) => (from.manifest.incarnation, RunStart::Checkpoint(from)),
+                Ok(None) => (Incarnation::FIRST, RunStart::Base),
+                Err(Lacking) => return self.need_checkpoint(self.log.front()),
             },
         };
         self.server.incarnation = incarnation;

@@ -8,11 +8,13 @@ use rustix::fs::statvfs;
 use rustix::process::geteuid;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{spawn_blocking, spawn_local};
+use tracing::warn;
 
 use crate::base::Base;
 use crate::driver::{DiskRoom, DriverInput, FetchFor};
 use crate::frozen::FrozenCalls;
 use crate::log::fetch::{Fetch, LogFiles};
+use crate::log::{Front, reading};
 use crate::meta::{DataDirectory, Meta};
 
 use super::{HostOutcome, Outcomes};
@@ -32,6 +34,8 @@ pub(super) fn measure(place: &Path) -> DiskRoom {
 pub(super) struct DataKeeper {
     wanted: UnboundedSender<Keep>,
     files: Arc<Mutex<LogFiles>>,
+    /// The directory of the log.
+    log: PathBuf,
     /// The data directory, for one writer of frozen calls at a time.
     frozen: Arc<Mutex<PathBuf>>,
     outcomes: Outcomes,
@@ -51,8 +55,9 @@ impl DataKeeper {
         let (wanted, orders) = unbounded_channel();
         let files = Arc::new(Mutex::new(LogFiles::new(&data.log())));
         let frozen = Arc::new(Mutex::new(data.path.clone()));
+        let log = data.log();
         spawn_local(keep(Arc::new(data), orders, outcomes.clone()));
-        Self { wanted, files, frozen, outcomes }
+        Self { wanted, files, log, frozen, outcomes }
     }
 
     /// Replaces the meta. [`DriverInput::MetaKept`] follows when it, or a later one, is durable.
@@ -74,6 +79,30 @@ impl DataKeeper {
             let ended = |error| Err(format!("the writer of frozen calls ended: {error}"));
             let kept = spawn_blocking(writing).await.unwrap_or_else(ended);
             let _ = outcomes.send(HostOutcome::Input(DriverInput::FrozenKept(kept)));
+        });
+    }
+
+    /// Writes a front of the log. [`DriverInput::LogCut`] follows.
+    pub(super) fn cut_log(&self, front: Front) {
+        let (directory, outcomes) = (self.log.clone(), self.outcomes.clone());
+        spawn_local(async move {
+            let writing = spawn_blocking(move || match front.write(&directory) {
+                Ok(()) => Ok(front),
+                Err(error) => Err(error.to_string()),
+            });
+            let written = writing.await.unwrap_or_else(|error| Err(error.to_string()));
+            let _ = outcomes.send(HostOutcome::Input(DriverInput::LogCut(written)));
+        });
+    }
+
+    /// Deletes the segments of the log before this one.
+    pub(super) fn delete_segments(&self, before: u32) {
+        let directory = self.log.clone();
+        spawn_blocking(move || {
+            // The next cut, or the next start, tries again.
+            if let Err(error) = reading::delete_before(&directory, before) {
+                warn!("{error}");
+            }
         });
     }
 

@@ -20,13 +20,13 @@ use crate::cell::restore::RestoreOrder;
 use crate::checkpoint::criu::Criu;
 use crate::checkpoint::store::{self, Checkpoint, Proof};
 use crate::driver::{
-    ClientCommand, DriverInput, FetchFor, Host, HostFacts, RunNumber, RunStart, ServerChange,
-    ServerListener, ServerView,
+    Arriving, ClientCommand, DriverInput, FetchFor, Host, HostFacts, RunNumber, RunStart,
+    ServerChange, ServerListener, ServerView,
 };
 use crate::frozen::{FrozenCalls, ServerHistory};
-use crate::log::Batch;
 use crate::log::fetch::Fetch;
 use crate::log::storage::Storage;
+use crate::log::{Batch, Front};
 use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
@@ -43,6 +43,7 @@ use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
 use super::proof::ProofRoom;
 use super::server::{ServerProcess, StartOrder, mark_of};
+use super::transfer::TransferRoom;
 use super::unix::UnixListeners;
 use super::{HostOutcome, HostParts, Outcomes};
 
@@ -71,6 +72,7 @@ pub(crate) struct LinuxHost {
     pub(super) ended: Option<(Child, DaemonSide)>,
     /// The region of the incarnation before the present run's, for its marks.
     marked: Option<DaemonSide>,
+    pub(super) transfer: TransferRoom,
     me: NodeId,
     spec: Option<Spec>,
     base: Base,
@@ -100,7 +102,8 @@ impl LinuxHost {
             keeper: DataKeeper::new(data, outcomes.clone()),
             client_events: Rc::new(ClientEvents::new()),
             server: None,
-            proof: ProofRoom::new(&path, outcomes),
+            proof: ProofRoom::new(&path, outcomes.clone()),
+            transfer: TransferRoom::new(&path, crate::start::library_digest(), outcomes),
             ended: None,
             marked: None,
             me,
@@ -242,6 +245,24 @@ impl Host for LinuxHost {
 
     fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch) {
         self.keeper.fetch(fetcher, fetch);
+    }
+
+    fn receive_checkpoint(&mut self, from: NodeId, with_files: bool) {
+        match &self.links[from.index()] {
+            Some(link) => self.transfer.receive(link.clone(), with_files),
+            None => {
+                let failed = Arriving::Failed("it is not linked any more".to_string());
+                self.at_once.push_back(DriverInput::Arriving(failed));
+            }
+        }
+    }
+
+    fn cut_log(&mut self, front: Front) {
+        self.keeper.cut_log(front);
+    }
+
+    fn delete_segments(&mut self, before: u32) {
+        self.keeper.delete_segments(before);
     }
 
     fn keep_meta(&mut self, meta: &Meta) {

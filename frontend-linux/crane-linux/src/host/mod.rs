@@ -11,6 +11,7 @@
 //! | `attach`, `checkpoint` | a held server's way back; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `proof` | the server that proves a checkpoint, and the room for it |
+//! | `transfer` | checkpoints on their way between hosts |
 //! | `bypass` | the calls of the server that bypass the hooks |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
@@ -26,6 +27,7 @@ mod ports;
 mod proof;
 mod run;
 mod server;
+mod transfer;
 mod unix;
 
 use std::rc::Rc;

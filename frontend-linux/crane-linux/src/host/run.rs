@@ -197,11 +197,21 @@ impl Replica {
                 DriverInput::Mark(link.node, message)
             }
             Arrival::Roster(link, roster) if host.is_current(&link) => DriverInput::Roster(roster),
+            Arrival::Checkpoint(link, message) if host.is_current(&link) => {
+                DriverInput::Checkpoint(link.node, message)
+            }
+            Arrival::Transfer(link, message) if host.is_current(&link) => {
+                let group = self.driver.group();
+                self.driver.host().transfer.on_message(&link, &group, message);
+                return None;
+            }
             Arrival::Refused(why) => DriverInput::Failed(why),
             Arrival::Down(_)
             | Arrival::Calls(..)
             | Arrival::Mark(..)
             | Arrival::Roster(..)
+            | Arrival::Checkpoint(..)
+            | Arrival::Transfer(..)
             | Arrival::Paxos(..)
             | Arrival::Ops(..)
             | Arrival::Server(..) => {

@@ -206,6 +206,12 @@ impl Log {
         self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
 
+    /// Returns about how many bytes the log has on the disk.
+    pub fn bytes(&self) -> u64 {
+        let first = self.index.first().map_or(self.segment, |place| place.segment);
+        u64::from(self.segment - first) * SEGMENT_BYTES as u64 + self.offset as u64
+    }
+
     /// Returns the state of agreement at the front, if the log does not start at slot 1.
     pub fn snapshot(&self) -> Option<paxos::SnapshotMeta> {
         self.stored.snapshot

@@ -32,11 +32,15 @@ pub enum FrameKind {
     Calls = 8,
     /// The members, for a replica that is not one of them any more.
     Roster = 9,
+    /// A message about checkpoints.
+    Checkpoint = 10,
+    /// A message of a transfer of a checkpoint.
+    Transfer = 11,
 }
 
 impl FrameKind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Hello,
         Self::Paxos,
         Self::Ops,
@@ -46,6 +50,8 @@ impl FrameKind {
         Self::Mark,
         Self::Calls,
         Self::Roster,
+        Self::Checkpoint,
+        Self::Transfer,
     ];
 }
 
@@ -178,6 +184,8 @@ mod tests {
             FrameKind::Mark => 7,
             FrameKind::Calls => 8,
             FrameKind::Roster => 9,
+            FrameKind::Checkpoint => 10,
+            FrameKind::Transfer => 11,
         };
         for (place, kind) in (1..).zip(FrameKind::ALL) {
             assert_eq!((number(kind), kind as u8), (place, place));

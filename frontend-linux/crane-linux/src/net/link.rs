@@ -22,7 +22,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::report::{CallsMessage, MarkMessage, ServerReport};
+use crate::report::{CallsMessage, CheckpointMessage, MarkMessage, ServerReport, TransferMessage};
 use crate::roster::Roster;
 
 use super::frame::{self, Decoder, FrameKind};
@@ -63,6 +63,10 @@ pub(crate) enum Arrival {
     Mark(Rc<Link>, MarkMessage),
     /// The members as the peer knows them.
     Roster(Rc<Link>, Box<Roster>),
+    /// A message about checkpoints.
+    Checkpoint(Rc<Link>, CheckpointMessage),
+    /// A message of a transfer of a checkpoint.
+    Transfer(Rc<Link>, TransferMessage),
     /// A question, and where the answer goes.
     Asked(Query, Rc<Signal<NoopRawMutex, Vec<u8>>>),
     /// This replica does not fit together with a peer, and must stop.
@@ -470,6 +474,16 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
         FrameKind::Roster => {
             let roster = postcard::from_bytes(body).map_err(|_| invalid("malformed members"))?;
             Ok(Arrival::Roster(link, Box::new(roster)))
+        }
+        FrameKind::Checkpoint => {
+            let message = postcard::from_bytes(body);
+            let message = message.map_err(|_| invalid("malformed message about checkpoints"))?;
+            Ok(Arrival::Checkpoint(link, message))
+        }
+        FrameKind::Transfer => {
+            let message = postcard::from_bytes(body);
+            let message = message.map_err(|_| invalid("malformed message of a transfer"))?;
+            Ok(Arrival::Transfer(link, message))
         }
         FrameKind::Hello | FrameKind::Query | FrameKind::Answer => {
             Err(invalid("unexpected frame after the handshake"))

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use crane_core::execution::Mark;
-use crane_core::id::Slot;
+use crane_core::id::{NodeId, Slot};
+use crane_core::limits::NODES_MAX;
+use crane_core::paxos::NodeSet;
 use crane_core::time::Instant;
 
 use crate::checkpoint::store::Checkpoint;
@@ -31,8 +33,70 @@ pub(in crate::driver) struct Checkpoints {
     pub(in crate::driver) keeping: Option<PathBuf>,
     /// No proof is tried before this time.
     pub(in crate::driver) prove_after: Instant,
+    /// The permission to hold a server.
+    pub(in crate::driver) hold: Hold,
+    /// The progress of the other replicas, by number.
+    pub(in crate::driver) peers: [ReplicaProgress; NODES_MAX],
+    /// The last progress that this replica has announced, and when.
+    pub(in crate::driver) announced: ReplicaProgress,
+    pub(in crate::driver) announced_at: Instant,
+    /// The slot of the entry that must be read before the log can be cut behind it.
+    pub(in crate::driver) cut_at: Option<Slot>,
+    /// Whether a front of the log is being written.
+    pub(in crate::driver) cutting: bool,
+    /// The log is not cut before this time.
+    pub(in crate::driver) cut_after: Instant,
+    /// The slot behind which, or behind a later one, this replica needs a checkpoint of another.
+    pub(in crate::driver) needed: Slot,
+    /// The time since which it needs one.
+    pub(in crate::driver) needed_since: Instant,
+    /// The checkpoint that is on its way to this replica.
+    pub(in crate::driver) transfer: Option<Transfer>,
+    /// None is asked for before this time.
+    pub(in crate::driver) receive_after: Instant,
     /// The reason why the last proof came to no result.
     pub(in crate::driver) unproved_because: Option<String>,
+}
+
+/// A checkpoint on its way to this replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::driver) struct Transfer {
+    /// The sender.
+    pub(in crate::driver) from: NodeId,
+    /// The bytes that have arrived, of all.
+    pub(in crate::driver) got: u64,
+    pub(in crate::driver) of: u64,
+}
+
+/// The progress of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(in crate::driver) struct ReplicaProgress {
+    /// The slot of the newest proved checkpoint.
+    pub(in crate::driver) proved: Slot,
+    /// The last observed slot.
+    pub(in crate::driver) observed: Slot,
+}
+
+/// The permission to hold a server.
+#[derive(Debug, Default)]
+pub(in crate::driver) struct Hold {
+    /// The number of the last wish of this replica.
+    pub(in crate::driver) number: u64,
+    /// The wish to hold this replica's server, while it is not fulfilled.
+    pub(in crate::driver) wish: Option<Wish>,
+    /// The other replica to which this one has lent its permission, and until when.
+    pub(in crate::driver) lent: Option<(NodeId, Instant)>,
+}
+
+/// The wish to hold this replica's server.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::driver) struct Wish {
+    /// The servers that agree.
+    pub(in crate::driver) granted: NodeSet,
+    /// The servers that do not.
+    pub(in crate::driver) refused: NodeSet,
+    /// The time at which the wish is given up.
+    pub(in crate::driver) until: Instant,
 }
 
 /// A proof of a checkpoint that is being made: a server that was made from it consumes the log up

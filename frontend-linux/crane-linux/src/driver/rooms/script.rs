@@ -94,7 +94,6 @@ impl Script {
     }
 
     /// Forgets the sums of slots below one: they are not asked for again.
-    #[cfg(test)]
     pub(in crate::driver) fn forget_below(&mut self, slot: Slot) {
         let needed = self.sums.iter().rposition(|sum| sum.snapshot.slot <= slot);
         self.sums.drain(..needed.unwrap_or(0));

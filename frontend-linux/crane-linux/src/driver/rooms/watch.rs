@@ -25,6 +25,10 @@ pub(in crate::driver) enum FindingKind {
     Halted,
     /// A checkpoint could not be proved.
     Unproved,
+    /// The replica needs a checkpoint of another one, and has not received it.
+    Lacking,
+    /// The log could not be cut.
+    Uncut,
     /// The disk of the server's files is full.
     DiskFull,
     /// The program makes a call that no hook sees, with its number and its place.

@@ -1,6 +1,10 @@
 //! Tests of checkpoints: taking them, proving them, starting from them.
 
+use crane_core::paxos::{Effect, Effects};
+
 use super::*;
+use crate::driver::agreement::InputPayloads;
+use crate::report::CheckpointMessage;
 
 /// Ends the program of one replica by a signal, and lets the replica judge it.
 fn crash(group: &mut Group, place: usize, clock: u64) {
@@ -90,9 +94,13 @@ fn backups_take_checkpoints_by_themselves_in_turn_and_a_primary_takes_none() {
 fn with_checkpoint(group: &mut Group) -> usize {
     group.run(1000);
     let place = (group.primary() + 1) % 3;
+    take(group, place);
+    place
+}
+
+fn take(group: &mut Group, place: usize) {
     group.drivers[place].order_checkpoint().ok().expect("an order");
     group.run(10);
-    place
 }
 
 fn do_much(group: &mut Group) {
@@ -180,4 +188,120 @@ fn a_server_that_cannot_be_made_or_ends_disproves_its_checkpoint() {
     let driver = &mut group.drivers[place];
     assert!(text_of(driver).contains("it was killed"));
     assert_eq!(driver.host().aside[0].1, "failed");
+}
+
+#[test]
+fn one_server_is_held_at_a_time_and_only_if_a_majority_agrees() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
+    let taken = |group: &Group, place: usize| group.drivers[place].checkpoint.newest().is_some();
+    // Both at once: a majority agrees to one at most.
+    for place in [one, other] {
+        group.drivers[place].order_checkpoint().ok().expect("an order");
+    }
+    group.run(10);
+    assert!(!(taken(&group, one) && taken(&group, other)));
+    group.run(2000);
+    for place in [one, other] {
+        if !taken(&group, place) {
+            take(&mut group, place);
+        }
+        assert!(taken(&group, place), "replica {place}");
+    }
+    // A replica that has the permission, and does not give it back, keeps it for a while.
+    let wanted = CheckpointMessage::HoldWanted { number: 9 };
+    for place in [primary, other] {
+        group.input(place, DriverInput::Checkpoint(node(one), wanted));
+    }
+    group.run(10);
+    assert!(group.drivers[other].order_checkpoint().is_err_and(|why| why.is_worth_repeating()));
+    group.run(76_000);
+    group.drivers[other].order_checkpoint().ok().expect("it has ended");
+    group.run(10);
+    // Alone, a replica holds nothing.
+    group.cut_off(primary);
+    group.cut_off(one);
+    group.run(10);
+    group.drivers[other].order_checkpoint().ok().expect("the order is taken");
+    group.run(3000);
+    let state = group.drivers[other].show_checkpoint();
+    assert_eq!(state["phase"], "failed", "{state}");
+    assert!(state["error"].as_str().is_some_and(|why| why.contains("1 of 3")), "{state}");
+}
+
+#[test]
+fn the_log_is_cut_behind_what_a_majority_has_proved_and_not_before() {
+    let mut group = Group::new();
+    let one = with_checkpoint(&mut group);
+    let slot = group.drivers[one].checkpoint.newest().expect("one").manifest.slot;
+    do_much(&mut group);
+    group.run(3000);
+    let fronts = |group: &Group| group.drivers.iter().map(|it| it.log.front()).collect::<Vec<_>>();
+    assert_eq!(fronts(&group), [Slot::NONE; 3], "one of three servers has a proved one");
+    let other = 3 - one - group.primary();
+    take(&mut group, other);
+    let second = group.drivers[other].checkpoint.newest().expect("one").manifest.slot;
+    assert!(second > slot);
+    for driver in &mut group.drivers {
+        (driver.host().clock, driver.host().outputs) = (9000, vec![8; 4]);
+    }
+    group.input(0, DriverInput::Client(3, connected()));
+    group.run(5000);
+    assert_eq!(fronts(&group), [slot; 3], "the lower one of the two");
+    // The group serves on, and a server that dies is made from its checkpoint.
+    group.input(other, DriverInput::Client(4, connected()));
+    group.run(100);
+    crash(&mut group, other, 7);
+    assert_eq!(group.drivers[other].host().started_from, [None, Some(second)]);
+    assert_eq!(group.script(other), group.script(group.primary()));
+    // One that has none asks a replica that has one.
+    let primary = group.primary();
+    crash(&mut group, primary, 7);
+    let asked = &group.drivers[primary].host().asked_for_checkpoint;
+    assert_eq!(asked[..], [(node(other), true)]);
+    let arrived = DriverInput::Arriving(Arriving::Failed("no room".to_string()));
+    group.input(primary, arrived);
+    group.run(10);
+    assert!(text_of(&group.drivers[primary]).contains("no room"));
+    group.run(2000);
+    assert_eq!(group.drivers[primary].host().asked_for_checkpoint.len(), 2);
+    group.may_stop.push(primary);
+    group.input(primary, DriverInput::Arriving(Arriving::Here(second)));
+    group.run(10);
+    assert!(group.drivers[primary].stop().is_some_and(|stop| stop.again));
+}
+
+#[test]
+fn a_replica_that_asks_for_deleted_entries_learns_what_it_needs() {
+    let mut group = Group::new();
+    let one = with_checkpoint(&mut group);
+    let (lagging, other) = (group.primary(), 3 - one - group.primary());
+    do_much(&mut group);
+    take(&mut group, other);
+    for driver in &mut group.drivers {
+        (driver.host().clock, driver.host().outputs) = (9000, vec![8; 4]);
+    }
+    group.input(0, DriverInput::Client(3, connected()));
+    group.run(5000);
+    let front = group.drivers[one].log.front();
+    assert!(front > Slot::NONE);
+    // The primary's log is wiped: its committed entries are those of a new replica.
+    let driver = &mut group.drivers[lagging];
+    driver.committed = Slot::NONE;
+    let effect = Effect::ServeCatchUp { to: node(lagging), from: Slot(1), up_to: Slot(64) };
+    let mut effects = Effects::new();
+    effects.push(effect).expect("there is room");
+    group.drivers[one].carry_out(&effects, InputPayloads::NONE);
+    group.run(1);
+    let driver = &mut group.drivers[lagging];
+    assert_eq!(driver.checkpoint.needed, front);
+    let asked = driver.host().asked_for_checkpoint.clone();
+    assert_eq!(asked.len(), 1, "the newest one, of {asked:?}");
+    assert_eq!(asked[0], (node(other), true));
+    let piece = Arriving::Piece { slot: front, got: 30, of: 120 };
+    group.input(lagging, DriverInput::Arriving(piece));
+    group.run(1);
+    assert_eq!(group.drivers[lagging].show_checkpoint()["arriving"]["percent"], 25);
 }

@@ -18,8 +18,8 @@ use crane_shm::region::script;
 
 use crate::checkpoint::store::{Manifest, Processes, Proof};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
-use crate::log::Batch;
 use crate::log::fetch::Fetch;
+use crate::log::{Batch, Front};
 use crate::net::frame::FrameKind;
 use crate::net::message::{FetchedEntry, Received};
 use crate::report::Ending;
@@ -80,6 +80,8 @@ pub(super) struct MemoryHost {
     pub(super) crashed: Vec<u64>,
     /// The runs that do not.
     pub(super) immune: Vec<u64>,
+    /// The replicas that were asked for a checkpoint, and whether with its files.
+    pub(super) asked_for_checkpoint: Vec<(NodeId, bool)>,
     /// The checkpoints that were set aside.
     pub(super) aside: Vec<(PathBuf, &'static str)>,
 }
@@ -176,6 +178,9 @@ impl Host for MemoryHost {
             FrameKind::Server => {
                 DriverInput::Report(self.me, postcard::from_bytes(body).expect("a report"))
             }
+            FrameKind::Checkpoint => {
+                DriverInput::Checkpoint(self.me, postcard::from_bytes(body).expect("a message"))
+            }
             FrameKind::Roster => DriverInput::Roster(postcard::from_bytes(body).expect("members")),
             other => panic!("{other:?} is no frame of a driver"),
         };
@@ -206,6 +211,18 @@ impl Host for MemoryHost {
         };
         let records = fetch.read_by(read).expect("memory can be read").expect("as written");
         self.queue(DriverInput::Fetched(fetcher, records));
+    }
+
+    fn receive_checkpoint(&mut self, from: NodeId, with_files: bool) {
+        self.asked_for_checkpoint.push((from, with_files));
+    }
+
+    fn cut_log(&mut self, front: Front) {
+        self.queue(DriverInput::LogCut(Ok(front)));
+    }
+
+    fn delete_segments(&mut self, before: u32) {
+        self.disk.retain(|segment, _| *segment >= before);
     }
 
     fn keep_meta(&mut self, meta: &Meta) {

@@ -260,6 +260,7 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         wrong_proofs: Vec::new(),
         proofs: 0,
         no_room: None,
+        asked_for_checkpoint: Vec::new(),
         aside: Vec::new(),
         files: Vec::new(),
         incarnations: Vec::new(),

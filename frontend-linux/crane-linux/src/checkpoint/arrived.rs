@@ -1,0 +1,209 @@
+//! The beginning of a log behind a checkpoint that came from another replica: the file `arrived` in
+//! the data directory says that it came, and the next start begins the log there.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crane_core::id::Slot;
+use crane_core::paxos::DurableState;
+
+use super::store::Prefix;
+use crate::cell::upper;
+use crate::checked_file;
+use crate::log::{Log, Opened, disk};
+
+const NAME: &str = "arrived";
+const MAGIC: &[u8; 8] = b"CRANEARR";
+const VERSION: u32 = 1;
+/// The log that is being made.
+const NEW: &str = "log.arriving";
+/// The log that is being replaced.
+const OLD: &str = "log.before";
+
+/// Records that the log is to begin behind a prefix, durably.
+///
+/// # Errors
+/// Returns the system's error.
+pub(crate) fn record(data: &Path, prefix: &Prefix) -> io::Result<()> {
+    disk::replace(data, NAME, &checked_file::encode(MAGIC, VERSION, prefix))
+}
+
+/// Lets the log begin behind the prefix that has arrived, if one has and the log does not reach its
+/// slot. All promises of this replica are kept. A crash at any moment leaves a state from which
+/// the next start continues. Returns the slot.
+///
+/// # Errors
+/// Returns what the system refused.
+// specs: C6
+pub(crate) fn begin_behind(data: &Path) -> Result<Option<Slot>, String> {
+    let path = data.join(NAME);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(describe(&path, &error)),
+    };
+    let (log, new, old) = (data.join("log"), data.join(NEW), data.join(OLD));
+    let prefix: Prefix = match checked_file::decode(MAGIC, VERSION, &bytes) {
+        Ok(prefix) => prefix,
+        Err(_) => {
+            // The group offers another one.
+            remove(&path)?;
+            return Ok(None);
+        }
+    };
+    let slot = prefix.snapshot.slot;
+    let rename = |from: &Path, to: &Path| {
+        fs::rename(from, to).map_err(|error| describe(from, &error))?;
+        sync(data)
+    };
+    let is_there = |path: &Path| fs::read_dir(path).is_ok_and(|mut items| items.next().is_some());
+    if is_there(&old) && !is_there(&log) {
+        // A crash came between the two renames: the new log is whole.
+        upper::remove(&log)?;
+        rename(&new, &log)?;
+    } else {
+        let opened = Log::open(&log).map_err(|error| error.to_string())?;
+        if !reaches(&opened, slot) {
+            upper::remove(&new)?;
+            upper::remove(&old)?;
+            fs::create_dir(&new).map_err(|error| describe(&new, &error))?;
+            let stored = behind(&opened, &prefix);
+            Log::begin(&new, &stored, Some(prefix.genesis))?;
+            sync(&new)?;
+            rename(&log, &old)?;
+            rename(&new, &log)?;
+        }
+    }
+    remove(&path)?;
+    sync(data)?;
+    upper::remove(&old)?;
+    Ok(Some(slot))
+}
+
+/// Returns whether a log has the entry in a slot, or begins right behind it.
+fn reaches(opened: &Opened, slot: Slot) -> bool {
+    let front = opened.log.front();
+    front <= slot && slot.0 <= front.0 + opened.entries.len() as u64
+}
+
+/// Returns the durable state of a log that begins behind a prefix, with all promises of the log
+/// before.
+fn behind(opened: &Opened, prefix: &Prefix) -> DurableState {
+    let stored = &opened.stored;
+    let accepted = stored.accepted.max(prefix.snapshot.ballot);
+    DurableState {
+        promised: stored.promised.max(accepted),
+        accepted,
+        voting: stored.voting,
+        committed: stored.committed.max(prefix.snapshot.slot),
+        snapshot: Some(prefix.snapshot),
+    }
+}
+
+fn sync(directory: &Path) -> Result<(), String> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| describe(directory, &error))
+}
+
+fn remove(path: &PathBuf) -> Result<(), String> {
+    fs::remove_file(path).map_err(|error| describe(path, &error))
+}
+
+fn describe(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use crane_core::id::{Generation, Incarnation, NodeId};
+    use crane_core::limits::NODES_MAX;
+    use crane_core::paxos::{Ballot, Members, SnapshotMeta, StorageEpoch, VotingStatus};
+
+    use super::*;
+
+    fn prefix(slot: u64) -> Prefix {
+        let ballot = Ballot::new(3, NodeId::new(1));
+        let genesis = SnapshotMeta::genesis(Members::first(3));
+        Prefix {
+            snapshot: SnapshotMeta { slot: Slot(slot), ballot, ..genesis },
+            connected: [None; NODES_MAX],
+            retired: [Generation(0); NODES_MAX],
+            timestamp: 7,
+            incarnation: Incarnation::FIRST,
+            genesis: (Slot(1), b"genesis".to_vec()),
+        }
+    }
+
+    /// Makes a data directory whose log has promised a ballot, and belongs to a rejoining replica.
+    fn made(name: &str) -> PathBuf {
+        let data =
+            std::env::temp_dir().join(format!("crane-arrived-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&data);
+        fs::create_dir_all(data.join("log")).unwrap();
+        let voting = VotingStatus::Rejoining { epoch: StorageEpoch(5) };
+        let stored = DurableState { voting, ..DurableState::BLANK };
+        Log::begin(&data.join("log"), &stored, None).unwrap();
+        data
+    }
+
+    fn opened(data: &Path) -> Opened {
+        Log::open(&data.join("log")).unwrap()
+    }
+
+    #[test]
+    fn a_log_begins_behind_what_has_arrived_with_its_promises_kept() {
+        let data = made("begins");
+        assert_eq!(begin_behind(&data), Ok(None), "nothing has arrived");
+        record(&data, &prefix(40)).unwrap();
+        assert_eq!(begin_behind(&data), Ok(Some(Slot(40))));
+        let found = opened(&data);
+        assert_eq!(found.log.front(), Slot(40));
+        assert_eq!(found.log.genesis(), Some(Slot(1)));
+        assert_eq!(found.stored.voting, VotingStatus::Rejoining { epoch: StorageEpoch(5) });
+        assert_eq!(found.stored.accepted, prefix(40).snapshot.ballot);
+        assert_eq!(begin_behind(&data), Ok(None), "once");
+        // A log that reaches further is left alone.
+        record(&data, &prefix(30)).unwrap();
+        record(&data, &prefix(40)).unwrap();
+        assert_eq!(begin_behind(&data), Ok(Some(Slot(40))));
+        assert_eq!(opened(&data).log.front(), Slot(40));
+        fs::remove_dir_all(&data).unwrap();
+    }
+
+    #[test]
+    fn a_crash_at_any_step_is_continued() {
+        for step in 0..4 {
+            let data = made(&format!("crash-{step}"));
+            record(&data, &prefix(40)).unwrap();
+            // The steps of `begin_behind`, broken off.
+            let (log, new, old) = (data.join("log"), data.join(NEW), data.join(OLD));
+            if step >= 1 {
+                fs::create_dir(&new).unwrap();
+                let state = behind(&opened(&data), &prefix(40));
+                if step >= 2 {
+                    Log::begin(&new, &state, Some(prefix(40).genesis)).unwrap();
+                }
+            }
+            if step >= 3 {
+                fs::rename(&log, &old).unwrap();
+                // The start makes the directory of a log before it opens it.
+                fs::create_dir(&log).unwrap();
+            }
+            assert_eq!(begin_behind(&data), Ok(Some(Slot(40))), "step {step}");
+            assert_eq!(opened(&data).log.front(), Slot(40), "step {step}");
+            assert!(!old.exists() && !data.join(NAME).exists(), "step {step}");
+            fs::remove_dir_all(&data).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_of_an_arrival_is_dropped() {
+        let data = made("damaged");
+        fs::write(data.join(NAME), "no prefix").unwrap();
+        assert_eq!(begin_behind(&data), Ok(None));
+        assert!(!data.join(NAME).exists());
+        assert_eq!(opened(&data).log.front(), Slot::NONE);
+        fs::remove_dir_all(&data).unwrap();
+    }
+}

@@ -1,0 +1,139 @@
+//! The permission to hold this replica's server: at most one server of the group is held at a time,
+//! so that never a majority waits.
+//!
+//! A replica asks all servers. Each lends its permission to one replica at a time, and a majority
+//! of the servers must agree, this one included. A permission that is not given back ends by
+//! itself, after the longest time for which a server can be held.
+
+use crane_core::id::{NodeId, Slot};
+use crane_core::paxos::NodeSet;
+use crane_core::time::{Duration, Instant};
+
+use crate::net::frame::FrameKind;
+use crate::report::CheckpointMessage;
+
+use super::rooms::{CheckpointState, Wish};
+use super::{Driver, Host};
+
+/// The time limit for the answers of the other servers.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(1000);
+/// The time after which a permission ends by itself: the limits of reaching the hold point, of the
+/// dump, and of the way back, with a reserve.
+const LENT_FOR: Duration = Duration::from_millis(75_000);
+
+impl<H: Host> Driver<H> {
+    /// Asks the servers for the permission to hold this one.
+    // specs: C4
+    pub(super) fn wish_to_hold(&mut self) {
+        let now = self.now();
+        self.checkpoint.hold.number += 1;
+        let number = self.checkpoint.hold.number;
+        let granted = NodeSet::EMPTY.with(self.me());
+        let until = now + ANSWERED_WITHIN;
+        let lent = self.checkpoint.hold.lent.filter(|(_, until)| now < *until);
+        if let Some((node, _)) = lent {
+            return self.end_wish(format!("the server of replica {node} is held at the moment"));
+        }
+        self.checkpoint.hold.wish = Some(Wish { granted, refused: NodeSet::EMPTY, until });
+        for node in self.servers().without(self.me()).iter() {
+            self.send_about_checkpoints(node, CheckpointMessage::HoldWanted { number });
+        }
+        self.count_permissions();
+    }
+
+    pub(super) fn send_about_checkpoints(&mut self, to: NodeId, message: CheckpointMessage) {
+        let body = postcard::to_allocvec(&message).expect("plain data");
+        self.host.send_frame(to, FrameKind::Checkpoint, &body);
+    }
+
+    /// Answers another replica that wants to hold its server.
+    // specs: C4
+    pub(super) fn on_hold_wanted(&mut self, from: NodeId, number: u64) {
+        let now = self.now();
+        let hold = &mut self.checkpoint.hold;
+        let lent = hold.lent.filter(|(node, until)| *node != from && now < *until);
+        let own = matches!(self.checkpoint.state, CheckpointState::Taking);
+        let message = if own || lent.is_some() {
+            CheckpointMessage::HoldRefused { number }
+        } else {
+            hold.lent = Some((from, now + LENT_FOR));
+            CheckpointMessage::HoldGranted { number }
+        };
+        self.send_about_checkpoints(from, message);
+    }
+
+    /// Takes the answer of another server.
+    pub(super) fn on_hold_answer(&mut self, from: NodeId, number: u64, granted: bool) {
+        let hold = &mut self.checkpoint.hold;
+        let Some(wish) = hold.wish.as_mut().filter(|_| number == hold.number) else { return };
+        if granted {
+            wish.granted = wish.granted.with(from);
+        } else {
+            wish.refused = wish.refused.with(from);
+        }
+        self.count_permissions();
+    }
+
+    /// Takes back the permission that a replica had: its server is not held.
+    pub(super) fn on_hold_over(&mut self, from: NodeId) {
+        self.checkpoint.hold.lent.take_if(|(node, _)| *node == from);
+    }
+
+    /// Holds the server once a majority agrees, or gives the wish up if it cannot any more.
+    fn count_permissions(&mut self) {
+        let servers = self.servers();
+        let Some(Wish { granted, refused, .. }) = self.checkpoint.hold.wish else { return };
+        if granted.len() * 2 > servers.len() {
+            self.checkpoint.hold.wish = None;
+            return self.host.take_checkpoint(&self.group());
+        }
+        if (servers.len() - refused.len()) * 2 <= servers.len() {
+            self.end_wish("another server is held at the moment".to_string());
+        }
+    }
+
+    /// Informs a replica with which there is a new link about checkpoints here.
+    pub(super) fn greet_about_checkpoints(&mut self, node: NodeId) {
+        if !matches!(self.checkpoint.state, CheckpointState::Taking) {
+            self.send_about_checkpoints(node, CheckpointMessage::HoldOver);
+        }
+        self.send_progress(node);
+    }
+
+    pub(super) fn own_proved(&self) -> Slot {
+        self.checkpoint.newest_proved().map_or(Slot::NONE, |it| it.manifest.slot)
+    }
+
+    /// Sends a replica the newest proved checkpoint and the last observed slot of this one.
+    pub(super) fn send_progress(&mut self, to: NodeId) {
+        let (proved, observed) = (self.own_proved(), self.script.observed);
+        self.send_about_checkpoints(to, CheckpointMessage::Progress { proved, observed });
+    }
+
+    fn end_wish(&mut self, why: String) {
+        self.checkpoint.hold.wish = None;
+        self.checkpoint.state = CheckpointState::Failed(why);
+        self.give_permissions_back();
+    }
+
+    /// Lets other servers be held.
+    pub(super) fn give_permissions_back(&mut self) {
+        for node in self.servers().without(self.me()).iter() {
+            self.send_about_checkpoints(node, CheckpointMessage::HoldOver);
+        }
+    }
+
+    /// Gives a wish up that was not answered in time. Returns when to call this function again.
+    pub(super) fn watch_hold(&mut self) -> Option<Instant> {
+        let Wish { until, granted, .. } = self.checkpoint.hold.wish?;
+        if self.now() < until {
+            return Some(until);
+        }
+        self.end_wish(format!(
+            "{} of {} servers agree that this one may be held, and more than half must",
+            granted.len(),
+            self.servers().len()
+        ));
+        None
+    }
+}
