@@ -16,7 +16,7 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
     alarm, bench, checkpoints, cost, divergence, failover, healthy, idle, kills, linear, runtimes,
-    sizes, starts, steady,
+    sizes, starts, steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -38,6 +38,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
        crane-measure checkpoints [ROUNDS]  hold, dump, kill and restore under load, 50 rounds with
                                        each of five servers
+       crane-measure wiped [MIB]       a replica returns from a peer's checkpoint, with civetweb,
+                                       and with redis and 100 MiB in it
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
                                        command BASELINE (a path, by the environment), 5 rounds;
@@ -74,6 +76,11 @@ fn main() -> ExitCode {
         }
         "starts" => measure_starts(amount.unwrap_or(3000) as usize),
         "checkpoints" => measure_checkpoints(amount.unwrap_or(50) as usize),
+        "wiped" => {
+            wiped::run(true, 0, |line| println!("{line}"));
+            wiped::run(false, amount.unwrap_or(100) as usize, |line| println!("{line}"));
+            Vec::new()
+        }
         "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),

@@ -64,3 +64,4 @@ pub mod starts;
 pub mod status;
 pub mod steady;
 pub mod wait;
+pub mod wiped;

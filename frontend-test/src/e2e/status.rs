@@ -74,6 +74,9 @@ pub struct ReplicaStatus {
     /// The state of checkpoints.
     #[serde(default)]
     pub checkpoint: Value,
+    /// The log's front and size.
+    #[serde(default)]
+    pub log: Value,
     /// The server's pid.
     #[serde(default)]
     pub server_pid: Option<u32>,

@@ -9,6 +9,7 @@ use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, START, eventually};
+use crane_test::e2e::wiped;
 
 /// The keys that a server has before its first checkpoint.
 const KEYS: u32 = 200;
@@ -159,6 +160,17 @@ fn servers_of_each_kind_continue_from_images_of_images() {
         println!("{name}: {outcome:?} (in full: ci/measure checkpoints)");
         assert!(outcome.failures.is_empty() && outcome.requests > 0, "{name}: {outcome:?}");
     }
+}
+
+#[test]
+fn a_wiped_replica_returns_from_a_peers_checkpoint_and_can_lead() {
+    let machine = Machine::take("possible");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    drop(machine);
+    wiped::run(true, 0, |line| println!("{line}"));
+    wiped::run(false, 5, |line| println!("{line}"));
 }
 
 #[test]
