@@ -15,8 +15,8 @@ use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
-    alarm, bench, checkpoints, cost, divergence, failover, healthy, idle, kills, linear, runtimes,
-    sizes, starts, steady, wiped,
+    alarm, bench, checkpoints, cost, divergence, failover, healthy, idle, kills, linear, replay,
+    runtimes, sizes, starts, steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -40,6 +40,7 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        each of five servers
        crane-measure wiped [MIB]       a replica returns from a peer's checkpoint, with civetweb,
                                        and with redis and 100 MiB in it
+       crane-measure replay [TIMES]    replay beside recording, once
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
                                        command BASELINE (a path, by the environment), 5 rounds;
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
             wiped::run(false, amount.unwrap_or(100) as usize, |line| println!("{line}"));
             Vec::new()
         }
+        "replay" => replay::measure(amount.unwrap_or(1) as usize),
         "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),

@@ -62,13 +62,22 @@ pub fn watch(group: &Group, period: Duration) -> Vec<Idle> {
 
 /// Returns the user and system time of a process with all its threads, from `/proc/PID/stat`.
 pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
+    times(pid, 2)
+}
+
+/// Returns the same with the times of the children that the process has waited for.
+pub(super) fn cpu_time_with_children(pid: u32) -> Option<Duration> {
+    times(pid, 4)
+}
+
+/// Returns the sum of the first `count` of a process's times: user, system, and its children's.
+fn times(pid: u32, count: usize) -> Option<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything; count from its end.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let jiffies: u64 =
-        fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let fields = text.rsplit_once(')')?.1.split_whitespace().skip(11).take(count);
+    let jiffies: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
     // USER_HZ is 100 on every architecture that Linux serves us on.
-    Some(Duration::from_millis(jiffies * 10))
+    (jiffies.len() == count).then(|| Duration::from_millis(jiffies.iter().sum::<u64>() * 10))
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
-//!   [`runtimes`], [`healthy`], [`starts`]: long runs, shared by the tests and by `ci/measure`;
+//!   [`runtimes`], [`healthy`], [`replay`], [`starts`]: long runs, shared by the tests and by
+//!   `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -55,6 +56,7 @@ pub mod probe;
 pub mod program;
 pub mod programs;
 pub mod racy;
+pub mod replay;
 pub mod resources;
 pub mod resp;
 pub mod runtimes;
