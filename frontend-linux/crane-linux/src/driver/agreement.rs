@@ -7,17 +7,11 @@ use crane_core::paxos::{
 use tracing::debug;
 
 use crate::event::{Event, describe};
-use crate::log::fetch::FetchedRecord;
-use crate::log::{Lookup, Payload};
+use crate::log::Payload;
 use crate::net::frame::FrameKind;
-use crate::net::message::{Collected, Received};
-use crate::report::CheckpointMessage;
+use crate::net::message::Received;
 
-use super::rooms::Owed;
-use super::{Driver, FetchFor, Host};
-
-/// The number of messages and ranges that may wait for entries to be read again.
-const OWED_MAX: usize = 64;
+use super::{Driver, Host};
 
 /// The number of slots after which the commit index is written as a hint. It is also written when
 /// the replica stops.
@@ -73,74 +67,6 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Sends a message with the entries of its range. Entries that were appended recently are in
-    /// the log's memory until they are durable; older ones may have to be read again first.
-    fn send(&mut self, to: NodeId, message: &Message) {
-        if self.is_linked(to) && !self.try_send(to, message) {
-            self.owe(Owed::Message(to, *message));
-        }
-    }
-
-    /// Returns whether the message is finished: it was sent, or can no longer be sent.
-    fn try_send(&mut self, to: NodeId, message: &Message) -> bool {
-        let mut entries = Vec::new();
-        for slot in message.range().into_iter().flat_map(SlotRange::slots) {
-            match self.log.read(slot) {
-                Lookup::Found(entry, payload) => entries.push((entry, payload)),
-                Lookup::Absent => {
-                    debug!("slot {slot} has no entry any more: nothing is sent");
-                    return true;
-                }
-                Lookup::OnDisk => {
-                    self.fetch(FetchFor::Owing, slot);
-                    return false;
-                }
-            }
-        }
-        self.host.send_message(to, message, &entries);
-        true
-    }
-
-    fn owe(&mut self, owed: Owed) {
-        // A receiver asks again for everything that is dropped here, as it does after a lost
-        // message.
-        if self.owed.len() < OWED_MAX {
-            self.owed.push_back(owed);
-        }
-    }
-
-    /// Sends the messages whose entries had to be read again first. Returns whether it sent any.
-    pub(super) fn pay_owed(&mut self) -> bool {
-        let mut any = false;
-        while let Some(owed) = self.owed.pop_front() {
-            let left = match owed {
-                Owed::Message(to, message) => (!self.try_send(to, &message)).then_some(owed),
-                Owed::Range(to, from, up_to) => {
-                    self.serve_range(to, from, up_to).map(|from| Owed::Range(to, from, up_to))
-                }
-            };
-            if let Some(left) = left {
-                self.owed.push_front(left);
-                return any;
-            }
-            any = true;
-        }
-        any
-    }
-
-    /// Requests that an entry, and others after it, be read again for a part of the driver.
-    pub(super) fn fetch(&mut self, fetcher: FetchFor, slot: Slot) {
-        if !self.fetching.contains(&fetcher) {
-            self.fetching.push(fetcher);
-            self.host.fetch(fetcher, self.log.plan_fetch(slot));
-        }
-    }
-
-    pub(super) fn on_fetched(&mut self, fetcher: FetchFor, records: Vec<FetchedRecord>) {
-        self.fetching.retain(|waiting| *waiting != fetcher);
-        self.log.keep_fetched(records);
-    }
-
     fn write_down(&mut self, number: WriteNumber, record: &Record) {
         if let Record::Promise { ballot } = record
             && !ballot.belongs_to(self.me())
@@ -177,63 +103,6 @@ impl<H: Host> Driver<H> {
     /// Returns the timestamp of the next entry, which is above all others.
     pub(super) fn next_timestamp(&mut self) -> u64 {
         self.timestamps.timestamp(self.moment.since_start)
-    }
-
-    fn serve_catch_up(&mut self, to: NodeId, from: Slot, up_to: Slot) {
-        if self.is_linked(to)
-            && let Some(from) = self.serve_range(to, from, up_to)
-        {
-            self.owe(Owed::Range(to, from, up_to));
-        }
-    }
-
-    /// Sends the entries of these slots, and returns the first that has to be read again before it
-    /// can be sent.
-    fn serve_range(&mut self, to: NodeId, from: Slot, up_to: Slot) -> Option<Slot> {
-        if from <= self.log.front() {
-            return self.send_needed(to);
-        }
-        let mut collected = Collected::default();
-        let mut first = from;
-        let mut left = None;
-        for slot in (from.0..=up_to.0).map(Slot) {
-            let kept = match self.log.read(slot) {
-                Lookup::Found(entry, payload) => (entry, payload),
-                Lookup::Absent => break,
-                Lookup::OnDisk => {
-                    self.fetch(FetchFor::Owing, slot);
-                    left = Some(slot);
-                    break;
-                }
-            };
-            if !collected.has_room(&kept) {
-                self.send_chosen(to, first, &collected);
-                collected.clear();
-                first = slot;
-            }
-            collected.push(kept);
-            self.events.counters.slots_served += 1;
-        }
-        self.send_chosen(to, first, &collected);
-        left
-    }
-
-    /// Answers a replica that lacks entries before the front of the log here: it needs a
-    /// checkpoint.
-    // specs: C6
-    fn send_needed(&mut self, to: NodeId) -> Option<Slot> {
-        let message = CheckpointMessage::Needed { front: self.log.front() };
-        let body = postcard::to_allocvec(&message).expect("plain data");
-        self.host.send_frame(to, FrameKind::Checkpoint, &body);
-        None
-    }
-
-    fn send_chosen(&mut self, to: NodeId, first: Slot, collected: &Collected) {
-        let count = collected.range.len() as u32;
-        if count > 0 {
-            let range = SlotRange { first, count };
-            self.host.send_message(to, &Message::Chosen { range }, &collected.range);
-        }
     }
 
     fn on_role(&mut self, role: Role, reason: Reason) {
@@ -305,7 +174,7 @@ impl<H: Host> Driver<H> {
 
     pub(super) fn on_link_down(&mut self, node: NodeId) {
         self.linked = self.linked.without(node);
-        self.owed.retain(|owed| owed.to() != node);
+        self.owed.forget(node);
         self.divergence.awaited.take_if(|awaited| *awaited == node);
         self.record_silently(Event::LinkDown { node: node.number() });
         self.proposer.link_down(node, self.now());

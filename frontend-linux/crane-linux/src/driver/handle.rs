@@ -55,6 +55,9 @@ impl<H: Host> Driver<H> {
             DriverInput::Mark(from, message) => self.on_mark(from, message),
             DriverInput::Durable(up_to) => self.on_durable(up_to),
             DriverInput::Fetched(fetcher, records) => self.on_fetched(fetcher, records),
+            DriverInput::FetchMissing(fetcher, last, why) => {
+                self.on_fetch_missing(fetcher, last, why);
+            }
             DriverInput::FrozenKept(kept) => self.on_frozen_kept(kept),
             DriverInput::MetaKept(generation) => self.on_meta_kept(generation),
             DriverInput::Client(key, what) => self.on_client_input(key, what),
@@ -110,6 +113,7 @@ impl<H: Host> Driver<H> {
         more |= self.propose();
         self.write();
         self.start_wanted_server();
+        self.read_ahead();
         self.forget_fetched();
         more && self.stop.is_none()
     }
@@ -117,7 +121,7 @@ impl<H: Host> Driver<H> {
     /// Ends a round of passes: a round that was broken off continues soon.
     pub(crate) fn end_round(&mut self, moment: Moment, broken_off: bool) {
         self.moment = moment;
-        if broken_off {
+        if self.end_paying() || broken_off {
             self.look_again_at(self.now());
         }
         let watched = [

@@ -81,6 +81,8 @@ pub(crate) enum DriverInput {
     FrozenKept(Result<PathBuf, String>),
     /// Entries were read again.
     Fetched(FetchFor, Vec<FetchedRecord>),
+    /// Entries up to this slot were not read again, for this reason: their segment is missing.
+    FetchMissing(FetchFor, Slot, String),
     /// A meta with this generation, which was given to [`Host::keep_meta`], is durable.
     MetaKept(Generation),
     /// The client of the connection with this key has done something.
@@ -327,8 +329,8 @@ pub(crate) enum FetchFor {
     Proving,
     /// The part that cuts the log.
     Cutting,
-    /// The part that owes entries to other replicas.
-    Owing,
+    /// The part that owes entries to this replica.
+    Owing(NodeId),
 }
 
 /// A command for a client's connection.
@@ -364,7 +366,8 @@ pub(crate) trait Host {
     /// Writes records of the log; [`DriverInput::Durable`] follows.
     fn write(&mut self, batch: Batch);
 
-    /// Reads entries of the log again; [`DriverInput::Fetched`] follows.
+    /// Reads entries of the log again; [`DriverInput::Fetched`] follows, or
+    /// [`DriverInput::FetchMissing`].
     fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch);
 
     /// Receives the newest proved checkpoint of a replica, or only its slot's state of the log if

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `host` | the interface to the host |
 //! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls, watch |
+//! | `fetching` | entries that are read again, and what waits for them |
 //! | `agreement` | the effects of agreement: links, log, roles |
 //! | `clients` | the clients that connected to this replica |
 //! | `proposer` | the primary's proposals, and their times |
@@ -39,6 +40,7 @@ mod clients;
 mod cut;
 mod disk;
 mod divergence;
+mod fetching;
 mod freeze;
 mod handle;
 mod hold;
@@ -56,7 +58,6 @@ mod tests;
 mod transfer;
 mod watch;
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -78,7 +79,7 @@ use crate::report::ServerReport;
 use crate::roster::Roster;
 
 use rooms::{
-    Checkpoints, Clients, Divergence, Owed, Preference, Proposer, Script, Server, Stalls, Sum,
+    Checkpoints, Clients, Debts, Divergence, Preference, Proposer, Script, Server, Stalls, Sum,
     Watch,
 };
 
@@ -159,8 +160,8 @@ pub(crate) struct Driver<H> {
     log: Log,
     /// The parts of the driver that wait for entries to be read again.
     fetching: Vec<FetchFor>,
-    /// Messages and ranges whose entries must be read again before they can be sent.
-    owed: VecDeque<Owed>,
+    /// Messages and entries that other replicas wait for.
+    owed: Debts,
     /// The highest committed slot.
     committed: Slot,
     /// The last commit index that was written as a hint.
@@ -211,7 +212,7 @@ impl<H: Host> Driver<H> {
             node,
             log,
             fetching: Vec::new(),
-            owed: VecDeque::new(),
+            owed: Debts::default(),
             committed: Slot::NONE,
             hinted: Slot::NONE,
             linked: NodeSet::EMPTY,

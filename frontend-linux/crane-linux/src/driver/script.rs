@@ -7,7 +7,7 @@ use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
 
-use crate::log::Lookup;
+use crate::log::{FETCH_RECORDS, Lookup};
 use crate::net::handshake::short;
 use crate::roster::RosterMember;
 
@@ -37,6 +37,9 @@ impl<H: Host> Driver<H> {
         let mut count = 0;
         while self.script.observed < self.committed && count < SLOTS_PER_PASS {
             let slot = self.script.observed.next();
+            if self.log.is_old(slot) && self.awaits_feeding(slot) {
+                break;
+            }
             let entry = match self.log.read(slot) {
                 Lookup::Found(entry, Some(payload)) => {
                     self.on_committed(slot, &payload);
@@ -58,6 +61,23 @@ impl<H: Host> Driver<H> {
             count += 1;
         }
         count > 0
+    }
+
+    /// Returns whether the observation of an old slot waits until the server has been fed more. As
+    /// long as the server takes entries, each is read once for both. Nothing else waits for what a
+    /// backup without clients observes.
+    fn awaits_feeding(&mut self, slot: Slot) -> bool {
+        let fed = self.fed();
+        let is_far = slot.0 > fed.0 + FETCH_RECORDS as u64;
+        if self.now() >= self.server.takes_until
+            || !(is_far || slot > fed.next() && self.log.has_much_fetched())
+            || self.is_primary()
+            || self.clients.has_clients()
+        {
+            return false;
+        }
+        self.look_again_at(self.server.takes_until);
+        true
     }
 
     fn on_committed(&mut self, slot: Slot, payload: &[u8]) {
@@ -179,6 +199,7 @@ impl<H: Host> Driver<H> {
         }
         if count > 0 {
             self.host.ring();
+            self.server.expect_taking(self.now());
         }
         if let Some(run) = &mut self.server.run {
             run.fed = fed;
@@ -186,13 +207,42 @@ impl<H: Host> Driver<H> {
         count > 0
     }
 
-    /// Drops entries that were read again and are not needed soon: those for other replicas, and
-    /// those after the slot that is observed next.
+    /// Returns the slot behind which the script of the last run begins.
+    pub(super) fn start_slot(&self) -> Slot {
+        match self.server.behind {
+            Some(restart) => Slot(restart.slot.0 - 1),
+            None => self.checkpoint.start_slot().unwrap_or(Slot::NONE),
+        }
+    }
+
+    /// Returns the last slot that the server was given, or behind which it starts.
+    fn fed(&self) -> Slot {
+        self.server.run.map_or_else(|| self.start_slot(), |run| run.fed)
+    }
+
+    /// Requests the entries that the readers of the log need next.
+    pub(super) fn read_ahead(&mut self) {
+        let observed = self.script.observed;
+        if observed < self.committed {
+            self.read_ahead_for(FetchFor::Observing, observed.next(), self.committed);
+        }
+        // Entries that are not observed yet are read for that.
+        if let Some(run) = self.server.run.filter(|run| run.fed < observed) {
+            self.read_ahead_for(FetchFor::Feeding, run.fed.next(), observed);
+        }
+        if let Some(fed) = self.needed_for_proof().filter(|fed| *fed < observed) {
+            self.read_ahead_for(FetchFor::Proving, fed.next(), observed);
+        }
+    }
+
+    /// Drops entries that were read again and that no reader needs soon.
     pub(super) fn forget_fetched(&mut self) {
-        let fed = self.server.run.as_ref().map_or(self.script.observed, |run| run.fed);
-        let before_cut = self.checkpoint.cut_at.map(|slot| Slot(slot.0 - 1));
-        let others = [self.needed_for_proof(), before_cut].into_iter().flatten();
-        self.log.forget_fetched(others.fold(fed.min(self.script.observed), Slot::min));
+        let observed = self.script.observed.next();
+        let starts = self.now() < self.server.takes_until;
+        let fed = (starts || self.server.run.is_some()).then(|| self.fed().next());
+        let proof = self.needed_for_proof().map(Slot::next);
+        let readers = [observed].into_iter().chain(fed).chain(proof).chain(self.checkpoint.cut_at);
+        self.log.forget_fetched(readers.chain(self.owed.slots()));
     }
 
     /// Feeds the server the entry in one slot; in the first slot, its genesis. Returns whether it

@@ -52,6 +52,7 @@ impl<H: Host> Driver<H> {
         };
         self.server.incarnation = incarnation;
         self.server.starting = true;
+        self.server.expect_taking(self.now());
         self.server.runs += 1;
         let run = RunNumber { number: self.server.runs, incarnation };
         self.host.start_server(run, self.clients.generation(), &from);
@@ -63,12 +64,8 @@ impl<H: Host> Driver<H> {
         }
         match change {
             ServerChange::Ready => {
-                let fed = match self.server.behind {
-                    Some(restart) => Slot(restart.slot.0 - 1),
-                    None => self.checkpoint.start_slot().unwrap_or(Slot::NONE),
-                };
                 self.server.starting = false;
-                self.server.run = Some(ServerRun { fed, view: None });
+                self.server.run = Some(ServerRun { fed: self.start_slot(), view: None });
                 self.host.watch_state(self.is_primary());
                 // The start was on its way when the group halted, or the verdict came.
                 self.stop_halted();
@@ -145,6 +142,7 @@ impl<H: Host> Driver<H> {
         if end_reason == Some(EndReason::Unfit) && stopped_for.is_none() {
             return self.refuse_program(trouble);
         }
+        self.server.takes_until = Instant::default();
         self.clear_findings();
         let listened = std::mem::take(&mut self.server.has_listened);
         let incarnation = self.server.incarnation;

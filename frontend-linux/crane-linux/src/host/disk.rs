@@ -14,7 +14,7 @@ use crate::base::Base;
 use crate::driver::{DiskRoom, DriverInput, FetchFor};
 use crate::frozen::FrozenCalls;
 use crate::log::fetch::{Fetch, LogFiles};
-use crate::log::{Front, reading};
+use crate::log::{Front, LogError, reading};
 use crate::meta::{DataDirectory, Meta};
 
 use super::{HostOutcome, Outcomes};
@@ -106,13 +106,18 @@ impl DataKeeper {
         });
     }
 
-    /// Reads entries of the log again. [`DriverInput::Fetched`] follows.
+    /// Reads entries of the log again. [`DriverInput::Fetched`] follows, or
+    /// [`DriverInput::FetchMissing`].
     pub(super) fn fetch(&self, fetcher: FetchFor, fetch: Fetch) {
         let (files, outcomes) = (self.files.clone(), self.outcomes.clone());
+        let last = fetch.last().unwrap_or_default();
         spawn_local(async move {
             let reading = move || files.lock().unwrap_or_else(PoisonError::into_inner).read(&fetch);
             let input = match spawn_blocking(reading).await {
                 Ok(Ok(records)) => DriverInput::Fetched(fetcher, records),
+                Ok(Err(error @ LogError::Missing(_))) => {
+                    DriverInput::FetchMissing(fetcher, last, error.to_string())
+                }
                 Ok(Err(error)) => DriverInput::Failed(error.to_string()),
                 Err(error) => DriverInput::Failed(format!("the log's reader ended: {error}")),
             };

@@ -3,9 +3,11 @@
 //!
 //! The log plans which records to read ([`Fetch`]), [`LogFiles`] reads them in a place that may
 //! block, and the log takes them back. Segments are only appended to, and planned records are
-//! durable.
+//! durable. A segment may be deleted in the meantime, because the log was cut: that is an error of
+//! its own ([`LogError::Missing`]), and none if the log starts behind the planned slots by then.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -20,9 +22,16 @@ use super::{Log, LogError, Lookup, Payload, RecordPosition, segment_path};
 pub struct Fetch {
     /// By slot: the place of its record.
     pub(super) records: Vec<(Slot, RecordPosition)>,
+    /// The offset behind the last record, if it is known.
+    pub(super) end: Option<u32>,
 }
 
 impl Fetch {
+    /// Returns the last slot.
+    pub fn last(&self) -> Option<Slot> {
+        self.records.last().map(|(slot, _)| *slot)
+    }
+
     /// Returns whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
@@ -45,19 +54,23 @@ impl Fetch {
         let Some((_, last)) = self.records.last().copied() else { return Ok(Ok(Vec::new())) };
         let start = self.records[0].1.offset;
         let bad = |place: RecordPosition| Misread { offset: place.offset as usize };
-        // Everything up to the last record is read at once; the last record's header gives its
-        // length.
         let before = (last.offset - start) as usize;
-        let mut bytes = vec![0; before + record::RECORD_HEADER_BYTES];
+        let known = match self.end {
+            Some(end) => (end - start) as usize,
+            None => before + record::RECORD_HEADER_BYTES,
+        };
+        let mut bytes = vec![0; known];
         read(&mut bytes, u64::from(start))?;
-        let length = bytes[before..].first_chunk().expect("a header has a length");
-        let length = u32::from_le_bytes(*length) as usize;
-        if length > record::BODY_BYTES_MAX {
-            return Ok(Err(bad(last)));
+        if self.end.is_none() {
+            // The last record's header gives its length.
+            let length = bytes[before..].first_chunk().expect("a header has a length");
+            let length = u32::from_le_bytes(*length) as usize;
+            if length > record::BODY_BYTES_MAX {
+                return Ok(Err(bad(last)));
+            }
+            bytes.resize(known + length, 0);
+            read(&mut bytes[known..], u64::from(start) + known as u64)?;
         }
-        let known = bytes.len();
-        bytes.resize(known + length, 0);
-        read(&mut bytes[known..], u64::from(start) + known as u64)?;
         let decoded = self.records.iter().map(|(slot, place)| {
             let at = (place.offset - start) as usize;
             let Ok(Some(found)) = record::decode(&bytes, at) else { return Err(bad(*place)) };
@@ -110,13 +123,18 @@ impl LogFiles {
     /// Reads records.
     ///
     /// # Errors
-    /// Returns [`LogError`] if a record cannot be read or differs from what was written.
+    /// Returns [`LogError`] if a record cannot be read or differs from what was written;
+    /// [`LogError::Missing`] if the segment has been deleted.
     pub fn read(&mut self, fetch: &Fetch) -> Result<Vec<FetchedRecord>, LogError> {
         let Some(number) = fetch.segment() else { return Ok(Vec::new()) };
         let path = segment_path(&self.directory, number);
         let failed = |error| LogError::Io(path.clone(), error);
         if self.open.as_ref().is_none_or(|(segment, _)| *segment != number) {
-            self.open = Some((number, File::open(&path).map_err(failed)?));
+            let file = File::open(&path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => LogError::Missing(path.clone()),
+                _ => LogError::Io(path.clone(), error),
+            })?;
+            self.open = Some((number, file));
         }
         let (_, file) = self.open.as_ref().expect("just opened");
         let records = fetch.read_by(|space, offset| file.read_exact_at(space, offset));
@@ -200,8 +218,40 @@ mod tests {
             let (_, payload) = files.look_up(&mut log, Slot(slot)).unwrap().unwrap();
             assert_eq!(payload.map(|payload| payload.len()), Some(length));
         }
-        assert!(log.fetched_bytes <= FETCHED_BYTES && log.fetched.len() > 1);
+        assert!(log.fetched.bytes() <= FETCHED_BYTES && log.fetched.count() > 1);
         assert_eq!(log.read(Slot(1)), Lookup::OnDisk);
+    }
+
+    #[test]
+    fn a_reader_asks_for_more_before_it_has_used_up_what_it_has() {
+        let scratch = Scratch::new("fetch-ahead");
+        let batch = FETCH_RECORDS as u64;
+        let mut log = log_on_disk(&scratch, 3 * batch, 20);
+        let mut files = LogFiles::new(&scratch.0);
+        let mut asked = Vec::new();
+        for slot in (1..=3 * batch).map(Slot) {
+            if let Some(next) = log.read_ahead(slot) {
+                log.keep_fetched(files.read(&log.plan_fetch(next)).unwrap());
+                asked.push(slot.0);
+            }
+            assert!(matches!(log.read(slot), Lookup::Found(..)), "slot {slot}");
+            log.forget_fetched([slot].into_iter());
+            assert!(log.fetched.count() <= 2);
+        }
+        assert_eq!(asked, [1, 2, batch + 2]);
+        log.forget_fetched(std::iter::empty());
+        assert_eq!((log.fetched.count(), log.fetched.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_segment_that_was_deleted_is_named() {
+        let scratch = Scratch::new("fetch-deleted");
+        let log = log_on_disk(&scratch, 4, 20);
+        let fetch = log.plan_fetch(Slot(1));
+        assert_eq!(fetch.last(), Some(Slot(4)));
+        std::fs::remove_file(segment_path(&scratch.0, 1)).unwrap();
+        let error = LogFiles::new(&scratch.0).read(&fetch).unwrap_err();
+        assert!(matches!(error, LogError::Missing(_)), "{error}");
     }
 
     #[test]

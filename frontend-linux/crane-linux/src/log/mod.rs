@@ -8,6 +8,7 @@
 //! | `front` | where a log starts whose older segments are gone |
 //! | `open` | from files to a log and a durable state |
 //! | `fetch` | reading entries again that have left the log's memory |
+//! | `fetched` | these entries, for as long as they are needed |
 //! | `damage` | the treatment of a damaged log |
 //! | `cut` | taking the front off |
 //! | `disk`, `segments`, `storage` | the interface to files; writing them; the storage thread |
@@ -23,6 +24,7 @@ pub(crate) mod damage;
 pub(crate) mod disk;
 mod error;
 pub(crate) mod fetch;
+mod fetched;
 mod front;
 mod open;
 pub(crate) mod reading;
@@ -38,6 +40,7 @@ use crane_core::id::Slot;
 use crane_core::paxos::{self, Record, WriteNumber};
 
 use fetch::{Fetch, FetchedRecord};
+use fetched::FetchedBatches;
 use record::StoredRecord;
 
 pub use error::LogError;
@@ -54,7 +57,7 @@ const CACHE_BYTES: usize = if cfg!(test) { 1 << 16 } else { 32 << 20 };
 const FETCHED_BYTES: usize = 8 << 20;
 
 /// The largest number of records that are read again at once.
-const FETCH_RECORDS: usize = 256;
+pub(crate) const FETCH_RECORDS: usize = if cfg!(test) { 64 } else { 1024 };
 
 /// The number of bytes of a segment that are read again at once, apart from the last record.
 const FETCH_BYTES: u32 = 1 << 20;
@@ -126,10 +129,8 @@ pub struct Log {
     cache: VecDeque<Cached>,
     /// The bytes of the payloads in `cache`.
     cache_bytes: usize,
-    /// Batches of entries that were read again, the oldest first.
-    fetched: VecDeque<Vec<FetchedRecord>>,
-    /// The bytes of the payloads in `fetched`.
-    fetched_bytes: usize,
+    /// Entries that were read again.
+    fetched: FetchedBatches,
     segment: u32,
     offset: usize,
     chunks: Vec<WriteChunk>,
@@ -244,14 +245,24 @@ impl Log {
             let cached = &self.cache[cached];
             return Lookup::Found(cached.entry, cached.payload.clone());
         }
-        let place = self.index[position];
-        for batch in &self.fetched {
-            let found = batch.iter().find(|record| (record.slot, record.place) == (slot, place));
-            if let Some(FetchedRecord { entry, payload, .. }) = found {
-                return Lookup::Found(*entry, payload.clone());
-            }
+        match self.fetched.find(slot, self.index[position]) {
+            Some(FetchedRecord { entry, payload, .. }) => Lookup::Found(*entry, payload.clone()),
+            None => Lookup::OnDisk,
         }
-        Lookup::OnDisk
+    }
+
+    /// Returns whether the entry in a slot has left the memory of what was appended last, so that
+    /// it comes from the disk.
+    pub fn is_old(&self, slot: Slot) -> bool {
+        self.position(slot).is_some_and(|at| at < self.index.len() - self.cache.len())
+    }
+
+    /// Returns the first slot from this one on that is [`Lookup::OnDisk`], if a reader that is
+    /// there should ask for it now, before it has used up what was read again.
+    pub fn read_ahead(&self, slot: Slot) -> Option<Slot> {
+        let (bytes, next) = self.fetched.run_from(slot);
+        let few = next.0 - slot.0 < FETCH_RECORDS as u64 && bytes < FETCH_BYTES as usize;
+        (few && self.is_old(next)).then_some(next)
     }
 
     /// Plans to read a slot again that is [`Lookup::OnDisk`], with slots after it that lie near and
@@ -263,29 +274,30 @@ impl Log {
         let places = uncached[position..].iter().take(FETCH_RECORDS).take_while(|place| {
             place.segment == first.segment && place.offset - first.offset <= FETCH_BYTES
         });
-        Fetch { records: (slot.0..).map(Slot).zip(places.copied()).collect() }
+        let records: Vec<_> = (slot.0..).map(Slot).zip(places.copied()).collect();
+        // Everything before a durable record has been written.
+        let next = uncached.get(position + records.len());
+        let near = first.offset + FETCH_BYTES + record::BODY_BYTES_MAX as u32;
+        let end = next.filter(|next| next.segment == first.segment && next.offset <= near);
+        Fetch { end: end.map(|next| next.offset), records }
     }
 
     /// Keeps entries that were read again, and drops the oldest such batches beyond the limit.
     /// [`Log::read`] does not find records that have been replaced meanwhile.
     pub fn keep_fetched(&mut self, batch: Vec<FetchedRecord>) {
-        self.fetched_bytes += bytes_of(&batch);
-        self.fetched.push_back(batch);
-        while self.fetched_bytes > FETCHED_BYTES && self.fetched.len() > 1 {
-            let oldest = self.fetched.pop_front().expect("it has more than one");
-            self.fetched_bytes -= bytes_of(&oldest);
-        }
+        self.fetched.keep(batch, FETCHED_BYTES);
     }
 
-    /// Drops batches of entries that were read again and that end at this slot or before it.
-    pub fn forget_fetched(&mut self, up_to: Slot) {
-        let dropped =
-            |batch: &Vec<FetchedRecord>| batch.last().is_none_or(|record| record.slot <= up_to);
-        let bytes = &mut self.fetched_bytes;
-        self.fetched.retain(|batch| {
-            let drop = dropped(batch);
-            *bytes -= if drop { bytes_of(batch) } else { 0 };
-            !drop
+    /// Returns whether entries that were read again fill a half of their memory.
+    pub fn has_much_fetched(&self) -> bool {
+        self.fetched.bytes() > FETCHED_BYTES / 2
+    }
+
+    /// Drops the entries that were read again, but for those that readers at these slots need next.
+    pub fn forget_fetched(&mut self, readers: impl Iterator<Item = Slot> + Clone) {
+        let ahead = 2 * FETCH_RECORDS as u64;
+        self.fetched.retain(|first, last| {
+            readers.clone().any(|slot| slot <= last && first.0 <= slot.0 + ahead)
         });
     }
 
@@ -352,10 +364,6 @@ impl Log {
             self.cache_bytes -= cached.payload.map_or(0, |payload| payload.len());
         }
     }
-}
-
-fn bytes_of(batch: &[FetchedRecord]) -> usize {
-    batch.iter().filter_map(|record| record.payload.as_ref()).map(|payload| payload.len()).sum()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::Path;
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 
+use super::fetched::FetchedBatches;
 use super::record::{self, Bad, Found, StoredRecord};
 use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
 
@@ -37,8 +38,7 @@ impl Log {
             genesis: genesis.map(|(slot, payload)| (*slot, Payload::from(&payload[..]))),
             cache: VecDeque::new(),
             cache_bytes: 0,
-            fetched: VecDeque::new(),
-            fetched_bytes: 0,
+            fetched: FetchedBatches::default(),
             segment: 1,
             offset: record::SEGMENT_HEADER_BYTES,
             chunks: Vec::new(),

@@ -163,10 +163,9 @@ impl Collected {
         self.range.push(kept);
     }
 
-    /// Removes all entries.
-    pub(crate) fn clear(&mut self) {
-        self.range.clear();
-        self.bytes = 0;
+    /// Returns the bytes of the entries.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 }
 
@@ -327,13 +326,13 @@ mod tests {
         assert!(collected.has_room(&long), "alone it may be long");
         collected.push(long);
         assert!(!collected.has_room(&kept(b"")));
-        collected.clear();
+        collected = Collected::default();
         let half = kept(&[1; RANGE_BYTES_MAX as usize / 2]);
         collected.push(half.clone());
         assert!(collected.has_room(&half));
         collected.push(half);
         assert!(collected.has_room(&kept(b"")) && !collected.has_room(&kept(b"x")));
-        collected.clear();
+        collected = Collected::default();
         let change = own(Content::Change(Members::first(3)));
         for _ in 0..RANGE_ENTRIES_MAX {
             assert!(collected.has_room(&change));

@@ -14,7 +14,7 @@ mod watch;
 pub(super) use checkpoint::{CheckpointState, Checkpoints, Due, Proving, Transfer, Wish};
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use divergence::{Divergence, Trial};
-pub(super) use owed::Owed;
+pub(super) use owed::{Debts, Owed};
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;
 pub(super) use script::{CRASHES_MAX, Restart, Script, Sum};

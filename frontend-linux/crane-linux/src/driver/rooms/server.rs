@@ -1,10 +1,13 @@
 //! The server's run as this replica sees it, and the ends of earlier runs.
 
 use crane_core::id::{Incarnation, Slot};
-use crane_core::time::Instant;
+use crane_core::time::{Duration, Instant};
 
 use super::super::host::ServerView;
 use super::Restart;
+
+/// The time after which a server that has taken no entry is not expected to take one soon.
+const TAKES_WITHIN: Duration = Duration::from_millis(500);
 
 /// The state of this replica's server.
 #[derive(Debug, Default)]
@@ -29,6 +32,8 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) awaits_restart: bool,
     /// The last restart after a crash that this server has reached without it.
     pub(in crate::driver) missed_crash: Option<Slot>,
+    /// Until when a run that starts, or has taken an entry, is expected to take another one.
+    pub(in crate::driver) takes_until: Instant,
     /// When the server is built again, unless the other servers have ended as well by then.
     pub(in crate::driver) rebuild_at: Option<Instant>,
     /// When this replica leaves, because the program has ended by itself, although other servers
@@ -81,6 +86,11 @@ pub(in crate::driver) struct ServerRun {
 }
 
 impl Server {
+    /// Expects the server to take an entry soon: it starts, or has just taken one.
+    pub(in crate::driver) fn expect_taking(&mut self, now: Instant) {
+        self.takes_until = now + TAKES_WITHIN;
+    }
+
     /// Lets the server start.
     pub(in crate::driver) fn want(&mut self) {
         self.wanted = true;

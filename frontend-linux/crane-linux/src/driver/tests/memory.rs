@@ -44,7 +44,13 @@ pub(super) struct MemoryHost {
     pub(super) ports: Vec<u16>,
     /// A port that no client reaches.
     pub(super) unreached: u16,
-    pub(super) fetches: u32,
+    /// The slots that were read again, and the number of requests for them.
+    pub(super) read_again: Vec<Slot>,
+    pub(super) fetches: usize,
+    /// Whether the segments of requests are missing.
+    pub(super) lacks_segments: bool,
+    /// The bytes of entries that were sent to other replicas.
+    pub(super) sent: usize,
     pub(super) metas: u32,
     pub(super) inspections: u32,
     /// Slots at which calls were frozen.
@@ -163,6 +169,7 @@ impl Host for MemoryHost {
             entries: entries.iter().map(|(entry, _)| *entry).collect::<Vec<Entry>>(),
             payloads: entries.iter().map(|(_, payload)| payload.clone()).collect(),
         };
+        self.sent += received.payloads.iter().flatten().map(|payload| payload.len()).sum::<usize>();
         self.queue_at(to, DriverInput::Message(self.me, received));
     }
 
@@ -203,6 +210,10 @@ impl Host for MemoryHost {
 
     fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch) {
         self.fetches += 1;
+        if self.lacks_segments {
+            let last = fetch.last().expect("a fetch has slots");
+            return self.queue(DriverInput::FetchMissing(fetcher, last, "it is missing".into()));
+        }
         let segment = &self.disk[&fetch.segment().expect("a fetch names a segment")];
         let read = |space: &mut [u8], offset: u64| -> Result<(), ()> {
             let offset = offset as usize;
@@ -210,6 +221,7 @@ impl Host for MemoryHost {
             Ok(())
         };
         let records = fetch.read_by(read).expect("memory can be read").expect("as written");
+        self.read_again.extend(records.iter().map(|record| record.slot));
         self.queue(DriverInput::Fetched(fetcher, records));
     }
 

@@ -11,13 +11,14 @@ use crane_shm::region::{output, script};
 use crane_shm::{EndReason, RingRecord, ServerState};
 
 use super::*;
-use crate::log::record;
+use crate::log::{Opened, record};
 use crate::net::handshake::{MAGIC, PROTOCOL_VERSION};
 use crate::options::{Cli, Priority};
 use crate::report::Ending;
 
 mod checkpoints;
 mod divergence;
+mod fetching;
 mod incarnations;
 mod memory;
 mod replicas;
@@ -112,6 +113,17 @@ impl Group {
         }
     }
 
+    /// Links a replica that was cut off with the others.
+    fn link_again(&mut self, place: usize) {
+        self.cut_off.retain(|cut| *cut != place);
+        for other in (0..3).filter(|other| *other != place && !self.cut_off.contains(other)) {
+            for (at, to) in [(place, other), (other, place)] {
+                let hello = Box::new(self.drivers[to].hello.clone());
+                self.queues[at].borrow_mut().push_back(DriverInput::LinkUp(hello));
+            }
+        }
+    }
+
     fn input(&mut self, place: usize, input: DriverInput) {
         self.queues[place].borrow_mut().push_back(input);
     }
@@ -181,13 +193,35 @@ fn view(admitted: u64, clock: u64) -> ServerView {
 }
 
 fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
+    let disk = [(1, record::segment_header(1).to_vec())].into();
+    let moment = Moment { since_start: 0, unix: 1_000_000_000 };
+    let opened = Opened {
+        log: Log::new(None),
+        stored: DurableState::BLANK,
+        entries: Vec::new(),
+        last_timestamp: 0,
+        torn_bytes: 0,
+        is_new: true,
+    };
+    driver_from(place, queues, opened, disk, moment)
+}
+
+/// Returns a driver over a log that has been opened.
+fn driver_from(
+    place: usize,
+    queues: &[Queue; 3],
+    opened: Opened,
+    disk: BTreeMap<u32, Vec<u8>>,
+    moment: Moment,
+) -> Driver<MemoryHost> {
     let names: Vec<String> = NAMES.iter().map(|name| (*name).to_string()).collect();
     let cli = Cli::try_parse_from(["crane-linux", "--peers", "a,b,c", "--", "server"]).unwrap();
     let founders = Roster::founders(&names, NodeSet::EMPTY);
     let me = node(place);
     let config = Config::new(me, founders.first_members(), place as u64 + 1);
-    let moment = Moment { since_start: 0, unix: 1_000_000_000 };
-    let restored = Node::restore(config, moment.instant(), DurableState::BLANK, []);
+    let slots = (opened.log.front().0 + 1..).map(Slot);
+    let entries = slots.zip(opened.entries);
+    let restored = Node::restore(config, moment.instant(), opened.stored, entries);
     let meta = Meta {
         version: 1,
         group: None,
@@ -226,11 +260,10 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
         data: PathBuf::from("/data"),
         random: [7; 48],
     };
-    let log = Log::new(None);
     let parts = Restored {
         node: Box::new(restored),
-        log,
-        last_timestamp: 0,
+        log: opened.log,
+        last_timestamp: opened.last_timestamp,
         meta,
         hello,
         checkpoints: Vec::new(),
@@ -239,13 +272,16 @@ fn driver(place: usize, queues: &[Queue; 3]) -> Driver<MemoryHost> {
     let host = MemoryHost {
         me,
         queues: queues.clone(),
-        disk: [(1, record::segment_header(1).to_vec())].into(),
+        disk,
         scripts: Vec::new(),
         replies: BTreeMap::new(),
         resets: Vec::new(),
         ports: Vec::new(),
         unreached: 0,
+        read_again: Vec::new(),
         fetches: 0,
+        lacks_segments: false,
+        sent: 0,
         metas: 0,
         inspections: 0,
         frozen: Vec::new(),
