@@ -82,7 +82,7 @@ pub mod decoders {
 
 use clap::CommandFactory;
 
-use options::{CheckpointCommands, Cli, LogCommands, PrimaryCommands, Subcommands};
+use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
 
 /// Runs the command: parses the command line, carries it out, and ends the process.
 pub fn run() -> ! {
@@ -106,19 +106,8 @@ pub fn run() -> ! {
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Restart(args)), _) => restart::run(args),
-        (Some(Subcommands::Checkpoint(CheckpointCommands::List { data_dir })), _) => {
-            checkpoint::command::list(data_dir, false)
-        }
-        (Some(Subcommands::Checkpoint(CheckpointCommands::Verify { data_dir })), _) => {
-            checkpoint::command::list(data_dir, true)
-        }
-        (Some(Subcommands::Checkpoint(CheckpointCommands::Now { data_dir })), _) => {
-            checkpoint::command::now(data_dir)
-        }
+        (Some(Subcommands::Checkpoint(command)), _) => checkpoint::run(command),
         (Some(Subcommands::Member(command)), _) => member::run(command),
-        (Some(Subcommands::Checkpoint(CheckpointCommands::Probe { criu })), _) => {
-            checkpoint::run_probe(criu.as_deref())
-        }
         (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(missing, "give the server's program after --").exit()

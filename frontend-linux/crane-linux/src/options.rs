@@ -223,6 +223,34 @@ pub(crate) enum CheckpointCommands {
         /// The replica's data directory.
         data_dir: PathBuf,
     },
+    /// Removes all checkpoints of a data directory but the newest ones, the newest that is proved
+    /// not counted. Its replica must not run: one that runs keeps two, and the newest that is
+    /// proved.
+    Prune {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+        /// How many of the newest ones are kept.
+        #[arg(long, value_name = "COUNT", default_value_t = 1)]
+        keep: usize,
+    },
+    /// Writes a checkpoint that is proved to a new file, with its digest.
+    Export {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+        /// The file.
+        file: PathBuf,
+        /// The checkpoint's slot [default: the newest that is proved].
+        #[arg(long)]
+        slot: Option<u64>,
+    },
+    /// Puts a checkpoint that was exported into the data directory of a replica of the same group
+    /// that does not run, and may have lost everything: its next start begins with it.
+    Import {
+        /// The replica's data directory.
+        data_dir: PathBuf,
+        /// The file.
+        file: PathBuf,
+    },
     /// Shows which CRIU is used, and tries whether it can dump and restore a process here.
     #[command(after_help = PROBE_HELP)]
     Probe {
@@ -342,8 +370,10 @@ pub(crate) struct ReplicaArgs {
     #[arg(long, value_name = "WHAT", default_value = "halt")]
     pub on_divergence: OnDivergence,
     /// Takes a checkpoint of the server at this interval, while the replica is a backup: after a
-    /// time, such as 10m, or a number of entries, such as 100k-entries. It needs CRIU (see
-    /// checkpoint probe) [default: by order only].
+    /// time, such as 10m, a number of entries, such as 100k-entries, or a growth of the log, such
+    /// as 1GiB-log. Each is proved by a second server that is made from it. The log is cut behind
+    /// what a majority of the servers has proved. It needs CRIU (see checkpoint probe) [default: by
+    /// order only].
     #[arg(long, value_name = "INTERVAL")]
     pub checkpoint_every: Option<CheckpointEvery>,
     /// Ends the replica, with the reason, when its server makes a call that crane does not see,

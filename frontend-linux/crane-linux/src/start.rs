@@ -37,7 +37,7 @@ use crate::names;
 use crate::net::control::control_path;
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
-use crate::options::{Durability, LogLevel, Priority, ReplicaArgs};
+use crate::options::{Durability, LogLevel, Priority, ReplicaArgs, ScheduleArg};
 use crate::own_output;
 use crate::proxy;
 use crate::terminal::complain;
@@ -285,6 +285,11 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         data: data.path.clone(),
         random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,
     };
+    if args.checkpoint_every.is_some() && args.schedule == ScheduleArg::Parallel {
+        return Err("--checkpoint-every: under --schedule parallel, threads run between their \
+                    calls, and cannot be held; leave one of the two out"
+            .to_string());
+    }
     let criu = Criu::find(None).await.map_err(|error| error.to_string());
     if args.checkpoint_every.is_some()
         && let Err(why) = &criu

@@ -174,6 +174,70 @@ fn a_wiped_replica_returns_from_a_peers_checkpoint_and_can_lead() {
 }
 
 #[test]
+fn a_checkpoint_goes_by_a_file_to_a_replica_that_has_lost_everything() {
+    let machine = Machine::take("export");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let (primary, backup) = a_backup(&group);
+    let mut connection = Connection::open(group.address(primary), ANSWER).unwrap();
+    let (place, slot) = checkpoint(&group, backup).unwrap();
+    let base = group.program().base.clone();
+    let command = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+        let output = run_bounded(&words, &base);
+        let [out, error] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        (output.status.success(), format!("{out}{error}"))
+    };
+    let data = group.data(backup).display().to_string();
+    let file = machine.folder().join("exported").display().to_string();
+    let (done, text) = command(&["checkpoint", "export", &data, &file]);
+    assert!(!done && text.contains("proved"), "an unproved one goes nowhere: {text}");
+    let mut count = 0;
+    eventually("the proof", START, || {
+        for _ in 0..500 {
+            count += 1;
+            assert_eq!(number(&mut connection, &[b"INCR", b"count"]), count);
+        }
+        let proved = group.status()?.replica(backup).checkpoint["proved"].clone();
+        if proved == slot { Ok(()) } else { Err(format!("{proved}")) }
+    });
+    let (done, text) = command(&["checkpoint", "export", &data, &file]);
+    assert!(done, "{text}");
+    let (done, text) = command(&["checkpoint", "export", &data, &file]);
+    assert!(!done && text.contains("is there already"), "{text}");
+    let (done, text) = command(&["checkpoint", "prune", &data]);
+    assert!(!done && text.contains("in use"), "{text}");
+    group.kill(backup);
+    let (done, text) = command(&["checkpoint", "prune", &data, "--keep", "0"]);
+    assert!(done && text.contains("0 removed"), "the proved one stays: {text}");
+    assert!(place.is_dir());
+    fs::remove_dir_all(&data).unwrap();
+    fs::create_dir(&data).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let broken = machine.folder().join("broken").display().to_string();
+    fs::write(&broken, bytes).unwrap();
+    assert!(!command(&["checkpoint", "import", &data, &broken]).0);
+    let (done, text) = command(&["checkpoint", "import", &data, &file]);
+    assert!(done && text.contains(&format!("behind slot {slot}")), "{text}");
+    group.start_replica(backup);
+    eventually("the replica is in step", START, || {
+        let status = group.status()?;
+        status.healthy(3)?;
+        match started_from(&status, backup) {
+            Some(from) if from == slot => Ok(()),
+            other => Err(format!("started from {other:?}, {}", status.brief())),
+        }
+    });
+    assert_eq!(group.status().unwrap().replica(backup).log["behind"], slot);
+    drop(connection);
+    group.await_settled();
+}
+
+#[test]
 fn backups_take_checkpoints_by_themselves_while_clients_ask() {
     let machine = Machine::take("every");
     if !are_possible(machine.folder()) {

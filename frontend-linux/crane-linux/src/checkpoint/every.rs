@@ -13,19 +13,38 @@ pub(crate) enum CheckpointEvery {
     Time(Duration),
     /// A number of entries of the log.
     Entries(u64),
+    /// A number of bytes of the log.
+    Log(u64),
 }
 
-/// The ending of a number of entries.
+/// The ending of a number of entries, and of bytes.
 const ENTRIES: &str = "-entries";
+const LOG: &str = "-log";
+/// The units of bytes of the log, the larger ones first.
+const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
 /// The shortest interval of each kind: a server is held for about a tenth of a second.
 const TIME_MIN: Duration = Duration::from_secs(1);
 const ENTRIES_MIN: u64 = 100;
+const LOG_MIN: u64 = 64 << 10;
 
 impl FromStr for CheckpointEvery {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = || "write a time, such as 10m, or entries, such as 100k-entries".to_string();
+        let form = || {
+            "write a time, such as 10m, entries, such as 100k-entries, or a size of the log, such \
+             as 1GiB-log"
+                .to_string()
+        };
+        if let Some(size) = text.strip_suffix(LOG) {
+            let bytes = UNITS.iter().find_map(|(unit, shift)| {
+                size.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(1 << shift)
+            });
+            return match bytes.ok_or_else(form)? {
+                bytes if bytes >= LOG_MIN => Ok(Self::Log(bytes)),
+                _ => Err(format!("the smallest size is {}KiB{LOG}", LOG_MIN >> 10)),
+            };
+        }
         let Some(count) = text.strip_suffix(ENTRIES) else {
             let time = humantime::parse_duration(text).map_err(|_| form())?;
             return match time >= TIME_MIN {
@@ -53,6 +72,7 @@ impl fmt::Display for CheckpointEvery {
         match self {
             Self::Time(time) => write!(f, "{}", humantime::format_duration(*time)),
             Self::Entries(number) => write!(f, "{number}{ENTRIES}"),
+            Self::Log(bytes) => write!(f, "{}KiB{LOG}", bytes >> 10),
         }
     }
 }
@@ -68,13 +88,25 @@ mod tests {
         assert_eq!(read("250-entries"), Ok(CheckpointEvery::Entries(250)));
         assert_eq!(read("100k-entries"), Ok(CheckpointEvery::Entries(100_000)));
         assert_eq!(read("3M-entries"), Ok(CheckpointEvery::Entries(3_000_000)));
-        for text in ["10m", "100000-entries", "1h 5m"] {
+        assert_eq!(read("1GiB-log"), Ok(CheckpointEvery::Log(1 << 30)));
+        assert_eq!(read("256MiB-log"), Ok(CheckpointEvery::Log(256 << 20)));
+        for text in ["10m", "100000-entries", "1h 5m", "3MiB-log"] {
             let every = read(text).unwrap();
             assert_eq!(read(&every.to_string()), Ok(every));
         }
-        for bad in
-            ["", "10", "5ms", "-entries", "k-entries", "9-entries", "1GiB-log", "1.5k-entries"]
-        {
+        for bad in [
+            "",
+            "10",
+            "5ms",
+            "-entries",
+            "k-entries",
+            "9-entries",
+            "1.5k-entries",
+            "1GB-log",
+            "-log",
+            "1KiB-log",
+            "99999999999999GiB-log",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(read("99999999999999999999M-entries").is_err());

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `every` | how often a replica takes one by itself |
 //! | `command` | orders to a running replica |
+//! | `files` | checkpoints of a replica that does not run |
 //! | `store` | the checkpoints of a data directory |
 //! | `archive` | a checkpoint as one file |
 //! | `arrived` | a log's beginning behind a checkpoint that came from another replica |
@@ -17,20 +18,35 @@ pub(crate) mod arrived;
 pub(crate) mod command;
 pub(crate) mod criu;
 pub(crate) mod every;
+pub(crate) mod files;
 pub(crate) mod probe;
 pub(crate) mod store;
 
 use std::path::Path;
 
 use crate::group;
+use crate::options::CheckpointCommands;
 use crate::terminal::print_line;
 use criu::{Criu, CriuError};
 
 /// The hidden subcommand that runs the processes of a probe.
 pub(crate) const SUBCOMMAND: &str = "probe-stage";
 
+/// Runs `checkpoint`, and returns the exit status.
+pub(crate) fn run(command: &CheckpointCommands) -> i32 {
+    match command {
+        CheckpointCommands::Now { data_dir } => command::now(data_dir),
+        CheckpointCommands::List { data_dir } => command::list(data_dir, false),
+        CheckpointCommands::Verify { data_dir } => command::list(data_dir, true),
+        CheckpointCommands::Prune { data_dir, keep } => files::prune(data_dir, *keep),
+        CheckpointCommands::Export { data_dir, file, slot } => files::export(data_dir, file, *slot),
+        CheckpointCommands::Import { data_dir, file } => files::import(data_dir, file),
+        CheckpointCommands::Probe { criu } => run_probe(criu.as_deref()),
+    }
+}
+
 /// Runs `checkpoint probe`, and returns the exit status.
-pub(crate) fn run_probe(named: Option<&Path>) -> i32 {
+fn run_probe(named: Option<&Path>) -> i32 {
     group::run(async { probe(named).await.map_err(|error| error.to_string()) })
 }
 

@@ -116,7 +116,7 @@ impl Unfinished {
     /// # Errors
     /// Returns what the system refused, with its place.
     pub(crate) fn make(data: &Path, slot: u64) -> Result<Self, String> {
-        let place = data.join(DIRECTORY).join(format!("slot-{slot}{UNFINISHED}"));
+        let place = data.join(DIRECTORY).join(name_of(slot) + UNFINISHED);
         upper::remove(&place)?;
         fs::create_dir_all(image_of(&place)).map_err(|error| describe(&place, &error))?;
         Ok(Self(place))
@@ -143,13 +143,15 @@ impl Unfinished {
 }
 
 impl Unfinished {
-    /// Gives a checkpoint that came from another replica its name, if it is whole and of this slot.
+    /// Gives a checkpoint that came from another replica its name, if it is whole, and of this slot
+    /// if one is given.
     ///
     /// # Errors
     /// Returns that it is not, or what the system refused.
-    pub(crate) fn adopt(self, slot: Slot) -> Result<Checkpoint, String> {
-        let came = read(&self.0).filter(|it| it.manifest.slot == slot && it.is_proved());
-        let came = came.ok_or("the manifest that has arrived cannot be read")?;
+    pub(crate) fn adopt(self, slot: Option<Slot>) -> Result<Checkpoint, String> {
+        let fits = |of: Slot| slot.is_none_or(|slot| slot == of);
+        let came = read(&self.0).filter(|it| fits(it.manifest.slot) && it.is_proved());
+        let came = came.ok_or("it is no proved checkpoint that this version can read")?;
         came.check()?;
         self.keep(came.manifest)
     }
@@ -159,7 +161,7 @@ impl Unfinished {
         let failed = |error: io::Error| describe(&self.0, &error);
         rustix::fs::syncfs(fs::File::open(&self.0).map_err(failed)?)
             .map_err(|error| failed(error.into()))?;
-        let place = self.0.with_extension("");
+        let place = self.0.with_file_name(name_of(manifest.slot.0));
         upper::remove(&place)?;
         fs::rename(&self.0, &place).map_err(failed)?;
         let parent = fs::File::open(place.parent().expect("checkpoints lie in a directory"));
@@ -283,6 +285,10 @@ fn prune(directory: &Path) {
         // The rest is removed after the next checkpoint.
         let _ = upper::remove(path);
     }
+}
+
+fn name_of(slot: u64) -> String {
+    format!("slot-{slot}")
 }
 
 /// Returns the directory of the image in a checkpoint's directory.

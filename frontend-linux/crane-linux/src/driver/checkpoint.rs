@@ -59,6 +59,7 @@ impl<H: Host> Driver<H> {
     pub(super) fn watch_checkpoints(&mut self) -> Option<Instant> {
         let every = self.settings.args.checkpoint_every?;
         let admitted = self.server.view()?.admitted;
+        let written = self.log.written_bytes();
         let (now, me, servers) = (self.now(), self.me(), self.servers());
         let before = servers.iter().take_while(|node| *node != me).count() as u64;
         let (share, of) = (before + 1, servers.len().max(1) as u64);
@@ -68,11 +69,13 @@ impl<H: Host> Driver<H> {
                 Due::At(now + Duration::from_micros(micros / of * part))
             }
             CheckpointEvery::Entries(count) => Due::Behind(admitted + count * part / of),
+            CheckpointEvery::Log(bytes) => Due::Written(written + bytes / of * part),
         };
         let due = *self.checkpoint.due.get_or_insert_with(|| next(share, of));
         let is_due = match due {
             Due::At(at) => now >= at,
             Due::Behind(slot) => admitted >= slot,
+            Due::Written(bytes) => written >= bytes,
         };
         if is_due {
             self.checkpoint.due = Some(next(1, 1));

@@ -288,7 +288,7 @@ fn unpack(data: &Path, path: &Path, slot: Slot, packed: Packed) -> Result<(), St
     }
     let unfinished = Unfinished::make(data, slot.0)?;
     archive::unpack(path, unfinished.place())?;
-    unfinished.adopt(slot)?;
+    unfinished.adopt(Some(slot))?;
     fs::remove_file(path).map_err(|error| describe(path, &error))
 }
 

@@ -207,6 +207,11 @@ impl Log {
         self.stored.snapshot.map_or(Slot::NONE, |snapshot| snapshot.slot)
     }
 
+    /// Returns about how many bytes were ever written to the log.
+    pub fn written_bytes(&self) -> u64 {
+        u64::from(self.segment) * SEGMENT_BYTES as u64 + self.offset as u64
+    }
+
     /// Returns about how many bytes the log has on the disk.
     pub fn bytes(&self) -> u64 {
         let first = self.index.first().map_or(self.segment, |place| place.segment);

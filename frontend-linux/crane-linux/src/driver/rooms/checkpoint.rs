@@ -157,6 +157,8 @@ pub(in crate::driver) enum Due {
     At(Instant),
     /// The admission of this slot.
     Behind(u64),
+    /// The moment when the log has had this many bytes, those that are deleted included.
+    Written(u64),
 }
 
 /// The state of the last order to take a checkpoint.
