@@ -63,6 +63,12 @@ impl Probe {
         Ok(self)
     }
 
+    /// Returns when each request was sent, and the time until its answer.
+    #[must_use]
+    pub fn times(&self) -> &[(Instant, Duration)] {
+        &self.times
+    }
+
     /// Returns the slowest of the requests that were sent after a moment.
     #[must_use]
     pub fn slowest_since(&self, moment: Instant) -> Duration {

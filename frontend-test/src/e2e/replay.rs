@@ -1,16 +1,19 @@
 //! The cost of a replay beside that of the recording: a backup stops, starts again without a
-//! checkpoint, and executes the whole log.
+//! checkpoint, and executes the whole log. And what a client notices while a backup takes what it
+//! has missed.
 
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
 use super::group::Group;
 use super::idle::cpu_time_with_children;
 use super::load::{Load, redis_benchmark};
 use super::machine::Machine;
+use super::probe::Probe;
 use super::program;
 use super::status::Status;
-use super::wait::START;
+use super::wait::{Raise, START};
 
 /// The smallest ratio of the time of the recording to that of its replay, for a load that waits for
 /// each answer.
@@ -109,16 +112,7 @@ fn run(kind: Kind) -> Outcome {
     group.stop_replica(backup);
     let start = Instant::now();
     group.start_replica(backup);
-    // The growing pauses of `eventually` would be a part of the time.
-    let status = loop {
-        let status = group.status().expect("a status");
-        let admitted = status.replica(backup).admitted;
-        if admitted.is_some_and(|admitted| admitted >= slots) {
-            break status;
-        }
-        assert!(start.elapsed() < START, "admitted {admitted:?} of {slots}");
-        sleep(PAUSE);
-    };
+    let status = await_admitted(&group, backup, slots);
     let wall = start.elapsed();
     let (daemon, server) = cpu(&status, backup);
     group.await_settled();
@@ -131,6 +125,101 @@ fn cpu(status: &Status, id: u8) -> (Duration, Duration) {
     let replica = status.replica(id);
     let of = |pid: Option<u32>| cpu_time_with_children(pid.expect("a process")).expect("its times");
     (of(replica.daemon_pid), of(replica.server_pid))
+}
+
+/// The load that a backup misses. Its log is longer than what a daemon keeps in memory.
+const MISSED: Load = Load { requests: 500_000, connections: 50, keepalive: true };
+
+/// How long a client of the primary is watched before a backup returns.
+const WATCHED_BEFORE: Duration = Duration::from_secs(2);
+
+/// The requests of one client of the primary, one after the other, while a backup that was away
+/// takes what it has missed from the primary, and executes it.
+#[derive(Clone, Debug)]
+pub struct CatchUp {
+    /// The number of slots that the backup had missed.
+    pub slots: u64,
+    /// The time from the start of the backup's process until it was in step.
+    pub taken: Duration,
+    /// The client's times before, the shortest first.
+    pub before: Vec<Duration>,
+    /// The client's times meanwhile, the shortest first.
+    pub meanwhile: Vec<Duration>,
+}
+
+/// Lets a backup miss a load, and return.
+///
+/// # Panics
+///
+/// Panics if a request fails, the backup is not in step in time, or hashes differ.
+fn catch_up() -> CatchUp {
+    let machine = Machine::take("catch-up");
+    let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let primary = group.primary();
+    let backup = if primary == 1 { 2 } else { 1 };
+    let first = group.await_settled().committed();
+    group.stop_replica(backup);
+    redis_benchmark(group.address(primary), "set", MISSED).expect("no failed request");
+    let mut probe = Probe::open(group.address(primary)).expect("a connection");
+    let stop = AtomicBool::new(false);
+    let (start, taken, slots) = scope(|threads| {
+        let client = threads.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                probe.write().expect("an answer");
+            }
+        });
+        let _raised = Raise(&stop);
+        sleep(WATCHED_BEFORE);
+        let slots = group.status().expect("a status").committed();
+        let start = Instant::now();
+        group.start_replica(backup);
+        await_admitted(&group, backup, slots);
+        let taken = start.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        client.join().expect("no failed request");
+        (start, taken, slots - first)
+    });
+    let (mut before, mut meanwhile): (Vec<_>, Vec<_>) =
+        probe.times().iter().partition(|(at, _)| *at < start);
+    drop(probe);
+    group.await_settled();
+    let sorted = |times: &mut Vec<(Instant, Duration)>| {
+        let mut times: Vec<_> = times.drain(..).map(|(_, time)| time).collect();
+        times.sort_unstable();
+        times
+    };
+    let (before, meanwhile) = (sorted(&mut before), sorted(&mut meanwhile));
+    CatchUp { slots, taken, before, meanwhile }
+}
+
+/// Waits until a replica's server has been given this slot, with short pauses of equal length.
+fn await_admitted(group: &Group, id: u8, slot: u64) -> Status {
+    let start = Instant::now();
+    loop {
+        let status = group.status().expect("a status");
+        let admitted = status.replica(id).admitted;
+        if admitted.is_some_and(|admitted| admitted >= slot) {
+            return status;
+        }
+        assert!(start.elapsed() < START, "admitted {admitted:?} of {slot}");
+        sleep(PAUSE);
+    }
+}
+
+fn print_catch_up() {
+    let CatchUp { slots, taken, before, meanwhile } = catch_up();
+    println!("a backup took {slots} slots that it had missed, and was in step after {taken:.2?}");
+    for (name, times) in [("before", before), ("meanwhile", meanwhile)] {
+        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        println!(
+            "  a client of the primary, {name}: {} requests, median {:.2?}, 99 % {:.2?}, longest \
+             {:.2?}",
+            times.len(),
+            at(50),
+            at(99),
+            at(100)
+        );
+    }
 }
 
 /// Records and replays each kind of load, and compares them with the bars. Returns the failures.
@@ -159,5 +248,6 @@ pub fn measure(times: usize) -> Vec<String> {
             }
         }
     }
+    (0..times).for_each(|_| print_catch_up());
     missed
 }
