@@ -60,8 +60,8 @@ pub(crate) struct Dumped {
     pub(crate) last: u32,
 }
 
-/// Carries out the order on the standard input, and prints the result or the reason why there is
-/// none, as JSON.
+/// Carries out the order on the first line of the standard input, once that has ended. Prints the
+/// result, or the reason why there is none, as JSON.
 pub(crate) fn run() -> ! {
     let outcome = carry_out();
     println!("{}", serde_json::to_string(&outcome).expect("plain data"));
@@ -73,17 +73,19 @@ fn carry_out() -> Result<Dumped, String> {
     // SAFETY: alarm touches no memory. Its signal ends this process, and CRIU with it.
     unsafe { libc::alarm(DUMP_WITHIN) };
     let mut text = String::new();
-    io::stdin().read_to_string(&mut text).map_err(|error| format!("no order: {error}"))?;
+    io::stdin().read_line(&mut text).map_err(|error| format!("no order: {error}"))?;
     let DumpOrder { server, image, criu } =
         serde_json::from_str(&text).map_err(|error| format!("no order: {error}"))?;
     let image = open_kept(&image, OFlags::DIRECTORY)?;
     let criu = open_kept(&criu, OFlags::empty())?;
     let number = number_in_cell(server)?;
-    unwatch(server)?;
     let spaces = rustix::process::pidfd_open(
         rustix::process::Pid::from_raw(server as i32).ok_or("no process")?,
         rustix::process::PidfdFlags::empty(),
     );
+    // The end of the input says that the server is held.
+    io::stdin().read_to_string(&mut text).map_err(|error| format!("no sign: {error}"))?;
+    unwatch(server)?;
     let all = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME

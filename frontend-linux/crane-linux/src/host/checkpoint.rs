@@ -1,9 +1,9 @@
 //! A checkpoint of the running server: hold, dump, copy of the files, release.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,11 @@ pub(super) struct TakeOrder {
 /// Returns the reason why there is no checkpoint.
 pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let TakeOrder { region, .. } = *order;
+    // Everything that can be done before the server is held, because clients wait behind it.
+    let unfinished = Unfinished::make(&order.data, nonce)?;
+    let image = image_of(unfinished.place());
+    let dump = DumpOrder { server: order.server, image, criu: order.criu.clone() };
+    let dump = Dump::prepare(&dump)?;
     region.set_nonce(nonce);
     region.hold_behind(region.admitted().max(1));
     let Some(slot) = await_held(region) else {
@@ -64,10 +69,10 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let since = Instant::now();
     let clock = region.clock();
     let mark = region.mark(slot);
-    let image = write(order, slot);
+    let written = write(order, &unfinished, dump);
     let released = release(order, nonce);
     let held = since.elapsed();
-    let (unfinished, processes) = image?;
+    let processes = written?;
     released?;
     let HashMark { clock: admitted_at, schedule, output, .. } =
         mark.ok_or("the server does not keep its hashes at the slot")?;
@@ -98,31 +103,60 @@ fn await_held(region: DaemonSide) -> Option<u64> {
     region.held()
 }
 
-/// Writes the image and the files of the held server.
-fn write(order: &TakeOrder, slot: u64) -> Result<(Unfinished, Processes), String> {
-    let unfinished = Unfinished::make(&order.data, slot)?;
-    let image = image_of(unfinished.place());
-    let dumped = run_dump(&DumpOrder { server: order.server, image, criu: order.criu.clone() })?;
-    for name in LAYERS {
-        let from = order.data.join(name);
-        if from.exists() {
-            copy_whole(&from, &unfinished.place().join(name))?;
-        }
-    }
-    let Dumped { server, last } = dumped;
-    Ok((unfinished, Processes { server, last, pipes: order.pipes }))
+/// Writes the image and the files of the held server, both at the same time.
+fn write(order: &TakeOrder, unfinished: &Unfinished, dump: Dump) -> Result<Processes, String> {
+    let (dumped, copied) = std::thread::scope(|threads| {
+        let dumping = threads.spawn(|| dump.finish());
+        let copied = LAYERS.iter().try_for_each(|name| {
+            let (from, to) = (order.data.join(name), unfinished.place().join(name));
+            if from.exists() { copy_whole(&from, &to) } else { Ok(()) }
+        });
+        (dumping.join().unwrap_or_else(|_| Err("the dump's thread failed".to_string())), copied)
+    });
+    copied?;
+    let Dumped { server, last } = dumped?;
+    Ok(Processes { server, last, pipes: order.pipes })
 }
 
-fn run_dump(order: &DumpOrder) -> Result<Dumped, String> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg(dump::SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let failed = |error: std::io::Error| format!("the dump cannot be started: {error}");
-    let mut child = command.spawn().map_err(failed)?;
-    let text = serde_json::to_vec(order).expect("plain data");
-    child.stdin.take().expect("it was piped").write_all(&text).map_err(failed)?;
-    let output = child.wait_with_output().map_err(failed)?;
-    let outcome: Result<Result<Dumped, String>, _> = serde_json::from_slice(&output.stdout);
-    outcome.unwrap_or_else(|_| Err(format!("the dump ended with {}", output.status)))
+/// The process that dumps the server, and waits until that is held.
+struct Dump(Child);
+
+impl Dump {
+    fn prepare(order: &DumpOrder) -> Result<Self, String> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(dump::SUBCOMMAND).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = command.spawn().map_err(|error| failed(&error))?;
+        let mut text = serde_json::to_vec(order).expect("plain data");
+        text.push(b'\n');
+        let mut dump = Self(child);
+        let stdin = dump.0.stdin.as_mut().expect("it was piped");
+        stdin.write_all(&text).map_err(|error| failed(&error))?;
+        Ok(dump)
+    }
+
+    /// Dumps the server.
+    fn finish(mut self) -> Result<Dumped, String> {
+        // The end of its input is the sign to begin.
+        drop(self.0.stdin.take());
+        let mut text = Vec::new();
+        let output = self.0.stdout.as_mut().expect("it was piped");
+        output.read_to_end(&mut text).map_err(|error| failed(&error))?;
+        let status = self.0.wait().map_err(|error| failed(&error))?;
+        let outcome: Result<Result<Dumped, String>, _> = serde_json::from_slice(&text);
+        outcome.unwrap_or_else(|_| Err(format!("the dump ended with {status}")))
+    }
+}
+
+impl Drop for Dump {
+    fn drop(&mut self) {
+        // It has ended, unless the server could not be held.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn failed(error: &std::io::Error) -> String {
+    format!("the dump cannot be started: {error}")
 }
 
 /// Gives the held server its region again.
