@@ -15,8 +15,8 @@ use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
-    alarm, bench, checkpoints, cost, divergence, failover, healthy, idle, kills, linear, replay,
-    runtimes, sizes, starts, steady, wiped,
+    alarm, bench, checkpoint_faults, checkpoints, cost, divergence, failover, healthy, idle, kills,
+    linear, replay, runtimes, sizes, starts, steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -38,6 +38,7 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
        crane-measure checkpoints [ROUNDS]  hold, dump, kill and restore under load, 50 rounds with
                                        each of five servers
+       crane-measure checkpoint-faults [FAULTS]  faults at random moments of checkpoints, 200
        crane-measure wiped [MIB]       a replica returns from a peer's checkpoint, with civetweb,
                                        and with redis and 100 MiB in it
        crane-measure replay [TIMES]    replay beside recording, once
@@ -77,6 +78,7 @@ fn main() -> ExitCode {
         }
         "starts" => measure_starts(amount.unwrap_or(3000) as usize),
         "checkpoints" => measure_checkpoints(amount.unwrap_or(50) as usize),
+        "checkpoint-faults" => measure_checkpoint_faults(amount.unwrap_or(200) as usize),
         "wiped" => {
             wiped::run(true, 0, |line| println!("{line}"));
             wiped::run(false, amount.unwrap_or(100) as usize, |line| println!("{line}"));
@@ -230,6 +232,22 @@ fn measure_idle(period: Duration) -> Vec<String> {
         group.await_settled();
     }
     missed
+}
+
+fn measure_checkpoint_faults(faults: usize) -> Vec<String> {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let mut number = 0;
+    let outcomes = checkpoint_faults::run(faults, seed, |outcome| {
+        number += 1;
+        let struck = if outcome.struck { "" } else { " (nothing to strike)" };
+        let healed = outcome.refusal.as_deref().unwrap_or("healthy by itself");
+        println!("{number}: {}{struck}: {healed}", outcome.what);
+    });
+    let struck = outcomes.iter().filter(|outcome| outcome.struck).count();
+    let refused = outcomes.iter().filter(|outcome| outcome.refusal.is_some()).count();
+    println!("{} faults, {struck} struck; {refused} needed a person", outcomes.len());
+    let missed = refused * 20 > outcomes.len();
+    missed.then(|| format!("{refused} of {} needed a person", outcomes.len())).into_iter().collect()
 }
 
 fn measure_cost(requests: u32) -> Vec<String> {

@@ -375,6 +375,18 @@ impl Group {
         status
     }
 
+    /// Returns the exit status of a replica's daemon that has ended by itself, once.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system refuses to tell.
+    pub fn ended(&mut self, id: u8) -> Option<ExitStatus> {
+        let child = self.replicas[index(id)].as_mut()?;
+        let status = child.try_wait().expect("wait")?;
+        self.replicas[index(id)] = None;
+        Some(status)
+    }
+
     /// Asks all replicas once.
     ///
     /// # Errors

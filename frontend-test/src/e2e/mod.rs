@@ -31,6 +31,7 @@ pub mod alarm;
 pub mod bench;
 pub mod binary;
 pub mod calls;
+pub mod checkpoint_faults;
 pub mod checkpoints;
 pub mod cost;
 pub mod counting;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crane_test::e2e::checkpoint_faults;
 use crane_test::e2e::checkpoints::{are_possible, checkpoint, rounds, started_from};
 use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::http;
@@ -235,6 +236,21 @@ fn a_checkpoint_goes_by_a_file_to_a_replica_that_has_lost_everything() {
     assert_eq!(group.status().unwrap().replica(backup).log["behind"], slot);
     drop(connection);
     group.await_settled();
+}
+
+/// Runs the short form: `ci/measure checkpoint-faults` lets 200 strike.
+#[test]
+fn faults_on_the_ways_of_checkpoints_lose_nothing_and_heal() {
+    let machine = Machine::take("possible");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    drop(machine);
+    let outcomes = checkpoint_faults::run(12, 3, |outcome| println!("{outcome:?}"));
+    let refused: Vec<_> = outcomes.iter().filter(|outcome| outcome.refusal.is_some()).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let struck = outcomes.iter().filter(|outcome| outcome.struck).count();
+    assert!(struck * 3 > outcomes.len(), "{struck} of {} struck", outcomes.len());
 }
 
 #[test]
