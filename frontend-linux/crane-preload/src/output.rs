@@ -49,9 +49,10 @@ impl Output {
         conn.entry.number() == self.node && conn.generation.0 >= self.region.first_generation()
     }
 
-    /// Writes bytes for a client, if it is a client of this replica.
-    pub(crate) fn data(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.about(output::DATA, conn, 0, bytes);
+    /// Writes bytes for a client, if it is a client of this replica. `offset` is their place among
+    /// all bytes for the client.
+    pub(crate) fn data(&mut self, conn: ConnId, offset: u64, bytes: &[u8]) {
+        self.about(output::DATA, conn, offset, bytes);
     }
 
     /// Writes a record about a connection, if its client is a client of this replica.

@@ -51,7 +51,8 @@ pub mod output {
     /// The server stops listening at an address. Numbers and data are those of the record with
     /// which it began to listen there, without the path.
     pub const UNLISTEN: u32 = 2;
-    /// The data is bytes for the client.
+    /// The data is bytes for the client; `numbers[2]` is the offset of the first one among all
+    /// bytes for it.
     pub const DATA: u32 = 3;
     /// The server has shut its side: after the data so far, the client reads the end of the stream.
     pub const FIN: u32 = 4;

@@ -45,7 +45,7 @@ impl<H: Host> Driver<H> {
             return Err(never("a checkpoint is being taken already"));
         }
         self.checkpoint.state = CheckpointState::Taking;
-        self.wish_to_hold();
+        self.wish_to_hold(false);
         match &self.checkpoint.state {
             CheckpointState::Failed(why) => Err(later(why)),
             _ => Ok(json!({})),
@@ -149,6 +149,7 @@ impl<H: Host> Driver<H> {
     pub(super) fn refuse_checkpoint(&mut self, why: &'static str) -> Option<Slot> {
         let from = self.checkpoint.started_from.take()?;
         self.checkpoint.remove(&from.place);
+        self.checkpoint.proving.take_if(|proving| proving.in_place);
         self.host.set_checkpoint_aside(&from.place, why);
         Some(from.manifest.slot)
     }

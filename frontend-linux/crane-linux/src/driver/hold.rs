@@ -17,14 +17,16 @@ use super::{Driver, Host};
 
 /// The time limit for the answers of the other servers.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(1000);
+/// The time after a proof in place that was not permitted, before the next one.
+const WISH_AGAIN: Duration = Duration::from_millis(10_000);
 /// The time after which a permission ends by itself: the limits of reaching the hold point, of the
 /// dump, and of the way back, with a reserve.
 const LENT_FOR: Duration = Duration::from_millis(75_000);
 
 impl<H: Host> Driver<H> {
-    /// Asks the servers for the permission to hold this one.
+    /// Asks the servers for the permission to hold this one, or to let it prove a checkpoint.
     // specs: C4
-    pub(super) fn wish_to_hold(&mut self) {
+    pub(super) fn wish_to_hold(&mut self, proves: bool) {
         let now = self.now();
         self.checkpoint.hold.number += 1;
         let number = self.checkpoint.hold.number;
@@ -32,9 +34,10 @@ impl<H: Host> Driver<H> {
         let until = now + ANSWERED_WITHIN;
         let lent = self.checkpoint.hold.lent.filter(|(_, until)| now < *until);
         if let Some((node, _)) = lent {
-            return self.end_wish(format!("the server of replica {node} is held at the moment"));
+            let why = format!("the server of replica {node} is held at the moment");
+            return self.end_wish(proves, why);
         }
-        self.checkpoint.hold.wish = Some(Wish { granted, refused: NodeSet::EMPTY, until });
+        self.checkpoint.hold.wish = Some(Wish { proves, granted, refused: NodeSet::EMPTY, until });
         for node in self.servers().without(self.me()).iter() {
             self.send_about_checkpoints(node, CheckpointMessage::HoldWanted { number });
         }
@@ -50,9 +53,9 @@ impl<H: Host> Driver<H> {
     // specs: C4
     pub(super) fn on_hold_wanted(&mut self, from: NodeId, number: u64) {
         let now = self.now();
+        let own = self.is_held();
         let hold = &mut self.checkpoint.hold;
         let lent = hold.lent.filter(|(node, until)| *node != from && now < *until);
-        let own = matches!(self.checkpoint.state, CheckpointState::Taking);
         let message = if own || lent.is_some() {
             CheckpointMessage::HoldRefused { number }
         } else {
@@ -60,6 +63,12 @@ impl<H: Host> Driver<H> {
             CheckpointMessage::HoldGranted { number }
         };
         self.send_about_checkpoints(from, message);
+    }
+
+    /// Returns whether this server is held, proves a checkpoint, or may do so at any moment.
+    fn is_held(&self) -> bool {
+        let proves = self.checkpoint.proving.as_ref().is_some_and(|proving| proving.in_place);
+        proves || matches!(self.checkpoint.state, CheckpointState::Taking)
     }
 
     /// Takes the answer of another server.
@@ -82,19 +91,23 @@ impl<H: Host> Driver<H> {
     /// Holds the server once a majority agrees, or gives the wish up if it cannot any more.
     fn count_permissions(&mut self) {
         let servers = self.servers();
-        let Some(Wish { granted, refused, .. }) = self.checkpoint.hold.wish else { return };
+        let Some(Wish { proves, granted, refused, .. }) = self.checkpoint.hold.wish else { return };
         if granted.len() * 2 > servers.len() {
             self.checkpoint.hold.wish = None;
+            if proves {
+                self.server.proves_next = true;
+                return self.host.stop_server();
+            }
             return self.host.take_checkpoint(&self.group());
         }
         if (servers.len() - refused.len()) * 2 <= servers.len() {
-            self.end_wish("another server is held at the moment".to_string());
+            self.end_wish(proves, "another server is held at the moment".to_string());
         }
     }
 
     /// Informs a replica with which there is a new link about checkpoints here.
     pub(super) fn greet_about_checkpoints(&mut self, node: NodeId) {
-        if !matches!(self.checkpoint.state, CheckpointState::Taking) {
+        if !self.is_held() {
             self.send_about_checkpoints(node, CheckpointMessage::HoldOver);
         }
         self.send_progress(node);
@@ -110,9 +123,15 @@ impl<H: Host> Driver<H> {
         self.send_about_checkpoints(to, CheckpointMessage::Progress { proved, observed });
     }
 
-    fn end_wish(&mut self, why: String) {
+    fn end_wish(&mut self, proves: bool, why: String) {
         self.checkpoint.hold.wish = None;
-        self.checkpoint.state = CheckpointState::Failed(why);
+        if proves {
+            self.checkpoint.proving = None;
+            self.checkpoint.prove_after = self.now() + WISH_AGAIN;
+            self.checkpoint.unproved_because = Some(why);
+        } else {
+            self.checkpoint.state = CheckpointState::Failed(why);
+        }
         self.give_permissions_back();
     }
 
@@ -125,15 +144,16 @@ impl<H: Host> Driver<H> {
 
     /// Gives a wish up that was not answered in time. Returns when to call this function again.
     pub(super) fn watch_hold(&mut self) -> Option<Instant> {
-        let Wish { until, granted, .. } = self.checkpoint.hold.wish?;
+        let Wish { until, granted, proves, .. } = self.checkpoint.hold.wish?;
         if self.now() < until {
             return Some(until);
         }
-        self.end_wish(format!(
+        let why = format!(
             "{} of {} servers agree that this one may be held, and more than half must",
             granted.len(),
             self.servers().len()
-        ));
+        );
+        self.end_wish(proves, why);
         None
     }
 }

@@ -2,11 +2,14 @@
 //! to clients, and consumes the log from there on. If it then has the mark that this replica's
 //! server and a majority had at a later slot, the checkpoint is proved.
 //!
+//! Where this host has no room for a second server, the replica's own one proves it in place: it is
+//! ended, made from the checkpoint, and compared before it is given anything new.
+//!
 //! A checkpoint that is not proved is used by its own replica alone, which compares its server
 //! afterwards in any case. No log is cut behind it, and no other replica gets it.
 
 use crane_core::execution::Mark;
-use crane_core::id::Slot;
+use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::RingError;
 use tracing::{debug, info};
@@ -14,6 +17,7 @@ use tracing::{debug, info};
 use crate::checkpoint::store::{Checkpoint, Prefix, Proof};
 use crate::event::Event;
 use crate::log::Lookup;
+use crate::report::ServerReport;
 
 use super::rooms::{Finding, FindingKind, Proving};
 use super::{Driver, FetchFor, Host, LOOK_AGAIN, ProofChange};
@@ -23,6 +27,8 @@ use super::{Driver, FetchFor, Host, LOOK_AGAIN, ProofChange};
 const CALLS_MIN: u64 = 1000;
 /// The time after which a proof is given up.
 const PROVE_WITHIN: Duration = Duration::from_millis(120_000);
+/// The time after which a proof in place is given up, within the longest permission.
+const IN_PLACE_WITHIN: Duration = Duration::from_millis(60_000);
 /// The time after a proof that could not be made, before the next one.
 const PROVE_AGAIN: Duration = Duration::from_millis(10_000);
 /// The number of slots that one round feeds.
@@ -46,6 +52,9 @@ impl<H: Host> Driver<H> {
             ));
         }
         let (until, target) = (proving.until, proving.target.slot);
+        if proving.in_place {
+            return self.judge_proof_in_place().or(Some(until));
+        }
         if proving.fed.is_none() {
             return Some(until);
         }
@@ -80,14 +89,20 @@ impl<H: Host> Driver<H> {
         if is_kept || is_vacuous || busy || self.now() < self.checkpoint.prove_after {
             return;
         }
-        self.prove(newest.clone(), target, None);
+        let newest = newest.clone();
+        match self.checkpoint.started_from.as_ref().is_some_and(|from| from.place == newest.place) {
+            // This replica's own server has proved it already.
+            true => self.keep_proof(newest, target),
+            false => self.prove(newest, target, None),
+        }
     }
 
     fn prove(&mut self, checkpoint: Checkpoint, target: Mark, before: Option<Mark>) {
         debug!("proving the checkpoint behind slot {}", checkpoint.manifest.slot);
         self.host.start_proof(&checkpoint);
         let until = self.now() + PROVE_WITHIN;
-        self.checkpoint.proving = Some(Proving { checkpoint, target, fed: None, until, before });
+        self.checkpoint.proving =
+            Some(Proving { checkpoint, target, fed: None, until, in_place: false, before });
     }
 
     /// Feeds the server up to the slot at which it is compared. Returns whether there was anything
@@ -133,11 +148,7 @@ impl<H: Host> Driver<H> {
         let slot = proving.checkpoint.manifest.slot;
         match change {
             ProofChange::Ready => proving.fed = Some(slot),
-            ProofChange::NoRoom(why) => {
-                self.give_proof_up(format!(
-                    "the checkpoint behind slot {slot} is not proved yet: {why}"
-                ));
-            }
+            ProofChange::NoRoom(why) => self.prove_in_place(&why),
             ProofChange::Ended(why) => {
                 let checkpoint = proving.checkpoint.clone();
                 self.checkpoint.proving = None;
@@ -145,6 +156,77 @@ impl<H: Host> Driver<H> {
                 self.disprove(&checkpoint, "failed", &why);
             }
         }
+    }
+
+    /// Lets this replica's own server prove the checkpoint, if the others serve meanwhile. Its
+    /// clients wait, and are sent no byte twice.
+    fn prove_in_place(&mut self, why: &str) {
+        let in_step = |node: NodeId| {
+            self.is_linked(node)
+                && self.reports[node.index()] == ServerReport::Alive { in_step: true }
+        };
+        let others = self.servers().without(self.me());
+        let Some(proving) = &self.checkpoint.proving else { return };
+        let slot = proving.checkpoint.manifest.slot;
+        let reason = match () {
+            () if self.is_primary() => "this replica is the primary",
+            () if others.is_empty() || !others.iter().all(in_step) => "not all others are in step",
+            () => {
+                info!("proving the checkpoint behind slot {slot} in place: {why}");
+                let until = self.now() + IN_PLACE_WITHIN;
+                if let Some(proving) = &mut self.checkpoint.proving {
+                    (proving.in_place, proving.until) = (true, until);
+                }
+                return self.wish_to_hold(true);
+            }
+        };
+        self.give_proof_up(format!(
+            "the checkpoint behind slot {slot} is not proved yet: {why}; and not in place, because \
+             {reason}"
+        ));
+    }
+
+    /// Compares this replica's own server, which was made from the checkpoint, with the others.
+    /// Returns when to call this function again.
+    // specs: C3
+    fn judge_proof_in_place(&mut self) -> Option<Instant> {
+        let Proving { checkpoint, target, .. } = self.checkpoint.proving.clone()?;
+        let admitted = self.server.view().map_or(0, |view| view.admitted);
+        if self.proof_limit().is_none() || admitted < target.slot.0 {
+            return Some(self.now() + LOOK_AT_PROOF);
+        }
+        let found = self.host.mark(target.slot).map(|mark| self.compared(mark))?;
+        self.end_proof_in_place();
+        if found == target {
+            self.keep_proof(checkpoint, target);
+            return None;
+        }
+        let why = format!(
+            "this server, which was made from it, differs from the others at slot {}: CRIU has not \
+             restored all of it, or the program uses something that crane does not order",
+            target.slot
+        );
+        self.checkpoint.started_from = None;
+        self.disprove(&checkpoint, "wrong", &why);
+        self.begin_generation();
+        self.server.stopped_for = Some(why);
+        self.host.stop_server();
+        None
+    }
+
+    /// Ends a proof in place, whatever it came to.
+    pub(super) fn end_proof_in_place(&mut self) {
+        if self.checkpoint.proving.take_if(|proving| proving.in_place).is_some() {
+            self.give_permissions_back();
+        }
+    }
+
+    /// Returns the last slot that the server may be given while it proves a checkpoint in place.
+    pub(super) fn proof_limit(&self) -> Option<Slot> {
+        let made = self.checkpoint.started_from.as_ref().map(|from| &from.place);
+        let proving = self.checkpoint.proving.as_ref().filter(|proving| proving.in_place)?;
+        let runs = self.server.run.is_some() && !self.server.proves_next;
+        (runs && made == Some(&proving.checkpoint.place)).then_some(proving.target.slot)
     }
 
     /// Compares the server with the others.
@@ -176,6 +258,10 @@ impl<H: Host> Driver<H> {
             );
             return self.disprove(&checkpoint, "wrong", &why);
         }
+        self.keep_proof(checkpoint, target);
+    }
+
+    fn keep_proof(&mut self, checkpoint: Checkpoint, target: Mark) {
         let slot = checkpoint.manifest.slot;
         let Some(sum) = self.script.sum_at(slot) else { return };
         let Some(genesis) = self.log.genesis().zip(self.log.genesis_payload()) else { return };
@@ -232,6 +318,7 @@ impl<H: Host> Driver<H> {
     fn give_proof_up(&mut self, why: String) -> Option<Instant> {
         info!("{why}");
         self.host.stop_proof();
+        self.end_proof_in_place();
         self.checkpoint.proving = None;
         self.checkpoint.prove_after = self.now() + PROVE_AGAIN;
         self.checkpoint.unproved_because = Some(why);

@@ -187,7 +187,9 @@ impl<H: Host> Driver<H> {
         let Some(mut fed) = self.server.run.as_ref().map(|run| run.fed) else { return false };
         let first = self.server.behind.map_or(genesis, |restart| restart.slot);
         let end = self.script.end_of(self.server.incarnation).map(|restart| restart.slot);
-        let end = end.map_or(self.script.observed, |end| end.min(self.script.observed));
+        // A server that proves a checkpoint says nothing new before the verdict.
+        let ends = [end, self.proof_limit()].into_iter().flatten();
+        let end = ends.fold(self.script.observed, Slot::min);
         let mut count = 0;
         while fed < end && count < SLOTS_PER_PASS {
             let slot = fed.next();

@@ -139,6 +139,11 @@ impl<H: Host> Driver<H> {
             return;
         }
         let stopped_for = self.server.stopped_for.take();
+        if std::mem::take(&mut self.server.proves_next) && stopped_for.is_none() {
+            self.clients.expect_listeners();
+            return self.server.want();
+        }
+        self.end_proof_in_place();
         if end_reason == Some(EndReason::Unfit) && stopped_for.is_none() {
             return self.refuse_program(trouble);
         }

@@ -139,10 +139,10 @@ pub(super) fn send_bytes(
     if count == 0 {
         return if bytes.is_empty() { Ok(0) } else { Err(libc::EAGAIN) };
     }
+    let (id, offset) = (state.id, state.sent);
     state.produce(count);
-    let id = state.id;
     run.output.put(id.number ^ u64::from(id.entry.number()) << 56);
     run.output.put_bytes(&bytes[..count]);
-    output.data(id, &bytes[..count]);
+    output.data(id, offset, &bytes[..count]);
     Ok(count)
 }

@@ -91,6 +91,8 @@ pub(in crate::driver) struct Hold {
 /// The wish to hold this replica's server.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct Wish {
+    /// Whether the server is to prove a checkpoint, and not to be dumped.
+    pub(in crate::driver) proves: bool,
     /// The servers that agree.
     pub(in crate::driver) granted: NodeSet,
     /// The servers that do not.
@@ -111,6 +113,8 @@ pub(in crate::driver) struct Proving {
     pub(in crate::driver) fed: Option<Slot>,
     /// The time at which the proof is given up.
     pub(in crate::driver) until: Instant,
+    /// Whether this replica's own server proves it, because there is no room for a second one.
+    pub(in crate::driver) in_place: bool,
     /// The mark that a server had that was made from the same checkpoint before, if it was wrong.
     pub(in crate::driver) before: Option<Mark>,
 }

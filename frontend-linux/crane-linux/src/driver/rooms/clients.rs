@@ -55,6 +55,8 @@ pub(in crate::driver) struct OpenConn {
     pub(in crate::driver) key: u64,
     /// The number of bytes of the client that were kept.
     pub(in crate::driver) kept: u64,
+    /// The number of bytes that the client was sent.
+    pub(in crate::driver) sent: u64,
 }
 
 impl Clients {
@@ -129,11 +131,18 @@ impl Clients {
         self.ops.push_back(space[..length].into());
     }
 
+    /// Expects the server to announce all its listeners once more.
+    pub(in crate::driver) fn expect_listeners(&mut self) {
+        for port in self.ports.values_mut() {
+            port.sockets = 0;
+        }
+    }
+
     /// Gives a new connection its number.
     // specs: E1
     pub(in crate::driver) fn open_conn(&mut self, key: u64) -> ConnId {
         self.last_number += 1;
-        self.conns.insert(self.last_number, OpenConn { key, kept: 0 });
+        self.conns.insert(self.last_number, OpenConn { key, kept: 0, sent: 0 });
         self.numbers.insert(key, self.last_number);
         self.conn_id(self.last_number)
     }

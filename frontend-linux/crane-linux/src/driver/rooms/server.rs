@@ -50,6 +50,8 @@ pub(in crate::driver) struct Server {
     pub(in crate::driver) last_full: Ends,
     /// The reason for which this replica itself ended the server, if it did.
     pub(in crate::driver) stopped_for: Option<String>,
+    /// Whether the run is being ended so that the next one proves a checkpoint.
+    pub(in crate::driver) proves_next: bool,
     /// Whether the present run has listened at a port.
     pub(in crate::driver) has_listened: bool,
     /// Whether the last run ended before it listened at a port.

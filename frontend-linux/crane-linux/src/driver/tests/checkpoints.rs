@@ -165,18 +165,6 @@ fn a_checkpoint_that_fails_its_proof_is_set_aside_with_the_cause() {
 fn a_server_that_cannot_be_made_or_ends_disproves_its_checkpoint() {
     let mut group = Group::new();
     let place = with_checkpoint(&mut group);
-    group.drivers[place].host().no_room = Some("no memory".to_string());
-    do_much(&mut group);
-    let driver = &mut group.drivers[place];
-    assert_eq!((driver.host().proofs, driver.host().aside.len()), (0, 0));
-    assert!(driver.checkpoint.unproved_because.as_ref().expect("why").contains("no memory"));
-    // Later there is room.
-    driver.host().no_room = None;
-    group.run(10_000);
-    assert!(group.drivers[place].checkpoint.newest_proved().is_some());
-
-    group.drivers[place].order_checkpoint().ok().expect("an order");
-    group.run(10);
     group.drivers.iter_mut().for_each(|driver| driver.host().clock = 9000);
     group.drivers.iter_mut().for_each(|driver| driver.host().outputs = vec![8; 4]);
     group.input(0, DriverInput::Client(2, connected()));
@@ -304,4 +292,76 @@ fn a_replica_that_asks_for_deleted_entries_learns_what_it_needs() {
     group.input(lagging, DriverInput::Arriving(piece));
     group.run(1);
     assert_eq!(group.drivers[lagging].show_checkpoint()["arriving"]["percent"], 25);
+}
+
+/// Writes bytes for a client as a server does, whose earlier bytes may be known.
+fn write(group: &mut Group, place: usize, offset: u64, bytes: &[u8]) {
+    let generation = group.drivers[place].clients.generation().0;
+    group.say(place, &RingRecord { kind: output::DATA, numbers: [1, generation, offset], bytes });
+}
+
+#[test]
+fn without_room_a_checkpoint_is_proved_in_place_and_no_client_notices() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    let listens = RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[0; 16] };
+    group.say(place, &listens);
+    group.input(place, DriverInput::Client(5, connected()));
+    group.run(10);
+    write(&mut group, place, 0, b"first ");
+    group.drivers[place].host().no_room = Some("no memory".to_string());
+    let slot = group.drivers[place].checkpoint.newest().expect("one").manifest.slot;
+    do_much(&mut group);
+    let driver = &mut group.drivers[place];
+    assert_eq!(driver.host().started_from, [None, Some(slot)]);
+    assert!(driver.checkpoint.newest_proved().is_some());
+    assert!(driver.host().resets.is_empty() && driver.clients.has_clients());
+    assert_eq!((driver.events.counters.faults, driver.events.counters.divergences), (0, 0));
+    // The server says some things once more.
+    group.say(place, &listens);
+    write(&mut group, place, 0, b"fir");
+    write(&mut group, place, 3, b"st second");
+    let host = group.drivers[place].host();
+    assert_eq!(host.replies[&5], b"first second");
+    assert_eq!(host.ports, [80]);
+    let script = group.script(place);
+    assert_eq!(script, group.script(group.primary()), "it was given everything in the end");
+    // Another may be held at once.
+    let other = 3 - place - group.primary();
+    take(&mut group, other);
+    assert!(group.drivers[other].checkpoint.newest().is_some());
+}
+
+#[test]
+fn a_checkpoint_that_fails_in_place_is_set_aside_and_its_server_built_again() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    group.drivers[place].host().no_room = Some("no memory".to_string());
+    group.drivers[place].host().wrong = vec![0, 7];
+    do_much(&mut group);
+    group.run(3000);
+    let driver = &mut group.drivers[place];
+    assert_eq!(driver.host().aside[0].1, "wrong");
+    assert_eq!(driver.host().started_from.len(), 3, "it was built again, from slot 1");
+    assert_eq!(driver.host().started_from[2], None);
+    assert_eq!(group.script(place), group.script(group.primary()));
+}
+
+#[test]
+fn a_proof_in_place_waits_until_all_others_serve() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    let other = 3 - place - group.primary();
+    group.drivers[place].host().no_room = Some("no memory".to_string());
+    let run = group.drivers[other].host().scripts.len() as u64;
+    group.drivers[other].host().starts_late = true;
+    let (ending, trouble) = (Ending::Killed(11), String::new());
+    let end = ProgramEnd { ending, clock: 7, admitted: 5, trouble, end_reason: None };
+    group.input(other, DriverInput::Server(run, ServerChange::Ended(end)));
+    do_much(&mut group);
+    let driver = &group.drivers[place];
+    assert_eq!(driver.checkpoint.newest_proved(), None);
+    let why = driver.checkpoint.unproved_because.clone().expect("a reason");
+    assert!(why.contains("no memory") && why.contains("in step"), "{why}");
+    assert_eq!(group.drivers[place].host().scripts.len(), 1);
 }
