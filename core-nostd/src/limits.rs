@@ -24,6 +24,9 @@ pub const ENTRY_HEADER_BYTES_MAX: usize = 32;
 /// The number of bytes of a member's address as text (`host:port`).
 pub const ADDRESS_BYTES_MAX: usize = 128;
 
+/// The number of bytes of a server's command in an op.
+pub const COMMAND_BYTES_MAX: usize = 8 * 1024;
+
 /// Addresses that a server may bind although not every host has them.
 pub const SERVICE_ADDRESSES_MAX: usize = 16;
 
@@ -45,5 +48,6 @@ pub const CALL_NANOSECONDS: u64 = 100;
 const _: () =
     assert!(SEND_BYTES_MAX + OP_HEADER_BYTES_MAX + ENTRY_HEADER_BYTES_MAX <= ENTRY_BYTES_MAX);
 const _: () = assert!(SEND_BYTES_MAX <= RECEIVE_WINDOW);
+const _: () = assert!(COMMAND_BYTES_MAX <= SEND_BYTES_MAX);
 const _: () = assert!(DRAINED_STEP < SEND_WINDOW);
 const _: () = assert!(NODES_MAX <= u8::MAX as usize);

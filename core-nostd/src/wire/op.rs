@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnId, Generation, Incarnation, NodeId, Slot};
-use crate::limits::{ADDRESS_BYTES_MAX, INCARNATIONS_MAX, SEND_BYTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, COMMAND_BYTES_MAX, INCARNATIONS_MAX, SEND_BYTES_MAX};
 
 use super::WireError;
 
@@ -160,17 +160,37 @@ pub enum Op<'a> {
         /// The incarnation that begins behind the op's slot.
         incarnation: Incarnation,
         /// The reason.
-        reason: RestartReason,
+        #[serde(borrow)]
+        reason: RestartReason<'a>,
     },
 }
 
 /// Why the server program starts again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum RestartReason {
+pub enum RestartReason<'a> {
     /// An operator has ordered it.
     Ordered,
     /// The program has ended by itself at one point on a quorum of servers.
     Crashed(ProgramCrash),
+    /// An operator has ordered that another program starts.
+    Upgraded {
+        /// The digest of its base.
+        base: [u8; 32],
+        /// Its command: words that zero bytes separate, at most [`COMMAND_BYTES_MAX`] bytes.
+        #[serde(borrow)]
+        command: &'a str,
+    },
+}
+
+impl RestartReason<'_> {
+    /// Returns whether a restart as this incarnation can have the reason.
+    fn fits(&self, incarnation: Incarnation) -> bool {
+        match self {
+            Self::Ordered => true,
+            Self::Crashed(crash) => crash.incarnation.0 > 0 && crash.incarnation < incarnation,
+            Self::Upgraded { command, .. } => command.len() <= COMMAND_BYTES_MAX,
+        }
+    }
 }
 
 /// The point at which a program ended by itself.
@@ -200,12 +220,7 @@ impl<'a> Op<'a> {
             }
             Op::Member { address, .. } => address.len() <= ADDRESS_BYTES_MAX,
             Op::Restart { incarnation, reason } => {
-                let crashed = match reason {
-                    RestartReason::Ordered => None,
-                    RestartReason::Crashed(crash) => Some(crash.incarnation),
-                };
-                (2..=INCARNATIONS_MAX).contains(&incarnation.0)
-                    && crashed.is_none_or(|crashed| crashed.0 > 0 && crashed < *incarnation)
+                (2..=INCARNATIONS_MAX).contains(&incarnation.0) && reason.fits(*incarnation)
             }
             _ => true,
         };
@@ -221,6 +236,9 @@ impl<'a> Op<'a> {
         let bounded = match self {
             Op::Send { bytes, .. } => bytes.len() <= SEND_BYTES_MAX,
             Op::Member { address, .. } => address.len() <= ADDRESS_BYTES_MAX,
+            Op::Restart { reason: RestartReason::Upgraded { command, .. }, .. } => {
+                command.len() <= COMMAND_BYTES_MAX
+            }
             _ => true,
         };
         if !bounded {

@@ -100,6 +100,8 @@ mod tests {
             generation: 1,
             diverged_behind: None,
             restart: None,
+            command: Vec::new(),
+            upgrades: Vec::new(),
         };
         data.put_meta(&meta).unwrap();
         let mut log = Log::open(&data.log()).unwrap().log;

@@ -34,3 +34,63 @@ they send afterwards reaches the next incarnation of the server.
 The same happens by itself when the program crashes at one point on more than half of the servers:
 by a signal, or with a status other than 0 after it has listened at a port. The request before the
 crash is not repeated. The third crash within a minute stops the group.";
+
+pub(crate) const UPGRADE_HELP: &str = "\
+Put the new program, its libraries and its files to their places on the hosts of all replicas first,
+beside those that are in use. Then, on any host:
+    crane-linux upgrade --data-dir D -- redis-server --port 6379 --appendonly yes --maxmemory 1gb
+
+Each replica looks at the command as it would at its start, in its own working directory, with its
+own options and environment. If their bases differ, the command names the difference, and nothing
+changes. Otherwise the server ends at one point on all replicas, as by restart, and the new program
+starts on the files that it has left. A file of the old program that the server has written hides a
+new one of the same name.
+
+Each replica keeps these files as a checkpoint (slot-N in checkpoints of its data directory), and
+starts from there from then on: the old program is not needed any more. Start replicas with the new
+command, or with the old one, which is replaced; give the same --data-dir in both cases. A replica
+that has lost its data directory needs the old program once more, or a checkpoint.";
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  Three replicas on this machine, at 127.0.0.1, 127.0.0.2 and 127.0.0.3; Ctrl-C stops all:
+    crane-linux --local 3 -- civetweb -document_root www -listening_ports 8080 -num_threads 8
+    curl http://127.0.0.2:8080/
+  The same on three hosts, with the same command on each host:
+    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
+  Show the state of the group:
+    crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
+  Replace a host while the group serves (see member replace --help):
+    crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
+
+Clients connect to the server's ports at any replica's address, or at those of its --listen; the
+replica learns the ports when the server binds them. A Unix socket PATH of the server is at
+sockets/PATH in the data directory. To restart a replica that was stopped or killed, run its command
+line again.
+
+The program, its libraries, the files in the working directory, the arguments and the environment
+(PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all
+hosts, and must not change while the group exists. Files that the server writes go to the data
+directory (upper/), never to the host's files.
+
+A program that crashes at one point on more than half of the replicas starts again on its files, on
+all of them (see restart --help).
+
+Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
+1 when the replica cannot continue (the last line says why); 2 for an invalid command line.";
+
+pub(crate) const ADD_HELP: &str = "\
+Start the new replica on its host, before or after this command. Give it a new data directory, the
+same program, files and arguments as the others, and a list of peers that contains itself and at
+least one running member:
+    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
+If the command is interrupted, the new replica may remain a learner, which does not vote. Run the
+same command again to complete it.";
+
+pub(crate) const PROBE_HELP: &str = "\
+Checkpoints need CRIU 4.2 or newer, and root. Debian 12 has no such version: run ci/criu once, in
+crane's repository, as root. It builds /usr/local/lib/crane/criu in about a minute. The probe dumps
+a small process with threads that listens on TCP, and restores it, in namespaces of its own. It
+takes less than a second (10 s at most), changes nothing and leaves nothing behind.
+
+Exit status: 0 if checkpoints work here; 1 if not (the last line says why, and what to do).";

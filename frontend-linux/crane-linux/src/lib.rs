@@ -7,10 +7,11 @@
 //! |---|---|
 //! | `options`, `help`, `names`, `addresses` | the command line, its long texts; the members on it; clients' addresses |
 //! | `own_output` | the files that this command's own events go to |
-//! | `start`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
+//! | `start`, `upgraded`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
-//! | `restart` | the server's restart on all replicas |
+//! | `restart`, `upgrade` | the server's restart on all replicas, with another program perhaps |
+//! | `server_program`, `program` | the server's commands; a look at one, and its base here |
 //! | `show`, `cut` | what a log holds; taking its front off |
 //! | `diff`, [`frozen`], `symbols` | where two servers parted; what each did last; places by name |
 //! | [`driver`] | a replica as a state machine over the machines of the core, without I/O |
@@ -48,16 +49,20 @@ mod net;
 mod options;
 mod own_output;
 mod primary;
+mod program;
 mod proxy;
 mod report;
 mod restart;
 mod roster;
+mod server_program;
 mod show;
 mod start;
 mod status;
 mod symbols;
 mod terminal;
 mod thread_mutex;
+mod upgrade;
+mod upgraded;
 mod verdict;
 
 /// The decoders of bytes from outside: from peers, the control socket, the disk and the command
@@ -106,6 +111,7 @@ pub fn run() -> ! {
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Restart(args)), _) => restart::run(args),
+        (Some(Subcommands::Upgrade(args)), _) => upgrade::run(args),
         (Some(Subcommands::Checkpoint(command)), _) => checkpoint::run(command),
         (Some(Subcommands::Member(command)), _) => member::run(command),
         (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Base, MARKER};
 use crate::roster::Roster;
+use crate::server_program::Upgrade;
 
 /// Names that an empty data directory may hold: a file system's own directory, and the mount point
 /// of a separate disk for the log.
 const USUAL_ITEMS: [&str; 2] = ["lost+found", "log"];
 
 /// The version of the data directory's layout; it rises with each change.
-pub(crate) const DATA_VERSION: u32 = 3;
+pub(crate) const DATA_VERSION: u32 = 4;
 
 /// The content of the file `meta`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,6 +46,10 @@ pub struct Meta {
     pub diverged_behind: Option<u64>,
     /// The last restart of the server in the log as this replica knows it.
     pub restart: Option<LastRestart>,
+    /// The command line's program at the first start.
+    pub command: Vec<String>,
+    /// The programs that took the place of that one, in their order.
+    pub upgrades: Vec<Upgrade>,
 }
 
 /// A restart of the server that the log holds.
@@ -68,6 +73,17 @@ impl Meta {
     pub fn fits(&self, names: &[String]) -> bool {
         let founders = self.founders.iter().map(|place| &place.address);
         founders.eq(names.iter()) || self.roster.has_exactly(names) || self.given == names
+    }
+
+    /// Returns whether the server runs, or ran, a program by this command.
+    pub(crate) fn knows(&self, command: &[String]) -> bool {
+        let of_upgrade = |upgrade: &Upgrade| upgrade.program.words == command;
+        self.command == command || self.upgrades.iter().any(of_upgrade)
+    }
+
+    /// Returns the first incarnation of the program that the server runs now.
+    pub(crate) fn program_since(&self) -> Incarnation {
+        self.upgrades.last().map_or(Incarnation::FIRST, |upgrade| upgrade.incarnation)
     }
 
     /// Returns a generation above this one, and above any that a lost data directory had: the
@@ -272,6 +288,8 @@ mod tests {
             generation: 9,
             diverged_behind: None,
             restart: None,
+            command: vec!["server".into()],
+            upgrades: Vec::new(),
         }
     }
 
@@ -303,8 +321,8 @@ mod tests {
         let found = directory.meta().unwrap().unwrap();
         assert_eq!((found.group_number(), found == meta()), (Some(7), true));
         assert!(found.next_generation(0) > found.generation);
-        fs::write(path.join("meta"), r#"{"version": 4}"#).unwrap();
-        assert!(directory.meta().unwrap_err().contains("version 4"));
+        fs::write(path.join("meta"), r#"{"version": 5}"#).unwrap();
+        assert!(directory.meta().unwrap_err().contains("version 5"));
         fs::write(path.join("meta"), "{").unwrap();
         assert!(directory.meta().unwrap_err().contains("damaged"));
         fs::remove_dir_all(path).unwrap();

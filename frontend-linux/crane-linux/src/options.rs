@@ -14,41 +14,15 @@ use crane_core::limits::NODES_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::every::CheckpointEvery;
-use crate::help::{CUT_HELP, DIFF_HELP, RESTART_HELP};
+use crate::help::{
+    ADD_HELP, CUT_HELP, DIFF_HELP, EXAMPLES, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
+};
 
 /// The default number of files that a server may have open.
 pub(crate) const OPEN_FILES: u32 = 16 * 1024;
 
 /// The default port for connections between replicas.
 pub(crate) const PEER_PORT: u16 = 6790;
-
-const EXAMPLES: &str = "\
-Examples:
-  Three replicas on this machine, at 127.0.0.1, 127.0.0.2 and 127.0.0.3; Ctrl-C stops all:
-    crane-linux --local 3 -- civetweb -document_root www -listening_ports 8080 -num_threads 8
-    curl http://127.0.0.2:8080/
-  The same on three hosts, with the same command on each host:
-    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
-  Show the state of the group:
-    crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
-  Replace a host while the group serves (see member replace --help):
-    crane-linux member replace 10.0.0.3 10.0.0.4 --peers 10.0.0.1,10.0.0.2
-
-Clients connect to the server's ports at any replica's address, or at those of its --listen; the
-replica learns the ports when the server binds them. A Unix socket PATH of the server is at
-sockets/PATH in the data directory. To restart a replica that was stopped or killed, run its command
-line again.
-
-The program, its libraries, the files in the working directory, the arguments and the environment
-(PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all
-hosts, and must not change while the group exists. Files that the server writes go to the data
-directory (upper/), never to the host's files.
-
-A program that crashes at one point on more than half of the replicas starts again on its files, on
-all of them (see restart --help).
-
-Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with status 0 on the group;
-1 when the replica cannot continue (the last line says why); 2 for an invalid command line.";
 
 const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
@@ -57,6 +31,7 @@ crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]..
        crane-linux checkpoint now|list|verify D
        crane-linux primary move --to X [--data-dir D | --peers A,B,C]
        crane-linux restart [--data-dir D | --peers A,B,C]
+       crane-linux upgrade [--data-dir D | --peers A,B,C] -- PROGRAM [ARGS]...
        crane-linux diff [SIDE SIDE | D]
        crane-linux checkpoint probe [--criu PATH]
        crane-linux log show|verify D
@@ -98,6 +73,10 @@ pub(crate) enum Subcommands {
     /// Restarts the server on all replicas at one point, on the files that it has written.
     #[command(after_help = RESTART_HELP)]
     Restart(RestartArgs),
+    /// Lets another program, or the same one with other arguments or files, take the place of the
+    /// server on all replicas.
+    #[command(after_help = UPGRADE_HELP)]
+    Upgrade(UpgradeArgs),
     /// Lists, adds, removes and replaces members of the group, while it serves.
     #[command(subcommand)]
     Member(MemberCommands),
@@ -134,14 +113,6 @@ pub(crate) enum MemberCommands {
     #[command(after_help = ADD_HELP)]
     Replace(ReplaceArgs),
 }
-
-const ADD_HELP: &str = "\
-Start the new replica on its host, before or after this command. Give it a new data directory, the
-same program, files and arguments as the others, and a list of peers that contains itself and at
-least one running member:
-    crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
-If the command is interrupted, the new replica may remain a learner, which does not vote. Run the
-same command again to complete it.";
 
 /// `member add`.
 #[derive(Debug, Args)]
@@ -204,6 +175,17 @@ pub(crate) struct RestartArgs {
     pub group: GroupArgs,
 }
 
+/// `upgrade`.
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArgs {
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupArgs,
+    /// The server's program and its arguments from now on.
+    #[arg(last = true, required = true, value_name = "PROGRAM [ARGS]")]
+    pub program: Vec<String>,
+}
+
 /// `checkpoint`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CheckpointCommands {
@@ -260,14 +242,6 @@ pub(crate) enum CheckpointCommands {
         criu: Option<PathBuf>,
     },
 }
-
-const PROBE_HELP: &str = "\
-Checkpoints need CRIU 4.2 or newer, and root. Debian 12 has no such version: run ci/criu once, in
-crane's repository, as root. It builds /usr/local/lib/crane/criu in about a minute. The probe dumps
-a small process with threads that listens on TCP, and restores it, in namespaces of its own. It
-takes less than a second (10 s at most), changes nothing and leaves nothing behind.
-
-Exit status: 0 if checkpoints work here; 1 if not (the last line says why, and what to do).";
 
 /// `log`.
 #[derive(Debug, Subcommand)]

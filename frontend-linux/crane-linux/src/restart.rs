@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::group::{self, GroupView, Seen};
 use crate::net::query::Query;
-use crate::options::RestartArgs;
+use crate::options::{GroupArgs, RestartArgs};
 
 /// The time limit for the server's start.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -18,25 +18,35 @@ pub(crate) fn run(args: &RestartArgs) -> i32 {
     group::run(async {
         let start = Instant::now();
         let answer = group::order(&args.group, Query::Restart).await?;
-        let incarnation = answer.get("incarnation").and_then(Value::as_u64);
-        let incarnation = incarnation.ok_or("the primary's answer has no incarnation")?;
-        while start.elapsed() < WITHIN {
-            let seen = GroupView::look(&args.group, 0).await?;
-            if seen.primary().is_some_and(|primary| serves(primary, incarnation)) {
-                let took = start.elapsed().as_millis();
-                return Ok(format!(
-                    "the server has started again on its files, as incarnation {incarnation}; \
-                     {took} ms"
-                ));
-            }
-            sleep(PAUSE).await;
-        }
-        Err(format!(
-            "the restart is agreed, and the server of incarnation {incarnation} takes no clients \
-             after {} s; see crane-linux status",
-            WITHIN.as_secs()
+        let incarnation = await_serving(&args.group, &answer).await?;
+        let took = start.elapsed().as_millis();
+        Ok(format!(
+            "the server has started again on its files, as incarnation {incarnation}; {took} ms"
         ))
     })
+}
+
+/// Waits until the server of the incarnation in a primary's answer takes clients. Returns the
+/// incarnation.
+///
+/// # Errors
+/// Returns that it does not, after a while.
+pub(crate) async fn await_serving(args: &GroupArgs, answer: &Value) -> Result<u64, String> {
+    let start = Instant::now();
+    let incarnation = answer.get("incarnation").and_then(Value::as_u64);
+    let incarnation = incarnation.ok_or("the primary's answer has no incarnation")?;
+    while start.elapsed() < WITHIN {
+        let seen = GroupView::look(args, 0).await?;
+        if seen.primary().is_some_and(|primary| serves(primary, incarnation)) {
+            return Ok(incarnation);
+        }
+        sleep(PAUSE).await;
+    }
+    Err(format!(
+        "the restart is agreed, and the server of incarnation {incarnation} takes no clients after \
+         {} s; see crane-linux status",
+        WITHIN.as_secs()
+    ))
 }
 
 fn serves(member: &Seen, incarnation: u64) -> bool {

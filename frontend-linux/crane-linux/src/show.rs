@@ -140,6 +140,9 @@ fn describe_entry(payload: &[u8]) -> String {
             Op::Restart { incarnation, reason } => {
                 write!(text, ", restart as incarnation {incarnation}").and_then(|()| match reason {
                     RestartReason::Ordered => write!(text, " by an order"),
+                    RestartReason::Upgraded { command, .. } => {
+                        write!(text, " of the command {}", command.replace('\0', " "))
+                    }
                     RestartReason::Crashed(crash) => write!(
                         text,
                         ", because incarnation {} crashed at clock {}",

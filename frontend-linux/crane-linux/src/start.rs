@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::IsTerminal;
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -20,7 +19,7 @@ use tracing::{info, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::addresses::ClientAddresses;
-use crate::base::{self, Base, DEFAULT_DIRECTORY, elf};
+use crate::base::{Base, DEFAULT_DIRECTORY};
 use crate::cell::{self, Spec};
 use crate::checkpoint::arrived;
 use crate::checkpoint::criu::Criu;
@@ -38,9 +37,10 @@ use crate::net::control::control_path;
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::{self, Arrivals, Peers};
 use crate::options::{Durability, LogLevel, Priority, ReplicaArgs, ScheduleArg};
-use crate::own_output;
+use crate::program::ProgramContext;
 use crate::proxy;
 use crate::terminal::complain;
+use crate::upgraded;
 
 /// The preload library, built together with this program.
 static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
@@ -112,6 +112,8 @@ struct Prepared {
     joins: bool,
     /// The addresses at which the replica listens for clients.
     addresses: ClientAddresses,
+    /// How to look at another program of the server.
+    context: ProgramContext,
     /// How to start the server; `None` for a witness.
     spec: Option<Spec>,
     base: Base,
@@ -119,7 +121,7 @@ struct Prepared {
 }
 
 /// Checks the command line against this host, the data directory, and the group if there is one.
-async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
+async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
@@ -170,6 +172,8 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
                 generation,
                 diverged_behind: None,
                 restart: None,
+                command: args.program.clone(),
+                upgrades: Vec::new(),
             }
         }
     };
@@ -182,63 +186,23 @@ async fn prepare(args: ReplicaArgs) -> Result<Prepared, String> {
     meta.generation = meta.next_generation(unix_nanoseconds());
     let directory =
         std::env::current_dir().map_err(|error| format!("working directory: {error}"))?;
+    upgraded::adopt(&mut meta, &data, library_digest());
+    upgraded::use_program(&mut args, &meta)?;
+    let (service, path) = (addresses.service.clone(), data.path.clone());
+    let context = ProgramContext { args: args.clone(), service, data: path, directory };
     let (spec, base) = match meta.witness {
         true => (None, Base::default()),
         false => {
-            let (spec, base) = look_at_program(&args, &addresses.service, &data, directory)?;
+            let (spec, base) = context.look(&args.program)?;
+            upgraded::check_base(&args.program[0], &base, &meta, &data)?;
             (Some(spec), base)
         }
     };
-    Ok(Prepared { args, meta, joins, addresses, spec, base, data })
-}
-
-/// Returns how to start the server, and the base that all replicas must share.
-fn look_at_program(
-    args: &ReplicaArgs,
-    service: &[IpAddr],
-    data: &DataDirectory,
-    directory: PathBuf,
-) -> Result<(Spec, Base), String> {
-    let name = args.program.first().ok_or("give the server's program after --")?;
-    let program = elf::find(name).map_err(|error| error.to_string())?;
-    let environment = base::environment(&args.env);
-    let mut ours = args.own_output.clone();
-    ours.extend(own_output::files());
-    ours.retain(|file| file.starts_with(&directory));
-    for file in &ours {
-        info!("{} gets this command's output: the server does not see it", file.display());
-    }
-    let arguments = &args.program[1..];
-    let mut base = Base::of(&program, arguments, &environment, (&directory, &ours), &data.path)?;
-    base.add_service_addresses(service);
-    base.add_open_files(args.open_files);
-    if let Some(created) = data.base()?
-        && let Some(difference) = created.difference(&base)
-    {
-        return Err(format!(
-            "the base of {name} has changed since the group in {} was created: {difference}; \
-             restore it, or create a new group in another --data-dir",
-            data.path.display()
-        ));
-    }
-    ours.push(cell::hidden_directory(&data.path));
-    let spec = Spec {
-        hidden: ours,
-        data: data.path.clone(),
-        directory,
-        program: program.path,
-        arguments: args.program.clone(),
-        environment,
-        service: service.to_vec(),
-        open_files: args.open_files,
-        keeps_files: false,
-        restore: None,
-    };
-    Ok((spec, base))
+    Ok(Prepared { args, meta, joins, addresses, context, spec, base, data })
 }
 
 async fn serve(prepared: Prepared) -> Result<i32, String> {
-    let Prepared { args, meta, joins, addresses, spec, base, data } = prepared;
+    let Prepared { args, meta, joins, addresses, context, spec, base, data } = prepared;
     let mine = names::resolve(&meta.address)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
@@ -297,14 +261,26 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         return Err(format!("--checkpoint-every: {why}"));
     }
     let checkpoints = match &meta.group {
-        Some(group) if spec.is_some() && criu.is_ok() => {
-            store::usable(&data.path, group, library_digest())
+        // Without CRIU, servers start from files alone.
+        Some(group) if spec.is_some() => {
+            store::usable(&data.path, group, criu.is_ok().then(library_digest))
         }
         _ => Vec::new(),
     };
     let restored = Restored { node, log, last_timestamp, meta, hello, checkpoints, note };
-    let parts =
-        HostParts { addresses, spec, base, data, args, criu, storage, progress, peers, clock };
+    let parts = HostParts {
+        addresses,
+        context,
+        spec,
+        base,
+        data,
+        args,
+        criu,
+        storage,
+        progress,
+        peers,
+        clock,
+    };
     // The replica has a task of its own, so that a wake of another task does not poll the driver.
     let task = spawn_local(host::run(settings, restored, parts, interruption()?));
     let stop = match task.await {
@@ -389,6 +365,7 @@ fn hello(args: &ReplicaArgs, meta: &Meta, base: &Base) -> Hello {
         roster: meta.roster.clone(),
         witness: meta.witness,
         priority: args.priority,
+        program_since: meta.program_since(),
         base: base.clone(),
     }
 }

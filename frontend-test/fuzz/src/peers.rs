@@ -146,6 +146,7 @@ fn sample_hello(node: u8, to: u8) -> Hello {
         roster: Roster::founders(&["a:6790".into(), "b:6790".into()], NodeSet::EMPTY),
         witness: false,
         priority: Priority::Normal,
+        program_since: Incarnation::FIRST,
         base: Base { parts: vec![part("argument 1"), part("program")] },
     }
 }

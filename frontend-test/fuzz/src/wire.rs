@@ -121,6 +121,10 @@ pub(crate) fn ops() -> Vec<Op<'static>> {
         Op::Member { node, address: "b:6790", witness: false },
         Op::Restart { incarnation: Incarnation(2), reason: RestartReason::Ordered },
         Op::Restart { incarnation: Incarnation(3), reason: RestartReason::Crashed(crash) },
+        Op::Restart {
+            incarnation: Incarnation(4),
+            reason: RestartReason::Upgraded { base: [7; 32], command: "server\0--port\080" },
+        },
     ]
 }
 

@@ -11,7 +11,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::system::sethostname;
 
 use super::network::{self, Network};
-use super::restore::RestoreOrder;
+use super::restore::{COPY, RestoreOrder, put_files};
 use super::{
     HOST_NAME, REGION_DESCRIPTOR, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, WAKE_DESCRIPTOR,
     closed, limits, mounts, upper,
@@ -51,14 +51,16 @@ fn read_spec() -> Result<Spec, String> {
 }
 
 fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
+    let checkpoint = spec.restore.as_ref().map(|order| &order.from).or(spec.files.as_ref());
+    let keeps_files = spec.keeps_files || checkpoint.is_some();
     if !spec.keeps_files {
-        upper::remove(&spec.data.join("copy"))?;
+        upper::remove(&spec.data.join(COPY))?;
     }
-    if let Some(order) = &spec.restore {
+    if let Some(checkpoint) = checkpoint {
         // The first process that is started behind unshare is the cell's init, and copying takes
         // one.
         upper::make(&spec.data)?;
-        order.put_files(&spec.data)?;
+        put_files(checkpoint, &spec.data)?;
     }
     // SAFETY: unshare touches no memory.
     let permitted = unsafe { libc::unshare(SPACES) } == 0;
@@ -66,18 +68,17 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     let mut network = Network::Own;
     let directory;
     if permitted {
-        match spec.restore {
-            Some(_) => {}
-            None if spec.keeps_files => upper::make_around_files(&spec.data)?,
-            None => upper::make(&spec.data)?,
+        match keeps_files {
+            true => upper::make_around_files(&spec.data)?,
+            false => upper::make(&spec.data)?,
         }
         say(reports, &Report::Overlay);
         directory = spec.directory.clone();
     } else if spec.restore.is_some() {
         return Err(format!("namespaces are not permitted here: {refusal}"));
     } else {
-        directory = spec.data.join("copy");
-        if !spec.keeps_files {
+        directory = spec.data.join(COPY);
+        if !keeps_files {
             upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
         }
         network = network::leave_host_unprivileged();

@@ -45,6 +45,8 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use restore::RestoreOrder;
 
+use crate::checkpoint::store::Checkpoint;
+
 /// The host name in every cell.
 pub(crate) const HOST_NAME: &str = "crane";
 /// The daemon's directory, as the cell sees it.
@@ -78,6 +80,8 @@ pub(crate) struct Spec {
     pub(crate) open_files: u32,
     /// Whether the program starts on the files that the run before has left.
     pub(crate) keeps_files: bool,
+    /// The checkpoint on whose files the program starts.
+    pub(crate) files: Option<Checkpoint>,
     /// The checkpoint to restore, instead of starting the program.
     pub(crate) restore: Option<RestoreOrder>,
 }

@@ -34,20 +34,6 @@ pub(super) struct OpenOrder {
 }
 
 impl RestoreOrder {
-    /// Checks the checkpoint, and puts its files in the place of the fresh layers of a data
-    /// directory.
-    pub(super) fn put_files(&self, data: &Path) -> Result<(), String> {
-        self.from.check()?;
-        for name in LAYERS {
-            let (from, to) = (self.from.place.join(name), data.join(name));
-            if from.exists() {
-                upper::remove(&to)?;
-                copy_whole(&from, &to)?;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn open(&self) -> Result<OpenOrder, String> {
         Ok(OpenOrder {
             image: open_kept(&image_of(&self.from.place), OFlags::DIRECTORY)?,
@@ -57,8 +43,24 @@ impl RestoreOrder {
     }
 }
 
-/// The layers of a data directory that hold the files of the server.
-pub(crate) const LAYERS: [&str; 2] = ["upper", "mounts"];
+/// The directories of a data directory that hold the files of the server: its layers, and its
+/// private copy where namespaces are not permitted.
+pub(crate) const LAYERS: [&str; 3] = ["upper", "mounts", COPY];
+/// The private copy.
+pub(super) const COPY: &str = "copy";
+
+/// Checks a checkpoint, and puts its files in the place of the fresh layers of a data directory.
+pub(super) fn put_files(checkpoint: &Checkpoint, data: &Path) -> Result<(), String> {
+    checkpoint.check()?;
+    for name in LAYERS {
+        let (from, to) = (checkpoint.place.join(name), data.join(name));
+        if from.exists() {
+            upper::remove(&to)?;
+            copy_whole(&from, &to)?;
+        }
+    }
+    Ok(())
+}
 
 /// Copies a directory of layers, with all that overlayfs keeps in it, by reference where the file
 /// system can.

@@ -15,7 +15,7 @@ use crate::log::{Log, Opened, disk};
 
 const NAME: &str = "arrived";
 const MAGIC: &[u8; 8] = b"CRANEARR";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The log that is being made.
 const NEW: &str = "log.arriving";
 /// The log that is being replaced.
@@ -131,6 +131,7 @@ mod tests {
             retired: [Generation(0); NODES_MAX],
             timestamp: 7,
             incarnation: Incarnation::FIRST,
+            upgrades: Vec::new(),
             genesis: (Slot(1), b"genesis".to_vec()),
         }
     }

@@ -17,11 +17,12 @@ use sha2::{Digest, Sha256};
 use crate::cell::upper;
 use crate::checked_file;
 use crate::log::disk;
+use crate::server_program::Upgrade;
 
 /// The first bytes of a manifest.
 const MAGIC: &[u8; 8] = b"cranechk";
 /// The version of a checkpoint's format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// The directory of checkpoints in a data directory.
 const DIRECTORY: &str = "checkpoints";
 const MANIFEST: &str = "manifest";
@@ -41,6 +42,8 @@ pub(crate) struct Manifest {
     pub(crate) library: [u8; 16],
     /// The group.
     pub(crate) group: String,
+    /// The parts of the server that it has.
+    pub(crate) kind: CheckpointKind,
     /// The last slot that the server had consumed.
     pub(crate) slot: Slot,
     /// The incarnation of the server.
@@ -56,6 +59,18 @@ pub(crate) struct Manifest {
     pub(crate) processes: Processes,
     /// The digest of the checkpoint's directory without the manifest.
     pub(crate) digest: [u8; 32],
+}
+
+/// The parts of its server that a checkpoint has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum CheckpointKind {
+    /// An image of its processes, and its files.
+    Image,
+    /// The files alone that it left at a restart. The next incarnation starts on them.
+    Files {
+        /// The timestamp of the restart's entry.
+        timestamp: u64,
+    },
 }
 
 /// The facts about the processes in an image that the image does not have in it.
@@ -90,6 +105,8 @@ pub(crate) struct Prefix {
     pub(crate) retired: [Generation; NODES_MAX],
     /// The last incarnation of the server that began.
     pub(crate) incarnation: Incarnation,
+    /// The programs that took the place of others, in their order.
+    pub(crate) upgrades: Vec<Upgrade>,
     /// A timestamp that no entry up to the slot has exceeded, in nanoseconds.
     pub(crate) timestamp: u64,
     /// The group's genesis, and its slot.
@@ -190,6 +207,11 @@ impl Checkpoint {
         }
     }
 
+    /// Returns whether it has an image of the server's processes.
+    pub(crate) fn has_image(&self) -> bool {
+        self.manifest.kind == CheckpointKind::Image
+    }
+
     /// Returns whether the checkpoint is proved.
     pub(crate) fn is_proved(&self) -> bool {
         self.manifest.proof.is_some()
@@ -263,8 +285,8 @@ pub(crate) fn set_aside(place: &Path, why: &str) -> io::Result<()> {
     fs::rename(place, place.with_extension(why))
 }
 
-/// Removes all but the newest checkpoints, the newest one that is proved, those that were set aside
-/// last, and what was not finished.
+/// Removes all but the newest checkpoints, the newest one that is proved, the newest one of files
+/// alone, those that were set aside last, and what was not finished.
 fn prune(directory: &Path) {
     let Ok(items) = fs::read_dir(directory) else { return };
     let slot_of = |path: &Path| -> Option<u64> {
@@ -279,7 +301,10 @@ fn prune(directory: &Path) {
     let (unfinished, aside): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(_, path)| is_unfinished(path));
     let proved = complete.iter().find(|(_, path)| read(path).is_some_and(|it| it.is_proved()));
-    let old = complete.iter().skip(KEPT).filter(|each| Some(*each) != proved);
+    // Without it, the program before an upgrade would have to run again.
+    let files = complete.iter().find(|(_, path)| read(path).is_some_and(|it| !it.has_image()));
+    let needed = [proved, files];
+    let old = complete.iter().skip(KEPT).filter(|each| !needed.contains(&Some(*each)));
     let superfluous = old.chain(aside.iter().skip(KEPT_ASIDE));
     for (_, path) in superfluous.chain(&unfinished) {
         // The rest is removed after the next checkpoint.
@@ -339,12 +364,15 @@ pub(crate) fn size_of(path: &Path) -> u64 {
     items.map(|item| size_of(&item.path())).sum()
 }
 
-/// Returns the complete checkpoints of a group that this program can restore, the newest first.
-pub(crate) fn usable(data: &Path, group: &str, library: [u8; 16]) -> Vec<Checkpoint> {
+/// Returns the complete checkpoints of a group from which this program can start servers, the
+/// newest first: those of files, and those with an image that has this library.
+pub(crate) fn usable(data: &Path, group: &str, library: Option<[u8; 16]>) -> Vec<Checkpoint> {
     let Ok(names) = fs::read_dir(data.join(DIRECTORY)) else { return Vec::new() };
     let all = names.flatten().map(|item| item.path());
     let complete = all.filter(|place| place.extension().is_none());
-    let fits = |it: &Checkpoint| it.manifest.group == group && it.manifest.library == library;
+    let fits = |it: &Checkpoint| {
+        it.manifest.group == group && (!it.has_image() || Some(it.manifest.library) == library)
+    };
     let mut usable: Vec<Checkpoint> = complete.filter_map(|place| read(&place)).collect();
     usable.retain(fits);
     usable.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.manifest.slot));
@@ -363,128 +391,4 @@ fn describe(path: &Path, error: &io::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use crane_core::paxos::Members;
-
-    use super::*;
-
-    fn manifest(slot: u64) -> Manifest {
-        let processes = Processes { server: 2, last: 9, pipes: [3, 4] };
-        let (library, digest) = ([7; 16], [0; 32]);
-        let (slot, group) = (Slot(slot), "ab".to_string());
-        let mark = Mark { slot, clock: 4, schedule: 2, output: 3 };
-        let incarnation = Incarnation(2);
-        let proof = None;
-        Manifest { library, group, slot, incarnation, clock: 5, mark, proof, processes, digest }
-    }
-
-    fn newest(data: &Path, group: &str, library: [u8; 16]) -> Option<Checkpoint> {
-        usable(data, group, library).into_iter().next()
-    }
-
-    fn proof(slot: u64) -> Proof {
-        let mark = Mark { slot: Slot(slot + 9), clock: 4, schedule: 2, output: 3 };
-        let snapshot = SnapshotMeta::genesis(Members::first(3));
-        let prefix = Prefix {
-            snapshot: SnapshotMeta { slot: Slot(slot), ..snapshot },
-            connected: [None; NODES_MAX],
-            retired: [Generation(0); NODES_MAX],
-            incarnation: Incarnation(2),
-            timestamp: 5,
-            genesis: (Slot(1), vec![1, 2, 3]),
-        };
-        Proof { mark, prefix }
-    }
-
-    #[test]
-    fn the_newest_that_is_proved_is_kept_beside_the_newest_ones() {
-        let data = std::env::temp_dir().join(format!("crane-proved-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&data);
-        let make = |slot| Unfinished::make(&data, slot).unwrap().finish(manifest(slot)).unwrap();
-        let proved = make(3).prove(proof(3)).unwrap();
-        assert_eq!(proved.check(), Ok(()), "a proof changes no file of the image");
-        for slot in 4..9 {
-            make(slot);
-        }
-        let all = usable(&data, "ab", [7; 16]);
-        let slots: Vec<u64> = all.iter().map(|it| it.manifest.slot.0).collect();
-        assert_eq!(slots, [8, 7, 3]);
-        assert_eq!(all[2], proved);
-        make(9).prove(proof(9)).unwrap();
-        make(10);
-        let slots = usable(&data, "ab", [7; 16]);
-        assert_eq!(slots.iter().map(|it| it.manifest.slot.0).collect::<Vec<_>>(), [10, 9]);
-        fs::remove_dir_all(&data).unwrap();
-    }
-
-    #[test]
-    fn only_whole_checkpoints_of_this_group_and_library_are_found() {
-        let data = std::env::temp_dir().join(format!("crane-store-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&data);
-        let make = |slot| {
-            let unfinished = Unfinished::make(&data, slot).unwrap();
-            fs::write(image_of(unfinished.place()).join("pages"), [slot as u8; 100]).unwrap();
-            std::os::unix::fs::symlink("pages", image_of(unfinished.place()).join("link")).unwrap();
-            unfinished
-        };
-        drop(make(3));
-        assert_eq!(fs::read_dir(data.join(DIRECTORY)).unwrap().count(), 0);
-        make(7).finish(manifest(7)).unwrap();
-        let newer = make(12).finish(manifest(12)).unwrap();
-        assert_eq!(newest(&data, "ab", [7; 16]), Some(newer.clone()));
-        assert_eq!(newest(&data, "other", [7; 16]), None);
-        assert_eq!(newest(&data, "ab", [8; 16]), None);
-        assert_eq!(newer.check(), Ok(()));
-        for slot in 8..10 {
-            make(slot).finish(manifest(slot)).unwrap();
-            fs::create_dir_all(data.join(DIRECTORY).join(format!("slot-{slot}.wrong"))).unwrap();
-        }
-        std::mem::forget(make(2));
-        prune(&data.join(DIRECTORY));
-        let names = fs::read_dir(data.join(DIRECTORY)).unwrap().flatten();
-        let mut names: Vec<_> = names.map(|item| item.file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["slot-12", "slot-9", "slot-9.wrong"]);
-        for name in ["image/pages", "image/link", "image", "image/new"] {
-            let path = newer.place.join(name);
-            let undo: Box<dyn Fn()> = match name {
-                "image/pages" => {
-                    fs::write(&path, [13; 100]).unwrap();
-                    Box::new(|| fs::write(newer.place.join("image/pages"), [12; 100]).unwrap())
-                }
-                "image/link" => {
-                    fs::remove_file(&path).unwrap();
-                    std::os::unix::fs::symlink("other", &path).unwrap();
-                    Box::new(|| {
-                        let path = newer.place.join("image/link");
-                        fs::remove_file(&path).unwrap();
-                        std::os::unix::fs::symlink("pages", &path).unwrap();
-                    })
-                }
-                "image" => {
-                    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-                    Box::new(|| {
-                        let mode = fs::Permissions::from_mode(0o755);
-                        fs::set_permissions(newer.place.join("image"), mode).unwrap();
-                    })
-                }
-                _ => {
-                    fs::write(&path, "").unwrap();
-                    Box::new(|| fs::remove_file(newer.place.join("image/new")).unwrap())
-                }
-            };
-            assert!(newer.check().is_err(), "{name}");
-            undo();
-            assert_eq!(newer.check(), Ok(()), "{name}");
-        }
-        let mut bytes = fs::read(newer.place.join(MANIFEST)).unwrap();
-        *bytes.last_mut().unwrap() ^= 1;
-        fs::write(newer.place.join(MANIFEST), bytes).unwrap();
-        assert_eq!(newest(&data, "ab", [7; 16]).unwrap().manifest.slot, Slot(9));
-        set_aside(&data.join(DIRECTORY).join("slot-9"), "failed").unwrap();
-        assert_eq!(newest(&data, "ab", [7; 16]), None);
-        fs::remove_dir_all(&data).unwrap();
-    }
-}
+mod tests;

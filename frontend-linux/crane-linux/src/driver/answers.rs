@@ -30,6 +30,9 @@ impl<H: Host> Driver<H> {
             Query::Add { address, witness } => outcome(self.order_add(&address, witness)),
             Query::Promote { node } => outcome(self.order_promote(node)),
             Query::Restart => outcome(self.order_restart()),
+            Query::Look { command } => outcome(self.order_look(command)),
+            Query::Seen => self.show_seen_program(),
+            Query::Upgrade { command, base } => outcome(self.order_upgrade(&command, base)),
             Query::Checkpoint => outcome(self.order_checkpoint()),
             Query::Remove { node } => outcome(self.order_remove(node)),
         };

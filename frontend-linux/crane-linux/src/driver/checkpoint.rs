@@ -1,13 +1,13 @@
 //! Checkpoints of this replica's server: orders to take one, and a server's start from one.
 
-use crane_core::id::Slot;
+use crane_core::id::{Incarnation, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Schedule;
 use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::checkpoint::every::CheckpointEvery;
-use crate::checkpoint::store::Checkpoint;
+use crate::checkpoint::store::{Checkpoint, Manifest};
 use crate::event::Event;
 
 use super::members::{Unmoved, later, never};
@@ -17,7 +17,7 @@ use super::{Driver, Host, Taken};
 /// The time after which a replica tries again that could not take the checkpoint that was due.
 const TRY_AGAIN: Duration = Duration::from_millis(2000);
 
-/// The log begins behind a slot, and no checkpoint leads to that slot.
+/// The log begins behind a slot, or the program with an upgrade, and no checkpoint leads there.
 pub(super) struct Lacking;
 
 impl<H: Host> Driver<H> {
@@ -127,16 +127,19 @@ impl<H: Host> Driver<H> {
     /// Returns the checkpoint from which the server starts next, or that it starts without one.
     ///
     /// # Errors
-    /// Returns that it can start in neither way, because the log begins behind a later slot.
+    /// Returns that it can start in neither way, because the log begins behind a later slot, or
+    /// another program before an upgrade.
     pub(super) fn checkpoint_for_start(&mut self) -> Result<Option<Checkpoint>, Lacking> {
         let limit = self.checkpoint.limit.take();
         let front = self.log.front();
+        // A server of an earlier incarnation would run the program before an upgrade.
+        let since = self.meta.program_since();
         let fits = |it: &&Checkpoint| {
-            let slot = it.manifest.slot;
-            slot >= front && limit.is_none_or(|limit| slot <= limit)
+            let Manifest { slot, incarnation, .. } = it.manifest;
+            slot >= front && incarnation >= since && limit.is_none_or(|limit| slot <= limit)
         };
         let found = self.checkpoint.usable.iter().find(fits).cloned();
-        if found.is_none() && front > Slot::NONE {
+        if found.is_none() && (front > Slot::NONE || since > Incarnation::FIRST) {
             self.checkpoint.limit = limit;
             return Err(Lacking);
         }

@@ -77,6 +77,8 @@ impl<H: Host> Driver<H> {
                 self.on_bypassed(&bypassed);
             }
             DriverInput::Inspected(..) | DriverInput::CellSeen(..) | DriverInput::Bypassed(..) => {}
+            DriverInput::ProgramSeen(words, seen) => self.seen_program = Some((words, seen)),
+            DriverInput::Upgraded(outcome) => self.on_upgraded(outcome.map(|upgraded| *upgraded)),
             DriverInput::Failed(why) => self.fail(why),
         }
     }

@@ -15,6 +15,7 @@ use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
 use crane_shm::{EndReason, HashMark, RingError, ServerState};
 
+use crate::base::Base;
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::fetch::{Fetch, FetchedRecord};
@@ -23,6 +24,7 @@ use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
+use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::{CallsMessage, CheckpointMessage, Ending, MarkMessage, ServerReport};
 use crate::roster::Roster;
 
@@ -89,6 +91,10 @@ pub(crate) enum DriverInput {
     Client(u64, ClientInput),
     /// The state of the server's run with this number has changed.
     Server(u64, ServerChange),
+    /// The host has looked at the base of a program with this command.
+    ProgramSeen(Vec<String>, Result<Base, String>),
+    /// Another program is in the place of the present one, or why it cannot be.
+    Upgraded(Result<Box<Upgraded>, String>),
     /// The server's run was inspected; `None` if it had ended.
     Inspected(u64, Option<Inspection>),
     /// The cell of the server's run was inspected: these listeners in it use a socket of the
@@ -405,6 +411,14 @@ pub(crate) trait Host {
     /// Starts the server's program in a fresh cell. Its clients are those of this generation and
     /// later ones. [`DriverInput::Server`] follows.
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart);
+
+    /// Looks at the base of another program; [`DriverInput::ProgramSeen`] follows.
+    fn look_at_program(&mut self, words: &[String]);
+
+    /// Lets another program take the place of the present one, after the end of the last run:
+    /// keeps the files that it has left as a checkpoint, and checks the program's base. Later runs
+    /// start this program. [`DriverInput::Upgraded`] follows.
+    fn upgrade(&mut self, order: UpgradeOrder);
 
     /// Keeps a checkpoint for inspection under another name, which ends in the reason: it is not
     /// used again.

@@ -7,7 +7,7 @@
 //! incarnation begins behind the op, without the connections of the one before.
 
 use crane_core::id::{Incarnation, Slot};
-use crane_core::limits::NODES_MAX;
+use crane_core::limits::{COMMAND_BYTES_MAX, NODES_MAX};
 use crane_core::paxos::ChangeError;
 use crane_core::time::Duration;
 use crane_core::wire::{Op, ProgramCrash, RestartReason, Schedule};
@@ -16,7 +16,9 @@ use tracing::info;
 
 use crate::event::Event;
 use crate::meta::LastRestart;
+use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::ServerReport;
+use crate::server_program::{ServerProgram, Upgrade};
 
 use super::members::{Unmoved, never};
 use super::rooms::{CRASHES_MAX, Finding, FindingKind, Restart};
@@ -33,6 +35,31 @@ const NUMBERS_USED: &str = "the group's server was restarted as often as it can 
 impl<H: Host> Driver<H> {
     /// Proposes to restart the server, because an operator wants it.
     pub(super) fn order_restart(&mut self) -> Result<Value, Unmoved> {
+        self.order(RestartReason::Ordered)
+    }
+
+    /// Proposes to restart the server with a program that this replica has looked at.
+    pub(super) fn order_upgrade(
+        &mut self,
+        words: &[String],
+        base: [u8; 32],
+    ) -> Result<Value, Unmoved> {
+        let seen = self.seen_program.as_ref().filter(|(seen, _)| seen == words);
+        match seen {
+            Some((_, Ok(found))) if found.digest() == base => {}
+            _ => return Err(never("the primary has not found this program, or it has changed")),
+        }
+        let command = ServerProgram::joined(words);
+        if command.len() > COMMAND_BYTES_MAX {
+            return Err(never(format!(
+                "the command has more than {COMMAND_BYTES_MAX} bytes; put its arguments into a \
+                 file, or into a script that executes it"
+            )));
+        }
+        self.order(RestartReason::Upgraded { base, command: &command })
+    }
+
+    fn order(&mut self, reason: RestartReason<'_>) -> Result<Value, Unmoved> {
         self.must_lead()?;
         if self.is_parallel() {
             return Err(never(
@@ -47,14 +74,17 @@ impl<H: Host> Driver<H> {
             return Err(ChangeError::Busy.into());
         }
         let next = self.script.sum.incarnation.next().ok_or_else(|| never(NUMBERS_USED))?;
-        if self.proposer.restarting < Some(next) && !self.propose_next(next, RestartReason::Ordered)
+        let is_pending = self.proposer.restarting >= Some(next);
+        // An order to restart is carried out by any restart, and one to upgrade by its own.
+        if (!is_pending || reason != RestartReason::Ordered)
+            && (is_pending || !self.propose_next(next, reason))
         {
             return Err(ChangeError::Busy.into());
         }
         Ok(json!({ "incarnation": next }))
     }
 
-    fn propose_next(&mut self, incarnation: Incarnation, reason: RestartReason) -> bool {
+    fn propose_next(&mut self, incarnation: Incarnation, reason: RestartReason<'_>) -> bool {
         let proposed = self.propose_op(Op::Restart { incarnation, reason });
         if proposed {
             self.proposer.restarting = Some(incarnation);
@@ -117,13 +147,17 @@ impl<H: Host> Driver<H> {
 
     /// Takes a committed restart, which counts if its incarnation is new.
     // specs: I1
-    pub(super) fn on_committed_restart(&mut self, restart: Restart) {
-        let Restart { slot, incarnation, reason, .. } = restart;
+    pub(super) fn on_committed_restart(&mut self, restart: Restart, reason: &RestartReason<'_>) {
+        let Restart { slot, incarnation, .. } = restart;
         if incarnation <= self.script.sum.incarnation {
             return;
         }
         self.script.sum.incarnation = incarnation;
         self.script.restarts.push(restart);
+        if let RestartReason::Upgraded { base, command } = *reason {
+            let program = ServerProgram::of(command, base);
+            self.script.upgrades.push(Upgrade { slot, incarnation, program });
+        }
         // The connections before have ended.
         self.script.sum.connected = [None; NODES_MAX];
         if self.meta.restart.is_none_or(|last| last.slot < slot) {
@@ -131,6 +165,9 @@ impl<H: Host> Driver<H> {
             self.host.keep_meta(&self.meta);
             let why = match reason {
                 RestartReason::Ordered => "it was ordered".to_string(),
+                RestartReason::Upgraded { command, .. } => {
+                    format!("it is upgraded to {}", command.replace('\0', " "))
+                }
                 RestartReason::Crashed(crash) => {
                     format!("the program crashed at clock {} on a quorum of servers", crash.clock)
                 }
@@ -164,7 +201,7 @@ impl<H: Host> Driver<H> {
                                       holds none"
             ));
         };
-        let RestartReason::Crashed(crash) = restart.reason else {
+        let Some(crash) = restart.crash else {
             return self.begin_incarnation(restart);
         };
         let here = format!(
@@ -199,6 +236,64 @@ impl<H: Host> Driver<H> {
         self.node.set_in_step(in_step);
         self.reports[self.me().index()] = ServerReport::Alive { in_step };
         self.send_report_to_all();
+        self.server.want();
+    }
+
+    /// Begins to look at a program that is to take the place of the present one.
+    pub(super) fn order_look(&mut self, words: Vec<String>) -> Result<Value, Unmoved> {
+        if self.is_witness() {
+            return Err(never("it runs no server"));
+        }
+        self.seen_program = None;
+        self.host.look_at_program(&words);
+        Ok(json!({}))
+    }
+
+    /// Returns what this replica has found of the last program that it was to look at.
+    pub(super) fn show_seen_program(&self) -> Value {
+        match &self.seen_program {
+            None => json!({}),
+            Some((words, Ok(base))) => json!({ "command": words, "base": base }),
+            Some((words, Err(why))) => json!({ "command": words, "failed": why }),
+        }
+    }
+
+    /// Returns the upgrade without which the next run cannot start.
+    pub(super) fn due_upgrade(&self) -> Option<UpgradeOrder> {
+        let restart = self.server.continues.filter(|_| !self.server.files_are_wrong)?;
+        let mut upgrades = self.script.upgrades.iter().rev();
+        let upgrade = upgrades.find(|upgrade| upgrade.incarnation <= restart.incarnation)?;
+        (upgrade.incarnation > self.meta.program_since()).then(|| UpgradeOrder {
+            upgrade: upgrade.clone(),
+            group: self.meta.group.clone().unwrap_or_default(),
+            slot: restart.slot,
+            incarnation: restart.incarnation,
+            timestamp: restart.timestamp,
+        })
+    }
+
+    /// Handles the end of an upgrade of this replica: its files are kept, and the program is the
+    /// one that all replicas run.
+    // specs: I6
+    pub(super) fn on_upgraded(&mut self, outcome: Result<Upgraded, String>) {
+        let Upgraded { upgrade, base, checkpoint } = match outcome {
+            Ok(upgraded) => upgraded,
+            Err(why) => {
+                return self.fail(format!(
+                    "the server's program cannot be upgraded here: {why}; mend it, and start this \
+                     replica again with the command before"
+                ));
+            }
+        };
+        self.settings.args.program.clone_from(&upgrade.program.words);
+        self.settings.program = upgrade.program.words.first().cloned();
+        self.checkpoint.add(checkpoint);
+        self.hello.program_since = upgrade.incarnation;
+        self.hello.base.clone_from(&base);
+        self.host.set_hello(&self.hello);
+        self.meta.upgrades.push(upgrade);
+        self.host.keep_meta(&self.meta);
+        self.settings.base = base;
         self.server.want();
     }
 

@@ -188,6 +188,8 @@ pub(crate) struct Driver<H> {
     watch: Watch,
     divergence: Divergence,
     checkpoint: Checkpoints,
+    /// The last program that this replica was to look at, and what it has found.
+    seen_program: Option<(Vec<String>, Result<Base, String>)>,
     look_again: Option<Instant>,
     stop: Option<Stop>,
 }
@@ -232,6 +234,7 @@ impl<H: Host> Driver<H> {
             watch: Watch::default(),
             divergence: Divergence::default(),
             checkpoint: Checkpoints::new(checkpoints),
+            seen_program: None,
             look_again: None,
             stop: None,
             settings,

@@ -71,7 +71,8 @@ impl<H: Host> Driver<H> {
     // specs: C3
     fn begin_proof(&mut self) {
         let Some(target) = self.checkpoint.agreed else { return };
-        let Some(newest) = self.checkpoint.newest().filter(|newest| !newest.is_proved()) else {
+        let newest = self.checkpoint.newest();
+        let Some(newest) = newest.filter(|newest| newest.has_image() && !newest.is_proved()) else {
             return;
         };
         let before = newest.manifest.mark;
@@ -270,6 +271,7 @@ impl<H: Host> Driver<H> {
             connected: sum.connected,
             retired: sum.retired,
             incarnation: sum.incarnation,
+            upgrades: self.meta.upgrades.iter().filter(|it| it.slot <= slot).cloned().collect(),
             timestamp: self.timestamps.highest(),
             genesis: (genesis.0, genesis.1.to_vec()),
         };

@@ -1,8 +1,8 @@
 //! Committed entries: their meaning to this replica, and their way into the server's script.
 
-use crane_core::id::Slot;
+use crane_core::id::{Incarnation, Slot};
 use crane_core::paxos::Content;
-use crane_core::wire::{EntryReader, Genesis, Op, WireError};
+use crane_core::wire::{EntryReader, Genesis, Op, RestartReason, WireError};
 use crane_shm::RingError;
 use crane_shm::region::script;
 use tracing::info;
@@ -122,7 +122,12 @@ impl<H: Host> Driver<H> {
             }
             Op::Halt { slot } => self.on_halt(slot),
             Op::Restart { incarnation, reason } => {
-                self.on_committed_restart(Restart { slot, incarnation, timestamp, reason });
+                let crash = match reason {
+                    RestartReason::Crashed(crash) => Some(crash),
+                    RestartReason::Ordered | RestartReason::Upgraded { .. } => None,
+                };
+                let restart = Restart { slot, incarnation, timestamp, crash };
+                self.on_committed_restart(restart, &reason);
             }
             Op::Member { node, address, witness } => {
                 let address = address.to_string();
@@ -133,10 +138,12 @@ impl<H: Host> Driver<H> {
     }
 
     fn on_genesis(&mut self, slot: Slot, genesis: Genesis) {
-        if !self.is_witness() && genesis.base != self.settings.base.digest() {
+        let is_first = self.meta.program_since() == Incarnation::FIRST;
+        if !self.is_witness() && is_first && genesis.base != self.settings.base.digest() {
             return self.fail(
                 "the group was created from another base (program, libraries, files, arguments or \
-                 environment); start this replica from the same one"
+                 environment); start this replica from the same one, also if the group was \
+                 upgraded since: it passes through the upgrade"
                     .to_string(),
             );
         }

@@ -5,12 +5,13 @@ use crane_core::time::{Duration, Instant};
 use crane_shm::{EndReason, ServerState};
 use tracing::{error, info};
 
+use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest};
 use crate::event::Event;
 use crate::report::{Ending, ServerReport};
 
 use super::checkpoint::Lacking;
 use super::incarnations::{IN_STEP_WITHIN, JUDGE_AFTER};
-use super::rooms::{Finding, FindingKind, ServerRun};
+use super::rooms::{Finding, FindingKind, Restart, ServerRun};
 use super::{Driver, Host, ProgramEnd, RunNumber, RunStart, ServerChange, ServerView};
 
 /// How long a replica stays for the servers of other replicas that have not reached the program's
@@ -37,6 +38,9 @@ impl<H: Host> Driver<H> {
         if !std::mem::take(&mut self.server.wanted) {
             return;
         }
+        if let Some(order) = self.due_upgrade() {
+            return self.host.upgrade(order);
+        }
         let wrong = std::mem::take(&mut self.server.files_are_wrong);
         self.server.behind = self.server.continues.take().filter(|_| !wrong);
         let (incarnation, from) = match self.server.behind {
@@ -45,9 +49,16 @@ impl<H: Host> Driver<H> {
                 (restart.incarnation, RunStart::Files)
             }
             None => match self.checkpoint_for_start() {
-                Ok(Some(from)) => (from.manifest.incarnation, RunStart::Checkpoint(from)),
+                Ok(Some(from)) => {
+                    self.server.behind = behind_files(&from);
+                    (from.manifest.incarnation, RunStart::Checkpoint(from))
+                }
                 Ok(None) => (Incarnation::FIRST, RunStart::Base),
-                Err(Lacking) => return self.need_checkpoint(self.log.front()),
+                Err(Lacking) => {
+                    let upgraded = self.meta.upgrades.last().map(|upgrade| upgrade.slot);
+                    return self
+                        .need_checkpoint(self.log.front().max(upgraded.unwrap_or_default()));
+                }
             },
         };
         self.server.incarnation = incarnation;
@@ -83,7 +94,9 @@ impl<H: Host> Driver<H> {
                 ));
             }
             ServerChange::Started => self.record_event(Event::ServerStarted),
-            ServerChange::Failed(why) if self.server.behind.is_some() => {
+            ServerChange::Failed(why)
+                if self.server.behind.is_some() && self.checkpoint.started_from.is_none() =>
+            {
                 self.server.starting = false;
                 self.warn_operator(format!(
                     "the server cannot be started on its files: {why}; it is built by replay \
@@ -335,5 +348,16 @@ impl<H: Host> Driver<H> {
     /// it.
     fn program(&self) -> String {
         self.settings.program.clone().unwrap_or_else(|| "no program".into())
+    }
+}
+
+/// Returns the restart at which a checkpoint of files alone was made.
+fn behind_files(checkpoint: &Checkpoint) -> Option<Restart> {
+    let Manifest { kind, slot, incarnation, .. } = checkpoint.manifest;
+    match kind {
+        CheckpointKind::Image => None,
+        CheckpointKind::Files { timestamp } => {
+            Some(Restart { slot, incarnation, timestamp, crash: None })
+        }
     }
 }

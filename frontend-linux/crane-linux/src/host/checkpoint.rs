@@ -13,7 +13,7 @@ use crane_shm::{DaemonSide, HashMark};
 
 use crate::cell::dump::{self, DumpOrder, Dumped};
 use crate::cell::restore::{LAYERS, copy_whole};
-use crate::checkpoint::store::{Manifest, Processes, Unfinished, image_of};
+use crate::checkpoint::store::{CheckpointKind, Manifest, Processes, Unfinished, image_of};
 use crate::driver::Taken;
 
 use super::attach::attach;
@@ -80,6 +80,7 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let manifest = Manifest {
         library: order.library,
         group: order.group.clone(),
+        kind: CheckpointKind::Image,
         slot: Slot(slot),
         incarnation: order.incarnation,
         clock,

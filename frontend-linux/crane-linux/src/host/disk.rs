@@ -47,6 +47,8 @@ enum Keep {
     Meta(Box<Meta>),
     /// The base of the group's creation, unless one is stored already.
     Base(Base),
+    /// The base of an upgrade.
+    NewBase(Base),
 }
 
 impl DataKeeper {
@@ -68,6 +70,11 @@ impl DataKeeper {
     /// Stores the base of the group's creation, if none is stored yet.
     pub(super) fn keep_base(&self, base: &Base) {
         let _ = self.wanted.send(Keep::Base(base.clone()));
+    }
+
+    /// Stores the base of an upgrade.
+    pub(super) fn replace_base(&self, base: &Base) {
+        let _ = self.wanted.send(Keep::NewBase(base.clone()));
     }
 
     /// Stores frozen calls. [`DriverInput::FrozenKept`] follows.
@@ -153,6 +160,7 @@ fn keep_all(data: &DataDirectory, all: Vec<Keep>) -> Result<Option<Generation>, 
     for one in all {
         match one {
             Keep::Meta(meta) => last = Some(meta),
+            Keep::NewBase(base) => data.put_base(&base)?,
             Keep::Base(base) => {
                 if data.base()?.is_none() {
                     data.put_base(&base)?;

@@ -33,6 +33,7 @@ use crate::net::handshake::Hello;
 use crate::net::link::{Link, Peers};
 use crate::net::message::FetchedEntry;
 use crate::options::ReplicaArgs;
+use crate::program::{ProgramContext, UpgradeOrder};
 use crate::proxy::{ClientConn, ClientEvents};
 
 use super::bypass;
@@ -45,6 +46,7 @@ use super::proof::ProofRoom;
 use super::server::{ServerProcess, StartOrder, mark_of};
 use super::transfer::TransferRoom;
 use super::unix::UnixListeners;
+use super::upgrade;
 use super::{HostOutcome, HostParts, Outcomes};
 
 /// The host that this process runs on.
@@ -68,8 +70,10 @@ pub(crate) struct LinuxHost {
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
     pub(super) proof: ProofRoom,
-    /// The cell and the region of the last run, once it has ended.
-    pub(super) ended: Option<(Child, DaemonSide)>,
+    /// The cell of the last run, once it has ended.
+    pub(super) ended: Option<Child>,
+    /// The region of that run.
+    pub(super) left: Option<DaemonSide>,
     /// The region of the incarnation before the present run's, for its marks.
     marked: Option<DaemonSide>,
     pub(super) transfer: TransferRoom,
@@ -78,6 +82,8 @@ pub(crate) struct LinuxHost {
     base: Base,
     data: std::path::PathBuf,
     args: ReplicaArgs,
+    /// How to look at another program.
+    context: ProgramContext,
     /// The CRIU that writes images, or why there is none.
     criu: Result<Criu, String>,
     last_nonce: u64,
@@ -86,7 +92,8 @@ pub(crate) struct LinuxHost {
 impl LinuxHost {
     /// Returns a host without links, clients or server.
     pub(super) fn new(me: NodeId, parts: HostParts, outcomes: Outcomes) -> Self {
-        let HostParts { addresses, spec, base, data, args, storage, peers, criu, .. } = parts;
+        let HostParts { addresses, context, spec, base, data, args, storage, peers, criu, .. } =
+            parts;
         let path = data.path.clone();
         Self {
             links: Default::default(),
@@ -105,6 +112,8 @@ impl LinuxHost {
             proof: ProofRoom::new(&path, outcomes.clone()),
             transfer: TransferRoom::new(&path, crate::start::library_digest(), outcomes),
             ended: None,
+            left: None,
+            context,
             marked: None,
             me,
             spec,
@@ -206,6 +215,12 @@ impl LinuxHost {
         if let Some(server) = &mut self.server {
             bypass::name_new(server, &self.outcomes);
         }
+    }
+
+    /// Lets later runs start another program.
+    pub(super) fn use_program(&mut self, spec: Spec, base: Base) {
+        self.keeper.replace_base(&base);
+        (self.spec, self.base) = (Some(spec), base);
     }
 
     /// Waits, for a bounded time, until all written records are on the disk.
@@ -311,12 +326,13 @@ impl Host for LinuxHost {
             RunStart::Base => {}
             RunStart::Files => {
                 spec.keeps_files = true;
-                if let Some((cell, region)) = self.ended.take() {
-                    before = Some(cell);
-                    self.marked = Some(region);
-                }
+                before = self.ended.take();
+                self.marked = self.left;
             }
-            RunStart::Checkpoint(from) => spec.restore = Some(self.restore_order(from)),
+            RunStart::Checkpoint(from) if from.has_image() => {
+                spec.restore = Some(self.restore_order(from));
+            }
+            RunStart::Checkpoint(from) => spec.files = Some(from.clone()),
         }
         self.ended = None;
         let (nonce, args) = (self.next_nonce(), self.args.clone());
@@ -331,6 +347,14 @@ impl Host for LinuxHost {
             };
             let _ = outcomes.send(outcome);
         });
+    }
+
+    fn look_at_program(&mut self, words: &[String]) {
+        upgrade::look(self.context.clone(), words.to_vec(), self.outcomes.clone());
+    }
+
+    fn upgrade(&mut self, order: UpgradeOrder) {
+        upgrade::carry_out(self.context.clone(), order, self.ended.take(), self.outcomes.clone());
     }
 
     fn take_checkpoint(&mut self, group: &str) {

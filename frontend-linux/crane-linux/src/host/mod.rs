@@ -12,6 +12,7 @@
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `proof` | the server that proves a checkpoint, and the room for it |
 //! | `transfer` | checkpoints on their way between hosts |
+//! | `upgrade` | another program in the place of the present one |
 //! | `bypass` | the calls of the server that bypass the hooks |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
@@ -29,6 +30,7 @@ mod run;
 mod server;
 mod transfer;
 mod unix;
+mod upgrade;
 
 use std::rc::Rc;
 
@@ -52,6 +54,8 @@ enum HostOutcome {
     Input(DriverInput),
     /// The server's process was started.
     Started(u64, Box<server::ServerProcess>),
+    /// Another program is in the place of the present one, and starts so.
+    Upgraded(Box<Spec>, Box<crate::program::Upgraded>),
     /// A report of the launcher of this run.
     Cell(u64, crate::cell::Report),
 }
@@ -60,6 +64,8 @@ enum HostOutcome {
 pub(crate) struct HostParts {
     /// The addresses at which the replica listens for clients.
     pub addresses: ClientAddresses,
+    /// How to look at another program of the server.
+    pub context: crate::program::ProgramContext,
     /// How to start the server; `None` for a witness.
     pub spec: Option<Spec>,
     /// The base from which the server starts.

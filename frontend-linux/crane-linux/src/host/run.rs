@@ -243,6 +243,10 @@ impl Replica {
     fn came_out(&mut self, outcome: HostOutcome) -> Option<DriverInput> {
         match outcome {
             HostOutcome::Input(input) => Some(input),
+            HostOutcome::Upgraded(spec, upgraded) => {
+                self.driver.host().use_program(*spec, upgraded.base.clone());
+                Some(DriverInput::Upgraded(Ok(upgraded)))
+            }
             HostOutcome::Started(number, process) if number & PROOF_RUN != 0 => {
                 self.driver.host().proof.take(process)
             }
@@ -277,7 +281,8 @@ impl Replica {
         let server = self.driver.host().server.take()?;
         let region = server.region;
         region.set_exited();
-        self.driver.host().ended = Some((server.into_cell(), region));
+        self.driver.host().left = Some(region);
+        self.driver.host().ended = Some(server.into_cell());
         let mut space = [0; TROUBLE_BYTES];
         Some(ServerChange::Ended(ProgramEnd {
             ending,

@@ -275,7 +275,7 @@ pub(super) fn mark_of(region: DaemonSide, slot: Slot) -> Option<Mark> {
 }
 
 /// Waits until a cell has ended, which writes to the files that the next one begins on.
-async fn await_end(mut cell: Child) -> Result<(), String> {
+pub(super) async fn await_end(mut cell: Child) -> Result<(), String> {
     match timeout(END_WITHIN, cell.wait()).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("the cell of the run before: {error}")),

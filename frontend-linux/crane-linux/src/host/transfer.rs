@@ -156,7 +156,7 @@ fn offer(
     library: [u8; 16],
     known: Option<Offered>,
 ) -> Result<Offered, String> {
-    let all = store::usable(data, group, library);
+    let all = store::usable(data, group, Some(library));
     let newest = all.into_iter().find(Checkpoint::is_proved);
     let Checkpoint { place, manifest } =
         newest.ok_or("it has no proved checkpoint that this version can send")?;

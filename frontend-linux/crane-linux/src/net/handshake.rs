@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::{Incarnation, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::base::Base;
@@ -13,7 +13,7 @@ use crate::options::Priority;
 use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 /// The first bytes of a hello, in every version of the protocol.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 
@@ -42,6 +42,8 @@ pub struct Hello {
     pub witness: bool,
     /// How strongly the sender prefers to be primary.
     pub priority: Priority,
+    /// The first incarnation of the server that runs the sender's base.
+    pub program_since: Incarnation,
     /// The base of the sender's server.
     pub base: Base,
 }
@@ -112,8 +114,10 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
         return refuse("its list of members is malformed".to_string());
     }
     judge_places(mine, theirs)?;
+    // One that does not know of the last upgrade learns of it by the log.
     if !mine.witness
         && !theirs.witness
+        && mine.program_since == theirs.program_since
         && let Some(difference) = mine.base.difference(&theirs.base)
     {
         return refuse(format!(
@@ -207,6 +211,7 @@ mod tests {
             roster: Roster::founders(&["a:6790".into(), "b:6790".into()], NodeSet::EMPTY),
             witness: false,
             priority: Priority::Normal,
+            program_since: Incarnation::FIRST,
             base: Base { parts: vec![part] },
         }
     }
@@ -230,6 +235,17 @@ mod tests {
         let (newcomer, old) = both(&other, &member);
         assert_eq!((newcomer.loser, old.loser), (Loser::Mine, Loser::Theirs));
         assert!(newcomer.what.contains("argument 1"), "{newcomer}");
+    }
+
+    #[test]
+    fn a_replica_that_missed_an_upgrade_may_learn_of_it() {
+        let mut member = Hello { group: Some(5), joined: true, ..hello(2, 1) };
+        member.base.parts[0].digest = [2; 16];
+        member.program_since = Incarnation(3);
+        let mut behind = Hello { group: Some(5), ..hello(1, 2) };
+        assert_eq!((judge(&behind, &member), judge(&member, &behind)), (Ok(()), Ok(())));
+        behind.program_since = Incarnation(3);
+        assert!(judge(&behind, &member).is_err());
     }
 
     #[test]

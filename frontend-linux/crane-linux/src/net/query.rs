@@ -50,6 +50,22 @@ pub enum Query {
     },
     /// Restarts the server on all replicas. The answer has the `incarnation` that begins.
     Restart,
+    /// Has the replica look at the base of another program of the server.
+    Look {
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+    /// Asks what the replica has found of the last such program. The answer has its `command`, and
+    /// its `base` or how that has `failed`, once the replica has looked.
+    Seen,
+    /// Restarts the server with another program, which the replica has looked at. The answer has
+    /// the `incarnation` that begins.
+    Upgrade {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// The digest of its base.
+        base: [u8; 32],
+    },
 }
 
 /// Sends a question by a new stream, and returns the answer.

@@ -3,7 +3,9 @@
 use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Entry, SnapshotMeta};
-use crane_core::wire::{Genesis, ProgramCrash, RestartReason};
+use crane_core::wire::{Genesis, ProgramCrash};
+
+use crate::server_program::Upgrade;
 
 /// The number of crashes within [`CRASHES_WITHIN`] after which the group stops.
 pub(in crate::driver) const CRASHES_MAX: usize = 3;
@@ -23,6 +25,8 @@ pub(in crate::driver) struct Script {
     sums: Vec<Sum>,
     /// The restarts behind the log's prefix that count, in their order.
     pub(in crate::driver) restarts: Vec<Restart>,
+    /// The programs that restarts behind the log's prefix began, in their order.
+    pub(in crate::driver) upgrades: Vec<Upgrade>,
 }
 
 /// The entries up to a slot in sum, apart from their ops for the server.
@@ -47,8 +51,8 @@ pub(in crate::driver) struct Restart {
     pub(in crate::driver) incarnation: Incarnation,
     /// The timestamp of its entry, with which agreed time begins.
     pub(in crate::driver) timestamp: u64,
-    /// The reason.
-    pub(in crate::driver) reason: RestartReason,
+    /// The crash that it follows, if it follows one.
+    pub(in crate::driver) crash: Option<ProgramCrash>,
 }
 
 impl Sum {
@@ -73,6 +77,7 @@ impl Script {
             sum,
             sums: vec![sum],
             restarts: Vec::new(),
+            upgrades: Vec::new(),
         }
     }
 
@@ -107,8 +112,7 @@ impl Script {
 
     /// Returns the restart that follows a crash, if there is one.
     pub(in crate::driver) fn restart_after(&self, crash: ProgramCrash) -> Option<Restart> {
-        let reason = RestartReason::Crashed(crash);
-        self.restarts.iter().rev().find(|restart| restart.reason == reason).copied()
+        self.restarts.iter().rev().find(|restart| restart.crash == Some(crash)).copied()
     }
 
     /// Returns the crash with which the program has crashed too often within a short time, if the
@@ -116,10 +120,9 @@ impl Script {
     // specs: I5
     pub(in crate::driver) fn last_crash(&self) -> Option<ProgramCrash> {
         let last = self.restarts.last()?;
-        let RestartReason::Crashed(crash) = last.reason else { return None };
+        let crash = last.crash?;
         let is_recent = |restart: &&Restart| {
-            matches!(restart.reason, RestartReason::Crashed(_))
-                && restart.timestamp + CRASHES_WITHIN >= last.timestamp
+            restart.crash.is_some() && restart.timestamp + CRASHES_WITHIN >= last.timestamp
         };
         let count = self
             .restarts

@@ -1,6 +1,6 @@
 //! Tests of restarts: by order, and after crashes of the program.
 
-use super::memory::POISON;
+use super::memory::{POISON, base_of};
 use super::*;
 use crane_core::wire::Genesis;
 
@@ -239,4 +239,60 @@ fn restarts_are_ordered_at_the_primary_one_at_a_time() {
     }
     group.run(1000);
     assert_eq!(runs(&mut group, other), [1, 2]);
+}
+
+/// Has all replicas look at a program, and the primary propose it.
+fn upgrade(group: &mut Group, words: &[String], base: [u8; 32]) -> bool {
+    for place in 0..3 {
+        group.drivers[place].order_look(words.to_vec()).ok().expect("an order");
+    }
+    group.run(10);
+    let primary = group.primary();
+    let ordered = group.drivers[primary].order_upgrade(words, base).is_ok();
+    group.run(500);
+    ordered
+}
+
+#[test]
+fn an_upgrade_keeps_the_files_as_a_checkpoint_from_which_later_runs_start() {
+    let mut group = serving();
+    let words = ["server".to_string(), "--new".to_string()];
+    let base = base_of(&words).digest();
+    assert!(!upgrade(&mut group, &words, [9; 32]), "another base than the one that was found");
+    assert_eq!(runs(&mut group, 0), [1]);
+    assert!(upgrade(&mut group, &words, base));
+    let slot = group.drivers[0].script.restarts[0].slot;
+    for place in 0..3 {
+        let driver = &mut group.drivers[place];
+        assert_eq!(driver.meta.program_since(), Incarnation(2), "replica {place}");
+        assert_eq!(driver.hello.program_since, Incarnation(2));
+        assert_eq!(driver.hello.base.digest(), base);
+        assert_eq!(driver.host().programs, [words.to_vec()]);
+        assert_eq!(runs(&mut group, place), [1, 2]);
+    }
+    listen(&mut group);
+    send_anew(&mut group, 1, b"second ");
+    require_equal(&mut group);
+
+    // A server that died alone starts behind the upgrade: the program before is gone.
+    let place = (group.primary() + 1) % 3;
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(libc::SIGKILL), String::new());
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+    assert_eq!(group.drivers[place].host().started_from, [None, None, Some(slot)]);
+    assert_eq!(runs(&mut group, place), [1, 2, 2]);
+    require_equal(&mut group);
+    assert_eq!(files(&mut group, place), b"first second ");
+
+    // Without its checkpoint it needs one of another replica.
+    group.drivers[place].checkpoint.usable.clear();
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let end =
+        ProgramEnd { ending, clock: 6, admitted: 6, trouble: String::new(), end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+    assert_eq!(group.drivers[place].checkpoint.needed, slot);
+    assert_eq!(runs(&mut group, place), [1, 2, 2]);
 }

@@ -16,12 +16,14 @@ use crane_shm::{EndReason, RingError};
 use super::super::*;
 use crane_shm::region::script;
 
-use crate::checkpoint::store::{Manifest, Processes, Proof};
+use crate::base::BasePart;
+use crate::checkpoint::store::{CheckpointKind, Manifest, Processes, Proof};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
 use crate::log::{Batch, Front};
 use crate::net::frame::FrameKind;
 use crate::net::message::{FetchedEntry, Received};
+use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::Ending;
 
 /// Inputs on their way to a replica.
@@ -80,6 +82,10 @@ pub(super) struct MemoryHost {
     pub(super) no_room: Option<String>,
     /// By run: what the server has written to its files.
     pub(super) files: Vec<Vec<u8>>,
+    /// By slot: the files that an upgrade has kept.
+    pub(super) kept_files: BTreeMap<Slot, Vec<u8>>,
+    /// The commands of the upgrades.
+    pub(super) programs: Vec<Vec<String>>,
     /// By run: its incarnation.
     pub(super) incarnations: Vec<Incarnation>,
     /// The runs that have crashed by a request.
@@ -92,11 +98,18 @@ pub(super) struct MemoryHost {
     pub(super) aside: Vec<(PathBuf, &'static str)>,
 }
 
+/// Returns the base of a command.
+pub(super) fn base_of(words: &[String]) -> Base {
+    let part = BasePart { name: words.join(" "), digest: [3; 16] };
+    Base { parts: vec![part] }
+}
+
 /// Returns a checkpoint behind a slot.
 pub(super) fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
     let manifest = Manifest {
         library: [0; 16],
         group: group.to_string(),
+        kind: CheckpointKind::Image,
         slot,
         incarnation: Incarnation::FIRST,
         clock: 1,
@@ -263,6 +276,23 @@ impl Host for MemoryHost {
         self.ports.retain(|open| *open != at.at.port);
     }
 
+    fn look_at_program(&mut self, words: &[String]) {
+        let seen = DriverInput::ProgramSeen(words.to_vec(), Ok(base_of(words)));
+        self.queue(seen);
+    }
+
+    fn upgrade(&mut self, order: UpgradeOrder) {
+        let UpgradeOrder { upgrade, group, slot, incarnation, timestamp } = order;
+        let mut checkpoint = checkpoint(&group, slot);
+        checkpoint.manifest.kind = CheckpointKind::Files { timestamp };
+        checkpoint.manifest.incarnation = incarnation;
+        let files = self.files.last().cloned().unwrap_or_default();
+        self.kept_files.insert(slot, files);
+        let base = base_of(&upgrade.program.words);
+        self.programs.push(upgrade.program.words.clone());
+        self.queue(DriverInput::Upgraded(Ok(Box::new(Upgraded { upgrade, base, checkpoint }))));
+    }
+
     fn take_checkpoint(&mut self, group: &str) {
         let slot = self.scripts.last().and_then(|script| script.last()).expect("entries").0;
         let checkpoint = checkpoint(group, slot);
@@ -276,17 +306,23 @@ impl Host for MemoryHost {
 
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
         assert!(generation > Generation::before(run.incarnation), "of the incarnation before");
-        let slot = match from {
-            RunStart::Checkpoint(from) => Some(from.manifest.slot),
-            RunStart::Base | RunStart::Files => None,
+        let (slot, image) = match from {
+            RunStart::Checkpoint(from) => (Some(from.manifest.slot), from.has_image()),
+            RunStart::Base | RunStart::Files => (None, false),
         };
         self.started_from.push(slot);
         // An image has the entries before it in it.
         let mut script = self.scripts.last().cloned().unwrap_or_default();
-        script.retain(|(before, ..)| Some(*before) <= slot);
+        script.retain(|(before, ..)| image && Some(*before) <= slot);
         self.scripts.push(script);
         let before = self.files.last().cloned().unwrap_or_default();
-        self.files.push(if *from == RunStart::Files { before } else { Vec::new() });
+        self.files.push(match from {
+            RunStart::Files => before,
+            RunStart::Checkpoint(from) => {
+                self.kept_files.get(&from.manifest.slot).cloned().unwrap_or_default()
+            }
+            RunStart::Base => Vec::new(),
+        });
         self.incarnations.push(run.incarnation);
         if *from != RunStart::Files {
             self.marks.clear();

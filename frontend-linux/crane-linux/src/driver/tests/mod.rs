@@ -234,6 +234,8 @@ fn driver_from(
         generation: 1,
         diverged_behind: None,
         restart: None,
+        command: vec!["server".into()],
+        upgrades: Vec::new(),
     };
     let hello = Hello {
         magic: MAGIC,
@@ -247,6 +249,7 @@ fn driver_from(
         roster: founders.clone(),
         witness: false,
         priority: Priority::Normal,
+        program_since: Incarnation::FIRST,
         base: Base::default(),
     };
     let settings = Settings {
@@ -299,6 +302,8 @@ fn driver_from(
         asked_for_checkpoint: Vec::new(),
         aside: Vec::new(),
         files: Vec::new(),
+        kept_files: BTreeMap::new(),
+        programs: Vec::new(),
         incarnations: Vec::new(),
         crashed: Vec::new(),
         immune: Vec::new(),

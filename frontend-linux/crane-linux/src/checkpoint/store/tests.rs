@@ -1,0 +1,157 @@
+//! Tests of checkpoints on the disk.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crane_core::paxos::Members;
+
+use super::*;
+
+fn manifest(slot: u64) -> Manifest {
+    let processes = Processes { server: 2, last: 9, pipes: [3, 4] };
+    let (library, digest) = ([7; 16], [0; 32]);
+    let (slot, group) = (Slot(slot), "ab".to_string());
+    let mark = Mark { slot, clock: 4, schedule: 2, output: 3 };
+    Manifest {
+        library,
+        group,
+        kind: CheckpointKind::Image,
+        slot,
+        incarnation: Incarnation(2),
+        clock: 5,
+        mark,
+        proof: None,
+        processes,
+        digest,
+    }
+}
+
+fn newest(data: &Path, group: &str, library: [u8; 16]) -> Option<Checkpoint> {
+    usable(data, group, Some(library)).into_iter().next()
+}
+
+fn proof(slot: u64) -> Proof {
+    let mark = Mark { slot: Slot(slot + 9), clock: 4, schedule: 2, output: 3 };
+    let snapshot = SnapshotMeta::genesis(Members::first(3));
+    let prefix = Prefix {
+        snapshot: SnapshotMeta { slot: Slot(slot), ..snapshot },
+        connected: [None; NODES_MAX],
+        retired: [Generation(0); NODES_MAX],
+        incarnation: Incarnation(2),
+        upgrades: Vec::new(),
+        timestamp: 5,
+        genesis: (Slot(1), vec![1, 2, 3]),
+    };
+    Proof { mark, prefix }
+}
+
+#[test]
+fn the_newest_files_alone_are_kept_and_need_no_library() {
+    let data = std::env::temp_dir().join(format!("crane-files-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&data);
+    let make = |slot, kind| {
+        let manifest = Manifest { kind, ..manifest(slot) };
+        Unfinished::make(&data, slot).unwrap().finish(manifest).unwrap()
+    };
+    make(2, CheckpointKind::Files { timestamp: 3 });
+    make(3, CheckpointKind::Files { timestamp: 5 });
+    for slot in 4..8 {
+        make(slot, CheckpointKind::Image);
+    }
+    let slots = |library| -> Vec<u64> {
+        let usable = usable(&data, "ab", library);
+        usable.iter().map(|it| it.manifest.slot.0).collect()
+    };
+    assert_eq!(slots(Some([7; 16])), [7, 6, 3]);
+    assert_eq!((slots(Some([8; 16])), slots(None)), (vec![3], vec![3]));
+    fs::remove_dir_all(&data).unwrap();
+}
+
+#[test]
+fn the_newest_that_is_proved_is_kept_beside_the_newest_ones() {
+    let data = std::env::temp_dir().join(format!("crane-proved-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&data);
+    let make = |slot| Unfinished::make(&data, slot).unwrap().finish(manifest(slot)).unwrap();
+    let proved = make(3).prove(proof(3)).unwrap();
+    assert_eq!(proved.check(), Ok(()), "a proof changes no file of the image");
+    for slot in 4..9 {
+        make(slot);
+    }
+    let all = usable(&data, "ab", Some([7; 16]));
+    let slots: Vec<u64> = all.iter().map(|it| it.manifest.slot.0).collect();
+    assert_eq!(slots, [8, 7, 3]);
+    assert_eq!(all[2], proved);
+    make(9).prove(proof(9)).unwrap();
+    make(10);
+    let slots = usable(&data, "ab", Some([7; 16]));
+    assert_eq!(slots.iter().map(|it| it.manifest.slot.0).collect::<Vec<_>>(), [10, 9]);
+    fs::remove_dir_all(&data).unwrap();
+}
+
+#[test]
+fn only_whole_checkpoints_of_this_group_and_library_are_found() {
+    let data = std::env::temp_dir().join(format!("crane-store-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&data);
+    let make = |slot| {
+        let unfinished = Unfinished::make(&data, slot).unwrap();
+        fs::write(image_of(unfinished.place()).join("pages"), [slot as u8; 100]).unwrap();
+        std::os::unix::fs::symlink("pages", image_of(unfinished.place()).join("link")).unwrap();
+        unfinished
+    };
+    drop(make(3));
+    assert_eq!(fs::read_dir(data.join(DIRECTORY)).unwrap().count(), 0);
+    make(7).finish(manifest(7)).unwrap();
+    let newer = make(12).finish(manifest(12)).unwrap();
+    assert_eq!(newest(&data, "ab", [7; 16]), Some(newer.clone()));
+    assert_eq!(newest(&data, "other", [7; 16]), None);
+    assert_eq!(newest(&data, "ab", [8; 16]), None);
+    assert_eq!(newer.check(), Ok(()));
+    for slot in 8..10 {
+        make(slot).finish(manifest(slot)).unwrap();
+        fs::create_dir_all(data.join(DIRECTORY).join(format!("slot-{slot}.wrong"))).unwrap();
+    }
+    std::mem::forget(make(2));
+    prune(&data.join(DIRECTORY));
+    let names = fs::read_dir(data.join(DIRECTORY)).unwrap().flatten();
+    let mut names: Vec<_> = names.map(|item| item.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["slot-12", "slot-9", "slot-9.wrong"]);
+    for name in ["image/pages", "image/link", "image", "image/new"] {
+        let path = newer.place.join(name);
+        let undo: Box<dyn Fn()> = match name {
+            "image/pages" => {
+                fs::write(&path, [13; 100]).unwrap();
+                Box::new(|| fs::write(newer.place.join("image/pages"), [12; 100]).unwrap())
+            }
+            "image/link" => {
+                fs::remove_file(&path).unwrap();
+                std::os::unix::fs::symlink("other", &path).unwrap();
+                Box::new(|| {
+                    let path = newer.place.join("image/link");
+                    fs::remove_file(&path).unwrap();
+                    std::os::unix::fs::symlink("pages", &path).unwrap();
+                })
+            }
+            "image" => {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+                Box::new(|| {
+                    let mode = fs::Permissions::from_mode(0o755);
+                    fs::set_permissions(newer.place.join("image"), mode).unwrap();
+                })
+            }
+            _ => {
+                fs::write(&path, "").unwrap();
+                Box::new(|| fs::remove_file(newer.place.join("image/new")).unwrap())
+            }
+        };
+        assert!(newer.check().is_err(), "{name}");
+        undo();
+        assert_eq!(newer.check(), Ok(()), "{name}");
+    }
+    let mut bytes = fs::read(newer.place.join(MANIFEST)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(newer.place.join(MANIFEST), bytes).unwrap();
+    assert_eq!(newest(&data, "ab", [7; 16]).unwrap().manifest.slot, Slot(9));
+    set_aside(&data.join(DIRECTORY).join("slot-9"), "failed").unwrap();
+    assert_eq!(newest(&data, "ab", [7; 16]), None);
+    fs::remove_dir_all(&data).unwrap();
+}
