@@ -49,7 +49,8 @@ fn crash(group: &Group, id: u8) {
     assert!(ask(&stream, "POISON").is_err(), "the server has answered the request that ends it");
 }
 
-fn incarnations(group: &Group) -> Vec<Option<u64>> {
+/// Returns the incarnation of each server.
+pub(crate) fn incarnations(group: &Group) -> Vec<Option<u64>> {
     group.status().unwrap().servers().map(|replica| replica.incarnation).collect()
 }
 
@@ -144,40 +145,17 @@ fn the_third_crash_within_a_minute_stops_the_group_until_it_is_started_again() {
 fn a_restart_by_order_loses_no_acknowledged_write_of_redis() {
     let machine = Machine::take("restart");
     let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
-    let done = AtomicBool::new(false);
     let mut told = String::new();
-    let counts: Vec<(u64, u64, Duration)> = scope(|threads| {
-        let done = &done;
-        let clients: Vec<_> = group
-            .ids()
-            .map(|id| (id, &group))
-            .map(|at| threads.spawn(move || write(at, done)))
-            .collect();
-        let end = Raise(done);
+    let counts = while_writing(&group, || {
         for _ in 0..3 {
             sleep(Duration::from_millis(700));
             told = restart(&group);
             println!("{told}");
         }
         sleep(Duration::from_millis(500));
-        drop(end);
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     assert!(told.contains("incarnation 4"), "{told}");
-    for (id, (acknowledged, failed, longest)) in group.ids().zip(counts) {
-        println!(
-            "replica {id}: {acknowledged} writes, {failed} failed, longest pause {} ms",
-            longest.as_millis()
-        );
-        let mut connection = Connection::open(group.address(id), ANSWER).unwrap();
-        let list = format!("writes {id}");
-        let reply = connection.call(&[b"LLEN", list.as_bytes()]).unwrap();
-        // A write whose answer was lost with its connection may have been carried out.
-        let Reply::Number(kept) = reply else { panic!("{reply:?}") };
-        let kept = u64::try_from(kept).unwrap();
-        assert!(acknowledged > 100 && failed > 0, "{acknowledged} writes, {failed} failed");
-        assert!((acknowledged..=acknowledged + failed).contains(&kept), "{kept} are kept");
-    }
+    require_kept(&group, &counts);
     group.await_settled();
     assert_eq!(incarnations(&group), [Some(4); 3]);
 }
@@ -193,10 +171,47 @@ fn restart(group: &Group) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Writes through a replica until the end, by a new connection after each failure. Returns the
-/// numbers of writes that were acknowledged and that failed, and the longest time between two
-/// answers.
-fn write((id, group): (u8, &Group), done: &AtomicBool) -> (u64, u64, Duration) {
+/// The writes through one replica.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writes {
+    acknowledged: u64,
+    failed: u64,
+}
+
+/// Writes to redis through all replicas until `act` has ended. Returns the writes through each.
+pub(crate) fn while_writing(group: &Group, act: impl FnOnce()) -> Vec<Writes> {
+    let done = AtomicBool::new(false);
+    scope(|threads| {
+        let done = &done;
+        let clients: Vec<_> =
+            group.ids().map(|id| threads.spawn(move || write(group, id, done))).collect();
+        let end = Raise(done);
+        act();
+        drop(end);
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// Requires that redis has each acknowledged write, and none that no client has made. A write whose
+/// answer was lost with its connection may have been carried out.
+pub(crate) fn require_kept(group: &Group, counts: &[Writes]) {
+    for (id, Writes { acknowledged, failed }) in group.ids().zip(counts) {
+        let list = format!("writes {id}");
+        let kept = eventually("the kept writes", START, || {
+            let mut connection = Connection::open(group.address(id), ANSWER)?;
+            match connection.call(&[b"LLEN", list.as_bytes()])? {
+                Reply::Number(kept) => Ok::<_, io::Error>(u64::try_from(kept).unwrap()),
+                other => panic!("{other:?}"),
+            }
+        });
+        assert!(*acknowledged > 100 && *failed > 0, "{acknowledged} writes, {failed} failed");
+        assert!((*acknowledged..=acknowledged + failed).contains(&kept), "{kept} are kept");
+    }
+}
+
+/// Writes through a replica until the end, by a new connection after each failure. Prints the
+/// longest time between two answers.
+fn write(group: &Group, id: u8, done: &AtomicBool) -> Writes {
     let list = format!("writes {id}");
     let (mut acknowledged, mut failed, mut longest) = (0, 0, Duration::ZERO);
     let mut last = Instant::now();
@@ -218,5 +233,7 @@ fn write((id, group): (u8, &Group), done: &AtomicBool) -> (u64, u64, Duration) {
             last = Instant::now();
         }
     }
-    (acknowledged, failed, longest)
+    let pause = longest.as_millis();
+    println!("replica {id}: {acknowledged} writes, {failed} failed, longest pause {pause} ms");
+    Writes { acknowledged, failed }
 }

@@ -36,5 +36,6 @@ mod rules;
 mod signals;
 mod sizes;
 mod timers;
+mod upgrades;
 mod wall;
 mod web;

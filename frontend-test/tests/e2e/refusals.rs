@@ -155,10 +155,10 @@ fn the_data_of_a_newer_version_is_refused() {
     group.stop_replica(3);
     let meta = group.data(3).join("meta");
     let before = fs::read_to_string(&meta).unwrap();
-    let newer = before.replacen("\"version\": 3", "\"version\": 4", 1);
+    let newer = before.replacen("\"version\": 4", "\"version\": 5", 1);
     assert_ne!(newer, before, "no version in {before}");
     fs::write(&meta, newer).unwrap();
-    assert_refused(&group.refused(3), &["version 4"]);
+    assert_refused(&group.refused(3), &["version 5"]);
     serves(&group, 1);
     fs::write(&meta, before).unwrap();
     group.start_replica(3);
