@@ -1,6 +1,6 @@
 //! One client's connection.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -292,11 +292,18 @@ fn lost(closed: bool) -> Outcome {
     if closed { Outcome::Finished } else { Outcome::Lost }
 }
 
+thread_local! {
+    /// The space that all connections read into: most requests are short, and space of one's own
+    /// would have to be zeroed for each.
+    static READ_SPACE: RefCell<Box<[u8]>> = RefCell::new(vec![0; SEND_BYTES_MAX].into());
+}
+
 /// Reads at most `limit` of the bytes that have arrived. Returns `None` if there are none, and
 /// empty bytes at the end of the stream.
 fn read(conn: &ClientConn, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut space = [0; SEND_BYTES_MAX];
     let limit = limit.clamp(1, SEND_BYTES_MAX);
-    let length = read_available(conn.outlet.stream(), &mut space[..limit])?;
-    Ok(length.map(|length| space[..length].to_vec()))
+    READ_SPACE.with_borrow_mut(|space| {
+        let length = read_available(conn.outlet.stream(), &mut space[..limit])?;
+        Ok(length.map(|length| space[..length].to_vec()))
+    })
 }

@@ -37,6 +37,8 @@ pub(in crate::driver) struct Clients {
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,
+    /// The space that ops are encoded into: zeroing it for each would take longer.
+    space: Box<[u8]>,
 }
 
 /// A place where the server listens.
@@ -74,6 +76,7 @@ impl Clients {
             ports: BTreeMap::new(),
             open_at: None,
             open: false,
+            space: vec![0; OP_BYTES_MAX].into(),
         };
         let older = Generation(generation.0.saturating_sub(1));
         entry.keep(&Op::Retire { node: me, generation: older });
@@ -125,10 +128,9 @@ impl Clients {
     }
 
     pub(in crate::driver) fn keep(&mut self, op: &Op<'_>) {
-        let mut space = [0; OP_BYTES_MAX];
-        let length = op.encode(&mut space).expect("an op has a longest form");
+        let length = op.encode(&mut self.space).expect("an op has a longest form");
         self.forward.keep(op).expect("client_events are taken only while there is room");
-        self.ops.push_back(space[..length].into());
+        self.ops.push_back(self.space[..length].into());
     }
 
     /// Expects the server to announce all its listeners once more.
