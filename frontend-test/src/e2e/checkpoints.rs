@@ -1,6 +1,7 @@
 //! Rounds of checkpoints under load: hold, dump, kill, restore, catch up. Each round dumps what the
 //! round before has restored.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -193,4 +194,15 @@ fn ask_objects(address: SocketAddr) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the bytes of all files in a directory.
+#[must_use]
+pub fn size_of(path: &Path) -> u64 {
+    let Ok(about) = fs::symlink_metadata(path) else { return 0 };
+    if !about.is_dir() {
+        return about.len();
+    }
+    let items = fs::read_dir(path).into_iter().flatten().flatten();
+    items.map(|item| size_of(&item.path())).sum()
 }

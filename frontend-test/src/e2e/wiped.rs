@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::checkpoints::{checkpoint, started_from};
+use super::checkpoints::{checkpoint, size_of, started_from};
 use super::group::{Group, run_bounded};
 use super::http;
 use super::machine::Machine;
@@ -182,13 +182,4 @@ fn fill(address: SocketAddr, mebibytes: usize) {
         let reply = connection.call(&[b"SET", format!("key {key}").as_bytes(), &value]);
         assert_eq!(reply.expect("an answer"), resp::Reply::Simple("OK".into()));
     }
-}
-
-fn size_of(path: &std::path::Path) -> u64 {
-    let Ok(about) = fs::symlink_metadata(path) else { return 0 };
-    if !about.is_dir() {
-        return about.len();
-    }
-    let items = fs::read_dir(path).into_iter().flatten().flatten();
-    items.map(|item| size_of(&item.path())).sum()
 }

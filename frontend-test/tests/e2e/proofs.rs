@@ -1,14 +1,16 @@
 //! Proofs of checkpoints: a second server that is made from each one must do as the others do.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::thread::sleep;
 use std::time::Duration;
 
-use crane_test::e2e::checkpoints::{are_possible, checkpoint};
+use crane_test::e2e::checkpoints::{are_possible, checkpoint, size_of};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::healthy::connect;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
+use crane_test::e2e::small_disk::SmallDisk;
 use crane_test::e2e::wait::{START, eventually};
 use serde_json::Value;
 
@@ -82,4 +84,62 @@ fn a_leak_that_replicas_share_is_found_by_the_proof() {
     assert_eq!(proved(&group, backup), Value::Null);
     let aside = group.data(backup).join(format!("checkpoints/slot-{slot}.wrong"));
     assert!(aside.is_dir(), "it is kept for inspection");
+}
+
+/// The disk has no room for the files of a second server.
+#[test]
+fn without_room_a_proof_is_made_in_place_and_clients_lose_no_byte() {
+    let machine = Machine::take("in-place");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    let mut program = program::compiled(machine.folder(), "idle", &[]);
+    program.command.push("control".to_string());
+    let mut group = Group::prepare(&machine, program, 3, &[]);
+    let disks: Vec<_> =
+        group.ids().map_while(|id| SmallDisk::mount(&group.data(id), 100)).collect();
+    if disks.len() < 3 {
+        return;
+    }
+    group.start_all();
+    let primary = group.primary();
+    let backup = group.ids().find(|id| *id != primary).expect("a backup");
+    let open = |id| BufReader::new(connect(group.address(id)).expect("a connection"));
+    // The server serves one connection at a time: the backup's own client is the first.
+    let mut stream = open(backup);
+    let mut count = 0;
+    let mut ask = |times: u32| {
+        for _ in 0..times {
+            count += 1;
+            stream.get_mut().write_all(b"next\n").expect("a write");
+            let mut line = String::new();
+            stream.read_line(&mut line).expect("an answer");
+            assert_eq!(line, format!("{count} 0\n"), "a byte was lost or doubled");
+        }
+    };
+    ask(10);
+    let server = group.status().expect("a status").replica(backup).server_pid;
+    let (place, slot) = checkpoint(&group, backup).unwrap();
+    let bytes = size_of(&place);
+    // Room for one more copy of the files, and not for a reserve beside it.
+    let data = group.data(backup);
+    let free = rustix::fs::statvfs(&data).expect("its size");
+    let fill = free.f_bavail * free.f_frsize - bytes - (bytes / 10);
+    fs::write(data.join("filler"), vec![1; usize::try_from(fill).expect("it fits")]).unwrap();
+    eventually("the proof", START, || {
+        ask(300);
+        match proved(&group, backup) {
+            proved if proved == slot => Ok(()),
+            other => Err(format!("proved: {other}; {}", group.log(backup))),
+        }
+    });
+    ask(10);
+    assert!(group.log(backup).contains(" in place: "), "{}", group.log(backup));
+    let status = group.status().expect("a status");
+    assert_ne!(status.replica(backup).server_pid, server, "it was made from its checkpoint");
+    drop(stream);
+    fs::remove_file(data.join("filler")).unwrap();
+    group.await_settled();
+    drop(group);
+    drop(disks);
 }

@@ -38,7 +38,7 @@ impl RestoreOrder {
         Ok(OpenOrder {
             image: open_kept(&image_of(&self.from.place), OFlags::DIRECTORY)?,
             criu: open_kept(&self.criu, OFlags::empty())?,
-            processes: self.from.manifest.processes.clone(),
+            processes: (*self.from.manifest.processes).clone(),
         })
     }
 }
@@ -76,7 +76,7 @@ pub(crate) fn copy_whole(from: &Path, to: &Path) -> Result<(), String> {
 impl OpenOrder {
     /// Makes the server's processes. Returns the number of the first one.
     pub(super) fn carry_out(self) -> Result<i32, String> {
-        let Processes { server, last, pipes } = self.processes;
+        let Processes { server, last, pipes, .. } = self.processes;
         let images = format!("/proc/self/fd/{}", self.image.as_raw_fd());
         set_last(NUMBERS_LEFT)?;
         for name in IN_MEMORY {

@@ -6,7 +6,9 @@
 //! |---|---|
 //! | `every` | how often a replica takes one by itself |
 //! | `command` | orders to a running replica |
+//! | `origin` | the host on which a checkpoint was taken |
 //! | `files` | checkpoints of a replica that does not run |
+//! | `digest` | the digest of a directory |
 //! | `store` | the checkpoints of a data directory |
 //! | `archive` | a checkpoint as one file |
 //! | `arrived` | a log's beginning behind a checkpoint that came from another replica |
@@ -17,8 +19,10 @@ pub(crate) mod archive;
 pub(crate) mod arrived;
 pub(crate) mod command;
 pub(crate) mod criu;
+mod digest;
 pub(crate) mod every;
 pub(crate) mod files;
+pub(crate) mod origin;
 pub(crate) mod probe;
 pub(crate) mod store;
 

@@ -2,9 +2,7 @@
 //! not there. Its manifest is written last, with a checksum.
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crane_core::execution::Mark;
@@ -12,12 +10,14 @@ use crane_core::id::{Generation, Incarnation, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::SnapshotMeta;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::cell::upper;
 use crate::checked_file;
 use crate::log::disk;
 use crate::server_program::Upgrade;
+
+use super::digest::digest_of;
+use super::origin::Origin;
 
 /// The first bytes of a manifest.
 const MAGIC: &[u8; 8] = b"cranechk";
@@ -26,8 +26,9 @@ const VERSION: u32 = 3;
 /// The directory of checkpoints in a data directory.
 const DIRECTORY: &str = "checkpoints";
 const MANIFEST: &str = "manifest";
-/// The name of a manifest that is being replaced.
-const MANIFEST_NEW: &str = "manifest.new";
+/// The files of a checkpoint that are no part of its digest: the manifest, and one that is being
+/// replaced, which a crash leaves.
+const OWN: [&str; 2] = [MANIFEST, "manifest.new"];
 /// The number of checkpoints that are kept, the newest ones and the newest that is proved.
 const KEPT: usize = 2;
 /// The number of those that are kept for inspection.
@@ -40,6 +41,8 @@ const UNFINISHED: &str = ".unfinished";
 pub(crate) struct Manifest {
     /// The digest of the library that the server runs.
     pub(crate) library: [u8; 16],
+    /// The host on which it was taken.
+    pub(crate) origin: Box<Origin>,
     /// The group.
     pub(crate) group: String,
     /// The parts of the server that it has.
@@ -56,7 +59,7 @@ pub(crate) struct Manifest {
     /// one.
     pub(crate) proof: Option<Box<Proof>>,
     /// The facts about the processes that a restore needs.
-    pub(crate) processes: Processes,
+    pub(crate) processes: Box<Processes>,
     /// The digest of the checkpoint's directory without the manifest.
     pub(crate) digest: [u8; 32],
 }
@@ -82,6 +85,8 @@ pub(crate) struct Processes {
     pub(crate) last: u32,
     /// The inode numbers of the pipes behind the standard output and error output.
     pub(crate) pipes: [u64; 2],
+    /// The number of entries that the server had consumed, with ops and without.
+    pub(crate) consumed: [u64; 2],
 }
 
 /// The proof of a checkpoint: a server that was made from it did the same as a majority of the
@@ -151,7 +156,7 @@ impl Unfinished {
     /// Returns what the system refused, with its place.
     // specs: C1
     pub(crate) fn finish(self, mut manifest: Manifest) -> Result<Checkpoint, String> {
-        manifest.digest = digest_of(&self.0)?;
+        manifest.digest = digest_of(&self.0, &OWN)?;
         let bytes = checked_file::encode(MAGIC, VERSION, &manifest);
         let written = fs::write(self.0.join(MANIFEST), bytes);
         written.map_err(|error| describe(&self.0, &error))?;
@@ -169,6 +174,9 @@ impl Unfinished {
         let fits = |of: Slot| slot.is_none_or(|slot| slot == of);
         let came = read(&self.0).filter(|it| fits(it.manifest.slot) && it.is_proved());
         let came = came.ok_or("it is no proved checkpoint that this version can read")?;
+        if let Some(why) = came.manifest.origin.obstacle(&Origin::here()) {
+            return Err(why);
+        }
         came.check()?;
         self.keep(came.manifest)
     }
@@ -201,7 +209,7 @@ impl Checkpoint {
     /// # Errors
     /// Returns that they are not, or what the system refused.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match digest_of(&self.place)? == self.manifest.digest {
+        match digest_of(&self.place, &OWN)? == self.manifest.digest {
             true => Ok(()),
             false => Err(format!("the files in {} are damaged", self.place.display())),
         }
@@ -227,53 +235,6 @@ impl Checkpoint {
         disk::replace(&self.place, MANIFEST, &bytes)
             .map_err(|error| describe(&self.place, &error))?;
         Ok(self)
-    }
-}
-
-/// Returns a digest of all names, kinds, owners, modes, links and contents in a directory, without
-/// its manifest.
-fn digest_of(place: &Path) -> Result<[u8; 32], String> {
-    let mut digest = Sha256::new();
-    add(place, place, &mut digest)?;
-    Ok(digest.finalize().into())
-}
-
-fn add(root: &Path, path: &Path, digest: &mut Sha256) -> Result<(), String> {
-    let failed = |error: io::Error| describe(path, &error);
-    let about = fs::symlink_metadata(path).map_err(failed)?;
-    let name = path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes();
-    let numbers = [name.len() as u64, about.mode().into(), about.uid().into(), about.gid().into()];
-    for number in
-        numbers.into_iter().chain([about.rdev(), about.size() * u64::from(about.is_file())])
-    {
-        digest.update(number.to_le_bytes());
-    }
-    digest.update(name);
-    if about.is_dir() {
-        let items = fs::read_dir(path).map_err(failed)?;
-        let mut paths: Vec<PathBuf> = items
-            .map(|item| item.map(|item| item.path()))
-            .collect::<Result<_, _>>()
-            .map_err(failed)?;
-        // A crash while a proof was kept leaves a part of the next manifest.
-        let own = [MANIFEST, MANIFEST_NEW].map(|name| root.join(name));
-        paths.retain(|inner| !own.contains(inner));
-        paths.sort();
-        paths.iter().try_for_each(|inner| add(root, inner, digest))
-    } else if about.is_symlink() {
-        digest.update(fs::read_link(path).map_err(failed)?.as_os_str().as_bytes());
-        Ok(())
-    } else if about.is_file() {
-        let mut file = fs::File::open(path).map_err(failed)?;
-        let mut space = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut space).map_err(failed)? {
-                0 => return Ok(()),
-                count => digest.update(&space[..count]),
-            }
-        }
-    } else {
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use crane_shm::{DaemonSide, HashMark};
 
 use crate::cell::dump::{self, DumpOrder, Dumped};
 use crate::cell::restore::{LAYERS, copy_whole};
+use crate::checkpoint::origin::Origin;
 use crate::checkpoint::store::{CheckpointKind, Manifest, Processes, Unfinished, image_of};
 use crate::driver::Taken;
 
@@ -34,6 +35,8 @@ pub(super) struct TakeOrder {
     pub(super) launcher: u32,
     /// The pipes behind the server's standard output and error output.
     pub(super) pipes: [u64; 2],
+    /// The entries that it had consumed before it was made from a checkpoint.
+    pub(super) consumed: [u64; 2],
     pub(super) data: PathBuf,
     pub(super) criu: PathBuf,
     pub(super) group: String,
@@ -79,6 +82,7 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let mark = Mark { slot: Slot(slot), clock: admitted_at, schedule, output };
     let manifest = Manifest {
         library: order.library,
+        origin: Box::new(Origin::here()),
         group: order.group.clone(),
         kind: CheckpointKind::Image,
         slot: Slot(slot),
@@ -86,7 +90,7 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
         clock,
         mark,
         proof: None,
-        processes,
+        processes: Box::new(processes),
         digest: [0; 32],
     };
     let checkpoint = unfinished.finish(manifest)?;
@@ -116,7 +120,10 @@ fn write(order: &TakeOrder, unfinished: &Unfinished, dump: Dump) -> Result<Proce
     });
     copied?;
     let Dumped { server, last } = dumped?;
-    Ok(Processes { server, last, pipes: order.pipes })
+    let [with_ops, without] = order.consumed;
+    let region = order.region;
+    let consumed = [with_ops + region.entries(), without + region.bubbles()];
+    Ok(Processes { server, last, pipes: order.pipes, consumed })
 }
 
 /// The process that dumps the server, and waits until that is held.

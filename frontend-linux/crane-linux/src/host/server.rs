@@ -55,6 +55,8 @@ pub(super) struct ServerProcess {
     descriptors: ServerDescriptors,
     /// The pipes behind its standard output and error output.
     pipes: [u64; 2],
+    /// The entries that it had consumed when it was dumped, with ops and without.
+    consumed: [u64; 2],
     /// The nonce that it must answer, if it is made from a checkpoint and has no region yet.
     restored: Option<u64>,
     cell: Child,
@@ -110,6 +112,8 @@ impl ServerProcess {
         spawn_local(pass_lines(cell.stdout, "", false));
         spawn_local(pass_lines(cell.stderr, "", true));
         let output = Some(output);
+        let from = spec.restore.as_ref().map(|order| &order.from.manifest.processes);
+        let consumed = from.map_or([0; 2], |processes| processes.consumed);
         let restored = spec.restore.is_some().then_some(nonce);
         Ok(Self {
             number,
@@ -121,6 +125,7 @@ impl ServerProcess {
             wake,
             descriptors,
             pipes,
+            consumed,
             restored,
             cell: cell.child,
         })
@@ -167,6 +172,7 @@ impl ServerProcess {
             server: self.pid().ok_or("the server has no process yet")?,
             launcher: self.cell.id().ok_or("the server has ended")?,
             pipes: self.pipes,
+            consumed: self.consumed,
             data: data.to_path_buf(),
             criu: criu.to_path_buf(),
             group: group.to_string(),
@@ -189,8 +195,8 @@ impl ServerProcess {
             clock: region.clock(),
             connections: region.connections(),
             deadline: region.deadline(),
-            entries: region.entries(),
-            bubbles: region.bubbles(),
+            entries: region.entries() + self.consumed[0],
+            bubbles: region.bubbles() + self.consumed[1],
             uncovered_calls: region.uncovered_calls(),
             refused_connections: region.refused_connections(),
         }

@@ -8,7 +8,7 @@ use crane_core::execution::Mark;
 use crate::base::Base;
 use crate::cell::Spec;
 use crate::cell::restore::{LAYERS, copy_whole};
-use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Processes, Unfinished};
+use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Unfinished};
 use crate::driver::DriverInput;
 use crate::program::{ProgramContext, UpgradeOrder, Upgraded};
 use crate::server_program::Upgrade;
@@ -78,6 +78,7 @@ fn keep_files(context: &ProgramContext, order: &UpgradeOrder) -> Result<Checkpoi
     }
     unfinished.finish(Manifest {
         library: crate::start::library_digest(),
+        origin: Box::default(),
         group: order.group.clone(),
         kind: CheckpointKind::Files { timestamp: order.timestamp },
         slot: order.slot,
@@ -85,7 +86,7 @@ fn keep_files(context: &ProgramContext, order: &UpgradeOrder) -> Result<Checkpoi
         clock: 0,
         mark: Mark { slot: order.slot, clock: 0, schedule: 0, output: 0 },
         proof: None,
-        processes: Processes::default(),
+        processes: Box::default(),
         digest: [0; 32],
     })
 }

@@ -7,12 +7,13 @@ use crane_core::paxos::Members;
 use super::*;
 
 fn manifest(slot: u64) -> Manifest {
-    let processes = Processes { server: 2, last: 9, pipes: [3, 4] };
+    let processes = Box::new(Processes { server: 2, last: 9, pipes: [3, 4], consumed: [5, 6] });
     let (library, digest) = ([7; 16], [0; 32]);
     let (slot, group) = (Slot(slot), "ab".to_string());
     let mark = Mark { slot, clock: 4, schedule: 2, output: 3 };
     Manifest {
         library,
+        origin: Box::default(),
         group,
         kind: CheckpointKind::Image,
         slot,

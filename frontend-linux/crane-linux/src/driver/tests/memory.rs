@@ -17,7 +17,7 @@ use super::super::*;
 use crane_shm::region::script;
 
 use crate::base::BasePart;
-use crate::checkpoint::store::{CheckpointKind, Manifest, Processes, Proof};
+use crate::checkpoint::store::{CheckpointKind, Manifest, Proof};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
 use crate::log::{Batch, Front};
@@ -108,6 +108,7 @@ pub(super) fn base_of(words: &[String]) -> Base {
 pub(super) fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
     let manifest = Manifest {
         library: [0; 16],
+        origin: Box::default(),
         group: group.to_string(),
         kind: CheckpointKind::Image,
         slot,
@@ -115,7 +116,7 @@ pub(super) fn checkpoint(group: &str, slot: Slot) -> Checkpoint {
         clock: 1,
         mark: Mark { slot, clock: 1, schedule: 0, output: 0 },
         proof: None,
-        processes: Processes::default(),
+        processes: Box::default(),
         digest: [0; 32],
     };
     Checkpoint { place: PathBuf::from(format!("/data/checkpoints/slot-{slot}")), manifest }
