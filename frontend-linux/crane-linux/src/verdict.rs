@@ -44,12 +44,26 @@ impl GroupVerdict {
         }
         let down = ids(&|replica| replica["role"] == "down");
         let up = replicas.len() - down.len();
-        let words = match down.is_empty() {
-            true => format!("healthy: {up} of {up} replicas"),
-            false => format!("degraded: no answer of {}; the others serve", replicas_of(&down)),
+        let coming: Vec<String> = replicas.iter().filter_map(return_of).collect();
+        let words = match (down.is_empty(), coming.is_empty()) {
+            (true, true) => format!("healthy: {up} of {up} replicas"),
+            (false, _) => {
+                format!("degraded: no answer of {}; the others serve", replicas_of(&down))
+            }
+            (true, false) => format!("degraded: {}; the others serve", coming.join(", ")),
         };
         Self { words, is_fault: false }
     }
+}
+
+/// Describes the way of a replica that returns, if it does.
+fn return_of(replica: &Value) -> Option<String> {
+    let id = &replica["id"];
+    let percent = &replica["checkpoint"]["arriving"]["percent"];
+    if percent.is_u64() {
+        return Some(format!("replica {id} receives a checkpoint ({percent} %)"));
+    }
+    (replica["role"] == "recovering").then(|| format!("replica {id} is recovering its log"))
 }
 
 /// Describes the hashes that differ at the same slot, if any do.
@@ -105,6 +119,19 @@ mod tests {
         let verdict = group(|replicas| replicas[2] = json!({ "id": 3, "role": "down" }));
         assert_eq!(verdict.words, "degraded: no answer of replica 3; the others serve");
         assert!(!verdict.is_fault);
+    }
+
+    #[test]
+    fn a_replica_that_returns_degrades_with_its_phase() {
+        let verdict = group(|replicas| replicas[1]["role"] = json!("recovering"));
+        assert_eq!(verdict.words, "degraded: replica 2 is recovering its log; the others serve");
+        assert!(!verdict.is_fault);
+        let verdict = group(|replicas| {
+            replicas[1]["role"] = json!("recovering");
+            replicas[1]["checkpoint"] = json!({ "arriving": { "percent": 40 } });
+        });
+        let words = "degraded: replica 2 receives a checkpoint (40 %); the others serve";
+        assert_eq!(verdict.words, words);
     }
 
     #[test]
