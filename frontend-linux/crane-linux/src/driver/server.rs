@@ -1,12 +1,13 @@
 //! The server's life: start, output, end, and rebuilding by replay.
 
-use crane_core::id::{Incarnation, NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use crane_shm::{EndReason, ServerState};
 use tracing::{error, info};
 
 use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest};
 use crate::event::Event;
+use crate::meta::LastRestart;
 use crate::report::{Ending, ServerReport};
 
 use super::checkpoint::Lacking;
@@ -41,6 +42,7 @@ impl<H: Host> Driver<H> {
         if let Some(order) = self.due_upgrade() {
             return self.host.upgrade(order);
         }
+        let limit = self.checkpoint.limit;
         let wrong = std::mem::take(&mut self.server.files_are_wrong);
         self.server.behind = self.server.continues.take().filter(|_| !wrong);
         let (incarnation, from) = match self.server.behind {
@@ -61,6 +63,14 @@ impl<H: Host> Driver<H> {
                 }
             },
         };
+        if self.clients.generation() <= Generation::before(incarnation) {
+            // A checkpoint of another replica is the first to say so.
+            let slot = self.checkpoint.start_slot().unwrap_or_default();
+            self.meta.restart = Some(LastRestart { slot, incarnation });
+            self.checkpoint.limit = limit;
+            self.begin_generation();
+            return self.server.want();
+        }
         self.server.incarnation = incarnation;
         self.server.starting = true;
         self.server.expect_taking(self.now());

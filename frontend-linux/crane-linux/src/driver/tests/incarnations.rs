@@ -296,3 +296,23 @@ fn an_upgrade_keeps_the_files_as_a_checkpoint_from_which_later_runs_start() {
     assert_eq!(group.drivers[place].checkpoint.needed, slot);
     assert_eq!(runs(&mut group, place), [1, 2, 2]);
 }
+
+/// As of a checkpoint that came from another replica: the log here begins behind the restarts.
+#[test]
+fn a_checkpoint_may_be_the_first_to_say_which_incarnation_it_is() {
+    let mut group = serving();
+    let place = (group.primary() + 1) % 3;
+    let driver = &mut group.drivers[place];
+    let slot = Slot(driver.committed.0 - 1);
+    let mut checkpoint = memory::checkpoint("g", slot);
+    checkpoint.manifest.incarnation = Incarnation(3);
+    driver.checkpoint.add(checkpoint);
+    let run = driver.host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(libc::SIGKILL), String::new());
+    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.run(3000);
+    assert_eq!(runs(&mut group, place), [1, 3]);
+    let generation = group.drivers[place].clients.generation();
+    assert!(generation > Generation::before(Incarnation(3)), "{generation:?}");
+}
