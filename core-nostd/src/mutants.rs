@@ -67,6 +67,10 @@ mutants! {
     OffsetUnchecked,
     /// connections are admitted whatever their number is
     NumberUnchecked,
+    /// connections of an incarnation are admitted in the next one
+    OlderConnectionsAdmitted,
+    /// a server restarts for each restart, whatever its number is
+    RestartUnchecked,
     /// a primary timestamps entries by its own clock, whatever timestamps it has seen
     StampsUnseen,
     /// one replica drops a grant

@@ -172,7 +172,7 @@ where
     /// Returns whether a restart counts: it does if its incarnation is above this one.
     // specs: I1
     fn restart<'a>(&self, incarnation: Incarnation) -> Admitted<'a> {
-        match incarnation > self.incarnation {
+        match incarnation > self.incarnation || broken(Mutant::RestartUnchecked) {
             true => Admitted::Restarted(incarnation),
             false => Admitted::Nothing,
         }
@@ -317,8 +317,11 @@ where
     /// Admits a connection: the next of its generation, once.
     // specs: E1, E3
     fn connect<'a>(&mut self, id: ConnId, local: Endpoint, peer: Endpoint) -> Admitted<'a> {
+        let older = Generation::before(self.incarnation);
         let entry = &mut self.entries[id.entry.index()];
-        if id.generation <= entry.retired || id.generation < entry.generation {
+        let is_retired = id.generation <= entry.retired
+            && !(entry.retired == older && broken(Mutant::OlderConnectionsAdmitted));
+        if is_retired || id.generation < entry.generation {
             return Admitted::Nothing;
         }
         let expected = if id.generation == entry.generation { entry.next } else { 1 };

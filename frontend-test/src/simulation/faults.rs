@@ -42,6 +42,8 @@ pub struct Happened {
     pub jumps: u64,
     /// The number of suspended hosts.
     pub suspensions: u64,
+    /// The number of incarnations of the server that began at a node.
+    pub restarts: u64,
 }
 
 impl std::ops::AddAssign for Happened {
@@ -54,6 +56,7 @@ impl std::ops::AddAssign for Happened {
         self.damaged_logs += other.damaged_logs;
         self.jumps += other.jumps;
         self.suspensions += other.suspensions;
+        self.restarts += other.restarts;
     }
 }
 
@@ -61,9 +64,9 @@ impl Happened {
     /// Returns whether each fault happened.
     pub fn is_each(&self) -> bool {
         let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
-        let Self { lost_disks, damaged_logs, jumps, suspensions, .. } = *self;
+        let Self { lost_disks, damaged_logs, jumps, suspensions, restarts, .. } = *self;
         let stops = [kills, power_failures, failed_syncs, failed_writes];
-        let others = [lost_disks, damaged_logs, jumps, suspensions];
+        let others = [lost_disks, damaged_logs, jumps, suspensions, restarts];
         !stops.contains(&0) && !others.contains(&0)
     }
 }

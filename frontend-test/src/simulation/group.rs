@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use crane_core::id::{Generation, NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::{
     Config, DurableState, Effect, Effects, Input, Members, Message, Node, Record, Role,
@@ -106,6 +106,10 @@ pub(super) struct Place<const WINDOW: usize> {
     /// The server of this run, and the ops of its clients.
     pub(super) server: Server,
     pub(super) clients: EntryReplica,
+    /// The generation of the node as an entry replica, which only grows.
+    pub(super) generation: Generation,
+    /// The last incarnation of the server in the log as it is committed here.
+    pub(super) incarnation: Incarnation,
     /// The ops that were forwarded to the node as primary.
     pub(super) handed: VecDeque<OpBytes>,
     /// The last checkpoint's server, at the slot where the log was cut.
@@ -137,6 +141,8 @@ pub struct Group<const WINDOW: usize> {
     pub disk_faults: DiskFaults,
     /// The number of bytes that may be undecided.
     pub bytes_undecided_max: u64,
+    /// The restarts of the server that primaries propose, of a thousand entries.
+    pub restarts: u64,
     /// The faults that happened to the group.
     pub happened: Happened,
     /// The counts of entries that were written together.
@@ -190,6 +196,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 lost: false,
                 server: Server::default(),
                 clients: EntryReplica::new(*id, Generation(0), Recorder::default()),
+                generation: Generation(0),
+                incarnation: Incarnation::FIRST,
                 handed: VecDeque::new(),
                 checkpoint: None,
             })
@@ -202,6 +210,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             disk_speed,
             disk_faults: DiskFaults::default(),
             bytes_undecided_max: u64::MAX,
+            restarts: 0,
             happened: Happened::default(),
             written_runs: Runs::default(),
             places,
@@ -344,7 +353,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
         if self.random.permille(500) {
             stored.committed = place.hint;
         }
-        let generation = Generation(place.run);
+        let checkpoint = place.checkpoint.as_ref();
+        place.incarnation = checkpoint.map_or(Incarnation::FIRST, |server| server.incarnation());
+        let first = Generation::before(place.incarnation).0 + 1;
+        let generation = Generation(place.run.max(place.generation.0 + 1).max(first));
+        place.generation = generation;
         self.recorder.add(id, || {
             let log = place.memory.slots().map(|(_, entry)| entry).collect();
             Told::Started { nonce, generation, stored, log }

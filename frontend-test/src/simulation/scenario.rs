@@ -25,6 +25,9 @@ const HEALING_MAX: Micros = 60 * SECOND;
 /// An upper bound of the number of payloads that are proposed at a time.
 const SEVERAL_MAX: u64 = 12;
 
+/// The entries with a restart of the server, of a thousand, in runs with restarts.
+const RESTARTS: u64 = 10;
+
 /// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -123,6 +126,7 @@ fn run_with<const WINDOW: usize>(
     let spare = if faults.reconfigure > 0 { random.range(0, 8 - count as u64) as usize } else { 0 };
     let mut group = Group::<WINDOW>::new(count, spare, random, network, disk_speed, recorder);
 
+    group.restarts = if seed % 4 == 1 { RESTARTS } else { 0 };
     group.disk_faults = faults.disk;
     group.bytes_undecided_max = *group.random.pick(&[u64::MAX, u64::MAX, 1000, 300]);
     told.set(group.steps());

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crane_core::execution::admission::Admitted;
+use crane_core::execution::conn_table::ConnTable;
 use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
 use crane_core::execution::{Execution, Mark};
-use crane_core::id::{ConnId, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
 use crane_core::wire::{Endpoint, EntryPayload};
 
@@ -45,6 +46,8 @@ pub struct Server {
     received: BTreeMap<ConnId, u64>,
     refused: BTreeSet<ConnId>,
     marks: Vec<Mark>,
+    /// The last slot that any incarnation has admitted.
+    admitted: Slot,
     /// The recorder of its actions, and the number of its replica.
     recorder: (Option<NodeId>, Recorder),
 }
@@ -82,8 +85,16 @@ enum Step {
 
 impl Default for Server {
     fn default() -> Self {
+        Self::begin(Incarnation::FIRST, 0)
+    }
+}
+
+impl Server {
+    /// Begins an incarnation.
+    // specs: I4
+    fn begin(incarnation: Incarnation, timestamp: u64) -> Self {
         let worker = Worker { step: Step::Accept, conn: ConnIndex(0), seen: 0 };
-        let mut execution = Execution::new(3, 0);
+        let mut execution = Execution::with_table(ConnTable::new(), incarnation, 3, timestamp);
         for _ in 0..THREADS {
             let thread = execution.turn.reserve().expect("room for the threads");
             execution.turn.start(thread);
@@ -103,14 +114,13 @@ impl Default for Server {
             received: BTreeMap::new(),
             refused: BTreeSet::new(),
             marks: Vec::new(),
+            admitted: Slot::NONE,
             recorder: Default::default(),
         };
         server.workers[0].step = Step::Listen;
         server
     }
-}
 
-impl Server {
     /// Creates the server as the replica of this number runs it.
     pub fn at(mut self, replica: NodeId, recorder: Recorder) -> Self {
         self.recorder = (Some(replica), recorder);
@@ -153,7 +163,12 @@ impl Server {
 
     /// Returns the last slot that was admitted, if no entry is left.
     pub fn admitted(&self) -> Option<Slot> {
-        self.script.is_empty().then(|| self.execution.admitted())
+        self.script.is_empty().then_some(self.admitted)
+    }
+
+    /// Returns the incarnation.
+    pub fn incarnation(&self) -> Incarnation {
+        self.execution.sockets.incarnation()
     }
 
     /// Returns the time as the server sees it.
@@ -196,7 +211,8 @@ impl Server {
         let Some((slot, bytes)) = self.script.pop_front() else { return false };
         let entry = EntryPayload::decode(&bytes).expect("what is committed can be read");
         let Self { received, refused, .. } = self;
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut next) = (Vec::new(), None);
+        let older = Generation::before(self.execution.sockets.incarnation());
         let mark = self.execution.admit(
             slot,
             entry.timestamp,
@@ -210,6 +226,7 @@ impl Server {
                     }
                     Admitted::Data { conn, at: first, bytes } => {
                         let id = at.sockets.conn(conn).id;
+                        assert!(id.generation > older, "{id} has outlived its incarnation");
                         let count = received.entry(id).or_default();
                         assert_eq!(first, *count, "connection {id} got bytes out of order");
                         let wrong = first_unexpected(id, first, bytes);
@@ -228,17 +245,32 @@ impl Server {
                     Admitted::Refused(id, _) => {
                         refused.insert(id);
                     }
-                    Admitted::Nothing | Admitted::Room(_) | Admitted::Restarted(_) => {}
+                    Admitted::Restarted(incarnation) => next = Some(incarnation),
+                    Admitted::Nothing | Admitted::Room(_) => {}
                 }
             },
         );
         self.marks.push(mark);
         let agreed = self.execution.gate.agreed();
         self.tell(|| Told::Admitted { mark, agreed, outcomes });
+        self.admitted = slot;
+        if let Some(next) = next {
+            self.restart(next, entry.timestamp);
+        }
         if self.breakable && slot.0.is_multiple_of(16) && broken(Mutant::GrantDropped) {
             self.execution.gate.drop_grant();
         }
         true
+    }
+
+    /// Ends the incarnation, and begins the next one on the same script.
+    fn restart(&mut self, next: Incarnation, timestamp: u64) {
+        let now = self.execution.sockets.incarnation();
+        assert!(next > now, "incarnation {next} begins in incarnation {now}");
+        let fresh = Self::begin(next, timestamp);
+        let before = std::mem::replace(self, fresh);
+        let Self { breakable, script, marks, admitted, recorder, .. } = before;
+        *self = Self { breakable, script, marks, admitted, recorder, ..self.clone() };
     }
 
     /// Makes the timer expire if it is due, and wait for its next time.

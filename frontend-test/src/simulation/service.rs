@@ -3,12 +3,12 @@
 
 use std::rc::Rc;
 
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{Descriptor, NodeSet};
 use crane_core::timestamp::Timestamps;
-use crane_core::wire::{EntryPayload, EntryWriter, Op};
+use crane_core::wire::{EntryPayload, EntryWriter, Op, RestartReason};
 
-use super::clients::OpBytes;
+use super::clients::{EntryReplica, OpBytes};
 use super::disk::Payload;
 use super::group::{Event, Group, Place};
 use super::runs::Brought;
@@ -90,6 +90,14 @@ impl<const WINDOW: usize> Group<WINDOW> {
         for bytes in handed.take(ENTRY_OPS) {
             let (op, _) = Op::decode(bytes).expect("what was encoded can be decoded");
             writer.push(&op).expect("the space suffices");
+        }
+        // Another node's restart that is not committed here may have the same number.
+        if self.restarts > 0
+            && self.random.permille(self.restarts)
+            && let Some(incarnation) = self.places[id.index()].incarnation.next()
+        {
+            let reason = RestartReason::Ordered;
+            writer.push(&Op::Restart { incarnation, reason }).expect("the space suffices");
         }
         let grant = self.random.range(0, 60) as u32;
         let (local, _) = self.clocks(id);
@@ -218,7 +226,33 @@ impl<const WINDOW: usize> Group<WINDOW> {
         for op in entry.ops() {
             place.clients.committed(now, &op);
         }
-        place.server.arrive(slot, bytes);
+        let restart = |op| match op {
+            Op::Restart { incarnation, .. } => Some(incarnation),
+            _ => None,
+        };
+        let next = entry.ops().filter_map(restart).max().filter(|next| *next > place.incarnation);
+        place.server.arrive(slot, bytes.clone());
+        if let Some(next) = next {
+            self.begin_incarnation(id, next);
+        }
+    }
+
+    /// Lets a node's clients connect to the next incarnation. Their connections to those before
+    /// have ended.
+    // specs: I2
+    fn begin_incarnation(&mut self, id: NodeId, incarnation: Incarnation) {
+        self.happened.restarts += 1;
+        let place = &mut self.places[id.index()];
+        place.incarnation = incarnation;
+        let older = Generation::before(incarnation);
+        // It may read the log again.
+        if place.generation > older {
+            return;
+        }
+        let generation = Generation(older.0 + 1);
+        place.generation = generation;
+        self.recorder.add(id, || Told::Generation { generation });
+        place.clients = EntryReplica::new(id, generation, self.recorder.clone());
     }
 
     pub(super) fn run_server(&mut self, id: NodeId, calls: u64) {

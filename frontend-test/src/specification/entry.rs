@@ -8,6 +8,13 @@ use super::event::OpFact;
 use super::{Validator, Verdict, breaks, rule};
 
 impl Validator {
+    /// Forgets the ops of the generation before: its clients are reset.
+    pub(super) fn begin_generation(&mut self, node: NodeId) {
+        let replica = &mut self.replicas[node.index()];
+        replica.kept.clear();
+        replica.forwarded = None;
+    }
+
     pub(super) fn on_kept(&mut self, node: NodeId, ticket: u64, op: OpFact) {
         self.replicas[node.index()].kept.insert(ticket, op);
     }
@@ -70,7 +77,7 @@ impl Validator {
                     _ => false,
                 },
                 OpFact::Shut(conn, total) => received.get(&conn) == Some(&total),
-                OpFact::Retire(..) | OpFact::Other(_) => true,
+                OpFact::Retire(..) | OpFact::Restart(_) | OpFact::Other(_) => true,
                 OpFact::Connect(_) => false,
             };
             if counts && op == wanted {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crane_core::execution::Mark;
 use crane_core::execution::admission::Admitted;
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{DurableState, Entry, Message, Record, Role, WriteNumber};
 use crane_core::wire::Op;
 
@@ -24,6 +24,11 @@ pub enum Event {
         stored: DurableState,
         /// The log, from the slot after the snapshot.
         log: Vec<Entry>,
+    },
+    /// The node begins another generation as an entry replica, while it runs.
+    Generation {
+        /// The generation.
+        generation: Generation,
     },
     /// A message arrived.
     Received {
@@ -118,6 +123,8 @@ pub enum OpFact {
     Shut(ConnId, u64),
     /// An [`Op::Retire`].
     Retire(NodeId, Generation),
+    /// An [`Op::Restart`].
+    Restart(Incarnation),
     /// Any other op.
     Other(Option<ConnId>),
 }
@@ -132,6 +139,7 @@ impl OpFact {
             }
             Op::Shut { conn, total } => Self::Shut(conn, total),
             Op::Retire { node, generation } => Self::Retire(node, generation),
+            Op::Restart { incarnation, .. } => Self::Restart(incarnation),
             _ => Self::Other(op.conn()),
         }
     }
@@ -140,7 +148,7 @@ impl OpFact {
     pub fn conn(&self) -> Option<ConnId> {
         match *self {
             Self::Connect(conn) | Self::Send(conn, ..) | Self::Shut(conn, _) => Some(conn),
-            Self::Retire(..) => None,
+            Self::Retire(..) | Self::Restart(_) => None,
             Self::Other(conn) => conn,
         }
     }

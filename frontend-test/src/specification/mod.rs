@@ -101,6 +101,10 @@ impl Validator {
                 self.on_generation(node, *generation)?;
                 self.on_started(node, *nonce, stored, log)?;
             }
+            Event::Generation { generation } => {
+                self.on_generation(node, *generation)?;
+                self.begin_generation(node);
+            }
             Event::Received { from, message } => self.on_received(node, *from, message),
             Event::Said { message, .. } => {
                 self.on_said(node, message)?;

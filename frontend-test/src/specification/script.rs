@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crane_core::execution::Mark;
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::limits::{CALL_NANOSECONDS, NODES_MAX};
 
 use super::event::{OpFact, Outcome};
@@ -19,6 +19,7 @@ pub(super) struct Script {
     /// The last retired generation of each entry replica.
     retired: [Generation; NODES_MAX],
     received: HashMap<ConnId, u64>,
+    incarnation: Incarnation,
 }
 
 #[derive(Debug)]
@@ -33,6 +34,8 @@ struct Admission {
     mark: Mark,
     agreed: u64,
     outcomes: Vec<Outcome>,
+    /// Whether the server ended there, and began anew.
+    restarted: bool,
 }
 
 impl Script {
@@ -63,14 +66,18 @@ impl Script {
 
     /// Checks E1 to E3 and E7 by the numbers alone. The ops of a connection that the server has
     /// closed or refused do not count any more.
-    // specs: E1, E2, E3, E7
+    // specs: E1, E2, E3, E7, I1, I2
     fn admit(&mut self, op: &OpFact, outcome: Outcome) -> Verdict {
+        let older = Generation::before(self.incarnation);
         if let Some(conn) = op.conn()
             && outcome != Outcome::Nothing
         {
             let retired = self.retired[conn.entry.index()];
             rule("E7", conn.generation > retired, || {
                 format!("{op:?} counts, although its generation is retired")
+            })?;
+            rule("I2", conn.generation > older, || {
+                format!("{op:?} counts, although its incarnation has ended")
             })?;
         }
         match (*op, outcome) {
@@ -97,6 +104,15 @@ impl Script {
                     format!("{conn} ends at {total}, and has {:?}", self.received.get(&conn))
                 })?;
             }
+            (OpFact::Restart(incarnation), outcome) => {
+                let counts = outcome == Outcome::Counted;
+                rule("I1", counts == (incarnation > self.incarnation), || {
+                    format!("{op:?} in incarnation {} counts: {counts}", self.incarnation)
+                })?;
+                if counts {
+                    self.incarnation = incarnation;
+                }
+            }
             (OpFact::Retire(node, generation), Outcome::Counted) => {
                 self.retired[node.index()] = generation;
             }
@@ -113,7 +129,7 @@ impl Validator {
         rule("S4", !runnable, || "drops a grant while a thread is runnable".into())
     }
 
-    // specs: S1, S2, S3, S5, S7
+    // specs: S1, S2, S3, S5, S7, I4
     pub(super) fn on_admitted(
         &mut self,
         node: NodeId,
@@ -132,9 +148,13 @@ impl Validator {
         let expected = script.entries.range(before.next()..).next().map(|(slot, _)| *slot);
         rule("S1", expected == Some(slot), || format!("admits {slot} after {before}"))?;
         if replica.admitted.is_some() {
-            let grant = u64::from(script.entries[&before].grant);
-            let last = &script.admitted[&before];
-            let used = mark.clock.checked_sub(last.mark.clock);
+            let (last, entry_before) = (&script.admitted[&before], &script.entries[&before]);
+            // An incarnation begins with nothing granted.
+            let (grant, clock, agreed_before) = match last.restarted {
+                true => (0, 0, entry_before.timestamp),
+                false => (u64::from(entry_before.grant), last.mark.clock, last.agreed),
+            };
+            let used = mark.clock.checked_sub(clock);
             rule("S3", used.is_some_and(|used| used <= grant), || {
                 format!("makes {used:?} calls between {before} and {slot}, granted {grant}")
             })?;
@@ -142,7 +162,7 @@ impl Validator {
                 format!("admits {slot} with {used:?} of {grant} steps used")
             })?;
             let passed = used.unwrap_or(0) * CALL_NANOSECONDS;
-            rule("S5", agreed == entry.timestamp.max(last.agreed + passed), || {
+            rule("S5", agreed == entry.timestamp.max(agreed_before + passed), || {
                 format!("has agreed time {agreed} at {slot}")
             })?;
         }
@@ -154,10 +174,12 @@ impl Validator {
         }
         let ops = entry.ops.clone();
         rule("S1", ops.len() == outcomes.len(), || format!("admits part of {slot}"))?;
+        let before = script.incarnation;
         for (op, outcome) in ops.iter().zip(outcomes) {
             script.admit(op, *outcome)?;
         }
-        script.admitted.insert(slot, Admission { mark, agreed, outcomes: outcomes.to_vec() });
+        let (outcomes, restarted) = (outcomes.to_vec(), script.incarnation > before);
+        script.admitted.insert(slot, Admission { mark, agreed, outcomes, restarted });
         Ok(())
     }
 }

@@ -1,11 +1,12 @@
 //! Traces made by hand, for rules that simulated groups seldom test.
 
-use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::execution::Mark;
+use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{
     Ballot, Content, Descriptor, DurableState, Entry, LogEnd, Members, Message, Record, Role,
     SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
-use crane_test::specification::event::{Event, OpFact, Trace};
+use crane_test::specification::event::{Event, OpFact, Outcome, Trace};
 use crane_test::specification::{Violation, validate};
 
 const PAYLOAD: Content = Content::Payload(Descriptor { length: 1, digest: 1 });
@@ -279,4 +280,28 @@ fn e5_an_op_behind_a_lost_op_is_freed() {
     assert_eq!(verdict(connect(1), connect(1)), Ok(()));
     assert_eq!(verdict(connect(2), connect(2)), Err("E5"));
     assert_eq!(verdict(connect(1), connect(2)), Err("E4"));
+}
+
+#[test]
+fn i2_a_connection_of_an_earlier_incarnation_is_admitted() {
+    let verdict = |generation| {
+        let conn = ConnId { entry: id(1), generation: Generation(generation), number: 1 };
+        let mut primary = Primary::elected(Members::first(1));
+        let all = [
+            (OpFact::Restart(Incarnation(2)), Outcome::Counted),
+            (OpFact::Connect(conn), Outcome::Connected),
+        ];
+        for (slot, (op, outcome)) in (1..).zip(all) {
+            primary.proposes(slot, PAYLOAD);
+            let ops = vec![op];
+            primary.does(Event::Script { slot: Slot(slot), timestamp: slot, grant: 1, ops });
+            primary.commits(slot);
+            let mark = Mark { slot: Slot(slot), clock: 0, schedule: 0, output: 0 };
+            primary.does(Event::Admitted { mark, agreed: slot, outcomes: vec![outcome] });
+        }
+        primary.verdict()
+    };
+    assert_eq!(verdict(Generation::PER_INCARNATION + 1), Ok(()));
+    assert_eq!(verdict(Generation::PER_INCARNATION), Err("I2"));
+    assert_eq!(verdict(1), Err("I2"));
 }

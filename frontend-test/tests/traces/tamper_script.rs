@@ -188,3 +188,25 @@ fn s9_a_timestamp_is_not_above_the_one_before() {
         false
     });
 }
+
+#[test]
+fn i1_a_restart_counts_twice_or_not_at_all() {
+    for wanted in [true, false] {
+        breaks("I1", |trace, place| {
+            let is_restart = |op: &OpFact| matches!(op, OpFact::Restart(_));
+            let script = trace.iter().filter_map(|(_, event)| match event {
+                Event::Script { slot, ops, .. } => Some((*slot, ops.iter().position(is_restart)?)),
+                _ => None,
+            });
+            let Some((slot, at)) = script.clone().nth(place) else { return false };
+            for (_, event) in trace.iter_mut() {
+                if let Event::Admitted { mark, outcomes, .. } = event
+                    && mark.slot == slot
+                {
+                    outcomes[at] = if wanted { Outcome::Counted } else { Outcome::Nothing };
+                }
+            }
+            true
+        });
+    }
+}
