@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::cell::Report;
 use crate::clock::{Alarm, Clock};
 use crate::driver::{
-    ClientInput, Driver, DriverInput, ProgramEnd, Restored, ServerChange, Settings, Stop,
+    ClientInput, Driver, DriverInput, Moment, ProgramEnd, Restored, ServerChange, Settings, Stop,
 };
 use crate::log::storage::WriteProgress;
 use crate::net::link::Arrival;
@@ -76,13 +76,15 @@ pub(crate) async fn run(
             }
             happened = replica.wait(&mut alarm) => Some(happened?),
         };
+        // A burst takes microseconds: one moment serves all of it.
+        let moment = clock.moment();
         for _ in 0..EVENTS_PER_ROUND {
             let Some(happened) = next else { break };
-            replica.handle(happened);
+            replica.handle(happened, moment);
             next = replica.waiting();
         }
         if let Some(happened) = next {
-            replica.handle(happened);
+            replica.handle(happened, moment);
         }
     }
 }
@@ -136,8 +138,7 @@ impl Replica {
         None
     }
 
-    fn handle(&mut self, happened: Happened) {
-        let moment = self.clock.moment();
+    fn handle(&mut self, happened: Happened, moment: Moment) {
         let input = match happened {
             Happened::Alarm => DriverInput::Wake,
             Happened::Woken => {
@@ -152,12 +153,12 @@ impl Replica {
             }
             Happened::Written(Ok(up_to)) => DriverInput::Durable(up_to),
             Happened::Written(Err(why)) => DriverInput::Failed(why),
-            Happened::Arrived(arrival) => match self.arrived(arrival) {
+            Happened::Arrived(arrival) => match self.arrived(arrival, moment) {
                 Some(input) => input,
                 None => return,
             },
             Happened::Client(event) => self.client_acted(event),
-            Happened::HostOutcome(outcome) => match self.came_out(outcome) {
+            Happened::HostOutcome(outcome) => match self.came_out(outcome, moment) {
                 Some(input) => input,
                 None => return,
             },
@@ -166,7 +167,7 @@ impl Replica {
     }
 
     /// Turns an arrival into an input. Ignores arrivals on a link that another link has replaced.
-    fn arrived(&mut self, arrival: Arrival) -> Option<DriverInput> {
+    fn arrived(&mut self, arrival: Arrival, moment: Moment) -> Option<DriverInput> {
         let host = self.driver.host();
         Some(match arrival {
             Arrival::Up(link, hello) => {
@@ -187,7 +188,7 @@ impl Replica {
                     _ => 0,
                 };
                 let facts = host.facts(hash_slot);
-                answer.signal(self.driver.answer(self.clock.moment(), query, &facts));
+                answer.signal(self.driver.answer(moment, query, &facts));
                 return None;
             }
             Arrival::Calls(link, calls) if host.is_current(&link) => {
@@ -240,7 +241,7 @@ impl Replica {
         }
     }
 
-    fn came_out(&mut self, outcome: HostOutcome) -> Option<DriverInput> {
+    fn came_out(&mut self, outcome: HostOutcome, moment: Moment) -> Option<DriverInput> {
         match outcome {
             HostOutcome::Input(input) => Some(input),
             HostOutcome::Upgraded(spec, upgraded) => {
@@ -266,8 +267,8 @@ impl Replica {
                         ServerChange::Started
                     }
                     Report::Failed(why) => ServerChange::Failed(why),
-                    Report::Exited(status) => self.ended(number, Ending::Exited(status))?,
-                    Report::Killed(signal) => self.ended(number, Ending::Killed(signal))?,
+                    Report::Exited(status) => self.ended(number, Ending::Exited(status), moment)?,
+                    Report::Killed(signal) => self.ended(number, Ending::Killed(signal), moment)?,
                 };
                 Some(DriverInput::Server(number, change))
             }
@@ -275,9 +276,9 @@ impl Replica {
     }
 
     /// Takes the last output of a run that has ended, and drops the run.
-    fn ended(&mut self, number: u64, ending: Ending) -> Option<ServerChange> {
+    fn ended(&mut self, number: u64, ending: Ending, moment: Moment) -> Option<ServerChange> {
         self.driver.host().server.as_ref().filter(|server| server.number == number)?;
-        while self.take_output() {}
+        while self.take_output(moment) {}
         let server = self.driver.host().server.take()?;
         let region = server.region;
         region.set_exited();
@@ -297,10 +298,12 @@ impl Replica {
     fn look_for_refusal(&mut self) {
         let Some(server) = &self.driver.host().server else { return };
         let number = server.number;
-        if server.region.end_reason().is_some()
-            && let Some(change) = self.ended(number, Ending::Killed(libc::SIGKILL))
-        {
-            self.driver.handle(self.clock.moment(), DriverInput::Server(number, change));
+        if server.region.end_reason().is_none() {
+            return;
+        }
+        let moment = self.clock.moment();
+        if let Some(change) = self.ended(number, Ending::Killed(libc::SIGKILL), moment) {
+            self.driver.handle(moment, DriverInput::Server(number, change));
         }
     }
 
@@ -308,28 +311,29 @@ impl Replica {
     fn round(&mut self) {
         self.look_for_refusal();
         self.driver.host().name_bypasses();
-        let mut more = true;
+        let (mut more, mut moment) = (true, self.clock.moment());
         for _ in 0..Driver::<LinuxHost>::passes_per_round() {
             if !std::mem::take(&mut more) {
                 break;
             }
-            more |= self.take_output();
+            more |= self.take_output(moment);
             let view = self.driver.host().view();
-            more |= self.driver.pass(self.clock.moment(), view);
+            more |= self.driver.pass(moment, view);
             while let Some(input) = self.driver.host().at_once.pop_front() {
-                self.driver.handle(self.clock.moment(), input);
+                self.driver.handle(moment, input);
                 more = true;
             }
             if self.driver.stop().is_some() {
                 break;
             }
+            moment = self.clock.moment();
         }
         self.driver.host().flush_links();
-        self.driver.end_round(self.clock.moment(), more);
+        self.driver.end_round(moment, more);
     }
 
     /// Takes the server's output, and returns whether there was any.
-    fn take_output(&mut self) -> bool {
+    fn take_output(&mut self, moment: Moment) -> bool {
         let host = self.driver.host();
         let output = host.server.as_mut().and_then(|server| server.output.take());
         let Some(mut output) = output else { return false };
@@ -337,14 +341,14 @@ impl Replica {
         while count < RECORDS_PER_PASS {
             match output.peek() {
                 Ok(Some(record)) => {
-                    self.driver.handle_output(self.clock.moment(), &record);
+                    self.driver.handle_output(moment, &record);
                     output.pop();
                     count += 1;
                 }
                 Ok(None) => break,
                 Err(error) => {
                     let why = format!("the server has corrupted the shared memory: {error}");
-                    self.driver.handle(self.clock.moment(), DriverInput::Failed(why));
+                    self.driver.handle(moment, DriverInput::Failed(why));
                     break;
                 }
             }

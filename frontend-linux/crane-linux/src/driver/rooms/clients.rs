@@ -19,12 +19,20 @@ pub(in crate::driver) const BYTES: usize = 1 << 20;
 
 pub(in crate::driver) const OP_BYTES_MAX: usize = SEND_BYTES_MAX + OP_HEADER_BYTES_MAX;
 
+/// The number of vectors that are kept for the next ops: ops come and are committed in bursts,
+/// which an allocator serves slowly.
+const SPARES_MAX: usize = 128;
+/// The number of bytes of the largest of them.
+const SPARE_BYTES_MAX: usize = 512;
+
 /// This replica's clients.
 pub(in crate::driver) struct Clients {
     pub(in crate::driver) me: NodeId,
     pub(in crate::driver) forward: Box<Forwarder<OPS, BYTES>>,
     /// The bytes of the kept ops; the ticket of the first one is `first`.
-    pub(in crate::driver) ops: VecDeque<Box<[u8]>>,
+    pub(in crate::driver) ops: VecDeque<Vec<u8>>,
+    /// Empty vectors for the next ops.
+    spare: Vec<Vec<u8>>,
     pub(in crate::driver) first: u64,
     /// This generation's connections by number.
     pub(in crate::driver) conns: BTreeMap<u64, OpenConn>,
@@ -69,6 +77,7 @@ impl Clients {
             me,
             forward: Box::new(Forwarder::new(me, generation)),
             ops: VecDeque::new(),
+            spare: Vec::new(),
             first: 0,
             conns: BTreeMap::new(),
             numbers: BTreeMap::new(),
@@ -116,7 +125,13 @@ impl Clients {
     pub(in crate::driver) fn committed(&mut self, now: Instant, op: &Op<'_>) {
         self.forward.committed(now, op);
         while self.first < self.forward.first().0 {
-            self.ops.pop_front();
+            if let Some(mut op) = self.ops.pop_front()
+                && op.capacity() <= SPARE_BYTES_MAX
+                && self.spare.len() < SPARES_MAX
+            {
+                op.clear();
+                self.spare.push(op);
+            }
             self.first += 1;
         }
     }
@@ -130,7 +145,9 @@ impl Clients {
     pub(in crate::driver) fn keep(&mut self, op: &Op<'_>) {
         let length = op.encode(&mut self.space).expect("an op has a longest form");
         self.forward.keep(op).expect("client_events are taken only while there is room");
-        self.ops.push_back(self.space[..length].into());
+        let mut kept = self.spare.pop().unwrap_or_default();
+        kept.extend_from_slice(&self.space[..length]);
+        self.ops.push_back(kept);
     }
 
     /// Expects the server to announce all its listeners once more.
