@@ -43,6 +43,19 @@ impl DaemonSide {
         unsafe { (self.0.script_writer(), self.0.output_reader()) }
     }
 
+    /// Gives the memory back to the system, because the server has ended and nothing of it is
+    /// wanted any more. All values read as zero from now on.
+    ///
+    /// # Errors
+    /// Returns the error number of what the kernel refused.
+    ///
+    /// # Safety
+    /// The ends of the rings are not used any more.
+    pub unsafe fn free(self) -> Result<(), i32> {
+        // SAFETY: the caller vouches for the ends.
+        unsafe { self.0.free() }
+    }
+
     /// Sets the first generation of this replica's connections for which the server still writes.
     /// Connections of lower generations have been reset.
     pub fn set_first_generation(self, generation: u64) {

@@ -97,7 +97,7 @@ impl ServerSide {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use rustix::fd::AsFd;
 
     use super::*;
 

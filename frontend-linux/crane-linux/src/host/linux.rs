@@ -9,8 +9,7 @@ use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::Message;
-use crane_shm::{DaemonSide, RingError};
-use tokio::process::Child;
+use crane_shm::RingError;
 use tokio::task::{spawn_blocking, spawn_local};
 use tracing::warn;
 
@@ -43,7 +42,8 @@ use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
 use super::proof::ProofRoom;
-use super::server::{ServerProcess, StartOrder, mark_of};
+use super::remains::Remains;
+use super::server::{ServerProcess, StartOrder};
 use super::transfer::TransferRoom;
 use super::unix::UnixListeners;
 use super::upgrade;
@@ -70,12 +70,8 @@ pub(crate) struct LinuxHost {
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
     pub(super) proof: ProofRoom,
-    /// The cell of the last run, once it has ended.
-    pub(super) ended: Option<Child>,
-    /// The region of that run.
-    pub(super) left: Option<DaemonSide>,
-    /// The region of the incarnation before the present run's, for its marks.
-    marked: Option<DaemonSide>,
+    /// The remains of the last run.
+    pub(super) remains: Remains,
     pub(super) transfer: TransferRoom,
     me: NodeId,
     spec: Option<Spec>,
@@ -111,10 +107,8 @@ impl LinuxHost {
             server: None,
             proof: ProofRoom::new(&path, outcomes.clone()),
             transfer: TransferRoom::new(&path, crate::start::library_digest(), outcomes),
-            ended: None,
-            left: None,
+            remains: Remains::default(),
             context,
-            marked: None,
             me,
             spec,
             base,
@@ -320,21 +314,15 @@ impl Host for LinuxHost {
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
         let number = run.number;
         let mut spec = self.spec.clone().expect("a witness starts no server");
-        let mut before = None;
-        self.marked = None;
+        let before = self.remains.begin_run(*from == RunStart::Files);
         match from {
             RunStart::Base => {}
-            RunStart::Files => {
-                spec.keeps_files = true;
-                before = self.ended.take();
-                self.marked = self.left;
-            }
+            RunStart::Files => spec.keeps_files = true,
             RunStart::Checkpoint(from) if from.has_image() => {
                 spec.restore = Some(self.restore_order(from));
             }
             RunStart::Checkpoint(from) => spec.files = Some(from.clone()),
         }
-        self.ended = None;
         let (nonce, args) = (self.next_nonce(), self.args.clone());
         let order = StartOrder { run, me: self.me, generation, spec, before, args, nonce };
         let outcomes = self.outcomes.clone();
@@ -354,7 +342,12 @@ impl Host for LinuxHost {
     }
 
     fn upgrade(&mut self, order: UpgradeOrder) {
-        upgrade::carry_out(self.context.clone(), order, self.ended.take(), self.outcomes.clone());
+        upgrade::carry_out(
+            self.context.clone(),
+            order,
+            self.remains.take_cell(),
+            self.outcomes.clone(),
+        );
     }
 
     fn take_checkpoint(&mut self, group: &str) {
@@ -466,8 +459,8 @@ impl Host for LinuxHost {
     }
 
     fn mark(&self, slot: Slot) -> Option<Mark> {
-        let regions = [self.server.as_ref().map(|server| server.region), self.marked];
-        regions.into_iter().flatten().find_map(|region| mark_of(region, slot))
+        let present = self.server.as_ref().and_then(|server| server.mark(slot));
+        present.or_else(|| self.remains.mark(slot))
     }
 
     fn history(&mut self) -> Option<ServerHistory> {

@@ -10,6 +10,7 @@
 //! | `unix` | the Unix sockets at which they do |
 //! | `attach`, `checkpoint` | a held server's way back; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
+//! | `remains` | what is left of a run that has ended |
 //! | `proof` | the server that proves a checkpoint, and the room for it |
 //! | `transfer` | checkpoints on their way between hosts |
 //! | `upgrade` | another program in the place of the present one |
@@ -26,6 +27,7 @@ mod linux;
 mod listeners;
 mod ports;
 mod proof;
+mod remains;
 mod run;
 mod server;
 mod transfer;

@@ -282,8 +282,8 @@ impl Replica {
         let server = self.driver.host().server.take()?;
         let region = server.region;
         region.set_exited();
-        self.driver.host().left = Some(region);
-        self.driver.host().ended = Some(server.into_cell());
+        let cell = server.into_cell();
+        self.driver.host().remains.keep(cell, region);
         let mut space = [0; TROUBLE_BYTES];
         Some(ServerChange::Ended(ProgramEnd {
             ending,
