@@ -70,8 +70,8 @@ line again.
 
 The program, its libraries, the files in the working directory, the arguments and the environment
 (PATH, HOME, LANG, LC_*, TZ, USER and --env) are the group's base. They must be the same on all
-hosts, and must not change while the group exists. Files that the server writes go to the data
-directory (upper/), never to the host's files.
+hosts, and must not change while the group exists, but by crane-linux upgrade. Files that the server
+writes go to the data directory (upper/), never to the host's files.
 
 A program that crashes at one point on more than half of the replicas starts again on its files, on
 all of them (see restart --help).

@@ -49,7 +49,7 @@ fn comparable_slot(member: &Seen) -> Option<u64> {
     member.number("admitted").filter(|slot| *slot > 0)
 }
 
-const COLUMNS: [(&str, &str); 14] = [
+const COLUMNS: [(&str, &str); 15] = [
     ("id", "id"),
     ("address", "address"),
     ("member", "member"),
@@ -58,6 +58,7 @@ const COLUMNS: [(&str, &str); 14] = [
     ("durable", "durable"),
     ("committed", "committed"),
     ("admitted", "admitted"),
+    ("incarnation", "incarnation"),
     ("clock", "clock"),
     ("entries", "entries"),
     ("bubbles", "bubbles"),
