@@ -237,3 +237,57 @@ fn write(group: &Group, id: u8, done: &AtomicBool) -> Writes {
     println!("replica {id}: {acknowledged} writes, {failed} failed, longest pause {pause} ms");
     Writes { acknowledged, failed }
 }
+
+/// Rounds, each of which restarts the server by order or by a crash, and kills a replica meanwhile.
+const ROUNDS: u64 = 6;
+
+#[test]
+fn replicas_that_are_killed_around_a_restart_return_to_the_same_incarnation() {
+    let machine = Machine::take("restarts-and-kills");
+    let program = program::compiled(machine.folder(), "poison", &[]);
+    let mut group = Group::start(&machine, program, 3, &[]);
+    let mut crashes = Vec::new();
+    for round in 0..ROUNDS {
+        ask_anew(&group, 1, &format!("round {round}"));
+        let primary = group.primary();
+        let killed = if round % 3 == 0 { primary } else { 1 + (primary + round as u8) % 3 };
+        let kept = group.ids().find(|id| *id != killed).unwrap();
+        // The third crash within a minute would stop the group.
+        let by_crash = round % 3 == 2;
+        if by_crash {
+            crashes.push(round);
+            let address = group.address(kept);
+            let _ = TcpStream::connect(address).map(|stream| (&stream).write_all(b"POISON\n"));
+        } else {
+            let peers = group.peers();
+            Command::new(crane_linux())
+                .args(["restart", "--peers", &peers])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .and_then(|mut child| {
+                    sleep(Duration::from_millis(10 + round * 25));
+                    group.kill(killed);
+                    child.wait()
+                })
+                .unwrap();
+        }
+        if by_crash {
+            sleep(Duration::from_millis(round * 10));
+            group.kill(killed);
+        }
+        group.start_replica(killed);
+        group.await_serving();
+        ask_anew(&group, killed, &format!("after {round}"));
+        let status = group.await_settled();
+        let all = incarnations(&group);
+        assert!(all.iter().all(|incarnation| *incarnation == all[0]), "{}", status.brief());
+        requests(&group);
+    }
+    let lines = requests(&group);
+    assert!(lines.len() as u64 >= 2 * ROUNDS, "{lines:?}");
+    assert!(!lines.iter().any(|line| line == "POISON"), "{lines:?}");
+    let all = incarnations(&group)[0].unwrap();
+    println!("{ROUNDS} rounds ({} crashes) led to incarnation {all}", crashes.len());
+    assert!(all > ROUNDS / 2, "incarnation {all}");
+}
