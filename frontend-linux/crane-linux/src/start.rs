@@ -255,10 +255,13 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
             .to_string());
     }
     let criu = Criu::find(None).await.map_err(|error| error.to_string());
-    if args.checkpoint_every.is_some()
-        && let Err(why) = &criu
-    {
-        return Err(format!("--checkpoint-every: {why}"));
+    if args.checkpoint_every.is_some() {
+        // A CRIU that is there need not work on this host.
+        let works = match &criu {
+            Ok(criu) => criu.probe().await.map(drop).map_err(|error| error.to_string()),
+            Err(why) => Err(why.clone()),
+        };
+        works.map_err(|why| format!("--checkpoint-every: {why}"))?;
     }
     let checkpoints = match &meta.group {
         // Without CRIU, servers start from files alone.

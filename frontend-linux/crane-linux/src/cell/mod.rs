@@ -203,11 +203,20 @@ pub(crate) async fn start(spec: &Spec, server: &ServerDescriptors) -> io::Result
 
 /// Returns the server's pid on this host, once it has been started.
 pub(crate) fn server_process(launcher: u32) -> Option<u32> {
-    let child_of = |process: u32| -> Option<u32> {
-        let path = format!("/proc/{process}/task/{process}/children");
-        std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
-    };
-    child_of(child_of(launcher)?)
+    children_of(*children_of(launcher).first()?).first().copied()
+}
+
+/// Returns the processes of a cell that the server has left to its init: they are in no image of
+/// the server.
+pub(crate) fn orphans(launcher: u32) -> Vec<u32> {
+    let init = children_of(launcher).first().copied();
+    init.map_or_else(Vec::new, |init| children_of(init).into_iter().skip(1).collect())
+}
+
+fn children_of(process: u32) -> Vec<u32> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
 /// Returns the directory that hides `data` from the server: the outermost directory of crane's own

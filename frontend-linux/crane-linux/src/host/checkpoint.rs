@@ -1,5 +1,6 @@
 //! A checkpoint of the running server: hold, dump, copy of the files, release.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crane_core::execution::Mark;
 use crane_core::id::{Incarnation, Slot};
 use crane_shm::{DaemonSide, HashMark};
 
+use crate::cell;
 use crate::cell::dump::{self, DumpOrder, Dumped};
 use crate::cell::restore::{LAYERS, copy_whole};
 use crate::checkpoint::origin::Origin;
@@ -52,6 +54,14 @@ pub(super) struct TakeOrder {
 pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let TakeOrder { region, .. } = *order;
     // Everything that can be done before the server is held, because clients wait behind it.
+    if let Some(orphan) = cell::orphans(order.launcher).first() {
+        let name = fs::read_to_string(format!("/proc/{orphan}/comm")).unwrap_or_default();
+        return Err(format!(
+            "the server has left a process behind, {} (pid {orphan}), which is in no image of it; \
+             give it an option to stay in the foreground, or end that process",
+            name.trim()
+        ));
+    }
     let unfinished = Unfinished::make(&order.data, nonce)?;
     let image = image_of(unfinished.place());
     let dump = DumpOrder { server: order.server, image, criu: order.criu.clone() };
