@@ -37,7 +37,7 @@ fn served(machine: &Machine, leaks: bool) -> (Group, u8, u64) {
     };
     ask();
     let (_, slot) = checkpoint(&group, backup).unwrap();
-    sleep(Duration::from_millis(700));
+    sleep(Duration::from_millis(2500));
     let mut last = Vec::new();
     for _ in 0..LINES {
         last = ask();
