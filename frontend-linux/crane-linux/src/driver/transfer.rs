@@ -56,8 +56,9 @@ impl<H: Host> Driver<H> {
             }
             let text = format!(
                 "this replica needs a checkpoint behind slot {needed} or a later one, because the \
-                 entries before it are deleted, and no linked replica has such a one that is \
-                 proved (an image of another version of crane does not count): it waits for one"
+                 entries before it are deleted, or are of the program before an upgrade, and no \
+                 linked replica has such a one that is proved (images of another version of crane \
+                 do not count): it waits for one"
             );
             self.find(FindingKind::Lacking, Finding { text, is_fault: true });
             return Some(now + TRY_AGAIN);
