@@ -13,8 +13,11 @@ static int put_in(int fd, int level, int name, int value) {
 }
 
 static void odd(void) {
+    /* The peer dials again behind the end of this one, when the listener has its options. */
+    int first = taken();
     MUST(setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) == 0);
     MUST(setsockopt(listener, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int)) == 0);
+    close(first);
     int fd = taken();
     SHOW(of(fd, SOL_SOCKET, SO_KEEPALIVE));
     SHOW(of(fd, IPPROTO_TCP, TCP_NODELAY));
@@ -48,5 +51,6 @@ static void odd(void) {
 }
 
 static void peer(void) {
+    drain(dial());
     drain(dial());
 }
