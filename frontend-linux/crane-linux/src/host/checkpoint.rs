@@ -118,18 +118,16 @@ fn await_held(region: DaemonSide) -> Option<u64> {
     region.held()
 }
 
-/// Writes the image and the files of the held server, both at the same time.
+/// Writes the image and the files of the held server. CRIU makes files of its own meanwhile, which
+/// are gone before the files are copied.
 fn write(order: &TakeOrder, unfinished: &Unfinished, dump: Dump) -> Result<Processes, String> {
-    let (dumped, copied) = std::thread::scope(|threads| {
-        let dumping = threads.spawn(|| dump.finish());
-        let copied = LAYERS.iter().try_for_each(|name| {
-            let (from, to) = (order.data.join(name), unfinished.place().join(name));
-            if from.exists() { copy_whole(&from, &to) } else { Ok(()) }
-        });
-        (dumping.join().unwrap_or_else(|_| Err("the dump's thread failed".to_string())), copied)
-    });
-    copied?;
-    let Dumped { server, last } = dumped?;
+    let Dumped { server, last } = dump.finish()?;
+    for name in LAYERS {
+        let (from, to) = (order.data.join(name), unfinished.place().join(name));
+        if from.exists() {
+            copy_whole(&from, &to)?;
+        }
+    }
     let [with_ops, without] = order.consumed;
     let region = order.region;
     let consumed = [with_ops + region.entries(), without + region.bubbles()];
