@@ -11,7 +11,7 @@ use crane_core::time::{Duration, Instant};
 use crate::event::Event;
 use crate::log::{Front, Lookup};
 
-use super::rooms::{Finding, FindingKind};
+use super::rooms::{Finding, FindingKind, ReplicaProgress};
 use super::{Driver, FetchFor, Host};
 
 /// The shortest time between two announcements.
@@ -49,7 +49,7 @@ impl<H: Host> Driver<H> {
             return Some(due);
         }
         self.checkpoint.announced_at = self.now();
-        (self.checkpoint.announced.proved, self.checkpoint.announced.observed) = (proved, observed);
+        self.checkpoint.announced = ReplicaProgress { proved, observed };
         for node in self.others().iter() {
             self.send_progress(node);
         }
@@ -58,8 +58,7 @@ impl<H: Host> Driver<H> {
 
     /// Takes the newest proved checkpoint and the last observed slot of another replica.
     pub(super) fn on_progress(&mut self, from: NodeId, proved: Slot, observed: Slot) {
-        let peer = &mut self.checkpoint.peers[from.index()];
-        (peer.proved, peer.observed) = (proved, observed);
+        self.checkpoint.peers[from.index()] = ReplicaProgress { proved, observed };
     }
 
     /// Returns the slot behind which the log may be cut.
@@ -68,9 +67,9 @@ impl<H: Host> Driver<H> {
         let (me, servers) = (self.me(), self.servers());
         let peer = |node: NodeId| &self.checkpoint.peers[node.index()];
         let proved = |node| if node == me { self.own_proved() } else { peer(node).proved };
-        let mut all: Vec<Slot> = servers.iter().map(proved).collect();
-        all.sort_by_key(|slot| std::cmp::Reverse(*slot));
-        let quorum = all.get(servers.len() / 2).copied().unwrap_or(Slot::NONE);
+        let have = |slot: Slot| servers.iter().filter(|node| proved(*node) >= slot).count();
+        let shared = servers.iter().map(proved).filter(|slot| have(*slot) * 2 > servers.len());
+        let quorum = shared.max().unwrap_or(Slot::NONE);
         let linked = self.others().iter().filter(|node| self.is_linked(*node));
         let read = linked.map(|node| peer(node).observed);
         let fed = match &self.server.run {

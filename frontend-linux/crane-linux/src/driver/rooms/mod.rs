@@ -11,7 +11,9 @@ mod server;
 mod stalls;
 mod watch;
 
-pub(super) use checkpoint::{CheckpointState, Checkpoints, Due, Proving, Transfer, Wish};
+pub(super) use checkpoint::{
+    CheckpointState, Checkpoints, Due, Proving, ReplicaProgress, Transfer, Wish,
+};
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use divergence::{Divergence, Trial};
 pub(super) use owed::{Debts, Owed};
