@@ -243,8 +243,9 @@ async fn receive_archive(
         };
         match answer.ok_or("another transfer has begun")? {
             TransferMessage::Piece { slot: of, offset, bytes } if of == slot => {
-                let known = offset < written || offset >= written + PIECES_ASKED * PIECE_BYTES;
-                if !known && bytes.len() as u64 == PIECE_BYTES.min(packed.bytes - offset) {
+                let end = packed.bytes.min(written + PIECES_ASKED * PIECE_BYTES);
+                let is_asked = (written..end).contains(&offset);
+                if is_asked && bytes.len() as u64 == PIECE_BYTES.min(packed.bytes - offset) {
                     early.insert(offset, bytes);
                 }
             }
