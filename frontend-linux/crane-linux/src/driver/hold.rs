@@ -66,7 +66,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Returns whether this server is held, proves a checkpoint, or may do so at any moment.
-    fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         let proves = self.checkpoint.proving.as_ref().is_some_and(|proving| proving.in_place);
         proves || matches!(self.checkpoint.state, CheckpointState::Taking)
     }
@@ -94,6 +94,9 @@ impl<H: Host> Driver<H> {
         let Some(Wish { proves, granted, refused, .. }) = self.checkpoint.hold.wish else { return };
         if granted.len() * 2 > servers.len() {
             self.checkpoint.hold.wish = None;
+            if proves && self.server.run.is_none() {
+                return self.end_wish(proves, "the server has ended".to_string());
+            }
             if proves {
                 self.server.proves_next = true;
                 return self.host.stop_server();

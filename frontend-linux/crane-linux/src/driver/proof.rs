@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::log::Lookup;
 use crate::report::ServerReport;
 
-use super::rooms::{Finding, FindingKind, Proving};
+use super::rooms::{CheckpointState, Finding, FindingKind, Proving};
 use super::{Driver, FetchFor, Host, LOOK_AGAIN, ProofChange};
 
 /// The number of calls behind a checkpoint that a server must have made before it is compared:
@@ -82,7 +82,10 @@ impl<H: Host> Driver<H> {
         // The clocks of two incarnations are not compared.
         let end = self.script.end_of(newest.manifest.incarnation);
         let is_over = end.is_some_and(|end| target.slot >= end.slot);
+        // The entries behind it are deleted: it leads nowhere any more.
+        let is_cut = newest.manifest.slot < self.log.front();
         let is_vacuous = is_over
+            || is_cut
             || target.slot <= newest.manifest.slot
             || target.clock < before.clock + CALLS_MIN
             || !has_replied && !self.divergence.output_differs;
@@ -153,6 +156,7 @@ impl<H: Host> Driver<H> {
             ProofChange::Ended(why) => {
                 let checkpoint = proving.checkpoint.clone();
                 self.checkpoint.proving = None;
+                self.host.stop_proof();
                 let why = format!("a server that was to be made from it has failed: {why}");
                 self.disprove(&checkpoint, "failed", &why);
             }
@@ -171,6 +175,7 @@ impl<H: Host> Driver<H> {
         let slot = proving.checkpoint.manifest.slot;
         let reason = match () {
             () if self.is_primary() => "this replica is the primary",
+            () if matches!(self.checkpoint.state, CheckpointState::Taking) => "it is held",
             () if others.is_empty() || !others.iter().all(in_step) => "not all others are in step",
             () => {
                 info!("proving the checkpoint behind slot {slot} in place: {why}");
@@ -217,6 +222,7 @@ impl<H: Host> Driver<H> {
 
     /// Ends a proof in place, whatever it came to.
     pub(super) fn end_proof_in_place(&mut self) {
+        self.checkpoint.hold.wish.take_if(|wish| wish.proves);
         if self.checkpoint.proving.take_if(|proving| proving.in_place).is_some() {
             self.give_permissions_back();
         }
@@ -305,7 +311,6 @@ impl<H: Host> Driver<H> {
 
     /// Sets a checkpoint aside.
     fn disprove(&mut self, checkpoint: &Checkpoint, ending: &'static str, why: &str) {
-        self.host.stop_proof();
         self.checkpoint.remove(&checkpoint.place);
         self.host.set_checkpoint_aside(&checkpoint.place, ending);
         let text = format!(

@@ -365,3 +365,54 @@ fn a_proof_in_place_waits_until_all_others_serve() {
     assert!(why.contains("no memory") && why.contains("in step"), "{why}");
     assert_eq!(group.drivers[place].host().scripts.len(), 1);
 }
+
+#[test]
+fn a_checkpoint_before_the_front_of_the_log_is_not_proved() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    let (primary, other) = (group.primary(), 3 - place - group.primary());
+    group.input(0, DriverInput::Client(2, connected()));
+    group.run(100);
+    let behind = group.drivers[place].script.observed;
+    let progress = CheckpointMessage::Progress { proved: behind, observed: behind };
+    for from in [primary, other] {
+        group.input(place, DriverInput::Checkpoint(node(from), progress));
+    }
+    group.run(100);
+    let driver = &group.drivers[place];
+    assert_eq!(driver.log.front(), behind);
+    assert!(driver.checkpoint.newest().expect("one").manifest.slot < behind);
+    do_much(&mut group);
+    assert_eq!(group.drivers[place].host().proofs, 0, "no entry leads on from it");
+}
+
+#[test]
+fn a_permission_that_comes_after_the_servers_end_ends_no_other_server() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    let other = 3 - place - group.primary();
+    group.drivers[place].host().no_room = Some("no memory".to_string());
+    for driver in &mut group.drivers {
+        (driver.host().clock, driver.host().outputs) = (5000, vec![7; 4]);
+    }
+    group.input(0, DriverInput::Client(1, connected()));
+    while group.drivers[place].checkpoint.hold.wish.is_none() {
+        group.run(1);
+        assert!(group.time < 10_000 * STEP, "it wishes to prove in place");
+    }
+    let number = group.drivers[place].checkpoint.hold.number;
+    // The answers are on their way when the server dies.
+    group.queues[place].borrow_mut().clear();
+    let run = group.drivers[place].host().scripts.len() as u64;
+    let (ending, trouble) = (Ending::Killed(11), String::new());
+    let end = ProgramEnd { ending, clock: 7, admitted: 5, trouble, end_reason: None };
+    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    let granted = CheckpointMessage::HoldGranted { number };
+    group.input(place, DriverInput::Checkpoint(node(other), granted));
+    group.run(1);
+    let driver = &group.drivers[place];
+    assert!(driver.checkpoint.hold.wish.is_none() && !driver.server.proves_next);
+    group.run(3000);
+    let runs = group.drivers[place].host().scripts.len() as u64;
+    assert_eq!(runs, run + 1, "it was built again, once");
+}
