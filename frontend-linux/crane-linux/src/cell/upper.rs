@@ -195,7 +195,8 @@ pub(crate) fn c_path(path: &Path) -> Result<CString, String> {
         .map_err(|_| format!("{} has a zero byte", path.display()))
 }
 
-fn describe(path: &Path, error: &io::Error) -> String {
+/// Returns a text for an error of the system at a place.
+pub(crate) fn describe(path: &Path, error: &io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 

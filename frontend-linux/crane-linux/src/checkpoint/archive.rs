@@ -25,20 +25,37 @@ pub(crate) struct Packed {
 /// Writes the archive of a directory to a new file.
 ///
 /// # Errors
-/// Returns what the system or tar(1) refused.
+/// Returns what the system or tar(1) refused. No file is left in that case.
 pub(crate) fn pack(directory: &Path, to: &Path) -> Result<Packed, String> {
+    let packed = write(directory, to);
+    if packed.is_err() {
+        // A full disk needs the space.
+        let _ = fs::remove_file(to);
+    }
+    packed
+}
+
+fn write(directory: &Path, to: &Path) -> Result<Packed, String> {
     let failed = |error: io::Error| format!("{}: {error}", to.display());
     let mut command = Command::new("tar");
     command.arg("-C").arg(directory).args(ATTRIBUTES).args(["--format=posix", "-cf", "-", "."]);
     let mut tar = start(command.stdin(Stdio::null()).stdout(Stdio::piped()))?;
     let mut output = tar.stdout.take().expect("it was piped");
-    let file = Counted { file: File::create(to).map_err(failed)?, bytes: 0, digest: Sha256::new() };
-    let mut encoder = zstd::Encoder::new(file, LEVEL).map_err(failed)?;
-    io::copy(&mut output, &mut encoder).map_err(failed)?;
-    let Counted { file, bytes, digest } = encoder.finish().map_err(failed)?;
-    end(tar)?;
+    let compressed = compress(&mut output, to);
+    // Without its reader it ends, and is waited for in any case.
+    drop(output);
+    let ended = end(tar);
+    let Counted { file, bytes, digest } = compressed.map_err(failed)?;
+    ended?;
     file.sync_all().map_err(failed)?;
     Ok(Packed { bytes, digest: digest.finalize().into() })
+}
+
+fn compress(from: &mut impl Read, to: &Path) -> io::Result<Counted> {
+    let file = Counted { file: File::create(to)?, bytes: 0, digest: Sha256::new() };
+    let mut encoder = zstd::Encoder::new(file, LEVEL)?;
+    io::copy(from, &mut encoder)?;
+    encoder.finish()
 }
 
 /// Returns the size and the digest of a file.
@@ -66,7 +83,7 @@ pub(crate) fn measure(path: &Path) -> io::Result<Packed> {
 pub(crate) fn unpack(archive: &Path, directory: &Path) -> Result<(), String> {
     let failed = |error: io::Error| format!("{}: {error}", archive.display());
     fs::create_dir_all(directory).map_err(failed)?;
-    let mut decoder = zstd::Decoder::new(File::open(archive).map_err(failed)?).map_err(failed)?;
+    let mut decoder = File::open(archive).and_then(zstd::Decoder::new).map_err(failed)?;
     let mut command = Command::new("tar");
     command.arg("-C").arg(directory).args(ATTRIBUTES).args(["-xpf", "-", "--same-owner"]);
     let mut tar = start(command.stdin(Stdio::piped()).stdout(Stdio::null()))?;
@@ -140,6 +157,7 @@ mod tests {
         fs::write(&file, "no archive at all").unwrap();
         assert!(unpack(&file, &place.join("none")).is_err());
         assert!(pack(&place.join("not there"), &file).is_err());
+        assert!(!file.exists(), "no half archive is left");
         fs::remove_dir_all(&place).unwrap();
     }
 }

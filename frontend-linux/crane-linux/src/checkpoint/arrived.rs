@@ -9,7 +9,7 @@ use crane_core::id::Slot;
 use crane_core::paxos::DurableState;
 
 use super::store::Prefix;
-use crate::cell::upper;
+use crate::cell::upper::{self, describe};
 use crate::checked_file;
 use crate::log::{Log, Opened, disk};
 
@@ -108,10 +108,6 @@ fn sync(directory: &Path) -> Result<(), String> {
 
 fn remove(path: &PathBuf) -> Result<(), String> {
     fs::remove_file(path).map_err(|error| describe(path, &error))
-}
-
-fn describe(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::cell::upper::describe;
+
 /// Returns a digest of all names, kinds, owners, modes, links and contents in a directory, without
 /// some of its own files.
 ///
@@ -55,8 +57,4 @@ fn add(root: &Path, path: &Path, except: &[PathBuf], digest: &mut Sha256) -> Res
     } else {
         Ok(())
     }
-}
-
-fn describe(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
 }

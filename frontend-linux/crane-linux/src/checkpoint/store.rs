@@ -11,7 +11,7 @@ use crane_core::limits::NODES_MAX;
 use crane_core::paxos::SnapshotMeta;
 use serde::{Deserialize, Serialize};
 
-use crate::cell::upper;
+use crate::cell::upper::{self, describe};
 use crate::checked_file;
 use crate::log::disk;
 use crate::server_program::Upgrade;
@@ -345,10 +345,6 @@ fn read(place: &Path) -> Option<Checkpoint> {
     let bytes = fs::read(place.join(MANIFEST)).ok()?;
     let manifest = checked_file::decode(MAGIC, VERSION, &bytes).ok()?;
     Some(Checkpoint { place: place.to_path_buf(), manifest })
-}
-
-fn describe(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
 }
 
 #[cfg(test)]

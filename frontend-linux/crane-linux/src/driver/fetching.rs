@@ -11,7 +11,6 @@ use tracing::debug;
 
 use crate::log::Lookup;
 use crate::log::fetch::FetchedRecord;
-use crate::net::frame::FrameKind;
 use crate::net::message::Collected;
 use crate::report::CheckpointMessage;
 
@@ -105,9 +104,7 @@ impl<H: Host> Driver<H> {
     /// checkpoint.
     // specs: C6
     fn send_needed(&mut self, to: NodeId) {
-        let message = CheckpointMessage::Needed { front: self.log.front() };
-        let body = postcard::to_allocvec(&message).expect("plain data");
-        self.host.send_frame(to, FrameKind::Checkpoint, &body);
+        self.send_about_checkpoints(to, CheckpointMessage::Needed { front: self.log.front() });
     }
 
     fn owe(&mut self, owed: Owed) {

@@ -9,7 +9,6 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::NodeSet;
 use crane_core::time::{Duration, Instant};
 
-use crate::net::frame::FrameKind;
 use crate::report::CheckpointMessage;
 
 use super::rooms::{CheckpointState, Wish};
@@ -42,11 +41,6 @@ impl<H: Host> Driver<H> {
             self.send_about_checkpoints(node, CheckpointMessage::HoldWanted { number });
         }
         self.count_permissions();
-    }
-
-    pub(super) fn send_about_checkpoints(&mut self, to: NodeId, message: CheckpointMessage) {
-        let body = postcard::to_allocvec(&message).expect("plain data");
-        self.host.send_frame(to, FrameKind::Checkpoint, &body);
     }
 
     /// Answers another replica that wants to hold its server.

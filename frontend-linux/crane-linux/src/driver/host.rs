@@ -181,8 +181,6 @@ pub(crate) enum ServerChange {
 pub(crate) enum Arriving {
     /// Bytes have arrived.
     Piece {
-        /// The slot of the checkpoint.
-        slot: Slot,
         /// The number of bytes until now.
         got: u64,
         /// The number of all bytes.

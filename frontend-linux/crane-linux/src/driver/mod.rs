@@ -73,9 +73,10 @@ use crate::checkpoint::store::Checkpoint;
 use crate::event::{Event, Events};
 use crate::log::Log;
 use crate::meta::Meta;
+use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::options::ReplicaArgs;
-use crate::report::ServerReport;
+use crate::report::{CheckpointMessage, ServerReport};
 use crate::roster::Roster;
 
 use rooms::{
@@ -314,6 +315,11 @@ impl<H: Host> Driver<H> {
 
     fn is_primary(&self) -> bool {
         self.role == Role::Primary
+    }
+
+    fn send_about_checkpoints(&mut self, to: NodeId, message: CheckpointMessage) {
+        let body = postcard::to_allocvec(&message).expect("plain data");
+        self.host.send_frame(to, FrameKind::Checkpoint, &body);
     }
 
     fn is_linked(&self, node: NodeId) -> bool {

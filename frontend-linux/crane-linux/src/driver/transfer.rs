@@ -74,7 +74,7 @@ impl<H: Host> Driver<H> {
         let Some(transfer) = &mut self.checkpoint.transfer else { return };
         let from = transfer.from;
         match arriving {
-            Arriving::Piece { got, of, .. } => (transfer.got, transfer.of) = (got, of),
+            Arriving::Piece { got, of } => (transfer.got, transfer.of) = (got, of),
             Arriving::Here(slot) => self.end_to_begin_again(format!(
                 "the checkpoint of replica {from} behind slot {slot} is here: starting from it"
             )),

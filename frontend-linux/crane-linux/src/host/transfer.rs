@@ -18,6 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::cell::upper::describe;
 use crate::checkpoint::archive::{self, Packed};
 use crate::checkpoint::arrived;
 use crate::checkpoint::store::{self, Checkpoint, Prefix, Unfinished};
@@ -130,8 +131,8 @@ impl TransferRoom {
         let (data, outcomes) = (self.data.clone(), self.outcomes.clone());
         spawn_local(async move {
             let shown = outcomes.clone();
-            let show = move |slot, got, of| {
-                let input = DriverInput::Arriving(Arriving::Piece { slot, got, of });
+            let show = move |got, of| {
+                let input = DriverInput::Arriving(Arriving::Piece { got, of });
                 let _ = shown.send(HostOutcome::Input(input));
             };
             let outcome = match receive(&link, answers, &data, with_files, show).await {
@@ -185,7 +186,7 @@ async fn receive(
     mut answers: UnboundedReceiver<TransferMessage>,
     data: &Path,
     with_files: bool,
-    show: impl Fn(Slot, u64, u64),
+    show: impl Fn(u64, u64),
 ) -> Result<Slot, String> {
     put(link, &TransferMessage::Wanted);
     let offered = timeout(OFFERED_WITHIN, answers.recv()).await;
@@ -217,7 +218,7 @@ async fn receive_archive(
     slot: Slot,
     packed: Packed,
     path: &Path,
-    show: impl Fn(Slot, u64, u64),
+    show: impl Fn(u64, u64),
 ) -> Result<(), String> {
     let failed = |error: io::Error| describe(path, &error);
     forget_others(path);
@@ -257,13 +258,13 @@ async fn receive_archive(
             io::Write::write_all(&mut &file, &bytes).map_err(failed)?;
             written += bytes.len() as u64;
             if (written / PIECE_BYTES).is_multiple_of(PIECES_SHOWN) {
-                show(slot, written, packed.bytes);
+                show(written, packed.bytes);
             }
         }
         let due = Duration::from_micros((written - before) * 1_000_000 / RATE);
         sleep_until(begun + due).await;
     }
-    show(slot, written, packed.bytes);
+    show(written, packed.bytes);
     Ok(())
 }
 
@@ -291,8 +292,4 @@ fn unpack(data: &Path, path: &Path, slot: Slot, packed: Packed) -> Result<(), St
     archive::unpack(path, unfinished.place())?;
     unfinished.adopt(Some(slot))?;
     fs::remove_file(path).map_err(|error| describe(path, &error))
-}
-
-fn describe(path: &Path, error: &io::Error) -> String {
-    format!("{}: {error}", path.display())
 }

@@ -288,7 +288,7 @@ fn a_replica_that_asks_for_deleted_entries_learns_what_it_needs() {
     let asked = driver.host().asked_for_checkpoint.clone();
     assert_eq!(asked.len(), 1, "the newest one, of {asked:?}");
     assert_eq!(asked[0], (node(other), true));
-    let piece = Arriving::Piece { slot: front, got: 30, of: 120 };
+    let piece = Arriving::Piece { got: 30, of: 120 };
     group.input(lagging, DriverInput::Arriving(piece));
     group.run(1);
     assert_eq!(group.drivers[lagging].show_checkpoint()["arriving"]["percent"], 25);
