@@ -1,7 +1,9 @@
 //! Proofs of checkpoints: a second server that is made from each one must do as the others do.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -10,8 +12,9 @@ use crane_test::e2e::group::Group;
 use crane_test::e2e::healthy::connect;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
+use crane_test::e2e::resp::Connection;
 use crane_test::e2e::small_disk::SmallDisk;
-use crane_test::e2e::wait::{START, eventually};
+use crane_test::e2e::wait::{ANSWER, START, eventually};
 use serde_json::Value;
 
 /// More lines than a proof needs: each is several calls.
@@ -65,7 +68,65 @@ fn a_checkpoint_is_proved_while_its_replica_serves() {
     });
     group.await_settled();
     assert_eq!(group.log(backup).matches(" is proved: a server").count(), 1);
-    assert!(!group.data(backup).join("proof").exists(), "the second server's files are removed");
+    await_no_files(&group, backup);
+}
+
+/// Waits until the files of the servers that have proved checkpoints are removed.
+fn await_no_files(group: &Group, id: u8) {
+    let place = group.data(id).join("proof");
+    eventually("no files of a second server", START, || {
+        match fs::read_dir(&place).map_or(0, Iterator::count) {
+            0 => Ok(()),
+            left => Err(format!("{left} are left")),
+        }
+    });
+}
+
+/// Returns the memory that a daemon has shared with servers, in KiB: what is in use of the files in
+/// memory that it has mapped.
+fn shared_memory(group: &Group, id: u8) -> u64 {
+    let process = group.daemon(id).expect("a daemon");
+    let maps = fs::read_dir(format!("/proc/{process}/map_files")).expect("its maps");
+    let mut files = BTreeMap::new();
+    for map in maps.flatten() {
+        let is_memory =
+            fs::read_link(map.path()).is_ok_and(|file| file.to_string_lossy().contains("memfd"));
+        if is_memory && let Ok(about) = fs::metadata(map.path()) {
+            files.insert(about.ino(), about.blocks() / 2);
+        }
+    }
+    assert!(!files.is_empty(), "it shares memory with its server");
+    files.values().sum()
+}
+
+#[test]
+fn the_memory_of_servers_that_have_proved_checkpoints_is_given_back() {
+    let machine = Machine::take("proof-memory");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    let primary = group.primary();
+    let backup = group.ids().find(|id| *id != primary).expect("a backup");
+    let mut connection = Connection::open(group.address(primary), ANSWER).expect("a connection");
+    let mut prove = || {
+        let (_, slot) = checkpoint(&group, backup).unwrap();
+        eventually("the proof", START, || {
+            for _ in 0..500 {
+                connection.call(&[b"INCR", b"count"]).expect("an answer");
+            }
+            match proved(&group, backup) {
+                proved if proved == slot => Ok(()),
+                other => Err(format!("proved: {other}")),
+            }
+        });
+        await_no_files(&group, backup);
+        shared_memory(&group, backup)
+    };
+    let first = prove();
+    let last = (0..5).map(|_| prove()).last().expect("five more");
+    println!("{first} KiB behind the first proof, {last} KiB behind the sixth");
+    assert!(last < first + (2 << 10), "{first} KiB, then {last} KiB");
 }
 
 #[test]

@@ -45,32 +45,32 @@ impl RestoreOrder {
 
 /// The directories of a data directory that hold the files of the server: its layers, and its
 /// private copy where namespaces are not permitted.
-pub(crate) const LAYERS: [&str; 3] = ["upper", "mounts", COPY];
+const LAYERS: [&str; 3] = ["upper", "mounts", COPY];
 /// The private copy.
 pub(super) const COPY: &str = "copy";
 
 /// Checks a checkpoint, and puts its files in the place of the fresh layers of a data directory.
 pub(super) fn put_files(checkpoint: &Checkpoint, data: &Path) -> Result<(), String> {
     checkpoint.check()?;
-    for name in LAYERS {
-        let (from, to) = (checkpoint.place.join(name), data.join(name));
-        if from.exists() {
-            upper::remove(&to)?;
-            copy_whole(&from, &to)?;
-        }
-    }
-    Ok(())
+    copy_layers(&checkpoint.place, data)
 }
 
-/// Copies a directory of layers, with all that overlayfs keeps in it, by reference where the file
-/// system can.
+/// Puts copies of the server's files in one directory in the place of those in another, with all
+/// that overlayfs keeps in them, by reference where the file system can.
 ///
 /// # Errors
 /// Returns what cp(1) says.
-pub(crate) fn copy_whole(from: &Path, to: &Path) -> Result<(), String> {
-    let mut command = Command::new("/bin/cp");
-    command.args(["-a", "--reflink=auto", "-T"]).arg(from).arg(to);
-    output_of(&mut command).map(drop)
+pub(crate) fn copy_layers(from: &Path, to: &Path) -> Result<(), String> {
+    for name in LAYERS {
+        let (from, to) = (from.join(name), to.join(name));
+        if from.exists() {
+            upper::remove(&to)?;
+            let mut command = Command::new("/bin/cp");
+            command.args(["-a", "--reflink=auto", "-T"]).arg(from).arg(to);
+            output_of(&mut command)?;
+        }
+    }
+    Ok(())
 }
 
 impl OpenOrder {

@@ -14,7 +14,7 @@ use crane_shm::{DaemonSide, HashMark};
 
 use crate::cell;
 use crate::cell::dump::{self, DumpOrder, Dumped};
-use crate::cell::restore::{LAYERS, copy_whole};
+use crate::cell::restore::copy_layers;
 use crate::checkpoint::origin::Origin;
 use crate::checkpoint::store::{CheckpointKind, Manifest, Processes, Unfinished, image_of};
 use crate::driver::Taken;
@@ -122,12 +122,7 @@ fn await_held(region: DaemonSide) -> Option<u64> {
 /// are gone before the files are copied.
 fn write(order: &TakeOrder, unfinished: &Unfinished, dump: Dump) -> Result<Processes, String> {
     let Dumped { server, last } = dump.finish()?;
-    for name in LAYERS {
-        let (from, to) = (order.data.join(name), unfinished.place().join(name));
-        if from.exists() {
-            copy_whole(&from, &to)?;
-        }
-    }
+    copy_layers(&order.data, unfinished.place())?;
     let [with_ops, without] = order.consumed;
     let region = order.region;
     let consumed = [with_ops + region.entries(), without + region.bubbles()];

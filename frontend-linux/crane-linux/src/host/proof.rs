@@ -15,7 +15,8 @@ use crate::driver::{DriverInput, ProofChange};
 use crate::report::Ending;
 
 use super::disk::measure;
-use super::server::{ServerProcess, StartOrder};
+use super::remains::free;
+use super::server::{ServerProcess, StartOrder, await_end};
 use super::{HostOutcome, Outcomes};
 
 /// The numbers of runs that prove checkpoints are those with this bit.
@@ -36,6 +37,8 @@ pub(super) struct ProofRoom {
 impl ProofRoom {
     /// Creates the room of a data directory.
     pub(super) fn new(data: &Path, outcomes: Outcomes) -> Self {
+        // A replica that was killed leaves the files of its last such run.
+        let _ = upper::remove(&data.join(DIRECTORY));
         Self { server: None, last: PROOF_RUN, data: data.to_path_buf(), outcomes }
     }
 
@@ -49,13 +52,13 @@ impl ProofRoom {
     pub(super) fn start(&self, mut order: StartOrder, from: Checkpoint, server: Option<u32>) {
         let (data, outcomes) = (self.data.clone(), self.outcomes.clone());
         spawn_local(async move {
-            let preparing = spawn_blocking(move || prepare(&data, &from, server));
+            let number = order.run.number;
+            let preparing = spawn_blocking(move || prepare(&data, number, &from, server));
             let prepared = preparing.await.unwrap_or_else(|error| Err(error.to_string()));
             let outcome = match prepared {
                 Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::NoRoom(why))),
                 Ok(place) => {
                     order.spec.data = place;
-                    let number = order.run.number;
                     match ServerProcess::start(order, &outcomes).await {
                         Ok(process) => HostOutcome::Started(number, Box::new(process)),
                         Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::Ended(why))),
@@ -68,11 +71,12 @@ impl ProofRoom {
 
     /// Takes a server that was started, unless it has been given up.
     pub(super) fn take(&mut self, process: Box<ServerProcess>) -> Option<DriverInput> {
-        let wanted = process.number == self.last;
-        wanted.then(|| {
-            self.server = Some(process);
-            DriverInput::Proof(ProofChange::Ready)
-        })
+        if process.number != self.last {
+            self.end(*process);
+            return None;
+        }
+        self.server = Some(process);
+        Some(DriverInput::Proof(ProofChange::Ready))
     }
 
     /// Turns a report of the launcher of a run into an input.
@@ -124,16 +128,28 @@ impl ProofRoom {
     /// Ends the server. One that is still being started is not taken.
     pub(super) fn stop(&mut self) {
         self.last += 1;
-        if let Some(mut server) = self.server.take() {
-            server.stop();
-            let place = self.data.join(DIRECTORY);
-            spawn_blocking(move || {
-                drop(server);
-                // The next run removes the rest.
-                let _ = upper::remove(&place);
-            });
+        if let Some(server) = self.server.take() {
+            self.end(*server);
         }
     }
+
+    /// Ends a server, and removes its memory and its files, to which it writes until then.
+    fn end(&self, server: ServerProcess) {
+        let (region, place) = (server.region, place_of(&self.data, server.number));
+        let cell = server.into_cell();
+        spawn_local(async move {
+            if await_end(cell).await.is_ok() {
+                free(Some(region));
+                // The next start of the replica removes the rest.
+                let _ = spawn_blocking(move || upper::remove(&place)).await;
+            }
+        });
+    }
+}
+
+/// Returns the data directory of a run, which no other one shares: the run before may be ending.
+fn place_of(data: &Path, number: u64) -> PathBuf {
+    data.join(DIRECTORY).join((number & !PROOF_RUN).to_string())
 }
 
 /// Prepares the files of a second server beside the one with this process, and returns the data
@@ -141,7 +157,12 @@ impl ProofRoom {
 ///
 /// # Errors
 /// Returns that this host has no room for it, or what the system refused.
-fn prepare(data: &Path, from: &Checkpoint, server: Option<u32>) -> Result<PathBuf, String> {
+fn prepare(
+    data: &Path,
+    number: u64,
+    from: &Checkpoint,
+    server: Option<u32>,
+) -> Result<PathBuf, String> {
     let server = server.ok_or("this replica's server has no process")?;
     let (needed, free) = (with_reserve(resident_bytes(server)), available_bytes());
     if free < needed {
@@ -159,8 +180,7 @@ fn prepare(data: &Path, from: &Checkpoint, server: Option<u32>) -> Result<PathBu
             free >> 20
         ));
     }
-    let place = data.join(DIRECTORY);
-    upper::remove(&place)?;
+    let place = place_of(data, number);
     let run = place.join("run");
     fs::create_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
     let (library, copy) = (data.join("run/preload.so"), run.join("preload.so"));

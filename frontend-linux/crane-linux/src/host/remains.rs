@@ -50,7 +50,7 @@ impl Remains {
 }
 
 /// Gives the memory of a run that has ended back to the system.
-fn free(region: Option<DaemonSide>) {
+pub(super) fn free(region: Option<DaemonSide>) {
     let Some(region) = region else { return };
     // SAFETY: the run's process has been dropped with its ends of the rings.
     if let Err(error) = unsafe { region.free() } {

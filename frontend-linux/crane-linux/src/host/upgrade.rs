@@ -7,7 +7,7 @@ use crane_core::execution::Mark;
 
 use crate::base::Base;
 use crate::cell::Spec;
-use crate::cell::restore::{LAYERS, copy_whole};
+use crate::cell::restore::copy_layers;
 use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Unfinished};
 use crate::driver::DriverInput;
 use crate::program::{ProgramContext, UpgradeOrder, Upgraded};
@@ -70,12 +70,7 @@ fn check(base: &Base, agreed: &[u8; 32]) -> Result<(), String> {
 
 fn keep_files(context: &ProgramContext, order: &UpgradeOrder) -> Result<Checkpoint, String> {
     let unfinished = Unfinished::make(&context.data, order.slot.0)?;
-    for name in LAYERS {
-        let from = context.data.join(name);
-        if from.exists() {
-            copy_whole(&from, &unfinished.place().join(name))?;
-        }
-    }
+    copy_layers(&context.data, unfinished.place())?;
     unfinished.finish(Manifest {
         library: crate::start::library_digest(),
         origin: Box::default(),
