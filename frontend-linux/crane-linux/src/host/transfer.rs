@@ -70,6 +70,8 @@ impl TransferRoom {
     /// Creates the room of a data directory.
     pub(super) fn new(data: &Path, library: [u8; 16], outcomes: Outcomes) -> Self {
         let (sent, receiving) = (Rc::default(), RefCell::default());
+        // It is made again when a replica wants it; until then the disk has the room.
+        let _ = fs::remove_file(data.join(DIRECTORY).join(ARCHIVE));
         Self { data: data.to_path_buf(), library, outcomes, sent, receiving }
     }
 
