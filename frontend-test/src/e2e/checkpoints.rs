@@ -78,6 +78,23 @@ pub fn started_from(status: &Status, id: u8) -> Option<u64> {
     status.replica(id).checkpoint["started_from"].as_u64()
 }
 
+/// Waits until all replicas are healthy, and the server of one has started from a checkpoint of a
+/// slot that fits.
+///
+/// # Panics
+///
+/// Panics if that takes too long.
+pub fn await_start_from(group: &Group, id: u8, fits: impl Fn(u64) -> bool) -> Status {
+    eventually("a server that was made from a checkpoint", START, || {
+        let status = group.status()?;
+        status.healthy(3)?;
+        match started_from(&status, id) {
+            Some(from) if fits(from) => Ok(status),
+            other => Err(format!("started from {other:?}, {}", status.brief())),
+        }
+    })
+}
+
 /// Returns whether CRIU works here. `ci/test` sets `CRANE_NO_CRIU` where it could build none.
 ///
 /// # Panics

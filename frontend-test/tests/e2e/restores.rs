@@ -3,7 +3,9 @@
 use std::fs;
 
 use crane_test::e2e::checkpoint_faults;
-use crane_test::e2e::checkpoints::{are_possible, checkpoint, rounds, started_from};
+use crane_test::e2e::checkpoints::{
+    are_possible, await_start_from, checkpoint, rounds, started_from,
+};
 use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::http;
 use crane_test::e2e::machine::Machine;
@@ -68,14 +70,7 @@ fn a_killed_replica_of_redis_returns_from_its_checkpoint_and_can_lead() {
             assert_eq!(number(connection, &[b"INCR", b"count"]), count, "round {round}");
         }
         group.start_replica(backup);
-        eventually("the replica is in step", START, || {
-            let status = group.status()?;
-            status.healthy(3)?;
-            match started_from(&status, backup) {
-                Some(from) if from == slot => Ok(()),
-                other => Err(format!("started from {other:?}, {}", status.brief())),
-            }
-        });
+        await_start_from(&group, backup, |from| from == slot);
         let mut fresh = eventually("the returned replica's clients", START, || {
             Connection::open(group.address(backup), ANSWER)
         });
@@ -225,14 +220,7 @@ fn a_checkpoint_goes_by_a_file_to_a_replica_that_has_lost_everything() {
     let (done, text) = command(&["checkpoint", "import", &data, &file]);
     assert!(done && text.contains(&format!("behind slot {slot}")), "{text}");
     group.start_replica(backup);
-    eventually("the replica is in step", START, || {
-        let status = group.status()?;
-        status.healthy(3)?;
-        match started_from(&status, backup) {
-            Some(from) if from == slot => Ok(()),
-            other => Err(format!("started from {other:?}, {}", status.brief())),
-        }
-    });
+    await_start_from(&group, backup, |from| from == slot);
     assert_eq!(group.status().unwrap().replica(backup).log["behind"], slot);
     drop(connection);
     group.await_settled();

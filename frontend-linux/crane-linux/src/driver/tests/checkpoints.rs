@@ -8,10 +8,7 @@ use crate::report::CheckpointMessage;
 
 /// Ends the program of one replica by a signal, and lets the replica judge it.
 fn crash(group: &mut Group, place: usize, clock: u64) {
-    let run = group.drivers[place].host().scripts.len() as u64;
-    let (ending, trouble) = (Ending::Killed(11), String::new());
-    let end = ProgramEnd { ending, clock, admitted: 5, trouble, end_reason: None };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(place, clock, 11);
     group.run(3000);
 }
 
@@ -353,11 +350,8 @@ fn a_proof_in_place_waits_until_all_others_serve() {
     let place = with_checkpoint(&mut group);
     let other = 3 - place - group.primary();
     group.drivers[place].host().no_room = Some("no memory".to_string());
-    let run = group.drivers[other].host().scripts.len() as u64;
     group.drivers[other].host().starts_late = true;
-    let (ending, trouble) = (Ending::Killed(11), String::new());
-    let end = ProgramEnd { ending, clock: 7, admitted: 5, trouble, end_reason: None };
-    group.input(other, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(other, 7, 11);
     do_much(&mut group);
     let driver = &group.drivers[place];
     assert_eq!(driver.checkpoint.newest_proved(), None);
@@ -403,16 +397,14 @@ fn a_permission_that_comes_after_the_servers_end_ends_no_other_server() {
     let number = group.drivers[place].checkpoint.hold.number;
     // The answers are on their way when the server dies.
     group.queues[place].borrow_mut().clear();
-    let run = group.drivers[place].host().scripts.len() as u64;
-    let (ending, trouble) = (Ending::Killed(11), String::new());
-    let end = ProgramEnd { ending, clock: 7, admitted: 5, trouble, end_reason: None };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    let run = group.drivers[place].host().scripts.len();
+    group.end_server(place, 7, 11);
     let granted = CheckpointMessage::HoldGranted { number };
     group.input(place, DriverInput::Checkpoint(node(other), granted));
     group.run(1);
     let driver = &group.drivers[place];
     assert!(driver.checkpoint.hold.wish.is_none() && !driver.server.proves_next);
     group.run(3000);
-    let runs = group.drivers[place].host().scripts.len() as u64;
+    let runs = group.drivers[place].host().scripts.len();
     assert_eq!(runs, run + 1, "it was built again, once");
 }

@@ -63,11 +63,8 @@ fn assert_each_once(slots: &[Slot], all: u64) {
     assert!(sorted.len() as u64 > all * 9 / 10, "{} of {all}", sorted.len());
 }
 
-/// A replay observes and feeds the whole log. Both come from one reading of it, and the next part
-/// is asked for before the present one is used up.
-#[test]
-fn a_replica_that_starts_again_reads_each_slot_once() {
-    let scratch = Scratch::new("replay");
+/// Returns a group with a large log, its primary, and a backup that has just started again.
+fn started_again(scratch: &Scratch) -> (Group, usize, usize) {
     let mut group = Group::new();
     group.run(1000);
     let primary = group.primary();
@@ -75,6 +72,15 @@ fn a_replica_that_starts_again_reads_each_slot_once() {
     group.input(primary, DriverInput::Client(1, connected()));
     grow(&mut group, primary);
     restart(&mut group, place, &scratch.0);
+    (group, primary, place)
+}
+
+/// A replay observes and feeds the whole log. Both come from one reading of it, and the next part
+/// is asked for before the present one is used up.
+#[test]
+fn a_replica_that_starts_again_reads_each_slot_once() {
+    let scratch = Scratch::new("replay");
+    let (mut group, primary, place) = started_again(&scratch);
     // The server is slow to start: the observation waits for it.
     group.drivers[place].host().starts_late = true;
     group.run(100);
@@ -93,13 +99,7 @@ fn a_replica_that_starts_again_reads_each_slot_once() {
 #[test]
 fn a_replica_whose_server_does_not_start_observes_the_log_all_the_same() {
     let scratch = Scratch::new("no-server");
-    let mut group = Group::new();
-    group.run(1000);
-    let primary = group.primary();
-    let place = (primary + 1) % 3;
-    group.input(primary, DriverInput::Client(1, connected()));
-    grow(&mut group, primary);
-    restart(&mut group, place, &scratch.0);
+    let (mut group, _, place) = started_again(&scratch);
     group.drivers[place].host().starts_late = true;
     group.run(1000);
     let driver = &group.drivers[place];

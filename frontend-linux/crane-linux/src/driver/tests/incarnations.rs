@@ -111,10 +111,7 @@ fn a_crash_on_all_replicas_is_followed_by_a_restart_without_the_request() {
 fn a_crash_of_one_server_alone_is_no_restart() {
     let mut group = serving();
     let place = (group.primary() + 1) % 3;
-    let run = group.drivers[place].host().scripts.len() as u64;
-    let (ending, trouble) = (Ending::Killed(11), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(place, 5, 11);
     group.run(3000);
     assert_eq!(runs(&mut group, place), [1, 1]);
     assert_eq!(group.drivers[0].script.restarts, []);
@@ -162,11 +159,7 @@ fn a_server_that_is_built_again_passes_through_all_incarnations() {
     send_anew(&mut group, 2, b"third ");
     let place = (group.primary() + 1) % 3;
     // Its host kills the server, in the third incarnation.
-    let run = group.drivers[place].host().scripts.len() as u64;
-    let end_reason = None;
-    let (ending, trouble) = (Ending::Killed(libc::SIGKILL), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(place, 5, libc::SIGKILL);
     group.run(3000);
     assert_eq!(runs(&mut group, place), [1, 2, 3, 1, 2, 3]);
     require_equal(&mut group);
@@ -276,10 +269,7 @@ fn an_upgrade_keeps_the_files_as_a_checkpoint_from_which_later_runs_start() {
 
     // A server that died alone starts behind the upgrade: the program before is gone.
     let place = (group.primary() + 1) % 3;
-    let run = group.drivers[place].host().scripts.len() as u64;
-    let (ending, trouble) = (Ending::Killed(libc::SIGKILL), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(place, 5, libc::SIGKILL);
     group.run(3000);
     assert_eq!(group.drivers[place].host().started_from, [None, None, Some(slot)]);
     assert_eq!(runs(&mut group, place), [1, 2, 2]);
@@ -288,10 +278,7 @@ fn an_upgrade_keeps_the_files_as_a_checkpoint_from_which_later_runs_start() {
 
     // Without its checkpoint it needs one of another replica.
     group.drivers[place].checkpoint.usable.clear();
-    let run = group.drivers[place].host().scripts.len() as u64;
-    let end =
-        ProgramEnd { ending, clock: 6, admitted: 6, trouble: String::new(), end_reason: None };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(place, 6, libc::SIGKILL);
     group.run(3000);
     assert_eq!(group.drivers[place].checkpoint.needed, slot);
     assert_eq!(runs(&mut group, place), [1, 2, 2]);
@@ -307,10 +294,7 @@ fn a_checkpoint_may_be_the_first_to_say_which_incarnation_it_is() {
     let mut checkpoint = memory::checkpoint("g", slot);
     checkpoint.manifest.incarnation = Incarnation(3);
     driver.checkpoint.add(checkpoint);
-    let run = driver.host().scripts.len() as u64;
-    let (ending, trouble) = (Ending::Killed(libc::SIGKILL), String::new());
-    let end = ProgramEnd { ending, clock: 5, admitted: 5, trouble, end_reason: None };
-    group.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    group.end_server(place, 5, libc::SIGKILL);
     group.run(3000);
     assert_eq!(runs(&mut group, place), [1, 3]);
     let generation = group.drivers[place].clients.generation();

@@ -128,6 +128,14 @@ impl Group {
         self.queues[place].borrow_mut().push_back(input);
     }
 
+    /// Lets a replica's server be ended by a signal, at this clock and slot 5.
+    fn end_server(&mut self, place: usize, clock: u64, signal: i32) {
+        let run = self.drivers[place].host().scripts.len() as u64;
+        let (ending, trouble) = (Ending::Killed(signal), String::new());
+        let end = ProgramEnd { ending, clock, admitted: 5, trouble, end_reason: None };
+        self.input(place, DriverInput::Server(run, ServerChange::Ended(end)));
+    }
+
     fn say(&mut self, place: usize, record: &RingRecord<'_>) {
         let moment = self.moment();
         self.drivers[place].handle_output(moment, record);
