@@ -15,8 +15,8 @@ use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
-    alarm, bench, checkpoint_faults, checkpoints, cost, divergence, failover, healthy, idle, kills,
-    linear, replay, runtimes, sizes, starts, steady, wiped,
+    alarm, bench, checkpoint_faults, checkpoints, cost, divergence, endless, failover, healthy,
+    idle, kills, linear, replay, runtimes, sizes, starts, steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -41,6 +41,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure checkpoint-faults [FAULTS]  faults at random moments of checkpoints, 200
        crane-measure wiped [MIB]       a replica returns from a peer's checkpoint, with civetweb,
                                        and with redis and 100 MiB in it
+       crane-measure endless [MILLIONS]  small writes with a checkpoint after each 256 MiB of log,
+                                       10 million
        crane-measure replay [TIMES]    replay beside recording, once
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
             wiped::run(false, amount.unwrap_or(100) as usize, |line| println!("{line}"));
             Vec::new()
         }
+        "endless" => endless::measure(u64::from(amount.unwrap_or(10)) * 1_000_000),
         "replay" => replay::measure(amount.unwrap_or(1) as usize),
         "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),

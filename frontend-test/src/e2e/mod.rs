@@ -36,6 +36,7 @@ pub mod checkpoints;
 pub mod cost;
 pub mod counting;
 pub mod divergence;
+pub mod endless;
 pub mod failover;
 pub mod frozen;
 pub mod group;
