@@ -10,8 +10,14 @@ use sha2::{Digest, Sha256};
 
 /// The level of compression: the fastest one, since images are mostly pages of zeros and text.
 const LEVEL: i32 = 1;
-/// Attributes that the cell's file system keeps in the files of its layers.
-const ATTRIBUTES: [&str; 3] = ["--xattrs", "--xattrs-include=trusted.*", "--xattrs-include=user.*"];
+/// Attributes that belong to files, and those that the cell's file system keeps in its layers.
+const ATTRIBUTES: [&str; 5] = [
+    "--xattrs",
+    "--xattrs-include=trusted.*",
+    "--xattrs-include=user.*",
+    "--xattrs-include=security.capability",
+    "--xattrs-include=system.posix_acl*",
+];
 
 /// The size and the digest of an archive.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -8,6 +8,7 @@
 //! | `command` | orders to a running replica |
 //! | `origin` | the host on which a checkpoint was taken |
 //! | `files` | checkpoints of a replica that does not run |
+//! | `tree` | what a server can see of the contents of a directory |
 //! | `digest` | the digest of a directory |
 //! | `store` | the checkpoints of a data directory |
 //! | `archive` | a checkpoint as one file |
@@ -25,6 +26,7 @@ pub(crate) mod files;
 pub(crate) mod origin;
 pub(crate) mod probe;
 pub(crate) mod store;
+mod tree;
 
 use std::path::Path;
 

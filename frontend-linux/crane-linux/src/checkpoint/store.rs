@@ -22,7 +22,7 @@ use super::origin::Origin;
 /// The first bytes of a manifest.
 const MAGIC: &[u8; 8] = b"cranechk";
 /// The version of a checkpoint's format.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// The directory of checkpoints in a data directory.
 const DIRECTORY: &str = "checkpoints";
 const MANIFEST: &str = "manifest";
