@@ -73,8 +73,8 @@ pub(crate) enum DriverInput {
     Arriving(Arriving),
     /// A front of the log, given to [`Host::cut_log`], is durable, or not, for this reason.
     LogCut(Result<Front, String>),
-    /// The server that proves a checkpoint has changed.
-    Proof(ProofChange),
+    /// The server of the proof with this number has changed.
+    Proof(u64, ProofChange),
     /// The proof of a checkpoint was kept, or not, for this reason.
     ProofKept(Result<Checkpoint, String>),
     /// All writes up to this one are durable.
@@ -427,8 +427,8 @@ pub(crate) trait Host {
     fn take_checkpoint(&mut self, group: &str);
 
     /// Makes a second server from a checkpoint, in a cell of its own: it has no clients, and nobody
-    /// takes its output. [`DriverInput::Proof`] follows.
-    fn start_proof(&mut self, from: &Checkpoint);
+    /// takes its output. [`DriverInput::Proof`] follows, with this number.
+    fn start_proof(&mut self, number: u64, from: &Checkpoint);
 
     /// Appends to the script of the server that proves a checkpoint, as [`Host::feed`] does to that
     /// of the running one, and wakes it.

@@ -103,10 +103,13 @@ impl<H: Host> Driver<H> {
 
     fn prove(&mut self, checkpoint: Checkpoint, target: Mark, before: Option<Mark>) {
         debug!("proving the checkpoint behind slot {}", checkpoint.manifest.slot);
-        self.host.start_proof(&checkpoint);
-        let until = self.now() + PROVE_WITHIN;
+        self.checkpoint.proofs += 1;
+        let number = self.checkpoint.proofs;
+        self.host.start_proof(number, &checkpoint);
+        let (until, in_place) = (self.now() + PROVE_WITHIN, false);
+        let fed = None;
         self.checkpoint.proving =
-            Some(Proving { checkpoint, target, fed: None, until, in_place: false, before });
+            Some(Proving { number, checkpoint, target, fed, until, in_place, before });
     }
 
     /// Feeds the server up to the slot at which it is compared. Returns whether there was anything
@@ -146,9 +149,11 @@ impl<H: Host> Driver<H> {
         count > 0
     }
 
-    /// Handles a change of the server that proves a checkpoint.
-    pub(super) fn on_proof_change(&mut self, change: ProofChange) {
-        let Some(proving) = &mut self.checkpoint.proving else { return };
+    /// Handles a change of the server of a proof. That of one that was given up says nothing about
+    /// the present one.
+    pub(super) fn on_proof_change(&mut self, number: u64, change: ProofChange) {
+        let proving = self.checkpoint.proving.as_mut();
+        let Some(proving) = proving.filter(|proving| proving.number == number) else { return };
         let slot = proving.checkpoint.manifest.slot;
         match change {
             ProofChange::Ready => proving.fed = Some(slot),

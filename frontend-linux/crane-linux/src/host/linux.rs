@@ -41,7 +41,7 @@ use super::disk::{DataKeeper, measure};
 use super::inspect::inspect;
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
-use super::proof::ProofRoom;
+use super::proof::{PROOF_RUN, ProofRoom};
 use super::remains::Remains;
 use super::server::{ServerProcess, StartOrder};
 use super::transfer::TransferRoom;
@@ -377,13 +377,13 @@ impl Host for LinuxHost {
         }
     }
 
-    fn start_proof(&mut self, from: &Checkpoint) {
+    fn start_proof(&mut self, number: u64, from: &Checkpoint) {
         let (nonce, server) = (self.next_nonce(), self.server.as_ref().and_then(|it| it.pid()));
         let mut spec = self.spec.clone().expect("a witness starts no server");
         spec.restore = Some(self.restore_order(from));
         let (me, args, generation) = (self.me, self.args.clone(), Generation::default());
-        let (number, incarnation) = (self.proof.next_number(), from.manifest.incarnation);
-        let run = RunNumber { number, incarnation };
+        let incarnation = from.manifest.incarnation;
+        let run = RunNumber { number: number | PROOF_RUN, incarnation };
         let order = StartOrder { run, me, generation, spec, before: None, args, nonce };
         self.proof.start(order, from.clone(), server);
     }

@@ -28,8 +28,8 @@ const DIRECTORY: &str = "proof";
 pub(super) struct ProofRoom {
     /// The server.
     pub(super) server: Option<Box<ServerProcess>>,
-    /// The number of the last run, or a later one if that run has been given up.
-    last: u64,
+    /// The number of the present run, unless it has been given up.
+    present: Option<u64>,
     data: PathBuf,
     outcomes: Outcomes,
 }
@@ -39,29 +39,23 @@ impl ProofRoom {
     pub(super) fn new(data: &Path, outcomes: Outcomes) -> Self {
         // A replica that was killed leaves the files of its last such run.
         let _ = upper::remove(&data.join(DIRECTORY));
-        Self { server: None, last: PROOF_RUN, data: data.to_path_buf(), outcomes }
-    }
-
-    /// Returns the number of the next run.
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.last += 1;
-        self.last
+        Self { server: None, present: None, data: data.to_path_buf(), outcomes }
     }
 
     /// Starts a run beside the server with this process.
-    pub(super) fn start(&self, mut order: StartOrder, from: Checkpoint, server: Option<u32>) {
-        let (data, outcomes) = (self.data.clone(), self.outcomes.clone());
+    pub(super) fn start(&mut self, mut order: StartOrder, from: Checkpoint, server: Option<u32>) {
+        let (data, outcomes, number) = (self.data.clone(), self.outcomes.clone(), order.run.number);
+        self.present = Some(number);
         spawn_local(async move {
-            let number = order.run.number;
             let preparing = spawn_blocking(move || prepare(&data, number, &from, server));
             let prepared = preparing.await.unwrap_or_else(|error| Err(error.to_string()));
             let outcome = match prepared {
-                Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::NoRoom(why))),
+                Err(why) => HostOutcome::Input(input_of(number, ProofChange::NoRoom(why))),
                 Ok(place) => {
                     order.spec.data = place;
                     match ServerProcess::start(order, &outcomes).await {
                         Ok(process) => HostOutcome::Started(number, Box::new(process)),
-                        Err(why) => HostOutcome::Input(DriverInput::Proof(ProofChange::Ended(why))),
+                        Err(why) => HostOutcome::Input(input_of(number, ProofChange::Ended(why))),
                     }
                 }
             };
@@ -71,17 +65,18 @@ impl ProofRoom {
 
     /// Takes a server that was started, unless it has been given up.
     pub(super) fn take(&mut self, process: Box<ServerProcess>) -> Option<DriverInput> {
-        if process.number != self.last {
+        let number = process.number;
+        if self.present != Some(number) {
             self.end(*process);
             return None;
         }
         self.server = Some(process);
-        Some(DriverInput::Proof(ProofChange::Ready))
+        Some(input_of(number, ProofChange::Ready))
     }
 
     /// Turns a report of the launcher of a run into an input.
     pub(super) fn report(&mut self, number: u64, report: Report) -> Option<DriverInput> {
-        if number != self.last {
+        if self.present != Some(number) {
             return None;
         }
         let why = match report {
@@ -96,7 +91,7 @@ impl ProofRoom {
             Report::Exited(status) => format!("it {}", Ending::Exited(status)),
             Report::Killed(signal) => format!("it {}", Ending::Killed(signal)),
         };
-        Some(DriverInput::Proof(ProofChange::Ended(why)))
+        Some(input_of(number, ProofChange::Ended(why)))
     }
 
     /// Appends an entry to the server's script, and wakes it.
@@ -127,7 +122,7 @@ impl ProofRoom {
 
     /// Ends the server. One that is still being started is not taken.
     pub(super) fn stop(&mut self) {
-        self.last += 1;
+        self.present = None;
         if let Some(server) = self.server.take() {
             self.end(*server);
         }
@@ -145,6 +140,11 @@ impl ProofRoom {
             }
         });
     }
+}
+
+/// Returns the input that says how a run has changed.
+fn input_of(number: u64, change: ProofChange) -> DriverInput {
+    DriverInput::Proof(number & !PROOF_RUN, change)
 }
 
 /// Returns the data directory of a run, which no other one shares: the run before may be ending.

@@ -27,6 +27,8 @@ pub(in crate::driver) struct Checkpoints {
     pub(in crate::driver) started_from: Option<Checkpoint>,
     /// The last mark of this replica's server that was the majority's as well.
     pub(in crate::driver) agreed: Option<Mark>,
+    /// The number of proofs that have begun.
+    pub(in crate::driver) proofs: u64,
     /// The proof that is being made.
     pub(in crate::driver) proving: Option<Proving>,
     /// The directory of the checkpoint whose proof is being kept.
@@ -105,6 +107,8 @@ pub(in crate::driver) struct Wish {
 /// to a slot at which the others' mark is known.
 #[derive(Clone, Debug)]
 pub(in crate::driver) struct Proving {
+    /// Its number at this replica, from 1.
+    pub(in crate::driver) number: u64,
     /// The checkpoint.
     pub(in crate::driver) checkpoint: Checkpoint,
     /// The mark that the server must have.

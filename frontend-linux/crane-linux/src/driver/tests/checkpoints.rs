@@ -168,11 +168,41 @@ fn a_server_that_cannot_be_made_or_ends_disproves_its_checkpoint() {
     while group.drivers[place].checkpoint.proving.is_none() {
         group.run(1);
     }
-    group.input(place, DriverInput::Proof(ProofChange::Ended("it was killed".to_string())));
+    let number = group.drivers[place].checkpoint.proofs;
+    group.input(place, DriverInput::Proof(number, ProofChange::Ended("it was killed".to_string())));
     group.run(1);
     let driver = &mut group.drivers[place];
     assert!(text_of(driver).contains("it was killed"));
     assert_eq!(driver.host().aside[0].1, "failed");
+}
+
+#[test]
+fn a_message_about_a_proof_that_was_given_up_has_no_effect_on_the_next_one() {
+    let ended = ProofChange::Ended("it was killed".to_string());
+    for stale in [ended, ProofChange::NoRoom("of memory".to_string())] {
+        let mut group = Group::new();
+        let place = with_checkpoint(&mut group);
+        // The first server is never ready, and its proof ends by its time limit.
+        group.drivers[place].host().proof_is_late = true;
+        do_much(&mut group);
+        let first = group.drivers[place].checkpoint.proofs;
+        assert!(first > 0 && group.drivers[place].checkpoint.proving.is_some());
+        group.run(125_000);
+        assert!(group.drivers[place].checkpoint.proving.is_none(), "it is given up");
+        group.run(15_000);
+        let driver = &group.drivers[place];
+        assert!(driver.checkpoint.proving.is_some() && driver.checkpoint.proofs > first);
+        group.input(place, DriverInput::Proof(first, stale));
+        group.run(10);
+        let driver = &mut group.drivers[place];
+        let proving = driver.checkpoint.proving.as_ref().expect("the second one is made");
+        assert!(!proving.in_place);
+        assert!(driver.host().aside.is_empty(), "{}", text_of(driver));
+        let number = driver.checkpoint.proofs;
+        group.input(place, DriverInput::Proof(number, ProofChange::Ready));
+        group.run(100);
+        assert!(group.drivers[place].checkpoint.newest_proved().is_some());
+    }
 }
 
 #[test]

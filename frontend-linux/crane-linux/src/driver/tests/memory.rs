@@ -78,6 +78,8 @@ pub(super) struct MemoryHost {
     pub(super) wrong_proofs: Vec<u64>,
     /// The number of servers that were made to prove a checkpoint.
     pub(super) proofs: usize,
+    /// Whether the servers of proofs are not ready by themselves.
+    pub(super) proof_is_late: bool,
     /// The reason why no second server can be made.
     pub(super) no_room: Option<String>,
     /// By run: what the server has written to its files.
@@ -333,15 +335,17 @@ impl Host for MemoryHost {
         }
     }
 
-    fn start_proof(&mut self, from: &Checkpoint) {
+    fn start_proof(&mut self, number: u64, from: &Checkpoint) {
         if let Some(why) = self.no_room.clone() {
-            return self.queue(DriverInput::Proof(ProofChange::NoRoom(why)));
+            return self.queue(DriverInput::Proof(number, ProofChange::NoRoom(why)));
         }
         let mut script = self.scripts.last().cloned().unwrap_or_default();
         script.retain(|(before, ..)| *before <= from.manifest.slot);
         self.proof = Some((script, BTreeMap::new()));
         self.proofs += 1;
-        self.queue(DriverInput::Proof(ProofChange::Ready));
+        if !self.proof_is_late {
+            self.queue(DriverInput::Proof(number, ProofChange::Ready));
+        }
     }
 
     fn feed_proof(&mut self, slot: Slot, payload: &[u8]) -> Result<(), RingError> {

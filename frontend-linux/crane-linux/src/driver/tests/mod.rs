@@ -306,6 +306,7 @@ fn driver_from(
         proof: None,
         wrong_proofs: Vec::new(),
         proofs: 0,
+        proof_is_late: false,
         no_room: None,
         asked_for_checkpoint: Vec::new(),
         aside: Vec::new(),
