@@ -17,6 +17,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
 
 use super::RUN_IN_CELL;
+use super::criu_log::first_error;
 use super::launch::die_with_parent;
 use super::unwatch::unwatch;
 
@@ -115,7 +116,7 @@ fn write_image(images: &str, criu: &OwnedFd, server: i32) -> Result<(), String> 
     if let Err(why) = output_of(&mut command) {
         let log = Path::new(images).join("dump.log");
         let log = output_of(Command::new("/bin/cat").arg(log)).unwrap_or_default();
-        let first = log.lines().find(|line| line.contains("Error")).unwrap_or_default();
+        let first = first_error(&log).unwrap_or_default();
         return Err(format!("criu dump: {why} {first}"));
     }
     for name in IN_MEMORY {

@@ -20,8 +20,10 @@
 //! | `closed` | what the server may not do, and the capabilities that it keeps |
 //! | `launch` | the launcher and init |
 //! | `dump`, `unwatch`, `restore` | an image of the server's processes, and a server made from one |
+//! | `criu_log` | the reason in CRIU's log |
 
 mod closed;
+pub(crate) mod criu_log;
 pub(crate) mod dump;
 pub(crate) mod launch;
 mod limits;

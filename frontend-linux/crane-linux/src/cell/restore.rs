@@ -9,6 +9,7 @@ use std::process::Command;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
+use super::criu_log::first_error;
 use super::dump::{
     CRIU_OPTIONS, IN_MEMORY, LAST_PID, NUMBERS_LEFT, copy_contents, open_kept, output_of,
 };
@@ -45,7 +46,7 @@ impl RestoreOrder {
 
 /// The directories of a data directory that hold the files of the server: its layers, and its
 /// private copy where namespaces are not permitted.
-const LAYERS: [&str; 3] = ["upper", "mounts", COPY];
+pub(crate) const LAYERS: [&str; 3] = ["upper", "mounts", COPY];
 /// The private copy.
 pub(super) const COPY: &str = "copy";
 
@@ -95,7 +96,7 @@ impl OpenOrder {
         let status = command.status().map_err(|error| format!("criu: {error}"))?;
         if !status.success() {
             let log = fs::read_to_string(work.join(LOG)).unwrap_or_default();
-            let first = log.lines().find(|line| line.contains("Error")).unwrap_or_default();
+            let first = first_error(&log).unwrap_or_default();
             return Err(format!("criu restore: {status}: {first}"));
         }
         upper::remove(&work)?;

@@ -25,6 +25,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 
 use super::SUBCOMMAND;
+use crate::cell::criu_log::first_error;
 use crate::cell::dump::{CRIU_OPTIONS, GHOST_LIMIT, NUMBERS_LEFT};
 use crate::cell::{launch, network};
 
@@ -263,16 +264,9 @@ fn call(mut command: Command, log: &str) -> Result<(), String> {
     Err(reason(&log, &text(&spoken).unwrap_or_default()).unwrap_or_else(|| status.to_string()))
 }
 
-/// Returns the first error of CRIU's log, or else the last line of its output. The other errors of
-/// the log follow from the first.
+/// Returns the first error of CRIU's log, or else the last line of its output.
 fn reason(log: &str, spoken: &str) -> Option<String> {
-    // It says so wherever it may not raise its own limit, which does no harm.
-    let harmless = "Can't setup RLIMIT_NOFILE for self";
-    let mut errors =
-        log.lines().filter(|line| line.contains("Error (") && !line.contains(harmless));
-    let error =
-        errors.next().and_then(|line| Some(line.split_once("Error (")?.1.split_once("): ")?.1));
-    error.or_else(|| spoken.lines().last()).map(|line| line.trim().to_string())
+    first_error(log).or_else(|| spoken.lines().last()).map(|line| line.trim().to_string())
 }
 
 /// Asks the server until it answers, which must be with `expected`.
@@ -350,17 +344,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_harmful_error_of_the_log_is_the_reason() {
-        let log = "\
-(00.000042) Version: 4.1.1 (gitid 0)
-(00.000555) Error (criu/rlimit.c:17): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not \
-permitted
-(00.021000) Warn  (criu/x.c:1): a warning
-(00.022000) Error (criu/sockets.c:567): sockets: Can't get 1:16 opt: Operation not supported
-(00.023000) Error (criu/cr-dump.c:2128): Dumping FAILED.
-";
-        let expected = "sockets: Can't get 1:16 opt: Operation not supported";
-        assert_eq!(reason(log, "spoken").as_deref(), Some(expected));
+    fn without_an_error_the_last_line_is_the_reason() {
+        let log = "(00.022000) Error (criu/sockets.c:567): sockets: no\n";
+        assert_eq!(reason(log, "spoken").as_deref(), Some("sockets: no"));
         assert_eq!(reason("", "one\nunknown option\n").as_deref(), Some("unknown option"));
         assert_eq!(reason("", ""), None);
     }

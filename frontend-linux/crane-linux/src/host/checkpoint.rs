@@ -20,6 +20,7 @@ use crate::checkpoint::store::{CheckpointKind, Manifest, Processes, Unfinished, 
 use crate::driver::Taken;
 
 use super::attach::attach;
+use super::left::await_left;
 
 /// The time in which the server must reach the hold point.
 const HOLD_WITHIN: Duration = Duration::from_secs(2);
@@ -82,7 +83,8 @@ pub(super) fn take(order: &TakeOrder, nonce: u64) -> Result<Taken, String> {
     let since = Instant::now();
     let clock = region.clock();
     let mark = region.mark(slot);
-    let written = write(order, &unfinished, dump);
+    let left = await_left(order.server, &order.descriptors, HOLD_WITHIN);
+    let written = left.and_then(|()| write(order, &unfinished, dump));
     let released = release(order, nonce);
     let held = since.elapsed();
     let processes = written?;

@@ -8,7 +8,7 @@
 //! | `listeners` | kernel sockets on which processes of the cell listen |
 //! | `ports` | the sockets at which clients connect to this host |
 //! | `unix` | the Unix sockets at which they do |
-//! | `attach`, `checkpoint` | a held server's way back; a checkpoint of it |
+//! | `attach`, `left`, `checkpoint` | a held server's way back, and its way out; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `remains` | what is left of a run that has ended |
 //! | `proof` | the server that proves a checkpoint, and the room for it |
@@ -23,6 +23,7 @@ mod bypass;
 mod checkpoint;
 mod disk;
 mod inspect;
+mod left;
 mod linux;
 mod listeners;
 mod ports;
