@@ -69,6 +69,8 @@ mod verdict;
 /// line. They are public only for the fuzz targets.
 pub mod decoders {
     pub use crate::base::{Base, BasePart};
+    pub use crate::checkpoint::assembly::Assembly;
+    pub use crate::checkpoint::index::Index;
     pub use crate::frozen::{
         CallDifference, FrozenBlock, FrozenCall, FrozenCalls, Parting, ServerHistory, compare,
     };

@@ -202,18 +202,21 @@ pub(crate) enum CheckpointMessage {
     },
 }
 
+/// The bytes of the longest piece of a transfer, before it is compressed.
+pub(crate) const PIECE_BYTES: u64 = 128 << 10;
+
 /// A message of a transfer of a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum TransferMessage {
     /// The sender wants the newest proved checkpoint.
     Wanted,
-    /// The newest proved checkpoint can be had, as an archive.
+    /// The newest proved checkpoint can be had: its index first, and the blocks that are in it.
     Offered {
         /// The slot of the checkpoint.
         slot: Slot,
-        /// The length of the archive in bytes.
+        /// The length of the index in bytes.
         bytes: u64,
-        /// The digest of the archive.
+        /// The digest of the index.
         digest: [u8; 32],
         /// All that remains of the log up to the slot.
         prefix: Box<Prefix>,
@@ -223,20 +226,36 @@ pub(crate) enum TransferMessage {
         /// The reason.
         why: String,
     },
-    /// The sender wants a piece of the archive.
+    /// The sender wants a piece of the index.
     Get {
         /// The slot of the checkpoint.
         slot: Slot,
-        /// The offset of the piece in the archive.
+        /// The offset of the piece in the index.
         offset: u64,
     },
-    /// A piece of the archive.
+    /// A piece of the index.
     Piece {
         /// The slot of the checkpoint.
         slot: Slot,
-        /// The offset in the archive.
+        /// The offset in the index.
         offset: u64,
         /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// The sender wants blocks, at most [`PIECE_BYTES`] of them.
+    GetBlocks {
+        /// The slot of the checkpoint.
+        slot: Slot,
+        /// Ranges of them, each by its first number and its length.
+        blocks: Vec<(u32, u32)>,
+    },
+    /// The blocks that were asked for together.
+    Blocks {
+        /// The slot of the checkpoint.
+        slot: Slot,
+        /// The number of the first one.
+        first: u32,
+        /// All of them, one behind the other, compressed.
         bytes: Vec<u8>,
     },
 }

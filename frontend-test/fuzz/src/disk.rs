@@ -1,7 +1,6 @@
 //! A data directory with arbitrary content.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
@@ -17,6 +16,7 @@ use crane_linux::decoders::{
 };
 
 use crate::forge::{Piece, input, pieces};
+use crate::scratch::Scratch;
 
 /// Reads a segment, which must stop at its end or at the first fault, and not later.
 pub(crate) fn segment(bytes: &[u8]) {
@@ -243,34 +243,4 @@ pub(crate) fn directory_seeds() -> Vec<Vec<u8>> {
     let base = postcard::to_allocvec(&base).expect("plain data");
     let other = br#"{"version": 3}"#;
     vec![input([(0, meta), (0, &base[..])]), meta.to_vec(), base, other.to_vec()]
-}
-
-/// A directory of this thread, in memory if the machine has `/dev/shm`; removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let (process, thread) = (std::process::id(), std::thread::current().id());
-        let path = place.join(format!("crane-fuzz-{name}-{process}-{thread:?}"));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).expect("a directory can be made");
-        Self(path)
-    }
-
-    fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let items = fs::read_dir(&self.0).expect("the scratch directory");
-        let paths = items.map(|item| item.expect("a readable item").path());
-        let mut files: Vec<_> =
-            paths.map(|path| (path.clone(), fs::read(&path).expect("a file"))).collect();
-        files.sort();
-        files
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

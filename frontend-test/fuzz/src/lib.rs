@@ -12,14 +12,17 @@
 //! | `wire` | messages of paxos, ops, entries, genesis |
 //! | `peers` | frames on a stream, hello, payloads, forwarded ops, reports, questions |
 //! | `disk` | segments of the log, a whole log, `meta` and `base` |
+//! | `checkpoint` | the index of a checkpoint that another replica sends |
 //! | `frozen` | calls that another replica has frozen, and its messages about them |
 //! | `ring` | shared memory as the server's process leaves it |
 //! | `command_line` | addresses, times, variables |
 //! | `node` | inputs of a node of paxos: any message, from any peer |
 //! | `execution` | the script, for admission and the gate |
 //! | `forward` | committed ops, for the entry rule at the entry replica |
+//! | `scratch` | a directory for bodies that need files |
 //! | `forge` | bytes with right lengths and checksums around wrong contents |
 
+mod checkpoint;
 mod command_line;
 mod disk;
 mod execution;
@@ -29,6 +32,7 @@ mod frozen;
 mod node;
 mod peers;
 mod ring;
+mod scratch;
 mod wire;
 
 /// A fuzz target.
@@ -56,6 +60,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "segment", body: disk::segment, seeds: disk::segment_seeds },
     Target { name: "log", body: disk::log, seeds: disk::log_seeds },
     Target { name: "data_directory", body: disk::data_directory, seeds: disk::directory_seeds },
+    Target { name: "index", body: checkpoint::index, seeds: checkpoint::index_seeds },
     Target { name: "frozen_file", body: frozen::file, seeds: frozen::file_seeds },
     Target { name: "calls_message", body: frozen::message, seeds: frozen::message_seeds },
     Target { name: "ring", body: ring::ring, seeds: ring::seeds },

@@ -170,7 +170,11 @@ pub fn run(web: bool, mebibytes: usize, said: impl FnMut(String)) {
 }
 
 /// Puts values of random bytes, which no compression makes small, into redis.
-fn fill(address: SocketAddr, mebibytes: usize) {
+///
+/// # Panics
+///
+/// Panics if redis does not take them.
+pub fn fill(address: SocketAddr, mebibytes: usize) {
     let mut connection = resp::Connection::open(address, Duration::from_secs(20)).expect("redis");
     let mut state = 1_u64;
     let mut value = vec![0; VALUE_BYTES];

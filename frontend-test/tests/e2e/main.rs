@@ -36,6 +36,7 @@ mod rules;
 mod signals;
 mod sizes;
 mod timers;
+mod transfers;
 mod upgrades;
 mod wall;
 mod web;

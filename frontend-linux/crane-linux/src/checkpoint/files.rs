@@ -53,13 +53,9 @@ pub(crate) fn export(data: &Path, file: &Path, slot: Option<u64>) -> i32 {
             return Err(format!("{} is there already; give another name", file.display()));
         }
         found.check()?;
-        let packed = archive::pack(&found.place, file)?;
+        let bytes = archive::pack(&found.place, file)?;
         let slot = found.manifest.slot;
-        Ok(format!(
-            "the checkpoint behind slot {slot} is in {}: {} bytes",
-            file.display(),
-            packed.bytes
-        ))
+        Ok(format!("the checkpoint behind slot {slot} is in {}: {bytes} bytes", file.display()))
     })
 }
 

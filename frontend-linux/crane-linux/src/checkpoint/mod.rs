@@ -11,6 +11,8 @@
 //! | `tree` | what a server can see of the contents of a directory |
 //! | `digest` | the digest of a directory |
 //! | `store` | the checkpoints of a data directory |
+//! | `index` | what is in a checkpoint, by the digests of its blocks |
+//! | `assembly` | a directory that is made from an index and blocks |
 //! | `archive` | a checkpoint as one file |
 //! | `arrived` | a log's beginning behind a checkpoint that came from another replica |
 //! | `probe` | the processes of a probe, in namespaces of their own |
@@ -18,11 +20,13 @@
 
 pub(crate) mod archive;
 pub(crate) mod arrived;
+pub(crate) mod assembly;
 pub(crate) mod command;
 pub(crate) mod criu;
 mod digest;
 pub(crate) mod every;
 pub(crate) mod files;
+pub(crate) mod index;
 pub(crate) mod origin;
 pub(crate) mod probe;
 pub(crate) mod store;

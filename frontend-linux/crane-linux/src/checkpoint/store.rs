@@ -144,6 +144,17 @@ impl Unfinished {
         Ok(Self(place))
     }
 
+    /// Takes the directory of a checkpoint that came from another replica.
+    ///
+    /// # Errors
+    /// Returns what the system refused, with its place.
+    pub(crate) fn take(data: &Path, slot: u64, from: &Path) -> Result<Self, String> {
+        let unfinished = Self::make(data, slot)?;
+        upper::remove(&unfinished.0)?;
+        fs::rename(from, &unfinished.0).map_err(|error| describe(from, &error))?;
+        Ok(unfinished)
+    }
+
     /// Returns its directory.
     pub(crate) fn place(&self) -> &Path {
         &self.0
@@ -275,6 +286,18 @@ fn prune(directory: &Path) {
 
 fn name_of(slot: u64) -> String {
     format!("slot-{slot}")
+}
+
+/// Returns the directory of the checkpoints in a data directory.
+pub(crate) fn directory(data: &Path) -> PathBuf {
+    data.join(DIRECTORY)
+}
+
+/// Returns the directories in a directory, those of checkpoints or of others; none if it is not
+/// there.
+pub(crate) fn places(directory: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(directory).into_iter().flatten().flatten();
+    items.map(|item| item.path()).filter(|path| path.is_dir()).collect()
 }
 
 /// Returns the directory of the image in a checkpoint's directory.

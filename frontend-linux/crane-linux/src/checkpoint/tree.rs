@@ -54,6 +54,11 @@ impl TreeEntry {
         directory.join(OsStr::from_bytes(&self.path))
     }
 
+    /// Returns whether its mode says that it is of this kind.
+    pub(crate) fn is(&self, kind: u32) -> bool {
+        self.mode & libc::S_IFMT == kind
+    }
+
     /// Returns the number of its bytes, if it is a regular file.
     pub(crate) fn file_bytes(&self) -> Option<u64> {
         match self.kind {
@@ -129,11 +134,16 @@ impl Walk<'_> {
     }
 }
 
+/// Returns whether an extended attribute with this name belongs to its file.
+pub(super) fn is_own_attribute(name: &[u8]) -> bool {
+    ATTRIBUTES.iter().any(|start| name.starts_with(start))
+}
+
 /// Returns the extended attributes of a file that belong to it, by name.
 fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut found = Vec::new();
     for name in names_of_attributes(path)?.split(|byte| *byte == 0) {
-        if !ATTRIBUTES.iter().any(|start| name.starts_with(start)) {
+        if !is_own_attribute(name) {
             continue;
         }
         let mut value = vec![0; rustix::fs::lgetxattr_query(path, name)?];

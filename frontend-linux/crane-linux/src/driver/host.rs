@@ -187,7 +187,14 @@ pub(crate) enum Arriving {
         of: u64,
     },
     /// The checkpoint behind this slot is here, and the next start begins with it.
-    Here(Slot),
+    Here {
+        /// The slot.
+        slot: Slot,
+        /// The bytes that were sent for it.
+        sent: u64,
+        /// The bytes of its files; 0 if none were wanted.
+        bytes: u64,
+    },
     /// It has not arrived, for this reason.
     Failed(String),
 }

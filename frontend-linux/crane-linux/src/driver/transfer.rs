@@ -75,8 +75,9 @@ impl<H: Host> Driver<H> {
         let from = transfer.from;
         match arriving {
             Arriving::Piece { got, of } => (transfer.got, transfer.of) = (got, of),
-            Arriving::Here(slot) => self.end_to_begin_again(format!(
-                "the checkpoint of replica {from} behind slot {slot} is here: starting from it"
+            Arriving::Here { slot, sent, bytes } => self.end_to_begin_again(format!(
+                "the checkpoint of replica {from} behind slot {slot} is here, {bytes} bytes of \
+                 files, for which {sent} were sent: starting from it"
             )),
             Arriving::Failed(why) => {
                 self.checkpoint.transfer = None;

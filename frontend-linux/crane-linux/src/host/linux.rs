@@ -106,7 +106,12 @@ impl LinuxHost {
             client_events: Rc::new(ClientEvents::new()),
             server: None,
             proof: ProofRoom::new(&path, outcomes.clone()),
-            transfer: TransferRoom::new(&path, crate::start::library_digest(), outcomes),
+            transfer: TransferRoom::new(
+                &path,
+                spec.as_ref().map(|spec| spec.directory.clone()),
+                crate::start::library_digest(),
+                outcomes,
+            ),
             remains: Remains::default(),
             context,
             me,

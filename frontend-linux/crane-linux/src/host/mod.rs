@@ -12,12 +12,14 @@
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `remains` | what is left of a run that has ended |
 //! | `proof` | the server that proves a checkpoint, and the room for it |
+//! | `offer`, `arrival` | a checkpoint that others can receive; one that comes from another |
 //! | `transfer` | checkpoints on their way between hosts |
 //! | `upgrade` | another program in the place of the present one |
 //! | `bypass` | the calls of the server that bypass the hooks |
 //! | `linux` | the driver's effects |
 //! | `run` | the loop: waits for events, gives them to the driver, and makes passes |
 
+mod arrival;
 mod attach;
 mod bypass;
 mod checkpoint;
@@ -26,6 +28,7 @@ mod inspect;
 mod left;
 mod linux;
 mod listeners;
+mod offer;
 mod ports;
 mod proof;
 mod remains;

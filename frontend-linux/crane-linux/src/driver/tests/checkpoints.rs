@@ -283,7 +283,7 @@ fn the_log_is_cut_behind_what_a_majority_has_proved_and_not_before() {
     group.run(2000);
     assert_eq!(group.drivers[primary].host().asked_for_checkpoint.len(), 2);
     group.may_stop.push(primary);
-    group.input(primary, DriverInput::Arriving(Arriving::Here(second)));
+    group.input(primary, DriverInput::Arriving(Arriving::Here { slot: second, sent: 1, bytes: 2 }));
     group.run(10);
     assert!(group.drivers[primary].stop().is_some_and(|stop| stop.again));
 }
