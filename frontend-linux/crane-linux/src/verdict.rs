@@ -42,6 +42,10 @@ impl GroupVerdict {
         if replicas.iter().all(|replica| replica["role"] != "primary") {
             return fault("no primary is known: clients wait".into());
         }
+        if replicas.iter().any(runs_server) && !replicas.iter().any(takes_clients) {
+            let words = "starting: no replica takes clients yet".to_string();
+            return Self { words, is_fault: false };
+        }
         let down = ids(&|replica| replica["role"] == "down");
         let up = replicas.len() - down.len();
         let coming: Vec<String> = replicas.iter().filter_map(return_of).collect();
@@ -63,7 +67,19 @@ fn return_of(replica: &Value) -> Option<String> {
     if percent.is_u64() {
         return Some(format!("replica {id} receives a checkpoint ({percent} %)"));
     }
-    (replica["role"] == "recovering").then(|| format!("replica {id} is recovering its log"))
+    if replica["role"] == "recovering" {
+        return Some(format!("replica {id} is recovering its log"));
+    }
+    let refuses = runs_server(replica) && !takes_clients(replica);
+    refuses.then(|| format!("the server of replica {id} catches up, and takes no clients yet"))
+}
+
+fn runs_server(replica: &Value) -> bool {
+    replica["takes_clients"].is_boolean() && replica["member"] != "witness"
+}
+
+fn takes_clients(replica: &Value) -> bool {
+    replica["takes_clients"] == true
 }
 
 /// Describes the hashes that differ at the same slot, if any do.
@@ -98,7 +114,8 @@ mod tests {
     fn group(change: impl FnOnce(&mut Value)) -> GroupVerdict {
         let replica = |id: u8, role: &str| {
             json!({ "id": id, "role": role, "hash_slot": 7, "schedule_hash": "a",
-                    "output_hash": "b", "faults": [], "behind_ms": 0 })
+                    "output_hash": "b", "faults": [], "behind_ms": 0, "member": "voter",
+                    "takes_clients": true })
         };
         let mut state = json!({ "replicas": [
             replica(1, "primary"), replica(2, "backup"), replica(3, "backup"),
@@ -132,6 +149,25 @@ mod tests {
         });
         let words = "degraded: replica 2 receives a checkpoint (40 %); the others serve";
         assert_eq!(verdict.words, words);
+    }
+
+    #[test]
+    fn a_server_that_takes_no_clients_is_not_healthy() {
+        let verdict = group(|replicas| replicas[1]["takes_clients"] = json!(false));
+        let words = "degraded: the server of replica 2 catches up, and takes no clients yet; the \
+                     others serve";
+        assert_eq!(verdict.words, words);
+        let none = |replicas: &mut Value| {
+            for id in 0..3 {
+                replicas[id]["takes_clients"] = json!(false);
+            }
+        };
+        assert_eq!(group(none).words, "starting: no replica takes clients yet");
+        let verdict = group(|replicas| {
+            replicas[2]["member"] = json!("witness");
+            replicas[2]["takes_clients"] = json!(false);
+        });
+        assert_eq!(verdict.words, "healthy: 3 of 3 replicas");
     }
 
     #[test]

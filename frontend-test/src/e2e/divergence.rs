@@ -326,6 +326,7 @@ impl Stage {
         let slot = servers().next().and_then(|replica| replica.hash_slot);
         let together = servers().all(|replica| {
             replica.faults.is_empty()
+                && replica.takes_clients
                 && replica.hash_slot == slot
                 && replica.admitted.is_some_and(|admitted| admitted >= floor)
         });

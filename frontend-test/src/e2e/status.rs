@@ -65,6 +65,9 @@ pub struct ReplicaStatus {
     /// The server's incarnation.
     #[serde(default)]
     pub incarnation: Option<u64>,
+    /// Whether clients can connect here.
+    #[serde(default)]
+    pub takes_clients: bool,
     /// The number of open connections of the service.
     #[serde(default)]
     pub connections: Option<u64>,
