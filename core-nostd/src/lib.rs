@@ -16,6 +16,7 @@ pub mod limits;
 #[doc(hidden)]
 pub mod mutants;
 pub mod paxos;
+pub mod progress;
 pub mod slab;
 pub mod time;
 pub mod timestamp;

@@ -128,7 +128,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
         }
         self.following.matched = self.following.matched.max(Slot(slot.0 - 1));
-        let rest = &rest[..rest.len().min(self.acceptor.log.room_from(slot))];
+        let fits = self.acceptor.log.fits(slot, rest, self.config.bytes_window_max);
+        let rest = &rest[..fits];
         if !rest.is_empty() {
             self.put_all(slot, rest.iter().copied(), out);
             self.following.matched = self.acceptor.log.last();
@@ -248,7 +249,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if slot < first {
                 continue;
             }
-            if !self.acceptor.log.has_room(slot) {
+            let one = core::slice::from_ref(entry);
+            if self.acceptor.log.fits(slot, one, self.config.bytes_window_max) == 0 {
                 break;
             }
             if self.acceptor.log.ballot(slot) != Some(entry.ballot) {

@@ -33,12 +33,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Asks for pre-votes, because no primary was heard for too long or the last pre-vote failed.
+    // specs: H7
     pub(super) fn on_election_timeout(&mut self, out: &mut Effects) {
         if self.following.ballot.take().is_some() {
             self.why = Reason::Silence;
         }
         self.start_election_later();
-        if !self.may_start_election() {
+        if !self.may_start_election() || self.timer.disk_stands {
             self.role_state = RoleState::Backup;
             self.emit_role(self.why, out);
             return self.ask_whether_removed(out);
@@ -126,10 +127,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Starts an election because the primary asks this node to take over.
+    // specs: H7
     pub(super) fn on_take_over(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
         if ballot.belongs_to(from)
             && self.following.ballot == Some(ballot)
             && self.may_start_election()
+            && !self.timer.disk_stands
         {
             self.why = Reason::LeadershipTransferred;
             self.start_election(self.next_ballot(), out);
@@ -143,7 +146,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return self.start_election_later();
         }
         self.promise(ballot, out);
-        let give_up_at = self.now + self.config.election_timeout.times(2);
+        let give_up_at = self.now + self.candidacy_timeout();
         let again_at = self.now + self.config.heartbeat;
         let candidacy = Candidacy::new(ballot, self.end(), give_up_at, again_at);
         self.role_state = RoleState::Candidate(candidacy);
@@ -202,6 +205,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// both (other members, an epoch that has ended), so all promises are weighed again afterwards.
     // specs: P6, P7, R4
     pub(super) fn weigh_promises(&mut self, out: &mut Effects) {
+        let give_up_at = self.now + self.candidacy_timeout();
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let (me, log) = (self.config.me, &self.acceptor.log);
         // A log that ends with an entry committed here need not be fetched: the next one is
@@ -213,7 +217,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if candidacy.fetching.is_some_and(|fetching| fetching.target >= target) {
                 return;
             }
-            candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
+            candidacy.give_up_at = give_up_at;
             let got = self.acceptor.committed;
             if got < target.slot {
                 // The last entry here is requested again: if it comes, the logs agree below it.

@@ -74,10 +74,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         {
             self.learn_from(node, out);
         }
+        let give_up_at = self.now + self.candidacy_timeout();
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let Some(fetching) = &mut candidacy.fetching else { return };
         fetching.got = fetching.got.max(come.last());
-        candidacy.give_up_at = self.now + self.config.election_timeout.times(2);
+        candidacy.give_up_at = give_up_at;
         let Fetching { donor, target, asked_from, got } = *fetching;
         if got >= target.slot {
             candidacy.fetching = None;

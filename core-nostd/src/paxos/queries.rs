@@ -1,7 +1,7 @@
 //! Queries of a driver about a node's state.
 
 use crate::id::{NodeId, Slot};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 use super::roles::RoleState;
 use super::{
@@ -16,6 +16,21 @@ impl<const WINDOW: usize> Node<WINDOW> {
             self.timer.in_step = in_step;
             self.draw_own_timeout();
         }
+    }
+
+    /// Sets whether this node's disk stands still. A node whose disk does starts no election, also
+    /// if the primary asks it to take over.
+    // specs: H7
+    pub const fn set_disk_stands(&mut self, disk_stands: bool) {
+        self.timer.disk_stands = disk_stands;
+    }
+
+    /// Sets how long a sync takes on this node's disk, if that is longer than elections should
+    /// take; else zero. An election takes several syncs on each of its nodes, so the node waits
+    /// longer for one that has begun, its own or another's.
+    // specs: H10
+    pub const fn set_sync_time(&mut self, sync_time: Duration) {
+        self.timer.sync_time = sync_time;
     }
 
     /// Returns the name of this node.

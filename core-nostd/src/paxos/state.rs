@@ -199,6 +199,11 @@ pub(super) struct ElectionTimer {
     /// Whether this node's server keeps up with the script. If it does not, other nodes become
     /// primary first.
     pub(super) in_step: bool,
+    /// Whether this node's disk stands still, so that the node could not become primary: its own
+    /// promise would not become durable.
+    pub(super) disk_stands: bool,
+    /// How long a sync takes on this node's disk, if that is long.
+    pub(super) sync_time: Duration,
     /// The time when this node last heard the primary that it follows. Never in the future.
     pub(super) primary_heard: Instant,
 }
@@ -213,6 +218,8 @@ impl ElectionTimer {
             election_at: now,
             attempts: 0,
             in_step: true,
+            disk_stands: false,
+            sync_time: Duration::ZERO,
             primary_heard: now,
         }
     }

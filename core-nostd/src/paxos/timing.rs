@@ -14,9 +14,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Postpones this node's own election because another node has started one. The wait is no
     /// longer than that of a node in step, because the other election may fail again and again. A
     /// node that is not in step still waits as long as for a primary.
+    // specs: H10
     pub(super) fn wait_for_candidate(&mut self) {
         let own_timeout = Duration::from_micros(self.draw_timeout());
-        self.timer.election_at = self.timer.election_at.max(self.now + own_timeout);
+        let wait = own_timeout + self.timer.sync_time.times(4);
+        self.timer.election_at = self.timer.election_at.max(self.now + wait);
     }
 
     /// Draws this node's timeout, once for each primary.
@@ -49,6 +51,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Schedules the next election after a wait that grows with each attempt.
+    // specs: H10
     pub(super) fn start_election_later(&mut self) {
         let heartbeat = self.config.heartbeat.as_micros();
         let wait =
@@ -56,7 +59,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.attempts = self.timer.attempts.saturating_add(1);
         let spread =
             self.timer.draw(heartbeat + u64::from(self.timer.attempts.min(4)) * heartbeat / 2);
-        self.timer.election_at = self.now + Duration::from_micros(wait + spread);
+        let sync_time = self.timer.sync_time;
+        let for_syncs = sync_time.as_micros() * 2 + self.timer.draw(sync_time.as_micros() * 4);
+        self.timer.election_at = self.now + Duration::from_micros(wait + spread + for_syncs);
+    }
+
+    /// Returns how long a candidacy may last without a step forward.
+    // specs: H10
+    pub(super) fn candidacy_timeout(&self) -> Duration {
+        self.config.election_timeout.times(2) + self.timer.sync_time.times(6)
     }
 
     /// Returns whether this node's log names it as a voter, with the storage epoch with which it

@@ -63,6 +63,21 @@ pub(crate) enum Event {
         /// Milliseconds since the replica began to wait.
         after_ms: u64,
     },
+    /// This primary transfers its role, because it makes no progress.
+    RoleGivenUp {
+        /// The replica that takes over.
+        to: u8,
+        /// Milliseconds since it last made progress.
+        after_ms: u64,
+        /// The reason: the part that stands still.
+        why: String,
+    },
+    /// Clients of this replica were reset, so that they connect to other replicas: its server does
+    /// not move.
+    ClientsHandedOn {
+        /// The number of connections.
+        count: u64,
+    },
     /// A link was opened.
     LinkUp {
         /// The peer.
@@ -189,6 +204,14 @@ impl fmt::Display for Event {
             Self::Resumed { cause, after_ms } => {
                 write!(f, "resumed after {after_ms} ms; the cause was: {cause}")
             }
+            Self::RoleGivenUp { to, after_ms, why } => {
+                write!(f, "the role goes to replica {to}: {why}, for {after_ms} ms now")
+            }
+            Self::ClientsHandedOn { count } => write!(
+                f,
+                "{count} clients were reset, so that they connect to other replicas: this one \
+                 stands still"
+            ),
             Self::LinkUp { node } => write!(f, "linked with replica {node}"),
             Self::LinkDown { node } => write!(f, "the link to replica {node} is closed"),
             Self::LogCut { slot, bytes } => {
@@ -262,6 +285,12 @@ pub(crate) struct Counters {
     pub links_made: u64,
     /// How many stalls occurred, of any cause.
     pub stalls: u64,
+    /// How often the disk or the server of this replica stood still.
+    pub standstills: u64,
+    /// How often this primary gave up its role, because it made no progress.
+    pub roles_given_up: u64,
+    /// How many connections were reset, because this replica made no progress.
+    pub clients_handed_on: u64,
     /// How many faults of the server were found.
     pub faults: u64,
     /// How often this replica's server differed from others, or was built again to decide.

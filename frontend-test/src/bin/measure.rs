@@ -16,7 +16,7 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, cost, divergence, endless, failover, healthy,
-    idle, kills, linear, replay, runtimes, sizes, starts, steady, wiped,
+    idle, kills, linear, replay, runtimes, sick, sizes, starts, steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -25,6 +25,9 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure odd-programs      all odd programs print the same as natively
        crane-measure idle [SECONDS]    an idle group, 30 s
        crane-measure failover [KILLS]  kill, freeze, cut off the primary on three hosts, 50 kills
+       crane-measure sick [ROUNDS]     disk or server of the primary hang on three hosts, 20 of
+                                       each; slow disks and a long query move no role;
+                                       ONLY=TEXT for those whose name contains it
        crane-measure steady [SECONDS]  full load changes no primary, 600 s
        crane-measure alarm             all stuck programs are reported, controls are not
        crane-measure divergence [ROUNDS]  a server goes wrong under full load on three hosts,
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         "failover" => failover::measure(amount.unwrap_or(50) as usize),
         "divergence" => divergence::measure(amount.unwrap_or(100) as usize),
         "linear" => linear::measure(amount.unwrap_or(20).into()),
+        "sick" => sick::measure(amount.unwrap_or(20) as usize),
         "steady" => steady::measure(Duration::from_secs(amount.unwrap_or(600).into())),
         "sizes" => {
             print!("{}", sizes::table(&sizes::run(amount.unwrap_or(5000))));

@@ -35,6 +35,8 @@ pub struct Group {
     options: Vec<String>,
     /// The options that only one replica gets, by its number.
     own_options: Vec<Vec<String>>,
+    /// Variables of the daemons' environment.
+    environment: Vec<(String, String)>,
     hosts: Option<Arc<Hosts>>,
     replicas: Vec<Option<Child>>,
     /// The log files, one for each run of a replica.
@@ -65,6 +67,7 @@ impl Group {
             data: machine.folder().join("data"),
             options: options.iter().map(|&text| text.to_owned()).collect(),
             own_options: vec![Vec::new(); usize::from(NODES_MAX)],
+            environment: Vec::new(),
             hosts: None,
             replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
@@ -250,6 +253,11 @@ impl Group {
         self.own_options[index(id)] = options.iter().map(|&text| text.to_owned()).collect();
     }
 
+    /// Sets a variable in the environment of the daemons that start from now on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Returns the list of the members, as the command takes it.
     #[must_use]
     pub fn peers(&self) -> String {
@@ -271,6 +279,7 @@ impl Group {
     pub fn start_replica(&mut self, id: u8) {
         let mut command = Command::new(&self.command);
         command.args(self.arguments(id)).current_dir(&self.program.base);
+        command.envs(self.environment.iter().cloned());
         assert!(self.replicas[index(id)].is_none(), "replica {id} runs already");
         self.runs += 1;
         let log = self.data.with_file_name(format!("replica-{id}-run-{}.log", self.runs));

@@ -12,16 +12,16 @@
 //!   that they must get;
 //! * [`load`]: `ab` and `redis-benchmark`;
 //! * [`counting`]: clients that know which of their writes were acknowledged;
-//! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs;
-//!   [`small_disk`]: a disk that fills;
+//! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs; [`small_disk`],
+//!   [`sick_disk`]: a disk that fills, hangs or is slow;
 //! * [`probe`]: clients that record the time of each request;
 //! * [`resources`]: the memory and the descriptors of processes;
 //! * [`linear`]: histories under faults, and the check that they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
-//!   [`runtimes`], [`healthy`], [`replay`], [`starts`]: long runs, shared by the tests and by
-//!   `ci/measure`;
+//!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`]: long runs, shared by the tests
+//!   and by `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -62,6 +62,8 @@ pub mod replay;
 pub mod resources;
 pub mod resp;
 pub mod runtimes;
+pub mod sick;
+pub mod sick_disk;
 pub mod sizes;
 pub mod small_disk;
 pub mod starts;

@@ -180,6 +180,9 @@ pub fn compiled(room: &str, name: &str) -> PathBuf {
     if room == "launchers" {
         flags.push("-static");
     }
+    if room == "preloads" {
+        flags.extend(["-shared", "-fPIC"]);
+    }
     let mut hash = FxHasher::default();
     hash.write(flags.join(" ").as_bytes());
     hash.write(&fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())));

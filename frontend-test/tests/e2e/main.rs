@@ -33,6 +33,7 @@ mod redis;
 mod refusals;
 mod restores;
 mod rules;
+mod sick;
 mod signals;
 mod sizes;
 mod timers;

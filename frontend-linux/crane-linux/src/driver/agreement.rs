@@ -7,7 +7,7 @@ use crane_core::paxos::{
 use tracing::debug;
 
 use crate::event::{Event, describe};
-use crate::log::Payload;
+use crate::log::{Payload, Synced};
 use crate::net::frame::FrameKind;
 use crate::net::message::Received;
 
@@ -118,6 +118,9 @@ impl<H: Host> Driver<H> {
         });
         let now = self.now();
         self.proposer.role_changed(now);
+        if was == Role::Primary {
+            self.health.vigil.role_ended(now);
+        }
         if role == Role::Primary {
             self.timestamps.consult_host(self.moment.since_start, self.moment.unix);
         }
@@ -163,6 +166,7 @@ impl<H: Host> Driver<H> {
     /// Handles a new link. (The members that its hello names have been handled already.)
     pub(super) fn link_up(&mut self, node: NodeId) {
         self.linked = self.linked.with(node);
+        self.health.vigil.report_again();
         self.record_silently(Event::LinkUp { node: node.number() });
         self.proposer.link_up(node);
         self.send_server_report(node);
@@ -174,6 +178,7 @@ impl<H: Host> Driver<H> {
 
     pub(super) fn on_link_down(&mut self, node: NodeId) {
         self.linked = self.linked.without(node);
+        self.health.vigil.forget(node);
         self.owed.forget(node);
         self.divergence.awaited.take_if(|awaited| *awaited == node);
         self.record_silently(Event::LinkDown { node: node.number() });
@@ -187,7 +192,8 @@ impl<H: Host> Driver<H> {
         self.host.send_frame(node, FrameKind::Server, &body);
     }
 
-    pub(super) fn on_durable(&mut self, up_to: WriteNumber) {
+    pub(super) fn on_durable(&mut self, Synced { up_to, sync }: Synced) {
+        self.health.vigil.synced(self.now(), sync);
         self.log.durable(up_to);
         self.paxos(Input::Durable { up_to }, InputPayloads::NONE);
     }
@@ -197,8 +203,9 @@ impl<H: Host> Driver<H> {
         if self.committed.0 >= self.hinted.0 + HINT_EVERY {
             self.hint_committed();
         }
-        if let Some(batch) = self.log.take_batch() {
+        if let Some(mut batch) = self.log.take_batch() {
             self.events.counters.disk_batches += 1;
+            batch.sync = self.health.vigil.sync_due(self.moment.instant());
             self.host.write(batch);
         }
     }

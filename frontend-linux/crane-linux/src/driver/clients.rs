@@ -214,10 +214,18 @@ impl<H: Host> Driver<H> {
         }
     }
 
+    /// Lets no more clients connect, for a while. The server still listens.
+    pub(super) fn close_to_clients(&mut self) {
+        for at in self.clients.ports.keys() {
+            self.host.close_port(at);
+        }
+        (self.clients.open_at, self.clients.open) = (None, false);
+    }
+
     /// Lets clients connect once the server has admitted what the group had committed when this
     /// replica joined it.
     pub(super) fn consider_clients(&mut self, admitted: Slot) {
-        if self.clients.open || self.node.primary().is_none() {
+        if self.clients.open || self.node.primary().is_none() || self.health.refuses {
             return;
         }
         let target = *self.clients.open_at.get_or_insert(self.committed);

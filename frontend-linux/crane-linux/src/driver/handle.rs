@@ -53,7 +53,9 @@ impl<H: Host> Driver<H> {
             DriverInput::Report(from, report) => self.on_server_report(from, report),
             DriverInput::Calls(from, calls) => self.on_calls(from, calls),
             DriverInput::Mark(from, message) => self.on_mark(from, message),
-            DriverInput::Durable(up_to) => self.on_durable(up_to),
+            DriverInput::Durable(synced) => self.on_durable(synced),
+            DriverInput::Vitals(from, vitals) => self.on_vitals(from, vitals),
+            DriverInput::ProcessorTime(run, micros) => self.on_processor_time(run, micros),
             DriverInput::Fetched(fetcher, records) => self.on_fetched(fetcher, records),
             DriverInput::FetchMissing(fetcher, last, why) => {
                 self.on_fetch_missing(fetcher, last, why);
@@ -127,6 +129,7 @@ impl<H: Host> Driver<H> {
             self.look_again_at(self.now());
         }
         let watched = [
+            self.watch_progress(),
             self.watch_stalls(),
             self.watch_server(),
             self.watch_cell(),

@@ -2,15 +2,16 @@
 //!
 //! The driver itself does no I/O, reads no clock and never blocks. The process runs it over real
 //! links, files and a real server (`host`); tests run it over values in memory.
+//!
+//! Length: the interface is one thing, and most of it is documentation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use std::path::Path;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, Incarnation, NodeId, Slot};
-use crane_core::paxos::{Message, WriteNumber};
+use crane_core::paxos::Message;
+use crane_core::progress::Vitals;
 use crane_core::time::Instant;
 use crane_core::wire::Endpoint;
 use crane_shm::{EndReason, HashMark, RingError, ServerState};
@@ -19,7 +20,7 @@ use crate::base::Base;
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::fetch::{Fetch, FetchedRecord};
-use crate::log::{Batch, Front};
+use crate::log::{Batch, Front, Synced};
 use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
@@ -63,6 +64,10 @@ pub(crate) enum DriverInput {
     Calls(NodeId, CallsMessage),
     /// A replica has reported the state of its server.
     Report(NodeId, ServerReport),
+    /// A replica has reported its progress.
+    Vitals(NodeId, Vitals),
+    /// The processes of the server's run have used this much processor time, in microseconds.
+    ProcessorTime(u64, u64),
     /// A replica has sent the members as it knows them, because this one is none.
     Roster(Box<Roster>),
     /// A checkpoint of the server's run with this number was taken, or not, for this reason.
@@ -77,8 +82,8 @@ pub(crate) enum DriverInput {
     Proof(u64, ProofChange),
     /// The proof of a checkpoint was kept, or not, for this reason.
     ProofKept(Result<Checkpoint, String>),
-    /// All writes up to this one are durable.
-    Durable(WriteNumber),
+    /// A sync of the log has returned.
+    Durable(Synced),
     /// Frozen calls are in this file, or could not be kept for this reason.
     FrozenKept(Result<PathBuf, String>),
     /// Entries were read again.
@@ -97,8 +102,7 @@ pub(crate) enum DriverInput {
     Upgraded(Result<Box<Upgraded>, String>),
     /// The server's run was inspected; `None` if it had ended.
     Inspected(u64, Option<Inspection>),
-    /// The cell of the server's run was inspected: these listeners in it use a socket of the
-    /// kernel.
+    /// The cell of the server's run was inspected: these listeners use a socket of the kernel.
     CellSeen(u64, Vec<Unannounced>),
     /// The disk of the server's files was measured.
     DiskMeasured(DiskRoom),
@@ -472,6 +476,9 @@ pub(crate) trait Host {
     /// ([`DriverInput::CellSeen`] follows), and has the server look for calls that bypass the hooks
     /// ([`DriverInput::Bypassed`] may follow).
     fn inspect_cell(&mut self);
+
+    /// Measures the running server's processor time; [`DriverInput::ProcessorTime`] follows.
+    fn measure_server(&mut self);
 
     /// Measures the disk of the server's files; [`DriverInput::DiskMeasured`] follows.
     fn measure_disk(&mut self);

@@ -356,10 +356,11 @@ impl<H: Host> Driver<H> {
         None
     }
 
+    // specs: H5
     fn is_fit(&self, node: NodeId) -> bool {
         let in_step = self.reports[node.index()] == ServerReport::Alive { in_step: true };
         let has_log = self.node.contact(node).matched.0 + PREFER_WITHIN >= self.committed.0;
-        self.is_linked(node) && in_step && has_log
+        self.is_linked(node) && in_step && has_log && self.health.vigil.is_well(node)
     }
 
     /// Transfers this primary's leadership, because this replica's server cannot serve.

@@ -17,6 +17,7 @@
 //! | `members` | the members of the group, and the preferred primary |
 //! | `stalls` | waits of this replica that last too long |
 //! | `watch` | whether the server makes progress |
+//! | `progress` | whether this replica makes progress, and what follows if it does not |
 //! | `bypass` | calls of the server that no hook sees |
 //! | `divergence` | servers that differ |
 //! | `hold` | the permission to hold the server |
@@ -47,6 +48,7 @@ mod hold;
 mod host;
 mod incarnations;
 mod members;
+mod progress;
 mod proof;
 mod proposer;
 mod rooms;
@@ -80,8 +82,8 @@ use crate::report::{CheckpointMessage, ServerReport};
 use crate::roster::Roster;
 
 use rooms::{
-    Checkpoints, Clients, Debts, Divergence, Preference, Proposer, Script, Server, Stalls, Sum,
-    Watch,
+    Checkpoints, Clients, Debts, Divergence, Health, Preference, Proposer, Script, Server, Stalls,
+    Sum, Watch,
 };
 
 pub(crate) use host::{
@@ -90,8 +92,10 @@ pub(crate) use host::{
     ServerChange, ServerListener, ServerView, Taken, Unannounced,
 };
 
-/// The number of slots that may be undecided at the same time.
-pub(crate) const WINDOW: usize = 256;
+/// The number of slots that may be undecided, or decided and not yet durable here, at the same
+/// time. A disk on which a sync takes some hundred milliseconds does not limit the rate of the
+/// group.
+pub(crate) const WINDOW: usize = if cfg!(test) { 256 } else { 4096 };
 
 /// How soon to look again at a state whose change does not wake the driver.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -185,6 +189,7 @@ pub(crate) struct Driver<H> {
     behind_since: Option<Instant>,
     last_error: Option<String>,
     events: Events,
+    health: Health,
     stalls: Stalls,
     watch: Watch,
     divergence: Divergence,
@@ -231,6 +236,7 @@ impl<H: Host> Driver<H> {
             behind_since: None,
             last_error: note,
             events: Events::default(),
+            health: Health::new(settings.me, moment.instant()),
             stalls: Stalls::default(),
             watch: Watch::default(),
             divergence: Divergence::default(),

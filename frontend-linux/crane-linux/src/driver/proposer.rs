@@ -2,7 +2,7 @@
 //! the end of connections that entered by a replica which is gone.
 
 use crane_core::bubble::{Ask, Sight};
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Effects, NodeSet, ProposeError};
 use crane_core::time::Duration;
@@ -50,6 +50,7 @@ impl<H: Host> Driver<H> {
             return false;
         }
         self.retire_lost();
+        self.retire_handed_on();
         let mut any = false;
         while !self.proposer.pending.is_empty() && self.undecided() < PIPELINE {
             if !self.propose_ops() {
@@ -220,11 +221,29 @@ impl<H: Host> Driver<H> {
                 continue;
             }
             info!("replica {node} has been gone for too long: its clients' connections end");
-            self.proposer.retiring[node.index()] = generation;
-            let mut space = [0; 64];
-            let retire = Op::Retire { node, generation };
-            let length = retire.encode(&mut space).expect("64 bytes hold it");
-            self.proposer.push(&space[..length]);
+            self.retire(node, generation);
         }
+    }
+
+    /// Ends the connections whose clients a replica has handed on.
+    // specs: H9
+    fn retire_handed_on(&mut self) {
+        for node in self.linked.iter() {
+            let handed_on = self.health.vigil.handed_on_by(node);
+            let open = self.script.open_generation(node);
+            let Some(generation) = open.filter(|open| *open <= handed_on) else { continue };
+            if self.proposer.retiring[node.index()] < generation {
+                info!("replica {node} has handed its clients on: their connections end");
+                self.retire(node, generation);
+            }
+        }
+    }
+
+    fn retire(&mut self, node: NodeId, generation: Generation) {
+        self.proposer.retiring[node.index()] = generation;
+        let mut space = [0; 64];
+        let retire = Op::Retire { node, generation };
+        let length = retire.encode(&mut space).expect("64 bytes hold it");
+        self.proposer.push(&space[..length]);
     }
 }

@@ -82,6 +82,26 @@ fn processor_time(folder: &Path) -> io::Result<u64> {
     Ok(field(14).unwrap_or(0) + field(15).unwrap_or(0))
 }
 
+/// Returns the processor time of a process with its threads and its children that run, in
+/// microseconds.
+pub(super) fn processor_time_of_family(process: u32) -> u64 {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.unwrap_or_default();
+    let of_children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    processor_time_of(process) + of_children.map(processor_time_of_family).sum::<u64>()
+}
+
+/// Returns the processor time of a process, or 0 if it is gone.
+fn processor_time_of(process: u32) -> u64 {
+    let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+    // SAFETY: both calls write to nothing but the live local that they are given.
+    let done = unsafe {
+        libc::clock_getcpuclockid(process as libc::pid_t, &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    if done { time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000 } else { 0 }
+}
+
 /// Returns the kernel's name of a system call.
 pub(super) fn call_name(number: i64) -> String {
     let known = usize::try_from(number).ok().and_then(syscalls::Sysno::new);

@@ -1,4 +1,6 @@
 //! The driver's effects, carried out on a real host.
+//!
+//! Length: one trait is implemented here, and each of its functions is short.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -38,7 +40,7 @@ use crate::proxy::{ClientConn, ClientEvents};
 use super::bypass;
 use super::checkpoint::take;
 use super::disk::{DataKeeper, measure};
-use super::inspect::inspect;
+use super::inspect::{inspect, processor_time_of_family};
 use super::listeners::{is_isolated, unannounced};
 use super::ports::Listeners;
 use super::proof::{PROOF_RUN, ProofRoom};
@@ -252,7 +254,7 @@ impl Host for LinuxHost {
     fn write(&mut self, batch: Batch) {
         match self.storage.write(batch) {
             Ok(None) => {}
-            Ok(Some(up_to)) => self.at_once.push_back(DriverInput::Durable(up_to)),
+            Ok(Some(synced)) => self.at_once.push_back(DriverInput::Durable(synced)),
             Err(why) => self.at_once.push_back(DriverInput::Failed(why)),
         }
     }
@@ -453,13 +455,21 @@ impl Host for LinuxHost {
         });
     }
 
+    fn measure_server(&mut self) {
+        let Some(server) = &self.server else { return };
+        let (run, process) = (server.number, server.pid());
+        let outcomes = self.outcomes.clone();
+        spawn_blocking(move || {
+            let micros = process.map_or(0, processor_time_of_family);
+            let _ = outcomes.send(HostOutcome::Input(DriverInput::ProcessorTime(run, micros)));
+        });
+    }
+
     fn measure_disk(&mut self) {
         let (place, outcomes) = (self.data.clone(), self.outcomes.clone());
-        spawn_local(async move {
-            let measuring = spawn_blocking(move || measure(&place));
-            if let Ok(room) = measuring.await {
-                let _ = outcomes.send(HostOutcome::Input(DriverInput::DiskMeasured(room)));
-            }
+        spawn_blocking(move || {
+            let input = DriverInput::DiskMeasured(measure(&place));
+            let _ = outcomes.send(HostOutcome::Input(input));
         });
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::pending;
 
-use crane_core::paxos::WriteNumber;
 use crane_shm::region::TROUBLE_BYTES;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -11,6 +10,7 @@ use crate::clock::{Alarm, Clock};
 use crate::driver::{
     ClientInput, Driver, DriverInput, Moment, ProgramEnd, Restored, ServerChange, Settings, Stop,
 };
+use crate::log::Synced;
 use crate::log::storage::WriteProgress;
 use crate::net::link::Arrival;
 use crate::net::query::Query;
@@ -30,7 +30,7 @@ enum Happened {
     Alarm,
     Woken,
     ProofWoken,
-    Written(Result<WriteNumber, String>),
+    Written(Result<Synced, String>),
     Arrived(Arrival),
     Client(ClientEvent),
     HostOutcome(HostOutcome),
@@ -151,7 +151,7 @@ impl Replica {
                 self.driver.host().proof.drop_output();
                 return;
             }
-            Happened::Written(Ok(up_to)) => DriverInput::Durable(up_to),
+            Happened::Written(Ok(synced)) => DriverInput::Durable(synced),
             Happened::Written(Err(why)) => DriverInput::Failed(why),
             Happened::Arrived(arrival) => match self.arrived(arrival, moment) {
                 Some(input) => input,
@@ -182,6 +182,9 @@ impl Replica {
             Arrival::Server(link, report) if host.is_current(&link) => {
                 DriverInput::Report(link.node, report)
             }
+            Arrival::Vitals(link, vitals) if host.is_current(&link) => {
+                DriverInput::Vitals(link.node, vitals)
+            }
             Arrival::Asked(query, answer) => {
                 let hash_slot = match query {
                     Query::Status { hash_slot } => hash_slot,
@@ -209,6 +212,7 @@ impl Replica {
             Arrival::Refused(why) => DriverInput::Failed(why),
             Arrival::Down(_)
             | Arrival::Calls(..)
+            | Arrival::Vitals(..)
             | Arrival::Mark(..)
             | Arrival::Roster(..)
             | Arrival::Checkpoint(..)

@@ -20,7 +20,7 @@ use super::fetch::LogFiles;
 use super::segments::Segments;
 use super::storage::Storage;
 use super::tests::{Scratch, accept, look_up};
-use super::{Batch, Log, LogError, Payload, record, segment_path};
+use super::{Log, LogError, Payload, record, segment_path};
 
 const SECTOR: usize = 512;
 
@@ -197,8 +197,8 @@ fn write_log(disk: &BadDisk, directory: &Path, chance: &mut Chance) -> (u64, u64
                 let record = accept(appended, 1, length);
                 log.append(WriteNumber(appended), &record, Some(payload(length)));
             }
-            let Batch { chunks, up_to } = log.take_batch().unwrap();
-            if let Err(why) = segments.write(&Batch { chunks, up_to }) {
+            let batch = log.take_batch().unwrap();
+            if let Err(why) = segments.write(&batch) {
                 assert!(segments.sync().is_err(), "a failed disk accepts a sync");
                 return (appended, acknowledged, Some(why));
             }
@@ -302,7 +302,7 @@ fn a_sync_that_failed_is_told_once_and_never_tried_again() {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
-    assert_eq!(told(&mut storage, 1), Ok(WriteNumber(1)));
+    assert_eq!(told(&mut storage, 1).map(|synced| synced.up_to), Ok(WriteNumber(1)));
     let next = disk.acts().len();
     // After the first batch, each batch is one write and one sync.
     disk.0.lock().unwrap().failing = Some((next + 1, io::ErrorKind::Other));

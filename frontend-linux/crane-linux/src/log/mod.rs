@@ -113,6 +113,24 @@ pub struct Batch {
     pub chunks: Vec<WriteChunk>,
     /// The last write of agreement among them.
     pub up_to: WriteNumber,
+    /// The number of the sync that is due for them.
+    pub sync: u64,
+}
+
+/// A sync that has returned: everything that was written before is durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Synced {
+    /// The last write of agreement before the sync.
+    pub up_to: WriteNumber,
+    /// The number of the last batch, [`Batch::sync`].
+    pub sync: u64,
+}
+
+impl Batch {
+    /// Returns the sync that makes this batch durable.
+    pub fn synced(&self) -> Synced {
+        Synced { up_to: self.up_to, sync: self.sync }
+    }
 }
 
 /// The log. Appended records are collected until [`Log::take_batch`].
@@ -190,7 +208,7 @@ impl Log {
             let end = RecordPosition { segment: self.segment, offset: self.offset as u32 };
             self.unsynced.push_back((self.written, end));
         }
-        (!chunks.is_empty()).then_some(Batch { chunks, up_to: self.written })
+        (!chunks.is_empty()).then_some(Batch { chunks, up_to: self.written, sync: 0 })
     }
 
     /// Records that all writes up to this one are durable, and can be read from the files.

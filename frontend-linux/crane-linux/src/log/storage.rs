@@ -10,17 +10,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crane_core::paxos::WriteNumber;
 use embassy_sync::signal::Signal;
 
 use crate::thread_mutex::ThreadMutex;
 
-use super::Batch;
 use super::disk::{Disk, HostDisk};
 use super::segments::Segments;
+use super::{Batch, Synced};
 
-/// The last durable write, or the reason why writing has ended. Only the last value counts.
-pub(crate) type WriteProgress = Arc<Signal<ThreadMutex, Result<WriteNumber, String>>>;
+/// The last sync that has returned, or the reason why writing has ended. Only the last value
+/// counts.
+pub(crate) type WriteProgress = Arc<Signal<ThreadMutex, Result<Synced, String>>>;
 
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 const FINISH_LOOK: Duration = Duration::from_millis(1);
@@ -71,11 +71,11 @@ impl Storage {
         Self::Unsynced(Box::new(Segments::new(directory, HostDisk, false)))
     }
 
-    /// Writes a batch. Returns the last write in it if that counts as durable already.
+    /// Writes a batch. Returns its sync if it counts as durable already.
     ///
     /// # Errors
     /// Returns the system's error, which is fatal: nothing is written after it.
-    pub(crate) fn write(&mut self, batch: Batch) -> Result<Option<WriteNumber>, String> {
+    pub(crate) fn write(&mut self, batch: Batch) -> Result<Option<Synced>, String> {
         match self {
             Self::Synced(sender, _) => {
                 sender.send(batch).map_err(|_| "the storage thread has ended".to_string())?;
@@ -83,7 +83,7 @@ impl Storage {
             }
             Self::Unsynced(segments) => {
                 segments.write(&batch)?;
-                Ok(Some(batch.up_to))
+                Ok(Some(batch.synced()))
             }
         }
     }
@@ -101,7 +101,7 @@ fn run<D: Disk>(mut segments: Segments<D>, batches: &Receiver<Batch>, progress: 
             }
         };
         let failed = outcome.is_err();
-        progress.signal(outcome.map(|()| batch.up_to));
+        progress.signal(outcome.map(|()| batch.synced()));
         if failed {
             return;
         }

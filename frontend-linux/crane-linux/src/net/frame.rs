@@ -36,11 +36,13 @@ pub enum FrameKind {
     Checkpoint = 10,
     /// A message of a transfer of a checkpoint.
     Transfer = 11,
+    /// The progress of the sender.
+    Vitals = 12,
 }
 
 impl FrameKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hello,
         Self::Paxos,
         Self::Ops,
@@ -52,6 +54,7 @@ impl FrameKind {
         Self::Roster,
         Self::Checkpoint,
         Self::Transfer,
+        Self::Vitals,
     ];
 }
 
@@ -186,6 +189,7 @@ mod tests {
             FrameKind::Roster => 9,
             FrameKind::Checkpoint => 10,
             FrameKind::Transfer => 11,
+            FrameKind::Vitals => 12,
         };
         for (place, kind) in (1..).zip(FrameKind::ALL) {
             assert_eq!((number(kind), kind as u8), (place, place));

@@ -13,7 +13,7 @@ use crate::options::Priority;
 use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 /// The first bytes of a hello, in every version of the protocol.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 
@@ -267,8 +267,9 @@ mod tests {
         let fewer = Hello { roster: fewer, ..hello(2, 1) };
         assert!(both(&hello(1, 2), &fewer).0.what.contains("members"));
         assert!(both(&hello(1, 2), &hello(1, 2)).0.what.contains("--self"));
-        let newer = Hello { version: 9, ..hello(2, 1) };
-        assert!(both(&hello(1, 2), &newer).0.what.contains("version 9"));
+        let newer = Hello { version: PROTOCOL_VERSION + 1, ..hello(2, 1) };
+        let named = format!("version {}", PROTOCOL_VERSION + 1);
+        assert!(both(&hello(1, 2), &newer).0.what.contains(&named));
         let witnesses = NodeSet::first(1);
         let roster = Roster::founders(&["a:6790".into(), "b:6790".into()], witnesses);
         let other = Hello { roster, ..hello(2, 1) };

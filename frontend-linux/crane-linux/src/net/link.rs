@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use crane_core::id::NodeId;
 use crane_core::paxos::Message;
+use crane_core::progress::Vitals;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
+use serde::de::DeserializeOwned;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,6 +59,8 @@ pub(crate) enum Arrival {
     Ops(Rc<Link>, Vec<u8>),
     /// The state of the peer's server.
     Server(Rc<Link>, ServerReport),
+    /// The progress of the peer.
+    Vitals(Rc<Link>, Vitals),
     /// Calls of the peer's server.
     Calls(Rc<Link>, CallsMessage),
     /// A mark of the peer's server.
@@ -459,36 +463,24 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
             Ok(Arrival::Paxos(link, received))
         }
         FrameKind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
-        FrameKind::Server => {
-            let report = postcard::from_bytes(body).map_err(|_| invalid("malformed report"))?;
-            Ok(Arrival::Server(link, report))
-        }
-        FrameKind::Calls => {
-            let calls = postcard::from_bytes(body).map_err(|_| invalid("malformed calls"))?;
-            Ok(Arrival::Calls(link, calls))
-        }
-        FrameKind::Mark => {
-            let message = postcard::from_bytes(body).map_err(|_| invalid("malformed mark"))?;
-            Ok(Arrival::Mark(link, message))
-        }
-        FrameKind::Roster => {
-            let roster = postcard::from_bytes(body).map_err(|_| invalid("malformed members"))?;
-            Ok(Arrival::Roster(link, Box::new(roster)))
-        }
+        FrameKind::Server => Ok(Arrival::Server(link, plain(body, "report")?)),
+        FrameKind::Vitals => Ok(Arrival::Vitals(link, plain(body, "vitals")?)),
+        FrameKind::Calls => Ok(Arrival::Calls(link, plain(body, "calls")?)),
+        FrameKind::Mark => Ok(Arrival::Mark(link, plain(body, "mark")?)),
+        FrameKind::Roster => Ok(Arrival::Roster(link, plain(body, "members")?)),
         FrameKind::Checkpoint => {
-            let message = postcard::from_bytes(body);
-            let message = message.map_err(|_| invalid("malformed message about checkpoints"))?;
-            Ok(Arrival::Checkpoint(link, message))
+            Ok(Arrival::Checkpoint(link, plain(body, "message about checkpoints")?))
         }
-        FrameKind::Transfer => {
-            let message = postcard::from_bytes(body);
-            let message = message.map_err(|_| invalid("malformed message of a transfer"))?;
-            Ok(Arrival::Transfer(link, message))
-        }
+        FrameKind::Transfer => Ok(Arrival::Transfer(link, plain(body, "message of a transfer")?)),
         FrameKind::Hello | FrameKind::Query | FrameKind::Answer => {
             Err(invalid("unexpected frame after the handshake"))
         }
     }
+}
+
+/// Decodes a body that holds a value and nothing else.
+fn plain<T: DeserializeOwned>(body: &[u8], what: &str) -> io::Result<T> {
+    postcard::from_bytes(body).map_err(|_| invalid(&format!("malformed {what}")))
 }
 
 fn invalid(why: &(impl std::fmt::Display + ?Sized)) -> io::Error {

@@ -11,6 +11,7 @@ use crane_core::limits::{DRAINED_STEP, RECEIVE_WINDOW, SEND_BYTES_MAX};
 use crane_core::wire::Endpoint;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::signal::Signal;
+use rustix::net::connect_unspec;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
@@ -155,8 +156,12 @@ impl ClientConn {
         self.advance(ServerEnd::Closed);
     }
 
-    /// Resets the client's connection, and drops any bytes that wait for it.
+    /// Resets the client's connection at once, and drops any bytes that wait for it. The connection
+    /// is closed later: events that hold it may wait until this replica takes clients again.
     pub(crate) fn reset(&self) {
+        if connect_unspec(self.outlet.stream()).is_err() {
+            let _ = self.socket().shutdown(Shutdown::Both);
+        }
         self.advance(ServerEnd::Reset);
     }
 

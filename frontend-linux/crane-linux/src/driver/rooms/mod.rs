@@ -3,6 +3,7 @@
 mod checkpoint;
 mod clients;
 mod divergence;
+mod health;
 mod owed;
 mod preference;
 mod proposer;
@@ -16,6 +17,7 @@ pub(super) use checkpoint::{
 };
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use divergence::{Divergence, Trial};
+pub(super) use health::Health;
 pub(super) use owed::{Debts, Owed};
 pub(super) use preference::Preference;
 pub(super) use proposer::Proposer;

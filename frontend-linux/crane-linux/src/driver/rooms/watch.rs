@@ -37,6 +37,10 @@ pub(in crate::driver) enum FindingKind {
     Unannounced(u16),
     /// The server listens where no client reaches it.
     Unreached(ServerListener),
+    /// The disk or the server of this replica stands still.
+    Standstill,
+    /// This primary stands still, and no other member is better.
+    NobodyBetter,
 }
 
 /// A fact about the server that an operator should know.

@@ -20,7 +20,7 @@ use crate::base::BasePart;
 use crate::checkpoint::store::{CheckpointKind, Manifest, Proof};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
-use crate::log::{Batch, Front};
+use crate::log::{Batch, Front, Synced};
 use crate::net::frame::FrameKind;
 use crate::net::message::{FetchedEntry, Received};
 use crate::program::{UpgradeOrder, Upgraded};
@@ -36,6 +36,19 @@ type Script = Vec<(Slot, u32, Vec<u8>)>;
 pub(super) struct MemoryHost {
     pub(super) me: NodeId,
     pub(super) queues: [Queue; 3],
+    /// The steps that a sync takes; 0 for none, `u64::MAX` for a disk that hangs.
+    pub(super) sync_takes: u64,
+    /// The last batch that no sync covers yet.
+    pub(super) unsynced: Option<Synced>,
+    /// The sync that is on its way, and the time of its end.
+    pub(super) syncing: Option<(Synced, u64)>,
+    /// The replicas to which nothing arrives from here.
+    pub(super) mute_to: NodeSet,
+    /// The server stands still at this slot.
+    pub(super) stands_at: Option<Slot>,
+    /// Whether the server uses the processor.
+    pub(super) computes: bool,
+    pub(super) processor_time: u64,
     /// The segments' bytes.
     pub(super) disk: BTreeMap<u32, Vec<u8>>,
     /// By run of the server: the payloads that it received, by slot.
@@ -130,15 +143,17 @@ impl MemoryHost {
     }
 
     pub(super) fn queue_at(&self, to: NodeId, input: DriverInput) {
-        self.queues[to.index()].borrow_mut().push_back(input);
+        if !self.mute_to.contains(to) {
+            self.queues[to.index()].borrow_mut().push_back(input);
+        }
     }
 
     pub(super) fn admitted(&self) -> u64 {
-        self.scripts.last().and_then(|script| script.last()).map_or(0, |(slot, ..)| slot.0)
+        let fed =
+            self.scripts.last().and_then(|script| script.last()).map_or(0, |(slot, ..)| slot.0);
+        self.stands_at.map_or(fed, |slot| fed.min(slot.0))
     }
-}
 
-impl MemoryHost {
     /// Does what the server does with an entry: it writes what clients send to its files, crashes
     /// by a certain request, and ends at a restart.
     fn run_entry(&mut self, slot: Slot, payload: &[u8]) {
@@ -191,6 +206,9 @@ impl Host for MemoryHost {
 
     fn send_frame(&mut self, to: NodeId, kind: FrameKind, body: &[u8]) {
         let input = match kind {
+            FrameKind::Vitals => {
+                DriverInput::Vitals(self.me, postcard::from_bytes(body).expect("vitals"))
+            }
             FrameKind::Ops => DriverInput::Ops(self.me, body.to_vec()),
             FrameKind::Calls => {
                 DriverInput::Calls(self.me, postcard::from_bytes(body).expect("calls"))
@@ -215,13 +233,16 @@ impl Host for MemoryHost {
     fn dial(&mut self, _: NodeId, _: &str) {}
 
     fn write(&mut self, batch: Batch) {
-        for chunk in batch.chunks {
+        for chunk in &batch.chunks {
             let segment = self.disk.entry(chunk.segment).or_default();
             let end = chunk.offset as usize + chunk.bytes.len();
             segment.resize(segment.len().max(end), 0);
             segment[chunk.offset as usize..end].copy_from_slice(&chunk.bytes);
         }
-        self.queue(DriverInput::Durable(batch.up_to));
+        match self.sync_takes {
+            0 => self.queue(DriverInput::Durable(batch.synced())),
+            _ => self.unsynced = Some(batch.synced()),
+        }
     }
 
     fn fetch(&mut self, fetcher: FetchFor, fetch: Fetch) {
@@ -389,6 +410,12 @@ impl Host for MemoryHost {
     fn inspect_cell(&mut self) {
         let run = self.scripts.len() as u64;
         self.queue(DriverInput::CellSeen(run, Vec::new()));
+    }
+
+    fn measure_server(&mut self) {
+        self.processor_time += 1000 * u64::from(self.computes);
+        let run = self.scripts.len() as u64;
+        self.queue(DriverInput::ProcessorTime(run, self.processor_time));
     }
 
     fn measure_disk(&mut self) {

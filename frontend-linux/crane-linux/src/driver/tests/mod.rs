@@ -21,6 +21,7 @@ mod divergence;
 mod fetching;
 mod incarnations;
 mod memory;
+mod progress;
 mod replicas;
 
 use memory::{MemoryHost, Queue};
@@ -80,6 +81,7 @@ impl Group {
     fn step(&mut self, place: usize) {
         let moment = self.moment();
         let driver = &mut self.drivers[place];
+        driver.host().sync(self.time);
         if driver.deadline() <= moment.instant() {
             driver.handle(moment, DriverInput::Wake);
         }
@@ -281,6 +283,13 @@ fn driver_from(
         note: None,
     };
     let host = MemoryHost {
+        sync_takes: 0,
+        unsynced: None,
+        syncing: None,
+        mute_to: NodeSet::EMPTY,
+        stands_at: None,
+        computes: false,
+        processor_time: 0,
         me,
         queues: queues.clone(),
         disk,
