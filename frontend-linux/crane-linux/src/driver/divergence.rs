@@ -25,6 +25,8 @@ use super::{Driver, Host, ServerView};
 
 /// The time after which a primary announces its mark again.
 const ANNOUNCE_EVERY: Duration = Duration::from_millis(1000);
+/// How soon to look again whether calls can be covered that no mark covers.
+const COVER_AGAIN: Duration = Duration::from_millis(100);
 /// The number of calls of its server after which a primary announces its mark earlier.
 const ANNOUNCE_CALLS: u64 = 16 * 1024;
 /// The shortest time between two announcements.
@@ -86,7 +88,8 @@ impl<H: Host> Driver<H> {
             self.divergence.announced_at = self.now();
             self.propose_op(Op::Time);
         }
-        Some(self.divergence.announced_at + ANNOUNCE_EVERY)
+        // Entries that are undecided may stay so for long.
+        Some(self.now() + COVER_AGAIN)
     }
 
     fn answer_wanted(&mut self, admitted: Slot) {

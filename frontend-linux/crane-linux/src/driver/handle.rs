@@ -8,7 +8,7 @@ use crane_shm::RingRecord;
 use crate::report::CheckpointMessage;
 
 use super::agreement::InputPayloads;
-use super::{Driver, DriverInput, Host, Moment, ServerView};
+use super::{Driver, DriverInput, Host, LOOK_AGAIN, Moment, ServerView};
 
 /// The number of passes of a round, after which the host may give other inputs.
 const PASSES_PER_ROUND: usize = 32;
@@ -140,8 +140,10 @@ impl<H: Host> Driver<H> {
             self.watch_log(),
             self.watch_transfer(),
         ];
+        // One that waits for something else must not keep the links from running.
+        let soonest = self.now() + LOOK_AGAIN;
         for at in watched.into_iter().flatten() {
-            self.look_again_at(at);
+            self.look_again_at(at.max(soonest));
         }
     }
 
