@@ -31,9 +31,14 @@ power: what it has written to its files is there when it starts again, at once, 
 memory only is gone. Its /run and /dev/shm are empty. The connections of all clients are reset; what
 they send afterwards reaches the next incarnation of the server.
 
+Each replica keeps the files as a checkpoint (slot-N in checkpoints of its data directory), and the
+server starts on a copy of them, which takes a while if they are large and their file system has no
+reflinks. Once the servers have done the same for a while, the log before the slot is deleted: this
+is how it is cut on hosts without CRIU.
+
 The same happens by itself when the program crashes at one point on more than half of the servers:
 by a signal, or with a status other than 0 after it has listened at a port. The request before the
-crash is not repeated. The third crash within a minute stops the group.";
+crash is not repeated, and no files are kept. The third crash within a minute stops the group.";
 
 pub(crate) const UPGRADE_HELP: &str = "\
 Put the new program, its libraries and its files to their places on the hosts of all replicas first,

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use crane_core::id::{Incarnation, Slot};
 use tracing::info;
 
 use crate::base::{self, Base, elf};
 use crate::cell::{self, Spec};
+use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::Checkpoint;
 use crate::options::ReplicaArgs;
 use crate::own_output;
@@ -69,14 +69,8 @@ impl ProgramContext {
 pub(crate) struct UpgradeOrder {
     /// The program, and the first incarnation that runs it.
     pub upgrade: Upgrade,
-    /// The group.
-    pub group: String,
-    /// The slot of the restart behind which the next run begins.
-    pub slot: Slot,
-    /// Its incarnation.
-    pub incarnation: Incarnation,
-    /// The timestamp of the restart's entry.
-    pub timestamp: u64,
+    /// The files that the next run begins with.
+    pub files: FilesOrder,
 }
 
 /// An upgrade that is complete on this host.

@@ -41,3 +41,4 @@ mod transfers;
 mod upgrades;
 mod wall;
 mod web;
+mod without_criu;

@@ -4,14 +4,13 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crane_test::e2e::checkpoints::await_start_from;
 use crane_test::e2e::group::{Group, told};
 use crane_test::e2e::http::fetch;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::{ANSWER, START, eventually};
-
-use serde_json::Value;
 
 use crate::incarnations::{incarnations, require_kept, while_writing};
 
@@ -93,13 +92,15 @@ fn redis_gets_other_arguments_and_keeps_each_acknowledged_write() {
     group.await_settled();
     require_kept(&group, &counts);
 
-    // One that has lost everything runs all three programs, which are still there.
+    // One that has lost everything runs all three programs, which are still there, or begins behind
+    // an upgrade whose files are proved.
     group.kill(id);
     fs::remove_dir_all(group.data(id)).unwrap();
     group.program_mut().command.clone_from(&old);
     group.start_replica(id);
     group.await_serving();
-    assert_eq!(group.await_settled().replica(id).checkpoint["started_from"], Value::Null);
+    let from = group.await_settled().replica(id).checkpoint["started_from"].clone();
+    println!("redis: replica {id}, which was wiped, has started from {from}");
     assert_eq!(incarnations(&group), [Some(3); 3]);
     require_kept(&group, &counts);
 }
@@ -129,11 +130,37 @@ fn civetweb_gets_another_directory_of_pages() {
     }
     group.await_settled();
 
-    // The old pages are not needed any more, not even by a replica that starts again.
-    fs::remove_dir_all(&before).unwrap();
-    let id = group.ids().find(|id| *id != group.primary()).unwrap();
+    // Without the old pages, which lie in the working directory, the base is another one.
+    let (id, aside) = (group.ids().find(|id| *id != group.primary()).unwrap(), machine.folder());
+    let aside = aside.join("old pages");
+    fs::rename(&before, &aside).unwrap();
     group.program_mut().command.clone_from(&new);
     group.stop_replica(id);
     let refused = String::from_utf8_lossy(&group.refused(id).stderr).into_owned();
     assert!(refused.contains("change it by crane-linux upgrade"), "{refused}");
+    fs::rename(&aside, &before).unwrap();
+    group.start_replica(id);
+    group.await_serving();
+    fs::remove_dir_all(&before).unwrap();
+    println!("civetweb: {}", upgrade(&group, &new).unwrap());
+
+    // Behind a cut, a replica that has lost everything needs no program of the past.
+    let slot = eventually("a cut of the logs", START, || {
+        for _ in 0..20 {
+            assert_eq!(page(1, &group), "the new pages");
+        }
+        let status = group.status()?;
+        // The files behind the last upgrade.
+        let newest = status.replica(1).checkpoint["newest"].as_u64();
+        let fronts: Vec<_> = status.servers().map(|it| it.log["behind"].as_u64()).collect();
+        let are_cut = fronts.iter().all(|front| *front == newest);
+        newest.filter(|_| are_cut).ok_or_else(|| format!("{newest:?}, cut behind {fronts:?}"))
+    });
+    group.kill(id);
+    fs::remove_dir_all(group.data(id)).unwrap();
+    group.start_replica(id);
+    await_start_from(&group, id, |from| from >= slot);
+    assert_eq!(page(id, &group), "the new pages");
+    group.await_settled();
+    assert_eq!(incarnations(&group), [Some(3); 3]);
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::criu_log::first_error;
@@ -69,6 +69,21 @@ pub(crate) fn copy_layers(from: &Path, to: &Path) -> Result<(), String> {
             let mut command = Command::new("/bin/cp");
             command.args(["-a", "--reflink=auto", "-T"]).arg(from).arg(to);
             output_of(&mut command)?;
+        }
+    }
+    Ok(())
+}
+
+/// Exchanges the server's files in one directory with copies of them in another.
+///
+/// # Errors
+/// Returns what the system refused. Some may be exchanged then, which are alike.
+pub(crate) fn exchange_layers(one: &Path, other: &Path) -> Result<(), String> {
+    for name in LAYERS {
+        let (one, other) = (one.join(name), other.join(name));
+        if one.exists() {
+            rustix::fs::renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE)
+                .map_err(|error| upper::describe(&one, &error.into()))?;
         }
     }
     Ok(())

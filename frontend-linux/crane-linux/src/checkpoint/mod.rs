@@ -10,6 +10,7 @@
 //! | `files` | checkpoints of a replica that does not run |
 //! | `tree` | what a server can see of the contents of a directory |
 //! | `digest` | the digest of a directory |
+//! | `left_files` | the files that a server has left at a restart |
 //! | `store` | the checkpoints of a data directory |
 //! | `index` | what is in a checkpoint, by the digests of its blocks |
 //! | `assembly` | a directory that is made from an index and blocks |
@@ -27,6 +28,7 @@ mod digest;
 pub(crate) mod every;
 pub(crate) mod files;
 pub(crate) mod index;
+pub(crate) mod left_files;
 pub(crate) mod origin;
 pub(crate) mod probe;
 pub(crate) mod store;

@@ -44,6 +44,9 @@ impl<H: Host> Driver<H> {
         if matches!(self.checkpoint.state, CheckpointState::Taking) {
             return Err(never("a checkpoint is being taken already"));
         }
+        if self.checkpoint.keeps_files {
+            return Err(later("the files behind the last restart are being kept"));
+        }
         if self.is_held() {
             return Err(later("the server proves its last checkpoint at the moment"));
         }

@@ -48,6 +48,7 @@ impl<H: Host> Driver<H> {
             DriverInput::Checkpoint(from, message) => self.on_checkpoint_message(from, message),
             DriverInput::Arriving(arriving) => self.on_arriving(arriving),
             DriverInput::LogCut(front) => self.on_log_cut(front),
+            DriverInput::FilesKept(run, kept) => self.on_files_kept(run, kept),
             DriverInput::Proof(number, change) => self.on_proof_change(number, change),
             DriverInput::ProofKept(kept) => self.on_proof_kept(kept),
             DriverInput::Report(from, report) => self.on_server_report(from, report),

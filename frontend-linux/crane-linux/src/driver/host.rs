@@ -17,6 +17,7 @@ use crane_core::wire::Endpoint;
 use crane_shm::{EndReason, HashMark, RingError, ServerState};
 
 use crate::base::Base;
+use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::fetch::{Fetch, FetchedRecord};
@@ -72,6 +73,8 @@ pub(crate) enum DriverInput {
     Roster(Box<Roster>),
     /// A checkpoint of the server's run with this number was taken, or not, for this reason.
     CheckpointTaken(u64, Result<Taken, String>),
+    /// The files that the run with this number has begun with are a checkpoint, or why not.
+    FilesKept(u64, Result<Checkpoint, String>),
     /// A replica has sent a message about checkpoints.
     Checkpoint(NodeId, CheckpointMessage),
     /// A checkpoint is on its way here.
@@ -157,8 +160,9 @@ pub(crate) struct RunNumber {
 pub(crate) enum RunStart {
     /// The base.
     Base,
-    /// The files that the run before has left. It has ended, and its cell ends first.
-    Files,
+    /// The files that the run before has left. It has ended, and its cell ends first. By order,
+    /// they are kept as a checkpoint, and the run gets a copy; [`DriverInput::FilesKept`] follows.
+    Files(Option<FilesOrder>),
     /// A checkpoint: the run is restored from it, behind its slot.
     Checkpoint(Checkpoint),
 }

@@ -14,6 +14,8 @@ use crane_core::wire::{Op, ProgramCrash, RestartReason, Schedule};
 use serde_json::{Value, json};
 use tracing::info;
 
+use crate::checkpoint::left_files::FilesOrder;
+use crate::checkpoint::store::Checkpoint;
 use crate::event::Event;
 use crate::meta::LastRestart;
 use crate::program::{UpgradeOrder, Upgraded};
@@ -263,13 +265,51 @@ impl<H: Host> Driver<H> {
         let restart = self.server.continues.filter(|_| !self.server.files_are_wrong)?;
         let mut upgrades = self.script.upgrades.iter().rev();
         let upgrade = upgrades.find(|upgrade| upgrade.incarnation <= restart.incarnation)?;
-        (upgrade.incarnation > self.meta.program_since()).then(|| UpgradeOrder {
-            upgrade: upgrade.clone(),
-            group: self.meta.group.clone().unwrap_or_default(),
-            slot: restart.slot,
-            incarnation: restart.incarnation,
-            timestamp: restart.timestamp,
-        })
+        (upgrade.incarnation > self.meta.program_since())
+            .then(|| UpgradeOrder { upgrade: upgrade.clone(), files: self.files_behind(restart) })
+    }
+
+    /// Returns the order to keep the files behind a restart.
+    fn files_behind(&self, restart: Restart) -> FilesOrder {
+        let Restart { slot, incarnation, timestamp, .. } = restart;
+        let group = self.meta.group.clone().unwrap_or_default();
+        FilesOrder { group, slot, incarnation, timestamp }
+    }
+
+    /// Begins a run on the files that the last one has left. Returns the order to keep them, unless
+    /// they are kept, or the group waits for the server after a crash.
+    // specs: I7
+    pub(super) fn begin_on_files(&mut self, restart: Restart) -> Option<FilesOrder> {
+        let is_kept = |it: &&Checkpoint| it.manifest.slot == restart.slot && !it.has_image();
+        self.checkpoint.started_from = self.checkpoint.usable.iter().find(is_kept).cloned();
+        // A replay passes by those of the past.
+        let is_last = restart.incarnation == self.script.sum.incarnation;
+        let is_wanted =
+            self.checkpoint.started_from.is_none() && restart.crash.is_none() && is_last;
+        self.checkpoint.keeps_files = is_wanted;
+        is_wanted.then(|| self.files_behind(restart))
+    }
+
+    /// Handles the outcome of an order to keep the files that a run has begun with.
+    pub(super) fn on_files_kept(&mut self, run: u64, kept: Result<Checkpoint, String>) {
+        self.checkpoint.keeps_files = false;
+        let checkpoint = match kept {
+            Ok(checkpoint) => checkpoint,
+            Err(why) => {
+                return self.warn_operator(format!(
+                    "the files behind the restart are no checkpoint: {why}"
+                ));
+            }
+        };
+        let slot = checkpoint.manifest.slot;
+        // The verdict on the server has come meanwhile.
+        let is_wrong = self.checkpoint.limit.is_some_and(|limit| slot > limit);
+        if run != self.server.runs || is_wrong {
+            return self.host.set_checkpoint_aside(&checkpoint.place, "late");
+        }
+        info!("the files behind slot {slot} are a checkpoint, in {}", checkpoint.place.display());
+        self.checkpoint.add(checkpoint.clone());
+        self.checkpoint.started_from = Some(checkpoint);
     }
 
     /// Handles the end of an upgrade of this replica: its files are kept, and the program is the

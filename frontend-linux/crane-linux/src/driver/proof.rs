@@ -14,7 +14,7 @@ use crane_core::time::{Duration, Instant};
 use crane_shm::RingError;
 use tracing::{debug, info};
 
-use crate::checkpoint::store::{Checkpoint, Prefix, Proof};
+use crate::checkpoint::store::{Checkpoint, Manifest, Prefix, Proof};
 use crate::event::Event;
 use crate::log::Lookup;
 use crate::report::ServerReport;
@@ -71,34 +71,39 @@ impl<H: Host> Driver<H> {
     // specs: C3
     fn begin_proof(&mut self) {
         let Some(target) = self.checkpoint.agreed else { return };
-        let newest = self.checkpoint.newest();
-        let Some(newest) = newest.filter(|newest| newest.has_image() && !newest.is_proved()) else {
+        let busy = self.server.stopped_for.is_some() || self.divergence.halted.is_some();
+        // A proof is on its way into the manifest.
+        let is_kept = self.checkpoint.keeping.is_some();
+        if is_kept || busy || self.now() < self.checkpoint.prove_after {
             return;
-        };
-        let before = newest.manifest.mark;
+        }
+        let unproved = self.checkpoint.usable.iter().filter(|it| !it.is_proved());
+        let own = self.checkpoint.started_from.as_ref().map(|from| &from.place);
+        // This replica's own server has proved it already.
+        let made = unproved.clone().find(|it| own == Some(&it.place) && self.is_shown(it, target));
+        if let Some(made) = made.cloned() {
+            return self.keep_proof(made, target);
+        }
+        let newest = self.checkpoint.newest().filter(|it| it.has_image() && !it.is_proved());
+        if let Some(newest) = newest.filter(|it| self.is_shown(it, target)).cloned() {
+            self.prove(newest, target, None);
+        }
+    }
+
+    /// Returns whether the mark of a server that was made from a checkpoint says something of it.
+    fn is_shown(&self, checkpoint: &Checkpoint, target: Mark) -> bool {
+        let Manifest { slot, incarnation, mark: before, .. } = checkpoint.manifest;
         let has_replied = target.output != self.compared(before).output;
-        // The proof is on its way into the manifest.
-        let is_kept = self.checkpoint.keeping.as_ref() == Some(&newest.place);
         // The clocks of two incarnations are not compared.
-        let end = self.script.end_of(newest.manifest.incarnation);
+        let end = self.script.end_of(incarnation);
         let is_over = end.is_some_and(|end| target.slot >= end.slot);
         // The entries behind it are deleted: it leads nowhere any more.
-        let is_cut = newest.manifest.slot < self.log.front();
-        let is_vacuous = is_over
-            || is_cut
-            || target.slot <= newest.manifest.slot
-            || target.clock < before.clock + CALLS_MIN
-            || !has_replied && !self.divergence.output_differs;
-        let busy = self.server.stopped_for.is_some() || self.divergence.halted.is_some();
-        if is_kept || is_vacuous || busy || self.now() < self.checkpoint.prove_after {
-            return;
-        }
-        let newest = newest.clone();
-        match self.checkpoint.started_from.as_ref().is_some_and(|from| from.place == newest.place) {
-            // This replica's own server has proved it already.
-            true => self.keep_proof(newest, target),
-            false => self.prove(newest, target, None),
-        }
+        let is_cut = slot < self.log.front();
+        !is_over
+            && !is_cut
+            && target.slot > slot
+            && target.clock >= before.clock + CALLS_MIN
+            && (has_replied || self.divergence.output_differs)
     }
 
     fn prove(&mut self, checkpoint: Checkpoint, target: Mark, before: Option<Mark>) {

@@ -46,10 +46,7 @@ impl<H: Host> Driver<H> {
         let wrong = std::mem::take(&mut self.server.files_are_wrong);
         self.server.behind = self.server.continues.take().filter(|_| !wrong);
         let (incarnation, from) = match self.server.behind {
-            Some(restart) => {
-                self.checkpoint.started_from = None;
-                (restart.incarnation, RunStart::Files)
-            }
+            Some(restart) => (restart.incarnation, RunStart::Files(self.begin_on_files(restart))),
             None => match self.checkpoint_for_start() {
                 Ok(Some(from)) => {
                     self.server.behind = behind_files(&from);

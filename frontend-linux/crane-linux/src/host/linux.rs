@@ -321,17 +321,19 @@ impl Host for LinuxHost {
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
         let number = run.number;
         let mut spec = self.spec.clone().expect("a witness starts no server");
-        let before = self.remains.begin_run(*from == RunStart::Files);
+        let before = self.remains.begin_run(matches!(from, RunStart::Files(_)));
+        let mut keep = None;
         match from {
             RunStart::Base => {}
-            RunStart::Files => spec.keeps_files = true,
+            RunStart::Files(order) => (spec.keeps_files, keep) = (true, order.clone()),
             RunStart::Checkpoint(from) if from.has_image() => {
                 spec.restore = Some(self.restore_order(from));
             }
             RunStart::Checkpoint(from) => spec.files = Some(from.clone()),
         }
         let (nonce, args) = (self.next_nonce(), self.args.clone());
-        let order = StartOrder { run, me: self.me, generation, spec, before, args, nonce };
+        let me = self.me;
+        let order = StartOrder { run, me, generation, spec, before, keep, args, nonce };
         let outcomes = self.outcomes.clone();
         spawn_local(async move {
             let outcome = match ServerProcess::start(order, &outcomes).await {
@@ -391,7 +393,8 @@ impl Host for LinuxHost {
         let (me, args, generation) = (self.me, self.args.clone(), Generation::default());
         let incarnation = from.manifest.incarnation;
         let run = RunNumber { number: number | PROOF_RUN, incarnation };
-        let order = StartOrder { run, me, generation, spec, before: None, args, nonce };
+        let (before, keep) = (None, None);
+        let order = StartOrder { run, me, generation, spec, before, keep, args, nonce };
         self.proof.start(order, from.clone(), server);
     }
 

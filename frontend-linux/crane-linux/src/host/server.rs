@@ -20,6 +20,7 @@ use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::timeout;
 
 use crate::cell::{self, Report, ServerDescriptors, Spec};
+use crate::checkpoint::left_files::FilesOrder;
 use crate::driver::{DriverInput, RunNumber, ServerChange, ServerView};
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
 use crate::options::{ReplicaArgs, ServerFsync};
@@ -28,6 +29,7 @@ use crate::terminal::pass_lines;
 
 use super::attach::attach;
 use super::checkpoint::{TakeOrder, await_echo};
+use super::upgrade::keep_files;
 use super::{HostOutcome, Outcomes};
 
 /// The time in which a server that was made from its image must ask for its region.
@@ -74,6 +76,8 @@ pub(super) struct StartOrder {
     pub(super) spec: Spec,
     /// The cell of the run before, if this one begins on its files.
     pub(super) before: Option<Child>,
+    /// The order to keep those files.
+    pub(super) keep: Option<FilesOrder>,
     /// The command line.
     pub(super) args: ReplicaArgs,
     /// The number by which the server of a checkpoint proves that it uses the region.
@@ -86,10 +90,13 @@ impl ServerProcess {
     /// # Errors
     /// Returns the system's error.
     pub(super) async fn start(order: StartOrder, outcomes: &Outcomes) -> Result<Self, String> {
-        let StartOrder { run, me, generation, spec, before, args, nonce } = order;
+        let StartOrder { run, me, generation, spec, before, keep, args, nonce } = order;
         let RunNumber { number, incarnation } = run;
         if let Some(before) = before {
             await_end(before).await?;
+        }
+        if let Some(keep) = keep {
+            keep_files(spec.data.clone(), number, keep, outcomes).await;
         }
         let node = u32::from(me.number());
         let (region, memory) = DaemonSide::create(node, generation.0).map_err(|error| {

@@ -1,14 +1,14 @@
-//! Another program of the server in the place of the present one.
+//! Another program of the server in the place of the present one, and the files that it begins
+//! with.
+
+use std::path::PathBuf;
 
 use tokio::process::Child;
 use tokio::task::{spawn_blocking, spawn_local};
 
-use crane_core::execution::Mark;
-
 use crate::base::Base;
 use crate::cell::Spec;
-use crate::cell::restore::copy_layers;
-use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Unfinished};
+use crate::checkpoint::left_files::{self, FilesOrder};
 use crate::driver::DriverInput;
 use crate::program::{ProgramContext, UpgradeOrder, Upgraded};
 use crate::server_program::Upgrade;
@@ -55,7 +55,8 @@ async fn upgrade(
         let Upgrade { program, .. } = &order.upgrade;
         let (spec, base) = context.look(&program.words)?;
         check(&base, &program.base)?;
-        let checkpoint = keep_files(&context, &order)?;
+        let files = left_files::take(&context.data, &order.files)?;
+        let checkpoint = left_files::finish(files, order.files)?;
         Ok((spec, Upgraded { upgrade: order.upgrade, base, checkpoint }))
     });
     working.await.unwrap_or_else(|error| Err(error.to_string()))
@@ -68,20 +69,24 @@ fn check(base: &Base, agreed: &[u8; 32]) -> Result<(), String> {
     }
 }
 
-fn keep_files(context: &ProgramContext, order: &UpgradeOrder) -> Result<Checkpoint, String> {
-    let unfinished = Unfinished::make(&context.data, order.slot.0)?;
-    copy_layers(&context.data, unfinished.place())?;
-    unfinished.finish(Manifest {
-        library: crate::start::library_digest(),
-        origin: Box::default(),
-        group: order.group.clone(),
-        kind: CheckpointKind::Files { timestamp: order.timestamp },
-        slot: order.slot,
-        incarnation: order.incarnation,
-        clock: 0,
-        mark: Mark { slot: order.slot, clock: 0, schedule: 0, output: 0 },
-        proof: None,
-        processes: Box::default(),
-        digest: [0; 32],
-    })
+/// Keeps the files that a run begins with, whose predecessor has ended, and gives it a copy.
+/// [`DriverInput::FilesKept`] follows.
+pub(super) async fn keep_files(data: PathBuf, run: u64, order: FilesOrder, outcomes: &Outcomes) {
+    let taking = spawn_blocking(move || {
+        let files = left_files::take(&data, &order)?;
+        Ok((files, order))
+    });
+    let taken = taking.await.unwrap_or_else(|error| Err(error.to_string()));
+    let outcomes = outcomes.clone();
+    // The run starts meanwhile.
+    spawn_local(async move {
+        let kept = match taken {
+            Ok((files, order)) => {
+                let finishing = spawn_blocking(move || left_files::finish(files, order));
+                finishing.await.unwrap_or_else(|error| Err(error.to_string()))
+            }
+            Err(why) => Err(why),
+        };
+        let _ = outcomes.send(HostOutcome::Input(DriverInput::FilesKept(run, kept)));
+    });
 }

@@ -27,6 +27,8 @@ pub(in crate::driver) struct Checkpoints {
     pub(in crate::driver) started_from: Option<Checkpoint>,
     /// The last mark of this replica's server that was the majority's as well.
     pub(in crate::driver) agreed: Option<Mark>,
+    /// Whether the files that the present run has begun with are being kept.
+    pub(in crate::driver) keeps_files: bool,
     /// The number of proofs that have begun.
     pub(in crate::driver) proofs: u64,
     /// The proof that is being made.

@@ -2,6 +2,7 @@
 
 use super::memory::{POISON, base_of};
 use super::*;
+use crate::checkpoint::store::Checkpoint;
 use crane_core::wire::Genesis;
 
 /// Starts a group whose servers listen, with one client at each replica that has sent `first`.
@@ -158,7 +159,8 @@ fn a_server_that_is_built_again_passes_through_all_incarnations() {
     listen(&mut group);
     send_anew(&mut group, 2, b"third ");
     let place = (group.primary() + 1) % 3;
-    // Its host kills the server, in the third incarnation.
+    // Its host kills the server, in the third incarnation, and has lost the files behind it.
+    group.drivers[place].checkpoint.usable.clear();
     group.end_server(place, 5, libc::SIGKILL);
     group.run(3000);
     assert_eq!(runs(&mut group, place), [1, 2, 3, 1, 2, 3]);
@@ -299,4 +301,62 @@ fn a_checkpoint_may_be_the_first_to_say_which_incarnation_it_is() {
     assert_eq!(runs(&mut group, place), [1, 3]);
     let generation = group.drivers[place].clients.generation();
     assert!(generation > Generation::before(Incarnation(3)), "{generation:?}");
+}
+
+/// Lets the second runs of all servers do enough for a comparison, with these outputs, and clients
+/// ask through one of them.
+fn do_much(group: &mut Group, output: u64) {
+    for driver in &mut group.drivers {
+        (driver.host().clock, driver.host().outputs) = (5000, vec![1, output, output]);
+    }
+    listen(group);
+    send_anew(group, 1, b"second ");
+    group.run(5000);
+}
+
+#[test]
+fn the_files_behind_an_ordered_restart_are_proved_by_the_run_that_began_with_them() {
+    let mut group = serving();
+    order(&mut group);
+    let slot = group.drivers[0].script.restarts[0].slot;
+    let kept = |group: &Group| {
+        let newest = |driver: &Driver<MemoryHost>| driver.checkpoint.newest().cloned();
+        group.drivers.iter().filter_map(newest).collect::<Vec<_>>()
+    };
+    let all = kept(&group);
+    assert!(all.len() == 3 && all.iter().all(|it| it.manifest.slot == slot && !it.has_image()));
+    let fronts = |group: &Group| group.drivers.iter().map(|it| it.log.front()).collect::<Vec<_>>();
+    // Without a reply they show nothing.
+    do_much(&mut group, 0);
+    assert!(kept(&group).iter().all(|it| !it.is_proved()));
+    assert_eq!(fronts(&group), [Slot::NONE; 3]);
+    do_much(&mut group, 7);
+    assert!(kept(&group).iter().all(Checkpoint::is_proved));
+    assert_eq!(fronts(&group), [slot; 3], "the logs are cut behind them");
+    for place in 0..3 {
+        assert_eq!(group.drivers[place].host().proofs, 0, "no second server was needed");
+        assert_eq!(runs(&mut group, place), [1, 2]);
+    }
+    // A server that dies alone begins with a copy of them, and is in step.
+    let place = (group.primary() + 1) % 3;
+    group.end_server(place, 5, libc::SIGKILL);
+    group.run(3000);
+    assert_eq!(group.drivers[place].host().started_from, [None, None, Some(slot)]);
+    require_equal(&mut group);
+}
+
+#[test]
+fn files_are_not_kept_behind_a_crash_or_when_they_were_kept_before() {
+    let mut group = serving();
+    send(&mut group, 0, POISON);
+    group.run(500);
+    assert_eq!(runs(&mut group, 0), [1, 2]);
+    assert!(group.drivers[0].checkpoint.usable.is_empty(), "the group waits for its server");
+    let words = ["server".to_string(), "--new".to_string()];
+    assert!(upgrade(&mut group, &words, base_of(&words).digest()));
+    assert_eq!(runs(&mut group, 0), [1, 2, 3]);
+    let driver = &mut group.drivers[0];
+    assert_eq!(driver.checkpoint.usable.len(), 1);
+    assert_eq!(driver.host().kept_files.len(), 1);
+    assert_eq!(driver.checkpoint.started_from, driver.checkpoint.newest().cloned());
 }

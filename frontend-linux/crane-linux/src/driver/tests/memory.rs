@@ -17,6 +17,7 @@ use super::super::*;
 use crane_shm::region::script;
 
 use crate::base::BasePart;
+use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{CheckpointKind, Manifest, Proof};
 use crate::frozen::{FrozenCall, FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
@@ -152,6 +153,16 @@ impl MemoryHost {
         let fed =
             self.scripts.last().and_then(|script| script.last()).map_or(0, |(slot, ..)| slot.0);
         self.stands_at.map_or(fed, |slot| fed.min(slot.0))
+    }
+
+    /// Keeps the files of the last run behind a restart.
+    fn keep_files(&mut self, order: FilesOrder) -> Checkpoint {
+        let mut checkpoint = checkpoint(&order.group, order.slot);
+        checkpoint.manifest.kind = CheckpointKind::Files { timestamp: order.timestamp };
+        checkpoint.manifest.incarnation = order.incarnation;
+        let files = self.files.last().cloned().unwrap_or_default();
+        self.kept_files.insert(order.slot, files);
+        checkpoint
     }
 
     /// Does what the server does with an entry: it writes what clients send to its files, crashes
@@ -306,12 +317,8 @@ impl Host for MemoryHost {
     }
 
     fn upgrade(&mut self, order: UpgradeOrder) {
-        let UpgradeOrder { upgrade, group, slot, incarnation, timestamp } = order;
-        let mut checkpoint = checkpoint(&group, slot);
-        checkpoint.manifest.kind = CheckpointKind::Files { timestamp };
-        checkpoint.manifest.incarnation = incarnation;
-        let files = self.files.last().cloned().unwrap_or_default();
-        self.kept_files.insert(slot, files);
+        let UpgradeOrder { upgrade, files } = order;
+        let checkpoint = self.keep_files(files);
         let base = base_of(&upgrade.program.words);
         self.programs.push(upgrade.program.words.clone());
         self.queue(DriverInput::Upgraded(Ok(Box::new(Upgraded { upgrade, base, checkpoint }))));
@@ -332,8 +339,12 @@ impl Host for MemoryHost {
         assert!(generation > Generation::before(run.incarnation), "of the incarnation before");
         let (slot, image) = match from {
             RunStart::Checkpoint(from) => (Some(from.manifest.slot), from.has_image()),
-            RunStart::Base | RunStart::Files => (None, false),
+            RunStart::Base | RunStart::Files(_) => (None, false),
         };
+        if let RunStart::Files(Some(order)) = from {
+            let kept = self.keep_files(order.clone());
+            self.queue(DriverInput::FilesKept(run.number, Ok(kept)));
+        }
         self.started_from.push(slot);
         // An image has the entries before it in it.
         let mut script = self.scripts.last().cloned().unwrap_or_default();
@@ -341,14 +352,14 @@ impl Host for MemoryHost {
         self.scripts.push(script);
         let before = self.files.last().cloned().unwrap_or_default();
         self.files.push(match from {
-            RunStart::Files => before,
+            RunStart::Files(_) => before,
             RunStart::Checkpoint(from) => {
                 self.kept_files.get(&from.manifest.slot).cloned().unwrap_or_default()
             }
             RunStart::Base => Vec::new(),
         });
         self.incarnations.push(run.incarnation);
-        if *from != RunStart::Files {
+        if !matches!(from, RunStart::Files(_)) {
             self.marks.clear();
         }
         if !self.starts_late {
