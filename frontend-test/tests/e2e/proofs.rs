@@ -205,3 +205,47 @@ fn without_room_a_proof_is_made_in_place_and_clients_lose_no_byte() {
     drop(group);
     drop(disks);
 }
+
+/// The log behind the checkpoint has the server take more memory than the running one has now.
+#[test]
+fn a_second_server_that_takes_too_much_memory_is_ended_and_the_proof_made_in_place() {
+    let machine = Machine::take("proof-swells");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    let group = Group::start(&machine, program::compiled(machine.folder(), "swell", &[]), 3, &[]);
+    let primary = group.primary();
+    let backup = group.ids().find(|id| *id != primary).expect("a backup");
+    // The server serves one connection at a time: the backup's own client is the first.
+    let mut stream = BufReader::new(connect(group.address(backup)).expect("a connection"));
+    let mut count = 0;
+    let mut ask = |word: &str, times: u32| {
+        for _ in 0..times {
+            count += 1;
+            stream.get_mut().write_all(format!("{word}\n").as_bytes()).expect("a write");
+            let mut line = String::new();
+            stream.read_line(&mut line).expect("an answer");
+            assert_eq!(line, format!("{count} 0\n"), "a byte was lost or doubled");
+        }
+    };
+    ask("next", 10);
+    let server = group.status().expect("a status").replica(backup).server_pid;
+    let (_, slot) = checkpoint(&group, backup).unwrap();
+    ask("swell", 1);
+    eventually("the proof", START, || {
+        ask("next", 300);
+        match proved(&group, backup) {
+            proved if proved == slot => Ok(()),
+            other => Err(format!("proved: {other}; {}", group.log(backup))),
+        }
+    });
+    let log = group.log(backup);
+    let has = log.split_once(" in place: a second server has ").map(|(_, rest)| rest.split(' '));
+    let mebibytes = has.and_then(|mut words| words.next()?.parse().ok()).unwrap_or(0);
+    assert!((40..400).contains(&mebibytes), "{mebibytes} MiB: {log}");
+    let status = group.status().expect("a status");
+    assert_ne!(status.replica(backup).server_pid, server, "it was made from its checkpoint");
+    await_no_files(&group, backup);
+    drop(stream);
+    group.await_settled();
+}

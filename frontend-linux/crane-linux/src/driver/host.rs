@@ -214,7 +214,7 @@ pub(crate) enum ProofChange {
     Ready,
     /// It could not be made from the checkpoint, or has ended, for this reason.
     Ended(String),
-    /// It was not made, because this host has no room for two servers at the moment.
+    /// This host has no room for it at the moment, beside the running one.
     NoRoom(String),
 }
 

@@ -162,7 +162,12 @@ impl<H: Host> Driver<H> {
         let slot = proving.checkpoint.manifest.slot;
         match change {
             ProofChange::Ready => proving.fed = Some(slot),
-            ProofChange::NoRoom(why) => self.prove_in_place(&why),
+            ProofChange::NoRoom(why) if !proving.in_place => {
+                proving.fed = None;
+                self.host.stop_proof();
+                self.prove_in_place(&why);
+            }
+            ProofChange::NoRoom(_) => {}
             ProofChange::Ended(why) => {
                 let checkpoint = proving.checkpoint.clone();
                 self.checkpoint.proving = None;

@@ -11,7 +11,7 @@
 //! | `attach`, `left`, `checkpoint` | a held server's way back, and its way out; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
 //! | `remains` | what is left of a run that has ended |
-//! | `proof` | the server that proves a checkpoint, and the room for it |
+//! | `bound`, `proof` | the memory of a second server; one that proves a checkpoint |
 //! | `offer`, `arrival` | a checkpoint that others can receive; one that comes from another |
 //! | `transfer` | checkpoints on their way between hosts |
 //! | `upgrade` | another program in the place of the present one |
@@ -21,6 +21,7 @@
 
 mod arrival;
 mod attach;
+mod bound;
 mod bypass;
 mod checkpoint;
 mod disk;

@@ -14,6 +14,7 @@ use crate::checkpoint::store::{Checkpoint, size_of};
 use crate::driver::{DriverInput, ProofChange};
 use crate::report::Ending;
 
+use super::bound;
 use super::disk::measure;
 use super::remains::free;
 use super::server::{ServerProcess, StartOrder, await_end};
@@ -51,10 +52,15 @@ impl ProofRoom {
             let prepared = preparing.await.unwrap_or_else(|error| Err(error.to_string()));
             let outcome = match prepared {
                 Err(why) => HostOutcome::Input(input_of(number, ProofChange::NoRoom(why))),
-                Ok(place) => {
+                Ok((place, memory)) => {
                     order.spec.data = place;
                     match ServerProcess::start(order, &outcomes).await {
-                        Ok(process) => HostOutcome::Started(number, Box::new(process)),
+                        Ok(process) => {
+                            if let Some(launcher) = process.launcher() {
+                                keep_bound(number, launcher, memory, outcomes.clone());
+                            }
+                            HostOutcome::Started(number, Box::new(process))
+                        }
                         Err(why) => HostOutcome::Input(input_of(number, ProofChange::Ended(why))),
                     }
                 }
@@ -142,6 +148,21 @@ impl ProofRoom {
     }
 }
 
+/// Reports that there is no room for a run once its cell has more memory than it may have.
+fn keep_bound(number: u64, launcher: u32, bound: u64, outcomes: Outcomes) {
+    spawn_blocking(move || {
+        bound::watch(launcher, bound, |memory| {
+            let why = format!(
+                "a second server has {} MiB of memory, and may have {}: more than this replica's \
+                 has now, and room for work",
+                memory >> 20,
+                bound >> 20
+            );
+            let _ = outcomes.send(HostOutcome::Input(input_of(number, ProofChange::NoRoom(why))));
+        });
+    });
+}
+
 /// Returns the input that says how a run has changed.
 fn input_of(number: u64, change: ProofChange) -> DriverInput {
     DriverInput::Proof(number & !PROOF_RUN, change)
@@ -153,7 +174,7 @@ fn place_of(data: &Path, number: u64) -> PathBuf {
 }
 
 /// Prepares the files of a second server beside the one with this process, and returns the data
-/// directory for it.
+/// directory for it, and the memory that it may have.
 ///
 /// # Errors
 /// Returns that this host has no room for it, or what the system refused.
@@ -162,17 +183,17 @@ fn prepare(
     number: u64,
     from: &Checkpoint,
     server: Option<u32>,
-) -> Result<PathBuf, String> {
+) -> Result<(PathBuf, u64), String> {
     let server = server.ok_or("this replica's server has no process")?;
-    let (needed, free) = (with_reserve(resident_bytes(server)), available_bytes());
-    if free < needed {
+    let (memory, free) = (bound::bound_beside(server), bound::available());
+    if free < memory {
         return Err(format!(
             "a second server needs {} MiB of memory, and {} MiB are available",
-            needed >> 20,
+            memory >> 20,
             free >> 20
         ));
     }
-    let (needed, free) = (with_reserve(size_of(&from.place)), measure(data).free);
+    let (needed, free) = (bound::with_reserve(size_of(&from.place)), measure(data).free);
     if free < needed {
         return Err(format!(
             "the files of a second server need {} MiB, and {} MiB of the disk are free",
@@ -185,44 +206,5 @@ fn prepare(
     fs::create_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
     let (library, copy) = (data.join("run/preload.so"), run.join("preload.so"));
     fs::copy(library, &copy).map_err(|error| format!("{}: {error}", copy.display()))?;
-    Ok(place)
-}
-
-/// Room for work beside the bytes themselves.
-fn with_reserve(bytes: u64) -> u64 {
-    bytes / 10 * 13
-}
-
-/// Returns the memory that a process has in use with its threads and its children, in bytes.
-fn resident_bytes(process: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let own = kilobytes(&text, "VmRSS:") << 10;
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
-    let children = children.unwrap_or_default();
-    let of_children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    own + of_children.map(resident_bytes).sum::<u64>()
-}
-
-fn available_bytes() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    kilobytes(&text, "MemAvailable:") << 10
-}
-
-/// Returns the number behind a name in a text as the kernel writes it.
-fn kilobytes(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_numbers_are_read() {
-        assert_eq!(kilobytes("MemFree: 7 kB\nMemAvailable:   1234 kB\n", "MemAvailable:"), 1234);
-        assert_eq!(kilobytes("", "MemAvailable:"), 0);
-        assert!(available_bytes() > 0);
-        assert!(resident_bytes(std::process::id()) > 0);
-    }
+    Ok((place, memory))
 }

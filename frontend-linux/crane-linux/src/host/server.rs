@@ -188,6 +188,11 @@ impl ServerProcess {
         })
     }
 
+    /// Returns the pid of the launcher of its cell.
+    pub(super) fn launcher(&self) -> Option<u32> {
+        self.cell.id()
+    }
+
     /// Returns the pid of the program.
     pub(super) fn pid(&self) -> Option<u32> {
         cell::server_process(self.cell.id()?)

@@ -206,6 +206,35 @@ fn a_message_about_a_proof_that_was_given_up_has_no_effect_on_the_next_one() {
 }
 
 #[test]
+fn a_second_server_that_takes_too_much_is_ended_and_the_proof_is_made_in_place() {
+    let mut group = Group::new();
+    let place = with_checkpoint(&mut group);
+    for driver in &mut group.drivers {
+        (driver.host().clock, driver.host().outputs) = (9000, vec![8; 4]);
+    }
+    group.drivers[place].host().proof_is_late = true;
+    group.input(0, DriverInput::Client(2, connected()));
+    while group.drivers[place].checkpoint.proving.is_none() {
+        group.run(1);
+    }
+    let number = group.drivers[place].checkpoint.proofs;
+    group.input(place, DriverInput::Proof(number, ProofChange::Ready));
+    let no_room = ProofChange::NoRoom("it has 90 MiB".to_string());
+    group.input(place, DriverInput::Proof(number, no_room.clone()));
+    group.run(1);
+    let driver = &mut group.drivers[place];
+    assert!(driver.host().proof.is_none(), "it is ended");
+    assert!(driver.checkpoint.proving.as_ref().is_some_and(|it| it.in_place && it.fed.is_none()));
+    // The measurement may come twice.
+    group.input(place, DriverInput::Proof(number, no_room));
+    group.run(3000);
+    let driver = &mut group.drivers[place];
+    assert!(driver.checkpoint.newest_proved().is_some(), "{:?}", driver.checkpoint.proving);
+    assert_eq!(driver.host().scripts.len(), 2, "the server itself was made from it");
+    assert!(driver.host().aside.is_empty());
+}
+
+#[test]
 fn one_server_is_held_at_a_time_and_only_if_a_majority_agrees() {
     let mut group = Group::new();
     group.run(1000);
