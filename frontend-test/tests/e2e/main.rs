@@ -7,6 +7,7 @@
 mod addresses;
 mod alarm;
 mod base;
+mod behind_cuts;
 mod calls;
 mod checkpoint;
 mod connections;
