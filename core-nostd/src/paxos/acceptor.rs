@@ -128,8 +128,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
         }
         self.following.matched = self.following.matched.max(Slot(slot.0 - 1));
-        let fits = self.acceptor.log.fits(slot, rest, self.config.bytes_window_max);
-        let rest = &rest[..fits];
+        let room = if self.is_disk_behind() { 0 } else { self.acceptor.log.room_from(slot) };
+        let rest = &rest[..rest.len().min(room)];
         if !rest.is_empty() {
             self.put_all(slot, rest.iter().copied(), out);
             self.following.matched = self.acceptor.log.last();
@@ -249,11 +249,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
             if slot < first {
                 continue;
             }
-            let one = core::slice::from_ref(entry);
-            if self.acceptor.log.fits(slot, one, self.config.bytes_window_max) == 0 {
+            if !self.acceptor.log.has_room(slot) {
                 break;
             }
             if self.acceptor.log.ballot(slot) != Some(entry.ballot) {
+                if self.is_disk_behind() {
+                    break;
+                }
                 self.put(slot, *entry, out);
             }
             self.commit(slot);

@@ -29,10 +29,10 @@ pub struct Config {
     /// The number of bytes of payload that may be undecided at a time; one payload is always
     /// allowed.
     pub bytes_undecided_max: u64,
-    /// The number of bytes of payload that may be undecided, or decided and not yet durable here,
-    /// at a time; one payload is always allowed. This bounds what a frontend keeps in memory while
-    /// its disk hangs.
-    pub bytes_window_max: u64,
+    /// The number of bytes of payload that may be decided and not yet durable here. A node whose
+    /// disk is further behind takes no more entries before it has synced. This bounds what a
+    /// frontend keeps in memory while its disk hangs.
+    pub bytes_behind_max: u64,
 }
 
 impl Config {
@@ -47,7 +47,7 @@ impl Config {
             rank: me.number(),
             nonce,
             bytes_undecided_max: 16 * 1024 * 1024,
-            bytes_window_max: 64 * 1024 * 1024,
+            bytes_behind_max: 64 * 1024 * 1024,
         }
     }
 }

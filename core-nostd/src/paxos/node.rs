@@ -158,6 +158,13 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.members().all().without(self.config.me)
     }
 
+    /// Returns whether this node's disk lacks so many decided bytes that no more entries are taken
+    /// before it has synced.
+    pub(super) fn is_disk_behind(&self) -> bool {
+        let Acceptor { log, committed, .. } = &self.acceptor;
+        log.bytes_until(*committed) > self.config.bytes_behind_max
+    }
+
     /// Emits the write of a record, and returns the number of the write, which is the next one.
     pub(super) fn write(&mut self, record: Record, out: &mut Effects) -> WriteNumber {
         self.acceptor.written.0 += 1;

@@ -83,16 +83,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let RoleState::Primary(Leadership { ballot, .. }) = self.role_state else {
             return Err(ProposeError::NotPrimary { primary: self.primary() });
         };
-        let log = &self.acceptor.log;
-        let (mut bytes, mut kept) = (self.undecided_bytes(), log.bytes_after(log.base().slot));
+        let mut bytes = self.undecided_bytes();
         let fits = |descriptor: &&Descriptor| {
-            let before = (bytes, kept);
+            let before = bytes;
             bytes += u64::from(descriptor.length);
-            kept += u64::from(descriptor.length);
-            (before.0 == 0 || bytes <= self.config.bytes_undecided_max)
-                && (before.1 == 0 || kept <= self.config.bytes_window_max)
+            before == 0 || bytes <= self.config.bytes_undecided_max
         };
-        let taken = descriptors.iter().take(self.capacity_left()).take_while(fits).count();
+        let room = if self.is_disk_behind() { 0 } else { self.capacity_left() };
+        let taken = descriptors.iter().take(room).take_while(fits).count();
         if taken == 0 && !descriptors.is_empty() {
             return Err(ProposeError::Full);
         }

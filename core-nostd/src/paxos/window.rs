@@ -145,17 +145,9 @@ impl<const WINDOW: usize> Window<WINDOW> {
         self.entry(slot).map(|entry| entry.ballot)
     }
 
-    /// Returns how many of these entries the window has room for from this slot on, if the payloads
-    /// in it have at most `bytes_max` bytes. An empty window has room for any entry.
-    pub(super) fn fits(&self, slot: Slot, entries: &[Entry], bytes_max: u64) -> usize {
-        let mut bytes = self.bytes_after(self.base.slot);
-        let fits = |entry: &&Entry| {
-            let before = bytes;
-            let payload = entry.content.payload();
-            bytes += payload.map_or(0, |payload| u64::from(payload.length));
-            before == 0 || bytes <= bytes_max
-        };
-        entries.iter().take(self.room_from(slot)).take_while(fits).count()
+    /// Returns the bytes of the payloads up to `slot`, which is the base or in the window.
+    pub(super) fn bytes_until(&self, slot: Slot) -> u64 {
+        self.bytes_up_to(slot) - self.bytes
     }
 
     /// Returns the bytes of the payloads after `slot`, which is the base or in the window.

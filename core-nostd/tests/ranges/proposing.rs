@@ -101,6 +101,20 @@ fn undecided_bytes_are_bounded_but_one_payload_is_always_taken() {
 }
 
 #[test]
+fn a_primary_whose_disk_lacks_many_decided_bytes_waits_for_its_sync() {
+    let mut primary = Member::<16>::leading(3, u64::from(u32::MAX));
+    primary.propose(&[60 << 20, 10 << 20]);
+    primary.acknowledged(2, 2);
+    primary.acknowledged(3, 2);
+    assert_eq!((primary.node.committed(), primary.node.durable()), (Slot(2), Slot::NONE));
+    let one = [Descriptor { length: 1, digest: 9 }];
+    let refused = primary.node.propose(primary.now, &one, &mut Effects::new());
+    assert_eq!(refused, Err(ProposeError::Full));
+    primary.durable();
+    assert_eq!(primary.propose(&[1]).0, 1);
+}
+
+#[test]
 fn a_proposal_without_payloads_has_no_effect() {
     let mut primary = Member::<16>::leading(3, MANY_BYTES);
     let (taken, out) = primary.propose(&[]);

@@ -349,7 +349,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let mut config = Config::new(id, place.members, nonce);
         config.heartbeat = Duration::from_millis(20);
         config.bytes_undecided_max = self.bytes_undecided_max;
-        config.bytes_window_max = self.bytes_undecided_max.saturating_mul(2);
+        config.bytes_behind_max = self.bytes_undecided_max;
         let mut stored = place.memory.stored;
         if self.random.permille(500) {
             stored.committed = place.hint;
