@@ -40,7 +40,8 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        no fault, 60 minutes
        crane-measure starts [TIMES]    groups start on a busy machine, 3000 times
        crane-measure checkpoints [ROUNDS]  hold, dump, kill and restore under load, 50 rounds with
-                                       each of five servers
+                                       each of five servers, and with redis and
+                                       100 MiB in it
        crane-measure checkpoint-faults [FAULTS]  faults at random moments of checkpoints, 200
        crane-measure wiped [MIB]       a replica returns from a peer's checkpoint, with civetweb,
                                        and with redis and 100 MiB in it
@@ -125,12 +126,12 @@ fn measure_alarm() -> Vec<String> {
 
 fn measure_checkpoints(rounds: usize) -> Vec<String> {
     let mut missed = Vec::new();
-    for name in checkpoints::NAMES {
-        let outcome = checkpoints::rounds(name, rounds);
-        println!("{name}: {}", outcome.summary());
-        if !outcome.failures.is_empty() || outcome.requests == 0 {
-            missed.push(format!("{name}: {:?}", outcome.failures));
-        }
+    let small = checkpoints::NAMES.map(|name| (name, name.to_string(), false));
+    let large = ("redis", format!("redis with {} MiB", checkpoints::LARGE_MIB), true);
+    for (name, title, large) in small.into_iter().chain([large]) {
+        let outcome = checkpoints::rounds(name, rounds, large);
+        println!("{title}: {}", outcome.summary());
+        missed.extend(outcome.missed().iter().map(|what| format!("{title}: {what}")));
     }
     missed
 }

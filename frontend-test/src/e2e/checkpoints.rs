@@ -1,5 +1,8 @@
 //! Rounds of checkpoints under load: hold, dump, kill, restore, catch up. Each round dumps what the
 //! round before has restored.
+//!
+//! The bar: half of the times for which a server is held are at most 50 ms, and 1 ms more for each
+//! MB that must be written meanwhile.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -15,18 +18,30 @@ use super::healthy::{self, Ask, connect};
 use super::http::invalid;
 use super::kills::median;
 use super::machine::{Machine, skip};
+use super::pause::Pauses;
 use super::program::{self, Program};
 use super::status::Status;
 use super::wait::{Raise, START, eventually};
+use super::wiped::fill;
 
 /// The servers that are dumped.
 pub const NAMES: [&str; 5] = ["civetweb", "redis", "memcached", "clamd", "objects"];
+/// The mebibytes in a large redis, and in its append-only file as well.
+pub const LARGE_MIB: usize = 100;
+/// The constant part of the bar.
+const HELD_FOR: Duration = Duration::from_millis(50);
 
 /// The outcome of the rounds with one server.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// For how long the server was held, by round.
     pub held: Vec<Duration>,
+    /// The bytes of its image, and of files that had to be copied, that were written meanwhile.
+    pub held_bytes: Vec<u64>,
+    /// The longest request of a client of another replica while a checkpoint was taken, by round.
+    pub pauses: Vec<Duration>,
+    /// That of a client of the replica whose server was held.
+    pub own_pauses: Vec<Duration>,
     /// The times from the start of the daemon to a server in step, by round.
     pub returned: Vec<Duration>,
     /// The requests through the other replicas, in rounds of them.
@@ -44,14 +59,44 @@ impl Outcome {
             format!("median {} ms, worst {} ms", median(all).as_millis(), worst.as_millis())
         };
         format!(
-            "{} rounds; held: {}; back in step: {}; {} rounds of requests through the others, {} \
-             failed",
+            "{} rounds; held: {}, for {:.1} MB of image and changed files (bar: {} ms); longest \
+             request meanwhile through the others: {}, through the held one: {}; back in step: {}; \
+             {} rounds of requests through the others, {} failed",
             self.held.len(),
             times(&self.held),
+            self.megabytes(),
+            self.bar().as_millis(),
+            times(&self.pauses),
+            times(&self.own_pauses),
             times(&self.returned),
             self.requests,
             self.failures.len()
         )
+    }
+
+    /// Returns the bytes that were written while the server was held, in half of the rounds.
+    fn megabytes(&self) -> f64 {
+        let mut bytes = self.held_bytes.clone();
+        bytes.sort_unstable();
+        bytes.get(bytes.len() / 2).map_or(0.0, |bytes| *bytes as f64 / 1e6)
+    }
+
+    fn bar(&self) -> Duration {
+        HELD_FOR + Duration::from_secs_f64(self.megabytes() / 1e3)
+    }
+
+    /// Returns the bars that were missed.
+    #[must_use]
+    pub fn missed(&self) -> Vec<String> {
+        let mut missed = self.failures.clone();
+        if self.requests == 0 {
+            missed.push("no requests through the other replicas".to_string());
+        }
+        let held = median(&self.held);
+        if held > self.bar() {
+            missed.push(format!("held for {held:.0?} (median), and the bar is {:.0?}", self.bar()));
+        }
+        missed
     }
 }
 
@@ -113,13 +158,13 @@ pub fn are_possible(folder: &Path) -> bool {
     output.status.success()
 }
 
-/// Makes the rounds with one of [`NAMES`].
+/// Makes the rounds with one of [`NAMES`], or with redis and [`LARGE_MIB`] in it.
 ///
 /// # Panics
 ///
 /// Panics if a checkpoint is not taken, a server does not start from it, or hashes differ.
 #[must_use]
-pub fn rounds(name: &str, rounds: usize) -> Outcome {
+pub fn rounds(name: &str, rounds: usize, large: bool) -> Outcome {
     let machine = Machine::take(name);
     let (program, ask) = server(name, machine.folder());
     let mut group = Group::start(&machine, program, 3, &[]);
@@ -127,12 +172,19 @@ pub fn rounds(name: &str, rounds: usize) -> Outcome {
     let backup = group.ids().find(|id| *id != primary).expect("a backup");
     let others: Vec<SocketAddr> =
         group.ids().filter(|id| *id != backup).map(|id| group.address(id)).collect();
+    if large {
+        fill(group.address(primary), LARGE_MIB);
+    }
+    let held_at = group.address(backup);
     let mut outcome = Outcome::default();
+    let (pauses, own_pauses) = (Pauses::default(), Pauses::default());
     let (stop, requests, failures) =
         (AtomicBool::new(false), AtomicU64::new(0), Mutex::new(Vec::new()));
     scope(|threads| {
         let _stop = Raise(&stop);
-        for address in others {
+        threads.spawn(|| pauses.watch(name, others[0], &stop));
+        threads.spawn(|| own_pauses.watch(name, held_at, &stop));
+        for address in others.iter().copied() {
             let (stop, requests, failures) = (&stop, &requests, &failures);
             threads.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
@@ -146,12 +198,24 @@ pub fn rounds(name: &str, rounds: usize) -> Outcome {
         for round in 1..=rounds {
             // The slots at which the server is held differ by it.
             sleep(Duration::from_millis(37 * round as u64 % 200));
+            for pauses in [&pauses, &own_pauses] {
+                let before = pauses.answers();
+                eventually("answers of both replicas", START, || match pauses.answers() {
+                    now if now > before => Ok(()),
+                    now => Err(format!("{now} answers")),
+                });
+                pauses.begin();
+            }
             let (_, slot) = checkpoint(&group, backup)
                 .unwrap_or_else(|why| panic!("{name}, round {round}: {why}"));
-            let held = group.status().expect("a status").replica(backup).checkpoint["held_ms"]
-                .as_u64()
-                .expect("a time");
-            outcome.held.push(Duration::from_millis(held));
+            outcome.pauses.push(pauses.longest());
+            outcome.own_pauses.push(own_pauses.longest());
+            let status = group.status().expect("a status");
+            let number = |name: &str| {
+                status.replica(backup).checkpoint[name].as_u64().expect("a number of status")
+            };
+            outcome.held.push(Duration::from_millis(number("held_ms")));
+            outcome.held_bytes.push(number("held_bytes"));
             group.kill(backup);
             let since = Instant::now();
             group.start_replica(backup);

@@ -14,7 +14,7 @@
 //! * [`counting`]: clients that know which of their writes were acknowledged;
 //! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs; [`small_disk`],
 //!   [`sick_disk`]: a disk that fills, hangs or is slow;
-//! * [`probe`]: clients that record the time of each request;
+//! * [`probe`]: clients that record the time of each request; [`pause`]: the longest one;
 //! * [`resources`]: the memory and the descriptors of processes;
 //! * [`linear`]: histories under faults, and the check that they are linearizable;
 //! * [`alarm`]: stuck programs and launchers as services;
@@ -53,6 +53,7 @@ pub mod memory;
 pub mod native;
 pub mod odd;
 pub mod odd_programs;
+pub mod pause;
 pub mod prefixed;
 pub mod probe;
 pub mod program;

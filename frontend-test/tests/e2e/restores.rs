@@ -152,7 +152,7 @@ fn servers_of_each_kind_continue_from_images_of_images() {
     }
     drop(machine);
     for name in ["civetweb", "redis", "objects"] {
-        let outcome = rounds(name, 3);
+        let outcome = rounds(name, 3, false);
         println!("{name}: {outcome:?} (in full: ci/measure checkpoints)");
         assert!(outcome.failures.is_empty() && outcome.requests > 0, "{name}: {outcome:?}");
     }

@@ -1,13 +1,15 @@
 //! The dump: a process of its own (`crane-linux cell-dump`, not meant for people) that enters the
 //! cell of a held server and has CRIU write an image of its processes.
 //!
+//! Everything that can be done before the server is held is done before, and no other program than
+//! CRIU is executed while it is.
+//!
 //! CRIU runs inside of the cell, so that it sees paths, numbers and sockets as the server does. The
 //! image goes to a directory outside, by a descriptor.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,13 +18,18 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
 
-use super::RUN_IN_CELL;
 use super::criu_log::first_error;
-use super::launch::die_with_parent;
+use super::features::Features;
+use super::launch::{die_with_parent, make_mounts_private};
+use super::network::raise_loopback;
 use super::unwatch::unwatch;
+use super::urgent::Urgent;
 
 /// The hidden subcommand.
 pub(crate) const SUBCOMMAND: &str = "cell-dump";
+
+/// The line that the process prints once it needs only the server.
+pub(crate) const READY: &str = "ready";
 
 /// The arguments that dump and restore share. The network of a cell has nothing in it but loopback,
 /// the server's connections are not the kernel's, and its files are deleted only in name.
@@ -34,7 +41,7 @@ pub(crate) const GHOST_LIMIT: [&str; 2] = ["--ghost-limit", "1073741824"];
 /// left to the image.
 pub(crate) const NUMBERS_LEFT: &str = "30000";
 /// The directories of the cell that are in memory, without the slash: they are part of the image.
-pub(super) const IN_MEMORY: [&str; 2] = ["run", "dev/shm"];
+pub(crate) const IN_MEMORY: [&str; 2] = ["run", "dev/shm"];
 /// The last process number that a cell has given.
 pub(super) const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
@@ -61,15 +68,23 @@ pub(crate) struct Dumped {
     pub(crate) last: u32,
 }
 
-/// Carries out the order on the first line of the standard input, once that has ended. Prints the
-/// result, or the reason why there is none, as JSON.
+/// Carries out the order on the first line of the standard input, once that has ended. Prints
+/// [`READY`] before, and the result, or the reason why there is none, as JSON.
 pub(crate) fn run() -> ! {
-    let outcome = carry_out();
-    println!("{}", serde_json::to_string(&outcome).expect("plain data"));
-    std::process::exit(i32::from(outcome.is_err()))
+    let outcome = match carry_out() {
+        Ok(status) => std::process::exit(status),
+        Err(why) => Err(why),
+    };
+    say(&outcome);
+    std::process::exit(1)
 }
 
-fn carry_out() -> Result<Dumped, String> {
+fn say(outcome: &Result<Dumped, String>) {
+    println!("{}", serde_json::to_string(outcome).expect("plain data"));
+}
+
+/// Returns the exit status of the process that has printed the result.
+fn carry_out() -> Result<i32, String> {
     die_with_parent()?;
     // SAFETY: alarm touches no memory. Its signal ends this process, and CRIU with it.
     unsafe { libc::alarm(DUMP_WITHIN) };
@@ -84,63 +99,80 @@ fn carry_out() -> Result<Dumped, String> {
         rustix::process::Pid::from_raw(server as i32).ok_or("no process")?,
         rustix::process::PidfdFlags::empty(),
     );
+    let spaces = spaces.map_err(|error| format!("process {server}: {error}"))?;
+    let tool = format!("/proc/self/fd/{}", criu.as_raw_fd());
+    let features = alone().map_or_else(|_| Features::unknown(), |()| Features::try_out(&tool));
+    println!("{READY}");
     // The end of the input says that the server is held.
     io::stdin().read_to_string(&mut text).map_err(|error| format!("no sign: {error}"))?;
+    let _urgent = Urgent::begin();
     unwatch(server)?;
     let all = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::NETWORK;
-    let entered = spaces.and_then(|spaces| move_into_thread_name_spaces(spaces.as_fd(), all));
-    entered.map_err(|error| format!("the server's cell cannot be entered: {error}"))?;
-    // The number is that of the space of processes that a child of ours is in.
-    let shell = "read last < \"$0\"; echo \"$last\"";
-    let said = output_of(Command::new("/bin/sh").args(["-c", shell, LAST_PID]))?;
-    let last: u32 = said.trim().parse().map_err(|_| format!("{LAST_PID} holds {said:?}"))?;
-    // The shell itself has had that number.
-    let last = last - 1;
-    let images = format!("/proc/self/fd/{}", image.as_raw_fd());
-    let outcome = write_image(&images, &criu, number);
-    let set = "echo \"$1\" > \"$0\"";
-    output_of(Command::new("/bin/sh").args(["-c", set, LAST_PID, &last.to_string()]))?;
-    outcome.map(|()| Dumped { server: number, last })
+    move_into_thread_name_spaces(spaces.as_fd(), all)
+        .map_err(|error| format!("the server's cell cannot be entered: {error}"))?;
+    // Only a child is in the cell's space of process numbers.
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(format!("fork: {}", io::Error::last_os_error())),
+        0 => {
+            let outcome = dump(image.as_raw_fd(), &tool, number, &features);
+            say(&outcome);
+            std::process::exit(i32::from(outcome.is_err()))
+        }
+        child => Ok(status_of(child)),
+    }
 }
 
-fn write_image(images: &str, criu: &OwnedFd, server: i32) -> Result<(), String> {
-    let mut command = Command::new(format!("/proc/self/fd/{}", criu.as_raw_fd()));
+/// Leaves the host's mounts and network, so that CRIU can try the kernel's features out.
+fn alone() -> Result<(), String> {
+    // SAFETY: unshare touches no memory.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWNET) } != 0 {
+        return Err(io::Error::last_os_error().to_string());
+    }
+    make_mounts_private()?;
+    raise_loopback()
+}
+
+/// Dumps the server from within its cell.
+fn dump(image: RawFd, criu: &str, server: i32, features: &Features) -> Result<Dumped, String> {
+    die_with_parent()?;
+    let failed = |error: io::Error| format!("{LAST_PID}: {error}");
+    let text = fs::read_to_string(LAST_PID).map_err(failed)?;
+    let last: u32 = text.trim().parse().map_err(|_| format!("{LAST_PID} holds {text:?}"))?;
+    // This process itself has had that number.
+    let last = last - 1;
+    let images = format!("/proc/self/fd/{image}");
+    let outcome = features.lend(|| write_image(&images, criu, server));
+    fs::write(LAST_PID, last.to_string()).map_err(failed)?;
+    outcome.map(|()| Dumped { server, last })
+}
+
+fn write_image(images: &str, criu: &str, server: i32) -> Result<(), String> {
+    let mut command = Command::new(criu);
     command.args(["dump", "-t", &server.to_string(), "-D", images, "-o", "dump.log"]);
     command.arg("--leave-running").args(GHOST_LIMIT).args(CRIU_OPTIONS);
     // SAFETY: between fork and exec only a call that is safe there is made.
     unsafe { command.pre_exec(|| die_with_parent().map_err(io::Error::other)) };
-    if let Err(why) = output_of(&mut command) {
-        let log = Path::new(images).join("dump.log");
-        let log = output_of(Command::new("/bin/cat").arg(log)).unwrap_or_default();
+    output_of(&mut command).map(drop).map_err(|why| {
+        let log = fs::read(Path::new(images).join("dump.log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
         let first = first_error(&log).unwrap_or_default();
-        return Err(format!("criu dump: {why} {first}"));
-    }
-    for name in IN_MEMORY {
-        let (from, to) = (Path::new("/").join(name), Path::new(images).join(name));
-        copy_contents(&from, &to, Path::new(RUN_IN_CELL))?;
-    }
-    Ok(())
+        format!("criu dump: {why} {first}")
+    })
 }
 
-/// Copies what is in a directory, with owners, modes and times, except for one place.
-///
-/// # Errors
-/// Returns what cp(1) says.
-pub(super) fn copy_contents(from: &Path, to: &Path, except: &Path) -> Result<(), String> {
-    let Ok(items) = fs::read_dir(from) else { return Ok(()) };
-    // A path below /proc/self means something else in a process of another namespace.
-    output_of(Command::new("/bin/mkdir").arg("-p").arg(to))?;
-    let paths: Vec<PathBuf> = items.flatten().map(|item| item.path()).collect();
-    let paths: Vec<&OsStr> =
-        paths.iter().filter(|path| *path != except).map(|path| path.as_os_str()).collect();
-    if paths.is_empty() {
-        return Ok(());
-    }
-    output_of(Command::new("/bin/cp").args(["-a", "-t"]).arg(to).args(paths)).map(drop)
+/// Waits for the end of a child, and returns its exit status.
+fn status_of(child: libc::pid_t) -> i32 {
+    let mut status = 0;
+    // SAFETY: the kernel writes to a live integer.
+    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1 }
 }
 
 /// Runs a command to its end, and returns its output.
@@ -169,10 +201,7 @@ pub(super) fn open_kept(path: &Path, flags: OFlags) -> Result<OwnedFd, String> {
 
 fn number_in_cell(server: u32) -> Result<i32, String> {
     let path = format!("/proc/{server}/status");
-    let mut text = String::new();
-    File::open(&path)
-        .and_then(|mut file| file.read_to_string(&mut text))
-        .map_err(|error| format!("{path}: {error}"))?;
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     let numbers = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let last = numbers.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok());
     last.ok_or_else(|| format!("{path} names no process"))

@@ -123,9 +123,11 @@ fn init(
     // SAFETY: setsid touches no memory. It fails only for a leader of a group, which a child is
     // not.
     unsafe { libc::setsid() };
-    let restore = spec.restore.as_ref().map(RestoreOrder::open).transpose()?;
     if namespaces {
         make_mounts_private()?;
+    }
+    let restore = spec.restore.as_ref().map(RestoreOrder::open).transpose()?;
+    if namespaces {
         mounts::enter(spec)?;
         set_host_name()?;
     } else {

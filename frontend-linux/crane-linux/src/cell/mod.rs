@@ -19,12 +19,14 @@
 //! | `limits` | the resource limits that the server sees |
 //! | `closed` | what the server may not do, and the capabilities that it keeps |
 //! | `launch` | the launcher and init |
-//! | `dump`, `unwatch`, `restore` | an image of the server's processes, and a server made from one |
+//! | `features`, `unwatch`, `urgent` | CRIU's cache; the end of a watch; priority for a dump |
+//! | `dump`, `restore` | an image of the server's processes, and a server made from one |
 //! | `criu_log` | the reason in CRIU's log |
 
 mod closed;
 pub(crate) mod criu_log;
 pub(crate) mod dump;
+mod features;
 pub(crate) mod launch;
 mod limits;
 mod mounts;
@@ -32,6 +34,7 @@ pub(crate) mod network;
 pub(crate) mod restore;
 mod unwatch;
 pub(crate) mod upper;
+pub(crate) mod urgent;
 
 use std::io;
 use std::net::IpAddr;
@@ -206,6 +209,11 @@ pub(crate) async fn start(spec: &Spec, server: &ServerDescriptors) -> io::Result
 /// Returns the server's pid on this host, once it has been started.
 pub(crate) fn server_process(launcher: u32) -> Option<u32> {
     children_of(*children_of(launcher).first()?).first().copied()
+}
+
+/// Returns the root of the file system that a cell's init sees, and its server begins with.
+pub(crate) fn root_of(launcher: u32) -> Option<PathBuf> {
+    children_of(launcher).first().map(|init| PathBuf::from(format!("/proc/{init}/root")))
 }
 
 /// Returns the processes of a cell that the server has left to its init: they are in no image of

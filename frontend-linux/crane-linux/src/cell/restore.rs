@@ -1,6 +1,7 @@
 //! The restore: the cell's init has CRIU make the server's processes from an image, instead of
 //! executing the program.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,8 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::criu_log::first_error;
-use super::dump::{
-    CRIU_OPTIONS, IN_MEMORY, LAST_PID, NUMBERS_LEFT, copy_contents, open_kept, output_of,
-};
+use super::dump::{CRIU_OPTIONS, IN_MEMORY, LAST_PID, NUMBERS_LEFT, open_kept, output_of};
+use super::features::Features;
 use super::{RUN_IN_CELL, upper};
 use crate::checkpoint::store::{Checkpoint, Processes, image_of};
 
@@ -31,16 +31,17 @@ pub(crate) struct RestoreOrder {
 pub(super) struct OpenOrder {
     image: OwnedFd,
     criu: OwnedFd,
+    features: Features,
     processes: Processes,
 }
 
 impl RestoreOrder {
+    /// Opens the files. The mounts of the calling process must be private.
     pub(super) fn open(&self) -> Result<OpenOrder, String> {
-        Ok(OpenOrder {
-            image: open_kept(&image_of(&self.from.place), OFlags::DIRECTORY)?,
-            criu: open_kept(&self.criu, OFlags::empty())?,
-            processes: (*self.from.manifest.processes).clone(),
-        })
+        let image = open_kept(&image_of(&self.from.place), OFlags::DIRECTORY)?;
+        let criu = open_kept(&self.criu, OFlags::empty())?;
+        let features = Features::try_out(&path_of(&criu));
+        Ok(OpenOrder { image, criu, features, processes: (*self.from.manifest.processes).clone() })
     }
 }
 
@@ -89,17 +90,22 @@ pub(crate) fn exchange_layers(one: &Path, other: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Returns a path to a descriptor's file, for this process and the programs that it executes.
+fn path_of(descriptor: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", descriptor.as_raw_fd())
+}
+
 impl OpenOrder {
     /// Makes the server's processes. Returns the number of the first one.
     pub(super) fn carry_out(self) -> Result<i32, String> {
         let Processes { server, last, pipes, .. } = self.processes;
-        let images = format!("/proc/self/fd/{}", self.image.as_raw_fd());
+        let images = path_of(&self.image);
         set_last(NUMBERS_LEFT)?;
         for name in IN_MEMORY {
             let (from, to) = (Path::new(&images).join(name), Path::new("/").join(name));
             copy_contents(&from, &to, Path::new(RUN_IN_CELL))?;
         }
-        let mut command = Command::new(format!("/proc/self/fd/{}", self.criu.as_raw_fd()));
+        let mut command = Command::new(path_of(&self.criu));
         // The files that CRIU writes are no part of the checkpoint.
         let work = Path::new(RUN_IN_CELL).join("restore");
         fs::create_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
@@ -108,7 +114,8 @@ impl OpenOrder {
         for (descriptor, pipe) in [1, 2].into_iter().zip(pipes) {
             command.arg("--inherit-fd").arg(format!("fd[{descriptor}]:pipe:[{pipe}]"));
         }
-        let status = command.status().map_err(|error| format!("criu: {error}"))?;
+        let status = self.features.lend(|| command.status());
+        let status = status.map_err(|error| format!("criu: {error}"))?;
         if !status.success() {
             let log = fs::read_to_string(work.join(LOG)).unwrap_or_default();
             let first = first_error(&log).unwrap_or_default();
@@ -118,6 +125,23 @@ impl OpenOrder {
         set_last(&last.to_string())?;
         Ok(server)
     }
+}
+
+/// Copies what is in a directory, with owners, modes and times, except for one place.
+///
+/// # Errors
+/// Returns what cp(1) says.
+fn copy_contents(from: &Path, to: &Path, except: &Path) -> Result<(), String> {
+    let Ok(items) = fs::read_dir(from) else { return Ok(()) };
+    // A path below /proc/self means something else in a process of another namespace.
+    output_of(Command::new("/bin/mkdir").arg("-p").arg(to))?;
+    let paths: Vec<PathBuf> = items.flatten().map(|item| item.path()).collect();
+    let paths: Vec<&OsStr> =
+        paths.iter().filter(|path| *path != except).map(|path| path.as_os_str()).collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    output_of(Command::new("/bin/cp").args(["-a", "-t"]).arg(to).args(paths)).map(drop)
 }
 
 fn set_last(number: &str) -> Result<(), String> {

@@ -14,6 +14,7 @@
 //! | `store` | the checkpoints of a data directory |
 //! | `index` | what is in a checkpoint, by the digests of its blocks |
 //! | `assembly` | a directory that is made from an index and blocks |
+//! | `capture` | a copy of the server's files, made before the server is held as far as possible |
 //! | `archive` | a checkpoint as one file |
 //! | `arrived` | a log's beginning behind a checkpoint that came from another replica |
 //! | `probe` | the processes of a probe, in namespaces of their own |
@@ -22,6 +23,7 @@
 pub(crate) mod archive;
 pub(crate) mod arrived;
 pub(crate) mod assembly;
+pub(crate) mod capture;
 pub(crate) mod command;
 pub(crate) mod criu;
 mod digest;

@@ -140,7 +140,10 @@ pub(super) fn is_own_attribute(name: &[u8]) -> bool {
 }
 
 /// Returns the extended attributes of a file that belong to it, by name.
-fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+///
+/// # Errors
+/// Returns the system's error.
+pub(super) fn attributes(path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut found = Vec::new();
     for name in names_of_attributes(path)?.split(|byte| *byte == 0) {
         if !is_own_attribute(name) {

@@ -10,12 +10,10 @@ use crate::checkpoint::every::CheckpointEvery;
 use crate::checkpoint::store::{Checkpoint, Manifest};
 use crate::event::Event;
 
+use super::hold::{TRY_AGAIN, held_elsewhere};
 use super::members::{Unmoved, later, never};
 use super::rooms::{CheckpointState, Due};
-use super::{Driver, Host, Taken};
-
-/// The time after which a replica tries again that could not take the checkpoint that was due.
-const TRY_AGAIN: Duration = Duration::from_millis(2000);
+use super::{Driver, Host, Taken, TakingPhase};
 
 /// The log begins behind a slot, or the program with an upgrade, and no checkpoint leads there.
 pub(super) struct Lacking;
@@ -41,7 +39,7 @@ impl<H: Host> Driver<H> {
                  or move the role first (crane-linux primary move)",
             ));
         }
-        if matches!(self.checkpoint.state, CheckpointState::Taking) {
+        if self.checkpoint.state.is_busy() {
             return Err(never("a checkpoint is being taken already"));
         }
         if self.checkpoint.keeps_files {
@@ -50,11 +48,43 @@ impl<H: Host> Driver<H> {
         if self.is_held() {
             return Err(later("the server proves its last checkpoint at the moment"));
         }
-        self.checkpoint.state = CheckpointState::Taking;
+        if let Some(node) = self.lent_to() {
+            return Err(later(held_elsewhere(node)));
+        }
+        self.checkpoint.state = CheckpointState::Preparing;
+        self.host.prepare_checkpoint();
+        Ok(json!({}))
+    }
+
+    /// Asks the other servers whether this one may be held, once most of its files are copied. That
+    /// takes as long as it takes, and no permission is lent for it.
+    pub(super) fn on_checkpoint_prepared(&mut self, run: u64, outcome: Result<(), String>) {
+        let obstacle = match outcome {
+            Err(why) => Some(why),
+            Ok(()) if run != self.server.runs => Some("its server was stopped meanwhile".into()),
+            Ok(()) if self.is_primary() && self.servers().len() > 1 => {
+                Some("it has become the primary".into())
+            }
+            Ok(()) if self.is_held() => Some("the server proves its last checkpoint".into()),
+            Ok(()) => None,
+        };
+        if let Some(why) = obstacle {
+            self.host.drop_prepared_checkpoint();
+            return self.on_checkpoint_failed(why);
+        }
+        self.checkpoint.state = CheckpointState::Taking(TakingPhase::Asked);
         self.wish_to_hold(false);
-        match &self.checkpoint.state {
-            CheckpointState::Failed(why) => Err(later(why)),
-            _ => Ok(json!({})),
+    }
+
+    /// Handles a phase of the checkpoint that is being taken.
+    pub(super) fn on_checkpoint_phase(&mut self, run: u64, phase: TakingPhase) {
+        if run != self.server.runs || !matches!(self.checkpoint.state, CheckpointState::Taking(_)) {
+            return;
+        }
+        self.checkpoint.state = CheckpointState::Taking(phase);
+        if phase == TakingPhase::Written {
+            // Another server may be held while this one's checkpoint is made durable.
+            self.give_permissions_back();
         }
     }
 
@@ -102,7 +132,9 @@ impl<H: Host> Driver<H> {
 
     /// Handles the outcome of an order to take one of the server's run with this number.
     pub(super) fn on_checkpoint_taken(&mut self, run: u64, outcome: Result<Taken, String>) {
-        self.give_permissions_back();
+        if self.is_held() {
+            self.give_permissions_back();
+        }
         let outcome = outcome.and_then(|taken| {
             let Checkpoint { place, manifest } = &taken.checkpoint;
             // The verdict on the server has come meanwhile.
@@ -113,21 +145,23 @@ impl<H: Host> Driver<H> {
             self.host.set_checkpoint_aside(place, "late");
             Err("its server was stopped meanwhile".to_string())
         });
-        self.checkpoint.state = match outcome {
+        match outcome {
             Ok(taken) => {
-                let Taken { ref checkpoint, held_ms } = taken;
+                let Taken { ref checkpoint, held_ms, .. } = taken;
                 let (slot, place) = (checkpoint.manifest.slot.0, checkpoint.place.display());
                 self.checkpoint.add(checkpoint.clone());
                 self.record_event(Event::Checkpoint { slot, held_ms, place: place.to_string() });
-                CheckpointState::Taken(taken)
+                self.checkpoint.state = CheckpointState::Taken(taken);
             }
-            Err(why) => {
-                let text = format!("no checkpoint was taken: {why}");
-                warn!("{text}");
-                self.last_error = Some(text);
-                CheckpointState::Failed(why)
-            }
-        };
+            Err(why) => self.on_checkpoint_failed(why),
+        }
+    }
+
+    fn on_checkpoint_failed(&mut self, why: String) {
+        let text = format!("no checkpoint was taken: {why}");
+        warn!("{text}");
+        self.last_error = Some(text);
+        self.checkpoint.state = CheckpointState::Failed(why);
     }
 
     /// Returns the checkpoint from which the server starts next, or that it starts without one.
@@ -180,11 +214,15 @@ impl<H: Host> Driver<H> {
         let slot_of = |checkpoint: Option<&Checkpoint>| checkpoint.map(|it| it.manifest.slot);
         let mut shown = match &state.state {
             CheckpointState::Never => json!({}),
-            CheckpointState::Taking => json!({ "phase": "taking" }),
-            CheckpointState::Taken(Taken { checkpoint, held_ms }) => json!({
+            CheckpointState::Preparing => json!({ "phase": "copying" }),
+            CheckpointState::Taking(TakingPhase::Asked) => json!({ "phase": "asking" }),
+            CheckpointState::Taking(TakingPhase::Held) => json!({ "phase": "held" }),
+            CheckpointState::Taking(TakingPhase::Written) => json!({ "phase": "writing" }),
+            CheckpointState::Taken(Taken { checkpoint, held_ms, held_bytes }) => json!({
                 "phase": "taken",
                 "slot": checkpoint.manifest.slot,
                 "held_ms": held_ms,
+                "held_bytes": held_bytes,
                 "place": checkpoint.place,
             }),
             CheckpointState::Failed(why) => json!({ "phase": "failed", "error": why }),

@@ -44,6 +44,10 @@ impl<H: Host> Driver<H> {
             }
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
             DriverInput::Roster(roster) => self.learn_members(&roster),
+            DriverInput::CheckpointPrepared(run, outcome) => {
+                self.on_checkpoint_prepared(run, outcome);
+            }
+            DriverInput::CheckpointPhase(run, phase) => self.on_checkpoint_phase(run, phase),
             DriverInput::CheckpointTaken(run, outcome) => self.on_checkpoint_taken(run, outcome),
             DriverInput::Checkpoint(from, message) => self.on_checkpoint_message(from, message),
             DriverInput::Arriving(arriving) => self.on_arriving(arriving),

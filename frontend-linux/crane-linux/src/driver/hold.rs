@@ -11,16 +11,23 @@ use crane_core::time::{Duration, Instant};
 
 use crate::report::CheckpointMessage;
 
-use super::rooms::{CheckpointState, Wish};
-use super::{Driver, Host};
+use super::rooms::{CheckpointState, Due, Wish};
+use super::{Driver, Host, TakingPhase};
 
 /// The time limit for the answers of the other servers.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(1000);
+/// The time after which a replica tries again that could not take the checkpoint that was due.
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(2000);
 /// The time after a proof in place that was not permitted, before the next one.
 const WISH_AGAIN: Duration = Duration::from_millis(10_000);
 /// The time after which a permission ends by itself: the limits of reaching the hold point, of the
 /// dump, and of the way back, with a reserve.
 const LENT_FOR: Duration = Duration::from_millis(75_000);
+
+/// Returns why this replica's server may not be held while that of another one may.
+pub(super) fn held_elsewhere(node: NodeId) -> String {
+    format!("the server of replica {node} is held at the moment")
+}
 
 impl<H: Host> Driver<H> {
     /// Asks the servers for the permission to hold this one, or to let it prove a checkpoint.
@@ -31,16 +38,20 @@ impl<H: Host> Driver<H> {
         let number = self.checkpoint.hold.number;
         let granted = NodeSet::EMPTY.with(self.me());
         let until = now + ANSWERED_WITHIN;
-        let lent = self.checkpoint.hold.lent.filter(|(_, until)| now < *until);
-        if let Some((node, _)) = lent {
-            let why = format!("the server of replica {node} is held at the moment");
-            return self.end_wish(proves, why);
+        if let Some(node) = self.lent_to() {
+            return self.end_wish(proves, held_elsewhere(node));
         }
         self.checkpoint.hold.wish = Some(Wish { proves, granted, refused: NodeSet::EMPTY, until });
         for node in self.servers().without(self.me()).iter() {
             self.send_about_checkpoints(node, CheckpointMessage::HoldWanted { number });
         }
         self.count_permissions();
+    }
+
+    /// Returns the other replica that may hold its server at the moment.
+    pub(super) fn lent_to(&self) -> Option<NodeId> {
+        let now = self.now();
+        self.checkpoint.hold.lent.filter(|(_, until)| now < *until).map(|(node, _)| node)
     }
 
     /// Answers another replica that wants to hold its server.
@@ -62,7 +73,7 @@ impl<H: Host> Driver<H> {
     /// Returns whether this server is held, proves a checkpoint, or may do so at any moment.
     pub(super) fn is_held(&self) -> bool {
         let proves = self.checkpoint.proving.as_ref().is_some_and(|proving| proving.in_place);
-        proves || matches!(self.checkpoint.state, CheckpointState::Taking)
+        proves || self.checkpoint.state.is_held()
     }
 
     /// Takes the answer of another server.
@@ -95,6 +106,7 @@ impl<H: Host> Driver<H> {
                 self.server.proves_next = true;
                 return self.host.stop_server();
             }
+            self.checkpoint.state = CheckpointState::Taking(TakingPhase::Held);
             return self.host.take_checkpoint(&self.group());
         }
         if (servers.len() - refused.len()) * 2 <= servers.len() {
@@ -127,7 +139,11 @@ impl<H: Host> Driver<H> {
             self.checkpoint.prove_after = self.now() + WISH_AGAIN;
             self.checkpoint.unproved_because = Some(why);
         } else {
+            self.host.drop_prepared_checkpoint();
             self.checkpoint.state = CheckpointState::Failed(why);
+            if self.settings.args.checkpoint_every.is_some() {
+                self.checkpoint.due = Some(Due::At(self.now() + TRY_AGAIN));
+            }
         }
         self.give_permissions_back();
     }

@@ -30,6 +30,8 @@ use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::{CallsMessage, CheckpointMessage, Ending, MarkMessage, ServerReport};
 use crate::roster::Roster;
 
+use super::taken::{Taken, TakingPhase};
+
 /// The time of a step, by the host's clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Moment {
@@ -71,6 +73,10 @@ pub(crate) enum DriverInput {
     ProcessorTime(u64, u64),
     /// A replica has sent the members as it knows them, because this one is none.
     Roster(Box<Roster>),
+    /// Most of the files of the server's run with this number are copied, or why they are not.
+    CheckpointPrepared(u64, Result<(), String>),
+    /// The checkpoint of the server's run with this number is in this phase now.
+    CheckpointPhase(u64, TakingPhase),
     /// A checkpoint of the server's run with this number was taken, or not, for this reason.
     CheckpointTaken(u64, Result<Taken, String>),
     /// The files that the run with this number has begun with are a checkpoint, or why not.
@@ -240,15 +246,6 @@ pub(crate) struct DiskRoom {
     pub free: u64,
     /// The size of the disk; 0 if the disk does not tell.
     pub size: u64,
-}
-
-/// A checkpoint that was taken.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Taken {
-    /// The checkpoint.
-    pub checkpoint: Checkpoint,
-    /// The time for which the server was held, in milliseconds.
-    pub held_ms: u64,
 }
 
 /// The running server as the daemon sees it.
@@ -437,8 +434,15 @@ pub(crate) trait Host {
     /// used again.
     fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str);
 
-    /// Takes a checkpoint of the running server, for this group;
-    /// [`DriverInput::CheckpointTaken`] follows.
+    /// Copies most files of the running server, which is not held meanwhile;
+    /// [`DriverInput::CheckpointPrepared`] follows.
+    fn prepare_checkpoint(&mut self);
+
+    /// Removes copies that were made for a checkpoint, because the server may not be held.
+    fn drop_prepared_checkpoint(&mut self);
+
+    /// Takes the checkpoint of the running server that was prepared, for this group;
+    /// [`DriverInput::CheckpointPhase`] and [`DriverInput::CheckpointTaken`] follow.
     fn take_checkpoint(&mut self, group: &str);
 
     /// Makes a second server from a checkpoint, in a cell of its own: it has no clients, and nobody

@@ -8,6 +8,7 @@
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
+//! | `taken` | a checkpoint that was taken, and the phases until then |
 //! | `host` | the interface to the host |
 //! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls, watch |
 //! | `fetching` | entries that are read again, and what waits for them |
@@ -55,6 +56,7 @@ mod rooms;
 mod script;
 mod server;
 mod stalls;
+mod taken;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -89,8 +91,9 @@ use rooms::{
 pub(crate) use host::{
     Activity, Arriving, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor,
     Host, HostFacts, Inspection, Moment, ProgramEnd, ProofChange, RunNumber, RunStart,
-    ServerChange, ServerListener, ServerView, Taken, Unannounced,
+    ServerChange, ServerListener, ServerView, Unannounced,
 };
+pub(crate) use taken::{Taken, TakingPhase};
 
 /// The number of slots that may be undecided, or decided and not yet durable here, at the same
 /// time. A disk on which a sync takes some hundred milliseconds does not limit the rate of the

@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::log::Lookup;
 use crate::report::ServerReport;
 
-use super::rooms::{CheckpointState, Finding, FindingKind, Proving};
+use super::rooms::{Finding, FindingKind, Proving};
 use super::{Driver, FetchFor, Host, LOOK_AGAIN, ProofChange};
 
 /// The number of calls behind a checkpoint that a server must have made before it is compared:
@@ -190,7 +190,7 @@ impl<H: Host> Driver<H> {
         let slot = proving.checkpoint.manifest.slot;
         let reason = match () {
             () if self.is_primary() => "this replica is the primary",
-            () if matches!(self.checkpoint.state, CheckpointState::Taking) => "it is held",
+            () if self.checkpoint.state.is_busy() => "a checkpoint is being taken",
             () if others.is_empty() || !others.iter().all(in_step) => "not all others are in step",
             () => {
                 info!("proving the checkpoint behind slot {slot} in place: {why}");

@@ -38,7 +38,6 @@ use crate::program::{ProgramContext, UpgradeOrder};
 use crate::proxy::{ClientConn, ClientEvents};
 
 use super::bypass;
-use super::checkpoint::take;
 use super::disk::{DataKeeper, measure};
 use super::inspect::{inspect, processor_time_of_family};
 use super::listeners::{is_isolated, unannounced};
@@ -46,6 +45,7 @@ use super::ports::Listeners;
 use super::proof::{PROOF_RUN, ProofRoom};
 use super::remains::Remains;
 use super::server::{ServerProcess, StartOrder};
+use super::taking::TakingRoom;
 use super::transfer::TransferRoom;
 use super::unix::UnixListeners;
 use super::upgrade;
@@ -71,6 +71,7 @@ pub(crate) struct LinuxHost {
     sockets: UnixListeners,
     pub(super) client_events: Rc<ClientEvents>,
     pub(super) server: Option<Box<ServerProcess>>,
+    pub(super) taking: TakingRoom,
     pub(super) proof: ProofRoom,
     /// The remains of the last run.
     pub(super) remains: Remains,
@@ -107,6 +108,7 @@ impl LinuxHost {
             keeper: DataKeeper::new(data, outcomes.clone()),
             client_events: Rc::new(ClientEvents::new()),
             server: None,
+            taking: TakingRoom::new(&path, outcomes.clone()),
             proof: ProofRoom::new(&path, outcomes.clone()),
             transfer: TransferRoom::new(
                 &path,
@@ -359,25 +361,17 @@ impl Host for LinuxHost {
         );
     }
 
-    fn take_checkpoint(&mut self, group: &str) {
+    fn prepare_checkpoint(&mut self) {
         let nonce = self.next_nonce();
-        let Some(server) = &self.server else {
-            // The run that the driver has seen has ended: each order has an outcome.
-            let input = DriverInput::CheckpointTaken(0, Err("the server has ended".to_string()));
-            return self.at_once.push_back(input);
-        };
-        let number = server.number;
-        let order = match &self.criu {
-            Ok(criu) => server.take_order(&self.data, criu.path(), group),
-            Err(why) => Err(why.clone()),
-        };
-        let outcomes = self.outcomes.clone();
-        spawn_local(async move {
-            let taking = spawn_blocking(move || order.and_then(|order| take(&order, nonce)));
-            let taken = taking.await.unwrap_or_else(|error| Err(error.to_string()));
-            let input = DriverInput::CheckpointTaken(number, taken);
-            let _ = outcomes.send(HostOutcome::Input(input));
-        });
+        self.taking.prepare(self.server.as_deref(), &self.criu, nonce);
+    }
+
+    fn drop_prepared_checkpoint(&mut self) {
+        self.taking.drop_prepared();
+    }
+
+    fn take_checkpoint(&mut self, group: &str) {
+        self.taking.take(self.server.as_deref(), &self.criu, group);
     }
 
     fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str) {

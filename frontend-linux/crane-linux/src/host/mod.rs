@@ -10,6 +10,7 @@
 //! | `unix` | the Unix sockets at which they do |
 //! | `attach`, `left`, `checkpoint` | a held server's way back, and its way out; a checkpoint of it |
 //! | `server` | the server's process: its cell, its rings and the lines that it prints |
+//! | `taking` | the checkpoint that is being taken, on other threads |
 //! | `remains` | what is left of a run that has ended |
 //! | `bound`, `proof` | the memory of a second server; one that proves a checkpoint |
 //! | `offer`, `arrival` | a checkpoint that others can receive; one that comes from another |
@@ -35,6 +36,7 @@ mod proof;
 mod remains;
 mod run;
 mod server;
+mod taking;
 mod transfer;
 mod unix;
 mod upgrade;
@@ -63,6 +65,8 @@ enum HostOutcome {
     Started(u64, Box<server::ServerProcess>),
     /// Another program is in the place of the present one, and starts so.
     Upgraded(Box<Spec>, Box<crate::program::Upgraded>),
+    /// Files of this run were copied for a checkpoint, or not, for this reason.
+    Prepared(u64, Result<Box<checkpoint::PreparedFiles>, String>),
     /// A report of the launcher of this run.
     Cell(u64, crate::cell::Report),
 }

@@ -252,6 +252,10 @@ impl Replica {
                 self.driver.host().use_program(*spec, upgraded.base.clone());
                 Some(DriverInput::Upgraded(Ok(upgraded)))
             }
+            HostOutcome::Prepared(number, outcome) => {
+                let outcome = outcome.map(|prepared| self.driver.host().taking.keep(prepared));
+                Some(DriverInput::CheckpointPrepared(number, outcome))
+            }
             HostOutcome::Started(number, process) if number & PROOF_RUN != 0 => {
                 self.driver.host().proof.take(process)
             }

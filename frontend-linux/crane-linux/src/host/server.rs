@@ -167,20 +167,14 @@ impl ServerProcess {
     ///
     /// # Errors
     /// Returns why the server cannot be held.
-    pub(super) fn take_order(
-        &self,
-        data: &Path,
-        criu: &Path,
-        group: &str,
-    ) -> Result<TakeOrder, String> {
+    pub(super) fn take_order(&self, criu: &Path, group: &str) -> Result<TakeOrder, String> {
         Ok(TakeOrder {
             region: self.region,
             descriptors: self.copy_descriptors()?,
             server: self.pid().ok_or("the server has no process yet")?,
-            launcher: self.cell.id().ok_or("the server has ended")?,
+            launcher: self.launcher().ok_or("the server has ended")?,
             pipes: self.pipes,
             consumed: self.consumed,
-            data: data.to_path_buf(),
             criu: criu.to_path_buf(),
             group: group.to_string(),
             incarnation: self.incarnation,

@@ -10,7 +10,7 @@ use crane_core::time::Instant;
 
 use crate::checkpoint::store::Checkpoint;
 
-use super::super::host::Taken;
+use super::super::taken::{Taken, TakingPhase};
 
 /// The state of checkpoints.
 #[derive(Debug, Default)]
@@ -160,6 +160,18 @@ impl Checkpoints {
     }
 }
 
+impl CheckpointState {
+    /// Returns whether a checkpoint is being taken.
+    pub(in crate::driver) fn is_busy(&self) -> bool {
+        matches!(self, Self::Preparing | Self::Taking(_))
+    }
+
+    /// Returns whether the server is held, or may be at any moment.
+    pub(in crate::driver) fn is_held(&self) -> bool {
+        matches!(self, Self::Taking(TakingPhase::Asked | TakingPhase::Held))
+    }
+}
+
 /// The moment at which a checkpoint is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::driver) enum Due {
@@ -177,8 +189,10 @@ pub(in crate::driver) enum CheckpointState {
     /// No order was given.
     #[default]
     Never,
-    /// The server is held, or will be soon.
-    Taking,
+    /// Files are copied. The server is not held.
+    Preparing,
+    /// The server is held, will be soon, or was.
+    Taking(TakingPhase),
     /// The checkpoint was taken.
     Taken(Taken),
     /// None was taken, for this reason.

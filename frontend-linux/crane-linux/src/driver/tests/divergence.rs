@@ -301,7 +301,8 @@ fn a_checkpoint_of_a_wrong_server_is_set_aside_and_not_used() {
     assert_eq!(host.aside.iter().map(|(_, why)| *why).collect::<Vec<_>>(), ["wrong"]);
 
     // One of the wrong run that is complete only now.
-    let taken = Taken { checkpoint: memory::checkpoint("group", Slot(9)), held_ms: 5 };
+    let taken =
+        Taken { checkpoint: memory::checkpoint("group", Slot(9)), held_ms: 5, held_bytes: 7 };
     group.input(wrong, DriverInput::CheckpointTaken(1, Ok(taken)));
     group.run(10);
     let driver = &mut group.drivers[wrong];

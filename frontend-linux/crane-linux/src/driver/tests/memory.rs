@@ -110,6 +110,10 @@ pub(super) struct MemoryHost {
     pub(super) immune: Vec<u64>,
     /// The replicas that were asked for a checkpoint, and whether with its files.
     pub(super) asked_for_checkpoint: Vec<(NodeId, bool)>,
+    /// Whether files were copied for a checkpoint that was not taken yet.
+    pub(super) prepared: bool,
+    /// Whether the outcomes of orders about checkpoints come only from the test.
+    pub(super) checkpoints_are_late: bool,
     /// The checkpoints that were set aside.
     pub(super) aside: Vec<(PathBuf, &'static str)>,
 }
@@ -324,10 +328,25 @@ impl Host for MemoryHost {
         self.queue(DriverInput::Upgraded(Ok(Box::new(Upgraded { upgrade, base, checkpoint }))));
     }
 
+    fn prepare_checkpoint(&mut self) {
+        self.prepared = true;
+        if !self.checkpoints_are_late {
+            self.queue(DriverInput::CheckpointPrepared(self.scripts.len() as u64, Ok(())));
+        }
+    }
+
+    fn drop_prepared_checkpoint(&mut self) {
+        self.prepared = false;
+    }
+
     fn take_checkpoint(&mut self, group: &str) {
+        assert!(std::mem::take(&mut self.prepared), "it was prepared");
+        if self.checkpoints_are_late {
+            return;
+        }
         let slot = self.scripts.last().and_then(|script| script.last()).expect("entries").0;
         let checkpoint = checkpoint(group, slot);
-        let taken = Taken { checkpoint, held_ms: 5 };
+        let taken = Taken { checkpoint, held_ms: 5, held_bytes: 7 };
         self.queue(DriverInput::CheckpointTaken(self.scripts.len() as u64, Ok(taken)));
     }
 

@@ -19,6 +19,7 @@ use crate::report::Ending;
 mod checkpoints;
 mod divergence;
 mod fetching;
+mod held;
 mod incarnations;
 mod memory;
 mod progress;
@@ -318,6 +319,8 @@ fn driver_from(
         proof_is_late: false,
         no_room: None,
         asked_for_checkpoint: Vec::new(),
+        prepared: false,
+        checkpoints_are_late: false,
         aside: Vec::new(),
         files: Vec::new(),
         kept_files: BTreeMap::new(),
