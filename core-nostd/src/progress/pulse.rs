@@ -125,6 +125,11 @@ impl ServerPulse {
         self.position
     }
 
+    /// Returns whether the server has work.
+    pub(super) const fn has_work(&self) -> bool {
+        self.has_work
+    }
+
     /// Takes the position of the server, and whether it has work.
     // specs: H1
     pub(super) fn see(&mut self, now: Instant, position: Option<ScriptPosition>, has_work: bool) {

@@ -30,6 +30,9 @@ struct Three {
     /// The positions of the servers, and whether they use the processor.
     positions: [u64; 3],
     computes: [bool; 3],
+    /// The clocks of the servers, and whether they have work.
+    clocks: [u64; 3],
+    works: [bool; 3],
     spent: u64,
     /// The member that finds no primary.
     deaf: Option<usize>,
@@ -46,6 +49,8 @@ impl Three {
             ahead: all(),
             positions: [1; 3],
             computes: [false; 3],
+            clocks: [0; 3],
+            works: [true; 3],
             spent: 0,
             deaf: None,
             last: [Findings::default(); 3],
@@ -57,8 +62,9 @@ impl Three {
         self.now = self.now + Duration::from_millis(1);
         self.spent += 1000;
         for place in 0..3 {
-            let position = ScriptPosition { admitted: Slot(self.positions[place]), clock: 0 };
-            self.vigils[place].saw_server(self.now, Some(position), true);
+            let (admitted, clock) = (Slot(self.positions[place]), self.clocks[place]);
+            let position = ScriptPosition { admitted, clock };
+            self.vigils[place].saw_server(self.now, Some(position), self.works[place]);
             let sight = GroupSight {
                 is_primary: place == self.primary,
                 knows_primary: Some(place) != self.deaf,
@@ -365,4 +371,18 @@ fn a_replica_that_stood_still_itself_does_not_blame_its_disk() {
     three.vigils[PRIMARY].synced(three.now, number);
     three.run(100);
     assert!(!three.last[PRIMARY].on_trial && three.changes.is_empty());
+}
+
+#[test]
+fn a_server_that_has_diverged_and_waits_for_ops_is_not_sick() {
+    let mut three = Three::new();
+    three.clocks = [7, 9, 9];
+    three.works = [false; 3];
+    three.run(2000);
+    assert_eq!(three.last[PRIMARY].ailment, None);
+    assert!(three.changes.is_empty(), "{:?}", three.changes);
+    // With work, the same position is that of a server that stands still.
+    three.works = [true; 3];
+    three.run(2000);
+    assert_eq!(three.changes.len(), 1);
 }

@@ -175,10 +175,14 @@ impl Vigil {
         (now.since(at) < REPORT_COUNTS).then_some(vitals)
     }
 
-    /// Returns whether this member's server has passed this replica's.
+    /// Returns whether this member's server has passed this replica's. A server that waits for ops
+    /// has nothing to catch up with but ops: if its clock differs at the same op, it has diverged.
+    // specs: H2
     fn has_passed(&self, now: Instant, node: NodeId) -> bool {
-        let other = self.report_of(now, node).map(|vitals| vitals.position);
-        self.server.position().is_some_and(|mine| other.is_some_and(|other| other > mine))
+        let Some(mine) = self.server.position() else { return false };
+        let Some(other) = self.report_of(now, node) else { return false };
+        let ops = other.position.admitted > mine.admitted;
+        ops || self.server.has_work() && other.position > mine
     }
 
     /// Returns whether at least half of the servers that report, this one included, have passed

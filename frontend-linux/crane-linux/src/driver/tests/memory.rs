@@ -1,4 +1,6 @@
 //! A host in memory.
+//!
+//! Length: one trait is implemented here, and each of its functions is short.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
