@@ -140,6 +140,12 @@ pub fn run(
         handles.into_iter().map(|handle| handle.join().expect("a writer")).collect()
     });
     group.await_settled();
+    // A replica that was sick refuses clients until its trial is over.
+    eventually("all replicas take clients", START, || {
+        let status = group.status()?;
+        let all = status.servers().all(|replica| replica.takes_clients);
+        if all { Ok(()) } else { Err(status.brief()) }
+    });
     for memory in &memories {
         for id in group.ids() {
             let verdict = memory.verify(group.address(id));
