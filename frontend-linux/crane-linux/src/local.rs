@@ -162,6 +162,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         durability,
         server_fsync,
         open_files,
+        shared_memory,
         env,
         peer_port: _,
         log_level,
@@ -181,6 +182,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--on-divergence", name(&|| on_divergence.to_possible_value()), "halt"),
         ("--server-fsync", name(&|| server_fsync.to_possible_value()), "skip"),
         ("--open-files", open_files.to_string(), "16384"),
+        ("--shared-memory", shared_memory.to_string(), "1024"),
         ("--witness", witness.join(","), ""),
         ("--service-address", service_address.join(","), ""),
         ("--priority", name(&|| priority.to_possible_value()), "normal"),
@@ -273,6 +275,8 @@ mod tests {
             "--strict",
             "--open-files",
             "20000",
+            "--shared-memory",
+            "64",
             "--env",
             "A=b c",
             "--",
@@ -285,7 +289,8 @@ mod tests {
         let again = Cli::try_parse_from(&line).unwrap().replica;
         assert_eq!(again.peers, ["127.0.0.1:6790", "127.0.0.2:6790", "127.0.0.3:6790"]);
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
-        assert!(again.strict && again.open_files == 20_000);
+        assert!(again.strict);
+        assert_eq!((again.open_files, again.shared_memory), (20_000, 64));
         assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));
         assert_eq!((again.program, again.env), (cli.replica.program, cli.replica.env));
         assert!(shell_line(&line).ends_with("--env 'A=b c' -- sh -c 'x y'"));

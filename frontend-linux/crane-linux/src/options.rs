@@ -20,6 +20,8 @@ use crate::help::{
 
 /// The default number of files that a server may have open.
 pub(crate) const OPEN_FILES: u32 = 16 * 1024;
+/// The size of the server's /dev/shm in MiB, unless another one is given.
+pub(crate) const SHARED_MEMORY: u32 = 1024;
 
 /// The default port for connections between replicas.
 pub(crate) const PEER_PORT: u16 = 6790;
@@ -379,6 +381,10 @@ pub(crate) struct ReplicaArgs {
     #[arg(long, value_name = "N", default_value_t = OPEN_FILES,
           value_parser = clap::value_parser!(u32).range(256..=131_072))]
     pub open_files: u32,
+    /// How much the server may have in /dev/shm, in MiB. Must be the same on every host.
+    #[arg(long, value_name = "MIB", default_value_t = SHARED_MEMORY,
+          value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub shared_memory: u32,
     /// Adds a variable to the server's environment. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,

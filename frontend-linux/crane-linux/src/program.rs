@@ -46,6 +46,7 @@ impl ProgramContext {
         let mut base = Base::of(&program, &command[1..], &environment, (directory, &ours), data)?;
         base.add_service_addresses(service);
         base.add_open_files(args.open_files);
+        base.add_shared_memory(args.shared_memory);
         ours.push(cell::hidden_directory(data));
         let spec = Spec {
             hidden: ours,
@@ -56,6 +57,7 @@ impl ProgramContext {
             environment,
             service: service.clone(),
             open_files: args.open_files,
+            shared_memory: args.shared_memory,
             keeps_files: false,
             files: None,
             restore: None,

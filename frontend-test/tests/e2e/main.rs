@@ -34,6 +34,7 @@ mod redis;
 mod refusals;
 mod restores;
 mod rules;
+mod shared_memory;
 mod sick;
 mod signals;
 mod sizes;

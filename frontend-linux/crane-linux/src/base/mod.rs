@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use digests::Digests;
 use elf::Program;
 
-use crate::options::OPEN_FILES;
+use crate::options::{OPEN_FILES, SHARED_MEMORY};
 
 /// A file in a directory that tells crane's own directories from the service's files.
 pub(crate) const MARKER: &str = ".crane-data";
@@ -130,6 +130,14 @@ impl Base {
     pub(crate) fn add_open_files(&mut self, limit: u32) {
         if limit != OPEN_FILES {
             self.parts.push(part("--open-files", limit.to_string().as_bytes()));
+            self.parts.sort();
+        }
+    }
+
+    /// Makes the size of the server's /dev/shm a part, unless it is the usual one.
+    pub(crate) fn add_shared_memory(&mut self, mebibytes: u32) {
+        if mebibytes != SHARED_MEMORY {
+            self.parts.push(part("--shared-memory", mebibytes.to_string().as_bytes()));
             self.parts.sort();
         }
     }
@@ -317,6 +325,17 @@ mod tests {
         assert_eq!(of(20_000).difference(&of(20_000)), None);
         assert_eq!(of(20_000).difference(&of(20_001)).unwrap(), "--open-files");
         assert!(of(OPEN_FILES).difference(&of(20_000)).unwrap().starts_with("--open-files"));
+    }
+
+    #[test]
+    fn another_size_of_shared_memory_is_named() {
+        let of = |mebibytes| {
+            let mut base = Base::default();
+            base.add_shared_memory(mebibytes);
+            base
+        };
+        assert_eq!(of(SHARED_MEMORY), Base::default());
+        assert_eq!(of(64).difference(&of(65)).unwrap(), "--shared-memory");
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub(crate) struct Spec {
     pub(crate) service: Vec<IpAddr>,
     /// How many files the program may have open.
     pub(crate) open_files: u32,
+    /// The size of its /dev/shm, in MiB.
+    pub(crate) shared_memory: u32,
     /// Whether the program starts on the files that the run before has left.
     pub(crate) keeps_files: bool,
     /// The checkpoint on whose files the program starts.

@@ -1,5 +1,10 @@
 //! The file system that the server sees: an overlay of the host's, with the kernel's own file
 //! systems made new, so that nothing in them tells of the host.
+//!
+//! /run and /dev/shm are in memory, as programs expect them, and empty at the begin of each
+//! incarnation. Their sizes are the group's: a host's memory, by which the kernel measures them
+//! otherwise, would decide when a call finds no room, and `statvfs` would show it. The
+//! specification of checkpoints says why they are not on the disk.
 
 use std::ffi::CString;
 use std::fs;
@@ -15,6 +20,10 @@ use crate::base::mountinfo::{self, Mount};
 
 /// Mounts below these are not the host's files: they are made new, or are not there.
 const NOT_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+/// The sizes of the file systems in memory but /dev/shm.
+const DEV_OPTIONS: &str = "mode=755,size=1m,nr_inodes=1024";
+const RUN_OPTIONS: &str = "mode=755,size=64m,nr_inodes=16384";
+const SYS_OPTIONS: &str = "mode=555,size=1m,nr_inodes=16";
 const DEVICES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -32,9 +41,10 @@ const DEVICES: [(&str, u32, u32); 6] = [
 pub(super) fn enter(spec: &Spec) -> Result<(), String> {
     let root = spec.data.join("root");
     overlay_all(spec, &root)?;
-    mount("tmpfs", &root.join("dev"), "tmpfs", MountFlags::NOSUID, "mode=755")?;
-    make_devices(&root.join("dev"))?;
-    mount("tmpfs", &root.join("run"), "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, "mode=755")?;
+    mount("tmpfs", &root.join("dev"), "tmpfs", MountFlags::NOSUID, DEV_OPTIONS)?;
+    make_devices(&root.join("dev"), spec.shared_memory)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", &root.join("run"), "tmpfs", flags, RUN_OPTIONS)?;
     let run = root.join(RUN_IN_CELL.trim_start_matches('/'));
     fs::create_dir(&run).map_err(|error| format!("{}: {error}", run.display()))?;
     // A copy, not the file of the data directory: the file system of a mapped file decides about
@@ -42,7 +52,7 @@ pub(super) fn enter(spec: &Spec) -> Result<(), String> {
     let (library, copy) = (spec.data.join("run/preload.so"), run.join("preload.so"));
     fs::copy(&library, &copy).map_err(|error| format!("{}: {error}", library.display()))?;
     if root.join("sys").is_dir() {
-        mount("tmpfs", &root.join("sys"), "tmpfs", MountFlags::RDONLY, "mode=555")?;
+        mount("tmpfs", &root.join("sys"), "tmpfs", MountFlags::RDONLY, SYS_OPTIONS)?;
     }
     mount("proc", &root.join("proc"), "proc", MountFlags::NOSUID | MountFlags::NODEV, "")?;
     turn_root(&root)
@@ -120,7 +130,7 @@ fn escaped(path: &Path) -> String {
     text.replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
 }
 
-fn make_devices(dev: &Path) -> Result<(), String> {
+fn make_devices(dev: &Path, shared_memory: u32) -> Result<(), String> {
     let failed = |path: &Path| format!("{}: {}", path.display(), io::Error::last_os_error());
     for (name, major, minor) in DEVICES {
         let place = dev.join(name);
@@ -152,7 +162,8 @@ fn make_devices(dev: &Path) -> Result<(), String> {
     for place in [&shm, &pts] {
         fs::create_dir(place).map_err(|error| format!("{}: {error}", place.display()))?;
     }
-    mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, "mode=1777")?;
+    let options = format!("mode=1777,size={shared_memory}m,nr_inodes=65536");
+    mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, &options)?;
     // Terminals of the cell's own, whose numbers begin at 0.
     let options = "newinstance,ptmxmode=0666,mode=0620";
     mount("devpts", &pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, options)

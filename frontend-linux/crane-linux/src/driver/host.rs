@@ -30,6 +30,7 @@ use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::{CallsMessage, CheckpointMessage, Ending, MarkMessage, ServerReport};
 use crate::roster::Roster;
 
+use super::seen::{Bypassed, Inspection, SeenCell};
 use super::taken::{Taken, TakingPhase};
 
 /// The time of a step, by the host's clocks.
@@ -111,8 +112,8 @@ pub(crate) enum DriverInput {
     Upgraded(Result<Box<Upgraded>, String>),
     /// The server's run was inspected; `None` if it had ended.
     Inspected(u64, Option<Inspection>),
-    /// The cell of the server's run was inspected: these listeners use a socket of the kernel.
-    CellSeen(u64, Vec<Unannounced>),
+    /// The cell of the server's run was inspected.
+    CellSeen(u64, SeenCell),
     /// The disk of the server's files was measured.
     DiskMeasured(DiskRoom),
     /// The server's run makes a call that bypasses the hooks; each kind comes once.
@@ -270,55 +271,6 @@ pub(crate) struct ServerView {
     pub uncovered_calls: u64,
     /// Connections that were refused: nothing listened there, or a table was full.
     pub refused_connections: u64,
-}
-
-/// The thread of the server that has the turn, and its activity.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Inspection {
-    /// The thread's number in the cell; 0 for the first thread.
-    pub thread: u32,
-    /// The thread's name.
-    pub name: String,
-    /// The thread's activity.
-    pub activity: Activity,
-    /// The place in the program: a symbol and its file.
-    pub place: Option<String>,
-}
-
-/// A kind of call that no hook sees.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Bypassed {
-    /// Its name.
-    pub call: String,
-    /// Its number, and the address behind the instruction that makes it.
-    pub number: u32,
-    pub address: u64,
-    /// Where it is made: a symbol and its file.
-    pub place: Option<String>,
-    /// A function of libc makes it.
-    pub by_libc: bool,
-    /// For which place of the program libc makes it.
-    pub caller: Option<String>,
-    /// It was not made, and its thread waits for its end (`--strict`).
-    pub refused: bool,
-}
-
-/// A kernel socket on which a process of the cell listens.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Unannounced {
-    /// The port.
-    pub port: u16,
-    /// The name of the process, if it could be found.
-    pub owner: Option<String>,
-}
-
-/// The activity of a thread.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Activity {
-    /// The thread uses the processor.
-    Computes,
-    /// The thread waits in this system call.
-    InCall(String),
 }
 
 /// Facts about the host and the server's process, for `status`.
@@ -480,9 +432,8 @@ pub(crate) trait Host {
     /// follows.
     fn inspect_server(&mut self);
 
-    /// Inspects the cell of the running server for listeners that use a socket of the kernel
-    /// ([`DriverInput::CellSeen`] follows), and has the server look for calls that bypass the hooks
-    /// ([`DriverInput::Bypassed`] may follow).
+    /// Inspects the cell of the running server ([`DriverInput::CellSeen`] follows), and has the
+    /// server look for calls that bypass the hooks ([`DriverInput::Bypassed`] may follow).
     fn inspect_cell(&mut self);
 
     /// Measures the running server's processor time; [`DriverInput::ProcessorTime`] follows.

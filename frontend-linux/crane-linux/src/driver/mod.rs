@@ -8,6 +8,7 @@
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
+//! | `seen` | what the host sees of the server |
 //! | `taken` | a checkpoint that was taken, and the phases until then |
 //! | `host` | the interface to the host |
 //! | `rooms` | state with owners: clients, proposer, preference, script, server, stalls, watch |
@@ -54,6 +55,7 @@ mod proof;
 mod proposer;
 mod rooms;
 mod script;
+mod seen;
 mod server;
 mod stalls;
 mod taken;
@@ -89,10 +91,10 @@ use rooms::{
 };
 
 pub(crate) use host::{
-    Activity, Arriving, Bypassed, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor,
-    Host, HostFacts, Inspection, Moment, ProgramEnd, ProofChange, RunNumber, RunStart,
-    ServerChange, ServerListener, ServerView, Unannounced,
+    Arriving, ClientCommand, ClientInput, DiskRoom, DriverInput, FetchFor, Host, HostFacts, Moment,
+    ProgramEnd, ProofChange, RunNumber, RunStart, ServerChange, ServerListener, ServerView,
 };
+pub(crate) use seen::{Activity, Bypassed, Inspection, SeenCell, Unannounced};
 pub(crate) use taken::{Taken, TakingPhase};
 
 /// The number of slots that may be undecided, or decided and not yet durable here, at the same

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::event::Event;
 
 use super::rooms::{Finding, FindingKind};
-use super::{Activity, Driver, Host, Inspection, ServerView, Unannounced};
+use super::{Activity, Driver, Host, Inspection, SeenCell, ServerView, Unannounced};
 
 /// The time after which a server whose clock does not move is inspected.
 const INSPECT_AFTER: Duration = Duration::from_millis(1000);
@@ -96,10 +96,18 @@ impl<H: Host> Driver<H> {
     }
 
     /// Takes the result of an inspection of the cell.
-    pub(super) fn on_cell_seen(&mut self, found: &[Unannounced]) {
+    pub(super) fn on_cell_seen(&mut self, SeenCell { listeners: found, full }: &SeenCell) {
         self.watch.look_at_cell = Some(self.now() + LOOK_AT_CELL);
+        for name in full {
+            let text = format!(
+                "the server's {name} is full, and its calls there fail, as on all replicas: \
+                 configure it to use less, or give the group more /dev/shm by --shared-memory"
+            );
+            self.find(FindingKind::MemoryFull(name), Finding { text, is_fault: true });
+        }
         let gone = self.watch.findings.keys().copied().filter(|kind| match kind {
             FindingKind::Unannounced(port) => found.iter().all(|found| found.port != *port),
+            FindingKind::MemoryFull(name) => !full.contains(name),
             _ => false,
         });
         for kind in gone.collect::<Vec<_>>() {

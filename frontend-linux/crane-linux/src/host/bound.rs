@@ -10,15 +10,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::statvfs;
+use rustix::fs::{StatVfs, statvfs};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// The time between two measurements. A server fills some 10 MiB of fresh memory in it.
 const EVERY: Duration = Duration::from_millis(10);
 /// The memory of the programs that make a server from an image, in bytes.
 const MAKERS: u64 = 32 << 20;
-/// The file systems of a cell that are in memory.
-const IN_MEMORY: [&str; 2] = ["run", "dev/shm"];
+/// The directories of a cell in which the files of its server are in memory.
+const IN_MEMORY: [&str; 2] = ["/run", "/dev/shm"];
+/// The part of a file system that is the last of its room.
+const LAST_ROOM: u64 = 64;
 
 /// Returns the memory that a second server may have, in bytes, beside the one with this process: as
 /// much, and room for work.
@@ -76,10 +78,24 @@ fn files_in_memory(process: u32) -> u64 {
         return 0;
     }
     let used = |name: &str| {
-        let about = statvfs(root.join(name)).ok()?;
+        let about = in_memory(process, name)?;
         Some((about.f_blocks - about.f_bfree) * about.f_frsize)
     };
     IN_MEMORY.into_iter().filter_map(used).sum()
+}
+
+/// Returns the directories of the cell of a process in which the files are in memory, and that have
+/// almost no room.
+pub(super) fn full_in_memory(process: u32) -> Vec<&'static str> {
+    let is_full = |about: StatVfs| {
+        about.f_bfree < about.f_blocks / LAST_ROOM || about.f_ffree < about.f_files / LAST_ROOM
+    };
+    let full = IN_MEMORY.into_iter().filter(|name| in_memory(process, name).is_some_and(is_full));
+    full.collect()
+}
+
+fn in_memory(process: u32, name: &str) -> Option<StatVfs> {
+    statvfs(format!("/proc/{process}/root{name}")).ok()
 }
 
 /// Returns the memory that this host can give, in bytes.

@@ -40,7 +40,7 @@ use crate::proxy::{ClientConn, ClientEvents};
 use super::bypass;
 use super::disk::{DataKeeper, measure};
 use super::inspect::{inspect, processor_time_of_family};
-use super::listeners::{is_isolated, unannounced};
+use super::listeners::see_cell;
 use super::ports::Listeners;
 use super::proof::{PROOF_RUN, ProofRoom};
 use super::remains::Remains;
@@ -443,11 +443,8 @@ impl Host for LinuxHost {
         let (run, process) = (server.number, server.pid());
         let outcomes = self.outcomes.clone();
         spawn_local(async move {
-            let looking = spawn_blocking(move || {
-                let process = process.filter(|process| is_isolated(*process).unwrap_or(false))?;
-                unannounced(process).ok()
-            });
-            let found = looking.await.ok().flatten().unwrap_or_default();
+            let looking = spawn_blocking(move || process.map(see_cell).unwrap_or_default());
+            let found = looking.await.unwrap_or_default();
             let _ = outcomes.send(HostOutcome::Input(DriverInput::CellSeen(run, found)));
         });
     }

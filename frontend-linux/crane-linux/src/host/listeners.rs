@@ -5,17 +5,28 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::driver::Unannounced;
+use crate::driver::{SeenCell, Unannounced};
+
+use super::bound::full_in_memory;
 
 /// The state of a listening socket, as the table shows it.
 const LISTENS: &str = "0A";
+
+/// Looks into the cell of a process. A process without a cell shows nothing.
+pub(super) fn see_cell(process: u32) -> SeenCell {
+    if !is_isolated(process).unwrap_or(false) {
+        return SeenCell::default();
+    }
+    let listeners = unannounced(process).unwrap_or_default();
+    SeenCell { listeners, full: full_in_memory(process) }
+}
 
 /// Lists the listening TCP sockets of the kernel in the network namespace of a process, with their
 /// owners. The process should have a namespace of its own.
 ///
 /// # Errors
 /// The system's: the process may be gone.
-pub(super) fn unannounced(process: u32) -> io::Result<Vec<Unannounced>> {
+fn unannounced(process: u32) -> io::Result<Vec<Unannounced>> {
     let mut found: Vec<Unannounced> = Vec::new();
     // To write the tables, the kernel walks over the sockets of all namespaces, which takes
     // milliseconds. Its counters cost next to nothing, and are zero in nearly every cell.
@@ -38,7 +49,7 @@ pub(super) fn unannounced(process: u32) -> io::Result<Vec<Unannounced>> {
 ///
 /// # Errors
 /// The system's: the process may be gone.
-pub(super) fn is_isolated(process: u32) -> io::Result<bool> {
+fn is_isolated(process: u32) -> io::Result<bool> {
     let space = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
     Ok(space(&process.to_string())? != space("self")?)
 }

@@ -4,9 +4,13 @@
 //! replica only. It never returns to the program: the server ends instead, and its daemon builds it
 //! again when there is room. A write of which a disk takes only the first part is continued, and
 //! either completes or finds that the disk is full.
+//!
+//! The file systems of the cell that are in memory have sizes of the group's, and are full on all
+//! replicas at the same call: the program sees that.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt::Write;
+use std::mem::MaybeUninit;
 
 use crane_shm::{EndReason, sys};
 use libc::{FILE, gid_t, iovec, mode_t, off_t, size_t, timespec, uid_t};
@@ -17,6 +21,8 @@ use crate::file_kind;
 use crate::trouble::{self, NO_WAKE, Text};
 use crate::world;
 
+/// The daemon's directory in a cell, which lies in memory.
+const RUN_IN_CELL: &[u8] = b"/run/crane";
 /// The exit status of a process whose disk is full: `EX_IOERR` of sysexits(3).
 const NO_ROOM: u8 = 74;
 
@@ -45,17 +51,51 @@ fn end_server(call: &str, file: &[u8]) {
 pub(super) fn check_path(call: &str, path: *const c_char, error: c_int) {
     if is_full(error) && !path.is_null() {
         // SAFETY: the kernel has read the path, which the hook's caller gave.
-        end_server(call, unsafe { CStr::from_ptr(path) }.to_bytes());
+        let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+        let around =
+            path.iter().rposition(|byte| *byte == b'/').map_or(&b"."[..], |at| &path[..at]);
+        if !is_agreed(statfs_at(around)) {
+            end_server(call, path);
+        }
     }
 }
 
 /// Ends the server if `error` says that a call found no room for an open file. A device (/dev/full)
 /// answers the same on all replicas.
 fn check_open(call: &str, descriptor: c_int, error: c_int) {
-    if is_full(error) && is_file(descriptor) {
+    if is_full(error) && is_file(descriptor) && !is_agreed(statfs_of(descriptor)) {
         let mut space = [0; 256];
         end_server(call, name_of(descriptor, &mut space));
     }
+}
+
+/// Returns whether the size of a file system is the group's: it is in memory, and in a cell.
+/// Without one, the memory is the host's.
+#[cold]
+fn is_agreed(about: Option<libc::statfs>) -> bool {
+    let in_memory = |about: libc::statfs| about.f_type == libc::TMPFS_MAGIC;
+    about.is_some_and(in_memory) && statfs_at(RUN_IN_CELL).is_some_and(in_memory)
+}
+
+fn statfs_of(descriptor: c_int) -> Option<libc::statfs> {
+    statfs(libc::SYS_fstatfs, descriptor as usize)
+}
+
+fn statfs_at(path: &[u8]) -> Option<libc::statfs> {
+    let mut text = [0; libc::PATH_MAX as usize];
+    text.get_mut(..path.len())?.copy_from_slice(path);
+    let last = *text.last()?;
+    (last == 0).then(|| statfs(libc::SYS_statfs, text.as_ptr().addr()))?
+}
+
+/// Asks about the file system of a file, by its descriptor or the address of its path.
+fn statfs(number: libc::c_long, file: usize) -> Option<libc::statfs> {
+    let mut about = MaybeUninit::<libc::statfs>::zeroed();
+    let arguments = [file, about.as_mut_ptr().addr(), 0, 0, 0, 0];
+    // SAFETY: the kernel reads a path that ends with a zero byte, if any, and writes the record.
+    sys::checked(unsafe { sys::syscall(number, arguments) }).ok()?;
+    // SAFETY: all bit patterns are records, and it was zeroed.
+    Some(unsafe { about.assume_init() })
 }
 
 fn is_file(descriptor: c_int) -> bool {

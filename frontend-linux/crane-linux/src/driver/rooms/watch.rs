@@ -31,6 +31,8 @@ pub(in crate::driver) enum FindingKind {
     Uncut,
     /// The disk of the server's files is full.
     DiskFull,
+    /// The server's files in this directory, which are in memory, have no room.
+    MemoryFull(&'static str),
     /// The program makes a call that no hook sees, with its number and its place.
     Bypassed(u32, u64),
     /// A process of the cell listens at a port that the server never announced.

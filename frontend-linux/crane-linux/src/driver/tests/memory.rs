@@ -441,7 +441,7 @@ impl Host for MemoryHost {
 
     fn inspect_cell(&mut self) {
         let run = self.scripts.len() as u64;
-        self.queue(DriverInput::CellSeen(run, Vec::new()));
+        self.queue(DriverInput::CellSeen(run, SeenCell::default()));
     }
 
     fn measure_server(&mut self) {

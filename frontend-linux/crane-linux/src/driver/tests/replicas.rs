@@ -189,6 +189,23 @@ fn a_server_whose_disk_is_full_is_built_again_when_there_is_room() {
 }
 
 #[test]
+fn full_files_in_memory_are_faults_of_their_own_while_they_are_full() {
+    let mut group = Group::new();
+    group.run(1000);
+    for full in [&["/dev/shm"][..], &["/run", "/dev/shm"], &["/run"], &[]] {
+        let seen = SeenCell { full: full.to_vec(), ..SeenCell::default() };
+        group.input(0, DriverInput::CellSeen(1, seen));
+        // Before the host looks again.
+        group.run(1);
+        let texts = group.drivers[0].watch.texts(true);
+        let named =
+            |name: &str| texts.iter().any(|text| text.contains(&format!("server's {name} ")));
+        assert_eq!(texts.len(), full.len(), "{texts:?}");
+        assert!(full.iter().all(|name| named(name)), "{texts:?}");
+    }
+}
+
+#[test]
 fn a_full_disk_is_a_fault_while_it_is_full() {
     let mut group = Group::new();
     group.run(1000);
