@@ -23,6 +23,8 @@ pub(crate) struct FilesOrder {
     pub incarnation: Incarnation,
     /// The timestamp of its entry.
     pub timestamp: u64,
+    /// The first incarnation of the program that starts behind it.
+    pub program_since: Incarnation,
 }
 
 /// Takes the files that the run before has left in a data directory, and puts a copy in their
@@ -42,13 +44,13 @@ pub(crate) fn take(data: &Path, order: &FilesOrder) -> Result<Unfinished, String
 /// # Errors
 /// Returns what the system refused, with its place.
 pub(crate) fn finish(unfinished: Unfinished, order: FilesOrder) -> Result<Checkpoint, String> {
-    let FilesOrder { group, slot, incarnation, timestamp } = order;
+    let FilesOrder { group, slot, incarnation, timestamp, program_since } = order;
     let nothing = RunningHash::new().value();
     unfinished.finish(Manifest {
         library: library_digest(),
         origin: Box::<Origin>::default(),
         group,
-        kind: CheckpointKind::Files { timestamp },
+        kind: CheckpointKind::Files { timestamp, program_since },
         slot,
         incarnation,
         clock: 0,

@@ -22,7 +22,7 @@ use super::origin::Origin;
 /// The first bytes of a manifest.
 const MAGIC: &[u8; 8] = b"cranechk";
 /// The version of a checkpoint's format.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// The directory of checkpoints in a data directory.
 const DIRECTORY: &str = "checkpoints";
 const MANIFEST: &str = "manifest";
@@ -73,6 +73,8 @@ pub(crate) enum CheckpointKind {
     Files {
         /// The timestamp of the restart's entry.
         timestamp: u64,
+        /// The first incarnation of the program that starts on them.
+        program_since: Incarnation,
     },
 }
 

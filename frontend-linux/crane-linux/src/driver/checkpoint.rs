@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::checkpoint::every::CheckpointEvery;
-use crate::checkpoint::store::{Checkpoint, Manifest};
+use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest};
 use crate::event::Event;
 
 use super::hold::{TRY_AGAIN, held_elsewhere};
@@ -175,8 +175,15 @@ impl<H: Host> Driver<H> {
         // A server of an earlier incarnation would run the program before an upgrade.
         let since = self.meta.program_since();
         let fits = |it: &&Checkpoint| {
-            let Manifest { slot, incarnation, .. } = it.manifest;
-            slot >= front && incarnation >= since && limit.is_none_or(|limit| slot <= limit)
+            let Manifest { slot, incarnation, kind, .. } = it.manifest;
+            // A crash came before the upgrade was complete, which kept them: it is made again.
+            let are_ahead = matches!(
+                kind, CheckpointKind::Files { program_since, .. } if program_since > since
+            );
+            slot >= front
+                && incarnation >= since
+                && !are_ahead
+                && limit.is_none_or(|limit| slot <= limit)
         };
         let found = self.checkpoint.usable.iter().find(fits).cloned();
         if found.is_none() && (front > Slot::NONE || since > Incarnation::FIRST) {

@@ -265,15 +265,18 @@ impl<H: Host> Driver<H> {
         let restart = self.server.continues.filter(|_| !self.server.files_are_wrong)?;
         let mut upgrades = self.script.upgrades.iter().rev();
         let upgrade = upgrades.find(|upgrade| upgrade.incarnation <= restart.incarnation)?;
-        (upgrade.incarnation > self.meta.program_since())
-            .then(|| UpgradeOrder { upgrade: upgrade.clone(), files: self.files_behind(restart) })
+        (upgrade.incarnation > self.meta.program_since()).then(|| {
+            let files = self.files_behind(restart, upgrade.incarnation);
+            UpgradeOrder { upgrade: upgrade.clone(), files }
+        })
     }
 
-    /// Returns the order to keep the files behind a restart.
-    fn files_behind(&self, restart: Restart) -> FilesOrder {
+    /// Returns the order to keep the files behind a restart, for a program that runs since an
+    /// incarnation.
+    fn files_behind(&self, restart: Restart, program_since: Incarnation) -> FilesOrder {
         let Restart { slot, incarnation, timestamp, .. } = restart;
         let group = self.meta.group.clone().unwrap_or_default();
-        FilesOrder { group, slot, incarnation, timestamp }
+        FilesOrder { group, slot, incarnation, timestamp, program_since }
     }
 
     /// Begins a run on the files that the last one has left. Returns the order to keep them, unless
@@ -287,7 +290,7 @@ impl<H: Host> Driver<H> {
         let is_wanted =
             self.checkpoint.started_from.is_none() && restart.crash.is_none() && is_last;
         self.checkpoint.keeps_files = is_wanted;
-        is_wanted.then(|| self.files_behind(restart))
+        is_wanted.then(|| self.files_behind(restart, self.meta.program_since()))
     }
 
     /// Handles the outcome of an order to keep the files that a run has begun with.

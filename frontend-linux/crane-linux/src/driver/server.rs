@@ -363,7 +363,7 @@ fn behind_files(checkpoint: &Checkpoint) -> Option<Restart> {
     let Manifest { kind, slot, incarnation, .. } = checkpoint.manifest;
     match kind {
         CheckpointKind::Image => None,
-        CheckpointKind::Files { timestamp } => {
+        CheckpointKind::Files { timestamp, .. } => {
             Some(Restart { slot, incarnation, timestamp, crash: None })
         }
     }

@@ -53,8 +53,9 @@ fn the_newest_files_alone_are_kept_and_need_no_library() {
         let manifest = Manifest { kind, ..manifest(slot) };
         Unfinished::make(&data, slot).unwrap().finish(manifest).unwrap()
     };
-    make(2, CheckpointKind::Files { timestamp: 3 });
-    make(3, CheckpointKind::Files { timestamp: 5 });
+    let program_since = Incarnation::FIRST;
+    make(2, CheckpointKind::Files { timestamp: 3, program_since });
+    make(3, CheckpointKind::Files { timestamp: 5, program_since });
     for slot in 4..8 {
         make(slot, CheckpointKind::Image);
     }

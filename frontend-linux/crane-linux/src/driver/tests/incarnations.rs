@@ -360,3 +360,17 @@ fn files_are_not_kept_behind_a_crash_or_when_they_were_kept_before() {
     assert_eq!(driver.host().kept_files.len(), 1);
     assert_eq!(driver.checkpoint.started_from, driver.checkpoint.newest().cloned());
 }
+
+#[test]
+fn files_of_an_upgrade_that_a_crash_cut_short_are_not_given_to_the_program_before() {
+    let mut group = serving();
+    let words = ["server".to_string(), "--new".to_string()];
+    assert!(upgrade(&mut group, &words, base_of(&words).digest()));
+    let place = (group.primary() + 1) % 3;
+    // The replica had kept the files, and not yet that it runs another program.
+    let driver = &mut group.drivers[place];
+    driver.meta.upgrades.clear();
+    let found = driver.checkpoint_for_start().ok().expect("the log has everything");
+    assert_eq!(found, None, "it begins with the base");
+    assert_eq!(driver.checkpoint.usable.len(), 1);
+}

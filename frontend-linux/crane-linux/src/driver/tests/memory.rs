@@ -164,7 +164,8 @@ impl MemoryHost {
     /// Keeps the files of the last run behind a restart.
     fn keep_files(&mut self, order: FilesOrder) -> Checkpoint {
         let mut checkpoint = checkpoint(&order.group, order.slot);
-        checkpoint.manifest.kind = CheckpointKind::Files { timestamp: order.timestamp };
+        let FilesOrder { timestamp, program_since, .. } = order;
+        checkpoint.manifest.kind = CheckpointKind::Files { timestamp, program_since };
         checkpoint.manifest.incarnation = order.incarnation;
         let files = self.files.last().cloned().unwrap_or_default();
         self.kept_files.insert(order.slot, files);
