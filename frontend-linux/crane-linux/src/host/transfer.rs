@@ -57,8 +57,9 @@ impl TransferRoom {
     ) -> Self {
         let directory = data.join(DIRECTORY);
         let offers = directory.join("sent");
-        // A replica that was killed leaves its offer; the disk has the room.
-        let _ = upper::remove(&offers);
+        // A replica that was killed leaves its offer, a former version its archive; the disk has
+        // the room.
+        let _ = upper::remove(&offers).or_else(|_| upper::remove_file(&offers));
         let places =
             Places { data: data.to_path_buf(), arriving: directory.join("arriving"), server };
         let (offered, receiving) = (Rc::default(), RefCell::default());
