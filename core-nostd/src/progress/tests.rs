@@ -1,6 +1,4 @@
-extern crate std;
-
-use std::vec::Vec;
+use heapless::Vec;
 
 use super::*;
 use crate::id::{NodeId, Slot};
@@ -24,7 +22,7 @@ struct Three {
     /// The member that is primary.
     primary: usize,
     /// The changes of the primary.
-    changes: Vec<usize>,
+    changes: Vec<usize, 8>,
     /// The members that have the slots durable that are not durable at the primary.
     ahead: NodeSet,
     /// The positions of the servers, and whether they use the processor.
@@ -89,7 +87,7 @@ impl Three {
             if let Some(to) = found.transfer_to {
                 self.vigils[place].role_ended(self.now);
                 self.primary = to.index();
-                self.changes.push(self.primary);
+                self.changes.push(self.primary).expect("few changes");
             }
         }
     }
@@ -98,6 +96,13 @@ impl Three {
         for _ in 0..millis {
             self.step();
         }
+    }
+
+    /// Makes one sync that takes this long at the primary.
+    fn sync_primary(&mut self, millis: u64) {
+        let number = self.vigils[PRIMARY].sync_due(self.now);
+        self.run(millis);
+        self.vigils[PRIMARY].synced(self.now, number);
     }
 
     /// Makes syncs that take this long at each replica, and lets time pass.
@@ -143,9 +148,7 @@ fn a_disk_that_hangs_costs_the_role_after_the_limit() {
 #[test]
 fn a_disk_without_work_does_not_hang() {
     let mut three = Three::new();
-    let number = three.vigils[PRIMARY].sync_due(three.now);
-    three.run(300);
-    three.vigils[PRIMARY].synced(three.now, number);
+    three.sync_primary(300);
     three.run(60_000);
     assert_eq!(three.changes, []);
     assert_eq!(three.last[PRIMARY].ailment, None);
@@ -207,9 +210,7 @@ fn one_slow_disk_costs_the_role_once() {
 #[test]
 fn a_trial_ends_when_probes_were_quick_for_its_time() {
     let mut three = Three::new();
-    let number = three.vigils[PRIMARY].sync_due(three.now);
-    three.run(600);
-    three.vigils[PRIMARY].synced(three.now, number);
+    three.sync_primary(600);
     three.run(20_000);
     assert!(three.last[PRIMARY].on_trial, "no sync has shown that the disk is well");
     three.sync(4000, [Some(100), None, None]);
@@ -239,9 +240,9 @@ fn probes_are_written_during_a_trial() {
 fn the_limit_doubles_with_each_loss_within_a_minute() {
     let mut three = Three::new();
     let limit = |three: &Three| three.vigils[2].limit(three.now).as_micros() / 1000;
-    let mut seen = Vec::new();
+    let mut seen = Vec::<u64, 6>::new();
     for _ in 0..6 {
-        seen.push(limit(&three));
+        seen.push(limit(&three)).expect("room for all");
         let primary = three.primary;
         three.vigils[primary].resigns_for_a_test();
         three.vigils[primary].role_ended(three.now);
@@ -319,7 +320,7 @@ fn a_member_that_does_not_take_over_is_asked_again_after_the_others() {
         ahead: all(),
     };
     let at = |millis| Instant::START + Duration::from_millis(millis);
-    let mut asked = Vec::new();
+    let mut asked = Vec::<NodeId, 4>::new();
     for millis in 0..1700 {
         vigil.heard(at(millis), node(1), well);
         vigil.heard(at(millis), node(2), well);
