@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::OsStr;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{CWD, FileType, Mode};
 
 use crate::cell::upper::describe;
 
+use super::attributes::Attire;
 use super::index::{BlockDigest, Index, digest_of_block, for_each_block};
 use super::tree::{TreeEntry, TreeKind, walk};
 
@@ -261,24 +262,9 @@ fn options() -> fs::OpenOptions {
     options
 }
 
-/// Gives a thing its owner, its mode, its attributes and its time.
 fn dress(entry: &TreeEntry, path: &Path) -> io::Result<()> {
-    let about = fs::symlink_metadata(path)?;
-    let (user, group) = entry.owner;
-    // It takes privileges and attributes away, and comes first.
-    if (about.uid(), about.gid()) != (user, group) {
-        lchown(path, Some(user), Some(group))?;
-    }
-    for (name, value) in &entry.attributes {
-        rustix::fs::lsetxattr(path, &name[..], value, XattrFlags::empty())?;
-    }
-    if !matches!(entry.kind, TreeKind::Link(_)) {
-        fs::set_permissions(path, Permissions::from_mode(entry.mode & 0o7777))?;
-    }
-    let (tv_sec, tv_nsec) = entry.changed;
-    let time = Timespec { tv_sec, tv_nsec };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    let TreeEntry { owner, mode, changed, ref attributes, .. } = *entry;
+    Attire { owner, mode, attributes, accessed: changed, changed }.put_on(path)
 }
 
 #[cfg(test)]

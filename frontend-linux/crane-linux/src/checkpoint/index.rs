@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use crate::cell::upper::describe;
 use crate::checked_file;
 
-use super::tree::{TreeEntry, TreeKind, is_own_attribute, walk};
+use super::attributes::is_own_attribute;
+use super::tree::{TreeEntry, TreeKind, walk};
 
 /// The first bytes of an index.
 const MAGIC: &[u8; 8] = b"craneidx";
@@ -206,26 +207,14 @@ pub(super) fn for_each_block(
     block_bytes: u32,
     mut visit: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut space = vec![0; (block_bytes as usize).max(1 << 17)];
+    let room = (block_bytes as usize).max(1 << 17);
+    let mut space = Vec::with_capacity(room);
     loop {
-        let count = read_full(&mut file, &mut space)?;
-        space[..count].chunks(block_bytes as usize).try_for_each(&mut visit)?;
-        if count < space.len() {
+        space.clear();
+        file.by_ref().take(room as u64).read_to_end(&mut space)?;
+        space.chunks(block_bytes as usize).try_for_each(&mut visit)?;
+        if space.len() < room {
             return Ok(());
         }
     }
-}
-
-/// Reads until the space is full or the file has ended. Returns the number of bytes.
-fn read_full(file: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < space.len() {
-        match file.read(&mut space[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -8,6 +8,8 @@
 //! | `command` | orders to a running replica |
 //! | `origin` | the host on which a checkpoint was taken |
 //! | `files` | checkpoints of a replica that does not run |
+//! | `attributes` | owners, modes, extended attributes and times of files |
+//! | `listing` | all that is in a directory, as a list |
 //! | `tree` | what a server can see of the contents of a directory |
 //! | `digest` | the digest of a directory |
 //! | `left_files` | the files that a server has left at a restart |
@@ -23,6 +25,7 @@
 pub(crate) mod archive;
 pub(crate) mod arrived;
 pub(crate) mod assembly;
+mod attributes;
 pub(crate) mod capture;
 pub(crate) mod command;
 pub(crate) mod criu;
@@ -31,6 +34,7 @@ pub(crate) mod every;
 pub(crate) mod files;
 pub(crate) mod index;
 pub(crate) mod left_files;
+mod listing;
 pub(crate) mod origin;
 pub(crate) mod probe;
 pub(crate) mod store;

@@ -1,6 +1,10 @@
 //! Tests of directories that are made from an index.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
+
+use rustix::fs::XattrFlags;
 
 use super::*;
 use crate::checkpoint::digest::digest_of;

@@ -1,21 +1,18 @@
 //! Directories made from lists and copies.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat,
-};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::cell::upper::describe;
 
-use super::listing::DirectoryItem;
-use super::pool::{Inode, Pool, inode_of};
+use super::super::attributes::Attire;
+use super::super::listing::{DirectoryItem, Inode, inode_of};
+use super::pool::Pool;
 
 /// Makes the directory `to` by a list. Its files are moved out of the pool; `names` are those that
 /// were.
@@ -37,10 +34,10 @@ pub(super) fn build(
         let made = make(it, &place, pool, names);
         made.map_err(|error| describe(&place, &error))?;
     }
-    // Everything that is made in a directory changes its times.
+    // The contents of a directory before it.
     for it in listed.iter().rev().filter(|it| it.about.is_dir()) {
         let place = to.join(&it.path);
-        set_times(it, &place).map_err(|error| describe(&place, &error))?;
+        dress(it, &place).map_err(|error| describe(&place, &error))?;
     }
     Ok(())
 }
@@ -72,23 +69,17 @@ fn make(
         };
         mknodat(CWD, place, kind, Mode::empty(), it.about.rdev())?;
     }
-    lchown(place, Some(it.about.uid()), Some(it.about.gid()))?;
-    if !it.about.is_symlink() {
-        fs::set_permissions(place, fs::Permissions::from_mode(it.about.mode() & 0o7777))?;
-    }
-    // A change of the owner takes capabilities away, and one of the mode changes an access list.
-    for (name, value) in &it.attributes {
-        lsetxattr(place, OsStr::from_bytes(name), value, XattrFlags::empty())?;
-    }
-    if kind.is_dir() { Ok(()) } else { set_times(it, place) }
+    if kind.is_dir() { Ok(()) } else { dress(it, place) }
 }
 
-fn set_times(it: &DirectoryItem, place: &Path) -> io::Result<()> {
-    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+fn dress(it: &DirectoryItem, place: &Path) -> io::Result<()> {
     let about = &it.about;
-    let times = Timestamps {
-        last_access: time(about.atime(), about.atime_nsec()),
-        last_modification: time(about.mtime(), about.mtime_nsec()),
+    let attire = Attire {
+        owner: (about.uid(), about.gid()),
+        mode: about.mode(),
+        attributes: &it.attributes,
+        accessed: (about.atime(), about.atime_nsec()),
+        changed: (about.mtime(), about.mtime_nsec()),
     };
-    Ok(utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    attire.put_on(place)
 }

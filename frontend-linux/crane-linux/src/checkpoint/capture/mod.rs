@@ -10,13 +10,11 @@
 //!
 //! | file, from the lowest | thought |
 //! |---|---|
-//! | `listing` | all that is in a directory |
 //! | `writing` | a file made equal to another, block by block |
 //! | `pool` | the copies, and which of them need no second look |
 //! | `building` | directories made from lists and copies |
 
 mod building;
-mod listing;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -28,7 +26,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::cell::upper::describe;
 
-use listing::DirectoryItem;
+use super::listing::{self, DirectoryItem};
+
 use pool::{Pool, PoolError};
 
 /// A round of copies that took longer is followed by another one, while the server runs: more
@@ -146,7 +145,8 @@ impl Capture {
         let Self { sources, pool, .. } = self;
         let mut lists = Vec::new();
         for Source { from, except, .. } in sources {
-            let listed = listing::list(from, except.as_deref(), look == Look::Last)?;
+            let is_left_out = |path: &Path| except.as_deref() == Some(path);
+            let listed = listing::list(from, is_left_out, look == Look::Last)?;
             for file in listed.iter().filter(|it| it.about.is_file()) {
                 let held = look != Look::Running;
                 match pool.update(&from.join(&file.path), &file.about, held, limit) {

@@ -27,6 +27,7 @@ use rustix::fs::fstatfs;
 
 use crate::cell::upper::{self, describe};
 
+use super::super::listing::{Inode, inode_of};
 use super::writing::{self, WritingError};
 
 /// The time that must lie between the last change of a file and its copy: more than the coarsest
@@ -34,14 +35,6 @@ use super::writing::{self, WritingError};
 const SETTLED: Duration = Duration::from_secs(2);
 /// The file systems whose times of change are trusted: ext2 to ext4, XFS and Btrfs (statfs(2)).
 const TRUSTED: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
-
-/// An inode of this host: its device and number.
-pub(super) type Inode = (u64, u64);
-
-/// Returns the inode of a file.
-pub(super) fn inode_of(about: &Metadata) -> Inode {
-    (about.dev(), about.ino())
-}
 
 /// An error in the source of a copy, or one that prevents copies.
 pub(super) enum PoolError {

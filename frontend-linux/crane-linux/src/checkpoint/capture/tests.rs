@@ -64,17 +64,17 @@ impl Drop for Folder {
 /// Returns a line about each thing in a directory, with its contents.
 fn described(root: &Path) -> Vec<String> {
     let mut lines = Vec::new();
-    let listed = listing::list(root, None, true).unwrap();
+    let listed = listing::list(root, |_| false, true).unwrap();
     let first_name = |inode| {
         let same =
-            listed.iter().find(|it| it.about.is_file() && pool::inode_of(&it.about) == inode);
+            listed.iter().find(|it| it.about.is_file() && listing::inode_of(&it.about) == inode);
         same.map(|it| it.path.clone())
     };
     for it in &listed {
         let about = &it.about;
         let content = about.is_file().then(|| fs::read(root.join(&it.path)).unwrap());
         let digest = content.map(|bytes| (bytes.len(), crc32fast::hash(&bytes)));
-        let first = about.is_file().then(|| first_name(pool::inode_of(about)));
+        let first = about.is_file().then(|| first_name(listing::inode_of(about)));
         let times = (about.mtime(), about.mtime_nsec());
         let owner = (about.mode(), about.uid(), about.gid(), about.rdev());
         let (path, target, attributes) = (&it.path, &it.target, &it.attributes);
@@ -302,7 +302,7 @@ fn files_that_did_not_change_are_not_read_again() {
     capture.copy_running().unwrap();
     // A copy that is looked at again is put right. That is so where times are not trusted.
     let is_certain = pool::keeps_times(&File::open(&path).unwrap());
-    let copy = capture.pool.place_of(pool::inode_of(&fs::metadata(&path).unwrap()));
+    let copy = capture.pool.place_of(listing::inode_of(&fs::metadata(&path).unwrap()));
     fs::write(&copy, "mark").unwrap();
     let limit = Instant::now() + Duration::from_secs(60);
     capture.copy_held(limit).unwrap();
