@@ -127,19 +127,33 @@ impl Offer {
             return Ok(None);
         }
         let mut bytes = Vec::with_capacity(PIECE_BYTES as usize);
+        let mut open = None;
         for number in ranges.iter().flat_map(|(first, count)| *first..first + count) {
-            self.read_block(number, &mut bytes)?;
+            self.read_block(number, &mut open, &mut bytes)?;
         }
         let bytes = zstd::bulk::compress(&bytes, LEVEL)?;
         Ok(Some(TransferMessage::Blocks { slot: self.slot, first, bytes }))
     }
 
-    fn read_block(&self, number: u32, space: &mut Vec<u8>) -> io::Result<()> {
-        let file = &self.files[self.files.partition_point(|file| file.first <= number) - 1];
-        let offset = u64::from(number - file.first) * self.block_bytes;
-        let (start, length) = (space.len(), (file.bytes - offset).min(self.block_bytes));
+    /// Reads a block. The file `open` is used again if the block is in it.
+    fn read_block(
+        &self,
+        number: u32,
+        open: &mut Option<(usize, File)>,
+        space: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let at = self.files.partition_point(|file| file.first <= number) - 1;
+        let OfferedFile { first, bytes, path } = &self.files[at];
+        let file = match open.take() {
+            Some((same, file)) if same == at => file,
+            _ => File::open(path)?,
+        };
+        let offset = u64::from(number - first) * self.block_bytes;
+        let (start, length) = (space.len(), (bytes - offset).min(self.block_bytes));
         space.resize(start + length as usize, 0);
-        File::open(&file.path)?.read_exact_at(&mut space[start..], offset)
+        file.read_exact_at(&mut space[start..], offset)?;
+        *open = Some((at, file));
+        Ok(())
     }
 }
 
