@@ -54,6 +54,6 @@ pub(crate) enum Activity {
 pub(crate) struct SeenCell {
     /// The listeners in it that use a socket of the kernel.
     pub listeners: Vec<Unannounced>,
-    /// The directories of its file systems in memory that are full.
+    /// The directories of its file systems in memory that are full, without the first slash.
     pub full: Vec<&'static str>,
 }

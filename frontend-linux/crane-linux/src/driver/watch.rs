@@ -100,7 +100,7 @@ impl<H: Host> Driver<H> {
         self.watch.look_at_cell = Some(self.now() + LOOK_AT_CELL);
         for name in full {
             let text = format!(
-                "the server's {name} is full, and its calls there fail, as on all replicas: \
+                "the server's /{name} is full, and its calls there fail, as on all replicas: \
                  configure it to use less, or give the group more /dev/shm by --shared-memory"
             );
             self.find(FindingKind::MemoryFull(name), Finding { text, is_fault: true });

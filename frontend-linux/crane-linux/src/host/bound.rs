@@ -13,12 +13,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{StatVfs, statvfs};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::cell::dump::IN_MEMORY;
+
 /// The time between two measurements. A server fills some 10 MiB of fresh memory in it.
 const EVERY: Duration = Duration::from_millis(10);
 /// The memory of the programs that make a server from an image, in bytes.
 const MAKERS: u64 = 32 << 20;
-/// The directories of a cell in which the files of its server are in memory.
-const IN_MEMORY: [&str; 2] = ["/run", "/dev/shm"];
 /// The part of a file system that is the last of its room.
 const LAST_ROOM: u64 = 64;
 
@@ -95,7 +95,7 @@ pub(super) fn full_in_memory(process: u32) -> Vec<&'static str> {
 }
 
 fn in_memory(process: u32, name: &str) -> Option<StatVfs> {
-    statvfs(format!("/proc/{process}/root{name}")).ok()
+    statvfs(format!("/proc/{process}/root/{name}")).ok()
 }
 
 /// Returns the memory that this host can give, in bytes.

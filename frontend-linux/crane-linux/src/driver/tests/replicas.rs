@@ -4,9 +4,7 @@ use super::*;
 
 #[test]
 fn a_clients_bytes_reach_every_server_and_its_reply_only_the_client() {
-    let mut group = Group::new();
-    group.run(1000);
-    let entry = (group.primary() + 1) % 3;
+    let (mut group, entry, _) = Group::with_backups();
     group.say(entry, &RingRecord { kind: output::LISTEN, numbers: [80, 0, 0], bytes: &[0; 16] });
     group.run(10);
     assert_eq!(group.drivers[entry].host().ports, [80]);
@@ -47,9 +45,7 @@ fn another_primary_takes_over_with_nothing_committed_lost() {
 
 #[test]
 fn a_server_that_died_alone_is_fed_again_from_the_disk() {
-    let mut group = Group::new();
-    group.run(1000);
-    let place = (group.primary() + 1) % 3;
+    let (mut group, place, _) = Group::with_backups();
     group.input(place, DriverInput::Client(1, connected()));
     // The log grows beyond what it keeps in memory.
     for _ in 0..200 {
@@ -158,9 +154,7 @@ fn replicas_stay_for_the_last_server_to_end_but_not_for_ever() {
 
 #[test]
 fn a_server_whose_disk_is_full_is_built_again_when_there_is_room() {
-    let mut group = Group::new();
-    group.run(1000);
-    let place = (group.primary() + 1) % 3;
+    let (mut group, place, _) = Group::with_backups();
     let measured = |free| Some(DiskRoom { free, size: 1600 });
     for (times, too_little) in [(1, 99), (2, 199)] {
         group.drivers[place].host().room = measured(too_little);
@@ -192,14 +186,14 @@ fn a_server_whose_disk_is_full_is_built_again_when_there_is_room() {
 fn full_files_in_memory_are_faults_of_their_own_while_they_are_full() {
     let mut group = Group::new();
     group.run(1000);
-    for full in [&["/dev/shm"][..], &["/run", "/dev/shm"], &["/run"], &[]] {
+    for full in [&["dev/shm"][..], &["run", "dev/shm"], &["run"], &[]] {
         let seen = SeenCell { full: full.to_vec(), ..SeenCell::default() };
         group.input(0, DriverInput::CellSeen(1, seen));
         // Before the host looks again.
         group.run(1);
         let texts = group.drivers[0].watch.texts(true);
         let named =
-            |name: &str| texts.iter().any(|text| text.contains(&format!("server's {name} ")));
+            |name: &str| texts.iter().any(|text| text.contains(&format!("server's /{name} ")));
         assert_eq!(texts.len(), full.len(), "{texts:?}");
         assert!(full.iter().all(|name| named(name)), "{texts:?}");
     }
