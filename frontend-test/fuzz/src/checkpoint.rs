@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crane_linux::decoders::{Assembly, Index};
 
-use crate::forge::{input, pieces};
+use crate::forge::{CHECKED_HEADER_BYTES, checked_file, input, pieces};
 use crate::scratch::Scratch;
 
 /// Reads an index, which is refused, or has a directory made from it that is the only thing made.
@@ -36,22 +36,12 @@ fn made_from(bytes: &[u8]) {
     assert_eq!(fs::read_dir(&scratch.0).expect("the scratch directory").count(), 1);
 }
 
-/// Returns an index with this body, with the right length and checksum.
+/// Returns an index with this body.
 fn forged(body: &[u8]) -> Vec<u8> {
-    let mut bytes = b"craneidx".to_vec();
-    bytes.extend_from_slice(&1_u32.to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes);
-    hasher.update(body);
-    bytes.extend_from_slice(&hasher.finalize().to_le_bytes());
-    bytes.extend_from_slice(body);
-    bytes
+    checked_file(b"craneidx", 1, body)
 }
 
 pub(crate) fn index_seeds() -> Vec<Vec<u8>> {
-    /// The bytes of the header that `forged` makes.
-    const HEADER_BYTES: usize = 20;
     let scratch = Scratch::new("index-seeds");
     let encoded = |directory: &Path| {
         Index::of(directory).expect("a directory that was just made").encode().expect("a short one")
@@ -62,6 +52,6 @@ pub(crate) fn index_seeds() -> Vec<Vec<u8>> {
     std::os::unix::fs::symlink("b", scratch.0.join("a/link")).expect("room for a link");
     fs::hard_link(scratch.0.join("a/file"), scratch.0.join("other")).expect("room for a name");
     let full = encoded(&scratch.0);
-    let [small, large] = [&empty, &full].map(|index| index[HEADER_BYTES..].to_vec());
+    let [small, large] = [&empty, &full].map(|index| index[CHECKED_HEADER_BYTES..].to_vec());
     vec![input([(0, &small[..])]), empty, full, small, large]
 }

@@ -31,3 +31,19 @@ pub(crate) fn input<'a>(pieces: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec
     }
     input
 }
+
+/// The bytes of a checked file before its body.
+pub(crate) const CHECKED_HEADER_BYTES: usize = 20;
+
+/// Returns a file that is read as a whole, with this body and the right length and checksum.
+pub(crate) fn checked_file(magic: &[u8; 8], version: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes);
+    hasher.update(body);
+    bytes.extend_from_slice(&hasher.finalize().to_le_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}

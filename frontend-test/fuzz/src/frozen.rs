@@ -6,6 +6,8 @@ use crane_linux::decoders::{
     CallsMessage, FrozenBlock, FrozenCall, FrozenCalls, Parting, ServerHistory, compare,
 };
 
+use crate::forge::checked_file;
+
 /// Reads files, each of which is refused with a reason or can be written and read again, and
 /// compares them: either order of two must give the same result.
 pub(crate) fn file(bytes: &[u8]) {
@@ -59,17 +61,9 @@ pub(crate) fn message(bytes: &[u8]) {
     }
 }
 
-/// Returns a file with this body, with the right length and checksum.
+/// Returns a file with this body.
 fn forged(body: &[u8]) -> Vec<u8> {
-    let mut bytes = b"CRANECAL".to_vec();
-    bytes.extend_from_slice(&1_u32.to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes);
-    hasher.update(body);
-    bytes.extend_from_slice(&hasher.finalize().to_le_bytes());
-    bytes.extend_from_slice(body);
-    bytes
+    checked_file(b"CRANECAL", 1, body)
 }
 
 /// Returns the frozen calls of a server that made these calls.

@@ -175,6 +175,29 @@ impl Group {
         move || told(&line, &base)
     }
 
+    /// Waits until a removed member has ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not end well.
+    pub fn await_removed(&mut self, id: u8) {
+        assert!(self.await_exit(id).success(), "{}", self.log(id));
+        self.members.retain(|member| *member != id);
+    }
+
+    /// Adds a replica in a member's place, and waits until that one has ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the order is refused, or the member does not end well.
+    pub fn replace(&mut self, old: u8, new: u8) {
+        self.start_newcomer(new);
+        let address = self.peer_address(new).to_string();
+        self.member(&["replace", &old.to_string(), &address]).expect("the member is replaced");
+        self.await_removed(old);
+        self.members.push(new);
+    }
+
     /// Records that the group has these members from now on.
     pub fn now_has(&mut self, members: &[u8]) {
         self.members = members.to_vec();

@@ -64,12 +64,7 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
 
     // The replica comes before the order, and waits for it. The order removes the primary.
     let primary = group.primary();
-    group.start_newcomer(5);
-    let replaced = group.member(&["replace", &primary.to_string(), &address(&group, 5)]);
-    replaced.expect("the primary is replaced");
-    assert!(group.await_exit(primary).success(), "{}", group.log(primary));
-    let members: Vec<u8> = (1..=5).filter(|id| *id != primary).collect();
-    group.now_has(&members);
+    group.replace(primary, 5);
     group.await_serving();
     set(&group, 5, "three");
     all_have(&group, "three");
@@ -81,8 +76,7 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
 
     // A second removal leaves three members. They serve without one backup.
     group.member(&["remove", &address(&group, 5)]).expect("replica 5 is removed");
-    assert!(group.await_exit(5).success(), "{}", group.log(5));
-    group.now_has(&members[..3]);
+    group.await_removed(5);
     let gone = group.ids().find(|id| *id != group.primary()).expect("a backup");
     group.kill(gone);
     set(&group, group.primary(), "four");
@@ -141,11 +135,7 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
     group.await_settled();
 
     // Another witness replaces it.
-    group.start_newcomer(4);
-    let address = group.peer_address(4).to_string();
-    group.member(&["replace", "3", &address]).expect("the witness is replaced");
-    assert!(group.await_exit(3).success(), "{}", group.log(3));
-    group.now_has(&[1, 2, 4]);
+    group.replace(3, 4);
     await_listed(&group, 4, "witness");
     group.kill(primary);
     set(&group, other, "three");

@@ -14,10 +14,8 @@ fn crash(group: &mut Group, place: usize, clock: u64) {
 
 #[test]
 fn a_server_that_died_alone_starts_from_its_checkpoint_until_it_dies_there_again() {
-    let mut group = Group::new();
-    group.run(1000);
+    let (mut group, place, _) = Group::with_backups();
     let primary = group.primary();
-    let place = (primary + 1) % 3;
     assert!(group.drivers[primary].order_checkpoint().is_err(), "clients of a primary would wait");
     group.drivers[place].order_checkpoint().ok().expect("an order");
     assert!(group.drivers[place].order_checkpoint().is_err(), "one at a time");
@@ -40,9 +38,7 @@ fn a_server_that_died_alone_starts_from_its_checkpoint_until_it_dies_there_again
 
 #[test]
 fn a_checkpoint_that_cannot_be_restored_is_set_aside_and_the_server_replays() {
-    let mut group = Group::new();
-    group.run(1000);
-    let place = (group.primary() + 1) % 3;
+    let (mut group, place, _) = Group::with_backups();
     group.drivers[place].order_checkpoint().ok().expect("an order");
     group.run(10);
     group.drivers[place].host().starts_late = true;
@@ -236,10 +232,8 @@ fn a_second_server_that_takes_too_much_is_ended_and_the_proof_is_made_in_place()
 
 #[test]
 fn one_server_is_held_at_a_time_and_only_if_a_majority_agrees() {
-    let mut group = Group::new();
-    group.run(1000);
+    let (mut group, one, other) = Group::with_backups();
     let primary = group.primary();
-    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
     let taken = |group: &Group, place: usize| group.drivers[place].checkpoint.newest().is_some();
     // Both at once: a majority agrees to one at most.
     for place in [one, other] {

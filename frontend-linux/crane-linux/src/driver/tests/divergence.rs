@@ -281,9 +281,7 @@ fn marks_of_a_run_that_was_wrong_do_not_count_against_the_next_run() {
 /// The image of a wrong server is wrong, and its replica would differ again.
 #[test]
 fn a_checkpoint_of_a_wrong_server_is_set_aside_and_not_used() {
-    let mut group = Group::new();
-    group.run(1000);
-    let wrong = (group.primary() + 1) % 3;
+    let (_, wrong, _) = Group::with_backups();
     let mut group = Group::new();
     group.drivers[wrong].host().wrong = vec![5];
     // Before the others have compared.

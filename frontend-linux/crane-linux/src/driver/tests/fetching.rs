@@ -65,10 +65,8 @@ fn assert_each_once(slots: &[Slot], all: u64) {
 
 /// Returns a group with a large log, its primary, and a backup that has just started again.
 fn started_again(scratch: &Scratch) -> (Group, usize, usize) {
-    let mut group = Group::new();
-    group.run(1000);
+    let (mut group, place, _) = Group::with_backups();
     let primary = group.primary();
-    let place = (primary + 1) % 3;
     group.input(primary, DriverInput::Client(1, connected()));
     grow(&mut group, primary);
     restart(&mut group, place, &scratch.0);
@@ -109,10 +107,8 @@ fn a_replica_whose_server_does_not_start_observes_the_log_all_the_same() {
 
 #[test]
 fn what_a_replica_lacks_is_read_once_and_sent_while_others_are_served() {
-    let mut group = Group::new();
-    group.run(1000);
+    let (mut group, place, other) = Group::with_backups();
     let primary = group.primary();
-    let (place, other) = ((primary + 1) % 3, (primary + 2) % 3);
     group.input(primary, DriverInput::Client(1, connected()));
     group.run(100);
     group.cut_off(place);

@@ -20,10 +20,7 @@ fn order(group: &mut Group, place: usize) -> Result<(), String> {
 
 #[test]
 fn only_a_held_server_prevents_that_another_one_is_held() {
-    let mut group = Group::new();
-    group.run(1000);
-    let primary = group.primary();
-    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
+    let (mut group, one, other) = Group::with_backups();
     order_late(&mut group, one);
     assert_eq!(phase(&group, one), "copying");
     assert!(order(&mut group, one).is_err(), "one at a time");
@@ -54,10 +51,7 @@ fn only_a_held_server_prevents_that_another_one_is_held() {
 
 #[test]
 fn copies_for_a_server_that_may_not_be_held_are_dropped() {
-    let mut group = Group::new();
-    group.run(1000);
-    let primary = group.primary();
-    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
+    let (mut group, one, other) = Group::with_backups();
     order_late(&mut group, one);
     order_late(&mut group, other);
     group.input(other, DriverInput::CheckpointPrepared(1, Ok(())));
@@ -71,9 +65,7 @@ fn copies_for_a_server_that_may_not_be_held_are_dropped() {
 
 #[test]
 fn copies_of_a_run_that_has_ended_are_dropped() {
-    let mut group = Group::new();
-    group.run(1000);
-    let one = (group.primary() + 1) % 3;
+    let (mut group, one, _) = Group::with_backups();
     order_late(&mut group, one);
     group.input(one, DriverInput::CheckpointPrepared(7, Ok(())));
     group.run(10);

@@ -63,6 +63,14 @@ impl Group {
         group
     }
 
+    /// Returns a group that has a primary, and the places of the two other replicas.
+    fn with_backups() -> (Self, usize, usize) {
+        let mut group = Self::new();
+        group.run(1000);
+        let primary = group.primary();
+        (group, (primary + 1) % 3, (primary + 2) % 3)
+    }
+
     fn moment(&self) -> Moment {
         Moment { since_start: self.time, unix: 1_000_000_000 + self.time }
     }
