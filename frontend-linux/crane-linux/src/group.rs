@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::base::DEFAULT_DIRECTORY;
+use crate::keys::place;
 use crate::names;
 use crate::net::control::control_path;
 use crate::net::query::{Query, ask};
+use crate::net::tls::Access;
 use crate::options::{GroupArgs, PEER_PORT};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How often an order that the primary could not take is repeated, and after which pause.
 const ORDERS_MAX: u32 = 50;
 const ORDER_PAUSE: Duration = Duration::from_millis(100);
@@ -49,12 +50,14 @@ impl Seen {
 }
 
 /// The members of a group, at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct GroupView {
     /// The group's identity, once it has one.
     pub identity: Option<String>,
     /// The members, sorted by number.
     pub members: Vec<Seen>,
+    /// How the members and this command know each other.
+    access: Access,
 }
 
 impl GroupView {
@@ -63,19 +66,21 @@ impl GroupView {
     /// # Errors
     /// Returns an error if no replica answers.
     pub(crate) async fn look(args: &GroupArgs, hash_slot: u64) -> Result<Self, String> {
-        let names = if args.peers.is_empty() {
-            names_by_directory(args.data_dir.as_deref()).await?
+        let (names, access) = if args.peers.is_empty() {
+            find_by_directory(args.data_dir.as_deref()).await?
         } else {
-            names::member_names(&args.peers, PEER_PORT)?
+            (names::member_names(&args.peers, PEER_PORT)?, access_by_options(args)?)
         };
-        let mut answers = ask_all(&names, hash_slot).await;
-        let Some(newest) = answers.iter().flatten().max_by_key(|answer| age(answer)).cloned()
-        else {
-            return Err(format!(
-                "none of {} answers; is the group running, and are these its addresses?",
-                names.join(",")
-            ));
-        };
+        let mut answers = ask_all(&access, &names, hash_slot).await;
+        let newest = answers.iter().flatten().max_by_key(|answer| age(answer)).cloned();
+        let newest = newest.ok_or_else(|| {
+            let why = answers.iter().find_map(|answer| answer.as_ref().err());
+            format!(
+                "none of {} answers{}; is the group running, and are these its addresses?",
+                names.join(","),
+                why.map(|why| format!(" ({why})")).unwrap_or_default()
+            )
+        })?;
         let listed = newest.get("members").and_then(Value::as_array).cloned().unwrap_or_default();
         let mut members: Vec<Seen> = listed.iter().filter_map(listed_member).collect();
         let more: Vec<String> = members
@@ -83,7 +88,7 @@ impl GroupView {
             .map(|member| member.address.clone())
             .filter(|address| !names.contains(address))
             .collect();
-        answers.extend(ask_all(&more, hash_slot).await);
+        answers.extend(ask_all(&access, &more, hash_slot).await);
         let states = answers.iter().flatten().filter_map(|answer| answer.get("replica"));
         for state in states {
             let of = |member: &&mut Seen| {
@@ -95,7 +100,15 @@ impl GroupView {
             }
         }
         let identity = newest.get("group").and_then(Value::as_str).map(str::to_string);
-        Ok(Self { identity, members })
+        Ok(Self { identity, members, access })
+    }
+
+    /// Asks a member by its peer port.
+    ///
+    /// # Errors
+    /// Returns why it does not answer.
+    pub(crate) async fn ask(&self, member: &Seen, query: Query) -> Result<Value, String> {
+        ask_one(&self.access, &member.address, query).await
     }
 
     /// Returns the member with this number.
@@ -169,13 +182,13 @@ pub(crate) async fn order(args: &GroupArgs, query: Query) -> Result<Value, Order
     for _ in 0..ORDERS_MAX {
         let group = GroupView::look(args, 0).await.map_err(OrderError::Unreachable)?;
         if let Some(primary) = group.primary() {
-            let Some(answer) = ask_one(&primary.address, query.clone()).await else {
-                why = format!("replica {}, the primary, does not answer", primary.id);
-                continue;
-            };
-            match outcome(answer) {
-                Err(OrderError::NotNow(busy)) => why = busy,
-                done_or_refused => return done_or_refused,
+            match group.ask(primary, query.clone()).await.map(outcome) {
+                Err(error) => {
+                    why = format!("replica {}, the primary, does not answer: {error}", primary.id);
+                    continue;
+                }
+                Ok(Err(OrderError::NotNow(busy))) => why = busy,
+                Ok(done_or_refused) => return done_or_refused,
             }
         }
         sleep(ORDER_PAUSE).await;
@@ -192,10 +205,14 @@ fn outcome(answer: Value) -> Result<Value, OrderError> {
     }
 }
 
-/// Asks one replica by its peer port. Returns `None` if it does not answer.
-pub(crate) async fn ask_one(address: &str, query: Query) -> Option<Value> {
-    let connected = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
-    ask(&mut connected.ok()?.ok()?, query).await.ok()
+/// Asks one replica by its peer port.
+///
+/// # Errors
+/// Returns why it does not answer.
+pub(crate) async fn ask_one(access: &Access, address: &str, query: Query) -> Result<Value, String> {
+    let describe = |error: io::Error| format!("{address}: {error}");
+    let mut wire = access.connect(address).await.map_err(describe)?;
+    ask(&mut wire, query).await.map_err(describe)
 }
 
 /// Runs a subcommand's task, prints its result, and returns the exit status.
@@ -238,12 +255,15 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// Asks all of these replicas for their state at the same time.
-async fn ask_all(names: &[String], hash_slot: u64) -> Vec<Option<Value>> {
+async fn ask_all(access: &Access, names: &[String], hash_slot: u64) -> Vec<Result<Value, String>> {
     let mut tasks = JoinSet::new();
     for (place, name) in names.iter().cloned().enumerate() {
-        tasks.spawn(async move { (place, ask_one(&name, Query::Status { hash_slot }).await) });
+        let access = access.clone();
+        tasks.spawn(
+            async move { (place, ask_one(&access, &name, Query::Status { hash_slot }).await) },
+        );
     }
-    let mut answers = vec![None; names.len()];
+    let mut answers = vec![Err("no answer".to_string()); names.len()];
     while let Some(outcome) = tasks.join_next().await {
         if let Ok((place, answer)) = outcome {
             answers[place] = answer;
@@ -268,8 +288,24 @@ fn listed_member(value: &Value) -> Option<Seen> {
     })
 }
 
-/// Returns the members' names, as a replica on this host lists them.
-async fn names_by_directory(given: Option<&Path>) -> Result<Vec<String>, String> {
+/// Returns how this command and the replicas of `--peers` know each other.
+fn access_by_options(args: &GroupArgs) -> Result<Access, String> {
+    if args.insecure_peers {
+        return Ok(Access::Insecure);
+    }
+    match place::find(args.keys.as_deref()) {
+        Some(path) => Access::by_keys(&path),
+        None => Err(format!(
+            "there are no keys here by which replicas answer; give the key file of a member or \
+             operator.keys as --keys (see crane-linux keys --help), or on a host of the group its \
+             --data-dir; {} is not there",
+            place::usual_place().display()
+        )),
+    }
+}
+
+/// Returns the members' names, as a replica on this host lists them, and how they know this host.
+async fn find_by_directory(given: Option<&Path>) -> Result<(Vec<String>, Access), String> {
     let candidates = match given {
         Some(directory) => with_numbers(directory),
         None => default_directories(),
@@ -278,7 +314,12 @@ async fn names_by_directory(given: Option<&Path>) -> Result<Vec<String>, String>
         if let Ok(answer) = ask_control(directory).await
             && let Some(members) = answer.get("members").and_then(Value::as_array)
         {
-            return Ok(members.iter().filter_map(listed_member).map(|seen| seen.address).collect());
+            let names = members.iter().filter_map(listed_member).map(|seen| seen.address).collect();
+            let access = match answer.get("keys").and_then(Value::as_str) {
+                Some(path) => Access::by_keys(Path::new(path))?,
+                None => Access::Insecure,
+            };
+            return Ok((names, access));
         }
     }
     let place = given.unwrap_or_else(|| Path::new(DEFAULT_DIRECTORY));
@@ -326,7 +367,7 @@ mod tests {
     #[test]
     fn a_member_is_named_by_number_or_address() {
         let members = vec![member(1, "backup", "2.4"), member(4, "primary", "2.4")];
-        let group = GroupView { identity: None, members };
+        let group = GroupView { identity: None, members, access: Access::Insecure };
         assert_eq!(group.find("4").unwrap().id, 4);
         assert_eq!(group.find("10.0.0.1").unwrap().id, 1);
         assert!(group.find("2").unwrap_err().contains("10.0.0.4:6790"));
@@ -345,7 +386,7 @@ mod tests {
     #[test]
     fn of_two_primaries_the_one_of_the_higher_ballot_counts() {
         let members = vec![member(1, "primary", "9.1"), member(2, "primary", "10.2")];
-        let group = GroupView { identity: None, members };
+        let group = GroupView { identity: None, members, access: Access::Insecure };
         assert_eq!(group.primary().unwrap().id, 2);
     }
 }

@@ -56,12 +56,26 @@ starts from there from then on: the old program is not needed any more. Start re
 command, or with the old one, which is replaced; give the same --data-dir in both cases. A replica
 that has lost its data directory needs the old program once more, or a checkpoint.";
 
+pub(crate) const KEYS_HELP: &str = "\
+A group has one authority, which signs a key file for each host. Run these two commands once, on any
+host, and then start the replicas in the same directory of each host:
+    crane-linux keys init 10.0.0.1 10.0.0.2 10.0.0.3
+    for host in 10.0.0.1 10.0.0.2 10.0.0.3; do ssh $host 'install -D -m 600 /dev/stdin \
+        /srv/app/.crane/host.keys' <crane-keys/$host.keys; done
+Keep the directory crane-keys away from the hosts: whoever has authority.keys can act as any
+replica. With operator.keys one can give orders (status, member, upgrade, …), and is no replica.
+
+A host that joins the group gets its file by crane-linux keys add. Before keys expire (status has a
+note during the last 30 days), or when a host's key file may be in strange hands, run crane-linux
+keys rotate and copy the new files to the hosts, one after the other: running replicas take them at
+once. Files of before the last rotation are trusted until the next one.";
+
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   Three replicas on this machine, at 127.0.0.1, 127.0.0.2 and 127.0.0.3; Ctrl-C stops all:
     crane-linux --local 3 -- civetweb -document_root www -listening_ports 8080 -num_threads 8
     curl http://127.0.0.2:8080/
-  The same on three hosts, with the same command on each host:
+  The same on three hosts, with the same command on each host, which have keys (see keys --help):
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.3 -- redis-server --port 6379 --appendonly yes
   Show the state of the group:
     crane-linux status --peers 10.0.0.1,10.0.0.2,10.0.0.3
@@ -86,8 +100,8 @@ Exit status: 0 after Ctrl-C or SIGTERM, and when the program has ended with stat
 
 pub(crate) const ADD_HELP: &str = "\
 Start the new replica on its host, before or after this command. Give it a new data directory, the
-same program, files and arguments as the others, and a list of peers that contains itself and at
-least one running member:
+same program, files and arguments as the others, a key file by crane-linux keys add, and a list of
+peers that contains itself and at least one running member:
     crane-linux --peers 10.0.0.1,10.0.0.2,10.0.0.4 -- redis-server --port 6379 --appendonly yes
 If the command is interrupted, the new replica may remain a learner, which does not vote. Run the
 same command again to complete it.";

@@ -16,6 +16,7 @@ use crate::group::ask_one;
 use crate::meta::Meta;
 use crate::names;
 use crate::net::query::Query;
+use crate::net::tls::Access;
 use crate::options::ReplicaArgs;
 use crate::roster::Roster;
 
@@ -63,9 +64,10 @@ impl JoinReply {
 
 /// Asks the peers on behalf of a replica without data, and returns `None` if they have no group
 /// yet. If the group exists and does not list this replica, waits until it is added.
-pub(crate) async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
+pub(crate) async fn ask(access: &Access, names: &[String], own: &str) -> Option<JoinReply> {
     let mut told = false;
-    while let Some(Known { group, founders, roster }) = known_group(names, own, None).await {
+    while let Some(Known { group, founders, roster }) = known_group(access, names, own, None).await
+    {
         if let Some(mine) = roster.at(own) {
             let (node, witness) = (mine.node, mine.witness);
             return Some(JoinReply { group: Some(group), node, witness, founders, roster });
@@ -87,13 +89,17 @@ pub(crate) async fn ask(names: &[String], own: &str) -> Option<JoinReply> {
 ///
 /// # Errors
 /// Returns an error if the replica is no longer a member of the group.
-pub(crate) async fn catch_up(names: &[String], meta: &mut Meta) -> Result<(), String> {
+pub(crate) async fn catch_up(
+    access: &Access,
+    names: &[String],
+    meta: &mut Meta,
+) -> Result<(), String> {
     let Some(group) = &meta.group else { return Ok(()) };
     let known = meta.roster.iter().map(|place| &place.address);
     let mut all: Vec<String> = names.iter().chain(known).cloned().collect();
     all.sort();
     all.dedup();
-    if let Some(known) = known_group(&all, &meta.address, Some(group)).await
+    if let Some(known) = known_group(access, &all, &meta.address, Some(group)).await
         && known.roster.as_of > meta.roster.as_of
     {
         meta.roster = known.roster;
@@ -118,16 +124,21 @@ struct Known {
 
 /// Returns the group of the other replicas, as the member with the newest roster describes it. If
 /// `wanted` is given, answers about any other group are ignored.
-async fn known_group(names: &[String], own: &str, wanted: Option<&str>) -> Option<Known> {
+async fn known_group(
+    access: &Access,
+    names: &[String],
+    own: &str,
+    wanted: Option<&str>,
+) -> Option<Known> {
     let mut tasks = JoinSet::new();
     for name in names.iter().filter(|name| *name != own) {
-        let name = name.clone();
-        let asking = async move { ask_one(&name, Query::Status { hash_slot: 0 }).await };
+        let (access, name) = (access.clone(), name.clone());
+        let asking = async move { ask_one(&access, &name, Query::Status { hash_slot: 0 }).await };
         tasks.spawn(timeout(ANSWER_WITHIN, asking));
     }
     let mut best: Option<Known> = None;
     while let Some(outcome) = tasks.join_next().await {
-        let Ok(Ok(Some(answer))) = outcome else { continue };
+        let Ok(Ok(Ok(answer))) = outcome else { continue };
         let Some(known) = read(&answer) else { continue };
         let fits = wanted.is_none_or(|wanted| wanted == known.group);
         if fits && best.as_ref().is_none_or(|best| best.roster.as_of < known.roster.as_of) {

@@ -17,6 +17,7 @@
 //! | [`driver`] | a replica as a state machine over the machines of the core, without I/O |
 //! | [`host`] | the loop around it: real links, files, sockets, and the server's process |
 //! | [`net`] | links to the other replicas, and questions |
+//! | `keys` | the keys by which replicas and operators know each other |
 //! | [`proxy`] | the clients |
 //! | [`log`] | the replicated log on disk |
 //! | [`cell`] | the namespaces and files that the server runs in |
@@ -40,6 +41,7 @@ mod group;
 mod help;
 mod host;
 mod join;
+mod keys;
 mod local;
 mod log;
 mod member;
@@ -78,7 +80,7 @@ pub mod decoders {
     pub use crate::log::{Front, Log, LogError, Lookup, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};
     pub use crate::names::member_names;
-    pub use crate::net::link::{question, read_hello};
+    pub use crate::net::first::{question, read_hello};
     pub use crate::net::message::{FetchedEntry, Received, read_message, write_message};
     pub use crate::net::query::Query;
     pub use crate::net::{frame, handshake, ops};
@@ -116,6 +118,7 @@ pub fn run() -> ! {
         (Some(Subcommands::Upgrade(args)), _) => upgrade::run(args),
         (Some(Subcommands::Checkpoint(command)), _) => checkpoint::run(command),
         (Some(Subcommands::Member(command)), _) => member::run(command),
+        (Some(Subcommands::Keys(command)), _) => keys::command::run(command),
         (None, _) if cli.replica.program.is_empty() && cli.replica.witness.is_empty() => {
             let missing = clap::error::ErrorKind::MissingRequiredArgument;
             Cli::command().error(missing, "give the server's program after --").exit()

@@ -10,9 +10,11 @@ use tokio::task::{JoinHandle, JoinSet, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::base::elf;
+use crate::keys::place::file_name;
+use crate::keys::throwaway;
 use crate::meta;
 use crate::names;
-use crate::options::ReplicaArgs;
+use crate::options::{PEER_PORT, ReplicaArgs};
 use crate::own_output;
 use crate::start::default_directory;
 use crate::terminal::{complain, pass_lines, print_line};
@@ -22,6 +24,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the other replicas must run on before the command line of an ended one is printed.
 const HINT_AFTER: Duration = Duration::from_millis(500);
+
+/// The directory of the keys, in the data directory of all replicas.
+const KEYS: &str = "keys";
 
 /// Runs the replicas until all have ended, and returns the exit status: 0 after an interruption,
 /// else the highest of theirs.
@@ -45,6 +50,9 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
     meta::mark(&root)?;
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
+    if !args.insecure_peers {
+        throwaway::make(&root.join(KEYS), &peers(args, count))?;
+    }
     let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut interrupt, mut terminate) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
@@ -132,6 +140,10 @@ fn command_line(args: &ReplicaArgs, count: u8, number: u8, root: &Path) -> Vec<S
         "--data-dir".into(),
         root.join(number.to_string()).display().to_string(),
     ];
+    if !args.insecure_peers {
+        let keys = file_name(&peers[usize::from(number) - 1], PEER_PORT);
+        line.extend(["--keys".into(), root.join(KEYS).join(keys).display().to_string()]);
+    }
     line.extend(options_of(args));
     line.push("--".into());
     line.extend(args.program.iter().cloned());
@@ -164,6 +176,8 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         open_files,
         shared_memory,
         env,
+        keys: _,
+        insecure_peers,
         peer_port: _,
         log_level,
         own_output: _,
@@ -197,8 +211,10 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     if let Some(every) = checkpoint_every {
         line.extend(["--checkpoint-every".to_string(), every.to_string()]);
     }
-    if *strict {
-        line.push("--strict".to_string());
+    for (given, option) in [(*strict, "--strict"), (*insecure_peers, "--insecure-peers")] {
+        if given {
+            line.push(option.to_string());
+        }
     }
     for (name, value) in env {
         line.extend(["--env".to_string(), format!("{name}={value}")]);
@@ -291,6 +307,7 @@ mod tests {
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
         assert!(again.strict);
         assert_eq!((again.open_files, again.shared_memory), (20_000, 64));
+        assert_eq!(again.keys.as_deref(), Some(Path::new("/data/keys/127.0.0.2.keys")));
         assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));
         assert_eq!((again.program, again.env), (cli.replica.program, cli.replica.env));
         assert!(shell_line(&line).ends_with("--env 'A=b c' -- sh -c 'x y'"));

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::every::CheckpointEvery;
 use crate::help::{
-    ADD_HELP, CUT_HELP, DIFF_HELP, EXAMPLES, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
+    ADD_HELP, CUT_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
 };
+use crate::keys::args::KeysCommands;
 
 /// The default number of files that a server may have open.
 pub(crate) const OPEN_FILES: u32 = 16 * 1024;
@@ -30,6 +31,7 @@ const USAGE: &str = "\
 crane-linux [--peers A,B,C [--self X] | --local N] [OPTIONS] -- PROGRAM [ARGS]...
        crane-linux status [--json | --events] [--data-dir D | --peers A,B,C]
        crane-linux member list|add X|remove X|replace X Y [--data-dir D | --peers A,B,C]
+       crane-linux keys init A B C|add D|show|rotate
        crane-linux checkpoint now|list|verify D
        crane-linux primary move --to X [--data-dir D | --peers A,B,C]
        crane-linux restart [--data-dir D | --peers A,B,C]
@@ -86,6 +88,9 @@ pub(crate) enum Subcommands {
     /// whole log.
     #[command(subcommand)]
     Checkpoint(CheckpointCommands),
+    /// Makes, shows and renews the keys by which the hosts of a group know each other.
+    #[command(subcommand, after_help = KEYS_HELP)]
+    Keys(KeysCommands),
 }
 
 /// The options by which a group is found.
@@ -98,6 +103,13 @@ pub(crate) struct GroupArgs {
     /// suffices.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub peers: Vec<String>,
+    /// With --peers: the key file of a member, or operator.keys [default: CRANE_KEYS in the
+    /// environment, or else .crane/host.keys in the working directory].
+    #[arg(long, value_name = "FILE", requires = "peers")]
+    pub keys: Option<PathBuf>,
+    /// With --peers: asks replicas that were started with --insecure-peers.
+    #[arg(long, requires = "peers", conflicts_with = "keys")]
+    pub insecure_peers: bool,
 }
 
 /// `member`.
@@ -388,6 +400,15 @@ pub(crate) struct ReplicaArgs {
     /// Adds a variable to the server's environment. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,
+    /// The key file of this host, which crane-linux keys makes, and by which the replicas of the
+    /// group know each other [default: CRANE_KEYS in the environment, or else .crane/host.keys in
+    /// the working directory; --local makes keys of its own].
+    #[arg(long, value_name = "FILE", conflicts_with = "local")]
+    pub keys: Option<PathBuf>,
+    /// Goes without keys: any program that reaches the port of the replicas can act as one of them,
+    /// give orders and read all that clients send.
+    #[arg(long, conflicts_with = "keys")]
+    pub insecure_peers: bool,
     /// The port for connections between replicas, where --peers gives none, and with --local.
     #[arg(long, value_name = "PORT", default_value_t = PEER_PORT)]
     pub peer_port: u16,

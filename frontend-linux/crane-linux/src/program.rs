@@ -9,6 +9,7 @@ use crate::base::{self, Base, elf};
 use crate::cell::{self, Spec};
 use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::Checkpoint;
+use crate::keys::place::KEYS_DIRECTORY;
 use crate::options::ReplicaArgs;
 use crate::own_output;
 use crate::server_program::Upgrade;
@@ -43,10 +44,15 @@ impl ProgramContext {
         for file in &ours {
             info!("{} gets this command's output: the server does not see it", file.display());
         }
+        // Keys are the host's, and no server's to read.
+        let keys: Vec<PathBuf> =
+            args.keys.iter().cloned().chain([directory.join(KEYS_DIRECTORY)]).collect();
+        ours.extend(keys.iter().filter(|path| path.starts_with(directory)).cloned());
         let mut base = Base::of(&program, &command[1..], &environment, (directory, &ours), data)?;
         base.add_service_addresses(service);
         base.add_open_files(args.open_files);
         base.add_shared_memory(args.shared_memory);
+        ours.extend(keys.into_iter().filter(|path| !path.starts_with(directory)));
         ours.push(cell::hidden_directory(data));
         let spec = Spec {
             hidden: ours,

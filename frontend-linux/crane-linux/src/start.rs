@@ -12,7 +12,6 @@ use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Config, Node, StorageEpoch};
 use crane_core::time::Duration;
 use sha2::{Digest, Sha256};
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
@@ -20,7 +19,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::addresses::ClientAddresses;
 use crate::base::{Base, DEFAULT_DIRECTORY};
-use crate::cell::{self, Spec};
+use crate::cell::Spec;
 use crate::checkpoint::arrived;
 use crate::checkpoint::criu::Criu;
 use crate::checkpoint::store;
@@ -28,18 +27,22 @@ use crate::clock::{Clock, unix_nanoseconds};
 use crate::driver::{Restored, Settings, WINDOW};
 use crate::host::{self, HostParts};
 use crate::join::{self, JoinReply};
+use crate::keys::place;
+use crate::keys::subject::Subject;
 use crate::log::Opened;
 use crate::log::damage::{self, GroupFacts};
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::names;
-use crate::net::control::control_path;
+use crate::net::control;
 use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
-use crate::net::link::{self, Arrivals, Peers};
-use crate::options::{Durability, LogLevel, Priority, ReplicaArgs, ScheduleArg};
+use crate::net::link::Arrivals;
+use crate::net::peers::Peers;
+use crate::net::tls::Access;
+use crate::options::{Durability, LogLevel, PEER_PORT, Priority, ReplicaArgs, ScheduleArg};
 use crate::program::ProgramContext;
 use crate::proxy;
-use crate::terminal::complain;
+use crate::terminal::{advise, complain};
 use crate::upgraded;
 
 /// The preload library, built together with this program.
@@ -118,6 +121,8 @@ struct Prepared {
     spec: Option<Spec>,
     base: Base,
     data: DataDirectory,
+    /// How this replica and the others know each other.
+    access: Access,
 }
 
 /// Checks the command line against this host, the data directory, and the group if there is one.
@@ -125,6 +130,8 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
     let names = names::member_names(&args.peers, args.peer_port)?;
     let (place, address) = names::identify(&names, args.me.as_deref(), args.peer_port)?;
     let own = names[usize::from(place) - 1].clone();
+    let access = access(&args, &names, &own)?;
+    args.keys = access.path().map(Path::to_path_buf);
     let addresses = ClientAddresses::of(address.ip(), &args.listen, &args.service_address)?;
     let program = args.program.first().map_or("witness", |name| name);
     let data =
@@ -145,14 +152,14 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
     let mut joins = false;
     let mut meta = match known {
         Some(mut known) => {
-            join::catch_up(&names, &mut known).await?;
+            join::catch_up(&access, &names, &mut known).await?;
             known
         }
         None => {
             for name in &names {
                 names::resolve(name)?;
             }
-            let reply = join::ask(&names, &own).await;
+            let reply = join::ask(&access, &names, &own).await;
             let JoinReply { group, node, witness, founders, roster } = match reply {
                 Some(reply) => reply,
                 None => JoinReply::founding(&names, place, &args)?,
@@ -198,11 +205,11 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
             (Some(spec), base)
         }
     };
-    Ok(Prepared { args, meta, joins, addresses, context, spec, base, data })
+    Ok(Prepared { args, meta, joins, addresses, context, spec, base, data, access })
 }
 
 async fn serve(prepared: Prepared) -> Result<i32, String> {
-    let Prepared { args, meta, joins, addresses, context, spec, base, data } = prepared;
+    let Prepared { args, meta, joins, addresses, context, spec, base, data, access } = prepared;
     let mine = names::resolve(&meta.address)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
@@ -212,7 +219,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
     })?;
     data.put_meta(&meta)?;
     put_library(&data)?;
-    let control = bind_control(&data)?;
+    let control = control::bind(&data.run())?;
 
     let clock = Clock::default();
     let (node, opened, note) = restore(&args, &meta, &data, joins, &clock)?;
@@ -228,9 +235,9 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         }
     };
     let hello = hello(&args, &meta, &base);
-    let peers = Peers::new(hello.clone(), Rc::new(Arrivals::new()));
+    let peers = Peers::new(hello.clone(), Rc::new(Arrivals::new()), access);
     spawn_local(peers.clone().listen(listener));
-    spawn_local(answer_control(control, peers.clone()));
+    spawn_local(control::serve(control, peers.clone()));
     info!(
         "replica {} of {}, in {}{}",
         meta.node,
@@ -405,28 +412,40 @@ fn put_library(data: &DataDirectory) -> Result<(), String> {
     put.map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn bind_control(data: &DataDirectory) -> Result<UnixListener, String> {
-    let run = data.run();
-    let describe = |error: std::io::Error| format!("{}/control.sock: {error}", run.display());
-    cell::upper::remove_file(&run.join("control.sock"))?;
-    let directory = fs::File::open(&run).map_err(describe)?;
-    UnixListener::bind(control_path(&directory)).map_err(describe)
-}
-
-async fn answer_control(listener: UnixListener, peers: Rc<Peers>) {
-    loop {
-        let Ok((mut stream, _)) = listener.accept().await else { return };
-        let peers = peers.clone();
-        spawn_local(async move {
-            let outcome = match link::question(&mut stream).await {
-                Ok(Some(question)) => peers.answer(&mut stream, &question).await,
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = outcome {
-                warn!("control socket: {error}; closed the connection");
-            }
-        });
+/// Returns how this replica and the others know each other: by the key file of this host, which
+/// must be that of its name.
+fn access(args: &ReplicaArgs, names: &[String], own: &str) -> Result<Access, String> {
+    if args.insecure_peers {
+        warn!(
+            "--insecure-peers: any program that reaches {own} can act as a replica, and give orders"
+        );
+        return Ok(Access::Insecure);
+    }
+    let Some(path) = place::find(args.keys.as_deref()) else {
+        advise(&format!(
+            "The replicas of a group know each other by keys. Run these two commands once, on one \
+             host, and then start the replicas:\n{}",
+            place::two_commands(names, PEER_PORT)
+        ));
+        return Err(format!(
+            "this host has no keys ({} is not there); run the two commands above, or give the key \
+             file as --keys, or go without keys in a network that you trust: --insecure-peers",
+            place::usual_place().display()
+        ));
+    };
+    let path = path.canonicalize().unwrap_or(path);
+    let access = Access::by_keys(&path)?;
+    match access.identity().map(|identity| identity.subject.clone()) {
+        Some(Subject::Member(name)) if name != own => Err(format!(
+            "key file {} is that of {name}, and this replica is {own}; put the right file here, or \
+             give the right --self",
+            path.display()
+        )),
+        Some(Subject::Operator) => Err(format!(
+            "key file {} is that of operators; give that of this host as --keys",
+            path.display()
+        )),
+        _ => Ok(access),
     }
 }
 

@@ -9,6 +9,11 @@ pub(crate) fn complain(why: &str) {
     let _ = writeln!(std::io::stderr(), "crane-linux: error: {}", why.replace('\n', " "));
 }
 
+/// Prints lines that an operator may copy to the standard error output.
+pub(crate) fn advise(lines: &str) {
+    let _ = writeln!(std::io::stderr(), "{lines}");
+}
+
 /// Prints a line to the standard output. Returns `false` if the output is closed, as a pipe into
 /// `head` may be before the end; that is no error (`println!` would panic).
 pub(crate) fn print_line(line: &str) -> bool {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::base::Base;
-use crate::group::{self, GroupView, Seen, ask_one};
+use crate::group::{self, GroupView, Seen};
 use crate::net::query::Query;
 use crate::options::{GroupArgs, UpgradeArgs};
 use crate::restart::await_serving;
@@ -34,11 +34,10 @@ async fn upgrade(args: &GroupArgs, command: &[String]) -> Result<String, String>
     let mut bases: Vec<(u8, Base)> = Vec::new();
     for member in &members {
         let question = Query::Look { command: command.to_vec() };
-        let answer = ask_one(&member.address, question).await;
-        refused(member, answer.as_ref())?;
+        accepted(member, seen.ask(member, question).await)?;
     }
     for member in members {
-        let base = await_base(member, command).await?;
+        let base = await_base(&seen, member, command).await?;
         if let Some((first, other)) = bases.first()
             && let Some(difference) = other.difference(&base)
         {
@@ -60,12 +59,10 @@ async fn upgrade(args: &GroupArgs, command: &[String]) -> Result<String, String>
 }
 
 /// Waits until a member has looked at the program, and returns the base that it has found.
-async fn await_base(member: &Seen, command: &[String]) -> Result<Base, String> {
+async fn await_base(group: &GroupView, member: &Seen, command: &[String]) -> Result<Base, String> {
     let start = Instant::now();
     while start.elapsed() < LOOK_WITHIN {
-        let answer = ask_one(&member.address, Query::Seen).await;
-        refused(member, answer.as_ref())?;
-        let answer = answer.unwrap_or_default();
+        let answer = accepted(member, group.ask(member, Query::Seen).await)?;
         let words = answer.get("command").cloned().and_then(|it| serde_json::from_value(it).ok());
         if words.is_some_and(|words: Vec<String>| words == command) {
             if let Some(why) = answer.get("failed").and_then(Value::as_str) {
@@ -84,11 +81,14 @@ async fn await_base(member: &Seen, command: &[String]) -> Result<Base, String> {
     ))
 }
 
-/// Returns the reason for which a member does not do what it was asked, if it does not.
-fn refused(member: &Seen, answer: Option<&Value>) -> Result<(), String> {
-    let answer = answer.ok_or_else(|| format!("replica {} does not answer", member.id))?;
+/// Returns a member's answer.
+///
+/// # Errors
+/// Returns the reason for which the member does not do what it was asked.
+fn accepted(member: &Seen, answer: Result<Value, String>) -> Result<Value, String> {
+    let answer = answer.map_err(|why| format!("replica {} does not answer: {why}", member.id))?;
     match answer.get("error").and_then(Value::as_str) {
         Some(why) => Err(format!("replica {}: {why}", member.id)),
-        None => Ok(()),
+        None => Ok(answer),
     }
 }

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::binary::crane_linux;
 use super::hosts::Hosts;
+use super::keys::Keys;
 use super::machine::{Machine, PEER_PORT};
 use super::program::Program;
 use super::status::Status;
@@ -38,6 +39,8 @@ pub struct Group {
     /// Variables of the daemons' environment.
     environment: Vec<(String, String)>,
     hosts: Option<Arc<Hosts>>,
+    /// The keys; `None` for a command that knows none, or is to go without.
+    keys: Option<Keys>,
     replicas: Vec<Option<Child>>,
     /// The log files, one for each run of a replica.
     runs: u32,
@@ -69,12 +72,16 @@ impl Group {
             own_options: vec![Vec::new(); usize::from(NODES_MAX)],
             environment: Vec::new(),
             hosts: None,
+            keys: None,
             replicas: (1..=NODES_MAX).map(|_| None).collect(),
             runs: 0,
             command: crane_linux().to_owned(),
             program,
         };
         group.told = vec![group.peers(); usize::from(NODES_MAX)];
+        if !options.contains(&"--insecure-peers") {
+            group.keys = Some(Keys::make(machine.folder().join("keys"), &group.addresses));
+        }
         group
     }
 
@@ -107,6 +114,7 @@ impl Group {
     pub fn prepare_on(machine: &Machine, hosts: &Arc<Hosts>, program: Program, count: u8) -> Self {
         let mut group = Self::prepare(machine, program, count, &[]);
         group.addresses = hosts.ids().map(|id| hosts.address(id).into()).collect();
+        group.keys = Some(Keys::make(machine.folder().join("keys-of-hosts"), &group.addresses));
         group.told = vec![group.peers(); usize::from(NODES_MAX)];
         group.hosts = Some(hosts.clone());
         group
@@ -170,7 +178,7 @@ impl Group {
     ) -> impl FnOnce() -> Result<String, String> + Send + 'static {
         let mut line: Vec<String> =
             ["member"].iter().chain(words).map(ToString::to_string).collect();
-        line.extend(["--peers".into(), self.peers()]);
+        line.extend(self.reached());
         let base = self.program.base.clone();
         move || told(&line, &base)
     }
@@ -265,6 +273,10 @@ impl Group {
         let mut line = vec!["--peers".into(), self.told[index(id)].clone(), "--self".into()];
         line.push(self.addresses[index(id)].to_string());
         line.extend(["--data-dir".into(), self.data(id).display().to_string()]);
+        if let Some(keys) = &self.keys {
+            let file = keys.host(self.addresses[index(id)]);
+            line.extend(["--keys".into(), file.display().to_string()]);
+        }
         line.extend(self.options.iter().chain(&self.own_options[index(id)]).cloned());
         line.push("--".into());
         line.extend(self.program.command.iter().cloned());
@@ -286,6 +298,31 @@ impl Group {
     pub fn peers(&self) -> String {
         let names = self.members.iter().map(|id| self.addresses[index(*id)].to_string());
         names.collect::<Vec<_>>().join(",")
+    }
+
+    /// Returns the options by which a command of an operator reaches the group.
+    #[must_use]
+    pub fn reached(&self) -> Vec<String> {
+        let mut options = vec!["--peers".into(), self.peers()];
+        match &self.keys {
+            Some(keys) => {
+                options.extend(["--keys".into(), keys.operator().display().to_string()]);
+            }
+            None if self.command == crane_linux() => options.push("--insecure-peers".into()),
+            None => {}
+        }
+        options
+    }
+
+    /// Returns the keys of the group.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// Sets the keys of replicas and orders from now on.
+    pub fn set_keys(&mut self, keys: Option<Keys>) {
+        self.keys = keys;
     }
 
     /// Returns the address at which a replica listens for its peers.
@@ -426,7 +463,8 @@ impl Group {
     /// Returns the command's error text if it reaches no replica.
     pub fn status(&self) -> Result<Status, String> {
         let output = Command::new(crane_linux())
-            .args(["status", "--json", "--peers", &self.peers()])
+            .args(["status", "--json"])
+            .args(self.reached())
             .output()
             .map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stdout);

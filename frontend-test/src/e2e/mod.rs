@@ -7,6 +7,7 @@
 //! * [`programs`]: small programs that stick or make odd calls, with their compiled forms;
 //! * [`odd_programs`]: odd programs as services, beside their native transcripts;
 //! * [`native`] and [`group`]: a program that runs natively, or as a replicated service;
+//! * [`keys`]: the keys of its hosts;
 //! * [`status`]: the parsed output of `crane-linux status --json`;
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`], [`prefixed`]: clients that know every byte
 //!   that they must get;
@@ -44,6 +45,7 @@ pub mod healthy;
 pub mod hosts;
 pub mod http;
 pub mod idle;
+pub mod keys;
 pub mod kills;
 #[cfg(feature = "e2e")]
 pub mod linear;

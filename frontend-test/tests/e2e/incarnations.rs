@@ -163,7 +163,8 @@ fn a_restart_by_order_loses_no_acknowledged_write_of_redis() {
 /// Orders a restart, and returns what the command prints.
 fn restart(group: &Group) -> String {
     let output = Command::new(crane_linux())
-        .args(["restart", "--peers", &group.peers()])
+        .arg("restart")
+        .args(group.reached())
         .output()
         .expect("crane-linux");
     let error = String::from_utf8_lossy(&output.stderr);
@@ -259,9 +260,10 @@ fn replicas_that_are_killed_around_a_restart_return_to_the_same_incarnation() {
             let address = group.address(kept);
             let _ = TcpStream::connect(address).map(|stream| (&stream).write_all(b"POISON\n"));
         } else {
-            let peers = group.peers();
+            let reached = group.reached();
             Command::new(crane_linux())
-                .args(["restart", "--peers", &peers])
+                .arg("restart")
+                .args(reached)
                 .stdout(std::process::Stdio::null())
                 .stderr(std::process::Stdio::null())
                 .spawn()

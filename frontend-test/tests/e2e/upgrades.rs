@@ -16,8 +16,9 @@ use crate::incarnations::{incarnations, require_kept, while_writing};
 
 /// Upgrades a group to a command. Returns what the command prints.
 fn upgrade(group: &Group, command: &[String]) -> Result<String, String> {
-    let mut line: Vec<String> =
-        ["upgrade", "--peers", &group.peers(), "--"].map(str::to_owned).into();
+    let mut line = vec!["upgrade".to_owned()];
+    line.extend(group.reached());
+    line.push("--".to_owned());
     line.extend(command.iter().cloned());
     told(&line, &group.program().base)
 }

@@ -10,6 +10,9 @@ use super::agreement::name_of;
 use super::members::outcome;
 use super::{Driver, Host, HostFacts, Moment, ServerView};
 
+/// How many days before the keys expire there is a note.
+const KEYS_SPARE_DAYS: u64 = 30;
+
 impl<H: Host> Driver<H> {
     /// Returns the answer to a question, as JSON.
     pub(crate) fn answer(&mut self, moment: Moment, query: Query, facts: &HostFacts) -> Vec<u8> {
@@ -23,6 +26,7 @@ impl<H: Host> Driver<H> {
                     "roster": roster,
                     "as_of": roster.as_of,
                     "members": self.list_members(),
+                    "keys": facts.keys,
                     "replica": self.state(facts),
                 })
             }
@@ -45,6 +49,13 @@ impl<H: Host> Driver<H> {
         let mark = facts.mark;
         let behind =
             self.behind_since.map_or(0, |since| self.now().since(since).as_micros() / 1000);
+        let notes: Vec<String> = self
+            .watch
+            .texts(false)
+            .into_iter()
+            .map(str::to_string)
+            .chain(note_on_keys(facts))
+            .collect();
         let counters = Counters { frames_dropped: facts.frames_dropped, ..self.events.counters };
         json!({
             "id": self.me().number(),
@@ -79,9 +90,29 @@ impl<H: Host> Driver<H> {
             "last_error": self.last_error,
             "behind_ms": behind,
             "faults": self.watch.texts(true),
-            "notes": self.watch.texts(false),
+            "notes": notes,
+            "authenticated": facts.keys.is_some(),
             "counters": counters,
+            "strangers": facts.strangers,
             "events": self.events.kept().collect::<Vec<_>>(),
         })
+    }
+}
+
+/// Returns a note on the keys by which replicas know each other, if they need attention.
+fn note_on_keys(facts: &HostFacts) -> Option<String> {
+    match (&facts.keys, facts.keys_days) {
+        (None, _) => Some(
+            "replicas do not know each other (--insecure-peers): any program that reaches this \
+             one's port can act as a replica, and give orders; see crane-linux keys --help"
+                .to_string(),
+        ),
+        (Some(path), None) => Some(format!(
+            "the keys in {path} are not valid now; make new ones with crane-linux keys rotate"
+        )),
+        (Some(path), Some(days @ 0..KEYS_SPARE_DAYS)) => Some(format!(
+            "the keys in {path} expire in {days} days; make new ones with crane-linux keys rotate"
+        )),
+        (Some(_), Some(_)) => None,
     }
 }

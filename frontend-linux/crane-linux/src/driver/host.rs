@@ -26,6 +26,7 @@ use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
+use crate::net::strangers::StrangerCounters;
 use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::{CallsMessage, CheckpointMessage, Ending, MarkMessage, ServerReport};
 use crate::roster::Roster;
@@ -274,7 +275,7 @@ pub(crate) struct ServerView {
 }
 
 /// Facts about the host and the server's process, for `status`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct HostFacts {
     /// The daemon's pid.
     pub daemon_pid: u32,
@@ -282,6 +283,12 @@ pub(crate) struct HostFacts {
     pub server_pid: Option<u32>,
     /// The number of frames for other replicas that were dropped because too many bytes waited.
     pub frames_dropped: u64,
+    /// The connections of strangers that were refused.
+    pub strangers: StrangerCounters,
+    /// The key file, if replicas know each other by keys.
+    pub keys: Option<String>,
+    /// The days for which the keys are valid still.
+    pub keys_days: Option<u64>,
     /// The server's hashes at the slot that the query names.
     pub mark: Option<HashMark>,
 }

@@ -6,6 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
@@ -31,8 +32,9 @@ use crate::log::{Batch, Front};
 use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
-use crate::net::link::{Link, Peers};
+use crate::net::link::Link;
 use crate::net::message::FetchedEntry;
+use crate::net::peers::Peers;
 use crate::options::ReplicaArgs;
 use crate::program::{ProgramContext, UpgradeOrder};
 use crate::proxy::{ClientConn, ClientEvents};
@@ -198,10 +200,16 @@ impl LinuxHost {
     /// Returns the facts about this host that `status` shows, with the server's hashes at a slot.
     pub(super) fn facts(&self, hash_slot: u64) -> HostFacts {
         let server = self.server.as_ref();
+        let identity = self.peers.access.identity();
+        let until = identity.and_then(|identity| identity.valid_until);
+        let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
         HostFacts {
             daemon_pid: std::process::id(),
             server_pid: server.and_then(|server| server.pid()),
             frames_dropped: self.peers.frames_dropped.get(),
+            strangers: self.peers.stranger_counters(),
+            keys: self.peers.access.path().map(|path| path.display().to_string()),
+            keys_days: left.map(|left| left.as_secs() / (24 * 3600)),
             mark: server.and_then(|server| server.region.mark(hash_slot)),
         }
     }
@@ -246,7 +254,7 @@ impl Host for LinuxHost {
     }
 
     fn set_hello(&mut self, hello: &Hello) {
-        *self.peers.hello.borrow_mut() = hello.clone();
+        self.peers.set_hello(hello);
     }
 
     fn dial(&mut self, node: NodeId, address: &str) {

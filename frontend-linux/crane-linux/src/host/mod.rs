@@ -48,7 +48,7 @@ use crate::cell::Spec;
 use crate::driver::DriverInput;
 use crate::log::storage::{Storage, WriteProgress};
 use crate::meta::DataDirectory;
-use crate::net::link::Peers;
+use crate::net::peers::Peers;
 use crate::options::ReplicaArgs;
 
 pub(crate) use linux::LinuxHost;

@@ -4,13 +4,18 @@
 use std::cell::RefCell;
 use std::io;
 
+use rustls::Connection;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::reading::read_available;
+use super::session::Session;
+
 /// A stream that the driver writes to while a task waits for it.
-#[derive(Debug)]
 pub(crate) struct Outlet {
     stream: TcpStream,
+    /// TLS, between replicas.
+    session: Option<Session>,
     waiting: RefCell<Waiting>,
 }
 
@@ -24,7 +29,12 @@ struct Waiting {
 impl Outlet {
     /// Wraps a stream whose two directions are used separately.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, waiting: RefCell::default() }
+        Self { stream, session: None, waiting: RefCell::default() }
+    }
+
+    /// Wraps such a stream to another replica, with the state of TLS if there is one.
+    pub(super) fn secured(stream: TcpStream, connection: Option<Connection>) -> Self {
+        Self { session: connection.map(Session::new), ..Self::new(stream) }
     }
 
     /// Returns the stream, to read from.
@@ -32,10 +42,11 @@ impl Outlet {
         &self.stream
     }
 
-    /// Returns how many bytes wait.
+    /// Returns how many bytes wait; of encrypted ones, only that there are some.
     pub(crate) fn backlog(&self) -> usize {
         let waiting = self.waiting.borrow();
-        waiting.bytes.len() - waiting.written
+        let encrypted = self.session.as_ref().is_some_and(Session::is_pending);
+        waiting.bytes.len() - waiting.written + usize::from(encrypted)
     }
 
     /// Appends the bytes that `put` writes to the buffer. [`Outlet::flush`] sends them.
@@ -51,8 +62,14 @@ impl Outlet {
         let mut waiting = self.waiting.borrow_mut();
         let before = waiting.written;
         let mut total = 0;
+        if let Some(session) = &self.session
+            && let Err(error) = session.send_pending(&self.stream)
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            return Err(error);
+        }
         while waiting.written < waiting.bytes.len() {
-            match self.stream.try_write(&waiting.bytes[waiting.written..]) {
+            match self.try_write(&waiting.bytes[waiting.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => {
                     waiting.written += length;
@@ -80,66 +97,26 @@ impl Outlet {
     pub(crate) async fn writable(&self) -> io::Result<()> {
         self.stream.ready(Interest::WRITABLE).await.map(drop)
     }
-}
 
-/// Reads the bytes that have arrived. Returns `None` if there are none, 0 at the end of the stream.
-///
-/// A read that leaves room in `space` has emptied the socket, so the stream counts as not readable
-/// from then on, without the second read that would only say so. (The runtime watches sockets
-/// edge-triggered: bytes that come later, and the end of the stream, raise a new event; epoll(7).)
-///
-/// # Errors
-/// Returns the stream's error.
-pub(crate) fn read_available(stream: &TcpStream, space: &mut [u8]) -> io::Result<Option<usize>> {
-    match stream.try_read(space) {
-        Ok(length) => {
-            if length > 0 && length < space.len() {
-                let emptied = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                let _ = stream.try_io(Interest::READABLE, emptied);
-            }
-            Ok(Some(length))
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.session {
+            None => self.stream.try_write(bytes),
+            Some(session) => session.try_write(&self.stream, bytes),
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    async fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (near, listener.accept().await.unwrap().0)
     }
 
-    async fn is_readable(stream: &TcpStream) -> bool {
-        let soon = std::time::Duration::from_millis(50);
-        tokio::time::timeout(soon, stream.readable()).await.is_ok()
+    /// Reads the bytes that have arrived, decrypted. Returns `None` if there are none, 0 at the end
+    /// of the stream. `space` must have [`Outlet::READ_BYTES`].
+    ///
+    /// # Errors
+    /// Returns the stream's error, or `InvalidData` if the bytes are not the peer's.
+    pub(super) fn read_available(&self, space: &mut [u8]) -> io::Result<Option<usize>> {
+        match &self.session {
+            None => read_available(&self.stream, space),
+            Some(session) => session.read_available(&self.stream, space),
+        }
     }
 
-    #[test]
-    fn a_short_read_ends_readiness_until_more_comes() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let (near, far) = pair().await;
-            far.try_write(b"12345").unwrap();
-            near.readable().await.unwrap();
-            let mut space = [0; 4];
-            // A full read does not show whether bytes are left.
-            assert_eq!(read_available(&near, &mut space).unwrap(), Some(4));
-            assert!(is_readable(&near).await);
-            assert_eq!(read_available(&near, &mut space).unwrap(), Some(1));
-            assert!(!is_readable(&near).await, "an emptied stream counts as readable");
-            far.try_write(b"6").unwrap();
-            assert!(is_readable(&near).await);
-            assert_eq!(read_available(&near, &mut space).unwrap(), Some(1));
-            drop(far);
-            assert!(is_readable(&near).await, "the end of the stream is missed");
-            assert_eq!(read_available(&near, &mut space).unwrap(), Some(0));
-        });
-    }
+    /// The room that [`Outlet::read_available`] needs.
+    pub(super) const READ_BYTES: usize = Session::PLAIN_BYTES;
 }

@@ -17,7 +17,8 @@ use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until};
 
-use crate::net::outlet::{Outlet, read_available};
+use crate::net::outlet::Outlet;
+use crate::net::reading::read_available;
 
 use super::{ClientAction, ClientEvent, ClientEvents, endpoint};
 

@@ -1,0 +1,255 @@
+//! Mutual TLS 1.3 (RFC 8446) between replicas, and for questions: both sides show certificates of
+//! one authority, and each learns whom the other's names.
+//!
+//! No session is resumed, and no byte is taken before the handshake is done (0-RTT): a first flight
+//! that is sent again leads nowhere.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::ServerName;
+use rustls::server::WebPkiClientVerifier;
+use rustls::version::TLS13;
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore,
+    ServerConfig,
+};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tracing::{info, warn};
+
+use crate::keys::file::KeyFile;
+use crate::keys::subject::{MEMBER_DNS, Subject};
+
+use super::wire::Wire;
+
+/// The time limit for a connection to another replica to be established.
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// The time limit for a handshake with another replica.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How replicas, and those who ask them, know each other.
+#[derive(Clone)]
+pub(crate) enum Access {
+    /// By certificates.
+    Keys(Arc<KeyRing>),
+    /// Not at all: `--insecure-peers`.
+    Insecure,
+}
+
+impl Access {
+    /// Returns the access by a key file.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the file, and the remedy.
+    pub(crate) fn by_keys(path: &Path) -> Result<Self, String> {
+        KeyRing::open(path).map(|ring| Self::Keys(Arc::new(ring)))
+    }
+
+    /// Returns this side's identity, if it has keys.
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        match self {
+            Self::Keys(ring) => Some(ring.current()),
+            Self::Insecure => None,
+        }
+    }
+
+    /// Returns the path of the key file, if there is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Keys(ring) => Some(&ring.path),
+            Self::Insecure => None,
+        }
+    }
+
+    /// Connects to the replica at an address, which must be the one of that name.
+    ///
+    /// # Errors
+    /// Returns the stream's error, or why the replica is not trusted.
+    pub(crate) async fn connect(&self, address: &str) -> io::Result<Wire> {
+        let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
+        match self {
+            Self::Insecure => Ok(Wire::plain(stream)),
+            Self::Keys(ring) => {
+                stream.set_nodelay(true)?;
+                let identity = ring.current();
+                timeout(HANDSHAKE_WITHIN, identity.connect(stream, address)).await?
+            }
+        }
+    }
+
+    /// Shakes hands with a stranger that has connected. The caller limits its time.
+    ///
+    /// # Errors
+    /// Returns the stream's error, or why the stranger is not trusted.
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<Wire> {
+        match self {
+            Self::Insecure => Ok(Wire::plain(stream)),
+            Self::Keys(ring) => ring.current().accept(stream).await,
+        }
+    }
+}
+
+/// A key file that may be replaced while the daemon runs.
+pub(crate) struct KeyRing {
+    path: PathBuf,
+    state: Mutex<(Option<SystemTime>, Arc<Identity>)>,
+}
+
+impl KeyRing {
+    fn open(path: &Path) -> Result<Self, String> {
+        let changed = changed(path);
+        let identity = Arc::new(Identity::of(KeyFile::read(path)?)?);
+        Ok(Self { path: path.to_path_buf(), state: Mutex::new((changed, identity)) })
+    }
+
+    /// Returns the identity that the file gives now. One that cannot be read leaves the former.
+    pub(crate) fn current(&self) -> Arc<Identity> {
+        let mut state = self.state.lock().expect("nothing panics with it");
+        let changed = changed(&self.path);
+        if changed.is_some() && changed != state.0 {
+            state.0 = changed;
+            match KeyFile::read(&self.path).and_then(Identity::of) {
+                Ok(identity) => {
+                    info!("took new keys from {}", self.path.display());
+                    state.1 = Arc::new(identity);
+                }
+                Err(why) => warn!("{why}; the former keys stay in use"),
+            }
+        }
+        state.1.clone()
+    }
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+}
+
+/// A holder of keys, ready to shake hands.
+pub(crate) struct Identity {
+    /// Whom its own certificate names.
+    pub subject: Subject,
+    /// The end of its validity; `None` if it is not valid.
+    pub valid_until: Option<SystemTime>,
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+}
+
+impl Identity {
+    /// Prepares the configurations for both sides of a handshake.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the keys.
+    pub(crate) fn of(file: KeyFile) -> Result<Self, String> {
+        let valid_until = file.valid_until();
+        let KeyFile { subject, chain, key, trusted } = file;
+        let describe = |error: &dyn std::fmt::Display| format!("the keys cannot be used: {error}");
+        let mut roots = RootCertStore::empty();
+        for authority in trusted {
+            roots.add(authority).map_err(|error| describe(&error))?;
+        }
+        let (roots, provider) = (Arc::new(roots), provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .build()
+            .map_err(|error| describe(&error))?;
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| describe(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(|error| describe(&error))?;
+        server.send_tls13_tickets = 0;
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| describe(&error))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| describe(&error))?;
+        client.resumption = Resumption::disabled();
+        client.enable_sni = false;
+        let (acceptor, connector) = (Arc::new(server).into(), Arc::new(client).into());
+        Ok(Self { subject, valid_until, acceptor, connector })
+    }
+
+    /// Shakes hands as the side that connects, with the replica of this name.
+    // specs: N1
+    async fn connect(&self, stream: TcpStream, member: &str) -> io::Result<Wire> {
+        let name = ServerName::try_from(MEMBER_DNS).expect("a constant name");
+        let tls = self.connector.connect(name, stream).await.map_err(explained)?;
+        let wire = Wire::tls(tls.into())?;
+        match wire.subject() {
+            Some(Subject::Member(name)) if name == member => Ok(wire),
+            other => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "{member} shows the certificate of {}; put the right key file there",
+                    other.map_or("nobody".into(), ToString::to_string)
+                ),
+            )),
+        }
+    }
+
+    /// Shakes hands as the side that is connected to.
+    // specs: N1
+    async fn accept(&self, stream: TcpStream) -> io::Result<Wire> {
+        stream.set_nodelay(true)?;
+        let tls = self.acceptor.accept(stream).await.map_err(explained)?;
+        Wire::tls(tls.into())
+    }
+}
+
+/// Returns ring's algorithms for TLS 1.3, the fastest on processors with AES first.
+fn provider() -> Arc<CryptoProvider> {
+    use ring::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let cipher_suites =
+        vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() })
+}
+
+/// Says in the words of people why a handshake has failed.
+fn explained(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    let Some(why) = inner.and_then(explain) else { return error };
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
+fn explain(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::NoCertificatesPresented => "it shows no certificate",
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate is not of this group's authority"
+        }
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "its certificate has expired (crane-linux keys rotate), or this host's clock is wrong",
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "its certificate is not valid yet: this host's clock, or that of its maker, is wrong",
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is not a replica's",
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => {
+            "it does not speak TLS: another program, or a replica that was started with \
+              --insecure-peers"
+        }
+        Error::AlertReceived(AlertDescription::UnknownCA) => {
+            "it refuses this side's certificate as another group's"
+        }
+        Error::AlertReceived(AlertDescription::CertificateExpired) => {
+            "it refuses this side's certificate as expired"
+        }
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it wants a certificate of its group"
+        }
+        _ => return None,
+    })
+}
