@@ -22,7 +22,7 @@ use crate::roster::Roster;
 
 /// The time limit for a peer's answer at the start. Peers of a new group do not listen yet, and
 /// refuse the connection at once.
-const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
 /// The result of asking for membership.
@@ -66,22 +66,27 @@ impl JoinReply {
 /// yet. If the group exists and does not list this replica, waits until it is added.
 pub(crate) async fn ask(access: &Access, names: &[String], own: &str) -> Option<JoinReply> {
     let mut told = false;
-    while let Some(Known { group, founders, roster }) = known_group(access, names, own, None).await
-    {
-        if let Some(mine) = roster.at(own) {
-            let (node, witness) = (mine.node, mine.witness);
-            return Some(JoinReply { group: Some(group), node, witness, founders, roster });
-        }
-        if !told {
-            info!(
-                "the group of {roster} does not list {own} as a member yet; add it with: \
-                 crane-linux member add {own} --peers {roster}"
-            );
-            told = true;
+    loop {
+        match known_group(access, names, own, None).await {
+            // A group that was there is there, even if a busy peer does not answer in time.
+            None if !told => return None,
+            None => {}
+            Some(Known { group, founders, roster }) => {
+                if let Some(mine) = roster.at(own) {
+                    let (node, witness) = (mine.node, mine.witness);
+                    return Some(JoinReply { group: Some(group), node, witness, founders, roster });
+                }
+                if !told {
+                    info!(
+                        "the group of {roster} does not list {own} as a member yet; add it with: \
+                         crane-linux member add {own} --peers {roster}"
+                    );
+                    told = true;
+                }
+            }
         }
         sleep(ASK_EVERY).await;
     }
-    None
 }
 
 /// Updates the roster of a replica with data from its peers: while it was down, it may have been
