@@ -67,7 +67,7 @@ impl JoinReply {
 pub(crate) async fn ask(access: &Access, names: &[String], own: &str) -> Option<JoinReply> {
     let mut told = false;
     loop {
-        match known_group(access, names, own, None).await {
+        match known_group(access, names, own).await {
             // A group that was there is there, even if a busy peer does not answer in time.
             None if !told => return None,
             None => {}
@@ -89,33 +89,41 @@ pub(crate) async fn ask(access: &Access, names: &[String], own: &str) -> Option<
     }
 }
 
-/// Updates the roster of a replica with data from its peers: while it was down, it may have been
-/// removed, or every other member may have moved.
+/// Asks the peers on behalf of a replica with data: while it was down, it may have been removed, or
+/// every other member may have moved. Returns the newest list of members, if it is newer than
+/// that of the replica's own log.
 ///
 /// # Errors
-/// Returns an error if the replica is no longer a member of the group.
+/// Returns an error if the replica is no longer a member of the group, by its own log, or as more
+/// than half of the others say.
+// specs: N6
 pub(crate) async fn catch_up(
     access: &Access,
     names: &[String],
-    meta: &mut Meta,
-) -> Result<(), String> {
-    let Some(group) = &meta.group else { return Ok(()) };
-    let known = meta.roster.iter().map(|place| &place.address);
-    let mut all: Vec<String> = names.iter().chain(known).cloned().collect();
+    meta: &Meta,
+) -> Result<Roster, String> {
+    let Some(group) = &meta.group else { return Ok(Roster::default()) };
+    let others: Vec<&String> =
+        meta.roster.iter().map(|place| &place.address).filter(|it| **it != meta.address).collect();
+    let mut all: Vec<String> = names.iter().chain(others.iter().copied()).cloned().collect();
     all.sort();
     all.dedup();
-    if let Some(known) = known_group(access, &all, &meta.address, Some(group)).await
-        && known.roster.as_of > meta.roster.as_of
-    {
-        meta.roster = known.roster;
-    }
-    if meta.roster.has(meta.node, &meta.address) {
-        return Ok(());
+    let mut answers = known_groups(access, &all, &meta.address).await;
+    answers.retain(|(_, known)| known.group == *group && known.roster.as_of > meta.roster.as_of);
+    let removes = |roster: &Roster| !roster.has(meta.node, &meta.address);
+    let removing =
+        answers.iter().filter(|(by, known)| others.contains(&by) && removes(&known.roster));
+    let is_removed = removes(&meta.roster) || 2 * removing.count() > others.len();
+    let newest = answers.into_iter().map(|(_, known)| known.roster).max_by_key(|it| it.as_of);
+    if !is_removed {
+        return Ok(newest.unwrap_or_default());
     }
     Err(format!(
         "{} is no longer replica {} of the group, whose members are {}; to make it a member again, \
          run crane-linux member add, and start it with a new --data-dir",
-        meta.address, meta.node, meta.roster
+        meta.address,
+        meta.node,
+        newest.as_ref().unwrap_or(&meta.roster)
     ))
 }
 
@@ -127,30 +135,28 @@ struct Known {
     roster: Roster,
 }
 
-/// Returns the group of the other replicas, as the member with the newest roster describes it. If
-/// `wanted` is given, answers about any other group are ignored.
-async fn known_group(
-    access: &Access,
-    names: &[String],
-    own: &str,
-    wanted: Option<&str>,
-) -> Option<Known> {
+/// Returns the group of the other replicas, as the member with the newest roster describes it.
+async fn known_group(access: &Access, names: &[String], own: &str) -> Option<Known> {
+    let answers = known_groups(access, names, own).await.into_iter().map(|(_, known)| known);
+    answers.max_by_key(|known| known.roster.as_of)
+}
+
+/// Returns what each of the other replicas says of its group, by name.
+async fn known_groups(access: &Access, names: &[String], own: &str) -> Vec<(String, Known)> {
     let mut tasks = JoinSet::new();
     for name in names.iter().filter(|name| *name != own) {
         let (access, name) = (access.clone(), name.clone());
-        let asking = async move { ask_one(&access, &name, Query::Status { hash_slot: 0 }).await };
-        tasks.spawn(timeout(ANSWER_WITHIN, asking));
+        tasks.spawn(async move {
+            let asking = ask_one(&access, &name, Query::Status { hash_slot: 0 });
+            let answer = timeout(ANSWER_WITHIN, asking).await.ok()?.ok()?;
+            Some((name, read(&answer)?))
+        });
     }
-    let mut best: Option<Known> = None;
+    let mut answers = Vec::new();
     while let Some(outcome) = tasks.join_next().await {
-        let Ok(Ok(Ok(answer))) = outcome else { continue };
-        let Some(known) = read(&answer) else { continue };
-        let fits = wanted.is_none_or(|wanted| wanted == known.group);
-        if fits && best.as_ref().is_none_or(|best| best.roster.as_of < known.roster.as_of) {
-            best = Some(known);
-        }
+        answers.extend(outcome.ok().flatten());
     }
-    best
+    answers
 }
 
 fn read(answer: &Value) -> Option<Known> {

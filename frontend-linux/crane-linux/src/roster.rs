@@ -2,8 +2,8 @@
 //!
 //! Agreement knows members by number only. Their addresses come from the command lines of the
 //! replicas that created the group (the *founders*), and later from `Member` ops. A replica keeps
-//! the roster in its data directory and takes a newer one from any member that it meets. It thus
-//! finds its group again even if every address has changed while it was down.
+//! the roster of its log in its data directory. A newer one of another member says whom to connect
+//! to: a replica thus finds its group again even if every address has changed while it was down.
 
 use std::fmt;
 
@@ -109,6 +109,12 @@ impl Roster {
         self.as_of = slot;
         self.places.retain(|place| members.all().contains(place.node));
         true
+    }
+
+    /// Returns the places of these members, as of a slot.
+    pub fn limited_to(&self, members: NodeSet, slot: Slot) -> Self {
+        let places = self.iter().filter(|place| members.contains(place.node)).cloned().collect();
+        Self { as_of: slot, places }
     }
 
     /// Returns whether the roster has exactly these addresses, in any order.

@@ -42,6 +42,7 @@ use crate::net::tls::Access;
 use crate::options::{Durability, LogLevel, PEER_PORT, Priority, ReplicaArgs, ScheduleArg};
 use crate::program::ProgramContext;
 use crate::proxy;
+use crate::roster::Roster;
 use crate::terminal::{advise, complain};
 use crate::upgraded;
 
@@ -111,6 +112,8 @@ fn allow_many_clients() {
 struct Prepared {
     args: ReplicaArgs,
     meta: Meta,
+    /// The list of members that others have sent, if it is newer than that of the log here.
+    heard: Roster,
     /// Whether the replica is new in a group that already exists.
     joins: bool,
     /// The addresses at which the replica listens for clients.
@@ -149,10 +152,10 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
             known.roster
         ));
     }
-    let mut joins = false;
+    let (mut joins, mut heard) = (false, Roster::default());
     let mut meta = match known {
-        Some(mut known) => {
-            join::catch_up(&access, &names, &mut known).await?;
+        Some(known) => {
+            heard = join::catch_up(&access, &names, &known).await?;
             known
         }
         None => {
@@ -205,11 +208,12 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
             (Some(spec), base)
         }
     };
-    Ok(Prepared { args, meta, joins, addresses, context, spec, base, data, access })
+    Ok(Prepared { args, meta, heard, joins, addresses, context, spec, base, data, access })
 }
 
 async fn serve(prepared: Prepared) -> Result<i32, String> {
-    let Prepared { args, meta, joins, addresses, context, spec, base, data, access } = prepared;
+    let Prepared { args, meta, heard, joins, addresses, context, spec, base, data, access } =
+        prepared;
     let mine = names::resolve(&meta.address)?[0];
     let listener = proxy::bind(mine).map_err(|error| {
         format!(
@@ -277,7 +281,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         }
         _ => Vec::new(),
     };
-    let restored = Restored { node, log, last_timestamp, meta, hello, checkpoints, note };
+    let restored = Restored { node, log, last_timestamp, meta, hello, heard, checkpoints, note };
     let parts = HostParts {
         addresses,
         context,

@@ -18,6 +18,7 @@
 //! * [`probe`]: clients that record the time of each request; [`pause`]: the longest one;
 //! * [`resources`]: the memory and the descriptors of processes;
 //! * [`linear`]: histories under faults, and the check that they are linearizable;
+//! * [`strangers`]: attackers at the port of the replicas and the control socket;
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
@@ -72,5 +73,7 @@ pub mod small_disk;
 pub mod starts;
 pub mod status;
 pub mod steady;
+#[cfg(feature = "e2e")]
+pub mod strangers;
 pub mod wait;
 pub mod wiped;

@@ -107,6 +107,9 @@ pub struct ReplicaStatus {
     /// The counts of events since the daemon's start.
     #[serde(default)]
     pub counters: Value,
+    /// Counts of strangers at the replica's port and control socket.
+    #[serde(default)]
+    pub strangers: Value,
     /// The last events.
     #[serde(default)]
     pub events: Vec<Value>,

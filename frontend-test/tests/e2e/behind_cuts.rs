@@ -24,7 +24,8 @@ fn count(group: &Group, id: u8) -> i64 {
 /// that. Returns the slot.
 fn cut(group: &Group) -> u64 {
     let before = group.status().unwrap().replica(1).checkpoint["newest"].as_u64();
-    let order: Vec<String> = ["restart", "--peers", &group.peers()].map(str::to_owned).into();
+    let mut order = vec!["restart".to_owned()];
+    order.extend(group.reached());
     told(&order, &group.program().base).unwrap();
     eventually("a cut of the logs", START, || {
         count(group, 1);

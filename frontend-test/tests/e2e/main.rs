@@ -38,6 +38,7 @@ mod shared_memory;
 mod sick;
 mod signals;
 mod sizes;
+mod strangers;
 mod timers;
 mod transfers;
 mod upgrades;

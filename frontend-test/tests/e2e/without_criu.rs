@@ -33,7 +33,8 @@ fn a_restart_by_order_lets_logs_be_cut_and_a_wiped_replica_return() {
         let reply = connection.call(&[b"SET", format!("key {key}").as_bytes(), b"value"]);
         assert_eq!(reply.unwrap(), Reply::Simple("OK".into()));
     }
-    let order: Vec<String> = ["restart", "--peers", &group.peers()].map(str::to_owned).into();
+    let mut order = vec!["restart".to_owned()];
+    order.extend(group.reached());
     println!("{}", told(&order, &group.program().base).unwrap());
     let mut connection = eventually("the next incarnation", START, || {
         let mut connection = Connection::open(group.address(primary), ANSWER)?;

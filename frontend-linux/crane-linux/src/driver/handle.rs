@@ -18,6 +18,7 @@ impl<H: Host> Driver<H> {
     /// before everything else.
     pub(crate) fn begin(&mut self, moment: Moment) {
         self.moment = moment;
+        self.adopt_addresses();
         self.dial_all();
         self.start_behind_front();
         self.paxos(Input::Wake, InputPayloads::NONE);
@@ -40,14 +41,23 @@ impl<H: Host> Driver<H> {
             }
             DriverInput::Message(from, received) => {
                 self.inform_former_member(from);
-                self.on_message(from, &received);
+                if self.hears(from, &received.message) {
+                    self.on_message(from, &received);
+                }
             }
+            DriverInput::Ops(from, _)
+            | DriverInput::Report(from, _)
+            | DriverInput::Calls(from, _)
+            | DriverInput::Mark(from, _)
+            | DriverInput::Vitals(from, _)
+                if !self.speaks(from) => {}
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
-            DriverInput::Roster(roster) => self.learn_members(&roster),
             DriverInput::CheckpointPrepared(run, outcome) => {
                 self.on_checkpoint_prepared(run, outcome);
             }
             DriverInput::CheckpointPhase(run, phase) => self.on_checkpoint_phase(run, phase),
+            DriverInput::Roster(from, roster) => self.on_roster(from, &roster),
+            DriverInput::Refused(by, why) => self.on_refused(&by, why),
             DriverInput::CheckpointTaken(run, outcome) => self.on_checkpoint_taken(run, outcome),
             DriverInput::Checkpoint(from, message) => self.on_checkpoint_message(from, message),
             DriverInput::Arriving(arriving) => self.on_arriving(arriving),

@@ -74,7 +74,9 @@ pub(crate) enum DriverInput {
     /// The processes of the server's run have used this much processor time, in microseconds.
     ProcessorTime(u64, u64),
     /// A replica has sent the members as it knows them, because this one is none.
-    Roster(Box<Roster>),
+    Roster(NodeId, Box<Roster>),
+    /// A member, by its name, does not fit together with this replica, which would have to stop.
+    Refused(String, String),
     /// Most of the files of the server's run with this number are copied, or why they are not.
     CheckpointPrepared(u64, Result<(), String>),
     /// The checkpoint of the server's run with this number is in this phase now.
@@ -335,7 +337,14 @@ pub(crate) trait Host {
     /// Introduces this replica with this hello on all links from now on.
     fn set_hello(&mut self, hello: &Hello);
 
-    /// Keeps a link to a replica, as long as the hello's roster has the replica at this address.
+    /// Replaces the list of members that others have sent, of whom the log here may not know.
+    fn set_heard(&mut self, heard: &Roster);
+
+    /// Closes the link to a replica, which may be made again.
+    fn close_link(&mut self, node: NodeId);
+
+    /// Keeps a link to a replica, as long as the hello's roster, or the list that others have sent,
+    /// has the replica at this address.
     fn dial(&mut self, node: NodeId, address: &str);
 
     /// Writes records of the log; [`DriverInput::Durable`] follows.

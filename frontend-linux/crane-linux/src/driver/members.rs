@@ -7,7 +7,7 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{ChangeError, Effects, Members, NodeSet};
+use crane_core::paxos::{ChangeError, Effects, Members, Message, NodeSet};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Op;
 use serde_json::{Value, json};
@@ -95,22 +95,19 @@ impl<H: Host> Driver<H> {
     pub(super) fn on_committed_member(&mut self, slot: Slot, place: RosterMember) {
         let node = place.node;
         let text = format!("replica {node} of the group is at {}", place.address);
-        let news = self.hello.roster.record(slot, place);
-        if news {
+        if self.change_roster(|roster| roster.record(slot, place)) {
             info!("{text}");
-            self.roster_changed();
             self.dial(node);
         }
     }
 
     /// Handles a committed change of the members.
     pub(super) fn on_committed_change(&mut self, slot: Slot, members: &Members) {
-        if !self.hello.roster.keep(slot, members) {
+        if !self.change_roster(|roster| roster.keep(slot, members)) {
             return;
         }
         let text = self.describe_members(members);
         self.record_event(Event::Members { slot: slot.0, members: text });
-        self.roster_changed();
         if !members.all().contains(self.me()) {
             self.end_removed();
         }
@@ -149,6 +146,7 @@ impl<H: Host> Driver<H> {
     fn meet(&mut self, hello: &Hello) {
         if let Some(node) = NodeId::new(hello.node) {
             self.preference.priorities[node.index()] = hello.priority;
+            self.claims.link_up(node, &hello.address);
         }
         if hello.group.is_some() {
             self.learn_members(&hello.roster);
@@ -165,32 +163,137 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Takes over another member's roster if it is newer.
-    pub(super) fn learn_members(&mut self, theirs: &Roster) {
-        let known = self.roster();
-        if theirs.as_of <= known.as_of || !theirs.is_sound() {
+    /// Handles the list of members that a linked replica has sent. If this one is not on it, it may
+    /// have been removed.
+    pub(super) fn on_roster(&mut self, from: NodeId, theirs: &Roster) {
+        self.learn_members(theirs);
+        let own = &self.hello.roster;
+        if theirs.as_of <= own.as_of || theirs.get(self.me()).is_some() || !self.speaks(from) {
             return;
         }
-        self.hello.roster = theirs.clone();
-        self.roster_changed();
-        for place in theirs.iter().filter(|place| !known.has(place.node, &place.address)) {
-            self.dial(place.node);
-        }
-        if theirs.get(self.me()).is_none() {
+        let Some(by) = own.get(from).map(|place| place.address.clone()) else { return };
+        if self.is_refused(&by) == Some(true) {
             self.end_removed();
         }
     }
 
-    fn roster_changed(&mut self) {
+    /// Handles the refusal of a member, for which this replica would have to stop.
+    pub(super) fn on_refused(&mut self, by: &str, why: String) {
+        match self.is_refused(by) {
+            Some(true) => self.fail(why),
+            Some(false) => self.warn_operator(format!(
+                "{why} (this replica does not stop for it, unless more than half of the others say \
+                 so too)"
+            )),
+            None => {}
+        }
+    }
+
+    fn is_refused(&mut self, by: &str) -> Option<bool> {
+        let (own, name) = (&self.hello.roster, &self.settings.name);
+        self.claims.refuse(by, own, name, self.hello.group.is_some())
+    }
+
+    /// Returns whether a linked replica may speak for its number.
+    pub(super) fn speaks(&self, from: NodeId) -> bool {
+        self.claims.may_speak(from, &self.hello.roster)
+    }
+
+    /// Returns whether a new link may take the place of the present one to this number.
+    pub(crate) fn takes_link(&self, hello: &Hello) -> bool {
+        let node = NodeId::new(hello.node);
+        node.is_some_and(|node| {
+            let own = &self.hello.roster;
+            !self.is_linked(node) || self.claims.may_replace(node, &hello.address, own)
+        })
+    }
+
+    /// Returns whether a message may reach agreement: from a replica that may not speak for its
+    /// number, only what teaches this one the log, or asks it.
+    // specs: N3
+    pub(super) fn hears(&self, from: NodeId, message: &Message) -> bool {
+        let is_vote = match message {
+            Message::Accept { .. }
+            | Message::Commit { .. }
+            | Message::Heartbeat { .. }
+            | Message::Chosen { .. }
+            | Message::Copy { .. }
+            | Message::Prepare { .. }
+            | Message::PreVote { .. }
+            | Message::Fetch { .. } => false,
+            Message::Hello { .. }
+            | Message::HelloBack { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Promised { .. }
+            | Message::Refused { .. }
+            | Message::Accepted { .. }
+            | Message::TakeOver { .. } => true,
+        };
+        !is_vote || self.speaks(from)
+    }
+
+    /// Takes note of another member's list of members: whom to connect to.
+    // specs: N7
+    fn learn_members(&mut self, theirs: &Roster) {
+        if !self.claims.hear(theirs, &self.hello.roster) {
+            return;
+        }
+        self.adopt_addresses();
+        self.dial_heard();
+    }
+
+    /// Takes the addresses of members from another one's list if the entries that named them were
+    /// deleted before this replica had them. Who the members are, the log says.
+    // specs: N7
+    pub(super) fn adopt_addresses(&mut self) {
+        let (front, members) = (self.log.front(), self.node.members().all());
+        let heard = self.claims.heard();
+        if self.hello.roster.as_of >= front || members.iter().any(|it| heard.get(it).is_none()) {
+            return;
+        }
+        let adopted = heard.limited_to(members, front);
+        self.change_roster(|roster| {
+            *roster = adopted;
+            true
+        });
+        self.dial_all();
+    }
+
+    /// Changes the list of members, as the log says. Returns whether it has changed.
+    fn change_roster(&mut self, change: impl FnOnce(&mut Roster) -> bool) -> bool {
+        let silent: NodeSet = self.linked.iter().filter(|node| !self.speaks(*node)).collect();
+        if !change(&mut self.hello.roster) {
+            return false;
+        }
         self.meta.roster = self.roster();
         self.host.keep_meta(&self.meta);
         self.host.set_hello(&self.hello);
+        let heard: NodeSet = silent.iter().filter(|node| self.speaks(*node)).collect();
+        for node in heard.iter() {
+            // The replica was not heard so far: it says everything again over another link.
+            self.host.close_link(node);
+            self.on_link_down(node);
+        }
+        true
     }
 
     /// Begins to connect to all members to which this replica keeps the link.
     pub(super) fn dial_all(&mut self) {
         for place in self.roster().iter() {
             self.dial(place.node);
+        }
+        self.dial_heard();
+    }
+
+    /// Begins to connect to the members of which others have told.
+    fn dial_heard(&mut self) {
+        let (own, me) = (self.roster(), self.me());
+        let heard = self.claims.heard().clone();
+        self.host.set_heard(&heard);
+        for place in heard.iter().filter(|place| !own.has(place.node, &place.address)) {
+            if place.node < me {
+                self.host.dial(place.node, &place.address);
+            }
         }
     }
 

@@ -86,8 +86,8 @@ use crate::report::{CheckpointMessage, ServerReport};
 use crate::roster::Roster;
 
 use rooms::{
-    Checkpoints, Clients, Debts, Divergence, Health, Preference, Proposer, Script, Server, Stalls,
-    Sum, Watch,
+    Checkpoints, Claims, Clients, Debts, Divergence, Health, Preference, Proposer, Script, Server,
+    Stalls, Sum, Watch,
 };
 
 pub(crate) use host::{
@@ -140,6 +140,8 @@ pub(crate) struct Restored {
     pub meta: Meta,
     /// The hello of this replica's links.
     pub hello: Hello,
+    /// The list of members that others have sent before the start, if it is newer.
+    pub heard: Roster,
     /// The checkpoints of the data directory that can be used, the newest first.
     pub checkpoints: Vec<Checkpoint>,
     /// A note for the operator on how it started, if there is one; `status` shows it.
@@ -178,8 +180,9 @@ pub(crate) struct Driver<H> {
     hinted: Slot,
     /// The replicas to which there is a link.
     linked: NodeSet,
-    /// The hello of this replica's links. Its roster is the list of members as known here.
+    /// The hello of this replica's links. Its roster is the list of members by the log here.
     hello: Hello,
+    claims: Claims,
     meta: Meta,
     /// The next generation, which begins once it is kept. No client can act before.
     next_generation: Option<Generation>,
@@ -208,7 +211,7 @@ pub(crate) struct Driver<H> {
 impl<H: Host> Driver<H> {
     /// Combines the machines into a driver over this host.
     pub(crate) fn new(settings: Settings, parts: Restored, host: H, moment: Moment) -> Self {
-        let Restored { node, log, last_timestamp, meta, hello, checkpoints, note } = parts;
+        let Restored { node, log, last_timestamp, meta, hello, heard, checkpoints, note } = parts;
         let mut timestamps = Timestamps::new(moment.since_start, moment.unix);
         timestamps.saw(moment.since_start, last_timestamp);
         for proof in checkpoints.iter().filter_map(|it| it.manifest.proof.as_ref()) {
@@ -230,6 +233,7 @@ impl<H: Host> Driver<H> {
             hinted: Slot::NONE,
             linked: NodeSet::EMPTY,
             hello,
+            claims: Claims::new(heard),
             meta,
             next_generation: None,
             script: Script::behind(prefix),

@@ -38,6 +38,7 @@ use crate::net::peers::Peers;
 use crate::options::ReplicaArgs;
 use crate::program::{ProgramContext, UpgradeOrder};
 use crate::proxy::{ClientConn, ClientEvents};
+use crate::roster::Roster;
 
 use super::bypass;
 use super::disk::{DataKeeper, measure};
@@ -255,6 +256,16 @@ impl Host for LinuxHost {
 
     fn set_hello(&mut self, hello: &Hello) {
         self.peers.set_hello(hello);
+    }
+
+    fn set_heard(&mut self, heard: &Roster) {
+        self.peers.set_heard(heard);
+    }
+
+    fn close_link(&mut self, node: NodeId) {
+        if let Some(link) = self.links[node.index()].take() {
+            link.drop_silently();
+        }
     }
 
     fn dial(&mut self, node: NodeId, address: &str) {

@@ -171,7 +171,11 @@ impl Replica {
         let host = self.driver.host();
         Some(match arrival {
             Arrival::Up(link, hello) => {
-                host.take_link(link);
+                if !self.driver.takes_link(&hello) {
+                    link.drop_silently();
+                    return None;
+                }
+                self.driver.host().take_link(link);
                 DriverInput::LinkUp(hello)
             }
             Arrival::Down(link) if host.forget_link(&link) => DriverInput::LinkDown(link.node),
@@ -200,7 +204,9 @@ impl Replica {
             Arrival::Mark(link, message) if host.is_current(&link) => {
                 DriverInput::Mark(link.node, message)
             }
-            Arrival::Roster(link, roster) if host.is_current(&link) => DriverInput::Roster(roster),
+            Arrival::Roster(link, roster) if host.is_current(&link) => {
+                DriverInput::Roster(link.node, roster)
+            }
             Arrival::Checkpoint(link, message) if host.is_current(&link) => {
                 DriverInput::Checkpoint(link.node, message)
             }
@@ -209,7 +215,7 @@ impl Replica {
                 self.driver.host().transfer.on_message(&link, &group, message);
                 return None;
             }
-            Arrival::Refused(why) => DriverInput::Failed(why),
+            Arrival::Refused(by, why) => DriverInput::Refused(by, why),
             Arrival::Down(_)
             | Arrival::Calls(..)
             | Arrival::Vitals(..)

@@ -126,9 +126,9 @@ impl Authority {
         let mut rest = text;
         while let Some(begin) = rest.find("-----BEGIN ") {
             let section = &rest[begin..];
-            let end = section.find("-----END ").and_then(|end| {
+            let end = section.find("-----END ").map(|end| {
                 let line = section[end..].find('\n').unwrap_or(section.len() - end - 1);
-                Some(end + line + 1)
+                end + line + 1
             });
             let end = end.ok_or("malformed PEM")?;
             sections.push(&section[..end]);

@@ -129,7 +129,7 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
 }
 
 /// Checks that both replicas are members, by the newer of their rosters. Two founders must have the
-/// same roster.
+/// same roster. The driver decides what a claim of the other side is worth.
 fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     let created = |hello: &Hello| hello.group.is_some() || hello.roster.as_of > Slot::NONE;
     if !created(mine) && !created(theirs) {
@@ -148,23 +148,38 @@ fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
         };
         return Err(Refusal { what, loser: loser(mine, theirs) });
     }
-    // Both sides must come to the same result, so nothing here depends on which side this is.
-    let mut pair = [(mine, Loser::Mine), (theirs, Loser::Theirs)];
-    pair.sort_by_key(|(hello, _)| hello.node);
-    let age = |(hello, _): &&(&Hello, Loser)| (hello.roster.as_of, hello.group.is_some());
-    let newer = &pair.iter().max_by_key(age).expect("there are two").0.roster;
-    for (hello, whose) in pair {
-        let known = NodeId::new(hello.node).is_some_and(|node| newer.has(node, &hello.address));
-        if !known {
-            let what = format!(
-                "{} is not replica {} of the group, whose members are {newer}; check --peers and \
-                 --self, or add it with crane-linux member add and start it with a new --data-dir",
-                hello.address, hello.node
-            );
-            return Err(Refusal { what, loser: whose });
+    let lists = |roster: &Roster, hello: &Hello| {
+        NodeId::new(hello.node).is_some_and(|node| roster.has(node, &hello.address))
+    };
+    let refuse = |hello: &Hello, roster: &Roster, loser: Loser| {
+        let what = format!(
+            "{} is not replica {} of the group, whose members are {roster}; check --peers and \
+             --self, or add it with crane-linux member add and start it with a new --data-dir",
+            hello.address, hello.node
+        );
+        Err(Refusal { what, loser })
+    };
+    // A replica without a group asks its members, and has no log to ask.
+    let knows_more = |this: &Hello, other: &Hello| {
+        created(this) && (!created(other) || this.roster.as_of > other.roster.as_of)
+    };
+    if knows_more(theirs, mine) {
+        if !lists(&theirs.roster, mine) {
+            return refuse(mine, &theirs.roster, Loser::Mine);
         }
+        // The log here may not have come so far.
+        return match lists(&theirs.roster, theirs) {
+            true => Ok(()),
+            false => refuse(theirs, &theirs.roster, Loser::Theirs),
+        };
     }
-    Ok(())
+    if !lists(&mine.roster, theirs) {
+        return refuse(theirs, &mine.roster, Loser::Theirs);
+    }
+    match lists(&mine.roster, mine) {
+        true => Ok(()),
+        false => refuse(mine, &mine.roster, Loser::Mine),
+    }
 }
 
 /// Formats a group's number for people.

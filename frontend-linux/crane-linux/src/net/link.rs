@@ -57,8 +57,8 @@ pub(crate) enum Arrival {
     Transfer(Rc<Link>, TransferMessage),
     /// A question, and where the answer goes.
     Asked(Query, Rc<Signal<NoopRawMutex, Vec<u8>>>),
-    /// This replica does not fit together with a peer, and must stop.
-    Refused(String),
+    /// This replica does not fit together with a peer, by its name, and would have to stop.
+    Refused(String, String),
 }
 
 /// The queue of arrivals.

@@ -5,7 +5,7 @@
 //! | `frame` | frames on a stream (pure) |
 //! | `handshake` | may the two belong to one group? (pure) |
 //! | `reading`, `session`, `outlet` | reading, encrypting and writing without waiting |
-//! | `wire`, `tls` | a stream with or without TLS; who is at its other end |
+//! | `explain`, `wire`, `tls` | a stream with or without TLS; who is at its other end |
 //! | `ops` | ops that are handed over (pure) |
 //! | `message` | a message with the entries of its run (pure) |
 //! | `first` | the first frames of a connection |
@@ -16,6 +16,7 @@
 //! | `control` | the control socket |
 
 pub(crate) mod control;
+mod explain;
 pub(crate) mod first;
 pub mod frame;
 pub mod handshake;

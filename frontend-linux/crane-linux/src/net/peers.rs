@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::keys::subject::Subject;
+use crate::roster::Roster;
 
 use super::first::{first_frame, invalid, read_hello, send_hello};
 use super::frame::{self, Decoder, FrameKind};
@@ -40,6 +41,8 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Peers {
     /// This replica's hello; each link fills in `to`.
     hello: RefCell<Hello>,
+    /// The list of members that others have sent.
+    heard: RefCell<Roster>,
     /// The queue for arrivals.
     pub arrivals: Rc<Arrivals>,
     /// How replicas know each other.
@@ -56,6 +59,7 @@ impl Peers {
     pub(crate) fn new(hello: Hello, arrivals: Rc<Arrivals>, access: Access) -> Rc<Self> {
         let peers = Rc::new(Self {
             hello: RefCell::new(hello),
+            heard: RefCell::default(),
             arrivals,
             access,
             frames_dropped: Rc::default(),
@@ -72,6 +76,15 @@ impl Peers {
         if before.roster != hello.roster {
             self.learn_addresses();
         }
+    }
+
+    /// Replaces the list of members that others have sent.
+    pub(crate) fn set_heard(&self, heard: &Roster) {
+        *self.heard.borrow_mut() = heard.clone();
+    }
+
+    fn knows(&self, node: NodeId, address: &str) -> bool {
+        self.hello.borrow().roster.has(node, address) || self.heard.borrow().has(node, address)
     }
 
     /// Returns how many strangers were refused.
@@ -111,12 +124,12 @@ impl Peers {
         });
     }
 
-    /// Keeps a link to a replica with a lower number, as long as the roster lists it at this
-    /// address. The name is resolved before each attempt, because hosts move.
+    /// Keeps a link to a replica with a lower number, as long as a roster lists it at this address.
+    /// The name is resolved before each attempt, because hosts move.
     pub(crate) async fn dial(self: Rc<Self>, node: NodeId, address: String) {
         let mut pause = FIRST_PAUSE;
         let mut complained = false;
-        while self.hello.borrow().roster.has(node, &address) {
+        while self.knows(node, &address) {
             match self.access.connect(&address).await {
                 Ok(wire) => match self.greet_first(wire, node).await {
                     Ok((link, hello, decoder)) => {
@@ -281,10 +294,11 @@ impl Peers {
     where
         S: AsyncWrite + Unpin,
     {
-        let query = postcard::from_bytes(question).map_err(|_| {
+        let read = postcard::take_from_bytes(question).ok();
+        let Some((query, [])) = read else {
             self.count_malformed();
-            invalid("malformed question")
-        })?;
+            return Err(invalid("malformed question"));
+        };
         let answer = match self.may_order(&query, asker) {
             Ok(()) => {
                 let answer = Rc::new(Signal::new());
@@ -351,7 +365,8 @@ impl Peers {
         let text = format!("replica {}: {what}", theirs.node);
         if loser == Loser::Mine {
             // If the queue is full, the next attempt reports it again.
-            let _ = self.arrivals.try_send(Arrival::Refused(text.clone()));
+            let by = theirs.address.clone();
+            let _ = self.arrivals.try_send(Arrival::Refused(by, text.clone()));
         }
         Err(invalid(&text))
     }

@@ -14,10 +14,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, Error, InvalidMessage, RootCertStore,
-    ServerConfig,
-};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -26,6 +23,7 @@ use tracing::{info, warn};
 use crate::keys::file::KeyFile;
 use crate::keys::subject::{MEMBER_DNS, Subject};
 
+use super::explain::explained;
 use super::wire::Wire;
 
 /// The time limit for a connection to another replica to be established.
@@ -188,7 +186,7 @@ impl Identity {
                 io::ErrorKind::PermissionDenied,
                 format!(
                     "{member} shows the certificate of {}; put the right key file there",
-                    other.map_or("nobody".into(), ToString::to_string)
+                    other.map_or_else(|| "nobody".to_string(), ToString::to_string)
                 ),
             )),
         }
@@ -211,45 +209,4 @@ fn provider() -> Arc<CryptoProvider> {
     let cipher_suites =
         vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
     Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() })
-}
-
-/// Says in the words of people why a handshake has failed.
-fn explained(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    let Some(why) = inner.and_then(explain) else { return error };
-    io::Error::new(io::ErrorKind::PermissionDenied, why)
-}
-
-fn explain(error: &Error) -> Option<&'static str> {
-    Some(match error {
-        Error::NoCertificatesPresented => "it shows no certificate",
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate is not of this group's authority"
-        }
-        Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => "its certificate has expired (crane-linux keys rotate), or this host's clock is wrong",
-        Error::InvalidCertificate(
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-        ) => "its certificate is not valid yet: this host's clock, or that of its maker, is wrong",
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is not a replica's",
-        Error::InvalidMessage(
-            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
-        ) => {
-            "it does not speak TLS: another program, or a replica that was started with \
-              --insecure-peers"
-        }
-        Error::AlertReceived(AlertDescription::UnknownCA) => {
-            "it refuses this side's certificate as another group's"
-        }
-        Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            "it refuses this side's certificate as expired"
-        }
-        Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "it wants a certificate of its group"
-        }
-        _ => return None,
-    })
 }

@@ -11,6 +11,8 @@ use tokio_rustls::TlsStream;
 
 use crate::keys::subject::Subject;
 
+use super::explain::explained;
+
 /// A stream after the handshake.
 pub(crate) struct Wire {
     stream: Stream,
@@ -85,7 +87,9 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, space),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(context, space),
+            Stream::Tls(stream) => {
+                Pin::new(&mut **stream).poll_read(context, space).map_err(explained)
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The rooms: state with one owner each, apart from the driver that carries values between them.
 
 mod checkpoint;
+mod claims;
 mod clients;
 mod divergence;
 mod health;
@@ -15,6 +16,7 @@ mod watch;
 pub(super) use checkpoint::{
     CheckpointState, Checkpoints, Due, Proving, ReplicaProgress, Transfer, Wish,
 };
+pub(super) use claims::Claims;
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
 pub(super) use divergence::{Divergence, Trial};
 pub(super) use health::Health;

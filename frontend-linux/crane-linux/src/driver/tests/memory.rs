@@ -70,6 +70,9 @@ pub(super) struct MemoryHost {
     /// The bytes of entries that were sent to other replicas.
     pub(super) sent: usize,
     pub(super) metas: u32,
+    /// The replicas to which links were wanted, and those whose link was closed.
+    pub(super) dialed: Vec<(NodeId, String)>,
+    pub(super) closed: Vec<NodeId>,
     pub(super) inspections: u32,
     /// Slots at which calls were frozen.
     pub(super) frozen: Vec<Slot>,
@@ -240,7 +243,9 @@ impl Host for MemoryHost {
             FrameKind::Checkpoint => {
                 DriverInput::Checkpoint(self.me, postcard::from_bytes(body).expect("a message"))
             }
-            FrameKind::Roster => DriverInput::Roster(postcard::from_bytes(body).expect("members")),
+            FrameKind::Roster => {
+                DriverInput::Roster(self.me, postcard::from_bytes(body).expect("members"))
+            }
             other => panic!("{other:?} is no frame of a driver"),
         };
         self.queue_at(to, input);
@@ -248,7 +253,15 @@ impl Host for MemoryHost {
 
     fn set_hello(&mut self, _: &Hello) {}
 
-    fn dial(&mut self, _: NodeId, _: &str) {}
+    fn set_heard(&mut self, _: &Roster) {}
+
+    fn close_link(&mut self, node: NodeId) {
+        self.closed.push(node);
+    }
+
+    fn dial(&mut self, node: NodeId, address: &str) {
+        self.dialed.push((node, address.to_string()));
+    }
 
     fn write(&mut self, batch: Batch) {
         for chunk in &batch.chunks {

@@ -17,6 +17,7 @@ use crate::options::{Cli, Priority};
 use crate::report::Ending;
 
 mod checkpoints;
+mod claims;
 mod divergence;
 mod fetching;
 mod held;
@@ -288,6 +289,7 @@ fn driver_from(
         last_timestamp: opened.last_timestamp,
         meta,
         hello,
+        heard: Roster::default(),
         checkpoints: Vec::new(),
         note: None,
     };
@@ -312,6 +314,8 @@ fn driver_from(
         lacks_segments: false,
         sent: 0,
         metas: 0,
+        dialed: Vec::new(),
+        closed: Vec::new(),
         inspections: 0,
         frozen: Vec::new(),
         marks: BTreeMap::new(),
