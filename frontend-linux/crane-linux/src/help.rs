@@ -67,8 +67,8 @@ replica. With operator.keys one can give orders (status, member, upgrade, …), 
 
 A host that joins the group gets its file by crane-linux keys add. Before keys expire (status has a
 note during the last 30 days), or when a host's key file may be in strange hands, run crane-linux
-keys rotate and copy the new files to the hosts, one after the other: running replicas take them at
-once. Files of before the last rotation are trusted until the next one.";
+keys rotate and copy the new files to the hosts, one after the other: running replicas take them
+within seconds. Files of before the last rotation are trusted until the next one.";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:

@@ -239,6 +239,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         }
     };
     let hello = hello(&args, &meta, &base);
+    spawn_local(access.clone().keep_current());
     let peers = Peers::new(hello.clone(), Rc::new(Arrivals::new()), access);
     spawn_local(peers.clone().listen(listener));
     spawn_local(control::serve(control, peers.clone()));

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rustls::client::Resumption;
@@ -16,7 +16,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tracing::{info, warn};
 
@@ -30,6 +31,8 @@ use super::wire::Wire;
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// The time limit for a handshake with another replica.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(2);
+/// How often a running replica looks whether its key file has changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How replicas, and those who ask them, know each other.
 #[derive(Clone)]
@@ -62,6 +65,16 @@ impl Access {
         match self {
             Self::Keys(ring) => Some(&ring.path),
             Self::Insecure => None,
+        }
+    }
+
+    /// Takes new keys whenever the key file is replaced. Ends only if there is none.
+    pub(crate) async fn keep_current(self) {
+        while let Self::Keys(ring) = &self {
+            sleep(LOOK_EVERY).await;
+            let ring = ring.clone();
+            // A hung disk must hold up no link.
+            let _ = spawn_blocking(move || ring.refresh()).await;
         }
     }
 
@@ -106,21 +119,28 @@ impl KeyRing {
         Ok(Self { path: path.to_path_buf(), state: Mutex::new((changed, identity)) })
     }
 
-    /// Returns the identity that the file gives now. One that cannot be read leaves the former.
-    pub(crate) fn current(&self) -> Arc<Identity> {
-        let mut state = self.state.lock().expect("nothing panics with it");
+    fn current(&self) -> Arc<Identity> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Takes what the file gives now, if it has changed. One that cannot be read leaves the former
+    /// keys. Waits for the disk.
+    fn refresh(&self) {
         let changed = changed(&self.path);
-        if changed.is_some() && changed != state.0 {
-            state.0 = changed;
-            match KeyFile::read(&self.path).and_then(Identity::of) {
-                Ok(identity) => {
-                    info!("took new keys from {}", self.path.display());
-                    state.1 = Arc::new(identity);
-                }
-                Err(why) => warn!("{why}; the former keys stay in use"),
-            }
+        let state = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed.is_none() || state().0 == changed {
+            return;
         }
-        state.1.clone()
+        let read = KeyFile::read(&self.path).and_then(Identity::of);
+        let mut state = state();
+        state.0 = changed;
+        match read {
+            Ok(identity) => {
+                info!("took new keys from {}", self.path.display());
+                state.1 = Arc::new(identity);
+            }
+            Err(why) => warn!("{why}; the former keys stay in use"),
+        }
     }
 }
 
