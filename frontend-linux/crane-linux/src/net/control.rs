@@ -73,8 +73,7 @@ pub(crate) async fn serve(listener: UnixListener, peers: Rc<Peers>) {
         let (peers, open) = (peers.clone(), open.clone());
         spawn_local(async move {
             let outcome = match question(&mut stream).await {
-                Ok(Some(question)) => peers.answer(&mut stream, &question, None).await,
-                Ok(None) => Ok(()),
+                Ok(query) => peers.answer(&mut stream, query, None).await,
                 Err(error) => {
                     peers.count(|counters| counters.control_malformed += 1);
                     Err(error)
@@ -92,8 +91,11 @@ pub(crate) async fn serve(listener: UnixListener, peers: Rc<Peers>) {
 fn check_owner(stream: &UnixStream) -> Result<(), String> {
     let peer = stream.peer_cred().map_err(|error| error.to_string())?;
     let own = rustix::process::geteuid().as_raw();
-    if peer.uid() != own && peer.uid() != 0 {
-        return Err(format!("user {} is not the owner of this replica", peer.uid()));
+    match peer.uid() {
+        user if user == own => {}
+        // No process of an unprivileged owner's cell is the host's root.
+        0 => return Ok(()),
+        user => return Err(format!("user {user} is not the owner of this replica")),
     }
     // A process that this namespace does not show is outside of all that are made in it.
     let Some(pid) = peer.pid().filter(|pid| *pid > 0) else { return Ok(()) };

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::frame::{self, Decoder, FrameKind};
 use super::handshake::Hello;
-use super::query::FIRST_FRAME_WITHIN;
+use super::query::{FIRST_FRAME_WITHIN, Query};
 use super::wire::Wire;
 
 const READ_BYTES: usize = 16 * 1024;
@@ -54,15 +54,26 @@ pub(super) async fn first_frame<S: AsyncRead + Unpin>(
     }
 }
 
-/// Reads a question from a stream of any kind; see [`first_frame`].
+/// Reads a question from a stream of any kind, as its first frame.
 ///
 /// # Errors
-/// Returns the stream's error, `TimedOut`, or `InvalidData` if the bytes are no frame.
-pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<Vec<u8>>> {
+/// Returns the stream's error, `TimedOut`, or `InvalidData` if the bytes are no question.
+pub async fn question<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Query> {
     match timeout(FIRST_FRAME_WITHIN, first_frame(stream)).await?? {
-        Some((FrameKind::Query, body, _)) => Ok(Some(body)),
+        Some((FrameKind::Query, body, _)) => read_question(&body),
         Some(_) => Err(invalid("its first frame is not a question")),
-        None => Ok(None),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// Reads the body of a question.
+///
+/// # Errors
+/// Returns `InvalidData` if the bytes are malformed. It never panics.
+pub(super) fn read_question(body: &[u8]) -> io::Result<Query> {
+    match postcard::take_from_bytes(body) {
+        Ok((query, [])) => Ok(query),
+        _ => Err(invalid("malformed question")),
     }
 }
 

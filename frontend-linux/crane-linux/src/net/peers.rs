@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::keys::subject::Subject;
 use crate::roster::Roster;
 
-use super::first::{first_frame, invalid, read_hello, send_hello};
+use super::first::{first_frame, invalid, read_hello, read_question, send_hello};
 use super::frame::{self, Decoder, FrameKind};
 use super::handshake::{Hello, Loser, Refusal, judge};
 use super::link::{Arrival, Arrivals, Link};
@@ -215,8 +215,9 @@ impl Peers {
                 Ok(())
             }
             FrameKind::Query => {
+                let query = read_question(&body).inspect_err(|_| self.count_malformed())?;
                 let asker = wire.subject().cloned();
-                self.answer(&mut wire, &body, asker.as_ref()).await?;
+                self.answer(&mut wire, query, asker.as_ref()).await?;
                 // An end that is not announced could be anybody's.
                 wire.shutdown().await
             }
@@ -284,21 +285,13 @@ impl Peers {
     /// this replica's owner.
     ///
     /// # Errors
-    /// Returns the stream's error, or `InvalidData` if the question is malformed.
-    pub(crate) async fn answer<S>(
+    /// Returns the stream's error.
+    pub(crate) async fn answer<S: AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
-        question: &[u8],
+        query: Query,
         asker: Option<&Subject>,
-    ) -> io::Result<()>
-    where
-        S: AsyncWrite + Unpin,
-    {
-        let read = postcard::take_from_bytes(question).ok();
-        let Some((query, [])) = read else {
-            self.count_malformed();
-            return Err(invalid("malformed question"));
-        };
+    ) -> io::Result<()> {
         let answer = match self.may_order(&query, asker) {
             Ok(()) => {
                 let answer = Rc::new(Signal::new());
