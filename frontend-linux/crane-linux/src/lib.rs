@@ -76,6 +76,7 @@ pub mod decoders {
     pub use crate::frozen::{
         CallDifference, FrozenBlock, FrozenCall, FrozenCalls, Parting, ServerHistory, compare,
     };
+    pub use crate::keys::file::check_key_file;
     pub use crate::log::fetch::LogFiles;
     pub use crate::log::{Front, Log, LogError, Lookup, Opened, describe, record, segment_path};
     pub use crate::meta::{DataDirectory, Meta};

@@ -12,6 +12,7 @@
 //! | `wire` | messages of paxos, ops, entries, genesis |
 //! | `peers` | frames on a stream, hello, payloads, forwarded ops, reports, questions |
 //! | `disk` | segments of the log, a whole log, `meta` and `base` |
+//! | `keys` | the key files of hosts |
 //! | `checkpoint` | the index of a checkpoint that another replica sends |
 //! | `frozen` | calls that another replica has frozen, and its messages about them |
 //! | `ring` | shared memory as the server's process leaves it |
@@ -29,6 +30,7 @@ mod execution;
 mod forge;
 mod forward;
 mod frozen;
+mod keys;
 mod node;
 mod peers;
 mod ring;
@@ -60,6 +62,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "segment", body: disk::segment, seeds: disk::segment_seeds },
     Target { name: "log", body: disk::log, seeds: disk::log_seeds },
     Target { name: "data_directory", body: disk::data_directory, seeds: disk::directory_seeds },
+    Target { name: "key_file", body: keys::file, seeds: keys::seeds },
     Target { name: "index", body: checkpoint::index, seeds: checkpoint::index_seeds },
     Target { name: "frozen_file", body: frozen::file, seeds: frozen::file_seeds },
     Target { name: "calls_message", body: frozen::message, seeds: frozen::message_seeds },

@@ -124,7 +124,7 @@ macro_rules! bodies {
 
 bodies! {
     message entry genesis frames hello peer_message handed_ops report question segment log
-    data_directory index frozen_file calls_message ring command_line node execution forward
+    data_directory key_file index frozen_file calls_message ring command_line node execution forward
 }
 
 #[test]

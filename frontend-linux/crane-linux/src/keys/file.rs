@@ -127,6 +127,14 @@ impl KeyFile {
     }
 }
 
+/// Reads the text of a key file, and returns until when it is valid, if it is now.
+///
+/// # Errors
+/// Returns what is wrong with it. It never panics.
+pub fn check_key_file(text: &[u8]) -> Result<Option<SystemTime>, String> {
+    Ok(KeyFile::parse(text)?.valid_until())
+}
+
 /// Writes a secret file that only its owner can read, at its path at once and whole.
 ///
 /// # Errors
