@@ -16,7 +16,7 @@ use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, cost, divergence, endless, failover, healthy,
-    idle, kills, linear, replay, runtimes, sick, sizes, starts, steady, wiped,
+    idle, kills, linear, replay, runtimes, sick, siege, sizes, starts, steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -28,6 +28,7 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
        crane-measure sick [ROUNDS]     disk or server of the primary hang on three hosts, 20 of
                                        each; slow disks and a long query move no role;
                                        ONLY=TEXT for those whose name contains it
+       crane-measure siege [SECONDS]   strangers attack with a fifth of a processor, 60 s
        crane-measure steady [SECONDS]  full load changes no primary, 600 s
        crane-measure alarm             all stuck programs are reported, controls are not
        crane-measure divergence [ROUNDS]  a server goes wrong under full load on three hosts,
@@ -56,6 +57,10 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (name, amount) = match &words[..] {
+        [name, order @ ..] if name == siege::ATTACK => {
+            println!("{}", siege::obey(order));
+            return ExitCode::SUCCESS;
+        }
         [name] => (name.as_str(), None),
         [name, amount] => match amount.parse::<u32>() {
             Ok(amount) if amount > 0 => (name.as_str(), Some(amount)),
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         "divergence" => divergence::measure(amount.unwrap_or(100) as usize),
         "linear" => linear::measure(amount.unwrap_or(20).into()),
         "sick" => sick::measure(amount.unwrap_or(20) as usize),
+        "siege" => siege::measure(Duration::from_secs(amount.unwrap_or(60).into())),
         "steady" => steady::measure(Duration::from_secs(amount.unwrap_or(600).into())),
         "sizes" => {
             print!("{}", sizes::table(&sizes::run(amount.unwrap_or(5000))));

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use super::binary::crane_linux;
@@ -198,6 +199,9 @@ impl Server {
                 let options = ["--durability", durability];
                 let mut group = Group::prepare(machine, program, 3, &options);
                 group.run_command(command);
+                if !knows_keys(command) {
+                    group.set_keys(None);
+                }
                 group.start_all();
                 Self::Group(Box::new(group))
             }
@@ -244,6 +248,12 @@ impl Server {
         let cpu = (self.cpu() - before).as_secs_f64() * 1e6;
         (cpu / f64::from(kind.load.requests), rate)
     }
+}
+
+/// Returns whether the replicas of a build know each other by keys.
+fn knows_keys(command: &Path) -> bool {
+    let help = Command::new(command).arg("--help").output().expect("a build of crane-linux");
+    String::from_utf8_lossy(&help.stdout).contains("--keys ")
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -308,8 +308,7 @@ impl Group {
             Some(keys) => {
                 options.extend(["--keys".into(), keys.operator().display().to_string()]);
             }
-            None if self.command == crane_linux() => options.push("--insecure-peers".into()),
-            None => {}
+            None => options.push("--insecure-peers".into()),
         }
         options
     }

@@ -10,6 +10,8 @@ pub struct Figures {
     pub rate: f64,
     /// The median time of a request, in milliseconds.
     pub p50_ms: f64,
+    /// The time below which 99 of 100 requests are, in milliseconds.
+    pub p99_ms: f64,
 }
 
 /// The load that a tool makes.
@@ -58,8 +60,11 @@ fn read_ab(text: &str, percentiles: &str, requests: u32) -> Result<Figures, Stri
         return Err("failed requests".to_owned());
     }
     let rate = figure("Requests per second:").ok_or("no rate")?;
-    let p50 = percentiles.lines().find_map(|line| line.strip_prefix("50,")?.parse().ok());
-    Ok(Figures { rate, p50_ms: p50.ok_or("no median")? })
+    let below = |share: &str| {
+        let time = percentiles.lines().find_map(|line| line.strip_prefix(share)?.parse().ok());
+        time.ok_or_else(|| format!("no percentile {share}"))
+    };
+    Ok(Figures { rate, p50_ms: below("50,")?, p99_ms: below("99,")? })
 }
 
 /// Runs `redis-benchmark`, and returns the figures of each test of `tests` (`set,get`), in order.
@@ -88,10 +93,11 @@ pub fn redis_benchmark(
 }
 
 /// Parses a line such as `"SET","95238.09","0.136","0.040","0.127",…`, which has the rate and the
-/// average, least and median times.
+/// average and least times, those of percentiles 50, 95 and 99, and the longest.
 fn read_csv(line: &str) -> Option<Figures> {
     let cells: Vec<&str> = line.split(',').map(|cell| cell.trim_matches('"')).collect();
-    Some(Figures { rate: cells.get(1)?.parse().ok()?, p50_ms: cells.get(4)?.parse().ok()? })
+    let figure = |place: usize| cells.get(place)?.parse().ok();
+    Some(Figures { rate: figure(1)?, p50_ms: figure(4)?, p99_ms: figure(6)? })
 }
 
 #[cfg(test)]
@@ -103,15 +109,18 @@ mod tests {
         let text = "Complete requests: 10\nFailed requests: 1\nRequests per second: 5.0 [#/sec]\n";
         assert!(read_ab(text, "50,0.9", 10).is_err());
         let text = text.replace("requests: 1\n", "requests: 0\n");
-        assert_eq!(read_ab(&text, "50,0.9", 10), Ok(Figures { rate: 5.0, p50_ms: 0.9 }));
-        assert!(read_ab(&text, "50,0.9", 11).is_err());
-        assert!(read_ab(&format!("{text}Non-2xx responses: 3\n"), "50,0.9", 10).is_err());
+        let times = "50,0.9\n99,2.5";
+        let figures = Figures { rate: 5.0, p50_ms: 0.9, p99_ms: 2.5 };
+        assert_eq!(read_ab(&text, times, 10), Ok(figures));
+        assert!(read_ab(&text, times, 11).is_err());
+        assert!(read_ab(&format!("{text}Non-2xx responses: 3\n"), times, 10).is_err());
     }
 
     #[test]
     fn csv_is_read_by_its_columns() {
         let line = r#""SET","95238.09","0.136","0.040","0.127","0.199","0.399","0.943""#;
-        assert_eq!(read_csv(line), Some(Figures { rate: 95238.09, p50_ms: 0.127 }));
+        let figures = Figures { rate: 95238.09, p50_ms: 0.127, p99_ms: 0.399 };
+        assert_eq!(read_csv(line), Some(figures));
         assert_eq!(read_csv(r#""test","rps","avg","min","p50""#), None);
     }
 }

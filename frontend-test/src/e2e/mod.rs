@@ -16,14 +16,14 @@
 //! * [`hosts`]: hosts in network namespaces; [`frozen`]: a replica that hangs; [`small_disk`],
 //!   [`sick_disk`]: a disk that fills, hangs or is slow;
 //! * [`probe`]: clients that record the time of each request; [`pause`]: the longest one;
-//! * [`resources`]: the memory and the descriptors of processes;
+//! * [`resources`]: the memory, the descriptors and the processor time of processes;
 //! * [`linear`]: histories under faults, and the check that they are linearizable;
 //! * [`strangers`]: attackers at the port of the replicas and the control socket;
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
-//!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`]: long runs, shared by the tests
-//!   and by `ci/measure`;
+//!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`], [`siege`]: long runs, shared by
+//!   the tests and by `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -68,6 +68,8 @@ pub mod resp;
 pub mod runtimes;
 pub mod sick;
 pub mod sick_disk;
+#[cfg(feature = "e2e")]
+pub mod siege;
 pub mod sizes;
 pub mod small_disk;
 pub mod starts;

@@ -15,6 +15,12 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde::Serialize;
 
+use super::group::Group;
+use super::keys::Keys;
+use super::status::{ReplicaStatus, Status};
+
+/// The memory by which a daemon may grow under attack.
+pub const GROWTH_KIB_MAX: u64 = 32 * 1024;
 /// The time limit for a replica's answer to an attacker.
 const WAIT: Duration = Duration::from_secs(3);
 /// The kind of a frame that is a hello.
@@ -228,45 +234,82 @@ pub struct Targets {
     pub foreign: PathBuf,
 }
 
+impl Targets {
+    /// Returns the ports and control sockets of all replicas of a group.
+    #[must_use]
+    pub fn of(group: &Group, foreign: &Keys) -> Self {
+        Self {
+            peers: group.ids().map(|id| group.peer_address(id)).collect(),
+            control: group.ids().map(|id| group.data(id).join("run/control.sock")).collect(),
+            foreign: foreign.operator(),
+        }
+    }
+}
+
+/// Returns how many connections of strangers, at ports and control sockets, all replicas have
+/// counted.
+#[must_use]
+pub fn counted(status: &Status) -> u64 {
+    let ports = ["untrusted", "too_slow", "displaced", "too_many", "silent"];
+    let names = [&ports[..], &["control_refused", "control_malformed"]].concat();
+    let counts = |replica: &ReplicaStatus| {
+        names.iter().map(|name| replica.strangers[*name].as_u64().unwrap_or(0)).sum::<u64>()
+    };
+    status.replicas.iter().map(counts).sum()
+}
+
+/// Checks that a group is as it was: the same processes, primary, ballot and members.
+///
+/// # Errors
+///
+/// Returns the difference.
+pub fn unmoved(before: &Status, after: &Status) -> Result<(), String> {
+    let sign = |status: &Status| {
+        let of = |it: &ReplicaStatus| {
+            (it.id, it.daemon_pid, it.server_pid, it.ballot.clone(), it.member.clone())
+        };
+        status.replicas.iter().map(of).collect::<Vec<_>>()
+    };
+    let (before, after) = (sign(before), sign(after));
+    if before == after { Ok(()) } else { Err(format!("{before:?} became {after:?}")) }
+}
+
 /// Attacks until the time is over, with a bounded number of open connections. Returns the number of
-/// attacks.
+/// connections that were made.
 pub fn attack(targets: &Targets, time: Duration, mut seed: u64) -> u64 {
-    let (start, mut kept, mut count) = (Instant::now(), Vec::new(), 0);
+    let (start, mut kept, mut made) = (Instant::now(), Vec::new(), 0);
     let hello = ForgedHello::of_the_far_future(11, 1 << 100, (1, "10.79.0.1:6790"), 2).frame();
     let first = first_flight(&targets.foreign);
     while start.elapsed() < time {
-        count += 1;
         let random = next(&mut seed);
         let length = 1 + (random >> 32) as usize % 4000;
         let mut noise: Vec<u8> = (0..length).map(|_| next(&mut seed) as u8).collect();
         // No order: the owner of a control socket may give any.
         noise[0] |= 0x40;
         let address = targets.peers[random as usize % targets.peers.len()];
-        let send = |bytes: &[u8]| {
-            if let Ok(mut stream) = connect(address) {
-                let _ = stream.write_all(bytes);
-            }
+        let mut send = |bytes: &[u8]| {
+            let mut stream = connect(address).ok()?;
+            made += 1;
+            let _ = stream.write_all(bytes);
+            Some(stream)
         };
         match random >> 16 & 7 {
             0 | 1 => {
-                let half = connect(address).map(|mut stream| {
-                    let _ = stream.write_all(&first[..first.len() / 2]);
-                    stream
-                });
-                kept.extend(half);
+                kept.extend(send(&first[..first.len() / 2]));
                 if kept.len() == 500 {
                     kept.drain(..250);
                 }
             }
-            2 => send(&noise),
-            3 => send(&first),
-            4 => send(&[&[22, 3, 1, 0x40, 0][..], &noise].concat()),
-            5 => send(&endless_frame()),
-            6 => send(&hello),
+            2 => drop(send(&noise)),
+            3 => drop(send(&first)),
+            4 => drop(send(&[&[22, 3, 1, 0x40, 0][..], &noise].concat())),
+            5 => drop(send(&endless_frame())),
+            6 => drop(send(&hello)),
             _ => {
                 let place = random as usize % targets.control.len().max(1);
                 let stream = targets.control.get(place).map(UnixStream::connect);
                 if let Some(Ok(mut stream)) = stream {
+                    made += 1;
                     let bytes =
                         if random & 64 == 0 { endless_frame() } else { frame(QUERY, &noise) };
                     let _ = stream.write_all(&bytes);
@@ -274,7 +317,7 @@ pub fn attack(targets: &Targets, time: Duration, mut seed: u64) -> u64 {
             }
         }
     }
-    count
+    made
 }
 
 /// Returns the first bytes that a holder of another group's keys sends.
