@@ -71,7 +71,8 @@ pub(crate) enum DriverInput {
     Report(NodeId, ServerReport),
     /// A replica has reported its progress.
     Vitals(NodeId, Vitals),
-    /// The processes of the server's run have used this much processor time, in microseconds.
+    /// The processes of the server's run have used this much processor time, in microseconds, or
+    /// may have waited for it.
     ProcessorTime(u64, u64),
     /// A replica has sent the members as it knows them, because this one is none.
     Roster(NodeId, Box<Roster>),

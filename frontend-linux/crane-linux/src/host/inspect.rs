@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
 use crate::driver::{Activity, Inspection};
 use crate::symbols::Maps;
 
@@ -82,13 +84,41 @@ fn processor_time(folder: &Path) -> io::Result<u64> {
     Ok(field(14).unwrap_or(0) + field(15).unwrap_or(0))
 }
 
-/// Returns the processor time of a process with its threads and its children that run, in
-/// microseconds.
-pub(super) fn processor_time_of_family(process: u32) -> u64 {
-    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
-    let children = children.unwrap_or_default();
-    let of_children = children.split_whitespace().filter_map(|child| child.parse().ok());
-    processor_time_of(process) + of_children.map(processor_time_of_family).sum::<u64>()
+/// Returns the processor time of a process with its children that run, in microseconds. While one
+/// of their threads is ready to run, all the time since the host's start counts too: it may have
+/// waited so long, and a server that other programs keep from a processor does not hang.
+// specs: H1
+pub(super) fn processor_demand(process: u32) -> u64 {
+    let family = family_of(process);
+    let used: u64 = family.iter().copied().map(processor_time_of).sum();
+    let waits = family.iter().copied().any(is_ready);
+    used + if waits { micros(clock_gettime(ClockId::Boottime)) } else { 0 }
+}
+
+fn micros(time: Timespec) -> u64 {
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
+}
+
+/// Returns a process and its children that run.
+fn family_of(process: u32) -> Vec<u32> {
+    let mut family = vec![process];
+    let mut next = 0;
+    while let Some(member) = family.get(next) {
+        let children = fs::read_to_string(format!("/proc/{member}/task/{member}/children"));
+        let children = children.unwrap_or_default();
+        family.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        next += 1;
+    }
+    family
+}
+
+/// Returns whether a thread of a process runs, or waits for a processor (state R of proc(5)).
+fn is_ready(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    stats.into_iter().any(|text| {
+        text.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('R'))
+    })
 }
 
 /// Returns the processor time of a process, or 0 if it is gone.
@@ -190,6 +220,44 @@ mod tests {
         assert_eq!(call_name(0), "read");
         assert_eq!(call_name(libc::SYS_futex), "futex");
         assert_eq!(call_name(99_999), "system call 99999");
+    }
+
+    #[test]
+    fn a_process_that_is_ready_to_run_demands_a_processor_and_a_stopped_one_does_not() {
+        use std::process::{Command, Stdio};
+
+        use rustix::process::{Pid, Signal, kill_process};
+
+        let loops = "while :; do :; done & wait";
+        let mut parent =
+            Command::new("sh").args(["-c", loops]).stdin(Stdio::null()).spawn().unwrap();
+        let process = parent.id();
+        let seen = |what: &dyn Fn() -> bool| {
+            (0..500).any(|_| {
+                what() || {
+                    std::thread::sleep(Duration::from_millis(10));
+                    false
+                }
+            })
+        };
+        assert!(seen(&|| family_of(process).len() == 2));
+        let child = family_of(process)[1];
+        assert!(seen(&|| is_ready(child) && !is_ready(process)));
+        let [first, second] = [(); 2].map(|()| {
+            std::thread::sleep(Duration::from_millis(20));
+            processor_demand(process)
+        });
+        assert!(first < second);
+        let signal = |signal| {
+            kill_process(Pid::from_raw(child as i32).unwrap(), signal).unwrap();
+        };
+        signal(Signal::STOP);
+        assert!(seen(&|| !is_ready(child)));
+        let stopped = processor_demand(process);
+        assert!(stopped < first, "only what was used counts");
+        assert_eq!(processor_demand(process), stopped);
+        signal(Signal::KILL);
+        parent.wait().unwrap();
     }
 
     #[test]

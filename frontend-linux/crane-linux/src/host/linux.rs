@@ -42,7 +42,7 @@ use crate::roster::Roster;
 
 use super::bypass;
 use super::disk::{DataKeeper, measure};
-use super::inspect::{inspect, processor_time_of_family};
+use super::inspect::{inspect, processor_demand};
 use super::listeners::see_cell;
 use super::ports::Listeners;
 use super::proof::{PROOF_RUN, ProofRoom};
@@ -473,7 +473,7 @@ impl Host for LinuxHost {
         let (run, process) = (server.number, server.pid());
         let outcomes = self.outcomes.clone();
         spawn_blocking(move || {
-            let micros = process.map_or(0, processor_time_of_family);
+            let micros = process.map_or(0, processor_demand);
             let _ = outcomes.send(HostOutcome::Input(DriverInput::ProcessorTime(run, micros)));
         });
     }
