@@ -1,7 +1,7 @@
 //! The ends of processes: none outlives the command that started it, with and without namespaces.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -13,7 +13,7 @@ use crane_test::e2e::status::Status;
 use crane_test::e2e::wait::{SOON, START, eventually};
 
 /// The id of a user without rights: Debian's `nobody`.
-const NOBODY: &str = "65534";
+const NOBODY: u32 = 65534;
 
 #[test]
 fn a_server_without_namespaces_runs_on_a_copy_and_ends_with_its_daemon() {
@@ -25,13 +25,21 @@ fn a_server_without_namespaces_runs_on_a_copy_and_ends_with_its_daemon() {
     let command = folder.join("crane");
     fs::copy(crane_linux(), &command).unwrap();
     fs::create_dir_all(group.data(1)).unwrap();
-    fs::set_permissions(group.data(1), Permissions::from_mode(0o777)).unwrap();
+    let keys = group.keys().expect("a group with keys");
+    for (place, mode) in [(&*group.data(1), 0o777), (keys.directory(), 0o755)] {
+        fs::set_permissions(place, Permissions::from_mode(mode)).unwrap();
+    }
+    let key_file = keys.host(group.peer_address(1).ip());
+    if rustix::process::geteuid().is_root() {
+        chown(&key_file, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
     let as_nobody = || {
         if !rustix::process::geteuid().is_root() {
             return Command::new(&command);
         }
         let mut child = Command::new("setpriv");
-        child.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(&command);
+        let nobody = NOBODY.to_string();
+        child.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]).arg(&command);
         child
     };
     for how in ["TERM", "KILL"] {

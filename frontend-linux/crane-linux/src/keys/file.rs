@@ -5,7 +5,7 @@
 //! to an older authority. Certificates behind it are the trusted authorities.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,7 +47,13 @@ impl KeyFile {
                 path.display()
             )
         };
-        let file = File::open(path).map_err(|error| describe(&error))?;
+        let file = File::open(path).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => format!(
+                "key file {}: {error}; give it to the user that runs this command (chown)",
+                path.display()
+            ),
+            _ => describe(&error),
+        })?;
         if file.metadata().is_ok_and(|data| data.permissions().mode() & 0o077 != 0) {
             warn!("key file {} is readable by others; chmod 600 it", path.display());
         }
@@ -144,7 +150,7 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), String> {
     new.push(".new");
     let written = fs::remove_file(&new)
         .or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
+            ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         })
         .and_then(|()| File::options().write(true).create_new(true).mode(0o600).open(&new))
