@@ -7,6 +7,7 @@
 //! * [`programs`]: small programs that stick or make odd calls, with their compiled forms;
 //! * [`odd_programs`]: odd programs as services, beside their native transcripts;
 //! * [`native`] and [`group`]: a program that runs natively, or as a replicated service;
+//! * [`nobody`]: a replica that runs without rights;
 //! * [`keys`]: the keys of its hosts;
 //! * [`status`]: the parsed output of `crane-linux status --json`;
 //! * [`http`], [`resp`], [`racy`], [`calls`], [`odd`], [`prefixed`]: clients that know every byte
@@ -54,6 +55,7 @@ pub mod load;
 pub mod machine;
 pub mod memory;
 pub mod native;
+pub mod nobody;
 pub mod odd;
 pub mod odd_programs;
 pub mod pause;

@@ -1,19 +1,16 @@
 //! The ends of processes: none outlives the command that started it, with and without namespaces.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::{Group, kill};
 use crane_test::e2e::machine::Machine;
+use crane_test::e2e::nobody::command_of_nobody;
 use crane_test::e2e::program;
 use crane_test::e2e::status::Status;
 use crane_test::e2e::wait::{SOON, START, eventually};
-
-/// The id of a user without rights: Debian's `nobody`.
-const NOBODY: u32 = 65534;
 
 #[test]
 fn a_server_without_namespaces_runs_on_a_copy_and_ends_with_its_daemon() {
@@ -21,34 +18,8 @@ fn a_server_without_namespaces_runs_on_a_copy_and_ends_with_its_daemon() {
     let folder = machine.folder();
     let program = program::compiled(folder, "mortal", &[]);
     let group = Group::prepare(&machine, program, 1, &[]);
-    // The user `nobody` may read the command and write the data directory.
-    let command = folder.join("crane");
-    fs::copy(crane_linux(), &command).unwrap();
-    fs::create_dir_all(group.data(1)).unwrap();
-    let keys = group.keys().expect("a group with keys");
-    for (place, mode) in [(&*group.data(1), 0o777), (keys.directory(), 0o755)] {
-        fs::set_permissions(place, Permissions::from_mode(mode)).unwrap();
-    }
-    let key_file = keys.host(group.peer_address(1).ip());
-    if rustix::process::geteuid().is_root() {
-        chown(&key_file, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    let as_nobody = || {
-        if !rustix::process::geteuid().is_root() {
-            return Command::new(&command);
-        }
-        let mut child = Command::new("setpriv");
-        let nobody = NOBODY.to_string();
-        child.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups"]).arg(&command);
-        child
-    };
     for how in ["TERM", "KILL"] {
-        let mut child = as_nobody()
-            .args(group.arguments(1))
-            .current_dir(&group.program().base)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = command_of_nobody(&group, 1).spawn().unwrap();
         let replica = eventually("a server on a copy", START, || {
             let status = group.status()?;
             let replica = status.replica(1).clone();

@@ -1,10 +1,8 @@
 //! The wall of the cell: calls that the preload library does not see reach no host, and signals of
 //! a terminal do not reach the server.
 
-use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -12,6 +10,7 @@ use crane_test::e2e::binary::crane_linux;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::{Machine, skip};
+use crane_test::e2e::nobody::command_of_nobody;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{SOON, START, eventually};
 use rustix::io::Errno;
@@ -266,18 +265,7 @@ fn a_raw_bind_of_an_unprivileged_server_is_unreachable() {
     let machine = Machine::take("nobody");
     let program = program::compiled(machine.folder(), "outsider", &[]);
     let group = Group::prepare(&machine, program, 1, &[]);
-    let command = machine.folder().join("crane");
-    std::fs::copy(crane_linux(), &command).unwrap();
-    std::fs::create_dir_all(group.data(1)).unwrap();
-    std::fs::set_permissions(group.data(1), Permissions::from_mode(0o777)).unwrap();
-    let mut child = Command::new("setpriv")
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .arg(&command)
-        .args(group.arguments(1))
-        .current_dir(&group.program().base)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = command_of_nobody(&group, 1).spawn().unwrap();
     let address = group.address(1);
     let port = address.port() + 1;
     let listens = eventually("an answer", START, || ask(address, &format!("raw listen {port}")));
