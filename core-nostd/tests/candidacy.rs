@@ -121,6 +121,27 @@ fn an_isolated_primary_steps_down() {
     assert_eq!(alone.node.role(), Role::Backup { primary: None });
 }
 
+#[test]
+fn a_node_that_falls_out_of_step_postpones_the_election_that_is_due_soon() {
+    let mut alone = Alone::candidate();
+    alone.promised(LogEnd::default());
+    // Another node has begun an election: this one would soon ask for its votes back.
+    let promised = Ballot::new(2, Some(id(3)));
+    alone.hears(3, Message::Refused { ballot: ballot(2), promised }, &[]);
+    assert_eq!(alone.node.role(), Role::Backup { primary: None });
+    let election_timeout = Config::new(id(2), Members::first(3), 7).election_timeout;
+    assert!(alone.node.deadline() < alone.now + election_timeout);
+    alone.node.set_in_step(false);
+    assert!(
+        alone.node.deadline() >= alone.now + election_timeout.times(2),
+        "the other has no time"
+    );
+    let postponed = alone.node.deadline();
+    alone.node.set_in_step(true);
+    alone.node.set_in_step(false);
+    assert_eq!(alone.node.deadline(), postponed, "once is enough");
+}
+
 // specs: P8
 #[test]
 fn a_vote_without_the_adopted_entries_does_not_count() {

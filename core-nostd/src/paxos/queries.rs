@@ -10,11 +10,16 @@ use super::{
 
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Sets whether this node's server keeps up with the script. A node whose server is far behind
-    /// lets others become primary, and starts an election only when no other node does.
+    /// lets others become primary, and starts an election only when no other node does: also one
+    /// that was due soon already waits that long.
     pub fn set_in_step(&mut self, in_step: bool) {
         if in_step != self.timer.in_step {
             self.timer.in_step = in_step;
             self.draw_own_timeout();
+            if !in_step {
+                let wait = self.config.election_timeout.times(self.timeouts_added());
+                self.timer.election_at = self.timer.election_at.max(self.now + wait);
+            }
         }
     }
 

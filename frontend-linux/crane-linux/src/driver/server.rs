@@ -143,7 +143,9 @@ impl<H: Host> Driver<H> {
         }
         self.consider_clients(Slot(view.admitted));
         let in_step = view.admitted.saturating_add(IN_STEP_WITHIN) >= self.committed.0;
-        self.node.set_in_step(in_step && !self.health.found.on_trial);
+        // A server that is being stopped can be looked at until it has ended.
+        let stays = self.server.stopped_for.is_none();
+        self.node.set_in_step(in_step && stays && !self.health.found.on_trial);
         self.behind_since =
             if in_step { None } else { self.behind_since.or_else(|| Some(self.now())) };
         if self.reports[self.me().index()] == (ServerReport::Alive { in_step: !in_step }) {

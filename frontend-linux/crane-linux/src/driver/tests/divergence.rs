@@ -150,6 +150,20 @@ fn the_server_that_is_to_be_built_again_gives_no_opinion() {
     assert!(driver.divergence.trial.is_none());
 }
 
+/// A replica whose server is about to be stopped must not ask for the role that it has given away.
+#[test]
+fn the_server_that_is_to_be_built_again_is_not_in_step() {
+    let (mut group, backup, _) = Group::with_backups();
+    let time_left = |group: &mut Group| {
+        group.run(20);
+        let now = group.moment().instant();
+        group.drivers[backup].node.deadline().since(now)
+    };
+    let before = time_left(&mut group);
+    group.drivers[backup].server.stopped_for = Some("it is built again".into());
+    assert!(time_left(&mut group) > before.times(2), "its election is as near as any other's");
+}
+
 #[test]
 fn output_that_differs_each_time_is_reported_and_halts_nobody() {
     let mut group = Group::new();
