@@ -158,7 +158,11 @@ impl Authority {
 
 /// Returns the fingerprint of a certificate, for people: the first bytes of its SHA-256 digest.
 pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    Sha256::digest(certificate)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    short_digest(certificate)
+}
+
+fn short_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn new_key() -> Result<KeyPair, String> {
@@ -178,8 +182,7 @@ fn common_name(text: &str) -> DistinguishedName {
 /// Returns the content of an authority's certificate. Its name has a digest of its key, so that no
 /// two authorities have one name.
 fn authority_params(key: &KeyPair, valid_for: Duration) -> Result<CertificateParams, String> {
-    let digest = Sha256::digest(key.public_key_raw());
-    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = short_digest(key.public_key_raw());
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(&format!("crane-linux authority {digest}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

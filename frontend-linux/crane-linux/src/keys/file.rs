@@ -15,6 +15,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Trust
 use tracing::warn;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use crate::cell::upper::remove_file;
+
 use super::subject::Subject;
 
 /// The length of the longest key file that is read.
@@ -25,7 +27,7 @@ const CERTIFICATES_MAX: usize = 4;
 /// The content of a key file.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
-    /// Whom it names.
+    /// The one whom it names.
     pub subject: Subject,
     /// The holder's certificate, and those that lead to an older authority.
     pub chain: Vec<CertificateDer<'static>>,
@@ -148,16 +150,14 @@ pub fn check_key_file(text: &[u8]) -> Result<Option<SystemTime>, String> {
 pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), String> {
     let mut new = PathBuf::from(path).into_os_string();
     new.push(".new");
-    let written = fs::remove_file(&new)
-        .or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })
-        .and_then(|()| File::options().write(true).create_new(true).mode(0o600).open(&new))
+    let new = Path::new(&new);
+    remove_file(new)?;
+    let made = File::options().write(true).create_new(true).mode(0o600).open(new);
+    let written = made
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()
         })
-        .and_then(|()| fs::rename(&new, path));
+        .and_then(|()| fs::rename(new, path));
     written.map_err(|error| format!("{}: {error}", path.display()))
 }

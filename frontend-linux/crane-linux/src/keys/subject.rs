@@ -1,4 +1,4 @@
-//! Whom a certificate names. Pure.
+//! The subject of a certificate: the member or operator whom it names. Pure.
 
 use std::fmt;
 

@@ -1,10 +1,11 @@
 //! The keys of a group on one machine (`--local`), which nobody copies anywhere.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::cell::upper;
 use crate::options::PEER_PORT;
 
 use super::authority::Authority;
@@ -26,11 +27,8 @@ pub(crate) fn make(directory: &Path, members: &[String]) -> Result<(), String> {
     if members.iter().all(|member| is_usable(&path(member))) {
         return Ok(());
     }
-    let describe = |error| format!("{}: {error}", directory.display());
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(describe(error)),
-        _ => {}
-    }
+    let describe = |error| upper::describe(directory, &error);
+    upper::remove(directory)?;
     DirBuilder::new().mode(0o700).create(directory).map_err(describe)?;
     let authority = Authority::new(VALID_FOR)?;
     for member in members {
@@ -48,6 +46,8 @@ fn is_usable(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

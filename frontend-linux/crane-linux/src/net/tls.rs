@@ -150,7 +150,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 
 /// A holder of keys, ready to shake hands.
 pub(crate) struct Identity {
-    /// Whom its own certificate names.
+    /// The subject of its own certificate.
     pub subject: Subject,
     /// The end of its validity; `None` if it is not valid.
     pub valid_until: Option<SystemTime>,

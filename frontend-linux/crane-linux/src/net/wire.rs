@@ -16,7 +16,7 @@ use super::explain::explained;
 /// A stream after the handshake.
 pub(crate) struct Wire {
     stream: Stream,
-    /// Whom the other side's certificate names; `None` without TLS.
+    /// The subject of the other side's certificate; `None` without TLS.
     subject: Option<Subject>,
 }
 
