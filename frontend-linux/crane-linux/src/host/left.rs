@@ -74,16 +74,18 @@ mod tests {
             let opened = high(file);
             assert!(await_left(me, &shared, short).is_err());
             drop(opened);
-            // Another file is none of the two.
+            // Other files are none of the two. Two of them, because a low number of a file that is
+            // waited for may be the next highest.
+            let others = ["one", "other"]
+                .map(|name| high(&memfd_create(name, MemfdFlags::CLOEXEC).unwrap()));
             let opened = high(file);
-            let other = high(&memfd_create("other", MemfdFlags::CLOEXEC).unwrap());
             let closing = std::thread::spawn(move || {
                 sleep(short);
                 drop(opened);
             });
             assert_eq!(await_left(me, &shared, Duration::from_secs(10)), Ok(()));
             closing.join().unwrap();
-            drop(other);
+            drop(others);
         }
     }
 }
