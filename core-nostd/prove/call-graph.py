@@ -257,8 +257,11 @@ class Program:
 def main():
     program = Program(sys.argv[1])
     for part in program.cycles():
-        names = " -> ".join(program.names[node] for node in reversed(part))
-        program.problems.append(f"recursion: {names}")
+        names = [program.names[node] for node in reversed(part)]
+        # The addresses of functions, which the linker chooses, have no say in the message.
+        first = names.index(min(names))
+        cycle = " -> ".join(names[first:] + names[:first])
+        program.problems.append(f"recursion: {cycle}")
     for problem in program.problems:
         print(f"call-graph: {problem}", file=sys.stderr)
     if program.problems:
