@@ -1,6 +1,6 @@
 //! Traces with tampering on the way into the script, or where it is consumed.
 
-use crane_core::id::Generation;
+use crane_core::id::{Generation, Incarnation};
 use crane_test::specification::event::{Event, OpFact, Outcome};
 
 use super::tamper::{breaks, change, places, remove};
@@ -191,19 +191,31 @@ fn s9_a_timestamp_is_not_above_the_one_before() {
 
 #[test]
 fn i1_a_restart_counts_twice_or_not_at_all() {
-    for wanted in [true, false] {
+    // Those that count are in every trace with restarts. One that is as old as the server counts a
+    // second time.
+    for twice in [true, false] {
         breaks("I1", |trace, place| {
             let is_restart = |op: &OpFact| matches!(op, OpFact::Restart(_));
             let script = trace.iter().filter_map(|(_, event)| match event {
                 Event::Script { slot, ops, .. } => Some((*slot, ops.iter().position(is_restart)?)),
                 _ => None,
             });
-            let Some((slot, at)) = script.clone().nth(place) else { return false };
+            let counted = script.filter(|(wanted, at)| {
+                trace.iter().any(|(_, event)| {
+                    matches!(event, Event::Admitted { mark, outcomes, .. }
+                        if mark.slot == *wanted && outcomes[*at] == Outcome::Counted)
+                })
+            });
+            let Some((wanted, at)) = counted.clone().nth(place) else { return false };
             for (_, event) in trace.iter_mut() {
-                if let Event::Admitted { mark, outcomes, .. } = event
-                    && mark.slot == slot
-                {
-                    outcomes[at] = if wanted { Outcome::Counted } else { Outcome::Nothing };
+                match event {
+                    Event::Script { slot, ops, .. } if twice && *slot == wanted => {
+                        ops[at] = OpFact::Restart(Incarnation(0));
+                    }
+                    Event::Admitted { mark, outcomes, .. } if !twice && mark.slot == wanted => {
+                        outcomes[at] = Outcome::Nothing;
+                    }
+                    _ => {}
                 }
             }
             true
