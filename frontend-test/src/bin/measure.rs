@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crane_test::e2e::cost::Pair;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
         }
         "endless" => endless::measure(u64::from(amount.unwrap_or(10)) * 1_000_000),
         "replay" => replay::measure(amount.unwrap_or(1) as usize),
-        "cost" => measure_processor_time(amount.unwrap_or(5) as usize),
+        "cost" => measure_processor_time(amount.unwrap_or(20) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),
         _ => return usage(),
     };
@@ -288,10 +289,12 @@ fn measure_processor_time(rounds: usize) -> Vec<String> {
         .into_iter()
         .collect();
     for line in &lines {
-        for (at, before) in cost::pairs(&contenders) {
-            let ratio = line.beside(at, before);
-            if ratio > cost::BESIDE_BASELINE_MAX {
-                missed.push(format!("{}, {}: {ratio:.3} of before", line.name, contenders[at].0));
+        for Pair { at, beside, most } in cost::pairs(&contenders) {
+            let (ratio, error) = line.beside(at, beside);
+            if ratio > most {
+                let (one, other) = (&contenders[at].0, &contenders[beside].0);
+                let kind = line.name;
+                missed.push(format!("{kind}, {one}: {ratio:.3} ± {error:.3} of {other}"));
             }
         }
     }

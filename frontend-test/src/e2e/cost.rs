@@ -1,5 +1,9 @@
 //! The processor time of a replicated service beside that of three plain copies, and beside an
-//! earlier build of the command: all in one run, in turns.
+//! earlier build of the command: all in one run.
+//!
+//! Two builds are compared while both serve: they get short loads in turns. What else the machine
+//! does, and how fast its processors are, changes from minute to minute by more than what is to be
+//! measured.
 //!
 //! A copy that is not replicated has to serve every request itself, as every replica's server
 //! does. So three replicas are compared with three times the processor time of one plain server
@@ -24,17 +28,41 @@ pub const SHARE_MAX: f64 = 0.75;
 /// The kind of request that [`SHARE_MAX`] is for.
 pub const SHARED: &str = "civetweb, kept, c=8";
 
-/// The largest processor time for a request beside that of an earlier build, which is the median
+/// The largest processor time for a request beside that of an earlier build, as the geometric mean
 /// of the rounds' ratios.
 pub const BESIDE_BASELINE_MAX: f64 = 1.03;
+
+/// The largest processor time for a request of replicas that know each other by keys, beside that
+/// of replicas without keys.
+pub const BESIDE_KEYLESS_MAX: f64 = 1.2;
 
 /// A way to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contender {
     /// The program runs natively. Its processor time counts three times.
     Plain,
-    /// The program runs as three replicas by this command, with this durability.
-    Group(PathBuf, &'static str),
+    /// The program runs as three replicas.
+    Group(Replicas),
+}
+
+/// How three replicas run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    command: PathBuf,
+    durability: &'static str,
+    has_keys: bool,
+    is_former: bool,
+}
+
+/// Two contenders to compare, by their places, and the largest ratio.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair {
+    /// The one.
+    pub at: usize,
+    /// The other, which is the measure.
+    pub beside: usize,
+    /// The largest processor time of the one, in those of the other.
+    pub most: f64,
 }
 
 /// A kind of request.
@@ -43,6 +71,16 @@ struct Kind {
     name: &'static str,
     web: bool,
     load: Load,
+}
+
+impl Contender {
+    /// Returns whether two contenders serve at the same time, and are compared.
+    fn runs_beside(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Group(one), Self::Group(two)) => one.durability == two.durability,
+            _ => false,
+        }
+    }
 }
 
 /// The figures of one contender for one kind of request, one for each round.
@@ -71,32 +109,43 @@ impl Line {
         median(&self.samples[at].cpu) / median(&self.samples[0].cpu)
     }
 
-    /// Returns the median of the rounds' ratios of processor time, contender `at` beside contender
-    /// `baseline`. Two that took turns were disturbed alike.
+    /// Returns the geometric mean of the rounds' ratios of processor time, contender `at` beside
+    /// contender `baseline`, and its standard error. Two that took turns were disturbed alike.
     #[must_use]
-    pub fn beside(&self, at: usize, baseline: usize) -> f64 {
+    pub fn beside(&self, at: usize, baseline: usize) -> (f64, f64) {
         let pairs = self.samples[at].cpu.iter().zip(&self.samples[baseline].cpu);
-        median(&pairs.map(|(cpu, before)| cpu / before).collect::<Vec<_>>())
+        let logs: Vec<f64> = pairs.map(|(cpu, before)| (cpu / before).ln()).collect();
+        let count = logs.len() as f64;
+        let mean = logs.iter().sum::<f64>() / count;
+        let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
+        let error = (squares / (count - 1.0).max(1.0) / count).sqrt();
+        (mean.exp(), mean.exp() * error)
     }
 }
 
-/// Returns three plain copies, this build in memory, which [`SHARE_MAX`] is for, and on disk, and
-/// `baseline` the same if there is one.
+/// Returns three plain copies, this build in memory, which [`SHARE_MAX`] is for, and on disk, both
+/// with and without keys, and `baseline` the same if there is one.
 #[must_use]
 pub fn contenders(baseline: Option<&Path>) -> Vec<(String, Contender)> {
-    let plain = ("three plain copies".to_owned(), Contender::Plain);
-    let commands = [("group", Some(crane_linux())), ("group before", baseline)];
+    let here = Some(crane_linux());
+    let of_former = baseline.is_some_and(knows_keys);
+    let commands = [
+        ("group", here, true),
+        ("group without keys", here, false),
+        ("group before", baseline, of_former),
+    ];
     let groups = ["memory", "fsync"].into_iter().flat_map(|durability| {
-        commands.into_iter().filter_map(move |(name, command)| {
-            let contender = Contender::Group(command?.to_owned(), durability);
-            Some((format!("{name}, {durability}"), contender))
+        commands.into_iter().filter_map(move |(name, command, has_keys)| {
+            let (command, is_former) = (command?.to_owned(), name == "group before");
+            let replicas = Replicas { command, durability, has_keys, is_former };
+            Some((format!("{name}, {durability}"), Contender::Group(replicas)))
         })
     });
-    std::iter::once(plain).chain(groups).collect()
+    std::iter::once(("three plain copies".to_owned(), Contender::Plain)).chain(groups).collect()
 }
 
-/// Lets each contender serve each kind of request whose name contains `only`, `rounds` times, in
-/// turns, so that other work of the machine affects all contenders.
+/// Lets each contender serve each kind of request whose name contains `only`, `rounds` times.
+/// Builds of the same durability run side by side, and get the requests in turns.
 ///
 /// # Panics
 ///
@@ -107,12 +156,12 @@ pub fn run(
     only: &str,
     mut said: impl FnMut(String),
 ) -> Vec<Line> {
-    let web = |connections, keepalive| Load { requests: 10_000, connections, keepalive };
-    let redis = |connections| Load { requests: 50_000, connections, keepalive: true };
+    let web = |requests, connections, keepalive| Load { requests, connections, keepalive };
+    let redis = |connections| Load { requests: 20_000, connections, keepalive: true };
     let mut kinds = vec![
-        Kind { name: SHARED, web: true, load: web(8, true) },
-        Kind { name: "civetweb, kept, c=1", web: true, load: web(1, true) },
-        Kind { name: "civetweb, c=8", web: true, load: web(8, false) },
+        Kind { name: SHARED, web: true, load: web(4000, 8, true) },
+        Kind { name: "civetweb, kept, c=1", web: true, load: web(2000, 1, true) },
+        Kind { name: "civetweb, c=8", web: true, load: web(4000, 8, false) },
         Kind { name: "redis set, c=8", web: false, load: redis(8) },
         Kind { name: "redis set, c=50", web: false, load: redis(50) },
     ];
@@ -120,24 +169,34 @@ pub fn run(
     let none = vec![Samples::default(); contenders.len()];
     let mut lines: Vec<Line> =
         kinds.iter().map(|kind| Line { name: kind.name, samples: none.clone() }).collect();
-    for round in 1..=rounds {
-        for web in [true, false] {
-            if kinds.iter().all(|kind| kind.web != web) {
-                continue;
-            }
-            for (at, (name, contender)) in contenders.iter().enumerate() {
-                let machine = Machine::take("cost");
-                let program = if web {
-                    program::civetweb(machine.folder(), 8)
-                } else {
-                    program::redis(machine.folder())
+    for web in [true, false] {
+        if kinds.iter().all(|kind| kind.web != web) {
+            continue;
+        }
+        for together in contenders.chunk_by(|one, other| one.1.runs_beside(&other.1)) {
+            let first = contenders.iter().position(|one| one.0 == together[0].0).expect("one");
+            let machine = Machine::take("cost");
+            let places: Vec<Machine> = together.iter().map(|_| machine.share("cost")).collect();
+            let start = |((_, contender), place): (&(String, Contender), &Machine)| {
+                let program = match web {
+                    true => program::civetweb(place.folder(), 8),
+                    false => program::redis(place.folder()),
                 };
-                let server = Server::start(&machine, program, contender);
-                for (kind, line) in kinds.iter().zip(&mut lines).filter(|(k, _)| k.web == web) {
-                    let (cpu, rate) = server.serve(*kind);
-                    said(format!("round {round}: {}: {name}: {cpu:.1} us, {rate:.0}/s", kind.name));
-                    line.samples[at].cpu.push(cpu);
-                    line.samples[at].rate.push(rate);
+                Server::start(place, program, contender)
+            };
+            let servers: Vec<Server> = together.iter().zip(&places).map(start).collect();
+            for (kind, line) in kinds.iter().zip(&mut lines).filter(|(k, _)| k.web == web) {
+                for round in 1..=rounds {
+                    let mut order: Vec<usize> = (0..servers.len()).collect();
+                    // Neither is always behind the other.
+                    order.rotate_left(round % servers.len());
+                    for at in order {
+                        let (cpu, rate) = servers[at].serve(*kind);
+                        let (text, who) = (kind.name, &together[at].0);
+                        said(format!("round {round}: {text}: {who}: {cpu:.1} us, {rate:.0}/s"));
+                        line.samples[first + at].cpu.push(cpu);
+                        line.samples[first + at].rate.push(rate);
+                    }
                 }
             }
         }
@@ -164,25 +223,38 @@ pub fn table(contenders: &[(String, Contender)], lines: &[Line]) -> String {
                 median(rate)
             ));
         }
-        for (at, before) in pairs(contenders) {
-            let ratio = line.beside(at, before);
-            text.push_str(&format!("{:<20} {:<22} {ratio:>14.3}\n", line.name, "beside before"));
+        for Pair { at, beside, .. } in pairs(contenders) {
+            let (ratio, error) = line.beside(at, beside);
+            let who = format!("{} beside {}", contenders[at].0, contenders[beside].0);
+            text.push_str(&format!("{:<20} {who:<45} {ratio:.3} ± {error:.3}\n", line.name));
         }
     }
     text
 }
 
-/// Returns each contender with its own earlier build.
+/// Returns this build with keys and without; and the one of the two that has keys if the earlier
+/// build has, with the earlier build.
 #[must_use]
-pub fn pairs(contenders: &[(String, Contender)]) -> Vec<(usize, usize)> {
-    let same = |(at, contender): (usize, &(String, Contender))| {
-        let Contender::Group(_, durability) = &contender.1 else { return None };
-        let before = contenders.iter().enumerate().skip(at + 1).find(|(_, (_, other))| {
-            matches!(other, Contender::Group(_, of_other) if of_other == durability)
-        });
-        before.map(|(before, _)| (at, before))
+pub fn pairs(contenders: &[(String, Contender)]) -> Vec<Pair> {
+    let groups = || {
+        contenders.iter().enumerate().filter_map(|(at, (_, contender))| match contender {
+            Contender::Plain => None,
+            Contender::Group(replicas) => Some((at, replicas)),
+        })
     };
-    contenders.iter().enumerate().filter_map(same).collect()
+    let mut found = Vec::new();
+    for (beside, measure) in groups() {
+        let (wanted, most) = match (measure.is_former, measure.has_keys) {
+            (true, has_keys) => (has_keys, BESIDE_BASELINE_MAX),
+            (false, false) => (true, BESIDE_KEYLESS_MAX),
+            (false, true) => continue,
+        };
+        let this = groups().find(|(_, one)| {
+            !one.is_former && one.durability == measure.durability && one.has_keys == wanted
+        });
+        found.extend(this.map(|(at, _)| Pair { at, beside, most }));
+    }
+    found
 }
 
 /// A contender that serves.
@@ -195,11 +267,14 @@ impl Server {
     fn start(machine: &Machine, program: Program, contender: &Contender) -> Self {
         match contender {
             Contender::Plain => Self::Plain(Native::start(machine, &program)),
-            Contender::Group(command, durability) => {
-                let options = ["--durability", durability];
+            Contender::Group(replicas) => {
+                let mut options = vec!["--durability", replicas.durability];
+                if !replicas.has_keys && !replicas.is_former {
+                    options.push("--insecure-peers");
+                }
                 let mut group = Group::prepare(machine, program, 3, &options);
-                group.run_command(command);
-                if !knows_keys(command) {
+                group.run_command(&replicas.command);
+                if !replicas.has_keys {
                     group.set_keys(None);
                 }
                 group.start_all();
