@@ -1,7 +1,8 @@
-//! Requests of a driver to a primary: to propose, to change the members, to transfer the
-//! leadership.
+//! Requests of a driver to a primary, to propose, to change the members and to transfer the
+//! leadership; and to any node, to find out whether it has been removed.
 
 use crate::id::{NodeId, Slot};
+use crate::mutants::{Mutant, broken};
 use crate::time::Instant;
 
 use super::roles::{Leadership, RoleState};
@@ -187,5 +188,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
         lead.take_over_sent = false;
         self.conclude(out);
         Ok(())
+    }
+
+    /// Asks a node for the decided entries that this one lacks, because it claims that this node
+    /// has been removed. Only the entries say so, if it is true.
+    ///
+    /// # Panics
+    /// Panics if `out` is not empty.
+    // specs: M6
+    pub fn ask_about_removal(&mut self, now: Instant, node: NodeId, out: &mut Effects) {
+        assert!(out.is_empty(), "the caller has carried out the effects of the step before");
+        self.now = self.now.max(now);
+        if self.voting.status.is_voter()
+            && !self.role_state.is_primary()
+            && !broken(Mutant::RemovedUnaware)
+        {
+            self.learn_from(node, out);
+        }
+        self.conclude(out);
     }
 }

@@ -94,8 +94,8 @@ pub(crate) async fn ask(access: &Access, names: &[String], own: &str) -> Option<
 /// that of the replica's own log.
 ///
 /// # Errors
-/// Returns an error if the replica is no longer a member of the group, by its own log, or as more
-/// than half of the others say.
+/// Returns an error if the replica is no longer a member of the group, by its own log, or if more
+/// than half of the members that its log has are of another group.
 // specs: N6
 pub(crate) async fn catch_up(
     access: &Access,
@@ -103,27 +103,38 @@ pub(crate) async fn catch_up(
     meta: &Meta,
 ) -> Result<Roster, String> {
     let Some(group) = &meta.group else { return Ok(Roster::default()) };
-    let others: Vec<&String> =
-        meta.roster.iter().map(|place| &place.address).filter(|it| **it != meta.address).collect();
-    let mut all: Vec<String> = names.iter().chain(others.iter().copied()).cloned().collect();
+    let members = meta.roster.iter().map(|place| &place.address);
+    let mut all: Vec<String> = names.iter().chain(members).cloned().collect();
     all.sort();
     all.dedup();
-    let mut answers = known_groups(access, &all, &meta.address).await;
-    answers.retain(|(_, known)| known.group == *group && known.roster.as_of > meta.roster.as_of);
-    let removes = |roster: &Roster| !roster.has(meta.node, &meta.address);
-    let removing =
-        answers.iter().filter(|(by, known)| others.contains(&by) && removes(&known.roster));
-    let is_removed = removes(&meta.roster) || 2 * removing.count() > others.len();
-    let newest = answers.into_iter().map(|(_, known)| known.roster).max_by_key(|it| it.as_of);
-    if !is_removed {
+    let answers = known_groups(access, &all, &meta.address).await;
+    let is_other =
+        |(name, known): &&(String, Known)| known.group != *group && meta.roster.at(name).is_some();
+    let (others, strange) = (meta.roster.iter().count() - 1, answers.iter().filter(is_other));
+    if 2 * strange.clone().count() > others
+        && let Some((_, known)) = strange.clone().next()
+    {
+        let short = |group: &str| group.chars().take(12).collect::<String>();
+        return Err(format!(
+            "the data belongs to group {}, and most of the other members to group {}; give the \
+             right --data-dir, or move the wrong one away",
+            short(group),
+            short(&known.group)
+        ));
+    }
+    let newer = answers
+        .into_iter()
+        .map(|(_, known)| known)
+        .filter(|known| known.group == *group && known.roster.as_of > meta.roster.as_of);
+    let newest = newer.map(|known| known.roster).max_by_key(|roster| roster.as_of);
+    if meta.roster.has(meta.node, &meta.address) {
         return Ok(newest.unwrap_or_default());
     }
     Err(format!(
-        "{} is no longer replica {} of the group, whose members are {}; to make it a member again, \
-         run crane-linux member add, and start it with a new --data-dir",
-        meta.address,
-        meta.node,
-        newest.as_ref().unwrap_or(&meta.roster)
+        "this replica has been removed from the group, whose members are {}; to make {} a member \
+         again, run crane-linux member add, and start it with a new --data-dir",
+        newest.as_ref().unwrap_or(&meta.roster),
+        meta.address
     ))
 }
 

@@ -72,7 +72,7 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     // A removed replica cannot rejoin by itself, not even with its old data.
     let output = group.refused(primary);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("is no longer replica"), "{text}");
+    assert!(!output.status.success() && text.contains("has been removed from the group"), "{text}");
 
     // A second removal leaves three members. They serve without one backup.
     group.member(&["remove", &address(&group, 5)]).expect("replica 5 is removed");
@@ -88,6 +88,43 @@ fn members_are_added_replaced_and_removed_while_the_group_serves() {
     group.start_all();
     all_have(&group, "four");
     group.await_settled();
+}
+
+/// The word of the others ends no replica: it gets the part of the log that it lacks, which says
+/// that it has been removed. Where its number has been given away, it stays, and says so.
+#[test]
+fn a_replica_that_was_removed_while_it_was_down_learns_of_it_by_the_log() {
+    for is_taken in [false, true] {
+        let machine = Machine::take("away");
+        let mut group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+        set(&group, 1, "one");
+        group.await_settled();
+        let away = group.ids().find(|id| *id != group.primary()).expect("a backup");
+        let address = group.peer_address(away).to_string();
+        group.kill(away);
+        group.member(&["remove", &address]).expect("it is removed");
+        let left: Vec<_> = group.ids().filter(|id| *id != away).collect();
+        group.now_has(&left);
+        set(&group, group.primary(), "two");
+        if is_taken {
+            let other = group.peer_address(4).to_string();
+            group.start_newcomer(4);
+            group.member(&["add", &other]).expect("replica 4 is added");
+            group.start_replica(away);
+            eventually("the refusal", START, || match group.log(away) {
+                log if log.contains("refuses this replica") => Ok(()),
+                log => Err(log),
+            });
+            group.kill(away);
+            continue;
+        }
+        for _ in 0..2 {
+            let output = group.refused(away);
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(text.contains("has been removed from the group"), "{text}");
+            assert_eq!(output.status.code(), Some(1), "{text}");
+        }
+    }
 }
 
 #[test]

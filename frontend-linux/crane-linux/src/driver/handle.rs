@@ -57,7 +57,7 @@ impl<H: Host> Driver<H> {
             }
             DriverInput::CheckpointPhase(run, phase) => self.on_checkpoint_phase(run, phase),
             DriverInput::Roster(from, roster) => self.on_roster(from, &roster),
-            DriverInput::Refused(by, why) => self.on_refused(&by, why),
+            DriverInput::Refused(by, why) => self.on_refused(&by, &why),
             DriverInput::CheckpointTaken(run, outcome) => self.on_checkpoint_taken(run, outcome),
             DriverInput::Checkpoint(from, message) => self.on_checkpoint_message(from, message),
             DriverInput::Arriving(arriving) => self.on_arriving(arriving),

@@ -22,6 +22,7 @@ use crate::report::ServerReport;
 use crate::roster::{Roster, RosterMember};
 
 use super::agreement::InputPayloads;
+use super::rooms::{Finding, FindingKind};
 use super::{Driver, Host};
 
 /// How long a member of higher priority must have been fit before it becomes primary.
@@ -117,9 +118,12 @@ impl<H: Host> Driver<H> {
         let place = self.settings.data.display();
         let why = format!(
             "this replica has been removed from the group; its data in {place} is not needed any \
-             more"
+             more, and to make it a member again, run crane-linux member add, and start it with \
+             a new --data-dir"
         );
-        self.end(0, why);
+        // One that has been started after its removal was started for nothing.
+        let status = i32::from(self.claims.began_left_out() || !self.hello.joined);
+        self.end(status, why);
     }
 
     fn describe_members(&self, members: &Members) -> String {
@@ -135,21 +139,17 @@ impl<H: Host> Driver<H> {
     pub(super) fn on_link_up(&mut self, hello: &Hello) {
         let Some(node) = NodeId::new(hello.node) else { return };
         debug!("replica {node} is of generation {}", hello.generation);
-        self.meet(hello);
+        self.preference.priorities[node.index()] = hello.priority;
+        self.claims.link_up(node, &hello.address);
+        if !self.claims.is_refused() {
+            self.clear_finding(FindingKind::Refused);
+        }
         if self.is_linked(node) {
             self.on_link_down(node);
         }
         self.link_up(node);
-    }
-
-    /// Handles the hello of another member, which may know of changes that this replica has missed.
-    fn meet(&mut self, hello: &Hello) {
-        if let Some(node) = NodeId::new(hello.node) {
-            self.preference.priorities[node.index()] = hello.priority;
-            self.claims.link_up(node, &hello.address);
-        }
         if hello.group.is_some() {
-            self.learn_members(&hello.roster);
+            self.on_roster(node, &hello.roster);
         }
     }
 
@@ -163,35 +163,33 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Handles the list of members that a linked replica has sent. If this one is not on it, it may
-    /// have been removed.
+    /// Handles the list of members that a linked replica has sent. If it is newer and leaves this
+    /// replica out, the log of the sender says whether that is so.
+    // specs: M6, N8
     pub(super) fn on_roster(&mut self, from: NodeId, theirs: &Roster) {
         self.learn_members(theirs);
-        let own = &self.hello.roster;
-        if theirs.as_of <= own.as_of || theirs.get(self.me()).is_some() || !self.speaks(from) {
+        let (own, me) = (&self.hello.roster, self.me());
+        if theirs.as_of > own.as_of && theirs.get(me).is_none() && self.speaks(from) {
+            let mut out = Effects::new();
+            self.node.ask_about_removal(self.now(), from, &mut out);
+            self.carry_out(&out, InputPayloads::NONE);
+        }
+    }
+
+    /// Handles the refusal of a replica that holds this one for the wrong one of the two.
+    // specs: N6
+    pub(super) fn on_refused(&mut self, by: &str, why: &str) {
+        if !self.claims.refuse(by, &self.hello.roster) {
             return;
         }
-        let Some(by) = own.get(from).map(|place| place.address.clone()) else { return };
-        if self.is_refused(&by) == Some(true) {
-            self.end_removed();
+        if self.hello.group.is_none() {
+            return self.fail(why.to_string());
         }
-    }
-
-    /// Handles the refusal of a member, for which this replica would have to stop.
-    pub(super) fn on_refused(&mut self, by: &str, why: String) {
-        match self.is_refused(by) {
-            Some(true) => self.fail(why),
-            Some(false) => self.warn_operator(format!(
-                "{why} (this replica does not stop for it, unless more than half of the others say \
-                 so too)"
-            )),
-            None => {}
-        }
-    }
-
-    fn is_refused(&mut self, by: &str) -> Option<bool> {
-        let (own, name) = (&self.hello.roster, &self.settings.name);
-        self.claims.refuse(by, own, name, self.hello.group.is_some())
+        let text = format!(
+            "{by} refuses this replica, which takes no part in the group without links: {why}; if \
+             it has been removed, stop it"
+        );
+        self.find(FindingKind::Refused, Finding { text, is_fault: true });
     }
 
     /// Returns whether a linked replica may speak for its number.
@@ -290,8 +288,11 @@ impl<H: Host> Driver<H> {
         let (own, me) = (self.roster(), self.me());
         let heard = self.claims.heard().clone();
         self.host.set_heard(&heard);
-        for place in heard.iter().filter(|place| !own.has(place.node, &place.address)) {
-            if place.node < me {
+        // The others connect to no replica that they do not list.
+        let is_left_out = heard.as_of > own.as_of && heard.get(me).is_none();
+        for place in heard.iter() {
+            let is_ours = place.node < me && !own.has(place.node, &place.address);
+            if is_ours || is_left_out && place.node > me {
                 self.host.dial(place.node, &place.address);
             }
         }

@@ -233,7 +233,7 @@ impl<H: Host> Driver<H> {
             hinted: Slot::NONE,
             linked: NodeSet::EMPTY,
             hello,
-            claims: Claims::new(heard),
+            claims: Claims::new(heard, settings.me),
             meta,
             next_generation: None,
             script: Script::behind(prefix),

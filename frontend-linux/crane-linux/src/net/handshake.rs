@@ -128,8 +128,9 @@ pub fn judge(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Checks that both replicas are members, by the newer of their rosters. Two founders must have the
-/// same roster. The driver decides what a claim of the other side is worth.
+/// Checks that both replicas are members, or have been, by the newer of their rosters. Two founders
+/// must have the same roster. The driver decides what a claim of the other side is worth.
+// specs: N8
 fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     let created = |hello: &Hello| hello.group.is_some() || hello.roster.as_of > Slot::NONE;
     if !created(mine) && !created(theirs) {
@@ -151,6 +152,13 @@ fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
     let lists = |roster: &Roster, hello: &Hello| {
         NodeId::new(hello.node).is_some_and(|node| roster.has(node, &hello.address))
     };
+    // A replica that was removed while it was away learns of it by the log, while its place is
+    // free.
+    let may_be = |roster: &Roster, hello: &Hello| {
+        let is_free = |node| roster.get(node).is_none() && roster.at(&hello.address).is_none();
+        lists(roster, hello)
+            || hello.group.is_some() && NodeId::new(hello.node).is_some_and(is_free)
+    };
     let refuse = |hello: &Hello, roster: &Roster, loser: Loser| {
         let what = format!(
             "{} is not replica {} of the group, whose members are {roster}; check --peers and \
@@ -164,7 +172,7 @@ fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
         created(this) && (!created(other) || this.roster.as_of > other.roster.as_of)
     };
     if knows_more(theirs, mine) {
-        if !lists(&theirs.roster, mine) {
+        if !may_be(&theirs.roster, mine) {
             return refuse(mine, &theirs.roster, Loser::Mine);
         }
         // The log here may not have come so far.
@@ -173,7 +181,7 @@ fn judge_places(mine: &Hello, theirs: &Hello) -> Result<(), Refusal> {
             false => refuse(theirs, &theirs.roster, Loser::Theirs),
         };
     }
-    if !lists(&mine.roster, theirs) {
+    if !may_be(&mine.roster, theirs) {
         return refuse(theirs, &mine.roster, Loser::Theirs);
     }
     match lists(&mine.roster, mine) {
@@ -210,7 +218,7 @@ mod tests {
     use super::*;
     use crate::base::BasePart;
     use crate::roster::RosterMember;
-    use crane_core::paxos::NodeSet;
+    use crane_core::paxos::{Members, NodeSet};
 
     fn hello(node: u8, to: u8) -> Hello {
         let part = BasePart { name: "argument 1".into(), digest: [1; 16] };
@@ -309,6 +317,13 @@ mod tests {
         let (here, there) = both(&member, &removed);
         assert_eq!((here.loser, there.loser), (Loser::Theirs, Loser::Mine));
         assert!(there.what.contains("not replica 2"), "{there}");
+        // Its number has not been given away.
+        let mut without = in_group(hello(1, 2));
+        let one = Members { voters: NodeSet::first(1), ..Members::default() };
+        assert!(without.roster.keep(Slot(40), &one));
+        assert_eq!((judge(&without, &removed), judge(&removed, &without)), (Ok(()), Ok(())));
+        let stranger = Hello { group: None, ..removed };
+        assert_eq!(both(&without, &stranger).0.loser, Loser::Theirs);
         // A replica that missed another's arrival learns of it here.
         let behind = in_group(hello(1, 2));
         let arrived = Hello { roster: member.roster.clone(), ..in_group(newcomer) };

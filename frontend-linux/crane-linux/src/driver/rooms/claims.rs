@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crane_core::id::NodeId;
+use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 
 use crate::roster::Roster;
@@ -15,6 +15,8 @@ use crate::roster::Roster;
 pub(in crate::driver) struct Claims {
     /// The newest list of members that a member has sent.
     heard: Roster,
+    /// Whether the list at the start left this replica out.
+    began_left_out: bool,
     /// The names of the linked replicas, as their certificates have them.
     linked: [Option<String>; NODES_MAX],
     /// The members that refuse this replica, by their names.
@@ -23,8 +25,14 @@ pub(in crate::driver) struct Claims {
 
 impl Claims {
     /// Takes the claims that were heard before the links were made.
-    pub(in crate::driver) fn new(heard: Roster) -> Self {
-        Self { heard, ..Self::default() }
+    pub(in crate::driver) fn new(heard: Roster, me: NodeId) -> Self {
+        let began_left_out = heard.as_of > Slot::NONE && heard.get(me).is_none();
+        Self { heard, began_left_out, ..Self::default() }
+    }
+
+    /// Returns whether the list of members at the start left this replica out.
+    pub(in crate::driver) fn began_left_out(&self) -> bool {
+        self.began_left_out
     }
 
     /// Returns the newest list of members that a member has sent.
@@ -60,23 +68,15 @@ impl Claims {
         fits(node, name, own) || !self.may_speak(node, own)
     }
 
-    /// Records that a member refuses this replica. Returns `None` if that is known, or else whether
-    /// enough of them do for this replica to stop: any of those that it was started with, if it has
-    /// no group yet; else more than half of the other members by its own log.
-    // specs: N6
-    pub(in crate::driver) fn refuse(
-        &mut self,
-        by: &str,
-        own: &Roster,
-        own_name: &str,
-        has_group: bool,
-    ) -> Option<bool> {
-        if own.at(by).is_none() || !self.refusing.insert(by.to_string()) {
-            return None;
-        }
-        let others = || own.iter().filter(|place| place.address != own_name);
-        let refusing = others().filter(|place| self.refusing.contains(&place.address));
-        Some(!has_group || 2 * refusing.count() > others().count())
+    /// Records that a replica refuses this one. Returns whether that is news from a member, by the
+    /// log here.
+    pub(in crate::driver) fn refuse(&mut self, by: &str, own: &Roster) -> bool {
+        own.at(by).is_some() && self.refusing.insert(by.to_string())
+    }
+
+    /// Returns whether a member refuses this replica.
+    pub(in crate::driver) fn is_refused(&self) -> bool {
+        !self.refusing.is_empty()
     }
 }
 
@@ -91,7 +91,6 @@ fn fits(node: NodeId, name: &str, own: &Roster) -> bool {
 mod tests {
     use super::*;
     use crate::roster::RosterMember;
-    use crane_core::id::Slot;
     use crane_core::paxos::NodeSet;
 
     fn node(number: u8) -> NodeId {
@@ -126,17 +125,16 @@ mod tests {
     }
 
     #[test]
-    fn one_refusal_stops_nobody_who_has_a_group() {
+    fn a_refusal_is_over_when_there_is_a_link() {
         let mut claims = Claims::default();
-        assert_eq!(claims.refuse("x:1", &own(), "c:1", true), None, "a stranger");
-        assert_eq!(claims.refuse("a:1", &own(), "c:1", true), Some(false));
-        assert_eq!(claims.refuse("a:1", &own(), "c:1", true), None, "the same again");
+        assert!(!claims.refuse("x:1", &own()), "a stranger");
+        assert!(!claims.is_refused());
+        assert!(claims.refuse("a:1", &own()));
+        assert!(!claims.refuse("a:1", &own()), "the same again");
+        claims.link_up(node(2), "b:1");
+        assert!(claims.is_refused());
         claims.link_up(node(1), "a:1");
-        assert_eq!(claims.refuse("b:1", &own(), "c:1", true), Some(false), "one took it back");
-        assert_eq!(claims.refuse("a:1", &own(), "c:1", true), Some(true));
-        assert_eq!(Claims::default().refuse("a:1", &own(), "c:1", false), Some(true));
-        let two = Roster::founders(&["a:1".into(), "b:1".into()], NodeSet::EMPTY);
-        assert_eq!(Claims::default().refuse("a:1", &two, "b:1", true), Some(true));
+        assert!(!claims.is_refused());
     }
 
     #[test]

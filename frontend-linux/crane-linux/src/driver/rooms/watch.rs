@@ -43,6 +43,8 @@ pub(in crate::driver) enum FindingKind {
     Standstill,
     /// This primary stands still, and no other member is better.
     NobodyBetter,
+    /// A member refuses this replica.
+    Refused,
 }
 
 /// A fact about the server that an operator should know.

@@ -39,19 +39,26 @@ fn a_list_of_the_far_future_stops_no_replica_and_is_not_kept() {
 }
 
 #[test]
-fn a_replica_of_a_group_stops_only_if_most_of_the_others_refuse_it() {
+fn a_replica_of_a_group_stops_for_no_refusal_and_status_fails() {
     let mut group = Group::new();
     group.run(1000);
-    group.may_stop = vec![2];
     let refused = |by: &str| DriverInput::Refused(by.into(), "its base differs".into());
-    for by in ["a:1", "x:1", "a:1", "c:1"] {
+    group.input(2, refused("x:1"));
+    group.run(5);
+    assert!(group.drivers[2].watch.texts(true).is_empty(), "a stranger");
+    for by in ["a:1", "b:1"] {
         group.input(2, refused(by));
         group.run(5);
         assert_eq!(group.drivers[2].stop(), None, "{by}");
+        let faults = group.drivers[2].watch.texts(true);
+        assert!(faults[0].starts_with("a:1 refuses this replica"), "{faults:?}");
     }
-    group.input(2, refused("b:1"));
+    for (place, address) in [(0, "a:1"), (1, "b:1")] {
+        let hello = Hello { address: address.into(), ..group.drivers[place].hello.clone() };
+        group.input(2, DriverInput::LinkUp(Box::new(hello)));
+    }
     group.run(5);
-    assert_eq!(group.drivers[2].stop().expect("two of two refuse it").status, 1);
+    assert!(group.drivers[2].watch.texts(true).is_empty(), "both are linked");
 }
 
 #[test]
