@@ -25,9 +25,10 @@ fn main() {
         println!("cargo:rerun-if-changed={}", watched.display());
     }
 
-    // Fuzz targets start no server, and the library could not be built with the flags that they
-    // need.
-    if env::var_os("CARGO_CFG_FUZZING").is_some() {
+    // Fuzz targets and the simulation start no server, and the library could not be built with the
+    // flags that they need.
+    let unused = ["CARGO_CFG_FUZZING", "CARGO_FEATURE_SIMULATION"];
+    if unused.into_iter().any(|name| env::var_os(name).is_some()) {
         let none = target.with_extension("none");
         std::fs::write(&none, b"").expect("our place can be written to");
         println!("cargo:rustc-env=CRANE_PRELOAD={}", none.display());

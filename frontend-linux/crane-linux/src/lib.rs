@@ -25,6 +25,7 @@
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
 //! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |
+//! | `simulation` | whole groups of daemons in one thread, for tests |
 
 mod addresses;
 mod base;
@@ -58,6 +59,8 @@ mod restart;
 mod roster;
 mod server_program;
 mod show;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 mod start;
 mod status;
 mod symbols;
@@ -94,8 +97,15 @@ use clap::CommandFactory;
 
 use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
 
+/// Whether windows, segments and memory are small, so that tests and simulation fill them.
+pub(crate) const LIMITS_ARE_SMALL: bool = cfg!(any(test, feature = "simulation"));
+
 /// Runs the command: parses the command line, carries it out, and ends the process.
 pub fn run() -> ! {
+    if cfg!(feature = "simulation") {
+        terminal::complain("this build can only be simulated; build it without that feature");
+        std::process::exit(2);
+    }
     if std::env::args_os().nth(1).is_some_and(|word| word == cell::SUBCOMMAND) {
         cell::launch::run();
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crane_core::id::Slot;
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Config, Node, StorageEpoch};
-use crane_core::time::Duration;
+use crane_core::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -354,6 +354,12 @@ fn restore(
     if opened.torn_bytes > 0 {
         warn!("cut off {} torn bytes at the log's end, left by a crash", opened.torn_bytes);
     }
+    let node = restore_node(config(args, meta, nonce), clock.now(), &mut opened);
+    Ok((node, opened, note))
+}
+
+/// Returns the settings of agreement in this run, which the nonce distinguishes from earlier ones.
+pub(crate) fn config(args: &ReplicaArgs, meta: &Meta, nonce: u64) -> Config {
     let mut config = Config::new(meta.node, meta.founders.first_members(), nonce);
     (config.heartbeat, config.election_timeout) = (HEARTBEAT, ELECTION_TIMEOUT);
     config.rank = match args.priority {
@@ -361,13 +367,18 @@ fn restore(
         Priority::Normal => meta.node.number(),
         Priority::Low => meta.node.number() + NODES_MAX as u8,
     };
-    let slots = (opened.log.front().0 + 1..).map(Slot);
-    let entries = slots.zip(std::mem::take(&mut opened.entries));
-    let node = Box::new(Node::restore(config, clock.now(), opened.stored, entries));
-    Ok((node, opened, note))
+    config
 }
 
-fn hello(args: &ReplicaArgs, meta: &Meta, base: &Base) -> Hello {
+/// Restores agreement from a log that was opened, and takes its entries.
+pub(crate) fn restore_node(config: Config, now: Instant, opened: &mut Opened) -> Box<Node<WINDOW>> {
+    let slots = (opened.log.front().0 + 1..).map(Slot);
+    let entries = slots.zip(std::mem::take(&mut opened.entries));
+    Box::new(Node::restore(config, now, opened.stored, entries))
+}
+
+/// Returns the hello of a replica that starts.
+pub(crate) fn hello(args: &ReplicaArgs, meta: &Meta, base: &Base) -> Hello {
     Hello {
         magic: MAGIC,
         version: PROTOCOL_VERSION,

@@ -100,7 +100,7 @@ pub(crate) use taken::{Taken, TakingPhase};
 /// The number of slots that may be undecided, or decided and not yet durable here, at the same
 /// time. A disk on which a sync takes some hundred milliseconds does not limit the rate of the
 /// group.
-pub(crate) const WINDOW: usize = if cfg!(test) { 256 } else { 4096 };
+pub(crate) const WINDOW: usize = if crate::LIMITS_ARE_SMALL { 256 } else { 4096 };
 
 /// How soon to look again at a state whose change does not wake the driver.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -275,6 +275,12 @@ impl<H: Host> Driver<H> {
     /// Returns the name of the group; empty if there is none yet.
     pub(crate) fn group(&self) -> String {
         self.meta.group.clone().unwrap_or_default()
+    }
+
+    /// Returns the node's role.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     fn now(&self) -> Instant {

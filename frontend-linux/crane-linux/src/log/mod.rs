@@ -29,7 +29,7 @@ mod front;
 mod open;
 pub(crate) mod reading;
 pub mod record;
-mod segments;
+pub(crate) mod segments;
 pub(crate) mod storage;
 
 use std::collections::VecDeque;
@@ -48,16 +48,16 @@ pub use front::Front;
 pub use open::Opened;
 
 /// The size at which a segment is closed. (Tests use several segments.)
-pub(crate) const SEGMENT_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
+pub(crate) const SEGMENT_BYTES: usize = if crate::LIMITS_ARE_SMALL { 1 << 20 } else { 32 << 20 };
 
 /// The number of bytes of payloads that are kept in memory, apart from those that are not durable.
-const CACHE_BYTES: usize = if cfg!(test) { 1 << 16 } else { 32 << 20 };
+const CACHE_BYTES: usize = if crate::LIMITS_ARE_SMALL { 1 << 16 } else { 32 << 20 };
 
 /// The number of bytes of entries that were read again and are kept, apart from the last batch.
 const FETCHED_BYTES: usize = 8 << 20;
 
 /// The largest number of records that are read again at once.
-pub(crate) const FETCH_RECORDS: usize = if cfg!(test) { 64 } else { 1024 };
+pub(crate) const FETCH_RECORDS: usize = if crate::LIMITS_ARE_SMALL { 64 } else { 1024 };
 
 /// The number of bytes of a segment that are read again at once, apart from the last record.
 const FETCH_BYTES: u32 = 1 << 20;

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use crane_core::id::Slot;
 use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 
 use super::fetched::FetchedBatches;
+use super::reading::End;
 use super::record::{self, Bad, Found, StoredRecord};
 use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
 
@@ -58,12 +60,9 @@ impl Log {
     /// Returns [`LogError`]; nothing has been changed in that case.
     pub fn open(directory: &Path) -> Result<Opened, LogError> {
         let front = Front::read(directory)?;
-        let mut reader = LogReader::new(front.as_ref());
-        let end =
-            reading::read_log(directory, front.as_ref(), disk::read_settled, |segment, found| {
-                reader.found(segment, found)
-            })?;
-        let LogReader { mut log, entries, records, last_timestamp, .. } = reader;
+        let numbers = reading::segment_numbers(directory)?;
+        let (opened, end) =
+            Self::read_from(directory, front.as_ref(), numbers, disk::read_settled)?;
         let failed = |error| LogError::Io(directory.to_path_buf(), error);
         for path in &end.headless {
             truncate(path, 0).map_err(failed)?;
@@ -75,20 +74,41 @@ impl Log {
         if let Some(front) = &front {
             reading::delete_before(directory, front.segment)?;
         }
+        Ok(opened)
+    }
+
+    /// Reads the log of a directory as [`Log::open`] does, by `read` from the segments with these
+    /// numbers, which rise. It changes nothing: the caller cuts off what is torn at the end that is
+    /// returned as well.
+    ///
+    /// # Errors
+    /// Returns [`LogError`].
+    pub(crate) fn read_from(
+        directory: &Path,
+        front: Option<&Front>,
+        numbers: Vec<u32>,
+        read: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    ) -> Result<(Opened, End), LogError> {
+        let mut reader = LogReader::new(front);
+        let end = reading::read_segments(directory, numbers, front, read, |segment, found| {
+            reader.found(segment, found)
+        })?;
+        let LogReader { mut log, entries, records, last_timestamp, .. } = reader;
         (log.segment, log.offset) = (end.segment, end.offset);
         log.synced = RecordPosition { segment: end.segment, offset: end.offset as u32 };
-        Ok(Opened {
+        let opened = Opened {
             stored: log.stored,
             log,
             entries,
             last_timestamp,
             torn_bytes: end.torn_bytes as u64,
             is_new: records == 0 && front.is_none(),
-        })
+        };
+        Ok((opened, end))
     }
 }
 
-fn truncate(path: &Path, length: u64) -> std::io::Result<()> {
+fn truncate(path: &Path, length: u64) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
     file.set_len(length)?;
     file.sync_all()

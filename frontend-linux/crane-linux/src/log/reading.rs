@@ -36,11 +36,25 @@ pub(crate) fn read_log(
     directory: &Path,
     front: Option<&Front>,
     read: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    each: impl FnMut(u32, &Found<'_>) -> Result<(), Bad>,
+) -> Result<End, LogError> {
+    read_segments(directory, segment_numbers(directory)?, front, read, each)
+}
+
+/// Reads a log as [`read_log`] does, of the segments with these numbers, which rise. No file is
+/// touched but by `read`.
+///
+/// # Errors
+/// Returns [`LogError`].
+pub(crate) fn read_segments(
+    directory: &Path,
+    mut numbers: Vec<u32>,
+    front: Option<&Front>,
+    read: impl Fn(&Path) -> io::Result<Vec<u8>>,
     mut each: impl FnMut(u32, &Found<'_>) -> Result<(), Bad>,
 ) -> Result<End, LogError> {
     let (first, start) =
         front.map_or((1, SEGMENT_HEADER_BYTES), |front| (front.segment, front.offset as usize));
-    let mut numbers = segment_numbers(directory)?;
     // The deletion of the segments before the front was interrupted.
     numbers.retain(|number| *number >= first);
     let end = |segment, offset| End { segment, offset, torn_bytes: 0, headless: Vec::new() };
@@ -178,7 +192,7 @@ fn read_segment(
 }
 
 /// Returns the numbers of the segments in a directory, in order.
-fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
+pub(super) fn segment_numbers(directory: &Path) -> Result<Vec<u32>, LogError> {
     let failed = |error| LogError::Io(directory.to_path_buf(), error);
     let mut numbers = Vec::new();
     for item in std::fs::read_dir(directory).map_err(failed)? {

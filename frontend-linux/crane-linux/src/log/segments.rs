@@ -15,7 +15,7 @@ use super::disk::Disk;
 use super::{Batch, record, segment_path};
 
 /// The size of the steps in which room is made. (Tests need several steps.)
-pub(super) const ROOM_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 4 << 20 };
+pub(super) const ROOM_BYTES: u64 = if crate::LIMITS_ARE_SMALL { 256 << 10 } else { 4 << 20 };
 
 /// Writes batches into segments.
 #[derive(Debug)]

@@ -1,0 +1,162 @@
+//! The driver's effects, and their outcomes.
+
+use crane_core::id::Generation;
+
+use crate::driver::{DriverInput, ProgramEnd, RunNumber, ServerChange, Stop};
+use crate::report::Ending;
+
+use super::faults::FaultKind;
+use super::group::{MICROSECOND, MILLISECOND, SECOND, SimEvent, SimGroup};
+use super::host::HostEffect;
+use super::server::SimServer;
+
+/// How many calls a server makes at a time.
+const CALLS: u64 = 500;
+/// How long the storage of small files takes. (They are kept one after the other.)
+const META_TAKES: u64 = 300 * MICROSECOND;
+
+impl SimGroup {
+    pub(super) fn carry_out(&mut self, at: usize, effect: HostEffect) {
+        let run = self.replicas[at].run;
+        let soon = |input| SimEvent::Input { at, run, input };
+        match effect {
+            HostEffect::Frame(to, kind, body) => self.send(at, to.index(), (kind, body)),
+            HostEffect::CloseLink(node) => {
+                let peer = node.index();
+                // This end closes it, and needs no notice.
+                if self.replicas[at].linked[peer].take().is_some() {
+                    self.close_links(at, peer);
+                }
+            }
+            HostEffect::Write(batch) => match self.replicas[at].files.write(batch) {
+                Ok(false) => {}
+                Ok(true) => self.plan_sync(at),
+                Err(why) => self.schedule(self.now, soon(DriverInput::Failed(why))),
+            },
+            HostEffect::Fetch(fetcher, fetch) => {
+                let last = fetch.last().expect("a fetch has slots");
+                let input = match self.replicas[at].files.fetch(&fetch) {
+                    Ok(records) => DriverInput::Fetched(fetcher, records),
+                    Err(why) => DriverInput::FetchMissing(fetcher, last, why),
+                };
+                self.schedule_in(MICROSECOND, 3 * MILLISECOND, soon(input));
+            }
+            HostEffect::CutLog(front) => {
+                self.replicas[at].files.cut_log(&front);
+                let input = DriverInput::LogCut(Ok(front));
+                self.schedule_in(MICROSECOND, 3 * MILLISECOND, soon(input));
+            }
+            HostEffect::DeleteSegments(before) => self.replicas[at].files.delete_segments(before),
+            HostEffect::KeepMeta(meta) => {
+                self.schedule(self.now + META_TAKES, SimEvent::MetaKept { at, run, meta });
+            }
+            HostEffect::Answer(key, bytes) => self.send_answer(key, bytes),
+            HostEffect::EndClient(key) => {
+                self.schedule(self.now + 50 * MICROSECOND, SimEvent::EndClient { key });
+            }
+            HostEffect::StartServer(number, generation) => {
+                let event = SimEvent::ServerStarts { at, run, number, generation };
+                self.schedule_in(5 * MILLISECOND, 100 * MILLISECOND, event);
+            }
+            HostEffect::StopServer => self.end_server(at, Ending::Killed(libc::SIGKILL)),
+            HostEffect::Ring => self.plan_server(at),
+            HostEffect::Soon(input) => {
+                self.schedule_in(20 * MICROSECOND, 500 * MICROSECOND, soon(input));
+            }
+        }
+    }
+
+    /// Schedules the return of a sync that has begun, unless the disk hangs.
+    pub(super) fn plan_sync(&mut self, at: usize) {
+        let replica = &self.replicas[at];
+        if replica.ails.disk_hangs {
+            return;
+        }
+        let run = replica.run;
+        let (low, high) = match replica.ails.disk_slow {
+            Some(takes) => (takes * 3 / 4, takes),
+            None => self.sync_time,
+        };
+        self.schedule_in(low, high, SimEvent::Synced { at, run });
+    }
+
+    pub(super) fn on_synced(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        // A disk that hangs continues later.
+        if replica.ails.disk_hangs || !replica.files.is_syncing() {
+            return;
+        }
+        match replica.files.end_sync() {
+            Ok((synced, again)) => {
+                self.give(at, DriverInput::Durable(synced));
+                if again {
+                    self.plan_sync(at);
+                }
+            }
+            Err(why) => self.give(at, DriverInput::Failed(why)),
+        }
+    }
+
+    pub(super) fn on_server_starts(
+        &mut self,
+        at: usize,
+        number: RunNumber,
+        generation: Generation,
+    ) {
+        let replica = &mut self.replicas[at];
+        let id = replica.id;
+        let Some(host) = replica.host() else { return };
+        host.server = Some(SimServer::new(number, id, generation));
+        self.give(at, DriverInput::Server(number.number, ServerChange::Ready));
+        self.give(at, DriverInput::Server(number.number, ServerChange::Started));
+    }
+
+    /// Schedules calls of a server, unless they are scheduled, or it hangs, or its daemon is down.
+    pub(super) fn plan_server(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        let stands_still = replica.ails.server_hangs || replica.daemon.is_none();
+        if stands_still || std::mem::replace(&mut replica.server_due, true) {
+            return;
+        }
+        let run = replica.run;
+        self.schedule_in(2 * MICROSECOND, 100 * MICROSECOND, SimEvent::ServerRuns { at, run });
+    }
+
+    pub(super) fn on_server_runs(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        replica.server_due = false;
+        if replica.ails.server_hangs {
+            return;
+        }
+        let Some(server) = replica.host().and_then(|host| host.server.as_mut()) else { return };
+        let more = server.run_calls(CALLS);
+        self.plan_round(at);
+        if more {
+            self.plan_server(at);
+        }
+    }
+
+    /// Ends a running server.
+    pub(super) fn end_server(&mut self, at: usize, ending: Ending) {
+        let run = self.replicas[at].run;
+        let Some(host) = self.replicas[at].host() else { return };
+        let server = host.server.take();
+        let (number, clock, admitted) = match &server {
+            Some(server) => (server.run.number, server.clock(), server.admitted().0),
+            None => (host.runs, 0, 0),
+        };
+        let end = ProgramEnd { ending, clock, admitted, trouble: String::new(), end_reason: None };
+        let input = DriverInput::Server(number, ServerChange::Ended(end));
+        let event = SimEvent::Input { at, run, input };
+        self.schedule_in(20 * MICROSECOND, MILLISECOND, event);
+    }
+
+    /// Ends a daemon that must stop. It is started again.
+    pub(super) fn on_stop(&mut self, at: usize, stop: &Stop) {
+        let unlucky = stop.why.contains("times at one clock");
+        let expected = stop.again || unlucky || self.replicas[at].ails.disk_fails;
+        assert!(expected, "replica {} stops: {}", at + 1, stop.why);
+        self.end(at, FaultKind::Stopped);
+        self.schedule_in(100 * MILLISECOND, SECOND, SimEvent::Start { at });
+    }
+}

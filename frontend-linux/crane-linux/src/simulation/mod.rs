@@ -1,0 +1,37 @@
+//! Whole groups of daemons in one thread, from one seed: the product's driver, log, codecs and
+//! handshake, on hosts, disks, links, servers and clients in memory, in simulated time.
+//!
+//! | file | content |
+//! |---|---|
+//! | `random`, `queue` | randomness that can be repeated; future events |
+//! | `server`, `clients`, `links` | a server on the real scheduler; its clients; the network |
+//! | `files` | a data directory, written by the product's writer of segments |
+//! | `host` | the driver's effects, collected |
+//! | `replica` | a replica: its data, and its daemon while that runs |
+//! | `group` | replicas, network and clients under one clock |
+//! | `effects`, `wiring`, `service` | the outcomes of effects; links; clients |
+//! | `faults` | what fails |
+//! | `ending` | the state to which each run must lead |
+//! | `sick` | runs in which one thing stands still, which the rules of progress answer |
+//! | `scenario` | the runs |
+
+mod clients;
+mod effects;
+mod ending;
+mod faults;
+mod files;
+mod group;
+mod host;
+mod links;
+mod queue;
+mod random;
+mod replica;
+mod scenario;
+mod server;
+mod service;
+mod sick;
+mod wiring;
+
+pub use ending::DaemonsOutcome;
+pub use faults::FaultCounts;
+pub use scenario::{DaemonsFailure, run};

@@ -1,0 +1,417 @@
+//! A simulated server: one thread on the real scheduler and admission. Each request is a number,
+//! which the server appends to its list; the answer is the request and its position there.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crane_core::execution::admission::Admitted;
+use crane_core::execution::conn_table::ConnTable;
+use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
+use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
+use crane_core::execution::{Execution, Mark};
+use crane_core::id::{ConnId, Generation, NodeId, Slot};
+use crane_core::wire::{Endpoint, EntryPayload, Genesis};
+use crane_shm::region::{output, script};
+use crane_shm::{RingRecord, ServerState};
+
+use crate::driver::{RunNumber, ServerView};
+
+/// The port at which the server listens.
+pub(super) const PORT: u16 = 80;
+/// The length of a request in bytes.
+pub(super) const REQUEST_BYTES: usize = 8;
+/// The length of the shortest answer in bytes: the request, then its position in the list.
+const ANSWER_BYTES: usize = 16;
+/// Each request whose number is a multiple of this has a long answer.
+const LONG_EVERY: u64 = 20;
+/// The length of a long answer in bytes. A few of them fill the window of a connection.
+const LONG_BYTES: usize = 48 << 10;
+
+/// Returns the length of the answer to a request in bytes.
+pub(super) const fn answer_bytes(request: u64) -> usize {
+    if request.is_multiple_of(LONG_EVERY) { LONG_BYTES } else { ANSWER_BYTES }
+}
+
+/// The key of everything that the thread waits for.
+const INPUT: WaitKey = WaitKey(1);
+/// The duration of the server's timer, in nanoseconds.
+const TIMER_LASTS: u64 = 1_000_000_000;
+
+/// A record of the server's output.
+#[derive(Debug)]
+pub(super) struct OutputRecord {
+    kind: u32,
+    numbers: [u64; 3],
+    bytes: Vec<u8>,
+}
+
+impl OutputRecord {
+    /// Returns the record as the daemon reads it.
+    pub(super) fn as_ring(&self) -> RingRecord<'_> {
+        RingRecord { kind: self.kind, numbers: self.numbers, bytes: &self.bytes }
+    }
+}
+
+/// The next call of the thread.
+#[derive(Clone, Copy, Debug)]
+enum ServerStep {
+    Listen,
+    Look,
+    Accept,
+    Receive(ConnIndex),
+    Answer(ConnIndex),
+    Close(ConnIndex),
+}
+
+/// A run of the server.
+#[derive(Debug)]
+pub(super) struct SimServer {
+    pub(super) run: RunNumber,
+    me: NodeId,
+    /// Clients of older generations get no output.
+    pub(super) first_generation: Generation,
+    /// The execution, from the genesis on.
+    execution: Option<Box<Execution<1, 64, 1>>>,
+    listener: Option<ListenerIndex>,
+    step: ServerStep,
+    script: VecDeque<(u32, Slot, Vec<u8>)>,
+    output: VecDeque<OutputRecord>,
+    /// The accepted connections, with the bytes that were admitted and not read.
+    accepted: BTreeSet<u16>,
+    inbox: BTreeMap<u16, Vec<u8>>,
+    /// Requests that were read and not answered, by connection.
+    requests: BTreeMap<u16, VecDeque<u64>>,
+    timer_at: u64,
+    /// The requests in their order, which is the server's whole state.
+    list: Vec<u64>,
+    known: BTreeSet<u64>,
+    marks: BTreeMap<Slot, Mark>,
+    admitted: Slot,
+    state: ServerState,
+    deadline: u64,
+    entries: u64,
+    bubbles: u64,
+    /// Whether it does something else than the servers of others.
+    pub(super) is_wrong: bool,
+    /// Whether it computes without a call.
+    pub(super) computes: bool,
+    processor: u64,
+}
+
+impl SimServer {
+    /// Creates a server before its first call.
+    pub(super) fn new(run: RunNumber, me: NodeId, first_generation: Generation) -> Self {
+        Self {
+            run,
+            me,
+            first_generation,
+            execution: None,
+            listener: None,
+            step: ServerStep::Listen,
+            script: VecDeque::new(),
+            output: VecDeque::new(),
+            accepted: BTreeSet::new(),
+            inbox: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            timer_at: 0,
+            list: Vec::new(),
+            known: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            admitted: Slot::NONE,
+            state: ServerState::Starting,
+            deadline: NEVER,
+            entries: 0,
+            bubbles: 0,
+            is_wrong: false,
+            computes: false,
+            processor: 0,
+        }
+    }
+
+    /// Appends a record to the script.
+    pub(super) fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) {
+        self.script.push_back((kind, slot, payload.to_vec()));
+    }
+
+    /// Takes the next record of the output.
+    pub(super) fn take_output(&mut self) -> Option<OutputRecord> {
+        self.output.pop_front()
+    }
+
+    /// Returns the requests that the server has carried out, in their order.
+    pub(super) fn list(&self) -> &[u64] {
+        &self.list
+    }
+
+    /// Returns the mark at the admission of a slot.
+    pub(super) fn mark(&self, slot: Slot) -> Option<Mark> {
+        self.marks.get(&slot).copied()
+    }
+
+    /// Returns the processor time that it has used, in microseconds.
+    pub(super) fn measure(&mut self) -> u64 {
+        self.processor += u64::from(self.computes) * 1000;
+        self.processor
+    }
+
+    /// Returns how many connections it has open that entered by a replica.
+    pub(super) fn connections_by(&self, entry: NodeId) -> usize {
+        let Some(execution) = &self.execution else { return 0 };
+        let by = |at: &&u16| execution.sockets.conn(ConnIndex(**at)).id.entry == entry;
+        self.accepted.iter().filter(by).count()
+    }
+
+    /// Returns the logical clock.
+    pub(super) fn clock(&self) -> u64 {
+        self.execution.as_ref().map_or(0, |execution| execution.gate.clock())
+    }
+
+    /// Returns the last slot that was admitted.
+    pub(super) fn admitted(&self) -> Slot {
+        self.admitted
+    }
+
+    /// Returns the daemon's view of the server.
+    pub(super) fn view(&self) -> ServerView {
+        let connections = self.execution.as_ref().map_or(0, |at| at.sockets.open());
+        ServerView {
+            state: self.state,
+            admitted: self.admitted.0,
+            clock: self.clock(),
+            connections: connections as u64,
+            deadline: self.deadline,
+            entries: self.entries,
+            bubbles: self.bubbles,
+            uncovered_calls: 0,
+            refused_connections: 0,
+        }
+    }
+
+    /// Makes at most `calls` calls, as far as the script goes. Returns whether it could make more.
+    pub(super) fn run_calls(&mut self, calls: u64) -> bool {
+        for _ in 0..calls {
+            let Some(execution) = self.execution.as_deref_mut() else {
+                if self.begin() { continue } else { return false }
+            };
+            self.processor += 1;
+            let holder = execution.turn.holder().or_else(|| execution.turn.pass());
+            let Some(thread) = holder else {
+                execution.gate.drop_grant();
+                if self.admit() {
+                    continue;
+                }
+                return self.rest(ServerState::Quiescent);
+            };
+            let (kind, object) = self.step.call();
+            if !execution.call(thread, kind, object) {
+                if self.admit() {
+                    continue;
+                }
+                return self.rest(ServerState::Stalled);
+            }
+            self.act();
+        }
+        self.state = ServerState::Running;
+        true
+    }
+
+    fn rest(&mut self, state: ServerState) -> bool {
+        self.state = state;
+        let execution = self.execution.as_deref_mut().expect("it has begun");
+        self.deadline = execution.turn.first_deadline();
+        false
+    }
+
+    /// Begins with the genesis at the script's head, if it is there.
+    fn begin(&mut self) -> bool {
+        let Some((kind, slot, bytes)) = self.script.pop_front() else { return false };
+        assert_eq!(kind, script::GENESIS, "the script begins with a genesis");
+        let genesis = Genesis::decode(&bytes).expect("the genesis can be read");
+        let Genesis { quantum, timestamp, .. } = genesis;
+        let incarnation = self.run.incarnation;
+        let mut execution =
+            Execution::with_table(ConnTable::new(), incarnation, quantum, timestamp);
+        let thread: ThreadId = execution.turn.reserve().expect("room for a thread");
+        execution.turn.start(thread);
+        self.execution = Some(Box::new(execution));
+        self.timer_at = timestamp + TIMER_LASTS;
+        self.admitted = slot;
+        true
+    }
+
+    /// Admits the entry at the script's head, if there is one. No-ops are not part of the script.
+    fn admit(&mut self) -> bool {
+        while let Some((kind, slot, bytes)) = self.script.pop_front() {
+            assert_eq!(kind, script::ENTRY, "entries follow the genesis");
+            self.admitted = slot;
+            if bytes.is_empty() {
+                continue;
+            }
+            let entry = EntryPayload::decode(&bytes).expect("what is committed can be read");
+            self.bubbles += u64::from(entry.is_bubble());
+            self.entries += u64::from(!entry.is_bubble());
+            let execution = self.execution.as_deref_mut().expect("it has begun");
+            let (inbox, mut refused) = (&mut self.inbox, Vec::new());
+            let mark =
+                execution.admit(slot, entry.timestamp, entry.ops(), entry.grant, |at, admitted| {
+                    match admitted {
+                        Admitted::Data { conn, bytes, .. } => {
+                            inbox.entry(conn.0).or_default().extend_from_slice(bytes);
+                            at.turn.wake(INPUT, 1);
+                        }
+                        Admitted::Retired(node) => {
+                            let mut last = None;
+                            while let Some(conn) = at.sockets.retired(node, last) {
+                                last = Some(conn);
+                                at.turn.wake(INPUT, 1);
+                            }
+                        }
+                        Admitted::Refused(id, _) => refused.push(id),
+                        Admitted::Restarted(_) => unreachable!("nobody restarts the server"),
+                        Admitted::Nothing => {}
+                        Admitted::Acceptable(_)
+                        | Admitted::Ended(_)
+                        | Admitted::Reset(_)
+                        | Admitted::Room(_) => {
+                            at.turn.wake(INPUT, 1);
+                        }
+                    }
+                });
+            self.marks.insert(slot, mark);
+            for id in refused {
+                self.say(output::RESET, id, 0, &[]);
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Appends a record about a connection of this replica to the output.
+    fn say(&mut self, kind: u32, id: ConnId, total: u64, bytes: &[u8]) {
+        if id.entry == self.me && id.generation >= self.first_generation {
+            let numbers = [id.number, id.generation.0, total];
+            self.output.push_back(OutputRecord { kind, numbers, bytes: bytes.to_vec() });
+        }
+    }
+
+    fn act(&mut self) {
+        self.step = match self.step {
+            ServerStep::Listen => self.listen(),
+            ServerStep::Look => self.look(),
+            ServerStep::Accept => {
+                let execution = self.execution.as_deref_mut().expect("it has begun");
+                let conn = self.listener.and_then(|listener| execution.sockets.accept(listener));
+                self.accepted.extend(conn.map(|conn| conn.0));
+                ServerStep::Look
+            }
+            ServerStep::Receive(at) => self.receive(at),
+            ServerStep::Answer(at) => self.answer(at),
+            ServerStep::Close(at) => {
+                let execution = self.execution.as_deref_mut().expect("it has begun");
+                let id = execution.sockets.conn(at).id;
+                execution.sockets.close(at);
+                self.accepted.remove(&at.0);
+                self.inbox.remove(&at.0);
+                self.requests.remove(&at.0);
+                self.say(output::CLOSE, id, 0, &[]);
+                ServerStep::Look
+            }
+        };
+    }
+
+    fn listen(&mut self) -> ServerStep {
+        let execution = self.execution.as_deref_mut().expect("it has begun");
+        let at = Endpoint::from_ipv4([0; 4], PORT);
+        self.listener = execution.sockets.listen(Bound::plain(at), 64);
+        let numbers = [PORT.into(), 0, 0];
+        let record = OutputRecord { kind: output::LISTEN, numbers, bytes: at.address.to_vec() };
+        self.output.push_back(record);
+        ServerStep::Look
+    }
+
+    /// Chooses what is ready, or waits for it and for the timer.
+    fn look(&mut self) -> ServerStep {
+        let execution = self.execution.as_deref_mut().expect("it has begun");
+        let listener = self.listener.expect("it listens");
+        if execution.sockets.acceptable(listener) > 0 {
+            return ServerStep::Accept;
+        }
+        let conn = |at: &u16| execution.sockets.conn(ConnIndex(*at));
+        let can_answer = |at: &u16| {
+            let first = self.requests.get(at).and_then(|requests| requests.front());
+            first.is_some_and(|first| conn(at).room() >= answer_bytes(*first) || conn(at).reset)
+        };
+        if let Some(at) = self.accepted.iter().find(|at| can_answer(at)) {
+            return ServerStep::Answer(ConnIndex(*at));
+        }
+        // The end of a connection waits until the requests before it are answered.
+        let waits = |at: &u16| self.requests.contains_key(at) && conn(at).readable() == 0;
+        let is_ready = |at: &u16| conn(at).reset || conn(at).read_ready() && !waits(at);
+        if let Some(at) = self.accepted.iter().find(|at| is_ready(at)) {
+            return ServerStep::Receive(ConnIndex(*at));
+        }
+        let agreed = execution.gate.agreed();
+        if agreed >= self.timer_at {
+            execution.output.put(self.list.len() as u64 + u64::from(self.is_wrong));
+            self.timer_at = agreed + TIMER_LASTS;
+        }
+        execution.turn.wait(INPUT, self.timer_at);
+        ServerStep::Look
+    }
+
+    fn receive(&mut self, at: ConnIndex) -> ServerStep {
+        let execution = self.execution.as_deref_mut().expect("it has begun");
+        let conn = execution.sockets.conn_mut(at);
+        let (id, count) = (conn.id, conn.readable());
+        if conn.reset || count == 0 {
+            return ServerStep::Close(at);
+        }
+        conn.consume(count);
+        let total = conn.consumed;
+        let bytes = self.inbox.remove(&at.0).expect("readable bytes were kept");
+        assert_eq!(bytes.len(), count, "the bytes of {id} are not those that were admitted");
+        let requests = bytes.chunks(REQUEST_BYTES).map(|request| {
+            u64::from_le_bytes(request.try_into().expect("requests are sent as a whole"))
+        });
+        self.requests.entry(at.0).or_default().extend(requests);
+        self.say(output::CONSUMED, id, total, &[]);
+        ServerStep::Look
+    }
+
+    /// Carries out the next request of a connection, which has room for the answer or is gone.
+    fn answer(&mut self, at: ConnIndex) -> ServerStep {
+        let requests = self.requests.get_mut(&at.0).expect("it has requests");
+        let request = requests.pop_front().expect("it has requests");
+        if requests.is_empty() {
+            self.requests.remove(&at.0);
+        }
+        assert!(self.known.insert(request), "request {request} is carried out twice");
+        self.list.push(request);
+        let mut answer = request.to_le_bytes().to_vec();
+        answer.extend_from_slice(&(self.list.len() as u64).to_le_bytes());
+        answer.resize(answer_bytes(request), 0);
+        let execution = self.execution.as_deref_mut().expect("it has begun");
+        execution.output.put_bytes(&answer[..ANSWER_BYTES]);
+        execution.output.put(u64::from(self.is_wrong));
+        let conn = execution.sockets.conn_mut(at);
+        let (id, total, is_gone) = (conn.id, conn.sent, conn.reset);
+        if !is_gone {
+            conn.produce(answer.len());
+            self.say(output::DATA, id, total, &answer);
+        }
+        ServerStep::Look
+    }
+}
+
+impl ServerStep {
+    /// Returns the number and the object of the call.
+    fn call(self) -> (u16, u32) {
+        match self {
+            Self::Listen => (1, 0),
+            Self::Look => (2, 0),
+            Self::Accept => (3, 0),
+            Self::Receive(at) => (4, at.0.into()),
+            Self::Answer(at) => (5, at.0.into()),
+            Self::Close(at) => (6, at.0.into()),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Runs in which one part of one replica stands still, or all disks are slow, while everything else
+//! is well: the rules of progress say what follows (`specs/progress.md`).
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crane_core::paxos::Role;
+
+use super::clients::Manners;
+use super::ending::DaemonsOutcome;
+use super::faults::FaultKind;
+use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
+use super::queue::Nanos;
+use super::random::SeededRandom;
+
+/// How long the first sick primary keeps the role at most: it stands still for 500 ms, and an
+/// election follows.
+const ROLE_LOST_WITHIN: Nanos = 1500 * MILLISECOND;
+/// How often the group is looked at.
+const LOOK_EVERY: Nanos = 50 * MILLISECOND;
+
+/// A function that runs one of the cases, on a group in which everything is well.
+type SickCase = fn(&mut SimGroup);
+
+const CASES: &[SickCase] = &[
+    a_disk_hangs,
+    a_server_hangs,
+    a_primary_is_deaf,
+    a_server_computes,
+    disks_hang_in_turn,
+    all_disks_are_slow,
+    a_primary_dies_and_disks_are_slow,
+    a_primary_dies_and_a_disk_hangs,
+];
+
+/// Runs a case.
+pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
+    let mut random = SeededRandom::new(number);
+    let clients = random.range(4, 8) as usize;
+    let mut group = SimGroup::new(random, clients, steps);
+    group.manners = Manners::Patient;
+    group.run_until(2 * SECOND);
+    while group.primary().is_none() || group.clients.iter().any(|client| client.answered == 0) {
+        assert!(group.now < 10 * SECOND, "no client is served: {}", group.describe());
+        group.run_for(100 * MILLISECOND);
+    }
+    CASES[number as usize % CASES.len()](&mut group);
+    let healing = group.reach_the_end();
+    group.outcome(healing)
+}
+
+/// Rules H1, H2, H3, H5, H8, H9.
+fn a_disk_hangs(group: &mut SimGroup) {
+    let sick = group.needs_primary();
+    group.strike_at(FaultKind::DiskHangs, sick, 1000 * SECOND);
+    group.must_lose_role(sick);
+    // Its window is full soon, and its server stands still then.
+    group.run_for(4 * SECOND);
+    group.must_be_refused(sick);
+    group.must_serve_all();
+    group.must_have_no_clients_of(sick);
+    group.heal(sick, FaultKind::DiskHangs);
+    group.must_be_on_trial(sick);
+}
+
+/// Rules H1, H2, H3, H5, H8.
+fn a_server_hangs(group: &mut SimGroup) {
+    let sick = group.needs_primary();
+    group.strike_at(FaultKind::ServerHangs, sick, 1000 * SECOND);
+    group.must_lose_role(sick);
+    group.run_for(SECOND);
+    group.must_be_refused(sick);
+    group.must_serve_all();
+    group.must_have_no_clients_of(sick);
+    group.heal(sick, FaultKind::ServerHangs);
+}
+
+fn a_primary_is_deaf(group: &mut SimGroup) {
+    let sick = group.needs_primary();
+    for other in (0..3).filter(|other| *other != sick) {
+        group.cut(other, sick);
+    }
+    group.happened.count(FaultKind::CutOneWay);
+    group.must_lose_role(sick);
+    group.mend_network();
+    group.run_for(SECOND);
+    group.must_serve_all();
+}
+
+/// Rules H1.
+fn a_server_computes(group: &mut SimGroup) {
+    let busy = group.needs_primary();
+    group.strike_at(FaultKind::ServerHangs, busy, 1000 * SECOND);
+    if let Some(server) = group.replicas[busy].host().and_then(|host| host.server.as_mut()) {
+        server.computes = true;
+    }
+    let before = group.primaries.len();
+    group.run_for(6 * SECOND);
+    assert_eq!(group.primaries.len(), before, "a primary whose server computes loses the role");
+    group.heal(busy, FaultKind::ServerHangs);
+}
+
+/// Rules H4.
+fn disks_hang_in_turn(group: &mut SimGroup) {
+    let before = group.primaries.len();
+    for _ in 0..4 {
+        let sick = group.needs_primary();
+        group.strike_at(FaultKind::DiskHangs, sick, 1000 * SECOND);
+        group.run_for(950 * MILLISECOND);
+        group.heal(sick, FaultKind::DiskHangs);
+        group.run_for(7 * SECOND);
+    }
+    let changes = group.primaries.len() - before;
+    assert!(changes <= 2, "the role moves {changes} times for disks that hang in turn");
+}
+
+/// Rules H6.
+fn all_disks_are_slow(group: &mut SimGroup) {
+    group.slow_all_disks(2 * SECOND);
+    let before = group.primaries.len();
+    group.run_for(15 * SECOND);
+    let changes = group.primaries.len() - before;
+    assert!(changes <= 1, "the role moves {changes} times, and all disks are slow");
+}
+
+/// Rules H10.
+fn a_primary_dies_and_disks_are_slow(group: &mut SimGroup) {
+    group.slow_all_disks(1500 * MILLISECOND);
+    group.run_for(5 * SECOND);
+    let primary = group.needs_primary();
+    group.end(primary, FaultKind::Killed);
+    let start = group.now;
+    while group.primary().is_none() {
+        assert!(group.now - start < 30 * SECOND, "no primary on slow disks: {}", group.describe());
+        group.run_for(LOOK_EVERY);
+    }
+}
+
+/// Rules H7.
+fn a_primary_dies_and_a_disk_hangs(group: &mut SimGroup) {
+    let sick = group.needs_primary();
+    group.strike_at(FaultKind::DiskHangs, sick, 1000 * SECOND);
+    group.must_lose_role(sick);
+    group.run_for(SECOND);
+    let other = group.needs_primary();
+    group.end(other, FaultKind::Killed);
+    for _ in 0..40 {
+        group.run_for(LOOK_EVERY);
+        let role = group.replicas[sick].role();
+        assert_ne!(role, Some(Role::Candidate), "a replica whose disk hangs wants to be primary");
+    }
+    group.schedule(group.now, SimEvent::Start { at: other });
+    group.run_for(3 * SECOND);
+    assert!(group.primary().is_some_and(|primary| primary != sick), "{}", group.describe());
+    group.heal(sick, FaultKind::DiskHangs);
+}
+
+impl SimGroup {
+    fn run_for(&mut self, time: Nanos) {
+        self.run_until(self.now + time);
+    }
+
+    /// Returns the primary, if exactly one replica is.
+    fn primary(&self) -> Option<usize> {
+        let mut primaries = (0..3).filter(|place| self.replicas[*place].is_primary());
+        primaries.next().filter(|_| primaries.next().is_none())
+    }
+
+    fn needs_primary(&mut self) -> usize {
+        let start = self.now;
+        loop {
+            if let Some(primary) = self.primary() {
+                return primary;
+            }
+            assert!(self.now - start < 5 * SECOND, "no primary: {}", self.describe());
+            self.run_for(LOOK_EVERY);
+        }
+    }
+
+    fn slow_all_disks(&mut self, takes: Nanos) {
+        for replica in &mut self.replicas {
+            replica.ails.disk_slow = Some(takes);
+        }
+        self.happened.count(FaultKind::DiskSlow);
+    }
+
+    /// Checks that another replica becomes primary soon.
+    fn must_lose_role(&mut self, sick: usize) {
+        let start = self.now;
+        while self.primary().is_none_or(|primary| primary == sick) {
+            let lasts = self.now - start;
+            assert!(lasts < ROLE_LOST_WITHIN, "a sick primary keeps its role: {}", self.describe());
+            self.run_for(LOOK_EVERY);
+        }
+    }
+
+    /// Checks that clients cannot connect to a replica.
+    fn must_be_refused(&mut self, sick: usize) {
+        assert!(!self.replicas[sick].is_open(), "a sick replica takes clients");
+    }
+
+    /// Checks that all clients get answers.
+    fn must_serve_all(&mut self) {
+        let before: Vec<u64> = self.clients.iter().map(|client| client.answered).collect();
+        self.run_for(2 * SECOND);
+        let served = self.clients.iter().zip(before).filter(|(client, it)| client.answered > *it);
+        let served = served.count();
+        assert_eq!(served, self.clients.len(), "clients wait: {}", self.describe());
+    }
+
+    /// Checks that the servers of other replicas have no connections that entered by this one.
+    fn must_have_no_clients_of(&mut self, sick: usize) {
+        let entry = self.replicas[sick].id;
+        for other in (0..3).filter(|other| *other != sick) {
+            let server = self.replicas[other].host().and_then(|host| host.server.as_ref());
+            let open = server.map_or(0, |server| server.connections_by(entry));
+            assert_eq!(open, 0, "connections that were reset stay open at other servers");
+        }
+    }
+
+    /// Checks that a replica that was sick neither takes clients nor becomes primary for a while.
+    fn must_be_on_trial(&mut self, sick: usize) {
+        for _ in 0..60 {
+            self.run_for(LOOK_EVERY);
+            let trusted = self.replicas[sick].is_open() || self.replicas[sick].is_primary();
+            assert!(!trusted, "a replica that was sick is trusted at once");
+        }
+    }
+}
