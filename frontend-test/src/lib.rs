@@ -1,5 +1,6 @@
 //! Simulation and tests of whole groups.
 
 pub mod e2e;
+pub mod seeds;
 pub mod simulation;
 pub mod specification;
