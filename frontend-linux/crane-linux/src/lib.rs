@@ -56,6 +56,7 @@ mod program;
 mod proxy;
 mod report;
 mod restart;
+mod restored;
 mod roster;
 mod server_program;
 mod show;

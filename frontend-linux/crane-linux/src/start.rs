@@ -7,10 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crane_core::id::Slot;
-use crane_core::limits::NODES_MAX;
-use crane_core::paxos::{Config, Node, StorageEpoch};
-use crane_core::time::{Duration, Instant};
+use crane_core::paxos::{Node, StorageEpoch};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
@@ -35,25 +32,19 @@ use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::names;
 use crate::net::control;
-use crate::net::handshake::{Hello, MAGIC, PROTOCOL_VERSION};
 use crate::net::link::Arrivals;
 use crate::net::peers::Peers;
 use crate::net::tls::Access;
-use crate::options::{Durability, LogLevel, PEER_PORT, Priority, ReplicaArgs, ScheduleArg};
+use crate::options::{Durability, LogLevel, PEER_PORT, ReplicaArgs, ScheduleArg};
 use crate::program::ProgramContext;
 use crate::proxy;
+use crate::restored;
 use crate::roster::Roster;
 use crate::terminal::{advise, complain};
 use crate::upgraded;
 
 /// The preload library, built together with this program.
 static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
-
-/// A primary that dies is noticed at once, by its closed link. These two intervals detect one that
-/// hangs or is cut off. They are short enough for a fail-over within a second, and long enough to
-/// keep idle groups idle and busy hosts from being taken for dead.
-const HEARTBEAT: Duration = Duration::from_millis(50);
-const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Runs a replica, and returns the exit status.
 pub(crate) fn run(args: ReplicaArgs) -> i32 {
@@ -238,7 +229,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
             (Storage::unsynced(&data.log()), None)
         }
     };
-    let hello = hello(&args, &meta, &base);
+    let hello = restored::hello(&args, &meta, &base);
     spawn_local(access.clone().keep_current());
     let peers = Peers::new(hello.clone(), Rc::new(Arrivals::new()), access);
     spawn_local(peers.clone().listen(listener));
@@ -354,46 +345,8 @@ fn restore(
     if opened.torn_bytes > 0 {
         warn!("cut off {} torn bytes at the log's end, left by a crash", opened.torn_bytes);
     }
-    let node = restore_node(config(args, meta, nonce), clock.now(), &mut opened);
+    let node = restored::node(restored::config(args, meta, nonce), clock.now(), &mut opened);
     Ok((node, opened, note))
-}
-
-/// Returns the settings of agreement in this run, which the nonce distinguishes from earlier ones.
-pub(crate) fn config(args: &ReplicaArgs, meta: &Meta, nonce: u64) -> Config {
-    let mut config = Config::new(meta.node, meta.founders.first_members(), nonce);
-    (config.heartbeat, config.election_timeout) = (HEARTBEAT, ELECTION_TIMEOUT);
-    config.rank = match args.priority {
-        Priority::High => 0,
-        Priority::Normal => meta.node.number(),
-        Priority::Low => meta.node.number() + NODES_MAX as u8,
-    };
-    config
-}
-
-/// Restores agreement from a log that was opened, and takes its entries.
-pub(crate) fn restore_node(config: Config, now: Instant, opened: &mut Opened) -> Box<Node<WINDOW>> {
-    let slots = (opened.log.front().0 + 1..).map(Slot);
-    let entries = slots.zip(std::mem::take(&mut opened.entries));
-    Box::new(Node::restore(config, now, opened.stored, entries))
-}
-
-/// Returns the hello of a replica that starts.
-pub(crate) fn hello(args: &ReplicaArgs, meta: &Meta, base: &Base) -> Hello {
-    Hello {
-        magic: MAGIC,
-        version: PROTOCOL_VERSION,
-        node: meta.node.number(),
-        address: meta.address.clone(),
-        to: 0,
-        generation: meta.generation,
-        group: meta.group_number(),
-        joined: false,
-        roster: meta.roster.clone(),
-        witness: meta.witness,
-        priority: args.priority,
-        program_since: meta.program_since(),
-        base: base.clone(),
-    }
 }
 
 fn random_bytes<const COUNT: usize>() -> std::io::Result<[u8; COUNT]> {
@@ -471,7 +424,7 @@ mod tests {
     use std::sync::Mutex;
 
     use crane_core::id::NodeId;
-    use crane_core::paxos::{DurableState, Effect, Effects, Input, Members};
+    use crane_core::paxos::{Config, DurableState, Effect, Effects, Input, Members};
     use crane_core::time::Instant;
 
     static LINES: Mutex<Vec<u8>> = Mutex::new(Vec::new());

@@ -14,8 +14,8 @@ use crate::base::Base;
 use crate::driver::{ClientInput, Driver, Moment, Restored, Settings};
 use crate::meta::{DATA_VERSION, Meta};
 use crate::options::{Cli, ReplicaArgs};
+use crate::restored;
 use crate::roster::Roster;
-use crate::start;
 
 use super::files::DataFiles;
 use super::host::SimHost;
@@ -165,9 +165,9 @@ impl SimReplica {
         self.files.meta.generation = self.files.meta.next_generation(moment.unix);
         let meta = self.files.meta.clone();
         let mut opened = self.files.open().expect("the log is sound");
-        let config = start::config(&args, &meta, nonce);
-        let node = start::restore_node(config, moment.instant(), &mut opened);
-        let hello = start::hello(&args, &meta, &Base::default());
+        let config = restored::config(&args, &meta, nonce);
+        let node = restored::node(config, moment.instant(), &mut opened);
+        let hello = restored::hello(&args, &meta, &Base::default());
         let mut seed = [0; 48];
         seed.chunks_mut(8).for_each(|bytes| bytes.copy_from_slice(&random.draw().to_le_bytes()));
         let settings = Settings {
