@@ -288,8 +288,8 @@ impl<H: Host> Driver<H> {
         let (own, me) = (self.roster(), self.me());
         let heard = self.claims.heard().clone();
         self.host.set_heard(&heard);
-        // The others connect to no replica that they do not list.
-        let is_left_out = heard.as_of > own.as_of && heard.get(me).is_none();
+        // The others connect to no replica that they do not list, or list by another name.
+        let is_left_out = heard.as_of > own.as_of && !heard.has(me, &self.settings.name);
         for place in heard.iter() {
             let is_ours = place.node < me && !own.has(place.node, &place.address);
             if is_ours || is_left_out && place.node > me {

@@ -39,6 +39,19 @@ fn a_list_of_the_far_future_stops_no_replica_and_is_not_kept() {
 }
 
 #[test]
+fn a_replica_whose_number_is_given_away_connects_to_all_others_by_itself() {
+    let mut group = Group::new();
+    group.run(1000);
+    let hello = liar(&group, 1, &[(1, "x:1"), (2, "b:1"), (3, "c:1")]);
+    group.input(0, DriverInput::LinkUp(Box::new(hello)));
+    group.run(5);
+    let dialed = group.drivers[0].host().dialed.clone();
+    for (place, address) in [(1, "b:1"), (2, "c:1")] {
+        assert!(dialed.contains(&(node(place), address.into())), "{dialed:?}");
+    }
+}
+
+#[test]
 fn a_replica_of_a_group_stops_for_no_refusal_and_status_fails() {
     let mut group = Group::new();
     group.run(1000);
