@@ -141,9 +141,7 @@ impl<H: Host> Driver<H> {
         debug!("replica {node} is of generation {}", hello.generation);
         self.preference.priorities[node.index()] = hello.priority;
         self.claims.link_up(node, &hello.address);
-        if !self.claims.is_refused() {
-            self.clear_finding(FindingKind::Refused);
-        }
+        self.look_at_refusals();
         if self.is_linked(node) {
             self.on_link_down(node);
         }
@@ -190,6 +188,12 @@ impl<H: Host> Driver<H> {
              it has been removed, stop it"
         );
         self.find(FindingKind::Refused, Finding { text, is_fault: true });
+    }
+
+    fn look_at_refusals(&mut self) {
+        if !self.claims.is_refused(&self.hello.roster) {
+            self.clear_finding(FindingKind::Refused);
+        }
     }
 
     /// Returns whether a linked replica may speak for its number.
@@ -266,6 +270,7 @@ impl<H: Host> Driver<H> {
         self.meta.roster = self.roster();
         self.host.keep_meta(&self.meta);
         self.host.set_hello(&self.hello);
+        self.look_at_refusals();
         let heard: NodeSet = silent.iter().filter(|node| self.speaks(*node)).collect();
         for node in heard.iter() {
             // The replica was not heard so far: it says everything again over another link.

@@ -74,9 +74,9 @@ impl Claims {
         own.at(by).is_some() && self.refusing.insert(by.to_string())
     }
 
-    /// Returns whether a member refuses this replica.
-    pub(in crate::driver) fn is_refused(&self) -> bool {
-        !self.refusing.is_empty()
+    /// Returns whether a member, by the log here, refuses this replica.
+    pub(in crate::driver) fn is_refused(&self, own: &Roster) -> bool {
+        self.refusing.iter().any(|by| own.at(by).is_some())
     }
 }
 
@@ -128,13 +128,14 @@ mod tests {
     fn a_refusal_is_over_when_there_is_a_link() {
         let mut claims = Claims::default();
         assert!(!claims.refuse("x:1", &own()), "a stranger");
-        assert!(!claims.is_refused());
+        assert!(!claims.is_refused(&own()));
         assert!(claims.refuse("a:1", &own()));
         assert!(!claims.refuse("a:1", &own()), "the same again");
         claims.link_up(node(2), "b:1");
-        assert!(claims.is_refused());
+        assert!(claims.is_refused(&own()));
+        assert!(!claims.is_refused(&with(9, 1, "x:1")), "it is a member no more");
         claims.link_up(node(1), "a:1");
-        assert!(!claims.is_refused());
+        assert!(!claims.is_refused(&own()));
     }
 
     #[test]
