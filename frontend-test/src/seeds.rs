@@ -1,5 +1,6 @@
 //! Runs of many seeds on all processors, for the simulations' commands.
 
+use std::ops::AddAssign;
 use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::ScopedJoinHandle;
@@ -26,15 +27,6 @@ pub struct SeedRange {
     pub count: u64,
     /// Whether each seed runs once; else twice, and both runs must be equal.
     pub once: bool,
-}
-
-/// The sum of outcomes.
-pub trait OutcomeSum<Outcome>: Default + Send {
-    /// Adds an outcome.
-    fn add(&mut self, outcome: Outcome);
-
-    /// Adds another sum.
-    fn join(&mut self, other: Self);
 }
 
 impl SeedRange {
@@ -64,7 +56,7 @@ impl SeedRange {
     /// Runs the seeds, lists those that failed with the command that repeats them, `replay`, and
     /// returns the sum of the outcomes and the number of failures. A panic in a run must be caught
     /// there.
-    pub fn run<Outcome: PartialEq, Sum: OutcomeSum<Outcome>>(
+    pub fn run<Outcome: PartialEq, Sum: Default + AddAssign + From<Outcome> + Send>(
         &self,
         replay: &str,
         run: impl Fn(u64) -> Result<Outcome, String> + Sync,
@@ -85,7 +77,7 @@ impl SeedRange {
                         return (sum, failures);
                     }
                     match once(seed) {
-                        Ok(outcome) => sum.add(outcome),
+                        Ok(outcome) => sum += outcome.into(),
                         Err(message) => {
                             failed.fetch_add(1, Ordering::Relaxed);
                             eprintln!("seed {seed}: {message}");
@@ -116,7 +108,7 @@ impl SeedRange {
         });
         let (mut all, mut failures) = (Sum::default(), Vec::new());
         for (sum, failed) in parts {
-            all.join(sum);
+            all += sum;
             failures.extend(failed);
         }
         failures.sort();

@@ -1,9 +1,10 @@
 //! Runs simulated groups of nodes: `simulate --seeds 1000`, `simulate --seed 17`, or for a long
 //! time `simulate --seeds 1000000 --once`.
 
+use std::ops::AddAssign;
 use std::process::ExitCode;
 
-use crane_test::seeds::{OPTIONS, OutcomeSum, SeedRange};
+use crane_test::seeds::{OPTIONS, SeedRange};
 use crane_test::simulation::faults::Happened;
 use crane_test::simulation::runs::Runs;
 use crane_test::simulation::scenario::{self, Outcome};
@@ -47,20 +48,26 @@ struct NodesSum {
     healing: u64,
 }
 
-impl OutcomeSum<Outcome> for NodesSum {
-    fn add(&mut self, outcome: Outcome) {
-        self.steps += outcome.steps;
-        self.proposed += outcome.proposed;
-        self.committed += outcome.committed;
-        self.calls += outcome.calls;
-        self.bytes += outcome.bytes;
-        self.effects = self.effects.max(outcome.effects);
-        self.happened += outcome.happened;
-        self.runs += outcome.runs;
-        self.healing = self.healing.max(outcome.healing);
+impl From<Outcome> for NodesSum {
+    fn from(outcome: Outcome) -> Self {
+        let Outcome {
+            steps,
+            proposed,
+            committed,
+            calls,
+            bytes,
+            effects,
+            happened,
+            runs,
+            healing,
+            ..
+        } = outcome;
+        Self { steps, proposed, committed, calls, bytes, effects, happened, runs, healing }
     }
+}
 
-    fn join(&mut self, other: Self) {
+impl AddAssign for NodesSum {
+    fn add_assign(&mut self, other: Self) {
         self.steps += other.steps;
         self.proposed += other.proposed;
         self.committed += other.committed;

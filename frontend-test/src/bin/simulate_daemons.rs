@@ -1,9 +1,10 @@
 //! Runs simulated groups of whole daemons, with the options of `simulate`.
 
+use std::ops::AddAssign;
 use std::process::ExitCode;
 
 use crane_linux::simulation::{self, DaemonsOutcome, FaultCounts};
-use crane_test::seeds::{OPTIONS, OutcomeSum, SeedRange};
+use crane_test::seeds::{OPTIONS, SeedRange};
 
 /// The number of seeds in which each fault must happen.
 const SEEDS_OF_ALL_FAULTS: u64 = 100;
@@ -44,16 +45,15 @@ struct DaemonsSum {
     happened: FaultCounts,
 }
 
-impl OutcomeSum<DaemonsOutcome> for DaemonsSum {
-    fn add(&mut self, outcome: DaemonsOutcome) {
-        self.steps += outcome.steps;
-        self.answered += outcome.answered;
-        self.sent += outcome.sent;
-        self.healing = self.healing.max(outcome.healing);
-        self.happened += outcome.happened;
+impl From<DaemonsOutcome> for DaemonsSum {
+    fn from(outcome: DaemonsOutcome) -> Self {
+        let DaemonsOutcome { steps, answered, sent, healing, happened, .. } = outcome;
+        Self { steps, answered, sent, healing, happened }
     }
+}
 
-    fn join(&mut self, other: Self) {
+impl AddAssign for DaemonsSum {
+    fn add_assign(&mut self, other: Self) {
         self.steps += other.steps;
         self.answered += other.answered;
         self.sent += other.sent;
