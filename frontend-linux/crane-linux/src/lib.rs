@@ -23,6 +23,7 @@
 //! | [`cell`] | the namespaces and files that the server runs in |
 //! | [`checkpoint`] | checkpoints of the server: stored, ordered, listed; and the CRIU for them |
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
+//! | `neighbours` | the data directories of this host, which no server sees |
 //! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |
 //! | `simulation` | whole groups of daemons in one thread, for tests |
@@ -48,6 +49,7 @@ mod log;
 mod member;
 mod meta;
 mod names;
+mod neighbours;
 mod net;
 mod options;
 mod own_output;

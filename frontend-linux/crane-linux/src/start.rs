@@ -31,6 +31,7 @@ use crate::log::damage::{self, GroupFacts};
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::names;
+use crate::neighbours;
 use crate::net::control;
 use crate::net::link::Arrivals;
 use crate::net::peers::Peers;
@@ -130,6 +131,7 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
     let program = args.program.first().map_or("witness", |name| name);
     let data =
         DataDirectory::open(&args.data_dir.clone().unwrap_or_else(|| default_directory(program)))?;
+    neighbours::add(&data.path);
     let known = data.meta()?;
     if let Some(known) = &known
         && (known.address != own || !known.fits(&names))

@@ -66,8 +66,23 @@ fn a_criu_that_cannot_work_is_refused_with_the_reason() {
     assert_refused(&probe(&[option, Path::new("/no/criu")]), &["/no/criu", "is no program"]);
     assert_refused(&run("echo 'Version: 4.1.1'"), &["criu 4.1.1", "too old", "4.2", "`ci/criu`"]);
     assert_refused(&run("echo usage"), &["no version", "`ci/criu`"]);
+    // A script, or a program that loads libraries, would find those of the server.
+    let version = "exec echo 'Version: 4.9'";
+    assert_refused(&run(version), &["criu 4.9", "not statically linked", "`ci/criu`"]);
     // A new version that fails. Where namespaces are refused, the probe does not come that far.
-    let output = run("[ $1 = --version ] && exec echo 'Version: 4.9'; echo its reason; exit 1");
+    let source = machine.folder().join("fails.c");
+    let text = "#include <stdio.h>\n#include <string.h>\nint main(int n, char **a) {\n\
+                if (!strcmp(a[n - 1], \"--version\")) return !puts(\"Version: 4.9\");\n\
+                puts(\"its reason\");\nreturn 1; }\n";
+    fs::write(&source, text).expect("a source");
+    let fails = |flag: &str| {
+        let program = machine.folder().join("fails");
+        let made = Command::new("cc").args([flag, "-o"]).arg(&program).arg(&source).status();
+        assert!(made.expect("cc").success());
+        probe(&[option, &program])
+    };
+    assert_refused(&fails("-O0"), &["criu 4.9", "not statically linked", "`ci/criu`"]);
+    let output = fails("-static");
     let words: &[&str] = match errors(&output).contains("no namespaces") {
         true => &["root"],
         false => &["criu 4.9", "cannot dump", "its reason", "`ci/criu`"],

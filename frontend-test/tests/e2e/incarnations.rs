@@ -161,7 +161,7 @@ fn a_restart_by_order_loses_no_acknowledged_write_of_redis() {
 }
 
 /// Orders a restart, and returns what the command prints.
-fn restart(group: &Group) -> String {
+pub(crate) fn restart(group: &Group) -> String {
     let output = Command::new(crane_linux())
         .arg("restart")
         .args(group.reached())

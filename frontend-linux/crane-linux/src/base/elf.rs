@@ -84,6 +84,12 @@ pub(crate) fn find(name: &str) -> Result<Program, ProgramError> {
     Err(ProgramError::Unusable(path, "its interpreters lead in a circle".to_string()))
 }
 
+/// Returns whether the kernel runs this very file, without a loader or an interpreter.
+pub(crate) fn is_static(path: &Path) -> bool {
+    head_of(path)
+        .is_ok_and(|head| interpreter_of_script(&head).is_none() && loader_of(&head) == Elf::Static)
+}
+
 fn locate(name: &str) -> Option<PathBuf> {
     if name.contains('/') {
         return Path::new(name).exists().then(|| PathBuf::from(name));

@@ -10,7 +10,7 @@ use libc::{c_long, sock_filter};
 
 /// Calls of optional features: a kernel built without them answers the same, and programs fall
 /// back.
-const ABSENT: [c_long; 17] = [
+const ABSENT: [c_long; 18] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -28,14 +28,18 @@ const ABSENT: [c_long; 17] = [
     libc::SYS_keyctl,
     libc::SYS_kexec_load,
     libc::SYS_kexec_file_load,
+    // A filter cannot see its flags, and libc falls back to `clone`.
+    libc::SYS_clone3,
 ];
 /// Calls that need a privilege: the kernel answers the same to a process without it.
-const FORBIDDEN: [c_long; 14] = [
+const FORBIDDEN: [c_long; 17] = [
     libc::SYS_ptrace,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
+    libc::SYS_setns,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_move_mount,
     libc::SYS_fsopen,
     libc::SYS_fsconfig,
@@ -45,9 +49,22 @@ const FORBIDDEN: [c_long; 14] = [
     libc::SYS_init_module,
     libc::SYS_finit_module,
     libc::SYS_delete_module,
+    libc::SYS_syslog,
 ];
-/// `libc` has no name for it.
+/// `libc` has no names for these.
 const IO_PGETEVENTS: c_long = 333;
+const OPEN_TREE_ATTR: c_long = 467;
+/// Calls whose first argument has flags that ask for namespaces: in a user namespace of its own, a
+/// process would have every capability again, and much of the kernel open to it.
+const SPACES_MADE: [c_long; 2] = [libc::SYS_unshare, libc::SYS_clone];
+/// Those flags.
+const SPACES: u32 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET) as u32;
 
 /// Families of sockets that see packets, or leave the cell past its network namespace.
 const FAMILIES: [(libc::c_int, libc::c_int); 3] = [
@@ -92,7 +109,7 @@ const X32: u32 = 0x4000_0000;
 // Offsets in the kernel's `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE_OF_CALL: u32 = 4;
-/// The lower halves of the arguments: these are all `int`s.
+/// The lower halves of the arguments: these are all `int`s, or flags of 32 bits.
 const DOMAIN: u32 = 16;
 const KIND: u32 = 24;
 
@@ -194,6 +211,15 @@ fn filter() -> Vec<sock_filter> {
             filter.extend([jump(libc::BPF_JEQ, *call as u32, 0, 1), refuse(errno)]);
         }
     }
+    for call in SPACES_MADE {
+        filter.extend([
+            jump(libc::BPF_JEQ, call as u32, 0, 4),
+            load(DOMAIN),
+            jump(libc::BPF_JSET, SPACES, 0, 1),
+            refuse(libc::EPERM),
+            allow(),
+        ]);
+    }
     filter.extend([jump(libc::BPF_JEQ, libc::SYS_socket as u32, 1, 0), allow(), load(DOMAIN)]);
     for (family, errno) in FAMILIES {
         filter.extend([jump(libc::BPF_JEQ, family as u32, 0, 1), refuse(errno)]);
@@ -290,6 +316,20 @@ mod tests {
         assert_eq!(x32, libc::ENOSYS);
         let i386 = 3 | 0x4000_0000;
         assert_eq!(answer(i386, 1, [0, 0]), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+    }
+
+    #[test]
+    fn new_namespaces_are_refused_and_other_uses_are_not() {
+        for call in SPACES_MADE {
+            for flags in [libc::CLONE_NEWUSER, libc::CLONE_NEWNET | libc::CLONE_FS] {
+                assert_eq!(errno(call, [flags, 0]), libc::EPERM);
+            }
+            // Those of fork, of a thread, and what samba asks of unshare.
+            let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SETTLS;
+            for flags in [libc::SIGCHLD, thread, libc::CLONE_FS | libc::CLONE_FILES] {
+                assert_eq!(errno(call, [flags, 0]), 0);
+            }
+        }
     }
 
     #[test]

@@ -7,14 +7,16 @@
 //! CRIU runs inside of the cell, so that it sees paths, numbers and sockets as the server does. The
 //! image goes to a directory outside, by a descriptor.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +35,21 @@ pub(crate) const READY: &str = "ready";
 
 /// The arguments that dump and restore share. The network of a cell has nothing in it but loopback,
 /// the server's connections are not the kernel's, and its files are deleted only in name.
-pub(crate) const CRIU_OPTIONS: [&str; 5] =
-    ["--network-lock", "skip", "--manage-cgroups=ignore", "--file-locks", "-v2"];
+///
+/// CRIU has all rights, and the files that it finds in a cell are the server's: it takes no options
+/// from there, which could name programs to execute, and no plugins.
+pub(crate) const CRIU_OPTIONS: [&str; 8] = [
+    "--no-default-config",
+    "--libdir",
+    NO_PLUGINS,
+    "--network-lock",
+    "skip",
+    "--manage-cgroups=ignore",
+    "--file-locks",
+    "-v2",
+];
+/// A directory of the kernel's alone.
+const NO_PLUGINS: &str = "/proc/sys";
 /// Deleted files that are still open go into the image up to this size.
 pub(crate) const GHOST_LIMIT: [&str; 2] = ["--ghost-limit", "1073741824"];
 /// In a new cell, CRIU itself must not get a number that it is to restore: those up to this one are
@@ -42,8 +57,8 @@ pub(crate) const GHOST_LIMIT: [&str; 2] = ["--ghost-limit", "1073741824"];
 pub(crate) const NUMBERS_LEFT: &str = "30000";
 /// The directories of the cell that are in memory, without the slash: they are part of the image.
 pub(crate) const IN_MEMORY: [&str; 2] = ["run", "dev/shm"];
-/// The last process number that a cell has given.
-pub(super) const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
+/// The last process number that a cell has given, below its /proc/.
+const LAST_PID: &str = "sys/kernel/ns_last_pid";
 
 /// The time limit for a dump, in seconds.
 const DUMP_WITHIN: u32 = 60;
@@ -140,21 +155,21 @@ fn alone() -> Result<(), String> {
 /// Dumps the server from within its cell.
 fn dump(image: RawFd, criu: &str, server: i32, features: &Features) -> Result<Dumped, String> {
     die_with_parent()?;
-    let failed = |error: io::Error| format!("{LAST_PID}: {error}");
-    let text = fs::read_to_string(LAST_PID).map_err(failed)?;
-    let last: u32 = text.trim().parse().map_err(|_| format!("{LAST_PID} holds {text:?}"))?;
+    let numbers = LastNumber::open()?;
+    let last = numbers.get()?;
     // This process itself has had that number.
     let last = last - 1;
     let images = format!("/proc/self/fd/{image}");
     let outcome = features.lend(|| write_image(&images, criu, server));
-    fs::write(LAST_PID, last.to_string()).map_err(failed)?;
+    numbers.set(&last.to_string())?;
     outcome.map(|()| Dumped { server, last })
 }
 
 fn write_image(images: &str, criu: &str, server: i32) -> Result<(), String> {
     let mut command = Command::new(criu);
     command.args(["dump", "-t", &server.to_string(), "-D", images, "-o", "dump.log"]);
-    command.arg("--leave-running").args(GHOST_LIMIT).args(CRIU_OPTIONS);
+    // No variable of the daemon's names a file of options in the cell.
+    command.env_clear().arg("--leave-running").args(GHOST_LIMIT).args(CRIU_OPTIONS);
     // SAFETY: between fork and exec only a call that is safe there is made.
     unsafe { command.pre_exec(|| die_with_parent().map_err(io::Error::other)) };
     output_of(&mut command).map(drop).map_err(|why| {
@@ -173,6 +188,50 @@ fn status_of(child: libc::pid_t) -> i32 {
         && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
     {}
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1 }
+}
+
+/// The number that a cell has given to a process last. Its /proc is read-only, so this is a file of
+/// a /proc for the cell's processes that is mounted nowhere.
+pub(super) struct LastNumber(File);
+
+impl LastNumber {
+    /// Opens the number of the calling process's space of process numbers.
+    ///
+    /// # Errors
+    /// Returns what the system refused.
+    pub(super) fn open() -> Result<Self, String> {
+        let mounted = || {
+            let made = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_create(made.as_fd())?;
+            let (flags, none) = (FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty());
+            let proc = fsmount(made.as_fd(), flags, none)?;
+            rustix::fs::openat(&proc, LAST_PID, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        };
+        mounted().map(|file| Self(file.into())).map_err(|error| format!("{LAST_PID}: {error}"))
+    }
+
+    /// Returns the number.
+    ///
+    /// # Errors
+    /// Returns what the system refused.
+    pub(super) fn get(&self) -> Result<u32, String> {
+        let mut space = [0; 32];
+        let length = self.0.read_at(&mut space, 0).map_err(failed_number)?;
+        let text = String::from_utf8_lossy(&space[..length]);
+        text.trim().parse().map_err(|_| format!("{LAST_PID} holds {text:?}"))
+    }
+
+    /// Sets the number.
+    ///
+    /// # Errors
+    /// Returns what the system refused.
+    pub(super) fn set(&self, number: &str) -> Result<(), String> {
+        self.0.write_all_at(number.as_bytes(), 0).map_err(failed_number)
+    }
+}
+
+fn failed_number(error: io::Error) -> String {
+    format!("{LAST_PID}: {error}")
 }
 
 /// Runs a command to its end, and returns its output.

@@ -2,7 +2,7 @@
 //! features out, by processes and files that take time and that the server would see.
 
 use std::fs::{self, File, FileTimes};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -57,19 +57,26 @@ impl Features {
     /// nothing of it behind.
     pub(super) fn lend<T>(&self, call: impl FnOnce() -> T) -> T {
         let about = fs::metadata(RUN);
+        // The directory is the server's: a file or a link of this name is none of CRIU's.
+        remove_left();
         if let Self(Some(bytes)) = self {
             // Without it, CRIU makes one.
-            let _ = fs::write(CACHE, bytes);
+            let made = File::options().write(true).create_new(true).open(CACHE);
+            let _ = made.and_then(|mut file| file.write_all(bytes));
         }
         let outcome = call();
-        for left in [CACHE, UNFINISHED] {
-            let _ = fs::remove_file(left);
-        }
+        remove_left();
         let times = about.and_then(|about| {
             Ok(FileTimes::new().set_accessed(about.accessed()?).set_modified(about.modified()?))
         });
         // A missing directory has no times.
         let _ = times.and_then(|times| File::open(RUN)?.set_times(times));
         outcome
+    }
+}
+
+fn remove_left() {
+    for left in [CACHE, UNFINISHED] {
+        let _ = fs::remove_file(left);
     }
 }

@@ -127,8 +127,12 @@ fn init(
         make_mounts_private()?;
     }
     let restore = spec.restore.as_ref().map(RestoreOrder::open).transpose()?;
+    // SAFETY: umask touches no memory.
+    unsafe { libc::umask(MODE_MASK) };
     if namespaces {
-        mounts::enter(spec)?;
+        mounts::enter(spec, |root| {
+            restore.as_ref().map_or(Ok(()), |order| order.put_memory(root))
+        })?;
         set_host_name()?;
     } else {
         // SAFETY: prctl with this option touches no memory.
@@ -139,11 +143,8 @@ fn init(
     let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
     let inherited = limits::set(spec.open_files, [REGION_DESCRIPTOR, WAKE_DESCRIPTOR])?;
     let image = Image::new(spec, &run, inherited)?;
-    // SAFETY: umask and personality touch no memory.
-    unsafe {
-        libc::umask(MODE_MASK);
-        libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
-    }
+    // SAFETY: personality touches no memory.
+    unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
     if let Some(order) = restore {
         let server = order.carry_out()?;
         say(reports, &Report::Started);

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `upper` | a fresh layer for the server's changes |
 //! | `mounts` | the file system that the server sees |
+//! | `masks` | what is not the server's in it: switches of the kernel, secrets of the host |
 //! | `network` | the loopback device that the server sees |
 //! | `limits` | the resource limits that the server sees |
 //! | `closed` | what the server may not do, and the capabilities that it keeps |
@@ -29,6 +30,7 @@ pub(crate) mod dump;
 mod features;
 pub(crate) mod launch;
 mod limits;
+mod masks;
 mod mounts;
 pub(crate) mod network;
 pub(crate) mod restore;

@@ -9,11 +9,13 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, unmount};
 use rustix::process::pivot_root;
 
+use super::masks;
 use super::upper::{self, c_path};
 use super::{RUN_IN_CELL, Spec};
 use crate::base::mountinfo::{self, Mount};
@@ -34,11 +36,15 @@ const DEVICES: [(&str, u32, u32); 6] = [
 ];
 
 /// Builds the server's file system and makes it the root. Called by pid 1 of the new namespaces,
-/// whose mounts are private already.
+/// whose mounts are private already. `fill` puts files into the directories in memory, by the
+/// host's programs: those of the cell are the server's to change.
 ///
 /// # Errors
 /// Returns what the system refused, with its place.
-pub(super) fn enter(spec: &Spec) -> Result<(), String> {
+pub(super) fn enter(
+    spec: &Spec,
+    fill: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<(), String> {
     let root = spec.data.join("root");
     overlay_all(spec, &root)?;
     mount("tmpfs", &root.join("dev"), "tmpfs", MountFlags::NOSUID, DEV_OPTIONS)?;
@@ -46,24 +52,32 @@ pub(super) fn enter(spec: &Spec) -> Result<(), String> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount("tmpfs", &root.join("run"), "tmpfs", flags, RUN_OPTIONS)?;
     let run = root.join(RUN_IN_CELL.trim_start_matches('/'));
-    fs::create_dir(&run).map_err(|error| format!("{}: {error}", run.display()))?;
+    let failed = |error: io::Error| format!("{}: {error}", run.display());
+    fs::create_dir(&run).map_err(failed)?;
     // A copy, not the file of the data directory: the file system of a mapped file decides about
     // addresses (ext4 aligns a large mapping), and the hosts' file systems may differ.
     let (library, copy) = (spec.data.join("run/preload.so"), run.join("preload.so"));
     fs::copy(&library, &copy).map_err(|error| format!("{}: {error}", library.display()))?;
+    // Each user of the cell runs with the library, whatever mask the daemon's caller has.
+    for (path, mode) in [(&run, 0o755), (&copy, 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    }
     if root.join("sys").is_dir() {
         mount("tmpfs", &root.join("sys"), "tmpfs", MountFlags::RDONLY, SYS_OPTIONS)?;
     }
-    mount("proc", &root.join("proc"), "proc", MountFlags::NOSUID | MountFlags::NODEV, "")?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", &root.join("proc"), "proc", flags, "")?;
+    masks::seal_proc(&root)?;
+    masks::cover_secrets(&root, &spec.directory)?;
+    fill(&root)?;
     turn_root(&root)
 }
 
 fn overlay_all(spec: &Spec, root: &Path) -> Result<(), String> {
     for (number, place) in file_mounts(spec)?.iter().enumerate() {
         let (upper, work) = layers(&spec.data, number);
-        for path in [&upper, &work] {
-            fs::create_dir_all(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
+        fs::create_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
+        upper::make_for(place, &upper)?;
         for hidden in &spec.hidden {
             upper::hide(&upper, place, hidden)?;
         }
@@ -77,7 +91,8 @@ fn overlay_all(spec: &Spec, root: &Path) -> Result<(), String> {
             escaped(&work)
         );
         let target = root.join(place.strip_prefix("/").unwrap_or(place));
-        mount("overlay", &target, "overlay", MountFlags::empty(), &options)?;
+        // A device node on the host's disk is as good as that disk.
+        mount("overlay", &target, "overlay", MountFlags::NODEV, &options)?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The restore: the cell's init has CRIU make the server's processes from an image, instead of
 //! executing the program.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::criu_log::first_error;
-use super::dump::{CRIU_OPTIONS, IN_MEMORY, LAST_PID, NUMBERS_LEFT, open_kept, output_of};
+use super::dump::{CRIU_OPTIONS, IN_MEMORY, LastNumber, NUMBERS_LEFT, open_kept, output_of};
 use super::features::Features;
 use super::{RUN_IN_CELL, upper};
 use crate::checkpoint::store::{Checkpoint, Processes, image_of};
@@ -29,6 +28,8 @@ pub(crate) struct RestoreOrder {
 
 /// An order whose files are open, because the cell does not see them.
 pub(super) struct OpenOrder {
+    /// The image's directory, as the host sees it.
+    place: PathBuf,
     image: OwnedFd,
     criu: OwnedFd,
     features: Features,
@@ -38,10 +39,12 @@ pub(super) struct OpenOrder {
 impl RestoreOrder {
     /// Opens the files. The mounts of the calling process must be private.
     pub(super) fn open(&self) -> Result<OpenOrder, String> {
-        let image = open_kept(&image_of(&self.from.place), OFlags::DIRECTORY)?;
+        let place = image_of(&self.from.place);
+        let image = open_kept(&place, OFlags::DIRECTORY)?;
         let criu = open_kept(&self.criu, OFlags::empty())?;
         let features = Features::try_out(&path_of(&criu));
-        Ok(OpenOrder { image, criu, features, processes: (*self.from.manifest.processes).clone() })
+        let processes = (*self.from.manifest.processes).clone();
+        Ok(OpenOrder { place, image, criu, features, processes })
     }
 }
 
@@ -96,16 +99,22 @@ fn path_of(descriptor: &OwnedFd) -> String {
 }
 
 impl OpenOrder {
+    /// Copies the files in memory into a cell's, whose root is not yet turned.
+    pub(super) fn put_memory(&self, root: &Path) -> Result<(), String> {
+        for name in IN_MEMORY {
+            copy_contents(&self.place.join(name), &root.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Makes the server's processes. Returns the number of the first one.
     pub(super) fn carry_out(self) -> Result<i32, String> {
         let Processes { server, last, pipes, .. } = self.processes;
         let images = path_of(&self.image);
-        set_last(NUMBERS_LEFT)?;
-        for name in IN_MEMORY {
-            let (from, to) = (Path::new(&images).join(name), Path::new("/").join(name));
-            copy_contents(&from, &to, Path::new(RUN_IN_CELL))?;
-        }
+        let numbers = LastNumber::open()?;
+        numbers.set(NUMBERS_LEFT)?;
         let mut command = Command::new(path_of(&self.criu));
+        command.env_clear();
         // The files that CRIU writes are no part of the checkpoint.
         let work = Path::new(RUN_IN_CELL).join("restore");
         fs::create_dir(&work).map_err(|error| format!("{}: {error}", work.display()))?;
@@ -122,28 +131,20 @@ impl OpenOrder {
             return Err(format!("criu restore: {status}: {first}"));
         }
         upper::remove(&work)?;
-        set_last(&last.to_string())?;
+        numbers.set(&last.to_string())?;
         Ok(server)
     }
 }
 
-/// Copies what is in a directory, with owners, modes and times, except for one place.
+/// Copies what is in a directory, with owners, modes and times.
 ///
 /// # Errors
 /// Returns what cp(1) says.
-fn copy_contents(from: &Path, to: &Path, except: &Path) -> Result<(), String> {
+fn copy_contents(from: &Path, to: &Path) -> Result<(), String> {
     let Ok(items) = fs::read_dir(from) else { return Ok(()) };
-    // A path below /proc/self means something else in a process of another namespace.
-    output_of(Command::new("/bin/mkdir").arg("-p").arg(to))?;
     let paths: Vec<PathBuf> = items.flatten().map(|item| item.path()).collect();
-    let paths: Vec<&OsStr> =
-        paths.iter().filter(|path| *path != except).map(|path| path.as_os_str()).collect();
     if paths.is_empty() {
         return Ok(());
     }
     output_of(Command::new("/bin/cp").args(["-a", "-t"]).arg(to).args(paths)).map(drop)
-}
-
-fn set_last(number: &str) -> Result<(), String> {
-    fs::write(LAST_PID, number).map_err(|error| format!("{LAST_PID}: {error}"))
 }

@@ -46,6 +46,18 @@ pub(crate) fn make_around_files(data: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes the upper layer of a mount, unless it is there.
+///
+/// # Errors
+/// Returns what the system refused, with its place.
+pub(crate) fn make_for(mount: &Path, upper: &Path) -> Result<(), String> {
+    if fs::symlink_metadata(upper).is_ok() {
+        return Ok(());
+    }
+    fs::create_dir_all(upper).map_err(|error| describe(upper, &error))?;
+    copy_attributes(mount, upper)
+}
+
 /// Hides `hidden`, a path below `mount`, in the layer `upper` of that mount: by a whiteout, a
 /// character device 0:0, see the kernel's `Documentation/filesystems/overlayfs.rst`.
 ///
@@ -58,6 +70,9 @@ pub(crate) fn hide(upper: &Path, mount: &Path, hidden: &Path) -> Result<(), Stri
     }
     let place = upper.join(below);
     let parent = below.parent().unwrap_or_else(|| Path::new(""));
+    if is_replaced(upper, parent) {
+        return Ok(());
+    }
     make_parents(upper, mount, parent)?;
     let path = c_path(&place)?;
     // SAFETY: the path is a live string with its zero byte.
@@ -83,6 +98,9 @@ pub(crate) fn empty_temporary(upper: &Path, directory: &Path) -> Result<(), Stri
             continue;
         }
         let below = Path::new(name);
+        if is_replaced(upper, below) {
+            continue;
+        }
         make_parents(upper, Path::new("/"), below)?;
         let place = upper.join(below);
         let path = c_path(&place)?;
@@ -103,6 +121,17 @@ pub(crate) fn empty_temporary(upper: &Path, directory: &Path) -> Result<(), Stri
         set_times(&place, 0, 0)?;
     }
     Ok(())
+}
+
+/// Returns whether the server has put something else than a directory in the place of one of these,
+/// in a layer that was kept. It hides what the host has there; and a link leads out of the layer,
+/// where nothing is the server's to change.
+fn is_replaced(upper: &Path, below: &Path) -> bool {
+    let mut place = upper.to_path_buf();
+    below.components().any(|component| {
+        place.push(component);
+        fs::symlink_metadata(&place).is_ok_and(|about| !about.is_dir())
+    })
 }
 
 fn make_parents(upper: &Path, mount: &Path, below: &Path) -> Result<(), String> {
@@ -203,6 +232,31 @@ pub(crate) fn describe(path: &Path, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_a_kept_layer_changes_nothing_outside_of_it() {
+        let root = std::env::temp_dir().join(format!("crane-upper-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        let (upper, outside, below) = (root.join("upper"), root.join("outside"), root.join("srv"));
+        for path in [upper.join("var"), outside.clone(), below.join("data")] {
+            fs::create_dir_all(path).unwrap();
+        }
+        set_times(&outside, 1_000, 5).unwrap();
+        let links = [upper.join("tmp"), upper.join("var/tmp"), upper.join("linked")];
+        for link in &links {
+            std::os::unix::fs::symlink(&outside, link).unwrap();
+        }
+        // As if the server had put a link in the place of the directory around the hidden one.
+        assert!(is_replaced(&upper, Path::new("linked/in/it")));
+        assert!(!is_replaced(&upper, Path::new("var/lib")));
+        empty_temporary(&upper, Path::new("/srv")).unwrap();
+        let around = root.join("around");
+        fs::create_dir_all(around.join("linked/hidden")).unwrap();
+        hide(&upper, &around, &around.join("linked/hidden")).unwrap();
+        assert_eq!(fs::metadata(&outside).unwrap().mtime(), 1_000);
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        remove(&root).unwrap();
+    }
 
     #[test]
     fn a_copy_has_files_links_and_times_and_nothing_of_ours() {

@@ -16,6 +16,7 @@ use tokio::time::{error::Elapsed, timeout};
 
 use super::SUBCOMMAND;
 use super::probe::{Line, Stage, Step};
+use crate::base::elf;
 
 /// The place of the CRIU that `ci/criu` builds.
 const BUILT: &str = "/usr/local/lib/crane/criu";
@@ -85,6 +86,9 @@ pub(crate) enum CriuError {
     NoVersion(PathBuf, String),
     /// The CRIU is too old.
     Old(Criu),
+    /// The CRIU, which runs with all rights in a server's cell, would load libraries from there,
+    /// or is a script.
+    Dynamic(Criu),
     /// The probe could not be started, for this reason.
     NoProbe(String),
     /// This step of the probe failed, for this reason.
@@ -117,7 +121,11 @@ impl Criu {
             return Err(CriuError::NoVersion(path, why));
         };
         let criu = Self { path, version };
-        if version < OLDEST { Err(CriuError::Old(criu)) } else { Ok(criu) }
+        match () {
+            () if version < OLDEST => Err(CriuError::Old(criu)),
+            () if !elf::is_static(&criu.path) => Err(CriuError::Dynamic(criu)),
+            () => Ok(criu),
+        }
     }
 
     /// Returns the program's file.
@@ -235,6 +243,11 @@ impl fmt::Display for CriuError {
             Self::Old(criu) => {
                 write!(f, "{criu} is too old: {OLDEST} or newer is needed; {ANOTHER}")
             }
+            Self::Dynamic(criu) => write!(
+                f,
+                "{criu} is not statically linked: it would execute a server's files with the \
+                 rights of this replica; {ANOTHER}"
+            ),
             Self::NoProbe(why) => write!(f, "the probe does not start: {why}"),
             Self::Failed(_, Step::Namespaces, why) => write!(
                 f,
@@ -329,6 +342,7 @@ mod tests {
             CriuError::NotExecutable("/x".into()),
             CriuError::NoVersion("/x".into(), "a reason".into()),
             CriuError::Old(criu.clone()),
+            CriuError::Dynamic(criu.clone()),
             failed(Step::Dump),
             failed(Step::Restore),
             failed(Step::Answer),
