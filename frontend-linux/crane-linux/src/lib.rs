@@ -12,6 +12,7 @@
 //! | `status`, `primary`, `member` | how a group is; who leads it; who belongs to it |
 //! | `restart`, `upgrade` | the server's restart on all replicas, with another program perhaps |
 //! | `server_program`, `program` | the server's commands; a look at one, and its base here |
+//! | `server_user` | the user that the server runs as |
 //! | `show`, `cut` | what a log holds; taking its front off |
 //! | `diff`, [`frozen`], `symbols` | where two servers parted; what each did last; places by name |
 //! | [`driver`] | a replica as a state machine over the machines of the core, without I/O |
@@ -61,6 +62,7 @@ mod restart;
 mod restored;
 mod roster;
 mod server_program;
+mod server_user;
 mod show;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;

@@ -175,6 +175,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         server_fsync,
         open_files,
         shared_memory,
+        user,
         env,
         keys: _,
         insecure_peers,
@@ -197,6 +198,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--server-fsync", name(&|| server_fsync.to_possible_value()), "skip"),
         ("--open-files", open_files.to_string(), "16384"),
         ("--shared-memory", shared_memory.to_string(), "1024"),
+        ("--user", user.clone().unwrap_or_default(), ""),
         ("--witness", witness.join(","), ""),
         ("--service-address", service_address.join(","), ""),
         ("--priority", name(&|| priority.to_possible_value()), "normal"),
@@ -293,6 +295,8 @@ mod tests {
             "20000",
             "--shared-memory",
             "64",
+            "--user",
+            "redis:www-data",
             "--env",
             "A=b c",
             "--",
@@ -307,6 +311,7 @@ mod tests {
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
         assert!(again.strict);
         assert_eq!((again.open_files, again.shared_memory), (20_000, 64));
+        assert_eq!(again.user.as_deref(), Some("redis:www-data"));
         assert_eq!(again.keys.as_deref(), Some(Path::new("/data/keys/127.0.0.2.keys")));
         assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));
         assert_eq!((again.program, again.env), (cli.replica.program, cli.replica.env));

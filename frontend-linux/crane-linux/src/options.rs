@@ -18,6 +18,7 @@ use crate::help::{
     ADD_HELP, CUT_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
 };
 use crate::keys::args::KeysCommands;
+use crate::terminal::LogLevel;
 
 /// The default number of files that a server may have open.
 pub(crate) const OPEN_FILES: u32 = 16 * 1024;
@@ -397,6 +398,11 @@ pub(crate) struct ReplicaArgs {
     #[arg(long, value_name = "MIB", default_value_t = SHARED_MEMORY,
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub shared_memory: u32,
+    /// Starts the server as this user, with its groups; GROUP in the place of its own first group.
+    /// Needs root. Names and numbers must be the same on every host, and the files in the working
+    /// directory must belong to the user there as they would without crane.
+    #[arg(long, value_name = "NAME[:GROUP]")]
+    pub user: Option<String>,
     /// Adds a variable to the server's environment. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_variable)]
     pub env: Vec<(String, String)>,
@@ -470,31 +476,6 @@ pub(crate) enum ServerFsync {
     Keep,
     /// The server's fsync returns at once.
     Skip,
-}
-
-/// `--log-level`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum LogLevel {
-    /// Errors that stop the replica.
-    Error,
-    /// Errors, and conditions that need attention.
-    Warn,
-    /// Warnings, and changes of role, members, links and the server.
-    Info,
-    /// All of these, and details that help to find faults, with the diagnostics of the core.
-    Debug,
-}
-
-impl LogLevel {
-    /// Returns the tracing library's name for this level.
-    pub(crate) fn level(self) -> tracing::Level {
-        match self {
-            Self::Error => tracing::Level::ERROR,
-            Self::Warn => tracing::Level::WARN,
-            Self::Info => tracing::Level::INFO,
-            Self::Debug => tracing::Level::DEBUG,
-        }
-    }
 }
 
 /// Parses a duration such as `100us`, in the forms that [`humantime::parse_duration`] takes.

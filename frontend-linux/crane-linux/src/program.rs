@@ -13,6 +13,7 @@ use crate::keys::place::KEYS_DIRECTORY;
 use crate::options::ReplicaArgs;
 use crate::own_output;
 use crate::server_program::Upgrade;
+use crate::server_user::ServerUser;
 
 /// Everything that is the same for each program of a replica.
 #[derive(Clone, Debug)]
@@ -37,7 +38,8 @@ impl ProgramContext {
         let Self { args, service, data, directory } = self;
         let name = command.first().ok_or("give the server's program after --")?;
         let program = elf::find(name).map_err(|error| error.to_string())?;
-        let environment = base::environment(&args.env);
+        let user = args.user.as_deref().map(ServerUser::find).transpose()?;
+        let environment = base::environment(user.as_ref(), &args.env);
         let mut ours = args.own_output.clone();
         ours.extend(own_output::files());
         ours.retain(|file| file.starts_with(directory));
@@ -52,6 +54,7 @@ impl ProgramContext {
         base.add_service_addresses(service);
         base.add_open_files(args.open_files);
         base.add_shared_memory(args.shared_memory);
+        base.add_user(user.as_ref());
         ours.extend(keys.into_iter().filter(|path| !path.starts_with(directory)));
         ours.push(cell::hidden_directory(data));
         let spec = Spec {
@@ -64,6 +67,7 @@ impl ProgramContext {
             service: service.clone(),
             open_files: args.open_files,
             shared_memory: args.shared_memory,
+            user,
             keeps_files: false,
             files: None,
             restore: None,

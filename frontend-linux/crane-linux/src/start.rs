@@ -36,12 +36,12 @@ use crate::net::control;
 use crate::net::link::Arrivals;
 use crate::net::peers::Peers;
 use crate::net::tls::Access;
-use crate::options::{Durability, LogLevel, PEER_PORT, ReplicaArgs, ScheduleArg};
+use crate::options::{Durability, PEER_PORT, ReplicaArgs, ScheduleArg};
 use crate::program::ProgramContext;
 use crate::proxy;
 use crate::restored;
 use crate::roster::Roster;
-use crate::terminal::{advise, complain};
+use crate::terminal::{LogLevel, advise, complain};
 use crate::upgraded;
 
 /// The preload library, built together with this program.

@@ -1,8 +1,34 @@
-//! Output of the command beside the events: results and errors.
+//! Output of the command: which events, and results and errors beside them.
 
 use std::io::Write;
 
+use clap::ValueEnum;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+/// `--log-level`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Errors that stop the replica.
+    Error,
+    /// Errors, and conditions that need attention.
+    Warn,
+    /// Warnings, and changes of role, members, links and the server.
+    Info,
+    /// All of these, and details that help to find faults, with the diagnostics of the core.
+    Debug,
+}
+
+impl LogLevel {
+    /// Returns the tracing library's name for this level.
+    pub(crate) fn level(self) -> tracing::Level {
+        match self {
+            Self::Error => tracing::Level::ERROR,
+            Self::Warn => tracing::Level::WARN,
+            Self::Info => tracing::Level::INFO,
+            Self::Debug => tracing::Level::DEBUG,
+        }
+    }
+}
 
 /// Prints an error to the standard error output, in one line.
 pub(crate) fn complain(why: &str) {

@@ -44,6 +44,7 @@ mod strangers;
 mod timers;
 mod transfers;
 mod upgrades;
+mod user;
 mod wall;
 mod web;
 mod without_criu;

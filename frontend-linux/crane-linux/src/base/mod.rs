@@ -21,6 +21,7 @@ use digests::Digests;
 use elf::Program;
 
 use crate::options::{OPEN_FILES, SHARED_MEMORY};
+use crate::server_user::ServerUser;
 
 /// A file in a directory that tells crane's own directories from the service's files.
 pub(crate) const MARKER: &str = ".crane-data";
@@ -142,6 +143,13 @@ impl Base {
         }
     }
 
+    /// Makes the server's user a part, and the numbers that this host has for its names.
+    pub(crate) fn add_user(&mut self, user: Option<&ServerUser>) {
+        let parts = user.into_iter().flat_map(ServerUser::parts);
+        self.parts.extend(parts.map(|(name, value)| part(&name, value.as_bytes())));
+        self.parts.sort();
+    }
+
     /// Returns the digest of all parts, which the genesis entry carries.
     pub fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
@@ -190,13 +198,19 @@ impl Base {
     }
 }
 
-/// Returns the environment that the server gets: a fixed list from the caller's, and what was asked
-/// for.
-pub(crate) fn environment(extra: &[(String, String)]) -> Vec<(String, String)> {
+/// Returns the environment that the server gets: a fixed list from the caller's, or its user's own,
+/// and what was asked for.
+pub(crate) fn environment(
+    user: Option<&ServerUser>,
+    extra: &[(String, String)],
+) -> Vec<(String, String)> {
     let mut chosen: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| VARIABLES.contains(&name.as_str()) || name.starts_with("LC_"))
         .collect();
+    if let Some(user) = user {
+        user.put_in(&mut chosen);
+    }
     for (name, value) in extra {
         chosen.retain(|(known, _)| known != name);
         chosen.push((name.clone(), value.clone()));
@@ -336,6 +350,23 @@ mod tests {
         };
         assert_eq!(of(SHARED_MEMORY), Base::default());
         assert_eq!(of(64).difference(&of(65)).unwrap(), "--shared-memory");
+    }
+
+    #[test]
+    fn another_user_is_named_and_so_is_another_number_of_it() {
+        let of = |name: &str, user, groups: &[u32]| {
+            let (name, groups) = (name.to_string(), groups.to_vec());
+            let mut base = Base::default();
+            base.add_user(Some(&ServerUser { name, user, group: 7, groups, home: "/".into() }));
+            base
+        };
+        let one = of("redis", 100, &[7]);
+        assert_eq!(one.difference(&one), None);
+        assert_eq!(one.difference(&of("redis", 101, &[7])).unwrap(), "number of user redis");
+        let groups = "numbers of all groups of user redis";
+        assert_eq!(one.difference(&of("redis", 100, &[7, 8])).unwrap(), groups);
+        assert!(one.difference(&of("other", 100, &[7])).unwrap().starts_with("--user"));
+        assert!(one.difference(&Base::default()).unwrap().starts_with("--user (on one side only)"));
     }
 
     #[test]

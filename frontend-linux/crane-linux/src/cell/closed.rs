@@ -8,6 +8,8 @@ use std::io;
 
 use libc::{c_long, sock_filter};
 
+use crate::server_user::ServerUser;
+
 /// Calls of optional features: a kernel built without them answers the same, and programs fall
 /// back.
 const ABSENT: [c_long; 18] = [
@@ -113,12 +115,16 @@ const ARCHITECTURE_OF_CALL: u32 = 4;
 const DOMAIN: u32 = 16;
 const KIND: u32 = 24;
 
-/// Takes from the calling process, and from all that it starts, what the closed list names.
+/// Takes from the calling process, and from all that it starts, what the closed list names, and
+/// makes it the user's.
 ///
 /// # Errors
 /// Returns what the system refused.
-pub(super) fn close() -> Result<(), String> {
+pub(super) fn close(user: Option<&ServerUser>) -> Result<(), String> {
     drop_capabilities()?;
+    if let Some(user) = user {
+        become_user(user)?;
+    }
     // SAFETY: prctl with this option touches no memory.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(failed("no_new_privs"));
@@ -142,6 +148,18 @@ pub(super) fn close() -> Result<(), String> {
 
 fn failed(what: &str) -> String {
     format!("{what}: {}", io::Error::last_os_error())
+}
+
+/// Changes the user and all groups. Another user than root has no capability any more.
+fn become_user(user: &ServerUser) -> Result<(), String> {
+    let ServerUser { user, group, groups, .. } = user;
+    // SAFETY: the kernel reads the live list of this length; the other calls touch no memory.
+    let changed = unsafe {
+        libc::setgroups(groups.len(), groups.as_ptr()) == 0
+            && libc::setresgid(*group, *group, *group) == 0
+            && libc::setresuid(*user, *user, *user) == 0
+    };
+    if changed { Ok(()) } else { Err(failed("--user")) }
 }
 
 /// Leaves of the capabilities what is both held and kept. A user without any has none to lose.

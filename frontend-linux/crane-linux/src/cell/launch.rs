@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{FromRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Gid, Uid};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::system::sethostname;
 
@@ -16,6 +17,7 @@ use super::{
     HOST_NAME, REGION_DESCRIPTOR, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, WAKE_DESCRIPTOR,
     closed, limits, mounts, upper,
 };
+use crate::server_user::ServerUser;
 
 const MODE_MASK: libc::mode_t = 0o022;
 /// The namespaces of a cell.
@@ -74,8 +76,11 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
         }
         say(reports, &Report::Overlay);
         directory = spec.directory.clone();
-    } else if spec.restore.is_some() {
-        return Err(format!("namespaces are not permitted here: {refusal}"));
+    } else if spec.restore.is_some() || spec.user.is_some() {
+        // A copy of the working directory would be the daemon's.
+        return Err(format!(
+            "namespaces are not permitted here, which a checkpoint and --user need: {refusal}"
+        ));
     } else {
         directory = spec.data.join(COPY);
         if !keeps_files {
@@ -140,6 +145,9 @@ fn init(
     }
     std::env::set_current_dir(&directory)
         .map_err(|error| format!("{}: {error}", directory.display()))?;
+    if let Some(user) = &spec.user {
+        give_output(user)?;
+    }
     let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
     let inherited = limits::set(spec.open_files, [REGION_DESCRIPTOR, WAKE_DESCRIPTOR])?;
     let image = Image::new(spec, &run, inherited)?;
@@ -160,7 +168,8 @@ fn init(
         0 => {
             // SAFETY: setsid touches no memory. A child leads no group, so it cannot fail.
             unsafe { libc::setsid() };
-            let error = match end_with_init(namespaces).and_then(|()| closed::close()) {
+            let closed = end_with_init(namespaces).and_then(|()| closed::close(spec.user.as_ref()));
+            let error = match closed {
                 Ok(()) => image.run().to_string(),
                 Err(why) => why,
             };
@@ -173,6 +182,14 @@ fn init(
     let report = reap_until(server);
     say(reports, &report);
     exit_now(0)
+}
+
+/// Gives the server's standard streams to its user, who may open them again (`/dev/stderr`).
+fn give_output(user: &ServerUser) -> Result<(), String> {
+    let (user, group) = (Some(Uid::from_raw(user.user)), Some(Gid::from_raw(user.group)));
+    rustix::fs::fchown(io::stdout(), user, group)
+        .and_then(|()| rustix::fs::fchown(io::stderr(), user, group))
+        .map_err(|error| format!("the server's output: {error}"))
 }
 
 /// The arguments of execve, made before the fork.

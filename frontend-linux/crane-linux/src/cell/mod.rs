@@ -53,6 +53,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use restore::RestoreOrder;
 
 use crate::checkpoint::store::Checkpoint;
+use crate::server_user::ServerUser;
 
 /// The host name in every cell.
 pub(crate) const HOST_NAME: &str = "crane";
@@ -87,6 +88,8 @@ pub(crate) struct Spec {
     pub(crate) open_files: u32,
     /// The size of its /dev/shm, in MiB.
     pub(crate) shared_memory: u32,
+    /// The user that the program starts as; none: the daemon's.
+    pub(crate) user: Option<ServerUser>,
     /// Whether the program starts on the files that the run before has left.
     pub(crate) keeps_files: bool,
     /// The checkpoint on whose files the program starts.
