@@ -12,17 +12,47 @@
 //!
 //! The machine identifies ops by *tickets*; their bytes stay with the driver.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{Generation, NodeId};
 use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 use crate::wire::Op;
 
-/// The time without a commitment after which all forwarded ops are forwarded again.
+/// The time without a commitment after which all forwarded ops are forwarded again. It doubles with
+/// each repetition, up to eight times this time, because a primary that cannot commit has no use
+/// for them.
 pub const RESEND_AFTER: Duration = Duration::from_millis(1000);
+/// How often the time doubles.
+const DOUBLINGS_MAX: u8 = 3;
 
 /// The name of a kept op, counted from 0. No ticket is used twice within one generation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
 pub struct Ticket(pub u64);
+
+/// Ops with successive tickets that are forwarded in one go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct TicketRange {
+    /// The generation of the entry replica.
+    pub generation: Generation,
+    /// All ops with lower tickets have been committed.
+    pub kept_from: Ticket,
+    /// All ops from this ticket to the first of the range have been committed.
+    pub since: Ticket,
+    /// The ticket of the first op.
+    pub first: Ticket,
+    /// The number of ops, at least one.
+    pub count: u32,
+}
+
+impl TicketRange {
+    /// Returns the ticket after the last op.
+    pub const fn end(&self) -> Ticket {
+        Ticket(self.first.0.saturating_add(self.count as u64))
+    }
+}
 
 /// The error of [`Forwarder::keep`] when there is no room until a kept op has been committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +109,8 @@ pub struct Forwarder<const OPS: usize, const BYTES: usize> {
     bytes: usize,
     /// The time at which the present wait for a commitment began.
     waiting_since: Instant,
+    /// How often the kept ops have been forwarded again since the last commitment.
+    repetitions: u8,
 }
 
 /// An op that is kept until it is committed.
@@ -182,6 +214,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
             forwarded: 0,
             bytes: 0,
             waiting_since: Instant::START,
+            repetitions: 0,
         }
     }
 
@@ -238,7 +271,7 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         let early =
             if broken(Mutant::MemoryUncounted) { core::mem::take(&mut kept.bytes) } else { 0 };
         self.bytes -= early;
-        self.waiting_since = now;
+        (self.waiting_since, self.repetitions) = (now, 0);
         // The driver keeps the bytes up to here, also those of ops that were committed after an op
         // that is still waiting.
         while self.first < self.next && self.ring[self.first as usize % OPS].committed {
@@ -265,10 +298,40 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         None
     }
 
+    /// Returns the next ops to forward to the primary, with successive tickets; `None` if every
+    /// kept op has been forwarded. `take` receives each ticket, and returns whether another one may
+    /// follow.
+    pub fn next_range(
+        &mut self,
+        now: Instant,
+        mut take: impl FnMut(Ticket) -> bool,
+    ) -> Option<TicketRange> {
+        let since = Ticket(self.forwarded);
+        let first = self.next_op(now)?;
+        let mut count = 1;
+        let mut more = take(first);
+        while more
+            && self.forwarded < self.next
+            && !self.ring[self.forwarded as usize % OPS].committed
+        {
+            more = take(Ticket(self.forwarded));
+            self.forwarded += 1;
+            count += 1;
+        }
+        let (generation, kept_from) = (self.generation, self.first());
+        Some(TicketRange { generation, kept_from, since, first, count })
+    }
+
     /// Marks all kept ops to be forwarded again, because another replica has become primary or the
     /// link to the primary is new.
     // specs: E6
     pub fn start_over(&mut self, now: Instant) {
+        self.repetitions = 0;
+        self.forward_again(now);
+    }
+
+    /// Begins with the first kept op again.
+    fn forward_again(&mut self, now: Instant) {
         if !broken(Mutant::HandedOnce) {
             self.forwarded = self.first;
         }
@@ -279,7 +342,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     /// commitment.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        (self.forwarded > self.first).then_some(self.waiting_since + RESEND_AFTER)
+        let wait = RESEND_AFTER.times(1 << self.repetitions.min(DOUBLINGS_MAX));
+        (self.forwarded > self.first).then_some(self.waiting_since + wait)
     }
 
     /// Takes the present time, and returns whether all kept ops are to be forwarded again.
@@ -287,7 +351,8 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
     pub fn wake(&mut self, now: Instant) -> bool {
         let due = self.deadline().is_some_and(|deadline| now >= deadline);
         if due {
-            self.start_over(now);
+            self.repetitions = self.repetitions.saturating_add(1);
+            self.forward_again(now);
         }
         due
     }
@@ -321,125 +386,4 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::ConnId;
-    use crate::wire::Endpoint;
-
-    type Small = Forwarder<8, 64>;
-
-    fn me() -> NodeId {
-        NodeId::new(2).unwrap()
-    }
-
-    fn conn(number: u64) -> ConnId {
-        ConnId { entry: me(), generation: Generation(5), number }
-    }
-
-    fn connect(number: u64) -> Op<'static> {
-        let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
-        Op::Connect { conn: conn(number), local: end, peer: end }
-    }
-
-    fn send(number: u64, offset: u64) -> Op<'static> {
-        Op::Send { conn: conn(number), offset, bytes: b"ab" }
-    }
-
-    fn forwarded(forward: &mut Small) -> usize {
-        let mut count = 0;
-        while forward.next_op(Instant::START).is_some() {
-            count += 1;
-        }
-        count
-    }
-
-    #[test]
-    fn committed_ops_are_freed() {
-        let mut forward = Small::new(me(), Generation(5));
-        let ops = [connect(1), send(1, 0), send(1, 2), Op::Shut { conn: conn(1), total: 4 }];
-        for op in &ops {
-            forward.keep(op).unwrap();
-        }
-        assert_eq!(forwarded(&mut forward), 4);
-        for (count, op) in ops.iter().enumerate() {
-            assert_eq!(forward.first(), Ticket(count as u64));
-            forward.committed(Instant::START, op);
-            forward.committed(Instant::START, op);
-        }
-        assert!(forward.is_empty() && forward.deadline().is_none());
-    }
-
-    #[test]
-    fn a_new_primary_gets_all_uncommitted_ops_in_their_order() {
-        let mut forward = Small::new(me(), Generation(5));
-        for op in [connect(1), connect(2), send(2, 0), send(1, 0)] {
-            forward.keep(&op).unwrap();
-        }
-        assert_eq!(forwarded(&mut forward), 4);
-        forward.committed(Instant::START, &connect(1));
-        forward.committed(Instant::START, &send(1, 0));
-        forward.start_over(Instant::START);
-        assert_eq!(forward.next_op(Instant::START), Some(Ticket(1)));
-        assert_eq!(forward.next_op(Instant::START), Some(Ticket(2)));
-        assert_eq!(forward.next_op(Instant::START), None);
-    }
-
-    #[test]
-    fn an_op_behind_a_lost_op_does_not_count() {
-        let mut forward = Small::new(me(), Generation(5));
-        for op in [connect(1), send(1, 0), send(1, 2), connect(2)] {
-            forward.keep(&op).unwrap();
-        }
-        forward.committed(Instant::START, &connect(2));
-        forward.committed(Instant::START, &send(1, 2));
-        assert_eq!(forward.first(), Ticket(0));
-        forward.start_over(Instant::START);
-        assert_eq!(forwarded(&mut forward), 4);
-        forward.committed(Instant::START, &connect(1));
-        forward.committed(Instant::START, &send(1, 2));
-        forward.start_over(Instant::START);
-        assert_eq!(forwarded(&mut forward), 3);
-    }
-
-    #[test]
-    fn pending_ops_are_forwarded_again_after_a_pause() {
-        let mut forward = Small::new(me(), Generation(5));
-        forward.keep(&connect(1)).unwrap();
-        assert_eq!(forward.deadline(), None);
-        assert_eq!(forwarded(&mut forward), 1);
-        let due = forward.deadline().unwrap();
-        assert!(!forward.wake(Instant::START) && forward.wake(due));
-        assert_eq!(forwarded(&mut forward), 1);
-    }
-
-    #[test]
-    fn a_forwarder_is_full_by_number_or_by_bytes() {
-        let mut forward = Small::new(me(), Generation(5));
-        for number in 1..=8 {
-            forward.keep(&connect(number)).unwrap();
-        }
-        assert_eq!(forward.keep(&connect(9)), Err(Full));
-        let mut forward = Small::new(me(), Generation(5));
-        let long = Op::Send { conn: conn(1), offset: 0, bytes: &[0; 64] };
-        forward.keep(&long).unwrap();
-        assert_eq!(forward.keep(&send(1, 64)), Err(Full));
-        forward.committed(Instant::START, &long);
-        forward.keep(&send(1, 64)).unwrap();
-    }
-
-    #[test]
-    fn ops_of_other_generations_and_replicas_free_nothing() {
-        let mut forward = Small::new(me(), Generation(5));
-        forward.keep(&connect(1)).unwrap();
-        let older = ConnId { generation: Generation(4), ..conn(1) };
-        let end = Endpoint::from_ipv4([127, 0, 0, 1], 80);
-        forward.committed(Instant::START, &Op::Connect { conn: older, local: end, peer: end });
-        forward.committed(Instant::START, &Op::Time);
-        assert_eq!(forward.first(), Ticket(0));
-        let own = Op::Retire { node: me(), generation: Generation(4) };
-        forward.keep(&own).unwrap();
-        forward.committed(Instant::START, &connect(1));
-        forward.committed(Instant::START, &own);
-        assert!(forward.is_empty());
-    }
-}
+mod tests;

@@ -7,11 +7,13 @@
 mod fmt;
 
 pub mod bubble;
+pub mod clocks;
 pub mod divergence;
 pub mod execution;
 pub mod forward;
 pub mod id;
 pub mod index_list;
+pub mod intake;
 pub mod limits;
 #[doc(hidden)]
 pub mod mutants;

@@ -55,6 +55,10 @@ mutants! {
     LossUnnoticed,
     /// a node that lost its storage votes once its return is in its log, committed or not
     ReturnedEarly,
+    /// a node ignores that others recall more of its storage than it finds there
+    OldCopyUnnoticed,
+    /// a node votes before the others have said what they recall of its storage
+    StorageTrusted,
     /// a change of members is proposed while another is undecided
     TwoChanges,
     /// a node that its own log removes waits in silence for the decision
@@ -63,6 +67,10 @@ mutants! {
     NeverRepeated,
     /// ops that a primary lost are not forwarded again
     HandedOnce,
+    /// a primary takes ops again that it has taken
+    RepeatsTaken,
+    /// a primary takes ops behind others that were lost on their way
+    GapTaken,
     /// bytes of a connection are admitted whatever their offset is
     OffsetUnchecked,
     /// connections are admitted whatever their number is
@@ -73,6 +81,10 @@ mutants! {
     RestartUnchecked,
     /// a primary timestamps entries by its own clock, whatever timestamps it has seen
     StampsUnseen,
+    /// agreed time follows the clocks of fewer than half of the members
+    FewClocksSuffice,
+    /// agreed time steps to the median whenever it is behind
+    TimeSteps,
     /// one replica drops a grant
     GrantDropped,
     /// one replica admits an op when it arrives

@@ -2,12 +2,13 @@
 //! forwarding of ops, bubbles, timestamps, waiting threads, connections, changes of members.
 
 use crane_core::bubble::{Ask, Bubbles, Sight};
+use crane_core::clocks::Clocks;
 use crane_core::execution::Execution;
 use crane_core::execution::admission::Admitted;
 use crane_core::execution::turn::{NEVER, WaitKey};
 use crane_core::forward::Forwarder;
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::paxos::{Config, DurableState, Effects, Members, Node};
+use crane_core::paxos::{Config, DurableState, Effects, Members, Node, NodeSet};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
 use crane_core::execution::socket::Bound;
@@ -42,7 +43,9 @@ pub fn serve_one_connection() {
     assert!(!forward.wake(now), "an op is late at once");
     let mut timestamps = Timestamps::new(0, 1_000);
     timestamps.saw(1, 2_000);
-    timestamps.consult_host(2, 3_000);
+    timestamps.became_primary();
+    let sight = Clocks::new().look((me, 3_000), NodeSet::first(1), 2, 2_000);
+    timestamps.steer(2, &sight);
     let mut bubbles = Bubbles::new(Duration::from_micros(100), 1000);
     let grant = bubbles.op();
     let bytes = writer.finish(timestamps.timestamp(3), grant);

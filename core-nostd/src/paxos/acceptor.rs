@@ -12,7 +12,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Handles phase 1b. The answer waits until the promise is durable.
     // specs: P2
     pub(super) fn on_prepare(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) {
-        if !ballot.belongs_to(from) || !self.voting.status.is_voter() {
+        if !ballot.belongs_to(from) {
+            return;
+        }
+        self.recall_promise(from, ballot);
+        if !self.may_vote() {
             return;
         }
         if ballot < self.acceptor.promised {
@@ -62,6 +66,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Begins to follow the primary of `ballot`, or refuses it for a higher promise.
     #[cold]
     fn follow_new(&mut self, from: NodeId, ballot: Ballot, out: &mut Effects) -> bool {
+        self.recall_promise(from, ballot);
         if ballot < self.acceptor.promised && !broken(Mutant::PromiseIgnored) {
             send(out, from, Message::Refused { ballot, promised: self.acceptor.promised });
             return false;

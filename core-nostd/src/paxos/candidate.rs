@@ -85,7 +85,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
                     && self.now.since(self.timer.primary_heard) < self.config.election_timeout
             }),
         };
-        let granted = self.voting.status.is_voter()
+        let granted = self.may_vote()
             && ballot.belongs_to(from)
             && ballot > self.acceptor.promised
             && !primary_lives;
@@ -157,7 +157,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: P1
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
-        let Some(epoch) = self.voting.epoch() else { return };
+        let Some(epoch) = self.voting.epoch().filter(|_| self.check.passed) else { return };
         if candidacy.asked || !self.acceptor.promise_is_durable() {
             return;
         }
@@ -182,6 +182,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
     }
 
     /// Counts a promise for the present candidacy, and ignores promises for other candidacies.
+    // specs: R10
     pub(super) fn on_promised(
         &mut self,
         from: NodeId,
@@ -189,6 +190,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         promise: Promise,
         out: &mut Effects,
     ) {
+        if promise.epoch == self.acceptor.log.end().epoch(from) {
+            self.recalled[from.index()].add(promise.epoch, ballot, LogEnd::default());
+        }
         if let RoleState::Candidate(candidacy) = &mut self.role_state
             && candidacy.asked
             && candidacy.ballot == ballot

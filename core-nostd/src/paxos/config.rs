@@ -26,6 +26,10 @@ pub struct Config {
     /// of the program. It distinguishes answers to this run from older ones, seeds the spread of
     /// timeouts, and names the epoch of the storage if that turns out to have been lost. Not 0.
     pub nonce: u64,
+    /// How long a node that starts with storage waits until all other voters have said what they
+    /// recall of it, if a quorum has; it does not vote meanwhile. Zero: the node trusts its
+    /// storage, which must not be an old copy then.
+    pub storage_check: Duration,
     /// The number of bytes of payload that may be undecided at a time; one payload is always
     /// allowed.
     pub bytes_undecided_max: u64,
@@ -37,7 +41,7 @@ pub struct Config {
 
 impl Config {
     /// Creates the usual settings for a local network: a heartbeat every 20 ms, and an election
-    /// timeout of 150 ms.
+    /// timeout of 150 ms, without a check of the storage.
     pub const fn new(me: NodeId, members: Members, nonce: u64) -> Self {
         Self {
             me,
@@ -46,6 +50,7 @@ impl Config {
             election_timeout: Duration::from_millis(150),
             rank: me.number(),
             nonce,
+            storage_check: Duration::ZERO,
             bytes_undecided_max: 16 * 1024 * 1024,
             bytes_behind_max: 64 * 1024 * 1024,
         }

@@ -181,6 +181,24 @@ pub enum Message {
         /// The primary's ballot.
         ballot: Ballot,
     },
+    /// A request for what the receiver recalls of the sender's storage, from a node that has just
+    /// started.
+    Recall {
+        /// A number that the answer repeats.
+        nonce: u64,
+    },
+    /// The answer to [`Message::Recall`]: what the asking node has promised and acknowledged to the
+    /// answering one, as far as that has not been forgotten.
+    Recalled {
+        /// The nonce of the request.
+        nonce: u64,
+        /// The epoch of the storage that promised and acknowledged.
+        epoch: StorageEpoch,
+        /// The highest ballot that was promised.
+        promised: Ballot,
+        /// The highest end of a log that was acknowledged.
+        end: LogEnd,
+    },
 }
 
 impl Message {

@@ -28,13 +28,14 @@
 //! | file, from the lowest | thought |
 //! |---|---|
 //! | `ballot`, `members`, `entry`, `status`, `window` | the nouns |
-//! | `message`, `effect`, `config` | what goes in and what comes out |
+//! | `message`, `recollection`, `effect`, `config` | what goes in and what comes out |
 //! | `state`, `roles` | what a node keeps in every role, and what in one |
 //! | `node` | the machine's state, and how it emits effects |
 //! | `timing`, `transitions` | changes that several handlers make |
 //! | `replication`, `primary` | a primary's work: what members lack, votes, heartbeats |
 //! | `fetching`, `candidate`, `completing` | election, and a log that is completed |
 //! | `voting`, `acceptor` | the right to vote; promises and acceptances |
+//! | `recall` | the check of the storage that a node starts with |
 //! | `step` | dispatch: which handler sees an input, what every step ends with |
 //! | `proposing`, `queries` | what a driver asks of a node |
 //!
@@ -55,6 +56,8 @@ mod node;
 mod primary;
 mod proposing;
 mod queries;
+mod recall;
+mod recollection;
 mod replication;
 mod roles;
 mod state;
@@ -75,5 +78,6 @@ pub use members::{Members, NodeSet};
 pub use message::{LogEnd, MESSAGE_BYTES_MAX, Message};
 pub use node::{Contact, DurableState, Node};
 pub use proposing::{ChangeError, ProposeError};
+pub use recollection::{Recollection, StorageGap};
 pub use status::{Reason, Role, VotingStatus};
 pub use window::SnapshotMeta;

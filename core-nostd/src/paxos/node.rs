@@ -4,11 +4,12 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::time::Instant;
 
+use super::recollection::StorageCheck;
 use super::roles::RoleState;
 use super::state::{Acceptor, ElectionTimer, Emitted, Following, Voting};
 use super::{
-    Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Record, Role, SnapshotMeta,
-    StorageEpoch, VotingStatus, WriteNumber,
+    Ballot, Config, Effect, Effects, LogEnd, Members, Message, Reason, Recollection, Record, Role,
+    SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 
 /// A member of the group. `WINDOW` is the number of slots that may be undecided, or decided and not
@@ -58,6 +59,10 @@ pub struct Node<const WINDOW: usize> {
     pub(super) acceptor: Acceptor<WINDOW>,
     /// Whether the node may vote.
     pub(super) voting: Voting,
+    /// The check of the storage that the node has started with.
+    pub(super) check: StorageCheck,
+    /// By node: what it has promised and acknowledged to this one, since this node's start.
+    pub(super) recalled: [Recollection; NODES_MAX],
     /// The timer of the node's own election.
     pub(super) timer: ElectionTimer,
     /// The primary that the node follows; none unless its role is backup.
@@ -125,7 +130,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         match self.role_state {
             RoleState::Primary(_) => Role::Primary,
             RoleState::Candidate(_) => Role::Candidate,
-            _ if !self.voting.status.is_voter() => Role::Recovering { primary: self.primary() },
+            _ if !self.may_vote() => Role::Recovering { primary: self.primary() },
             _ => Role::Backup { primary: self.primary() },
         }
     }
@@ -148,9 +153,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.acceptor.end()
     }
 
-    /// Returns the storage epoch with which this node votes.
+    /// Returns the storage epoch with which this node votes, if it votes.
     pub(super) fn epoch(&self) -> Option<StorageEpoch> {
-        self.voting.epoch()
+        self.voting.epoch().filter(|_| self.check.passed)
+    }
+
+    /// Returns whether this node promises and acknowledges.
+    // specs: R3, R10
+    pub(super) const fn may_vote(&self) -> bool {
+        self.voting.status.is_voter() && self.check.passed
     }
 
     /// Returns all members but this node.
@@ -232,7 +243,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         assert!(self.following.matched <= self.acceptor.log.last(), "agreed beyond the log");
         if let RoleState::Primary(lead) = &self.role_state {
             assert!(lead.ballot == self.acceptor.promised, "a primary has promised another ballot");
-            assert!(self.voting.status.is_voter(), "a primary may vote");
+            assert!(self.may_vote(), "a primary may vote");
         }
     }
 }

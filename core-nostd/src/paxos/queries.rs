@@ -53,6 +53,12 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.voting.status
     }
 
+    /// Returns whether the node promises and acknowledges: it is a voter, and the others recall
+    /// nothing that its storage lacks.
+    pub fn votes(&self) -> bool {
+        self.may_vote()
+    }
+
     /// Returns the last slot with an entry in this node's log.
     pub fn last(&self) -> Slot {
         self.acceptor.log.last()

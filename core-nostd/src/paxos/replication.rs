@@ -9,7 +9,9 @@ use super::node::{push, send};
 use super::roles::{Acknowledged, Leadership, RoleState};
 use super::state::Acceptor;
 use super::window::Window;
-use super::{Ballot, CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, Message, Node, NodeSet};
+use super::{
+    Ballot, CATCH_UP_SLOTS_MAX, EFFECTS_MAX, Effect, Effects, LogEnd, Message, Node, NodeSet,
+};
 
 /// The number of effects that may follow the entries for a member: two for each other member (one
 /// that serves it, and one with a commit index), and those that conclude the step.
@@ -24,10 +26,16 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Takes a member's acknowledgement, which may be a vote, and determines which entries it
     /// lacks.
-    // specs: R4
+    // specs: R4, R10
     pub(super) fn on_accepted(&mut self, from: NodeId, asked: Ballot, said: Acknowledged) {
         let receivers = self.receivers();
-        let Self { acceptor: Acceptor { log, committed, .. }, role_state, .. } = self;
+        let Self { acceptor: Acceptor { log, committed, .. }, role_state, recalled, .. } = self;
+        if let Some(epoch) = said.epoch
+            && epoch == log.end().epoch(from)
+        {
+            let end = LogEnd { ballot: asked, slot: said.up_to };
+            recalled[from.index()].add(epoch, asked, end);
+        }
         let RoleState::Primary(lead) = role_state else { return };
         let believable = said.received <= log.last() && said.up_to <= said.received;
         if asked != lead.ballot || !believable || !receivers.contains(from) {

@@ -2,15 +2,17 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
-use crate::time::Instant;
+use crate::mutants::{Mutant, broken};
+use crate::time::{Duration, Instant};
 
 use super::node::push;
+use super::recollection::StorageCheck;
 use super::roles::{Acknowledged, PrimarySeen, Promise, RoleState};
 use super::state::{Acceptor, ElectionTimer, Emitted, Following, Voting};
 use super::window::Window;
 use super::{
-    Ballot, Config, DurableState, Effect, Effects, Entry, Input, Members, Message, Node, Reason,
-    SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
+    Ballot, Config, DurableState, Effect, Effects, Entry, Input, LogEnd, Members, Message, Node,
+    Reason, Recollection, SnapshotMeta, StorageEpoch, VotingStatus, WriteNumber,
 };
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -54,11 +56,23 @@ impl<const WINDOW: usize> Node<WINDOW> {
         window.release(committed);
         let accepted = stored.accepted.max(window.end().ballot);
         let emitted = Emitted::new(window.end().members);
+        let alone = window.end().members.voters.without(config.me).is_empty();
+        // A node without storage has said nothing with it.
+        let trusted = stored == DurableState::BLANK || config.storage_check == Duration::ZERO;
+        let end = LogEnd { ballot: accepted, slot: window.last() };
+        let check = StorageCheck::new(
+            stored.promised.max(accepted),
+            end,
+            now + config.storage_check,
+            alone || trusted || broken(Mutant::StorageTrusted),
+        );
         let mut node = Self {
             now,
             timer: ElectionTimer::new(now, config.nonce ^ (u64::from(config.me.number()) << 56)),
             acceptor: Acceptor::new(stored.promised, accepted, window, committed),
             voting: Voting::new(now, stored.voting, rejoined),
+            check,
+            recalled: [Recollection::default(); NODES_MAX],
             following: Following::none(committed),
             why: Reason::Started,
             learning: None,
@@ -86,7 +100,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Input::Message { from, message, entries } => {
                 self.on_message(from, message, entries, out);
             }
-            Input::LinkUp { node } => self.on_link_up(node, out),
+            Input::LinkUp { node } => {
+                self.on_link_up(node, out);
+                self.ask_late(node, out);
+            }
             Input::LinkDown { node } => self.on_link_down(node, out),
             Input::Durable { up_to } => self.on_durable(up_to, out),
         }
@@ -117,6 +134,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
             }
             Message::HelloBack { nonce, voting, named } => {
                 self.on_hello_back(from, nonce, voting, named, out);
+            }
+            Message::Recall { nonce } => self.on_recall(from, nonce, out),
+            Message::Recalled { nonce, epoch, promised, end } => {
+                self.on_recalled(from, nonce, Recollection { epoch, promised, end }, out);
             }
             // Only a node that votes, or has voted, sends any other message.
             _ if matches!(self.voting.status, VotingStatus::Blank | VotingStatus::Ready) => {
@@ -156,8 +177,14 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Performs every action whose time has come.
     pub(super) fn on_time(&mut self, out: &mut Effects) {
-        if !self.voting.status.is_voter() && self.now >= self.voting.hello_at {
-            self.say_hello(out);
+        if !self.may_vote() && self.now >= self.voting.hello_at {
+            self.voting.hello_at = self.now + self.config.heartbeat;
+            if !self.voting.status.is_voter() {
+                self.say_hello(out);
+            }
+            if !self.check.passed {
+                self.ask_to_recall(out);
+            }
         }
         match &self.role_state {
             RoleState::Backup | RoleState::PreCandidate { .. }
@@ -189,6 +216,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         }
         self.acceptor.log.release(self.acceptor.committed.min(self.acceptor.durable));
         self.check_voting(out);
+        if !self.check.passed || self.check.ends_epoch {
+            self.conclude_check(out);
+        }
         if self.role_state.is_primary() && self.members_gone() {
             self.step_down(Reason::Removed, out);
         }
@@ -216,7 +246,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
             RoleState::Primary(lead) if lead.unsent => self.now,
             RoleState::Primary(lead) => lead.beat_at,
         };
-        if self.voting.status.is_voter() { part } else { part.min(self.voting.hello_at) }
+        if self.may_vote() { part } else { part.min(self.voting.hello_at) }
     }
 }
 

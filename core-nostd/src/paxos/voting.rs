@@ -33,7 +33,6 @@ use super::{Content, Effects, Message, Node, Reason, Record, StorageEpoch, Votin
 impl<const WINDOW: usize> Node<WINDOW> {
     /// Asks all other members for their status, as long as this node may not vote.
     pub(super) fn say_hello(&mut self, out: &mut Effects) {
-        self.voting.hello_at = self.now + self.config.heartbeat;
         let (nonce, voting, named) = (self.config.nonce, self.voting.status, self.voting.named);
         for to in self.others().iter() {
             send(out, to, Message::Hello { nonce, voting, named });
@@ -158,12 +157,17 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.voting.status = voting;
         self.voting.hello_at = self.now;
         match voting {
+            // The storage is still to be checked.
+            VotingStatus::Voter { .. } if !self.check.passed => {}
             VotingStatus::Voter { .. } => {
                 self.voting.met = [None; NODES_MAX];
                 self.start_election_soon();
                 self.emit_role(Reason::Admitted, out);
             }
             VotingStatus::Rejoining { .. } => {
+                // Nothing has been said under the new epoch.
+                (self.check.passed, self.check.ends_epoch) = (true, false);
+                self.voting.rejoined = None;
                 self.role_state = RoleState::Backup;
                 self.emit_role(Reason::StorageLost, out);
             }
@@ -208,12 +212,18 @@ impl<const WINDOW: usize> Node<WINDOW> {
                         .is_none_or(|slot| slot <= self.acceptor.log.base().slot)
                     && self.voting.due.is_none() =>
             {
-                self.voting.epochs_used += 1;
-                self.voting.rejoined = None;
-                let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.voting.epochs_used));
-                self.change_voting(VotingStatus::Rejoining { epoch }, out);
+                self.begin_epoch(out);
             }
             _ => {}
         }
+    }
+
+    /// Begins another epoch of this node's storage, which has lost a part of what the node has said
+    /// with it.
+    pub(super) fn begin_epoch(&mut self, out: &mut Effects) {
+        self.voting.epochs_used += 1;
+        self.voting.rejoined = None;
+        let epoch = StorageEpoch(self.config.nonce.wrapping_add(self.voting.epochs_used));
+        self.change_voting(VotingStatus::Rejoining { epoch }, out);
     }
 }

@@ -4,13 +4,22 @@ use std::path::Path;
 
 use crane_core::id::Slot;
 
+use crate::keys::place;
 use crate::log::Log;
-use crate::meta::DataDirectory;
+use crate::meta::{DataDirectory, Meta};
+use crate::net::tls::Access;
+use crate::reach;
 use crate::terminal::{complain, print_line};
 
 /// Cuts the log in this data directory behind a slot, and returns the exit status.
-pub(crate) fn run(data: &Path, behind: u64) -> i32 {
-    match cut(data, Slot(behind)) {
+pub(crate) fn run(data: &Path, behind: u64, keys: Option<&Path>, insecure_peers: bool) -> i32 {
+    let ask = |meta: &Meta| {
+        let access = access(keys, insecure_peers)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+        runtime.block_on(reach::spares(&access, meta, behind))
+    };
+    match cut(data, Slot(behind), ask) {
         Ok(told) => {
             print_line(&told);
             0
@@ -22,7 +31,28 @@ pub(crate) fn run(data: &Path, behind: u64) -> i32 {
     }
 }
 
-fn cut(data: &Path, behind: Slot) -> Result<String, String> {
+/// Returns how this host and the other members know each other.
+fn access(keys: Option<&Path>, insecure_peers: bool) -> Result<Access, String> {
+    if insecure_peers {
+        return Ok(Access::Insecure);
+    }
+    match place::find(keys) {
+        Some(path) => Access::by_keys(&path),
+        None => Err(format!(
+            "there are no keys here by which the other members answer; give the key file of this \
+             host as --keys (see crane-linux keys --help), or --insecure-peers if the group runs \
+             with that; {} is not there",
+            place::usual_place().display()
+        )),
+    }
+}
+
+/// Cuts the log, if the other members can `spare` it.
+fn cut(
+    data: &Path,
+    behind: Slot,
+    spare: impl FnOnce(&Meta) -> Result<(), String>,
+) -> Result<String, String> {
     // Opening a data directory would create it.
     if !data.join("meta").exists() {
         return Err(format!("{} is no data directory of a replica", data.display()));
@@ -57,6 +87,7 @@ fn cut(data: &Path, behind: Slot) -> Result<String, String> {
                 .to_string(),
         );
     }
+    spare(&meta).map_err(|why| format!("the log is not cut: {why}"))?;
     let snapshot = opened.snapshot_at(behind, meta.founders.first_members());
     let gone = opened.log.cut(&directory.log(), &snapshot).map_err(|error| error.to_string())?;
     Ok(format!("the log starts behind slot {behind}; segments deleted: {gone}"))
@@ -73,7 +104,7 @@ mod tests {
     use super::*;
     use crate::log::storage::Storage;
     use crate::log::{Payload, describe};
-    use crate::meta::{DATA_VERSION, Meta};
+    use crate::meta::DATA_VERSION;
     use crate::roster::Roster;
     use crate::show;
 
@@ -121,7 +152,7 @@ mod tests {
     fn only_what_is_committed_can_be_cut_and_only_of_a_witness() {
         let path = made("witness", true);
         let refused = |behind, word: &str| {
-            let why = cut(&path, Slot(behind)).unwrap_err();
+            let why = cut(&path, Slot(behind), |_| Ok(())).unwrap_err();
             assert!(why.contains(word), "{why}");
             assert_eq!(Log::open(&path.join("log")).unwrap().entries.len(), 12);
         };
@@ -130,9 +161,12 @@ mod tests {
         let running = DataDirectory::open(&path).unwrap();
         refused(5, "in use");
         drop(running);
-        assert!(cut(&path, Slot(7)).unwrap().contains("behind slot 7"));
-        assert!(cut(&path, Slot(7)).unwrap().contains("behind slot 7 already"));
-        assert!(cut(&path, Slot(10)).unwrap().contains("behind slot 10"));
+        let why = cut(&path, Slot(7), |_| Err("replica 2 does not answer".into())).unwrap_err();
+        assert!(why.contains("not cut: replica 2"), "{why}");
+        assert_eq!(Log::open(&path.join("log")).unwrap().entries.len(), 12);
+        assert!(cut(&path, Slot(7), |_| Ok(())).unwrap().contains("behind slot 7"));
+        assert!(cut(&path, Slot(7), |_| Ok(())).unwrap().contains("behind slot 7 already"));
+        assert!(cut(&path, Slot(10), |_| Ok(())).unwrap().contains("behind slot 10"));
         let opened = Log::open(&path.join("log")).unwrap();
         assert_eq!(opened.entries.len(), 2);
         assert_eq!(opened.stored.snapshot.unwrap().members, founders().first_members());
@@ -142,11 +176,11 @@ mod tests {
         fs::remove_dir_all(&path).unwrap();
 
         let path = made("server", false);
-        let why = cut(&path, Slot(5)).unwrap_err();
+        let why = cut(&path, Slot(5), |_| Ok(())).unwrap_err();
         assert!(why.contains("only the log of a witness"), "{why}");
         assert_eq!(Log::open(&path.join("log")).unwrap().entries.len(), 12);
         fs::remove_dir_all(&path).unwrap();
-        assert!(cut(&path, Slot(5)).unwrap_err().contains("no data directory"));
+        assert!(cut(&path, Slot(5), |_| Ok(())).unwrap_err().contains("no data directory"));
         assert!(!path.exists(), "it was only asked");
     }
 }

@@ -113,6 +113,19 @@ pub(crate) enum Event {
         /// The bytes that it has left on the disk, about.
         bytes: u64,
     },
+    /// This replica has lost its storage, or a part of what it has promised and acknowledged with
+    /// it. It rejoins the group without a vote.
+    StorageLost {
+        /// The replica that recalls more than the storage holds; none if the log says so, or
+        /// nothing was there at all.
+        by: Option<u8>,
+        /// The last slot that this replica has acknowledged to that one.
+        acknowledged: u64,
+        /// The last slot of the log that was found.
+        found: u64,
+        /// The part that is missing, and what follows.
+        text: String,
+    },
     /// The members have changed.
     Members {
         /// The first slot with these members.
@@ -227,6 +240,7 @@ impl fmt::Display for Event {
                 "a checkpoint behind slot {slot} is in {place}; the server was held for {held_ms} \
                  ms"
             ),
+            Self::StorageLost { text, .. } => f.write_str(text),
             Self::Members { slot, members } => {
                 write!(f, "the members are {members} from slot {slot} on")
             }
@@ -273,6 +287,11 @@ pub(crate) struct Counters {
     pub bytes_proposed: u64,
     /// How many ops of its clients it forwarded to a primary, including repetitions.
     pub ops_handed_over: u64,
+    /// How many forwarded ops it dropped as primary, because it had taken them before, or ops
+    /// before them were lost.
+    pub ops_dropped: u64,
+    /// How many forwarded ops it did not take as primary, because too many waited.
+    pub ops_refused: u64,
     /// How often pending ops were forwarded again because none was committed for a while.
     pub handed_over_again: u64,
     /// How many entries it sent to members that lacked them.
@@ -281,6 +300,8 @@ pub(crate) struct Counters {
     pub disk_batches: u64,
     /// How many frames for other replicas were dropped because too many bytes waited.
     pub frames_dropped: u64,
+    /// How often its storage was lost, or had gone back.
+    pub storage_losses: u64,
     /// How many links were opened, including repetitions.
     pub links_made: u64,
     /// How many stalls occurred, of any cause.
@@ -319,6 +340,7 @@ impl Events {
             }
             Event::Promised { .. } => counters.promises += 1,
             Event::Stalled { .. } => counters.stalls += 1,
+            Event::StorageLost { .. } => counters.storage_losses += 1,
             Event::LinkUp { .. } => counters.links_made += 1,
             _ => {}
         }
@@ -345,7 +367,7 @@ pub(crate) fn describe(reason: Reason) -> &'static str {
         Reason::HigherBallot => "a higher ballot was seen",
         Reason::NoQuorum => "no quorum can be reached",
         Reason::PrimaryFound => "another replica is primary",
-        Reason::StorageLost => "its storage is new, but the group is not",
+        Reason::StorageLost => "its storage is new or an old copy, and the group is not",
         Reason::Admitted => "it may vote from now on",
         Reason::Removed => "it is no longer a member",
     }

@@ -57,7 +57,7 @@ pub(crate) struct GroupView {
     /// The members, sorted by number.
     pub members: Vec<Seen>,
     /// How the members and this command know each other.
-    access: Access,
+    pub access: Access,
 }
 
 impl GroupView {
@@ -71,7 +71,19 @@ impl GroupView {
         } else {
             (names::member_names(&args.peers, PEER_PORT)?, access_by_options(args)?)
         };
-        let mut answers = ask_all(&access, &names, hash_slot).await;
+        Self::look_at(access, &names, hash_slot).await
+    }
+
+    /// Asks these replicas, and the members that they name.
+    ///
+    /// # Errors
+    /// Returns an error if no replica answers.
+    pub(crate) async fn look_at(
+        access: Access,
+        names: &[String],
+        hash_slot: u64,
+    ) -> Result<Self, String> {
+        let mut answers = ask_all(&access, names, hash_slot).await;
         let newest = answers.iter().flatten().max_by_key(|answer| age(answer)).cloned();
         let newest = newest.ok_or_else(|| {
             let why = answers.iter().find_map(|answer| answer.as_ref().err());

@@ -7,7 +7,8 @@ starts from slot 1. A witness runs no server, so its log can be cut behind a com
     crane-linux log cut D --behind SLOT   cuts the log, while the witness is stopped
     crane-linux log show D                shows in its first line where the log starts
 
-SLOT must be committed according to the log itself, which may lag a little behind status. A member
+SLOT must be committed according to the log itself, which may lag a little behind status. The other
+members are asked: a majority of the voters must have it without the witness, and vote. A member
 that lacks earlier slots then fetches them from the other replicas, so keep the slots that a member
 may still need. If the host crashes during the cut, the log is either whole or cut. The log consists
 of files of 32 MiB, and only whole files are deleted, so the log may not become shorter at once.";

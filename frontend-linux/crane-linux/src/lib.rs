@@ -57,6 +57,7 @@ mod own_output;
 mod primary;
 mod program;
 mod proxy;
+mod reach;
 mod report;
 mod restart;
 mod restored;
@@ -100,7 +101,8 @@ pub mod decoders {
 
 use clap::CommandFactory;
 
-use options::{Cli, LogCommands, PrimaryCommands, Subcommands};
+use log::args::LogCommands;
+use options::{Cli, PrimaryCommands, Subcommands};
 
 /// Whether windows, segments and memory are small, so that tests and simulation fill them.
 pub(crate) const LIMITS_ARE_SMALL: bool = cfg!(any(test, feature = "simulation"));
@@ -125,9 +127,10 @@ pub fn run() -> ! {
         (Some(Subcommands::Status(args)), _) => status::run(args),
         (Some(Subcommands::Log(LogCommands::Show { data_dir })), _) => show::run(data_dir, true),
         (Some(Subcommands::Log(LogCommands::Verify { data_dir })), _) => show::run(data_dir, false),
-        (Some(Subcommands::Log(LogCommands::Cut { data_dir, behind })), _) => {
-            cut::run(data_dir, *behind)
-        }
+        (
+            Some(Subcommands::Log(LogCommands::Cut { data_dir, behind, keys, insecure_peers })),
+            _,
+        ) => cut::run(data_dir, *behind, keys.as_deref(), *insecure_peers),
         (Some(Subcommands::Diff(args)), _) => diff::run(args),
         (Some(Subcommands::Primary(PrimaryCommands::Move(args))), _) => primary::run(args),
         (Some(Subcommands::Restart(args)), _) => restart::run(args),

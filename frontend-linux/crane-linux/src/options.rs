@@ -15,9 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::every::CheckpointEvery;
 use crate::help::{
-    ADD_HELP, CUT_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
+    ADD_HELP, DIFF_HELP, EXAMPLES, KEYS_HELP, PROBE_HELP, RESTART_HELP, UPGRADE_HELP,
 };
 use crate::keys::args::KeysCommands;
+use crate::log::args::LogCommands;
 use crate::terminal::LogLevel;
 
 /// The default number of files that a server may have open.
@@ -255,30 +256,6 @@ pub(crate) enum CheckpointCommands {
         /// has built, or else the one in PATH].
         #[arg(long, value_name = "PATH")]
         criu: Option<PathBuf>,
-    },
-}
-
-/// `log`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum LogCommands {
-    /// Prints every record of the log.
-    Show {
-        /// The replica's data directory.
-        data_dir: PathBuf,
-    },
-    /// Checks that every record is whole, and prints how many there are.
-    Verify {
-        /// The replica's data directory.
-        data_dir: PathBuf,
-    },
-    /// Cuts the log of a stopped witness behind a slot, and deletes the files before it.
-    #[command(after_help = CUT_HELP)]
-    Cut {
-        /// The witness's data directory.
-        data_dir: PathBuf,
-        /// The last slot to cut off.
-        #[arg(long, value_name = "SLOT")]
-        behind: u64,
     },
 }
 

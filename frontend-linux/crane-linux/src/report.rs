@@ -168,6 +168,23 @@ impl CallsMessage {
     }
 }
 
+/// A question about a host's clock, or its answer. Times are in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum ClockMessage {
+    /// Asks for the receiver's clock.
+    Ask {
+        /// The time by the asking replica's own monotonic clock, which the answer repeats.
+        at: u64,
+    },
+    /// The answer.
+    Answer {
+        /// The time of the question.
+        at: u64,
+        /// The time since the Unix epoch by the answering host's clock.
+        wall: u64,
+    },
+}
+
 /// A message of one replica to the others about checkpoints.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum CheckpointMessage {

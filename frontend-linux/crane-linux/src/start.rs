@@ -27,7 +27,7 @@ use crate::join::{self, JoinReply};
 use crate::keys::place;
 use crate::keys::subject::Subject;
 use crate::log::Opened;
-use crate::log::damage::{self, GroupFacts};
+use crate::log::damage;
 use crate::log::storage::Storage;
 use crate::meta::{DATA_VERSION, DataDirectory, Meta};
 use crate::names;
@@ -39,6 +39,7 @@ use crate::net::tls::Access;
 use crate::options::{Durability, PEER_PORT, ReplicaArgs, ScheduleArg};
 use crate::program::ProgramContext;
 use crate::proxy;
+use crate::reach;
 use crate::restored;
 use crate::roster::Roster;
 use crate::terminal::{LogLevel, advise, complain};
@@ -219,7 +220,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
     let control = control::bind(&data.run())?;
 
     let clock = Clock::default();
-    let (node, opened, note) = restore(&args, &meta, &data, joins, &clock)?;
+    let (node, opened, note) = restore(&args, &meta, &data, joins, &clock, &access).await?;
     let (mut log, last_timestamp) = (opened.log, opened.last_timestamp);
     let (storage, progress) = match args.durability {
         Durability::Fsync => {
@@ -325,25 +326,31 @@ fn begin_again() -> String {
 }
 
 /// Opens the log, and restores agreement from it.
-fn restore(
+async fn restore(
     args: &ReplicaArgs,
     meta: &Meta,
     data: &DataDirectory,
     joins: bool,
     clock: &Clock,
+    access: &Access,
 ) -> Result<(Box<Node<WINDOW>>, Opened, Option<String>), String> {
     let nonce = unix_nanoseconds().max(1);
-    let group = GroupFacts { is_known: meta.group.is_some(), members: meta.roster.iter().count() };
     if joins {
         damage::begin_rejoining(&data.log(), StorageEpoch(nonce))?;
     }
     if let Some(slot) = arrived::begin_behind(&data.path)? {
         info!("the log begins behind slot {slot}, with the checkpoint that has arrived");
     }
-    let (mut opened, note) = damage::open(&data.path, group, StorageEpoch(nonce))?;
-    if let Some(note) = &note {
-        warn!("{note}");
-    }
+    let (mut opened, note) = match damage::open(&data.path, meta.group.is_some())? {
+        Ok(opened) => (opened, None),
+        Err(error) => {
+            let voters = reach::await_voters(access, meta).await;
+            let (opened, note) =
+                damage::begin_without(&data.path, &error, voters, StorageEpoch(nonce))?;
+            warn!("{note}");
+            (opened, Some(note))
+        }
+    };
     if opened.torn_bytes > 0 {
         warn!("cut off {} torn bytes at the log's end, left by a crash", opened.torn_bytes);
     }

@@ -59,10 +59,18 @@ fn play(from: &mut Unstructured<'_>) -> Result<()> {
             }
             5 => {
                 let mut last = None;
-                while let Some(ticket) = forward.next_op(now) {
-                    assert!(ticket >= forward.first() && Some(ticket) > last);
-                    assert!((ticket.0 as usize) < kept.len());
-                    last = Some(ticket);
+                let longest = from.int_in_range(1..=9)?;
+                while let Some(range) = {
+                    let mut left = longest;
+                    forward.next_range(now, |_| {
+                        left -= 1;
+                        left > 0
+                    })
+                } {
+                    assert!(range.first >= forward.first() && Some(range.first) > last);
+                    assert!(range.since <= range.first && range.kept_from == forward.first());
+                    assert!(range.end().0 as usize <= kept.len() && range.count <= longest);
+                    last = Some(Ticket(range.end().0 - 1));
                 }
             }
             6 => forward.start_over(now),

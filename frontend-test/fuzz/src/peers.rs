@@ -252,6 +252,10 @@ pub(crate) fn handed_ops(bytes: &[u8]) {
     let Some((copies, bytes)) = bytes.split_first() else { return };
     let from = NodeId::new(2).expect("at most 7");
     let many = bytes.repeat(1 << (copies % 12));
+    if let Ok((range, ops)) = ops::read(from, bytes) {
+        assert_eq!(ops::count(from, ops), Ok(range.count as usize));
+        assert!(ops::after(ops, range.count as usize).is_empty());
+    }
     let Ok(count) = ops::count(from, &many) else { return };
     let mut space = vec![0; ENTRY_BYTES_MAX];
     let mut writer = EntryWriter::new(&mut space).expect("the longest entry has room");
@@ -276,6 +280,7 @@ pub(crate) fn handed_ops_seeds() -> Vec<Vec<u8>> {
         [vec![9], all].concat(),
         [vec![7], wire::encoded_op(&long)].concat(),
         [vec![0], ops.concat()].concat(),
+        [vec![0], vec![5, 3, 3, 4, 6], ops[..6].concat()].concat(),
     ]
 }
 

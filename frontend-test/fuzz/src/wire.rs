@@ -58,6 +58,13 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Commit { ballot, committed },
         Message::Heartbeat { ballot, committed, last: slot, last_ballot: before, start, beat: 1 },
         Message::TakeOver { ballot },
+        Message::Recall { nonce: u64::MAX },
+        Message::Recalled {
+            nonce: 9,
+            epoch,
+            promised: ballot,
+            end: LogEnd { ballot: before, slot },
+        },
     ]
 }
 

@@ -16,8 +16,9 @@ use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
 use crane_test::e2e::programs;
 use crane_test::e2e::{
-    alarm, bench, checkpoint_faults, checkpoints, cost, divergence, endless, failover, healthy,
-    idle, kills, linear, replay, runtimes, sick, siege, sizes, starts, steady, wiped,
+    alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
+    flood, healthy, idle, kills, linear, old_copy, replay, runtimes, sick, siege, sizes, starts,
+    steady, wiped,
 };
 
 const USAGE: &str = "\
@@ -49,6 +50,11 @@ usage: crane-measure kills [ROUNDS]    kill the primary under load, 20 times
                                        and with redis and 100 MiB in it
        crane-measure endless [MILLIONS]  small writes with a checkpoint after each 256 MiB of log,
                                        10 million
+       crane-measure old-copy [ROUNDS]  old copies of a data directory are put back, or started
+                                       behind the same name, 100 times
+       crane-measure flood [MIB]       clients' bytes beside a disk that hangs: logs and memory,
+                                       1024 MiB
+       crane-measure clocks [SECONDS]  one clock is off: the server's time and lives of keys, 60 s
        crane-measure replay [TIMES]    replay beside recording, once
        crane-measure e2e [REQUESTS]    cost beside native, 5000 requests for each figure
        crane-measure cost [ROUNDS]     processor time beside three plain copies, and beside the
@@ -99,6 +105,12 @@ fn main() -> ExitCode {
             Vec::new()
         }
         "endless" => endless::measure(u64::from(amount.unwrap_or(10)) * 1_000_000),
+        "old-copy" => {
+            old_copy::run(amount.unwrap_or(100) as usize, |line| println!("{line}"));
+            Vec::new()
+        }
+        "flood" => flood::measure(amount.unwrap_or(1024)),
+        "clocks" => clocks::measure(Duration::from_secs(amount.unwrap_or(60).into())),
         "replay" => replay::measure(amount.unwrap_or(1) as usize),
         "cost" => measure_processor_time(amount.unwrap_or(20) as usize),
         "e2e" => measure_cost(amount.unwrap_or(5000)),

@@ -303,14 +303,16 @@ impl Group {
     /// Returns the options by which a command of an operator reaches the group.
     #[must_use]
     pub fn reached(&self) -> Vec<String> {
-        let mut options = vec!["--peers".into(), self.peers()];
+        [vec!["--peers".into(), self.peers()], self.known()].concat()
+    }
+
+    /// Returns the options by which the replicas know an operator.
+    #[must_use]
+    pub fn known(&self) -> Vec<String> {
         match &self.keys {
-            Some(keys) => {
-                options.extend(["--keys".into(), keys.operator().display().to_string()]);
-            }
-            None => options.push("--insecure-peers".into()),
+            Some(keys) => vec!["--keys".into(), keys.operator().display().to_string()],
+            None => vec!["--insecure-peers".into()],
         }
-        options
     }
 
     /// Returns the keys of the group.

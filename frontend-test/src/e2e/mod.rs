@@ -23,8 +23,8 @@
 //! * [`alarm`]: stuck programs and launchers as services;
 //! * [`divergence`]: a server that goes wrong under full load, by a fault in its [`memory`];
 //! * [`kills`], [`idle`], [`mod@bench`], [`cost`], [`failover`], [`steady`], [`sizes`],
-//!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`], [`siege`]: long runs, shared by
-//!   the tests and by `ci/measure`;
+//!   [`runtimes`], [`healthy`], [`replay`], [`starts`], [`sick`], [`siege`], [`old_copy`],
+//!   [`clocks`], [`flood`]: long runs, shared by the tests and by `ci/measure`;
 //! * [`wait`]: waits, each with a bound and a name.
 //!
 //! A test ends only processes that it started. It panics with the reason if a check fails, and then
@@ -36,11 +36,13 @@ pub mod binary;
 pub mod calls;
 pub mod checkpoint_faults;
 pub mod checkpoints;
+pub mod clocks;
 pub mod cost;
 pub mod counting;
 pub mod divergence;
 pub mod endless;
 pub mod failover;
+pub mod flood;
 pub mod frozen;
 pub mod group;
 pub mod healthy;
@@ -58,6 +60,7 @@ pub mod native;
 pub mod nobody;
 pub mod odd;
 pub mod odd_programs;
+pub mod old_copy;
 pub mod pause;
 pub mod prefixed;
 pub mod probe;

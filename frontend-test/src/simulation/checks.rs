@@ -3,14 +3,14 @@
 use std::hash::{Hash, Hasher};
 
 use crane_core::execution::Mark;
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{
-    Ballot, Content, Effect, Effects, Entry, Members, Message, Node, Record, Role, StorageEpoch,
-    VotingStatus, WriteNumber,
+    Ballot, Content, Effect, Effects, Entry, LogEnd, Members, Message, Node, Record, Role,
+    StorageEpoch, VotingStatus, WriteNumber,
 };
 
-use rustc_hash::{FxHashMap, FxHasher};
+use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
 
 use super::clients::{BYTES_KEPT_MAX, EntryReplica, OPS_KEPT_MAX, SEND_MAX};
 use super::disk::{Contents, Payload};
@@ -32,6 +32,10 @@ pub struct Checks {
     proposed: FxHashMap<Payload, Slot>,
     /// The mark at the admission of each slot, by the first server that admitted it.
     marks: FxHashMap<Slot, Mark>,
+    /// The highest promise and acknowledgement of each node under each epoch of its storage.
+    said: FxHashMap<(NodeId, StorageEpoch), (Ballot, LogEnd)>,
+    /// The ops that each primary has taken of each entry replica.
+    taken: FxHashSet<(Ballot, NodeId, Generation, u64)>,
     members: Members,
     /// The highest slot for which a node has ever written a change of members.
     change: Slot,
@@ -52,6 +56,8 @@ impl Checks {
             promised: vec![Ballot::ZERO; NODES_MAX],
             proposed: FxHashMap::default(),
             marks: FxHashMap::default(),
+            said: FxHashMap::default(),
+            taken: FxHashSet::default(),
             members,
             change: Slot::NONE,
             timestamp: 0,
@@ -139,6 +145,18 @@ impl Checks {
         assert!(bytes < BYTES_KEPT_MAX + SEND_MAX, "node {id} keeps {bytes} bytes of its clients");
     }
 
+    /// Checks that a primary takes each op of an entry replica once.
+    pub(super) fn on_taken(
+        &mut self,
+        ballot: Ballot,
+        from: NodeId,
+        generation: Generation,
+        ticket: u64,
+    ) {
+        let is_new = self.taken.insert((ballot, from, generation, ticket));
+        assert!(is_new, "an op is taken twice: of node {from}, ticket {ticket}");
+    }
+
     /// Checks that a primary bounds the undecided bytes, beside the window that bounds their
     /// number. One payload is always allowed.
     pub(super) fn on_undecided(&self, id: NodeId, lengths: &[u32], bytes_max: u64) {
@@ -160,8 +178,23 @@ impl Checks {
         self.timestamp = timestamp;
     }
 
-    /// Checks that a node has on its disk what it promises or acknowledges.
-    pub(super) fn on_said(&self, id: NodeId, message: &Message, safe: &Contents) {
+    /// Checks that a node has on its disk what it promises or acknowledges, and all that it has
+    /// promised or acknowledged before under this epoch.
+    pub(super) fn on_said(&mut self, id: NodeId, message: &Message, safe: &Contents) {
+        let promised = safe.stored.promised.max(safe.stored.accepted);
+        let end = LogEnd { ballot: safe.stored.accepted, slot: safe.last() };
+        let vote = match *message {
+            Message::Promised { epoch, ballot, .. } => Some((epoch, ballot, LogEnd::default())),
+            Message::Accepted { epoch: Some(epoch), ballot, up_to, .. } => {
+                Some((epoch, ballot, LogEnd { ballot, slot: up_to }))
+            }
+            _ => None,
+        };
+        if let Some((epoch, ballot, up_to)) = vote {
+            let said = self.said.entry((id, epoch)).or_default();
+            assert!(promised >= said.0 && end >= said.1, "node {id} has forgotten its vote: {said:?}, and has {promised} {end:?}, saying {message:?}");
+            *said = (said.0.max(ballot), said.1.max(up_to));
+        }
         match *message {
             Message::Promised { ballot, .. } | Message::Prepare { ballot } => {
                 // An accepted ballot counts as promised, and is stored so.

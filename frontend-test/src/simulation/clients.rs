@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crane_core::forward::{Forwarder, Ticket};
+use crane_core::forward::{Forwarder, Ticket, TicketRange};
 use crane_core::id::{ConnId, Generation, NodeId};
 use crane_core::time::Instant;
 use crane_core::wire::{Endpoint, Op};
@@ -14,7 +14,20 @@ use crate::specification::event::{Event as Told, OpFact, Recorder};
 /// An encoded op.
 pub type OpBytes = Vec<u8>;
 
+/// Ops of one entry replica, on their way to a primary.
+#[derive(Clone, Debug)]
+pub struct ForwardedOps {
+    /// The entry replica.
+    pub from: NodeId,
+    /// The tickets of the ops.
+    pub range: TicketRange,
+    /// The ops.
+    pub ops: Vec<OpBytes>,
+}
+
 const CONNECTIONS_MAX: u64 = 12;
+/// The number of ops in one frame.
+const FRAME_OPS: usize = 8;
 
 /// The number of ops at which an entry replica takes no more.
 pub const OPS_KEPT_MAX: usize = 32;
@@ -90,22 +103,26 @@ impl EntryReplica {
 
     /// Returns the ops that the primary has not received yet, which are all if the primary has
     /// changed.
-    pub fn hand_over(&mut self, now: Instant, primary: Option<NodeId>) -> Vec<OpBytes> {
+    pub fn hand_over(&mut self, now: Instant, primary: Option<NodeId>) -> Vec<ForwardedOps> {
         if primary.is_some() && primary != self.primary {
             self.forward.start_over(now);
         }
         self.primary = primary;
         self.forward.wake(now);
-        let mut ops = Vec::new();
-        while primary.is_some()
-            && let Some(ticket) = self.forward.next_op(now)
-        {
-            let to = primary.expect("looked at above");
-            self.recorder.add(self.me, || Told::Forwarded { ticket: ticket.0, to });
-            let kept = self.kept.iter().find(|(kept, _)| *kept == ticket);
-            ops.push(kept.expect("an op that is handed over is kept").1.clone());
+        let mut all = Vec::new();
+        let Some(to) = primary else { return all };
+        loop {
+            let (kept, recorder, me) = (&self.kept, &self.recorder, self.me);
+            let mut ops = Vec::new();
+            let range = self.forward.next_range(now, |ticket| {
+                recorder.add(me, || Told::Forwarded { ticket: ticket.0, to });
+                let kept = kept.iter().find(|(kept, _)| *kept == ticket);
+                ops.push(kept.expect("an op that is handed over is kept").1.clone());
+                ops.len() < FRAME_OPS
+            });
+            let Some(range) = range else { return all };
+            all.push(ForwardedOps { from: me, range, ops });
         }
-        ops
     }
 
     /// Takes a committed entry, which may hold ops of this replica's clients.

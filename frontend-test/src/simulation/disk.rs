@@ -33,6 +33,15 @@ pub struct DiskFaults {
     pub writes: u64,
 }
 
+/// The bounds of the time of a sync, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskSpeed {
+    /// The shortest time of a sync.
+    pub min: u64,
+    /// The longest time of a sync.
+    pub max: u64,
+}
+
 /// The content of a disk, read from its first record to its last.
 #[derive(Clone, Debug)]
 pub struct Contents {
@@ -179,6 +188,12 @@ impl Disk {
             );
         }
         &self.safe
+    }
+
+    /// Puts an old copy of the content in the place of the present one.
+    pub fn put_back(&mut self, copy: Contents) {
+        assert!(self.unsafe_ones.is_empty(), "the program has stopped");
+        self.safe = copy;
     }
 
     /// Loses the whole disk.

@@ -3,8 +3,9 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
-use crane_core::paxos::{NodeSet, SnapshotMeta, VotingStatus};
+use crane_core::paxos::{NodeSet, Role, SnapshotMeta, VotingStatus};
 
+use super::disk::Contents;
 use super::group::{Event, Group, Micros, Place};
 use super::runs::Brought;
 use super::server::Server;
@@ -38,6 +39,8 @@ pub struct Happened {
     pub lost_disks: u64,
     /// The number of damaged logs.
     pub damaged_logs: u64,
+    /// The number of old copies of storage that were put back.
+    pub old_copies: u64,
     /// The number of clocks that jumped.
     pub jumps: u64,
     /// The number of suspended hosts.
@@ -54,6 +57,7 @@ impl std::ops::AddAssign for Happened {
         self.failed_writes += other.failed_writes;
         self.lost_disks += other.lost_disks;
         self.damaged_logs += other.damaged_logs;
+        self.old_copies += other.old_copies;
         self.jumps += other.jumps;
         self.suspensions += other.suspensions;
         self.restarts += other.restarts;
@@ -64,16 +68,29 @@ impl Happened {
     /// Returns whether each fault happened.
     pub fn is_each(&self) -> bool {
         let Self { kills, power_failures, failed_syncs, failed_writes, .. } = *self;
-        let Self { lost_disks, damaged_logs, jumps, suspensions, restarts, .. } = *self;
+        let Self { lost_disks, damaged_logs, old_copies, jumps, suspensions, restarts, .. } = *self;
         let stops = [kills, power_failures, failed_syncs, failed_writes];
-        let others = [lost_disks, damaged_logs, jumps, suspensions, restarts];
+        let others = [lost_disks, damaged_logs, old_copies, jumps, suspensions, restarts];
         !stops.contains(&0) && !others.contains(&0)
     }
+}
+
+/// A copy of a node's storage.
+#[derive(Debug)]
+pub(super) struct StorageCopy {
+    pub(super) contents: Contents,
+    pub(super) hint: Slot,
+    pub(super) checkpoint: Option<Box<Server>>,
+    /// The run of each node when the copy was made.
+    pub(super) runs: Vec<u64>,
 }
 
 impl<const WINDOW: usize> Group<WINDOW> {
     /// Stops a node's program.
     pub fn stop(&mut self, id: NodeId, why: Stop) {
+        if self.unaware.is_some() {
+            return;
+        }
         let place = &mut self.places[id.index()];
         if place.node.take().is_none() {
             return;
@@ -144,6 +161,43 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
     }
 
+    /// Copies the storage of a node, as a snapshot of its host would, unless the node leads or is
+    /// about to: nobody else is told of a primary's own votes.
+    pub fn copy_storage(&mut self, id: NodeId) {
+        if self.node(id).is_some_and(|node| matches!(node.role(), Role::Primary | Role::Candidate))
+        {
+            return;
+        }
+        let runs = self.places.iter().map(|place| place.run).collect();
+        let place = &mut self.places[id.index()];
+        let (contents, hint) = (place.disk.safe().clone(), place.hint);
+        let checkpoint = place.checkpoint.clone();
+        place.copy = Some(StorageCopy { contents, hint, checkpoint, runs });
+    }
+
+    /// Puts the copy of a stopped node's storage in the place of the storage, if the group can bear
+    /// the loss, and all others have run since the copy was made: the restart of one that recalls
+    /// what the node has said would be a second fault.
+    pub fn put_copy_back(&mut self, id: NodeId) {
+        let (_, true) = self.bears_loss(id) else { return };
+        let Some(copy) = self.places[id.index()].copy.take() else { return };
+        let mut others = self.places.iter().zip(&copy.runs).filter(|(place, _)| place.id != id);
+        let recall =
+            |(place, run): (&Place<WINDOW>, &u64)| place.run == *run && place.node.is_some();
+        if self.unaware.is_some() || self.places[id.index()].lost || !others.all(recall) {
+            return;
+        }
+        self.happened.old_copies += 1;
+        self.unaware = Some(id);
+        let place = &mut self.places[id.index()];
+        place.disk.put_back(copy.contents);
+        (place.hint, place.checkpoint) = (copy.hint, copy.checkpoint);
+        place.lost = true;
+        place.heard_from = place.run + 1;
+        self.recorder.add(id, || crate::specification::event::Event::PutBack);
+        self.start(id);
+    }
+
     /// Records that a stopped node will remember nothing.
     fn lost(&mut self, id: NodeId) {
         let place = &mut self.places[id.index()];
@@ -200,7 +254,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
 
     /// Takes a checkpoint. The node starts again from it, if it is beyond the node's log.
     pub(super) fn install(&mut self, id: NodeId, snapshot: SnapshotMeta, checkpoint: Box<Server>) {
-        if self.node(id).is_none_or(|node| node.committed() >= snapshot.slot) {
+        let unaware = self.unaware.is_some();
+        if unaware || self.node(id).is_none_or(|node| node.committed() >= snapshot.slot) {
             return;
         }
         self.stop(id, Stop::Killed);

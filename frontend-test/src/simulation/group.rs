@@ -5,23 +5,24 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crane_core::id::{Generation, Incarnation, NodeId, Slot};
+use crane_core::intake::Intake;
 use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::{
     Config, DurableState, Effect, Effects, Input, Members, Message, Node, Record, Role,
-    SnapshotMeta, WriteNumber,
+    SnapshotMeta, VotingStatus, WriteNumber,
 };
 use crane_core::time::{Duration, Instant};
-use crane_core::timestamp::Timestamps;
 
 use super::checks::Checks;
-use super::clients::{EntryReplica, OpBytes};
-use super::disk::{Contents, Disk, DiskFaults};
-use super::faults::{Happened, Stop};
+use super::clients::{EntryReplica, ForwardedOps, OpBytes};
+use super::disk::{Contents, Disk, DiskFaults, DiskSpeed};
+use super::faults::{Happened, Stop, StorageCopy};
 use super::network::Network;
 use super::queue::Queue;
 use super::random::Random;
 use super::runs::{Brought, Carried, Runs, Said};
 use super::server::Server;
+use super::stamps::Stamps;
 use crate::specification::event::{Event as Told, Recorder};
 
 /// Microseconds of simulated time.
@@ -33,6 +34,8 @@ pub(super) enum Event {
     Deliver {
         from: NodeId,
         to: NodeId,
+        /// The run of the sender.
+        run: u64,
         message: Message,
         carried: Option<Carried>,
     },
@@ -58,10 +61,10 @@ pub(super) enum Event {
         snapshot: SnapshotMeta,
         checkpoint: Box<Server>,
     },
-    /// An entry replica forwards an op to the primary.
+    /// An entry replica forwards ops to the primary.
     Handed {
         to: NodeId,
-        op: OpBytes,
+        forwarded: Box<ForwardedOps>,
     },
 }
 
@@ -94,7 +97,7 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) offset: u64,
     /// The nanoseconds by which the host's time of day is ahead of the simulated one.
     pub(super) ahead: u64,
-    pub(super) timestamps: Timestamps,
+    pub(super) stamps: Stamps,
     /// The time until which the host is suspended.
     pub(super) suspended: Micros,
     /// The last committed index that the frontend has stored.
@@ -110,19 +113,17 @@ pub(super) struct Place<const WINDOW: usize> {
     pub(super) generation: Generation,
     /// The last incarnation of the server in the log as it is committed here.
     pub(super) incarnation: Incarnation,
+    /// The forwarded ops that the node has taken as primary.
+    pub(super) intake: Intake,
     /// The ops that were forwarded to the node as primary.
     pub(super) handed: VecDeque<OpBytes>,
     /// The last checkpoint's server, at the slot where the log was cut.
     pub(super) checkpoint: Option<Box<Server>>,
-}
-
-/// The bounds of the time of a sync.
-#[derive(Clone, Copy, Debug)]
-pub struct DiskSpeed {
-    /// The shortest time of a sync.
-    pub min: Micros,
-    /// The longest time of a sync.
-    pub max: Micros,
+    /// A copy of the storage.
+    pub(super) copy: Option<StorageCopy>,
+    /// The first run whose messages still arrive. Links are closed with the programs that made
+    /// them.
+    pub(super) heard_from: u64,
 }
 
 /// A whole group, stepped one event at a time.
@@ -143,6 +144,11 @@ pub struct Group<const WINDOW: usize> {
     pub bytes_undecided_max: u64,
     /// The restarts of the server that primaries propose, of a thousand entries.
     pub restarts: u64,
+    /// How long nodes wait for what all others recall of their storage.
+    pub storage_check: Duration,
+    /// The node whose storage has gone back, until it knows. No other node stops meanwhile: nothing
+    /// else recalls what that node has said.
+    pub(super) unaware: Option<NodeId>,
     /// The faults that happened to the group.
     pub happened: Happened,
     /// The counts of entries that were written together.
@@ -176,6 +182,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
     ) -> Self {
         let ids: Vec<NodeId> = (1..=(count + spare) as u8).filter_map(NodeId::new).collect();
         let members = Members::first(count);
+        let clocks_apart = *random.pick(&[1 << 29, 1 << 40]);
         let places = ids
             .iter()
             .map(|id| Place {
@@ -188,8 +195,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 wake_at: Micros::MAX,
                 rate: random.range(900, 1100),
                 offset: random.range(0, 1 << 40),
-                ahead: random.range(0, 1 << 40),
-                timestamps: Timestamps::new(0, 0),
+                ahead: random.range(0, clocks_apart),
+                stamps: Stamps::new(0, 0),
                 suspended: 0,
                 hint: Slot::NONE,
                 members,
@@ -198,8 +205,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 clients: EntryReplica::new(*id, Generation(0), Recorder::default()),
                 generation: Generation(0),
                 incarnation: Incarnation::FIRST,
+                intake: Intake::new(),
                 handed: VecDeque::new(),
                 checkpoint: None,
+                copy: None,
+                heard_from: 0,
             })
             .collect();
         let mut group = Self {
@@ -211,6 +221,8 @@ impl<const WINDOW: usize> Group<WINDOW> {
             disk_faults: DiskFaults::default(),
             bytes_undecided_max: u64::MAX,
             restarts: 0,
+            storage_check: Duration::ZERO,
+            unaware: None,
             happened: Happened::default(),
             written_runs: Runs::default(),
             places,
@@ -289,7 +301,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
             return self.schedule(until, event);
         }
         match event {
-            Event::Deliver { from, to, message, carried } => {
+            Event::Deliver { from, to, run, message, carried } => {
+                if run < self.places[from.index()].heard_from {
+                    return;
+                }
                 let entries = carried.as_ref().map_or(&[][..], |carried| &carried.entries);
                 carried.iter().for_each(|carried| self.look_at_payloads(carried));
                 let brought = Brought::by_message(&message, carried.as_ref());
@@ -308,6 +323,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 }
                 place.syncing = false;
                 let fails = self.disk_faults.syncs > 0
+                    && self.unaware.is_none()
                     && self.random.draw() % 1_000_000 < self.disk_faults.syncs;
                 if fails && !broken(Mutant::SyncFailureIgnored) {
                     return self.stop(node, Stop::SyncFailed);
@@ -325,7 +341,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             }
             Event::Start { node } => self.restore(node),
             Event::Install { to, snapshot, checkpoint } => self.install(to, snapshot, checkpoint),
-            Event::Handed { to, op } => self.take_op(to, op),
+            Event::Handed { to, forwarded } => self.take_ops(to, &forwarded),
         }
     }
 
@@ -344,10 +360,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
             place.members = members;
         }
         place.memory = place.disk.open(nonce).clone();
-        place.handed.clear();
+        (place.intake, place.handed) = (Intake::new(), VecDeque::new());
         place.suspended = 0;
         let mut config = Config::new(id, place.members, nonce);
         config.heartbeat = Duration::from_millis(20);
+        config.storage_check = self.storage_check;
         config.bytes_undecided_max = self.bytes_undecided_max;
         config.bytes_behind_max = self.bytes_undecided_max;
         let mut stored = place.memory.stored;
@@ -429,9 +446,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
                 Effect::ServeCatchUp { to, from, up_to } => self.serve(id, to, from, up_to),
                 Effect::Role { role, .. } => {
                     self.recorder.add(id, || Told::Role { role });
+                    let place = &mut self.places[id.index()];
+                    (place.intake, place.handed) = (Intake::new(), VecDeque::new());
                     if role == Role::Primary {
-                        let (local, host) = self.clocks(id);
-                        self.places[id.index()].timestamps.consult_host(local, host);
+                        self.places[id.index()].stamps.timestamps.became_primary();
                     }
                 }
                 Effect::Members { .. } => {}
@@ -441,9 +459,11 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.effects = Some(out);
         let place = &mut self.places[id.index()];
         let Some(node) = &place.node else { return };
-        if node.voting().is_voter() {
+        if node.votes() {
             place.lost = false;
         }
+        let knows = node.votes() || matches!(node.voting(), VotingStatus::Rejoining { .. });
+        self.unaware.take_if(|unaware| *unaware == id && knows);
         place.hint = node.snapshot().slot;
         self.checks.on_state(id, node);
         self.serve_clients(id);

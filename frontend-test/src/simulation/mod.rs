@@ -8,7 +8,7 @@
 //! | `server`, `clients` | a server on the real scheduler, and its clients by the entry rule |
 //! | `group` | nodes, network and disks under one clock |
 //! | `runs` | entries that travel together, and are written together |
-//! | `service`, `faults` | the group's service, and the faults that happen to the group |
+//! | `stamps`, `service`, `faults` | timestamps, the group's service, and the faults that happen |
 //! | `checks` | the invariants that must hold at every moment |
 //! | `scenario` | the events of a run, and the state to which they must lead |
 
@@ -24,3 +24,4 @@ pub mod runs;
 pub mod scenario;
 pub mod server;
 mod service;
+mod stamps;

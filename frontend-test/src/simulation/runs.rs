@@ -148,9 +148,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
             let carried = message.range().map(|range| self.carry(from, range));
             self.said = Some(Said { message, read, carried });
         }
+        let run = self.places[from.index()].run;
         for at in self.network.arrivals(self.now, from, to, &mut self.random) {
             let Said { read, carried, .. } = self.said.clone().expect("just filled");
-            self.schedule(at, Event::Deliver { from, to, message: read, carried });
+            self.schedule(at, Event::Deliver { from, to, run, message: read, carried });
         }
     }
 
@@ -226,8 +227,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
         record: Record,
         brought: Brought<'_>,
     ) -> bool {
-        let refused =
-            self.disk_faults.writes > 0 && self.random.draw() % 1_000_000 < self.disk_faults.writes;
+        let refused = self.disk_faults.writes > 0
+            && self.unaware.is_none()
+            && self.random.draw() % 1_000_000 < self.disk_faults.writes;
         if refused {
             self.stop(id, Stop::WriteFailed);
             return false;

@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use crane_core::id::NodeId;
 use crane_core::paxos::{Members, Node, NodeSet, Role};
+use crane_core::time::Duration;
 
-use super::disk::DiskFaults;
+use super::disk::{DiskFaults, DiskSpeed};
 use super::faults::{Happened, Stop};
-use super::group::{DiskSpeed, Group, Micros};
+use super::group::{Group, Micros};
 use super::network::Network;
 use super::random::Random;
 use super::runs::Runs;
@@ -129,6 +130,11 @@ fn run_with<const WINDOW: usize>(
     group.restarts = if seed % 4 == 1 { RESTARTS } else { 0 };
     group.disk_faults = faults.disk;
     group.bytes_undecided_max = *group.random.pick(&[u64::MAX, u64::MAX, 1000, 300]);
+    let copies = seed % 5 == 2;
+    // A node that recalls what another has said is never out of reach for ever.
+    let checks = [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(1000)];
+    group.storage_check =
+        if copies { Duration::from_millis(3_600_000) } else { *group.random.pick(&checks) };
     told.set(group.steps());
     let end = group.random.range(SECOND, 3 * SECOND);
     let mut fault_at = group.random.range(0, faults.every * 2);
@@ -145,7 +151,7 @@ fn run_with<const WINDOW: usize>(
             group.propose(count);
             propose_at = next + count * group.random.range(1, faults.propose_every);
         } else if next == fault_at {
-            faults.happen(&mut group);
+            faults.happen(&mut group, copies);
             fault_at = next + group.random.range(1, faults.every * 2);
         }
     }
@@ -176,6 +182,7 @@ struct Faults {
     lazy: u64,
     reconfigure: u64,
     cut_log: u64,
+    copy: u64,
 }
 
 impl Faults {
@@ -200,12 +207,16 @@ impl Faults {
             lazy: random.range(0, 100),
             reconfigure: *random.pick(&[0, 0, 300]),
             cut_log: *random.pick(&[0, 0, 100]),
+            copy: *random.pick(&[200, 500]),
         }
     }
 
-    fn happen<const WINDOW: usize>(&self, group: &mut Group<WINDOW>) {
+    fn happen<const WINDOW: usize>(&self, group: &mut Group<WINDOW>, copies: bool) {
         let ids = group.ids();
         let [id, other] = [0; 2].map(|_| *group.random.pick(&ids));
+        if copies && group.random.permille(self.copy) {
+            group.copy_storage(other);
+        }
         if group.random.permille(self.reconfigure) {
             group.reconfigure();
         }
@@ -221,7 +232,9 @@ impl Faults {
         if falls(self.crash) {
             let power = group.random.permille(self.power);
             group.stop(id, if power { Stop::Power } else { Stop::Killed });
-            if group.random.permille(self.disk_loss) {
+            if copies && group.random.permille(700) {
+                group.put_copy_back(id);
+            } else if group.random.permille(self.disk_loss) {
                 group.lose_disk(id);
             } else if group.random.permille(self.damage) {
                 group.damage_log(id);
@@ -299,7 +312,7 @@ fn is_healed<const WINDOW: usize>(group: &Group<WINDOW>) -> bool {
         && !group.ids().into_iter().any(|id| !members.all().contains(id) && unaware(id))
         && members.all().iter().all(|id| {
             group.node(id).is_some_and(|node| {
-                node.voting().is_voter()
+                node.votes()
                     && node.committed() == chosen
                     && node.durable() == chosen
                     && node.members() == members

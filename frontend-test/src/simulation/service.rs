@@ -5,10 +5,9 @@ use std::rc::Rc;
 
 use crane_core::id::{Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{Descriptor, NodeSet};
-use crane_core::timestamp::Timestamps;
 use crane_core::wire::{EntryPayload, EntryWriter, Op, RestartReason};
 
-use super::clients::{EntryReplica, OpBytes};
+use super::clients::{EntryReplica, ForwardedOps};
 use super::disk::Payload;
 use super::group::{Event, Group, Place};
 use super::runs::Brought;
@@ -100,8 +99,7 @@ impl<const WINDOW: usize> Group<WINDOW> {
             writer.push(&Op::Restart { incarnation, reason }).expect("the space suffices");
         }
         let grant = self.random.range(0, 60) as u32;
-        let (local, _) = self.clocks(id);
-        let timestamp = self.places[id.index()].timestamps.timestamp(local);
+        let timestamp = self.next_stamp(id);
         let entry = writer.finish(timestamp, grant);
         self.payloads.push(Rc::from(entry));
         self.payloads.len() as Payload
@@ -120,30 +118,6 @@ impl<const WINDOW: usize> Group<WINDOW> {
         self.checks.on_undecided(id, &lengths, self.bytes_undecided_max);
     }
 
-    /// Starts the timestamps of a node's program, which continue from the log and the checkpoint.
-    pub(super) fn start_stamps(&mut self, id: NodeId) {
-        let (local, host) = self.clocks(id);
-        let place = &mut self.places[id.index()];
-        place.timestamps = Timestamps::new(local, host);
-        if let Some(checkpoint) = &place.checkpoint {
-            place.timestamps.saw(local, checkpoint.agreed());
-        }
-        let last = place.memory.log.iter().rev().find_map(|(_, payload)| *payload);
-        self.see_stamp(id, last);
-    }
-
-    /// Takes an entry with this payload into a node's log.
-    pub(super) fn see_stamp(&mut self, id: NodeId, payload: Option<Payload>) {
-        let Some(payload) = payload else { return };
-        let (timestamp, (local, _)) = (self.stamp_of(payload), self.clocks(id));
-        self.places[id.index()].timestamps.saw(local, timestamp);
-    }
-
-    fn stamp_of(&self, payload: Payload) -> u64 {
-        let bytes = &self.payloads[payload as usize - 1];
-        EntryPayload::decode(bytes).expect("what was encoded can be decoded").timestamp
-    }
-
     /// Returns the descriptor of a payload.
     pub(super) fn describe(&self, payload: Payload) -> Descriptor {
         let bytes = &self.payloads[payload as usize - 1];
@@ -155,21 +129,33 @@ impl<const WINDOW: usize> Group<WINDOW> {
         let now = self.local(id);
         let Place { node: Some(node), clients, .. } = &mut self.places[id.index()] else { return };
         let Some(primary) = node.primary() else { return };
-        for op in clients.hand_over(now, Some(primary)) {
+        for forwarded in clients.hand_over(now, Some(primary)) {
             if primary == id {
-                self.take_op(id, op);
+                self.take_ops(id, &forwarded);
                 continue;
             }
             for at in self.network.arrivals(self.now, id, primary, &mut self.random) {
-                self.schedule(at, Event::Handed { to: primary, op: op.clone() });
+                let forwarded = Box::new(forwarded.clone());
+                self.schedule(at, Event::Handed { to: primary, forwarded });
             }
         }
     }
 
-    pub(super) fn take_op(&mut self, id: NodeId, op: OpBytes) {
-        let handed = &mut self.places[id.index()].handed;
-        if handed.len() < HANDED_MAX {
-            handed.push_back(op);
+    /// Gives a primary the ops that an entry replica has forwarded.
+    pub(super) fn take_ops(&mut self, id: NodeId, forwarded: &ForwardedOps) {
+        let ForwardedOps { from, range, ops } = forwarded;
+        let place = &mut self.places[id.index()];
+        let Some(node) = place.node.as_ref().filter(|node| node.primary() == Some(id)) else {
+            return;
+        };
+        let Some(known) = place.intake.missing(*from, range) else { return };
+        if place.handed.len() + ops.len() > HANDED_MAX {
+            return;
+        }
+        place.intake.took(*from, range);
+        for (ticket, op) in (range.first.0..).zip(ops).skip(known) {
+            self.checks.on_taken(node.ballot(), *from, range.generation, ticket);
+            place.handed.push_back(op.clone());
         }
     }
 

@@ -68,8 +68,13 @@ impl Validator {
         let replica = &mut self.replicas[node.index()];
         replica.removed_before = replica.removed;
         // Only a node that votes or has voted sends any other message.
-        replica.group_exists |=
-            !matches!(message, Message::Hello { .. } | Message::HelloBack { .. });
+        replica.group_exists |= !matches!(
+            message,
+            Message::Hello { .. }
+                | Message::HelloBack { .. }
+                | Message::Recall { .. }
+                | Message::Recalled { .. }
+        );
         match *message {
             Message::Promised { ballot, epoch, end, .. } => {
                 replica.promises.insert(from, (ballot, epoch, end));
@@ -80,6 +85,17 @@ impl Validator {
             }
             Message::Hello { voting: VotingStatus::Rejoining { epoch }, .. } => {
                 replica.requests.insert((from, epoch));
+            }
+            Message::Recalled { nonce, epoch, promised, end } => {
+                let own = replica.memory.voting;
+                let same = match own {
+                    VotingStatus::Voter { epoch: own } | VotingStatus::Rejoining { epoch: own } => {
+                        own == epoch
+                    }
+                    _ => is_first(epoch),
+                };
+                let beyond = promised > replica.found.0 || end > replica.found.1;
+                replica.has_gap |= nonce == replica.nonce && same && beyond;
             }
             Message::HelloBack { nonce, voting, .. } => {
                 replica.stale_answers[from.index()] = Some(voting);

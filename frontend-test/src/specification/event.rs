@@ -14,6 +14,8 @@ use crane_core::wire::Op;
 pub enum Event {
     /// The node's storage is lost.
     Lost,
+    /// An old copy of the node's storage is put back.
+    PutBack,
     /// The node's daemon starts with the state that it found in storage.
     Started {
         /// The nonce of this run.

@@ -97,6 +97,7 @@ impl Validator {
     fn happen(&mut self, node: NodeId, event: &Event) -> Verdict {
         match event {
             Event::Lost => self.replicas[node.index()].lose(),
+            Event::PutBack => self.replicas[node.index()].put_back(),
             Event::Started { nonce, generation, stored, log } => {
                 self.on_generation(node, *generation)?;
                 self.on_started(node, *nonce, stored, log)?;

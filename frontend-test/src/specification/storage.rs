@@ -99,9 +99,15 @@ pub(super) struct Replica {
     pub(super) epochs: HashSet<StorageEpoch>,
     pub(super) promise_said: Ballot,
     pub(super) vote_said: LogEnd,
+    /// The epochs of which an old copy was put back, with the highest promise and vote under them.
+    pub(super) forgotten: Option<(Ballot, LogEnd)>,
 
     // The values of this run.
     pub(super) nonce: u64,
+    /// The promise and the log that storage held when the run began.
+    pub(super) found: (Ballot, LogEnd),
+    /// Whether another node recalls more than that.
+    pub(super) has_gap: bool,
     pub(super) answers: [Option<VotingStatus>; NODES_MAX],
     pub(super) stale_answers: [Option<VotingStatus>; NODES_MAX],
     pub(super) group_exists: bool,
@@ -124,6 +130,13 @@ impl Replica {
         *self = Self { generation, epochs, ..Self::default() };
     }
 
+    /// Forgets what an old copy of the storage does not hold.
+    pub(super) fn put_back(&mut self) {
+        self.forgotten = Some((self.promise_said, self.vote_said));
+        (self.promise_said, self.vote_said) = Default::default();
+        self.candidacies.clear();
+    }
+
     pub(super) fn start(&mut self, nonce: u64, storage: Storage, committed: Slot) {
         // A candidate asks for promises only after its own promise is safe, so an election whose
         // promise was lost has not begun.
@@ -132,6 +145,8 @@ impl Replica {
         *self = Self {
             nonce,
             committed,
+            found: (storage.promised.max(storage.accepted), storage.end()),
+            forgotten: self.forgotten,
             memory: storage.clone(),
             safe: storage,
             candidacies,

@@ -8,7 +8,7 @@ use super::storage::named_epoch;
 use super::{Validator, Verdict, breaks, rule};
 
 impl Validator {
-    // specs: R3
+    // specs: R3, R11
     pub(super) fn on_vote_said(&mut self, node: NodeId, message: &Message) -> Verdict {
         let replica = &self.replicas[node.index()];
         let epoch = match *message {
@@ -21,12 +21,17 @@ impl Validator {
             }
             _ => return Ok(()),
         };
+        if let Some((promised, end)) = replica.forgotten {
+            let safe = &replica.safe;
+            let has_all = safe.promised.max(safe.accepted) >= promised && safe.end() >= end;
+            rule("R11", has_all, || "votes with a storage that has gone back".into())?;
+        }
         rule("R3", replica.safe.voting == VotingStatus::Voter { epoch }, || {
             format!("votes with {epoch:?} as {:?}", replica.safe.voting)
         })
     }
 
-    // specs: R1, R2, R3, R5, R6, R8
+    // specs: R1, R2, R3, R5, R6, R8, R11
     pub(super) fn on_voting_status(&mut self, node: NodeId, record: &Record) -> Verdict {
         let Record::VotingStatus(next) = *record else { return Ok(()) };
         let replica = &self.replicas[node.index()];
@@ -52,6 +57,15 @@ impl Validator {
             }
             (VotingStatus::Ready, VotingStatus::Voter { epoch }) if is_first(epoch) => {
                 if replica.group_exists { Ok(()) } else { answered("R2", &[VotingStatus::Ready]) }
+            }
+            (
+                VotingStatus::Voter { .. } | VotingStatus::Rejoining { .. },
+                VotingStatus::Rejoining { epoch },
+            ) if replica.has_gap => {
+                let replica = &mut self.replicas[node.index()];
+                replica.forgotten = None;
+                let fresh = replica.epochs.insert(epoch);
+                rule("R11", fresh && !is_first(epoch), || format!("uses {epoch:?} again"))
             }
             (
                 VotingStatus::Blank | VotingStatus::Voter { .. },

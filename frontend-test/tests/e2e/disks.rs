@@ -223,10 +223,14 @@ fn a_witness_whose_log_was_cut_still_votes() {
     }
     group.await_settled();
     group.stop_replica(3);
+    let keys = group.known();
     let data = group.data(3).to_str().unwrap().to_owned();
     let folder = machine.folder().to_owned();
     let run = |words: &[&str]| {
-        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        if words[1] == "cut" {
+            words.extend(keys.clone());
+        }
         let output = run_bounded(&words, &folder);
         let told = String::from_utf8(output.stdout).unwrap();
         (output.status.success(), told + &String::from_utf8(output.stderr).unwrap())

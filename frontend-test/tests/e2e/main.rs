@@ -40,6 +40,7 @@ mod shared_memory;
 mod sick;
 mod signals;
 mod sizes;
+mod storage;
 mod strangers;
 mod timers;
 mod transfers;

@@ -212,7 +212,7 @@ fn a_witness_votes_runs_no_server_and_does_not_stay_primary() {
 fn cut(group: &Group, id: u8, behind: u64) -> Result<String, String> {
     let data = group.data(id).display().to_string();
     let line = ["log".into(), "cut".into(), data, "--behind".into(), behind.to_string()];
-    told(&line, &group.program().base)
+    told(&[&line[..], &group.known()].concat(), &group.program().base)
 }
 
 #[test]

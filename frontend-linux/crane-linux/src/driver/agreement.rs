@@ -2,7 +2,8 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Descriptor, Effect, Effects, Input, Message, Reason, Record, Role, SlotRange, WriteNumber,
+    Descriptor, Effect, Effects, Input, Message, Reason, Record, Role, SlotRange, StorageGap,
+    VotingStatus, WriteNumber,
 };
 use tracing::debug;
 
@@ -73,7 +74,48 @@ impl<H: Host> Driver<H> {
         {
             self.record_event(Event::Promised { ballot: ballot.to_string() });
         }
+        if let Record::VotingStatus(VotingStatus::Rejoining { .. }) = record {
+            self.on_storage_lost();
+        }
         self.log.append(number, record, None);
+    }
+
+    /// Says what this replica's storage lacks: the replica begins another epoch of it.
+    // specs: R8, R11
+    fn on_storage_lost(&mut self) {
+        let data = self.settings.data.display().to_string();
+        let gap = self.node.storage_gap();
+        let (what, found) = match gap {
+            Some(StorageGap { by, recalled, promised, end }) => (
+                format!(
+                    "replica {by} recalls that this one has promised ballot {} and acknowledged \
+                     slot {} under ballot {}, and {data} ended with slot {} under ballot {}, with \
+                     a promise of ballot {promised}: it is an old copy, or has lost its last \
+                     writes",
+                    recalled.promised, recalled.end.slot, recalled.end.ballot, end.slot, end.ballot,
+                ),
+                end.slot,
+            ),
+            None if self.node.voting().is_voter() => (
+                format!(
+                    "the group's log names another epoch of this replica's storage than {data}, \
+                     which is an old copy"
+                ),
+                self.node.last(),
+            ),
+            None => (format!("{data} is new, and the group is not"), Slot::NONE),
+        };
+        let text = format!(
+            "{what}. This replica rejoins as one that has lost its storage: it fetches what is \
+             missing from the others, and votes again once the group has agreed to that"
+        );
+        self.warn_operator(text.clone());
+        self.record_silently(Event::StorageLost {
+            by: gap.map(|gap| gap.by.number()),
+            acknowledged: gap.map_or(0, |gap| gap.recalled.end.slot.0),
+            found: found.0,
+            text,
+        });
     }
 
     fn append(&mut self, number: WriteNumber, range: SlotRange, handed: InputPayloads<'_>) {
@@ -122,7 +164,8 @@ impl<H: Host> Driver<H> {
             self.health.vigil.role_ended(now);
         }
         if role == Role::Primary {
-            self.timestamps.consult_host(self.moment.since_start, self.moment.unix);
+            self.timestamps.became_primary();
+            (self.clock_dates.steer_at, self.clock_dates.begin_by) = (now, None);
         }
         if self.node.primary().is_some() {
             self.set_joined();

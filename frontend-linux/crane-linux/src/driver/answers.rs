@@ -88,6 +88,7 @@ impl<H: Host> Driver<H> {
             "refused_connections":
                 number(|view| view.refused_connections),
             "last_error": self.last_error,
+            "clocks": self.show_clocks(),
             "behind_ms": behind,
             "faults": self.watch.texts(true),
             "notes": notes,

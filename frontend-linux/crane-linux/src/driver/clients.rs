@@ -6,14 +6,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crane_core::id::{Generation, Slot};
-use crane_core::limits::ENTRY_OPS_MAX;
 use crane_core::wire::{Endpoint, Op};
 use crane_shm::RingRecord;
 use crane_shm::region::output;
 use tracing::{debug, error, info};
 
 use crate::net::frame::FrameKind;
-use crate::net::ops::OPS_BYTES_MAX;
+use crate::net::ops::{self, OPS_BYTES_MAX};
 
 use super::rooms::{Clients, Finding, FindingKind, OP_BYTES_MAX, OpenConn};
 use super::{ClientCommand, ClientInput, Driver, Host, ServerListener};
@@ -62,13 +61,31 @@ impl<H: Host> Driver<H> {
         self.host.keep_meta(&self.meta);
     }
 
+    /// Returns the generation of this replica's clients, or the one that is about to begin.
+    pub(super) fn own_generation(&self) -> Generation {
+        self.next_generation.unwrap_or_else(|| self.clients.generation())
+    }
+
+    /// Begins a generation above one of this replica that the log knows. The replica may have lost
+    /// the file that kept it, and the host's clock may have been set back.
+    // specs: E8
+    pub(super) fn begin_generation_above(&mut self, known: Generation) {
+        self.meta.generation = self.meta.generation.max(known.0);
+        self.begin_generation();
+    }
+
     pub(super) fn on_meta_kept(&mut self, generation: Generation) {
         // An older generation may be kept when the next one has already begun.
         if self.next_generation.take_if(|next| *next == generation).is_none() {
             return;
         }
-        self.hello.generation = generation.0;
-        self.host.set_hello(&self.hello);
+        if self.begins_above.take_if(|begins| *begins <= generation).is_some() {
+            return self.end_to_begin_again(
+                "the others know a later generation of this replica than the host's clock gives: \
+                 starting again above it"
+                    .to_string(),
+            );
+        }
         self.host.set_first_generation(generation);
         let fresh = Clients::new(self.me(), generation);
         let old = std::mem::replace(&mut self.clients, fresh);
@@ -90,31 +107,26 @@ impl<H: Host> Driver<H> {
         let Some(primary) = self.node.primary() else { return false };
         if primary == self.me() {
             let mut any = false;
-            while let Some(op) = self.clients.next_op(now) {
-                self.proposer.push(op);
-                self.events.counters.ops_handed_over += 1;
+            let mut ops = std::mem::take(&mut self.clients.frame);
+            while let Some(range) = self.clients.next_range(now, FRAME_BYTES, &mut ops) {
+                self.take_ops(primary, &range, &ops);
+                self.events.counters.ops_handed_over += u64::from(range.count);
                 any = true;
             }
+            self.clients.frame = ops;
             return any;
         }
         if !self.is_linked(primary) {
             return false;
         }
-        let mut frame = Vec::new();
-        let mut count = 0;
-        while let Some(op) = self.clients.next_op(now) {
-            frame.extend_from_slice(op);
-            self.events.counters.ops_handed_over += 1;
-            count += 1;
-            if frame.len() > FRAME_BYTES || count == ENTRY_OPS_MAX {
-                self.host.send_frame(primary, FrameKind::Ops, &frame);
-                frame.clear();
-                count = 0;
-            }
-        }
-        if count > 0 {
+        let mut ops = std::mem::take(&mut self.clients.frame);
+        while let Some(range) = self.clients.next_range(now, FRAME_BYTES, &mut ops) {
+            let mut frame = ops::begin(&range);
+            frame.extend_from_slice(&ops);
+            self.events.counters.ops_handed_over += u64::from(range.count);
             self.host.send_frame(primary, FrameKind::Ops, &frame);
         }
+        self.clients.frame = ops;
         false
     }
 

@@ -33,6 +33,7 @@ impl<H: Host> Driver<H> {
                 self.on_link_up(&hello);
                 if let Some(node) = NodeId::new(hello.node) {
                     self.greet_about_checkpoints(node);
+                    self.ask_for_clock(node);
                 }
             }
             DriverInput::LinkDown(node) => {
@@ -50,8 +51,12 @@ impl<H: Host> Driver<H> {
             | DriverInput::Calls(from, _)
             | DriverInput::Mark(from, _)
             | DriverInput::Vitals(from, _)
+            | DriverInput::Fenced(from, _)
+            | DriverInput::Clock(from, _)
                 if !self.speaks(from) => {}
             DriverInput::Ops(from, ops) => self.on_ops(from, ops),
+            DriverInput::Fenced(from, newest) => self.on_fenced(from, newest),
+            DriverInput::Clock(from, message) => self.on_clock(from, message),
             DriverInput::CheckpointPrepared(run, outcome) => {
                 self.on_checkpoint_prepared(run, outcome);
             }
@@ -154,6 +159,7 @@ impl<H: Host> Driver<H> {
             self.watch_proof(),
             self.watch_log(),
             self.watch_transfer(),
+            self.watch_clocks(),
         ];
         // One that waits for something else must not keep the links from running.
         let soonest = self.now() + LOOK_AGAIN;

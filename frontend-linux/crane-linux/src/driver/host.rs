@@ -28,7 +28,9 @@ use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, Received};
 use crate::net::strangers::StrangerCounters;
 use crate::program::{UpgradeOrder, Upgraded};
-use crate::report::{CallsMessage, CheckpointMessage, Ending, MarkMessage, ServerReport};
+use crate::report::{
+    CallsMessage, CheckpointMessage, ClockMessage, Ending, MarkMessage, ServerReport,
+};
 use crate::roster::Roster;
 
 use super::seen::{Bypassed, Inspection, SeenCell};
@@ -120,6 +122,10 @@ pub(crate) enum DriverInput {
     CellSeen(u64, SeenCell),
     /// The disk of the server's files was measured.
     DiskMeasured(DiskRoom),
+    /// Another daemon with this replica's number, of this generation, has linked with a member.
+    Fenced(NodeId, Generation),
+    /// A member asks for this host's clock, or tells its own.
+    Clock(NodeId, ClockMessage),
     /// The server's run makes a call that bypasses the hooks; each kind comes once.
     Bypassed(u64, Bypassed),
     /// The host failed in a task on which the driver depends.

@@ -22,13 +22,12 @@ use crate::report::ServerReport;
 use crate::roster::{Roster, RosterMember};
 
 use super::agreement::InputPayloads;
+use super::redundancy::SLOTS_BEHIND_MAX;
 use super::rooms::{Finding, FindingKind};
 use super::{Driver, Host};
 
 /// How long a member of higher priority must have been fit before it becomes primary.
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
-/// The number of slots that a fit member may lack.
-const PREFER_WITHIN: u64 = 64;
 
 /// The reason why an order was not carried out, and whether it may be given again at once.
 pub(super) struct Unmoved {
@@ -222,8 +221,10 @@ impl<H: Host> Driver<H> {
             | Message::Copy { .. }
             | Message::Prepare { .. }
             | Message::PreVote { .. }
+            | Message::Recall { .. }
             | Message::Fetch { .. } => false,
             Message::Hello { .. }
+            | Message::Recalled { .. }
             | Message::HelloBack { .. }
             | Message::PreVoteReply { .. }
             | Message::Promised { .. }
@@ -389,6 +390,9 @@ impl<H: Host> Driver<H> {
         if left.voters.difference(left.witnesses).is_empty() {
             return Err(never("nobody else runs the server"));
         }
+        if members.voters.contains(node) {
+            self.must_have_quorum(&left).map_err(later)?;
+        }
         self.change_members(left)?;
         Ok(json!({}))
     }
@@ -468,7 +472,7 @@ impl<H: Host> Driver<H> {
     // specs: H5
     fn is_fit(&self, node: NodeId) -> bool {
         let in_step = self.reports[node.index()] == ServerReport::Alive { in_step: true };
-        let has_log = self.node.contact(node).matched.0 + PREFER_WITHIN >= self.committed.0;
+        let has_log = self.node.contact(node).matched.0 + SLOTS_BEHIND_MAX >= self.committed.0;
         self.is_linked(node) && in_step && has_log && self.health.vigil.is_well(node)
     }
 

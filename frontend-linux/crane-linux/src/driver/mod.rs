@@ -15,10 +15,13 @@
 //! | `fetching` | entries that are read again, and what waits for them |
 //! | `agreement` | the effects of agreement: links, log, roles |
 //! | `clients` | the clients that connected to this replica |
+//! | `clocks` | the clocks of the hosts, and the time with which a group begins |
 //! | `proposer` | the primary's proposals, and their times |
 //! | `members` | the members of the group, and the preferred primary |
+//! | `redundancy` | acts that lower the redundancy of the group |
 //! | `stalls` | waits of this replica that last too long |
 //! | `watch` | whether the server makes progress |
+//! | `clock_watch` | agreed time is corrected, and clocks that are off are named |
 //! | `progress` | whether this replica makes progress, and what follows if it does not |
 //! | `bypass` | calls of the server that no hook sees |
 //! | `divergence` | servers that differ |
@@ -40,9 +43,12 @@ mod answers;
 mod bypass;
 mod checkpoint;
 mod clients;
+mod clock_watch;
+mod clocks;
 mod cut;
 mod disk;
 mod divergence;
+mod fence;
 mod fetching;
 mod freeze;
 mod handle;
@@ -53,6 +59,7 @@ mod members;
 mod progress;
 mod proof;
 mod proposer;
+mod redundancy;
 mod rooms;
 mod script;
 mod seen;
@@ -67,6 +74,7 @@ mod watch;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crane_core::clocks::Clocks;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Members, Node, NodeSet, Role, SnapshotMeta};
@@ -86,8 +94,8 @@ use crate::report::{CheckpointMessage, ServerReport};
 use crate::roster::Roster;
 
 use rooms::{
-    Checkpoints, Claims, Clients, Debts, Divergence, Health, Preference, Proposer, Script, Server,
-    Stalls, Sum, Watch,
+    Checkpoints, Claims, Clients, ClockDates, Debts, Divergence, Health, Preference, Proposer,
+    Script, Server, Stalls, Sum, Watch,
 };
 
 pub(crate) use host::{
@@ -166,6 +174,9 @@ pub(crate) struct Driver<H> {
     /// The time of the present step.
     moment: Moment,
     timestamps: Timestamps,
+    /// The clocks of the other members' hosts.
+    clocks: Clocks,
+    clock_dates: ClockDates,
     node: Box<Node<WINDOW>>,
     /// The node's role according to its last effect.
     role: Role,
@@ -184,6 +195,13 @@ pub(crate) struct Driver<H> {
     hello: Hello,
     claims: Claims,
     meta: Meta,
+    /// By replica: the highest generation with which a daemon of it has begun.
+    latest: [Generation; NODES_MAX],
+    /// The members that are linked with a later daemon of this replica.
+    fenced_by: NodeSet,
+    /// The generation that must be kept before this replica starts again, because another daemon
+    /// seems to have its place.
+    begins_above: Option<Generation>,
     /// The next generation, which begins once it is kept. No client can act before.
     next_generation: Option<Generation>,
     script: Script,
@@ -224,6 +242,8 @@ impl<H: Host> Driver<H> {
             host,
             moment,
             timestamps,
+            clocks: Clocks::new(),
+            clock_dates: ClockDates::default(),
             role: node.role(),
             node,
             log,
@@ -235,6 +255,9 @@ impl<H: Host> Driver<H> {
             hello,
             claims: Claims::new(heard, settings.me),
             meta,
+            latest: [Generation(0); NODES_MAX],
+            fenced_by: NodeSet::EMPTY,
+            begins_above: None,
             next_generation: None,
             script: Script::behind(prefix),
             clients,

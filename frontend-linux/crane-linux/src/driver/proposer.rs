@@ -2,6 +2,7 @@
 //! the end of connections that entered by a replica which is gone.
 
 use crane_core::bubble::{Ask, Sight};
+use crane_core::forward::TicketRange;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Effects, NodeSet, ProposeError};
@@ -31,10 +32,28 @@ impl<H: Host> Driver<H> {
         if !self.is_primary() {
             return;
         }
-        match ops::count(from, &bytes) {
-            Ok(count) => self.proposer.push_all(bytes, count),
+        match ops::read(from, &bytes) {
+            Ok((range, ops)) => self.take_ops(from, &range, ops),
             Err(why) => warn!("replica {from} forwards {why}"),
         }
+    }
+
+    /// Takes the ops of a range of tickets that this primary has not taken before, if there is room
+    /// for them. Their entry replica forwards them again otherwise.
+    // specs: E12
+    pub(super) fn take_ops(&mut self, from: NodeId, range: &TicketRange, ops: &[u8]) {
+        let counters = &mut self.events.counters;
+        let Some(known) = self.proposer.intake.missing(from, range) else {
+            counters.ops_dropped += u64::from(range.count);
+            return;
+        };
+        let count = range.count as usize - known;
+        if !self.proposer.push_all(ops::after(ops, known), count) {
+            counters.ops_refused += u64::from(range.count);
+            return;
+        }
+        counters.ops_dropped += known as u64;
+        self.proposer.intake.took(from, range);
     }
 
     /// Proposes everything that can be proposed. Returns whether it proposed anything.
@@ -44,7 +63,9 @@ impl<H: Host> Driver<H> {
             return false;
         }
         if self.log.genesis().is_none() {
-            return self.node.last() == self.node.committed() && self.propose_genesis();
+            return self.node.last() == self.node.committed()
+                && self.may_begin_time()
+                && self.propose_genesis();
         }
         if self.script.genesis.is_none() {
             return false;

@@ -108,16 +108,17 @@ impl<H: Host> Driver<H> {
             Op::Connect { conn, .. } => {
                 let known = &mut self.script.sum.connected[conn.entry.index()];
                 *known = (*known).max(Some(conn.generation));
+                if conn.entry == self.me() && conn.generation > self.own_generation() {
+                    info!("the log knows a later generation of this replica than it has");
+                    self.begin_generation_above(conn.generation);
+                }
             }
             Op::Retire { node, generation } => {
                 let known = &mut self.script.sum.retired[node.index()];
                 *known = (*known).max(generation);
-                if node == self.me()
-                    && generation
-                        >= self.next_generation.unwrap_or_else(|| self.clients.generation())
-                {
+                if node == self.me() && generation >= self.own_generation() {
                     info!("the group had given this replica up: its clients are reset");
-                    self.begin_generation();
+                    self.begin_generation_above(generation);
                 }
             }
             Op::Halt { slot } => self.on_halt(slot),

@@ -12,6 +12,7 @@ use crate::driver::{
 };
 use crate::log::Synced;
 use crate::log::storage::WriteProgress;
+use crate::net::frame::FrameKind;
 use crate::net::link::Arrival;
 use crate::net::query::Query;
 use crate::proxy::{ClientAction, ClientEvent};
@@ -175,6 +176,12 @@ impl Replica {
                     link.drop_silently();
                     return None;
                 }
+                if let Some(newest) = self.driver.superseded_by(&hello) {
+                    let body = postcard::to_allocvec(&newest).expect("plain data");
+                    link.put(FrameKind::Fence, &[&body]);
+                    link.flush();
+                    return None;
+                }
                 self.driver.host().take_link(link);
                 DriverInput::LinkUp(hello)
             }
@@ -204,6 +211,12 @@ impl Replica {
             Arrival::Mark(link, message) if host.is_current(&link) => {
                 DriverInput::Mark(link.node, message)
             }
+            Arrival::Fence(link, newest) if host.is_current(&link) => {
+                DriverInput::Fenced(link.node, newest)
+            }
+            Arrival::Clock(link, message) if host.is_current(&link) => {
+                DriverInput::Clock(link.node, message)
+            }
             Arrival::Roster(link, roster) if host.is_current(&link) => {
                 DriverInput::Roster(link.node, roster)
             }
@@ -219,6 +232,8 @@ impl Replica {
             Arrival::Down(_)
             | Arrival::Calls(..)
             | Arrival::Vitals(..)
+            | Arrival::Fence(..)
+            | Arrival::Clock(..)
             | Arrival::Mark(..)
             | Arrival::Roster(..)
             | Arrival::Checkpoint(..)

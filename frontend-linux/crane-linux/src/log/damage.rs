@@ -19,42 +19,79 @@ use super::{Log, LogError, Opened, segment_path};
 
 const ASIDE: &str = "log.damaged-";
 
-/// The facts about the group that are known from outside of the log.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct GroupFacts {
-    /// Whether the group exists: it had records.
-    pub is_known: bool,
-    /// The number of its members.
-    pub members: usize,
+/// The voters of the group, as its members say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Voters {
+    /// The number of voters.
+    pub count: usize,
+    /// How many of them answer and vote, without this replica.
+    pub reachable: usize,
 }
 
-/// Opens the log of a data directory. A damaged log is set aside if other members can supply it:
-/// this replica then starts again under this storage epoch, and the returned text says so.
+impl Voters {
+    /// Returns the number of voters in a quorum.
+    fn quorum(&self) -> usize {
+        self.count / 2 + 1
+    }
+
+    /// Returns whether there is a quorum without this replica, within reach.
+    pub(crate) fn suffice(&self) -> bool {
+        self.reachable >= self.quorum()
+    }
+
+    /// Returns whether there can be a quorum without this replica.
+    pub(crate) fn can_suffice(&self) -> bool {
+        self.count > self.quorum()
+    }
+}
+
+/// Opens the log of a data directory. Returns the damage if the log is damaged, or missing although
+/// the group `is_known`: it had records.
+///
+/// # Errors
+/// Returns any other fault.
+pub(crate) fn open(data: &Path, is_known: bool) -> Result<Result<Opened, LogError>, String> {
+    let log = data.join("log");
+    let set_aside = has_been(data).map_err(|error| format!("{}: {error}", data.display()))?;
+    match Log::open(&log) {
+        Ok(opened) if opened.is_new && (is_known || set_aside) => {
+            Ok(Err(LogError::Missing(segment_path(&log, 1))))
+        }
+        Ok(opened) => Ok(Ok(opened)),
+        Err(error) if error.is_damage() => Ok(Err(error)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Sets a damaged log aside if the other voters can supply it: this replica then starts again under
+/// this storage epoch, and the returned text says so.
 ///
 /// # Errors
 /// Returns the fault and its remedy; the log is unchanged in that case.
-pub(crate) fn open(
+// specs: R9
+pub(crate) fn begin_without(
     data: &Path,
-    group: GroupFacts,
+    error: &LogError,
+    voters: Voters,
     epoch: StorageEpoch,
-) -> Result<(Opened, Option<String>), String> {
+) -> Result<(Opened, String), String> {
     let log = data.join("log");
-    let set_aside = has_been(data).map_err(|error| format!("{}: {error}", data.display()))?;
-    let error = match Log::open(&log) {
-        Ok(opened) if opened.is_new && (group.is_known || set_aside) => {
-            LogError::Missing(segment_path(&log, 1))
-        }
-        Ok(opened) => return Ok((opened, None)),
-        Err(error) if error.is_damage() => error,
-        Err(error) => return Err(error.to_string()),
-    };
     // A rejoining replica returns when a quorum without it has agreed to that.
-    let count = group.members;
-    if count - 1 < count / 2 + 1 {
+    let count = voters.count;
+    if !voters.can_suffice() {
         return Err(format!(
             "{}; a group of {count} has no quorum without this replica, which could give it the \
              log again: put the file back from a copy, or begin a new group in another --data-dir",
             error.what()
+        ));
+    }
+    if !voters.suffice() {
+        return Err(format!(
+            "{}; {} of the {count} voters answer, and {} are needed to give this replica the log \
+             again: start the others first, or put the file back from a copy",
+            error.what(),
+            voters.reachable,
+            voters.quorum()
         ));
     }
     let aside = match start_anew(data, epoch)? {
@@ -66,7 +103,7 @@ pub(crate) fn open(
         error.what()
     );
     let opened = Log::open(&log).map_err(|error| error.to_string())?;
-    Ok((opened, Some(note)))
+    Ok((opened, note))
 }
 
 /// Returns whether a damaged log was set aside in this data directory.
@@ -82,7 +119,6 @@ fn has_been(data: &Path) -> io::Result<bool> {
 /// Sets the damaged log aside and begins a fresh log of this storage epoch. Returns the path of the
 /// damaged log, or `None` if no file of it was left. If the system refuses, a later attempt may
 /// succeed.
-// specs: R9
 fn start_anew(data: &Path, epoch: StorageEpoch) -> Result<Option<PathBuf>, String> {
     let log = data.join("log");
     let aside = set_aside(data, &log).map_err(|error| {
@@ -131,8 +167,21 @@ mod tests {
         scratch
     }
 
-    fn group(is_known: bool, members: usize) -> GroupFacts {
-        GroupFacts { is_known, members }
+    /// Opens a log of a group of this many voters, all of which answer.
+    fn open(
+        data: &Path,
+        is_known: bool,
+        count: usize,
+        epoch: StorageEpoch,
+    ) -> Result<(Opened, Option<String>), String> {
+        match super::open(data, is_known)? {
+            Ok(opened) => Ok((opened, None)),
+            Err(error) => {
+                let voters = Voters { count, reachable: count - 1 };
+                let (opened, note) = begin_without(data, &error, voters, epoch)?;
+                Ok((opened, Some(note)))
+            }
+        }
     }
 
     #[test]
@@ -143,7 +192,7 @@ mod tests {
         for epoch in 1..=3 {
             let text = format!("damaged {epoch}, so that it is no log");
             fs::write(segment_path(&log, 1), text).unwrap();
-            let (opened, note) = open(data, group(false, 3), StorageEpoch(epoch)).unwrap();
+            let (opened, note) = open(data, false, 3, StorageEpoch(epoch)).unwrap();
             assert_eq!(
                 opened.stored.voting,
                 VotingStatus::Rejoining { epoch: StorageEpoch(epoch) }
@@ -159,7 +208,7 @@ mod tests {
             assert!(fs::read_to_string(kept).unwrap().starts_with(&format!("damaged {epoch}")));
         }
         // The next start finds the log unchanged, under the same epoch.
-        let (opened, note) = open(data, group(true, 3), StorageEpoch(9)).unwrap();
+        let (opened, note) = open(data, true, 3, StorageEpoch(9)).unwrap();
         assert_eq!(opened.stored.voting, VotingStatus::Rejoining { epoch: StorageEpoch(3) });
         assert_eq!(note, None);
     }
@@ -169,7 +218,7 @@ mod tests {
         let scratch = with_log("half", Some(b"damaged, so that it is no log"));
         let data = &scratch.0;
         let log = data.join("log");
-        open(data, group(false, 3), StorageEpoch(1)).unwrap();
+        open(data, false, 3, StorageEpoch(1)).unwrap();
         let fresh = fs::read(segment_path(&log, 1)).unwrap();
         for left in [None, Some(0), Some(10), Some(20), Some(30), Some(fresh.len() - 1)] {
             fs::remove_dir_all(&log).unwrap();
@@ -178,7 +227,7 @@ mod tests {
                 fs::write(segment_path(&log, 1), &fresh[..left]).unwrap();
                 fs::write(segment_path(&log, 2), super::super::record::segment_header(2)).unwrap();
             }
-            let (opened, note) = open(data, group(false, 3), StorageEpoch(5)).unwrap();
+            let (opened, note) = open(data, false, 3, StorageEpoch(5)).unwrap();
             assert_eq!(
                 opened.stored.voting,
                 VotingStatus::Rejoining { epoch: StorageEpoch(5) },
@@ -191,18 +240,36 @@ mod tests {
     #[test]
     fn only_a_log_of_which_nothing_is_known_may_be_new() {
         let scratch = with_log("new", None);
-        let (opened, note) = open(&scratch.0, group(false, 3), StorageEpoch(1)).unwrap();
+        let (opened, note) = open(&scratch.0, false, 3, StorageEpoch(1)).unwrap();
         assert_eq!((opened.stored.voting, note), (VotingStatus::Blank, None));
-        let (opened, note) = open(&scratch.0, group(true, 3), StorageEpoch(2)).unwrap();
+        let (opened, note) = open(&scratch.0, true, 3, StorageEpoch(2)).unwrap();
         assert_eq!(opened.stored.voting, VotingStatus::Rejoining { epoch: StorageEpoch(2) });
         assert!(note.unwrap().contains("00000001.log is missing; nothing of it was left"));
+    }
+
+    #[test]
+    fn a_log_is_kept_until_a_quorum_of_the_other_voters_answers() {
+        let scratch = with_log("alone", Some(b"damaged, so that it is no log"));
+        let data = &scratch.0;
+        let error = super::open(data, true).unwrap().unwrap_err();
+        for (count, reachable) in [(3, 1), (3, 0), (4, 2), (5, 2), (7, 3)] {
+            let voters = Voters { count, reachable };
+            let why = begin_without(data, &error, voters, StorageEpoch(1)).unwrap_err();
+            for word in [&*format!("{reachable} of the {count} voters"), "start the others first"] {
+                assert!(why.contains(word), "{why}");
+            }
+            let kept = fs::read(segment_path(&data.join("log"), 1)).unwrap();
+            assert!(kept.starts_with(b"damaged"));
+        }
+        let voters = Voters { count: 5, reachable: 3 };
+        begin_without(data, &error, voters, StorageEpoch(1)).unwrap();
     }
 
     #[test]
     fn without_a_majority_of_others_it_is_an_error_that_changes_nothing() {
         for members in 1..=7 {
             let scratch = with_log("few", Some(b"damaged, so that it is no log"));
-            let outcome = open(&scratch.0, group(true, members), StorageEpoch(1));
+            let outcome = open(&scratch.0, true, members, StorageEpoch(1));
             assert_eq!(outcome.is_ok(), members > 2, "{members}");
             let Err(why) = outcome else { continue };
             for word in ["00000001.log at offset 0", &format!("group of {members}"), "from a copy"]

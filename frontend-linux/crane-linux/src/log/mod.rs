@@ -12,13 +12,14 @@
 //! | `damage` | the treatment of a damaged log |
 //! | `cut` | taking the front off |
 //! | `disk`, `segments`, `storage` | the interface to files; writing them; the storage thread |
-//! | `error` | errors of reading |
+//! | `error`, `args` | errors of reading; the command line of `crane-linux log` |
 //! | here | an index from slots to places, a cache of payloads, the next write's place |
 //!
 //! The [`Log`] itself touches no file. It gives records as bytes for a place ([`Log::take_batch`]),
 //! and plans the reading of entries that are not in memory ([`Log::plan_fetch`]), which come back
 //! by [`Log::keep_fetched`].
 
+pub(crate) mod args;
 mod cut;
 pub(crate) mod damage;
 pub(crate) mod disk;

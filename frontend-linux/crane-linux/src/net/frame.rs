@@ -38,11 +38,15 @@ pub enum FrameKind {
     Transfer = 11,
     /// The progress of the sender.
     Vitals = 12,
+    /// The generation of a daemon that has taken the place of the receiver.
+    Fence = 13,
+    /// A question about the receiver's clock, or the answer to one.
+    Clock = 14,
 }
 
 impl FrameKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Hello,
         Self::Paxos,
         Self::Ops,
@@ -55,6 +59,8 @@ impl FrameKind {
         Self::Checkpoint,
         Self::Transfer,
         Self::Vitals,
+        Self::Fence,
+        Self::Clock,
     ];
 }
 
@@ -190,6 +196,8 @@ mod tests {
             FrameKind::Checkpoint => 10,
             FrameKind::Transfer => 11,
             FrameKind::Vitals => 12,
+            FrameKind::Fence => 13,
+            FrameKind::Clock => 14,
         };
         for (place, kind) in (1..).zip(FrameKind::ALL) {
             assert_eq!((number(kind), kind as u8), (place, place));

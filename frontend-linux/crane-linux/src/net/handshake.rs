@@ -13,7 +13,7 @@ use crate::options::Priority;
 use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
-pub const PROTOCOL_VERSION: u32 = 11;
+pub const PROTOCOL_VERSION: u32 = 12;
 /// The first bytes of a hello, in every version of the protocol.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 
@@ -30,7 +30,8 @@ pub struct Hello {
     pub address: String,
     /// The number that the sender believes the receiver to have.
     pub to: u8,
-    /// The sender's generation as an entry replica.
+    /// The generation with which the sender's daemon has begun. A later daemon of the same replica
+    /// has a higher one.
     pub generation: u64,
     /// The group that the sender's data directory belongs to, once it does.
     pub group: Option<u128>,

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
-use crane_core::id::NodeId;
+use crane_core::id::{Generation, NodeId};
 use crane_core::paxos::Message;
 use crane_core::progress::Vitals;
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
@@ -14,7 +14,9 @@ use embassy_sync::channel::Channel;
 use embassy_sync::signal::Signal;
 use serde::de::DeserializeOwned;
 
-use crate::report::{CallsMessage, CheckpointMessage, MarkMessage, ServerReport, TransferMessage};
+use crate::report::{
+    CallsMessage, CheckpointMessage, ClockMessage, MarkMessage, ServerReport, TransferMessage,
+};
 use crate::roster::Roster;
 
 use super::first::invalid;
@@ -45,10 +47,14 @@ pub(crate) enum Arrival {
     Server(Rc<Link>, ServerReport),
     /// The progress of the peer.
     Vitals(Rc<Link>, Vitals),
+    /// The generation of a daemon that has taken this one's place.
+    Fence(Rc<Link>, Generation),
     /// Calls of the peer's server.
     Calls(Rc<Link>, CallsMessage),
     /// A mark of the peer's server.
     Mark(Rc<Link>, MarkMessage),
+    /// A message about clocks.
+    Clock(Rc<Link>, ClockMessage),
     /// The members as the peer knows them.
     Roster(Rc<Link>, Box<Roster>),
     /// A message about checkpoints.
@@ -189,6 +195,8 @@ fn read_frame(link: &Rc<Link>, kind: FrameKind, body: &[u8]) -> io::Result<Arriv
         FrameKind::Ops => Ok(Arrival::Ops(link, body.to_vec())),
         FrameKind::Server => Ok(Arrival::Server(link, plain(body, "report")?)),
         FrameKind::Vitals => Ok(Arrival::Vitals(link, plain(body, "vitals")?)),
+        FrameKind::Fence => Ok(Arrival::Fence(link, plain(body, "generation")?)),
+        FrameKind::Clock => Ok(Arrival::Clock(link, plain(body, "message about clocks")?)),
         FrameKind::Calls => Ok(Arrival::Calls(link, plain(body, "calls")?)),
         FrameKind::Mark => Ok(Arrival::Mark(link, plain(body, "mark")?)),
         FrameKind::Roster => Ok(Arrival::Roster(link, plain(body, "members")?)),

@@ -1,7 +1,9 @@
-//! Ops that a replica forwards to the primary for its clients, as bytes. Pure.
+//! Ops that a replica forwards to the primary for its clients, as bytes: their tickets, then the
+//! ops, one after the other. Pure.
 
 use std::fmt;
 
+use crane_core::forward::TicketRange;
 use crane_core::id::NodeId;
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES_MAX, ENTRY_OPS_MAX};
 use crane_core::wire::Op;
@@ -31,6 +33,32 @@ impl fmt::Display for OpsError {
 }
 
 impl std::error::Error for OpsError {}
+
+/// Begins a frame of ops: the ops follow.
+pub fn begin(range: &TicketRange) -> Vec<u8> {
+    postcard::to_allocvec(range).expect("plain data")
+}
+
+/// Splits a frame that `from` has forwarded into tickets and ops, each of which is checked.
+///
+/// # Errors
+/// Returns an [`OpsError`] if the bytes are malformed. It never panics.
+pub fn read(from: NodeId, frame: &[u8]) -> Result<(TicketRange, &[u8]), OpsError> {
+    let (range, ops) =
+        postcard::take_from_bytes::<TicketRange>(frame).map_err(|_| OpsError::Malformed)?;
+    match count(from, ops)? == range.count as usize {
+        true => Ok((range, ops)),
+        false => Err(OpsError::Malformed),
+    }
+}
+
+/// Returns the ops after the first ones.
+///
+/// # Panics
+/// Panics if there are fewer, or if they are malformed: the caller has read them.
+pub fn after(ops: &[u8], first: usize) -> &[u8] {
+    (0..first).fold(ops, |left, _| Op::decode(left).expect("the ops were read before").1)
+}
 
 /// Counts the encoded ops that `from` forwards, and checks that they fit into an empty entry.
 ///
@@ -64,6 +92,7 @@ pub fn count(from: NodeId, ops: &[u8]) -> Result<usize, OpsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crane_core::forward::Ticket;
     use crane_core::id::{ConnId, Generation};
     use crane_core::limits::SEND_BYTES_MAX;
 
@@ -72,6 +101,29 @@ mod tests {
         let length = op.encode(&mut space).unwrap();
         space.truncate(length);
         space
+    }
+
+    #[test]
+    fn a_frame_has_as_many_ops_as_tickets() {
+        let from = NodeId::new(2).unwrap();
+        let conn = ConnId { entry: from, generation: Generation(1), number: 1 };
+        let two = [Op::Reset { conn }, Op::Shut { conn, total: 7 }].map(|op| encoded(&op));
+        let mut range = TicketRange {
+            generation: Generation(1),
+            kept_from: Ticket(3),
+            since: Ticket(5),
+            first: Ticket(6),
+            count: 2,
+        };
+        let frame = |range: &TicketRange| [begin(range), two.concat()].concat();
+        let bytes = frame(&range);
+        assert_eq!(read(from, &bytes), Ok((range, &two.concat()[..])));
+        assert_eq!(after(&two.concat(), 1), two[1]);
+        range.count = 3;
+        assert_eq!(read(from, &frame(&range)), Err(OpsError::Malformed));
+        for length in 0..bytes.len() {
+            assert!(read(from, &bytes[..length]).is_err(), "{length}");
+        }
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub(crate) fn run(bytes: &[u8]) {
 fn play(from: &mut Unstructured<'_>) -> Result<()> {
     let count = from.int_in_range(1..=NODES_MAX)?;
     let me = NodeId::new(from.int_in_range(1..=count as u8)?).expect("at most 7");
-    let config = Config::new(me, Members::first(count), 1);
+    let mut config = Config::new(me, Members::first(count), 1);
+    config.storage_check = Duration::from_millis(*from.choose(&[0, 50, 10_000])?);
     if from.ratio(2, 3)? {
         Host::<NARROW>::new(config).live(from)
     } else {

@@ -19,7 +19,7 @@ impl<const WINDOW: usize> Host<WINDOW> {
         sender: NodeId,
     ) -> Result<Option<Message>> {
         let asked = self.ballot(from, sender)?;
-        let message = match from.int_in_range(0..=15_u8)? {
+        let message = match from.int_in_range(0..=17_u8)? {
             0 => Message::Hello {
                 nonce: from.arbitrary()?,
                 voting: self.voting(from)?,
@@ -81,6 +81,13 @@ impl<const WINDOW: usize> Host<WINDOW> {
                 last_ballot: self.ballot(from, sender)?,
                 start: self.slot(from)?,
                 beat: from.arbitrary()?,
+            },
+            15 => Message::Recall { nonce: from.arbitrary()? },
+            16 => Message::Recalled {
+                nonce: if from.ratio(7, 8)? { self.nonce } else { from.arbitrary()? },
+                epoch: self.epoch(from)?,
+                promised: self.ballot(from, sender)?,
+                end: LogEnd { ballot: self.ballot(from, sender)?, slot: self.slot(from)? },
             },
             _ => Message::TakeOver { ballot: asked },
         };

@@ -68,6 +68,11 @@ impl Claims {
         fits(node, name, own) || !self.may_speak(node, own)
     }
 
+    /// Returns whether the log here gives a number to the replica of this name, or knows neither.
+    pub(in crate::driver) fn fits(node: NodeId, name: &str, own: &Roster) -> bool {
+        fits(node, name, own)
+    }
+
     /// Records that a replica refuses this one. Returns whether that is news from a member, by the
     /// log here.
     pub(in crate::driver) fn refuse(&mut self, by: &str, own: &Roster) -> bool {

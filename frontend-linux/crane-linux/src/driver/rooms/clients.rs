@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use crane_core::forward::Forwarder;
+use crane_core::forward::{Forwarder, TicketRange};
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
-use crane_core::limits::{OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
+use crane_core::limits::{ENTRY_OPS_MAX, OP_HEADER_BYTES_MAX, SEND_BYTES_MAX};
 use crane_core::time::Instant;
 use crane_core::wire::Op;
 
@@ -45,6 +45,8 @@ pub(in crate::driver) struct Clients {
     /// Listeners are open once the server has come this far, which is known when a primary is.
     pub(in crate::driver) open_at: Option<Slot>,
     pub(in crate::driver) open: bool,
+    /// The space in which the next ops to forward are collected.
+    pub(in crate::driver) frame: Vec<u8>,
     /// The space that ops are encoded into: zeroing it for each would take longer.
     space: Box<[u8]>,
 }
@@ -85,6 +87,7 @@ impl Clients {
             ports: BTreeMap::new(),
             open_at: None,
             open: false,
+            frame: Vec::new(),
             space: vec![0; OP_BYTES_MAX].into(),
         };
         let older = Generation(generation.0.saturating_sub(1));
@@ -136,10 +139,21 @@ impl Clients {
         }
     }
 
-    /// Returns the next op that has not been forwarded to the primary.
-    pub(in crate::driver) fn next_op(&mut self, now: Instant) -> Option<&[u8]> {
-        let ticket = self.forward.next_op(now)?;
-        Some(&self.ops[(ticket.0 - self.first) as usize])
+    /// Puts the next ops that have not been forwarded to the primary into `frame`, until it has
+    /// more than `full` bytes, and returns their tickets.
+    pub(in crate::driver) fn next_range(
+        &mut self,
+        now: Instant,
+        full: usize,
+        frame: &mut Vec<u8>,
+    ) -> Option<TicketRange> {
+        frame.clear();
+        let (kept, first, mut count) = (&self.ops, self.first, 0);
+        self.forward.next_range(now, |ticket| {
+            frame.extend_from_slice(&kept[(ticket.0 - first) as usize]);
+            count += 1;
+            count < ENTRY_OPS_MAX && frame.len() <= full
+        })
     }
 
     pub(in crate::driver) fn keep(&mut self, op: &Op<'_>) {

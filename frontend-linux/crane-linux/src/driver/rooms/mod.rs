@@ -3,6 +3,7 @@
 mod checkpoint;
 mod claims;
 mod clients;
+mod clocks;
 mod divergence;
 mod health;
 mod owed;
@@ -18,6 +19,7 @@ pub(super) use checkpoint::{
 };
 pub(super) use claims::Claims;
 pub(super) use clients::{Clients, OP_BYTES_MAX, OpenConn};
+pub(super) use clocks::ClockDates;
 pub(super) use divergence::{Divergence, Trial};
 pub(super) use health::Health;
 pub(super) use owed::{Debts, Owed};

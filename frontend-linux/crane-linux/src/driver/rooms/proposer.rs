@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crane_core::bubble::Bubbles;
 use crane_core::id::{Generation, Incarnation, NodeId};
+use crane_core::intake::Intake;
 use crane_core::limits::{ENTRY_BYTES_MAX, ENTRY_OPS_MAX, NODES_MAX};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Genesis;
@@ -19,6 +20,8 @@ pub(in crate::driver) const PENDING_BYTES_MAX: usize = 16 << 20;
 pub(in crate::driver) struct Proposer {
     pub(in crate::driver) wtimeout: Duration,
     pub(in crate::driver) bubbles: Option<Bubbles>,
+    /// The ops of all replicas that this primary has taken.
+    pub(in crate::driver) intake: Intake,
     pub(in crate::driver) pending: VecDeque<OpBatch>,
     pub(in crate::driver) pending_bytes: usize,
     pub(in crate::driver) alarm: Option<Instant>,
@@ -43,6 +46,7 @@ impl Proposer {
         Self {
             wtimeout: Duration::from_micros(args.wtimeout.as_micros() as u64),
             bubbles: None,
+            intake: Intake::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             alarm: None,
@@ -74,6 +78,7 @@ impl Proposer {
     /// Drops waiting ops: they were forwarded to a former or future primary, and their entry
     /// replicas forward them again. The time without a link is counted anew for each replica.
     pub(in crate::driver) fn role_changed(&mut self, now: Instant) {
+        self.intake.clear();
         self.pending.clear();
         self.pending_bytes = 0;
         self.retiring = [Generation(0); NODES_MAX];
@@ -98,11 +103,23 @@ impl Proposer {
         self.pending.push_back(OpBatch { bytes: op.to_vec(), count: 1 });
     }
 
-    pub(in crate::driver) fn push_all(&mut self, bytes: Vec<u8>, count: usize) {
-        if self.pending_bytes + bytes.len() <= PENDING_BYTES_MAX {
-            self.pending_bytes += bytes.len();
-            self.pending.push_back(OpBatch { bytes, count });
+    /// Adds encoded ops, unless too many bytes wait already. Returns whether it did.
+    pub(in crate::driver) fn push_all(&mut self, bytes: &[u8], count: usize) -> bool {
+        if self.pending_bytes + bytes.len() > PENDING_BYTES_MAX {
+            return false;
         }
+        self.pending_bytes += bytes.len();
+        match self.pending.back_mut() {
+            Some(last)
+                if last.count + count <= ENTRY_OPS_MAX
+                    && last.bytes.len() + bytes.len() <= ENTRY_BYTES_MAX / 2 =>
+            {
+                last.bytes.extend_from_slice(bytes);
+                last.count += count;
+            }
+            _ => self.pending.push_back(OpBatch { bytes: bytes.to_vec(), count }),
+        }
+        true
     }
 
     pub(in crate::driver) fn ring_at(&mut self, at: Instant) {
@@ -147,9 +164,8 @@ mod tests {
     #[test]
     fn repeated_ops_of_others_are_bounded_and_forgotten_with_the_role() {
         let mut proposer = proposer();
-        for _ in 0..100 {
-            proposer.push_all(vec![0; 1 << 20], 1);
-        }
+        let taken = (0..100).filter(|_| proposer.push_all(&[0; 1 << 20], 1)).count();
+        assert_eq!(taken, PENDING_BYTES_MAX >> 20);
         assert_eq!(proposer.pending_bytes, PENDING_BYTES_MAX);
         proposer.role_changed(Instant::START);
         assert!(proposer.pending.is_empty() && proposer.pending_bytes == 0);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crane_core::id::NodeId;
 use crane_core::time::Instant;
 
 use super::super::host::ServerListener;
@@ -45,6 +46,12 @@ pub(in crate::driver) enum FindingKind {
     NobodyBetter,
     /// A member refuses this replica.
     Refused,
+    /// The clock of a member's host is off.
+    ClockOff(NodeId),
+    /// The clocks of too few members are known.
+    ClocksUnknown,
+    /// No more than half of the clocks agree.
+    ClocksDisagree,
 }
 
 /// A fact about the server that an operator should know.

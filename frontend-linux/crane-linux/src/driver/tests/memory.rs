@@ -230,6 +230,9 @@ impl Host for MemoryHost {
             FrameKind::Vitals => {
                 DriverInput::Vitals(self.me, postcard::from_bytes(body).expect("vitals"))
             }
+            FrameKind::Clock => {
+                DriverInput::Clock(self.me, postcard::from_bytes(body).expect("a message"))
+            }
             FrameKind::Ops => DriverInput::Ops(self.me, body.to_vec()),
             FrameKind::Calls => {
                 DriverInput::Calls(self.me, postcard::from_bytes(body).expect("calls"))

@@ -25,6 +25,7 @@ mod incarnations;
 mod memory;
 mod progress;
 mod replicas;
+mod storage;
 
 use memory::{MemoryHost, Queue};
 

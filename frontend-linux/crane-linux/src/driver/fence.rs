@@ -1,0 +1,59 @@
+//! Daemons that have the number of a later one: they are not heard, and end.
+
+use crane_core::id::{Generation, NodeId};
+
+use crate::net::handshake::Hello;
+
+use super::rooms::Claims;
+use super::{Driver, Host};
+
+/// The latest generation that is believed: generations are nanoseconds of clocks, and must not run
+/// out by a claim.
+const LATEST: Generation = Generation(u64::MAX / 2);
+
+impl<H: Host> Driver<H> {
+    /// Returns the generation of a later daemon of the replica that has sent this hello, if that
+    /// one has linked with this replica. The earlier daemon is not heard any more.
+    // specs: R12
+    pub(crate) fn superseded_by(&mut self, hello: &Hello) -> Option<Generation> {
+        let node = NodeId::new(hello.node)?;
+        if !Claims::fits(node, &hello.address, &self.hello.roster) {
+            return None;
+        }
+        let latest = &mut self.latest[node.index()];
+        let begun = Generation(hello.generation);
+        if begun < *latest {
+            return Some(*latest);
+        }
+        *latest = begun;
+        None
+    }
+
+    /// Ends this daemon once more than half of the others are linked with a later one of its
+    /// number. A daemon that has not reached its group yet is no earlier one: its host's clock is
+    /// behind.
+    // specs: R12
+    pub(super) fn on_fenced(&mut self, by: NodeId, newest: Generation) {
+        if newest.0 <= self.hello.generation || newest > LATEST {
+            return;
+        }
+        if !self.hello.joined {
+            if self.begins_above.is_none() {
+                self.begin_generation_above(newest);
+                self.begins_above = Some(Generation(self.meta.generation));
+            }
+            return;
+        }
+        self.fenced_by = self.fenced_by.with(by);
+        let others = self.others();
+        if 2 * self.fenced_by.intersection(others).len() <= others.len() {
+            return;
+        }
+        let (me, name, data) = (self.me(), &self.settings.name, self.settings.data.display());
+        self.fail(format!(
+            "replica {by} is linked with a later daemon of replica {me} ({name}): a copy of {data} \
+             was started elsewhere behind the same name. This one stops; stop the other one and \
+             start this one again if it is the wrong one"
+        ));
+    }
+}

@@ -1,0 +1,38 @@
+//! Acts that lower the redundancy of the group: refused if it could not bear them.
+
+use crane_core::id::NodeId;
+use crane_core::paxos::{Members, NodeSet};
+
+use super::{Driver, Host};
+
+/// The number of slots that a fit member may lack.
+pub(super) const SLOTS_BEHIND_MAX: u64 = 64;
+
+impl<H: Host> Driver<H> {
+    /// Refuses members of whom no quorum answers with the whole log: the group would stand still.
+    ///
+    /// # Errors
+    /// Returns who is missing, for people.
+    // specs: M7
+    pub(super) fn must_have_quorum(&self, members: &Members) -> Result<(), String> {
+        let has_log = |node: NodeId| {
+            let matched = self.node.contact(node).matched;
+            self.is_linked(node) && matched.0 + SLOTS_BEHIND_MAX >= self.committed.0
+        };
+        let ready: NodeSet =
+            members.voters.iter().filter(|node| *node == self.me() || has_log(*node)).collect();
+        if members.is_quorum(ready) {
+            return Ok(());
+        }
+        let absent = members.voters.difference(ready);
+        let names: Vec<String> = absent.iter().map(|node| node.to_string()).collect();
+        Err(format!(
+            "of the {} voters that would be left, {} answer with the whole log and {} are needed: \
+             start replica {}, or wait until it has caught up, or add another member first",
+            members.voters.len(),
+            ready.len(),
+            members.quorum(),
+            names.join(" and ")
+        ))
+    }
+}
