@@ -33,7 +33,7 @@ pub struct Checks {
     /// The mark at the admission of each slot, by the first server that admitted it.
     marks: FxHashMap<Slot, Mark>,
     /// The highest promise and acknowledgement of each node under each epoch of its storage.
-    said: FxHashMap<(NodeId, StorageEpoch), (Ballot, LogEnd)>,
+    heard: FxHashMap<(NodeId, StorageEpoch), (Ballot, LogEnd)>,
     /// The ops that each primary has taken of each entry replica.
     taken: FxHashSet<(Ballot, NodeId, Generation, u64)>,
     members: Members,
@@ -56,7 +56,7 @@ impl Checks {
             promised: vec![Ballot::ZERO; NODES_MAX],
             proposed: FxHashMap::default(),
             marks: FxHashMap::default(),
-            said: FxHashMap::default(),
+            heard: FxHashMap::default(),
             taken: FxHashSet::default(),
             members,
             change: Slot::NONE,
@@ -178,27 +178,20 @@ impl Checks {
         self.timestamp = timestamp;
     }
 
-    /// Checks that a node has on its disk what it promises or acknowledges, and all that it has
-    /// promised or acknowledged before under this epoch.
-    pub(super) fn on_said(&mut self, id: NodeId, message: &Message, safe: &Contents) {
-        let promised = safe.stored.promised.max(safe.stored.accepted);
+    /// Checks that a node has on its disk what it promises or acknowledges, and all of that which
+    /// has arrived before under this epoch.
+    pub(super) fn on_said(&self, id: NodeId, message: &Message, safe: &Contents) {
         let end = LogEnd { ballot: safe.stored.accepted, slot: safe.last() };
-        let vote = match *message {
-            Message::Promised { epoch, ballot, .. } => Some((epoch, ballot, LogEnd::default())),
-            Message::Accepted { epoch: Some(epoch), ballot, up_to, .. } => {
-                Some((epoch, ballot, LogEnd { ballot, slot: up_to }))
-            }
-            _ => None,
-        };
-        if let Some((epoch, ballot, up_to)) = vote {
-            let said = self.said.entry((id, epoch)).or_default();
-            assert!(promised >= said.0 && end >= said.1, "node {id} has forgotten its vote: {said:?}, and has {promised} {end:?}, saying {message:?}");
-            *said = (said.0.max(ballot), said.1.max(up_to));
+        let promised = safe.stored.promised.max(safe.stored.accepted);
+        if let Some((epoch, _)) = vote(message)
+            && let Some(before) = self.heard.get(&(id, epoch))
+        {
+            let keeps = promised >= before.0 && end >= before.1;
+            assert!(keeps, "node {id} has forgotten {before:?}: it has {promised} and {end:?}");
         }
         match *message {
             Message::Promised { ballot, .. } | Message::Prepare { ballot } => {
                 // An accepted ballot counts as promised, and is stored so.
-                let promised = safe.stored.promised.max(safe.stored.accepted);
                 assert!(promised >= ballot, "node {id} promises what it may forget");
             }
             Message::Accepted { ballot, up_to, epoch: Some(_), .. } => {
@@ -206,6 +199,15 @@ impl Checks {
                 assert!(safe.last() >= up_to, "node {id} votes for what it may forget");
             }
             _ => {}
+        }
+    }
+
+    /// Keeps the promise or acknowledgement that has arrived at a node that runs. One that has not
+    /// counts nowhere, and nobody recalls it.
+    pub(super) fn on_heard(&mut self, from: NodeId, message: &Message) {
+        if let Some((epoch, (ballot, end))) = vote(message) {
+            let before = self.heard.entry((from, epoch)).or_default();
+            *before = (before.0.max(ballot), before.1.max(end));
         }
     }
 
@@ -279,5 +281,16 @@ impl Checks {
         if node.role() == Role::Primary {
             assert!(node.ballot().belongs_to(id), "node {id} leads under another's ballot");
         }
+    }
+}
+
+/// Returns the epoch of a promise or an acknowledgement, with the ballot and the end of the log.
+fn vote(message: &Message) -> Option<(StorageEpoch, (Ballot, LogEnd))> {
+    match *message {
+        Message::Promised { epoch, ballot, .. } => Some((epoch, (ballot, LogEnd::default()))),
+        Message::Accepted { epoch: Some(epoch), ballot, up_to, .. } => {
+            Some((epoch, (ballot, LogEnd { ballot, slot: up_to })))
+        }
+        _ => None,
     }
 }

@@ -302,13 +302,9 @@ impl<const WINDOW: usize> Group<WINDOW> {
         }
         match event {
             Event::Deliver { from, to, run, message, carried } => {
-                if run < self.places[from.index()].heard_from {
-                    return;
+                if run >= self.places[from.index()].heard_from {
+                    self.deliver(from, to, &message, carried.as_ref());
                 }
-                let entries = carried.as_ref().map_or(&[][..], |carried| &carried.entries);
-                carried.iter().for_each(|carried| self.look_at_payloads(carried));
-                let brought = Brought::by_message(&message, carried.as_ref());
-                self.step(to, Input::Message { from, message: &message, entries }, brought);
             }
             Event::Wake { node } => {
                 if self.places[node.index()].wake_at <= self.now {

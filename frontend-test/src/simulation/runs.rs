@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{
-    Entry, MESSAGE_BYTES_MAX, Message, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, Record, SlotRange,
-    WriteNumber,
+    Entry, Input, MESSAGE_BYTES_MAX, Message, RANGE_BYTES_MAX, RANGE_ENTRIES_MAX, Record,
+    SlotRange, WriteNumber,
 };
 
 use super::disk::{Contents, Payload};
@@ -153,6 +153,22 @@ impl<const WINDOW: usize> Group<WINDOW> {
             let Said { read, carried, .. } = self.said.clone().expect("just filled");
             self.schedule(at, Event::Deliver { from, to, run, message: read, carried });
         }
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        message: &Message,
+        carried: Option<&Carried>,
+    ) {
+        if self.runs(to) {
+            self.checks.on_heard(from, message);
+        }
+        let entries = carried.map_or(&[][..], |carried| &carried.entries);
+        carried.iter().for_each(|carried| self.look_at_payloads(carried));
+        let brought = Brought::by_message(message, carried);
+        self.step(to, Input::Message { from, message, entries }, brought);
     }
 
     /// Returns the entries of a slot range, with their payloads, from the sender's present log.

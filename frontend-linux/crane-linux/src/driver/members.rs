@@ -1,5 +1,4 @@
-//! The members of the group: what the log says of them, the orders of operators, and the preferred
-//! primary.
+//! The members of the group: what the log says of them, and the orders of operators.
 //!
 //! A new member gets a number by two entries: a `Member` op, which names its address, and a change
 //! of agreement's own, which makes it a learner. When it has the whole log it is promoted. The
@@ -8,7 +7,6 @@
 use crane_core::id::{NodeId, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{ChangeError, Effects, Members, Message, NodeSet};
-use crane_core::time::{Duration, Instant};
 use crane_core::wire::Op;
 use serde_json::{Value, json};
 use tracing::{debug, info};
@@ -18,16 +16,11 @@ use crate::names;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::options::PEER_PORT;
-use crate::report::ServerReport;
 use crate::roster::{Roster, RosterMember};
 
 use super::agreement::InputPayloads;
-use super::redundancy::SLOTS_BEHIND_MAX;
 use super::rooms::{Finding, FindingKind};
 use super::{Driver, Host};
-
-/// How long a member of higher priority must have been fit before it becomes primary.
-const PREFER_AFTER: Duration = Duration::from_millis(3000);
 
 /// The reason why an order was not carried out, and whether it may be given again at once.
 pub(super) struct Unmoved {
@@ -432,64 +425,6 @@ impl<H: Host> Driver<H> {
         let asked = self.node.change_members(self.now(), members, &mut out);
         self.carry_out(&out, InputPayloads::NONE);
         asked
-    }
-
-    /// Transfers this primary's leadership to a member of higher priority that has been fit for a
-    /// while. Returns when to look again.
-    pub(super) fn prefer(&mut self) -> Option<Instant> {
-        if !self.is_primary() {
-            self.preference.fit = None;
-            return None;
-        }
-        let now = self.now();
-        let mine = self.settings.args.priority;
-        let candidates = self.servers().without(self.me());
-        let best = candidates
-            .iter()
-            .filter(|node| self.is_fit(*node))
-            .max_by_key(|node| (self.preference.priorities[node.index()], u8::MAX - node.number()))
-            .filter(|node| self.preference.priorities[node.index()] > mine);
-        let Some(best) = best else {
-            self.preference.fit = None;
-            return None;
-        };
-        let since = match self.preference.fit {
-            Some((node, since)) if node == best => since,
-            _ => now,
-        };
-        self.preference.fit = Some((best, since));
-        if now < since + PREFER_AFTER {
-            return Some(since + PREFER_AFTER);
-        }
-        self.preference.fit = None;
-        match self.hand_role_to(best) {
-            Ok(()) => info!("replica {best} has a higher priority: the role is handed to it"),
-            Err(error) => debug!("the role stays: {error}"),
-        }
-        None
-    }
-
-    // specs: H5
-    fn is_fit(&self, node: NodeId) -> bool {
-        let in_step = self.reports[node.index()] == ServerReport::Alive { in_step: true };
-        let has_log = self.node.contact(node).matched.0 + SLOTS_BEHIND_MAX >= self.committed.0;
-        self.is_linked(node) && in_step && has_log && self.health.vigil.is_well(node)
-    }
-
-    /// Transfers this primary's leadership, because this replica's server cannot serve.
-    pub(super) fn resign(&mut self) {
-        self.node.set_in_step(false);
-        if !self.is_primary() {
-            return;
-        }
-        let linked = self.servers().iter().filter(|node| self.is_linked(*node));
-        let mut alive =
-            linked.filter(|node| !matches!(self.reports[node.index()], ServerReport::Ended { .. }));
-        let Some(to) = alive.next() else { return };
-        match self.hand_role_to(to) {
-            Ok(()) => info!("handing the primary's role to replica {to}"),
-            Err(error) => debug!("the role stays: {error}"),
-        }
     }
 }
 

@@ -17,8 +17,9 @@
 //! | `clients` | the clients that connected to this replica |
 //! | `clocks` | the clocks of the hosts, and the time with which a group begins |
 //! | `proposer` | the primary's proposals, and their times |
-//! | `members` | the members of the group, and the preferred primary |
+//! | `members` | the members of the group |
 //! | `redundancy` | acts that lower the redundancy of the group |
+//! | `preferring` | when the primary gives its role away |
 //! | `stalls` | waits of this replica that last too long |
 //! | `watch` | whether the server makes progress |
 //! | `clock_watch` | agreed time is corrected, and clocks that are off are named |
@@ -56,6 +57,7 @@ mod hold;
 mod host;
 mod incarnations;
 mod members;
+mod preferring;
 mod progress;
 mod proof;
 mod proposer;

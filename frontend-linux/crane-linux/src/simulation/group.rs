@@ -255,8 +255,7 @@ impl SimGroup {
             SimEvent::Frame { at, from, link, frame } => self.on_frame(at, from, link, &frame),
             SimEvent::LinkUp { at, run, link, peer, hello } => {
                 if self.runs(at, run) && self.network.ends(link).is_some() {
-                    self.replicas[at].linked[peer] = Some(link);
-                    self.give(at, DriverInput::LinkUp(hello));
+                    self.on_link_up(at, link, peer, hello);
                 }
             }
             SimEvent::LinkDown { at, link, peer } => self.on_link_down(at, link, peer),

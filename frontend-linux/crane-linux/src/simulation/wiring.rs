@@ -41,6 +41,7 @@ impl SimGroup {
             FrameKind::Mark => DriverInput::Mark(node, plain(body)),
             FrameKind::Roster => DriverInput::Roster(node, plain(body)),
             FrameKind::Checkpoint => DriverInput::Checkpoint(node, plain(body)),
+            FrameKind::Clock => DriverInput::Clock(node, plain(body)),
             other => panic!("{other:?} is no frame between drivers"),
         };
         self.give(at, input);
@@ -110,6 +111,16 @@ impl SimGroup {
         }
         let again = SimEvent::Dial { one, other };
         self.schedule_in(20 * MILLISECOND, 500 * MILLISECOND, again);
+    }
+
+    /// Gives a daemon its end of a link. The clocks of the hosts do not go back, so that each daemon
+    /// is the latest one of its number.
+    pub(super) fn on_link_up(&mut self, at: usize, link: u64, peer: usize, hello: Box<Hello>) {
+        let daemon = self.replicas[at].daemon.as_mut().expect("it runs");
+        let newest = daemon.superseded_by(&hello);
+        assert!(newest.is_none(), "{newest:?} is later than {}'s {hello:?}", hello.node);
+        self.replicas[at].linked[peer] = Some(link);
+        self.give(at, DriverInput::LinkUp(hello));
     }
 
     pub(super) fn on_link_down(&mut self, at: usize, link: u64, peer: usize) {
