@@ -231,7 +231,14 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         let what = OpKind::of(op).expect("a time op belongs to the primary");
         let mine = op.conn().is_none_or(|c| c.entry == self.me && c.generation == self.generation);
         assert!(mine, "the op belongs to another replica or generation");
-        let bytes = if let Op::Send { bytes, .. } = op { bytes.len() } else { 0 };
+        let counts = !broken(Mutant::MemoryUncounted);
+        let bytes = if let Op::Send { bytes, .. } = op
+            && counts
+        {
+            bytes.len()
+        } else {
+            0
+        };
         if self.is_full() {
             return Err(Full);
         }
@@ -268,9 +275,6 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
             return;
         }
         kept.committed = true;
-        let early =
-            if broken(Mutant::MemoryUncounted) { core::mem::take(&mut kept.bytes) } else { 0 };
-        self.bytes -= early;
         (self.waiting_since, self.repetitions) = (now, 0);
         // The driver keeps the bytes up to here, also those of ops that were committed after an op
         // that is still waiting.

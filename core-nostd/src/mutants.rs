@@ -91,7 +91,7 @@ mutants! {
     AdmittedOnArrival,
     /// a timer of one replica expires when an entry arrives
     TimerOnArrival,
-    /// a kept op is freed by the ops after it when the memory is full
+    /// the bytes of kept ops are not counted
     MemoryUncounted,
     /// a node continues after a failed sync as if it had succeeded
     SyncFailureIgnored,

@@ -31,26 +31,26 @@ const RUNS: &[(&str, Bounds, usize)] = &[
     (
         "accept",
         Bounds { nodes: 3, candidacies: 1, proposals: 2, slow_disks: true, ..NONE },
-        279_085,
+        283_177,
     ),
-    ("election", Bounds { nodes: 3, candidacies: 2, proposals: 1, ..NONE }, 692_147),
+    ("election", Bounds { nodes: 3, candidacies: 2, proposals: 1, ..NONE }, 986_548),
     (
         "power",
         Bounds { nodes: 3, candidacies: 1, proposals: 1, crashes: 1, slow_disks: true, ..NONE },
-        71_955,
+        93_810,
     ),
     (
         "two nodes",
         Bounds { nodes: 2, candidacies: 2, proposals: 2, crashes: 1, slow_disks: true, ..NONE },
-        186_901,
+        359_839,
     ),
-    ("members", Bounds { nodes: 3, candidacies: 1, proposals: 1, removals: 1, ..NONE }, 25_705),
-    ("loss", Bounds { nodes: 2, candidacies: 2, proposals: 1, losses: 1, ..NONE }, 974_812),
+    ("members", Bounds { nodes: 3, candidacies: 1, proposals: 1, removals: 1, ..NONE }, 26_149),
+    ("loss", Bounds { nodes: 2, candidacies: 2, proposals: 1, losses: 1, ..NONE }, 1_348_107),
     // Slot ranges of which an acceptor knows nothing, knows a part, or has other entries.
     (
         "runs",
         Bounds { nodes: 3, begun: true, candidacies: 1, proposals: 2, at_once: 2, ..NONE },
-        2_016_116,
+        2_154_242,
     ),
     (
         "runs and power",
@@ -63,7 +63,7 @@ const RUNS: &[(&str, Bounds, usize)] = &[
             slow_disks: true,
             ..NONE
         },
-        1_826_307,
+        3_762_026,
     ),
 ];
 

@@ -75,6 +75,12 @@ impl Validator {
                 | Message::Recall { .. }
                 | Message::Recalled { .. }
         );
+        if let Message::Promised { epoch, ballot, .. }
+        | Message::Accepted { epoch: Some(epoch), ballot, .. } = *message
+        {
+            self.on_vote_heard(from, epoch, ballot, message);
+        }
+        let replica = &mut self.replicas[node.index()];
         match *message {
             Message::Promised { ballot, epoch, end, .. } => {
                 replica.promises.insert(from, (ballot, epoch, end));

@@ -99,7 +99,9 @@ pub(super) struct Replica {
     pub(super) epochs: HashSet<StorageEpoch>,
     pub(super) promise_said: Ballot,
     pub(super) vote_said: LogEnd,
-    /// The epochs of which an old copy was put back, with the highest promise and vote under them.
+    /// The highest promise and vote that have arrived.
+    pub(super) heard: (Ballot, LogEnd),
+    /// What had arrived when an old copy of the storage was put back.
     pub(super) forgotten: Option<(Ballot, LogEnd)>,
 
     // The values of this run.
@@ -132,7 +134,7 @@ impl Replica {
 
     /// Forgets what an old copy of the storage does not hold.
     pub(super) fn put_back(&mut self) {
-        self.forgotten = Some((self.promise_said, self.vote_said));
+        self.forgotten = Some(self.heard);
         (self.promise_said, self.vote_said) = Default::default();
         self.candidacies.clear();
     }
@@ -146,6 +148,7 @@ impl Replica {
             nonce,
             committed,
             found: (storage.promised.max(storage.accepted), storage.end()),
+            heard: self.heard,
             forgotten: self.forgotten,
             memory: storage.clone(),
             safe: storage,

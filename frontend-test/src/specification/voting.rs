@@ -1,7 +1,7 @@
 //! The rules for the beginning of a group, and for the return of a node that lost its storage.
 
 use crane_core::id::NodeId;
-use crane_core::paxos::{Message, Record, VotingStatus};
+use crane_core::paxos::{Ballot, LogEnd, Message, Record, StorageEpoch, VotingStatus};
 
 use super::agreement::is_first;
 use super::storage::named_epoch;
@@ -29,6 +29,25 @@ impl Validator {
         rule("R3", replica.safe.voting == VotingStatus::Voter { epoch }, || {
             format!("votes with {epoch:?} as {:?}", replica.safe.voting)
         })
+    }
+
+    /// Keeps a promise or vote that has arrived. One that the network loses counts nowhere.
+    pub(super) fn on_vote_heard(
+        &mut self,
+        from: NodeId,
+        epoch: StorageEpoch,
+        ballot: Ballot,
+        message: &Message,
+    ) {
+        let replica = &mut self.replicas[from.index()];
+        if replica.epoch() != Some(epoch) {
+            return;
+        }
+        let (promised, end) = &mut replica.heard;
+        *promised = ballot.max(*promised);
+        if let Message::Accepted { up_to, .. } = *message {
+            *end = LogEnd { ballot, slot: up_to }.max(*end);
+        }
     }
 
     // specs: R1, R2, R3, R5, R6, R8, R11
@@ -63,7 +82,7 @@ impl Validator {
                 VotingStatus::Rejoining { epoch },
             ) if replica.has_gap => {
                 let replica = &mut self.replicas[node.index()];
-                replica.forgotten = None;
+                (replica.forgotten, replica.heard) = Default::default();
                 let fresh = replica.epochs.insert(epoch);
                 rule("R11", fresh && !is_first(epoch), || format!("uses {epoch:?} again"))
             }

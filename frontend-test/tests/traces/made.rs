@@ -305,3 +305,57 @@ fn i2_a_connection_of_an_earlier_incarnation_is_admitted() {
     assert_eq!(verdict(Generation::PER_INCARNATION), Err("I2"));
     assert_eq!(verdict(1), Err("I2"));
 }
+
+/// Returns the trace of a node whose promise has arrived, and that begins again with a storage from
+/// before it.
+fn with_old_copy() -> Primary {
+    let first = Members::first(3);
+    let mut node = Primary::elected(first);
+    let (ballot, epoch) = (node.ballot.next_of(id(2)), StorageEpoch::FIRST);
+    let voting = VotingStatus::Voter { epoch };
+    let found = DurableState {
+        promised: node.ballot,
+        voting,
+        accepted: node.ballot,
+        ..DurableState::BLANK
+    };
+    node.writes(Record::Promise { ballot });
+    let end = LogEnd { ballot: node.ballot, slot: Slot::NONE };
+    let message = Message::Promised { ballot, epoch, end, committed: Slot::NONE };
+    node.does(Event::Said { to: id(2), message });
+    node.trace.push((id(2), Event::Received { from: id(1), message }));
+    node.does(Event::PutBack);
+    node.number = WriteNumber(0);
+    let generation = Generation(2);
+    node.does(Event::Started { nonce: 2, generation, stored: found, log: Vec::new() });
+    node
+}
+
+fn hears_what_is_recalled(node: &mut Primary) {
+    let (promised, end) = (node.ballot.next_of(id(2)), LogEnd::default());
+    let message = Message::Recalled { nonce: 2, epoch: StorageEpoch::FIRST, promised, end };
+    node.does(Event::Received { from: id(2), message });
+}
+
+#[test]
+fn r11_an_old_copy_of_a_storage_needs_a_new_epoch() {
+    let rejoins = |epoch| {
+        let mut node = with_old_copy();
+        hears_what_is_recalled(&mut node);
+        node.writes(Record::VotingStatus(VotingStatus::Rejoining { epoch }));
+        node.verdict()
+    };
+    assert_eq!(rejoins(StorageEpoch(7)), Ok(()));
+    assert_eq!(rejoins(StorageEpoch::FIRST), Err("R11"));
+}
+
+#[test]
+fn r11_an_old_copy_of_a_storage_does_not_vote() {
+    let mut node = with_old_copy();
+    let ballot = node.ballot;
+    let end = LogEnd { ballot, slot: Slot::NONE };
+    let epoch = StorageEpoch::FIRST;
+    let message = Message::Promised { ballot, epoch, end, committed: Slot::NONE };
+    node.does(Event::Said { to: id(3), message });
+    assert_eq!(node.verdict(), Err("R11"));
+}

@@ -434,19 +434,3 @@ fn r8_an_epoch_is_given_up_that_still_counts() {
         true
     });
 }
-
-#[test]
-fn r11_an_old_copy_of_a_storage_uses_an_epoch_again() {
-    breaks("R11", |trace, place| {
-        change(trace, place, |_, event| match event {
-            Event::Wrote {
-                record: Record::VotingStatus(VotingStatus::Rejoining { epoch }),
-                ..
-            } => {
-                *epoch = StorageEpoch::FIRST;
-                true
-            }
-            _ => false,
-        })
-    });
-}

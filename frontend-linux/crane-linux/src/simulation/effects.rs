@@ -154,7 +154,7 @@ impl SimGroup {
     /// Ends a daemon that must stop. It is started again.
     pub(super) fn on_stop(&mut self, at: usize, stop: &Stop) {
         let unlucky = stop.why.contains("times at one clock");
-        let expected = stop.again || unlucky || self.replicas[at].ails.disk_fails;
+        let expected = stop.again || unlucky || self.replicas[at].files.has_failed();
         assert!(expected, "replica {} stops: {}", at + 1, stop.why);
         self.end(at, FaultKind::Stopped);
         self.schedule_in(100 * MILLISECOND, SECOND, SimEvent::Start { at });

@@ -42,6 +42,8 @@ struct MemoryFiles {
     segments: BTreeMap<u32, MemoryFile>,
     /// Why writes and syncs fail, if they do.
     fault: Option<io::ErrorKind>,
+    /// Whether a write or sync of this daemon has failed.
+    failed: bool,
 }
 
 /// The disk that the writer of segments writes to.
@@ -52,7 +54,10 @@ impl MemoryDisk {
     fn change<T>(&self, act: impl FnOnce(&mut MemoryFiles) -> T) -> io::Result<T> {
         let files = &mut self.0.borrow_mut();
         match files.fault {
-            Some(kind) => Err(kind.into()),
+            Some(kind) => {
+                files.failed = true;
+                Err(kind.into())
+            }
             None => Ok(act(files)),
         }
     }
@@ -241,8 +246,14 @@ impl DataFiles {
         let voting = VotingStatus::Rejoining { epoch };
         log.append(WriteNumber(1), &Record::VotingStatus(voting), None);
         let batch = log.take_batch().expect("a record was appended");
+        self.writer = Segments::new(Path::new(DIRECTORY), self.disk.clone(), true);
         let begun = self.writer.write(&batch).and_then(|()| self.writer.sync());
-        begun.expect("a disk that is new works");
+        begun.expect("a disk with room works");
+    }
+
+    /// Returns whether a write or sync of this daemon has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.disk.0.borrow().failed
     }
 
     /// Returns whether the log has no segment.
@@ -262,6 +273,7 @@ impl DataFiles {
         let read = |path: &Path| Ok(files.borrow().segments[&number_of(path)].bytes.clone());
         let (opened, end) = Log::read_from(&directory, self.front.as_ref(), numbers, read)?;
         let files = &mut *self.disk.0.borrow_mut();
+        files.failed = false;
         for path in &end.headless {
             files.file(number_of(path)).cut(0);
         }

@@ -113,12 +113,12 @@ impl SimGroup {
         self.schedule_in(20 * MILLISECOND, 500 * MILLISECOND, again);
     }
 
-    assert!(newest.is_none(), "{newest:?} is later than {hello:?}");
+    /// Gives a daemon its end of a link. The clocks of the hosts do not go back, so that each daemon
     /// is the latest one of its number.
     pub(super) fn on_link_up(&mut self, at: usize, link: u64, peer: usize, hello: Box<Hello>) {
         let daemon = self.replicas[at].daemon.as_mut().expect("it runs");
         let newest = daemon.superseded_by(&hello);
-        assert!(newest.is_none(), "{newest:?} is later than {}'s {hello:?}", hello.node);
+        assert!(newest.is_none(), "{newest:?} is later than {hello:?}");
         self.replicas[at].linked[peer] = Some(link);
         self.give(at, DriverInput::LinkUp(hello));
     }
