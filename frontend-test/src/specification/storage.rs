@@ -101,7 +101,7 @@ pub(super) struct Replica {
     pub(super) vote_said: LogEnd,
     /// The highest promise and vote that have arrived.
     pub(super) heard: (Ballot, LogEnd),
-    /// What had arrived when an old copy of the storage was put back.
+    /// The promise and vote that had arrived when an old copy of the storage was put back.
     pub(super) forgotten: Option<(Ballot, LogEnd)>,
 
     // The values of this run.

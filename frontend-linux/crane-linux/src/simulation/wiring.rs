@@ -113,8 +113,8 @@ impl SimGroup {
         self.schedule_in(20 * MILLISECOND, 500 * MILLISECOND, again);
     }
 
-    /// Gives a daemon its end of a link. The clocks of the hosts do not go back, so that each daemon
-    /// is the latest one of its number.
+    /// Gives a daemon its end of a link. The clocks of the hosts do not go back, so each daemon is
+    /// the latest one of its number.
     pub(super) fn on_link_up(&mut self, at: usize, link: u64, peer: usize, hello: Box<Hello>) {
         let daemon = self.replicas[at].daemon.as_mut().expect("it runs");
         let newest = daemon.superseded_by(&hello);
