@@ -253,9 +253,10 @@ mod tests {
         };
         signal(Signal::STOP);
         assert!(seen(&|| !is_ready(child)));
-        let stopped = processor_demand(process);
-        assert!(stopped < first, "only what was used counts");
-        assert_eq!(processor_demand(process), stopped);
+        // The stop wakes the parent for a moment.
+        let demands = || [(); 2].map(|()| processor_demand(process));
+        let at_rest = || matches!(demands(), [one, other] if one == other && one < first);
+        assert!(seen(&at_rest), "only what was used counts: {:?}, {first} before", demands());
         signal(Signal::KILL);
         parent.wait().unwrap();
     }
