@@ -27,6 +27,9 @@ const MEMORY_MAX: u64 = 512;
 /// How long the disk hangs at least: long enough for many repetitions.
 const HANGS_FOR: Duration = Duration::from_secs(12);
 const LOOK: Duration = Duration::from_millis(250);
+/// The pause of a client after each write, once all has been sent that is to be: a fast machine
+/// would fill the disks of the others while the disk still hangs.
+const PAUSE_AT_THE_END: Duration = Duration::from_millis(100);
 
 /// The figures of a run.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +77,7 @@ pub fn run(mebibytes: u32) -> Option<Flooded> {
             let mut addresses = group.all_addresses();
             addresses.rotate_left(number % 3);
             let (sent, stop) = (&sent, &stop);
-            threads.spawn(move || flood(&addresses, number, sent, stop));
+            threads.spawn(move || flood(&addresses, number, sent, goal, stop));
         }
         let frozen = disks[usize::from(sick) - 1].freeze();
         while sent.load(Ordering::Relaxed) < goal || begun.elapsed() < HANGS_FOR {
@@ -101,14 +104,18 @@ pub fn run(mebibytes: u32) -> Option<Flooded> {
 }
 
 /// Writes values until told to stop, through one replica after the other.
-fn flood(addresses: &[SocketAddr], number: usize, sent: &AtomicU64, stop: &AtomicBool) {
+fn flood(addresses: &[SocketAddr], number: usize, sent: &AtomicU64, goal: u64, stop: &AtomicBool) {
     let key = format!("key-{number}");
     let value = vec![b'v'; VALUE_BYTES];
     let words = command(&[b"SET", key.as_bytes(), &value]);
     let write = |connection: &mut Connection| -> io::Result<()> {
         connection.send(&words)?;
-        sent.fetch_add(words.len() as u64, Ordering::Relaxed);
-        connection.reply().map(drop)
+        let before = sent.fetch_add(words.len() as u64, Ordering::Relaxed);
+        connection.reply()?;
+        if before > goal {
+            sleep(PAUSE_AT_THE_END);
+        }
+        Ok(())
     };
     let mut next = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::group::Group;
 use super::keys::Keys;
 use super::status::{ReplicaStatus, Status};
+use super::wait::ANSWER;
 
 /// The memory by which a daemon may grow under attack.
 pub const GROWTH_KIB_MAX: u64 = 32 * 1024;
@@ -215,8 +216,11 @@ impl ForgedHello {
 pub fn answer_to<S: Read + Write>(stream: &mut S, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     if stream.write_all(bytes).and_then(|()| stream.flush()).is_ok() {
-        let mut space = [0; 4096];
-        while let Ok(length @ 1..) = stream.read(&mut space) {
+        let (mut space, begun) = ([0; 4096], Instant::now());
+        // A link that is kept never ends.
+        while begun.elapsed() < ANSWER
+            && let Ok(length @ 1..) = stream.read(&mut space)
+        {
             answer.extend_from_slice(&space[..length]);
         }
     }

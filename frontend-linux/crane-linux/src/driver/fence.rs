@@ -7,9 +7,9 @@ use crate::net::handshake::Hello;
 use super::rooms::Claims;
 use super::{Driver, Host};
 
-/// The latest generation that is believed: generations are nanoseconds of clocks, and must not run
-/// out by a claim.
-const LATEST: Generation = Generation(u64::MAX / 2);
+/// The generation from which on a claim is not believed: generations must not run out by one, and
+/// the daemon that it is about must get its links back.
+const UNBELIEVABLE: Generation = Generation(u64::MAX / 2);
 
 impl<H: Host> Driver<H> {
     /// Returns the generation of a later daemon of the replica that has sent this hello, if that
@@ -25,7 +25,9 @@ impl<H: Host> Driver<H> {
         if begun < *latest {
             return Some(*latest);
         }
-        *latest = begun;
+        if begun < UNBELIEVABLE {
+            *latest = begun;
+        }
         None
     }
 
@@ -34,7 +36,7 @@ impl<H: Host> Driver<H> {
     /// behind.
     // specs: R12
     pub(super) fn on_fenced(&mut self, by: NodeId, newest: Generation) {
-        if newest.0 <= self.hello.generation || newest > LATEST {
+        if newest.0 <= self.hello.generation || newest >= UNBELIEVABLE {
             return;
         }
         if !self.hello.joined {

@@ -19,6 +19,8 @@ fn the_daemon_that_began_later_is_heard_and_the_earlier_one_stops() {
     assert_eq!(driver.superseded_by(&hello(9)), None, "its own link again");
     assert_eq!(driver.superseded_by(&hello(12)), None);
     assert_eq!(driver.superseded_by(&hello(9)), Some(Generation(12)));
+    assert_eq!(driver.superseded_by(&hello(u64::MAX / 2)), None);
+    assert_eq!(driver.superseded_by(&hello(12)), None, "a claim shuts nobody out");
 
     let begun = Generation(driver.hello.generation);
     driver.handle(moment, DriverInput::Fenced(node(1), begun));
