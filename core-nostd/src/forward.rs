@@ -231,13 +231,9 @@ impl<const OPS: usize, const BYTES: usize> Forwarder<OPS, BYTES> {
         let what = OpKind::of(op).expect("a time op belongs to the primary");
         let mine = op.conn().is_none_or(|c| c.entry == self.me && c.generation == self.generation);
         assert!(mine, "the op belongs to another replica or generation");
-        let counts = !broken(Mutant::MemoryUncounted);
-        let bytes = if let Op::Send { bytes, .. } = op
-            && counts
-        {
-            bytes.len()
-        } else {
-            0
+        let bytes = match op {
+            Op::Send { bytes, .. } if !broken(Mutant::MemoryUncounted) => bytes.len(),
+            _ => 0,
         };
         if self.is_full() {
             return Err(Full);

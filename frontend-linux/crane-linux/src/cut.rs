@@ -4,17 +4,17 @@ use std::path::Path;
 
 use crane_core::id::Slot;
 
-use crate::keys::place;
+use crate::group;
 use crate::log::Log;
 use crate::meta::{DataDirectory, Meta};
-use crate::net::tls::Access;
 use crate::reach;
 use crate::terminal::{complain, print_line};
 
 /// Cuts the log in this data directory behind a slot, and returns the exit status.
 pub(crate) fn run(data: &Path, behind: u64, keys: Option<&Path>, insecure_peers: bool) -> i32 {
     let ask = |meta: &Meta| {
-        let access = access(keys, insecure_peers)?;
+        let or = "--insecure-peers if the group runs with that";
+        let access = group::access(keys, insecure_peers, or)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
         runtime.block_on(reach::spares(&access, meta, behind))
@@ -28,22 +28,6 @@ pub(crate) fn run(data: &Path, behind: u64, keys: Option<&Path>, insecure_peers:
             complain(&why);
             1
         }
-    }
-}
-
-/// Returns how this host and the other members know each other.
-fn access(keys: Option<&Path>, insecure_peers: bool) -> Result<Access, String> {
-    if insecure_peers {
-        return Ok(Access::Insecure);
-    }
-    match place::find(keys) {
-        Some(path) => Access::by_keys(&path),
-        None => Err(format!(
-            "there are no keys here by which the other members answer; give the key file of this \
-             host as --keys (see crane-linux keys --help), or --insecure-peers if the group runs \
-             with that; {} is not there",
-            place::usual_place().display()
-        )),
     }
 }
 

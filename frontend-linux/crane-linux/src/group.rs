@@ -69,7 +69,14 @@ impl GroupView {
         let (names, access) = if args.peers.is_empty() {
             find_by_directory(args.data_dir.as_deref()).await?
         } else {
-            (names::member_names(&args.peers, PEER_PORT)?, access_by_options(args)?)
+            (
+                names::member_names(&args.peers, PEER_PORT)?,
+                access(
+                    args.keys.as_deref(),
+                    args.insecure_peers,
+                    "on a host of the group its --data-dir",
+                )?,
+            )
         };
         Self::look_at(access, &names, hash_slot).await
     }
@@ -300,17 +307,23 @@ fn listed_member(value: &Value) -> Option<Seen> {
     })
 }
 
-/// Returns how this command and the replicas of `--peers` know each other.
-fn access_by_options(args: &GroupArgs) -> Result<Access, String> {
-    if args.insecure_peers {
+/// Returns how this command and the replicas that it asks know each other.
+///
+/// # Errors
+/// Returns why the keys are unusable, or how to give them, `or` what else helps.
+pub(crate) fn access(
+    keys: Option<&Path>,
+    insecure_peers: bool,
+    or: &str,
+) -> Result<Access, String> {
+    if insecure_peers {
         return Ok(Access::Insecure);
     }
-    match place::find(args.keys.as_deref()) {
+    match place::find(keys) {
         Some(path) => Access::by_keys(&path),
         None => Err(format!(
             "there are no keys here by which replicas answer; give the key file of a member or \
-             operator.keys as --keys (see crane-linux keys --help), or on a host of the group its \
-             --data-dir; {} is not there",
+             operator.keys as --keys (see crane-linux keys --help), or {or}; {} is not there",
             place::usual_place().display()
         )),
     }

@@ -79,12 +79,12 @@ pub(crate) async fn spares(access: &Access, meta: &Meta, up_to: u64) -> Result<(
 
 fn lacks(seen: &GroupView, me: u8, up_to: u64) -> Result<(), String> {
     let voters: Vec<&Seen> = seen.members.iter().filter(|member| is_voter(member)).collect();
-    let quorum = voters.len() / 2 + 1;
     let has = |member: &&&Seen| {
         VOTING.contains(&member.role()) && member.number("durable").is_some_and(|it| it >= up_to)
     };
     let others = || voters.iter().filter(|member| member.id != me);
-    if others().filter(has).count() >= quorum {
+    let ready = Voters { count: voters.len(), reachable: others().filter(has).count() };
+    if ready.suffice() {
         return Ok(());
     }
     let one = |member: &&Seen| match member.number("durable") {
@@ -93,8 +93,9 @@ fn lacks(seen: &GroupView, me: u8, up_to: u64) -> Result<(), String> {
     };
     let all: Vec<String> = others().map(one).collect();
     Err(format!(
-        "{quorum} of the other voters must have slot {up_to} and vote: {}; start them, or wait \
-         until they have caught up",
+        "{} of the other voters must have slot {up_to} and vote: {}; start them, or wait until \
+         they have caught up",
+        ready.quorum(),
         all.join(", ")
     ))
 }

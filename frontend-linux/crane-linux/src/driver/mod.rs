@@ -17,8 +17,9 @@
 //! | `clients` | the clients that connected to this replica |
 //! | `clocks` | the clocks of the hosts, and the time with which a group begins |
 //! | `proposer` | the primary's proposals, and their times |
-//! | `members` | the members of the group |
+//! | `fence` | daemons that have the number of a later one |
 //! | `redundancy` | acts that lower the redundancy of the group |
+//! | `members` | the members of the group |
 //! | `preferring` | when the primary gives its role away |
 //! | `stalls` | waits of this replica that last too long |
 //! | `watch` | whether the server makes progress |

@@ -30,7 +30,7 @@ pub(crate) struct Voters {
 
 impl Voters {
     /// Returns the number of voters in a quorum.
-    fn quorum(&self) -> usize {
+    pub(crate) fn quorum(&self) -> usize {
         self.count / 2 + 1
     }
 
