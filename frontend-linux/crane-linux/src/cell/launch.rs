@@ -11,6 +11,7 @@ use rustix::fs::{Gid, Uid};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::system::sethostname;
 
+use super::copy::{self, VisibleProcesses};
 use super::network::{self, Network};
 use super::restore::{COPY, RestoreOrder, put_files};
 use super::{
@@ -67,7 +68,7 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     // SAFETY: unshare touches no memory.
     let permitted = unsafe { libc::unshare(SPACES) } == 0;
     let refusal = io::Error::last_os_error();
-    let mut network = Network::Own;
+    let mut network = Network::OwnWithAll;
     let directory;
     if permitted {
         match keeps_files {
@@ -86,16 +87,17 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
         if !keeps_files {
             upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
         }
-        network = network::leave_host_unprivileged();
+        network = network::leave_host_unprivileged(SPACES);
         // A change of credentials may have taken the wish back (prctl(2), PR_SET_PDEATHSIG).
         die_with_parent()?;
-        let on_network = match network {
-            Network::Own => "",
-            Network::Host => "; the server also shares this host's network",
+        let shared = match network {
+            Network::OwnWithAll => "",
+            Network::Own => "; the server also shares this host's processes and files",
+            Network::Host => "; the server also shares this host's network, processes and files",
         };
-        say(reports, &Report::Copy(format!("{refusal}{on_network}")));
+        say(reports, &Report::Copy(format!("{refusal}{shared}")));
     }
-    if network == Network::Own {
+    if network != Network::Host {
         network::raise_loopback()?;
         network::add_addresses(&spec.service)?;
     }
@@ -103,7 +105,12 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     match unsafe { libc::fork() } {
         -1 => Err(format!("fork: {}", io::Error::last_os_error())),
         0 => {
-            let outcome = init(spec, permitted, directory, reports);
+            let walls = match (permitted, network) {
+                (true, _) => Walls::Overlay,
+                (false, Network::OwnWithAll) => Walls::Copy,
+                (false, _) => Walls::None,
+            };
+            let outcome = init(spec, walls, directory, reports);
             if let Err(why) = outcome {
                 say(reports, &Report::Failed(why));
             }
@@ -116,39 +123,56 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     }
 }
 
+/// The way in which a server is kept from the host's processes and files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Walls {
+    /// In namespaces, on an overlay.
+    Overlay,
+    /// In those of an ordinary user, on a copy of its directory.
+    Copy,
+    /// Not at all, on a copy of its directory.
+    None,
+}
+
 /// Runs pid 1 of the cell: starts the server as pid 2, reaps orphans, and reports the server's end.
 /// The end of pid 1 ends the whole cell.
-fn init(
-    spec: &Spec,
-    namespaces: bool,
-    directory: PathBuf,
-    reports: &mut File,
-) -> Result<(), String> {
+fn init(spec: &Spec, walls: Walls, directory: PathBuf, reports: &mut File) -> Result<(), String> {
     die_with_parent()?;
     // SAFETY: setsid touches no memory. It fails only for a leader of a group, which a child is
     // not.
     unsafe { libc::setsid() };
-    if namespaces {
+    if walls != Walls::None {
         make_mounts_private()?;
     }
     let restore = spec.restore.as_ref().map(RestoreOrder::open).transpose()?;
     // SAFETY: umask touches no memory.
     unsafe { libc::umask(MODE_MASK) };
-    if namespaces {
-        mounts::enter(spec, |root| {
+    match walls {
+        Walls::Overlay => mounts::enter(spec, |root| {
             restore.as_ref().map_or(Ok(()), |order| order.put_memory(root))
-        })?;
+        })?,
+        Walls::Copy if copy::enter(spec, &directory)? == VisibleProcesses::Hosts => {
+            let why = "the server sees this host's processes: no /proc of its own is permitted";
+            say(reports, &Report::Copy(why.to_string()));
+        }
+        Walls::Copy => {}
+        Walls::None => {
+            // SAFETY: prctl with this option touches no memory.
+            unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+        }
+    }
+    if walls != Walls::None {
         set_host_name()?;
-    } else {
-        // SAFETY: prctl with this option touches no memory.
-        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
     }
     std::env::set_current_dir(&directory)
         .map_err(|error| format!("{}: {error}", directory.display()))?;
     if let Some(user) = &spec.user {
         give_output(user)?;
     }
-    let run = if namespaces { PathBuf::from(RUN_IN_CELL) } else { spec.data.join("run") };
+    let run = match walls {
+        Walls::Overlay => PathBuf::from(RUN_IN_CELL),
+        Walls::Copy | Walls::None => spec.data.join("run"),
+    };
     let inherited = limits::set(spec.open_files, [REGION_DESCRIPTOR, WAKE_DESCRIPTOR])?;
     let image = Image::new(spec, &run, inherited)?;
     // SAFETY: personality touches no memory.
@@ -168,7 +192,7 @@ fn init(
         0 => {
             // SAFETY: setsid touches no memory. A child leads no group, so it cannot fail.
             unsafe { libc::setsid() };
-            let closed = end_with_init(namespaces).and_then(|()| closed::close(spec.user.as_ref()));
+            let closed = end_with_init(walls).and_then(|()| closed::close(spec.user.as_ref()));
             let error = match closed {
                 Ok(()) => image.run().to_string(),
                 Err(why) => why,
@@ -245,8 +269,8 @@ impl Image {
 }
 
 /// Asks the kernel to end the server with its init, unless a namespace of processes does so.
-fn end_with_init(namespaces: bool) -> Result<(), String> {
-    if namespaces {
+fn end_with_init(walls: Walls) -> Result<(), String> {
+    if walls != Walls::None {
         return Ok(());
     }
     die_with_parent()?;

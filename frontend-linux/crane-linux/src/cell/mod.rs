@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `upper` | a fresh layer for the server's changes |
 //! | `mounts` | the file system that the server sees |
+//! | `copy` | the file system of a server whose daemon is not root |
 //! | `masks` | what is not the server's in it: switches of the kernel, secrets of the host |
 //! | `network` | the loopback device that the server sees |
 //! | `limits` | the resource limits that the server sees |
@@ -25,6 +26,7 @@
 //! | `criu_log` | the reason in CRIU's log |
 
 mod closed;
+mod copy;
 pub(crate) mod criu_log;
 pub(crate) mod dump;
 mod features;

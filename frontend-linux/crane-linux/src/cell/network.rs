@@ -12,24 +12,28 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
 };
 
-/// The network that the launcher is in.
+/// The namespaces that the launcher has left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Network {
-    /// A namespace of the cell's own.
+    /// All of them.
+    OwnWithAll,
+    /// That of the network alone.
     Own,
     /// The host's: this kernel gives no other to this user.
     Host,
 }
 
-/// Moves the calling process, which is not privileged, into a user namespace with a network
-/// namespace. It keeps its user and its group.
-pub(super) fn leave_host_unprivileged() -> Network {
+/// Moves the calling process, which is not privileged, into a user namespace with the others, or
+/// with a network namespace at least. It keeps its user and its group.
+pub(super) fn leave_host_unprivileged(all: libc::c_int) -> Network {
     // SAFETY: these calls touch no memory.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
-    // SAFETY: unshare touches no memory.
-    if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) } != 0 {
-        return Network::Host;
-    }
+    let choices = [(all, Network::OwnWithAll), (libc::CLONE_NEWNET, Network::Own)];
+    let left = choices.into_iter().find(|(spaces, _)| {
+        // SAFETY: unshare touches no memory.
+        unsafe { libc::unshare(libc::CLONE_NEWUSER | spaces) == 0 }
+    });
+    let Some((_, left)) = left else { return Network::Host };
     // A process whose user could not be mapped sees itself as "nobody", which is harmless here:
     // its rights to files are still those of its user on the host.
     for (file, text) in [
@@ -39,7 +43,7 @@ pub(super) fn leave_host_unprivileged() -> Network {
     ] {
         let _ = std::fs::write(format!("/proc/self/{file}"), text);
     }
-    Network::Own
+    left
 }
 
 /// Switches the loopback device of the calling process's network namespace on.
