@@ -25,7 +25,7 @@ struct Three {
     changes: Vec<usize, 8>,
     /// The members that have the slots durable that are not durable at the primary.
     ahead: NodeSet,
-    /// The positions of the servers, and whether they use the processor.
+    /// The positions of the servers, 0 for one that is held, and whether they use the processor.
     positions: [u64; 3],
     computes: [bool; 3],
     /// The clocks of the servers, and whether they have work.
@@ -62,7 +62,8 @@ impl Three {
         for place in 0..3 {
             let (admitted, clock) = (Slot(self.positions[place]), self.clocks[place]);
             let position = ScriptPosition { admitted, clock };
-            self.vigils[place].saw_server(self.now, Some(position), self.works[place]);
+            let position = (admitted > Slot::NONE).then_some(position);
+            self.vigils[place].saw_server(self.now, position, self.works[place]);
             let sight = GroupSight {
                 is_primary: place == self.primary,
                 knows_primary: Some(place) != self.deaf,
@@ -268,6 +269,17 @@ fn a_server_that_hangs_costs_the_role_and_its_clients_are_handed_on() {
     three.positions[PRIMARY] = 2;
     three.run(1);
     assert_eq!(three.last[PRIMARY].ailment, None);
+}
+
+#[test]
+fn a_server_that_is_held_meanwhile_is_no_reason_to_wait_for_one_that_hangs() {
+    let mut three = Three::new();
+    three.run(100);
+    (three.positions[1], three.positions[2]) = (2, 2);
+    three.run(300);
+    three.positions[2] = 0;
+    three.run(350);
+    assert_eq!(three.changes, [1]);
 }
 
 #[test]

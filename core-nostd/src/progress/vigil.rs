@@ -190,7 +190,9 @@ impl Vigil {
     // specs: H2
     fn is_passed(&self, now: Instant, sight: &GroupSight) -> bool {
         let others = sight.servers.intersection(sight.linked).without(self.me);
-        let reports = |node: &NodeId| self.report_of(now, *node).is_some();
+        // One that is held, or is being built, has no position.
+        let has_position = |vitals: Vitals| vitals.position != ScriptPosition::default();
+        let reports = |node: &NodeId| self.report_of(now, *node).is_some_and(has_position);
         let others: NodeSet = others.iter().filter(reports).collect();
         let passed = others.iter().filter(|node| self.has_passed(now, *node)).count();
         passed > 0 && passed * 2 > others.len()
