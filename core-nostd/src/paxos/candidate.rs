@@ -38,7 +38,11 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if self.following.ballot.take().is_some() {
             self.why = Reason::Silence;
         }
-        self.start_election_later();
+        if self.timer.disk_stands {
+            self.wait_for_disk();
+        } else {
+            self.start_election_later();
+        }
         if !self.may_start_election() || self.timer.disk_stands {
             self.role_state = RoleState::Backup;
             self.emit_role(self.why, out);

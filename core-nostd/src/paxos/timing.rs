@@ -64,6 +64,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
         self.timer.election_at = self.now + Duration::from_micros(wait + spread + for_syncs);
     }
 
+    /// Postpones an election that is due until the disk makes progress. A whole wait instead would
+    /// often end when a slow disk stands still again.
+    // specs: H7
+    pub(super) fn wait_for_disk(&mut self) {
+        let heartbeat = self.config.heartbeat.as_micros();
+        let wait = heartbeat + self.timer.draw(heartbeat);
+        self.timer.election_at = self.now + Duration::from_micros(wait);
+    }
+
     /// Returns how long a candidacy may last without a step forward.
     // specs: H10
     pub(super) fn candidacy_timeout(&self) -> Duration {
