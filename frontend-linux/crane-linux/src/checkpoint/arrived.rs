@@ -82,14 +82,14 @@ pub(crate) fn begin_behind(data: &Path) -> Result<Option<Slot>, String> {
 }
 
 /// Returns whether a log has the entry in a slot, or begins right behind it.
-fn reaches(opened: &Opened, slot: Slot) -> bool {
+pub(crate) fn reaches(opened: &Opened, slot: Slot) -> bool {
     let front = opened.log.front();
     front <= slot && slot.0 <= front.0 + opened.entries.len() as u64
 }
 
 /// Returns the durable state of a log that begins behind a prefix, with all promises of the log
 /// before.
-fn behind(opened: &Opened, prefix: &Prefix) -> DurableState {
+pub(crate) fn behind(opened: &Opened, prefix: &Prefix) -> DurableState {
     let stored = &opened.stored;
     let accepted = stored.accepted.max(prefix.snapshot.ballot);
     DurableState {

@@ -11,7 +11,7 @@ use crane_core::paxos::{DurableState, Members, Record, SnapshotMeta, WriteNumber
 
 use super::disk::HostDisk;
 use super::segments::Segments;
-use super::{Front, Log, LogError, Lookup, Opened, reading, record};
+use super::{Batch, Front, Log, LogError, Lookup, Opened, reading, record};
 
 impl Log {
     /// Begins a log in an empty directory, durably: with a voting status, and after a snapshot if
@@ -25,25 +25,35 @@ impl Log {
         stored: &DurableState,
         genesis: Option<(Slot, Vec<u8>)>,
     ) -> Result<(), String> {
-        if let Some(snapshot) = stored.snapshot {
-            let front = Front {
-                segment: 1,
-                offset: record::SEGMENT_HEADER_BYTES as u32,
-                entry_kept: false,
-                snapshot,
-                promised: stored.promised,
-                accepted: stored.accepted,
-                voting: stored.voting,
-                committed: stored.committed,
-                genesis,
-            };
+        let (front, batch) = Self::beginning(stored, genesis);
+        if let Some(front) = front {
             front.write(directory).map_err(|error| error.to_string())?;
         }
-        let mut log = Self::open(directory).map_err(|error| error.to_string())?.log;
-        log.append(WriteNumber(1), &Record::VotingStatus(stored.voting), None);
         let mut segments = Segments::new(directory, HostDisk, false);
-        segments.write(&log.take_batch().expect("a record was appended"))?;
+        segments.write(&batch)?;
         segments.sync()
+    }
+
+    /// Returns how a log begins, as [`Log::begin`] writes it: its front, if it does not start at
+    /// slot 1, and its first records.
+    pub(crate) fn beginning(
+        stored: &DurableState,
+        genesis: Option<(Slot, Vec<u8>)>,
+    ) -> (Option<Front>, Batch) {
+        let front = stored.snapshot.map(|snapshot| Front {
+            segment: 1,
+            offset: record::SEGMENT_HEADER_BYTES as u32,
+            entry_kept: false,
+            snapshot,
+            promised: stored.promised,
+            accepted: stored.accepted,
+            voting: stored.voting,
+            committed: stored.committed,
+            genesis,
+        });
+        let mut log = Self::new(front.as_ref());
+        log.append(WriteNumber(1), &Record::VotingStatus(stored.voting), None);
+        (front, log.take_batch().expect("a record was appended"))
     }
 
     /// Returns the front of the log if it were cut after the snapshot's slot, which must be in the

@@ -18,6 +18,8 @@ pub(super) enum Manners {
     Any,
     /// They send much, and wait for their answers as long as their connections last.
     Patient,
+    /// They are patient and send little, for long runs.
+    Slow,
 }
 
 /// A client.

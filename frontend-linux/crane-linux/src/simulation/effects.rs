@@ -1,5 +1,7 @@
 //! The driver's effects, and their outcomes.
 
+use std::path::Path;
+
 use crane_core::id::Generation;
 
 use crate::driver::{DriverInput, ProgramEnd, RunNumber, ServerChange, Stop};
@@ -42,8 +44,9 @@ impl SimGroup {
                 self.schedule_in(MICROSECOND, 3 * MILLISECOND, soon(input));
             }
             HostEffect::CutLog(front) => {
-                self.replicas[at].files.cut_log(&front);
-                let input = DriverInput::LogCut(Ok(front));
+                let cut = self.replicas[at].files.cut_log(&front);
+                self.happened.cuts += u32::from(cut.is_ok());
+                let input = DriverInput::LogCut(cut.map(|()| front));
                 self.schedule_in(MICROSECOND, 3 * MILLISECOND, soon(input));
             }
             HostEffect::DeleteSegments(before) => self.replicas[at].files.delete_segments(before),
@@ -54,9 +57,16 @@ impl SimGroup {
             HostEffect::EndClient(key) => {
                 self.schedule(self.now + 50 * MICROSECOND, SimEvent::EndClient { key });
             }
-            HostEffect::StartServer(number, generation) => {
-                let event = SimEvent::ServerStarts { at, run, number, generation };
+            HostEffect::StartServer(number, generation, from) => {
+                let event = SimEvent::ServerStarts { at, run, number, generation, from };
                 self.schedule_in(5 * MILLISECOND, 100 * MILLISECOND, event);
+            }
+            HostEffect::TakeCheckpoint(group) => self.take_checkpoint(at, group),
+            HostEffect::StartProof(number, place) => self.start_proof(at, number, place),
+            HostEffect::KeepProof(place, proof) => self.keep_proof(at, &place, proof),
+            HostEffect::SetAside(place) => self.replicas[at].files.checkpoints.set_aside(&place),
+            HostEffect::ReceiveCheckpoint(from, with_files) => {
+                self.receive_checkpoint(at, from, with_files);
             }
             HostEffect::StopServer => self.end_server(at, Ending::Killed(libc::SIGKILL)),
             HostEffect::Ring => self.plan_server(at),
@@ -102,11 +112,24 @@ impl SimGroup {
         at: usize,
         number: RunNumber,
         generation: Generation,
+        from: Option<&Path>,
     ) {
+        let id = self.replicas[at].id;
+        let server = match from {
+            None => Some(SimServer::new(number, id, generation)),
+            Some(place) => self.restored(at, place).map(|mut image| {
+                image.continue_as(number, id, generation);
+                image
+            }),
+        };
+        let Some(server) = server else {
+            let why = "the checkpoint is gone".to_string();
+            return self.give(at, DriverInput::Server(number.number, ServerChange::Failed(why)));
+        };
         let replica = &mut self.replicas[at];
-        let id = replica.id;
+        replica.held = None;
         let Some(host) = replica.host() else { return };
-        host.server = Some(SimServer::new(number, id, generation));
+        host.server = Some(server);
         self.give(at, DriverInput::Server(number.number, ServerChange::Ready));
         self.give(at, DriverInput::Server(number.number, ServerChange::Started));
     }
@@ -114,7 +137,7 @@ impl SimGroup {
     /// Schedules calls of a server, unless they are scheduled, or it hangs, or its daemon is down.
     pub(super) fn plan_server(&mut self, at: usize) {
         let replica = &mut self.replicas[at];
-        let stands_still = replica.ails.server_hangs || replica.daemon.is_none();
+        let stands_still = replica.stands_still() || replica.daemon.is_none();
         if stands_still || std::mem::replace(&mut replica.server_due, true) {
             return;
         }
@@ -125,7 +148,7 @@ impl SimGroup {
     pub(super) fn on_server_runs(&mut self, at: usize) {
         let replica = &mut self.replicas[at];
         replica.server_due = false;
-        if replica.ails.server_hangs {
+        if replica.stands_still() {
             return;
         }
         let Some(server) = replica.host().and_then(|host| host.server.as_mut()) else { return };

@@ -60,6 +60,16 @@ pub struct FaultCounts {
     pub late_frames: u32,
     /// The number of frames that were dropped because too many bytes waited.
     pub dropped_frames: u32,
+    /// The number of checkpoints that were taken.
+    pub checkpoints: u32,
+    /// The number of checkpoints that were proved.
+    pub proofs: u32,
+    /// The number of cuts of a log.
+    pub cuts: u32,
+    /// The number of checkpoints that came from another replica.
+    pub arrivals: u32,
+    /// The number of servers that started from a checkpoint.
+    pub restores: u32,
 }
 
 impl FaultCounts {
@@ -74,10 +84,17 @@ impl FaultCounts {
 
     /// Returns the names of the kinds, with how often each happened.
     pub fn by_name(&self) -> impl Iterator<Item = (String, u32)> {
-        let late = [("late frames".to_string(), self.late_frames)];
-        let dropped = [("dropped frames".to_string(), self.dropped_frames)];
+        let others = [
+            ("late frames", self.late_frames),
+            ("dropped frames", self.dropped_frames),
+            ("checkpoints", self.checkpoints),
+            ("proofs", self.proofs),
+            ("cuts of a log", self.cuts),
+            ("checkpoints of others", self.arrivals),
+            ("servers from checkpoints", self.restores),
+        ];
         let kinds = KINDS.iter().map(|kind| (format!("{kind:?}"), self.counts[*kind as usize]));
-        kinds.chain(late).chain(dropped)
+        kinds.chain(others.map(|(name, count)| (name.to_string(), count)))
     }
 }
 
@@ -88,6 +105,11 @@ impl std::ops::AddAssign for FaultCounts {
         }
         self.late_frames += other.late_frames;
         self.dropped_frames += other.dropped_frames;
+        self.checkpoints += other.checkpoints;
+        self.proofs += other.proofs;
+        self.cuts += other.cuts;
+        self.arrivals += other.arrivals;
+        self.restores += other.restores;
     }
 }
 

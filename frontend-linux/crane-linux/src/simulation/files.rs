@@ -9,9 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crane_core::paxos::{Record, StorageEpoch, VotingStatus, WriteNumber};
+use crane_core::paxos::{DurableState, Record, StorageEpoch, VotingStatus};
 use crane_core::wire::{EntryPayload, Op};
 
+use crate::checkpoint::arrived;
 use crate::log::disk::Disk;
 use crate::log::fetch::{Fetch, FetchedRecord};
 use crate::log::record::{self, StoredRecord};
@@ -19,6 +20,7 @@ use crate::log::segments::Segments;
 use crate::log::{Batch, Front, Log, LogError, Opened, Synced, segment_path};
 use crate::meta::Meta;
 
+use super::images::SimCheckpoints;
 use super::random::SeededRandom;
 use super::server::REQUEST_BYTES;
 
@@ -132,6 +134,7 @@ impl MemoryFile {
 pub(super) struct DataFiles {
     disk: MemoryDisk,
     front: Option<Front>,
+    pub(super) checkpoints: SimCheckpoints,
     /// The meta that was kept last.
     pub(super) meta: Meta,
     writer: Segments<MemoryDisk>,
@@ -142,8 +145,9 @@ pub(super) struct DataFiles {
     /// The requests in written entries, and those in durable ones.
     written: Vec<u64>,
     durable: BTreeSet<u64>,
-    /// Those that were durable in storage that is lost.
-    lost: BTreeSet<u64>,
+    /// Those that were durable in storage that is lost or was cut off, or are in a checkpoint that
+    /// came from another replica.
+    before: BTreeSet<u64>,
 }
 
 impl DataFiles {
@@ -154,19 +158,20 @@ impl DataFiles {
         Self {
             disk,
             front: None,
+            checkpoints: SimCheckpoints::default(),
             meta,
             writer,
             waiting: VecDeque::new(),
             syncing: None,
             written: Vec::new(),
             durable: BTreeSet::new(),
-            lost: BTreeSet::new(),
+            before: BTreeSet::new(),
         }
     }
 
     /// Returns whether a request is in a durable entry.
     pub(super) fn has_durable(&self, request: u64) -> bool {
-        self.durable.contains(&request) || self.lost.contains(&request)
+        self.durable.contains(&request) || self.before.contains(&request)
     }
 
     /// Takes a batch for the disk. Returns whether a sync begins now; [`DataFiles::end_sync`] ends
@@ -234,21 +239,52 @@ impl DataFiles {
     /// Loses everything, and begins with this meta.
     pub(super) fn lose_all(&mut self, meta: Meta) {
         // Requests that were durable once may be answered still.
-        let durable = std::mem::take(&mut self.lost);
-        let lost = durable.union(&self.durable).copied().collect();
-        *self = Self { lost, ..Self::new(meta) };
+        self.count_durable_as_kept();
+        let before = std::mem::take(&mut self.before);
+        *self = Self { before, ..Self::new(meta) };
+    }
+
+    /// Counts requests as kept whose entries need not be in the log.
+    pub(super) fn count_as_kept(&mut self, requests: &[u64]) {
+        self.before.extend(requests);
+    }
+
+    fn count_durable_as_kept(&mut self) {
+        self.before.append(&mut self.durable);
+    }
+
+    /// Lets the log begin behind a prefix that has arrived, if one has, as the product does.
+    fn begin_behind_arrived(&mut self) -> Result<(), LogError> {
+        let Some(prefix) = self.checkpoints.arrived.take() else { return Ok(()) };
+        let opened = self.open_log()?;
+        if arrived::reaches(&opened, prefix.snapshot.slot) {
+            return Ok(());
+        }
+        self.count_durable_as_kept();
+        let stored = arrived::behind(&opened, &prefix);
+        let (front, batch) = Log::beginning(&stored, Some(prefix.genesis));
+        self.front = front;
+        self.disk.0.borrow_mut().segments.clear();
+        self.begin_log(&batch);
+        Ok(())
+    }
+
+    /// Writes the first records of a log. Its disk is new, and works.
+    fn begin_log(&mut self, batch: &Batch) {
+        let fault = self.disk.0.borrow_mut().fault.take();
+        self.writer = Segments::new(Path::new(DIRECTORY), self.disk.clone(), true);
+        let begun = self.writer.write(batch).and_then(|()| self.writer.sync());
+        begun.expect("a disk that is new works");
+        self.set_fault(fault);
     }
 
     /// Begins the log of a replica that has lost its storage, as the product does.
     // specs: R9
     pub(super) fn begin_rejoining(&mut self, epoch: StorageEpoch) {
-        let mut log = Log::new(None);
         let voting = VotingStatus::Rejoining { epoch };
-        log.append(WriteNumber(1), &Record::VotingStatus(voting), None);
-        let batch = log.take_batch().expect("a record was appended");
-        self.writer = Segments::new(Path::new(DIRECTORY), self.disk.clone(), true);
-        let begun = self.writer.write(&batch).and_then(|()| self.writer.sync());
-        begun.expect("a disk with room works");
+        let stored = DurableState { voting, ..DurableState::BLANK };
+        let (_, batch) = Log::beginning(&stored, None);
+        self.begin_log(&batch);
     }
 
     /// Returns whether a write or sync of this daemon has failed.
@@ -267,12 +303,17 @@ impl DataFiles {
     /// # Errors
     /// Returns the product's error.
     pub(super) fn open(&mut self) -> Result<Opened, LogError> {
+        self.begin_behind_arrived()?;
+        self.open_log()
+    }
+
+    fn open_log(&mut self) -> Result<Opened, LogError> {
         let directory = PathBuf::from(DIRECTORY);
         let files = self.disk.0.clone();
         let numbers = files.borrow().segments.keys().copied().collect();
         let read = |path: &Path| Ok(files.borrow().segments[&number_of(path)].bytes.clone());
         let (opened, end) = Log::read_from(&directory, self.front.as_ref(), numbers, read)?;
-        let files = &mut *self.disk.0.borrow_mut();
+        let mut files = self.disk.0.borrow_mut();
         files.failed = false;
         for path in &end.headless {
             files.file(number_of(path)).cut(0);
@@ -288,7 +329,11 @@ impl DataFiles {
                 durable.insert(request);
             });
         }
+        drop(files);
         self.writer = Segments::new(&directory, self.disk.clone(), true);
+        if let Some(first) = self.front.as_ref().map(|front| front.segment) {
+            self.delete_segments(first);
+        }
         Ok(opened)
     }
 
@@ -314,13 +359,23 @@ impl DataFiles {
     }
 
     /// Keeps a front of the log.
-    pub(super) fn cut_log(&mut self, front: &Front) {
-        self.front = Some(front.clone());
+    ///
+    /// # Errors
+    /// Returns why it is not kept.
+    pub(super) fn cut_log(&mut self, front: &Front) -> Result<(), String> {
+        let kept = self.disk.change(|_| self.front = Some(front.clone()));
+        kept.map_err(|error| error.to_string())
     }
 
     /// Deletes the segments before this one.
     pub(super) fn delete_segments(&mut self, before: u32) {
-        self.disk.0.borrow_mut().segments.retain(|number, _| *number >= before);
+        let mut files = self.disk.0.borrow_mut();
+        let kept = files.segments.split_off(&before);
+        for file in std::mem::replace(&mut files.segments, kept).values() {
+            each_request(&file.bytes, record::SEGMENT_HEADER_BYTES, |request| {
+                self.before.insert(request);
+            });
+        }
     }
 }
 

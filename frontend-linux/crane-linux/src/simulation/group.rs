@@ -3,11 +3,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crane_core::id::Generation;
 use crane_core::paxos::Role;
 
+use crate::checkpoint::every::CheckpointEvery;
 use crate::driver::{ClientInput, Driver, DriverInput, RunNumber};
 use crate::meta::Meta;
 use crate::net::handshake::Hello;
@@ -43,7 +46,19 @@ pub(super) enum SimEvent {
     /// A sync returns.
     Synced { at: usize, run: u64 },
     /// A server's program is started.
-    ServerStarts { at: usize, run: u64, number: RunNumber, generation: Generation },
+    ServerStarts {
+        at: usize,
+        run: u64,
+        number: RunNumber,
+        generation: Generation,
+        from: Option<PathBuf>,
+    },
+    /// A server that is held is copied.
+    Image { at: usize, run: u64, number: u64, group: String },
+    /// The server of a proof is made.
+    ProofBegins { at: usize, run: u64, number: u64, place: PathBuf },
+    /// A checkpoint arrives.
+    CheckpointArrives { at: usize, run: u64, from: usize, with_files: bool },
     /// A server makes calls.
     ServerRuns { at: usize, run: u64 },
     /// A frame arrives.
@@ -83,6 +98,9 @@ impl SimEvent {
             | Self::Synced { at, .. }
             | Self::ServerStarts { at, .. }
             | Self::ServerRuns { at, .. }
+            | Self::Image { at, .. }
+            | Self::ProofBegins { at, .. }
+            | Self::CheckpointArrives { at, .. }
             | Self::Frame { at, .. }
             | Self::LinkUp { at, .. }
             | Self::LinkDown { at, .. }
@@ -113,6 +131,9 @@ impl SimEvent {
             Self::EndClient { .. } => 17,
             Self::Heal { .. } => 18,
             Self::Mend => 19,
+            Self::Image { .. } => 20,
+            Self::ProofBegins { .. } => 21,
+            Self::CheckpointArrives { .. } => 22,
         }
     }
 }
@@ -136,6 +157,8 @@ pub(super) struct SimGroup {
     pub(super) acknowledged: Vec<u64>,
     /// The bounds of the time of a sync.
     pub(super) sync_time: (Nanos, Nanos),
+    /// How often replicas take checkpoints.
+    checkpoints: Option<CheckpointEvery>,
     pub(super) happened: FaultCounts,
     events: EventQueue<SimEvent>,
     /// The number of events, in a counter that outlives the group if a check fails.
@@ -151,6 +174,13 @@ impl SimGroup {
         let network = SimNetwork::new((fastest, fastest * random.range(1, 4)));
         let quickest = random.range(50, 2000) * MICROSECOND;
         let sync_time = (quickest, quickest * random.range(1, 4));
+        let checkpoints = *random.pick(&[
+            None,
+            Some(CheckpointEvery::Time(Duration::from_secs(1))),
+            Some(CheckpointEvery::Time(Duration::from_secs(3))),
+            Some(CheckpointEvery::Entries(300)),
+            Some(CheckpointEvery::Log(1 << 16)),
+        ]);
         let mut group = Self {
             now: 0,
             random,
@@ -164,6 +194,7 @@ impl SimGroup {
             last_key: 0,
             acknowledged: Vec::new(),
             sync_time,
+            checkpoints,
             happened: FaultCounts::default(),
             events: EventQueue::default(),
             steps,
@@ -242,9 +273,24 @@ impl SimGroup {
                     self.on_synced(at);
                 }
             }
-            SimEvent::ServerStarts { at, run, number, generation } => {
+            SimEvent::ServerStarts { at, run, number, generation, from } => {
                 if self.runs(at, run) {
-                    self.on_server_starts(at, number, generation);
+                    self.on_server_starts(at, number, generation, from.as_deref());
+                }
+            }
+            SimEvent::Image { at, run, number, group } => {
+                if self.runs(at, run) {
+                    self.on_image(at, number, &group);
+                }
+            }
+            SimEvent::ProofBegins { at, run, number, place } => {
+                if self.runs(at, run) {
+                    self.on_proof_begins(at, number, &place);
+                }
+            }
+            SimEvent::CheckpointArrives { at, run, from, with_files } => {
+                if self.runs(at, run) {
+                    self.on_checkpoint_arrives(at, from, with_files);
                 }
             }
             SimEvent::ServerRuns { at, run } => {
@@ -371,8 +417,8 @@ impl SimGroup {
         }
         let hellos = self.replicas.iter_mut().filter_map(|replica| replica.host());
         let group = hellos.filter_map(|host| host.hello.group).next();
-        let Self { replicas, random, now, .. } = self;
-        replicas[at].start(*now, group, random);
+        let Self { replicas, random, now, checkpoints, .. } = self;
+        replicas[at].start(*now, group, *checkpoints, random);
         self.plan_round(at);
         for other in (0..3).filter(|other| *other != at) {
             self.schedule_in(MILLISECOND, 20 * MILLISECOND, SimEvent::Dial { one: at, other });

@@ -3,18 +3,19 @@
 //! Length: one trait is implemented here, and each of its functions is short.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::paxos::Message;
 use crane_shm::RingError;
+use crane_shm::region::script;
 
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::driver::{
-    Arriving, ClientCommand, DiskRoom, DriverInput, FetchFor, Host, ProofChange, RunNumber,
-    RunStart, SeenCell, ServerListener,
+    ClientCommand, DiskRoom, DriverInput, FetchFor, Host, RunNumber, RunStart, SeenCell,
+    ServerListener,
 };
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
@@ -30,7 +31,9 @@ use super::server::SimServer;
 
 /// The room on the disk of the server's files.
 const ROOM: DiskRoom = DiskRoom { free: 1 << 30, size: 1 << 31 };
-const NOT_SIMULATED: &str = "the simulation has no checkpoints";
+const NOT_SIMULATED: &str = "the simulation has no files of servers";
+/// How many calls the server of a proof makes before it is looked at.
+const PROOF_CALLS: u64 = 10_000;
 
 /// An effect of the driver that takes time, or concerns others.
 #[derive(Debug)]
@@ -53,8 +56,18 @@ pub(super) enum HostEffect {
     Answer(u64, Vec<u8>),
     /// The end of a client's connection.
     EndClient(u64),
-    /// The start of a server.
-    StartServer(RunNumber, Generation),
+    /// The start of a server, from the checkpoint in this place if it names one.
+    StartServer(RunNumber, Generation, Option<PathBuf>),
+    /// A checkpoint of the server for this group.
+    TakeCheckpoint(String),
+    /// The start of the proof with this number, of the checkpoint in this place.
+    StartProof(u64, PathBuf),
+    /// The proof of the checkpoint in this place.
+    KeepProof(PathBuf, Box<Proof>),
+    /// A checkpoint that is not used any more.
+    SetAside(PathBuf),
+    /// A checkpoint of this replica, with its files or without.
+    ReceiveCheckpoint(NodeId, bool),
     /// The end of the server.
     StopServer,
     /// The script of the server has grown.
@@ -74,6 +87,8 @@ pub(super) struct SimHost {
     pub(super) ports: BTreeSet<u16>,
     /// The running server.
     pub(super) server: Option<SimServer>,
+    /// The server that proves a checkpoint.
+    pub(super) proof: Option<SimServer>,
     /// The number of the last run of a server.
     pub(super) runs: u64,
 }
@@ -81,7 +96,8 @@ pub(super) struct SimHost {
 impl SimHost {
     /// Creates a host without links, clients or server.
     pub(super) fn new(hello: Hello) -> Self {
-        Self { hello, effects: Vec::new(), ports: BTreeSet::new(), server: None, runs: 0 }
+        let (effects, ports) = (Vec::new(), BTreeSet::new());
+        Self { hello, effects, ports, server: None, proof: None, runs: 0 }
     }
 
     fn soon(&mut self, input: DriverInput) {
@@ -121,8 +137,8 @@ impl Host for SimHost {
         self.effects.push(HostEffect::Fetch(fetcher, fetch));
     }
 
-    fn receive_checkpoint(&mut self, _: NodeId, _: bool) {
-        self.soon(DriverInput::Arriving(Arriving::Failed(NOT_SIMULATED.into())));
+    fn receive_checkpoint(&mut self, from: NodeId, with_files: bool) {
+        self.effects.push(HostEffect::ReceiveCheckpoint(from, with_files));
     }
 
     fn cut_log(&mut self, front: Front) {
@@ -157,9 +173,13 @@ impl Host for SimHost {
     }
 
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
-        assert_eq!(*from, RunStart::Base, "{NOT_SIMULATED}");
+        let place = match from {
+            RunStart::Base => None,
+            RunStart::Checkpoint(from) => Some(from.place.clone()),
+            RunStart::Files(_) => unreachable!("{NOT_SIMULATED}"),
+        };
         self.runs = run.number;
-        self.effects.push(HostEffect::StartServer(run, generation));
+        self.effects.push(HostEffect::StartServer(run, generation, place));
     }
 
     fn look_at_program(&mut self, words: &[String]) {
@@ -170,34 +190,42 @@ impl Host for SimHost {
         self.soon(DriverInput::Upgraded(Err(NOT_SIMULATED.into())));
     }
 
-    fn set_checkpoint_aside(&mut self, _: &Path, _: &'static str) {}
+    fn set_checkpoint_aside(&mut self, place: &Path, _: &'static str) {
+        self.effects.push(HostEffect::SetAside(place.into()));
+    }
 
     fn prepare_checkpoint(&mut self) {
-        self.soon(DriverInput::CheckpointPrepared(self.runs, Err(NOT_SIMULATED.into())));
+        self.soon(DriverInput::CheckpointPrepared(self.runs, Ok(())));
     }
 
     fn drop_prepared_checkpoint(&mut self) {}
 
-    fn take_checkpoint(&mut self, _: &str) {
-        self.soon(DriverInput::CheckpointTaken(self.runs, Err(NOT_SIMULATED.into())));
+    fn take_checkpoint(&mut self, group: &str) {
+        self.effects.push(HostEffect::TakeCheckpoint(group.into()));
     }
 
-    fn start_proof(&mut self, number: u64, _: &Checkpoint) {
-        self.soon(DriverInput::Proof(number, ProofChange::NoRoom(NOT_SIMULATED.into())));
+    fn start_proof(&mut self, number: u64, from: &Checkpoint) {
+        self.effects.push(HostEffect::StartProof(number, from.place.clone()));
     }
 
-    fn feed_proof(&mut self, _: Slot, _: &[u8]) -> Result<(), RingError> {
-        unreachable!("{NOT_SIMULATED}")
+    fn feed_proof(&mut self, slot: Slot, payload: &[u8]) -> Result<(), RingError> {
+        if let Some(proof) = &mut self.proof {
+            proof.feed(script::ENTRY, slot, payload);
+            proof.run_calls(PROOF_CALLS);
+        }
+        Ok(())
     }
 
-    fn proof_mark(&self, _: Slot) -> Option<Mark> {
-        None
+    fn proof_mark(&self, slot: Slot) -> Option<Mark> {
+        self.proof.as_ref()?.mark(slot)
     }
 
-    fn stop_proof(&mut self) {}
+    fn stop_proof(&mut self) {
+        self.proof = None;
+    }
 
-    fn keep_proof(&mut self, _: &Checkpoint, _: Proof) {
-        self.soon(DriverInput::ProofKept(Err(NOT_SIMULATED.into())));
+    fn keep_proof(&mut self, of: &Checkpoint, proof: Proof) {
+        self.effects.push(HostEffect::KeepProof(of.place.clone(), Box::new(proof)));
     }
 
     fn feed(&mut self, kind: u32, slot: Slot, payload: &[u8]) -> Result<(), RingError> {

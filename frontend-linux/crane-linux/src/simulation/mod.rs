@@ -5,16 +5,19 @@
 //! |---|---|
 //! | `random`, `queue` | randomness that can be repeated; future events |
 //! | `server`, `clients`, `links` | a server on the real scheduler; its clients; the network |
+//! | `images` | the checkpoints of a data directory |
 //! | `files` | a data directory, written by the product's writer of segments |
 //! | `host` | the driver's effects, collected |
 //! | `replica` | a replica: its data, and its daemon while that runs |
 //! | `group` | replicas, network and clients under one clock |
+//! | `checkpoints` | checkpoints: taken, proved, sent |
 //! | `effects`, `wiring`, `service` | the outcomes of effects; links; clients |
 //! | `faults` | what fails |
 //! | `ending` | the state to which each run must lead |
 //! | `sick` | runs in which one thing stands still, which the rules of progress answer |
 //! | `scenario` | the runs |
 
+mod checkpoints;
 mod clients;
 mod effects;
 mod ending;
@@ -22,6 +25,7 @@ mod faults;
 mod files;
 mod group;
 mod host;
+mod images;
 mod links;
 mod queue;
 mod random;

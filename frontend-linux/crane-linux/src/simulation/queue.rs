@@ -1,48 +1,25 @@
 //! The queue of future events, by time; events of the same time keep the order of their scheduling.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Nanoseconds of simulated time.
 pub(super) type Nanos = u64;
 
-/// The future events.
+/// The future events. They stay where they are put, since an event is much larger than its time.
 #[derive(Debug)]
 pub(super) struct EventQueue<T> {
-    due: BinaryHeap<DueEvent<T>>,
+    /// By time: the number of the scheduling, and the place.
+    due: BinaryHeap<Reverse<(Nanos, u64, usize)>>,
+    events: Vec<Option<T>>,
+    /// The places without an event.
+    free: Vec<usize>,
     sequence: u64,
 }
 
-#[derive(Debug)]
-struct DueEvent<T> {
-    key: (Nanos, u64),
-    event: T,
-}
-
-// The heap's first element is its greatest, and the earliest event comes first.
-impl<T> Ord for DueEvent<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.key.cmp(&self.key)
-    }
-}
-
-impl<T> PartialOrd for DueEvent<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> PartialEq for DueEvent<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
-    }
-}
-
-impl<T> Eq for DueEvent<T> {}
-
 impl<T> Default for EventQueue<T> {
     fn default() -> Self {
-        Self { due: BinaryHeap::new(), sequence: 0 }
+        Self { due: BinaryHeap::new(), events: Vec::new(), free: Vec::new(), sequence: 0 }
     }
 }
 
@@ -50,15 +27,24 @@ impl<T> EventQueue<T> {
     /// Schedules an event.
     pub(super) fn schedule(&mut self, at: Nanos, event: T) {
         self.sequence += 1;
-        self.due.push(DueEvent { key: (at, self.sequence), event });
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.due.push(Reverse((at, self.sequence, place)));
     }
 
     /// Returns the next event that is due by `until`, with its time.
     pub(super) fn next(&mut self, until: Nanos) -> Option<(Nanos, T)> {
-        if self.due.peek()?.key.0 > until {
+        let Reverse((at, ..)) = *self.due.peek()?;
+        if at > until {
             return None;
         }
-        self.due.pop().map(|due| (due.key.0, due.event))
+        let Reverse((at, _, place)) = self.due.pop()?;
+        self.free.push(place);
+        let event = self.events[place].take().expect("it was scheduled");
+        Some((at, event))
     }
 }
 

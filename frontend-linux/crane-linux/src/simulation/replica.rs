@@ -11,6 +11,7 @@ use crane_core::paxos::{NodeSet, Role, StorageEpoch};
 use crane_core::time::Instant;
 
 use crate::base::Base;
+use crate::checkpoint::every::CheckpointEvery;
 use crate::driver::{ClientInput, Driver, Moment, Restored, Settings};
 use crate::meta::{DATA_VERSION, Meta};
 use crate::options::{Cli, ReplicaArgs};
@@ -21,7 +22,7 @@ use super::files::DataFiles;
 use super::host::SimHost;
 use super::queue::Nanos;
 use super::random::SeededRandom;
-use super::server::PORT;
+use super::server::{PORT, SimServer};
 
 /// The addresses of the replicas.
 const NAMES: [&str; 3] = ["a:1", "b:1", "c:1"];
@@ -74,6 +75,8 @@ pub(super) struct SimReplica {
     /// The daemon stands still until then.
     pub(super) suspended: Nanos,
     pub(super) ails: SimAilments,
+    /// The number of the server's run that is held for a checkpoint.
+    pub(super) held: Option<u64>,
 }
 
 /// The faults of a replica that last.
@@ -139,6 +142,7 @@ impl SimReplica {
             waiting: VecDeque::new(),
             suspended: 0,
             ails: SimAilments::default(),
+            held: None,
         }
     }
 
@@ -149,12 +153,18 @@ impl SimReplica {
 
     /// Starts the daemon. `group` is the group that other replicas belong to, as far as any of them
     /// could be asked.
-    pub(super) fn start(&mut self, now: Nanos, group: Option<u128>, random: &mut SeededRandom) {
+    pub(super) fn start(
+        &mut self,
+        now: Nanos,
+        group: Option<u128>,
+        checkpoints: Option<CheckpointEvery>,
+        random: &mut SeededRandom,
+    ) {
         assert!(self.daemon.is_none(), "it runs already");
         self.run += 1;
         self.clock.started = now;
         let moment = self.clock.moment(now);
-        let args = args().clone();
+        let args = ReplicaArgs { checkpoint_every: checkpoints, ..args().clone() };
         let nonce = random.draw() | 1;
         if self.files.is_blank()
             && let Some(group) = group
@@ -188,7 +198,7 @@ impl SimReplica {
             meta,
             hello: hello.clone(),
             heard: Roster::default(),
-            checkpoints: Vec::new(),
+            checkpoints: self.files.checkpoints.usable(),
             note: None,
         };
         let mut driver = Driver::new(settings, restored, SimHost::new(hello), moment);
@@ -204,13 +214,23 @@ impl SimReplica {
         (self.round_due, self.server_due) = (false, false);
         self.linked = [None; 3];
         self.waiting.clear();
-        self.suspended = 0;
+        (self.suspended, self.held) = (0, None);
         self.files.end_process();
     }
 
     /// Returns the host of the running daemon.
     pub(super) fn host(&mut self) -> Option<&mut SimHost> {
         self.daemon.as_mut().map(|daemon| daemon.host())
+    }
+
+    /// Returns the running server.
+    pub(super) fn server(&mut self) -> Option<&mut SimServer> {
+        self.host()?.server.as_mut()
+    }
+
+    /// Returns whether the server makes no calls.
+    pub(super) fn stands_still(&self) -> bool {
+        self.ails.server_hangs || self.held.is_some()
     }
 
     /// Returns the requests that the server has carried out, if a server runs.

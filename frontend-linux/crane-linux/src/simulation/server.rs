@@ -37,7 +37,7 @@ const INPUT: WaitKey = WaitKey(1);
 const TIMER_LASTS: u64 = 1_000_000_000;
 
 /// A record of the server's output.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct OutputRecord {
     kind: u32,
     numbers: [u64; 3],
@@ -63,7 +63,7 @@ enum ServerStep {
 }
 
 /// A run of the server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SimServer {
     pub(super) run: RunNumber,
     me: NodeId,
@@ -124,6 +124,23 @@ impl SimServer {
             is_wrong: false,
             computes: false,
             processor: 0,
+        }
+    }
+
+    /// Returns the server as a checkpoint has it, with the slot and the mark behind which it is: of
+    /// what is on its way to it and from it, it has nothing. `None` before the first entry.
+    pub(super) fn image(&self) -> Option<(Self, Mark)> {
+        let (_, mark) = self.marks.last_key_value()?;
+        let (script, output) = (VecDeque::new(), VecDeque::new());
+        Some((Self { script, output, ..self.clone() }, *mark))
+    }
+
+    /// Lets an image continue as a run of a replica's server. It says where it listens once more.
+    pub(super) fn continue_as(&mut self, run: RunNumber, me: NodeId, first_generation: Generation) {
+        (self.run, self.me, self.first_generation) = (run, me, first_generation);
+        self.state = ServerState::Starting;
+        if self.listener.is_some() {
+            self.say_where();
         }
     }
 
@@ -278,7 +295,7 @@ impl SimServer {
                 });
             self.marks.insert(slot, mark);
             for id in refused {
-                self.say(output::RESET, id, 0, &[]);
+                self.say(output::RESET, id, 0, Vec::new());
             }
             return true;
         }
@@ -286,11 +303,16 @@ impl SimServer {
     }
 
     /// Appends a record about a connection of this replica to the output.
-    fn say(&mut self, kind: u32, id: ConnId, total: u64, bytes: &[u8]) {
-        if id.entry == self.me && id.generation >= self.first_generation {
+    fn say(&mut self, kind: u32, id: ConnId, total: u64, bytes: Vec<u8>) {
+        if self.speaks_to(id) {
             let numbers = [id.number, id.generation.0, total];
-            self.output.push_back(OutputRecord { kind, numbers, bytes: bytes.to_vec() });
+            self.output.push_back(OutputRecord { kind, numbers, bytes });
         }
+    }
+
+    /// Returns whether a connection is one of this replica, whose client gets output.
+    fn speaks_to(&self, id: ConnId) -> bool {
+        id.entry == self.me && id.generation >= self.first_generation
     }
 
     fn act(&mut self) {
@@ -312,7 +334,7 @@ impl SimServer {
                 self.accepted.remove(&at.0);
                 self.inbox.remove(&at.0);
                 self.requests.remove(&at.0);
-                self.say(output::CLOSE, id, 0, &[]);
+                self.say(output::CLOSE, id, 0, Vec::new());
                 ServerStep::Look
             }
         };
@@ -322,10 +344,14 @@ impl SimServer {
         let execution = self.execution.as_deref_mut().expect("it has begun");
         let at = Endpoint::from_ipv4([0; 4], PORT);
         self.listener = execution.sockets.listen(Bound::plain(at), 64);
-        let numbers = [PORT.into(), 0, 0];
-        let record = OutputRecord { kind: output::LISTEN, numbers, bytes: at.address.to_vec() };
-        self.output.push_back(record);
+        self.say_where();
         ServerStep::Look
+    }
+
+    fn say_where(&mut self) {
+        let bytes = Endpoint::from_ipv4([0; 4], PORT).address.to_vec();
+        let record = OutputRecord { kind: output::LISTEN, numbers: [PORT.into(), 0, 0], bytes };
+        self.output.push_back(record);
     }
 
     /// Chooses what is ready, or waits for it and for the timer.
@@ -373,7 +399,7 @@ impl SimServer {
             u64::from_le_bytes(request.try_into().expect("requests are sent as a whole"))
         });
         self.requests.entry(at.0).or_default().extend(requests);
-        self.say(output::CONSUMED, id, total, &[]);
+        self.say(output::CONSUMED, id, total, Vec::new());
         ServerStep::Look
     }
 
@@ -386,17 +412,20 @@ impl SimServer {
         }
         assert!(self.known.insert(request), "request {request} is carried out twice");
         self.list.push(request);
-        let mut answer = request.to_le_bytes().to_vec();
+        let (length, mut answer) = (answer_bytes(request), Vec::new());
+        answer.extend_from_slice(&request.to_le_bytes());
         answer.extend_from_slice(&(self.list.len() as u64).to_le_bytes());
-        answer.resize(answer_bytes(request), 0);
         let execution = self.execution.as_deref_mut().expect("it has begun");
-        execution.output.put_bytes(&answer[..ANSWER_BYTES]);
+        execution.output.put_bytes(&answer);
         execution.output.put(u64::from(self.is_wrong));
         let conn = execution.sockets.conn_mut(at);
         let (id, total, is_gone) = (conn.id, conn.sent, conn.reset);
         if !is_gone {
-            conn.produce(answer.len());
-            self.say(output::DATA, id, total, &answer);
+            conn.produce(length);
+        }
+        if !is_gone && self.speaks_to(id) {
+            answer.resize(length, 0);
+            self.say(output::DATA, id, total, answer);
         }
         ServerStep::Look
     }

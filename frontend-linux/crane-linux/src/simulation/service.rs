@@ -38,8 +38,12 @@ impl SimGroup {
         } else if !shut && count < ASKED_MAX && !self.clients[client].rests {
             self.ask(client);
         }
-        let pause = if self.manners == Manners::Any { 80 } else { 60 };
-        self.act_in(client, MILLISECOND, pause * MILLISECOND);
+        let pause = match self.manners {
+            Manners::Any => 80 * MILLISECOND,
+            Manners::Patient => 60 * MILLISECOND,
+            Manners::Slow => 400 * MILLISECOND,
+        };
+        self.act_in(client, MILLISECOND, pause);
     }
 
     fn act_in(&mut self, client: usize, low: Nanos, high: Nanos) {

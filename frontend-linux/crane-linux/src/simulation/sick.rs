@@ -89,6 +89,7 @@ fn a_primary_is_deaf(group: &mut SimGroup) {
 
 /// Rules H1.
 fn a_server_computes(group: &mut SimGroup) {
+    group.manners = Manners::Slow;
     let busy = group.needs_primary();
     group.strike_at(FaultKind::ServerHangs, busy, 1000 * SECOND);
     if let Some(server) = group.replicas[busy].host().and_then(|host| host.server.as_mut()) {
@@ -102,6 +103,7 @@ fn a_server_computes(group: &mut SimGroup) {
 
 /// Rules H4.
 fn disks_hang_in_turn(group: &mut SimGroup) {
+    group.manners = Manners::Slow;
     let before = group.primaries.len();
     for _ in 0..4 {
         let sick = group.needs_primary();
@@ -116,6 +118,7 @@ fn disks_hang_in_turn(group: &mut SimGroup) {
 
 /// Rules H6.
 fn all_disks_are_slow(group: &mut SimGroup) {
+    group.manners = Manners::Slow;
     group.slow_all_disks(2 * SECOND);
     let before = group.primaries.len();
     group.run_for(15 * SECOND);
