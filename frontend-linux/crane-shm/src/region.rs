@@ -2,8 +2,8 @@
 //! through its own type: [`DaemonSide`](crate::DaemonSide), [`ServerSide`](crate::ServerSide).
 //!
 //! The memory is an anonymous file (memfd_create(2)) that is sealed against shrinking and growing:
-//! no process can cut it off under the other, and no full disk ends one by SIGBUS. Its descriptor
-//! is passed on; a process that closes it keeps the mapping.
+//! no process can cut it off under the other, and no full disk ends one by SIGBUS. No seal forbids
+//! only holes, but a cell's filter does. A process that closes the descriptor keeps the mapping.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 

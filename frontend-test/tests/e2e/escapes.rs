@@ -46,6 +46,15 @@ struct Escape {
 const RDWR: i32 = 2;
 const NEWUSER: i32 = 0x1000_0000;
 
+/// `FS_IOC_UNRESVSP64`, and a `struct space_resv` of the first 4096 bytes.
+const XFS: &str = "0x4030582b x:000000000000000000000000000000000010000000000000\
+    000000000000000000000000000000000000000000000000";
+
+/// Returns calls behind those that make memory of 65536 bytes and share it as descriptor 200.
+fn shared(calls: &str) -> String {
+    format!("319 s:crane 2; 33 r 200; 77 200 65536; {calls}")
+}
+
 /// Places of the host.
 struct Places {
     folder: PathBuf,
@@ -196,6 +205,21 @@ fn calls(places: &Places) -> Vec<Escape> {
         row("region shrunk", "77 16384 0", Errno::PERM, FailsElse),
         row("region grown", "77 16384 0x40000000", Errno::PERM, FailsElse),
         row("region unsealed", "72 16384 1033 0", Errno::PERM, FailsElse),
+        row("hole in the region", "285 16384 3 0 4096", Errno::OPNOTSUPP, FailsElse),
+        row("hole in the region, by XFS", &format!("16 16384 {XFS}"), Errno::OPNOTSUPP, FailsElse),
+        row("hole in memory", &shared("285 200 3 0 4096"), Errno::OPNOTSUPP, Works),
+        row("hole in memory, by XFS", &shared(&format!("16 200 {XFS}")), Errno::OPNOTSUPP, Works),
+        row(
+            "pages of mapped memory",
+            &shared("9 0 65536 3 1 200 0; 28 r 65536 9"),
+            Errno::OPNOTSUPP,
+            Works,
+        ),
+        row("pages by an own handle", "39; 434 r 0; 440 r v 1 9 0", Errno::OPNOTSUPP, FailsElse),
+        row("region opened and cut", "2 s:/proc/self/fd/16384 514", Errno::PERM, FailsElse),
+        row("quotas", "179 0x80000400 0 0 0", Errno::PERM, FailsElse),
+        row("quotas by a descriptor", "443 0 0x80000400 0 0", Errno::PERM, FailsElse),
+        row("server of NFS", "180 0 0 0", Errno::NOSYS, Optional),
         row("kexec", "246 0 0 0 0", Errno::NOSYS, NotTried("replaces the kernel")),
         row("module", "175 0 0 0", Errno::PERM, NotTried("loads a module")),
         row("bpf", "321 0 @ 128", Errno::NOSYS, FailsElse),
@@ -323,9 +347,10 @@ fn inherited_descriptors(group: &Group) {
             .iter()
             .any(|known| target.starts_with(known));
         // The sockets of its clients, and files that the rows have opened.
-        let is_opened = ["/proc/self/ns", "net:", "pid:", "/etc/shadow", "/proc", "/dev/pts"]
-            .iter()
-            .any(|known| target.starts_with(known));
+        let is_opened =
+            ["/proc/self/ns", "net:", "pid:", "/etc/shadow", "/proc", "/dev/pts", "/memfd:crane "]
+                .iter()
+                .any(|known| target.starts_with(known));
         assert!(is_for_it || is_opened, "{item:?} is {target}");
     }
 }

@@ -34,7 +34,7 @@ const ABSENT: [c_long; 18] = [
     libc::SYS_clone3,
 ];
 /// Calls that need a privilege: the kernel answers the same to a process without it.
-const FORBIDDEN: [c_long; 17] = [
+const FORBIDDEN: [c_long; 19] = [
     libc::SYS_ptrace,
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -52,6 +52,8 @@ const FORBIDDEN: [c_long; 17] = [
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_syslog,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
 ];
 /// `libc` has no names for these.
 const IO_PGETEVENTS: c_long = 333;
@@ -67,6 +69,30 @@ const SPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u32;
+
+/// Calls that can take pages out of a file: the number of the argument that asks for it, and how it
+/// does. No seal keeps the shared memory from that without closing it to all writing
+/// (memfd_create(2)); a process that touches such a page needs a new one, and is ended where the
+/// system has none. File systems without holes have the same answer.
+const HOLES: [(c_long, u32, Asks); 5] = [
+    (libc::SYS_fallocate, 1, Asks::ByBits(libc::FALLOC_FL_PUNCH_HOLE as u32)),
+    (libc::SYS_madvise, 2, Asks::ByValue(libc::MADV_REMOVE as u32)),
+    (libc::SYS_process_madvise, 3, Asks::ByValue(libc::MADV_REMOVE as u32)),
+    // The older calls of XFS, which the kernel has for all files.
+    (libc::SYS_ioctl, 1, Asks::ByValue(FS_IOC_UNRESVSP)),
+    (libc::SYS_ioctl, 1, Asks::ByValue(FS_IOC_UNRESVSP64)),
+];
+/// How an argument asks for something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asks {
+    /// One of these bits is set.
+    ByBits(u32),
+    /// It has this value.
+    ByValue(u32),
+}
+/// `libc` has no names for these: `_IOW('X', 41, struct space_resv)` and 43.
+const FS_IOC_UNRESVSP: u32 = 0x4030_5829;
+const FS_IOC_UNRESVSP64: u32 = 0x4030_582b;
 
 /// Families of sockets that see packets, or leave the cell past its network namespace.
 const FAMILIES: [(libc::c_int, libc::c_int); 3] = [
@@ -111,9 +137,13 @@ const X32: u32 = 0x4000_0000;
 // Offsets in the kernel's `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE_OF_CALL: u32 = 4;
-/// The lower halves of the arguments: these are all `int`s, or flags of 32 bits.
-const DOMAIN: u32 = 16;
-const KIND: u32 = 24;
+const DOMAIN: u32 = lower_half(0);
+const KIND: u32 = lower_half(1);
+
+/// The lower half of an argument: all that are looked at are `int`s, or flags of 32 bits.
+const fn lower_half(argument: u32) -> u32 {
+    16 + 8 * argument
+}
 
 /// Takes from the calling process, and from all that it starts, what the closed list names, and
 /// makes it the user's.
@@ -238,6 +268,20 @@ fn filter() -> Vec<sock_filter> {
             allow(),
         ]);
     }
+    for (call, argument, asks) in HOLES {
+        let (compare, value) = match asks {
+            Asks::ByBits(bits) => (libc::BPF_JSET, bits),
+            Asks::ByValue(value) => (libc::BPF_JEQ, value),
+        };
+        filter.extend([
+            jump(libc::BPF_JEQ, call as u32, 0, 4),
+            load(lower_half(argument)),
+            jump(compare, value, 0, 1),
+            refuse(libc::EOPNOTSUPP),
+            // The same call may be in the table again.
+            load(NUMBER),
+        ]);
+    }
     filter.extend([jump(libc::BPF_JEQ, libc::SYS_socket as u32, 1, 0), allow(), load(DOMAIN)]);
     for (family, errno) in FAMILIES {
         filter.extend([jump(libc::BPF_JEQ, family as u32, 0, 1), refuse(errno)]);
@@ -285,7 +329,7 @@ mod tests {
     use super::*;
 
     /// Runs the filter as the kernel does; only the instructions that it uses.
-    fn answer(architecture: u32, number: u32, arguments: [u32; 2]) -> u32 {
+    fn answer(architecture: u32, number: u32, arguments: &[u32]) -> u32 {
         let filter = filter();
         let (mut place, mut value) = (0, 0);
         loop {
@@ -297,9 +341,7 @@ mod tests {
                     value = match k {
                         NUMBER => number,
                         ARCHITECTURE_OF_CALL => architecture,
-                        DOMAIN => arguments[0],
-                        KIND => arguments[1],
-                        other => panic!("offset {other}"),
+                        other => arguments[(other as usize - 16) / 8],
                     }
                 }
                 code if code == libc::BPF_JMP | libc::BPF_JEQ => go(value == k),
@@ -312,8 +354,8 @@ mod tests {
         }
     }
 
-    fn errno(number: c_long, arguments: [libc::c_int; 2]) -> libc::c_int {
-        let answer = answer(ARCHITECTURE, number as u32, arguments.map(|word| word as u32));
+    fn errno<const N: usize>(number: c_long, arguments: [libc::c_int; N]) -> libc::c_int {
+        let answer = answer(ARCHITECTURE, number as u32, &arguments.map(|word| word as u32));
         match answer {
             libc::SECCOMP_RET_ALLOW => 0,
             answer => (answer & libc::SECCOMP_RET_DATA) as libc::c_int,
@@ -328,12 +370,12 @@ mod tests {
                 () if FORBIDDEN.contains(&number) => libc::EPERM,
                 () => 0,
             };
-            assert_eq!(errno(number, [0, 0]), expected, "call {number}");
+            assert_eq!(errno(number, [0; 6]), expected, "call {number}");
         }
         let x32 = errno(libc::SYS_read | c_long::from(X32), [0, 0]);
         assert_eq!(x32, libc::ENOSYS);
         let i386 = 3 | 0x4000_0000;
-        assert_eq!(answer(i386, 1, [0, 0]), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
+        assert_eq!(answer(i386, 1, &[0, 0]), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
     }
 
     #[test]
@@ -348,6 +390,28 @@ mod tests {
                 assert_eq!(errno(call, [flags, 0]), 0);
             }
         }
+    }
+
+    #[test]
+    fn holes_are_refused_and_other_uses_are_not() {
+        let (keep, punch) = (libc::FALLOC_FL_KEEP_SIZE, libc::FALLOC_FL_PUNCH_HOLE);
+        for mode in [keep | punch, punch] {
+            assert_eq!(errno(libc::SYS_fallocate, [3, mode, 0, 4096]), libc::EOPNOTSUPP);
+        }
+        for mode in [0, keep, libc::FALLOC_FL_ZERO_RANGE | keep] {
+            assert_eq!(errno(libc::SYS_fallocate, [3, mode, 0, 4096]), 0);
+        }
+        for (advice, expected) in
+            [(libc::MADV_REMOVE, libc::EOPNOTSUPP), (libc::MADV_DONTNEED, 0), (libc::MADV_FREE, 0)]
+        {
+            assert_eq!(errno(libc::SYS_madvise, [4096, 4096, advice]), expected);
+            assert_eq!(errno(libc::SYS_process_madvise, [3, 4096, 1, advice, 0]), expected);
+        }
+        let ioctl = |order: u32| errno(libc::SYS_ioctl, [3, order as libc::c_int, 0]);
+        for order in [FS_IOC_UNRESVSP, FS_IOC_UNRESVSP64] {
+            assert_eq!(ioctl(order), libc::EOPNOTSUPP);
+        }
+        assert_eq!([ioctl(libc::FIONREAD as u32), ioctl(libc::TCGETS as u32)], [0, 0]);
     }
 
     #[test]
