@@ -1,20 +1,15 @@
 //! The daemon's own work in a cell, with all rights: it follows no link of the server's, and
-//! executes none of its programs. And the cell of a daemon without rights.
+//! executes none of its programs.
 
 use std::fs::{self, FileTimes};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::fs::MetadataExt;
 use std::time::UNIX_EPOCH;
 
 use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::{Machine, skip};
-use crane_test::e2e::nobody::command_of_nobody;
 use crane_test::e2e::program;
 use crane_test::e2e::wait::{START, eventually};
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::incarnations::restart;
 use crate::wall::ask;
@@ -104,65 +99,4 @@ fn no_file_of_the_servers_is_executed_with_the_daemons_rights() {
         assert!(text.contains(line), "{line}: {text}");
     }
     group.await_settled();
-}
-
-/// Runs as Debian's `nobody`, in a user namespace.
-#[test]
-fn an_unprivileged_server_is_kept_from_what_its_user_may_do() {
-    if !rustix::process::geteuid().is_root() {
-        return skip("only root can become another user");
-    }
-    let machine = Machine::take("unprivileged");
-    let folder = machine.folder();
-    let native = folder.join("native");
-    let group = Group::prepare(&machine, program::compiled(folder, "escapes", &[]), 1, &[]);
-    fs::copy(group.program().base.join("escapes"), &native).unwrap();
-    fs::write(folder.join("open"), "of all").unwrap();
-    fs::set_permissions(folder.join("open"), fs::Permissions::from_mode(0o666)).unwrap();
-    let mut child = command_of_nobody(&group, 1).spawn().unwrap();
-    let answer = |calls: &str| {
-        let first = eventually("an answer", START, || ask(group.address(1), calls));
-        first.split(' ').next().unwrap().to_owned()
-    };
-    let own_file = answer("2 s:made 66 0644");
-    let status = group.status().unwrap();
-    let last_error = status.replica(1).last_error.to_string();
-    let permitted = !last_error.contains("shares this host's");
-    let (daemon, data) = (child.id(), group.data(1));
-    let meta = data.join("meta");
-    let mut seen = Vec::new();
-    for (name, calls, inside) in [
-        ("signal to the daemon", format!("62 {daemon} 0"), Errno::SRCH),
-        ("its memory", format!("2 s:/proc/{daemon}/mem 2"), Errno::NOENT),
-        ("the data directory", format!("2 s:{} 2", meta.display()), Errno::NOENT),
-        ("its control socket", connect(&data.join("run/control.sock")), Errno::NOENT),
-        ("a file of the host", format!("2 s:{}/open 2", folder.display()), Errno::ROFS),
-    ] {
-        let natively = Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .arg(&native)
-            .args(["try", &calls])
-            .output()
-            .unwrap();
-        let natively = String::from_utf8_lossy(&natively.stdout).into_owned();
-        let expected = if permitted { inside.raw_os_error() } else { 0 };
-        seen.push((name, natively, answer(&calls), expected.to_string()));
-    }
-    let temporary = answer("2 s:/tmp/made 66 0644");
-    let daemon = Pid::from_raw(i32::try_from(daemon).unwrap()).unwrap();
-    kill_process(daemon, Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    // Only now: a daemon that is left would keep the test's output open.
-    for (name, natively, inside, expected) in seen {
-        assert!(natively.starts_with("0 "), "{name}: natively {natively}");
-        assert_eq!(inside, expected, "{name}; {last_error}");
-    }
-    assert_eq!([own_file, temporary], ["0", "0"], "its own directories can be written");
-}
-
-/// Returns the calls that connect to a Unix socket.
-fn connect(path: &Path) -> String {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("41 1 1 0; 42 r x:0100{name}00 {}", bytes.len() + 3)
 }

@@ -2,6 +2,7 @@
 //! library sees. None works, and each has a control outside of a cell.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener};
 use std::path::{Path, PathBuf};
@@ -44,14 +45,14 @@ struct Escape {
 
 // Numbers of the kernel's.
 const RDWR: i32 = 2;
-const NEWUSER: i32 = 0x1000_0000;
+pub(crate) const NEWUSER: i32 = 0x1000_0000;
 
 /// `FS_IOC_UNRESVSP64`, and a `struct space_resv` of the first 4096 bytes.
 const XFS: &str = "0x4030582b x:000000000000000000000000000000000010000000000000\
     000000000000000000000000000000000000000000000000";
 
 /// Returns calls behind those that make memory of 65536 bytes and share it as descriptor 200.
-fn shared(calls: &str) -> String {
+pub(crate) fn shared(calls: &str) -> String {
     format!("319 s:crane 2; 33 r 200; 77 200 65536; {calls}")
 }
 
@@ -60,7 +61,7 @@ struct Places {
     folder: PathBuf,
     data: PathBuf,
     other_data: PathBuf,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     daemon: u32,
 }
 
@@ -73,11 +74,20 @@ fn unix_name(abstract_name: bool, name: &str) -> String {
     text
 }
 
-fn connect_unix(abstract_name: bool, name: &str) -> String {
+/// Returns the calls that connect to a Unix socket.
+pub(crate) fn connect_unix(abstract_name: bool, name: &str) -> String {
     let address = unix_name(abstract_name, name);
     // A path ends with a zero byte, which the buffer of the address has.
     let bytes = address.len() / 2 + usize::from(!abstract_name);
     format!("41 1 1 0; 42 r x:{address}00 {bytes}")
+}
+
+/// Returns the calls that connect to an IPv4 address.
+pub(crate) fn connect_to(address: SocketAddr) -> String {
+    let IpAddr::V4(ip) = address.ip() else { panic!("{address}") };
+    let [a, b, c, d] = ip.octets();
+    let port = address.port();
+    format!("41 2 1 0; 42 r x:0200{port:04x}{a:02x}{b:02x}{c:02x}{d:02x}0000000000000000 16")
 }
 
 /// The rows that open a file, by its path and how.
@@ -160,12 +170,7 @@ fn calls(places: &Places) -> Vec<Escape> {
         let calls = calls.to_string();
         Escape { name, calls, answer: Err(errno), control }
     };
-    let std::net::IpAddr::V4(address) = peer.ip() else { panic!("{peer}") };
-    let [a, b, c, d] = address.octets();
-    let peer = format!(
-        "41 2 1 0; 42 r x:0200{:04x}{a:02x}{b:02x}{c:02x}{d:02x}0000000000000000 16",
-        peer.port()
-    );
+    let peer = connect_to(*peer);
     let control = connect_unix(false, &data.join("run/control.sock").display().to_string());
     let socket = connect_unix(false, &folder.join("host.sock").display().to_string());
     let chroot = format!(

@@ -44,6 +44,7 @@ mod storage;
 mod strangers;
 mod timers;
 mod transfers;
+mod unprivileged;
 mod upgrades;
 mod user;
 mod wall;

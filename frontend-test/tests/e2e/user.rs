@@ -1,7 +1,7 @@
 //! Servers that run as another user than root (`--user`).
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use crane_test::e2e::binary::crane_linux;
@@ -23,6 +23,9 @@ const NUMBERS: [u32; 2] = [65534, 33];
 fn prepared(machine: &Machine) -> Program {
     let program = program::compiled(machine.folder(), "escapes", &[]);
     chown(&program.base, Some(NUMBERS[0]), Some(NUMBERS[1])).unwrap();
+    let root_s = program.base.join("set-user-id");
+    fs::copy(program.base.join("escapes"), &root_s).unwrap();
+    fs::set_permissions(root_s, fs::Permissions::from_mode(0o4755)).unwrap();
     program
 }
 
@@ -39,6 +42,14 @@ fn check(group: &Group, id: u8) {
     ] {
         assert_eq!(ask(group.address(id), calls).unwrap(), errno, "{calls}");
     }
+    // Which user a program of root's with the set-user-id bit becomes.
+    let as_root = format!("!{} 107", group.program().base.join("set-user-id").display());
+    let mut natively = Command::new("setpriv");
+    natively.args(["--reuid", "65534", "--regid", "33", "--clear-groups"]);
+    let natively =
+        natively.arg(group.program().base.join("escapes")).args(["try", &as_root]).output();
+    assert_eq!(String::from_utf8_lossy(&natively.unwrap().stdout), "0 0\n");
+    assert_eq!(ask(group.address(id), &as_root).unwrap(), format!("0 {}", NUMBERS[0]));
     let server = group.status().unwrap().replica(id).server_pid.expect("a server");
     let status = fs::read_to_string(format!("/proc/{server}/status")).unwrap();
     let numbers = |name: &str| -> Vec<String> {

@@ -85,9 +85,10 @@ fn launch(spec: &Spec, reports: &mut File) -> Result<(), String> {
     } else {
         directory = spec.data.join(COPY);
         if !keeps_files {
+            upper::remove(&spec.data.join("mounts"))?;
             upper::copy_tree(&spec.directory, &directory, &spec.hidden)?;
         }
-        network = network::leave_host_unprivileged(SPACES);
+        network = network::leave_host_unprivileged(copy::is_possible().then_some(SPACES));
         // A change of credentials may have taken the wish back (prctl(2), PR_SET_PDEATHSIG).
         die_with_parent()?;
         let shared = match network {

@@ -23,10 +23,11 @@ use crate::base::mountinfo::{self, Mount};
 /// Mounts below these are not the host's files: they are made new, or are not there.
 const NOT_FILES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 /// The sizes of the file systems in memory but /dev/shm.
-const DEV_OPTIONS: &str = "mode=755,size=1m,nr_inodes=1024";
-const RUN_OPTIONS: &str = "mode=755,size=64m,nr_inodes=16384";
-const SYS_OPTIONS: &str = "mode=555,size=1m,nr_inodes=16";
-const DEVICES: [(&str, u32, u32); 6] = [
+pub(super) const DEV_OPTIONS: &str = "mode=755,size=1m,nr_inodes=1024";
+pub(super) const RUN_OPTIONS: &str = "mode=755,size=64m,nr_inodes=16384";
+pub(super) const SYS_OPTIONS: &str = "mode=555,size=1m,nr_inodes=16";
+/// Devices that every server has, with their numbers.
+pub(super) const DEVICES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -162,6 +163,15 @@ fn make_devices(dev: &Path, shared_memory: u32) -> Result<(), String> {
             return Err(failed(&place));
         }
     }
+    make_around_devices(dev, shared_memory)
+}
+
+/// Makes what is in /dev beside the devices: names of the standard streams, shared memory, and
+/// terminals of the cell's own.
+///
+/// # Errors
+/// Returns what the system refused, with its place.
+pub(super) fn make_around_devices(dev: &Path, shared_memory: u32) -> Result<(), String> {
     for (name, target) in [
         ("fd", "/proc/self/fd"),
         ("stdin", "/proc/self/fd/0"),
@@ -179,7 +189,7 @@ fn make_devices(dev: &Path, shared_memory: u32) -> Result<(), String> {
     }
     let options = format!("mode=1777,size={shared_memory}m,nr_inodes=65536");
     mount("tmpfs", &shm, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, &options)?;
-    // Terminals of the cell's own, whose numbers begin at 0.
+    // Their numbers begin at 0.
     let options = "newinstance,ptmxmode=0666,mode=0620";
     mount("devpts", &pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, options)
 }

@@ -23,13 +23,13 @@ pub(super) enum Network {
     Host,
 }
 
-/// Moves the calling process, which is not privileged, into a user namespace with the others, or
-/// with a network namespace at least. It keeps its user and its group.
-pub(super) fn leave_host_unprivileged(all: libc::c_int) -> Network {
+/// Moves the calling process, which is not privileged, into a user namespace with all the others,
+/// if they are given, or with a network namespace at least. It keeps its user and its group.
+pub(super) fn leave_host_unprivileged(all: Option<libc::c_int>) -> Network {
     // SAFETY: these calls touch no memory.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
-    let choices = [(all, Network::OwnWithAll), (libc::CLONE_NEWNET, Network::Own)];
-    let left = choices.into_iter().find(|(spaces, _)| {
+    let all = all.map(|all| (all, Network::OwnWithAll));
+    let left = all.into_iter().chain([(libc::CLONE_NEWNET, Network::Own)]).find(|(spaces, _)| {
         // SAFETY: unshare touches no memory.
         unsafe { libc::unshare(libc::CLONE_NEWUSER | spaces) == 0 }
     });
