@@ -3,12 +3,17 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use crane_core::execution::Mark;
 use crane_core::id::{Generation, Incarnation, Slot};
 use crane_core::limits::NODES_MAX;
 use crane_core::paxos::SnapshotMeta;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::upper::{self, describe};
@@ -35,6 +40,9 @@ const KEPT: usize = 2;
 const KEPT_ASIDE: usize = 1;
 /// The ending of a checkpoint's name while it is being written.
 const UNFINISHED: &str = ".unfinished";
+/// How often a new directory is locked, which others hold for the time of its removal.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A checkpoint's description of itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -130,9 +138,10 @@ pub(crate) struct Checkpoint {
 }
 
 /// A checkpoint that is being written. Its directory is removed when this is dropped before
-/// [`Unfinished::finish`].
+/// [`Unfinished::finish`]. It is locked until then: another checkpoint, which removes what was left
+/// unfinished, may be finished meanwhile.
 #[derive(Debug)]
-pub(crate) struct Unfinished(PathBuf);
+pub(crate) struct Unfinished(PathBuf, #[expect(dead_code, reason = "it is the lock")] fs::File);
 
 impl Unfinished {
     /// Makes an empty directory for the checkpoint behind a slot.
@@ -141,9 +150,18 @@ impl Unfinished {
     /// Returns what the system refused, with its place.
     pub(crate) fn make(data: &Path, slot: u64) -> Result<Self, String> {
         let place = data.join(DIRECTORY).join(name_of(slot) + UNFINISHED);
+        let failed = |error: io::Error| describe(&place, &error);
         upper::remove(&place)?;
-        fs::create_dir_all(image_of(&place)).map_err(|error| describe(&place, &error))?;
-        Ok(Self(place))
+        // Before it is locked, another may take it for one that was left.
+        for _ in 0..LOCK_TRIES {
+            fs::create_dir_all(&place).map_err(failed)?;
+            if let Some(lock) = lock(&place).map_err(failed)? {
+                fs::create_dir_all(image_of(&place)).map_err(failed)?;
+                return Ok(Self(place, lock));
+            }
+            sleep(LOCK_PAUSE);
+        }
+        Err(failed(Errno::AGAIN.into()))
     }
 
     /// Takes the directory of a checkpoint that came from another replica.
@@ -151,10 +169,14 @@ impl Unfinished {
     /// # Errors
     /// Returns what the system refused, with its place.
     pub(crate) fn take(data: &Path, slot: u64, from: &Path) -> Result<Self, String> {
-        let unfinished = Self::make(data, slot)?;
-        upper::remove(&unfinished.0)?;
-        fs::rename(from, &unfinished.0).map_err(|error| describe(from, &error))?;
-        Ok(unfinished)
+        let place = data.join(DIRECTORY).join(name_of(slot) + UNFINISHED);
+        let failed = |error: io::Error| describe(from, &error);
+        upper::remove(&place)?;
+        fs::create_dir_all(data.join(DIRECTORY)).map_err(failed)?;
+        // It is locked under a name by which nobody removes it.
+        let lock = lock(from).map_err(failed)?.ok_or_else(|| failed(Errno::AGAIN.into()))?;
+        fs::rename(from, &place).map_err(failed)?;
+        Ok(Self(place, lock))
     }
 
     /// Returns its directory.
@@ -259,8 +281,23 @@ pub(crate) fn set_aside(place: &Path, why: &str) -> io::Result<()> {
     fs::rename(place, place.with_extension(why))
 }
 
+/// Locks a directory until its descriptor is closed. `None` if another has locked it, or if it is
+/// not there any more.
+fn lock(place: &Path) -> io::Result<Option<fs::File>> {
+    let directory = match fs::File::open(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(None),
+        locked => locked?,
+    }
+    let same = |about: fs::Metadata| directory.metadata().is_ok_and(|it| it.ino() == about.ino());
+    Ok(fs::metadata(place).is_ok_and(same).then_some(directory))
+}
+
 /// Removes all but the newest checkpoints, the newest one that is proved, the newest one of files
-/// alone, those that were set aside last, and what was not finished.
+/// alone, those that were set aside last, and what was left unfinished.
 fn prune(directory: &Path) {
     let Ok(items) = fs::read_dir(directory) else { return };
     let slot_of = |path: &Path| -> Option<u64> {
@@ -279,10 +316,14 @@ fn prune(directory: &Path) {
     let files = complete.iter().find(|(_, path)| read(path).is_some_and(|it| !it.has_image()));
     let needed = [proved, files];
     let old = complete.iter().skip(KEPT).filter(|each| !needed.contains(&Some(*each)));
-    let superfluous = old.chain(aside.iter().skip(KEPT_ASIDE));
-    for (_, path) in superfluous.chain(&unfinished) {
+    for (_, path) in old.chain(aside.iter().skip(KEPT_ASIDE)) {
         // The rest is removed after the next checkpoint.
         let _ = upper::remove(path);
+    }
+    for (_, path) in unfinished {
+        if let Ok(Some(_lock)) = lock(&path) {
+            let _ = upper::remove(&path);
+        }
     }
 }
 
