@@ -387,7 +387,8 @@ pub(crate) trait Host {
     /// there.
     ///
     /// # Errors
-    /// Why it cannot be opened, and the remedy.
+    /// Why it cannot be opened, and the remedy. For a Unix socket, which waits for the disk,
+    /// [`DriverInput::Failed`] says so later.
     fn open_port(&mut self, at: &ServerListener, path: &Path) -> Result<Option<String>, String>;
 
     /// Lets no more clients connect there. Connections stay.

@@ -97,6 +97,7 @@ impl LinuxHost {
         let HostParts { addresses, context, spec, base, data, args, storage, peers, criu, .. } =
             parts;
         let path = data.path.clone();
+        let client_events = Rc::new(ClientEvents::new());
         Self {
             links: Default::default(),
             peers,
@@ -107,9 +108,9 @@ impl LinuxHost {
             last_key: 0,
             unsent: Vec::new(),
             listeners: Listeners::new(addresses),
-            sockets: UnixListeners::new(&data.path),
+            sockets: UnixListeners::new(&data.path, client_events.clone(), outcomes.clone()),
             keeper: DataKeeper::new(data, outcomes.clone()),
-            client_events: Rc::new(ClientEvents::new()),
+            client_events,
             server: None,
             taking: TakingRoom::new(&path, outcomes.clone()),
             proof: ProofRoom::new(&path, outcomes.clone()),
@@ -328,8 +329,8 @@ impl Host for LinuxHost {
     fn open_port(&mut self, at: &ServerListener, path: &Path) -> Result<Option<String>, String> {
         if at.at.is_unix() {
             let process = self.server.as_ref().and_then(|server| server.pid());
-            let opened = self.sockets.open(at.at, path, process, &self.client_events);
-            return opened.map(|()| None);
+            self.sockets.open(at.at, path, process);
+            return Ok(None);
         }
         self.listeners.open(at, &self.client_events)
     }
@@ -394,9 +395,12 @@ impl Host for LinuxHost {
     }
 
     fn set_checkpoint_aside(&mut self, place: &Path, why: &'static str) {
-        if let Err(error) = store::set_aside(place, why) {
-            warn!("{}: {error}", place.display());
-        }
+        let place = place.to_path_buf();
+        spawn_blocking(move || {
+            if let Err(error) = store::set_aside(&place, why) {
+                warn!("{}: {error}", place.display());
+            }
+        });
     }
 
     fn start_proof(&mut self, number: u64, from: &Checkpoint) {

@@ -18,7 +18,7 @@ use embassy_sync::channel::Channel;
 use rustix::net::sockopt::{set_ip_freebind, set_ipv6_freebind};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tracing::warn;
 
 pub(crate) use conn::ClientConn;
@@ -117,31 +117,20 @@ impl Drop for UnixClientListener {
     }
 }
 
-/// Lets clients connect by a Unix socket, which is the server's `local`. Calls `look` again and
-/// again while the socket is open.
+/// Lets clients connect by a Unix socket, which is the server's `local`.
 ///
 /// # Errors
 /// Returns the system's error.
 pub(crate) fn listen_unix(
     listener: std::os::unix::net::UnixListener,
     local: Endpoint,
-    every: Duration,
-    look: impl Fn() + 'static,
     client_events: &Rc<ClientEvents>,
 ) -> io::Result<UnixClientListener> {
     let listener = UnixListener::from_std(listener)?;
     let client_events = client_events.clone();
     let task = spawn_local(async move {
-        let mut look_at = Instant::now() + every;
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = sleep_until(look_at) => {
-                    look_at = Instant::now() + every;
-                    look();
-                    continue;
-                }
-            };
+            let accepted = listener.accept().await;
             match accepted.and_then(|(stream, _)| ClientConn::of_unix(stream, local)) {
                 Ok(conn) => drop(spawn_local(conn::run(conn, client_events.clone()))),
                 Err(error) => {
