@@ -170,7 +170,10 @@ impl<H: Host> Driver<H> {
     /// Returns that it can start in neither way, because the log begins behind a later slot, or
     /// another program before an upgrade.
     pub(super) fn checkpoint_for_start(&mut self) -> Result<Option<Checkpoint>, Lacking> {
-        let limit = self.checkpoint.limit.take();
+        // An image of the server that is built again to decide would say the same again, also when
+        // the first start has failed.
+        let trial = self.divergence.trial.map(|trial| self.divergence.agreed_below(trial.slot));
+        let limit = self.checkpoint.limit.take().into_iter().chain(trial).min();
         let front = self.log.front();
         // A server of an earlier incarnation would run the program before an upgrade.
         let since = self.meta.program_since();

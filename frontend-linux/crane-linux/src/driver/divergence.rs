@@ -137,12 +137,13 @@ impl<H: Host> Driver<H> {
             return;
         }
         match message {
-            // Of the run that was found wrong, on its way since before.
-            MarkMessage::Mark(_) if self.divergence.stale.contains(from) => return,
             MarkMessage::Mark(mark) => {
                 let mark = self.compared(mark);
                 let state = &mut self.divergence;
-                state.marks.add(from, mark);
+                // It does not count, but is answered: the marks that say so may have been lost.
+                if !state.stale.contains(from) {
+                    state.marks.add(from, mark);
+                }
                 let known = state.marks.mark(self.settings.me, slot).is_some();
                 if !known && !state.wanted.contains(&slot) {
                     if state.wanted.len() == WANTED_MAX {
@@ -188,14 +189,20 @@ impl<H: Host> Driver<H> {
     }
 
     /// Acts on the verdict on the marks of a slot, once.
+    // specs: D3
     fn judge_marks(&mut self, slot: Slot) {
-        let awaits = self.divergence.trial.is_some() || self.divergence.awaited.is_some();
-        if slot <= self.divergence.acted || awaits {
+        if slot <= self.divergence.acted || self.divergence.trial.is_some() {
             return;
         }
         let verdict = self.divergence.marks.verdict(slot, self.servers(), self.comparable());
+        if matches!(verdict, Verdict::Agreed | Verdict::Wrong(..)) {
+            // The awaited replica may have expected another mark, and have seen no split.
+            self.divergence.awaited = None;
+        }
         match verdict {
             Verdict::Open => {}
+            Verdict::Split(_)
+                if self.divergence.awaited.is_some() || slot <= self.divergence.split => {}
             Verdict::Agreed => {
                 if let Some(mark) = self.divergence.marks.mark(self.me(), slot) {
                     self.agreed_at(slot);
@@ -221,14 +228,14 @@ impl<H: Host> Driver<H> {
                          {} and {slot}: it is built again",
                         list(wrong),
                         describe(difference),
-                        self.agreed_below(slot)
+                        self.divergence.agreed_below(slot)
                     );
                     self.find(FindingKind::Diverged, Finding { text, is_fault: true });
                     self.send_calls(slot, wrong);
                 }
             }
             Verdict::Split(difference) => {
-                self.divergence.acted = slot;
+                self.divergence.split = slot;
                 self.freeze_calls(slot);
                 self.on_split(slot, difference);
             }
@@ -248,17 +255,10 @@ impl<H: Host> Driver<H> {
         }
     }
 
-    /// Returns the last slot below this one at which this server agreed with the majority.
-    pub(super) fn agreed_below(&self, slot: Slot) -> Slot {
-        let state = &self.divergence;
-        let mut agreed = std::iter::once(&state.agreed).chain(&state.agreed_before);
-        agreed.find(|agreed| **agreed < slot).copied().unwrap_or(Slot::NONE)
-    }
-
     /// Acts on the verdict that this server differs from the majority.
     // specs: D5
     fn on_wrong(&mut self, slot: Slot, difference: Difference) {
-        let behind = self.agreed_below(slot);
+        let behind = self.divergence.agreed_below(slot);
         let what = describe(difference);
         let here = format!(
             "this server differs from the majority's in {what} between slots {behind} and {slot}"
@@ -285,7 +285,7 @@ impl<H: Host> Driver<H> {
     fn send_calls(&mut self, slot: Slot, to: NodeSet) {
         let me = self.me();
         if self.comparable().difference(to).iter().next() == Some(me) {
-            let agreed = self.divergence.marks.mark(me, self.agreed_below(slot));
+            let agreed = self.divergence.marks.mark(me, self.divergence.agreed_below(slot));
             // The clock of an earlier incarnation is none of this one.
             let behind = self.server.behind.map_or(Slot::NONE, |restart| restart.slot);
             let agreed = agreed.filter(|mark| mark.slot > behind);
@@ -327,7 +327,7 @@ impl<H: Host> Driver<H> {
             "the servers of replicas {} differ in {what} between slots {} and {slot}, and none has \
              a majority: one is built again to decide",
             list(servers),
-            self.agreed_below(slot)
+            self.divergence.agreed_below(slot)
         );
         self.find(FindingKind::Split, Finding { text: text.clone(), is_fault: true });
         let chosen = self.opinion_of(slot);
@@ -340,8 +340,7 @@ impl<H: Host> Driver<H> {
             self.events.counters.divergences += 1;
             let output_only = difference == Difference::Output;
             self.divergence.trial = Some(Trial { slot, before, output_only });
-            // An image of this server would say the same again.
-            self.checkpoint.limit = Some(self.agreed_below(slot));
+            self.checkpoint.limit = Some(self.divergence.agreed_below(slot));
             self.stop_server(text);
         }
     }

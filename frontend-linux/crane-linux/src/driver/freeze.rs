@@ -105,7 +105,8 @@ impl<H: Host> Driver<H> {
         let slot = message.slot();
         let Some(frozen) = self.frozen_at(slot) else {
             // This replica has not judged that slot yet, or has finished with it.
-            if slot > self.divergence.acted && matches!(message, CallsMessage::Blocks { .. }) {
+            let judged = self.divergence.acted.max(self.divergence.split);
+            if slot > judged && matches!(message, CallsMessage::Blocks { .. }) {
                 self.divergence.early = Some((from, message));
             }
             return;

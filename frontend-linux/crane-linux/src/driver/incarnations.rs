@@ -219,7 +219,7 @@ impl<H: Host> Driver<H> {
         let text = format!("{here}: it is built again");
         self.find(FindingKind::EndsDiffer, Finding { text, is_fault: true });
         self.events.counters.divergences += 1;
-        self.refuse_checkpoints_behind(self.agreed_below(slot));
+        self.refuse_checkpoints_behind(self.divergence.agreed_below(slot));
         self.server.files_are_wrong = true;
         self.begin_incarnation(restart);
     }

@@ -38,6 +38,8 @@ pub(in crate::driver) struct Divergence {
     pub(in crate::driver) agreed_before: [Slot; AGREED_KEPT],
     /// The last slot on whose verdict this replica has acted.
     pub(in crate::driver) acted: Slot,
+    /// The last slot at which no mark had a majority. One may have it when more marks arrive.
+    pub(in crate::driver) split: Slot,
     /// The servers that were found wrong and have not been built again: their marks are not those
     /// of the next run.
     pub(in crate::driver) stale: NodeSet,
@@ -75,6 +77,12 @@ pub(in crate::driver) struct Trial {
 }
 
 impl Divergence {
+    /// Returns the last slot below this one at which this server agreed with the majority.
+    pub(in crate::driver) fn agreed_below(&self, slot: Slot) -> Slot {
+        let mut agreed = std::iter::once(&self.agreed).chain(&self.agreed_before);
+        agreed.find(|agreed| **agreed < slot).copied().unwrap_or(Slot::NONE)
+    }
+
     /// Forgets the clocks of the incarnation that has ended: those of the next one begin anew.
     pub(in crate::driver) fn begin_incarnation(&mut self) {
         self.announced_clock = 0;
@@ -94,6 +102,7 @@ impl Default for Divergence {
             agreed: Slot::NONE,
             agreed_before: [Slot::NONE; AGREED_KEPT],
             acted: Slot::NONE,
+            split: Slot::NONE,
             stale: NodeSet::EMPTY,
             trial: None,
             awaited: None,

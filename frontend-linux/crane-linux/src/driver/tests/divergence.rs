@@ -71,6 +71,62 @@ fn between_two_servers_a_third_opinion_decides() {
     }
 }
 
+/// The replica that is to give the opinion may have seen no split, and gives none.
+#[test]
+fn a_majority_decides_while_an_opinion_is_awaited() {
+    for wrong in 0..2 {
+        let mut group = Group::new();
+        group.drivers[0].divergence.awaited = Some(group.drivers[1].me());
+        run_with_wrong(&mut group, &[(wrong, &[5])], 6000);
+        for place in 0..3 {
+            let driver = &mut group.drivers[place];
+            assert_eq!(driver.events.counters.divergences, u64::from(place == wrong), "{place}");
+            assert!(driver.divergence.agreed > Slot(10), "{place}: they agree again");
+            assert_eq!(driver.watch.texts(true), Vec::<&str>::new(), "{place}");
+        }
+    }
+}
+
+/// The third replica's mark of the slot comes when no mark has a majority yet.
+#[test]
+fn a_mark_that_comes_late_makes_a_majority() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let [second, third] = [1, 2].map(|more| node((primary + more) % 3));
+    let driver = &mut group.drivers[primary];
+    let slot = Slot(driver.divergence.agreed.0 + 1000);
+    let mark = |schedule| Mark { slot, clock: 1, schedule, output: 0 };
+    let gone = ServerReport::Ended {
+        incarnation: Incarnation::FIRST,
+        clock: 1,
+        admitted: 1,
+        ending: Ending::Killed(9),
+        listened: false,
+    };
+    let alive = std::mem::replace(&mut driver.reports[third.index()], gone);
+    driver.divergence.marks.add(driver.me(), mark(1));
+    driver.on_mark(second, MarkMessage::Mark(mark(2)));
+    assert_eq!(driver.divergence.awaited, driver.opinion_of(slot));
+    driver.reports[third.index()] = alive;
+    driver.on_mark(third, MarkMessage::Mark(mark(2)));
+    assert_eq!(driver.events.counters.divergences, 1);
+}
+
+/// A wrong server learns from marks of later slots that it is wrong if those of the first are lost.
+#[test]
+fn a_server_that_was_found_wrong_is_answered() {
+    let mut group = Group::new();
+    group.run(1000);
+    let driver = &mut group.drivers[0];
+    driver.divergence.stale = NodeSet::EMPTY.with(node(1));
+    let slot = Slot(driver.divergence.agreed.0 + 1000);
+    let mark = Mark { slot, clock: 1, schedule: 77, output: 0 };
+    driver.on_mark(node(1), MarkMessage::Mark(mark));
+    assert!(driver.divergence.wanted.contains(&slot));
+    assert_eq!(driver.divergence.marks.mark(node(1), slot), None);
+}
+
 #[test]
 fn a_program_that_is_another_each_time_halts_the_group_and_stays_halted() {
     let mut group = Group::new();
@@ -252,7 +308,7 @@ fn a_late_verdict_looks_behind_its_own_slot() {
         driver.agreed_at(Slot(last + slot));
     }
     for (slot, agreed) in [(45, 40), (40, 30), (25, 20), (11, 10)] {
-        assert_eq!(driver.agreed_below(Slot(last + slot)), Slot(last + agreed));
+        assert_eq!(driver.divergence.agreed_below(Slot(last + slot)), Slot(last + agreed));
     }
 }
 
