@@ -17,7 +17,13 @@ KEPT = re.compile(r"^\| ([A-Z]\d+) \| (.*) \|$", re.MULTILINE)
 GUARD = re.compile(r"\bWITHOUT_([A-Z]\d+)")
 NAMED = re.compile(r'"([A-Z]\d+)"')
 
+VARIANT = re.compile(r"^    ([A-Z]\d+) ([A-Z]\w+),$", re.MULTILINE)
+VARIANT_ROW = re.compile(r"^\| `([A-Z]\w+)` \| ([A-Z]\d+) \| (\w+) \|$", re.MULTILINE)
+SHOWN_BY = re.compile(r"^ *\(Mutant::(\w+), (\w+)\),$", re.MULTILINE)
+
 TABLE = "specs/code.md"
+VARIANTS = "core-nostd/src/mutants.rs"
+SEARCH = "frontend-test/src/bin/mutants.rs"
 VALIDATOR = "frontend-test/src/specification"
 TRACES = "frontend-test/tests/traces"
 
@@ -67,7 +73,7 @@ def check(root):
             remedy = f"write `// specs: {rule}` above the function or test that keeps it"
             problems.append((*rules[rule], f"no code and no test cites rule {rule}", remedy))
 
-    return problems + untampered(root, rules) + misplaced(root, rules)
+    return problems + untampered(root, rules) + misplaced(root, rules) + unlisted(root, rules)
 
 
 def untampered(root, rules):
@@ -118,6 +124,26 @@ def misplaced(root, rules):
                 what = f"{rule}: no function {name} in {file} that cites it"
                 remedy = f"correct the row, or write `// specs: {rule}` above the function"
                 problems.append((TABLE, line, what, remedy))
+    return problems
+
+
+def unlisted(root, rules):
+    """Returns the faults of the table of broken variants in code.md."""
+    if not (root / VARIANTS).exists():
+        return []
+    problems, text = [], (root / TABLE).read_text()
+    rows = {match[1]: (match[2], match[3]) for match in VARIANT_ROW.finditer(text)}
+    shown = dict(SHOWN_BY.findall((root / SEARCH).read_text()))
+    variants = {}
+    for rule, name in VARIANT.findall((root / VARIANTS).read_text()):
+        variants[name] = (rule, shown.get(name, "Nodes").lower())
+        if rule not in rules:
+            what = f"{name} breaks rule {rule}, which does not exist"
+            problems.append((VARIANTS, 1, what, "name a rule in specs/"))
+    for name in sorted(variants.keys() | rows.keys()):
+        if variants.get(name) != rows.get(name):
+            what = f"variant {name} is {variants.get(name)}, and the table says {rows.get(name)}"
+            problems.append((TABLE, 1, what, f"write it as {VARIANTS} and {SEARCH} have it"))
     return problems
 
 

@@ -11,6 +11,7 @@
 use crate::execution::Mark;
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
+use crate::mutants::{Mutant, broken};
 use crate::paxos::NodeSet;
 
 /// The kind of difference between two servers.
@@ -128,6 +129,7 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
         let agreeing = |mark: &Mark| known().filter(|(_, other)| other == mark).count();
         let opinion = round.opinion.as_ref();
         let larger = known().map(|(_, mark)| mark).find(|mark| agreeing(mark) * 2 > servers.len());
+        let larger = larger.filter(|_| !broken(Mutant::MajorityUncounted));
         if let Some(right) = opinion.copied().or(larger) {
             let mut wrong = NodeSet::EMPTY;
             let mut worst = Difference::Output;

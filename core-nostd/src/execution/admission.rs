@@ -157,6 +157,7 @@ where
             }),
             Op::Drained { conn, total } => self.with(conn, |index, conn| {
                 let news = total > conn.drained && total <= conn.sent;
+                let news = news && !broken(Mutant::DrainedIgnored);
                 if news {
                     conn.drained = total;
                     conn.write_edges = conn.write_edges.wrapping_add(1);
@@ -164,6 +165,7 @@ where
                 if news { Admitted::Room(index) } else { Admitted::Nothing }
             }),
             Op::Time | Op::Member { .. } | Op::Halt { .. } => Admitted::Nothing,
+            Op::Retire { .. } if broken(Mutant::RetireIgnored) => Admitted::Nothing,
             Op::Retire { node, generation } => self.retire(node, generation),
             Op::Restart { incarnation, .. } => self.restart(incarnation),
         }
@@ -320,7 +322,8 @@ where
         let older = Generation::before(self.incarnation);
         let entry = &mut self.entries[id.entry.index()];
         let is_retired = id.generation <= entry.retired
-            && !(entry.retired == older && broken(Mutant::OlderConnectionsAdmitted));
+            && !(entry.retired == older && broken(Mutant::OlderConnectionsAdmitted))
+            && !(entry.retired > older && broken(Mutant::RetiredAdmitted));
         if is_retired || id.generation < entry.generation {
             return Admitted::Nothing;
         }

@@ -92,7 +92,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let granted = self.may_vote()
             && ballot.belongs_to(from)
             && ballot > self.acceptor.promised
-            && !primary_lives;
+            && (!primary_lives || broken(Mutant::CandidatesWelcome));
         let (promised, committed) = (self.acceptor.promised, self.acceptor.committed);
         send(out, from, Message::PreVoteReply { ballot, granted, promised, committed });
     }
@@ -162,7 +162,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     pub(super) fn ask_for_promises(&mut self, out: &mut Effects) {
         let RoleState::Candidate(candidacy) = &mut self.role_state else { return };
         let Some(epoch) = self.voting.epoch().filter(|_| self.check.passed) else { return };
-        if candidacy.asked || !self.acceptor.promise_is_durable() {
+        let durable = self.acceptor.promise_is_durable() || broken(Mutant::AskedEarly);
+        if candidacy.asked || !durable {
             return;
         }
         let (end, committed) = (self.acceptor.end(), self.acceptor.committed);
@@ -304,7 +305,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
             Effect::Append { range, .. } => range.last() > start,
             _ => false,
         });
-        if self.acceptor.committed > start || self.acceptor.log.last() < start || appended {
+        let overtaken =
+            self.acceptor.committed > start || self.acceptor.log.last() < start || appended;
+        if overtaken && !broken(Mutant::NeverOvertaken) {
             self.start_election_later();
             return self.step_down(Reason::HigherBallot, out);
         }
@@ -332,7 +335,7 @@ fn highest_promise(
     let mut best = (me, candidacy.taken);
     for node in end.members.voters.iter() {
         let Some(promise) = candidacy.promises[node.index()] else { continue };
-        if promise.epoch != end.epoch(node) {
+        if promise.epoch != end.epoch(node) && !broken(Mutant::EpochsUncounted) {
             continue;
         }
         valid = valid.with(node);

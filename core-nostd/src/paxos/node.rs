@@ -2,6 +2,7 @@
 
 use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
+use crate::mutants::{Mutant, broken};
 use crate::time::Instant;
 
 use super::recollection::StorageCheck;
@@ -145,7 +146,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Returns the members, as this node's log names them.
     pub fn members(&self) -> Members {
-        self.acceptor.log.end().members
+        match broken(Mutant::OldMembersCount) {
+            true => self.acceptor.log.base().members,
+            false => self.acceptor.log.end().members,
+        }
     }
 
     /// Returns the end of this node's log.

@@ -44,7 +44,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let there: NodeSet = self.others().iter().filter(|node| self.is_there(*node)).collect();
         let RoleState::Primary(lead) = &mut self.role_state else { return };
         let late = self.now.since(lead.since) >= election_timeout;
-        if late && !members.is_quorum(there.with(me)) {
+        if late && !members.is_quorum(there.with(me)) && !broken(Mutant::NeverStepsDown) {
             self.wait_for_primary();
             return self.step_down(Reason::NoQuorum, out);
         }
@@ -113,7 +113,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: M3
     pub(super) fn may_reconfigure(&self) -> bool {
         let Some(lead) = self.role_state.leadership() else { return false };
-        let decided = lead.established && lead.change <= self.acceptor.committed;
+        let established = lead.established || broken(Mutant::ChangedEarly);
+        let decided = established && lead.change <= self.acceptor.committed;
         (decided || broken(Mutant::TwoChanges))
             && self.acceptor.committed >= Slot::GENESIS
             && self.capacity_left() > 0
@@ -132,6 +133,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
     // specs: M5
     pub(super) fn members_gone(&self) -> bool {
         let is_voter = |members: &Members| members.voters.contains(self.config.me);
-        !is_voter(&self.members()) && !is_voter(&self.acceptor.log.base().members)
+        !is_voter(&self.members())
+            && !is_voter(&self.acceptor.log.base().members)
+            && !broken(Mutant::RemovedLeads)
     }
 }

@@ -98,7 +98,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if taken > 0 {
             let payloads = descriptors[..taken].iter().map(|of| Content::Payload(*of));
             let entries = payloads.map(|content| Entry { ballot, content });
-            self.put_all(self.acceptor.log.last().next(), entries, out);
+            let last = self.acceptor.log.last();
+            let twice = broken(Mutant::ProposedTwice) && last > self.acceptor.committed;
+            self.put_all(if twice { last } else { last.next() }, entries, out);
         }
         self.conclude(out);
         Ok(taken)
@@ -135,7 +137,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let old = self.members();
         let added = members.voters.difference(old.voters);
         let removed = old.voters.difference(members.voters);
-        if !members.is_sound() || members == old || added.len() + removed.len() > 1 {
+        let many = added.len() + removed.len() > 1 && !broken(Mutant::TwoVotersChanged);
+        if !members.is_sound() || members == old || many {
             return Err(ChangeError::Unsound);
         }
         if !self.may_reconfigure() {
@@ -144,7 +147,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let ready = |node: NodeId| {
             let progress = &lead.progress[node.index()];
             let near = progress.matched.0 + WINDOW as u64 / 2 >= self.acceptor.committed.0;
-            old.learners.contains(node) && progress.voted && near
+            old.learners.contains(node) && progress.voted && near || broken(Mutant::VoterUnready)
         };
         let votes = |node: NodeId| lead.progress[node.index()].voted && self.is_there(node);
         let voting: NodeSet = self.others().iter().filter(|node| votes(*node)).collect();

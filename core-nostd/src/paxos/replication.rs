@@ -44,7 +44,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
         let epoch = log.end().epoch(from);
         let progress = &mut lead.progress[from.index()];
         // A member votes only once it has adopted the whole log that this primary took over.
-        if said.epoch == Some(epoch) && said.up_to >= lead.start {
+        let counts =
+            said.epoch == Some(epoch) || said.epoch.is_some() && broken(Mutant::EpochsUncounted);
+        if counts && said.up_to >= lead.start {
             progress.matched =
                 if progress.voted { progress.matched.max(said.up_to) } else { said.up_to };
             progress.voted = true;

@@ -97,7 +97,9 @@ impl<const WINDOW: usize> Node<WINDOW> {
     /// Raises the commit index, if `up_to` is above it.
     // specs: P11
     pub(super) fn commit(&mut self, up_to: Slot) {
-        self.acceptor.committed = self.acceptor.committed.max(up_to);
+        let least =
+            if broken(Mutant::CommitTakenBack) { Slot::NONE } else { self.acceptor.committed };
+        self.acceptor.committed = least.max(up_to);
     }
 }
 

@@ -57,8 +57,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
         if let VotingStatus::Rejoining { epoch } = voting
             && is_member
             && let RoleState::Primary(lead) = &mut self.role_state
-            && in_log != epoch
-            && in_log == named
+            && (in_log != epoch || broken(Mutant::RejoinRepeated))
+            && (in_log == named || broken(Mutant::RejoinUninformed))
         {
             // The node has forgotten its vote and can no longer be a successor, or a witness that
             // waits for one would propose nothing.
@@ -79,7 +79,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
         named: StorageEpoch,
         out: &mut Effects,
     ) {
-        if nonce != self.config.nonce {
+        if nonce != self.config.nonce && !broken(Mutant::OldAnswersCount) {
             return;
         }
         if self.primary().is_none_or(|primary| primary == from) {
@@ -122,16 +122,19 @@ impl<const WINDOW: usize> Node<WINDOW> {
             return;
         }
         let met = |node: NodeId| self.voting.met[node.index()];
+        let hasty = broken(Mutant::ReadyUnmet) && self.voting.met.iter().any(Option::is_some);
         match self.voting.status {
             VotingStatus::Blank
-                if self.others().iter().all(|node| {
-                    matches!(met(node), Some(VotingStatus::Blank | VotingStatus::Ready))
-                }) =>
+                if hasty
+                    || self.others().iter().all(|node| {
+                        matches!(met(node), Some(VotingStatus::Blank | VotingStatus::Ready))
+                    }) =>
             {
                 self.change_voting(VotingStatus::Ready, out);
             }
             VotingStatus::Ready
-                if self.others().iter().all(|node| met(node) == Some(VotingStatus::Ready)) =>
+                if broken(Mutant::ReadyVotes)
+                    || self.others().iter().all(|node| met(node) == Some(VotingStatus::Ready)) =>
             {
                 self.change_voting(VotingStatus::Voter { epoch: StorageEpoch::FIRST }, out);
             }
@@ -205,7 +208,8 @@ impl<const WINDOW: usize> Node<WINDOW> {
             // An older copy of the storage has been put back. Its votes no longer count, so the
             // node begins another epoch.
             VotingStatus::Voter { epoch }
-                if self.acceptor.log.base().epoch(me) != epoch
+                if !broken(Mutant::EndedEpochKept)
+                    && self.acceptor.log.base().epoch(me) != epoch
                     && self
                         .voting
                         .rejoined

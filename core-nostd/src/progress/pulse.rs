@@ -1,5 +1,6 @@
 //! The signs of progress: syncs that return, a server that moves, and a trial that is stood.
 
+use crate::mutants::{Mutant, broken};
 use crate::time::{Duration, Instant};
 
 use super::vitals::{Ailment, ScriptPosition};
@@ -29,8 +30,8 @@ impl DiskPulse {
 
     /// Records that a sync is due, and returns its number.
     // specs: H1
-    pub(super) const fn sync_due(&mut self, now: Instant) -> u64 {
-        if self.due == self.done {
+    pub(super) fn sync_due(&mut self, now: Instant) -> u64 {
+        if self.due == self.done || broken(Mutant::DueRestartsStandstill) {
             self.since = now;
         }
         self.due += 1;
@@ -61,7 +62,8 @@ impl DiskPulse {
         let standing = self.stands_since().map_or(Duration::ZERO, |since| now.since(since));
         let known = self.longest.filter(|(_, at)| now.since(*at) < SYNC_COUNTS);
         let longest = known.map_or(Duration::ZERO, |(took, _)| took).max(standing);
-        if longest > TRIAL_SYNC { longest.min(STANDSTILL_MAX) } else { Duration::ZERO }
+        let is_slow = longest > TRIAL_SYNC && !broken(Mutant::SlowSyncsHurried);
+        if is_slow { longest.min(STANDSTILL_MAX) } else { Duration::ZERO }
     }
 
     /// Forgets the time for which a sync has been due, because this replica itself stood still.
@@ -154,7 +156,9 @@ impl ServerPulse {
     pub(super) fn used_processor(&mut self, now: Instant, total: u64) {
         match self.processor {
             None => self.processor = Some(total),
-            Some(before) if total <= before => self.is_idle = true,
+            Some(before) if total <= before || broken(Mutant::ProcessorUncounted) => {
+                self.is_idle = true;
+            }
             Some(_) => {
                 self.progress(now);
                 self.processor = Some(total);

@@ -2,6 +2,7 @@
 
 use crate::id::{Generation, NodeId};
 use crate::limits::NODES_MAX;
+use crate::mutants::{Mutant, broken};
 use crate::paxos::NodeSet;
 use crate::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ impl Vigil {
     }
 
     /// Records that a sync is due, and returns its number.
-    pub const fn sync_due(&mut self, now: Instant) -> u64 {
+    pub fn sync_due(&mut self, now: Instant) -> u64 {
         self.disk.sync_due(now)
     }
 
@@ -150,7 +151,8 @@ impl Vigil {
     // specs: H4
     pub fn limit(&self, now: Instant) -> Duration {
         let lost = self.lost.iter().flatten();
-        let recent = lost.filter(|at| now.since(**at) < LOSS_COUNTS).count();
+        let counts = |at: &&Instant| now.since(**at) < LOSS_COUNTS;
+        let recent = lost.filter(|at| counts(at) && !broken(Mutant::LossesUncounted)).count();
         Duration::from_micros(STANDSTILL.as_micros() << recent).min(STANDSTILL_MAX)
     }
 
@@ -195,7 +197,7 @@ impl Vigil {
         let reports = |node: &NodeId| self.report_of(now, *node).is_some_and(has_position);
         let others: NodeSet = others.iter().filter(reports).collect();
         let passed = others.iter().filter(|node| self.has_passed(now, *node)).count();
-        passed > 0 && passed * 2 > others.len()
+        passed > 0 && passed * 2 > others.len() && !broken(Mutant::NeverPassed)
     }
 
     /// Returns whether a voter that reports knows a primary.
@@ -235,7 +237,7 @@ impl Vigil {
             ailment,
             hands_clients_on: stuck.is_some() || blocked,
             on_trial: self.trial.is_some(),
-            disk_stands: disk_sick.is_some(),
+            disk_stands: disk_sick.is_some() && !broken(Mutant::HungDiskElected),
             sync_time: self.disk.sync_time(now),
             ..Findings::default()
         };
@@ -268,6 +270,9 @@ impl Vigil {
             self.trial = Some(HealthTrial::new(now));
         }
         self.trial = self.trial.filter(|trial| !trial.is_stood(now));
+        if broken(Mutant::NeverOnTrial) {
+            self.trial = None;
+        }
     }
 
     /// Chooses the member that takes over from this primary, which is sick.
@@ -287,13 +292,18 @@ impl Vigil {
         };
         let is_better = |node: &NodeId| {
             let well = self.report_of(now, *node).is_some_and(|vitals| vitals.is_well);
-            well && syncs(node) && (by_disk || self.has_passed(now, *node))
+            broken(Mutant::TransferredToAnybody)
+                || well && syncs(node) && (by_disk || self.has_passed(now, *node))
         };
         let others = sight.linked.without(self.me);
         let better: NodeSet = others.intersection(sight.servers).iter().filter(is_better).collect();
         let votes = others.intersection(sight.voters).iter().filter(syncs).count();
         let votes = votes + usize::from(!by_disk);
-        found.nobody_is_better = better.is_empty() || votes < sight.quorum;
+        let few = votes < sight.quorum && !broken(Mutant::TransferredToAnybody);
+        found.nobody_is_better = better.is_empty() || few;
+        if broken(Mutant::NeverTransferred) {
+            return;
+        }
         if found.nobody_is_better || self.tried.is_some_and(|(_, again)| now < again) {
             return;
         }

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use crane_core::id::{Generation, Incarnation, NodeId, Slot};
+use crane_core::mutants::{Mutant, broken};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Base, MARKER};
@@ -94,6 +95,9 @@ impl Meta {
         // However wrong the host's clock is, the generations of one incarnation suffice.
         let by_clock = (unix_nanoseconds / 1_000_000).clamp(1, Generation::PER_INCARNATION / 2);
         let first = Generation::before(incarnation).0;
+        if broken(Mutant::GenerationKept) {
+            return self.generation.max(first + 1);
+        }
         self.generation.saturating_add(1).max(first + by_clock)
     }
 }

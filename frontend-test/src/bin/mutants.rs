@@ -1,5 +1,6 @@
-//! Checks that the simulation finds the fault of each deliberately broken variant of the core.
-//! `ci/mutants` builds this program with the variants, and runs it.
+//! Checks that a simulation finds the fault of each deliberately broken variant of the code: of the
+//! core's nodes, of the traces of these, or of whole daemons; or a case made by hand. `ci/mutants`
+//! builds this program with the variants, and runs it.
 
 #[cfg(not(crane_mutants))]
 fn main() {
@@ -14,60 +15,210 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(crane_mutants)]
 mod broken {
+    use std::collections::BTreeMap;
     use std::process::ExitCode;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use crane_core::mutants::{self, Mutant};
-    use crane_test::simulation::scenario::{self, Failure};
+    use crane_linux::simulation as daemons;
+    use crane_test::cases;
+    use crane_test::simulation::scenario as nodes;
+    use crane_test::specification::validate;
 
-    const SEEDS_UNBROKEN: u64 = 500;
-    const SEEDS_BROKEN: u64 = 20_000;
+    /// A simulation, and what is looked at.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Simulation {
+        /// Groups of the core's nodes, with the checks that hold at every moment.
+        Nodes,
+        /// Whole daemons.
+        Daemons,
+        /// The traces of the nodes, event by event against the rules.
+        Traces,
+        /// Cases made by hand, each under a seed.
+        Cases,
+    }
 
-    pub fn main() -> ExitCode {
+    use Simulation::{Cases, Daemons, Nodes, Traces};
+
+    /// The variants that another simulation than that of nodes shows, by what they lead to.
+    const SHOWN_BY: &[(Mutant, Simulation)] = &[
+        (Mutant::DueRestartsStandstill, Daemons),
+        (Mutant::ProcessorUncounted, Daemons),
+        (Mutant::NeverPassed, Daemons),
+        (Mutant::NeverTransferred, Daemons),
+        (Mutant::LossesUncounted, Daemons),
+        (Mutant::NeverOnTrial, Daemons),
+        (Mutant::TransferredToAnybody, Daemons),
+        (Mutant::HungDiskElected, Daemons),
+        (Mutant::SickTakesClients, Daemons),
+        (Mutant::HandedOnUnretired, Daemons),
+        (Mutant::SlowSyncsHurried, Daemons),
+        (Mutant::DrainedIgnored, Daemons),
+        (Mutant::RetireIgnored, Daemons),
+        (Mutant::MajorityUncounted, Daemons),
+        (Mutant::WrongServes, Daemons),
+        (Mutant::GenerationKept, Daemons),
+        (Mutant::FedUndecided, Daemons),
+        (Mutant::NeverStepsDown, Daemons),
+        (Mutant::EndedEpochKept, Cases),
+        (Mutant::CandidatesWelcome, Traces),
+        (Mutant::RejoinRepeated, Traces),
+        (Mutant::RejoinUninformed, Traces),
+        (Mutant::RemovedLeads, Traces),
+        (Mutant::OwnTimeAdded, Traces),
+        (Mutant::EpochsUncounted, Cases),
+        (Mutant::OldAnswersCount, Traces),
+        (Mutant::NeverOvertaken, Cases),
+        (Mutant::RetiredAdmitted, Cases),
+    ];
+
+    /// A seed that failed: the message, and the number of steps before it.
+    type FailedSeed = (u64, String, u64);
+
+    /// The result of a search.
+    struct Searched {
+        found: Option<FailedSeed>,
+        /// Whether any of the first seeds took other steps than with the unbroken code.
+        differs: bool,
+    }
+
+    impl Simulation {
+        const ALL: [Self; 4] = [Nodes, Daemons, Traces, Cases];
+
+        /// Returns how many seeds the unbroken code must pass.
+        fn unbroken_seeds(self) -> u64 {
+            match self {
+                Nodes => 500,
+                Daemons => 256,
+                Traces => 50,
+                Cases => cases::ALL.len() as u64,
+            }
+        }
+
+        /// Returns within how many seeds a variant must be found.
+        fn seeds(self) -> u64 {
+            match self {
+                Nodes => 20_000,
+                Daemons => 2000,
+                Traces => 1000,
+                Cases => cases::ALL.len() as u64,
+            }
+        }
+
+        fn run(self, seed: u64) -> Result<u64, (String, u64)> {
+            match self {
+                Nodes => match nodes::run(seed) {
+                    Ok(outcome) => Ok(outcome.hash),
+                    Err(failure) => Err((failure.message, failure.steps)),
+                },
+                Daemons => match daemons::run(seed) {
+                    Ok(outcome) => Ok(outcome.hash),
+                    Err(failure) => Err((failure.message, failure.steps)),
+                },
+                Traces => match nodes::trace(seed) {
+                    // The simulation of nodes compares the steps.
+                    Ok((members, trace)) => {
+                        validate(members, &trace).map(|()| 0).map_err(|broken| {
+                            (format!("{}, {}", broken.rule, broken.what), broken.at as u64)
+                        })
+                    }
+                    Err(failure) => Err((failure.message, failure.steps)),
+                },
+                Cases => match cases::ALL.get(seed as usize) {
+                    Some((name, case)) => {
+                        let failed = |_| (format!("{name}"), 0);
+                        std::panic::catch_unwind(case).map(|()| 0).map_err(failed)
+                    }
+                    None => Ok(0),
+                },
+            }
+        }
+    }
+
+    pub(super) fn main() -> ExitCode {
         let wanted = std::env::args().nth(1);
         std::panic::set_hook(Box::new(|_| {}));
+        if let Some(wanted) = wanted {
+            return examine(&wanted, std::env::args().nth(2).as_deref());
+        }
         let mut failed = 0;
-        if wanted.is_none() {
-            match first_failure(SEEDS_UNBROKEN) {
-                None => println!("unbroken: {SEEDS_UNBROKEN} seeds pass"),
-                Some((seed, Failure { message, .. })) => {
-                    println!("unbroken: FAILED, seed {seed}: {message}");
+        for simulation in Simulation::ALL {
+            let seeds = simulation.unbroken_seeds();
+            match search(simulation, seeds).found {
+                None => println!("unbroken, {simulation:?}: {seeds} seeds pass"),
+                Some((seed, message, _)) => {
+                    println!("unbroken, {simulation:?}: FAILED, seed {seed}: {message}");
                     failed += 1;
                 }
             }
         }
-        for (mutant, what) in mutants::ALL {
-            if wanted.as_ref().is_none_or(|wanted| *wanted == format!("{mutant:?}")) {
-                failed += u32::from(!is_found(*mutant, what.trim()));
-            }
+        let mut by_rule: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (mutant, what, rule) in mutants::ALL {
+            let found = look_for(*mutant, what, rule, shown_by(*mutant));
+            failed += u32::from(found.is_none());
+            by_rule.entry(rule).or_default().push(match found {
+                Some(seeds) => format!("{mutant:?} ({:?}, {seeds})", shown_by(*mutant)),
+                None => format!("{mutant:?} (FAILED)"),
+            });
         }
+        failed += u32::from(!report_coverage(&by_rule));
         if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn is_found(mutant: Mutant, what: &str) -> bool {
-        mutants::choose(Some(mutant));
-        let found = first_failure(SEEDS_BROKEN);
-        mutants::choose(None);
-        // The failure counts only if the seed passes with the unbroken core.
-        let found = found.filter(|(seed, _)| scenario::run(*seed).is_ok());
-        match &found {
-            Some((seed, Failure { message, steps })) => {
-                let message = message.split([':', ';']).next().unwrap_or_default();
-                println!(
-                    "{mutant:?} ({what}): found by simulation, seed {seed}, {steps} steps: \
-                     {message}"
-                );
-            }
-            None => println!("{mutant:?} ({what}): NOT FOUND in {SEEDS_BROKEN} seeds"),
-        }
-        found.is_some()
+    /// Looks for one variant in each of the simulations, or in one of them, over many seeds from
+    /// the first one.
+    fn examine(wanted: &str, by: Option<&str>) -> ExitCode {
+        let Some((mutant, what, rule)) =
+            mutants::ALL.iter().find(|(mutant, ..)| format!("{mutant:?}") == wanted)
+        else {
+            eprintln!("mutants: no variant is called {wanted}");
+            return ExitCode::from(2);
+        };
+        let found = Simulation::ALL
+            .iter()
+            .filter(|simulation| by.is_none_or(|by| by == format!("{simulation:?}")))
+            .filter(|simulation| look_for(*mutant, what, rule, **simulation).is_some());
+        if found.count() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    /// Returns the lowest seed that fails, so that every run of this program finds the same.
-    fn first_failure(seeds: u64) -> Option<(u64, Failure)> {
+    /// Returns the simulation that shows a variant.
+    fn shown_by(mutant: Mutant) -> Simulation {
+        let shown = SHOWN_BY.iter().find(|(shown, _)| *shown == mutant);
+        shown.map_or(Nodes, |(_, simulation)| *simulation)
+    }
+
+    /// Looks for a variant in a simulation. Returns the number of seeds after which it is found.
+    fn look_for(mutant: Mutant, what: &str, rule: &str, simulation: Simulation) -> Option<u64> {
+        mutants::choose(Some(mutant));
+        let searched = search(simulation, simulation.seeds());
+        mutants::choose(None);
+        // The failure counts only if the seed passes with the unbroken code.
+        if let Some((seed, message, steps)) =
+            searched.found.filter(|(seed, ..)| simulation.run(*seed).is_ok())
+        {
+            let message = message.split([':', ';']).next().unwrap_or_default();
+            println!(
+                "{rule} {mutant:?} ({}): found, {simulation:?}, seed {seed}, {steps} steps: \
+                 {message}",
+                what.trim()
+            );
+            return Some(seed + 1);
+        }
+        let why = match searched.differs || [Traces, Cases].contains(&simulation) {
+            true => "NOT FOUND",
+            false => "NOT REACHED: it takes exactly the steps of the unbroken code",
+        };
+        println!("{rule} {mutant:?} ({}): {simulation:?}, {why}", what.trim());
+        None
+    }
+
+    /// Returns the lowest seed that fails, so that every run of this program finds the same; and if
+    /// there is none, whether a seed takes other steps than with the unbroken code.
+    fn search(simulation: Simulation, seeds: u64) -> Searched {
         let (next, bound) = (AtomicU64::new(0), AtomicU64::new(seeds));
-        let found: Mutex<Option<(u64, Failure)>> = Mutex::new(None);
+        let found: Mutex<Option<FailedSeed>> = Mutex::new(None);
+        let hashes: Mutex<BTreeMap<u64, u64>> = Mutex::default();
         let workers = std::thread::available_parallelism().map_or(1, |count| count.get());
         let work = || {
             loop {
@@ -75,20 +226,93 @@ mod broken {
                 if seed >= bound.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Err(failure) = scenario::run(seed) {
-                    bound.fetch_min(seed, Ordering::Relaxed);
-                    let mut found = found.lock().expect("no panic with the lock");
-                    if found.as_ref().is_none_or(|(first, _)| seed < *first) {
-                        *found = Some((seed, failure));
+                match simulation.run(seed) {
+                    Ok(hash) => {
+                        if seed < simulation.unbroken_seeds() {
+                            hashes.lock().expect("no panic with the lock").insert(seed, hash);
+                        }
+                    }
+                    Err((message, steps)) => {
+                        bound.fetch_min(seed, Ordering::Relaxed);
+                        let mut found = found.lock().expect("no panic with the lock");
+                        if found.as_ref().is_none_or(|(first, ..)| seed < *first) {
+                            *found = Some((seed, message, steps));
+                        }
                     }
                 }
             }
         };
+        in_threads(workers, &work);
+        let found = found.into_inner().expect("no panic with the lock");
+        if found.is_some() {
+            return Searched { found, differs: true };
+        }
+        mutants::choose(None);
+        let differs = AtomicBool::new(false);
+        let hashes: Vec<(u64, u64)> =
+            hashes.into_inner().expect("no panic with the lock").into_iter().collect();
+        let next = AtomicU64::new(0);
+        let compare = || {
+            while !differs.load(Ordering::Relaxed)
+                && let Some((seed, hash)) =
+                    hashes.get(next.fetch_add(1, Ordering::Relaxed) as usize)
+            {
+                if simulation.run(*seed).ok() != Some(*hash) {
+                    differs.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        in_threads(workers, &compare);
+        Searched { found: None, differs: differs.into_inner() }
+    }
+
+    fn in_threads(count: usize, work: &(impl Fn() + Sync)) {
         std::thread::scope(|scope| {
-            for _ in 0..workers {
+            for _ in 0..count {
                 scope.spawn(work);
             }
         });
-        found.into_inner().expect("no panic with the lock")
+    }
+
+    /// Prints the mutants of each rule of `specs`, with the simulation that finds each and the
+    /// number of seeds. Returns whether each mutant breaks a rule that exists.
+    fn report_coverage(by_rule: &BTreeMap<&str, Vec<String>>) -> bool {
+        let rules = rules();
+        let (covered, open): (Vec<&String>, Vec<&String>) =
+            rules.iter().partition(|rule| by_rule.contains_key(rule.as_str()));
+        let count: usize = by_rule.values().map(Vec::len).sum();
+        println!("{count} mutants, of {} rules of {}:", covered.len(), rules.len());
+        for rule in &covered {
+            println!("  {rule}: {}", by_rule[rule.as_str()].join(", "));
+        }
+        let open: Vec<&str> = open.iter().map(|rule| rule.as_str()).collect();
+        println!("rules with tests alone (specs/code.md): {}", open.join(" "));
+        let unknown = by_rule.keys().find(|rule| !rules.iter().any(|known| known == *rule));
+        if let Some(rule) = unknown {
+            println!("FAILED: no rule is called {rule}");
+        }
+        unknown.is_none()
+    }
+
+    /// Returns the names of all rules, which their files define in bold at the beginning of a line.
+    fn rules() -> Vec<String> {
+        let specs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs");
+        let mut files: Vec<_> = std::fs::read_dir(specs)
+            .expect("the rules are beside the tests")
+            .map(|item| item.expect("a directory can be listed").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+            .collect();
+        files.sort();
+        let mut rules = Vec::new();
+        for file in files {
+            let text = std::fs::read_to_string(file).expect("a file of rules can be read");
+            rules.extend(text.lines().filter_map(|line| {
+                let (name, _) = line.strip_prefix("**")?.split_once("**")?;
+                let number = name.trim_start_matches(|letter: char| letter.is_ascii_uppercase());
+                let is_rule = number.len() < name.len() && number.parse::<u32>().is_ok();
+                is_rule.then(|| name.to_string())
+            }));
+        }
+        rules
     }
 }

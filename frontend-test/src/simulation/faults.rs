@@ -3,7 +3,7 @@
 
 use crane_core::id::{NodeId, Slot};
 use crane_core::mutants::{Mutant, broken};
-use crane_core::paxos::{NodeSet, Role, SnapshotMeta, VotingStatus};
+use crane_core::paxos::{Members, NodeSet, Role, SnapshotMeta, VotingStatus};
 
 use super::disk::Contents;
 use super::group::{Event, Group, Micros, Place};
@@ -281,6 +281,10 @@ impl<const WINDOW: usize> Group<WINDOW> {
             }
             let Some(at) = &mut self.places[id.index()].node else { continue };
             let mut members = at.members();
+            let without: NodeSet = members.voters.iter().skip(2).collect();
+            let two_less = Members { voters: without, ..members };
+            let changed = at.change_members(now, two_less, &mut out);
+            assert!(changed.is_err(), "two voters are removed at a time");
             match choice {
                 0 => members.learners = members.learners.with(node),
                 1 | 2 => {

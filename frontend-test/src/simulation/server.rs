@@ -137,6 +137,10 @@ impl Server {
         if self.breakable && self.timer.due != NEVER && broken(Mutant::TimerOnArrival) {
             self.expire();
         }
+        let runs = self.execution.turn.holder().is_some();
+        if self.breakable && runs && broken(Mutant::YieldedOnArrival) {
+            self.execution.turn.yield_turn();
+        }
     }
 
     /// Makes at most `calls` calls, as far as the script goes.
@@ -152,7 +156,14 @@ impl Server {
             }
             let (kind, object) = self.workers[thread.0 as usize].call();
             if !self.execution.call(thread, kind, object) {
-                if self.admit() { continue } else { return }
+                if self.admit() {
+                    continue;
+                }
+                if self.breakable && broken(Mutant::StepChosen) && self.has_few_calls() {
+                    self.execution.gate.grant(1);
+                    continue;
+                }
+                return;
             }
             self.act(thread);
             if self.execution.turn.holder().is_some() && self.execution.turn.spend() {
@@ -199,6 +210,11 @@ impl Server {
         }
     }
 
+    /// Returns whether a replica that chooses a step for itself does so now, and not for ever.
+    fn has_few_calls(&self) -> bool {
+        self.execution.gate.clock().is_multiple_of(2)
+    }
+
     fn drop_and_admit(&mut self) -> bool {
         self.execution.invariants();
         let runnable = self.execution.turn.has_runnable();
@@ -213,9 +229,10 @@ impl Server {
         let Self { received, refused, .. } = self;
         let (mut outcomes, mut next) = (Vec::new(), None);
         let older = Generation::before(self.execution.sockets.incarnation());
+        let own = if self.breakable && broken(Mutant::OwnTimeAdded) { 10_000 } else { 0 };
         let mark = self.execution.admit(
             slot,
-            entry.timestamp,
+            entry.timestamp + own,
             entry.ops(),
             entry.grant,
             |at, admitted| {

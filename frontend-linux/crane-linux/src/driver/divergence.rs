@@ -10,6 +10,7 @@
 use crane_core::divergence::{Comparison, Difference, Verdict};
 use crane_core::execution::Mark;
 use crane_core::id::{NodeId, Slot};
+use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::NodeSet;
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Op;
@@ -297,6 +298,9 @@ impl<H: Host> Driver<H> {
     // specs: D4
     fn rebuild_server(&mut self, why: String) {
         self.find(FindingKind::Diverged, Finding { text: why.clone(), is_fault: true });
+        if broken(Mutant::WrongServes) {
+            return;
+        }
         self.resign();
         self.divergence.marks.forget(self.me());
         self.divergence.wanted.clear();

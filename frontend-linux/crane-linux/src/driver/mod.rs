@@ -80,6 +80,8 @@ use std::path::PathBuf;
 use crane_core::clocks::Clocks;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
+#[cfg(any(test, feature = "simulation"))]
+use crane_core::paxos::VotingStatus;
 use crane_core::paxos::{Members, Node, NodeSet, Role, SnapshotMeta};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
@@ -307,6 +309,25 @@ impl<H: Host> Driver<H> {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    /// Returns whether this replica votes, with the epoch of its storage that the log names.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn votes(&self) -> bool {
+        let epoch = self.node.snapshot().epoch(self.me());
+        self.node.voting() == VotingStatus::Voter { epoch }
+    }
+
+    /// Returns how often this server was found to differ, and was built again.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn divergences(&self) -> u64 {
+        self.events.counters.divergences
+    }
+
+    /// Returns whether the bytes for clients are compared still (rule D7).
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn compares_output(&self) -> bool {
+        !self.divergence.output_differs
     }
 
     fn now(&self) -> Instant {

@@ -2,6 +2,7 @@
 //! and sends its clients to other replicas. [`crane_core::progress`] decides.
 
 use crane_core::id::{NodeId, Slot};
+use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::NodeSet;
 use crane_core::progress::{Ailment, Findings, GroupSight, ScriptPosition, Vitals};
 use crane_core::time::Instant;
@@ -151,7 +152,7 @@ impl<H: Host> Driver<H> {
         let others = sight.servers.intersection(sight.linked).without(self.me());
         let other_serves = others.iter().any(|node| vigil.is_free_of_ailment(now, node));
         let unwell = found.ailment.is_some() || self.health.refuses && found.on_trial;
-        let refuses = unwell && other_serves;
+        let refuses = unwell && other_serves && !broken(Mutant::SickTakesClients);
         if refuses != self.health.refuses {
             self.health.refuses = refuses;
             if refuses {

@@ -5,6 +5,7 @@ use crane_core::bubble::{Ask, Sight};
 use crane_core::forward::TicketRange;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
+use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::{Effects, NodeSet, ProposeError};
 use crane_core::time::Duration;
 use crane_core::wire::{Address, EntryWriter, Founder, Genesis, Op, Schedule};
@@ -253,6 +254,9 @@ impl<H: Host> Driver<H> {
             let handed_on = self.health.vigil.handed_on_by(node);
             let open = self.script.open_generation(node);
             let Some(generation) = open.filter(|open| *open <= handed_on) else { continue };
+            if broken(Mutant::HandedOnUnretired) {
+                continue;
+            }
             if self.proposer.retiring[node.index()] < generation {
                 info!("replica {node} has handed its clients on: their connections end");
                 self.retire(node, generation);

@@ -1,6 +1,7 @@
 //! Committed entries: their meaning to this replica, and their way into the server's script.
 
 use crane_core::id::{Incarnation, Slot};
+use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::Content;
 use crane_core::wire::{EntryReader, Genesis, Op, RestartReason, WireError};
 use crane_shm::RingError;
@@ -197,7 +198,9 @@ impl<H: Host> Driver<H> {
         let end = self.script.end_of(self.server.incarnation).map(|restart| restart.slot);
         // A server that proves a checkpoint says nothing new before the verdict.
         let ends = [end, self.proof_limit()].into_iter().flatten();
-        let end = ends.fold(self.script.observed, Slot::min);
+        let decided =
+            if broken(Mutant::FedUndecided) { self.node.last() } else { self.script.observed };
+        let end = ends.fold(decided, Slot::min);
         let mut count = 0;
         while fed < end && count < SLOTS_PER_PASS {
             let slot = fed.next();

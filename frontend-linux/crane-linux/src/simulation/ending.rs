@@ -68,8 +68,19 @@ impl SimGroup {
         self.now - start
     }
 
-    /// Returns whether one replica is primary, and all servers have done the same.
+    /// Returns whether one replica is primary, all of them vote, and all servers have done the
+    /// same and are right. One that is wrong, and was so when it was made from a checkpoint, may
+    /// stay if the group says that it no longer compares outputs (rule D7).
     fn is_healed(&mut self) -> bool {
+        let daemons = || self.replicas.iter().filter_map(|replica| replica.daemon.as_ref());
+        let may_be_wrong = daemons().any(|daemon| !daemon.compares_output());
+        let is_right = |replica: &mut SimReplica| {
+            let votes = replica.votes();
+            votes && replica.server().is_some_and(|server| !server.is_wrong || may_be_wrong)
+        };
+        if !self.replicas.iter_mut().all(is_right) {
+            return false;
+        }
         let primaries = self.replicas.iter().filter(|replica| replica.is_primary()).count();
         let lists: Vec<_> = self.replicas.iter_mut().map(|replica| replica.list()).collect();
         primaries == 1 && lists[0].is_some() && lists.iter().all(|list| *list == lists[0])
@@ -87,10 +98,13 @@ impl SimGroup {
         let one = |replica: &mut SimReplica| {
             let done = replica.list().map(|list| list.len());
             let admitted = replica.admitted();
+            let is_wrong = replica.server().is_some_and(|server| server.is_wrong);
             format!(
-                "{}: {}, primary {}, linked {:?}, list {done:?}, admitted {admitted:?}",
+                "{}: {}, votes {}, primary {}, wrong {is_wrong}, linked {:?}, list {done:?}, \
+                 admitted {admitted:?}",
                 replica.id,
                 if replica.daemon.is_some() { "up" } else { "down" },
+                replica.votes(),
                 replica.is_primary(),
                 replica.linked,
             )

@@ -26,6 +26,8 @@ fault_kinds! {
     PowerLost,
     /// A replica loses its data directory.
     DataLost,
+    /// The copy of a data directory that was lost is put back, when the replica has rejoined.
+    OldCopy,
     /// A daemon stops by itself, and is started again.
     Stopped,
     /// A daemon's host stands still.
@@ -142,7 +144,16 @@ impl SimGroup {
                 // Of one storage alone, and not before the group exists, which needs all members.
                 let mut others = (0..3).filter(|other| *other != at);
                 let serve = others.all(|other| self.replicas[other].is_open());
-                if serve && self.happened.of(kind) == 0 && self.replicas[at].daemon.is_some() {
+                if serve && self.happened.of(kind) == 0 && self.replicas[at].votes() {
+                    self.end(at, kind);
+                    self.schedule(self.now + lasts, SimEvent::Start { at });
+                }
+                return;
+            }
+            FaultKind::OldCopy => {
+                let copied = (0..3).find(|place| self.replicas[*place].copy.is_some());
+                let all_vote = self.replicas.iter().all(|replica| replica.votes());
+                if let Some(at) = copied.filter(|_| all_vote) {
                     self.end(at, kind);
                     self.schedule(self.now + lasts, SimEvent::Start { at });
                 }

@@ -236,12 +236,23 @@ impl DataFiles {
         }
     }
 
-    /// Loses everything, and begins with this meta.
-    pub(super) fn lose_all(&mut self, meta: Meta) {
-        // Requests that were durable once may be answered still.
-        self.count_durable_as_kept();
-        let before = std::mem::take(&mut self.before);
-        *self = Self { before, ..Self::new(meta) };
+    /// Loses everything, and begins with this meta. Returns what was there.
+    pub(super) fn lose_all(&mut self, meta: Meta) -> Self {
+        let before = self.ever_durable();
+        std::mem::replace(self, Self { before, ..Self::new(meta) })
+    }
+
+    /// Loses everything, and has an old copy instead.
+    pub(super) fn put_back(&mut self, copy: Self) {
+        let before = self.ever_durable();
+        let fault = self.disk.0.borrow().fault;
+        *self = Self { before, ..copy };
+        self.set_fault(fault);
+    }
+
+    /// Returns the requests that were durable once, which may be answered still.
+    fn ever_durable(&self) -> BTreeSet<u64> {
+        self.before.union(&self.durable).copied().collect()
     }
 
     /// Counts requests as kept whose entries need not be in the log.

@@ -437,6 +437,7 @@ impl SimGroup {
         match kind {
             FaultKind::PowerLost => replicas[at].files.lose_power(random),
             FaultKind::DataLost => replicas[at].lose_data(),
+            FaultKind::OldCopy => replicas[at].put_copy_back(),
             _ => {}
         }
         for key in gone {

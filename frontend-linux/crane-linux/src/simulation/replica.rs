@@ -59,6 +59,8 @@ pub(super) struct SimReplica {
     pub(super) id: NodeId,
     pub(super) daemon: Option<Box<Driver<SimHost>>>,
     pub(super) files: DataFiles,
+    /// A copy of a data directory that was lost.
+    pub(super) copy: Option<Box<DataFiles>>,
     /// The number of the daemon's run. Events of an earlier run have no effect.
     pub(super) run: u64,
     pub(super) clock: HostClock,
@@ -133,6 +135,7 @@ impl SimReplica {
             id,
             daemon: None,
             files: DataFiles::new(blank_meta(id)),
+            copy: None,
             run: 0,
             clock: HostClock { started: 0, rate, ahead },
             wake_at: Nanos::MAX,
@@ -146,9 +149,21 @@ impl SimReplica {
         }
     }
 
-    /// Loses the data directory.
+    /// Loses the data directory. A copy of it is kept.
     pub(super) fn lose_data(&mut self) {
-        self.files.lose_all(blank_meta(self.id));
+        let lost = self.files.lose_all(blank_meta(self.id));
+        self.copy = Some(Box::new(lost));
+    }
+
+    /// Loses the data directory, and has the copy in its place.
+    pub(super) fn put_copy_back(&mut self) {
+        let copy = self.copy.take().expect("a copy was kept");
+        self.files.put_back(*copy);
+    }
+
+    /// Returns whether the daemon runs, and votes with the epoch that its log names.
+    pub(super) fn votes(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| daemon.votes())
     }
 
     /// Starts the daemon. `group` is the group that other replicas belong to, as far as any of them

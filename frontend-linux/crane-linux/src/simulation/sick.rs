@@ -31,6 +31,8 @@ const CASES: &[SickCase] = &[
     all_disks_are_slow,
     a_primary_dies_and_disks_are_slow,
     a_primary_dies_and_a_disk_hangs,
+    a_disk_hangs_and_the_others_are_slow,
+    a_server_is_wrong,
 ];
 
 /// Runs a case.
@@ -146,16 +148,48 @@ fn a_primary_dies_and_a_disk_hangs(group: &mut SimGroup) {
     group.must_lose_role(sick);
     group.run_for(SECOND);
     let other = group.needs_primary();
+    // Otherwise it might promise another one's ballot, again and again.
+    let third = 3 - sick - other;
+    group.strike_at(FaultKind::DiskHangs, third, 1000 * SECOND);
+    group.run_for(SECOND);
     group.end(other, FaultKind::Killed);
-    for _ in 0..40 {
+    for _ in 0..60 {
         group.run_for(LOOK_EVERY);
-        let role = group.replicas[sick].role();
-        assert_ne!(role, Some(Role::Candidate), "a replica whose disk hangs wants to be primary");
+        let wants = |at: usize| group.replicas[at].role() == Some(Role::Candidate);
+        assert!(!wants(sick) && !wants(third), "a replica whose disk hangs wants to be primary");
     }
+    group.heal(third, FaultKind::DiskHangs);
     group.schedule(group.now, SimEvent::Start { at: other });
-    group.run_for(3 * SECOND);
+    group.run_for(6 * SECOND);
     assert!(group.primary().is_some_and(|primary| primary != sick), "{}", group.describe());
     group.heal(sick, FaultKind::DiskHangs);
+}
+
+/// Rules H6.
+fn a_disk_hangs_and_the_others_are_slow(group: &mut SimGroup) {
+    let sick = group.needs_primary();
+    for other in (0..3).filter(|other| *other != sick) {
+        group.replicas[other].ails.disk_slow = Some(400 * MILLISECOND);
+    }
+    group.happened.count(FaultKind::DiskSlow);
+    group.run_for(3 * SECOND);
+    let before = group.primaries.len();
+    group.strike_at(FaultKind::DiskHangs, sick, 1000 * SECOND);
+    group.run_for(5 * SECOND);
+    assert_eq!(group.primaries.len(), before, "the role moves to a replica that is not well");
+    group.heal(sick, FaultKind::DiskHangs);
+}
+
+/// Rules D2, D4.
+fn a_server_is_wrong(group: &mut SimGroup) {
+    let wrong = group.needs_primary();
+    group.strike_at(FaultKind::ServerDiverges, wrong, 1000 * SECOND);
+    group.must_lose_role(wrong);
+    group.run_for(3 * SECOND);
+    for (at, replica) in group.replicas.iter().enumerate() {
+        let built = replica.daemon.as_ref().map(|daemon| daemon.divergences());
+        assert_eq!(built, Some(u64::from(at == wrong)), "who builds the server of replica {wrong}");
+    }
 }
 
 impl SimGroup {
