@@ -111,7 +111,7 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Returns whether the protocol may propose an entry of its own.
     // specs: M3
-    pub(super) fn may_reconfigure(&self) -> bool {
+    pub fn may_reconfigure(&self) -> bool {
         let Some(lead) = self.role_state.leadership() else { return false };
         let established = lead.established || broken(Mutant::ChangedEarly);
         let decided = established && lead.change <= self.acceptor.committed;

@@ -86,17 +86,23 @@ async fn replace(args: &ReplaceArgs) -> Result<String, String> {
 async fn add_voter(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, String> {
     let address = names::member_name(address, PEER_PORT)?;
     names::resolve(&address)?;
-    let answer = group::order(args, Query::Add { address: address.clone(), witness }).await?;
-    let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u8::try_from(id).ok());
-    let id = id.ok_or("the primary's answer has no number; use one version of crane-linux")?;
+    let mut id = order_add(args, &address, witness).await?;
     let (mut look, mut was_there) = (0, false);
     loop {
         sleep(LOOK_EVERY).await;
         let seen = GroupView::look(args, 0).await?;
         let Some(member) = seen.get(id).filter(|member| member.address == address) else {
-            // The member is not listed until the first order has been decided.
             if was_there {
                 return Err(format!("replica {id} was removed by another command"));
+            }
+            // The member is not listed until the order has been decided, and the order is lost if
+            // another replica becomes primary before that.
+            match order_add(args, &address, witness).await {
+                Ok(number) => id = number,
+                Err(OrderError::NotNow(why)) => {
+                    report(&mut look, format!("replica {id} is not added yet: {why}"));
+                }
+                Err(error) => return Err(error.to_string()),
             }
             continue;
         };
@@ -125,6 +131,15 @@ async fn add_voter(args: &GroupArgs, address: &str, witness: bool) -> Result<u8,
             }
         }
     }
+}
+
+/// Orders the primary to add a learner, and returns its number. The order may be repeated.
+async fn order_add(args: &GroupArgs, address: &str, witness: bool) -> Result<u8, OrderError> {
+    let order = Query::Add { address: address.to_string(), witness };
+    let answer = group::order(args, order).await?;
+    let id = answer.get("id").and_then(Value::as_u64).and_then(|id| u8::try_from(id).ok());
+    let unknown = "the primary's answer has no number; use one version of crane-linux";
+    id.ok_or_else(|| OrderError::Refused(unknown.into()))
 }
 
 fn has_log(member: &Seen, group: &GroupView) -> bool {

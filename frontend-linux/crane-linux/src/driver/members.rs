@@ -333,6 +333,12 @@ impl<H: Host> Driver<H> {
                 false => Err(never(format!("{address} is a member already, of the other kind"))),
             };
         }
+        // The roster may lack the member that an undecided change adds, and would give its address
+        // a second number.
+        // specs: M9
+        if !self.node.may_reconfigure() {
+            return Err(ChangeError::Busy.into());
+        }
         let node = known.as_ref().map(|place| place.node).or_else(|| roster.free_number(&members));
         let Some(node) = node else {
             return Err(never(format!(

@@ -153,8 +153,10 @@ impl MemoryHost {
     }
 
     pub(super) fn queue_at(&self, to: NodeId, input: DriverInput) {
+        // A member that a test adds does not run.
+        let Some(queue) = self.queues.get(to.index()) else { return };
         if !self.mute_to.contains(to) {
-            self.queues[to.index()].borrow_mut().push_back(input);
+            queue.borrow_mut().push_back(input);
         }
     }
 

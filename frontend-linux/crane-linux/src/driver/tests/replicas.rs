@@ -126,6 +126,22 @@ fn a_replica_that_did_not_hear_of_its_removal_is_informed_and_leaves() {
     assert!(stop.why.contains("has been removed from the group"), "{}", stop.why);
 }
 
+/// A second order for the same address finds the first one undecided.
+#[test]
+fn an_address_that_is_added_twice_has_one_number() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let add = |group: &mut Group| members::outcome(group.drivers[primary].order_add("d:1", false));
+    assert_eq!(add(&mut group)["id"], 4);
+    let busy = add(&mut group);
+    assert_eq!(busy["retry"], true, "{busy}");
+    group.run(1000);
+    assert_eq!(add(&mut group)["id"], 4);
+    let members = group.drivers[primary].node.members();
+    assert_eq!(members.learners.iter().map(|node| node.number()).collect::<Vec<_>>(), [4]);
+}
+
 #[test]
 fn replicas_stay_for_the_last_server_to_end_but_not_for_ever() {
     for slow in [true, false] {
