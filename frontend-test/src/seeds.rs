@@ -66,7 +66,10 @@ impl SeedRange {
         let end = self.from + self.count;
         let workers = std::thread::available_parallelism().map_or(1, |count| count.get());
         let (failed, done) = (AtomicU64::new(0), AtomicBool::new(false));
-        panic::set_hook(Box::new(|_| {}));
+        // Of one seed, the place of a panic and its backtrace are wanted.
+        if self.count > 1 {
+            panic::set_hook(Box::new(|_| {}));
+        }
         let once = |seed| if self.once { run(seed) } else { twice(seed, &run) };
         let parts: Vec<(Sum, Vec<(u64, String)>)> = std::thread::scope(|scope| {
             let work = || {

@@ -177,9 +177,13 @@ impl SimGroup {
     /// Ends a daemon that must stop. It is started again.
     pub(super) fn on_stop(&mut self, at: usize, stop: &Stop) {
         let unlucky = stop.why.contains("times at one clock");
-        let expected = stop.again || unlucky || self.replicas[at].files.has_failed();
+        let removed = self.replicas[at].changes && stop.why.contains("has been removed");
+        let expected = stop.again || unlucky || removed || self.replicas[at].files.has_failed();
         assert!(expected, "replica {} stops: {}", at + 1, stop.why);
         self.end(at, FaultKind::Stopped);
+        if removed {
+            return;
+        }
         self.schedule_in(100 * MILLISECOND, SECOND, SimEvent::Start { at });
     }
 }

@@ -82,13 +82,17 @@ impl SimGroup {
             return false;
         }
         let primaries = self.replicas.iter().filter(|replica| replica.is_primary()).count();
-        let lists: Vec<_> = self.replicas.iter_mut().map(|replica| replica.list()).collect();
-        primaries == 1 && lists[0].is_some() && lists.iter().all(|list| *list == lists[0])
+        let all_run = self.replicas.iter().all(|replica| replica.daemon.is_some());
+        let servers = self.replicas.iter_mut().filter(|replica| !replica.is_witness());
+        let lists: Vec<_> = servers.map(|replica| replica.list()).collect();
+        let alike = lists[0].is_some() && lists.iter().all(|list| *list == lists[0]);
+        primaries == 1 && all_run && alike
     }
 
     /// Checks that each request that was answered is in the state of all servers.
     fn check_acknowledged(&mut self) {
-        let list = self.replicas[0].list().expect("its server runs");
+        let list = self.replicas.iter_mut().find_map(|replica| replica.list());
+        let list = list.expect("a server runs");
         let done: BTreeSet<u64> = list.into_iter().collect();
         let lost = self.acknowledged.iter().find(|request| !done.contains(request));
         assert_eq!(lost, None, "an answered request is lost");

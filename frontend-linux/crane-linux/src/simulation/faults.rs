@@ -72,6 +72,12 @@ pub struct FaultCounts {
     pub arrivals: u32,
     /// The number of servers that started from a checkpoint.
     pub restores: u32,
+    /// The number of members that were removed.
+    pub removed: u32,
+    /// The number of members that were added.
+    pub added: u32,
+    /// The number of those that are witnesses.
+    pub witnesses: u32,
 }
 
 impl FaultCounts {
@@ -94,6 +100,9 @@ impl FaultCounts {
             ("cuts of a log", self.cuts),
             ("checkpoints of others", self.arrivals),
             ("servers from checkpoints", self.restores),
+            ("members removed", self.removed),
+            ("members added", self.added),
+            ("witnesses", self.witnesses),
         ];
         let kinds = KINDS.iter().map(|kind| (format!("{kind:?}"), self.counts[*kind as usize]));
         kinds.chain(others.map(|(name, count)| (name.to_string(), count)))
@@ -112,6 +121,9 @@ impl std::ops::AddAssign for FaultCounts {
         self.cuts += other.cuts;
         self.arrivals += other.arrivals;
         self.restores += other.restores;
+        self.removed += other.removed;
+        self.added += other.added;
+        self.witnesses += other.witnesses;
     }
 }
 

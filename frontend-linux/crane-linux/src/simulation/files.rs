@@ -140,6 +140,8 @@ pub(super) struct DataFiles {
     writer: Segments<MemoryDisk>,
     /// Batches that were not written yet.
     waiting: VecDeque<Batch>,
+    /// The bytes that were given to the disk.
+    pub(super) written_bytes: u64,
     /// The sync that is on its way.
     syncing: Option<Synced>,
     /// The requests in written entries, and those in durable ones.
@@ -162,6 +164,7 @@ impl DataFiles {
             meta,
             writer,
             waiting: VecDeque::new(),
+            written_bytes: 0,
             syncing: None,
             written: Vec::new(),
             durable: BTreeSet::new(),
@@ -192,6 +195,7 @@ impl DataFiles {
         while let Some(batch) = self.waiting.pop_front() {
             self.writer.write(&batch)?;
             for chunk in &batch.chunks {
+                self.written_bytes += chunk.bytes.len() as u64;
                 each_request(&chunk.bytes, 0, |request| self.written.push(request));
             }
             self.syncing = Some(batch.synced());

@@ -153,6 +153,8 @@ pub(super) struct SimGroup {
     /// The last request, and the last connection.
     pub(super) last_request: u64,
     pub(super) last_key: u64,
+    /// The bytes that clients have sent, and the number of all that they did.
+    pub(super) sent: (u64, u64),
     /// The requests whose answers have arrived.
     pub(super) acknowledged: Vec<u64>,
     /// The bounds of the time of a sync.
@@ -192,6 +194,7 @@ impl SimGroup {
             keys: BTreeMap::new(),
             last_request: 0,
             last_key: 0,
+            sent: (0, 0),
             acknowledged: Vec::new(),
             sync_time,
             checkpoints,

@@ -15,6 +15,7 @@
 //! | `faults` | what fails |
 //! | `ending` | the state to which each run must lead |
 //! | `sick` | runs in which one thing stands still, which the rules of progress answer |
+//! | `members` | runs in which members are replaced |
 //! | `scenario` | the runs |
 
 mod checkpoints;
@@ -27,6 +28,7 @@ mod group;
 mod host;
 mod images;
 mod links;
+mod members;
 mod queue;
 mod random;
 mod replica;
@@ -34,6 +36,8 @@ mod scenario;
 mod server;
 mod service;
 mod sick;
+#[cfg(test)]
+mod tests;
 mod wiring;
 
 pub use ending::DaemonsOutcome;

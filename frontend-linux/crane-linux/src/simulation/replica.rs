@@ -79,6 +79,8 @@ pub(super) struct SimReplica {
     pub(super) ails: SimAilments,
     /// The number of the server's run that is held for a checkpoint.
     pub(super) held: Option<u64>,
+    /// Whether it is being removed, or its successor added.
+    pub(super) changes: bool,
 }
 
 /// The faults of a replica that last.
@@ -146,13 +148,15 @@ impl SimReplica {
             suspended: 0,
             ails: SimAilments::default(),
             held: None,
+            changes: false,
         }
     }
 
     /// Loses the data directory. A copy of it is kept.
     pub(super) fn lose_data(&mut self) {
-        let lost = self.files.lose_all(blank_meta(self.id));
-        self.copy = Some(Box::new(lost));
+        let Meta { address, witness, roster, .. } = self.files.meta.clone();
+        let blank = Meta { address, witness, roster, ..blank_meta(self.id) };
+        self.copy = Some(Box::new(self.files.lose_all(blank)));
     }
 
     /// Loses the data directory, and has the copy in its place.
@@ -164,6 +168,22 @@ impl SimReplica {
     /// Returns whether the daemon runs, and votes with the epoch that its log names.
     pub(super) fn votes(&self) -> bool {
         self.daemon.as_ref().is_some_and(|daemon| daemon.votes())
+    }
+
+    /// Has the data directory of a replica that joins the group in this one's place.
+    pub(super) fn join(&mut self, address: String, witness: bool, roster: Roster) {
+        let meta = blank_meta(self.id);
+        self.files.lose_all(Meta { address, witness, roster, ..meta });
+    }
+
+    /// Returns the address by which others know it.
+    pub(super) fn address(&self) -> &str {
+        &self.files.meta.address
+    }
+
+    /// Returns whether it runs no server.
+    pub(super) fn is_witness(&self) -> bool {
+        self.files.meta.witness
     }
 
     /// Starts the daemon. `group` is the group that other replicas belong to, as far as any of them
@@ -202,7 +222,7 @@ impl SimReplica {
             args,
             base: Base::default(),
             service: Vec::new(),
-            program: Some("server".into()),
+            program: (!meta.witness).then(|| "server".into()),
             data: PathBuf::from("/data"),
             random: seed,
         };

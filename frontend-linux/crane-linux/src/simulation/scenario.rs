@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::ending::DaemonsOutcome;
 use super::group::{MILLISECOND, SECOND, SimGroup};
+use super::members;
 use super::random::SeededRandom;
 use super::sick;
 
@@ -28,6 +29,7 @@ pub fn run(seed: u64) -> Result<DaemonsOutcome, DaemonsFailure> {
     let counted = steps.clone();
     let run = AssertUnwindSafe(|| match seed % 4 {
         3 => sick::run(seed / 4, counted),
+        _ if seed % 16 == 8 => members::run(seed / 16, counted),
         _ => faults_of_all_kinds(seed, counted),
     });
     panic::catch_unwind(run).map_err(|cause| {

@@ -95,6 +95,8 @@ impl SimGroup {
 
     fn reach_replica(&mut self, at: usize, key: u64, what: ClientInput) {
         let run = self.replicas[at].run;
+        let bytes = if let ClientInput::Sent(bytes) = &what { bytes.len() } else { 0 };
+        self.sent = (self.sent.0 + bytes as u64, self.sent.1 + 1);
         self.schedule(self.now + ON_THE_WAY, SimEvent::FromClient { at, run, key, what });
     }
 

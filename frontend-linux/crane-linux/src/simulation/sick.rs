@@ -19,6 +19,19 @@ const ROLE_LOST_WITHIN: Nanos = 1500 * MILLISECOND;
 /// How often the group is looked at.
 const LOOK_EVERY: Nanos = 50 * MILLISECOND;
 
+/// The bytes in the log around what a client sends at a time, or for another thing that it does.
+const OP_BYTES: u64 = 100;
+/// The bytes that a log has for each second beside: bubbles, commit indices, retirements.
+const BYTES_PER_SECOND: u64 = 4000;
+
+/// The growth of logs, and its cause.
+#[derive(Clone, Copy)]
+pub(super) struct LogState {
+    at: Nanos,
+    written: [u64; 3],
+    sent: (u64, u64),
+}
+
 /// A function that runs one of the cases, on a group in which everything is well.
 type SickCase = fn(&mut SimGroup);
 
@@ -41,11 +54,7 @@ pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
     let clients = random.range(4, 8) as usize;
     let mut group = SimGroup::new(random, clients, steps);
     group.manners = Manners::Patient;
-    group.run_until(2 * SECOND);
-    while group.primary().is_none() || group.clients.iter().any(|client| client.answered == 0) {
-        assert!(group.now < 10 * SECOND, "no client is served: {}", group.describe());
-        group.run_for(100 * MILLISECOND);
-    }
+    group.must_have_begun();
     CASES[number as usize % CASES.len()](&mut group);
     let healing = group.reach_the_end();
     group.outcome(healing)
@@ -54,6 +63,7 @@ pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
 /// Rules H1, H2, H3, H5, H8, H9.
 fn a_disk_hangs(group: &mut SimGroup) {
     let sick = group.needs_primary();
+    let before = group.log_state();
     group.strike_at(FaultKind::DiskHangs, sick, 1000 * SECOND);
     group.must_lose_role(sick);
     // Its window is full soon, and its server stands still then.
@@ -61,6 +71,7 @@ fn a_disk_hangs(group: &mut SimGroup) {
     group.must_be_refused(sick);
     group.must_serve_all();
     group.must_have_no_clients_of(sick);
+    group.must_have_short_logs(before);
     group.heal(sick, FaultKind::DiskHangs);
     group.must_be_on_trial(sick);
 }
@@ -193,17 +204,26 @@ fn a_server_is_wrong(group: &mut SimGroup) {
 }
 
 impl SimGroup {
-    fn run_for(&mut self, time: Nanos) {
+    /// Lets the group form, and checks that all clients are served.
+    pub(super) fn must_have_begun(&mut self) {
+        self.run_until(2 * SECOND);
+        while self.primary().is_none() || self.clients.iter().any(|client| client.answered == 0) {
+            assert!(self.now < 10 * SECOND, "no client is served: {}", self.describe());
+            self.run_for(100 * MILLISECOND);
+        }
+    }
+
+    pub(super) fn run_for(&mut self, time: Nanos) {
         self.run_until(self.now + time);
     }
 
     /// Returns the primary, if exactly one replica is.
-    fn primary(&self) -> Option<usize> {
+    pub(super) fn primary(&self) -> Option<usize> {
         let mut primaries = (0..3).filter(|place| self.replicas[*place].is_primary());
         primaries.next().filter(|_| primaries.next().is_none())
     }
 
-    fn needs_primary(&mut self) -> usize {
+    pub(super) fn needs_primary(&mut self) -> usize {
         let start = self.now;
         loop {
             if let Some(primary) = self.primary() {
@@ -222,7 +242,7 @@ impl SimGroup {
     }
 
     /// Checks that another replica becomes primary soon.
-    fn must_lose_role(&mut self, sick: usize) {
+    pub(super) fn must_lose_role(&mut self, sick: usize) {
         let start = self.now;
         while self.primary().is_none_or(|primary| primary == sick) {
             let lasts = self.now - start;
@@ -252,6 +272,23 @@ impl SimGroup {
             let server = self.replicas[other].host().and_then(|host| host.server.as_ref());
             let open = server.map_or(0, |server| server.connections_by(entry));
             assert_eq!(open, 0, "connections that were reset stay open at other servers");
+        }
+    }
+
+    /// Returns the time, the bytes that each log has had, and what clients have sent and done.
+    pub(super) fn log_state(&self) -> LogState {
+        let written = [0, 1, 2].map(|place: usize| self.replicas[place].files.written_bytes);
+        LogState { at: self.now, written, sent: self.sent }
+    }
+
+    /// Checks that no log has grown by more than what clients have sent since then.
+    pub(super) fn must_have_short_logs(&self, before: LogState) {
+        let LogState { at, written, sent } = self.log_state();
+        let ops = sent.0 - before.sent.0 + (sent.1 - before.sent.1) * OP_BYTES;
+        let bound = ops * 11 / 10 + (at - before.at) / SECOND * BYTES_PER_SECOND;
+        for (now, then) in written.into_iter().zip(before.written) {
+            let grown = now - then;
+            assert!(grown <= bound, "a log has grown by {grown} bytes, and may by {bound}");
         }
     }
 

@@ -64,8 +64,12 @@ impl SimGroup {
     pub(super) fn make_link(&mut self, one: usize, other: usize) {
         let (mine, theirs) = (self.hello_to(one, other), self.hello_to(other, one));
         for (mine, theirs) in [(&mine, &theirs), (&theirs, &mine)] {
-            let judged = judge(mine, theirs);
-            assert!(judged.is_ok(), "{} refuses {}: {judged:?}", mine.node, theirs.node);
+            if let Err(refusal) = judge(mine, theirs) {
+                let changes = self.replicas[one].changes || self.replicas[other].changes;
+                assert!(changes, "{} refuses {}: {refusal:?}", mine.node, theirs.node);
+                let again = SimEvent::Dial { one, other };
+                return self.schedule_in(100 * MILLISECOND, 500 * MILLISECOND, again);
+            }
         }
         let mut begin = [0, 0];
         for begin in &mut begin {

@@ -1,0 +1,149 @@
+//! Runs in which members are removed, added and promoted while clients write: the data directory of
+//! a member that was removed is gone, and a new replica joins in its place, as a witness now and
+//! then.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+use crate::driver::HostFacts;
+use crate::net::query::Query;
+
+use super::ending::DaemonsOutcome;
+use super::faults::FaultKind;
+use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
+use super::random::SeededRandom;
+
+/// How long an order may be repeated until it has been carried out.
+const ORDERED_WITHIN: u64 = 60 * SECOND;
+/// How often the group is looked at.
+const LOOK_EVERY: u64 = 200 * MILLISECOND;
+/// The faults that happen meanwhile, which leave all data where it is.
+const MILD: [FaultKind; 6] = [
+    FaultKind::Killed,
+    FaultKind::PowerLost,
+    FaultKind::Suspended,
+    FaultKind::LinkClosed,
+    FaultKind::CutOneWay,
+    FaultKind::ServerDies,
+];
+
+/// Replaces members.
+pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
+    let mut random = SeededRandom::new(number);
+    let clients = random.range(2, 6) as usize;
+    let mut group = SimGroup::new(random, clients, steps);
+    group.must_have_begun();
+    for _ in 0..2 {
+        group.replace_member();
+    }
+    let healing = group.reach_the_end();
+    group.outcome(healing)
+}
+
+impl SimGroup {
+    fn replace_member(&mut self) {
+        let at = self.random.range(0, 3) as usize;
+        let node = self.replicas[at].id.number();
+        let has_witness = (0..3).any(|place| place != at && self.replicas[place].is_witness());
+        let witness = !has_witness && self.random.permille(400);
+        let others = || (0..3).filter(move |place| *place != at);
+        self.replicas[at].changes = true;
+        self.strike_mildly();
+        self.order_until("is removed", |group| {
+            let members = group.members()?;
+            if members.get(node).is_none() {
+                return None;
+            }
+            // The primary is not removed.
+            let to = others().find(|place| !group.replicas[*place].is_witness());
+            let to = group.replicas[to.expect("a server is left")].id.number();
+            let leads = group.primary() == Some(at);
+            Some(if leads { Query::Move { to } } else { Query::Remove { node } })
+        });
+        self.happened.removed += 1;
+        self.run_for(SECOND);
+        self.strike_mildly();
+        let address = (*self.random.pick(&["d:1", "e:2", "a:1"])).to_string();
+        let address = if others().any(|place| self.replicas[place].address() == address) {
+            self.replicas[at].address().to_string()
+        } else {
+            address
+        };
+        self.order_until("is added", |group| {
+            let members = group.members()?;
+            let add = Query::Add { address: address.clone(), witness };
+            members.get(node).is_none().then_some(add)
+        });
+        self.happened.added += 1;
+        let primary = self.needs_primary();
+        let roster = self.replicas[primary].host().expect("it runs").hello.roster.clone();
+        // It was not told of its removal, or was started once more.
+        if self.replicas[at].daemon.is_some() {
+            self.end(at, FaultKind::Killed);
+        }
+        self.replicas[at].join(address, witness, roster);
+        self.schedule(self.now, SimEvent::Start { at });
+        self.strike_mildly();
+        self.order_until("votes", |group| {
+            let members = group.members()?;
+            (members.get(node) == Some("learner")).then_some(Query::Promote { node })
+        });
+        self.happened.witnesses += u32::from(witness);
+        self.replicas[at].changes = false;
+    }
+
+    fn strike_mildly(&mut self) {
+        if self.random.permille(600) {
+            let (kind, at) = (*self.random.pick(&MILD), self.random.range(0, 3) as usize);
+            let lasts = self.random.range(50, 1500) * MILLISECOND;
+            self.strike_at(kind, at, lasts);
+        }
+    }
+
+    /// Gives the primary the order that `next` returns, again and again, until it returns `None`
+    /// with a primary in place.
+    fn order_until(&mut self, what: &str, next: impl Fn(&mut Self) -> Option<Query>) {
+        let start = self.now;
+        loop {
+            if self.members().is_some() {
+                let Some(order) = next(self) else { return };
+                self.order(&order);
+            }
+            let lasts = self.now - start;
+            assert!(lasts < ORDERED_WITHIN, "no member {what}: {}", self.describe());
+            self.run_for(LOOK_EVERY);
+        }
+    }
+
+    /// Asks the primary.
+    fn order(&mut self, query: &Query) -> Option<Value> {
+        let primary = self.primary()?;
+        let replica = &mut self.replicas[primary];
+        let moment = replica.clock.moment(self.now);
+        let daemon = replica.daemon.as_mut()?;
+        let answer = daemon.answer(moment, query.clone(), &HostFacts::default());
+        self.plan_round(primary);
+        Some(serde_json::from_slice(&answer).expect("an answer is JSON"))
+    }
+
+    /// Returns the members as the primary knows them.
+    fn members(&mut self) -> Option<KnownMembers> {
+        let status = self.order(&Query::Status { hash_slot: 0 })?;
+        let of = |member: &Value| {
+            let number = member["id"].as_u64()?;
+            Some((u8::try_from(number).ok()?, member["kind"].as_str()?.to_string()))
+        };
+        Some(KnownMembers(status["members"].as_array()?.iter().filter_map(of).collect()))
+    }
+}
+
+/// Members, each with its kind.
+struct KnownMembers(Vec<(u8, String)>);
+
+impl KnownMembers {
+    fn get(&self, node: u8) -> Option<&str> {
+        self.0.iter().find(|(number, _)| *number == node).map(|(_, kind)| kind.as_str())
+    }
+}
