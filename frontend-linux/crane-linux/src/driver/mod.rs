@@ -305,6 +305,12 @@ impl<H: Host> Driver<H> {
         self.meta.group.clone().unwrap_or_default()
     }
 
+    /// Returns whether the node votes, and whether its storage does.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn voting(&self) -> (bool, crane_core::paxos::VotingStatus) {
+        (self.node.votes(), self.node.voting())
+    }
+
     /// Returns the node's role.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn role(&self) -> Role {

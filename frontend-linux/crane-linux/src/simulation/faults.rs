@@ -72,6 +72,10 @@ pub struct FaultCounts {
     pub arrivals: u32,
     /// The number of servers that started from a checkpoint.
     pub restores: u32,
+    /// The number of old copies of data directories that were put back.
+    pub old_copies: u32,
+    /// The number of those after which the replica said so.
+    pub noticed: u32,
     /// The number of members that were removed.
     pub removed: u32,
     /// The number of members that were added.
@@ -100,6 +104,8 @@ impl FaultCounts {
             ("cuts of a log", self.cuts),
             ("checkpoints of others", self.arrivals),
             ("servers from checkpoints", self.restores),
+            ("old copies", self.old_copies),
+            ("old copies noticed", self.noticed),
             ("members removed", self.removed),
             ("members added", self.added),
             ("witnesses", self.witnesses),
@@ -121,6 +127,8 @@ impl std::ops::AddAssign for FaultCounts {
         self.cuts += other.cuts;
         self.arrivals += other.arrivals;
         self.restores += other.restores;
+        self.old_copies += other.old_copies;
+        self.noticed += other.noticed;
         self.removed += other.removed;
         self.added += other.added;
         self.witnesses += other.witnesses;

@@ -259,6 +259,23 @@ impl DataFiles {
         self.before.union(&self.durable).copied().collect()
     }
 
+    /// Copies what a loss of power would leave, at most.
+    pub(super) fn copy(&self) -> Self {
+        let mut copy = Self::new(self.meta.clone());
+        let segments = self.disk.0.borrow().segments.clone();
+        copy.disk.0.borrow_mut().segments = segments;
+        (copy.front, copy.checkpoints) = (self.front.clone(), self.checkpoints.clone());
+        copy
+    }
+
+    /// Has the content of a copy from now on. The daemon has ended.
+    pub(super) fn put_back(&mut self, copy: Self) {
+        // Requests that were durable once may be answered still.
+        self.count_durable_as_kept();
+        let (before, written_bytes) = (std::mem::take(&mut self.before), self.written_bytes);
+        *self = Self { before, written_bytes, ..copy };
+    }
+
     /// Counts requests as kept whose entries need not be in the log.
     pub(super) fn count_as_kept(&mut self, requests: &[u64]) {
         self.before.extend(requests);

@@ -120,11 +120,16 @@ impl SimGroup {
     /// Asks the primary.
     fn order(&mut self, query: &Query) -> Option<Value> {
         let primary = self.primary()?;
-        let replica = &mut self.replicas[primary];
+        self.query(primary, query)
+    }
+
+    /// Gives a replica's daemon an order or a question, and returns its answer.
+    pub(super) fn query(&mut self, at: usize, query: &Query) -> Option<Value> {
+        let replica = &mut self.replicas[at];
         let moment = replica.clock.moment(self.now);
         let daemon = replica.daemon.as_mut()?;
         let answer = daemon.answer(moment, query.clone(), &HostFacts::default());
-        self.plan_round(primary);
+        self.plan_round(at);
         Some(serde_json::from_slice(&answer).expect("an answer is JSON"))
     }
 

@@ -15,11 +15,13 @@
 //! | `faults` | what fails |
 //! | `ending` | the state to which each run must lead |
 //! | `sick` | runs in which one thing stands still, which the rules of progress answer |
+//! | `copies` | runs in which old copies of data directories are put back |
 //! | `members` | runs in which members are replaced |
 //! | `scenario` | the runs |
 
 mod checkpoints;
 mod clients;
+mod copies;
 mod effects;
 mod ending;
 mod faults;
