@@ -44,19 +44,26 @@ pub(crate) fn take(data: &Path, order: &FilesOrder) -> Result<Unfinished, String
 /// # Errors
 /// Returns what the system refused, with its place.
 pub(crate) fn finish(unfinished: Unfinished, order: FilesOrder) -> Result<Checkpoint, String> {
-    let FilesOrder { group, slot, incarnation, timestamp, program_since } = order;
-    let nothing = RunningHash::new().value();
-    unfinished.finish(Manifest {
-        library: library_digest(),
-        origin: Box::<Origin>::default(),
-        group,
-        kind: CheckpointKind::Files { timestamp, program_since },
-        slot,
-        incarnation,
-        clock: 0,
-        mark: Mark { slot, clock: 0, schedule: nothing, output: nothing },
-        proof: None,
-        processes: Box::<Processes>::default(),
-        digest: [0; 32],
-    })
+    unfinished.finish(order.manifest())
+}
+
+impl FilesOrder {
+    /// Returns the manifest of the checkpoint, which no run has proved.
+    pub(crate) fn manifest(self) -> Manifest {
+        let Self { group, slot, incarnation, timestamp, program_since } = self;
+        let nothing = RunningHash::new().value();
+        Manifest {
+            library: library_digest(),
+            origin: Box::<Origin>::default(),
+            group,
+            kind: CheckpointKind::Files { timestamp, program_since },
+            slot,
+            incarnation,
+            clock: 0,
+            mark: Mark { slot, clock: 0, schedule: nothing, output: nothing },
+            proof: None,
+            processes: Box::<Processes>::default(),
+            digest: [0; 32],
+        }
+    }
 }

@@ -311,6 +311,15 @@ impl<H: Host> Driver<H> {
         (self.node.votes(), self.node.voting())
     }
 
+    /// Checks the invariants of the node.
+    ///
+    /// # Panics
+    /// Panics if one is broken.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn invariants(&self) {
+        self.node.invariants();
+    }
+
     /// Returns the node's role.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn role(&self) -> Role {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crane_core::id::NodeId;
 
-use crate::checkpoint::store::Proof;
+use crate::checkpoint::left_files::FilesOrder;
+use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::driver::{Arriving, DriverInput, ProofChange, Taken, TakingPhase};
 
 use super::group::{MICROSECOND, MILLISECOND, SimEvent, SimGroup};
@@ -48,6 +49,21 @@ impl SimGroup {
         let input = DriverInput::CheckpointTaken(number, outcome);
         self.schedule_in(0, 50 * MILLISECOND, SimEvent::Input { at, run, input });
         self.plan_server(at);
+    }
+
+    /// Keeps the files that a server has left as a checkpoint.
+    pub(super) fn keep_files(
+        &mut self,
+        at: usize,
+        order: FilesOrder,
+    ) -> Result<Checkpoint, String> {
+        let replica = &mut self.replicas[at];
+        let left = replica.host().and_then(|host| host.left.as_ref()).map(SimServer::files);
+        if replica.ails.disk_fails {
+            return Err("the disk is full".into());
+        }
+        let left = left.ok_or("no server has ended")?;
+        Ok(replica.files.checkpoints.add_files(left, order))
     }
 
     /// Begins to make the server of a proof.

@@ -1,15 +1,16 @@
 //! The driver's effects, and their outcomes.
 
-use std::path::Path;
-
 use crane_core::id::Generation;
+use crane_shm::region::EndReason;
 
+use crate::base::Base;
 use crate::driver::{DriverInput, ProgramEnd, RunNumber, ServerChange, Stop};
+use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::Ending;
 
 use super::faults::FaultKind;
 use super::group::{MICROSECOND, MILLISECOND, SECOND, SimEvent, SimGroup};
-use super::host::HostEffect;
+use super::host::{HostEffect, SimStart};
 use super::server::SimServer;
 
 /// How many calls a server makes at a time.
@@ -60,6 +61,20 @@ impl SimGroup {
             HostEffect::StartServer(number, generation, from) => {
                 let event = SimEvent::ServerStarts { at, run, number, generation, from };
                 self.schedule_in(5 * MILLISECOND, 100 * MILLISECOND, event);
+            }
+            HostEffect::KeepFiles(number, order) => {
+                let kept = self.keep_files(at, order);
+                let input = DriverInput::FilesKept(number, kept);
+                self.schedule_in(MILLISECOND, 30 * MILLISECOND, soon(input));
+            }
+            HostEffect::Upgrade(order) => {
+                let UpgradeOrder { upgrade, files } = *order;
+                let kept = self.keep_files(at, files);
+                let upgraded = kept.map(|checkpoint| {
+                    Box::new(Upgraded { upgrade, base: Base::default(), checkpoint })
+                });
+                let input = DriverInput::Upgraded(upgraded);
+                self.schedule_in(MILLISECOND, 30 * MILLISECOND, soon(input));
             }
             HostEffect::TakeCheckpoint(group) => self.take_checkpoint(at, group),
             HostEffect::StartProof(number, place) => self.start_proof(at, number, place),
@@ -112,12 +127,18 @@ impl SimGroup {
         at: usize,
         number: RunNumber,
         generation: Generation,
-        from: Option<&Path>,
+        from: &SimStart,
     ) {
         let id = self.replicas[at].id;
         let server = match from {
-            None => Some(SimServer::new(number, id, generation)),
-            Some(place) => self.restored(at, place).map(|mut image| {
+            SimStart::Base => Some(SimServer::new(number, id, generation)),
+            SimStart::Files => {
+                let left = self.replicas[at].host().and_then(|host| host.left.as_ref());
+                let mut server = left.expect("a server has ended").files();
+                server.continue_as(number, id, generation);
+                Some(server)
+            }
+            SimStart::Checkpoint(place) => self.restored(at, place).map(|mut image| {
                 image.continue_as(number, id, generation);
                 image
             }),
@@ -153,6 +174,9 @@ impl SimGroup {
         }
         let Some(server) = replica.host().and_then(|host| host.server.as_mut()) else { return };
         let more = server.run_calls(CALLS);
+        if server.is_restarted() {
+            return self.end_server(at, Ending::Exited(0));
+        }
         self.plan_round(at);
         if more {
             self.plan_server(at);
@@ -168,7 +192,12 @@ impl SimGroup {
             Some(server) => (server.run.number, server.clock(), server.admitted().0),
             None => (host.runs, 0, 0),
         };
-        let end = ProgramEnd { ending, clock, admitted, trouble: String::new(), end_reason: None };
+        let is_restarted = server.as_ref().is_some_and(SimServer::is_restarted);
+        let end_reason = is_restarted.then_some(EndReason::Restarted);
+        let end = ProgramEnd { ending, clock, admitted, trouble: String::new(), end_reason };
+        if server.is_some() {
+            host.left = server;
+        }
         let input = DriverInput::Server(number, ServerChange::Ended(end));
         let event = SimEvent::Input { at, run, input };
         self.schedule_in(20 * MICROSECOND, MILLISECOND, event);

@@ -76,6 +76,12 @@ pub struct FaultCounts {
     pub old_copies: u32,
     /// The number of those after which the replica said so.
     pub noticed: u32,
+    /// The number of times that a daemon learnt of a later one of its number.
+    pub fenced: u32,
+    /// The number of restarts of the server by order.
+    pub restarts: u32,
+    /// The number of those with another program.
+    pub upgrades: u32,
     /// The number of members that were removed.
     pub removed: u32,
     /// The number of members that were added.
@@ -106,6 +112,9 @@ impl FaultCounts {
             ("servers from checkpoints", self.restores),
             ("old copies", self.old_copies),
             ("old copies noticed", self.noticed),
+            ("fences", self.fenced),
+            ("restarts of the server", self.restarts),
+            ("upgrades", self.upgrades),
             ("members removed", self.removed),
             ("members added", self.added),
             ("witnesses", self.witnesses),
@@ -129,6 +138,9 @@ impl std::ops::AddAssign for FaultCounts {
         self.restores += other.restores;
         self.old_copies += other.old_copies;
         self.noticed += other.noticed;
+        self.fenced += other.fenced;
+        self.restarts += other.restarts;
+        self.upgrades += other.upgrades;
         self.removed += other.removed;
         self.added += other.added;
         self.witnesses += other.witnesses;

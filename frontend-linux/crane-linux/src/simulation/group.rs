@@ -17,11 +17,12 @@ use crate::net::handshake::Hello;
 
 use super::clients::{Manners, SimClient};
 use super::faults::{FaultCounts, FaultKind};
-use super::host::SimHost;
+use super::host::{SimHost, SimStart};
 use super::links::{SentFrame, SimNetwork};
 use super::queue::{EventQueue, Nanos};
 use super::random::SeededRandom;
 use super::replica::SimReplica;
+use super::server::SimServer;
 
 pub(super) const MICROSECOND: Nanos = 1000;
 pub(super) const MILLISECOND: Nanos = 1000 * MICROSECOND;
@@ -33,6 +34,9 @@ const ROUND_WITHIN: Nanos = 60 * MICROSECOND;
 const WAKE_AFTER: Nanos = 10 * MICROSECOND;
 
 /// A future event. Places are those of replicas.
+/// In one of how many events the invariants of the core are checked as a whole.
+const INVARIANTS_EVERY: u64 = 16;
+
 #[derive(Debug)]
 pub(super) enum SimEvent {
     /// A daemon's deadline has come.
@@ -46,13 +50,7 @@ pub(super) enum SimEvent {
     /// A sync returns.
     Synced { at: usize, run: u64 },
     /// A server's program is started.
-    ServerStarts {
-        at: usize,
-        run: u64,
-        number: RunNumber,
-        generation: Generation,
-        from: Option<PathBuf>,
-    },
+    ServerStarts { at: usize, run: u64, number: RunNumber, generation: Generation, from: SimStart },
     /// A server that is held is copied.
     Image { at: usize, run: u64, number: u64, group: String },
     /// The server of a proof is made.
@@ -65,6 +63,8 @@ pub(super) enum SimEvent {
     Frame { at: usize, from: usize, link: u64, frame: SentFrame },
     /// A link begins at one end.
     LinkUp { at: usize, run: u64, link: u64, peer: usize, hello: Box<Hello> },
+    /// A daemon learns that a later one of its number is known.
+    Fence { at: usize, link: u64, from: usize, newest: Generation },
     /// One end notices that a link is closed.
     LinkDown { at: usize, link: u64, peer: usize },
     /// Two replicas try to link.
@@ -104,6 +104,7 @@ impl SimEvent {
             | Self::Frame { at, .. }
             | Self::LinkUp { at, .. }
             | Self::LinkDown { at, .. }
+            | Self::Fence { at, .. }
             | Self::FromClient { at, .. } => Some(at),
             _ => None,
         }
@@ -134,6 +135,7 @@ impl SimEvent {
             Self::Image { .. } => 20,
             Self::ProofBegins { .. } => 21,
             Self::CheckpointArrives { .. } => 22,
+            Self::Fence { .. } => 23,
         }
     }
 }
@@ -278,7 +280,7 @@ impl SimGroup {
             }
             SimEvent::ServerStarts { at, run, number, generation, from } => {
                 if self.runs(at, run) {
-                    self.on_server_starts(at, number, generation, from.as_deref());
+                    self.on_server_starts(at, number, generation, &from);
                 }
             }
             SimEvent::Image { at, run, number, group } => {
@@ -308,6 +310,7 @@ impl SimGroup {
                 }
             }
             SimEvent::LinkDown { at, link, peer } => self.on_link_down(at, link, peer),
+            SimEvent::Fence { at, link, from, newest } => self.on_fence(at, link, from, newest),
             SimEvent::Dial { one, other } => self.dial(one, other),
             SimEvent::TimeOut { from, to, since } => {
                 if self.network.cut_since(from, to) == Some(since) {
@@ -386,6 +389,10 @@ impl SimGroup {
         let stop = daemon.stop().cloned();
         if daemon.role() == Role::Primary && self.primaries.last().is_none_or(|last| last.1 != at) {
             self.primaries.push((self.now, at));
+        }
+        if self.steps.get().is_multiple_of(INVARIANTS_EVERY) {
+            daemon.invariants();
+            daemon.host().server.iter().for_each(SimServer::invariants);
         }
         replica.daemon = Some(daemon);
         for effect in effects {

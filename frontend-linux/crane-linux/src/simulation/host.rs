@@ -12,6 +12,8 @@ use crane_core::paxos::Message;
 use crane_shm::RingError;
 use crane_shm::region::script;
 
+use crate::base::Base;
+use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::driver::{
     ClientCommand, DiskRoom, DriverInput, FetchFor, Host, RunNumber, RunStart, SeenCell,
@@ -31,7 +33,6 @@ use super::server::SimServer;
 
 /// The room on the disk of the server's files.
 const ROOM: DiskRoom = DiskRoom { free: 1 << 30, size: 1 << 31 };
-const NOT_SIMULATED: &str = "the simulation has no files of servers";
 /// How many calls the server of a proof makes before it is looked at.
 const PROOF_CALLS: u64 = 10_000;
 
@@ -56,8 +57,12 @@ pub(super) enum HostEffect {
     Answer(u64, Vec<u8>),
     /// The end of a client's connection.
     EndClient(u64),
-    /// The start of a server, from the checkpoint in this place if it names one.
-    StartServer(RunNumber, Generation, Option<PathBuf>),
+    /// The start of a server.
+    StartServer(RunNumber, Generation, SimStart),
+    /// The files with which the run of this number begins, to be kept as a checkpoint.
+    KeepFiles(u64, FilesOrder),
+    /// Another program of the server.
+    Upgrade(Box<UpgradeOrder>),
     /// A checkpoint of the server for this group.
     TakeCheckpoint(String),
     /// The start of the proof with this number, of the checkpoint in this place.
@@ -76,6 +81,17 @@ pub(super) enum HostEffect {
     Soon(DriverInput),
 }
 
+/// The state from which a run of the server starts.
+#[derive(Clone, Debug)]
+pub(super) enum SimStart {
+    /// Nothing.
+    Base,
+    /// The files of the run before.
+    Files,
+    /// The checkpoint in this place.
+    Checkpoint(PathBuf),
+}
+
 /// The host of one daemon.
 #[derive(Debug)]
 pub(super) struct SimHost {
@@ -87,6 +103,8 @@ pub(super) struct SimHost {
     pub(super) ports: BTreeSet<u16>,
     /// The running server.
     pub(super) server: Option<SimServer>,
+    /// The server that ended last, whose files are left.
+    pub(super) left: Option<SimServer>,
     /// The server that proves a checkpoint.
     pub(super) proof: Option<SimServer>,
     /// The number of the last run of a server.
@@ -97,7 +115,7 @@ impl SimHost {
     /// Creates a host without links, clients or server.
     pub(super) fn new(hello: Hello) -> Self {
         let (effects, ports) = (Vec::new(), BTreeSet::new());
-        Self { hello, effects, ports, server: None, proof: None, runs: 0 }
+        Self { hello, effects, ports, server: None, left: None, proof: None, runs: 0 }
     }
 
     fn soon(&mut self, input: DriverInput) {
@@ -174,20 +192,24 @@ impl Host for SimHost {
 
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
         let place = match from {
-            RunStart::Base => None,
-            RunStart::Checkpoint(from) => Some(from.place.clone()),
-            RunStart::Files(_) => unreachable!("{NOT_SIMULATED}"),
+            RunStart::Base => SimStart::Base,
+            RunStart::Checkpoint(from) => SimStart::Checkpoint(from.place.clone()),
+            RunStart::Files(order) => {
+                let keep = |order: &FilesOrder| HostEffect::KeepFiles(run.number, order.clone());
+                self.effects.extend(order.as_ref().map(keep));
+                SimStart::Files
+            }
         };
         self.runs = run.number;
         self.effects.push(HostEffect::StartServer(run, generation, place));
     }
 
     fn look_at_program(&mut self, words: &[String]) {
-        self.soon(DriverInput::ProgramSeen(words.to_vec(), Err(NOT_SIMULATED.into())));
+        self.soon(DriverInput::ProgramSeen(words.to_vec(), Ok(Base::default())));
     }
 
-    fn upgrade(&mut self, _: UpgradeOrder) {
-        self.soon(DriverInput::Upgraded(Err(NOT_SIMULATED.into())));
+    fn upgrade(&mut self, order: UpgradeOrder) {
+        self.effects.push(HostEffect::Upgrade(Box::new(order)));
     }
 
     fn set_checkpoint_aside(&mut self, place: &Path, _: &'static str) {

@@ -4,10 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crane_core::execution::Mark;
-use crane_core::id::Incarnation;
-
+use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Prefix, Proof};
+use crane_core::execution::Mark;
 
 use super::server::SimServer;
 
@@ -33,13 +32,22 @@ impl SimCheckpoints {
             group: group.into(),
             kind: CheckpointKind::Image,
             slot,
-            incarnation: Incarnation::FIRST,
+            incarnation: image.run.incarnation,
             clock: image.clock(),
             mark,
             proof: None,
             processes: Box::default(),
             digest: [0; 32],
         };
+        let place = PathBuf::from(format!("/data/checkpoints/slot-{slot}"));
+        let checkpoint = Checkpoint { place, manifest };
+        self.put(checkpoint.clone(), image.into());
+        checkpoint
+    }
+
+    /// Keeps the files of a server that has ended.
+    pub(super) fn add_files(&mut self, image: SimServer, order: FilesOrder) -> Checkpoint {
+        let (slot, manifest) = (order.slot, order.manifest());
         let place = PathBuf::from(format!("/data/checkpoints/slot-{slot}"));
         let checkpoint = Checkpoint { place, manifest };
         self.put(checkpoint.clone(), image.into());

@@ -1,12 +1,13 @@
-//! Runs in which members are removed, added and promoted while clients write: the data directory of
-//! a member that was removed is gone, and a new replica joins in its place, as a witness now and
-//! then.
+//! Runs in which operators give orders while clients write. Members are removed, added and promoted:
+//! the data directory of a member that was removed is gone, and a new replica joins in its place, as
+//! a witness now and then. The server is restarted and upgraded.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use serde_json::Value;
 
+use crate::base::Base;
 use crate::driver::HostFacts;
 use crate::net::query::Query;
 
@@ -36,6 +37,9 @@ pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
     let mut group = SimGroup::new(random, clients, steps);
     group.must_have_begun();
     for _ in 0..2 {
+        if group.random.permille(600) {
+            group.restart_server();
+        }
         group.replace_member();
     }
     let healing = group.reach_the_end();
@@ -94,6 +98,38 @@ impl SimGroup {
         self.replicas[at].changes = false;
     }
 
+    /// Restarts the server on all replicas, with another program now and then.
+    fn restart_server(&mut self) {
+        let mut before = None;
+        let upgrades = self.random.permille(400);
+        let command = vec![format!("server-{}", self.random.range(0, 1000))];
+        self.strike_mildly();
+        self.order_until("has restarted its server", |group| {
+            let incarnation = group.incarnation()?;
+            if incarnation > *before.get_or_insert(incarnation) {
+                return None;
+            }
+            if !upgrades {
+                return Some(Query::Restart);
+            }
+            let primary = group.primary()?;
+            let seen = group.query(primary, &Query::Seen)?;
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            if seen["command"] != serde_json::json!(words) {
+                return Some(Query::Look { command: command.clone() });
+            }
+            Some(Query::Upgrade { command: command.clone(), base: Base::default().digest() })
+        });
+        self.happened.restarts += 1;
+        self.happened.upgrades += u32::from(upgrades);
+    }
+
+    /// Returns the incarnation of the primary's server.
+    fn incarnation(&mut self) -> Option<u64> {
+        let status = self.order(&Query::Status { hash_slot: 0 })?;
+        status["replica"]["incarnation"].as_u64()
+    }
+
     fn strike_mildly(&mut self) {
         if self.random.permille(600) {
             let (kind, at) = (*self.random.pick(&MILD), self.random.range(0, 3) as usize);
@@ -104,7 +140,7 @@ impl SimGroup {
 
     /// Gives the primary the order that `next` returns, again and again, until it returns `None`
     /// with a primary in place.
-    fn order_until(&mut self, what: &str, next: impl Fn(&mut Self) -> Option<Query>) {
+    fn order_until(&mut self, what: &str, mut next: impl FnMut(&mut Self) -> Option<Query>) {
         let start = self.now;
         loop {
             if self.members().is_some() {

@@ -16,7 +16,7 @@
 //! | `ending` | the state to which each run must lead |
 //! | `sick` | runs in which one thing stands still, which the rules of progress answer |
 //! | `copies` | runs in which old copies of data directories are put back |
-//! | `members` | runs in which members are replaced |
+//! | `members` | runs in which members are replaced, and the server restarted |
 //! | `scenario` | the runs |
 
 mod checkpoints;

@@ -90,6 +90,8 @@ pub(super) struct SimServer {
     deadline: u64,
     entries: u64,
     bubbles: u64,
+    /// Whether it has admitted the end of its incarnation.
+    is_restarted: bool,
     /// Whether it does something else than the servers of others.
     pub(super) is_wrong: bool,
     /// Whether it computes without a call.
@@ -121,6 +123,7 @@ impl SimServer {
             deadline: NEVER,
             entries: 0,
             bubbles: 0,
+            is_restarted: false,
             is_wrong: false,
             computes: false,
             processor: 0,
@@ -133,6 +136,18 @@ impl SimServer {
         let (_, mark) = self.marks.last_key_value()?;
         let (script, output) = (VecDeque::new(), VecDeque::new());
         Some((Self { script, output, ..self.clone() }, *mark))
+    }
+
+    /// Returns a server before its first call, on the files that this one has left.
+    pub(super) fn files(&self) -> Self {
+        let Self { run, me, first_generation, is_wrong, .. } = *self;
+        let (list, known) = (self.list.clone(), self.known.clone());
+        Self { list, known, is_wrong, ..Self::new(run, me, first_generation) }
+    }
+
+    /// Returns whether its incarnation has ended.
+    pub(super) fn is_restarted(&self) -> bool {
+        self.is_restarted
     }
 
     /// Lets an image continue as a run of a replica's server. It says where it listens once more.
@@ -162,6 +177,11 @@ impl SimServer {
     /// Returns the mark at the admission of a slot.
     pub(super) fn mark(&self, slot: Slot) -> Option<Mark> {
         self.marks.get(&slot).copied()
+    }
+
+    /// Checks the invariants of the execution.
+    pub(super) fn invariants(&self) {
+        self.execution.iter().for_each(|execution| execution.invariants());
     }
 
     /// Returns the processor time that it has used, in microseconds.
@@ -206,6 +226,9 @@ impl SimServer {
     /// Makes at most `calls` calls, as far as the script goes. Returns whether it could make more.
     pub(super) fn run_calls(&mut self, calls: u64) -> bool {
         for _ in 0..calls {
+            if self.is_restarted {
+                return false;
+            }
             let Some(execution) = self.execution.as_deref_mut() else {
                 if self.begin() { continue } else { return false }
             };
@@ -268,6 +291,7 @@ impl SimServer {
             self.entries += u64::from(!entry.is_bubble());
             let execution = self.execution.as_deref_mut().expect("it has begun");
             let (inbox, mut refused) = (&mut self.inbox, Vec::new());
+            let is_restarted = &mut self.is_restarted;
             let mark =
                 execution.admit(slot, entry.timestamp, entry.ops(), entry.grant, |at, admitted| {
                     match admitted {
@@ -283,7 +307,7 @@ impl SimServer {
                             }
                         }
                         Admitted::Refused(id, _) => refused.push(id),
-                        Admitted::Restarted(_) => unreachable!("nobody restarts the server"),
+                        Admitted::Restarted(_) => *is_restarted = true,
                         Admitted::Nothing => {}
                         Admitted::Acceptable(_)
                         | Admitted::Ended(_)

@@ -1,11 +1,13 @@
 //! Links as the daemons see them: made, judged by the product's handshake, fenced, and closed.
 
+use crane_core::id::Generation;
+
 use crate::driver::DriverInput;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::{Hello, judge};
 use crate::net::message::read_message;
 
-use super::group::{MILLISECOND, SimEvent, SimGroup};
+use super::group::{MICROSECOND, MILLISECOND, SimEvent, SimGroup};
 use super::links::SentFrame;
 use super::queue::Nanos;
 
@@ -118,13 +120,28 @@ impl SimGroup {
     }
 
     /// Gives a daemon its end of a link. The clocks of the hosts do not go back, so each daemon is
-    /// the latest one of its number.
+    /// the latest one of its number, unless it is a new member: it may have the number of an old
+    /// one, and does not know the server's incarnation yet, which is part of a generation.
     pub(super) fn on_link_up(&mut self, at: usize, link: u64, peer: usize, hello: Box<Hello>) {
         let daemon = self.replicas[at].daemon.as_mut().expect("it runs");
         let newest = daemon.superseded_by(&hello);
-        assert!(newest.is_none(), "{newest:?} is later than {hello:?}");
+        if let Some(newest) = newest {
+            assert!(self.replicas[peer].changes, "{newest:?} is later than {hello:?}");
+            let fence = SimEvent::Fence { at: peer, link, from: at, newest };
+            return self.schedule_in(50 * MICROSECOND, MILLISECOND, fence);
+        }
         self.replicas[at].linked[peer] = Some(link);
         self.give(at, DriverInput::LinkUp(hello));
+    }
+
+    /// Has a daemon learn that a later one of its number is known, and closes the link.
+    pub(super) fn on_fence(&mut self, at: usize, link: u64, from: usize, newest: Generation) {
+        if self.replicas[at].linked[from] == Some(link) {
+            let node = self.replicas[from].id;
+            self.happened.fenced += 1;
+            self.give(at, DriverInput::Fenced(node, newest));
+        }
+        self.close_link(link);
     }
 
     pub(super) fn on_link_down(&mut self, at: usize, link: u64, peer: usize) {
