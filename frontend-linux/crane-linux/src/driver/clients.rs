@@ -79,7 +79,7 @@ impl<H: Host> Driver<H> {
         if self.next_generation.take_if(|next| *next == generation).is_none() {
             return;
         }
-        if self.begins_above.take_if(|begins| *begins <= generation).is_some() {
+        if self.fence.on_kept(generation) {
             return self.end_to_begin_again(
                 "the others know a later generation of this replica than the host's clock gives: \
                  starting again above it"

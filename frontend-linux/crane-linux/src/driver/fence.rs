@@ -4,12 +4,8 @@ use crane_core::id::{Generation, NodeId};
 
 use crate::net::handshake::Hello;
 
-use super::rooms::Claims;
+use super::rooms::{Claims, Fence};
 use super::{Driver, Host};
-
-/// The generation from which on a claim is not believed: generations must not run out by one, and
-/// the daemon that it is about must get its links back.
-const UNBELIEVABLE: Generation = Generation(u64::MAX / 2);
 
 impl<H: Host> Driver<H> {
     /// Returns the generation of a later daemon of the replica that has sent this hello, if that
@@ -20,15 +16,7 @@ impl<H: Host> Driver<H> {
         if !Claims::fits(node, &hello.address, &self.hello.roster) {
             return None;
         }
-        let latest = &mut self.latest[node.index()];
-        let begun = Generation(hello.generation);
-        if begun < *latest {
-            return Some(*latest);
-        }
-        if begun < UNBELIEVABLE {
-            *latest = begun;
-        }
-        None
+        self.fence.hear(node, Generation(hello.generation))
     }
 
     /// Ends this daemon once more than half of the others are linked with a later one of its
@@ -36,19 +24,17 @@ impl<H: Host> Driver<H> {
     /// behind.
     // specs: R12
     pub(super) fn on_fenced(&mut self, by: NodeId, newest: Generation) {
-        if newest.0 <= self.hello.generation || newest >= UNBELIEVABLE {
+        if newest.0 <= self.hello.generation || !Fence::believes(newest) {
             return;
         }
         if !self.hello.joined {
-            if self.begins_above.is_none() {
+            if !self.fence.begins_again() {
                 self.begin_generation_above(newest);
-                self.begins_above = Some(Generation(self.meta.generation));
+                self.fence.begin_again_above(Generation(self.meta.generation));
             }
             return;
         }
-        self.fenced_by = self.fenced_by.with(by);
-        let others = self.others();
-        if 2 * self.fenced_by.intersection(others).len() <= others.len() {
+        if !self.fence.fenced(by, self.others()) {
             return;
         }
         let (me, name, data) = (self.me(), &self.settings.name, self.settings.data.display());

@@ -258,8 +258,15 @@ impl<H: Host> Driver<H> {
     /// Changes the list of members, as the log says. Returns whether it has changed.
     fn change_roster(&mut self, change: impl FnOnce(&mut Roster) -> bool) -> bool {
         let silent: NodeSet = self.linked.iter().filter(|node| !self.speaks(*node)).collect();
+        let before = self.roster();
         if !change(&mut self.hello.roster) {
             return false;
+        }
+        // Another replica may have the number of an earlier member.
+        for node in NodeSet::first(NODES_MAX).iter() {
+            if self.hello.roster.get(node) != before.get(node) {
+                self.fence.forget(node);
+            }
         }
         self.meta.roster = self.roster();
         self.host.keep_meta(&self.meta);

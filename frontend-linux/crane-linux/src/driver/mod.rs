@@ -99,8 +99,8 @@ use crate::report::{CheckpointMessage, ServerReport};
 use crate::roster::Roster;
 
 use rooms::{
-    Checkpoints, Claims, Clients, ClockDates, Debts, Divergence, Health, Preference, Proposer,
-    Script, Server, Stalls, Sum, Watch,
+    Checkpoints, Claims, Clients, ClockDates, Debts, Divergence, Fence, Health, Preference,
+    Proposer, Script, Server, Stalls, Sum, Watch,
 };
 
 pub(crate) use host::{
@@ -200,13 +200,7 @@ pub(crate) struct Driver<H> {
     hello: Hello,
     claims: Claims,
     meta: Meta,
-    /// By replica: the highest generation with which a daemon of it has begun.
-    latest: [Generation; NODES_MAX],
-    /// The members that are linked with a later daemon of this replica.
-    fenced_by: NodeSet,
-    /// The generation that must be kept before this replica starts again, because another daemon
-    /// seems to have its place.
-    begins_above: Option<Generation>,
+    fence: Fence,
     /// The next generation, which begins once it is kept. No client can act before.
     next_generation: Option<Generation>,
     script: Script,
@@ -260,9 +254,7 @@ impl<H: Host> Driver<H> {
             hello,
             claims: Claims::new(heard, settings.me),
             meta,
-            latest: [Generation(0); NODES_MAX],
-            fenced_by: NodeSet::EMPTY,
-            begins_above: None,
+            fence: Fence::default(),
             next_generation: None,
             script: Script::behind(prefix),
             clients,

@@ -67,6 +67,35 @@ fn a_replica_goes_above_the_generation_that_the_log_knows_of_it() {
     assert_eq!(group.connects(place).len(), 1);
 }
 
+/// A new member begins below the incarnations of which the old one knew.
+#[test]
+fn a_new_member_is_heard_whatever_generation_its_number_had() {
+    let mut group = Group::new();
+    group.run(1000);
+    let (primary, other) = (group.primary(), (group.primary() + 1) % 3);
+    group.may_stop = vec![other];
+    let hello = |driver: &Driver<MemoryHost>, address: &str, generation| Hello {
+        generation,
+        node: node(other).number(),
+        address: address.into(),
+        ..driver.hello.clone()
+    };
+    let old = group.drivers[primary].roster().get(node(other)).expect("a member").address.clone();
+    let driver = &mut group.drivers[primary];
+    let begun = hello(driver, &old, 1 << 50);
+    assert_eq!(driver.superseded_by(&begun), None);
+    let earlier = hello(driver, &old, 1 << 40);
+    assert_eq!(driver.superseded_by(&earlier), Some(Generation(1 << 50)));
+    assert!(driver.order_remove(node(other).number()).is_ok());
+    group.run(1000);
+    let driver = &mut group.drivers[primary];
+    assert!(driver.order_add("d:1", false).is_ok());
+    group.run(1000);
+    let driver = &mut group.drivers[primary];
+    let new = hello(driver, "d:1", 1 << 40);
+    assert_eq!(driver.superseded_by(&new), None);
+}
+
 #[test]
 fn a_voter_is_removed_only_if_the_others_are_a_quorum() {
     let mut group = Group::new();
