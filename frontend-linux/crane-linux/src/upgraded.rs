@@ -3,18 +3,24 @@
 use tracing::info;
 
 use crate::base::Base;
-use crate::checkpoint::store;
+use crate::checkpoint::store::{self, Checkpoint};
 use crate::meta::{DataDirectory, Meta};
 use crate::options::ReplicaArgs;
 
 /// Takes the upgrades over that a checkpoint knows, which came from another replica.
 pub(crate) fn adopt(meta: &mut Meta, data: &DataDirectory, library: [u8; 16]) {
     let Some(group) = &meta.group else { return };
-    let usable = store::usable(&data.path, group, Some(library));
-    let proofs = usable.into_iter().filter_map(|checkpoint| checkpoint.manifest.proof);
-    let known = proofs.map(|proof| proof.prefix.upgrades);
-    if let Some(upgrades) = known.max_by_key(Vec::len).filter(|it| it.len() > meta.upgrades.len()) {
-        meta.upgrades = upgrades;
+    adopt_of(meta, &store::usable(&data.path, group, Some(library)));
+}
+
+/// Takes the upgrades over that one of these checkpoints knows, if it knows more of them.
+pub(crate) fn adopt_of(meta: &mut Meta, usable: &[Checkpoint]) {
+    let proofs = usable.iter().filter_map(|checkpoint| checkpoint.manifest.proof.as_ref());
+    let known = proofs.map(|proof| &proof.prefix.upgrades);
+    if let Some(upgrades) = known.max_by_key(|it| it.len())
+        && upgrades.len() > meta.upgrades.len()
+    {
+        meta.upgrades.clone_from(upgrades);
     }
 }
 

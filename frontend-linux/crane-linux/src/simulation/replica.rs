@@ -17,6 +17,7 @@ use crate::meta::{DATA_VERSION, Meta};
 use crate::options::{Cli, ReplicaArgs};
 use crate::restored;
 use crate::roster::Roster;
+use crate::upgraded;
 
 use super::files::DataFiles;
 use super::host::SimHost;
@@ -207,6 +208,7 @@ impl SimReplica {
             self.files.meta.group = Some(format!("{group:032x}"));
             self.files.begin_rejoining(StorageEpoch(nonce));
         }
+        upgraded::adopt_of(&mut self.files.meta, &self.files.checkpoints.usable());
         self.files.meta.generation = self.files.meta.next_generation(moment.unix);
         let meta = self.files.meta.clone();
         let mut opened = self.files.open().expect("the log is sound");
