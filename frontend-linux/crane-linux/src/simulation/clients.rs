@@ -45,6 +45,10 @@ pub(super) struct ClientLink {
     pub(super) asked: VecDeque<(u64, Nanos)>,
     /// Whether the client sends nothing more.
     pub(super) shut: bool,
+    /// Until when it reads nothing, if it does not.
+    pub(super) stalled: Option<Nanos>,
+    /// What has arrived and was not read.
+    pub(super) unread: Vec<u8>,
     /// The number of bytes of answers that it has taken, and of those that the server knows of.
     taken: u64,
     reported: u64,
@@ -53,7 +57,16 @@ pub(super) struct ClientLink {
 impl ClientLink {
     /// Creates a connection on which nothing was sent.
     pub(super) fn new(at: usize, key: u64) -> Self {
-        Self { at, key, asked: VecDeque::new(), shut: false, taken: 0, reported: 0 }
+        Self {
+            at,
+            key,
+            asked: VecDeque::new(),
+            shut: false,
+            stalled: None,
+            unread: Vec::new(),
+            taken: 0,
+            reported: 0,
+        }
     }
 
     /// Takes bytes of answers, which come in order. Returns the requests that are answered now.

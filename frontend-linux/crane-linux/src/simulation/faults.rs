@@ -76,6 +76,8 @@ pub struct FaultCounts {
     pub old_copies: u32,
     /// The number of those after which the replica said so.
     pub noticed: u32,
+    /// The number of times that a client stopped reading for a while.
+    pub stalls: u32,
     /// The number of times that a daemon learnt of a later one of its number.
     pub fenced: u32,
     /// The number of restarts of the server by order.
@@ -112,6 +114,7 @@ impl FaultCounts {
             ("servers from checkpoints", self.restores),
             ("old copies", self.old_copies),
             ("old copies noticed", self.noticed),
+            ("stalled clients", self.stalls),
             ("fences", self.fenced),
             ("restarts of the server", self.restarts),
             ("upgrades", self.upgrades),
@@ -138,6 +141,7 @@ impl std::ops::AddAssign for FaultCounts {
         self.restores += other.restores;
         self.old_copies += other.old_copies;
         self.noticed += other.noticed;
+        self.stalls += other.stalls;
         self.fenced += other.fenced;
         self.restarts += other.restarts;
         self.upgrades += other.upgrades;

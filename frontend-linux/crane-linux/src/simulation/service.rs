@@ -14,6 +14,8 @@ const ON_THE_WAY: Nanos = 60 * MICROSECOND;
 /// How many requests a client sends at a time at most, and how many may wait for their answers.
 const REQUESTS_MAX: u64 = 4;
 const ASKED_MAX: usize = 6;
+/// How often a client stops reading for a while, of a thousand actions.
+const STALLS: u64 = 10;
 /// How often a client leaves, by a reset or in order, of a thousand actions.
 const LEAVES: u64 = 15;
 
@@ -24,11 +26,20 @@ impl SimGroup {
             return;
         }
         let Some(open) = &self.clients[client].open else { return self.connect(client) };
+        if open.stalled.is_some_and(|until| until <= self.now) {
+            return self.read_on(client);
+        }
         let (waits, shut) = (open.waits_since(), open.shut);
         let count = open.asked.len();
         let late = waits.is_some_and(|since| self.now - since > PATIENT_FOR);
         if self.manners == Manners::Any && (late || !shut && self.random.permille(LEAVES)) {
             return self.leave(client);
+        }
+        if self.manners == Manners::Any && self.random.permille(STALLS) {
+            let until = self.now + self.random.range(100, 6000) * MILLISECOND;
+            let open = self.clients[client].open.as_mut().expect("it is connected");
+            self.happened.stalls += u32::from(open.stalled.is_none());
+            open.stalled.get_or_insert(until);
         }
         if self.manners == Manners::Any && !shut && count == 0 && self.random.permille(LEAVES) {
             let open = self.clients[client].open.as_mut().expect("it is connected");
@@ -120,6 +131,9 @@ impl SimGroup {
         let Some(client) = self.keys.get(&key) else { return };
         let client = &mut self.clients[*client];
         let open = client.open.as_mut().expect("its connection is known");
+        if open.stalled.is_some() {
+            return open.unread.extend_from_slice(bytes);
+        }
         let answered = open.take_answers(bytes);
         client.answered += answered.len() as u64;
         self.acknowledged.extend(answered);
@@ -127,6 +141,17 @@ impl SimGroup {
             let at = open.at;
             self.reach_replica(at, key, ClientInput::Drained(total));
         }
+    }
+
+    /// Lets a client that has stalled read what has arrived, and go on.
+    fn read_on(&mut self, client: usize) {
+        let open = self.clients[client].open.as_mut().expect("it is connected");
+        open.stalled = None;
+        let (key, unread) = (open.key, std::mem::take(&mut open.unread));
+        if !unread.is_empty() {
+            self.on_answer(key, &unread);
+        }
+        self.act_in(client, 0, MILLISECOND);
     }
 
     /// Ends a client's connection from the replica's side.
