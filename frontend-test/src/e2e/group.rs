@@ -488,12 +488,21 @@ impl Group {
     ///
     /// Panics at once if hashes differ at one slot, and after [`START`] otherwise.
     pub fn await_settled(&self) -> Status {
+        self.await_settled_within(START)
+    }
+
+    /// As [`Group::await_settled`], for replicas that have more to catch up with.
+    ///
+    /// # Panics
+    ///
+    /// Panics at once if hashes differ at one slot, and after this time otherwise.
+    pub fn await_settled_within(&self, time: Duration) -> Status {
         let count = self.members.len();
         let floor = eventually("a first status", SOON, || {
             let status = self.status()?;
             status.healthy(count).map(|()| status.committed())
         });
-        let settled = eventually("equal hashes, no connection", START, || {
+        let settled = eventually("equal hashes, no connection", time, || {
             let status = self.status()?;
             if let Some(difference) = status.diverged() {
                 return Ok(Err(difference));
