@@ -65,7 +65,9 @@ impl<H: Host> Driver<H> {
         let view = self.server.view()?;
         let serves = self.clients.open || self.health.refuses;
         let position = ScriptPosition { admitted: Slot(view.admitted), clock: view.clock };
-        (serves && !self.is_held()).then_some(position)
+        // Without the disk no proof ends, and no clients are served for as long.
+        let is_excused = self.is_held() && !self.health.found.disk_stands;
+        (serves && !is_excused).then_some(position)
     }
 
     /// Returns whether the server has something to do.

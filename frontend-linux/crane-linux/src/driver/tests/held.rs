@@ -9,6 +9,14 @@ fn order_late(group: &mut Group, place: usize) {
     group.run(10);
 }
 
+/// Lets a server be held for a checkpoint, whose end the test gives.
+pub(super) fn hold(group: &mut Group, place: usize) {
+    order_late(group, place);
+    group.input(place, DriverInput::CheckpointPrepared(1, Ok(())));
+    group.run(10);
+    assert_eq!(phase(group, place), "held");
+}
+
 fn phase(group: &Group, place: usize) -> String {
     group.drivers[place].show_checkpoint()["phase"].as_str().unwrap_or_default().to_string()
 }

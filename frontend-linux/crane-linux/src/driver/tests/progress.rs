@@ -143,6 +143,20 @@ fn a_backup_whose_disk_hangs_hands_its_clients_on_once_its_server_waits() {
     assert_eq!(group.sent(other).len(), 400);
 }
 
+/// The proof needs ops that the disk has, and does not end.
+#[test]
+fn a_replica_whose_disk_hangs_hands_its_clients_on_although_its_server_proves() {
+    let mut group = serving();
+    let primary = group.primary();
+    let (sick, other) = ((primary + 1) % 3, (primary + 2) % 3);
+    held::hold(&mut group, sick);
+    group.drivers[sick].host().sync_takes = u64::MAX;
+    group.write_through(other, 500);
+    assert!(group.drivers[sick].is_held());
+    assert_eq!(group.drivers[sick].host().resets, [9]);
+    assert_eq!(group.sent(other).len(), 500);
+}
+
 #[test]
 fn a_primary_whose_server_hangs_loses_its_role() {
     let mut group = serving();
