@@ -57,9 +57,7 @@ impl SimGroup {
         self.strike_mildly();
         self.order_until("is removed", |group| {
             let members = group.members()?;
-            if members.get(node).is_none() {
-                return None;
-            }
+            members.get(node)?;
             // The primary is not removed.
             let to = others().find(|place| !group.replicas[*place].is_witness());
             let to = group.replicas[to.expect("a server is left")].id.number();

@@ -30,7 +30,7 @@ pub fn run(seed: u64) -> Result<DaemonsOutcome, DaemonsFailure> {
     let counted = steps.clone();
     let run = AssertUnwindSafe(|| match seed % 4 {
         3 => sick::run(seed / 4, counted),
-        _ if seed % 16 == 0 => copies::run(seed / 16, counted),
+        _ if seed.is_multiple_of(16) => copies::run(seed / 16, counted),
         _ if seed % 16 == 8 => members::run(seed / 16, counted),
         _ => faults_of_all_kinds(seed, counted),
     });
