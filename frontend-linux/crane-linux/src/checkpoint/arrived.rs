@@ -11,7 +11,9 @@ use crane_core::paxos::DurableState;
 use super::store::Prefix;
 use crate::cell::upper::{self, describe};
 use crate::checked_file;
-use crate::log::{Log, Opened, disk};
+use crate::log::disk::HostDisk;
+use crate::log::segments::Segments;
+use crate::log::{Batch, Log, Opened, disk};
 
 const NAME: &str = "arrived";
 const MAGIC: &[u8; 8] = b"CRANEARR";
@@ -29,9 +31,9 @@ pub(crate) fn record(data: &Path, prefix: &Prefix) -> io::Result<()> {
     disk::replace(data, NAME, &checked_file::encode(MAGIC, VERSION, prefix))
 }
 
-/// Lets the log begin behind the prefix that has arrived, if one has and the log does not reach its
-/// slot. All promises of this replica are kept. A crash at any moment leaves a state from which
-/// the next start continues. Returns the slot.
+/// Lets the log begin behind the prefix that has arrived, if one has and the log does not hold it.
+/// All promises of this replica are kept. A crash at any moment leaves a state from which the next
+/// start continues. Returns the slot.
 ///
 /// # Errors
 /// Returns what the system refused.
@@ -63,16 +65,24 @@ pub(crate) fn begin_behind(data: &Path) -> Result<Option<Slot>, String> {
         upper::remove(&log)?;
         rename(&new, &log)?;
     } else {
-        let opened = Log::open(&log).map_err(|error| error.to_string())?;
-        if !reaches(&opened, slot) {
-            upper::remove(&new)?;
-            upper::remove(&old)?;
-            fs::create_dir(&new).map_err(|error| describe(&new, &error))?;
-            let stored = behind(&opened, &prefix);
-            Log::begin(&new, &stored, Some(prefix.genesis))?;
-            sync(&new)?;
-            rename(&log, &old)?;
-            rename(&new, &log)?;
+        let mut opened = Log::open(&log).map_err(|error| error.to_string())?;
+        match compare(&opened, &prefix) {
+            LogHolds::Decided => {}
+            LogHolds::Undecided => {
+                let mut segments = Segments::new(&log, HostDisk, false);
+                segments.write(&decided(&mut opened, slot))?;
+                segments.sync()?;
+            }
+            LogHolds::Another => {
+                upper::remove(&new)?;
+                upper::remove(&old)?;
+                fs::create_dir(&new).map_err(|error| describe(&new, &error))?;
+                let stored = behind(&opened, &prefix);
+                Log::begin(&new, &stored, Some(prefix.genesis))?;
+                sync(&new)?;
+                rename(&log, &old)?;
+                rename(&new, &log)?;
+            }
         }
     }
     remove(&path)?;
@@ -81,10 +91,37 @@ pub(crate) fn begin_behind(data: &Path) -> Result<Option<Slot>, String> {
     Ok(Some(slot))
 }
 
-/// Returns whether a log has the entry in a slot, or begins right behind it.
-pub(crate) fn reaches(opened: &Opened, slot: Slot) -> bool {
-    let front = opened.log.front();
-    front <= slot && slot.0 <= front.0 + opened.entries.len() as u64
+/// What a log holds of a decided prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LogHolds {
+    /// All of it, and knows that it is decided.
+    Decided,
+    /// All of it, and does not know how much of it is decided: those who do may have deleted it.
+    Undecided,
+    /// A part of it, or another one, of whose entries behind the decided ones none can be chosen
+    /// any more.
+    Another,
+}
+
+/// Returns what a log holds of a decided prefix. Logs that have one entry in common are equal up to
+/// it (P4), and an entry is known by its slot and ballot.
+pub(crate) fn compare(opened: &Opened, prefix: &Prefix) -> LogHolds {
+    let (front, slot) = (opened.log.front(), prefix.snapshot.slot);
+    if slot <= opened.stored.committed || slot <= front {
+        return LogHolds::Decided;
+    }
+    let entry = opened.entries.get((slot.0 - front.0) as usize - 1);
+    match entry.is_some_and(|entry| entry.ballot == prefix.snapshot.ballot) {
+        true => LogHolds::Undecided,
+        false => LogHolds::Another,
+    }
+}
+
+/// Returns what is to be written to a log that holds everything up to a slot, all of which is
+/// decided.
+pub(crate) fn decided(opened: &mut Opened, slot: Slot) -> Batch {
+    opened.log.append_committed(slot);
+    opened.log.take_batch().expect("a record was appended")
 }
 
 /// Returns the durable state of a log that begins behind a prefix, with all promises of the log
@@ -114,7 +151,10 @@ fn remove(path: &PathBuf) -> Result<(), String> {
 mod tests {
     use crane_core::id::{Generation, Incarnation, NodeId};
     use crane_core::limits::NODES_MAX;
-    use crane_core::paxos::{Ballot, Members, SnapshotMeta, StorageEpoch, VotingStatus};
+    use crane_core::paxos::{
+        Ballot, Content, Entry, Members, Record, SnapshotMeta, StorageEpoch, VotingStatus,
+        WriteNumber,
+    };
 
     use super::*;
 
@@ -165,6 +205,45 @@ mod tests {
         record(&data, &prefix(40)).unwrap();
         assert_eq!(begin_behind(&data), Ok(Some(Slot(40))));
         assert_eq!(opened(&data).log.front(), Slot(40));
+        fs::remove_dir_all(&data).unwrap();
+    }
+
+    /// Appends entries under a ballot.
+    fn append(data: &Path, slots: std::ops::RangeInclusive<u64>, round: u64) {
+        let mut log = opened(data).log;
+        let ballot = Ballot::new(round, NodeId::new(1));
+        for slot in slots {
+            let content = Content::Change(Members::first(3));
+            let record = Record::Accept { slot: Slot(slot), entry: Entry { ballot, content } };
+            log.append(WriteNumber(slot), &record, None);
+        }
+        let mut segments = Segments::new(&data.join("log"), HostDisk, false);
+        segments.write(&log.take_batch().unwrap()).unwrap();
+    }
+
+    /// Others delete what they know to be decided; a log may hold that, and not know.
+    #[test]
+    fn a_log_that_holds_what_has_arrived_learns_that_it_is_decided() {
+        let data = made("holds");
+        append(&data, 1..=45, prefix(40).snapshot.ballot.round());
+        assert_eq!(opened(&data).stored.committed, Slot::NONE);
+        record(&data, &prefix(40)).unwrap();
+        assert_eq!(begin_behind(&data), Ok(Some(Slot(40))));
+        let found = opened(&data);
+        assert_eq!((found.log.front(), found.stored.committed), (Slot::NONE, Slot(40)));
+        assert_eq!(found.entries.len(), 45, "its votes are kept");
+        fs::remove_dir_all(&data).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_holds_other_entries_begins_behind_what_has_arrived() {
+        let data = made("others");
+        append(&data, 1..=45, prefix(40).snapshot.ballot.round() - 1);
+        record(&data, &prefix(40)).unwrap();
+        assert_eq!(begin_behind(&data), Ok(Some(Slot(40))));
+        let found = opened(&data);
+        assert_eq!((found.log.front(), found.stored.committed), (Slot(40), Slot(40)));
+        assert_eq!(found.entries.len(), 0);
         fs::remove_dir_all(&data).unwrap();
     }
 

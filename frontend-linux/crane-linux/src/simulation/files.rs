@@ -12,7 +12,7 @@ use std::rc::Rc;
 use crane_core::paxos::{DurableState, Record, StorageEpoch, VotingStatus};
 use crane_core::wire::{EntryPayload, Op};
 
-use crate::checkpoint::arrived;
+use crate::checkpoint::arrived::{self, LogHolds};
 use crate::log::disk::Disk;
 use crate::log::fetch::{Fetch, FetchedRecord};
 use crate::log::record::{self, StoredRecord};
@@ -288,9 +288,15 @@ impl DataFiles {
     /// Lets the log begin behind a prefix that has arrived, if one has, as the product does.
     fn begin_behind_arrived(&mut self) -> Result<(), LogError> {
         let Some(prefix) = self.checkpoints.arrived.take() else { return Ok(()) };
-        let opened = self.open_log()?;
-        if arrived::reaches(&opened, prefix.snapshot.slot) {
-            return Ok(());
+        let mut opened = self.open_log()?;
+        match arrived::compare(&opened, &prefix) {
+            LogHolds::Decided => return Ok(()),
+            LogHolds::Undecided => {
+                let batch = arrived::decided(&mut opened, prefix.snapshot.slot);
+                self.append(&batch);
+                return Ok(());
+            }
+            LogHolds::Another => {}
         }
         self.count_durable_as_kept();
         let stored = arrived::behind(&opened, &prefix);
@@ -301,12 +307,17 @@ impl DataFiles {
         Ok(())
     }
 
-    /// Writes the first records of a log. Its disk is new, and works.
+    /// Writes the first records of a log.
     fn begin_log(&mut self, batch: &Batch) {
-        let fault = self.disk.0.borrow_mut().fault.take();
         self.writer = Segments::new(Path::new(DIRECTORY), self.disk.clone(), true);
+        self.append(batch);
+    }
+
+    /// Writes records at a start, when the disk works.
+    fn append(&mut self, batch: &Batch) {
+        let fault = self.disk.0.borrow_mut().fault.take();
         let begun = self.writer.write(batch).and_then(|()| self.writer.sync());
-        begun.expect("a disk that is new works");
+        begun.expect("the disk works");
         self.set_fault(fault);
     }
 
