@@ -485,17 +485,12 @@ impl Group {
     /// and no connection is open. Call it when the load is over.
     ///
     /// # Panics
-    ///
     /// Panics at once if hashes differ at one slot, and after [`START`] otherwise.
     pub fn await_settled(&self) -> Status {
         self.await_settled_within(START)
     }
 
     /// As [`Group::await_settled`], for replicas that have more to catch up with.
-    ///
-    /// # Panics
-    ///
-    /// Panics at once if hashes differ at one slot, and after this time otherwise.
     pub fn await_settled_within(&self, time: Duration) -> Status {
         let count = self.members.len();
         let floor = eventually("a first status", SOON, || {

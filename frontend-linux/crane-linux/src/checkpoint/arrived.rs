@@ -91,7 +91,7 @@ pub(crate) fn begin_behind(data: &Path) -> Result<Option<Slot>, String> {
     Ok(Some(slot))
 }
 
-/// What a log holds of a decided prefix.
+/// How much a log holds of a decided prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum LogHolds {
     /// All of it, and knows that it is decided.

@@ -327,6 +327,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Adds a new member as a learner.
+    // specs: M9
     pub(super) fn order_add(&mut self, address: &str, witness: bool) -> Result<Value, Unmoved> {
         self.must_lead()?;
         let address = names::member_name(address, PEER_PORT).map_err(never)?;
@@ -342,7 +343,6 @@ impl<H: Host> Driver<H> {
         }
         // The roster may lack the member that an undecided change adds, and would give its address
         // a second number.
-        // specs: M9
         if !self.node.may_reconfigure() {
             return Err(ChangeError::Busy.into());
         }

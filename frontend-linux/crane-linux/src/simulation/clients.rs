@@ -47,7 +47,7 @@ pub(super) struct ClientLink {
     pub(super) shut: bool,
     /// Until when it reads nothing, if it does not.
     pub(super) stalled: Option<Nanos>,
-    /// What has arrived and was not read.
+    /// The bytes that have arrived and were not read.
     pub(super) unread: Vec<u8>,
     /// The number of bytes of answers that it has taken, and of those that the server knows of.
     taken: u64,

@@ -1,6 +1,6 @@
-//! Runs in which operators give orders while clients write. Members are removed, added and promoted:
-//! the data directory of a member that was removed is gone, and a new replica joins in its place, as
-//! a witness now and then. The server is restarted and upgraded.
+//! Runs in which operators give orders while clients write. Members are removed, added and
+//! promoted: the data directory of a member that was removed is gone, and a new replica joins in
+//! its place, as a witness now and then. The server is restarted and upgraded.
 
 use std::cell::Cell;
 use std::rc::Rc;

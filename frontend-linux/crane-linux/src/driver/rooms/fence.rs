@@ -9,7 +9,7 @@ use crane_core::paxos::NodeSet;
 /// the daemon that it is about must get its links back.
 const UNBELIEVABLE: Generation = Generation(u64::MAX / 2);
 
-/// What is known of later daemons.
+/// Later daemons, as far as they are known.
 #[derive(Debug, Default)]
 pub(in crate::driver) struct Fence {
     /// By replica: the highest generation with which a daemon of it has begun.
