@@ -299,7 +299,7 @@ impl<H: Host> Driver<H> {
 
     /// Returns whether the node votes, and whether its storage does.
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn voting(&self) -> (bool, crane_core::paxos::VotingStatus) {
+    pub(crate) fn voting(&self) -> (bool, VotingStatus) {
         (self.node.votes(), self.node.voting())
     }
 

@@ -68,7 +68,7 @@ impl SimGroup {
             self.end(at, kind);
         }
         self.replicas[at].files.put_back(copy);
-        self.happened.old_copies += 1;
+        self.happened.copies_back += 1;
         // The others go on without it for a while.
         let off = self.random.range(0, 3000) * MILLISECOND;
         self.schedule(self.now + off, SimEvent::Start { at });

@@ -73,7 +73,7 @@ pub struct FaultCounts {
     /// The number of servers that started from a checkpoint.
     pub restores: u32,
     /// The number of old copies of data directories that were put back.
-    pub old_copies: u32,
+    pub copies_back: u32,
     /// The number of those after which the replica said so.
     pub noticed: u32,
     /// The number of times that a client stopped reading for a while.
@@ -112,8 +112,8 @@ impl FaultCounts {
             ("cuts of a log", self.cuts),
             ("checkpoints of others", self.arrivals),
             ("servers from checkpoints", self.restores),
-            ("old copies", self.old_copies),
-            ("old copies noticed", self.noticed),
+            ("copies put back", self.copies_back),
+            ("copies noticed", self.noticed),
             ("stalled clients", self.stalls),
             ("fences", self.fenced),
             ("restarts of the server", self.restarts),
@@ -139,7 +139,7 @@ impl std::ops::AddAssign for FaultCounts {
         self.cuts += other.cuts;
         self.arrivals += other.arrivals;
         self.restores += other.restores;
-        self.old_copies += other.old_copies;
+        self.copies_back += other.copies_back;
         self.noticed += other.noticed;
         self.stalls += other.stalls;
         self.fenced += other.fenced;

@@ -250,7 +250,7 @@ impl DataFiles {
     pub(super) fn put_back(&mut self, copy: Self) {
         let before = self.ever_durable();
         let fault = self.disk.0.borrow().fault;
-        *self = Self { before, ..copy };
+        *self = Self { before, written_bytes: self.written_bytes, ..copy };
         self.set_fault(fault);
     }
 
@@ -268,21 +268,9 @@ impl DataFiles {
         copy
     }
 
-    /// Has the content of a copy from now on. The daemon has ended.
-    pub(super) fn put_back(&mut self, copy: Self) {
-        // Requests that were durable once may be answered still.
-        self.count_durable_as_kept();
-        let (before, written_bytes) = (std::mem::take(&mut self.before), self.written_bytes);
-        *self = Self { before, written_bytes, ..copy };
-    }
-
     /// Counts requests as kept whose entries need not be in the log.
     pub(super) fn count_as_kept(&mut self, requests: &[u64]) {
         self.before.extend(requests);
-    }
-
-    fn count_durable_as_kept(&mut self) {
-        self.before.append(&mut self.durable);
     }
 
     /// Lets the log begin behind a prefix that has arrived, if one has, as the product does.
@@ -298,7 +286,7 @@ impl DataFiles {
             }
             LogHolds::Another => {}
         }
-        self.count_durable_as_kept();
+        self.before = self.ever_durable();
         let stored = arrived::behind(&opened, &prefix);
         let (front, batch) = Log::beginning(&stored, Some(prefix.genesis));
         self.front = front;
