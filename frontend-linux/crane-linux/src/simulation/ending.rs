@@ -8,6 +8,7 @@ use super::faults::FaultCounts;
 use super::group::{MILLISECOND, SECOND, SimGroup};
 use super::queue::Nanos;
 use super::replica::SimReplica;
+use super::server::SimServer;
 
 /// The time within which a healed group must reach the right state.
 const HEALED_WITHIN: Nanos = 60 * SECOND;
@@ -75,8 +76,8 @@ impl SimGroup {
         let daemons = || self.replicas.iter().filter_map(|replica| replica.daemon.as_ref());
         let may_be_wrong = daemons().any(|daemon| !daemon.compares_output());
         let is_right = |replica: &mut SimReplica| {
-            let votes = replica.votes();
-            votes && replica.server().is_some_and(|server| !server.is_wrong || may_be_wrong)
+            let is_right = |server: &mut SimServer| !server.is_wrong || may_be_wrong;
+            replica.votes() && (replica.is_witness() || replica.server().is_some_and(is_right))
         };
         if !self.replicas.iter_mut().all(is_right) {
             return false;
