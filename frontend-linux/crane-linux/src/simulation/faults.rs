@@ -78,8 +78,6 @@ pub struct FaultCounts {
     pub noticed: u32,
     /// The number of times that a client stopped reading for a while.
     pub stalls: u32,
-    /// The number of times that a daemon learnt of a later one of its number.
-    pub fenced: u32,
     /// The number of restarts of the server by order.
     pub restarts: u32,
     /// The number of those with another program.
@@ -115,7 +113,6 @@ impl FaultCounts {
             ("copies put back", self.copies_back),
             ("copies noticed", self.noticed),
             ("stalled clients", self.stalls),
-            ("fences", self.fenced),
             ("restarts of the server", self.restarts),
             ("upgrades", self.upgrades),
             ("members removed", self.removed),
@@ -142,7 +139,6 @@ impl std::ops::AddAssign for FaultCounts {
         self.copies_back += other.copies_back;
         self.noticed += other.noticed;
         self.stalls += other.stalls;
-        self.fenced += other.fenced;
         self.restarts += other.restarts;
         self.upgrades += other.upgrades;
         self.removed += other.removed;

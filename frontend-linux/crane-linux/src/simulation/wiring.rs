@@ -138,7 +138,6 @@ impl SimGroup {
     pub(super) fn on_fence(&mut self, at: usize, link: u64, from: usize, newest: Generation) {
         if self.replicas[at].linked[from] == Some(link) {
             let node = self.replicas[from].id;
-            self.happened.fenced += 1;
             self.give(at, DriverInput::Fenced(node, newest));
         }
         self.close_link(link);
