@@ -80,8 +80,6 @@ use std::path::PathBuf;
 use crane_core::clocks::Clocks;
 use crane_core::id::{Generation, NodeId, Slot};
 use crane_core::limits::NODES_MAX;
-#[cfg(any(test, feature = "simulation"))]
-use crane_core::paxos::VotingStatus;
 use crane_core::paxos::{Members, Node, NodeSet, Role, SnapshotMeta};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
@@ -297,32 +295,16 @@ impl<H: Host> Driver<H> {
         self.meta.group.clone().unwrap_or_default()
     }
 
-    /// Returns whether the node votes, and whether its storage does.
+    /// Returns the node.
     #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn voting(&self) -> (bool, VotingStatus) {
-        (self.node.votes(), self.node.voting())
-    }
-
-    /// Checks the invariants of the node.
-    ///
-    /// # Panics
-    /// Panics if one is broken.
-    #[cfg(feature = "simulation")]
-    pub(crate) fn invariants(&self) {
-        self.node.invariants();
+    pub(crate) fn node(&self) -> &Node<WINDOW> {
+        &self.node
     }
 
     /// Returns the node's role.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn role(&self) -> Role {
         self.role
-    }
-
-    /// Returns whether this replica votes, with the epoch of its storage that the log names.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn votes(&self) -> bool {
-        let epoch = self.node.snapshot().epoch(self.me());
-        self.node.voting() == VotingStatus::Voter { epoch }
     }
 
     /// Returns how often this server was found to differ, and was built again.

@@ -7,11 +7,11 @@ use crane_core::paxos::{Role, VotingStatus};
 
 use crate::net::query::Query;
 
+use super::clients::Manners;
 use super::ending::DaemonsOutcome;
 use super::faults::FaultKind;
 use super::files::DataFiles;
 use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
-use super::random::SeededRandom;
 
 /// How long a replica whose storage went back may take until it knows, and until it votes again.
 const KNOWS_WITHIN: u64 = 30 * SECOND;
@@ -31,15 +31,11 @@ const MEANWHILE: [FaultKind; 6] = [
 
 /// Puts old copies of data directories back.
 pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
-    let mut random = SeededRandom::new(number);
-    let clients = random.range(2, 6) as usize;
-    let mut group = SimGroup::new(random, clients, steps);
-    group.must_have_begun();
+    let mut group = SimGroup::begun(number, 2..6, Manners::Any, steps);
     for _ in 0..2 {
         group.put_copy_back();
     }
-    let healing = group.reach_the_end();
-    group.outcome(healing)
+    group.finish()
 }
 
 impl SimGroup {
@@ -49,11 +45,7 @@ impl SimGroup {
         let seen = self.happened.of(FaultKind::Stopped);
         let until = self.now + self.random.range(100, 6000) * MILLISECOND;
         while self.now < until {
-            if self.random.permille(500) {
-                let (kind, at) = (*self.random.pick(&MEANWHILE), self.random.range(0, 3) as usize);
-                let lasts = self.random.range(50, 1500) * MILLISECOND;
-                self.strike_at(kind, at, lasts);
-            }
+            self.strike_one_of(&MEANWHILE, 500);
             let next = self.random.range(100, 2000) * MILLISECOND;
             self.run_until((self.now + next).min(until));
         }
@@ -84,7 +76,7 @@ impl SimGroup {
         let primary = self.needs_primary();
         let at = (primary + self.random.range(1, 3) as usize) % 3;
         let replica = &self.replicas[at];
-        let votes = replica.daemon.as_ref().is_some_and(|daemon| daemon.voting().0);
+        let votes = replica.daemon.as_ref().is_some_and(|daemon| daemon.node().votes());
         (matches!(replica.role(), Some(Role::Backup { .. })) && votes)
             .then(|| (at, replica.files.copy()))
     }
@@ -101,8 +93,8 @@ impl SimGroup {
             self.run_for(LOOK_EVERY);
             let daemon = self.replicas[at].daemon.as_ref();
             if daemon.is_some_and(|daemon| {
-                let (votes, status) = daemon.voting();
-                is(votes, status)
+                let node = daemon.node();
+                is(node.votes(), node.voting())
             }) {
                 return;
             }

@@ -4,13 +4,13 @@ use crane_core::id::Generation;
 use crane_shm::region::EndReason;
 
 use crate::base::Base;
-use crate::driver::{DriverInput, ProgramEnd, RunNumber, ServerChange, Stop};
+use crate::driver::{DriverInput, ProgramEnd, RunNumber, RunStart, ServerChange, Stop};
 use crate::program::{UpgradeOrder, Upgraded};
 use crate::report::Ending;
 
 use super::faults::FaultKind;
 use super::group::{MICROSECOND, MILLISECOND, SECOND, SimEvent, SimGroup};
-use super::host::{HostEffect, SimStart};
+use super::host::HostEffect;
 use super::server::SimServer;
 
 /// How many calls a server makes at a time.
@@ -59,13 +59,13 @@ impl SimGroup {
                 self.schedule(self.now + 50 * MICROSECOND, SimEvent::EndClient { key });
             }
             HostEffect::StartServer(number, generation, from) => {
+                if let RunStart::Files(Some(order)) = &from {
+                    let kept = self.keep_files(at, order.clone());
+                    let input = DriverInput::FilesKept(number.number, kept);
+                    self.schedule_in(MILLISECOND, 30 * MILLISECOND, soon(input));
+                }
                 let event = SimEvent::ServerStarts { at, run, number, generation, from };
                 self.schedule_in(5 * MILLISECOND, 100 * MILLISECOND, event);
-            }
-            HostEffect::KeepFiles(number, order) => {
-                let kept = self.keep_files(at, order);
-                let input = DriverInput::FilesKept(number, kept);
-                self.schedule_in(MILLISECOND, 30 * MILLISECOND, soon(input));
             }
             HostEffect::Upgrade(order) => {
                 let UpgradeOrder { upgrade, files } = *order;
@@ -127,18 +127,18 @@ impl SimGroup {
         at: usize,
         number: RunNumber,
         generation: Generation,
-        from: &SimStart,
+        from: &RunStart,
     ) {
         let id = self.replicas[at].id;
         let server = match from {
-            SimStart::Base => Some(SimServer::new(number, id, generation)),
-            SimStart::Files => {
+            RunStart::Base => Some(SimServer::new(number, id, generation)),
+            RunStart::Files(_) => {
                 let left = self.replicas[at].host().and_then(|host| host.left.as_ref());
                 let mut server = left.expect("a server has ended").files();
                 server.continue_as(number, id, generation);
                 Some(server)
             }
-            SimStart::Checkpoint(place) => self.restored(at, place).map(|mut image| {
+            RunStart::Checkpoint(from) => self.restored(at, &from.place).map(|mut image| {
                 image.continue_as(number, id, generation);
                 image
             }),

@@ -33,7 +33,13 @@ pub struct DaemonsOutcome {
 }
 
 impl SimGroup {
-    pub(super) fn outcome(&self, healing: Nanos) -> DaemonsOutcome {
+    /// Reaches the end of the run, and returns its outcome.
+    pub(super) fn finish(mut self) -> DaemonsOutcome {
+        let healing = self.reach_the_end();
+        self.outcome(healing)
+    }
+
+    fn outcome(&self, healing: Nanos) -> DaemonsOutcome {
         let mut happened = self.happened;
         happened.dropped_frames = self.network.dropped as u32;
         DaemonsOutcome {

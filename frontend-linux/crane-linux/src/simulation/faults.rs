@@ -157,6 +157,15 @@ impl SimGroup {
         self.strike_at(kind, at, lasts);
     }
 
+    /// Lets one of these faults happen to any replica for a while, in so many of a thousand calls.
+    pub(super) fn strike_one_of(&mut self, kinds: &[FaultKind], permille: u64) {
+        if self.random.permille(permille) {
+            let (kind, at) = (*self.random.pick(kinds), self.random.range(0, 3) as usize);
+            let lasts = self.random.range(50, 1500) * MILLISECOND;
+            self.strike_at(kind, at, lasts);
+        }
+    }
+
     /// Lets a fault happen to a replica, for this long if it lasts.
     pub(super) fn strike_at(&mut self, kind: FaultKind, at: usize, lasts: Nanos) {
         let other = (at + 1 + self.random.range(0, 2) as usize) % 3;

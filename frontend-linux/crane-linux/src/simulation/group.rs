@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,13 +12,13 @@ use crane_core::id::Generation;
 use crane_core::paxos::Role;
 
 use crate::checkpoint::every::CheckpointEvery;
-use crate::driver::{ClientInput, Driver, DriverInput, RunNumber};
+use crate::driver::{ClientInput, Driver, DriverInput, RunNumber, RunStart};
 use crate::meta::Meta;
 use crate::net::handshake::Hello;
 
 use super::clients::{Manners, SimClient};
 use super::faults::{FaultCounts, FaultKind};
-use super::host::{SimHost, SimStart};
+use super::host::SimHost;
 use super::links::{SentFrame, SimNetwork};
 use super::queue::{EventQueue, Nanos};
 use super::random::SeededRandom;
@@ -50,7 +51,7 @@ pub(super) enum SimEvent {
     /// A sync returns.
     Synced { at: usize, run: u64 },
     /// A server's program is started.
-    ServerStarts { at: usize, run: u64, number: RunNumber, generation: Generation, from: SimStart },
+    ServerStarts { at: usize, run: u64, number: RunNumber, generation: Generation, from: RunStart },
     /// A server that is held is copied.
     Image { at: usize, run: u64, number: u64, group: String },
     /// The server of a proof is made.
@@ -213,6 +214,31 @@ impl SimGroup {
             group.schedule(SECOND / 2, SimEvent::Act { client, attempt: 0 });
         }
         group
+    }
+
+    /// Creates a group with some clients, of a number within these bounds, all of which it has
+    /// served.
+    pub(super) fn begun(
+        number: u64,
+        clients: Range<u64>,
+        manners: Manners,
+        steps: Rc<Cell<u64>>,
+    ) -> Self {
+        let mut random = SeededRandom::new(number);
+        let clients = random.range(clients.start, clients.end) as usize;
+        let mut group = Self::new(random, clients, steps);
+        group.manners = manners;
+        group.must_have_begun();
+        group
+    }
+
+    /// Lets the group form, and checks that all clients are served.
+    pub(super) fn must_have_begun(&mut self) {
+        self.run_until(2 * SECOND);
+        while self.primary().is_none() || self.clients.iter().any(|client| client.answered == 0) {
+            assert!(self.now < 10 * SECOND, "no client is served: {}", self.describe());
+            self.run_for(100 * MILLISECOND);
+        }
     }
 
     /// Schedules an event.
@@ -391,7 +417,7 @@ impl SimGroup {
             self.primaries.push((self.now, at));
         }
         if self.steps.get().is_multiple_of(INVARIANTS_EVERY) {
-            daemon.invariants();
+            daemon.node().invariants();
             daemon.host().server.iter().for_each(SimServer::invariants);
         }
         replica.daemon = Some(daemon);

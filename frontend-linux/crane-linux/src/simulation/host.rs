@@ -13,7 +13,6 @@ use crane_shm::RingError;
 use crane_shm::region::script;
 
 use crate::base::Base;
-use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::driver::{
     ClientCommand, DiskRoom, DriverInput, FetchFor, Host, RunNumber, RunStart, SeenCell,
@@ -58,9 +57,7 @@ pub(super) enum HostEffect {
     /// The end of a client's connection.
     EndClient(u64),
     /// The start of a server.
-    StartServer(RunNumber, Generation, SimStart),
-    /// The files with which the run of this number begins, to be kept as a checkpoint.
-    KeepFiles(u64, FilesOrder),
+    StartServer(RunNumber, Generation, RunStart),
     /// Another program of the server.
     Upgrade(Box<UpgradeOrder>),
     /// A checkpoint of the server for this group.
@@ -79,17 +76,6 @@ pub(super) enum HostEffect {
     Ring,
     /// An outcome that comes soon.
     Soon(DriverInput),
-}
-
-/// The state from which a run of the server starts.
-#[derive(Clone, Debug)]
-pub(super) enum SimStart {
-    /// Nothing.
-    Base,
-    /// The files of the run before.
-    Files,
-    /// The checkpoint in this place.
-    Checkpoint(PathBuf),
 }
 
 /// The host of one daemon.
@@ -191,17 +177,8 @@ impl Host for SimHost {
     }
 
     fn start_server(&mut self, run: RunNumber, generation: Generation, from: &RunStart) {
-        let place = match from {
-            RunStart::Base => SimStart::Base,
-            RunStart::Checkpoint(from) => SimStart::Checkpoint(from.place.clone()),
-            RunStart::Files(order) => {
-                let keep = |order: &FilesOrder| HostEffect::KeepFiles(run.number, order.clone());
-                self.effects.extend(order.as_ref().map(keep));
-                SimStart::Files
-            }
-        };
         self.runs = run.number;
-        self.effects.push(HostEffect::StartServer(run, generation, place));
+        self.effects.push(HostEffect::StartServer(run, generation, from.clone()));
     }
 
     fn look_at_program(&mut self, words: &[String]) {

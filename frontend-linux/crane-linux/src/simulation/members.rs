@@ -11,10 +11,10 @@ use crate::base::Base;
 use crate::driver::HostFacts;
 use crate::net::query::Query;
 
+use super::clients::Manners;
 use super::ending::DaemonsOutcome;
 use super::faults::FaultKind;
 use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
-use super::random::SeededRandom;
 
 /// How long an order may be repeated until it has been carried out.
 const ORDERED_WITHIN: u64 = 60 * SECOND;
@@ -32,18 +32,14 @@ const MILD: [FaultKind; 6] = [
 
 /// Replaces members.
 pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
-    let mut random = SeededRandom::new(number);
-    let clients = random.range(2, 6) as usize;
-    let mut group = SimGroup::new(random, clients, steps);
-    group.must_have_begun();
+    let mut group = SimGroup::begun(number, 2..6, Manners::Any, steps);
     for _ in 0..2 {
         if group.random.permille(600) {
             group.restart_server();
         }
         group.replace_member();
     }
-    let healing = group.reach_the_end();
-    group.outcome(healing)
+    group.finish()
 }
 
 impl SimGroup {
@@ -129,11 +125,7 @@ impl SimGroup {
     }
 
     fn strike_mildly(&mut self) {
-        if self.random.permille(600) {
-            let (kind, at) = (*self.random.pick(&MILD), self.random.range(0, 3) as usize);
-            let lasts = self.random.range(50, 1500) * MILLISECOND;
-            self.strike_at(kind, at, lasts);
-        }
+        self.strike_one_of(&MILD, 600);
     }
 
     /// Gives the primary the order that `next` returns, again and again, until it returns `None`

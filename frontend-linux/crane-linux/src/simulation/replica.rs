@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use clap::Parser;
 use crane_core::id::{NodeId, Slot};
-use crane_core::paxos::{NodeSet, Role, StorageEpoch};
+use crane_core::paxos::{NodeSet, Role, StorageEpoch, VotingStatus};
 use crane_core::time::Instant;
 
 use crate::base::Base;
@@ -168,7 +168,8 @@ impl SimReplica {
 
     /// Returns whether the daemon runs, and votes with the epoch that its log names.
     pub(super) fn votes(&self) -> bool {
-        self.daemon.as_ref().is_some_and(|daemon| daemon.votes())
+        let Some(node) = self.daemon.as_ref().map(|daemon| daemon.node()) else { return false };
+        node.voting() == VotingStatus::Voter { epoch: node.snapshot().epoch(self.id) }
     }
 
     /// Has the data directory of a replica that joins the group in this one's place.

@@ -55,8 +55,7 @@ fn faults_of_all_kinds(seed: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
         let next = group.random.range(often / 4, often) * MILLISECOND;
         group.run_until((group.now + next).min(until));
     }
-    let healing = group.reach_the_end();
-    group.outcome(healing)
+    group.finish()
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use super::ending::DaemonsOutcome;
 use super::faults::FaultKind;
 use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
 use super::queue::Nanos;
-use super::random::SeededRandom;
 
 /// How long the first sick primary keeps the role at most: it stands still for 500 ms, and an
 /// election follows.
@@ -50,14 +49,9 @@ const CASES: &[SickCase] = &[
 
 /// Runs a case.
 pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
-    let mut random = SeededRandom::new(number);
-    let clients = random.range(4, 8) as usize;
-    let mut group = SimGroup::new(random, clients, steps);
-    group.manners = Manners::Patient;
-    group.must_have_begun();
+    let mut group = SimGroup::begun(number, 4..8, Manners::Patient, steps);
     CASES[number as usize % CASES.len()](&mut group);
-    let healing = group.reach_the_end();
-    group.outcome(healing)
+    group.finish()
 }
 
 /// Rules H1, H2, H3, H5, H8, H9.
@@ -204,15 +198,6 @@ fn a_server_is_wrong(group: &mut SimGroup) {
 }
 
 impl SimGroup {
-    /// Lets the group form, and checks that all clients are served.
-    pub(super) fn must_have_begun(&mut self) {
-        self.run_until(2 * SECOND);
-        while self.primary().is_none() || self.clients.iter().any(|client| client.answered == 0) {
-            assert!(self.now < 10 * SECOND, "no client is served: {}", self.describe());
-            self.run_for(100 * MILLISECOND);
-        }
-    }
-
     pub(super) fn run_for(&mut self, time: Nanos) {
         self.run_until(self.now + time);
     }
