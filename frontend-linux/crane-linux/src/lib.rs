@@ -6,6 +6,7 @@
 //! | room | thought |
 //! |---|---|
 //! | `options`, `help`, `names`, `addresses` | the command line, its long texts; the members on it; clients' addresses |
+//! | `library` | the preload library, which is a part of the program |
 //! | `own_output` | the files that this command's own events go to |
 //! | `start`, `upgraded`, `join`, `local` | a replica; which one of its group it is; a group on one machine |
 //! | `group` | a group as seen from outside: whom to ask, and orders to its primary |
@@ -45,6 +46,7 @@ mod help;
 mod host;
 mod join;
 mod keys;
+mod library;
 mod local;
 mod log;
 mod member;

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crane_core::paxos::{Node, StorageEpoch};
-use sha2::{Digest, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{LocalSet, spawn_local};
 use tracing::{info, warn};
@@ -26,6 +25,7 @@ use crate::host::{self, HostParts};
 use crate::join::{self, JoinReply};
 use crate::keys::place;
 use crate::keys::subject::Subject;
+use crate::library;
 use crate::log::Opened;
 use crate::log::damage;
 use crate::log::storage::Storage;
@@ -44,9 +44,6 @@ use crate::restored;
 use crate::roster::Roster;
 use crate::terminal::{LogLevel, advise, complain};
 use crate::upgraded;
-
-/// The preload library, built together with this program.
-static PRELOAD: &[u8] = include_bytes!(env!("CRANE_PRELOAD"));
 
 /// Runs a replica, and returns the exit status.
 pub(crate) fn run(args: ReplicaArgs) -> i32 {
@@ -190,7 +187,7 @@ async fn prepare(mut args: ReplicaArgs) -> Result<Prepared, String> {
     meta.generation = meta.next_generation(unix_nanoseconds());
     let directory =
         std::env::current_dir().map_err(|error| format!("working directory: {error}"))?;
-    upgraded::adopt(&mut meta, &data, library_digest());
+    upgraded::adopt(&mut meta, &data, library::digest());
     upgraded::use_program(&mut args, &meta)?;
     let (service, path) = (addresses.service.clone(), data.path.clone());
     let context = ProgramContext { args: args.clone(), service, data: path, directory };
@@ -216,7 +213,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         )
     })?;
     data.put_meta(&meta)?;
-    put_library(&data)?;
+    library::put(&data.run())?;
     let control = control::bind(&data.run())?;
 
     let clock = Clock::default();
@@ -272,7 +269,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
     let checkpoints = match &meta.group {
         // Without CRIU, servers start from files alone.
         Some(group) if spec.is_some() => {
-            store::usable(&data.path, group, criu.is_ok().then(library_digest))
+            store::usable(&data.path, group, criu.is_ok().then(library::digest))
         }
         _ => Vec::new(),
     };
@@ -375,19 +372,6 @@ fn interruption() -> Result<impl Future<Output = ()>, String> {
             _ = terminate.recv() => {}
         }
     })
-}
-
-/// Returns the digest of the library that servers run. An image has the library in it.
-pub(crate) fn library_digest() -> [u8; 16] {
-    let digest = Sha256::digest(PRELOAD);
-    digest[..16].try_into().expect("a digest is longer")
-}
-
-/// Writes the library to a new file, because a server that is still ending has the old one mapped.
-fn put_library(data: &DataDirectory) -> Result<(), String> {
-    let (path, new) = (data.run().join("preload.so"), data.run().join("preload.so.new"));
-    let put = fs::write(&new, PRELOAD).and_then(|()| fs::rename(&new, &path));
-    put.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Returns how this replica and the others know each other: by the key file of this host, which

@@ -10,7 +10,7 @@ use crane_core::id::{Incarnation, Slot};
 use super::origin::Origin;
 use super::store::{Checkpoint, CheckpointKind, Manifest, Processes, Unfinished};
 use crate::cell::restore::{copy_layers, exchange_layers};
-use crate::start::library_digest;
+use crate::library;
 
 /// An order to keep the files behind a restart.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,7 +53,7 @@ impl FilesOrder {
         let Self { group, slot, incarnation, timestamp, program_since } = self;
         let nothing = RunningHash::new().value();
         Manifest {
-            library: library_digest(),
+            library: library::digest(),
             origin: Box::<Origin>::default(),
             group,
             kind: CheckpointKind::Files { timestamp, program_since },

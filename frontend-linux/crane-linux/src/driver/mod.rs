@@ -313,6 +313,18 @@ impl<H: Host> Driver<H> {
         self.events.counters.divergences
     }
 
+    /// Returns the faults among the last events.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn faults_told(&self) -> Vec<String> {
+        self.events
+            .kept()
+            .filter_map(|told| match &told.event {
+                Event::Fault { text } => Some(text.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Returns whether the bytes for clients are compared still (rule D7).
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn compares_output(&self) -> bool {

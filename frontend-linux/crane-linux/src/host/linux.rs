@@ -26,6 +26,7 @@ use crate::driver::{
     ServerChange, ServerListener, ServerView,
 };
 use crate::frozen::{FrozenCalls, ServerHistory};
+use crate::library;
 use crate::log::fetch::Fetch;
 use crate::log::storage::Storage;
 use crate::log::{Batch, Front};
@@ -117,7 +118,7 @@ impl LinuxHost {
             transfer: TransferRoom::new(
                 &path,
                 spec.as_ref().map(|spec| spec.directory.clone()),
-                crate::start::library_digest(),
+                library::digest(),
                 outcomes,
             ),
             remains: Remains::default(),

@@ -23,6 +23,7 @@ use crate::cell::{self, Report, ServerDescriptors, Spec};
 use crate::checkpoint::left_files::FilesOrder;
 use crate::driver::{DriverInput, RunNumber, ServerChange, ServerView};
 use crate::frozen::{FrozenBlock, FrozenCall, ServerHistory};
+use crate::library;
 use crate::options::{ReplicaArgs, ServerFsync};
 use crate::symbols::Maps;
 use crate::terminal::pass_lines;
@@ -178,7 +179,7 @@ impl ServerProcess {
             criu: criu.to_path_buf(),
             group: group.to_string(),
             incarnation: self.incarnation,
-            library: crate::start::library_digest(),
+            library: library::digest(),
         })
     }
 

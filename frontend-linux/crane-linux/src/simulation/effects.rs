@@ -196,6 +196,7 @@ impl SimGroup {
         let end_reason = is_restarted.then_some(EndReason::Restarted);
         let end = ProgramEnd { ending, clock, admitted, trouble: String::new(), end_reason };
         if server.is_some() {
+            host.parted_at = server.as_ref().and_then(|server| server.parted_at).or(host.parted_at);
             host.left = server;
         }
         let input = DriverInput::Server(number, ServerChange::Ended(end));

@@ -91,6 +91,8 @@ pub(super) struct SimHost {
     pub(super) server: Option<SimServer>,
     /// The server that ended last, whose files are left.
     pub(super) left: Option<SimServer>,
+    /// The clock at which a server that has ended parted from those of others.
+    pub(super) parted_at: Option<u64>,
     /// The server that proves a checkpoint.
     pub(super) proof: Option<SimServer>,
     /// The number of the last run of a server.
@@ -101,7 +103,16 @@ impl SimHost {
     /// Creates a host without links, clients or server.
     pub(super) fn new(hello: Hello) -> Self {
         let (effects, ports) = (Vec::new(), BTreeSet::new());
-        Self { hello, effects, ports, server: None, left: None, proof: None, runs: 0 }
+        Self {
+            hello,
+            effects,
+            ports,
+            server: None,
+            left: None,
+            parted_at: None,
+            proof: None,
+            runs: 0,
+        }
     }
 
     fn soon(&mut self, input: DriverInput) {
@@ -261,7 +272,7 @@ impl Host for SimHost {
     }
 
     fn history(&mut self) -> Option<ServerHistory> {
-        self.server.as_ref().map(|_| ServerHistory::default())
+        self.server.as_ref().map(SimServer::history)
     }
 
     fn keep_frozen(&mut self, _: Arc<FrozenCalls>) {

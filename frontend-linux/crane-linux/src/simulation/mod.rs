@@ -4,7 +4,8 @@
 //! | file | content |
 //! |---|---|
 //! | `random`, `queue` | randomness that can be repeated; future events |
-//! | `server`, `clients`, `links` | a server on the real scheduler; its clients; the network |
+//! | `server`, `history` | a server on the real scheduler; what it did last |
+//! | `clients`, `links` | its clients; the network |
 //! | `images` | the checkpoints of a data directory |
 //! | `files` | a data directory, written by the product's writer of segments |
 //! | `host` | the driver's effects, collected |
@@ -27,6 +28,7 @@ mod ending;
 mod faults;
 mod files;
 mod group;
+mod history;
 mod host;
 mod images;
 mod links;

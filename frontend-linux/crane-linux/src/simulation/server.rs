@@ -7,13 +7,16 @@ use crane_core::execution::admission::Admitted;
 use crane_core::execution::conn_table::ConnTable;
 use crane_core::execution::socket::{Bound, ConnIndex, ListenerIndex};
 use crane_core::execution::turn::{NEVER, ThreadId, WaitKey};
-use crane_core::execution::{Execution, Mark};
+use crane_core::execution::{Execution, Mark, word};
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::wire::{Endpoint, EntryPayload, Genesis};
 use crane_shm::region::{output, script};
 use crane_shm::{RingRecord, ServerState};
 
 use crate::driver::{RunNumber, ServerView};
+use crate::frozen::ServerHistory;
+
+use super::history::CallHistory;
 
 /// The port at which the server listens.
 pub(super) const PORT: u16 = 80;
@@ -85,6 +88,7 @@ pub(super) struct SimServer {
     list: Vec<u64>,
     known: BTreeSet<u64>,
     marks: BTreeMap<Slot, Mark>,
+    history: CallHistory,
     admitted: Slot,
     state: ServerState,
     deadline: u64,
@@ -94,6 +98,8 @@ pub(super) struct SimServer {
     is_restarted: bool,
     /// Whether it does something else than the servers of others.
     pub(super) is_wrong: bool,
+    /// The clock of the first call that wrote other bytes than those of others did.
+    pub(super) parted_at: Option<u64>,
     /// Whether it computes without a call.
     pub(super) computes: bool,
     processor: u64,
@@ -118,6 +124,7 @@ impl SimServer {
             list: Vec::new(),
             known: BTreeSet::new(),
             marks: BTreeMap::new(),
+            history: CallHistory::default(),
             admitted: Slot::NONE,
             state: ServerState::Starting,
             deadline: NEVER,
@@ -125,6 +132,7 @@ impl SimServer {
             bubbles: 0,
             is_restarted: false,
             is_wrong: false,
+            parted_at: None,
             computes: false,
             processor: 0,
         }
@@ -177,6 +185,11 @@ impl SimServer {
     /// Returns the mark at the admission of a slot.
     pub(super) fn mark(&self, slot: Slot) -> Option<Mark> {
         self.marks.get(&slot).copied()
+    }
+
+    /// Returns what it did last.
+    pub(super) fn history(&self) -> ServerHistory {
+        self.history.with_marks(&self.marks)
     }
 
     /// Checks the invariants of the execution.
@@ -248,6 +261,9 @@ impl SimServer {
                 }
                 return self.rest(ServerState::Stalled);
             }
+            let (clock, output) = (execution.gate.clock(), execution.output.value());
+            let schedule = execution.schedule.value();
+            self.history.record(clock, word(thread, kind, object), output, schedule);
             self.act();
         }
         self.state = ServerState::Running;
@@ -402,6 +418,7 @@ impl SimServer {
         let agreed = execution.gate.agreed();
         if agreed >= self.timer_at {
             execution.output.put(self.list.len() as u64 + u64::from(self.is_wrong));
+            self.parted_at = self.parted_at.or(self.is_wrong.then(|| execution.gate.clock()));
             self.timer_at = agreed + TIMER_LASTS;
         }
         execution.turn.wait(INPUT, self.timer_at);
@@ -442,6 +459,7 @@ impl SimServer {
         let execution = self.execution.as_deref_mut().expect("it has begun");
         execution.output.put_bytes(&answer);
         execution.output.put(u64::from(self.is_wrong));
+        self.parted_at = self.parted_at.or(self.is_wrong.then(|| execution.gate.clock()));
         let conn = execution.sockets.conn_mut(at);
         let (id, total, is_gone) = (conn.id, conn.sent, conn.reset);
         if !is_gone {

@@ -185,7 +185,7 @@ fn a_disk_hangs_and_the_others_are_slow(group: &mut SimGroup) {
     group.heal(sick, FaultKind::DiskHangs);
 }
 
-/// Rules D2, D4.
+/// Rules D2, D4, D8.
 fn a_server_is_wrong(group: &mut SimGroup) {
     let wrong = group.needs_primary();
     group.strike_at(FaultKind::ServerDiverges, wrong, 1000 * SECOND);
@@ -195,6 +195,16 @@ fn a_server_is_wrong(group: &mut SimGroup) {
         let built = replica.daemon.as_ref().map(|daemon| daemon.divergences());
         assert_eq!(built, Some(u64::from(at == wrong)), "who builds the server of replica {wrong}");
     }
+    let parted_at = group.replicas[wrong].host().and_then(|host| host.parted_at);
+    let parted_at = parted_at.expect("it wrote other bytes");
+    let daemon = group.replicas[wrong].daemon.as_ref().expect("it runs");
+    let part = format!("of the call at clock {parted_at}:");
+    let is_named = daemon.faults_told().iter().any(|text| text.contains(&part));
+    assert!(
+        is_named,
+        "the first call that differs, at clock {parted_at}, is not named: {:?}",
+        daemon.faults_told()
+    );
 }
 
 impl SimGroup {
