@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crane_core::limits::DRAINED_STEP;
 
 use super::queue::Nanos;
-use super::server::answer_bytes;
+use super::requests::answer_bytes;
 
 /// How long a client waits for an answer before it connects elsewhere.
 pub(super) const PATIENT_FOR: Nanos = 4_000_000_000;

@@ -174,9 +174,11 @@ impl SimGroup {
         }
         let Some(server) = replica.host().and_then(|host| host.server.as_mut()) else { return };
         let more = server.run_calls(CALLS);
-        if server.is_restarted() {
-            return self.end_server(at, Ending::Exited(0));
+        // Its end is known when its output has been taken.
+        if let Some(ending) = server.ending().filter(|_| !server.has_output()) {
+            return self.end_server(at, ending);
         }
+        let more = more || server.ending().is_some();
         self.plan_round(at);
         if more {
             self.plan_server(at);
@@ -207,8 +209,10 @@ impl SimGroup {
     /// Ends a daemon that must stop. It is started again.
     pub(super) fn on_stop(&mut self, at: usize, stop: &Stop) {
         let unlucky = stop.why.contains("times at one clock");
+        let crashes = stop.why.contains("times within a minute");
         let removed = self.replicas[at].changes && stop.why.contains("has been removed");
-        let expected = stop.again || unlucky || removed || self.replicas[at].files.has_failed();
+        let expected =
+            stop.again || unlucky || crashes || removed || self.replicas[at].files.has_failed();
         assert!(expected, "replica {} stops: {}", at + 1, stop.why);
         self.end(at, FaultKind::Stopped);
         if removed {

@@ -80,6 +80,8 @@ pub struct FaultCounts {
     pub stalls: u32,
     /// The number of restarts of the server by order.
     pub restarts: u32,
+    /// The number of requests of which the program crashes.
+    pub crashes: u32,
     /// The number of those with another program.
     pub upgrades: u32,
     /// The number of members that were removed.
@@ -114,6 +116,7 @@ impl FaultCounts {
             ("copies noticed", self.noticed),
             ("stalled clients", self.stalls),
             ("restarts of the server", self.restarts),
+            ("fatal requests", self.crashes),
             ("upgrades", self.upgrades),
             ("members removed", self.removed),
             ("members added", self.added),
@@ -140,6 +143,7 @@ impl std::ops::AddAssign for FaultCounts {
         self.noticed += other.noticed;
         self.stalls += other.stalls;
         self.restarts += other.restarts;
+        self.crashes += other.crashes;
         self.upgrades += other.upgrades;
         self.removed += other.removed;
         self.added += other.added;

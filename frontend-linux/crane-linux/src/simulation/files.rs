@@ -22,7 +22,7 @@ use crate::meta::Meta;
 
 use super::images::SimCheckpoints;
 use super::random::SeededRandom;
-use super::server::REQUEST_BYTES;
+use super::requests::REQUEST_BYTES;
 
 /// The name of the directory in messages.
 const DIRECTORY: &str = "/log";

@@ -15,8 +15,8 @@ use crane_shm::region::script;
 use crate::base::Base;
 use crate::checkpoint::store::{Checkpoint, Proof};
 use crate::driver::{
-    ClientCommand, DiskRoom, DriverInput, FetchFor, Host, RunNumber, RunStart, SeenCell,
-    ServerListener,
+    ClientCommand, DiskRoom, DriverInput, FetchFor, Host, Inspection, ProofChange, RunNumber,
+    RunStart, SeenCell, ServerListener,
 };
 use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::log::fetch::Fetch;
@@ -26,6 +26,7 @@ use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::net::message::{FetchedEntry, write_message};
 use crate::program::UpgradeOrder;
+use crate::report::Ending;
 use crate::roster::Roster;
 
 use super::server::SimServer;
@@ -95,6 +96,8 @@ pub(super) struct SimHost {
     pub(super) parted_at: Option<u64>,
     /// The server that proves a checkpoint.
     pub(super) proof: Option<SimServer>,
+    /// The number of the last proof.
+    pub(super) proof_number: u64,
     /// The number of the last run of a server.
     pub(super) runs: u64,
 }
@@ -111,6 +114,7 @@ impl SimHost {
             left: None,
             parted_at: None,
             proof: None,
+            proof_number: 0,
             runs: 0,
         }
     }
@@ -215,6 +219,7 @@ impl Host for SimHost {
     }
 
     fn start_proof(&mut self, number: u64, from: &Checkpoint) {
+        self.proof_number = number;
         self.effects.push(HostEffect::StartProof(number, from.place.clone()));
     }
 
@@ -222,6 +227,11 @@ impl Host for SimHost {
         if let Some(proof) = &mut self.proof {
             proof.feed(script::ENTRY, slot, payload);
             proof.run_calls(PROOF_CALLS);
+            if proof.ending().is_some_and(|ending| ending != Ending::Exited(0)) {
+                let change = ProofChange::Ended("it has crashed".into());
+                self.proof = None;
+                self.soon(DriverInput::Proof(self.proof_number, change));
+            }
         }
         Ok(())
     }
@@ -251,7 +261,10 @@ impl Host for SimHost {
     }
 
     fn inspect_server(&mut self) {
-        self.soon(DriverInput::Inspected(self.runs, None));
+        let activity = self.server.as_ref().and_then(|server| server.activity.clone());
+        let (name, place) = (String::from("server"), None);
+        let found = activity.map(|activity| Inspection { thread: 0, name, activity, place });
+        self.soon(DriverInput::Inspected(self.runs, found));
     }
 
     fn inspect_cell(&mut self) {

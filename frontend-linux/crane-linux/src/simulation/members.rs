@@ -1,6 +1,7 @@
 //! Runs in which operators give orders while clients write. Members are removed, added and
 //! promoted: the data directory of a member that was removed is gone, and a new replica joins in
-//! its place, as a witness now and then. The server is restarted and upgraded.
+//! its place, as a witness now and then. The server is restarted and upgraded, and its program
+//! crashes of what a client sends.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use crate::base::Base;
 use crate::driver::HostFacts;
 use crate::net::query::Query;
 
-use super::clients::Manners;
+use super::clients::{Manners, SimClient};
 use super::ending::DaemonsOutcome;
 use super::faults::FaultKind;
 use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
@@ -36,6 +37,9 @@ pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
     for _ in 0..2 {
         if group.random.permille(600) {
             group.restart_server();
+        }
+        if group.random.permille(400) {
+            group.crash_program();
         }
         group.replace_member();
     }
@@ -116,6 +120,29 @@ impl SimGroup {
         });
         self.happened.restarts += 1;
         self.happened.upgrades += u32::from(upgrades);
+    }
+
+    /// Lets the program crash of a request, and requires that the group restarts it.
+    fn crash_program(&mut self) {
+        let (start, mut before, mut sent) = (self.now, None, None);
+        self.strike_mildly();
+        loop {
+            if let Some(incarnation) = self.incarnation() {
+                if incarnation > *before.get_or_insert(incarnation) {
+                    return;
+                }
+                let lasts = |(client, attempt): (usize, u64)| {
+                    let client: &SimClient = &self.clients[client];
+                    client.attempt == attempt && client.open.is_some()
+                };
+                if !sent.is_some_and(lasts) {
+                    sent = self.send_fatal();
+                }
+            }
+            let lasts = self.now - start;
+            assert!(lasts < ORDERED_WITHIN, "no restart of the program: {}", self.describe());
+            self.run_for(LOOK_EVERY);
+        }
     }
 
     /// Returns the incarnation of the primary's server.

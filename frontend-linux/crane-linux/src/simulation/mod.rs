@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `random`, `queue` | randomness that can be repeated; future events |
 //! | `server`, `history` | a server on the real scheduler; what it did last |
-//! | `clients`, `links` | its clients; the network |
+//! | `requests`, `clients`, `links` | what it is asked; its clients; the network |
 //! | `images` | the checkpoints of a data directory |
 //! | `files` | a data directory, written by the product's writer of segments |
 //! | `host` | the driver's effects, collected |
@@ -36,6 +36,7 @@ mod members;
 mod queue;
 mod random;
 mod replica;
+mod requests;
 mod scenario;
 mod server;
 mod service;

@@ -13,27 +13,15 @@ use crane_core::wire::{Endpoint, EntryPayload, Genesis};
 use crane_shm::region::{output, script};
 use crane_shm::{RingRecord, ServerState};
 
-use crate::driver::{RunNumber, ServerView};
+use crate::driver::{Activity, RunNumber, ServerView};
 use crate::frozen::ServerHistory;
+use crate::report::Ending;
 
 use super::history::CallHistory;
+use super::requests::{REQUEST_BYTES, answer_bytes, is_fatal};
 
 /// The port at which the server listens.
 pub(super) const PORT: u16 = 80;
-/// The length of a request in bytes.
-pub(super) const REQUEST_BYTES: usize = 8;
-/// The length of the shortest answer in bytes: the request, then its position in the list.
-const ANSWER_BYTES: usize = 16;
-/// Each request whose number is a multiple of this has a long answer.
-const LONG_EVERY: u64 = 20;
-/// The length of a long answer in bytes. A few of them fill the window of a connection.
-const LONG_BYTES: usize = 48 << 10;
-
-/// Returns the length of the answer to a request in bytes.
-pub(super) const fn answer_bytes(request: u64) -> usize {
-    if request.is_multiple_of(LONG_EVERY) { LONG_BYTES } else { ANSWER_BYTES }
-}
-
 /// The key of everything that the thread waits for.
 const INPUT: WaitKey = WaitKey(1);
 /// The duration of the server's timer, in nanoseconds.
@@ -96,12 +84,14 @@ pub(super) struct SimServer {
     bubbles: u64,
     /// Whether it has admitted the end of its incarnation.
     is_restarted: bool,
+    /// Whether the program has crashed.
+    is_crashed: bool,
     /// Whether it does something else than the servers of others.
     pub(super) is_wrong: bool,
     /// The clock of the first call that wrote other bytes than those of others did.
     pub(super) parted_at: Option<u64>,
-    /// Whether it computes without a call.
-    pub(super) computes: bool,
+    /// What its thread does when it makes no call for long.
+    pub(super) activity: Option<Activity>,
     processor: u64,
 }
 
@@ -131,9 +121,10 @@ impl SimServer {
             entries: 0,
             bubbles: 0,
             is_restarted: false,
+            is_crashed: false,
             is_wrong: false,
             parted_at: None,
-            computes: false,
+            activity: None,
             processor: 0,
         }
     }
@@ -156,6 +147,17 @@ impl SimServer {
     /// Returns whether its incarnation has ended.
     pub(super) fn is_restarted(&self) -> bool {
         self.is_restarted
+    }
+
+    /// Returns how it has ended, if it has ended by itself.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        let crash = self.is_crashed.then_some(Ending::Killed(libc::SIGSEGV));
+        crash.or(self.is_restarted.then_some(Ending::Exited(0)))
+    }
+
+    /// Returns whether there is output to be taken.
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty()
     }
 
     /// Lets an image continue as a run of a replica's server. It says where it listens once more.
@@ -199,7 +201,7 @@ impl SimServer {
 
     /// Returns the processor time that it has used, in microseconds.
     pub(super) fn measure(&mut self) -> u64 {
-        self.processor += u64::from(self.computes) * 1000;
+        self.processor += u64::from(self.activity == Some(Activity::Computes)) * 1000;
         self.processor
     }
 
@@ -239,7 +241,7 @@ impl SimServer {
     /// Makes at most `calls` calls, as far as the script goes. Returns whether it could make more.
     pub(super) fn run_calls(&mut self, calls: u64) -> bool {
         for _ in 0..calls {
-            if self.is_restarted {
+            if self.ending().is_some() {
                 return false;
             }
             let Some(execution) = self.execution.as_deref_mut() else {
@@ -450,6 +452,10 @@ impl SimServer {
         let request = requests.pop_front().expect("it has requests");
         if requests.is_empty() {
             self.requests.remove(&at.0);
+        }
+        if is_fatal(request) {
+            self.is_crashed = true;
+            return ServerStep::Look;
         }
         assert!(self.known.insert(request), "request {request} is carried out twice");
         self.list.push(request);

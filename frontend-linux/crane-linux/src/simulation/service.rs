@@ -4,9 +4,10 @@ use crane_core::wire::Endpoint;
 
 use crate::driver::ClientInput;
 
-use super::clients::{ClientLink, Manners, PATIENT_FOR, answered_by};
+use super::clients::{ClientLink, Manners, PATIENT_FOR, SimClient, answered_by};
 use super::group::{MICROSECOND, MILLISECOND, SimEvent, SimGroup};
 use super::queue::Nanos;
+use super::requests::fatal;
 use super::server::PORT;
 
 /// The time on the way between clients and replicas, which keeps the order.
@@ -87,6 +88,21 @@ impl SimGroup {
         let bytes = requests.iter().flat_map(|request| request.to_le_bytes()).collect();
         let (at, key) = (open.at, open.key);
         self.reach_replica(at, key, ClientInput::Sent(bytes));
+    }
+
+    /// Has a client send the program what it crashes of. Returns the client and the attempt, if one
+    /// is connected and sends.
+    pub(super) fn send_fatal(&mut self) -> Option<(usize, u64)> {
+        let sends = |client: &SimClient| client.open.as_ref().is_some_and(|open| !open.shut);
+        let client = self.clients.iter().position(sends)?;
+        let request = fatal(self.happened.crashes.into());
+        self.happened.crashes += 1;
+        let now = self.now;
+        let open = self.clients[client].open.as_mut().expect("it is connected");
+        open.asked.push_back((request, now));
+        let (at, key) = (open.at, open.key);
+        self.reach_replica(at, key, ClientInput::Sent(request.to_le_bytes().to_vec()));
+        Some((client, self.clients[client].attempt))
     }
 
     fn next_request(&mut self) -> u64 {

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use crane_core::paxos::Role;
 
+use crate::driver::Activity;
+
 use super::clients::Manners;
 use super::ending::DaemonsOutcome;
 use super::faults::FaultKind;
@@ -74,11 +76,15 @@ fn a_disk_hangs(group: &mut SimGroup) {
 fn a_server_hangs(group: &mut SimGroup) {
     let sick = group.needs_primary();
     group.strike_at(FaultKind::ServerHangs, sick, 1000 * SECOND);
+    if let Some(server) = group.replicas[sick].host().and_then(|host| host.server.as_mut()) {
+        server.activity = Some(Activity::InCall("futex".into()));
+    }
     group.must_lose_role(sick);
     group.run_for(SECOND);
     group.must_be_refused(sick);
     group.must_serve_all();
     group.must_have_no_clients_of(sick);
+    group.must_tell(sick, "thread 0 (server) is in futex");
     group.heal(sick, FaultKind::ServerHangs);
 }
 
@@ -100,7 +106,7 @@ fn a_server_computes(group: &mut SimGroup) {
     let busy = group.needs_primary();
     group.strike_at(FaultKind::ServerHangs, busy, 1000 * SECOND);
     if let Some(server) = group.replicas[busy].host().and_then(|host| host.server.as_mut()) {
-        server.computes = true;
+        server.activity = Some(Activity::Computes);
     }
     let before = group.primaries.len();
     group.run_for(6 * SECOND);
@@ -197,19 +203,20 @@ fn a_server_is_wrong(group: &mut SimGroup) {
     }
     let parted_at = group.replicas[wrong].host().and_then(|host| host.parted_at);
     let parted_at = parted_at.expect("it wrote other bytes");
-    let daemon = group.replicas[wrong].daemon.as_ref().expect("it runs");
-    let part = format!("of the call at clock {parted_at}:");
-    let is_named = daemon.faults_told().iter().any(|text| text.contains(&part));
-    assert!(
-        is_named,
-        "the first call that differs, at clock {parted_at}, is not named: {:?}",
-        daemon.faults_told()
-    );
+    group.must_tell(wrong, &format!("of the call at clock {parted_at}:"));
 }
 
 impl SimGroup {
     pub(super) fn run_for(&mut self, time: Nanos) {
         self.run_until(self.now + time);
+    }
+
+    /// Requires that a replica has told of a fault.
+    fn must_tell(&self, at: usize, part: &str) {
+        let daemon = self.replicas[at].daemon.as_ref().expect("it runs");
+        let told = daemon.faults_told();
+        let is_told = told.iter().any(|text| text.contains(part));
+        assert!(is_told, "replica {} does not tell \"{part}\": {told:?}", at + 1);
     }
 
     /// Returns the primary, if exactly one replica is.
