@@ -1,4 +1,4 @@
-//! What a simulated server did last, as the region of a real one holds it.
+//! The last calls of a simulated server, as the region of a real one holds them.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What clients ask of a simulated server: numbers, each once, and how long the answers are.
+//! The requests of clients, which are numbers, each once; and how long the answers are.
 
 /// The length of a request in bytes.
 pub(super) const REQUEST_BYTES: usize = 8;

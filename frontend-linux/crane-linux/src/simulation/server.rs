@@ -90,7 +90,7 @@ pub(super) struct SimServer {
     pub(super) is_wrong: bool,
     /// The clock of the first call that wrote other bytes than those of others did.
     pub(super) parted_at: Option<u64>,
-    /// What its thread does when it makes no call for long.
+    /// The activity of its thread when it makes no call for long.
     pub(super) activity: Option<Activity>,
     processor: u64,
 }
@@ -152,7 +152,7 @@ impl SimServer {
     /// Returns how it has ended, if it has ended by itself.
     pub(super) fn ending(&self) -> Option<Ending> {
         let crash = self.is_crashed.then_some(Ending::Killed(libc::SIGSEGV));
-        crash.or(self.is_restarted.then_some(Ending::Exited(0)))
+        crash.or_else(|| self.is_restarted.then_some(Ending::Exited(0)))
     }
 
     /// Returns whether there is output to be taken.
@@ -420,7 +420,9 @@ impl SimServer {
         let agreed = execution.gate.agreed();
         if agreed >= self.timer_at {
             execution.output.put(self.list.len() as u64 + u64::from(self.is_wrong));
-            self.parted_at = self.parted_at.or(self.is_wrong.then(|| execution.gate.clock()));
+            if self.is_wrong {
+                self.parted_at.get_or_insert_with(|| execution.gate.clock());
+            }
             self.timer_at = agreed + TIMER_LASTS;
         }
         execution.turn.wait(INPUT, self.timer_at);
@@ -465,7 +467,9 @@ impl SimServer {
         let execution = self.execution.as_deref_mut().expect("it has begun");
         execution.output.put_bytes(&answer);
         execution.output.put(u64::from(self.is_wrong));
-        self.parted_at = self.parted_at.or(self.is_wrong.then(|| execution.gate.clock()));
+        if self.is_wrong {
+            self.parted_at.get_or_insert_with(|| execution.gate.clock());
+        }
         let conn = execution.sockets.conn_mut(at);
         let (id, total, is_gone) = (conn.id, conn.sent, conn.reset);
         if !is_gone {

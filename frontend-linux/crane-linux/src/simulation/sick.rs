@@ -84,7 +84,7 @@ fn a_server_hangs(group: &mut SimGroup) {
     group.must_be_refused(sick);
     group.must_serve_all();
     group.must_have_no_clients_of(sick);
-    group.must_tell(sick, "thread 0 (server) is in futex");
+    group.must_report(sick, "thread 0 (server) is in futex");
     group.heal(sick, FaultKind::ServerHangs);
 }
 
@@ -203,7 +203,7 @@ fn a_server_is_wrong(group: &mut SimGroup) {
     }
     let parted_at = group.replicas[wrong].host().and_then(|host| host.parted_at);
     let parted_at = parted_at.expect("it wrote other bytes");
-    group.must_tell(wrong, &format!("of the call at clock {parted_at}:"));
+    group.must_report(wrong, &format!("of the call at clock {parted_at}:"));
 }
 
 impl SimGroup {
@@ -211,12 +211,12 @@ impl SimGroup {
         self.run_until(self.now + time);
     }
 
-    /// Requires that a replica has told of a fault.
-    fn must_tell(&self, at: usize, part: &str) {
+    /// Requires that a replica has reported a fault.
+    fn must_report(&self, at: usize, part: &str) {
         let daemon = self.replicas[at].daemon.as_ref().expect("it runs");
         let told = daemon.faults_told();
         let is_told = told.iter().any(|text| text.contains(part));
-        assert!(is_told, "replica {} does not tell \"{part}\": {told:?}", at + 1);
+        assert!(is_told, "replica {} does not report \"{part}\": {told:?}", at + 1);
     }
 
     /// Returns the primary, if exactly one replica is.
