@@ -266,6 +266,11 @@ impl SimReplica {
         self.host()?.server.as_mut()
     }
 
+    /// Returns whether its server runs, or it is to have none.
+    pub(super) fn has_its_server(&mut self) -> bool {
+        self.is_witness() || self.server().is_some()
+    }
+
     /// Returns whether the server makes no calls.
     pub(super) fn stands_still(&self) -> bool {
         self.ails.server_hangs || self.held.is_some()
