@@ -386,12 +386,14 @@ pub fn measure(rounds: usize) -> Vec<String> {
     let only = std::env::var("ONLY").unwrap_or_default();
     for fault in Sickness::ALL.into_iter().filter(|it| format!("{it:?}").contains(&only)) {
         let (mut sick, mut elsewhere, mut worst) = (Duration::ZERO, Duration::ZERO, 0);
+        let mut silent = 0;
         for number in 1..=rounds {
             let Some(round) = round(fault) else { continue };
             println!("{fault:?} {number}: {round:?}");
             sick = sick.max(round.at_the_sick);
             elsewhere = elsewhere.max(round.elsewhere);
             worst = worst.max(round.changes);
+            silent += usize::from(round.faults.is_empty());
         }
         println!(
             "{fault:?} × {rounds}: longest gap {sick:.0?} of clients at the sick replica, \
@@ -402,6 +404,10 @@ pub fn measure(rounds: usize) -> Vec<String> {
         }
         if worst > 1 {
             missed.push(format!("{fault:?}: {worst} changes of primary"));
+        }
+        // Clients may notice nothing, where a quorum of the others has what it needs.
+        if silent > 0 {
+            missed.push(format!("{fault:?}: not named in {silent} rounds"));
         }
     }
     for strain in Strain::ALL.into_iter().filter(|it| format!("{it:?}").contains(&only)) {
