@@ -157,6 +157,8 @@ mutants! {
     D2 MajorityUncounted,
     /// a server that is wrong continues to serve
     D4 WrongServes,
+    /// the calls of servers that differ are not kept
+    D8 CallsLost,
     /// each sync that becomes due restarts the time for which a disk stands still
     H1 DueRestartsStandstill,
     /// a server that uses the processor without a call stands still

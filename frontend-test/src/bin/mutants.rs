@@ -58,6 +58,7 @@ mod broken {
         (Mutant::RetireIgnored, Daemons),
         (Mutant::MajorityUncounted, Daemons),
         (Mutant::WrongServes, Daemons),
+        (Mutant::CallsLost, Daemons),
         (Mutant::GenerationKept, Daemons),
         (Mutant::FedUndecided, Daemons),
         (Mutant::NeverStepsDown, Daemons),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crane_core::id::{NodeId, Slot};
+use crane_core::mutants::{Mutant, broken};
 use crane_core::paxos::NodeSet;
 use crane_core::time::Duration;
 use crane_shm::history::BLOCK_CALLS;
@@ -34,7 +35,7 @@ impl<H: Host> Driver<H> {
     // specs: D8
     pub(super) fn freeze_calls(&mut self, slot: Slot) {
         let is_of_run = self.server.behind.is_none_or(|restart| slot > restart.slot);
-        if self.frozen_at(slot).is_some() || !is_of_run {
+        if self.frozen_at(slot).is_some() || !is_of_run || broken(Mutant::CallsLost) {
             return;
         }
         let Some(history) = self.host.history() else { return };

@@ -122,7 +122,7 @@ impl SimGroup {
                 let proof = checkpoint.manifest.proof.as_ref().expect("it is proved");
                 let files = &mut self.replicas[at].files;
                 files.checkpoints.arrived = Some(Box::new(proof.prefix.clone()));
-                files.count_as_kept(image.list());
+                files.count_as_kept(&image.admitted_requests());
                 let slot = checkpoint.manifest.slot;
                 if with_files {
                     files.checkpoints.put(checkpoint, image);

@@ -58,6 +58,12 @@ impl SimGroup {
         self.order_until("is removed", |group| {
             let members = group.members()?;
             members.get(node)?;
+            // An order to promote is lost with a primary that has not committed it. Without that
+            // member, one voter alone would be left.
+            let mut numbers = others().map(|place| group.replicas[place].id.number());
+            if let Some(node) = numbers.find(|node| members.get(*node) == Some("learner")) {
+                return Some(Query::Promote { node });
+            }
             // The primary is not removed.
             let to = others().find(|place| !group.replicas[*place].is_witness());
             let to = group.replicas[to.expect("a server is left")].id.number();
@@ -90,7 +96,9 @@ impl SimGroup {
         self.strike_mildly();
         self.order_until("votes", |group| {
             let members = group.members()?;
-            (members.get(node) == Some("learner")).then_some(Query::Promote { node })
+            // One that is joining, or that the primary does not know yet, does not vote either.
+            let votes = matches!(members.get(node), Some("voter" | "witness"));
+            (!votes).then_some(Query::Promote { node })
         });
         self.happened.witnesses += u32::from(witness);
         self.replicas[at].changes = false;
@@ -122,7 +130,7 @@ impl SimGroup {
         self.happened.upgrades += u32::from(upgrades);
     }
 
-    /// Lets the program crash of a request, and requires that the group restarts it.
+    /// Lets the program crash of a request, and requires that the group restarts it. Rules I3, I5.
     fn crash_program(&mut self) {
         let (start, mut before, mut sent) = (self.now, None, None);
         self.strike_mildly();

@@ -25,3 +25,10 @@ pub(super) const fn fatal(number: u64) -> u64 {
 pub(super) const fn is_fatal(request: u64) -> bool {
     request >= FIRST_FATAL
 }
+
+/// Returns the requests that bytes consist of.
+pub(super) fn requests_in(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(REQUEST_BYTES).map(|request| {
+        u64::from_le_bytes(request.try_into().expect("requests are sent as a whole"))
+    })
+}

@@ -18,7 +18,7 @@ use crate::frozen::ServerHistory;
 use crate::report::Ending;
 
 use super::history::CallHistory;
-use super::requests::{REQUEST_BYTES, answer_bytes, is_fatal};
+use super::requests::{answer_bytes, is_fatal, requests_in};
 
 /// The port at which the server listens.
 pub(super) const PORT: u16 = 80;
@@ -151,11 +151,11 @@ impl SimServer {
 
     /// Returns how it has ended, if it has ended by itself.
     pub(super) fn ending(&self) -> Option<Ending> {
-        let crash = self.is_crashed.then_some(Ending::Killed(libc::SIGSEGV));
-        crash.or_else(|| self.is_restarted.then_some(Ending::Exited(0)))
+        let ended = self.is_restarted.then_some(Ending::Exited(0));
+        if self.is_crashed { Some(Ending::Killed(libc::SIGSEGV)) } else { ended }
     }
 
-    /// Returns whether there is output to be taken.
+    /// Returns whether it has output.
     pub(super) fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
@@ -182,6 +182,12 @@ impl SimServer {
     /// Returns the requests that the server has carried out, in their order.
     pub(super) fn list(&self) -> &[u64] {
         &self.list
+    }
+
+    /// Returns the requests that the server has admitted, those without an answer too.
+    pub(super) fn admitted_requests(&self) -> Vec<u64> {
+        let read = self.list.iter().chain(self.requests.values().flatten()).copied();
+        read.chain(self.inbox.values().flat_map(|bytes| requests_in(bytes))).collect()
     }
 
     /// Returns the mark at the admission of a slot.
@@ -263,9 +269,9 @@ impl SimServer {
                 }
                 return self.rest(ServerState::Stalled);
             }
-            let (clock, output) = (execution.gate.clock(), execution.output.value());
+            let (word, clock) = (word(thread, kind, object), execution.gate.clock());
             let schedule = execution.schedule.value();
-            self.history.record(clock, word(thread, kind, object), output, schedule);
+            self.history.record(clock, word, execution.output.value(), schedule);
             self.act();
         }
         self.state = ServerState::Running;
@@ -285,9 +291,8 @@ impl SimServer {
         assert_eq!(kind, script::GENESIS, "the script begins with a genesis");
         let genesis = Genesis::decode(&bytes).expect("the genesis can be read");
         let Genesis { quantum, timestamp, .. } = genesis;
-        let incarnation = self.run.incarnation;
         let mut execution =
-            Execution::with_table(ConnTable::new(), incarnation, quantum, timestamp);
+            Execution::with_table(ConnTable::new(), self.run.incarnation, quantum, timestamp);
         let thread: ThreadId = execution.turn.reserve().expect("room for a thread");
         execution.turn.start(thread);
         self.execution = Some(Box::new(execution));
@@ -440,10 +445,7 @@ impl SimServer {
         let total = conn.consumed;
         let bytes = self.inbox.remove(&at.0).expect("readable bytes were kept");
         assert_eq!(bytes.len(), count, "the bytes of {id} are not those that were admitted");
-        let requests = bytes.chunks(REQUEST_BYTES).map(|request| {
-            u64::from_le_bytes(request.try_into().expect("requests are sent as a whole"))
-        });
-        self.requests.entry(at.0).or_default().extend(requests);
+        self.requests.entry(at.0).or_default().extend(requests_in(&bytes));
         self.say(output::CONSUMED, id, total, Vec::new());
         ServerStep::Look
     }
