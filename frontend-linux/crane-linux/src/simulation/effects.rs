@@ -209,7 +209,8 @@ impl SimGroup {
     /// Ends a daemon that must stop. It is started again.
     pub(super) fn on_stop(&mut self, at: usize, stop: &Stop) {
         let unlucky = stop.why.contains("times at one clock");
-        let crashes = stop.why.contains("times within a minute");
+        // Rule I5.
+        let crashes = self.happened.crashes >= 3 && stop.why.contains("times within a minute");
         let removed = self.replicas[at].changes && stop.why.contains("has been removed");
         let expected =
             stop.again || unlucky || crashes || removed || self.replicas[at].files.has_failed();

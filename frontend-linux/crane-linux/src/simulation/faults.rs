@@ -80,10 +80,10 @@ pub struct FaultCounts {
     pub stalls: u32,
     /// The number of restarts of the server by order.
     pub restarts: u32,
-    /// The number of requests of which the program crashes.
-    pub crashes: u32,
     /// The number of those with another program.
     pub upgrades: u32,
+    /// The number of requests of which the program crashes.
+    pub crashes: u32,
     /// The number of members that were removed.
     pub removed: u32,
     /// The number of members that were added.

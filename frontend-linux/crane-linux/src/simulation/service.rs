@@ -82,6 +82,10 @@ impl SimGroup {
     fn ask(&mut self, client: usize) {
         let count = self.random.range(1, REQUESTS_MAX + 1);
         let requests: Vec<u64> = (0..count).map(|_| self.next_request()).collect();
+        self.send_requests(client, &requests);
+    }
+
+    fn send_requests(&mut self, client: usize, requests: &[u64]) {
         let now = self.now;
         let open = self.clients[client].open.as_mut().expect("it is connected");
         open.asked.extend(requests.iter().map(|request| (*request, now)));
@@ -97,11 +101,7 @@ impl SimGroup {
         let client = self.clients.iter().position(sends)?;
         let request = fatal(self.happened.crashes.into());
         self.happened.crashes += 1;
-        let now = self.now;
-        let open = self.clients[client].open.as_mut().expect("it is connected");
-        open.asked.push_back((request, now));
-        let (at, key) = (open.at, open.key);
-        self.reach_replica(at, key, ClientInput::Sent(request.to_le_bytes().to_vec()));
+        self.send_requests(client, &[request]);
         Some((client, self.clients[client].attempt))
     }
 

@@ -76,7 +76,7 @@ fn a_disk_hangs(group: &mut SimGroup) {
 fn a_server_hangs(group: &mut SimGroup) {
     let sick = group.needs_primary();
     group.strike_at(FaultKind::ServerHangs, sick, 1000 * SECOND);
-    if let Some(server) = group.replicas[sick].host().and_then(|host| host.server.as_mut()) {
+    if let Some(server) = group.replicas[sick].server() {
         server.activity = Some(Activity::InCall("futex".into()));
     }
     group.must_lose_role(sick);
@@ -105,7 +105,7 @@ fn a_server_computes(group: &mut SimGroup) {
     group.manners = Manners::Slow;
     let busy = group.needs_primary();
     group.strike_at(FaultKind::ServerHangs, busy, 1000 * SECOND);
-    if let Some(server) = group.replicas[busy].host().and_then(|host| host.server.as_mut()) {
+    if let Some(server) = group.replicas[busy].server() {
         server.activity = Some(Activity::Computes);
     }
     let before = group.primaries.len();
