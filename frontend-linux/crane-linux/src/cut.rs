@@ -86,7 +86,8 @@ mod tests {
     use crane_core::paxos::{Ballot, Content, Entry, NodeSet, Record, WriteNumber};
 
     use super::*;
-    use crate::log::storage::Storage;
+    use crate::log::disk::HostDisk;
+    use crate::log::segments::Segments;
     use crate::log::{Payload, describe};
     use crate::meta::DATA_VERSION;
     use crate::roster::Roster;
@@ -128,7 +129,7 @@ mod tests {
             log.append(WriteNumber(slot), &record, Some(payload));
         }
         log.append_committed(Slot(10));
-        Storage::unsynced(&data.log()).write(log.take_batch().unwrap()).unwrap();
+        Segments::new(&data.log(), HostDisk, false).write(&log.take_batch().unwrap()).unwrap();
         path
     }
 

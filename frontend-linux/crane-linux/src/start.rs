@@ -219,16 +219,11 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
     let clock = Clock::default();
     let (node, opened, note) = restore(&args, &meta, &data, joins, &clock, &access).await?;
     let (mut log, last_timestamp) = (opened.log, opened.last_timestamp);
-    let (storage, progress) = match args.durability {
-        Durability::Fsync => {
-            let (storage, progress) = Storage::synced(&data.log());
-            (storage, Some(progress))
-        }
-        Durability::Memory => {
-            log.without_syncs();
-            (Storage::unsynced(&data.log()), None)
-        }
-    };
+    let syncs = args.durability == Durability::Fsync;
+    if !syncs {
+        log.without_syncs();
+    }
+    let (storage, progress) = Storage::new(&data.log(), syncs);
     let hello = restored::hello(&args, &meta, &base);
     spawn_local(access.clone().keep_current());
     let peers = Peers::new(hello.clone(), Rc::new(Arrivals::new()), access);

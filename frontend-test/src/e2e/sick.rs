@@ -26,6 +26,8 @@ use super::wait::{ANSWER, Raise, SOON, START, eventually};
 pub enum Sickness {
     /// The file system of its data directory is frozen.
     FrozenDisk,
+    /// The same, and the log is written to the system's memory only.
+    FrozenMemory,
     /// The fdatasync of its daemon does not return.
     HungSync,
     /// Its server's process is stopped.
@@ -36,7 +38,8 @@ pub enum Sickness {
 
 impl Sickness {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::FrozenDisk, Self::HungSync, Self::StoppedServer, Self::Muted];
+    pub const ALL: [Self; 5] =
+        [Self::FrozenDisk, Self::FrozenMemory, Self::HungSync, Self::StoppedServer, Self::Muted];
 }
 
 /// The longest gap that a client may have: the time until a replica counts as sick, and 500 ms.
@@ -146,7 +149,10 @@ pub fn round(fault: Sickness) -> Option<Round> {
     obey_orders(&mut group);
     // Any of them may become primary.
     let mut disks = Vec::new();
-    if fault == Sickness::FrozenDisk {
+    if fault == Sickness::FrozenMemory {
+        group.options_mut().extend(["--durability", "memory"].map(String::from));
+    }
+    if matches!(fault, Sickness::FrozenDisk | Sickness::FrozenMemory) {
         for id in group.ids() {
             disks.push(LoopDisk::mount(&group.data(id), 160)?);
         }
@@ -230,7 +236,7 @@ fn strike(
         faults
     };
     let faults = match fault {
-        Sickness::FrozenDisk => {
+        Sickness::FrozenDisk | Sickness::FrozenMemory => {
             let _frozen = disks[usize::from(sick) - 1].freeze();
             watch(sick)
         }

@@ -10,11 +10,12 @@ const GAP_MAX: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_primary_whose_disk_or_server_hangs_loses_its_role_and_its_clients() {
-    for fault in [Sickness::FrozenDisk, Sickness::HungSync, Sickness::StoppedServer] {
+    use Sickness::{FrozenDisk, FrozenMemory, HungSync, StoppedServer};
+    for fault in [FrozenDisk, FrozenMemory, HungSync, StoppedServer] {
         let Some(round) = round(fault) else { return };
         println!("{fault:?}: {round:?} (in full: ci/measure sick)");
         assert_eq!(round.changes, 1, "{fault:?}: changes of the primary");
-        let part = if fault == Sickness::StoppedServer { "the server" } else { "the disk" };
+        let part = if fault == StoppedServer { "the server" } else { "the disk" };
         let told = round.faults.iter().any(|told| told.contains(part));
         assert!(told, "{fault:?}: the fault did not happen, or is not told: {:?}", round.faults);
         let longest = round.at_the_sick.max(round.elsewhere);

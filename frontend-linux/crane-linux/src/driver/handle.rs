@@ -5,6 +5,7 @@ use crane_core::paxos::Input;
 use crane_core::time::Instant;
 use crane_shm::RingRecord;
 
+use crate::log::Synced;
 use crate::report::CheckpointMessage;
 
 use super::agreement::InputPayloads;
@@ -73,6 +74,9 @@ impl<H: Host> Driver<H> {
             DriverInput::Report(from, report) => self.on_server_report(from, report),
             DriverInput::Calls(from, calls) => self.on_calls(from, calls),
             DriverInput::Mark(from, message) => self.on_mark(from, message),
+            DriverInput::Kept(Synced { up_to, .. }) => {
+                self.paxos(Input::Durable { up_to }, InputPayloads::NONE);
+            }
             DriverInput::Durable(synced) => self.on_durable(synced),
             DriverInput::Vitals(from, vitals) => self.on_vitals(from, vitals),
             DriverInput::ProcessorTime(run, micros) => self.on_processor_time(run, micros),

@@ -98,7 +98,10 @@ pub(crate) enum DriverInput {
     Proof(u64, ProofChange),
     /// The proof of a checkpoint was kept, or not, for this reason.
     ProofKept(Result<Checkpoint, String>),
-    /// A sync of the log has returned.
+    /// Records of the log survive the daemon, as `--durability memory` wants it, although the disk
+    /// has not taken them yet.
+    Kept(Synced),
+    /// A sync of the log has returned, or, where nothing is synced, a write.
     Durable(Synced),
     /// Frozen calls are in this file, or could not be kept for this reason.
     FrozenKept(Result<PathBuf, String>),
@@ -354,7 +357,8 @@ pub(crate) trait Host {
     /// has the replica at this address.
     fn dial(&mut self, node: NodeId, address: &str);
 
-    /// Writes records of the log; [`DriverInput::Durable`] follows.
+    /// Writes records of the log; [`DriverInput::Durable`] follows, and before it there may be
+    /// [`DriverInput::Kept`].
     fn write(&mut self, batch: Batch);
 
     /// Reads entries of the log again; [`DriverInput::Fetched`] follows, or

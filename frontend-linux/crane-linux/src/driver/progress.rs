@@ -186,9 +186,9 @@ const fn cause(ailment: Ailment) -> &'static str {
 const fn describe(ailment: Ailment) -> &'static str {
     match ailment {
         Ailment::Disk => {
-            "the disk of this replica's log stands still: a sync does not return; other replicas \
-             serve meanwhile; look at the disk of the data directory (dmesg, iostat), or stop this \
-             replica"
+            "the disk of this replica's log stands still: a write or a sync does not return; other \
+             replicas serve meanwhile; look at the disk of the data directory (dmesg, iostat), or \
+             stop this replica"
         }
         Ailment::Server => {
             "the server of this replica stands still, and the servers of the others have passed \

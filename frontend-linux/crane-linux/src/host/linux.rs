@@ -29,7 +29,7 @@ use crate::frozen::{FrozenCalls, ServerHistory};
 use crate::library;
 use crate::log::fetch::Fetch;
 use crate::log::storage::Storage;
-use crate::log::{Batch, Front};
+use crate::log::{Batch, Front, Synced};
 use crate::meta::Meta;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
@@ -237,6 +237,14 @@ impl LinuxHost {
         (self.spec, self.base) = (Some(spec), base);
     }
 
+    /// Takes the report that records are in the log's files.
+    pub(super) fn on_written(&mut self, synced: Synced) -> DriverInput {
+        match self.storage.written(synced) {
+            Ok(()) => DriverInput::Durable(synced),
+            Err(why) => DriverInput::Failed(why),
+        }
+    }
+
     /// Waits, for a bounded time, until all written records are on the disk.
     pub(super) fn finish(self) {
         self.storage.finish();
@@ -277,7 +285,7 @@ impl Host for LinuxHost {
     fn write(&mut self, batch: Batch) {
         match self.storage.write(batch) {
             Ok(None) => {}
-            Ok(Some(synced)) => self.at_once.push_back(DriverInput::Durable(synced)),
+            Ok(Some(kept)) => self.at_once.push_back(DriverInput::Kept(kept)),
             Err(why) => self.at_once.push_back(DriverInput::Failed(why)),
         }
     }

@@ -89,8 +89,8 @@ pub(crate) struct HostParts {
     pub criu: Result<crate::checkpoint::criu::Criu, String>,
     /// The storage of the log.
     pub storage: Storage,
-    /// The progress of the storage, if writes take time.
-    pub progress: Option<WriteProgress>,
+    /// The progress of the storage.
+    pub progress: WriteProgress,
     /// The links.
     pub peers: Rc<Peers>,
     /// The replica's clock, from which moments are read.

@@ -41,7 +41,7 @@ enum Happened {
 struct Replica {
     driver: Driver<LinuxHost>,
     clock: Clock,
-    progress: Option<WriteProgress>,
+    progress: WriteProgress,
     outcomes: UnboundedReceiver<HostOutcome>,
 }
 
@@ -52,11 +52,11 @@ struct Replica {
 pub(crate) async fn run(
     settings: Settings,
     restored: Restored,
-    mut parts: HostParts,
+    parts: HostParts,
     interrupted: impl Future<Output = ()>,
 ) -> std::io::Result<Option<Stop>> {
     let mut alarm = Alarm::new()?;
-    let (clock, progress) = (parts.clock, parts.progress.take());
+    let (clock, progress) = (parts.clock, parts.progress.clone());
     let (sender, outcomes) = unbounded_channel();
     let host = LinuxHost::new(settings.me, parts, sender);
     let driver = Driver::new(settings, restored, host, clock.moment());
@@ -106,17 +106,11 @@ impl Replica {
                 None => pending().await,
             }
         };
-        let stored = async {
-            match &self.progress {
-                Some(progress) => progress.wait().await,
-                None => pending().await,
-            }
-        };
         tokio::select! {
             outcome = alarm.wait() => outcome.map(|()| Happened::Alarm),
             outcome = woken => outcome.map(|()| Happened::Woken),
             outcome = proof_woken => outcome.map(|()| Happened::ProofWoken),
-            outcome = stored => Ok(Happened::Written(outcome)),
+            outcome = self.progress.wait() => Ok(Happened::Written(outcome)),
             arrival = host.peers.arrivals.receive() => Ok(Happened::Arrived(arrival)),
             event = host.client_events.receive(), if has_room => Ok(Happened::Client(event)),
             Some(outcome) = self.outcomes.recv() => Ok(Happened::HostOutcome(outcome)),
@@ -125,7 +119,7 @@ impl Replica {
 
     /// Returns an event that has happened already, if there is one.
     fn waiting(&mut self) -> Option<Happened> {
-        if let Some(outcome) = self.progress.as_ref().and_then(|progress| progress.try_take()) {
+        if let Some(outcome) = self.progress.try_take() {
             return Some(Happened::Written(outcome));
         }
         let has_room = self.driver.has_room_for_clients();
@@ -152,7 +146,7 @@ impl Replica {
                 self.driver.host().proof.drop_output();
                 return;
             }
-            Happened::Written(Ok(synced)) => DriverInput::Durable(synced),
+            Happened::Written(Ok(synced)) => self.driver.host().on_written(synced),
             Happened::Written(Err(why)) => DriverInput::Failed(why),
             Happened::Arrived(arrival) => match self.arrived(arrival, moment) {
                 Some(input) => input,

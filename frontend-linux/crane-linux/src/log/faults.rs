@@ -288,7 +288,8 @@ fn whatever_fails_is_the_last_thing_that_is_done() {
 fn a_sync_that_failed_is_told_once_and_never_tried_again() {
     let scratch = Scratch::new("thread");
     let disk = BadDisk::default();
-    let (mut storage, progress) = Storage::synced_on(&scratch.0, disk.clone());
+    let (mut storage, progress) =
+        Storage::start(Segments::new(&scratch.0, disk.clone(), true), true, None);
     let mut log = Log::open(&scratch.0).unwrap().log;
     let mut told = |storage: &mut Storage, slot| {
         log.append(WriteNumber(slot), &accept(slot, 1, 9), Some(payload(9)));

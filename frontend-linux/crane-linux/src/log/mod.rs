@@ -12,6 +12,7 @@
 //! | `damage` | the treatment of a damaged log |
 //! | `cut` | taking the front off |
 //! | `disk`, `segments`, `storage` | the interface to files; writing them; the storage thread |
+//! | `journal` | what is durable in memory, and not in the files yet |
 //! | `error`, `args` | errors of reading; the command line of `crane-linux log` |
 //! | here | an index from slots to places, a cache of payloads, the next write's place |
 //!
@@ -27,6 +28,7 @@ mod error;
 pub(crate) mod fetch;
 mod fetched;
 mod front;
+mod journal;
 mod open;
 pub(crate) mod reading;
 pub mod record;

@@ -11,7 +11,7 @@ use crane_core::paxos::{self, Ballot, Record, WriteNumber};
 use super::fetched::FetchedBatches;
 use super::reading::End;
 use super::record::{self, Bad, Found, StoredRecord};
-use super::{Front, Log, LogError, Payload, RecordPosition, disk, reading};
+use super::{Front, Log, LogError, Payload, RecordPosition, disk, journal, reading};
 
 /// The results of [`Log::open`].
 #[derive(Debug)]
@@ -53,12 +53,13 @@ impl Log {
     }
 
     /// Reads the log in `directory`, which must exist; an empty directory is a log without entries.
-    /// Torn records at the end are cut off, and segments that an interrupted cut has left are
-    /// deleted.
+    /// What is in a journal in memory only is written to its files first. Torn records at the end
+    /// are cut off, and segments that an interrupted cut has left are deleted.
     ///
     /// # Errors
-    /// Returns [`LogError`]; nothing has been changed in that case.
+    /// Returns [`LogError`]; no record has been cut off in that case.
     pub fn open(directory: &Path) -> Result<Opened, LogError> {
+        journal::recover(directory)?;
         let front = Front::read(directory)?;
         let numbers = reading::segment_numbers(directory)?;
         let (opened, end) =

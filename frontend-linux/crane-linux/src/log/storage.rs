@@ -3,6 +3,10 @@
 //! All batches that have accumulated during one sync are written and synced together (group
 //! commit). A failed sync is never repeated, because after it the content of the disk is unknown
 //! (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
+//!
+//! Where nothing is synced, a batch is put into a journal in the system's memory, and counts as
+//! durable. A write to a disk's cache is not the same: it waits for the disk if the file system is
+//! frozen, or too much of the cache is not on the disk yet.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,85 +15,113 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use embassy_sync::signal::Signal;
+use tracing::warn;
 
 use crate::thread_mutex::ThreadMutex;
 
 use super::disk::{Disk, HostDisk};
+use super::journal::Journal;
 use super::segments::Segments;
 use super::{Batch, Synced};
 
-/// The last sync that has returned, or the reason why writing has ended. Only the last value
-/// counts.
+/// The last sync that has returned, or the last write where nothing is synced; or the reason why
+/// writing has ended. Only the last value counts.
 pub(crate) type WriteProgress = Arc<Signal<ThreadMutex, Result<Synced, String>>>;
 
 const FINISH_WITHIN: Duration = Duration::from_secs(1);
 const FINISH_LOOK: Duration = Duration::from_millis(1);
 
-/// The destination of the log's bytes.
+/// How long the thread lets batches accumulate that are in the journal already.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The destination of the log's bytes: the disk, or, without syncs, the system's memory, from which
+/// they survive the daemon but not the host.
 #[derive(Debug)]
-pub(crate) enum Storage {
-    /// The disk, written by a thread; [`WriteProgress`] reports which writes are on it.
-    Synced(Sender<Batch>, JoinHandle<()>),
-    /// The system's memory, written at once: the bytes survive the daemon, but not the host.
-    Unsynced(Box<Segments<HostDisk>>),
+pub(crate) struct Storage {
+    batches: Sender<Batch>,
+    /// Returns whether everything was written.
+    thread: JoinHandle<bool>,
+    /// The batches that the thread has not written yet, if bytes need not be on the disk.
+    journal: Option<Journal>,
 }
 
 impl Storage {
-    /// Creates storage that syncs.
-    pub(crate) fn synced(directory: &Path) -> (Self, WriteProgress) {
-        Self::synced_on(directory, HostDisk)
+    /// Starts the thread. `syncs` says that bytes are to be on the disk before they count as
+    /// durable.
+    pub(crate) fn new(directory: &Path, syncs: bool) -> (Self, WriteProgress) {
+        if syncs {
+            return Self::start(Segments::new(directory, HostDisk, true), true, None);
+        }
+        let journal = Journal::new(directory).map_err(|error| {
+            warn!(
+                "the log has no journal in memory: {error}; each request waits for a write to the \
+                 disk's cache, which takes more of the processor: give this host, or its \
+                 container, a /dev/shm of 64 MiB"
+            );
+        });
+        Self::start(Segments::new(directory, HostDisk, false), false, journal.ok())
     }
 
-    /// Creates storage that syncs, on a disk of the caller's.
-    pub(crate) fn synced_on<D: Disk<File: Send> + Send + 'static>(
-        directory: &Path,
-        disk: D,
+    /// Starts the thread on a disk of the caller's.
+    pub(super) fn start<D: Disk<File: Send> + Send + 'static>(
+        segments: Segments<D>,
+        syncs: bool,
+        journal: Option<Journal>,
     ) -> (Self, WriteProgress) {
-        let (sender, receiver) = channel();
+        let (batches, receiver) = channel();
         let progress = WriteProgress::default();
-        let (segments, told) = (Segments::new(directory, disk, true), progress.clone());
+        let told = progress.clone();
+        let pause = journal.as_ref().map(|_| PAUSE);
         let thread = std::thread::Builder::new()
             .name("storage".into())
-            .spawn(move || run(segments, &receiver, &told))
+            .spawn(move || run(segments, syncs, pause, &receiver, &told))
             .expect("a thread can be started");
-        (Self::Synced(sender, thread), progress)
+        (Self { batches, thread, journal }, progress)
     }
 
-    /// Waits until everything is on the disk, for a limited time: a disk that hangs does not
-    /// prevent the daemon from ending.
+    /// Waits until everything is written, for a limited time: a disk that hangs does not prevent
+    /// the daemon from ending.
     pub(crate) fn finish(self) {
-        let Self::Synced(sender, thread) = self else { return };
-        drop(sender);
+        let Self { batches, thread, journal } = self;
+        drop(batches);
         let start = Instant::now();
         while !thread.is_finished() && start.elapsed() < FINISH_WITHIN {
             std::thread::sleep(FINISH_LOOK);
         }
+        if thread.is_finished() && matches!(thread.join(), Ok(true)) {
+            journal.into_iter().for_each(Journal::remove);
+        }
     }
 
-    /// Creates storage that does not sync.
-    pub(crate) fn unsynced(directory: &Path) -> Self {
-        Self::Unsynced(Box::new(Segments::new(directory, HostDisk, false)))
-    }
-
-    /// Writes a batch. Returns its sync if it counts as durable already.
+    /// Hands a batch to the thread. Returns its sync if it counts as durable already;
+    /// [`WriteProgress`] reports when it is written.
     ///
     /// # Errors
-    /// Returns the system's error, which is fatal: nothing is written after it.
+    /// Returns that the thread has ended, which it does after an error.
     pub(crate) fn write(&mut self, batch: Batch) -> Result<Option<Synced>, String> {
-        match self {
-            Self::Synced(sender, _) => {
-                sender.send(batch).map_err(|_| "the storage thread has ended".to_string())?;
-                Ok(None)
-            }
-            Self::Unsynced(segments) => {
-                segments.write(&batch)?;
-                Ok(Some(batch.synced()))
-            }
-        }
+        let is_kept = self.journal.as_mut().is_some_and(|journal| journal.keep(&batch));
+        let kept = is_kept.then(|| batch.synced());
+        self.batches.send(batch).map_err(|_| "the storage thread has ended".to_string())?;
+        Ok(kept)
+    }
+
+    /// Records that [`WriteProgress`] has reported this.
+    ///
+    /// # Errors
+    /// Returns the reason why this replica must stop.
+    pub(crate) fn written(&mut self, synced: Synced) -> Result<(), String> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        journal.written(synced.sync).map_err(|error| format!("the journal of the log: {error}"))
     }
 }
 
-fn run<D: Disk>(mut segments: Segments<D>, batches: &Receiver<Batch>, progress: &WriteProgress) {
+fn run<D: Disk>(
+    mut segments: Segments<D>,
+    syncs: bool,
+    pause: Option<Duration>,
+    batches: &Receiver<Batch>,
+    progress: &WriteProgress,
+) -> bool {
     while let Ok(mut batch) = batches.recv() {
         let outcome = loop {
             if let Err(why) = segments.write(&batch) {
@@ -97,13 +129,16 @@ fn run<D: Disk>(mut segments: Segments<D>, batches: &Receiver<Batch>, progress: 
             }
             match batches.try_recv() {
                 Ok(next) => batch = next,
-                Err(_) => break segments.sync(),
+                Err(_) if syncs => break segments.sync(),
+                Err(_) => break Ok(()),
             }
         };
         let failed = outcome.is_err();
         progress.signal(outcome.map(|()| batch.synced()));
         if failed {
-            return;
+            return false;
         }
+        pause.into_iter().for_each(std::thread::sleep);
     }
+    true
 }

@@ -104,7 +104,7 @@ fn files(directory: &Path) -> Vec<String> {
     names
 }
 
-fn payload(text: &str) -> Option<Payload> {
+pub(super) fn payload(text: &str) -> Option<Payload> {
     Some(Payload::from(text.as_bytes()))
 }
 

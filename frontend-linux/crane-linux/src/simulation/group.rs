@@ -34,10 +34,10 @@ const ROUND_WITHIN: Nanos = 60 * MICROSECOND;
 /// How soon a daemon is woken at the earliest.
 const WAKE_AFTER: Nanos = 10 * MICROSECOND;
 
-/// A future event. Places are those of replicas.
 /// In one of how many events the invariants of the core are checked as a whole.
 const INVARIANTS_EVERY: u64 = 16;
 
+/// A future event. Places are those of replicas.
 #[derive(Debug)]
 pub(super) enum SimEvent {
     /// A daemon's deadline has come.

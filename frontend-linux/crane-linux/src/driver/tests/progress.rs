@@ -97,7 +97,7 @@ fn a_primary_whose_disk_hangs_loses_its_role_and_the_group_goes_on() {
     group.write_through(other, 30);
     let second = group.primary();
     assert_ne!(second, first);
-    assert!(group.faults(first).contains("a sync does not return"), "{}", group.faults(first));
+    assert!(group.faults(first).contains("sync does not return"), "{}", group.faults(first));
     assert!(group.events(first).contains("the role goes to replica"), "{}", group.events(first));
     assert_eq!(group.drivers[first].events.counters.roles_given_up, 1);
     assert_eq!(group.drivers[first].host().ports, [0; 0], "it refuses clients");
