@@ -1,6 +1,7 @@
 //! Daemons that have the number of a later one: they are not heard, and end.
 
 use crane_core::id::{Generation, NodeId};
+use crane_core::paxos::Role;
 
 use crate::net::handshake::Hello;
 
@@ -21,13 +22,15 @@ impl<H: Host> Driver<H> {
 
     /// Ends this daemon once more than half of the others are linked with a later one of its
     /// number. A daemon that has not reached its group yet is no earlier one: its host's clock is
-    /// behind.
+    /// behind. Nor is one that may not vote yet: a member that was replaced, and not told, has
+    /// taken its place at the other replica for a moment.
     // specs: R12
     pub(super) fn on_fenced(&mut self, by: NodeId, newest: Generation) {
         if newest.0 <= self.hello.generation || !Fence::believes(newest) {
             return;
         }
-        if !self.hello.joined {
+        let may_vote = !matches!(self.node.role(), Role::Recovering { .. });
+        if !self.hello.joined || !may_vote {
             if !self.fence.begins_again() {
                 self.begin_generation_above(newest);
                 self.fence.begin_again_above(Generation(self.meta.generation));

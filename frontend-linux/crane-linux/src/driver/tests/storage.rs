@@ -37,16 +37,19 @@ fn the_daemon_that_began_later_is_heard_and_the_earlier_one_stops() {
 }
 
 #[test]
-fn a_daemon_that_has_not_reached_its_group_begins_above_the_generation_that_is_known() {
-    let mut group = Group::new();
-    let (moment, driver) = (group.moment(), &mut group.drivers[0]);
-    driver.handle(moment, DriverInput::Fenced(node(1), Generation(1 << 30)));
-    assert_eq!(driver.stop(), None, "the generation is not kept yet");
-    let kept = Generation(driver.meta.generation);
-    assert!(kept > Generation(1 << 30));
-    driver.handle(moment, DriverInput::MetaKept(kept));
-    let stop = driver.stop().expect("it begins again");
-    assert!(stop.again, "{}", stop.why);
+fn a_daemon_that_may_not_vote_yet_begins_above_the_generation_that_is_known() {
+    for joined in [false, true] {
+        let mut group = Group::new();
+        let (moment, driver) = (group.moment(), &mut group.drivers[0]);
+        driver.hello.joined = joined;
+        driver.handle(moment, DriverInput::Fenced(node(1), Generation(1 << 30)));
+        assert_eq!(driver.stop(), None, "the generation is not kept yet");
+        let kept = Generation(driver.meta.generation);
+        assert!(kept > Generation(1 << 30));
+        driver.handle(moment, DriverInput::MetaKept(kept));
+        let stop = driver.stop().expect("it begins again");
+        assert!(stop.again, "{}", stop.why);
+    }
 }
 
 #[test]
