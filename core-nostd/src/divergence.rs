@@ -45,12 +45,29 @@ struct Round {
     slot: Slot,
     /// By server: the first mark of the slot that it reported since its marks were forgotten.
     marks: [Option<Mark>; NODES_MAX],
+    /// The servers whose marks came after they were found wrong.
+    late: NodeSet,
     /// The mark of a server that was built again; it decides a split.
     opinion: Option<Mark>,
 }
 
+impl Round {
+    /// Returns a server's mark, unless it came late.
+    fn mark(&self, node: NodeId) -> Option<Mark> {
+        let late = self.late.contains(node);
+        self.marks[node.index()].filter(|_| !late)
+    }
+
+    /// Forgets a server's mark.
+    fn forget(&mut self, node: NodeId) {
+        self.marks[node.index()] = None;
+        self.late = self.late.without(node);
+    }
+}
+
 /// A free place.
-const EMPTY: Round = Round { slot: Slot::NONE, marks: [None; NODES_MAX], opinion: None };
+const EMPTY: Round =
+    Round { slot: Slot::NONE, marks: [None; NODES_MAX], late: NodeSet::EMPTY, opinion: None };
 
 /// The marks of the last `ROUNDS` slots that were compared.
 ///
@@ -94,6 +111,24 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
         self.round(mark.slot).marks[node.index()].get_or_insert(mark);
     }
 
+    /// Adds a mark of a server that was found wrong, and was not built again since. It counts only
+    /// towards a majority: whoever found the server wrong may be wrong itself.
+    // specs: D1
+    pub fn add_late(&mut self, node: NodeId, mark: Mark) {
+        let round = self.round(mark.slot);
+        if round.marks[node.index()].is_none() {
+            round.marks[node.index()] = Some(mark);
+            round.late = round.late.with(node);
+        }
+    }
+
+    /// Forgets a server's marks that came late, because the server was built again.
+    pub fn forget_late(&mut self, node: NodeId) {
+        for round in self.rounds.iter_mut().filter(|round| round.late.contains(node)) {
+            round.forget(node);
+        }
+    }
+
     /// Adds the mark of a server that was built again, which decides a split.
     pub fn add_opinion(&mut self, mark: Mark) {
         self.round(mark.slot).opinion = Some(mark);
@@ -102,7 +137,7 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
     /// Forgets a server's marks, because the server is built again.
     pub fn forget(&mut self, node: NodeId) {
         for round in &mut self.rounds {
-            round.marks[node.index()] = None;
+            round.forget(node);
         }
     }
 
@@ -111,13 +146,13 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
     // specs: D1
     pub fn forget_behind(&mut self, node: NodeId, slot: Slot) {
         for round in self.rounds.iter_mut().filter(|round| round.slot > slot) {
-            round.marks[node.index()] = None;
+            round.forget(node);
         }
     }
 
-    /// Returns a server's mark at a slot.
+    /// Returns a server's mark at a slot, unless it came late.
     pub fn mark(&self, node: NodeId, slot: Slot) -> Option<Mark> {
-        self.find(slot)?.marks[node.index()]
+        self.find(slot)?.mark(node)
     }
 
     /// Returns the verdict on the marks of a slot. `servers` are all servers of the group, and
@@ -125,12 +160,17 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
     // specs: D2, D3
     pub fn verdict(&self, slot: Slot, servers: NodeSet, reachable: NodeSet) -> Verdict {
         let Some(round) = self.find(slot) else { return Verdict::Open };
-        let known = || servers.iter().filter_map(|node| Some((node, round.marks[node.index()]?)));
-        let agreeing = |mark: &Mark| known().filter(|(_, other)| other == mark).count();
-        let opinion = round.opinion.as_ref();
-        let larger = known().map(|(_, mark)| mark).find(|mark| agreeing(mark) * 2 > servers.len());
+        let all = || {
+            servers.iter().filter_map(|node| match broken(Mutant::LateUncounted) {
+                true => round.mark(node),
+                false => round.marks[node.index()],
+            })
+        };
+        let agreeing = |mark: &Mark| all().filter(|other| other == mark).count();
+        let larger = all().find(|mark| agreeing(mark) * 2 > servers.len());
         let larger = larger.filter(|_| !broken(Mutant::MajorityUncounted));
-        if let Some(right) = opinion.copied().or(larger) {
+        let known = || servers.iter().filter_map(|node| Some((node, round.mark(node)?)));
+        if let Some(right) = larger.or(round.opinion) {
             let mut wrong = NodeSet::EMPTY;
             let mut worst = Difference::Output;
             for (node, mark) in known().filter(|(_, mark)| *mark != right) {
@@ -139,7 +179,7 @@ impl<const ROUNDS: usize> Comparison<ROUNDS> {
             }
             return if wrong.is_empty() { Verdict::Agreed } else { Verdict::Wrong(wrong, worst) };
         }
-        let missing = reachable.iter().any(|node| round.marks[node.index()].is_none());
+        let missing = reachable.iter().any(|node| round.mark(node).is_none());
         let mut marks = known().map(|(_, mark)| mark);
         let Some(first) = marks.next().filter(|_| !missing) else { return Verdict::Open };
         let differences = marks.filter(|mark| *mark != first).map(|mark| difference(&mark, &first));
@@ -236,6 +276,30 @@ mod tests {
         // The rebuilt server agrees with neither: both are wrong, as far as the group can know.
         comparison.add_opinion(mark(5, 3, 3));
         assert_eq!(verdict(&comparison), Verdict::Wrong(servers, Difference::Schedule));
+    }
+
+    #[test]
+    fn more_than_half_outvote_an_opinion_and_a_server_that_took_others_for_wrong() {
+        let mut comparison = Comparison::<2>::new();
+        let servers = set(&[1, 2, 3]);
+        comparison.add(node(1), mark(5, 1, 1));
+        comparison.add(node(2), mark(5, 1, 2));
+        comparison.add_opinion(mark(5, 1, 1));
+        let wrong = |number| Verdict::Wrong(set(&[number]), Difference::Output);
+        assert_eq!(comparison.verdict(Slot(5), servers, set(&[1, 2])), wrong(2));
+        comparison.add(node(3), mark(5, 1, 2));
+        assert_eq!(comparison.verdict(Slot(5), servers, servers), wrong(1));
+        // At a later slot: the server that was taken for wrong alone decides nothing.
+        comparison.add(node(1), mark(6, 1, 1));
+        comparison.add_late(node(2), mark(6, 1, 2));
+        assert_eq!(comparison.mark(node(2), Slot(6)), None);
+        assert_eq!(comparison.verdict(Slot(6), servers, set(&[1, 2])), Verdict::Open);
+        comparison.add(node(3), mark(6, 1, 2));
+        assert_eq!(comparison.verdict(Slot(6), servers, servers), wrong(1));
+        comparison.forget_late(node(2));
+        assert_eq!(comparison.mark(node(2), Slot(5)), Some(mark(5, 1, 2)));
+        comparison.add(node(2), mark(6, 1, 1));
+        assert_eq!(comparison.verdict(Slot(6), servers, servers), wrong(3));
     }
 
     #[test]

@@ -153,6 +153,8 @@ mutants! {
     E7 RetireIgnored,
     /// the server does not learn what its clients have read
     E2 DrainedIgnored,
+    /// marks of servers that were found wrong count towards no majority
+    D1 LateUncounted,
     /// the marks of a majority decide nothing
     D2 MajorityUncounted,
     /// a server that is wrong continues to serve

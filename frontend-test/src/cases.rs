@@ -3,13 +3,15 @@
 //! Each panics if the core does something else than its rule demands. `ci/mutants` runs them with
 //! each broken variant whose rule only such a case shows.
 
-use crane_core::execution::Execution;
+use crane_core::divergence::{Comparison, Difference, Verdict};
 use crane_core::execution::admission::Admitted;
 use crane_core::execution::socket::Bound;
+use crane_core::execution::{Execution, Mark};
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{
     Ballot, Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input, LogEnd,
-    Members, Message, Node, Record, Role, SlotRange, StorageEpoch, VotingStatus, WriteNumber,
+    Members, Message, Node, NodeSet, Record, Role, SlotRange, StorageEpoch, VotingStatus,
+    WriteNumber,
 };
 use crane_core::time::Instant;
 use crane_core::wire::{Endpoint, Op};
@@ -20,6 +22,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a promise of a lost storage", r4_a_promise_of_a_lost_storage_does_not_count),
     ("a vote of a lost storage", r4_a_vote_of_a_lost_storage_does_not_count),
     ("an epoch that the log has ended", r8_a_voter_whose_epoch_has_ended_rejoins),
+    ("a server that was outvoted", d1_a_server_that_took_another_for_wrong_is_outvoted),
     ("a late connection", e7_a_connection_of_a_retired_generation_is_not_admitted),
 ];
 
@@ -169,6 +172,19 @@ fn r8_a_voter_whose_epoch_has_ended_rejoins() {
         "an epoch outlives its end"
     );
     assert!(!node.node.votes());
+}
+
+/// This server has found the second one wrong by its own opinion. The third one knows better.
+fn d1_a_server_that_took_another_for_wrong_is_outvoted() {
+    let servers = NodeSet::first(3);
+    let mark = |output| Mark { slot: Slot(6), clock: 9, schedule: 1, output };
+    let mut comparison = Comparison::<4>::new();
+    comparison.add(id(1), mark(1));
+    comparison.add_late(id(2), mark(2));
+    assert_eq!(comparison.verdict(Slot(6), servers, servers), Verdict::Open);
+    comparison.add(id(3), mark(2));
+    let wrong = Verdict::Wrong(NodeSet::EMPTY.with(id(1)), Difference::Output);
+    assert_eq!(comparison.verdict(Slot(6), servers, servers), wrong, "a majority is not heard");
 }
 
 /// An op of a client comes to the log behind the end of its replica's generation.

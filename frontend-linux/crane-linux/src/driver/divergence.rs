@@ -102,6 +102,10 @@ impl<H: Host> Driver<H> {
         let (reached, left): (Vec<Slot>, Vec<Slot>) = wanted.into_iter().partition(reached);
         self.divergence.wanted = left;
         for slot in reached {
+            if self.server.stopped_for.is_some() {
+                // It was found wrong at an earlier one of these slots.
+                return;
+            }
             match self.host.mark(slot) {
                 Some(mark) => self.report_mark(mark),
                 None => debug!("the server no longer keeps the mark of slot {slot}"),
@@ -141,9 +145,10 @@ impl<H: Host> Driver<H> {
             MarkMessage::Mark(mark) => {
                 let mark = self.compared(mark);
                 let state = &mut self.divergence;
-                // It does not count, but is answered: the marks that say so may have been lost.
-                if !state.stale.contains(from) {
-                    state.marks.add(from, mark);
+                // It is answered in any case: the marks that say so may have been lost.
+                match state.stale.contains(from) {
+                    true => state.marks.add_late(from, mark),
+                    false => state.marks.add(from, mark),
                 }
                 let known = state.marks.mark(self.settings.me, slot).is_some();
                 if !known && !state.wanted.contains(&slot) {

@@ -236,6 +236,7 @@ impl<H: Host> Driver<H> {
         }
         if matches!(report, ServerReport::Alive { .. }) {
             self.divergence.stale = self.divergence.stale.without(from);
+            self.divergence.marks.forget_late(from);
         }
         self.reports[from.index()] = report;
         self.judge_end();
