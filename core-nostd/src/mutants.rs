@@ -159,6 +159,8 @@ mutants! {
     D2 MajorityUncounted,
     /// a server that is wrong continues to serve
     D4 WrongServes,
+    /// no checkpoint is taken for a replica that needs one
+    C8 LackingUnheard,
     /// the calls of servers that differ are not kept
     D8 CallsLost,
     /// each sync that becomes due restarts the time for which a disk stands still

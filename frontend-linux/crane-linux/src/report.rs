@@ -194,6 +194,9 @@ pub(crate) enum CheckpointMessage {
         proved: Slot,
         /// The last slot that it has observed.
         observed: Slot,
+        /// The slot behind which, or behind a later one, it needs a checkpoint of another replica;
+        /// `NONE` if it needs none.
+        needed: Slot,
     },
     /// The sender wants to hold its server.
     HoldWanted {

@@ -58,6 +58,7 @@ mod broken {
         (Mutant::RetireIgnored, Daemons),
         (Mutant::MajorityUncounted, Daemons),
         (Mutant::WrongServes, Daemons),
+        (Mutant::LackingUnheard, Daemons),
         (Mutant::LateUncounted, Cases),
         (Mutant::CallsLost, Daemons),
         (Mutant::GenerationKept, Daemons),

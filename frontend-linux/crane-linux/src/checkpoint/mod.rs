@@ -13,6 +13,7 @@
 //! | `tree` | what a server can see of the contents of a directory |
 //! | `digest` | the digest of a directory |
 //! | `left_files` | the files that a server has left at a restart |
+//! | `kept` | which checkpoints are kept |
 //! | `store` | the checkpoints of a data directory |
 //! | `index` | what is in a checkpoint, by the digests of its blocks |
 //! | `assembly` | a directory that is made from an index and blocks |
@@ -33,6 +34,7 @@ mod digest;
 pub(crate) mod every;
 pub(crate) mod files;
 pub(crate) mod index;
+pub(crate) mod kept;
 pub(crate) mod left_files;
 mod listing;
 pub(crate) mod origin;

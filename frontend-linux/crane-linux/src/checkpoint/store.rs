@@ -22,6 +22,7 @@ use crate::log::disk;
 use crate::server_program::Upgrade;
 
 use super::digest::digest_of;
+use super::kept::{Traits, kept};
 use super::origin::Origin;
 
 /// The first bytes of a manifest.
@@ -34,8 +35,6 @@ const MANIFEST: &str = "manifest";
 /// The files of a checkpoint that are no part of its digest: the manifest, and one that is being
 /// replaced, which a crash leaves.
 const OWN: [&str; 2] = [MANIFEST, "manifest.new"];
-/// The number of checkpoints that are kept, the newest ones and the newest that is proved.
-const KEPT: usize = 2;
 /// The number of those that are kept for inspection.
 const KEPT_ASIDE: usize = 1;
 /// The ending of a checkpoint's name while it is being written.
@@ -260,6 +259,15 @@ impl Checkpoint {
         self.manifest.proof.is_some()
     }
 
+    /// Returns what decides whether it is kept.
+    pub(crate) fn traits(&self) -> Traits {
+        Traits {
+            is_proved: self.is_proved(),
+            has_image: self.has_image(),
+            incarnation: self.manifest.incarnation,
+        }
+    }
+
     /// Keeps the proof of the checkpoint in its manifest, durably.
     ///
     /// # Errors
@@ -296,8 +304,8 @@ fn lock(place: &Path) -> io::Result<Option<fs::File>> {
     Ok(fs::metadata(place).is_ok_and(same).then_some(directory))
 }
 
-/// Removes all but the newest checkpoints, the newest one that is proved, the newest one of files
-/// alone, those that were set aside last, and what was left unfinished.
+/// Removes the checkpoints that are not kept, all that were set aside but the last ones, and what
+/// was left unfinished.
 fn prune(directory: &Path) {
     let Ok(items) = fs::read_dir(directory) else { return };
     let slot_of = |path: &Path| -> Option<u64> {
@@ -311,11 +319,9 @@ fn prune(directory: &Path) {
     let is_unfinished = |path: &Path| path.extension().is_some_and(|end| end == "unfinished");
     let (unfinished, aside): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|(_, path)| is_unfinished(path));
-    let proved = complete.iter().find(|(_, path)| read(path).is_some_and(|it| it.is_proved()));
-    // Without it, the program before an upgrade would have to run again.
-    let files = complete.iter().find(|(_, path)| read(path).is_some_and(|it| !it.has_image()));
-    let needed = [proved, files];
-    let old = complete.iter().skip(KEPT).filter(|each| !needed.contains(&Some(*each)));
+    let traits: Vec<_> =
+        complete.iter().map(|(_, path)| read(path).map(|it| it.traits())).collect();
+    let old = complete.iter().zip(kept(&traits)).filter(|(_, kept)| !kept).map(|(it, _)| it);
     for (_, path) in old.chain(aside.iter().skip(KEPT_ASIDE)) {
         // The rest is removed after the next checkpoint.
         let _ = upper::remove(path);

@@ -1,10 +1,11 @@
 //! Checkpoints of this replica's server: orders to take one, and a server's start from one.
 
-use crane_core::id::{Incarnation, Slot};
+use crane_core::id::{Incarnation, NodeId, Slot};
+use crane_core::mutants::{Mutant, broken};
 use crane_core::time::{Duration, Instant};
 use crane_core::wire::Schedule;
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::checkpoint::every::CheckpointEvery;
 use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest};
@@ -14,6 +15,11 @@ use super::hold::{TRY_AGAIN, held_elsewhere};
 use super::members::{Unmoved, later, never};
 use super::rooms::{CheckpointState, Due};
 use super::{Driver, Host, Taken, TakingPhase};
+
+/// The time after a checkpoint was taken for another replica, or not, before the next one.
+const TAKE_AGAIN: Duration = Duration::from_millis(10_000);
+/// How soon to look again whether one is needed.
+const LOOK_FOR_LACKING: Duration = Duration::from_millis(500);
 
 /// The log begins behind a slot, or the program with an upgrade, and no checkpoint leads there.
 pub(super) struct Lacking;
@@ -33,7 +39,7 @@ impl<H: Host> Driver<H> {
                 "under --schedule parallel, threads run between their calls, and cannot be held",
             ));
         }
-        if self.is_primary() && self.servers().len() > 1 {
+        if self.is_primary() && !self.has_the_only_server() {
             return Err(never(
                 "it is the primary, and its clients would wait: take the checkpoint on a backup, \
                  or move the role first (crane-linux primary move)",
@@ -62,7 +68,7 @@ impl<H: Host> Driver<H> {
         let obstacle = match outcome {
             Err(why) => Some(why),
             Ok(()) if run != self.server.runs => Some("its server was stopped meanwhile".into()),
-            Ok(()) if self.is_primary() && self.servers().len() > 1 => {
+            Ok(()) if self.is_primary() && !self.has_the_only_server() => {
                 Some("it has become the primary".into())
             }
             Ok(()) if self.is_held() => Some("the server proves its last checkpoint".into()),
@@ -128,6 +134,64 @@ impl<H: Host> Driver<H> {
             Some(Due::At(at)) => Some(at),
             _ => None,
         }
+    }
+
+    /// Takes a checkpoint if a linked replica needs one, and none is proved that would do. Returns
+    /// when to look again.
+    // specs: C8
+    pub(super) fn watch_lacking(&mut self) -> Option<Instant> {
+        let admitted = Slot(self.server.view()?.admitted);
+        let linked = || self.others().iter().filter(|node| self.is_linked(*node));
+        let peers = || linked().map(|node| self.checkpoint.peers[node.index()]);
+        let needed = peers().map(|peer| peer.needed).max().unwrap_or_default();
+        let proved = peers().map(|peer| peer.proved).fold(self.own_proved(), Slot::max);
+        let would_do = |it: &Checkpoint| it.manifest.slot >= needed && !self.is_over(it);
+        let waits = self.checkpoint.next_to_prove().is_some_and(would_do)
+            || self.checkpoint.needed > Slot::NONE;
+        if proved >= needed || admitted < needed || waits || broken(Mutant::LackingUnheard) {
+            return None;
+        }
+        let now = self.now();
+        if now >= self.checkpoint.take_after && !self.checkpoint.state.is_busy() {
+            let next = match self.order_checkpoint() {
+                Ok(_) => TAKE_AGAIN,
+                Err(why) => {
+                    debug!("no checkpoint is taken for another replica: {}", why.why());
+                    LOOK_FOR_LACKING
+                }
+            };
+            self.checkpoint.take_after = now + next;
+        }
+        Some(self.checkpoint.take_after.max(now + LOOK_FOR_LACKING))
+    }
+
+    /// Returns whether no other server of the group runs, because all other replicas that should
+    /// have one say that they need a checkpoint first.
+    // specs: C8
+    pub(super) fn has_the_only_server(&self) -> bool {
+        let lacks = |node: NodeId| {
+            self.is_linked(node) && self.checkpoint.peers[node.index()].needed > Slot::NONE
+        };
+        self.servers().without(self.me()).iter().all(lacks)
+    }
+
+    /// Sets images aside that are not proved, behind slots before the front of the log: they lead
+    /// nowhere any more.
+    pub(super) fn drop_cut_images(&mut self, front: Slot) {
+        let leads_nowhere =
+            |it: &mut Checkpoint| it.has_image() && !it.is_proved() && it.manifest.slot < front;
+        for cut in self.checkpoint.usable.extract_if(.., leads_nowhere).collect::<Vec<_>>() {
+            self.host.set_checkpoint_aside(&cut.place, "cut");
+        }
+    }
+
+    /// Returns whether nothing can be compared any more with a server that is made from a
+    /// checkpoint: its incarnation is over, whose clocks are not compared with those of the next
+    /// one, or the entries behind it are deleted.
+    pub(super) fn is_over(&self, checkpoint: &Checkpoint) -> bool {
+        let Manifest { slot, incarnation, .. } = checkpoint.manifest;
+        let end = self.script.end_of(incarnation);
+        end.is_some_and(|end| self.script.observed >= end.slot) || slot < self.log.front()
     }
 
     /// Handles the outcome of an order to take one of the server's run with this number.

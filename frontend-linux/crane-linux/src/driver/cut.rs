@@ -24,8 +24,8 @@ const CUT_SLOTS_MIN: u64 = 10_000;
 const CUT_AGAIN: Duration = Duration::from_millis(10_000);
 
 impl<H: Host> Driver<H> {
-    /// Announces this replica's newest proved checkpoint, and cuts the log. Returns when to call
-    /// this function again.
+    /// Announces this replica's newest proved checkpoint, or that it needs one, and cuts the log.
+    /// Returns when to call this function again.
     pub(super) fn watch_log(&mut self) -> Option<Instant> {
         let announced = self.announce_progress();
         self.cut_log();
@@ -41,7 +41,9 @@ impl<H: Host> Driver<H> {
         let newest = peers.fold(proved, Slot::max);
         let is_awaited = last.observed < newest && newest <= observed;
         let has_advanced = observed.0 >= last.observed.0 + ANNOUNCE_SLOTS;
-        if newest == Slot::NONE || !(proved != last.proved || is_awaited || has_advanced) {
+        let needed = self.checkpoint.needed;
+        let has_proved = proved != last.proved || is_awaited || has_advanced;
+        if needed == last.needed && (newest == Slot::NONE || !has_proved) {
             return None;
         }
         let due = self.checkpoint.announced_at + ANNOUNCE_EVERY;
@@ -49,16 +51,16 @@ impl<H: Host> Driver<H> {
             return Some(due);
         }
         self.checkpoint.announced_at = self.now();
-        self.checkpoint.announced = ReplicaProgress { proved, observed };
+        self.checkpoint.announced = ReplicaProgress { proved, observed, needed };
         for node in self.others().iter() {
             self.send_progress(node);
         }
         None
     }
 
-    /// Takes the newest proved checkpoint and the last observed slot of another replica.
-    pub(super) fn on_progress(&mut self, from: NodeId, proved: Slot, observed: Slot) {
-        self.checkpoint.peers[from.index()] = ReplicaProgress { proved, observed };
+    /// Takes the progress of another replica.
+    pub(super) fn on_progress(&mut self, from: NodeId, progress: ReplicaProgress) {
+        self.checkpoint.peers[from.index()] = progress;
     }
 
     /// Returns the slot behind which the log may be cut.
@@ -115,6 +117,7 @@ impl<H: Host> Driver<H> {
                 let slot = front.snapshot.slot;
                 self.log.start_behind(&front);
                 self.script.forget_below(slot);
+                self.drop_cut_images(slot);
                 self.host.delete_segments(front.segment);
                 self.clear_finding(FindingKind::Uncut);
                 self.record_event(Event::LogCut { slot: slot.0, bytes: self.log.bytes() });

@@ -46,7 +46,8 @@ impl<H: Host> Driver<H> {
         let view = *self.server.view()?;
         self.answer_wanted(Slot(view.admitted));
         self.finish_trial(Slot(view.admitted));
-        if !self.is_primary() {
+        // The primary may have no server to announce marks of.
+        if !self.is_primary() && !self.has_the_only_server() {
             return None;
         }
         let (now, slot) = (self.now(), Slot(view.admitted));
@@ -76,7 +77,7 @@ impl<H: Host> Driver<H> {
     fn cover_last_calls(&mut self, view: &ServerView) -> Option<Instant> {
         let state = &self.divergence;
         let covered = view.clock <= state.marked_clock || state.announced == Slot::NONE;
-        if covered || self.servers().len() < 2 {
+        if covered || self.servers().len() < 2 || !self.is_primary() {
             return None;
         }
         let due = state.announced_at + ANNOUNCE_EVERY;
@@ -116,6 +117,9 @@ impl<H: Host> Driver<H> {
     fn report_mark(&mut self, mark: Mark) {
         let compared = self.compared(mark);
         self.divergence.marks.add(self.me(), compared);
+        if self.has_the_only_server() {
+            self.checkpoint.agreed = Some(compared);
+        }
         self.notify_others(MarkMessage::Mark(mark));
         self.judge_marks(mark.slot);
     }

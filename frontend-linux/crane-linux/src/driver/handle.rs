@@ -9,6 +9,7 @@ use crate::log::Synced;
 use crate::report::CheckpointMessage;
 
 use super::agreement::InputPayloads;
+use super::rooms::ReplicaProgress;
 use super::{Driver, DriverInput, Host, LOOK_AGAIN, Moment, ServerView};
 
 /// The number of passes of a round, after which the host may give other inputs.
@@ -111,8 +112,8 @@ impl<H: Host> Driver<H> {
 
     fn on_checkpoint_message(&mut self, from: NodeId, message: CheckpointMessage) {
         match message {
-            CheckpointMessage::Progress { proved, observed } => {
-                self.on_progress(from, proved, observed);
+            CheckpointMessage::Progress { proved, observed, needed } => {
+                self.on_progress(from, ReplicaProgress { proved, observed, needed });
             }
             CheckpointMessage::HoldWanted { number } => self.on_hold_wanted(from, number),
             CheckpointMessage::HoldGranted { number } => self.on_hold_answer(from, number, true),
@@ -159,6 +160,7 @@ impl<H: Host> Driver<H> {
             self.watch_cell(),
             self.watch_marks(),
             self.watch_checkpoints(),
+            self.watch_lacking(),
             self.watch_hold(),
             self.watch_proof(),
             self.watch_log(),

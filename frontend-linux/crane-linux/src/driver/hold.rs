@@ -129,7 +129,8 @@ impl<H: Host> Driver<H> {
     /// Sends a replica the newest proved checkpoint and the last observed slot of this one.
     pub(super) fn send_progress(&mut self, to: NodeId) {
         let (proved, observed) = (self.own_proved(), self.script.observed);
-        self.send_about_checkpoints(to, CheckpointMessage::Progress { proved, observed });
+        let needed = self.checkpoint.needed;
+        self.send_about_checkpoints(to, CheckpointMessage::Progress { proved, observed, needed });
     }
 
     fn end_wish(&mut self, proves: bool, why: String) {

@@ -32,6 +32,10 @@ impl Unmoved {
     pub(super) fn is_worth_repeating(&self) -> bool {
         self.retry
     }
+
+    pub(super) fn why(&self) -> &str {
+        &self.why
+    }
 }
 
 impl From<ChangeError> for Unmoved {

@@ -66,7 +66,7 @@ impl<H: Host> Driver<H> {
         Some(self.now() + if more { LOOK_AGAIN } else { LOOK_AT_PROOF })
     }
 
-    /// Begins to prove the newest checkpoint, once the server has done enough behind it for a
+    /// Begins to prove the next checkpoint, once the server has done enough behind it for a
     /// comparison that says something.
     // specs: C3
     fn begin_proof(&mut self) {
@@ -84,9 +84,9 @@ impl<H: Host> Driver<H> {
         if let Some(made) = made.cloned() {
             return self.keep_proof(made, target);
         }
-        let newest = self.checkpoint.newest().filter(|it| it.has_image() && !it.is_proved());
-        if let Some(newest) = newest.filter(|it| self.is_shown(it, target)).cloned() {
-            self.prove(newest, target, None);
+        let next = self.checkpoint.next_to_prove().filter(|it| self.is_shown(it, target));
+        if let Some(next) = next.cloned() {
+            self.prove(next, target, None);
         }
     }
 
@@ -97,10 +97,8 @@ impl<H: Host> Driver<H> {
         // The clocks of two incarnations are not compared.
         let end = self.script.end_of(incarnation);
         let is_over = end.is_some_and(|end| target.slot >= end.slot);
-        // The entries behind it are deleted: it leads nowhere any more.
-        let is_cut = slot < self.log.front();
         !is_over
-            && !is_cut
+            && slot >= self.log.front()
             && target.slot > slot
             && target.clock >= before.clock + CALLS_MIN
             && (has_replied || self.divergence.output_differs)

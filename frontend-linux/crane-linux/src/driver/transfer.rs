@@ -58,7 +58,9 @@ impl<H: Host> Driver<H> {
                 "this replica needs a checkpoint behind slot {needed} or a later one, because the \
                  entries before it are deleted, or are of the program before an upgrade, and no \
                  linked replica has such a one that is proved (images of another version of crane \
-                 do not count): it waits for one"
+                 do not count): it waits for one, which a replica whose server runs takes now, if \
+                 CRIU works there (crane-linux checkpoint --help), and proves while clients are \
+                 answered"
             );
             self.find(FindingKind::Lacking, Finding { text, is_fault: true });
             return Some(now + TRY_AGAIN);

@@ -22,7 +22,11 @@ impl SimGroup {
     pub(super) fn take_checkpoint(&mut self, at: usize, group: String) {
         let replica = &mut self.replicas[at];
         let run = replica.run;
-        let Some(number) = replica.server().map(|server| server.run.number) else { return };
+        let Some(number) = replica.server().map(|server| server.run.number) else {
+            // The run that the driver has seen has ended.
+            let input = DriverInput::CheckpointTaken(0, Err("the server has ended".to_string()));
+            return self.schedule_in(0, MILLISECOND, SimEvent::Input { at, run, input });
+        };
         replica.held = Some(number);
         let event = SimEvent::Image { at, run, number, group };
         self.schedule_in(MILLISECOND, 60 * MILLISECOND, event);

@@ -4,14 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::checkpoint::kept::kept;
 use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Prefix, Proof};
 use crane_core::execution::Mark;
 
 use super::server::SimServer;
-
-/// The number of checkpoints that are kept, beside the newest one that is proved.
-const KEPT: usize = 2;
 
 /// The checkpoints of a data directory.
 #[derive(Clone, Debug, Default)]
@@ -59,9 +57,9 @@ impl SimCheckpoints {
         self.set_aside(&checkpoint.place);
         self.kept.push((checkpoint, image));
         self.kept.sort_by_key(|(kept, _)| std::cmp::Reverse(kept.manifest.slot));
-        let proved = self.kept.iter().position(|(kept, _)| kept.is_proved());
-        let mut number = 0..;
-        self.kept.retain(|_| number.next().is_some_and(|it| it < KEPT || Some(it) == proved));
+        let traits: Vec<_> = self.kept.iter().map(|(it, _)| Some(it.traits())).collect();
+        let mut stays = kept(&traits).into_iter();
+        self.kept.retain(|_| stays.next() == Some(true));
     }
 
     /// Does not use a checkpoint any more.

@@ -8,6 +8,7 @@ use crane_core::limits::NODES_MAX;
 use crane_core::paxos::NodeSet;
 use crane_core::time::Instant;
 
+use crate::checkpoint::kept::{kept, next_to_prove};
 use crate::checkpoint::store::Checkpoint;
 
 use super::super::taken::{Taken, TakingPhase};
@@ -58,6 +59,8 @@ pub(in crate::driver) struct Checkpoints {
     pub(in crate::driver) transfer: Option<Transfer>,
     /// None is asked for before this time.
     pub(in crate::driver) receive_after: Instant,
+    /// None is taken for another replica before this time.
+    pub(in crate::driver) take_after: Instant,
     /// The reason why the last proof came to no result.
     pub(in crate::driver) unproved_because: Option<String>,
 }
@@ -79,6 +82,8 @@ pub(in crate::driver) struct ReplicaProgress {
     pub(in crate::driver) proved: Slot,
     /// The last observed slot.
     pub(in crate::driver) observed: Slot,
+    /// The slot behind which, or behind a later one, it needs a checkpoint of another.
+    pub(in crate::driver) needed: Slot,
 }
 
 /// The permission to hold a server.
@@ -141,11 +146,21 @@ impl Checkpoints {
         self.usable.iter().find(|checkpoint| checkpoint.is_proved())
     }
 
-    /// Adds one, in place of an older one of the same slot.
+    /// Returns the one that is to be proved next.
+    pub(in crate::driver) fn next_to_prove(&self) -> Option<&Checkpoint> {
+        let traits: Vec<_> = self.usable.iter().map(|it| Some(it.traits())).collect();
+        next_to_prove(&traits).map(|at| &self.usable[at])
+    }
+
+    /// Adds one, in place of an older one of the same slot. Those that are not kept on the disk
+    /// then are forgotten.
     pub(in crate::driver) fn add(&mut self, checkpoint: Checkpoint) {
         self.remove(&checkpoint.place);
         self.usable.push(checkpoint);
         self.usable.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.manifest.slot));
+        let traits: Vec<_> = self.usable.iter().map(|it| Some(it.traits())).collect();
+        let mut stays = kept(&traits).into_iter();
+        self.usable.retain(|_| stays.next() == Some(true));
     }
 
     /// Removes the one in this directory.

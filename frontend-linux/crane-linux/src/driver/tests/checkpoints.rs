@@ -421,14 +421,16 @@ fn a_checkpoint_before_the_front_of_the_log_is_not_proved() {
     group.input(0, DriverInput::Client(2, connected()));
     group.run(100);
     let behind = group.drivers[place].script.observed;
-    let progress = CheckpointMessage::Progress { proved: behind, observed: behind };
+    let progress =
+        CheckpointMessage::Progress { proved: behind, observed: behind, needed: Slot::NONE };
     for from in [primary, other] {
         group.input(place, DriverInput::Checkpoint(node(from), progress));
     }
     group.run(100);
-    let driver = &group.drivers[place];
+    let driver = &mut group.drivers[place];
     assert_eq!(driver.log.front(), behind);
-    assert!(driver.checkpoint.newest().expect("one").manifest.slot < behind);
+    assert!(driver.checkpoint.newest().is_none());
+    assert_eq!(driver.host().aside.iter().map(|(_, why)| *why).collect::<Vec<_>>(), ["cut"]);
     do_much(&mut group);
     assert_eq!(group.drivers[place].host().proofs, 0, "no entry leads on from it");
 }

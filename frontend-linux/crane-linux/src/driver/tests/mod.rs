@@ -22,6 +22,7 @@ mod divergence;
 mod fetching;
 mod held;
 mod incarnations;
+mod lacking;
 mod memory;
 mod progress;
 mod replicas;
