@@ -115,6 +115,31 @@ fn a_voter_is_removed_only_if_the_others_are_a_quorum() {
 }
 
 #[test]
+fn no_voter_is_left_alone_beside_members_that_wait_to_be_promoted() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
+    group.may_stop = vec![one, other];
+    let driver = &mut group.drivers[primary];
+    assert!(driver.order_remove(node(one).number()).is_ok());
+    group.run(100);
+    let driver = &mut group.drivers[primary];
+    assert!(driver.order_add("d:1", false).is_ok());
+    group.run(100);
+    let driver = &mut group.drivers[primary];
+    let refused = members::outcome(driver.order_remove(node(other).number()));
+    let why = refused["error"].as_str().expect("a refusal");
+    assert!(why.contains("promote replica") && why.contains("first"), "{why}");
+    // Without one who waits, the operator has what was asked for.
+    let added = driver.node.members().learners.iter().next().expect("a learner");
+    assert!(driver.order_remove(added.number()).is_ok());
+    group.run(100);
+    let driver = &mut group.drivers[primary];
+    assert!(driver.order_remove(node(other).number()).is_ok());
+}
+
+#[test]
 fn a_clock_that_is_off_is_named_until_it_is_right() {
     let mut group = Group::new();
     group.run(2500);
