@@ -12,8 +12,14 @@ use crane_test::e2e::group::{Group, kill, run_bounded};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
+use crane_test::e2e::sick_disk::LoopDisk;
 use crane_test::e2e::small_disk::SmallDisk;
 use crane_test::e2e::wait::{ANSWER, START, eventually};
+
+/// How many writes are acknowledged while disks hang.
+const ACKNOWLEDGED: i64 = 300;
+/// Fewer bytes than an acknowledged write takes in the log.
+const RECORD_BYTES_MIN: u64 = 40;
 
 #[test]
 fn a_torn_log_is_cut_and_a_damaged_one_is_rebuilt_from_the_others() {
@@ -209,6 +215,53 @@ fn a_full_disk(name: &str, full: u8, below: &[&str]) {
     drop(connection);
     group.await_settled();
     drop(group);
+}
+
+/// With `--durability memory`, no disk need take what is acknowledged, and no daemon survive it.
+#[test]
+fn what_disks_that_hang_have_not_taken_survives_all_daemons() {
+    let machine = Machine::take("journal");
+    let options = ["--durability", "memory"];
+    let mut group = Group::prepare(&machine, program::redis(machine.folder()), 3, &options);
+    // The server's own files are on the same disks.
+    group.program_mut().command.extend(["--appendonly", "no"].map(String::from));
+    let mut disks = Vec::new();
+    for id in group.ids() {
+        let Some(disk) = LoopDisk::mount(&group.data(id), 160) else { return };
+        disks.push(disk);
+    }
+    group.start_all();
+    let mut connection = Connection::open(group.address(group.primary()), ANSWER).unwrap();
+    let mut count = move || connection.call(&[b"INCR", b"count"]).expect("an answer");
+    assert_eq!(count(), Reply::Number(1));
+    let lengths = |group: &Group| -> Vec<u64> {
+        group.ids().map(|id| used_length(&segment(&group.data(id), 1))).collect()
+    };
+    let frozen: Vec<_> = disks.iter().map(LoopDisk::freeze).collect();
+    let before = lengths(&group);
+    let mut last = Reply::Number(1);
+    for _ in 0..ACKNOWLEDGED {
+        last = count();
+    }
+    assert_eq!(last, Reply::Number(1 + ACKNOWLEDGED));
+    // A process that waits for a disk ends when the disk lets it go.
+    for id in group.ids() {
+        kill(group.daemon(id).expect("it runs")).unwrap();
+    }
+    drop(frozen);
+    for id in group.ids() {
+        group.kill(id);
+    }
+    let entries = ACKNOWLEDGED as u64 * RECORD_BYTES_MIN;
+    for (before, now) in before.iter().zip(lengths(&group)) {
+        assert!(now < before + entries, "the control: {before} bytes before, {now} now");
+    }
+    group.start_all();
+    let mut connection = Connection::open(group.address(2), ANSWER).unwrap();
+    let counted = connection.call(&[b"INCR", b"count"]).expect("an answer");
+    assert_eq!(counted, Reply::Number(2 + ACKNOWLEDGED));
+    drop(connection);
+    group.await_settled();
 }
 
 #[test]
