@@ -178,10 +178,18 @@ mod broken {
             eprintln!("mutants: no variant is called {wanted}");
             return ExitCode::from(2);
         };
-        let found = Simulation::ALL
+        let is_meant = |simulation: &&Simulation| {
+            by.is_none_or(|by| by.eq_ignore_ascii_case(&format!("{simulation:?}")))
+        };
+        let meant: Vec<_> = Simulation::ALL.iter().filter(is_meant).collect();
+        if meant.is_empty() {
+            let by = by.unwrap_or_default();
+            eprintln!("mutants: no simulation is called {by}, but {:?} are", Simulation::ALL);
+            return ExitCode::from(2);
+        }
+        let found = meant
             .iter()
-            .filter(|simulation| by.is_none_or(|by| by == format!("{simulation:?}")))
-            .filter(|simulation| look_for(*mutant, what, rule, **simulation).is_some());
+            .filter(|simulation| look_for(*mutant, what, rule, ***simulation).is_some());
         if found.count() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 

@@ -252,7 +252,11 @@ impl<H: Host> Driver<H> {
                 && !are_ahead
                 && limit.is_none_or(|limit| slot <= limit)
         };
-        let found = self.checkpoint.usable.iter().find(fits).cloned();
+        let in_place = self.checkpoint.proving.as_ref().filter(|proving| proving.in_place);
+        let proves =
+            |it: &&Checkpoint| in_place.is_some_and(|proving| proving.checkpoint.place == it.place);
+        let fitting = || self.checkpoint.usable.iter().filter(fits);
+        let found = fitting().find(proves).or_else(|| fitting().next()).cloned();
         if found.is_none() && (front > Slot::NONE || since > Incarnation::FIRST) {
             self.checkpoint.limit = limit;
             return Err(Lacking);

@@ -27,7 +27,7 @@ impl<H: Host> Driver<H> {
     }
 
     /// Records that this replica needs a checkpoint behind this slot or a later one.
-    pub(super) fn need_checkpoint(&mut self, slot: Slot) {
+    pub(crate) fn need_checkpoint(&mut self, slot: Slot) {
         if self.checkpoint.needed == Slot::NONE {
             self.checkpoint.needed_since = self.now();
         }

@@ -34,9 +34,6 @@ const MILD: [FaultKind; 6] = [
 /// Replaces members.
 pub(super) fn run(number: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
     let mut group = SimGroup::begun(number, 2..6, Manners::Any, steps);
-    if group.random.permille(200) {
-        group.lose_data_behind_upgrade();
-    }
     for _ in 0..2 {
         if group.random.permille(600) {
             let upgrades = group.random.permille(400);
@@ -106,24 +103,6 @@ impl SimGroup {
         });
         self.happened.witnesses += u32::from(witness);
         self.replicas[at].changes = false;
-    }
-
-    /// Loses the data of a backup when no other one has a checkpoint to give: the program has
-    /// crashed soon after an upgrade, so that nothing can be compared with the files behind it any
-    /// more. Rule C8.
-    fn lose_data_behind_upgrade(&mut self) {
-        self.restart_server(true);
-        self.crash_program();
-        let lost = (self.needs_primary() + 1) % 3;
-        self.replicas[lost].changes = true;
-        self.strike_at(FaultKind::DataLost, lost, SECOND);
-        let start = self.now;
-        while !self.replicas[lost].has_its_server() {
-            let lasts = self.now - start;
-            assert!(lasts < ORDERED_WITHIN, "no checkpoint for a replica: {}", self.describe());
-            self.run_for(LOOK_EVERY);
-        }
-        self.replicas[lost].changes = false;
     }
 
     /// Restarts the server on all replicas, with another program if it is upgraded.

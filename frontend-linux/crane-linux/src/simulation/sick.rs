@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use crane_core::id::Slot;
 use crane_core::paxos::Role;
 
 use crate::driver::Activity;
@@ -17,6 +18,8 @@ use super::queue::Nanos;
 /// How long the first sick primary keeps the role at most: it stands still for 500 ms, and an
 /// election follows.
 const ROLE_LOST_WITHIN: Nanos = 1500 * MILLISECOND;
+/// How long a replica waits at most for a checkpoint that is taken for it: it is proved before.
+const GIVEN_WITHIN: Nanos = 60 * SECOND;
 /// How often the group is looked at.
 const LOOK_EVERY: Nanos = 50 * MILLISECOND;
 
@@ -47,6 +50,7 @@ const CASES: &[SickCase] = &[
     a_primary_dies_and_a_disk_hangs,
     a_disk_hangs_and_the_others_are_slow,
     a_server_is_wrong,
+    a_server_cannot_be_built,
 ];
 
 /// Runs a case.
@@ -211,6 +215,22 @@ fn a_server_is_wrong(group: &mut SimGroup) {
     let parted_at = group.replicas[wrong].host().and_then(|host| host.parted_at);
     let parted_at = parted_at.expect("it wrote other bytes");
     group.must_report(wrong, &format!("of the call at clock {parted_at}:"));
+}
+
+/// Rule C8.
+fn a_server_cannot_be_built(group: &mut SimGroup) {
+    let at = (group.needs_primary() + 1) % 3;
+    let run = group.replicas[at].run;
+    let daemon = group.replicas[at].daemon.as_mut().expect("it runs");
+    daemon.need_checkpoint(Slot(1));
+    let start = group.now;
+    // It begins again when a checkpoint has arrived.
+    while group.replicas[at].run == run {
+        let lasts = group.now - start;
+        assert!(lasts < GIVEN_WITHIN, "no checkpoint for a replica: {}", group.describe());
+        group.run_for(SECOND);
+    }
+    assert!(group.happened.arrivals > 0, "it begins again for another reason");
 }
 
 impl SimGroup {

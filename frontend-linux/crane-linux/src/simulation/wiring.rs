@@ -120,9 +120,8 @@ impl SimGroup {
     }
 
     /// Gives a daemon its end of a link. The clocks of the hosts do not go back, so each daemon is
-    /// the latest one of its number, unless it is a new member, or has lost the data of several
-    /// incarnations of the server: an earlier daemon of its number knew the incarnation, which is
-    /// part of a generation, and this one does not know it yet.
+    /// the latest one of its number, unless it is a new member: it may have the number of an old
+    /// one, and does not know the server's incarnation yet, which is part of a generation.
     pub(super) fn on_link_up(&mut self, at: usize, link: u64, peer: usize, hello: Box<Hello>) {
         let daemon = self.replicas[at].daemon.as_mut().expect("it runs");
         let newest = daemon.superseded_by(&hello);

@@ -205,6 +205,14 @@ fn a_message_about_a_proof_that_was_given_up_has_no_effect_on_the_next_one() {
 fn a_second_server_that_takes_too_much_is_ended_and_the_proof_is_made_in_place() {
     let mut group = Group::new();
     let place = with_checkpoint(&mut group);
+    let newest =
+        |group: &Group| group.drivers[place].checkpoint.newest().expect("one").manifest.slot;
+    let first = newest(&group);
+    // A newer one does not take its place.
+    group.input(0, DriverInput::Client(9, connected()));
+    group.run(100);
+    take(&mut group, place);
+    assert!(newest(&group) > first);
     for driver in &mut group.drivers {
         (driver.host().clock, driver.host().outputs) = (9000, vec![8; 4]);
     }
@@ -225,7 +233,8 @@ fn a_second_server_that_takes_too_much_is_ended_and_the_proof_is_made_in_place()
     group.input(place, DriverInput::Proof(number, no_room));
     group.run(3000);
     let driver = &mut group.drivers[place];
-    assert!(driver.checkpoint.newest_proved().is_some(), "{:?}", driver.checkpoint.proving);
+    let proved = driver.checkpoint.newest_proved().map(|it| it.manifest.slot);
+    assert_eq!(proved, Some(first), "{:?}", driver.checkpoint.proving);
     assert_eq!(driver.host().scripts.len(), 2, "the server itself was made from it");
     assert!(driver.host().aside.is_empty());
 }
