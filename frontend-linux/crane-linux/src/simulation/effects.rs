@@ -31,11 +31,16 @@ impl SimGroup {
                     self.close_links(at, peer);
                 }
             }
-            HostEffect::Write(batch) => match self.replicas[at].files.write(batch) {
-                Ok(false) => {}
-                Ok(true) => self.plan_sync(at),
-                Err(why) => self.schedule(self.now, soon(DriverInput::Failed(why))),
-            },
+            HostEffect::Write(batch) => {
+                if self.replicas[at].files.has_journal {
+                    self.schedule(self.now, soon(DriverInput::Kept(batch.synced())));
+                }
+                match self.replicas[at].files.write(batch) {
+                    Ok(false) => {}
+                    Ok(true) => self.plan_sync(at),
+                    Err(why) => self.schedule(self.now, soon(DriverInput::Failed(why))),
+                }
+            }
             HostEffect::Fetch(fetcher, fetch) => {
                 let last = fetch.last().expect("a fetch has slots");
                 let input = match self.replicas[at].files.fetch(&fetch) {

@@ -138,6 +138,9 @@ pub(super) struct DataFiles {
     /// The meta that was kept last.
     pub(super) meta: Meta,
     writer: Segments<MemoryDisk>,
+    /// Whether batches count as durable at once, because a journal has them which survives the
+    /// daemon.
+    pub(super) has_journal: bool,
     /// Batches that were not written yet.
     waiting: VecDeque<Batch>,
     /// The bytes that were given to the disk.
@@ -163,6 +166,7 @@ impl DataFiles {
             checkpoints: SimCheckpoints::default(),
             meta,
             writer,
+            has_journal: false,
             waiting: VecDeque::new(),
             written_bytes: 0,
             syncing: None,
@@ -183,6 +187,13 @@ impl DataFiles {
     /// # Errors
     /// Returns why the replica must stop.
     pub(super) fn write(&mut self, batch: Batch) -> Result<bool, String> {
+        if self.has_journal {
+            for chunk in &batch.chunks {
+                each_request(&chunk.bytes, 0, |request| {
+                    self.durable.insert(request);
+                });
+            }
+        }
         self.waiting.push_back(batch);
         self.begin_sync()
     }
@@ -193,7 +204,11 @@ impl DataFiles {
             return Ok(false);
         }
         while let Some(batch) = self.waiting.pop_front() {
-            self.writer.write(&batch)?;
+            if let Err(why) = self.writer.write(&batch) {
+                // A journal has it still.
+                self.waiting.push_front(batch);
+                return Err(why);
+            }
             for chunk in &batch.chunks {
                 self.written_bytes += chunk.bytes.len() as u64;
                 each_request(&chunk.bytes, 0, |request| self.written.push(request));
@@ -227,7 +242,9 @@ impl DataFiles {
 
     /// Ends the process: what it has not given to the system is gone.
     pub(super) fn end_process(&mut self) {
-        self.waiting.clear();
+        if !self.has_journal {
+            self.waiting.clear();
+        }
         self.syncing = None;
     }
 
@@ -243,7 +260,8 @@ impl DataFiles {
     /// Loses everything, and begins with this meta. Returns what was there.
     pub(super) fn lose_all(&mut self, meta: Meta) -> Self {
         let before = self.ever_durable();
-        std::mem::replace(self, Self { before, ..Self::new(meta) })
+        let has_journal = self.has_journal;
+        std::mem::replace(self, Self { before, has_journal, ..Self::new(meta) })
     }
 
     /// Loses everything, and has an old copy instead.
@@ -323,9 +341,9 @@ impl DataFiles {
         self.disk.0.borrow().failed
     }
 
-    /// Returns whether the log has no segment.
+    /// Returns whether nothing was ever written to the log.
     pub(super) fn is_blank(&self) -> bool {
-        self.disk.0.borrow().segments.is_empty()
+        self.disk.0.borrow().segments.is_empty() && self.waiting.is_empty()
     }
 
     /// Opens the log as a starting daemon does: everything in it is safe afterwards, and torn
@@ -340,6 +358,7 @@ impl DataFiles {
 
     fn open_log(&mut self) -> Result<Opened, LogError> {
         let directory = PathBuf::from(DIRECTORY);
+        self.write_journal(&directory);
         let files = self.disk.0.clone();
         let numbers = files.borrow().segments.keys().copied().collect();
         let read = |path: &Path| Ok(files.borrow().segments[&number_of(path)].bytes.clone());
@@ -361,11 +380,24 @@ impl DataFiles {
             });
         }
         drop(files);
-        self.writer = Segments::new(&directory, self.disk.clone(), true);
+        self.writer = Segments::new(&directory, self.disk.clone(), !self.has_journal);
         if let Some(first) = self.front.as_ref().map(|front| front.segment) {
             self.delete_segments(first);
         }
         Ok(opened)
+    }
+
+    /// Writes what the last daemon has left in its journal.
+    fn write_journal(&mut self, directory: &Path) {
+        let fault = self.disk.0.borrow_mut().fault.take();
+        self.disk.0.borrow_mut().failed = false;
+        let mut writer = Segments::new(directory, self.disk.clone(), false);
+        let first = self.front.as_ref().map_or(1, |front| front.segment);
+        for mut batch in self.waiting.drain(..) {
+            batch.chunks.retain(|chunk| chunk.segment >= first);
+            writer.write(&batch).expect("the disk has room");
+        }
+        self.set_fault(fault);
     }
 
     /// Reads entries again.

@@ -463,6 +463,13 @@ impl SimGroup {
 
     /// Ends a daemon at once, with its server and its links.
     pub(super) fn end(&mut self, at: usize, kind: FaultKind) {
+        // A journal survives daemons, and no more is asked of it.
+        let kind = match kind {
+            FaultKind::PowerLost | FaultKind::OldCopy if self.replicas[at].files.has_journal => {
+                FaultKind::Killed
+            }
+            kind => kind,
+        };
         self.happened.count(kind);
         for link in self.network.links_of(at) {
             self.close_link(link);

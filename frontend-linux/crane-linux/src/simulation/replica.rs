@@ -14,7 +14,7 @@ use crate::base::Base;
 use crate::checkpoint::every::CheckpointEvery;
 use crate::driver::{ClientInput, Driver, Moment, Restored, Settings};
 use crate::meta::{DATA_VERSION, Meta};
-use crate::options::{Cli, ReplicaArgs};
+use crate::options::{Cli, Durability, ReplicaArgs};
 use crate::restored;
 use crate::roster::Roster;
 use crate::upgraded;
@@ -201,7 +201,11 @@ impl SimReplica {
         self.run += 1;
         self.clock.started = now;
         let moment = self.clock.moment(now);
-        let args = ReplicaArgs { checkpoint_every: checkpoints, ..args().clone() };
+        let durability = match self.files.has_journal {
+            true => Durability::Memory,
+            false => Durability::Fsync,
+        };
+        let args = ReplicaArgs { checkpoint_every: checkpoints, durability, ..args().clone() };
         let nonce = random.draw() | 1;
         if self.files.is_blank()
             && let Some(group) = group
@@ -213,6 +217,9 @@ impl SimReplica {
         self.files.meta.generation = self.files.meta.next_generation(moment.unix);
         let meta = self.files.meta.clone();
         let mut opened = self.files.open().expect("the log is sound");
+        if self.files.has_journal {
+            opened.log.without_syncs();
+        }
         let config = restored::config(&args, &meta, nonce);
         let node = restored::node(config, moment.instant(), &mut opened);
         let hello = restored::hello(&args, &meta, &Base::default());

@@ -42,13 +42,17 @@ pub fn run(seed: u64) -> Result<DaemonsOutcome, DaemonsFailure> {
     })
 }
 
-/// Lets any faults happen for some seconds, and heals them.
+/// Lets any faults happen for some seconds, and heals them. Some groups acknowledge what is in
+/// memory.
 fn faults_of_all_kinds(seed: u64, steps: Rc<Cell<u64>>) -> DaemonsOutcome {
     let mut random = SeededRandom::new(seed);
     let clients = random.range(1, 6) as usize;
     let often = *random.pick(&[300, 1000, 2500]);
     let until = random.range(3, 9) * SECOND;
     let mut group = SimGroup::new(random, clients, steps);
+    for replica in &mut group.replicas {
+        replica.files.has_journal = seed % 8 == 5;
+    }
     group.run_until(SECOND);
     while group.now < until {
         group.strike();
