@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// The number of descriptors that select(2) can name.
 const SELECTABLE: usize = libc::FD_SETSIZE;
+/// A number of descriptors for which a small stack has room.
+const FEW: usize = 32;
 
 /// Waits until an entry is ready, at most `timeout` nanoseconds, with another signal mask if one is
 /// given. Returns the number of ready entries, or `EINTR` if a handler ran, even with SA_RESTART
@@ -176,6 +178,18 @@ fn microseconds(time: &timeval) -> Option<u64> {
     Some(seconds.saturating_mul(1_000_000_000).saturating_add(rest.saturating_mul(1000)))
 }
 
+/// Returns the events that the sets ask of a descriptor below [`SELECTABLE`].
+fn asked_of(descriptor: c_int, sets: &Sets) -> i16 {
+    let mut events = 0;
+    for (set, asked) in sets.iter().zip(ASKED) {
+        // SAFETY: the caller's set, of the size that the type has; the number is in its range.
+        if !set.is_null() && unsafe { libc::FD_ISSET(descriptor, *set) } {
+            events |= asked;
+        }
+    }
+    events
+}
+
 fn select_in_turn(
     held: Held,
     count: c_int,
@@ -191,20 +205,28 @@ fn select_in_turn(
         }
     };
     let count = count.clamp(0, SELECTABLE as c_int);
-    let mut entries = [pollfd { fd: -1, events: 0, revents: 0 }; SELECTABLE];
+    // The program's stack may be small: that of a signal handler has a few KiB.
+    match (0..count).filter(|descriptor| asked_of(*descriptor, &sets) != 0).count() {
+        ..=FEW => select_among::<FEW>(held, count, sets, timeout, mask),
+        _ => select_among::<SELECTABLE>(held, count, sets, timeout, mask),
+    }
+}
+
+/// Waits for the descriptors of the sets, which are at most `MANY`.
+#[inline(never)]
+fn select_among<const MANY: usize>(
+    held: Held,
+    count: c_int,
+    sets: Sets,
+    timeout: Option<u64>,
+    mask: Option<u64>,
+) -> Result<usize, c_int> {
+    let mut entries = [pollfd { fd: -1, events: 0, revents: 0 }; MANY];
+    let named = (0..count).map(|fd| pollfd { fd, events: asked_of(fd, &sets), revents: 0 });
     let mut used = 0;
-    for descriptor in 0..count {
-        let mut events = 0;
-        for (set, asked) in sets.iter().zip(ASKED) {
-            // SAFETY: the caller's set, of the size that the type has; the number is in its range.
-            if !set.is_null() && unsafe { libc::FD_ISSET(descriptor, *set) } {
-                events |= asked;
-            }
-        }
-        if events != 0 {
-            entries[used] = pollfd { fd: descriptor, events, revents: 0 };
-            used += 1;
-        }
+    for (entry, named) in entries.iter_mut().zip(named.filter(|named| named.events != 0)) {
+        *entry = named;
+        used += 1;
     }
     poll_in_turn(held, &mut entries[..used], timeout, mask)?;
     if entries[..used].iter().any(|entry| entry.revents & libc::POLLNVAL != 0) {
