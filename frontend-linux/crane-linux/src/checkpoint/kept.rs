@@ -1,4 +1,4 @@
-//! Which checkpoints are kept, on the disk and in the driver's list. Pure.
+//! The rule by which checkpoints are kept, on the disk and in the driver's list. Pure.
 
 use crane_core::id::Incarnation;
 
@@ -23,8 +23,16 @@ pub(crate) struct Traits {
 // specs: C7
 pub(crate) fn kept(all: &[Option<Traits>]) -> Vec<bool> {
     let find = |fits: fn(&Traits) -> bool| all.iter().position(|it| it.as_ref().is_some_and(fits));
-    let needed = [find(|it| it.is_proved), find(|it| !it.has_image), next_to_prove(all)];
+    let next = next_to_prove(all.iter().copied());
+    let needed = [find(|it| it.is_proved), find(|it| !it.has_image), next];
     (0..all.len()).map(|at| at < NEWEST || needed.contains(&Some(at))).collect()
+}
+
+/// Removes from a list those that are not kept; the newest is the first.
+pub(crate) fn keep_only<T>(all: &mut Vec<T>, traits: impl Fn(&T) -> Traits) {
+    let listed: Vec<_> = all.iter().map(|it| Some(traits(it))).collect();
+    let mut stays = kept(&listed).into_iter();
+    all.retain(|_| stays.next() == Some(true));
 }
 
 /// Returns which one is to be proved next: the oldest image that is newer than all that are proved,
@@ -32,8 +40,8 @@ pub(crate) fn kept(all: &[Option<Traits>]) -> Vec<bool> {
 /// still, if the server needs more time for what a proof compares than passes between two
 /// checkpoints.
 // specs: C7
-pub(crate) fn next_to_prove(all: &[Option<Traits>]) -> Option<usize> {
-    let unproved = all.iter().take_while(|it| it.is_none_or(|it| !it.is_proved)).enumerate();
+pub(crate) fn next_to_prove(all: impl Iterator<Item = Option<Traits>> + Clone) -> Option<usize> {
+    let unproved = all.take_while(|it| it.is_none_or(|it| !it.is_proved)).enumerate();
     let images = unproved.filter_map(|(at, it)| Some((at, it.filter(|it| it.has_image)?)));
     let (_, newest) = images.clone().next()?;
     let alike = images.take_while(|(_, it)| it.incarnation == newest.incarnation);
@@ -64,8 +72,8 @@ mod tests {
         assert_eq!(places(&[IMAGE, IMAGE, IMAGE, PROVED, IMAGE]), [0, 1, 2, 3]);
         assert_eq!(places(&[IMAGE, PROVED, PROVED, IMAGE]), [0, 1]);
         assert_eq!(places(&[IMAGE, IMAGE, IMAGE]), [0, 1, 2]);
-        assert_eq!(next_to_prove(&[PROVED, IMAGE]), None);
-        assert_eq!(next_to_prove(&[IMAGE, None, IMAGE, PROVED]), Some(2));
+        assert_eq!(next_to_prove([PROVED, IMAGE].into_iter()), None);
+        assert_eq!(next_to_prove([IMAGE, None, IMAGE, PROVED].into_iter()), Some(2));
     }
 
     #[test]

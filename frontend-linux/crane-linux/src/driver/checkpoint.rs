@@ -145,10 +145,12 @@ impl<H: Host> Driver<H> {
         let peers = || linked().map(|node| self.checkpoint.peers[node.index()]);
         let needed = peers().map(|peer| peer.needed).max().unwrap_or_default();
         let proved = peers().map(|peer| peer.proved).fold(self.own_proved(), Slot::max);
+        if proved >= needed || admitted < needed || self.checkpoint.needed > Slot::NONE {
+            return None;
+        }
         let would_do = |it: &Checkpoint| it.manifest.slot >= needed && !self.is_over(it);
-        let waits = self.checkpoint.next_to_prove().is_some_and(would_do)
-            || self.checkpoint.needed > Slot::NONE;
-        if proved >= needed || admitted < needed || waits || broken(Mutant::LackingUnheard) {
+        let is_under_way = self.checkpoint.next_to_prove().is_some_and(would_do);
+        if is_under_way || broken(Mutant::LackingUnheard) {
             return None;
         }
         let now = self.now();

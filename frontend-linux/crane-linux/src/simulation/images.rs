@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use crate::checkpoint::kept::kept;
+use crate::checkpoint::kept::keep_only;
 use crate::checkpoint::left_files::FilesOrder;
 use crate::checkpoint::store::{Checkpoint, CheckpointKind, Manifest, Prefix, Proof};
 use crane_core::execution::Mark;
@@ -57,9 +57,7 @@ impl SimCheckpoints {
         self.set_aside(&checkpoint.place);
         self.kept.push((checkpoint, image));
         self.kept.sort_by_key(|(kept, _)| std::cmp::Reverse(kept.manifest.slot));
-        let traits: Vec<_> = self.kept.iter().map(|(it, _)| Some(it.traits())).collect();
-        let mut stays = kept(&traits).into_iter();
-        self.kept.retain(|_| stays.next() == Some(true));
+        keep_only(&mut self.kept, |(it, _)| it.traits());
     }
 
     /// Does not use a checkpoint any more.

@@ -8,7 +8,7 @@ use crane_core::limits::NODES_MAX;
 use crane_core::paxos::NodeSet;
 use crane_core::time::Instant;
 
-use crate::checkpoint::kept::{kept, next_to_prove};
+use crate::checkpoint::kept::{keep_only, next_to_prove};
 use crate::checkpoint::store::Checkpoint;
 
 use super::super::taken::{Taken, TakingPhase};
@@ -148,8 +148,7 @@ impl Checkpoints {
 
     /// Returns the one that is to be proved next.
     pub(in crate::driver) fn next_to_prove(&self) -> Option<&Checkpoint> {
-        let traits: Vec<_> = self.usable.iter().map(|it| Some(it.traits())).collect();
-        next_to_prove(&traits).map(|at| &self.usable[at])
+        next_to_prove(self.usable.iter().map(|it| Some(it.traits()))).map(|at| &self.usable[at])
     }
 
     /// Adds one, in place of an older one of the same slot. Those that are not kept on the disk
@@ -158,9 +157,7 @@ impl Checkpoints {
         self.remove(&checkpoint.place);
         self.usable.push(checkpoint);
         self.usable.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.manifest.slot));
-        let traits: Vec<_> = self.usable.iter().map(|it| Some(it.traits())).collect();
-        let mut stays = kept(&traits).into_iter();
-        self.usable.retain(|_| stays.next() == Some(true));
+        keep_only(&mut self.usable, Checkpoint::traits);
     }
 
     /// Removes the one in this directory.
