@@ -19,6 +19,7 @@ use crate::options::PEER_PORT;
 use crate::roster::{Roster, RosterMember};
 
 use super::agreement::InputPayloads;
+use super::redundancy::must_not_lack_voters;
 use super::rooms::{Finding, FindingKind};
 use super::{Driver, Host};
 
@@ -401,7 +402,7 @@ impl<H: Host> Driver<H> {
             return Err(never("nobody else runs the server"));
         }
         if members.voters.contains(node) {
-            must_not_lack_voters(&left)?;
+            must_not_lack_voters(&left).map_err(never)?;
             self.must_have_quorum(&left).map_err(later)?;
         }
         self.change_members(left)?;
@@ -444,24 +445,6 @@ impl<H: Host> Driver<H> {
         self.carry_out(&out, InputPayloads::NONE);
         asked
     }
-}
-
-/// Refuses members of whom one alone decides although others wait to be voters: an order to promote
-/// one may have been lost with the primary that was to carry it out.
-///
-/// # Errors
-/// Returns the members to be promoted first.
-// specs: M7
-fn must_not_lack_voters(left: &Members) -> Result<(), Unmoved> {
-    if left.voters.len() > 1 || left.learners.is_empty() {
-        return Ok(());
-    }
-    let learners: Vec<String> = left.learners.iter().map(|node| node.to_string()).collect();
-    let learners = learners.join(" and ");
-    Err(never(format!(
-        "one voter would be left, which decides alone: promote replica {learners} first \
-         (crane-linux member promote), or remove it first"
-    )))
 }
 
 /// Returns the kind of a member.

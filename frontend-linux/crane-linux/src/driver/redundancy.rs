@@ -36,3 +36,21 @@ impl<H: Host> Driver<H> {
         ))
     }
 }
+
+/// Refuses members of whom one alone decides although others wait to be voters: an order to promote
+/// one may have been lost with the primary that was to carry it out.
+///
+/// # Errors
+/// Returns the members to be promoted first, for people.
+// specs: M7
+pub(super) fn must_not_lack_voters(left: &Members) -> Result<(), String> {
+    if left.voters.len() > 1 || left.learners.is_empty() {
+        return Ok(());
+    }
+    let learners: Vec<String> = left.learners.iter().map(|node| node.to_string()).collect();
+    let learners = learners.join(" and ");
+    Err(format!(
+        "one voter would be left, which decides alone: promote replica {learners} first \
+         (crane-linux member promote), or remove it first"
+    ))
+}

@@ -101,10 +101,8 @@ fn a_new_member_is_heard_whatever_generation_its_number_had() {
 
 #[test]
 fn a_voter_is_removed_only_if_the_others_are_a_quorum() {
-    let mut group = Group::new();
-    group.run(1000);
+    let (mut group, one, other) = Group::with_backups();
     let primary = group.primary();
-    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
     group.cut_off(one);
     group.run(10);
     let driver = &mut group.drivers[primary];
@@ -116,10 +114,8 @@ fn a_voter_is_removed_only_if_the_others_are_a_quorum() {
 
 #[test]
 fn no_voter_is_left_alone_beside_members_that_wait_to_be_promoted() {
-    let mut group = Group::new();
-    group.run(1000);
+    let (mut group, one, other) = Group::with_backups();
     let primary = group.primary();
-    let (one, other) = ((primary + 1) % 3, (primary + 2) % 3);
     group.may_stop = vec![one, other];
     let driver = &mut group.drivers[primary];
     assert!(driver.order_remove(node(one).number()).is_ok());
