@@ -206,10 +206,11 @@ fn select_in_turn(
     };
     let count = count.clamp(0, SELECTABLE as c_int);
     // The program's stack may be small: that of a signal handler has a few KiB.
-    match (0..count).filter(|descriptor| asked_of(*descriptor, &sets) != 0).count() {
-        ..=FEW => select_among::<FEW>(held, count, sets, timeout, mask),
-        _ => select_among::<SELECTABLE>(held, count, sets, timeout, mask),
+    let named = || (0..count).filter(|descriptor| asked_of(*descriptor, &sets) != 0).count();
+    if count as usize <= FEW || named() <= FEW {
+        return select_among::<FEW>(held, count, sets, timeout, mask);
     }
+    select_among::<SELECTABLE>(held, count, sets, timeout, mask)
 }
 
 /// Waits for the descriptors of the sets, which are at most `MANY`.
