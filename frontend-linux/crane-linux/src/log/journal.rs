@@ -2,11 +2,11 @@
 //! system's memory, which no disk can hang. With `--durability memory`, a record counts as durable
 //! as soon as it is here: it survives the daemon, but not the host.
 //!
-//! One of two files is written at a time. When it is large, and the disk has everything
-//! of the other, they change places. Together they hold the last batches without a gap. The next
-//! daemon writes them to the log's files before it reads these; writing a record twice changes
-//! nothing. The files belong to a directory by its identity: a copy of the directory has no part in
-//! them, and a directory that is moved keeps them.
+//! One of two files is written at a time. When it is large, and the disk has everything of the
+//! other, they change places. Together they hold the last batches without a gap. The next daemon
+//! writes them to the log's files before it reads these; writing a record twice changes nothing.
+//! The files belong to a directory by its identity: a copy of the directory has no part in them,
+//! and a directory that is moved keeps them.
 //!
 //! ```text
 //! file:   "CRANEJRN"  version u32  identity: device u64, inode u64, birth in nanoseconds u64
@@ -122,10 +122,7 @@ impl Half {
     fn create(path: PathBuf, identity: &DirectoryIdentity) -> io::Result<Self> {
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(named(error)),
-            _ => {}
-        }
+        remove(&path).map_err(named)?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -159,7 +156,7 @@ impl Half {
     }
 }
 
-/// Which directory this is, whatever its name.
+/// The identity of a directory, whatever its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct DirectoryIdentity {
     device: u64,
@@ -276,14 +273,17 @@ fn recover_at(place: &Path, directory: &Path) -> Result<(), LogError> {
         }
     }
     for path in &paths {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(LogError::Io(path.clone(), error));
-            }
-            _ => {}
-        }
+        remove(path).map_err(|error| LogError::Io(path.clone(), error))?;
     }
     Ok(())
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 #[cfg(test)]

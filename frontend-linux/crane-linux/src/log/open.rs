@@ -53,8 +53,8 @@ impl Log {
     }
 
     /// Reads the log in `directory`, which must exist; an empty directory is a log without entries.
-    /// What is in a journal in memory only is written to its files first. Torn records at the end
-    /// are cut off, and segments that an interrupted cut has left are deleted.
+    /// Records that only a journal in memory has are written to its files first. Torn records at
+    /// the end are cut off, and segments that an interrupted cut has left are deleted.
     ///
     /// # Errors
     /// Returns [`LogError`]; no record has been cut off in that case.

@@ -88,8 +88,9 @@ impl Storage {
         while !thread.is_finished() && start.elapsed() < FINISH_WITHIN {
             std::thread::sleep(FINISH_LOOK);
         }
-        if thread.is_finished() && matches!(thread.join(), Ok(true)) {
-            journal.into_iter().for_each(Journal::remove);
+        let is_written = thread.is_finished() && matches!(thread.join(), Ok(true));
+        if let Some(journal) = journal.filter(|_| is_written) {
+            journal.remove();
         }
     }
 
@@ -138,7 +139,9 @@ fn run<D: Disk>(
         if failed {
             return false;
         }
-        pause.into_iter().for_each(std::thread::sleep);
+        if let Some(pause) = pause {
+            std::thread::sleep(pause);
+        }
     }
     true
 }
