@@ -161,6 +161,8 @@ mutants! {
     D4 WrongServes,
     /// no checkpoint is taken for a replica that needs one
     C8 LackingUnheard,
+    /// a primary keeps its role without a server
+    H11 ServerlessLeads,
     /// the calls of servers that differ are not kept
     D8 CallsLost,
     /// each sync that becomes due restarts the time for which a disk stands still

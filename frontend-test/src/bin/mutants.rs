@@ -59,6 +59,7 @@ mod broken {
         (Mutant::MajorityUncounted, Daemons),
         (Mutant::WrongServes, Daemons),
         (Mutant::LackingUnheard, Daemons),
+        (Mutant::ServerlessLeads, Daemons),
         (Mutant::LateUncounted, Cases),
         (Mutant::CallsLost, Daemons),
         (Mutant::GenerationKept, Daemons),

@@ -2,6 +2,7 @@
 //! cannot serve.
 
 use crane_core::id::NodeId;
+use crane_core::mutants::{Mutant, broken};
 use crane_core::time::{Duration, Instant};
 use tracing::{debug, info};
 
@@ -14,21 +15,24 @@ use super::{Driver, Host};
 const PREFER_AFTER: Duration = Duration::from_millis(3000);
 
 impl<H: Host> Driver<H> {
-    /// Transfers this primary's leadership to a member of higher priority that has been fit for a
-    /// while. Returns when to look again.
+    /// Transfers this primary's leadership to a member that has been fit for a while: one of higher
+    /// priority, or any if this replica's own server is not in step. Returns when to look again.
+    // specs: H11
     pub(super) fn prefer(&mut self) -> Option<Instant> {
         if !self.is_primary() {
             self.preference.fit = None;
             return None;
         }
         let now = self.now();
-        let mine = self.settings.args.priority;
+        let in_step = self.reports[self.me().index()] == ServerReport::Alive { in_step: true };
+        let counts = in_step || broken(Mutant::ServerlessLeads);
+        let mine = counts.then_some(self.settings.args.priority);
         let candidates = self.servers().without(self.me());
         let best = candidates
             .iter()
             .filter(|node| self.is_fit(*node))
             .max_by_key(|node| (self.preference.priorities[node.index()], u8::MAX - node.number()))
-            .filter(|node| self.preference.priorities[node.index()] > mine);
+            .filter(|node| Some(self.preference.priorities[node.index()]) > mine);
         let Some(best) = best else {
             self.preference.fit = None;
             return None;
@@ -43,7 +47,13 @@ impl<H: Host> Driver<H> {
         }
         self.preference.fit = None;
         match self.hand_role_to(best) {
-            Ok(()) => info!("replica {best} has a higher priority: the role is handed to it"),
+            Ok(()) if in_step => {
+                info!("replica {best} has a higher priority: the role is handed to it");
+            }
+            Ok(()) => info!(
+                "the server of this replica is not in step, and that of replica {best} is: the \
+                 role is handed to it"
+            ),
             Err(error) => debug!("the role stays: {error}"),
         }
         None

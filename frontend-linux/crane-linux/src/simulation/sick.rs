@@ -4,7 +4,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use crane_core::id::Slot;
 use crane_core::paxos::Role;
 
 use crate::driver::Activity;
@@ -18,6 +17,8 @@ use super::queue::Nanos;
 /// How long the first sick primary keeps the role at most: it stands still for 500 ms, and an
 /// election follows.
 const ROLE_LOST_WITHIN: Nanos = 1500 * MILLISECOND;
+/// How long a primary without a server keeps the role at most.
+const ROLE_LEFT_WITHIN: Nanos = 10 * SECOND;
 /// How long a replica waits at most for a checkpoint that is taken for it: it is proved before.
 const GIVEN_WITHIN: Nanos = 60 * SECOND;
 /// How often the group is looked at.
@@ -217,13 +218,18 @@ fn a_server_is_wrong(group: &mut SimGroup) {
     group.must_report(wrong, &format!("of the call at clock {parted_at}:"));
 }
 
-/// Rule C8.
+/// Rules C8, H11.
 fn a_server_cannot_be_built(group: &mut SimGroup) {
-    let at = (group.needs_primary() + 1) % 3;
+    let at = (group.needs_primary() + group.random.range(0, 3) as usize) % 3;
     let run = group.replicas[at].run;
     let daemon = group.replicas[at].daemon.as_mut().expect("it runs");
-    daemon.need_checkpoint(Slot(1));
+    daemon.lose_server();
     let start = group.now;
+    while group.replicas[at].is_primary() {
+        let lasts = group.now - start;
+        assert!(lasts < ROLE_LEFT_WITHIN, "a primary has no server: {}", group.describe());
+        group.run_for(LOOK_EVERY);
+    }
     // It begins again when a checkpoint has arrived.
     while group.replicas[at].run == run {
         let lasts = group.now - start;

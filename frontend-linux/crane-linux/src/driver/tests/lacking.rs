@@ -49,3 +49,15 @@ fn a_primary_with_the_only_server_takes_one_and_proves_it_by_its_own_marks() {
     do_much(&mut group, 2);
     assert!(group.drivers[primary].checkpoint.newest_proved().is_some());
 }
+
+#[test]
+fn a_primary_without_a_server_hands_its_role_on() {
+    let (mut group, _, _) = Group::with_backups();
+    group.run(1000);
+    let before = group.primary();
+    group.run(5000);
+    assert_eq!(group.primary(), before, "the control");
+    group.drivers[before].lose_server();
+    group.run(5000);
+    assert_ne!(group.primary(), before, "nobody grants its servers steps");
+}
