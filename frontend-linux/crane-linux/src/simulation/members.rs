@@ -101,6 +101,12 @@ impl SimGroup {
             let votes = matches!(members.get(node), Some("voter" | "witness"));
             (!votes).then_some(Query::Promote { node })
         });
+        // A witness counts as one that votes before it has reached the group.
+        let start = self.now;
+        while !self.replicas[at].votes() {
+            assert!(self.now - start < ORDERED_WITHIN, "a member is lost: {}", self.describe());
+            self.run_for(LOOK_EVERY);
+        }
         self.happened.witnesses += u32::from(witness);
         self.replicas[at].changes = false;
     }
