@@ -145,6 +145,8 @@ mutants! {
     M3 ChangedEarly,
     /// a learner that lacks the log becomes a voter
     M4 VoterUnready,
+    /// a new member inherits the votes of an old one of its number
+    M4 VotesInherited,
     /// a candidate that another primary has overtaken becomes primary
     P14 NeverOvertaken,
     /// a connection of a retired generation is admitted

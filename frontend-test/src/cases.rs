@@ -9,8 +9,8 @@ use crane_core::execution::socket::Bound;
 use crane_core::execution::{Execution, Mark};
 use crane_core::id::{ConnId, Generation, NodeId, Slot};
 use crane_core::paxos::{
-    Ballot, Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input, LogEnd,
-    Members, Message, Node, NodeSet, Record, Role, SlotRange, StorageEpoch, VotingStatus,
+    Ballot, ChangeError, Config, Content, Descriptor, DurableState, Effect, Effects, Entry, Input,
+    LogEnd, Members, Message, Node, NodeSet, Record, Role, SlotRange, StorageEpoch, VotingStatus,
     WriteNumber,
 };
 use crane_core::time::Instant;
@@ -22,6 +22,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a promise of a lost storage", r4_a_promise_of_a_lost_storage_does_not_count),
     ("a vote of a lost storage", r4_a_vote_of_a_lost_storage_does_not_count),
     ("an epoch that the log has ended", r8_a_voter_whose_epoch_has_ended_rejoins),
+    ("a new member of an old number", m4_a_new_member_has_nothing_of_an_old_one_of_its_number),
     ("a server that was outvoted", d1_a_server_that_took_another_for_wrong_is_outvoted),
     ("a late connection", e7_a_connection_of_a_retired_generation_is_not_admitted),
 ];
@@ -80,6 +81,13 @@ impl Lone {
     fn promises(&mut self, from: u8, ballot: Ballot, epoch: StorageEpoch) {
         let (end, committed) = (LogEnd::default(), Slot::NONE);
         self.hears(from, Message::Promised { ballot, epoch, end, committed });
+    }
+
+    fn changes(&mut self, members: Members) -> Result<Slot, ChangeError> {
+        let mut out = Effects::new();
+        let changed = self.node.change_members(self.now, members, &mut out);
+        self.carry_out(&out);
+        changed
     }
 
     fn learns(&mut self, slot: u64, content: Content) {
@@ -157,6 +165,32 @@ fn r4_a_vote_of_a_lost_storage_does_not_count() {
     assert_eq!(node.node.committed(), Slot(1), "a vote of a lost storage counts");
     node.hears(3, vote(NEXT));
     assert_eq!(node.node.committed(), Slot(2));
+}
+
+/// Node 3 is removed, and another host gets its number.
+fn m4_a_new_member_has_nothing_of_an_old_one_of_its_number() {
+    let payload = Content::Payload(Descriptor { length: 1, digest: 1 });
+    let mut node = Lone::with_log(&[entry(payload)]);
+    let ballot = node.runs_for_primary();
+    node.promises(1, ballot, FIRST);
+    let vote = |up_to| {
+        let (up_to, epoch) = (Slot(up_to), Some(FIRST));
+        Message::Accepted { ballot, up_to, received: up_to, epoch, beat: 0 }
+    };
+    node.hears(3, vote(1));
+    node.hears(1, vote(1));
+    let both = NodeSet::first(3).without(id(3));
+    let with = |learners| Members { voters: both, learners, witnesses: NodeSet::EMPTY };
+    node.changes(with(NodeSet::EMPTY)).expect("node 1 is left");
+    node.hears(1, vote(2));
+    let new = NodeSet::EMPTY.with(id(3));
+    node.changes(with(new)).expect("it is a learner");
+    node.hears(1, vote(3));
+    assert_eq!(node.node.committed(), Slot(3));
+    let promoted = node.changes(Members::first(3));
+    assert_eq!(promoted, Err(ChangeError::NotReady), "a vote of an old member counts");
+    node.hears(3, vote(3));
+    assert_eq!(node.changes(Members::first(3)), Ok(Slot(4)));
 }
 
 /// A copy of the node's storage that is older than its return was put back.

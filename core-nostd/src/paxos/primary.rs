@@ -4,7 +4,7 @@ use crate::id::{NodeId, Slot};
 use crate::limits::NODES_MAX;
 use crate::mutants::{Mutant, broken};
 
-use super::roles::{Leadership, Promise, RoleState};
+use super::roles::{Leadership, Progress, Promise, RoleState};
 use super::{Ballot, Content, Effects, Entry, LogEnd, Members, Node, NodeSet, Reason};
 
 impl<const WINDOW: usize> Node<WINDOW> {
@@ -87,9 +87,10 @@ impl<const WINDOW: usize> Node<WINDOW> {
 
     /// Appends an entry of this primary, and returns its slot. The caller checks first that the
     /// window has room.
-    // specs: P5
+    // specs: P5, M4
     pub(super) fn propose_content(&mut self, content: Content, out: &mut Effects) -> Slot {
         let lead = self.role_state.leadership().expect("a primary proposes");
+        let before = self.members().all();
         let (ballot, slot) = (lead.ballot, self.acceptor.log.last().next());
         self.put(slot, Entry { ballot, content }, out);
         let lead =
@@ -100,9 +101,15 @@ impl<const WINDOW: usize> Node<WINDOW> {
                 lead.progress[node.index()].voted = false;
                 lead.recount = true;
             }
-            Content::Change(_) => {
+            Content::Change(members) => {
                 lead.change = slot;
                 lead.recount = true;
+                // A new member may have the number of an old one, but has none of its log.
+                for node in members.all().difference(before).iter() {
+                    if !broken(Mutant::VotesInherited) {
+                        lead.progress[node.index()] = Progress::default();
+                    }
+                }
             }
             Content::Payload(_) => {}
         }

@@ -61,6 +61,7 @@ mod broken {
         (Mutant::LackingUnheard, Daemons),
         (Mutant::ServerlessLeads, Daemons),
         (Mutant::LateUncounted, Cases),
+        (Mutant::VotesInherited, Cases),
         (Mutant::CallsLost, Daemons),
         (Mutant::GenerationKept, Daemons),
         (Mutant::FedUndecided, Daemons),
