@@ -16,11 +16,12 @@ use crate::names;
 use crate::net::frame::FrameKind;
 use crate::net::handshake::Hello;
 use crate::options::PEER_PORT;
+use crate::report::ServerReport;
 use crate::roster::{Roster, RosterMember};
 
 use super::agreement::InputPayloads;
 use super::redundancy::must_not_lack_voters;
-use super::rooms::{Finding, FindingKind};
+use super::rooms::{Finding, FindingKind, ReplicaProgress};
 use super::{Driver, Host};
 
 /// The reason why an order was not carried out, and whether it may be given again at once.
@@ -106,6 +107,13 @@ impl<H: Host> Driver<H> {
         }
         let text = self.describe_members(members);
         self.record_event(Event::Members { slot: slot.0, members: text });
+        // Another host may get the number of a member that is gone.
+        let gone = NodeSet::first(NODES_MAX).difference(members.all()).without(self.me());
+        for node in gone.iter() {
+            self.checkpoint.peers[node.index()] = ReplicaProgress::default();
+            self.reports[node.index()] = ServerReport::Alive { in_step: false };
+            self.divergence.marks.forget(node);
+        }
         if !members.all().contains(self.me()) {
             self.end_removed();
         }

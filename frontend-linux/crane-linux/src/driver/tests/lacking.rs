@@ -1,6 +1,7 @@
 //! Tests of replicas that need a checkpoint which nobody has yet.
 
 use super::*;
+use crate::driver::rooms::ReplicaProgress;
 
 /// Lets the servers make many calls, and send bytes to clients.
 fn do_much(group: &mut Group, times: u64) {
@@ -60,4 +61,18 @@ fn a_primary_without_a_server_hands_its_role_on() {
     group.drivers[before].lose_server();
     group.run(5000);
     assert_ne!(group.primary(), before, "nobody grants its servers steps");
+}
+
+#[test]
+fn a_new_member_has_proved_nothing_that_an_old_one_of_its_number_had() {
+    let (mut group, one, _) = Group::with_backups();
+    group.run(1000);
+    let (primary, gone) = (group.primary(), node(one));
+    let driver = &mut group.drivers[primary];
+    let progress = ReplicaProgress { proved: Slot(5), ..ReplicaProgress::default() };
+    driver.on_progress(gone, progress);
+    let left = NodeSet::first(3).without(gone);
+    let members = Members { voters: left, learners: NodeSet::EMPTY, witnesses: NodeSet::EMPTY };
+    driver.on_committed_change(Slot(100), &members);
+    assert_eq!(driver.checkpoint.peers[gone.index()], ReplicaProgress::default());
 }
