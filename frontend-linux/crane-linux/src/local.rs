@@ -168,6 +168,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         on_divergence,
         checkpoint_every,
         strict,
+        floor,
         nclock,
         schedule,
         quantum,
@@ -213,7 +214,9 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     if let Some(every) = checkpoint_every {
         line.extend(["--checkpoint-every".to_string(), every.to_string()]);
     }
-    for (given, option) in [(*strict, "--strict"), (*insecure_peers, "--insecure-peers")] {
+    let switches =
+        [(*strict, "--strict"), (*floor, "--floor"), (*insecure_peers, "--insecure-peers")];
+    for (given, option) in switches {
         if given {
             line.push(option.to_string());
         }
@@ -291,6 +294,7 @@ mod tests {
             "--quantum",
             "7",
             "--strict",
+            "--floor",
             "--open-files",
             "20000",
             "--shared-memory",
@@ -309,7 +313,7 @@ mod tests {
         let again = Cli::try_parse_from(&line).unwrap().replica;
         assert_eq!(again.peers, ["127.0.0.1:6790", "127.0.0.2:6790", "127.0.0.3:6790"]);
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
-        assert!(again.strict);
+        assert!(again.strict && again.floor);
         assert_eq!((again.open_files, again.shared_memory), (20_000, 64));
         assert_eq!(again.user.as_deref(), Some("redis:www-data"));
         assert_eq!(again.keys.as_deref(), Some(Path::new("/data/keys/127.0.0.2.keys")));

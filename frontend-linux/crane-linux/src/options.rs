@@ -346,6 +346,11 @@ pub(crate) struct ReplicaArgs {
     /// instead of reporting the call. All of the server's calls are looked at, not samples only.
     #[arg(long)]
     pub strict: bool,
+    /// Also orders and answers the calls that the server makes without libc's functions: by
+    /// instructions of its own, or inside of libc, as stdio does. Each such call costs some
+    /// microseconds. It must be the same for all replicas.
+    #[arg(long)]
+    pub floor: bool,
     /// How many clock steps each entry grants. Takes effect when the group is created.
     #[arg(long, value_name = "STEPS", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -54,6 +54,7 @@ impl ProgramContext {
         base.add_service_addresses(service);
         base.add_open_files(args.open_files);
         base.add_shared_memory(args.shared_memory);
+        base.add_floor(args.floor);
         base.add_user(user.as_ref());
         ours.extend(keys.into_iter().filter(|path| !path.starts_with(directory)));
         ours.push(cell::hidden_directory(data));

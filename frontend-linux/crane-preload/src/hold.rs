@@ -23,6 +23,7 @@ use rustix::thread::{NanosleepRelativeResult, Timespec, nanosleep};
 use crate::announce;
 use crate::capacities::LISTENERS;
 use crate::inherited;
+use crate::net;
 use crate::signals;
 use crate::trouble::{self, Text};
 use crate::world::{SERIAL, World};
@@ -68,6 +69,8 @@ pub(crate) fn hold(world: &mut World) {
         introduce(world, slot);
     }
     world.output.wake();
+    net::forget_arming();
+    net::arm_again(region);
     signals::set_mask(mask);
 }
 

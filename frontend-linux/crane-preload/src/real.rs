@@ -81,7 +81,22 @@ pub(crate) fn find_dlsym() {
 /// The real function of a name, as a function pointer: `real!(pthread_join: fn(a, b) -> c)`. The
 /// net lets its calls pass: a hook stands for them.
 macro_rules! real {
-    ($name:ident : fn($($argument:ty),* $(,)?) -> $result:ty) => {{
+    ($name:ident : fn($($argument:ty),* $(,)?) -> $result:ty) => {
+        real_during!(lend, $name: fn($($argument),*) -> $result)
+    };
+}
+
+/// Does the same as `real!`, for a hook that only looks at the function's result. With a floor, the
+/// calls of the function are those of the program.
+macro_rules! real_watched {
+    ($name:ident : fn($($argument:ty),* $(,)?) -> $result:ty) => {
+        real_during!(keep_watch, $name: fn($($argument),*) -> $result)
+    };
+}
+
+/// The real function of a name, while the net's setting is what one of its functions makes it.
+macro_rules! real_during {
+    ($setting:ident, $name:ident : fn($($argument:ty),* $(,)?) -> $result:ty) => {{
         static REAL: $crate::real::Real = {
             const NAME: &str = concat!(stringify!($name), "\0");
             match std::ffi::CStr::from_bytes_with_nul(NAME.as_bytes()) {
@@ -89,18 +104,19 @@ macro_rules! real {
                 Err(_) => panic!("a name without zero bytes"),
             }
         };
-        lent!(REAL, $result, [a b c d e f], [$($argument),*], [])
+        during!($setting, REAL, $result, [a b c d e f], [$($argument),*], [])
     }};
 }
 
-/// A function that calls another one of these arguments' types while the net lets calls pass.
-macro_rules! lent {
-    ($real:ident, $result:ty, [$name:ident $($names:ident)*], [$first:ty $(, $rest:ty)*],
-     [$($done:tt)*]) => {
-        lent!($real, $result, [$($names)*], [$($rest),*], [$($done)* ($name: $first)])
+/// A function that calls another one of these arguments' types under a setting of the net's.
+macro_rules! during {
+    ($setting:ident, $real:ident, $result:ty, [$name:ident $($names:ident)*],
+     [$first:ty $(, $rest:ty)*], [$($done:tt)*]) => {
+        during!($setting, $real, $result, [$($names)*], [$($rest),*], [$($done)* ($name: $first)])
     };
-    ($real:ident, $result:ty, $names:tt, [], [$(($name:ident : $argument:ty))*]) => {{
-        unsafe extern "C" fn lent($($name: $argument),*) -> $result {
+    ($setting:ident, $real:ident, $result:ty, $names:tt, [],
+     [$(($name:ident : $argument:ty))*]) => {{
+        unsafe extern "C" fn during($($name: $argument),*) -> $result {
             // SAFETY: the name's documented prototype is the one given.
             let real = unsafe {
                 std::mem::transmute::<
@@ -108,12 +124,12 @@ macro_rules! lent {
                     unsafe extern "C" fn($($argument),*) -> $result,
                 >($real.address())
             };
-            let pass = $crate::net::lend();
+            let before = $crate::net::$setting();
             // SAFETY: the caller's duty.
             let result = unsafe { real($($name),*) };
-            pass.give_back();
+            before.give_back();
             result
         }
-        lent as unsafe extern "C" fn($($argument),*) -> $result
+        during as unsafe extern "C" fn($($argument),*) -> $result
     }};
 }

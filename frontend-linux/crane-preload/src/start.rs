@@ -17,10 +17,11 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::capacities::{LISTENERS, THREADS};
 use crate::execution::ProgramExecution;
+use crate::hooks::numbered;
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
-use crate::net;
+use crate::net::{self, Answers};
 use crate::output::Output;
 use crate::successor;
 use crate::tables::{self, LargeTables};
@@ -238,9 +239,13 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     if cfg!(feature = "arrival") {
         world.output.note(1, "this build is for tests: it admits ops when they arrive");
     }
+    if region.has_floor() {
+        net::answer_by(Answers { has_hook: numbered::has_hook, answer: numbered::answer })?;
+    }
     if let Err(error) = net::spread(region, wake) {
-        if region.is_strict() {
-            return Err(format!("{NO_NET} (error {error}), so --strict cannot hold here"));
+        let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "--floor")];
+        if let Some((_, option)) = needed.iter().find(|(is_needed, _)| *is_needed) {
+            return Err(format!("{NO_NET} (error {error}), so {option} cannot hold here"));
         }
         world.output.note(1, NO_NET);
     }

@@ -446,6 +446,7 @@ fn await_turn(me: ThreadId) {
     // SAFETY: the word said that this thread holds the turn.
     let world = unsafe { world::world() };
     world.region.set_holder(world.threads[me.0 as usize].tid);
+    net::arm_again(world.region);
     let leaving = std::mem::take(&mut world.leaving);
     if leaving != 0 {
         await_thread_exit(leaving);
@@ -473,6 +474,8 @@ fn end_cancelled(me: ThreadId) {
     let Some(mut held) = enter() else { return };
     held.world().threads[me.0 as usize].cancelled = false;
     held.leave();
+    // The program's own work at the thread's end is watched, also where an answer ends with it.
+    let _ = net::recall();
     let cancel = real!(pthread_cancel: fn(libc::pthread_t) -> libc::c_int);
     let test = real!(pthread_testcancel: fn() -> ());
     // SAFETY: the thread's own handle. libc unwinds from here; this library is built to let it pass

@@ -73,6 +73,11 @@ impl DaemonSide {
         self.0.region().strict.store(u32::from(strict), Ordering::SeqCst);
     }
 
+    /// Sets whether the hooks also answer calls that bypass them. Call it before the server starts.
+    pub fn set_floor(self, floor: bool) {
+        self.0.region().floor.store(u32::from(floor), Ordering::SeqCst);
+    }
+
     /// Lets the server's threads look again for calls that bypass the hooks.
     pub fn begin_net_round(self) {
         let round = &self.0.region().net_round;

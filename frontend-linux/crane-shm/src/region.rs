@@ -127,15 +127,15 @@ pub(crate) struct Region {
     // Written by the daemon.
     /// This replica's number.
     pub(crate) node: AtomicU32,
-    /// The first generation of this replica's connections for which the server writes. Connections
-    /// of lower generations have been reset.
+    /// The first generation of this replica's connections that have not been reset.
     pub(crate) first_generation: AtomicU64,
     /// 1 if the server's fsync family reaches the disk.
     pub(crate) keep_fsync: AtomicU32,
     /// 1 if stalls and new deadlines wake the daemon, because its replica is primary.
     pub(crate) watch_state: AtomicU32,
-    /// 1 if a call that bypasses the hooks ends the server.
+    /// 1 if a call that bypasses the hooks ends the server; 1 if the hooks also answer such calls.
     pub(crate) strict: AtomicU32,
+    pub(crate) floor: AtomicU32,
     /// The round of the net in which threads look for calls that bypass the hooks, or 0 for none.
     pub(crate) net_round: AtomicU32,
     /// The slot behind which the server stops at its hold point, or 0 for none.

@@ -144,6 +144,11 @@ impl ServerSide {
         self.0.region().strict.load(Ordering::Relaxed) != 0
     }
 
+    /// Returns whether the hooks also answer calls that bypass them.
+    pub fn has_floor(self) -> bool {
+        self.0.region().floor.load(Ordering::Relaxed) != 0
+    }
+
     /// Notes a call that bypasses the hooks, and whether it is refused. `read_stack` gets an
     /// address and a maximum number of words, copies the top of the stack to the address, and
     /// returns the number of words copied. Returns whether the daemon has to be woken.

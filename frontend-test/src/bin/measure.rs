@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crane_test::e2e::alarm::OnFloor;
 use crane_test::e2e::cost::Pair;
 use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
@@ -14,7 +15,7 @@ use crane_test::e2e::machine::Machine;
 use crane_test::e2e::odd::{KINDS, Service, store_large, storm};
 use crane_test::e2e::odd_programs::{self, Fares};
 use crane_test::e2e::program::{self, PAGE};
-use crane_test::e2e::programs;
+use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::{
     alarm, bench, checkpoint_faults, checkpoints, clocks, cost, divergence, endless, failover,
     flood, healthy, idle, kills, linear, old_copy, replay, runtimes, sick, siege, sizes, starts,
@@ -140,6 +141,26 @@ fn measure_alarm() -> Vec<String> {
             Err(why) => missed.push(why),
         }
     }
+    missed.extend(measure_floor());
+    missed
+}
+
+/// The programs that wait in one call each, with `--floor`: of 30, 26 must work.
+fn measure_floor() -> Vec<String> {
+    let all = programs::stuck();
+    let waiting: Vec<_> = all.iter().filter(|one| one.expect == Expect::InKernel).collect();
+    let (mut works, mut missed) = (0, Vec::new());
+    for stuck in &waiting {
+        match alarm::stick_on_floor(stuck) {
+            Ok(OnFloor::Works) => works += 1,
+            Ok(OnFloor::Named(text)) => println!("{}: {text}", stuck.name),
+            Err(why) => missed.push(why),
+        }
+    }
+    println!("{works} of {} work with --floor", waiting.len());
+    if works * 30 < waiting.len() * 26 {
+        missed.push(format!("only {works} of {} work with --floor", waiting.len()));
+    }
     missed
 }
 
@@ -214,15 +235,18 @@ fn measure_odd(times: usize) -> Vec<String> {
 
 fn measure_odd_programs() -> Vec<String> {
     let odd = programs::odd();
-    let equal = AtomicUsize::new(0);
-    let missed = odd_programs::run(&odd, |name, fares| {
-        if *fares == Fares::Equal {
-            equal.fetch_add(1, Ordering::Relaxed);
-        } else {
-            println!("{name}: {fares}");
-        }
-    });
-    println!("{} of {} as natively", equal.into_inner(), odd.len());
+    let mut missed = Vec::new();
+    for options in [&[][..], &["--floor"]] {
+        let equal = AtomicUsize::new(0);
+        missed.extend(odd_programs::run(&odd, options, |name, fares| {
+            if *fares == Fares::Equal {
+                equal.fetch_add(1, Ordering::Relaxed);
+            } else {
+                println!("{name}: {fares}");
+            }
+        }));
+        println!("{} of {} as natively {options:?}", equal.into_inner(), odd.len());
+    }
     missed
 }
 

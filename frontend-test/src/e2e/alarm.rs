@@ -151,6 +151,55 @@ pub fn stick_strictly(stuck: &Stuck) -> Result<String, String> {
     reason.map(str::to_owned).ok_or_else(|| format!("{name}: no line has {words:?}:\n{log}"))
 }
 
+/// The outcome of a program that sticks with `--floor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnFloor {
+    /// Another client is served while the program sticks, or the program answers as natively, and
+    /// no fault is reported.
+    Works,
+    /// A fault or a note names the call.
+    Named(String),
+}
+
+/// Lets one program stick, as a single replica, with `--floor`.
+///
+/// # Errors
+///
+/// Returns what neither works nor is named.
+pub fn stick_on_floor(stuck: &Stuck) -> Result<OnFloor, String> {
+    let machine = Machine::take("floor");
+    let mut group = prepare(&machine, stuck, &["--floor"])?;
+    group.start_all();
+    let name = &stuck.name;
+    send_stick(&group, name)?;
+    // A call that waits in the turn holds up no other thread.
+    let served = within(REPORTED_WITHIN, || {
+        let other = TcpStream::connect_timeout(&group.address(1), ANSWER);
+        let other = other.map_err(|error| error.to_string())?;
+        other.set_read_timeout(Some(ANSWER)).map_err(|error| error.to_string())?;
+        programs::echoes(&other, "another\n").then_some(()).ok_or_else(|| "no echo".to_string())
+    });
+    // The watch needs a second for what it reports.
+    let watched = Instant::now();
+    let words = [STUCK_THREAD, BYPASSES];
+    let mut texts = Vec::new();
+    let named = within(REPORTED_WITHIN + SLACK, || {
+        let replica = group.status()?.replica(1).clone();
+        texts = [replica.faults, replica.notes].concat();
+        let found = texts.iter().find(|text| words.iter().any(|word| text.contains(word)));
+        match found {
+            Some(text) => Ok(Some(text.clone())),
+            None if served.is_ok() && watched.elapsed() > REPORTED_WITHIN => Ok(None),
+            None => Err("nothing".to_string()),
+        }
+    });
+    match named {
+        Ok(None) => Ok(OnFloor::Works),
+        Ok(Some(text)) => Ok(OnFloor::Named(text)),
+        Err(_) => Err(format!("{name}: it neither works ({served:?}) nor is it named: {texts:?}")),
+    }
+}
+
 /// Runs redis behind a launcher on three hosts, if the machine can make them, and checks that its
 /// three servers behave as one or that crane ends with a reason.
 ///

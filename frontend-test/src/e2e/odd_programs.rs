@@ -53,19 +53,20 @@ impl fmt::Display for Fares {
     }
 }
 
-/// Runs these programs as services of one replica each, and calls `report` for each.
+/// Runs these programs as services of one replica each, with these options, and calls `report` for
+/// each.
 ///
-/// Returns what contradicts the ratchet: a program that is not equal and is not listed, or one
-/// that is listed and is equal. Either is tried a second time, with nothing beside it.
+/// Returns what contradicts the ratchet: a program that is not equal and is not listed, or, without
+/// options, one that is listed and is equal. Either is tried a second time, with nothing beside it.
 ///
 /// # Panics
 ///
 /// Panics if a program does not end natively, or the machine gives no folder.
-pub fn run(odd: &[Odd], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
+pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
     let machine = Machine::take("odd-programs");
     let ports = AtomicU16::new(free_port());
     let known = known();
-    let try_one = |one: &Odd| fares(&machine, &ports, one);
+    let try_one = |one: &Odd| fares(&machine, &ports, one, options);
     let (next, again) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     scope(|threads| {
         for _ in 0..AT_ONCE {
@@ -73,7 +74,8 @@ pub fn run(odd: &[Odd], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
                 while let Some(one) = odd.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let fares = try_one(one);
                     report(&one.name, &fares);
-                    if (fares == Fares::Equal) == known.contains(&one.name) {
+                    let listed = known.contains(&one.name);
+                    if (fares == Fares::Equal) == listed && !(listed && !options.is_empty()) {
                         again.lock().expect("the list").push(one);
                     }
                 }
@@ -115,7 +117,7 @@ pub fn known() -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-fn fares(machine: &Machine, ports: &AtomicU16, odd: &Odd) -> Fares {
+fn fares(machine: &Machine, ports: &AtomicU16, odd: &Odd, options: &[&str]) -> Fares {
     // Four each: natively, of the service, between replicas, and one that the program may take.
     let port = ports.fetch_add(4, Ordering::Relaxed);
     let start = Instant::now();
@@ -124,7 +126,7 @@ fn fares(machine: &Machine, ports: &AtomicU16, odd: &Odd) -> Fares {
     assert_eq!(native.status, Some(0), "{}: natively {native:?}", odd.name);
 
     let folder = machine.folder().join(format!("{}-{port}", odd.name));
-    let mut service = Service::start(&folder, odd, port + 1, port + 2);
+    let mut service = Service::start(&folder, odd, [port + 1, port + 2], options);
     let peer = odd.has_peer.then(|| Running::start("odd", &odd.name, port + 1, &["peer"]));
     let status = within(bound, || service.child.try_wait().expect("its status").ok_or("runs"));
     drop(peer);
@@ -149,14 +151,14 @@ struct Service {
 }
 
 impl Service {
-    fn start(folder: &Path, odd: &Odd, port: u16, peer_port: u16) -> Self {
+    fn start(folder: &Path, odd: &Odd, [port, peer_port]: [u16; 2], options: &[&str]) -> Self {
         let base: PathBuf = folder.join("base");
         fs::create_dir_all(&base).expect("the folder of a run");
         // A cell shows its server no /tmp, where the compiled programs may lie.
         fs::copy(programs::compiled("odd", &odd.name), base.join(&odd.name)).expect("a copy");
         let mut command = Command::new(crane_linux());
         command.args(["--local", "1", "--peer-port", &peer_port.to_string(), "--data-dir"]);
-        command.arg(folder.join("data")).arg("--");
+        command.arg(folder.join("data")).args(options).arg("--");
         command.arg(format!("./{}", odd.name)).arg(port.to_string());
         if odd.has_peer {
             command.arg("server");

@@ -19,6 +19,7 @@ mod divergence;
 mod ends;
 mod escapes;
 mod events;
+mod floor;
 mod full_disk;
 mod hosts;
 mod incarnations;

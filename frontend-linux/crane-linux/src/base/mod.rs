@@ -135,6 +135,15 @@ impl Base {
         }
     }
 
+    /// Makes it a part that calls without libc's functions are answered: then they move the clock.
+    // specs: S12
+    pub(crate) fn add_floor(&mut self, floor: bool) {
+        if floor {
+            self.parts.push(part("--floor", b""));
+            self.parts.sort();
+        }
+    }
+
     /// Makes the size of the server's /dev/shm a part, unless it is the usual one.
     pub(crate) fn add_shared_memory(&mut self, mebibytes: u32) {
         if mebibytes != SHARED_MEMORY {
@@ -339,6 +348,18 @@ mod tests {
         assert_eq!(of(20_000).difference(&of(20_000)), None);
         assert_eq!(of(20_000).difference(&of(20_001)).unwrap(), "--open-files");
         assert!(of(OPEN_FILES).difference(&of(20_000)).unwrap().starts_with("--open-files"));
+    }
+
+    #[test]
+    fn a_floor_on_one_side_is_named() {
+        let of = |floor| {
+            let mut base = Base::default();
+            base.add_floor(floor);
+            base
+        };
+        assert_eq!(of(false), Base::default());
+        assert_eq!(of(true).difference(&of(true)), None);
+        assert!(of(true).difference(&of(false)).unwrap().starts_with("--floor"));
     }
 
     #[test]

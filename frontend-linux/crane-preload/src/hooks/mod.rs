@@ -24,7 +24,7 @@ pub(crate) mod lookup;
 mod mutex;
 mod names;
 mod net;
-mod numbered;
+pub(crate) mod numbered;
 mod once;
 pub(crate) mod open_files;
 mod options;

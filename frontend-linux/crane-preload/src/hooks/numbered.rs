@@ -121,147 +121,188 @@ unsafe extern "C" fn syscall(
     errno::answer(result) as c_long
 }
 
-/// Answers by the hook of the same call, or returns `None` if no such hook exists.
+/// Answers a call that the program made without a function of libc's as the kernel does: with a
+/// value, or an error number below zero.
 ///
 /// # Safety
 /// As unsafe as the call.
-unsafe fn by_name(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_long> {
-    let one = a as c_int;
+// specs: S12
+pub(crate) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
+    let before = errno::current();
     // SAFETY: the caller's duty.
-    let answer = unsafe {
-        match number {
-            libc::SYS_read => libc::read(one, b as _, c) as c_long,
-            libc::SYS_write => libc::write(one, b as _, c) as c_long,
-            libc::SYS_getrlimit => libc::getrlimit(a as _, b as _).into(),
-            libc::SYS_setrlimit => libc::setrlimit(a as _, b as _).into(),
-            libc::SYS_prlimit64 => libc::prlimit(a as _, b as _, c as _, d as _).into(),
-            libc::SYS_readv => libc::readv(one, b as _, c as c_int) as c_long,
-            libc::SYS_writev => libc::writev(one, b as _, c as c_int) as c_long,
-            libc::SYS_recvfrom => {
-                libc::recvfrom(one, b as _, c, d as c_int, e as _, f as _) as c_long
-            }
-            libc::SYS_sendto => libc::sendto(one, b as _, c, d as c_int, e as _, f as _) as c_long,
-            libc::SYS_recvmsg => libc::recvmsg(one, b as _, c as c_int) as c_long,
-            libc::SYS_sendmsg => libc::sendmsg(one, b as _, c as c_int) as c_long,
-            libc::SYS_sendfile => libc::sendfile(one, b as c_int, c as _, d) as c_long,
-            libc::SYS_splice => {
-                libc::splice(one, b as _, c as c_int, d as _, e, f as c_uint) as c_long
-            }
-            libc::SYS_tee => libc::tee(one, b as c_int, c, d as c_uint) as c_long,
-            libc::SYS_vmsplice => libc::vmsplice(one, b as _, c, d as c_uint) as c_long,
-            libc::SYS_msgrcv => libc::msgrcv(one, b as _, c, d as c_long, e as c_int) as c_long,
-            libc::SYS_mq_timedreceive => {
-                libc::mq_timedreceive(one, b as _, c, d as _, e as _) as c_long
-            }
-            libc::SYS_getrandom => libc::getrandom(a as _, b, c as c_uint) as c_long,
-            libc::SYS_time => libc::time(a as _),
-            libc::SYS_clock_nanosleep => {
-                match libc::clock_nanosleep(one, b as c_int, c as _, d as _) {
-                    0 => 0,
-                    error => errno::answer(Err(error)) as c_long,
-                }
-            }
-            _ => return by_name_int(number, [a, b, c, d, e, f]).map(c_long::from),
-        }
+    let answer = match unsafe { by_name(number, arguments) } {
+        Some(-1) => Some(Err(errno::current())),
+        Some(value) => Some(Ok(value as usize)),
+        None if number == libc::SYS_futex => futex(arguments),
+        None => None,
     };
-    Some(answer)
+    errno::set(before);
+    match answer {
+        Some(Ok(value)) => value as isize,
+        Some(Err(error)) => -(error as isize),
+        // SAFETY: as above.
+        None => unsafe { net::pass(number, arguments) },
+    }
 }
 
-/// Does the same as [`by_name`], for calls that return an `int`.
-unsafe fn by_name_int(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> Option<c_int> {
-    let (one, two, three) = (a as c_int, b as c_int, c as c_int);
-    // SAFETY: the caller's duty.
-    let answer = unsafe {
-        match number {
-            libc::SYS_close => libc::close(one),
-            libc::SYS_close_range => libc::close_range(a as c_uint, b as c_uint, three),
-            libc::SYS_socket => libc::socket(one, two, three),
-            libc::SYS_socketpair => libc::socketpair(one, two, three, d as _),
-            libc::SYS_bind => libc::bind(one, b as _, c as _),
-            libc::SYS_listen => libc::listen(one, two),
-            libc::SYS_accept => libc::accept(one, b as _, c as _),
-            libc::SYS_accept4 => libc::accept4(one, b as _, c as _, d as c_int),
-            libc::SYS_connect => libc::connect(one, b as _, c as _),
-            libc::SYS_shutdown => libc::shutdown(one, two),
-            libc::SYS_getsockname => libc::getsockname(one, b as _, c as _),
-            libc::SYS_getpeername => libc::getpeername(one, b as _, c as _),
-            libc::SYS_setsockopt => libc::setsockopt(one, two, three, d as _, e as _),
-            libc::SYS_getsockopt => libc::getsockopt(one, two, three, d as _, e as _),
-            libc::SYS_recvmmsg => libc::recvmmsg(one, b as _, c as c_uint, d as c_int, e as _),
-            libc::SYS_sendmmsg => libc::sendmmsg(one, b as _, c as c_uint, d as c_int),
-            libc::SYS_pipe => libc::pipe(a as _),
-            libc::SYS_pipe2 => libc::pipe2(a as _, two),
-            libc::SYS_eventfd => libc::eventfd(a as c_uint, 0),
-            libc::SYS_eventfd2 => libc::eventfd(a as c_uint, two),
-            libc::SYS_dup => libc::dup(one),
-            libc::SYS_dup2 => libc::dup2(one, two),
-            libc::SYS_dup3 => libc::dup3(one, two, three),
-            libc::SYS_fcntl => libc::fcntl(one, two, c),
-            libc::SYS_ioctl => libc::ioctl(one, b as _, c),
-            libc::SYS_open => libc::open(a as _, two, c),
-            libc::SYS_openat => libc::openat(one, b as _, three, d),
-            libc::SYS_fsync => libc::fsync(one),
-            libc::SYS_fdatasync => libc::fdatasync(one),
-            libc::SYS_syncfs => libc::syncfs(one),
-            libc::SYS_msync => libc::msync(a as _, b, three),
-            libc::SYS_sync_file_range => libc::sync_file_range(one, b as _, c as _, d as c_uint),
-            libc::SYS_poll => libc::poll(a as _, b as _, three),
-            libc::SYS_select => libc::select(one, b as _, c as _, d as _, e as _),
-            libc::SYS_ppoll => libc::ppoll(a as _, b as _, c as _, address(mask(d).as_ref())),
-            libc::SYS_pselect6 => {
-                // The mask lies behind a pointer of its own.
-                let given = (f as *const usize).as_ref().and_then(|start| mask(*start));
-                libc::pselect(one, b as _, c as _, d as _, e as _, address(given.as_ref()))
-            }
-            libc::SYS_epoll_create => libc::epoll_create(one),
-            libc::SYS_epoll_create1 => libc::epoll_create1(one),
-            libc::SYS_epoll_ctl => libc::epoll_ctl(one, two, three, d as _),
-            libc::SYS_epoll_wait => libc::epoll_wait(one, b as _, three, d as c_int),
-            libc::SYS_epoll_pwait => {
-                let given = mask(e);
-                libc::epoll_pwait(one, b as _, three, d as c_int, address(given.as_ref()))
-            }
-            libc::SYS_epoll_pwait2 => {
-                let given = mask(e);
-                libc::epoll_pwait2(one, b as _, three, d as _, address(given.as_ref()))
-            }
-            libc::SYS_nanosleep => libc::nanosleep(a as _, b as _),
-            libc::SYS_sched_yield => libc::sched_yield(),
-            libc::SYS_clock_gettime => libc::clock_gettime(one, b as _),
-            libc::SYS_gettimeofday => libc::gettimeofday(a as _, b as _),
-            libc::SYS_kill => libc::kill(one, two),
-            libc::SYS_tgkill => tgkill(one, two, three),
-            libc::SYS_tkill => tgkill(sys::pid(), one, two),
-            libc::SYS_pause => libc::pause(),
-            libc::SYS_rt_sigsuspend => {
-                let given = mask(a)?;
-                libc::sigsuspend(&raw const given)
-            }
-            libc::SYS_rt_sigtimedwait => {
-                let given = mask(a)?;
-                libc::sigtimedwait(&raw const given, b as _, c as _)
-            }
-            libc::SYS_alarm => libc::alarm(a as c_uint) as c_int,
-            libc::SYS_setitimer => libc::setitimer(one, b as _, c as _),
-            libc::SYS_getitimer => libc::getitimer(one, b as _),
-            libc::SYS_timerfd_create => libc::timerfd_create(one, two),
-            libc::SYS_timerfd_settime => libc::timerfd_settime(one, two, c as _, d as _),
-            libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),
-            libc::SYS_wait4 => libc::wait4(one, b as _, three, d as _),
-            libc::SYS_waitid if e == 0 => libc::waitid(a as _, b as _, c as _, d as c_int),
-            libc::SYS_flock => libc::flock(one, two),
-            libc::SYS_msgsnd => libc::msgsnd(one, b as _, c, d as c_int),
-            libc::SYS_msgctl => libc::msgctl(one, two, c as _),
-            libc::SYS_semop => semtimedop(one, b as _, c, ptr::null()),
-            libc::SYS_semtimedop => semtimedop(one, b as _, c, d as _),
-            libc::SYS_semctl => libc::semctl(one, two, three, d),
-            libc::SYS_mq_timedsend => libc::mq_timedsend(one, b as _, c, d as c_uint, e as _),
-            libc::SYS_fork => libc::fork(),
-            libc::SYS_vfork => libc::fork(),
-            libc::SYS_execve => libc::execve(a as _, b as _, c as _),
-            libc::SYS_execveat => libc::execveat(one, b as _, c as _, d as _, e as c_int),
-            _ => return None,
+/// Lists the calls that a hook answers, each once: for the question whether a number is among them,
+/// and for the answer.
+macro_rules! answered {
+    (
+        $a:ident, $b:ident, $c:ident, $d:ident, $e:ident, $f:ident, $one:ident, $two:ident,
+        $three:ident;
+        long { $($long:pat_param $(if $long_if:expr)? => $long_answer:expr,)* }
+        int { $($int:pat_param $(if $int_if:expr)? => $int_answer:expr,)* }
+    ) => {
+        /// Returns whether a hook answers the call of this number, whatever its arguments are.
+        pub(crate) fn has_hook(number: c_long) -> bool {
+            matches!(number, $($long)|* | $($int)|*)
+        }
+
+        /// Answers by the hook of the same call, or returns `None` if no such hook exists.
+        ///
+        /// # Safety
+        /// As unsafe as the call.
+        unsafe fn by_name(
+            number: c_long,
+            [$a, $b, $c, $d, $e, $f]: [usize; 6],
+        ) -> Option<c_long> {
+            let ($one, $two, $three) = ($a as c_int, $b as c_int, $c as c_int);
+            // SAFETY: the caller's duty. libc's names are this library's own.
+            let answer = unsafe {
+                match number {
+                    $($long $(if $long_if)? => $long_answer,)*
+                    $($int $(if $int_if)? => c_long::from($int_answer),)*
+                    _ => return None,
+                }
+            };
+            Some(answer)
         }
     };
-    Some(answer)
+}
+
+answered! {
+    a, b, c, d, e, f, one, two, three;
+    long {
+        libc::SYS_read => libc::read(one, b as _, c) as c_long,
+        libc::SYS_write => libc::write(one, b as _, c) as c_long,
+        libc::SYS_getrlimit => libc::getrlimit(a as _, b as _).into(),
+        libc::SYS_setrlimit => libc::setrlimit(a as _, b as _).into(),
+        libc::SYS_prlimit64 => libc::prlimit(a as _, b as _, c as _, d as _).into(),
+        libc::SYS_readv => libc::readv(one, b as _, c as c_int) as c_long,
+        libc::SYS_writev => libc::writev(one, b as _, c as c_int) as c_long,
+        libc::SYS_recvfrom => {
+            libc::recvfrom(one, b as _, c, d as c_int, e as _, f as _) as c_long
+        },
+        libc::SYS_sendto => libc::sendto(one, b as _, c, d as c_int, e as _, f as _) as c_long,
+        libc::SYS_recvmsg => libc::recvmsg(one, b as _, c as c_int) as c_long,
+        libc::SYS_sendmsg => libc::sendmsg(one, b as _, c as c_int) as c_long,
+        libc::SYS_sendfile => libc::sendfile(one, b as c_int, c as _, d) as c_long,
+        libc::SYS_splice => {
+            libc::splice(one, b as _, c as c_int, d as _, e, f as c_uint) as c_long
+        },
+        libc::SYS_tee => libc::tee(one, b as c_int, c, d as c_uint) as c_long,
+        libc::SYS_vmsplice => libc::vmsplice(one, b as _, c, d as c_uint) as c_long,
+        libc::SYS_msgrcv => libc::msgrcv(one, b as _, c, d as c_long, e as c_int) as c_long,
+        libc::SYS_mq_timedreceive => {
+            libc::mq_timedreceive(one, b as _, c, d as _, e as _) as c_long
+        },
+        libc::SYS_getrandom => libc::getrandom(a as _, b, c as c_uint) as c_long,
+        libc::SYS_time => libc::time(a as _),
+        libc::SYS_clock_nanosleep => {
+            match libc::clock_nanosleep(one, b as c_int, c as _, d as _) {
+                0 => 0,
+                error => errno::answer(Err(error)) as c_long,
+            }
+        },
+    }
+    int {
+        libc::SYS_close => libc::close(one),
+        libc::SYS_close_range => libc::close_range(a as c_uint, b as c_uint, three),
+        libc::SYS_socket => libc::socket(one, two, three),
+        libc::SYS_socketpair => libc::socketpair(one, two, three, d as _),
+        libc::SYS_bind => libc::bind(one, b as _, c as _),
+        libc::SYS_listen => libc::listen(one, two),
+        libc::SYS_accept => libc::accept(one, b as _, c as _),
+        libc::SYS_accept4 => libc::accept4(one, b as _, c as _, d as c_int),
+        libc::SYS_connect => libc::connect(one, b as _, c as _),
+        libc::SYS_shutdown => libc::shutdown(one, two),
+        libc::SYS_getsockname => libc::getsockname(one, b as _, c as _),
+        libc::SYS_getpeername => libc::getpeername(one, b as _, c as _),
+        libc::SYS_setsockopt => libc::setsockopt(one, two, three, d as _, e as _),
+        libc::SYS_getsockopt => libc::getsockopt(one, two, three, d as _, e as _),
+        libc::SYS_recvmmsg => libc::recvmmsg(one, b as _, c as c_uint, d as c_int, e as _),
+        libc::SYS_sendmmsg => libc::sendmmsg(one, b as _, c as c_uint, d as c_int),
+        libc::SYS_pipe => libc::pipe(a as _),
+        libc::SYS_pipe2 => libc::pipe2(a as _, two),
+        libc::SYS_eventfd => libc::eventfd(a as c_uint, 0),
+        libc::SYS_eventfd2 => libc::eventfd(a as c_uint, two),
+        libc::SYS_dup => libc::dup(one),
+        libc::SYS_dup2 => libc::dup2(one, two),
+        libc::SYS_dup3 => libc::dup3(one, two, three),
+        libc::SYS_fcntl => libc::fcntl(one, two, c),
+        libc::SYS_ioctl => libc::ioctl(one, b as _, c),
+        libc::SYS_open => libc::open(a as _, two, c),
+        libc::SYS_openat => libc::openat(one, b as _, three, d),
+        libc::SYS_fsync => libc::fsync(one),
+        libc::SYS_fdatasync => libc::fdatasync(one),
+        libc::SYS_syncfs => libc::syncfs(one),
+        libc::SYS_msync => libc::msync(a as _, b, three),
+        libc::SYS_sync_file_range => libc::sync_file_range(one, b as _, c as _, d as c_uint),
+        libc::SYS_poll => libc::poll(a as _, b as _, three),
+        libc::SYS_select => libc::select(one, b as _, c as _, d as _, e as _),
+        libc::SYS_ppoll => libc::ppoll(a as _, b as _, c as _, address(mask(d).as_ref())),
+        libc::SYS_pselect6 => {
+            // The mask lies behind a pointer of its own.
+            let given = (f as *const usize).as_ref().and_then(|start| mask(*start));
+            libc::pselect(one, b as _, c as _, d as _, e as _, address(given.as_ref()))
+        },
+        libc::SYS_epoll_create => libc::epoll_create(one),
+        libc::SYS_epoll_create1 => libc::epoll_create1(one),
+        libc::SYS_epoll_ctl => libc::epoll_ctl(one, two, three, d as _),
+        libc::SYS_epoll_wait => libc::epoll_wait(one, b as _, three, d as c_int),
+        libc::SYS_epoll_pwait => {
+            let given = mask(e);
+            libc::epoll_pwait(one, b as _, three, d as c_int, address(given.as_ref()))
+        },
+        libc::SYS_epoll_pwait2 => {
+            let given = mask(e);
+            libc::epoll_pwait2(one, b as _, three, d as _, address(given.as_ref()))
+        },
+        libc::SYS_nanosleep => libc::nanosleep(a as _, b as _),
+        libc::SYS_sched_yield => libc::sched_yield(),
+        libc::SYS_clock_gettime => libc::clock_gettime(one, b as _),
+        libc::SYS_gettimeofday => libc::gettimeofday(a as _, b as _),
+        libc::SYS_kill => libc::kill(one, two),
+        libc::SYS_tgkill => tgkill(one, two, three),
+        libc::SYS_tkill => tgkill(sys::pid(), one, two),
+        libc::SYS_pause => libc::pause(),
+        libc::SYS_rt_sigsuspend => {
+            let given = mask(a)?;
+            libc::sigsuspend(&raw const given)
+        },
+        libc::SYS_rt_sigtimedwait => {
+            let given = mask(a)?;
+            libc::sigtimedwait(&raw const given, b as _, c as _)
+        },
+        libc::SYS_alarm => libc::alarm(a as c_uint) as c_int,
+        libc::SYS_setitimer => libc::setitimer(one, b as _, c as _),
+        libc::SYS_getitimer => libc::getitimer(one, b as _),
+        libc::SYS_timerfd_create => libc::timerfd_create(one, two),
+        libc::SYS_timerfd_settime => libc::timerfd_settime(one, two, c as _, d as _),
+        libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),
+        libc::SYS_wait4 => libc::wait4(one, b as _, three, d as _),
+        libc::SYS_waitid if e == 0 => libc::waitid(a as _, b as _, c as _, d as c_int),
+        libc::SYS_flock => libc::flock(one, two),
+        libc::SYS_msgsnd => libc::msgsnd(one, b as _, c, d as c_int),
+        libc::SYS_msgctl => libc::msgctl(one, two, c as _),
+        libc::SYS_semop => semtimedop(one, b as _, c, ptr::null()),
+        libc::SYS_semtimedop => semtimedop(one, b as _, c, d as _),
+        libc::SYS_semctl => libc::semctl(one, two, three, d),
+        libc::SYS_mq_timedsend => libc::mq_timedsend(one, b as _, c, d as c_uint, e as _),
+        libc::SYS_fork => libc::fork(),
+        libc::SYS_vfork => libc::fork(),
+        libc::SYS_execve => libc::execve(a as _, b as _, c as _),
+        libc::SYS_execveat => libc::execveat(one, b as _, c as _, d as _, e as c_int),
+    }
 }

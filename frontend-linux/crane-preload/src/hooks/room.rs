@@ -185,7 +185,7 @@ macro_rules! watched {
     ($check:ident: $($name:ident($($argument:ident: $type:ty),*) of $file:ident;)*) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
-            let real = real!($name: fn($($type),*) -> c_int);
+            let real = real_watched!($name: fn($($type),*) -> c_int);
             // SAFETY: the caller's own arguments.
             let result = unsafe { real($($argument),*) };
             if result == -1 {
@@ -241,7 +241,7 @@ macro_rules! returning {
     ($($name:ident)*) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name(descriptor: c_int, at: off_t, length: off_t) -> c_int {
-            let real = real!($name: fn(c_int, off_t, off_t) -> c_int);
+            let real = real_watched!($name: fn(c_int, off_t, off_t) -> c_int);
             // SAFETY: the caller's own arguments.
             let error = unsafe { real(descriptor, at, length) };
             check_open(stringify!($name), descriptor, error);
@@ -262,7 +262,7 @@ macro_rules! placed {
             length: size_t,
             at: off_t,
         ) -> isize {
-            let real = real!($name: fn(c_int, *const c_void, size_t, off_t) -> isize);
+            let real = real_watched!($name: fn(c_int, *const c_void, size_t, off_t) -> isize);
             // SAFETY: the caller's own arguments.
             let result = from_libc(unsafe { real(descriptor, start, length, at) });
             let pieces = [iovec { iov_base: start.cast_mut(), iov_len: length }];
@@ -283,7 +283,7 @@ macro_rules! placed_vectors {
             count: c_int,
             at: off_t,
         ) -> isize {
-            let real = real!($name: fn(c_int, *const iovec, c_int, off_t) -> isize);
+            let real = real_watched!($name: fn(c_int, *const iovec, c_int, off_t) -> isize);
             // SAFETY: the caller's own arguments.
             let result = from_libc(unsafe { real(descriptor, start, count, at) });
             let pieces = match result {
@@ -320,7 +320,7 @@ unsafe extern "C" fn fwrite(
     count: size_t,
     stream: *mut FILE,
 ) -> size_t {
-    let real = real!(fwrite: fn(*const c_void, size_t, size_t, *mut FILE) -> size_t);
+    let real = real_watched!(fwrite: fn(*const c_void, size_t, size_t, *mut FILE) -> size_t);
     // SAFETY: the caller's own arguments.
     let written = unsafe { real(start, size, count, stream) };
     if written < count && size > 0 {
@@ -331,7 +331,7 @@ unsafe extern "C" fn fwrite(
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fputs(text: *const c_char, stream: *mut FILE) -> c_int {
-    let real = real!(fputs: fn(*const c_char, *mut FILE) -> c_int);
+    let real = real_watched!(fputs: fn(*const c_char, *mut FILE) -> c_int);
     // SAFETY: the caller's own arguments.
     let result = unsafe { real(text, stream) };
     if result == libc::EOF {
@@ -342,7 +342,7 @@ unsafe extern "C" fn fputs(text: *const c_char, stream: *mut FILE) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fflush(stream: *mut FILE) -> c_int {
-    let real = real!(fflush: fn(*mut FILE) -> c_int);
+    let real = real_watched!(fflush: fn(*mut FILE) -> c_int);
     // SAFETY: the caller's own argument.
     let result = unsafe { real(stream) };
     // Without a stream, libc does not say which one failed.
@@ -357,7 +357,7 @@ unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
     unsafe extern "C" {
         fn __fpending(stream: *mut FILE) -> size_t;
     }
-    let real = real!(fclose: fn(*mut FILE) -> c_int);
+    let real = real_watched!(fclose: fn(*mut FILE) -> c_int);
     // The rest is written while the stream still leads to its file.
     // SAFETY: the caller's own stream, which is open.
     if !stream.is_null() && unsafe { __fpending(stream) > 0 && fflush(stream) == libc::EOF } {

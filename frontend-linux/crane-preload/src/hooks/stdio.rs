@@ -72,7 +72,7 @@ fn random_stream(path: *const c_char) -> Option<*mut FILE> {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
     random_stream(path).unwrap_or_else(|| {
-        let real = real!(fopen: fn(*const c_char, *const c_char) -> *mut FILE);
+        let real = real_watched!(fopen: fn(*const c_char, *const c_char) -> *mut FILE);
         // SAFETY: the caller's own arguments.
         let stream = unsafe { real(path, mode) };
         if stream.is_null() {
@@ -91,7 +91,7 @@ unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut F
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut FILE {
     if !takes_part() || lookup(descriptor).is_none() {
-        let real = real!(fdopen: fn(c_int, *const c_char) -> *mut FILE);
+        let real = real_watched!(fdopen: fn(c_int, *const c_char) -> *mut FILE);
         // SAFETY: the caller's own arguments.
         return unsafe { real(descriptor, mode) };
     }
@@ -112,7 +112,7 @@ unsafe extern "C" fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut FILE
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
     let before = errno::current();
-    let real = real!(fileno: fn(*mut FILE) -> c_int);
+    let real = real_watched!(fileno: fn(*mut FILE) -> c_int);
     // SAFETY: the caller's own argument.
     let descriptor = unsafe { real(stream) };
     // Streams of callbacks have no number in libc. Only for them is the search worth its time.
@@ -171,7 +171,7 @@ unsafe extern "C" fn vdprintf(
     // SAFETY: the caller's own arguments.
     let printed = unsafe { print(descriptor, format, list) };
     printed.unwrap_or_else(|| {
-        let real = real!(vdprintf: fn(c_int, *const c_char, *mut c_void) -> c_int);
+        let real = real_watched!(vdprintf: fn(c_int, *const c_char, *mut c_void) -> c_int);
         // SAFETY: the caller's own arguments.
         unsafe { real(descriptor, format, list) }
     })
@@ -187,7 +187,8 @@ unsafe extern "C" fn __vdprintf_chk(
     // SAFETY: the caller's own arguments.
     let printed = unsafe { print(descriptor, format, list) };
     printed.unwrap_or_else(|| {
-        let real = real!(__vdprintf_chk: fn(c_int, c_int, *const c_char, *mut c_void) -> c_int);
+        let real =
+            real_watched!(__vdprintf_chk: fn(c_int, c_int, *const c_char, *mut c_void) -> c_int);
         // SAFETY: the caller's own arguments.
         unsafe { real(descriptor, flag, format, list) }
     })

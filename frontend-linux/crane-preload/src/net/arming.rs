@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use crane_shm::{ServerSide, sys};
 
+use super::answer;
 use super::masks::OWN;
 use super::selector::{self, set_word};
 use crate::caller::own_text;
@@ -26,6 +27,25 @@ static ROUND: AtomicU32 = AtomicU32::new(0);
 /// Whether the program filters its own calls (seccomp). No thread may be armed or disarmed then.
 static GIVEN_UP: AtomicBool = AtomicBool::new(false);
 
+/// The number of times that an image of the process was taken. It is part of each round's number,
+/// so that threads are armed again.
+static HOLDS: AtomicU32 = AtomicU32::new(0);
+
+/// Returns the number under which threads are armed in a round of the daemon's, where 0 means none.
+#[inline]
+pub(super) fn numbered(round: u32) -> u32 {
+    const HOLD_SHIFT: u32 = 24;
+    if round == 0 {
+        return 0;
+    }
+    round.wrapping_add(HOLDS.load(Ordering::Relaxed) << HOLD_SHIFT).max(1)
+}
+
+/// Counts an image of the process.
+pub(super) fn forget() {
+    HOLDS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Begins a round. Returns whether it is a new one.
 pub(super) fn begin_round(round: u32) -> bool {
     let is_new = ROUND.swap(round, Ordering::SeqCst) != round;
@@ -37,12 +57,17 @@ pub(super) fn begin_round(round: u32) -> bool {
 
 /// Returns whether threads that trap stay armed.
 pub(super) fn is_watched(region: ServerSide) -> bool {
-    region.is_strict() || BUDGET.load(Ordering::Relaxed) > 0
+    has_no_budget(region) || BUDGET.load(Ordering::Relaxed) > 0
+}
+
+/// Returns whether each call counts, and not a sample of them.
+fn has_no_budget(region: ServerSide) -> bool {
+    region.is_strict() || answer::is_begun()
 }
 
 /// Counts a trap, and disarms the calling thread until the next round when there were enough.
 pub(super) fn spend(region: ServerSide) {
-    if !region.is_strict() && BUDGET.fetch_sub(1, Ordering::Relaxed) <= 0 {
+    if !has_no_budget(region) && BUDGET.fetch_sub(1, Ordering::Relaxed) <= 0 {
         disarm();
         set_word(selector::blocking(ROUND.load(Ordering::Relaxed)));
     }

@@ -15,6 +15,7 @@
 //! The kernel keeps the setting by thread, and clears it for a new thread or process, and at exec:
 //! the hooks of thread creation and the start of the next program arm again, children do not.
 
+mod answer;
 mod arming;
 mod masks;
 mod selector;
@@ -26,27 +27,51 @@ use std::ptr;
 
 use crane_shm::{ServerSide, sys};
 
+pub(crate) use answer::Answers;
 pub(crate) use arming::end_start;
 pub(crate) use masks::{OWN, OwnAction, exchange};
-pub(crate) use selector::{Lent, lend};
+pub(crate) use selector::{Lent, lend, recall};
 pub(crate) use table::{FILES, OWN_PROCESS};
 
 use selector::{set_word, word};
 
 use crate::world;
 
+/// Lets the hooks answer the calls that the net catches, as far as they know them. Call it before
+/// the net is spread. Returns the reason if this host cannot.
+pub(crate) fn answer_by(answers: Answers) -> Result<(), &'static str> {
+    answer::begin(answers)
+}
+
 /// Spreads the net, before the program's first instruction. `wake` is the descriptor by which the
 /// daemon is woken. Returns the kernel's error if it refuses.
 pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
     text::find();
     trap::install(wake);
-    arming::begin_round(region.net_round());
-    arming::arm(region.net_round())
+    let round = arming::numbered(region.net_round());
+    arming::begin_round(round);
+    arming::arm(round)
+}
+
+/// Arms the calling thread, which had the turn taken from it, as soon as it has that back: while it
+/// waited, the process may have been held, and no thread is armed behind that (see
+/// [`forget_arming`]).
+#[inline]
+pub(crate) fn arm_again(region: ServerSide) {
+    if answer::is_begun() {
+        look(region.net_round());
+    }
+}
+
+/// Records that no thread of this process is armed any more: an image of it was taken.
+pub(crate) fn forget_arming() {
+    arming::forget();
 }
 
 /// Arms the calling thread again if it has to be. The thread takes part, and is in a hook.
 #[inline]
 pub(crate) fn look(round: u32) {
+    let round = arming::numbered(round);
     if word() != selector::blocking(round) {
         look_closely(round);
     }
@@ -77,7 +102,7 @@ fn look_closely(round: u32) {
 
 /// Arms a new thread, which takes part.
 pub(crate) fn arm_new_thread(region: ServerSide) {
-    let round = region.net_round();
+    let round = arming::numbered(region.net_round());
     if !arming::has_given_up() && round != 0 && arming::is_watched(region) {
         let _ = arming::arm(round);
     }
@@ -88,14 +113,21 @@ pub(crate) fn let_end() {
     set_word(word() & !1);
 }
 
-/// Lets a handler's calls pass, if it runs on an alternate stack that has no room for a second
-/// frame of the kernel's: with wide vector registers one fills half of the smallest.
-pub(crate) fn lend_on_small_stack(context: &libc::ucontext_t) -> Option<Lent> {
+/// Lets the calling thread's calls pass, because it runs a function of libc's for a hook that only
+/// looks at the result. With a floor they do not pass.
+pub(crate) fn keep_watch() -> Lent {
+    if answer::is_begun() { selector::keep() } else { lend() }
+}
+
+/// Watches the calls of a handler of the program's, also where it interrupts an answer. They pass
+/// if it runs on an alternate stack that has no room for a second frame of the kernel's: with wide
+/// vector registers one fills half of the smallest. The result restores the setting before.
+pub(crate) fn watch_handler(context: &libc::ucontext_t) -> Lent {
     const ROOM: usize = 32 << 10;
     let stack = &context.uc_stack;
     let here = ptr::from_ref(&stack).addr();
     let lies_on_it = here.wrapping_sub(stack.ss_sp.addr()) < stack.ss_size;
-    (lies_on_it && stack.ss_size < ROOM).then(lend)
+    if lies_on_it && stack.ss_size < ROOM { lend() } else { recall() }
 }
 
 /// Makes a call with a program's own arguments, but keeps the net's signal and setting as they are:

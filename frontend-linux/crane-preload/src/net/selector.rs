@@ -104,6 +104,23 @@ pub(crate) fn lend() -> Lent {
     Lent(before)
 }
 
+/// Changes nothing now. What was set before is given back.
+#[inline]
+pub(super) fn keep() -> Lent {
+    Lent(word())
+}
+
+/// Ends a loan for a handler of the program's, or for what a thread that ends still does: both are
+/// the program's own code. The word before is given back behind it.
+#[inline]
+pub(crate) fn recall() -> Lent {
+    let before = word();
+    if is_lent(before) {
+        set_word(before & !LENT | BLOCKS);
+    }
+    Lent(before)
+}
+
 impl Lent {
     /// Ends the loan, because the function has returned.
     #[inline(always)]

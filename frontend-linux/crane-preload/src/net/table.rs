@@ -204,6 +204,17 @@ const LOOKUPS: [c_long; 7] = [
     libc::SYS_recvmsg,
 ];
 
+/// Calls that make or change objects of the kernel that hooks follow from their first use on. A
+/// cell has such objects of its own, so their numbers are alike.
+const OBJECTS: [c_long; 6] = [
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_msgget,
+    libc::SYS_semget,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_rm_watch,
+];
+
 /// Calls that answer at once, but not alike on every replica, or that make what no hook knows.
 const ANSWERS: [c_long; 22] = [
     libc::SYS_clock_gettime,
@@ -301,7 +312,7 @@ fn is_harmless(call: &Trapped) -> bool {
         // qsort asks how much memory there is, for the size of its own.
         libc::SYS_sysinfo => named == Named::Libc,
         libc::SYS_alarm => arguments[0] == 0,
-        _ => [&OWN_PROCESS[..], &FILES, &LOOKUPS, &MAY_WAIT]
+        _ => [&OWN_PROCESS[..], &FILES, &LOOKUPS, &OBJECTS, &MAY_WAIT]
             .iter()
             .any(|list| list.contains(&number)),
     }
@@ -333,7 +344,7 @@ mod tests {
 
     #[test]
     fn no_number_is_on_two_lists() {
-        let lists = [&OWN_PROCESS[..], &FILES, &MAY_WAIT, &LOOKUPS];
+        let lists = [&OWN_PROCESS[..], &FILES, &MAY_WAIT, &LOOKUPS, &OBJECTS];
         let all = lists.concat();
         for number in &all {
             assert_eq!(all.iter().filter(|other| *other == number).count(), 1, "{number}");

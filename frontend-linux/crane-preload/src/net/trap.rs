@@ -14,8 +14,9 @@ use crane_shm::{BypassKind, ServerSide, sys};
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::table::{Named, Pass, Trapped, judge};
-use super::{arming, masks, selector, text};
+use super::{answer, arming, masks, selector, text};
 use crate::file_kind;
+use crate::membership;
 use crate::world::{self, SERIAL};
 
 /// `si_code` of a signal of the net's (asm-generic/siginfo.h).
@@ -90,6 +91,26 @@ impl Context<'_> {
         registers[libc::REG_R11 as usize] = flags as i64;
     }
 
+    /// Leads the thread to a function of this library's that takes the place of the call (see
+    /// [`answer`]).
+    fn lead(&mut self, function: usize, number: i32) {
+        let next = self.register(libc::REG_RIP);
+        let registers = &mut self.0.uc_mcontext.gregs;
+        registers[libc::REG_RCX as usize] = next as i64;
+        registers[libc::REG_RAX as usize] = i64::from(number);
+        registers[libc::REG_RIP as usize] = function as i64;
+    }
+
+    /// Lets the program make the call itself. With a floor, the trap stays: the call is made by a
+    /// function of this library's, unless its stack is another behind it.
+    fn let_pass(&mut self, number: i32, is_native: bool) {
+        if answer::is_begun() && is_native && !moves_stack(c_long::from(number)) {
+            self.lead(answer::passage(), number);
+        } else {
+            self.step_back(number);
+        }
+    }
+
     /// Lets the program make the call again, unseen.
     fn step_back(&mut self, number: i32) {
         let registers = &mut self.0.uc_mcontext.gregs;
@@ -130,8 +151,11 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         arming::spend(region);
         return context.answer(result);
     }
-    let named = named(number, arguments, context.register(libc::REG_RSP));
     let is_serial = SERIAL.load(Ordering::Relaxed);
+    if is_native && is_answered(number, is_libc, is_serial) {
+        return context.lead(answer::entry(), trap.number);
+    }
+    let named = named(number, arguments, context.register(libc::REG_RSP));
     let mut judgement = judge(&Trapped { number, arguments, is_libc, is_serial, named });
     if is_libc && is_allocator(number, arguments, site) {
         judgement.is_reported = false;
@@ -151,9 +175,37 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         // SAFETY: the program's own arguments.
         context.answer(unsafe { sys::syscall(number, arguments) });
     } else {
-        context.step_back(trap.number);
+        context.let_pass(trap.number, is_native);
     }
     arming::spend(region);
+}
+
+/// Returns whether a hook answers a call of the calling thread.
+// specs: S12
+fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
+    // libc's own locks: threads that run side by side meet at them at any time, so waiting there
+    // must move no clock. One at a time, they meet in the turn.
+    let has_answer = match number {
+        libc::SYS_futex => answer::is_begun() && (is_serial || !is_libc),
+        _ => answer::has_hook(number),
+    };
+    has_answer && membership::takes_part()
+}
+
+/// Returns whether the stack is another, or is used by two, behind a call.
+fn moves_stack(number: c_long) -> bool {
+    [
+        libc::SYS_clone,
+        libc::SYS_clone3,
+        libc::SYS_fork,
+        libc::SYS_vfork,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_mmap,
+        libc::SYS_arch_prctl,
+        libc::SYS_exit,
+    ]
+    .contains(&number)
 }
 
 /// Notes a call that bypasses the hooks. With `--strict` it is not made: its thread waits until the

@@ -141,13 +141,9 @@ pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context:
     // ignores the other two, which are in registers.
     let program = unsafe { std::mem::transmute::<usize, Program>(address) };
     // SAFETY: the kernel's own frame, alive until this handler ends.
-    match net::lend_on_small_stack(unsafe { &*context.cast() }) {
-        Some(lent) => {
-            program(signal, info, context);
-            lent.give_back();
-        }
-        None => program(signal, info, context),
-    }
+    let before = net::watch_handler(unsafe { &*context.cast() });
+    program(signal, info, context);
+    before.give_back();
 }
 
 /// Records a signal that neither this process nor a fault in it has sent.

@@ -1,0 +1,208 @@
+//! Calls that bypass the hooks and are answered by them all the same (`--floor`).
+//!
+//! The handler of SIGSYS only *leads* the thread to a function of this library and ends, so that
+//! the thread goes on as if the program had called that function in the place of the system call.
+//! A hook therefore never runs on top of a signal's frame. It may wait, its thread may be cancelled
+//! or leave it by siglongjmp(3), and the program's signals find the program's own mask.
+//!
+//! The functions get the place to go back to in rcx, which a system call changes anyway. They leave
+//! the 128 bytes below the stack's top alone, which a function may use without a frame (System V
+//! ABI, the red zone), and all registers but rax, rcx and r11, vectors included, as the kernel
+//! does.
+
+use std::arch::global_asm;
+use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use libc::c_long;
+
+use super::selector::lend;
+use crate::cancellation;
+
+/// The hooks' answers to calls by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answers {
+    /// Returns whether a hook answers the call of this number.
+    pub has_hook: fn(c_long) -> bool,
+    /// Answers a call as the kernel does, with a value or an error number below zero. It is as
+    /// unsafe as the call.
+    pub answer: unsafe fn(c_long, [usize; 6]) -> isize,
+}
+
+static ANSWERS: OnceLock<Answers> = OnceLock::new();
+
+/// The state of the processor that a hook may change, as the bits of XSAVE, and the bytes that it
+/// takes.
+static STATE: AtomicU64 = AtomicU64::new(0);
+static STATE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The parts of the state that no hook changes: the rights of keys (9), and the tiles of matrices
+/// (17 and 18), which take 8 KiB.
+const UNTOUCHED: u64 = 1 << 9 | 1 << 17 | 1 << 18;
+
+/// The place of XSAVE's header, which has to be zero before it is first written, and its end.
+const HEADER: usize = 512;
+const HEADER_END: usize = 576;
+
+/// Lets calls be answered from now on. Returns the reason if this processor cannot save what a
+/// system call leaves as it is.
+pub(super) fn begin(answers: Answers) -> Result<(), &'static str> {
+    // CPUID 1, ecx: the system has enabled XSAVE.
+    const ENABLED: u32 = 1 << 27;
+    if __cpuid(1).ecx & ENABLED == 0 {
+        return Err(
+            "this processor, or its hypervisor, has no XSAVE, without which no call can be \
+            answered in the place of the kernel: use another host, or leave --floor out",
+        );
+    }
+    // SAFETY: XSAVE is enabled, so the instruction exists.
+    let state = unsafe { _xgetbv(0) } & !UNTOUCHED;
+    let mut bytes = HEADER_END;
+    for part in (2..63).filter(|part| state & 1 << part != 0) {
+        let size = __cpuid_count(0xd, part);
+        bytes = bytes.max((size.ebx + size.eax) as usize);
+    }
+    STATE.store(state, Ordering::SeqCst);
+    STATE_BYTES.store(bytes, Ordering::SeqCst);
+    // A process begins once.
+    let _ = ANSWERS.set(answers);
+    Ok(())
+}
+
+/// Returns whether the hooks answer calls that bypass them.
+#[inline]
+pub(super) fn is_begun() -> bool {
+    ANSWERS.get().is_some()
+}
+
+/// Returns whether a hook answers the call of this number.
+pub(super) fn has_hook(number: c_long) -> bool {
+    ANSWERS.get().is_some_and(|answers| (answers.has_hook)(number))
+}
+
+/// Returns the address of the function that answers a call.
+pub(super) fn entry() -> usize {
+    (&raw const crane_net_answer).addr()
+}
+
+/// Returns the address of the function that makes a call unchanged, which no trap sees.
+pub(super) fn passage() -> usize {
+    (&raw const crane_net_pass).addr()
+}
+
+/// The registers of a call, as [`crane_net_answer`] leaves them on the stack.
+#[repr(C)]
+struct Registers {
+    number: c_long,
+    r9: usize,
+    r8: usize,
+    r10: usize,
+    rdx: usize,
+    rsi: usize,
+    rdi: usize,
+}
+
+unsafe extern "C" fn answer(registers: &Registers) -> isize {
+    let Registers { number, r9, r8, r10, rdx, rsi, rdi } = *registers;
+    let answers = ANSWERS.get().expect("no thread is led here before");
+    let point = cancellation::keep_point();
+    let lent = lend();
+    // SAFETY: the program's own call.
+    let result = unsafe { (answers.answer)(number, [rdi, rsi, rdx, r10, r8, r9]) };
+    lent.give_back();
+    point.leave();
+    result
+}
+
+unsafe extern "C" {
+    static crane_net_answer: u8;
+    static crane_net_pass: u8;
+}
+
+// The frame's address (CFA) is that of the program's stack before the call. With it, libc unwinds
+// a thread that ends in a hook.
+global_asm!(
+    ".pushsection .text.crane_net_answer,\"ax\",@progbits",
+    ".hidden crane_net_answer",
+    ".globl crane_net_answer",
+    ".type crane_net_answer, @function",
+    ".balign 16",
+    "crane_net_answer:",
+    ".cfi_startproc",
+    ".cfi_signal_frame",
+    ".cfi_register 16, 2",
+    ".cfi_def_cfa 7, 0",
+    "lea rsp, [rsp - 128]",
+    ".cfi_def_cfa_offset 128",
+    "push rcx",
+    ".cfi_def_cfa_offset 136",
+    ".cfi_offset 16, -136",
+    "push rbp",
+    ".cfi_def_cfa_offset 144",
+    ".cfi_offset 6, -144",
+    "mov rbp, rsp",
+    ".cfi_def_cfa_register 6",
+    "pushfq",
+    "cld",
+    "push rdi",
+    "push rsi",
+    "push rdx",
+    "push r10",
+    "push r8",
+    "push r9",
+    "push rax",
+    "sub rsp, qword ptr [rip + {bytes}]",
+    "and rsp, -64",
+    "lea rdi, [rsp + {header}]",
+    "xor eax, eax",
+    "mov ecx, 8",
+    "rep stosq",
+    "mov eax, dword ptr [rip + {state}]",
+    "mov edx, dword ptr [rip + {state} + 4]",
+    "xsave64 [rsp]",
+    "lea rdi, [rbp - 64]",
+    "call {answer}",
+    "mov qword ptr [rbp - 64], rax",
+    "mov eax, dword ptr [rip + {state}]",
+    "mov edx, dword ptr [rip + {state} + 4]",
+    "xrstor64 [rsp]",
+    "lea rsp, [rbp - 64]",
+    "pop rax",
+    "pop r9",
+    "pop r8",
+    "pop r10",
+    "pop rdx",
+    "pop rsi",
+    "pop rdi",
+    "popfq",
+    "pop rbp",
+    ".cfi_def_cfa 7, 136",
+    ".cfi_restore 6",
+    "ret 128",
+    ".cfi_endproc",
+    ".size crane_net_answer, . - crane_net_answer",
+    ".hidden crane_net_pass",
+    ".globl crane_net_pass",
+    ".type crane_net_pass, @function",
+    ".balign 16",
+    "crane_net_pass:",
+    ".cfi_startproc",
+    ".cfi_signal_frame",
+    ".cfi_register 16, 2",
+    ".cfi_def_cfa 7, 0",
+    "lea rsp, [rsp - 128]",
+    ".cfi_def_cfa_offset 128",
+    "push rcx",
+    ".cfi_def_cfa_offset 136",
+    ".cfi_offset 16, -136",
+    "syscall",
+    "ret 128",
+    ".cfi_endproc",
+    ".size crane_net_pass, . - crane_net_pass",
+    ".popsection",
+    state = sym STATE,
+    bytes = sym STATE_BYTES,
+    answer = sym answer,
+    header = const HEADER,
+);
