@@ -1,15 +1,18 @@
 //! `--floor`: calls without a function of libc's are ordered and answered as by the hooks.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 
 use crane_test::e2e::alarm::{BYPASSES, OnFloor, stick_on_floor};
+use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::racy::{ask_all, ask_between_stops};
-use crane_test::e2e::wait::{SOON, eventually};
+use crane_test::e2e::wait::{ANSWER, SOON, eventually};
 
 const CLIENTS: usize = 6;
 const REQUESTS: usize = 40;
@@ -42,6 +45,50 @@ fn calls_by_instructions_of_the_program_are_equal_on_all_replicas() {
     let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
     let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
     assert!(mixed, "no request met another: {answers:?}");
+}
+
+/// Sends a line on each stream, and waits for all answers.
+fn ask_each(streams: &[TcpStream]) {
+    for mut stream in streams {
+        stream.write_all(b"a line\n").expect("a request");
+    }
+    for stream in streams {
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("an answer");
+        assert!(answer.starts_with("a line moved "), "{answer}");
+    }
+}
+
+#[test]
+fn an_image_of_threads_that_wait_in_answered_calls_changes_nothing() {
+    let machine = Machine::take("floor-image");
+    if !are_possible(machine.folder()) {
+        return;
+    }
+    let program = program::compiled(machine.folder(), "inline", &[]);
+    let mut group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
+    let primary = group.primary();
+    let backup = group.ids().find(|id| *id != primary).expect("a backup");
+    let others = group.ids().filter(|id| *id != backup);
+    let connect = |id| {
+        let stream = TcpStream::connect_timeout(&group.address(id), ANSWER).expect("a connection");
+        stream.set_read_timeout(Some(ANSWER)).expect("a limit");
+        stream
+    };
+    let streams: Vec<_> = others.map(connect).collect();
+    ask_each(&streams);
+    let (_, slot) = checkpoint(&group, backup).expect("a checkpoint");
+    // The threads of the server that was held make their next call without a hook before it.
+    ask_each(&streams);
+    ask_each(&streams);
+    drop(streams);
+    group.await_settled();
+    group.kill(backup);
+    group.start_replica(backup);
+    await_start_from(&group, backup, |from| from == slot);
+    group.await_serving();
+    ask_all(&group.all_addresses(), CLIENTS, 2).expect("answers");
+    group.await_settled();
 }
 
 #[test]

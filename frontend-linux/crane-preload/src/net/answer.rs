@@ -12,25 +12,16 @@
 
 use std::arch::global_asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use libc::c_long;
 
+use super::answers::{self, Answers};
+use super::arming;
 use super::selector::lend;
 use crate::cancellation;
-
-/// The hooks' answers to calls by their numbers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answers {
-    /// Returns whether a hook answers the call of this number.
-    pub has_hook: fn(c_long) -> bool,
-    /// Answers a call as the kernel does, with a value or an error number below zero. It is as
-    /// unsafe as the call.
-    pub answer: unsafe fn(c_long, [usize; 6]) -> isize,
-}
-
-static ANSWERS: OnceLock<Answers> = OnceLock::new();
+use crate::membership;
+use crate::world;
 
 /// The state of the processor that a hook may change, as the bits of XSAVE, and the bytes that it
 /// takes.
@@ -65,20 +56,8 @@ pub(super) fn begin(answers: Answers) -> Result<(), &'static str> {
     }
     STATE.store(state, Ordering::SeqCst);
     STATE_BYTES.store(bytes, Ordering::SeqCst);
-    // A process begins once.
-    let _ = ANSWERS.set(answers);
+    answers::set(answers);
     Ok(())
-}
-
-/// Returns whether the hooks answer calls that bypass them.
-#[inline]
-pub(super) fn is_begun() -> bool {
-    ANSWERS.get().is_some()
-}
-
-/// Returns whether a hook answers the call of this number.
-pub(super) fn has_hook(number: c_long) -> bool {
-    ANSWERS.get().is_some_and(|answers| (answers.has_hook)(number))
 }
 
 /// Returns the address of the function that answers a call.
@@ -105,13 +84,20 @@ struct Registers {
 
 unsafe extern "C" fn answer(registers: &Registers) -> isize {
     let Registers { number, r9, r8, r10, rdx, rsi, rdi } = *registers;
-    let answers = ANSWERS.get().expect("no thread is led here before");
+    let answers = answers::get().expect("no thread is led here before");
     let point = cancellation::keep_point();
     let lent = lend();
     // SAFETY: the program's own call.
     let result = unsafe { (answers.answer)(number, [rdi, rsi, rdx, r10, r8, r9]) };
     lent.give_back();
     point.leave();
+    // While the call waited, an image may have been taken of the process. A child of fork, which
+    // takes no part, is not armed.
+    if membership::takes_part()
+        && let Some(region) = world::region()
+    {
+        arming::arm_again(region);
+    }
     result
 }
 

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 use crane_shm::{ServerSide, sys};
 
-use super::answer;
-use super::masks::OWN;
-use super::selector::{self, set_word};
+use super::answers;
+use super::masks::{self, OWN};
+use super::selector::{self, set_word, word};
 use crate::caller::own_text;
 
 /// `prctl`'s option, and its first argument (linux/prctl.h).
@@ -62,7 +62,7 @@ pub(super) fn is_watched(region: ServerSide) -> bool {
 
 /// Returns whether each call counts, and not a sample of them.
 fn has_no_budget(region: ServerSide) -> bool {
-    region.is_strict() || answer::is_begun()
+    region.is_strict() || answers::is_begun()
 }
 
 /// Counts a trap, and disarms the calling thread until the next round when there were enough.
@@ -70,6 +70,48 @@ pub(super) fn spend(region: ServerSide) {
     if !has_no_budget(region) && BUDGET.fetch_sub(1, Ordering::Relaxed) <= 0 {
         disarm();
         set_word(selector::blocking(ROUND.load(Ordering::Relaxed)));
+    }
+}
+
+/// Arms the calling thread again if it has to be. The thread takes part, and is in a hook.
+#[inline]
+pub(crate) fn look(round: u32) {
+    let round = numbered(round);
+    if word() != selector::blocking(round) {
+        look_closely(round);
+    }
+}
+
+#[cold]
+fn look_closely(round: u32) {
+    let now = word();
+    if has_given_up() {
+        // Without a call: the program's filter may not permit any.
+        set_word(selector::blocking(round) & !1);
+    } else if selector::is_lent(now) {
+        // A function of libc calls back: the thread is armed again after it.
+    } else if selector::round_of(now) == round {
+        // A trap has let a call pass. The thread may have blocked the signal since.
+        unblock_own_signal();
+        set_word(selector::blocking(round));
+    } else if round == 0 {
+        disarm();
+    } else {
+        if begin_round(round) {
+            masks::mend();
+        }
+        // Where the kernel refuses it, the first thread has said so.
+        let _ = arm(round);
+    }
+}
+
+/// Arms the calling thread, which had the turn taken from it, as soon as it has that back: while it
+/// waited, the process may have been held, and no thread is armed behind that (see
+/// [`forget`]).
+#[inline]
+pub(crate) fn arm_again(region: ServerSide) {
+    if answers::is_begun() {
+        look(region.net_round());
     }
 }
 

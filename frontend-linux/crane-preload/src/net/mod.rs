@@ -16,6 +16,7 @@
 //! the hooks of thread creation and the start of the next program arm again, children do not.
 
 mod answer;
+mod answers;
 mod arming;
 mod masks;
 mod selector;
@@ -27,8 +28,8 @@ use std::ptr;
 
 use crane_shm::{ServerSide, sys};
 
-pub(crate) use answer::Answers;
-pub(crate) use arming::end_start;
+pub(crate) use answers::Answers;
+pub(crate) use arming::{arm_again, end_start, look};
 pub(crate) use masks::{OWN, OwnAction, exchange};
 pub(crate) use selector::{Lent, lend, recall};
 pub(crate) use table::{FILES, OWN_PROCESS};
@@ -53,51 +54,9 @@ pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
     arming::arm(round)
 }
 
-/// Arms the calling thread, which had the turn taken from it, as soon as it has that back: while it
-/// waited, the process may have been held, and no thread is armed behind that (see
-/// [`forget_arming`]).
-#[inline]
-pub(crate) fn arm_again(region: ServerSide) {
-    if answer::is_begun() {
-        look(region.net_round());
-    }
-}
-
 /// Records that no thread of this process is armed any more: an image of it was taken.
 pub(crate) fn forget_arming() {
     arming::forget();
-}
-
-/// Arms the calling thread again if it has to be. The thread takes part, and is in a hook.
-#[inline]
-pub(crate) fn look(round: u32) {
-    let round = arming::numbered(round);
-    if word() != selector::blocking(round) {
-        look_closely(round);
-    }
-}
-
-#[cold]
-fn look_closely(round: u32) {
-    let now = word();
-    if arming::has_given_up() {
-        // Without a call: the program's filter may not permit any.
-        set_word(selector::blocking(round) & !1);
-    } else if selector::is_lent(now) {
-        // A function of libc calls back: the thread is armed again after it.
-    } else if selector::round_of(now) == round {
-        // A trap has let a call pass. The thread may have blocked the signal since.
-        arming::unblock_own_signal();
-        set_word(selector::blocking(round));
-    } else if round == 0 {
-        arming::disarm();
-    } else {
-        if arming::begin_round(round) {
-            masks::mend();
-        }
-        // Where the kernel refuses it, the first thread has said so.
-        let _ = arming::arm(round);
-    }
 }
 
 /// Arms a new thread, which takes part.
@@ -116,7 +75,7 @@ pub(crate) fn let_end() {
 /// Lets the calling thread's calls pass, because it runs a function of libc's for a hook that only
 /// looks at the result. With a floor they do not pass.
 pub(crate) fn keep_watch() -> Lent {
-    if answer::is_begun() { selector::keep() } else { lend() }
+    if answers::is_begun() { selector::keep() } else { lend() }
 }
 
 /// Watches the calls of a handler of the program's, also where it interrupts an answer. They pass

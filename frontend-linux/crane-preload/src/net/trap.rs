@@ -14,7 +14,7 @@ use crane_shm::{BypassKind, ServerSide, sys};
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::table::{Named, Pass, Trapped, judge};
-use super::{answer, arming, masks, selector, text};
+use super::{answer, answers, arming, masks, selector, text};
 use crate::file_kind;
 use crate::membership;
 use crate::world::{self, SERIAL};
@@ -104,7 +104,7 @@ impl Context<'_> {
     /// Lets the program make the call itself. With a floor, the trap stays: the call is made by a
     /// function of this library's, unless its stack is another behind it.
     fn let_pass(&mut self, number: i32, is_native: bool) {
-        if answer::is_begun() && is_native && !moves_stack(c_long::from(number)) {
+        if answers::is_begun() && is_native && !moves_stack(c_long::from(number)) {
             self.lead(answer::passage(), number);
         } else {
             self.step_back(number);
@@ -186,8 +186,8 @@ fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
     // libc's own locks: threads that run side by side meet at them at any time, so waiting there
     // must move no clock. One at a time, they meet in the turn.
     let has_answer = match number {
-        libc::SYS_futex => answer::is_begun() && (is_serial || !is_libc),
-        _ => answer::has_hook(number),
+        libc::SYS_futex => answers::is_begun() && (is_serial || !is_libc),
+        _ => answers::has_hook(number),
     };
     has_answer && membership::takes_part()
 }

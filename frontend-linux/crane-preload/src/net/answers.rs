@@ -1,0 +1,39 @@
+//! The hooks' answers to calls by their numbers, once there are any (`--floor`).
+
+use std::sync::OnceLock;
+
+use libc::c_long;
+
+/// The hooks' answers to calls by their numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answers {
+    /// Returns whether a hook answers the call of this number.
+    pub has_hook: fn(c_long) -> bool,
+    /// Answers a call as the kernel does, with a value or an error number below zero. It is as
+    /// unsafe as the call.
+    pub answer: unsafe fn(c_long, [usize; 6]) -> isize,
+}
+
+static ANSWERS: OnceLock<Answers> = OnceLock::new();
+
+/// Lets calls be answered from now on.
+pub(super) fn set(answers: Answers) {
+    // A process begins once.
+    let _ = ANSWERS.set(answers);
+}
+
+/// Returns the answers, if there are any.
+pub(super) fn get() -> Option<&'static Answers> {
+    ANSWERS.get()
+}
+
+/// Returns whether the hooks answer calls that bypass them.
+#[inline]
+pub(super) fn is_begun() -> bool {
+    ANSWERS.get().is_some()
+}
+
+/// Returns whether a hook answers the call of this number.
+pub(super) fn has_hook(number: c_long) -> bool {
+    ANSWERS.get().is_some_and(|answers| (answers.has_hook)(number))
+}
