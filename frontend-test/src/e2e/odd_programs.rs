@@ -75,7 +75,8 @@ pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) 
                     let fares = try_one(one);
                     report(&one.name, &fares);
                     let listed = known.contains(&one.name);
-                    if (fares == Fares::Equal) == listed && !(listed && !options.is_empty()) {
+                    let counts = options.is_empty() || !listed;
+                    if counts && (fares == Fares::Equal) == listed {
                         again.lock().expect("the list").push(one);
                     }
                 }
