@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use crane_test::e2e::alarm::{BYPASSES, OnFloor, stick_on_floor};
 use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
+use crane_test::e2e::native::Native;
 use crane_test::e2e::program;
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::racy::{ask_all, ask_between_stops};
@@ -33,7 +34,7 @@ fn programs_that_wait_without_libc_hold_up_no_other() {
             OnFloor::Named(_) => named.insert(stuck.name.as_str()),
         };
     }
-    // Of all 50, 40 work.
+    // Of all 50, 45 work.
     assert!(works.len() >= 3 * named.len(), "{works:?}; {named:?}");
 }
 
@@ -45,6 +46,35 @@ fn calls_by_instructions_of_the_program_are_equal_on_all_replicas() {
     let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
     let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
     assert!(mixed, "no request met another: {answers:?}");
+}
+
+/// Returns the answers to both lines that `cancelled.c` knows, three times.
+fn told_of_cancelled(address: SocketAddr) -> Vec<String> {
+    let stream = TcpStream::connect_timeout(&address, ANSWER).expect("a connection");
+    stream.set_read_timeout(Some(ANSWER)).expect("a limit");
+    let mut reader = BufReader::new(&stream);
+    let mut answers = Vec::new();
+    for line in ["stream\n", "instruction\n"].repeat(3) {
+        (&stream).write_all(line.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        reader.read_line(&mut answer).expect("an answer");
+        answers.push(answer);
+    }
+    answers
+}
+
+#[test]
+fn threads_are_cancelled_in_answered_calls_where_they_are_natively() {
+    let machine = Machine::take("floor-cancelled");
+    let program = program::compiled(machine.folder(), "cancelled", &[]);
+    let native = Native::start(&machine, &program);
+    let expected = told_of_cancelled(native.address());
+    assert!(expected.iter().all(|answer| answer.starts_with("cancelled 1, cleaned 1,")));
+    assert_ne!(expected[0], expected[1], "one of the two calls is a cancellation point");
+    drop(native);
+    let group = Group::start(&machine, program, 3, &["--floor"]);
+    assert_eq!(told_of_cancelled(group.address(1)), expected);
+    group.await_settled();
 }
 
 /// Sends a line on each stream, and waits for all answers.
