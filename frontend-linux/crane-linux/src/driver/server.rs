@@ -348,10 +348,26 @@ impl<H: Host> Driver<H> {
     /// Starts the server again, from the newest checkpoint or from slot 1.
     pub(super) fn build_again(&mut self) {
         info!("the server is built again");
+        self.begin_without_server();
+        self.server.want();
+    }
+
+    /// Ends this replica's server, as if it could not be built again without a checkpoint of
+    /// another replica.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn lose_server(&mut self) {
+        self.host.stop_server();
+        self.server.run = None;
+        self.close_listeners();
+        self.begin_without_server();
+        self.need_checkpoint(Slot(1));
+    }
+
+    /// Begins a generation in which the server is not in step before it has been built.
+    pub(super) fn begin_without_server(&mut self) {
         self.begin_generation();
         self.reports[self.me().index()] = ServerReport::Alive { in_step: false };
         self.send_report_to_all();
-        self.server.want();
     }
 
     /// Returns the name of the server's program for messages: as it was given, not as links resolve

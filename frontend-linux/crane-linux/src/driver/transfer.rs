@@ -6,9 +6,6 @@ use crane_core::id::{NodeId, Slot};
 use crane_core::time::{Duration, Instant};
 use tracing::info;
 
-#[cfg(any(test, feature = "simulation"))]
-use crate::report::ServerReport;
-
 use super::rooms::{Finding, FindingKind, Transfer};
 use super::{Arriving, Driver, Host};
 
@@ -37,19 +34,6 @@ impl<H: Host> Driver<H> {
             self.node.set_in_step(false);
         }
         self.checkpoint.needed = self.checkpoint.needed.max(slot);
-    }
-
-    /// Ends this replica's server, as if it could not be built again without a checkpoint of
-    /// another replica.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn lose_server(&mut self) {
-        self.host.stop_server();
-        self.server.run = None;
-        self.close_listeners();
-        self.begin_generation();
-        self.reports[self.me().index()] = ServerReport::Alive { in_step: false };
-        self.send_report_to_all();
-        self.need_checkpoint(Slot(1));
     }
 
     /// Begins to receive a checkpoint if this replica needs one. Returns when to call this function
