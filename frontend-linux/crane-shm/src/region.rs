@@ -133,8 +133,9 @@ pub(crate) struct Region {
     pub(crate) keep_fsync: AtomicU32,
     /// 1 if stalls and new deadlines wake the daemon, because its replica is primary.
     pub(crate) watch_state: AtomicU32,
-    /// 1 if a call that bypasses the hooks ends the server; 1 if the hooks also answer such calls.
+    /// 1 if a call that bypasses the hooks ends the server.
     pub(crate) strict: AtomicU32,
+    /// 1 if the hooks also answer such calls.
     pub(crate) floor: AtomicU32,
     /// The round of the net in which threads look for calls that bypass the hooks, or 0 for none.
     pub(crate) net_round: AtomicU32,
@@ -164,8 +165,7 @@ pub(crate) struct Region {
     pub(crate) entries: AtomicU64,
     /// The number of consumed entries without ops.
     pub(crate) bubbles: AtomicU64,
-    /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX` if no thread has
-    /// one.
+    /// The first deadline of a sleeping thread, in agreed nanoseconds; `u64::MAX` if there is none.
     pub(crate) deadline: AtomicU64,
     /// The number of connections that the server holds or has not accepted yet.
     pub(crate) connections: AtomicU64,

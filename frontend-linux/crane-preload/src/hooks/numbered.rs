@@ -101,13 +101,8 @@ unsafe extern "C" fn syscall(
     let arguments = [a, b, c, d, e, f];
     // SAFETY: the caller's own arguments, in the order of the call's; libc's names are this
     // library's own.
-    if let Some(answer) = unsafe { by_name(number, arguments) } {
+    if let Some(answer) = unsafe { by_hook(number, arguments) } {
         return answer;
-    }
-    if number == libc::SYS_futex
-        && let Some(result) = futex(arguments)
-    {
-        return errno::answer(result) as c_long;
     }
     // SAFETY: the caller's own arguments.
     let result = sys::checked(unsafe { net::pass(number, arguments) });
@@ -130,18 +125,26 @@ unsafe extern "C" fn syscall(
 pub(crate) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
     let before = errno::current();
     // SAFETY: the caller's duty.
-    let answer = match unsafe { by_name(number, arguments) } {
-        Some(-1) => Some(Err(errno::current())),
-        Some(value) => Some(Ok(value as usize)),
-        None if number == libc::SYS_futex => futex(arguments),
-        None => None,
-    };
+    let answer = unsafe { by_hook(number, arguments) };
+    let error = errno::current();
     errno::set(before);
     match answer {
-        Some(Ok(value)) => value as isize,
-        Some(Err(error)) => -(error as isize),
+        Some(-1) => -(error as isize),
+        Some(value) => value as isize,
         // SAFETY: as above.
         None => unsafe { net::pass(number, arguments) },
+    }
+}
+
+/// Answers by a hook, as libc's functions do, or returns `None` if the kernel must answer.
+///
+/// # Safety
+/// As unsafe as the call.
+unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
+    match number {
+        libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
+        // SAFETY: the caller's duty.
+        _ => unsafe { by_name(number, arguments) },
     }
 }
 

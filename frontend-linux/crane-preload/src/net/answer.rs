@@ -106,6 +106,21 @@ unsafe extern "C" {
     static crane_net_pass: u8;
 }
 
+/// The beginning of both functions: below the red zone, they keep the place to go back to.
+macro_rules! leave_red_zone {
+    () => {
+        ".cfi_startproc
+        .cfi_signal_frame
+        .cfi_register 16, 2
+        .cfi_def_cfa 7, 0
+        lea rsp, [rsp - 128]
+        .cfi_def_cfa_offset 128
+        push rcx
+        .cfi_def_cfa_offset 136
+        .cfi_offset 16, -136"
+    };
+}
+
 // The frame's address (CFA) is that of the program's stack before the call. With it, libc unwinds
 // a thread that ends in a hook.
 global_asm!(
@@ -115,15 +130,7 @@ global_asm!(
     ".type crane_net_answer, @function",
     ".balign 16",
     "crane_net_answer:",
-    ".cfi_startproc",
-    ".cfi_signal_frame",
-    ".cfi_register 16, 2",
-    ".cfi_def_cfa 7, 0",
-    "lea rsp, [rsp - 128]",
-    ".cfi_def_cfa_offset 128",
-    "push rcx",
-    ".cfi_def_cfa_offset 136",
-    ".cfi_offset 16, -136",
+    leave_red_zone!(),
     "push rbp",
     ".cfi_def_cfa_offset 144",
     ".cfi_offset 6, -144",
@@ -173,15 +180,7 @@ global_asm!(
     ".type crane_net_pass, @function",
     ".balign 16",
     "crane_net_pass:",
-    ".cfi_startproc",
-    ".cfi_signal_frame",
-    ".cfi_register 16, 2",
-    ".cfi_def_cfa 7, 0",
-    "lea rsp, [rsp - 128]",
-    ".cfi_def_cfa_offset 128",
-    "push rcx",
-    ".cfi_def_cfa_offset 136",
-    ".cfi_offset 16, -136",
+    leave_red_zone!(),
     "syscall",
     "ret 128",
     ".cfi_endproc",

@@ -243,7 +243,7 @@ const ANSWERS: [c_long; 22] = [
 
 /// Calls that change memory or the thread's own base. A program's call may change what the handler
 /// runs on.
-const MEMORY: [c_long; 7] = [
+pub(super) const MEMORY: [c_long; 7] = [
     libc::SYS_mmap,
     libc::SYS_mprotect,
     libc::SYS_munmap,

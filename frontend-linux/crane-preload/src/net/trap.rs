@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crane_shm::{BypassKind, ServerSide, sys};
 use libc::{c_long, siginfo_t, ucontext_t};
 
-use super::table::{Named, Pass, Trapped, judge};
+use super::table::{MEMORY, Named, Pass, Trapped, judge};
 use super::{answer, answers, arming, masks, selector, text};
 use crate::file_kind;
 use crate::membership;
@@ -192,20 +192,10 @@ fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
     has_answer && membership::takes_part()
 }
 
-/// Returns whether the stack is another, or is used by two, behind a call.
+/// Returns whether the stack may be another, or be used by two, or be gone behind a call.
 fn moves_stack(number: c_long) -> bool {
-    [
-        libc::SYS_clone,
-        libc::SYS_clone3,
-        libc::SYS_fork,
-        libc::SYS_vfork,
-        libc::SYS_munmap,
-        libc::SYS_mremap,
-        libc::SYS_mmap,
-        libc::SYS_arch_prctl,
-        libc::SYS_exit,
-    ]
-    .contains(&number)
+    let made = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork];
+    made.contains(&number) || MEMORY.contains(&number) || number == libc::SYS_exit
 }
 
 /// Notes a call that bypasses the hooks. With `--strict` it is not made: its thread waits until the
