@@ -140,7 +140,7 @@ impl Trial {
             let data = self.group.data(1).display().to_string();
             let words = ["primary", "move", "--to", "1", "--data-dir", &data];
             let output =
-                super::group::run_bounded(&words.map(String::from), &self.group.program().base);
+                super::binary::run_bounded(&words.map(String::from), &self.group.program().base);
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             return 1;
         }

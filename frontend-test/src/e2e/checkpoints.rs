@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-use super::group::{Group, run_bounded};
+use super::binary::run_bounded;
+use super::group::Group;
 use super::healthy::{self, Ask, connect};
 use super::http::invalid;
 use super::kills::median;

@@ -5,7 +5,8 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::group::{Group, told};
+use super::binary::told;
+use super::group::Group;
 use super::machine::Machine;
 use super::program;
 use super::programs;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::binary::crane_linux;
+use super::binary::{crane_linux, run_bounded, told};
 use super::hosts::Hosts;
 use super::keys::Keys;
 use super::machine::{Machine, PEER_PORT};
@@ -21,6 +21,9 @@ use super::wait::{SOON, START, eventually, within};
 
 /// The number of members that a group can have.
 const NODES_MAX: u8 = crane_core::limits::NODES_MAX as u8;
+
+/// A part of the event of a server that is built again because it differs.
+pub const DIFFERS: &str = "differs from the majority";
 
 /// A group of one to seven replicas of one program, each its own `crane-linux --peers …` as it
 /// would run on a host of its own. All processes end when it is dropped.
@@ -485,13 +488,27 @@ impl Group {
     /// and no connection is open. Call it when the load is over.
     ///
     /// # Panics
-    /// Panics at once if hashes differ at one slot, and after [`START`] otherwise.
+    /// Panics at once if hashes differ at one slot, or did before: a server that differs is built
+    /// again, and is equal to the others then. Panics after [`START`] otherwise.
     pub fn await_settled(&self) -> Status {
         self.await_settled_within(START)
     }
 
+    /// Does the same as [`Group::await_settled`] where a server may have differed before.
+    pub fn await_healed(&self) -> Status {
+        self.await_equal_within(START)
+    }
+
     /// As [`Group::await_settled`], for replicas that have more to catch up with.
     pub fn await_settled_within(&self, time: Duration) -> Status {
+        let status = self.await_equal_within(time);
+        let differed = |event: &&serde_json::Value| event.to_string().contains(DIFFERS);
+        let mut events = status.replicas.iter().flat_map(|replica| &replica.events);
+        assert_eq!(events.find(differed), None);
+        status
+    }
+
+    fn await_equal_within(&self, time: Duration) -> Status {
         let count = self.members.len();
         let floor = eventually("a first status", SOON, || {
             let status = self.status()?;
@@ -539,41 +556,6 @@ impl Drop for Group {
             let _ = child.wait();
         }
     }
-}
-
-/// Runs `crane-linux` with arguments that it must not accept, and waits for its end.
-///
-/// # Panics
-///
-/// Panics if it runs for longer than [`START`].
-#[must_use]
-pub fn run_bounded(arguments: &[String], folder: &Path) -> Output {
-    let mut child = Command::new(crane_linux())
-        .args(arguments)
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("crane-linux");
-    if await_end(&mut child, START).is_none() {
-        let _ = child.kill();
-        let output = child.wait_with_output().expect("its output");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        panic!("not refused: {}\n{text}", arguments.join(" "));
-    }
-    child.wait_with_output().expect("its output")
-}
-
-/// Runs `crane-linux` with these arguments, and returns its output.
-///
-/// # Errors
-///
-/// Returns the error text of a failure.
-pub fn told(arguments: &[String], folder: &Path) -> Result<String, String> {
-    let output = run_bounded(arguments, folder);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
 /// Kills a process that a group's status named.

@@ -6,8 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::binary::run_bounded;
 use super::checkpoints::{checkpoint, size_of, started_from};
-use super::group::{Group, run_bounded};
+use super::group::Group;
 use super::http;
 use super::machine::Machine;
 use super::program::{self, PAGE, Program};

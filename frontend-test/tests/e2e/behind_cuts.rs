@@ -3,7 +3,8 @@
 
 use std::fs;
 
-use crane_test::e2e::group::{Group, told};
+use crane_test::e2e::binary::told;
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};

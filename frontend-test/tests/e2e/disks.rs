@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crane_test::e2e::binary::crane_linux;
-use crane_test::e2e::group::{Group, kill, run_bounded};
+use crane_test::e2e::binary::run_bounded;
+use crane_test::e2e::group::{Group, kill};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};

@@ -6,8 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crane_test::e2e::binary::run_bounded;
 use crane_test::e2e::divergence::{self as injected, Setting};
-use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::group::{DIFFERS, Group};
 use crane_test::e2e::hosts::Hosts;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
@@ -103,9 +104,9 @@ fn diverge_in(group: &Group, word: &str, of_primary: bool) {
     let continued = through_wrong.echo("still here");
     assert!(continued.is_err(), "a connection through the wrong replica was continued");
     drop((through_right, through_wrong));
-    let status = group.await_settled();
+    let status = group.await_healed();
     let events = &status.replica(wrong).events;
-    let told = |event: &serde_json::Value| event.to_string().contains("differs from the majority");
+    let told = |event: &serde_json::Value| event.to_string().contains(DIFFERS);
     assert!(events.iter().any(told), "{events:?}");
     if of_primary {
         assert_ne!(

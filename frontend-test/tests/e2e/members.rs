@@ -2,7 +2,8 @@
 
 use std::thread;
 
-use crane_test::e2e::group::{Group, told};
+use crane_test::e2e::binary::told;
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};

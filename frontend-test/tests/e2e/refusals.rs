@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::binary::run_bounded;
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::resp::{Connection, Reply};

@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use crane_test::e2e::binary::run_bounded;
 use crane_test::e2e::checkpoint_faults;
 use crane_test::e2e::checkpoints::{
     are_possible, await_start_from, checkpoint, rounds, started_from,
 };
-use crane_test::e2e::group::{Group, kill, run_bounded};
+use crane_test::e2e::group::{Group, kill};
 use crane_test::e2e::http;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;

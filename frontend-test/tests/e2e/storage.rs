@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use crane_test::e2e::binary::told;
 use crane_test::e2e::clocks;
 use crane_test::e2e::flood;
-use crane_test::e2e::group::{Group, told};
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::old_copy;
 use crane_test::e2e::program;

@@ -11,7 +11,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crane_test::e2e::binary::crane_linux;
-use crane_test::e2e::group::{Group, run_bounded, told};
+use crane_test::e2e::binary::{run_bounded, told};
+use crane_test::e2e::group::Group;
 use crane_test::e2e::keys::Keys;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use crane_test::e2e::binary::run_bounded;
 use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
-use crane_test::e2e::group::{Group, run_bounded};
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::Connection;

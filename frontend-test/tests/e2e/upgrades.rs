@@ -4,8 +4,9 @@ use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
+use crane_test::e2e::binary::told;
 use crane_test::e2e::checkpoints::await_start_from;
-use crane_test::e2e::group::{Group, told};
+use crane_test::e2e::group::Group;
 use crane_test::e2e::http::fetch;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program::{self, PAGE};

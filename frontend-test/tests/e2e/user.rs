@@ -5,8 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use crane_test::e2e::binary::crane_linux;
+use crane_test::e2e::binary::told;
 use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
-use crane_test::e2e::group::{Group, told};
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::{Machine, skip};
 use crane_test::e2e::nobody::command_of_nobody;
 use crane_test::e2e::program::{self, Program};

@@ -4,8 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use crane_test::e2e::binary::crane_linux;
+use crane_test::e2e::binary::told;
 use crane_test::e2e::checkpoints::{await_start_from, checkpoint};
-use crane_test::e2e::group::{Group, told};
+use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::program;
 use crane_test::e2e::resp::{Connection, Reply};
