@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The length of the longest file that is searched for symbols.
 const IMAGE_BYTES_MAX: u64 = 512 << 20;
+/// The name of the kernel's own library, which has no file.
+const VDSO: &str = "[vdso]";
 /// The number of mappings of a process that are kept, which are its first ones.
 const MAPPINGS_MAX: usize = 4096;
 
@@ -60,7 +62,8 @@ impl MappedCode {
         let offset = fields.next()?;
         let path = fields.nth(2)?;
         let number = |text| u64::from_str_radix(text, 16).ok();
-        (flags.contains('x') && path.starts_with('/')).then_some(())?;
+        let is_named = path.starts_with('/') || path == VDSO;
+        (flags.contains('x') && is_named).then_some(())?;
         Some(Self {
             start: number(start)?,
             end: number(end)?,

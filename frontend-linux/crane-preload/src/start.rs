@@ -4,6 +4,7 @@
 //! with a message if anything is wrong, because a server that ran unreplicated would be worse.
 
 use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write;
 use std::ptr;
 
 use crane_core::id::Incarnation;
@@ -11,13 +12,14 @@ use crane_core::wire::{Genesis, Schedule};
 use crane_shm::region::script;
 use crane_shm::{RingReader, ServerSide, ServerState, sys};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::capacities::{LISTENERS, THREADS};
 use crate::execution::ProgramExecution;
 use crate::hooks::numbered;
+use crate::hooks::time::monotonic;
 use crate::inbox::Inbox;
 use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
@@ -26,7 +28,7 @@ use crate::output::Output;
 use crate::successor;
 use crate::tables::{self, LargeTables};
 use crate::timers::Timers;
-use crate::trouble;
+use crate::trouble::{self, Text};
 use crate::turn;
 use crate::unix::UnixSockets;
 use crate::world::{self, NO_THREAD, Outside, World};
@@ -248,11 +250,30 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
             return Err(format!("{NO_NET} (error {error}), so {option} cannot hold here"));
         }
         world.output.note(1, NO_NET);
+    } else if let Err(why) = net::watch_clocks(region, monotonic) {
+        let mut text = Text::new();
+        // A text that is cut is better than none.
+        let _ = write!(text, "{why}: clocks that are read without libc are not reported here");
+        world.output.note(1, text.as_str());
     }
+    agree_on_vector(world);
     world::establish(world, schedule);
     turn::begin_first(first);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
     Ok(())
+}
+
+/// Writes agreed random bytes in the place of the kernel's, to which the auxiliary vector leads
+/// (getauxval(3), `AT_RANDOM`). The dynamic linker has taken its own from there already.
+fn agree_on_vector(world: &mut World) {
+    const BYTES: usize = 16;
+    // SAFETY: reads a vector that the kernel made for the process.
+    let place = unsafe { libc::getauxval(libc::AT_RANDOM) } as *mut [u8; BYTES];
+    // SAFETY: the kernel's bytes lie on the first thread's stack, above all frames, and no other
+    // code runs yet.
+    if let Some(bytes) = unsafe { place.as_mut() } {
+        world.random.fill_bytes(bytes);
+    }
 }
 
 /// Returns the agreed random numbers of a program, which differ for each incarnation of the server,

@@ -15,10 +15,17 @@ pub(crate) const BYPASS_WORDS: usize = 128;
 /// A kind of call that bypasses the hooks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BypassKind {
-    /// The call's number.
+    /// The call's number, or one of the constants below.
     pub number: u32,
     /// The address behind the instruction that makes it.
     pub address: u64,
+}
+
+impl BypassKind {
+    /// The number of `rdtsc`, which is no system call.
+    pub const RDTSC: u32 = 0x4000;
+    /// The number of `rdtscp`.
+    pub const RDTSCP: u32 = 0x4001;
 }
 
 /// The first occurrence of a kind.

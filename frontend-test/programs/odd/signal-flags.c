@@ -19,7 +19,7 @@ static void odd(void) {
     depth = 2;
     SHOW(raise(SIGUSR2));
     SHOW(sigaction(SIGUSR2, NULL, &seen));
-    say("default %d\n", seen.sa_handler == SIG_DFL);
+    say("default %d, flags %x\n", seen.sa_handler == SIG_DFL, seen.sa_flags & ~0x04000000);
     handle(SIGUSR1, SIG_IGN, 0);
     SHOW(raise(SIGUSR1));
     SHOW(sigaction(SIGKILL, &seen, NULL));

@@ -146,7 +146,7 @@ pub fn stick_strictly(stuck: &Stuck) -> Result<String, String> {
         return Err(format!("{name}: the replica ends with status 0:\n{log}"));
     }
     let call = stuck.call.as_deref().unwrap_or_default();
-    let words = ["crane-linux: error:", "--strict refuses", call, "in stuck", "number "];
+    let words = ["crane-linux: error:", "--strict refuses", call, "in stuck", "--strict out"];
     let reason = log.lines().find(|line| words.iter().all(|word| line.contains(word)));
     reason.map(str::to_owned).ok_or_else(|| format!("{name}: no line has {words:?}:\n{log}"))
 }

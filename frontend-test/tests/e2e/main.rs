@@ -10,6 +10,7 @@ mod base;
 mod behind_cuts;
 mod calls;
 mod checkpoint;
+mod clocks;
 mod connections;
 mod contained;
 mod control;

@@ -1,5 +1,7 @@
 //! Calls of the server that no hook sees.
 
+use crane_shm::BypassKind;
+
 use super::rooms::{Finding, FindingKind};
 use super::watch::remedy as remedy_of_waiting;
 use super::{Bypassed, Driver, Host};
@@ -27,14 +29,18 @@ fn describe(bypassed: &Bypassed) -> String {
     let place = place.as_deref().unwrap_or("a place outside of its files");
     let caller = caller.as_ref().map_or(String::new(), |caller| format!(", called by {caller}"));
     let remedy = remedy(call, bypassed.by_libc);
+    let number = match *number {
+        BypassKind::RDTSC | BypassKind::RDTSCP => String::new(),
+        number => format!(" (number {number})"),
+    };
     if *refused {
         return format!(
-            "--strict refuses a call that crane does not see: {call} (number {number}) at \
+            "--strict refuses a call that crane does not see: {call}{number} at \
              {place}{caller}; {remedy}, or leave --strict out"
         );
     }
     format!(
-        "a call bypasses crane: {call} (number {number}) at {place}{caller}; the server makes it \
+        "a call bypasses crane: {call}{number} at {place}{caller}; the server makes it \
          unseen, and replicas may differ by it: {remedy}"
     )
 }
@@ -58,10 +64,14 @@ fn remedy(call: &str, by_libc: bool) -> &'static str {
             "turn its own filter of system calls off (its cell has one): crane sees no calls \
              behind it"
         }
+        "rdtsc" | "rdtscp" => "give all replicas --floor, by which it reads agreed time",
         "sendto" | "sendmmsg" => "give it addresses instead of names: nobody answers in its cell",
         "futex" | "futex_waitv" => remedy_of_waiting(call),
         _ if by_libc => remedy_of_waiting(call),
-        _ => "use a build that makes its calls by libc, where crane sees them",
+        _ => {
+            "use a build that makes its calls by libc, where crane sees them (with --floor, crane \
+             answers those that it has hooks for)"
+        }
     }
 }
 
@@ -91,7 +101,14 @@ mod tests {
         assert!(text.ends_with("leave such figures out of what clients get"), "{text}");
         assert!(describe(&bypassed("flock")).ends_with(remedy_of_waiting("flock")));
         let inline = Bypassed { by_libc: false, ..bypassed("flock") };
-        assert!(describe(&inline).ends_with("by libc, where crane sees them"));
+        assert!(describe(&inline).contains("by libc, where crane sees them"));
+    }
+
+    #[test]
+    fn an_instruction_that_is_no_call_has_no_number() {
+        let text = describe(&Bypassed { number: BypassKind::RDTSC, ..bypassed("rdtsc") });
+        assert!(text.contains(": rdtsc at getrusage in libc.so.6, called by"), "{text}");
+        assert!(text.ends_with("by which it reads agreed time"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use crane_shm::Bypass;
+use crane_shm::{Bypass, BypassKind};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::driver::{Bypassed, DriverInput};
@@ -35,9 +35,11 @@ pub(super) fn name_new(server: &mut ServerProcess, outcomes: &Outcomes) {
 
 fn name(bypass: &Bypass, process: Option<u32>, maps: Option<&Maps>) -> Bypassed {
     let Bypass { kind, refused, stack } = bypass;
-    let call = match kind.number & OTHER_ARCHITECTURE {
-        0 => call_name(i64::from(kind.number)),
-        _ => format!("32-bit system call {}", kind.number & !OTHER_ARCHITECTURE),
+    let call = match kind.number {
+        BypassKind::RDTSC => "rdtsc".to_string(),
+        BypassKind::RDTSCP => "rdtscp".to_string(),
+        number if number & OTHER_ARCHITECTURE == 0 => call_name(i64::from(number)),
+        number => format!("32-bit system call {}", number & !OTHER_ARCHITECTURE),
     };
     let root = process.map_or_else(|| PathBuf::from("/"), root_of);
     let at = |maps: &Maps| Some(maps.at(kind.address)?.name_place(&root, kind.address));

@@ -13,6 +13,7 @@ use crane_shm::sys;
 use crate::errno;
 use crate::kept::{PRELOAD, REGION, Variable, WAKE};
 use crate::membership::{self, Membership};
+use crate::net;
 use crate::successor;
 use crate::trouble::{self, NO_WAKE, Text};
 use crate::turn::{Call, Held, begin};
@@ -169,11 +170,12 @@ fn search(name: &CStr, mut run: impl FnMut(&CStr) -> c_int) -> c_int {
 /// As execve(2).
 unsafe fn execve_now(path: &CStr, arguments: Words, environment: Words) -> c_int {
     let arguments = [path.as_ptr() as usize, arguments as usize, environment as usize, 0, 0, 0];
+    // The dynamic linker of the next program reads the processor's time stamp.
+    let permit = net::Permit::take();
     // SAFETY: the caller's duty.
-    match sys::checked(unsafe { sys::syscall(libc::SYS_execve, arguments) }) {
-        Ok(_) => 0,
-        Err(error) => error,
-    }
+    let result = sys::checked(unsafe { sys::syscall(libc::SYS_execve, arguments) });
+    permit.give_back();
+    result.err().unwrap_or(0)
 }
 
 /// Runs a script by the shell. Returns the error.

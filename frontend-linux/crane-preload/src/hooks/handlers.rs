@@ -46,14 +46,14 @@ fn kernel_mask(mask: &mut sigset_t) -> &mut u64 {
     unsafe { &mut *(&raw mut *mask).cast::<u64>() }
 }
 
-/// Keeps the program's own action for the net's signal, and returns the previous action.
-fn exchange(new: Option<&mut libc::sigaction>, old: Option<&mut libc::sigaction>) {
+/// Keeps the program's own action for a signal of the net's, and returns the previous action.
+fn exchange(signal: c_int, new: Option<&mut libc::sigaction>, old: Option<&mut libc::sigaction>) {
     let new = new.map(|new| OwnAction {
         handler: new.sa_sigaction,
         flags: new.sa_flags as usize,
         mask: *kernel_mask(&mut new.sa_mask),
     });
-    let before = net::exchange(new);
+    let before = net::exchange(signal, new);
     if let Some(old) = old {
         old.sa_sigaction = before.handler;
         old.sa_flags = before.flags as c_int;
@@ -73,9 +73,9 @@ unsafe extern "C" fn sigaction(
     // SAFETY: the caller's action, if it gave one.
     let mut action = unsafe { new.as_ref() }.copied();
     if world::region().is_some() {
-        if signal == libc::SIGSYS {
+        if net::keeps(signal) {
             // SAFETY: the caller's place.
-            exchange(action.as_mut(), unsafe { old.as_mut() });
+            exchange(signal, action.as_mut(), unsafe { old.as_mut() });
             return 0;
         }
         if let Some(action) = &mut action {
@@ -187,7 +187,7 @@ unsafe extern "C" fn sysv_signal(signal: c_int, handler: sighandler_t) -> sighan
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sigset(signal: c_int, handler: sighandler_t) -> sighandler_t {
-    if handler == HOLD || !is_followed(signal) {
+    if handler == HOLD || !(is_followed(signal) || net::keeps(signal)) {
         let real = real!(sigset: fn(c_int, sighandler_t) -> sighandler_t);
         // SAFETY: the caller's own arguments.
         return unsafe { real(signal, handler) };

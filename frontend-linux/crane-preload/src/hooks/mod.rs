@@ -49,7 +49,7 @@ mod splice;
 mod stdio;
 mod stream;
 pub(crate) mod threads;
-mod time;
+pub(crate) mod time;
 mod timer_descriptors;
 mod transfer;
 mod unix;

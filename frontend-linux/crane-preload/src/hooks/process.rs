@@ -10,6 +10,7 @@ use crane_shm::sys;
 use libc::pid_t;
 
 use crate::descriptors::{DescriptionKind, TableEntry};
+use crate::net;
 use crate::notes::uncovered;
 use crate::trouble;
 use crate::turn::{Call, begin};
@@ -78,6 +79,7 @@ fn fork_in_turn() -> pid_t {
     let child = unsafe { real() };
     if child == 0 {
         crate::membership::forget_self();
+        net::leave_to_child();
     }
     child
 }

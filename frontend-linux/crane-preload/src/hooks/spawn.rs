@@ -12,15 +12,21 @@ use libc::{FILE, pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
 use super::process::before_child;
 use crate::errno;
 use crate::membership::takes_part;
+use crate::net;
 use crate::signals::{self, Action};
 use crate::turn::{Call, begin};
 
-/// Prepares for a child that libc is about to make.
-fn prepare() {
+/// Makes a child by a function of libc's.
+fn make_child<T>(make: impl FnOnce() -> T) -> T {
     if let Some(mut held) = begin(Call::Fork, 0) {
         before_child(held.world());
         held.leave();
     }
+    // The child inherits what its maker may do.
+    let permit = net::Permit::take();
+    let made = make();
+    permit.give_back();
+    made
 }
 
 /// A variant of posix_spawn.
@@ -35,7 +41,6 @@ macro_rules! spawn_hook {
             arguments: *const *mut c_char,
             variables: *const *mut c_char,
         ) -> c_int {
-            prepare();
             let real = real!(
                 $name: fn(
                     *mut pid_t,
@@ -47,7 +52,9 @@ macro_rules! spawn_hook {
                 ) -> c_int
             );
             // SAFETY: the caller's own arguments.
-            unsafe { real(child, program, actions, attributes, arguments, variables) }
+            make_child(|| unsafe {
+                real(child, program, actions, attributes, arguments, variables)
+            })
         }
     };
 }
@@ -179,8 +186,7 @@ const IGNORED: [c_int; 2] = [libc::SIGINT, libc::SIGQUIT];
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE {
-    prepare();
     let real = real!(popen: fn(*const c_char, *const c_char) -> *mut FILE);
     // SAFETY: the caller's own arguments.
-    unsafe { real(command, mode) }
+    make_child(|| unsafe { real(command, mode) })
 }

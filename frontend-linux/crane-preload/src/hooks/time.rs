@@ -123,6 +123,11 @@ fn read(clock: clockid_t) -> Option<timespec> {
     Some(timespec { tv_sec: (now / SECOND) as i64, tv_nsec: (now % SECOND) as i64 })
 }
 
+/// Returns the nanoseconds of the monotonic clock, as a call of the thread.
+pub(crate) fn monotonic() -> u64 {
+    read(libc::CLOCK_MONOTONIC).map_or(0, |now| nanoseconds(&now))
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn clock_gettime(clock: clockid_t, result: *mut timespec) -> c_int {
     let Some(now) = read(clock) else {

@@ -19,6 +19,7 @@ use libc::c_long;
 use super::answers::{self, Answers};
 use super::arming;
 use super::selector::lend;
+use super::tsc;
 use crate::cancellation;
 use crate::membership;
 use crate::world;
@@ -39,6 +40,14 @@ const HEADER_END: usize = 576;
 /// Lets calls be answered from now on. Returns the reason if this processor cannot save what a
 /// system call leaves as it is.
 pub(super) fn begin(answers: Answers) -> Result<(), &'static str> {
+    find_state()?;
+    answers::set(answers);
+    Ok(())
+}
+
+/// Finds the state of the processor that the functions below save. Returns the reason if it cannot
+/// be saved.
+pub(super) fn find_state() -> Result<(), &'static str> {
     // CPUID 1, ecx: the system has enabled XSAVE.
     const ENABLED: u32 = 1 << 27;
     if __cpuid(1).ecx & ENABLED == 0 {
@@ -56,7 +65,6 @@ pub(super) fn begin(answers: Answers) -> Result<(), &'static str> {
     }
     STATE.store(state, Ordering::SeqCst);
     STATE_BYTES.store(bytes, Ordering::SeqCst);
-    answers::set(answers);
     Ok(())
 }
 
@@ -68,6 +76,11 @@ pub(super) fn entry() -> usize {
 /// Returns the address of the function that makes a call unchanged, which no trap sees.
 pub(super) fn passage() -> usize {
     (&raw const crane_net_pass).addr()
+}
+
+/// Returns the address of the function that answers a read of the processor's time stamp.
+pub(super) fn tsc_entry() -> usize {
+    (&raw const crane_net_tsc).addr()
 }
 
 /// The registers of a call, as [`crane_net_answer`] leaves them on the stack.
@@ -91,33 +104,99 @@ unsafe extern "C" fn answer(registers: &Registers) -> isize {
     let result = unsafe { (answers.answer)(number, [rdi, rsi, rdx, r10, r8, r9]) };
     lent.give_back();
     point.leave();
-    // While the call waited, an image may have been taken of the process. A child of fork, which
-    // takes no part, is not armed.
+    arm_again();
+    result
+}
+
+unsafe extern "C" fn read_tsc() -> u64 {
+    let now = tsc::now();
+    arm_again();
+    now
+}
+
+/// Arms the thread behind an answer that may have waited, while an image was taken of the process.
+/// A child of fork, which takes no part, is not armed.
+fn arm_again() {
     if membership::takes_part()
         && let Some(region) = world::region()
     {
         arming::arm_again(region);
     }
-    result
 }
 
 unsafe extern "C" {
     static crane_net_answer: u8;
     static crane_net_pass: u8;
+    static crane_net_tsc: u8;
 }
 
-/// The beginning of both functions: below the red zone, they keep the place to go back to.
+/// The beginning of all functions: below the red zone, they keep the place to go back to, which is
+/// in a register of this name and of this number (System V ABI, figure 3.36).
 macro_rules! leave_red_zone {
+    ($register:literal, $number:literal) => {
+        concat!(
+            ".cfi_startproc
+            .cfi_signal_frame
+            .cfi_register 16, ",
+            $number,
+            "
+            .cfi_def_cfa 7, 0
+            lea rsp, [rsp - 128]
+            .cfi_def_cfa_offset 128
+            push ",
+            $register,
+            "
+            .cfi_def_cfa_offset 136
+            .cfi_offset 16, -136"
+        )
+    };
+}
+
+/// Begins a frame, and keeps the flags.
+macro_rules! begin_frame {
     () => {
-        ".cfi_startproc
-        .cfi_signal_frame
-        .cfi_register 16, 2
-        .cfi_def_cfa 7, 0
-        lea rsp, [rsp - 128]
-        .cfi_def_cfa_offset 128
-        push rcx
-        .cfi_def_cfa_offset 136
-        .cfi_offset 16, -136"
+        "push rbp
+        .cfi_def_cfa_offset 144
+        .cfi_offset 6, -144
+        mov rbp, rsp
+        .cfi_def_cfa_register 6
+        pushfq
+        cld"
+    };
+}
+
+/// Keeps what the processor has beside the general registers, on an aligned stack.
+macro_rules! save_state {
+    () => {
+        "sub rsp, qword ptr [rip + {bytes}]
+        and rsp, -64
+        lea rdi, [rsp + {header}]
+        xor eax, eax
+        mov ecx, 8
+        rep stosq
+        mov eax, dword ptr [rip + {state}]
+        mov edx, dword ptr [rip + {state} + 4]
+        xsave64 [rsp]"
+    };
+}
+
+macro_rules! restore_state {
+    () => {
+        "mov eax, dword ptr [rip + {state}]
+        mov edx, dword ptr [rip + {state} + 4]
+        xrstor64 [rsp]"
+    };
+}
+
+/// Ends the frame, and goes back.
+macro_rules! end_frame {
+    () => {
+        "popfq
+        pop rbp
+        .cfi_def_cfa 7, 136
+        .cfi_restore 6
+        ret 128
+        .cfi_endproc"
     };
 }
 
@@ -130,14 +209,8 @@ global_asm!(
     ".type crane_net_answer, @function",
     ".balign 16",
     "crane_net_answer:",
-    leave_red_zone!(),
-    "push rbp",
-    ".cfi_def_cfa_offset 144",
-    ".cfi_offset 6, -144",
-    "mov rbp, rsp",
-    ".cfi_def_cfa_register 6",
-    "pushfq",
-    "cld",
+    leave_red_zone!("rcx", "2"),
+    begin_frame!(),
     "push rdi",
     "push rsi",
     "push rdx",
@@ -145,21 +218,11 @@ global_asm!(
     "push r8",
     "push r9",
     "push rax",
-    "sub rsp, qword ptr [rip + {bytes}]",
-    "and rsp, -64",
-    "lea rdi, [rsp + {header}]",
-    "xor eax, eax",
-    "mov ecx, 8",
-    "rep stosq",
-    "mov eax, dword ptr [rip + {state}]",
-    "mov edx, dword ptr [rip + {state} + 4]",
-    "xsave64 [rsp]",
+    save_state!(),
     "lea rdi, [rbp - 64]",
     "call {answer}",
     "mov qword ptr [rbp - 64], rax",
-    "mov eax, dword ptr [rip + {state}]",
-    "mov edx, dword ptr [rip + {state} + 4]",
-    "xrstor64 [rsp]",
+    restore_state!(),
     "lea rsp, [rbp - 64]",
     "pop rax",
     "pop r9",
@@ -168,19 +231,14 @@ global_asm!(
     "pop rdx",
     "pop rsi",
     "pop rdi",
-    "popfq",
-    "pop rbp",
-    ".cfi_def_cfa 7, 136",
-    ".cfi_restore 6",
-    "ret 128",
-    ".cfi_endproc",
+    end_frame!(),
     ".size crane_net_answer, . - crane_net_answer",
     ".hidden crane_net_pass",
     ".globl crane_net_pass",
     ".type crane_net_pass, @function",
     ".balign 16",
     "crane_net_pass:",
-    leave_red_zone!(),
+    leave_red_zone!("rcx", "2"),
     "syscall",
     "ret 128",
     ".cfi_endproc",
@@ -189,5 +247,49 @@ global_asm!(
     state = sym STATE,
     bytes = sym STATE_BYTES,
     answer = sym answer,
+    header = const HEADER,
+);
+
+// The instructions give the lower half in eax, the upper half in edx, and change no other register
+// but, as the case may be, ecx.
+global_asm!(
+    ".pushsection .text.crane_net_tsc,\"ax\",@progbits",
+    ".hidden crane_net_tsc",
+    ".globl crane_net_tsc",
+    ".type crane_net_tsc, @function",
+    ".balign 16",
+    "crane_net_tsc:",
+    leave_red_zone!("rdx", "1"),
+    begin_frame!(),
+    "push rcx",
+    "push rdi",
+    "push rsi",
+    "push r8",
+    "push r9",
+    "push r10",
+    "push r11",
+    "push rax",
+    save_state!(),
+    "call {tsc}",
+    "mov qword ptr [rbp - 72], rax",
+    restore_state!(),
+    "lea rsp, [rbp - 72]",
+    "pop rax",
+    "pop r11",
+    "pop r10",
+    "pop r9",
+    "pop r8",
+    "pop rsi",
+    "pop rdi",
+    "pop rcx",
+    "mov rdx, rax",
+    "shr rdx, 32",
+    "mov eax, eax",
+    end_frame!(),
+    ".size crane_net_tsc, . - crane_net_tsc",
+    ".popsection",
+    state = sym STATE,
+    bytes = sym STATE_BYTES,
+    tsc = sym read_tsc,
     header = const HEADER,
 );

@@ -6,7 +6,8 @@ use crane_shm::{ServerSide, sys};
 
 use super::answers;
 use super::masks::{self, OWN};
-use super::selector::{self, set_word, word};
+use super::selector::{self, FORBIDS, set_word, word};
+use super::tsc;
 use crate::caller::own_text;
 
 /// `prctl`'s option, and its first argument (linux/prctl.h).
@@ -61,7 +62,7 @@ pub(super) fn is_watched(region: ServerSide) -> bool {
 }
 
 /// Returns whether each call counts, and not a sample of them.
-fn has_no_budget(region: ServerSide) -> bool {
+pub(super) fn has_no_budget(region: ServerSide) -> bool {
     region.is_strict() || answers::is_begun()
 }
 
@@ -77,7 +78,7 @@ pub(super) fn spend(region: ServerSide) {
 #[inline]
 pub(crate) fn look(round: u32) {
     let round = numbered(round);
-    if word() != selector::blocking(round) {
+    if word() != selector::blocking(round) | tsc::always() {
         look_closely(round);
     }
 }
@@ -91,9 +92,15 @@ fn look_closely(round: u32) {
     } else if selector::is_lent(now) {
         // A function of libc calls back: the thread is armed again after it.
     } else if selector::round_of(now) == round {
-        // A trap has let a call pass. The thread may have blocked the signal since.
-        unblock_own_signal();
-        set_word(selector::blocking(round));
+        if tsc::count() {
+            return;
+        }
+        // A trap has let a call pass. The thread may have blocked the signals since.
+        unblock_own_signals();
+        set_word(selector::blocking(round) | now & FORBIDS);
+        if tsc::always() != 0 && now & FORBIDS == 0 {
+            tsc::forbid();
+        }
     } else if round == 0 {
         disarm();
     } else {
@@ -123,21 +130,23 @@ pub(super) fn arm(round: u32) -> Result<(), i32> {
     let arguments = [DISPATCH as usize, DISPATCH_ON, text.start, text.end - text.start, place, 0];
     // SAFETY: the selector lives as long as its thread; from here on only its value matters.
     let armed = sys::checked(unsafe { sys::syscall(libc::SYS_prctl, arguments) });
-    unblock_own_signal();
+    unblock_own_signals();
     set_word(selector::blocking(round));
+    tsc::forbid();
     armed.map(|_| ())
 }
 
 /// Disarms the calling thread: from now on nothing that it does raises SIGSYS. A process image is
 /// taken of threads that are disarmed only.
 pub(super) fn disarm() {
+    tsc::permit();
     // SAFETY: prctl with this option touches no memory.
     unsafe { sys::syscall(libc::SYS_prctl, [DISPATCH as usize, 0, 0, 0, 0, 0]) };
     set_word(0);
 }
 
-/// Lets the calling thread take the signal.
-pub(super) fn unblock_own_signal() {
+/// Lets the calling thread take the net's signals.
+fn unblock_own_signals() {
     let mask = OWN;
     let arguments = [libc::SIG_UNBLOCK as usize, (&raw const mask).addr(), 0, 8, 0, 0];
     // SAFETY: the mask is 8 bytes, alive for the call.
@@ -147,11 +156,13 @@ pub(super) fn unblock_own_signal() {
 /// Ends the start, because the program listens.
 pub(crate) fn end_start() {
     BUDGET.fetch_min(ROUND_BUDGET, Ordering::SeqCst);
+    tsc::end_start();
 }
 
 /// Stops arming and disarming, because the program installs a filter of its own (seccomp), which
 /// sees calls first and may forbid those that arming needs.
 pub(super) fn give_up() {
+    tsc::permit();
     GIVEN_UP.store(true, Ordering::SeqCst);
 }
 

@@ -1,9 +1,10 @@
-//! The net's own signal, SIGSYS, kept out of the program's hands.
+//! The net's own signals, SIGSYS and SIGSEGV, kept out of the program's hands.
 //!
-//! A SIGSYS that the kernel forces on a thread which blocks or ignores it ends the process. So no
-//! mask holds the signal while a thread is armed, and the program's own action for it is kept
-//! here: the program reads back what it has set, and its handler gets what is not the net's.
+//! One that the kernel forces on a thread which blocks or ignores it ends the process. So no mask
+//! holds them while a thread is armed, and the program's own actions for them are kept here: the
+//! program reads back what it has set, and its handler gets what is not the net's.
 
+use std::ffi::c_int;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -12,13 +13,12 @@ use crane_shm::sys;
 use crate::signals::action::{Action, exchange as exchange_action};
 use crate::signals::masks::{self, bit};
 
-/// The signal, as a mask.
-pub(crate) const OWN: u64 = 1 << (libc::SIGSYS - 1);
+pub(crate) use crate::signals::masks::OWN;
 
 /// `SA_RESTORER`, which libc's headers hide.
 const RESTORER: usize = 0x0400_0000;
 
-/// The program's own action for SIGSYS.
+/// The program's own action for a signal of the net's.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct OwnAction {
     /// `SIG_DFL`, `SIG_IGN`, or a function.
@@ -29,23 +29,79 @@ pub(crate) struct OwnAction {
     pub mask: u64,
 }
 
-static HANDLER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
-static FLAGS: AtomicUsize = AtomicUsize::new(0);
-static MASK: AtomicU64 = AtomicU64::new(0);
+struct Kept {
+    handler: AtomicUsize,
+    flags: AtomicUsize,
+    mask: AtomicU64,
+}
 
-/// Returns the program's own action for SIGSYS, and keeps another one if it is given.
-pub(crate) fn exchange(new: Option<OwnAction>) -> OwnAction {
-    let before = OwnAction {
-        handler: HANDLER.load(Ordering::Relaxed),
-        flags: FLAGS.load(Ordering::Relaxed),
-        mask: MASK.load(Ordering::Relaxed),
-    };
-    if let Some(OwnAction { handler, flags, mask }) = new {
-        MASK.store(mask, Ordering::Relaxed);
-        FLAGS.store(flags, Ordering::Relaxed);
-        HANDLER.store(handler, Ordering::Relaxed);
+impl Kept {
+    const fn new() -> Self {
+        let (handler, flags) = (AtomicUsize::new(libc::SIG_DFL), AtomicUsize::new(0));
+        Self { handler, flags, mask: AtomicU64::new(0) }
+    }
+
+    fn exchange(&self, new: Option<OwnAction>) -> OwnAction {
+        let before = OwnAction {
+            handler: self.handler.load(Ordering::Relaxed),
+            flags: self.flags.load(Ordering::Relaxed),
+            mask: self.mask.load(Ordering::Relaxed),
+        };
+        if let Some(OwnAction { handler, flags, mask }) = new {
+            self.mask.store(mask, Ordering::Relaxed);
+            self.flags.store(flags, Ordering::Relaxed);
+            self.handler.store(handler, Ordering::Relaxed);
+        }
+        before
+    }
+}
+
+static OF_CALLS: Kept = Kept::new();
+static OF_FAULTS: Kept = Kept::new();
+
+/// The addresses of the handler for SIGSEGV and of its end, or 0 while the program's own action is
+/// the kernel's.
+static FAULT_HANDLER: AtomicUsize = AtomicUsize::new(0);
+static FAULT_RESTORER: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns whether the program's own action for a signal is kept here.
+pub(crate) fn keeps(signal: i32) -> bool {
+    signal == libc::SIGSYS
+        || (signal == libc::SIGSEGV && FAULT_HANDLER.load(Ordering::Relaxed) != 0)
+}
+
+/// Returns the program's own action for a signal of the net's, and keeps another one if it is
+/// given.
+pub(crate) fn exchange(signal: i32, new: Option<OwnAction>) -> OwnAction {
+    if signal == libc::SIGSYS {
+        return OF_CALLS.exchange(new);
+    }
+    let before = OF_FAULTS.exchange(new);
+    if let Some(new) = new {
+        exchange_action(libc::SIGSEGV, Some(&for_faults(new)));
     }
     before
+}
+
+/// Returns the real action for SIGSEGV beside one of the program's: its handler runs on the stack
+/// and with the mask of the program's.
+fn for_faults(program: OwnAction) -> Action {
+    const AS_PROGRAM: c_int = libc::SA_ONSTACK | libc::SA_NODEFER | libc::SA_RESTART;
+    let flags = program.flags & AS_PROGRAM as usize | RESTORER | libc::SA_SIGINFO as usize;
+    Action {
+        handler: FAULT_HANDLER.load(Ordering::Relaxed),
+        flags,
+        restorer: FAULT_RESTORER.load(Ordering::Relaxed),
+        mask: program.mask & !OWN,
+    }
+}
+
+/// Installs the handler for SIGSEGV.
+pub(super) fn install_for_faults(handler: usize, restorer: usize) {
+    let Action { handler: programs, flags, mask, .. } = exchange_action(libc::SIGSEGV, None);
+    FAULT_RESTORER.store(restorer, Ordering::Relaxed);
+    FAULT_HANDLER.store(handler, Ordering::Relaxed);
+    exchange(libc::SIGSEGV, Some(OwnAction { handler: programs, flags, mask }));
 }
 
 /// Copies bytes between this process's own addresses by the kernel, which answers for bad ones.
@@ -99,10 +155,10 @@ pub(super) unsafe fn action(signal: i32, new: usize, old: usize, size: usize) ->
             return BAD_ADDRESS;
         }
     }
-    if signal == libc::SIGSYS {
+    if keeps(signal) {
         let wanted =
             wanted.map(|Action { handler, flags, mask, .. }| OwnAction { handler, flags, mask });
-        let OwnAction { handler, flags, mask } = exchange(wanted);
+        let OwnAction { handler, flags, mask } = exchange(signal, wanted);
         let before = Action { handler, flags, restorer: 0, mask };
         return if write(old, &before) { 0 } else { BAD_ADDRESS };
     }
@@ -145,7 +201,7 @@ pub(super) fn install(handler: usize, restorer: usize) {
     let flags = RESTORER | libc::SA_SIGINFO as usize;
     let ours = Action { handler, flags, restorer, mask: u64::MAX };
     let Action { handler, flags, mask, .. } = exchange_action(libc::SIGSYS, Some(&ours));
-    exchange(Some(OwnAction { handler, flags, mask }));
+    OF_CALLS.exchange(Some(OwnAction { handler, flags, mask }));
 }
 
 /// Restores the kernel's default action for a signal.
@@ -160,8 +216,15 @@ pub(super) fn set_mask(mask: u64) {
     unsafe { sys::syscall(libc::SYS_rt_sigprocmask, arguments) };
 }
 
-/// Takes the signal out of the masks of handlers that were installed unseen.
+/// Takes the signals out of the masks of handlers that were installed unseen, and puts the handler
+/// for SIGSEGV back.
 pub(super) fn mend() {
+    if keeps(libc::SIGSEGV) {
+        let Action { handler, flags, mask, .. } = exchange_action(libc::SIGSEGV, None);
+        if handler != FAULT_HANDLER.load(Ordering::Relaxed) {
+            exchange(libc::SIGSEGV, Some(OwnAction { handler, flags, mask }));
+        }
+    }
     for signal in (1..=masks::LAST).filter(|signal| *signal != libc::SIGSYS) {
         let action = exchange_action(signal, None);
         if action.is_function() && action.mask & OWN != 0 {

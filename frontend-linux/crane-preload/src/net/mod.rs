@@ -18,11 +18,14 @@
 mod answer;
 mod answers;
 mod arming;
+mod faults;
 mod masks;
 mod selector;
 mod table;
 mod text;
 mod trap;
+mod tsc;
+mod vdso;
 
 use std::ptr;
 
@@ -30,9 +33,10 @@ use crane_shm::{ServerSide, sys};
 
 pub(crate) use answers::Answers;
 pub(crate) use arming::{arm_again, end_start, look};
-pub(crate) use masks::{OWN, OwnAction, exchange};
+pub(crate) use masks::{OWN, OwnAction, exchange, keeps};
 pub(crate) use selector::{Lent, lend, recall};
 pub(crate) use table::{FILES, OWN_PROCESS};
+pub(crate) use tsc::{Permit, ReadClock};
 
 use selector::{set_word, word};
 
@@ -54,9 +58,27 @@ pub(crate) fn spread(region: ServerSide, wake: i32) -> Result<(), i32> {
     arming::arm(round)
 }
 
+/// Makes the clocks that are read without a system call part of the net, once that is spread:
+/// `clock` answers for the processor's. Returns the reason if this host's cannot be.
+pub(crate) fn watch_clocks(region: ServerSide, clock: ReadClock) -> Result<(), &'static str> {
+    answer::find_state()?;
+    vdso::replace()?;
+    faults::install();
+    tsc::begin(arming::has_no_budget(region), clock);
+    tsc::forbid();
+    Ok(())
+}
+
 /// Records that no thread of this process is armed any more: an image of it was taken.
 pub(crate) fn forget_arming() {
     arming::forget();
+    vdso::replace_again();
+}
+
+/// Records that this process is a child, whose thread is not armed.
+pub(crate) fn leave_to_child() {
+    tsc::permit_always();
+    set_word(0);
 }
 
 /// Arms a new thread, which takes part.
@@ -64,6 +86,8 @@ pub(crate) fn arm_new_thread(region: ServerSide) {
     let round = arming::numbered(region.net_round());
     if !arming::has_given_up() && round != 0 && arming::is_watched(region) {
         let _ = arming::arm(round);
+    } else if !arming::has_given_up() {
+        tsc::permit_always();
     }
 }
 

@@ -21,6 +21,11 @@ global_asm!(
 const BLOCKS: u64 = 1;
 /// The thread runs a function of libc for a hook: its calls are the library's own.
 const LENT: u64 = 1 << 8;
+/// The thread's reads of the processor's time stamp raise SIGSEGV.
+pub(super) const FORBIDS: u64 = 1 << 9;
+/// The hooked calls that are left before they do not any more, where they are watched in samples.
+const LEFT_SHIFT: u32 = 16;
+const LEFT: u64 = 0xff << LEFT_SHIFT;
 const ROUND_SHIFT: u32 = 32;
 
 /// Returns the address of the calling thread's word.
@@ -84,6 +89,21 @@ pub(super) const fn round_of(word: u64) -> u32 {
 /// Returns whether the thread runs a function of libc for a hook.
 pub(super) const fn is_lent(word: u64) -> bool {
     word & LENT != 0
+}
+
+/// Returns whether calls of the thread raise SIGSYS.
+pub(super) const fn is_blocking(word: u64) -> bool {
+    word & BLOCKS != 0
+}
+
+/// Returns the number of hooked calls for which time stamps are watched still.
+pub(super) const fn left(word: u64) -> u64 {
+    (word & LEFT) >> LEFT_SHIFT
+}
+
+/// Returns a word with this number of hooked calls left, which is at most 255.
+pub(super) const fn with_left(word: u64, left: u64) -> u64 {
+    word & !LEFT | left << LEFT_SHIFT & LEFT
 }
 
 /// Lets the calling thread's calls pass until it makes its next hooked call.

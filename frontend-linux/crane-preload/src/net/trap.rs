@@ -14,7 +14,7 @@ use crane_shm::{BypassKind, ServerSide, sys};
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::table::{MEMORY, Named, Pass, Trapped, judge};
-use super::{answer, answers, arming, masks, selector, text};
+use super::{answer, answers, arming, masks, selector, text, tsc};
 use crate::file_kind;
 use crate::membership;
 use crate::world::{self, SERIAL};
@@ -47,7 +47,7 @@ struct Trap {
 /// Installs the handler.
 pub(super) fn install(wake: i32) {
     WAKE.store(wake as usize, Ordering::SeqCst);
-    masks::install((on_signal as *const ()).addr(), (restorer as *const ()).addr());
+    masks::install((on_signal as *const ()).addr(), restorer_address());
 }
 
 /// The end of a handler: the kernel must not trap it.
@@ -63,11 +63,16 @@ unsafe extern "C" fn end_handler(frame: usize) -> ! {
         number = const libc::SYS_rt_sigreturn)
 }
 
+/// Returns the address of the end of a handler.
+pub(super) fn restorer_address() -> usize {
+    (restorer as *const ()).addr()
+}
+
 /// A context that was interrupted.
-struct Context<'a>(&'a mut ucontext_t);
+pub(super) struct Context<'a>(pub &'a mut ucontext_t);
 
 impl Context<'_> {
-    fn register(&self, register: c_int) -> usize {
+    pub(super) fn register(&self, register: c_int) -> usize {
         self.0.uc_mcontext.gregs[register as usize] as usize
     }
 
@@ -101,6 +106,20 @@ impl Context<'_> {
         registers[libc::REG_RIP as usize] = function as i64;
     }
 
+    /// Leads the thread to a function of this library's that takes the place of an instruction of
+    /// this length, which reads the processor's time stamp. The function gets the place to go back
+    /// to in a register that the instruction changes. `rdtscp` also tells the processor's number,
+    /// which is 0.
+    pub(super) fn lead_from_reading(&mut self, function: usize, bytes: usize, number: u32) {
+        let next = self.register(libc::REG_RIP) + bytes;
+        let registers = &mut self.0.uc_mcontext.gregs;
+        registers[libc::REG_RDX as usize] = next as i64;
+        registers[libc::REG_RIP as usize] = function as i64;
+        if number == BypassKind::RDTSCP {
+            registers[libc::REG_RCX as usize] = 0;
+        }
+    }
+
     /// Lets the program make the call itself. With a floor, the trap stays: the call is made by a
     /// function of this library's, unless its stack is another behind it.
     fn let_pass(&mut self, number: i32, is_native: bool) {
@@ -116,6 +135,9 @@ impl Context<'_> {
         let registers = &mut self.0.uc_mcontext.gregs;
         registers[libc::REG_RIP as usize] -= INSTRUCTION_BYTES;
         registers[libc::REG_RAX as usize] = i64::from(number);
+        // A thread or process that the call makes inherits the setting, and this one may block the
+        // signal.
+        tsc::permit();
         selector::open();
     }
 }
@@ -200,7 +222,7 @@ fn moves_stack(number: c_long) -> bool {
 
 /// Notes a call that bypasses the hooks. With `--strict` it is not made: its thread waits until the
 /// daemon, which knows the program's symbols, ends the server with the reason.
-fn report(region: ServerSide, kind: BypassKind, stack: usize) {
+pub(super) fn report(region: ServerSide, kind: BypassKind, stack: usize) {
     let is_refused = region.is_strict();
     let is_new =
         region.note_bypass(kind, is_refused, |to, room| masks::copy_words(stack, to, room));
@@ -326,7 +348,7 @@ fn sets_dispatch(number: c_long, [option, ..]: [usize; 6]) -> bool {
 /// # Safety
 /// The kernel's record and frame of this signal.
 unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, mut context: Context<'_>) {
-    let action = masks::exchange(None);
+    let action = masks::exchange(signal, None);
     // SAFETY: the caller's duty.
     let is_forced = unsafe { (*info).si_code } > 0;
     match action.handler {

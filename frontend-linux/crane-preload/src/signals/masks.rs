@@ -11,6 +11,9 @@ pub(crate) const LAST: c_int = 64;
 /// The size of the kernel's signal mask in bytes.
 pub(crate) const MASK: usize = 8;
 
+/// The signals of the net's (see [`crate::net`]), which stay out of all masks.
+pub(crate) const OWN: u64 = 1 << (libc::SIGSYS - 1) | 1 << (libc::SIGSEGV - 1);
+
 /// Returns the bit of a signal in a mask, or 0 if the number is not a signal.
 pub(crate) fn bit(signal: c_int) -> u64 {
     match u32::try_from(signal) {
@@ -24,10 +27,10 @@ pub(crate) fn each(mask: u64) -> impl Iterator<Item = c_int> {
     (1..=LAST).filter(move |signal| mask & bit(*signal) != 0)
 }
 
-/// Changes the calling thread's mask, and returns the previous mask. The net's signal stays out of
-/// it (see [`crate::net`]).
+/// Changes the calling thread's mask, and returns the previous mask. The net's signals stay out of
+/// it.
 fn change_mask(how: c_int, mask: u64) -> u64 {
-    let mask = mask & !bit(libc::SIGSYS);
+    let mask = mask & !OWN;
     let mut before = 0_u64;
     let arguments = [how as usize, (&raw const mask).addr(), (&raw mut before).addr(), MASK, 0, 0];
     // SAFETY: both masks are 8 bytes, alive for the call.

@@ -162,10 +162,16 @@ fn note_foreign(info: &siginfo_t) {
     }
 }
 
-/// Gives a signal its default disposition, because its handler runs only once.
+/// Gives a signal its default disposition, because its handler runs only once. As in the kernel,
+/// flags and mask stay.
 fn reset(signal: c_int) {
-    HANDLERS[signal as usize].address.store(0, Ordering::Release);
-    exchange(signal, Some(&Action::DEFAULT));
+    const ASKED: c_int = libc::SA_SIGINFO | libc::SA_RESETHAND;
+    let handler = &HANDLERS[signal as usize];
+    handler.address.store(0, Ordering::Release);
+    let program = handler.flags.load(Ordering::Relaxed) & ASKED;
+    let action = exchange(signal, None);
+    let flags = action.flags & !(ASKED as usize) | program as usize;
+    exchange(signal, Some(&Action { handler: libc::SIG_DFL, flags, ..action }));
 }
 
 /// Returns the program's own handler and its flags, or `None` if the kernel has the disposition.

@@ -1,0 +1,114 @@
+//! The handler of SIGSEGV, which a forbidden read of the processor's time stamp raises.
+//!
+//! Everything else that raises it is the program's: its own handler runs as the kernel would call
+//! it, on the stack and with the mask that the program asked for. Without one, the fault ends the
+//! process as it would have.
+
+use std::ffi::c_int;
+
+use crane_shm::{BypassKind, ServerSide, sys};
+use libc::{siginfo_t, ucontext_t};
+
+use super::trap::{Context, report, restorer_address};
+use super::{answer, answers, arming, masks, tsc};
+use crate::membership::{self, Membership};
+use crate::world;
+
+/// `SI_KERNEL` (asm-generic/siginfo.h): the code of what the processor refuses for no address.
+const BY_KERNEL: c_int = 0x80;
+
+/// Installs the handler.
+pub(super) fn install() {
+    masks::install_for_faults((on_signal as *const ()).addr(), restorer_address());
+}
+
+/// An instruction that reads the time stamp.
+#[derive(Clone, Copy)]
+struct TscRead {
+    /// Its number among the kinds of bypasses.
+    number: u32,
+    /// Its length.
+    bytes: usize,
+}
+
+/// Returns the instruction at an address if it reads the time stamp. It was just fetched there.
+fn reading_at(address: usize) -> Option<TscRead> {
+    match masks::read::<[u8; 3]>(address) {
+        Some([0x0f, 0x01, 0xf9]) => Some(TscRead { number: BypassKind::RDTSCP, bytes: 3 }),
+        Some([0x0f, 0x31, _]) => Some(TscRead { number: BypassKind::RDTSC, bytes: 2 }),
+        Some(_) => None,
+        // The instruction may be the last of its page.
+        None => match masks::read::<[u8; 2]>(address) {
+            Some([0x0f, 0x31]) => Some(TscRead { number: BypassKind::RDTSC, bytes: 2 }),
+            _ => None,
+        },
+    }
+}
+
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
+    // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
+    let (code, mut frame) = unsafe { ((*info).si_code, Context(&mut *context)) };
+    if code == BY_KERNEL
+        && let Some(region) = world::region()
+        && let Some(reading) = reading_at(frame.register(libc::REG_RIP))
+    {
+        return on_reading(region, reading, &mut frame);
+    }
+    // SAFETY: the program's own signal.
+    unsafe { pass_on(signal, info, frame) }
+}
+
+// specs: S12
+fn on_reading(region: ServerSide, reading: TscRead, frame: &mut Context<'_>) {
+    let is_outside = matches!(membership::current(), Membership::Outside(_));
+    if !is_outside || world::is_child() {
+        return tsc::permit_always();
+    }
+    // A program's filter (seccomp) may forbid the call that permits.
+    if answers::is_begun() || arming::has_given_up() {
+        return frame.lead_from_reading(answer::tsc_entry(), reading.bytes, reading.number);
+    }
+    masks::set_mask(u64::MAX);
+    let address = frame.register(libc::REG_RIP) + reading.bytes;
+    let kind = BypassKind { number: reading.number, address: address as u64 };
+    report(region, kind, frame.register(libc::REG_RSP));
+    tsc::permit_always();
+}
+
+/// Handles a SIGSEGV that is not the net's in the way that the program has set.
+///
+/// # Safety
+/// The kernel's record and frame of this signal.
+unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>) {
+    let action = masks::exchange(signal, None);
+    // SAFETY: the caller's duty.
+    let is_forced = unsafe { (*info).si_code } > 0;
+    match action.handler {
+        libc::SIG_IGN if !is_forced => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            masks::restore_default(signal);
+            if !is_forced {
+                let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
+                let arguments = [process, thread, signal as usize, 0, 0, 0];
+                // SAFETY: tgkill touches no memory. The signal ends the process.
+                unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+            }
+            // The instruction faults again.
+        }
+        handler => {
+            if action.flags & libc::SA_RESETHAND as usize != 0 {
+                let default = masks::OwnAction { handler: libc::SIG_DFL, ..action };
+                masks::exchange(signal, Some(default));
+            }
+            // The kernel ends a process that reads while the signal is blocked.
+            let permit = tsc::Permit::take();
+            type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
+            // SAFETY: the function that the program has given for this signal, called as the kernel
+            // would: one that takes the number alone ignores the rest, which is in registers.
+            unsafe {
+                std::mem::transmute::<usize, Handler>(handler)(signal, info, frame.0);
+            }
+            permit.give_back();
+        }
+    }
+}
