@@ -10,7 +10,7 @@ use std::arch::naked_asm;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crane_shm::{BypassKind, ServerSide, sys};
+use crane_shm::{BypassKind, ServerSide, closed, sys};
 use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::table::{MEMORY, Named, Pass, Trapped, judge};
@@ -172,6 +172,11 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     if is_libc && let Some(result) = answer_signal_call(&mut context, number, arguments) {
         arming::spend(region);
         return context.answer(result);
+    }
+    // Nothing happens in such a call, which programs try and do without.
+    if is_native && let Some(error) = closed::refusal(number) {
+        arming::spend(region);
+        return context.answer(-(error as isize));
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
     if is_native && is_answered(number, is_libc, is_serial) {
