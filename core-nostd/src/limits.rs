@@ -30,6 +30,9 @@ pub const COMMAND_BYTES_MAX: usize = 8 * 1024;
 /// Addresses that a server may bind although not every host has them.
 pub const SERVICE_ADDRESSES_MAX: usize = 16;
 
+/// The number of processors that a server may see: as many as a mask of libc's (`cpu_set_t`) has.
+pub const PROCESSORS_MAX: u32 = 1024;
+
 /// The number of bytes per connection that a client may have sent and the server has not read yet.
 /// The entry replica stops reading from its client at this limit, so no replica ever holds more.
 pub const RECEIVE_WINDOW: usize = 64 * 1024;

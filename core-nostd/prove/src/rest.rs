@@ -12,7 +12,7 @@ use crane_core::paxos::{Config, DurableState, Effects, Members, Node, NodeSet};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
 use crane_core::execution::socket::Bound;
-use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, Op, Schedule};
+use crane_core::wire::{Endpoint, EntryPayload, EntryWriter, Genesis, HostFigures, Op, Schedule};
 
 /// Passes one connection through all machines: a client connects, sends and ends.
 pub fn serve_one_connection() {
@@ -130,6 +130,7 @@ pub fn change_nothing() {
         nclock: 5,
         schedule: Schedule::Serial,
         service: Default::default(),
+        figures: HostFigures { processors: 6, memory: 7 },
     };
     let mut space = [0; 256];
     let length = genesis.encode(&mut space).expect("the space suffices");

@@ -3,7 +3,7 @@
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX, SERVICE_ADDRESSES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, NODES_MAX, PROCESSORS_MAX, SERVICE_ADDRESSES_MAX};
 
 use super::WireError;
 
@@ -31,10 +31,19 @@ pub struct Founder {
     pub witness: bool,
 }
 
+/// The figures of a host that the server sees, whatever host it runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HostFigures {
+    /// The number of processors.
+    pub processors: u32,
+    /// The number of bytes of memory.
+    pub memory: u64,
+}
+
 /// The configuration from which all incarnations of the server start.
 ///
 /// ```
-/// use crane_core::wire::{Founder, Genesis, Schedule};
+/// use crane_core::wire::{Founder, Genesis, HostFigures, Schedule};
 ///
 /// let address = "10.0.0.1:7000".try_into()?;
 /// let genesis = Genesis {
@@ -47,6 +56,7 @@ pub struct Founder {
 ///     nclock: 1_000,
 ///     schedule: Schedule::Serial,
 ///     service: Default::default(),
+///     figures: HostFigures { processors: 8, memory: 16 << 30 },
 /// };
 /// let mut space = [0; 256];
 /// let length = genesis.encode(&mut space)?;
@@ -74,6 +84,8 @@ pub struct Genesis {
     pub schedule: Schedule,
     /// Addresses that the server may bind although not every host has them.
     pub service: ServiceAddresses,
+    /// The figures of a host that the server sees.
+    pub figures: HostFigures,
 }
 
 impl Genesis {
@@ -84,7 +96,12 @@ impl Genesis {
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let genesis: Self = postcard::from_bytes(bytes)?;
         let bounded = !genesis.members.is_empty() && genesis.quantum > 0 && genesis.nclock > 0;
-        if bounded { Ok(genesis) } else { Err(WireError::OutOfBounds) }
+        let HostFigures { processors, memory } = genesis.figures;
+        if bounded && (1..=PROCESSORS_MAX).contains(&processors) && memory > 0 {
+            Ok(genesis)
+        } else {
+            Err(WireError::OutOfBounds)
+        }
     }
 
     /// Writes the entry to the front of `space` and returns how many bytes it took.

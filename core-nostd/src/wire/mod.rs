@@ -6,7 +6,7 @@ mod genesis;
 mod op;
 
 pub use entry::{EntryPayload, EntryReader, EntryWriter, Ops};
-pub use genesis::{Address, Founder, Genesis, Schedule, ServiceAddresses};
+pub use genesis::{Address, Founder, Genesis, HostFigures, Schedule, ServiceAddresses};
 pub use op::{Endpoint, Op, ProgramCrash, RestartReason};
 
 /// The error of encoding and decoding.

@@ -40,6 +40,7 @@ mod cut;
 mod diff;
 mod driver;
 mod event;
+mod figures;
 mod frozen;
 mod group;
 mod help;

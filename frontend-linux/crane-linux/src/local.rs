@@ -176,6 +176,8 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         server_fsync,
         open_files,
         shared_memory,
+        processors,
+        memory,
         user,
         env,
         keys: _,
@@ -188,6 +190,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
         value().map_or(String::new(), |value| value.get_name().to_string())
     };
+    let text = |given: Option<u32>| given.map_or(String::new(), |number| number.to_string());
     let given = [
         ("--wtimeout", humantime::format_duration(*wtimeout).to_string(), "100us"),
         ("--patience-compute", humantime::format_duration(*compute_limit).to_string(), "30s"),
@@ -199,6 +202,8 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         ("--server-fsync", name(&|| server_fsync.to_possible_value()), "skip"),
         ("--open-files", open_files.to_string(), "16384"),
         ("--shared-memory", shared_memory.to_string(), "1024"),
+        ("--processors", text(*processors), ""),
+        ("--memory", text(*memory), ""),
         ("--user", user.clone().unwrap_or_default(), ""),
         ("--witness", witness.join(","), ""),
         ("--service-address", service_address.join(","), ""),
@@ -299,6 +304,8 @@ mod tests {
             "20000",
             "--shared-memory",
             "64",
+            "--processors",
+            "4",
             "--user",
             "redis:www-data",
             "--env",
@@ -315,6 +322,7 @@ mod tests {
         assert_eq!((again.me.as_deref(), again.quantum), (Some("127.0.0.2:6790"), 7));
         assert!(again.strict && again.floor);
         assert_eq!((again.open_files, again.shared_memory), (20_000, 64));
+        assert_eq!((again.processors, again.memory), (Some(4), None));
         assert_eq!(again.user.as_deref(), Some("redis:www-data"));
         assert_eq!(again.keys.as_deref(), Some(Path::new("/data/keys/127.0.0.2.keys")));
         assert_eq!(again.data_dir.as_deref(), Some(Path::new("/data/2")));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use crane_core::limits::NODES_MAX;
+use crane_core::limits::{NODES_MAX, PROCESSORS_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::every::CheckpointEvery;
@@ -380,6 +380,18 @@ pub(crate) struct ReplicaArgs {
     #[arg(long, value_name = "MIB", default_value_t = SHARED_MEMORY,
           value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
     pub shared_memory: u32,
+    /// How many processors the server sees, on each host [default: as many as the host has that
+    /// creates the group]. It does not limit how many it uses. Takes effect when the group is
+    /// created.
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(PROCESSORS_MAX)))]
+    pub processors: Option<u32>,
+    /// How much memory the server sees, on each host, in MiB [default: as much as the host has that
+    /// creates the group]. It does not limit how much it uses. Takes effect when the group is
+    /// created.
+    #[arg(long, value_name = "MIB",
+          value_parser = clap::value_parser!(u32).range(16..))]
+    pub memory: Option<u32>,
     /// Starts the server as this user, with its groups; GROUP in the place of its own first group.
     /// Needs root. Names and numbers must be the same on every host, and the files in the working
     /// directory must belong to the user there as they would without crane.

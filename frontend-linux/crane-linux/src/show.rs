@@ -103,12 +103,15 @@ fn describe_genesis(payload: &[u8]) -> String {
             };
             let members: Vec<String> = genesis.members.iter().map(name).collect();
             format!(
-                "genesis of group {:032x}, members {}, quantum {}, nclock {}, {:?}",
+                "genesis of group {:032x}, members {}, quantum {}, nclock {}, {:?}, {} processors \
+                 and {} MiB of memory to be seen",
                 genesis.group,
                 members.join(","),
                 genesis.quantum,
                 genesis.nclock,
-                genesis.schedule
+                genesis.schedule,
+                genesis.figures.processors,
+                genesis.figures.memory >> 20
             )
         }
         Err(error) => format!("no genesis: {error}"),

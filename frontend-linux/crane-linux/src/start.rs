@@ -21,6 +21,7 @@ use crate::checkpoint::criu::Criu;
 use crate::checkpoint::store;
 use crate::clock::{Clock, unix_nanoseconds};
 use crate::driver::{Restored, Settings, WINDOW};
+use crate::figures;
 use crate::host::{self, HostParts};
 use crate::join::{self, JoinReply};
 use crate::keys::place;
@@ -243,6 +244,7 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
         args: args.clone(),
         base: base.clone(),
         service: addresses.service.clone(),
+        figures: figures::of(&args),
         program: spec.as_ref().map(|spec| spec.arguments[0].clone()),
         data: data.path.clone(),
         random: random_bytes().map_err(|error| format!("cannot read random numbers: {error}"))?,

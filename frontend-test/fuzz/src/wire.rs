@@ -6,8 +6,8 @@ use crane_core::paxos::{
     Ballot, LogEnd, MESSAGE_BYTES_MAX, Message, SlotRange, StorageEpoch, VotingStatus,
 };
 use crane_core::wire::{
-    Endpoint, EntryPayload, EntryWriter, Founder, Genesis, Op, ProgramCrash, RestartReason,
-    Schedule,
+    Endpoint, EntryPayload, EntryWriter, Founder, Genesis, HostFigures, Op, ProgramCrash,
+    RestartReason, Schedule,
 };
 
 pub(crate) fn message(bytes: &[u8]) {
@@ -158,6 +158,7 @@ pub(crate) fn entry_seeds() -> Vec<Vec<u8>> {
 pub(crate) fn genesis(bytes: &[u8]) {
     let Ok(genesis) = Genesis::decode(bytes) else { return };
     assert!(!genesis.members.is_empty() && genesis.quantum > 0 && genesis.nclock > 0);
+    assert!(genesis.figures.processors > 0 && genesis.figures.memory > 0);
     let mut space = vec![0; ENTRY_BYTES_MAX];
     let length = genesis.encode(&mut space).expect("a genesis entry fits into an entry");
     assert_eq!(Genesis::decode(&space[..length]), Ok(genesis));
@@ -178,6 +179,7 @@ pub(crate) fn genesis_seeds() -> Vec<Vec<u8>> {
         nclock: 1000,
         schedule: Schedule::Serial,
         service: [Endpoint::from_ipv4([10, 0, 0, 1], 0).address].into_iter().collect(),
+        figures: HostFigures { processors: 4, memory: 8 << 30 },
     };
     let mut space = vec![0; 512];
     let length = genesis.encode(&mut space).expect("a short genesis entry");

@@ -83,6 +83,7 @@ use crane_core::limits::NODES_MAX;
 use crane_core::paxos::{Members, Node, NodeSet, Role, SnapshotMeta};
 use crane_core::time::{Duration, Instant};
 use crane_core::timestamp::Timestamps;
+use crane_core::wire::HostFigures;
 use tracing::{info, warn};
 
 use crate::base::Base;
@@ -131,6 +132,8 @@ pub(crate) struct Settings {
     pub base: Base,
     /// Addresses that the server may bind although not every host has them.
     pub service: Vec<IpAddr>,
+    /// The figures of a host that the server of a group sees which this replica creates.
+    pub figures: HostFigures,
     /// The name of the server's program in messages; a witness has none.
     pub program: Option<String>,
     /// The data directory, for messages.

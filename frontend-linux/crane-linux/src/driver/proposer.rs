@@ -126,6 +126,7 @@ impl<H: Host> Driver<H> {
                 options::ScheduleArg::Parallel => Schedule::Parallel,
             },
             service: service.map(|address| proxy::endpoint((*address, 0).into()).address).collect(),
+            figures: self.settings.figures,
         };
         let length = genesis.encode(&mut self.proposer.space).expect("an entry's space suffices");
         let payload = Payload::from(&self.proposer.space[..length]);

@@ -21,7 +21,7 @@ use crane_core::paxos::Record;
 use serde::{Deserialize, Serialize};
 
 /// The version of the layout, raised whenever it changes.
-pub const LOG_VERSION: u32 = 3;
+pub const LOG_VERSION: u32 = 4;
 /// The number of bytes before a segment's first record.
 pub const SEGMENT_HEADER_BYTES: usize = 20;
 /// The number of bytes before a record's body.

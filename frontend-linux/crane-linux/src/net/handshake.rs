@@ -13,7 +13,7 @@ use crate::options::Priority;
 use crate::roster::Roster;
 
 /// Raised whenever frames or messages change.
-pub const PROTOCOL_VERSION: u32 = 13;
+pub const PROTOCOL_VERSION: u32 = 14;
 /// The first bytes of a hello, in every version of the protocol.
 pub const MAGIC: [u8; 4] = *b"CRNE";
 

@@ -9,6 +9,7 @@ use clap::Parser;
 use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{NodeSet, Role, StorageEpoch, VotingStatus};
 use crane_core::time::Instant;
+use crane_core::wire::HostFigures;
 
 use crate::base::Base;
 use crate::checkpoint::every::CheckpointEvery;
@@ -232,6 +233,7 @@ impl SimReplica {
             args,
             base: Base::default(),
             service: Vec::new(),
+            figures: HostFigures { processors: 2, memory: 1 << 30 },
             program: (!meta.witness).then(|| "server".into()),
             data: PathBuf::from("/data"),
             random: seed,

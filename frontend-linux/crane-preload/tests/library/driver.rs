@@ -9,10 +9,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crane_core::id::{ConnId, Generation, NodeId};
-use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, Op, Schedule};
+use crane_core::wire::{Endpoint, EntryWriter, Founder, Genesis, HostFigures, Op, Schedule};
 use crane_shm::region::{TROUBLE_BYTES, output, script};
 use crane_shm::{DaemonSide, RingReader, RingWriter, ServerState};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The figures that each program sees.
+pub(crate) const FIGURES: HostFigures = HostFigures { processors: 3, memory: 12 << 30 };
 
 /// The limit of open files of each program.
 const OPEN_FILES: u64 = 16 * 1024;
@@ -224,6 +227,7 @@ impl Driver {
             nclock: 1000,
             schedule,
             service: Default::default(),
+            figures: FIGURES,
         };
         let mut genesis = genesis;
         let founder = Founder { address: "127.0.0.1:1".try_into().unwrap(), witness: false };

@@ -6,7 +6,7 @@ use clap::Parser;
 use crane_core::execution::Mark;
 use crane_core::id::{ConnId, Generation, Incarnation, NodeId, Slot};
 use crane_core::paxos::{Config, DurableState, Node};
-use crane_core::wire::{Endpoint, EntryPayload, Op};
+use crane_core::wire::{Endpoint, EntryPayload, HostFigures, Op};
 use crane_shm::region::{output, script};
 use crane_shm::{EndReason, RingRecord, ServerState};
 
@@ -281,6 +281,7 @@ fn driver_from(
         args: cli.replica,
         base: Base::default(),
         service: Vec::new(),
+        figures: HostFigures { processors: 2, memory: 1 << 30 },
         program: Some("server".into()),
         data: PathBuf::from("/data"),
         random: [7; 48],
