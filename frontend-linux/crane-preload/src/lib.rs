@@ -26,6 +26,7 @@
 //! | [`world`], [`tables`] | all state of the server's run; the large tables in it |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
+//! | [`figures`], [`processors`] | the host that the server sees, and its threads' processors |
 //! | [`announce`] | reports about the server to the daemon |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
 //! | [`deadlock`] | threads that wait for each other for ever |
@@ -53,6 +54,7 @@ mod descriptors;
 mod errno;
 mod execution;
 mod expirations;
+mod figures;
 mod file_kind;
 mod hold;
 mod hooks;
@@ -65,6 +67,7 @@ mod notes;
 mod output;
 mod outside;
 mod posting;
+mod processors;
 mod readiness;
 mod script;
 mod signals;

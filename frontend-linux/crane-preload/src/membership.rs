@@ -39,6 +39,14 @@ pub(crate) fn current() -> Membership {
     }
 }
 
+/// Returns the number of the calling thread, if it takes part. Safe in a signal handler.
+pub(crate) fn number() -> Option<ThreadId> {
+    match current() {
+        Membership::Outside(me) | Membership::Inside(me) => Some(me),
+        Membership::None | Membership::Ended => None,
+    }
+}
+
 /// Records that the calling thread runs code of the program from now on.
 #[inline]
 pub(crate) fn set_outside(me: ThreadId) {

@@ -18,6 +18,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 use crate::capacities::{LISTENERS, THREADS};
 use crate::execution::ProgramExecution;
+use crate::figures;
 use crate::hooks::numbered;
 use crate::hooks::time::monotonic;
 use crate::inbox::Inbox;
@@ -25,6 +26,7 @@ use crate::inherited;
 use crate::kept::{KeptGenesis, OwnVariables, PRELOAD, REGION, WAKE};
 use crate::net::{self, Answers};
 use crate::output::Output;
+use crate::processors::{self, ProcessorSet};
 use crate::successor;
 use crate::tables::{self, LargeTables};
 use crate::timers::Timers;
@@ -230,7 +232,9 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     }
     // SAFETY: pthread_self only reads.
     world.threads[first.0 as usize].handle = unsafe { libc::pthread_self() };
+    figures::set(genesis.figures);
     if let Some(legacy) = &legacy {
+        processors::set_wish(Some(first), ProcessorSet(legacy.processors));
         crate::hooks::open_files::set_hard(legacy.open_files);
     }
     if let Some((next, interval)) = legacy.and_then(|legacy| legacy.alarm) {

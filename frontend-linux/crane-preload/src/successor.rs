@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::hooks::open_files;
 use crate::inherited;
 use crate::kept::KeptGenesis;
+use crate::membership;
+use crate::processors::{self, SET_WORDS};
 use crate::world::World;
 
 /// The legacy of one program for the next; the genesis entry follows it.
@@ -30,6 +32,8 @@ pub(crate) struct Legacy {
     pub alarm: Option<(u64, u64)>,
     /// The program's hard limit of open files.
     pub open_files: u64,
+    /// The processors that the program wishes for the thread that continues, or none.
+    pub processors: [u64; SET_WORDS],
 }
 
 /// Leaves the state from which the next program continues, and the library's descriptors.
@@ -45,6 +49,7 @@ pub(crate) fn leave(world: &mut World) -> Result<(), &'static str> {
         unix_sockets: world.unix.last,
         alarm: world.timers.alarm(),
         open_files: open_files::hard(),
+        processors: processors::wish(membership::number()).0,
     };
     let mut space = [0; CARRIED_BYTES];
     let length = postcard::to_slice(&legacy, &mut space).map_err(|_| "no space for it")?.len();

@@ -70,6 +70,7 @@ pub(crate) enum Call {
     Queue = 38,
     // 39 and 40 are free: 40 was to ask for a child process, which is no call any more.
     Timer = 41,
+    Affinity = 42,
 }
 
 impl Call {

@@ -8,6 +8,7 @@ use crane_core::execution::turn::NEVER;
 use crane_shm::sys;
 use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
+use super::usage::NOTHING;
 use crate::errno;
 use crate::execution::On;
 use crate::notes::uncovered;
@@ -84,8 +85,14 @@ unsafe extern "C" fn wait4(
         sys::checked(unsafe { sys::syscall(libc::SYS_wait4, arguments) })
     };
     let once = || kernel(options | libc::WNOHANG).map(|pid| (pid != 0).then_some(pid));
-    let result = wait_in_turn(child_of(pid, options), once);
-    errno::answer_int(result.unwrap_or_else(|| kernel(options)))
+    let Some(result) = wait_in_turn(child_of(pid, options), once) else {
+        return errno::answer_int(kernel(options));
+    };
+    if matches!(result, Ok(1..)) && !usage.is_null() {
+        // SAFETY: the caller's place, which the kernel has written to.
+        unsafe { usage.write(NOTHING) };
+    }
+    errno::answer_int(result)
 }
 
 #[unsafe(no_mangle)]

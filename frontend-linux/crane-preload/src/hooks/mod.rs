@@ -2,6 +2,7 @@
 //! function, waits and asks again, and ends the call.
 
 mod accept;
+mod affinity;
 mod barrier;
 mod c11;
 pub(crate) mod cancel;
@@ -17,6 +18,7 @@ mod files;
 mod follow;
 mod futex;
 mod handlers;
+mod host_figures;
 pub(crate) mod interval_timers;
 mod kernel_sockets;
 mod lock;
@@ -48,8 +50,10 @@ mod spawn;
 mod splice;
 mod stdio;
 mod stream;
+mod thread_attributes;
 pub(crate) mod threads;
 pub(crate) mod time;
 mod timer_descriptors;
 mod transfer;
 mod unix;
+mod usage;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crane_shm::sys;
 use libc::sigset_t;
 
+use super::affinity::{getaffinity_by_number, getcpu};
 use super::futex::futex;
 use super::queues::semtimedop;
 use super::signals::tgkill;
@@ -29,7 +30,7 @@ const PLAIN: [c_long; 5] = [
 ];
 
 /// The names of calls in which a thread may wait, or that make objects which no hook sees.
-const NAMES: [(c_long, &str); 12] = [
+const NAMES: [(c_long, &str); 11] = [
     (libc::SYS_exit, "exit"),
     (libc::SYS_futex, "futex"),
     (libc::SYS_clone, "clone"),
@@ -41,7 +42,6 @@ const NAMES: [(c_long, &str); 12] = [
     (libc::SYS_signalfd4, "signalfd4"),
     (libc::SYS_perf_event_open, "perf_event_open"),
     (libc::SYS_pidfd_open, "pidfd_open"),
-    (libc::SYS_times, "times"),
 ];
 
 /// By number: whether the daemon knows of the call.
@@ -212,6 +212,10 @@ answered! {
         },
         libc::SYS_getrandom => libc::getrandom(a as _, b, c as c_uint) as c_long,
         libc::SYS_time => libc::time(a as _),
+        libc::SYS_times => libc::times(a as _),
+        libc::SYS_sched_getaffinity => {
+            errno::answer(getaffinity_by_number(one, b as c_uint, c as _)) as c_long
+        },
         libc::SYS_clock_nanosleep => {
             match libc::clock_nanosleep(one, b as c_int, c as _, d as _) {
                 0 => 0,
@@ -275,6 +279,12 @@ answered! {
         libc::SYS_nanosleep => libc::nanosleep(a as _, b as _),
         libc::SYS_sched_yield => libc::sched_yield(),
         libc::SYS_clock_gettime => libc::clock_gettime(one, b as _),
+        libc::SYS_getrusage => libc::getrusage(one, b as _),
+        libc::SYS_sysinfo => libc::sysinfo(a as _),
+        libc::SYS_getcpu => getcpu(a as _, b as _),
+        libc::SYS_sched_setaffinity => {
+            libc::sched_setaffinity(one, b as c_uint as usize, c as _)
+        },
         libc::SYS_gettimeofday => libc::gettimeofday(a as _, b as _),
         libc::SYS_kill => libc::kill(one, two),
         libc::SYS_tgkill => tgkill(one, two, three),

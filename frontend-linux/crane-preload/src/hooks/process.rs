@@ -12,6 +12,7 @@ use libc::pid_t;
 use crate::descriptors::{DescriptionKind, TableEntry};
 use crate::net;
 use crate::notes::uncovered;
+use crate::processors;
 use crate::trouble;
 use crate::turn::{Call, begin};
 use crate::world::{self, PROCESS, World};
@@ -73,6 +74,7 @@ fn fork_in_turn() -> pid_t {
         return unsafe { real() };
     };
     before_child(held.world());
+    processors::set_wish(None, processors::wish(Some(held.me)));
     // Handlers that the program registered may call hooks.
     held.leave();
     // SAFETY: no arguments.

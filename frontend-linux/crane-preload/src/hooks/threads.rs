@@ -11,10 +11,12 @@ use crane_shm::sys;
 use libc::{pthread_attr_t, pthread_key_t, pthread_t};
 
 use super::lock::never;
+use super::thread_attributes::AttributeMask;
 use super::time::limit as until_limit;
 use crate::execution::On;
 use crate::net;
 use crate::notes::full;
+use crate::processors;
 use crate::signals;
 use crate::turn::{self, Call, Held, begin};
 use crate::world::{NO_THREAD, PreloadThread, World};
@@ -77,12 +79,23 @@ unsafe extern "C" fn pthread_create(
         // SAFETY: the caller's own arguments.
         return unsafe { real(handle, attributes, routine, argument) };
     };
+    // SAFETY: the caller's attributes, initialised as POSIX asks for.
+    let wished = unsafe { AttributeMask::read(attributes) };
+    let wish = match &wished {
+        Some(wished) => wished.wish(),
+        None => processors::wish(Some(held.me)),
+    };
+    if wished.is_some() && wish.is_empty() {
+        held.end();
+        return libc::EINVAL;
+    }
     let world = held.world();
     let Some(child) = world.run.turn.reserve() else {
         full(world, FULL);
         held.end();
         return libc::EAGAIN;
     };
+    processors::set_wish(Some(child), wish);
     let mask = signals::block_all();
     world.threads[child.0 as usize] = PreloadThread {
         detached: is_detached(attributes),
@@ -94,10 +107,16 @@ unsafe extern "C" fn pthread_create(
     // libc allocates in this call, and an allocator may call hooks, so the hook ends here and the
     // thread keeps the turn.
     held.leave();
+    if let Some(wished) = &wished {
+        wished.lift();
+    }
     let mut made: pthread_t = 0;
     let number = usize::from(child.0) as *mut c_void;
     // SAFETY: the caller's attributes; the child finds its routine by its number.
     let result = unsafe { real(&raw mut made, attributes, first_of_child, number) };
+    if let Some(wished) = &wished {
+        wished.put_back();
+    }
     let mut held = turn::enter().expect("a thread that made a call before takes part");
     let world = held.world();
     if result == 0 {

@@ -20,7 +20,7 @@ pub(super) const AGAIN: u64 = 10_000_000;
 
 /// The value of the monotonic clocks at the program's start, as on a machine that was started a
 /// while ago.
-const UPTIME: u64 = 1_000 * SECOND;
+pub(super) const UPTIME: u64 = 1_000 * SECOND;
 
 /// An unused number between those of clocks, where an old architecture had a clock.
 const GONE: clockid_t = 10;
@@ -113,7 +113,8 @@ pub(super) fn after(held: &mut Held, duration: u64) -> u64 {
     held.world().run.gate.agreed().saturating_add(duration).min(NEVER - 1)
 }
 
-fn read(clock: clockid_t) -> Option<timespec> {
+/// Returns a clock's value in a call of its own, or `None` if the real call is due.
+pub(super) fn read(clock: clockid_t) -> Option<timespec> {
     if !exists(clock) {
         return None;
     }

@@ -211,12 +211,16 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
 // specs: S12
 fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
     // libc's own locks: threads that run side by side meet at them at any time, so waiting there
-    // must move no clock. One at a time, they meet in the turn.
+    // must move no clock. One at a time, they meet in the turn. The same holds for what libc asks
+    // once, in the first thread that needs it: how much memory and how many processors there are.
+    let is_of_any_thread = is_libc
+        && !is_serial
+        && [libc::SYS_futex, libc::SYS_sysinfo, libc::SYS_sched_getaffinity].contains(&number);
     let has_answer = match number {
-        libc::SYS_futex => answers::is_begun() && (is_serial || !is_libc),
+        libc::SYS_futex => answers::is_begun(),
         _ => answers::has_hook(number),
     };
-    has_answer && membership::takes_part()
+    has_answer && !is_of_any_thread && membership::takes_part()
 }
 
 /// Returns whether the stack may be another, or be used by two, or be gone behind a call.

@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use crane_core::limits::RECEIVE_WINDOW;
-use crane_core::wire::{Op, Schedule};
+use crane_core::wire::{HostFigures, Op, Schedule};
 
-use crate::driver::{Driver, End, Library, answers};
+use crate::driver::{Driver, End, FIGURES, Library, answers, host};
 
 /// Bytes of the client's messages that come before the wait with a limit, and after it.
 const BEFORE: usize = 1
@@ -131,7 +131,7 @@ fn calls_by_number_hold_under_the_library_and_unknown_ones_are_noted() {
     let mut driver =
         Driver::start_program(answers(), &["numbers"], 100, Schedule::Serial, Library::Product);
     driver.await_end();
-    assert_eq!(driver.notes, ["times by libc's syscall(): it is not followed"]);
+    assert_eq!(driver.notes, ["pidfd_open by libc's syscall(): it is not followed"]);
 }
 
 /// Runs a probe without clients. Returns the notes, and how it ended.
@@ -140,6 +140,18 @@ fn ran(arguments: &[&str]) -> (Vec<String>, End) {
         Driver::start_program(answers(), arguments, 100, Schedule::Serial, Library::Product);
     driver.await_end();
     (std::mem::take(&mut driver.notes), driver.end())
+}
+
+#[test]
+fn a_program_and_its_children_see_the_figures_of_the_genesis() {
+    let HostFigures { processors, memory } = FIGURES;
+    let mut driver =
+        Driver::start_program(host(), &["figures"], 100, Schedule::Serial, Library::Product);
+    driver.await_end();
+    let pages = memory / 4096;
+    let of_program = format!("{processors} {processors} {pages} {memory}\n");
+    let of_child = format!("{processors} {processors} 0\n0\n");
+    assert_eq!(driver.end().printed, format!("{of_program}{of_child}figures ok\n"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crane_core::wire::{Op, Schedule};
 
-use crate::driver::{Driver, Library, answers, backlog, corners};
+use crate::driver::{Driver, Library, answers, backlog, corners, host};
 
 /// The probes of `programs/threads.c`.
 const OF_THREADS: [&str; 13] = [
@@ -34,11 +34,16 @@ const OF_DESCRIPTORS: [&str; 5] = ["pipes", "duplicates", "polls", "epolls", "li
 /// The probes of `programs/answers.c` that need no client.
 const OF_ANSWERS: [&str; 4] = ["refusals", "numbers", "children", "addresses"];
 
+/// The probes of `programs/host.c` that say what holds natively as well.
+const OF_HOST: [&str; 2] = ["affinity", "usage"];
+
 fn probes() -> impl Iterator<Item = (&'static Path, &'static str)> {
     let [threads, descriptors] = corners();
     let of_threads = OF_THREADS.map(|name| (threads.as_path(), name));
     let of_descriptors = OF_DESCRIPTORS.map(|name| (descriptors.as_path(), name));
-    of_threads.into_iter().chain(of_descriptors).chain(OF_ANSWERS.map(|name| (answers(), name)))
+    let of_answers = OF_ANSWERS.map(|name| (answers(), name));
+    let of_host = OF_HOST.map(|name| (host(), name));
+    of_threads.into_iter().chain(of_descriptors).chain(of_answers).chain(of_host)
 }
 
 /// Natively a probe's sleeps are real, and too short when the machine is busy: one good run shows

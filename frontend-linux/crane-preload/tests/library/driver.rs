@@ -87,6 +87,12 @@ pub(crate) fn answers() -> &'static Path {
     ANSWERS.get_or_init(|| compiled("answers"))
 }
 
+/// The program that asks about its host, compiled once.
+pub(crate) fn host() -> &'static Path {
+    static HOST: OnceLock<PathBuf> = OnceLock::new();
+    HOST.get_or_init(|| compiled("host"))
+}
+
 /// The server that never accepts, compiled once.
 pub(crate) fn backlog() -> &'static Path {
     static BACKLOG: OnceLock<PathBuf> = OnceLock::new();
