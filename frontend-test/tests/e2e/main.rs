@@ -20,6 +20,7 @@ mod divergence;
 mod ends;
 mod escapes;
 mod events;
+mod figures;
 mod floor;
 mod full_disk;
 mod hosts;
