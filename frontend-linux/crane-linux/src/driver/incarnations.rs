@@ -72,9 +72,7 @@ impl<H: Host> Driver<H> {
         if let Some(why) = &self.divergence.halted {
             return Err(never(why.clone()));
         }
-        if self.script.observed < self.committed {
-            return Err(ChangeError::Busy.into());
-        }
+        self.must_have_read_all()?;
         let next = self.script.sum.incarnation.next().ok_or_else(|| never(NUMBERS_USED))?;
         let is_pending = self.proposer.restarting >= Some(next);
         // An order to restart is carried out by any restart, and one to upgrade by its own.

@@ -354,11 +354,12 @@ impl<H: Host> Driver<H> {
                 false => Err(never(format!("{address} is a member already, of the other kind"))),
             };
         }
-        // The roster may lack the member that an undecided change adds, and would give its address
-        // a second number.
+        // The roster may lack the member that an undecided change adds, or one that is decided and
+        // was not read yet, and would give its address a second number.
         if !self.node.may_reconfigure() {
             return Err(ChangeError::Busy.into());
         }
+        self.must_have_read_all()?;
         let node = known.as_ref().map(|place| place.node).or_else(|| roster.free_number(&members));
         let Some(node) = node else {
             return Err(never(format!(
@@ -384,6 +385,8 @@ impl<H: Host> Driver<H> {
         if members.voters.contains(node) {
             return Ok(json!({}));
         }
+        // Its kind may not be known yet.
+        self.must_have_read_all()?;
         let witness = self.roster().get(node).is_some_and(|place| place.witness);
         let witnesses = if witness { members.witnesses.with(node) } else { members.witnesses };
         self.change_members(Members {
@@ -439,6 +442,14 @@ impl<H: Host> Driver<H> {
         match self.is_primary() && self.script.genesis.is_some() {
             true => Ok(()),
             false => Err(ChangeError::NotPrimary { primary: None }.into()),
+        }
+    }
+
+    /// Returns an error while this replica has not read all that is decided.
+    pub(super) fn must_have_read_all(&self) -> Result<(), Unmoved> {
+        match self.script.observed < self.committed {
+            true => Err(ChangeError::Busy.into()),
+            false => Ok(()),
         }
     }
 

@@ -142,6 +142,23 @@ fn an_address_that_is_added_twice_has_one_number() {
     assert_eq!(members.learners.iter().map(|node| node.number()).collect::<Vec<_>>(), [4]);
 }
 
+/// The order comes again when the first one is decided, and its entries were not read yet.
+#[test]
+fn an_address_whose_member_was_not_read_gets_no_second_number() {
+    let mut group = Group::new();
+    group.run(1000);
+    let primary = group.primary();
+    let roster = group.drivers[primary].roster();
+    let add = |group: &mut Group| members::outcome(group.drivers[primary].order_add("d:1", false));
+    assert_eq!(add(&mut group)["id"], 4);
+    group.run(1000);
+    let driver = &mut group.drivers[primary];
+    driver.hello.roster = roster;
+    driver.script.observed = Slot(driver.script.observed.0 - 2);
+    let busy = add(&mut group);
+    assert_eq!(busy["retry"], true, "{busy}");
+}
+
 #[test]
 fn replicas_stay_for_the_last_server_to_end_but_not_for_ever() {
     for slow in [true, false] {
