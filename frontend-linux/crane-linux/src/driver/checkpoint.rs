@@ -142,10 +142,16 @@ impl<H: Host> Driver<H> {
     pub(super) fn watch_lacking(&mut self) -> Option<Instant> {
         let admitted = Slot(self.server.view()?.admitted);
         let linked = || self.others().iter().filter(|node| self.is_linked(*node));
-        let peers = || linked().map(|node| self.checkpoint.peers[node.index()]);
-        let needed = peers().map(|peer| peer.needed).max().unwrap_or_default();
-        let proved = peers().map(|peer| peer.proved).fold(self.own_proved(), Slot::max);
-        if proved >= needed || admitted < needed || self.checkpoint.needed > Slot::NONE {
+        // One that needs a checkpoint is not helped by its own.
+        let proved_without = |node: NodeId| {
+            let others = linked().filter(move |other| *other != node);
+            let proved = others.map(|other| self.checkpoint.peers[other.index()].proved);
+            proved.fold(self.own_proved(), Slot::max)
+        };
+        let needs = |node: NodeId| self.checkpoint.peers[node.index()].needed;
+        let lacking = linked().filter(|node| proved_without(*node) < needs(*node));
+        let Some(needed) = lacking.map(needs).max() else { return None };
+        if admitted < needed || self.checkpoint.needed > Slot::NONE {
             return None;
         }
         let would_do = |it: &Checkpoint| it.manifest.slot >= needed && !self.is_over(it);

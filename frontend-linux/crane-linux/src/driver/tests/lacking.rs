@@ -33,6 +33,19 @@ fn a_backup_takes_a_checkpoint_for_a_replica_that_needs_one_and_proves_it() {
 }
 
 #[test]
+fn a_replica_is_not_helped_by_a_proved_checkpoint_of_its_own() {
+    let (mut group, lagging, other) = Group::with_backups();
+    group.run(1000);
+    do_much(&mut group, 1);
+    let has = ReplicaProgress { proved: Slot(2), needed: Slot(1), ..ReplicaProgress::default() };
+    for place in [group.primary(), other] {
+        group.drivers[place].on_progress(node(lagging), has);
+    }
+    group.run(2000);
+    assert!(taken(&group)[other], "{:?}", taken(&group));
+}
+
+#[test]
 fn a_primary_with_the_only_server_takes_one_and_proves_it_by_its_own_marks() {
     let (mut group, one, other) = Group::with_backups();
     group.run(1000);
