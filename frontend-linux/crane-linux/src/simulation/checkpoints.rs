@@ -14,6 +14,8 @@ use super::server::SimServer;
 
 /// How often a host has no room for the server of a proof, of a thousand times.
 const NO_ROOM: u64 = 250;
+/// How often in a row at most: a host that never has room for it proves none.
+const NO_ROOM_IN_A_ROW: u32 = 3;
 /// How often the transfer of a checkpoint fails, of a thousand times.
 const LOST: u64 = 200;
 
@@ -81,6 +83,9 @@ impl SimGroup {
         let no_room = self.random.permille(NO_ROOM);
         let replica = &mut self.replicas[at];
         let image = replica.files.checkpoints.image(place).cloned();
+        let refused = &mut replica.files.checkpoints.proofs_refused;
+        let no_room = no_room && *refused < NO_ROOM_IN_A_ROW;
+        *refused = if no_room { *refused + 1 } else { 0 };
         let Some(host) = replica.host() else { return };
         let change = match image {
             _ if no_room => ProofChange::NoRoom("memory is short".into()),

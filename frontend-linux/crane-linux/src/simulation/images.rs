@@ -18,6 +18,8 @@ pub(super) struct SimCheckpoints {
     kept: Vec<(Checkpoint, Rc<SimServer>)>,
     /// The prefix behind which the log is to begin at the next start.
     pub(super) arrived: Option<Box<Prefix>>,
+    /// The number of proofs in a row for which the host had no room.
+    pub(super) proofs_refused: u32,
 }
 
 impl SimCheckpoints {
