@@ -26,7 +26,8 @@
 //! | [`world`], [`tables`] | all state of the server's run; the large tables in it |
 //! | [`descriptors`], [`inbox`], [`output`] | what is behind file descriptors |
 //! | [`file_kind`] | kinds of files |
-//! | [`figures`], [`processors`] | the host that the server sees, and its threads' processors |
+//! | [`figures`], [`host_texts`] | the host that the server sees, and its files |
+//! | [`processors`] | the processors of its threads |
 //! | [`announce`] | reports about the server to the daemon |
 //! | [`unix`] | the Unix sockets among them that are bound to a path |
 //! | [`deadlock`] | threads that wait for each other for ever |
@@ -58,6 +59,7 @@ mod figures;
 mod file_kind;
 mod hold;
 mod hooks;
+mod host_texts;
 mod inbox;
 mod inherited;
 mod kept;

@@ -11,6 +11,7 @@ use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::{Machine, skip};
 use crane_test::e2e::native::Native;
 use crane_test::e2e::program::{self, Program};
+use crane_test::e2e::resp::{Connection, Reply};
 use crane_test::e2e::wait::ANSWER;
 
 /// The number of answers of each replica.
@@ -114,4 +115,21 @@ fn a_server_sees_the_processors_and_memory_that_options_name() {
     let group = mixed(&machine, behind, &["--processors", "400", "--memory", "3072"]);
     let seen = asked_everywhere(&group);
     assert_eq!(seen, format!("processors 400 own 2 at 300 sum 4 memory {}", 3072_u64 << 20));
+}
+
+#[test]
+fn redis_says_the_same_of_itself_on_all_replicas() {
+    let machine = Machine::take("figures-redis");
+    let group = Group::start(&machine, program::redis(machine.folder()), 3, &[]);
+    for _ in 0..3 {
+        for id in group.ids() {
+            let mut connection = Connection::open(group.address(id), ANSWER).expect("a connection");
+            let Reply::Bulk(Some(told)) = connection.call(&[b"INFO"]).expect("an answer") else {
+                panic!("no text")
+            };
+            let told = String::from_utf8_lossy(&told);
+            assert!(told.contains("used_memory_rss:16777216"), "{told}");
+        }
+    }
+    group.await_settled();
 }

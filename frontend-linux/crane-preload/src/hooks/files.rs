@@ -9,7 +9,7 @@ use libc::{mode_t, off_t};
 use super::fifo::{self, Opening};
 use super::parts::flags_of;
 use super::transfer::{begin_at, dispose};
-use super::{file_locks, room};
+use super::{file_locks, host_files, room};
 use crate::capacities::DESCRIPTORS;
 use crate::descriptors::{DescriptionKind, forget_plain, lookup};
 use crate::errno;
@@ -35,7 +35,8 @@ fn skips_sync() -> bool {
 fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     let flags = if skips_sync() { flags & !SYNC } else { flags };
     let opening = Opening { directory, path, flags, mode };
-    let result = fifo::open(opening).unwrap_or_else(|| opening.open(0));
+    let special = host_files::open(opening).or_else(|| fifo::open(opening));
+    let result = special.unwrap_or_else(|| opening.open(0));
     if let Err(error) = result {
         room::check_path("open", path, error);
     }

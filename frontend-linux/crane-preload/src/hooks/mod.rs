@@ -19,6 +19,7 @@ mod follow;
 mod futex;
 mod handlers;
 mod host_figures;
+mod host_files;
 pub(crate) mod interval_timers;
 mod kernel_sockets;
 mod lock;

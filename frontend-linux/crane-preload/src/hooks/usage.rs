@@ -12,7 +12,7 @@ use super::time::{SECOND, UPTIME, nanoseconds, read};
 use crate::errno;
 
 /// The number of nanoseconds in one of the parts of a second that times(2) counts.
-const CLOCK_STEP: u64 = SECOND / 100;
+pub(super) const CLOCK_STEP: u64 = SECOND / 100;
 
 /// The largest number of KiB that the server has had in memory, as it sees it.
 const RESIDENT: i64 = 16 * 1024;
