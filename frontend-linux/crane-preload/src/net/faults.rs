@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 
-use crane_shm::{BypassKind, ServerSide, sys};
+use crane_shm::{BypassKind, ServerSide};
 use libc::{siginfo_t, ucontext_t};
 
 use super::trap::{Context, report, restorer_address};
@@ -85,16 +85,9 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>) {
     let is_forced = unsafe { (*info).si_code } > 0;
     match action.handler {
         libc::SIG_IGN if !is_forced => {}
-        libc::SIG_DFL | libc::SIG_IGN => {
-            masks::restore_default(signal);
-            if !is_forced {
-                let (process, thread) = (sys::pid() as usize, sys::tid() as usize);
-                let arguments = [process, thread, signal as usize, 0, 0, 0];
-                // SAFETY: tgkill touches no memory. The signal ends the process.
-                unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
-            }
-            // The instruction faults again.
-        }
+        // The instruction faults again.
+        libc::SIG_DFL | libc::SIG_IGN if is_forced => masks::restore_default(signal),
+        libc::SIG_DFL | libc::SIG_IGN => masks::end_by(signal),
         handler => {
             if action.flags & libc::SA_RESETHAND as usize != 0 {
                 let default = masks::OwnAction { handler: libc::SIG_DFL, ..action };

@@ -209,6 +209,14 @@ pub(super) fn restore_default(signal: i32) {
     exchange_action(signal, Some(&Action::DEFAULT));
 }
 
+/// Ends the process by a signal, once the calling thread does not block it.
+pub(super) fn end_by(signal: i32) {
+    restore_default(signal);
+    let arguments = [sys::pid() as usize, sys::tid() as usize, signal as usize, 0, 0, 0];
+    // SAFETY: tgkill touches no memory.
+    unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+}
+
 /// Sets the calling thread's mask.
 pub(super) fn set_mask(mask: u64) {
     let arguments = [libc::SIG_SETMASK as usize, (&raw const mask).addr(), 0, masks::MASK, 0, 0];

@@ -363,10 +363,7 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, mut context: Context<'_>)
     match action.handler {
         libc::SIG_IGN if !is_forced => {}
         libc::SIG_DFL | libc::SIG_IGN => {
-            masks::restore_default(signal);
-            let arguments = [sys::pid() as usize, sys::tid() as usize, signal as usize, 0, 0, 0];
-            // SAFETY: tgkill touches no memory. The signal ends the process when the mask is back.
-            unsafe { sys::syscall(libc::SYS_tgkill, arguments) };
+            masks::end_by(signal);
             *context.mask() &= !masks::OWN;
         }
         handler => {

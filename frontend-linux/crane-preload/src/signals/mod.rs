@@ -28,6 +28,7 @@ use crate::world;
 pub(crate) mod action;
 pub(crate) mod masks;
 mod posted;
+mod records;
 
 pub(crate) use action::{Action, exchange};
 use masks::LAST;
@@ -37,6 +38,8 @@ pub(crate) use masks::{
 pub(crate) use posted::{
     any, first_receiver_from, forget, has_news, post, set_news, take, take_news, waits,
 };
+use records::is_own_timer;
+pub(crate) use records::{sent_by_self, sent_by_timer};
 
 /// The effect of a signal on this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,9 +155,7 @@ fn note_foreign(info: &siginfo_t) {
         // SAFETY: these have a sender.
         libc::SI_USER | libc::SI_QUEUE | libc::SI_TKILL => unsafe { info.si_pid() },
         // SAFETY: as a record of ours has it, which the kernel's own record is no shorter than.
-        libc::SI_TIMER if unsafe { *ptr::from_ref(info).cast::<TimerRecord>() }.is_own != 0 => {
-            sys::pid()
-        }
+        libc::SI_TIMER if unsafe { is_own_timer(info) } => sys::pid(),
         _ => 0,
     };
     if sender != sys::pid() {
@@ -204,60 +205,4 @@ pub(crate) fn send_to_self(info: &siginfo_t) {
     let arguments = [process, thread, info.si_signo as usize, ptr::from_ref(info).addr(), 0, 0];
     // SAFETY: the kernel reads the record, which lives during the call.
     unsafe { sys::syscall(libc::SYS_rt_tgsigqueueinfo, arguments) };
-}
-
-/// The fields of `siginfo_t` for `SI_TIMER`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct TimerRecord {
-    signal: c_int,
-    error: c_int,
-    code: c_int,
-    padding: c_int,
-    timer: c_int,
-    overrun: c_int,
-    value: usize,
-    /// The kernel's own records have zero here, and no program looks.
-    is_own: usize,
-}
-
-/// Returns the record of a signal that a timer of the program's sends.
-pub(crate) fn sent_by_timer(
-    signal: c_int,
-    timer: c_int,
-    overrun: c_int,
-    value: usize,
-) -> siginfo_t {
-    let (error, code, padding, is_own) = (0, libc::SI_TIMER, 0, 1);
-    // SAFETY: all fields are integers, for which zero is a value; the record is longer than the
-    // fields, which are those of the kernel's for this code (sigaction(2)).
-    unsafe {
-        let mut info: siginfo_t = std::mem::zeroed();
-        let sent = TimerRecord { signal, error, code, padding, timer, overrun, value, is_own };
-        (&raw mut info).cast::<TimerRecord>().write(sent);
-        info
-    }
-}
-
-/// Returns the record of a signal that this process sends, by kill(2) or tgkill(2).
-pub(crate) fn sent_by_self(signal: c_int, code: c_int) -> siginfo_t {
-    /// The fields of `siginfo_t` for the codes of sent signals.
-    #[repr(C)]
-    struct Sent {
-        signal: c_int,
-        error: c_int,
-        code: c_int,
-        padding: c_int,
-        process: libc::pid_t,
-        user: libc::uid_t,
-    }
-    // SAFETY: all fields are integers, for which zero is a value; the record is longer than the
-    // fields, which are those of the kernel's for these codes (sigaction(2)).
-    unsafe {
-        let mut info: siginfo_t = std::mem::zeroed();
-        let user = rustix::process::getuid().as_raw();
-        let sent = Sent { signal, error: 0, code, padding: 0, process: sys::pid(), user };
-        (&raw mut info).cast::<Sent>().write(sent);
-        info
-    }
 }
