@@ -150,7 +150,7 @@ impl<H: Host> Driver<H> {
         };
         let needs = |node: NodeId| self.checkpoint.peers[node.index()].needed;
         let lacking = linked().filter(|node| proved_without(*node) < needs(*node));
-        let Some(needed) = lacking.map(needs).max() else { return None };
+        let needed = lacking.map(needs).max()?;
         if admitted < needed || self.checkpoint.needed > Slot::NONE {
             return None;
         }
