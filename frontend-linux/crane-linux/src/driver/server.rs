@@ -358,6 +358,8 @@ impl<H: Host> Driver<H> {
     pub(crate) fn lose_server(&mut self) {
         self.host.stop_server();
         self.server.run = None;
+        self.server.proves_next = false;
+        self.end_proof_in_place();
         self.close_listeners();
         self.begin_without_server();
         self.need_checkpoint(Slot(1));
