@@ -71,5 +71,6 @@ static void odd(void) {
         if (!strncmp(line, "VmRSS:", 6)) SHOW(atol(line + 6) > 0 && strstr(line, " kB\n") != NULL);
     fclose(file);
     SHOW(open("/proc/self/nothing", O_RDONLY));
+    SHOW(open((const char *)8, O_RDONLY));
     SHOW(open("/proc/meminfo", O_RDONLY | O_DIRECTORY));
 }

@@ -35,8 +35,9 @@ fn skips_sync() -> bool {
 fn open_at(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     let flags = if skips_sync() { flags & !SYNC } else { flags };
     let opening = Opening { directory, path, flags, mode };
-    let special = host_files::open(opening).or_else(|| fifo::open(opening));
-    let result = special.unwrap_or_else(|| opening.open(0));
+    let result = fifo::open(opening).unwrap_or_else(|| opening.open(0));
+    // The path is good if there is a file.
+    let result = result.and_then(|descriptor| host_files::with_text(descriptor, path, flags));
     if let Err(error) = result {
         room::check_path("open", path, error);
     }

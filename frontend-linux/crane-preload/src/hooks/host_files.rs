@@ -7,7 +7,6 @@ use std::fmt::{self, Write};
 use crane_shm::sys;
 use libc::FILE;
 
-use super::fifo::Opening;
 use super::random;
 use super::time::{UPTIME, monotonic};
 use super::usage::CLOCK_STEP;
@@ -67,27 +66,31 @@ fn named(path: *const c_char, flags: c_int) -> Option<HostFile> {
     HostFile::named(path, sys::pid())
 }
 
-/// Opens such a file, or returns `None` if the path is another's.
+/// Gives an open file the text that the server is to see, if it is such a file. Returns the
+/// descriptor.
 // specs: S13
-pub(super) fn open(opening: Opening) -> Option<Result<usize, c_int>> {
-    let file = named(opening.path, opening.flags)?;
-    let (processors, memory) = (figures::processors()?, figures::memory()?);
+pub(super) fn with_text(
+    descriptor: usize,
+    path: *const c_char,
+    flags: c_int,
+) -> Result<usize, c_int> {
+    let (Some(file), Some(processors), Some(memory)) =
+        (named(path, flags), figures::processors(), figures::memory())
+    else {
+        return Ok(descriptor);
+    };
     let steps = monotonic() / CLOCK_STEP;
     let host = SeenHost { processors, memory, steps, used: steps - UPTIME / CLOCK_STEP };
     let mut random = [0; 16];
     if file == HostFile::Uuid {
         random::fill(&mut random);
     }
-    Some(opening.open(0).and_then(|descriptor| {
-        let replaced = replace(descriptor as c_int, opening.flags, |real, text| {
-            host.write(file, real, random, text)
-        });
-        replaced.inspect_err(|_| {
-            // Nothing can be done about a close that fails.
-            let _ = sys::close(descriptor as c_int);
-        })?;
-        Ok(descriptor)
-    }))
+    let replaced =
+        replace(descriptor as c_int, flags, |real, text| host.write(file, real, random, text));
+    replaced.map(|()| descriptor).inspect_err(|_| {
+        // Nothing can be done about a close that fails.
+        let _ = sys::close(descriptor as c_int);
+    })
 }
 
 /// Puts a file in memory in the place of an open one, for reading alone.
