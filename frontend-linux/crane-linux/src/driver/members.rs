@@ -415,6 +415,9 @@ impl<H: Host> Driver<H> {
         if members.voters.contains(node) {
             must_not_lack_voters(&left).map_err(never)?;
             self.must_have_quorum(&left).map_err(later)?;
+            if !members.witnesses.contains(node) {
+                self.must_keep_state(node, &left).map_err(later)?;
+            }
         }
         self.change_members(left)?;
         Ok(json!({}))

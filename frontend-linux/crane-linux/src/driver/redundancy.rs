@@ -1,6 +1,6 @@
 //! Acts that lower the redundancy of the group: refused if it could not bear them.
 
-use crane_core::id::NodeId;
+use crane_core::id::{NodeId, Slot};
 use crane_core::paxos::{Members, NodeSet};
 
 use super::{Driver, Host};
@@ -32,6 +32,28 @@ impl<H: Host> Driver<H> {
             members.voters.len(),
             ready.len(),
             members.quorum(),
+            names.join(" and ")
+        ))
+    }
+
+    /// Returns an error if, of these members, each that runs a server needs a checkpoint of another
+    /// first, while a member that is to be removed may have one: nobody could build the server
+    /// again.
+    // specs: M7
+    pub(super) fn must_keep_state(&self, removed: NodeId, left: &Members) -> Result<(), String> {
+        let has_state = |node: NodeId| match node == self.me() {
+            true => self.checkpoint.needed == Slot::NONE,
+            false => self.checkpoint.peers[node.index()].needed == Slot::NONE,
+        };
+        let is_there = |node: NodeId| node == self.me() || self.is_linked(node);
+        let servers = left.voters.difference(left.witnesses);
+        if !has_state(removed) || servers.iter().any(|node| is_there(node) && has_state(node)) {
+            return Ok(());
+        }
+        let names: Vec<String> = servers.iter().map(|node| node.to_string()).collect();
+        Err(format!(
+            "the server could not be built again without it: replica {} needs a checkpoint first; \
+             start this one, and wait until another is in step",
             names.join(" and ")
         ))
     }

@@ -3,6 +3,7 @@
 use crate::report::ClockMessage;
 
 use super::*;
+use crate::driver::rooms::ReplicaProgress;
 
 #[test]
 fn the_daemon_that_began_later_is_heard_and_the_earlier_one_stops() {
@@ -110,6 +111,22 @@ fn a_voter_is_removed_only_if_the_others_are_a_quorum() {
     let why = refused["error"].as_str().expect("a refusal");
     assert!(why.contains("of the 2 voters that would be left, 1 answer"), "{why}");
     assert!(driver.order_remove(node(one).number()).is_ok());
+}
+
+#[test]
+fn the_last_server_with_a_state_is_not_removed() {
+    let (mut group, one, other) = Group::with_backups();
+    group.may_stop = vec![one, other];
+    let primary = group.primary();
+    let driver = &mut group.drivers[primary];
+    driver.need_checkpoint(Slot(1));
+    let lacks = ReplicaProgress { needed: Slot(1), ..ReplicaProgress::default() };
+    driver.on_progress(node(one), lacks);
+    let refused = members::outcome(driver.order_remove(node(other).number()));
+    assert_eq!(refused["retry"], true, "{refused}");
+    let why = refused["error"].as_str().expect("a refusal");
+    assert!(why.contains("the server could not be built again without it"), "{why}");
+    assert!(driver.order_remove(node(one).number()).is_ok(), "one that has none");
 }
 
 #[test]
