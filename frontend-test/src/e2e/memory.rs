@@ -60,10 +60,16 @@ fn writable(process: u32) -> io::Result<Vec<(u64, u64)>> {
 fn find(memory: &File, from: u64, to: u64, bytes: &[u8]) -> Vec<u64> {
     let mut found = Vec::new();
     let mut space = vec![0; CHUNK + bytes.len()];
+    let untouched = vec![0; space.len()];
     let mut at = from;
     while at < to {
         let wanted = space.len().min((to - at) as usize);
         let length = memory.read_at(&mut space[..wanted], at).unwrap_or(0);
+        // Most of a server's memory was never written to: 4 GiB wait for what clients send.
+        if space[..length] == untouched[..length] {
+            at += CHUNK as u64;
+            continue;
+        }
         let starts = space[..length].windows(bytes.len()).enumerate();
         let places = starts.filter(|(offset, window)| *offset < CHUNK && *window == bytes);
         found.extend(places.map(|(offset, _)| at + offset as u64));
