@@ -248,23 +248,35 @@ fn take_part(region: &CStr, wake: &CStr, own: OwnVariables) -> Result<(), String
     if region.has_floor() {
         net::answer_by(Answers { has_hook: numbered::has_hook, answer: numbered::answer })?;
     }
-    if let Err(error) = net::spread(region, wake) {
+    if let Err(unwatched) = watch(region, wake) {
         let needed = [(region.is_strict(), "--strict"), (region.has_floor(), "--floor")];
         if let Some((_, option)) = needed.iter().find(|(is_needed, _)| *is_needed) {
-            return Err(format!("{NO_NET} (error {error}), so {option} cannot hold here"));
+            return Err(format!("{}, so {option} cannot hold here", unwatched.as_str()));
         }
-        world.output.note(1, NO_NET);
-    } else if let Err(why) = net::watch_clocks(region, monotonic) {
-        let mut text = Text::new();
-        // A text that is cut is better than none.
-        let _ = write!(text, "{why}: clocks that are read without libc are not reported here");
-        world.output.note(1, text.as_str());
+        world.output.note(1, unwatched.as_str());
     }
     agree_on_vector(world);
     world::establish(world, schedule);
     turn::begin_first(first);
     assert!(schedule == Schedule::Serial || schedule == Schedule::Parallel);
     Ok(())
+}
+
+/// Has the net see the calls that bypass the hooks, and the clocks that are read without a call.
+/// Returns what it will not see, and why.
+fn watch(region: ServerSide, wake: i32) -> Result<(), Text> {
+    let mut unwatched = Text::new();
+    // A text that is cut is better than none.
+    let _ = match net::spread(region, wake) {
+        Err(error) => write!(unwatched, "{NO_NET} (error {error})"),
+        Ok(()) => match net::watch_clocks(region, monotonic) {
+            Ok(()) => return Ok(()),
+            Err(why) => {
+                write!(unwatched, "{why}: clocks that are read without libc are not reported here")
+            }
+        },
+    };
+    Err(unwatched)
 }
 
 /// Writes agreed random bytes in the place of the kernel's, to which the auxiliary vector leads

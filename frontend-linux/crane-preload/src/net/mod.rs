@@ -12,6 +12,10 @@
 //! busy one in samples. With `--strict` all threads are armed all the time. Nothing here touches
 //! the schedule: a trap is no call, and moves no clock.
 //!
+//! Clocks that are read without a call are made part of it: the functions of the kernel's own
+//! library ([`vdso`]) become system calls, and reads of the processor's time stamp counter
+//! ([`tsc`]) raise SIGSEGV, at which [`faults`] looks.
+//!
 //! The kernel keeps the setting by thread, and clears it for a new thread or process, and at exec:
 //! the hooks of thread creation and the start of the next program arm again, children do not.
 
