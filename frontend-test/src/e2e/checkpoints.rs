@@ -141,6 +141,17 @@ pub fn await_start_from(group: &Group, id: u8, fits: impl Fn(u64) -> bool) -> St
     })
 }
 
+/// Kills a replica, and lets it return from its checkpoint behind a slot.
+///
+/// # Panics
+///
+/// Panics if its server starts from another one, or that takes too long.
+pub fn return_from(group: &mut Group, id: u8, slot: u64) {
+    group.kill(id);
+    group.start_replica(id);
+    await_start_from(group, id, |from| from == slot);
+}
+
 /// Returns whether CRIU works here. `ci/test` sets `CRANE_NO_CRIU` where it could build none.
 ///
 /// # Panics

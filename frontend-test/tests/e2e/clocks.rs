@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crane_test::e2e::alarm::BYPASSES;
-use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
+use crane_test::e2e::checkpoints::{are_possible, checkpoint, return_from};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::native::Native;
@@ -84,9 +84,7 @@ fn an_image_keeps_the_clocks_agreed() {
     // The server that was held, and then the one from the image, find the kernel's library anew.
     ask(group.address(primary), &lines);
     group.await_settled();
-    group.kill(backup);
-    group.start_replica(backup);
-    await_start_from(&group, backup, |from| from == slot);
+    return_from(&mut group, backup, slot);
     group.await_serving();
     ask(group.address(backup), &lines);
     group.await_settled();

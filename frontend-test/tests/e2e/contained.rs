@@ -5,7 +5,7 @@ use std::fs::{self, FileTimes};
 use std::os::unix::fs::MetadataExt;
 use std::time::UNIX_EPOCH;
 
-use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
+use crane_test::e2e::checkpoints::{are_possible, checkpoint, return_from};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::machine::{Machine, skip};
 use crane_test::e2e::program;
@@ -81,9 +81,7 @@ fn no_file_of_the_servers_is_executed_with_the_daemons_rights() {
         }
     };
     unharmed(&group);
-    group.kill(backup);
-    group.start_replica(backup);
-    await_start_from(&group, backup, |from| from == slot);
+    return_from(&mut group, backup, slot);
     unharmed(&group);
 
     // The restored server is as closed as a fresh one. While CRIU makes it, another process is the

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use crane_test::e2e::alarm::{BYPASSES, OnFloor, stick_on_floor};
-use crane_test::e2e::checkpoints::{are_possible, await_start_from, checkpoint};
+use crane_test::e2e::checkpoints::{are_possible, checkpoint, return_from};
 use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
@@ -113,9 +113,7 @@ fn an_image_of_threads_that_wait_in_answered_calls_changes_nothing() {
     ask_each(&streams);
     drop(streams);
     group.await_settled();
-    group.kill(backup);
-    group.start_replica(backup);
-    await_start_from(&group, backup, |from| from == slot);
+    return_from(&mut group, backup, slot);
     group.await_serving();
     ask_all(&group.all_addresses(), CLIENTS, 2).expect("answers");
     group.await_settled();

@@ -280,6 +280,7 @@ fn jump(compare: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crane_shm::closed::refusal;
 
     /// Runs the filter as the kernel does; only the instructions that it uses.
     fn answer(architecture: u32, number: u32, arguments: &[u32]) -> u32 {
@@ -318,11 +319,7 @@ mod tests {
     #[test]
     fn exactly_the_closed_list_is_refused() {
         for number in 0..1024 {
-            let expected = match () {
-                () if ABSENT.contains(&number) => libc::ENOSYS,
-                () if FORBIDDEN.contains(&number) => libc::EPERM,
-                () => 0,
-            };
+            let expected = refusal(number).unwrap_or(0);
             assert_eq!(errno(number, [0; 6]), expected, "call {number}");
         }
         let x32 = errno(libc::SYS_read | c_long::from(X32), [0, 0]);
