@@ -58,7 +58,7 @@ async fn add(args: &AddArgs) -> Result<String, String> {
 async fn remove(args: &RemoveArgs) -> Result<String, String> {
     let seen = GroupView::look(&args.group, 0).await?;
     let id = seen.find(&args.member)?.id;
-    remove_member(&args.group, id).await?;
+    remove_member(&args.group, id, args.lost).await?;
     Ok(format!("replica {id} is no longer a member"))
 }
 
@@ -78,7 +78,7 @@ async fn replace(args: &ReplaceArgs) -> Result<String, String> {
     if !witness {
         await_server(&args.group, new).await?;
     }
-    remove_member(&args.group, old.id).await?;
+    remove_member(&args.group, old.id, args.lost).await?;
     Ok(format!("replica {new} at {name} replaces replica {} at {}", old.id, old.address))
 }
 
@@ -167,7 +167,7 @@ async fn await_server(args: &GroupArgs, id: u8) -> Result<(), String> {
 }
 
 /// Removes a member. If it is the primary, transfers its role first.
-async fn remove_member(args: &GroupArgs, id: u8) -> Result<(), String> {
+async fn remove_member(args: &GroupArgs, id: u8, lost: bool) -> Result<(), String> {
     let seen = GroupView::look(args, 0).await?;
     if seen.primary().is_some_and(|primary| primary.id == id) {
         let fit = |member: &&Seen| member.id != id && member.kind == "voter";
@@ -176,7 +176,7 @@ async fn remove_member(args: &GroupArgs, id: u8) -> Result<(), String> {
         let to = to.ok_or_else(|| format!("replica {id} is the only voter; stop it instead"))?.id;
         print_line(&primary::transfer_leadership(args, to).await?);
     }
-    group::order(args, Query::Remove { node: id }).await?;
+    group::order(args, Query::Remove { node: id, lost }).await?;
     loop {
         if GroupView::look(args, 0).await?.get(id).is_none() {
             return Ok(());

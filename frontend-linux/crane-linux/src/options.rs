@@ -148,6 +148,10 @@ pub(crate) struct AddArgs {
 pub(crate) struct RemoveArgs {
     /// The member's number, or its address.
     pub member: String,
+    /// The member does not answer and its data is lost, or is given up: removes it even if nobody
+    /// else could build the server again, should it end before a new checkpoint of it is proved.
+    #[arg(long)]
+    pub lost: bool,
     /// The group.
     #[command(flatten)]
     pub group: GroupArgs,
@@ -160,6 +164,9 @@ pub(crate) struct ReplaceArgs {
     pub old: String,
     /// The new replica's address: host[:port], as the other replicas reach it.
     pub new: String,
+    /// The member to remove does not answer, and its data is lost or given up: see remove --help.
+    #[arg(long)]
+    pub lost: bool,
     /// The group.
     #[command(flatten)]
     pub group: GroupArgs,

@@ -38,7 +38,7 @@ impl<H: Host> Driver<H> {
             Query::Seen => self.show_seen_program(),
             Query::Upgrade { command, base } => outcome(self.order_upgrade(&command, base)),
             Query::Checkpoint => outcome(self.order_checkpoint()),
-            Query::Remove { node } => outcome(self.order_remove(node)),
+            Query::Remove { node, lost } => outcome(self.order_remove(node, lost)),
         };
         value.to_string().into_bytes()
     }

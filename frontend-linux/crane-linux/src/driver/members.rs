@@ -397,8 +397,9 @@ impl<H: Host> Driver<H> {
         Ok(json!({}))
     }
 
-    /// Removes a member.
-    pub(super) fn order_remove(&mut self, number: u8) -> Result<Value, Unmoved> {
+    /// Removes a member. One whose data is `lost`, and that does not answer, has nothing that could
+    /// be kept.
+    pub(super) fn order_remove(&mut self, number: u8, lost: bool) -> Result<Value, Unmoved> {
         self.must_lead()?;
         let (node, members) = (self.member(number)?, self.node.members());
         if node == self.me() {
@@ -415,7 +416,7 @@ impl<H: Host> Driver<H> {
         if members.voters.contains(node) {
             must_not_lack_voters(&left).map_err(never)?;
             self.must_have_quorum(&left).map_err(later)?;
-            if !members.witnesses.contains(node) {
+            if !members.witnesses.contains(node) && (!lost || self.is_linked(node)) {
                 self.must_keep_state(node, &left).map_err(later)?;
             }
         }

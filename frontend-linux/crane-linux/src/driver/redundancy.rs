@@ -36,26 +36,48 @@ impl<H: Host> Driver<H> {
         ))
     }
 
-    /// Returns an error if, of these members, each that runs a server needs a checkpoint of another
-    /// first, while a member that is to be removed may have one: nobody could build the server
-    /// again.
+    /// Returns an error if nobody could build the server again without the member that is to be
+    /// removed: of the members that are left, each that runs a server needs a checkpoint of another
+    /// first, or the log is cut and none of them has a proved checkpoint, while that one may have
+    /// it.
     // specs: M7
     pub(super) fn must_keep_state(&self, removed: NodeId, left: &Members) -> Result<(), String> {
-        let has_state = |node: NodeId| match node == self.me() {
-            true => self.checkpoint.needed == Slot::NONE,
-            false => self.checkpoint.peers[node.index()].needed == Slot::NONE,
-        };
-        let is_there = |node: NodeId| node == self.me() || self.is_linked(node);
+        let is_me = |node| node == self.me();
+        let peer = |node: NodeId| &self.checkpoint.peers[node.index()];
+        let needed = |node| if is_me(node) { self.checkpoint.needed } else { peer(node).needed };
+        let proved = |node| if is_me(node) { self.own_proved() } else { peer(node).proved };
+        let has_state = |node| needed(node) == Slot::NONE;
+        let base = self.base_of_servers();
+        let has_base = |node| base == Slot::NONE || proved(node) >= base;
         let servers = left.voters.difference(left.witnesses);
-        if !has_state(removed) || servers.iter().any(|node| is_there(node) && has_state(node)) {
+        let any = |has: &dyn Fn(NodeId) -> bool| {
+            servers.iter().any(|node| (is_me(node) || self.is_linked(node)) && has(node))
+        };
+        let names: Vec<String> = servers.iter().map(|node| node.to_string()).collect();
+        let names = names.join(" and ");
+        if has_state(removed) && !any(&has_state) {
+            return Err(format!(
+                "the server could not be built again without it: replica {names} needs a \
+                 checkpoint first; start this one, and wait until another is in step, or, if its \
+                 data is lost, remove it with --lost"
+            ));
+        }
+        if any(&has_base) || self.is_linked(removed) && !has_base(removed) {
             return Ok(());
         }
-        let names: Vec<String> = servers.iter().map(|node| node.to_string()).collect();
         Err(format!(
-            "the server could not be built again without it: replica {} needs a checkpoint first; \
-             start this one, and wait until another is in step",
-            names.join(" and ")
+            "the server could not be built again without it: the log is cut, and of replica \
+             {names} none has a proved checkpoint; let one of them take it (crane-linux \
+             checkpoint) after the role has left it (crane-linux primary move), and wait until it \
+             is proved, or, if the data of this one is lost, remove it with --lost"
         ))
+    }
+
+    /// Returns the slot behind which a server can be built only from a checkpoint: the front of the
+    /// log, or the last upgrade.
+    pub(super) fn base_of_servers(&self) -> Slot {
+        let upgraded = self.meta.upgrades.last().map(|upgrade| upgrade.slot);
+        self.log.front().max(upgraded.unwrap_or_default())
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Query {
     Remove {
         /// The member's number.
         node: u8,
+        /// Whether its data is lost.
+        lost: bool,
     },
     /// Restarts the server on all replicas. The answer has the `incarnation` that begins.
     Restart,

@@ -56,6 +56,7 @@ impl SimGroup {
         let others = || (0..3).filter(move |place| *place != at);
         self.replicas[at].changes = true;
         self.strike_mildly();
+        let mut remedy = None;
         self.order_until("is removed", |group| {
             let members = group.members()?;
             members.get(node)?;
@@ -65,11 +66,24 @@ impl SimGroup {
             if let Some(node) = numbers.find(|node| members.get(*node) == Some("learner")) {
                 return Some(Query::Promote { node });
             }
+            if let Some(before) = remedy {
+                match group.take_checkpoint_without(at, before) {
+                    Some(order) => return Some(order),
+                    None => remedy = None,
+                }
+            }
             // The primary is not removed.
             let to = others().find(|place| !group.replicas[*place].is_witness());
             let to = group.replicas[to.expect("a server is left")].id.number();
-            let leads = group.primary() == Some(at);
-            Some(if leads { Query::Move { to } } else { Query::Remove { node } })
+            if group.primary() == Some(at) {
+                return Some(Query::Move { to });
+            }
+            let answer = group.order(&Query::Remove { node, lost: false })?;
+            if answer["error"].as_str().is_some_and(|why| why.contains("proved checkpoint")) {
+                group.happened.kept_states += 1;
+                remedy = Some(group.proved_without(at));
+            }
+            Some(Query::Status { hash_slot: 0 })
         });
         self.happened.removed += 1;
         self.run_for(SECOND);
@@ -109,6 +123,35 @@ impl SimGroup {
         }
         self.happened.witnesses += u32::from(witness);
         self.replicas[at].changes = false;
+    }
+
+    /// Does what the refusal to remove a member says: has another server take a checkpoint, from
+    /// which the role must go first. Returns the next order, or `None` if one was proved that was
+    /// not `before`.
+    fn take_checkpoint_without(&mut self, at: usize, before: u64) -> Option<Query> {
+        if self.proved_without(at) > before {
+            return None;
+        }
+        let primary = self.primary();
+        let servers = (0..3).filter(|place| *place != at && !self.replicas[*place].is_witness());
+        let mut backups = servers.filter(|place| Some(*place) != primary);
+        match backups.next() {
+            None => Some(Query::Move { to: self.replicas[at].id.number() }),
+            Some(taker) => {
+                self.query(taker, &Query::Checkpoint);
+                Some(Query::Status { hash_slot: 0 })
+            }
+        }
+    }
+
+    /// Returns the last slot behind which a replica has a proved checkpoint, without this one.
+    fn proved_without(&mut self, at: usize) -> u64 {
+        let others = (0..3).filter(|place| *place != at);
+        let proved = |place| {
+            let status = self.query(place, &Query::Status { hash_slot: 0 })?;
+            status["replica"]["checkpoint"]["proved"].as_u64()
+        };
+        others.filter_map(proved).max().unwrap_or(0)
     }
 
     /// Restarts the server on all replicas, with another program if it is upgraded.

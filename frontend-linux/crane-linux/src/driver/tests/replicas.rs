@@ -111,7 +111,7 @@ fn a_replica_that_did_not_hear_of_its_removal_is_informed_and_leaves() {
     group.run(1000);
     let (primary, removed) = (group.primary(), (group.primary() + 1) % 3);
     group.may_stop = vec![removed];
-    group.drivers[primary].order_remove(node(removed).number()).ok().expect("an order");
+    group.drivers[primary].order_remove(node(removed).number(), false).ok().expect("an order");
     // It hears nothing, while no link is lost, until the others have gone on.
     group.cut_off = vec![removed];
     group.run(100);

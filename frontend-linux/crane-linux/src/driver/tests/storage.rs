@@ -90,7 +90,7 @@ fn a_new_member_is_heard_whatever_generation_its_number_had() {
     assert_eq!(driver.superseded_by(&begun), None);
     let earlier = hello(driver, &old, 1 << 40);
     assert_eq!(driver.superseded_by(&earlier), Some(Generation(1 << 50)));
-    assert!(driver.order_remove(node(other).number()).is_ok());
+    assert!(driver.order_remove(node(other).number(), false).is_ok());
     group.run(1000);
     let driver = &mut group.drivers[primary];
     assert!(driver.order_add("d:1", false).is_ok());
@@ -107,10 +107,10 @@ fn a_voter_is_removed_only_if_the_others_are_a_quorum() {
     group.cut_off(one);
     group.run(10);
     let driver = &mut group.drivers[primary];
-    let refused = members::outcome(driver.order_remove(node(other).number()));
+    let refused = members::outcome(driver.order_remove(node(other).number(), false));
     let why = refused["error"].as_str().expect("a refusal");
     assert!(why.contains("of the 2 voters that would be left, 1 answer"), "{why}");
-    assert!(driver.order_remove(node(one).number()).is_ok());
+    assert!(driver.order_remove(node(one).number(), false).is_ok());
 }
 
 #[test]
@@ -122,11 +122,56 @@ fn the_last_server_with_a_state_is_not_removed() {
     driver.need_checkpoint(Slot(1));
     let lacks = ReplicaProgress { needed: Slot(1), ..ReplicaProgress::default() };
     driver.on_progress(node(one), lacks);
-    let refused = members::outcome(driver.order_remove(node(other).number()));
+    let refused = members::outcome(driver.order_remove(node(other).number(), false));
     assert_eq!(refused["retry"], true, "{refused}");
     let why = refused["error"].as_str().expect("a refusal");
     assert!(why.contains("the server could not be built again without it"), "{why}");
-    assert!(driver.order_remove(node(one).number()).is_ok(), "one that has none");
+    assert!(driver.order_remove(node(one).number(), false).is_ok(), "one that has none");
+}
+
+/// Cuts a replica's log behind all that it has observed, and returns that slot.
+fn cut_log(driver: &mut Driver<MemoryHost>) -> Slot {
+    let observed = driver.script.observed;
+    let snapshot = driver.script.sum_at(observed).expect("a sum").snapshot;
+    let front = driver.log.front_behind(&snapshot);
+    driver.log.start_behind(&front);
+    observed
+}
+
+#[test]
+fn the_last_member_with_a_proved_checkpoint_is_not_removed_once_the_log_is_cut() {
+    let (mut group, one, other) = Group::with_backups();
+    let primary = group.primary();
+    let driver = &mut group.drivers[primary];
+    let front = cut_log(driver);
+    let has = ReplicaProgress { proved: front, ..ReplicaProgress::default() };
+    driver.on_progress(node(one), has);
+    let refused = members::outcome(driver.order_remove(node(one).number(), false));
+    let why = refused["error"].as_str().expect("a refusal");
+    assert!(why.contains("none has a proved checkpoint"), "{why}");
+    // It is not lost: it answers.
+    let refused = members::outcome(driver.order_remove(node(one).number(), true));
+    assert!(refused["error"].is_string(), "{refused}");
+    group.cut_off(one);
+    group.run(10);
+    let driver = &mut group.drivers[primary];
+    let refused = members::outcome(driver.order_remove(node(one).number(), false));
+    assert!(refused["error"].is_string(), "one that may come back: {refused}");
+    driver.on_progress(node(other), has);
+    assert!(driver.order_remove(node(one).number(), false).is_ok(), "another one has it");
+}
+
+#[test]
+fn a_member_whose_data_is_lost_is_removed_although_nobody_has_a_checkpoint() {
+    let (mut group, one, _) = Group::with_backups();
+    let primary = group.primary();
+    cut_log(&mut group.drivers[primary]);
+    group.cut_off(one);
+    group.run(10);
+    let driver = &mut group.drivers[primary];
+    let refused = members::outcome(driver.order_remove(node(one).number(), false));
+    assert!(refused["error"].is_string(), "{refused}");
+    assert!(driver.order_remove(node(one).number(), true).is_ok());
 }
 
 #[test]
@@ -135,21 +180,21 @@ fn no_voter_is_left_alone_beside_members_that_wait_to_be_promoted() {
     let primary = group.primary();
     group.may_stop = vec![one, other];
     let driver = &mut group.drivers[primary];
-    assert!(driver.order_remove(node(one).number()).is_ok());
+    assert!(driver.order_remove(node(one).number(), false).is_ok());
     group.run(100);
     let driver = &mut group.drivers[primary];
     assert!(driver.order_add("d:1", false).is_ok());
     group.run(100);
     let driver = &mut group.drivers[primary];
-    let refused = members::outcome(driver.order_remove(node(other).number()));
+    let refused = members::outcome(driver.order_remove(node(other).number(), false));
     let why = refused["error"].as_str().expect("a refusal");
     assert!(why.contains("promote replica") && why.contains("first"), "{why}");
     // Without one who waits, the operator has what was asked for.
     let added = driver.node.members().learners.iter().next().expect("a learner");
-    assert!(driver.order_remove(added.number()).is_ok());
+    assert!(driver.order_remove(added.number(), false).is_ok());
     group.run(100);
     let driver = &mut group.drivers[primary];
-    assert!(driver.order_remove(node(other).number()).is_ok());
+    assert!(driver.order_remove(node(other).number(), false).is_ok());
 }
 
 #[test]
