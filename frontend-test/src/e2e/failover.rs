@@ -192,7 +192,9 @@ fn one_round(
         let mut probes = Vec::new();
         for id in &survivors {
             let address = group.address(*id);
-            let probe = group.at_host(*id, || Probe::open(address)).expect("a survivor");
+            // One that has just returned is in step a moment before it takes clients.
+            let open = || group.at_host(*id, || Probe::open(address));
+            let probe = eventually("a survivor", SOON, open);
             probes.push(threads.spawn(|| probe.write_until(&stop)));
         }
         let mut question = Question::open(group, hit);
