@@ -146,7 +146,7 @@ impl<H: Host> Driver<H> {
         let proved_without = |node: NodeId| {
             let others = linked().filter(move |other| *other != node);
             let proved = others.map(|other| self.checkpoint.peers[other.index()].proved);
-            proved.fold(self.own_proved(), Slot::max)
+            proved.fold(self.checkpoint.proved(), Slot::max)
         };
         let needs = |node: NodeId| self.checkpoint.peers[node.index()].needed;
         let lacking = linked().filter(|node| proved_without(*node) < needs(*node));

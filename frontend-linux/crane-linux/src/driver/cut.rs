@@ -33,7 +33,7 @@ impl<H: Host> Driver<H> {
     }
 
     fn announce_progress(&mut self) -> Option<Instant> {
-        let proved = self.own_proved();
+        let proved = self.checkpoint.proved();
         let observed = self.script.observed;
         let last = self.checkpoint.announced;
         // Others wait for this replica if it has not come as far as a checkpoint.
@@ -68,7 +68,7 @@ impl<H: Host> Driver<H> {
     pub(super) fn cut_limit(&self) -> Slot {
         let (me, servers) = (self.me(), self.servers());
         let peer = |node: NodeId| &self.checkpoint.peers[node.index()];
-        let proved = |node| if node == me { self.own_proved() } else { peer(node).proved };
+        let proved = |node| if node == me { self.checkpoint.proved() } else { peer(node).proved };
         let have = |slot: Slot| servers.iter().filter(|node| proved(*node) >= slot).count();
         let shared = servers.iter().map(proved).filter(|slot| have(*slot) * 2 > servers.len());
         let quorum = shared.max().unwrap_or(Slot::NONE);
@@ -85,7 +85,8 @@ impl<H: Host> Driver<H> {
 
     /// Returns whether a replica has a proved checkpoint behind this very slot.
     fn proved_at(&self, slot: Slot) -> bool {
-        self.own_proved() == slot || self.checkpoint.peers.iter().any(|peer| peer.proved == slot)
+        self.checkpoint.proved() == slot
+            || self.checkpoint.peers.iter().any(|peer| peer.proved == slot)
     }
 
     fn cut_log(&mut self) {

@@ -5,7 +5,7 @@
 //! of the servers must agree, this one included. A permission that is not given back ends by
 //! itself, after the longest time for which a server can be held.
 
-use crane_core::id::{NodeId, Slot};
+use crane_core::id::NodeId;
 use crane_core::paxos::NodeSet;
 use crane_core::time::{Duration, Instant};
 
@@ -122,13 +122,9 @@ impl<H: Host> Driver<H> {
         self.send_progress(node);
     }
 
-    pub(super) fn own_proved(&self) -> Slot {
-        self.checkpoint.newest_proved().map_or(Slot::NONE, |it| it.manifest.slot)
-    }
-
     /// Sends a replica the newest proved checkpoint and the last observed slot of this one.
     pub(super) fn send_progress(&mut self, to: NodeId) {
-        let (proved, observed) = (self.own_proved(), self.script.observed);
+        let (proved, observed) = (self.checkpoint.proved(), self.script.observed);
         let needed = self.checkpoint.needed;
         self.send_about_checkpoints(to, CheckpointMessage::Progress { proved, observed, needed });
     }

@@ -45,7 +45,7 @@ impl<H: Host> Driver<H> {
         let is_me = |node| node == self.me();
         let peer = |node: NodeId| &self.checkpoint.peers[node.index()];
         let needed = |node| if is_me(node) { self.checkpoint.needed } else { peer(node).needed };
-        let proved = |node| if is_me(node) { self.own_proved() } else { peer(node).proved };
+        let proved = |node| if is_me(node) { self.checkpoint.proved() } else { peer(node).proved };
         let has_state = |node| needed(node) == Slot::NONE;
         let base = self.base_of_servers();
         let has_base = |node| base == Slot::NONE || proved(node) >= base;

@@ -146,6 +146,11 @@ impl Checkpoints {
         self.usable.iter().find(|checkpoint| checkpoint.is_proved())
     }
 
+    /// Returns the slot of the newest one that is proved.
+    pub(in crate::driver) fn proved(&self) -> Slot {
+        self.newest_proved().map_or(Slot::NONE, |it| it.manifest.slot)
+    }
+
     /// Returns the one that is to be proved next.
     pub(in crate::driver) fn next_to_prove(&self) -> Option<&Checkpoint> {
         next_to_prove(self.usable.iter().map(|it| Some(it.traits()))).map(|at| &self.usable[at])
