@@ -16,10 +16,10 @@ mod execution;
 mod figures;
 #[path = "../src/host_texts.rs"]
 mod host_texts;
+#[path = "../src/net/judge.rs"]
+mod judge;
 #[path = "../src/processors.rs"]
 mod processors;
-#[path = "../src/net/table.rs"]
-mod table;
 #[path = "../src/unix.rs"]
 mod unix;
 #[path = "../src/watch.rs"]

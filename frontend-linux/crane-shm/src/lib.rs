@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`DaemonSide`], [`ServerSide`] | the values that each side may read and write |
 //! | [`region`] | the layout of the file, and how it is created and opened |
-//! | [`closed`] | the calls that the server may never make |
+//! | [`table`] | what becomes of each system call |
 //! | [`HOLD_SOCKET`] | how a server stops for an image of its process |
 //! | [`history`] | the latest calls and hashes of the server, for comparison |
 //! | [`ring`] | records of bytes from one writer to one reader |
@@ -20,7 +20,6 @@
 
 mod bypass;
 mod calls;
-pub mod closed;
 mod daemon;
 pub mod history;
 mod hold;
@@ -29,6 +28,7 @@ pub mod region;
 pub mod ring;
 mod server;
 pub mod sys;
+pub mod table;
 
 pub use bypass::{BYPASSES, Bypass, BypassKind};
 pub use calls::call_name;

@@ -24,7 +24,7 @@ const SLACK: Duration = Duration::from_secs(3);
 pub const BYPASSES: &str = "a call bypasses crane";
 
 /// Calls that crane refuses, so that the program answers instead of sticking (specs/CLOSED.md).
-const REFUSED: [&str; 1] = ["io_uring_enter"];
+const REFUSED: [&str; 2] = ["io_uring_enter", "futex_waitv"];
 
 /// The outcome for a stuck program.
 #[derive(Clone, Debug)]

@@ -229,6 +229,9 @@ fn calls_of_the_closed_list_are_refused_with_their_errors() {
         rows += 1;
     }
     assert!(rows > 30, "{rows} rows");
+    // futex_waitv, which this kernel has, and a number that no kernel has.
+    refused("raw call 449 0 0", Errno::NOSYS);
+    refused("raw call 1000 0 0", Errno::NOSYS);
     // The number 20 is getpid in the table of 32-bit programs.
     refused("raw i386 20", Errno::NOSYS);
     // The arguments of socket(): AF_PACKET, raw AF_INET, raw AF_INET6, AF_XDP and AF_VSOCK.

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use crane_shm::closed::{ABSENT, FORBIDDEN};
+use crane_shm::table::{self, Class, Group};
 use libc::{c_long, sock_filter};
 
 use crate::server_user::ServerUser;
@@ -85,8 +85,6 @@ const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 /// `AUDIT_ARCH_X86_64`: EM_X86_64, 64 bits, little endian.
 const ARCHITECTURE: u32 = 62 | 0x8000_0000 | 0x4000_0000;
-/// The bit by which x32's numbers differ.
-const X32: u32 = 0x4000_0000;
 // Offsets in the kernel's `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE_OF_CALL: u32 = 4;
@@ -197,6 +195,14 @@ fn is_kept(number: u32) -> bool {
     CAPABILITIES_KEPT.iter().any(|(kept, _)| *kept == number)
 }
 
+/// Returns the calls that are refused whatever their arguments are, with their error numbers.
+fn refused() -> impl Iterator<Item = (c_long, libc::c_int)> {
+    table::calls().filter_map(|(group, number, _)| match group {
+        Group { class: Class::Refused(errno), .. } => Some((number, *errno)),
+        _ => None,
+    })
+}
+
 /// Returns the filter: the first rule that matches decides, and what none matches is allowed.
 fn filter() -> Vec<sock_filter> {
     let mut filter = vec![
@@ -204,13 +210,12 @@ fn filter() -> Vec<sock_filter> {
         jump(libc::BPF_JEQ, ARCHITECTURE, 1, 0),
         refuse(libc::ENOSYS),
         load(NUMBER),
-        jump(libc::BPF_JGE, X32, 0, 1),
+        // Those of x32, too, are above it.
+        jump(libc::BPF_JGE, table::NUMBERS as u32, 0, 1),
         refuse(libc::ENOSYS),
     ];
-    for (calls, errno) in [(&ABSENT[..], libc::ENOSYS), (&FORBIDDEN[..], libc::EPERM)] {
-        for call in calls {
-            filter.extend([jump(libc::BPF_JEQ, *call as u32, 0, 1), refuse(errno)]);
-        }
+    for (call, errno) in refused() {
+        filter.extend([jump(libc::BPF_JEQ, call as u32, 0, 1), refuse(errno)]);
     }
     for call in SPACES_MADE {
         filter.extend([
@@ -280,7 +285,6 @@ fn jump(compare: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crane_shm::closed::refusal;
 
     /// Runs the filter as the kernel does; only the instructions that it uses.
     fn answer(architecture: u32, number: u32, arguments: &[u32]) -> u32 {
@@ -319,10 +323,12 @@ mod tests {
     #[test]
     fn exactly_the_closed_list_is_refused() {
         for number in 0..1024 {
-            let expected = refusal(number).unwrap_or(0);
+            // No kernel has a call of a number in the gap.
+            let is_in_gap = number < table::NUMBERS && table::group(number).is_none();
+            let expected = table::refusal(number).filter(|_| !is_in_gap).unwrap_or(0);
             assert_eq!(errno(number, [0; 6]), expected, "call {number}");
         }
-        let x32 = errno(libc::SYS_read | c_long::from(X32), [0, 0]);
+        let x32 = errno(libc::SYS_read | 0x4000_0000, [0, 0]);
         assert_eq!(x32, libc::ENOSYS);
         let i386 = 3 | 0x4000_0000;
         assert_eq!(answer(i386, 1, &[0, 0]), libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32);
@@ -388,9 +394,10 @@ mod tests {
             .lines()
             .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
             .collect();
-        let mut here: Vec<c_long> = ABSENT.into_iter().chain(FORBIDDEN).collect();
+        let mut here: Vec<c_long> = refused().map(|(number, _)| number).collect();
         here.sort_unstable();
         assert_eq!(numbers, here);
+        assert!(text.contains(&format!("Calls from {} on", table::NUMBERS)));
         for (_, name) in CAPABILITIES_KEPT {
             assert!(text.contains(&format!("`{name}`")), "{name}");
         }

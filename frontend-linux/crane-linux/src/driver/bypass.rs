@@ -66,7 +66,7 @@ fn remedy(call: &str, by_libc: bool) -> &'static str {
         }
         "rdtsc" | "rdtscp" => "give all replicas --floor, by which it reads agreed time",
         "sendto" | "sendmmsg" => "give it addresses instead of names: nobody answers in its cell",
-        "futex" | "futex_waitv" => remedy_of_waiting(call),
+        "futex" => remedy_of_waiting(call),
         _ if by_libc => remedy_of_waiting(call),
         _ => {
             "use a build that makes its calls by libc, where crane sees them (with --floor, crane \

@@ -2,6 +2,7 @@
 //! own for them (see [`crate::signals`]).
 
 use std::ffi::c_int;
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,7 @@ use libc::{sighandler_t, sigset_t};
 use crate::errno;
 use crate::net::{self, OwnAction};
 use crate::signals;
+use crate::signals::action::Action;
 use crate::world;
 
 /// The signals of faults, which a thread causes by its own code and whose handlers the kernel
@@ -127,6 +129,42 @@ unsafe extern "C" fn __sigaction(
 ) -> c_int {
     // SAFETY: the caller's own arguments; the symbol is this library's own.
     unsafe { sigaction(signal, new, old) }
+}
+
+/// rt_sigaction(2), by its number. libc's own two signals, which its function refuses, and those
+/// whose handlers the kernel calls, go on as they are.
+///
+/// # Safety
+/// As unsafe as the call.
+pub(super) unsafe fn action_by_number([number, new, old, size, ..]: [usize; 6]) -> isize {
+    const OF_LIBC: Range<c_int> = 32..34;
+    let signal = number as c_int;
+    if !is_followed(signal) || OF_LIBC.contains(&signal) || size != size_of::<u64>() {
+        // SAFETY: the caller's duty.
+        return unsafe { net::pass(libc::SYS_rt_sigaction, [number, new, old, size, 0, 0]) };
+    }
+    // SAFETY: all-zero bytes are a valid action.
+    let (mut wanted, mut before): (libc::sigaction, libc::sigaction) =
+        unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    if new != 0 {
+        let Some(Action { handler, flags, mask, .. }) = net::read(new) else {
+            return -(libc::EFAULT as isize);
+        };
+        (wanted.sa_sigaction, wanted.sa_flags) = (handler, flags as c_int);
+        *kernel_mask(&mut wanted.sa_mask) = mask;
+    }
+    let wanted = if new == 0 { ptr::null() } else { &raw const wanted };
+    // SAFETY: actions of ours; the symbol is this library's own.
+    if unsafe { sigaction(signal, wanted, &raw mut before) } != 0 {
+        return -(errno::current() as isize);
+    }
+    let before = Action {
+        handler: before.sa_sigaction,
+        flags: before.sa_flags as u32 as usize,
+        restorer: before.sa_restorer.map_or(0, |function| (function as *const ()).addr()),
+        mask: *kernel_mask(&mut before.sa_mask),
+    };
+    if net::write(old, &before) { 0 } else { -(libc::EFAULT as isize) }
 }
 
 /// Installs a handler with these flags, and returns the previous handler or `SIG_ERR`.

@@ -8,41 +8,18 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crane_shm::sys;
+use crane_shm::table::{self, Class};
 use libc::sigset_t;
 
 use super::affinity::{getaffinity_by_number, getcpu};
 use super::futex::futex;
+use super::handlers::action_by_number;
 use super::queues::semtimedop;
 use super::signals::tgkill;
 use crate::errno;
 use crate::net;
 use crate::trouble::Text;
 use crate::turn::enter;
-
-/// The calls that are not counted, besides those for files and those that change only this process:
-/// their answers do not depend on time, or the kernel follows them.
-const PLAIN: [c_long; 5] = [
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_sigaltstack,
-    libc::SYS_exit_group,
-    libc::SYS_clock_getres,
-];
-
-/// The names of calls in which a thread may wait, or that make objects which no hook sees.
-const NAMES: [(c_long, &str); 11] = [
-    (libc::SYS_exit, "exit"),
-    (libc::SYS_futex, "futex"),
-    (libc::SYS_clone, "clone"),
-    (libc::SYS_clone3, "clone3"),
-    (libc::SYS_io_uring_setup, "io_uring_setup"),
-    (libc::SYS_io_uring_enter, "io_uring_enter"),
-    (libc::SYS_io_setup, "io_setup"),
-    (libc::SYS_io_getevents, "io_getevents"),
-    (libc::SYS_signalfd4, "signalfd4"),
-    (libc::SYS_perf_event_open, "perf_event_open"),
-    (libc::SYS_pidfd_open, "pidfd_open"),
-];
 
 /// By number: whether the daemon knows of the call.
 static NOTED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
@@ -59,9 +36,8 @@ fn count(number: c_long) {
         .is_some_and(|noted| noted.fetch_or(bit, Ordering::Relaxed) & bit == 0);
     if news {
         let mut text = Text::new();
-        let name = NAMES.iter().find(|(known, _)| *known == number).map(|(_, name)| name);
         // A text that is cut is better than no text.
-        let _ = match name {
+        let _ = match table::name(number) {
             Some(name) => write!(text, "{name} by libc's syscall(): it is not followed"),
             None => write!(text, "system call {number} by libc's syscall(): it is not followed"),
         };
@@ -70,20 +46,31 @@ fn count(number: c_long) {
     held.leave();
 }
 
-/// Returns the kernel's mask of 8 bytes as libc's mask, which is longer.
-fn mask(start: usize) -> Option<sigset_t> {
+/// The size of the kernel's masks.
+const MASK: usize = 8;
+
+/// Returns the mask that a call was given as libc's mask, which is longer, if it was given one.
+/// Fails if its size is not that of the kernel's masks.
+fn mask(start: usize, size: usize) -> Result<Option<sigset_t>, c_int> {
     // SAFETY: the caller's mask of 8 bytes, if it gave one.
-    let bits = unsafe { (start as *const u64).as_ref() }?;
+    let Some(bits) = (unsafe { (start as *const u64).as_ref() }) else { return Ok(None) };
+    if size != MASK {
+        return Err(libc::EINVAL);
+    }
     // SAFETY: all-zero bytes are a valid mask, and it is longer than 8 bytes.
     unsafe {
         let mut mask: sigset_t = std::mem::zeroed();
         (&raw mut mask).cast::<u64>().write(*bits);
-        Some(mask)
+        Ok(Some(mask))
     }
 }
 
-fn address(mask: Option<&sigset_t>) -> *const sigset_t {
-    mask.map_or(ptr::null(), ptr::from_ref)
+/// Makes a call that waits with a mask of the caller's, which may be none.
+fn with_mask(start: usize, size: usize, wait: impl FnOnce(*const sigset_t) -> c_int) -> c_int {
+    match mask(start, size) {
+        Ok(mask) => wait(mask.as_ref().map_or(ptr::null(), ptr::from_ref)),
+        Err(error) => errno::answer_int(Err(error)),
+    }
 }
 
 // The arguments are variadic in C; on x86-64 the first six, with the number, come in registers as
@@ -108,9 +95,13 @@ unsafe extern "C" fn syscall(
     let result = sys::checked(unsafe { net::pass(number, arguments) });
     // A call that the kernel lacks or the cell refuses changes nothing.
     let refused = matches!(result, Err(libc::ENOSYS | libc::EPERM));
-    let is_plain =
-        [&PLAIN[..], &net::OWN_PROCESS, &net::FILES].iter().any(|list| list.contains(&number));
-    if !refused && !is_plain && crate::membership::takes_part() {
+    let is_told = match table::group(number).map(|group| group.class) {
+        None | Some(Class::Foreign) => true,
+        // Its hook leaves it to the kernel, for what its arguments ask.
+        Some(Class::Virtual) => number != libc::SYS_rt_sigprocmask,
+        Some(Class::Pure | Class::Ordered | Class::Refused(_)) => false,
+    };
+    if !refused && is_told && crate::membership::takes_part() {
         count(number);
     }
     errno::answer(result) as c_long
@@ -143,9 +134,20 @@ pub(crate) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
 unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
     match number {
         libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
+        libc::SYS_rt_sigaction => {
+            // SAFETY: the caller's duty.
+            let result = unsafe { action_by_number(arguments) };
+            Some(errno::answer(sys::checked(result)) as c_long)
+        }
         // SAFETY: the caller's duty.
         _ => unsafe { by_name(number, arguments) },
     }
+}
+
+/// Returns a number of places in memory, which the kernel takes in full, as libc's functions take
+/// it. Both refuse the largest.
+fn places(count: usize) -> c_int {
+    c_int::try_from(count).unwrap_or(c_int::MAX)
 }
 
 /// Lists the calls that a hook answers, each once: for the question whether a number is among them,
@@ -159,7 +161,7 @@ macro_rules! answered {
     ) => {
         /// Returns whether a hook answers the call of this number, whatever its arguments are.
         pub(crate) fn has_hook(number: c_long) -> bool {
-            matches!(number, $($long)|* | $($int)|*)
+            matches!(number, libc::SYS_rt_sigaction | $($long)|* | $($int)|*)
         }
 
         /// Answers by the hook of the same call, or returns `None` if no such hook exists.
@@ -192,8 +194,8 @@ answered! {
         libc::SYS_getrlimit => libc::getrlimit(a as _, b as _).into(),
         libc::SYS_setrlimit => libc::setrlimit(a as _, b as _).into(),
         libc::SYS_prlimit64 => libc::prlimit(a as _, b as _, c as _, d as _).into(),
-        libc::SYS_readv => libc::readv(one, b as _, c as c_int) as c_long,
-        libc::SYS_writev => libc::writev(one, b as _, c as c_int) as c_long,
+        libc::SYS_readv => libc::readv(one, b as _, places(c)) as c_long,
+        libc::SYS_writev => libc::writev(one, b as _, places(c)) as c_long,
         libc::SYS_recvfrom => {
             libc::recvfrom(one, b as _, c, d as c_int, e as _, f as _) as c_long
         },
@@ -251,6 +253,7 @@ answered! {
         libc::SYS_ioctl => libc::ioctl(one, b as _, c),
         libc::SYS_open => libc::open(a as _, two, c),
         libc::SYS_openat => libc::openat(one, b as _, three, d),
+        libc::SYS_creat => libc::open(a as _, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, b),
         libc::SYS_fsync => libc::fsync(one),
         libc::SYS_fdatasync => libc::fdatasync(one),
         libc::SYS_syncfs => libc::syncfs(one),
@@ -258,24 +261,24 @@ answered! {
         libc::SYS_sync_file_range => libc::sync_file_range(one, b as _, c as _, d as c_uint),
         libc::SYS_poll => libc::poll(a as _, b as _, three),
         libc::SYS_select => libc::select(one, b as _, c as _, d as _, e as _),
-        libc::SYS_ppoll => libc::ppoll(a as _, b as _, c as _, address(mask(d).as_ref())),
+        libc::SYS_ppoll => with_mask(d, e, |mask| libc::ppoll(a as _, b as _, c as _, mask)),
         libc::SYS_pselect6 => {
-            // The mask lies behind a pointer of its own.
-            let given = (f as *const usize).as_ref().and_then(|start| mask(*start));
-            libc::pselect(one, b as _, c as _, d as _, e as _, address(given.as_ref()))
+            // The mask lies behind a pointer of its own, with its size.
+            let [start, size] = (f as *const [usize; 2]).as_ref().copied().unwrap_or_default();
+            with_mask(start, size, |mask| {
+                libc::pselect(one, b as _, c as _, d as _, e as _, mask)
+            })
         },
         libc::SYS_epoll_create => libc::epoll_create(one),
         libc::SYS_epoll_create1 => libc::epoll_create1(one),
         libc::SYS_epoll_ctl => libc::epoll_ctl(one, two, three, d as _),
         libc::SYS_epoll_wait => libc::epoll_wait(one, b as _, three, d as c_int),
-        libc::SYS_epoll_pwait => {
-            let given = mask(e);
-            libc::epoll_pwait(one, b as _, three, d as c_int, address(given.as_ref()))
-        },
-        libc::SYS_epoll_pwait2 => {
-            let given = mask(e);
-            libc::epoll_pwait2(one, b as _, three, d as _, address(given.as_ref()))
-        },
+        libc::SYS_epoll_pwait => with_mask(e, f, |mask| {
+            libc::epoll_pwait(one, b as _, three, d as c_int, mask)
+        }),
+        libc::SYS_epoll_pwait2 => with_mask(e, f, |mask| {
+            libc::epoll_pwait2(one, b as _, three, d as _, mask)
+        }),
         libc::SYS_nanosleep => libc::nanosleep(a as _, b as _),
         libc::SYS_sched_yield => libc::sched_yield(),
         libc::SYS_clock_gettime => libc::clock_gettime(one, b as _),
@@ -290,13 +293,12 @@ answered! {
         libc::SYS_tgkill => tgkill(one, two, three),
         libc::SYS_tkill => tgkill(sys::pid(), one, two),
         libc::SYS_pause => libc::pause(),
-        libc::SYS_rt_sigsuspend => {
-            let given = mask(a)?;
-            libc::sigsuspend(&raw const given)
+        // The kernel answers for a bad size, and for no mask.
+        libc::SYS_rt_sigsuspend if a != 0 && b == MASK => {
+            with_mask(a, b, |mask| libc::sigsuspend(mask))
         },
-        libc::SYS_rt_sigtimedwait => {
-            let given = mask(a)?;
-            libc::sigtimedwait(&raw const given, b as _, c as _)
+        libc::SYS_rt_sigtimedwait if a != 0 && d == MASK => {
+            with_mask(a, d, |mask| libc::sigtimedwait(mask, b as _, c as _))
         },
         libc::SYS_alarm => libc::alarm(a as c_uint) as c_int,
         libc::SYS_setitimer => libc::setitimer(one, b as _, c as _),

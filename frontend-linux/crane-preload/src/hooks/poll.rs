@@ -79,6 +79,11 @@ unsafe fn entries<'a>(start: *mut pollfd, count: nfds_t) -> &'a mut [pollfd] {
     unsafe { std::slice::from_raw_parts_mut(start, count as usize) }
 }
 
+/// Returns a number of entries as the kernel takes it, which has half of the bits of libc's.
+fn as_the_kernel_counts(count: nfds_t) -> nfds_t {
+    nfds_t::from(count as u32)
+}
+
 /// Fails where poll(2) refuses as many entries, and touches none of them: more than the limit of
 /// open files.
 fn refuse_too_many(count: nfds_t) -> Result<(), c_int> {
@@ -95,6 +100,7 @@ fn refuse_too_many(count: nfds_t) -> Result<(), c_int> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn poll(start: *mut pollfd, count: nfds_t, milliseconds: c_int) -> c_int {
+    let count = as_the_kernel_counts(count);
     let Some(held) = begin(Call::Poll, count as u32) else {
         let arguments = [start.addr(), count as usize, milliseconds as usize, 0, 0, 0];
         // SAFETY: the caller's own arguments.
@@ -128,6 +134,7 @@ unsafe extern "C" fn ppoll(
     limit: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
+    let count = as_the_kernel_counts(count);
     let Some(held) = begin(Call::Poll, count as u32) else {
         let real = real!(ppoll: fn(*mut pollfd, nfds_t, *const timespec, *const sigset_t) -> c_int);
         // SAFETY: the caller's own arguments.

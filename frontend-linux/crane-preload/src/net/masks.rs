@@ -124,14 +124,14 @@ pub(super) fn copy_words(from: usize, to: *mut u64, words: usize) -> usize {
 }
 
 /// Returns a value of the program's, or `None` if the address is not readable.
-pub(super) fn read<T: Default>(address: usize) -> Option<T> {
+pub(crate) fn read<T: Default>(address: usize) -> Option<T> {
     let mut value = T::default();
     let size = size_of::<T>();
     copy(address, (&raw mut value).addr(), size).is_ok_and(|got| got == size).then_some(value)
 }
 
 /// Writes a value of the program's, if it wants it. Returns whether it could be written.
-fn write<T>(address: usize, value: &T) -> bool {
+pub(crate) fn write<T>(address: usize, value: &T) -> bool {
     let size = size_of::<T>();
     address == 0 || copy(ptr::from_ref(value).addr(), address, size).is_ok_and(|got| got == size)
 }

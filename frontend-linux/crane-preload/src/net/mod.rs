@@ -3,7 +3,7 @@
 //!
 //! While a thread is *armed*, each system call that is not made by this library's own text raises
 //! SIGSYS, and [`trap`] looks at it. What libc does for itself, and what answers the same in every
-//! replica, passes silently ([`table`]); anything else is noted for the daemon by number and place,
+//! replica, passes silently ([`judge`]); anything else is noted for the daemon by number and place,
 //! once for each kind, and passes too, or ends the server (`--strict`).
 //!
 //! A trap costs microseconds, a thread that is not armed nothing. So threads are armed from the
@@ -23,9 +23,9 @@ mod answer;
 mod answers;
 mod arming;
 mod faults;
+mod judge;
 mod masks;
 mod selector;
-mod table;
 mod text;
 mod trap;
 mod tsc;
@@ -37,9 +37,8 @@ use crane_shm::{ServerSide, sys};
 
 pub(crate) use answers::Answers;
 pub(crate) use arming::{arm_again, end_start, look};
-pub(crate) use masks::{OWN, OwnAction, exchange, keeps};
+pub(crate) use masks::{OWN, OwnAction, exchange, keeps, read, write};
 pub(crate) use selector::{Lent, lend, recall};
-pub(crate) use table::{FILES, OWN_PROCESS};
 pub(crate) use tsc::{Permit, ReadClock};
 
 use selector::{set_word, word};

@@ -10,10 +10,10 @@ use std::arch::naked_asm;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crane_shm::{BypassKind, ServerSide, closed, sys};
+use crane_shm::{BypassKind, ServerSide, sys, table};
 use libc::{c_long, siginfo_t, ucontext_t};
 
-use super::table::{MEMORY, Named, Pass, Trapped, judge};
+use super::judge::{MEMORY, Named, Pass, Trapped, judge};
 use super::{answer, answers, arming, masks, selector, text, tsc};
 use crate::file_kind;
 use crate::membership;
@@ -169,12 +169,15 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     if is_native && number == libc::SYS_rt_sigreturn {
         return end_program_handler(&context);
     }
-    if is_libc && let Some(result) = answer_signal_call(&mut context, number, arguments) {
+    let is_mask = is_native && number == libc::SYS_rt_sigprocmask;
+    if (is_libc || is_mask)
+        && let Some(result) = answer_signal_call(&mut context, number, arguments)
+    {
         arming::spend(region);
         return context.answer(result);
     }
     // Nothing happens in such a call, which programs try and do without.
-    if is_native && let Some(error) = closed::refusal(number) {
+    if is_native && let Some(error) = table::refusal(number) {
         arming::spend(region);
         return context.answer(-(error as isize));
     }
@@ -183,11 +186,12 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         return context.lead(answer::entry(), trap.number);
     }
     let named = named(number, arguments, context.register(libc::REG_RSP));
-    let mut judgement = judge(&Trapped { number, arguments, is_libc, is_serial, named });
+    let has_floor = answers::is_begun();
+    let mut judgement = judge(&Trapped { number, arguments, is_libc, is_serial, has_floor, named });
     if is_libc && is_allocator(number, arguments, site) {
         judgement.is_reported = false;
     }
-    if judgement.is_reported {
+    if judgement.is_reported || !is_native {
         let mark = if is_native { 0 } else { OTHER_ARCHITECTURE };
         let kind = BypassKind { number: trap.number as u32 | mark, address: site as u64 };
         report(region, kind, context.register(libc::REG_RSP));
@@ -198,7 +202,9 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     if is_native && sets_dispatch(number, arguments) {
         return context.answer(-(libc::EINVAL as isize));
     }
-    if is_native && (judgement.pass == Pass::Here || is_prompt(number, arguments)) {
+    if is_native && let Some(result) = answer_signal_call(&mut context, number, arguments) {
+        context.answer(result);
+    } else if is_native && (judgement.pass == Pass::Here || is_prompt(number, arguments)) {
         // SAFETY: the program's own arguments.
         context.answer(unsafe { sys::syscall(number, arguments) });
     } else {
