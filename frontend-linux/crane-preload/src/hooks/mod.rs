@@ -21,6 +21,7 @@ mod handlers;
 mod host_figures;
 mod host_files;
 pub(crate) mod interval_timers;
+mod kernel_objects;
 mod kernel_sockets;
 mod lock;
 pub(crate) mod lookup;

@@ -14,8 +14,10 @@ use libc::sigset_t;
 use super::affinity::{getaffinity_by_number, getcpu};
 use super::futex::futex;
 use super::handlers::action_by_number;
+use super::kernel_objects::signalfd4;
+use super::posix_timers::{create_by_number, is_ours};
 use super::queues::semtimedop;
-use super::signals::tgkill;
+use super::signals::{queue_by_number, tgkill};
 use crate::errno;
 use crate::net;
 use crate::trouble::Text;
@@ -256,6 +258,10 @@ answered! {
         libc::SYS_creat => libc::open(a as _, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, b),
         libc::SYS_fsync => libc::fsync(one),
         libc::SYS_fdatasync => libc::fdatasync(one),
+        libc::SYS_sync => {
+            libc::sync();
+            0
+        },
         libc::SYS_syncfs => libc::syncfs(one),
         libc::SYS_msync => libc::msync(a as _, b, three),
         libc::SYS_sync_file_range => libc::sync_file_range(one, b as _, c as _, d as c_uint),
@@ -292,6 +298,12 @@ answered! {
         libc::SYS_kill => libc::kill(one, two),
         libc::SYS_tgkill => tgkill(one, two, three),
         libc::SYS_tkill => tgkill(sys::pid(), one, two),
+        libc::SYS_rt_sigqueueinfo => queue_by_number(one, None, two, c)?,
+        libc::SYS_rt_tgsigqueueinfo => queue_by_number(one, Some(two), three, d)?,
+        libc::SYS_signalfd => signalfd4(one, b, c, 0),
+        libc::SYS_signalfd4 => signalfd4(one, b, c, d as c_int),
+        libc::SYS_inotify_init => libc::inotify_init(),
+        libc::SYS_inotify_init1 => libc::inotify_init1(one),
         libc::SYS_pause => libc::pause(),
         // The kernel answers for a bad size, and for no mask.
         libc::SYS_rt_sigsuspend if a != 0 && b == MASK => {
@@ -303,6 +315,11 @@ answered! {
         libc::SYS_alarm => libc::alarm(a as c_uint) as c_int,
         libc::SYS_setitimer => libc::setitimer(one, b as _, c as _),
         libc::SYS_getitimer => libc::getitimer(one, b as _),
+        libc::SYS_timer_create => create_by_number(one, b as _, c as _)?,
+        libc::SYS_timer_settime if is_ours(a) => libc::timer_settime(a as _, two, c as _, d as _),
+        libc::SYS_timer_gettime if is_ours(a) => libc::timer_gettime(a as _, b as _),
+        libc::SYS_timer_getoverrun if is_ours(a) => libc::timer_getoverrun(a as _),
+        libc::SYS_timer_delete if is_ours(a) => libc::timer_delete(a as _),
         libc::SYS_timerfd_create => libc::timerfd_create(one, two),
         libc::SYS_timerfd_settime => libc::timerfd_settime(one, two, c as _, d as _),
         libc::SYS_timerfd_gettime => libc::timerfd_gettime(one, b as _),

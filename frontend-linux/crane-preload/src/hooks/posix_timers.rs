@@ -132,6 +132,36 @@ unsafe extern "C" fn timer_create(
     errno::answer_int(result)
 }
 
+/// Returns whether a number is a handle of ours, as the kernel's own calls have it.
+pub(super) fn is_ours(handle: usize) -> bool {
+    handle.checked_sub(HANDLES).is_some_and(|index| index < TIMERS)
+}
+
+/// timer_create(2), by its number: a handle has 4 bytes there. Returns `None` for what stays the
+/// kernel's: processor time, and an event that only libc knows.
+///
+/// # Safety
+/// As unsafe as the call.
+pub(super) unsafe fn create_by_number(
+    clock: clockid_t,
+    event: *mut sigevent,
+    handle: *mut c_int,
+) -> Option<c_int> {
+    // SAFETY: the caller's own event, if it gave one.
+    let notify = unsafe { event.as_ref() }.map(|event| event.sigev_notify);
+    if !CLOCKS.contains(&clock) || notify == Some(libc::SIGEV_THREAD) || handle.is_null() {
+        return None;
+    }
+    let mut ours: timer_t = ptr::null_mut();
+    // SAFETY: as above, and a place of ours; the symbol is this library's own.
+    let result = unsafe { timer_create(clock, event, &raw mut ours) };
+    if result == 0 {
+        // SAFETY: the caller's place.
+        unsafe { handle.write(ours.addr() as c_int) };
+    }
+    Some(result)
+}
+
 /// The work of a thread that calls the function of a timer.
 struct Work {
     timer: TimerIndex,

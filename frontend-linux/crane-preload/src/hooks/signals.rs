@@ -9,6 +9,7 @@ use libc::{pid_t, pthread_t, siginfo_t, sigval};
 
 use super::threads::find;
 use crate::errno;
+use crate::net;
 use crate::posting::{self, Route, Target};
 use crate::signals::{self, Disposition};
 use crate::turn::{Call, begin};
@@ -153,4 +154,23 @@ unsafe extern "C" fn pthread_sigqueue(handle: pthread_t, signal: c_int, value: s
     let real = real!(pthread_sigqueue: fn(pthread_t, c_int, sigval) -> c_int);
     // SAFETY: the caller's own arguments.
     unsafe { real(handle, signal, value) }
+}
+
+/// rt_sigqueueinfo(2) and rt_tgsigqueueinfo(2), by their numbers: a signal with the caller's own
+/// record. Returns `None` if the kernel must answer: for another process, or what it refuses.
+pub(super) fn queue_by_number(
+    process: pid_t,
+    thread: Option<pid_t>,
+    signal: c_int,
+    record: usize,
+) -> Option<c_int> {
+    let given: [u64; size_of::<siginfo_t>() / 8] = net::read(record)?;
+    // SAFETY: as many bytes, all of which are valid.
+    let mut info = unsafe { std::mem::transmute::<[u64; 16], siginfo_t>(given) };
+    info.si_signo = signal;
+    let target = |world: &_| match thread {
+        None => Some(Target::Process),
+        Some(thread) => posting::find_by_tid(world, thread).map(Target::Thread),
+    };
+    (process == sys::pid() && signals::bit(signal) != 0 && send(target, &info)).then_some(0)
 }

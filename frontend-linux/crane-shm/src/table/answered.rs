@@ -2,6 +2,10 @@
 
 use super::{Class::Virtual, Group, rows};
 
+const SOCKETS: &str = "sockets for clients, whose bytes are agreed";
+const OBJECTS: &str = "pipes, counters, timers and watchers: their state is agreed, and who waits \
+    on them waits in the scheduler";
+
 pub(super) const GROUPS: &[Group] = &[
     rows!(Virtual, Unseen, MayWait,
         "bytes of connections, pipes and files, by any descriptor",
@@ -15,7 +19,7 @@ pub(super) const GROUPS: &[Group] = &[
         Virtual,
         Told,
         MayWait,
-        "as above, many at once",
+        "ends of many descriptors at once",
         "programs/odd/close-range.c",
         SYS_close_range
     ),
@@ -32,21 +36,21 @@ pub(super) const GROUPS: &[Group] = &[
     rows!(Virtual, Told, MayWait,
         "a disk's slowness moves no clock, and --server-fsync decides",
         "programs/odd/fsync-bad.c",
-        SYS_fsync SYS_fdatasync SYS_syncfs SYS_msync SYS_sync_file_range),
+        SYS_fsync SYS_fdatasync SYS_sync SYS_syncfs SYS_msync SYS_sync_file_range),
     rows!(Virtual, Unseen, Never,
-        "sockets for clients, whose bytes are agreed",
+        SOCKETS,
         "programs/odd/syscall-sockets.c",
         SYS_socket SYS_getsockname),
     rows!(Virtual, Unseen, MayWait,
-        "as above",
+        SOCKETS,
         "programs/odd/syscall-sockets.c",
         SYS_bind SYS_connect SYS_recvmsg SYS_setsockopt SYS_getsockopt),
     rows!(Virtual, Told, Never,
-        "as above",
+        SOCKETS,
         "programs/odd/syscall-sockets.c",
         SYS_socketpair SYS_getpeername),
     rows!(Virtual, Told, MayWait,
-        "as above",
+        SOCKETS,
         "programs/odd/syscall-sockets.c",
         SYS_listen SYS_accept SYS_accept4 SYS_shutdown SYS_recvfrom SYS_sendto SYS_sendmsg
         SYS_recvmmsg SYS_sendmmsg),
@@ -55,12 +59,12 @@ pub(super) const GROUPS: &[Group] = &[
         "programs/odd/splices.c",
         SYS_sendfile SYS_splice SYS_tee SYS_vmsplice),
     rows!(Virtual, Told, Never,
-        "pipes, counters, timers and watchers: their state is agreed, and who waits on them waits \
-         in the scheduler",
+        OBJECTS,
         "programs/odd/pipe-forms.c",
-        SYS_pipe2 SYS_eventfd2 SYS_epoll_create1 SYS_timerfd_create),
+        SYS_pipe2 SYS_eventfd2 SYS_epoll_create1 SYS_timerfd_create
+        SYS_inotify_init SYS_inotify_init1),
     rows!(Virtual, Told, MayWait,
-        "as above",
+        OBJECTS,
         "programs/odd/epoll-forms.c",
         SYS_pipe SYS_eventfd SYS_epoll_create SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait
         SYS_epoll_pwait2 SYS_timerfd_settime SYS_timerfd_gettime SYS_poll SYS_ppoll SYS_select
@@ -86,7 +90,7 @@ pub(super) const GROUPS: &[Group] = &[
         "programs/odd/usage-forms.c",
         SYS_getrusage SYS_times SYS_sysinfo SYS_getcpu),
     rows!(Virtual, Unseen, Never,
-        "as above: processors and limits",
+        "processors and limits are those of genesis, on every host",
         "programs/odd/limits-by-number.c",
         SYS_sched_getaffinity SYS_sched_setaffinity SYS_getrlimit SYS_setrlimit SYS_prlimit64),
     rows!(
@@ -118,17 +122,32 @@ pub(super) const GROUPS: &[Group] = &[
         SYS_tgkill
     ),
     rows!(Virtual, Told, MayWait,
-        "as above; to another process it is the kernel's",
+        "a signal to a thread of the server reaches it at a clock; to another process it is the \
+         kernel's",
         "programs/signals.c",
         SYS_kill SYS_tkill),
     rows!(Virtual, Told, MayWait,
         "waits for signals are in the scheduler",
         "programs/odd/signal-wait-pending.c",
         SYS_pause SYS_rt_sigsuspend SYS_rt_sigtimedwait),
+    rows!(Virtual, Told, Never,
+        "a descriptor for signals: they come in the turn, and who waits for them waits in the \
+         scheduler",
+        "programs/odd/signal-fd.c",
+        SYS_signalfd SYS_signalfd4),
+    rows!(Virtual, Told, MayWait,
+        "a signal with a record of its sender's reaches a thread of the server at a clock",
+        "programs/odd/calls-signals.c",
+        SYS_rt_sigqueueinfo SYS_rt_tgsigqueueinfo),
     rows!(Virtual, Told, MayWait,
         "timers expire at a clock",
         "programs/odd/timers-itimer.c",
         SYS_alarm SYS_setitimer SYS_getitimer),
+    rows!(Virtual, Told, MayWait,
+        "timers expire at a clock; those of processor time are the kernel's, and told",
+        "programs/odd/calls-signals.c",
+        SYS_timer_create SYS_timer_settime SYS_timer_gettime SYS_timer_getoverrun
+        SYS_timer_delete),
     rows!(Virtual, Told, MayWait,
         "queues and semaphores of the cell: waits are in the scheduler",
         "programs/odd/syscall-queues.c",

@@ -11,8 +11,8 @@ pub(super) const GROUPS: &[Group] = &[
     rows!(Ordered, Unseen, Never,
         "names and folders: each server has a copy of its own",
         "programs/odd/folders.c",
-        SYS_chdir SYS_fchdir SYS_rename SYS_renameat SYS_renameat2 SYS_mkdir SYS_mkdirat SYS_rmdir
-        SYS_link SYS_linkat SYS_unlink SYS_unlinkat SYS_symlink SYS_symlinkat SYS_mknod
+        SYS_chdir SYS_fchdir SYS_chroot SYS_rename SYS_renameat SYS_renameat2 SYS_mkdir SYS_mkdirat
+        SYS_rmdir SYS_link SYS_linkat SYS_unlink SYS_unlinkat SYS_symlink SYS_symlinkat SYS_mknod
         SYS_mknodat),
     rows!(Ordered, Unseen, Never,
         "owners, modes and times of files",
@@ -50,4 +50,20 @@ pub(super) const GROUPS: &[Group] = &[
         "memory that processes share, in the cell alone",
         "programs/odd/shared-memory.c",
         SYS_shmget SYS_shmat SYS_shmctl SYS_shmdt),
+    rows!(
+        Ordered,
+        Unseen,
+        Never,
+        "signals that a thread blocks, which the kernel keeps: they came in the turn",
+        "programs/odd/calls-signals.c",
+        SYS_rt_sigpending
+    ),
+    rows!(
+        Ordered,
+        Unseen,
+        Never,
+        "the properties of a queue of the cell",
+        "programs/odd/calls-signals.c",
+        SYS_mq_getsetattr
+    ),
 ];

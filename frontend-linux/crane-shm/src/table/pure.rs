@@ -12,7 +12,7 @@ pub(super) const GROUPS: &[Group] = &[
     rows!(Pure, Unseen, Never,
         "wishes about memory and disks that change the speed of the process alone",
         "programs/odd/scheduling.c",
-        SYS_mbind SYS_set_mempolicy SYS_get_mempolicy SYS_ioprio_set),
+        SYS_mbind SYS_set_mempolicy SYS_get_mempolicy SYS_ioprio_get SYS_ioprio_set),
     rows!(Pure, Unseen, Never,
         "what the kernel keeps of a thread for libc and the compiler",
         "programs/odd/thread-many.c",
@@ -45,7 +45,7 @@ pub(super) const GROUPS: &[Group] = &[
         "programs/odd/scheduling.c",
         SYS_getpriority SYS_setpriority SYS_sched_getparam SYS_sched_setparam
         SYS_sched_getscheduler SYS_sched_setscheduler SYS_sched_getattr SYS_sched_setattr
-        SYS_sched_get_priority_max SYS_sched_get_priority_min),
+        SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval),
     rows!(
         Pure,
         Unseen,
