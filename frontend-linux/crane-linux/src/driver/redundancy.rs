@@ -47,8 +47,9 @@ impl<H: Host> Driver<H> {
         let needed = |node| if is_me(node) { self.checkpoint.needed } else { peer(node).needed };
         let proved = |node| if is_me(node) { self.checkpoint.proved() } else { peer(node).proved };
         let has_state = |node| needed(node) == Slot::NONE;
-        let base = self.base_of_servers();
-        let has_base = |node| base == Slot::NONE || proved(node) >= base;
+        // Behind an upgrade, each server that runs has its own files to begin with.
+        let front = self.log.front();
+        let has_base = |node| front == Slot::NONE || proved(node) >= front;
         let servers = left.voters.difference(left.witnesses);
         let any = |has: &dyn Fn(NodeId) -> bool| {
             servers.iter().any(|node| (is_me(node) || self.is_linked(node)) && has(node))
@@ -71,13 +72,6 @@ impl<H: Host> Driver<H> {
              checkpoint) after the role has left it (crane-linux primary move), and wait until it \
              is proved, or, if the data of this one is lost, remove it with --lost"
         ))
-    }
-
-    /// Returns the slot behind which a server can be built only from a checkpoint: the front of the
-    /// log, or the last upgrade.
-    pub(super) fn base_of_servers(&self) -> Slot {
-        let upgraded = self.meta.upgrades.last().map(|upgrade| upgrade.slot);
-        self.log.front().max(upgraded.unwrap_or_default())
     }
 }
 

@@ -53,7 +53,11 @@ impl<H: Host> Driver<H> {
                     (from.manifest.incarnation, RunStart::Checkpoint(from))
                 }
                 Ok(None) => (Incarnation::FIRST, RunStart::Base),
-                Err(Lacking) => return self.need_checkpoint(self.base_of_servers()),
+                Err(Lacking) => {
+                    let upgraded = self.meta.upgrades.last().map(|upgrade| upgrade.slot);
+                    return self
+                        .need_checkpoint(self.log.front().max(upgraded.unwrap_or_default()));
+                }
             },
         };
         if self.clients.generation() <= Generation::before(incarnation) {

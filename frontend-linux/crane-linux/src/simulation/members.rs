@@ -19,6 +19,8 @@ use super::group::{MILLISECOND, SECOND, SimEvent, SimGroup};
 
 /// How long an order may be repeated until it has been carried out.
 const ORDERED_WITHIN: u64 = 60 * SECOND;
+/// How long an operator waits for the proof of a checkpoint before ordering another one.
+const PROVED_WITHIN: u64 = 10 * SECOND;
 /// How often the group is looked at.
 const LOOK_EVERY: u64 = 200 * MILLISECOND;
 /// The faults that happen meanwhile, which leave all data where it is.
@@ -56,7 +58,7 @@ impl SimGroup {
         let others = || (0..3).filter(move |place| *place != at);
         self.replicas[at].changes = true;
         self.strike_mildly();
-        let mut remedy = None;
+        let (mut remedy, mut ordered) = (None, None);
         self.order_until("is removed", |group| {
             let members = group.members()?;
             members.get(node)?;
@@ -67,7 +69,7 @@ impl SimGroup {
                 return Some(Query::Promote { node });
             }
             if let Some(before) = remedy {
-                match group.take_checkpoint_without(at, before) {
+                match group.take_checkpoint_without(at, before, &mut ordered) {
                     Some(order) => return Some(order),
                     None => remedy = None,
                 }
@@ -126,9 +128,14 @@ impl SimGroup {
     }
 
     /// Does what the refusal to remove a member says: has another server take a checkpoint, from
-    /// which the role must go first. Returns the next order, or `None` if one was proved that was
-    /// not `before`.
-    fn take_checkpoint_without(&mut self, at: usize, before: u64) -> Option<Query> {
+    /// which the role must go first. `ordered` is when it was last ordered to. Returns the next order,
+    /// or `None` if one was proved that was not `before`.
+    fn take_checkpoint_without(
+        &mut self,
+        at: usize,
+        before: u64,
+        ordered: &mut Option<u64>,
+    ) -> Option<Query> {
         if self.proved_without(at) > before {
             return None;
         }
@@ -138,7 +145,11 @@ impl SimGroup {
         match backups.next() {
             None => Some(Query::Move { to: self.replicas[at].id.number() }),
             Some(taker) => {
-                self.query(taker, &Query::Checkpoint);
+                if ordered.is_none_or(|ordered| self.now - ordered >= PROVED_WITHIN) {
+                    let answer = self.query(taker, &Query::Checkpoint);
+                    let is_taken = answer.is_some_and(|answer| answer.get("error").is_none());
+                    *ordered = is_taken.then_some(self.now).or(*ordered);
+                }
                 Some(Query::Status { hash_slot: 0 })
             }
         }
