@@ -90,8 +90,6 @@ pub struct FaultCounts {
     pub added: u32,
     /// The number of those that are witnesses.
     pub witnesses: u32,
-    /// The number of refusals to remove the last member with a proved checkpoint.
-    pub kept_states: u32,
 }
 
 impl FaultCounts {
@@ -123,7 +121,6 @@ impl FaultCounts {
             ("members removed", self.removed),
             ("members added", self.added),
             ("witnesses", self.witnesses),
-            ("refusals to remove a state", self.kept_states),
         ];
         let kinds = KINDS.iter().map(|kind| (format!("{kind:?}"), self.counts[*kind as usize]));
         kinds.chain(others.map(|(name, count)| (name.to_string(), count)))
@@ -151,7 +148,6 @@ impl std::ops::AddAssign for FaultCounts {
         self.removed += other.removed;
         self.added += other.added;
         self.witnesses += other.witnesses;
-        self.kept_states += other.kept_states;
     }
 }
 

@@ -82,7 +82,6 @@ impl SimGroup {
             }
             let answer = group.order(&Query::Remove { node, lost: false })?;
             if answer["error"].as_str().is_some_and(|why| why.contains("proved checkpoint")) {
-                group.happened.kept_states += 1;
                 remedy = Some(group.proved_without(at));
             }
             Some(Query::Status { hash_slot: 0 })
