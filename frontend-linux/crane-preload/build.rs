@@ -6,4 +6,6 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,initfirst");
+    // As a program, which starts one that is linked statically, it begins there.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-e,crane_program_entry");
 }

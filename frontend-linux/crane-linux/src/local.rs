@@ -46,7 +46,7 @@ async fn keep(args: &ReplicaArgs, count: u8) -> Result<i32, String> {
     let name = args.program.first().ok_or("give the server's program after --")?;
     names::among(&peers(args, count), &args.witness, args.peer_port)?;
     // Checked here so that the error is printed once, not by each replica.
-    elf::find(name).map_err(|error| error.to_string())?;
+    elf::find(name, args.floor).map_err(|error| error.to_string())?;
     let root = args.data_dir.clone().unwrap_or_else(|| default_directory(name));
     meta::mark(&root)?;
     let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;

@@ -37,7 +37,7 @@ impl ProgramContext {
     pub(crate) fn look(&self, command: &[String]) -> Result<(Spec, Base), String> {
         let Self { args, service, data, directory } = self;
         let name = command.first().ok_or("give the server's program after --")?;
-        let program = elf::find(name).map_err(|error| error.to_string())?;
+        let program = elf::find(name, args.floor).map_err(|error| error.to_string())?;
         let user = args.user.as_deref().map(ServerUser::find).transpose()?;
         let environment = base::environment(user.as_ref(), &args.env);
         let mut ours = args.own_output.clone();

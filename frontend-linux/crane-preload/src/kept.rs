@@ -13,6 +13,8 @@ pub(crate) const GENESIS_BYTES: usize = CARRIED_BYTES - 512;
 pub(crate) const REGION: &[u8] = b"CRANE_REGION=";
 pub(crate) const WAKE: &[u8] = b"CRANE_WAKE=";
 pub(crate) const PRELOAD: &[u8] = b"LD_PRELOAD=";
+/// A program that is linked statically, which this library starts.
+pub(crate) const PROGRAM: &[u8] = b"CRANE_PROGRAM=";
 
 /// The daemon's variables in the environment, as `NAME=VALUE`.
 pub(crate) struct OwnVariables {
@@ -32,6 +34,14 @@ impl OwnVariables {
             region: Variable::new(REGION, region)?,
             wake: Variable::new(WAKE, wake)?,
         })
+    }
+}
+
+impl OwnVariables {
+    /// Returns the path of this library.
+    pub(crate) fn library(&self) -> &CStr {
+        let text = self.preload.as_c_str().to_bytes_with_nul();
+        CStr::from_bytes_with_nul(&text[PRELOAD.len()..]).unwrap_or_default()
     }
 }
 

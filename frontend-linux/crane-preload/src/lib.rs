@@ -38,6 +38,7 @@
 //! | [`notes`] | notes for the daemon about calls that are not covered |
 //! | [`real`], [`errno`], [`cancellation`] | libc's own functions, its errors, and cancellation |
 //! | [`net`] | calls that bypass the hooks |
+//! | [`image`], [`bases`] | programs that are linked statically, and their threads' bases |
 //! | [`trouble`] | the end of a process that cannot continue, with its reason |
 //! | [`hooks`] | the libc calls themselves, by family |
 
@@ -47,6 +48,7 @@
 mod real;
 
 mod announce;
+mod bases;
 mod caller;
 mod cancellation;
 mod capacities;
@@ -60,6 +62,7 @@ mod file_kind;
 mod hold;
 mod hooks;
 mod host_texts;
+mod image;
 mod inbox;
 mod inherited;
 mod kept;

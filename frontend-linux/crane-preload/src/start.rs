@@ -55,10 +55,24 @@ extern "C" fn start(_: c_int, _: *mut *mut c_char, environment: *mut *mut c_char
     let (Some(region), Some(wake)) = (region, wake) else { return };
     // Programs that the server starts take no part, and the server need not see how it was started.
     let preload = take_variable(environment, PRELOAD).map_or(&b""[..], CStr::to_bytes);
-    trouble::report_panics();
     let (library, others) = first_library(preload);
-    let own = OwnVariables::new(library, region.to_bytes(), wake.to_bytes());
     give_back_variable(environment, others);
+    begin(region, wake, library);
+}
+
+/// Does the same as [`start`] where this library, which lies at a path, is the program itself.
+pub(crate) fn begin_as_program(environment: *mut *mut c_char, library: &'static CStr) {
+    let region = take_variable(environment, REGION);
+    let wake = take_variable(environment, WAKE);
+    let (Some(region), Some(wake)) = (region, wake) else {
+        trouble::end(CANNOT_START, "this is a library of crane-linux, and no program");
+    };
+    begin(region, wake, library.to_bytes());
+}
+
+fn begin(region: &'static CStr, wake: &'static CStr, library: &[u8]) {
+    trouble::report_panics();
+    let own = OwnVariables::new(library, region.to_bytes(), wake.to_bytes());
     let outcome = match own {
         Some(own) => take_part(region, wake, own),
         None => Err("the path of the data directory is too long".into()),
@@ -98,7 +112,7 @@ fn give_back_variable(environment: *mut *mut c_char, libraries: &'static [u8]) {
 }
 
 /// Removes a variable from the environment, and returns its value.
-fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'static CStr> {
+pub(crate) fn take_variable(environment: *mut *mut c_char, prefix: &[u8]) -> Option<&'static CStr> {
     let mut place = environment;
     loop {
         // SAFETY: the environment is an array of strings that ends with a null pointer

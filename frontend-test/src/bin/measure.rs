@@ -234,9 +234,14 @@ fn measure_odd(times: usize) -> Vec<String> {
 }
 
 fn measure_odd_programs() -> Vec<String> {
-    let odd = programs::odd();
+    let floor = &["--floor"][..];
+    let runs = [
+        (programs::odd(), &[][..]),
+        (programs::odd(), floor),
+        (programs::statically_linked_odd(), floor),
+    ];
     let mut missed = Vec::new();
-    for options in [&[][..], &["--floor"]] {
+    for (odd, options) in runs {
         let equal = AtomicUsize::new(0);
         missed.extend(odd_programs::run(&odd, options, |name, fares| {
             if *fares == Fares::Equal {
@@ -245,7 +250,8 @@ fn measure_odd_programs() -> Vec<String> {
                 println!("{name}: {fares}");
             }
         }));
-        println!("{} of {} as natively {options:?}", equal.into_inner(), odd.len());
+        let room = odd[0].room;
+        println!("{room}: {} of {} as natively {options:?}", equal.into_inner(), odd.len());
     }
     missed
 }

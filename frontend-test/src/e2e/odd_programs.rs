@@ -29,8 +29,10 @@ const BEYOND_NATIVE: Duration = Duration::from_secs(4);
 /// The time within which a group ends after SIGTERM.
 const END: Duration = Duration::from_secs(5);
 
-/// The ratchet, below the workspace.
+/// The ratchets, below the workspace: the one of programs that are linked statically has another
+/// ending.
 const RATCHET: &str = "ci/ratchet/odd-programs";
+const RATCHET_OF_STATIC: &str = "ci/ratchet/odd-programs-static";
 
 /// The outcome of a program as a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,9 @@ impl fmt::Display for Fares {
 pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
     let machine = Machine::take("odd-programs");
     let ports = AtomicU16::new(free_port());
-    let known = known();
+    let is_static = odd.iter().any(|one| one.room == programs::STATIC);
+    let ratchet = if is_static { RATCHET_OF_STATIC } else { RATCHET };
+    let known = known(ratchet);
     let try_one = |one: &Odd| fares(&machine, &ports, one, options);
     let (next, again) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     scope(|threads| {
@@ -89,7 +93,7 @@ pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) 
         let listed = known.contains(&one.name);
         match fares {
             Fares::Equal if listed => {
-                against.push(format!("{}: equal now: remove it from {RATCHET}", one.name));
+                against.push(format!("{}: equal now: remove it from {ratchet}", one.name));
             }
             Fares::Hangs(_) | Fares::Differs(_) if !listed => {
                 against.push(format!("{}: {fares}", one.name));
@@ -99,18 +103,17 @@ pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) 
     }
     let names: BTreeSet<String> = programs::odd().into_iter().map(|one| one.name).collect();
     let gone = known.iter().filter(|name| !names.contains(*name));
-    against.extend(gone.map(|name| format!("{name}: no such program: remove it from {RATCHET}")));
+    against.extend(gone.map(|name| format!("{name}: no such program: remove it from {ratchet}")));
     against
 }
 
-/// Returns the programs that are known to differ.
+/// Returns the programs that a ratchet has as known to differ.
 ///
 /// # Panics
 ///
 /// Panics if the list cannot be read.
-#[must_use]
-pub fn known() -> BTreeSet<String> {
-    let path = binary::programs().join("../..").join(RATCHET);
+fn known(ratchet: &str) -> BTreeSet<String> {
+    let path = binary::programs().join("../..").join(ratchet);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| {
         panic!("{}: {error}", path.display());
     });
@@ -122,13 +125,13 @@ fn fares(machine: &Machine, ports: &AtomicU16, odd: &Odd, options: &[&str]) -> F
     // Four each: natively, of the service, between replicas, and one that the program may take.
     let port = ports.fetch_add(4, Ordering::Relaxed);
     let start = Instant::now();
-    let native = Running::start("odd", &odd.name, port, &[]).end_within(NATIVE);
+    let native = Running::start(odd.room, &odd.name, port, &[]).end_within(NATIVE);
     let bound = start.elapsed() + BEYOND_NATIVE;
     assert_eq!(native.status, Some(0), "{}: natively {native:?}", odd.name);
 
     let folder = machine.folder().join(format!("{}-{port}", odd.name));
     let mut service = Service::start(&folder, odd, [port + 1, port + 2], options);
-    let peer = odd.has_peer.then(|| Running::start("odd", &odd.name, port + 1, &["peer"]));
+    let peer = odd.has_peer.then(|| Running::start(odd.room, &odd.name, port + 1, &["peer"]));
     let status = within(bound, || service.child.try_wait().expect("its status").ok_or("runs"));
     drop(peer);
     service.stop();
@@ -156,7 +159,7 @@ impl Service {
         let base: PathBuf = folder.join("base");
         fs::create_dir_all(&base).expect("the folder of a run");
         // A cell shows its server no /tmp, where the compiled programs may lie.
-        fs::copy(programs::compiled("odd", &odd.name), base.join(&odd.name)).expect("a copy");
+        fs::copy(programs::compiled(odd.room, &odd.name), base.join(&odd.name)).expect("a copy");
         let mut command = Command::new(crane_linux());
         command.args(["--local", "1", "--peer-port", &peer_port.to_string(), "--data-dir"]);
         command.arg(folder.join("data")).args(options).arg("--");

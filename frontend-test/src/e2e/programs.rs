@@ -55,7 +55,14 @@ pub struct Odd {
     pub kind: String,
     /// Whether the program has a peer that can run as a process of its own.
     pub has_peer: bool,
+    /// The room of its compiled form: [`ODD`], or [`STATIC`] if it is linked statically.
+    pub room: &'static str,
 }
+
+/// The room of the odd programs.
+pub const ODD: &str = "odd";
+/// The room of the same programs, linked statically.
+pub const STATIC: &str = "odd-static";
 
 /// A way to start a server that does not name it first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,12 +140,18 @@ pub fn stuck() -> Vec<Stuck> {
 #[must_use]
 pub fn odd() -> Vec<Odd> {
     let read = |name: String| {
-        let text = source("odd", &name);
+        let text = source(ODD, &name);
         let kind = field(&text, &name, "kind");
         let has_peer = text.lines().any(|line| line == "#define PEER");
-        Odd { name, kind, has_peer }
+        Odd { name, kind, has_peer, room: ODD }
     };
-    names("odd").into_iter().map(read).collect()
+    names(ODD).into_iter().map(read).collect()
+}
+
+/// Returns the same programs, linked statically.
+#[must_use]
+pub fn statically_linked_odd() -> Vec<Odd> {
+    odd().into_iter().map(|odd| Odd { room: STATIC, ..odd }).collect()
 }
 
 /// Returns the forms of launching.
@@ -174,10 +187,14 @@ pub fn launchers() -> Vec<Launcher> {
 /// Panics if there is no C compiler or the program does not compile.
 #[must_use]
 pub fn compiled(room: &str, name: &str) -> PathBuf {
-    let folder = binary::programs().join(room);
+    let is_static = room == STATIC || room == "launchers";
+    let sources = if room == STATIC { ODD } else { room };
+    let folder = binary::programs().join(sources);
     let file = folder.join(format!("{name}.c"));
-    let mut flags = vec!["-O1", "-g", "-Wall", "-Werror", "-pthread"];
-    if room == "launchers" {
+    let mut flags = vec!["-O1", "-g", "-Wall", "-pthread"];
+    // The linker warns of functions of a static libc that load libraries.
+    flags.push(if room == STATIC { "-static" } else { "-Werror" });
+    if is_static && room != STATIC {
         flags.push("-static");
     }
     if room == "preloads" {
@@ -186,7 +203,7 @@ pub fn compiled(room: &str, name: &str) -> PathBuf {
     let mut hash = FxHasher::default();
     hash.write(flags.join(" ").as_bytes());
     hash.write(&fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())));
-    let header = folder.join(format!("{room}.h"));
+    let header = folder.join(format!("{sources}.h"));
     if header.exists() {
         hash.write(&fs::read(&header).expect("the header"));
     }

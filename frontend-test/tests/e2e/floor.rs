@@ -10,7 +10,7 @@ use crane_test::e2e::group::Group;
 use crane_test::e2e::load::{Load, ab, redis_benchmark};
 use crane_test::e2e::machine::Machine;
 use crane_test::e2e::native::Native;
-use crane_test::e2e::program;
+use crane_test::e2e::program::{self, Program};
 use crane_test::e2e::programs::{self, Expect};
 use crane_test::e2e::racy::{ask_all, ask_between_stops};
 use crane_test::e2e::wait::{ANSWER, SOON, eventually};
@@ -92,11 +92,33 @@ fn ask_each(streams: &[TcpStream]) {
 #[test]
 fn an_image_of_threads_that_wait_in_answered_calls_changes_nothing() {
     let machine = Machine::take("floor-image");
-    if !are_possible(machine.folder()) {
-        return;
+    if are_possible(machine.folder()) {
+        change_nothing_by_an_image(&machine, program::compiled(machine.folder(), "inline", &[]));
     }
-    let program = program::compiled(machine.folder(), "inline", &[]);
-    let mut group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
+}
+
+#[test]
+fn an_image_of_a_statically_linked_server_changes_nothing() {
+    let machine = Machine::take("static-image");
+    if are_possible(machine.folder()) {
+        let flags = &["-static"];
+        change_nothing_by_an_image(&machine, program::compiled(machine.folder(), "racy", flags));
+    }
+}
+
+#[test]
+fn a_statically_linked_server_is_equal_on_all_replicas() {
+    let machine = Machine::take("floor-static");
+    let program = program::compiled(machine.folder(), "inline", &["-static"]);
+    let group = Group::start(&machine, program, 3, &["--floor", "--strict"]);
+    let answers = ask_between_stops(&group, CLIENTS, REQUESTS);
+    let mixed = answers.iter().flatten().any(|answer| !answer.contains(" moved 299 to "));
+    assert!(mixed, "no request met another: {answers:?}");
+}
+
+/// Takes an image of a backup's server while clients ask, and lets the backup return from it.
+fn change_nothing_by_an_image(machine: &Machine, program: Program) {
+    let mut group = Group::start(machine, program, 3, &["--floor", "--strict"]);
     let primary = group.primary();
     let backup = group.ids().find(|id| *id != primary).expect("a backup");
     let others = group.ids().filter(|id| *id != backup);

@@ -14,8 +14,8 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
     /// The file that the kernel really runs: the program, or the interpreter of a script.
     pub(crate) binary: PathBuf,
-    /// The dynamic loader that it asks for.
-    pub(crate) loader: PathBuf,
+    /// The dynamic loader that it asks for; none: it is linked statically.
+    pub(crate) loader: Option<PathBuf>,
 }
 
 /// Why a program cannot be replicated.
@@ -25,8 +25,12 @@ pub(crate) enum ProgramError {
     Missing(String),
     /// It is there, and cannot be read or run.
     Unusable(PathBuf, String),
-    /// It does not load libraries, so none can be put before its own.
+    /// It does not load libraries, so none can be put before its own, and there is no floor.
     Static(PathBuf),
+    /// Its threads run on stacks that have no room for the hooks' frames.
+    OfGo(PathBuf),
+    /// The interpreter of a script does not load libraries.
+    StaticInterpreter(PathBuf),
     /// The loader ignores preloaded libraries for it.
     SetId(PathBuf),
 }
@@ -42,8 +46,20 @@ impl fmt::Display for ProgramError {
             }
             Self::Static(path) => write!(
                 f,
-                "{} is statically linked: its calls cannot be interposed; use a dynamically linked \
-                 build of it",
+                "{} is statically linked: its calls are seen only below libc; give all replicas \
+                 --floor, or use a dynamically linked build of it",
+                path.display()
+            ),
+            Self::OfGo(path) => write!(
+                f,
+                "{} is a statically linked Go program: its stacks have no room for crane's frames \
+                 yet; use a server in another language, or run it beside the group",
+                path.display()
+            ),
+            Self::StaticInterpreter(path) => write!(
+                f,
+                "{}, which runs the script, is statically linked: use a dynamically linked build \
+                 of it",
                 path.display()
             ),
             Self::SetId(path) => write!(
@@ -58,11 +74,12 @@ impl fmt::Display for ProgramError {
 
 impl std::error::Error for ProgramError {}
 
-/// Finds a program by the name that a shell would take, and checks it.
+/// Finds a program by the name that a shell would take, and checks it for a group with a floor, or
+/// without.
 ///
 /// # Errors
 /// Returns [`ProgramError`], which names the program.
-pub(crate) fn find(name: &str) -> Result<Program, ProgramError> {
+pub(crate) fn find(name: &str, has_floor: bool) -> Result<Program, ProgramError> {
     let path = locate(name).ok_or_else(|| ProgramError::Missing(name.to_string()))?;
     let path = path
         .canonicalize()
@@ -76,7 +93,10 @@ pub(crate) fn find(name: &str) -> Result<Program, ProgramError> {
             continue;
         }
         return match loader_of(&head) {
-            Elf::Dynamic(loader) => Ok(Program { path, binary, loader }),
+            Elf::Dynamic(loader) => Ok(Program { path, binary, loader: Some(loader) }),
+            Elf::Static if binary != path => Err(ProgramError::StaticInterpreter(binary)),
+            Elf::Static if has_floor && is_of_go(&head) => Err(ProgramError::OfGo(binary)),
+            Elf::Static if has_floor => Ok(Program { path, binary, loader: None }),
             Elf::Static => Err(ProgramError::Static(binary)),
             Elf::Unknown(why) => Err(ProgramError::Unusable(binary, why.to_string())),
         };
@@ -129,43 +149,73 @@ enum Elf {
 }
 
 const PT_INTERP: u32 = 3;
+const PT_NOTE: u32 = 4;
 const MACHINE_X86_64: u16 = 62;
 
-/// Reads the program headers (System V ABI, "Program Loading").
-fn loader_of(head: &[u8]) -> Elf {
-    let number = |offset: usize, bytes: usize| -> Option<u64> {
-        let mut value = [0; 8];
-        value[..bytes].copy_from_slice(head.get(offset..offset.checked_add(bytes)?)?);
-        Some(u64::from_le_bytes(value))
+/// A program header: its kind, and the part of the file that it describes.
+struct ProgramHeader {
+    kind: u32,
+    offset: u64,
+    length: u64,
+}
+
+/// Reads a number of at most 8 bytes.
+fn number(head: &[u8], offset: usize, bytes: usize) -> Option<u64> {
+    let mut value = [0; 8];
+    value[..bytes].copy_from_slice(head.get(offset..offset.checked_add(bytes)?)?);
+    Some(u64::from_le_bytes(value))
+}
+
+/// Returns the program headers (System V ABI, "Program Loading") as far as they are complete, or
+/// `None` if the file's own header is not.
+fn program_headers(head: &[u8]) -> Option<Vec<ProgramHeader>> {
+    let (start, size) = (number(head, 32, 8)?, number(head, 54, 2)?);
+    let one = |index: u64| {
+        let at = usize::try_from(index.checked_mul(size)?.checked_add(start)?).ok()?;
+        Some(ProgramHeader {
+            kind: number(head, at, 4)? as u32,
+            offset: number(head, at.checked_add(8)?, 8)?,
+            length: number(head, at.checked_add(32)?, 8)?,
+        })
     };
+    Some((0..number(head, 56, 2)?).map_while(one).collect())
+}
+
+/// Returns the part of the file that a header describes.
+fn part_of<'a>(head: &'a [u8], header: &ProgramHeader) -> Option<&'a [u8]> {
+    let start = usize::try_from(header.offset).ok()?;
+    head.get(start..start.checked_add(usize::try_from(header.length).ok()?)?)
+}
+
+/// Returns the way in which a program is loaded.
+fn loader_of(head: &[u8]) -> Elf {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return Elf::Unknown("it is neither a 64-bit ELF program nor a script");
     }
-    let machine = number(18, 2);
-    if machine != Some(u64::from(MACHINE_X86_64)) {
+    if number(head, 18, 2) != Some(u64::from(MACHINE_X86_64)) {
         return Elf::Unknown("it is not a program for x86-64");
     }
-    let (Some(start), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2))
-    else {
+    let Some(headers) = program_headers(head) else {
         return Elf::Unknown("its header is cut short");
     };
-    for index in 0..count {
-        let Some(at) = index.checked_mul(size).and_then(|at| at.checked_add(start)) else { break };
-        let Ok(at) = usize::try_from(at) else { break };
-        if number(at, 4) != Some(u64::from(PT_INTERP)) {
-            continue;
-        }
-        let (Some(offset), Some(length)) = (number(at + 8, 8), number(at + 32, 8)) else { break };
-        let name = (offset as usize)
-            .checked_add(length as usize)
-            .and_then(|end| head.get(offset as usize..end))
-            .and_then(|name| std::str::from_utf8(name).ok());
-        let Some(name) = name else {
-            return Elf::Unknown("its interpreter's name is out of reach");
-        };
-        return Elf::Dynamic(PathBuf::from(name.trim_end_matches('\0')));
+    let Some(header) = headers.iter().find(|header| header.kind == PT_INTERP) else {
+        return Elf::Static;
+    };
+    match part_of(head, header).and_then(|name| std::str::from_utf8(name).ok()) {
+        Some(name) => Elf::Dynamic(PathBuf::from(name.trim_end_matches('\0'))),
+        None => Elf::Unknown("its interpreter's name is out of reach"),
     }
-    Elf::Static
+}
+
+/// Returns whether Go's tools have made a program: it has a note of theirs.
+fn is_of_go(head: &[u8]) -> bool {
+    const NAME: &[u8] = b"Go\0\0";
+    let headers = program_headers(head).unwrap_or_default();
+    let mut notes = headers.iter().filter(|header| header.kind == PT_NOTE);
+    // A note begins with the lengths of its name and its contents, and its kind.
+    notes.any(|header| {
+        part_of(head, header).is_some_and(|note| note.get(12..16).is_some_and(|it| it == NAME))
+    })
 }
 
 #[cfg(test)]
@@ -174,16 +224,16 @@ mod tests {
 
     #[test]
     fn a_shell_is_dynamic_and_has_a_loader() {
-        let shell = find("/bin/sh").unwrap();
-        assert!(shell.loader.to_string_lossy().contains("ld-linux"));
-        assert_eq!(find("sh").unwrap().binary, shell.binary);
+        let shell = find("/bin/sh", false).unwrap();
+        assert!(shell.loader.as_ref().unwrap().to_string_lossy().contains("ld-linux"));
+        assert_eq!(find("sh", false).unwrap().binary, shell.binary);
     }
 
     #[test]
     fn what_cannot_run_is_named() {
-        let missing = find("no-such-program-here").unwrap_err().to_string();
+        let missing = find("no-such-program-here", false).unwrap_err().to_string();
         assert!(missing.contains("no-such-program-here"), "{missing}");
-        let file = find("/etc/passwd").unwrap_err().to_string();
+        let file = find("/etc/passwd", false).unwrap_err().to_string();
         assert!(file.contains("not an executable"), "{file}");
     }
 
@@ -201,6 +251,19 @@ mod tests {
         head[96] = 1;
         assert!(matches!(loader_of(&head), Elf::Unknown(_)));
         assert!(matches!(loader_of(b"text"), Elf::Unknown(_)));
+    }
+
+    #[test]
+    fn a_program_of_go_has_its_note() {
+        let mut head = vec![0; 160];
+        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (head[18], head[32], head[54], head[56]) = (MACHINE_X86_64 as u8, 64, 56, 1);
+        (head[64], head[72], head[96]) = (PT_NOTE as u8, 128, 32);
+        assert!(!is_of_go(&head));
+        head[140..142].copy_from_slice(b"Go");
+        assert!(is_of_go(&head));
+        head[96] = 8;
+        assert!(!is_of_go(&head), "a note that is cut short");
     }
 
     #[test]

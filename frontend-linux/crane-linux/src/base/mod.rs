@@ -258,12 +258,13 @@ fn part(name: &str, content: &[u8]) -> BasePart {
 /// Returns the libraries that the program's loader maps. The loader itself lists them, and runs
 /// nothing of the program.
 fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
-    let output = Command::new(&program.loader)
+    let Some(loader) = &program.loader else { return Ok(Vec::new()) };
+    let output = Command::new(loader)
         .arg("--list")
         .arg(&program.binary)
         .env_remove("LD_PRELOAD")
         .output()
-        .map_err(|error| format!("{}: {error}", program.loader.display()))?;
+        .map_err(|error| format!("{}: {error}", loader.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if let Some(line) = text.lines().find(|line| line.contains("not found")) {
         return Err(format!("{} lacks a library: {}", program.binary.display(), line.trim()));
@@ -273,7 +274,7 @@ fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(PathBuf::from)
         .collect();
-    found.push(program.loader.clone());
+    found.push(loader.clone());
     found.sort();
     found.dedup();
     Ok(found)
@@ -298,7 +299,7 @@ mod tests {
     fn base(directory: &Path, arguments: &[&str]) -> Base {
         let arguments: Vec<String> = arguments.iter().map(|text| text.to_string()).collect();
         let environment = [("TZ".to_string(), "UTC".to_string())];
-        let program = elf::find("/bin/sh").unwrap();
+        let program = elf::find("/bin/sh", false).unwrap();
         Base::of(&program, &arguments, &environment, (directory, &[]), Path::new("/nowhere"))
             .unwrap()
     }

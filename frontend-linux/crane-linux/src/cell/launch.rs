@@ -18,6 +18,7 @@ use super::{
     HOST_NAME, REGION_DESCRIPTOR, REPORT_DESCRIPTOR, RUN_IN_CELL, Report, Spec, WAKE_DESCRIPTOR,
     closed, limits, mounts, upper,
 };
+use crate::base::elf;
 use crate::server_user::ServerUser;
 
 const MODE_MASK: libc::mode_t = 0o022;
@@ -231,14 +232,22 @@ impl Image {
         let text = |text: String| {
             CString::new(text).map_err(|_| "an argument has a zero byte".to_string())
         };
+        let library = format!("{}/preload.so", run.display());
+        // The library is the program then, and starts the other one.
+        let is_static = elf::is_static(&spec.program);
+        let start = match is_static {
+            true => format!("CRANE_PROGRAM={}", spec.program.display()),
+            false => format!("LD_PRELOAD={library}"),
+        };
+        let program = if is_static { Path::new(&library) } else { &spec.program };
         let own = [
-            format!("LD_PRELOAD={}/preload.so", run.display()),
+            start,
             format!("CRANE_REGION={}", inherited[0]),
             format!("CRANE_WAKE={}", inherited[1]),
         ];
         let given = spec.environment.iter().map(|(name, value)| format!("{name}={value}"));
         Ok(Self {
-            program: upper::c_path(&spec.program)?,
+            program: upper::c_path(program)?,
             arguments: spec.arguments.iter().cloned().map(text).collect::<Result<_, _>>()?,
             environment: given.chain(own).map(text).collect::<Result<_, _>>()?,
             inherited,

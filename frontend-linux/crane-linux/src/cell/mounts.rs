@@ -59,9 +59,9 @@ pub(super) fn enter(
     // addresses (ext4 aligns a large mapping), and the hosts' file systems may differ.
     let (library, copy) = (spec.data.join("run/preload.so"), run.join("preload.so"));
     fs::copy(&library, &copy).map_err(|error| format!("{}: {error}", library.display()))?;
-    // Each user of the cell runs with the library, whatever mask the daemon's caller has.
-    for (path, mode) in [(&run, 0o755), (&copy, 0o644)] {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    // Each user of the cell runs the library, whatever mask the daemon's caller has.
+    for path in [&run, &copy] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
     }
     if root.join("sys").is_dir() {
         mount("tmpfs", &root.join("sys"), "tmpfs", MountFlags::RDONLY, SYS_OPTIONS)?;

@@ -127,8 +127,8 @@ impl SimGroup {
     }
 
     /// Does what the refusal to remove a member says: has another server take a checkpoint, from
-    /// which the role must go first. `ordered` is when it was last ordered to. Returns the next order,
-    /// or `None` if one was proved that was not `before`.
+    /// which the role must go first. `ordered` is when it was last ordered to. Returns the next
+    /// order, or `None` if one was proved that was not `before`.
     fn take_checkpoint_without(
         &mut self,
         at: usize,

@@ -10,8 +10,10 @@ use std::sync::atomic::Ordering;
 
 use crane_shm::sys;
 
+use super::executables::{ImageKind, is_same_file, look_at, unfit};
 use crate::errno;
-use crate::kept::{PRELOAD, REGION, Variable, WAKE};
+use crate::image::own;
+use crate::kept::{PRELOAD, PROGRAM, REGION, Variable, WAKE};
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::successor;
@@ -23,30 +25,11 @@ use crate::world::{PROCESS, World};
 /// The exit status of a server that cannot continue as another program: `EX_UNAVAILABLE` of
 /// sysexits(3).
 const CANNOT_GO_ON: u8 = 69;
-/// The number of `#!` lines that may lead to each other, as in the kernel (execve(2)).
-const INTERPRETERS_MAX: u32 = 5;
-/// The number of bytes of a file that determine its format: a `#!` line (execve(2)), or ELF's
-/// headers.
-const HEAD_BYTES: usize = 4096;
 /// The shell that runs files without a format.
 const SHELL: &CStr = c"/bin/sh";
 
 unsafe extern "C" {
     static environ: Words;
-}
-
-/// The kind of a file that is to run.
-enum ImageKind {
-    /// The file is a program that loads this library.
-    Loads,
-    /// The file is linked statically, so no library is loaded into it.
-    Static,
-    /// The file is not a program for this machine.
-    Foreign,
-    /// The file has no format, so it is a shell's script (exec(3)).
-    Script,
-    /// The file cannot be run, and the kernel reports why.
-    Unfit,
 }
 
 /// Ends the server, which cannot continue as this program and stay replicated. `wake` is as for
@@ -60,80 +43,6 @@ fn refuse(path: &CStr, why: &str, wake: i32) -> ! {
         path.to_str().unwrap_or("another program")
     );
     trouble::refuse(CANNOT_GO_ON, text.as_str(), wake)
-}
-
-/// Examines a file that is to run, and follows `#!` lines to their interpreters. The contents of
-/// the files go into the schedule hash.
-fn look_at(world: &mut World, path: &CStr, depth: u32) -> ImageKind {
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    let arguments = [path.as_ptr() as usize, flags as usize, 0, 0, 0, 0];
-    // SAFETY: the path is a live string.
-    let opened = sys::checked(unsafe { sys::syscall(libc::SYS_open, arguments) });
-    let Ok(file) = opened else { return ImageKind::Unfit };
-    let file = file as i32;
-    let mut head = [0; HEAD_BYTES];
-    let length = sys::read(file, &mut head).unwrap_or(0);
-    digest(world, path, file, &head[..length]);
-    // Nothing can be done about a close that fails.
-    let _ = sys::close(file);
-    let head = &head[..length];
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let mut words = line.split(|byte| b" \t".contains(byte)).filter(|word| !word.is_empty());
-        let interpreter = words.next().and_then(|word| PathSpace::join(b"", word));
-        return match interpreter {
-            Some(_) if depth == INTERPRETERS_MAX => ImageKind::Unfit,
-            Some(interpreter) => look_at(world, interpreter.as_c_str(), depth + 1),
-            None => ImageKind::Unfit,
-        };
-    }
-    if !head.starts_with(b"\x7fELF") {
-        return if depth == 0 && is_text(head) { ImageKind::Script } else { ImageKind::Unfit };
-    }
-    match is_dynamic(head) {
-        Some(true) => ImageKind::Loads,
-        Some(false) => ImageKind::Static,
-        None => ImageKind::Foreign,
-    }
-}
-
-/// Returns whether a file is a script and not a damaged program. As for shells, a script has no
-/// zero byte in its first line.
-fn is_text(head: &[u8]) -> bool {
-    let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    !line.contains(&0)
-}
-
-/// Returns whether an ELF file asks for a dynamic linker (elf(5)), or `None` if it is for another
-/// machine.
-fn is_dynamic(head: &[u8]) -> Option<bool> {
-    const CLASS_64: u8 = 2;
-    const X86_64: u16 = 62;
-    const INTERPRETER: u32 = 3;
-    let short = |at: usize| Some(u16::from_le_bytes(*head.get(at..)?.first_chunk()?));
-    let long = |at: usize| Some(u64::from_le_bytes(*head.get(at..)?.first_chunk()?));
-    if head.get(4) != Some(&CLASS_64) || short(18) != Some(X86_64) {
-        return None;
-    }
-    let (table, size, count) = (long(32)? as usize, short(54)? as usize, short(56)? as usize);
-    let mut entries = (0..count).filter_map(|number| {
-        let entry = head.get(table.checked_add(size.checked_mul(number)?)?..)?;
-        Some(u32::from_le_bytes(*entry.first_chunk()?))
-    });
-    Some(entries.any(|kind| kind == INTERPRETER))
-}
-
-/// Puts the path and the contents of the file into the schedule hash.
-fn digest(world: &mut World, path: &CStr, file: i32, head: &[u8]) {
-    world.run.schedule.put_bytes(path.to_bytes());
-    world.run.schedule.put_bytes(head);
-    loop {
-        let World { run, copy, .. } = world;
-        match sys::read(file, copy) {
-            Ok(0) | Err(_) => return,
-            Ok(length) => run.schedule.put_bytes(&copy[..length]),
-        }
-    }
 }
 
 /// Tries a name as execvp does (exec(3)). `run` returns an error for each file that cannot run.
@@ -197,11 +106,16 @@ unsafe fn execve_shell(script: &CStr, arguments: Words, environment: Words) -> c
     unsafe { execve_now(SHELL, list.end(), environment) }
 }
 
-/// Puts the variables by which the next program takes part into its environment.
+/// Puts the variables by which the next program takes part into its environment. `program` is one
+/// that is linked statically.
 ///
 /// # Safety
 /// The environment is an array of strings that ends with a null pointer, or null.
-unsafe fn add_variables(world: &mut World, environment: Words) -> Result<Pointers, c_int> {
+unsafe fn add_variables(
+    world: &mut World,
+    environment: Words,
+    program: Option<&CStr>,
+) -> Result<Pointers, c_int> {
     // SAFETY: the caller's array.
     let count = unsafe { words(environment) }.count();
     let mut variables = Pointers::new(count + 4)?;
@@ -219,6 +133,10 @@ unsafe fn add_variables(world: &mut World, environment: Words) -> Result<Pointer
         } else if !bytes.starts_with(REGION) && !bytes.starts_with(WAKE) {
             variables.push(word);
         }
+    }
+    if let Some(program) = program {
+        *joined = Variable::new(PROGRAM, program.to_bytes());
+        joined.as_ref().ok_or(libc::ENAMETOOLONG)?;
     }
     for variable in [joined.as_ref().unwrap_or(&own.preload), &own.region, &own.wake] {
         variables.push(variable.as_c_str().as_ptr());
@@ -242,11 +160,22 @@ unsafe fn go_on_as(
         return error;
     }
     let wake = world.output.descriptor();
+    // `/proc/self/exe` leads to this library, where that has started the program.
+    let path = match own::program() {
+        Some(own) if is_same_file(path, world.own.library()) => own,
+        _ => path,
+    };
+    // This library is executed then, and starts it.
+    let mut program = None;
     let is_script = match look_at(world, path, 0) {
         ImageKind::Unfit => return libc::ENOEXEC,
         ImageKind::Script if !searches => return libc::ENOEXEC,
+        ImageKind::Static if world.region.has_floor() => {
+            program = Some(path);
+            false
+        }
         ImageKind::Static => {
-            refuse(path, "which is linked statically, so crane cannot be in it", wake)
+            refuse(path, "which is linked statically: crane sees its calls only with --floor", wake)
         }
         ImageKind::Foreign => refuse(path, "which is no program for x86-64", wake),
         ImageKind::Script => {
@@ -256,7 +185,7 @@ unsafe fn go_on_as(
         ImageKind::Loads => false,
     };
     // SAFETY: the caller's duty.
-    let mut variables = match unsafe { add_variables(world, environment) } {
+    let mut variables = match unsafe { add_variables(world, environment, program) } {
         Ok(variables) => variables,
         Err(error) => return error,
     };
@@ -266,6 +195,8 @@ unsafe fn go_on_as(
     world.descriptors.share_channels();
     world.output.flush();
     let environment = variables.end();
+    let library = world.own.library();
+    let path = if program.is_some() { library } else { path };
     // SAFETY: the caller's duty; our array ends with a null pointer.
     let error = unsafe {
         if is_script {
@@ -276,24 +207,6 @@ unsafe fn go_on_as(
     };
     successor::take_back(world);
     error
-}
-
-/// Returns why the kernel would not run a file, or why the file cannot be examined first.
-fn unfit(path: &CStr) -> Option<c_int> {
-    // SAFETY: a structure of plain numbers; all zero is a value of it.
-    let mut facts: libc::stat = unsafe { std::mem::zeroed() };
-    let arguments = [path.as_ptr() as usize, &raw mut facts as usize, 0, 0, 0, 0];
-    // SAFETY: a live string; the kernel writes to a live structure.
-    if let Err(error) = sys::checked(unsafe { sys::syscall(libc::SYS_stat, arguments) }) {
-        return Some(error);
-    }
-    if facts.st_mode & libc::S_IFMT != libc::S_IFREG {
-        return Some(libc::EACCES);
-    }
-    let mode = (libc::X_OK | libc::R_OK) as usize;
-    let arguments = [path.as_ptr() as usize, mode, 0, 0, 0, 0];
-    // SAFETY: a live string.
-    sys::checked(unsafe { sys::syscall(libc::SYS_access, arguments) }).err()
 }
 
 /// Carries out one of the functions of exec(3). Returns -1, if it returns.

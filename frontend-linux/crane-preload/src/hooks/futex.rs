@@ -12,6 +12,7 @@ use libc::timespec;
 
 use super::time::{after, deadline, duration};
 use crate::execution::On;
+use crate::image::threads;
 use crate::notes::uncovered;
 use crate::turn::{Call, Held, begin};
 
@@ -36,7 +37,8 @@ pub(super) fn futex(arguments: [usize; 6]) -> Option<Result<usize, c_int>> {
         return None;
     }
     let mut held = begin(Call::Futex, 0)?;
-    if operation & libc::FUTEX_PRIVATE_FLAG == 0 && held.world().forked {
+    let may_be_shared = operation & libc::FUTEX_PRIVATE_FLAG == 0 && !threads::is_end(word);
+    if may_be_shared && held.world().forked {
         uncovered(held.world(), "a futex that a child process may share: mark it as private");
         held.end();
         return None;
@@ -94,14 +96,19 @@ fn wait(held: &mut Held, word: usize, value: u32, bits: u32, until: u64) -> Resu
     if bits == 0 {
         return Err(libc::EINVAL);
     }
-    if value_at(word) != value {
-        return Err(libc::EAGAIN);
-    }
     let me = held.me.0 as usize;
-    held.world().threads[me].futex_bits = bits;
-    match held.wait(On::Address(word), until) {
-        Woken::Expired => Err(libc::ETIMEDOUT),
-        _ => Ok(0),
+    loop {
+        if value_at(word) != value {
+            return Err(libc::EAGAIN);
+        }
+        held.world().threads[me].futex_bits = bits;
+        match held.wait_or_signal(On::Address(word), until) {
+            Ok(Woken::Expired) => return Err(libc::ETIMEDOUT),
+            Ok(Woken::Called) => return Ok(0),
+            // A call without a limit begins again (signal(7)).
+            Err(interrupted) if interrupted.restarts_until(until) => {}
+            Err(_) => return Err(libc::EINTR),
+        }
     }
 }
 

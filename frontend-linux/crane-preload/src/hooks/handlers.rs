@@ -89,7 +89,7 @@ unsafe extern "C" fn sigaction(
         // SAFETY: an action of ours, and the caller's own place.
         return unsafe { real(signal, new, old) };
     }
-    let own = signals::on_signal as *const () as sighandler_t;
+    let own = signals::handler_address() as sighandler_t;
     let before = signals::handler(signal);
     if let Some(action) = action.as_mut().filter(|action| is_function(action.sa_sigaction)) {
         // This precedes the installation, so that the next signal finds the handler.

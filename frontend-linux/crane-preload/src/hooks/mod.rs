@@ -12,6 +12,7 @@ mod conversation;
 mod counts;
 mod epoll;
 mod exec;
+mod executables;
 mod fifo;
 mod file_locks;
 mod files;

@@ -18,7 +18,10 @@ use super::kernel_objects::signalfd4;
 use super::posix_timers::{create_by_number, is_ours};
 use super::queues::semtimedop;
 use super::signals::{queue_by_number, tgkill};
+use super::threads::end_first;
+use crate::bases;
 use crate::errno;
+use crate::image::own;
 use crate::net;
 use crate::trouble::Text;
 use crate::turn::enter;
@@ -136,6 +139,7 @@ pub(crate) unsafe fn answer(number: c_long, arguments: [usize; 6]) -> isize {
 unsafe fn by_hook(number: c_long, arguments: [usize; 6]) -> Option<c_long> {
     match number {
         libc::SYS_futex => futex(arguments).map(|result| errno::answer(result) as c_long),
+        libc::SYS_exit if bases::are_two() => end_first(),
         libc::SYS_rt_sigaction => {
             // SAFETY: the caller's duty.
             let result = unsafe { action_by_number(arguments) };
@@ -213,6 +217,13 @@ answered! {
         libc::SYS_msgrcv => libc::msgrcv(one, b as _, c, d as c_long, e as c_int) as c_long,
         libc::SYS_mq_timedreceive => {
             libc::mq_timedreceive(one, b as _, c, d as _, e as _) as c_long
+        },
+        libc::SYS_readlink => {
+            let directory = libc::AT_FDCWD as usize;
+            errno::answer(sys::checked(own::read_link(directory, a, b, c))) as c_long
+        },
+        libc::SYS_readlinkat => {
+            errno::answer(sys::checked(own::read_link(a, b, c, d))) as c_long
         },
         libc::SYS_getrandom => libc::getrandom(a as _, b, c as c_uint) as c_long,
         libc::SYS_time => libc::time(a as _),

@@ -4,6 +4,7 @@
 //! it. Its number, and with it the order of all its actions, is decided before it runs.
 
 use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crane_core::execution::turn::ThreadId;
@@ -198,13 +199,24 @@ unsafe extern "C" fn at_end(rounds: *mut c_void) {
     held.end_thread();
 }
 
+/// Ends the calling thread, which no routine of libc's has begun: the first one of a program that
+/// is linked statically.
+pub(super) fn end_first() -> ! {
+    // SAFETY: the count of the last round, which is never followed.
+    unsafe { at_end(ptr::without_provenance_mut(1)) };
+    loop {
+        // SAFETY: the thread ends.
+        unsafe { sys::syscall(libc::SYS_exit, [0; 6]) };
+    }
+}
+
 /// Wakes the waiters for robust mutexes of the ending thread. They get the mutexes once the kernel
 /// has marked these, and the next thread to run waits for that (see [`Held::end_thread`]).
 fn wake_heirs(world: &mut World) {
     // struct robust_list_head of get_robust_list(2). In libc's mutex the list's link lies at byte
     // 32.
     const LINK: usize = 32;
-    let (mut head, mut length) = (std::ptr::null_mut::<usize>(), 0_usize);
+    let (mut head, mut length) = (ptr::null_mut::<usize>(), 0_usize);
     let arguments = [0, &raw mut head as usize, &raw mut length as usize, 0, 0, 0];
     // SAFETY: two places of ours.
     let known = sys::checked(unsafe { sys::syscall(libc::SYS_get_robust_list, arguments) });

@@ -14,13 +14,13 @@ use std::arch::global_asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use libc::c_long;
-
 use super::answers::{self, Answers};
 use super::arming;
 use super::selector::lend;
 use super::tsc;
+use crate::bases::{SWITCHES, enter_library, leave_library};
 use crate::cancellation;
+use crate::image::threads::{self, Registers};
 use crate::membership;
 use crate::world;
 
@@ -83,25 +83,23 @@ pub(super) fn tsc_entry() -> usize {
     (&raw const crane_net_tsc).addr()
 }
 
-/// The registers of a call, as [`crane_net_answer`] leaves them on the stack.
-#[repr(C)]
-struct Registers {
-    number: c_long,
-    r9: usize,
-    r8: usize,
-    r10: usize,
-    rdx: usize,
-    rsi: usize,
-    rdi: usize,
-}
-
 unsafe extern "C" fn answer(registers: &Registers) -> isize {
-    let Registers { number, r9, r8, r10, rdx, rsi, rdi } = *registers;
+    let Registers { number, r9, r8, r10, rdx, rsi, rdi, .. } = *registers;
     let answers = answers::get().expect("no thread is led here before");
     let point = cancellation::keep_point();
     let lent = lend();
-    // SAFETY: the program's own call.
-    let result = unsafe { (answers.answer)(number, [rdi, rsi, rdx, r10, r8, r9]) };
+    let result = match number {
+        // Only a program that is linked statically is led here with these.
+        // SAFETY: the program's own call.
+        libc::SYS_clone => unsafe { threads::clone(registers, answers.answer) },
+        _ => {
+            if number == libc::SYS_exit {
+                threads::end();
+            }
+            // SAFETY: as above.
+            unsafe { (answers.answer)(number, [rdi, rsi, rdx, r10, r8, r9]) }
+        }
+    };
     lent.give_back();
     point.leave();
     arm_again();
@@ -218,12 +216,20 @@ global_asm!(
     "push r8",
     "push r9",
     "push rax",
+    "push rbx",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    enter_library!(),
     save_state!(),
-    "lea rdi, [rbp - 64]",
+    "lea rdi, [rbp - 104]",
     "call {answer}",
     "mov qword ptr [rbp - 64], rax",
     restore_state!(),
-    "lea rsp, [rbp - 64]",
+    leave_library!(),
+    "lea rsp, [rbp - 72]",
+    "pop rbx",
     "pop rax",
     "pop r9",
     "pop r8",
@@ -247,6 +253,7 @@ global_asm!(
     state = sym STATE,
     bytes = sym STATE_BYTES,
     answer = sym answer,
+    switches = sym SWITCHES,
     header = const HEADER,
 );
 
@@ -269,11 +276,15 @@ global_asm!(
     "push r10",
     "push r11",
     "push rax",
+    "push rbx",
+    enter_library!(),
     save_state!(),
     "call {tsc}",
     "mov qword ptr [rbp - 72], rax",
     restore_state!(),
-    "lea rsp, [rbp - 72]",
+    leave_library!(),
+    "lea rsp, [rbp - 80]",
+    "pop rbx",
     "pop rax",
     "pop r11",
     "pop r10",
@@ -291,5 +302,6 @@ global_asm!(
     state = sym STATE,
     bytes = sym STATE_BYTES,
     tsc = sym read_tsc,
+    switches = sym SWITCHES,
     header = const HEADER,
 );

@@ -11,6 +11,7 @@ use libc::{siginfo_t, ucontext_t};
 
 use super::trap::{Context, report, restorer_address};
 use super::{answer, answers, arming, masks, tsc};
+use crate::bases::{self, SignalFunction, for_signals};
 use crate::membership::{self, Membership};
 use crate::world;
 
@@ -19,7 +20,7 @@ const BY_KERNEL: c_int = 0x80;
 
 /// Installs the handler.
 pub(super) fn install() {
-    masks::install_for_faults((on_signal as *const ()).addr(), restorer_address());
+    masks::install_for_faults((on_signal_entry as *const ()).addr(), restorer_address());
 }
 
 /// An instruction that reads the time stamp.
@@ -44,6 +45,8 @@ fn reading_at(address: usize) -> Option<TscRead> {
         },
     }
 }
+
+for_signals!(on_signal_entry, on_signal);
 
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
     // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
@@ -95,11 +98,11 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, frame: Context<'_>) {
             }
             // The kernel ends a process that reads while the signal is blocked.
             let permit = tsc::Permit::take();
-            type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
             // SAFETY: the function that the program has given for this signal, called as the kernel
             // would: one that takes the number alone ignores the rest, which is in registers.
             unsafe {
-                std::mem::transmute::<usize, Handler>(handler)(signal, info, frame.0);
+                let handler = std::mem::transmute::<usize, SignalFunction>(handler);
+                bases::call_handler(handler, signal, info, frame.0);
             }
             permit.give_back();
         }

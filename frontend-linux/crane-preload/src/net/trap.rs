@@ -15,6 +15,7 @@ use libc::{c_long, siginfo_t, ucontext_t};
 
 use super::judge::{MEMORY, Named, Pass, Trapped, judge};
 use super::{answer, answers, arming, masks, selector, text, tsc};
+use crate::bases::{self, SignalFunction, for_signals};
 use crate::file_kind;
 use crate::membership;
 use crate::world::{self, SERIAL};
@@ -47,7 +48,7 @@ struct Trap {
 /// Installs the handler.
 pub(super) fn install(wake: i32) {
     WAKE.store(wake as usize, Ordering::SeqCst);
-    masks::install((on_signal as *const ()).addr(), restorer_address());
+    masks::install((on_signal_entry as *const ()).addr(), restorer_address());
 }
 
 /// The end of a handler: the kernel must not trap it.
@@ -56,11 +57,23 @@ unsafe extern "C" fn restorer() {
     naked_asm!("mov eax, {number}", "syscall", number = const libc::SYS_rt_sigreturn)
 }
 
-/// Ends a handler of the program's, whose frame lies at this address of its stack.
+/// Ends a handler of the program's, whose frame lies at this address of its stack. The thread's
+/// base is the one with which the handler ended.
 #[unsafe(naked)]
 unsafe extern "C" fn end_handler(frame: usize) -> ! {
-    naked_asm!("mov rsp, rdi", "mov eax, {number}", "syscall", "ud2",
-        number = const libc::SYS_rt_sigreturn)
+    naked_asm!(
+        "cmp byte ptr [rip + {switches}], 0",
+        "je 773f",
+        "mov rax, qword ptr gs:[16]",
+        "wrfsbase rax",
+        "773:",
+        "mov rsp, rdi",
+        "mov eax, {number}",
+        "syscall",
+        "ud2",
+        number = const libc::SYS_rt_sigreturn,
+        switches = sym bases::SWITCHES,
+    )
 }
 
 /// Returns the address of the end of a handler.
@@ -123,7 +136,9 @@ impl Context<'_> {
     /// Lets the program make the call itself. With a floor, the trap stays: the call is made by a
     /// function of this library's, unless its stack is another behind it.
     fn let_pass(&mut self, number: i32, is_native: bool) {
-        if answers::is_begun() && is_native && !moves_stack(c_long::from(number)) {
+        let stack = self.register(libc::REG_RSP);
+        let moves_stack = || moves_stack(c_long::from(number), self.arguments(), stack);
+        if answers::is_begun() && is_native && !moves_stack() {
             self.lead(answer::passage(), number);
         } else {
             self.step_back(number);
@@ -141,6 +156,8 @@ impl Context<'_> {
         selector::open();
     }
 }
+
+for_signals!(on_signal_entry, on_signal);
 
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
     // SAFETY: the kernel's record and frame of this signal, alive until the handler ends.
@@ -176,12 +193,25 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
         arming::spend(region);
         return context.answer(result);
     }
+    if is_native
+        && number == libc::SYS_arch_prctl
+        && bases::are_two()
+        && let Some(result) = bases::arch_prctl(arguments[0], arguments[1])
+    {
+        return context.answer(result);
+    }
     // Nothing happens in such a call, which programs try and do without.
     if is_native && let Some(error) = table::refusal(number) {
         arming::spend(region);
         return context.answer(-(error as isize));
     }
     let is_serial = SERIAL.load(Ordering::Relaxed);
+    let is_image = bases::are_two()
+        && [libc::SYS_clone, libc::SYS_exit].contains(&number)
+        && membership::takes_part();
+    if is_native && is_image {
+        return context.lead(answer::entry(), trap.number);
+    }
     if is_native && is_answered(number, is_libc, is_serial) {
         return context.lead(answer::entry(), trap.number);
     }
@@ -230,9 +260,15 @@ fn is_answered(number: c_long, is_libc: bool, is_serial: bool) -> bool {
 }
 
 /// Returns whether the stack may be another, or be used by two, or be gone behind a call.
-fn moves_stack(number: c_long) -> bool {
+fn moves_stack(number: c_long, [start, length, ..]: [usize; 6], stack: usize) -> bool {
+    /// Around the top, which a function uses that makes the call.
+    const USED: usize = 4096;
     let made = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_fork, libc::SYS_vfork];
-    made.contains(&number) || MEMORY.contains(&number) || number == libc::SYS_exit
+    let has_stack = || {
+        let end = start.saturating_add(length);
+        start < stack.saturating_add(USED) && stack.saturating_sub(USED) < end
+    };
+    made.contains(&number) || number == libc::SYS_exit || MEMORY.contains(&number) && has_stack()
 }
 
 /// Notes a call that bypasses the hooks. With `--strict` it is not made: its thread waits until the
@@ -373,13 +409,12 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, mut context: Context<'_>)
             *context.mask() &= !masks::OWN;
         }
         handler => {
-            type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
             // SAFETY: the function that the program has given for this signal.
-            let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+            let handler = unsafe { std::mem::transmute::<usize, SignalFunction>(handler) };
             let mask = (*context.mask() | action.mask) & !masks::OWN;
             masks::set_mask(mask);
             // SAFETY: as the kernel would call it.
-            unsafe { handler(signal, info, context.0) };
+            unsafe { bases::call_handler(handler, signal, info, context.0) };
             masks::set_mask(u64::MAX);
         }
     }

@@ -11,14 +11,15 @@
 //! A signal that the program sends to itself is posted by the sender, in the turn, and so reaches
 //! its thread at the same clock in every replica. A signal from outside arrives at any time.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::fmt::Write;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use crane_shm::{ServerSide, sys};
-use libc::siginfo_t;
+use libc::{siginfo_t, ucontext_t};
 
+use crate::bases::{self, SignalFunction, for_signals};
 use crate::membership::{self, Membership};
 use crate::net;
 use crate::output::Output;
@@ -111,8 +112,14 @@ fn name(signal: c_int) -> &'static str {
     name.and_then(|name| name.to_str().ok()).unwrap_or("of no name")
 }
 
-/// The real handler of every signal that the program handles.
-pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+/// Returns the address of the real handler of every signal that the program handles.
+pub(crate) fn handler_address() -> usize {
+    (on_signal_entry as *const ()).addr()
+}
+
+for_signals!(on_signal_entry, on_signal);
+
+extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut ucontext_t) {
     let part = membership::current();
     // A child after fork has a copy of the whole state, and takes no part.
     let ours = world::PROCESS.load(Ordering::Relaxed) == sys::pid();
@@ -139,13 +146,13 @@ pub(crate) extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context:
     if handler.flags.load(Ordering::Relaxed) & libc::SA_RESETHAND != 0 {
         reset(signal);
     }
-    type Program = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
     // SAFETY: the program installed this function as a handler; one that takes the number alone
     // ignores the other two, which are in registers.
-    let program = unsafe { std::mem::transmute::<usize, Program>(address) };
+    let program = unsafe { std::mem::transmute::<usize, SignalFunction>(address) };
     // SAFETY: the kernel's own frame, alive until this handler ends.
-    let before = net::watch_handler(unsafe { &*context.cast() });
-    program(signal, info, context);
+    let before = net::watch_handler(unsafe { &*context });
+    // SAFETY: the program's handler, as the kernel would call it.
+    unsafe { bases::call_handler(program, signal, info, context) };
     before.give_back();
 }
 

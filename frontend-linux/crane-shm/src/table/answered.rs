@@ -33,6 +33,11 @@ pub(super) const GROUPS: &[Group] = &[
          the other in the turn",
         "programs/odd/host-files.c",
         SYS_open SYS_openat SYS_creat),
+    rows!(Virtual, Unseen, Never,
+        "where links lead: that to the program's own file leads to the program, however it was \
+         started",
+        "programs/odd/proc-self.c",
+        SYS_readlink SYS_readlinkat),
     rows!(Virtual, Told, MayWait,
         "a disk's slowness moves no clock, and --server-fsync decides",
         "programs/odd/fsync-bad.c",

@@ -7,7 +7,7 @@ pub(super) const GROUPS: &[Group] = &[
         "what is known of files; their numbers and times differ between hosts (LIMITS)",
         "programs/odd/files-listed.c",
         SYS_stat SYS_fstat SYS_lstat SYS_newfstatat SYS_statx SYS_access SYS_faccessat
-        SYS_faccessat2 SYS_readlink SYS_readlinkat SYS_getcwd SYS_getdents SYS_getdents64),
+        SYS_faccessat2 SYS_getcwd SYS_getdents SYS_getdents64),
     rows!(Ordered, Unseen, Never,
         "names and folders: each server has a copy of its own",
         "programs/odd/folders.c",

@@ -1,0 +1,209 @@
+//! The two bases of a thread, where the program has a C library of its own, or none.
+//!
+//! A program that is linked statically keeps its thread's data at its own base (the register FS),
+//! and so do this library and its libc. Each thread then has both: the program's base is set while
+//! the program's code runs, and this library's while its own does. The place of the two is found by
+//! the register GS, which no C library uses on x86-64.
+
+use std::arch::{asm, global_asm, naked_asm};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use libc::{siginfo_t, ucontext_t};
+
+/// Whether threads have two bases. The functions below read it as a byte.
+pub(crate) static SWITCHES: AtomicU8 = AtomicU8::new(0);
+
+/// `HWCAP2_FSGSBASE` (asm/hwcap2.h): programs may set the registers themselves.
+const MAY_SET: u64 = 1 << 1;
+
+/// Options of arch_prctl(2).
+const SET_FS: usize = 0x1002;
+const GET_FS: usize = 0x1003;
+const SET_GS: usize = 0x1001;
+const GET_GS: usize = 0x1004;
+
+// The thread's two bases: this library's, then the program's; and the one that was set when the
+// last handler of a signal began.
+global_asm!(
+    ".pushsection .tbss.crane_bases,\"awT\",@nobits",
+    ".hidden crane_bases",
+    ".globl crane_bases",
+    ".type crane_bases, @object",
+    ".size crane_bases, 24",
+    ".balign 8",
+    "crane_bases:",
+    ".zero 24",
+    ".popsection",
+);
+
+/// Returns whether threads of this process have two bases.
+#[inline]
+pub(crate) fn are_two() -> bool {
+    SWITCHES.load(Ordering::Relaxed) != 0
+}
+
+/// Gives the calling thread, which has this library's base, a second one.
+///
+/// # Errors
+/// Returns the reason if this host cannot.
+pub(crate) fn begin(program: usize) -> Result<(), &'static str> {
+    // SAFETY: reads a vector that the kernel made for the process.
+    if unsafe { libc::getauxval(libc::AT_HWCAP2) } & MAY_SET == 0 {
+        return Err(
+            "this kernel (before 5.9) or processor lets no program set the base of its threads, \
+             without which no statically linked program can be interposed",
+        );
+    }
+    // SAFETY: the place is the thread's own, and lives as long as it. GS is nobody's.
+    unsafe {
+        asm!(
+            "mov {place}, qword ptr [rip + crane_bases@GOTTPOFF]",
+            "add {place}, qword ptr fs:[0]",
+            "rdfsbase {base}",
+            "mov qword ptr [{place}], {base}",
+            "mov qword ptr [{place} + 8], {program}",
+            "wrgsbase {place}",
+            place = out(reg) _,
+            base = out(reg) _,
+            program = in(reg) program,
+            options(nostack),
+        );
+    }
+    SWITCHES.store(1, Ordering::SeqCst);
+    Ok(())
+}
+
+/// Returns the program's base of the calling thread.
+fn program() -> usize {
+    let base;
+    // SAFETY: GS leads to the thread's two bases.
+    unsafe { asm!("mov {}, qword ptr gs:[8]", out(reg) base, options(nostack, readonly)) };
+    base
+}
+
+/// Sets the program's base of the calling thread, which has this library's now.
+pub(crate) fn set_program(base: usize) {
+    // SAFETY: as above.
+    unsafe { asm!("mov qword ptr gs:[8], {}", in(reg) base, options(nostack)) };
+}
+
+/// Answers arch_prctl(2) for the program's bases, or returns `None` if the kernel must answer.
+pub(crate) fn arch_prctl(option: usize, value: usize) -> Option<isize> {
+    match option {
+        SET_FS => {
+            set_program(value);
+            Some(0)
+        }
+        GET_FS => {
+            // SAFETY: the caller's place.
+            unsafe { (value as *mut usize).write(program()) };
+            Some(0)
+        }
+        // It is this library's.
+        SET_GS | GET_GS => Some(-(libc::EPERM as isize)),
+        _ => None,
+    }
+}
+
+/// Sets this library's base, and keeps in rbx the one that was set before. Changes rax.
+macro_rules! enter_library {
+    () => {
+        "cmp byte ptr [rip + {switches}], 0
+        je 771f
+        rdfsbase rbx
+        mov qword ptr gs:[16], rbx
+        mov rax, qword ptr gs:[0]
+        cmp rax, rbx
+        je 771f
+        mov qword ptr gs:[8], rbx
+        wrfsbase rax
+        771:"
+    };
+}
+
+/// Sets the base again that was set before [`enter_library`]: this library's, or the program's,
+/// which may be another now. Changes rcx, and rbx.
+macro_rules! leave_library {
+    () => {
+        "cmp byte ptr [rip + {switches}], 0
+        je 772f
+        cmp rbx, qword ptr gs:[0]
+        cmove rcx, rbx
+        cmovne rcx, qword ptr gs:[8]
+        wrfsbase rcx
+        772:"
+    };
+}
+pub(crate) use {enter_library, leave_library};
+
+/// A function for signals, as the kernel calls it.
+pub(crate) type SignalFunction = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut ucontext_t);
+
+/// Defines a function that the kernel calls for a signal: it runs one of this library's with this
+/// library's base.
+macro_rules! for_signals {
+    ($(#[$meta:meta])* $name:ident, $function:path) => {
+        $(#[$meta])*
+        #[unsafe(naked)]
+        unsafe extern "C" fn $name(
+            _signal: ::std::ffi::c_int,
+            _info: *mut ::libc::siginfo_t,
+            _context: *mut ::libc::ucontext_t,
+        ) {
+            ::std::arch::naked_asm!(
+                "push rbx",
+                $crate::bases::enter_library!(),
+                "call {function}",
+                $crate::bases::leave_library!(),
+                "pop rbx",
+                "ret",
+                switches = sym $crate::bases::SWITCHES,
+                function = sym $function,
+            )
+        }
+    };
+}
+pub(crate) use for_signals;
+
+/// Calls the program's handler of a signal with the program's base.
+///
+/// # Safety
+/// The program's own function, with the kernel's record and frame of this signal.
+pub(crate) unsafe fn call_handler(
+    handler: SignalFunction,
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut ucontext_t,
+) {
+    if are_two() {
+        // SAFETY: the caller's duty.
+        unsafe { call_with_program(handler, signal, info, context) }
+    } else {
+        // SAFETY: the caller's duty.
+        unsafe { handler(signal, info, context) }
+    }
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn call_with_program(
+    _handler: SignalFunction,
+    _signal: c_int,
+    _info: *mut siginfo_t,
+    _context: *mut ucontext_t,
+) {
+    naked_asm!(
+        "push rbx",
+        "rdfsbase rbx",
+        "mov rax, rdi",
+        "mov edi, esi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "mov rcx, qword ptr gs:[8]",
+        "wrfsbase rcx",
+        "call rax",
+        "wrfsbase rbx",
+        "pop rbx",
+        "ret",
+    )
+}

@@ -1,0 +1,252 @@
+//! clone(2) of a program that is linked statically, which makes its threads and children by it.
+//!
+//! A thread is made by libc, like any other, so that it takes part and has this library's data. It
+//! then sets the base that the program has given, and goes on behind the program's call on the
+//! program's stack. When the program ends it, it comes back.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_long, c_void};
+use std::mem::{MaybeUninit, offset_of};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crane_shm::sys;
+
+use crate::bases;
+use crate::capacities::THREADS;
+use crate::membership;
+
+/// The stack of a thread, on which it begins and ends.
+const STACK_BYTES: usize = 128 << 10;
+
+/// The registers of a call, as the answer's frame keeps them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registers {
+    pub r15: usize,
+    pub r14: usize,
+    pub r13: usize,
+    pub r12: usize,
+    pub rbx: usize,
+    pub number: c_long,
+    pub r9: usize,
+    pub r8: usize,
+    pub r10: usize,
+    pub rdx: usize,
+    pub rsi: usize,
+    pub rdi: usize,
+    pub flags: usize,
+    pub rbp: usize,
+    /// The instruction behind the call.
+    pub next: usize,
+}
+
+/// A thread that the program has asked for.
+struct ClonedThread {
+    registers: Registers,
+    /// Its number, once it runs. The thread that made it waits for that.
+    number: AtomicU32,
+}
+
+thread_local! {
+    /// The stack pointer with which the thread left this library for the program, for threads that
+    /// were made here.
+    static LEFT_AT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Calls of this library's by number, which these threads make.
+pub(crate) type ByNumber = unsafe fn(c_long, [usize; 6]) -> isize;
+
+/// The answers to calls, for threads that have no caller.
+static ANSWER: AtomicUsize = AtomicUsize::new(0);
+
+/// The words at which the program waits for the ends of its threads, by the threads' numbers.
+static ENDS: [AtomicUsize; THREADS] = [const { AtomicUsize::new(0) }; THREADS];
+
+/// Returns whether the program waits at a word for the end of one of its threads: no child process
+/// shares it, although its C library does not mark it as private.
+pub(crate) fn is_end(word: usize) -> bool {
+    ENDS.iter().any(|end| end.load(Ordering::Relaxed) == word)
+}
+
+fn futex(word: &AtomicU32, operation: c_int, value: u32) {
+    // SAFETY: set before the first thread is made.
+    let answer = unsafe { std::mem::transmute::<usize, ByNumber>(ANSWER.load(Ordering::Relaxed)) };
+    let operation = operation | libc::FUTEX_PRIVATE_FLAG;
+    let arguments = [ptr::from_ref(word).addr(), operation as usize, value as usize, 0, 0, 0];
+    // SAFETY: a word that lives, and no time.
+    unsafe { answer(libc::SYS_futex, arguments) };
+}
+
+/// Answers clone(2).
+///
+/// # Safety
+/// As unsafe as the call.
+pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
+    ANSWER.store(answer as usize, Ordering::Relaxed);
+    let flags = registers.rdi as c_int;
+    if flags & libc::CLONE_THREAD != 0 {
+        return make_thread(registers);
+    }
+    // SAFETY: a call without arguments.
+    let number = unsafe { libc::fork() };
+    if number < 0 {
+        return -(crate::errno::current() as isize);
+    }
+    if flags & libc::CLONE_PARENT_SETTID != 0 && number > 0 {
+        // SAFETY: the caller's place.
+        unsafe { (registers.rdx as *mut c_int).write(number) };
+    }
+    if number == 0 {
+        if flags & libc::CLONE_CHILD_SETTID != 0 {
+            // SAFETY: as above.
+            unsafe { (registers.r10 as *mut c_int).write(sys::tid()) };
+        }
+        if registers.rsi != 0 {
+            // SAFETY: the stack that the caller gives its child.
+            unsafe { enter_program(registers, &raw mut UNUSED) };
+        }
+    }
+    number as isize
+}
+
+/// The place for a stack pointer that is not used again.
+static mut UNUSED: usize = 0;
+
+fn make_thread(registers: &Registers) -> isize {
+    let child = Arc::new(ClonedThread { registers: *registers, number: AtomicU32::new(0) });
+    let mut handle: libc::pthread_t = 0;
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let argument = Arc::into_raw(child.clone()).cast_mut().cast();
+    // SAFETY: attributes of ours; the routine takes its part of the child over.
+    let error = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK_BYTES);
+        let detached = libc::PTHREAD_CREATE_DETACHED;
+        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), detached);
+        let error = libc::pthread_create(&raw mut handle, attributes.as_ptr(), run, argument);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        error
+    };
+    if error != 0 {
+        // SAFETY: no thread has taken it over.
+        drop(unsafe { Arc::from_raw(argument.cast::<ClonedThread>().cast_const()) });
+        return -(error as isize);
+    }
+    while child.number.load(Ordering::SeqCst) == 0 {
+        futex(&child.number, libc::FUTEX_WAIT, 0);
+    }
+    child.number.load(Ordering::SeqCst) as isize
+}
+
+extern "C" fn run(child: *mut c_void) -> *mut c_void {
+    // SAFETY: the part that `make_thread` gave away.
+    let child = unsafe { Arc::from_raw(child.cast::<ClonedThread>().cast_const()) };
+    let registers = child.registers;
+    let flags = registers.rdi as c_int;
+    let has = |flag: c_int| flags & flag != 0;
+    let number = sys::tid();
+    let base = if has(libc::CLONE_SETTLS) { registers.r8 } else { 0 };
+    bases::begin(base).expect("the first thread has two bases");
+    for (flag, place) in
+        [(libc::CLONE_PARENT_SETTID, registers.rdx), (libc::CLONE_CHILD_SETTID, registers.r10)]
+    {
+        if has(flag) {
+            // SAFETY: the places that the program has given for the number.
+            unsafe { (place as *mut c_int).write(number) };
+        }
+    }
+    let end = membership::number().map(|me| &ENDS[usize::from(me.0)]);
+    if let Some(end) = end.filter(|_| has(libc::CLONE_CHILD_CLEARTID)) {
+        end.store(registers.r10, Ordering::Relaxed);
+    }
+    child.number.store(number as u32, Ordering::SeqCst);
+    futex(&child.number, libc::FUTEX_WAKE, 1);
+    drop(child);
+    // SAFETY: the program's stack and its place behind the call. The thread comes back by `end`.
+    unsafe { enter_program(&registers, LEFT_AT.with(Cell::as_ptr)) };
+    // The kernel would look through the program's list, which may be gone by then.
+    // SAFETY: no list.
+    unsafe { sys::syscall(libc::SYS_set_robust_list, [0, 24, 0, 0, 0, 0]) };
+    if has(libc::CLONE_CHILD_CLEARTID) {
+        // SAFETY: the word at which the program waits for the thread's end.
+        let word = unsafe { AtomicU32::from_ptr(registers.r10 as *mut u32) };
+        word.store(0, Ordering::SeqCst);
+        futex(word, libc::FUTEX_WAKE, 1);
+    }
+    if let Some(end) = end {
+        end.store(0, Ordering::Relaxed);
+    }
+    ptr::null_mut()
+}
+
+/// Ends the calling thread, if it was made here.
+pub(crate) fn end() {
+    let left_at = LEFT_AT.get();
+    if left_at != 0 {
+        // SAFETY: the thread's own stack, as it left it.
+        unsafe { come_back(left_at) };
+    }
+}
+
+/// Goes on behind the program's call, on the stack that it gave, with its own base. Returns when
+/// the thread comes back.
+#[unsafe(naked)]
+unsafe extern "C" fn enter_program(_registers: &Registers, _left_at: *mut usize) {
+    std::arch::naked_asm!(
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov qword ptr [rsi], rsp",
+        "mov rcx, qword ptr [rdi + {next}]",
+        "mov rbp, qword ptr [rdi + {rbp}]",
+        "mov rbx, qword ptr [rdi + {rbx}]",
+        "mov r12, qword ptr [rdi + {r12}]",
+        "mov r13, qword ptr [rdi + {r13}]",
+        "mov r14, qword ptr [rdi + {r14}]",
+        "mov r15, qword ptr [rdi + {r15}]",
+        "mov rdx, qword ptr [rdi + {rdx}]",
+        "mov r8, qword ptr [rdi + {r8}]",
+        "mov r9, qword ptr [rdi + {r9}]",
+        "mov r10, qword ptr [rdi + {r10}]",
+        "mov rsp, qword ptr [rdi + {rsi}]",
+        "mov rsi, rsp",
+        "mov rdi, qword ptr [rdi + {rdi}]",
+        "mov rax, qword ptr gs:[8]",
+        "wrfsbase rax",
+        "xor eax, eax",
+        "jmp rcx",
+        next = const offset_of!(Registers, next),
+        rbp = const offset_of!(Registers, rbp),
+        rbx = const offset_of!(Registers, rbx),
+        r12 = const offset_of!(Registers, r12),
+        r13 = const offset_of!(Registers, r13),
+        r14 = const offset_of!(Registers, r14),
+        r15 = const offset_of!(Registers, r15),
+        rdx = const offset_of!(Registers, rdx),
+        r8 = const offset_of!(Registers, r8),
+        r9 = const offset_of!(Registers, r9),
+        r10 = const offset_of!(Registers, r10),
+        rsi = const offset_of!(Registers, rsi),
+        rdi = const offset_of!(Registers, rdi),
+    )
+}
+
+/// Returns from [`enter_program`], whose stack pointer this is.
+#[unsafe(naked)]
+unsafe extern "C" fn come_back(_left_at: usize) -> ! {
+    std::arch::naked_asm!(
+        "mov rsp, rdi",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+    )
+}
