@@ -355,7 +355,8 @@ pub(crate) struct ReplicaArgs {
     pub strict: bool,
     /// Also orders and answers the calls that the server makes without libc's functions: by
     /// instructions of its own, or inside of libc, as stdio does. Each such call costs some
-    /// microseconds. It must be the same for all replicas.
+    /// microseconds. Programs that are linked statically run only with it. It must be the same for
+    /// all replicas.
     #[arg(long)]
     pub floor: bool,
     /// How many clock steps each entry grants. Takes effect when the group is created.

@@ -83,6 +83,7 @@ fn futex(word: &AtomicU32, operation: c_int, value: u32) {
 ///
 /// # Safety
 /// As unsafe as the call.
+// specs: S12
 pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
     ANSWER.store(answer as usize, Ordering::Relaxed);
     let flags = registers.rdi as c_int;
