@@ -8,6 +8,7 @@ pub(crate) mod elf;
 mod files;
 pub(crate) mod mountinfo;
 
+use std::env::current_exe;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ pub(crate) const MARKER: &str = ".crane-data";
 /// The directory that crane makes where it is started, unless it is told another.
 pub(crate) const DEFAULT_DIRECTORY: &str = ".crane";
 
+/// The dynamic loader of this machine.
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 /// Variables that the server gets from the caller's environment.
 const VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
 /// Extensions of files that servers write.
@@ -258,23 +261,27 @@ fn part(name: &str, content: &[u8]) -> BasePart {
 /// Returns the libraries that the program's loader maps. The loader itself lists them, and runs
 /// nothing of the program.
 fn libraries(program: &Program) -> Result<Vec<PathBuf>, String> {
-    let Some(loader) = &program.loader else { return Ok(Vec::new()) };
-    let output = Command::new(loader)
+    // The library starts a program that is linked statically, with the libraries of this command.
+    let (loader, binary) = match &program.loader {
+        Some(loader) => (loader.clone(), program.binary.clone()),
+        None => (PathBuf::from(LOADER), current_exe().map_err(|error| error.to_string())?),
+    };
+    let output = Command::new(&loader)
         .arg("--list")
-        .arg(&program.binary)
+        .arg(&binary)
         .env_remove("LD_PRELOAD")
         .output()
         .map_err(|error| format!("{}: {error}", loader.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     if let Some(line) = text.lines().find(|line| line.contains("not found")) {
-        return Err(format!("{} lacks a library: {}", program.binary.display(), line.trim()));
+        return Err(format!("{} lacks a library: {}", binary.display(), line.trim()));
     }
     let mut found: Vec<PathBuf> = text
         .lines()
         .filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')))
         .map(PathBuf::from)
         .collect();
-    found.push(loader.clone());
+    found.push(loader);
     found.sort();
     found.dedup();
     Ok(found)
