@@ -7,8 +7,8 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::scope;
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,10 @@ const END: Duration = Duration::from_secs(5);
 /// ending.
 const RATCHET: &str = "ci/ratchet/odd-programs";
 const RATCHET_OF_STATIC: &str = "ci/ratchet/odd-programs-static";
+
+/// The next port. No run gets one of the run before it: the kernel keeps the port of a connection
+/// that has ended for a minute from programs that do not ask for it.
+static PORTS: OnceLock<AtomicU16> = OnceLock::new();
 
 /// The outcome of a program as a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,11 +70,11 @@ impl fmt::Display for Fares {
 /// Panics if a program does not end natively, or the machine gives no folder.
 pub fn run(odd: &[Odd], options: &[&str], report: impl Fn(&str, &Fares) + Sync) -> Vec<String> {
     let machine = Machine::take("odd-programs");
-    let ports = AtomicU16::new(free_port());
+    let ports = PORTS.get_or_init(|| AtomicU16::new(free_port()));
     let is_static = odd.iter().any(|one| one.room == programs::STATIC);
     let ratchet = if is_static { RATCHET_OF_STATIC } else { RATCHET };
     let known = known(ratchet);
-    let try_one = |one: &Odd| fares(&machine, &ports, one, options);
+    let try_one = |one: &Odd| fares(&machine, ports, one, options);
     let (next, again) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     scope(|threads| {
         for _ in 0..AT_ONCE {

@@ -143,7 +143,7 @@ pub fn status_question() -> Vec<u8> {
 /// Returns an order to remove a member, as a frame.
 #[must_use]
 pub fn removal(member: u8) -> Vec<u8> {
-    frame(QUERY, &[5, member])
+    frame(QUERY, &[5, member, 0])
 }
 
 /// A hello as a replica sends it.
