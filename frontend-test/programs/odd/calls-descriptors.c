@@ -2,8 +2,6 @@
 #include "odd.h"
 #include <sys/inotify.h>
 
-struct attempt { const char *name; long number, arguments[6]; };
-
 static char space[256];
 static struct iovec one = {space, sizeof space};
 static struct msghdr message = {.msg_iov = &one, .msg_iovlen = 1};
@@ -15,33 +13,6 @@ static struct itimerspec timer;
 static struct pollfd polled;
 static struct timespec none, never = {.tv_nsec = -1};
 static struct stat status;
-
-static long by_instruction(const struct attempt *it) {
-    register long d __asm__("r10") = it->arguments[3];
-    register long e __asm__("r8") = it->arguments[4];
-    register long f __asm__("r9") = it->arguments[5];
-    long result;
-    __asm__ volatile("syscall"
-        : "=a"(result)
-        : "a"(it->number), "D"(it->arguments[0]), "S"(it->arguments[1]), "d"(it->arguments[2]),
-          "r"(d), "r"(e), "r"(f)
-        : "rcx", "r11", "memory");
-    return result;
-}
-
-static long by_number(const struct attempt *it) {
-    const long *a = it->arguments;
-    long result = syscall(it->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    return result < 0 ? -errno : result;
-}
-
-static void told(const char *way, const struct attempt *it, long result) {
-    if (result >= 0) say("%s %s: %ld\n", way, it->name, result);
-    else say("%s %s: %s\n", way, it->name, strerrorname_np((int)-result));
-}
-
-#define TRY(name, ...) {#name, SYS_##name, {__VA_ARGS__}}
-#define AT(place) ((long)(uintptr_t)(place))
 
 /* Tries each call with a descriptor that is not open, or is one of a file. */
 static void try_all(const char *way, long bad) {

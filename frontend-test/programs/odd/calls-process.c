@@ -4,8 +4,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
-struct attempt { const char *name; long number, arguments[6]; };
-
 static char space[4096];
 static struct rlimit limit = {5, 4};
 static struct timespec none, never = {.tv_nsec = -1};
@@ -13,27 +11,6 @@ static uint64_t mask = 1 << 9;
 static uint32_t word = 5;
 static struct { long handler, flags, restorer; uint64_t mask; } action;
 
-static long by_instruction(const struct attempt *it) {
-    register long d __asm__("r10") = it->arguments[3];
-    register long e __asm__("r8") = it->arguments[4];
-    register long f __asm__("r9") = it->arguments[5];
-    long result;
-    __asm__ volatile("syscall"
-        : "=a"(result)
-        : "a"(it->number), "D"(it->arguments[0]), "S"(it->arguments[1]), "d"(it->arguments[2]),
-          "r"(d), "r"(e), "r"(f)
-        : "rcx", "r11", "memory");
-    return result;
-}
-
-static long by_number(const struct attempt *it) {
-    const long *a = it->arguments;
-    long result = syscall(it->number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    return result < 0 ? -errno : result;
-}
-
-#define TRY(name, ...) {#name, SYS_##name, {__VA_ARGS__}}
-#define AT(place) ((long)(uintptr_t)(place))
 #define NOWHERE AT("none/none")
 
 static void try_all(const char *way, long (*call)(const struct attempt *)) {
@@ -105,9 +82,7 @@ static void try_all(const char *way, long (*call)(const struct attempt *)) {
         TRY(mq_open, AT("none"), O_RDWR, 0, 0), TRY(mq_unlink, AT("none")),
     };
     for (size_t at = 0; at < sizeof all / sizeof *all; at++) {
-        long result = call(&all[at]);
-        if (result >= 0) say("%s %s: %ld\n", way, all[at].name, result);
-        else say("%s %s: %s\n", way, all[at].name, strerrorname_np((int)-result));
+        told(way, &all[at], call(&all[at]));
     }
 }
 

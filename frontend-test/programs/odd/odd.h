@@ -74,6 +74,36 @@ static UNUSED void show(const char *what, long result, int error, int hide) {
     else say("%s: %ld\n", what, result);
 }
 
+/* A call with its arguments, which is tried in several ways. */
+struct attempt { const char *name; long number, arguments[6]; };
+
+#define TRY(name, ...) {#name, SYS_##name, {__VA_ARGS__}}
+#define AT(place) ((long)(uintptr_t)(place))
+
+static UNUSED long by_instruction(const struct attempt *it) {
+    register long d __asm__("r10") = it->arguments[3];
+    register long e __asm__("r8") = it->arguments[4];
+    register long f __asm__("r9") = it->arguments[5];
+    long result;
+    __asm__ volatile("syscall"
+        : "=a"(result)
+        : "a"(it->number), "D"(it->arguments[0]), "S"(it->arguments[1]), "d"(it->arguments[2]),
+          "r"(d), "r"(e), "r"(f)
+        : "rcx", "r11", "memory");
+    return result;
+}
+
+static UNUSED long by_number(const struct attempt *it) {
+    const long *a = it->arguments;
+    long result = syscall(it->number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return result < 0 ? -errno : result;
+}
+
+static UNUSED void told(const char *way, const struct attempt *it, long result) {
+    if (result >= 0) say("%s %s: %ld\n", way, it->name, result);
+    else say("%s %s: %s\n", way, it->name, strerrorname_np((int)-result));
+}
+
 /* Prints a call and its result, or its error. */
 #define SHOW(call) do { long result_ = (long)(call); show(#call, result_, errno, 0); } while (0)
 /* Does the same as SHOW for results that may differ, such as descriptors and pids. */

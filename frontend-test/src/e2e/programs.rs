@@ -192,9 +192,11 @@ pub fn compiled(room: &str, name: &str) -> PathBuf {
     let folder = binary::programs().join(sources);
     let file = folder.join(format!("{name}.c"));
     let mut flags = vec!["-O1", "-g", "-Wall", "-pthread"];
-    // The linker warns of functions of a static libc that load libraries.
-    flags.push(if room == STATIC { "-static" } else { "-Werror" });
-    if is_static && room != STATIC {
+    if room != STATIC {
+        // The linker warns of functions of a static libc that load libraries.
+        flags.push("-Werror");
+    }
+    if is_static {
         flags.push("-static");
     }
     if room == "preloads" {

@@ -16,21 +16,20 @@ fn odd_programs_print_what_they_print_natively() {
 
 #[test]
 fn odd_programs_print_the_same_on_the_floor() {
-    let is_about_calls = |odd: &Odd| odd.name.starts_with("calls-");
-    let some = programs::odd().into_iter().enumerate();
-    let some = some.filter(|(place, odd)| place.is_multiple_of(ONE_IN) || is_about_calls(odd));
-    let some: Vec<_> = some.map(|(_, odd)| odd).collect();
-    assert_equal(&some, &["--floor"]);
+    assert_equal(&some(programs::odd(), ONE_IN, 0), &["--floor"]);
 }
 
 #[test]
 fn odd_programs_that_are_linked_statically_print_the_same_on_the_floor() {
-    let is_about_calls = |odd: &Odd| odd.name.starts_with("calls-");
+    let odd = programs::statically_linked_odd();
+    assert_equal(&some(odd, ONE_STATIC_IN, ONE_STATIC_IN - 1), &["--floor"]);
+}
+
+/// Returns one in `of` programs, beginning with the one at `first`, and all that are about calls.
+fn some(odd: Vec<Odd>, of: usize, first: usize) -> Vec<Odd> {
     let is_chosen =
-        |place: usize, odd: &Odd| place % ONE_STATIC_IN == ONE_STATIC_IN - 1 || is_about_calls(odd);
-    let some = programs::statically_linked_odd().into_iter().enumerate();
-    let some = some.filter(|(place, odd)| is_chosen(*place, odd)).map(|(_, odd)| odd);
-    assert_equal(&some.collect::<Vec<_>>(), &["--floor"]);
+        |(place, odd): &(usize, Odd)| place % of == first || odd.name.starts_with("calls-");
+    odd.into_iter().enumerate().filter(is_chosen).map(|(_, odd)| odd).collect()
 }
 
 fn assert_equal(odd: &[Odd], options: &[&str]) {
