@@ -143,8 +143,7 @@ pub(crate) type SignalFunction = unsafe extern "C" fn(c_int, *mut siginfo_t, *mu
 /// Defines a function that the kernel calls for a signal: it runs one of this library's with this
 /// library's base.
 macro_rules! for_signals {
-    ($(#[$meta:meta])* $name:ident, $function:path) => {
-        $(#[$meta])*
+    ($name:ident, $function:path) => {
         #[unsafe(naked)]
         unsafe extern "C" fn $name(
             _signal: ::std::ffi::c_int,

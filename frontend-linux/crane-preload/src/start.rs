@@ -42,6 +42,11 @@ static START: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = start;
 /// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
 const CANNOT_START: u8 = 70;
 
+/// Ends the process, whose run cannot begin for this reason.
+pub(crate) fn refuse(why: &str) -> ! {
+    trouble::end(CANNOT_START, &format!("this server cannot run replicated: {why}"))
+}
+
 /// The report of a kernel without the net.
 const NO_NET: &str = "this kernel lets no program watch its own calls (Syscall User Dispatch, \
     since Linux 5.11): those that bypass crane are not reported here";
@@ -78,7 +83,7 @@ fn begin(region: &'static CStr, wake: &'static CStr, library: &[u8]) {
         None => Err("the path of the data directory is too long".into()),
     };
     if let Err(message) = outcome {
-        trouble::end(CANNOT_START, &format!("this server cannot run replicated: {message}"));
+        refuse(&message);
     }
 }
 

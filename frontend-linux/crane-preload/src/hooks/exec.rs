@@ -162,7 +162,7 @@ unsafe fn go_on_as(
     let wake = world.output.descriptor();
     // `/proc/self/exe` leads to this library, where that has started the program.
     let path = match own::program() {
-        Some(own) if is_same_file(path, world.own.library()) => own,
+        Some(program) if is_same_file(path, world.own.library()) => program,
         _ => path,
     };
     // This library is executed then, and starts it.

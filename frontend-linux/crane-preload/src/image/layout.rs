@@ -52,6 +52,10 @@ impl Layout {
         let mut parts: Vec<Elf64_Phdr> = vec![unsafe { std::mem::zeroed() }; count];
         let bytes = count * size_of::<Elf64_Phdr>();
         read_at(file, parts.as_mut_ptr().cast(), bytes, header.e_phoff as usize)?;
+        let is_loaded = |part: &&Elf64_Phdr| part.p_type == libc::PT_LOAD;
+        if !parts.iter().filter(is_loaded).all(is_sound) {
+            return Err(format!("the headers of {path:?} contradict each other"));
+        }
         Ok(Self { file, header, parts })
     }
 
@@ -123,6 +127,17 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Returns whether a part lies in the addresses of programs, and where its pages are in the file.
+fn is_sound(part: &Elf64_Phdr) -> bool {
+    const ADDRESSES: u64 = 1 << 47;
+    let is_below =
+        |start: u64, bytes: u64| start.checked_add(bytes).is_some_and(|end| end < ADDRESSES);
+    is_below(part.p_vaddr, part.p_memsz)
+        && is_below(part.p_offset, part.p_filesz)
+        && part.p_filesz <= part.p_memsz
+        && part.p_vaddr % PAGE as u64 == part.p_offset % PAGE as u64
 }
 
 fn down(address: usize) -> usize {

@@ -19,12 +19,8 @@ use std::ffi::CStr;
 use crate::bases;
 use crate::kept::PROGRAM;
 use crate::start;
-use crate::trouble;
 use layout::Layout;
 use vector::Vector;
-
-/// Exit status when the run cannot begin: `EX_SOFTWARE` of sysexits(3).
-const CANNOT_START: u8 = 70;
 
 /// The dynamic linker that makes this library a program.
 #[used]
@@ -32,8 +28,8 @@ const CANNOT_START: u8 = 70;
 static LINKER: [u8; 28] = *b"/lib64/ld-linux-x86-64.so.2\0";
 
 /// The first instruction of this library as a program (see build.rs): the dynamic linker jumps
-/// here with the kernel's vector on the stack. The frames below it begin a mebibyte lower, so that
-/// the real program's vector has room between.
+/// here with the kernel's vector on the stack. The frames below it begin lower, so that the real
+/// program's vector has room between.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn crane_program_entry() -> ! {
@@ -69,9 +65,7 @@ unsafe extern "C" fn begin(stack: *mut usize) -> ! {
                 )
             }
         }
-        Err(why) => {
-            trouble::end(CANNOT_START, &format!("this server cannot run replicated: {why}"))
-        }
+        Err(why) => start::refuse(&why),
     }
 }
 
@@ -90,5 +84,5 @@ unsafe fn prepare(stack: *mut usize) -> Result<(usize, usize), String> {
     own::set(program);
     bases::begin(0)?;
     // SAFETY: the caller's duty.
-    Ok((image.entry, unsafe { vector.write(program, &image) }))
+    Ok((image.entry, unsafe { vector.write(program, &image) }?))
 }

@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::ffi::{c_int, c_long, c_void};
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crane_shm::sys;
 
@@ -59,7 +59,7 @@ thread_local! {
 pub(crate) type ByNumber = unsafe fn(c_long, [usize; 6]) -> isize;
 
 /// The answers to calls, for threads that have no caller.
-static ANSWER: AtomicUsize = AtomicUsize::new(0);
+static ANSWER: OnceLock<ByNumber> = OnceLock::new();
 
 /// The words at which the program waits for the ends of its threads, by the threads' numbers.
 static ENDS: [AtomicUsize; THREADS] = [const { AtomicUsize::new(0) }; THREADS];
@@ -71,8 +71,7 @@ pub(crate) fn is_end(word: usize) -> bool {
 }
 
 fn futex(word: &AtomicU32, operation: c_int, value: u32) {
-    // SAFETY: set before the first thread is made.
-    let answer = unsafe { std::mem::transmute::<usize, ByNumber>(ANSWER.load(Ordering::Relaxed)) };
+    let answer = ANSWER.get().expect("it is set before the first thread is made");
     let operation = operation | libc::FUTEX_PRIVATE_FLAG;
     let arguments = [ptr::from_ref(word).addr(), operation as usize, value as usize, 0, 0, 0];
     // SAFETY: a word that lives, and no time.
@@ -85,7 +84,7 @@ fn futex(word: &AtomicU32, operation: c_int, value: u32) {
 /// As unsafe as the call.
 // specs: S12
 pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
-    ANSWER.store(answer as usize, Ordering::Relaxed);
+    ANSWER.get_or_init(|| answer);
     let flags = registers.rdi as c_int;
     if flags & libc::CLONE_THREAD != 0 {
         return make_thread(registers);
@@ -105,15 +104,13 @@ pub(crate) unsafe fn clone(registers: &Registers, answer: ByNumber) -> isize {
             unsafe { (registers.r10 as *mut c_int).write(sys::tid()) };
         }
         if registers.rsi != 0 {
-            // SAFETY: the stack that the caller gives its child.
-            unsafe { enter_program(registers, &raw mut UNUSED) };
+            let mut unused = 0;
+            // SAFETY: the stack that the caller gives its child, which does not come back.
+            unsafe { enter_program(registers, &raw mut unused) };
         }
     }
     number as isize
 }
-
-/// The place for a stack pointer that is not used again.
-static mut UNUSED: usize = 0;
 
 fn make_thread(registers: &Registers) -> isize {
     let child = Arc::new(ClonedThread { registers: *registers, number: AtomicU32::new(0) });

@@ -67,9 +67,16 @@ impl Vector {
     /// Writes the vector of a program below the kernel's, and returns where it begins. The
     /// environment is as it is now.
     ///
+    /// # Errors
+    /// Returns that it does not fit.
+    ///
     /// # Safety
     /// There is [`ROOM`] below the kernel's vector that nothing uses.
-    pub(super) unsafe fn write(&self, program: &'static CStr, image: &MappedProgram) -> usize {
+    pub(super) unsafe fn write(
+        &self,
+        program: &'static CStr,
+        image: &MappedProgram,
+    ) -> Result<usize, String> {
         let mut words = Vec::with_capacity(1024);
         words.push(self.count());
         let mut place = self.arguments().cast::<usize>();
@@ -100,10 +107,12 @@ impl Vector {
             words.extend([*kind, value]);
         }
         let bytes = size_of_val(&words[..]);
-        assert!(bytes < ROOM / 2, "the arguments and the environment are too long");
+        if bytes > ROOM / 2 {
+            return Err("the program has too many arguments and variables".to_string());
+        }
         let start = (self.start.addr() - bytes) & !15;
         // SAFETY: the caller's duty.
         unsafe { (start as *mut usize).copy_from_nonoverlapping(words.as_ptr(), words.len()) };
-        start
+        Ok(start)
     }
 }
