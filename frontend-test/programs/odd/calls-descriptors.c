@@ -50,7 +50,7 @@ static void try_all(const char *way, long bad) {
         TRY(mq_timedsend, bad, AT(space), 1, 0, 0), TRY(mq_timedreceive, bad, AT(space), 1, 0, 0),
     };
     for (size_t at = 0; at < sizeof all / sizeof *all; at++)
-        told(way, &all[at], *way == 'i' ? by_instruction(&all[at]) : by_number(&all[at]));
+        show_attempt(way, &all[at], *way == 'i' ? by_instruction(&all[at]) : by_number(&all[at]));
 }
 
 /* Asks the calls that make descriptors for kinds and flags that do not exist. */
@@ -72,7 +72,7 @@ static void make_none(const char *way) {
         TRY(getitimer, 77, AT(space)), TRY(setitimer, 77, AT(space), 0),
     };
     for (size_t at = 0; at < sizeof all / sizeof *all; at++)
-        told(way, &all[at], *way == 'i' ? by_instruction(&all[at]) : by_number(&all[at]));
+        show_attempt(way, &all[at], *way == 'i' ? by_instruction(&all[at]) : by_number(&all[at]));
 }
 
 static int file;

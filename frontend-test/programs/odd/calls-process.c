@@ -82,7 +82,7 @@ static void try_all(const char *way, long (*call)(const struct attempt *)) {
         TRY(mq_open, AT("none"), O_RDWR, 0, 0), TRY(mq_unlink, AT("none")),
     };
     for (size_t at = 0; at < sizeof all / sizeof *all; at++) {
-        told(way, &all[at], call(&all[at]));
+        show_attempt(way, &all[at], call(&all[at]));
     }
 }
 

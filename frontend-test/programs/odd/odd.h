@@ -99,7 +99,7 @@ static UNUSED long by_number(const struct attempt *it) {
     return result < 0 ? -errno : result;
 }
 
-static UNUSED void told(const char *way, const struct attempt *it, long result) {
+static UNUSED void show_attempt(const char *way, const struct attempt *it, long result) {
     if (result >= 0) say("%s %s: %ld\n", way, it->name, result);
     else say("%s %s: %s\n", way, it->name, strerrorname_np((int)-result));
 }
