@@ -26,6 +26,7 @@
 //! | [`checkpoint`] | checkpoints of the server: stored, ordered, listed; and the CRIU for them |
 //! | [`base`], `meta` | what all replicas start from; what a data directory says of itself |
 //! | `neighbours` | the data directories of this host, which no server sees |
+//! | `urgent` | real-time priority for what others wait for |
 //! | `event` | what a replica did, typed and counted |
 //! | `roster` | who the members are and where they are reached |
 //! | `simulation` | whole groups of daemons in one thread, for tests |
@@ -77,6 +78,7 @@ mod terminal;
 mod thread_mutex;
 mod upgrade;
 mod upgraded;
+mod urgent;
 mod verdict;
 
 /// The decoders of bytes from outside: from peers, the control socket, the disk and the command

@@ -182,6 +182,7 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
         env,
         keys: _,
         insecure_peers,
+        no_realtime,
         peer_port: _,
         log_level,
         own_output: _,
@@ -219,8 +220,12 @@ fn options_of(args: &ReplicaArgs) -> Vec<String> {
     if let Some(every) = checkpoint_every {
         line.extend(["--checkpoint-every".to_string(), every.to_string()]);
     }
-    let switches =
-        [(*strict, "--strict"), (*floor, "--floor"), (*insecure_peers, "--insecure-peers")];
+    let switches = [
+        (*strict, "--strict"),
+        (*floor, "--floor"),
+        (*insecure_peers, "--insecure-peers"),
+        (*no_realtime, "--no-realtime"),
+    ];
     for (given, option) in switches {
         if given {
             line.push(option.to_string());

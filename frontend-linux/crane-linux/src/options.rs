@@ -427,6 +427,11 @@ pub(crate) struct ReplicaArgs {
     /// output: the output of a `--local` command, for its replicas.
     #[arg(long, value_name = "FILE", hide = true)]
     pub own_output: Vec<PathBuf>,
+    /// Schedules this daemon as any other process. Without this option, it has a low real-time
+    /// priority (sched(7)) while it uses less than a third of a processor, where this host
+    /// permits it: so other work here does not delay answers. The server never has one.
+    #[arg(long)]
+    pub no_realtime: bool,
     /// The server's program and its arguments.
     #[arg(last = true, value_name = "PROGRAM [ARGS]")]
     pub program: Vec<String>,

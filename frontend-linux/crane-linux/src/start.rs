@@ -45,6 +45,7 @@ use crate::restored;
 use crate::roster::Roster;
 use crate::terminal::{LogLevel, advise, complain};
 use crate::upgraded;
+use crate::urgent::Precedence;
 
 /// Runs a replica, and returns the exit status.
 pub(crate) fn run(args: ReplicaArgs) -> i32 {
@@ -224,6 +225,9 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
     if !syncs {
         log.without_syncs();
     }
+    if !args.no_realtime {
+        spawn_local(precede());
+    }
     let (storage, progress) = Storage::new(&data.log(), syncs);
     let hello = restored::hello(&args, &meta, &base);
     spawn_local(access.clone().keep_current());
@@ -308,6 +312,16 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
             stop.status
         }
     })
+}
+
+/// Lets this thread run before other work of this host.
+async fn precede() {
+    let error = Precedence::default().keep().await;
+    info!(
+        "this daemon has no real-time priority: {error}; where other work keeps this host's \
+         processors busy, answers take longer. Permit it by CAP_SYS_NICE or `ulimit -r 2`, or give \
+         --no-realtime"
+    );
 }
 
 /// Replaces this process by a new one with the same command line. Returns only with the reason why

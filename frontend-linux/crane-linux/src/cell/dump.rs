@@ -25,7 +25,7 @@ use super::features::Features;
 use super::launch::{die_with_parent, make_mounts_private};
 use super::network::raise_loopback;
 use super::unwatch::unwatch;
-use super::urgent::Urgent;
+use crate::urgent::Urgent;
 
 /// The hidden subcommand.
 pub(crate) const SUBCOMMAND: &str = "cell-dump";

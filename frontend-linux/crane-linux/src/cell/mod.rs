@@ -21,7 +21,7 @@
 //! | `limits` | the resource limits that the server sees |
 //! | `closed` | what the server may not do, and the capabilities that it keeps |
 //! | `launch` | the launcher and init |
-//! | `features`, `unwatch`, `urgent` | CRIU's cache; the end of a watch; priority for a dump |
+//! | `features`, `unwatch` | CRIU's cache; the end of a watch |
 //! | `dump`, `restore` | an image of the server's processes, and a server made from one |
 //! | `criu_log` | the reason in CRIU's log |
 
@@ -38,7 +38,6 @@ pub(crate) mod network;
 pub(crate) mod restore;
 mod unwatch;
 pub(crate) mod upper;
-pub(crate) mod urgent;
 
 use std::io;
 use std::net::IpAddr;

@@ -17,13 +17,13 @@ use tracing::debug;
 use crate::cell;
 use crate::cell::dump::{self, DumpOrder, Dumped, IN_MEMORY};
 use crate::cell::restore::LAYERS;
-use crate::cell::urgent::Urgent;
 use crate::checkpoint::capture::{Capture, Lists, Source};
 use crate::checkpoint::origin::Origin;
 use crate::checkpoint::store::{
     CheckpointKind, Manifest, Processes, Unfinished, image_of, size_of,
 };
 use crate::driver::{Taken, TakingPhase};
+use crate::urgent::Urgent;
 
 use super::attach::attach;
 use super::left::await_left;
