@@ -23,6 +23,9 @@ const GET_FS: usize = 0x1003;
 const SET_GS: usize = 0x1001;
 const GET_GS: usize = 0x1004;
 
+/// The end of a program's addresses (`TASK_SIZE_MAX`), behind which no base may lie.
+const USER_END: usize = (1 << 47) - 4096;
+
 // The thread's two bases: this library's, then the program's; and the one that was set when the
 // last handler of a signal began.
 global_asm!(
@@ -89,17 +92,20 @@ pub(crate) fn set_program(base: usize) {
 }
 
 /// Answers arch_prctl(2) for the program's bases, or returns `None` if the kernel must answer.
-pub(crate) fn arch_prctl(option: usize, value: usize) -> Option<isize> {
+/// `put` writes to the program's place, and returns whether there is one.
+pub(crate) fn arch_prctl(
+    option: usize,
+    value: usize,
+    put: impl FnOnce(usize) -> bool,
+) -> Option<isize> {
     match option {
+        SET_FS if value >= USER_END => Some(-(libc::EPERM as isize)),
         SET_FS => {
             set_program(value);
             Some(0)
         }
-        GET_FS => {
-            // SAFETY: the caller's place.
-            unsafe { (value as *mut usize).write(program()) };
-            Some(0)
-        }
+        GET_FS if put(program()) => Some(0),
+        GET_FS => Some(-(libc::EFAULT as isize)),
         // It is this library's.
         SET_GS | GET_GS => Some(-(libc::EPERM as isize)),
         _ => None,

@@ -1,5 +1,6 @@
 // kind: calls about the process, its files, signals and memory with bad arguments, in both ways
 #include "odd.h"
+#include <asm/prctl.h>
 #include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -43,6 +44,8 @@ static void try_all(const char *way, long (*call)(const struct attempt *)) {
         /* the process */
         TRY(getpriority, 77, 0), TRY(setpriority, 77, 0, 0), TRY(getpgid, -1), TRY(getsid, -1),
         TRY(setpgid, -1, 0), TRY(prctl, 9999), TRY(prctl, PR_GET_DUMPABLE), TRY(arch_prctl, 77, 0),
+        TRY(arch_prctl, ARCH_GET_FS, 0), TRY(arch_prctl, ARCH_GET_FS, 8),
+        TRY(arch_prctl, ARCH_SET_FS, 1ul << 63),
         TRY(getrlimit, 77, AT(&limit)), TRY(setrlimit, 7, AT(&limit)),
         TRY(prlimit64, 0, 77, 0, AT(space)), TRY(getrusage, 77, AT(space)),
         TRY(sched_getparam, 0, 0), TRY(sched_getscheduler, -1), TRY(sched_get_priority_max, 77),

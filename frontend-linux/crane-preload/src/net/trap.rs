@@ -196,7 +196,9 @@ fn on_trap(region: ServerSide, trap: &Trap, mut context: Context<'_>) {
     if is_native
         && number == libc::SYS_arch_prctl
         && bases::are_two()
-        && let Some(result) = bases::arch_prctl(arguments[0], arguments[1])
+        && let Some(result) = bases::arch_prctl(arguments[0], arguments[1], |base| {
+            arguments[1] != 0 && masks::write(arguments[1], &base)
+        })
     {
         return context.answer(result);
     }
