@@ -96,9 +96,8 @@ impl Drop for Urgent {
 /// processor. Threads and processes that it starts do not inherit it.
 #[derive(Default)]
 pub(crate) struct Precedence {
-    has: bool,
-    /// For how long the thread has been without it.
-    without: Option<Duration>,
+    /// For how long the thread goes without it.
+    without: Duration,
 }
 
 impl Precedence {
@@ -111,29 +110,26 @@ impl Precedence {
     /// priorities.
     pub(crate) async fn keep(mut self) -> io::Error {
         // A daemon that has begun again has it already.
-        self.has = current() == Some(PRECEDENCE);
+        let mut has = current() == Some(PRECEDENCE);
         let mut before = (Instant::now(), used_time());
         loop {
-            let used = used_time().saturating_sub(before.1);
-            if self.decide(before.0.elapsed(), used)
-                && !set(0, if self.has { PRECEDENCE } else { NONE })
-            {
+            let now = (Instant::now(), used_time());
+            let wanted = self.decide(now.0 - before.0, now.1.saturating_sub(before.1));
+            if wanted != has && !set(0, if wanted { PRECEDENCE } else { NONE }) {
                 return io::Error::last_os_error();
             }
-            before = (Instant::now(), used_time());
+            (has, before) = (wanted, now);
             sleep(LOOK).await;
         }
     }
 
-    /// Decides by what was used of an interval. Returns whether that is a change.
+    /// Decides by what was used of an interval whether the thread is to have it.
     fn decide(&mut self, interval: Duration, used: Duration) -> bool {
-        self.without = match self.without {
-            _ if used * 100 > interval * BUSY_PERCENT => Some(Duration::ZERO),
-            Some(time) if time + interval < WITHOUT => Some(time + interval),
-            _ => None,
+        self.without = match used * 100 > interval * BUSY_PERCENT {
+            true => WITHOUT,
+            false => self.without.saturating_sub(interval),
         };
-        let wanted = self.without.is_none();
-        std::mem::replace(&mut self.has, wanted) != wanted
+        self.without.is_zero()
     }
 }
 
@@ -174,19 +170,14 @@ fn set(thread: libc::pid_t, settings: Scheduling) -> bool {
 mod tests {
     use super::*;
 
-    fn policy() -> libc::c_int {
-        // SAFETY: the call touches no memory.
-        unsafe { libc::sched_getscheduler(0) }
-    }
-
     #[test]
     fn a_thread_has_priority_for_a_time() {
-        let before = policy();
+        let before = current();
         let urgent = Urgent::begin();
-        let expected = if urgent.before.is_some() { libc::SCHED_RR } else { before };
-        assert_eq!(policy(), expected);
+        let raised = Some(Scheduling { policy: libc::SCHED_RR, priority: LOWEST });
+        assert_eq!(current(), if urgent.before.is_some() { raised } else { before });
         drop(urgent);
-        assert_eq!(policy(), before);
+        assert_eq!(current(), before);
     }
 
     #[test]
@@ -206,27 +197,24 @@ mod tests {
     fn precedence_is_of_a_daemon_that_uses_little() {
         let mut precedence = Precedence::default();
         assert!(precedence.decide(LOOK, LOOK / 10));
-        assert!(!precedence.decide(LOOK, LOOK / 10));
-        assert!(precedence.decide(LOOK, LOOK / 2));
-        assert!(!precedence.has);
-        assert!(!precedence.decide(WITHOUT / 2, LOOK / 10));
         assert!(!precedence.decide(LOOK, LOOK / 2));
         assert!(!precedence.decide(WITHOUT / 2, LOOK / 10));
+        assert!(!precedence.decide(LOOK, LOOK / 2), "the time does not begin again");
+        assert!(!precedence.decide(WITHOUT / 2, LOOK / 10));
         assert!(precedence.decide(WITHOUT / 2, LOOK / 10));
-        assert!(precedence.has);
     }
 
     #[test]
     fn all_processors_are_taken_for_a_short_time_alone() {
-        let before = policy();
+        let before = current();
         let urgent = Urgent::begin_beside(Duration::from_millis(1));
         let since = Instant::now();
-        while urgent.watch.is_some() && policy() != before {
+        while urgent.watch.is_some() && current() != before {
             assert!(since.elapsed() < Duration::from_secs(60));
         }
         drop(urgent);
-        assert_eq!(policy(), before);
+        assert_eq!(current(), before);
         drop(Urgent::begin_beside(Duration::from_secs(3600)));
-        assert_eq!(policy(), before);
+        assert_eq!(current(), before);
     }
 }
