@@ -23,8 +23,8 @@ const GET_FS: usize = 0x1003;
 const SET_GS: usize = 0x1001;
 const GET_GS: usize = 0x1004;
 
-/// The end of a program's addresses (`TASK_SIZE_MAX`), behind which no base may lie.
-const USER_END: usize = (1 << 47) - 4096;
+/// The end of a program's addresses (`TASK_SIZE_MAX`).
+pub(crate) const USER_END: usize = (1 << 47) - 4096;
 
 // The thread's two bases: this library's, then the program's; and the one that was set when the
 // last handler of a signal began.

@@ -6,6 +6,8 @@ use std::ptr;
 use crane_shm::sys;
 use libc::{Elf64_Ehdr, Elf64_Phdr};
 
+use crate::bases::USER_END;
+
 const PAGE: usize = 4096;
 /// The program headers that are read: more than any linker makes.
 const HEADERS_MAX: usize = 64;
@@ -131,9 +133,8 @@ impl Layout {
 
 /// Returns whether a part lies in the addresses of programs, and where its pages are in the file.
 fn is_sound(part: &Elf64_Phdr) -> bool {
-    const ADDRESSES: u64 = 1 << 47;
     let is_below =
-        |start: u64, bytes: u64| start.checked_add(bytes).is_some_and(|end| end < ADDRESSES);
+        |start: u64, bytes: u64| start.checked_add(bytes).is_some_and(|end| end < USER_END as u64);
     is_below(part.p_vaddr, part.p_memsz)
         && is_below(part.p_offset, part.p_filesz)
         && part.p_filesz <= part.p_memsz
