@@ -316,11 +316,10 @@ async fn serve(prepared: Prepared) -> Result<i32, String> {
 
 /// Lets this thread run before other work of this host.
 async fn precede() {
-    let error = Precedence::default().keep().await;
+    let why = Precedence::default().keep().await;
     info!(
-        "this daemon has no real-time priority: {error}; where other work keeps this host's \
-         processors busy, answers take longer. Permit it by CAP_SYS_NICE or `ulimit -r 2`, or give \
-         --no-realtime"
+        "this daemon has no real-time priority: {why}; where other work keeps this host's \
+         processors busy, answers take longer. --no-realtime leaves this line out"
     );
 }
 

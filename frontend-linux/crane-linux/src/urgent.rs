@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::getpriority_process;
 use rustix::thread::{gettid, sched_getaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
@@ -24,8 +25,9 @@ const PRECEDENCE: Scheduling = Scheduling {
     policy: libc::SCHED_RR | libc::SCHED_RESET_ON_FORK,
     priority: LOWEST + 1,
 };
-/// The priority of all others.
-const NONE: Scheduling = Scheduling { policy: libc::SCHED_OTHER, priority: 0 };
+/// No priority. The mark stays: a thread that may have a priority may not always remove the mark.
+const NONE: Scheduling =
+    Scheduling { policy: libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, priority: 0 };
 /// The interval at which the daemon's use of a processor is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// A daemon that used more of an interval than this, in percent, goes without priority: where its
@@ -101,24 +103,17 @@ pub(crate) struct Precedence {
 }
 
 impl Precedence {
-    /// Decides by this process's use of processors, for as long as this is polled. Returns
-    /// only with an error.
-    ///
-    /// # Errors
-    ///
-    /// If the system permits no priority: it takes root, CAP_SYS_NICE or a limit of real-time
-    /// priorities.
-    pub(crate) async fn keep(mut self) -> io::Error {
-        // A daemon that has begun again has it already.
-        let mut has = current() == Some(PRECEDENCE);
+    /// Decides by this process's use of processors, for as long as this is polled. Returns only
+    /// with the reason why the thread has no priority, and what helps.
+    pub(crate) async fn keep(mut self) -> String {
         let mut before = (Instant::now(), used_time());
         loop {
             let now = (Instant::now(), used_time());
             let wanted = self.decide(now.0 - before.0, now.1.saturating_sub(before.1));
-            if wanted != has && !set(0, if wanted { PRECEDENCE } else { NONE }) {
-                return io::Error::last_os_error();
+            if let Err(why) = apply(wanted) {
+                return why;
             }
-            (has, before) = (wanted, now);
+            before = now;
             sleep(LOOK).await;
         }
     }
@@ -133,6 +128,44 @@ impl Precedence {
     }
 }
 
+/// Gives the calling thread precedence, or takes it.
+///
+/// # Errors
+///
+/// If the system permits none, or if somebody else has decided how the thread is scheduled. It has
+/// no precedence then.
+fn apply(wanted: bool) -> Result<(), String> {
+    let scheduling = current().ok_or_else(|| io::Error::last_os_error().to_string())?;
+    let has = scheduling == PRECEDENCE;
+    let decided = decided(scheduling);
+    let change = match wanted && decided.is_none() {
+        true => (!has).then_some(PRECEDENCE),
+        false => has.then_some(NONE),
+    };
+    if change.is_some_and(|change| !set(0, change)) {
+        let error = io::Error::last_os_error();
+        return Err(format!("{error}; permit it by CAP_SYS_NICE or `ulimit -r 2`"));
+    }
+    decided.map_or(Ok(()), |decided| Err(format!("it has been given {decided}, which it keeps")))
+}
+
+/// Returns what somebody else has decided of the calling thread's scheduling: nice(1), chrt(1) or
+/// a manager of services.
+fn decided(scheduling: Scheduling) -> Option<String> {
+    let nice = nice();
+    let policy = scheduling.policy & !libc::SCHED_RESET_ON_FORK;
+    match nice != 0 {
+        true => Some(format!("the nice value {nice}")),
+        false if scheduling == PRECEDENCE || policy == libc::SCHED_OTHER => None,
+        false => Some(format!("the scheduling policy {policy}")),
+    }
+}
+
+/// Returns the calling thread's nice value, which it has also while it has a priority.
+pub(crate) fn nice() -> i32 {
+    getpriority_process(None).unwrap_or(0)
+}
+
 /// Returns the processor time that this process has used.
 fn used_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
@@ -141,7 +174,7 @@ fn used_time() -> Duration {
 
 fn raise() -> Option<Scheduling> {
     let urgent = Scheduling { policy: libc::SCHED_RR, priority: LOWEST };
-    current().filter(|_| set(0, urgent))
+    current().filter(|before| decided(*before).is_none() && set(0, urgent))
 }
 
 /// Returns how the calling thread is scheduled.
@@ -168,6 +201,9 @@ fn set(thread: libc::pid_t, settings: Scheduling) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::setpriority_process;
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
     use super::*;
 
     #[test]
@@ -180,17 +216,49 @@ mod tests {
         assert_eq!(current(), before);
     }
 
+    /// Runs something in a thread of its own, whose settings end with it.
+    fn aside<T: Send>(work: impl Fn() -> T + Send) -> T {
+        std::thread::scope(|scope| scope.spawn(work).join().expect("no panic"))
+    }
+
     #[test]
     fn what_a_thread_with_precedence_starts_has_none() {
-        std::thread::spawn(|| {
+        aside(|| {
             let before = current();
-            let is_permitted = set(0, PRECEDENCE);
+            let is_permitted = apply(true).is_ok();
             assert_eq!(current(), if is_permitted { Some(PRECEDENCE) } else { before });
-            let inherited = std::thread::spawn(current).join().expect("no panic");
-            assert_eq!(inherited, if is_permitted { Some(NONE) } else { before });
-        })
-        .join()
-        .expect("no panic");
+            assert_eq!(aside(current), before);
+        });
+    }
+
+    #[test]
+    fn precedence_ends_without_privilege() {
+        aside(|| {
+            let _ = apply(true);
+            let mut sets = capabilities(None).unwrap();
+            sets.effective.remove(CapabilitySet::SYS_NICE);
+            set_capabilities(None, sets).unwrap();
+            assert_eq!(apply(false), Ok(()));
+            assert_ne!(current(), Some(PRECEDENCE));
+        });
+    }
+
+    #[test]
+    fn a_thread_keeps_what_somebody_has_decided() {
+        aside(|| {
+            let _ = apply(true);
+            setpriority_process(None, 5).unwrap();
+            assert!(apply(true).unwrap_err().contains("the nice value 5"));
+            assert!(current().is_some_and(|now| now.priority == 0), "{:?}", current());
+            assert_eq!(nice(), 5);
+            let urgent = Urgent::begin();
+            assert_eq!(urgent.before, None);
+        });
+        aside(|| {
+            assert!(set(0, Scheduling { policy: libc::SCHED_BATCH, priority: 0 }));
+            assert!(apply(true).unwrap_err().contains("policy 3"));
+            assert_eq!(current().map(|now| now.policy), Some(libc::SCHED_BATCH));
+        });
     }
 
     #[test]

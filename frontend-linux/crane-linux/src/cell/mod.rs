@@ -46,6 +46,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::pipe::PipeFlags;
+use rustix::process::setpriority_process;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
@@ -55,6 +56,7 @@ use restore::RestoreOrder;
 
 use crate::checkpoint::store::Checkpoint;
 use crate::server_user::ServerUser;
+use crate::urgent::nice;
 
 /// The host name in every cell.
 pub(crate) const HOST_NAME: &str = "crane";
@@ -187,6 +189,8 @@ pub(crate) async fn start(spec: &Spec, server: &ServerDescriptors) -> io::Result
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let numbers = given.each_ref().map(|(from, to)| (from.as_raw_fd(), *to));
+    // This thread's precedence ends in the child, and its nice value with it.
+    let nice = nice();
     // SAFETY: between fork and exec only async-signal-safe calls are made. If a descriptor has the
     // wanted number already, dup2 would leave its close-on-exec mark, which higher numbers exclude.
     // A session of its own keeps the signals of the daemon's terminal out of the cell: the daemon
@@ -194,6 +198,8 @@ pub(crate) async fn start(spec: &Spec, server: &ServerDescriptors) -> io::Result
     unsafe {
         command.pre_exec(move || {
             let give = |(from, to)| libc::dup2(from, to) != -1;
+            // A daemon of no privilege may have had a lower one than it can give.
+            let _ = setpriority_process(None, nice);
             match libc::setsid() != -1 && numbers.into_iter().all(give) {
                 true => Ok(()),
                 false => Err(io::Error::last_os_error()),
